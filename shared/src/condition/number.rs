@@ -1,0 +1,53 @@
+//! Numeric order comparisons. Whole numbers beyond 2^53 compare as the nearest double, as JSON peers do.
+
+use super::ConditionFault;
+use crate::flag::wire::{ConditionWire, Operator};
+
+/// A bound and the side of it that matches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct NumberTest {
+    side: Side,
+    bound: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+}
+
+impl NumberTest {
+    pub(super) fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
+        let side = match wire.op {
+            Operator::LessThan => Side::Below,
+            Operator::AtMost => Side::AtMost,
+            Operator::GreaterThan => Side::Above,
+            Operator::AtLeast
+            | Operator::In
+            | Operator::Contains
+            | Operator::StartsWith
+            | Operator::EndsWith
+            | Operator::Exists => Side::AtLeast,
+        };
+        let bound =
+            wire.values
+                .first()
+                .and_then(serde_json::Value::as_f64)
+                .ok_or(ConditionFault::ValueType {
+                    at: 0,
+                    expected: "a number",
+                })?;
+        Ok(Self { side, bound })
+    }
+
+    pub(super) fn matches(self, number: f64) -> bool {
+        match self.side {
+            Side::Below => number < self.bound,
+            Side::AtMost => number <= self.bound,
+            Side::Above => number > self.bound,
+            Side::AtLeast => number >= self.bound,
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! Beacons: events from clients to the edge, and batches from the edge to the control plane.
+//!
+//! Both ends check an event with [`parse_event`], so they can never disagree about what is quarantined.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::ids::{FlagKey, MetricKey, SnapshotVersion, Unit, UnixMillis, VariationKey};
+use crate::limits::{
+    BATCH_EVENT_COUNT_MAX, EVENT_AGE_MS_MAX, EVENT_COUNT_MAX, EVENT_ID_LEN_MAX, EVENT_LEN_MAX,
+    EVENT_SKEW_MS_MAX,
+};
+
+/// Path of client events at the edge.
+pub const EVENTS_PATH: &str = "/v1/events";
+/// Path of batches at the control plane.
+pub const INGEST_PATH: &str = "/v1/ingest";
+
+/// Body of `POST /v1/events`. Unknown fields are allowed: newer clients may say more.
+#[derive(Debug, Deserialize)]
+pub struct ClientBatch<'b> {
+    /// The client's clock when it sent this.
+    #[serde(default)]
+    pub sent_ms: Option<UnixMillis>,
+    /// The events, each parsed on its own.
+    #[serde(borrow)]
+    pub events: Vec<&'b RawValue>,
+}
+
+/// Why a whole request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// No JSON of the batch's shape.
+    #[error("body must be {{\"events\": […]}}: {detail}")]
+    Shape {
+        /// What the parser said.
+        detail: String,
+    },
+    /// More events than the limit.
+    #[error("body has {count} events, the limit is {count_max}")]
+    TooMany {
+        /// Events found.
+        count: usize,
+        /// Events allowed.
+        count_max: usize,
+    },
+}
+
+impl<'b> ClientBatch<'b> {
+    /// Parses a request's body.
+    pub fn parse(body: &'b [u8]) -> Result<Self, BatchError> {
+        let batch: Self = serde_json::from_slice(body).map_err(|e| BatchError::Shape {
+            detail: e.to_string(),
+        })?;
+        check_count(batch.events.len(), EVENT_COUNT_MAX)?;
+        Ok(batch)
+    }
+}
+
+/// A batch as the edge's buffer sends it; `(buffer_id, batch_seq)` names it for ever.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestBatch {
+    /// The buffer's own id, 32 hexadecimal digits, drawn once.
+    pub buffer_id: String,
+    /// Counts up in one buffer; a retry repeats it with the same events.
+    pub batch_seq: u64,
+    /// Isolation boundary.
+    pub tenant: String,
+    /// Group of flags.
+    pub project: String,
+    /// Where the events happened.
+    pub environment: String,
+    /// Region of the buffer.
+    pub region: String,
+    /// In the order in which they were accepted.
+    pub events: Vec<IngestEvent>,
+}
+
+impl IngestBatch {
+    /// Parses a request's body.
+    pub fn parse(body: &[u8]) -> Result<Self, BatchError> {
+        let batch: Self = serde_json::from_slice(body).map_err(|e| BatchError::Shape {
+            detail: e.to_string(),
+        })?;
+        check_count(batch.events.len(), BATCH_EVENT_COUNT_MAX)?;
+        Ok(batch)
+    }
+}
+
+const fn check_count(count: usize, count_max: usize) -> Result<(), BatchError> {
+    if count > count_max {
+        Err(BatchError::TooMany { count, count_max })
+    } else {
+        Ok(())
+    }
+}
+
+/// One event on its way to the control plane, as it arrived.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngestEvent {
+    /// The edge's clock when it arrived.
+    pub received_ms: UnixMillis,
+    /// The client's clock when it sent it, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_ms: Option<UnixMillis>,
+    /// Exactly what arrived, valid or not.
+    pub raw: Box<RawValue>,
+}
+
+/// A valid event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Drawn by the client when it happened, best a `UUIDv7`.
+    pub id: String,
+    /// Who.
+    pub unit: Unit,
+    /// When, corrected by the difference between the client's and the edge's clock.
+    pub occurred_ms: UnixMillis,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// A unit was really shown a flag.
+    Exposure {
+        /// Which flag.
+        flag: FlagKey,
+        /// What it saw.
+        variation: VariationKey,
+        /// Phase of the cohort, when the answer named one.
+        phase: Option<u32>,
+        /// The snapshot that answered, when known.
+        version: Option<SnapshotVersion>,
+    },
+    /// A unit did something, or something happened to it.
+    Outcome {
+        /// `activation`, `return`, `conversion`, `error`, `latency_ms` or a custom name.
+        metric: MetricKey,
+        /// For additive metrics; finite.
+        value: Option<f64>,
+    },
+}
+
+/// Why an event is quarantined; stable words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuarantineCode {
+    /// No JSON.
+    BadJson,
+    /// A field is missing or has the wrong type.
+    BadSchema,
+    /// The flag does not exist.
+    UnknownFlag,
+    /// The environment does not exist.
+    UnknownEnvironment,
+    /// There is no unit.
+    UnitMissing,
+    /// Older than the horizon of the dedupe.
+    TooOld,
+    /// Dated ahead.
+    Future,
+    /// The same id came before with other content.
+    IdConflict,
+    /// Longer than the limit.
+    Oversize,
+    /// The claimed variation is not what this unit gets in that phase.
+    VariantMismatch,
+}
+
+impl QuarantineCode {
+    /// The word in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadJson => "bad_json",
+            Self::BadSchema => "bad_schema",
+            Self::UnknownFlag => "unknown_flag",
+            Self::UnknownEnvironment => "unknown_environment",
+            Self::UnitMissing => "unit_missing",
+            Self::TooOld => "too_old",
+            Self::Future => "future",
+            Self::IdConflict => "id_conflict",
+            Self::Oversize => "oversize",
+            Self::VariantMismatch => "variant_mismatch",
+        }
+    }
+}
+
+/// The fields of an event as they travel; unknown ones are kept in the raw bytes and ignored here.
+#[derive(Deserialize)]
+struct EventWire {
+    id: String,
+    #[serde(rename = "type")]
+    kind: KindWire,
+    #[serde(default)]
+    unit: Option<String>,
+    occurred_ms: UnixMillis,
+    #[serde(default)]
+    flag: Option<String>,
+    #[serde(default)]
+    variation: Option<String>,
+    #[serde(default)]
+    phase: Option<u32>,
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    metric: Option<String>,
+    #[serde(default)]
+    value: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KindWire {
+    Exposure,
+    Outcome,
+}
+
+/// Checks one event that arrived at `received` and was sent, by the client's clock, at `sent`.
+pub fn parse_event(
+    raw: &str,
+    received: UnixMillis,
+    sent: Option<UnixMillis>,
+) -> Result<Event, QuarantineCode> {
+    if raw.len() > EVENT_LEN_MAX {
+        return Err(QuarantineCode::Oversize);
+    }
+    let wire: EventWire = serde_json::from_str(raw).map_err(|e| {
+        if e.is_data() {
+            QuarantineCode::BadSchema
+        } else {
+            QuarantineCode::BadJson
+        }
+    })?;
+    if wire.id.is_empty() || wire.id.len() > EVENT_ID_LEN_MAX {
+        return Err(QuarantineCode::BadSchema);
+    }
+    let unit = wire
+        .unit
+        .filter(|unit| !unit.is_empty())
+        .ok_or(QuarantineCode::UnitMissing)?;
+    let unit = Unit::parse(&unit).map_err(|_| QuarantineCode::BadSchema)?;
+    let occurred_ms = corrected(wire.occurred_ms, received, sent)?;
+    let kind = match wire.kind {
+        KindWire::Exposure => EventKind::Exposure {
+            flag: required(wire.flag.as_deref(), FlagKey::parse)?,
+            variation: required(wire.variation.as_deref(), VariationKey::parse)?,
+            phase: wire.phase,
+            version: match wire.version {
+                None => None,
+                Some(text) => Some(SnapshotVersion::parse(&text).ok_or(QuarantineCode::BadSchema)?),
+            },
+        },
+        KindWire::Outcome => EventKind::Outcome {
+            metric: required(wire.metric.as_deref(), MetricKey::parse)?,
+            value: wire.value,
+        },
+    };
+    Ok(Event {
+        id: wire.id,
+        unit,
+        occurred_ms,
+        kind,
+    })
+}
+
+fn required<T, E>(field: Option<&str>, parse: fn(&str) -> Result<T, E>) -> Result<T, QuarantineCode> {
+    field
+        .and_then(|text| parse(text).ok())
+        .ok_or(QuarantineCode::BadSchema)
+}
+
+/// `received − (sent − occurred)`: the client's own clock only measures the difference between two of its readings.
+fn corrected(
+    occurred: UnixMillis,
+    received: UnixMillis,
+    sent: Option<UnixMillis>,
+) -> Result<UnixMillis, QuarantineCode> {
+    let corrected = match sent {
+        Some(sent) if occurred > sent.plus(EVENT_SKEW_MS_MAX) => return Err(QuarantineCode::Future),
+        Some(sent) => received.minus(sent.since(occurred)),
+        None if occurred > received.plus(EVENT_SKEW_MS_MAX) => return Err(QuarantineCode::Future),
+        None => occurred.min(received),
+    };
+    if received.since(corrected) > EVENT_AGE_MS_MAX {
+        return Err(QuarantineCode::TooOld);
+    }
+    Ok(corrected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn parse(raw: &str) -> Result<Event, QuarantineCode> {
+        parse_event(raw, NOW, None)
+    }
+
+    fn event(fields: &str) -> String {
+        format!(r#"{{"id":"e1","unit":"u","occurred_ms":{},{fields}}}"#, NOW.0)
+    }
+
+    #[test]
+    fn unknown_fields_are_no_error_and_wrong_types_are() {
+        assert!(
+            parse(&event(
+                r#""type":"outcome","metric":"conversion","new_field":{"a":1}"#
+            ))
+            .is_ok()
+        );
+        let rows = [
+            ("{", QuarantineCode::BadJson),
+            ("[]", QuarantineCode::BadSchema),
+            (
+                &event(r#""type":"outcome","metric":7"#),
+                QuarantineCode::BadSchema,
+            ),
+            (&event(r#""type":"outcome""#), QuarantineCode::BadSchema),
+            (
+                &event(r#""type":"exposure","flag":"f""#),
+                QuarantineCode::BadSchema,
+            ),
+            (
+                &event(r#""type":"exposure","flag":"f","variation":"on","version":"x""#),
+                QuarantineCode::BadSchema,
+            ),
+            (&event(r#""type":"dance""#), QuarantineCode::BadSchema),
+            (
+                r#"{"id":"e","type":"outcome","metric":"m","occurred_ms":1800000000000}"#,
+                QuarantineCode::UnitMissing,
+            ),
+        ];
+        for (raw, code) in rows {
+            assert_eq!(parse(raw), Err(code), "{raw}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_limited_on_each_side() {
+        let padded = |len: usize| {
+            let empty = event(r#""type":"outcome","metric":"m","pad":"""#).len();
+            event(&format!(
+                r#""type":"outcome","metric":"m","pad":"{}""#,
+                "x".repeat(len - empty)
+            ))
+        };
+        assert!(parse(&padded(EVENT_LEN_MAX)).is_ok());
+        assert_eq!(parse(&padded(EVENT_LEN_MAX + 1)), Err(QuarantineCode::Oversize));
+        let at = |ms: u64| {
+            parse(&format!(
+                r#"{{"id":"e","type":"outcome","metric":"m","unit":"u","occurred_ms":{ms}}}"#
+            ))
+            .map(|event| event.occurred_ms)
+        };
+        assert_eq!(at(NOW.0 - EVENT_AGE_MS_MAX), Ok(NOW.minus(EVENT_AGE_MS_MAX)));
+        assert_eq!(at(NOW.0 - EVENT_AGE_MS_MAX - 1), Err(QuarantineCode::TooOld));
+        assert_eq!(at(NOW.0 + EVENT_SKEW_MS_MAX), Ok(NOW));
+        assert_eq!(at(NOW.0 + EVENT_SKEW_MS_MAX + 1), Err(QuarantineCode::Future));
+    }
+
+    #[test]
+    fn a_wrong_client_clock_is_corrected_by_its_own_reading() {
+        // The client is one day ahead; the event happened two seconds before it was sent.
+        let day = 86_400_000;
+        let raw = format!(
+            r#"{{"id":"e","type":"outcome","metric":"m","unit":"u","occurred_ms":{}}}"#,
+            NOW.0 + day - 2_000
+        );
+        let event = parse_event(&raw, NOW, Some(NOW.plus(day))).unwrap();
+        assert_eq!(event.occurred_ms, NOW.minus(2_000));
+    }
+
+    #[test]
+    fn a_request_with_too_many_events_is_refused_whole() {
+        let body = |count: usize| format!(r#"{{"events":[{}]}}"#, vec!["{}"; count].join(","));
+        assert!(ClientBatch::parse(body(EVENT_COUNT_MAX).as_bytes()).is_ok());
+        assert!(ClientBatch::parse(body(EVENT_COUNT_MAX + 1).as_bytes()).is_err());
+        assert!(ClientBatch::parse(b"[]").is_err());
+    }
+}

@@ -1,0 +1,5 @@
+//! What crosses between edge and control plane: paths, headers, bodies, status meanings. Shapes only.
+
+pub mod beacon;
+pub mod probe;
+pub mod push;

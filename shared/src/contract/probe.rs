@@ -1,0 +1,20 @@
+//! The isolate's question to its replica: do you have something newer? And the headers of every evaluation.
+
+/// Path of a probe inside the edge.
+pub const PROBE_PATH: &str = "/probe";
+/// Request header: the version the isolate has, `epoch.seq`; absent when it has none.
+pub const HAVE_HEADER: &str = "x-flags-have";
+/// Version that answered, `epoch.seq`.
+pub const VERSION_HEADER: &str = "x-flags-version";
+/// Request header: never answer from an older version than this.
+pub const MIN_VERSION_HEADER: &str = "x-flags-min-version";
+/// Milliseconds since the version was last confirmed by the replica.
+pub const AGE_HEADER: &str = "x-flags-age-ms";
+/// Where the answer came from: `memory`, `probe` or `default`.
+pub const SOURCE_HEADER: &str = "x-flags-source";
+/// `fresh`, `stale` or `none`.
+pub const STATE_HEADER: &str = "x-flags-state";
+/// Region of the replica.
+pub const REGION_HEADER: &str = "x-flags-region";
+/// Label of the isolate, where one is configured.
+pub const ISOLATE_HEADER: &str = "x-flags-isolate";

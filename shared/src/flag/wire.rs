@@ -1,0 +1,221 @@
+//! The JSON shapes of a flag, for the admin API and the snapshot payload. Never evaluated: `compile` turns them into the model.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A flag in one environment, as users write it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlagWire {
+    /// Name that code asks for.
+    pub key: String,
+    /// For people; never part of a snapshot.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Type of every variation's value.
+    pub value_type: ValueType,
+    /// What the flag can answer.
+    pub variations: Vec<VariationWire>,
+    /// Off means: `off_variation` for everybody, reason `DISABLED`.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+    /// Served while the flag is off. Without one, the caller's code default applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off_variation: Option<String>,
+    /// Served when no rule and no cohort slice applies.
+    pub default_variation: String,
+    /// First match wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleWire>,
+    /// Stable opaque text that is hashed with the unit. Never a row id. The flag's key when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    /// Attribute that names the unit; `targetingKey` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket_by: Option<String>,
+    /// What to serve when the snapshot's freshness cannot be proven.
+    #[serde(default, skip_serializing_if = "OnStale::is_keep")]
+    pub on_stale: OnStale,
+    /// Exposed and control buckets. Managed by the flag's fuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort: Option<CohortWire>,
+}
+
+const fn enabled() -> bool {
+    true
+}
+
+/// Type of a flag's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ValueType {
+    /// `true` or `false`.
+    Boolean,
+    /// Text.
+    String,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A finite number.
+    Float,
+    /// A JSON object or array.
+    Object,
+}
+
+/// One answer a flag can give.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VariationWire {
+    /// Name, unique in the flag.
+    pub key: String,
+    /// Value of the flag's type.
+    pub value: Value,
+}
+
+/// A rule: when all conditions hold and the unit is within the percentage, the split decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleWire {
+    /// Name for explanations, unique in the flag.
+    pub key: String,
+    /// All must hold; an empty list always holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<ConditionWire>,
+    /// 0 ..= 100 in steps of 0.0001; absent means everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percentage: Option<f64>,
+    /// At least one variation; weights are relative.
+    pub split: Vec<WeightedVariationWire>,
+}
+
+/// One part of a split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightedVariationWire {
+    /// Which variation.
+    pub variation: String,
+    /// Relative weight; 1 when absent.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// A comparison of one attribute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionWire {
+    /// Context attribute.
+    pub attribute: String,
+    /// Which comparison.
+    pub op: Operator,
+    /// Right-hand sides; one that matches is enough. Empty for `exists`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Value>,
+    /// Turns the answer round, also when the attribute is missing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub negate: bool,
+    /// Compares texts without regard to case.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ignore_case: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls skip predicates with a reference"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// Comparisons of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operator {
+    /// Equal to one of the values, same JSON type.
+    In,
+    /// Text contains one of the values.
+    Contains,
+    /// Text starts with one of the values.
+    StartsWith,
+    /// Text ends with one of the values.
+    EndsWith,
+    /// Number below the value.
+    LessThan,
+    /// Number at most the value.
+    AtMost,
+    /// Number above the value.
+    GreaterThan,
+    /// Number at least the value.
+    AtLeast,
+    /// The attribute is present and not null.
+    Exists,
+}
+
+/// Answer of a flag when the snapshot's freshness cannot be proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStale {
+    /// Go on evaluating the last good snapshot.
+    #[default]
+    Keep,
+    /// Serve the default variation.
+    Default,
+    /// Serve the off variation.
+    Off,
+}
+
+impl OnStale {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde calls skip predicates with a reference"
+    )]
+    const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+}
+
+/// Which buckets are exposed, which are control.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CohortWire {
+    /// Number of the phase that this allocation defines.
+    pub phase: u32,
+    /// Ascending, not overlapping. A bucket outside all slices gets the default variation and no arm.
+    pub slices: Vec<CohortSliceWire>,
+}
+
+/// A range of buckets that get the same variation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CohortSliceWire {
+    /// First bucket.
+    pub from: u32,
+    /// First bucket behind the range.
+    pub to: u32,
+    /// What these units get.
+    pub variation: String,
+    /// The arm they are counted in.
+    pub arm: Arm,
+}
+
+/// Arm of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// Sees the feature.
+    Exposed,
+    /// Reserved; never sees the feature while the fuse watches.
+    Control,
+}
+
+impl Arm {
+    /// The word used in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exposed => "exposed",
+            Self::Control => "control",
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What both ends of the loop must agree on: flags, buckets, evaluation, signed snapshots, wire contracts.
+//!
+//! Pure by rule: bytes and values in, values and bytes out. No async, no I/O, no clock, no randomness, no
+//! environment, no logging. `now` is always an argument, so a decision can be replayed byte for byte.
+
+pub mod bucket;
+pub mod condition;
+pub mod context;
+pub mod contract;
+pub mod digest;
+pub mod evaluate;
+pub mod flag;
+pub mod ids;
+pub mod limits;
+pub mod ofrep;
+pub mod snapshot;

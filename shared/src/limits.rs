@@ -1,0 +1,84 @@
+//! Every bound of the system in one place, each with the arithmetic or the platform limit behind it.
+
+/// Native lane: 1,000,000 buckets, so one bucket is 0.0001 % of the units.
+pub const BUCKET_COUNT: u32 = 1_000_000;
+
+/// Flags in one snapshot. 5,000 flags of a typical 200–300 bytes fill the payload cap below.
+pub const FLAG_COUNT_MAX: usize = 5_000;
+/// Rules in one flag; an evaluation walks them in order, so this bounds its cost.
+pub const RULE_COUNT_MAX: usize = 200;
+/// Conditions in one rule.
+pub const CONDITION_COUNT_MAX: usize = 64;
+/// Values a membership condition may list.
+pub const CONDITION_VALUE_COUNT_MAX: usize = 10_000;
+/// Variations in one flag.
+pub const VARIATION_COUNT_MAX: usize = 64;
+/// Slices of a cohort: at most ten ramp stages with an exposed and a control range each, and a spare factor.
+pub const COHORT_SLICE_COUNT_MAX: usize = 64;
+/// Sum of the weights of a split. Products with a bucket stay below 2^53, so every language agrees.
+pub const SPLIT_WEIGHT_SUM_MAX: u64 = 1_000_000;
+
+/// Bytes of a flag key. Keys travel in URLs, which intermediaries cut at 2 KiB or more.
+pub const FLAG_KEY_LEN_MAX: usize = 256;
+/// Bytes of a tenant, project or environment key: a DNS label's size, rounded up.
+pub const SLUG_LEN_MAX: usize = 64;
+/// Bytes of a variation or rule key.
+pub const VARIATION_KEY_LEN_MAX: usize = 128;
+/// Bytes of a metric key.
+pub const METRIC_KEY_LEN_MAX: usize = 64;
+/// Bytes of a unit (targeting key); an e-mail address is at most 320.
+pub const UNIT_LEN_MAX: usize = 512;
+/// Bytes of any other string in a flag or a context.
+pub const STRING_LEN_MAX: usize = 4 * 1024;
+/// Nesting of any JSON value we keep.
+pub const JSON_DEPTH_MAX: usize = 16;
+
+/// Bytes of an OFREP or event request body.
+pub const REQUEST_BODY_LEN_MAX: usize = 64 * 1024;
+/// Attributes at the top level of an evaluation context.
+pub const CONTEXT_ATTRIBUTE_COUNT_MAX: usize = 256;
+/// Bytes of a request body of the admin API: the largest payload a flag list may have.
+pub const ADMIN_BODY_LEN_MAX: usize = 1024 * 1024;
+
+/// Bytes of the signed manifest envelope.
+pub const MANIFEST_LEN_MAX: usize = 4 * 1024;
+/// Bytes of the signed keyset envelope.
+pub const KEYSET_LEN_MAX: usize = 16 * 1024;
+/// Bytes of the payload. A Durable Object's SQLite row holds 2 MB: payload + keyset + manifest + columns must fit.
+pub const PAYLOAD_LEN_MAX: usize = 1_572_864;
+/// Bytes of a whole frame: three segments, each behind a u32 length.
+pub const FRAME_LEN_MAX: usize = KEYSET_LEN_MAX + MANIFEST_LEN_MAX + PAYLOAD_LEN_MAX + 3 * 4;
+/// Signatures on one envelope.
+pub const SIGNATURE_COUNT_MAX: usize = 4;
+/// Keys of one role in a keyset.
+pub const ROLE_KEY_COUNT_MAX: usize = 16;
+/// A sequence number may not jump further than this: a stolen release key cannot exhaust the number space.
+pub const SEQ_JUMP_MAX: u64 = 1 << 20;
+/// How far in the future a manifest may be dated before it is refused, for clocks that disagree.
+pub const CLOCK_SKEW_MS_MAX: u64 = 60_000;
+/// Self-test vectors in a snapshot: enough to touch many flags, few enough to run in well under a millisecond.
+pub const SELFTEST_COUNT_MAX: usize = 64;
+/// Client keys in a snapshot.
+pub const CLIENT_KEY_COUNT_MAX: usize = 1_000;
+
+/// Age up to which an isolate answers from memory without asking (strict profile).
+pub const STRICT_FRESH_MS: u64 = 100;
+/// Age beyond which an isolate must ask before it answers (strict profile): the staleness bound.
+pub const STRICT_STALE_MS: u64 = 250;
+/// Time an isolate waits for a probe.
+pub const PROBE_TIMEOUT_MS: u64 = 150;
+
+/// Events in one client request.
+pub const EVENT_COUNT_MAX: usize = 200;
+/// Bytes of one event as it arrived.
+pub const EVENT_LEN_MAX: usize = 4 * 1024;
+/// Bytes of an event id; a UUID has 36.
+pub const EVENT_ID_LEN_MAX: usize = 64;
+/// Events in one batch from the edge to the control plane.
+pub const BATCH_EVENT_COUNT_MAX: usize = 2_000;
+/// Bytes of one such batch; with full events 2,000 would be 8 MB, so the buffer cuts at this size first.
+pub const BATCH_LEN_MAX: usize = 4 * 1024 * 1024;
+/// An event older than this is quarantined as `too_old`: the horizon of the additive dedupe.
+pub const EVENT_AGE_MS_MAX: u64 = 14 * 24 * 3_600_000;
+/// An event dated further ahead than this is quarantined as `future`.
+pub const EVENT_SKEW_MS_MAX: u64 = 5 * 60_000;

@@ -1,0 +1,183 @@
+//! Signing: content → payload → manifest → frame. Only a control plane and its operators hold the keys for it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signer as _, SigningKey};
+
+use super::envelope::{Envelope, Segments, Signature, encode_frame, pre_authentication_encoding};
+use super::manifest::{
+    Codec, KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, READER_VERSION, View,
+};
+use super::payload::{Content, PayloadError, decode, encode, selftest_digest};
+use super::verify::{Verified, key_id};
+use crate::digest::Digest;
+use crate::ids::{Scope, SnapshotVersion, UnixMillis};
+use crate::limits::{KEYSET_LEN_MAX, MANIFEST_LEN_MAX};
+
+/// A private key. Prints nothing of itself and is wiped when dropped.
+pub struct PrivateKey(SigningKey);
+
+impl PrivateKey {
+    /// The key of a 32-byte seed.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The 32 public bytes.
+    pub fn public_bytes(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// The public key as keysets and edge configurations write it.
+    pub fn public_base64(&self) -> String {
+        STANDARD.encode(self.public_bytes())
+    }
+}
+
+impl std::fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PrivateKey(public {})", self.public_base64())
+    }
+}
+
+/// What of a manifest is not derived from the content.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// Whose snapshot.
+    pub scope: Scope,
+    /// The new version.
+    pub version: SnapshotVersion,
+    /// Digest of the manifest before, all zero for the first.
+    pub prev_sha256: Digest,
+    /// Now.
+    pub created_ms: UnixMillis,
+    /// End of validity for verifiers without a held snapshot.
+    pub expires_ms: UnixMillis,
+    /// The keyset in force.
+    pub keyset_version: u64,
+}
+
+/// A signed snapshot, ready to be pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedSnapshot {
+    /// The bytes that travel.
+    pub frame: Vec<u8>,
+    /// Digest of the manifest: what an ACK names.
+    pub digest: Digest,
+    /// Its version.
+    pub version: SnapshotVersion,
+}
+
+/// Why a snapshot cannot be signed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SignError {
+    /// The content is outside the limits.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// A document is longer than readers accept.
+    #[error("{what} envelope has {len} bytes, the limit is {len_max}")]
+    TooLong {
+        /// Which document.
+        what: &'static str,
+        /// Bytes found.
+        len: usize,
+        /// Bytes allowed.
+        len_max: usize,
+    },
+    /// A document could not be written as JSON: a bug.
+    #[error("{what} could not be encoded: {detail}")]
+    Encode {
+        /// Which document.
+        what: &'static str,
+        /// What the encoder said.
+        detail: String,
+    },
+}
+
+/// Signs a keyset with root keys; the bytes of its envelope.
+pub fn sign_keyset(keyset: &Keyset, roots: &[PrivateKey]) -> Result<Vec<u8>, SignError> {
+    let body = to_json("keyset", keyset)?;
+    sign_envelope("keyset", KEYSET_TYPE, &body, roots, KEYSET_LEN_MAX)
+}
+
+/// Builds the payload, signs its manifest and joins both with the keyset's envelope.
+pub fn sign_snapshot(
+    content: &Content,
+    release: &Release,
+    keyset_envelope: &[u8],
+    keys: &[PrivateKey],
+) -> Result<SignedSnapshot, SignError> {
+    let payload = encode(content)?;
+    let decoded = decode(&payload)?;
+    let manifest = Manifest {
+        tenant: release.scope.tenant.clone(),
+        project: release.scope.project.clone(),
+        environment: release.scope.environment.clone(),
+        view: View::Full,
+        epoch: release.version.epoch,
+        seq: release.version.seq,
+        prev_sha256: release.prev_sha256,
+        created_ms: release.created_ms,
+        expires_ms: release.expires_ms,
+        keyset_version: release.keyset_version,
+        payload: PayloadInfo {
+            codec: Codec::Json,
+            len: payload.len(),
+            sha256: Digest::of(&payload),
+        },
+        reader_min: READER_VERSION,
+        selftest_sha256: selftest_digest(&Verified::by_signer(decoded.snapshot), &decoded.selftest),
+    };
+    let body = to_json("manifest", &manifest)?;
+    let digest = Digest::of(&body);
+    let manifest = sign_envelope("manifest", MANIFEST_TYPE, &body, keys, MANIFEST_LEN_MAX)?;
+    let frame = encode_frame(Segments {
+        keyset: keyset_envelope,
+        manifest: &manifest,
+        payload: &payload,
+    });
+    Ok(SignedSnapshot {
+        frame,
+        digest,
+        version: release.version,
+    })
+}
+
+fn to_json<T: serde::Serialize>(what: &'static str, document: &T) -> Result<Vec<u8>, SignError> {
+    serde_json::to_vec(document).map_err(|e| SignError::Encode {
+        what,
+        detail: e.to_string(),
+    })
+}
+
+/// Signs any bytes as a DSSE envelope of a type; public so that tests can build hostile documents.
+pub fn sign_envelope(
+    what: &'static str,
+    payload_type: &str,
+    body: &[u8],
+    keys: &[PrivateKey],
+    len_max: usize,
+) -> Result<Vec<u8>, SignError> {
+    let encoded = pre_authentication_encoding(payload_type, body);
+    let signatures = keys
+        .iter()
+        .map(|key| Signature {
+            keyid: key_id(&key.public_bytes()),
+            sig: STANDARD.encode(key.0.sign(&encoded).to_bytes()),
+        })
+        .collect();
+    let envelope = Envelope {
+        payload_type: payload_type.to_owned(),
+        payload: STANDARD.encode(body),
+        signatures,
+    };
+    let bytes = to_json(what, &envelope)?;
+    if bytes.len() > len_max {
+        return Err(SignError::TooLong {
+            what,
+            len: bytes.len(),
+            len_max,
+        });
+    }
+    Ok(bytes)
+}

@@ -33,12 +33,7 @@ pub fn unleash_bucket(group: &str, id: &str, normalizer: u32, seed: u32) -> u32 
 
 /// murmur3 x86 32-bit (Austin Appleby, public domain) of `left`, a colon and `right`, without joining them.
 pub fn murmur3_32_joined(left: &[u8], right: &[u8], seed: u32) -> u32 {
-    let mut hash = Murmur3 {
-        state: seed,
-        tail: 0,
-        tail_len: 0,
-        len: 0,
-    };
+    let mut hash = Murmur3 { state: seed, tail: 0, tail_len: 0, len: 0 };
     hash.update(left);
     hash.update(b":");
     hash.update(right);
@@ -56,10 +51,7 @@ struct Murmur3 {
 impl Murmur3 {
     fn update(&mut self, mut bytes: &[u8]) {
         // The algorithm mixes in the length modulo 2^32.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "modulo 2^32 is what the algorithm asks for"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 is what the algorithm asks for")]
         let len = bytes.len() as u32;
         self.len = self.len.wrapping_add(len);
         while self.tail_len != 0 {
@@ -93,11 +85,7 @@ impl Murmur3 {
 
     const fn mix(&mut self, block: u32) {
         self.state ^= scramble(block);
-        self.state = self
-            .state
-            .rotate_left(13)
-            .wrapping_mul(5)
-            .wrapping_add(0xe654_6b64);
+        self.state = self.state.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
     }
 
     const fn finish(self) -> u32 {
@@ -115,10 +103,7 @@ impl Murmur3 {
 }
 
 const fn scramble(block: u32) -> u32 {
-    block
-        .wrapping_mul(0xcc9e_2d51)
-        .rotate_left(15)
-        .wrapping_mul(0x1b87_3593)
+    block.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593)
 }
 
 #[cfg(test)]
@@ -155,10 +140,7 @@ mod tests {
         for unit in 0..100_000 {
             counts[Bucket::of("salt", &format!("user-{unit}"), GATE_SEED).get() as usize / 10_000] += 1;
         }
-        let chi2: f64 = counts
-            .iter()
-            .map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0)
-            .sum();
+        let chi2: f64 = counts.iter().map(|&n| (f64::from(n) - 1000.0).powi(2) / 1000.0).sum();
         assert!(chi2 < 161.3, "χ² = {chi2}");
     }
 }

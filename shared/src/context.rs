@@ -63,9 +63,7 @@ impl Context {
             Some(_) => return Err(ContextError::TargetingKeyNotAString),
         }
         if attributes.len() > CONTEXT_ATTRIBUTE_COUNT_MAX {
-            return Err(ContextError::TooManyAttributes {
-                count: attributes.len(),
-            });
+            return Err(ContextError::TooManyAttributes { count: attributes.len() });
         }
         for (name, value) in &attributes {
             check_value(name, value)?;
@@ -105,12 +103,8 @@ impl Context {
 fn check_value(attribute: &str, value: &Value) -> Result<(), ContextError> {
     match json_shape(value, JSON_DEPTH_MAX) {
         JsonShape::Fits => Ok(()),
-        JsonShape::TooDeep => Err(ContextError::TooDeep {
-            attribute: attribute.to_owned(),
-        }),
-        JsonShape::StringTooLong => Err(ContextError::StringTooLong {
-            attribute: attribute.to_owned(),
-        }),
+        JsonShape::TooDeep => Err(ContextError::TooDeep { attribute: attribute.to_owned() }),
+        JsonShape::StringTooLong => Err(ContextError::StringTooLong { attribute: attribute.to_owned() }),
     }
 }
 
@@ -141,9 +135,7 @@ pub(crate) fn json_shape(value: &Value, depth_left: usize) -> JsonShape {
 }
 
 fn first_fault(mut shapes: impl Iterator<Item = JsonShape>) -> JsonShape {
-    shapes
-        .find(|shape| *shape != JsonShape::Fits)
-        .unwrap_or(JsonShape::Fits)
+    shapes.find(|shape| *shape != JsonShape::Fits).unwrap_or(JsonShape::Fits)
 }
 
 #[cfg(test)]

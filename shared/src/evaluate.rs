@@ -102,9 +102,7 @@ pub fn evaluate<'s>(
     freshness: Freshness,
 ) -> Result<Resolution<'s>, EvaluationError<'s>> {
     match snapshot.flag(flag_key) {
-        None => Err(EvaluationError::FlagNotFound {
-            key: flag_key.to_owned(),
-        }),
+        None => Err(EvaluationError::FlagNotFound { key: flag_key.to_owned() }),
         Some(Err(fault)) => Err(EvaluationError::Malformed(fault)),
         Some(Ok(flag)) => evaluate_flag(flag, context, freshness),
     }
@@ -147,20 +145,13 @@ fn evaluate_flag<'s>(
         let bucket = Bucket::of(&flag.salt, &unit(flag, context)?, GATE_SEED);
         return Ok(match cohort.slice(bucket) {
             Some(slice) => Resolution {
-                assignment: Some(Assignment {
-                    arm: slice.arm,
-                    phase: cohort.phase,
-                }),
+                assignment: Some(Assignment { arm: slice.arm, phase: cohort.phase }),
                 ..served(flag, Some(slice.variation), Reason::Split)
             },
             None => served(flag, Some(flag.default), Reason::Split),
         });
     }
-    let reason = if flag.rules.is_empty() {
-        Reason::Static
-    } else {
-        Reason::Default
-    };
+    let reason = if flag.rules.is_empty() { Reason::Static } else { Reason::Default };
     Ok(served(flag, Some(flag.default), reason))
 }
 
@@ -182,21 +173,11 @@ fn apply_rule<'s>(
         Split::One(index) => (*index, rule.gate.is_some()),
         Split::Weighted { shares, weight_sum } => {
             let bucket = Bucket::of(&flag.salt, &unit(flag, context)?, SPLIT_SEED);
-            (
-                share_of(shares, *weight_sum, bucket).unwrap_or(flag.default),
-                true,
-            )
+            (share_of(shares, *weight_sum, bucket).unwrap_or(flag.default), true)
         }
     };
-    let reason = if chance {
-        Reason::Split
-    } else {
-        Reason::TargetingMatch
-    };
-    Ok(Some(Resolution {
-        rule: Some(&rule.key),
-        ..served(flag, Some(index), reason)
-    }))
+    let reason = if chance { Reason::Split } else { Reason::TargetingMatch };
+    Ok(Some(Resolution { rule: Some(&rule.key), ..served(flag, Some(index), reason) }))
 }
 
 /// The share that holds `bucket` when the weights are stretched over all buckets.
@@ -208,22 +189,12 @@ fn share_of(shares: &[(u64, VariationIndex)], weight_sum: u64, bucket: Bucket) -
 }
 
 fn unit<'c, 's>(flag: &'s Flag, context: &'c Context) -> Result<Cow<'c, str>, EvaluationError<'s>> {
-    context
-        .unit(&flag.bucket_by)
-        .ok_or(EvaluationError::TargetingKeyMissing {
-            attribute: &flag.bucket_by,
-        })
+    context.unit(&flag.bucket_by).ok_or(EvaluationError::TargetingKeyMissing { attribute: &flag.bucket_by })
 }
 
 fn served(flag: &Flag, index: Option<VariationIndex>, reason: Reason) -> Resolution<'_> {
     let variation = index.and_then(|index| flag.variation(index));
-    Resolution {
-        variation,
-        reason,
-        assignment: None,
-        rule: None,
-        flag,
-    }
+    Resolution { variation, reason, assignment: None, rule: None, flag }
 }
 
 #[cfg(test)]
@@ -262,37 +233,13 @@ mod tests {
         let half = json!([{ "key": "r", "percentage": 100.0, "split": [{ "variation": "on" }] }]);
         let rows = [
             (boolean(&json!({})), json!({}), "off", Reason::Static),
-            (
-                boolean(&json!({ "enabled": false })),
-                json!({}),
-                "off",
-                Reason::Disabled,
-            ),
-            (
-                boolean(&json!({ "rules": on_for_de })),
-                json!({ "c": "DE" }),
-                "on",
-                Reason::TargetingMatch,
-            ),
-            (
-                boolean(&json!({ "rules": on_for_de })),
-                json!({ "c": "FR" }),
-                "off",
-                Reason::Default,
-            ),
-            (
-                boolean(&json!({ "rules": half })),
-                json!({ "targetingKey": "u" }),
-                "on",
-                Reason::Split,
-            ),
+            (boolean(&json!({ "enabled": false })), json!({}), "off", Reason::Disabled),
+            (boolean(&json!({ "rules": on_for_de })), json!({ "c": "DE" }), "on", Reason::TargetingMatch),
+            (boolean(&json!({ "rules": on_for_de })), json!({ "c": "FR" }), "off", Reason::Default),
+            (boolean(&json!({ "rules": half })), json!({ "targetingKey": "u" }), "on", Reason::Split),
         ];
         for (flag, context, variation, reason) in rows {
-            assert_eq!(
-                ask(&flag, context),
-                (Some(variation.to_owned()), reason),
-                "{flag}"
-            );
+            assert_eq!(ask(&flag, context), (Some(variation.to_owned()), reason), "{flag}");
         }
         let no_off = boolean(&json!({ "enabled": false, "off_variation": null }));
         assert_eq!(ask(&no_off, json!({})), (None, Reason::Disabled));
@@ -309,12 +256,7 @@ mod tests {
         let staff = Context::from_json(json!({ "staff": true })).unwrap();
         assert!(evaluate(&snapshot, "f", &staff, Freshness::Fresh).is_ok());
         let missing = evaluate(&snapshot, "f", &Context::default(), Freshness::Fresh);
-        assert_eq!(
-            missing,
-            Err(EvaluationError::TargetingKeyMissing {
-                attribute: "targetingKey"
-            })
-        );
+        assert_eq!(missing, Err(EvaluationError::TargetingKeyMissing { attribute: "targetingKey" }));
     }
 
     #[test]
@@ -324,10 +266,7 @@ mod tests {
             let snapshot = snapshot(&[boolean(&json!({ "rules": rules }))]);
             move |unit: usize| {
                 let context = Context::for_unit(&unit.to_string());
-                evaluate(&snapshot, "f", &context, Freshness::Fresh)
-                    .unwrap()
-                    .rule
-                    .is_some()
+                evaluate(&snapshot, "f", &context, Freshness::Fresh).unwrap().rule.is_some()
             }
         };
         let (five, ten) = (at(5.0), at(10.0));
@@ -336,10 +275,7 @@ mod tests {
             (a + u32::from(five(unit)), b + u32::from(ten(unit)))
         });
         // 20,000 units: 1,000 ± 5σ (31) and 2,000 ± 5σ (42).
-        assert!(
-            (845..1155).contains(&counts.0) && (1790..2210).contains(&counts.1),
-            "{counts:?}"
-        );
+        assert!((845..1155).contains(&counts.0) && (1790..2210).contains(&counts.1), "{counts:?}");
     }
 
     #[test]
@@ -355,10 +291,7 @@ mod tests {
         for unit in 0..20_000 {
             let context = Context::for_unit(&format!("user-{unit}"));
             let of = |s| {
-                evaluate(s, "f", &context, Freshness::Fresh)
-                    .unwrap()
-                    .assignment
-                    .map(|a| (a.arm, a.phase))
+                evaluate(s, "f", &context, Freshness::Fresh).unwrap().assignment.map(|a| (a.arm, a.phase))
             };
             match (of(&small), of(&large)) {
                 (Some((Arm::Exposed, 7)), Some((Arm::Exposed, 7))) => arms[0] += 1,
@@ -387,20 +320,15 @@ mod tests {
     #[test]
     fn a_malformed_flag_fails_alone() {
         let good = boolean(&json!({ "key": "good" }));
-        let admitted = fixtures::admitted_raw(&[
-            good.to_string(),
-            r#"{"key":"bad","value_type":"colour"}"#.to_owned(),
-        ]);
+        let admitted =
+            fixtures::admitted_raw(&[good.to_string(), r#"{"key":"bad","value_type":"colour"}"#.to_owned()]);
         let context = Context::default();
         assert!(evaluate(&admitted.snapshot, "good", &context, Freshness::Fresh).is_ok());
         assert!(matches!(
             evaluate(&admitted.snapshot, "bad", &context, Freshness::Fresh),
             Err(EvaluationError::Malformed(_))
         ));
-        assert_eq!(
-            evaluate_all(&admitted.snapshot, &context, Freshness::Fresh).count(),
-            2
-        );
+        assert_eq!(evaluate_all(&admitted.snapshot, &context, Freshness::Fresh).count(), 2);
     }
 
     #[test]
@@ -410,17 +338,9 @@ mod tests {
             let snapshot = snapshot(&[boolean(&json!({ "rules": rules, "on_stale": on_stale }))]);
             let context = Context::default();
             let at = |freshness| {
-                evaluate(&snapshot, "f", &context, freshness)
-                    .unwrap()
-                    .variation
-                    .unwrap()
-                    .key()
-                    .to_string()
+                evaluate(&snapshot, "f", &context, freshness).unwrap().variation.unwrap().key().to_string()
             };
-            assert_eq!(
-                (at(Freshness::Fresh), at(Freshness::Stale)),
-                ("on".to_owned(), expected.to_owned())
-            );
+            assert_eq!((at(Freshness::Fresh), at(Freshness::Stale)), ("on".to_owned(), expected.to_owned()));
         }
     }
 }

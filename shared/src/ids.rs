@@ -178,10 +178,7 @@ impl SnapshotVersion {
     /// Parses `epoch.seq`; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let (epoch, seq) = text.split_once('.')?;
-        Some(Self {
-            epoch: decimal(epoch)?,
-            seq: decimal(seq)?,
-        })
+        Some(Self { epoch: decimal(epoch)?, seq: decimal(seq)? })
     }
 }
 
@@ -223,10 +220,7 @@ pub fn client_key_scope(key: &str) -> Option<(ProjectKey, EnvironmentKey)> {
     if secret.is_empty() || key.len() > 512 {
         return None;
     }
-    Some((
-        ProjectKey::parse(project).ok()?,
-        EnvironmentKey::parse(environment).ok()?,
-    ))
+    Some((ProjectKey::parse(project).ok()?, EnvironmentKey::parse(environment).ok()?))
 }
 
 #[cfg(test)]
@@ -259,17 +253,7 @@ mod tests {
         assert!(v("1.9") < v("1.10"));
         assert!(v("1.10") < v("2.0"));
         assert_eq!(v("3.14").to_string(), "3.14");
-        for bad in [
-            "",
-            "1",
-            "1.",
-            ".1",
-            "+1.2",
-            "01.2",
-            "1.2.3",
-            "1.-2",
-            "1.99999999999999999999",
-        ] {
+        for bad in ["", "1", "1.", ".1", "+1.2", "01.2", "1.2.3", "1.-2", "1.99999999999999999999"] {
             assert_eq!(SnapshotVersion::parse(bad), None, "{bad}");
         }
     }
@@ -278,15 +262,7 @@ mod tests {
     fn a_client_key_names_its_environment() {
         let (project, environment) = client_key_scope("demo:production.s3cret").unwrap();
         assert_eq!((project.as_str(), environment.as_str()), ("demo", "production"));
-        for bad in [
-            "",
-            "demo",
-            "demo:production",
-            "demo:production.",
-            ":p.s",
-            "demo:.s",
-            "*:p.s",
-        ] {
+        for bad in ["", "demo", "demo:production", "demo:production.", ":p.s", "demo:.s", "*:p.s"] {
             assert!(client_key_scope(bad).is_none(), "{bad}");
         }
     }

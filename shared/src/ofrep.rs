@@ -77,9 +77,8 @@ pub fn parse_request(body: &[u8]) -> Result<Context, RequestError> {
     if body.trim_ascii().is_empty() {
         return Ok(Context::default());
     }
-    let body: Value = serde_json::from_slice(body).map_err(|e| RequestError::NotJson {
-        detail: e.to_string(),
-    })?;
+    let body: Value =
+        serde_json::from_slice(body).map_err(|e| RequestError::NotJson { detail: e.to_string() })?;
     let Value::Object(mut fields) = body else {
         return Err(RequestError::NotAnObject);
     };
@@ -132,12 +131,7 @@ pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &O
     let _ = write!(out, "{{\"flagVersion\":\"{}\",\"environment\":", origin.version);
     write_json_string(out, origin.environment);
     if let Some(assignment) = assignment {
-        let _ = write!(
-            out,
-            ",\"arm\":\"{}\",\"phase\":{}",
-            assignment.arm.as_str(),
-            assignment.phase
-        );
+        let _ = write!(out, ",\"arm\":\"{}\",\"phase\":{}", assignment.arm.as_str(), assignment.phase);
     }
     if let Some(rule) = rule {
         out.push_str(",\"rule\":");
@@ -172,11 +166,7 @@ pub fn write_bulk<'s>(
         }
         write_answer(out, key, &answer, origin);
     }
-    let _ = write!(
-        out,
-        "],\"metadata\":{{\"flagVersion\":\"{}\",\"environment\":",
-        origin.version
-    );
+    let _ = write!(out, "],\"metadata\":{{\"flagVersion\":\"{}\",\"environment\":", origin.version);
     write_json_string(out, origin.environment);
     out.push_str("}}");
 }
@@ -198,10 +188,7 @@ pub fn error_body(key: Option<&str>, code: ErrorCode, details: &str) -> String {
 /// Strong validator of a bulk answer: the same context and version give the same on every node.
 pub fn bulk_etag(context: &Context, origin: &Origin<'_>, answers_stale: &str) -> String {
     let context = Value::Object(context.attributes().clone()).to_string();
-    let covered = format!(
-        "{}\n{}\n{answers_stale}\n{context}",
-        origin.version, origin.environment
-    );
+    let covered = format!("{}\n{}\n{answers_stale}\n{context}", origin.version, origin.environment);
     let digest = Digest::of(covered.as_bytes()).to_string();
     format!("\"{}\"", digest.get(..32).unwrap_or(&digest))
 }
@@ -241,10 +228,8 @@ mod tests {
     use crate::evaluate::{Freshness, evaluate, evaluate_all};
     use crate::snapshot::fixtures;
 
-    const ORIGIN: Origin<'static> = Origin {
-        version: SnapshotVersion { epoch: 1, seq: 2 },
-        environment: "production",
-    };
+    const ORIGIN: Origin<'static> =
+        Origin { version: SnapshotVersion { epoch: 1, seq: 2 }, environment: "production" };
 
     fn render(flags: &[Value], key: &str, context: &Context) -> (u16, Value) {
         let admitted = fixtures::admitted(flags);
@@ -278,10 +263,7 @@ mod tests {
         let flag = json!({ "key": "f", "value_type": "boolean", "default_variation": "a", "enabled": false,
             "variations": [{ "key": "a", "value": true }] });
         let (status, body) = render(&[flag], "f", &Context::default());
-        assert_eq!(
-            (status, &body["reason"], body.get("value")),
-            (200, &json!("DISABLED"), None)
-        );
+        assert_eq!((status, &body["reason"], body.get("value")), (200, &json!("DISABLED"), None));
     }
 
     #[test]
@@ -296,12 +278,7 @@ mod tests {
             evaluate_all(&admitted.snapshot, &Context::default(), Freshness::Fresh).collect::<Vec<_>>();
         write_bulk(&mut body, answers.into_iter(), &ORIGIN);
         let body: Value = serde_json::from_str(&body).unwrap();
-        let keys: Vec<_> = body["flags"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|f| f["key"].clone())
-            .collect();
+        let keys: Vec<_> = body["flags"].as_array().unwrap().iter().map(|f| f["key"].clone()).collect();
         assert_eq!(keys, ["a", "b", "c"]);
     }
 
@@ -328,38 +305,18 @@ mod tests {
         }
         let long = |len: usize| format!(r#"{{"x":"{}"}}"#, "y".repeat(len - 8));
         assert!(parse_request(long(REQUEST_BODY_LEN_MAX).as_bytes()).is_ok());
-        assert_eq!(
-            parse_request(long(REQUEST_BODY_LEN_MAX + 1).as_bytes()),
-            Err(RequestError::TooLong)
-        );
+        assert_eq!(parse_request(long(REQUEST_BODY_LEN_MAX + 1).as_bytes()), Err(RequestError::TooLong));
     }
 
     #[test]
     fn etags_cover_context_and_version_but_not_attribute_order() {
         let context = |text: &str| parse_request(text.as_bytes()).unwrap();
         let one = bulk_etag(&context(r#"{"context":{"a":1,"b":2}}"#), &ORIGIN, "fresh");
-        assert_eq!(
-            one,
-            bulk_etag(&context(r#"{"context":{"b":2,"a":1}}"#), &ORIGIN, "fresh")
-        );
-        assert_ne!(
-            one,
-            bulk_etag(&context(r#"{"context":{"a":1,"b":3}}"#), &ORIGIN, "fresh")
-        );
-        let newer = Origin {
-            version: SnapshotVersion { epoch: 1, seq: 3 },
-            ..ORIGIN
-        };
-        assert_ne!(
-            one,
-            bulk_etag(&context(r#"{"context":{"a":1,"b":2}}"#), &newer, "fresh")
-        );
-        for header in [
-            one.clone(),
-            format!("W/{one}"),
-            format!("\"x\", {one}"),
-            "*".to_owned(),
-        ] {
+        assert_eq!(one, bulk_etag(&context(r#"{"context":{"b":2,"a":1}}"#), &ORIGIN, "fresh"));
+        assert_ne!(one, bulk_etag(&context(r#"{"context":{"a":1,"b":3}}"#), &ORIGIN, "fresh"));
+        let newer = Origin { version: SnapshotVersion { epoch: 1, seq: 3 }, ..ORIGIN };
+        assert_ne!(one, bulk_etag(&context(r#"{"context":{"a":1,"b":2}}"#), &newer, "fresh"));
+        for header in [one.clone(), format!("W/{one}"), format!("\"x\", {one}"), "*".to_owned()] {
             assert!(if_none_match(&header, &one), "{header}");
         }
         assert!(!if_none_match("\"x\"", &one));

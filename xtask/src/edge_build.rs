@@ -37,14 +37,7 @@ pub fn build_edge(root: &Path, profile: EdgeProfile) -> Result<EdgeBundle> {
     run(
         "compiling the edge",
         Command::new("cargo")
-            .args([
-                "build",
-                "--release",
-                "--target",
-                "wasm32-unknown-unknown",
-                "--package",
-                "flagfuse-edge",
-            ])
+            .args(["build", "--release", "--target", "wasm32-unknown-unknown", "--package", "flagfuse-edge"])
             .current_dir(root),
     )?;
     let compiled = root.join("target/wasm32-unknown-unknown/release/flagfuse_edge.wasm");
@@ -91,23 +84,18 @@ fn optimise(root: &Path, wasm: &Path) -> Result<()> {
     progress("shrinking the edge's Wasm");
     run(
         "wasm-opt",
-        tools::wasm_opt(root)?
-            .arg(wasm)
-            .arg("-o")
-            .arg(wasm)
-            .args(["-O3", "--strip-debug"])
-            .args(
-                [
-                    "mutable-globals",
-                    "sign-ext",
-                    "nontrapping-float-to-int",
-                    "bulk-memory",
-                    "multivalue",
-                    "reference-types",
-                    "exception-handling",
-                ]
-                .map(|feature| format!("--enable-{feature}")),
-            ),
+        tools::wasm_opt(root)?.arg(wasm).arg("-o").arg(wasm).args(["-O3", "--strip-debug"]).args(
+            [
+                "mutable-globals",
+                "sign-ext",
+                "nontrapping-float-to-int",
+                "bulk-memory",
+                "multivalue",
+                "reference-types",
+                "exception-handling",
+            ]
+            .map(|feature| format!("--enable-{feature}")),
+        ),
     )
 }
 
@@ -116,9 +104,7 @@ fn is_older(made: &Path, source: &Path) -> Result<bool> {
     let source_time = fs::metadata(source)
         .and_then(|data| data.modified())
         .with_context(|| format!("looking at {}", source.display()))?;
-    Ok(fs::metadata(made)
-        .and_then(|data| data.modified())
-        .map_or(true, |made_time| made_time < source_time))
+    Ok(fs::metadata(made).and_then(|data| data.modified()).map_or(true, |made_time| made_time < source_time))
 }
 
 /// All modules of a bundle, the entry first, the rest in the order of their paths.
@@ -130,10 +116,7 @@ fn modules(dir: &Path) -> Result<Vec<String>> {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path
-                .extension()
-                .is_some_and(|extension| extension == "js" || extension == "wasm")
-            {
+            } else if path.extension().is_some_and(|extension| extension == "js" || extension == "wasm") {
                 let inside = path
                     .strip_prefix(dir)?
                     .to_str()

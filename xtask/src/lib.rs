@@ -1,6 +1,21 @@
 //! What the commands and the cross-crate tests share: building the edge and running it. Never product logic.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tooling measures wall time; nothing here decides anything by it"
+)]
+#![expect(clippy::indexing_slicing, reason = "indexing a JSON value by name gives null, it never panics")]
+
+pub mod bench;
+pub mod check;
+pub mod demo;
+pub mod demo_project;
 pub mod edge_build;
+pub mod http;
 pub mod process;
+pub mod stack;
 pub mod tools;
+pub mod traffic;
+pub mod up;
+pub mod wait;
 pub mod workerd;

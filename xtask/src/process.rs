@@ -19,10 +19,8 @@ pub struct OwnedProcess {
 impl OwnedProcess {
     /// Starts `command`; `name` is for messages.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .spawn()
-            .with_context(|| format!("starting {name} ({command:?})"))?;
+        let mut child =
+            command.stdin(Stdio::null()).spawn().with_context(|| format!("starting {name} ({command:?})"))?;
         let reaper = Command::new("sh")
             .args(["-c", REAPER_SCRIPT, "reaper", &child.id().to_string()])
             .stdin(Stdio::piped())
@@ -30,11 +28,7 @@ impl OwnedProcess {
             .stderr(Stdio::null())
             .spawn();
         match reaper {
-            Ok(reaper) => Ok(Self {
-                name: name.to_owned(),
-                child,
-                reaper,
-            }),
+            Ok(reaper) => Ok(Self { name: name.to_owned(), child, reaper }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -50,9 +44,7 @@ impl OwnedProcess {
 
     /// `Some` once the child has ended.
     pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("asking whether {} still runs", self.name))
+        self.child.try_wait().with_context(|| format!("asking whether {} still runs", self.name))
     }
 
     /// Kills the child with SIGKILL and waits until it is gone.
@@ -96,9 +88,7 @@ mod tests {
 
     #[test]
     fn a_failing_command_is_an_error_with_its_name() {
-        let error = run("the check", &mut Command::new("false"))
-            .unwrap_err()
-            .to_string();
+        let error = run("the check", &mut Command::new("false")).unwrap_err().to_string();
         assert!(error.starts_with("the check ended with"), "{error}");
     }
 }

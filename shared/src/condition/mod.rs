@@ -70,9 +70,7 @@ impl Condition {
     /// Checks the wire shape.
     pub fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
         if wire.attribute.is_empty() || wire.attribute.len() > STRING_LEN_MAX {
-            return Err(ConditionFault::Attribute {
-                len: wire.attribute.len(),
-            });
+            return Err(ConditionFault::Attribute { len: wire.attribute.len() });
         }
         check_count(wire.op, wire.values.len())?;
         let test = match wire.op {
@@ -87,23 +85,13 @@ impl Condition {
                 Test::Number(NumberTest::compile(wire)?)
             }
         };
-        let polarity = if wire.negate {
-            Polarity::Negated
-        } else {
-            Polarity::Plain
-        };
-        Ok(Self {
-            attribute: wire.attribute.as_str().into(),
-            test,
-            polarity,
-        })
+        let polarity = if wire.negate { Polarity::Negated } else { Polarity::Plain };
+        Ok(Self { attribute: wire.attribute.as_str().into(), test, polarity })
     }
 
     /// Whether it holds for the context.
     pub fn holds(&self, context: &Context) -> bool {
-        let matches = context
-            .get(&self.attribute)
-            .is_some_and(|value| self.test.matches(value));
+        let matches = context.get(&self.attribute).is_some_and(|value| self.test.matches(value));
         match self.polarity {
             Polarity::Plain => matches,
             Polarity::Negated => !matches,
@@ -140,11 +128,7 @@ fn check_count(op: Operator, count: usize) -> Result<(), ConditionFault> {
             (1..=CONDITION_VALUE_COUNT_MAX, "1 to 10000")
         }
     };
-    if range.contains(&count) {
-        Ok(())
-    } else {
-        Err(ConditionFault::ValueCount { count, allowed })
-    }
+    if range.contains(&count) { Ok(()) } else { Err(ConditionFault::ValueCount { count, allowed }) }
 }
 
 fn scalars(values: &[Value]) -> Result<Vec<Value>, ConditionFault> {
@@ -171,45 +155,23 @@ mod tests {
 
     fn holds(condition: Value, context: Value) -> bool {
         let wire: ConditionWire = serde_json::from_value(condition).unwrap();
-        Condition::compile(&wire)
-            .unwrap()
-            .holds(&Context::from_json(context).unwrap())
+        Condition::compile(&wire).unwrap().holds(&Context::from_json(context).unwrap())
     }
 
     #[test]
     #[expect(clippy::too_many_lines, reason = "one row per operator and answer")]
     fn operators_answer_as_documented() {
         let rows = [
-            (
-                json!({ "attribute": "c", "op": "in", "values": ["DE", "FR"] }),
-                json!({ "c": "FR" }),
-                true,
-            ),
-            (
-                json!({ "attribute": "c", "op": "in", "values": ["DE"] }),
-                json!({ "c": "de" }),
-                false,
-            ),
+            (json!({ "attribute": "c", "op": "in", "values": ["DE", "FR"] }), json!({ "c": "FR" }), true),
+            (json!({ "attribute": "c", "op": "in", "values": ["DE"] }), json!({ "c": "de" }), false),
             (
                 json!({ "attribute": "c", "op": "in", "values": ["DE"], "ignore_case": true }),
                 json!({ "c": "de" }),
                 true,
             ),
-            (
-                json!({ "attribute": "n", "op": "in", "values": [1] }),
-                json!({ "n": 1.0 }),
-                true,
-            ),
-            (
-                json!({ "attribute": "n", "op": "in", "values": [1] }),
-                json!({ "n": "1" }),
-                false,
-            ),
-            (
-                json!({ "attribute": "b", "op": "in", "values": [true] }),
-                json!({ "b": true }),
-                true,
-            ),
+            (json!({ "attribute": "n", "op": "in", "values": [1] }), json!({ "n": 1.0 }), true),
+            (json!({ "attribute": "n", "op": "in", "values": [1] }), json!({ "n": "1" }), false),
+            (json!({ "attribute": "b", "op": "in", "values": [true] }), json!({ "b": true }), true),
             (
                 json!({ "attribute": "e", "op": "ends_with", "values": ["@x.io"] }),
                 json!({ "e": "a@x.io" }),
@@ -220,53 +182,17 @@ mod tests {
                 json!({ "e": "a@x.io" }),
                 false,
             ),
-            (
-                json!({ "attribute": "e", "op": "contains", "values": ["@"] }),
-                json!({ "e": "a@x.io" }),
-                true,
-            ),
-            (
-                json!({ "attribute": "n", "op": "less_than", "values": [5] }),
-                json!({ "n": 4.9 }),
-                true,
-            ),
-            (
-                json!({ "attribute": "n", "op": "less_than", "values": [5] }),
-                json!({ "n": 5 }),
-                false,
-            ),
-            (
-                json!({ "attribute": "n", "op": "at_most", "values": [5] }),
-                json!({ "n": 5 }),
-                true,
-            ),
-            (
-                json!({ "attribute": "n", "op": "greater_than", "values": [5] }),
-                json!({ "n": 5 }),
-                false,
-            ),
-            (
-                json!({ "attribute": "n", "op": "at_least", "values": [5] }),
-                json!({ "n": 5 }),
-                true,
-            ),
-            (
-                json!({ "attribute": "x", "op": "exists" }),
-                json!({ "x": false }),
-                true,
-            ),
-            (
-                json!({ "attribute": "x", "op": "exists" }),
-                json!({ "x": null }),
-                false,
-            ),
+            (json!({ "attribute": "e", "op": "contains", "values": ["@"] }), json!({ "e": "a@x.io" }), true),
+            (json!({ "attribute": "n", "op": "less_than", "values": [5] }), json!({ "n": 4.9 }), true),
+            (json!({ "attribute": "n", "op": "less_than", "values": [5] }), json!({ "n": 5 }), false),
+            (json!({ "attribute": "n", "op": "at_most", "values": [5] }), json!({ "n": 5 }), true),
+            (json!({ "attribute": "n", "op": "greater_than", "values": [5] }), json!({ "n": 5 }), false),
+            (json!({ "attribute": "n", "op": "at_least", "values": [5] }), json!({ "n": 5 }), true),
+            (json!({ "attribute": "x", "op": "exists" }), json!({ "x": false }), true),
+            (json!({ "attribute": "x", "op": "exists" }), json!({ "x": null }), false),
         ];
         for (condition, context, expected) in rows {
-            assert_eq!(
-                holds(condition.clone(), context.clone()),
-                expected,
-                "{condition} on {context}"
-            );
+            assert_eq!(holds(condition.clone(), context.clone()), expected, "{condition} on {context}");
         }
     }
 

@@ -31,14 +31,11 @@ impl NumberTest {
             | Operator::EndsWith
             | Operator::Exists => Side::AtLeast,
         };
-        let bound =
-            wire.values
-                .first()
-                .and_then(serde_json::Value::as_f64)
-                .ok_or(ConditionFault::ValueType {
-                    at: 0,
-                    expected: "a number",
-                })?;
+        let bound = wire
+            .values
+            .first()
+            .and_then(serde_json::Value::as_f64)
+            .ok_or(ConditionFault::ValueType { at: 0, expected: "a number" })?;
         Ok(Self { side, bound })
     }
 

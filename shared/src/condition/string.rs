@@ -28,11 +28,7 @@ enum Case {
 
 impl StringTest {
     pub(super) fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
-        let case = if wire.ignore_case {
-            Case::Folded
-        } else {
-            Case::Exact
-        };
+        let case = if wire.ignore_case { Case::Folded } else { Case::Exact };
         let place = match wire.op {
             Operator::Contains => Place::Anywhere,
             Operator::StartsWith => Place::Start,
@@ -50,10 +46,7 @@ impl StringTest {
             .enumerate()
             .map(|(at, value)| match value.as_str() {
                 Some(text) if text.len() <= STRING_LEN_MAX => Ok(case.fold(text).into()),
-                _ => Err(ConditionFault::ValueType {
-                    at,
-                    expected: "a text of at most 4096 bytes",
-                }),
+                _ => Err(ConditionFault::ValueType { at, expected: "a text of at most 4096 bytes" }),
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { place, case, needles })

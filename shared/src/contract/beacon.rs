@@ -49,9 +49,8 @@ pub enum BatchError {
 impl<'b> ClientBatch<'b> {
     /// Parses a request's body.
     pub fn parse(body: &'b [u8]) -> Result<Self, BatchError> {
-        let batch: Self = serde_json::from_slice(body).map_err(|e| BatchError::Shape {
-            detail: e.to_string(),
-        })?;
+        let batch: Self =
+            serde_json::from_slice(body).map_err(|e| BatchError::Shape { detail: e.to_string() })?;
         check_count(batch.events.len(), EVENT_COUNT_MAX)?;
         Ok(batch)
     }
@@ -80,20 +79,15 @@ pub struct IngestBatch {
 impl IngestBatch {
     /// Parses a request's body.
     pub fn parse(body: &[u8]) -> Result<Self, BatchError> {
-        let batch: Self = serde_json::from_slice(body).map_err(|e| BatchError::Shape {
-            detail: e.to_string(),
-        })?;
+        let batch: Self =
+            serde_json::from_slice(body).map_err(|e| BatchError::Shape { detail: e.to_string() })?;
         check_count(batch.events.len(), BATCH_EVENT_COUNT_MAX)?;
         Ok(batch)
     }
 }
 
 const fn check_count(count: usize, count_max: usize) -> Result<(), BatchError> {
-    if count > count_max {
-        Err(BatchError::TooMany { count, count_max })
-    } else {
-        Ok(())
-    }
+    if count > count_max { Err(BatchError::TooMany { count, count_max }) } else { Ok(()) }
 }
 
 /// One event on its way to the control plane, as it arrived.
@@ -228,20 +222,12 @@ pub fn parse_event(
     if raw.len() > EVENT_LEN_MAX {
         return Err(QuarantineCode::Oversize);
     }
-    let wire: EventWire = serde_json::from_str(raw).map_err(|e| {
-        if e.is_data() {
-            QuarantineCode::BadSchema
-        } else {
-            QuarantineCode::BadJson
-        }
-    })?;
+    let wire: EventWire = serde_json::from_str(raw)
+        .map_err(|e| if e.is_data() { QuarantineCode::BadSchema } else { QuarantineCode::BadJson })?;
     if wire.id.is_empty() || wire.id.len() > EVENT_ID_LEN_MAX {
         return Err(QuarantineCode::BadSchema);
     }
-    let unit = wire
-        .unit
-        .filter(|unit| !unit.is_empty())
-        .ok_or(QuarantineCode::UnitMissing)?;
+    let unit = wire.unit.filter(|unit| !unit.is_empty()).ok_or(QuarantineCode::UnitMissing)?;
     let unit = Unit::parse(&unit).map_err(|_| QuarantineCode::BadSchema)?;
     let occurred_ms = corrected(wire.occurred_ms, received, sent)?;
     let kind = match wire.kind {
@@ -259,18 +245,11 @@ pub fn parse_event(
             value: wire.value,
         },
     };
-    Ok(Event {
-        id: wire.id,
-        unit,
-        occurred_ms,
-        kind,
-    })
+    Ok(Event { id: wire.id, unit, occurred_ms, kind })
 }
 
 fn required<T, E>(field: Option<&str>, parse: fn(&str) -> Result<T, E>) -> Result<T, QuarantineCode> {
-    field
-        .and_then(|text| parse(text).ok())
-        .ok_or(QuarantineCode::BadSchema)
+    field.and_then(|text| parse(text).ok()).ok_or(QuarantineCode::BadSchema)
 }
 
 /// `received − (sent − occurred)`: the client's own clock only measures the difference between two of its readings.
@@ -307,24 +286,13 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_no_error_and_wrong_types_are() {
-        assert!(
-            parse(&event(
-                r#""type":"outcome","metric":"conversion","new_field":{"a":1}"#
-            ))
-            .is_ok()
-        );
+        assert!(parse(&event(r#""type":"outcome","metric":"conversion","new_field":{"a":1}"#)).is_ok());
         let rows = [
             ("{", QuarantineCode::BadJson),
             ("[]", QuarantineCode::BadSchema),
-            (
-                &event(r#""type":"outcome","metric":7"#),
-                QuarantineCode::BadSchema,
-            ),
+            (&event(r#""type":"outcome","metric":7"#), QuarantineCode::BadSchema),
             (&event(r#""type":"outcome""#), QuarantineCode::BadSchema),
-            (
-                &event(r#""type":"exposure","flag":"f""#),
-                QuarantineCode::BadSchema,
-            ),
+            (&event(r#""type":"exposure","flag":"f""#), QuarantineCode::BadSchema),
             (
                 &event(r#""type":"exposure","flag":"f","variation":"on","version":"x""#),
                 QuarantineCode::BadSchema,
@@ -344,18 +312,13 @@ mod tests {
     fn sizes_and_times_are_limited_on_each_side() {
         let padded = |len: usize| {
             let empty = event(r#""type":"outcome","metric":"m","pad":"""#).len();
-            event(&format!(
-                r#""type":"outcome","metric":"m","pad":"{}""#,
-                "x".repeat(len - empty)
-            ))
+            event(&format!(r#""type":"outcome","metric":"m","pad":"{}""#, "x".repeat(len - empty)))
         };
         assert!(parse(&padded(EVENT_LEN_MAX)).is_ok());
         assert_eq!(parse(&padded(EVENT_LEN_MAX + 1)), Err(QuarantineCode::Oversize));
         let at = |ms: u64| {
-            parse(&format!(
-                r#"{{"id":"e","type":"outcome","metric":"m","unit":"u","occurred_ms":{ms}}}"#
-            ))
-            .map(|event| event.occurred_ms)
+            parse(&format!(r#"{{"id":"e","type":"outcome","metric":"m","unit":"u","occurred_ms":{ms}}}"#))
+                .map(|event| event.occurred_ms)
         };
         assert_eq!(at(NOW.0 - EVENT_AGE_MS_MAX), Ok(NOW.minus(EVENT_AGE_MS_MAX)));
         assert_eq!(at(NOW.0 - EVENT_AGE_MS_MAX - 1), Err(QuarantineCode::TooOld));

@@ -71,9 +71,6 @@ pub struct HeldVersion {
 impl HeldVersion {
     /// The version alone.
     pub const fn version(&self) -> SnapshotVersion {
-        SnapshotVersion {
-            epoch: self.epoch,
-            seq: self.seq,
-        }
+        SnapshotVersion { epoch: self.epoch, seq: self.seq }
     }
 }

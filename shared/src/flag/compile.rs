@@ -76,11 +76,7 @@ pub enum FlagFault {
 }
 
 fn out_of_range(field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> FlagFault {
-    FlagFault::OutOfRange {
-        field: field.into(),
-        found: found.to_string(),
-        allowed: allowed.into(),
-    }
+    FlagFault::OutOfRange { field: field.into(), found: found.to_string(), allowed: allowed.into() }
 }
 
 fn key_fault(field: impl Into<String>) -> impl FnOnce(IdError) -> FlagFault {
@@ -102,21 +98,13 @@ pub fn compile(wire: &FlagWire) -> Result<Flag, FlagFault> {
         key,
         value_type: wire.value_type,
         power: if wire.enabled { Power::On } else { Power::Off },
-        off: wire
-            .off_variation
-            .as_ref()
-            .map(|name| find.index("off_variation", name))
-            .transpose()?,
+        off: wire.off_variation.as_ref().map(|name| find.index("off_variation", name)).transpose()?,
         default: find.index("default_variation", &wire.default_variation)?,
         rules,
         salt: salt.into(),
         bucket_by: bucket_by.into(),
         on_stale: wire.on_stale,
-        cohort: wire
-            .cohort
-            .as_ref()
-            .map(|cohort| compile_cohort(cohort, &find))
-            .transpose()?,
+        cohort: wire.cohort.as_ref().map(|cohort| compile_cohort(cohort, &find)).transpose()?,
         variations,
     })
 }
@@ -131,10 +119,7 @@ impl Finder<'_> {
             .position(|variation| variation.key.as_str() == name)
             .and_then(|at| u8::try_from(at).ok())
             .map(VariationIndex)
-            .ok_or_else(|| FlagFault::UnknownVariation {
-                field: field.into(),
-                variation: name.to_owned(),
-            })
+            .ok_or_else(|| FlagFault::UnknownVariation { field: field.into(), variation: name.to_owned() })
     }
 }
 
@@ -149,30 +134,17 @@ fn check_text(field: &str, text: &str) -> Result<(), FlagFault> {
 fn compile_variations(value_type: ValueType, wires: &[VariationWire]) -> Result<Vec<Variation>, FlagFault> {
     if wires.is_empty() || wires.len() > VARIATION_COUNT_MAX {
         let found = format!("{} entries", wires.len());
-        return Err(out_of_range(
-            "variations",
-            found,
-            format!("1 to {VARIATION_COUNT_MAX} entries"),
-        ));
+        return Err(out_of_range("variations", found, format!("1 to {VARIATION_COUNT_MAX} entries")));
     }
     let mut variations: Vec<Variation> = Vec::with_capacity(wires.len());
     for wire in wires {
         let key = VariationKey::parse(&wire.key).map_err(key_fault("variations.key"))?;
         if variations.iter().any(|earlier| earlier.key == key) {
-            return Err(FlagFault::Duplicate {
-                field: "variations",
-                key: wire.key.clone(),
-            });
+            return Err(FlagFault::Duplicate { field: "variations", key: wire.key.clone() });
         }
-        let json = render_value(value_type, &wire.value).map_err(|expected| FlagFault::WrongValue {
-            variation: wire.key.clone(),
-            expected,
-        })?;
-        variations.push(Variation {
-            key,
-            value: wire.value.clone(),
-            json: json.into(),
-        });
+        let json = render_value(value_type, &wire.value)
+            .map_err(|expected| FlagFault::WrongValue { variation: wire.key.clone(), expected })?;
+        variations.push(Variation { key, value: wire.value.clone(), json: json.into() });
     }
     Ok(variations)
 }
@@ -185,11 +157,9 @@ fn render_value(value_type: ValueType, value: &Value) -> Result<String, &'static
     match (value_type, value) {
         (ValueType::Boolean, Value::Bool(_)) | (ValueType::String, Value::String(_)) => Ok(value.to_string()),
         (ValueType::Integer, Value::Number(n)) if n.is_i64() || n.is_u64() => Ok(value.to_string()),
-        (ValueType::Float, Value::Number(n)) => n
-            .as_f64()
-            .filter(|f| f.is_finite())
-            .map(render_float)
-            .ok_or("a finite number"),
+        (ValueType::Float, Value::Number(n)) => {
+            n.as_f64().filter(|f| f.is_finite()).map(render_float).ok_or("a finite number")
+        }
         (ValueType::Object, Value::Object(fields)) if !fields.is_empty() => Ok(value.to_string()),
         (ValueType::Object, Value::Array(_)) => Ok(value.to_string()),
         (ValueType::Boolean, _) => Err("a boolean, the flag's value_type is boolean"),
@@ -212,20 +182,13 @@ fn render_float(float: f64) -> String {
 fn compile_rules(wires: &[RuleWire], find: &Finder<'_>) -> Result<Vec<Rule>, FlagFault> {
     if wires.len() > RULE_COUNT_MAX {
         let found = format!("{} entries", wires.len());
-        return Err(out_of_range(
-            "rules",
-            found,
-            format!("at most {RULE_COUNT_MAX} entries"),
-        ));
+        return Err(out_of_range("rules", found, format!("at most {RULE_COUNT_MAX} entries")));
     }
     let mut rules: Vec<Rule> = Vec::with_capacity(wires.len());
     for wire in wires {
         let rule = compile_rule(wire, find)?;
         if rules.iter().any(|earlier| earlier.key == rule.key) {
-            return Err(FlagFault::Duplicate {
-                field: "rules",
-                key: wire.key.clone(),
-            });
+            return Err(FlagFault::Duplicate { field: "rules", key: wire.key.clone() });
         }
         rules.push(rule);
     }
@@ -255,16 +218,9 @@ fn compile_rule(wire: &RuleWire, find: &Finder<'_>) -> Result<Rule, FlagFault> {
             })
         })
         .collect::<Result<_, _>>()?;
-    let gate = wire
-        .percentage
-        .map(|percent| percent_to_buckets(&field("percentage"), percent))
-        .transpose()?;
-    Ok(Rule {
-        key,
-        conditions,
-        gate,
-        split: compile_split(&field("split"), &wire.split, find)?,
-    })
+    let gate =
+        wire.percentage.map(|percent| percent_to_buckets(&field("percentage"), percent)).transpose()?;
+    Ok(Rule { key, conditions, gate, split: compile_split(&field("split"), &wire.split, find)? })
 }
 
 /// 0 ..= 100 percent in steps of one bucket (0.0001 %) → number of buckets.
@@ -274,11 +230,7 @@ pub fn percent_to_buckets(field: &str, percent: f64) -> Result<u32, FlagFault> {
     if !(0.0..=f64::from(BUCKET_COUNT)).contains(&buckets) || (buckets - buckets.round()).abs() > 1e-6 {
         return Err(out_of_range(field, percent, "0 to 100 in steps of 0.0001"));
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0 to 1,000,000 was checked"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000 was checked")]
     Ok(buckets.round() as u32)
 }
 
@@ -294,11 +246,7 @@ fn compile_split(
     }
     if wires.len() > VARIATION_COUNT_MAX {
         let found = format!("{} entries", wires.len());
-        return Err(out_of_range(
-            field,
-            found,
-            format!("1 to {VARIATION_COUNT_MAX} entries"),
-        ));
+        return Err(out_of_range(field, found, format!("1 to {VARIATION_COUNT_MAX} entries")));
     }
     let mut weight_sum = 0_u64;
     let mut shares = Vec::with_capacity(wires.len());
@@ -332,17 +280,9 @@ fn compile_cohort(wire: &CohortWire, find: &Finder<'_>) -> Result<Cohort, FlagFa
         }
         free_from = slice.to;
         let variation = find.index("cohort.slices.variation", &slice.variation)?;
-        slices.push(CohortSlice {
-            from: slice.from,
-            to: slice.to,
-            variation,
-            arm: slice.arm,
-        });
+        slices.push(CohortSlice { from: slice.from, to: slice.to, variation, arm: slice.arm });
     }
-    Ok(Cohort {
-        phase: wire.phase,
-        slices,
-    })
+    Ok(Cohort { phase: wire.phase, slices })
 }
 
 #[cfg(test)]
@@ -359,9 +299,7 @@ mod tests {
         for (name, value) in patch.as_object().unwrap() {
             flag[name] = value.clone();
         }
-        let wire = serde_json::from_value(flag).map_err(|e| FlagFault::Shape {
-            detail: e.to_string(),
-        })?;
+        let wire = serde_json::from_value(flag).map_err(|e| FlagFault::Shape { detail: e.to_string() })?;
         compile(&wire)
     }
 
@@ -376,18 +314,9 @@ mod tests {
             (json!({ "key": "" }), "flag key is empty"),
             (json!({ "value_type": "text" }), "unknown variant `text`"),
             (json!({ "variations": [] }), "variations is 0 entries"),
-            (
-                json!({ "default_variation": "x" }),
-                "default_variation names the variation \"x\"",
-            ),
-            (
-                json!({ "off_variation": "x" }),
-                "off_variation names the variation \"x\"",
-            ),
-            (
-                json!({ "rules": [{ "key": "r", "split": [] }] }),
-                "weight sum of 0",
-            ),
+            (json!({ "default_variation": "x" }), "default_variation names the variation \"x\""),
+            (json!({ "off_variation": "x" }), "off_variation names the variation \"x\""),
+            (json!({ "rules": [{ "key": "r", "split": [] }] }), "weight sum of 0"),
             (
                 json!({ "rules": [{ "key": "r", "percentage": 100.1, "split": [{ "variation": "on" }] }] }),
                 "percentage",
@@ -419,10 +348,7 @@ mod tests {
         for (value_type, value) in rows {
             let text =
                 fault(json!({ "value_type": value_type, "variations": [{ "key": "off", "value": value }] }));
-            assert!(
-                text.contains("variations[\"off\"].value must be"),
-                "{value_type} {value}: {text}"
-            );
+            assert!(text.contains("variations[\"off\"].value must be"), "{value_type} {value}: {text}");
         }
     }
 
@@ -432,10 +358,7 @@ mod tests {
         assert_eq!(render(ValueType::Float, json!(1)), "1.0");
         assert_eq!(render(ValueType::Float, json!(1e300)), "1.0e+300");
         assert_eq!(render(ValueType::Float, json!(0.25)), "0.25");
-        assert_eq!(
-            render(ValueType::Integer, json!(u64::MAX)),
-            "18446744073709551615"
-        );
+        assert_eq!(render(ValueType::Integer, json!(u64::MAX)), "18446744073709551615");
     }
 
     #[test]
@@ -459,12 +382,7 @@ mod tests {
             flag(json!({ "cohort": { "phase": 1, "slices": slices } }))
         };
         assert!(slices(&[(0, 10), (10, 20), (999_999, 1_000_000)]).is_ok());
-        for bad in [
-            &[(0, 10), (9, 20)][..],
-            &[(5, 5)],
-            &[(0, 1_000_001)],
-            &[(10, 20), (0, 5)],
-        ] {
+        for bad in [&[(0, 10), (9, 20)][..], &[(5, 5)], &[(0, 1_000_001)], &[(10, 20), (0, 5)]] {
             assert!(slices(bad).is_err(), "{bad:?}");
         }
     }
@@ -480,9 +398,8 @@ mod tests {
         assert!(rules(RULE_COUNT_MAX).is_ok());
         assert!(rules(RULE_COUNT_MAX + 1).is_err());
         let variations = |count: usize| {
-            let all: Vec<Value> = (0..count)
-                .map(|n| json!({ "key": n.to_string(), "value": true }))
-                .collect();
+            let all: Vec<Value> =
+                (0..count).map(|n| json!({ "key": n.to_string(), "value": true })).collect();
             flag(json!({ "variations": all, "default_variation": "0", "off_variation": null }))
         };
         assert!(variations(VARIATION_COUNT_MAX).is_ok());

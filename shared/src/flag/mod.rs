@@ -116,10 +116,7 @@ pub(crate) enum Split {
     /// Everybody gets the same: no unit needed.
     One(VariationIndex),
     /// Ascending upper ends of the shares in units of weight, and their sum.
-    Weighted {
-        shares: Vec<(u64, VariationIndex)>,
-        weight_sum: u64,
-    },
+    Weighted { shares: Vec<(u64, VariationIndex)>, weight_sum: u64 },
 }
 
 /// Exposed and control buckets of the phase that is running.
@@ -138,9 +135,7 @@ impl Cohort {
     /// The slice that `bucket` falls into.
     pub(crate) fn slice(&self, bucket: Bucket) -> Option<&CohortSlice> {
         let after = self.slices.partition_point(|slice| slice.from <= bucket.get());
-        self.slices
-            .get(after.checked_sub(1)?)
-            .filter(|slice| bucket.get() < slice.to)
+        self.slices.get(after.checked_sub(1)?).filter(|slice| bucket.get() < slice.to)
     }
 }
 

@@ -121,10 +121,7 @@ pub struct ConditionWire {
     pub ignore_case: bool,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls skip predicates with a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }
@@ -167,10 +164,7 @@ pub enum OnStale {
 }
 
 impl OnStale {
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls skip predicates with a reference"
-    )]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
     const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }

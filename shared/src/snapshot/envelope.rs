@@ -92,19 +92,12 @@ pub fn split_frame(frame: &[u8]) -> Result<Segments<'_>, Refusal> {
         let detail = format!("frame has {} bytes behind the payload", rest.len());
         return Err(Refusal::new(RefusalCode::Size, detail));
     }
-    Ok(Segments {
-        keyset,
-        manifest,
-        payload,
-    })
+    Ok(Segments { keyset, manifest, payload })
 }
 
 fn take_segment<'f>(name: &str, bytes: &'f [u8], len_max: usize) -> Result<(&'f [u8], &'f [u8]), Refusal> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else {
-        return Err(Refusal::new(
-            RefusalCode::Trunc,
-            format!("frame ends inside the length of the {name}"),
-        ));
+        return Err(Refusal::new(RefusalCode::Trunc, format!("frame ends inside the length of the {name}")));
     };
     let len = u32::from_be_bytes(*prefix) as usize;
     if len > len_max {

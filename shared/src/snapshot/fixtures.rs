@@ -36,28 +36,18 @@ pub(crate) fn roots() -> TrustedRoots {
 }
 
 pub(crate) fn keyset() -> Keyset {
-    let role = |seed| Role {
-        threshold: 1,
-        keys: vec![key(seed).public_base64()],
-    };
+    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
     Keyset {
         keyset_version: 1,
         expires_ms: NOW.plus(1_000_000),
-        roles: Roles {
-            root: role(1),
-            release: role(2),
-            freshness: role(3),
-        },
+        roles: Roles { root: role(1), release: role(2), freshness: role(3) },
         min_epoch: BTreeMap::new(),
     }
 }
 
 pub(crate) fn content(flags: &[Value]) -> Content {
     Content {
-        flags: flags
-            .iter()
-            .map(|flag| serde_json::from_value::<FlagWire>(flag.clone()).unwrap())
-            .collect(),
+        flags: flags.iter().map(|flag| serde_json::from_value::<FlagWire>(flag.clone()).unwrap()).collect(),
         client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
         profile: Profile::Strict,
         auto_exposure: AutoExposure::Single,
@@ -93,9 +83,8 @@ pub(crate) fn admitted(flags: &[Value]) -> Admitted {
 
 /// A correctly signed frame around any payload, as a careless or hostile signer could make it.
 pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) -> Vec<u8> {
-    let selftest = decode(payload).map_or(Digest::of(b""), |d| {
-        selftest_digest(&Verified::by_signer(d.snapshot), &d.selftest)
-    });
+    let selftest = decode(payload)
+        .map_or(Digest::of(b""), |d| selftest_digest(&Verified::by_signer(d.snapshot), &d.selftest));
     let mut manifest = Manifest {
         tenant: scope().tenant,
         project: scope().project,
@@ -107,21 +96,12 @@ pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) ->
         created_ms: NOW,
         expires_ms: NOW.plus(1_000_000),
         keyset_version: 1,
-        payload: PayloadInfo {
-            codec: Codec::Json,
-            len: payload.len(),
-            sha256: Digest::of(payload),
-        },
+        payload: PayloadInfo { codec: Codec::Json, len: payload.len(), sha256: Digest::of(payload) },
         reader_min: READER_VERSION,
         selftest_sha256: selftest,
     };
     patch(&mut manifest);
-    frame_of(
-        &serde_json::to_vec(&manifest).unwrap(),
-        MANIFEST_TYPE,
-        &[key(2)],
-        payload,
-    )
+    frame_of(&serde_json::to_vec(&manifest).unwrap(), MANIFEST_TYPE, &[key(2)], payload)
 }
 
 pub(crate) fn frame_of(manifest: &[u8], kind: &str, keys: &[PrivateKey], payload: &[u8]) -> Vec<u8> {
@@ -129,11 +109,7 @@ pub(crate) fn frame_of(manifest: &[u8], kind: &str, keys: &[PrivateKey], payload
     use crate::snapshot::sign::sign_envelope;
     let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
     let manifest = sign_envelope("manifest", kind, manifest, keys, 1 << 20).unwrap();
-    encode_frame(Segments {
-        keyset: &keyset,
-        manifest: &manifest,
-        payload,
-    })
+    encode_frame(Segments { keyset: &keyset, manifest: &manifest, payload })
 }
 
 pub(crate) fn admitted_raw(flags: &[String]) -> Admitted {

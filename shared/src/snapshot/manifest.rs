@@ -86,10 +86,7 @@ pub struct Manifest {
 impl Manifest {
     /// The version it announces.
     pub const fn version(&self) -> SnapshotVersion {
-        SnapshotVersion {
-            epoch: self.epoch,
-            seq: self.seq,
-        }
+        SnapshotVersion { epoch: self.epoch, seq: self.seq }
     }
 
     /// The environment it is for.

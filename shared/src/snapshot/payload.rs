@@ -147,9 +147,7 @@ pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
         flags,
         selftest,
     };
-    let bytes = serde_json::to_vec(&out).map_err(|e| PayloadError::Shape {
-        detail: e.to_string(),
-    })?;
+    let bytes = serde_json::to_vec(&out).map_err(|e| PayloadError::Shape { detail: e.to_string() })?;
     if bytes.len() > PAYLOAD_LEN_MAX {
         return Err(PayloadError::TooLong { len: bytes.len() });
     }
@@ -161,19 +159,10 @@ pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
 /// Two units for each of some flags spread over the whole list.
 fn selftest_questions(flags: &[FlagWire]) -> Vec<SelftestQuestion> {
     let flag_step = flags.len().div_ceil(SELFTEST_COUNT_MAX / 2).max(1);
-    let keys = flags
-        .iter()
-        .step_by(flag_step)
-        .filter_map(|flag| FlagKey::parse(&flag.key).ok());
-    let ask = |flag: &FlagKey, unit| {
-        Some(SelftestQuestion {
-            flag: flag.clone(),
-            unit: Unit::parse(unit).ok()?,
-        })
-    };
-    keys.flat_map(|key| [ask(&key, "selftest-1"), ask(&key, "selftest-2")])
-        .flatten()
-        .collect()
+    let keys = flags.iter().step_by(flag_step).filter_map(|flag| FlagKey::parse(&flag.key).ok());
+    let ask =
+        |flag: &FlagKey, unit| Some(SelftestQuestion { flag: flag.clone(), unit: Unit::parse(unit).ok()? });
+    keys.flat_map(|key| [ask(&key, "selftest-1"), ask(&key, "selftest-2")]).flatten().collect()
 }
 
 /// Parsed but not yet trusted content, together with its self-test.
@@ -188,13 +177,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, PayloadError> {
     if bytes.len() > PAYLOAD_LEN_MAX {
         return Err(PayloadError::TooLong { len: bytes.len() });
     }
-    let payload: PayloadIn<'_> = serde_json::from_slice(bytes).map_err(|e| PayloadError::Shape {
-        detail: e.to_string(),
-    })?;
+    let payload: PayloadIn<'_> =
+        serde_json::from_slice(bytes).map_err(|e| PayloadError::Shape { detail: e.to_string() })?;
     if payload.format != FORMAT {
-        return Err(PayloadError::Format {
-            found: payload.format,
-        });
+        return Err(PayloadError::Format { found: payload.format });
     }
     check_count("flags", payload.flags.len(), FLAG_COUNT_MAX)?;
     check_count("client_keys", payload.client_keys.len(), CLIENT_KEY_COUNT_MAX)?;
@@ -207,20 +193,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, PayloadError> {
         }
     }
     let (fresh_ms, stale_ms) = payload.profile.bounds_ms();
-    let settings = Settings {
-        fresh_ms,
-        stale_ms,
-        auto_exposure: payload.auto_exposure,
-    };
+    let settings = Settings { fresh_ms, stale_ms, auto_exposure: payload.auto_exposure };
     let client_keys = payload.client_keys.into_iter().collect();
-    Ok(Decoded {
-        snapshot: Snapshot {
-            flags,
-            client_keys,
-            settings,
-        },
-        selftest: payload.selftest,
-    })
+    Ok(Decoded { snapshot: Snapshot { flags, client_keys, settings }, selftest: payload.selftest })
 }
 
 /// `None` when not even the key can be read.
@@ -233,12 +208,7 @@ fn decode_flag(raw: &str) -> Option<(FlagKey, Result<crate::flag::Flag, FlagFaul
         Ok(wire) => Some((FlagKey::parse(&wire.key).ok()?, compile(&wire))),
         Err(error) => {
             let KeyOnly { key } = serde_json::from_str(raw).ok()?;
-            Some((
-                key,
-                Err(FlagFault::Shape {
-                    detail: error.to_string(),
-                }),
-            ))
+            Some((key, Err(FlagFault::Shape { detail: error.to_string() })))
         }
     }
 }
@@ -250,30 +220,17 @@ pub(crate) fn selftest_digest(snapshot: &Verified<Snapshot>, questions: &[Selfte
         let context = Context::for_unit(question.unit.as_str());
         let (variation, reason) = match evaluate(snapshot, question.flag.as_str(), &context, Freshness::Fresh)
         {
-            Ok(resolution) => (
-                resolution.variation.map_or("", |v| v.key().as_str()),
-                resolution.reason.as_str(),
-            ),
+            Ok(resolution) => {
+                (resolution.variation.map_or("", |v| v.key().as_str()), resolution.reason.as_str())
+            }
             Err(_) => ("", "ERROR"),
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            transcript,
-            "{}\0{}\0{variation}\0{reason}",
-            question.flag, question.unit
-        );
+        let _ = writeln!(transcript, "{}\0{}\0{variation}\0{reason}", question.flag, question.unit);
     }
     Digest::of(transcript.as_bytes())
 }
 
 const fn check_count(what: &'static str, count: usize, count_max: usize) -> Result<(), PayloadError> {
-    if count > count_max {
-        Err(PayloadError::TooMany {
-            what,
-            count,
-            count_max,
-        })
-    } else {
-        Ok(())
-    }
+    if count > count_max { Err(PayloadError::TooMany { what, count, count_max }) } else { Ok(()) }
 }

@@ -120,34 +120,19 @@ pub fn sign_snapshot(
         created_ms: release.created_ms,
         expires_ms: release.expires_ms,
         keyset_version: release.keyset_version,
-        payload: PayloadInfo {
-            codec: Codec::Json,
-            len: payload.len(),
-            sha256: Digest::of(&payload),
-        },
+        payload: PayloadInfo { codec: Codec::Json, len: payload.len(), sha256: Digest::of(&payload) },
         reader_min: READER_VERSION,
         selftest_sha256: selftest_digest(&Verified::by_signer(decoded.snapshot), &decoded.selftest),
     };
     let body = to_json("manifest", &manifest)?;
     let digest = Digest::of(&body);
     let manifest = sign_envelope("manifest", MANIFEST_TYPE, &body, keys, MANIFEST_LEN_MAX)?;
-    let frame = encode_frame(Segments {
-        keyset: keyset_envelope,
-        manifest: &manifest,
-        payload: &payload,
-    });
-    Ok(SignedSnapshot {
-        frame,
-        digest,
-        version: release.version,
-    })
+    let frame = encode_frame(Segments { keyset: keyset_envelope, manifest: &manifest, payload: &payload });
+    Ok(SignedSnapshot { frame, digest, version: release.version })
 }
 
 fn to_json<T: serde::Serialize>(what: &'static str, document: &T) -> Result<Vec<u8>, SignError> {
-    serde_json::to_vec(document).map_err(|e| SignError::Encode {
-        what,
-        detail: e.to_string(),
-    })
+    serde_json::to_vec(document).map_err(|e| SignError::Encode { what, detail: e.to_string() })
 }
 
 /// Signs any bytes as a DSSE envelope of a type; public so that tests can build hostile documents.
@@ -166,18 +151,11 @@ pub fn sign_envelope(
             sig: STANDARD.encode(key.0.sign(&encoded).to_bytes()),
         })
         .collect();
-    let envelope = Envelope {
-        payload_type: payload_type.to_owned(),
-        payload: STANDARD.encode(body),
-        signatures,
-    };
+    let envelope =
+        Envelope { payload_type: payload_type.to_owned(), payload: STANDARD.encode(body), signatures };
     let bytes = to_json(what, &envelope)?;
     if bytes.len() > len_max {
-        return Err(SignError::TooLong {
-            what,
-            len: bytes.len(),
-            len_max,
-        });
+        return Err(SignError::TooLong { what, len: bytes.len(), len_max });
     }
     Ok(bytes)
 }

@@ -83,17 +83,9 @@ impl TrustedRoots {
     pub fn parse<'t>(keys: impl IntoIterator<Item = &'t str>, threshold: usize) -> Result<Self, TrustError> {
         let keys = keys
             .into_iter()
-            .map(|text| {
-                parse_key(text).ok_or_else(|| TrustError::BadKey {
-                    text: text.to_owned(),
-                })
-            })
+            .map(|text| parse_key(text).ok_or_else(|| TrustError::BadKey { text: text.to_owned() }))
             .collect::<Result<Vec<_>, _>>()?;
-        let count = keys
-            .iter()
-            .map(VerifyingKey::to_bytes)
-            .collect::<BTreeSet<_>>()
-            .len();
+        let count = keys.iter().map(VerifyingKey::to_bytes).collect::<BTreeSet<_>>().len();
         if threshold == 0 || threshold > count {
             return Err(TrustError::BadThreshold { threshold, count });
         }
@@ -210,10 +202,7 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(code: RefusalCode, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-        }
+        Self { code, detail: detail.into() }
     }
 }
 
@@ -236,14 +225,8 @@ pub fn verify(
     // 1: lengths, before anything is allocated.
     let segments = split_frame(frame)?;
     // 2–5 for the keyset, under the root keys we were installed with.
-    let keyset: Keyset = open(
-        "keyset",
-        segments.keyset,
-        KEYSET_TYPE,
-        &roots.keys,
-        roots.threshold,
-    )
-    .map(|(body, _)| body)?;
+    let keyset: Keyset =
+        open("keyset", segments.keyset, KEYSET_TYPE, &roots.keys, roots.threshold).map(|(body, _)| body)?;
     // 2–5 for the manifest, under the keyset's release role.
     let release_keys = role_keys("release", &keyset.roles.release)?;
     let (manifest, digest) = open::<Manifest>(
@@ -266,16 +249,8 @@ pub fn verify(
     check_time(&keyset, &manifest, held, now)?;
     // 10–12: the payload.
     let snapshot = open_payload(&manifest, segments.payload)?;
-    let held = Held {
-        version: manifest.version(),
-        digest,
-        keyset_version: keyset.keyset_version,
-    };
-    Ok(Outcome::Newer(Box::new(Admitted {
-        snapshot,
-        held,
-        created_ms: manifest.created_ms,
-    })))
+    let held = Held { version: manifest.version(), digest, keyset_version: keyset.keyset_version };
+    Ok(Outcome::Newer(Box::new(Admitted { snapshot, held, created_ms: manifest.created_ms })))
 }
 
 /// Steps 2–5: envelope, type, signatures by distinct trusted keys, and only then the signed bytes' shape.
@@ -288,10 +263,8 @@ fn open<T: serde::de::DeserializeOwned>(
 ) -> Result<(T, Digest), Refusal> {
     let envelope = Envelope::parse(bytes)?;
     if envelope.payload_type != payload_type {
-        let detail = format!(
-            "{what} has payload type {:?}, expected {payload_type:?}",
-            envelope.payload_type
-        );
+        let detail =
+            format!("{what} has payload type {:?}, expected {payload_type:?}", envelope.payload_type);
         return Err(Refusal::new(RefusalCode::Type, detail));
     }
     let body = envelope.payload_bytes()?;
@@ -317,10 +290,7 @@ fn check_signatures(
             continue;
         };
         known_count += 1;
-        let bytes = STANDARD
-            .decode(&signature.sig)
-            .ok()
-            .and_then(|sig| <[u8; 64]>::try_from(sig).ok());
+        let bytes = STANDARD.decode(&signature.sig).ok().and_then(|sig| <[u8; 64]>::try_from(sig).ok());
         if let Some(bytes) = bytes
             && key.verify_strict(&signed, &Signature::from_bytes(&bytes)).is_ok()
         {
@@ -330,25 +300,15 @@ fn check_signatures(
     if signers.len() >= threshold && threshold > 0 {
         return Ok(());
     }
-    let code = if known_count == 0 {
-        RefusalCode::Key
-    } else {
-        RefusalCode::Sig
-    };
-    let detail = format!(
-        "{what} has {} valid signatures by distinct trusted keys, needed {threshold}",
-        signers.len()
-    );
+    let code = if known_count == 0 { RefusalCode::Key } else { RefusalCode::Sig };
+    let detail =
+        format!("{what} has {} valid signatures by distinct trusted keys, needed {threshold}", signers.len());
     Err(Refusal::new(code, detail))
 }
 
 fn role_keys(name: &str, role: &Role) -> Result<Vec<VerifyingKey>, Refusal> {
     if role.keys.len() > ROLE_KEY_COUNT_MAX || role.threshold == 0 || role.threshold > role.keys.len() {
-        let detail = format!(
-            "role {name} has threshold {} with {} keys",
-            role.threshold,
-            role.keys.len()
-        );
+        let detail = format!("role {name} has threshold {} with {} keys", role.threshold, role.keys.len());
         return Err(Refusal::new(RefusalCode::Key, detail));
     }
     role.keys
@@ -367,10 +327,7 @@ fn parse_key(text: &str) -> Option<VerifyingKey> {
 
 /// First 16 bytes of SHA-256 of a public key, hexadecimal.
 pub fn key_id(public_key: &[u8; 32]) -> String {
-    hex(Digest::of(public_key)
-        .as_bytes()
-        .first_chunk::<16>()
-        .map_or(&[][..], |half| half))
+    hex(Digest::of(public_key).as_bytes().first_chunk::<16>().map_or(&[][..], |half| half))
 }
 
 /// Step 7.
@@ -383,10 +340,9 @@ fn check_keyset(keyset: &Keyset, manifest: &Manifest, held: Option<&Held>) -> Re
         ));
     }
     match held {
-        Some(held) if keyset.keyset_version < held.keyset_version => refuse(format!(
-            "keyset {} is older than the held {}",
-            keyset.keyset_version, held.keyset_version
-        )),
+        Some(held) if keyset.keyset_version < held.keyset_version => {
+            refuse(format!("keyset {} is older than the held {}", keyset.keyset_version, held.keyset_version))
+        }
         _ => Ok(()),
     }
 }
@@ -405,11 +361,7 @@ fn check_order(
     held: Option<&Held>,
 ) -> Result<Order, Refusal> {
     let version = manifest.version();
-    let epoch_min = keyset
-        .min_epoch
-        .get(&manifest.scope().to_string())
-        .copied()
-        .unwrap_or(0);
+    let epoch_min = keyset.min_epoch.get(&manifest.scope().to_string()).copied().unwrap_or(0);
     if version.epoch < epoch_min {
         let detail = format!("epoch {} is below the lowest allowed {epoch_min}", version.epoch);
         return Err(Refusal::new(RefusalCode::Epoch, detail));
@@ -424,21 +376,13 @@ fn check_order(
         };
     }
     if version < held.version {
-        let code = if version.epoch < held.version.epoch {
-            RefusalCode::Epoch
-        } else {
-            RefusalCode::Rollback
-        };
-        return Err(Refusal::new(
-            code,
-            format!("version {version} is older than the held {}", held.version),
-        ));
+        let code =
+            if version.epoch < held.version.epoch { RefusalCode::Epoch } else { RefusalCode::Rollback };
+        return Err(Refusal::new(code, format!("version {version} is older than the held {}", held.version)));
     }
     if version.epoch == held.version.epoch && version.seq - held.version.seq > SEQ_JUMP_MAX {
-        let detail = format!(
-            "version {version} is more than {SEQ_JUMP_MAX} ahead of the held {}",
-            held.version
-        );
+        let detail =
+            format!("version {version} is more than {SEQ_JUMP_MAX} ahead of the held {}", held.version);
         return Err(Refusal::new(RefusalCode::FastForward, detail));
     }
     Ok(Order::Newer)
@@ -469,23 +413,16 @@ fn check_time(
 /// Steps 10–12.
 fn open_payload(manifest: &Manifest, payload: &[u8]) -> Result<Verified<Snapshot>, Refusal> {
     if payload.len() != manifest.payload.len || Digest::of(payload) != manifest.payload.sha256 {
-        let detail = format!(
-            "payload of {} bytes is not the one in the manifest",
-            payload.len()
-        );
+        let detail = format!("payload of {} bytes is not the one in the manifest", payload.len());
         return Err(Refusal::new(RefusalCode::Digest, detail));
     }
     if manifest.reader_min > READER_VERSION {
-        let detail = format!(
-            "snapshot needs reader {}, this is reader {READER_VERSION}",
-            manifest.reader_min
-        );
+        let detail =
+            format!("snapshot needs reader {}, this is reader {READER_VERSION}", manifest.reader_min);
         return Err(Refusal::new(RefusalCode::Selftest, detail));
     }
     let decoded = decode(payload).map_err(|e| Refusal::new(RefusalCode::Decode, e.to_string()))?;
-    let snapshot = Verified {
-        content: decoded.snapshot,
-    };
+    let snapshot = Verified { content: decoded.snapshot };
     if selftest_digest(&snapshot, &decoded.selftest) != manifest.selftest_sha256 {
         let detail = "self-test gives other answers than the signer's";
         return Err(Refusal::new(RefusalCode::Selftest, detail));

@@ -18,11 +18,7 @@ fn code(frame: &[u8]) -> &'static str {
 }
 
 fn held(seq: u64) -> Held {
-    Held {
-        version: SnapshotVersion { epoch: 1, seq },
-        digest: Digest::of(b"other"),
-        keyset_version: 1,
-    }
+    Held { version: SnapshotVersion { epoch: 1, seq }, digest: Digest::of(b"other"), keyset_version: 1 }
 }
 
 fn code_held(frame: &[u8], held: &Held) -> &'static str {
@@ -37,16 +33,8 @@ fn code_held(frame: &[u8], held: &Held) -> &'static str {
 fn a_signed_snapshot_is_admitted_with_its_flags_and_keys() {
     let admitted = admitted(&[flag()]);
     assert!(admitted.snapshot.flag("f").unwrap().is_ok());
-    assert!(
-        admitted
-            .snapshot
-            .admits_client_key(&Digest::of(b"demo:production.s3cret"))
-    );
-    assert!(
-        !admitted
-            .snapshot
-            .admits_client_key(&Digest::of(b"demo:production.other"))
-    );
+    assert!(admitted.snapshot.admits_client_key(&Digest::of(b"demo:production.s3cret")));
+    assert!(!admitted.snapshot.admits_client_key(&Digest::of(b"demo:production.other")));
 }
 
 #[test]
@@ -60,27 +48,12 @@ fn order_is_kept_against_the_held_version() {
     assert_eq!(code_held(&frame, &held(4)), "newer");
     assert_eq!(code_held(&frame, &held(5)), "E_EQUIV");
     assert_eq!(code_held(&frame, &held(6)), "E_ROLLBACK");
-    let newer_epoch = Held {
-        version: SnapshotVersion { epoch: 2, seq: 1 },
-        ..held(1)
-    };
+    let newer_epoch = Held { version: SnapshotVersion { epoch: 2, seq: 1 }, ..held(1) };
     assert_eq!(code_held(&frame, &newer_epoch), "E_EPOCH");
-    assert_eq!(
-        code_held(
-            &frame,
-            &Held {
-                keyset_version: 2,
-                ..held(4)
-            }
-        ),
-        "E_KEYSET"
-    );
+    assert_eq!(code_held(&frame, &Held { keyset_version: 2, ..held(4) }), "E_KEYSET");
     let far = signed(&[flag()], 5 + SEQ_JUMP_MAX + 1).frame;
     assert_eq!(code_held(&far, &held(5)), "E_FASTFWD");
-    assert_eq!(
-        code_held(&signed(&[flag()], 5 + SEQ_JUMP_MAX).frame, &held(5)),
-        "newer"
-    );
+    assert_eq!(code_held(&signed(&[flag()], 5 + SEQ_JUMP_MAX).frame, &held(5)), "newer");
 }
 
 #[test]
@@ -137,32 +110,20 @@ fn signatures_must_come_from_distinct_keys_of_the_right_role() {
     assert_eq!(by(&[1]), "E_KEY", "the root key signs no manifest");
     assert_eq!(by(&[]), "E_ENV", "no signature");
     assert_eq!(by(&[2, 2, 2, 2, 2]), "E_ENV", "too many signatures");
-    assert_eq!(
-        code(&frame_of(&body(&good), KEYSET_TYPE, &[key(2)], payload)),
-        "E_TYPE"
-    );
-    assert_eq!(
-        code(&frame_of(b"{}", MANIFEST_TYPE, &[key(2)], payload)),
-        "E_SCHEMA"
-    );
+    assert_eq!(code(&frame_of(&body(&good), KEYSET_TYPE, &[key(2)], payload)), "E_TYPE");
+    assert_eq!(code(&frame_of(b"{}", MANIFEST_TYPE, &[key(2)], payload)), "E_SCHEMA");
 }
 
 #[test]
 fn one_signature_twice_does_not_reach_a_threshold_of_two() {
-    let roots = TrustedRoots::parse(
-        [key(1).public_base64().as_str(), key(8).public_base64().as_str()],
-        2,
-    )
-    .unwrap();
+    let roots =
+        TrustedRoots::parse([key(1).public_base64().as_str(), key(8).public_base64().as_str()], 2).unwrap();
     let frame = |signers: &[u8]| {
         let signers: Vec<_> = signers.iter().map(|&seed| key(seed)).collect();
         let keyset = crate::snapshot::sign::sign_keyset(&keyset(), &signers).unwrap();
         let good = signed(&[flag()], 1).frame;
         let segments = split_frame(&good).unwrap();
-        encode_frame(Segments {
-            keyset: &keyset,
-            ..segments
-        })
+        encode_frame(Segments { keyset: &keyset, ..segments })
     };
     let verdict = |signers| verify(&frame(signers), &roots, &scope(), None, NOW).map_err(|r| r.code);
     assert!(verdict(&[1, 8]).is_ok());
@@ -192,23 +153,11 @@ fn signed_for_somebody_else_is_refused() {
     let rows: [(&str, Patch); 10] = [
         ("accepted", Box::new(|_| ())),
         ("E_SCOPE", Box::new(move |m| m.project = other())),
-        (
-            "E_SCOPE",
-            Box::new(|m| m.tenant = crate::ids::TenantKey::parse("other").unwrap()),
-        ),
-        (
-            "E_SCOPE",
-            Box::new(|m| m.environment = crate::ids::EnvironmentKey::parse("test").unwrap()),
-        ),
+        ("E_SCOPE", Box::new(|m| m.tenant = crate::ids::TenantKey::parse("other").unwrap())),
+        ("E_SCOPE", Box::new(|m| m.environment = crate::ids::EnvironmentKey::parse("test").unwrap())),
         ("E_KEYSET", Box::new(|m| m.keyset_version = 2)),
-        (
-            "E_FUTURE",
-            Box::new(|m| m.created_ms = NOW.plus(CLOCK_SKEW_MS_MAX + 1)),
-        ),
-        (
-            "accepted",
-            Box::new(|m| m.created_ms = NOW.plus(CLOCK_SKEW_MS_MAX)),
-        ),
+        ("E_FUTURE", Box::new(|m| m.created_ms = NOW.plus(CLOCK_SKEW_MS_MAX + 1))),
+        ("accepted", Box::new(|m| m.created_ms = NOW.plus(CLOCK_SKEW_MS_MAX))),
         ("E_EXPIRED", Box::new(|m| m.expires_ms = NOW.minus(1))),
         ("E_DIGEST", Box::new(|m| m.payload.len += 1)),
         ("E_SELFTEST", Box::new(|m| m.reader_min = READER_VERSION + 1)),
@@ -251,21 +200,13 @@ fn valid_signature_over_poison_is_refused() {
         "NaN".to_owned(),
     ] {
         let shown: String = poison.chars().take(80).collect();
-        assert_eq!(
-            code(&frame_around(poison.as_bytes(), |_| ())),
-            "E_DECODE",
-            "{shown}"
-        );
+        assert_eq!(code(&frame_around(poison.as_bytes(), |_| ())), "E_DECODE", "{shown}");
     }
 }
 
 #[test]
 fn ten_thousand_levels_fail_alone_without_exhausting_the_stack() {
-    let deep = format!(
-        r#"{{"key":"d","value_type":{}1{}}}"#,
-        "[".repeat(10_000),
-        "]".repeat(10_000)
-    );
+    let deep = format!(r#"{{"key":"d","value_type":{}1{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     let admitted = admitted_raw(&[deep, flag().to_string()]);
     assert!(admitted.snapshot.flag("d").unwrap().is_err());
     assert!(admitted.snapshot.flag("f").unwrap().is_ok());

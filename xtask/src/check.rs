@@ -1,0 +1,32 @@
+//! `cargo xtask test`: everything CI runs, in the order in which a failure is cheapest. Decides nothing by itself.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::process::run;
+use crate::stack;
+use crate::tools::{self, progress};
+
+/// Formatting, lints, builds, all tests.
+pub fn test(root: &Path) -> Result<()> {
+    let began = Instant::now();
+    step(root, "formatting", &["fmt", "--all", "--check"])?;
+    step(root, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
+    stack::build(root)?;
+    // Installed here, with its progress visible, rather than inside the first test that needs it.
+    tools::node_22(root)?;
+    step(root, "tests", &["test", "--workspace", "--no-fail-fast"])?;
+    progress(&format!("all checks passed in {} s", began.elapsed().as_secs()));
+    Ok(())
+}
+
+fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
+    let began = Instant::now();
+    progress(name);
+    run(name, Command::new("cargo").args(arguments).current_dir(root))?;
+    progress(&format!("{name}: ok, {} s", began.elapsed().as_secs()));
+    Ok(())
+}

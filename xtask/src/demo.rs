@@ -1,0 +1,262 @@
+//! `cargo xtask demo`: simulated users meet a harmful feature on a running stack, and a live view shows the fuse at work.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::demo_project::{GUARDED_FLAG, environment_path};
+use crate::http::Client;
+use crate::traffic::{Behaviour, now_ms, visit};
+use crate::up::read_dev;
+
+const USER_THREAD_COUNT: u64 = 6;
+const LIMIT: Duration = Duration::from_mins(2);
+const VIEW_PAUSE: Duration = Duration::from_millis(250);
+
+/// Reads `--data DIR`.
+pub fn parse(root: &Path, arguments: &[String]) -> Result<PathBuf> {
+    match arguments {
+        [] => Ok(root.join(".flagfuse")),
+        [name, dir] if name == "--data" => Ok(PathBuf::from(dir)),
+        _ => bail!("usage: cargo xtask demo [--data DIR]"),
+    }
+}
+
+/// What the users have done so far.
+#[derive(Debug, Default)]
+struct Counters {
+    users: AtomicU64,
+    saw_feature: AtomicU64,
+    conversions: AtomicU64,
+    failures: AtomicU64,
+    last_failure: Mutex<Option<String>>,
+}
+
+/// Everything a frame of the view shows.
+#[derive(Debug)]
+struct Moment {
+    elapsed: Duration,
+    circuit: String,
+    reading: String,
+    verdict: String,
+    isolates: Vec<(String, String, String)>,
+}
+
+/// Runs until the fuse has tripped and every isolate serves the switched-off flag.
+pub fn demo(data_dir: &Path) -> Result<()> {
+    let dev = read_dev(data_dir)?;
+    let text = |name: &str| dev[name].as_str().with_context(|| format!("dev.json has no {name}"));
+    let admin = Client::new(text("control_plane")?, Some(text("admin_token")?));
+    let edges: Vec<Client> = dev["edges"]
+        .as_array()
+        .context("dev.json has no edges")?
+        .iter()
+        .filter_map(Value::as_str)
+        .map(|url| Client::new(url, dev["client_key"].as_str()))
+        .collect();
+    let fuse_path = format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path());
+    // A demo may be run again: whatever the last one left open is closed, in a new phase with fresh cohorts.
+    if circuit(&admin, &fuse_path)? != "CLOSED" {
+        admin
+            .post(&format!("{fuse_path}/close"), &json!({}))?
+            .ok()
+            .context("closing the fuse of the last demo")?;
+    }
+    let counters = Counters::default();
+    let stop = AtomicBool::new(false);
+    let began = Instant::now();
+    let run_ms = now_ms();
+    thread::scope(|scope| {
+        for number in 0..USER_THREAD_COUNT {
+            let (edges, counters, stop) = (&edges, &counters, &stop);
+            scope.spawn(move || users(number, run_ms, edges, counters, stop));
+        }
+        let result = watch(&admin, &fuse_path, &edges, &counters, began);
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// One thread of users, one after another, alternating between the isolates.
+fn users(thread_number: u64, run_ms: u64, edges: &[Client], counters: &Counters, stop: &AtomicBool) {
+    for edge in edges.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let number = counters.users.fetch_add(1, Ordering::Relaxed);
+        let unit = format!("user-{run_ms}-{thread_number}-{number}");
+        match visit(edge, &unit, Behaviour::HARMFUL, now_ms()) {
+            Ok(visit) => {
+                counters.saw_feature.fetch_add(u64::from(visit.saw_feature), Ordering::Relaxed);
+                counters.conversions.fetch_add(u64::from(visit.converted), Ordering::Relaxed);
+            }
+            Err(error) => {
+                counters.failures.fetch_add(1, Ordering::Relaxed);
+                if let Ok(mut last) = counters.last_failure.lock() {
+                    *last = Some(format!("{error:#}"));
+                }
+            }
+        }
+    }
+}
+
+fn watch(
+    admin: &Client,
+    fuse_path: &str,
+    edges: &[Client],
+    counters: &Counters,
+    began: Instant,
+) -> Result<()> {
+    let mut screen = Screen::default();
+    let mut tripped: Option<Duration> = None;
+    loop {
+        let moment = look(admin, fuse_path, edges, began)?;
+        screen.draw(&moment, counters)?;
+        if moment.circuit == "OPEN" && tripped.is_none() {
+            tripped = Some(moment.elapsed);
+        }
+        let all_off = moment.isolates.iter().all(|(_, _, value)| value == "false");
+        if let Some(tripped) = tripped
+            && all_off
+        {
+            return screen.finish(tripped, moment.elapsed);
+        }
+        if moment.elapsed > LIMIT {
+            let last = counters.last_failure.lock().ok().and_then(|last| last.clone());
+            bail!("the fuse has not tripped within {} s; last failed visit: {last:?}", LIMIT.as_secs());
+        }
+        thread::sleep(VIEW_PAUSE);
+    }
+}
+
+fn circuit(admin: &Client, fuse_path: &str) -> Result<String> {
+    let fuse = admin.get(fuse_path)?.ok().context("reading the fuse")?;
+    fuse["circuit"].as_str().map(str::to_owned).with_context(|| format!("no circuit in {fuse}"))
+}
+
+/// Asks the control plane for fuse and evidence, and each isolate for its version and for what an exposed unit sees.
+fn look(admin: &Client, fuse_path: &str, edges: &[Client], began: Instant) -> Result<Moment> {
+    let circuit = circuit(admin, fuse_path)?;
+    let flag_path = fuse_path.trim_end_matches("/fuse");
+    let verdicts =
+        admin.get(&format!("{flag_path}/verdicts?limit=1"))?.ok().context("reading the verdicts")?;
+    let newest = &verdicts["verdicts"][0];
+    let mut isolates = Vec::new();
+    for (label, edge) in ('a'..).zip(edges) {
+        // The bulk answer is a prefetch: looking does not make the looker a user.
+        let answer =
+            edge.post("/ofrep/v1/evaluate/flags", &json!({ "context": { "targetingKey": exposed_unit() } }))?;
+        let version = answer.header("x-flags-version").unwrap_or("none").to_owned();
+        let body = answer.ok()?;
+        let flags = body["flags"].as_array().cloned().unwrap_or_default();
+        let flag = flags.iter().find(|flag| flag["key"] == GUARDED_FLAG);
+        let value = flag.map_or("absent".to_owned(), |flag| flag["value"].to_string());
+        isolates.push((label.to_string(), version, value));
+    }
+    let (reading, verdict) = describe(newest);
+    Ok(Moment { elapsed: began.elapsed(), circuit, reading, verdict, isolates })
+}
+
+/// A unit in the lowest buckets, which every exposure above 1 % includes; the flag's salt is its key.
+fn exposed_unit() -> String {
+    use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+    (0..10_000)
+        .map(|number| format!("watcher-{number}"))
+        .find(|unit| Bucket::of(GUARDED_FLAG, unit, GATE_SEED).get() < 10_000)
+        .unwrap_or_default()
+}
+
+/// Tallies and verdict in words.
+fn describe(verdict: &Value) -> (String, String) {
+    let evidence = &verdict["evidence"]["guardrails"][0];
+    let arm = |name: &str| {
+        let (units, events) = (&evidence[name]["units"], &evidence[name]["events"]);
+        format!("{name} {events} of {units}")
+    };
+    let number = |name: &str| evidence[name].as_f64().map_or("-".to_owned(), |value| format!("{value:+.3}"));
+    let reading = if evidence.is_null() {
+        "no tallies yet".to_owned()
+    } else {
+        format!(
+            "{}   {}   delta {}   confidence {}",
+            arm("exposed"),
+            arm("control"),
+            number("delta"),
+            number("confidence").trim_start_matches('+')
+        )
+    };
+    let words = ["decision", "reason"].map(|name| verdict[name].as_str().unwrap_or_default().to_owned());
+    (reading, words.join(" ").trim().to_owned())
+}
+
+/// Redraws in place on a terminal, prints one line a change elsewhere.
+#[derive(Debug, Default)]
+struct Screen {
+    drawn_line_count: usize,
+    last_line: String,
+}
+
+impl Screen {
+    fn draw(&mut self, moment: &Moment, counters: &Counters) -> Result<()> {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let isolates: Vec<String> = moment
+            .isolates
+            .iter()
+            .map(|(label, version, value)| format!("{label}: version {version} answers {value}"))
+            .collect();
+        let mut out = io::stdout().lock();
+        if !out.is_terminal() {
+            let line = format!("{} | {} | {}", moment.circuit, moment.verdict, isolates.join(", "));
+            if line != self.last_line {
+                writeln!(out, "{:5.1} s  {line} | {}", moment.elapsed.as_secs_f64(), moment.reading)?;
+                self.last_line = line;
+            }
+            return Ok(());
+        }
+        let lines = [
+            format!(
+                "Flagfuse demo: {GUARDED_FLAG} halves conversion          {:6.1} s",
+                moment.elapsed.as_secs_f64()
+            ),
+            String::new(),
+            format!(
+                "  users      {:>7}   saw the feature {:>7}   converted {:>7}   failed {}",
+                get(&counters.users),
+                get(&counters.saw_feature),
+                get(&counters.conversions),
+                get(&counters.failures)
+            ),
+            format!("  tallies    {}", moment.reading),
+            format!("  verdict    {}", moment.verdict),
+            format!("  circuit    {}", moment.circuit),
+            format!("  isolates   {}", isolates.join("      ")),
+        ];
+        if self.drawn_line_count > 0 {
+            write!(out, "\x1b[{}A", self.drawn_line_count)?;
+        }
+        for line in &lines {
+            writeln!(out, "\x1b[2K{line}")?;
+        }
+        self.drawn_line_count = lines.len();
+        out.flush().context("writing to the terminal")
+    }
+
+    #[expect(clippy::unused_self, reason = "the end of the same conversation with the terminal")]
+    fn finish(&self, tripped: Duration, everywhere: Duration) -> Result<()> {
+        let mut out = io::stdout().lock();
+        writeln!(
+            out,
+            "\nThe fuse tripped after {:.1} s of traffic. {:.1} s later at most, every isolate answered `false`.\n\
+             The feature stays off until somebody closes the fuse, or the demo is run again.",
+            tripped.as_secs_f64(),
+            everywhere.saturating_sub(tripped).as_secs_f64()
+        )
+        .context("writing to the terminal")
+    }
+}

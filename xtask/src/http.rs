@@ -1,0 +1,117 @@
+//! A small JSON client for the admin API and the edge, for tooling and tests. Never retries by itself.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// An answer: status, headers and JSON body (`null` when there is none).
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Header names in lower case with their values.
+    pub headers: Vec<(String, String)>,
+    /// Parsed body.
+    pub body: Value,
+}
+
+impl Answer {
+    /// A header's value; names in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body when the status is 2xx; otherwise an error that shows what was answered.
+    pub fn ok(self) -> Result<Value> {
+        if !(200..300).contains(&self.status) {
+            bail!("status {}: {}", self.status, self.body);
+        }
+        Ok(self.body)
+    }
+}
+
+/// Keep-alive connections to one base URL with one bearer token.
+#[derive(Debug, Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// A client for `base` (no slash at the end); without a token no `Authorization` header is sent.
+    pub fn new(base: &str, token: Option<&str>) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(15)))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        Self { agent, base: base.to_owned(), token: token.map(str::to_owned) }
+    }
+
+    /// The base URL.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// `GET path`.
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        self.send("GET", path, &[], None)
+    }
+
+    /// `POST path` with a JSON body.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send("POST", path, &[], Some(body.to_string().into_bytes()))
+    }
+
+    /// `PUT path` with a JSON body.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send("PUT", path, &[], Some(body.to_string().into_bytes()))
+    }
+
+    /// Any request; a body is sent as `application/json`.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer> {
+        let url = format!("{}{path}", self.base);
+        let mut request = ureq::http::Request::builder().method(method).uri(&url);
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let said = || format!("{method} {url}");
+        let answer = match body {
+            Some(body) => self.agent.run(request.body(body)?).with_context(said)?,
+            None => self.agent.run(request.body(())?).with_context(said)?,
+        };
+        read(answer).with_context(said)
+    }
+}
+
+fn read(answer: ureq::http::Response<ureq::Body>) -> Result<Answer> {
+    let status = answer.status().as_u16();
+    let headers = answer
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect();
+    let text = answer.into_body().read_to_string()?;
+    let body = serde_json::from_str(&text).unwrap_or(if text.is_empty() {
+        Value::Null
+    } else {
+        Value::String(text)
+    });
+    Ok(Answer { status, headers, body })
+}

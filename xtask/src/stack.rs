@@ -1,0 +1,297 @@
+//! The whole product on one machine: control plane on SQLite, edge in workerd, a demo project. Builds nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::edge_build::{EdgeBundle, EdgeProfile, build_edge};
+use crate::http::Client;
+use crate::process::{OwnedProcess, run};
+use crate::workerd::{Edge, EdgeConfig, log_tail, start};
+
+const START_POLL_MS: u64 = 20;
+const START_POLL_COUNT_MAX: u64 = 1_000;
+
+/// What a build leaves behind.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The control plane's binary.
+    pub control_plane: PathBuf,
+    /// The edge's modules.
+    pub edge: EdgeBundle,
+}
+
+/// Builds control plane and edge at the same time: their slow single-threaded ends overlap.
+pub fn build(root: &Path) -> Result<Built> {
+    let edge = thread::scope(|scope| {
+        let edge = scope.spawn(|| build_edge(root, EdgeProfile::Fast));
+        let control_plane = build_control_plane(root);
+        let edge = edge.join().map_err(|_| anyhow::anyhow!("building the edge panicked"))?;
+        control_plane.and(edge)
+    })?;
+    Ok(Built { control_plane: root.join("target/debug/flagfuse"), edge })
+}
+
+fn build_control_plane(root: &Path) -> Result<()> {
+    crate::tools::progress("compiling the control plane");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--package", "flagfuse-control-plane", "--bin", "flagfuse"]).current_dir(root);
+    run("compiling the control plane", &mut cargo)
+}
+
+/// Where a stack lives and listens.
+#[derive(Debug, Clone)]
+pub struct StackConfig {
+    /// Everything it writes.
+    pub data_dir: PathBuf,
+    /// Port of the control plane on 127.0.0.1.
+    pub control_plane_port: u16,
+    /// Ports of the isolates on 127.0.0.1; the first one is "the" edge.
+    pub edge_ports: Vec<u16>,
+    /// How often the fuses are evaluated.
+    pub tick_ms: u64,
+}
+
+impl StackConfig {
+    /// A stack on free ports for tests and benchmarks.
+    pub fn on_free_ports(data_dir: &Path, isolate_count: usize) -> Result<Self> {
+        let mut ports = free_ports(isolate_count + 1)?;
+        let control_plane_port = ports.pop().context("no free port")?;
+        Ok(Self { data_dir: data_dir.to_owned(), control_plane_port, edge_ports: ports, tick_ms: 200 })
+    }
+}
+
+/// Ports that were free a moment ago; all are held until the last is drawn, so that they differ.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
+    Ok(listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .map(std::net::SocketAddr::port)
+        .collect())
+}
+
+/// Secrets of a development stack, drawn once and kept with mode 0600 in its data folder.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// Full rights at the control plane.
+    pub admin_token: String,
+    /// What the edge presents to the control plane.
+    pub ingest_token: String,
+    /// What the control plane presents to the edge.
+    pub push_token: String,
+    /// Public keys of the development root.
+    pub root_public_keys: Vec<String>,
+}
+
+/// A running stack. Dropping it kills its processes.
+#[derive(Debug)]
+pub struct Stack {
+    root: PathBuf,
+    built: Built,
+    config: StackConfig,
+    secrets: Secrets,
+    control_plane: Option<OwnedProcess>,
+    edge: Option<Edge>,
+}
+
+impl Stack {
+    /// Starts the edge, then the control plane, on new or existing data.
+    pub fn start(root: &Path, built: &Built, config: StackConfig) -> Result<Self> {
+        fs::create_dir_all(&config.data_dir)
+            .with_context(|| format!("creating {}", config.data_dir.display()))?;
+        let secrets = secrets(&built.control_plane, &config.data_dir)?;
+        let mut stack = Self {
+            root: root.to_owned(),
+            built: built.clone(),
+            config,
+            secrets,
+            control_plane: None,
+            edge: None,
+        };
+        stack.start_edge()?;
+        stack.start_control_plane()?;
+        Ok(stack)
+    }
+
+    /// Starts workerd, also again after [`Stack::kill_edge`].
+    pub fn start_edge(&mut self) -> Result<()> {
+        let labels = ('a'..='z').map(String::from);
+        let config = EdgeConfig {
+            region: "local".to_owned(),
+            isolates: labels.zip(self.config.edge_ports.iter().copied()).collect(),
+            data_dir: self.config.data_dir.join("edge"),
+            vars: edge_vars(&self.secrets, self.config.control_plane_port),
+        };
+        self.edge = Some(start(&self.root, &self.built.edge, &config)?);
+        Ok(())
+    }
+
+    /// Starts the control plane, also again after [`Stack::kill_control_plane`].
+    pub fn start_control_plane(&mut self) -> Result<()> {
+        let port = self.config.control_plane_port;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+            format!("port {port} on 127.0.0.1 is taken: the control plane cannot listen there")
+        })?;
+        let log_path = self.config.data_dir.join("control-plane.log");
+        let log = fs::File::options().create(true).append(true).open(&log_path)?;
+        let mut command = Command::new(&self.built.control_plane);
+        command
+            .arg("serve")
+            .arg("--data")
+            .arg(self.config.data_dir.join("control-plane"))
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--edge", &format!("local={}", self.edge_url(0))])
+            .args(["--tick-ms", &self.config.tick_ms.to_string()])
+            .env("FLAGFUSE_PUSH_TOKEN", &self.secrets.push_token)
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let mut process = OwnedProcess::spawn("control plane", &mut command)?;
+        let client = Client::new(&self.control_plane_url(), None);
+        for _ in 0..START_POLL_COUNT_MAX {
+            if let Some(status) = process.exit_status()? {
+                bail!("control plane ended with {status} at start:\n{}", log_tail(&log_path));
+            }
+            if client.get("/healthz").is_ok_and(|answer| answer.status == 200) {
+                self.control_plane = Some(process);
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(START_POLL_MS));
+        }
+        bail!("control plane does not answer after 20 s:\n{}", log_tail(&log_path))
+    }
+
+    /// Kills the control plane with SIGKILL.
+    pub fn kill_control_plane(&mut self) {
+        self.control_plane = None;
+    }
+
+    /// Kills workerd with SIGKILL.
+    pub fn kill_edge(&mut self) {
+        self.edge = None;
+    }
+
+    /// An error when a process has ended by itself, with the end of its log.
+    pub fn check(&mut self) -> Result<()> {
+        if let Some(process) = &mut self.control_plane
+            && let Some(status) = process.exit_status()?
+        {
+            let log = self.config.data_dir.join("control-plane.log");
+            bail!("control plane ended with {status}:\n{}", log_tail(&log));
+        }
+        if let Some(edge) = &mut self.edge
+            && let Some(status) = edge.exit_status()?
+        {
+            bail!(
+                "workerd ended with {status}:\n{}",
+                log_tail(&self.config.data_dir.join("edge/workerd.log"))
+            );
+        }
+        Ok(())
+    }
+
+    /// Base URL of the control plane.
+    pub fn control_plane_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.config.control_plane_port)
+    }
+
+    /// Base URL of an isolate.
+    pub fn edge_url(&self, index: usize) -> String {
+        let port = self.config.edge_ports.get(index).copied().unwrap_or_default();
+        format!("http://127.0.0.1:{port}")
+    }
+
+    /// Base URLs of all isolates.
+    pub fn edge_urls(&self) -> Vec<String> {
+        (0..self.config.edge_ports.len()).map(|index| self.edge_url(index)).collect()
+    }
+
+    /// The secrets in use.
+    pub const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// A client with full rights at the control plane.
+    pub fn admin(&self) -> Client {
+        Client::new(&self.control_plane_url(), Some(&self.secrets.admin_token))
+    }
+}
+
+fn edge_vars(secrets: &Secrets, control_plane_port: u16) -> BTreeMap<String, String> {
+    let push_digest = flagfuse_shared::digest::Digest::of(secrets.push_token.as_bytes()).to_string();
+    let vars = [
+        ("FLAGFUSE_TENANT", "default".to_owned()),
+        ("FLAGFUSE_ROOT_KEYS", secrets.root_public_keys.join(",")),
+        ("FLAGFUSE_ROOT_THRESHOLD", "1".to_owned()),
+        ("FLAGFUSE_PUSH_TOKEN_SHA256", push_digest),
+        ("FLAGFUSE_CONTROL_PLANE_URL", format!("http://127.0.0.1:{control_plane_port}")),
+        ("FLAGFUSE_INGEST_TOKEN", secrets.ingest_token.clone()),
+    ];
+    vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Reads the stack's secrets, or initialises the control plane's data and draws them.
+fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
+    let path = data_dir.join("secrets.json");
+    if !path.exists() {
+        let output = Command::new(control_plane)
+            .args(["init", "--json", "--data"])
+            .arg(data_dir.join("control-plane"))
+            .output()
+            .context("running flagfuse init")?;
+        if !output.status.success() {
+            bail!("flagfuse init failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let mut all: Value =
+            serde_json::from_slice(&output.stdout).context("reading flagfuse init's answer")?;
+        all["push_token"] = json!(random_hex()?);
+        write_private(&path, &format!("{all:#}\n"))?;
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let all: Value = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    let text_of = |name: &str| {
+        let value = all.get(name).and_then(Value::as_str).map(str::to_owned);
+        value.with_context(|| {
+            format!("{} has no {name}: remove the data folder and start anew", path.display())
+        })
+    };
+    Ok(Secrets {
+        admin_token: text_of("admin_token")?,
+        ingest_token: text_of("ingest_token")?,
+        push_token: text_of("push_token")?,
+        root_public_keys: serde_json::from_value(all["root_public_keys"].clone())
+            .context("root_public_keys is no list of texts")?,
+    })
+}
+
+/// 32 hexadecimal digits from the operating system.
+fn random_hex() -> Result<String> {
+    use std::io::Read as _;
+    let mut bytes = [0_u8; 16];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("reading /dev/urandom")?;
+    Ok(flagfuse_shared::digest::hex(&bytes))
+}
+
+/// Writes a file that only its owner can read.
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    let mut options = fs::File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("writing {}", path.display()))
+}

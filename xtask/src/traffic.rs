@@ -1,0 +1,60 @@
+//! Simulated users: each asks the edge for the guarded flag and may convert, more rarely when it sees the feature.
+
+use anyhow::{Result, bail};
+use flagfuse_shared::bucket::Bucket;
+use serde_json::json;
+
+use crate::demo_project::GUARDED_FLAG;
+use crate::http::Client;
+
+/// How often users convert, in buckets of a million.
+#[derive(Debug, Clone, Copy)]
+pub struct Behaviour {
+    /// Of those who see the feature.
+    pub converting_on: u32,
+    /// Of those who do not.
+    pub converting_off: u32,
+}
+
+impl Behaviour {
+    /// The feature costs half of the conversions.
+    pub const HARMFUL: Self = Self { converting_on: 200_000, converting_off: 400_000 };
+}
+
+/// What one visit came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Visit {
+    /// The user saw the feature.
+    pub saw_feature: bool,
+    /// The user converted.
+    pub converted: bool,
+    /// `x-flags-version` of the answer.
+    pub version: String,
+}
+
+/// One user's visit. The same unit always behaves the same.
+pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour, now_ms: u64) -> Result<Visit> {
+    let question = json!({ "context": { "targetingKey": unit } });
+    let answer = edge.post(&format!("/ofrep/v1/evaluate/flags/{GUARDED_FLAG}"), &question)?;
+    let version = answer.header("x-flags-version").unwrap_or("none").to_owned();
+    let saw_feature = answer.ok()?["value"] == json!(true);
+    let chance = if saw_feature { behaviour.converting_on } else { behaviour.converting_off };
+    let converted = Bucket::of("conversion", unit, 0).get() < chance;
+    if converted {
+        let event = json!({
+            "id": format!("conversion-{unit}"), "type": "outcome", "metric": "conversion",
+            "unit": unit, "occurred_ms": now_ms,
+        });
+        let answer = edge.post("/v1/events", &json!({ "sent_ms": now_ms, "events": [event] }))?;
+        if answer.status != 202 {
+            bail!("POST /v1/events: status {}: {}", answer.status, answer.body);
+        }
+    }
+    Ok(Visit { saw_feature, converted, version })
+}
+
+/// Milliseconds since 1970 on this machine.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

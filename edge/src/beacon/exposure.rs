@@ -1,0 +1,99 @@
+//! Exposures that the edge records by itself after single evaluations. Never delays an answer.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use flagfuse_shared::contract::beacon::IngestEvent;
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use serde_json::json;
+use serde_json::value::to_raw_value;
+use worker::{Context, Env};
+
+use crate::beacon::recent::{ExposureKey, Recent};
+use crate::beacon::send;
+use crate::chance;
+use crate::config::Config;
+
+/// A unit that was shown a flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// The flag's key.
+    pub flag: String,
+    /// What it was shown.
+    pub variation: String,
+    /// Phase of the flag's cohort.
+    pub phase: u32,
+    /// Who.
+    pub unit: String,
+    /// The snapshot that answered.
+    pub version: SnapshotVersion,
+}
+
+thread_local! {
+    static RECENT: RefCell<Recent> = RefCell::new(Recent::default());
+}
+
+/// Stores an exposure after the answer was given, unless this isolate did so lately.
+pub fn record(
+    exposure: &Exposure,
+    env: &Env,
+    context: &Context,
+    config: &Rc<Config>,
+    scope: &Scope,
+    now: UnixMillis,
+) {
+    let digest = ExposureKey {
+        project: scope.project.as_str(),
+        environment: scope.environment.as_str(),
+        flag: &exposure.flag,
+        phase: exposure.phase,
+        unit: &exposure.unit,
+    }
+    .digest();
+    if !RECENT.with_borrow_mut(|recent| recent.is_first(digest)) {
+        return;
+    }
+    let Ok(event) = event(exposure, chance::uuid(), now) else {
+        return;
+    };
+    let (env, config, scope) = (env.clone(), Rc::clone(config), scope.clone());
+    context.wait_until(async move {
+        if let Err(error) = send::store(&env, &config, &scope, &[event]).await {
+            RECENT.with_borrow_mut(|recent| recent.forget(digest));
+            worker::console_warn!(
+                "an exposure in {scope} was not stored, the next evaluation tries again: {error}"
+            );
+        }
+    });
+}
+
+fn event(exposure: &Exposure, id: String, now: UnixMillis) -> serde_json::Result<IngestEvent> {
+    let raw = to_raw_value(&json!({
+        "id": id, "type": "exposure", "unit": exposure.unit, "occurred_ms": now, "flag": exposure.flag,
+        "variation": exposure.variation, "phase": exposure.phase, "version": exposure.version.to_string(),
+    }))?;
+    Ok(IngestEvent { received_ms: now, sent_ms: None, raw })
+}
+
+#[cfg(test)]
+mod tests {
+    use flagfuse_shared::contract::beacon::{EventKind, parse_event};
+
+    use super::*;
+
+    #[test]
+    fn the_event_is_one_that_the_control_plane_accepts() {
+        let exposure = Exposure {
+            flag: "checkout".to_owned(),
+            variation: "on".to_owned(),
+            phase: 3,
+            unit: "ann".to_owned(),
+            version: SnapshotVersion { epoch: 1, seq: 9 },
+        };
+        let now = UnixMillis(1_790_000_000_000);
+        let event = event(&exposure, "id-1".to_owned(), now).unwrap();
+        let parsed = parse_event(event.raw.get(), now, None).unwrap();
+        assert!(matches!(parsed.kind, EventKind::Exposure { phase: Some(3), version: Some(_), .. }));
+        assert_eq!((parsed.unit.as_str(), parsed.occurred_ms), ("ann", now));
+    }
+}

@@ -1,0 +1,8 @@
+//! How events get from clients to the control plane without loss. Never interprets an outcome.
+
+pub mod buffer;
+pub mod buffer_do;
+pub mod exposure;
+pub mod recent;
+pub mod rows;
+pub mod send;

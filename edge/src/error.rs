@@ -1,0 +1,184 @@
+//! Every way a request can fail, with its status and stable code in one table. Never carries a secret to the client.
+
+use flagfuse_shared::contract::beacon::BatchError;
+use flagfuse_shared::ofrep::{ErrorCode, RequestError};
+use serde_json::{Value, json};
+
+use crate::http::reply::Reply;
+
+/// Why a request got no ordinary answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EdgeError {
+    /// No route has this path.
+    #[error("no route has this path")]
+    RouteNotFound,
+    /// The path exists, the method does not.
+    #[error("this path answers {allowed} only")]
+    MethodNotAllowed {
+        /// The methods that work.
+        allowed: &'static str,
+    },
+    /// No key at all.
+    #[error("a client key is missing: send it as Authorization: Bearer or X-API-Key")]
+    KeyMissing,
+    /// A key of another form than `project:environment.secret`.
+    #[error("the client key is malformed: expected project:environment.secret")]
+    KeyMalformed,
+    /// A well-formed key that the environment does not know.
+    #[error("the client key is not valid in its environment")]
+    KeyUnknown,
+    /// The push credential is missing or wrong.
+    #[error("the push token is missing or wrong")]
+    PushTokenWrong,
+    /// Push without `Upgrade: websocket`.
+    #[error("pushing needs a WebSocket: send Upgrade: websocket")]
+    UpgradeMissing,
+    /// More body than the limit.
+    #[error("the body is larger than {len_max} bytes")]
+    BodyTooLarge {
+        /// Bytes allowed.
+        len_max: usize,
+    },
+    /// The body is no evaluation request.
+    #[error(transparent)]
+    Evaluation(#[from] RequestError),
+    /// The body is no batch of events.
+    #[error(transparent)]
+    Events(#[from] BatchError),
+    /// A header has a value that means nothing.
+    #[error("header {name} must be {expected}")]
+    HeaderMalformed {
+        /// The header.
+        name: &'static str,
+        /// The form it should have.
+        expected: &'static str,
+    },
+    /// The path names something that cannot exist.
+    #[error("{detail}")]
+    PathMalformed {
+        /// What is wrong.
+        detail: String,
+    },
+    /// The event buffer is above its bound.
+    #[error("too many events are waiting to be delivered")]
+    Backlog,
+    /// This edge has no snapshot of the environment yet.
+    #[error("no snapshot of this environment has reached this edge yet")]
+    NoSnapshot,
+    /// The client has seen a newer snapshot than the one that can be had here in time.
+    #[error("snapshot {wanted} has not reached this edge yet")]
+    VersionNotHere {
+        /// The version the client asked for.
+        wanted: String,
+    },
+    /// The event buffer did not answer in time. Nothing was acknowledged.
+    #[error("the event buffer did not answer; nothing was stored")]
+    BufferUnavailable,
+    /// The replica object did not answer in time.
+    #[error("the snapshot replica did not answer")]
+    ReplicaUnavailable,
+    /// The deployment's configuration cannot be used.
+    #[error("the edge is misconfigured: {detail}")]
+    Misconfigured {
+        /// Which setting, and why.
+        detail: String,
+    },
+    /// The platform failed us: our bug or theirs, never the client's.
+    #[error("internal error")]
+    Internal,
+}
+
+impl EdgeError {
+    /// The status table: HTTP status, stable code, seconds to wait before a retry.
+    pub const fn status(&self) -> (u16, &'static str, Option<u32>) {
+        match self {
+            Self::RouteNotFound => (404, "route_not_found", None),
+            Self::MethodNotAllowed { .. } => (405, "method_not_allowed", None),
+            Self::KeyMissing => (401, "key_missing", None),
+            Self::KeyMalformed => (401, "key_malformed", None),
+            Self::KeyUnknown => (401, "key_unknown", None),
+            Self::PushTokenWrong => (401, "push_token_wrong", None),
+            Self::UpgradeMissing => (426, "upgrade_missing", None),
+            Self::BodyTooLarge { .. } => (413, "body_too_large", None),
+            Self::Evaluation(RequestError::TooLong) => (413, "body_too_large", None),
+            Self::Evaluation(RequestError::Context(_)) => (400, "context_malformed", None),
+            Self::Evaluation(RequestError::NotJson { .. } | RequestError::NotAnObject) => {
+                (400, "body_malformed", None)
+            }
+            Self::Events(BatchError::TooMany { .. }) => (413, "too_many_events", None),
+            Self::Events(BatchError::Shape { .. }) => (400, "body_malformed", None),
+            Self::HeaderMalformed { .. } => (400, "header_malformed", None),
+            Self::PathMalformed { .. } => (400, "path_malformed", None),
+            Self::Backlog => (429, "backlog", Some(5)),
+            Self::NoSnapshot => (503, "no_snapshot", Some(1)),
+            Self::VersionNotHere { .. } => (503, "version_not_here", Some(1)),
+            Self::BufferUnavailable => (503, "buffer_unavailable", Some(1)),
+            Self::ReplicaUnavailable => (503, "replica_unavailable", Some(1)),
+            Self::Misconfigured { .. } => (500, "misconfigured", None),
+            Self::Internal => (500, "internal", None),
+        }
+    }
+
+    /// OFREP's name for it.
+    const fn ofrep_code(&self) -> ErrorCode {
+        match self {
+            Self::Evaluation(error) => error.code(),
+            Self::Events(BatchError::Shape { .. }) | Self::PathMalformed { .. } => ErrorCode::ParseError,
+            _ => ErrorCode::General,
+        }
+    }
+
+    /// The whole answer as RFC 9457 problem JSON. `flag_key` is the flag of an OFREP single evaluation.
+    ///
+    /// OFREP's `errorCode`, `errorDetails` and `metadata` are always there: one official client fails on a body without
+    /// `metadata`, and a client cannot tell which route refused it.
+    pub fn reply(&self, flag_key: Option<&str>) -> Reply {
+        let (status, code, retry_after_s) = self.status();
+        let detail = self.to_string();
+        let mut body = json!({
+            "type": "about:blank", "status": status, "code": code, "detail": detail,
+            "errorCode": self.ofrep_code().as_str(), "errorDetails": detail, "metadata": {},
+        });
+        if let (Some(key), Value::Object(fields)) = (flag_key, &mut body) {
+            fields.insert("key".to_owned(), Value::String(key.to_owned()));
+        }
+        let mut reply = Reply::json(status, body.to_string());
+        if let Some(seconds) = retry_after_s {
+            reply.header("retry-after", seconds.to_string());
+        }
+        if let Self::MethodNotAllowed { allowed } = self {
+            reply.header("allow", *allowed);
+        }
+        if status == 401 {
+            reply.header("www-authenticate", "Bearer");
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_body_is_an_object_with_metadata_and_a_code() {
+        for error in
+            [EdgeError::RouteNotFound, EdgeError::Backlog, EdgeError::KeyMissing, EdgeError::Internal]
+        {
+            let reply = error.reply(Some("a\"b"));
+            let body: Value = serde_json::from_str(&reply.body).unwrap();
+            assert_eq!(body["metadata"], json!({}), "{error}");
+            assert_eq!(body["key"], "a\"b");
+            assert_eq!(body["status"], reply.status);
+        }
+    }
+
+    #[test]
+    fn retry_after_is_whole_seconds() {
+        for error in [EdgeError::NoSnapshot, EdgeError::Backlog] {
+            let reply = error.reply(None);
+            let value = reply.headers.iter().find(|(name, _)| *name == "retry-after").map(|(_, value)| value);
+            assert!(value.unwrap().parse::<u32>().is_ok());
+        }
+    }
+}

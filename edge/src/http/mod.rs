@@ -1,0 +1,11 @@
+//! What clients and the control plane can ask over HTTP, one file per route. Handlers never touch storage.
+
+pub mod body;
+pub mod credential;
+pub mod events;
+pub mod health;
+pub mod labels;
+pub mod ofrep;
+pub mod push;
+pub mod reply;
+pub mod route;

@@ -1,0 +1,145 @@
+//! From a request's path to the route it means; tolerant where clients differ. Never looks at headers or bodies.
+
+/// What a path asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `/healthz`
+    Health,
+    /// `/v1/events`
+    Events,
+    /// `/v1/push/{tenant}/{project}/{environment}`
+    Push {
+        /// As written in the path, unchecked.
+        tenant: String,
+        /// As written in the path, unchecked.
+        project: String,
+        /// As written in the path, unchecked.
+        environment: String,
+    },
+    /// OFREP, all flags.
+    OfrepBulk,
+    /// OFREP, one flag.
+    OfrepSingle {
+        /// The flag's key, percent-decoded, unchecked; `None` when it is no UTF-8.
+        key: Option<String>,
+    },
+    /// Nothing we know.
+    Unknown,
+}
+
+const OFREP: &str = "/ofrep/v1/evaluate/flags";
+
+/// Finds the route of `path`, the part of the URL between host and query, still percent-encoded.
+///
+/// OFREP clients put a base path in front, or a base URL that ends in a slash: whatever stands before
+/// `/ofrep/v1/` is ignored. A flag key may hold raw slashes, so everything behind `flags/` is the key.
+pub fn route(path: &str) -> Route {
+    if let Some(at) = path.find(OFREP) {
+        let rest = path.get(at + OFREP.len()..).unwrap_or_default();
+        let key = rest.trim_matches('/');
+        return match (key.is_empty(), rest.starts_with('/')) {
+            (true, _) => Route::OfrepBulk,
+            (false, true) => Route::OfrepSingle { key: percent_decoded(key) },
+            (false, false) => Route::Unknown,
+        };
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    match path {
+        "/healthz" => Route::Health,
+        "/v1/events" => Route::Events,
+        _ => push(path).unwrap_or(Route::Unknown),
+    }
+}
+
+fn push(path: &str) -> Option<Route> {
+    let mut parts = path.strip_prefix("/v1/push/")?.split('/').map(str::to_owned);
+    let route = Route::Push { tenant: parts.next()?, project: parts.next()?, environment: parts.next()? };
+    if parts.next().is_none() { Some(route) } else { None }
+}
+
+/// Decodes `%XX`. A percent sign that starts no escape stands for itself, since some clients send keys raw.
+fn percent_decoded(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return Some(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        if let (b'%', Some((byte, behind))) = (first, escape(tail)) {
+            bytes.push(byte);
+            rest = behind;
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The byte that two hexadecimal digits at the start of `tail` mean, and what follows them.
+fn escape(tail: &[u8]) -> Option<(u8, &[u8])> {
+    let (&[high, low], behind) = tail.split_first_chunk::<2>()?;
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let value = digit(high)? * 16 + digit(low)?;
+    Some((u8::try_from(value).ok()?, behind))
+}
+
+/// The value of `name` in a query string, percent-decoded.
+pub fn query_value(query: &str, name: &str) -> Option<String> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| percent_decoded(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn single(key: &str) -> Route {
+        Route::OfrepSingle { key: Some(key.to_owned()) }
+    }
+
+    #[test]
+    fn ofrep_paths_tolerate_prefixes_double_and_trailing_slashes() {
+        for prefix in ["", "/", "/base", "/base/path/"] {
+            assert_eq!(route(&format!("{prefix}/ofrep/v1/evaluate/flags")), Route::OfrepBulk);
+            assert_eq!(route(&format!("{prefix}/ofrep/v1/evaluate/flags/")), Route::OfrepBulk);
+            assert_eq!(route(&format!("{prefix}/ofrep/v1/evaluate/flags/a/")), single("a"));
+        }
+        assert_eq!(route("/ofrep/v1/evaluate/flagsX"), Route::Unknown);
+    }
+
+    #[test]
+    fn flag_keys_come_raw_or_percent_encoded() {
+        for (written, meant) in [
+            ("a%2Fb", "a/b"),
+            ("a/b", "a/b"),
+            ("a%20b", "a b"),
+            ("100%25", "100%"),
+            ("100%", "100%"),
+            ("%zz", "%zz"),
+            ("gr%C3%B6%C3%9Fe", "größe"),
+        ] {
+            assert_eq!(route(&format!("/ofrep/v1/evaluate/flags/{written}")), single(meant), "{written}");
+        }
+        assert_eq!(route("/ofrep/v1/evaluate/flags/%FF"), Route::OfrepSingle { key: None });
+    }
+
+    #[test]
+    fn push_paths_have_exactly_three_names() {
+        let expected =
+            Route::Push { tenant: "t".to_owned(), project: "p".to_owned(), environment: "e".to_owned() };
+        assert_eq!(route("/v1/push/t/p/e"), expected);
+        for bad in ["/v1/push/t/p", "/v1/push/t/p/e/x", "/v1/push/", "/v2/push/t/p/e", "/"] {
+            assert_eq!(route(bad), Route::Unknown, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_query_value_is_decoded() {
+        assert_eq!(query_value("a=1&key=demo%3Adev.s", "key").as_deref(), Some("demo:dev.s"));
+        assert_eq!(query_value("monkey=1", "key"), None);
+    }
+}

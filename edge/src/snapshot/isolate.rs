@@ -1,0 +1,218 @@
+//! The isolate's snapshots: answers from memory within the staleness bound, asks the replica beyond it.
+//! Never evaluates bytes that it has not verified itself.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use flagfuse_shared::contract::probe::HAVE_HEADER;
+use flagfuse_shared::evaluate::Freshness as Proof;
+use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::limits::PROBE_TIMEOUT_MS;
+use flagfuse_shared::snapshot::{Held, Outcome, Snapshot, Verified, verify};
+use worker::{Context, Delay, Env, Headers, Method, Request, RequestInit, Stub};
+
+use crate::clock;
+use crate::config::Config;
+use crate::deadline::within;
+use crate::error::EdgeError;
+use crate::snapshot::cache::{Cache, Entry, Freshness, Plan};
+
+/// A request that finds nothing in memory has nothing to lose by waiting for the replica to wake up.
+const COLD_PROBE_TIMEOUT_MS: u64 = 2_000;
+/// Catching up with a version that a client has seen elsewhere: at most 20 probes, 25 ms apart.
+const CATCH_UP_COUNT_MAX: u32 = 20;
+const CATCH_UP_PAUSE_MS: u64 = 25;
+
+/// A verified snapshot in memory.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What to evaluate.
+    pub snapshot: Verified<Snapshot>,
+    held: Held,
+}
+
+/// Where an answer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// From memory, without waiting.
+    Memory,
+    /// The replica was asked first.
+    Probe,
+}
+
+/// A snapshot to answer one request with.
+#[derive(Debug)]
+pub struct Served {
+    /// The snapshot.
+    pub compiled: Rc<Compiled>,
+    /// Its version.
+    pub version: SnapshotVersion,
+    /// Where it comes from.
+    pub source: Source,
+    /// Whether it is within the staleness bound.
+    pub proof: Proof,
+    /// Milliseconds since the replica confirmed it.
+    pub age_ms: u64,
+}
+
+thread_local! {
+    static CACHE: RefCell<Cache<Compiled>> = const { RefCell::new(Cache::new()) };
+}
+
+/// Project, environment and version of every snapshot in this isolate.
+pub fn held_versions() -> Vec<(String, SnapshotVersion)> {
+    CACHE.with_borrow(|cache| {
+        cache
+            .held()
+            .map(|(project, environment, version)| (format!("{project}/{environment}"), version))
+            .collect()
+    })
+}
+
+fn with_entry<T>(scope: &Scope, act: impl FnOnce(&mut Entry<Compiled>) -> T) -> T {
+    CACHE.with_borrow_mut(|cache| act(cache.entry(&scope.project, &scope.environment, clock::now())))
+}
+
+/// The snapshot to answer a request with that must not be answered from before `version_min`.
+pub async fn current(
+    env: &Env,
+    context: &Context,
+    config: &Rc<Config>,
+    scope: &Scope,
+    version_min: Option<SnapshotVersion>,
+) -> Result<Served, EdgeError> {
+    let source = match with_entry(scope, |entry| entry.plan(clock::now())) {
+        Plan::Memory => Source::Memory,
+        Plan::MemoryAndRefresh => {
+            let (stub, config, scope) = (replica_stub(env, config, scope)?, Rc::clone(config), scope.clone());
+            context.wait_until(async move {
+                // A failed refresh changes nothing: the next request sees an older age and asks again.
+                let _ = probe(&stub, &config, &scope, PROBE_TIMEOUT_MS).await;
+            });
+            Source::Memory
+        }
+        Plan::Absent => return Err(EdgeError::NoSnapshot),
+        Plan::Probe => {
+            let is_cold = with_entry(scope, |entry| entry.held().is_none());
+            let limit_ms = if is_cold { COLD_PROBE_TIMEOUT_MS } else { PROBE_TIMEOUT_MS };
+            match probe(&replica_stub(env, config, scope)?, config, scope, limit_ms).await {
+                Ok(()) => Source::Probe,
+                Err(error) if is_cold => return Err(error),
+                // Serve the last good one, labelled by its age.
+                Err(_) => Source::Memory,
+            }
+        }
+    };
+    let served = served(scope, source)?;
+    match version_min {
+        Some(wanted) if served.version < wanted => catch_up(env, config, scope, wanted).await,
+        _ => Ok(served),
+    }
+}
+
+fn served(scope: &Scope, source: Source) -> Result<Served, EdgeError> {
+    let now = clock::now();
+    with_entry(scope, |entry| {
+        let (version, compiled) = entry.held().ok_or(EdgeError::NoSnapshot)?;
+        let proof = if entry.is_fresh(now) { Proof::Fresh } else { Proof::Stale };
+        Ok(Served { compiled, version, source, proof, age_ms: entry.age_ms(now).unwrap_or(0) })
+    })
+}
+
+/// Asks until the version is there, for half a second at most.
+async fn catch_up(
+    env: &Env,
+    config: &Rc<Config>,
+    scope: &Scope,
+    wanted: SnapshotVersion,
+) -> Result<Served, EdgeError> {
+    let stub = replica_stub(env, config, scope)?;
+    for attempt in 0..CATCH_UP_COUNT_MAX {
+        if attempt > 0 {
+            Delay::from(Duration::from_millis(CATCH_UP_PAUSE_MS)).await;
+        }
+        probe(&stub, config, scope, PROBE_TIMEOUT_MS).await?;
+        let served = served(scope, Source::Probe)?;
+        if served.version >= wanted {
+            return Ok(served);
+        }
+    }
+    Err(EdgeError::VersionNotHere { wanted: wanted.to_string() })
+}
+
+/// The replica object of an environment in this region.
+pub fn replica_stub(env: &Env, config: &Config, scope: &Scope) -> Result<Stub, EdgeError> {
+    let name = format!("{}/{scope}", config.region);
+    env.durable_object("REPLICA")
+        .and_then(|objects| objects.get_by_name(&name))
+        .map_err(|error| EdgeError::Misconfigured { detail: format!("binding REPLICA: {error}") })
+}
+
+/// Asks the replica once and takes over what it answers.
+async fn probe(stub: &Stub, config: &Config, scope: &Scope, limit_ms: u64) -> Result<(), EdgeError> {
+    let have = with_entry(scope, |entry| entry.held().map(|(version, _)| version));
+    let sent_at = clock::now();
+    let unavailable = |_| EdgeError::ReplicaUnavailable;
+    let request = probe_request(have).map_err(|_| EdgeError::Internal)?;
+    let answer = within(limit_ms, async {
+        let mut response = stub.fetch_with_request(request).await?;
+        let status = response.status_code();
+        let frame = if status == 200 { response.bytes().await? } else { Vec::new() };
+        Ok::<_, worker::Error>((status, frame))
+    });
+    let (status, frame) = answer.await.map_err(unavailable)?.map_err(|_| EdgeError::ReplicaUnavailable)?;
+    match status {
+        200 => admit(config, scope, &frame, sent_at),
+        204 => {
+            with_entry(scope, |entry| entry.confirmed(have, sent_at));
+            Ok(())
+        }
+        404 => {
+            with_entry(scope, |entry| entry.confirmed(None, sent_at));
+            Ok(())
+        }
+        _ => Err(EdgeError::ReplicaUnavailable),
+    }
+}
+
+fn probe_request(have: Option<SnapshotVersion>) -> worker::Result<Request> {
+    let mut init = RequestInit::new();
+    init.with_method(Method::Get);
+    if let Some(version) = have {
+        let headers = Headers::new();
+        headers.set(HAVE_HEADER, &version.to_string())?;
+        init.with_headers(headers);
+    }
+    Request::new_with_init("http://replica/probe", &init)
+}
+
+/// Verifies a frame against what is in memory now, which may be newer than when the probe was sent, and swaps.
+fn admit(
+    config: &Config,
+    scope: &Scope,
+    frame: &[u8],
+    sent_at: flagfuse_shared::ids::UnixMillis,
+) -> Result<(), EdgeError> {
+    let roots = config.roots.as_ref().map_err(Clone::clone)?;
+    with_entry(scope, |entry| {
+        let held = entry.held().map(|(_, compiled)| compiled.held);
+        match verify(frame, roots, scope, held.as_ref(), clock::now()) {
+            Ok(Outcome::Newer(admitted)) => {
+                let settings = admitted.snapshot.settings();
+                let freshness = Freshness { fresh_ms: settings.fresh_ms, stale_ms: settings.stale_ms };
+                let compiled = Compiled { snapshot: admitted.snapshot, held: admitted.held };
+                entry.swap(admitted.held.version, compiled, freshness, sent_at);
+                Ok(())
+            }
+            Ok(Outcome::Same) => {
+                entry.confirmed(held.map(|held| held.version), sent_at);
+                Ok(())
+            }
+            Err(refusal) => {
+                worker::console_error!("this isolate refused its replica's snapshot of {scope}: {refusal}");
+                Err(EdgeError::ReplicaUnavailable)
+            }
+        }
+    })
+}

@@ -1,0 +1,200 @@
+//! The replica's state machine: what it holds and what a publication does to that. Pure: no storage, no socket, no clock.
+
+use flagfuse_shared::contract::push::{HeldVersion, NUDGE, PUBLISH, ReplicaMessage};
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::snapshot::{Held, Outcome, Refusal, TrustedRoots, verify};
+
+/// What a replica keeps on disk, in one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its high-water mark.
+    pub held: Held,
+    /// When the row was written.
+    pub stored_ms: UnixMillis,
+    /// The signed bytes as they were pushed; isolates verify them again.
+    pub frame: Vec<u8>,
+}
+
+/// What to do with a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Write this row, then acknowledge it.
+    Store(Box<Row>),
+    /// It is stored already: the acknowledgement was lost.
+    AckAgain,
+    /// Keep what is held and say why.
+    Refuse(Refusal),
+}
+
+/// Decides about a pushed frame.
+pub fn decide(
+    frame: &[u8],
+    roots: &TrustedRoots,
+    scope: &Scope,
+    held: Option<&Held>,
+    now: UnixMillis,
+) -> Decision {
+    match verify(frame, roots, scope, held, now) {
+        Ok(Outcome::Newer(admitted)) => {
+            Decision::Store(Box::new(Row { held: admitted.held, stored_ms: now, frame: frame.to_vec() }))
+        }
+        Ok(Outcome::Same) => Decision::AckAgain,
+        Err(refusal) => Decision::Refuse(refusal),
+    }
+}
+
+/// A message from the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'m> {
+    /// A signed frame.
+    Publish(&'m [u8]),
+    /// Re-arm alarms, flush the buffer.
+    Nudge,
+    /// Nothing this version knows. A newer control plane may say more, so it is ignored.
+    Unknown,
+}
+
+/// Reads a binary message.
+pub const fn read_message(bytes: &[u8]) -> Message<'_> {
+    match bytes {
+        [PUBLISH, frame @ ..] => Message::Publish(frame),
+        [NUDGE] => Message::Nudge,
+        _ => Message::Unknown,
+    }
+}
+
+/// The first message of a connection.
+pub fn hello(region: &str, row: Option<&Row>) -> ReplicaMessage {
+    ReplicaMessage::Hello { region: region.to_owned(), held: row.map(held_version) }
+}
+
+/// The receipt for a stored row.
+pub fn ack(region: &str, row: &Row) -> ReplicaMessage {
+    ReplicaMessage::Ack { region: region.to_owned(), held: held_version(row), stored_ms: row.stored_ms }
+}
+
+/// The answer to a refused frame.
+pub fn nack(region: &str, refusal: &Refusal, row: Option<&Row>) -> ReplicaMessage {
+    ReplicaMessage::Nack {
+        region: region.to_owned(),
+        code: refusal.code.as_str().to_owned(),
+        detail: refusal.detail.clone(),
+        held: row.map(held_version),
+    }
+}
+
+const fn held_version(row: &Row) -> HeldVersion {
+    let version = row.held.version;
+    HeldVersion { epoch: version.epoch, seq: version.seq, digest: row.held.digest }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use flagfuse_shared::digest::Digest;
+    use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, SnapshotVersion, TenantKey};
+    use flagfuse_shared::snapshot::AutoExposure;
+    use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
+    use flagfuse_shared::snapshot::payload::{Content, Profile};
+    use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
+
+    fn scope() -> Scope {
+        Scope {
+            tenant: TenantKey::parse("default").unwrap(),
+            project: ProjectKey::parse("demo").unwrap(),
+            environment: EnvironmentKey::parse("dev").unwrap(),
+        }
+    }
+
+    fn key() -> PrivateKey {
+        PrivateKey::from_seed(&[7; 32])
+    }
+
+    fn roots() -> TrustedRoots {
+        TrustedRoots::parse([key().public_base64().as_str()], 1).unwrap()
+    }
+
+    fn frame(seq: u64, profile: Profile) -> Vec<u8> {
+        let role = || Role { threshold: 1, keys: vec![key().public_base64()] };
+        let keyset = Keyset {
+            keyset_version: 1,
+            expires_ms: NOW.plus(1_000_000),
+            roles: Roles { root: role(), release: role(), freshness: role() },
+            min_epoch: BTreeMap::new(),
+        };
+        let content = Content {
+            flags: vec![],
+            client_keys: BTreeSet::new(),
+            profile,
+            auto_exposure: AutoExposure::Off,
+        };
+        let release = Release {
+            scope: scope(),
+            version: SnapshotVersion { epoch: 1, seq },
+            prev_sha256: Digest::of(b""),
+            created_ms: NOW,
+            expires_ms: NOW.plus(1_000_000),
+            keyset_version: 1,
+        };
+        let keyset = sign_keyset(&keyset, &[key()]).unwrap();
+        sign_snapshot(&content, &release, &keyset, &[key()]).unwrap().frame
+    }
+
+    fn stored(seq: u64) -> Row {
+        match decide(&frame(seq, Profile::Strict), &roots(), &scope(), None, NOW) {
+            Decision::Store(row) => *row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_newer_snapshot_is_stored_as_it_was_pushed() {
+        let first = stored(1);
+        let second = frame(2, Profile::Strict);
+        let Decision::Store(row) = decide(&second, &roots(), &scope(), Some(&first.held), NOW) else {
+            panic!("refused")
+        };
+        assert_eq!((row.held.version.seq, row.frame), (2, second));
+    }
+
+    #[test]
+    fn a_repeated_publication_is_acknowledged_again() {
+        let row = stored(3);
+        let decision = decide(&frame(3, Profile::Strict), &roots(), &scope(), Some(&row.held), NOW);
+        assert_eq!(decision, Decision::AckAgain);
+    }
+
+    #[test]
+    fn replay_equivocation_and_a_foreign_environment_are_refused_with_their_codes() {
+        let row = stored(3);
+        let mut elsewhere = scope();
+        elsewhere.environment = EnvironmentKey::parse("prod").unwrap();
+        for (frame, scope, code) in [
+            (frame(2, Profile::Strict), scope(), "E_ROLLBACK"),
+            (frame(3, Profile::Economy), scope(), "E_EQUIV"),
+            (frame(4, Profile::Strict), elsewhere, "E_SCOPE"),
+            (vec![0, 0, 0, 9, 1], scope(), "E_TRUNC"),
+        ] {
+            let Decision::Refuse(refusal) = decide(&frame, &roots(), &scope, Some(&row.held), NOW) else {
+                panic!("{code} was not refused")
+            };
+            assert_eq!(refusal.code.as_str(), code);
+            let ReplicaMessage::Nack { held, .. } = nack("local", &refusal, Some(&row)) else { panic!() };
+            assert_eq!(held.unwrap().version(), row.held.version);
+        }
+    }
+
+    #[test]
+    fn messages_are_told_apart_by_their_first_byte() {
+        assert_eq!(read_message(&[PUBLISH, 1, 2]), Message::Publish(&[1, 2]));
+        assert_eq!(read_message(&[NUDGE]), Message::Nudge);
+        for unknown in [&[][..], &[NUDGE, 0], &[9]] {
+            assert_eq!(read_message(unknown), Message::Unknown);
+        }
+    }
+}

@@ -1,1 +1,94 @@
-//! What the cross-crate tests share.
+//! What the cross-crate tests share: a whole product on free ports, with the demo project in it. Contains no test.
+#![expect(clippy::expect_used, reason = "a test that cannot be set up has to fail there and then")]
+#![expect(clippy::missing_panics_doc, reason = "failing is what these functions are for")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+pub use xtask::demo_project::{ENVIRONMENT, GUARDED_FLAG, PROJECT, environment_path};
+pub use xtask::http::{Answer, Client};
+pub use xtask::stack::Stack;
+use xtask::stack::{StackConfig, build};
+pub use xtask::wait::eventually;
+
+/// How long anything may take on a busy machine before a test calls it broken.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running product: control plane, one region, two isolates, the demo project, a client key.
+#[derive(Debug)]
+pub struct World {
+    /// The processes.
+    pub stack: Stack,
+    /// Full rights at the control plane.
+    pub admin: Client,
+    /// A valid client key.
+    pub client_key: String,
+    /// Each isolate, asked with that key.
+    pub edges: Vec<Client>,
+    /// Where everything is stored.
+    pub data_dir: PathBuf,
+}
+
+/// Root of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
+}
+
+/// An empty folder for one test.
+pub fn fresh_dir(name: &str) -> PathBuf {
+    let dir = root().join("target/test-data").join(name);
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).expect("the last run's data can be removed");
+    }
+    std::fs::create_dir_all(&dir).expect("a folder can be created");
+    dir
+}
+
+impl World {
+    /// Starts everything on empty data; `name` names the data folder.
+    pub fn start(name: &str) -> Self {
+        let data_dir = fresh_dir(name);
+        let built = build(root()).expect("the product builds");
+        let config = StackConfig::on_free_ports(&data_dir, 2).expect("ports are free");
+        let stack = Stack::start(root(), &built, config).expect("the product starts");
+        let admin = stack.admin();
+        xtask::demo_project::ensure(&admin).expect("the demo project can be created");
+        let client_key = xtask::demo_project::create_client_key(&admin).expect("a client key can be created");
+        let edges: Vec<Client> =
+            stack.edge_urls().iter().map(|url| Client::new(url, Some(&client_key))).collect();
+        let world = Self { stack, admin, client_key, edges, data_dir };
+        for index in 0..world.edges.len() {
+            eventually("the edge serves the demo", PATIENCE, || world.ask(index, "theme", "somebody").map(|_| ()))
+                .expect("the edge serves");
+        }
+        world
+    }
+
+    /// One OFREP evaluation that has to succeed; `index` is the isolate.
+    pub fn ask(&self, index: usize, flag: &str, unit: &str) -> Result<Answer> {
+        let edge = self.edges.get(index).context("no such isolate")?;
+        let body = json!({ "context": { "targetingKey": unit } });
+        let answer = edge.post(&format!("/ofrep/v1/evaluate/flags/{flag}"), &body)?;
+        if answer.status != 200 {
+            bail!("status {}: {}", answer.status, answer.body);
+        }
+        Ok(answer)
+    }
+
+    /// The fuse of the guarded flag as the control plane tells it.
+    pub fn fuse(&self) -> Result<Value> {
+        self.admin.get(&format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path()))?.ok()
+    }
+
+    /// Replaces the guarded flag's fuse by one that decides after `sample` exposed units.
+    pub fn put_fuse(&self, sample: u32) -> Value {
+        let mut policy = xtask::demo_project::fuse();
+        policy["min_sample"] = json!(sample);
+        policy["min_confidence"] = json!(f64::from(sample) / 5_000.0);
+        policy["grace_s"] = json!(0);
+        let path = format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path());
+        self.admin.put(&path, &policy).and_then(Answer::ok).expect("the fuse is accepted")
+    }
+}

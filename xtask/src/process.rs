@@ -42,6 +42,11 @@ impl OwnedProcess {
         self.child.id()
     }
 
+    /// The child's standard error when it was piped; `None` the second time.
+    pub const fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
+        self.child.stderr.take()
+    }
+
     /// `Some` once the child has ended.
     pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("asking whether {} still runs", self.name))

@@ -1,0 +1,177 @@
+//! The dependency rules of the house, checked on the files themselves.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use support::root;
+
+/// All Rust files below a folder, relative to the repository's root.
+fn rust_files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no Rust file below {folder:?}");
+    found
+}
+
+/// A file's code without comments and without its test module, which may do as it likes.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(root().join(path)).unwrap();
+    let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    product.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn assert_absent(paths: &[PathBuf], words: &[&str], rule: &str) {
+    for path in paths {
+        let code = code(path);
+        for word in words {
+            assert!(!code.contains(word), "{}: {word:?} breaks the rule: {rule}", path.display());
+        }
+    }
+}
+
+/// Names of the packages a workspace member depends on, of one kind (`null` normal, `dev`, `build`).
+fn dependencies(package: &str, kind: Option<&str>) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|p| p["name"] == package).unwrap_or_else(|| panic!("no {package}"));
+    let of_kind = |d: &&Value| d["kind"].as_str() == kind;
+    let all = package["dependencies"].as_array().unwrap().iter().filter(of_kind);
+    all.map(|d| d["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn shared_depends_on_an_allow_list_only() {
+    let allowed = ["base64", "ed25519-dalek", "serde", "serde_json", "sha2", "thiserror"];
+    assert_eq!(dependencies("flagfuse-shared", None), allowed.map(str::to_owned).into());
+}
+
+#[test]
+fn edge_and_control_plane_never_see_each_other() {
+    let control_plane = dependencies("flagfuse-control-plane", None);
+    let edge = dependencies("flagfuse-edge", None);
+    assert!(control_plane.contains("flagfuse-shared") && !control_plane.contains("flagfuse-edge"));
+    assert!(edge.contains("flagfuse-shared") && !edge.contains("flagfuse-control-plane"));
+}
+
+#[test]
+fn shared_has_no_clock_chance_or_io() {
+    let words = [
+        "std::time", "SystemTime", "Instant::now", "std::fs", "std::net", "std::env", "std::io", "std::thread",
+        "getrandom", "HashMap", "HashSet", "async fn", "tracing::", "println!", "eprintln!",
+    ];
+    assert_absent(&rust_files("shared/src"), &words, "shared is pure");
+}
+
+#[test]
+fn only_clock_files_read_a_clock() {
+    let words = ["SystemTime::now", "Instant::now", "Date::now", "js_sys::Date"];
+    for member in ["edge/src", "control-plane/src"] {
+        let others: Vec<_> = rust_files(member)
+            .into_iter()
+            .filter(|path| path.file_name().is_some_and(|name| name != "clock.rs"))
+            .collect();
+        assert_absent(&others, &words, "only clock.rs reads the clock");
+    }
+}
+
+#[test]
+fn pure_modules_import_no_shell() {
+    let mut pure: Vec<PathBuf> = rust_files("control-plane/src/stats");
+    pure.extend(
+        [
+            "control-plane/src/publish/build.rs",
+            "control-plane/src/ingest/aggregate.rs",
+            "control-plane/src/fuse/verdict.rs",
+            "edge/src/snapshot/slot.rs",
+            "edge/src/beacon/buffer.rs",
+        ]
+        .map(PathBuf::from),
+    );
+    let words = ["sqlx", "axum", "tokio", "worker::", "crate::store", "crate::api", "crate::clock", "async fn", "_do::"];
+    assert_absent(&pure, &words, "pure modules import shared and each other only");
+}
+
+#[test]
+fn handlers_write_no_sql() {
+    assert_absent(&rust_files("control-plane/src/api"), &["sqlx", "SELECT ", "INSERT ", "UPDATE "], "SQL lives in store");
+}
+
+#[test]
+fn nothing_below_the_api_imports_it() {
+    let below: Vec<_> = ["change", "fuse", "ingest", "publish", "stats", "store"]
+        .into_iter()
+        .flat_map(|folder| {
+            let file = PathBuf::from(format!("control-plane/src/{folder}.rs"));
+            if root().join(&file).exists() { vec![file] } else { rust_files(&format!("control-plane/src/{folder}")) }
+        })
+        .collect();
+    assert_absent(&below, &["crate::api"], "api → change, fuse, ingest, publish → store, never upward");
+}
+
+#[test]
+fn only_change_writes_flags() {
+    for path in rust_files("control-plane/src") {
+        let is_writer = path.starts_with("control-plane/src/change")
+            || path.ends_with("change.rs")
+            || path.starts_with("control-plane/src/store");
+        if !is_writer {
+            let code = code(&path);
+            for word in ["flags::put(", "flags::delete(", "flags::upsert(", "flags::insert("] {
+                assert!(!code.contains(word), "{}: {word} outside change", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_verify_builds_verified() {
+    for path in rust_files("shared/src").into_iter().chain(rust_files("edge/src")) {
+        if !path.ends_with("snapshot/verify.rs") {
+            assert!(!code(&path).contains("Verified {"), "{} builds a Verified", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_stays_readable() {
+    for member in ["shared/src", "edge/src", "control-plane/src", "xtask/src", "tests"] {
+        for path in rust_files(member) {
+            let text = fs::read_to_string(root().join(&path)).unwrap();
+            assert!(text.starts_with("//! "), "{} does not say what it is for", path.display());
+            let lines = text.lines().count();
+            assert!(lines <= 600, "{} has {lines} lines, split it", path.display());
+        }
+    }
+}
+
+#[test]
+fn public_text_names_no_machine_and_no_registry() {
+    let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let words = ["/work/", "/root/", "registry.npm", "index.crates", "pypi.org"].map(|word| word.to_owned());
+    for path in listed.lines().filter(|path| *path != "tests/architecture.rs" && *path != "LICENSE") {
+        let Ok(text) = fs::read_to_string(root().join(path)) else { continue };
+        for word in &words {
+            assert!(!text.contains(word.as_str()), "{path} contains {word:?}");
+        }
+    }
+}

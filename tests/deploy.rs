@@ -1,0 +1,53 @@
+//! `wrangler.toml` as a user would deploy it: wrangler accepts it, and `wrangler dev` serves the same worker.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use support::{Client, PATIENCE, eventually, fresh_dir, root};
+use xtask::process::OwnedProcess;
+use xtask::tools::wrangler;
+
+#[test]
+fn wrangler_accepts_and_serves_the_worker() {
+    let out = fresh_dir("wrangler-out");
+    let output = wrangler(root())
+        .unwrap()
+        .args(["deploy", "--dry-run", "--outdir"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    for expected in ["REPLICA", "BUFFER", "--dry-run: exiting now"] {
+        assert!(said.contains(expected), "{expected:?} is missing in\n{said}");
+    }
+
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut command = wrangler(root()).unwrap();
+    command
+        .args(["dev", "--port", &port, "--inspector-port", "0", "--show-interactive-dev-session=false"])
+        .arg("--persist-to")
+        .arg(fresh_dir("wrangler-state"))
+        .env("CI", "true")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut dev = OwnedProcess::spawn("wrangler dev", &mut command).unwrap();
+    let log = dev.take_stderr().map(|stderr| {
+        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"))
+    });
+    let client = Client::new(&format!("http://127.0.0.1:{port}"), None);
+    let healthy = eventually("wrangler dev answers", PATIENCE * 4, || {
+        if let Some(status) = dev.exit_status()? {
+            return Ok(Err(format!("wrangler dev ended with {status}")));
+        }
+        let answer = client.get("/healthz")?;
+        anyhow::ensure!(answer.status == 200, "status {}", answer.status);
+        Ok(Ok(()))
+    });
+    let unauthorized = client.post("/ofrep/v1/evaluate/flags/x", &serde_json::json!({}));
+    dev.kill();
+    let log = log.and_then(|log| log.join().ok()).unwrap_or_default();
+    assert_eq!(healthy.unwrap_or_else(|error| Err(error.to_string())), Ok(()), "{log}");
+    assert_eq!(unauthorized.unwrap().status, 401);
+}

@@ -1,0 +1,128 @@
+//! Real OpenFeature clients and raw protocol cases against a real edge.
+
+use serde_json::{Value, json};
+use support::{Client, World, root};
+
+/// Runs `tests/node/ofrep.mjs` and reads the JSON it prints.
+fn openfeature(world: &World) -> Value {
+    let mut node = xtask::tools::node_22(root()).unwrap();
+    let output = node
+        .arg(root().join("tests/node/ofrep.mjs"))
+        .args([world.stack.edge_url(0), world.client_key.clone()])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {errors}"))
+}
+
+#[test]
+fn the_edge_speaks_ofrep() {
+    let world = World::start("ofrep");
+    openfeature_sdk_gets_every_type_and_every_error(&world);
+    status_codes_are_the_protocols(&world);
+    bulk_has_a_validator(&world);
+    keys_may_be_spelled_in_any_way(&world);
+}
+
+fn openfeature_sdk_gets_every_type_and_every_error(world: &World) {
+    let seen = openfeature(world);
+    assert_eq!(seen["boolean"]["variant"], "off");
+    assert_eq!(seen["boolean"]["reason"], "DISABLED");
+    assert_eq!(seen["string"], json!({ "value": "Willkommen", "variant": "german", "reason": "TARGETING_MATCH" }));
+    assert_eq!(seen["integer"]["reason"], "SPLIT");
+    assert!(seen["integer"]["value"] == 10 || seen["integer"]["value"] == 20, "{seen}");
+    assert_eq!(seen["float"], json!({ "value": 0.1, "variant": "tenth", "reason": "STATIC" }));
+    assert!(seen["object"]["value"]["background"].is_string(), "{seen}");
+    assert_eq!(seen["guarded"]["reason"], "SPLIT");
+    assert_eq!(seen["missing"]["errorCode"], "FLAG_NOT_FOUND");
+    assert_eq!(seen["missing"]["value"], true, "the code default");
+    assert_eq!(seen["wrong_type"]["errorCode"], "TYPE_MISMATCH");
+    assert_eq!(seen["no_unit"]["errorCode"], "TARGETING_KEY_MISSING");
+    assert_eq!(seen["wrong_key"]["value"], "fallback");
+    assert!(seen["wrong_key"]["errorCode"].is_string(), "{seen}");
+}
+
+fn status_codes_are_the_protocols(world: &World) {
+    let edge = &world.edges[0];
+    let url = world.stack.edge_url(0);
+    let path = "/ofrep/v1/evaluate/flags/theme";
+    let body = || Some(br#"{"context":{"targetingKey":"u"}}"#.to_vec());
+    let with = |key: Option<&str>| Client::new(&url, key).send("POST", path, &[], body()).unwrap();
+    assert_eq!(with(Some(&world.client_key)).status, 200);
+    for bad in [None, Some("nonsense"), Some("demo:production.wrong")] {
+        let answer = with(bad);
+        assert_eq!(answer.status, 401, "{bad:?}: {}", answer.body);
+        assert!(answer.body["metadata"].is_object() && answer.body["errorCode"].is_string(), "{}", answer.body);
+    }
+    // No snapshot for this scope at this edge: not a lasting failure, so no 401.
+    let warming = with(Some("demo:nowhere.secret"));
+    assert_eq!((warming.status, warming.header("retry-after")), (503, Some("1")), "{}", warming.body);
+    // The key is accepted in each place clients put it.
+    let api_key = Client::new(&url, None).send("POST", path, &[("x-api-key", &world.client_key)], body()).unwrap();
+    assert_eq!(api_key.status, 200);
+    for method in ["GET", "PUT", "DELETE"] {
+        let answer = edge.send(method, path, &[], if method == "PUT" { body() } else { None }).unwrap();
+        assert_eq!(answer.status, 405, "{method}");
+        assert!(answer.body["metadata"].is_object(), "{}", answer.body);
+    }
+    let options = Client::new(&url, None).send("OPTIONS", path, &[("origin", "https://x.example")], None).unwrap();
+    assert!(options.status == 204 || options.status == 200);
+    assert!(options.header("access-control-allow-headers").is_some());
+    let rows: [(&[u8], u16, &str); 4] = [
+        (b"{", 400, "PARSE_ERROR"),
+        (b"[]", 400, "PARSE_ERROR"),
+        (br#"{"context":7}"#, 400, "INVALID_CONTEXT"),
+        (b"", 400, "TARGETING_KEY_MISSING"),
+    ];
+    for (bytes, status, code) in rows {
+        let answer = edge.send("POST", path, &[], Some(bytes.to_vec())).unwrap();
+        assert_eq!((answer.status, answer.body["errorCode"].as_str()), (status, Some(code)), "{}", answer.body);
+    }
+    let long = format!(r#"{{"context":{{"targetingKey":"u","x":"{}"}}}}"#, "y".repeat(70_000));
+    assert_eq!(edge.send("POST", path, &[], Some(long.into_bytes())).unwrap().status, 413);
+}
+
+fn bulk_has_a_validator(world: &World) {
+    let path = "/ofrep/v1/evaluate/flags";
+    let body = |unit: &str| Some(json!({ "context": { "targetingKey": unit } }).to_string().into_bytes());
+    let first = world.edges[0].send("POST", path, &[], body("u")).unwrap();
+    assert_eq!(first.status, 200);
+    let keys: Vec<_> = first.body["flags"].as_array().unwrap().iter().map(|f| f["key"].clone()).collect();
+    assert!(keys.is_sorted_by_key(|key| key.as_str().unwrap().to_owned()), "{keys:?}");
+    let etag = first.header("etag").unwrap().to_owned();
+    // The other isolate gives the same validator, so a client may be moved between nodes.
+    for edge in &world.edges {
+        let again = edge.send("POST", path, &[("if-none-match", &etag)], body("u")).unwrap();
+        assert_eq!((again.status, again.body), (304, Value::Null));
+    }
+    let other = world.edges[0].send("POST", path, &[("if-none-match", &etag)], body("v")).unwrap();
+    assert_eq!(other.status, 200);
+}
+
+fn keys_may_be_spelled_in_any_way(world: &World) {
+    let key = "team a/größe 100%";
+    let flag = json!({
+        "key": key, "value_type": "boolean", "default_variation": "yes",
+        "variations": [{ "key": "yes", "value": true }],
+    });
+    let encoded = "team%20a%2Fgr%C3%B6%C3%9Fe%20100%25";
+    let path = format!("{}/flags/{encoded}", support::environment_path());
+    world.admin.put(&path, &flag).unwrap().ok().unwrap();
+    let body = || Some(b"{}".to_vec());
+    support::eventually("the flag is served", support::PATIENCE, || {
+        let answer = world.edges[0].send("POST", &format!("/ofrep/v1/evaluate/flags/{encoded}"), &[], body())?;
+        anyhow::ensure!(answer.status == 200 && answer.body["key"] == key, "{}", answer.body);
+        Ok(())
+    })
+    .unwrap();
+    for path in [
+        format!("//ofrep/v1/evaluate/flags/{encoded}"),
+        format!("/some/prefix/ofrep/v1/evaluate/flags/{encoded}"),
+        format!("/ofrep/v1/evaluate/flags/{encoded}/"),
+        "/ofrep/v1/evaluate/flags/team%20a/gr%C3%B6%C3%9Fe%20100%25".to_owned(),
+    ] {
+        let answer = world.edges[0].send("POST", &path, &[], body()).unwrap();
+        assert_eq!((answer.status, &answer.body["key"]), (200, &json!(key)), "{path}: {}", answer.body);
+    }
+}

@@ -1,0 +1,127 @@
+//! Committed bytes and vectors that may never change by accident: bucketing from an independent source, signed frames.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use flagfuse_shared::bucket::{Bucket, murmur3_32_joined, unleash_bucket};
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
+use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+use flagfuse_shared::snapshot::{AutoExposure, Outcome, TrustedRoots, verify};
+use serde_json::{Value, json};
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(name)
+}
+
+#[test]
+fn buckets_are_those_of_an_independent_implementation() {
+    let file: Value = serde_json::from_str(&fs::read_to_string(golden("bucketing.json")).unwrap()).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    assert_eq!(vectors.len(), 96);
+    for vector in vectors {
+        let (salt, unit) = (vector["salt"].as_str().unwrap(), vector["unit"].as_str().unwrap());
+        let seed = u32::try_from(vector["seed"].as_u64().unwrap()).unwrap();
+        let got = json!({
+            "murmur3_32": murmur3_32_joined(salt.as_bytes(), unit.as_bytes(), seed),
+            "bucket": Bucket::of(salt, unit, seed).get(),
+            "unleash_100": unleash_bucket(salt, unit, 100, seed),
+        });
+        for (name, value) in got.as_object().unwrap() {
+            assert_eq!(&vector[name], value, "{name} of {salt}:{unit} with seed {seed}");
+        }
+    }
+}
+
+fn key(seed: u8) -> PrivateKey {
+    PrivateKey::from_seed(&[seed; 32])
+}
+
+fn scope() -> Scope {
+    Scope {
+        tenant: TenantKey::parse("default").unwrap(),
+        project: ProjectKey::parse("demo").unwrap(),
+        environment: EnvironmentKey::parse("production").unwrap(),
+    }
+}
+
+/// Every field of the format in use: all value types, a rule with each part, a cohort, a client key.
+fn frame() -> Vec<u8> {
+    let flags: Vec<FlagWire> = serde_json::from_value(json!([
+        { "key": "b", "description": "left out", "value_type": "boolean", "default_variation": "off",
+          "off_variation": "off", "salt": "s1", "bucket_by": "account", "on_stale": "off",
+          "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
+          "cohort": { "phase": 3, "slices": [
+              { "from": 0, "to": 50_000, "variation": "on", "arm": "exposed" },
+              { "from": 900_000, "to": 1_000_000, "variation": "off", "arm": "control" } ] } },
+        { "key": "a", "value_type": "string", "default_variation": "x", "enabled": false,
+          "variations": [{ "key": "x", "value": "größe" }] },
+        { "key": "i", "value_type": "integer", "default_variation": "x",
+          "variations": [{ "key": "x", "value": 9_007_199_254_740_993_i64 }] },
+        { "key": "f", "value_type": "float", "default_variation": "x", "variations": [{ "key": "x", "value": 1.0 }] },
+        { "key": "o", "value_type": "object", "default_variation": "x",
+          "variations": [{ "key": "x", "value": { "z": [1, null], "a": {} } }, { "key": "y", "value": [] }],
+          "rules": [{ "key": "r", "percentage": 12.5,
+              "conditions": [{ "attribute": "c", "op": "in", "values": ["DE", 1, true], "negate": true },
+                             { "attribute": "e", "op": "ends_with", "values": ["@X"], "ignore_case": true }],
+              "split": [{ "variation": "x", "weight": 1 }, { "variation": "y", "weight": 3 }] }] }
+    ]))
+    .unwrap();
+    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
+    let keyset = Keyset {
+        keyset_version: 4,
+        expires_ms: NOW.plus(2),
+        roles: Roles { root: role(1), release: role(2), freshness: role(3) },
+        min_epoch: BTreeMap::from([("default/demo/production".to_owned(), 1)]),
+    };
+    let content = Content {
+        flags,
+        client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
+        profile: Profile::Economy,
+        auto_exposure: AutoExposure::Single,
+    };
+    let release = Release {
+        scope: scope(),
+        version: SnapshotVersion { epoch: 1, seq: 7 },
+        prev_sha256: Digest::of(b"previous"),
+        created_ms: NOW,
+        expires_ms: NOW.plus(1),
+        keyset_version: 4,
+    };
+    let keyset = sign_keyset(&keyset, &[key(1)]).unwrap();
+    sign_snapshot(&content, &release, &keyset, &[key(2)]).unwrap().frame
+}
+
+#[test]
+fn signed_frames_are_unchanged() {
+    let path = golden("snapshot-v1.frame");
+    let committed = fs::read(&path).unwrap_or_default();
+    let made = frame();
+    if committed != made {
+        let beside = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("snapshot-v1.frame");
+        fs::write(&beside, &made).unwrap();
+        panic!(
+            "signed bytes differ from {}: edges in the field hold such bytes. If the format was meant to change, raise \
+             reader_min and commit the frame written to {}",
+            path.display(),
+            beside.display()
+        );
+    }
+}
+
+#[test]
+fn a_frame_from_the_past_is_still_admitted() {
+    let committed = fs::read(golden("snapshot-v1.frame")).unwrap();
+    let roots = TrustedRoots::parse([key(1).public_base64().as_str()], 1).unwrap();
+    let Ok(Outcome::Newer(admitted)) = verify(&committed, &roots, &scope(), None, NOW) else {
+        panic!("the committed frame is refused");
+    };
+    assert_eq!(admitted.snapshot.flags().filter(|(_, flag)| flag.is_ok()).count(), 5);
+    assert_eq!(admitted.held.version, SnapshotVersion { epoch: 1, seq: 7 });
+}

@@ -75,8 +75,21 @@ fn edge_and_control_plane_never_see_each_other() {
 #[test]
 fn shared_has_no_clock_chance_or_io() {
     let words = [
-        "std::time", "SystemTime", "Instant::now", "std::fs", "std::net", "std::env", "std::io", "std::thread",
-        "getrandom", "HashMap", "HashSet", "async fn", "tracing::", "println!", "eprintln!",
+        "std::time",
+        "SystemTime",
+        "Instant::now",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::io",
+        "std::thread",
+        "getrandom",
+        "HashMap",
+        "HashSet",
+        "async fn",
+        "tracing::",
+        "println!",
+        "eprintln!",
     ];
     assert_absent(&rust_files("shared/src"), &words, "shared is pure");
 }
@@ -106,13 +119,27 @@ fn pure_modules_import_no_shell() {
         ]
         .map(PathBuf::from),
     );
-    let words = ["sqlx", "axum", "tokio", "worker::", "crate::store", "crate::api", "crate::clock", "async fn", "_do::"];
+    let words = [
+        "sqlx",
+        "axum",
+        "tokio",
+        "worker::",
+        "crate::store",
+        "crate::api",
+        "crate::clock",
+        "async fn",
+        "_do::",
+    ];
     assert_absent(&pure, &words, "pure modules import shared and each other only");
 }
 
 #[test]
 fn handlers_write_no_sql() {
-    assert_absent(&rust_files("control-plane/src/api"), &["sqlx", "SELECT ", "INSERT ", "UPDATE "], "SQL lives in store");
+    assert_absent(
+        &rust_files("control-plane/src/api"),
+        &["sqlx", "SELECT ", "INSERT ", "UPDATE "],
+        "SQL lives in store",
+    );
 }
 
 #[test]
@@ -121,7 +148,11 @@ fn nothing_below_the_api_imports_it() {
         .into_iter()
         .flat_map(|folder| {
             let file = PathBuf::from(format!("control-plane/src/{folder}.rs"));
-            if root().join(&file).exists() { vec![file] } else { rust_files(&format!("control-plane/src/{folder}")) }
+            if root().join(&file).exists() {
+                vec![file]
+            } else {
+                rust_files(&format!("control-plane/src/{folder}"))
+            }
         })
         .collect();
     assert_absent(&below, &["crate::api"], "api → change, fuse, ingest, publish → store, never upward");
@@ -167,7 +198,7 @@ fn every_file_says_what_it_is_for_and_stays_readable() {
 fn public_text_names_no_machine_and_no_registry() {
     let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().unwrap();
     let listed = String::from_utf8(output.stdout).unwrap();
-    let words = ["/work/", "/root/", "registry.npm", "index.crates", "pypi.org"].map(|word| word.to_owned());
+    let words = ["/work/", "/root/", "registry.npm", "index.crates", "pypi.org"].map(str::to_owned);
     for path in listed.lines().filter(|path| *path != "tests/architecture.rs" && *path != "LICENSE") {
         let Ok(text) = fs::read_to_string(root().join(path)) else { continue };
         for word in &words {

@@ -93,9 +93,14 @@ fn environments_and_tokens_are_checked(world: &World) {
     // A client key is for the edge, it opens nothing here.
     let by_client = Client::new(&url, Some(&world.client_key)).get(&path).unwrap();
     assert!(by_client.status == 401 || by_client.status == 403, "{}", by_client.body);
-    problem(&world.admin.get("/v1/projects/demo/environments/nowhere/flags").unwrap(), 404, "unknown_environment");
+    problem(
+        &world.admin.get("/v1/projects/demo/environments/nowhere/flags").unwrap(),
+        404,
+        "unknown_environment",
+    );
     problem(&world.admin.get(&format!("{path}/nothing")).unwrap(), 404, "unknown_flag");
-    let viewer = world.admin.post("/v1/tokens", &json!({ "kind": "viewer", "name": "reader" })).unwrap().ok().unwrap();
+    let viewer =
+        world.admin.post("/v1/tokens", &json!({ "kind": "viewer", "name": "reader" })).unwrap().ok().unwrap();
     let viewer = Client::new(&url, viewer["token"].as_str());
     assert_eq!(viewer.get(&path).unwrap().status, 200);
     problem(&viewer.post("/v1/projects", &json!({ "key": "mine" })).unwrap(), 403, "forbidden");
@@ -105,7 +110,8 @@ fn environments_and_tokens_are_checked(world: &World) {
 fn events_are_checked(world: &World) {
     let edge = &world.edges[0];
     let now = xtask::traffic::now_ms();
-    let good = json!({ "id": "good", "type": "outcome", "metric": "conversion", "unit": "u", "occurred_ms": now });
+    let good =
+        json!({ "id": "good", "type": "outcome", "metric": "conversion", "unit": "u", "occurred_ms": now });
     let mut extra = good.clone();
     extra["id"] = json!("extra");
     extra["new_field"] = json!({ "deep": [1, 2] });
@@ -125,7 +131,8 @@ fn events_are_checked(world: &World) {
     // Nothing was dropped: what was refused waits in the quarantine.
     support::eventually("the quarantine fills", support::PATIENCE, || {
         let list = world.admin.get(&format!("{}/quarantine", environment_path()))?.ok()?;
-        let count: u64 = list["entries"].as_array().map_or(0, |all| all.iter().filter_map(|e| e["count"].as_u64()).sum());
+        let count: u64 =
+            list["entries"].as_array().map_or(0, |all| all.iter().filter_map(|e| e["count"].as_u64()).sum());
         anyhow::ensure!(count == 4, "{list}");
         Ok(())
     })

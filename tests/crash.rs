@@ -80,7 +80,10 @@ fn round_of_kills(world: &mut World, promises: &Promises, round: u64) {
         progressed(promises, target + 60);
         world.stack.kill_edge();
         world.stack.start_edge().unwrap();
-        eventually("the edge serves its stored snapshot", PATIENCE, || world.ask(0, "theme", "u").map(|_| ())).unwrap();
+        eventually("the edge serves its stored snapshot", PATIENCE, || {
+            world.ask(0, "theme", "u").map(|_| ())
+        })
+        .unwrap();
         world.stack.start_control_plane().unwrap();
         progressed(promises, target + 120);
         stop.store(true, Ordering::Relaxed);
@@ -108,7 +111,8 @@ fn write_flags(admin: &Client, promises: &Promises, stop: &AtomicBool, writer: u
             "variations": [{ "key": "even", "value": 0 }, { "key": "odd", "value": 1 }],
         });
         // Repeats until it is acknowledged, so that the stored state is known.
-        while !admin.put(&format!("{}/flags/{key}", environment_path()), &flag).is_ok_and(|a| a.status < 300) {
+        while !admin.put(&format!("{}/flags/{key}", environment_path()), &flag).is_ok_and(|a| a.status < 300)
+        {
             if stop.load(Ordering::Relaxed) {
                 // The last attempt may or may not have been stored: forget what was promised for this flag.
                 promises.flags.lock().unwrap().remove(&key);
@@ -140,7 +144,8 @@ fn send_exposures(edge: &Client, promises: &Promises, stop: &AtomicBool, series:
 
 /// Repeats while a killed process is away; a bound keeps a broken product from hanging the test.
 fn until_some<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    eventually("a process comes back", PATIENCE, || attempt().ok_or_else(|| anyhow::anyhow!("no answer"))).ok()
+    eventually("a process comes back", PATIENCE, || attempt().ok_or_else(|| anyhow::anyhow!("no answer")))
+        .ok()
 }
 
 /// What a client that rendered the prefetched flag reports.

@@ -11,13 +11,10 @@ use xtask::tools::wrangler;
 #[test]
 fn wrangler_accepts_and_serves_the_worker() {
     let out = fresh_dir("wrangler-out");
-    let output = wrangler(root())
-        .unwrap()
-        .args(["deploy", "--dry-run", "--outdir"])
-        .arg(&out)
-        .output()
-        .unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output =
+        wrangler(root()).unwrap().args(["deploy", "--dry-run", "--outdir"]).arg(&out).output().unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
     for expected in ["REPLICA", "BUFFER", "--dry-run: exiting now"] {
         assert!(said.contains(expected), "{expected:?} is missing in\n{said}");
@@ -34,7 +31,9 @@ fn wrangler_accepts_and_serves_the_worker() {
         .stderr(Stdio::piped());
     let mut dev = OwnedProcess::spawn("wrangler dev", &mut command).unwrap();
     let log = dev.take_stderr().map(|stderr| {
-        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"))
+        std::thread::spawn(move || {
+            BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n")
+        })
     });
     let client = Client::new(&format!("http://127.0.0.1:{port}"), None);
     let healthy = eventually("wrangler dev answers", PATIENCE * 4, || {

@@ -72,8 +72,8 @@ fn drive_until_open(world: &World) -> u32 {
                 while done.load(Ordering::Relaxed) == 0 && next.load(Ordering::Relaxed) < 60_000 {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let edge = &world.edges[number as usize % 2];
-                    let visit =
-                        visit(edge, &format!("user-{number}"), Behaviour::HARMFUL, now_ms()).expect("a visit works");
+                    let visit = visit(edge, &format!("user-{number}"), Behaviour::HARMFUL, now_ms())
+                        .expect("a visit works");
                     seen.fetch_add(u32::from(visit.saw_feature), Ordering::Relaxed);
                 }
             });
@@ -107,13 +107,15 @@ fn bulk(world: &World, index: usize) -> anyhow::Result<Value> {
 fn evidence_is_kept(world: &World) {
     let path = format!("{}/flags/{GUARDED_FLAG}/verdicts", environment_path());
     let verdicts = world.admin.get(&path).unwrap().ok().unwrap();
-    let trip = verdicts["verdicts"].as_array().unwrap().iter().find(|v| v["decision"] == "trip").expect("a trip");
+    let trip =
+        verdicts["verdicts"].as_array().unwrap().iter().find(|v| v["decision"] == "trip").expect("a trip");
     let guardrail = &trip["evidence"]["guardrails"][0];
     assert!(guardrail["delta"].as_f64().unwrap() < -0.05, "{guardrail}");
     assert!(guardrail["exposed"]["units"].as_u64().unwrap() >= 150, "{guardrail}");
     let audit = world.admin.get("/v1/audit?limit=200").unwrap().ok().unwrap();
     let by_fuse = audit["entries"].as_array().unwrap().iter().any(|entry| {
-        entry["actor"].as_str().is_some_and(|actor| actor.contains("fuse")) && entry["target"].as_str().is_some_and(|t| t.contains(GUARDED_FLAG))
+        entry["actor"].as_str().is_some_and(|actor| actor.contains("fuse"))
+            && entry["target"].as_str().is_some_and(|t| t.contains(GUARDED_FLAG))
     });
     assert!(by_fuse, "no audit entry by the fuse: {audit}");
 }

@@ -29,7 +29,10 @@ fn openfeature_sdk_gets_every_type_and_every_error(world: &World) {
     let seen = openfeature(world);
     assert_eq!(seen["boolean"]["variant"], "off");
     assert_eq!(seen["boolean"]["reason"], "DISABLED");
-    assert_eq!(seen["string"], json!({ "value": "Willkommen", "variant": "german", "reason": "TARGETING_MATCH" }));
+    assert_eq!(
+        seen["string"],
+        json!({ "value": "Willkommen", "variant": "german", "reason": "TARGETING_MATCH" })
+    );
     assert_eq!(seen["integer"]["reason"], "SPLIT");
     assert!(seen["integer"]["value"] == 10 || seen["integer"]["value"] == 20, "{seen}");
     assert_eq!(seen["float"], json!({ "value": 0.1, "variant": "tenth", "reason": "STATIC" }));
@@ -53,20 +56,26 @@ fn status_codes_are_the_protocols(world: &World) {
     for bad in [None, Some("nonsense"), Some("demo:production.wrong")] {
         let answer = with(bad);
         assert_eq!(answer.status, 401, "{bad:?}: {}", answer.body);
-        assert!(answer.body["metadata"].is_object() && answer.body["errorCode"].is_string(), "{}", answer.body);
+        assert!(
+            answer.body["metadata"].is_object() && answer.body["errorCode"].is_string(),
+            "{}",
+            answer.body
+        );
     }
     // No snapshot for this scope at this edge: not a lasting failure, so no 401.
     let warming = with(Some("demo:nowhere.secret"));
     assert_eq!((warming.status, warming.header("retry-after")), (503, Some("1")), "{}", warming.body);
     // The key is accepted in each place clients put it.
-    let api_key = Client::new(&url, None).send("POST", path, &[("x-api-key", &world.client_key)], body()).unwrap();
+    let api_key =
+        Client::new(&url, None).send("POST", path, &[("x-api-key", &world.client_key)], body()).unwrap();
     assert_eq!(api_key.status, 200);
     for method in ["GET", "PUT", "DELETE"] {
         let answer = edge.send(method, path, &[], if method == "PUT" { body() } else { None }).unwrap();
         assert_eq!(answer.status, 405, "{method}");
         assert!(answer.body["metadata"].is_object(), "{}", answer.body);
     }
-    let options = Client::new(&url, None).send("OPTIONS", path, &[("origin", "https://x.example")], None).unwrap();
+    let options =
+        Client::new(&url, None).send("OPTIONS", path, &[("origin", "https://x.example")], None).unwrap();
     assert!(options.status == 204 || options.status == 200);
     assert!(options.header("access-control-allow-headers").is_some());
     let rows: [(&[u8], u16, &str); 4] = [
@@ -77,7 +86,12 @@ fn status_codes_are_the_protocols(world: &World) {
     ];
     for (bytes, status, code) in rows {
         let answer = edge.send("POST", path, &[], Some(bytes.to_vec())).unwrap();
-        assert_eq!((answer.status, answer.body["errorCode"].as_str()), (status, Some(code)), "{}", answer.body);
+        assert_eq!(
+            (answer.status, answer.body["errorCode"].as_str()),
+            (status, Some(code)),
+            "{}",
+            answer.body
+        );
     }
     let long = format!(r#"{{"context":{{"targetingKey":"u","x":"{}"}}}}"#, "y".repeat(70_000));
     assert_eq!(edge.send("POST", path, &[], Some(long.into_bytes())).unwrap().status, 413);
@@ -111,7 +125,8 @@ fn keys_may_be_spelled_in_any_way(world: &World) {
     world.admin.put(&path, &flag).unwrap().ok().unwrap();
     let body = || Some(b"{}".to_vec());
     support::eventually("the flag is served", support::PATIENCE, || {
-        let answer = world.edges[0].send("POST", &format!("/ofrep/v1/evaluate/flags/{encoded}"), &[], body())?;
+        let answer =
+            world.edges[0].send("POST", &format!("/ofrep/v1/evaluate/flags/{encoded}"), &[], body())?;
         anyhow::ensure!(answer.status == 200 && answer.body["key"] == key, "{}", answer.body);
         Ok(())
     })

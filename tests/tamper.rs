@@ -21,7 +21,8 @@ impl Replica {
     /// Dials the replica as the control plane does; the status when it is refused.
     fn dial(world: &World, token: Option<&str>) -> Result<(Self, Option<HeldVersion>), u16> {
         let authority = world.stack.edge_url(1).replace("http://", "");
-        let mut request = format!("ws://{authority}{}", push_path(&scope("demo"))).into_client_request().unwrap();
+        let mut request =
+            format!("ws://{authority}{}", push_path(&scope("demo"))).into_client_request().unwrap();
         if let Some(token) = token {
             request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
@@ -90,7 +91,11 @@ impl Keys {
         let keyset = Keyset {
             keyset_version: 1,
             expires_ms: UnixMillis(u64::MAX / 2),
-            roles: Roles { root: role(&self.root), release: role(&self.release), freshness: role(&self.freshness) },
+            roles: Roles {
+                root: role(&self.root),
+                release: role(&self.release),
+                freshness: role(&self.freshness),
+            },
             min_epoch: [].into(),
         };
         let now = UnixMillis(xtask::traffic::now_ms());

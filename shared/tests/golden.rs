@@ -1,4 +1,5 @@
 //! Committed bytes and vectors that may never change by accident: bucketing from an independent source, signed frames.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has to fail there and then")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -159,7 +159,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::too_many_lines, reason = "one row per operator and answer")]
     fn operators_answer_as_documented() {
         let rows = [
             (json!({ "attribute": "c", "op": "in", "values": ["DE", "FR"] }), json!({ "c": "FR" }), true),

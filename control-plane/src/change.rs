@@ -1,0 +1,302 @@
+//! The only writer of flags: validate, write, audit, sign and queue, in one transaction; then wake the pushers.
+//!
+//! A person and a fuse come through the same door, so both get the same checks, the same audit row and the same
+//! publication. Never judges whether a change is wise.
+
+mod flag;
+mod fuse;
+mod scope;
+mod token;
+
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::{FlagFault, FlagWire};
+use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use serde_json::Value;
+
+use crate::fuse::circuit::Circuit;
+use crate::fuse::policy::{Policy, PolicyFault};
+use crate::publish::Publisher;
+use crate::publish::build::EnvironmentSettings;
+use crate::publish::outbox::{OutboxError, enqueue};
+use crate::store::audit::{AuditPlace, NewAudit, insert as insert_audit};
+use crate::store::tokens::TokenRow;
+use crate::store::{Connection, Store, StoreError, scopes};
+
+/// Who makes a change.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// What it may see and change.
+    pub tenant: TenantKey,
+    /// For the audit trail: `token:NAME`, `fuse`, `job:NAME`.
+    pub name: String,
+}
+
+/// Which state of a flag a writer has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Any: the last writer wins.
+    Any,
+    /// This revision, or the change is refused.
+    Revision(u64),
+}
+
+/// Everything that can be changed.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A new group of flags.
+    CreateProject {
+        /// Its key.
+        project: ProjectKey,
+        /// For people.
+        name: String,
+    },
+    /// A new environment; publishes its first snapshot.
+    CreateEnvironment {
+        /// Which.
+        scope: Scope,
+        /// How its edge behaves.
+        settings: EnvironmentSettings,
+    },
+    /// Other settings.
+    SetSettings {
+        /// Which environment.
+        scope: Scope,
+        /// How its edge behaves.
+        settings: EnvironmentSettings,
+    },
+    /// A new or altered flag.
+    PutFlag {
+        /// Which environment.
+        scope: Scope,
+        /// The flag.
+        wire: Box<FlagWire>,
+        /// What the writer has seen.
+        expected: Expected,
+    },
+    /// A flag and its fuse go.
+    DeleteFlag {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+    },
+    /// A new fuse, or another policy for one: both begin a phase.
+    PutFuse {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// The rules.
+        policy: Box<Policy>,
+    },
+    /// A fuse goes, and its cohort with it.
+    DeleteFuse {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+    },
+    /// A fuse moves to another circuit.
+    FuseTransition {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// The revision it was decided on.
+        expected_revision: u64,
+        /// Where to.
+        to: Circuit,
+        /// Stable word.
+        reason: String,
+        /// What led to it.
+        evidence: Value,
+    },
+    /// A new token; a client key publishes.
+    CreateToken {
+        /// Everything but the secret.
+        token: Box<TokenRow>,
+        /// Digest of the secret.
+        secret: Digest,
+    },
+    /// A token is valid no longer; a client key publishes.
+    RevokeToken {
+        /// Its public name.
+        token_id: String,
+    },
+    /// The same content under a new version.
+    Republish {
+        /// Which environment.
+        scope: Scope,
+    },
+}
+
+/// What a change did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// The version that carries it, when it altered a snapshot.
+    pub version: Option<SnapshotVersion>,
+    /// New revision of the flag or fuse.
+    pub revision: Option<u64>,
+}
+
+/// Why a change is refused; nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// No such project in the tenant.
+    #[error("project {project} does not exist")]
+    UnknownProject {
+        /// Which.
+        project: ProjectKey,
+    },
+    /// No such environment in the tenant.
+    #[error("environment {scope} does not exist")]
+    UnknownEnvironment {
+        /// Which.
+        scope: Scope,
+    },
+    /// No such flag, fuse or token.
+    #[error("{what} {key:?} does not exist")]
+    Unknown {
+        /// `flag`, `fuse`, `token`.
+        what: &'static str,
+        /// Which.
+        key: String,
+    },
+    /// The key is taken, perhaps by another tenant: project keys are unique in an installation.
+    #[error("{what} {key:?} exists already")]
+    Exists {
+        /// `project`, `environment`.
+        what: &'static str,
+        /// Which.
+        key: String,
+    },
+    /// The flag cannot be evaluated.
+    #[error(transparent)]
+    Flag(#[from] FlagFault),
+    /// The policy is outside its limits or does not fit the flag.
+    #[error(transparent)]
+    Policy(#[from] PolicyFault),
+    /// Cohorts belong to the fuse.
+    #[error("cohort is managed by the flag's fuse: leave it out or send it as it is")]
+    CohortIsManaged,
+    /// The field decides who is compared with whom.
+    #[error("{field} cannot change while a fuse watches the flag: delete the fuse first")]
+    HeldByFuse {
+        /// Which field.
+        field: &'static str,
+    },
+    /// Somebody else was first.
+    #[error("{what} is at revision {found}, the change was made for {expected}")]
+    Stale {
+        /// `flag`, `fuse`.
+        what: &'static str,
+        /// Revision now.
+        found: u64,
+        /// Revision the writer had seen.
+        expected: u64,
+    },
+    /// A text of people is too long.
+    #[error("{field} has {len} bytes, the limit is {len_max}")]
+    TooLong {
+        /// Which field.
+        field: &'static str,
+        /// Bytes found.
+        len: usize,
+        /// Bytes allowed.
+        len_max: usize,
+    },
+    /// The environment's snapshot would be outside its limits.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What one change leaves behind beside its rows.
+struct Effect {
+    action: &'static str,
+    subject: String,
+    detail: Value,
+    scope: Option<Scope>,
+    publication: Publication,
+    revision: Option<u64>,
+}
+
+/// Whether the snapshot changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Publication {
+    Needed,
+    NotNeeded,
+}
+
+/// Applies a change. When this returns `Ok`, it is on disk and its snapshot is queued.
+pub async fn apply(
+    store: &Store,
+    publisher: &Publisher,
+    actor: &Actor,
+    change: Change,
+    now: UnixMillis,
+) -> Result<Applied, ChangeError> {
+    let mut tx = store.write().await?;
+    let Some(effect) = perform(&mut tx, actor, change, now).await? else {
+        return Ok(Applied::default());
+    };
+    let version = match (&effect.scope, effect.publication) {
+        (Some(scope), Publication::Needed) => Some(enqueue(&mut tx, publisher.keys(), scope, now).await?),
+        (Some(_) | None, _) => None,
+    };
+    let place = match &effect.scope {
+        Some(scope) => AuditPlace::Environment(scope),
+        None => AuditPlace::Tenant(&actor.tenant),
+    };
+    let mut detail = effect.detail;
+    if let (Some(version), Some(fields)) = (version, detail.as_object_mut()) {
+        fields.insert("version".to_owned(), Value::from(version.to_string()));
+    }
+    let entry = NewAudit { actor: &actor.name, action: effect.action, subject: &effect.subject, detail };
+    insert_audit(&mut tx, place, entry, now).await?;
+    tx.commit().await.map_err(StoreError::from)?;
+    publisher.ring();
+    Ok(Applied { version, revision: effect.revision })
+}
+
+/// `None` when there was nothing to do.
+async fn perform(
+    conn: &mut Connection,
+    actor: &Actor,
+    change: Change,
+    now: UnixMillis,
+) -> Result<Option<Effect>, ChangeError> {
+    match change {
+        Change::CreateProject { project, name } => {
+            scope::create_project(conn, actor, &project, &name, now).await
+        }
+        Change::CreateEnvironment { scope, settings } => {
+            scope::create(conn, actor, scope, settings, now).await
+        }
+        Change::SetSettings { scope, settings } => scope::set(conn, actor, scope, settings).await,
+        Change::Republish { scope } => scope::republish(conn, actor, scope).await,
+        Change::PutFlag { scope, wire, expected } => {
+            flag::put(conn, actor, scope, *wire, expected, now).await
+        }
+        Change::DeleteFlag { scope, flag } => flag::delete(conn, actor, scope, &flag, now).await,
+        Change::PutFuse { scope, flag, policy } => fuse::put(conn, actor, scope, &flag, *policy, now).await,
+        Change::DeleteFuse { scope, flag } => fuse::delete(conn, actor, scope, &flag, now).await,
+        Change::FuseTransition { scope, flag, expected_revision, to, reason, evidence } => {
+            let transition = fuse::Transition { flag, expected_revision, to, reason, evidence };
+            fuse::transition(conn, actor, scope, transition, now).await
+        }
+        Change::CreateToken { token, secret } => token::create(conn, actor, *token, secret).await,
+        Change::RevokeToken { token_id } => token::revoke(conn, actor, &token_id, now).await,
+    }
+}
+
+/// Every change inside an environment starts here: it exists, and it is the actor's.
+async fn require_environment(conn: &mut Connection, actor: &Actor, scope: &Scope) -> Result<(), ChangeError> {
+    let is_own = scope.tenant == actor.tenant;
+    if is_own && scopes::environment(conn, scope).await?.is_some() {
+        return Ok(());
+    }
+    Err(ChangeError::UnknownEnvironment { scope: scope.clone() })
+}

@@ -1,0 +1,209 @@
+//! Changes of fuses: each begins a phase and writes its allocation into the flag. Never decides one.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::flag::compile;
+use flagfuse_shared::flag::wire::{CohortSliceWire, CohortWire};
+use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
+use serde_json::{Value, json};
+
+use super::{Actor, ChangeError, Effect, Publication, require_environment};
+use crate::fuse::circuit::{Circuit, Rollout};
+use crate::fuse::phase::allocation;
+use crate::fuse::policy::Policy;
+use crate::store::flags::FlagRow;
+use crate::store::fuses::FuseRow;
+use crate::store::phases::PhaseRow;
+use crate::store::{Connection, flags, fuses, phases};
+
+/// A move to another circuit.
+pub(super) struct Transition {
+    pub(super) flag: FlagKey,
+    pub(super) expected_revision: u64,
+    pub(super) to: Circuit,
+    pub(super) reason: String,
+    pub(super) evidence: Value,
+}
+
+pub(super) async fn put(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+    flag: &FlagKey,
+    policy: Policy,
+    now: UnixMillis,
+) -> Result<Option<Effect>, ChangeError> {
+    require_environment(conn, actor, &scope).await?;
+    let row = require_flag(conn, &scope, flag).await?;
+    policy.check_flag(&row.wire)?;
+    let stored = fuses::fuse(conn, &scope, flag.as_str()).await?;
+    if stored.as_ref().is_some_and(|fuse| fuse.policy == policy) {
+        return Ok(None);
+    }
+    let circuit = stored.as_ref().map_or(Circuit::Closed, |fuse| fuse.circuit);
+    let rollout = match &stored {
+        Some(fuse) => fuse.rollout,
+        None if row.wire.enabled => Rollout::Validating,
+        None => Rollout::Pending,
+    };
+    let before = match &stored {
+        Some(fuse) => end_phase(conn, fuse, now).await?,
+        None => Vec::new(),
+    };
+    let detail = json!({ "policy": policy, "circuit": circuit });
+    let phase = begin_phase(conn, &scope, row, &policy, circuit, &before, now).await?;
+    let fuse = FuseRow {
+        flag: flag.to_string(),
+        revision: stored.as_ref().map_or(1, |fuse| fuse.revision),
+        policy,
+        circuit,
+        rollout,
+        phase_id: phase.phase_id,
+        tripped_phase_id: stored.as_ref().and_then(|fuse| fuse.tripped_phase_id),
+        changed_ms: now,
+        acted_ms: stored.as_ref().and_then(|fuse| fuse.acted_ms),
+        ema: BTreeMap::new(),
+        ema_ms: UnixMillis(0),
+    };
+    let revision = match stored {
+        None => {
+            fuses::insert(conn, &scope, &fuse).await?;
+            1
+        }
+        Some(_) => {
+            fuses::replace(conn, &scope, &fuse).await?;
+            fuse.revision + 1
+        }
+    };
+    Ok(Some(effect("fuse.put", scope, flag, phase.phase, detail, Some(revision))))
+}
+
+pub(super) async fn delete(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+    flag: &FlagKey,
+    now: UnixMillis,
+) -> Result<Option<Effect>, ChangeError> {
+    require_environment(conn, actor, &scope).await?;
+    let mut row = require_flag(conn, &scope, flag).await?;
+    let fuse = require_fuse(conn, &scope, flag).await?;
+    phases::end(conn, fuse.phase_id, now).await?;
+    fuses::delete(conn, &scope, flag.as_str()).await?;
+    row.wire.cohort = None;
+    flags::put(conn, &scope, &row.wire, now).await?;
+    let detail = json!({ "circuit": fuse.circuit });
+    Ok(Some(Effect {
+        action: "fuse.delete",
+        subject: flag.to_string(),
+        detail,
+        scope: Some(scope),
+        publication: Publication::Needed,
+        revision: None,
+    }))
+}
+
+/// Two engines may decide the same: the revision lets one of them through.
+pub(super) async fn transition(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+    transition: Transition,
+    now: UnixMillis,
+) -> Result<Option<Effect>, ChangeError> {
+    require_environment(conn, actor, &scope).await?;
+    let flag = &transition.flag;
+    let row = require_flag(conn, &scope, flag).await?;
+    let fuse = require_fuse(conn, &scope, flag).await?;
+    let stale =
+        ChangeError::Stale { what: "fuse", found: fuse.revision, expected: transition.expected_revision };
+    if fuse.revision != transition.expected_revision {
+        return Err(stale);
+    }
+    let before = end_phase(conn, &fuse, now).await?;
+    let phase = begin_phase(conn, &scope, row, &fuse.policy, transition.to, &before, now).await?;
+    let is_trip = transition.to == Circuit::Open && fuse.circuit != Circuit::Open;
+    let next = FuseRow {
+        circuit: transition.to,
+        rollout: transition.to.rollout(),
+        phase_id: phase.phase_id,
+        tripped_phase_id: if is_trip { Some(fuse.phase_id) } else { fuse.tripped_phase_id },
+        changed_ms: now,
+        acted_ms: Some(now),
+        ..fuse.clone()
+    };
+    if !fuses::replace(conn, &scope, &next).await? {
+        return Err(stale);
+    }
+    let detail = json!({
+        "from": fuse.circuit, "to": transition.to, "reason": transition.reason, "evidence": transition.evidence,
+    });
+    Ok(Some(effect("fuse.transition", scope, flag, phase.phase, detail, Some(fuse.revision + 1))))
+}
+
+fn effect(
+    action: &'static str,
+    scope: Scope,
+    flag: &FlagKey,
+    phase: u32,
+    mut detail: Value,
+    revision: Option<u64>,
+) -> Effect {
+    if let Some(fields) = detail.as_object_mut() {
+        fields.insert("phase".to_owned(), Value::from(phase));
+    }
+    let subject = flag.to_string();
+    Effect { action, subject, detail, scope: Some(scope), publication: Publication::Needed, revision }
+}
+
+async fn require_flag(conn: &mut Connection, scope: &Scope, flag: &FlagKey) -> Result<FlagRow, ChangeError> {
+    let row = flags::flag(conn, scope, flag.as_str()).await?;
+    row.ok_or_else(|| ChangeError::Unknown { what: "flag", key: flag.to_string() })
+}
+
+async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &FlagKey) -> Result<FuseRow, ChangeError> {
+    let row = fuses::fuse(conn, scope, flag.as_str()).await?;
+    row.ok_or_else(|| ChangeError::Unknown { what: "fuse", key: flag.to_string() })
+}
+
+/// Ends the running phase. Returns the slices that a probe has to avoid: those of the running phase, or of the
+/// tripped one when the running phase exposes nobody.
+async fn end_phase(
+    conn: &mut Connection,
+    fuse: &FuseRow,
+    now: UnixMillis,
+) -> Result<Vec<CohortSliceWire>, ChangeError> {
+    phases::end(conn, fuse.phase_id, now).await?;
+    let harmful = match (fuse.circuit, fuse.tripped_phase_id) {
+        (Circuit::Open, Some(tripped)) => tripped,
+        (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
+    };
+    Ok(phases::by_id(conn, harmful).await?.map(|phase| phase.slices).unwrap_or_default())
+}
+
+async fn begin_phase(
+    conn: &mut Connection,
+    scope: &Scope,
+    mut row: FlagRow,
+    policy: &Policy,
+    circuit: Circuit,
+    before: &[CohortSliceWire],
+    now: UnixMillis,
+) -> Result<PhaseRow, ChangeError> {
+    let new = PhaseRow {
+        phase_id: 0,
+        phase: 0,
+        circuit,
+        salt: row.wire.salt.clone().unwrap_or_else(|| row.wire.key.clone()),
+        bucket_by: row.wire.bucket_by.clone(),
+        slices: allocation(policy, circuit, before),
+        policy: policy.clone(),
+        started_ms: now,
+        ended_ms: None,
+    };
+    let phase = phases::begin(conn, scope, &row.wire.key, new).await?;
+    row.wire.cohort = Some(CohortWire { phase: phase.phase, slices: phase.slices.clone() });
+    compile(&row.wire)?;
+    flags::put(conn, scope, &row.wire, now).await?;
+    Ok(phase)
+}

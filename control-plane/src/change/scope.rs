@@ -1,0 +1,94 @@
+//! Changes of projects and environments. Never touches a flag.
+
+use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::limits::STRING_LEN_MAX;
+use serde_json::{Value, json};
+
+use super::{Actor, ChangeError, Effect, Publication, require_environment};
+use crate::publish::build::EnvironmentSettings;
+use crate::store::{Connection, scopes};
+
+pub(super) async fn create_project(
+    conn: &mut Connection,
+    actor: &Actor,
+    project: &ProjectKey,
+    name: &str,
+    now: UnixMillis,
+) -> Result<Option<Effect>, ChangeError> {
+    if name.len() > STRING_LEN_MAX {
+        return Err(ChangeError::TooLong { field: "name", len: name.len(), len_max: STRING_LEN_MAX });
+    }
+    if !scopes::insert_project(conn, &actor.tenant, project, name, now).await? {
+        return Err(ChangeError::Exists { what: "project", key: project.to_string() });
+    }
+    Ok(Some(Effect {
+        action: "project.create",
+        subject: project.to_string(),
+        detail: json!({ "name": name }),
+        scope: None,
+        publication: Publication::NotNeeded,
+        revision: None,
+    }))
+}
+
+pub(super) async fn create(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+    settings: EnvironmentSettings,
+    now: UnixMillis,
+) -> Result<Option<Effect>, ChangeError> {
+    if scope.tenant != actor.tenant || !scopes::has_project(conn, &actor.tenant, &scope.project).await? {
+        return Err(ChangeError::UnknownProject { project: scope.project });
+    }
+    let (profile, auto_exposure) = columns(settings);
+    if !scopes::insert_environment(conn, &scope, &profile, &auto_exposure, now).await? {
+        return Err(ChangeError::Exists { what: "environment", key: scope.environment.to_string() });
+    }
+    Ok(Some(effect("environment.create", scope, settings)))
+}
+
+pub(super) async fn set(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+    settings: EnvironmentSettings,
+) -> Result<Option<Effect>, ChangeError> {
+    require_environment(conn, actor, &scope).await?;
+    let (profile, auto_exposure) = columns(settings);
+    scopes::update_settings(conn, &scope, &profile, &auto_exposure).await?;
+    Ok(Some(effect("environment.settings", scope, settings)))
+}
+
+pub(super) async fn republish(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+) -> Result<Option<Effect>, ChangeError> {
+    require_environment(conn, actor, &scope).await?;
+    Ok(Some(Effect {
+        action: "environment.republish",
+        subject: scope.environment.to_string(),
+        detail: json!({}),
+        scope: Some(scope),
+        publication: Publication::Needed,
+        revision: None,
+    }))
+}
+
+fn effect(action: &'static str, scope: Scope, settings: EnvironmentSettings) -> Effect {
+    Effect {
+        action,
+        subject: scope.environment.to_string(),
+        detail: json!(settings),
+        scope: Some(scope),
+        publication: Publication::Needed,
+        revision: None,
+    }
+}
+
+/// The words that the columns hold are those of the JSON.
+fn columns(settings: EnvironmentSettings) -> (String, String) {
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+    (word(json!(settings.profile)), word(json!(settings.auto_exposure)))
+}

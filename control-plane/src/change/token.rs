@@ -1,0 +1,65 @@
+//! Changes of tokens. Sees digests only; the secret was shown to its owner and is known to nobody else.
+
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::limits::STRING_LEN_MAX;
+use serde_json::json;
+
+use super::{Actor, ChangeError, Effect, Publication, require_environment};
+use crate::store::tokens::{self, TokenRow};
+use crate::store::{Connection, StoreError};
+
+pub(super) async fn create(
+    conn: &mut Connection,
+    actor: &Actor,
+    token: TokenRow,
+    secret: Digest,
+) -> Result<Option<Effect>, ChangeError> {
+    if token.name.len() > STRING_LEN_MAX {
+        let len = token.name.len();
+        return Err(ChangeError::TooLong { field: "name", len, len_max: STRING_LEN_MAX });
+    }
+    let scope = scope_of(actor, &token)?;
+    if let Some(scope) = &scope {
+        require_environment(conn, actor, scope).await?;
+    }
+    tokens::insert(conn, &token, &secret).await?;
+    Ok(Some(effect("token.create", &token, scope)))
+}
+
+pub(super) async fn revoke(
+    conn: &mut Connection,
+    actor: &Actor,
+    token_id: &str,
+    now: UnixMillis,
+) -> Result<Option<Effect>, ChangeError> {
+    let token = tokens::revoke(conn, &actor.tenant, token_id, now)
+        .await?
+        .ok_or_else(|| ChangeError::Unknown { what: "token", key: token_id.to_owned() })?;
+    let scope = scope_of(actor, &token)?;
+    Ok(Some(effect("token.revoke", &token, scope)))
+}
+
+/// A client key's environment; the other kinds have none.
+fn scope_of(actor: &Actor, token: &TokenRow) -> Result<Option<Scope>, StoreError> {
+    let (Some(project), Some(environment)) = (&token.project, &token.environment) else { return Ok(None) };
+    let bad = |column, found: &str| StoreError::Corrupt { column, found: found.to_owned() };
+    Ok(Some(Scope {
+        tenant: actor.tenant.clone(),
+        project: ProjectKey::parse(project).map_err(|_| bad("tokens.project", project))?,
+        environment: EnvironmentKey::parse(environment)
+            .map_err(|_| bad("tokens.environment", environment))?,
+    }))
+}
+
+fn effect(action: &'static str, token: &TokenRow, scope: Option<Scope>) -> Effect {
+    Effect {
+        action,
+        subject: token.token_id.clone(),
+        detail: json!({ "kind": token.kind, "name": token.name }),
+        // The edge checks client keys against the snapshot, so it has to hear of this one.
+        publication: if scope.is_some() { Publication::Needed } else { Publication::NotNeeded },
+        scope,
+        revision: None,
+    }
+}

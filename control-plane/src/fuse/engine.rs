@@ -1,0 +1,155 @@
+//! Each tick: read tallies, decide, record, act through `change`. Holds nothing between ticks, so any number may run.
+
+use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
+use serde_json::json;
+
+use super::circuit::Circuit;
+use super::policy::{Guardrail, Policy};
+use super::verdict::{Look, Reading, Verdict, decide};
+use crate::change::{Actor, Change, ChangeError, apply};
+use crate::publish::Publisher;
+use crate::store::fuses::{self, FuseRow};
+use crate::store::tallies::{EnrolmentRange, reading};
+use crate::store::{Connection, Store, StoreError, phases, scopes, verdicts};
+
+/// An unchanged verdict is written again after this long, as a sign of life.
+const VERDICT_INTERVAL_MS: u64 = 10_000;
+
+/// What a tick did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ticked {
+    /// Fuses looked at.
+    pub looked: u64,
+    /// Fuses moved by this engine.
+    pub moved: u64,
+    /// Fuses that another engine or a person moved first.
+    pub overtaken: u64,
+    /// Fuses whose look failed.
+    pub failed: u64,
+}
+
+/// Looks at every fuse of the installation once. One that fails does not keep the others from being looked at.
+pub async fn tick(store: &Store, publisher: &Publisher, now: UnixMillis) -> Result<Ticked, StoreError> {
+    let mut ticked = Ticked::default();
+    let environments = scopes::environments(&mut *store.read().await?, None, None).await?;
+    for environment in environments {
+        let scope = environment.scope;
+        let all = fuses::fuses(&mut *store.read().await?, &scope).await?;
+        for fuse in all {
+            ticked.looked += 1;
+            match look_and_act(store, publisher, &scope, &fuse, now).await {
+                Ok(Acted::Stayed) => {}
+                Ok(Acted::Moved) => ticked.moved += 1,
+                Err(ChangeError::Stale { .. } | ChangeError::Unknown { .. }) => ticked.overtaken += 1,
+                Err(error) => {
+                    ticked.failed += 1;
+                    tracing::error!(%scope, flag = fuse.flag, %error, "fuse could not be evaluated");
+                }
+            }
+        }
+    }
+    Ok(ticked)
+}
+
+enum Acted {
+    Stayed,
+    Moved,
+}
+
+async fn look_and_act(
+    store: &Store,
+    publisher: &Publisher,
+    scope: &Scope,
+    fuse: &FuseRow,
+    now: UnixMillis,
+) -> Result<Acted, ChangeError> {
+    let (verdict, ema) = {
+        let mut conn = store.read().await?;
+        let readings = readings(&mut conn, fuse, now).await?;
+        let look = Look {
+            policy: &fuse.policy,
+            circuit: fuse.circuit,
+            acted_ms: fuse.acted_ms,
+            readings: &readings,
+            ema: &fuse.ema,
+            now,
+        };
+        decide(&look)
+    };
+    record(store, scope, fuse, &verdict, &ema, now).await?;
+    let Some(to) = verdict.decision.target() else { return Ok(Acted::Stayed) };
+    let Ok(flag) = FlagKey::parse(&fuse.flag) else { return Ok(Acted::Stayed) };
+    let change = Change::FuseTransition {
+        scope: scope.clone(),
+        flag,
+        expected_revision: fuse.revision,
+        to,
+        reason: verdict.reason.clone(),
+        evidence: json!(verdict.evidence),
+    };
+    let actor = Actor { tenant: scope.tenant.clone(), name: "fuse".to_owned() };
+    let applied = apply(store, publisher, &actor, change, now).await?;
+    let version = applied.version.map(|version| version.to_string());
+    tracing::info!(%scope, flag = fuse.flag, to = to.as_str(), reason = verdict.reason, version, "fuse moved");
+    Ok(Acted::Moved)
+}
+
+/// One reading for each guardrail: of the tripped phase while open, since nobody is exposed then.
+pub async fn readings(
+    conn: &mut Connection,
+    fuse: &FuseRow,
+    now: UnixMillis,
+) -> Result<Vec<Reading>, StoreError> {
+    let phase_id = match (fuse.circuit, fuse.tripped_phase_id) {
+        (Circuit::Open, Some(tripped)) => tripped,
+        (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
+    };
+    let mut readings = Vec::with_capacity(fuse.policy.guardrails.len());
+    for guardrail in &fuse.policy.guardrails {
+        let range = enrolment_range(&fuse.policy, guardrail, now);
+        readings.push(reading(conn, phase_id, &guardrail.metric, range).await?);
+    }
+    Ok(readings)
+}
+
+/// The enrolment minutes a guardrail looks at: the observation window, moved back by the time a unit needs to mature.
+pub fn enrolment_range(policy: &Policy, guardrail: &Guardrail, now: UnixMillis) -> EnrolmentRange {
+    let matures_after_ms = guardrail.matures_after_ms();
+    let newest = now.minus(matures_after_ms);
+    // A minute counts as mature when its last unit is. Nothing to wait for: the running minute counts too.
+    let to = if matures_after_ms > 0 { newest.minus(59_999) } else { newest.plus(1) };
+    EnrolmentRange { from: newest.minus(policy.window_ms()), to }
+}
+
+/// Writes the verdict when it differs from the one before or is due, and moves the averages.
+async fn record(
+    store: &Store,
+    scope: &Scope,
+    fuse: &FuseRow,
+    verdict: &Verdict,
+    ema: &std::collections::BTreeMap<String, f64>,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let (phase, newest) = {
+        let mut conn = store.read().await?;
+        let phase = phases::by_id(&mut conn, fuse.phase_id).await?.map_or(0, |phase| phase.phase);
+        (phase, verdicts::newest(&mut conn, scope, &fuse.flag, 1).await?.pop())
+    };
+    let is_due = newest.is_none_or(|old| {
+        let is_same =
+            old.decision == verdict.decision.as_str() && old.reason == verdict.reason && old.phase == phase;
+        !is_same || now.since(old.at_ms) >= VERDICT_INTERVAL_MS
+    });
+    if !is_due && ema == &fuse.ema {
+        return Ok(());
+    }
+    let mut tx = store.write().await?;
+    if is_due {
+        verdicts::insert(&mut tx, scope, &fuse.flag, phase, verdict, now).await?;
+    }
+    if ema != &fuse.ema {
+        fuses::move_ema(&mut tx, scope, fuse, ema, now).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}

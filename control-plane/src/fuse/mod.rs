@@ -1,0 +1,7 @@
+//! Fuses: policy, phases, the pure verdict and the engine that acts on it through `change`.
+
+pub mod circuit;
+pub mod engine;
+pub mod phase;
+pub mod policy;
+pub mod verdict;

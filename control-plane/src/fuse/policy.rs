@@ -1,0 +1,401 @@
+//! A fuse's policy as users write it, checked field by field at the door. Never holds state.
+
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::flag::compile::percent_to_buckets;
+use flagfuse_shared::ids::MetricKey;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ingest::aggregate::EXPOSURE_METRIC;
+
+/// Metrics one fuse may watch.
+pub const GUARDRAIL_COUNT_MAX: usize = 8;
+/// The metric whose unit is mature only when its window has closed.
+pub const RETURN_METRIC: &str = "return";
+/// The metric that carries a value per event.
+pub const LATENCY_METRIC: &str = "latency_ms";
+
+const HOUR_S: u64 = 3_600;
+const WEEK_S: u64 = 7 * 24 * HOUR_S;
+
+/// What a fuse watches and what it does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// `classic`.
+    pub mode: String,
+    /// Served to the exposed slice.
+    pub treatment_variation: String,
+    /// Served to the control reserve, and to everybody once the fuse is open through the flag's default.
+    pub control_variation: String,
+    /// Share of units that see the feature, percent.
+    pub exposure_percent: f64,
+    /// Share of units reserved as control, percent.
+    pub control_percent: f64,
+    /// What must not get worse.
+    pub guardrails: Vec<Guardrail>,
+    /// Sample progress, 0 ..= 1, below which nothing is decided.
+    #[serde(default = "min_confidence")]
+    pub min_confidence: f64,
+    /// Exposed units below which nothing is decided.
+    #[serde(default = "min_sample")]
+    pub min_sample: u64,
+    /// Length of the sliding observation window.
+    #[serde(default = "window_hours")]
+    pub window_hours: u64,
+    /// Weight of the newest delta in the moving average; absent compares the delta itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema_alpha: Option<f64>,
+    /// Seconds after an action in which no automatic one follows.
+    #[serde(default = "cooldown_s")]
+    pub cooldown_s: u64,
+    /// Seconds after a phase began in which units are not enrolled: the change is still travelling.
+    #[serde(default = "grace_s")]
+    pub grace_s: u64,
+    /// Share of units that see the feature while half open, percent.
+    #[serde(default = "half_open_percent")]
+    pub half_open_percent: f64,
+    /// What it takes to try again.
+    #[serde(default)]
+    pub half_open: HalfOpenRule,
+}
+
+/// What moves an open fuse to half open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HalfOpenRule {
+    /// The tripped phase's units recover above the recovery threshold; closing needs the same of the probe.
+    #[default]
+    OnRecovery,
+    /// The cooldown is over; closing needs a full sample without harm.
+    AfterCooldown,
+}
+
+/// One metric that must not get worse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guardrail {
+    /// What is measured.
+    pub metric: String,
+    /// Which way is worse.
+    pub direction: Direction,
+    /// Relative change that trips: below 0 when a decrease is harm, above 0 when an increase is.
+    pub threshold: f64,
+    /// Relative improvement that counts as recovered.
+    #[serde(default = "recovery_threshold")]
+    pub recovery_threshold: f64,
+    /// Outcomes earlier than this after the first exposure do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_s: Option<u64>,
+    /// Outcomes later than this after the first exposure do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_s: Option<u64>,
+}
+
+/// Which way is worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Errors, latency.
+    IncreaseIsHarm,
+    /// Retention, conversion.
+    DecreaseIsHarm,
+}
+
+/// When after the first exposure an outcome counts, in milliseconds: from `after_ms` up to, not including, `within_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutcomeWindow {
+    /// First millisecond that counts.
+    pub after_ms: u64,
+    /// First millisecond that no longer counts.
+    pub within_ms: u64,
+}
+
+/// The window of a metric no guardrail has changed.
+pub fn default_window(metric: &str) -> OutcomeWindow {
+    if metric == RETURN_METRIC {
+        OutcomeWindow { after_ms: 24 * HOUR_S * 1_000, within_ms: WEEK_S * 1_000 }
+    } else {
+        OutcomeWindow { after_ms: 0, within_ms: 24 * HOUR_S * 1_000 }
+    }
+}
+
+impl Guardrail {
+    /// When its outcomes count.
+    pub fn window(&self) -> OutcomeWindow {
+        let default = default_window(&self.metric);
+        OutcomeWindow {
+            after_ms: self.after_s.map_or(default.after_ms, |s| s * 1_000),
+            within_ms: self.within_s.map_or(default.within_ms, |s| s * 1_000),
+        }
+    }
+
+    /// How long after its enrolment a unit enters the denominator. Only a metric whose window starts later would
+    /// otherwise call every young unit a loss.
+    pub fn matures_after_ms(&self) -> u64 {
+        let window = self.window();
+        if window.after_ms > 0 { window.within_ms } else { 0 }
+    }
+}
+
+/// Why a policy is refused. Messages name the field and its limits.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PolicyFault {
+    /// Not the shape of a policy.
+    #[error("{0}")]
+    Shape(String),
+    /// A mode that does not exist here.
+    #[error("mode {found:?} is not available, available: classic")]
+    Mode {
+        /// What was asked for.
+        found: String,
+    },
+    /// A number or text outside its limits.
+    #[error("{field} is {found}, allowed is {allowed}")]
+    OutOfRange {
+        /// Which field.
+        field: String,
+        /// What was there.
+        found: String,
+        /// The limits in words.
+        allowed: String,
+    },
+    /// A variation the flag does not have.
+    #[error("{field} names the variation {variation:?}, which the flag does not have")]
+    UnknownVariation {
+        /// Which field.
+        field: &'static str,
+        /// The missing name.
+        variation: String,
+    },
+}
+
+fn out_of_range(field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> PolicyFault {
+    PolicyFault::OutOfRange { field: field.into(), found: found.to_string(), allowed: allowed.into() }
+}
+
+impl Policy {
+    /// Reads and checks a policy; the first fault found is returned.
+    pub fn parse(value: Value) -> Result<Self, PolicyFault> {
+        if let Some(mode) = value.get("mode").and_then(Value::as_str)
+            && mode != "classic"
+        {
+            return Err(PolicyFault::Mode { found: mode.to_owned() });
+        }
+        let policy: Self = serde_json::from_value(value).map_err(|e| PolicyFault::Shape(e.to_string()))?;
+        policy.check()?;
+        Ok(policy)
+    }
+
+    /// Checks it against the flag it is for.
+    pub fn check_flag(&self, flag: &FlagWire) -> Result<(), PolicyFault> {
+        let rows = [
+            ("treatment_variation", &self.treatment_variation),
+            ("control_variation", &self.control_variation),
+        ];
+        for (field, name) in rows {
+            if !flag.variations.iter().any(|variation| &variation.key == name) {
+                return Err(PolicyFault::UnknownVariation { field, variation: name.clone() });
+            }
+        }
+        // An open fuse leaves its units to the default, which then has to be free of the feature.
+        if self.treatment_variation == flag.default_variation {
+            let found = format!("{:?}, the flag's default_variation", self.treatment_variation);
+            return Err(out_of_range("treatment_variation", found, "a variation that is not the default"));
+        }
+        Ok(())
+    }
+
+    /// The window of `metric` under this policy.
+    pub fn window(&self, metric: &str) -> OutcomeWindow {
+        let own = self.guardrails.iter().find(|guardrail| guardrail.metric == metric);
+        own.map_or_else(|| default_window(metric), Guardrail::window)
+    }
+
+    /// Length of the observation window, milliseconds.
+    pub const fn window_ms(&self) -> u64 {
+        self.window_hours * HOUR_S * 1_000
+    }
+
+    fn check(&self) -> Result<(), PolicyFault> {
+        if self.treatment_variation == self.control_variation {
+            let found = format!("{:?}, as treatment_variation", self.control_variation);
+            return Err(out_of_range("control_variation", found, "another variation"));
+        }
+        check_percent("exposure_percent", self.exposure_percent, 90.0)?;
+        check_percent("control_percent", self.control_percent, 50.0)?;
+        check_percent("half_open_percent", self.half_open_percent, 50.0)?;
+        let sum = self.exposure_percent + self.control_percent;
+        if sum > 100.0 {
+            return Err(out_of_range("exposure_percent + control_percent", sum, "at most 100"));
+        }
+        check_number("min_confidence", self.min_confidence, 0.0, 1.0)?;
+        check_whole("min_sample", self.min_sample, 1, 100_000_000)?;
+        check_whole("window_hours", self.window_hours, 1, 720)?;
+        check_whole("cooldown_s", self.cooldown_s, 0, 7 * 24 * HOUR_S)?;
+        check_whole("grace_s", self.grace_s, 0, HOUR_S)?;
+        if let Some(alpha) = self.ema_alpha {
+            check_number("ema_alpha", alpha, 0.01, 1.0)?;
+        }
+        self.check_guardrails()
+    }
+
+    fn check_guardrails(&self) -> Result<(), PolicyFault> {
+        let count = self.guardrails.len();
+        if count == 0 || count > GUARDRAIL_COUNT_MAX {
+            let allowed = format!("1 to {GUARDRAIL_COUNT_MAX} entries");
+            return Err(out_of_range("guardrails", format!("{count} entries"), allowed));
+        }
+        for (at, guardrail) in self.guardrails.iter().enumerate() {
+            let field = |name: &str| format!("guardrails[{at}].{name}");
+            MetricKey::parse(&guardrail.metric).map_err(|e| {
+                out_of_range(field("metric"), format!("{:?}", guardrail.metric), e.to_string())
+            })?;
+            if guardrail.metric == EXPOSURE_METRIC {
+                return Err(out_of_range(field("metric"), "exposure", "an outcome"));
+            }
+            if self.guardrails.iter().take(at).any(|earlier| earlier.metric == guardrail.metric) {
+                return Err(out_of_range(field("metric"), "listed twice", "one guardrail for each metric"));
+            }
+            let threshold = guardrail.threshold;
+            let (fits, allowed) = match guardrail.direction {
+                Direction::DecreaseIsHarm => {
+                    ((-0.99..=-0.0001).contains(&threshold), "-0.99 to -0.0001 when a decrease is harm")
+                }
+                Direction::IncreaseIsHarm => {
+                    ((0.0001..=100.0).contains(&threshold), "0.0001 to 100 when an increase is harm")
+                }
+            };
+            if !fits {
+                return Err(out_of_range(field("threshold"), threshold, allowed));
+            }
+            check_number(&field("recovery_threshold"), guardrail.recovery_threshold, 0.0, 1.0)?;
+            check_window(guardrail, &field("within_s"))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_window(guardrail: &Guardrail, field: &str) -> Result<(), PolicyFault> {
+    for seconds in [guardrail.after_s, guardrail.within_s].into_iter().flatten() {
+        check_whole(field, seconds, 0, WEEK_S)?;
+    }
+    let window = guardrail.window();
+    if window.after_ms >= window.within_ms {
+        let found = format!("{} s", window.within_ms / 1_000);
+        return Err(out_of_range(field, found, format!("more than after_s, {} s", window.after_ms / 1_000)));
+    }
+    Ok(())
+}
+
+fn check_percent(field: &str, percent: f64, percent_max: f64) -> Result<(), PolicyFault> {
+    check_number(field, percent, 0.0001, percent_max)?;
+    percent_to_buckets(field, percent)
+        .map(|_| ())
+        .map_err(|_| out_of_range(field, percent, "steps of 0.0001"))
+}
+
+fn check_number(field: &str, found: f64, min: f64, max: f64) -> Result<(), PolicyFault> {
+    if (min..=max).contains(&found) {
+        Ok(())
+    } else {
+        Err(out_of_range(field, found, format!("{min} to {max}")))
+    }
+}
+
+fn check_whole(field: &str, found: u64, min: u64, max: u64) -> Result<(), PolicyFault> {
+    if (min..=max).contains(&found) {
+        Ok(())
+    } else {
+        Err(out_of_range(field, found, format!("{min} to {max}")))
+    }
+}
+
+const fn min_confidence() -> f64 {
+    0.65
+}
+const fn min_sample() -> u64 {
+    1_500
+}
+const fn window_hours() -> u64 {
+    72
+}
+const fn cooldown_s() -> u64 {
+    300
+}
+const fn grace_s() -> u64 {
+    30
+}
+const fn half_open_percent() -> f64 {
+    10.0
+}
+const fn recovery_threshold() -> f64 {
+    0.02
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(patch: &Value) -> Result<Policy, PolicyFault> {
+        let mut policy = json!({
+            "mode": "classic", "treatment_variation": "on", "control_variation": "off",
+            "exposure_percent": 10, "control_percent": 10,
+            "guardrails": [{ "metric": "return", "direction": "decrease_is_harm", "threshold": -0.05 }],
+        });
+        for (name, value) in patch.as_object().unwrap() {
+            policy[name] = value.clone();
+        }
+        Policy::parse(policy)
+    }
+
+    #[test]
+    fn the_seed_systems_settings_are_the_defaults() {
+        let policy = parse(&json!({})).unwrap();
+        assert_eq!(
+            (policy.min_sample, policy.window_hours, policy.cooldown_s, policy.grace_s),
+            (1_500, 72, 300, 30)
+        );
+        assert!((policy.min_confidence - 0.65).abs() < 1e-15);
+        assert_eq!(policy.guardrails[0].matures_after_ms(), WEEK_S * 1_000);
+    }
+
+    #[test]
+    fn invalid_rule_is_refused_at_the_door_and_names_its_field() {
+        let rail = |patch: Value| {
+            let mut rail = json!({ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 });
+            for (name, value) in patch.as_object().unwrap() {
+                rail[name] = value.clone();
+            }
+            json!({ "guardrails": [rail] })
+        };
+        let rows = [
+            (json!({ "mode": "anytime" }), "mode \"anytime\" is not available"),
+            (json!({ "surprise": 1 }), "unknown field `surprise`"),
+            (json!({ "exposure_percent": 90.1 }), "exposure_percent is 90.1, allowed is 0.0001 to 90"),
+            (json!({ "exposure_percent": 0.000_15 }), "exposure_percent"),
+            (json!({ "control_percent": 0 }), "control_percent is 0, allowed is 0.0001 to 50"),
+            (
+                json!({ "exposure_percent": 60, "control_percent": 50 }),
+                "exposure_percent + control_percent is 110",
+            ),
+            (json!({ "min_confidence": 1.01 }), "min_confidence is 1.01"),
+            (json!({ "min_sample": 0 }), "min_sample is 0"),
+            (json!({ "window_hours": 721 }), "window_hours is 721, allowed is 1 to 720"),
+            (json!({ "ema_alpha": 0 }), "ema_alpha is 0"),
+            (json!({ "control_variation": "on" }), "control_variation"),
+            (json!({ "guardrails": [] }), "guardrails is 0 entries"),
+            (rail(json!({ "threshold": -0.5 })), "guardrails[0].threshold is -0.5"),
+            (rail(json!({ "direction": "decrease_is_harm" })), "guardrails[0].threshold is 0.5"),
+            (rail(json!({ "metric": "Bad Metric" })), "guardrails[0].metric"),
+            (rail(json!({ "after_s": 90_000 })), "guardrails[0].within_s is 86400 s"),
+            (rail(json!({ "within_s": 604_801 })), "guardrails[0].within_s is 604801"),
+        ];
+        for (patch, expected) in rows {
+            let text = parse(&patch).unwrap_err().to_string();
+            assert!(text.contains(expected), "{patch}: {text}");
+        }
+    }
+}

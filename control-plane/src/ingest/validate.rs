@@ -1,0 +1,44 @@
+//! Re-evaluates what an exposure claims. Pure: never trusts the edge, never reads a database.
+
+use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+use flagfuse_shared::contract::beacon::{Event, EventKind, QuarantineCode, parse_event};
+use flagfuse_shared::flag::{Arm, FlagWire};
+use flagfuse_shared::ids::{Unit, VariationKey};
+
+use super::aggregate::EXPOSURE_METRIC;
+use crate::fuse::policy::LATENCY_METRIC;
+use crate::store::phases::PhaseRow;
+
+/// Checks an event as the edge did, and that a latency carries a value.
+pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Result<Event, QuarantineCode> {
+    let event = parse_event(incoming.raw.get(), incoming.received_ms, incoming.sent_ms)?;
+    match &event.kind {
+        // Tallies count enrolled units under this name.
+        EventKind::Outcome { metric, .. } if metric.as_str() == EXPOSURE_METRIC => {
+            Err(QuarantineCode::BadSchema)
+        }
+        EventKind::Outcome { metric, value } if metric.as_str() == LATENCY_METRIC => match value {
+            Some(value) if value.is_finite() && *value >= 0.0 => Ok(event),
+            Some(_) | None => Err(QuarantineCode::BadSchema),
+        },
+        EventKind::Outcome { .. } | EventKind::Exposure { .. } => Ok(event),
+    }
+}
+
+/// The arm of `unit` in `phase`; a mismatch when the claimed variation is not what this unit gets there.
+pub fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, QuarantineCode> {
+    let bucket = Bucket::of(&phase.salt, unit.as_str(), GATE_SEED).get();
+    phase
+        .slices
+        .iter()
+        .find(|slice| (slice.from..slice.to).contains(&bucket))
+        .filter(|slice| slice.variation == variation.as_str())
+        .map(|slice| slice.arm)
+        .ok_or(QuarantineCode::VariantMismatch)
+}
+
+/// Whether the flag has the variation at all, for exposures outside a cohort.
+pub fn variation(flag: &FlagWire, variation: &VariationKey) -> Result<(), QuarantineCode> {
+    let known = flag.variations.iter().any(|own| own.key == variation.as_str());
+    if known { Ok(()) } else { Err(QuarantineCode::VariantMismatch) }
+}

@@ -1,0 +1,12 @@
+//! The control plane: flags and fuses, signed snapshots, ingestion, statistics, and the API in front of them.
+//!
+//! A library so that tests can run a whole one in their own process; `main.rs` is wiring around it.
+
+pub mod change;
+pub mod clock;
+pub mod fuse;
+pub mod ingest;
+pub mod publish;
+pub mod random;
+pub mod stats;
+pub mod store;

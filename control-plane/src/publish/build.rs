@@ -1,0 +1,68 @@
+//! Rows → what a snapshot says and what its manifest announces. Pure: never signs, never reads a database or a clock.
+
+use std::collections::BTreeSet;
+
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::snapshot::AutoExposure;
+use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::sign::Release;
+use serde::{Deserialize, Serialize};
+
+/// Validity of a snapshot for a verifier that holds none; the daily republication renews it.
+pub const VALIDITY_MS: u64 = 30 * 24 * 3_600_000;
+
+/// How the edge behaves in an environment, as users set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentSettings {
+    /// Staleness bounds.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Whether the edge records exposures of single-flag evaluations.
+    #[serde(default = "single")]
+    pub auto_exposure: AutoExposure,
+}
+
+const fn single() -> AutoExposure {
+    AutoExposure::Single
+}
+
+impl Default for EnvironmentSettings {
+    fn default() -> Self {
+        Self { profile: Profile::default(), auto_exposure: single() }
+    }
+}
+
+/// Content of a snapshot.
+pub fn content(
+    flags: Vec<FlagWire>,
+    client_keys: impl IntoIterator<Item = Digest>,
+    settings: EnvironmentSettings,
+) -> Content {
+    Content {
+        flags,
+        client_keys: client_keys.into_iter().collect::<BTreeSet<_>>(),
+        profile: settings.profile,
+        auto_exposure: settings.auto_exposure,
+    }
+}
+
+/// What the manifest says beside the content. `previous` is the digest of the manifest before.
+pub fn release(
+    scope: Scope,
+    version: SnapshotVersion,
+    previous: Digest,
+    keyset_version: u64,
+    now: UnixMillis,
+) -> Release {
+    Release {
+        scope,
+        version,
+        prev_sha256: previous,
+        created_ms: now,
+        expires_ms: now.plus(VALIDITY_MS),
+        keyset_version,
+    }
+}

@@ -1,0 +1,243 @@
+//! Dials every replica, keeps it at the newest frame, records what it answers. Holds no state that matters: several
+//! pushers may run, and every message may be repeated.
+
+use std::time::Duration;
+
+use flagfuse_shared::contract::push::{HeldVersion, NUDGE, ReplicaMessage, publish_message, push_path};
+use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::clock::Clock;
+use crate::random::jitter_ms;
+use crate::store::{Store, StoreError, scopes, snapshots};
+
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// Three pings without any answer.
+const SILENCE_MAX: Duration = Duration::from_secs(35);
+const NUDGE_INTERVAL: Duration = Duration::from_secs(30);
+const BACKOFF_MS_MIN: u64 = 50;
+const BACKOFF_MS_MAX: u64 = 2_000;
+
+/// An edge region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeRegion {
+    /// Its name in receipts.
+    pub name: String,
+    /// Where its workers listen, `http://…` or `https://…`.
+    pub url: String,
+}
+
+/// What a pusher works with.
+#[derive(Debug, Clone)]
+pub struct PushContext {
+    /// Frames come from here, receipts go there.
+    pub store: Store,
+    /// Time of receipts.
+    pub clock: Clock,
+    /// Presented to the edge.
+    pub token: String,
+    /// Rings after each commit that published.
+    pub bell: watch::Receiver<u64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum PushError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("websocket: {0}")]
+    Socket(#[from] Box<WsError>),
+    #[error("the edge did not answer within {0:?}")]
+    Silent(Duration),
+    #[error("the edge closed the connection")]
+    Closed,
+    #[error("the push token is no header value")]
+    Token,
+}
+
+impl From<WsError> for PushError {
+    fn from(error: WsError) -> Self {
+        Self::Socket(Box::new(error))
+    }
+}
+
+/// Keeps one region's replica of one environment up to date until the bell is gone.
+pub async fn push_environment(context: PushContext, edge: EdgeRegion, scope: Scope) {
+    let mut backoff_ms = BACKOFF_MS_MIN;
+    loop {
+        let mut context = context.clone();
+        let mut connection = match Connection::open(&context, &edge, &scope).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::debug!(region = edge.name, %scope, %error, "edge is not reachable");
+                sleep(Duration::from_millis(backoff_ms / 2 + jitter_ms(backoff_ms / 2))).await;
+                backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX);
+                if context.bell.has_changed().is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        backoff_ms = BACKOFF_MS_MIN;
+        match connection.run(&mut context).await {
+            Ok(()) => return,
+            Err(error) => tracing::info!(region = edge.name, %scope, %error, "push connection ended"),
+        }
+        sleep(Duration::from_millis(jitter_ms(BACKOFF_MS_MIN))).await;
+    }
+}
+
+/// A frame that was sent and not yet answered.
+struct InFlight {
+    version: SnapshotVersion,
+    answer_by: Instant,
+}
+
+struct Connection {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    region: String,
+    scope: Scope,
+    held: Option<HeldVersion>,
+    in_flight: Option<InFlight>,
+    refused: Option<SnapshotVersion>,
+    heard: Instant,
+}
+
+impl Connection {
+    async fn open(context: &PushContext, edge: &EdgeRegion, scope: &Scope) -> Result<Self, PushError> {
+        // http → ws and https → wss.
+        let url = format!("{}{}", edge.url.trim_end_matches('/').replacen("http", "ws", 1), push_path(scope));
+        let mut request = url.into_client_request()?;
+        let bearer =
+            HeaderValue::from_str(&format!("Bearer {}", context.token)).map_err(|_| PushError::Token)?;
+        request.headers_mut().insert(AUTHORIZATION, bearer);
+        let dialled = timeout(DIAL_TIMEOUT, connect_async(request)).await;
+        let (mut socket, _) = dialled.map_err(|_| PushError::Silent(DIAL_TIMEOUT))??;
+        if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
+            // A small frame must not wait for the receipt of the one before.
+            stream.set_nodelay(true).map_err(WsError::Io)?;
+        }
+        let heard = Instant::now();
+        let (region, scope) = (edge.name.clone(), scope.clone());
+        socket.send(Message::binary(vec![NUDGE])).await?;
+        Ok(Self { socket, region, scope, held: None, in_flight: None, refused: None, heard })
+    }
+
+    /// Returns `Ok` when the control plane shuts down.
+    async fn run(&mut self, context: &mut PushContext) -> Result<(), PushError> {
+        let mut ping = ticks(PING_INTERVAL);
+        let mut nudge = ticks(NUDGE_INTERVAL);
+        self.await_hello(context).await?;
+        loop {
+            self.send_if_behind(context).await?;
+            let answer_by =
+                self.in_flight.as_ref().map_or_else(|| Instant::now() + PING_INTERVAL, |f| f.answer_by);
+            tokio::select! {
+                rung = context.bell.changed() => if rung.is_err() {
+                    return Ok(());
+                },
+                message = self.socket.next() => self.hear(context, message).await?,
+                () = tokio::time::sleep_until(answer_by) => if self.in_flight.is_some() {
+                    return Err(PushError::Silent(ACK_TIMEOUT));
+                },
+                _ = ping.tick() => {
+                    if self.heard.elapsed() > SILENCE_MAX {
+                        return Err(PushError::Silent(SILENCE_MAX));
+                    }
+                    self.socket.send(Message::text("ping")).await?;
+                }
+                _ = nudge.tick() => {
+                    // A refusal may have been a full disk: the same frame gets another chance.
+                    self.refused = None;
+                    self.socket.send(Message::binary(vec![NUDGE])).await?;
+                }
+            }
+        }
+    }
+
+    async fn await_hello(&mut self, context: &PushContext) -> Result<(), PushError> {
+        let message = timeout(DIAL_TIMEOUT, self.socket.next()).await;
+        self.hear(context, message.map_err(|_| PushError::Silent(DIAL_TIMEOUT))?).await
+    }
+
+    async fn send_if_behind(&mut self, context: &mut PushContext) -> Result<(), PushError> {
+        context.bell.mark_unchanged();
+        let mut conn = context.store.read().await?;
+        let Some(environment) = scopes::environment(&mut conn, &self.scope).await? else { return Ok(()) };
+        let newest = environment.version;
+        let is_held = self.held.is_some_and(|held| held.version() >= newest);
+        let is_sent = self.in_flight.as_ref().is_some_and(|sent| sent.version >= newest);
+        if is_held || is_sent || self.refused.is_some_and(|version| version >= newest) {
+            return Ok(());
+        }
+        let Some(row) = snapshots::newest(&mut conn, &self.scope).await? else { return Ok(()) };
+        drop(conn);
+        self.socket.send(Message::binary(publish_message(&row.frame))).await?;
+        self.in_flight = Some(InFlight { version: row.version, answer_by: Instant::now() + ACK_TIMEOUT });
+        Ok(())
+    }
+
+    async fn hear(
+        &mut self,
+        context: &PushContext,
+        message: Option<Result<Message, WsError>>,
+    ) -> Result<(), PushError> {
+        self.heard = Instant::now();
+        let text = match message {
+            None | Some(Ok(Message::Close(_))) => return Err(PushError::Closed),
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(_)) => return Ok(()),
+        };
+        let Ok(said) = serde_json::from_str::<ReplicaMessage>(&text) else {
+            if text.as_str() != "pong" {
+                tracing::warn!(region = self.region, scope = %self.scope, "replica said something unknown");
+            }
+            return Ok(());
+        };
+        self.record(context, said).await
+    }
+
+    async fn record(&mut self, context: &PushContext, said: ReplicaMessage) -> Result<(), PushError> {
+        let now = context.clock.now();
+        let mut tx = context.store.write().await?;
+        match said {
+            ReplicaMessage::Hello { held, .. } => {
+                self.held = held;
+                if let Some(held) = held {
+                    snapshots::record_ack(&mut tx, &self.scope, &self.region, held, None, now).await?;
+                }
+            }
+            ReplicaMessage::Ack { held, stored_ms, .. } => {
+                self.held = Some(held);
+                if self.in_flight.as_ref().is_some_and(|sent| sent.version <= held.version()) {
+                    self.in_flight = None;
+                }
+                let stored = Some(stored_ms);
+                snapshots::record_ack(&mut tx, &self.scope, &self.region, held, stored, now).await?;
+            }
+            ReplicaMessage::Nack { code, detail, held, .. } => {
+                tracing::warn!(region = self.region, scope = %self.scope, code, detail, "replica refused a snapshot");
+                self.held = held;
+                self.refused = self.in_flight.take().map(|sent| sent.version);
+                snapshots::record_nack(&mut tx, &self.scope, &self.region, &code, &detail, now).await?;
+            }
+        }
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(())
+    }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

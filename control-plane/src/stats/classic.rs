@@ -1,0 +1,121 @@
+//! The seed systems' rule, bit for bit; decides nothing, and is honest about being no test.
+//!
+//! Source: the write-ups this project started from. Equations: r = (s+1)/(n+2), δ = (r_e − r_c)/r_c,
+//! confidence = min(1, n_e/5000). Assumptions: none are stated. Guarantee: none; `confidence` is a sample counter,
+//! and the false-trip rate is set by the baseline rate. [`false_trip_rate`] says how often it errs.
+
+use serde::{Deserialize, Serialize};
+
+/// Sample at which the write-ups call their confidence complete.
+const CONFIDENT_UNITS: f64 = 5_000.0;
+
+/// Units of one arm and how many of them had the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ArmCount {
+    /// Units enrolled.
+    pub units: u64,
+    /// Units that had the event; at most `units`.
+    pub events: u64,
+}
+
+/// Smoothed rate: the mean of a Beta(1,1) prior updated by the arm, so never 0 and never 1.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub fn smoothed_rate(arm: ArmCount) -> f64 {
+    (arm.events as f64 + 1.0) / (arm.units as f64 + 2.0)
+}
+
+/// Relative difference of the exposed rate against the control rate.
+pub fn delta(rate_exposed: f64, rate_control: f64) -> f64 {
+    (rate_exposed - rate_control) / rate_control
+}
+
+/// Sample progress, which the write-ups call confidence: min(1, n/5000).
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub fn confidence(units_exposed: u64) -> f64 {
+    (units_exposed as f64 / CONFIDENT_UNITS).min(1.0)
+}
+
+/// Exponential moving average; the first value is taken as it is.
+pub fn ema(previous: Option<f64>, value: f64, alpha: f64) -> f64 {
+    previous.map_or(value, |old| alpha.mul_add(value, (1.0 - alpha) * old))
+}
+
+/// Expected false-trip rate at the first look: Φ(−θ / sqrt((1−p)/p · (1/n_e + 1/n_c))).
+///
+/// `rate` is the baseline p, `threshold` the relative θ > 0. Looking again and again only raises it. `None` when an
+/// arm is empty or the rate is outside (0, 1).
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+pub fn false_trip_rate(rate: f64, threshold: f64, units_exposed: u64, units_control: u64) -> Option<f64> {
+    if units_exposed == 0 || units_control == 0 || rate <= 0.0 || rate >= 1.0 {
+        return None;
+    }
+    let per_unit = (units_exposed as f64).recip() + (units_control as f64).recip();
+    let sd = ((1.0 - rate) / rate * per_unit).sqrt();
+    Some(normal_cdf(-threshold.abs() / sd))
+}
+
+/// Φ(x) through erfc; Numerical Recipes' Chebyshev fit `erfcc`, relative error below 1.2e-7 everywhere.
+fn normal_cdf(x: f64) -> f64 {
+    0.5 * erfc(-x / std::f64::consts::SQRT_2)
+}
+
+fn erfc(x: f64) -> f64 {
+    const FIT: [f64; 10] = [
+        0.170_872_77,
+        -0.822_152_23,
+        1.488_515_87,
+        -1.135_203_98,
+        0.278_868_07,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_68,
+        -1.265_512_23,
+    ];
+    let t = 1.0 / 0.5f64.mul_add(x.abs(), 1.0);
+    let fit = FIT.iter().fold(0.0, |sum: f64, c| sum.mul_add(t, *c));
+    let tail = t * (-x).mul_add(x, fit).exp();
+    if x >= 0.0 { tail } else { 2.0 - tail }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_smoothed_by_one_success_and_one_failure() {
+        for (events, units, rate) in [(0, 0, 0.5), (0, 8, 0.1), (3, 8, 0.4), (8, 8, 0.9)] {
+            assert!((smoothed_rate(ArmCount { units, events }) - rate).abs() < 1e-15, "{events}/{units}");
+        }
+    }
+
+    #[test]
+    fn confidence_is_a_counter_that_ends_at_5000() {
+        for (units, expected) in [(0, 0.0), (1_500, 0.3), (3_250, 0.65), (5_000, 1.0), (9_999, 1.0)] {
+            assert!((confidence(units) - expected).abs() < 1e-15, "{units}");
+        }
+    }
+
+    #[test]
+    fn the_average_starts_at_the_first_value_and_moves_by_alpha() {
+        assert!((ema(None, -0.2, 0.3) - -0.2).abs() < 1e-15);
+        assert!((ema(Some(0.0), -0.2, 0.3) - -0.06).abs() < 1e-15);
+    }
+
+    #[test]
+    fn normal_quantiles_come_back_as_their_probabilities() {
+        // Standard table values.
+        for (x, p) in [(0.0, 0.5), (-1.644_853_627, 0.05), (-2.326_347_874, 0.01), (1.959_963_985, 0.975)] {
+            assert!((normal_cdf(x) - p).abs() < 1e-6, "{x}");
+        }
+    }
+
+    #[test]
+    fn the_false_trip_rate_is_set_by_the_baseline() {
+        // The design's own numbers at n_e = n_c = 3,250 and θ = 5 %: about 5 % at p = 0.4, 32 % at p = 0.05.
+        let at = |p| false_trip_rate(p, 0.05, 3_250, 3_250).unwrap();
+        assert!((at(0.4) - 0.05).abs() < 0.01, "{}", at(0.4));
+        assert!((at(0.05) - 0.32).abs() < 0.01, "{}", at(0.05));
+        assert_eq!(false_trip_rate(0.4, 0.05, 0, 10), None);
+    }
+}

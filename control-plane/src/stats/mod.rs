@@ -1,0 +1,3 @@
+//! Statistics, one method per file. Pure: counts in, numbers out; never a database, never a clock.
+
+pub mod classic;

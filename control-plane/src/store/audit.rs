@@ -1,0 +1,105 @@
+//! Rows of the audit trail. Added with the change they tell of, never altered.
+
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+
+/// What is being recorded.
+#[derive(Debug, Clone)]
+pub struct NewAudit<'a> {
+    /// Who did it: `token:NAME`, `fuse` or `job:NAME`.
+    pub actor: &'a str,
+    /// What was done, e.g. `flag.put`.
+    pub action: &'a str,
+    /// To what.
+    pub subject: &'a str,
+    /// Details, without secrets and without units.
+    pub detail: Value,
+}
+
+/// An entry as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditRow {
+    /// Rising number.
+    pub audit_id: i64,
+    /// When.
+    pub at_ms: UnixMillis,
+    /// Where, when it concerns one project.
+    pub project: Option<String>,
+    /// Where, when it concerns one environment.
+    pub environment: Option<String>,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// Details.
+    pub detail: Value,
+}
+
+/// Where an entry belongs.
+#[derive(Debug, Clone, Copy)]
+pub enum AuditPlace<'a> {
+    /// The tenant as a whole.
+    Tenant(&'a TenantKey),
+    /// One environment.
+    Environment(&'a Scope),
+}
+
+/// Adds an entry.
+pub async fn insert(
+    conn: &mut Connection,
+    place: AuditPlace<'_>,
+    entry: NewAudit<'_>,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let (tenant, scope) = match place {
+        AuditPlace::Tenant(tenant) => (tenant, None),
+        AuditPlace::Environment(scope) => (&scope.tenant, Some(scope)),
+    };
+    let sql = "INSERT INTO audit (tenant, project, environment, at_ms, actor, action, subject, detail)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    sqlx::query(sql)
+        .bind(tenant.as_str())
+        .bind(scope.map(|scope| scope.project.as_str()))
+        .bind(scope.map(|scope| scope.environment.as_str()))
+        .bind(to_sql(now.0))
+        .bind(entry.actor)
+        .bind(entry.action)
+        .bind(entry.subject)
+        .bind(json_text(&entry.detail))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// A tenant's entries below `before`, newest first.
+pub async fn page(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<AuditRow>, StoreError> {
+    let sql = "SELECT audit_id, project, environment, at_ms, actor, action, subject, detail FROM audit
+               WHERE tenant = $1 AND audit_id < $2 ORDER BY audit_id DESC LIMIT $3";
+    let rows = sqlx::query(sql).bind(tenant.as_str()).bind(before).bind(limit).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let detail: String = row.try_get("detail")?;
+            Ok(AuditRow {
+                audit_id: row.try_get("audit_id")?,
+                at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
+                project: row.try_get("project")?,
+                environment: row.try_get("environment")?,
+                actor: row.try_get("actor")?,
+                action: row.try_get("action")?,
+                subject: row.try_get("subject")?,
+                detail: json_column("audit.detail", &detail)?,
+            })
+        })
+        .collect()
+}

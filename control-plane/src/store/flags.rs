@@ -1,0 +1,87 @@
+//! Rows of flags. Written by `change` alone.
+
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+
+/// A flag with its revision, which rises with every write.
+#[derive(Debug, Clone)]
+pub struct FlagRow {
+    /// The flag as users write it, cohort included.
+    pub wire: FlagWire,
+    /// What `If-Match` compares.
+    pub revision: u64,
+    /// Last write.
+    pub updated_ms: UnixMillis,
+}
+
+/// One flag.
+pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Option<FlagRow>, StoreError> {
+    let sql =
+        "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 AND flag = $3";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(flag_row).transpose()
+}
+
+/// All flags of an environment by key.
+pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>, StoreError> {
+    let sql =
+        "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 ORDER BY flag";
+    let rows = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(flag_row).collect()
+}
+
+/// Writes a flag and returns its new revision.
+pub async fn put(
+    conn: &mut Connection,
+    scope: &Scope,
+    wire: &FlagWire,
+    now: UnixMillis,
+) -> Result<u64, StoreError> {
+    let sql = "INSERT INTO flags (project, environment, flag, revision, body, updated_ms)
+               VALUES ($1, $2, $3, 1, $4, $5)
+               ON CONFLICT (project, environment, flag) DO UPDATE
+               SET revision = flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
+               RETURNING revision";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(&wire.key)
+        .bind(json_text(wire))
+        .bind(to_sql(now.0))
+        .fetch_one(conn)
+        .await?;
+    Ok(from_sql(row.try_get("revision")?))
+}
+
+/// Removes a flag; `false` when there is none.
+pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM flags WHERE project = $1 AND environment = $2 AND flag = $3";
+    let done = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(key)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn flag_row(row: &sqlx::sqlite::SqliteRow) -> Result<FlagRow, StoreError> {
+    let body: String = row.try_get("body")?;
+    Ok(FlagRow {
+        wire: json_column("flags.body", &body)?,
+        revision: from_sql(row.try_get("revision")?),
+        updated_ms: UnixMillis(from_sql(row.try_get("updated_ms")?)),
+    })
+}

@@ -1,0 +1,189 @@
+//! Rows of fuses. Transitions are written by `change` alone, and only against the revision they were decided on.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use crate::fuse::circuit::{Circuit, Rollout};
+use crate::fuse::policy::Policy;
+
+/// A fuse and where it stands.
+#[derive(Debug, Clone)]
+pub struct FuseRow {
+    /// The flag it is attached to.
+    pub flag: String,
+    /// Rises with every change of policy or circuit.
+    pub revision: u64,
+    /// The rules.
+    pub policy: Policy,
+    /// Closed, open, half open.
+    pub circuit: Circuit,
+    /// How far the roll-out got.
+    pub rollout: Rollout,
+    /// The running phase.
+    pub phase_id: i64,
+    /// The phase whose units showed the harm; `None` before the first trip.
+    pub tripped_phase_id: Option<i64>,
+    /// Last change of policy or circuit.
+    pub changed_ms: UnixMillis,
+    /// Last transition.
+    pub acted_ms: Option<UnixMillis>,
+    /// Moving averages by metric.
+    pub ema: BTreeMap<String, f64>,
+    /// When they were last moved.
+    pub ema_ms: UnixMillis,
+}
+
+const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripped_phase_id, changed_ms, acted_ms, \
+                       ema, ema_ms";
+
+/// One fuse.
+pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Option<FuseRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(fuse_row).transpose()
+}
+
+/// All fuses of an environment by flag.
+pub async fn fuses(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM fuses WHERE project = $1 AND environment = $2 ORDER BY flag");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(fuse_row).collect()
+}
+
+/// Adds a fuse; its revision is 1.
+pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<(), StoreError> {
+    let sql = "INSERT INTO fuses (project, environment, flag, revision, policy, circuit, rollout, phase_id,
+                                  changed_ms, ema, ema_ms)
+               VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, '{}', 0)";
+    sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(&fuse.flag)
+        .bind(json_text(&fuse.policy))
+        .bind(fuse.circuit.as_str())
+        .bind(fuse.rollout.as_str())
+        .bind(fuse.phase_id)
+        .bind(to_sql(fuse.changed_ms.0))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Replaces everything but the key when `fuse.revision` still stands, and forgets the moving averages, which belong to
+/// the phase before; `false` when another writer was first.
+pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<bool, StoreError> {
+    let sql =
+        "UPDATE fuses SET revision = revision + 1, policy = $1, circuit = $2, rollout = $3, phase_id = $4,
+                 tripped_phase_id = $5, changed_ms = $6, acted_ms = $7, ema = '{}', ema_ms = 0
+               WHERE project = $8 AND environment = $9 AND flag = $10 AND revision = $11";
+    let done = sqlx::query(sql)
+        .bind(json_text(&fuse.policy))
+        .bind(fuse.circuit.as_str())
+        .bind(fuse.rollout.as_str())
+        .bind(fuse.phase_id)
+        .bind(fuse.tripped_phase_id)
+        .bind(to_sql(fuse.changed_ms.0))
+        .bind(fuse.acted_ms.map(|ms| to_sql(ms.0)))
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(&fuse.flag)
+        .bind(to_sql(fuse.revision))
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Sets the rollout alone: a flag that is switched on or off starts or stops being watched.
+pub async fn set_rollout(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    rollout: Rollout,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE fuses SET rollout = $1 WHERE project = $2 AND environment = $3 AND flag = $4";
+    sqlx::query(sql)
+        .bind(rollout.as_str())
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Moves the averages from their state at `before` to `ema` at `now`; nothing when another engine did it already.
+pub async fn move_ema(
+    conn: &mut Connection,
+    scope: &Scope,
+    before: &FuseRow,
+    ema: &BTreeMap<String, f64>,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE fuses SET ema = $1, ema_ms = $2
+               WHERE project = $3 AND environment = $4 AND flag = $5 AND revision = $6 AND ema_ms = $7";
+    sqlx::query(sql)
+        .bind(json_text(ema))
+        .bind(to_sql(now.0))
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(&before.flag)
+        .bind(to_sql(before.revision))
+        .bind(to_sql(before.ema_ms.0))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Removes a fuse; `false` when there is none.
+pub async fn delete(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3";
+    let done = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Fuses of a tenant in each circuit.
+pub async fn count_by_circuit(conn: &mut Connection, tenant: &str) -> Result<Vec<(String, u64)>, StoreError> {
+    let sql = "SELECT f.circuit, COUNT(*) FROM fuses f JOIN projects p ON p.project = f.project
+               WHERE p.tenant = $1 GROUP BY f.circuit ORDER BY f.circuit";
+    let rows = sqlx::query(sql).bind(tenant).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, from_sql(row.try_get(1)?)))).collect()
+}
+
+fn fuse_row(row: &sqlx::sqlite::SqliteRow) -> Result<FuseRow, StoreError> {
+    let text = |column: &'static str| row.try_get::<String, _>(column);
+    let time = |column: &'static str| Ok::<_, StoreError>(UnixMillis(from_sql(row.try_get(column)?)));
+    let (circuit, rollout) = (text("circuit")?, text("rollout")?);
+    let acted_ms: Option<i64> = row.try_get("acted_ms")?;
+    Ok(FuseRow {
+        flag: text("flag")?,
+        revision: from_sql(row.try_get("revision")?),
+        policy: json_column("fuses.policy", &text("policy")?)?,
+        circuit: Circuit::parse(&circuit)
+            .ok_or(StoreError::Corrupt { column: "fuses.circuit", found: circuit })?,
+        rollout: Rollout::parse(&rollout)
+            .ok_or(StoreError::Corrupt { column: "fuses.rollout", found: rollout })?,
+        phase_id: row.try_get("phase_id")?,
+        tripped_phase_id: row.try_get("tripped_phase_id")?,
+        changed_ms: time("changed_ms")?,
+        acted_ms: acted_ms.map(|ms| UnixMillis(from_sql(ms))),
+        ema: json_column("fuses.ema", &text("ema")?)?,
+        ema_ms: time("ema_ms")?,
+    })
+}

@@ -1,0 +1,95 @@
+//! Everything that is SQL: rows in, rows out. Decides nothing and never reads a clock.
+
+pub mod audit;
+pub mod events;
+pub mod flags;
+pub mod fuses;
+pub mod phases;
+pub mod quarantine;
+pub mod scopes;
+pub mod snapshots;
+mod sqlite;
+pub mod tallies;
+pub mod tokens;
+pub mod verdicts;
+
+pub use sqlx::SqliteConnection as Connection;
+
+pub use self::sqlite::{Store, WriteTransaction};
+
+/// Why the database did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file, its directory or the disk.
+    #[error("database {path}: {source}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: sqlx::Error,
+    },
+    /// SQLite older than 3.51.3 corrupts a WAL that is reset under a reader.
+    #[error("the bundled sqlite is {found}, at least 3.51.3 is needed")]
+    OldSqlite {
+        /// Version found.
+        found: String,
+    },
+    /// The database was written by a newer program.
+    #[error("the database has migration {found}, this program knows {known}")]
+    Newer {
+        /// Highest in the database.
+        found: i64,
+        /// Highest in this program.
+        known: i64,
+    },
+    /// All connections are busy: the caller should come back later.
+    #[error("every database connection is busy")]
+    Busy,
+    /// A statement failed.
+    #[error("database: {0}")]
+    Sql(sqlx::Error),
+    /// A row holds what this program never writes.
+    #[error("column {column} holds {found:?}, which no version of this program writes")]
+    Corrupt {
+        /// Which column.
+        column: &'static str,
+        /// What is there.
+        found: String,
+    },
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::Database(db) if matches!(db.code().as_deref(), Some("5" | "261" | "517")) => {
+                Self::Busy
+            }
+            other => Self::Sql(other),
+        }
+    }
+}
+
+/// SQL has no unsigned numbers. Times and counts stay far below 2^63; what does not is stored as the largest.
+pub(crate) fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Back from [`to_sql`]; a negative number is never written.
+pub(crate) fn from_sql(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// A value of JSON that this program wrote.
+pub(crate) fn json_column<T: serde::de::DeserializeOwned>(
+    column: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text)
+        .map_err(|_| StoreError::Corrupt { column, found: text.chars().take(200).collect() })
+}
+
+/// JSON text of one of our own values, which cannot fail: their maps have text keys.
+pub(crate) fn json_text<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}

@@ -1,0 +1,134 @@
+//! Rows of phases: periods of constant allocation, kept for late events.
+
+use flagfuse_shared::flag::wire::CohortSliceWire;
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use crate::fuse::circuit::Circuit;
+use crate::fuse::policy::Policy;
+
+/// A phase of a flag.
+#[derive(Debug, Clone)]
+pub struct PhaseRow {
+    /// Number in the database.
+    pub phase_id: i64,
+    /// Number in the flag, rising from 1, never used again.
+    pub phase: u32,
+    /// Circuit during the phase.
+    pub circuit: Circuit,
+    /// Text hashed with the unit.
+    pub salt: String,
+    /// Attribute that names the unit; the targeting key when absent.
+    pub bucket_by: Option<String>,
+    /// Exposed and control buckets.
+    pub slices: Vec<CohortSliceWire>,
+    /// Policy in force when the phase began.
+    pub policy: Policy,
+    /// Its beginning.
+    pub started_ms: UnixMillis,
+    /// Its end; `None` while it runs.
+    pub ended_ms: Option<UnixMillis>,
+}
+
+const COLUMNS: &str = "phase_id, phase, circuit, salt, bucket_by, slices, policy, started_ms, ended_ms";
+
+/// Adds the flag's next phase and returns it with its numbers.
+pub async fn begin(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    new: PhaseRow,
+) -> Result<PhaseRow, StoreError> {
+    let sql = "INSERT INTO phases
+                 (project, environment, flag, phase, circuit, salt, bucket_by, slices, policy, started_ms)
+               SELECT $1, $2, $3, COALESCE(MAX(phase), 0) + 1, $4, $5, $6, $7, $8, $9
+               FROM phases WHERE project = $1 AND environment = $2 AND flag = $3
+               RETURNING phase_id, phase";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(new.circuit.as_str())
+        .bind(&new.salt)
+        .bind(&new.bucket_by)
+        .bind(json_text(&new.slices))
+        .bind(json_text(&new.policy))
+        .bind(to_sql(new.started_ms.0))
+        .fetch_one(conn)
+        .await?;
+    Ok(PhaseRow { phase_id: row.try_get("phase_id")?, phase: row.try_get("phase")?, ..new })
+}
+
+/// Ends a phase.
+pub async fn end(conn: &mut Connection, phase_id: i64, now: UnixMillis) -> Result<(), StoreError> {
+    let sql = "UPDATE phases SET ended_ms = $1 WHERE phase_id = $2 AND ended_ms IS NULL";
+    sqlx::query(sql).bind(to_sql(now.0)).bind(phase_id).execute(conn).await?;
+    Ok(())
+}
+
+/// A phase by its number in the database.
+pub async fn by_id(conn: &mut Connection, phase_id: i64) -> Result<Option<PhaseRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM phases WHERE phase_id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(phase_id).fetch_optional(conn).await?;
+    row.as_ref().map(phase_row).transpose()
+}
+
+/// A phase by its number in the flag.
+pub async fn by_number(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    phase: u32,
+) -> Result<Option<PhaseRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3 AND phase = $4"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(phase)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(phase_row).transpose()
+}
+
+/// A flag's phases, newest first.
+pub async fn of_flag(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    limit: u32,
+) -> Result<Vec<PhaseRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3
+         ORDER BY phase DESC LIMIT $4"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(phase_row).collect()
+}
+
+fn phase_row(row: &sqlx::sqlite::SqliteRow) -> Result<PhaseRow, StoreError> {
+    let text = |column: &'static str| row.try_get::<String, _>(column);
+    let circuit = text("circuit")?;
+    let ended_ms: Option<i64> = row.try_get("ended_ms")?;
+    Ok(PhaseRow {
+        phase_id: row.try_get("phase_id")?,
+        phase: row.try_get("phase")?,
+        circuit: Circuit::parse(&circuit)
+            .ok_or(StoreError::Corrupt { column: "phases.circuit", found: circuit })?,
+        salt: text("salt")?,
+        bucket_by: row.try_get("bucket_by")?,
+        slices: json_column("phases.slices", &text("slices")?)?,
+        policy: json_column("phases.policy", &text("policy")?)?,
+        started_ms: UnixMillis(from_sql(row.try_get("started_ms")?)),
+        ended_ms: ended_ms.map(|ms| UnixMillis(from_sql(ms))),
+    })
+}

@@ -1,0 +1,185 @@
+//! Rows of projects and environments.
+
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, to_sql};
+
+/// A project as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProjectRow {
+    /// Its key.
+    pub key: String,
+    /// For people.
+    pub name: String,
+    /// When it was made.
+    pub created_ms: UnixMillis,
+}
+
+/// An environment with its settings and its newest version.
+#[derive(Debug, Clone)]
+pub struct EnvironmentRow {
+    /// Which one.
+    pub scope: Scope,
+    /// `strict` or `economy`.
+    pub profile: String,
+    /// `single` or `off`.
+    pub auto_exposure: String,
+    /// Newest published version.
+    pub version: SnapshotVersion,
+    /// When it was made.
+    pub created_ms: UnixMillis,
+}
+
+/// Adds a project; `false` when the installation has one of that name already.
+pub async fn insert_project(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+    name: &str,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO projects (project, tenant, name, created_ms) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (project) DO NOTHING";
+    let done = sqlx::query(sql)
+        .bind(project.as_str())
+        .bind(tenant.as_str())
+        .bind(name)
+        .bind(to_sql(now.0))
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A tenant's projects by key.
+pub async fn projects(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<ProjectRow>, StoreError> {
+    let sql = "SELECT project, name, created_ms FROM projects WHERE tenant = $1 ORDER BY project";
+    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let created_ms = UnixMillis(from_sql(row.try_get("created_ms")?));
+            Ok(ProjectRow { key: row.try_get("project")?, name: row.try_get("name")?, created_ms })
+        })
+        .collect()
+}
+
+/// Whether the tenant has the project.
+pub async fn has_project(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM projects WHERE tenant = $1 AND project = $2";
+    let row = sqlx::query(sql).bind(tenant.as_str()).bind(project.as_str()).fetch_optional(conn).await?;
+    Ok(row.is_some())
+}
+
+/// Adds an environment at version 1.0; `false` when the project has it already.
+pub async fn insert_environment(
+    conn: &mut Connection,
+    scope: &Scope,
+    profile: &str,
+    auto_exposure: &str,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    let sql = "INSERT INTO environments
+                 (tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms)
+               VALUES ($1, $2, $3, $4, $5, 1, 0, $6) ON CONFLICT (project, environment) DO NOTHING";
+    let done = sqlx::query(sql)
+        .bind(scope.tenant.as_str())
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(profile)
+        .bind(auto_exposure)
+        .bind(to_sql(now.0))
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Replaces the settings.
+pub async fn update_settings(
+    conn: &mut Connection,
+    scope: &Scope,
+    profile: &str,
+    auto_exposure: &str,
+) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE environments SET profile = $1, auto_exposure = $2 WHERE project = $3 AND environment = $4";
+    sqlx::query(sql)
+        .bind(profile)
+        .bind(auto_exposure)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+const ENVIRONMENT_COLUMNS: &str =
+    "tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms";
+
+/// One environment of a tenant.
+pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<EnvironmentRow>, StoreError> {
+    let sql = format!(
+        "SELECT {ENVIRONMENT_COLUMNS} FROM environments WHERE tenant = $1 AND project = $2 AND environment = $3"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(scope.tenant.as_str())
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(environment_row).transpose()
+}
+
+/// Environments by key: of a tenant or of the installation, of one project or of all.
+pub async fn environments(
+    conn: &mut Connection,
+    tenant: Option<&TenantKey>,
+    project: Option<&ProjectKey>,
+) -> Result<Vec<EnvironmentRow>, StoreError> {
+    let sql = format!(
+        "SELECT {ENVIRONMENT_COLUMNS} FROM environments
+         WHERE ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR project = $2) ORDER BY project, environment"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(tenant.map(TenantKey::as_str))
+        .bind(project.map(ProjectKey::as_str))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(environment_row).collect()
+}
+
+/// Takes the next version of an environment.
+pub async fn bump_version(conn: &mut Connection, scope: &Scope) -> Result<SnapshotVersion, StoreError> {
+    let sql =
+        "UPDATE environments SET seq = seq + 1 WHERE project = $1 AND environment = $2 RETURNING epoch, seq";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_one(conn)
+        .await?;
+    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
+}
+
+fn environment_row(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRow, StoreError> {
+    let text = |column: &'static str| row.try_get::<String, _>(column);
+    let bad = |column: &'static str, found: String| StoreError::Corrupt { column, found };
+    let (tenant, project, environment) = (text("tenant")?, text("project")?, text("environment")?);
+    Ok(EnvironmentRow {
+        scope: Scope {
+            tenant: TenantKey::parse(&tenant).map_err(|_| bad("tenant", tenant))?,
+            project: ProjectKey::parse(&project).map_err(|_| bad("project", project))?,
+            environment: EnvironmentKey::parse(&environment).map_err(|_| bad("environment", environment))?,
+        },
+        profile: text("profile")?,
+        auto_exposure: text("auto_exposure")?,
+        version: SnapshotVersion {
+            epoch: from_sql(row.try_get("epoch")?),
+            seq: from_sql(row.try_get("seq")?),
+        },
+        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+    })
+}

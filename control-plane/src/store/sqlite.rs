@@ -1,0 +1,127 @@
+//! SQLite: one writer, a few readers, migrations at start. Never shared over a network file system.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
+
+use super::StoreError;
+
+/// A transaction that holds the one write lock from its first statement on.
+pub type WriteTransaction = Transaction<'static, Sqlite>;
+
+const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../migrations/sqlite/0001_loop.sql"))];
+const READER_COUNT: u32 = 4;
+/// How long a statement waits for another process's write lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for a connection before it is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Opens or creates the file and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let opened = |source| StoreError::Open { path: path.display().to_string(), source };
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options.clone())
+            .await
+            .map_err(opened)?;
+        check_version(&writer).await?;
+        migrate(&writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READER_COUNT)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(opened)?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Starts a write transaction. Rolled back when dropped without a commit.
+    pub async fn write(&self) -> Result<WriteTransaction, StoreError> {
+        // IMMEDIATE: a deferred transaction that writes after reading fails at once when another process wrote.
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// A connection for reading.
+    pub async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    /// Waits for running statements and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn check_version(pool: &SqlitePool) -> Result<(), StoreError> {
+    let found: String = sqlx::query("SELECT sqlite_version()").fetch_one(pool).await?.try_get(0)?;
+    let mut parts = found.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = [parts.next(), parts.next(), parts.next()].map(Option::unwrap_or_default);
+    if version < [3, 51, 3] { Err(StoreError::OldSqlite { found }) } else { Ok(()) }
+}
+
+async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("CREATE TABLE IF NOT EXISTS migrations (migration BIGINT PRIMARY KEY)")
+        .execute(&mut *tx)
+        .await?;
+    let row = sqlx::query("SELECT COALESCE(MAX(migration), 0) FROM migrations").fetch_one(&mut *tx).await?;
+    let found: i64 = row.try_get(0)?;
+    let known = MIGRATIONS.last().map_or(0, |&(number, _)| number);
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for (number, sql) in MIGRATIONS.into_iter().filter(|&(number, _)| number > found) {
+        sqlx::raw_sql(sql).execute(&mut *tx).await?;
+        sqlx::query("INSERT INTO migrations (migration) VALUES ($1)").bind(number).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn opening_twice_migrates_once_and_a_newer_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        Store::open(&path).await.unwrap().close().await;
+        let store = Store::open(&path).await.unwrap();
+        sqlx::query("INSERT INTO migrations VALUES (99)").execute(&store.writer).await.unwrap();
+        store.close().await;
+        assert!(matches!(Store::open(&path).await, Err(StoreError::Newer { found: 99, .. })));
+    }
+
+    #[tokio::test]
+    async fn an_uncommitted_write_leaves_no_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        sqlx::query("INSERT INTO projects VALUES ('p', 't', '', 1)").execute(&mut *tx).await.unwrap();
+        drop(tx);
+        let mut reader = store.read().await.unwrap();
+        let row = sqlx::query("SELECT COUNT(*) FROM projects").fetch_one(&mut *reader).await.unwrap();
+        assert_eq!(row.get::<i64, _>(0), 0);
+    }
+}

@@ -1,0 +1,115 @@
+//! Rows of tallies: added to by ingestion, summed for verdicts. The only data statistics ever reads.
+
+use flagfuse_shared::ids::UnixMillis;
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, to_sql};
+use crate::fuse::verdict::{ArmTotal, Reading};
+use crate::ingest::aggregate::{EXPOSURE_METRIC, Tallies};
+
+/// A tally as the API shows it, summed over time.
+#[derive(Debug, Clone, Serialize)]
+pub struct TallyRow {
+    /// Number of the phase in the flag.
+    pub phase: u32,
+    /// Arm.
+    pub arm: String,
+    /// What was measured.
+    pub metric: String,
+    /// Units that contributed.
+    pub units: u64,
+    /// Events that counted.
+    pub events: u64,
+    /// Sum of values.
+    pub value_sum: f64,
+    /// Sum of squared values.
+    pub value_sq_sum: f64,
+}
+
+/// Adds a batch's sums, in key order so that concurrent writers meet in one order.
+pub async fn add(conn: &mut Connection, tallies: &Tallies) -> Result<(), StoreError> {
+    let sql = "INSERT INTO tallies (phase_id, metric, bucket_ms, arm, slice, units, events, value_sum, value_sq_sum)
+               VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8)
+               ON CONFLICT (phase_id, metric, bucket_ms, arm, slice) DO UPDATE SET
+                 units = tallies.units + excluded.units, events = tallies.events + excluded.events,
+                 value_sum = tallies.value_sum + excluded.value_sum,
+                 value_sq_sum = tallies.value_sq_sum + excluded.value_sq_sum";
+    for (key, sum) in tallies.iter().filter(|(_, sum)| !sum.is_zero()) {
+        sqlx::query(sql)
+            .bind(key.phase_id)
+            .bind(&key.metric)
+            .bind(to_sql(key.bucket_ms.0))
+            .bind(key.arm.as_str())
+            .bind(sum.units)
+            .bind(sum.events)
+            .bind(sum.value_sum)
+            .bind(sum.value_sq_sum)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Enrolment minutes from `from` up to, not including, `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnrolmentRange {
+    /// First minute.
+    pub from: UnixMillis,
+    /// First minute no longer included.
+    pub to: UnixMillis,
+}
+
+/// Both arms of a metric, summed over units that enrolled in the range: a scan of one key range.
+pub async fn reading(
+    conn: &mut Connection,
+    phase_id: i64,
+    metric: &str,
+    range: EnrolmentRange,
+) -> Result<Reading, StoreError> {
+    let sql = "SELECT metric, arm, SUM(units) AS units, SUM(events) AS events, SUM(value_sum) AS value_sum
+               FROM tallies WHERE phase_id = $1 AND metric IN ($2, $3) AND bucket_ms >= $4 AND bucket_ms < $5
+               GROUP BY metric, arm";
+    let rows = sqlx::query(sql)
+        .bind(phase_id)
+        .bind(metric)
+        .bind(EXPOSURE_METRIC)
+        .bind(to_sql(range.from.0))
+        .bind(to_sql(range.to.0))
+        .fetch_all(conn)
+        .await?;
+    let mut reading = Reading::default();
+    for row in &rows {
+        let arm: String = row.try_get("arm")?;
+        let total: &mut ArmTotal = if arm == "exposed" { &mut reading.exposed } else { &mut reading.control };
+        let found: String = row.try_get("metric")?;
+        if found == EXPOSURE_METRIC {
+            total.units = from_sql(row.try_get("units")?);
+        } else {
+            total.events = from_sql(row.try_get("events")?);
+            total.value_sum = row.try_get("value_sum")?;
+        }
+    }
+    Ok(reading)
+}
+
+/// All sums of a phase.
+pub async fn of_phase(conn: &mut Connection, phase_id: i64, phase: u32) -> Result<Vec<TallyRow>, StoreError> {
+    let sql = "SELECT arm, metric, SUM(units) AS units, SUM(events) AS events, SUM(value_sum) AS value_sum,
+                      SUM(value_sq_sum) AS value_sq_sum
+               FROM tallies WHERE phase_id = $1 GROUP BY arm, metric ORDER BY metric, arm";
+    let rows = sqlx::query(sql).bind(phase_id).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(TallyRow {
+                phase,
+                arm: row.try_get("arm")?,
+                metric: row.try_get("metric")?,
+                units: from_sql(row.try_get("units")?),
+                events: from_sql(row.try_get("events")?),
+                value_sum: row.try_get("value_sum")?,
+                value_sq_sum: row.try_get("value_sq_sum")?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! Rows of verdicts: what the engine decided and on which evidence.
+
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use crate::fuse::verdict::{GuardrailEvidence, Verdict};
+
+/// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
+const VERDICT_COUNT_KEPT: i64 = 1_000;
+
+/// A verdict as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerdictRow {
+    /// Rising number.
+    pub verdict_id: i64,
+    /// Number of the phase in the flag.
+    pub phase: u32,
+    /// When.
+    pub at_ms: UnixMillis,
+    /// `continue`, `hold`, `trip`, `half_open`, `close`.
+    pub decision: String,
+    /// Stable word.
+    pub reason: String,
+    /// One entry for each guardrail.
+    pub evidence: Vec<GuardrailEvidence>,
+}
+
+/// Adds a verdict and forgets the oldest of the flag.
+pub async fn insert(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    phase: u32,
+    verdict: &Verdict,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(phase)
+        .bind(to_sql(now.0))
+        .bind(verdict.decision.as_str())
+        .bind(&verdict.reason)
+        .bind(json_text(&verdict.evidence))
+        .execute(&mut *conn)
+        .await?;
+    let sql = "DELETE FROM verdicts WHERE verdict_id IN (
+                 SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3
+                 ORDER BY verdict_id DESC LIMIT 10 OFFSET $4)";
+    sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(VERDICT_COUNT_KEPT)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// A flag's newest verdicts, newest first.
+pub async fn newest(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    limit: u32,
+) -> Result<Vec<VerdictRow>, StoreError> {
+    let sql = "SELECT verdict_id, phase, at_ms, decision, reason, evidence FROM verdicts
+               WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY verdict_id DESC LIMIT $4";
+    let rows = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let evidence: String = row.try_get("evidence")?;
+            Ok(VerdictRow {
+                verdict_id: row.try_get("verdict_id")?,
+                phase: row.try_get("phase")?,
+                at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
+                decision: row.try_get("decision")?,
+                reason: row.try_get("reason")?,
+                evidence: json_column("verdicts.evidence", &evidence)?,
+            })
+        })
+        .collect()
+}

@@ -2,11 +2,18 @@
 //!
 //! A library so that tests can run a whole one in their own process; `main.rs` is wiring around it.
 
+pub mod api;
 pub mod change;
 pub mod clock;
+pub mod config;
+pub mod credential;
+pub mod error;
 pub mod fuse;
 pub mod ingest;
+pub mod jobs;
+pub mod plane;
 pub mod publish;
 pub mod random;
 pub mod stats;
 pub mod store;
+pub mod telemetry;

@@ -1,1 +1,147 @@
-fn main() {}
+//! The `flagfuse` program: wiring only.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::config::{
+    Cli, Command, InitArgs, ServeArgs, TokenCommand, TokenCreateArgs, VerifyArgs,
+};
+use flagfuse_control_plane::credential::{Bearer, TokenKind};
+use flagfuse_control_plane::plane::{self, ControlPlane, ServeOptions};
+use flagfuse_control_plane::telemetry;
+use flagfuse_shared::ids::Scope;
+use flagfuse_shared::limits::FRAME_LEN_MAX;
+use flagfuse_shared::snapshot::envelope::{Envelope, split_frame};
+use flagfuse_shared::snapshot::manifest::Manifest;
+use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    telemetry::start();
+    match cli.command {
+        Command::Init(args) => init(args).await,
+        Command::Serve(args) => serve(args).await,
+        Command::Migrate(args) => {
+            plane::open_store(&args.data).await?.close().await;
+            say("the database is up to date")
+        }
+        Command::Token(args) => match args.command {
+            TokenCommand::Create(args) => create_token(args).await,
+        },
+        Command::VerifySnapshot(args) => verify_snapshot(&args),
+    }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+}
+
+async fn init(args: InitArgs) -> anyhow::Result<()> {
+    let made = plane::init(&args.data.data, &args.tenant, Clock::System).await?;
+    if args.json {
+        let out = json!({
+            "admin_token": made.admin_token,
+            "ingest_token": made.ingest_token,
+            "root_public_keys": made.root_public_keys,
+        });
+        return say(&out.to_string());
+    }
+    let dir = args.data.data.display();
+    say(&format!(
+        "initialised {dir}\n\
+         admin token (shown once):   {}\n\
+         ingest token for the edges: {}\n\
+         root public key:            {}\n\
+         note: the root is a 1-of-1 development root and lies in {dir}/keys/root.key;\n\
+         \x20     whoever reads that file can sign for every edge that trusts it",
+        made.admin_token,
+        made.ingest_token,
+        made.root_public_keys.join(","),
+    ))
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let push_token = match (args.push_token_file, args.push_token) {
+        (Some(path), _) => read_text(&path)?,
+        (None, Some(token)) => token,
+        (None, None) if args.edges.is_empty() => String::new(),
+        (None, None) => bail!("edges need --push-token-file FILE or FLAGFUSE_PUSH_TOKEN"),
+    };
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+    let plane = ControlPlane::open(&args.data.data, Clock::System).await?;
+    plane.require_admin_token(&args.tenant).await?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    tracing::info!(listen = %listener.local_addr()?, edges = args.edges.len(), "serving");
+    let tick = Duration::from_millis(args.tick_ms);
+    plane.serve(listener, ServeOptions { edges: args.edges, push_token, tick }, shutdown).await?;
+    Ok(())
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = text.trim();
+    if text.is_empty() {
+        bail!("{} is empty", path.display());
+    }
+    Ok(text.to_owned())
+}
+
+async fn create_token(args: TokenCreateArgs) -> anyhow::Result<()> {
+    let bearer = match (args.kind, args.project, args.environment) {
+        (TokenKind::Client, Some(project), Some(environment)) => {
+            Bearer::Environment(Scope { tenant: args.tenant, project, environment })
+        }
+        (TokenKind::Client, _, _) => bail!("a client key needs --project and --environment"),
+        (_, None, None) => Bearer::Tenant(args.tenant),
+        (_, _, _) => bail!("--project and --environment are for client keys"),
+    };
+    let plane = ControlPlane::open(&args.data.data, Clock::System).await?;
+    let text = plane.create_token(args.kind, bearer, &args.name).await?;
+    plane.store.close().await;
+    say(&text)
+}
+
+fn verify_snapshot(args: &VerifyArgs) -> anyhow::Result<()> {
+    let frame = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    if frame.len() > FRAME_LEN_MAX {
+        bail!("{} has {} bytes, the limit is {FRAME_LEN_MAX}", args.file.display(), frame.len());
+    }
+    let refused = |refusal: flagfuse_shared::snapshot::Refusal| {
+        anyhow::anyhow!("refused: {}: {}", refusal.code.as_str(), refusal.detail)
+    };
+    let roots = TrustedRoots::parse(args.roots.iter().map(String::as_str), args.threshold)?;
+    let segments = split_frame(&frame).map_err(refused)?;
+    let body = Envelope::parse(segments.manifest).and_then(|e| e.payload_bytes()).map_err(refused)?;
+    // Read before it is verified, only to learn whose snapshot it claims to be.
+    let claimed: Manifest = serde_json::from_slice(&body).context("manifest is malformed")?;
+    let scope = claimed.scope();
+    match verify(&frame, &roots, &scope, None, Clock::System.now()).map_err(refused)? {
+        Outcome::Newer(admitted) => say(&format!(
+            "valid: {scope} {} sha256 {} with {} flags, signed at {} ms",
+            admitted.held.version,
+            admitted.held.digest,
+            admitted.snapshot.flags().count(),
+            admitted.created_ms.0,
+        )),
+        Outcome::Same => bail!("nothing is held, so nothing can be the same"),
+    }
+}

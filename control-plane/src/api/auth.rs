@@ -1,0 +1,99 @@
+//! Who is asking: bearer tokens by their digest, and the role each route needs. Never logs or echoes a token.
+
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::ids::TenantKey;
+use serde_json::{Value, json};
+
+use super::ApiState;
+use crate::change::Actor;
+use crate::credential::TokenKind;
+use crate::error::ApiError;
+use crate::store::tokens;
+
+/// A caller with a valid token.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) tenant: TenantKey,
+    name: String,
+    kind: TokenKind,
+}
+
+impl Caller {
+    /// The caller in the audit trail.
+    pub(super) fn actor(&self) -> Actor {
+        Actor { tenant: self.tenant.clone(), name: format!("token:{}", self.name) }
+    }
+}
+
+impl FromRequestParts<ApiState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let refused = |detail| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = header
+            .and_then(|text| text.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(|| refused("this path needs `Authorization: Bearer TOKEN`"))?;
+        // Looked up by digest: how long a comparison takes tells nothing about a token.
+        let found = tokens::find(&mut *state.store.read().await?, &Digest::of(token.as_bytes())).await?;
+        let row = found.ok_or_else(|| refused("the token is unknown or revoked"))?;
+        let (Ok(tenant), Some(kind)) = (TenantKey::parse(&row.tenant), TokenKind::parse(&row.kind)) else {
+            return Err(refused("the token is unknown or revoked"));
+        };
+        Ok(Self { tenant, name: row.name, kind })
+    }
+}
+
+fn require(caller: Caller, kinds: &[TokenKind]) -> Result<Caller, ApiError> {
+    if kinds.contains(&caller.kind) {
+        return Ok(caller);
+    }
+    let needed = kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
+    let detail = format!("a token of kind {} may not do this, needed is {needed}", caller.kind.as_str());
+    Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", detail))
+}
+
+/// A caller that may change things.
+pub(super) struct Admin(pub(super) Caller);
+
+impl FromRequestParts<ApiState> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Admin]).map(Self)
+    }
+}
+
+/// A caller that may read.
+pub(super) struct Viewer(pub(super) Caller);
+
+impl FromRequestParts<ApiState> for Viewer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Admin, TokenKind::Viewer]).map(Self)
+    }
+}
+
+/// An edge that delivers events.
+pub(super) struct Deliverer(pub(super) Caller);
+
+impl FromRequestParts<ApiState> for Deliverer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Ingest]).map(Self)
+    }
+}
+
+/// `GET /v1/whoami`.
+pub(super) async fn whoami(caller: Caller) -> Json<Value> {
+    Json(json!({ "tenant": caller.tenant.as_str(), "name": caller.name, "kind": caller.kind }))
+}

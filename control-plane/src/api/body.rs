@@ -1,0 +1,79 @@
+//! Bodies and queries whose refusals are problem+json too.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::error::ApiError;
+
+/// The raw body within its limit.
+pub(super) struct RawBody(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", rejection.body_text())
+            }
+            _ => ApiError::bad_request("bad_body", rejection.body_text()),
+        })
+    }
+}
+
+/// A JSON body of a shape, whatever its content type says.
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|e| {
+            let code = if e.is_data() { "bad_schema" } else { "bad_json" };
+            ApiError::bad_request(code, e.to_string())
+        })
+    }
+}
+
+/// Query parameters of a shape.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Query::from_request_parts(parts, state).await;
+        read.map(|Query(params)| Self(params)).map_err(|e| ApiError::bad_request("bad_query", e.body_text()))
+    }
+}
+
+/// Path parameters, percent-decoded.
+pub(super) struct PathParams<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParams<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Path::from_request_parts(parts, state).await;
+        read.map(|Path(params)| Self(params)).map_err(|e| ApiError::bad_request("bad_path", e.body_text()))
+    }
+}
+
+/// `limit` of a list: 1 ..= 1000, 100 when absent.
+pub(super) fn list_limit(limit: Option<u32>) -> Result<u32, ApiError> {
+    match limit.unwrap_or(100) {
+        limit @ 1..=1_000 => Ok(limit),
+        limit => Err(ApiError::bad_request("bad_query", format!("limit is {limit}, allowed is 1 to 1000"))),
+    }
+}
+
+/// The query of a list without pages.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    pub(super) limit: Option<u32>,
+}

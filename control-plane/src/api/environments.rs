@@ -1,0 +1,152 @@
+//! `/v1/projects/{project}/environments`, and what an environment tells about itself.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
+use flagfuse_shared::snapshot::AutoExposure;
+use flagfuse_shared::snapshot::payload::Profile;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::{Admin, Viewer};
+use super::body::{JsonBody, ListParams, Params, PathParams, list_limit};
+use super::{ApiState, applied_json};
+use crate::change::Change;
+use crate::error::ApiError;
+use crate::publish::build::EnvironmentSettings;
+use crate::publish::{outbox, receipts};
+use crate::store::quarantine::{self as quarantined, ClaimedPlace};
+use crate::store::scopes::{self, EnvironmentRow};
+use crate::store::snapshots;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewEnvironment {
+    key: EnvironmentKey,
+    #[serde(default)]
+    profile: Profile,
+    #[serde(default = "single")]
+    auto_exposure: AutoExposure,
+}
+
+const fn single() -> AutoExposure {
+    AutoExposure::Single
+}
+
+fn environment_json(row: &EnvironmentRow) -> Result<Value, ApiError> {
+    let settings = outbox::settings(row)?;
+    Ok(json!({
+        "key": row.scope.environment,
+        "profile": settings.profile,
+        "auto_exposure": settings.auto_exposure,
+        "version": row.version.to_string(),
+        "created_ms": row.created_ms,
+    }))
+}
+
+pub(super) async fn create(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    PathParams(project): PathParams<String>,
+    JsonBody(new): JsonBody<NewEnvironment>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let project = project_key(&project)?;
+    let scope = Scope { tenant: caller.tenant.clone(), project, environment: new.key };
+    let settings = EnvironmentSettings { profile: new.profile, auto_exposure: new.auto_exposure };
+    let applied = state.apply(&caller, Change::CreateEnvironment { scope, settings }).await?;
+    Ok((StatusCode::CREATED, Json(applied_json(applied))))
+}
+
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams(project): PathParams<String>,
+) -> Result<Json<Value>, ApiError> {
+    let project = project_key(&project)?;
+    let mut conn = state.store.read().await?;
+    if !scopes::has_project(&mut conn, &caller.tenant, &project).await? {
+        return Err(unknown_project(project.as_str()));
+    }
+    let rows = scopes::environments(&mut conn, Some(&caller.tenant), Some(&project)).await?;
+    let environments = rows.iter().map(environment_json).collect::<Result<Vec<_>, _>>()?;
+    Ok(Json(json!({ "environments": environments })))
+}
+
+fn project_key(text: &str) -> Result<ProjectKey, ApiError> {
+    ProjectKey::parse(text).map_err(|_| unknown_project(text))
+}
+
+fn unknown_project(text: &str) -> ApiError {
+    ApiError::not_found("unknown_project", format!("project {text} does not exist"))
+}
+
+pub(super) async fn read(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment)): PathParams<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    Ok(Json(environment_json(&state.environment(&caller, &project, &environment).await?)?))
+}
+
+pub(super) async fn put_settings(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    PathParams((project, environment)): PathParams<(String, String)>,
+    JsonBody(settings): JsonBody<EnvironmentSettings>,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    Ok(Json(applied_json(state.apply(&caller, Change::SetSettings { scope, settings }).await?)))
+}
+
+pub(super) async fn propagation(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment)): PathParams<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let row = state.environment(&caller, &project, &environment).await?;
+    let found = receipts::propagation(&mut *state.store.read().await?, &row, &state.regions).await?;
+    Ok(Json(json!(found)))
+}
+
+/// The newest signed frame: what `flagfuse verify-snapshot` checks.
+pub(super) async fn snapshot(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment)): PathParams<(String, String)>,
+) -> Result<Response, ApiError> {
+    let row = state.environment(&caller, &project, &environment).await?;
+    let newest = snapshots::newest(&mut *state.store.read().await?, &row.scope).await?;
+    let frame = newest.ok_or_else(|| ApiError::not_found("no_snapshot", "nothing was published yet"))?;
+    let version = ("x-flags-version", frame.version.to_string());
+    Ok(([(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()), version], frame.frame).into_response())
+}
+
+pub(super) async fn quarantine(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment)): PathParams<(String, String)>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Value>, ApiError> {
+    // The place need not exist: events that name an unknown environment are kept under that name.
+    let place =
+        ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
+    let limit = list_limit(params.limit)?;
+    let events = quarantined::newest(&mut *state.store.read().await?, place, limit).await?;
+    Ok(Json(json!({ "quarantine": events })))
+}
+
+pub(super) async fn balance(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment)): PathParams<(String, String)>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Value>, ApiError> {
+    let place =
+        ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
+    let limit = list_limit(params.limit)?;
+    let minutes = quarantined::balance(&mut *state.store.read().await?, place, limit).await?;
+    Ok(Json(json!({ "minutes": minutes })))
+}

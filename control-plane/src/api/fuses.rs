@@ -1,0 +1,137 @@
+//! `…/flags/{flag}/fuse`: policy, state, and the switches of people, which no cooldown holds back.
+
+use axum::Json;
+use axum::extract::State;
+use flagfuse_shared::ids::Scope;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::{Admin, Viewer};
+use super::body::{JsonBody, PathParams, RawBody};
+use super::{ApiState, applied_json, flag_key};
+use crate::change::{Applied, Change};
+use crate::error::ApiError;
+use crate::fuse::circuit::Circuit;
+use crate::fuse::policy::Policy;
+use crate::store::fuses::{self, FuseRow};
+use crate::store::phases;
+
+/// Bytes of the reason a person gives.
+const REASON_LEN_MAX: usize = 512;
+
+type FlagPath = PathParams<(String, String, String)>;
+
+async fn require_fuse(state: &ApiState, scope: &Scope, flag: &str) -> Result<FuseRow, ApiError> {
+    let row = fuses::fuse(&mut *state.store.read().await?, scope, flag).await?;
+    row.ok_or_else(|| ApiError::not_found("unknown_fuse", format!("flag {flag:?} has no fuse")))
+}
+
+async fn fuse_json(state: &ApiState, row: &FuseRow) -> Result<Value, ApiError> {
+    let mut conn = state.store.read().await?;
+    let phase = phases::by_id(&mut conn, row.phase_id).await?;
+    let tripped = match row.tripped_phase_id {
+        Some(phase_id) => phases::by_id(&mut conn, phase_id).await?.map(|phase| phase.phase),
+        None => None,
+    };
+    Ok(json!({
+        "flag": row.flag,
+        "revision": row.revision,
+        "circuit": row.circuit,
+        "rollout": row.rollout,
+        "phase": phase.as_ref().map(|phase| phase.phase),
+        "phase_started_ms": phase.as_ref().map(|phase| phase.started_ms),
+        "slices": phase.map(|phase| phase.slices),
+        "tripped_phase": tripped,
+        "changed_ms": row.changed_ms,
+        "acted_ms": row.acted_ms,
+        "ema": row.ema,
+        "policy": row.policy,
+    }))
+}
+
+pub(super) async fn read(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment, flag)): FlagPath,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let row = require_fuse(&state, &scope, &flag).await?;
+    Ok(Json(fuse_json(&state, &row).await?))
+}
+
+pub(super) async fn put(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    PathParams((project, environment, flag)): FlagPath,
+    JsonBody(body): JsonBody<Value>,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let policy = Policy::parse(body)?;
+    let change = Change::PutFuse { scope, flag: flag_key(&flag)?, policy: Box::new(policy) };
+    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+}
+
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    PathParams((project, environment, flag)): FlagPath,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let change = Change::DeleteFuse { scope, flag: flag_key(&flag)? };
+    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Action {
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST …/fuse/{trip|half-open|close|reset}`; the body, `{"reason": "…"}`, may be left out.
+pub(super) async fn act(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    PathParams((project, environment, flag, action)): PathParams<(String, String, String, String)>,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let to = match action.as_str() {
+        "trip" => Circuit::Open,
+        "half-open" => Circuit::HalfOpen,
+        "close" | "reset" => Circuit::Closed,
+        other => {
+            let detail = format!("action {other:?} does not exist, there are trip, half-open, close, reset");
+            return Err(ApiError::not_found("unknown_action", detail));
+        }
+    };
+    let Action { reason } = if body.is_empty() {
+        Action::default()
+    } else {
+        serde_json::from_slice(&body).map_err(|e| ApiError::bad_request("bad_schema", e.to_string()))?
+    };
+    if reason.len() > REASON_LEN_MAX {
+        let detail = format!("reason has {} bytes, the limit is {REASON_LEN_MAX}", reason.len());
+        return Err(ApiError::bad_request("too_long", detail));
+    }
+    let before = require_fuse(&state, &scope, &flag).await?;
+    let mut applied = Applied { version: None, revision: Some(before.revision) };
+    // A repeated click changes nothing; a reset always begins a phase.
+    if before.circuit != to || action == "reset" {
+        let change = Change::FuseTransition {
+            scope: scope.clone(),
+            flag: flag_key(&flag)?,
+            expected_revision: before.revision,
+            to,
+            reason: format!("manual_{}", action.replace('-', "_")),
+            evidence: json!({ "given": reason }),
+        };
+        applied = state.apply(&caller, change).await?;
+    }
+    let after = require_fuse(&state, &scope, &flag).await?;
+    let mut answer = applied_json(applied);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("fuse".to_owned(), fuse_json(&state, &after).await?);
+    }
+    Ok(Json(answer))
+}

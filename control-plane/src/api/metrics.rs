@@ -1,0 +1,47 @@
+//! `/metrics`: Prometheus text of the caller's tenant. Labels are words of our own; never a unit, a flag or a key.
+
+use std::fmt::Write as _;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+
+use super::ApiState;
+use super::auth::Viewer;
+use crate::error::ApiError;
+use crate::fuse::circuit::Circuit;
+use crate::store::{fuses, quarantine, scopes};
+
+pub(super) async fn read(State(state): State<ApiState>, Viewer(caller): Viewer) -> Result<Response, ApiError> {
+    let mut conn = state.store.read().await?;
+    let tenant = caller.tenant.as_str();
+    let balance = quarantine::balance_total(&mut conn, tenant).await?;
+    let circuits = fuses::count_by_circuit(&mut conn, tenant).await?;
+    let environments = scopes::environments(&mut conn, Some(&caller.tenant), None).await?.len();
+    let mut text = String::from(
+        "# HELP flagfuse_events_total Events delivered by edges, by what became of them.\n\
+         # TYPE flagfuse_events_total counter\n",
+    );
+    let outcomes = [
+        ("received", balance.received),
+        ("stored", balance.stored),
+        ("duplicate", balance.duplicate),
+        ("quarantined", balance.quarantined),
+    ];
+    for (outcome, count) in outcomes {
+        line(&mut text, format_args!("flagfuse_events_total{{outcome=\"{outcome}\"}} {count}"));
+    }
+    text.push_str("# HELP flagfuse_fuses Fuses by circuit.\n# TYPE flagfuse_fuses gauge\n");
+    for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
+        let count = circuits.iter().find(|(word, _)| word == circuit.as_str()).map_or(0, |&(_, count)| count);
+        line(&mut text, format_args!("flagfuse_fuses{{circuit=\"{}\"}} {count}", circuit.as_str()));
+    }
+    text.push_str("# HELP flagfuse_environments Environments.\n# TYPE flagfuse_environments gauge\n");
+    line(&mut text, format_args!("flagfuse_environments {environments}"));
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{arguments}");
+}

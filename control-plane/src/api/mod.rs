@@ -1,0 +1,124 @@
+//! The HTTP API: one file per resource, one route table. Handlers write no SQL and decide nothing.
+
+mod audit;
+mod auth;
+mod body;
+mod environments;
+mod flags;
+mod fuses;
+mod ingest;
+mod metrics;
+mod projects;
+mod readings;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use flagfuse_shared::contract::beacon::INGEST_PATH;
+use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_LEN_MAX};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use self::auth::Caller;
+use crate::change::{Applied, Change, apply};
+use crate::clock::Clock;
+use crate::error::ApiError;
+use crate::ingest::identity::UnitKey;
+use crate::publish::Publisher;
+use crate::store::scopes::EnvironmentRow;
+use crate::store::{Store, scopes};
+
+/// Batches that may wait for the one writer; a body each, so this bounds memory to 32 MiB.
+const INGEST_SLOT_COUNT: usize = 8;
+
+/// What every handler works with.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    store: Store,
+    publisher: Publisher,
+    unit_key: UnitKey,
+    clock: Clock,
+    regions: Arc<[String]>,
+    ingest_slots: Arc<Semaphore>,
+}
+
+impl ApiState {
+    /// State over a database, with the names of the regions that receipts are expected from.
+    pub fn new(store: Store, publisher: Publisher, unit_key: UnitKey, clock: Clock, regions: Vec<String>) -> Self {
+        let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
+        Self { store, publisher, unit_key, clock, regions: regions.into(), ingest_slots }
+    }
+
+    fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
+    /// The caller's environment of these names.
+    async fn environment(&self, caller: &Caller, project: &str, key: &str) -> Result<EnvironmentRow, ApiError> {
+        let unknown = || {
+            let detail = format!("environment {}/{project}/{key} does not exist", caller.tenant);
+            ApiError::not_found("unknown_environment", detail)
+        };
+        let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
+        let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
+        let scope = Scope { tenant: caller.tenant.clone(), project, environment };
+        scopes::environment(&mut *self.store.read().await?, &scope).await?.ok_or_else(unknown)
+    }
+
+    /// Applies a change of the caller.
+    async fn apply(&self, caller: &Caller, change: Change) -> Result<Applied, ApiError> {
+        Ok(apply(&self.store, &self.publisher, &caller.actor(), change, self.now()).await?)
+    }
+}
+
+/// What every change is answered with.
+fn applied_json(applied: Applied) -> Value {
+    json!({ "version": applied.version.map(|version| version.to_string()), "revision": applied.revision })
+}
+
+fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
+    FlagKey::parse(text).map_err(|e| ApiError::bad_request("invalid_flag", format!("flag key: {e}")))
+}
+
+/// All routes. Everything but `/healthz` needs a bearer token.
+pub fn router(state: ApiState) -> Router {
+    let environment = Router::new()
+        .route("/flags", get(flags::list))
+        .route("/flags/{flag}", get(flags::read).put(flags::put).delete(flags::delete))
+        .route("/flags/{flag}/fuse", get(fuses::read).put(fuses::put).delete(fuses::delete))
+        .route("/flags/{flag}/fuse/{action}", post(fuses::act))
+        .route("/flags/{flag}/tallies", get(readings::tallies))
+        .route("/flags/{flag}/verdicts", get(readings::verdicts))
+        .route("/flags/{flag}/retention-delta", get(readings::retention_delta))
+        .route("/settings", get(environments::read).put(environments::put_settings))
+        .route("/propagation", get(environments::propagation))
+        .route("/snapshot", get(environments::snapshot))
+        .route("/quarantine", get(environments::quarantine))
+        .route("/balance", get(environments::balance));
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics::read))
+        .route("/v1/whoami", get(auth::whoami))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))
+        .route("/v1/projects", get(projects::list).post(projects::create))
+        .route("/v1/projects/{project}/environments", get(environments::list).post(environments::create))
+        .nest("/v1/projects/{project}/environments/{environment}", environment)
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
+        .merge(Router::new().route(INGEST_PATH, post(ingest::batch)).layer(DefaultBodyLimit::max(BATCH_LEN_MAX)))
+        .fallback(async || ApiError::not_found("unknown_path", "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has no such method")
+        })
+        .with_state(state)
+}
+
+async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}

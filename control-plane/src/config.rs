@@ -1,0 +1,186 @@
+//! The command line and its environment variables, parsed once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
+
+use crate::credential::TokenKind;
+use crate::publish::push::EdgeRegion;
+
+/// The control plane of Flagfuse.
+#[derive(Debug, Parser)]
+#[command(name = "flagfuse", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make keys, database and the first tokens in an empty directory.
+    Init(InitArgs),
+    /// Serve the API, evaluate fuses, push snapshots.
+    Serve(ServeArgs),
+    /// Bring the database up to date and exit.
+    Migrate(DataArgs),
+    /// Make tokens and client keys.
+    Token(TokenArgs),
+    /// Check a signed snapshot as an edge would.
+    VerifySnapshot(VerifyArgs),
+}
+
+/// Where everything is kept.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// Directory of the database and the keys.
+    #[arg(long, value_name = "DIR", env = "FLAGFUSE_DATA")]
+    pub data: PathBuf,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Tenant of the first tokens.
+    #[arg(long, default_value = "default", value_parser = tenant)]
+    pub tenant: TenantKey,
+    /// Print JSON for programs.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Address of the API.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7400")]
+    pub listen: SocketAddr,
+    /// An edge region, repeatable.
+    #[arg(long = "edge", value_name = "NAME=URL", value_parser = edge)]
+    pub edges: Vec<EdgeRegion>,
+    /// File with the token presented to the edges.
+    #[arg(long, value_name = "FILE", conflicts_with = "push_token")]
+    pub push_token_file: Option<PathBuf>,
+    /// The same from the environment; never give it as an argument, which others can see.
+    #[arg(long, hide = true, env = "FLAGFUSE_PUSH_TOKEN", hide_env_values = true)]
+    pub push_token: Option<String>,
+    /// Milliseconds between two looks at the fuses.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub tick_ms: u64,
+    /// The tenant that must have a way in.
+    #[arg(long, default_value = "default", value_parser = tenant)]
+    pub tenant: TenantKey,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// What to do with tokens.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What can be done with tokens from the command line.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make one and print it; it is not shown again.
+    Create(TokenCreateArgs),
+}
+
+/// Arguments of `token create`.
+#[derive(Debug, Args)]
+pub struct TokenCreateArgs {
+    /// Where.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// What it is for.
+    #[arg(long)]
+    pub kind: TokenKind,
+    /// For people.
+    #[arg(long)]
+    pub name: String,
+    /// Its tenant.
+    #[arg(long, default_value = "default", value_parser = tenant)]
+    pub tenant: TenantKey,
+    /// Project of a client key.
+    #[arg(long, value_parser = project, required_if_eq("kind", "client"))]
+    pub project: Option<ProjectKey>,
+    /// Environment of a client key.
+    #[arg(long, value_parser = environment, required_if_eq("kind", "client"))]
+    pub environment: Option<EnvironmentKey>,
+}
+
+/// Arguments of `verify-snapshot`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The signed frame.
+    pub file: PathBuf,
+    /// A root public key in base64, repeatable.
+    #[arg(long = "root", value_name = "KEY", required = true)]
+    pub roots: Vec<String>,
+    /// Root signatures needed.
+    #[arg(long, default_value_t = 1)]
+    pub threshold: usize,
+}
+
+impl ValueEnum for TokenKind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Admin, Self::Viewer, Self::Ingest, Self::Client]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.as_str()))
+    }
+}
+
+fn tenant(text: &str) -> Result<TenantKey, String> {
+    TenantKey::parse(text).map_err(|e| e.to_string())
+}
+
+fn project(text: &str) -> Result<ProjectKey, String> {
+    ProjectKey::parse(text).map_err(|e| e.to_string())
+}
+
+fn environment(text: &str) -> Result<EnvironmentKey, String> {
+    EnvironmentKey::parse(text).map_err(|e| e.to_string())
+}
+
+fn edge(text: &str) -> Result<EdgeRegion, String> {
+    let (name, url) = text.split_once('=').ok_or("an edge is NAME=URL")?;
+    // A region's name follows the rules of the other keys.
+    EnvironmentKey::parse(name).map_err(|e| e.to_string().replace("environment key", "region name"))?;
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err("the URL of an edge starts with http:// or https://".to_owned());
+    }
+    Ok(EdgeRegion { name: name.to_owned(), url: url.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn edges_are_name_and_url() {
+        let edge = edge("local=http://127.0.0.1:8787").unwrap();
+        assert_eq!((edge.name.as_str(), edge.url.as_str()), ("local", "http://127.0.0.1:8787"));
+        for bad in ["http://x", "=http://x", "a=ftp://x", "A b=http://x"] {
+            assert!(super::edge(bad).is_err(), "{bad}");
+        }
+    }
+}

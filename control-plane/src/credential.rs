@@ -1,0 +1,87 @@
+//! Draws tokens and client keys. The text is shown once; only its digest goes on.
+
+use flagfuse_shared::digest::{Digest, hex};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+use crate::random;
+use crate::store::tokens::TokenRow;
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenKind {
+    /// Reads and changes everything of its tenant.
+    Admin,
+    /// Reads everything of its tenant.
+    Viewer,
+    /// What edges present with batches of events.
+    Ingest,
+    /// What clients present to the edge; publishable, valid for one environment.
+    Client,
+}
+
+impl TokenKind {
+    /// The word in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Viewer => "viewer",
+            Self::Ingest => "ingest",
+            Self::Client => "client",
+        }
+    }
+
+    /// The kind of a word.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Admin, Self::Viewer, Self::Ingest, Self::Client].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// For whom a token is drawn.
+#[derive(Debug, Clone)]
+pub enum Bearer {
+    /// A person or a program of the tenant.
+    Tenant(TenantKey),
+    /// The clients of one environment.
+    Environment(Scope),
+}
+
+/// A new token: `text` for its owner, `row` and `digest` for the database.
+pub struct Drawn {
+    /// The secret text; show it once.
+    pub text: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Everything else.
+    pub row: TokenRow,
+}
+
+impl std::fmt::Debug for Drawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Drawn({})", self.row.token_id)
+    }
+}
+
+/// Draws a token of 256 random bits.
+pub fn draw(kind: TokenKind, bearer: Bearer, name: &str, now: UnixMillis) -> Result<Drawn, getrandom::Error> {
+    let secret = hex(&random::bytes_32()?);
+    let (text, tenant, scope) = match bearer {
+        Bearer::Tenant(tenant) => (format!("ff_{}_{secret}", kind.as_str()), tenant, None),
+        Bearer::Environment(scope) => {
+            (format!("{}:{}.{secret}", scope.project, scope.environment), scope.tenant.clone(), Some(scope))
+        }
+    };
+    let digest = Digest::of(text.as_bytes());
+    let row = TokenRow {
+        token_id: hex(random::bytes_32()?.first_chunk::<8>().map_or(&[][..], |half| half)),
+        tenant: tenant.to_string(),
+        kind: kind.as_str().to_owned(),
+        name: name.to_owned(),
+        project: scope.as_ref().map(|scope| scope.project.to_string()),
+        environment: scope.as_ref().map(|scope| scope.environment.to_string()),
+        created_ms: now,
+        revoked_ms: None,
+    };
+    Ok(Drawn { text, digest, row })
+}

@@ -1,0 +1,143 @@
+//! What a request is told when it fails: one table from errors to status, stable code and problem+json.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::change::ChangeError;
+use crate::fuse::policy::PolicyFault;
+use crate::ingest::IngestError;
+use crate::publish::outbox::OutboxError;
+use crate::store::StoreError;
+
+/// A failed request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+}
+
+impl ApiError {
+    /// A problem of a status, a stable code and a sentence.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into() }
+    }
+
+    /// 400.
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 404.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// 429: come back in a second.
+    pub fn overloaded(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", detail)
+    }
+
+    /// Our bug: the only kind that is logged as an error, here and nowhere else.
+    fn internal(error: &dyn std::fmt::Display) -> Self {
+        tracing::error!(%error, "request failed through no fault of the caller");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the control plane failed; its log says why")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or_default(),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+        });
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::overloaded(error.to_string()),
+            StoreError::Open { .. }
+            | StoreError::OldSqlite { .. }
+            | StoreError::Newer { .. }
+            | StoreError::Sql(_)
+            | StoreError::Corrupt { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PolicyFault> for ApiError {
+    fn from(fault: PolicyFault) -> Self {
+        let code = match fault {
+            PolicyFault::Mode { .. } => "mode_not_available",
+            PolicyFault::Shape(_) | PolicyFault::OutOfRange { .. } | PolicyFault::UnknownVariation { .. } => {
+                "invalid_policy"
+            }
+        };
+        Self::bad_request(code, fault.to_string())
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ChangeError::UnknownProject { .. } => Self::not_found("unknown_project", detail),
+            ChangeError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
+            ChangeError::Unknown { what: "flag", .. } => Self::not_found("unknown_flag", detail),
+            ChangeError::Unknown { what: "fuse", .. } => Self::not_found("unknown_fuse", detail),
+            ChangeError::Unknown { .. } => Self::not_found("unknown_token", detail),
+            ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
+            ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
+            ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
+            ChangeError::Flag(_) => Self::bad_request("invalid_flag", detail),
+            ChangeError::Policy(fault) => fault.into(),
+            ChangeError::CohortIsManaged => Self::bad_request("cohort_is_managed", detail),
+            ChangeError::TooLong { .. } => Self::bad_request("too_long", detail),
+            ChangeError::Outbox(error) => error.into(),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OutboxError> for ApiError {
+    fn from(error: OutboxError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OutboxError::Store(error) => error.into(),
+            OutboxError::Sign(_) => Self::bad_request("snapshot_limit", detail),
+            OutboxError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
+        }
+    }
+}
+
+impl From<IngestError> for ApiError {
+    fn from(error: IngestError) -> Self {
+        let detail = error.to_string();
+        match error {
+            IngestError::WrongTenant { .. } => Self::new(StatusCode::FORBIDDEN, "wrong_tenant", detail),
+            IngestError::BufferId { .. } => Self::bad_request("bad_batch", detail),
+            IngestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<getrandom::Error> for ApiError {
+    fn from(error: getrandom::Error) -> Self {
+        Self::internal(&error)
+    }
+}

@@ -1,0 +1,114 @@
+//! What runs beside requests: the fuse engine, the pushers, the daily republication, pruning. Decides nothing itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::limits::EVENT_AGE_MS_MAX;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::change::{Actor, Change, ChangeError, apply};
+use crate::clock::Clock;
+use crate::fuse::engine;
+use crate::publish::push::{EdgeRegion, PushContext, push_environment};
+use crate::publish::{Publisher, receipts};
+use crate::store::{Store, StoreError, events, scopes};
+
+/// A snapshot older than this is signed anew, long before its 30 days are over.
+const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(600);
+/// Events are kept for their horizon and a week more: a batch may have waited at the edge.
+const EVENT_KEPT_MS: u64 = EVENT_AGE_MS_MAX + 7 * 24 * 3_600_000;
+/// Events forgotten in one transaction, so that ingestion never waits long.
+const PRUNE_COUNT: u32 = 2_000;
+/// New environments of another process are found this late at most.
+const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Looks at every fuse each `period`.
+pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period: Duration) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = engine::tick(&store, &publisher, clock.now()).await {
+            tracing::error!(%error, "fuses could not be evaluated");
+        }
+    }
+}
+
+/// Keeps one pusher for each edge region and environment.
+pub async fn run_pushers(context: PushContext, edges: Vec<EdgeRegion>) {
+    let mut bell = context.bell.clone();
+    let mut pushers = JoinSet::new();
+    let mut known = BTreeSet::<Scope>::new();
+    loop {
+        match environments(&context.store).await {
+            Ok(scopes) => {
+                for scope in scopes {
+                    if known.insert(scope.clone()) {
+                        for edge in &edges {
+                            pushers.spawn(push_environment(context.clone(), edge.clone(), scope.clone()));
+                        }
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "environments could not be listed"),
+        }
+        tokio::select! {
+            rung = bell.changed() => if rung.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(DISCOVERY_INTERVAL) => {}
+        }
+    }
+}
+
+async fn environments(store: &Store) -> Result<Vec<Scope>, StoreError> {
+    let rows = scopes::environments(&mut *store.read().await?, None, None).await?;
+    Ok(rows.into_iter().map(|row| row.scope).collect())
+}
+
+/// Republishes and prunes, now and every ten minutes.
+pub async fn run_housekeeping(store: Store, publisher: Publisher, clock: Clock) {
+    let mut ticks = interval(HOUSEKEEPING_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = clock.now();
+        if let Err(error) = republish(&store, &publisher, now).await {
+            tracing::error!(%error, "snapshots could not be renewed");
+        }
+        if let Err(error) = prune(&store, now).await {
+            tracing::error!(%error, "old events could not be removed");
+        }
+    }
+}
+
+/// Signs every snapshot anew that is older than a day; how many.
+pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) -> Result<usize, ChangeError> {
+    let mut count = 0;
+    for scope in environments(store).await? {
+        let is_old = receipts::is_older_than(&mut *store.read().await?, &scope, REPUBLISH_AGE_MS, now).await?;
+        if is_old {
+            let actor = Actor { tenant: scope.tenant.clone(), name: "job:republish".to_owned() };
+            apply(store, publisher, &actor, Change::Republish { scope }, now).await?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Forgets events beyond the horizon of the dedupe; how many.
+pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
+    let mut total = 0;
+    loop {
+        let mut tx = store.write().await?;
+        let count = events::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?;
+        tx.commit().await?;
+        total += count;
+        if count < u64::from(PRUNE_COUNT) {
+            return Ok(total);
+        }
+    }
+}

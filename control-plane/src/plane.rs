@@ -1,0 +1,188 @@
+//! A whole control plane over one data directory: made once, opened often, served until told to stop.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use flagfuse_shared::ids::TenantKey;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::api::{ApiState, router};
+use crate::change::{Actor, Change, ChangeError, apply};
+use crate::clock::Clock;
+use crate::credential::{Bearer, TokenKind, draw};
+use crate::ingest::identity::UnitKey;
+use crate::jobs;
+use crate::publish::Publisher;
+use crate::publish::keys::{self, KeyError, SigningKeys};
+use crate::publish::push::{EdgeRegion, PushContext};
+use crate::store::{Store, StoreError, tokens};
+
+/// How long requests in flight may take once it is time to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a control plane cannot be made, opened or served.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// Keys are missing, unreadable, or there already.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A token could not be made.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// No random bytes for a token.
+    #[error("no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    /// Nobody could use it.
+    #[error("tenant {tenant} has no admin token; `flagfuse token create --kind admin --name NAME` makes one")]
+    NoAdminToken {
+        /// Which tenant.
+        tenant: TenantKey,
+    },
+    /// The data directory.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The network.
+    #[error("listening: {0}")]
+    Listen(std::io::Error),
+}
+
+/// What `init` hands out, once.
+#[derive(Debug)]
+pub struct Initialised {
+    /// Token of the first administrator.
+    pub admin_token: String,
+    /// Token for edges to deliver events with.
+    pub ingest_token: String,
+    /// What edges have to trust, base64.
+    pub root_public_keys: Vec<String>,
+}
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Where snapshots are pushed to.
+    pub edges: Vec<EdgeRegion>,
+    /// Presented to those edges.
+    pub push_token: String,
+    /// Time between two looks at the fuses.
+    pub tick: Duration,
+}
+
+/// An opened control plane.
+#[derive(Debug, Clone)]
+pub struct ControlPlane {
+    /// Its database.
+    pub store: Store,
+    /// Its signer and bell.
+    pub publisher: Publisher,
+    /// Hashes units.
+    pub unit_key: UnitKey,
+    /// Its time.
+    pub clock: Clock,
+}
+
+/// Makes keys, database and first tokens; refuses a directory that has keys.
+pub async fn init(data: &Path, tenant: &TenantKey, clock: Clock) -> Result<Initialised, PlaneError> {
+    create_directory(data)?;
+    keys::create(data, clock.now())?;
+    let plane = ControlPlane::open(data, clock).await?;
+    let admin_token = plane.create_token(TokenKind::Admin, Bearer::Tenant(tenant.clone()), "first admin").await?;
+    let ingest_token = plane.create_token(TokenKind::Ingest, Bearer::Tenant(tenant.clone()), "edges").await?;
+    let root_public_keys = plane.publisher.keys().root_public_keys().to_vec();
+    plane.store.close().await;
+    Ok(Initialised { admin_token, ingest_token, root_public_keys })
+}
+
+/// Opens the database alone, which brings its schema up to date.
+pub async fn open_store(data: &Path) -> Result<Store, PlaneError> {
+    create_directory(data)?;
+    Ok(Store::open(&data.join("flagfuse.db")).await?)
+}
+
+fn create_directory(data: &Path) -> Result<(), PlaneError> {
+    std::fs::create_dir_all(data).map_err(|source| PlaneError::Directory { path: data.to_owned(), source })
+}
+
+impl ControlPlane {
+    /// Opens keys and database of an initialised directory.
+    pub async fn open(data: &Path, clock: Clock) -> Result<Self, PlaneError> {
+        let publisher = Publisher::new(SigningKeys::load(data)?);
+        let unit_key = keys::load_unit_key(data)?;
+        Ok(Self { store: open_store(data).await?, publisher, unit_key, clock })
+    }
+
+    /// Makes a token on behalf of whoever has the data directory; its text.
+    pub async fn create_token(&self, kind: TokenKind, bearer: Bearer, name: &str) -> Result<String, PlaneError> {
+        let tenant = match &bearer {
+            Bearer::Tenant(tenant) => tenant.clone(),
+            Bearer::Environment(scope) => scope.tenant.clone(),
+        };
+        let now = self.clock.now();
+        let drawn = draw(kind, bearer, name, now)?;
+        let actor = Actor { tenant, name: "operator".to_owned() };
+        let change = Change::CreateToken { token: Box::new(drawn.row), secret: drawn.digest };
+        apply(&self.store, &self.publisher, &actor, change, now).await?;
+        Ok(drawn.text)
+    }
+
+    /// Refuses when the tenant has no way in.
+    pub async fn require_admin_token(&self, tenant: &TenantKey) -> Result<(), PlaneError> {
+        let all = tokens::list(&mut *self.store.read().await?, tenant).await?;
+        let is_way_in = |token: &tokens::TokenRow| token.kind == "admin" && token.revoked_ms.is_none();
+        if all.iter().any(is_way_in) { Ok(()) } else { Err(PlaneError::NoAdminToken { tenant: tenant.clone() }) }
+    }
+
+    /// The API alone, without anything running beside it.
+    pub fn router(&self, regions: Vec<String>) -> axum::Router {
+        let (store, publisher) = (self.store.clone(), self.publisher.clone());
+        router(ApiState::new(store, publisher, self.unit_key.clone(), self.clock.clone(), regions))
+    }
+
+    /// Serves until `shutdown` is ready, then lets requests in flight finish and closes the database.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        options: ServeOptions,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), PlaneError> {
+        let mut beside = JoinSet::new();
+        let (store, publisher, clock) = (&self.store, &self.publisher, &self.clock);
+        beside.spawn(jobs::run_engine(store.clone(), publisher.clone(), clock.clone(), options.tick));
+        beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
+        let context = PushContext {
+            store: store.clone(),
+            clock: clock.clone(),
+            token: options.push_token,
+            bell: publisher.listen(),
+        };
+        let regions = options.edges.iter().map(|edge| edge.name.clone()).collect();
+        beside.spawn(jobs::run_pushers(context, options.edges));
+        let (stop, mut stopped) = tokio::sync::watch::channel(false);
+        let serving = axum::serve(listener, self.router(regions)).with_graceful_shutdown(async move {
+            shutdown.await;
+            stop.send_replace(true);
+        });
+        let drained = async {
+            // An error means that serving ended by itself.
+            let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+            tokio::time::sleep(DRAIN_TIMEOUT).await;
+        };
+        let served = tokio::select! {
+            served = serving.into_future() => served.map_err(PlaneError::Listen),
+            () = drained => Ok(()),
+        };
+        beside.shutdown().await;
+        self.store.close().await;
+        served
+    }
+}

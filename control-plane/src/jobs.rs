@@ -89,7 +89,8 @@ pub async fn run_housekeeping(store: Store, publisher: Publisher, clock: Clock) 
 pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) -> Result<usize, ChangeError> {
     let mut count = 0;
     for scope in environments(store).await? {
-        let is_old = receipts::is_older_than(&mut *store.read().await?, &scope, REPUBLISH_AGE_MS, now).await?;
+        let is_old =
+            receipts::is_older_than(&mut *store.read().await?, &scope, REPUBLISH_AGE_MS, now).await?;
         if is_old {
             let actor = Actor { tenant: scope.tenant.clone(), name: "job:republish".to_owned() };
             apply(store, publisher, &actor, Change::Republish { scope }, now).await?;

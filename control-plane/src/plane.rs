@@ -96,7 +96,8 @@ pub async fn init(data: &Path, tenant: &TenantKey, clock: Clock) -> Result<Initi
     create_directory(data)?;
     keys::create(data, clock.now())?;
     let plane = ControlPlane::open(data, clock).await?;
-    let admin_token = plane.create_token(TokenKind::Admin, Bearer::Tenant(tenant.clone()), "first admin").await?;
+    let admin_token =
+        plane.create_token(TokenKind::Admin, Bearer::Tenant(tenant.clone()), "first admin").await?;
     let ingest_token = plane.create_token(TokenKind::Ingest, Bearer::Tenant(tenant.clone()), "edges").await?;
     let root_public_keys = plane.publisher.keys().root_public_keys().to_vec();
     plane.store.close().await;
@@ -122,7 +123,12 @@ impl ControlPlane {
     }
 
     /// Makes a token on behalf of whoever has the data directory; its text.
-    pub async fn create_token(&self, kind: TokenKind, bearer: Bearer, name: &str) -> Result<String, PlaneError> {
+    pub async fn create_token(
+        &self,
+        kind: TokenKind,
+        bearer: Bearer,
+        name: &str,
+    ) -> Result<String, PlaneError> {
         let tenant = match &bearer {
             Bearer::Tenant(tenant) => tenant.clone(),
             Bearer::Environment(scope) => scope.tenant.clone(),
@@ -139,7 +145,11 @@ impl ControlPlane {
     pub async fn require_admin_token(&self, tenant: &TenantKey) -> Result<(), PlaneError> {
         let all = tokens::list(&mut *self.store.read().await?, tenant).await?;
         let is_way_in = |token: &tokens::TokenRow| token.kind == "admin" && token.revoked_ms.is_none();
-        if all.iter().any(is_way_in) { Ok(()) } else { Err(PlaneError::NoAdminToken { tenant: tenant.clone() }) }
+        if all.iter().any(is_way_in) {
+            Ok(())
+        } else {
+            Err(PlaneError::NoAdminToken { tenant: tenant.clone() })
+        }
     }
 
     /// The API alone, without anything running beside it.

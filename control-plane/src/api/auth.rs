@@ -78,7 +78,8 @@ impl FromRequestParts<ApiState> for Viewer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Admin, TokenKind::Viewer]).map(Self)
+        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Admin, TokenKind::Viewer])
+            .map(Self)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bodies and queries whose refusals are problem+json too.
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;

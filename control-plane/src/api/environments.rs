@@ -121,7 +121,8 @@ pub(super) async fn snapshot(
     let newest = snapshots::newest(&mut *state.store.read().await?, &row.scope).await?;
     let frame = newest.ok_or_else(|| ApiError::not_found("no_snapshot", "nothing was published yet"))?;
     let version = ("x-flags-version", frame.version.to_string());
-    Ok(([(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()), version], frame.frame).into_response())
+    Ok(([(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()), version], frame.frame)
+        .into_response())
 }
 
 pub(super) async fn quarantine(
@@ -131,8 +132,7 @@ pub(super) async fn quarantine(
     Params(params): Params<ListParams>,
 ) -> Result<Json<Value>, ApiError> {
     // The place need not exist: events that name an unknown environment are kept under that name.
-    let place =
-        ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
+    let place = ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
     let limit = list_limit(params.limit)?;
     let events = quarantined::newest(&mut *state.store.read().await?, place, limit).await?;
     Ok(Json(json!({ "quarantine": events })))
@@ -144,8 +144,7 @@ pub(super) async fn balance(
     PathParams((project, environment)): PathParams<(String, String)>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Value>, ApiError> {
-    let place =
-        ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
+    let place = ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
     let limit = list_limit(params.limit)?;
     let minutes = quarantined::balance(&mut *state.store.read().await?, place, limit).await?;
     Ok(Json(json!({ "minutes": minutes })))

@@ -38,7 +38,8 @@ pub(super) async fn read(
 ) -> Result<Response, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let row = flags::flag(&mut *state.store.read().await?, &scope, &flag).await?;
-    let row = row.ok_or_else(|| ApiError::not_found("unknown_flag", format!("flag {flag:?} does not exist")))?;
+    let row =
+        row.ok_or_else(|| ApiError::not_found("unknown_flag", format!("flag {flag:?} does not exist")))?;
     Ok(([(ETAG, format!("\"{}\"", row.revision))], Json(flag_json(&row))).into_response())
 }
 

@@ -12,7 +12,10 @@ use crate::error::ApiError;
 use crate::fuse::circuit::Circuit;
 use crate::store::{fuses, quarantine, scopes};
 
-pub(super) async fn read(State(state): State<ApiState>, Viewer(caller): Viewer) -> Result<Response, ApiError> {
+pub(super) async fn read(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+) -> Result<Response, ApiError> {
     let mut conn = state.store.read().await?;
     let tenant = caller.tenant.as_str();
     let balance = quarantine::balance_total(&mut conn, tenant).await?;

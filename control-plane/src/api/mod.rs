@@ -49,7 +49,13 @@ pub struct ApiState {
 
 impl ApiState {
     /// State over a database, with the names of the regions that receipts are expected from.
-    pub fn new(store: Store, publisher: Publisher, unit_key: UnitKey, clock: Clock, regions: Vec<String>) -> Self {
+    pub fn new(
+        store: Store,
+        publisher: Publisher,
+        unit_key: UnitKey,
+        clock: Clock,
+        regions: Vec<String>,
+    ) -> Self {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         Self { store, publisher, unit_key, clock, regions: regions.into(), ingest_slots }
     }
@@ -59,7 +65,12 @@ impl ApiState {
     }
 
     /// The caller's environment of these names.
-    async fn environment(&self, caller: &Caller, project: &str, key: &str) -> Result<EnvironmentRow, ApiError> {
+    async fn environment(
+        &self,
+        caller: &Caller,
+        project: &str,
+        key: &str,
+    ) -> Result<EnvironmentRow, ApiError> {
         let unknown = || {
             let detail = format!("environment {}/{project}/{key} does not exist", caller.tenant);
             ApiError::not_found("unknown_environment", detail)
@@ -111,10 +122,16 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/projects/{project}/environments", get(environments::list).post(environments::create))
         .nest("/v1/projects/{project}/environments/{environment}", environment)
         .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
-        .merge(Router::new().route(INGEST_PATH, post(ingest::batch)).layer(DefaultBodyLimit::max(BATCH_LEN_MAX)))
+        .merge(
+            Router::new().route(INGEST_PATH, post(ingest::batch)).layer(DefaultBodyLimit::max(BATCH_LEN_MAX)),
+        )
         .fallback(async || ApiError::not_found("unknown_path", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
-            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has no such method")
+            ApiError::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this path has no such method",
+            )
         })
         .with_state(state)
 }

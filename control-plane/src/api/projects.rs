@@ -1,8 +1,8 @@
 //! `/v1/projects`.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::Json;
 use flagfuse_shared::ids::ProjectKey;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,7 +31,10 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(applied_json(applied))))
 }
 
-pub(super) async fn list(State(state): State<ApiState>, Viewer(caller): Viewer) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+) -> Result<Json<Value>, ApiError> {
     let projects = scopes::projects(&mut *state.store.read().await?, &caller.tenant).await?;
     Ok(Json(json!({ "projects": projects })))
 }

@@ -88,7 +88,10 @@ pub(super) async fn retention_delta(
         (None, None) => phases::of_flag(&mut conn, &scope, &flag, 1).await?.pop(),
     };
     let phase = phase.ok_or_else(|| {
-        ApiError::not_found("unknown_phase", format!("flag {flag:?} has no such phase: it has, or had, no fuse"))
+        ApiError::not_found(
+            "unknown_phase",
+            format!("flag {flag:?} has no such phase: it has, or had, no fuse"),
+        )
     })?;
     let mature = state.now().minus(phase.policy.window(RETURN_METRIC).within_ms);
     let range = EnrolmentRange { from: mature.minus(window_hours * 3_600_000), to: mature.minus(59_999) };

@@ -39,7 +39,8 @@ pub(super) async fn create(
             Bearer::Tenant(caller.tenant.clone())
         }
         (TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest, _, _) => {
-            let detail = "project and environment are for client keys: this kind is valid in the whole tenant";
+            let detail =
+                "project and environment are for client keys: this kind is valid in the whole tenant";
             return Err(ApiError::bad_request("bad_schema", detail));
         }
     };
@@ -54,7 +55,10 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
-pub(super) async fn list(State(state): State<ApiState>, Viewer(caller): Viewer) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+) -> Result<Json<Value>, ApiError> {
     let rows = tokens::list(&mut *state.store.read().await?, &caller.tenant).await?;
     Ok(Json(json!({ "tokens": rows })))
 }

@@ -353,11 +353,12 @@ mod tests {
 
     #[test]
     fn the_threshold_itself_does_not_trip_and_just_below_does() {
-        // Smoothed control rate 0.4 = 2001/5002.5 cannot be hit exactly; use 0.5 with n = 9,998: r_c = 5000/10000.
-        let policy = policy(&json!({}));
+        // Rates that binary fractions hit exactly: r_c = 5000/10000, r_e = 2500/10000, so δ = −0.5 without rounding.
+        let rail = json!([{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.5 }]);
+        let policy = policy(&json!({ "guardrails": rail }));
         let decision = |s| at(&policy, Circuit::Closed, None, reading((s, 9_998), (4_999, 9_998))).0;
-        assert_eq!(decision(4_749), Decision::Continue, "4750/10000 against 5000/10000 is -0.05");
-        assert_eq!(decision(4_748), Decision::Trip);
+        assert_eq!(decision(2_499), Decision::Continue);
+        assert_eq!(decision(2_498), Decision::Trip);
     }
 
     #[test]

@@ -1,0 +1,211 @@
+//! A control plane over a temporary directory, with a clock that stands still and no network.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode};
+use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::credential::{Bearer, TokenKind};
+use flagfuse_control_plane::fuse::engine::{Ticked, tick};
+use flagfuse_control_plane::plane::{self, ControlPlane};
+use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+use flagfuse_shared::ids::{TenantKey, UnixMillis};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+/// 2026-01-01T00:00:00Z.
+pub(crate) const START: UnixMillis = UnixMillis(1_767_225_600_000);
+pub(crate) const ENVIRONMENT: &str = "/v1/projects/demo/environments/production";
+pub(crate) const FLAG: &str = "/v1/projects/demo/environments/production/flags/checkout";
+
+pub(crate) struct World {
+    pub(crate) plane: ControlPlane,
+    pub(crate) router: Router,
+    pub(crate) clock: Clock,
+    pub(crate) admin: String,
+    pub(crate) ingest: String,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) batch_seq: AtomicU64,
+    pub(crate) event_seq: AtomicU64,
+}
+
+/// Status and JSON of an answer.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+}
+
+impl World {
+    /// With project `demo`, environment `production` and flag `checkout`.
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(START);
+        let tenant = TenantKey::parse("default").unwrap();
+        let made = plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
+        let plane = ControlPlane::open(dir.path(), clock.clone()).await.unwrap();
+        let router = plane.router(vec!["local".to_owned()]);
+        let world = Self {
+            plane,
+            router,
+            clock,
+            admin: made.admin_token,
+            ingest: made.ingest_token,
+            dir,
+            batch_seq: AtomicU64::new(1),
+            event_seq: AtomicU64::new(1),
+        };
+        world.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
+        world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "production" })).await;
+        world.ok("PUT", FLAG, flag()).await;
+        world
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    pub(crate) async fn token(&self, kind: TokenKind, tenant: &str) -> String {
+        let bearer = Bearer::Tenant(TenantKey::parse(tenant).unwrap());
+        self.plane.create_token(kind, bearer, "test").await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, token: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {token}"));
+        let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), 64 << 20).await.unwrap();
+        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.send(&self.admin, method, path, body).await
+    }
+
+    pub(crate) async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
+        let answer = self.call(method, path, body).await;
+        assert!(answer.status.is_success(), "{method} {path}: {} {}", answer.status, answer.body);
+        answer.body
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        self.ok("GET", path, Value::Null).await
+    }
+
+    /// An event at the clock's time, with an id of its own.
+    pub(crate) fn event(&self, fields: Value) -> Value {
+        let n = self.event_seq.fetch_add(1, Ordering::SeqCst);
+        let mut event = json!({ "id": format!("e{n}"), "occurred_ms": self.clock.now() });
+        for (name, value) in fields.as_object().unwrap() {
+            event[name] = value.clone();
+        }
+        event
+    }
+
+    pub(crate) fn exposure(&self, unit: &str, variation: &str, phase: u32) -> Value {
+        self.event(json!({
+            "type": "exposure", "unit": unit, "flag": "checkout", "variation": variation, "phase": phase,
+        }))
+    }
+
+    pub(crate) fn outcome(&self, unit: &str, metric: &str) -> Value {
+        self.event(json!({ "type": "outcome", "unit": unit, "metric": metric }))
+    }
+
+    pub(crate) fn batch(&self, events: &[Value]) -> Value {
+        let seq = self.batch_seq.fetch_add(1, Ordering::SeqCst);
+        self.batch_of("buffer", seq, events)
+    }
+
+    pub(crate) fn batch_of(&self, buffer_id: &str, seq: u64, events: &[Value]) -> Value {
+        let now = self.clock.now();
+        let events: Vec<Value> = events.iter().map(|raw| json!({ "received_ms": now, "raw": raw })).collect();
+        json!({
+            "buffer_id": buffer_id, "batch_seq": seq, "tenant": "default", "project": "demo",
+            "environment": "production", "region": "local", "events": events,
+        })
+    }
+
+    pub(crate) async fn deliver(&self, batch: &Value) -> Value {
+        let answer = self.send(&self.ingest, "POST", "/v1/ingest", batch.to_string().into_bytes()).await;
+        assert!(answer.status.is_success(), "{} {}", answer.status, answer.body);
+        answer.body
+    }
+
+    pub(crate) async fn ingest(&self, events: &[Value]) -> Value {
+        let batch = self.batch(events);
+        self.deliver(&batch).await
+    }
+
+    pub(crate) async fn tick(&self) -> Ticked {
+        tick(&self.plane.store, &self.plane.publisher, self.clock.now()).await.unwrap()
+    }
+
+    /// `units` of each arm of the running phase, of which so many have `metric`.
+    pub(crate) async fn run_cohort(&self, phase: u32, units: usize, events: (usize, usize), metric: &str) {
+        let slices = self.get(&format!("{FLAG}/fuse")).await["slices"].clone();
+        for (arm, variation, hits) in [("exposed", "on", events.0), ("control", "off", events.1)] {
+            let slice = slices.as_array().unwrap().iter().find(|slice| slice["arm"] == arm).unwrap();
+            let range = slice["from"].as_u64().unwrap()..slice["to"].as_u64().unwrap();
+            let members = members(range, units, phase);
+            for (at, chunk) in members.chunks(500).enumerate() {
+                let mut all = Vec::new();
+                for (n, unit) in chunk.iter().enumerate() {
+                    all.push(self.exposure(unit, variation, phase));
+                    if at * 500 + n < hits {
+                        all.push(self.outcome(unit, metric));
+                    }
+                }
+                self.ingest(&all).await;
+            }
+        }
+    }
+
+    pub(crate) async fn count(&self, path: &str, field: &str) -> usize {
+        self.get(path).await[field].as_array().unwrap().len()
+    }
+
+    /// Audit entries of fuses.
+    pub(crate) async fn transitions(&self) -> usize {
+        let audit = self.get("/v1/audit?limit=1000").await;
+        audit["audit"].as_array().unwrap().iter().filter(|entry| entry["action"] == "fuse.transition").count()
+    }
+}
+
+/// Units whose bucket under the flag's salt is in `range`; other ones for each phase.
+pub(crate) fn members(range: std::ops::Range<u64>, count: usize, phase: u32) -> Vec<String> {
+    (0..)
+        .map(|n| format!("user-{phase}-{n}"))
+        .filter(|unit| range.contains(&u64::from(Bucket::of("checkout", unit, GATE_SEED).get())))
+        .take(count)
+        .collect()
+}
+
+pub(crate) fn flag() -> Value {
+    json!({
+        "value_type": "boolean", "default_variation": "off", "off_variation": "off",
+        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
+    })
+}
+
+/// A policy with a small sample and no waiting, watching conversion.
+pub(crate) fn policy(patch: Value) -> Value {
+    let mut policy = json!({
+        "mode": "classic", "treatment_variation": "on", "control_variation": "off",
+        "exposure_percent": 20, "control_percent": 20, "min_sample": 200, "min_confidence": 0.04, "grace_s": 0,
+        "guardrails": [{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 }],
+    });
+    for (name, value) in patch.as_object().unwrap() {
+        policy[name] = value.clone();
+    }
+    policy
+}

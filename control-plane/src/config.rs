@@ -68,9 +68,9 @@ pub struct ServeArgs {
     #[arg(long = "edge", value_name = "NAME=URL", value_parser = edge)]
     pub edges: Vec<EdgeRegion>,
     /// File with the token presented to the edges.
-    #[arg(long, value_name = "FILE", conflicts_with = "push_token")]
+    #[arg(long, value_name = "FILE")]
     pub push_token_file: Option<PathBuf>,
-    /// The same from the environment; never give it as an argument, which others can see.
+    /// The same from the environment, used when no file is given; arguments can be seen by others.
     #[arg(long, hide = true, env = "FLAGFUSE_PUSH_TOKEN", hide_env_values = true)]
     pub push_token: Option<String>,
     /// Milliseconds between two looks at the fuses.

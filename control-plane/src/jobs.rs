@@ -17,7 +17,7 @@ use crate::store::{Store, StoreError, events, scopes};
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
 const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
-const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(600);
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(10);
 /// Events are kept for their horizon and a week more: a batch may have waited at the edge.
 const EVENT_KEPT_MS: u64 = EVENT_AGE_MS_MAX + 7 * 24 * 3_600_000;
 /// Events forgotten in one transaction, so that ingestion never waits long.

@@ -110,12 +110,14 @@ pub fn router(state: ApiState) -> Router {
         .route("/propagation", get(environments::propagation))
         .route("/snapshot", get(environments::snapshot))
         .route("/quarantine", get(environments::quarantine))
-        .route("/balance", get(environments::balance));
+        .route("/balance", get(environments::balance))
+        .route("/audit", get(audit::of_environment))
+        .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::read))
         .route("/v1/whoami", get(auth::whoami))
-        .route("/v1/audit", get(audit::list))
+        .route("/v1/audit", get(audit::of_tenant))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))
         .route("/v1/projects", get(projects::list).post(projects::create))

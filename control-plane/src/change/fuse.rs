@@ -65,15 +65,13 @@ pub(super) async fn put(
         ema: BTreeMap::new(),
         ema_ms: UnixMillis(0),
     };
-    let revision = match stored {
-        None => {
-            fuses::insert(conn, &scope, &fuse).await?;
-            1
-        }
-        Some(_) => {
-            fuses::replace(conn, &scope, &fuse).await?;
-            fuse.revision + 1
-        }
+    let revision = if stored.is_none() {
+        fuses::insert(conn, &scope, &fuse).await?;
+        fuse.revision
+    } else {
+        // The write lock is held since the fuse was read: its revision still stands.
+        fuses::replace(conn, &scope, &fuse).await?;
+        fuse.revision + 1
     };
     Ok(Some(effect("fuse.put", scope, flag, phase.phase, detail, Some(revision))))
 }

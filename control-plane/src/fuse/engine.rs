@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::circuit::Circuit;
 use super::policy::{Guardrail, Policy};
-use super::verdict::{Look, Reading, Verdict, decide};
+use super::verdict::{EmaStep, Look, Reading, Verdict, decide};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::publish::Publisher;
 use crate::store::fuses::{self, FuseRow};
@@ -14,6 +14,9 @@ use crate::store::{Connection, Store, StoreError, phases, scopes, verdicts};
 
 /// An unchanged verdict is written again after this long, as a sign of life.
 const VERDICT_INTERVAL_MS: u64 = 10_000;
+
+/// One step of a moving average, however often and by however many engines a fuse is looked at.
+const EMA_INTERVAL_MS: u64 = 1_000;
 
 /// What a tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,6 +75,7 @@ async fn look_and_act(
             acted_ms: fuse.acted_ms,
             readings: &readings,
             ema: &fuse.ema,
+            ema_step: if now.since(fuse.ema_ms) >= EMA_INTERVAL_MS { EmaStep::Move } else { EmaStep::Keep },
             now,
         };
         decide(&look)

@@ -42,8 +42,19 @@ pub struct Look<'a> {
     pub readings: &'a [Reading],
     /// Moving averages by metric, as the look before left them.
     pub ema: &'a BTreeMap<String, f64>,
+    /// Whether this look moves them.
+    pub ema_step: EmaStep,
     /// The time.
     pub now: UnixMillis,
+}
+
+/// Moving averages move at a pace of their own: with two engines looking they would otherwise move twice as fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmaStep {
+    /// By one step.
+    Move,
+    /// Not at all; what was left is compared.
+    Keep,
 }
 
 /// What to do.
@@ -168,7 +179,8 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
         .iter()
         .zip(look.readings)
         .map(|(guardrail, reading)| {
-            let found = judge(look.policy, guardrail, *reading, look.ema.get(&guardrail.metric).copied());
+            let ema_before = look.ema.get(&guardrail.metric).copied();
+            let found = judge(look.policy, guardrail, *reading, (ema_before, look.ema_step));
             if look.policy.ema_alpha.is_some() && has_both(guardrail, reading).is_ok() {
                 ema.insert(guardrail.metric.clone(), found.delta_compared);
             }
@@ -231,12 +243,18 @@ fn first_lack(evidence: &[GuardrailEvidence]) -> Option<Finding> {
     evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min()
 }
 
-fn judge(policy: &Policy, guardrail: &Guardrail, reading: Reading, ema: Option<f64>) -> GuardrailEvidence {
+fn judge(
+    policy: &Policy,
+    guardrail: &Guardrail,
+    reading: Reading,
+    ema: (Option<f64>, EmaStep),
+) -> GuardrailEvidence {
     let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
     let delta = if rate_control > 0.0 { classic::delta(rate_exposed, rate_control) } else { 0.0 };
-    let delta_compared = match (policy.ema_alpha, has_both(guardrail, &reading)) {
-        (Some(alpha), Ok(())) => classic::ema(ema, delta, alpha),
-        (Some(_), Err(_)) | (None, _) => delta,
+    let delta_compared = match (policy.ema_alpha, has_both(guardrail, &reading), ema) {
+        (Some(_), Ok(()), (Some(before), EmaStep::Keep)) => before,
+        (Some(alpha), Ok(()), (before, _)) => classic::ema(before, delta, alpha),
+        (Some(_), Err(_), _) | (None, _, _) => delta,
     };
     let confidence = classic::confidence(reading.exposed.units);
     let finding = match has_both(guardrail, &reading) {
@@ -331,7 +349,15 @@ mod tests {
         acted_ms: Option<UnixMillis>,
         reading: Reading,
     ) -> (Decision, String) {
-        let look = Look { policy, circuit, acted_ms, readings: &[reading], ema: &BTreeMap::new(), now: NOW };
+        let look = Look {
+            policy,
+            circuit,
+            acted_ms,
+            readings: &[reading],
+            ema: &BTreeMap::new(),
+            ema_step: EmaStep::Move,
+            now: NOW,
+        };
         let (verdict, _) = decide(&look);
         (verdict.decision, verdict.reason)
     }
@@ -418,6 +444,7 @@ mod tests {
                 acted_ms: None,
                 readings: &readings,
                 ema: &ema,
+                ema_step: EmaStep::Move,
                 now: NOW,
             };
             let (verdict, next) = decide(&look);
@@ -441,6 +468,7 @@ mod tests {
             acted_ms: None,
             readings: &readings,
             ema: &BTreeMap::new(),
+            ema_step: EmaStep::Move,
             now: NOW,
         };
         let rate = decide(&look).0.evidence[0].false_trip_rate_first_look.unwrap();

@@ -136,6 +136,7 @@ impl Connection {
         let mut ping = ticks(PING_INTERVAL);
         let mut nudge = ticks(NUDGE_INTERVAL);
         self.await_hello(context).await?;
+        self.warn_when_ahead(context).await?;
         loop {
             self.send_if_behind(context).await?;
             let answer_by =
@@ -166,6 +167,18 @@ impl Connection {
     async fn await_hello(&mut self, context: &PushContext) -> Result<(), PushError> {
         let message = timeout(DIAL_TIMEOUT, self.socket.next()).await;
         self.hear(context, message.map_err(|_| PushError::Silent(DIAL_TIMEOUT))?).await
+    }
+
+    /// The replica remembers versions this database does not: it was restored from an old copy.
+    async fn warn_when_ahead(&self, context: &PushContext) -> Result<(), PushError> {
+        let environment = scopes::environment(&mut *context.store.read().await?, &self.scope).await?;
+        if let (Some(held), Some(row)) = (self.held, environment)
+            && held.version() > row.version
+        {
+            let (held, newest) = (held.version(), row.version);
+            tracing::warn!(region = self.region, scope = %self.scope, %held, %newest, "replica is ahead of this database");
+        }
+        Ok(())
     }
 
     async fn send_if_behind(&mut self, context: &mut PushContext) -> Result<(), PushError> {

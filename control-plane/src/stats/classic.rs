@@ -1,7 +1,7 @@
 //! The seed systems' rule, bit for bit; decides nothing, and is honest about being no test.
 //!
-//! Source: the write-ups this project started from. Equations: r = (s+1)/(n+2), δ = (r_e − r_c)/r_c,
-//! confidence = min(1, n_e/5000). Assumptions: none are stated. Guarantee: none; `confidence` is a sample counter,
+//! Source: the write-ups this project started from. Equations: `r = (s+1)/(n+2)`, `δ = (r_e − r_c)/r_c`,
+//! `confidence = min(1, n_e/5000)`. Assumptions: none are stated. Guarantee: none; `confidence` is a sample counter,
 //! and the false-trip rate is set by the baseline rate. [`false_trip_rate`] says how often it errs.
 
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub fn ema(previous: Option<f64>, value: f64, alpha: f64) -> f64 {
     previous.map_or(value, |old| alpha.mul_add(value, (1.0 - alpha) * old))
 }
 
-/// Expected false-trip rate at the first look: Φ(−θ / sqrt((1−p)/p · (1/n_e + 1/n_c))).
+/// Expected false-trip rate at the first look: `Φ(−θ / sqrt((1−p)/p · (1/n_e + 1/n_c)))`.
 ///
 /// `rate` is the baseline p, `threshold` the relative θ > 0. Looking again and again only raises it. `None` when an
 /// arm is empty or the rate is outside (0, 1).

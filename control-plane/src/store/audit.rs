@@ -50,6 +50,15 @@ pub enum AuditPlace<'a> {
     Environment(&'a Scope),
 }
 
+impl<'a> AuditPlace<'a> {
+    const fn parts(self) -> (&'a TenantKey, Option<&'a Scope>) {
+        match self {
+            Self::Tenant(tenant) => (tenant, None),
+            Self::Environment(scope) => (&scope.tenant, Some(scope)),
+        }
+    }
+}
+
 /// Adds an entry.
 pub async fn insert(
     conn: &mut Connection,
@@ -57,10 +66,7 @@ pub async fn insert(
     entry: NewAudit<'_>,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let (tenant, scope) = match place {
-        AuditPlace::Tenant(tenant) => (tenant, None),
-        AuditPlace::Environment(scope) => (&scope.tenant, Some(scope)),
-    };
+    let (tenant, scope) = place.parts();
     let sql = "INSERT INTO audit (tenant, project, environment, at_ms, actor, action, subject, detail)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     sqlx::query(sql)
@@ -77,16 +83,25 @@ pub async fn insert(
     Ok(())
 }
 
-/// A tenant's entries below `before`, newest first.
+/// Entries below `before`, newest first: all of a tenant, or those of one environment.
 pub async fn page(
     conn: &mut Connection,
-    tenant: &TenantKey,
+    place: AuditPlace<'_>,
     before: i64,
     limit: u32,
 ) -> Result<Vec<AuditRow>, StoreError> {
     let sql = "SELECT audit_id, project, environment, at_ms, actor, action, subject, detail FROM audit
-               WHERE tenant = $1 AND audit_id < $2 ORDER BY audit_id DESC LIMIT $3";
-    let rows = sqlx::query(sql).bind(tenant.as_str()).bind(before).bind(limit).fetch_all(conn).await?;
+               WHERE tenant = $1 AND audit_id < $2 AND ($3 IS NULL OR (project = $3 AND environment = $4))
+               ORDER BY audit_id DESC LIMIT $5";
+    let (tenant, scope) = place.parts();
+    let rows = sqlx::query(sql)
+        .bind(tenant.as_str())
+        .bind(before)
+        .bind(scope.map(|scope| scope.project.as_str()))
+        .bind(scope.map(|scope| scope.environment.as_str()))
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
     rows.iter()
         .map(|row| {
             let detail: String = row.try_get("detail")?;

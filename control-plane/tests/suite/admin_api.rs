@@ -204,3 +204,18 @@ async fn labels_of_metrics_are_words_of_our_own() {
     assert_eq!(answer.status.as_u16(), 200);
     assert_eq!(world.count("/v1/projects", "projects").await, 1);
 }
+
+#[tokio::test]
+async fn an_environment_has_its_own_trail_and_client_keys() {
+    let world = World::new().await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "staging" })).await;
+    let made = world.ok("POST", &format!("{ENVIRONMENT}/tokens"), json!({ "name": "web" })).await;
+    assert!(made["token"].as_str().unwrap().starts_with("demo:production."), "{made}");
+    assert_eq!(world.count(&format!("{ENVIRONMENT}/tokens"), "tokens").await, 1);
+    assert_eq!(world.count("/v1/projects/demo/environments/staging/tokens", "tokens").await, 0);
+    assert_eq!(world.count("/v1/projects/demo/environments/staging/audit", "audit").await, 1);
+    assert_eq!(world.count(&format!("{ENVIRONMENT}/audit"), "audit").await, 3);
+    let kind =
+        world.call("POST", &format!("{ENVIRONMENT}/tokens"), json!({ "name": "x", "kind": "admin" })).await;
+    assert_eq!(kind.code(), "bad_schema");
+}

@@ -155,7 +155,7 @@ async fn every_unusable_event_is_kept_with_its_reason() {
         (world.outcome(&unit, "exposure"), "bad_schema"),
     ];
     for (event, code) in rows {
-        assert_eq!(world.ingest(&[event.clone()]).await["quarantined"], 1, "{code}: {event}");
+        assert_eq!(world.ingest(std::slice::from_ref(&event)).await["quarantined"], 1, "{code}: {event}");
         assert_eq!(quarantined(&world).await[0], code, "{event}");
     }
     assert_eq!(tally(&world, "exposed", "exposure").await, (1, 1));
@@ -236,4 +236,36 @@ async fn concurrent_batches_do_not_deadlock() {
     let minutes = world.get(&format!("{ENVIRONMENT}/balance")).await;
     assert_eq!(minutes["minutes"][0]["received"], WRITERS * 100);
     assert_balanced(&world).await;
+}
+
+/// Prints the tallies of a fixed batch; `utc_everywhere` runs it under two time zones.
+#[tokio::test]
+async fn tallies_of_a_fixed_batch() {
+    let world = watched().await;
+    let units = exposed(20);
+    for unit in &units {
+        world.clock.advance(3_600_000);
+        world.ingest(&[world.exposure(unit, "on", 1), world.outcome(unit, "conversion")]).await;
+    }
+    let mut conn = world.plane.store.read().await.unwrap();
+    let sql = "SELECT group_concat(metric || bucket_ms || arm || units || events) FROM tallies";
+    let cells: String = sqlx::query_scalar(sql).fetch_one(&mut *conn).await.unwrap();
+    println!("cells {cells} {}", world.get(&format!("{FLAG}/retention-delta")).await);
+}
+
+#[test]
+fn utc_everywhere() {
+    let run = |zone: &str| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "ingestion::tallies_of_a_fixed_batch", "--nocapture"])
+            .env("TZ", zone)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find_map(|line| line.split_once("cells ").map(|(_, cells)| cells.to_owned()));
+        line.unwrap_or_else(|| panic!("nothing printed under {zone}: {text}"))
+    };
+    let utc = run("UTC");
+    assert!(utc.len() > 1_000, "{utc}");
+    assert_eq!(utc, run("Asia/Kathmandu"));
 }

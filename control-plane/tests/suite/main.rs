@@ -1,7 +1,13 @@
 //! The control plane as a whole, over a temporary database and a clock that stands still. One binary: one link.
 
+// `cfg(test)` is always so here; the lints that tests are excused from ask for it.
+#[cfg(test)]
 mod admin_api;
+#[cfg(test)]
 mod feedback;
+#[cfg(test)]
 mod ingestion;
+#[cfg(test)]
 mod push;
+#[cfg(test)]
 mod world;

@@ -6,6 +6,7 @@ pub mod quarantine;
 pub mod validate;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flagfuse_shared::contract::beacon::{Event, EventKind, IngestBatch, IngestEvent, QuarantineCode};
 use flagfuse_shared::flag::FlagWire;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use self::aggregate::{Activity, Enrolment, Sign, Tallies, contributions, horizon_ms};
 use self::identity::{UnitHash, UnitKey, content_hash};
+use crate::fuse::policy::Policy;
 use crate::store::events::{self, Novelty};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::quarantine::{Balance, ClaimedPlace, add_balance, insert as insert_quarantine};
@@ -114,7 +116,8 @@ struct Application<'k> {
     scope: Scope,
     unit_key: &'k UnitKey,
     flags: BTreeMap<FlagKey, Option<FlagWire>>,
-    phases: BTreeMap<(FlagKey, u32), Option<PhaseRow>>,
+    phases: BTreeMap<(FlagKey, u32), Option<Arc<PhaseRow>>>,
+    policies: BTreeMap<i64, Arc<Policy>>,
     tallies: Tallies,
 }
 
@@ -122,12 +125,19 @@ struct Application<'k> {
 struct Exposure {
     flag: FlagKey,
     variation: VariationKey,
-    enrolment: Option<(Enrolment, PhaseRow)>,
+    enrolment: Option<(Enrolment, Arc<PhaseRow>)>,
 }
 
 impl<'k> Application<'k> {
     fn new(scope: Scope, unit_key: &'k UnitKey) -> Self {
-        Self { scope, unit_key, flags: BTreeMap::new(), phases: BTreeMap::new(), tallies: Tallies::default() }
+        Self {
+            scope,
+            unit_key,
+            flags: BTreeMap::new(),
+            phases: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            tallies: Tallies::default(),
+        }
     }
 
     async fn run(
@@ -213,7 +223,8 @@ impl<'k> Application<'k> {
         activity: &Activity,
     ) -> Result<(), StoreError> {
         let since = activity.at_ms.minus(EVENT_AGE_MS_MAX);
-        for (enrolment, policy) in events::enrolments(conn, &self.scope, unit, since).await? {
+        for enrolment in events::enrolments(conn, &self.scope, unit, since).await? {
+            let Some(policy) = self.policy(conn, enrolment.phase_id).await? else { continue };
             for contribution in contributions(&policy, enrolment.first_ms, activity) {
                 if let Some(fact) = events::add_fact(conn, unit, enrolment.phase_id, &contribution).await? {
                     self.tallies.count(&enrolment, &fact, Sign::Add);
@@ -298,13 +309,27 @@ impl<'k> Application<'k> {
         conn: &mut Connection,
         flag: &FlagKey,
         number: u32,
-    ) -> Result<Option<PhaseRow>, StoreError> {
+    ) -> Result<Option<Arc<PhaseRow>>, StoreError> {
         let key = (flag.clone(), number);
         if !self.phases.contains_key(&key) {
             let row = phases::by_number(conn, &self.scope, flag.as_str(), number).await?;
-            self.phases.insert(key.clone(), row);
+            self.phases.insert(key.clone(), row.map(Arc::new));
         }
         Ok(self.phases.get(&key).cloned().flatten())
+    }
+
+    async fn policy(
+        &mut self,
+        conn: &mut Connection,
+        phase_id: i64,
+    ) -> Result<Option<Arc<Policy>>, StoreError> {
+        if let Some(policy) = self.policies.get(&phase_id) {
+            return Ok(Some(Arc::clone(policy)));
+        }
+        let Some(row) = phases::by_id(conn, phase_id).await? else { return Ok(None) };
+        let policy = Arc::new(row.policy);
+        self.policies.insert(phase_id, Arc::clone(&policy));
+        Ok(Some(policy))
     }
 }
 

@@ -4,8 +4,7 @@ use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, json_column, to_sql};
-use crate::fuse::policy::Policy;
+use super::{Connection, StoreError, from_sql, to_sql};
 use crate::ingest::aggregate::{Activity, Contribution, Enrolment, Fact};
 use crate::ingest::identity::{ContentHash, UnitHash};
 
@@ -121,14 +120,14 @@ pub async fn enrolment(
     row.as_ref().map(enrolment_row).transpose()
 }
 
-/// A unit's counted first exposures in an environment since `since`, each with the policy of its phase.
+/// A unit's counted first exposures in an environment since `since`, by phase.
 pub async fn enrolments(
     conn: &mut Connection,
     scope: &Scope,
     unit: UnitHash,
     since: UnixMillis,
-) -> Result<Vec<(Enrolment, Policy)>, StoreError> {
-    let sql = "SELECT e.phase_id, e.arm, e.enrolled, e.first_ms, p.policy
+) -> Result<Vec<Enrolment>, StoreError> {
+    let sql = "SELECT e.phase_id, e.arm, e.enrolled, e.first_ms
                FROM exposures e JOIN phases p ON p.phase_id = e.phase_id
                WHERE e.unit = $1 AND p.project = $2 AND p.environment = $3 AND e.enrolled = 1 AND e.first_ms >= $4
                ORDER BY e.phase_id";
@@ -139,12 +138,7 @@ pub async fn enrolments(
         .bind(to_sql(since.0))
         .fetch_all(conn)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let policy: String = row.try_get("policy")?;
-            Ok((enrolment_row(row)?, json_column("phases.policy", &policy)?))
-        })
-        .collect()
+    rows.iter().map(enrolment_row).collect()
 }
 
 /// Writes a first exposure, or moves it to an earlier time.

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::random::jitter_ms;
 use crate::store::{Store, StoreError, scopes, snapshots};
 
@@ -125,7 +125,7 @@ impl Connection {
             // A small frame must not wait for the receipt of the one before.
             stream.set_nodelay(true).map_err(WsError::Io)?;
         }
-        let heard = Instant::now();
+        let heard = monotonic();
         let (region, scope) = (edge.name.clone(), scope.clone());
         socket.send(Message::binary(vec![NUDGE])).await?;
         Ok(Self { socket, region, scope, held: None, in_flight: None, refused: None, heard })
@@ -140,7 +140,7 @@ impl Connection {
         loop {
             self.send_if_behind(context).await?;
             let answer_by =
-                self.in_flight.as_ref().map_or_else(|| Instant::now() + PING_INTERVAL, |f| f.answer_by);
+                self.in_flight.as_ref().map_or_else(|| monotonic() + PING_INTERVAL, |f| f.answer_by);
             tokio::select! {
                 rung = context.bell.changed() => if rung.is_err() {
                     return Ok(());
@@ -194,7 +194,7 @@ impl Connection {
         let Some(row) = snapshots::newest(&mut conn, &self.scope).await? else { return Ok(()) };
         drop(conn);
         self.socket.send(Message::binary(publish_message(&row.frame))).await?;
-        self.in_flight = Some(InFlight { version: row.version, answer_by: Instant::now() + ACK_TIMEOUT });
+        self.in_flight = Some(InFlight { version: row.version, answer_by: monotonic() + ACK_TIMEOUT });
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl Connection {
         context: &PushContext,
         message: Option<Result<Message, WsError>>,
     ) -> Result<(), PushError> {
-        self.heard = Instant::now();
+        self.heard = monotonic();
         let text = match message {
             None | Some(Ok(Message::Close(_))) => return Err(PushError::Closed),
             Some(Err(error)) => return Err(error.into()),

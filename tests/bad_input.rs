@@ -131,8 +131,9 @@ fn events_are_checked(world: &World) {
     // Nothing was dropped: what was refused waits in the quarantine.
     support::eventually("the quarantine fills", support::PATIENCE, || {
         let list = world.admin.get(&format!("{}/quarantine", environment_path()))?.ok()?;
-        let count: u64 =
-            list["entries"].as_array().map_or(0, |all| all.iter().filter_map(|e| e["count"].as_u64()).sum());
+        let count: u64 = list["quarantine"]
+            .as_array()
+            .map_or(0, |all| all.iter().filter_map(|e| e["count"].as_u64()).sum());
         anyhow::ensure!(count == 4, "{list}");
         Ok(())
     })

@@ -171,9 +171,9 @@ fn audit_count(admin: &Client) -> u64 {
     let mut before = String::new();
     loop {
         let page = admin.get(&format!("/v1/audit?limit=200{before}")).unwrap().ok().unwrap();
-        let entries = page["entries"].as_array().cloned().unwrap_or_default();
+        let entries = page["audit"].as_array().cloned().unwrap_or_default();
         let Some(last) = entries.last() else { return count };
         count += entries.len() as u64;
-        before = format!("&before={}", last["id"]);
+        before = format!("&before={}", last["audit_id"]);
     }
 }

@@ -176,6 +176,7 @@ fn apply_rule<'s>(
             (share_of(shares, *weight_sum, bucket).unwrap_or(flag.default), true)
         }
     };
+    let index = flag.cohort.as_ref().map_or(index, |cohort| cohort.permitted(index));
     let reason = if chance { Reason::Split } else { Reason::TargetingMatch };
     Ok(Some(Resolution { rule: Some(&rule.key), ..served(flag, Some(index), reason) }))
 }
@@ -301,6 +302,28 @@ mod tests {
             }
         }
         assert!(arms[0] > 800 && arms[1] > 1_700, "{arms:?}");
+    }
+
+    #[test]
+    fn a_tripped_feature_is_off_for_targeted_units_too() {
+        let rules = json!([
+            { "key": "staff", "conditions": [{ "attribute": "staff", "op": "exists" }], "split": [{ "variation": "on" }] },
+            { "key": "rest", "split": [{ "variation": "on" }, { "variation": "off" }] },
+        ]);
+        let cohort = |withheld: Value| json!({ "phase": 2, "slices": [], "withheld": withheld });
+        let tripped = json!({ "variation": "on", "instead": "off" });
+        for (withheld, staff_gets) in [(Value::Null, "on"), (tripped, "off")] {
+            let is_tripped = !withheld.is_null();
+            let snapshot = snapshot(&[boolean(&json!({ "rules": rules, "cohort": cohort(withheld) }))]);
+            let ask = |context: Value| {
+                let context = Context::from_json(context).unwrap();
+                let answer = evaluate(&snapshot, "f", &context, Freshness::Fresh).unwrap();
+                answer.variation.unwrap().key().to_string()
+            };
+            assert_eq!(ask(json!({ "staff": 1 })), staff_gets);
+            let on = (0..100).filter(|unit| ask(json!({ "targetingKey": unit.to_string() })) == "on").count();
+            assert_eq!(on == 0, is_tripped, "{on} of 100 saw it");
+        }
     }
 
     #[test]

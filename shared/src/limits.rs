@@ -78,6 +78,8 @@ pub const EVENT_ID_LEN_MAX: usize = 64;
 pub const BATCH_EVENT_COUNT_MAX: usize = 2_000;
 /// Bytes of one such batch; with full events 2,000 would be 8 MB, so the buffer cuts at this size first.
 pub const BATCH_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the request that carries a batch: the rows and what names and separates them.
+pub const BATCH_BODY_LEN_MAX: usize = BATCH_LEN_MAX + 2 * REQUEST_BODY_LEN_MAX;
 /// An event older than this is quarantined as `too_old`: the horizon of the additive dedupe.
 pub const EVENT_AGE_MS_MAX: u64 = 14 * 24 * 3_600_000;
 /// An event dated further ahead than this is quarantined as `future`.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use flagfuse_shared::ids::SnapshotVersion;
 use serde_json::{Value, json};
 pub use xtask::demo_project::{ENVIRONMENT, GUARDED_FLAG, PROJECT, environment_path};
 pub use xtask::http::{Answer, Client};
@@ -44,6 +45,11 @@ pub fn fresh_dir(name: &str) -> PathBuf {
     dir
 }
 
+/// Parses `epoch.seq`.
+fn version(text: &str) -> SnapshotVersion {
+    SnapshotVersion::parse(text).unwrap_or_else(|| panic!("{text:?} is no version"))
+}
+
 impl World {
     /// Starts everything on empty data; `name` names the data folder.
     pub fn start(name: &str) -> Self {
@@ -82,13 +88,24 @@ impl World {
         self.admin.get(&format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path()))?.ok()
     }
 
-    /// Replaces the guarded flag's fuse by one that decides after `sample` exposed units.
-    pub fn put_fuse(&self, sample: u32) -> Value {
+    /// Replaces the guarded flag's fuse by one that decides after `sample` exposed units; returns once both isolates
+    /// serve it, so that nobody is still exposed under the one before.
+    pub fn put_fuse(&self, sample: u32) {
         let mut policy = xtask::demo_project::fuse();
         policy["min_sample"] = json!(sample);
-        policy["min_confidence"] = json!(f64::from(sample) / 5_000.0);
+        policy["min_confidence"] = json!((f64::from(sample) / 5_000.0).min(1.0));
         policy["grace_s"] = json!(0);
         let path = format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path());
-        self.admin.put(&path, &policy).and_then(Answer::ok).expect("the fuse is accepted")
+        let put = self.admin.put(&path, &policy).and_then(Answer::ok).expect("the fuse is accepted");
+        let guarded = version(put["version"].as_str().unwrap_or_default());
+        for index in 0..self.edges.len() {
+            eventually("the guarded flag is served", PATIENCE, || {
+                let answer = self.ask(index, "theme", "anybody")?;
+                let served = version(answer.header("x-flags-version").context("no version")?);
+                ensure!(served >= guarded, "isolate {index} serves {served}");
+                Ok(())
+            })
+            .expect("a change reaches every isolate");
+        }
     }
 }

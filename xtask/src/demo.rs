@@ -174,9 +174,10 @@ fn exposed_unit() -> String {
 
 /// Tallies and verdict in words.
 fn describe(verdict: &Value) -> (String, String) {
-    let evidence = &verdict["evidence"]["guardrails"][0];
+    let evidence = &verdict["evidence"][0];
     let arm = |name: &str| {
-        let (units, events) = (&evidence[name]["units"], &evidence[name]["events"]);
+        let arm = &evidence["reading"][name];
+        let (units, events) = (&arm["units"], &arm["events"]);
         format!("{name} {events} of {units}")
     };
     let number = |name: &str| evidence[name].as_f64().map_or("-".to_owned(), |value| format!("{value:+.3}"));

@@ -1,14 +1,16 @@
 //! Child processes that never outlive their owner, whichever way the owner ends. Knows nothing of what they do.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Waits for its standard input to close, which the kernel does even when the owner is killed, then kills `$1`.
+/// Waits for its standard input to close, which the kernel does even when the owner is killed, then kills group `$1`.
 /// Ignores the terminal's Ctrl-C: the owner gets it too and decides.
-const REAPER_SCRIPT: &str = r#"trap "" INT TERM HUP; cat >/dev/null; kill -9 "$1" 2>/dev/null"#;
+const REAPER_SCRIPT: &str = r#"trap "" INT TERM HUP; cat >/dev/null; kill -9 -- "-$1" 2>/dev/null"#;
 
-/// A running child. Dropping it kills it with SIGKILL, so whatever it acknowledged must already be durable.
+/// A running child and its own children, one process group. Dropping it kills them with SIGKILL, so whatever they
+/// acknowledged must already be durable.
 #[derive(Debug)]
 pub struct OwnedProcess {
     name: String,
@@ -19,8 +21,11 @@ pub struct OwnedProcess {
 impl OwnedProcess {
     /// Starts `command`; `name` is for messages.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
-        let mut child =
-            command.stdin(Stdio::null()).spawn().with_context(|| format!("starting {name} ({command:?})"))?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting {name} ({command:?})"))?;
         let reaper = Command::new("sh")
             .args(["-c", REAPER_SCRIPT, "reaper", &child.id().to_string()])
             .stdin(Stdio::piped())
@@ -30,8 +35,7 @@ impl OwnedProcess {
         match reaper {
             Ok(reaper) => Ok(Self { name: name.to_owned(), child, reaper }),
             Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
+                kill_group(&mut child);
                 Err(error).context("starting sh, which ends child processes when their owner dies")
             }
         }
@@ -52,14 +56,21 @@ impl OwnedProcess {
         self.child.try_wait().with_context(|| format!("asking whether {} still runs", self.name))
     }
 
-    /// Kills the child with SIGKILL and waits until it is gone.
+    /// Kills the group with SIGKILL and waits until the child is gone.
     pub fn kill(&mut self) {
         // The reaper goes first: once the child is waited for, its process id may belong to somebody else.
         let _ = self.reaper.kill();
         let _ = self.reaper.wait();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        kill_group(&mut self.child);
     }
+}
+
+/// The standard library kills single processes only; the child leads a group of its own, which bears its number.
+fn kill_group(child: &mut Child) {
+    let group = format!("-{}", child.id());
+    let _ = Command::new("kill").args(["-9", "--", &group]).stderr(Stdio::null()).status();
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 impl Drop for OwnedProcess {

@@ -32,10 +32,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|e| {
-            let code = if e.is_data() { "bad_schema" } else { "bad_json" };
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let body = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+            let code = if e.inner().is_data() { "bad_schema" } else { "bad_json" };
+            // serde says what was wrong, the path says where.
             ApiError::bad_request(code, e.to_string())
-        })
+        })?;
+        json.end().map_err(|e| ApiError::bad_request("bad_json", e.to_string()))?;
+        Ok(Self(body))
     }
 }
 

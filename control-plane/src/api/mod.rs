@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, UnixMillis};
-use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_LEN_MAX};
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -125,7 +125,9 @@ pub fn router(state: ApiState) -> Router {
         .nest("/v1/projects/{project}/environments/{environment}", environment)
         .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
         .merge(
-            Router::new().route(INGEST_PATH, post(ingest::batch)).layer(DefaultBodyLimit::max(BATCH_LEN_MAX)),
+            Router::new()
+                .route(INGEST_PATH, post(ingest::batch))
+                .layer(DefaultBodyLimit::max(BATCH_BODY_LEN_MAX)),
         )
         .fallback(async || ApiError::not_found("unknown_path", "there is nothing at this path"))
         .method_not_allowed_fallback(async || {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Actor, ChangeError, Effect, Publication, require_environment};
 use crate::fuse::circuit::{Circuit, Rollout};
-use crate::fuse::phase::allocation;
+use crate::fuse::phase::{allocation, withheld};
 use crate::fuse::policy::Policy;
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
@@ -200,7 +200,8 @@ async fn begin_phase(
         ended_ms: None,
     };
     let phase = phases::begin(conn, scope, &row.wire.key, new).await?;
-    row.wire.cohort = Some(CohortWire { phase: phase.phase, slices: phase.slices.clone() });
+    let withheld = withheld(policy, circuit);
+    row.wire.cohort = Some(CohortWire { phase: phase.phase, slices: phase.slices.clone(), withheld });
     compile(&row.wire)?;
     flags::put(conn, scope, &row.wire, now).await?;
     Ok(phase)

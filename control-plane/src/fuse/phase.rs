@@ -2,7 +2,7 @@
 
 use flagfuse_shared::flag::Arm;
 use flagfuse_shared::flag::compile::percent_to_buckets;
-use flagfuse_shared::flag::wire::CohortSliceWire;
+use flagfuse_shared::flag::wire::{CohortSliceWire, WithheldWire};
 use flagfuse_shared::limits::BUCKET_COUNT;
 
 use super::circuit::Circuit;
@@ -34,6 +34,17 @@ pub fn allocation(policy: &Policy, circuit: Circuit, before: &[CohortSliceWire])
         .into_iter()
         .chain([slice((control_from, BUCKET_COUNT), &policy.control_variation, Arm::Control)])
         .collect()
+}
+
+/// What the flag's rules may not serve in `circuit`: unless closed, the feature is for the probe's units alone.
+pub fn withheld(policy: &Policy, circuit: Circuit) -> Option<WithheldWire> {
+    match circuit {
+        Circuit::Closed => None,
+        Circuit::Open | Circuit::HalfOpen => Some(WithheldWire {
+            variation: policy.treatment_variation.clone(),
+            instead: policy.control_variation.clone(),
+        }),
+    }
 }
 
 fn probe(len: u32, limit: u32, before: &[CohortSliceWire]) -> (u32, u32) {
@@ -77,6 +88,15 @@ mod tests {
         assert_eq!(ranges(&half)[0], (200_000, 300_000, Arm::Exposed));
         let again = allocation(&policy(20.0), Circuit::HalfOpen, &half);
         assert_eq!(ranges(&again)[0], (300_000, 400_000, Arm::Exposed));
+    }
+
+    #[test]
+    fn rules_may_serve_the_treatment_only_while_closed() {
+        assert_eq!(withheld(&policy(20.0), Circuit::Closed), None);
+        for circuit in [Circuit::Open, Circuit::HalfOpen] {
+            let withheld = withheld(&policy(20.0), circuit).unwrap();
+            assert_eq!((withheld.variation.as_str(), withheld.instead.as_str()), ("on", "off"));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::wire::{CohortWire, FlagWire, RuleWire, ValueType, VariationWire, WeightedVariationWire};
-use super::{Cohort, CohortSlice, Flag, Power, Rule, Split, Variation, VariationIndex};
+use super::{Cohort, CohortSlice, Flag, Power, Rule, Split, Variation, VariationIndex, Withheld};
 use crate::condition::{Condition, ConditionFault};
 use crate::context::{JsonShape, TARGETING_KEY, json_shape};
 use crate::ids::{FlagKey, IdError, RuleKey, VariationKey};
@@ -282,7 +282,14 @@ fn compile_cohort(wire: &CohortWire, find: &Finder<'_>) -> Result<Cohort, FlagFa
         let variation = find.index("cohort.slices.variation", &slice.variation)?;
         slices.push(CohortSlice { from: slice.from, to: slice.to, variation, arm: slice.arm });
     }
-    Ok(Cohort { phase: wire.phase, slices })
+    let withheld = match &wire.withheld {
+        None => None,
+        Some(withheld) => Some(Withheld {
+            variation: find.index("cohort.withheld.variation", &withheld.variation)?,
+            instead: find.index("cohort.withheld.instead", &withheld.instead)?,
+        }),
+    };
+    Ok(Cohort { phase: wire.phase, slices, withheld })
 }
 
 #[cfg(test)]

@@ -124,12 +124,27 @@ pub(crate) enum Split {
 pub struct Cohort {
     pub(crate) phase: u32,
     pub(crate) slices: Vec<CohortSlice>,
+    pub(crate) withheld: Option<Withheld>,
+}
+
+/// A variation that rules may not serve, and the one they serve in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Withheld {
+    pub(crate) variation: VariationIndex,
+    pub(crate) instead: VariationIndex,
 }
 
 impl Cohort {
     /// Number of the phase.
     pub const fn phase(&self) -> u32 {
         self.phase
+    }
+
+    /// What a rule serves that wants to serve `wanted`.
+    pub(crate) fn permitted(&self, wanted: VariationIndex) -> VariationIndex {
+        self.withheld
+            .filter(|withheld| withheld.variation == wanted)
+            .map_or(wanted, |withheld| withheld.instead)
     }
 
     /// The slice that `bucket` falls into.

@@ -178,6 +178,19 @@ pub struct CohortWire {
     pub phase: u32,
     /// Ascending, not overlapping. A bucket outside all slices gets the default variation and no arm.
     pub slices: Vec<CohortSliceWire>,
+    /// What rules may not serve while the fuse is not closed: a tripped feature is off for targeted units too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<WithheldWire>,
+}
+
+/// A variation that rules may not serve, and what they serve in its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithheldWire {
+    /// The harmful variation.
+    pub variation: String,
+    /// The one that is served in its place.
+    pub instead: String,
 }
 
 /// A range of buckets that get the same variation.

@@ -133,7 +133,7 @@ fn events_are_checked(world: &World) {
         let list = world.admin.get(&format!("{}/quarantine", environment_path()))?.ok()?;
         let count: u64 = list["quarantine"]
             .as_array()
-            .map_or(0, |all| all.iter().filter_map(|e| e["count"].as_u64()).sum());
+            .map_or(0, |all| all.iter().filter_map(|e| e["events"].as_u64()).sum());
         anyhow::ensure!(count == 4, "{list}");
         Ok(())
     })

@@ -34,7 +34,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let body = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            let code = if e.inner().is_data() { "bad_schema" } else { "bad_json" };
+            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
+            let code = if is_json { "bad_schema" } else { "bad_json" };
             // serde says what was wrong, the path says where.
             ApiError::bad_request(code, e.to_string())
         })?;

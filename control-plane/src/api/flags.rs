@@ -59,8 +59,8 @@ pub(super) async fn put(
             return Err(ApiError::bad_request("invalid_flag", detail));
         }
     }
-    let wire: FlagWire =
-        serde_json::from_value(body).map_err(|e| ApiError::bad_request("invalid_flag", e.to_string()))?;
+    let wire: FlagWire = serde_path_to_error::deserialize(body)
+        .map_err(|e| ApiError::bad_request("invalid_flag", e.to_string()))?;
     let change = Change::PutFlag { scope, wire: Box::new(wire), expected: expected(&headers)? };
     Ok(Json(applied_json(state.apply(&caller, change).await?)))
 }

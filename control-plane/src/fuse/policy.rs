@@ -182,7 +182,8 @@ impl Policy {
         {
             return Err(PolicyFault::Mode { found: mode.to_owned() });
         }
-        let policy: Self = serde_json::from_value(value).map_err(|e| PolicyFault::Shape(e.to_string()))?;
+        let policy: Self =
+            serde_path_to_error::deserialize(value).map_err(|e| PolicyFault::Shape(e.to_string()))?;
         policy.check()?;
         Ok(policy)
     }

@@ -222,8 +222,11 @@ pub fn parse_event(
     if raw.len() > EVENT_LEN_MAX {
         return Err(QuarantineCode::Oversize);
     }
-    let wire: EventWire = serde_json::from_str(raw)
-        .map_err(|e| if e.is_data() { QuarantineCode::BadSchema } else { QuarantineCode::BadJson })?;
+    let wire: EventWire = serde_json::from_str(raw).map_err(|_| {
+        // serde_json calls a number in an enum's place a syntax error, so its own category does not tell.
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(raw).is_ok();
+        if is_json { QuarantineCode::BadSchema } else { QuarantineCode::BadJson }
+    })?;
     if wire.id.is_empty() || wire.id.len() > EVENT_ID_LEN_MAX {
         return Err(QuarantineCode::BadSchema);
     }
@@ -298,6 +301,7 @@ mod tests {
                 QuarantineCode::BadSchema,
             ),
             (&event(r#""type":"dance""#), QuarantineCode::BadSchema),
+            (&event(r#""type":7"#), QuarantineCode::BadSchema),
             (
                 r#"{"id":"e","type":"outcome","metric":"m","occurred_ms":1800000000000}"#,
                 QuarantineCode::UnitMissing,

@@ -144,7 +144,7 @@ fn events_are_checked(world: &World) {
     let by_query = format!("/v1/events?key={}", key.replace(':', "%3A"));
     assert_eq!(Client::new(&url, None).post(&by_query, &json!({ "events": [] })).unwrap().status, 202);
     assert_eq!(edge.send("POST", "/v1/events", &[], Some(b"{".to_vec())).unwrap().status, 400);
-    assert_eq!(edge.post("/v1/events", &json!({ "events": vec![json!({}); 201] })).unwrap().status, 400);
+    assert_eq!(edge.post("/v1/events", &json!({ "events": vec![json!({}); 201] })).unwrap().status, 413);
     assert_eq!(edge.send("POST", "/v1/events", &[], Some(vec![b' '; 70_000])).unwrap().status, 413);
     assert_eq!(edge.get("/no/such/path").unwrap().status, 404);
 }

@@ -91,6 +91,8 @@ impl<S> Entry<S> {
     pub fn confirmed(&mut self, answered: Option<SnapshotVersion>, sent_at: UnixMillis) {
         if self.held.as_ref().map(|(version, _)| *version) <= answered {
             self.as_of = self.as_of.max(Some(sent_at));
+            // The refresh is over: a lease held on would stretch every cycle from S to the probe's time-out.
+            self.leased_until = UnixMillis(0);
         }
     }
 
@@ -214,10 +216,12 @@ mod tests {
             assert_eq!(entry.plan(at(121)), Plan::Memory);
             entry.confirmed(Some(version(1)), at(120));
             assert_eq!(entry.plan(at(220)), Plan::Memory);
+            assert_eq!(entry.plan(at(221)), Plan::MemoryAndRefresh, "the next cycle begins S after this one");
+            assert_eq!(entry.plan(at(350)), Plan::Memory);
             assert_eq!(
-                entry.plan(at(280)),
-                Plan::MemoryAndRefresh,
-                "the lease of a vanished request runs out"
+                entry.plan(at(371)),
+                Plan::Probe,
+                "a vanished request's lease holds nobody up beyond H"
             );
         });
     }

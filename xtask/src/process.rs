@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 /// Waits for its standard input to close, which the kernel does even when the owner is killed, then kills group `$1`.
 /// Ignores the terminal's Ctrl-C: the owner gets it too and decides.
-const REAPER_SCRIPT: &str = r#"trap "" INT TERM HUP; cat >/dev/null; kill -9 -- "-$1" 2>/dev/null"#;
+const REAPER_SCRIPT: &str = r#"trap "" INT TERM HUP; cat >/dev/null; kill -9 "-$1" 2>/dev/null"#;
 
 /// A running child and its own children, one process group. Dropping it kills them with SIGKILL, so whatever they
 /// acknowledged must already be durable.
@@ -92,7 +92,12 @@ pub fn run(what: &str, command: &mut Command) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use anyhow::ensure;
+
     use super::*;
+    use crate::wait::eventually;
 
     #[test]
     fn a_dropped_process_is_gone() {
@@ -100,6 +105,22 @@ mod tests {
         assert!(process.exit_status().unwrap().is_none());
         process.kill();
         assert!(process.exit_status().unwrap().is_some());
+    }
+
+    #[test]
+    fn the_whole_group_dies_with_its_owner() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 60 & wait"]);
+        let mut process = OwnedProcess::spawn("a parent", &mut command).unwrap();
+        // What the kernel does when the owner is killed: it closes the owner's end of the pipe.
+        drop(process.reaper.stdin.take());
+        eventually("the child dies", Duration::from_secs(10), || {
+            ensure!(process.exit_status()?.is_some(), "it still runs");
+            let members = Command::new("pgrep").args(["-g", &process.id().to_string()]).output()?;
+            ensure!(members.stdout.is_empty(), "its own child still runs");
+            Ok(())
+        })
+        .unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Command line of the repository's own tooling: reads arguments, calls the library. No product logic.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use xtask::edge_build::{EdgeProfile, build_edge};
@@ -15,7 +16,17 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   build edge                             the optimised worker in edge/build, for deployment
   wrangler ARGUMENTS                     wrangler on the Node.js version it needs";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tools::progress(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((command, rest)) = arguments.split_first() else { bail!("{USAGE}") };

@@ -9,6 +9,9 @@ use super::circuit::Circuit;
 use super::policy::{Direction, Guardrail, HalfOpenRule, LATENCY_METRIC, Policy};
 use crate::stats::classic::{self, ArmCount};
 
+/// Largest relative difference that is told apart: a million million times as much.
+const DELTA_MAX: f64 = 1e12;
+
 /// Sums over the enrolment minutes of one arm that the window covers.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct ArmTotal {
@@ -250,7 +253,12 @@ fn judge(
     ema: (Option<f64>, EmaStep),
 ) -> GuardrailEvidence {
     let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
-    let delta = if rate_control > 0.0 { classic::delta(rate_exposed, rate_control) } else { 0.0 };
+    let delta = if rate_control > 0.0 {
+        // Only means come near the bound; infinity would not survive as JSON, and the evidence is stored as JSON.
+        classic::delta(rate_exposed, rate_control).min(DELTA_MAX)
+    } else {
+        0.0
+    };
     let delta_compared = match (policy.ema_alpha, has_both(guardrail, &reading), ema) {
         (Some(_), Ok(()), (Some(before), EmaStep::Keep)) => before,
         (Some(alpha), Ok(()), (before, _)) => classic::ema(before, delta, alpha),
@@ -303,7 +311,9 @@ fn has_both(guardrail: &Guardrail, reading: &Reading) -> Result<(), Finding> {
     if !filled(reading.exposed) {
         return Err(Finding::NoData);
     }
-    if filled(reading.control) { Ok(()) } else { Err(Finding::NoControl) }
+    // A mean of zero is nothing to be relative to.
+    let is_zero_mean = is_mean(guardrail) && reading.control.value_sum <= 0.0;
+    if filled(reading.control) && !is_zero_mean { Ok(()) } else { Err(Finding::NoControl) }
 }
 
 fn is_mean(guardrail: &Guardrail) -> bool {
@@ -394,6 +404,20 @@ mod tests {
         let decision = |s| at(&policy, Circuit::Closed, None, reading((s, 5_000), (50, 5_000))).0;
         assert_eq!(decision(60), Decision::Continue);
         assert_eq!(decision(90), Decision::Trip);
+    }
+
+    #[test]
+    fn absurd_latencies_leave_evidence_that_can_be_read_back() {
+        let rail = json!([{ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 }]);
+        let policy = policy(&json!({ "guardrails": rail }));
+        let arm = |value_sum| ArmTotal { units: 5_000, events: 5_000, value_sum };
+        let of = |exposed, control| Reading { exposed: arm(exposed), control: arm(control) };
+        let tiny = of(1e9, f64::MIN_POSITIVE);
+        assert_eq!(at(&policy, Circuit::Closed, None, tiny).0, Decision::Trip);
+        let judged = judge(&policy, &policy.guardrails[0], tiny, (None, EmaStep::Move));
+        let text = serde_json::to_string(&judged).unwrap();
+        assert_eq!(serde_json::from_str::<GuardrailEvidence>(&text).unwrap().finding, Finding::Harm);
+        assert_eq!(at(&policy, Circuit::Closed, None, of(1e9, 0.0)).1, "no_control");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use super::aggregate::EXPOSURE_METRIC;
 use crate::fuse::policy::LATENCY_METRIC;
 use crate::store::phases::PhaseRow;
 
-/// Checks an event as the edge did, and that a latency carries a value.
+/// A day: longer is no latency, and sums of such values stay finite for ever.
+pub const LATENCY_MS_MAX: f64 = 86_400_000.0;
+
+/// Checks an event as the edge did, and that a latency carries a value within its limits.
 pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Result<Event, QuarantineCode> {
     let event = parse_event(incoming.raw.get(), incoming.received_ms, incoming.sent_ms)?;
     match &event.kind {
@@ -18,7 +21,7 @@ pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Resul
             Err(QuarantineCode::BadSchema)
         }
         EventKind::Outcome { metric, value } if metric.as_str() == LATENCY_METRIC => match value {
-            Some(value) if value.is_finite() && *value >= 0.0 => Ok(event),
+            Some(value) if (0.0..=LATENCY_MS_MAX).contains(value) => Ok(event),
             Some(_) | None => Err(QuarantineCode::BadSchema),
         },
         EventKind::Outcome { .. } | EventKind::Exposure { .. } => Ok(event),

@@ -37,7 +37,8 @@ pub fn confidence(units_exposed: u64) -> f64 {
 
 /// Exponential moving average; the first value is taken as it is.
 pub fn ema(previous: Option<f64>, value: f64, alpha: f64) -> f64 {
-    previous.map_or(value, |old| alpha.mul_add(value, (1.0 - alpha) * old))
+    // Two roundings, as in the write-ups: a fused multiply-add differs in the last bit.
+    previous.map_or(value, |old| alpha * value + (1.0 - alpha) * old)
 }
 
 /// Expected false-trip rate at the first look: `Φ(−θ / sqrt((1−p)/p · (1/n_e + 1/n_c)))`.

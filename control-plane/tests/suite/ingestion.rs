@@ -140,6 +140,9 @@ async fn every_unusable_event_is_kept_with_its_reason() {
         }
         event
     };
+    let latency = |value: Value| {
+        world.event(json!({ "type": "outcome", "unit": unit, "metric": "latency_ms", "value": value }))
+    };
     let first = exposure(json!({ "id": "same" }));
     world.ingest(&[first]).await;
     let rows = [
@@ -153,6 +156,8 @@ async fn every_unusable_event_is_kept_with_its_reason() {
         (exposure(json!({ "id": "same", "surprise": 1 })), "id_conflict"),
         (exposure(json!({ "padding": "x".repeat(5_000) })), "oversize"),
         (world.outcome(&unit, "exposure"), "bad_schema"),
+        (latency(json!(-1.0)), "bad_schema"),
+        (latency(json!(1e300)), "bad_schema"),
     ];
     for (event, code) in rows {
         assert_eq!(world.ingest(std::slice::from_ref(&event)).await["quarantined"], 1, "{code}: {event}");

@@ -1,6 +1,7 @@
 //! Dials every replica, keeps it at the newest frame, records what it answers. Holds no state that matters: several
 //! pushers may run, and every message may be repeated.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use flagfuse_shared::contract::push::{HeldVersion, NUDGE, ReplicaMessage, publish_message, push_path};
@@ -16,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::clock::{Clock, monotonic};
 use crate::random::jitter_ms;
-use crate::store::{Store, StoreError, scopes, snapshots};
+use crate::store::{Store, StoreError, snapshots};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,6 +27,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 const NUDGE_INTERVAL: Duration = Duration::from_secs(30);
 const BACKOFF_MS_MIN: u64 = 50;
 const BACKOFF_MS_MAX: u64 = 2_000;
+/// A connection that lived this long was a good one.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// Bytes kept of what a replica gives as its reason.
+const DETAIL_LEN_MAX: usize = 1_024;
 
 /// An edge region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,26 +77,29 @@ impl From<WsError> for PushError {
 /// Keeps one region's replica of one environment up to date until the bell is gone.
 pub async fn push_environment(context: PushContext, edge: EdgeRegion, scope: Scope) {
     let mut backoff_ms = BACKOFF_MS_MIN;
+    let mut refusal = None;
     loop {
         let mut context = context.clone();
-        let mut connection = match Connection::open(&context, &edge, &scope).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::debug!(region = edge.name, %scope, %error, "edge is not reachable");
-                sleep(Duration::from_millis(backoff_ms / 2 + jitter_ms(backoff_ms / 2))).await;
-                backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX);
-                if context.bell.has_changed().is_err() {
-                    return;
+        let dialled = monotonic();
+        match Connection::open(&context, &edge, &scope, refusal.take()).await {
+            Ok(mut connection) => {
+                match connection.run(&mut context).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::info!(region = edge.name, %scope, %error, "push connection ended"),
                 }
-                continue;
+                refusal = connection.refusal;
             }
-        };
-        backoff_ms = BACKOFF_MS_MIN;
-        match connection.run(&mut context).await {
-            Ok(()) => return,
-            Err(error) => tracing::info!(region = edge.name, %scope, %error, "push connection ended"),
+            Err(error) => tracing::debug!(region = edge.name, %scope, %error, "edge is not reachable"),
         }
-        sleep(Duration::from_millis(jitter_ms(BACKOFF_MS_MIN))).await;
+        // An edge that hangs up at once is not dialled in a hot loop; one that served for a while is, at once.
+        if dialled.elapsed() >= SETTLED_AFTER {
+            backoff_ms = BACKOFF_MS_MIN;
+        }
+        sleep(Duration::from_millis(backoff_ms / 2 + jitter_ms(backoff_ms / 2))).await;
+        backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX);
+        if context.bell.has_changed().is_err() {
+            return;
+        }
     }
 }
 
@@ -108,11 +116,27 @@ struct Connection {
     held: Option<HeldVersion>,
     in_flight: Option<InFlight>,
     refused: Option<SnapshotVersion>,
+    /// What was logged last, carried over from connection to connection.
+    refusal: Option<Refusal>,
+    /// What this connection has written beside its receipts; a hello wipes that out.
+    noted: Option<Refusal>,
     heard: Instant,
 }
 
+/// The last thing that was wrong, so that it is logged once however often it happens again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refusal {
+    code: String,
+    held: Option<SnapshotVersion>,
+}
+
 impl Connection {
-    async fn open(context: &PushContext, edge: &EdgeRegion, scope: &Scope) -> Result<Self, PushError> {
+    async fn open(
+        context: &PushContext,
+        edge: &EdgeRegion,
+        scope: &Scope,
+        refusal: Option<Refusal>,
+    ) -> Result<Self, PushError> {
         // http → ws and https → wss.
         let url = format!("{}{}", edge.url.trim_end_matches('/').replacen("http", "ws", 1), push_path(scope));
         let mut request = url.into_client_request()?;
@@ -128,7 +152,17 @@ impl Connection {
         let heard = monotonic();
         let (region, scope) = (edge.name.clone(), scope.clone());
         socket.send(Message::binary(vec![NUDGE])).await?;
-        Ok(Self { socket, region, scope, held: None, in_flight: None, refused: None, heard })
+        Ok(Self {
+            socket,
+            region,
+            scope,
+            held: None,
+            in_flight: None,
+            refused: None,
+            refusal,
+            noted: None,
+            heard,
+        })
     }
 
     /// Returns `Ok` when the control plane shuts down.
@@ -136,7 +170,6 @@ impl Connection {
         let mut ping = ticks(PING_INTERVAL);
         let mut nudge = ticks(NUDGE_INTERVAL);
         self.await_hello(context).await?;
-        self.warn_when_ahead(context).await?;
         loop {
             self.send_if_behind(context).await?;
             let answer_by =
@@ -169,32 +202,59 @@ impl Connection {
         self.hear(context, message.map_err(|_| PushError::Silent(DIAL_TIMEOUT))?).await
     }
 
-    /// The replica remembers versions this database does not: it was restored from an old copy.
-    async fn warn_when_ahead(&self, context: &PushContext) -> Result<(), PushError> {
-        let environment = scopes::environment(&mut *context.store.read().await?, &self.scope).await?;
-        if let (Some(held), Some(row)) = (self.held, environment)
-            && held.version() > row.version
-        {
-            let (held, newest) = (held.version(), row.version);
-            tracing::warn!(region = self.region, scope = %self.scope, %held, %newest, "replica is ahead of this database");
-        }
-        Ok(())
-    }
-
     async fn send_if_behind(&mut self, context: &mut PushContext) -> Result<(), PushError> {
         context.bell.mark_unchanged();
         let mut conn = context.store.read().await?;
-        let Some(environment) = scopes::environment(&mut conn, &self.scope).await? else { return Ok(()) };
-        let newest = environment.version;
-        let is_held = self.held.is_some_and(|held| held.version() >= newest);
-        let is_sent = self.in_flight.as_ref().is_some_and(|sent| sent.version >= newest);
-        if is_held || is_sent || self.refused.is_some_and(|version| version >= newest) {
+        let Some(newest) = snapshots::newest_version(&mut conn, &self.scope).await? else { return Ok(()) };
+        if let Some(held) = self.held
+            && held.version() >= newest.version()
+        {
+            drop(conn);
+            // A receipt of a frame that was queued after `newest` was read shows up as ahead for a moment.
+            return if held == newest { Ok(()) } else { self.note_fork(context, held).await };
+        }
+        let version = newest.version();
+        let is_sent = self.in_flight.as_ref().is_some_and(|sent| sent.version >= version);
+        if is_sent || self.refused.is_some_and(|refused| refused >= version) {
             return Ok(());
         }
         let Some(row) = snapshots::newest(&mut conn, &self.scope).await? else { return Ok(()) };
         drop(conn);
         self.socket.send(Message::binary(publish_message(&row.frame))).await?;
         self.in_flight = Some(InFlight { version: row.version, answer_by: monotonic() + ACK_TIMEOUT });
+        Ok(())
+    }
+
+    /// The replica holds what this database never signed, so it would refuse everything: the database was restored
+    /// from an old copy, or another one signs with the same keys. Shown with the receipts until it is over.
+    async fn note_fork(&mut self, context: &PushContext, held: HeldVersion) -> Result<(), PushError> {
+        let now = context.clock.now();
+        let mut tx = context.store.write().await?;
+        let Some(newest) = snapshots::newest_version(&mut tx, &self.scope).await? else { return Ok(()) };
+        let (code, what) = match held.version().cmp(&newest.version()) {
+            Ordering::Less => return Ok(()),
+            Ordering::Equal if held == newest => return Ok(()),
+            Ordering::Equal => ("E_EQUIV", "the same version with other content"),
+            Ordering::Greater => ("E_ROLLBACK", "a later version"),
+        };
+        let refusal = Refusal { code: code.to_owned(), held: Some(held.version()) };
+        if self.noted.as_ref() == Some(&refusal) {
+            return Ok(());
+        }
+        let detail = format!(
+            "the replica holds {}, {what} than this database, which signed {} last: it was restored from an old copy, \
+             or another control plane signs with its keys; the replica keeps what it has and takes nothing until \
+             this environment's version is above the held one",
+            held.version(),
+            newest.version(),
+        );
+        if self.refusal.as_ref() != Some(&refusal) {
+            tracing::error!(region = self.region, scope = %self.scope, code, detail, "replica cannot be updated");
+        }
+        snapshots::record_nack(&mut tx, &self.scope, &self.region, code, &detail, now).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        self.noted = Some(refusal.clone());
+        self.refusal = Some(refusal);
         Ok(())
     }
 
@@ -234,14 +294,22 @@ impl Connection {
                 if self.in_flight.as_ref().is_some_and(|sent| sent.version <= held.version()) {
                     self.in_flight = None;
                 }
+                self.refusal = None;
                 let stored = Some(stored_ms);
                 snapshots::record_ack(&mut tx, &self.scope, &self.region, held, stored, now).await?;
             }
-            ReplicaMessage::Nack { code, detail, held, .. } => {
-                tracing::warn!(region = self.region, scope = %self.scope, code, detail, "replica refused a snapshot");
+            ReplicaMessage::Nack { code, mut detail, held, .. } => {
+                detail.truncate(detail.floor_char_boundary(DETAIL_LEN_MAX));
+                let refusal = Refusal { code, held: held.map(|held| held.version()) };
+                if self.refusal.as_ref() != Some(&refusal) {
+                    let code = &refusal.code;
+                    tracing::warn!(region = self.region, scope = %self.scope, code, detail, "replica refused a snapshot");
+                }
                 self.held = held;
                 self.refused = self.in_flight.take().map(|sent| sent.version);
-                snapshots::record_nack(&mut tx, &self.scope, &self.region, &code, &detail, now).await?;
+                snapshots::record_nack(&mut tx, &self.scope, &self.region, &refusal.code, &detail, now)
+                    .await?;
+                self.refusal = Some(refusal);
             }
         }
         tx.commit().await.map_err(StoreError::from)?;

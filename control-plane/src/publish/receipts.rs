@@ -41,19 +41,25 @@ pub async fn propagation(
     environment: &EnvironmentRow,
     regions: &[String],
 ) -> Result<Propagation, StoreError> {
-    let created_ms = newest(conn, &environment.scope).await?.map(|frame| frame.created_ms);
+    let frame = newest(conn, &environment.scope).await?;
     let known = receipts(conn, &environment.scope).await?;
     let stale_ms = settings(environment)?.profile.bounds_ms().1;
-    Ok(summarise(environment.version, created_ms, known, regions, stale_ms))
+    let newest = Newest {
+        version: environment.version,
+        digest: frame.as_ref().map(|frame| frame.digest.to_string()),
+        created_ms: frame.map(|frame| frame.created_ms),
+    };
+    Ok(summarise(&newest, known, regions, stale_ms))
 }
 
-fn summarise(
+/// What every region should hold.
+struct Newest {
     version: SnapshotVersion,
+    digest: Option<String>,
     created_ms: Option<UnixMillis>,
-    mut known: Vec<ReceiptRow>,
-    regions: &[String],
-    stale_ms: u64,
-) -> Propagation {
+}
+
+fn summarise(newest: &Newest, mut known: Vec<ReceiptRow>, regions: &[String], stale_ms: u64) -> Propagation {
     // A region that left the configuration no longer serves anybody.
     known.retain(|receipt| regions.contains(&receipt.region));
     for region in regions {
@@ -62,8 +68,11 @@ fn summarise(
         }
     }
     known.sort_by(|left, right| left.region.cmp(&right.region));
+    let (version, created_ms) = (newest.version, newest.created_ms);
+    // This one and no other: a replica that is ahead of the database, or forked from it, serves something else.
     let holds = |receipt: &ReceiptRow| {
-        receipt.version.as_deref().and_then(SnapshotVersion::parse).is_some_and(|held| held >= version)
+        receipt.version.as_deref().and_then(SnapshotVersion::parse) == Some(version)
+            && receipt.digest == newest.digest
     };
     let stored: Vec<UnixMillis> =
         known.iter().filter(|receipt| holds(receipt)).filter_map(|receipt| receipt.stored_ms).collect();
@@ -117,6 +126,7 @@ mod tests {
     fn receipt(region: &str, version: &str, stored: u64) -> ReceiptRow {
         ReceiptRow {
             version: Some(version.to_owned()),
+            digest: Some("d".to_owned()),
             stored_ms: Some(UnixMillis(stored)),
             ..silent(region)
         }
@@ -126,7 +136,8 @@ mod tests {
     fn a_version_is_guaranteed_live_only_when_every_region_stored_it() {
         let version = SnapshotVersion { epoch: 1, seq: 7 };
         let regions = ["eu".to_owned(), "us".to_owned()];
-        let state = |known| summarise(version, Some(UnixMillis(1_000)), known, &regions, 250);
+        let newest = Newest { version, digest: Some("d".to_owned()), created_ms: Some(UnixMillis(1_000)) };
+        let state = |known| summarise(&newest, known, &regions, 250);
         let partial = state(vec![receipt("eu", "1.7", 1_020), receipt("us", "1.6", 900)]);
         assert_eq!((partial.acked, partial.guaranteed_live_at_ms), (1, None));
         let silent = state(vec![receipt("eu", "1.7", 1_020)]);
@@ -135,5 +146,10 @@ mod tests {
             state(vec![receipt("eu", "1.7", 1_020), receipt("us", "1.7", 1_100), receipt("old", "1.1", 1)]);
         assert_eq!((full.acked, full.guaranteed_live_at_ms), (2, Some(UnixMillis(1_350))));
         assert_eq!(full.regions[1].lag_ms, Some(100));
+        let ahead = state(vec![receipt("eu", "1.7", 1_020), receipt("us", "1.8", 1_100)]);
+        assert_eq!((ahead.acked, ahead.guaranteed_live_at_ms), (1, None), "it never took this version");
+        let other = ReceiptRow { digest: Some("e".to_owned()), ..receipt("us", "1.7", 1_100) };
+        let forked = state(vec![receipt("eu", "1.7", 1_020), other]);
+        assert_eq!((forked.acked, forked.guaranteed_live_at_ms), (1, None), "other content");
     }
 }

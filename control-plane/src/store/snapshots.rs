@@ -93,6 +93,25 @@ pub async fn newest(conn: &mut Connection, scope: &Scope) -> Result<Option<Frame
     }))
 }
 
+/// The newest frame's version and digest, without its bytes.
+pub async fn newest_version(conn: &mut Connection, scope: &Scope) -> Result<Option<HeldVersion>, StoreError> {
+    let sql = "SELECT epoch, seq, digest FROM snapshots
+               WHERE project = $1 AND environment = $2 ORDER BY epoch DESC, seq DESC LIMIT 1";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_optional(conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let found: String = row.try_get("digest")?;
+    Ok(Some(HeldVersion {
+        epoch: from_sql(row.try_get("epoch")?),
+        seq: from_sql(row.try_get("seq")?),
+        digest: Digest::parse(&found)
+            .map_err(|_| StoreError::Corrupt { column: "snapshots.digest", found: found.clone() })?,
+    }))
+}
+
 /// Records what a region holds.
 pub async fn record_ack(
     conn: &mut Connection,

@@ -51,6 +51,10 @@ impl Replica {
     }
 
     async fn accept(&self) -> WebSocketStream<TcpStream> {
+        self.accept_with(self.held()).await
+    }
+
+    async fn accept_with(&self, held: Option<HeldVersion>) -> WebSocketStream<TcpStream> {
         let (stream, _) = self.listener.accept().await.unwrap();
         #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
         let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
@@ -59,7 +63,7 @@ impl Replica {
             Ok(response)
         };
         let mut socket = tokio_tungstenite::accept_hdr_async(stream, check).await.unwrap();
-        let hello = ReplicaMessage::Hello { region: "local".to_owned(), held: self.held() };
+        let hello = ReplicaMessage::Hello { region: "local".to_owned(), held };
         say(&mut socket, &hello).await;
         socket
     }
@@ -182,6 +186,29 @@ async fn a_trip_of_the_running_engine_reaches_the_replica() {
     let fuse = world.get(&format!("{FLAG}/fuse")).await;
     assert_eq!(fuse["circuit"], "OPEN");
     assert_eq!(world.get(&format!("{ENVIRONMENT}/settings")).await["version"], json!(version));
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_ahead_of_a_restored_database_is_shown_and_never_called_live() {
+    let world = World::new().await;
+    let replica = Replica::new(&world).await;
+    let (stop, serving) = serve(&world, replica.edge()).await;
+    let digest = flagfuse_shared::digest::Digest::of(b"from another life");
+    for _ in 0..2 {
+        let mut socket = replica.accept_with(Some(HeldVersion { epoch: 1, seq: 900, digest })).await;
+        let found =
+            propagation(&world, |found| found["regions"][0]["nack_code"] == json!("E_ROLLBACK")).await;
+        let detail = found["regions"][0]["nack_detail"].as_str().unwrap();
+        assert!(detail.contains("1.900") && detail.contains("restored"), "{detail}");
+        assert_eq!((&found["acked"], &found["guaranteed_live_at_ms"]), (&json!(0), &Value::Null));
+        // It stays visible over later changes, and nothing is sent that could only be refused.
+        world.ok("PUT", FLAG, flag()).await;
+        let quiet = tokio::time::timeout(Duration::from_millis(200), next_frame(&mut socket)).await;
+        assert!(quiet.is_err(), "a frame was sent");
+        assert_eq!(propagation(&world, |_| true).await["acked"], 0);
+    }
     stop.send(()).unwrap();
     serving.await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: simulated users meet a harmful feature on a running stack, and a live view shows the fuse at work.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -36,6 +37,8 @@ struct Counters {
     conversions: AtomicU64,
     failures: AtomicU64,
     last_failure: Mutex<Option<String>>,
+    /// When a user first got an answer from isolate (by position) at version, milliseconds since 1970.
+    first_seen_ms: Mutex<BTreeMap<(usize, String), u64>>,
 }
 
 /// Everything a frame of the view shows.
@@ -43,6 +46,7 @@ struct Counters {
 struct Moment {
     elapsed: Duration,
     circuit: String,
+    acted_ms: u64,
     reading: String,
     verdict: String,
     isolates: Vec<(String, String, String)>,
@@ -85,7 +89,7 @@ pub fn demo(data_dir: &Path) -> Result<()> {
 
 /// One thread of users, one after another, alternating between the isolates.
 fn users(thread_number: u64, run_ms: u64, edges: &[Client], counters: &Counters, stop: &AtomicBool) {
-    for edge in edges.iter().cycle() {
+    for (index, edge) in edges.iter().enumerate().cycle() {
         if stop.load(Ordering::Relaxed) {
             return;
         }
@@ -95,6 +99,9 @@ fn users(thread_number: u64, run_ms: u64, edges: &[Client], counters: &Counters,
             Ok(visit) => {
                 counters.saw_feature.fetch_add(u64::from(visit.saw_feature), Ordering::Relaxed);
                 counters.conversions.fetch_add(u64::from(visit.converted), Ordering::Relaxed);
+                if let Ok(mut first_seen) = counters.first_seen_ms.lock() {
+                    first_seen.entry((index, visit.version)).or_insert(visit.answered_ms);
+                }
             }
             Err(error) => {
                 counters.failures.fetch_add(1, Ordering::Relaxed);
@@ -114,18 +121,14 @@ fn watch(
     began: Instant,
 ) -> Result<()> {
     let mut screen = Screen::default();
-    let mut tripped: Option<Duration> = None;
     loop {
         let moment = look(admin, fuse_path, edges, began)?;
         screen.draw(&moment, counters)?;
-        if moment.circuit == "OPEN" && tripped.is_none() {
-            tripped = Some(moment.elapsed);
-        }
-        let all_off = moment.isolates.iter().all(|(_, _, value)| value == "false");
-        if let Some(tripped) = tripped
-            && all_off
+        if moment.circuit == "OPEN"
+            && moment.isolates.iter().all(|(_, _, value)| value == "false")
+            && let Some(live_ms) = live_ms(&moment, counters)
         {
-            return screen.finish(tripped, moment.elapsed);
+            return finish(moment.elapsed, live_ms);
         }
         if moment.elapsed > LIMIT {
             let last = counters.last_failure.lock().ok().and_then(|last| last.clone());
@@ -135,6 +138,15 @@ fn watch(
     }
 }
 
+/// From the tick that tripped the fuse until a user of the slowest isolate got the new version; `None` before that.
+fn live_ms(moment: &Moment, counters: &Counters) -> Option<u64> {
+    let first_seen = counters.first_seen_ms.lock().ok()?;
+    let arrivals = moment.isolates.iter().enumerate().map(|(index, (_, version, _))| {
+        first_seen.get(&(index, version.clone())).map(|seen_ms| seen_ms.saturating_sub(moment.acted_ms))
+    });
+    arrivals.collect::<Option<Vec<u64>>>()?.into_iter().max()
+}
+
 fn circuit(admin: &Client, fuse_path: &str) -> Result<String> {
     let fuse = admin.get(fuse_path)?.ok().context("reading the fuse")?;
     fuse["circuit"].as_str().map(str::to_owned).with_context(|| format!("no circuit in {fuse}"))
@@ -142,7 +154,9 @@ fn circuit(admin: &Client, fuse_path: &str) -> Result<String> {
 
 /// Asks the control plane for fuse and evidence, and each isolate for its version and for what an exposed unit sees.
 fn look(admin: &Client, fuse_path: &str, edges: &[Client], began: Instant) -> Result<Moment> {
-    let circuit = circuit(admin, fuse_path)?;
+    let fuse = admin.get(fuse_path)?.ok().context("reading the fuse")?;
+    let circuit = fuse["circuit"].as_str().with_context(|| format!("no circuit in {fuse}"))?.to_owned();
+    let acted_ms = fuse["acted_ms"].as_u64().unwrap_or(0);
     let flag_path = fuse_path.trim_end_matches("/fuse");
     let verdicts =
         admin.get(&format!("{flag_path}/verdicts?limit=1"))?.ok().context("reading the verdicts")?;
@@ -160,7 +174,7 @@ fn look(admin: &Client, fuse_path: &str, edges: &[Client], began: Instant) -> Re
         isolates.push((label.to_string(), version, value));
     }
     let (reading, verdict) = describe(newest);
-    Ok(Moment { elapsed: began.elapsed(), circuit, reading, verdict, isolates })
+    Ok(Moment { elapsed: began.elapsed(), circuit, acted_ms, reading, verdict, isolates })
 }
 
 /// A unit in the lowest buckets, which every exposure above 1 % includes; the flag's salt is its key.
@@ -247,17 +261,14 @@ impl Screen {
         self.drawn_line_count = lines.len();
         out.flush().context("writing to the terminal")
     }
+}
 
-    #[expect(clippy::unused_self, reason = "the end of the same conversation with the terminal")]
-    fn finish(&self, tripped: Duration, everywhere: Duration) -> Result<()> {
-        let mut out = io::stdout().lock();
-        writeln!(
-            out,
-            "\nThe fuse tripped after {:.1} s of traffic. {:.1} s later at most, every isolate answered `false`.\n\
-             The feature stays off until somebody closes the fuse, or the demo is run again.",
-            tripped.as_secs_f64(),
-            everywhere.saturating_sub(tripped).as_secs_f64()
-        )
-        .context("writing to the terminal")
-    }
+fn finish(elapsed: Duration, live_ms: u64) -> Result<()> {
+    writeln!(
+        io::stdout().lock(),
+        "\nThe fuse tripped after {:.1} s of traffic. {live_ms} ms after that decision began, users of every isolate got `false`.\n\
+         The feature stays off until somebody closes the fuse, or the demo is run again.",
+        elapsed.as_secs_f64()
+    )
+    .context("writing to the terminal")
 }

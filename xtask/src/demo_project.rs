@@ -104,7 +104,8 @@ pub fn flags() -> Vec<Value> {
     ]
 }
 
-/// The fuse of the guarded flag. `min_confidence` 0.2 means 1,000 exposed units: the demo shall take seconds, not days.
+/// The fuse of the guarded flag. `min_confidence` 0.2 means 1,000 exposed units: the demo shall take seconds, not days,
+/// and so shall the next one: `cooldown_s` 5 lets the fuse act again soon after the last demo's was closed.
 pub fn fuse() -> Value {
     json!({
         "mode": "classic",
@@ -115,6 +116,6 @@ pub fn fuse() -> Value {
             "threshold": -0.05, "recovery_threshold": 0.02,
         }],
         "min_sample": 1_000, "min_confidence": 0.2, "window_hours": 72,
-        "grace_s": 1, "cooldown_s": 300, "half_open_percent": 10.0,
+        "grace_s": 1, "cooldown_s": 5, "half_open_percent": 10.0,
     })
 }

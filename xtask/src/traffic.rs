@@ -30,12 +30,15 @@ pub struct Visit {
     pub converted: bool,
     /// `x-flags-version` of the answer.
     pub version: String,
+    /// When the flag's answer had arrived, milliseconds since 1970.
+    pub answered_ms: u64,
 }
 
 /// One user's visit. The same unit always behaves the same.
 pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour, now_ms: u64) -> Result<Visit> {
     let question = json!({ "context": { "targetingKey": unit } });
     let answer = edge.post(&format!("/ofrep/v1/evaluate/flags/{GUARDED_FLAG}"), &question)?;
+    let answered_ms = self::now_ms();
     let version = answer.header("x-flags-version").unwrap_or("none").to_owned();
     let saw_feature = answer.ok()?["value"] == json!(true);
     let chance = if saw_feature { behaviour.converting_on } else { behaviour.converting_off };
@@ -50,7 +53,7 @@ pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour, now_ms: u64) -> Re
             bail!("POST /v1/events: status {}: {}", answer.status, answer.body);
         }
     }
-    Ok(Visit { saw_feature, converted, version })
+    Ok(Visit { saw_feature, converted, version, answered_ms })
 }
 
 /// Milliseconds since 1970 on this machine.

@@ -31,6 +31,15 @@ pub struct Actor {
     pub name: String,
 }
 
+/// Who decided to move a fuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decider {
+    /// The fuse itself, on its evidence.
+    Engine,
+    /// A person, for reasons of their own.
+    Person,
+}
+
 /// Which state of a flag a writer has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
@@ -106,6 +115,8 @@ pub enum Change {
         expected_revision: u64,
         /// Where to.
         to: Circuit,
+        /// Who decided.
+        by: Decider,
         /// Stable word.
         reason: String,
         /// What led to it.
@@ -184,6 +195,16 @@ pub enum ChangeError {
     HeldByFuse {
         /// Which field.
         field: &'static str,
+    },
+    /// It would serve a tripped feature again without anybody saying so.
+    #[error("{what} while the fuse is {}: {remedy}", circuit.as_str())]
+    Tripped {
+        /// What was asked for.
+        what: String,
+        /// Where the fuse stands.
+        circuit: Circuit,
+        /// What to do instead.
+        remedy: &'static str,
     },
     /// Somebody else was first.
     #[error("{what} is at revision {found}, the change was made for {expected}")]
@@ -283,8 +304,8 @@ async fn perform(
         Change::DeleteFlag { scope, flag } => flag::delete(conn, actor, scope, &flag, now).await,
         Change::PutFuse { scope, flag, policy } => fuse::put(conn, actor, scope, &flag, *policy, now).await,
         Change::DeleteFuse { scope, flag } => fuse::delete(conn, actor, scope, &flag, now).await,
-        Change::FuseTransition { scope, flag, expected_revision, to, reason, evidence } => {
-            let transition = fuse::Transition { flag, expected_revision, to, reason, evidence };
+        Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence } => {
+            let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence };
             fuse::transition(conn, actor, scope, transition, now).await
         }
         Change::CreateToken { token, secret } => token::create(conn, actor, *token, secret).await,

@@ -104,6 +104,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
             ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
+            ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
             ChangeError::Flag(_) => Self::bad_request("invalid_flag", detail),
             ChangeError::Policy(fault) => fault.into(),
             ChangeError::CohortIsManaged => Self::bad_request("cohort_is_managed", detail),

@@ -2,22 +2,24 @@
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::Scope;
+use flagfuse_shared::ids::{FlagKey, Scope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::auth::{Admin, Viewer};
+use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, RawBody};
 use super::{ApiState, applied_json, flag_key};
-use crate::change::{Applied, Change};
+use crate::change::{Applied, Change, ChangeError, Decider};
 use crate::error::ApiError;
-use crate::fuse::circuit::Circuit;
+use crate::fuse::circuit::{Circuit, Hand};
 use crate::fuse::policy::Policy;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::phases;
 
 /// Bytes of the reason a person gives.
 const REASON_LEN_MAX: usize = 512;
+/// How often a switch is tried against others that move the same fuse.
+const ATTEMPT_COUNT: u32 = 8;
 
 type FlagPath = PathParams<(String, String, String)>;
 
@@ -37,6 +39,7 @@ async fn fuse_json(state: &ApiState, row: &FuseRow) -> Result<Value, ApiError> {
         "flag": row.flag,
         "revision": row.revision,
         "circuit": row.circuit,
+        "opened_by_hand": row.hand == Hand::Holds,
         "rollout": row.rollout,
         "phase": phase.as_ref().map(|phase| phase.phase),
         "phase_started_ms": phase.as_ref().map(|phase| phase.started_ms),
@@ -114,24 +117,53 @@ pub(super) async fn act(
         let detail = format!("reason has {} bytes, the limit is {REASON_LEN_MAX}", reason.len());
         return Err(ApiError::bad_request("too_long", detail));
     }
-    let before = require_fuse(&state, &scope, &flag).await?;
-    let mut applied = Applied { version: None, revision: Some(before.revision) };
-    // A repeated click changes nothing; a reset always begins a phase.
-    if before.circuit != to || action == "reset" {
-        let change = Change::FuseTransition {
-            scope: scope.clone(),
-            flag: flag_key(&flag)?,
-            expected_revision: before.revision,
-            to,
-            reason: format!("manual_{}", action.replace('-', "_")),
-            evidence: json!({ "given": reason }),
-        };
-        applied = state.apply(&caller, change).await?;
-    }
+    let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, Switch { to, action, reason }).await?;
     let after = require_fuse(&state, &scope, &flag).await?;
     let mut answer = applied_json(applied);
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("fuse".to_owned(), fuse_json(&state, &after).await?);
     }
     Ok(Json(answer))
+}
+
+/// What a person asked for.
+struct Switch {
+    to: Circuit,
+    action: String,
+    reason: String,
+}
+
+/// Moves the fuse whatever the engine does meanwhile: a kill must not fail because somebody else was quicker.
+async fn switch(
+    state: &ApiState,
+    caller: &Caller,
+    scope: &Scope,
+    flag: &FlagKey,
+    asked: Switch,
+) -> Result<Applied, ApiError> {
+    let Switch { to, action, reason } = asked;
+    let mut attempts_left = ATTEMPT_COUNT;
+    loop {
+        let before = require_fuse(state, scope, flag.as_str()).await?;
+        // A repeated click changes nothing; a reset always begins a phase; a trip takes an open fuse into a
+        // person's hand when the engine had opened it.
+        let is_there = before.circuit == to && (to != Circuit::Open || before.hand == Hand::Holds);
+        if is_there && action != "reset" {
+            return Ok(Applied { version: None, revision: Some(before.revision) });
+        }
+        let change = Change::FuseTransition {
+            scope: scope.clone(),
+            flag: flag.clone(),
+            expected_revision: before.revision,
+            to,
+            by: Decider::Person,
+            reason: format!("manual_{}", action.replace('-', "_")),
+            evidence: json!({ "given": reason }),
+        };
+        attempts_left -= 1;
+        match state.change(caller, change).await {
+            Err(ChangeError::Stale { .. }) if attempts_left > 0 => {}
+            done => return Ok(done?),
+        }
+    }
 }

@@ -25,13 +25,13 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::auth::Caller;
-use crate::change::{Applied, Change, apply};
+use crate::change::{Applied, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::ingest::identity::UnitKey;
 use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
-use crate::store::{Store, scopes};
+use crate::store::{Store, StoreError, scopes};
 
 /// Batches that may wait for the one writer; a body each, so this bounds memory to 32 MiB.
 const INGEST_SLOT_COUNT: usize = 8;
@@ -83,7 +83,17 @@ impl ApiState {
 
     /// Applies a change of the caller.
     async fn apply(&self, caller: &Caller, change: Change) -> Result<Applied, ApiError> {
-        Ok(apply(&self.store, &self.publisher, &caller.actor(), change, self.now()).await?)
+        Ok(self.change(caller, change).await?)
+    }
+
+    /// In a task of its own: a caller that hangs up during the commit would otherwise take the wake-up of the pushers
+    /// with it, and the change would travel seconds later.
+    async fn change(&self, caller: &Caller, change: Change) -> Result<Applied, ChangeError> {
+        let (store, publisher) = (self.store.clone(), self.publisher.clone());
+        let (actor, now) = (caller.actor(), self.now());
+        let task = tokio::spawn(async move { apply(&store, &publisher, &actor, change, now).await });
+        // Fails only when the runtime shuts down: the caller may ask again.
+        task.await.unwrap_or(Err(ChangeError::Store(StoreError::Busy)))
     }
 }
 

@@ -1,12 +1,13 @@
 //! Changes of flags by their owners. The cohort inside belongs to the fuse and passes through untouched.
 
 use flagfuse_shared::context::TARGETING_KEY;
+use flagfuse_shared::flag::wire::VariationWire;
 use flagfuse_shared::flag::{FlagWire, compile};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Actor, ChangeError, Effect, Expected, Publication, require_environment};
-use crate::fuse::circuit::Rollout;
+use crate::fuse::circuit::{Circuit, Rollout};
 use crate::store::fuses::FuseRow;
 use crate::store::{Connection, flags, fuses, phases};
 
@@ -86,7 +87,38 @@ fn check_held(fuse: &FuseRow, before: &FlagWire, after: &FlagWire) -> Result<(),
     if unit(before) != unit(after) {
         return Err(ChangeError::HeldByFuse { field: "bucket_by" });
     }
+    check_values(fuse, before, after)?;
     Ok(fuse.policy.check_flag(after)?)
+}
+
+/// What the two arms see is what was measured; and a tripped feature does not come back under another name.
+fn check_values(fuse: &FuseRow, before: &FlagWire, after: &FlagWire) -> Result<(), ChangeError> {
+    let policy = &fuse.policy;
+    for arm in [&policy.treatment_variation, &policy.control_variation] {
+        let (old, new) = (value(before, arm), value(after, arm));
+        // A variation that is gone is refused by the policy's own check, by its name.
+        if new.is_some() && new != old {
+            return Err(ChangeError::HeldByFuse { field: "variations" });
+        }
+    }
+    let treatment = value(before, &policy.treatment_variation);
+    let is_alias = |variation: &&VariationWire| {
+        variation.key != policy.treatment_variation
+            && Some(&variation.value) == treatment
+            && value(before, &variation.key) != treatment
+    };
+    match after.variations.iter().find(is_alias) {
+        Some(alias) if fuse.circuit != Circuit::Closed => Err(ChangeError::Tripped {
+            what: format!("variation {:?} cannot take the value of the tripped one", alias.key),
+            circuit: fuse.circuit,
+            remedy: "close it first",
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn value<'f>(flag: &'f FlagWire, key: &str) -> Option<&'f Value> {
+    flag.variations.iter().find(|variation| variation.key == key).map(|variation| &variation.value)
 }
 
 /// A flag that is off has nobody to watch.

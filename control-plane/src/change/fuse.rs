@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::flag::compile;
-use flagfuse_shared::flag::wire::{CohortSliceWire, CohortWire};
+use flagfuse_shared::flag::wire::{CohortSliceWire, CohortWire, RuleWire};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Value, json};
 
-use super::{Actor, ChangeError, Effect, Publication, require_environment};
-use crate::fuse::circuit::{Circuit, Rollout};
+use super::{Actor, ChangeError, Decider, Effect, Publication, require_environment};
+use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::phase::{allocation, withheld};
 use crate::fuse::policy::Policy;
 use crate::store::flags::FlagRow;
@@ -21,6 +21,7 @@ pub(super) struct Transition {
     pub(super) flag: FlagKey,
     pub(super) expected_revision: u64,
     pub(super) to: Circuit,
+    pub(super) by: Decider,
     pub(super) reason: String,
     pub(super) evidence: Value,
 }
@@ -39,6 +40,9 @@ pub(super) async fn put(
     let stored = fuses::fuse(conn, &scope, flag.as_str()).await?;
     if stored.as_ref().is_some_and(|fuse| fuse.policy == policy) {
         return Ok(None);
+    }
+    if let Some(fuse) = &stored {
+        check_roles(fuse, &policy)?;
     }
     let circuit = stored.as_ref().map_or(Circuit::Closed, |fuse| fuse.circuit);
     let rollout = match &stored {
@@ -64,6 +68,7 @@ pub(super) async fn put(
         acted_ms: stored.as_ref().and_then(|fuse| fuse.acted_ms),
         ema: BTreeMap::new(),
         ema_ms: UnixMillis(0),
+        hand: stored.as_ref().map_or(Hand::Free, |fuse| fuse.hand),
     };
     let revision = if stored.is_none() {
         fuses::insert(conn, &scope, &fuse).await?;
@@ -86,6 +91,7 @@ pub(super) async fn delete(
     require_environment(conn, actor, &scope).await?;
     let mut row = require_flag(conn, &scope, flag).await?;
     let fuse = require_fuse(conn, &scope, flag).await?;
+    check_deletable(&fuse, &row)?;
     phases::end(conn, fuse.phase_id, now).await?;
     fuses::delete(conn, &scope, flag.as_str()).await?;
     row.wire.cohort = None;
@@ -128,6 +134,10 @@ pub(super) async fn transition(
         tripped_phase_id: if is_trip { Some(fuse.phase_id) } else { fuse.tripped_phase_id },
         changed_ms: now,
         acted_ms: Some(now),
+        hand: match (transition.by, transition.to) {
+            (Decider::Person, Circuit::Open) => Hand::Holds,
+            (Decider::Person | Decider::Engine, _) => Hand::Free,
+        },
         ..fuse.clone()
     };
     if !fuses::replace(conn, &scope, &next).await? {
@@ -137,6 +147,37 @@ pub(super) async fn transition(
         "from": fuse.circuit, "to": transition.to, "reason": transition.reason, "evidence": transition.evidence,
     });
     Ok(Some(effect("fuse.transition", scope, flag, phase.phase, detail, Some(fuse.revision + 1))))
+}
+
+/// While a feature is switched off, another policy must not make it the control or let go of it.
+fn check_roles(fuse: &FuseRow, policy: &Policy) -> Result<(), ChangeError> {
+    let before = &fuse.policy;
+    let roles = [
+        ("treatment_variation", before.treatment_variation == policy.treatment_variation),
+        ("control_variation", before.control_variation == policy.control_variation),
+    ];
+    match roles.into_iter().find(|(_, is_same)| !is_same) {
+        Some((field, _)) if fuse.circuit != Circuit::Closed => Err(ChangeError::Tripped {
+            what: format!("{field} cannot change"),
+            circuit: fuse.circuit,
+            remedy: "close it first",
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Without its fuse a flag obeys its rules again, the ones that serve the tripped feature too.
+fn check_deletable(fuse: &FuseRow, row: &FlagRow) -> Result<(), ChangeError> {
+    let treatment = &fuse.policy.treatment_variation;
+    let serves = |rule: &&RuleWire| rule.split.iter().any(|share| &share.variation == treatment);
+    match row.wire.rules.iter().find(serves) {
+        Some(rule) if fuse.circuit != Circuit::Closed => Err(ChangeError::Tripped {
+            what: format!("deleting the fuse would let rule {:?} serve {treatment:?} again", rule.key),
+            circuit: fuse.circuit,
+            remedy: "remove the rule or close the fuse first",
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn effect(

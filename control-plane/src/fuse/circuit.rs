@@ -38,6 +38,15 @@ impl Circuit {
     }
 }
 
+/// Whether a person keeps the fuse where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hand {
+    /// Nobody does: the engine moves it by its rules.
+    Free,
+    /// A person opened it: no recovery and no cooldown tries again, a person does.
+    Holds,
+}
+
 /// How far the roll-out got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::circuit::Circuit;
 use super::policy::{Guardrail, Policy};
 use super::verdict::{EmaStep, Look, Reading, Verdict, decide};
-use crate::change::{Actor, Change, ChangeError, apply};
+use crate::change::{Actor, Change, ChangeError, Decider, apply};
 use crate::publish::Publisher;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::tallies::{EnrolmentRange, reading};
@@ -72,6 +72,7 @@ async fn look_and_act(
         let look = Look {
             policy: &fuse.policy,
             circuit: fuse.circuit,
+            hand: fuse.hand,
             acted_ms: fuse.acted_ms,
             readings: &readings,
             ema: &fuse.ema,
@@ -88,6 +89,7 @@ async fn look_and_act(
         flag,
         expected_revision: fuse.revision,
         to,
+        by: Decider::Engine,
         reason: verdict.reason.clone(),
         evidence: json!(verdict.evidence),
     };

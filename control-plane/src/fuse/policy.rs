@@ -204,6 +204,11 @@ impl Policy {
             let found = format!("{:?}, the flag's default_variation", self.treatment_variation);
             return Err(out_of_range("treatment_variation", found, "a variation that is not the default"));
         }
+        // Switching the flag off must not switch the feature on.
+        if flag.off_variation.as_ref() == Some(&self.treatment_variation) {
+            let found = format!("{:?}, the flag's off_variation", self.treatment_variation);
+            return Err(out_of_range("treatment_variation", found, "a variation that is not the off one"));
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use super::circuit::Circuit;
+use super::circuit::{Circuit, Hand};
 use super::policy::{Direction, Guardrail, HalfOpenRule, LATENCY_METRIC, Policy};
 use crate::stats::classic::{self, ArmCount};
 
@@ -39,6 +39,8 @@ pub struct Look<'a> {
     pub policy: &'a Policy,
     /// Where the fuse stands.
     pub circuit: Circuit,
+    /// Whether a person opened it.
+    pub hand: Hand,
     /// Last transition, by the fuse or a person; `None` when there was none.
     pub acted_ms: Option<UnixMillis>,
     /// One reading for each guardrail, in their order. Of the tripped phase while open, else of the running one.
@@ -196,7 +198,9 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
         Circuit::HalfOpen => decide_half_open(look.policy, &evidence),
     };
     let cooling = look.acted_ms.is_some_and(|at| look.now.since(at) < look.policy.cooldown_s * 1_000);
-    let (decision, reason) = if cooling && decision.target().is_some() {
+    let (decision, reason) = if look.circuit == Circuit::Open && look.hand == Hand::Holds {
+        (Decision::Hold, "opened_by_hand")
+    } else if cooling && decision.target().is_some() {
         (Decision::Hold, "cooldown")
     } else {
         (decision, reason)
@@ -362,6 +366,7 @@ mod tests {
         let look = Look {
             policy,
             circuit,
+            hand: Hand::Free,
             acted_ms,
             readings: &[reading],
             ema: &BTreeMap::new(),
@@ -465,6 +470,7 @@ mod tests {
             let look = Look {
                 policy: &policy,
                 circuit: Circuit::Closed,
+                hand: Hand::Free,
                 acted_ms: None,
                 readings: &readings,
                 ema: &ema,
@@ -489,6 +495,7 @@ mod tests {
         let look = Look {
             policy: &policy,
             circuit: Circuit::Closed,
+            hand: Hand::Free,
             acted_ms: None,
             readings: &readings,
             ema: &BTreeMap::new(),

@@ -6,7 +6,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
-use crate::fuse::circuit::{Circuit, Rollout};
+use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::policy::Policy;
 
 /// A fuse and where it stands.
@@ -34,10 +34,12 @@ pub struct FuseRow {
     pub ema: BTreeMap<String, f64>,
     /// When they were last moved.
     pub ema_ms: UnixMillis,
+    /// Whether a person opened it, so that only a person tries again.
+    pub hand: Hand,
 }
 
 const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripped_phase_id, changed_ms, acted_ms, \
-                       ema, ema_ms";
+                       ema, ema_ms, held_by_hand";
 
 /// One fuse.
 pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Option<FuseRow>, StoreError> {
@@ -86,8 +88,9 @@ pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Res
 pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<bool, StoreError> {
     let sql =
         "UPDATE fuses SET revision = revision + 1, policy = $1, circuit = $2, rollout = $3, phase_id = $4,
-                 tripped_phase_id = $5, changed_ms = $6, acted_ms = $7, ema = '{}', ema_ms = 0
-               WHERE project = $8 AND environment = $9 AND flag = $10 AND revision = $11";
+                 tripped_phase_id = $5, changed_ms = $6, acted_ms = $7, ema = '{}', ema_ms = 0,
+                 held_by_hand = $8
+               WHERE project = $9 AND environment = $10 AND flag = $11 AND revision = $12";
     let done = sqlx::query(sql)
         .bind(json_text(&fuse.policy))
         .bind(fuse.circuit.as_str())
@@ -96,6 +99,7 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
         .bind(fuse.tripped_phase_id)
         .bind(to_sql(fuse.changed_ms.0))
         .bind(fuse.acted_ms.map(|ms| to_sql(ms.0)))
+        .bind(i64::from(fuse.hand == Hand::Holds))
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(&fuse.flag)
@@ -185,5 +189,6 @@ fn fuse_row(row: &sqlx::sqlite::SqliteRow) -> Result<FuseRow, StoreError> {
         acted_ms: acted_ms.map(|ms| UnixMillis(from_sql(ms))),
         ema: json_column("fuses.ema", &text("ema")?)?,
         ema_ms: time("ema_ms")?,
+        hand: if row.try_get::<i64, _>("held_by_hand")? == 1 { Hand::Holds } else { Hand::Free },
     })
 }

@@ -116,7 +116,8 @@ async fn a_healthy_probe_on_fresh_units_closes_the_circuit() {
     let world = World::new().await;
     let rules = policy(json!({ "half_open": "after_cooldown", "cooldown_s": 10 }));
     world.ok("PUT", &format!("{FLAG}/fuse"), rules).await;
-    world.ok("POST", &format!("{FLAG}/fuse/trip"), json!({ "reason": "looks bad" })).await;
+    world.run_cohort(1, 400, (100, 200), "conversion").await;
+    assert_eq!(world.tick().await.moved, 1);
     world.clock.advance(10_000);
     assert_eq!(world.tick().await.moved, 1);
     let probe = fuse(&world).await;

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod admin_api;
 #[cfg(test)]
+mod circuit;
+#[cfg(test)]
 mod feedback;
 #[cfg(test)]
 mod ingestion;

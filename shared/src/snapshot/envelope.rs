@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::verify::{Refusal, RefusalCode};
+use super::refusal::{Refusal, RefusalCode};
 use crate::limits::{KEYSET_LEN_MAX, MANIFEST_LEN_MAX, PAYLOAD_LEN_MAX, SIGNATURE_COUNT_MAX};
 
 /// A DSSE envelope (github.com/secure-systems-lab/dsse): exact signed bytes, their type, signatures.

@@ -8,6 +8,7 @@ use super::manifest::{
     Codec, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, READER_VERSION, Role, Roles, View,
 };
 use super::payload::{decode, selftest_digest};
+use super::refusal::Refusal;
 use super::verify::*;
 use crate::digest::Digest;
 use crate::flag::FlagWire;

@@ -5,12 +5,14 @@ pub mod envelope;
 pub(crate) mod fixtures;
 pub mod manifest;
 pub mod payload;
+pub mod refusal;
 pub mod sign;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::verify::{Admitted, Held, Outcome, Refusal, RefusalCode, TrustedRoots, Verified, verify};
+pub use self::refusal::{Refusal, RefusalCode};
+pub use self::verify::{Admitted, Held, Outcome, TrustedRoots, Verified, verify};
 use crate::digest::Digest;
 use crate::flag::{Flag, FlagFault};
 use crate::ids::FlagKey;

@@ -131,7 +131,9 @@ impl From<IngestError> for ApiError {
         let detail = error.to_string();
         match error {
             IngestError::WrongTenant { .. } => Self::new(StatusCode::FORBIDDEN, "wrong_tenant", detail),
-            IngestError::BufferId { .. } => Self::bad_request("bad_batch", detail),
+            IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => {
+                Self::bad_request("bad_batch", detail)
+            }
             IngestError::Store(error) => error.into(),
         }
     }

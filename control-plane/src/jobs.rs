@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::fuse::engine;
 use crate::publish::push::{EdgeRegion, PushContext, push_environment};
 use crate::publish::{Publisher, receipts};
+use crate::store::quarantine::{self, ClaimedPlace};
 use crate::store::{Store, StoreError, events, scopes};
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
@@ -20,6 +21,10 @@ const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(10);
 /// Events are kept for their horizon and a week more: a batch may have waited at the edge.
 const EVENT_KEPT_MS: u64 = EVENT_AGE_MS_MAX + 7 * 24 * 3_600_000;
+/// Raw bytes of quarantined events, and minutes of balances, are kept this long.
+const RAW_KEPT_MS: u64 = 30 * 24 * 3_600_000;
+/// Quarantined events kept for each environment: at most 4 KiB each, so 40 MiB.
+const QUARANTINE_COUNT_KEPT: u32 = 10_000;
 /// Events forgotten in one transaction, so that ingestion never waits long.
 const PRUNE_COUNT: u32 = 2_000;
 /// New environments of another process are found this late at most.
@@ -100,16 +105,58 @@ pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) ->
     Ok(count)
 }
 
-/// Forgets events beyond the horizon of the dedupe; how many.
+/// What is forgotten, each with its own rule.
+#[derive(Debug, Clone, Copy)]
+enum Prunable {
+    Events,
+    Batches,
+    Quarantine,
+}
+
+/// Forgets what has no use after its horizon: events, applied batches, quarantined bytes, the minutes of old balances.
+/// Never a fact, a tally, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
-    loop {
-        let mut tx = store.write().await?;
-        let count = events::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?;
-        tx.commit().await?;
-        total += count;
-        if count < u64::from(PRUNE_COUNT) {
-            return Ok(total);
+    for what in [Prunable::Events, Prunable::Batches, Prunable::Quarantine] {
+        loop {
+            let mut tx = store.write().await?;
+            let count = match what {
+                Prunable::Events => events::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?,
+                Prunable::Batches => {
+                    events::prune_batches(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?
+                }
+                Prunable::Quarantine => {
+                    quarantine::prune(&mut tx, now.minus(RAW_KEPT_MS), PRUNE_COUNT).await?
+                }
+            };
+            tx.commit().await?;
+            total += count;
+            if count < u64::from(PRUNE_COUNT) {
+                break;
+            }
         }
     }
+    total += prune_crowded(store).await?;
+    let mut tx = store.write().await?;
+    quarantine::coarsen_balance(&mut tx, now.minus(RAW_KEPT_MS)).await?;
+    tx.commit().await?;
+    Ok(total)
+}
+
+async fn prune_crowded(store: &Store) -> Result<u64, StoreError> {
+    let mut total = 0;
+    let crowded = quarantine::crowded(&mut *store.read().await?, QUARANTINE_COUNT_KEPT).await?;
+    for (tenant, project, environment) in &crowded {
+        loop {
+            let place = ClaimedPlace { tenant, project, environment };
+            let mut tx = store.write().await?;
+            let count = quarantine::prune_beyond(&mut tx, place, QUARANTINE_COUNT_KEPT, PRUNE_COUNT).await?;
+            tx.commit().await?;
+            total += count;
+            if count < u64::from(PRUNE_COUNT) {
+                break;
+            }
+        }
+    }
+    Ok(total)
 }

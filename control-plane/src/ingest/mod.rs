@@ -42,6 +42,12 @@ pub enum IngestError {
         /// Bytes found.
         len: usize,
     },
+    /// A number the database cannot tell from others.
+    #[error("batch_seq is {batch_seq}, the limit is {}", i64::MAX)]
+    BatchSeq {
+        /// What was sent.
+        batch_seq: u64,
+    },
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,11 +88,14 @@ pub async fn ingest(
     if batch.buffer_id.is_empty() || batch.buffer_id.len() > BUFFER_ID_LEN_MAX {
         return Err(IngestError::BufferId { len: batch.buffer_id.len() });
     }
+    if i64::try_from(batch.batch_seq).is_err() {
+        return Err(IngestError::BatchSeq { batch_seq: batch.batch_seq });
+    }
     let place =
         ClaimedPlace { tenant: tenant.as_str(), project: &batch.project, environment: &batch.environment };
     let mut tx = store.write().await?;
     let count = batch.events.len() as u64;
-    if !events::insert_batch(&mut tx, &batch.buffer_id, batch.batch_seq, count, now).await? {
+    if !events::insert_batch(&mut tx, tenant, &batch.buffer_id, batch.batch_seq, count, now).await? {
         return Ok(Ingested::Duplicate);
     }
     let balance = match existing_scope(&mut tx, tenant, batch).await? {

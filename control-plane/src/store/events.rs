@@ -1,7 +1,7 @@
 //! Rows of events, first exposures and facts: what makes ingestion exactly-once. Never read by a verdict.
 
 use flagfuse_shared::flag::Arm;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, from_sql, to_sql};
@@ -11,9 +11,10 @@ use crate::ingest::identity::{ContentHash, UnitHash};
 /// Events of one unit that an attribution reads at most; a unit with more is no person.
 const UNIT_EVENT_COUNT_MAX: i64 = 10_000;
 
-/// Marks a batch as applied; `false` when it was before.
+/// Marks a batch of a tenant's buffer as applied; `false` when it was before.
 pub async fn insert_batch(
     conn: &mut Connection,
+    tenant: &TenantKey,
     buffer_id: &str,
     batch_seq: u64,
     events: u64,
@@ -21,8 +22,9 @@ pub async fn insert_batch(
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO batches (buffer_id, batch_seq, applied_ms, events) VALUES ($1, $2, $3, $4)
                ON CONFLICT (buffer_id, batch_seq) DO NOTHING";
+    // Under the tenant's name: nobody can use up the numbers of another tenant's buffer.
     let done = sqlx::query(sql)
-        .bind(buffer_id)
+        .bind(format!("{tenant}/{buffer_id}"))
         .bind(to_sql(batch_seq))
         .bind(to_sql(now.0))
         .bind(to_sql(events))
@@ -249,6 +251,20 @@ pub async fn take_facts(
 pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM events WHERE (project, environment, event_id) IN (
                  SELECT project, environment, event_id FROM events WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
+    Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
+}
+
+/// Forgets batches applied before `before`, at most `limit` of them; how many went.
+///
+/// A buffer sends its next batch only when the one before is confirmed, so all but its newest are never sent again.
+/// The newest stays, however old: its confirmation may have been lost.
+pub async fn prune_batches(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM batches WHERE (buffer_id, batch_seq) IN (
+                 SELECT old.buffer_id, old.batch_seq FROM batches old
+                 WHERE old.applied_ms < $1 AND EXISTS (
+                   SELECT 1 FROM batches newer
+                   WHERE newer.buffer_id = old.buffer_id AND newer.batch_seq > old.batch_seq)
+                 ORDER BY old.applied_ms LIMIT $2)";
     Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
 }
 

@@ -82,7 +82,8 @@ pub async fn insert(
         .bind(place.environment)
         .bind(code.as_str())
         .bind(kept)
-        .bind(Digest::of(raw.as_bytes()).to_string())
+        // With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's.
+        .bind(Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string())
         .bind(to_sql(now.0))
         .execute(conn)
         .await?;
@@ -117,6 +118,62 @@ pub async fn newest(
             })
         })
         .collect()
+}
+
+/// Forgets what was last seen before `before`, at most `limit` rows; how many went.
+pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM quarantine WHERE quarantine_id IN (
+                 SELECT quarantine_id FROM quarantine WHERE last_ms < $1 ORDER BY last_ms LIMIT $2)";
+    Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
+}
+
+/// Forgets the oldest rows of a place beyond the newest `kept`, at most `limit` of them; how many went. A broken
+/// client may send a new kind of nonsense with every event: the balance counts it all, the bytes of the newest do.
+pub async fn prune_beyond(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    kept: u32,
+    limit: u32,
+) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM quarantine WHERE quarantine_id IN (
+                 SELECT quarantine_id FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3
+                 ORDER BY quarantine_id DESC LIMIT $4 OFFSET $5)";
+    let done = sqlx::query(sql)
+        .bind(place.tenant)
+        .bind(place.project)
+        .bind(place.environment)
+        .bind(limit)
+        .bind(kept)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// Places with more than `kept` rows.
+pub async fn crowded(conn: &mut Connection, kept: u32) -> Result<Vec<(String, String, String)>, StoreError> {
+    let sql = "SELECT tenant, project, environment FROM quarantine
+               GROUP BY tenant, project, environment HAVING COUNT(*) > $1";
+    let rows = sqlx::query(sql).bind(kept).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+}
+
+/// Adds up the minutes of each day before `before` in that day's first one. No count changes, only its grain.
+pub async fn coarsen_balance(conn: &mut Connection, before: UnixMillis) -> Result<(), StoreError> {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let sql = "INSERT INTO balance (tenant, project, environment, minute_ms, received, stored, duplicate, quarantined)
+               SELECT tenant, project, environment, minute_ms / $2 * $2, SUM(received), SUM(stored), SUM(duplicate),
+                      SUM(quarantined)
+               FROM balance WHERE minute_ms < $1 AND minute_ms % $2 <> 0
+               GROUP BY tenant, project, environment, minute_ms / $2
+               ON CONFLICT (tenant, project, environment, minute_ms) DO UPDATE SET
+                 received = balance.received + excluded.received, stored = balance.stored + excluded.stored,
+                 duplicate = balance.duplicate + excluded.duplicate,
+                 quarantined = balance.quarantined + excluded.quarantined";
+    let before = to_sql(before.0);
+    sqlx::query(sql).bind(before).bind(DAY_MS).execute(&mut *conn).await?;
+    let sql = "DELETE FROM balance WHERE minute_ms < $1 AND minute_ms % $2 <> 0";
+    sqlx::query(sql).bind(before).bind(DAY_MS).execute(conn).await?;
+    Ok(())
 }
 
 /// Adds a batch's counts to its minute.

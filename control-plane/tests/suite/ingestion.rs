@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use flagfuse_control_plane::credential::TokenKind;
+use flagfuse_control_plane::jobs;
+
 use crate::world::{ENVIRONMENT, FLAG, World, members, policy};
 use serde_json::{Value, json};
 
@@ -203,6 +206,54 @@ async fn units_are_never_stored_in_clear() {
             assert!(!bytes.windows(unit.len()).any(|window| window == unit.as_bytes()), "{}", path.display());
         }
     }
+}
+
+#[tokio::test]
+async fn what_has_no_use_after_its_horizon_is_forgotten_and_nothing_else() {
+    const DAY: u64 = 24 * 3_600_000;
+    let world = watched().await;
+    let unit = &exposed(1)[0];
+    let first = world.batch(&[world.exposure(unit, "on", 1), world.outcome(unit, "conversion")]);
+    world.deliver(&first).await;
+    world.clock.advance(60_000);
+    let last = world.batch(&[json!({ "junk": true })]);
+    world.deliver(&last).await;
+    let (before, audit) = (world.get(&format!("{FLAG}/tallies")).await, world.get("/v1/audit").await);
+    let count = async |table: &'static str| {
+        let mut conn = world.plane.store.read().await.unwrap();
+        sqlx::query_scalar::<_, i64>(table).fetch_one(&mut *conn).await.unwrap()
+    };
+    let prune = async || jobs::prune(&world.plane.store, world.clock.now()).await.unwrap();
+    assert_eq!(prune().await, 0);
+    world.clock.advance(31 * DAY);
+    assert_eq!(prune().await, 2 + 1 + 1, "events, the batch before the newest, the quarantined bytes");
+    assert_eq!(count("SELECT COUNT(*) FROM batches").await, 1);
+    assert_eq!(
+        world.deliver(&last).await["status"],
+        "duplicate",
+        "the newest batch of a buffer may come again"
+    );
+    assert_eq!(count("SELECT COUNT(*) FROM facts").await, 1);
+    assert_eq!(world.get(&format!("{FLAG}/tallies")).await, before);
+    assert_eq!(world.get("/v1/audit").await, audit);
+    assert_eq!(world.count(&format!("{ENVIRONMENT}/balance"), "minutes").await, 1, "two minutes of one day");
+    assert_balanced(&world).await;
+    assert_eq!(world.get(&format!("{ENVIRONMENT}/balance")).await["minutes"][0]["received"], 3);
+    assert_eq!(prune().await, 0);
+}
+
+#[tokio::test]
+async fn a_tenant_cannot_use_up_the_batches_of_another() {
+    let world = watched().await;
+    let other = world.token(TokenKind::Ingest, "other").await;
+    let mut theirs = world.batch_of("buffer", 1, &[world.outcome("u", "conversion")]);
+    theirs["tenant"] = json!("other");
+    let answer = world.send(&other, "POST", "/v1/ingest", theirs.to_string().into_bytes()).await;
+    assert_eq!(answer.body["quarantined"], 1, "{}", answer.body);
+    let mine = world.batch_of("buffer", 1, &[world.outcome("u", "conversion")]);
+    assert_eq!(world.deliver(&mine).await["status"], "applied");
+    let endless = world.batch_of("buffer", u64::MAX, &[]).to_string().into_bytes();
+    assert_eq!(world.send(&world.ingest, "POST", "/v1/ingest", endless).await.code(), "bad_batch");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,23 +1,39 @@
 //! Bodies and queries whose refusals are problem+json too.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use flagfuse_shared::contract::beacon::INGEST_PATH;
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::error::ApiError;
 
-/// The raw body within its limit.
+/// How long a body may take: one that never ends would hold its connection, and a batch its slot, for ever.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The raw body within its limits of length and time.
 pub(super) struct RawBody(pub(super) Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match rejection.status() {
+        let slow = |_| {
+            let detail = format!("the body took longer than the limit of {} s", BODY_TIMEOUT.as_secs());
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail)
+        };
+        let read = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await.map_err(slow)?;
+        read.map(Self).map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", rejection.body_text())
+                let detail = format!(
+                    "the body is above the limit of {ADMIN_BODY_LEN_MAX} bytes ({BATCH_BODY_LEN_MAX} for {INGEST_PATH})"
+                );
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
             }
             _ => ApiError::bad_request("bad_body", rejection.body_text()),
         })

@@ -1,8 +1,12 @@
 //! `POST /v1/ingest`: batches from the edge. Answers 2xx only when everything is on disk.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use flagfuse_shared::contract::beacon::IngestBatch;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::ApiState;
 use super::auth::Deliverer;
@@ -10,15 +14,28 @@ use super::body::RawBody;
 use crate::error::ApiError;
 use crate::ingest::{Ingested, ingest};
 
+/// Leave to hold one batch in memory, taken before a byte of it is read and held until it is answered.
+pub(super) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl FromRequestParts<ApiState> for Slot {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(_: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let permit = Arc::clone(&state.ingest_slots).try_acquire_owned();
+        permit
+            .map(|permit| Self { _permit: permit })
+            .map_err(|_| ApiError::overloaded("all slots for batches are taken, send it again"))
+    }
+}
+
 pub(super) async fn batch(
     State(state): State<ApiState>,
     Deliverer(caller): Deliverer,
+    _slot: Slot,
     RawBody(body): RawBody,
 ) -> Result<Json<Ingested>, ApiError> {
-    let _slot = state
-        .ingest_slots
-        .try_acquire()
-        .map_err(|_| ApiError::overloaded("all slots for batches are taken, send it again"))?;
     let batch = IngestBatch::parse(&body).map_err(|e| ApiError::bad_request("bad_batch", e.to_string()))?;
     let now = state.now();
     Ok(Json(ingest(&state.store, &state.unit_key, &caller.tenant, &batch, now).await?))

@@ -219,3 +219,31 @@ async fn an_environment_has_its_own_trail_and_client_keys() {
         world.call("POST", &format!("{ENVIRONMENT}/tokens"), json!({ "name": "x", "kind": "admin" })).await;
     assert_eq!(kind.code(), "bad_schema");
 }
+
+#[tokio::test]
+async fn bodies_that_never_end_hold_a_bounded_number_of_slots() {
+    use axum::body::{Body, Bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+    let world = World::new().await;
+    let endless = || {
+        let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let request = Request::post("/v1/ingest").header("authorization", format!("Bearer {}", world.ingest));
+        world.router.clone().oneshot(request.body(body).unwrap())
+    };
+    let mut slow = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        slow.spawn(endless());
+    }
+    for _ in 0..4 {
+        let refused = slow.join_next().await.unwrap().unwrap().unwrap();
+        assert_eq!(refused.status().as_u16(), 429, "eight hold a slot");
+    }
+    let batch = world.batch(&[]).to_string().into_bytes();
+    let answer = world.send(&world.ingest, "POST", "/v1/ingest", batch.clone()).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (429, "overloaded"));
+    // Another route is not held up, and a caller that hangs up gives its slot back.
+    assert_eq!(world.call("GET", FLAG, Value::Null).await.status.as_u16(), 200);
+    slow.shutdown().await;
+    assert_eq!(world.send(&world.ingest, "POST", "/v1/ingest", batch).await.status.as_u16(), 200);
+}

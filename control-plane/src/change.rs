@@ -17,7 +17,7 @@ use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::{Policy, PolicyFault};
 use crate::publish::Publisher;
 use crate::publish::build::EnvironmentSettings;
-use crate::publish::outbox::{OutboxError, enqueue};
+use crate::publish::outbox::{OutboxError, Reserve, enqueue};
 use crate::store::audit::{AuditPlace, NewAudit, insert as insert_audit};
 use crate::store::tokens::TokenRow;
 use crate::store::{Connection, Store, StoreError, scopes};
@@ -259,12 +259,18 @@ pub async fn apply(
     change: Change,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
+    let reserve = match &change {
+        Change::PutFlag { .. } | Change::PutFuse { .. } | Change::CreateToken { .. } => Reserve::Kept,
+        _ => Reserve::Usable,
+    };
     let mut tx = store.write().await?;
     let Some(effect) = perform(&mut tx, actor, change, now).await? else {
         return Ok(Applied::default());
     };
     let version = match (&effect.scope, effect.publication) {
-        (Some(scope), Publication::Needed) => Some(enqueue(&mut tx, publisher.keys(), scope, now).await?),
+        (Some(scope), Publication::Needed) => {
+            Some(enqueue(&mut tx, publisher.keys(), scope, reserve, now).await?)
+        }
         (Some(_) | None, _) => None,
     };
     let place = match &effect.scope {

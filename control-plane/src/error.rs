@@ -120,7 +120,7 @@ impl From<OutboxError> for ApiError {
         let detail = error.to_string();
         match error {
             OutboxError::Store(error) => error.into(),
-            OutboxError::Sign(_) => Self::bad_request("snapshot_limit", detail),
+            OutboxError::Sign(_) | OutboxError::Reserve { .. } => Self::bad_request("snapshot_limit", detail),
             OutboxError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
         }
     }

@@ -2,6 +2,7 @@
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
 use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
 
 use super::build::{self, EnvironmentSettings};
@@ -19,6 +20,17 @@ pub enum OutboxError {
     /// The content is outside the limits of a snapshot.
     #[error("snapshot: {0}")]
     Sign(#[from] SignError),
+    /// The content fits, but would leave fuses no room to act.
+    #[error(
+        "snapshot: {len} bytes, the limit is {len_max}: {RESERVE_LEN} bytes stay free so that a full environment can \
+         still be switched off"
+    )]
+    Reserve {
+        /// Bytes of the content.
+        len: usize,
+        /// Bytes allowed.
+        len_max: usize,
+    },
     /// The environment has gone.
     #[error("environment {scope} does not exist")]
     UnknownEnvironment {
@@ -27,11 +39,25 @@ pub enum OutboxError {
     },
 }
 
+/// Bytes that only fuses and removals may fill: an opening fuse writes into its flag what it withholds, at most some
+/// 300 bytes, so that 200 fuses may open in an environment that is full.
+const RESERVE_LEN: usize = 64 * 1024;
+
+/// Whether a change may use the reserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// It adds content: the reserve stays free.
+    Kept,
+    /// It switches off, removes or renews: it may not fail for want of room.
+    Usable,
+}
+
 /// Takes the next version and writes its frame.
 pub async fn enqueue(
     conn: &mut Connection,
     keys: &SigningKeys,
     scope: &Scope,
+    reserve: Reserve,
     now: UnixMillis,
 ) -> Result<SnapshotVersion, OutboxError> {
     let environment = scopes::environment(conn, scope)
@@ -44,6 +70,12 @@ pub async fn enqueue(
     let content = build::content(wires, client_keys, settings(&environment)?);
     let release = build::release(scope.clone(), version, previous, keys.keyset_version(), now);
     let signed = sign_snapshot(&content, &release, keys.keyset_envelope(), keys.release())?;
+    // The manifest's few hundred bytes are counted too.
+    let len = signed.frame.len().saturating_sub(keys.keyset_envelope().len());
+    let len_max = PAYLOAD_LEN_MAX.saturating_sub(RESERVE_LEN);
+    if reserve == Reserve::Kept && len > len_max {
+        return Err(OutboxError::Reserve { len, len_max });
+    }
     let row = FrameRow { version, digest: signed.digest, frame: signed.frame, created_ms: now };
     snapshots::insert(conn, scope, &row).await?;
     Ok(version)

@@ -173,3 +173,30 @@ async fn a_kill_wins_against_whoever_moves_the_fuse_meanwhile() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_fuse_opens_in_an_environment_that_is_full() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let filler = |n: usize, len: usize| {
+        let mut body = flag();
+        body["value_type"] = json!("object");
+        let texts = vec!["x".repeat(4_000); len / 4_000];
+        body["variations"] = json!([{ "key": "off", "value": texts }]);
+        (format!("{ENVIRONMENT}/flags/filler-{n}"), body)
+    };
+    let mut n = 0;
+    for len in [800_000, 100_000, 12_000, 4_000] {
+        loop {
+            let (path, body) = filler(n, len);
+            n += 1;
+            let answer = world.call("PUT", &path, body).await;
+            if !answer.status.is_success() {
+                assert_eq!(answer.code(), "snapshot_limit", "{}", answer.body);
+                break;
+            }
+        }
+    }
+    let opened = world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
+    assert_eq!(opened["fuse"]["circuit"], "OPEN");
+}

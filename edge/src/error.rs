@@ -39,6 +39,9 @@ pub enum EdgeError {
         /// Bytes allowed.
         len_max: usize,
     },
+    /// The body ended before its announced end, or its chunks are malformed.
+    #[error("the body broke off or its chunks are malformed")]
+    BodyIncomplete,
     /// The body is no evaluation request.
     #[error(transparent)]
     Evaluation(#[from] RequestError),
@@ -100,6 +103,7 @@ impl EdgeError {
             Self::PushTokenWrong => (401, "push_token_wrong", None),
             Self::UpgradeMissing => (426, "upgrade_missing", None),
             Self::BodyTooLarge { .. } => (413, "body_too_large", None),
+            Self::BodyIncomplete => (400, "body_incomplete", None),
             Self::Evaluation(RequestError::TooLong) => (413, "body_too_large", None),
             Self::Evaluation(RequestError::Context(_)) => (400, "context_malformed", None),
             Self::Evaluation(RequestError::NotJson { .. } | RequestError::NotAnObject) => {
@@ -123,7 +127,9 @@ impl EdgeError {
     const fn ofrep_code(&self) -> ErrorCode {
         match self {
             Self::Evaluation(error) => error.code(),
-            Self::Events(BatchError::Shape { .. }) | Self::PathMalformed { .. } => ErrorCode::ParseError,
+            Self::Events(BatchError::Shape { .. }) | Self::PathMalformed { .. } | Self::BodyIncomplete => {
+                ErrorCode::ParseError
+            }
             _ => ErrorCode::General,
         }
     }

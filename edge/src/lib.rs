@@ -26,7 +26,7 @@ use crate::http::credential::{ClientKey, client_key};
 use crate::http::reply::Reply;
 use crate::http::route::{Route, query_value, route};
 use crate::http::{events, health, labels, ofrep, push};
-use crate::snapshot::isolate::{Served, current};
+use crate::snapshot::isolate::{Served, admitting, current};
 
 /// Answers a request. Whatever goes wrong becomes a JSON body with a stable code.
 #[event(fetch)]
@@ -40,7 +40,7 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
     let reply = match (&route, &method) {
         (Route::Unknown, _) => EdgeError::RouteNotFound.reply(None),
         (_, Method::Options) => Reply::preflight(),
-        (Route::Health, Method::Get) => health::answer(&config),
+        (Route::Health, Method::Get | Method::Head) => health::answer(&config),
         (Route::Push { tenant, project, environment }, Method::Get) => {
             match push::connect(&request, &env, &config, [tenant, project, environment]).await {
                 Ok(response) => return Ok(response),
@@ -56,7 +56,7 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
             EdgeError::MethodNotAllowed { allowed: "POST" }.reply(None)
         }
     };
-    reply.with_cors().into_response()
+    reply.into_response()
 }
 
 /// What every client route needs besides the request.
@@ -131,13 +131,15 @@ impl Asked<'_> {
         };
         let scope = self.config.scope(&key.project, &key.environment);
         let served = current(self.env, self.context, self.config, &scope, version_min).await?;
-        if !served.compiled.snapshot.admits_client_key(&Digest::of(key.text.as_bytes())) {
-            return Err(EdgeError::KeyUnknown);
+        let key = Digest::of(key.text.as_bytes());
+        if served.compiled.snapshot.admits_client_key(&key) {
+            return Ok((scope, served));
         }
+        let served = admitting(self.env, self.config, &scope, &key).await?;
         Ok((scope, served))
     }
 }
 
 fn presented_key(request: &Request, query_key: Option<String>) -> Result<ClientKey, EdgeError> {
-    client_key(header(request, "authorization"), header(request, "x-api-key"), query_key)
+    client_key(header(request, "authorization"), || header(request, "x-api-key"), query_key)
 }

@@ -14,7 +14,7 @@ pub async fn read(request: &mut Request) -> Result<Vec<u8>, EdgeError> {
     match announced {
         Some(len) if len > REQUEST_BODY_LEN_MAX => Err(TOO_LARGE),
         // The platform enforces the announced length, so one call is enough.
-        Some(_) => request.bytes().await.map_err(|_| EdgeError::Internal),
+        Some(_) => request.bytes().await.map_err(|_| EdgeError::BodyIncomplete),
         None => read_stream(request).await,
     }
 }
@@ -26,7 +26,7 @@ async fn read_stream(request: &mut Request) -> Result<Vec<u8>, EdgeError> {
         return Ok(bytes);
     };
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| EdgeError::Internal)?;
+        let chunk = chunk.map_err(|_| EdgeError::BodyIncomplete)?;
         if bytes.len() + chunk.len() > REQUEST_BODY_LEN_MAX {
             return Err(TOO_LARGE);
         }

@@ -19,10 +19,11 @@ pub struct ClientKey {
 /// The client key of a request, from the first place that has one: `Authorization`, `X-API-Key`, the query.
 pub fn client_key(
     authorization: Option<String>,
-    api_key: Option<String>,
+    api_key: impl FnOnce() -> Option<String>,
     query_key: Option<String>,
 ) -> Result<ClientKey, EdgeError> {
-    let presented = authorization.map(|value| without_scheme(&value).to_owned()).or(api_key).or(query_key);
+    let presented =
+        authorization.map(|value| without_scheme(&value).to_owned()).or_else(api_key).or(query_key);
     let text = presented.filter(|text| !text.is_empty()).ok_or(EdgeError::KeyMissing)?;
     let (project, environment) = client_key_scope(&text).ok_or(EdgeError::KeyMalformed)?;
     Ok(ClientKey { text, project, environment })
@@ -55,10 +56,10 @@ mod tests {
         let key = || Some("demo:dev.s3cret".to_owned());
         let bearer = Some("bearer demo:dev.s3cret".to_owned());
         for found in [
-            client_key(bearer, None, None),
-            client_key(key(), None, None),
-            client_key(None, key(), None),
-            client_key(None, None, key()),
+            client_key(bearer, || None, None),
+            client_key(key(), || None, None),
+            client_key(None, key, None),
+            client_key(None, || None, key()),
         ] {
             let found = found.unwrap();
             assert_eq!((found.text.as_str(), found.project.as_str()), ("demo:dev.s3cret", "demo"));
@@ -67,9 +68,12 @@ mod tests {
 
     #[test]
     fn a_missing_and_a_malformed_key_differ() {
-        assert_eq!(client_key(None, None, None), Err(EdgeError::KeyMissing));
-        assert_eq!(client_key(Some("Bearer ".to_owned()), None, None), Err(EdgeError::KeyMissing));
-        assert_eq!(client_key(Some("Bearer nonsense".to_owned()), None, None), Err(EdgeError::KeyMalformed));
+        assert_eq!(client_key(None, || None, None), Err(EdgeError::KeyMissing));
+        assert_eq!(client_key(Some("Bearer ".to_owned()), || None, None), Err(EdgeError::KeyMissing));
+        assert_eq!(
+            client_key(Some("Bearer nonsense".to_owned()), || None, None),
+            Err(EdgeError::KeyMalformed)
+        );
     }
 
     #[test]

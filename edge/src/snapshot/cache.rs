@@ -5,8 +5,14 @@ use std::rc::Rc;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::{PROBE_TIMEOUT_MS, STRICT_FRESH_MS, STRICT_STALE_MS};
 
+use crate::snapshot::cold::ColdBudget;
+
 /// Environments one isolate keeps. A compiled snapshot of 1,000 flags takes about 1 MB of the isolate's 128 MB.
 pub const ENVIRONMENT_COUNT_MAX: usize = 64;
+/// Requests that wait for a snapshot share one probe within this time, whoever sends it.
+const ASK_SPACING_MS: u64 = 5;
+/// One unit of the cold budget pays for all requests that name the same environment within this time.
+const COLD_PAID_MS: u64 = 2_000;
 
 /// How old an answer may be: the staleness bound of the environment's profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +35,7 @@ pub enum Plan {
     MemoryAndRefresh,
     /// Ask the replica first.
     Probe,
-    /// The replica held nothing a moment ago: say so without asking again.
+    /// The replica held nothing a moment ago, or too many unknown environments are asked for: say so without asking.
     Absent,
 }
 
@@ -46,6 +52,8 @@ pub struct Entry<S> {
     /// nothing behind that could block the next.
     leased_until: UnixMillis,
     used_at: UnixMillis,
+    /// Until when the cold budget has been paid.
+    cold_until: UnixMillis,
 }
 
 impl<S> Entry<S> {
@@ -84,6 +92,21 @@ impl<S> Entry<S> {
         Plan::MemoryAndRefresh
     }
 
+    /// Whether a request that waits for something newer should ask at `now`; otherwise another one just has, or does.
+    pub fn lease_ask(&mut self, now: UnixMillis) -> bool {
+        let was_asked_just_now = self.age_ms(now).is_some_and(|age_ms| age_ms < ASK_SPACING_MS);
+        if was_asked_just_now || now < self.leased_until {
+            return false;
+        }
+        self.leased_until = now.plus(PROBE_TIMEOUT_MS);
+        true
+    }
+
+    /// Whether asking for this environment at `now` needs no budget, since it exists, is known not to, or was paid for.
+    fn is_known(&self, now: UnixMillis) -> bool {
+        self.held.is_some() || self.is_fresh(now) || now < self.cold_until
+    }
+
     /// The replica, asked at `sent_at`, has nothing newer than `answered` (`None`: it holds nothing).
     ///
     /// A replica that has lost its storage answers with less than this isolate holds; then the memory stays, and stays
@@ -110,6 +133,7 @@ impl<S> Entry<S> {
 #[derive(Debug)]
 pub struct Cache<S> {
     entries: Vec<Entry<S>>,
+    cold: ColdBudget,
 }
 
 impl<S> Default for Cache<S> {
@@ -121,7 +145,25 @@ impl<S> Default for Cache<S> {
 impl<S> Cache<S> {
     /// Nothing remembered.
     pub const fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), cold: ColdBudget::new() }
+    }
+
+    /// Decides for one request. A name beyond the cold budget is not even remembered.
+    pub fn plan(&mut self, project: &ProjectKey, environment: &EnvironmentKey, now: UnixMillis) -> Plan {
+        let is_known = self.position(project, environment).and_then(|at| self.entries.get(at));
+        let is_known = is_known.is_some_and(|entry| entry.is_known(now));
+        if !is_known && !self.cold.take(now) {
+            return Plan::Absent;
+        }
+        let entry = self.entry(project, environment, now);
+        if !is_known {
+            entry.cold_until = now.plus(COLD_PAID_MS);
+        }
+        entry.plan(now)
+    }
+
+    fn position(&self, project: &ProjectKey, environment: &EnvironmentKey) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.project == *project && entry.environment == *environment)
     }
 
     /// The entry of an environment; the longest unused one makes room for a new one.
@@ -131,11 +173,7 @@ impl<S> Cache<S> {
         environment: &EnvironmentKey,
         now: UnixMillis,
     ) -> &mut Entry<S> {
-        let found = self
-            .entries
-            .iter()
-            .position(|entry| entry.project == *project && entry.environment == *environment);
-        let at = found.unwrap_or_else(|| {
+        let at = self.position(project, environment).unwrap_or_else(|| {
             if self.entries.len() >= ENVIRONMENT_COUNT_MAX {
                 self.forget_longest_unused();
             }
@@ -147,6 +185,7 @@ impl<S> Cache<S> {
                 as_of: None,
                 leased_until: UnixMillis(0),
                 used_at: now,
+                cold_until: UnixMillis(0),
             });
             self.entries.len() - 1
         });
@@ -256,6 +295,30 @@ mod tests {
             entry.confirmed(None, at(0));
             assert_eq!(entry.plan(at(250)), Plan::Absent);
             assert_eq!(entry.plan(at(251)), Plan::Probe);
+        });
+    }
+
+    #[test]
+    fn made_up_names_do_not_wake_objects_without_end_and_hold_nobody_else_up() {
+        let mut cache = Cache::new();
+        let (project, kept) = names("kept");
+        cache.entry(&project, &kept, at(0)).swap(version(1), "one", STRICT, at(0));
+        let mut plan = |environment: &str| cache.plan(&project, &names(environment).1, at(300));
+        let asked = (0..1_000).filter(|n| plan(&format!("made-up-{n}")) == Plan::Probe).count();
+        assert_eq!(asked, ENVIRONMENT_COUNT_MAX);
+        assert_eq!(plan("kept"), Plan::Probe);
+        assert_eq!(plan("made-up-63"), Plan::Probe, "requests for one name share what the first one paid");
+    }
+
+    #[test]
+    fn requests_that_wait_share_their_questions() {
+        with_entry(|entry| {
+            entry.swap(version(1), "one", STRICT, at(0));
+            assert!(!entry.lease_ask(at(4)));
+            assert!(entry.lease_ask(at(5)));
+            assert!(!entry.lease_ask(at(6)));
+            entry.confirmed(Some(version(1)), at(5));
+            assert!(entry.lease_ask(at(10)));
         });
     }
 

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use flagfuse_shared::contract::probe::HAVE_HEADER;
+use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::Freshness as Proof;
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use flagfuse_shared::limits::PROBE_TIMEOUT_MS;
@@ -23,6 +24,8 @@ const COLD_PROBE_TIMEOUT_MS: u64 = 2_000;
 /// Catching up with a version that a client has seen elsewhere: at most 20 probes, 25 ms apart.
 const CATCH_UP_COUNT_MAX: u32 = 20;
 const CATCH_UP_PAUSE_MS: u64 = 25;
+/// A key's snapshot leaves the control plane when the key is handed out and is here some 10 ms later.
+const KEY_ON_ITS_WAY_MS: u64 = 40;
 
 /// A verified snapshot in memory.
 #[derive(Debug)]
@@ -82,7 +85,9 @@ pub async fn current(
     scope: &Scope,
     version_min: Option<SnapshotVersion>,
 ) -> Result<Served, EdgeError> {
-    let source = match with_entry(scope, |entry| entry.plan(clock::now())) {
+    let now = clock::now();
+    let plan = CACHE.with_borrow_mut(|cache| cache.plan(&scope.project, &scope.environment, now));
+    let source = match plan {
         Plan::Memory => Source::Memory,
         Plan::MemoryAndRefresh => {
             let (stub, config, scope) = (replica_stub(env, config, scope)?, Rc::clone(config), scope.clone());
@@ -120,25 +125,59 @@ fn served(scope: &Scope, source: Source) -> Result<Served, EdgeError> {
     })
 }
 
-/// Asks until the version is there, for half a second at most.
+/// A snapshot that admits `key`, which the one in memory does not: the replica has the last word.
+///
+/// Clients take a refused key for lasting and stop, so a key must not be refused while its snapshot is on the way.
+pub async fn admitting(
+    env: &Env,
+    config: &Rc<Config>,
+    scope: &Scope,
+    key: &Digest,
+) -> Result<Served, EdgeError> {
+    let arrived = clock::now();
+    let admits = |served: &Served| served.compiled.snapshot.admits_client_key(key);
+    let is_settled = |served: &Served| {
+        admits(served) || clock::now().minus(served.age_ms) >= arrived.plus(KEY_ON_ITS_WAY_MS)
+    };
+    match ask_until(env, config, scope, is_settled).await? {
+        Some(served) if admits(&served) => Ok(served),
+        Some(_) => Err(EdgeError::KeyUnknown),
+        None => Err(EdgeError::ReplicaUnavailable),
+    }
+}
+
 async fn catch_up(
     env: &Env,
     config: &Rc<Config>,
     scope: &Scope,
     wanted: SnapshotVersion,
 ) -> Result<Served, EdgeError> {
+    let caught_up = ask_until(env, config, scope, |served| served.version >= wanted).await?;
+    caught_up.ok_or_else(|| EdgeError::VersionNotHere { wanted: wanted.to_string() })
+}
+
+/// Asks until the answer is enough, for half a second at most. Requests that wait for the same environment share the
+/// questions: how many wait makes no difference to the replica.
+async fn ask_until(
+    env: &Env,
+    config: &Rc<Config>,
+    scope: &Scope,
+    is_enough: impl Fn(&Served) -> bool,
+) -> Result<Option<Served>, EdgeError> {
     let stub = replica_stub(env, config, scope)?;
     for attempt in 0..CATCH_UP_COUNT_MAX {
         if attempt > 0 {
             Delay::from(Duration::from_millis(CATCH_UP_PAUSE_MS)).await;
         }
-        probe(&stub, config, scope, PROBE_TIMEOUT_MS).await?;
+        if with_entry(scope, |entry| entry.lease_ask(clock::now())) {
+            probe(&stub, config, scope, PROBE_TIMEOUT_MS).await?;
+        }
         let served = served(scope, Source::Probe)?;
-        if served.version >= wanted {
-            return Ok(served);
+        if is_enough(&served) {
+            return Ok(Some(served));
         }
     }
-    Err(EdgeError::VersionNotHere { wanted: wanted.to_string() })
+    Ok(None)
 }
 
 /// The replica object of an environment in this region.

@@ -1,6 +1,7 @@
 //! How a signed snapshot gets from the control plane into an isolate's memory, and how old it may be when it answers.
 
 pub mod cache;
+pub mod cold;
 pub mod isolate;
 pub mod slot;
 pub mod slot_do;

@@ -89,6 +89,10 @@ pub async fn push_environment(context: PushContext, edge: EdgeRegion, scope: Sco
                 }
                 refusal = connection.refusal;
             }
+            // Said once, not at every try: a wrong token or address must be seen, a long outage must not fill the log.
+            Err(error) if backoff_ms == BACKOFF_MS_MIN => {
+                tracing::warn!(region = edge.name, url = edge.url, %scope, %error, "edge is not reachable, trying on");
+            }
             Err(error) => tracing::debug!(region = edge.name, %scope, %error, "edge is not reachable"),
         }
         // An edge that hangs up at once is not dialled in a hot loop; one that served for a while is, at once.

@@ -63,14 +63,9 @@ thread_local! {
     static CACHE: RefCell<Cache<Compiled>> = const { RefCell::new(Cache::new()) };
 }
 
-/// Project, environment and version of every snapshot in this isolate.
-pub fn held_versions() -> Vec<(String, SnapshotVersion)> {
-    CACHE.with_borrow(|cache| {
-        cache
-            .held()
-            .map(|(project, environment, version)| (format!("{project}/{environment}"), version))
-            .collect()
-    })
+/// Snapshots in this isolate.
+pub fn held_count() -> usize {
+    CACHE.with_borrow(Cache::held_count)
 }
 
 fn with_entry<T>(scope: &Scope, act: impl FnOnce(&mut Entry<Compiled>) -> T) -> T {

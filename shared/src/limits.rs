@@ -11,6 +11,19 @@ pub const RULE_COUNT_MAX: usize = 200;
 pub const CONDITION_COUNT_MAX: usize = 64;
 /// Values a membership condition may list.
 pub const CONDITION_VALUE_COUNT_MAX: usize = 10_000;
+/// Values a `contains_all` may demand: one bit each in the word that ticks them off.
+pub const CONTAINS_ALL_VALUE_COUNT_MAX: usize = 64;
+/// Patterns a `matches` may list; each is searched for on its own.
+pub const REGEX_PATTERN_COUNT_MAX: usize = 8;
+/// Bytes of one pattern; the one semver.org recommends for a whole version has 179.
+pub const REGEX_PATTERN_LEN_MAX: usize = 512;
+/// Bytes of one compiled pattern, about 1,000 states on 64 bits: any plain text of the longest pattern fits, also
+/// without regard to case. Each byte of a text visits each state at most once, so the longest text costs 4.2 million
+/// visits at most. States are smaller on 32 bits: Wasm admits every pattern that a 64-bit control plane admitted.
+pub const REGEX_COMPILED_LEN_MAX: usize = 32 * 1024;
+/// Capturing groups in one pattern. A search keeps two tables with 16 bytes for each state and group, so a pattern in
+/// use holds 0.6 MB at most; with 170 groups, which also fit the length, it would hold 5 MB.
+pub const REGEX_GROUP_COUNT_MAX: usize = 16;
 /// Variations in one flag.
 pub const VARIATION_COUNT_MAX: usize = 64;
 /// Slices of a cohort: at most ten ramp stages with an exposed and a control range each, and a spare factor.

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use flagfuse_shared::bucket::{Bucket, murmur3_32_joined, unleash_bucket};
+use flagfuse_shared::condition::Condition;
+use flagfuse_shared::context::Context;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
@@ -38,6 +40,39 @@ fn buckets_are_those_of_an_independent_implementation() {
             assert_eq!(&vector[name], value, "{name} of {salt}:{unit} with seed {seed}");
         }
     }
+}
+
+/// The condition of a row, on attribute `a`.
+fn condition(row: &Value, negate: bool) -> Result<Condition, String> {
+    let wire = json!({
+        "attribute": "a", "op": row["op"], "values": row["values"], "negate": negate,
+        "ignore_case": row.get("ignore_case").is_some(),
+    });
+    Condition::compile(&serde_json::from_value(wire).unwrap()).map_err(|fault| fault.to_string())
+}
+
+#[test]
+fn conditions_answer_as_their_standards_and_independent_implementations_do() {
+    let file: Value = serde_json::from_str(&fs::read_to_string(golden("conditions.json")).unwrap()).unwrap();
+    let (vectors, refused) = (file["vectors"].as_array().unwrap(), file["refused"].as_array().unwrap());
+    assert_eq!((vectors.len(), refused.len()), (2_209, 60));
+    let mut wrong = Vec::new();
+    for row in vectors {
+        let context = Context::from_json(json!({ "a": row["attribute"] })).unwrap();
+        let expected = row["matches"].as_bool().unwrap();
+        for negate in [false, true] {
+            let got = condition(row, negate).map(|condition| condition.holds(&context));
+            if got != Ok(expected != negate) {
+                wrong.push(format!("{got:?} with negate {negate} for {row}"));
+            }
+        }
+    }
+    for row in refused {
+        if condition(row, false).is_ok() {
+            wrong.push(format!("not refused: {row}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn key(seed: u8) -> PrivateKey {

@@ -1,7 +1,7 @@
 //! Numeric order comparisons. Whole numbers beyond 2^53 compare as the nearest double, as JSON peers do.
 
 use super::ConditionFault;
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::flag::wire::ConditionWire;
 
 /// A bound and the side of it that matches.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,8 +10,9 @@ pub(super) struct NumberTest {
     bound: f64,
 }
 
+/// Where a number has to be to match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Below,
     AtMost,
     Above,
@@ -19,18 +20,7 @@ enum Side {
 }
 
 impl NumberTest {
-    pub(super) fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
-        let side = match wire.op {
-            Operator::LessThan => Side::Below,
-            Operator::AtMost => Side::AtMost,
-            Operator::GreaterThan => Side::Above,
-            Operator::AtLeast
-            | Operator::In
-            | Operator::Contains
-            | Operator::StartsWith
-            | Operator::EndsWith
-            | Operator::Exists => Side::AtLeast,
-        };
+    pub(super) fn compile(side: Side, wire: &ConditionWire) -> Result<Self, ConditionFault> {
         let bound = wire
             .values
             .first()

@@ -1,7 +1,7 @@
 //! Text comparisons: contained, at the start, at the end, or equal without regard to case.
 
 use super::ConditionFault;
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::flag::wire::ConditionWire;
 use crate::limits::STRING_LEN_MAX;
 
 /// Texts to look for, already folded when case does not matter.
@@ -12,34 +12,25 @@ pub(super) struct StringTest {
     needles: Vec<Box<str>>,
 }
 
+/// Where in the text a needle has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Whole,
     Anywhere,
     Start,
     End,
 }
 
+/// Whether upper and lower case letters differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
+pub(super) enum Case {
     Exact,
     Folded,
 }
 
 impl StringTest {
-    pub(super) fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
-        let case = if wire.ignore_case { Case::Folded } else { Case::Exact };
-        let place = match wire.op {
-            Operator::Contains => Place::Anywhere,
-            Operator::StartsWith => Place::Start,
-            Operator::EndsWith => Place::End,
-            Operator::In
-            | Operator::LessThan
-            | Operator::AtMost
-            | Operator::GreaterThan
-            | Operator::AtLeast
-            | Operator::Exists => Place::Whole,
-        };
+    pub(super) fn compile(place: Place, wire: &ConditionWire) -> Result<Self, ConditionFault> {
+        let case = Case::of(wire);
         let needles = wire
             .values
             .iter()
@@ -64,8 +55,12 @@ impl StringTest {
 }
 
 impl Case {
+    pub(super) const fn of(wire: &ConditionWire) -> Self {
+        if wire.ignore_case { Self::Folded } else { Self::Exact }
+    }
+
     /// Unicode lower case, the same table in every build of one compiler.
-    fn fold(self, text: &str) -> std::borrow::Cow<'_, str> {
+    pub(super) fn fold(self, text: &str) -> std::borrow::Cow<'_, str> {
         match self {
             Self::Exact => text.into(),
             Self::Folded => text.to_lowercase().into(),

@@ -110,13 +110,13 @@ pub struct ConditionWire {
     pub attribute: String,
     /// Which comparison.
     pub op: Operator,
-    /// Right-hand sides; one that matches is enough. Empty for `exists`.
+    /// Right-hand sides; one that matches is enough, except for `contains_all`. Empty for `exists`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<Value>,
     /// Turns the answer round, also when the attribute is missing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub negate: bool,
-    /// Compares texts without regard to case.
+    /// Compares texts without regard to case; `matches` folds A to Z only. Refused for dates, versions, addresses.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ignore_case: bool,
 }
@@ -148,6 +148,28 @@ pub enum Operator {
     AtLeast,
     /// The attribute is present and not null.
     Exists,
+    /// Text in which one of the patterns is found. Linear time: no look-around, no back-references, ASCII classes.
+    Matches,
+    /// Date-time before the value. On both sides RFC 3339 text or a whole number of Unix milliseconds.
+    Before,
+    /// Date-time after the value.
+    After,
+    /// Semantic version with the precedence of one of the values; build metadata does not count.
+    SemverEqual,
+    /// Semantic version below the value; a pre-release is below its release.
+    SemverLessThan,
+    /// Semantic version above the value.
+    SemverGreaterThan,
+    /// Semantic version at least the value.
+    SemverAtLeast,
+    /// Semantic version at most the value.
+    SemverAtMost,
+    /// Address in one of the networks, v4 or v6. An IPv4-mapped address counts as the IPv4 address it carries.
+    InCidr,
+    /// Array with an element that equals one of the values, as `in` compares them.
+    ContainsAny,
+    /// Array with an equal element for each of the values.
+    ContainsAll,
 }
 
 /// Answer of a flag when the snapshot's freshness cannot be proven.

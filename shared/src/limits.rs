@@ -15,6 +15,9 @@ pub const CONDITION_VALUE_COUNT_MAX: usize = 10_000;
 pub const CONTAINS_ALL_VALUE_COUNT_MAX: usize = 64;
 /// Patterns a `matches` may list; each is searched for on its own.
 pub const REGEX_PATTERN_COUNT_MAX: usize = 8;
+/// Conditions with patterns in one flag. The worst pattern takes some milliseconds on the longest text, and an
+/// evaluation may meet all of them: this keeps one flag from stalling an isolate.
+pub const REGEX_CONDITION_COUNT_MAX: usize = 8;
 /// Bytes of one pattern; the one semver.org recommends for a whole version has 179.
 pub const REGEX_PATTERN_LEN_MAX: usize = 512;
 /// Bytes of one compiled pattern, about 1,000 states on 64 bits: any plain text of the longest pattern fits, also

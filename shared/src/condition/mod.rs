@@ -169,7 +169,7 @@ fn scalar_eq(left: &Value, right: &Value) -> bool {
     }
 }
 
-/// Numbers have always ignored `ignore_case`, and stored flags may carry it; all other caseless operators refuse it.
+/// `ignore_case` where there is no case would be a misunderstanding, so it is refused.
 const fn check_case(wire: &ConditionWire) -> Result<(), ConditionFault> {
     match wire.op {
         Operator::In
@@ -178,11 +178,7 @@ const fn check_case(wire: &ConditionWire) -> Result<(), ConditionFault> {
         | Operator::EndsWith
         | Operator::Matches
         | Operator::ContainsAny
-        | Operator::ContainsAll
-        | Operator::LessThan
-        | Operator::AtMost
-        | Operator::GreaterThan
-        | Operator::AtLeast => Ok(()),
+        | Operator::ContainsAll => Ok(()),
         _ if wire.ignore_case => Err(ConditionFault::NoCase),
         _ => Ok(()),
     }

@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
-use super::wire::{CohortWire, FlagWire, RuleWire, ValueType, VariationWire, WeightedVariationWire};
+use super::wire::{
+    CohortWire, FlagWire, Operator, RuleWire, ValueType, VariationWire, WeightedVariationWire,
+};
 use super::{Cohort, CohortSlice, Flag, Power, Rule, Split, Variation, VariationIndex, Withheld};
 use crate::condition::{Condition, ConditionFault};
 use crate::context::{JsonShape, TARGETING_KEY, json_shape};
 use crate::ids::{FlagKey, IdError, RuleKey, VariationKey};
 use crate::limits::{
-    BUCKET_COUNT, COHORT_SLICE_COUNT_MAX, CONDITION_COUNT_MAX, JSON_DEPTH_MAX, RULE_COUNT_MAX,
-    SPLIT_WEIGHT_SUM_MAX, STRING_LEN_MAX, VARIATION_COUNT_MAX,
+    BUCKET_COUNT, COHORT_SLICE_COUNT_MAX, CONDITION_COUNT_MAX, JSON_DEPTH_MAX, REGEX_CONDITION_COUNT_MAX,
+    RULE_COUNT_MAX, SPLIT_WEIGHT_SUM_MAX, STRING_LEN_MAX, VARIATION_COUNT_MAX,
 };
 
 /// Why a flag cannot be evaluated. Each message names the field and the limit.
@@ -183,6 +185,12 @@ fn compile_rules(wires: &[RuleWire], find: &Finder<'_>) -> Result<Vec<Rule>, Fla
     if wires.len() > RULE_COUNT_MAX {
         let found = format!("{} entries", wires.len());
         return Err(out_of_range("rules", found, format!("at most {RULE_COUNT_MAX} entries")));
+    }
+    let conditions = wires.iter().flat_map(|rule| &rule.conditions);
+    let regex_count = conditions.filter(|condition| condition.op == Operator::Matches).count();
+    if regex_count > REGEX_CONDITION_COUNT_MAX {
+        let found = format!("{regex_count} conditions with op matches");
+        return Err(out_of_range("rules", found, format!("at most {REGEX_CONDITION_COUNT_MAX} in one flag")));
     }
     let mut rules: Vec<Rule> = Vec::with_capacity(wires.len());
     for wire in wires {
@@ -404,6 +412,15 @@ mod tests {
         };
         assert!(rules(RULE_COUNT_MAX).is_ok());
         assert!(rules(RULE_COUNT_MAX + 1).is_err());
+        let patterns = |count: usize| {
+            let condition = json!({ "attribute": "a", "op": "matches", "values": ["^x"] });
+            let conditions = vec![condition; count];
+            flag(
+                json!({ "rules": [{ "key": "r", "conditions": conditions, "split": [{ "variation": "on" }] }] }),
+            )
+        };
+        assert!(patterns(REGEX_CONDITION_COUNT_MAX).is_ok());
+        assert!(patterns(REGEX_CONDITION_COUNT_MAX + 1).is_err());
         let variations = |count: usize| {
             let all: Vec<Value> =
                 (0..count).map(|n| json!({ "key": n.to_string(), "value": true })).collect();

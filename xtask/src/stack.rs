@@ -183,23 +183,25 @@ impl Stack {
         self.edge = None;
     }
 
-    /// An error when a process has ended by itself, with the end of its log.
-    pub fn check(&mut self) -> Result<()> {
+    /// Starts again what has ended by itself; says what ended and how, with the end of its log.
+    pub fn revive(&mut self) -> Result<Option<String>> {
         if let Some(process) = &mut self.control_plane
             && let Some(status) = process.exit_status()?
         {
-            let log = self.config.data_dir.join("control-plane.log");
-            bail!("control plane ended with {status}:\n{}", log_tail(&log));
+            let log = log_tail(&self.config.data_dir.join("control-plane.log"));
+            self.kill_control_plane();
+            self.start_control_plane()?;
+            return Ok(Some(format!("the control plane ended with {status}:\n{log}")));
         }
         if let Some(edge) = &mut self.edge
             && let Some(status) = edge.exit_status()?
         {
-            bail!(
-                "workerd ended with {status}:\n{}",
-                log_tail(&self.config.data_dir.join("edge/workerd.log"))
-            );
+            let log = log_tail(&self.config.data_dir.join("edge/workerd.log"));
+            self.kill_edge();
+            self.start_edge()?;
+            return Ok(Some(format!("workerd ended with {status}:\n{log}")));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Base URL of the control plane.

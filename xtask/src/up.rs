@@ -13,6 +13,11 @@ use crate::http::Client;
 use crate::stack::{Stack, StackConfig, build, write_private};
 use crate::tools::progress;
 
+/// A process that keeps ending needs a person.
+const REVIVAL_COUNT_MAX: u32 = 20;
+/// Long enough to see the other process serve alone.
+const REVIVAL_PAUSE: Duration = Duration::from_secs(2);
+
 /// How the command was called.
 #[derive(Debug, Clone)]
 pub struct UpOptions {
@@ -67,10 +72,17 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
     wait_until_served(&stack, &client_key)?;
     let dev_path = write_dev(&options.data_dir, &stack, &client_key)?;
     print_summary(&stack, &client_key, &dev_path, began.elapsed());
-    loop {
-        stack.check()?;
-        thread::sleep(Duration::from_millis(500));
+    // Either process may be killed at any time while the other one goes on; that is worth trying, so it is not the end.
+    for _ in 0..REVIVAL_COUNT_MAX {
+        loop {
+            thread::sleep(REVIVAL_PAUSE);
+            if let Some(what) = stack.revive()? {
+                progress(&format!("{what}\nit runs again; nothing acknowledged is lost"));
+                break;
+            }
+        }
     }
+    bail!("processes ended {REVIVAL_COUNT_MAX} times, see the logs in {}", options.data_dir.display())
 }
 
 /// The client key of the last run while it is still valid, or a new one.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod fuse;
 pub mod ingest;
 pub mod jobs;
+pub mod metric;
 pub mod plane;
 pub mod publish;
 pub mod random;

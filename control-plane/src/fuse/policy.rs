@@ -6,14 +6,10 @@ use flagfuse_shared::ids::MetricKey;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ingest::aggregate::EXPOSURE_METRIC;
+use crate::metric::{EXPOSURE_METRIC, RETURN_METRIC};
 
 /// Metrics one fuse may watch.
 pub const GUARDRAIL_COUNT_MAX: usize = 8;
-/// The metric whose unit is mature only when its window has closed.
-pub const RETURN_METRIC: &str = "return";
-/// The metric that carries a value per event.
-pub const LATENCY_METRIC: &str = "latency_ms";
 
 const HOUR_S: u64 = 3_600;
 const WEEK_S: u64 = 7 * 24 * HOUR_S;

@@ -6,7 +6,8 @@ use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::circuit::{Circuit, Hand};
-use super::policy::{Direction, Guardrail, HalfOpenRule, LATENCY_METRIC, Policy};
+use super::policy::{Direction, Guardrail, HalfOpenRule, Policy};
+use crate::metric::LATENCY_METRIC;
 use crate::stats::classic::{self, ArmCount};
 
 /// Largest relative difference that is told apart: a million million times as much.

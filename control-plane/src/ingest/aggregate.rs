@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
-use crate::fuse::policy::{LATENCY_METRIC, Policy, RETURN_METRIC};
+use crate::fuse::policy::Policy;
+use crate::metric::{EXPOSURE_METRIC, LATENCY_METRIC, RETURN_METRIC};
 
-/// The metric under which enrolled units themselves are counted.
-pub const EXPOSURE_METRIC: &str = "exposure";
 /// Length of a tally's time bucket.
 const BUCKET_MS: u64 = 60_000;
 

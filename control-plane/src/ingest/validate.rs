@@ -5,8 +5,7 @@ use flagfuse_shared::contract::beacon::{Event, EventKind, QuarantineCode, parse_
 use flagfuse_shared::flag::{Arm, FlagWire};
 use flagfuse_shared::ids::{Unit, VariationKey};
 
-use super::aggregate::EXPOSURE_METRIC;
-use crate::fuse::policy::LATENCY_METRIC;
+use crate::metric::{EXPOSURE_METRIC, LATENCY_METRIC};
 use crate::store::phases::PhaseRow;
 
 /// A day: longer is no latency, and sums of such values stay finite for ever.

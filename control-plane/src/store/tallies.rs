@@ -6,7 +6,8 @@ use sqlx::Row as _;
 
 use super::{Connection, StoreError, from_sql, to_sql};
 use crate::fuse::verdict::{ArmTotal, Reading};
-use crate::ingest::aggregate::{EXPOSURE_METRIC, Tallies};
+use crate::ingest::aggregate::Tallies;
+use crate::metric::EXPOSURE_METRIC;
 
 /// A tally as the API shows it, summed over time.
 #[derive(Debug, Clone, Serialize)]

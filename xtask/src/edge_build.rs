@@ -33,11 +33,12 @@ pub struct EdgeBundle {
 
 /// Builds the edge. Cheap when nothing changed: cargo decides that, the later steps follow the Wasm's modification time.
 pub fn build_edge(root: &Path, profile: EdgeProfile) -> Result<EdgeBundle> {
+    tools::wasm_target(root)?;
     progress("compiling the edge to Wasm");
     run(
         "compiling the edge",
         Command::new("cargo")
-            .args(["build", "--release", "--target", "wasm32-unknown-unknown", "--package", "flagfuse-edge"])
+            .args(["build", "--release", "--target", tools::WASM_TARGET, "--package", "flagfuse-edge"])
             .current_dir(root),
     )?;
     let compiled = root.join("target/wasm32-unknown-unknown/release/flagfuse_edge.wasm");

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::run;
 
+/// What the edge is compiled for.
+pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// Packages the edge needs to be built and run: workerd, binaryen.
 const RUNTIME_PACKAGES: &str = ".";
 /// Packages only tests and deployment need: wrangler with its Node.js, the OpenFeature SDKs.
@@ -18,6 +20,24 @@ const INSTALLED_LOCK: &str = "node_modules/.installed-lock.json";
 /// One line of progress on standard error, so that standard output stays a command's result.
 pub fn progress(line: &str) {
     eprintln!("xtask: {line}");
+}
+
+/// Adds the Wasm target to the toolchain when it is missing: `rust-toolchain.toml` asks for it, but rustup may be set
+/// up not to install by itself, and a distribution's own Rust has no rustup at all.
+pub fn wasm_target(root: &Path) -> Result<()> {
+    let asked = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", WASM_TARGET])
+        .current_dir(root)
+        .output()
+        .context("running rustc")?;
+    let libdir = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
+    if asked.status.success() && Path::new(&libdir).is_dir() {
+        return Ok(());
+    }
+    progress(&format!("adding the target {WASM_TARGET} (once)"));
+    let mut rustup = Command::new("rustup");
+    rustup.args(["target", "add", WASM_TARGET]).current_dir(root);
+    run("rustup target add (rustup must be installed)", &mut rustup)
 }
 
 /// The workerd binary, installed first when it is missing or outdated.

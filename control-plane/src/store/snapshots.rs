@@ -80,14 +80,10 @@ pub async fn newest(conn: &mut Connection, scope: &Scope) -> Result<Option<Frame
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let found: String = row.try_get("digest")?;
+    let held = held_version(&row)?;
     Ok(Some(FrameRow {
-        version: SnapshotVersion {
-            epoch: from_sql(row.try_get("epoch")?),
-            seq: from_sql(row.try_get("seq")?),
-        },
-        digest: Digest::parse(&found)
-            .map_err(|_| StoreError::Corrupt { column: "snapshots.digest", found: found.clone() })?,
+        version: held.version(),
+        digest: held.digest,
         frame: row.try_get("frame")?,
         created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
     }))
@@ -102,14 +98,18 @@ pub async fn newest_version(conn: &mut Connection, scope: &Scope) -> Result<Opti
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
-    let Some(row) = row else { return Ok(None) };
+    row.as_ref().map(held_version).transpose()
+}
+
+/// The columns `epoch`, `seq` and `digest` of a stored frame.
+fn held_version(row: &sqlx::sqlite::SqliteRow) -> Result<HeldVersion, StoreError> {
     let found: String = row.try_get("digest")?;
-    Ok(Some(HeldVersion {
+    Ok(HeldVersion {
         epoch: from_sql(row.try_get("epoch")?),
         seq: from_sql(row.try_get("seq")?),
         digest: Digest::parse(&found)
             .map_err(|_| StoreError::Corrupt { column: "snapshots.digest", found: found.clone() })?,
-    }))
+    })
 }
 
 /// Records what a region holds.

@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use support::{GUARDED_FLAG, PATIENCE, World, environment_path, eventually};
-use xtask::traffic::{Behaviour, now_ms, visit};
+use xtask::traffic::{Behaviour, visit};
 
 #[test]
 fn a_harmful_feature_is_switched_off_by_itself_while_users_ask() {
@@ -57,8 +57,8 @@ fn drive_until_open(world: &World) -> u32 {
                 while done.load(Ordering::Relaxed) == 0 && next.load(Ordering::Relaxed) < 60_000 {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let edge = &world.edges[number as usize % 2];
-                    let visit = visit(edge, &format!("user-{number}"), Behaviour::HARMFUL, now_ms())
-                        .expect("a visit works");
+                    let visit =
+                        visit(edge, &format!("user-{number}"), Behaviour::HARMFUL).expect("a visit works");
                     seen.fetch_add(u32::from(visit.saw_feature), Ordering::Relaxed);
                 }
             });

@@ -95,7 +95,7 @@ fn users(thread_number: u64, run_ms: u64, edges: &[Client], counters: &Counters,
         }
         let number = counters.users.fetch_add(1, Ordering::Relaxed);
         let unit = format!("user-{run_ms}-{thread_number}-{number}");
-        match visit(edge, &unit, Behaviour::HARMFUL, now_ms()) {
+        match visit(edge, &unit, Behaviour::HARMFUL) {
             Ok(visit) => {
                 counters.saw_feature.fetch_add(u64::from(visit.saw_feature), Ordering::Relaxed);
                 counters.conversions.fetch_add(u64::from(visit.converted), Ordering::Relaxed);

@@ -35,10 +35,10 @@ pub struct Visit {
 }
 
 /// One user's visit. The same unit always behaves the same.
-pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour, now_ms: u64) -> Result<Visit> {
+pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour) -> Result<Visit> {
     let question = json!({ "context": { "targetingKey": unit } });
     let answer = edge.post(&format!("/ofrep/v1/evaluate/flags/{GUARDED_FLAG}"), &question)?;
-    let answered_ms = self::now_ms();
+    let answered_ms = now_ms();
     let version = answer.header("x-flags-version").unwrap_or("none").to_owned();
     let saw_feature = answer.ok()?["value"] == json!(true);
     let chance = if saw_feature { behaviour.converting_on } else { behaviour.converting_off };
@@ -46,9 +46,9 @@ pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour, now_ms: u64) -> Re
     if converted {
         let event = json!({
             "id": format!("conversion-{unit}"), "type": "outcome", "metric": "conversion",
-            "unit": unit, "occurred_ms": now_ms,
+            "unit": unit, "occurred_ms": answered_ms,
         });
-        let answer = edge.post("/v1/events", &json!({ "sent_ms": now_ms, "events": [event] }))?;
+        let answer = edge.post("/v1/events", &json!({ "sent_ms": answered_ms, "events": [event] }))?;
         if answer.status != 202 {
             bail!("POST /v1/events: status {}: {}", answer.status, answer.body);
         }

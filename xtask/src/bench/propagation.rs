@@ -141,9 +141,8 @@ fn report(changes: &[Seen], watches: &[Watch]) -> Result<Report> {
         delays_ms.push(slowest.as_secs_f64() * 1_000.0);
     }
     delays_ms.sort_by(f64::total_cmp);
-    let sum = |of: fn(&Watch) -> usize| watches.iter().map(of).sum::<usize>();
     #[expect(clippy::cast_precision_loss, reason = "counts of some thousands")]
-    let count = |of: fn(&Watch) -> usize| sum(of) as f64;
+    let count = |of: fn(&Watch) -> usize| watches.iter().map(of).sum::<usize>() as f64;
     let metric = |name, value, unit, target| Metric { name, value, unit, target };
     Ok(Report {
         runs: changes.len(),

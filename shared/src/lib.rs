@@ -11,6 +11,7 @@ pub mod digest;
 pub mod evaluate;
 pub mod flag;
 pub mod ids;
+pub mod import;
 pub mod limits;
 pub mod ofrep;
 pub mod snapshot;

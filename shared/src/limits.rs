@@ -100,3 +100,20 @@ pub const BATCH_BODY_LEN_MAX: usize = BATCH_LEN_MAX + 2 * REQUEST_BODY_LEN_MAX;
 pub const EVENT_AGE_MS_MAX: u64 = 14 * 24 * 3_600_000;
 /// An event dated further ahead than this is quarantined as `future`.
 pub const EVENT_SKEW_MS_MAX: u64 = 5 * 60_000;
+
+/// Bytes of a document that is imported: LaunchDarkly's and Unleash's exports of 5,000 flags have some MB.
+pub const IMPORT_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Segments in one environment.
+pub const SEGMENT_COUNT_MAX: usize = 1_000;
+/// Rules in one segment.
+pub const SEGMENT_RULE_COUNT_MAX: usize = 64;
+/// Segments that name segments that name segments …: bounds the recursion of an evaluation.
+pub const SEGMENT_DEPTH_MAX: usize = 8;
+/// Units that a segment or a flag's targets list by name; more belong into an attribute.
+pub const LISTED_UNIT_COUNT_MAX: usize = 10_000;
+/// Prerequisites of one flag.
+pub const PREREQUISITE_COUNT_MAX: usize = 16;
+/// Prerequisites that have prerequisites …: bounds the recursion of an evaluation.
+pub const PREREQUISITE_DEPTH_MAX: usize = 16;
+/// Mutual-exclusion layers in one environment.
+pub const LAYER_COUNT_MAX: usize = 100;

@@ -26,6 +26,7 @@ pub fn allocation(policy: &Policy, circuit: Circuit, before: &[CohortSliceWire])
         to,
         variation: variation.to_owned(),
         arm,
+        phase: None,
     };
     exposed
         .map(|(from, to)| (from, to.min(control_from)))

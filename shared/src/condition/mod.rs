@@ -120,7 +120,7 @@ impl Test {
     fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
         check_case(wire)?;
         Ok(match wire.op {
-            Operator::Exists => Self::Exists,
+            Operator::Exists | Operator::InSegment => Self::Exists,
             Operator::In if wire.ignore_case => Self::String(StringTest::compile(Place::Whole, wire)?),
             Operator::In => Self::OneOf(scalars(&wire.values)?),
             Operator::Contains => Self::String(StringTest::compile(Place::Anywhere, wire)?),
@@ -205,6 +205,7 @@ fn check_count(op: Operator, count: usize) -> Result<(), ConditionFault> {
         | Operator::EndsWith
         | Operator::SemverEqual
         | Operator::InCidr
+        | Operator::InSegment
         | Operator::ContainsAny => (1..=CONDITION_VALUE_COUNT_MAX, "1 to 10000"),
     };
     if range.contains(&count) { Ok(()) } else { Err(ConditionFault::ValueCount { count, allowed }) }

@@ -1,6 +1,7 @@
 //! The validated flag: what evaluation works on. Only `compile` builds it, and it carries no serde.
 
 pub mod compile;
+pub mod environment;
 pub mod wire;
 
 use serde_json::Value;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::ids::UnixMillis;
+
 /// A flag in one environment, as users write it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,21 @@ pub struct FlagWire {
     pub off_variation: Option<String>,
     /// Served when no rule and no cohort slice applies.
     pub default_variation: String,
+    /// When the flag is on; outside it is off for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleWire>,
+    /// All must hold, or the flag is off for the asker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prerequisites: Vec<PrerequisiteWire>,
+    /// Individual units and what they get, before holdout, layer and rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetWire>,
+    /// Whether the environment's holdout applies.
+    #[serde(default, skip_serializing_if = "HoldoutRole::is_member")]
+    pub holdout: HoldoutRole,
+    /// Share of a mutual-exclusion layer. Units outside it get the default variation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<LayerShareWire>,
     /// First match wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleWire>,
@@ -39,6 +56,86 @@ pub struct FlagWire {
     /// Exposed and control buckets. Managed by the flag's fuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cohort: Option<CohortWire>,
+    /// Set when the flag is an Unleash toggle: how Unleash's own APIs show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unleash: Option<UnleashToggleWire>,
+}
+
+/// When something holds: from `from_ms` up to, not including, `until_ms`. At least one bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleWire {
+    /// First millisecond, Unix time in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_ms: Option<UnixMillis>,
+    /// First millisecond that is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<UnixMillis>,
+}
+
+/// Another flag of the environment that has to serve one of some variations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrerequisiteWire {
+    /// The other flag's key.
+    pub flag: String,
+    /// Variations of the other flag, one of which has to be served.
+    pub variations: Vec<String>,
+}
+
+/// Units that get a variation by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetWire {
+    /// What they get.
+    pub variation: String,
+    /// Who they are.
+    pub units: Vec<String>,
+    /// Attribute that names them; the flag's `bucket_by` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attribute: Option<String>,
+}
+
+/// Whether the environment's holdout applies to a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldoutRole {
+    /// Units in the holdout get the default variation.
+    #[default]
+    Member,
+    /// The holdout does not exist for this flag: configuration, kill switches.
+    Exempt,
+}
+
+impl HoldoutRole {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
+    const fn is_member(&self) -> bool {
+        matches!(self, Self::Member)
+    }
+}
+
+/// The buckets of a layer that belong to one flag. Shares of different flags may not overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerShareWire {
+    /// Which layer of the environment.
+    pub key: String,
+    /// First bucket.
+    pub from: u32,
+    /// First bucket behind the share.
+    pub to: u32,
+}
+
+/// What only Unleash's APIs show of a toggle.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnleashToggleWire {
+    /// Clients report each evaluation.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub impression_data: bool,
+    /// Unleash's `type`: `release`, `experiment`, `kill-switch` …
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
 }
 
 const fn enabled() -> bool {
@@ -85,6 +182,49 @@ pub struct RuleWire {
     pub percentage: Option<f64>,
     /// At least one variation; weights are relative.
     pub split: Vec<WeightedVariationWire>,
+    /// When the rule exists; outside it is skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleWire>,
+    /// Gate and split in Unleash's lane of 100 buckets instead of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unleash: Option<UnleashLaneWire>,
+}
+
+/// How Unleash would bucket for this rule, byte for byte. Excludes `percentage`.
+///
+/// A stickiness is `default`, `random` or the name of an attribute. `default` is the targeting key (Unleash's
+/// `userId`), else `sessionId`, else (splits only) `remoteAddress`, else chance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnleashLaneWire {
+    /// Whom the rule is for; absent means everybody. An attribute that is missing is outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<UnleashGateWire>,
+    /// How `split` divides; needed when it has several entries. An attribute that is missing is left to chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<UnleashSplitWire>,
+}
+
+/// `murmur3(group:unit) % 100 + 1 ≤ percent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnleashGateWire {
+    /// Unleash's group id; may be empty.
+    pub group: String,
+    /// What names the unit.
+    pub stickiness: String,
+    /// 0 ..= 100.
+    pub percent: u8,
+}
+
+/// `murmur3(group:unit, 86028157) % sum of weights + 1` falls into a variation's share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnleashSplitWire {
+    /// Unleash's group id, often the toggle's name; may be empty.
+    pub group: String,
+    /// What names the unit.
+    pub stickiness: String,
 }
 
 /// One part of a split.
@@ -106,7 +246,8 @@ const fn one() -> u32 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionWire {
-    /// Context attribute.
+    /// Context attribute. Left out for `in_segment`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attribute: String,
     /// Which comparison.
     pub op: Operator,
@@ -119,6 +260,10 @@ pub struct ConditionWire {
     /// Compares texts without regard to case; `matches` folds A to Z only. Refused for dates, versions, addresses.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ignore_case: bool,
+    /// Compares as Unleash does: numbers and booleans count as their text where texts are compared, texts as the number
+    /// they read as where numbers are compared.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub coerce: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
@@ -170,6 +315,8 @@ pub enum Operator {
     ContainsAny,
     /// Array with an equal element for each of the values.
     ContainsAll,
+    /// The asker is in one of the environment's segments that the values name. Has no attribute.
+    InSegment,
 }
 
 /// Answer of a flag when the snapshot's freshness cannot be proven.
@@ -227,6 +374,9 @@ pub struct CohortSliceWire {
     pub variation: String,
     /// The arm they are counted in.
     pub arm: Arm,
+    /// The phase they are counted in, when it is not the cohort's: a unit stays in the stage that enrolled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<u32>,
 }
 
 /// Arm of a comparison.

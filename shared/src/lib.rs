@@ -17,3 +17,4 @@ pub mod limits;
 pub mod ofrep;
 pub mod segment;
 pub mod snapshot;
+mod text;

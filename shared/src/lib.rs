@@ -15,3 +15,4 @@ pub mod import;
 pub mod limits;
 pub mod ofrep;
 pub mod snapshot;
+pub mod unleash;

@@ -9,8 +9,6 @@ pub mod import;
 mod javascript;
 mod pattern;
 
-/// The attribute that is the time of the question unless the context brings its own.
-const CURRENT_TIME: &str = "currentTime";
 /// The variation of a toggle that is off.
 const DISABLED: &str = "disabled";
 /// The variation of a toggle that is on without a variant.

@@ -157,7 +157,7 @@ fn date(constraint: &Constraint, op: Operator) -> Result<Clause, String> {
         }
     };
     let value = javascript::iso_text(ms).map_or_else(|| Value::from(ms), Value::String);
-    let attribute = crate::unleash::CURRENT_TIME.to_owned();
+    let attribute = crate::context::CURRENT_TIME.to_owned();
     let values = vec![value];
     Ok(Clause::When(ConditionWire {
         attribute,

@@ -17,8 +17,10 @@ use serde_json::{Map, Value};
 use self::document::{Segment, Toggle};
 use self::strategy::Segments;
 use crate::flag::FlagWire;
+use crate::flag::compile::compile_environment;
 use crate::flag::environment::{SegmentRuleWire, SegmentWire, SharedWire};
 use crate::flag::wire::Operator;
+use crate::ids::FlagKey;
 use crate::import::{ImportError, Imported, Refused};
 use crate::limits::{FLAG_COUNT_MAX, IMPORT_LEN_MAX, SEGMENT_COUNT_MAX};
 
@@ -68,8 +70,81 @@ fn list(
 
 fn convert(features: Vec<Value>, segments: Vec<Value>) -> Imported {
     let mut imported = Imported::default();
-    let mut known = Segments::new();
-    let mut wires = BTreeMap::new();
+    let (known, wires) = read_segments(segments, &mut imported);
+    let toggles = read_toggles(features, &mut imported);
+    let mut refused = BTreeSet::new();
+    // Parents first: Unleash has one level of them, so nobody waits for a child.
+    let (children, parents): (Vec<&Toggle>, Vec<&Toggle>) =
+        toggles.values().partition(|toggle| toggle::has_parents(toggle));
+    for toggle in parents.into_iter().chain(children) {
+        let parent = toggle.dependencies.iter().flatten().find(|parent| refused.contains(&parent.feature));
+        let flag = match parent {
+            Some(parent) => Err(format!("depends on {:?}, which is refused", parent.feature)),
+            None => toggle::flag(toggle, &toggles, &known),
+        };
+        match flag {
+            Ok(flag) => imported.flags.push(flag),
+            Err(reason) => {
+                refused.insert(toggle.name.clone());
+                imported.refuse(format!("flag {}", toggle.name), reason);
+            }
+        }
+    }
+    imported.flags.sort_by(|left, right| left.key.cmp(&right.key));
+    imported.shared = SharedWire { segments: named(&imported.flags, wires), ..SharedWire::default() };
+    imported.refuse_beyond_bounds();
+    imported
+}
+
+impl Imported {
+    fn refuse(&mut self, name: String, reason: String) {
+        self.refused.push(Refused { name, reason });
+    }
+
+    /// Refuses what is not within our own bounds, and what needs it.
+    fn refuse_beyond_bounds(&mut self) {
+        let mut faults: BTreeMap<String, String> = BTreeMap::new();
+        let mut keyed = Vec::with_capacity(self.flags.len());
+        for flag in &self.flags {
+            match FlagKey::parse(&flag.key) {
+                Ok(key) => keyed.push((key, Ok(flag.clone()))),
+                Err(fault) => {
+                    faults.insert(flag.key.clone(), fault.to_string());
+                }
+            }
+        }
+        let compiled = match compile_environment(keyed, &self.shared) {
+            Ok(compiled) => compiled,
+            Err(fault) => {
+                let reason = fault.to_string();
+                let flags = std::mem::take(&mut self.flags).into_iter();
+                self.refused.extend(
+                    flags.map(|flag| Refused { name: format!("flag {}", flag.key), reason: reason.clone() }),
+                );
+                return;
+            }
+        };
+        let of_flags = compiled.flags().filter_map(|(key, flag)| flag.err().map(|fault| (key, fault)));
+        faults.extend(of_flags.map(|(key, fault)| (key.to_string(), fault.to_string())));
+        self.flags.retain(|flag| !faults.contains_key(&flag.key));
+        self.refused
+            .extend(faults.into_iter().map(|(key, reason)| Refused { name: format!("flag {key}"), reason }));
+        self.shared.segments.retain(|segment| match compiled.segment_fault(&segment.key) {
+            None => true,
+            Some(fault) => {
+                let name = format!("segment {}", segment.key);
+                self.refused.push(Refused { name, reason: fault.to_string() });
+                false
+            }
+        });
+    }
+}
+
+type SegmentWires = BTreeMap<u64, SegmentWire>;
+
+/// Of an id that comes twice the last segment counts, as in the clients.
+fn read_segments(segments: Vec<Value>, imported: &mut Imported) -> (Segments, SegmentWires) {
+    let (mut known, mut wires) = (Segments::new(), SegmentWires::new());
     for segment in segments {
         match read_segment(segment) {
             Ok((id, Ok(wire))) => {
@@ -84,34 +159,7 @@ fn convert(features: Vec<Value>, segments: Vec<Value>) -> Imported {
             Err(reason) => imported.refuse("segment without id".to_owned(), reason),
         }
     }
-    let toggles = read_toggles(features, &mut imported);
-    let mut refused = BTreeSet::new();
-    // Parents first: Unleash has one level of them, so nobody waits for a child.
-    let (children, parents): (Vec<&Toggle>, Vec<&Toggle>) =
-        toggles.values().partition(|toggle| toggle::has_parents(toggle));
-    for toggle in parents.into_iter().chain(children) {
-        let parent = toggle.dependencies.iter().flatten().find(|parent| refused.contains(&parent.feature));
-        let flag = match parent {
-            Some(parent) => Err(format!("depends on {:?}, which is refused", parent.feature)),
-            None => toggle::flag(toggle, &toggles, &known),
-        };
-        match flag.and_then(checked) {
-            Ok(flag) => imported.flags.push(flag),
-            Err(reason) => {
-                refused.insert(toggle.name.clone());
-                imported.refuse(format!("flag {}", toggle.name), reason);
-            }
-        }
-    }
-    imported.flags.sort_by(|left, right| left.key.cmp(&right.key));
-    imported.shared = SharedWire { segments: named(&imported.flags, wires), ..SharedWire::default() };
-    imported
-}
-
-impl Imported {
-    fn refuse(&mut self, name: String, reason: String) {
-        self.refused.push(Refused { name, reason });
-    }
+    (known, wires)
 }
 
 /// Of a name that comes twice the last toggle counts, as in the clients.
@@ -154,17 +202,11 @@ fn segment_wire(segment: Segment) -> Result<SegmentWire, String> {
 }
 
 /// Those that flags name.
-fn named(flags: &[FlagWire], segments: BTreeMap<u64, SegmentWire>) -> Vec<SegmentWire> {
+fn named(flags: &[FlagWire], segments: SegmentWires) -> Vec<SegmentWire> {
     let conditions = flags.iter().flat_map(|flag| &flag.rules).flat_map(|rule| &rule.conditions);
     let names: BTreeSet<&str> = conditions
         .filter(|condition| condition.op == Operator::InSegment)
         .flat_map(|condition| condition.values.iter().filter_map(Value::as_str))
         .collect();
     segments.into_values().filter(|segment| names.contains(segment.key.as_str())).collect()
-}
-
-/// Whether the flag is within our own bounds.
-fn checked(flag: FlagWire) -> Result<FlagWire, String> {
-    crate::flag::compile(&flag).map_err(|fault| fault.to_string())?;
-    Ok(flag)
 }

@@ -6,11 +6,11 @@ use super::document::{Dependency, Strategy, Toggle};
 use super::strategy::{Activation, Segments, activations};
 use super::variant::{Outcome, Variations, outcome};
 use crate::flag::wire::{
-    FlagWire, HoldoutRole, OnStale, PrerequisiteWire, RuleWire, UnleashLaneWire, UnleashToggleWire,
-    WeightedVariationWire,
+    ConditionWire, FlagWire, HoldoutRole, OnStale, PrerequisiteWire, RuleWire, UnleashLaneWire,
+    UnleashToggleWire, WeightedVariationWire,
 };
 use crate::ids::RuleKey;
-use crate::unleash::DISABLED;
+use crate::unleash::{DISABLED, STICKINESS_RANDOM};
 
 /// Name of the rule of a toggle without strategies.
 const EVERYONE: &str = "everyone";
@@ -96,7 +96,8 @@ fn rules(toggle: &Toggle, variations: &Variations, segments: &Segments) -> Resul
     }
     for (at, strategy) in strategies.iter().enumerate() {
         let fault = |reason| format!("strategy {} ({}): {reason}", at + 1, strategy.name);
-        let activations = activations(strategy, &toggle.name, segments).map_err(fault)?;
+        let mut activations = activations(strategy, &toggle.name, segments).map_err(fault)?;
+        rules.keep_chance_apart(&mut activations);
         let outcome = outcome(toggle, strategy, variations).map_err(fault)?;
         let name = rules.name(strategy.title.as_deref(), at + 1);
         for (way, activation) in activations.iter().enumerate() {
@@ -123,6 +124,8 @@ fn everyone() -> Strategy {
 struct Rules {
     list: Vec<RuleWire>,
     names: BTreeSet<String>,
+    /// Groups whose luck a strategy has used.
+    random_groups: BTreeSet<String>,
 }
 
 impl Rules {
@@ -131,6 +134,16 @@ impl Rules {
         match title {
             Some(title) if RuleKey::parse(title).is_ok() && !self.names.contains(title) => title.to_owned(),
             _ => format!("strategy-{number}"),
+        }
+    }
+
+    /// Each strategy of Unleash rolls its own dice, while one group has the same luck throughout a question. Where
+    /// chance alone decides the group's name changes nothing else, so it is free to differ.
+    fn keep_chance_apart(&mut self, activations: &mut [Activation]) {
+        let gates = activations.iter_mut().filter_map(|activation| activation.gate.as_mut());
+        for gate in gates.filter(|gate| gate.stickiness == STICKINESS_RANDOM) {
+            gate.group = free(&gate.group, &self.random_groups);
+            self.random_groups.insert(gate.group.clone());
         }
     }
 
@@ -149,15 +162,20 @@ impl Rules {
     fn push(
         &mut self,
         name: &str,
-        conditions: Vec<crate::flag::wire::ConditionWire>,
+        conditions: Vec<ConditionWire>,
         split: Vec<WeightedVariationWire>,
         lane: UnleashLaneWire,
     ) {
-        let numbered = (2..).map(|number| format!("{name}#{number}"));
-        let key = std::iter::once(name.to_owned()).chain(numbered).find(|key| !self.names.contains(key));
-        let Some(key) = key else { return };
+        let key = free(name, &self.names);
         self.names.insert(key.clone());
         let unleash = (lane.gate.is_some() || lane.split.is_some()).then_some(lane);
         self.list.push(RuleWire { key, conditions, percentage: None, split, schedule: None, unleash });
     }
+}
+
+/// The name, or the first of `name#2`, `name#3` … that is not taken.
+fn free(name: &str, taken: &BTreeSet<String>) -> String {
+    let numbered = (2..).map(|number| format!("{name}#{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
+    names.find(|name| !taken.contains(name)).unwrap_or_default()
 }

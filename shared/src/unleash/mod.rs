@@ -5,6 +5,7 @@
 //! without regard to case fold ASCII letters only (Unleash's engine also takes `ſ` for `s` and the Kelvin sign for
 //! `k`), and a remote address is an address, never a network.
 
+pub mod frontend;
 pub mod import;
 mod javascript;
 mod pattern;

@@ -150,6 +150,26 @@ fn overrides_are_rules_in_front_with_the_same_gate() {
 }
 
 #[test]
+fn whom_chance_kept_out_of_one_rule_it_does_not_let_into_the_next() {
+    let random = json!({ "name": "gradualRolloutRandom", "parameters": { "percentage": 50 } });
+    let flag = flag(json!({
+        "strategies": [random, random],
+        "variants": [{ "name": "a", "weight": 1, "overrides": [{ "contextName": "plan", "values": ["pro"] }] }],
+    }));
+    let rules = flag["rules"].as_array().unwrap();
+    let groups: Vec<&Value> = rules.iter().map(|rule| &rule["unleash"]["gate"]["group"]).collect();
+    assert_eq!(
+        groups,
+        ["t:strategy-1-override-1", "t:strategy-1", "t:strategy-2-override-1", "t:strategy-2"]
+    );
+    let negated = |rule: &Value| rule["conditions"][0].get("negate").cloned();
+    assert_eq!(
+        rules.iter().map(negated).collect::<Vec<_>>(),
+        [None, Some(json!(true)), None, Some(json!(true))]
+    );
+}
+
+#[test]
 fn constraints_become_conditions_that_coerce() {
     let text =
         |op: &str, values: Value| json!([{ "attribute": "f", "op": op, "values": values, "coerce": true }]);
@@ -267,7 +287,7 @@ fn strategies_become_gates_and_conditions() {
             json!({ "percentage": "12.9", "groupId": "g" }),
             gate("g", "sessionId", 12),
         ),
-        ("gradualRolloutRandom", json!({ "percentage": "200" }), gate("", "random", 100)),
+        ("gradualRolloutRandom", json!({ "percentage": "200" }), gate("t:strategy-1", "random", 100)),
         ("flexibleRollout", json!({ "rollout": "5" }), gate("t", "default", 5)),
         (
             "flexibleRollout",

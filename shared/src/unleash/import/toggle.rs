@@ -6,11 +6,11 @@ use super::document::{Dependency, Strategy, Toggle};
 use super::strategy::{Activation, Segments, activations};
 use super::variant::{Outcome, Variations, outcome};
 use crate::flag::wire::{
-    ConditionWire, FlagWire, HoldoutRole, OnStale, PrerequisiteWire, RuleWire, UnleashLaneWire,
-    UnleashToggleWire, WeightedVariationWire,
+    ConditionWire, FlagWire, HoldoutRole, OnStale, Operator, PrerequisiteWire, RuleWire, UnleashGateWire,
+    UnleashLaneWire, UnleashToggleWire, WeightedVariationWire,
 };
 use crate::ids::RuleKey;
-use crate::unleash::{DISABLED, STICKINESS_RANDOM};
+use crate::unleash::{DISABLED, STICKINESS_DEFAULT, STICKINESS_RANDOM, is_strategys_own};
 
 /// Name of the rule of a toggle without strategies.
 const EVERYONE: &str = "everyone";
@@ -88,7 +88,7 @@ fn wanted(dependency: &Dependency, parent: &Toggle) -> Vec<String> {
 fn rules(toggle: &Toggle, variations: &Variations, segments: &Segments) -> Result<Vec<RuleWire>, String> {
     // Without a list the clients call the toggle malformed and off; an empty one is on for everybody.
     let Some(strategies) = &toggle.strategies else { return Ok(Vec::new()) };
-    let mut rules = Rules::default();
+    let mut rules = Rules { toggle: &toggle.name, list: Vec::new(), names: BTreeSet::new() };
     if strategies.is_empty() {
         let strategy = everyone();
         let activation = Activation { conditions: Vec::new(), gate: None };
@@ -96,8 +96,7 @@ fn rules(toggle: &Toggle, variations: &Variations, segments: &Segments) -> Resul
     }
     for (at, strategy) in strategies.iter().enumerate() {
         let fault = |reason| format!("strategy {} ({}): {reason}", at + 1, strategy.name);
-        let mut activations = activations(strategy, &toggle.name, segments).map_err(fault)?;
-        rules.keep_chance_apart(&mut activations);
+        let activations = activations(strategy, &toggle.name, segments).map_err(fault)?;
         let outcome = outcome(toggle, strategy, variations).map_err(fault)?;
         let name = rules.name(strategy.title.as_deref(), at + 1);
         for (way, activation) in activations.iter().enumerate() {
@@ -120,15 +119,13 @@ fn everyone() -> Strategy {
 }
 
 /// Rules with names that are unique.
-#[derive(Default)]
-struct Rules {
+struct Rules<'t> {
+    toggle: &'t str,
     list: Vec<RuleWire>,
     names: BTreeSet<String>,
-    /// Groups whose luck a strategy has used.
-    random_groups: BTreeSet<String>,
 }
 
-impl Rules {
+impl Rules<'_> {
     /// The title when it can be a rule's key, else the strategy's number.
     fn name(&self, title: Option<&str>, number: usize) -> String {
         match title {
@@ -137,40 +134,48 @@ impl Rules {
         }
     }
 
-    /// Each strategy of Unleash rolls its own dice, while one group has the same luck throughout a question. Where
-    /// chance alone decides the group's name changes nothing else, so it is free to differ.
-    fn keep_chance_apart(&mut self, activations: &mut [Activation]) {
-        let gates = activations.iter_mut().filter_map(|activation| activation.gate.as_mut());
-        for gate in gates.filter(|gate| gate.stickiness == STICKINESS_RANDOM) {
-            gate.group = free(&gate.group, &self.random_groups);
-            self.random_groups.insert(gate.group.clone());
-        }
-    }
-
     fn add(&mut self, name: &str, activation: &Activation, outcome: &Outcome) {
+        let Activation { conditions, gate } = activation;
+        let mut excluded: Vec<ConditionWire> = Vec::new();
         for (at, (condition, variation)) in outcome.overrides.iter().enumerate() {
-            let mut conditions = activation.conditions.clone();
-            conditions.push(condition.clone());
+            let own = conditions.iter().chain(&excluded).chain([condition]).cloned().collect();
             let split = vec![WeightedVariationWire { variation: variation.clone(), weight: 1 }];
-            let lane = UnleashLaneWire { gate: activation.gate.clone(), split: None };
-            self.push(&format!("{name}-override-{}", at + 1), conditions, split, lane);
+            let lane = UnleashLaneWire { gate: gate.clone(), split: None };
+            self.push(&format!("{name}-override-{}", at + 1), own, split, lane);
+            // Whom chance kept out of one rule it would let into the next, so those rules may not be for the same.
+            if gate.as_ref().is_some_and(is_left_to_chance) {
+                excluded.push(ConditionWire { negate: !condition.negate, ..condition.clone() });
+            }
         }
-        let lane = UnleashLaneWire { gate: activation.gate.clone(), split: outcome.lane.clone() };
-        self.push(name, activation.conditions.clone(), outcome.split.clone(), lane);
+        let own = conditions.iter().chain(&excluded).cloned().collect();
+        let lane = UnleashLaneWire { gate: gate.clone(), split: outcome.lane.clone() };
+        self.push(name, own, outcome.split.clone(), lane);
     }
 
     fn push(
         &mut self,
         name: &str,
-        conditions: Vec<ConditionWire>,
+        mut conditions: Vec<ConditionWire>,
         split: Vec<WeightedVariationWire>,
-        lane: UnleashLaneWire,
+        mut lane: UnleashLaneWire,
     ) {
+        // The order in which a strategy names them: constraints, segments, what the strategy itself asks.
+        conditions
+            .sort_by_key(|condition| (is_strategys_own(condition), condition.op == Operator::InSegment));
         let key = free(name, &self.names);
         self.names.insert(key.clone());
+        if let Some(gate) = lane.gate.as_mut().filter(|gate| gate.stickiness == STICKINESS_RANDOM) {
+            // Each strategy of Unleash rolls its own dice, while a group has the same luck throughout a question. Where
+            // nothing but chance decides, the group has no other meaning, so each rule gets its own.
+            gate.group = format!("{}:{key}", self.toggle);
+        }
         let unleash = (lane.gate.is_some() || lane.split.is_some()).then_some(lane);
         self.list.push(RuleWire { key, conditions, percentage: None, split, schedule: None, unleash });
     }
+}
+
+fn is_left_to_chance(gate: &UnleashGateWire) -> bool {
+    gate.percent < 100 && [STICKINESS_DEFAULT, STICKINESS_RANDOM].contains(&gate.stickiness.as_str())
 }
 
 /// The name, or the first of `name#2`, `name#3` … that is not taken.

@@ -19,6 +19,7 @@ use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
 use flagfuse_shared::snapshot::payload::{Content, Profile};
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
 use flagfuse_shared::snapshot::{AutoExposure, Outcome, Snapshot, TrustedRoots, Verified, verify};
+use flagfuse_shared::unleash::export::export;
 use flagfuse_shared::unleash::frontend::parse_body;
 use flagfuse_shared::unleash::import::import;
 use serde_json::{Value, json};
@@ -159,4 +160,16 @@ fn every_case_of_the_specification_has_unleashs_answer() {
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     assert_eq!(counts, CASES);
+}
+
+#[test]
+fn what_was_imported_comes_back_from_its_export() {
+    let Some(specifications) = specifications() else { return };
+    for (name, specification) in specifications {
+        let imported = import(document(&specification["state"]).to_string().as_bytes(), None).unwrap();
+        let exported = export(&imported.flags, &imported.shared);
+        assert_eq!(exported.left_out, [], "{name}");
+        let again = import(exported.features_json.as_bytes(), None).unwrap();
+        assert_eq!(again, imported, "{name}: {}", exported.features_json);
+    }
 }

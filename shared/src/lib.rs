@@ -18,3 +18,4 @@ pub mod ofrep;
 pub mod segment;
 pub mod snapshot;
 mod text;
+pub mod unleash;

@@ -10,6 +10,7 @@ pub mod frontend;
 pub mod import;
 mod javascript;
 mod pattern;
+pub mod toggles;
 
 use crate::flag::wire::{ConditionWire, Operator};
 

@@ -91,6 +91,10 @@ fn import_flag(
     evaluators: &Map<String, Value>,
     budget: &mut ValueBudget,
 ) -> Result<FlagWire, Obstacle> {
+    // serde would take a list of the fields as well.
+    if !definition.is_object() {
+        return Err(Obstacle::Shape { detail: "it must be a JSON object".to_owned() });
+    }
     let definition: Definition =
         serde_json::from_value(definition).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })?;
     let scope = Scope::new(key, evaluators);

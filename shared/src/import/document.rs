@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::ImportError;
 use crate::flag::FlagWire;
+use crate::flag::wire::ConditionWire;
 use crate::limits::{IMPORT_LEN_MAX, IMPORT_VALUE_COUNT_MAX};
 
 /// The document's top-level object, if its bytes are within the limit.
@@ -44,7 +45,7 @@ pub(crate) const fn check_count(
     Ok(())
 }
 
-/// What the conditions of all flags may list together.
+/// What the conditions of all flags and segments may list together.
 #[derive(Debug)]
 pub(crate) struct ValueBudget {
     left: usize,
@@ -55,9 +56,13 @@ impl ValueBudget {
         Self { left: IMPORT_VALUE_COUNT_MAX }
     }
 
-    /// Whether the flag's values still fit; if so, they are spent.
+    /// Whether a flag's values still fit; if so, they are spent.
     pub(crate) fn spend(&mut self, flag: &FlagWire) -> bool {
-        let conditions = flag.rules.iter().flat_map(|rule| &rule.conditions);
+        self.spend_on(flag.rules.iter().flat_map(|rule| &rule.conditions))
+    }
+
+    /// Whether the values of some conditions still fit; if so, they are spent.
+    pub(crate) fn spend_on<'c>(&mut self, conditions: impl Iterator<Item = &'c ConditionWire>) -> bool {
         let count: usize = conditions.map(|condition| condition.values.len()).sum();
         let fits = count <= self.left;
         if fits {

@@ -1,5 +1,6 @@
 //! What every importer of another system's flags answers with. Reads no bytes itself.
 
+pub(crate) mod budget;
 pub(crate) mod document;
 pub(crate) mod formula;
 pub(crate) mod version;

@@ -106,10 +106,10 @@ pub const IMPORT_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Values that the conditions of an imported document may list together, after its disjunctions have become rules of
 /// their own: a value takes some 60 bytes, so at most 60 MB. Without it, 16 MB could spread two hundredfold.
 pub const IMPORT_VALUE_COUNT_MAX: usize = 1_000_000;
-/// Values that the alternatives of one imported condition may list together.
-pub const IMPORT_SPREAD_VALUE_COUNT_MAX: usize = 100_000;
-/// JSON values in one imported expression: two full lists of values. Every branch repeats the conditions above it, so
-/// the square of this is what an expression could otherwise grow to.
+/// Values that the alternatives of one imported flag or segment may list together: two full lists. 5,000 flags that
+/// spread so far are 100 million values one after the other, some seconds of work.
+pub const IMPORT_SPREAD_VALUE_COUNT_MAX: usize = 20_000;
+/// JSON values in one imported expression: two full lists of values.
 pub const IMPORT_EXPRESSION_LEN_MAX: usize = 20_000;
 /// Nesting of an imported expression.
 pub const IMPORT_DEPTH_MAX: usize = 16;

@@ -42,7 +42,7 @@ impl<'a> Scope<'a> {
         Self { flag_key, evaluators, evaluator: None, depth_left: IMPORT_DEPTH_MAX }
     }
 
-    /// Bounds what a formula can grow to: its conditions stand in every branch below them.
+    /// Bounds what an expression costs.
     pub(super) fn check_size(self, expression: &Value) -> Result<(), Obstacle> {
         let mut left = IMPORT_EXPRESSION_LEN_MAX;
         let mut waiting = vec![expression];
@@ -144,6 +144,10 @@ impl<'a> Scope<'a> {
                 }
                 _ => return Err(Obstacle::arguments("if")),
             };
+            // What is asked stands in it twice, so nested choices double it.
+            if formula.size() > IMPORT_EXPRESSION_LEN_MAX {
+                return Err(Obstacle::TooLarge);
+            }
         }
         Ok(formula)
     }

@@ -36,7 +36,8 @@ use self::expression::Scope;
 use self::obstacle::Obstacle;
 use crate::flag::compile;
 use crate::flag::wire::{FlagWire, HoldoutRole, OnStale, ValueType, VariationWire};
-use crate::import::document::{self, ValueBudget};
+use crate::import::budget::ValueBudget;
+use crate::import::document;
 use crate::import::{ImportError, Imported, Refused};
 use crate::limits::FLAG_COUNT_MAX;
 
@@ -75,6 +76,7 @@ pub fn import(bytes: &[u8]) -> Result<Imported, ImportError> {
     let mut imported = Imported::default();
     let mut budget = ValueBudget::new();
     for (key, definition) in flags {
+        budget.begin_entry();
         match import_flag(&key, definition, &evaluators, &mut budget) {
             Ok(flag) => imported.flags.push(flag),
             Err(obstacle) => {
@@ -100,7 +102,7 @@ fn import_flag(
     let scope = Scope::new(key, evaluators);
     let default = definition.default_variant.as_deref().filter(|name| !name.is_empty());
     let targeting = definition.targeting.as_ref().filter(|logic| !is_nothing(logic));
-    let decision = targeting::decide(targeting, scope, default, &definition.variants)?;
+    let decision = targeting::decide(targeting, scope, default, &definition.variants, budget)?;
     let flag = FlagWire {
         key: key.to_owned(),
         description: String::new(),
@@ -127,9 +129,6 @@ fn import_flag(
         unleash: None,
     };
     compile(&flag).map_err(|fault| Obstacle::Fault { detail: fault.to_string() })?;
-    if !budget.spend(&flag) {
-        return Err(Obstacle::Budget);
-    }
     Ok(flag)
 }
 

@@ -1,7 +1,7 @@
 //! Why a flagd flag is refused, each in words that say what to change. Decides nothing.
 
-use crate::import::formula::TooSpread;
-use crate::limits::{IMPORT_DEPTH_MAX, IMPORT_EXPRESSION_LEN_MAX, IMPORT_VALUE_COUNT_MAX, RULE_COUNT_MAX};
+use crate::import::budget::TooSpread;
+use crate::limits::{IMPORT_DEPTH_MAX, IMPORT_EXPRESSION_LEN_MAX, RULE_COUNT_MAX};
 
 /// What has no equivalent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,8 +68,6 @@ pub(super) enum Obstacle {
     TooSpread(#[from] TooSpread),
     #[error("targeting needs more than {RULE_COUNT_MAX} rules")]
     TooManyRules,
-    #[error("its conditions, added to those before it, list more than {IMPORT_VALUE_COUNT_MAX} values")]
-    Budget,
     #[error("{detail}")]
     Fault { detail: String },
 }

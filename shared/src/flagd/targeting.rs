@@ -1,5 +1,7 @@
 //! A flag's targeting as rules: each answer of its `if` chain with what leads to it. Looks into no condition itself.
 
+use std::rc::Rc;
+
 use serde_json::{Map, Value, json};
 
 use super::compare::Comparison;
@@ -7,7 +9,8 @@ use super::expression::{Node, Scope, arguments};
 use super::obstacle::Obstacle;
 use crate::context::TARGETING_KEY;
 use crate::flag::wire::{RuleWire, WeightedVariationWire};
-use crate::import::formula::{Alternative, Formula};
+use crate::import::budget::ValueBudget;
+use crate::import::formula::{Alternative, Formula, alternatives};
 use crate::limits::RULE_COUNT_MAX;
 
 /// What a flag serves.
@@ -18,8 +21,20 @@ pub(super) struct Decision {
 
 /// One answer and when it is given, if none before it is.
 struct Branch {
-    when: Formula,
+    when: Path,
     answer: Answer,
+}
+
+/// Conditions that all lead to a branch. The branches below a condition share it.
+#[derive(Clone, Default)]
+struct Path(Vec<Rc<Formula>>);
+
+impl Path {
+    fn and(&self, asked: Formula) -> Self {
+        let mut longer = self.clone();
+        longer.0.push(Rc::new(asked));
+        longer
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +49,7 @@ pub(super) fn decide(
     scope: Scope<'_>,
     default: Option<&str>,
     variants: &Map<String, Value>,
+    budget: &mut ValueBudget,
 ) -> Result<Decision, Obstacle> {
     if let Some(variant) = default.filter(|variant| !variants.contains_key(*variant)) {
         return Err(Obstacle::UnknownDefault { variant: variant.to_owned() });
@@ -41,13 +57,13 @@ pub(super) fn decide(
     let mut branches = Vec::new();
     if let Some(targeting) = targeting {
         scope.check_size(targeting)?;
-        answer(scope, targeting, &Formula::ALWAYS, &mut branches)?;
+        answer(scope, targeting, &Path::default(), &mut branches)?;
     }
     // What stands last and asks for the default says nothing that the default does not.
     while branches.pop_if(|branch| branch.answer == Answer::Default).is_some() {}
     let mut rules = Vec::new();
     for (at, branch) in branches.iter().enumerate() {
-        let alternatives = branch.when.alternatives()?;
+        let alternatives = alternatives(branch.when.0.iter().map(Rc::as_ref), budget)?;
         let variation = match &branch.answer {
             Answer::Variant(name) if !variants.contains_key(name) && !alternatives.is_empty() => {
                 return Err(Obstacle::UnknownVariant { variant: name.clone() });
@@ -82,7 +98,7 @@ fn push_rules(
             if is_single { format!("targeting-{branch}") } else { format!("targeting-{branch}.{}", at + 1) };
         rules.push(RuleWire {
             key,
-            schedule: alternative.schedule(),
+            schedule: alternative.schedule,
             conditions: alternative.conditions,
             percentage: None,
             split: vec![WeightedVariationWire { variation: variation.to_owned(), weight: 1 }],
@@ -96,7 +112,7 @@ fn push_rules(
 fn answer<'a>(
     scope: Scope<'a>,
     expression: &'a Value,
-    when: &Formula,
+    when: &Path,
     branches: &mut Vec<Branch>,
 ) -> Result<(), Obstacle> {
     let (node, inside) = scope.node(expression)?;
@@ -111,14 +127,14 @@ fn answer<'a>(
         "if" => chain(inside, arguments(args), when, branches),
         "fractional" => {
             let (asked, answer) = sole_share(inside, arguments(args))?;
-            branches.push(Branch { when: both(when, asked), answer });
+            branches.push(Branch { when: when.and(asked), answer });
             branches.push(Branch { when: when.clone(), answer: Answer::Default });
             Ok(())
         }
         _ if is_boolean(op) => {
             let asked = scope.condition(expression)?;
             let variant = |truth: bool| Answer::Variant(truth.to_string());
-            branches.push(Branch { when: both(when, asked), answer: variant(true) });
+            branches.push(Branch { when: when.and(asked), answer: variant(true) });
             branches.push(Branch { when: when.clone(), answer: variant(false) });
             Ok(())
         }
@@ -132,7 +148,7 @@ fn answer<'a>(
 fn chain<'a>(
     scope: Scope<'a>,
     steps: &'a [Value],
-    when: &Formula,
+    when: &Path,
     branches: &mut Vec<Branch>,
 ) -> Result<(), Obstacle> {
     for step in steps.chunks(2) {
@@ -141,16 +157,12 @@ fn chain<'a>(
         }
         match step {
             [last] => return answer(scope, last, when, branches),
-            [asked, then] => answer(scope, then, &both(when, scope.condition(asked)?), branches)?,
+            [asked, then] => answer(scope, then, &when.and(scope.condition(asked)?), branches)?,
             _ => return Err(Obstacle::arguments("if")),
         }
     }
     branches.push(Branch { when: when.clone(), answer: Answer::Default });
     Ok(())
-}
-
-fn both(when: &Formula, asked: Formula) -> Formula {
-    Formula::All(vec![when.clone(), asked])
 }
 
 fn literal_answer(literal: &Value) -> Result<Answer, Obstacle> {

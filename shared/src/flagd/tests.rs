@@ -157,6 +157,9 @@ fn depth_and_count_are_bounded_on_each_side() {
     assert_eq!(listed(10_000).flags.len(), 1);
     assert_eq!(listed(10_001).refused.len(), 1);
     assert!(listed(20_000).refused[0].reason.contains("more than 20000 values"));
+    let choice = (0..12)
+        .fold(json!({ "in": [{ "var": "a" }, vec![1; 5_000]] }), |inner, _| json!({ "if": [inner, true] }));
+    assert!(reason(json!({ "if": [choice, "on"] })).contains("more than 20000 values"));
     let flags = |count: usize| {
         let flag = json!({ "state": "ENABLED", "variants": { "a": true }, "defaultVariant": "a" });
         let flags: Map<String, Value> = (0..count).map(|n| (n.to_string(), flag.clone())).collect();

@@ -1,11 +1,9 @@
-//! The frame of an imported document: its size, its JSON object, how much its flags may spread. Knows no format's meaning.
+//! The frame of an imported document: its size, its JSON object, its counts. Knows no format's meaning.
 
 use serde_json::{Map, Value};
 
 use super::ImportError;
-use crate::flag::FlagWire;
-use crate::flag::wire::ConditionWire;
-use crate::limits::{IMPORT_LEN_MAX, IMPORT_VALUE_COUNT_MAX};
+use crate::limits::IMPORT_LEN_MAX;
 
 /// The document's top-level object, if its bytes are within the limit.
 pub(crate) fn parse(bytes: &[u8], format: &'static str) -> Result<Map<String, Value>, ImportError> {
@@ -45,33 +43,6 @@ pub(crate) const fn check_count(
     Ok(())
 }
 
-/// What the conditions of all flags and segments may list together.
-#[derive(Debug)]
-pub(crate) struct ValueBudget {
-    left: usize,
-}
-
-impl ValueBudget {
-    pub(crate) const fn new() -> Self {
-        Self { left: IMPORT_VALUE_COUNT_MAX }
-    }
-
-    /// Whether a flag's values still fit; if so, they are spent.
-    pub(crate) fn spend(&mut self, flag: &FlagWire) -> bool {
-        self.spend_on(flag.rules.iter().flat_map(|rule| &rule.conditions))
-    }
-
-    /// Whether the values of some conditions still fit; if so, they are spent.
-    pub(crate) fn spend_on<'c>(&mut self, conditions: impl Iterator<Item = &'c ConditionWire>) -> bool {
-        let count: usize = conditions.map(|condition| condition.values.len()).sum();
-        let fits = count <= self.left;
-        if fits {
-            self.left -= count;
-        }
-        fits
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -98,18 +69,5 @@ mod tests {
         assert_eq!(take_object(&mut document, "a", "test"), Ok(Map::new()));
         assert_eq!(take_object(&mut document, "b", "test").map(Value::Object), Ok(json!({ "c": 1 })));
         assert!(take_object(&mut document, "d", "test").is_err());
-    }
-
-    #[test]
-    fn values_are_bounded_on_each_side() {
-        let flag: FlagWire = serde_json::from_value(json!({
-            "key": "f", "value_type": "boolean", "default_variation": "on",
-            "variations": [{ "key": "on", "value": true }],
-            "rules": [{ "key": "r", "split": [{ "variation": "on" }],
-                        "conditions": [{ "attribute": "a", "op": "in", "values": [1, 2, 3] }] }],
-        }))
-        .unwrap();
-        let mut budget = ValueBudget { left: 7 };
-        assert!(budget.spend(&flag) && budget.spend(&flag) && !budget.spend(&flag));
     }
 }

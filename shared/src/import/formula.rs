@@ -4,11 +4,14 @@
 //! normal form: one rule for each alternative. The form may be exponentially longer than the formula; the bound is what
 //! one flag may hold.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
+use super::budget::{TooSpread, ValueBudget};
 use crate::flag::wire::{ConditionWire, Operator, ScheduleWire};
 use crate::ids::UnixMillis;
-use crate::limits::{CONDITION_COUNT_MAX, IMPORT_SPREAD_VALUE_COUNT_MAX, RULE_COUNT_MAX};
+use crate::limits::{CONDITION_COUNT_MAX, RULE_COUNT_MAX};
 
 /// What has to hold. Every part is true or false for any context, so negation is exact.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,17 +33,9 @@ pub(crate) enum Formula {
 pub(crate) struct Alternative {
     /// All must hold.
     pub(crate) conditions: Vec<ConditionWire>,
-    from_ms: Option<UnixMillis>,
-    until_ms: Option<UnixMillis>,
+    /// When it can hold, if not at any time.
+    pub(crate) schedule: Option<ScheduleWire>,
 }
-
-/// More alternatives, conditions in one of them, or values in all of them than a flag should have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the condition spreads into more than {RULE_COUNT_MAX} alternatives, {CONDITION_COUNT_MAX} comparisons in one of \
-     them or {IMPORT_SPREAD_VALUE_COUNT_MAX} values in all of them"
-)]
-pub(crate) struct TooSpread;
 
 impl Formula {
     /// Holds for everybody.
@@ -86,25 +81,25 @@ impl Formula {
         }
     }
 
-    /// Conjunctions of which at least one holds exactly when the formula does. None at all: it never holds.
-    pub(crate) fn alternatives(&self) -> Result<Vec<Alternative>, TooSpread> {
+    /// Its parts and the values they list.
+    pub(crate) fn size(&self) -> usize {
+        1 + match self {
+            Self::Test(test) => test.values.len(),
+            Self::Since(_) | Self::Until(_) => 0,
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::size).sum(),
+        }
+    }
+
+    fn terms<'f>(&'f self, tests: &mut Tests<'f>) -> Result<Vec<Term>, TooSpread> {
         match self {
-            Self::Test(test) => {
-                Ok(vec![Alternative { conditions: vec![test.clone()], ..Alternative::default() }])
-            }
-            Self::Since(at) => Ok(vec![Alternative { from_ms: Some(*at), ..Alternative::default() }]),
-            Self::Until(at) => Ok(vec![Alternative { until_ms: Some(*at), ..Alternative::default() }]),
-            Self::All(parts) => {
-                let mut product = vec![Alternative::default()];
-                for part in parts {
-                    product = multiply(&product, &part.alternatives()?)?;
-                }
-                Ok(product)
-            }
+            Self::Test(test) => Ok(vec![Term { literals: vec![tests.literal(test)], ..Term::default() }]),
+            Self::Since(at) => Ok(vec![Term { from_ms: Some(*at), ..Term::default() }]),
+            Self::Until(at) => Ok(vec![Term { until_ms: Some(*at), ..Term::default() }]),
+            Self::All(parts) => product(parts, tests),
             Self::Any(parts) => {
                 let mut sum = Vec::new();
                 for part in parts {
-                    add(&mut sum, part.alternatives()?)?;
+                    add(&mut sum, part.terms(tests)?)?;
                 }
                 Ok(sum)
             }
@@ -112,16 +107,91 @@ impl Formula {
     }
 }
 
-fn multiply(left: &[Alternative], right: &[Alternative]) -> Result<Vec<Alternative>, TooSpread> {
+/// Conjunctions of which at least one holds exactly when all of `parts` do. None at all: they never hold together.
+pub(crate) fn alternatives<'f>(
+    parts: impl IntoIterator<Item = &'f Formula>,
+    budget: &mut ValueBudget,
+) -> Result<Vec<Alternative>, TooSpread> {
+    let mut tests = Tests::default();
+    let terms = product(parts, &mut tests)?;
+    // Counted before anything is copied.
+    budget.spend(terms.iter().map(|term| tests.value_count(term)).sum())?;
+    Ok(terms.into_iter().map(|term| tests.alternative(&term)).collect())
+}
+
+/// Comparisons by number, so that spreading copies and compares numbers only.
+#[derive(Default)]
+struct Tests<'f> {
+    /// By all that is written in it, but for its negation.
+    ids: BTreeMap<String, usize>,
+    wires: Vec<&'f ConditionWire>,
+}
+
+/// A comparison or its opposite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Literal {
+    test: usize,
+    negate: bool,
+}
+
+/// A conjunction in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Term {
+    literals: Vec<Literal>,
+    from_ms: Option<UnixMillis>,
+    until_ms: Option<UnixMillis>,
+}
+
+impl<'f> Tests<'f> {
+    fn literal(&mut self, test: &'f ConditionWire) -> Literal {
+        let ConditionWire { attribute, op, values, negate, ignore_case, coerce } = test;
+        let written = format!("{attribute:?} {op:?} {values:?} {ignore_case} {coerce}");
+        let test = *self.ids.entry(written).or_insert_with(|| {
+            self.wires.push(test);
+            self.wires.len() - 1
+        });
+        Literal { test, negate: *negate }
+    }
+
+    fn value_count(&self, term: &Term) -> usize {
+        term.literals
+            .iter()
+            .filter_map(|literal| self.wires.get(literal.test))
+            .map(|wire| wire.values.len())
+            .sum()
+    }
+
+    fn alternative(&self, term: &Term) -> Alternative {
+        let condition = |literal: &Literal| {
+            let wire = self.wires.get(literal.test)?;
+            Some(ConditionWire { negate: literal.negate, ..(*wire).clone() })
+        };
+        let schedule = match (term.from_ms, term.until_ms) {
+            (None, None) => None,
+            (from_ms, until_ms) => Some(ScheduleWire { from_ms, until_ms }),
+        };
+        Alternative { conditions: term.literals.iter().filter_map(condition).collect(), schedule }
+    }
+}
+
+fn product<'f>(
+    parts: impl IntoIterator<Item = &'f Formula>,
+    tests: &mut Tests<'f>,
+) -> Result<Vec<Term>, TooSpread> {
+    let mut product = vec![Term::default()];
+    for part in parts {
+        product = multiply(&product, &part.terms(tests)?)?;
+    }
+    Ok(product)
+}
+
+fn multiply(left: &[Term], right: &[Term]) -> Result<Vec<Term>, TooSpread> {
     if left.len().saturating_mul(right.len()) > RULE_COUNT_MAX {
-        return Err(TooSpread);
+        return Err(TooSpread::Alternatives);
     }
     let mut product = Vec::new();
-    let mut values_left = IMPORT_SPREAD_VALUE_COUNT_MAX;
     for one in left {
         for other in right {
-            values_left =
-                values_left.checked_sub(one.value_count() + other.value_count()).ok_or(TooSpread)?;
             if let Some(both) = one.and(other)? {
                 add(&mut product, vec![both])?;
             }
@@ -130,18 +200,18 @@ fn multiply(left: &[Alternative], right: &[Alternative]) -> Result<Vec<Alternati
     Ok(product)
 }
 
-/// An alternative that always holds makes all others needless.
-fn add(sum: &mut Vec<Alternative>, more: Vec<Alternative>) -> Result<(), TooSpread> {
-    for alternative in more {
-        if sum.first().is_some_and(Alternative::is_always) || sum.contains(&alternative) {
+/// A term that always holds makes all others needless.
+fn add(sum: &mut Vec<Term>, more: Vec<Term>) -> Result<(), TooSpread> {
+    for term in more {
+        if sum.first().is_some_and(Term::is_always) || sum.contains(&term) {
             continue;
         }
-        if alternative.is_always() {
+        if term.is_always() {
             sum.clear();
         }
-        sum.push(alternative);
+        sum.push(term);
         if sum.len() > RULE_COUNT_MAX {
-            return Err(TooSpread);
+            return Err(TooSpread::Alternatives);
         }
     }
     Ok(())
@@ -152,17 +222,11 @@ impl Alternative {
     pub(crate) fn is_always(&self) -> bool {
         *self == Self::default()
     }
+}
 
-    fn value_count(&self) -> usize {
-        self.conditions.iter().map(|condition| condition.values.len()).sum()
-    }
-
-    /// When it can hold, if not at any time.
-    pub(crate) const fn schedule(&self) -> Option<ScheduleWire> {
-        match (self.from_ms, self.until_ms) {
-            (None, None) => None,
-            (from_ms, until_ms) => Some(ScheduleWire { from_ms, until_ms }),
-        }
+impl Term {
+    fn is_always(&self) -> bool {
+        *self == Self::default()
     }
 
     /// `None` when both can never hold together.
@@ -176,17 +240,16 @@ impl Alternative {
         if both.from_ms.zip(both.until_ms).is_some_and(|(from, until)| from >= until) {
             return Ok(None);
         }
-        for condition in &other.conditions {
-            let opposite = ConditionWire { negate: !condition.negate, ..condition.clone() };
-            if both.conditions.contains(&opposite) {
+        for literal in &other.literals {
+            if both.literals.contains(&Literal { negate: !literal.negate, ..*literal }) {
                 return Ok(None);
             }
-            if !both.conditions.contains(condition) {
-                both.conditions.push(condition.clone());
+            if !both.literals.contains(literal) {
+                both.literals.push(*literal);
             }
         }
-        if both.conditions.len() > CONDITION_COUNT_MAX {
-            return Err(TooSpread);
+        if both.literals.len() > CONDITION_COUNT_MAX {
+            return Err(TooSpread::Alternatives);
         }
         Ok(Some(both))
     }
@@ -198,6 +261,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn spread(formula: &Formula) -> Result<Vec<Alternative>, TooSpread> {
+        let mut budget = ValueBudget::new();
+        budget.begin_entry();
+        alternatives([formula], &mut budget)
+    }
 
     fn is(attribute: &str) -> Formula {
         Formula::one_of(attribute, vec![json!(true)])
@@ -221,8 +290,10 @@ mod tests {
 
     fn alternative_holds(alternative: &Alternative, present: u8, now: u64) -> bool {
         alternative.conditions.iter().all(|test| test_holds(test, present))
-            && alternative.from_ms.is_none_or(|from| now >= from.0)
-            && alternative.until_ms.is_none_or(|until| now < until.0)
+            && alternative.schedule.is_none_or(|schedule| {
+                schedule.from_ms.is_none_or(|from| now >= from.0)
+                    && schedule.until_ms.is_none_or(|until| now < until.0)
+            })
     }
 
     fn formulas() -> impl Strategy<Value = Formula> {
@@ -243,7 +314,7 @@ mod tests {
     proptest! {
         #[test]
         fn alternatives_hold_exactly_when_the_formula_does(formula in formulas()) {
-            let Ok(alternatives) = formula.alternatives() else { return Ok(()) };
+            let Ok(alternatives) = spread(&formula) else { return Ok(()) };
             for (present, now) in (0..16_u8).flat_map(|present| (0..5).map(move |now| (present, now))) {
                 let any = alternatives.iter().any(|one| alternative_holds(one, present, now));
                 prop_assert_eq!(any, holds(&formula, present, now));
@@ -255,24 +326,24 @@ mod tests {
     #[test]
     fn alternatives_are_bounded_on_each_side() {
         let any = |count: usize| Formula::Any((0..count).map(|n| is(&n.to_string())).collect());
-        assert_eq!(any(RULE_COUNT_MAX).alternatives().map(|all| all.len()), Ok(RULE_COUNT_MAX));
-        assert_eq!(any(RULE_COUNT_MAX + 1).alternatives(), Err(TooSpread));
+        assert_eq!(spread(&any(RULE_COUNT_MAX)).map(|all| all.len()), Ok(RULE_COUNT_MAX));
+        assert_eq!(spread(&any(RULE_COUNT_MAX + 1)), Err(TooSpread::Alternatives));
         let all = |count: usize| Formula::All((0..count).map(|n| is(&n.to_string())).collect());
-        assert_eq!(all(CONDITION_COUNT_MAX).alternatives().map(|all| all.len()), Ok(1));
-        assert_eq!(all(CONDITION_COUNT_MAX + 1).alternatives(), Err(TooSpread));
+        assert_eq!(spread(&all(CONDITION_COUNT_MAX)).map(|all| all.len()), Ok(1));
+        assert_eq!(spread(&all(CONDITION_COUNT_MAX + 1)), Err(TooSpread::Alternatives));
         let pair = |n: usize| Formula::Any(vec![is(&format!("a{n}")), is(&format!("b{n}"))]);
         let product = |count: usize| Formula::All((0..count).map(pair).collect());
-        assert_eq!(product(7).alternatives().map(|all| all.len()), Ok(128));
-        assert_eq!(product(8).alternatives(), Err(TooSpread));
+        assert_eq!(spread(&product(7)).map(|all| all.len()), Ok(128));
+        assert_eq!(spread(&product(8)), Err(TooSpread::Alternatives));
     }
 
     #[test]
     fn contradictions_vanish_and_what_always_holds_stands_alone() {
         let contradiction = Formula::All(vec![is("a"), is("a").negated()]);
-        assert_eq!(contradiction.alternatives(), Ok(vec![]));
+        assert_eq!(spread(&contradiction), Ok(vec![]));
         let always = Formula::Any(vec![is("a"), Formula::ALWAYS, is("b")]);
-        assert!(always.alternatives().is_ok_and(|all| all == [Alternative::default()]));
+        assert!(spread(&always).is_ok_and(|all| all == [Alternative::default()]));
         let never = Formula::All(vec![Formula::Since(UnixMillis(5)), Formula::Until(UnixMillis(5))]);
-        assert_eq!(never.alternatives(), Ok(vec![]));
+        assert_eq!(spread(&never), Ok(vec![]));
     }
 }

@@ -11,19 +11,29 @@ use super::pattern::foreign_part;
 use super::wire::ClauseJson;
 use crate::context::{CURRENT_TIME, TARGETING_KEY};
 use crate::flag::wire::Operator;
-use crate::import::formula::Formula;
+use crate::import::budget::ValueBudget;
+use crate::import::formula::{self, Alternative, Formula};
 use crate::import::version;
 use crate::limits::CONDITION_VALUE_COUNT_MAX;
 
 /// The only kind of context there is here.
 pub(super) const USER: &str = "user";
 
-/// The formula of one clause; `segments` are all that the document has.
-pub(super) fn clause(
+/// The alternatives in which all clauses of a rule hold; `segments` are all that the document has.
+pub(super) fn alternatives(
     place: &str,
-    clause: &ClauseJson,
+    clauses: &[ClauseJson],
     segments: &BTreeSet<String>,
-) -> Result<Formula, Obstacle> {
+    budget: &mut ValueBudget,
+) -> Result<Vec<Alternative>, Obstacle> {
+    let clauses: Vec<Formula> =
+        clauses.iter().map(|json| clause(place, json, segments)).collect::<Result<_, _>>()?;
+    formula::alternatives(&clauses, budget)
+        .map_err(|source| Obstacle::TooSpread { place: place.to_owned(), source })
+}
+
+/// The formula of one clause.
+fn clause(place: &str, clause: &ClauseJson, segments: &BTreeSet<String>) -> Result<Formula, Obstacle> {
     let values = clause.values.as_deref().unwrap_or_default();
     if values.len() > CONDITION_VALUE_COUNT_MAX {
         return Err(Obstacle::TooManyValues { place: place.to_owned() });

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::WHOLE;
-use super::clause::{check_kind, clause};
+use super::clause::{alternatives, check_kind};
 use super::obstacle::Obstacle;
 use super::wire::{FlagJson, PrerequisiteJson, RuleJson, ServedJson, TargetJson};
 use crate::flag::wire::{
     FlagWire, HoldoutRole, OnStale, PrerequisiteWire, RuleWire, TargetWire, ValueType, VariationWire,
     WeightedVariationWire,
 };
-use crate::import::formula::Formula;
+use crate::import::budget::ValueBudget;
 use crate::limits::RULE_COUNT_MAX;
 
 /// What other flags have to know of one.
@@ -53,7 +53,12 @@ fn names(variations: &[Value]) -> Vec<String> {
     }
 }
 
-pub(super) fn flag(key: &str, json: FlagJson, neighbours: &Neighbours<'_>) -> Result<FlagWire, Obstacle> {
+pub(super) fn flag(
+    key: &str,
+    json: FlagJson,
+    neighbours: &Neighbours<'_>,
+    budget: &mut ValueBudget,
+) -> Result<FlagWire, Obstacle> {
     let outline = Outline::of(&json);
     if let Some(name) = json.key.filter(|name| name != key) {
         return Err(Obstacle::Key { key: key.to_owned(), name });
@@ -66,7 +71,7 @@ pub(super) fn flag(key: &str, json: FlagJson, neighbours: &Neighbours<'_>) -> Re
         key: key.to_owned(),
         description: String::new(),
         value_type: value_type(&variations)?,
-        rules: rules(json.rules.unwrap_or_default(), &outline, neighbours)?,
+        rules: rules(json.rules.unwrap_or_default(), &outline, neighbours, budget)?,
         targets: targets(
             json.targets.unwrap_or_default(),
             json.context_targets.unwrap_or_default(),
@@ -134,6 +139,7 @@ fn rules(
     wires: Vec<RuleJson>,
     outline: &Outline,
     neighbours: &Neighbours<'_>,
+    budget: &mut ValueBudget,
 ) -> Result<Vec<RuleWire>, Obstacle> {
     let mut rules = Vec::new();
     let mut keys = BTreeSet::new();
@@ -142,10 +148,7 @@ fn rules(
         // A rule without even a list of clauses holds for nobody.
         let Some(clauses) = wire.clauses else { continue };
         let variation = outline.name(&place, certain(&place, &wire.served)?)?;
-        let clauses =
-            clauses.iter().map(|json| clause(&place, json, neighbours.segments)).collect::<Result<_, _>>()?;
-        let alternatives = Formula::All(clauses).alternatives();
-        let alternatives = alternatives.map_err(|source| Obstacle::TooSpread { place, source })?;
+        let alternatives = alternatives(&place, &clauses, neighbours.segments, budget)?;
         let id = wire.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("rule-{at}"));
         for (alternative_at, alternative) in alternatives.into_iter().enumerate() {
             if rules.len() == RULE_COUNT_MAX {

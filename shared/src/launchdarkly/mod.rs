@@ -36,12 +36,12 @@ use serde_json::{Map, Value, json};
 
 use self::flag::{Neighbours, Outline};
 use self::obstacle::Obstacle;
-use self::wire::{FlagJson, SegmentJson};
+use self::wire::FlagJson;
 use crate::flag::compile::compile_environment;
-use crate::flag::environment::SegmentWire;
 use crate::flag::{FlagFault, FlagWire};
 use crate::ids::FlagKey;
-use crate::import::document::{self, ValueBudget};
+use crate::import::budget::ValueBudget;
+use crate::import::document;
 use crate::import::{ImportError, Imported, Refused};
 use crate::limits::{FLAG_COUNT_MAX, SEGMENT_COUNT_MAX};
 
@@ -70,7 +70,8 @@ pub fn import(bytes: &[u8]) -> Result<Imported, ImportError> {
     let names: BTreeSet<String> = segments.keys().cloned().collect();
     let mut budget = ValueBudget::new();
     for (key, json) in segments {
-        match import_segment(&key, json, &names, &mut budget) {
+        budget.begin_entry();
+        match read(json).and_then(|json| segment::segment(&key, json, &names, &mut budget)) {
             Ok(segment) => imported.shared.segments.push(segment),
             Err(obstacle) => imported.refused.push(refused_segment(&key, obstacle.to_string())),
         }
@@ -92,17 +93,6 @@ fn read<T: DeserializeOwned>(json: Value) -> Result<T, Obstacle> {
     serde_json::from_value(json).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })
 }
 
-fn import_segment(
-    key: &str,
-    json: Value,
-    names: &BTreeSet<String>,
-    budget: &mut ValueBudget,
-) -> Result<SegmentWire, Obstacle> {
-    let segment = segment::segment(key, read::<SegmentJson>(json)?, names)?;
-    let fits = budget.spend_on(segment.rules.iter().flat_map(|rule| &rule.conditions));
-    if fits { Ok(segment) } else { Err(Obstacle::Budget) }
-}
-
 /// Each flag of the document, ordered by key.
 fn import_flags(
     flags: Map<String, Value>,
@@ -122,14 +112,11 @@ fn import_flags(
         .filter_map(|(key, flag)| Some((key.clone(), Outline::of(flag.as_ref().ok()?))))
         .collect();
     let neighbours = Neighbours { flags: &outlines, segments };
-    let mut import = |key: &str, json| {
-        let flag = flag::flag(key, json, &neighbours)?;
-        if budget.spend(&flag) { Ok(flag) } else { Err(Obstacle::Budget) }
-    };
     read_flags
         .into_iter()
         .map(|(key, json)| {
-            let flag = json.and_then(|json| import(&key, json));
+            budget.begin_entry();
+            let flag = json.and_then(|json| flag::flag(&key, json, &neighbours, budget));
             (key, flag)
         })
         .collect()

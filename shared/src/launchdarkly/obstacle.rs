@@ -1,9 +1,7 @@
 //! Why a LaunchDarkly flag or segment is refused, each in words that say what to change. Decides nothing.
 
-use crate::import::formula::TooSpread;
-use crate::limits::{
-    CONDITION_VALUE_COUNT_MAX, IMPORT_VALUE_COUNT_MAX, RULE_COUNT_MAX, SEGMENT_RULE_COUNT_MAX,
-};
+use crate::import::budget::TooSpread;
+use crate::limits::{CONDITION_VALUE_COUNT_MAX, RULE_COUNT_MAX, SEGMENT_RULE_COUNT_MAX};
 
 /// What has no equivalent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +62,4 @@ pub(super) enum Obstacle {
     NoPrerequisite { flag: String, index: usize },
     #[error("is unbounded: its members are not in the document")]
     Unbounded,
-    #[error("its conditions, added to those before it, list more than {IMPORT_VALUE_COUNT_MAX} values")]
-    Budget,
 }

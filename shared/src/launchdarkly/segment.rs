@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 
 use super::WHOLE;
-use super::clause::{check_kind, clause};
+use super::clause::{alternatives, check_kind};
 use super::obstacle::Obstacle;
 use super::wire::{SegmentJson, SegmentTargetJson};
 use crate::flag::environment::{SegmentRuleWire, SegmentWire};
-use crate::import::formula::Formula;
+use crate::import::budget::ValueBudget;
 use crate::limits::SEGMENT_RULE_COUNT_MAX;
 
 pub(super) fn segment(
     key: &str,
     json: SegmentJson,
     segments: &BTreeSet<String>,
+    budget: &mut ValueBudget,
 ) -> Result<SegmentWire, Obstacle> {
     if let Some(name) = json.key.filter(|name| name != key) {
         return Err(Obstacle::Key { key: key.to_owned(), name });
@@ -33,9 +34,7 @@ pub(super) fn segment(
         }
         // A rule without even a list of clauses holds for nobody.
         let Some(clauses) = rule.clauses else { continue };
-        let clauses = clauses.iter().map(|json| clause(&place, json, segments)).collect::<Result<_, _>>()?;
-        let alternatives = Formula::All(clauses).alternatives();
-        let alternatives = alternatives.map_err(|source| Obstacle::TooSpread { place, source })?;
+        let alternatives = alternatives(&place, &clauses, segments, budget)?;
         if rules.len() + alternatives.len() > SEGMENT_RULE_COUNT_MAX {
             return Err(Obstacle::TooManySegmentRules);
         }

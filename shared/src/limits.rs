@@ -101,6 +101,13 @@ pub const EVENT_AGE_MS_MAX: u64 = 14 * 24 * 3_600_000;
 /// An event dated further ahead than this is quarantined as `future`.
 pub const EVENT_SKEW_MS_MAX: u64 = 5 * 60_000;
 
+/// Bytes of a report of how often toggles were asked for: 5,000 toggles of some 200 bytes.
+pub const METRICS_BODY_LEN_MAX: usize = 1024 * 1024;
+/// Toggles in one such report: flags of a snapshot.
+pub const USAGE_TOGGLE_COUNT_MAX: usize = FLAG_COUNT_MAX;
+/// Variants in one event of usage: 16 names of 128 bytes and the longest key leave room in 4 KiB.
+pub const USAGE_VARIANT_COUNT_MAX: usize = 16;
+
 /// Bytes of a document that is imported: LaunchDarkly's and Unleash's exports of 5,000 flags have some MB.
 pub const IMPORT_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Values that the conditions of an imported document may list together, after its disjunctions have become rules of

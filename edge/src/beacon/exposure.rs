@@ -94,6 +94,6 @@ mod tests {
         let event = event(&exposure, "id-1".to_owned(), now).unwrap();
         let parsed = parse_event(event.raw.get(), now, None).unwrap();
         assert!(matches!(parsed.kind, EventKind::Exposure { phase: Some(3), version: Some(_), .. }));
-        assert_eq!((parsed.unit.as_str(), parsed.occurred_ms), ("ann", now));
+        assert_eq!((parsed.unit.unwrap().as_str(), parsed.occurred_ms), ("ann", now));
     }
 }

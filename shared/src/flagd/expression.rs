@@ -42,20 +42,19 @@ impl<'a> Scope<'a> {
         Self { flag_key, evaluators, evaluator: None, depth_left: IMPORT_DEPTH_MAX }
     }
 
-    /// Bounds what an expression costs.
-    pub(super) fn check_size(self, expression: &Value) -> Result<(), Obstacle> {
+    /// Bounds what an expression costs, its evaluators included. One that refers to itself ends at the bound.
+    pub(super) fn check_size(self, expression: &'a Value) -> Result<(), Obstacle> {
         let mut left = IMPORT_EXPRESSION_LEN_MAX;
         let mut waiting = vec![expression];
         while let Some(value) = waiting.pop() {
             left = left.checked_sub(1).ok_or(Obstacle::TooLarge)?;
+            // One more than fits is enough to see that it does not.
             match value {
-                Value::Array(elements) => waiting.extend(elements),
+                Value::Array(elements) => waiting.extend(elements.iter().take(left + 1)),
                 Value::Object(members) => {
-                    let evaluator = |name: &Value| self.evaluators.get(name.as_str()?);
-                    // Evaluators do not refer to others, so this ends: such a reference is refused later.
-                    match members.get("$ref").and_then(evaluator) {
-                        Some(evaluator) => left = left.saturating_sub(value_count(evaluator)),
-                        None => waiting.extend(members.values()),
+                    match members.get("$ref").and_then(|name| self.evaluators.get(name.as_str()?)) {
+                        Some(evaluator) => waiting.push(evaluator),
+                        None => waiting.extend(members.values().take(left + 1)),
                     }
                 }
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -277,15 +276,6 @@ impl<'a> Scope<'a> {
             _ if path.contains(['.', '\\']) => Err(Obstacle::Path { path: path.clone() }),
             _ => Ok(Operand::Variable(Variable { attribute: path, default })),
         }
-    }
-}
-
-/// JSON values in an expression, itself included. The parser bounds the recursion.
-fn value_count(expression: &Value) -> usize {
-    1 + match expression {
-        Value::Array(elements) => elements.iter().map(value_count).sum(),
-        Value::Object(members) => members.values().map(value_count).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 

@@ -101,7 +101,7 @@ fn import_flag(
         serde_json::from_value(definition).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })?;
     let scope = Scope::new(key, evaluators);
     let default = definition.default_variant.as_deref().filter(|name| !name.is_empty());
-    let targeting = definition.targeting.as_ref().filter(|logic| !is_nothing(logic));
+    let targeting = targeting_of(&definition)?;
     let decision = targeting::decide(targeting, scope, default, &definition.variants, budget)?;
     let flag = FlagWire {
         key: key.to_owned(),
@@ -133,11 +133,14 @@ fn import_flag(
 }
 
 /// flagd takes an empty object for no targeting.
-fn is_nothing(targeting: &Value) -> bool {
-    match targeting {
-        Value::Null => true,
-        Value::Object(logic) => logic.is_empty(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+fn targeting_of(definition: &Definition) -> Result<Option<&Value>, Obstacle> {
+    match &definition.targeting {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(logic)) if logic.is_empty() => Ok(None),
+        Some(logic @ Value::Object(_)) => Ok(Some(logic)),
+        // No expression by the schema, but flagd answers with the variant.
+        Some(name @ Value::String(_)) => Ok(Some(name)),
+        Some(_) => Err(Obstacle::Shape { detail: "targeting must be an object".to_owned() }),
     }
 }
 

@@ -18,6 +18,7 @@ fn flag_with(targeting: Value) -> Value {
         } },
         "$evaluators": {
             "is-beta": { "in": [{ "var": "plan" }, ["beta", "staff"]] },
+            "itself": { "!": { "$ref": "itself" } },
             "refers": { "!": { "$ref": "is-beta" } },
         },
     })
@@ -88,11 +89,14 @@ fn what_has_no_equivalent_is_refused_with_the_reason() {
         (json!({ "if": [{ "sem_ver": [{ "var": "v" }, "=", "1.2-rc.1"] }, "on"] }), "is no version"),
         (json!({ "if": [{ "$ref": "nobody" }, "on"] }), "\"nobody\", which is not in $evaluators"),
         (json!({ "if": [{ "$ref": "refers" }, "on"] }), "\"refers\" refers to another one"),
+        (json!({ "if": [{ "$ref": "itself" }, "on"] }), "more than 20000 values"),
         (json!({ "if": [{ "a": 1, "b": 2 }, "on"] }), "2 keys is no expression"),
         (json!({ "if": [true, "purple"] }), "answers \"purple\", which is none"),
         (json!({ "if": [true, 1] }), "answers \"1\", which is none"),
         (json!({ "and": [{ "var": "a" }] }), "may be null or any value"),
         (json!({ "var": "plan" }), "may be null or any value"),
+        (json!(true), "targeting must be an object"),
+        (json!(["on"]), "targeting must be an object"),
     ];
     for (targeting, expected) in rows {
         let found = reason(targeting.clone());

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use flagfuse_shared::flag::compile::EnvironmentFault;
 use serde_json::json;
 
 use crate::change::ChangeError;
@@ -100,18 +101,37 @@ impl From<ChangeError> for ApiError {
             ChangeError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
             ChangeError::Unknown { what: "flag", .. } => Self::not_found("unknown_flag", detail),
             ChangeError::Unknown { what: "fuse", .. } => Self::not_found("unknown_fuse", detail),
+            ChangeError::Unknown { what: "segment", .. } => Self::not_found("unknown_segment", detail),
+            ChangeError::Unknown { what: "layer", .. } => Self::not_found("unknown_layer", detail),
+            ChangeError::Unknown { what: "holdout", .. } => Self::not_found("unknown_holdout", detail),
             ChangeError::Unknown { .. } => Self::not_found("unknown_token", detail),
             ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
             ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
             ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
+            ChangeError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
             ChangeError::Flag(_) => Self::bad_request("invalid_flag", detail),
+            ChangeError::Segment { .. } => Self::bad_request("invalid_segment", detail),
+            ChangeError::Environment(fault) => Self::bad_request(environment_code(&fault), detail),
             ChangeError::Policy(fault) => fault.into(),
             ChangeError::CohortIsManaged => Self::bad_request("cohort_is_managed", detail),
             ChangeError::TooLong { .. } => Self::bad_request("too_long", detail),
             ChangeError::Outbox(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
+    }
+}
+
+const fn environment_code(fault: &EnvironmentFault) -> &'static str {
+    let what = match fault {
+        EnvironmentFault::TooMany { what, .. }
+        | EnvironmentFault::Duplicate { what, .. }
+        | EnvironmentFault::Field { what, .. } => what,
+    };
+    match what.as_bytes() {
+        b"segments" => "invalid_segment",
+        b"layers" => "invalid_layer",
+        _ => "invalid_holdout",
     }
 }
 

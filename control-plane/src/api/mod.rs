@@ -10,6 +10,7 @@ mod ingest;
 mod metrics;
 mod projects;
 mod readings;
+mod shared;
 mod tokens;
 
 use std::sync::Arc;
@@ -122,7 +123,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/quarantine", get(environments::quarantine))
         .route("/balance", get(environments::balance))
         .route("/audit", get(audit::of_environment))
-        .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key));
+        .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key))
+        .merge(shared::routes());
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::read))

@@ -12,4 +12,6 @@ mod ingestion;
 #[cfg(test)]
 mod push;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod world;

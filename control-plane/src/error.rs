@@ -11,6 +11,7 @@ use crate::change::ChangeError;
 use crate::fuse::policy::PolicyFault;
 use crate::ingest::IngestError;
 use crate::publish::outbox::OutboxError;
+use crate::publish::published::PublishedError;
 use crate::store::StoreError;
 
 /// A failed request.
@@ -142,6 +143,20 @@ impl From<OutboxError> for ApiError {
             OutboxError::Store(error) => error.into(),
             OutboxError::Sign(_) | OutboxError::Reserve { .. } => Self::bad_request("snapshot_limit", detail),
             OutboxError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
+        }
+    }
+}
+
+impl From<PublishedError> for ApiError {
+    fn from(error: PublishedError) -> Self {
+        match error {
+            PublishedError::Store(error) => error.into(),
+            PublishedError::Nothing { .. } => Self::not_found("no_snapshot", error.to_string()),
+            // Expired for want of a republication, or tampered with: an edge would not take it either.
+            PublishedError::Refused(_) => {
+                Self::new(StatusCode::CONFLICT, "snapshot_refused", error.to_string())
+            }
+            PublishedError::Roots(_) => Self::internal(&error),
         }
     }
 }

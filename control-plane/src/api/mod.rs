@@ -4,6 +4,7 @@ mod audit;
 mod auth;
 mod body;
 mod environments;
+mod explain;
 mod flags;
 mod fuses;
 mod ingest;
@@ -130,6 +131,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/metrics", get(metrics::read))
         .route("/v1/whoami", get(auth::whoami))
         .route("/v1/audit", get(audit::of_tenant))
+        .route("/v1/explain", post(explain::ask))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))
         .route("/v1/projects", get(projects::list).post(projects::create))

@@ -1,6 +1,6 @@
 //! The payload: flags, client keys and settings as bytes, and back within limits. Trusts nothing it reads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -225,6 +225,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, PayloadError> {
     let settings = Settings { fresh_ms, stale_ms, auto_exposure: payload.auto_exposure };
     let client_keys = payload.client_keys.into_iter().collect();
     Ok(Decoded { snapshot: Snapshot::new(compiled, client_keys, settings), selftest: payload.selftest })
+}
+
+/// The flags of a payload word for word, for those who explain what became of them. A flag that cannot be read is left out.
+pub(crate) fn written_flags(bytes: &[u8]) -> Result<BTreeMap<FlagKey, FlagWire>, PayloadError> {
+    let payload: PayloadIn<'_> =
+        serde_json::from_slice(bytes).map_err(|e| PayloadError::Shape { detail: e.to_string() })?;
+    let flags = payload.flags.iter().filter_map(|raw| decode_flag(raw.get()));
+    Ok(flags.filter_map(|(key, flag)| Some((key, flag.ok()?))).collect())
 }
 
 type ReadFlag = (FlagKey, Result<FlagWire, FlagFault>);

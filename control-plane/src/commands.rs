@@ -1,0 +1,3 @@
+//! Commands of the program that are more than wiring. They print; everything else is the library's.
+
+pub(crate) mod explain;

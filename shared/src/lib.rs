@@ -18,3 +18,5 @@ pub mod limits;
 pub mod ofrep;
 pub mod segment;
 pub mod snapshot;
+mod text;
+pub mod unleash;

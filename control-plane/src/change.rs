@@ -7,6 +7,7 @@ mod environment;
 mod flag;
 mod fuse;
 mod held;
+mod import;
 mod scope;
 mod shared;
 mod token;
@@ -19,6 +20,7 @@ use flagfuse_shared::segment::SegmentFault;
 use serde_json::Value;
 
 pub use self::environment::SharedPart;
+pub use self::import::{Existing, Import};
 use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::{Policy, PolicyFault};
 use crate::publish::Publisher;
@@ -126,6 +128,13 @@ pub enum Change {
         /// Which one; empty for the holdout.
         key: String,
     },
+    /// Flags and segments of another system.
+    Import {
+        /// Into which environment.
+        scope: Scope,
+        /// What was read.
+        import: Box<Import>,
+    },
     /// A new fuse, or another policy for one: both begin a phase.
     PutFuse {
         /// Which environment.
@@ -218,9 +227,20 @@ pub enum ChangeError {
         /// Which.
         key: String,
     },
+    /// An import brings what is there already.
+    #[error("already there: {}; with `replace` they are replaced", listed(keys))]
+    Taken {
+        /// `flag checkout`, `segment beta`.
+        keys: Vec<String>,
+    },
     /// The flag cannot be evaluated.
-    #[error(transparent)]
-    Flag(#[from] FlagFault),
+    #[error("flag {key:?}: {source}")]
+    Flag {
+        /// Which.
+        key: String,
+        /// Why.
+        source: FlagFault,
+    },
     /// The segment cannot be evaluated.
     #[error("segment {key:?}: {source}")]
     Segment {
@@ -294,6 +314,15 @@ pub enum ChangeError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Entries of a list that a message names.
+const LISTED_COUNT_MAX: usize = 50;
+
+fn listed(keys: &[String]) -> String {
+    let more = keys.len().saturating_sub(LISTED_COUNT_MAX);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    keys.iter().take(LISTED_COUNT_MAX).map(String::as_str).collect::<Vec<_>>().join(", ") + &tail
 }
 
 /// What one change leaves behind beside its rows.
@@ -384,6 +413,7 @@ const fn reserve(change: &Change) -> Reserve {
     match change {
         Change::PutFlag { .. }
         | Change::PutShared { .. }
+        | Change::Import { .. }
         | Change::PutFuse { .. }
         | Change::CreateToken { .. } => Reserve::Kept,
         Change::CreateProject { .. }
@@ -422,6 +452,7 @@ async fn perform(
             shared::put(conn, actor, scope, *part, expected, now).await
         }
         Change::DeleteShared { scope, part, key } => shared::delete(conn, actor, scope, part, &key).await,
+        Change::Import { scope, import } => import::apply(conn, actor, scope, *import, now).await,
         Change::PutFuse { scope, flag, policy } => fuse::put(conn, actor, scope, &flag, *policy, now).await,
         Change::DeleteFuse { scope, flag } => fuse::delete(conn, actor, scope, &flag, now).await,
         Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence } => {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 
 use crate::credential::TokenKind;
+use crate::import::Format;
 use crate::publish::push::EdgeRegion;
 
 /// The control plane of Flagfuse.
@@ -31,6 +32,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Check a signed snapshot as an edge would.
     VerifySnapshot(VerifyArgs),
+    /// Take over flags of another system from a file.
+    Import(ImportArgs),
     /// Tell why a flag answers as it does, step by step.
     Explain(ExplainArgs),
 }
@@ -132,6 +135,37 @@ pub struct VerifyArgs {
     /// Root signatures needed.
     #[arg(long, default_value_t = 1)]
     pub threshold: usize,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Where.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Its tenant.
+    #[arg(long, default_value = "default", value_parser = tenant)]
+    pub tenant: TenantKey,
+    /// Into which project.
+    #[arg(long, value_parser = project)]
+    pub project: ProjectKey,
+    /// Into which environment.
+    #[arg(long, value_parser = environment)]
+    pub environment: EnvironmentKey,
+    /// What wrote the file.
+    #[arg(long)]
+    pub format: Format,
+    /// Which environment of the file counts, where it has several.
+    #[arg(long, value_name = "NAME")]
+    pub from_environment: Option<String>,
+    /// Check everything, store nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace flags and segments that are there already.
+    #[arg(long)]
+    pub replace: bool,
+    /// The document.
+    pub file: PathBuf,
 }
 
 /// Arguments of `explain`.

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use flagfuse_shared::flag::compile::EnvironmentFault;
+use flagfuse_shared::import::ImportError;
 use serde_json::json;
 
 use crate::change::ChangeError;
@@ -44,7 +45,7 @@ impl ApiError {
     }
 
     /// Our bug: the only kind that is logged as an error, here and nowhere else.
-    fn internal(error: &dyn std::fmt::Display) -> Self {
+    pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "request failed through no fault of the caller");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the control plane failed; its log says why")
     }
@@ -106,12 +107,14 @@ impl From<ChangeError> for ApiError {
             ChangeError::Unknown { what: "layer", .. } => Self::not_found("unknown_layer", detail),
             ChangeError::Unknown { what: "holdout", .. } => Self::not_found("unknown_holdout", detail),
             ChangeError::Unknown { .. } => Self::not_found("unknown_token", detail),
-            ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
+            ChangeError::Exists { .. } | ChangeError::Taken { .. } => {
+                Self::new(StatusCode::CONFLICT, "exists", detail)
+            }
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
             ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
             ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
             ChangeError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
-            ChangeError::Flag(_) => Self::bad_request("invalid_flag", detail),
+            ChangeError::Flag { .. } => Self::bad_request("invalid_flag", detail),
             ChangeError::Segment { .. } => Self::bad_request("invalid_segment", detail),
             ChangeError::Environment(fault) => Self::bad_request(environment_code(&fault), detail),
             ChangeError::Policy(fault) => fault.into(),
@@ -158,6 +161,12 @@ impl From<PublishedError> for ApiError {
             }
             PublishedError::Roots(_) => Self::internal(&error),
         }
+    }
+}
+
+impl From<ImportError> for ApiError {
+    fn from(error: ImportError) -> Self {
+        Self::bad_request("invalid_import", error.to_string())
     }
 }
 

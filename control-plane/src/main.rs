@@ -50,6 +50,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             TokenCommand::Create(args) => create_token(args).await,
         },
         Command::VerifySnapshot(args) => verify_snapshot(&args),
+        Command::Import(args) => say(&commands::import::run(args).await?),
         Command::Explain(args) => say(&commands::explain::run(args).await?),
     }
 }

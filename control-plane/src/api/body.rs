@@ -8,7 +8,7 @@ use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
-use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX};
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -33,7 +33,8 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
         read.map(Self).map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let detail = format!(
-                    "the body is above the limit of {ADMIN_BODY_LEN_MAX} bytes ({BATCH_BODY_LEN_MAX} for {INGEST_PATH})"
+                    "the body is above the limit of {ADMIN_BODY_LEN_MAX} bytes ({BATCH_BODY_LEN_MAX} for {INGEST_PATH}, \
+                     {IMPORT_LEN_MAX} for imports)"
                 );
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
             }

@@ -7,6 +7,7 @@ mod environments;
 mod explain;
 mod flags;
 mod fuses;
+mod import;
 mod ingest;
 mod metrics;
 mod projects;
@@ -22,7 +23,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, UnixMillis};
-use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX};
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -125,6 +126,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/balance", get(environments::balance))
         .route("/audit", get(audit::of_environment))
         .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key))
+        .route("/import", post(import::import).layer(DefaultBodyLimit::max(IMPORT_LEN_MAX)))
         .merge(shared::routes());
     Router::new()
         .route("/healthz", get(healthz))

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::compile::{Compiled, EnvironmentFault, compile_environment};
 use flagfuse_shared::flag::environment::{HoldoutWire, LayerWire, SegmentWire, SharedWire};
-use flagfuse_shared::flag::{FlagFault, FlagWire};
 use flagfuse_shared::ids::{FlagKey, Scope};
 
 use super::ChangeError;
@@ -165,7 +165,7 @@ fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), Change
         Touched::Flag(key) => {
             let found = compiled.flags().find(|(found, _)| found.as_str() == key);
             match found.and_then(|(_, flag)| flag.err()) {
-                Some(fault) => Err(FlagFault::clone(fault).into()),
+                Some(fault) => Err(ChangeError::Flag { key: key.to_owned(), source: fault.clone() }),
                 None => Ok(()),
             }
         }
@@ -179,6 +179,7 @@ fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), Change
 
 #[cfg(test)]
 mod tests {
+    use flagfuse_shared::flag::FlagFault;
     use serde_json::{Value, json};
 
     use super::*;
@@ -207,7 +208,10 @@ mod tests {
         check(&sick, &touched, &[Touched::Flag("a")]).unwrap();
         check(&sick, &sick, &[Touched::Cohort("b")]).unwrap();
         let fault = check(&sick, &sick, &[Touched::Flag("b")]).unwrap_err();
-        assert!(matches!(fault, ChangeError::Flag(FlagFault::UnknownPrerequisite { .. })), "{fault}");
+        assert!(
+            matches!(fault, ChangeError::Flag { source: FlagFault::UnknownPrerequisite { .. }, .. }),
+            "{fault}"
+        );
         let fault = check(&sick, &sick.without_flag("a"), &[Touched::Flag("a")]).unwrap_err().to_string();
         for word in ["flag \"a\"", "flag \"c\"", "prerequisites names the flag \"a\""] {
             assert!(fault.contains(word), "{fault}");

@@ -32,7 +32,10 @@ pub(super) async fn put(
 
 /// A flag as its owner wants it, with the cohort of the one that is there.
 pub(super) fn admit(stored: Option<&FlagWire>, mut wire: FlagWire) -> Result<FlagWire, ChangeError> {
-    FlagKey::parse(&wire.key).map_err(|source| FlagFault::Key { field: "key".to_owned(), source })?;
+    FlagKey::parse(&wire.key).map_err(|source| ChangeError::Flag {
+        key: wire.key.clone(),
+        source: FlagFault::Key { field: "key".to_owned(), source },
+    })?;
     let cohort = stored.and_then(|stored| stored.cohort.clone());
     if wire.cohort.is_some() && wire.cohort != cohort {
         return Err(ChangeError::CohortIsManaged);

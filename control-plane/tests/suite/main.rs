@@ -10,6 +10,8 @@ mod explain;
 #[cfg(test)]
 mod feedback;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod ingestion;
 #[cfg(test)]
 mod push;

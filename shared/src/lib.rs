@@ -9,6 +9,7 @@ pub mod context;
 pub mod contract;
 pub mod digest;
 pub mod evaluate;
+pub mod explain;
 pub mod flag;
 pub mod flagd;
 mod graph;

@@ -7,6 +7,7 @@ pub mod fuses;
 pub mod phases;
 pub mod quarantine;
 pub mod scopes;
+pub mod shared;
 pub mod snapshots;
 mod sqlite;
 pub mod tallies;

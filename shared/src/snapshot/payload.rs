@@ -239,10 +239,15 @@ pub struct Definitions {
 
 /// Reads the definitions out of a frame's payload. Trusts its bytes: verify the frame before.
 pub fn definitions(frame: &[u8]) -> Result<Definitions, PayloadError> {
-    let malformed = |detail: String| PayloadError::Shape { detail };
-    let segments = split_frame(frame).map_err(|refusal| malformed(refusal.to_string()))?;
+    let segments =
+        split_frame(frame).map_err(|refusal| PayloadError::Shape { detail: refusal.to_string() })?;
+    written(segments.payload)
+}
+
+/// The definitions of a payload, word for word.
+fn written(payload: &[u8]) -> Result<Definitions, PayloadError> {
     let payload: PayloadIn<'_> =
-        serde_json::from_slice(segments.payload).map_err(|e| malformed(e.to_string()))?;
+        serde_json::from_slice(payload).map_err(|e| PayloadError::Shape { detail: e.to_string() })?;
     let mut flags: Vec<FlagWire> =
         payload.flags.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
     flags.sort_by(|left, right| left.key.cmp(&right.key));

@@ -6,11 +6,11 @@
 use ahash::HashMap;
 use datalogic_rs::bumpalo::Bump;
 use datalogic_rs::{Engine, Logic, ParsedData};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::flagd::{document, rule_of};
-use crate::flags::{self, Person};
 use crate::subject::Subject;
+use flagfuse_bench_ours::flags::{self, Person};
 
 pub struct Datalogic {
     bytes: Vec<u8>,
@@ -81,10 +81,5 @@ fn load(engine: &Engine, bytes: &[u8]) -> HashMap<String, Logic> {
 }
 
 fn context(person: &Person) -> ParsedData {
-    let attributes = json!({
-        "targetingKey": person.key, "country": person.country, "appVersion": person.app_version,
-        "plan": person.plan, "email": person.email, "language": person.language, "device": person.device,
-        "beta": person.beta, "age": person.age, "sessions": person.sessions,
-    });
-    ParsedData::from_json(&attributes.to_string()).unwrap()
+    ParsedData::from_json(&person.to_json("targetingKey").to_string()).unwrap()
 }

@@ -8,8 +8,8 @@ use eppo_core::ufc::{AssignmentValue, UniversalFlagConfig, VariationType};
 use eppo_core::{Attributes, Configuration, SdkMetadata, Str};
 use serde_json::{Value, json};
 
-use crate::flags::{self, COLOURS, FlagSpec, Kind, Person};
 use crate::subject::Subject;
+use flagfuse_bench_ours::flags::{self, COLOURS, FlagSpec, Kind, Person};
 
 const SHARDS: u32 = 10_000;
 

@@ -8,8 +8,8 @@ use open_feature::EvaluationContext;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
-use crate::flags::{self, COLOURS, FlagSpec, Kind, Person};
 use crate::subject::Subject;
+use flagfuse_bench_ours::flags::{self, COLOURS, FlagSpec, Kind, Person};
 
 pub struct Flagd {
     text: String,

@@ -1,52 +1,18 @@
-//! Ours. It does more than the peers: c renders the OFREP body too, load checks signatures, digests and the self-test.
+//! Ours: `flagfuse-shared`. Not equal: c renders the OFREP body too, load checks signatures, digests and the self-test.
 
-use std::collections::{BTreeMap, BTreeSet};
+use flagfuse_bench_ours::evaluator::Ours;
 
-use flagfuse_shared::context::Context;
-use flagfuse_shared::digest::Digest;
-use flagfuse_shared::evaluate::{Freshness, evaluate, evaluate_all};
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
-use flagfuse_shared::ofrep::{Origin, write_bulk};
-use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
-use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{AutoExposure, Outcome, Snapshot, TrustedRoots, Verified, verify};
-use serde_json::{Value, json};
-
-use crate::flags::{self, COLOURS, FlagSpec, Kind, Person};
 use crate::subject::Subject;
-
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-const VERSION: SnapshotVersion = SnapshotVersion { epoch: 1, seq: 1 };
 
 pub struct Flagfuse {
     name: &'static str,
-    frame: Vec<u8>,
-    roots: TrustedRoots,
-    snapshot: Verified<Snapshot>,
-    contexts: Vec<Context>,
-    rollouts: Vec<String>,
-    conditions: Vec<String>,
-    body: String,
+    ours: Ours,
 }
 
 impl Flagfuse {
     /// `name` tells apart two of them, which shows the noise of the machine.
     pub fn new(name: &'static str) -> Self {
-        let frame = frame(&flags::flags());
-        let roots = TrustedRoots::parse([key(1).public_base64().as_str()], 1).unwrap();
-        let snapshot = admitted(&frame, &roots);
-        Self {
-            name,
-            frame,
-            roots,
-            snapshot,
-            contexts: flags::people().iter().map(context).collect(),
-            rollouts: flags::asked_rollouts(),
-            conditions: flags::asked_conditions(),
-            body: String::new(),
-        }
+        Self { name, ours: Ours::set_up() }
     }
 }
 
@@ -56,111 +22,18 @@ impl Subject for Flagfuse {
     }
 
     fn a(&mut self, turn: usize) -> u64 {
-        let (flag, person) = flags::turn(turn);
-        let answer =
-            evaluate(&self.snapshot, &self.rollouts[flag], &self.contexts[person], Freshness::Fresh).unwrap();
-        u64::from(answer.variation.unwrap().key().as_str() == "on")
+        self.ours.a(turn)
     }
 
     fn b(&mut self, turn: usize) -> u64 {
-        let (flag, person) = flags::turn(turn);
-        let answer =
-            evaluate(&self.snapshot, &self.conditions[flag], &self.contexts[person], Freshness::Fresh)
-                .unwrap();
-        u64::from(answer.variation.unwrap().key().as_str().as_bytes()[0])
+        self.ours.b(turn)
     }
 
     fn c(&mut self, turn: usize) -> u64 {
-        let (_, person) = flags::turn(turn);
-        let origin = Origin { version: VERSION, environment: "production" };
-        let mut count = 0;
-        let answers = evaluate_all(&self.snapshot, &self.contexts[person], Freshness::Fresh);
-        self.body.clear();
-        write_bulk(&mut self.body, answers.inspect(|_| count += 1), &origin);
-        assert!(self.body.len() > flags::FLAG_COUNT);
-        count
+        self.ours.c(turn)
     }
 
     fn load(&mut self) -> u64 {
-        admitted(&self.frame, &self.roots).flags().filter(|(_, flag)| flag.is_ok()).count() as u64
-    }
-}
-
-fn context(person: &Person) -> Context {
-    let attributes = json!({
-        "targetingKey": person.key, "country": person.country, "appVersion": person.app_version,
-        "plan": person.plan, "email": person.email, "language": person.language, "device": person.device,
-        "beta": person.beta, "age": person.age, "sessions": person.sessions,
-    });
-    Context::from_json(attributes).unwrap()
-}
-
-fn wire(flag: &FlagSpec) -> Value {
-    let colours: Vec<Value> = COLOURS.iter().map(|name| json!({ "key": name, "value": name })).collect();
-    let split: Vec<Value> = COLOURS.iter().map(|name| json!({ "variation": name, "weight": 1 })).collect();
-    match &flag.kind {
-        Kind::Rollout => json!({
-            "key": flag.key, "value_type": "boolean", "off_variation": "off", "default_variation": "off",
-            "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
-            "rules": [{ "key": "rollout", "percentage": 50.0, "split": [{ "variation": "on" }] }],
-        }),
-        Kind::Conditions(conditions) => json!({
-            "key": flag.key, "value_type": "string", "default_variation": "blue", "variations": colours,
-            "rules": [{ "key": "targeted", "split": split, "conditions": [
-                { "attribute": "country", "op": "in", "values": conditions.countries },
-                { "attribute": "appVersion", "op": "semver_at_least", "values": [conditions.version_min] },
-                { "attribute": "plan", "op": "in", "values": ["pro"] },
-            ] }],
-        }),
-        Kind::Variants => json!({
-            "key": flag.key, "value_type": "string", "default_variation": "blue", "variations": colours,
-            "rules": [{ "key": "split", "split": split }],
-        }),
-    }
-}
-
-fn key(seed: u8) -> PrivateKey {
-    PrivateKey::from_seed(&[seed; 32])
-}
-
-fn scope() -> Scope {
-    Scope {
-        tenant: TenantKey::parse("default").unwrap(),
-        project: ProjectKey::parse("demo").unwrap(),
-        environment: EnvironmentKey::parse("production").unwrap(),
-    }
-}
-
-/// Flags as an edge receives them: signed by a release key that a root key vouches for.
-fn frame(flags: &[FlagSpec]) -> Vec<u8> {
-    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
-    let keyset = Keyset {
-        keyset_version: 1,
-        expires_ms: NOW.plus(1),
-        roles: Roles { root: role(1), release: role(2), freshness: role(3) },
-        min_epoch: BTreeMap::new(),
-    };
-    let content = Content {
-        flags: flags.iter().map(|flag| serde_json::from_value::<FlagWire>(wire(flag)).unwrap()).collect(),
-        client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
-        profile: Profile::Strict,
-        auto_exposure: AutoExposure::Single,
-    };
-    let release = Release {
-        scope: scope(),
-        version: VERSION,
-        prev_sha256: Digest::of(b""),
-        created_ms: NOW,
-        expires_ms: NOW.plus(1),
-        keyset_version: 1,
-    };
-    let keyset = sign_keyset(&keyset, &[key(1)]).unwrap();
-    sign_snapshot(&content, &release, &keyset, &[key(2)]).unwrap().frame
-}
-
-fn admitted(frame: &[u8], roots: &TrustedRoots) -> Verified<Snapshot> {
-    match verify(frame, roots, &scope(), None, NOW) {
-        Ok(Outcome::Newer(admitted)) => admitted.snapshot,
-        _ => panic!("our own frame is refused"),
+        self.ours.load()
     }
 }

@@ -7,8 +7,8 @@ use growthbook_rust::growthbook::GrowthBook;
 use growthbook_rust::model_public::GrowthBookAttribute;
 use serde_json::{Value, json};
 
-use crate::flags::{self, COLOURS, FlagSpec, Kind, Person};
 use crate::subject::Subject;
+use flagfuse_bench_ours::flags::{self, COLOURS, FlagSpec, Kind, Person};
 
 pub struct Growthbook {
     bytes: Vec<u8>,
@@ -76,12 +76,7 @@ fn load(bytes: &[u8]) -> GrowthBook {
 }
 
 fn context(person: &Person) -> Vec<GrowthBookAttribute> {
-    let attributes = json!({
-        "id": person.key, "country": person.country, "appVersion": person.app_version, "plan": person.plan,
-        "email": person.email, "language": person.language, "device": person.device, "beta": person.beta,
-        "age": person.age, "sessions": person.sessions,
-    });
-    GrowthBookAttribute::from(attributes).unwrap()
+    GrowthBookAttribute::from(person.to_json("id")).unwrap()
 }
 
 fn feature(spec: &FlagSpec) -> Value {

@@ -7,8 +7,8 @@ use launchdarkly_server_sdk_evaluation::{
 };
 use serde_json::{Value, json};
 
-use crate::flags::{self, COLOURS, FlagSpec, Kind, Person};
 use crate::subject::Subject;
+use flagfuse_bench_ours::flags::{self, COLOURS, FlagSpec, Kind, Person};
 
 pub struct LaunchDarkly {
     bytes: Vec<u8>,

@@ -6,16 +6,15 @@ mod datalogic;
 mod eppo;
 mod flagd;
 mod flagfuse;
-mod flags;
 mod growthbook;
 mod launchdarkly;
 mod measure;
 mod subject;
 mod yggdrasil;
 
+use flagfuse_bench_ours::flags::{self, ASKED_COUNT, FLAG_COUNT, PERSON_COUNT};
 use serde_json::{Value, json};
 
-use crate::flags::{ASKED_COUNT, FLAG_COUNT, PERSON_COUNT};
 use crate::measure::{WORKLOADS, measure, summary};
 use crate::subject::Subject;
 

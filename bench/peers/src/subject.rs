@@ -2,7 +2,7 @@
 
 /// An engine with 1,000 flags loaded and contexts prepared in its own best form.
 ///
-/// `turn` chooses flag and person, see [`crate::flags::turn`]; the answers prove that the work was done.
+/// `turn` chooses flag and person, see [`flagfuse_bench_ours::flags::turn`]; the answers prove that the work was done.
 pub trait Subject {
     /// Name of the crate.
     fn name(&self) -> &'static str;

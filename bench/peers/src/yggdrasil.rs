@@ -3,13 +3,13 @@
 //! Not equal: a rollout has 100 buckets, c asks plain flags whether they are on and only the others for their variant,
 //! which is less than its own `resolve_all` does, and attributes are text only.
 
-use serde_json::{Value, json};
 use unleash_types::client_features::{ClientFeatures, Context};
 use unleash_yggdrasil::state::EnrichedContext;
 use unleash_yggdrasil::{EngineState, UpdateMessage};
 
-use crate::flags::{self, COLOURS, FlagSpec, Kind, Person};
 use crate::subject::Subject;
+use flagfuse_bench_ours::flags::{self, FlagSpec, Kind, Person};
+use flagfuse_bench_ours::unleash::features;
 
 pub struct Yggdrasil {
     bytes: Vec<u8>,
@@ -24,7 +24,7 @@ pub struct Yggdrasil {
 impl Yggdrasil {
     pub fn new() -> Self {
         let flags = flags::flags();
-        let document = json!({ "version": 2, "features": flags.iter().map(feature).collect::<Vec<_>>() });
+        let document = features(&flags);
         let bytes = document.to_string().into_bytes();
         let (plain, varied): (Vec<_>, Vec<_>) =
             flags.into_iter().partition(|flag| matches!(flag.kind, Kind::Rollout));
@@ -102,33 +102,4 @@ fn context(person: &Person) -> Context {
         remote_address: None,
         properties: Some(properties.map(|(name, value)| (name.to_owned(), value)).into()),
     }
-}
-
-fn feature(spec: &FlagSpec) -> Value {
-    let variants: Vec<Value> = COLOURS
-        .iter()
-        .zip([333, 333, 334])
-        .map(|(name, weight)| {
-            json!({ "name": name, "weight": weight, "weightType": "variable", "stickiness": "default",
-                "payload": { "type": "string", "value": name } })
-        })
-        .collect();
-    let strategy = |rollout: &str, constraints: Value, variants: Value| {
-        json!({ "name": "flexibleRollout", "constraints": constraints, "variants": variants,
-            "parameters": { "rollout": rollout, "stickiness": "default", "groupId": spec.key } })
-    };
-    let strategy = match &spec.kind {
-        Kind::Rollout => strategy("50", json!([]), json!([])),
-        Kind::Conditions(conditions) => {
-            let constraints = json!([
-                { "contextName": "country", "operator": "IN", "values": conditions.countries },
-                { "contextName": "appVersion", "operator": "SEMVER_GTE", "value": conditions.version_min },
-                { "contextName": "plan", "operator": "IN", "values": ["pro"] },
-            ]);
-            strategy("100", constraints, json!(variants))
-        }
-        Kind::Variants => strategy("100", json!([]), json!(variants)),
-    };
-    json!({ "name": spec.key, "type": "release", "enabled": true, "project": "default",
-        "impressionData": false, "strategies": [strategy], "variants": [] })
 }

@@ -1,5 +1,7 @@
 //! The flags and the people that every engine is given, told in no engine's language.
 
+use serde_json::{Value, json};
+
 /// Flags in a configuration.
 pub const FLAG_COUNT: usize = 1_000;
 /// Different contexts that take turns.
@@ -13,6 +15,7 @@ const COUNTRIES: [&str; 5] = ["DE", "AT", "CH", "NL", "FR"];
 const AREAS: [&str; 8] = ["checkout", "search", "profile", "basket", "login", "export", "billing", "feed"];
 
 /// A flag.
+#[derive(Debug, Clone)]
 pub struct FlagSpec {
     /// Its key.
     pub key: String,
@@ -21,6 +24,7 @@ pub struct FlagSpec {
 }
 
 /// What a flag does.
+#[derive(Debug, Clone)]
 pub enum Kind {
     /// Boolean, on for 50 % of the people: 60 % of the flags.
     Rollout,
@@ -31,6 +35,7 @@ pub enum Kind {
 }
 
 /// Three conditions that all have to hold; the third is `plan` = `pro`.
+#[derive(Debug, Clone)]
 pub struct Conditions {
     /// `country` is one of these.
     pub countries: [&'static str; 5],
@@ -76,6 +81,7 @@ fn asked(is_kind: impl Fn(&Kind) -> bool) -> Vec<String> {
 }
 
 /// Somebody who asks: ten attributes, the key is one of them.
+#[derive(Debug, Clone)]
 pub struct Person {
     /// The unit of every rollout and split.
     pub key: String,
@@ -97,6 +103,19 @@ pub struct Person {
     pub age: u32,
     /// Not asked about.
     pub sessions: u32,
+}
+
+impl Person {
+    /// The attributes as JSON, the key under the name `key_name`.
+    pub fn to_json(&self, key_name: &str) -> Value {
+        let mut attributes = json!({
+            "country": self.country, "appVersion": self.app_version, "plan": self.plan, "email": self.email,
+            "language": self.language, "device": self.device, "beta": self.beta, "age": self.age,
+            "sessions": self.sessions,
+        });
+        attributes[key_name] = json!(self.key);
+        attributes
+    }
 }
 
 /// Everybody who asks.

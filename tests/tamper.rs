@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use flagfuse_shared::contract::push::{HeldVersion, ReplicaMessage, publish_message, push_path};
 use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::envelope::{Segments, encode_frame, split_frame};
@@ -112,6 +113,7 @@ impl Keys {
             client_keys: [].into(),
             profile: Profile::Strict,
             auto_exposure: AutoExposure::Off,
+            shared: SharedWire::default(),
         };
         let keyset = sign_keyset(&keyset, std::slice::from_ref(&self.root)).unwrap();
         sign_snapshot(&content, &release, &keyset, std::slice::from_ref(signer)).unwrap().frame

@@ -18,3 +18,16 @@ pub fn uuid() -> String {
 pub fn unit_interval() -> f64 {
     worker::js_sys::Math::random()
 }
+
+/// 53 random bits, for questions that Unleash would answer with dice; not for secrets.
+pub fn number() -> u64 {
+    const RANGE: f64 = 9_007_199_254_740_992.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to 2^53, which doubles hold exactly"
+    )]
+    let number = (unit_interval() * RANGE) as u64;
+    // The low bits of a small number and of a large one should both differ: spread them over the word.
+    number.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

@@ -15,7 +15,12 @@ pub struct Bucket(u32);
 impl Bucket {
     /// The bucket of `unit` under `salt`: `murmur3_32(salt + ":" + unit, seed) mod 1,000,000`.
     pub fn of(salt: &str, unit: &str, seed: u32) -> Self {
-        Self(murmur3_32_joined(salt.as_bytes(), unit.as_bytes(), seed) % BUCKET_COUNT)
+        Self::under(Salted::new(salt, seed), unit)
+    }
+
+    /// The same with the salt hashed before.
+    pub fn under(salt: Salted, unit: &str) -> Self {
+        Self(salt.hash(unit) % BUCKET_COUNT)
     }
 
     /// The bucket's number.
@@ -28,19 +33,62 @@ impl Bucket {
 ///
 /// A normalizer of 0 is taken as 1, since a total weight of 0 has nobody to assign.
 pub fn unleash_bucket(group: &str, id: &str, normalizer: u32, seed: u32) -> u32 {
-    murmur3_32_joined(group.as_bytes(), id.as_bytes(), seed) % normalizer.max(1) + 1
+    unleash_bucket_under(Salted::new(group, seed), id, normalizer)
+}
+
+/// The same with the group hashed before.
+pub fn unleash_bucket_under(group: Salted, id: &str, normalizer: u32) -> u32 {
+    group.hash(id) % normalizer.max(1) + 1
 }
 
 /// murmur3 x86 32-bit (Austin Appleby, public domain) of `left`, a colon and `right`, without joining them.
 pub fn murmur3_32_joined(left: &[u8], right: &[u8], seed: u32) -> u32 {
-    let mut hash = Murmur3 { state: seed, tail: 0, tail_len: 0, len: 0 };
+    let mut hash = Murmur3::new(seed);
     hash.update(left);
     hash.update(b":");
     hash.update(right);
     hash.finish()
 }
 
+/// murmur3 x86 32-bit of `bytes`; finds names in tables, where only the distribution matters.
+pub fn murmur3_32(bytes: &[u8], seed: u32) -> u32 {
+    let mut hash = Murmur3::new(seed);
+    hash.update(bytes);
+    hash.finish()
+}
+
+/// The hash after `salt:`, so that an evaluation hashes the unit only. The result is plain murmur3 of the joined text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Salted(Murmur3);
+
+impl Salted {
+    /// Hashes `salt` and the colon.
+    pub fn new(salt: &str, seed: u32) -> Self {
+        let mut hash = Murmur3::new(seed);
+        hash.update(salt.as_bytes());
+        hash.update(b":");
+        Self(hash)
+    }
+
+    /// `murmur3_32(salt + ":" + unit, seed)`.
+    pub fn hash(self, unit: &str) -> u32 {
+        let mut hash = self.0;
+        hash.update(unit.as_bytes());
+        hash.finish()
+    }
+
+    /// A number of this salt's own that depends on `chance` and on no unit, 0 ..= 2^32 − 1.
+    pub const fn draw(self, chance: u64) -> u32 {
+        let mut hash = self.0;
+        hash.mix((chance >> 32) as u32);
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is meant")]
+        hash.mix(chance as u32);
+        hash.finish()
+    }
+}
+
 /// The running state: up to three bytes wait in `tail` until a block of four is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Murmur3 {
     state: u32,
     tail: u32,
@@ -49,29 +97,36 @@ struct Murmur3 {
 }
 
 impl Murmur3 {
-    fn update(&mut self, mut bytes: &[u8]) {
+    const fn new(seed: u32) -> Self {
+        Self { state: seed, tail: 0, tail_len: 0, len: 0 }
+    }
+
+    /// Blocks that straddle the waiting bytes are put together by shifts, so every length costs the same per byte.
+    #[inline]
+    fn update(&mut self, bytes: &[u8]) {
         // The algorithm mixes in the length modulo 2^32.
         #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 is what the algorithm asks for")]
         let len = bytes.len() as u32;
         self.len = self.len.wrapping_add(len);
-        while self.tail_len != 0 {
-            let Some((&first, rest)) = bytes.split_first() else {
-                return;
-            };
-            self.push(first);
-            bytes = rest;
-        }
-        let mut blocks = bytes.chunks_exact(4);
-        for block in &mut blocks {
-            if let &[a, b, c, d] = block {
-                self.mix(u32::from_le_bytes([a, b, c, d]));
+        let (blocks, rest) = bytes.as_chunks::<4>();
+        let shift = 8 * self.tail_len;
+        if shift == 0 {
+            for block in blocks {
+                self.mix(u32::from_le_bytes(*block));
+            }
+        } else {
+            for block in blocks {
+                let block = u32::from_le_bytes(*block);
+                self.mix(self.tail | block << shift);
+                self.tail = block >> (32 - shift);
             }
         }
-        for &byte in blocks.remainder() {
+        for &byte in rest {
             self.push(byte);
         }
     }
 
+    #[inline]
     const fn push(&mut self, byte: u8) {
         self.tail |= (byte as u32) << (8 * self.tail_len);
         self.tail_len += 1;
@@ -83,11 +138,13 @@ impl Murmur3 {
         }
     }
 
+    #[inline]
     const fn mix(&mut self, block: u32) {
         self.state ^= scramble(block);
         self.state = self.state.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
     }
 
+    #[inline]
     const fn finish(self) -> u32 {
         let mut hash = self.state;
         if self.tail_len > 0 {
@@ -123,6 +180,7 @@ mod tests {
             let expected = reference(&format!("{salt}:{unit}"), seed);
             prop_assert_eq!(murmur3_32_joined(salt.as_bytes(), unit.as_bytes(), seed), expected);
             prop_assert_eq!(Bucket::of(&salt, &unit, seed).get(), expected % 1_000_000);
+            prop_assert_eq!(murmur3_32(salt.as_bytes(), seed), reference(&salt, seed));
         }
     }
 

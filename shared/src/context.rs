@@ -1,16 +1,55 @@
 //! The evaluation context: who is asking, parsed within limits. Never evaluates anything.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
 
+use serde_json::Value;
+
+use crate::bucket::murmur3_32;
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, JSON_DEPTH_MAX, STRING_LEN_MAX, UNIT_LEN_MAX};
 
 /// The attribute that is the unit unless a flag says otherwise.
 pub const TARGETING_KEY: &str = "targetingKey";
 
-/// Attributes of the asker, ordered by name. The targeting key is one of them.
+/// The attribute that is the time of the question unless the context brings its own.
+pub const CURRENT_TIME: &str = "currentTime";
+
+/// Attributes of the asker. The targeting key is one of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Context {
-    attributes: Map<String, Value>,
+    /// Ordered by hash, then name: found by a comparison of numbers, each name once.
+    attributes: Vec<Attribute>,
+    /// Position of the targeting key when it is a text that can be bucketed.
+    unit_at: Option<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Attribute {
+    hash: u32,
+    name: Box<str>,
+    value: Value,
+}
+
+/// An attribute's name with its hash, so that a compiled condition finds it without reading names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributeName {
+    hash: u32,
+    name: Box<str>,
+}
+
+impl AttributeName {
+    /// Hashes `name`.
+    pub fn new(name: &str) -> Self {
+        Self { hash: name_hash(name), name: name.into() }
+    }
+
+    /// The name itself.
+    pub const fn as_str(&self) -> &str {
+        &self.name
+    }
+}
+
+fn name_hash(name: &str) -> u32 {
+    murmur3_32(name.as_bytes(), 0)
 }
 
 /// Why a JSON value is no context.
@@ -54,38 +93,88 @@ impl Context {
         let Value::Object(attributes) = value else {
             return Err(ContextError::NotAnObject);
         };
-        match attributes.get(TARGETING_KEY) {
-            None | Some(Value::Null) => {}
-            Some(Value::String(unit)) if unit.len() > UNIT_LEN_MAX => {
-                return Err(ContextError::TargetingKeyTooLong { len: unit.len() });
+        Self::from_attributes(attributes)
+    }
+
+    /// Takes attributes within limits; of a name that comes twice the last value counts, as in JSON parsers.
+    pub fn from_attributes(
+        attributes: impl IntoIterator<Item = (String, Value)>,
+    ) -> Result<Self, ContextError> {
+        let mut listed = Vec::with_capacity(16);
+        for (name, value) in attributes {
+            check_value(&name, &value)?;
+            listed.push(Attribute { hash: name_hash(&name), name: name.into(), value });
+        }
+        listed.sort_by(|left, right| left.hash.cmp(&right.hash).then_with(|| left.name.cmp(&right.name)));
+        // `dedup_by` keeps the earlier of two; the sort is stable, so the later one is moved there first.
+        listed.dedup_by(|later, kept| {
+            let is_same = later.name == kept.name;
+            if is_same {
+                std::mem::swap(&mut later.value, &mut kept.value);
             }
-            Some(Value::String(_)) => {}
-            Some(_) => return Err(ContextError::TargetingKeyNotAString),
+            is_same
+        });
+        if listed.len() > CONTEXT_ATTRIBUTE_COUNT_MAX {
+            return Err(ContextError::TooManyAttributes { count: listed.len() });
         }
-        if attributes.len() > CONTEXT_ATTRIBUTE_COUNT_MAX {
-            return Err(ContextError::TooManyAttributes { count: attributes.len() });
+        let mut context = Self { attributes: listed, unit_at: None };
+        context.unit_at = context.checked_unit()?;
+        Ok(context)
+    }
+
+    fn checked_unit(&self) -> Result<Option<usize>, ContextError> {
+        let at = self.attributes.iter().position(|attribute| *attribute.name == *TARGETING_KEY);
+        match at.and_then(|at| self.attributes.get(at)).map(|attribute| &attribute.value) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(unit)) if unit.len() > UNIT_LEN_MAX => {
+                Err(ContextError::TargetingKeyTooLong { len: unit.len() })
+            }
+            Some(Value::String(unit)) => Ok(at.filter(|_| !unit.is_empty())),
+            Some(_) => Err(ContextError::TargetingKeyNotAString),
         }
-        for (name, value) in &attributes {
-            check_value(name, value)?;
-        }
-        Ok(Self { attributes })
     }
 
     /// A context that only names the unit.
     pub fn for_unit(unit: &str) -> Self {
-        let mut attributes = Map::new();
-        attributes.insert(TARGETING_KEY.to_owned(), Value::String(unit.to_owned()));
-        Self { attributes }
+        let attribute = Attribute {
+            hash: name_hash(TARGETING_KEY),
+            name: TARGETING_KEY.into(),
+            value: Value::String(unit.to_owned()),
+        };
+        Self { attributes: vec![attribute], unit_at: (!unit.is_empty()).then_some(0) }
     }
 
     /// The value of an attribute; JSON `null` counts as missing.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.attributes.get(name).filter(|value| !value.is_null())
+        self.find(name_hash(name), name)
+    }
+
+    /// The same for a name that was hashed before.
+    pub fn value(&self, name: &AttributeName) -> Option<&Value> {
+        self.find(name.hash, &name.name)
+    }
+
+    #[inline]
+    fn find(&self, hash: u32, name: &str) -> Option<&Value> {
+        // Up to 256 attributes: a walk over numbers beats a search by halves for the few that people send.
+        let mut candidates = self.attributes.iter().skip_while(|attribute| attribute.hash < hash);
+        loop {
+            let candidate = candidates.next().filter(|candidate| candidate.hash == hash)?;
+            if *candidate.name == *name {
+                return if candidate.value.is_null() { None } else { Some(&candidate.value) };
+            }
+        }
+    }
+
+    /// The targeting key, when it is a text that is not empty.
+    #[inline]
+    pub fn targeting_key(&self) -> Option<&str> {
+        self.attributes.get(self.unit_at?)?.value.as_str()
     }
 
     /// The text that is bucketed when `attribute` names the unit: a non-empty string, or a whole number's digits.
-    pub fn unit(&self, attribute: &str) -> Option<std::borrow::Cow<'_, str>> {
-        match self.get(attribute)? {
+    pub fn unit(&self, attribute: &AttributeName) -> Option<Cow<'_, str>> {
+        match self.value(attribute)? {
             Value::String(text) if !text.is_empty() && text.len() <= UNIT_LEN_MAX => {
                 Some(text.as_str().into())
             }
@@ -94,9 +183,9 @@ impl Context {
         }
     }
 
-    /// All attributes, ordered by name: what an `ETag` has to cover.
-    pub const fn attributes(&self) -> &Map<String, Value> {
-        &self.attributes
+    /// All attributes, ordered by the hash of their names and then by name: what an `ETag` has to cover.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.attributes.iter().map(|attribute| (&*attribute.name, &attribute.value))
     }
 }
 
@@ -170,8 +259,27 @@ mod tests {
     fn null_counts_as_missing_and_whole_numbers_can_be_units() {
         let context =
             Context::from_json(json!({ "targetingKey": null, "account": 42, "ratio": 0.5 })).unwrap();
-        assert_eq!(context.get(TARGETING_KEY), None);
-        assert_eq!(context.unit("account").as_deref(), Some("42"));
-        assert_eq!(context.unit("ratio"), None);
+        assert_eq!((context.get(TARGETING_KEY), context.targeting_key()), (None, None));
+        assert_eq!(context.unit(&AttributeName::new("account")).as_deref(), Some("42"));
+        assert_eq!(context.unit(&AttributeName::new("ratio")), None);
+    }
+
+    #[test]
+    fn of_a_name_that_comes_twice_the_last_value_counts() {
+        let entries = [("a", json!(1)), ("b", json!(2)), ("a", json!(3)), ("a", json!(4))];
+        let context =
+            Context::from_attributes(entries.map(|(name, value)| (name.to_owned(), value))).unwrap();
+        assert_eq!((context.get("a"), context.get("b")), (Some(&json!(4)), Some(&json!(2))));
+        assert_eq!(context.attributes().count(), 2);
+    }
+
+    #[test]
+    fn every_attribute_is_found_among_the_most_that_are_allowed() {
+        let all = (0..CONTEXT_ATTRIBUTE_COUNT_MAX).map(|n| (format!("name-{n}"), json!(n)));
+        let context = Context::from_attributes(all).unwrap();
+        for n in 0..CONTEXT_ATTRIBUTE_COUNT_MAX {
+            assert_eq!(context.get(&format!("name-{n}")), Some(&json!(n)));
+        }
+        assert_eq!(context.get("name-"), None);
     }
 }

@@ -1,12 +1,15 @@
 //! OFREP 0.3: request bodies → contexts, resolutions → response bodies. Pure text; knows no HTTP library.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::error::Category;
 
 use crate::context::{Context, ContextError};
 use crate::digest::Digest;
-use crate::evaluate::{EvaluationError, Resolution};
+use crate::evaluate::{Assignment, EvaluationError, Freshness, Reason, Resolution};
 use crate::ids::SnapshotVersion;
 use crate::limits::REQUEST_BODY_LEN_MAX;
 
@@ -77,24 +80,113 @@ pub fn parse_request(body: &[u8]) -> Result<Context, RequestError> {
     if body.trim_ascii().is_empty() {
         return Ok(Context::default());
     }
-    let body: Value =
-        serde_json::from_slice(body).map_err(|e| RequestError::NotJson { detail: e.to_string() })?;
-    let Value::Object(mut fields) = body else {
-        return Err(RequestError::NotAnObject);
-    };
-    match fields.remove("context") {
-        None | Some(Value::Null) => Ok(Context::default()),
-        Some(context) => Ok(Context::from_json(context)?),
+    let body: Body = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => RequestError::NotAnObject,
+        Category::Io | Category::Syntax | Category::Eof => {
+            RequestError::NotJson { detail: error.to_string() }
+        }
+    })?;
+    match body.context {
+        ContextIn::Absent => Ok(Context::default()),
+        ContextIn::Object(entries) => Ok(Context::from_attributes(entries)?),
+        ContextIn::Other => Err(ContextError::NotAnObject.into()),
     }
 }
 
-/// What every body says about its origin.
-#[derive(Debug, Clone, Copy)]
-pub struct Origin<'o> {
-    /// Version of the snapshot.
-    pub version: SnapshotVersion,
-    /// Name of the environment.
-    pub environment: &'o str,
+/// A request's body: everything but the context is ignored.
+struct Body {
+    context: ContextIn,
+}
+
+enum ContextIn {
+    Absent,
+    Object(Vec<(String, Value)>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BodyVisitor;
+        impl<'de> Visitor<'de> for BodyVisitor {
+            type Value = Body;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Body, M::Error> {
+                let mut body = Body { context: ContextIn::Absent };
+                while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+                    if name == "context" {
+                        body.context = map.next_value()?;
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                Ok(body)
+            }
+        }
+        deserializer.deserialize_map(BodyVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContextIn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ContextVisitor;
+        impl<'de> Visitor<'de> for ContextVisitor {
+            type Value = ContextIn;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any JSON value")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ContextIn, M::Error> {
+                let mut entries = Vec::with_capacity(ATTRIBUTE_COUNT_TYPICAL);
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(ContextIn::Object(entries))
+            }
+            fn visit_unit<E>(self) -> Result<ContextIn, E> {
+                Ok(ContextIn::Absent)
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<ContextIn, E> {
+                Ok(ContextIn::Other)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<ContextIn, E> {
+                Ok(ContextIn::Other)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<ContextIn, E> {
+                Ok(ContextIn::Other)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<ContextIn, E> {
+                Ok(ContextIn::Other)
+            }
+            fn visit_str<E>(self, _: &str) -> Result<ContextIn, E> {
+                Ok(ContextIn::Other)
+            }
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<ContextIn, S::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(ContextIn::Other)
+            }
+        }
+        deserializer.deserialize_any(ContextVisitor)
+    }
+}
+
+/// Attributes that a context has room for before it grows.
+const ATTRIBUTE_COUNT_TYPICAL: usize = 16;
+
+/// What every body says about its origin, rendered once for all flags of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// `"flagVersion":"…","environment":"…"`
+    fields: String,
+}
+
+impl Origin {
+    /// The version of the snapshot and the name of the environment.
+    pub fn new(version: SnapshotVersion, environment: &str) -> Self {
+        let mut fields = format!("\"flagVersion\":\"{version}\",\"environment\":");
+        write_json_string(&mut fields, environment);
+        Self { fields }
+    }
 }
 
 /// The outcome of one flag, ready to be rendered.
@@ -110,54 +202,63 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
 }
 
 /// Writes one flag's object: the whole body of a single evaluation, an item of a bulk.
-pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin<'_>) {
-    out.push_str("{\"key\":");
-    write_json_string(out, key);
+pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
     match answer {
-        Ok(resolution) => write_resolution(out, resolution),
-        Err(error) => {
-            let code = match error {
-                EvaluationError::FlagNotFound { .. } => ErrorCode::FlagNotFound,
-                EvaluationError::TargetingKeyMissing { .. } => ErrorCode::TargetingKeyMissing,
-                EvaluationError::Malformed(_) => ErrorCode::General,
-            };
-            let _ = write!(out, ",\"errorCode\":\"{}\",\"errorDetails\":", code.as_str());
-            write_json_string(out, &error.to_string());
-        }
+        Ok(resolution) => write_resolution(out, resolution, origin),
+        Err(error) => write_error(out, key, error, origin),
     }
-    out.push_str(",\"metadata\":");
-    let assignment = answer.as_ref().ok().and_then(|resolution| resolution.assignment);
-    let rule = answer.as_ref().ok().and_then(|resolution| resolution.rule);
-    let _ = write!(out, "{{\"flagVersion\":\"{}\",\"environment\":", origin.version);
-    write_json_string(out, origin.environment);
-    if let Some(assignment) = assignment {
-        let _ = write!(out, ",\"arm\":\"{}\",\"phase\":{}", assignment.arm.as_str(), assignment.phase);
+}
+
+/// Texts that were rendered when the flag was compiled, one behind the other: nothing is escaped or formatted here.
+/// `value` is left out, never null, when the caller's code default applies.
+#[inline]
+fn write_resolution(out: &mut String, resolution: &Resolution<'_>, origin: &Origin) {
+    let opening = resolution.variation.map_or(&*resolution.flag.opening, |variation| &*variation.opening);
+    out.push_str(opening);
+    out.push_str(resolution.reason.metadata_opening());
+    out.push_str(&origin.fields);
+    if let Some(Assignment { arm, phase }) = resolution.assignment {
+        // Writing to a String cannot fail.
+        let _ = write!(out, ",\"arm\":\"{}\",\"phase\":{phase}", arm.as_str());
     }
-    if let Some(rule) = rule {
-        out.push_str(",\"rule\":");
-        write_json_string(out, rule.as_str());
+    if let Some(rule) = resolution.decider {
+        out.push_str(&rule.label);
     }
     out.push_str("}}");
 }
 
-/// `value` is left out, never null, when the caller's code default applies.
-fn write_resolution(out: &mut String, resolution: &Resolution<'_>) {
-    if let Some(variation) = resolution.variation {
-        out.push_str(",\"value\":");
-        out.push_str(variation.json());
-        out.push_str(",\"variant\":");
-        write_json_string(out, variation.key().as_str());
+fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>, origin: &Origin) {
+    let code = match error {
+        EvaluationError::FlagNotFound { .. } => ErrorCode::FlagNotFound,
+        EvaluationError::TargetingKeyMissing { .. } => ErrorCode::TargetingKeyMissing,
+        EvaluationError::Malformed(_) => ErrorCode::General,
+    };
+    out.push_str("{\"key\":");
+    write_json_string(out, key);
+    let _ = write!(out, ",\"errorCode\":\"{}\",\"errorDetails\":", code.as_str());
+    write_json_string(out, &error.to_string());
+    let _ = write!(out, ",\"metadata\":{{{}}}}}", origin.fields);
+}
+
+impl Reason {
+    /// `,"reason":"…","metadata":{`
+    const fn metadata_opening(self) -> &'static str {
+        match self {
+            Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{",
+            Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{",
+            Self::Split => ",\"reason\":\"SPLIT\",\"metadata\":{",
+            Self::Disabled => ",\"reason\":\"DISABLED\",\"metadata\":{",
+            Self::Default => ",\"reason\":\"DEFAULT\",\"metadata\":{",
+            Self::Stale => ",\"reason\":\"STALE\",\"metadata\":{",
+        }
     }
-    out.push_str(",\"reason\":\"");
-    out.push_str(resolution.reason.as_str());
-    out.push('"');
 }
 
 /// Writes the body of a bulk evaluation; `answers` have to come ordered by key.
 pub fn write_bulk<'s>(
     out: &mut String,
     answers: impl Iterator<Item = (&'s str, Answer<'s>)>,
-    origin: &Origin<'_>,
+    origin: &Origin,
 ) {
     out.push_str("{\"flags\":[");
     for (at, (key, answer)) in answers.enumerate() {
@@ -166,9 +267,7 @@ pub fn write_bulk<'s>(
         }
         write_answer(out, key, &answer, origin);
     }
-    let _ = write!(out, "],\"metadata\":{{\"flagVersion\":\"{}\",\"environment\":", origin.version);
-    write_json_string(out, origin.environment);
-    out.push_str("}}");
+    let _ = write!(out, "],\"metadata\":{{{}}}}}", origin.fields);
 }
 
 /// Body of an error that concerns the whole request; `key` for single evaluations.
@@ -185,10 +284,24 @@ pub fn error_body(key: Option<&str>, code: ErrorCode, details: &str) -> String {
     out
 }
 
-/// Strong validator of a bulk answer: the same context and version give the same on every node.
-pub fn bulk_etag(context: &Context, origin: &Origin<'_>, answers_stale: &str) -> String {
-    let context = Value::Object(context.attributes().clone()).to_string();
-    let covered = format!("{}\n{}\n{answers_stale}\n{context}", origin.version, origin.environment);
+/// What beside context and origin decides a bulk answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Whether flags answered with their `on_stale`.
+    pub freshness: Freshness,
+    /// The stretch of time in which no schedule changes anything.
+    pub stretch: usize,
+    /// The question's chance when any flag depends on it, else 0.
+    pub chance: u64,
+}
+
+/// Strong validator of a bulk answer: the same context, version and circumstances give the same on every node.
+pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstances) -> String {
+    let Circumstances { freshness, stretch, chance } = circumstances;
+    let mut covered = format!("{}\n{freshness:?} {stretch} {chance}", origin.fields);
+    for (name, value) in context.attributes() {
+        let _ = write!(covered, "\n{name:?} {value}");
+    }
     let digest = Digest::of(covered.as_bytes()).to_string();
     format!("\"{}\"", digest.get(..32).unwrap_or(&digest))
 }
@@ -204,19 +317,25 @@ pub fn if_none_match(header: &str, etag: &str) -> bool {
 /// Appends a JSON string literal.
 pub fn write_json_string(out: &mut String, text: &str) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c < ' ' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| byte < b' ' || matches!(byte, b'"' | b'\\')) {
+        // What must be escaped is ASCII, so both ends are ends of characters.
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        match from.as_bytes().first() {
+            Some(b'"') => out.push_str("\\\""),
+            Some(b'\\') => out.push_str("\\\\"),
+            Some(b'\n') => out.push_str("\\n"),
+            Some(b'\r') => out.push_str("\\r"),
+            Some(b'\t') => out.push_str("\\t"),
+            Some(control) => {
+                let _ = write!(out, "\\u{control:04x}");
             }
-            c => out.push(c),
+            None => {}
         }
+        rest = from.get(1..).unwrap_or_default();
     }
+    out.push_str(rest);
     out.push('"');
 }
 
@@ -225,17 +344,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::evaluate::{Freshness, evaluate, evaluate_all};
+    use crate::evaluate::{Evaluator, Question, evaluate};
+    use crate::ids::UnixMillis;
     use crate::snapshot::fixtures;
 
-    const ORIGIN: Origin<'static> =
-        Origin { version: SnapshotVersion { epoch: 1, seq: 2 }, environment: "production" };
+    fn origin(seq: u64) -> Origin {
+        Origin::new(SnapshotVersion { epoch: 1, seq }, "production")
+    }
+
+    fn question(context: &Context) -> Question<'_> {
+        Question::new(context, UnixMillis(0))
+    }
 
     fn render(flags: &[Value], key: &str, context: &Context) -> (u16, Value) {
         let admitted = fixtures::admitted(flags);
-        let answer = evaluate(&admitted.snapshot, key, context, Freshness::Fresh);
+        let answer = evaluate(&admitted.snapshot, key, question(context));
         let mut body = String::new();
-        write_answer(&mut body, key, &answer, &ORIGIN);
+        write_answer(&mut body, key, &answer, &origin(2));
         (single_status(&answer), serde_json::from_str(&body).unwrap())
     }
 
@@ -274,9 +399,8 @@ mod tests {
         };
         let admitted = fixtures::admitted(&[flag("b"), flag("a"), flag("c")]);
         let mut body = String::new();
-        let answers =
-            evaluate_all(&admitted.snapshot, &Context::default(), Freshness::Fresh).collect::<Vec<_>>();
-        write_bulk(&mut body, answers.into_iter(), &ORIGIN);
+        let context = Context::default();
+        write_bulk(&mut body, Evaluator::new(&admitted.snapshot, question(&context)).all(), &origin(2));
         let body: Value = serde_json::from_str(&body).unwrap();
         let keys: Vec<_> = body["flags"].as_array().unwrap().iter().map(|f| f["key"].clone()).collect();
         assert_eq!(keys, ["a", "b", "c"]);
@@ -311,11 +435,21 @@ mod tests {
     #[test]
     fn etags_cover_context_and_version_but_not_attribute_order() {
         let context = |text: &str| parse_request(text.as_bytes()).unwrap();
-        let one = bulk_etag(&context(r#"{"context":{"a":1,"b":2}}"#), &ORIGIN, "fresh");
-        assert_eq!(one, bulk_etag(&context(r#"{"context":{"b":2,"a":1}}"#), &ORIGIN, "fresh"));
-        assert_ne!(one, bulk_etag(&context(r#"{"context":{"a":1,"b":3}}"#), &ORIGIN, "fresh"));
-        let newer = Origin { version: SnapshotVersion { epoch: 1, seq: 3 }, ..ORIGIN };
-        assert_ne!(one, bulk_etag(&context(r#"{"context":{"a":1,"b":2}}"#), &newer, "fresh"));
+        let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, chance: 0 };
+        let etag = |text: &str| bulk_etag(&context(text), &origin(2), fresh);
+        let text = r#"{"context":{"a":1,"b":2}}"#;
+        let one = etag(text);
+        assert_eq!(one, etag(r#"{"context":{"b":2,"a":1}}"#));
+        assert_ne!(one, etag(r#"{"context":{"a":1,"b":3}}"#));
+        assert_ne!(one, etag(r#"{"context":{"a":1,"b":"2"}}"#));
+        assert_ne!(one, bulk_etag(&context(text), &origin(3), fresh));
+        for other in [
+            Circumstances { freshness: Freshness::Stale, ..fresh },
+            Circumstances { stretch: 1, ..fresh },
+            Circumstances { chance: 1, ..fresh },
+        ] {
+            assert_ne!(one, bulk_etag(&context(text), &origin(2), other));
+        }
         for header in [one.clone(), format!("W/{one}"), format!("\"x\", {one}"), "*".to_owned()] {
             assert!(if_none_match(&header, &one), "{header}");
         }

@@ -10,7 +10,9 @@ use flagfuse_shared::condition::Condition;
 use flagfuse_shared::context::Context;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::segment::SegmentNames;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
 use flagfuse_shared::snapshot::payload::{Content, Profile};
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
@@ -48,7 +50,8 @@ fn condition(row: &Value, negate: bool) -> Result<Condition, String> {
         "attribute": "a", "op": row["op"], "values": row["values"], "negate": negate,
         "ignore_case": row.get("ignore_case").is_some(),
     });
-    Condition::compile(&serde_json::from_value(wire).unwrap()).map_err(|fault| fault.to_string())
+    Condition::compile(&serde_json::from_value(wire).unwrap(), &SegmentNames::default())
+        .map_err(|fault| fault.to_string())
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn conditions_answer_as_their_standards_and_independent_implementations_do() {
         let context = Context::from_json(json!({ "a": row["attribute"] })).unwrap();
         let expected = row["matches"].as_bool().unwrap();
         for negate in [false, true] {
-            let got = condition(row, negate).map(|condition| condition.holds(&context));
+            let got = condition(row, negate).map(|condition| condition.holds(&context, NOW, |_| false));
             if got != Ok(expected != negate) {
                 wrong.push(format!("{got:?} with negate {negate} for {row}"));
             }
@@ -121,6 +124,7 @@ fn frame() -> Vec<u8> {
         client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
         profile: Profile::Economy,
         auto_exposure: AutoExposure::Single,
+        shared: SharedWire::default(),
     };
     let release = Release {
         scope: scope(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::payload::{Content, Profile};
@@ -38,6 +39,7 @@ impl Default for EnvironmentSettings {
 /// Content of a snapshot.
 pub fn content(
     flags: Vec<FlagWire>,
+    shared: SharedWire,
     client_keys: impl IntoIterator<Item = Digest>,
     settings: EnvironmentSettings,
 ) -> Content {
@@ -46,6 +48,7 @@ pub fn content(
         client_keys: client_keys.into_iter().collect::<BTreeSet<_>>(),
         profile: settings.profile,
         auto_exposure: settings.auto_exposure,
+        shared,
     }
 }
 

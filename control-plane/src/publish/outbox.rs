@@ -1,6 +1,7 @@
 //! Signs and queues an environment's next snapshot inside the transaction of the change that caused it.
 
 use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
 use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
@@ -67,7 +68,7 @@ pub async fn enqueue(
     let client_keys = tokens::client_key_digests(conn, scope).await?;
     let previous = snapshots::newest(conn, scope).await?.map_or_else(no_digest, |frame| frame.digest);
     let version = scopes::bump_version(conn, scope).await?;
-    let content = build::content(wires, client_keys, settings(&environment)?);
+    let content = build::content(wires, SharedWire::default(), client_keys, settings(&environment)?);
     let release = build::release(scope.clone(), version, previous, keys.keyset_version(), now);
     let signed = sign_snapshot(&content, &release, keys.keyset_envelope(), keys.release())?;
     // The manifest's few hundred bytes are counted too.

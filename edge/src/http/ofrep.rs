@@ -1,15 +1,18 @@
 //! `POST …/ofrep/v1/evaluate/flags`: contexts in, answers out. Never decides anything: `shared` evaluates.
 
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{evaluate, evaluate_all};
+use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
-    Answer, Origin, bulk_etag, if_none_match, single_status, write_answer, write_bulk,
+    Answer, Circumstances, Origin, bulk_etag, if_none_match, single_status, write_answer, write_bulk,
 };
+use flagfuse_shared::snapshot::Chanciness;
 
 use crate::beacon::exposure::Exposure;
+use crate::chance;
+use crate::clock;
 use crate::config::Config;
-use crate::http::labels::{label, state};
+use crate::http::labels::label;
 use crate::http::reply::Reply;
 use crate::snapshot::isolate::Served;
 
@@ -24,7 +27,7 @@ pub fn single(
     flag_key: &str,
     context: &Context,
 ) -> (Reply, Option<Exposure>) {
-    let answer = evaluate(&served.compiled.snapshot, flag_key, context, served.proof);
+    let answer = evaluate(&served.compiled.snapshot, flag_key, question(served, context));
     let mut body = String::with_capacity(SINGLE_LEN_TYPICAL);
     write_answer(&mut body, flag_key, &answer, &origin(scope, served));
     let mut reply = Reply::json(single_status(&answer), body);
@@ -35,12 +38,20 @@ pub fn single(
 /// Answers for all flags, or 304 when the client has this answer already.
 pub fn bulk(config: &Config, scope: &Scope, served: &Served, context: &Context, have: Option<&str>) -> Reply {
     let origin = origin(scope, served);
-    let etag = bulk_etag(context, &origin, state(served.proof));
+    let question = question(served, context);
+    let snapshot = &served.compiled.snapshot;
+    let circumstances = Circumstances {
+        freshness: served.proof,
+        stretch: snapshot.stretch(question.now),
+        chance: question.chance,
+    };
+    let etag = bulk_etag(context, &origin, circumstances);
     let mut reply = if have.is_some_and(|header| if_none_match(header, &etag)) {
         Reply::empty(304)
     } else {
-        let mut body = String::new();
-        write_bulk(&mut body, evaluate_all(&served.compiled.snapshot, context, served.proof), &origin);
+        let mut body = String::with_capacity(served.compiled.bulk_len_typical.get());
+        write_bulk(&mut body, Evaluator::new(snapshot, question).all(), &origin);
+        served.compiled.bulk_len_typical.set(body.len() + body.len() / 8);
         Reply::json(200, body)
     };
     reply.header("etag", etag);
@@ -49,8 +60,17 @@ pub fn bulk(config: &Config, scope: &Scope, served: &Served, context: &Context, 
     reply
 }
 
-fn origin<'o>(scope: &'o Scope, served: &Served) -> Origin<'o> {
-    Origin { version: served.version, environment: scope.environment.as_str() }
+/// Chance is drawn only where a flag may ask for it, so that validators stay the same where none does.
+fn question<'c>(served: &Served, context: &'c Context) -> Question<'c> {
+    let chance = match served.compiled.snapshot.chanciness() {
+        Chanciness::Determined => 0,
+        Chanciness::Chancy => chance::number(),
+    };
+    Question { context, now: clock::now(), freshness: served.proof, chance }
+}
+
+fn origin(scope: &Scope, served: &Served) -> Origin {
+    Origin::new(served.version, scope.environment.as_str())
 }
 
 /// A unit that was shown a flag with a running cohort. A bulk evaluation is a prefetch and never one.
@@ -61,7 +81,7 @@ fn exposure(served: &Served, context: &Context, answer: &Answer<'_>) -> Option<E
         flag: resolution.flag.key().as_str().to_owned(),
         variation: resolution.variation?.key().as_str().to_owned(),
         phase: assignment.phase,
-        unit: context.unit(resolution.flag.bucket_by())?.into_owned(),
+        unit: resolution.flag.bucket_by().unit(context)?.into_owned(),
         version: served.version,
     })
 }

@@ -1,7 +1,7 @@
 //! The isolate's snapshots: answers from memory within the staleness bound, asks the replica beyond it.
 //! Never evaluates bytes that it has not verified itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ const KEY_ON_ITS_WAY_MS: u64 = 40;
 pub struct Compiled {
     /// What to evaluate.
     pub snapshot: Verified<Snapshot>,
+    /// Bytes of the last bulk answer and some more: the next one is written without growing.
+    pub bulk_len_typical: Cell<usize>,
     held: Held,
 }
 
@@ -235,7 +237,9 @@ fn admit(
             Ok(Outcome::Newer(admitted)) => {
                 let settings = admitted.snapshot.settings();
                 let freshness = Freshness { fresh_ms: settings.fresh_ms, stale_ms: settings.stale_ms };
-                let compiled = Compiled { snapshot: admitted.snapshot, held: admitted.held };
+                let bulk_len_typical = Cell::new(0);
+                let compiled =
+                    Compiled { snapshot: admitted.snapshot, bulk_len_typical, held: admitted.held };
                 entry.swap(admitted.held.version, compiled, freshness, sent_at);
                 Ok(())
             }

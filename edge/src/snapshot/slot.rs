@@ -93,6 +93,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use flagfuse_shared::digest::Digest;
+    use flagfuse_shared::flag::environment::SharedWire;
     use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, SnapshotVersion, TenantKey};
     use flagfuse_shared::snapshot::AutoExposure;
     use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
@@ -132,6 +133,7 @@ mod tests {
             client_keys: BTreeSet::new(),
             profile,
             auto_exposure: AutoExposure::Off,
+            shared: SharedWire::default(),
         };
         let release = Release {
             scope: scope(),

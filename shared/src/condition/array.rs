@@ -2,10 +2,11 @@
 //!
 //! The attribute is an array of scalars. An element that is none (null, array, object) equals nothing.
 
-use serde_json::{Number, Value};
+use serde_json::Value;
 
+use super::ConditionFault;
+use super::scalar::{ScalarSet, scalar_eq, scalars};
 use super::string::Case;
-use super::{ConditionFault, scalar_eq, scalars};
 use crate::flag::wire::ConditionWire;
 use crate::limits::CONTAINS_ALL_VALUE_COUNT_MAX;
 
@@ -32,15 +33,7 @@ pub(super) enum Quantity {
 impl ArrayTest {
     pub(super) fn compile(quantity: Quantity, wire: &ConditionWire) -> Result<Self, ConditionFault> {
         let case = Case::of(wire);
-        let mut values = scalars(&wire.values)?;
-        if case == Case::Folded {
-            for (at, value) in values.iter_mut().enumerate() {
-                let Value::String(text) = value else {
-                    return Err(ConditionFault::ValueType { at, expected: "a text of at most 4096 bytes" });
-                };
-                *text = case.fold(text).into_owned();
-            }
-        }
+        let values = scalars(&wire.values, case)?;
         let wanted = match quantity {
             Quantity::Any => Wanted::Any(ScalarSet::of(&values)),
             Quantity::All => Wanted::All(values),
@@ -78,75 +71,6 @@ fn has_all(values: &[Value], elements: &[Value], case: Case) -> bool {
         }
     }
     missing == 0
-}
-
-/// Scalars sorted by type, so that one of 10,000 is found in a few steps for each of an array's elements.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct ScalarSet {
-    texts: Vec<Box<str>>,
-    booleans: Vec<bool>,
-    /// Whole numbers, exact.
-    integers: Vec<i128>,
-    /// Numbers written with a point or an exponent.
-    floats: Vec<f64>,
-    /// All numbers as the nearest double.
-    numbers: Vec<f64>,
-}
-
-impl ScalarSet {
-    fn of(values: &[Value]) -> Self {
-        let mut set = Self::default();
-        for value in values {
-            match value {
-                Value::String(text) => set.texts.push(text.as_str().into()),
-                Value::Bool(truth) => set.booleans.push(*truth),
-                Value::Number(number) => {
-                    set.numbers.extend(double(number));
-                    match integer(number) {
-                        Some(whole) => set.integers.push(whole),
-                        None => set.floats.extend(double(number)),
-                    }
-                }
-                Value::Null | Value::Array(_) | Value::Object(_) => {}
-            }
-        }
-        set.texts.sort_unstable();
-        set.integers.sort_unstable();
-        set.floats.sort_unstable_by(f64::total_cmp);
-        set.numbers.sort_unstable_by(f64::total_cmp);
-        set
-    }
-
-    fn holds(&self, element: &Value, case: Case) -> bool {
-        match element {
-            Value::String(text) => {
-                let text = case.fold(text);
-                self.texts.binary_search_by(|candidate| (**candidate).cmp(&*text)).is_ok()
-            }
-            Value::Bool(truth) => self.booleans.contains(truth),
-            Value::Number(number) => match integer(number) {
-                Some(whole) => {
-                    self.integers.binary_search(&whole).is_ok() || has_double(&self.floats, number)
-                }
-                None => has_double(&self.numbers, number),
-            },
-            Value::Null | Value::Array(_) | Value::Object(_) => false,
-        }
-    }
-}
-
-fn has_double(sorted: &[f64], number: &Number) -> bool {
-    let is_there = |wanted: f64| sorted.binary_search_by(|candidate| candidate.total_cmp(&wanted)).is_ok();
-    double(number).is_some_and(is_there)
-}
-
-fn integer(number: &Number) -> Option<i128> {
-    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
-}
-
-/// Adding zero makes -0.0 the 0.0 that it equals.
-fn double(number: &Number) -> Option<f64> {
-    number.as_f64().map(|double| double + 0.0)
 }
 
 #[cfg(test)]

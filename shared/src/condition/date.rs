@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::ConditionFault;
 use crate::flag::wire::ConditionWire;
+use crate::ids::UnixMillis;
 
 /// A bound in Unix milliseconds and the side of it that matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +46,27 @@ impl DateTest {
             Value::String(text) => parse_ms(text).ok(),
             value => whole(value),
         };
-        instant_ms.is_some_and(|instant_ms| match self.side {
+        instant_ms.is_some_and(|instant_ms| self.holds_for(instant_ms))
+    }
+
+    pub(super) fn holds_at(self, now: UnixMillis) -> bool {
+        self.holds_for(i64::try_from(now.0).unwrap_or(i64::MAX))
+    }
+
+    const fn holds_for(self, instant_ms: i64) -> bool {
+        match self.side {
             Side::Before => instant_ms < self.bound_ms,
             Side::After => instant_ms > self.bound_ms,
-        })
+        }
+    }
+
+    /// The first instant with another answer than the one before it; `None` when that lies before 1970.
+    pub(super) const fn turning_point_ms(self) -> Option<u64> {
+        let first_ms = match self.side {
+            Side::Before => self.bound_ms,
+            Side::After => self.bound_ms.saturating_add(1),
+        };
+        if first_ms < 0 { None } else { Some(first_ms.unsigned_abs()) }
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! One documented answer each: an attribute that is missing, of the wrong type or not readable as what the operator
 //! compares (a date, a version, an address) does not match, and `negate` then turns that into a match. An unknown
-//! operator and a value that is not readable are faults of the flag, found when it is loaded.
+//! operator and a value that is not readable are faults of the flag, found when it is loaded. The attribute
+//! `currentTime` is never missing for `before` and `after`: it is the time of the question unless the context has one.
 
 mod array;
 mod cidr;
 mod date;
 mod number;
+mod reading;
 mod regex;
+mod scalar;
 mod semver;
 mod string;
 
@@ -18,21 +21,27 @@ use self::array::{ArrayTest, Quantity};
 use self::cidr::CidrTest;
 use self::date::DateTest;
 use self::number::NumberTest;
+use self::reading::Reading;
+pub(crate) use self::reading::scalar_text;
 use self::regex::RegexTest;
+use self::scalar::{ScalarSet, scalars};
 use self::semver::{Relation, SemverTest};
-use self::string::{Place, StringTest};
-use crate::context::Context;
+use self::string::{Case, Place, StringTest};
+use crate::context::{AttributeName, CURRENT_TIME, Context};
 use crate::flag::wire::{ConditionWire, Operator};
+use crate::ids::UnixMillis;
 use crate::limits::{
     CONDITION_VALUE_COUNT_MAX, CONTAINS_ALL_VALUE_COUNT_MAX, REGEX_PATTERN_COUNT_MAX, STRING_LEN_MAX,
 };
+use crate::segment::{SegmentIndex, SegmentNames};
 
 /// A checked condition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    attribute: Box<str>,
+    attribute: AttributeName,
     test: Test,
     polarity: Polarity,
+    reading: Reading,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,24 +53,29 @@ enum Polarity {
 #[derive(Debug, Clone, PartialEq)]
 enum Test {
     Exists,
-    OneOf(Vec<Value>),
+    OneOf(ScalarSet),
     String(StringTest),
     Number(NumberTest),
     Regex(RegexTest),
     Date(DateTest),
+    /// A date that is the time of the question when the context has none.
+    Now(DateTest),
     Semver(SemverTest),
     Cidr(CidrTest),
     Array(ArrayTest),
+    InSegment(Box<[SegmentIndex]>),
 }
 
 /// Why a condition cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionFault {
     /// The attribute's name is empty or too long.
-    #[error("attribute has {len} bytes, allowed is 1 to {STRING_LEN_MAX}")]
+    #[error("attribute has {len} bytes, allowed is {allowed}")]
     Attribute {
         /// Bytes found.
         len: usize,
+        /// The bound in words.
+        allowed: &'static str,
     },
     /// Too few or too many values for the operator.
     #[error("values has {count} entries, allowed for this op is {allowed}")]
@@ -92,37 +106,89 @@ pub enum ConditionFault {
     /// `ignore_case` on an operator that has no case.
     #[error("ignore_case applies to texts only")]
     NoCase,
+    /// `coerce` on an operator that compares neither texts nor numbers.
+    #[error("coerce applies to comparisons of texts and numbers only")]
+    NoCoercion,
+    /// `in_segment` names no segment of the environment.
+    #[error("values[{at}] names the segment {key:?}, which the environment does not have")]
+    UnknownSegment {
+        /// Position.
+        at: usize,
+        /// The missing name.
+        key: String,
+    },
+    /// `in_segment` names a segment that cannot be evaluated.
+    #[error("values[{at}] names the segment {key:?}, which is malformed: {detail}")]
+    MalformedSegment {
+        /// Position.
+        at: usize,
+        /// Which one.
+        key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
 }
 
 impl Condition {
-    /// Checks the wire shape.
-    pub fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
-        if wire.attribute.is_empty() || wire.attribute.len() > STRING_LEN_MAX {
-            return Err(ConditionFault::Attribute { len: wire.attribute.len() });
+    /// Checks the wire shape against the segments it may name.
+    pub fn compile(wire: &ConditionWire, segments: &SegmentNames) -> Result<Self, ConditionFault> {
+        let has_attribute = wire.op != Operator::InSegment;
+        if wire.attribute.is_empty() == has_attribute || wire.attribute.len() > STRING_LEN_MAX {
+            return Err(ConditionFault::Attribute {
+                len: wire.attribute.len(),
+                allowed: if has_attribute { "1 to 4096" } else { "0 for this op" },
+            });
         }
         check_count(wire.op, wire.values.len())?;
-        let test = Test::compile(wire)?;
+        check_case(wire)?;
+        let reading = Reading::of(wire)?;
+        let test = Test::compile(wire, segments)?;
         let polarity = if wire.negate { Polarity::Negated } else { Polarity::Plain };
-        Ok(Self { attribute: wire.attribute.as_str().into(), test, polarity })
+        Ok(Self { attribute: AttributeName::new(&wire.attribute), test, polarity, reading })
     }
 
-    /// Whether it holds for the context.
-    pub fn holds(&self, context: &Context) -> bool {
-        let matches = context.get(&self.attribute).is_some_and(|value| self.test.matches(value));
+    /// Whether it holds for the context at `now`; `is_in` answers for segments.
+    #[inline]
+    pub fn holds(&self, context: &Context, now: UnixMillis, is_in: impl Fn(SegmentIndex) -> bool) -> bool {
+        let matches = match &self.test {
+            Test::InSegment(segments) => segments.iter().any(|segment| is_in(*segment)),
+            Test::Now(test) => {
+                context.value(&self.attribute).map_or_else(|| test.holds_at(now), |value| test.matches(value))
+            }
+            test => context.value(&self.attribute).is_some_and(|value| match self.reading {
+                Reading::Plain => test.matches(value),
+                reading => reading.read(value).is_some_and(|value| test.matches(&value)),
+            }),
+        };
         match self.polarity {
             Polarity::Plain => matches,
             Polarity::Negated => !matches,
         }
     }
+
+    /// The attribute it compares; empty for `in_segment`.
+    pub const fn attribute(&self) -> &AttributeName {
+        &self.attribute
+    }
+
+    /// The segments it names.
+    pub(crate) fn segments(&self) -> &[SegmentIndex] {
+        if let Test::InSegment(segments) = &self.test { segments } else { &[] }
+    }
+
+    /// When its answer may change although context and flag stay as they are, Unix milliseconds.
+    pub(crate) const fn turning_point_ms(&self) -> Option<u64> {
+        if let Test::Now(test) = &self.test { test.turning_point_ms() } else { None }
+    }
 }
 
 impl Test {
-    fn compile(wire: &ConditionWire) -> Result<Self, ConditionFault> {
-        check_case(wire)?;
+    fn compile(wire: &ConditionWire, segments: &SegmentNames) -> Result<Self, ConditionFault> {
+        let date = |test| if wire.attribute == CURRENT_TIME { Self::Now(test) } else { Self::Date(test) };
         Ok(match wire.op {
-            Operator::Exists | Operator::InSegment => Self::Exists,
+            Operator::Exists => Self::Exists,
             Operator::In if wire.ignore_case => Self::String(StringTest::compile(Place::Whole, wire)?),
-            Operator::In => Self::OneOf(scalars(&wire.values)?),
+            Operator::In => Self::OneOf(ScalarSet::of(&scalars(&wire.values, Case::Exact)?)),
             Operator::Contains => Self::String(StringTest::compile(Place::Anywhere, wire)?),
             Operator::StartsWith => Self::String(StringTest::compile(Place::Start, wire)?),
             Operator::EndsWith => Self::String(StringTest::compile(Place::End, wire)?),
@@ -131,8 +197,8 @@ impl Test {
             Operator::GreaterThan => Self::Number(NumberTest::compile(number::Side::Above, wire)?),
             Operator::AtLeast => Self::Number(NumberTest::compile(number::Side::AtLeast, wire)?),
             Operator::Matches => Self::Regex(RegexTest::compile(wire)?),
-            Operator::Before => Self::Date(DateTest::compile(date::Side::Before, wire)?),
-            Operator::After => Self::Date(DateTest::compile(date::Side::After, wire)?),
+            Operator::Before => date(DateTest::compile(date::Side::Before, wire)?),
+            Operator::After => date(DateTest::compile(date::Side::After, wire)?),
             Operator::SemverEqual => Self::Semver(SemverTest::compile(Relation::Equal, wire)?),
             Operator::SemverLessThan => Self::Semver(SemverTest::compile(Relation::Less, wire)?),
             Operator::SemverGreaterThan => Self::Semver(SemverTest::compile(Relation::Greater, wire)?),
@@ -141,31 +207,24 @@ impl Test {
             Operator::InCidr => Self::Cidr(CidrTest::compile(wire)?),
             Operator::ContainsAny => Self::Array(ArrayTest::compile(Quantity::Any, wire)?),
             Operator::ContainsAll => Self::Array(ArrayTest::compile(Quantity::All, wire)?),
+            Operator::InSegment => Self::InSegment(segments.resolve(&wire.values)?),
         })
     }
 
     fn matches(&self, value: &Value) -> bool {
         match self {
             Self::Exists => true,
-            Self::OneOf(values) => values.iter().any(|candidate| scalar_eq(candidate, value)),
+            Self::OneOf(set) => set.holds(value, Case::Exact),
             Self::String(test) => value.as_str().is_some_and(|text| test.matches(text)),
             Self::Number(test) => value.as_f64().is_some_and(|number| test.matches(number)),
             Self::Regex(test) => test.matches(value),
-            Self::Date(test) => test.matches(value),
+            Self::Date(test) | Self::Now(test) => test.matches(value),
             Self::Semver(test) => test.matches(value),
             Self::Cidr(test) => test.matches(value),
             Self::Array(test) => test.matches(value),
+            // Asked of the evaluation, never of an attribute.
+            Self::InSegment(_) => false,
         }
-    }
-}
-
-/// Numbers compare by value (1 equals 1.0), everything else by type and value.
-fn scalar_eq(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(left), Value::Number(right)) => {
-            left == right || (left.as_f64() == right.as_f64() && (left.is_f64() || right.is_f64()))
-        }
-        _ => left == right,
     }
 }
 
@@ -209,22 +268,6 @@ fn check_count(op: Operator, count: usize) -> Result<(), ConditionFault> {
         | Operator::ContainsAny => (1..=CONDITION_VALUE_COUNT_MAX, "1 to 10000"),
     };
     if range.contains(&count) { Ok(()) } else { Err(ConditionFault::ValueCount { count, allowed }) }
-}
-
-fn scalars(values: &[Value]) -> Result<Vec<Value>, ConditionFault> {
-    for (at, value) in values.iter().enumerate() {
-        match value {
-            Value::Bool(_) | Value::Number(_) => {}
-            Value::String(text) if text.len() <= STRING_LEN_MAX => {}
-            Value::Null | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(ConditionFault::ValueType {
-                    at,
-                    expected: "a boolean, a number or a text of at most 4096 bytes",
-                });
-            }
-        }
-    }
-    Ok(values.to_vec())
 }
 
 #[cfg(test)]

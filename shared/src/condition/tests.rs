@@ -6,7 +6,11 @@ use super::*;
 
 fn holds(condition: Value, context: Value) -> bool {
     let wire: ConditionWire = serde_json::from_value(condition).unwrap();
-    Condition::compile(&wire).unwrap().holds(&Context::from_json(context).unwrap())
+    compile(&wire).unwrap().holds(&Context::from_json(context).unwrap(), UnixMillis(0), |_| false)
+}
+
+fn compile(wire: &ConditionWire) -> Result<Condition, ConditionFault> {
+    Condition::compile(wire, &SegmentNames::default())
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn impossible_conditions_are_refused() {
     ];
     for condition in refused {
         let wire: ConditionWire = serde_json::from_value(condition.clone()).unwrap();
-        assert!(Condition::compile(&wire).is_err(), "{condition}");
+        assert!(compile(&wire).is_err(), "{condition}");
     }
     assert!(
         serde_json::from_value::<ConditionWire>(json!({ "attribute": "a", "op": "sounds_like" })).is_err()
@@ -110,7 +114,7 @@ fn case_is_folded_for_texts_and_refused_for_dates_versions_and_addresses() {
         let condition = json!({ "attribute": "a", "op": op, "values": [value], "ignore_case": true });
         let wire: ConditionWire = serde_json::from_value(condition).unwrap();
         let has_case = ["matches", "contains_any", "contains_all"].contains(&op);
-        match Condition::compile(&wire) {
+        match compile(&wire) {
             Ok(_) => assert!(has_case, "{op}"),
             Err(fault) => assert!(!has_case && fault == ConditionFault::NoCase, "{op}: {fault}"),
         }
@@ -130,13 +134,13 @@ fn value_counts_are_bounded_on_each_side() {
             "semver_equal" | "in_cidr" | "contains_any" => CONDITION_VALUE_COUNT_MAX,
             _ => 1,
         };
-        let compile = |count: usize| {
+        let compile_many = |count: usize| {
             let condition = json!({ "attribute": "a", "op": op, "values": vec![value.clone(); count] });
-            Condition::compile(&serde_json::from_value(condition).unwrap())
+            compile(&serde_json::from_value(condition).unwrap())
         };
-        assert!(compile(1).is_ok() && compile(max).is_ok(), "{op}");
+        assert!(compile_many(1).is_ok() && compile_many(max).is_ok(), "{op}");
         for count in [0, max + 1] {
-            let fault = compile(count).unwrap_err();
+            let fault = compile_many(count).unwrap_err();
             assert!(
                 matches!(fault, ConditionFault::ValueCount { count: found, .. } if found == count),
                 "{op}"
@@ -169,6 +173,45 @@ fn faults_say_where_and_why() {
     ];
     for (condition, expected) in rows {
         let wire: ConditionWire = serde_json::from_value(condition).unwrap();
-        assert_eq!(Condition::compile(&wire).unwrap_err().to_string(), expected);
+        assert_eq!(compile(&wire).unwrap_err().to_string(), expected);
     }
+}
+
+#[test]
+fn coerced_comparisons_read_numbers_as_texts_and_texts_as_numbers() {
+    let rows = [
+        (json!({ "op": "in", "values": ["5"] }), json!(5), true),
+        (json!({ "op": "in", "values": ["true"] }), json!(true), true),
+        (json!({ "op": "in", "values": [5] }), json!(" 5.0 "), true),
+        (json!({ "op": "in", "values": [0] }), json!(""), true),
+        (json!({ "op": "starts_with", "values": ["4"] }), json!(42), true),
+        (json!({ "op": "greater_than", "values": [41] }), json!("42"), true),
+        (json!({ "op": "greater_than", "values": [41] }), json!("many"), false),
+        (json!({ "op": "greater_than", "values": [0] }), json!(true), false),
+    ];
+    for (mut condition, value, expected) in rows {
+        condition["attribute"] = json!("a");
+        assert!(!holds(condition.clone(), json!({ "a": value })) || value.is_number(), "{condition}");
+        condition["coerce"] = json!(true);
+        assert_eq!(holds(condition.clone(), json!({ "a": value })), expected, "{condition} on {value}");
+    }
+    for condition in [
+        json!({ "attribute": "a", "op": "exists", "coerce": true }),
+        json!({ "attribute": "a", "op": "before", "values": [0], "coerce": true }),
+        json!({ "attribute": "a", "op": "in", "values": ["a", 1], "coerce": true }),
+    ] {
+        assert!(compile(&serde_json::from_value(condition.clone()).unwrap()).is_err(), "{condition}");
+    }
+}
+
+#[test]
+fn the_current_time_is_the_questions_unless_the_context_has_one() {
+    let wire = json!({ "attribute": "currentTime", "op": "after", "values": [1_000] });
+    let condition = compile(&serde_json::from_value(wire).unwrap()).unwrap();
+    let at = |context: Value, now| {
+        condition.holds(&Context::from_json(context).unwrap(), UnixMillis(now), |_| false)
+    };
+    assert!(!at(json!({}), 1_000) && at(json!({}), 1_001));
+    assert!(at(json!({ "currentTime": 2_000 }), 0) && !at(json!({ "currentTime": "soon" }), 5_000));
+    assert_eq!(condition.turning_point_ms(), Some(1_001));
 }

@@ -4,13 +4,15 @@ pub mod compile;
 pub mod environment;
 pub mod wire;
 
-use serde_json::Value;
+use std::borrow::Cow;
+use std::ops::Range;
 
 pub use self::compile::{FlagFault, compile};
-pub use self::wire::{Arm, FlagWire, OnStale, ValueType};
-use crate::bucket::Bucket;
+pub use self::wire::{Arm, FlagWire, HoldoutRole, OnStale, UnleashToggleWire, ValueType};
+use crate::bucket::{Bucket, Salted};
 use crate::condition::Condition;
-use crate::ids::{FlagKey, RuleKey, VariationKey};
+use crate::context::{AttributeName, Context, TARGETING_KEY};
+use crate::ids::{FlagKey, RuleKey, UnixMillis, VariationKey};
 
 /// A flag that passed every check.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,11 +23,19 @@ pub struct Flag {
     pub(crate) power: Power,
     pub(crate) off: Option<VariationIndex>,
     pub(crate) default: VariationIndex,
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) salt: Box<str>,
-    pub(crate) bucket_by: Box<str>,
     pub(crate) on_stale: OnStale,
-    pub(crate) cohort: Option<Cohort>,
+    pub(crate) holdout: HoldoutRole,
+    /// What most flags do not have, behind one pointer: their absence costs one comparison.
+    pub(crate) guards: Option<Box<Guards>>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) bucket_by: UnitSource,
+    pub(crate) gate_salt: Salted,
+    pub(crate) split_salt: Salted,
+    pub(crate) salt: Box<str>,
+    pub(crate) cohort: Option<Box<Cohort>>,
+    pub(crate) unleash: Option<UnleashToggleWire>,
+    /// `{"key":"…"`: how every answer about it begins when no variation is served.
+    pub(crate) opening: Box<str>,
 }
 
 impl Flag {
@@ -44,19 +54,29 @@ impl Flag {
         &self.salt
     }
 
-    /// Attribute that names the unit.
-    pub const fn bucket_by(&self) -> &str {
+    /// What names the unit.
+    pub const fn bucket_by(&self) -> &UnitSource {
         &self.bucket_by
     }
 
     /// Its cohort, when a fuse watches it.
-    pub const fn cohort(&self) -> Option<&Cohort> {
-        self.cohort.as_ref()
+    pub fn cohort(&self) -> Option<&Cohort> {
+        self.cohort.as_deref()
     }
 
     /// All variations, in the order they were written.
     pub fn variations(&self) -> &[Variation] {
         &self.variations
+    }
+
+    /// Served while it is off; `None` leaves it to the caller's code.
+    pub fn off_variation(&self) -> Option<&Variation> {
+        self.variation(self.off?)
+    }
+
+    /// What Unleash's APIs show beside the decision, when it is an Unleash toggle.
+    pub const fn unleash(&self) -> Option<&UnleashToggleWire> {
+        self.unleash.as_ref()
     }
 
     /// The variation behind an index that `compile` checked.
@@ -72,16 +92,18 @@ pub(crate) enum Power {
     Off,
 }
 
-/// Position in [`Flag::variations`]; checked by `compile`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Position in [`Flag::variations`]; checked by `compile`, which allows 64 of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct VariationIndex(pub(crate) u8);
 
 /// One possible answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variation {
     pub(crate) key: VariationKey,
-    pub(crate) value: Value,
-    pub(crate) json: Box<str>,
+    /// `{"key":"…","value":…,"variant":"…"`: how an answer that serves it begins.
+    pub(crate) opening: Box<str>,
+    /// Where in `opening` the value stands.
+    pub(crate) json_at: Range<usize>,
 }
 
 impl Variation {
@@ -90,25 +112,133 @@ impl Variation {
         &self.key
     }
 
-    /// Its value, of the flag's type.
-    pub const fn value(&self) -> &Value {
-        &self.value
+    /// The value as JSON text, rendered once: floats with a decimal point, integers without.
+    pub fn json(&self) -> &str {
+        self.opening.get(self.json_at.clone()).unwrap_or("null")
+    }
+}
+
+/// What names the unit that is bucketed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnitSource {
+    /// The context's targeting key.
+    TargetingKey,
+    /// Another attribute.
+    Attribute(AttributeName),
+}
+
+impl UnitSource {
+    /// The source that an attribute's name means.
+    pub fn of(attribute: &str) -> Self {
+        if attribute == TARGETING_KEY {
+            Self::TargetingKey
+        } else {
+            Self::Attribute(AttributeName::new(attribute))
+        }
     }
 
-    /// The value as JSON text, rendered once: floats with a decimal point, integers without.
-    pub const fn json(&self) -> &str {
-        &self.json
+    /// The attribute's name.
+    pub const fn as_str(&self) -> &str {
+        match self {
+            Self::TargetingKey => TARGETING_KEY,
+            Self::Attribute(name) => name.as_str(),
+        }
     }
+
+    /// The unit of an asker: a text that is not empty, or the digits of a whole number.
+    #[inline]
+    pub fn unit<'c>(&self, context: &'c Context) -> Option<Cow<'c, str>> {
+        match self {
+            Self::TargetingKey => context.targeting_key().map(Cow::Borrowed),
+            Self::Attribute(name) => context.unit(name),
+        }
+    }
+}
+
+/// What can decide before the rules are asked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Guards {
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) prerequisites: Vec<Prerequisite>,
+    pub(crate) targets: Vec<TargetList>,
+    pub(crate) layer: Option<LayerShare>,
+}
+
+/// From the first millisecond up to, not including, the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub(crate) from: UnixMillis,
+    pub(crate) until: UnixMillis,
+}
+
+impl Schedule {
+    pub(crate) fn holds(self, now: UnixMillis) -> bool {
+        self.from <= now && now < self.until
+    }
+}
+
+/// Another flag that has to serve one of some variations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Prerequisite {
+    pub(crate) key: Box<str>,
+    pub(crate) variations: Vec<Box<str>>,
+    /// `None` until the flags of an environment are linked: a flag by itself cannot know the other one.
+    pub(crate) link: Option<PrerequisiteLink>,
+}
+
+/// Where the other flag stands, and a bit for each of its variations that will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PrerequisiteLink {
+    pub(crate) flag_at: usize,
+    pub(crate) variations: u64,
+}
+
+/// Units of one attribute, in order, with what they get.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TargetList {
+    pub(crate) source: UnitSource,
+    pub(crate) units: Vec<(Box<str>, VariationIndex)>,
+}
+
+impl TargetList {
+    pub(crate) fn variation(&self, context: &Context) -> Option<VariationIndex> {
+        let unit = self.source.unit(context)?;
+        let at = self.units.binary_search_by(|(listed, _)| (**listed).cmp(&*unit)).ok()?;
+        self.units.get(at).map(|(_, variation)| *variation)
+    }
+}
+
+/// Buckets of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LayerShare {
+    pub(crate) layer: Box<str>,
+    pub(crate) salt: Salted,
+    pub(crate) source: UnitSource,
+    pub(crate) from: u32,
+    pub(crate) to: u32,
 }
 
 /// A rule: conditions, gate, split.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rule {
     pub(crate) key: RuleKey,
+    pub(crate) schedule: Option<Schedule>,
     pub(crate) conditions: Vec<Condition>,
-    /// Buckets below this number pass; `None` lets everybody through without a unit.
-    pub(crate) gate: Option<u32>,
+    pub(crate) gate: Gate,
     pub(crate) split: Split,
+    /// `,"rule":"…"`: how answers name it.
+    pub(crate) label: Box<str>,
+}
+
+/// Whom of those that meet the conditions a rule is for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Gate {
+    /// Everybody: no unit needed.
+    Open,
+    /// Buckets of the native lane below this number.
+    Native(u32),
+    /// Buckets of Unleash's lane up to this number.
+    Unleash { group: Salted, stickiness: Stickiness, percent: u32 },
 }
 
 /// Who of the passing units gets what.
@@ -116,8 +246,36 @@ pub(crate) struct Rule {
 pub(crate) enum Split {
     /// Everybody gets the same: no unit needed.
     One(VariationIndex),
-    /// Ascending upper ends of the shares in units of weight, and their sum.
-    Weighted { shares: Vec<(u64, VariationIndex)>, weight_sum: u64 },
+    /// By the native lane.
+    Native(Shares),
+    /// By Unleash's lane.
+    Unleash { group: Salted, stickiness: Stickiness, shares: Shares },
+}
+
+/// Ascending upper ends of the shares in units of weight, and their sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shares {
+    pub(crate) ends: Vec<(u32, VariationIndex)>,
+    pub(crate) weight_sum: u32,
+}
+
+impl Shares {
+    /// The share that holds a position, 0 ≤ position < weight sum.
+    pub(crate) fn at(&self, position: u32) -> Option<VariationIndex> {
+        let at = self.ends.partition_point(|&(end, _)| end <= position);
+        self.ends.get(at).map(|&(_, index)| index)
+    }
+}
+
+/// What Unleash hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stickiness {
+    /// The targeting key, else the first of these attributes that is there, else chance.
+    Default(Box<[AttributeName]>),
+    /// Chance.
+    Random,
+    /// An attribute.
+    Attribute(UnitSource),
 }
 
 /// Exposed and control buckets of the phase that is running.
@@ -162,4 +320,5 @@ pub(crate) struct CohortSlice {
     pub(crate) to: u32,
     pub(crate) variation: VariationIndex,
     pub(crate) arm: Arm,
+    pub(crate) phase: u32,
 }

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::verify::*;
 use crate::digest::Digest;
 use crate::flag::FlagWire;
+use crate::flag::environment::SharedWire;
 use crate::ids::{EnvironmentKey, ProjectKey, TenantKey};
 use crate::ids::{Scope, SnapshotVersion, UnixMillis};
 use crate::snapshot::AutoExposure;
@@ -52,6 +53,7 @@ pub(crate) fn content(flags: &[Value]) -> Content {
         client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
         profile: Profile::Strict,
         auto_exposure: AutoExposure::Single,
+        shared: SharedWire::default(),
     }
 }
 
@@ -76,7 +78,14 @@ pub(crate) fn admit(frame: &[u8], held: Option<&Held>) -> Result<Outcome, Refusa
 }
 
 pub(crate) fn admitted(flags: &[Value]) -> Admitted {
-    match admit(&signed(flags, 1).frame, None) {
+    admitted_with(flags, SharedWire::default())
+}
+
+pub(crate) fn admitted_with(flags: &[Value], shared: SharedWire) -> Admitted {
+    let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
+    let content = Content { shared, ..content(flags) };
+    let signed = sign_snapshot(&content, &release(1), &keyset, &[key(2)]).unwrap();
+    match admit(&signed.frame, None) {
         Ok(Outcome::Newer(admitted)) => *admitted,
         other => panic!("{other:?}"),
     }

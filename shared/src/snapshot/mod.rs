@@ -3,32 +3,79 @@
 pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod index;
 pub mod manifest;
 pub mod payload;
 pub mod refusal;
 pub mod sign;
 pub mod verify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use self::index::KeyIndex;
 pub use self::refusal::{Refusal, RefusalCode};
 pub use self::verify::{Admitted, Held, Outcome, TrustedRoots, Verified, verify};
 use crate::digest::Digest;
-use crate::flag::{Flag, FlagFault};
-use crate::ids::FlagKey;
+use crate::flag::compile::{Compiled, Holdout};
+use crate::flag::{Flag, FlagFault, Gate, Split, Stickiness};
+use crate::ids::{FlagKey, UnixMillis};
+use crate::segment::Segment;
 
 /// Compiled content of a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    pub(crate) flags: BTreeMap<FlagKey, Result<Flag, FlagFault>>,
+    /// Ordered by key.
+    pub(crate) flags: Vec<(FlagKey, Result<Flag, FlagFault>)>,
+    pub(crate) index: KeyIndex,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) holdout: Option<Holdout>,
     pub(crate) client_keys: BTreeSet<Digest>,
     pub(crate) settings: Settings,
+    /// When answers may change although snapshot and context stay: ascending.
+    turning_points: Vec<UnixMillis>,
+    chance: Chanciness,
+}
+
+/// Whether any answer depends on chance, as some of Unleash's do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chanciness {
+    /// The same question always has the same answer.
+    Determined,
+    /// Some flag may be left to chance.
+    Chancy,
 }
 
 impl Snapshot {
+    /// Puts a compiled environment together with what else the edge needs.
+    pub(crate) fn new(compiled: Compiled, client_keys: BTreeSet<Digest>, settings: Settings) -> Self {
+        let index = KeyIndex::of(compiled.flags.iter().map(|(key, _)| key.as_str()));
+        let sound = || compiled.flags.iter().filter_map(|(_, flag)| flag.as_ref().ok());
+        let mut turning_points: Vec<UnixMillis> = sound().flat_map(flag_turning_points).collect();
+        turning_points.extend(
+            compiled
+                .segments
+                .iter()
+                .flat_map(Segment::conditions)
+                .filter_map(|condition| condition.turning_point_ms().map(UnixMillis)),
+        );
+        turning_points.sort_unstable();
+        turning_points.dedup();
+        let chance = if sound().any(is_chancy) { Chanciness::Chancy } else { Chanciness::Determined };
+        let Compiled { flags, segments, holdout, .. } = compiled;
+        Self { flags, index, segments, holdout, client_keys, settings, turning_points, chance }
+    }
+
     /// A flag, or why it alone cannot be evaluated.
     pub fn flag(&self, key: &str) -> Option<Result<&Flag, &FlagFault>> {
-        self.flags.get(key).map(Result::as_ref)
+        self.find(key).map(|(_, flag)| flag.as_ref())
+    }
+
+    /// A flag's position and the flag.
+    #[inline]
+    pub(crate) fn find(&self, key: &str) -> Option<(usize, &Result<Flag, FlagFault>)> {
+        self.index.candidates(key).find_map(|at| {
+            self.flags.get(at).filter(|(found, _)| found.as_str() == key).map(|(_, flag)| (at, flag))
+        })
     }
 
     /// All flags, ordered by key.
@@ -45,6 +92,36 @@ impl Snapshot {
     pub const fn settings(&self) -> Settings {
         self.settings
     }
+
+    /// Number of the stretch of time that `now` lies in: within one stretch, schedules and comparisons with the current
+    /// time change no answer.
+    pub fn stretch(&self, now: UnixMillis) -> usize {
+        self.turning_points.partition_point(|point| *point <= now)
+    }
+
+    /// Whether the same question always has the same answer.
+    pub const fn chanciness(&self) -> Chanciness {
+        self.chance
+    }
+}
+
+fn flag_turning_points(flag: &Flag) -> impl Iterator<Item = UnixMillis> {
+    let own = flag.guards.as_ref().and_then(|guards| guards.schedule);
+    let schedules = flag.rules.iter().filter_map(|rule| rule.schedule).chain(own);
+    let conditions = flag.rules.iter().flat_map(|rule| &rule.conditions);
+    let conditions = conditions.filter_map(|condition| condition.turning_point_ms().map(UnixMillis));
+    schedules.flat_map(|schedule| [schedule.from, schedule.until]).chain(conditions)
+}
+
+fn is_chancy(flag: &Flag) -> bool {
+    let may_draw = |stickiness: &Stickiness, is_split: bool| match stickiness {
+        Stickiness::Default(_) | Stickiness::Random => true,
+        Stickiness::Attribute(_) => is_split,
+    };
+    flag.rules.iter().any(|rule| {
+        let gate = matches!(&rule.gate, Gate::Unleash { stickiness, .. } if may_draw(stickiness, false));
+        gate || matches!(&rule.split, Split::Unleash { stickiness, .. } if may_draw(stickiness, true))
+    })
 }
 
 /// How the edge behaves in one environment.

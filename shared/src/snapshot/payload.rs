@@ -1,6 +1,6 @@
 //! The payload: flags, client keys and settings as bytes, and back within limits. Trusts nothing it reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -9,9 +9,11 @@ use serde_json::value::RawValue;
 use super::{AutoExposure, Settings, Snapshot};
 use crate::context::Context;
 use crate::digest::Digest;
-use crate::evaluate::{Freshness, evaluate};
-use crate::flag::{FlagFault, FlagWire, compile};
-use crate::ids::{FlagKey, Unit};
+use crate::evaluate::{Question, evaluate};
+use crate::flag::compile::{EnvironmentFault, compile_environment};
+use crate::flag::environment::SharedWire;
+use crate::flag::{FlagFault, FlagWire};
+use crate::ids::{FlagKey, Unit, UnixMillis};
 use crate::limits::{
     CLIENT_KEY_COUNT_MAX, FLAG_COUNT_MAX, PAYLOAD_LEN_MAX, SELFTEST_COUNT_MAX, STRICT_FRESH_MS,
     STRICT_STALE_MS,
@@ -50,6 +52,8 @@ pub struct Content {
     pub profile: Profile,
     /// Whether the edge records exposures.
     pub auto_exposure: AutoExposure,
+    /// Segments, layers and the holdout.
+    pub shared: SharedWire,
 }
 
 #[derive(Serialize)]
@@ -58,8 +62,14 @@ struct PayloadOut<'c> {
     profile: Profile,
     auto_exposure: AutoExposure,
     client_keys: &'c BTreeSet<Digest>,
+    #[serde(skip_serializing_if = "is_empty")]
+    shared: SharedWire,
     flags: Vec<FlagWire>,
     selftest: Vec<SelftestQuestion>,
+}
+
+fn is_empty(shared: &SharedWire) -> bool {
+    *shared == SharedWire::default()
 }
 
 #[derive(Deserialize)]
@@ -69,6 +79,8 @@ struct PayloadIn<'b> {
     profile: Profile,
     auto_exposure: AutoExposure,
     client_keys: Vec<Digest>,
+    #[serde(default)]
+    shared: SharedWire,
     #[serde(borrow)]
     flags: Vec<&'b RawValue>,
     selftest: Vec<SelftestQuestion>,
@@ -119,6 +131,9 @@ pub enum PayloadError {
         /// The repeated key.
         key: String,
     },
+    /// Segments, layers or the holdout have no meaning.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentFault),
     /// A flag has no usable key, so that it could not even fail alone.
     #[error("flags[{at}] has no valid key")]
     FlagWithoutKey {
@@ -128,6 +143,9 @@ pub enum PayloadError {
 }
 
 const FORMAT: u32 = 1;
+
+/// When the self-test's questions are asked: signer and readers have to agree on it, whatever their clocks say.
+const SELFTEST_TIME: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// Deterministic bytes of the content: flags ordered by key, one spelling per value.
 pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
@@ -144,6 +162,7 @@ pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
         profile: content.profile,
         auto_exposure: content.auto_exposure,
         client_keys: &content.client_keys,
+        shared: without_descriptions(&content.shared),
         flags,
         selftest,
     };
@@ -154,6 +173,17 @@ pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
     // Whatever we are about to sign has to be readable by the same code the edge runs.
     decode(&bytes)?;
     Ok(bytes)
+}
+
+fn without_descriptions(shared: &SharedWire) -> SharedWire {
+    let mut shared = shared.clone();
+    for segment in &mut shared.segments {
+        segment.description.clear();
+    }
+    for layer in &mut shared.layers {
+        layer.description.clear();
+    }
+    shared
 }
 
 /// Two units for each of some flags spread over the whole list.
@@ -185,27 +215,38 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, PayloadError> {
     check_count("flags", payload.flags.len(), FLAG_COUNT_MAX)?;
     check_count("client_keys", payload.client_keys.len(), CLIENT_KEY_COUNT_MAX)?;
     check_count("selftest", payload.selftest.len(), SELFTEST_COUNT_MAX)?;
-    let mut flags = BTreeMap::new();
+    let mut flags = Vec::with_capacity(payload.flags.len());
     for (at, raw) in payload.flags.iter().enumerate() {
-        let (key, flag) = decode_flag(raw.get()).ok_or(PayloadError::FlagWithoutKey { at })?;
-        if flags.insert(key.clone(), flag).is_some() {
-            return Err(PayloadError::DuplicateFlag { key: key.into() });
-        }
+        flags.push(decode_flag(raw.get()).ok_or(PayloadError::FlagWithoutKey { at })?);
     }
+    check_distinct(&mut flags)?;
+    let compiled = compile_environment(flags, &payload.shared)?;
     let (fresh_ms, stale_ms) = payload.profile.bounds_ms();
     let settings = Settings { fresh_ms, stale_ms, auto_exposure: payload.auto_exposure };
     let client_keys = payload.client_keys.into_iter().collect();
-    Ok(Decoded { snapshot: Snapshot { flags, client_keys, settings }, selftest: payload.selftest })
+    Ok(Decoded { snapshot: Snapshot::new(compiled, client_keys, settings), selftest: payload.selftest })
+}
+
+type ReadFlag = (FlagKey, Result<FlagWire, FlagFault>);
+
+/// Puts flags in the order of their keys; two with one key would make answers depend on chance.
+fn check_distinct(flags: &mut [ReadFlag]) -> Result<(), PayloadError> {
+    flags.sort_by(|(left, _), (right, _)| left.cmp(right));
+    let twice = flags.windows(2).find_map(|pair| match pair {
+        [(left, _), (right, _)] if left == right => Some(left.to_string()),
+        _ => None,
+    });
+    twice.map_or(Ok(()), |key| Err(PayloadError::DuplicateFlag { key }))
 }
 
 /// `None` when not even the key can be read.
-fn decode_flag(raw: &str) -> Option<(FlagKey, Result<crate::flag::Flag, FlagFault>)> {
+fn decode_flag(raw: &str) -> Option<ReadFlag> {
     #[derive(Deserialize)]
     struct KeyOnly {
         key: FlagKey,
     }
     match serde_json::from_str::<FlagWire>(raw) {
-        Ok(wire) => Some((FlagKey::parse(&wire.key).ok()?, compile(&wire))),
+        Ok(wire) => Some((FlagKey::parse(&wire.key).ok()?, Ok(wire))),
         Err(error) => {
             let KeyOnly { key } = serde_json::from_str(raw).ok()?;
             Some((key, Err(FlagFault::Shape { detail: error.to_string() })))
@@ -218,8 +259,8 @@ pub(crate) fn selftest_digest(snapshot: &Verified<Snapshot>, questions: &[Selfte
     let mut transcript = String::new();
     for question in questions {
         let context = Context::for_unit(question.unit.as_str());
-        let (variation, reason) = match evaluate(snapshot, question.flag.as_str(), &context, Freshness::Fresh)
-        {
+        let asked = Question::new(&context, SELFTEST_TIME);
+        let (variation, reason) = match evaluate(snapshot, question.flag.as_str(), asked) {
             Ok(resolution) => {
                 (resolution.variation.map_or("", |v| v.key().as_str()), resolution.reason.as_str())
             }

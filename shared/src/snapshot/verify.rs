@@ -10,9 +10,8 @@
 //! and evaluation takes nothing else:
 //!
 //! ```compile_fail
-//! fn ask(unverified: &flagfuse_shared::snapshot::Snapshot, context: &flagfuse_shared::context::Context) {
-//!     let freshness = flagfuse_shared::evaluate::Freshness::Fresh;
-//!     let _ = flagfuse_shared::evaluate::evaluate(unverified, "flag", context, freshness);
+//! fn ask(unverified: &flagfuse_shared::snapshot::Snapshot, question: flagfuse_shared::evaluate::Question<'_>) {
+//!     let _ = flagfuse_shared::evaluate::evaluate(unverified, "flag", question);
 //! }
 //! ```
 

@@ -1,0 +1,348 @@
+//! How one flag decides, step by step.
+
+use std::borrow::Cow;
+
+use super::{
+    Assignment, EvaluationError, Evaluator, Freshness, Lane, Observer, Passage, Question, Reason, Resolution,
+    Served, Standing, Step,
+};
+use crate::bucket::{Bucket, Salted, unleash_bucket_under};
+use crate::condition::scalar_text;
+use crate::context::{AttributeName, Context};
+use crate::flag::{
+    Flag, Gate, Guards, HoldoutRole, LayerShare, OnStale, Power, Prerequisite, Rule, Shares, Split,
+    Stickiness, UnitSource, VariationIndex,
+};
+use crate::ids::VariationKey;
+use crate::limits::BUCKET_COUNT;
+
+type Answer<'s> = Result<Resolution<'s>, EvaluationError<'s>>;
+
+impl<'s> Evaluator<'s, '_> {
+    #[inline]
+    pub(super) fn resolve(&self, flag: &'s Flag, observer: &mut impl Observer) -> Answer<'s> {
+        if flag.power == Power::Off {
+            observer.saw(Step::Off);
+            return Ok(served(flag, flag.off, Reason::Disabled));
+        }
+        let decided = match &flag.guards {
+            Some(guards) => self.before_holdout(flag, guards, observer),
+            None => self.when_stale(flag, observer),
+        };
+        if let Some(answer) = decided {
+            return Ok(answer);
+        }
+        if self.snapshot.holdout.is_some()
+            && flag.holdout == HoldoutRole::Member
+            && self.is_held_out(observer)
+        {
+            return Ok(served(flag, Some(flag.default), Reason::Split));
+        }
+        if let Some(share) = flag.guards.as_ref().and_then(|guards| guards.layer.as_ref())
+            && self.is_outside(share, observer)?
+        {
+            return Ok(served(flag, Some(flag.default), Reason::Split));
+        }
+        for rule in &flag.rules {
+            if let Some(answer) = self.apply_rule(flag, rule, observer)? {
+                return Ok(answer);
+            }
+        }
+        self.without_rule(flag, observer)
+    }
+
+    /// Schedule, staleness, prerequisites, targets. `None` when none of them decides.
+    fn before_holdout(
+        &self,
+        flag: &'s Flag,
+        guards: &'s Guards,
+        observer: &mut impl Observer,
+    ) -> Option<Resolution<'s>> {
+        if let Some(schedule) = guards.schedule {
+            let passage = Passage::of(schedule.holds(self.question.now));
+            observer.saw(Step::Schedule(passage));
+            if passage == Passage::Stopped {
+                return Some(served(flag, flag.off, Reason::Disabled));
+            }
+        }
+        if let Some(answer) = self.when_stale(flag, observer) {
+            return Some(answer);
+        }
+        for prerequisite in &guards.prerequisites {
+            if !self.is_met(prerequisite, observer) {
+                return Some(served(flag, flag.off, Reason::Disabled));
+            }
+        }
+        if !guards.targets.is_empty() {
+            let target = guards.targets.iter().find_map(|list| list.variation(self.question.context));
+            observer.saw(Step::Target { variation: target.and_then(|index| name(flag, index)) });
+            if let Some(index) = target {
+                let permitted = permitted(flag, index, observer);
+                return Some(served(flag, Some(permitted), Reason::TargetingMatch));
+            }
+        }
+        None
+    }
+
+    /// `None` when the snapshot is fresh, or the flag goes on as if it were.
+    #[inline]
+    fn when_stale(&self, flag: &'s Flag, observer: &mut impl Observer) -> Option<Resolution<'s>> {
+        if self.question.freshness == Freshness::Fresh {
+            return None;
+        }
+        let index = match flag.on_stale {
+            OnStale::Keep => return None,
+            OnStale::Default => Some(flag.default),
+            OnStale::Off => flag.off,
+        };
+        observer.saw(Step::Stale(flag.on_stale));
+        Some(served(flag, index, Reason::Stale))
+    }
+
+    /// A flag that is itself malformed or has no answer for the asker is no met prerequisite.
+    fn is_met(&self, prerequisite: &'s Prerequisite, observer: &mut impl Observer) -> bool {
+        let Some(link) = prerequisite.link else { return false };
+        let known = self.prerequisites.get_or_init(|| {
+            self.snapshot.flags.iter().map(|_| std::cell::Cell::new(Served::NotYet)).collect()
+        });
+        let other = self.snapshot.flags.get(link.flag_at).and_then(|(_, flag)| flag.as_ref().ok());
+        let (Some(cell), Some(other)) = (known.get(link.flag_at), other) else { return false };
+        if cell.get() == Served::NotYet {
+            observer.saw(Step::PrerequisiteBegins { flag: other });
+            // Cycles were refused when the snapshot was compiled, so this ends; generic observers would not.
+            let variation = self.resolve_dyn(other, observer).ok().and_then(|answer| answer.variation);
+            let at = variation
+                .and_then(|variation| other.variations.iter().position(|v| std::ptr::eq(v, variation)));
+            cell.set(at.and_then(|at| u8::try_from(at).ok()).map_or(Served::Nothing, Served::Variation));
+        }
+        let (passage, served) = match cell.get() {
+            Served::Variation(at) => {
+                let wanted = 1_u64.checked_shl(at.into()).unwrap_or(0) & link.variations != 0;
+                (Passage::of(wanted), name(other, VariationIndex(at)))
+            }
+            Served::NotYet | Served::Nothing => (Passage::Stopped, None),
+        };
+        observer.saw(Step::Prerequisite { flag: &prerequisite.key, served, passage });
+        passage == Passage::Passed
+    }
+
+    /// One instance for every kind of observer.
+    #[inline(never)]
+    fn resolve_dyn(&self, flag: &'s Flag, mut observer: &mut dyn Observer) -> Answer<'s> {
+        self.resolve(flag, &mut observer)
+    }
+
+    fn is_held_out(&self, observer: &mut impl Observer) -> bool {
+        let Some(holdout) = &self.snapshot.holdout else { return false };
+        let bucket = match self.holdout.get() {
+            Standing::Unknown => holdout
+                .source
+                .unit(self.question.context)
+                .map(|unit| Bucket::under(holdout.salt, &unit).get()),
+            Standing::Without => None,
+            Standing::In(bucket) => Some(bucket),
+        };
+        self.holdout.set(bucket.map_or(Standing::Without, Standing::In));
+        let is_held_out = bucket.is_some_and(|bucket| bucket < holdout.below);
+        observer.saw(Step::Holdout { bucket, below: holdout.below, passage: Passage::of(!is_held_out) });
+        is_held_out
+    }
+
+    fn is_outside(
+        &self,
+        share: &'s LayerShare,
+        observer: &mut impl Observer,
+    ) -> Result<bool, EvaluationError<'s>> {
+        let bucket = Bucket::under(share.salt, &unit(&share.source, self.question.context)?).get();
+        let passage = Passage::of((share.from..share.to).contains(&bucket));
+        let (from, to) = (share.from, share.to);
+        observer.saw(Step::Layer { layer: &share.layer, bucket, from, to, passage });
+        Ok(passage == Passage::Stopped)
+    }
+
+    /// `None` when the rule does not apply.
+    #[inline]
+    fn apply_rule(
+        &self,
+        flag: &'s Flag,
+        rule: &'s Rule,
+        observer: &mut impl Observer,
+    ) -> Result<Option<Resolution<'s>>, EvaluationError<'s>> {
+        observer.saw(Step::Rule { key: &rule.key });
+        if let Some(schedule) = rule.schedule {
+            let passage = Passage::of(schedule.holds(self.question.now));
+            observer.saw(Step::RuleSchedule(passage));
+            if passage == Passage::Stopped {
+                return Ok(None);
+            }
+        }
+        let Question { context, now, .. } = self.question;
+        for (at, condition) in rule.conditions.iter().enumerate() {
+            let passage = Passage::of(condition.holds(context, now, |segment| self.is_in(segment)));
+            if observer.is_watching() {
+                let found = context.value(condition.attribute());
+                observer.saw(Step::Condition { at, condition, found, passage });
+            }
+            if passage == Passage::Stopped {
+                return Ok(None);
+            }
+        }
+        if !self.passes(flag, &rule.gate, observer)? {
+            return Ok(None);
+        }
+        let has_gate = !matches!(rule.gate, Gate::Open);
+        let (index, is_chance) = match &rule.split {
+            Split::One(index) => (*index, has_gate),
+            Split::Native(shares) => {
+                let unit = unit(&flag.bucket_by, context)?;
+                (native_share(flag, shares, &unit, observer), true)
+            }
+            Split::Unleash { group, stickiness, shares } => {
+                (self.unleash_share(flag, *group, stickiness, shares, observer), true)
+            }
+        };
+        let index = permitted(flag, index, observer);
+        let reason = if is_chance { Reason::Split } else { Reason::TargetingMatch };
+        Ok(Some(Resolution { decider: Some(rule), ..served(flag, Some(index), reason) }))
+    }
+
+    #[inline]
+    fn passes(
+        &self,
+        flag: &'s Flag,
+        gate: &'s Gate,
+        observer: &mut impl Observer,
+    ) -> Result<bool, EvaluationError<'s>> {
+        let (lane, bucket, threshold, passed) = match gate {
+            Gate::Open => return Ok(true),
+            Gate::Native(below) => {
+                let unit = unit(&flag.bucket_by, self.question.context)?;
+                let bucket = Bucket::under(flag.gate_salt, &unit).get();
+                (Lane::Native, Some(bucket), *below, bucket < *below)
+            }
+            Gate::Unleash { group, stickiness, percent } => {
+                let bucket = self.unleash_gate_bucket(*group, stickiness);
+                let passed = bucket.is_some_and(|bucket| bucket <= *percent);
+                (Lane::Unleash, bucket, *percent, passed)
+            }
+        };
+        observer.saw(Step::Gate { lane, bucket, threshold, passage: Passage::of(passed) });
+        Ok(passed)
+    }
+
+    /// `None` when a named attribute is missing: nobody passes then.
+    fn unleash_gate_bucket(&self, group: Salted, stickiness: &Stickiness) -> Option<u32> {
+        const NORMALIZER: u32 = 100;
+        match self.sticky(stickiness) {
+            Sticky::Text(text) => Some(unleash_bucket_under(group, &text, NORMALIZER)),
+            Sticky::Chance => Some(group.draw(self.question.chance) % NORMALIZER + 1),
+            Sticky::Missing => None,
+        }
+    }
+
+    fn unleash_share(
+        &self,
+        flag: &'s Flag,
+        group: Salted,
+        stickiness: &Stickiness,
+        shares: &Shares,
+        observer: &mut impl Observer,
+    ) -> VariationIndex {
+        let bucket = match self.sticky(stickiness) {
+            Sticky::Text(text) => unleash_bucket_under(group, &text, shares.weight_sum),
+            Sticky::Chance | Sticky::Missing => {
+                group.draw(self.question.chance) % shares.weight_sum.max(1) + 1
+            }
+        };
+        let index = shares.at(bucket.saturating_sub(1)).unwrap_or(flag.default);
+        let (lane, weight_sum, variation) = (Lane::Unleash, shares.weight_sum, name(flag, index));
+        observer.saw(Step::Split { lane, bucket, weight_sum, variation });
+        index
+    }
+
+    fn sticky(&self, stickiness: &Stickiness) -> Sticky<'_> {
+        let context = self.question.context;
+        match stickiness {
+            Stickiness::Random => Sticky::Chance,
+            Stickiness::Attribute(UnitSource::TargetingKey) => {
+                context.targeting_key().map_or(Sticky::Missing, |text| Sticky::Text(text.into()))
+            }
+            Stickiness::Attribute(UnitSource::Attribute(name)) => {
+                sticky_text(context, name).map_or(Sticky::Missing, Sticky::Text)
+            }
+            Stickiness::Default(fallbacks) => context
+                .targeting_key()
+                .map(Cow::Borrowed)
+                .or_else(|| fallbacks.iter().find_map(|name| sticky_text(context, name)))
+                .map_or(Sticky::Chance, Sticky::Text),
+        }
+    }
+
+    fn without_rule(&self, flag: &'s Flag, observer: &mut impl Observer) -> Answer<'s> {
+        let Some(cohort) = &flag.cohort else {
+            observer.saw(Step::Default);
+            let is_static = flag.rules.is_empty() && flag.guards.is_none();
+            let reason = if is_static { Reason::Static } else { Reason::Default };
+            return Ok(served(flag, Some(flag.default), reason));
+        };
+        let bucket = Bucket::under(flag.gate_salt, &unit(&flag.bucket_by, self.question.context)?);
+        let slice = cohort.slice(bucket);
+        observer
+            .saw(Step::Cohort { bucket: bucket.get(), slice: slice.map(|slice| (slice.arm, slice.phase)) });
+        Ok(match slice {
+            Some(slice) => Resolution {
+                assignment: Some(Assignment { arm: slice.arm, phase: slice.phase }),
+                ..served(flag, Some(slice.variation), Reason::Split)
+            },
+            None => served(flag, Some(flag.default), Reason::Split),
+        })
+    }
+}
+
+/// What Unleash would hash.
+enum Sticky<'c> {
+    Text(Cow<'c, str>),
+    Chance,
+    Missing,
+}
+
+fn sticky_text<'c>(context: &'c Context, name: &AttributeName) -> Option<Cow<'c, str>> {
+    context.value(name).and_then(scalar_text).filter(|text| !text.is_empty())
+}
+
+/// What may be served when `wanted` is wanted: a fuse that is not closed withholds the feature.
+#[inline]
+fn permitted(flag: &Flag, wanted: VariationIndex, observer: &mut impl Observer) -> VariationIndex {
+    let Some(cohort) = &flag.cohort else { return wanted };
+    let permitted = cohort.permitted(wanted);
+    if permitted != wanted {
+        observer.saw(Step::Withheld { wanted: name(flag, wanted), instead: name(flag, permitted) });
+    }
+    permitted
+}
+
+/// The share that holds the unit's bucket when the weights are stretched over all buckets.
+fn native_share(flag: &Flag, shares: &Shares, unit: &str, observer: &mut impl Observer) -> VariationIndex {
+    let bucket = Bucket::under(flag.split_salt, unit).get();
+    // bucket < 1e6 and weight_sum ≤ 1e6: the product stays below 1e12, the quotient below weight_sum.
+    let position = u64::from(bucket) * u64::from(shares.weight_sum) / u64::from(BUCKET_COUNT);
+    let index = u32::try_from(position).ok().and_then(|position| shares.at(position)).unwrap_or(flag.default);
+    let (lane, weight_sum, variation) = (Lane::Native, shares.weight_sum, name(flag, index));
+    observer.saw(Step::Split { lane, bucket, weight_sum, variation });
+    index
+}
+
+fn name(flag: &Flag, index: VariationIndex) -> Option<&VariationKey> {
+    flag.variation(index).map(|variation| &variation.key)
+}
+
+#[inline]
+fn unit<'c, 's>(source: &'s UnitSource, context: &'c Context) -> Result<Cow<'c, str>, EvaluationError<'s>> {
+    source.unit(context).ok_or_else(|| EvaluationError::TargetingKeyMissing { attribute: source.as_str() })
+}
+
+#[inline]
+fn served(flag: &Flag, index: Option<VariationIndex>, reason: Reason) -> Resolution<'_> {
+    let variation = index.and_then(|index| flag.variation(index));
+    Resolution { variation, reason, assignment: None, flag, decider: None }
+}

@@ -1,0 +1,38 @@
+//! Cohorts: ranges of buckets with an arm and a phase, ascending and without overlap.
+
+use super::{Finder, FlagFault, check_count, out_of_range};
+use crate::flag::wire::CohortWire;
+use crate::flag::{Cohort, CohortSlice, Withheld};
+use crate::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX};
+
+pub(super) fn compile_cohort(wire: &CohortWire, find: &Finder<'_>) -> Result<Cohort, FlagFault> {
+    check_count("cohort.slices", wire.slices.len(), COHORT_SLICE_COUNT_MAX)?;
+    let mut slices = Vec::with_capacity(wire.slices.len());
+    let mut free_from = 0;
+    for slice in &wire.slices {
+        if slice.from < free_from || slice.from >= slice.to || slice.to > BUCKET_COUNT {
+            let found = format!("[{}, {})", slice.from, slice.to);
+            let allowed = format!("ascending ranges without overlap within [0, {BUCKET_COUNT})");
+            return Err(out_of_range("cohort.slices", found, allowed));
+        }
+        free_from = slice.to;
+        let variation = find.index("cohort.slices.variation", &slice.variation)?;
+        let phase = slice.phase.unwrap_or(wire.phase);
+        if phase > wire.phase {
+            return Err(out_of_range(
+                "cohort.slices.phase",
+                phase,
+                format!("at most the cohort's phase, {}", wire.phase),
+            ));
+        }
+        slices.push(CohortSlice { from: slice.from, to: slice.to, variation, arm: slice.arm, phase });
+    }
+    let withheld = match &wire.withheld {
+        None => None,
+        Some(withheld) => Some(Withheld {
+            variation: find.index("cohort.withheld.variation", &withheld.variation)?,
+            instead: find.index("cohort.withheld.instead", &withheld.instead)?,
+        }),
+    };
+    Ok(Cohort { phase: wire.phase, slices, withheld })
+}

@@ -1,0 +1,234 @@
+//! Wire flag → validated flag, with one result per flag, so that a malformed flag fails alone.
+
+mod cohort;
+mod environment;
+mod guards;
+mod rules;
+mod variations;
+
+use self::cohort::compile_cohort;
+pub(crate) use self::environment::Holdout;
+pub use self::environment::{Compiled, EnvironmentFault, compile_environment};
+use self::guards::compile_guards;
+use self::rules::compile_rules;
+pub use self::rules::percent_to_buckets;
+use self::variations::compile_variations;
+use super::wire::FlagWire;
+use super::{Flag, Power, UnitSource, Variation, VariationIndex};
+use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
+use crate::condition::ConditionFault;
+use crate::context::TARGETING_KEY;
+use crate::ids::{FlagKey, IdError};
+use crate::limits::{PREREQUISITE_DEPTH_MAX, STRING_LEN_MAX};
+use crate::ofrep::write_json_string;
+use crate::segment::SegmentNames;
+
+/// Why a flag cannot be evaluated. Each message names the field and the limit.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FlagFault {
+    /// The JSON does not have the shape of a flag.
+    #[error("{detail}")]
+    Shape {
+        /// What the parser said.
+        detail: String,
+    },
+    /// A key is no identifier.
+    #[error("{field}: {source}")]
+    Key {
+        /// Where.
+        field: String,
+        /// Why.
+        source: IdError,
+    },
+    /// A list, text or number is outside its bounds.
+    #[error("{field} is {found}, allowed is {allowed}")]
+    OutOfRange {
+        /// Where.
+        field: String,
+        /// What was there.
+        found: String,
+        /// The bound in words.
+        allowed: String,
+    },
+    /// Two entries share a key.
+    #[error("{field} has {key:?} twice")]
+    Duplicate {
+        /// Which list.
+        field: &'static str,
+        /// The repeated key.
+        key: String,
+    },
+    /// A reference to a variation that does not exist.
+    #[error("{field} names the variation {variation:?}, which the flag does not have")]
+    UnknownVariation {
+        /// Where.
+        field: String,
+        /// The missing name.
+        variation: String,
+    },
+    /// A value that is not of the flag's type, or empty where a payload is needed.
+    #[error("variations[{variation:?}].value must be {expected}")]
+    WrongValue {
+        /// Which variation.
+        variation: String,
+        /// The type in words.
+        expected: &'static str,
+    },
+    /// A condition that cannot be evaluated.
+    #[error("rules[{rule:?}].conditions[{at}]: {source}")]
+    Condition {
+        /// Which rule.
+        rule: String,
+        /// Position in it.
+        at: usize,
+        /// Why.
+        source: ConditionFault,
+    },
+    /// A prerequisite that is no flag of the environment.
+    #[error("prerequisites names the flag {flag:?}, which the environment does not have")]
+    UnknownPrerequisite {
+        /// The missing flag.
+        flag: String,
+    },
+    /// A prerequisite asks for a variation that the other flag does not have.
+    #[error("prerequisites names the variation {variation:?}, which the flag {flag:?} does not have")]
+    UnknownPrerequisiteVariation {
+        /// The other flag.
+        flag: String,
+        /// The missing name.
+        variation: String,
+    },
+    /// A prerequisite that cannot be evaluated itself.
+    #[error("prerequisites names the flag {flag:?}, which is malformed")]
+    MalformedPrerequisite {
+        /// The other flag.
+        flag: String,
+    },
+    /// Prerequisites that lead back.
+    #[error("prerequisites form a cycle: {}", path.join(" -> "))]
+    PrerequisiteCycle {
+        /// Each needs the next.
+        path: Vec<String>,
+    },
+    /// Prerequisites that have prerequisites … more often than an evaluation may follow.
+    #[error("prerequisites are nested deeper than {PREREQUISITE_DEPTH_MAX} levels")]
+    PrerequisitesTooDeep,
+    /// A layer that the environment does not have.
+    #[error("layer names {layer:?}, which the environment does not have")]
+    UnknownLayer {
+        /// The missing name.
+        layer: String,
+    },
+    /// Two flags claim the same buckets of a layer.
+    #[error("layer {layer:?}: the buckets [{from}, {to}) belong to the flag {other:?} in part")]
+    LayerOverlap {
+        /// Which layer.
+        layer: String,
+        /// First bucket claimed.
+        from: u32,
+        /// First bucket behind the claim.
+        to: u32,
+        /// Who has some of them.
+        other: String,
+    },
+}
+
+/// What a flag may name beside itself.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Surroundings {
+    pub(crate) segments: SegmentNames,
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// A checked layer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Layer {
+    pub(crate) key: Box<str>,
+    pub(crate) salt: Salted,
+    pub(crate) source: UnitSource,
+}
+
+/// Checks a flag that stands alone: it may name no segment and no layer, and its prerequisites are never met.
+pub fn compile(wire: &FlagWire) -> Result<Flag, FlagFault> {
+    compile_in(wire, &Surroundings::default())
+}
+
+/// Checks a flag completely but for its prerequisites; the first fault found is returned.
+pub(crate) fn compile_in(wire: &FlagWire, surroundings: &Surroundings) -> Result<Flag, FlagFault> {
+    let key = FlagKey::parse(&wire.key).map_err(key_fault("key"))?;
+    let variations = compile_variations(&key, wire.value_type, &wire.variations)?;
+    let find = Finder(&variations);
+    let rules = compile_rules(&wire.rules, &find, &surroundings.segments)?;
+    let salt = wire.salt.as_deref().unwrap_or(&wire.key);
+    check_text("salt", salt)?;
+    let bucket_by = wire.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
+    check_text("bucket_by", bucket_by)?;
+    let cohort = wire.cohort.as_ref().map(|cohort| compile_cohort(cohort, &find)).transpose()?;
+    let guards = compile_guards(wire, bucket_by, &find, &surroundings.layers)?;
+    Ok(Flag {
+        value_type: wire.value_type,
+        power: if wire.enabled { Power::On } else { Power::Off },
+        off: wire.off_variation.as_ref().map(|name| find.index("off_variation", name)).transpose()?,
+        default: find.index("default_variation", &wire.default_variation)?,
+        on_stale: wire.on_stale,
+        holdout: wire.holdout,
+        guards: guards.map(Box::new),
+        rules,
+        bucket_by: UnitSource::of(bucket_by),
+        gate_salt: Salted::new(salt, GATE_SEED),
+        split_salt: Salted::new(salt, SPLIT_SEED),
+        salt: salt.into(),
+        cohort: cohort.map(Box::new),
+        unleash: wire.unleash.clone(),
+        opening: opening(&key).into(),
+        key,
+        variations,
+    })
+}
+
+fn opening(key: &FlagKey) -> String {
+    let mut text = String::from("{\"key\":");
+    write_json_string(&mut text, key.as_str());
+    text
+}
+
+fn out_of_range(field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> FlagFault {
+    FlagFault::OutOfRange { field: field.into(), found: found.to_string(), allowed: allowed.into() }
+}
+
+fn key_fault(field: impl Into<String>) -> impl FnOnce(IdError) -> FlagFault {
+    let field = field.into();
+    move |source| FlagFault::Key { field, source }
+}
+
+/// Finds a variation's position by name.
+struct Finder<'v>(&'v [Variation]);
+
+impl Finder<'_> {
+    fn index(&self, field: impl Into<String>, name: &str) -> Result<VariationIndex, FlagFault> {
+        self.0
+            .iter()
+            .position(|variation| variation.key.as_str() == name)
+            .and_then(|at| u8::try_from(at).ok())
+            .map(VariationIndex)
+            .ok_or_else(|| FlagFault::UnknownVariation { field: field.into(), variation: name.to_owned() })
+    }
+}
+
+fn check_text(field: &str, text: &str) -> Result<(), FlagFault> {
+    if text.is_empty() || text.len() > STRING_LEN_MAX {
+        let found = format!("{} bytes", text.len());
+        return Err(out_of_range(field, found, format!("1 to {STRING_LEN_MAX} bytes")));
+    }
+    Ok(())
+}
+
+fn check_count(field: impl Into<String>, count: usize, count_max: usize) -> Result<(), FlagFault> {
+    if count > count_max {
+        return Err(out_of_range(field, format!("{count} entries"), format!("at most {count_max} entries")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

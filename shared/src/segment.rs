@@ -1,0 +1,270 @@
+//! Segments: named groups of askers, compiled so that conditions refer to them by position. Cycles are refused here.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use crate::condition::{Condition, ConditionFault};
+use crate::context::{Context, TARGETING_KEY};
+use crate::flag::UnitSource;
+use crate::flag::environment::SegmentWire;
+use crate::graph::{Standing, standings};
+use crate::ids::UnixMillis;
+use crate::limits::{
+    CONDITION_COUNT_MAX, LISTED_UNIT_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, SEGMENT_DEPTH_MAX,
+    SEGMENT_RULE_COUNT_MAX, STRING_LEN_MAX, UNIT_LEN_MAX, VARIATION_KEY_LEN_MAX,
+};
+
+/// Position of a segment in its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentIndex(pub(crate) u16);
+
+/// A checked segment.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Segment {
+    pub(crate) key: Box<str>,
+    unit: UnitSource,
+    included: UnitList,
+    excluded: UnitList,
+    rules: Vec<Vec<Condition>>,
+}
+
+/// Units in order, so that one of many is found in a few steps.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct UnitList(Vec<Box<str>>);
+
+impl UnitList {
+    fn of(units: &[String]) -> Self {
+        let mut sorted: Vec<Box<str>> = units.iter().map(|unit| unit.as_str().into()).collect();
+        sorted.sort_unstable();
+        Self(sorted)
+    }
+
+    fn holds(&self, unit: Option<&str>) -> bool {
+        unit.is_some_and(|unit| self.0.binary_search_by(|listed| (**listed).cmp(unit)).is_ok())
+    }
+}
+
+/// Why a segment cannot be evaluated; flags that name it fail with it, all others work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentFault {
+    /// A list or text is outside its bounds.
+    #[error("{field} is {found}, allowed is {allowed}")]
+    OutOfRange {
+        /// Where.
+        field: &'static str,
+        /// What was there.
+        found: String,
+        /// The bound in words.
+        allowed: String,
+    },
+    /// A condition that cannot be evaluated.
+    #[error("rules[{rule}].conditions[{at}]: {source}")]
+    Condition {
+        /// Position of the rule.
+        rule: usize,
+        /// Position in it.
+        at: usize,
+        /// Why.
+        source: ConditionFault,
+    },
+    /// It contains itself.
+    #[error("segments form a cycle: {}", path.join(" -> "))]
+    Cycle {
+        /// Each names the next; the first and last are the same.
+        path: Vec<String>,
+    },
+    /// It names a segment that cannot be evaluated.
+    #[error("it names the segment {key:?}, which is malformed")]
+    NamesMalformed {
+        /// Which one.
+        key: String,
+    },
+    /// It names segments that name segments … more often than an evaluation may follow.
+    #[error("segments are nested deeper than {SEGMENT_DEPTH_MAX} levels")]
+    TooDeep,
+}
+
+/// The segments that conditions may name, and which of them are malformed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SegmentNames {
+    /// Ordered by key; the position is the segment's index.
+    entries: Vec<(Box<str>, Option<SegmentFault>)>,
+}
+
+impl SegmentNames {
+    /// The positions of the segments that a condition's values name.
+    pub(crate) fn resolve(&self, values: &[Value]) -> Result<Box<[SegmentIndex]>, ConditionFault> {
+        values
+            .iter()
+            .enumerate()
+            .map(|(at, value)| {
+                let key =
+                    value.as_str().ok_or(ConditionFault::ValueType { at, expected: "a segment's key" })?;
+                let unknown = || ConditionFault::UnknownSegment { at, key: key.to_owned() };
+                let index =
+                    self.entries.binary_search_by(|(name, _)| (**name).cmp(key)).map_err(|_| unknown())?;
+                if let Some((_, Some(fault))) = self.entries.get(index) {
+                    let detail = fault.to_string();
+                    return Err(ConditionFault::MalformedSegment { at, key: key.to_owned(), detail });
+                }
+                u16::try_from(index).map(SegmentIndex).map_err(|_| unknown())
+            })
+            .collect()
+    }
+
+    /// What is wrong with a segment; `None` when it is sound or not there.
+    pub fn fault(&self, key: &str) -> Option<&SegmentFault> {
+        let at = self.entries.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
+        self.entries.get(at)?.1.as_ref()
+    }
+}
+
+impl Segment {
+    /// Whether the asker is in it; `is_in` answers for the segments it names.
+    pub(crate) fn holds(
+        &self,
+        context: &Context,
+        now: UnixMillis,
+        is_in: &impl Fn(SegmentIndex) -> bool,
+    ) -> bool {
+        let unit: Option<Cow<'_, str>> = self.unit.unit(context);
+        if self.excluded.holds(unit.as_deref()) {
+            return false;
+        }
+        self.included.holds(unit.as_deref())
+            || self.rules.iter().any(|rule| rule.iter().all(|condition| condition.holds(context, now, is_in)))
+    }
+
+    /// All its conditions.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        self.rules.iter().flatten()
+    }
+}
+
+/// Compiles all segments of an environment. Keys are expected to be distinct. A malformed segment fails alone, and with
+/// it those that name it.
+pub(crate) fn compile_segments(wires: &[SegmentWire]) -> (Vec<Segment>, SegmentNames) {
+    let mut ordered: Vec<&SegmentWire> = wires.iter().collect();
+    ordered.sort_by(|left, right| left.key.cmp(&right.key));
+    let entries = ordered.iter().map(|wire| (wire.key.as_str().into(), None)).collect();
+    let mut names = SegmentNames { entries };
+    let mut segments: Vec<Segment> = Vec::with_capacity(ordered.len());
+    let mut faults = Vec::with_capacity(ordered.len());
+    for wire in &ordered {
+        let (segment, fault) = match compile_segment(wire, &names) {
+            Ok(segment) => (segment, None),
+            Err(fault) => (Segment::nobody(&wire.key), Some(fault)),
+        };
+        segments.push(segment);
+        faults.push(fault);
+    }
+    refuse_endless(&segments, &mut faults);
+    for (entry, fault) in names.entries.iter_mut().zip(faults) {
+        entry.1 = fault;
+    }
+    (segments, names)
+}
+
+impl Segment {
+    /// Stands in the place of a malformed one; no flag that names it compiles.
+    fn nobody(key: &str) -> Self {
+        Self {
+            key: key.into(),
+            unit: UnitSource::TargetingKey,
+            included: UnitList::default(),
+            excluded: UnitList::default(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// Cycles, chains that are too long, and segments that name a malformed one.
+fn refuse_endless(segments: &[Segment], faults: &mut [Option<SegmentFault>]) {
+    let named = |segment: &Segment| {
+        let mut named: Vec<usize> =
+            segment.conditions().flat_map(Condition::segments).map(|index| usize::from(index.0)).collect();
+        named.sort_unstable();
+        named.dedup();
+        named
+    };
+    let edges: Vec<Vec<usize>> = segments.iter().map(named).collect();
+    let key = |at: usize| segments.get(at).map(|segment| segment.key.to_string()).unwrap_or_default();
+    let standings = standings(&edges);
+    let mut order: Vec<(usize, usize)> = Vec::with_capacity(segments.len());
+    for ((at, standing), fault) in standings.into_iter().enumerate().zip(faults.iter_mut()) {
+        match standing {
+            Standing::Cycle(path) => {
+                fault.get_or_insert(SegmentFault::Cycle { path: path.into_iter().map(key).collect() });
+            }
+            Standing::Height(height) if height >= SEGMENT_DEPTH_MAX => {
+                fault.get_or_insert(SegmentFault::TooDeep);
+            }
+            Standing::Height(height) => order.push((height, at)),
+        }
+    }
+    // Lower ones first, so that a fault below has reached each segment before those that name it are looked at.
+    order.sort_unstable();
+    for (_, at) in order {
+        let below =
+            edges.get(at).into_iter().flatten().find(|to| faults.get(**to).is_some_and(Option::is_some));
+        if let (Some(to), Some(slot)) = (below.copied(), faults.get_mut(at)) {
+            slot.get_or_insert(SegmentFault::NamesMalformed { key: key(to) });
+        }
+    }
+}
+
+fn compile_segment(wire: &SegmentWire, names: &SegmentNames) -> Result<Segment, SegmentFault> {
+    check_len("key", wire.key.len(), VARIATION_KEY_LEN_MAX, "bytes")?;
+    check_count("included", wire.included.len(), LISTED_UNIT_COUNT_MAX)?;
+    check_count("excluded", wire.excluded.len(), LISTED_UNIT_COUNT_MAX)?;
+    check_count("rules", wire.rules.len(), SEGMENT_RULE_COUNT_MAX)?;
+    for (field, units) in [("included", &wire.included), ("excluded", &wire.excluded)] {
+        for unit in units {
+            check_len(field, unit.len(), UNIT_LEN_MAX, "bytes in one unit")?;
+        }
+    }
+    let attribute = wire.attribute.as_deref().unwrap_or(TARGETING_KEY);
+    check_len("attribute", attribute.len(), STRING_LEN_MAX, "bytes")?;
+    let patterns = wire.rules.iter().flat_map(|rule| &rule.conditions);
+    let patterns = patterns.filter(|condition| condition.op == crate::flag::wire::Operator::Matches).count();
+    check_count("conditions with op matches", patterns, REGEX_CONDITION_COUNT_MAX)?;
+    let mut rules = Vec::with_capacity(wire.rules.len());
+    for (rule, wire) in wire.rules.iter().enumerate() {
+        check_count("rules.conditions", wire.conditions.len(), CONDITION_COUNT_MAX)?;
+        let conditions = wire.conditions.iter().enumerate().map(|(at, condition)| {
+            Condition::compile(condition, names).map_err(|source| SegmentFault::Condition {
+                rule,
+                at,
+                source,
+            })
+        });
+        rules.push(conditions.collect::<Result<_, _>>()?);
+    }
+    Ok(Segment {
+        key: wire.key.as_str().into(),
+        unit: UnitSource::of(attribute),
+        included: UnitList::of(&wire.included),
+        excluded: UnitList::of(&wire.excluded),
+        rules,
+    })
+}
+
+fn check_count(field: &'static str, count: usize, count_max: usize) -> Result<(), SegmentFault> {
+    if count <= count_max {
+        return Ok(());
+    }
+    let (found, allowed) = (format!("{count} entries"), format!("at most {count_max} entries"));
+    Err(SegmentFault::OutOfRange { field, found, allowed })
+}
+
+fn check_len(field: &'static str, len: usize, len_max: usize, what: &str) -> Result<(), SegmentFault> {
+    if (1..=len_max).contains(&len) {
+        return Ok(());
+    }
+    Err(SegmentFault::OutOfRange {
+        field,
+        found: format!("{len} {what}"),
+        allowed: format!("1 to {len_max}"),
+    })
+}

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::context::Context;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::evaluate::{Freshness, evaluate, evaluate_all};
+use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
 use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::ofrep::{Origin, write_bulk};
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
@@ -56,30 +57,33 @@ impl Ours {
     /// One boolean flag with a 50 % rollout, looked up by key: 1 when it is on, else 0.
     pub fn a(&self, turn: usize) -> u64 {
         let (flag, person) = flags::turn(turn);
-        let answer =
-            evaluate(&self.snapshot, &self.rollouts[flag], &self.contexts[person], Freshness::Fresh).unwrap();
+        let answer = evaluate(&self.snapshot, &self.rollouts[flag], self.question(person)).unwrap();
         u64::from(answer.variation.unwrap().key().as_str() == "on")
     }
 
     /// One flag with three conditions and a three-way split, looked up by key: the first byte of the variation's name.
     pub fn b(&self, turn: usize) -> u64 {
         let (flag, person) = flags::turn(turn);
-        let answer =
-            evaluate(&self.snapshot, &self.conditions[flag], &self.contexts[person], Freshness::Fresh)
-                .unwrap();
+        let answer = evaluate(&self.snapshot, &self.conditions[flag], self.question(person)).unwrap();
         u64::from(answer.variation.unwrap().key().as_str().as_bytes()[0])
     }
 
     /// All flags for one person, with the rendered OFREP body: how many have an answer.
     pub fn c(&mut self, turn: usize) -> u64 {
         let (_, person) = flags::turn(turn);
-        let origin = Origin { version: VERSION, environment: "production" };
+        let origin = Origin::new(VERSION, "production");
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
         let mut count = 0;
-        let answers = evaluate_all(&self.snapshot, &self.contexts[person], Freshness::Fresh);
-        self.body.clear();
-        write_bulk(&mut self.body, answers.inspect(|_| count += 1), &origin);
+        let evaluator = Evaluator::new(&self.snapshot, self.question(person));
+        write_bulk(&mut body, evaluator.all().inspect(|_| count += 1), &origin);
+        self.body = body;
         assert!(self.body.len() > flags::FLAG_COUNT);
         count
+    }
+
+    fn question(&self, person: usize) -> Question<'_> {
+        Question::new(&self.contexts[person], NOW)
     }
 
     /// From a signed frame to a snapshot that can be evaluated: how many flags it has.
@@ -142,6 +146,7 @@ fn frame(flags: &[FlagSpec]) -> Vec<u8> {
         client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
         profile: Profile::Strict,
         auto_exposure: AutoExposure::Single,
+        shared: SharedWire::default(),
     };
     let release = Release {
         scope: scope(),

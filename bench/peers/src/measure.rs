@@ -80,7 +80,7 @@ fn per_unit(elapsed: Duration, count: usize, workload: &Workload) -> f64 {
     elapsed.as_secs_f64() * 1e9 / count as f64 / workload.ns_per_unit
 }
 
-/// Median, minimum and maximum of the rounds.
+/// Median, minimum and maximum of the rounds, and the rounds themselves: two engines are best compared round by round.
 pub fn summary(rounds: &[f64]) -> Value {
     let mut sorted = rounds.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -90,5 +90,5 @@ pub fn summary(rounds: &[f64]) -> Value {
     } else {
         f64::midpoint(sorted[middle - 1], sorted[middle])
     };
-    json!({ "median": median, "min": sorted[0], "max": sorted[sorted.len() - 1] })
+    json!({ "median": median, "min": sorted[0], "max": sorted[sorted.len() - 1], "rounds": rounds })
 }

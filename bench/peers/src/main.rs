@@ -1,7 +1,5 @@
 //! Our evaluator beside its peers on the same flags, in one process and one run: one JSON document on standard output.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark measures wall time")]
-
 mod datalogic;
 mod eppo;
 mod flagd;

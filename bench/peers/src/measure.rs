@@ -1,8 +1,12 @@
 //! Times the workloads of all engines, interleaved: one short slice of each in every round. Knows no engine.
+//!
+//! Time is the processor's for this thread, not the wall's: engines neither wait nor start threads, and whoever else runs
+//! on the machine takes turns with all of them.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use cpu_time::ThreadTime;
 use serde_json::{Value, json};
 
 use crate::subject::Subject;
@@ -53,7 +57,7 @@ pub fn measure(subjects: &mut [Box<dyn Subject>], round_count: usize) -> Vec<Vec
 
 /// Runs until warm; how many runs fill a slice.
 fn warm_up(subject: &mut dyn Subject, workload: &Workload) -> usize {
-    let began = Instant::now();
+    let began = ThreadTime::now();
     let mut count: u32 = 0;
     while began.elapsed() < WARM_UP || count < 3 {
         // Asking for the time costs as much as the fastest workload, so it is asked rarely.
@@ -68,7 +72,7 @@ fn warm_up(subject: &mut dyn Subject, workload: &Workload) -> usize {
 }
 
 fn time(subject: &mut dyn Subject, workload: &Workload, count: usize) -> Duration {
-    let began = Instant::now();
+    let began = ThreadTime::now();
     for turn in 0..count {
         black_box((workload.run)(subject, black_box(turn)));
     }

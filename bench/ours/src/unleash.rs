@@ -1,4 +1,7 @@
 //! The flags as Unleash writes them, for its engine and for unleash-edge.
+//!
+//! Versions have to be greater, not at least: unleash-edge 20.1.0 does not know `SEMVER_GTE` yet and would leave such a
+//! flag off. Nobody's version equals a bound, so the answers agree.
 
 use serde_json::{Value, json};
 
@@ -27,7 +30,7 @@ fn feature(spec: &FlagSpec) -> Value {
         Kind::Conditions(conditions) => {
             let constraints = json!([
                 { "contextName": "country", "operator": "IN", "values": conditions.countries },
-                { "contextName": "appVersion", "operator": "SEMVER_GTE", "value": conditions.version_min },
+                { "contextName": "appVersion", "operator": "SEMVER_GT", "value": conditions.version_min },
                 { "contextName": "plan", "operator": "IN", "values": ["pro"] },
             ]);
             strategy("100", constraints, json!(variants))

@@ -1,15 +1,14 @@
 //! Evaluation in process: ours beside the Rust peers natively, and ours in Wasm under workerd.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Metric, Report, Target, count_argument, median, median_ratio};
+use super::{Metric, Report, Target, count_argument, median, median_ratio, processor};
 use crate::edge_build::build_bench_worker;
 use crate::http::Client;
 use crate::process::run as run_command;
@@ -169,23 +168,11 @@ impl Wasm {
 /// How long one request keeps workerd busy.
 fn request_s(client: &Client, worker_id: u32, workload: &str, count: u32) -> Result<f64> {
     let began = Instant::now();
-    let used_before_s = processor_s(worker_id);
+    let used_before_s = processor::used_s(worker_id);
     let sum = client.get(&format!("/{workload}/{count}"))?.ok()?;
     let wall_s = began.elapsed().as_secs_f64();
     if count > 0 && sum.as_u64().unwrap_or(0) == 0 {
         bail!("the worker did not do {workload}: it answered {sum}");
     }
-    let used_s = processor_s(worker_id).zip(used_before_s).map(|(after, before)| after - before);
-    Ok(used_s.unwrap_or(wall_s))
-}
-
-/// Time that a process' threads have spent on processors; `None` where the kernel does not tell.
-fn processor_s(process_id: u32) -> Option<f64> {
-    let threads = fs::read_dir(format!("/proc/{process_id}/task")).ok()?;
-    // Nanoseconds on the processor, nanoseconds of waiting for it, turns: Documentation/scheduler/sched-stats.rst.
-    let thread_ns = |stat: String| stat.split(' ').next()?.parse::<u64>().ok();
-    let all_ns: Option<u64> = threads
-        .map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok().and_then(thread_ns))
-        .sum();
-    all_ns.map(|ns| Duration::from_nanos(ns).as_secs_f64())
+    Ok(processor::used_between_s(used_before_s, processor::used_s(worker_id), wall_s))
 }

@@ -3,6 +3,7 @@
 mod edge_http;
 mod edge_size;
 mod evaluate;
+mod processor;
 mod propagation;
 
 use std::fs;

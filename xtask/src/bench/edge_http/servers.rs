@@ -29,9 +29,18 @@ const PUBLISH_LIMIT: Duration = Duration::from_mins(1);
 pub(super) struct Slot {
     pub(super) name: &'static str,
     /// For people.
-    pub(super) what: String,
+    pub(super) what: &'static str,
     pub(super) base_url: String,
     pub(super) script: PathBuf,
+    /// The server's process.
+    pub(super) process_id: u32,
+}
+
+/// Where a server is.
+#[derive(Clone)]
+struct Server {
+    base_url: String,
+    process_id: u32,
 }
 
 /// Everything that runs; dropping it kills it.
@@ -79,15 +88,19 @@ impl Servers {
     }
 
     fn add_slots(&mut self, dir: &Path, keys: &[String; 2], flags: [&[FlagSpec]; 2]) -> Result<()> {
-        let edge = self.stack.edge_url(0);
-        let hello = self.hello.url(0).context("no URL")?;
+        let edge = Server { base_url: self.stack.edge_url(0), process_id: self.edge_process_id()? };
+        let hello = Server { base_url: self.hello.url(0).context("no URL")?, process_id: self.hello.id() };
         let [small_key, large_key] = keys;
-        let [unleash_small, unleash_large] = [0, 1].map(|at| self.unleash[at].base_url.clone());
+        let [unleash_small, unleash_large] = self
+            .unleash
+            .each_ref()
+            .map(|unleash| Server { base_url: unleash.base_url.clone(), process_id: unleash.process.id() });
         let say_hello = || vec![Request { method: "GET", path: "/".to_owned(), key: None, body: None }];
-        let mut add = |name, base_url: &str, what: &str, requests: Vec<Request>| -> Result<()> {
+        let mut add = |name, server: &Server, what, requests: Vec<Request>| -> Result<()> {
             let script = dir.join(format!("{name}.lua"));
             write_script(&script, &requests)?;
-            self.slots.push(Slot { name, what: what.to_owned(), base_url: base_url.to_owned(), script });
+            let Server { base_url, process_id } = server.clone();
+            self.slots.push(Slot { name, what, base_url, script, process_id });
             Ok(())
         };
         add("hello", &hello, "Rust worker with a constant", say_hello())?;
@@ -96,17 +109,17 @@ impl Servers {
         add("bulk20", &edge, "edge, all flags over OFREP", bulks(small_key))?;
         add("unleash1000", &unleash_large, "unleash-edge, /api/frontend", frontends(TOKEN))?;
         add("bulk1000", &edge, "edge, all flags over OFREP", bulks(large_key))?;
-        if has_frontend_route(&edge, small_key)? {
+        if has_frontend_route(&edge.base_url, small_key)? {
             add("frontend20", &edge, "edge, /api/frontend", frontends(small_key))?;
             add("frontend1000", &edge, "edge, /api/frontend", frontends(large_key))?;
         }
         add("hello_again", &hello, "the same as hello: what differs is noise", say_hello())?;
 
         let [small_flags, large_flags] = flags;
-        check_bulk(&edge, small_key, small_flags)?;
-        check_bulk(&edge, large_key, large_flags)?;
-        check_frontend(&unleash_small, TOKEN, small_flags)?;
-        check_frontend(&unleash_large, TOKEN, large_flags)
+        check_bulk(&edge.base_url, small_key, small_flags)?;
+        check_bulk(&edge.base_url, large_key, large_flags)?;
+        check_frontend(&unleash_small.base_url, TOKEN, small_flags)?;
+        check_frontend(&unleash_large.base_url, TOKEN, large_flags)
     }
 }
 

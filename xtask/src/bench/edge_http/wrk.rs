@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::servers::Slot;
+use crate::bench::processor;
 
 /// Core of the servers and core of the load generator, where a machine has two and Linux' `taskset` binds to them.
 const SERVER_CORE: &str = "0";
@@ -85,8 +86,9 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Loads a slot for some seconds.
-pub(super) fn requests_per_s(slot: &Slot, seconds: u32) -> Result<f64> {
+/// Loads a slot for some seconds: answers per second that its server was on the processor, which is what one core
+/// answers when nobody else wants it.
+pub(super) fn requests_per_core_s(slot: &Slot, seconds: u32) -> Result<f64> {
     let mut command = if can_bind() {
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", LOAD_CORE, "wrk"]);
@@ -95,23 +97,39 @@ pub(super) fn requests_per_s(slot: &Slot, seconds: u32) -> Result<f64> {
         Command::new("wrk")
     };
     command.args(["-t1", "-c32", &format!("-d{seconds}"), "--script"]).arg(&slot.script).arg(&slot.base_url);
+    let used_before_s = processor::used_s(slot.process_id);
     let output = command.output().context("running wrk")?;
+    let used_after_s = processor::used_s(slot.process_id);
     let said = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         bail!("wrk ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    parse(&said).with_context(|| format!("{}: {said}", slot.name))
+    let load = parse(&said).with_context(|| format!("{}: {said}", slot.name))?;
+    Ok(load.requests / processor::used_between_s(used_before_s, used_after_s, load.wall_s))
 }
 
-/// wrk's figure; an error when any answer was one.
-fn parse(said: &str) -> Result<f64> {
+/// What wrk did.
+#[derive(Debug, PartialEq)]
+struct Load {
+    requests: f64,
+    wall_s: f64,
+}
+
+/// wrk's figures; an error when any answer was one.
+fn parse(said: &str) -> Result<Load> {
     for trouble in ["Non-2xx", "Socket errors"] {
         if let Some(line) = said.lines().find(|line| line.contains(trouble)) {
             bail!("{}", line.trim());
         }
     }
-    let figure = said.lines().find_map(|line| line.strip_prefix("Requests/sec:")).context("no figure")?;
-    figure.trim().parse().context("no number")
+    let (requests, rest) =
+        said.lines().find_map(|line| line.split_once(" requests in ")).context("no figures")?;
+    let (wall, _) = rest.split_once(',').context("no duration")?;
+    let wall_s = match wall.strip_suffix('s') {
+        Some(seconds) => seconds.parse().context("no number of seconds")?,
+        None => wall.strip_suffix('m').context("no unit")?.parse::<f64>().context("no number")? * 60.0,
+    };
+    Ok(Load { requests: requests.trim().parse().context("no number of requests")?, wall_s })
 }
 
 #[cfg(test)]
@@ -119,11 +137,13 @@ mod tests {
     use super::*;
 
     const SAID: &str = "Running 10s test @ http://127.0.0.1:1\n  1 threads and 32 connections\n\
-        Requests/sec:   8557.32\nTransfer/sec:      1.69MB\n";
+        \x20 85573 requests in 10.10s, 16.90MB read\nRequests/sec:   8472.57\n";
 
     #[test]
-    fn the_figure_is_read_and_failed_answers_are_an_error() {
-        assert!((parse(SAID).unwrap() - 8_557.32).abs() < f64::EPSILON);
+    fn figures_are_read_and_failed_answers_are_an_error() {
+        assert_eq!(parse(SAID).unwrap(), Load { requests: 85_573.0, wall_s: 10.1 });
+        let minutes = SAID.replace("10.10s", "2.50m");
+        assert_eq!(parse(&minutes).unwrap(), Load { requests: 85_573.0, wall_s: 150.0 });
         let failed = SAID.replace("Requests/sec", "  Non-2xx or 3xx responses: 7\nRequests/sec");
         assert!(parse(&failed).unwrap_err().to_string().contains("responses: 7"));
     }

@@ -11,6 +11,7 @@ pub mod snapshots;
 mod sqlite;
 pub mod tallies;
 pub mod tokens;
+pub mod usage;
 pub mod verdicts;
 
 pub use sqlx::SqliteConnection as Connection;

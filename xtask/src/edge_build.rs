@@ -1,4 +1,4 @@
-//! Compiles the edge crate into the modules that workerd and wrangler load. Never runs them.
+//! Compiles the edge, and the workers of benchmarks, into the modules that workerd and wrangler load. Never runs them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,27 +46,57 @@ pub fn build_edge(root: &Path, profile: EdgeProfile) -> Result<EdgeBundle> {
         EdgeProfile::Fast => root.join("target/edge"),
         EdgeProfile::Optimised => root.join("edge/build"),
     };
-    if is_older(&dir.join(WASM), &compiled)? {
-        bind(root, &compiled, &dir)?;
+    bundle(root, &compiled, &root.join("edge/src").join(ENTRY), dir, profile)
+}
+
+/// Builds a worker of `bench/workers` as the edge is built for deployment.
+pub fn build_bench_worker(root: &Path, name: &str) -> Result<EdgeBundle> {
+    tools::wasm_target(root)?;
+    progress(&format!("compiling the worker {name:?} to Wasm"));
+    let workspace = root.join("bench/workers");
+    let target_dir = root.join("target/bench-build/workers");
+    run(
+        "compiling a worker",
+        Command::new("cargo")
+            .args(["build", "--release", "--target", tools::WASM_TARGET])
+            .args(["--package", &format!("flagfuse-bench-{name}"), "--target-dir"])
+            .arg(&target_dir)
+            .current_dir(&workspace),
+    )?;
+    let release_dir = target_dir.join(tools::WASM_TARGET).join("release");
+    let compiled = release_dir.join(format!("flagfuse_bench_{name}.wasm"));
+    let dir = target_dir.join(name);
+    bundle(root, &compiled, &workspace.join(name).join(ENTRY), dir, EdgeProfile::Optimised)
+}
+
+/// From compiled Wasm and an entry module to a folder that workerd can load.
+fn bundle(
+    root: &Path,
+    compiled: &Path,
+    entry: &Path,
+    dir: PathBuf,
+    profile: EdgeProfile,
+) -> Result<EdgeBundle> {
+    if is_older(&dir.join(WASM), compiled)? {
+        bind(root, compiled, &dir)?;
         if profile == EdgeProfile::Optimised {
             optimise(root, &dir.join(WASM))?;
         }
     }
-    fs::copy(root.join("edge/src").join(ENTRY), dir.join(ENTRY))
-        .context("copying the edge's entry module")?;
+    fs::copy(entry, dir.join(ENTRY)).with_context(|| format!("copying {}", entry.display()))?;
     let modules = modules(&dir)?;
     Ok(EdgeBundle { dir, modules })
 }
 
 /// Generates the JavaScript between workerd and the compiled Rust code.
 fn bind(root: &Path, compiled: &Path, dir: &Path) -> Result<()> {
-    progress("generating the edge's bindings (compiles the generator the first time)");
+    progress("generating a worker's bindings (compiles the generator the first time)");
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("emptying {}", dir.display()))?;
     }
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     run(
-        "generating the edge's bindings",
+        "generating a worker's bindings",
         Command::new("cargo")
             .args(["run", "--quiet", "--package", "xtask", "--features", "bindgen"])
             .args(["--bin", "wasm-bindgen-module", "--"])
@@ -76,13 +106,13 @@ fn bind(root: &Path, compiled: &Path, dir: &Path) -> Result<()> {
     // `import source` is a later stage of the same proposal; workerd gives a compiled module to a plain import.
     let index = dir.join("index.js");
     let text = fs::read_to_string(&index).with_context(|| format!("reading {}", index.display()))?;
-    fs::write(&index, text.replace("import source ", "import ")).context("writing the edge's bindings")
+    fs::write(&index, text.replace("import source ", "import ")).context("writing a worker's bindings")
 }
 
 /// Shrinks the Wasm in place and drops its names. Features are listed because "all" would include encodings that
 /// workerd does not read yet.
 fn optimise(root: &Path, wasm: &Path) -> Result<()> {
-    progress("shrinking the edge's Wasm");
+    progress("shrinking a worker's Wasm");
     run(
         "wasm-opt",
         tools::wasm_opt(root)?.arg(wasm).arg("-o").arg(wasm).args(["-O3", "--strip-debug"]).args(

@@ -8,6 +8,7 @@ mod flag;
 mod fuse;
 mod held;
 mod import;
+mod inheritance;
 mod scope;
 mod shared;
 mod token;
@@ -15,9 +16,11 @@ mod token;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::compile::EnvironmentFault;
 use flagfuse_shared::flag::{FlagFault, FlagWire};
-use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{
+    EnvironmentKey, FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis,
+};
 use flagfuse_shared::segment::SegmentFault;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use self::environment::SharedPart;
 pub use self::import::{Existing, Import};
@@ -110,6 +113,33 @@ pub enum Change {
         /// Which flag.
         flag: FlagKey,
     },
+    /// A flag that every environment of a project inherits.
+    PutProjectFlag {
+        /// Which project.
+        project: ProjectKey,
+        /// The flag, without a cohort.
+        wire: Box<FlagWire>,
+        /// What the writer has seen.
+        expected: Expected,
+    },
+    /// A project's flag goes, and with it the flags that follow it.
+    DeleteProjectFlag {
+        /// Which project.
+        project: ProjectKey,
+        /// Which flag.
+        flag: FlagKey,
+    },
+    /// What an environment changes of its project's flag.
+    PutOverride {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// Merged into the project's flag; `None` takes the override away.
+        patch: Option<Value>,
+        /// What the writer has seen of the environment's flag.
+        expected: Expected,
+    },
     /// A new or altered segment, layer or holdout.
     PutShared {
         /// Which environment.
@@ -188,12 +218,16 @@ pub enum Change {
 }
 
 /// What a change did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Applied {
     /// The version that carries it, when it altered a snapshot.
     pub version: Option<SnapshotVersion>,
     /// New revision of the flag or fuse.
     pub revision: Option<u64>,
+    /// The versions that carry a change of a whole project.
+    pub environments: Vec<(EnvironmentKey, SnapshotVersion)>,
+    /// What else the caller should know: `detached`, `not_inherited` …
+    pub told: Map<String, Value>,
 }
 
 /// Why a change is refused; nothing was stored.
@@ -288,6 +322,22 @@ pub enum ChangeError {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// It comes from the project.
+    #[error(
+        "flag {flag:?} is inherited from the project: switch it off with an override, or delete the project's flag"
+    )]
+    Inherited {
+        /// Which.
+        flag: String,
+    },
+    /// One environment does not take what all of them should.
+    #[error("environment {environment}: {source}")]
+    InEnvironment {
+        /// Which.
+        environment: EnvironmentKey,
+        /// Why not.
+        source: Box<ChangeError>,
+    },
     /// Somebody else was first.
     #[error("{what} is at revision {found}, the change was made for {expected}")]
     Stale {
@@ -333,6 +383,7 @@ struct Effect {
     scope: Option<Scope>,
     publication: Publication,
     revision: Option<u64>,
+    told: Map<String, Value>,
 }
 
 /// Whether the snapshot changes.
@@ -382,14 +433,16 @@ async fn transact(
 ) -> Result<Option<Applied>, ChangeError> {
     let reserve = reserve(&change);
     let effects = perform(conn, actor, change, now).await?;
-    if effects.is_empty() {
-        return Ok(None);
-    }
-    let mut applied = Applied::default();
+    // The first effect is what was asked for, the others follow from it.
+    let mut applied: Option<Applied> = None;
     for effect in effects {
         let version = match (&effect.scope, effect.publication) {
             (Some(scope), Publication::Needed) => {
-                Some(enqueue(conn, publisher.keys(), scope, reserve, now).await?)
+                let queued = enqueue(conn, publisher.keys(), scope, reserve, now).await;
+                Some(queued.map_err(|error| match &applied {
+                    None => ChangeError::from(error),
+                    Some(_) => in_environment(scope)(error.into()),
+                })?)
             }
             (Some(_) | None, _) => None,
         };
@@ -398,14 +451,30 @@ async fn transact(
             None => AuditPlace::Tenant(&actor.tenant),
         };
         let mut detail = effect.detail;
-        if let (Some(version), Some(fields)) = (version, detail.as_object_mut()) {
-            fields.insert("version".to_owned(), Value::from(version.to_string()));
+        if let Some(fields) = detail.as_object_mut() {
+            fields.extend(version.map(|version| ("version".to_owned(), Value::from(version.to_string()))));
+            fields.extend(effect.told.clone());
         }
         let entry = NewAudit { actor: &actor.name, action: effect.action, subject: &effect.subject, detail };
         insert_audit(conn, place, entry, now).await?;
-        applied = Applied { version, revision: effect.revision };
+        match (&mut applied, effect.scope, version) {
+            (Some(applied), Some(scope), Some(version)) => {
+                applied.environments.push((scope.environment, version));
+            }
+            (Some(_), _, _) => {}
+            (None, _, version) => {
+                let (revision, told) = (effect.revision, effect.told);
+                applied = Some(Applied { version, revision, environments: Vec::new(), told });
+            }
+        }
     }
-    Ok(Some(applied))
+    Ok(applied)
+}
+
+/// Says where a change of several environments failed.
+fn in_environment(scope: &Scope) -> impl FnOnce(ChangeError) -> ChangeError {
+    let environment = scope.environment.clone();
+    move |source| ChangeError::InEnvironment { environment, source: Box::new(source) }
 }
 
 /// What adds content leaves room for fuses to open.
@@ -414,6 +483,8 @@ const fn reserve(change: &Change) -> Reserve {
         Change::PutFlag { .. }
         | Change::PutShared { .. }
         | Change::Import { .. }
+        | Change::PutProjectFlag { .. }
+        | Change::PutOverride { .. }
         | Change::PutFuse { .. }
         | Change::CreateToken { .. } => Reserve::Kept,
         Change::CreateProject { .. }
@@ -421,6 +492,7 @@ const fn reserve(change: &Change) -> Reserve {
         | Change::SetSettings { .. }
         | Change::DeleteFlag { .. }
         | Change::DeleteShared { .. }
+        | Change::DeleteProjectFlag { .. }
         | Change::DeleteFuse { .. }
         | Change::FuseTransition { .. }
         | Change::RevokeToken { .. }
@@ -448,6 +520,15 @@ async fn perform(
             flag::put(conn, actor, scope, *wire, expected, now).await
         }
         Change::DeleteFlag { scope, flag } => flag::delete(conn, actor, scope, &flag, now).await,
+        Change::PutProjectFlag { project, wire, expected } => {
+            inheritance::put(conn, actor, &project, *wire, expected, now).await
+        }
+        Change::DeleteProjectFlag { project, flag } => {
+            inheritance::delete(conn, actor, &project, &flag, now).await
+        }
+        Change::PutOverride { scope, flag, patch, expected } => {
+            inheritance::put_override(conn, actor, scope, &flag, patch, expected, now).await
+        }
         Change::PutShared { scope, part, expected } => {
             shared::put(conn, actor, scope, *part, expected, now).await
         }

@@ -124,6 +124,12 @@ impl Environment {
         compile_environment(flags, &self.shared)
     }
 
+    /// The keys of flags that cannot be evaluated here.
+    pub(super) fn malformed_flags(&self) -> Result<Vec<String>, EnvironmentFault> {
+        let compiled = self.compile()?;
+        Ok(compiled.flags().filter(|(_, flag)| flag.is_err()).map(|(key, _)| key.to_string()).collect())
+    }
+
     /// What is malformed: `flag` or `segment`, its key, and why.
     fn faults<'c>(&'c self, compiled: &'c Compiled) -> impl Iterator<Item = (&'static str, &'c str, String)> {
         let flags = compiled

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flagfuse_shared::flag::wire::{CohortSliceWire, CohortWire, RuleWire};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::environment::{Environment, Touched, check};
 use super::{Actor, ChangeError, Decider, Effect, Publication, require_environment};
@@ -104,6 +104,7 @@ pub(super) async fn delete(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
+        told: Map::new(),
     }])
 }
 
@@ -194,7 +195,8 @@ fn effect(
         fields.insert("phase".to_owned(), Value::from(phase));
     }
     let subject = flag.to_string();
-    Effect { action, subject, detail, scope: Some(scope), publication: Publication::Needed, revision }
+    let publication = Publication::Needed;
+    Effect { action, subject, detail, scope: Some(scope), publication, revision, told: Map::new() }
 }
 
 async fn require_flag(conn: &mut Connection, scope: &Scope, flag: &FlagKey) -> Result<FlagRow, ChangeError> {

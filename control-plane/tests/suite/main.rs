@@ -14,6 +14,8 @@ mod import;
 #[cfg(test)]
 mod ingestion;
 #[cfg(test)]
+mod inheritance;
+#[cfg(test)]
 mod push;
 #[cfg(test)]
 mod shared;

@@ -14,8 +14,7 @@ use crate::evaluate::{Evaluator, Question};
 use crate::flag::FlagWire;
 use crate::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
 use crate::ofrep::{Origin, single_status, write_answer};
-use crate::snapshot::envelope::split_frame;
-use crate::snapshot::payload::written_flags;
+use crate::snapshot::payload::definitions;
 use crate::snapshot::{Outcome, Refusal, RefusalCode, Snapshot, TrustedRoots, Verified, verify};
 
 /// A verified frame, and what its flags say word for word.
@@ -32,8 +31,11 @@ pub fn open(frame: &[u8], roots: &TrustedRoots, scope: &Scope, now: UnixMillis) 
     let Outcome::Newer(admitted) = verify(frame, roots, scope, None, now)? else {
         return Err(Refusal::new(RefusalCode::Env, "nothing is held, so nothing can be the same".to_owned()));
     };
-    let written = written_flags(split_frame(frame)?.payload)
-        .map_err(|error| Refusal::new(RefusalCode::Decode, error.to_string()))?;
+    let definitions =
+        definitions(frame).map_err(|error| Refusal::new(RefusalCode::Decode, error.to_string()))?;
+    let keyed =
+        definitions.flags.into_iter().filter_map(|flag| Some((FlagKey::parse(&flag.key).ok()?, flag)));
+    let written = keyed.collect();
     Ok(Opened { snapshot: admitted.snapshot, written, version: admitted.held.version, scope: scope.clone() })
 }
 

@@ -132,6 +132,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/flags/{flag}/fuse", get(fuses::read).put(fuses::put).delete(fuses::delete))
         .route("/flags/{flag}/fuse/{action}", post(fuses::act))
         .route("/flags/{flag}/tallies", get(readings::tallies))
+        .route("/flags/{flag}/usage", get(readings::usage))
         .route("/flags/{flag}/verdicts", get(readings::verdicts))
         .route("/flags/{flag}/retention-delta", get(readings::retention_delta))
         .route("/settings", get(environments::read).put(environments::put_settings))

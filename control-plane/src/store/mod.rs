@@ -13,6 +13,7 @@ pub mod snapshots;
 mod sqlite;
 pub mod tallies;
 pub mod tokens;
+pub mod usage;
 pub mod verdicts;
 
 pub use sqlx::SqliteConnection as Connection;

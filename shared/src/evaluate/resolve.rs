@@ -232,7 +232,7 @@ impl<'s> Evaluator<'s, '_> {
         const NORMALIZER: u32 = 100;
         match self.sticky(&gate.stickiness) {
             Sticky::Text(text) => Some(unleash_bucket_under(gate.group, &text, NORMALIZER)),
-            Sticky::Chance => Some(gate.group.draw(self.question.chance) % NORMALIZER + 1),
+            Sticky::Chance => Some(gate.group.draw(self.question.chance, gate.lot) % NORMALIZER + 1),
             Sticky::Missing => None,
         }
     }
@@ -247,7 +247,7 @@ impl<'s> Evaluator<'s, '_> {
         let bucket = match self.sticky(&split.stickiness) {
             Sticky::Text(text) => unleash_bucket_under(split.group, &text, weight_sum),
             Sticky::Chance | Sticky::Missing => {
-                split.group.draw(self.question.chance) % weight_sum.max(1) + 1
+                split.group.draw(self.question.chance, split.lot) % weight_sum.max(1) + 1
             }
         };
         let index = split.shares.at(bucket.saturating_sub(1)).unwrap_or(flag.default);

@@ -283,6 +283,8 @@ pub(crate) struct UnleashGate {
     pub(crate) group: Salted,
     pub(crate) stickiness: Stickiness,
     pub(crate) percent: u32,
+    /// Position of the rule, so that two gates of one group draw their own lots.
+    pub(crate) lot: u64,
 }
 
 /// Who of the passing units gets what.
@@ -302,6 +304,8 @@ pub(crate) struct UnleashSplit {
     pub(crate) group: Salted,
     pub(crate) stickiness: Stickiness,
     pub(crate) shares: Shares,
+    /// Position of the rule.
+    pub(crate) lot: u64,
 }
 
 /// Ascending upper ends of the shares in units of weight, and their sum.

@@ -1,6 +1,6 @@
 //! The payload: flags, client keys and settings as bytes, and back within limits. Trusts nothing it reads.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use crate::limits::{
     STRICT_STALE_MS,
 };
 use crate::snapshot::Verified;
+use crate::snapshot::envelope::split_frame;
 
 /// The staleness bounds an environment may choose from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -227,12 +228,30 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, PayloadError> {
     Ok(Decoded { snapshot: Snapshot::new(compiled, client_keys, settings), selftest: payload.selftest })
 }
 
-/// The flags of a payload word for word, for those who explain what became of them. A flag that cannot be read is left out.
-pub(crate) fn written_flags(bytes: &[u8]) -> Result<BTreeMap<FlagKey, FlagWire>, PayloadError> {
+/// Flags and what they share, as users wrote them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Definitions {
+    /// Ordered by key; without those that could not be read.
+    pub flags: Vec<FlagWire>,
+    /// Segments, layers and the holdout.
+    pub shared: SharedWire,
+}
+
+/// Reads the definitions out of a frame's payload. Trusts its bytes: verify the frame before.
+pub fn definitions(frame: &[u8]) -> Result<Definitions, PayloadError> {
+    let segments =
+        split_frame(frame).map_err(|refusal| PayloadError::Shape { detail: refusal.to_string() })?;
+    written(segments.payload)
+}
+
+/// The definitions of a payload, word for word.
+fn written(payload: &[u8]) -> Result<Definitions, PayloadError> {
     let payload: PayloadIn<'_> =
-        serde_json::from_slice(bytes).map_err(|e| PayloadError::Shape { detail: e.to_string() })?;
-    let flags = payload.flags.iter().filter_map(|raw| decode_flag(raw.get()));
-    Ok(flags.filter_map(|(key, flag)| Some((key, flag.ok()?))).collect())
+        serde_json::from_slice(payload).map_err(|e| PayloadError::Shape { detail: e.to_string() })?;
+    let mut flags: Vec<FlagWire> =
+        payload.flags.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+    flags.sort_by(|left, right| left.key.cmp(&right.key));
+    Ok(Definitions { flags, shared: payload.shared })
 }
 
 type ReadFlag = (FlagKey, Result<FlagWire, FlagFault>);

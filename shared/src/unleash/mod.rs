@@ -1,15 +1,20 @@
 //! Unleash's documents and requests ↔ our model: import, export, frontend API. Pure; opens no connection.
 //!
 //! Decisions keep Unleash's semantics to the byte, with its Node.js client as the reference. What the model cannot
-//! express is refused by name, never approximated. Two deliberate exceptions, both in texts nobody sends: patterns
-//! without regard to case fold ASCII letters only (Unleash's engine also takes `ſ` for `s` and the Kelvin sign for
-//! `k`), and a remote address is an address, never a network.
+//! express is refused by name, never approximated. Deliberate exceptions, all in texts that hardly anybody sends:
+//!
+//! - Buckets are those of units in UTF-8, as in most of Unleash's clients; the Node.js client hashes a non-ASCII unit by
+//!   the low bytes of its UTF-16.
+//! - A group that is not given is the toggle's name, as in Unleash Edge.
+//! - Patterns without regard to case fold ASCII letters only; RE2 also takes `ſ` for `s` and the Kelvin sign for `k`.
+//! - A remote address is an address, never a network, and an IPv4-mapped one is the IPv4 address it carries.
 
 pub mod export;
 pub mod frontend;
 pub mod import;
 mod javascript;
 mod pattern;
+pub mod toggles;
 
 use crate::flag::wire::{ConditionWire, Operator};
 

@@ -28,8 +28,8 @@ pub(super) fn compile_rules(
         return Err(out_of_range("rules", found, format!("at most {REGEX_CONDITION_COUNT_MAX} in one flag")));
     }
     let mut rules: Vec<Rule> = Vec::with_capacity(wires.len());
-    for wire in wires {
-        let rule = compile_rule(wire, find, segments)?;
+    for (lot, wire) in (0..).zip(wires) {
+        let rule = compile_rule(wire, lot, find, segments)?;
         if rules.iter().any(|earlier| earlier.key == rule.key) {
             return Err(FlagFault::Duplicate { field: "rules", key: wire.key.clone() });
         }
@@ -38,7 +38,12 @@ pub(super) fn compile_rules(
     Ok(rules)
 }
 
-fn compile_rule(wire: &RuleWire, find: &Finder<'_>, segments: &SegmentNames) -> Result<Rule, FlagFault> {
+fn compile_rule(
+    wire: &RuleWire,
+    lot: u64,
+    find: &Finder<'_>,
+    segments: &SegmentNames,
+) -> Result<Rule, FlagFault> {
     let field = |name: &str| format!("rules[{:?}].{name}", wire.key);
     let key = RuleKey::parse(&wire.key).map_err(key_fault("rules.key"))?;
     check_count(field("conditions"), wire.conditions.len(), CONDITION_COUNT_MAX)?;
@@ -63,8 +68,8 @@ fn compile_rule(wire: &RuleWire, find: &Finder<'_>, segments: &SegmentNames) -> 
         key,
         schedule: schedule.map(Box::new),
         conditions,
-        gate: compile_gate(wire)?,
-        split: compile_split(&field("split"), wire, find)?,
+        gate: compile_gate(wire, lot)?,
+        split: compile_split(&field("split"), wire, lot, find)?,
         label: label.into(),
         prepared: None,
     };
@@ -72,7 +77,7 @@ fn compile_rule(wire: &RuleWire, find: &Finder<'_>, segments: &SegmentNames) -> 
     Ok(rule)
 }
 
-fn compile_gate(wire: &RuleWire) -> Result<Gate, FlagFault> {
+fn compile_gate(wire: &RuleWire, lot: u64) -> Result<Gate, FlagFault> {
     let field = |name: &str| format!("rules[{:?}].{name}", wire.key);
     match (wire.percentage, wire.unleash.as_ref().and_then(|lane| lane.gate.as_ref())) {
         (None, None) => Ok(Gate::Open),
@@ -86,6 +91,7 @@ fn compile_gate(wire: &RuleWire) -> Result<Gate, FlagFault> {
                 group: Salted::new(&gate.group, GATE_SEED),
                 stickiness: stickiness(&field("unleash.gate.stickiness"), &gate.stickiness, &["sessionId"])?,
                 percent: gate.percent.into(),
+                lot,
             })))
         }
         (Some(percent), Some(_)) => {
@@ -126,7 +132,7 @@ pub fn percent_to_buckets(field: &str, percent: f64) -> Result<u32, FlagFault> {
     Ok(buckets.round() as u32)
 }
 
-fn compile_split(field: &str, wire: &RuleWire, find: &Finder<'_>) -> Result<Split, FlagFault> {
+fn compile_split(field: &str, wire: &RuleWire, lot: u64, find: &Finder<'_>) -> Result<Split, FlagFault> {
     if let [only] = wire.split.as_slice()
         && only.weight > 0
     {
@@ -147,6 +153,7 @@ fn compile_split(field: &str, wire: &RuleWire, find: &Finder<'_>) -> Result<Spli
         group: Salted::new(&split.group, SPLIT_SEED),
         stickiness: stickiness(&field("stickiness"), &split.stickiness, &fallbacks)?,
         shares,
+        lot,
     })))
 }
 

@@ -16,7 +16,9 @@ use self::served::{Served, served};
 use crate::flag::FlagWire;
 use crate::flag::environment::{SegmentWire, SharedWire};
 use crate::flag::wire::{ConditionWire, PrerequisiteWire};
+use crate::ids::SnapshotVersion;
 use crate::import::Refused;
+use crate::snapshot::payload::Definitions;
 
 /// A client features document, and what is not in it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,6 +27,18 @@ pub struct Exported {
     pub features_json: String,
     /// Flags that Unleash cannot express, with what it has no word for.
     pub left_out: Vec<Refused>,
+}
+
+/// The whole body of Unleash's client API for a snapshot: the export, its revision, and what is not in it, by name.
+pub fn client_features(definitions: &Definitions, version: SnapshotVersion) -> String {
+    let Exported { features_json, left_out } = export(&definitions.flags, &definitions.shared);
+    let left_out: Vec<Value> =
+        left_out.iter().map(|refused| json!({ "name": refused.name, "reason": refused.reason })).collect();
+    let meta =
+        json!({ "revisionId": version.seq, "etag": format!("\"{version}\""), "queryHash": "flagfuse" });
+    let own = json!({ "version": version.to_string(), "leftOut": left_out });
+    let inner = features_json.strip_suffix('}').unwrap_or(&features_json);
+    format!("{inner},\"meta\":{meta},\"flagfuse\":{own}}}")
 }
 
 /// Writes the flags for Unleash's SDKs. Imported flags come back from [`import`](super::import::import) as they were.

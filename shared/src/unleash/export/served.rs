@@ -76,21 +76,42 @@ pub(super) fn weighted(variant: &Map<String, Value>, weight: u32, stickiness: Op
     Value::Object(entry)
 }
 
-/// Every variant of the flag in order, with its weight in a split, 0 where it has none. As a toggle's own list it keeps
-/// variants that no strategy names, since those without weight are never chosen.
+/// Every variant of the flag in its order, with its weight in a split, 0 where it has none. As a toggle's own list it
+/// keeps variants that no strategy names, since those without weight are never chosen.
 ///
-/// `None` when the split has another order or names a variant twice, which the list could not tell.
+/// A split that has another order or names a variant twice follows the whole list, which then has no weights.
 pub(super) fn complete(
     flag: &FlagWire,
     split: &[WeightedVariationWire],
     stickiness: Option<&str>,
-) -> Option<Vec<Value>> {
-    let mut rest = split.iter().peekable();
-    let mut list = Vec::new();
-    for variation in &flag.variations {
-        let Served::Variant(variant) = served(flag, variation) else { continue };
-        let entry = rest.next_if(|entry| entry.variation == variation.key);
-        list.push(weighted(&variant, entry.map_or(0, |entry| entry.weight), stickiness));
+) -> Result<Vec<Value>, String> {
+    let list = |split: &[WeightedVariationWire]| {
+        let mut rest = split.iter().peekable();
+        let mut list = Vec::new();
+        for variation in &flag.variations {
+            let Served::Variant(variant) = served(flag, variation) else { continue };
+            let entry = rest.next_if(|entry| entry.variation == variation.key);
+            list.push(weighted(&variant, entry.map_or(0, |entry| entry.weight), stickiness));
+        }
+        (list, rest.peek().is_none())
+    };
+    let (mut merged, is_whole) = list(split);
+    if !is_whole {
+        (merged, _) = list(&[]);
+        merged.extend(variants(flag, split, stickiness)?);
     }
-    rest.peek().is_none().then_some(list)
+    Ok(merged)
+}
+
+/// The variants of a split in its order.
+pub(super) fn variants(
+    flag: &FlagWire,
+    split: &[WeightedVariationWire],
+    stickiness: Option<&str>,
+) -> Result<Vec<Value>, String> {
+    let entry = |entry: &WeightedVariationWire| match served_by_name(flag, &entry.variation)? {
+        Served::Variant(variant) => Ok(weighted(&variant, entry.weight, stickiness)),
+        Served::Off | Served::On => Err(format!("{:?} is no variant", entry.variation)),
+    };
+    split.iter().map(entry).collect()
 }

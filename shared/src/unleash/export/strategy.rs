@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Segments;
 use super::constraint::constraint;
-use super::served::{Served, served_by_name, weighted};
+use super::served::{Served, served_by_name, variants};
 use crate::context::TARGETING_KEY;
 use crate::flag::FlagWire;
 use crate::flag::wire::{
@@ -101,24 +101,11 @@ pub(super) fn strategy(
             fields.insert("segments".to_owned(), json!(ids));
         }
         if let Some(Plan::Variants { split, lane }) = owned {
-            fields.insert("variants".to_owned(), Value::Array(variants(flag, split, lane.as_ref())?));
+            let stickiness = lane.as_ref().map(|lane| stickiness_field(&lane.stickiness)).transpose()?;
+            fields.insert("variants".to_owned(), Value::Array(variants(flag, split, stickiness)?));
         }
     }
     Ok(strategy)
-}
-
-/// Variants as a list of Unleash.
-pub(super) fn variants(
-    flag: &FlagWire,
-    split: &[WeightedVariationWire],
-    lane: Option<&UnleashSplitWire>,
-) -> Result<Vec<Value>, String> {
-    let stickiness = lane.map(|lane| stickiness_field(&lane.stickiness)).transpose()?;
-    let entry = |entry: &WeightedVariationWire| match served_by_name(flag, &entry.variation)? {
-        Served::Variant(variant) => Ok(weighted(&variant, entry.weight, stickiness)),
-        Served::Off | Served::On => Err(format!("{:?} is no variant", entry.variation)),
-    };
-    split.iter().map(entry).collect()
 }
 
 pub(super) fn stickiness_field(stickiness: &str) -> Result<&str, String> {

@@ -302,7 +302,8 @@ fn toggles_of_every_kind_come_back() {
         json!([{ "name": "flexibleRollout", "parameters": { "rollout": "50", "groupId": "h", "stickiness": "random" }, "variants": overridden }]),
     ];
     for strategies in strategies {
-        for variants in [json!(null), overridden.clone(), json!([{ "name": "one", "weight": 1 }])] {
+        let twice = json!([{ "name": "u", "weight": 0 }, { "name": "a", "weight": 1 }, { "name": "b", "weight": 1 }, { "name": "a", "weight": 2 }]);
+        for variants in [json!(null), overridden.clone(), json!([{ "name": "one", "weight": 1 }]), twice] {
             for enabled in [true, false] {
                 round_trip(json!([{
                     "name": "t", "enabled": enabled, "strategies": strategies, "variants": variants, "type": "experiment",

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Segments;
 use super::served::{Served, complete, served_by_name};
-use super::strategy::{Plan, can_own, never, plan, stickiness_field, strategy, variants};
+use super::strategy::{Plan, can_own, never, plan, stickiness_field, strategy};
 use crate::flag::environment::SharedWire;
 use crate::flag::wire::{FlagWire, HoldoutRole, OnStale, RuleWire, WeightedVariationWire};
 
@@ -17,6 +17,7 @@ pub(super) fn toggle(
     check_off(flag)?;
     let (strategies, variants) = match check_guards(flag, shared).and_then(|()| strategies(flag, segments)) {
         Ok(parts) => parts,
+        Err(_) if !flag.enabled && flag.unleash.is_some() => (Vec::new(), complete(flag, &[], None)?),
         Err(_) if !flag.enabled => (Vec::new(), Vec::new()),
         Err(reason) => return Err(reason),
     };
@@ -88,13 +89,10 @@ fn strategies(flag: &FlagWire, segments: &mut Segments<'_>) -> Result<Parts, Str
     let own = match &shared {
         Some(Plan::Variants { split, lane }) => {
             let stickiness = lane.as_ref().map(|lane| stickiness_field(&lane.stickiness)).transpose()?;
-            match complete(flag, split, stickiness) {
-                Some(list) => list,
-                None => variants(flag, split, lane.as_ref())?,
-            }
+            complete(flag, split, stickiness)?
         }
         Some(Plan::On | Plan::Off) | None if tells_all(flag, &rules) => Vec::new(),
-        Some(Plan::On | Plan::Off) | None => complete(flag, &[], None).unwrap_or_default(),
+        Some(Plan::On | Plan::Off) | None => complete(flag, &[], None)?,
     };
     // No strategy at all would be on for everybody.
     if strategies.is_empty() {

@@ -18,6 +18,8 @@ mod inheritance;
 #[cfg(test)]
 mod push;
 #[cfg(test)]
+mod ramp;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
 mod world;

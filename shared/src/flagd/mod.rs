@@ -20,6 +20,8 @@
 //!   written so; in the definition they are accepted.
 //! - Arrays and objects: exact for `in`, in both directions. Their coercions to texts, numbers and truth (`["DE"] ==
 //!   "DE"`, `![]`) are not followed.
+//! - The flagd daemon's `and` takes null for true, so that a `starts_with` of a missing attribute holds in it. That is
+//!   not followed.
 //!
 //! Where flagd's implementations give different answers for a *missing* attribute, the flag is refused: `== false`,
 //! `== 0`, `== null` and the like hold for a missing attribute in one and not in the other. With `===` it is taken.

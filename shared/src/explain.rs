@@ -12,16 +12,24 @@ use self::told::Recorder;
 pub use self::told::Told;
 use crate::evaluate::{Evaluator, Question};
 use crate::flag::FlagWire;
+use crate::flag::environment::SegmentWire;
 use crate::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
 use crate::ofrep::{Origin, single_status, write_answer};
 use crate::snapshot::payload::definitions;
 use crate::snapshot::{Outcome, Refusal, RefusalCode, Snapshot, TrustedRoots, Verified, verify};
 
+/// Flags and segments word for word.
+#[derive(Debug)]
+struct Written {
+    flags: BTreeMap<FlagKey, FlagWire>,
+    segments: BTreeMap<String, SegmentWire>,
+}
+
 /// A verified frame, and what its flags say word for word.
 #[derive(Debug)]
 pub struct Opened {
     snapshot: Verified<Snapshot>,
-    written: BTreeMap<FlagKey, FlagWire>,
+    written: Written,
     version: SnapshotVersion,
     scope: Scope,
 }
@@ -33,9 +41,10 @@ pub fn open(frame: &[u8], roots: &TrustedRoots, scope: &Scope, now: UnixMillis) 
     };
     let definitions =
         definitions(frame).map_err(|error| Refusal::new(RefusalCode::Decode, error.to_string()))?;
-    let keyed =
-        definitions.flags.into_iter().filter_map(|flag| Some((FlagKey::parse(&flag.key).ok()?, flag)));
-    let written = keyed.collect();
+    let keyed = definitions.flags.into_iter();
+    let flags = keyed.filter_map(|flag| Some((FlagKey::parse(&flag.key).ok()?, flag))).collect();
+    let segments = definitions.shared.segments.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
+    let written = Written { flags, segments };
     Ok(Opened { snapshot: admitted.snapshot, written, version: admitted.held.version, scope: scope.clone() })
 }
 

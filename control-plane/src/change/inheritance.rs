@@ -1,7 +1,8 @@
 //! Flags that projects define and environments inherit: every environment takes a new definition, or none does.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::condition::ConditionFault;
 use flagfuse_shared::flag::overlay::overlay;
+use flagfuse_shared::flag::{FlagFault, FlagWire, compile};
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
@@ -22,6 +23,7 @@ pub(super) async fn put(
     let stored = project_flags::definition(conn, project, &wire.key).await?;
     expected.check("flag", stored.map_or(0, |row| row.revision))?;
     let base = flag::admit(None, wire)?;
+    check_alone(&base)?;
     let revision = project_flags::put(conn, project, &base, now).await?;
     let mut effects = Vec::new();
     let mut detached = Vec::new();
@@ -118,6 +120,19 @@ pub(super) async fn inherit_all(
         }
     }
     Ok(malformed)
+}
+
+/// Refuses what no environment could take. What it names — segments, layers, other flags — each environment has or has not.
+fn check_alone(base: &FlagWire) -> Result<(), ChangeError> {
+    match compile(base) {
+        Ok(_)
+        | Err(
+            FlagFault::UnknownLayer { .. }
+            | FlagFault::UnknownPrerequisite { .. }
+            | FlagFault::Condition { source: ConditionFault::UnknownSegment { .. }, .. },
+        ) => Ok(()),
+        Err(source) => Err(ChangeError::Flag { key: base.key.clone(), source }),
+    }
 }
 
 /// Brings an environment's flag to what its project and its patch say. `None` when that is what it is already.

@@ -193,6 +193,10 @@ async fn only_the_tenants_admin_defines_flags() {
         let answer = world.send(&other, method, BASE, flag().to_string().into_bytes()).await;
         assert_eq!(answer.code(), "unknown_project", "{method}");
     }
+    world.ok("POST", "/v1/projects", json!({ "key": "empty" })).await;
+    let bad = with(json!({ "default_variation": "ghost" }));
+    let answer = world.call("PUT", "/v1/projects/empty/flags/f", bad).await;
+    assert_eq!(answer.code(), "invalid_flag", "also where no environment is");
     let rows = [
         (with(json!({ "cohort": { "phase": 1, "slices": [] } })), "cohort_is_managed"),
         (with(json!({ "default_variation": "ghost" })), "invalid_flag"),

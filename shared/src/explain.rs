@@ -57,6 +57,9 @@ pub struct Explanation {
     pub version: SnapshotVersion,
     /// The time of the question.
     pub now: UnixMillis,
+    /// The lot that was drawn, when some answer for this asker may be left to chance: the edge draws another one for each
+    /// question.
+    pub chance: Option<u64>,
     /// The HTTP status of the answer at the edge.
     pub status: u16,
     /// The answer, byte for byte as OFREP has it.
@@ -100,6 +103,7 @@ pub fn explain(opened: &Opened, flag_key: &str, question: Question<'_>) -> Expla
         flag: flag_key.to_owned(),
         version: opened.version,
         now: question.now,
+        chance: opened.snapshot.may_draw(question.context).then_some(question.chance),
         status: single_status(&answer),
         body,
         steps: recorder.into_steps(),
@@ -114,6 +118,7 @@ impl Explanation {
             "flag": self.flag,
             "version": self.version.to_string(),
             "now_ms": self.now,
+            "chance": self.chance,
             "status": self.status,
             "resolution": serde_json::from_str::<Value>(&self.body).unwrap_or_default(),
             "outcome": self.outcome,
@@ -124,6 +129,9 @@ impl Explanation {
     /// For people: one line a step, the outcome last.
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("{} in snapshot {} at {} ms", self.flag, self.version, self.now.0)];
+        lines.extend(self.chance.map(|lot| {
+            format!("  the edge may draw lots for this asker, another one for each question; this answer has the lot {lot}")
+        }));
         for step in &self.steps {
             step.write_lines(1, &mut lines);
         }

@@ -140,6 +140,18 @@ async fn a_direct_write_detaches_and_an_override_attaches_again() {
 }
 
 #[tokio::test]
+async fn an_import_detaches_what_it_replaces() {
+    let world = world().await;
+    world.ok("PUT", BASE, flag()).await;
+    let document = json!({ "flags": { "shared": {
+        "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "on" } } });
+    let answer = world.ok("POST", &there("import?format=flagd&replace=true"), document).await;
+    assert_eq!(answer["detached"], json!(["shared"]));
+    assert_eq!(world.get(&there("flags/shared")).await["inherited"], Value::Null);
+    assert_eq!(world.get(&here("flags/shared")).await["inherited"], true);
+}
+
+#[tokio::test]
 async fn when_one_environment_refuses_nothing_changes_anywhere() {
     let world = world().await;
     world.ok("PUT", &here("segments/beta"), json!({})).await;

@@ -190,3 +190,18 @@ fn a_segment_is_told_down_to_its_conditions_once() {
     assert_eq!(member.steps[2].to_json()["holding_rule"], 0);
     assert_eq!(member.outcome["rule"], "a");
 }
+
+#[test]
+fn a_lot_is_told_where_one_may_be_drawn() {
+    let gate = json!({ "group": "g", "stickiness": "default", "percent": 50 });
+    let rules = json!([{ "key": "r", "split": [{ "variation": "on" }], "unleash": { "gate": gate } }]);
+    let opened = opened(&[flag("f", json!({ "rules": rules }))], json!({}));
+    let context = Context::default();
+    let draw = |chance| explain(&opened, "f", Question { chance, ..Question::new(&context, NOW) });
+    let lots: Vec<Explanation> = (0..50).map(draw).collect();
+    assert!(lots.iter().enumerate().all(|(n, told)| told.chance == Some(n as u64)));
+    let served = |on: &str| lots.iter().filter(|told| told.outcome["variation"] == on).count();
+    assert!(served("on") > 5 && served("off") > 5, "the lot decides");
+    assert!(lots[3].to_text().contains("the lot 3"));
+    assert_eq!(ask(&opened, "f", json!({ "targetingKey": "u" })).chance, None);
+}

@@ -219,6 +219,12 @@ impl<'s, 'c> Evaluator<'s, 'c> {
         })
     }
 
+    /// Whether the segment has been asked for.
+    fn is_known(&self, index: SegmentIndex) -> bool {
+        let known = self.segments.get().and_then(|known| known.get(usize::from(index.0)));
+        known.is_some_and(|cell| cell.get() != Known::NotYet)
+    }
+
     /// Whether the asker is in a segment.
     fn is_in(&self, index: SegmentIndex) -> bool {
         let known = self

@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod environment;
+pub mod overlay;
 pub mod wire;
 
 use std::borrow::Cow;

@@ -49,7 +49,7 @@ pub struct Resolution<'s> {
     /// The flag itself.
     pub flag: &'s Flag,
     pub(crate) decider: Option<&'s Rule>,
-    /// How OFREP's answer begins, up to its origin, when the rule that decided always begins it so.
+    /// The flag's item in OFREP's answers, when the rule that decided always gives the same.
     pub(crate) prepared: Option<&'s str>,
 }
 

@@ -50,6 +50,11 @@ macro_rules! string_id {
         impl $name {
             /// Checks and wraps `text`.
             pub fn parse(text: &str) -> Result<Self, IdError> {
+                Self::check(text).map(|()| Self(text.into()))
+            }
+
+            /// Whether `text` could be wrapped.
+            pub fn check(text: &str) -> Result<(), IdError> {
                 let is_allowed: fn(usize, char) -> bool = $is_allowed;
                 if text.is_empty() {
                     return Err(IdError::Empty { what: $what });
@@ -61,7 +66,7 @@ macro_rules! string_id {
                     Some((_, found)) => {
                         Err(IdError::BadCharacter { what: $what, found, allowed: $allowed })
                     }
-                    None => Ok(Self(text.into())),
+                    None => Ok(()),
                 }
             }
 

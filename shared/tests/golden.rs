@@ -16,7 +16,7 @@ use flagfuse_shared::segment::SegmentNames;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
 use flagfuse_shared::snapshot::payload::{Content, Profile};
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{AutoExposure, Outcome, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, TrustedRoots, verify};
 use serde_json::{Value, json};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -90,8 +90,8 @@ fn scope() -> Scope {
     }
 }
 
-/// Every field of the format in use: all value types, a rule with each part, a cohort, a client key.
-fn frame() -> Vec<u8> {
+/// What both frames hold: all value types, a rule with each part, a cohort, a client key.
+fn content() -> Content {
     let flags: Vec<FlagWire> = serde_json::from_value(json!([
         { "key": "b", "description": "left out", "value_type": "boolean", "default_variation": "off",
           "off_variation": "off", "salt": "s1", "bucket_by": "account", "on_stale": "off",
@@ -112,19 +112,58 @@ fn frame() -> Vec<u8> {
               "split": [{ "variation": "x", "weight": 1 }, { "variation": "y", "weight": 3 }] }] }
     ]))
     .unwrap();
+    Content {
+        flags,
+        client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
+        profile: Profile::Economy,
+        auto_exposure: AutoExposure::Single,
+        shared: SharedWire::default(),
+    }
+}
+
+/// Every field that came later: what flags share, what decides before rules, Unleash's lane.
+fn content_of_v2() -> Content {
+    let mut content = content();
+    let later: Vec<FlagWire> = serde_json::from_value(json!([
+        { "key": "g", "value_type": "boolean", "default_variation": "off", "holdout": "exempt",
+          "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
+          "schedule": { "from_ms": 1, "until_ms": 4_000_000_000_000_u64 },
+          "prerequisites": [{ "flag": "b", "variations": ["on", "off"] }],
+          "targets": [{ "variation": "on", "units": ["u1", "u2"] },
+                      { "variation": "off", "units": ["a1"], "attribute": "account" }],
+          "layer": { "key": "l", "from": 10, "to": 20 },
+          "cohort": { "phase": 2, "withheld": { "variation": "on", "instead": "off" }, "slices": [
+              { "from": 0, "to": 1, "variation": "on", "arm": "exposed", "phase": 1 } ] } },
+        { "key": "u", "value_type": "boolean", "default_variation": "off", "on_stale": "default",
+          "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
+          "unleash": { "impression_data": true, "type": "kill-switch" },
+          "rules": [{ "key": "r1", "schedule": { "from_ms": 7 },
+              "conditions": [{ "attribute": "", "op": "in_segment", "values": ["s"] },
+                             { "attribute": "n", "op": "at_least", "values": [-1.5], "coerce": true },
+                             { "attribute": "v", "op": "exists" }],
+              "unleash": { "gate": { "group": "g", "stickiness": "default", "percent": 30 },
+                           "split": { "group": "h", "stickiness": "random" } },
+              "split": [{ "variation": "on", "weight": 300 }, { "variation": "off" }] }] }
+    ]))
+    .unwrap();
+    content.flags.extend(later);
+    content.shared = serde_json::from_value(json!({
+        "segments": [{ "key": "s", "description": "left out", "included": ["u1"], "excluded": ["u2"],
+            "attribute": "account", "rules": [{ "conditions": [{ "attribute": "n", "op": "before", "values": [-5] }] }] }],
+        "layers": [{ "key": "l", "description": "left out", "salt": "ls", "bucket_by": "account" }],
+        "holdout": { "percentage": 0.5, "salt": "hs", "bucket_by": "account" }
+    }))
+    .unwrap();
+    content
+}
+
+fn frame(content: &Content) -> Vec<u8> {
     let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
     let keyset = Keyset {
         keyset_version: 4,
         expires_ms: NOW.plus(2),
         roles: Roles { root: role(1), release: role(2), freshness: role(3) },
         min_epoch: BTreeMap::from([("default/demo/production".to_owned(), 1)]),
-    };
-    let content = Content {
-        flags,
-        client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
-        profile: Profile::Economy,
-        auto_exposure: AutoExposure::Single,
-        shared: SharedWire::default(),
     };
     let release = Release {
         scope: scope(),
@@ -135,16 +174,16 @@ fn frame() -> Vec<u8> {
         keyset_version: 4,
     };
     let keyset = sign_keyset(&keyset, &[key(1)]).unwrap();
-    sign_snapshot(&content, &release, &keyset, &[key(2)]).unwrap().frame
+    sign_snapshot(content, &release, &keyset, &[key(2)]).unwrap().frame
 }
 
 #[test]
 fn signed_frames_are_unchanged() {
-    let path = golden("snapshot-v1.frame");
+    let path = golden("snapshot-v2.frame");
     let committed = fs::read(&path).unwrap_or_default();
-    let made = frame();
+    let made = frame(&content_of_v2());
     if committed != made {
-        let beside = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("snapshot-v1.frame");
+        let beside = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("snapshot-v2.frame");
         fs::write(&beside, &made).unwrap();
         panic!(
             "signed bytes differ from {}: edges in the field hold such bytes. If the format was meant to change, raise \
@@ -155,13 +194,26 @@ fn signed_frames_are_unchanged() {
     }
 }
 
-#[test]
-fn a_frame_from_the_past_is_still_admitted() {
-    let committed = fs::read(golden("snapshot-v1.frame")).unwrap();
+fn admitted(frame: &[u8]) -> Admitted {
     let roots = TrustedRoots::parse([key(1).public_base64().as_str()], 1).unwrap();
-    let Ok(Outcome::Newer(admitted)) = verify(&committed, &roots, &scope(), None, NOW) else {
-        panic!("the committed frame is refused");
-    };
-    assert_eq!(admitted.snapshot.flags().filter(|(_, flag)| flag.is_ok()).count(), 5);
-    assert_eq!(admitted.held.version, SnapshotVersion { epoch: 1, seq: 7 });
+    let outcome = verify(frame, &roots, &scope(), None, NOW).unwrap();
+    let newer = if let Outcome::Newer(admitted) = outcome { Some(*admitted) } else { None };
+    newer.unwrap()
+}
+
+#[test]
+fn frames_from_the_past_are_still_admitted() {
+    for (name, flag_count) in [("snapshot-v1.frame", 5), ("snapshot-v2.frame", 7)] {
+        let admitted = admitted(&fs::read(golden(name)).unwrap());
+        let faults: Vec<_> = admitted.snapshot.flags().filter_map(|(_, flag)| flag.err()).collect();
+        assert!(faults.is_empty(), "{name}: {faults:?}");
+        assert_eq!(admitted.snapshot.flags().count(), flag_count, "{name}");
+        assert_eq!(admitted.held.version, SnapshotVersion { epoch: 1, seq: 7 });
+    }
+}
+
+#[test]
+fn a_frame_with_json_holds_the_same_snapshot_as_one_with_records() {
+    let json = admitted(&fs::read(golden("snapshot-v1.frame")).unwrap());
+    assert_eq!(json.snapshot, admitted(&frame(&content())).snapshot);
 }

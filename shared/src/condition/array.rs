@@ -36,7 +36,7 @@ impl ArrayTest {
         let values = scalars(&wire.values, case)?;
         let wanted = match quantity {
             Quantity::Any => Wanted::Any(ScalarSet::of(&values)),
-            Quantity::All => Wanted::All(values),
+            Quantity::All => Wanted::All(values.into_owned()),
         };
         Ok(Self { case, wanted })
     }

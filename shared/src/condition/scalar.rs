@@ -1,5 +1,7 @@
 //! Sets of scalars and how two of them compare; never looks into arrays and objects.
 
+use std::borrow::Cow;
+
 use serde_json::{Number, Value};
 
 use super::ConditionFault;
@@ -17,19 +19,22 @@ pub(super) fn scalar_eq(left: &Value, right: &Value) -> bool {
 }
 
 /// The values of a condition when all are scalars, texts folded. Without regard to case only texts make sense.
-pub(super) fn scalars(values: &[Value], case: Case) -> Result<Vec<Value>, ConditionFault> {
+pub(super) fn scalars(values: &[Value], case: Case) -> Result<Cow<'_, [Value]>, ConditionFault> {
     let checked = values.iter().enumerate().map(|(at, value)| match (value, case) {
-        (Value::String(text), _) if text.len() <= STRING_LEN_MAX => {
-            Ok(Value::String(case.fold(text).into_owned()))
-        }
-        (Value::Bool(_) | Value::Number(_), Case::Exact) => Ok(value.clone()),
+        (Value::String(text), _) if text.len() <= STRING_LEN_MAX => Ok(()),
+        (Value::Bool(_) | Value::Number(_), Case::Exact) => Ok(()),
         (_, Case::Folded) => Err(ConditionFault::ValueType { at, expected: "a text of at most 4096 bytes" }),
         (_, Case::Exact) => Err(ConditionFault::ValueType {
             at,
             expected: "a boolean, a number or a text of at most 4096 bytes",
         }),
     });
-    checked.collect()
+    checked.collect::<Result<(), _>>()?;
+    let fold = |value: &Value| value.as_str().map(|text| Value::String(case.fold(text).into_owned()));
+    Ok(match case {
+        Case::Exact => Cow::Borrowed(values),
+        Case::Folded => values.iter().filter_map(fold).collect(),
+    })
 }
 
 /// Up to so many texts a walk with a comparison of lengths first beats a search by halves.
@@ -53,7 +58,11 @@ impl ScalarSet {
         let mut set = Self::default();
         for value in values {
             match value {
-                Value::String(text) => set.texts.push(text.as_str().into()),
+                Value::String(text) => {
+                    // Nearly always all of them are texts.
+                    set.texts.reserve_exact(values.len() - set.texts.len());
+                    set.texts.push(text.as_str().into());
+                }
                 Value::Bool(truth) => set.booleans.push(*truth),
                 Value::Number(number) => {
                     set.numbers.extend(double(number));

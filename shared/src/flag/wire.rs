@@ -5,27 +5,27 @@ use serde_json::Value;
 
 use crate::ids::UnixMillis;
 
-/// A flag in one environment, as users write it.
+/// A flag in one environment, as users write it. Its texts are owned, or borrowed from the snapshot it is read from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FlagWire {
+pub struct FlagWire<T = String, V = Value> {
     /// Name that code asks for.
-    pub key: String,
+    pub key: T,
     /// For people; never part of a snapshot.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
     /// Type of every variation's value.
     pub value_type: ValueType,
     /// What the flag can answer.
-    pub variations: Vec<VariationWire>,
+    pub variations: Vec<VariationWire<T, V>>,
     /// Off means: `off_variation` for everybody, reason `DISABLED`.
     #[serde(default = "enabled")]
     pub enabled: bool,
     /// Served while the flag is off. Without one, the caller's code default applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub off_variation: Option<String>,
+    pub off_variation: Option<T>,
     /// Served when no rule and no cohort slice applies.
-    pub default_variation: String,
+    pub default_variation: T,
     /// When the flag is on; outside it is off for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleWire>,
@@ -34,7 +34,7 @@ pub struct FlagWire {
     pub prerequisites: Vec<PrerequisiteWire>,
     /// Individual units and what they get, before holdout, layer and rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub targets: Vec<TargetWire>,
+    pub targets: Vec<TargetWire<T>>,
     /// Whether the environment's holdout applies.
     #[serde(default, skip_serializing_if = "HoldoutRole::is_member")]
     pub holdout: HoldoutRole,
@@ -43,19 +43,19 @@ pub struct FlagWire {
     pub layer: Option<LayerShareWire>,
     /// First match wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RuleWire>,
+    pub rules: Vec<RuleWire<T>>,
     /// Stable opaque text that is hashed with the unit. Never a row id. The flag's key when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub salt: Option<String>,
+    pub salt: Option<T>,
     /// Attribute that names the unit; `targetingKey` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bucket_by: Option<String>,
+    pub bucket_by: Option<T>,
     /// What to serve when the snapshot's freshness cannot be proven.
     #[serde(default, skip_serializing_if = "OnStale::is_keep")]
     pub on_stale: OnStale,
     /// Exposed and control buckets. Managed by the flag's fuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cohort: Option<CohortWire>,
+    pub cohort: Option<CohortWire<T>>,
     /// Set when the flag is an Unleash toggle: how Unleash's own APIs show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unleash: Option<UnleashToggleWire>,
@@ -86,14 +86,14 @@ pub struct PrerequisiteWire {
 /// Units that get a variation by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TargetWire {
+pub struct TargetWire<T = String> {
     /// What they get.
-    pub variation: String,
+    pub variation: T,
     /// Who they are.
-    pub units: Vec<String>,
+    pub units: Vec<T>,
     /// Attribute that names them; the flag's `bucket_by` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attribute: Option<String>,
+    pub attribute: Option<T>,
 }
 
 /// Whether the environment's holdout applies to a flag.
@@ -161,19 +161,19 @@ pub enum ValueType {
 /// One answer a flag can give.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct VariationWire {
+pub struct VariationWire<T = String, V = Value> {
     /// Name, unique in the flag.
-    pub key: String,
+    pub key: T,
     /// Value of the flag's type.
-    pub value: Value,
+    pub value: V,
 }
 
 /// A rule: when all conditions hold and the unit is within the percentage, the split decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RuleWire {
+pub struct RuleWire<T = String> {
     /// Name for explanations, unique in the flag.
-    pub key: String,
+    pub key: T,
     /// All must hold; an empty list always holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<ConditionWire>,
@@ -181,7 +181,7 @@ pub struct RuleWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percentage: Option<f64>,
     /// At least one variation; weights are relative.
-    pub split: Vec<WeightedVariationWire>,
+    pub split: Vec<WeightedVariationWire<T>>,
     /// When the rule exists; outside it is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleWire>,
@@ -230,9 +230,9 @@ pub struct UnleashSplitWire {
 /// One part of a split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WeightedVariationWire {
+pub struct WeightedVariationWire<T = String> {
     /// Which variation.
-    pub variation: String,
+    pub variation: T,
     /// Relative weight; 1 when absent.
     #[serde(default = "one")]
     pub weight: u32,
@@ -342,36 +342,36 @@ impl OnStale {
 /// Which buckets are exposed, which are control.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CohortWire {
+pub struct CohortWire<T = String> {
     /// Number of the phase that this allocation defines.
     pub phase: u32,
     /// Ascending, not overlapping. A bucket outside all slices gets the default variation and no arm.
-    pub slices: Vec<CohortSliceWire>,
+    pub slices: Vec<CohortSliceWire<T>>,
     /// What rules may not serve while the fuse is not closed: a tripped feature is off for targeted units too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub withheld: Option<WithheldWire>,
+    pub withheld: Option<WithheldWire<T>>,
 }
 
 /// A variation that rules may not serve, and what they serve in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WithheldWire {
+pub struct WithheldWire<T = String> {
     /// The harmful variation.
-    pub variation: String,
+    pub variation: T,
     /// The one that is served in its place.
-    pub instead: String,
+    pub instead: T,
 }
 
 /// A range of buckets that get the same variation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CohortSliceWire {
+pub struct CohortSliceWire<T = String> {
     /// First bucket.
     pub from: u32,
     /// First bucket behind the range.
     pub to: u32,
     /// What these units get.
-    pub variation: String,
+    pub variation: T,
     /// The arm they are counted in.
     pub arm: Arm,
     /// The phase they are counted in, when it is not the cohort's: a unit stays in the stage that enrolled it.

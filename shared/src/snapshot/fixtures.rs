@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::manifest::{
-    Codec, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, READER_VERSION, Role, Roles, View,
-};
+use super::manifest::{Codec, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, Role, Roles, View};
 use super::payload::{decode, selftest_digest};
 use super::refusal::Refusal;
 use super::verify::*;
@@ -91,9 +89,14 @@ pub(crate) fn admitted_with(flags: &[Value], shared: SharedWire) -> Admitted {
     }
 }
 
-/// A correctly signed frame around any payload, as a careless or hostile signer could make it.
+/// A correctly signed frame around any JSON payload, as a careless or hostile signer could make it.
 pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) -> Vec<u8> {
-    let selftest = decode(payload)
+    frame_in(Codec::Json, payload, patch)
+}
+
+/// The same around a payload in any codec.
+pub(crate) fn frame_in(codec: Codec, payload: &[u8], patch: impl FnOnce(&mut Manifest)) -> Vec<u8> {
+    let selftest = decode(payload, codec)
         .map_or(Digest::of(b""), |d| selftest_digest(&Verified::by_signer(d.snapshot), &d.selftest));
     let mut manifest = Manifest {
         tenant: scope().tenant,
@@ -106,8 +109,8 @@ pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) ->
         created_ms: NOW,
         expires_ms: NOW.plus(1_000_000),
         keyset_version: 1,
-        payload: PayloadInfo { codec: Codec::Json, len: payload.len(), sha256: Digest::of(payload) },
-        reader_min: READER_VERSION,
+        payload: PayloadInfo { codec, len: payload.len(), sha256: Digest::of(payload) },
+        reader_min: codec.reader_min(),
         selftest_sha256: selftest,
     };
     patch(&mut manifest);

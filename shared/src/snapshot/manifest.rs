@@ -12,7 +12,7 @@ pub const KEYSET_TYPE: &str = "application/vnd.flagfuse.keyset.v1+json";
 /// DSSE payload type of a manifest.
 pub const MANIFEST_TYPE: &str = "application/vnd.flagfuse.manifest.v1+json";
 /// The reader version that this code implements; a manifest may ask for a newer one.
-pub const READER_VERSION: u32 = 1;
+pub const READER_VERSION: u32 = 2;
 
 /// Which keys may sign what. Signed by the root role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,18 @@ pub struct PayloadInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Codec {
-    /// UTF-8 JSON.
+    /// UTF-8 JSON. Still read; nobody writes it any more.
     Json,
+    /// A record for each flag.
+    Records,
+}
+
+impl Codec {
+    /// The first reader that understands it.
+    pub const fn reader_min(self) -> u32 {
+        match self {
+            Self::Json => 1,
+            Self::Records => 2,
+        }
+    }
 }

@@ -5,10 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use super::envelope::{Envelope, Segments, Signature, encode_frame, pre_authentication_encoding};
-use super::manifest::{
-    Codec, KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, READER_VERSION, View,
-};
-use super::payload::{Content, PayloadError, decode, encode, selftest_digest};
+use super::manifest::{KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, View};
+use super::payload::{CODEC, Content, PayloadError, decode, encode, selftest_digest};
 use super::verify::{Verified, key_id};
 use crate::digest::Digest;
 use crate::ids::{Scope, SnapshotVersion, UnixMillis};
@@ -108,7 +106,7 @@ pub fn sign_snapshot(
     keys: &[PrivateKey],
 ) -> Result<SignedSnapshot, SignError> {
     let payload = encode(content)?;
-    let decoded = decode(&payload)?;
+    let decoded = decode(&payload, CODEC)?;
     let manifest = Manifest {
         tenant: release.scope.tenant.clone(),
         project: release.scope.project.clone(),
@@ -120,8 +118,8 @@ pub fn sign_snapshot(
         created_ms: release.created_ms,
         expires_ms: release.expires_ms,
         keyset_version: release.keyset_version,
-        payload: PayloadInfo { codec: Codec::Json, len: payload.len(), sha256: Digest::of(&payload) },
-        reader_min: READER_VERSION,
+        payload: PayloadInfo { codec: CODEC, len: payload.len(), sha256: Digest::of(&payload) },
+        reader_min: CODEC.reader_min(),
         selftest_sha256: selftest_digest(&Verified::by_signer(decoded.snapshot), &decoded.selftest),
     };
     let body = to_json("manifest", &manifest)?;

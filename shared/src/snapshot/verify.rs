@@ -330,7 +330,8 @@ fn open_payload(manifest: &Manifest, payload: &[u8]) -> Result<Verified<Snapshot
             format!("snapshot needs reader {}, this is reader {READER_VERSION}", manifest.reader_min);
         return Err(Refusal::new(RefusalCode::Selftest, detail));
     }
-    let decoded = decode(payload).map_err(|e| Refusal::new(RefusalCode::Decode, e.to_string()))?;
+    let decoded = decode(payload, manifest.payload.codec)
+        .map_err(|e| Refusal::new(RefusalCode::Decode, e.to_string()))?;
     let snapshot = Verified { content: decoded.snapshot };
     if selftest_digest(&snapshot, &decoded.selftest) != manifest.selftest_sha256 {
         let detail = "self-test gives other answers than the signer's";

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::snapshot::envelope::{Segments, encode_frame, split_frame};
 use crate::snapshot::fixtures::*;
+use crate::snapshot::payload::{CODEC, encode};
 
 fn flag() -> serde_json::Value {
     json!({ "key": "f", "value_type": "boolean", "default_variation": "on",
@@ -148,7 +149,7 @@ fn weak_and_malformed_root_keys_are_not_trusted() {
 
 #[test]
 fn signed_for_somebody_else_is_refused() {
-    let payload = crate::snapshot::payload::encode(&content(&[flag()])).unwrap();
+    let payload = encode(&content(&[flag()])).unwrap();
     let other = || crate::ids::ProjectKey::parse("other").unwrap();
     let rows: [(&str, Patch); 10] = [
         ("accepted", Box::new(|_| ())),
@@ -163,16 +164,16 @@ fn signed_for_somebody_else_is_refused() {
         ("E_SELFTEST", Box::new(|m| m.reader_min = READER_VERSION + 1)),
     ];
     for (at, (expected, patch)) in rows.into_iter().enumerate() {
-        assert_eq!(code(&frame_around(&payload, patch)), expected, "row {at}");
+        assert_eq!(code(&frame_in(CODEC, &payload, patch)), expected, "row {at}");
     }
-    let wrong_selftest = frame_around(&payload, |m| m.selftest_sha256 = Digest::of(b"wrong"));
+    let wrong_selftest = frame_in(CODEC, &payload, |m| m.selftest_sha256 = Digest::of(b"wrong"));
     assert_eq!(code(&wrong_selftest), "E_SELFTEST");
 }
 
 #[test]
 fn a_warm_verifier_takes_a_newer_snapshot_that_expired() {
-    let payload = crate::snapshot::payload::encode(&content(&[flag()])).unwrap();
-    let frame = frame_around(&payload, |m| {
+    let payload = encode(&content(&[flag()])).unwrap();
+    let frame = frame_in(CODEC, &payload, |m| {
         m.seq = 9;
         m.expires_ms = NOW.minus(1);
     });

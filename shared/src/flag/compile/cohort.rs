@@ -5,7 +5,10 @@ use crate::flag::wire::CohortWire;
 use crate::flag::{Cohort, CohortSlice, Withheld};
 use crate::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX};
 
-pub(super) fn compile_cohort(wire: &CohortWire, find: &Finder<'_>) -> Result<Cohort, FlagFault> {
+pub(super) fn compile_cohort<T: AsRef<str>>(
+    wire: &CohortWire<T>,
+    find: &Finder<'_>,
+) -> Result<Cohort, FlagFault> {
     check_count("cohort.slices", wire.slices.len(), COHORT_SLICE_COUNT_MAX)?;
     let mut slices = Vec::with_capacity(wire.slices.len());
     let mut free_from = 0;
@@ -16,7 +19,7 @@ pub(super) fn compile_cohort(wire: &CohortWire, find: &Finder<'_>) -> Result<Coh
             return Err(out_of_range("cohort.slices", found, allowed));
         }
         free_from = slice.to;
-        let variation = find.index("cohort.slices.variation", &slice.variation)?;
+        let variation = find.index("cohort.slices.variation", slice.variation.as_ref())?;
         let phase = slice.phase.unwrap_or(wire.phase);
         if phase > wire.phase {
             return Err(out_of_range(
@@ -30,8 +33,8 @@ pub(super) fn compile_cohort(wire: &CohortWire, find: &Finder<'_>) -> Result<Coh
     let withheld = match &wire.withheld {
         None => None,
         Some(withheld) => Some(Withheld {
-            variation: find.index("cohort.withheld.variation", &withheld.variation)?,
-            instead: find.index("cohort.withheld.instead", &withheld.instead)?,
+            variation: find.index("cohort.withheld.variation", withheld.variation.as_ref())?,
+            instead: find.index("cohort.withheld.instead", withheld.instead.as_ref())?,
         }),
     };
     Ok(Cohort { phase: wire.phase, slices, withheld })

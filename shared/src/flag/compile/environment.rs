@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::rules::percent_to_buckets;
-use super::{FlagFault, Layer, Surroundings, compile_in};
+use super::{FlagFault, Layer, Surroundings, VariationValue, compile_in};
 use crate::bucket::{GATE_SEED, Salted};
 use crate::context::TARGETING_KEY;
 use crate::flag::environment::{HoldoutWire, LayerWire, SharedWire};
@@ -12,7 +12,8 @@ use crate::flag::{Flag, Prerequisite, PrerequisiteLink, UnitSource};
 use crate::graph::{Standing, standings};
 use crate::ids::FlagKey;
 use crate::limits::{
-    LAYER_COUNT_MAX, PREREQUISITE_DEPTH_MAX, SEGMENT_COUNT_MAX, STRING_LEN_MAX, VARIATION_KEY_LEN_MAX,
+    FLAG_COUNT_MAX, LAYER_COUNT_MAX, PREREQUISITE_DEPTH_MAX, SEGMENT_COUNT_MAX, STRING_LEN_MAX,
+    VARIATION_KEY_LEN_MAX,
 };
 use crate::segment::{Segment, SegmentFault, SegmentNames, compile_segments};
 
@@ -83,16 +84,28 @@ pub fn compile_environment(
     flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire, FlagFault>)>,
     shared: &SharedWire,
 ) -> Result<Compiled, EnvironmentFault> {
+    compile_flags(flags, shared)
+}
+
+/// The same for flags with texts and values in any form.
+pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue>(
+    flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire<T, V>, FlagFault>)>,
+    shared: &SharedWire,
+) -> Result<Compiled, EnvironmentFault> {
     check_list("segments", shared.segments.iter().map(|segment| segment.key.as_str()), SEGMENT_COUNT_MAX)?;
     check_list("layers", shared.layers.iter().map(|layer| layer.key.as_str()), LAYER_COUNT_MAX)?;
     let (segments, names) = compile_segments(&shared.segments);
     let layers = shared.layers.iter().map(compile_layer).collect::<Result<_, _>>()?;
     let holdout = shared.holdout.as_ref().map(compile_holdout).transpose()?;
     let surroundings = Surroundings { segments: names, layers };
-    let mut compiled: Vec<(FlagKey, Result<Flag, FlagFault>)> = flags
-        .into_iter()
-        .map(|(key, wire)| (key, wire.and_then(|wire| compile_in(&wire, &surroundings))))
-        .collect();
+    let flags = flags.into_iter();
+    // Compiled flags are large: growing step by step would move all of them again and again.
+    let count_expected = flags.size_hint().1.unwrap_or_default().min(FLAG_COUNT_MAX);
+    let mut compiled: Vec<(FlagKey, Result<Flag, FlagFault>)> = Vec::with_capacity(count_expected);
+    compiled.extend(flags.map(|(key, wire)| {
+        let flag = wire.and_then(|wire| compile_in(key.clone(), &wire, &surroundings));
+        (key, flag)
+    }));
     compiled.sort_by(|(left, _), (right, _)| left.cmp(right));
     refuse_overlaps(&mut compiled);
     link_prerequisites(&mut compiled);

@@ -1,6 +1,8 @@
 //! What can decide before the rules: schedule, prerequisites, individual targets, layers.
 
-use super::{Finder, FlagFault, Layer, check_count, check_text, out_of_range};
+use std::fmt::Display;
+
+use super::{Finder, FlagFault, Layer, check_count, check_text, out_of_range, text};
 use crate::flag::wire::{FlagWire, LayerShareWire, PrerequisiteWire, ScheduleWire, TargetWire};
 use crate::flag::{Guards, LayerShare, Prerequisite, Schedule, TargetList, UnitSource, VariationIndex};
 use crate::ids::UnixMillis;
@@ -9,8 +11,8 @@ use crate::limits::{
 };
 
 /// `None` when the flag has none of it.
-pub(super) fn compile_guards(
-    wire: &FlagWire,
+pub(super) fn compile_guards<T: AsRef<str>, V>(
+    wire: &FlagWire<T, V>,
     bucket_by: &str,
     find: &Finder<'_>,
     layers: &[Layer],
@@ -24,7 +26,7 @@ pub(super) fn compile_guards(
     Ok((guards != Guards::default()).then_some(guards))
 }
 
-pub(super) fn compile_schedule(field: &str, wire: ScheduleWire) -> Result<Schedule, FlagFault> {
+pub(super) fn compile_schedule(field: impl Display, wire: ScheduleWire) -> Result<Schedule, FlagFault> {
     let from = wire.from_ms.unwrap_or_default();
     let until = wire.until_ms.unwrap_or(UnixMillis(u64::MAX));
     if wire.from_ms.is_none() && wire.until_ms.is_none() {
@@ -60,8 +62,8 @@ fn compile_prerequisites(wires: &[PrerequisiteWire]) -> Result<Vec<Prerequisite>
 }
 
 /// One list for each attribute, in the order in which the attributes are first named.
-fn compile_targets(
-    wires: &[TargetWire],
+fn compile_targets<T: AsRef<str>>(
+    wires: &[TargetWire<T>],
     bucket_by: &str,
     find: &Finder<'_>,
 ) -> Result<Vec<TargetList>, FlagFault> {
@@ -69,11 +71,11 @@ fn compile_targets(
     check_count("targets", wires.iter().map(|wire| wire.units.len()).sum(), LISTED_UNIT_COUNT_MAX)?;
     check_count("targets", wires.len(), VARIATION_COUNT_MAX)?;
     for wire in wires {
-        let attribute = wire.attribute.as_deref().unwrap_or(bucket_by);
+        let attribute = text(wire.attribute.as_ref()).unwrap_or(bucket_by);
         check_text("targets.attribute", attribute)?;
-        let variation = find.index("targets.variation", &wire.variation)?;
+        let variation = find.index("targets.variation", wire.variation.as_ref())?;
         let units: Vec<(Box<str>, VariationIndex)> =
-            wire.units.iter().map(|unit| (unit.as_str().into(), variation)).collect();
+            wire.units.iter().map(|unit| (unit.as_ref().into(), variation)).collect();
         if let Some((unit, _)) = units.iter().find(|(unit, _)| unit.is_empty() || unit.len() > UNIT_LEN_MAX) {
             let found = format!("{} bytes", unit.len());
             return Err(out_of_range("targets.units", found, format!("units of 1 to {UNIT_LEN_MAX} bytes")));

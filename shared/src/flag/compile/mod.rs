@@ -6,13 +6,16 @@ mod guards;
 mod rules;
 mod variations;
 
+use std::fmt::Display;
+
 use self::cohort::compile_cohort;
-pub(crate) use self::environment::Holdout;
 pub use self::environment::{Compiled, EnvironmentFault, compile_environment};
+pub(crate) use self::environment::{Holdout, compile_flags};
 use self::guards::compile_guards;
 use self::rules::compile_rules;
 pub use self::rules::percent_to_buckets;
 use self::variations::compile_variations;
+pub(crate) use self::variations::{VariationValue, wrong_type};
 use super::wire::FlagWire;
 use super::{Flag, FlagRest, Power, UnitSource, Variation, VariationIndex};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
@@ -150,32 +153,30 @@ pub(crate) struct Layer {
 
 /// Checks a flag that stands alone: it may name no segment and no layer, and its prerequisites are never met.
 pub fn compile(wire: &FlagWire) -> Result<Flag, FlagFault> {
-    compile_in(wire, &Surroundings::default())
+    let key = FlagKey::parse(wire.key.as_ref()).map_err(key_fault("key"))?;
+    compile_in(key, wire, &Surroundings::default())
 }
 
 /// Checks a flag completely but for its prerequisites; the first fault found is returned.
-pub(crate) fn compile_in(wire: &FlagWire, surroundings: &Surroundings) -> Result<Flag, FlagFault> {
-    let key = FlagKey::parse(&wire.key).map_err(key_fault("key"))?;
-    let variations = compile_variations(&key, wire.value_type, &wire.variations)?;
+pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue>(
+    key: FlagKey,
+    wire: &FlagWire<T, V>,
+    surroundings: &Surroundings,
+) -> Result<Flag, FlagFault> {
+    let opening = opening(&key);
+    let variations = compile_variations(&opening, wire.value_type, &wire.variations)?;
     let find = Finder(&variations);
     let rules = compile_rules(&wire.rules, &find, &surroundings.segments)?;
-    let salt = wire.salt.as_deref().unwrap_or(&wire.key);
+    let salt = text(wire.salt.as_ref()).unwrap_or(key.as_str());
     check_text("salt", salt)?;
-    let bucket_by = wire.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
+    let bucket_by = text(wire.bucket_by.as_ref()).unwrap_or(TARGETING_KEY);
     check_text("bucket_by", bucket_by)?;
     let cohort = wire.cohort.as_ref().map(|cohort| compile_cohort(cohort, &find)).transpose()?;
     let guards = compile_guards(wire, bucket_by, &find, &surroundings.layers)?;
-    let rest = FlagRest {
-        value_type: wire.value_type,
-        salt: salt.into(),
-        unleash: wire.unleash.clone(),
-        opening: opening(&key).into(),
-        key,
-    };
     Ok(Flag {
         power: if wire.enabled { Power::On } else { Power::Off },
-        off: wire.off_variation.as_ref().map(|name| find.index("off_variation", name)).transpose()?,
-        default: find.index("default_variation", &wire.default_variation)?,
+        off: text(wire.off_variation.as_ref()).map(|name| find.index("off_variation", name)).transpose()?,
+        default: find.index("default_variation", wire.default_variation.as_ref())?,
         on_stale: wire.on_stale,
         holdout: wire.holdout,
         guards: guards.map(Box::new),
@@ -185,40 +186,56 @@ pub(crate) fn compile_in(wire: &FlagWire, surroundings: &Surroundings) -> Result
         split_salt: Salted::new(salt, SPLIT_SEED),
         cohort: cohort.map(Box::new),
         variations: variations.into(),
-        rest: Box::new(rest),
+        rest: Box::new(FlagRest {
+            value_type: wire.value_type,
+            salt: salt.into(),
+            unleash: wire.unleash.clone(),
+            opening: opening.into(),
+            key,
+        }),
     })
 }
 
+fn text<T: AsRef<str>>(text: Option<&T>) -> Option<&str> {
+    text.map(T::as_ref)
+}
+
+const OPENING: &str = "{\"key\":";
+
 fn opening(key: &FlagKey) -> String {
-    let mut text = String::from("{\"key\":");
+    let mut text = String::with_capacity(OPENING.len() + key.as_str().len() + 2);
+    text.push_str(OPENING);
     write_json_string(&mut text, key.as_str());
     text
 }
 
-fn out_of_range(field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) -> FlagFault {
-    FlagFault::OutOfRange { field: field.into(), found: found.to_string(), allowed: allowed.into() }
+/// Fields are named by what prints them: sound flags, which are nearly all, put no name together.
+fn out_of_range(field: impl Display, found: impl Display, allowed: impl Into<String>) -> FlagFault {
+    FlagFault::OutOfRange { field: field.to_string(), found: found.to_string(), allowed: allowed.into() }
 }
 
-fn key_fault(field: impl Into<String>) -> impl FnOnce(IdError) -> FlagFault {
-    let field = field.into();
-    move |source| FlagFault::Key { field, source }
+fn key_fault(field: &'static str) -> impl FnOnce(IdError) -> FlagFault {
+    move |source| FlagFault::Key { field: field.to_owned(), source }
 }
 
 /// Finds a variation's position by name.
 struct Finder<'v>(&'v [Variation]);
 
 impl Finder<'_> {
-    fn index(&self, field: impl Into<String>, name: &str) -> Result<VariationIndex, FlagFault> {
+    fn index(&self, field: impl Display, name: &str) -> Result<VariationIndex, FlagFault> {
         self.0
             .iter()
             .position(|variation| variation.key.as_str() == name)
             .and_then(|at| u8::try_from(at).ok())
             .map(VariationIndex)
-            .ok_or_else(|| FlagFault::UnknownVariation { field: field.into(), variation: name.to_owned() })
+            .ok_or_else(|| FlagFault::UnknownVariation {
+                field: field.to_string(),
+                variation: name.to_owned(),
+            })
     }
 }
 
-fn check_text(field: &str, text: &str) -> Result<(), FlagFault> {
+fn check_text(field: impl Display, text: &str) -> Result<(), FlagFault> {
     if text.is_empty() || text.len() > STRING_LEN_MAX {
         let found = format!("{} bytes", text.len());
         return Err(out_of_range(field, found, format!("1 to {STRING_LEN_MAX} bytes")));
@@ -226,7 +243,7 @@ fn check_text(field: &str, text: &str) -> Result<(), FlagFault> {
     Ok(())
 }
 
-fn check_count(field: impl Into<String>, count: usize, count_max: usize) -> Result<(), FlagFault> {
+fn check_count(field: impl Display, count: usize, count_max: usize) -> Result<(), FlagFault> {
     if count > count_max {
         return Err(out_of_range(field, format!("{count} entries"), format!("at most {count_max} entries")));
     }

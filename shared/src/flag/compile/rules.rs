@@ -1,5 +1,7 @@
 //! Rules: conditions, gates and splits, each within its bounds.
 
+use std::fmt::{self, Display};
+
 use super::guards::compile_schedule;
 use super::{Finder, FlagFault, check_count, key_fault, out_of_range};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
@@ -15,8 +17,23 @@ use crate::limits::{
 use crate::ofrep::write_json_string;
 use crate::segment::SegmentNames;
 
-pub(super) fn compile_rules(
-    wires: &[RuleWire],
+const LABEL: &str = "\"rule\":";
+
+/// A rule's field in a message.
+#[derive(Clone, Copy)]
+struct Field<'w> {
+    rule: &'w str,
+    name: &'static str,
+}
+
+impl Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rules[{:?}].{}", self.rule, self.name)
+    }
+}
+
+pub(super) fn compile_rules<T: AsRef<str>>(
+    wires: &[RuleWire<T>],
     find: &Finder<'_>,
     segments: &SegmentNames,
 ) -> Result<Vec<Rule>, FlagFault> {
@@ -31,44 +48,41 @@ pub(super) fn compile_rules(
     for (lot, wire) in (0..).zip(wires) {
         let rule = compile_rule(wire, lot, find, segments)?;
         if rules.iter().any(|earlier| earlier.key == rule.key) {
-            return Err(FlagFault::Duplicate { field: "rules", key: wire.key.clone() });
+            return Err(FlagFault::Duplicate { field: "rules", key: rule.key.to_string() });
         }
         rules.push(rule);
     }
     Ok(rules)
 }
 
-fn compile_rule(
-    wire: &RuleWire,
+fn compile_rule<T: AsRef<str>>(
+    wire: &RuleWire<T>,
     lot: u64,
     find: &Finder<'_>,
     segments: &SegmentNames,
 ) -> Result<Rule, FlagFault> {
-    let field = |name: &str| format!("rules[{:?}].{name}", wire.key);
-    let key = RuleKey::parse(&wire.key).map_err(key_fault("rules.key"))?;
+    let field = |name| Field { rule: wire.key.as_ref(), name };
+    let key = RuleKey::parse(wire.key.as_ref()).map_err(key_fault("rules.key"))?;
     check_count(field("conditions"), wire.conditions.len(), CONDITION_COUNT_MAX)?;
-    let conditions = wire
-        .conditions
-        .iter()
-        .enumerate()
-        .map(|(at, condition)| {
-            Condition::compile(condition, segments).map_err(|source| FlagFault::Condition {
-                rule: wire.key.clone(),
-                at,
-                source,
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    let schedule =
-        wire.schedule.map(|schedule| compile_schedule(&field("schedule"), schedule)).transpose()?;
-    let mut label = String::from("\"rule\":");
+    let mut conditions = Vec::with_capacity(wire.conditions.len());
+    for (at, condition) in wire.conditions.iter().enumerate() {
+        let compiled = Condition::compile(condition, segments);
+        conditions.push(compiled.map_err(|source| FlagFault::Condition {
+            rule: key.to_string(),
+            at,
+            source,
+        })?);
+    }
+    let schedule = wire.schedule.map(|schedule| compile_schedule(field("schedule"), schedule)).transpose()?;
+    let mut label = String::with_capacity(LABEL.len() + key.as_str().len() + 2);
+    label.push_str(LABEL);
     write_json_string(&mut label, key.as_str());
     let mut rule = Rule {
         key,
         schedule: schedule.map(Box::new),
-        conditions,
-        gate: compile_gate(wire, lot)?,
-        split: compile_split(&field("split"), wire, lot, find)?,
+        conditions: conditions.into(),
+        gate: compile_gate(wire.percentage, wire.unleash.as_ref(), lot, field)?,
+        split: compile_split(wire, lot, field, find)?,
         label: label.into(),
         prepared: None,
     };
@@ -76,19 +90,23 @@ fn compile_rule(
     Ok(rule)
 }
 
-fn compile_gate(wire: &RuleWire, lot: u64) -> Result<Gate, FlagFault> {
-    let field = |name: &str| format!("rules[{:?}].{name}", wire.key);
-    match (wire.percentage, wire.unleash.as_ref().and_then(|lane| lane.gate.as_ref())) {
+fn compile_gate<'w>(
+    percentage: Option<f64>,
+    lane: Option<&UnleashLaneWire>,
+    lot: u64,
+    field: impl Fn(&'static str) -> Field<'w>,
+) -> Result<Gate, FlagFault> {
+    match (percentage, lane.and_then(|lane| lane.gate.as_ref())) {
         (None, None) => Ok(Gate::Open),
-        (Some(percent), None) => Ok(Gate::Native(percent_to_buckets(&field("percentage"), percent)?)),
+        (Some(percent), None) => Ok(Gate::Native(percent_to_buckets(field("percentage"), percent)?)),
         (None, Some(gate)) => {
             if gate.percent > 100 {
                 return Err(out_of_range(field("unleash.gate.percent"), gate.percent, "0 to 100"));
             }
-            check_group(&field("unleash.gate.group"), &gate.group)?;
+            check_group(field("unleash.gate.group"), &gate.group)?;
             Ok(Gate::Unleash(Box::new(UnleashGate {
                 group: Salted::new(&gate.group, GATE_SEED),
-                stickiness: stickiness(&field("unleash.gate.stickiness"), &gate.stickiness, &["sessionId"])?,
+                stickiness: stickiness(field("unleash.gate.stickiness"), &gate.stickiness, &["sessionId"])?,
                 percent: gate.percent.into(),
                 lot,
             })))
@@ -100,7 +118,7 @@ fn compile_gate(wire: &RuleWire, lot: u64) -> Result<Gate, FlagFault> {
     }
 }
 
-fn check_group(field: &str, group: &str) -> Result<(), FlagFault> {
+fn check_group(field: impl Display, group: &str) -> Result<(), FlagFault> {
     if group.len() > STRING_LEN_MAX {
         return Err(out_of_range(
             field,
@@ -111,7 +129,7 @@ fn check_group(field: &str, group: &str) -> Result<(), FlagFault> {
     Ok(())
 }
 
-fn stickiness(field: &str, name: &str, fallbacks: &[&str]) -> Result<Stickiness, FlagFault> {
+fn stickiness(field: impl Display, name: &str, fallbacks: &[&str]) -> Result<Stickiness, FlagFault> {
     super::check_text(field, name)?;
     Ok(match name {
         "default" => Stickiness::Default(fallbacks.iter().map(|name| AttributeName::new(name)).collect()),
@@ -121,7 +139,7 @@ fn stickiness(field: &str, name: &str, fallbacks: &[&str]) -> Result<Stickiness,
 }
 
 /// 0 ..= 100 percent in steps of one bucket (0.0001 %) → number of buckets.
-pub fn percent_to_buckets(field: &str, percent: f64) -> Result<u32, FlagFault> {
+pub fn percent_to_buckets(field: impl Display, percent: f64) -> Result<u32, FlagFault> {
     let buckets = percent * f64::from(BUCKET_COUNT / 100);
     // 1e-6 of a bucket absorbs the binary rounding of decimal percents (0.0003 × 10,000 = 2.9999999999999996).
     if !(0.0..=f64::from(BUCKET_COUNT)).contains(&buckets) || (buckets - buckets.round()).abs() > 1e-6 {
@@ -131,34 +149,38 @@ pub fn percent_to_buckets(field: &str, percent: f64) -> Result<u32, FlagFault> {
     Ok(buckets.round() as u32)
 }
 
-fn compile_split(field: &str, wire: &RuleWire, lot: u64, find: &Finder<'_>) -> Result<Split, FlagFault> {
+fn compile_split<'w, T: AsRef<str>>(
+    wire: &RuleWire<T>,
+    lot: u64,
+    field: impl Fn(&'static str) -> Field<'w>,
+    find: &Finder<'_>,
+) -> Result<Split, FlagFault> {
     if let [only] = wire.split.as_slice()
         && only.weight > 0
     {
-        return Ok(Split::One(find.index(field, &only.variation)?));
+        return Ok(Split::One(find.index(field("split"), only.variation.as_ref())?));
     }
-    let shares = compile_shares(field, &wire.split, find)?;
+    let shares = compile_shares(field("split"), &wire.split, find)?;
     let Some(UnleashLaneWire { split, .. }) = &wire.unleash else {
         return Ok(Split::Native(Box::new(shares)));
     };
     let Some(split) = split else {
         let allowed = "present when a rule of Unleash's lane splits";
-        return Err(out_of_range(format!("rules[{:?}].unleash.split", wire.key), "absent", allowed));
+        return Err(out_of_range(field("unleash.split"), "absent", allowed));
     };
     let fallbacks = ["sessionId", "remoteAddress"];
-    let field = |name: &str| format!("rules[{:?}].unleash.split.{name}", wire.key);
-    check_group(&field("group"), &split.group)?;
+    check_group(field("unleash.split.group"), &split.group)?;
     Ok(Split::Unleash(Box::new(UnleashSplit {
         group: Salted::new(&split.group, SPLIT_SEED),
-        stickiness: stickiness(&field("stickiness"), &split.stickiness, &fallbacks)?,
+        stickiness: stickiness(field("unleash.split.stickiness"), &split.stickiness, &fallbacks)?,
         shares,
         lot,
     })))
 }
 
-fn compile_shares(
-    field: &str,
-    wires: &[WeightedVariationWire],
+fn compile_shares<T: AsRef<str>>(
+    field: Field<'_>,
+    wires: &[WeightedVariationWire<T>],
     find: &Finder<'_>,
 ) -> Result<Shares, FlagFault> {
     if wires.len() > VARIATION_COUNT_MAX {
@@ -170,7 +192,7 @@ fn compile_shares(
     for wire in wires {
         sum += u64::from(wire.weight);
         let end = u32::try_from(sum.min(SPLIT_WEIGHT_SUM_MAX)).unwrap_or(u32::MAX);
-        ends.push((end, find.index(field, &wire.variation)?));
+        ends.push((end, find.index(field, wire.variation.as_ref())?));
     }
     if sum == 0 || sum > SPLIT_WEIGHT_SUM_MAX {
         let found = format!("a weight sum of {sum}");

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::variations::render_value;
 use super::*;
 use crate::flag::wire::ValueType;
 use crate::limits::{REGEX_CONDITION_COUNT_MAX, RULE_COUNT_MAX, VARIATION_COUNT_MAX};
@@ -70,7 +69,7 @@ fn empty_payload_is_refused_when_loaded() {
 
 #[test]
 fn floats_show_a_point_and_integers_do_not() {
-    let render = |kind, value| render_value(kind, &value).unwrap();
+    let render = |kind, value: Value| value.render(kind).unwrap().into_owned();
     assert_eq!(render(ValueType::Float, json!(1)), "1.0");
     assert_eq!(render(ValueType::Float, json!(1e300)), "1.0e+300");
     assert_eq!(render(ValueType::Float, json!(0.25)), "0.25");

@@ -1,21 +1,22 @@
 //! Variations: each value is of the flag's type, and is rendered once for all answers.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde_json::Value;
 
-use super::{FlagFault, key_fault, opening, out_of_range};
+use super::{FlagFault, key_fault, out_of_range};
 use crate::context::{JsonShape, json_shape};
 use crate::flag::Variation;
 use crate::flag::wire::{ValueType, VariationWire};
-use crate::ids::{FlagKey, VariationKey};
+use crate::ids::VariationKey;
 use crate::limits::{JSON_DEPTH_MAX, VARIATION_COUNT_MAX};
 use crate::ofrep::write_json_string;
 
-pub(super) fn compile_variations(
-    flag: &FlagKey,
+pub(super) fn compile_variations<T: AsRef<str>, V: VariationValue>(
+    flag_opening: &str,
     value_type: ValueType,
-    wires: &[VariationWire],
+    wires: &[VariationWire<T, V>],
 ) -> Result<Vec<Variation>, FlagFault> {
     if wires.is_empty() || wires.len() > VARIATION_COUNT_MAX {
         let found = format!("{} entries", wires.len());
@@ -23,49 +24,84 @@ pub(super) fn compile_variations(
     }
     let mut variations: Vec<Variation> = Vec::with_capacity(wires.len());
     for wire in wires {
-        let key = VariationKey::parse(&wire.key).map_err(key_fault("variations.key"))?;
+        let key = VariationKey::parse(wire.key.as_ref()).map_err(key_fault("variations.key"))?;
         if variations.iter().any(|earlier| earlier.key == key) {
-            return Err(FlagFault::Duplicate { field: "variations", key: wire.key.clone() });
+            return Err(FlagFault::Duplicate { field: "variations", key: key.to_string() });
         }
-        let json = render_value(value_type, &wire.value)
-            .map_err(|expected| FlagFault::WrongValue { variation: wire.key.clone(), expected })?;
-        let (opening, json_at) = answer_opening(flag, &key, &json);
+        let json = wire
+            .value
+            .render(value_type)
+            .map_err(|expected| FlagFault::WrongValue { variation: key.to_string(), expected })?;
+        let (opening, json_at) = answer_opening(flag_opening, &key, &json);
         variations.push(Variation { key, opening: opening.into(), json_at });
     }
     Ok(variations)
 }
 
+const VALUE: &str = ",\"value\":";
+const VARIANT: &str = ",\"variant\":";
+
 /// `{"key":"…","value":…,"variant":"…"` and where in it the value stands.
-fn answer_opening(flag: &FlagKey, key: &VariationKey, json: &str) -> (String, Range<usize>) {
-    let mut text = opening(flag);
-    text.push_str(",\"value\":");
+fn answer_opening(flag_opening: &str, key: &VariationKey, json: &str) -> (String, Range<usize>) {
+    let len = flag_opening.len() + VALUE.len() + json.len() + VARIANT.len() + key.as_str().len() + 2;
+    let mut text = String::with_capacity(len);
+    text.push_str(flag_opening);
+    text.push_str(VALUE);
     let from = text.len();
     text.push_str(json);
     let to = text.len();
-    text.push_str(",\"variant\":");
+    text.push_str(VARIANT);
     write_json_string(&mut text, key.as_str());
     (text, from..to)
 }
 
-/// JSON text of a value of the type, or the type in words when it is not.
-pub(super) fn render_value(value_type: ValueType, value: &Value) -> Result<String, &'static str> {
-    if json_shape(value, JSON_DEPTH_MAX) != JsonShape::Fits {
-        return Err("nested at most 16 levels with texts of at most 4096 bytes");
-    }
-    match (value_type, value) {
-        (ValueType::Boolean, Value::Bool(_)) | (ValueType::String, Value::String(_)) => Ok(value.to_string()),
-        (ValueType::Integer, Value::Number(n)) if n.is_i64() || n.is_u64() => Ok(value.to_string()),
-        (ValueType::Float, Value::Number(n)) => {
-            n.as_f64().filter(|f| f.is_finite()).map(render_float).ok_or("a finite number")
+/// The value of a variation, parsed from JSON or read from a snapshot.
+pub(crate) trait VariationValue {
+    /// Its JSON text when it is of the type, or the type in words when it is not.
+    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, &'static str>;
+}
+
+impl VariationValue for Value {
+    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, &'static str> {
+        if json_shape(self, JSON_DEPTH_MAX) != JsonShape::Fits {
+            return Err("nested at most 16 levels with texts of at most 4096 bytes");
         }
-        (ValueType::Object, Value::Object(fields)) if !fields.is_empty() => Ok(value.to_string()),
-        (ValueType::Object, Value::Array(_)) => Ok(value.to_string()),
-        (ValueType::Boolean, _) => Err("a boolean, the flag's value_type is boolean"),
-        (ValueType::String, _) => Err("a string, the flag's value_type is string"),
-        (ValueType::Integer, _) => Err("a whole number of 64 bits, the flag's value_type is integer"),
-        (ValueType::Float, _) => Err("a number, the flag's value_type is float"),
-        (ValueType::Object, _) => Err("a non-empty object or an array, the flag's value_type is object"),
+        match (value_type, self) {
+            (ValueType::Boolean, Self::Bool(truth)) => Ok(if *truth { "true" } else { "false" }.into()),
+            (ValueType::Float, Self::Number(n)) => {
+                n.as_f64().filter(|f| f.is_finite()).map(|f| render_float(f).into()).ok_or("a finite number")
+            }
+            (ValueType::Object, Self::Object(fields)) if fields.is_empty() => Err(wrong_type(value_type)),
+            (ValueType::String, Self::String(_)) | (ValueType::Object, Self::Object(_) | Self::Array(_)) => {
+                Ok(json_text(self))
+            }
+            (ValueType::Integer, Self::Number(n)) if n.is_i64() || n.is_u64() => Ok(json_text(self)),
+            (
+                ValueType::Boolean
+                | ValueType::String
+                | ValueType::Integer
+                | ValueType::Float
+                | ValueType::Object,
+                _,
+            ) => Err(wrong_type(value_type)),
+        }
     }
+}
+
+/// What a value has to be instead.
+pub(crate) const fn wrong_type(value_type: ValueType) -> &'static str {
+    match value_type {
+        ValueType::Boolean => "a boolean, the flag's value_type is boolean",
+        ValueType::String => "a string, the flag's value_type is string",
+        ValueType::Integer => "a whole number of 64 bits, the flag's value_type is integer",
+        ValueType::Float => "a number, the flag's value_type is float",
+        ValueType::Object => "a non-empty object or an array, the flag's value_type is object",
+    }
+}
+
+/// A value always has a text; `Display` would write the same a piece at a time.
+fn json_text(value: &Value) -> Cow<'static, str> {
+    serde_json::to_string(value).unwrap_or_default().into()
 }
 
 /// A float always shows a decimal point, so that typed clients do not read it as an integer.

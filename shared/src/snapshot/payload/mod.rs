@@ -1,0 +1,230 @@
+//! The payload: flags, client keys and settings as bytes, and back within limits. Trusts nothing it reads.
+
+mod json;
+mod records;
+mod selftest;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::selftest::{SelftestQuestion, selftest_digest};
+use super::envelope::{Envelope, split_frame};
+use super::manifest::{Codec, Manifest};
+use super::{AutoExposure, Settings, Snapshot};
+use crate::digest::Digest;
+use crate::flag::compile::{EnvironmentFault, compile_flags};
+use crate::flag::environment::SharedWire;
+use crate::flag::{FlagFault, FlagWire};
+use crate::ids::FlagKey;
+use crate::limits::{
+    CLIENT_KEY_COUNT_MAX, FLAG_COUNT_MAX, PAYLOAD_LEN_MAX, STRICT_FRESH_MS, STRICT_STALE_MS,
+};
+
+/// The staleness bounds an environment may choose from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// S = 100 ms, H = 250 ms.
+    #[default]
+    Strict,
+    /// S = 250 ms, H = 1 s: fewer probes.
+    Economy,
+}
+
+impl Profile {
+    /// S and H in milliseconds.
+    pub const fn bounds_ms(self) -> (u64, u64) {
+        match self {
+            Self::Strict => (STRICT_FRESH_MS, STRICT_STALE_MS),
+            Self::Economy => (250, 1_000),
+        }
+    }
+}
+
+/// What a control plane puts into a snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// Flags as users wrote them; descriptions are left out of the bytes.
+    pub flags: Vec<FlagWire>,
+    /// Digests of the valid client keys.
+    pub client_keys: BTreeSet<Digest>,
+    /// Staleness bounds.
+    pub profile: Profile,
+    /// Whether the edge records exposures.
+    pub auto_exposure: AutoExposure,
+    /// Segments, layers and the holdout.
+    pub shared: SharedWire,
+}
+
+/// Why content cannot become a payload, or bytes are none.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PayloadError {
+    /// Bytes that do not have the payload's shape.
+    #[error("payload is malformed: {detail}")]
+    Shape {
+        /// What the reader said.
+        detail: String,
+    },
+    /// Written by a newer format.
+    #[error("payload format is {found}, in this codec the reader knows {expected}")]
+    Format {
+        /// The format found.
+        found: u32,
+        /// The one known.
+        expected: u32,
+    },
+    /// A list has too many entries.
+    #[error("{what} has {count} entries, the limit is {count_max}")]
+    TooMany {
+        /// Which list.
+        what: &'static str,
+        /// Entries found.
+        count: usize,
+        /// Entries allowed.
+        count_max: usize,
+    },
+    /// More bytes than the cap.
+    #[error("payload has {len} bytes, the limit is {PAYLOAD_LEN_MAX}")]
+    TooLong {
+        /// Bytes found.
+        len: usize,
+    },
+    /// Two flags share a key.
+    #[error("flag {key:?} appears twice")]
+    DuplicateFlag {
+        /// The repeated key.
+        key: String,
+    },
+    /// Segments, layers or the holdout have no meaning.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentFault),
+    /// A flag has no usable key, so that it could not even fail alone.
+    #[error("flags[{at}] has no valid key")]
+    FlagWithoutKey {
+        /// Position.
+        at: usize,
+    },
+}
+
+/// The codec that payloads are written in.
+pub const CODEC: Codec = Codec::Records;
+
+/// Deterministic bytes of the content: flags ordered by key, one spelling per value.
+pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
+    check_count("flags", content.flags.len(), FLAG_COUNT_MAX)?;
+    check_count("client_keys", content.client_keys.len(), CLIENT_KEY_COUNT_MAX)?;
+    let mut flags: Vec<&FlagWire> = content.flags.iter().collect();
+    flags.sort_by(|left, right| left.key.cmp(&right.key));
+    let bytes = records::write(content, &flags, &selftest::questions(&flags));
+    // Whatever we are about to sign has to be readable by the same code the edge runs.
+    decode(&bytes, CODEC)?;
+    Ok(bytes)
+}
+
+/// Parsed but not yet trusted content, together with its self-test. Only `verify` makes it one that can be evaluated.
+#[derive(Debug, PartialEq)]
+pub struct Decoded {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) selftest: Vec<SelftestQuestion>,
+}
+
+/// Bytes → compiled flags. A flag that is malformed inside becomes an error of its own.
+pub fn decode(bytes: &[u8], codec: Codec) -> Result<Decoded, PayloadError> {
+    let Opened { profile, auto_exposure, client_keys, shared, flags, selftest } = open(bytes, codec)?;
+    // One flag after the other: at most one is in memory twice. The keys were checked when the payload was opened.
+    let flags = flags
+        .iter()
+        .filter_map(|stored| Some((FlagKey::parse(&stored.key).ok()?, stored.read(records::read_stored))));
+    let compiled = compile_flags(flags, &shared)?;
+    let (fresh_ms, stale_ms) = profile.bounds_ms();
+    let settings = Settings { fresh_ms, stale_ms, auto_exposure };
+    Ok(Decoded { snapshot: Snapshot::new(compiled, client_keys, settings), selftest })
+}
+
+/// The content of a payload as JSON, for people. In the place of a flag that cannot be read stand its key and the reason.
+pub fn to_json(bytes: &[u8], codec: Codec) -> Result<String, PayloadError> {
+    json::write(&open(bytes, codec)?)
+}
+
+/// Flags and what they share, as users wrote them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Definitions {
+    /// Ordered by key; without those that could not be read.
+    pub flags: Vec<FlagWire>,
+    /// Segments, layers and the holdout.
+    pub shared: SharedWire,
+}
+
+/// Reads the definitions out of a frame. Trusts its bytes: verify the frame before.
+pub fn definitions(frame: &[u8]) -> Result<Definitions, PayloadError> {
+    let shape = |detail: String| PayloadError::Shape { detail };
+    let segments = split_frame(frame).map_err(|refusal| shape(refusal.to_string()))?;
+    let envelope = Envelope::parse(segments.manifest).map_err(|refusal| shape(refusal.to_string()))?;
+    let manifest = envelope.payload_bytes().map_err(|refusal| shape(refusal.to_string()))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|e| shape(e.to_string()))?;
+    let opened = open(segments.payload, manifest.payload.codec)?;
+    let flags = opened.flags.iter().filter_map(|stored| owned(&stored.read(records::read_value).ok()?));
+    Ok(Definitions { flags: flags.collect(), shared: opened.shared })
+}
+
+/// A flag whose texts are its own. `None` never happens: what was read can be written and read again.
+fn owned(flag: &FlagWire<&str>) -> Option<FlagWire> {
+    serde_json::to_value(flag).and_then(serde_json::from_value).ok()
+}
+
+/// A payload whose structure is sound. Its flags may still be malformed.
+struct Opened<'b> {
+    profile: Profile,
+    auto_exposure: AutoExposure,
+    client_keys: BTreeSet<Digest>,
+    shared: SharedWire,
+    /// By ascending key, each once.
+    flags: Vec<StoredFlag<'b>>,
+    selftest: Vec<SelftestQuestion>,
+}
+
+/// A flag inside a payload that nobody looked into yet.
+struct StoredFlag<'b> {
+    /// Checked to be a flag's key.
+    key: Cow<'b, str>,
+    /// Its record, or why there is none.
+    record: Result<Cow<'b, [u8]>, FlagFault>,
+}
+
+impl StoredFlag<'_> {
+    fn read<'s, V>(
+        &'s self,
+        read_value: records::ReadValue<'s, V>,
+    ) -> Result<FlagWire<&'s str, V>, FlagFault> {
+        let record = self.record.as_ref().map_err(Clone::clone)?;
+        records::read(&self.key, record, read_value)
+    }
+}
+
+/// Every flag has a key, and no two the same: answers would depend on chance. Expects them in the keys' order.
+fn check_keys(flags: &[StoredFlag<'_>]) -> Result<(), PayloadError> {
+    if let Some(at) = flags.iter().position(|flag| FlagKey::check(&flag.key).is_err()) {
+        return Err(PayloadError::FlagWithoutKey { at });
+    }
+    let twice = flags.windows(2).find_map(|pair| match pair {
+        [left, right] if left.key == right.key => Some(left.key.to_string()),
+        _ => None,
+    });
+    twice.map_or(Ok(()), |key| Err(PayloadError::DuplicateFlag { key }))
+}
+
+fn open(bytes: &[u8], codec: Codec) -> Result<Opened<'_>, PayloadError> {
+    if bytes.len() > PAYLOAD_LEN_MAX {
+        return Err(PayloadError::TooLong { len: bytes.len() });
+    }
+    match codec {
+        Codec::Json => json::open(bytes),
+        Codec::Records => records::open(bytes),
+    }
+}
+
+const fn check_count(what: &'static str, count: usize, count_max: usize) -> Result<(), PayloadError> {
+    if count > count_max { Err(PayloadError::TooMany { what, count, count_max }) } else { Ok(()) }
+}

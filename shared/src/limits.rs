@@ -18,6 +18,9 @@ pub const REGEX_PATTERN_COUNT_MAX: usize = 8;
 /// Conditions with patterns in one flag. The worst pattern takes some milliseconds on the longest text, and an
 /// evaluation may meet all of them: this keeps one flag from stalling an isolate.
 pub const REGEX_CONDITION_COUNT_MAX: usize = 8;
+/// Patterns in one environment, in flags and segments together. In use a pattern holds 0.6 MB at most, as told below: 77 MB
+/// of the isolate's 128 MB if each of them were the worst one and met the longest text.
+pub const REGEX_ENVIRONMENT_COUNT_MAX: usize = 128;
 /// Bytes of one pattern; the one semver.org recommends for a whole version has 179.
 pub const REGEX_PATTERN_LEN_MAX: usize = 512;
 /// Bytes of one compiled pattern, about 1,000 states on 64 bits: any plain text of the longest pattern fits, also

@@ -124,6 +124,25 @@ fn parts_of_a_flag_are_bounded_on_each_side() {
 }
 
 #[test]
+fn patterns_of_an_environment_are_bounded_on_each_side() {
+    let malformed = |patterns: usize| {
+        let flags = (0..patterns.div_ceil(8)).map(|at| {
+            let count = (patterns - at * 8).min(8);
+            let condition = json!({ "attribute": "a", "op": "matches", "values": vec!["^x"; count] });
+            let flag = json!({ "key": format!("f{at:03}"), "value_type": "boolean", "default_variation": "v",
+                "variations": [{ "key": "v", "value": true }],
+                "rules": [{ "key": "r", "conditions": [condition], "split": [{ "variation": "v" }] }] });
+            (FlagKey::parse(&format!("f{at:03}")).unwrap(), Ok(serde_json::from_value(flag).unwrap()))
+        });
+        let compiled = compile_environment(flags, &SharedWire::default()).unwrap();
+        compiled.flags().filter_map(|(_, flag)| flag.err().map(ToString::to_string)).collect::<Vec<_>>()
+    };
+    assert_eq!(malformed(REGEX_ENVIRONMENT_COUNT_MAX), Vec::<String>::new());
+    let faults = malformed(REGEX_ENVIRONMENT_COUNT_MAX + 1);
+    assert!(faults.len() == 1 && faults[0].contains("128 in one environment"), "{faults:?}");
+}
+
+#[test]
 fn segments_and_layers_are_bounded_on_each_side() {
     let names_it = rule(&json!({ "conditions": [{ "op": "in_segment", "values": ["s"] }] }));
     let segment = |fields: Value| {

@@ -174,6 +174,11 @@ impl Condition {
         &self.attribute
     }
 
+    /// Patterns that it searches for.
+    pub(crate) fn pattern_count(&self) -> usize {
+        if let Test::Regex(test) = &self.test { test.pattern_count() } else { 0 }
+    }
+
     /// The segments it names.
     pub(crate) fn segments(&self) -> &[SegmentIndex] {
         if let Test::InSegment(segments) = &self.test { segments } else { &[] }

@@ -41,6 +41,10 @@ impl RegexTest {
         Ok(Self { patterns: patterns.collect::<Result<_, _>>()?, ignore_case: wire.ignore_case })
     }
 
+    pub(super) const fn pattern_count(&self) -> usize {
+        self.patterns.len()
+    }
+
     pub(super) fn matches(&self, value: &Value) -> bool {
         value.as_str().is_some_and(|text| self.patterns.iter().any(|pattern| pattern.is_match(text)))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::rules::percent_to_buckets;
 use super::{FlagFault, Layer, Surroundings, VariationValue, compile_in};
 use crate::bucket::{GATE_SEED, Salted};
+use crate::condition::Condition;
 use crate::context::TARGETING_KEY;
 use crate::flag::environment::{HoldoutWire, LayerWire, SharedWire};
 use crate::flag::wire::FlagWire;
@@ -107,6 +108,7 @@ pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue>(
         (key, flag)
     }));
     compiled.sort_by(|(left, _), (right, _)| left.cmp(right));
+    refuse_patterns(&mut compiled, &segments);
     refuse_overlaps(&mut compiled);
     link_prerequisites(&mut compiled);
     Ok(Compiled { flags: compiled, segments, holdout, names: surroundings.segments })
@@ -160,6 +162,23 @@ fn compile_holdout(wire: &HoldoutWire) -> Result<Holdout, EnvironmentFault> {
     let bucket_by = wire.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
     check_field("holdout", "bucket_by", bucket_by, STRING_LEN_MAX)?;
     Ok(Holdout { salt: Salted::new(&wire.salt, GATE_SEED), source: UnitSource::of(bucket_by), below })
+}
+
+/// Flags whose patterns come, by key, after as many as an environment may have.
+fn refuse_patterns(flags: &mut [(FlagKey, Result<Flag, FlagFault>)], segments: &[Segment]) {
+    let count = |condition: &Condition| condition.pattern_count();
+    let mut sum: usize = segments.iter().flat_map(Segment::conditions).map(count).sum();
+    for (_, slot) in flags {
+        let Ok(flag) = slot else { continue };
+        let own: usize = flag.rules.iter().flat_map(|rule| &rule.conditions).map(count).sum();
+        if own > 0 && sum + own > REGEX_ENVIRONMENT_COUNT_MAX {
+            let found = format!("{own} patterns after {sum} in other flags and in segments");
+            let allowed = format!("{REGEX_ENVIRONMENT_COUNT_MAX} in one environment");
+            *slot = Err(super::out_of_range("rules", found, allowed));
+        } else {
+            sum += own;
+        }
+    }
 }
 
 /// Of two flags that claim the same bucket of a layer the later one, by key, is malformed.

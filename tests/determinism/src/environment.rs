@@ -1,0 +1,141 @@
+//! Random environments: segments, layers, a holdout, and flags that name them; signed, so that evaluation accepts them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
+use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, TrustedRoots, verify};
+use serde_json::{Value, json};
+
+use crate::FLAG_COUNT;
+use crate::chance::Chance;
+use crate::condition::condition;
+use crate::flag::{Names, flag};
+use crate::words::UNITS;
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+/// Where the environment of every seed claims to be.
+pub(crate) fn scope() -> Scope {
+    Scope {
+        tenant: TenantKey::parse("default").expect("a slug"),
+        project: ProjectKey::parse("random").expect("a slug"),
+        environment: EnvironmentKey::parse("test").expect("a slug"),
+    }
+}
+
+/// Flag keys of an environment, in no particular order.
+pub(crate) fn flag_keys() -> Vec<String> {
+    (0..FLAG_COUNT)
+        .map(|at| if at == 13 { "größe \"x\"/1".to_owned() } else { format!("flag-{at}") })
+        .collect()
+}
+
+/// An environment that passed verification, or a line that says why there is none. Flags that cannot even be read are
+/// left out and told in `notes`.
+pub(crate) fn environment(chance: &mut Chance, notes: &mut String) -> Result<Admitted, String> {
+    let shared = shared(chance);
+    let keys_of = |list: &str| -> Vec<String> {
+        let entries = shared[list].as_array().into_iter().flatten();
+        entries.filter_map(|entry| entry["key"].as_str()).map(str::to_owned).collect()
+    };
+    let (segments, layers) = (keys_of("segments"), keys_of("layers"));
+    let mut flags = Vec::new();
+    for own in 0..FLAG_COUNT {
+        let names = Names { flags: flag_keys(), own, segments: segments.clone(), layers: layers.clone() };
+        // Written and read again, as it would be: numbers pass through their text.
+        match serde_json::from_str::<FlagWire>(&flag(chance, &names).to_string()) {
+            Ok(flag) => flags.push(flag),
+            Err(error) => {
+                let _ = writeln!(notes, "flag {own} is unreadable: {error}");
+            }
+        }
+    }
+    let shared: SharedWire = serde_json::from_value(shared).map_err(|error| error.to_string())?;
+    admit(flags, shared)
+}
+
+fn shared(chance: &mut Chance) -> Value {
+    let segment_count = chance.at(5);
+    let keys: Vec<String> = (0..segment_count).map(|at| format!("segment-{at}")).collect();
+    let segments: Vec<Value> = (0..segment_count).map(|at| segment(chance, at, &keys)).collect();
+    let layers = json!([{ "key": "layer-a" }, { "key": "layer-b", "salt": "größe", "bucket_by": "account" }]);
+    let mut shared =
+        json!({ "segments": segments, "layers": &layers.as_array().expect("a list")[..chance.at(3)] });
+    if chance.once_in(3) {
+        let percentage = chance.pick(&[0.0, 5.0, 33.3333, 100.0]);
+        shared["holdout"] = json!({ "percentage": percentage, "salt": "holdout" });
+        if chance.once_in(3) {
+            shared["holdout"]["bucket_by"] = json!("account");
+        }
+    }
+    if chance.once_in(50) {
+        shared["holdout"] = json!({ "percentage": 0.000_01, "salt": "holdout" });
+    }
+    shared
+}
+
+fn segment(chance: &mut Chance, at: usize, keys: &[String]) -> Value {
+    // Mostly later ones, so that cycles are rare.
+    let named = if chance.once_in(12) { keys } else { &keys[at + 1..] };
+    let rules: Vec<Value> = (0..chance.below(3))
+        .map(|_| {
+            let conditions: Vec<Value> = (0..chance.below(3)).map(|_| condition(chance, named)).collect();
+            json!({ "conditions": conditions })
+        })
+        .collect();
+    let mut segment = json!({ "key": keys[at], "rules": rules });
+    for list in ["included", "excluded"] {
+        if chance.once_in(3) {
+            segment[list] = json!(&UNITS[chance.at(UNITS.len())..]);
+        }
+    }
+    if chance.once_in(4) {
+        segment["attribute"] = json!(chance.pick(&["account", "country"]));
+    }
+    segment
+}
+
+fn key(seed: u8) -> PrivateKey {
+    PrivateKey::from_seed(&[seed; 32])
+}
+
+/// Signs and verifies: there is no other door to a snapshot that can be evaluated.
+fn admit(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Admitted, String> {
+    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
+    let keyset = Keyset {
+        keyset_version: 1,
+        expires_ms: NOW,
+        roles: Roles { root: role(1), release: role(2), freshness: role(3) },
+        min_epoch: BTreeMap::new(),
+    };
+    let content = Content {
+        flags,
+        client_keys: BTreeSet::new(),
+        profile: Profile::Strict,
+        auto_exposure: AutoExposure::Off,
+        shared,
+    };
+    let release = Release {
+        scope: scope(),
+        version: SnapshotVersion { epoch: 1, seq: 1 },
+        prev_sha256: Digest::of(b""),
+        created_ms: NOW,
+        expires_ms: NOW,
+        keyset_version: 1,
+    };
+    let keyset = sign_keyset(&keyset, &[key(1)]).map_err(|error| error.to_string())?;
+    let signed = sign_snapshot(&content, &release, &keyset, &[key(2)]).map_err(|error| error.to_string())?;
+    let roots =
+        TrustedRoots::parse([key(1).public_base64().as_str()], 1).map_err(|error| error.to_string())?;
+    match verify(&signed.frame, &roots, &scope(), None, NOW) {
+        Ok(Outcome::Newer(admitted)) => Ok(*admitted),
+        other => panic!("what was just signed is not admitted: {other:?}"),
+    }
+}

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::edge_build::EdgeBundle;
 use crate::process::OwnedProcess;
 use crate::tools;
+use crate::wasm_build::WasmBundle;
 
 /// The platform behaviour the worker is written for; the same date stands in `wrangler.toml`.
 pub const COMPATIBILITY_DATE: &str = "2026-10-20";
@@ -63,7 +63,7 @@ impl Edge {
 }
 
 /// Writes the configuration, starts workerd and waits until every isolate answers `/healthz`.
-pub fn start(root: &Path, bundle: &EdgeBundle, config: &EdgeConfig) -> Result<Edge> {
+pub fn start(root: &Path, bundle: &WasmBundle, config: &EdgeConfig) -> Result<Edge> {
     let binary = tools::workerd(root)?;
     for (label, port) in &config.isolates {
         TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).with_context(|| {
@@ -111,7 +111,7 @@ pub fn log_tail(log_path: &Path) -> String {
 }
 
 /// Writes `workerd.capnp` and a copy of the bundle into the data folder, so that a rebuild cannot change a running edge.
-pub fn write_config(bundle: &EdgeBundle, config: &EdgeConfig) -> Result<PathBuf> {
+pub fn write_config(bundle: &WasmBundle, config: &EdgeConfig) -> Result<PathBuf> {
     let modules_dir = config.data_dir.join("worker");
     let objects_dir = config.data_dir.join("objects");
     fs::create_dir_all(&objects_dir).with_context(|| format!("creating {}", objects_dir.display()))?;

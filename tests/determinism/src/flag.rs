@@ -44,7 +44,7 @@ pub(crate) fn flag(chance: &mut Chance, names: &Names) -> Value {
     }
     fields.insert("on_stale".into(), json!(chance.pick(&["keep", "keep", "default", "off"])));
     guards(chance, fields, keys, names);
-    if chance.once_in(4) {
+    if chance.once_in(3) {
         fields.insert("cohort".into(), cohort(chance, keys));
     }
     if chance.once_in(15) {

@@ -1,0 +1,12 @@
+// The module under test in workerd: a request's body in, the answer out.
+import { initSync } from "./determinism.js";
+import wasm from "./determinism_bg.wasm";
+import { run } from "./run.js";
+
+initSync({ module: wasm });
+
+export default {
+  async fetch(request) {
+    return Response.json(run(await request.json()));
+  },
+};

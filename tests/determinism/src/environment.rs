@@ -1,34 +1,18 @@
-//! Random environments: segments, layers, a holdout, and flags that name them; signed, so that evaluation accepts them.
+//! Random environments: segments, layers, a holdout, and flags that name them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
-use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
-use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{Admitted, Outcome, TrustedRoots, verify};
 use serde_json::{Value, json};
 
 use crate::FLAG_COUNT;
 use crate::chance::Chance;
 use crate::condition::condition;
 use crate::flag::{Names, flag};
+use crate::signing::{NOW, root_key, scope, sign};
 use crate::words::UNITS;
-
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-
-/// Where the environment of every seed claims to be.
-pub(crate) fn scope() -> Scope {
-    Scope {
-        tenant: TenantKey::parse("default").expect("a slug"),
-        project: ProjectKey::parse("random").expect("a slug"),
-        environment: EnvironmentKey::parse("test").expect("a slug"),
-    }
-}
 
 /// Flag keys of an environment, in no particular order.
 pub(crate) fn flag_keys() -> Vec<String> {
@@ -102,39 +86,11 @@ fn segment(chance: &mut Chance, at: usize, keys: &[String]) -> Value {
     segment
 }
 
-fn key(seed: u8) -> PrivateKey {
-    PrivateKey::from_seed(&[seed; 32])
-}
-
 /// Signs and verifies: there is no other door to a snapshot that can be evaluated.
 fn admit(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Admitted, String> {
-    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
-    let keyset = Keyset {
-        keyset_version: 1,
-        expires_ms: NOW,
-        roles: Roles { root: role(1), release: role(2), freshness: role(3) },
-        min_epoch: BTreeMap::new(),
-    };
-    let content = Content {
-        flags,
-        client_keys: BTreeSet::new(),
-        profile: Profile::Strict,
-        auto_exposure: AutoExposure::Off,
-        shared,
-    };
-    let release = Release {
-        scope: scope(),
-        version: SnapshotVersion { epoch: 1, seq: 1 },
-        prev_sha256: Digest::of(b""),
-        created_ms: NOW,
-        expires_ms: NOW,
-        keyset_version: 1,
-    };
-    let keyset = sign_keyset(&keyset, &[key(1)]).map_err(|error| error.to_string())?;
-    let signed = sign_snapshot(&content, &release, &keyset, &[key(2)]).map_err(|error| error.to_string())?;
-    let roots =
-        TrustedRoots::parse([key(1).public_base64().as_str()], 1).map_err(|error| error.to_string())?;
-    match verify(&signed.frame, &roots, &scope(), None, NOW) {
+    let frame = sign(flags, shared).map_err(|error| error.to_string())?;
+    let roots = TrustedRoots::parse([root_key().as_str()], 1).map_err(|error| error.to_string())?;
+    match verify(&frame, &roots, &scope(), None, NOW) {
         Ok(Outcome::Newer(admitted)) => Ok(*admitted),
         other => panic!("what was just signed is not admitted: {other:?}"),
     }

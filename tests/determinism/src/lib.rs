@@ -8,6 +8,7 @@ mod environment;
 #[cfg(target_arch = "wasm32")]
 pub mod exports;
 mod flag;
+pub mod signing;
 mod words;
 
 use std::fmt::Write as _;
@@ -64,7 +65,7 @@ fn answer(out: &mut String, admitted: &Admitted, ask: &Ask, single_at: usize) {
     let snapshot = &admitted.snapshot;
     let question =
         Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
-    let origin = Origin::new(admitted.held.version, environment::scope().environment.as_str());
+    let origin = Origin::new(admitted.held.version, signing::scope().environment.as_str());
     for (key, answer) in Evaluator::new(snapshot, question).all() {
         write_answer(out, key, &answer, &origin);
         out.push('\n');

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 
 use crate::credential::TokenKind;
+use crate::import::Format;
 use crate::publish::push::EdgeRegion;
 
 /// The control plane of Flagfuse.
@@ -31,6 +32,10 @@ pub enum Command {
     Token(TokenArgs),
     /// Check a signed snapshot as an edge would.
     VerifySnapshot(VerifyArgs),
+    /// Take over flags of another system from a file.
+    Import(ImportArgs),
+    /// Tell why a flag answers as it does, step by step.
+    Explain(ExplainArgs),
 }
 
 /// Where everything is kept.
@@ -130,6 +135,75 @@ pub struct VerifyArgs {
     /// Root signatures needed.
     #[arg(long, default_value_t = 1)]
     pub threshold: usize,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Where.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Its tenant.
+    #[arg(long, default_value = "default", value_parser = tenant)]
+    pub tenant: TenantKey,
+    /// Into which project.
+    #[arg(long, value_parser = project)]
+    pub project: ProjectKey,
+    /// Into which environment.
+    #[arg(long, value_parser = environment)]
+    pub environment: EnvironmentKey,
+    /// What wrote the file.
+    #[arg(long)]
+    pub format: Format,
+    /// Which environment of the file counts, where it has several.
+    #[arg(long, value_name = "NAME")]
+    pub from_environment: Option<String>,
+    /// Check everything, store nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace flags and segments that are there already.
+    #[arg(long)]
+    pub replace: bool,
+    /// The document.
+    pub file: PathBuf,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Directory of the database and the keys; its newest snapshot answers.
+    #[arg(long, value_name = "DIR", env = "FLAGFUSE_DATA", required_unless_present = "frame")]
+    pub data: Option<PathBuf>,
+    /// Its tenant.
+    #[arg(long, default_value = "default", value_parser = tenant)]
+    pub tenant: TenantKey,
+    /// Which project.
+    #[arg(long, value_parser = project, required_unless_present = "frame")]
+    pub project: Option<ProjectKey>,
+    /// Which environment.
+    #[arg(long, value_parser = environment, required_unless_present = "frame")]
+    pub environment: Option<EnvironmentKey>,
+    /// A signed frame that answers instead of a database.
+    #[arg(long, value_name = "FILE", requires = "roots")]
+    pub frame: Option<PathBuf>,
+    /// Root public keys in base64 that the frame has to be signed under.
+    #[arg(long, value_name = "KEY", value_delimiter = ',', num_args = 1..)]
+    pub roots: Vec<String>,
+    /// Root signatures needed.
+    #[arg(long, default_value_t = 1)]
+    pub threshold: usize,
+    /// Which flag.
+    #[arg(long)]
+    pub flag: String,
+    /// Who asks: a JSON object of attributes.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    pub context: String,
+    /// When, in Unix milliseconds; now when absent. The snapshot has to be valid at that time.
+    #[arg(long, value_name = "MS")]
+    pub now_ms: Option<u64>,
+    /// Print JSON for programs.
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl ValueEnum for TokenKind {

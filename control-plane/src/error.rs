@@ -4,12 +4,15 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
+use flagfuse_shared::flag::compile::EnvironmentFault;
+use flagfuse_shared::import::ImportError;
 use serde_json::json;
 
 use crate::change::ChangeError;
 use crate::fuse::policy::PolicyFault;
 use crate::ingest::IngestError;
 use crate::publish::outbox::OutboxError;
+use crate::publish::published::PublishedError;
 use crate::store::StoreError;
 
 /// A failed request.
@@ -42,7 +45,7 @@ impl ApiError {
     }
 
     /// Our bug: the only kind that is logged as an error, here and nowhere else.
-    fn internal(error: &dyn std::fmt::Display) -> Self {
+    pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "request failed through no fault of the caller");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the control plane failed; its log says why")
     }
@@ -100,18 +103,39 @@ impl From<ChangeError> for ApiError {
             ChangeError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
             ChangeError::Unknown { what: "flag", .. } => Self::not_found("unknown_flag", detail),
             ChangeError::Unknown { what: "fuse", .. } => Self::not_found("unknown_fuse", detail),
+            ChangeError::Unknown { what: "segment", .. } => Self::not_found("unknown_segment", detail),
+            ChangeError::Unknown { what: "layer", .. } => Self::not_found("unknown_layer", detail),
+            ChangeError::Unknown { what: "holdout", .. } => Self::not_found("unknown_holdout", detail),
             ChangeError::Unknown { .. } => Self::not_found("unknown_token", detail),
-            ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
+            ChangeError::Exists { .. } | ChangeError::Taken { .. } => {
+                Self::new(StatusCode::CONFLICT, "exists", detail)
+            }
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
             ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
             ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
-            ChangeError::Flag(_) => Self::bad_request("invalid_flag", detail),
+            ChangeError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
+            ChangeError::Flag { .. } => Self::bad_request("invalid_flag", detail),
+            ChangeError::Segment { .. } => Self::bad_request("invalid_segment", detail),
+            ChangeError::Environment(fault) => Self::bad_request(environment_code(&fault), detail),
             ChangeError::Policy(fault) => fault.into(),
             ChangeError::CohortIsManaged => Self::bad_request("cohort_is_managed", detail),
             ChangeError::TooLong { .. } => Self::bad_request("too_long", detail),
             ChangeError::Outbox(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
+    }
+}
+
+const fn environment_code(fault: &EnvironmentFault) -> &'static str {
+    let what = match fault {
+        EnvironmentFault::TooMany { what, .. }
+        | EnvironmentFault::Duplicate { what, .. }
+        | EnvironmentFault::Field { what, .. } => what,
+    };
+    match what.as_bytes() {
+        b"segments" => "invalid_segment",
+        b"layers" => "invalid_layer",
+        _ => "invalid_holdout",
     }
 }
 
@@ -123,6 +147,26 @@ impl From<OutboxError> for ApiError {
             OutboxError::Sign(_) | OutboxError::Reserve { .. } => Self::bad_request("snapshot_limit", detail),
             OutboxError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
         }
+    }
+}
+
+impl From<PublishedError> for ApiError {
+    fn from(error: PublishedError) -> Self {
+        match error {
+            PublishedError::Store(error) => error.into(),
+            PublishedError::Nothing { .. } => Self::not_found("no_snapshot", error.to_string()),
+            // Expired for want of a republication, or tampered with: an edge would not take it either.
+            PublishedError::Refused(_) => {
+                Self::new(StatusCode::CONFLICT, "snapshot_refused", error.to_string())
+            }
+            PublishedError::Roots(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ImportError> for ApiError {
+    fn from(error: ImportError) -> Self {
+        Self::bad_request("invalid_import", error.to_string())
     }
 }
 

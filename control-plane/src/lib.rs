@@ -9,6 +9,7 @@ pub mod config;
 pub mod credential;
 pub mod error;
 pub mod fuse;
+pub mod import;
 pub mod ingest;
 pub mod jobs;
 pub mod metric;

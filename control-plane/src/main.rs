@@ -1,5 +1,7 @@
 //! The `flagfuse` program: wiring only.
 
+mod commands;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,13 +17,12 @@ use flagfuse_control_plane::credential::{Bearer, TokenKind};
 use flagfuse_control_plane::plane::{self, ControlPlane, ServeOptions};
 use flagfuse_control_plane::telemetry;
 use flagfuse_shared::ids::Scope;
-use flagfuse_shared::limits::FRAME_LEN_MAX;
-use flagfuse_shared::snapshot::envelope::{Envelope, split_frame};
-use flagfuse_shared::snapshot::manifest::Manifest;
 use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+use self::commands::explain::{claimed_scope, read_frame, refused};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -49,6 +50,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
             TokenCommand::Create(args) => create_token(args).await,
         },
         Command::VerifySnapshot(args) => verify_snapshot(&args),
+        Command::Import(args) => say(&commands::import::run(args).await?),
+        Command::Explain(args) => say(&commands::explain::run(args).await?),
     }
 }
 
@@ -133,19 +136,9 @@ async fn create_token(args: TokenCreateArgs) -> anyhow::Result<()> {
 }
 
 fn verify_snapshot(args: &VerifyArgs) -> anyhow::Result<()> {
-    let frame = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
-    if frame.len() > FRAME_LEN_MAX {
-        bail!("{} has {} bytes, the limit is {FRAME_LEN_MAX}", args.file.display(), frame.len());
-    }
-    let refused = |refusal: flagfuse_shared::snapshot::Refusal| {
-        anyhow::anyhow!("refused: {}: {}", refusal.code.as_str(), refusal.detail)
-    };
+    let frame = read_frame(&args.file)?;
     let roots = TrustedRoots::parse(args.roots.iter().map(String::as_str), args.threshold)?;
-    let segments = split_frame(&frame).map_err(refused)?;
-    let body = Envelope::parse(segments.manifest).and_then(|e| e.payload_bytes()).map_err(refused)?;
-    // Read before it is verified, only to learn whose snapshot it claims to be.
-    let claimed: Manifest = serde_json::from_slice(&body).context("manifest is malformed")?;
-    let scope = claimed.scope();
+    let scope = claimed_scope(&frame)?;
     match verify(&frame, &roots, &scope, None, Clock::System.now()).map_err(refused)? {
         Outcome::Newer(admitted) => say(&format!(
             "valid: {scope} {} sha256 {} with {} flags, signed at {} ms",

@@ -4,5 +4,7 @@
 pub const EXPOSURE_METRIC: &str = "exposure";
 /// The metric whose unit is mature only when its window has closed.
 pub const RETURN_METRIC: &str = "return";
+/// Under this name the dedupe remembers reports of how often flags were asked for.
+pub const USAGE_METRIC: &str = "usage";
 /// The metric that carries a value per event.
 pub const LATENCY_METRIC: &str = "latency_ms";

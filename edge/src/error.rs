@@ -1,7 +1,9 @@
 //! Every way a request can fail, with its status and stable code in one table. Never carries a secret to the client.
 
+use flagfuse_shared::context::ContextError;
 use flagfuse_shared::contract::beacon::BatchError;
 use flagfuse_shared::ofrep::{ErrorCode, RequestError};
+use flagfuse_shared::unleash::frontend::RequestFault;
 use serde_json::{Value, json};
 
 use crate::http::reply::Reply;
@@ -45,6 +47,12 @@ pub enum EdgeError {
     /// The body is no evaluation request.
     #[error(transparent)]
     Evaluation(#[from] RequestError),
+    /// Query or body name no Unleash context.
+    #[error(transparent)]
+    Unleash(#[from] RequestFault),
+    /// The attributes are outside their limits.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// The body is no batch of events.
     #[error(transparent)]
     Events(#[from] BatchError),
@@ -108,6 +116,11 @@ impl EdgeError {
             Self::Evaluation(RequestError::Context(_)) => (400, "context_malformed", None),
             Self::Evaluation(RequestError::NotJson { .. } | RequestError::NotAnObject) => {
                 (400, "body_malformed", None)
+            }
+            Self::Unleash(RequestFault::TooLong { .. }) => (413, "body_too_large", None),
+            Self::Unleash(RequestFault::Shape { .. }) => (400, "body_malformed", None),
+            Self::Unleash(RequestFault::TooManyFields { .. }) | Self::Context(_) => {
+                (400, "context_malformed", None)
             }
             Self::Events(BatchError::TooMany { .. }) => (413, "too_many_events", None),
             Self::Events(BatchError::Shape { .. }) => (400, "body_malformed", None),

@@ -1,32 +1,32 @@
-//! Worker entry point and route table, nothing else.
+//! Worker entry points and route table, nothing else.
 
 pub mod beacon;
 pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod deadline;
+pub mod direct;
 pub mod error;
 pub mod http;
 pub mod snapshot;
 
 use std::rc::Rc;
 
-use flagfuse_shared::contract::probe::MIN_VERSION_HEADER;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
-use flagfuse_shared::ofrep::parse_request;
-use flagfuse_shared::snapshot::AutoExposure;
+use flagfuse_shared::ids::Scope;
+use flagfuse_shared::limits::{METRICS_BODY_LEN_MAX, REQUEST_BODY_LEN_MAX};
+use flagfuse_shared::ofrep::if_none_match;
 use worker::{Context, Env, Method, Request, Response, event};
 
 use crate::beacon::exposure;
 use crate::config::{Config, config};
 use crate::error::EdgeError;
+use crate::http::ask::{Ask, AskHeaders, Verb};
 use crate::http::body::{self, header};
-use crate::http::credential::{ClientKey, client_key};
 use crate::http::reply::Reply;
-use crate::http::route::{Route, query_value, route};
-use crate::http::{events, health, labels, ofrep, push};
-use crate::snapshot::isolate::{Served, admitting, current};
+use crate::http::route::Route;
+use crate::http::{evaluation, events, health, labels, push, usage};
+use crate::snapshot::isolate::{Served, admitting, current, features};
 
 /// Answers a request. Whatever goes wrong becomes a JSON body with a stable code.
 #[event(fetch)]
@@ -36,8 +36,8 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
         Err(error) => return error.reply(None).into_response(),
     };
     let method = request.method();
-    let route = route(&request.path());
-    let reply = match (&route, &method) {
+    let ask = ask(&request);
+    let reply = match (&ask.route, &method) {
         (Route::Unknown, _) => EdgeError::RouteNotFound.reply(None),
         (_, Method::Options) => Reply::preflight(),
         (Route::Health, Method::Get | Method::Head) => health::answer(&config),
@@ -47,89 +47,100 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
                 Err(error) => error.reply(None),
             }
         }
-        (Route::Health | Route::Push { .. }, _) => EdgeError::MethodNotAllowed { allowed: "GET" }.reply(None),
-        (Route::Events | Route::OfrepBulk | Route::OfrepSingle { .. }, Method::Post) => {
-            let asked = Asked { env: &env, context: &context, config: &config };
-            asked.answer(&mut request, &route).await
+        (route, _) if route.allows(ask.verb) => {
+            let asked = Asked { env: &env, context: &context, config: &config, ask: &ask };
+            let outcome = asked.answer(&mut request).await;
+            outcome.unwrap_or_else(|error| evaluation::refusal(&config, &ask.route, &error))
         }
-        (Route::Events | Route::OfrepBulk | Route::OfrepSingle { .. }, _) => {
-            EdgeError::MethodNotAllowed { allowed: "POST" }.reply(None)
-        }
+        (route, _) => EdgeError::MethodNotAllowed { allowed: route.methods() }.reply(None),
     };
     reply.into_response()
 }
 
-/// What every client route needs besides the request.
+/// The parts of a request that evaluation routes read.
+fn ask(request: &Request) -> Ask {
+    let verb = match request.method() {
+        Method::Get => Verb::Get,
+        Method::Post => Verb::Post,
+        _ => Verb::Other,
+    };
+    let headers = AskHeaders {
+        authorization: header(request, "authorization"),
+        api_key: header(request, "x-api-key"),
+        none_match: header(request, "if-none-match"),
+        version_min: header(request, "x-flags-min-version"),
+    };
+    let query = request.url().ok().and_then(|url| url.query().map(|query| format!("?{query}")));
+    Ask::new(verb, &format!("{}{}", request.path(), query.unwrap_or_default()), headers)
+}
+
+/// What every client route needs.
 struct Asked<'a> {
     env: &'a Env,
     context: &'a Context,
     config: &'a Rc<Config>,
+    ask: &'a Ask,
 }
 
 impl Asked<'_> {
-    async fn answer(&self, request: &mut Request, route: &Route) -> Reply {
-        let outcome = match route {
+    async fn answer(&self, request: &mut Request) -> Result<Reply, EdgeError> {
+        // A key that cannot be one is refused before a body is read.
+        self.ask.client_key()?;
+        match self.ask.route {
             Route::Events => self.events(request).await,
-            Route::OfrepSingle { key } => self.single(request, key.as_deref()).await,
-            _ => self.bulk(request).await,
-        };
-        outcome.unwrap_or_else(|error| {
-            let flag_key = match route {
-                Route::OfrepSingle { key } => Some(key.as_deref().unwrap_or_default()),
-                _ => None,
-            };
-            let mut reply = error.reply(flag_key);
-            if *route != Route::Events {
-                labels::label_unanswered(&mut reply, self.config);
+            Route::UnleashMetrics => self.usage(request).await,
+            Route::UnleashRegister => {
+                body::read(request, METRICS_BODY_LEN_MAX).await?;
+                self.served().await?;
+                Ok(Reply::json(202, "{}".to_owned()))
             }
-            reply
-        })
+            Route::UnleashFeatures => self.features().await,
+            _ => self.evaluate(request).await,
+        }
     }
 
-    async fn single(&self, request: &mut Request, flag_key: Option<&str>) -> Result<Reply, EdgeError> {
-        let key = presented_key(request, None)?;
-        let body = body::read(request).await?;
-        let flag_key = flag_key
-            .ok_or_else(|| EdgeError::PathMalformed { detail: "the flag key is not UTF-8".to_owned() })?;
-        let (scope, served) = self.served(request, &key).await?;
-        let evaluation = parse_request(&body)?;
-        let (reply, exposed) = ofrep::single(self.config, &scope, &served, flag_key, &evaluation);
-        if let Some(exposed) = exposed
-            && served.compiled.snapshot.settings().auto_exposure == AutoExposure::Single
-        {
-            exposure::record(&exposed, self.env, self.context, self.config, &scope, clock::now());
+    async fn evaluate(&self, request: &mut Request) -> Result<Reply, EdgeError> {
+        let body = match self.ask.verb {
+            Verb::Post => body::read(request, REQUEST_BODY_LEN_MAX).await?,
+            Verb::Get | Verb::Other => Vec::new(),
+        };
+        let (scope, served) = self.served().await?;
+        let (reply, exposed) = evaluation::answer(self.config, &scope, &served, self.ask, &body)?;
+        if let Some(exposed) = exposed {
+            exposure::record(exposed, self.env, self.context, self.config, &scope);
         }
         Ok(reply)
     }
 
-    async fn bulk(&self, request: &mut Request) -> Result<Reply, EdgeError> {
-        let key = presented_key(request, None)?;
-        let body = body::read(request).await?;
-        let (scope, served) = self.served(request, &key).await?;
-        let evaluation = parse_request(&body)?;
-        let have = header(request, "if-none-match");
-        Ok(ofrep::bulk(self.config, &scope, &served, &evaluation, have.as_deref()))
-    }
-
     async fn events(&self, request: &mut Request) -> Result<Reply, EdgeError> {
-        let query_key =
-            request.url().ok().and_then(|url| url.query().and_then(|query| query_value(query, "key")));
-        let key = presented_key(request, query_key)?;
-        let body = body::read(request).await?;
-        let (scope, _) = self.served(request, &key).await?;
+        let body = body::read(request, REQUEST_BODY_LEN_MAX).await?;
+        let (scope, _) = self.served().await?;
         events::answer(&body, self.env, self.config, &scope, clock::now()).await
     }
 
-    /// The snapshot that a client key opens.
-    async fn served(&self, request: &Request, key: &ClientKey) -> Result<(Scope, Served), EdgeError> {
-        let version_min = match header(request, MIN_VERSION_HEADER) {
-            None => None,
-            Some(text) => Some(SnapshotVersion::parse(&text).ok_or(EdgeError::HeaderMalformed {
-                name: MIN_VERSION_HEADER,
-                expected: "epoch.seq, such as 1.42",
-            })?),
-        };
+    async fn usage(&self, request: &mut Request) -> Result<Reply, EdgeError> {
+        let body = body::read(request, METRICS_BODY_LEN_MAX).await?;
+        let (scope, _) = self.served().await?;
+        usage::answer(&body, self.env, self.config, &scope, clock::now()).await
+    }
+
+    async fn features(&self) -> Result<Reply, EdgeError> {
+        let (scope, served) = self.served().await?;
+        let (version, text) = features(self.env, self.config, &scope, &served).await?;
+        let etag = format!("\"{version}\"");
+        let is_known = self.ask.headers.none_match.as_deref().is_some_and(|have| if_none_match(have, &etag));
+        let mut reply = if is_known { Reply::empty(304) } else { Reply::json(200, text.to_string()) };
+        reply.header("etag", etag);
+        reply.header("vary", "Authorization");
+        labels::label(&mut reply, self.config, &served);
+        Ok(reply)
+    }
+
+    /// The snapshot that the client key opens.
+    async fn served(&self) -> Result<(Scope, Served), EdgeError> {
+        let key = self.ask.client_key()?;
         let scope = self.config.scope(&key.project, &key.environment);
+        let version_min = self.ask.version_min()?;
         let served = current(self.env, self.context, self.config, &scope, version_min).await?;
         let key = Digest::of(key.text.as_bytes());
         if served.compiled.snapshot.admits_client_key(&key) {
@@ -138,8 +149,4 @@ impl Asked<'_> {
         let served = admitting(self.env, self.config, &scope, &key).await?;
         Ok((scope, served))
     }
-}
-
-fn presented_key(request: &Request, query_key: Option<String>) -> Result<ClientKey, EdgeError> {
-    client_key(header(request, "authorization"), || header(request, "x-api-key"), query_key)
 }

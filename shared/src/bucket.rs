@@ -77,9 +77,11 @@ impl Salted {
         hash.finish()
     }
 
-    /// A number of this salt's own that depends on `chance` and on no unit, 0 ..= 2^32 − 1.
-    pub const fn draw(self, chance: u64) -> u32 {
+    /// A number of this salt's and `lot`'s own that depends on `chance` and on no unit, 0 ..= 2^32 − 1.
+    pub const fn draw(self, chance: u64, lot: u64) -> u32 {
         let mut hash = self.0;
+        // An odd constant with well mixed bits keeps the lots of one question apart.
+        let chance = chance.wrapping_add(lot.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         hash.mix((chance >> 32) as u32);
         #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is meant")]
         hash.mix(chance as u32);

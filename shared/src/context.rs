@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::bucket::murmur3_32;
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, JSON_DEPTH_MAX, STRING_LEN_MAX, UNIT_LEN_MAX};
+use crate::text::{Ends, ShortText};
 
 /// The attribute that is the unit unless a flag says otherwise.
 pub const TARGETING_KEY: &str = "targetingKey";
@@ -16,7 +17,9 @@ pub const CURRENT_TIME: &str = "currentTime";
 /// Attributes of the asker. The targeting key is one of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Context {
-    /// Ordered by hash, then name: found by a comparison of numbers, each name once.
+    /// Ascending; those of `attributes` at the same positions. Apart from them, so that a search reads few bytes.
+    hashes: Vec<u32>,
+    /// Ordered by hash, then name; each name once.
     attributes: Vec<Attribute>,
     /// Position of the targeting key when it is a text that can be bucketed.
     unit_at: Option<usize>,
@@ -24,8 +27,7 @@ pub struct Context {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Attribute {
-    hash: u32,
-    name: Box<str>,
+    name: ShortText,
     value: Value,
 }
 
@@ -33,18 +35,18 @@ struct Attribute {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttributeName {
     hash: u32,
-    name: Box<str>,
+    name: ShortText,
 }
 
 impl AttributeName {
     /// Hashes `name`.
     pub fn new(name: &str) -> Self {
-        Self { hash: name_hash(name), name: name.into() }
+        Self { hash: name_hash(name), name: ShortText::new(name) }
     }
 
     /// The name itself.
     pub const fn as_str(&self) -> &str {
-        &self.name
+        self.name.as_str()
     }
 }
 
@@ -103,11 +105,13 @@ impl Context {
         let mut listed = Vec::with_capacity(16);
         for (name, value) in attributes {
             check_value(&name, &value)?;
-            listed.push(Attribute { hash: name_hash(&name), name: name.into(), value });
+            listed.push((name_hash(&name), Attribute { name: ShortText::new(&name), value }));
         }
-        listed.sort_by(|left, right| left.hash.cmp(&right.hash).then_with(|| left.name.cmp(&right.name)));
+        listed.sort_by(|(left_hash, left), (right_hash, right)| {
+            left_hash.cmp(right_hash).then_with(|| left.name.as_str().cmp(right.name.as_str()))
+        });
         // `dedup_by` keeps the earlier of two; the sort is stable, so the later one is moved there first.
-        listed.dedup_by(|later, kept| {
+        listed.dedup_by(|(_, later), (_, kept)| {
             let is_same = later.name == kept.name;
             if is_same {
                 std::mem::swap(&mut later.value, &mut kept.value);
@@ -117,13 +121,14 @@ impl Context {
         if listed.len() > CONTEXT_ATTRIBUTE_COUNT_MAX {
             return Err(ContextError::TooManyAttributes { count: listed.len() });
         }
-        let mut context = Self { attributes: listed, unit_at: None };
+        let (hashes, attributes) = listed.into_iter().unzip();
+        let mut context = Self { hashes, attributes, unit_at: None };
         context.unit_at = context.checked_unit()?;
         Ok(context)
     }
 
     fn checked_unit(&self) -> Result<Option<usize>, ContextError> {
-        let at = self.attributes.iter().position(|attribute| *attribute.name == *TARGETING_KEY);
+        let at = self.attributes.iter().position(|attribute| attribute.name.as_str() == TARGETING_KEY);
         match at.and_then(|at| self.attributes.get(at)).map(|attribute| &attribute.value) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(unit)) if unit.len() > UNIT_LEN_MAX => {
@@ -136,34 +141,30 @@ impl Context {
 
     /// A context that only names the unit.
     pub fn for_unit(unit: &str) -> Self {
-        let attribute = Attribute {
-            hash: name_hash(TARGETING_KEY),
-            name: TARGETING_KEY.into(),
-            value: Value::String(unit.to_owned()),
-        };
-        Self { attributes: vec![attribute], unit_at: (!unit.is_empty()).then_some(0) }
+        let attribute =
+            Attribute { name: ShortText::new(TARGETING_KEY), value: Value::String(unit.to_owned()) };
+        let unit_at = (!unit.is_empty()).then_some(0);
+        Self { hashes: vec![name_hash(TARGETING_KEY)], attributes: vec![attribute], unit_at }
     }
 
     /// The value of an attribute; JSON `null` counts as missing.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.find(name_hash(name), name)
+        self.find(name_hash(name), name, Ends::of(name))
     }
 
     /// The same for a name that was hashed before.
     pub fn value(&self, name: &AttributeName) -> Option<&Value> {
-        self.find(name.hash, &name.name)
+        self.find(name.hash, name.name.as_str(), name.name.ends())
     }
 
     #[inline]
-    fn find(&self, hash: u32, name: &str) -> Option<&Value> {
+    fn find(&self, hash: u32, name: &str, ends: Ends) -> Option<&Value> {
         // Up to 256 attributes: a walk over numbers beats a search by halves for the few that people send.
-        let mut candidates = self.attributes.iter().skip_while(|attribute| attribute.hash < hash);
-        loop {
-            let candidate = candidates.next().filter(|candidate| candidate.hash == hash)?;
-            if *candidate.name == *name {
-                return if candidate.value.is_null() { None } else { Some(&candidate.value) };
-            }
-        }
+        let first = self.hashes.iter().position(|found| *found == hash)?;
+        let equal = self.hashes.iter().skip(first).take_while(|found| **found == hash).count();
+        let candidates = self.attributes.get(first..first + equal)?;
+        let value = &candidates.iter().find(|candidate| candidate.name.is(name, ends))?.value;
+        if value.is_null() { None } else { Some(value) }
     }
 
     /// The targeting key, when it is a text that is not empty.
@@ -185,7 +186,7 @@ impl Context {
 
     /// All attributes, ordered by the hash of their names and then by name: what an `ETag` has to cover.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.attributes.iter().map(|attribute| (&*attribute.name, &attribute.value))
+        self.attributes.iter().map(|attribute| (attribute.name.as_str(), &attribute.value))
     }
 }
 

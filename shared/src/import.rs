@@ -1,5 +1,10 @@
 //! What every importer of another system's flags answers with. Reads no bytes itself.
 
+pub(crate) mod budget;
+pub(crate) mod document;
+pub(crate) mod formula;
+pub(crate) mod version;
+
 use crate::flag::FlagWire;
 use crate::flag::environment::SharedWire;
 

@@ -101,8 +101,25 @@ pub const EVENT_AGE_MS_MAX: u64 = 14 * 24 * 3_600_000;
 /// An event dated further ahead than this is quarantined as `future`.
 pub const EVENT_SKEW_MS_MAX: u64 = 5 * 60_000;
 
+/// Bytes of a report of how often toggles were asked for: 5,000 toggles of some 200 bytes.
+pub const METRICS_BODY_LEN_MAX: usize = 1024 * 1024;
+/// Toggles in one such report: flags of a snapshot.
+pub const USAGE_TOGGLE_COUNT_MAX: usize = FLAG_COUNT_MAX;
+/// Variants in one event of usage: 16 names of 128 bytes and the longest key leave room in 4 KiB.
+pub const USAGE_VARIANT_COUNT_MAX: usize = 16;
+
 /// Bytes of a document that is imported: LaunchDarkly's and Unleash's exports of 5,000 flags have some MB.
 pub const IMPORT_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Values that the conditions of an imported document may list together, after its disjunctions have become rules of
+/// their own: a value takes some 60 bytes, so at most 60 MB. Without it, 16 MB could spread two hundredfold.
+pub const IMPORT_VALUE_COUNT_MAX: usize = 1_000_000;
+/// Values that the alternatives of one imported flag or segment may list together: two full lists. 5,000 flags that
+/// spread so far are 100 million values one after the other, some seconds of work.
+pub const IMPORT_SPREAD_VALUE_COUNT_MAX: usize = 20_000;
+/// JSON values in one imported expression: two full lists of values.
+pub const IMPORT_EXPRESSION_LEN_MAX: usize = 20_000;
+/// Nesting of an imported expression.
+pub const IMPORT_DEPTH_MAX: usize = 16;
 /// Segments in one environment.
 pub const SEGMENT_COUNT_MAX: usize = 1_000;
 /// Rules in one segment.

@@ -176,16 +176,17 @@ const ATTRIBUTE_COUNT_TYPICAL: usize = 16;
 /// What every body says about its origin, rendered once for all flags of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// `"flagVersion":"…","environment":"…"`
-    fields: String,
+    /// `"flagVersion":"…","environment":"…"}}`: how every answer ends.
+    closing: String,
 }
 
 impl Origin {
     /// The version of the snapshot and the name of the environment.
     pub fn new(version: SnapshotVersion, environment: &str) -> Self {
-        let mut fields = format!("\"flagVersion\":\"{version}\",\"environment\":");
-        write_json_string(&mut fields, environment);
-        Self { fields }
+        let mut closing = format!("\"flagVersion\":\"{version}\",\"environment\":");
+        write_json_string(&mut closing, environment);
+        closing.push_str("}}");
+        Self { closing }
     }
 }
 
@@ -209,22 +210,26 @@ pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &O
     }
 }
 
-/// Texts that were rendered when the flag was compiled, one behind the other: nothing is escaped or formatted here.
-/// `value` is left out, never null, when the caller's code default applies.
+/// Texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
+/// out, never null, when the caller's code default applies.
 #[inline]
 fn write_resolution(out: &mut String, resolution: &Resolution<'_>, origin: &Origin) {
-    let opening = resolution.variation.map_or(&*resolution.flag.opening, |variation| &*variation.opening);
-    out.push_str(opening);
-    out.push_str(resolution.reason.metadata_opening());
-    out.push_str(&origin.fields);
-    if let Some(Assignment { arm, phase }) = resolution.assignment {
-        // Writing to a String cannot fail.
-        let _ = write!(out, ",\"arm\":\"{}\",\"phase\":{phase}", arm.as_str());
+    if let Some(prepared) = resolution.prepared {
+        out.push_str(prepared);
+    } else {
+        let opening =
+            resolution.variation.map_or(&*resolution.flag.rest.opening, |variation| &*variation.opening);
+        out.push_str(opening);
+        out.push_str(resolution.reason.metadata_opening());
+        if let Some(Assignment { arm, phase }) = resolution.assignment {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase},", arm.as_str());
+        }
+        if let Some(rule) = resolution.decider {
+            out.push_str(&rule.label);
+        }
     }
-    if let Some(rule) = resolution.decider {
-        out.push_str(&rule.label);
-    }
-    out.push_str("}}");
+    out.push_str(&origin.closing);
 }
 
 fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>, origin: &Origin) {
@@ -237,12 +242,13 @@ fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>, origin:
     write_json_string(out, key);
     let _ = write!(out, ",\"errorCode\":\"{}\",\"errorDetails\":", code.as_str());
     write_json_string(out, &error.to_string());
-    let _ = write!(out, ",\"metadata\":{{{}}}}}", origin.fields);
+    out.push_str(",\"metadata\":{");
+    out.push_str(&origin.closing);
 }
 
 impl Reason {
     /// `,"reason":"…","metadata":{`
-    const fn metadata_opening(self) -> &'static str {
+    pub(crate) const fn metadata_opening(self) -> &'static str {
         match self {
             Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{",
             Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{",
@@ -267,7 +273,9 @@ pub fn write_bulk<'s>(
         }
         write_answer(out, key, &answer, origin);
     }
-    let _ = write!(out, "],\"metadata\":{{{}}}}}", origin.fields);
+    out.push_str("],\"metadata\":{");
+    // Its two braces end the metadata and the whole body.
+    out.push_str(&origin.closing);
 }
 
 /// Body of an error that concerns the whole request; `key` for single evaluations.
@@ -298,7 +306,7 @@ pub struct Circumstances {
 /// Strong validator of a bulk answer: the same context, version and circumstances give the same on every node.
 pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstances) -> String {
     let Circumstances { freshness, stretch, chance } = circumstances;
-    let mut covered = format!("{}\n{freshness:?} {stretch} {chance}", origin.fields);
+    let mut covered = format!("{}\n{freshness:?} {stretch} {chance}", origin.closing);
     for (name, value) in context.attributes() {
         let _ = write!(covered, "\n{name:?} {value}");
     }

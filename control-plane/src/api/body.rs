@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
+use axum::http::header::IF_MATCH;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
-use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX};
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use crate::change::Expected;
 use crate::error::ApiError;
 
 /// How long a body may take: one that never ends would hold its connection, and a batch its slot, for ever.
@@ -31,7 +33,8 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
         read.map(Self).map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let detail = format!(
-                    "the body is above the limit of {ADMIN_BODY_LEN_MAX} bytes ({BATCH_BODY_LEN_MAX} for {INGEST_PATH})"
+                    "the body is above the limit of {ADMIN_BODY_LEN_MAX} bytes ({BATCH_BODY_LEN_MAX} for {INGEST_PATH}, \
+                     {IMPORT_LEN_MAX} for imports)"
                 );
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
             }
@@ -90,6 +93,20 @@ pub(super) fn list_limit(limit: Option<u32>) -> Result<u32, ApiError> {
         limit @ 1..=1_000 => Ok(limit),
         limit => Err(ApiError::bad_request("bad_query", format!("limit is {limit}, allowed is 1 to 1000"))),
     }
+}
+
+/// `If-Match: "7"`; without the header, or with `*`, any revision will do. 0 stands for what is not there.
+pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
+    let Some(header) = headers.get(IF_MATCH) else { return Ok(Expected::Any) };
+    let text = header.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(Expected::Any);
+    }
+    text.strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'))
+        .and_then(|text| text.parse().ok())
+        .map(Expected::Revision)
+        .ok_or_else(|| ApiError::bad_request("bad_header", "if-match must be a revision in quotes"))
 }
 
 /// The query of a list without pages.

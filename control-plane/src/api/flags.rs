@@ -3,15 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::{ETAG, IF_MATCH};
+use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use flagfuse_shared::flag::FlagWire;
 use serde_json::{Value, json};
 
 use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, PathParams};
+use super::body::{JsonBody, PathParams, expected};
 use super::{ApiState, applied_json, flag_key};
-use crate::change::{Change, Expected};
+use crate::change::Change;
 use crate::error::ApiError;
 use crate::store::flags::{self, FlagRow};
 
@@ -73,18 +73,4 @@ pub(super) async fn delete(
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let change = Change::DeleteFlag { scope, flag: flag_key(&flag)? };
     Ok(Json(applied_json(state.apply(&caller, change).await?)))
-}
-
-/// `If-Match: "7"`; without the header, or with `*`, any revision will do. 0 stands for a flag that is not there.
-fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
-    let Some(header) = headers.get(IF_MATCH) else { return Ok(Expected::Any) };
-    let text = header.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(Expected::Any);
-    }
-    text.strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .and_then(|text| text.parse().ok())
-        .map(Expected::Revision)
-        .ok_or_else(|| ApiError::bad_request("bad_header", "if-match must be a revision in quotes"))
 }

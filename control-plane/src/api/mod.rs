@@ -4,12 +4,15 @@ mod audit;
 mod auth;
 mod body;
 mod environments;
+mod explain;
 mod flags;
 mod fuses;
+mod import;
 mod ingest;
 mod metrics;
 mod projects;
 mod readings;
+mod shared;
 mod tokens;
 
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, UnixMillis};
-use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX};
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -114,6 +117,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/flags/{flag}/fuse", get(fuses::read).put(fuses::put).delete(fuses::delete))
         .route("/flags/{flag}/fuse/{action}", post(fuses::act))
         .route("/flags/{flag}/tallies", get(readings::tallies))
+        .route("/flags/{flag}/usage", get(readings::usage))
         .route("/flags/{flag}/verdicts", get(readings::verdicts))
         .route("/flags/{flag}/retention-delta", get(readings::retention_delta))
         .route("/settings", get(environments::read).put(environments::put_settings))
@@ -122,12 +126,15 @@ pub fn router(state: ApiState) -> Router {
         .route("/quarantine", get(environments::quarantine))
         .route("/balance", get(environments::balance))
         .route("/audit", get(audit::of_environment))
-        .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key));
+        .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key))
+        .route("/import", post(import::import).layer(DefaultBodyLimit::max(IMPORT_LEN_MAX)))
+        .merge(shared::routes());
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::read))
         .route("/v1/whoami", get(auth::whoami))
         .route("/v1/audit", get(audit::of_tenant))
+        .route("/v1/explain", post(explain::ask))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))
         .route("/v1/projects", get(projects::list).post(projects::create))

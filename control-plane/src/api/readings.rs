@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use flagfuse_shared::ids::UnixMillis;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +16,9 @@ use crate::fuse::verdict::ArmTotal;
 use crate::metric::RETURN_METRIC;
 use crate::stats::classic::{ArmCount, confidence, delta, smoothed_rate};
 use crate::store::tallies::EnrolmentRange;
-use crate::store::{events, fuses, phases, tallies as stored_tallies, verdicts as stored_verdicts};
+use crate::store::{
+    events, fuses, phases, tallies as stored_tallies, usage as stored_usage, verdicts as stored_verdicts,
+};
 
 /// Phases whose tallies are shown.
 const PHASE_COUNT_SHOWN: u32 = 20;
@@ -44,6 +47,28 @@ pub(super) async fn tallies(
         .map(|(variation, count)| (variation, Value::from(count)))
         .collect();
     Ok(Json(json!({ "phases": shown, "tallies": rows, "exposures_outside_cohort": plain })))
+}
+
+/// The query of usage: the newest hours, or those from a time on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsageParams {
+    from_ms: Option<UnixMillis>,
+    limit: Option<u32>,
+}
+
+/// How often clients asked for the flag, by the hour.
+pub(super) async fn usage(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment, flag)): FlagPath,
+    Params(params): Params<UsageParams>,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let limit = list_limit(params.limit)?;
+    let from = params.from_ms.unwrap_or_default();
+    let hours = stored_usage::hours(&mut *state.store.read().await?, &scope, &flag, from, limit).await?;
+    Ok(Json(json!({ "usage": hours })))
 }
 
 pub(super) async fn verdicts(

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::flag::compile;
 use flagfuse_shared::flag::wire::{CohortSliceWire, CohortWire, RuleWire};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Value, json};
 
+use super::environment::{Environment, Touched, check};
 use super::{Actor, ChangeError, Decider, Effect, Publication, require_environment};
 use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::phase::{allocation, withheld};
@@ -33,13 +33,13 @@ pub(super) async fn put(
     flag: &FlagKey,
     policy: Policy,
     now: UnixMillis,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     let row = require_flag(conn, &scope, flag).await?;
     policy.check_flag(&row.wire)?;
     let stored = fuses::fuse(conn, &scope, flag.as_str()).await?;
     if stored.as_ref().is_some_and(|fuse| fuse.policy == policy) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     if let Some(fuse) = &stored {
         check_roles(fuse, &policy)?;
@@ -78,7 +78,7 @@ pub(super) async fn put(
         fuses::replace(conn, &scope, &fuse).await?;
         fuse.revision + 1
     };
-    Ok(Some(effect("fuse.put", scope, flag, phase.phase, detail, Some(revision))))
+    Ok(vec![effect("fuse.put", scope, flag, phase.phase, detail, Some(revision))])
 }
 
 pub(super) async fn delete(
@@ -87,7 +87,7 @@ pub(super) async fn delete(
     scope: Scope,
     flag: &FlagKey,
     now: UnixMillis,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     let mut row = require_flag(conn, &scope, flag).await?;
     let fuse = require_fuse(conn, &scope, flag).await?;
@@ -97,14 +97,14 @@ pub(super) async fn delete(
     row.wire.cohort = None;
     flags::put(conn, &scope, &row.wire, now).await?;
     let detail = json!({ "circuit": fuse.circuit });
-    Ok(Some(Effect {
+    Ok(vec![Effect {
         action: "fuse.delete",
         subject: flag.to_string(),
         detail,
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-    }))
+    }])
 }
 
 /// Two engines may decide the same: the revision lets one of them through.
@@ -114,7 +114,7 @@ pub(super) async fn transition(
     scope: Scope,
     transition: Transition,
     now: UnixMillis,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     let flag = &transition.flag;
     let row = require_flag(conn, &scope, flag).await?;
@@ -146,7 +146,7 @@ pub(super) async fn transition(
     let detail = json!({
         "from": fuse.circuit, "to": transition.to, "reason": transition.reason, "evidence": transition.evidence,
     });
-    Ok(Some(effect("fuse.transition", scope, flag, phase.phase, detail, Some(fuse.revision + 1))))
+    Ok(vec![effect("fuse.transition", scope, flag, phase.phase, detail, Some(fuse.revision + 1))])
 }
 
 /// While a feature is switched off, another policy must not make it the control or let go of it.
@@ -166,15 +166,17 @@ fn check_roles(fuse: &FuseRow, policy: &Policy) -> Result<(), ChangeError> {
     }
 }
 
-/// Without its fuse a flag obeys its rules again, the ones that serve the tripped feature too.
+/// Without its fuse a flag obeys its targets and rules again, the ones that serve the tripped feature too.
 fn check_deletable(fuse: &FuseRow, row: &FlagRow) -> Result<(), ChangeError> {
     let treatment = &fuse.policy.treatment_variation;
     let serves = |rule: &&RuleWire| rule.split.iter().any(|share| &share.variation == treatment);
-    match row.wire.rules.iter().find(serves) {
-        Some(rule) if fuse.circuit != Circuit::Closed => Err(ChangeError::Tripped {
-            what: format!("deleting the fuse would let rule {:?} serve {treatment:?} again", rule.key),
+    let rule = row.wire.rules.iter().find(serves).map(|rule| format!("rule {:?}", rule.key));
+    let targets = row.wire.targets.iter().any(|target| &target.variation == treatment);
+    match rule.or_else(|| targets.then(|| "targets".to_owned())) {
+        Some(server) if fuse.circuit != Circuit::Closed => Err(ChangeError::Tripped {
+            what: format!("deleting the fuse would let {server} serve {treatment:?} again"),
             circuit: fuse.circuit,
-            remedy: "remove the rule or close the fuse first",
+            remedy: "remove it there or close the fuse first",
         }),
         Some(_) | None => Ok(()),
     }
@@ -242,8 +244,9 @@ async fn begin_phase(
     };
     let phase = phases::begin(conn, scope, &row.wire.key, new).await?;
     let withheld = withheld(policy, circuit);
+    let before = Environment::load(conn, scope).await?;
     row.wire.cohort = Some(CohortWire { phase: phase.phase, slices: phase.slices.clone(), withheld });
-    compile(&row.wire)?;
+    check(&before, &before.with_flag(&row.wire), &[Touched::Cohort(&row.wire.key)])?;
     flags::put(conn, scope, &row.wire, now).await?;
     Ok(phase)
 }

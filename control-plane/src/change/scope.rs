@@ -14,21 +14,21 @@ pub(super) async fn create_project(
     project: &ProjectKey,
     name: &str,
     now: UnixMillis,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     if name.len() > STRING_LEN_MAX {
         return Err(ChangeError::TooLong { field: "name", len: name.len(), len_max: STRING_LEN_MAX });
     }
     if !scopes::insert_project(conn, &actor.tenant, project, name, now).await? {
         return Err(ChangeError::Exists { what: "project", key: project.to_string() });
     }
-    Ok(Some(Effect {
+    Ok(vec![Effect {
         action: "project.create",
         subject: project.to_string(),
         detail: json!({ "name": name }),
         scope: None,
         publication: Publication::NotNeeded,
         revision: None,
-    }))
+    }])
 }
 
 pub(super) async fn create(
@@ -37,7 +37,7 @@ pub(super) async fn create(
     scope: Scope,
     settings: EnvironmentSettings,
     now: UnixMillis,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     if scope.tenant != actor.tenant || !scopes::has_project(conn, &actor.tenant, &scope.project).await? {
         return Err(ChangeError::UnknownProject { project: scope.project });
     }
@@ -45,7 +45,7 @@ pub(super) async fn create(
     if !scopes::insert_environment(conn, &scope, &profile, &auto_exposure, now).await? {
         return Err(ChangeError::Exists { what: "environment", key: scope.environment.to_string() });
     }
-    Ok(Some(effect("environment.create", scope, settings)))
+    Ok(vec![effect("environment.create", scope, settings)])
 }
 
 pub(super) async fn set(
@@ -53,27 +53,27 @@ pub(super) async fn set(
     actor: &Actor,
     scope: Scope,
     settings: EnvironmentSettings,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     let (profile, auto_exposure) = columns(settings);
     scopes::update_settings(conn, &scope, &profile, &auto_exposure).await?;
-    Ok(Some(effect("environment.settings", scope, settings)))
+    Ok(vec![effect("environment.settings", scope, settings)])
 }
 
 pub(super) async fn republish(
     conn: &mut Connection,
     actor: &Actor,
     scope: Scope,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
-    Ok(Some(Effect {
+    Ok(vec![Effect {
         action: "environment.republish",
         subject: scope.environment.to_string(),
         detail: json!({}),
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-    }))
+    }])
 }
 
 fn effect(action: &'static str, scope: Scope, settings: EnvironmentSettings) -> Effect {

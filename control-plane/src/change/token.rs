@@ -14,7 +14,7 @@ pub(super) async fn create(
     actor: &Actor,
     token: TokenRow,
     secret: Digest,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     if token.name.len() > STRING_LEN_MAX {
         let len = token.name.len();
         return Err(ChangeError::TooLong { field: "name", len, len_max: STRING_LEN_MAX });
@@ -24,7 +24,7 @@ pub(super) async fn create(
         require_environment(conn, actor, scope).await?;
     }
     tokens::insert(conn, &token, &secret).await?;
-    Ok(Some(effect("token.create", &token, scope)))
+    Ok(vec![effect("token.create", &token, scope)])
 }
 
 pub(super) async fn revoke(
@@ -32,17 +32,19 @@ pub(super) async fn revoke(
     actor: &Actor,
     token_id: &str,
     now: UnixMillis,
-) -> Result<Option<Effect>, ChangeError> {
+) -> Result<Vec<Effect>, ChangeError> {
     let token = tokens::revoke(conn, &actor.tenant, token_id, now)
         .await?
         .ok_or_else(|| ChangeError::Unknown { what: "token", key: token_id.to_owned() })?;
     let scope = scope_of(actor, &token)?;
-    Ok(Some(effect("token.revoke", &token, scope)))
+    Ok(vec![effect("token.revoke", &token, scope)])
 }
 
 /// A client key's environment; the other kinds have none.
 fn scope_of(actor: &Actor, token: &TokenRow) -> Result<Option<Scope>, StoreError> {
-    let (Some(project), Some(environment)) = (&token.project, &token.environment) else { return Ok(None) };
+    let (Some(project), Some(environment)) = (&token.project, &token.environment) else {
+        return Ok(None);
+    };
     let bad = |column, found: &str| StoreError::Corrupt { column, found: found.to_owned() };
     Ok(Some(Scope {
         tenant: actor.tenant.clone(),

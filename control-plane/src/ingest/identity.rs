@@ -6,6 +6,8 @@ use serde_json::Value;
 
 /// A unit, hashed with the installation's key: 128 bits, so 10^12 units collide with probability 10^-15.
 pub type UnitHash = [u8; 16];
+/// Stands where an event has no unit; no hash of a unit is all zero but by a chance of 2^-128.
+pub const NOBODY: UnitHash = [0; 16];
 /// What an event said, to tell a repeat from a conflict.
 pub type ContentHash = [u8; 16];
 

@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod identity;
 pub mod quarantine;
+pub mod usage;
 pub mod validate;
 
 use std::collections::BTreeMap;
@@ -10,17 +11,20 @@ use std::sync::Arc;
 
 use flagfuse_shared::contract::beacon::{Event, EventKind, IngestBatch, IngestEvent, QuarantineCode};
 use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, TenantKey, UnixMillis, VariationKey};
+use flagfuse_shared::ids::{
+    EnvironmentKey, FlagKey, ProjectKey, Scope, TenantKey, Unit, UnixMillis, VariationKey,
+};
 use flagfuse_shared::limits::EVENT_AGE_MS_MAX;
 use serde::Serialize;
 
 use self::aggregate::{Activity, Enrolment, Sign, Tallies, contributions, horizon_ms};
-use self::identity::{UnitHash, UnitKey, content_hash};
+use self::identity::{ContentHash, NOBODY, UnitHash, UnitKey, content_hash};
 use crate::fuse::policy::Policy;
+use crate::metric::USAGE_METRIC;
 use crate::store::events::{self, Novelty};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::quarantine::{Balance, ClaimedPlace, add_balance, insert as insert_quarantine};
-use crate::store::{Connection, Store, StoreError, flags, scopes, tallies};
+use crate::store::{Connection, Store, StoreError, flags, scopes, tallies, usage as stored_usage};
 
 /// Bytes of a buffer's id; it has 32 hexadecimal digits.
 const BUFFER_ID_LEN_MAX: usize = 64;
@@ -177,13 +181,17 @@ impl<'k> Application<'k> {
             Ok(event) => event,
             Err(code) => return Ok(Outcome::Quarantined(code)),
         };
-        let exposure = match self.check_exposure(conn, &event).await? {
+        let content = content_hash(incoming.raw.get());
+        if let EventKind::Usage { .. } = &event.kind {
+            return self.count_usage(conn, &event, content).await;
+        }
+        let Some(named) = &event.unit else { return Ok(Outcome::Quarantined(QuarantineCode::UnitMissing)) };
+        let exposure = match self.check_exposure(conn, &event, named).await? {
             Ok(exposure) => exposure,
             Err(code) => return Ok(Outcome::Quarantined(code)),
         };
-        let unit = self.unit_key.hash(&self.scope.tenant, &event.unit);
+        let unit = self.unit_key.hash(&self.scope.tenant, named);
         let activity = activity_of(&event);
-        let content = content_hash(incoming.raw.get());
         match events::insert_event(conn, &self.scope, &event.id, content, unit, &activity).await? {
             Novelty::New => {}
             Novelty::Same => return Ok(Outcome::Duplicate),
@@ -201,6 +209,7 @@ impl<'k> Application<'k> {
         &mut self,
         conn: &mut Connection,
         event: &Event,
+        unit: &Unit,
     ) -> Result<Result<Option<Exposure>, QuarantineCode>, StoreError> {
         let EventKind::Exposure { flag, variation, phase, .. } = &event.kind else { return Ok(Ok(None)) };
         let row = match phase {
@@ -208,7 +217,7 @@ impl<'k> Application<'k> {
             None => None,
         };
         let checked = match (phase, row) {
-            (Some(_), Some(row)) => validate::arm(&row, &event.unit, variation).map(|arm| {
+            (Some(_), Some(row)) => validate::arm(&row, unit, variation).map(|arm| {
                 let grace_end = row.started_ms.plus(row.policy.grace_s * 1_000);
                 let first_ms = event.occurred_ms;
                 let is_counted = first_ms >= grace_end;
@@ -222,6 +231,28 @@ impl<'k> Application<'k> {
         };
         Ok(checked
             .map(|enrolment| Some(Exposure { flag: flag.clone(), variation: variation.clone(), enrolment })))
+    }
+
+    /// Usage has no unit: it is counted for its flag, hour and answer, once for each event.
+    async fn count_usage(
+        &mut self,
+        conn: &mut Connection,
+        event: &Event,
+        content: ContentHash,
+    ) -> Result<Outcome, StoreError> {
+        let EventKind::Usage { flag, yes, no, variants } = &event.kind else { return Ok(Outcome::Duplicate) };
+        let Some(known) = self.flag(conn, flag).await? else {
+            return Ok(Outcome::Quarantined(QuarantineCode::UnknownFlag));
+        };
+        let counts = usage::counts(known, *yes, *no, variants);
+        match events::insert_event(conn, &self.scope, &event.id, content, NOBODY, &activity_of(event)).await?
+        {
+            Novelty::New => {}
+            Novelty::Same => return Ok(Outcome::Duplicate),
+            Novelty::Conflict => return Ok(Outcome::Quarantined(QuarantineCode::IdConflict)),
+        }
+        stored_usage::add(conn, &self.scope, flag, usage::hour(event.occurred_ms), &counts).await?;
+        Ok(Outcome::Stored)
     }
 
     /// Counts an activity for every phase its unit is enrolled in already.
@@ -349,6 +380,9 @@ fn activity_of(event: &Event) -> Activity {
         }
         EventKind::Outcome { metric, value } => {
             Activity { metric: metric.as_str().to_owned(), at_ms: event.occurred_ms, value: *value }
+        }
+        EventKind::Usage { .. } => {
+            Activity { metric: USAGE_METRIC.to_owned(), at_ms: event.occurred_ms, value: None }
         }
     }
 }

@@ -23,7 +23,7 @@ pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Resul
             Some(value) if (0.0..=LATENCY_MS_MAX).contains(value) => Ok(event),
             Some(_) | None => Err(QuarantineCode::BadSchema),
         },
-        EventKind::Outcome { .. } | EventKind::Exposure { .. } => Ok(event),
+        EventKind::Outcome { .. } | EventKind::Exposure { .. } | EventKind::Usage { .. } => Ok(event),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod keys;
 pub mod outbox;
+pub mod published;
 pub mod push;
 pub mod receipts;
 

@@ -1,7 +1,6 @@
 //! Signs and queues an environment's next snapshot inside the transaction of the change that caused it.
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
 use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
@@ -10,7 +9,7 @@ use super::build::{self, EnvironmentSettings};
 use super::keys::SigningKeys;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::FrameRow;
-use crate::store::{Connection, StoreError, flags, scopes, snapshots, tokens};
+use crate::store::{Connection, StoreError, flags, scopes, shared, snapshots, tokens};
 
 /// Why there is no next snapshot; the change is rolled back with it.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +64,11 @@ pub async fn enqueue(
         .await?
         .ok_or_else(|| OutboxError::UnknownEnvironment { scope: scope.clone() })?;
     let wires = flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect();
+    let shared = shared::shared(conn, scope).await?;
     let client_keys = tokens::client_key_digests(conn, scope).await?;
     let previous = snapshots::newest(conn, scope).await?.map_or_else(no_digest, |frame| frame.digest);
     let version = scopes::bump_version(conn, scope).await?;
-    let content = build::content(wires, SharedWire::default(), client_keys, settings(&environment)?);
+    let content = build::content(wires, shared, client_keys, settings(&environment)?);
     let release = build::release(scope.clone(), version, previous, keys.keyset_version(), now);
     let signed = sign_snapshot(&content, &release, keys.keyset_envelope(), keys.release())?;
     // The manifest's few hundred bytes are counted too.

@@ -7,10 +7,12 @@ pub mod fuses;
 pub mod phases;
 pub mod quarantine;
 pub mod scopes;
+pub mod shared;
 pub mod snapshots;
 mod sqlite;
 pub mod tallies;
 pub mod tokens;
+pub mod usage;
 pub mod verdicts;
 
 pub use sqlx::SqliteConnection as Connection;

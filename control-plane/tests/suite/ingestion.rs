@@ -325,3 +325,25 @@ fn utc_everywhere() {
     assert!(utc.len() > 1_000, "{utc}");
     assert_eq!(utc, run("Asia/Kathmandu"));
 }
+
+#[tokio::test]
+async fn usage_is_counted_once_by_the_hour_and_unknown_flags_are_kept_in_quarantine() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    let usage = |id: &str, flag: &str, variants: Value| json!({ "id": id, "type": "usage", "occurred_ms": now, "flag": flag, "yes": 3, "no": 2, "variants": variants });
+    let events = [
+        usage("u1", "checkout", json!({ "on": 3, "made-up": 1 })),
+        usage("u2", "checkout", json!({})),
+        usage("u3", "no-such-flag", json!({})),
+    ];
+    world.ingest(&events).await;
+    let again = world.ingest(&events).await;
+    assert_eq!((&again["duplicate"], &again["quarantined"]), (&json!(2), &json!(1)));
+    let seen = world.get(&format!("{FLAG}/usage")).await;
+    let hour = now.0 / 3_600_000 * 3_600_000;
+    let served = json!({ "yes": 6, "no": 4, "variant/on": 3, "variant/other": 1 });
+    assert_eq!(seen["usage"], json!([{ "hour_ms": hour, "served": served }]));
+    assert_eq!(quarantined(&world).await, ["unknown_flag"]);
+    assert_balanced(&world).await;
+    assert_eq!(world.get(&format!("{FLAG}/usage?from_ms={}", hour + 1)).await["usage"], json!([]));
+}

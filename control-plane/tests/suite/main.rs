@@ -6,10 +6,16 @@ mod admin_api;
 #[cfg(test)]
 mod circuit;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod feedback;
+#[cfg(test)]
+mod import;
 #[cfg(test)]
 mod ingestion;
 #[cfg(test)]
 mod push;
+#[cfg(test)]
+mod shared;
 #[cfg(test)]
 mod world;

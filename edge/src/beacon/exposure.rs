@@ -12,6 +12,7 @@ use worker::{Context, Env};
 use crate::beacon::recent::{ExposureKey, Recent};
 use crate::beacon::send;
 use crate::chance;
+use crate::clock;
 use crate::config::Config;
 
 /// A unit that was shown a flag.
@@ -34,37 +35,44 @@ thread_local! {
 }
 
 /// Stores an exposure after the answer was given, unless this isolate did so lately.
-pub fn record(
-    exposure: &Exposure,
-    env: &Env,
-    context: &Context,
-    config: &Rc<Config>,
-    scope: &Scope,
-    now: UnixMillis,
-) {
-    let digest = ExposureKey {
+pub fn record(exposure: Exposure, env: &Env, context: &Context, config: &Rc<Config>, scope: &Scope) {
+    if !is_first(&exposure, scope) {
+        return;
+    }
+    let (env, config, scope) = (env.clone(), Rc::clone(config), scope.clone());
+    context.wait_until(async move { store(&exposure, &env, &config, &scope).await });
+}
+
+/// Whether this isolate has not recorded it lately. From now on it has.
+pub fn is_first(exposure: &Exposure, scope: &Scope) -> bool {
+    RECENT.with_borrow_mut(|recent| recent.is_first(digest(exposure, scope)))
+}
+
+/// Lets the next evaluation record it: this one could not.
+pub fn forget(exposure: &Exposure, scope: &Scope) {
+    RECENT.with_borrow_mut(|recent| recent.forget(digest(exposure, scope)));
+}
+
+/// Hands an exposure to the buffer.
+pub async fn store(exposure: &Exposure, env: &Env, config: &Config, scope: &Scope) {
+    let Ok(event) = event(exposure, chance::uuid(), clock::now()) else { return };
+    if let Err(error) = send::store(env, config, scope, &[event]).await {
+        forget(exposure, scope);
+        worker::console_warn!(
+            "an exposure in {scope} was not stored, the next evaluation tries again: {error}"
+        );
+    }
+}
+
+fn digest(exposure: &Exposure, scope: &Scope) -> u64 {
+    ExposureKey {
         project: scope.project.as_str(),
         environment: scope.environment.as_str(),
         flag: &exposure.flag,
         phase: exposure.phase,
         unit: &exposure.unit,
     }
-    .digest();
-    if !RECENT.with_borrow_mut(|recent| recent.is_first(digest)) {
-        return;
-    }
-    let Ok(event) = event(exposure, chance::uuid(), now) else {
-        return;
-    };
-    let (env, config, scope) = (env.clone(), Rc::clone(config), scope.clone());
-    context.wait_until(async move {
-        if let Err(error) = send::store(&env, &config, &scope, &[event]).await {
-            RECENT.with_borrow_mut(|recent| recent.forget(digest));
-            worker::console_warn!(
-                "an exposure in {scope} was not stored, the next evaluation tries again: {error}"
-            );
-        }
-    });
+    .digest()
 }
 
 fn event(exposure: &Exposure, id: String, now: UnixMillis) -> serde_json::Result<IngestEvent> {
@@ -94,6 +102,6 @@ mod tests {
         let event = event(&exposure, "id-1".to_owned(), now).unwrap();
         let parsed = parse_event(event.raw.get(), now, None).unwrap();
         assert!(matches!(parsed.kind, EventKind::Exposure { phase: Some(3), version: Some(_), .. }));
-        assert_eq!((parsed.unit.as_str(), parsed.occurred_ms), ("ann", now));
+        assert_eq!((parsed.unit.unwrap().as_str(), parsed.occurred_ms), ("ann", now));
     }
 }

@@ -1,7 +1,9 @@
 //! What clients and the control plane can ask over HTTP, one file per route. Handlers never touch storage.
 
+pub mod ask;
 pub mod body;
 pub mod credential;
+pub mod evaluation;
 pub mod events;
 pub mod health;
 pub mod labels;
@@ -9,3 +11,5 @@ pub mod ofrep;
 pub mod push;
 pub mod reply;
 pub mod route;
+pub mod unleash;
+pub mod usage;

@@ -19,69 +19,92 @@ use crate::snapshot::isolate::Served;
 /// Bytes of a single answer with some room: key, value, variant, reason, metadata.
 const SINGLE_LEN_TYPICAL: usize = 256;
 
+/// Who asks, of which snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The environment.
+    pub scope: &'a Scope,
+    /// Its snapshot.
+    pub served: &'a Served,
+    /// Who.
+    pub context: &'a Context,
+    /// Drawn only where a flag may ask for it, so that validators stay the same where none does.
+    chance: u64,
+}
+
+impl<'a> Asked<'a> {
+    /// Draws what the question needs beside the context.
+    pub fn new(scope: &'a Scope, served: &'a Served, context: &'a Context) -> Self {
+        let chance = match served.compiled.snapshot.chanciness() {
+            Chanciness::Determined => 0,
+            Chanciness::Chancy => chance::number(),
+        };
+        Self { scope, served, context, chance }
+    }
+
+    /// The question, now.
+    pub fn question(&self) -> Question<'a> {
+        Question {
+            context: self.context,
+            now: clock::now(),
+            freshness: self.served.proof,
+            chance: self.chance,
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::new(self.served.version, self.scope.environment.as_str())
+    }
+}
+
 /// Answers for one flag, and says which exposure to record if the environment wants that.
-pub fn single(
-    config: &Config,
-    scope: &Scope,
-    served: &Served,
-    flag_key: &str,
-    context: &Context,
-) -> (Reply, Option<Exposure>) {
-    let answer = evaluate(&served.compiled.snapshot, flag_key, question(served, context));
+pub fn single(config: &Config, asked: &Asked<'_>, flag_key: &str) -> (Reply, Option<Exposure>) {
+    let answer = evaluate(&asked.served.compiled.snapshot, flag_key, asked.question());
     let mut body = String::with_capacity(SINGLE_LEN_TYPICAL);
-    write_answer(&mut body, flag_key, &answer, &origin(scope, served));
+    write_answer(&mut body, flag_key, &answer, &asked.origin());
     let mut reply = Reply::json(single_status(&answer), body);
-    label(&mut reply, config, served);
-    (reply, exposure(served, context, &answer))
+    label(&mut reply, config, asked.served);
+    (reply, exposure(asked, &answer))
 }
 
 /// Answers for all flags, or 304 when the client has this answer already.
-pub fn bulk(config: &Config, scope: &Scope, served: &Served, context: &Context, have: Option<&str>) -> Reply {
-    let origin = origin(scope, served);
-    let question = question(served, context);
-    let snapshot = &served.compiled.snapshot;
-    let circumstances = Circumstances {
-        freshness: served.proof,
-        stretch: snapshot.stretch(question.now),
-        chance: question.chance,
-    };
-    let etag = bulk_etag(context, &origin, circumstances);
+pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
+    let etag = etag(asked);
     let mut reply = if have.is_some_and(|header| if_none_match(header, &etag)) {
         Reply::empty(304)
     } else {
-        let mut body = String::with_capacity(served.compiled.bulk_len_typical.get());
-        write_bulk(&mut body, Evaluator::new(snapshot, question).all(), &origin);
-        served.compiled.bulk_len_typical.set(body.len() + body.len() / 8);
+        let compiled = &asked.served.compiled;
+        let mut body = String::with_capacity(compiled.bulk_len_typical.get());
+        write_bulk(&mut body, Evaluator::new(&compiled.snapshot, asked.question()).all(), &asked.origin());
+        compiled.bulk_len_typical.set(body.len() + body.len() / 8);
         Reply::json(200, body)
     };
     reply.header("etag", etag);
     reply.header("vary", "Authorization, X-API-Key");
-    label(&mut reply, config, served);
+    label(&mut reply, config, asked.served);
     reply
 }
 
-/// Chance is drawn only where a flag may ask for it, so that validators stay the same where none does.
-fn question<'c>(served: &Served, context: &'c Context) -> Question<'c> {
-    let chance = match served.compiled.snapshot.chanciness() {
-        Chanciness::Determined => 0,
-        Chanciness::Chancy => chance::number(),
+/// What an answer about all flags depends on.
+pub fn etag(asked: &Asked<'_>) -> String {
+    let question = asked.question();
+    let circumstances = Circumstances {
+        freshness: question.freshness,
+        stretch: asked.served.compiled.snapshot.stretch(question.now),
+        chance: question.chance,
     };
-    Question { context, now: clock::now(), freshness: served.proof, chance }
-}
-
-fn origin(scope: &Scope, served: &Served) -> Origin {
-    Origin::new(served.version, scope.environment.as_str())
+    bulk_etag(asked.context, &asked.origin(), circumstances)
 }
 
 /// A unit that was shown a flag with a running cohort. A bulk evaluation is a prefetch and never one.
-fn exposure(served: &Served, context: &Context, answer: &Answer<'_>) -> Option<Exposure> {
+fn exposure(asked: &Asked<'_>, answer: &Answer<'_>) -> Option<Exposure> {
     let resolution = answer.as_ref().ok()?;
     let assignment = resolution.assignment?;
     Some(Exposure {
         flag: resolution.flag.key().as_str().to_owned(),
         variation: resolution.variation?.key().as_str().to_owned(),
         phase: assignment.phase,
-        unit: resolution.flag.bucket_by().unit(context)?.into_owned(),
-        version: served.version,
+        unit: resolution.flag.bucket_by().unit(asked.context)?.into_owned(),
+        version: asked.served.version,
     })
 }

@@ -1,5 +1,7 @@
 //! From a request's path to the route it means; tolerant where clients differ. Never looks at headers or bodies.
 
+use crate::http::ask::Verb;
+
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -23,9 +25,69 @@ pub enum Route {
         /// The flag's key, percent-decoded, unchecked; `None` when it is no UTF-8.
         key: Option<String>,
     },
+    /// Unleash's frontend API: all enabled toggles for one context.
+    UnleashFrontend,
+    /// Unleash's client API: the toggles' definitions.
+    UnleashFeatures,
+    /// An Unleash SDK says that it is there.
+    UnleashRegister,
+    /// An Unleash SDK says how often it was asked.
+    UnleashMetrics,
     /// Nothing we know.
     Unknown,
 }
+
+impl Route {
+    /// Whether the route evaluates flags.
+    pub const fn is_evaluation(&self) -> bool {
+        match self {
+            Self::OfrepBulk | Self::OfrepSingle { .. } | Self::UnleashFrontend => true,
+            Self::Health
+            | Self::Events
+            | Self::Push { .. }
+            | Self::UnleashFeatures
+            | Self::UnleashRegister
+            | Self::UnleashMetrics
+            | Self::Unknown => false,
+        }
+    }
+
+    /// The methods it answers, as an `Allow` header says it.
+    pub const fn methods(&self) -> &'static str {
+        match self {
+            Self::Health | Self::Push { .. } | Self::UnleashFeatures => "GET",
+            Self::Events
+            | Self::OfrepBulk
+            | Self::OfrepSingle { .. }
+            | Self::UnleashRegister
+            | Self::UnleashMetrics => "POST",
+            Self::UnleashFrontend => "GET, POST",
+            Self::Unknown => "",
+        }
+    }
+
+    /// Whether it answers the method.
+    pub fn allows(&self, verb: Verb) -> bool {
+        let word = match verb {
+            Verb::Get => "GET",
+            Verb::Post => "POST",
+            Verb::Other => return false,
+        };
+        self.methods().split(", ").any(|method| method == word)
+    }
+}
+
+/// Unleash's paths behind whatever base URL its clients were given. Longer ones first.
+const UNLEASH: [(&str, Route); 8] = [
+    ("/api/frontend/client/metrics", Route::UnleashMetrics),
+    ("/api/frontend/client/register", Route::UnleashRegister),
+    ("/api/frontend", Route::UnleashFrontend),
+    ("/api/client/metrics", Route::UnleashMetrics),
+    ("/api/client/register", Route::UnleashRegister),
+    ("/api/client/features", Route::UnleashFeatures),
+    ("/api/proxy/client/metrics", Route::UnleashMetrics),
+    ("/api/proxy", Route::UnleashFrontend),
+];
 
 const OFREP: &str = "/ofrep/v1/evaluate/flags";
 
@@ -47,8 +109,13 @@ pub fn route(path: &str) -> Route {
     match path {
         "/healthz" => Route::Health,
         "/v1/events" => Route::Events,
-        _ => push(path).unwrap_or(Route::Unknown),
+        _ => unleash(path).or_else(|| push(path)).unwrap_or(Route::Unknown),
     }
+}
+
+fn unleash(path: &str) -> Option<Route> {
+    let at = UNLEASH.iter().find(|(end, _)| path.ends_with(end));
+    at.map(|(_, route)| route.clone())
 }
 
 fn push(path: &str) -> Option<Route> {
@@ -125,6 +192,29 @@ mod tests {
             assert_eq!(route(&format!("/ofrep/v1/evaluate/flags/{written}")), single(meant), "{written}");
         }
         assert_eq!(route("/ofrep/v1/evaluate/flags/%FF"), Route::OfrepSingle { key: None });
+    }
+
+    #[test]
+    fn unleash_paths_end_as_its_clients_end_them() {
+        for (path, expected) in [
+            ("/api/frontend", Route::UnleashFrontend),
+            ("//api/frontend/", Route::UnleashFrontend),
+            ("/base/api/proxy", Route::UnleashFrontend),
+            ("/api/frontend/client/metrics", Route::UnleashMetrics),
+            ("/api/client/metrics", Route::UnleashMetrics),
+            ("/api/client/register", Route::UnleashRegister),
+            ("/api/client/features", Route::UnleashFeatures),
+            ("/api/client/featuresX", Route::Unknown),
+            ("/api/client", Route::Unknown),
+        ] {
+            assert_eq!(route(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn methods_are_the_routes_own() {
+        assert!(Route::UnleashFrontend.allows(Verb::Get) && Route::UnleashFrontend.allows(Verb::Post));
+        assert!(!Route::OfrepBulk.allows(Verb::Get) && !Route::Health.allows(Verb::Other));
     }
 
     #[test]

@@ -162,6 +162,18 @@ impl<S> Cache<S> {
         entry.plan(now)
     }
 
+    /// Decides for one request when a snapshot is in memory; `None` when there is none. A name that is not known leaves no
+    /// trace.
+    pub fn plan_held(
+        &mut self,
+        project: &ProjectKey,
+        environment: &EnvironmentKey,
+        now: UnixMillis,
+    ) -> Option<Plan> {
+        let at = self.position(project, environment)?;
+        self.entries.get_mut(at).filter(|entry| entry.held.is_some()).map(|entry| entry.plan(now))
+    }
+
     fn position(&self, project: &ProjectKey, environment: &EnvironmentKey) -> Option<usize> {
         self.entries.iter().position(|entry| entry.project == *project && entry.environment == *environment)
     }

@@ -1,7 +1,7 @@
 //! The isolate's snapshots: answers from memory within the staleness bound, asks the replica beyond it.
 //! Never evaluates bytes that it has not verified itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::Freshness as Proof;
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use flagfuse_shared::limits::PROBE_TIMEOUT_MS;
+use flagfuse_shared::snapshot::payload::{Definitions, definitions};
 use flagfuse_shared::snapshot::{Held, Outcome, Snapshot, Verified, verify};
+use flagfuse_shared::unleash::export::client_features;
 use worker::{Context, Delay, Env, Headers, Method, Request, RequestInit, Stub};
 
 use crate::clock;
@@ -34,6 +36,10 @@ pub struct Compiled {
     pub snapshot: Verified<Snapshot>,
     /// Bytes of the last bulk answer and some more: the next one is written without growing.
     pub bulk_len_typical: Cell<usize>,
+    /// The same for Unleash's frontend API.
+    pub toggles_len_typical: Cell<usize>,
+    /// The definitions as Unleash's client API tells them, once somebody asked.
+    features: OnceCell<Rc<str>>,
     held: Held,
 }
 
@@ -111,6 +117,32 @@ pub async fn current(
         Some(wanted) if served.version < wanted => catch_up(env, config, scope, wanted).await,
         _ => Ok(served),
     }
+}
+
+/// Whether an answer from memory has to be followed by a refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// Nobody does it else: the lease is this request's.
+    Needed,
+    /// The memory is fresh enough, or somebody refreshes it.
+    NotNeeded,
+}
+
+/// The snapshot in memory when it may answer at once. Takes the refresh lease, but nothing of the cold budget.
+pub fn from_memory(scope: &Scope) -> Option<(Served, Refresh)> {
+    let now = clock::now();
+    let plan = CACHE.with_borrow_mut(|cache| cache.plan_held(&scope.project, &scope.environment, now))?;
+    let refresh = match plan {
+        Plan::Memory => Refresh::NotNeeded,
+        Plan::MemoryAndRefresh => Refresh::Needed,
+        Plan::Probe | Plan::Absent => return None,
+    };
+    served(scope, Source::Memory).ok().map(|served| (served, refresh))
+}
+
+/// Asks the replica whether there is something newer.
+pub async fn refresh(env: &Env, config: &Config, scope: &Scope) -> Result<(), EdgeError> {
+    probe(&replica_stub(env, config, scope)?, config, scope, PROBE_TIMEOUT_MS).await
 }
 
 fn served(scope: &Scope, source: Source) -> Result<Served, EdgeError> {
@@ -212,6 +244,61 @@ async fn probe(stub: &Stub, config: &Config, scope: &Scope, limit_ms: u64) -> Re
     }
 }
 
+/// The environment's definitions for Unleash's backend SDKs, and the version they are from.
+///
+/// Memory holds compiled flags only, so the replica is asked for the signed bytes once for each version; they are
+/// verified like any others.
+pub async fn features(
+    env: &Env,
+    config: &Config,
+    scope: &Scope,
+    served: &Served,
+) -> Result<(SnapshotVersion, Rc<str>), EdgeError> {
+    if let Some(known) = served.compiled.features.get() {
+        return Ok((served.version, Rc::clone(known)));
+    }
+    let stub = replica_stub(env, config, scope)?;
+    let request = probe_request(None).map_err(|_| EdgeError::Internal)?;
+    let answer = within(COLD_PROBE_TIMEOUT_MS, async {
+        let mut response = stub.fetch_with_request(request).await?;
+        let status = response.status_code();
+        Ok::<_, worker::Error>((status, response.bytes().await?))
+    });
+    let (status, frame) = answer.await.ok().and_then(Result::ok).ok_or(EdgeError::ReplicaUnavailable)?;
+    if status != 200 {
+        return Err(EdgeError::ReplicaUnavailable);
+    }
+    let (version, content) = content(config, scope, &frame, served)?;
+    let text: Rc<str> = client_features(&content, version).into();
+    if version == served.version {
+        // Another request may have been faster; both have the same text.
+        let _ = served.compiled.features.set(Rc::clone(&text));
+    }
+    Ok((version, text))
+}
+
+/// What a frame says in the flags' own words. A verifier that holds something older is warm: it takes what has expired.
+fn content(
+    config: &Config,
+    scope: &Scope,
+    frame: &[u8],
+    served: &Served,
+) -> Result<(SnapshotVersion, Definitions), EdgeError> {
+    let roots = config.roots.as_ref().map_err(Clone::clone)?;
+    let older = Held { version: SnapshotVersion { epoch: 0, seq: 0 }, ..served.compiled.held };
+    match verify(frame, roots, scope, Some(&older), clock::now()) {
+        Ok(Outcome::Newer(admitted)) => {
+            let definitions = definitions(frame).map_err(|_| EdgeError::ReplicaUnavailable)?;
+            Ok((admitted.held.version, definitions))
+        }
+        Ok(Outcome::Same) => Err(EdgeError::Internal),
+        Err(refusal) => {
+            worker::console_error!("this isolate refused its replica's snapshot of {scope}: {refusal}");
+            Err(EdgeError::ReplicaUnavailable)
+        }
+    }
+}
+
 fn probe_request(have: Option<SnapshotVersion>) -> worker::Result<Request> {
     let mut init = RequestInit::new();
     init.with_method(Method::Get);
@@ -237,9 +324,13 @@ fn admit(
             Ok(Outcome::Newer(admitted)) => {
                 let settings = admitted.snapshot.settings();
                 let freshness = Freshness { fresh_ms: settings.fresh_ms, stale_ms: settings.stale_ms };
-                let bulk_len_typical = Cell::new(0);
-                let compiled =
-                    Compiled { snapshot: admitted.snapshot, bulk_len_typical, held: admitted.held };
+                let compiled = Compiled {
+                    snapshot: admitted.snapshot,
+                    bulk_len_typical: Cell::new(0),
+                    toggles_len_typical: Cell::new(0),
+                    features: OnceCell::new(),
+                    held: admitted.held,
+                };
                 entry.swap(admitted.held.version, compiled, freshness, sent_at);
                 Ok(())
             }

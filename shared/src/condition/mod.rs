@@ -24,7 +24,7 @@ use self::number::NumberTest;
 use self::reading::Reading;
 pub(crate) use self::reading::scalar_text;
 use self::regex::RegexTest;
-use self::scalar::{ScalarSet, scalars};
+use self::scalar::{ScalarSet, WALK_COUNT_MAX, scalars};
 use self::semver::{Relation, SemverTest};
 use self::string::{Case, Place, StringTest};
 use crate::context::{AttributeName, CURRENT_TIME, Context};
@@ -34,6 +34,7 @@ use crate::limits::{
     CONDITION_VALUE_COUNT_MAX, CONTAINS_ALL_VALUE_COUNT_MAX, REGEX_PATTERN_COUNT_MAX, STRING_LEN_MAX,
 };
 use crate::segment::{SegmentIndex, SegmentNames};
+use crate::text::{Ends, ShortText};
 
 /// A checked condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,16 +54,18 @@ enum Polarity {
 #[derive(Debug, Clone, PartialEq)]
 enum Test {
     Exists,
-    OneOf(ScalarSet),
-    String(StringTest),
+    OneOf(Box<ScalarSet>),
+    /// One of a few texts, the commonest test of all.
+    OneText(Box<[ShortText]>),
+    String(Box<StringTest>),
     Number(NumberTest),
-    Regex(RegexTest),
+    Regex(Box<RegexTest>),
     Date(DateTest),
     /// A date that is the time of the question when the context has none.
     Now(DateTest),
     Semver(SemverTest),
     Cidr(CidrTest),
-    Array(ArrayTest),
+    Array(Box<ArrayTest>),
     InSegment(Box<[SegmentIndex]>),
 }
 
@@ -184,19 +187,20 @@ impl Condition {
 
 impl Test {
     fn compile(wire: &ConditionWire, segments: &SegmentNames) -> Result<Self, ConditionFault> {
+        let string = |place| StringTest::compile(place, wire).map(|test| Self::String(Box::new(test)));
         let date = |test| if wire.attribute == CURRENT_TIME { Self::Now(test) } else { Self::Date(test) };
         Ok(match wire.op {
             Operator::Exists => Self::Exists,
-            Operator::In if wire.ignore_case => Self::String(StringTest::compile(Place::Whole, wire)?),
-            Operator::In => Self::OneOf(ScalarSet::of(&scalars(&wire.values, Case::Exact)?)),
-            Operator::Contains => Self::String(StringTest::compile(Place::Anywhere, wire)?),
-            Operator::StartsWith => Self::String(StringTest::compile(Place::Start, wire)?),
-            Operator::EndsWith => Self::String(StringTest::compile(Place::End, wire)?),
+            Operator::In if wire.ignore_case => string(Place::Whole)?,
+            Operator::In => one_of(&scalars(&wire.values, Case::Exact)?),
+            Operator::Contains => string(Place::Anywhere)?,
+            Operator::StartsWith => string(Place::Start)?,
+            Operator::EndsWith => string(Place::End)?,
             Operator::LessThan => Self::Number(NumberTest::compile(number::Side::Below, wire)?),
             Operator::AtMost => Self::Number(NumberTest::compile(number::Side::AtMost, wire)?),
             Operator::GreaterThan => Self::Number(NumberTest::compile(number::Side::Above, wire)?),
             Operator::AtLeast => Self::Number(NumberTest::compile(number::Side::AtLeast, wire)?),
-            Operator::Matches => Self::Regex(RegexTest::compile(wire)?),
+            Operator::Matches => Self::Regex(Box::new(RegexTest::compile(wire)?)),
             Operator::Before => date(DateTest::compile(date::Side::Before, wire)?),
             Operator::After => date(DateTest::compile(date::Side::After, wire)?),
             Operator::SemverEqual => Self::Semver(SemverTest::compile(Relation::Equal, wire)?),
@@ -205,8 +209,8 @@ impl Test {
             Operator::SemverAtLeast => Self::Semver(SemverTest::compile(Relation::AtLeast, wire)?),
             Operator::SemverAtMost => Self::Semver(SemverTest::compile(Relation::AtMost, wire)?),
             Operator::InCidr => Self::Cidr(CidrTest::compile(wire)?),
-            Operator::ContainsAny => Self::Array(ArrayTest::compile(Quantity::Any, wire)?),
-            Operator::ContainsAll => Self::Array(ArrayTest::compile(Quantity::All, wire)?),
+            Operator::ContainsAny => Self::Array(Box::new(ArrayTest::compile(Quantity::Any, wire)?)),
+            Operator::ContainsAll => Self::Array(Box::new(ArrayTest::compile(Quantity::All, wire)?)),
             Operator::InSegment => Self::InSegment(segments.resolve(&wire.values)?),
         })
     }
@@ -215,6 +219,10 @@ impl Test {
         match self {
             Self::Exists => true,
             Self::OneOf(set) => set.holds(value, Case::Exact),
+            Self::OneText(texts) => value.as_str().is_some_and(|text| {
+                let ends = Ends::of(text);
+                texts.iter().any(|candidate| candidate.is(text, ends))
+            }),
             Self::String(test) => value.as_str().is_some_and(|text| test.matches(text)),
             Self::Number(test) => value.as_f64().is_some_and(|number| test.matches(number)),
             Self::Regex(test) => test.matches(value),
@@ -225,6 +233,15 @@ impl Test {
             // Asked of the evaluation, never of an attribute.
             Self::InSegment(_) => false,
         }
+    }
+}
+
+/// The cheapest test of membership: a walk along a few texts, or a search in a set.
+fn one_of(values: &[Value]) -> Test {
+    let texts = values.iter().map(|value| value.as_str().map(ShortText::new));
+    match texts.collect::<Option<Box<[ShortText]>>>() {
+        Some(texts) if texts.len() <= WALK_COUNT_MAX => Test::OneText(texts),
+        _ => Test::OneOf(Box::new(ScalarSet::of(values))),
     }
 }
 

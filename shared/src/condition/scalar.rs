@@ -33,7 +33,7 @@ pub(super) fn scalars(values: &[Value], case: Case) -> Result<Vec<Value>, Condit
 }
 
 /// Up to so many texts a walk with a comparison of lengths first beats a search by halves.
-const WALK_COUNT_MAX: usize = 8;
+pub(super) const WALK_COUNT_MAX: usize = 8;
 
 /// Scalars sorted by type, so that one of 10,000 is found in a few steps for each of an array's elements.
 #[derive(Debug, Clone, PartialEq, Default)]

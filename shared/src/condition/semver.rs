@@ -15,7 +15,45 @@ use crate::limits::STRING_LEN_MAX;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SemverTest {
     relation: Relation,
-    versions: Vec<Version<Box<str>>>,
+    bounds: Bounds,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Bounds {
+    /// The commonest: one release whose numbers are small.
+    Release(Release),
+    Any(Box<[Version<Box<str>>]>),
+}
+
+/// Major, minor and patch of a version without pre-release, each at most nine digits; ordered as precedence orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Release([u32; 3]);
+
+impl Release {
+    /// `None` for everything else, which is not to say that it is no version.
+    fn parse(text: &str) -> Option<Self> {
+        let mut rest = text.as_bytes();
+        let mut numbers = [0_u32; 3];
+        for (at, number) in numbers.iter_mut().enumerate() {
+            if at > 0 {
+                rest = rest.strip_prefix(b".")?;
+            }
+            let mut digits = 0;
+            while let Some((digit @ b'0'..=b'9', behind)) = rest.split_first() {
+                // Nine digits fit into 32 bits; a zero at the beginning has to be the whole number.
+                if digits == 9 || (digits == 1 && *number == 0) {
+                    return None;
+                }
+                *number = *number * 10 + u32::from(digit - b'0');
+                digits += 1;
+                rest = behind;
+            }
+            if digits == 0 {
+                return None;
+            }
+        }
+        rest.is_empty().then_some(Self(numbers))
+    }
 }
 
 /// How the attribute has to relate to a value.
@@ -53,12 +91,33 @@ impl SemverTest {
             })?;
             Ok(version.to_owned_parts())
         });
-        Ok(Self { relation, versions: versions.collect::<Result<_, _>>()? })
+        let versions: Box<[Version<Box<str>>]> = versions.collect::<Result<_, _>>()?;
+        let bounds = match wire.values.as_slice() {
+            [Value::String(only)] => Release::parse(only).map(Bounds::Release),
+            _ => None,
+        };
+        Ok(Self { relation, bounds: bounds.unwrap_or(Bounds::Any(versions)) })
     }
 
     pub(super) fn matches(&self, value: &Value) -> bool {
-        let Some(version) = value.as_str().and_then(Version::parse) else { return false };
-        self.versions.iter().any(|bound| self.relation.holds(version.precedence(bound)))
+        let Some(text) = value.as_str() else { return false };
+        match &self.bounds {
+            Bounds::Release(bound) => match Release::parse(text) {
+                Some(release) => self.relation.holds(release.cmp(bound)),
+                None => Version::parse(text).is_some_and(|version| {
+                    let [major, minor, patch] = bound.0.map(|number| number.to_string());
+                    self.relation.holds(version.precedence(&Version {
+                        major,
+                        minor,
+                        patch,
+                        pre_release: None,
+                    }))
+                }),
+            },
+            Bounds::Any(versions) => Version::parse(text).is_some_and(|version| {
+                versions.iter().any(|bound| self.relation.holds(version.precedence(bound)))
+            }),
+        }
     }
 }
 
@@ -234,6 +293,26 @@ mod tests {
             }
             let without_build = |text: &str| text.split('+').next().map(str::to_owned);
             prop_assert_eq!(order(&a, &b).is_eq(), without_build(&a) == without_build(&b));
+        }
+
+        #[test]
+        fn releases_are_versions_and_ordered_like_them(a in VERSION, b in VERSION, near in r"[0-9]{0,11}\.[0-9]{1,2}\.[0-9]{1,2}") {
+            for text in [&a, &b, &near] {
+                prop_assert!(Release::parse(text).is_none() || Version::parse(text).is_some());
+            }
+            if let (Some(left), Some(right)) = (Release::parse(&a), Release::parse(&b)) {
+                prop_assert_eq!(left.cmp(&right), order(&a, &b));
+            }
+            for op in ["semver_equal", "semver_less_than", "semver_at_least"] {
+                let wire = serde_json::json!({ "attribute": "v", "op": op, "values": [b] });
+                let relation = match op {
+                    "semver_equal" => Relation::Equal,
+                    "semver_less_than" => Relation::Less,
+                    _ => Relation::AtLeast,
+                };
+                let test = SemverTest::compile(relation, &serde_json::from_value(wire).unwrap()).unwrap();
+                prop_assert_eq!(test.matches(&a.as_str().into()), relation.holds(order(&a, &b)));
+            }
         }
 
         #[test]

@@ -2,6 +2,8 @@
 //!
 //! Both ends check an event with [`parse_event`], so they can never disagree about what is quarantined.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -108,8 +110,8 @@ pub struct IngestEvent {
 pub struct Event {
     /// Drawn by the client when it happened, best a `UUIDv7`.
     pub id: String,
-    /// Who.
-    pub unit: Unit,
+    /// Who; nobody for usage, which is counted for all askers together.
+    pub unit: Option<Unit>,
     /// When, corrected by the difference between the client's and the edge's clock.
     pub occurred_ms: UnixMillis,
     /// What.
@@ -136,6 +138,17 @@ pub enum EventKind {
         metric: MetricKey,
         /// For additive metrics; finite.
         value: Option<f64>,
+    },
+    /// A client has asked for a flag so often.
+    Usage {
+        /// Which flag.
+        flag: FlagKey,
+        /// Times that it was on.
+        yes: u64,
+        /// Times that it was off.
+        no: u64,
+        /// Times that a variant was served, by its name.
+        variants: BTreeMap<String, u64>,
     },
 }
 
@@ -204,13 +217,20 @@ struct EventWire {
     metric: Option<String>,
     #[serde(default)]
     value: Option<f64>,
+    #[serde(default)]
+    yes: u64,
+    #[serde(default)]
+    no: u64,
+    #[serde(default)]
+    variants: BTreeMap<String, u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum KindWire {
     Exposure,
     Outcome,
+    Usage,
 }
 
 /// Checks one event that arrived at `received` and was sent, by the client's clock, at `sent`.
@@ -230,8 +250,11 @@ pub fn parse_event(
     if wire.id.is_empty() || wire.id.len() > EVENT_ID_LEN_MAX {
         return Err(QuarantineCode::BadSchema);
     }
-    let unit = wire.unit.filter(|unit| !unit.is_empty()).ok_or(QuarantineCode::UnitMissing)?;
-    let unit = Unit::parse(&unit).map_err(|_| QuarantineCode::BadSchema)?;
+    let unit = match wire.unit.filter(|unit| !unit.is_empty()) {
+        _ if wire.kind == KindWire::Usage => None,
+        Some(unit) => Some(Unit::parse(&unit).map_err(|_| QuarantineCode::BadSchema)?),
+        None => return Err(QuarantineCode::UnitMissing),
+    };
     let occurred_ms = corrected(wire.occurred_ms, received, sent)?;
     let kind = match wire.kind {
         KindWire::Exposure => EventKind::Exposure {
@@ -246,6 +269,12 @@ pub fn parse_event(
         KindWire::Outcome => EventKind::Outcome {
             metric: required(wire.metric.as_deref(), MetricKey::parse)?,
             value: wire.value,
+        },
+        KindWire::Usage => EventKind::Usage {
+            flag: required(wire.flag.as_deref(), FlagKey::parse)?,
+            yes: wire.yes,
+            no: wire.no,
+            variants: wire.variants,
         },
     };
     Ok(Event { id: wire.id, unit, occurred_ms, kind })

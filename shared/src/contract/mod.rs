@@ -3,3 +3,4 @@
 pub mod beacon;
 pub mod probe;
 pub mod push;
+pub mod usage;

@@ -49,6 +49,8 @@ pub struct Resolution<'s> {
     /// The flag itself.
     pub flag: &'s Flag,
     pub(crate) decider: Option<&'s Rule>,
+    /// How OFREP's answer begins, up to its origin, when the rule that decided always begins it so.
+    pub(crate) prepared: Option<&'s str>,
 }
 
 impl<'s> Resolution<'s> {

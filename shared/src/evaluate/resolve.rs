@@ -6,12 +6,12 @@ use super::{
     Assignment, EvaluationError, Evaluator, Freshness, Lane, Observer, Passage, Question, Reason, Resolution,
     Served, Standing, Step,
 };
-use crate::bucket::{Bucket, Salted, unleash_bucket_under};
+use crate::bucket::{Bucket, unleash_bucket_under};
 use crate::condition::scalar_text;
 use crate::context::{AttributeName, Context};
 use crate::flag::{
     Flag, Gate, Guards, HoldoutRole, LayerShare, OnStale, Power, Prerequisite, Rule, Shares, Split,
-    Stickiness, UnitSource, VariationIndex,
+    Stickiness, UnitSource, UnleashGate, UnleashSplit, VariationIndex,
 };
 use crate::ids::VariationKey;
 use crate::limits::BUCKET_COUNT;
@@ -169,7 +169,7 @@ impl<'s> Evaluator<'s, '_> {
         observer: &mut impl Observer,
     ) -> Result<Option<Resolution<'s>>, EvaluationError<'s>> {
         observer.saw(Step::Rule { key: &rule.key });
-        if let Some(schedule) = rule.schedule {
+        if let Some(schedule) = &rule.schedule {
             let passage = Passage::of(schedule.holds(self.question.now));
             observer.saw(Step::RuleSchedule(passage));
             if passage == Passage::Stopped {
@@ -190,20 +190,17 @@ impl<'s> Evaluator<'s, '_> {
         if !self.passes(flag, &rule.gate, observer)? {
             return Ok(None);
         }
-        let has_gate = !matches!(rule.gate, Gate::Open);
-        let (index, is_chance) = match &rule.split {
-            Split::One(index) => (*index, has_gate),
+        let wanted = match &rule.split {
+            Split::One(index) => *index,
             Split::Native(shares) => {
                 let unit = unit(&flag.bucket_by, context)?;
-                (native_share(flag, shares, &unit, observer), true)
+                native_share(flag, shares, &unit, observer)
             }
-            Split::Unleash { group, stickiness, shares } => {
-                (self.unleash_share(flag, *group, stickiness, shares, observer), true)
-            }
+            Split::Unleash(split) => self.unleash_share(flag, split, observer),
         };
-        let index = permitted(flag, index, observer);
-        let reason = if is_chance { Reason::Split } else { Reason::TargetingMatch };
-        Ok(Some(Resolution { decider: Some(rule), ..served(flag, Some(index), reason) }))
+        let index = permitted(flag, wanted, observer);
+        let prepared = rule.prepared.as_deref().filter(|_| index == wanted);
+        Ok(Some(Resolution { decider: Some(rule), prepared, ..served(flag, Some(index), rule.reason()) }))
     }
 
     #[inline]
@@ -220,10 +217,10 @@ impl<'s> Evaluator<'s, '_> {
                 let bucket = Bucket::under(flag.gate_salt, &unit).get();
                 (Lane::Native, Some(bucket), *below, bucket < *below)
             }
-            Gate::Unleash { group, stickiness, percent } => {
-                let bucket = self.unleash_gate_bucket(*group, stickiness);
-                let passed = bucket.is_some_and(|bucket| bucket <= *percent);
-                (Lane::Unleash, bucket, *percent, passed)
+            Gate::Unleash(gate) => {
+                let bucket = self.unleash_gate_bucket(gate);
+                let passed = bucket.is_some_and(|bucket| bucket <= gate.percent);
+                (Lane::Unleash, bucket, gate.percent, passed)
             }
         };
         observer.saw(Step::Gate { lane, bucket, threshold, passage: Passage::of(passed) });
@@ -231,11 +228,11 @@ impl<'s> Evaluator<'s, '_> {
     }
 
     /// `None` when a named attribute is missing: nobody passes then.
-    fn unleash_gate_bucket(&self, group: Salted, stickiness: &Stickiness) -> Option<u32> {
+    fn unleash_gate_bucket(&self, gate: &UnleashGate) -> Option<u32> {
         const NORMALIZER: u32 = 100;
-        match self.sticky(stickiness) {
-            Sticky::Text(text) => Some(unleash_bucket_under(group, &text, NORMALIZER)),
-            Sticky::Chance => Some(group.draw(self.question.chance) % NORMALIZER + 1),
+        match self.sticky(&gate.stickiness) {
+            Sticky::Text(text) => Some(unleash_bucket_under(gate.group, &text, NORMALIZER)),
+            Sticky::Chance => Some(gate.group.draw(self.question.chance, gate.lot) % NORMALIZER + 1),
             Sticky::Missing => None,
         }
     }
@@ -243,19 +240,18 @@ impl<'s> Evaluator<'s, '_> {
     fn unleash_share(
         &self,
         flag: &'s Flag,
-        group: Salted,
-        stickiness: &Stickiness,
-        shares: &Shares,
+        split: &UnleashSplit,
         observer: &mut impl Observer,
     ) -> VariationIndex {
-        let bucket = match self.sticky(stickiness) {
-            Sticky::Text(text) => unleash_bucket_under(group, &text, shares.weight_sum),
+        let weight_sum = split.shares.weight_sum;
+        let bucket = match self.sticky(&split.stickiness) {
+            Sticky::Text(text) => unleash_bucket_under(split.group, &text, weight_sum),
             Sticky::Chance | Sticky::Missing => {
-                group.draw(self.question.chance) % shares.weight_sum.max(1) + 1
+                split.group.draw(self.question.chance, split.lot) % weight_sum.max(1) + 1
             }
         };
-        let index = shares.at(bucket.saturating_sub(1)).unwrap_or(flag.default);
-        let (lane, weight_sum, variation) = (Lane::Unleash, shares.weight_sum, name(flag, index));
+        let index = split.shares.at(bucket.saturating_sub(1)).unwrap_or(flag.default);
+        let (lane, variation) = (Lane::Unleash, name(flag, index));
         observer.saw(Step::Split { lane, bucket, weight_sum, variation });
         index
     }
@@ -344,5 +340,5 @@ fn unit<'c, 's>(source: &'s UnitSource, context: &'c Context) -> Result<Cow<'c, 
 #[inline]
 fn served(flag: &Flag, index: Option<VariationIndex>, reason: Reason) -> Resolution<'_> {
     let variation = index.and_then(|index| flag.variation(index));
-    Resolution { variation, reason, assignment: None, flag, decider: None }
+    Resolution { variation, reason, assignment: None, flag, decider: None, prepared: None }
 }

@@ -12,27 +12,37 @@ pub use self::wire::{Arm, FlagWire, HoldoutRole, OnStale, UnleashToggleWire, Val
 use crate::bucket::{Bucket, Salted};
 use crate::condition::Condition;
 use crate::context::{AttributeName, Context, TARGETING_KEY};
+use crate::evaluate::Reason;
 use crate::ids::{FlagKey, RuleKey, UnixMillis, VariationKey};
 
 /// A flag that passed every check.
+///
+/// A bulk evaluation walks thousands of them, and waits for memory more than it computes: what every evaluation reads
+/// lies here in two cache lines, everything else behind one pointer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flag {
-    pub(crate) key: FlagKey,
-    pub(crate) value_type: ValueType,
-    pub(crate) variations: Vec<Variation>,
+    pub(crate) variations: Box<[Variation]>,
+    pub(crate) rules: Box<[Rule]>,
+    /// What most flags do not have: its absence costs one comparison.
+    pub(crate) guards: Option<Box<Guards>>,
+    pub(crate) cohort: Option<Box<Cohort>>,
+    pub(crate) bucket_by: UnitSource,
+    pub(crate) gate_salt: Salted,
+    pub(crate) split_salt: Salted,
     pub(crate) power: Power,
     pub(crate) off: Option<VariationIndex>,
     pub(crate) default: VariationIndex,
     pub(crate) on_stale: OnStale,
     pub(crate) holdout: HoldoutRole,
-    /// What most flags do not have, behind one pointer: their absence costs one comparison.
-    pub(crate) guards: Option<Box<Guards>>,
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) bucket_by: UnitSource,
-    pub(crate) gate_salt: Salted,
-    pub(crate) split_salt: Salted,
+    pub(crate) rest: Box<FlagRest>,
+}
+
+/// What few evaluations read of a flag.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct FlagRest {
+    pub(crate) key: FlagKey,
+    pub(crate) value_type: ValueType,
     pub(crate) salt: Box<str>,
-    pub(crate) cohort: Option<Box<Cohort>>,
     pub(crate) unleash: Option<UnleashToggleWire>,
     /// `{"key":"…"`: how every answer about it begins when no variation is served.
     pub(crate) opening: Box<str>,
@@ -40,18 +50,18 @@ pub struct Flag {
 
 impl Flag {
     /// Its name.
-    pub const fn key(&self) -> &FlagKey {
-        &self.key
+    pub fn key(&self) -> &FlagKey {
+        &self.rest.key
     }
 
     /// Type of all its values.
-    pub const fn value_type(&self) -> ValueType {
-        self.value_type
+    pub fn value_type(&self) -> ValueType {
+        self.rest.value_type
     }
 
     /// Text that is hashed with the unit.
-    pub const fn salt(&self) -> &str {
-        &self.salt
+    pub fn salt(&self) -> &str {
+        &self.rest.salt
     }
 
     /// What names the unit.
@@ -75,8 +85,8 @@ impl Flag {
     }
 
     /// What Unleash's APIs show beside the decision, when it is an Unleash toggle.
-    pub const fn unleash(&self) -> Option<&UnleashToggleWire> {
-        self.unleash.as_ref()
+    pub fn unleash(&self) -> Option<&UnleashToggleWire> {
+        self.rest.unleash.as_ref()
     }
 
     /// The variation behind an index that `compile` checked.
@@ -124,7 +134,7 @@ pub enum UnitSource {
     /// The context's targeting key.
     TargetingKey,
     /// Another attribute.
-    Attribute(AttributeName),
+    Attribute(Box<AttributeName>),
 }
 
 impl UnitSource {
@@ -133,12 +143,12 @@ impl UnitSource {
         if attribute == TARGETING_KEY {
             Self::TargetingKey
         } else {
-            Self::Attribute(AttributeName::new(attribute))
+            Self::Attribute(Box::new(AttributeName::new(attribute)))
         }
     }
 
     /// The attribute's name.
-    pub const fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::TargetingKey => TARGETING_KEY,
             Self::Attribute(name) => name.as_str(),
@@ -222,12 +232,37 @@ pub(crate) struct LayerShare {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rule {
     pub(crate) key: RuleKey,
-    pub(crate) schedule: Option<Schedule>,
-    pub(crate) conditions: Vec<Condition>,
+    pub(crate) schedule: Option<Box<Schedule>>,
+    pub(crate) conditions: Box<[Condition]>,
     pub(crate) gate: Gate,
     pub(crate) split: Split,
-    /// `,"rule":"…"`: how answers name it.
+    /// `"rule":"…",`: how answers name it.
     pub(crate) label: Box<str>,
+    /// How answers begin when it serves one and the same short value to everybody; see [`Rule::prepare`].
+    pub(crate) prepared: Option<Box<str>>,
+}
+
+impl Rule {
+    /// Values of many rules of a flag may be one and the same text of a megabyte: only short ones are copied.
+    const PREPARED_LEN_MAX: usize = 256;
+
+    /// Renders what answers begin with when the rule has one variation to serve.
+    pub(crate) fn prepare(&mut self, variations: &[Variation]) {
+        let Split::One(index) = self.split else { return };
+        let opening = variations.get(usize::from(index.0)).map(|variation| &*variation.opening);
+        if let Some(opening) = opening.filter(|opening| opening.len() <= Self::PREPARED_LEN_MAX) {
+            let text = [opening, self.reason().metadata_opening(), &self.label].concat();
+            self.prepared = Some(text.into());
+        }
+    }
+
+    /// Why units get what it serves.
+    pub(crate) const fn reason(&self) -> Reason {
+        match (&self.gate, &self.split) {
+            (Gate::Open, Split::One(_)) => Reason::TargetingMatch,
+            (Gate::Open | Gate::Native(_) | Gate::Unleash(_), _) => Reason::Split,
+        }
+    }
 }
 
 /// Whom of those that meet the conditions a rule is for.
@@ -237,8 +272,18 @@ pub(crate) enum Gate {
     Open,
     /// Buckets of the native lane below this number.
     Native(u32),
-    /// Buckets of Unleash's lane up to this number.
-    Unleash { group: Salted, stickiness: Stickiness, percent: u32 },
+    /// Buckets of Unleash's lane.
+    Unleash(Box<UnleashGate>),
+}
+
+/// Buckets of Unleash's lane up to `percent`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct UnleashGate {
+    pub(crate) group: Salted,
+    pub(crate) stickiness: Stickiness,
+    pub(crate) percent: u32,
+    /// Position of the rule, so that two gates of one group draw their own lots.
+    pub(crate) lot: u64,
 }
 
 /// Who of the passing units gets what.
@@ -247,9 +292,19 @@ pub(crate) enum Split {
     /// Everybody gets the same: no unit needed.
     One(VariationIndex),
     /// By the native lane.
-    Native(Shares),
+    Native(Box<Shares>),
     /// By Unleash's lane.
-    Unleash { group: Salted, stickiness: Stickiness, shares: Shares },
+    Unleash(Box<UnleashSplit>),
+}
+
+/// Shares of Unleash's lane.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct UnleashSplit {
+    pub(crate) group: Salted,
+    pub(crate) stickiness: Stickiness,
+    pub(crate) shares: Shares,
+    /// Position of the rule.
+    pub(crate) lot: u64,
 }
 
 /// Ascending upper ends of the shares in units of weight, and their sum.

@@ -107,7 +107,7 @@ impl Snapshot {
 
 fn flag_turning_points(flag: &Flag) -> impl Iterator<Item = UnixMillis> {
     let own = flag.guards.as_ref().and_then(|guards| guards.schedule);
-    let schedules = flag.rules.iter().filter_map(|rule| rule.schedule).chain(own);
+    let schedules = flag.rules.iter().filter_map(|rule| rule.schedule.as_deref().copied()).chain(own);
     let conditions = flag.rules.iter().flat_map(|rule| &rule.conditions);
     let conditions = conditions.filter_map(|condition| condition.turning_point_ms().map(UnixMillis));
     schedules.flat_map(|schedule| [schedule.from, schedule.until]).chain(conditions)
@@ -119,8 +119,8 @@ fn is_chancy(flag: &Flag) -> bool {
         Stickiness::Attribute(_) => is_split,
     };
     flag.rules.iter().any(|rule| {
-        let gate = matches!(&rule.gate, Gate::Unleash { stickiness, .. } if may_draw(stickiness, false));
-        gate || matches!(&rule.split, Split::Unleash { stickiness, .. } if may_draw(stickiness, true))
+        let gate = matches!(&rule.gate, Gate::Unleash(gate) if may_draw(&gate.stickiness, false));
+        gate || matches!(&rule.split, Split::Unleash(split) if may_draw(&split.stickiness, true))
     })
 }
 

@@ -19,6 +19,7 @@ use crate::limits::{
     STRICT_STALE_MS,
 };
 use crate::snapshot::Verified;
+use crate::snapshot::envelope::split_frame;
 
 /// The staleness bounds an environment may choose from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -225,6 +226,32 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, PayloadError> {
     let settings = Settings { fresh_ms, stale_ms, auto_exposure: payload.auto_exposure };
     let client_keys = payload.client_keys.into_iter().collect();
     Ok(Decoded { snapshot: Snapshot::new(compiled, client_keys, settings), selftest: payload.selftest })
+}
+
+/// Flags and what they share, as users wrote them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Definitions {
+    /// Ordered by key; without those that could not be read.
+    pub flags: Vec<FlagWire>,
+    /// Segments, layers and the holdout.
+    pub shared: SharedWire,
+}
+
+/// Reads the definitions out of a frame's payload. Trusts its bytes: verify the frame before.
+pub fn definitions(frame: &[u8]) -> Result<Definitions, PayloadError> {
+    let segments =
+        split_frame(frame).map_err(|refusal| PayloadError::Shape { detail: refusal.to_string() })?;
+    written(segments.payload)
+}
+
+/// The definitions of a payload, word for word.
+fn written(payload: &[u8]) -> Result<Definitions, PayloadError> {
+    let payload: PayloadIn<'_> =
+        serde_json::from_slice(payload).map_err(|e| PayloadError::Shape { detail: e.to_string() })?;
+    let mut flags: Vec<FlagWire> =
+        payload.flags.iter().filter_map(|raw| serde_json::from_str(raw.get()).ok()).collect();
+    flags.sort_by(|left, right| left.key.cmp(&right.key));
+    Ok(Definitions { flags, shared: payload.shared })
 }
 
 type ReadFlag = (FlagKey, Result<FlagWire, FlagFault>);

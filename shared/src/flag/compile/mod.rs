@@ -14,7 +14,7 @@ use self::rules::compile_rules;
 pub use self::rules::percent_to_buckets;
 use self::variations::compile_variations;
 use super::wire::FlagWire;
-use super::{Flag, Power, UnitSource, Variation, VariationIndex};
+use super::{Flag, FlagRest, Power, UnitSource, Variation, VariationIndex};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
 use crate::condition::ConditionFault;
 use crate::context::TARGETING_KEY;
@@ -165,24 +165,27 @@ pub(crate) fn compile_in(wire: &FlagWire, surroundings: &Surroundings) -> Result
     check_text("bucket_by", bucket_by)?;
     let cohort = wire.cohort.as_ref().map(|cohort| compile_cohort(cohort, &find)).transpose()?;
     let guards = compile_guards(wire, bucket_by, &find, &surroundings.layers)?;
-    Ok(Flag {
+    let rest = FlagRest {
         value_type: wire.value_type,
+        salt: salt.into(),
+        unleash: wire.unleash.clone(),
+        opening: opening(&key).into(),
+        key,
+    };
+    Ok(Flag {
         power: if wire.enabled { Power::On } else { Power::Off },
         off: wire.off_variation.as_ref().map(|name| find.index("off_variation", name)).transpose()?,
         default: find.index("default_variation", &wire.default_variation)?,
         on_stale: wire.on_stale,
         holdout: wire.holdout,
         guards: guards.map(Box::new),
-        rules,
+        rules: rules.into(),
         bucket_by: UnitSource::of(bucket_by),
         gate_salt: Salted::new(salt, GATE_SEED),
         split_salt: Salted::new(salt, SPLIT_SEED),
-        salt: salt.into(),
         cohort: cohort.map(Box::new),
-        unleash: wire.unleash.clone(),
-        opening: opening(&key).into(),
-        key,
-        variations,
+        variations: variations.into(),
+        rest: Box::new(rest),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
 use crate::condition::Condition;
 use crate::context::AttributeName;
 use crate::flag::wire::{Operator, RuleWire, UnleashLaneWire, WeightedVariationWire};
-use crate::flag::{Gate, Rule, Shares, Split, Stickiness, UnitSource};
+use crate::flag::{Gate, Rule, Shares, Split, Stickiness, UnitSource, UnleashGate, UnleashSplit};
 use crate::ids::RuleKey;
 use crate::limits::{
     BUCKET_COUNT, CONDITION_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, RULE_COUNT_MAX, SPLIT_WEIGHT_SUM_MAX,
@@ -28,8 +28,8 @@ pub(super) fn compile_rules(
         return Err(out_of_range("rules", found, format!("at most {REGEX_CONDITION_COUNT_MAX} in one flag")));
     }
     let mut rules: Vec<Rule> = Vec::with_capacity(wires.len());
-    for wire in wires {
-        let rule = compile_rule(wire, find, segments)?;
+    for (lot, wire) in (0..).zip(wires) {
+        let rule = compile_rule(wire, lot, find, segments)?;
         if rules.iter().any(|earlier| earlier.key == rule.key) {
             return Err(FlagFault::Duplicate { field: "rules", key: wire.key.clone() });
         }
@@ -38,7 +38,12 @@ pub(super) fn compile_rules(
     Ok(rules)
 }
 
-fn compile_rule(wire: &RuleWire, find: &Finder<'_>, segments: &SegmentNames) -> Result<Rule, FlagFault> {
+fn compile_rule(
+    wire: &RuleWire,
+    lot: u64,
+    find: &Finder<'_>,
+    segments: &SegmentNames,
+) -> Result<Rule, FlagFault> {
     let field = |name: &str| format!("rules[{:?}].{name}", wire.key);
     let key = RuleKey::parse(&wire.key).map_err(key_fault("rules.key"))?;
     check_count(field("conditions"), wire.conditions.len(), CONDITION_COUNT_MAX)?;
@@ -56,19 +61,23 @@ fn compile_rule(wire: &RuleWire, find: &Finder<'_>, segments: &SegmentNames) -> 
         .collect::<Result<_, _>>()?;
     let schedule =
         wire.schedule.map(|schedule| compile_schedule(&field("schedule"), schedule)).transpose()?;
-    let mut label = String::from(",\"rule\":");
+    let mut label = String::from("\"rule\":");
     write_json_string(&mut label, key.as_str());
-    Ok(Rule {
+    label.push(',');
+    let mut rule = Rule {
         key,
-        schedule,
+        schedule: schedule.map(Box::new),
         conditions,
-        gate: compile_gate(wire)?,
-        split: compile_split(&field("split"), wire, find)?,
+        gate: compile_gate(wire, lot)?,
+        split: compile_split(&field("split"), wire, lot, find)?,
         label: label.into(),
-    })
+        prepared: None,
+    };
+    rule.prepare(find.0);
+    Ok(rule)
 }
 
-fn compile_gate(wire: &RuleWire) -> Result<Gate, FlagFault> {
+fn compile_gate(wire: &RuleWire, lot: u64) -> Result<Gate, FlagFault> {
     let field = |name: &str| format!("rules[{:?}].{name}", wire.key);
     match (wire.percentage, wire.unleash.as_ref().and_then(|lane| lane.gate.as_ref())) {
         (None, None) => Ok(Gate::Open),
@@ -78,11 +87,12 @@ fn compile_gate(wire: &RuleWire) -> Result<Gate, FlagFault> {
                 return Err(out_of_range(field("unleash.gate.percent"), gate.percent, "0 to 100"));
             }
             check_group(&field("unleash.gate.group"), &gate.group)?;
-            Ok(Gate::Unleash {
+            Ok(Gate::Unleash(Box::new(UnleashGate {
                 group: Salted::new(&gate.group, GATE_SEED),
                 stickiness: stickiness(&field("unleash.gate.stickiness"), &gate.stickiness, &["sessionId"])?,
                 percent: gate.percent.into(),
-            })
+                lot,
+            })))
         }
         (Some(percent), Some(_)) => {
             let allowed = "nothing beside unleash.gate: a rule has one gate";
@@ -122,7 +132,7 @@ pub fn percent_to_buckets(field: &str, percent: f64) -> Result<u32, FlagFault> {
     Ok(buckets.round() as u32)
 }
 
-fn compile_split(field: &str, wire: &RuleWire, find: &Finder<'_>) -> Result<Split, FlagFault> {
+fn compile_split(field: &str, wire: &RuleWire, lot: u64, find: &Finder<'_>) -> Result<Split, FlagFault> {
     if let [only] = wire.split.as_slice()
         && only.weight > 0
     {
@@ -130,7 +140,7 @@ fn compile_split(field: &str, wire: &RuleWire, find: &Finder<'_>) -> Result<Spli
     }
     let shares = compile_shares(field, &wire.split, find)?;
     let Some(UnleashLaneWire { split, .. }) = &wire.unleash else {
-        return Ok(Split::Native(shares));
+        return Ok(Split::Native(Box::new(shares)));
     };
     let Some(split) = split else {
         let allowed = "present when a rule of Unleash's lane splits";
@@ -139,11 +149,12 @@ fn compile_split(field: &str, wire: &RuleWire, find: &Finder<'_>) -> Result<Spli
     let fallbacks = ["sessionId", "remoteAddress"];
     let field = |name: &str| format!("rules[{:?}].unleash.split.{name}", wire.key);
     check_group(&field("group"), &split.group)?;
-    Ok(Split::Unleash {
+    Ok(Split::Unleash(Box::new(UnleashSplit {
         group: Salted::new(&split.group, SPLIT_SEED),
         stickiness: stickiness(&field("stickiness"), &split.stickiness, &fallbacks)?,
         shares,
-    })
+        lot,
+    })))
 }
 
 fn compile_shares(

@@ -1,0 +1,67 @@
+//! `POST …/import`: flags of another system, taken over in one change or not at all.
+
+use axum::Json;
+use axum::extract::State;
+use flagfuse_shared::import::Refused;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::Admin;
+use super::body::{Params, PathParams, RawBody};
+use super::{ApiState, applied_json};
+use crate::change::{Applied, Change, Existing, Import, rehearse};
+use crate::error::ApiError;
+use crate::import::{Format, importer};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct How {
+    format: Format,
+    /// Which environment of the document counts, where it has several.
+    from_environment: Option<String>,
+    /// Everything is checked and answered, nothing kept.
+    #[serde(default)]
+    dry_run: bool,
+    /// Keys that are there already are replaced.
+    #[serde(default)]
+    replace: bool,
+}
+
+pub(super) async fn import(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    PathParams((project, environment)): PathParams<(String, String)>,
+    Params(how): Params<How>,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let from = how.from_environment;
+    // Some megabytes of JSON: on a thread that may be busy for a while.
+    let read = tokio::task::spawn_blocking(move || importer(how.format)(&body, from.as_deref()));
+    let imported = read.await.map_err(|error| ApiError::internal(&error))??;
+    let keys = |part: &[String]| part.iter().map(|key| Value::from(key.as_str())).collect::<Vec<_>>();
+    let flags: Vec<String> = imported.flags.iter().map(|wire| wire.key.clone()).collect();
+    let segments: Vec<String> = imported.shared.segments.iter().map(|wire| wire.key.clone()).collect();
+    let refused: Vec<Value> = imported.refused.iter().map(refused_json).collect();
+    let existing = if how.replace { Existing::Replace } else { Existing::Refuse };
+    let import = Import { format: how.format, imported, existing };
+    let change = Change::Import { scope, import: Box::new(import) };
+    let applied = if how.dry_run {
+        rehearse(&state.store, &state.publisher, &caller.actor(), change, state.now()).await?;
+        Applied::default()
+    } else {
+        state.apply(&caller, change).await?
+    };
+    let mut answer = applied_json(applied);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("dry_run".to_owned(), json!(how.dry_run));
+        fields.insert("flags".to_owned(), json!(keys(&flags)));
+        fields.insert("segments".to_owned(), json!(keys(&segments)));
+        fields.insert("refused".to_owned(), json!(refused));
+    }
+    Ok(Json(answer))
+}
+
+fn refused_json(refused: &Refused) -> Value {
+    json!({ "name": refused.name, "reason": refused.reason })
+}

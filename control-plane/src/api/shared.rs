@@ -1,0 +1,130 @@
+//! `…/segments`, `…/layers`, `…/holdout`: what the flags of an environment share.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use flagfuse_shared::ids::Scope;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::auth::{Admin, Caller, Viewer};
+use super::body::{JsonBody, PathParams, expected};
+use super::{ApiState, applied_json};
+use crate::change::{Change, SharedPart};
+use crate::error::ApiError;
+use crate::store::shared::{self, Part, PartRow};
+
+#[derive(Deserialize)]
+pub(super) struct PartPath {
+    project: String,
+    environment: String,
+    /// Not in the path of the holdout.
+    #[serde(default)]
+    key: String,
+}
+
+impl PartPath {
+    async fn scope(&self, state: &ApiState, caller: &Caller) -> Result<Scope, ApiError> {
+        Ok(state.environment(caller, &self.project, &self.environment).await?.scope)
+    }
+}
+
+/// The routes below an environment.
+pub(super) fn routes() -> Router<ApiState> {
+    let listed = |list_path: &str, path: &str, part: Part| {
+        let router = Router::new().route(list_path, get(list));
+        router.route(path, get(read).put(put).delete(delete)).layer(Extension(part))
+    };
+    let holdout = Router::new().route("/holdout", get(read).put(put).delete(delete));
+    listed("/segments", "/segments/{key}", Part::Segment)
+        .merge(listed("/layers", "/layers/{key}", Part::Layer))
+        .merge(holdout.layer(Extension(Part::Holdout)))
+}
+
+fn part_json(part: Part, row: &PartRow) -> Value {
+    json!({ part.as_str(): row.body, "revision": row.revision, "updated_ms": row.updated_ms })
+}
+
+async fn list(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    Extension(part): Extension<Part>,
+    PathParams(path): PathParams<PartPath>,
+) -> Result<Json<Value>, ApiError> {
+    let scope = path.scope(&state, &caller).await?;
+    let rows = shared::parts(&mut *state.store.read().await?, &scope, part).await?;
+    let rows = rows.iter().map(|row| part_json(part, row)).collect::<Vec<_>>();
+    Ok(Json(json!({ format!("{}s", part.as_str()): rows })))
+}
+
+async fn read(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    Extension(part): Extension<Part>,
+    PathParams(path): PathParams<PartPath>,
+) -> Result<Response, ApiError> {
+    let scope = path.scope(&state, &caller).await?;
+    let row = shared::part(&mut *state.store.read().await?, &scope, part, &path.key).await?;
+    let row = row.ok_or_else(|| unknown(part, &path.key))?;
+    Ok(([(ETAG, format!("\"{}\"", row.revision))], Json(part_json(part, &row))).into_response())
+}
+
+fn unknown(part: Part, key: &str) -> ApiError {
+    match part {
+        Part::Segment => ApiError::not_found("unknown_segment", format!("segment {key:?} does not exist")),
+        Part::Layer => ApiError::not_found("unknown_layer", format!("layer {key:?} does not exist")),
+        Part::Holdout => ApiError::not_found("unknown_holdout", "the environment has no holdout"),
+    }
+}
+
+async fn put(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    Extension(part): Extension<Part>,
+    PathParams(path): PathParams<PartPath>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<Map<String, Value>>,
+) -> Result<Json<Value>, ApiError> {
+    let scope = path.scope(&state, &caller).await?;
+    let part = Box::new(parse(part, &path.key, body)?);
+    let change = Change::PutShared { scope, part, expected: expected(&headers)? };
+    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+}
+
+/// The key may be left out of the body.
+fn parse(part: Part, key: &str, mut body: Map<String, Value>) -> Result<SharedPart, ApiError> {
+    let code = match part {
+        Part::Segment => "invalid_segment",
+        Part::Layer => "invalid_layer",
+        Part::Holdout => return Ok(SharedPart::Holdout(read_wire("invalid_holdout", body)?)),
+    };
+    let named = body.entry("key").or_insert_with(|| Value::from(key));
+    if named.as_str() != Some(key) {
+        let detail = format!("key in the body is {named}, in the path {key:?}");
+        return Err(ApiError::bad_request(code, detail));
+    }
+    Ok(match part {
+        Part::Layer => SharedPart::Layer(read_wire(code, body)?),
+        Part::Segment | Part::Holdout => SharedPart::Segment(read_wire(code, body)?),
+    })
+}
+
+fn read_wire<T: DeserializeOwned>(code: &'static str, body: Map<String, Value>) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(Value::Object(body))
+        .map_err(|e| ApiError::bad_request(code, e.to_string()))
+}
+
+async fn delete(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    Extension(part): Extension<Part>,
+    PathParams(path): PathParams<PartPath>,
+) -> Result<Json<Value>, ApiError> {
+    let scope = path.scope(&state, &caller).await?;
+    let change = Change::DeleteShared { scope, part, key: path.key };
+    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+}

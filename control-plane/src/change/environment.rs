@@ -1,0 +1,220 @@
+//! All flags of an environment and what they share, before and after a change. Pure but for `load`.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::flag::compile::{Compiled, EnvironmentFault, compile_environment};
+use flagfuse_shared::flag::environment::{HoldoutWire, LayerWire, SegmentWire, SharedWire};
+use flagfuse_shared::ids::{FlagKey, Scope};
+
+use super::ChangeError;
+use crate::store::shared::Part;
+use crate::store::{Connection, StoreError, flags, shared};
+
+/// A segment, a layer or the holdout as it is to be.
+#[derive(Debug, Clone)]
+pub enum SharedPart {
+    /// A named group of askers.
+    Segment(SegmentWire),
+    /// A set of buckets that flags divide.
+    Layer(LayerWire),
+    /// The one holdout.
+    Holdout(HoldoutWire),
+}
+
+impl SharedPart {
+    /// Kind and key.
+    pub(super) fn name(&self) -> (Part, &str) {
+        match self {
+            Self::Segment(wire) => (Part::Segment, &wire.key),
+            Self::Layer(wire) => (Part::Layer, &wire.key),
+            Self::Holdout(_) => (Part::Holdout, ""),
+        }
+    }
+}
+
+/// Everything that is compiled together.
+#[derive(Debug, Clone)]
+pub(super) struct Environment {
+    pub(super) flags: BTreeMap<String, FlagWire>,
+    pub(super) shared: SharedWire,
+}
+
+/// What a change touches.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Touched<'k> {
+    /// Has to be sound afterwards, or be gone.
+    Flag(&'k str),
+    /// The flag's cohort alone: a fuse acts on a flag that is malformed already, too.
+    Cohort(&'k str),
+    /// As a flag: sound, or gone.
+    Segment(&'k str),
+    /// A layer.
+    Layer(&'k str),
+    /// The holdout.
+    Holdout,
+}
+
+impl<'k> Touched<'k> {
+    pub(super) const fn part(part: Part, key: &'k str) -> Self {
+        match part {
+            Part::Segment => Self::Segment(key),
+            Part::Layer => Self::Layer(key),
+            Part::Holdout => Self::Holdout,
+        }
+    }
+
+    const fn name(self) -> (&'static str, &'k str) {
+        match self {
+            Self::Flag(key) | Self::Cohort(key) => ("flag", key),
+            Self::Segment(key) => ("segment", key),
+            Self::Layer(key) => ("layer", key),
+            Self::Holdout => ("holdout", ""),
+        }
+    }
+}
+
+impl Environment {
+    /// As it is stored.
+    pub(super) async fn load(conn: &mut Connection, scope: &Scope) -> Result<Self, StoreError> {
+        let rows = flags::flags(conn, scope).await?;
+        let flags = rows.into_iter().map(|row| (row.wire.key.clone(), row.wire)).collect();
+        Ok(Self { flags, shared: shared::shared(conn, scope).await? })
+    }
+
+    /// With one flag more, or another one under its key.
+    pub(super) fn with_flag(&self, wire: &FlagWire) -> Self {
+        let mut after = self.clone();
+        after.flags.insert(wire.key.clone(), wire.clone());
+        after
+    }
+
+    /// Without a flag.
+    pub(super) fn without_flag(&self, key: &str) -> Self {
+        let mut after = self.clone();
+        after.flags.remove(key);
+        after
+    }
+
+    /// Puts a part in the place of the one with its key.
+    pub(super) fn put_part(&mut self, part: &SharedPart) {
+        let (kind, key) = part.name();
+        self.remove_part(kind, key);
+        match part {
+            SharedPart::Segment(wire) => self.shared.segments.push(wire.clone()),
+            SharedPart::Layer(wire) => self.shared.layers.push(wire.clone()),
+            SharedPart::Holdout(wire) => self.shared.holdout = Some(wire.clone()),
+        }
+    }
+
+    /// Takes a part away.
+    pub(super) fn remove_part(&mut self, part: Part, key: &str) {
+        match part {
+            Part::Segment => self.shared.segments.retain(|segment| segment.key != key),
+            Part::Layer => self.shared.layers.retain(|layer| layer.key != key),
+            Part::Holdout => self.shared.holdout = None,
+        }
+    }
+
+    fn compile(&self) -> Result<Compiled, EnvironmentFault> {
+        let flags = self
+            .flags
+            .values()
+            .filter_map(|wire| FlagKey::parse(&wire.key).ok().map(|key| (key, Ok(wire.clone()))));
+        compile_environment(flags, &self.shared)
+    }
+
+    /// What is malformed: `flag` or `segment`, its key, and why.
+    fn faults<'c>(&'c self, compiled: &'c Compiled) -> impl Iterator<Item = (&'static str, &'c str, String)> {
+        let flags = compiled
+            .flags()
+            .filter_map(|(key, flag)| flag.err().map(|fault| ("flag", key.as_str(), fault.to_string())));
+        let segments = self.shared.segments.iter().filter_map(|segment| {
+            let fault = compiled.segment_fault(&segment.key)?;
+            Some(("segment", segment.key.as_str(), fault.to_string()))
+        });
+        flags.chain(segments)
+    }
+}
+
+/// Refuses a change that leaves malformed what it touches, or what was sound before. What was malformed already is
+/// nobody's obstacle.
+pub(super) fn check(
+    before: &Environment,
+    after: &Environment,
+    touched: &[Touched<'_>],
+) -> Result<(), ChangeError> {
+    let compiled = after.compile()?;
+    for subject in touched {
+        check_subject(&compiled, *subject)?;
+    }
+    let mut faults = after.faults(&compiled).peekable();
+    if faults.peek().is_none() {
+        return Ok(());
+    }
+    let earlier = before.compile()?;
+    let known: Vec<(&str, &str)> = before.faults(&earlier).map(|(what, key, _)| (what, key)).collect();
+    let new = faults.find(|(what, key, _)| !known.contains(&(*what, *key)));
+    let (Some((by, name, fault)), Some(first)) = (new, touched.first()) else { return Ok(()) };
+    let (what, key) = first.name();
+    Err(ChangeError::InUse { what, key: key.to_owned(), by: format!("{by} {name:?}"), fault })
+}
+
+fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), ChangeError> {
+    match subject {
+        Touched::Flag(key) => {
+            let found = compiled.flags().find(|(found, _)| found.as_str() == key);
+            match found.and_then(|(_, flag)| flag.err()) {
+                Some(fault) => Err(ChangeError::Flag { key: key.to_owned(), source: fault.clone() }),
+                None => Ok(()),
+            }
+        }
+        Touched::Segment(key) => match compiled.segment_fault(key) {
+            Some(fault) => Err(ChangeError::Segment { key: key.to_owned(), source: fault.clone() }),
+            None => Ok(()),
+        },
+        Touched::Cohort(_) | Touched::Layer(_) | Touched::Holdout => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flagfuse_shared::flag::FlagFault;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn flag(key: &str, patch: Value) -> FlagWire {
+        let mut flag = json!({
+            "key": key, "value_type": "boolean", "default_variation": "off",
+            "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
+        });
+        for (name, value) in patch.as_object().unwrap() {
+            flag[name] = value.clone();
+        }
+        serde_json::from_value(flag).unwrap()
+    }
+
+    fn environment(flags: Vec<FlagWire>) -> Environment {
+        let flags = flags.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
+        Environment { flags, shared: SharedWire::default() }
+    }
+
+    #[test]
+    fn only_new_faults_of_others_count() {
+        let needs = |other: &str| json!({ "prerequisites": [{ "flag": other, "variations": ["on"] }] });
+        let sick = environment(vec![flag("a", json!({})), flag("b", needs("ghost")), flag("c", needs("a"))]);
+        let touched = sick.with_flag(&flag("a", json!({ "enabled": false })));
+        check(&sick, &touched, &[Touched::Flag("a")]).unwrap();
+        check(&sick, &sick, &[Touched::Cohort("b")]).unwrap();
+        let fault = check(&sick, &sick, &[Touched::Flag("b")]).unwrap_err();
+        assert!(
+            matches!(fault, ChangeError::Flag { source: FlagFault::UnknownPrerequisite { .. }, .. }),
+            "{fault}"
+        );
+        let fault = check(&sick, &sick.without_flag("a"), &[Touched::Flag("a")]).unwrap_err().to_string();
+        for word in ["flag \"a\"", "flag \"c\"", "prerequisites names the flag \"a\""] {
+            assert!(fault.contains(word), "{fault}");
+        }
+    }
+}

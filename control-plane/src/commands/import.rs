@@ -1,0 +1,43 @@
+//! `flagfuse import`: flags of another system from a file into an environment, on behalf of who has the database.
+
+use anyhow::{Context as _, bail};
+use flagfuse_control_plane::change::{Actor, Change, Existing, Import, apply, rehearse};
+use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::config::ImportArgs;
+use flagfuse_control_plane::import::importer;
+use flagfuse_control_plane::plane::ControlPlane;
+use flagfuse_shared::ids::Scope;
+use flagfuse_shared::limits::IMPORT_LEN_MAX;
+
+/// What to print: each flag and segment, what was refused and why, and the version.
+pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<String> {
+    let path = args.file.display();
+    let len = std::fs::metadata(&args.file).with_context(|| format!("cannot read {path}"))?.len();
+    if len > IMPORT_LEN_MAX as u64 {
+        bail!("{path} has {len} bytes, the limit is {IMPORT_LEN_MAX}");
+    }
+    let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {path}"))?;
+    let imported = importer(args.format)(&bytes, args.from_environment.as_deref())?;
+    let mut lines: Vec<String> = imported.flags.iter().map(|wire| format!("flag {}", wire.key)).collect();
+    lines.extend(imported.shared.segments.iter().map(|wire| format!("segment {}", wire.key)));
+    lines.extend(imported.refused.iter().map(|left| format!("refused: {}: {}", left.name, left.reason)));
+    let scope = Scope { tenant: args.tenant.clone(), project: args.project, environment: args.environment };
+    let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
+    let import = Import { format: args.format, imported, existing };
+    let change = Change::Import { scope, import: Box::new(import) };
+    let plane = ControlPlane::open(&args.data.data, Clock::System).await?;
+    let actor = Actor { tenant: args.tenant, name: "operator".to_owned() };
+    let (store, publisher, now) = (&plane.store, &plane.publisher, plane.clock.now());
+    if args.dry_run {
+        rehearse(store, publisher, &actor, change, now).await?;
+        lines.push("nothing was stored: --dry-run".to_owned());
+    } else {
+        let version = apply(store, publisher, &actor, change, now).await?.version;
+        lines.push(version.map_or_else(
+            || "nothing to import".to_owned(),
+            |version| format!("published as version {version}"),
+        ));
+    }
+    plane.store.close().await;
+    Ok(lines.join("\n"))
+}

@@ -1,0 +1,42 @@
+//! The newest signed frame of an environment, opened as an edge opens it. Never trusts its own database.
+
+use flagfuse_shared::explain::{Opened, open};
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::snapshot::verify::TrustError;
+use flagfuse_shared::snapshot::{Refusal, TrustedRoots};
+
+use super::keys::SigningKeys;
+use crate::store::{Connection, StoreError, snapshots};
+
+/// Why there is nothing to ask.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishedError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No frame yet.
+    #[error("nothing was published yet in {scope}")]
+    Nothing {
+        /// Where.
+        scope: Scope,
+    },
+    /// An edge would refuse it too.
+    #[error("the newest snapshot is refused: {0}")]
+    Refused(Refusal),
+    /// The keyset names roots that nobody can trust.
+    #[error(transparent)]
+    Roots(#[from] TrustError),
+}
+
+/// Reads and verifies the newest frame under the root keys that edges are given.
+pub async fn newest(
+    conn: &mut Connection,
+    keys: &SigningKeys,
+    scope: &Scope,
+    now: UnixMillis,
+) -> Result<Opened, PublishedError> {
+    let frame = snapshots::newest(conn, scope).await?;
+    let frame = frame.ok_or_else(|| PublishedError::Nothing { scope: scope.clone() })?;
+    let roots = TrustedRoots::parse(keys.root_public_keys().iter().map(String::as_str), 1)?;
+    open(&frame.frame, &roots, scope, now).map_err(PublishedError::Refused)
+}

@@ -1,0 +1,141 @@
+//! Rows of what the flags of an environment share: segments, layers, the holdout. Written by `change` alone.
+
+use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+
+/// Which kind of thing is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A named group of askers.
+    Segment,
+    /// A set of buckets that flags divide.
+    Layer,
+    /// The one holdout, under the empty key.
+    Holdout,
+}
+
+impl Part {
+    /// The word in SQL, in the API and in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Segment => "segment",
+            Self::Layer => "layer",
+            Self::Holdout => "holdout",
+        }
+    }
+}
+
+/// A shared part with its revision, which rises with every write.
+#[derive(Debug, Clone)]
+pub struct PartRow {
+    /// The part as users write it.
+    pub body: Value,
+    /// What `If-Match` compares.
+    pub revision: u64,
+    /// Last write.
+    pub updated_ms: UnixMillis,
+}
+
+/// One part.
+pub async fn part(
+    conn: &mut Connection,
+    scope: &Scope,
+    part: Part,
+    key: &str,
+) -> Result<Option<PartRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM shared_parts
+               WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(part.as_str())
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(part_row).transpose()
+}
+
+/// All parts of a kind by key.
+pub async fn parts(conn: &mut Connection, scope: &Scope, part: Part) -> Result<Vec<PartRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM shared_parts
+               WHERE project = $1 AND environment = $2 AND part = $3 ORDER BY key";
+    let rows = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(part.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(part_row).collect()
+}
+
+/// Everything that an environment's flags share, as a snapshot carries it.
+pub async fn shared(conn: &mut Connection, scope: &Scope) -> Result<SharedWire, StoreError> {
+    Ok(SharedWire {
+        segments: wires(parts(conn, scope, Part::Segment).await?)?,
+        layers: wires(parts(conn, scope, Part::Layer).await?)?,
+        holdout: wires(parts(conn, scope, Part::Holdout).await?)?.pop(),
+    })
+}
+
+fn wires<T: DeserializeOwned>(rows: Vec<PartRow>) -> Result<Vec<T>, StoreError> {
+    rows.into_iter()
+        .map(|row| {
+            let found = || row.body.to_string().chars().take(200).collect();
+            serde_json::from_value(row.body.clone())
+                .map_err(|_| StoreError::Corrupt { column: "shared_parts.body", found: found() })
+        })
+        .collect()
+}
+
+/// Writes a part and returns its new revision.
+pub async fn put(
+    conn: &mut Connection,
+    scope: &Scope,
+    part: Part,
+    key: &str,
+    body: &Value,
+    now: UnixMillis,
+) -> Result<u64, StoreError> {
+    let sql = "INSERT INTO shared_parts (project, environment, part, key, revision, body, updated_ms)
+               VALUES ($1, $2, $3, $4, 1, $5, $6)
+               ON CONFLICT (project, environment, part, key) DO UPDATE
+               SET revision = shared_parts.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
+               RETURNING revision";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(part.as_str())
+        .bind(key)
+        .bind(json_text(body))
+        .bind(to_sql(now.0))
+        .fetch_one(conn)
+        .await?;
+    Ok(from_sql(row.try_get("revision")?))
+}
+
+/// Removes a part; `false` when there is none.
+pub async fn delete(conn: &mut Connection, scope: &Scope, part: Part, key: &str) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM shared_parts WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4";
+    let done = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(part.as_str())
+        .bind(key)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn part_row(row: &sqlx::sqlite::SqliteRow) -> Result<PartRow, StoreError> {
+    let body: String = row.try_get("body")?;
+    Ok(PartRow {
+        body: json_column("shared_parts.body", &body)?,
+        revision: from_sql(row.try_get("revision")?),
+        updated_ms: UnixMillis(from_sql(row.try_get("updated_ms")?)),
+    })
+}

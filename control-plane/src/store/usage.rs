@@ -1,0 +1,80 @@
+//! Rows of usage: evaluations by flag, hour and what was served.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, to_sql};
+
+/// One hour of a flag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UsageHour {
+    /// First millisecond of the hour.
+    pub hour_ms: UnixMillis,
+    /// `yes`, `no` and `variant/NAME` with their evaluations.
+    pub served: BTreeMap<String, u64>,
+}
+
+/// Adds counts of one flag and hour, in key order so that concurrent writers meet in one order.
+pub async fn add(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &FlagKey,
+    hour: UnixMillis,
+    counts: &BTreeMap<String, u64>,
+) -> Result<(), StoreError> {
+    // A sum beyond 2^63 would turn into a float: it stays at the largest number instead.
+    let sql = "INSERT INTO usage (project, environment, flag, hour_ms, served, evaluations)
+               VALUES ($1, $2, $3, $4, $5, $6)
+               ON CONFLICT (project, environment, flag, hour_ms, served) DO UPDATE SET evaluations =
+                 CASE WHEN usage.evaluations > 9223372036854775807 - excluded.evaluations
+                      THEN 9223372036854775807 ELSE usage.evaluations + excluded.evaluations END";
+    for (served, count) in counts {
+        sqlx::query(sql)
+            .bind(scope.project.as_str())
+            .bind(scope.environment.as_str())
+            .bind(flag.as_str())
+            .bind(to_sql(hour.0))
+            .bind(served)
+            .bind(to_sql(*count))
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The hours of a flag from `from` on, oldest first, at most `limit` of the newest.
+pub async fn hours(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    from: UnixMillis,
+    limit: u32,
+) -> Result<Vec<UsageHour>, StoreError> {
+    let sql = "SELECT hour_ms, served, evaluations FROM usage
+               WHERE project = $1 AND environment = $2 AND flag = $3 AND hour_ms IN (
+                 SELECT DISTINCT hour_ms FROM usage WHERE project = $1 AND environment = $2 AND flag = $3
+                   AND hour_ms >= $4 ORDER BY hour_ms DESC LIMIT $5)
+               ORDER BY hour_ms, served";
+    let rows = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(to_sql(from.0))
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await?;
+    let mut hours: Vec<UsageHour> = Vec::new();
+    for row in rows {
+        let hour_ms = UnixMillis(from_sql(row.try_get("hour_ms")?));
+        if hours.last().is_none_or(|last| last.hour_ms != hour_ms) {
+            hours.push(UsageHour { hour_ms, served: BTreeMap::new() });
+        }
+        if let Some(hour) = hours.last_mut() {
+            hour.served.insert(row.try_get("served")?, from_sql(row.try_get("evaluations")?));
+        }
+    }
+    Ok(hours)
+}

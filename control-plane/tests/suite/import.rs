@@ -1,0 +1,155 @@
+//! Imports: one change or none, what is there already, what could not be taken over, and what a fuse holds.
+
+use std::process::Command;
+
+use flagfuse_control_plane::credential::TokenKind;
+use serde_json::{Value, json};
+
+use crate::world::{ENVIRONMENT, FLAG, World, policy};
+
+fn feature(name: &str, patch: Value) -> Value {
+    let mut feature = json!({ "name": name, "enabled": true, "strategies": [{ "name": "default" }] });
+    for (name, value) in patch.as_object().unwrap() {
+        feature[name] = value.clone();
+    }
+    feature
+}
+
+fn document(features: &[Value], segments: Value) -> Vec<u8> {
+    json!({ "version": 2, "features": features, "segments": segments }).to_string().into_bytes()
+}
+
+fn small() -> Vec<u8> {
+    let by_segment = json!({ "strategies": [{ "name": "default", "segments": [1] }] });
+    let odd = json!({ "contextName": "plan", "operator": "IN", "values": [{ "no": "text" }] });
+    let unknown = json!({ "strategies": [{ "name": "default", "constraints": [odd] }] });
+    let constraint = json!({ "contextName": "userId", "operator": "IN", "values": ["anna"] });
+    let segments = json!([{ "id": 1, "name": "beta", "constraints": [constraint] }]);
+    document(&[feature("a", json!({})), feature("b", by_segment), feature("c", unknown)], segments)
+}
+
+async fn post(world: &World, query: &str, body: Vec<u8>) -> (u16, Value) {
+    let path = format!("{ENVIRONMENT}/import?{query}");
+    let answer = world.send(&world.admin, "POST", &path, body).await;
+    (answer.status.as_u16(), answer.body)
+}
+
+async fn state(world: &World) -> [Value; 4] {
+    [
+        world.get(&format!("{ENVIRONMENT}/flags")).await,
+        world.get(&format!("{ENVIRONMENT}/segments")).await,
+        world.get(&format!("{ENVIRONMENT}/propagation")).await,
+        world.get("/v1/audit").await,
+    ]
+}
+
+#[tokio::test]
+async fn everything_arrives_in_one_version_and_what_could_not_is_named() {
+    let world = World::new().await;
+    let before = state(&world).await;
+    let (status, rehearsed) = post(&world, "format=unleash&dry_run=true", small()).await;
+    assert_eq!((status, &rehearsed["version"], &rehearsed["dry_run"]), (200, &Value::Null, &json!(true)));
+    assert_eq!(state(&world).await, before, "a rehearsal stores nothing");
+    let (status, answer) = post(&world, "format=unleash", small()).await;
+    assert_eq!((status, &answer["flags"]), (200, &json!(["a", "b"])), "{answer}");
+    assert_eq!(answer["refused"].as_array().unwrap().len(), 1, "{answer}");
+    assert!(answer["refused"][0]["name"].as_str().unwrap().contains('c'), "{answer}");
+    for field in ["flags", "segments", "refused"] {
+        assert_eq!(answer[field], rehearsed[field], "the rehearsal said so");
+    }
+    let propagation = world.get(&format!("{ENVIRONMENT}/propagation")).await;
+    assert_eq!(propagation["version"], answer["version"]);
+    let seq = |version: &Value| version.as_str().unwrap().split_once('.').unwrap().1.parse::<u64>().unwrap();
+    assert_eq!(seq(&propagation["version"]), seq(&before[2]["version"]) + 1, "one version");
+    let audit = world.get(&format!("{ENVIRONMENT}/audit?limit=1")).await;
+    assert_eq!(audit["audit"][0]["action"], "environment.import");
+    assert_eq!(
+        (&audit["audit"][0]["detail"]["flags"], &audit["audit"][0]["detail"]["refused"]),
+        (&json!(2), &json!(1))
+    );
+    let asked = |unit: &str| {
+        let context = json!({ "targetingKey": unit });
+        json!({ "project": "demo", "environment": "production", "flag": "b", "context": context })
+    };
+    for (unit, reason) in [("anna", "TARGETING_MATCH"), ("bert", "DEFAULT")] {
+        let told = world.ok("POST", "/v1/explain", asked(unit)).await;
+        assert_eq!(told["outcome"]["reason"], reason, "{told}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_refused_by_name_unless_it_is_to_be_replaced() {
+    let world = World::new().await;
+    post(&world, "format=unleash", small()).await;
+    let before = state(&world).await;
+    let (status, refused) = post(&world, "format=unleash", small()).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("exists")));
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("flag a, flag b, segment "), "{detail}");
+    assert_eq!(state(&world).await, before, "nothing is stored");
+    let (status, answer) = post(&world, "format=unleash&replace=true", small()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(world.get(&format!("{ENVIRONMENT}/flags/a")).await["revision"], 2);
+}
+
+#[tokio::test]
+async fn a_fuse_holds_its_flag_against_an_import_too() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let before = state(&world).await;
+    let body = document(&[feature("a", json!({})), feature("checkout", json!({}))], json!([]));
+    let (status, refused) = post(&world, "format=unleash&replace=true", body).await;
+    assert!(status == 400 || status == 409, "{refused}");
+    assert!(
+        ["held_by_fuse", "invalid_policy", "invalid_flag"].contains(&refused["code"].as_str().unwrap()),
+        "{refused}"
+    );
+    assert_eq!(state(&world).await, before, "nothing is stored");
+}
+
+#[tokio::test]
+async fn wrong_documents_and_callers_are_refused() {
+    let world = World::new().await;
+    let rows = [
+        ("format=unleash", b"{".to_vec(), 400, "invalid_import"),
+        ("format=unleash", vec![b' '; 16 * 1024 * 1024 + 1], 413, "too_large"),
+        ("format=homegrown", small(), 400, "bad_query"),
+        ("", small(), 400, "bad_query"),
+        ("format=unleash&surprise=1", small(), 400, "bad_query"),
+    ];
+    for (query, body, status, code) in rows {
+        let (found, answer) = post(&world, query, body).await;
+        assert_eq!((found, answer["code"].as_str().unwrap()), (status, code), "{query}");
+    }
+    let viewer = world.token(TokenKind::Viewer, "default").await;
+    let path = format!("{ENVIRONMENT}/import?format=unleash&dry_run=true");
+    assert_eq!(world.send(&viewer, "POST", &path, small()).await.code(), "forbidden");
+    let empty = document(&[], json!([]));
+    let (status, answer) = post(&world, "format=unleash", empty).await;
+    assert_eq!((status, &answer["version"]), (200, &Value::Null));
+}
+
+#[tokio::test]
+async fn the_command_imports_a_file() {
+    let world = World::new().await;
+    let file = world.data().join("features.json");
+    std::fs::write(&file, small()).unwrap();
+    let dir = world.data();
+    let run = |more: &[&str]| {
+        let place = ["--data", dir.to_str().unwrap(), "--project", "demo", "--environment", "production"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flagfuse"));
+        command.arg("import").args(place).args(["--format", "unleash"]).args(more).arg(&file);
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let (ok, text, error) = run(&["--dry-run"]);
+    assert!(ok && text.contains("flag a\n") && text.contains("refused: "), "{text}{error}");
+    assert_eq!(world.count(&format!("{ENVIRONMENT}/flags"), "flags").await, 1);
+    let (ok, text, error) = run(&[]);
+    assert!(ok && text.contains("published as version 1."), "{text}{error}");
+    assert_eq!(world.count(&format!("{ENVIRONMENT}/flags"), "flags").await, 3);
+    let (ok, _, error) = run(&[]);
+    assert!(!ok && error.contains("already there: flag a, flag b"), "{error}");
+    assert!(run(&["--replace"]).0);
+}

@@ -1,0 +1,139 @@
+//! The short way for evaluations that memory can answer: plain values from JavaScript in, plain values out, at once.
+//!
+//! The platform's request and response objects cost more than an evaluation. What needs one of them, or has to wait
+//! (no snapshot, one beyond the staleness bound, an unknown key, any other route), takes the long way through `fetch`;
+//! both ways meet in `http::evaluation`. What has to happen after the answer waits in a list for [`direct_work`].
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::ids::Scope;
+use worker::Env;
+use worker::wasm_bindgen;
+use worker::wasm_bindgen::prelude::wasm_bindgen;
+use worker::wasm_bindgen_futures;
+
+use crate::beacon::exposure::{self, Exposure};
+use crate::config::{cached_config, config};
+use crate::http::ask::{Ask, AskHeaders, Verb};
+use crate::http::evaluation;
+use crate::http::reply::Reply;
+use crate::snapshot::isolate::{Refresh, from_memory, refresh};
+
+/// Set in the number that [`direct_answer`] returns when [`direct_work`] has something to do.
+const HAS_WORK: u32 = 1 << 16;
+/// Things to do that may wait. JavaScript fetches them after each answer, so there are one or two.
+const WORK_COUNT_MAX: usize = 1_024;
+
+/// Something to do once the answer is on its way.
+enum Work {
+    Refresh(Scope),
+    Record(Scope, Box<Exposure>),
+}
+
+thread_local! {
+    static ANSWER: RefCell<Reply> = const { RefCell::new(Reply::json(0, String::new())) };
+    static WORK: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Answers an evaluation from memory: its status, and [`HAS_WORK`]. 0 means that the request has to take the long way.
+/// The answer itself is fetched with [`direct_head`] and [`direct_body`] before anything else is asked.
+#[wasm_bindgen(js_name = directAnswer)]
+pub fn direct_answer(
+    method: &str,
+    target: &str,
+    authorization: Option<String>,
+    api_key: Option<String>,
+    none_match: Option<String>,
+    version_min: Option<String>,
+    body: &[u8],
+) -> u32 {
+    let headers = AskHeaders { authorization, api_key, none_match, version_min };
+    let Some(reply) = answer(&Ask::new(Verb::of(method), target, headers), body) else { return 0 };
+    let status = u32::from(reply.status);
+    ANSWER.set(reply);
+    let has_work = WORK.with_borrow(|work| !work.is_empty());
+    if has_work { status | HAS_WORK } else { status }
+}
+
+/// The last answer's headers beside those that every answer has: `name:value` lines.
+#[wasm_bindgen(js_name = directHead)]
+pub fn direct_head() -> String {
+    ANSWER.with_borrow(|reply| {
+        let mut head = String::with_capacity(256);
+        for (name, value) in &reply.headers {
+            // Writing to a String cannot fail.
+            let _ = writeln!(head, "{name}:{value}");
+        }
+        head.pop();
+        head
+    })
+}
+
+/// The last answer's body, given away.
+#[wasm_bindgen(js_name = directBody)]
+pub fn direct_body() -> Vec<u8> {
+    ANSWER.with_borrow_mut(|reply| std::mem::take(&mut reply.body)).into_bytes()
+}
+
+/// Does what waits: refreshes and exposures.
+#[wasm_bindgen(js_name = directWork)]
+pub async fn direct_work(env: Env) {
+    let Ok(config) = config(&env) else { return };
+    for work in WORK.take() {
+        match work {
+            // A failed refresh changes nothing: the next request sees an older age and asks again.
+            Work::Refresh(scope) => drop(refresh(&env, &config, &scope).await),
+            Work::Record(scope, exposure) => exposure::store(&exposure, &env, &config, &scope).await,
+        }
+    }
+}
+
+/// `None` when memory alone cannot answer.
+fn answer(ask: &Ask, body: &[u8]) -> Option<Reply> {
+    if !ask.route.is_evaluation() || !ask.route.allows(ask.verb) {
+        return None;
+    }
+    let config = cached_config()?;
+    let key = ask.client_key().ok()?;
+    let version_min = ask.version_min().ok()?;
+    let scope = config.scope(&key.project, &key.environment);
+    let (served, need) = from_memory(&scope)?;
+    if need == Refresh::Needed {
+        // A refresh that finds no room is made up for by the next lease.
+        let _ = wait(Work::Refresh(scope.clone()));
+    }
+    let is_new_enough = version_min.is_none_or(|wanted| served.version >= wanted);
+    if !is_new_enough || !served.compiled.snapshot.admits_client_key(&Digest::of(key.text.as_bytes())) {
+        return None;
+    }
+    Some(match evaluation::answer(&config, &scope, &served, ask, body) {
+        Ok((reply, exposure)) => {
+            if let Some(exposure) = exposure {
+                record(scope, exposure);
+            }
+            reply
+        }
+        Err(error) => evaluation::refusal(&config, &ask.route, &error),
+    })
+}
+
+fn record(scope: Scope, exposure: Exposure) {
+    if exposure::is_first(&exposure, &scope)
+        && let Err(Work::Record(scope, exposure)) = wait(Work::Record(scope, Box::new(exposure)))
+    {
+        exposure::forget(&exposure, &scope);
+    }
+}
+
+/// Gives the work back when there is no room for it.
+fn wait(work: Work) -> Result<(), Work> {
+    WORK.with_borrow_mut(|waiting| {
+        if waiting.len() >= WORK_COUNT_MAX {
+            return Err(work);
+        }
+        waiting.push(work);
+        Ok(())
+    })
+}

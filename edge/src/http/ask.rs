@@ -1,0 +1,104 @@
+//! A request as plain data: what evaluation routes read of it, however it reached the worker. Opens no body.
+
+use flagfuse_shared::contract::probe::MIN_VERSION_HEADER;
+use flagfuse_shared::ids::SnapshotVersion;
+
+use crate::error::EdgeError;
+use crate::http::credential::{ClientKey, client_key};
+use crate::http::route::{Route, query_value, route};
+
+/// Methods that evaluation routes tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Without a body.
+    Get,
+    /// With one.
+    Post,
+    /// No evaluation.
+    Other,
+}
+
+impl Verb {
+    /// From the word on the wire.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "GET" => Self::Get,
+            "POST" => Self::Post,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The headers that mean something to an evaluation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AskHeaders {
+    /// `Authorization`.
+    pub authorization: Option<String>,
+    /// `X-API-Key`.
+    pub api_key: Option<String>,
+    /// `If-None-Match`.
+    pub none_match: Option<String>,
+    /// `X-Flags-Min-Version`.
+    pub version_min: Option<String>,
+}
+
+/// A request without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// What its path asks for.
+    pub route: Route,
+    /// How.
+    pub verb: Verb,
+    /// The query, without its question mark; still percent-encoded.
+    pub query: String,
+    /// Its headers.
+    pub headers: AskHeaders,
+}
+
+impl Ask {
+    /// `target` is path and query, as in a request line.
+    pub fn new(verb: Verb, target: &str, headers: AskHeaders) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self { route: route(path), verb, query: query.to_owned(), headers }
+    }
+
+    /// The client key, from a header or, for beacons that cannot set one, from the query.
+    pub fn client_key(&self) -> Result<ClientKey, EdgeError> {
+        let in_query = match self.route {
+            Route::Events => query_value(&self.query, "key"),
+            _ => None,
+        };
+        client_key(self.headers.authorization.clone(), || self.headers.api_key.clone(), in_query)
+    }
+
+    /// The version below which the client takes no answer.
+    pub fn version_min(&self) -> Result<Option<SnapshotVersion>, EdgeError> {
+        let Some(text) = &self.headers.version_min else { return Ok(None) };
+        SnapshotVersion::parse(text).map(Some).ok_or(EdgeError::HeaderMalformed {
+            name: MIN_VERSION_HEADER,
+            expected: "epoch.seq, such as 1.42",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_the_query_opens_events_only() {
+        let of = |target: &str| Ask::new(Verb::Post, target, AskHeaders::default()).client_key();
+        assert!(of("/v1/events?key=demo%3Adev.s3cret").is_ok());
+        assert_eq!(of("/ofrep/v1/evaluate/flags?key=demo%3Adev.s3cret"), Err(EdgeError::KeyMissing));
+    }
+
+    #[test]
+    fn a_malformed_minimum_version_is_named() {
+        let of = |text: &str| {
+            let headers = AskHeaders { version_min: Some(text.to_owned()), ..AskHeaders::default() };
+            Ask::new(Verb::Post, "/ofrep/v1/evaluate/flags", headers).version_min()
+        };
+        assert_eq!(of("1.2"), Ok(Some(SnapshotVersion { epoch: 1, seq: 2 })));
+        assert!(of("v1").is_err());
+    }
+}

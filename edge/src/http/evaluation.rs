@@ -1,0 +1,61 @@
+//! The routes that evaluate flags, over a snapshot that is there: plain request in, plain answer out. Never waits.
+
+use flagfuse_shared::ids::Scope;
+use flagfuse_shared::ofrep::parse_request;
+use flagfuse_shared::snapshot::AutoExposure;
+
+use crate::beacon::exposure::Exposure;
+use crate::config::Config;
+use crate::error::EdgeError;
+use crate::http::ask::Ask;
+use crate::http::labels;
+use crate::http::ofrep::{self, Asked};
+use crate::http::reply::Reply;
+use crate::http::route::Route;
+use crate::http::unleash;
+use crate::snapshot::isolate::Served;
+
+/// Answers an evaluation, and says which exposure is to be recorded.
+pub fn answer(
+    config: &Config,
+    scope: &Scope,
+    served: &Served,
+    ask: &Ask,
+    body: &[u8],
+) -> Result<(Reply, Option<Exposure>), EdgeError> {
+    let have = ask.headers.none_match.as_deref();
+    match &ask.route {
+        Route::OfrepSingle { key } => {
+            let flag_key = key
+                .as_deref()
+                .ok_or_else(|| EdgeError::PathMalformed { detail: "the flag key is not UTF-8".to_owned() })?;
+            let context = parse_request(body)?;
+            let (reply, exposure) = ofrep::single(config, &Asked::new(scope, served, &context), flag_key);
+            let is_recorded = served.compiled.snapshot.settings().auto_exposure == AutoExposure::Single;
+            Ok((reply, exposure.filter(|_| is_recorded)))
+        }
+        Route::OfrepBulk => {
+            let context = parse_request(body)?;
+            Ok((ofrep::bulk(config, &Asked::new(scope, served, &context), have), None))
+        }
+        Route::UnleashFrontend => {
+            let context = unleash::context(ask, body)?;
+            Ok((unleash::answer(config, &Asked::new(scope, served, &context), have), None))
+        }
+        _ => Err(EdgeError::RouteNotFound),
+    }
+}
+
+/// The answer to a request that cannot be evaluated: OFREP's single evaluations name their flag, and all say that no
+/// snapshot answered.
+pub fn refusal(config: &Config, route: &Route, error: &EdgeError) -> Reply {
+    let flag_key = match route {
+        Route::OfrepSingle { key } => Some(key.as_deref().unwrap_or_default()),
+        _ => None,
+    };
+    let mut reply = error.reply(flag_key);
+    if route.is_evaluation() {
+        labels::label_unanswered(&mut reply, config);
+    }
+    reply
+}

@@ -1,0 +1,87 @@
+//! Short texts that are compared without following a pointer: equality looks at their ends first, and up to 16 bytes these
+//! are all there is.
+
+/// A text with its first and last eight bytes beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShortText {
+    ends: Ends,
+    text: Box<str>,
+}
+
+/// Length and ends of a text: equal for equal texts, and, up to 16 bytes, for no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ends {
+    head: u64,
+    tail: u64,
+    len: usize,
+}
+
+/// Texts up to this length are told apart by their ends.
+const LEN_TOLD: usize = 16;
+
+impl Ends {
+    #[inline]
+    pub(crate) fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let (head, tail) = match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            // Fewer than eight bytes fit into one number; the length tells a text from one with zero bytes behind it.
+            _ => (few(bytes), 0),
+        };
+        Self { head, tail, len: text.len() }
+    }
+}
+
+/// Up to seven bytes as one number.
+#[inline]
+fn few(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk(), bytes.last_chunk(), bytes) {
+        (Some(head), Some(tail), _) => {
+            u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32
+        }
+        (_, _, &[a, b, c]) => u64::from(u32::from_le_bytes([a, b, c, 0])),
+        (_, _, &[a, b]) => u64::from(u32::from_le_bytes([a, b, 0, 0])),
+        (_, _, &[a]) => a.into(),
+        _ => 0,
+    }
+}
+
+impl ShortText {
+    pub(crate) fn new(text: &str) -> Self {
+        Self { ends: Ends::of(text), text: text.into() }
+    }
+
+    pub(crate) const fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) const fn ends(&self) -> Ends {
+        self.ends
+    }
+
+    /// Whether it is `text`, whose ends are `ends`.
+    #[inline]
+    pub(crate) fn is(&self, text: &str, ends: Ends) -> bool {
+        self.ends == ends && (ends.len <= LEN_TOLD || *self.text == *text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_are_equal_when_their_bytes_are(
+            left in "[ab\u{0}]{0,20}",
+            right in "[ab\u{0}]{0,20}",
+            any in ".{0,40}",
+        ) {
+            for (left, right) in [(&left, &right), (&left, &left), (&any, &any), (&any, &left)] {
+                prop_assert_eq!(ShortText::new(left).is(right, Ends::of(right)), left == right);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Tests of whole documents: their shapes, bounds and environments; never built into the product.
+
+use super::*;
+
+#[test]
+fn of_names_that_come_twice_the_last_counts() {
+    let imported = imported(&document(json!([
+        { "name": "a", "enabled": true, "strategies": [] },
+        { "name": "a", "enabled": false, "strategies": [] },
+    ])));
+    assert_eq!(imported.flags.iter().map(|flag| flag.enabled).collect::<Vec<_>>(), [false]);
+}
+
+#[test]
+fn documents_of_another_shape_are_refused() {
+    let fault = |text: &str| import(text.as_bytes(), None).unwrap_err().to_string();
+    assert!(fault("[]").starts_with("document is no Unleash features: "));
+    assert!(fault("{}").ends_with("no features"));
+    assert!(fault(r#"{"version":3,"features":[]}"#).ends_with("version 3, known are 1 and 2"));
+    assert!(fault(r#"{"features":{}}"#).ends_with("features is no list"));
+    let many = json!({ "features": vec![json!(null); FLAG_COUNT_MAX + 1] });
+    assert!(fault(&many.to_string()).contains("5001 features, the limit is 5000"));
+    let most = json!({ "features": vec![json!(null); FLAG_COUNT_MAX] });
+    assert_eq!(import(most.to_string().as_bytes(), None).unwrap().refused.len(), FLAG_COUNT_MAX);
+    let long = " ".repeat(IMPORT_LEN_MAX - 15);
+    assert!(import(format!("{{\"features\":[]}}{long}").as_bytes(), None).is_ok());
+    assert!(fault(&format!("{{\"features\":[]}}{long} ")).contains("the limit is 16777216"));
+}
+
+fn export_document() -> Value {
+    let strategy = |id: &str, environment: &str, rollout: &str| {
+        json!({
+            "id": id, "featureName": "t", "strategyName": "flexibleRollout", "environment": environment,
+            "parameters": { "rollout": rollout }, "constraints": [],
+        })
+    };
+    let mut off = strategy("4", "dev", "99");
+    off["disabled"] = json!(true);
+    let mut first = strategy("1", "dev", "10");
+    first["sortOrder"] = json!(2);
+    let mut second = strategy("2", "dev", "20");
+    second["sortOrder"] = json!(1);
+    second["title"] = json!("Twenty");
+    json!({
+        "version": 4,
+        "features": [
+            { "name": "t", "type": "release", "impressionData": true },
+            { "name": "parent" }, { "name": "gone", "archived": true },
+        ],
+        "featureStrategies": [first, second, strategy("3", "prod", "30"), off],
+        "featureEnvironments": [
+            { "featureName": "t", "environment": "dev", "enabled": true, "variants": [{ "name": "a", "weight": 1 }] },
+            { "featureName": "t", "environment": "prod", "enabled": false, "variants": [] },
+        ],
+        "segments": [{ "id": 5, "name": "s", "constraints": [] }],
+        "featureStrategySegments": [{ "featureStrategyId": "1", "segmentId": 5 }],
+        "dependencies": [{ "feature": "t", "dependencies": [{ "feature": "parent" }] }],
+    })
+}
+
+#[test]
+fn an_export_is_read_for_one_environment() {
+    let text = export_document().to_string();
+    let fault = |environment| import(text.as_bytes(), environment).unwrap_err().to_string();
+    assert!(fault(None).ends_with("several environments, choose one of: dev, prod"));
+    assert!(fault(Some("test")).ends_with("no environment \"test\", there are: dev, prod"));
+    let dev = import(text.as_bytes(), Some("dev")).unwrap();
+    assert_eq!(dev.refused, []);
+    let [parent, flag] = dev.flags.as_slice() else { panic!("{:?}", dev.flags) };
+    assert_eq!((parent.key.as_str(), parent.enabled), ("parent", false));
+    assert!(flag.enabled && flag.prerequisites[0].flag == "parent" && flag.variations[2].key == "a");
+    let percent = |rule: &crate::flag::wire::RuleWire| rule.unleash.clone().unwrap().gate.unwrap().percent;
+    let rules: Vec<(&str, u8)> = flag.rules.iter().map(|rule| (rule.key.as_str(), percent(rule))).collect();
+    assert_eq!(rules, [("Twenty", 20), ("strategy-2", 10)]);
+    assert_eq!(flag.rules[1].conditions[0].values, [json!("5")]);
+    let prod = import(text.as_bytes(), Some("prod")).unwrap();
+    assert_eq!((prod.flags[1].enabled, percent(&prod.flags[1].rules[0])), (false, 30));
+}
+
+#[test]
+fn an_export_that_only_names_its_segments_refuses_what_needs_them() {
+    let text = json!({
+        "features": [{ "name": "t" }, { "name": "u" }],
+        "featureStrategies": [
+            { "name": "default", "featureName": "t", "segments": [1], "parameters": {}, "constraints": [] },
+            { "name": "default", "featureName": "u", "segments": [], "parameters": {}, "constraints": [] },
+        ],
+        "featureEnvironments": [{ "featureName": "u", "environment": "dev", "enabled": true, "name": "u" }],
+        "segments": [{ "id": 1, "name": "beta" }],
+    })
+    .to_string();
+    let imported = import(text.as_bytes(), None).unwrap();
+    assert_eq!(imported.flags.iter().map(|flag| flag.key.as_str()).collect::<Vec<_>>(), ["u"]);
+    assert_eq!(imported.refused[0].name, "segment 1");
+    assert!(imported.refused[1].reason.contains("none of its constraints"), "{}", imported.refused[1].reason);
+}
+
+#[test]
+fn any_bytes_are_an_answer() {
+    use proptest::prelude::*;
+    proptest!(|(bytes: Vec<u8>, text in r#"\{"features":\[\{"name":"[a-z"{},:\[\]]*"#)| {
+        let _ = (import(&bytes, None), import(text.as_bytes(), None));
+    });
+}

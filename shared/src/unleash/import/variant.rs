@@ -1,0 +1,172 @@
+//! Variants of Unleash → variations and what a rule serves. Names and payloads only; never looks at conditions.
+
+use serde_json::{Map, Value, json};
+
+use super::constraint::{self, Clause};
+use super::document::{Constraint, Override, Strategy, Toggle, Variant};
+use crate::flag::wire::{ConditionWire, UnleashSplitWire, ValueType, VariationWire, WeightedVariationWire};
+use crate::unleash::{DISABLED, ENABLED, STICKINESS_DEFAULT, STICKINESS_RANDOM, attribute_of, javascript};
+
+/// The variations of a toggle, in the order in which its document names them.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Variations {
+    pub(super) value_type: ValueType,
+    pub(super) list: Vec<VariationWire>,
+}
+
+impl Variations {
+    /// On and off for a toggle without variants; Unleash's own variant objects otherwise.
+    pub(super) fn of(toggle: &Toggle) -> Self {
+        let own = toggle.variants.iter().flatten();
+        let of_strategies =
+            toggle.strategies.iter().flatten().filter_map(|strategy| strategy.variants.as_ref());
+        let variants: Vec<&Variant> = own.chain(of_strategies.flatten()).collect();
+        let variation = |key: &str, value| VariationWire { key: key.to_owned(), value };
+        if variants.is_empty() {
+            let list = vec![variation(DISABLED, Value::Bool(false)), variation(ENABLED, Value::Bool(true))];
+            return Self { value_type: ValueType::Boolean, list };
+        }
+        let none = |is_on: bool| json!({ "name": DISABLED, "enabled": false, "feature_enabled": is_on });
+        let list = vec![variation(DISABLED, none(false)), variation(ENABLED, none(true))];
+        let mut variations = Self { value_type: ValueType::Object, list };
+        for variant in variants {
+            variations.add(variant);
+        }
+        variations
+    }
+
+    fn add(&mut self, variant: &Variant) {
+        if self.key_of(variant).is_some() {
+            return;
+        }
+        let is_free = |key: &str| self.list.iter().all(|other| other.key != key);
+        let numbered = (2..).map(|number| format!("{}#{number}", variant.name));
+        let key = std::iter::once(variant.name.clone()).chain(numbered).find(|key| is_free(key));
+        // The numbers are endless, the list is not.
+        self.list.extend(key.map(|key| VariationWire { key, value: value_of(variant) }));
+    }
+
+    /// Key of the variation with the variant's name and payload.
+    fn key_of(&self, variant: &Variant) -> Option<&str> {
+        let value = value_of(variant);
+        self.list.iter().find(|variation| variation.value == value).map(|variation| variation.key.as_str())
+    }
+
+    /// Keys of the variations a child may wait for: on, and of one of the variants when it names some.
+    pub(super) fn on(&self, variants: &[String]) -> Vec<String> {
+        let is_named = |variation: &VariationWire| {
+            let name = variation.value.get("name").and_then(Value::as_str).unwrap_or(DISABLED);
+            variants.is_empty() || variants.iter().any(|wanted| wanted == name)
+        };
+        let keys = self.list.iter().filter(|variation| variation.key != DISABLED && is_named(variation));
+        keys.map(|variation| variation.key.clone()).collect()
+    }
+}
+
+/// The object that Unleash's clients answer with.
+fn value_of(variant: &Variant) -> Value {
+    let mut value = Map::new();
+    value.insert("name".to_owned(), Value::String(variant.name.clone()));
+    value.insert("enabled".to_owned(), Value::Bool(true));
+    if let Some(payload) = &variant.payload {
+        value.insert("payload".to_owned(), payload.clone());
+    }
+    value.insert("feature_enabled".to_owned(), Value::Bool(true));
+    Value::Object(value)
+}
+
+/// What a strategy that is on serves.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Outcome {
+    /// Who gets a variation by name; the first that holds.
+    pub(super) overrides: Vec<(ConditionWire, String)>,
+    /// Everybody else.
+    pub(super) split: Vec<WeightedVariationWire>,
+    /// How they are divided, when there is more than one variation.
+    pub(super) lane: Option<UnleashSplitWire>,
+}
+
+/// The strategy's own variants, else the toggle's, else none. A list without weight counts as none.
+pub(super) fn outcome(toggle: &Toggle, strategy: &Strategy, all: &Variations) -> Result<Outcome, String> {
+    let parameter = |name: &str| {
+        let value = strategy.parameters.as_ref().and_then(|parameters| parameters.get(name));
+        value
+            .map(|value| javascript::text(value).ok_or_else(|| format!("parameters.{name} is no text")))
+            .transpose()
+    };
+    if let Some(variants) = strategy.variants.as_deref().filter(|variants| has_weight(variants)) {
+        let own = variants.first().and_then(|first| first.stickiness.clone()).filter(|name| !name.is_empty());
+        let stickiness = match own {
+            Some(name) => Some(name),
+            None => parameter("stickiness")?,
+        };
+        let group = parameter("groupId")?.unwrap_or_else(|| toggle.name.clone());
+        return divided(variants, all, group, stickiness);
+    }
+    if let Some(variants) = toggle.variants.as_deref().filter(|variants| has_weight(variants)) {
+        let stickiness = variants.first().and_then(|first| first.stickiness.clone());
+        return divided(variants, all, toggle.name.clone(), stickiness);
+    }
+    let split = vec![WeightedVariationWire { variation: ENABLED.to_owned(), weight: 1 }];
+    Ok(Outcome { overrides: Vec::new(), split, lane: None })
+}
+
+fn has_weight(variants: &[Variant]) -> bool {
+    variants.iter().any(|variant| variant.weight > 0)
+}
+
+fn divided(
+    variants: &[Variant],
+    all: &Variations,
+    group: String,
+    stickiness: Option<String>,
+) -> Result<Outcome, String> {
+    let mut overrides = Vec::new();
+    let mut split = Vec::new();
+    for variant in variants {
+        let key = all.key_of(variant).unwrap_or_default().to_owned();
+        for listed in variant.overrides.iter().flatten() {
+            if let Some(condition) = override_condition(listed)? {
+                overrides.push((condition, key.clone()));
+            }
+        }
+        if variant.weight > 0 {
+            split.push(WeightedVariationWire { variation: key, weight: variant.weight });
+        }
+    }
+    let lane = if split.len() > 1 {
+        Some(UnleashSplitWire { group, stickiness: stickiness_of(stickiness.as_deref())? })
+    } else {
+        None
+    };
+    Ok(Outcome { overrides, split, lane })
+}
+
+/// Compares exactly, unlike a constraint; only texts can be equal to a context's text.
+fn override_condition(listed: &Override) -> Result<Option<ConditionWire>, String> {
+    let texts = listed.values.iter().filter(|value| value.is_string()).cloned().collect();
+    let constraint = Constraint {
+        context_name: Some(listed.context_name.clone()),
+        operator: "IN".to_owned(),
+        values: None,
+        value: None,
+        inverted: None,
+        case_insensitive: None,
+    };
+    match constraint::membership_of(&constraint, texts) {
+        Ok(Clause::When(condition)) => Ok(Some(condition)),
+        Ok(Clause::Always | Clause::Never) => Ok(None),
+        Err(reason) => Err(format!("override on {:?}: {reason}", listed.context_name)),
+    }
+}
+
+/// A stickiness in our words. A field without a name is missing in every context, which leaves splits to chance.
+pub(super) fn stickiness_of(name: Option<&str>) -> Result<String, String> {
+    match name {
+        None => Ok(STICKINESS_DEFAULT.to_owned()),
+        Some("") => Ok(STICKINESS_RANDOM.to_owned()),
+        Some(name) => attribute_of(name)
+            .map(str::to_owned)
+            .ok_or_else(|| format!("the stickiness {name:?} would be mistaken for userId")),
+    }
+}

@@ -1,0 +1,156 @@
+//! Resolutions → the answer of Unleash's frontend API: `{"toggles":[…]}` with the enabled ones only. Pure text.
+
+use crate::evaluate::{Reason, Resolution};
+use crate::flag::{Flag, ValueType, Variation};
+use crate::ofrep::{Answer, write_json_string};
+
+/// A toggle that is on without a variant, as all of Unleash's clients know it.
+const NO_VARIANT: &str =
+    r#"{"name":"disabled","enabled":false,"feature_enabled":true,"featureEnabled":true}"#;
+
+/// How the variants that the importer writes begin: values are rendered with their fields in order.
+const OFF: &str = r#"{"enabled":false,"feature_enabled":false,"#;
+const ON: &str = r#"{"enabled":false,"feature_enabled":true,"#;
+const VARIANT: &str = r#"{"enabled":true,"feature_enabled":true,"#;
+
+/// Writes the whole body. A flag that has no answer for the asker is not enabled.
+pub fn write_toggles<'s>(out: &mut String, answers: impl Iterator<Item = (&'s str, Answer<'s>)>) {
+    out.push_str("{\"toggles\":[");
+    let start = out.len();
+    for (_, answer) in answers {
+        if let Ok(resolution) = answer {
+            write_toggle(out, &resolution);
+        }
+    }
+    if out.len() > start {
+        // Every toggle wrote a comma behind it.
+        out.pop();
+    }
+    out.push_str("]}");
+}
+
+/// The toggle and a comma, or nothing when it is not enabled.
+fn write_toggle(out: &mut String, resolution: &Resolution<'_>) {
+    let (Some(variation), flag) = (resolution.variation, resolution.flag) else { return };
+    if resolution.reason == Reason::Disabled || !is_on(flag, variation) {
+        return;
+    }
+    out.push_str("{\"name\":");
+    write_json_string(out, flag.key().as_str());
+    out.push_str(",\"enabled\":true,\"variant\":");
+    write_variant(out, flag, variation);
+    let is_reported = flag.unleash().is_some_and(|toggle| toggle.impression_data);
+    out.push_str(if is_reported { ",\"impressionData\":true}," } else { ",\"impressionData\":false}," });
+}
+
+fn is_on(flag: &Flag, variation: &Variation) -> bool {
+    match flag.value_type() {
+        ValueType::Boolean => variation.json() == "true",
+        ValueType::Object if flag.unleash().is_some() => !variation.json().starts_with(OFF),
+        ValueType::String | ValueType::Integer | ValueType::Float | ValueType::Object => true,
+    }
+}
+
+fn write_variant(out: &mut String, flag: &Flag, variation: &Variation) {
+    let json = variation.json();
+    let kind = match flag.value_type() {
+        ValueType::Boolean => return out.push_str(NO_VARIANT),
+        ValueType::Object if flag.unleash().is_some() && json.starts_with(ON) => {
+            return out.push_str(NO_VARIANT);
+        }
+        ValueType::Object if flag.unleash().is_some() && json.starts_with(VARIANT) => {
+            // Both spellings of the last field: clients of different ages read different ones.
+            out.push_str(json.strip_suffix('}').unwrap_or(json));
+            return out.push_str(",\"featureEnabled\":true}");
+        }
+        ValueType::String => "string",
+        ValueType::Integer | ValueType::Float => "number",
+        ValueType::Object => "json",
+    };
+    out.push_str("{\"name\":");
+    write_json_string(out, variation.key().as_str());
+    out.push_str(
+        ",\"enabled\":true,\"feature_enabled\":true,\"featureEnabled\":true,\"payload\":{\"type\":\"",
+    );
+    out.push_str(kind);
+    out.push_str("\",\"value\":");
+    // Payloads are texts: a string's JSON is one already, everything else becomes one.
+    if flag.value_type() == ValueType::String {
+        out.push_str(json);
+    } else {
+        write_json_string(out, json);
+    }
+    out.push_str("}}");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::context::Context;
+    use crate::evaluate::{Evaluator, Question};
+    use crate::ids::UnixMillis;
+    use crate::snapshot::fixtures;
+
+    fn toggles(flags: &[Value], context: Value) -> Value {
+        let admitted = fixtures::admitted(flags);
+        let context = Context::from_json(context).unwrap();
+        let mut body = String::new();
+        let evaluator = Evaluator::new(&admitted.snapshot, Question::new(&context, UnixMillis(0)));
+        write_toggles(&mut body, evaluator.all());
+        serde_json::from_str::<Value>(&body).unwrap_or_else(|e| panic!("{e}: {body}"))["toggles"].clone()
+    }
+
+    fn flag(key: &str, value_type: &str, values: &[(&str, Value)], default: &str) -> Value {
+        let variations: Vec<Value> =
+            values.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+        json!({ "key": key, "value_type": value_type, "variations": variations, "default_variation": default })
+    }
+
+    #[test]
+    fn only_enabled_toggles_are_listed() {
+        let booleans = [("on", json!(true)), ("off", json!(false))];
+        let off = flag("b", "boolean", &booleans, "off");
+        let mut disabled = flag("c", "boolean", &booleans, "on");
+        disabled["enabled"] = json!(false);
+        let mut unitless = flag("d", "boolean", &booleans, "on");
+        unitless["rules"] = json!([{ "key": "r", "percentage": 50, "split": [{ "variation": "on" }] }]);
+        let seen = toggles(&[flag("a", "boolean", &booleans, "on"), off, disabled, unitless], json!({}));
+        let expected = json!([{ "name": "a", "enabled": true, "impressionData": false, "variant":
+            { "name": "disabled", "enabled": false, "feature_enabled": true, "featureEnabled": true } }]);
+        assert_eq!(seen, expected);
+        assert_eq!(toggles(&[], json!({})), json!([]));
+    }
+
+    #[test]
+    fn values_of_every_type_become_payloads() {
+        let rows = [
+            ("string", json!("a \"b\""), json!({ "type": "string", "value": "a \"b\"" })),
+            ("integer", json!(7), json!({ "type": "number", "value": "7" })),
+            ("float", json!(0.5), json!({ "type": "number", "value": "0.5" })),
+            ("object", json!({ "a": 1 }), json!({ "type": "json", "value": "{\"a\":1}" })),
+        ];
+        for (value_type, value, payload) in rows {
+            let seen = toggles(&[flag("f", value_type, &[("v", value)], "v")], json!({}));
+            let expected = json!({ "name": "v", "enabled": true, "feature_enabled": true, "featureEnabled": true,
+                "payload": payload });
+            assert_eq!(seen[0]["variant"], expected, "{value_type}");
+        }
+    }
+
+    #[test]
+    fn imported_toggles_show_unleashs_own_variants() {
+        let document = json!({ "version": 1, "features": [
+            { "name": "v", "enabled": true, "impressionData": true, "strategies": [{ "name": "default" }],
+              "variants": [{ "name": "blue", "weight": 1000, "payload": { "type": "csv", "value": "1,2" } }] },
+            { "name": "w", "enabled": false, "strategies": [{ "name": "default" }],
+              "variants": [{ "name": "blue", "weight": 1000 }] } ] });
+        let imported = crate::unleash::import::import(document.to_string().as_bytes(), None).unwrap();
+        let flags: Vec<Value> = imported.flags.iter().map(|flag| json!(flag)).collect();
+        let expected = json!([{ "name": "v", "enabled": true, "impressionData": true, "variant": {
+            "name": "blue", "enabled": true, "feature_enabled": true, "featureEnabled": true,
+            "payload": { "type": "csv", "value": "1,2" } } }]);
+        assert_eq!(toggles(&flags, json!({ "targetingKey": "u" })), expected);
+    }
+}

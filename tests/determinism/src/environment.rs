@@ -24,6 +24,12 @@ pub(crate) fn flag_keys() -> Vec<String> {
 /// An environment that passed verification, or a line that says why there is none. Flags that cannot even be read are
 /// left out and told in `notes`.
 pub(crate) fn environment(chance: &mut Chance, notes: &mut String) -> Result<Admitted, String> {
+    let (flags, shared) = written(chance, notes);
+    admit(flags, shared)
+}
+
+/// The same as it was written.
+pub(crate) fn written(chance: &mut Chance, notes: &mut String) -> (Vec<FlagWire>, SharedWire) {
     let shared = shared(chance);
     let keys_of = |list: &str| -> Vec<String> {
         let entries = shared[list].as_array().into_iter().flatten();
@@ -41,8 +47,7 @@ pub(crate) fn environment(chance: &mut Chance, notes: &mut String) -> Result<Adm
             }
         }
     }
-    let shared: SharedWire = serde_json::from_value(shared).map_err(|error| error.to_string())?;
-    admit(flags, shared)
+    (flags, serde_json::from_value(shared).expect("what flags share has its shape"))
 }
 
 fn shared(chance: &mut Chance) -> Value {
@@ -87,7 +92,7 @@ fn segment(chance: &mut Chance, at: usize, keys: &[String]) -> Value {
 }
 
 /// Signs and verifies: there is no other door to a snapshot that can be evaluated.
-fn admit(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Admitted, String> {
+pub(crate) fn admit(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Admitted, String> {
     let frame = sign(flags, shared).map_err(|error| error.to_string())?;
     let roots = TrustedRoots::parse([root_key().as_str()], 1).map_err(|error| error.to_string())?;
     match verify(&frame, &roots, &scope(), None, NOW) {

@@ -8,6 +8,8 @@ mod environment;
 #[cfg(target_arch = "wasm32")]
 pub mod exports;
 mod flag;
+#[cfg(test)]
+mod properties;
 pub mod signing;
 mod words;
 
@@ -25,6 +27,11 @@ use crate::context::Ask;
 pub const FLAG_COUNT: usize = 20;
 /// Askers in one seed; each asks about every flag.
 pub const CONTEXT_COUNT: usize = 50;
+
+/// The environment of a seed, or why there is none.
+pub fn environment(seed: u64) -> Result<Admitted, String> {
+    environment::environment(&mut Chance::new(seed), &mut String::new())
+}
 
 /// Everything that one seed leads to: what cannot be read, each asker's body, each flag's answer, line by line.
 pub fn transcript(seed: u64) -> String {

@@ -157,3 +157,86 @@ fn parse_scope(text: &str) -> Result<Scope, SessionError> {
 pub fn millis(now_ms: f64) -> UnixMillis {
     UnixMillis(now_ms as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use flagfuse_determinism::signing::{NOW, root_key, scope, sign};
+    use flagfuse_shared::flag::environment::SharedWire;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    const NOW_MS: f64 = NOW.0 as f64;
+
+    fn frame() -> Vec<u8> {
+        let flags = json!([{ "key": "f", "value_type": "integer", "default_variation": "a",
+            "variations": [{ "key": "a", "value": 1 }] }]);
+        sign(serde_json::from_value(flags).unwrap(), SharedWire::default()).unwrap()
+    }
+
+    fn open(frame: &[u8], scope: &str) -> Result<Session, SessionError> {
+        Session::open(frame, &[root_key()], 1, scope, NOW_MS)
+    }
+
+    const ASKED: Circumstance = Circumstance { now: NOW, chance: 0, freshness: Freshness::Fresh };
+
+    #[test]
+    fn a_verified_frame_answers_in_the_protocols_bodies() {
+        let session = open(&frame(), &scope().to_string()).unwrap();
+        assert_eq!(session.version().to_string(), "1.1");
+        let metadata = json!({ "flagVersion": "1.1", "environment": "test" });
+        let flag =
+            json!({ "key": "f", "value": 1, "variant": "a", "reason": "STATIC", "metadata": metadata });
+        for context in ["", "{}", " {\"targetingKey\":\"u\"} "] {
+            let single: Value = serde_json::from_str(&session.evaluate("f", context, ASKED)).unwrap();
+            let bulk: Value = serde_json::from_str(&session.evaluate_all(context, ASKED)).unwrap();
+            assert_eq!(
+                (&single, &bulk),
+                (&flag, &json!({ "flags": [flag], "metadata": metadata })),
+                "{context}"
+            );
+        }
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(REQUEST_BODY_LEN_MAX));
+        let rows = [
+            ("{", "PARSE_ERROR"),
+            ("[]", "INVALID_CONTEXT"),
+            ("null", "INVALID_CONTEXT"),
+            (&long, "GENERAL"),
+        ];
+        for (context, code) in rows {
+            let body: Value = serde_json::from_str(&session.evaluate("f", context, ASKED)).unwrap();
+            assert_eq!((&body["errorCode"], &body["key"]), (&json!(code), &json!("f")), "{body}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_opened_that_was_not_signed_for_the_scope() {
+        let mut tampered = frame();
+        let last = tampered.len() - 2;
+        tampered[last] ^= 1;
+        let elsewhere = open(&frame(), "default/random/other").unwrap_err().to_string();
+        let broken = open(&tampered, &scope().to_string()).unwrap_err().to_string();
+        assert!(elsewhere.starts_with("E_SCOPE") && broken.starts_with("E_DIGEST"), "{elsewhere}; {broken}");
+        for bad in ["", "a/b", "a/b/c/d", "A/b/c"] {
+            assert!(open(&frame(), bad).is_err(), "{bad}");
+        }
+        assert!(Session::open(&frame(), &[], 1, &scope().to_string(), NOW_MS).is_err());
+    }
+
+    #[test]
+    fn the_held_frame_is_no_news_and_a_refused_one_changes_nothing() {
+        let mut session = open(&frame(), &scope().to_string()).unwrap();
+        assert_eq!(session.update(&frame(), NOW_MS), Ok(false));
+        let other = sign(Vec::new(), SharedWire::default()).unwrap();
+        assert!(session.update(&other, NOW_MS).unwrap_err().to_string().starts_with("E_EQUIV"));
+        assert!(session.evaluate("f", "", ASKED).contains("STATIC"));
+    }
+
+    #[test]
+    fn times_that_are_no_times_are_1970() {
+        for (number, expected) in [(1.9, 1), (-5.0, 0), (f64::NAN, 0), (f64::INFINITY, u64::MAX)] {
+            assert_eq!(millis(number), UnixMillis(expected), "{number}");
+        }
+    }
+}

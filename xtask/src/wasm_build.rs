@@ -57,7 +57,7 @@ pub const EVALUATOR: WasmCrate = WasmCrate {
 
 /// The evaluator together with the generator of the determinism test.
 pub const DETERMINISM: WasmCrate = WasmCrate {
-    name: "determinism",
+    name: "determinism-module",
     package: "flagfuse-determinism",
     module: "determinism",
     host: Host::Any,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use flagfuse_shared::explain::{Opened, open};
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::snapshot::{Admitted, Outcome, TrustedRoots, verify};
@@ -21,14 +22,23 @@ pub(crate) fn flag_keys() -> Vec<String> {
         .collect()
 }
 
-/// An environment that passed verification, or a line that says why there is none. Flags that cannot even be read are
-/// left out and told in `notes`.
-pub(crate) fn environment(chance: &mut Chance, notes: &mut String) -> Result<Admitted, String> {
-    let (flags, shared) = written(chance, notes);
-    admit(flags, shared)
+/// An environment that passed verification, once to be asked and once to be asked why.
+pub(crate) struct Environment {
+    pub(crate) admitted: Admitted,
+    pub(crate) opened: Opened,
 }
 
-/// The same as it was written.
+/// Signs and verifies: there is no other door to a snapshot that can be evaluated. The error says why there is none.
+pub(crate) fn admit(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Environment, String> {
+    let frame = sign(flags, shared).map_err(|error| error.to_string())?;
+    let roots = TrustedRoots::parse([root_key().as_str()], 1).map_err(|error| error.to_string())?;
+    match (verify(&frame, &roots, &scope(), None, NOW), open(&frame, &roots, &scope(), NOW)) {
+        (Ok(Outcome::Newer(admitted)), Ok(opened)) => Ok(Environment { admitted: *admitted, opened }),
+        (other, _) => panic!("what was just signed is not admitted: {other:?}"),
+    }
+}
+
+/// An environment as people write it. Flags that cannot even be read are left out and told in `notes`.
 pub(crate) fn written(chance: &mut Chance, notes: &mut String) -> (Vec<FlagWire>, SharedWire) {
     let shared = shared(chance);
     let keys_of = |list: &str| -> Vec<String> {
@@ -89,14 +99,4 @@ fn segment(chance: &mut Chance, at: usize, keys: &[String]) -> Value {
         segment["attribute"] = json!(chance.pick(&["account", "country"]));
     }
     segment
-}
-
-/// Signs and verifies: there is no other door to a snapshot that can be evaluated.
-pub(crate) fn admit(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Admitted, String> {
-    let frame = sign(flags, shared).map_err(|error| error.to_string())?;
-    let roots = TrustedRoots::parse([root_key().as_str()], 1).map_err(|error| error.to_string())?;
-    match verify(&frame, &roots, &scope(), None, NOW) {
-        Ok(Outcome::Newer(admitted)) => Ok(*admitted),
-        other => panic!("what was just signed is not admitted: {other:?}"),
-    }
 }

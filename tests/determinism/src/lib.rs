@@ -17,11 +17,13 @@ use std::fmt::Write as _;
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
+use flagfuse_shared::explain::explain;
 use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, parse_request, write_answer};
 use flagfuse_shared::snapshot::{Admitted, Chanciness};
 
 use crate::chance::Chance;
 use crate::context::Ask;
+use crate::environment::Environment;
 
 /// Flags in the environment of one seed.
 pub const FLAG_COUNT: usize = 20;
@@ -30,22 +32,25 @@ pub const CONTEXT_COUNT: usize = 50;
 
 /// The environment of a seed, or why there is none.
 pub fn environment(seed: u64) -> Result<Admitted, String> {
-    environment::environment(&mut Chance::new(seed), &mut String::new())
+    let (flags, shared) = environment::written(&mut Chance::new(seed), &mut String::new());
+    environment::admit(flags, shared).map(|environment| environment.admitted)
 }
 
-/// Everything that one seed leads to: what cannot be read, each asker's body, each flag's answer, line by line.
+/// Everything that one seed leads to: what cannot be read, each asker's body, each flag's answer and one
+/// explanation, line by line.
 pub fn transcript(seed: u64) -> String {
     let mut chance = Chance::new(seed);
     let mut out = String::with_capacity(256 * FLAG_COUNT * CONTEXT_COUNT);
-    let admitted = match environment::environment(&mut chance, &mut out) {
-        Ok(admitted) => admitted,
+    let (flags, shared) = environment::written(&mut chance, &mut out);
+    let environment = match environment::admit(flags, shared) {
+        Ok(environment) => environment,
         Err(fault) => return out + &fault,
     };
     for at in 0..CONTEXT_COUNT {
         let ask = Ask::draw(&mut chance);
         let _ = writeln!(out, "asker {at}: {} at {:?} {:?} {}", ask.body, ask.now, ask.freshness, ask.chance);
         let unknown = chance.at(FLAG_COUNT + 1);
-        answer(&mut out, &admitted, &ask, unknown);
+        answer(&mut out, &environment, &ask, unknown);
     }
     out
 }
@@ -61,7 +66,7 @@ pub fn digests(from: u64, count: u64) -> String {
     (from..from.saturating_add(count)).map(|seed| digest(seed) + "\n").collect()
 }
 
-fn answer(out: &mut String, admitted: &Admitted, ask: &Ask, single_at: usize) {
+fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usize) {
     let context = match parse_request(ask.body.as_bytes()) {
         Ok(context) => context,
         Err(error) => {
@@ -69,6 +74,7 @@ fn answer(out: &mut String, admitted: &Admitted, ask: &Ask, single_at: usize) {
             return;
         }
     };
+    let Environment { admitted, opened } = environment;
     let snapshot = &admitted.snapshot;
     let question =
         Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
@@ -81,6 +87,7 @@ fn answer(out: &mut String, admitted: &Admitted, ask: &Ask, single_at: usize) {
     let keys = environment::flag_keys();
     let key = keys.get(single_at).map_or("missing", String::as_str);
     write_answer(out, key, &evaluate(snapshot, key, question), &origin);
+    let _ = write!(out, "\n{}", explain(opened, key, question).to_json());
     let chance = if snapshot.chanciness() == Chanciness::Chancy { ask.chance } else { 0 };
     let stretch = snapshot.stretch(ask.now);
     let circumstances = Circumstances { freshness: ask.freshness, stretch, chance };

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::evaluate::{EvaluationError, Evaluator, Observer, Question, Step};
+use flagfuse_shared::explain::explain;
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::flag::wire::{ConditionWire, Operator};
+use flagfuse_shared::ids::SnapshotVersion;
 use flagfuse_shared::ofrep::{Answer, Origin, parse_request, write_answer};
 use flagfuse_shared::snapshot::Admitted;
 use proptest::prelude::*;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::chance::Chance;
 use crate::context::Ask;
-use crate::environment::{admit, written};
+use crate::environment::{Environment, admit, written};
 use crate::signing::sign;
 
 /// Askers for one environment: few, because proptest brings many environments.
@@ -38,6 +40,10 @@ impl World {
     }
 
     fn admit(&self) -> Admitted {
+        self.environment().admitted
+    }
+
+    fn environment(&self) -> Environment {
         admit(self.flags.clone(), self.shared.clone()).expect("the environment is sound")
     }
 
@@ -61,10 +67,13 @@ fn text(key: &str, answer: &Answer<'_>) -> String {
     if matches!(answer, Err(EvaluationError::Malformed(_))) {
         text.push_str("malformed");
     } else {
-        let version = flagfuse_shared::ids::SnapshotVersion { epoch: 1, seq: 1 };
-        write_answer(&mut text, key, answer, &Origin::new(version, "test"));
+        write_answer(&mut text, key, answer, &origin());
     }
     text
+}
+
+fn origin() -> Origin {
+    Origin::new(SnapshotVersion { epoch: 1, seq: 1 }, "test")
 }
 
 fn shuffle<T>(chance: &mut Chance, list: &mut [T]) {
@@ -138,7 +147,7 @@ impl Observer for Counter {
 fn served_on(flags: Value, units: &[String]) -> Vec<Vec<bool>> {
     let flags: Vec<FlagWire> = serde_json::from_value(flags).expect("flags");
     let keys: Vec<String> = flags.iter().map(|flag| flag.key.clone()).collect();
-    let admitted = admit(flags, SharedWire::default()).expect("the environment is sound");
+    let admitted = admit(flags, SharedWire::default()).expect("the environment is sound").admitted;
     let is_on = |key: &String, unit: &String| {
         let context = flagfuse_shared::context::Context::for_unit(unit);
         let question = Question::new(&context, crate::signing::NOW);
@@ -210,7 +219,7 @@ proptest! {
     #[test]
     fn watching_changes_nothing_and_a_flag_alone_answers_as_among_others(seed: u64) {
         let world = World::new(seed);
-        let admitted = world.admit();
+        let Environment { admitted, opened } = world.environment();
         for ask in &world.asks {
             let Ok(context) = parse_request(ask.body.as_bytes()) else { continue };
             let question = Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
@@ -220,6 +229,9 @@ proptest! {
                 let alone = Evaluator::new(&admitted.snapshot, question).flag(key);
                 prop_assert_eq!(&together, &alone);
                 prop_assert_eq!(&together, &watched.flag_observed(key, &mut counter));
+                let mut body = String::new();
+                write_answer(&mut body, key, &together, &origin());
+                prop_assert_eq!(explain(&opened, key, question).body, body);
             }
             prop_assert!(counter.0 > 0);
         }

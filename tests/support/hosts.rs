@@ -11,15 +11,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 use xtask::http::Client;
 use xtask::process::OwnedProcess;
-use xtask::tools;
 use xtask::wasm_build::WasmBundle;
-use xtask::workerd::{COMPATIBILITY_DATE, log_tail};
+use xtask::workerd::{log_tail, start_plain};
 
-use crate::{PATIENCE, eventually, fresh_dir, root};
+use crate::{PATIENCE, fresh_dir, root};
 
 type Ask = dyn FnMut(&Value) -> Result<Value> + Send;
 
@@ -47,38 +46,15 @@ impl Host {
         Self { name, ask: Box::new(move |request| Ok(answer(request))) }
     }
 
-    /// workerd, configured with nothing but the module and a socket.
+    /// workerd with nothing but the module and a socket.
     pub fn workerd(bundle: &WasmBundle) -> Result<Self> {
         let dir = fresh_dir("determinism-workerd");
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut modules = Vec::new();
-        for module in &bundle.modules {
-            let is_wasm = Path::new(module).extension().is_some_and(|extension| extension == "wasm");
-            let kind = if is_wasm { "wasm" } else { "esModule" };
-            modules.push(format!("(name = \"{module}\", {kind} = embed \"{module}\")"));
-            fs::copy(bundle.dir.join(module), dir.join(module))?;
-        }
-        let modules = modules.join(", ");
-        let config = format!(
-            "using Workerd = import \"/workerd/workerd.capnp\";\nconst config :Workerd.Config = (\n  services = [\
-             (name = \"module\", worker = (compatibilityDate = \"{COMPATIBILITY_DATE}\",\n    modules = [{modules}]))],\n  \
-             sockets = [(name = \"http\", address = \"127.0.0.1:{port}\", http = (), service = \"module\")],\n);\n"
-        );
-        fs::write(dir.join("workerd.capnp"), config)?;
-        let log_path = dir.join("workerd.log");
-        let log = fs::File::create(&log_path)?;
-        let mut command = Command::new(tools::workerd(root())?);
-        command.arg("serve").arg(dir.join("workerd.capnp")).stdout(log.try_clone()?).stderr(log);
-        let mut process = OwnedProcess::spawn("workerd", &mut command)?;
-        eventually("workerd listens", PATIENCE, || {
-            let status = process.exit_status()?;
-            ensure!(status.is_none(), "workerd ended with {status:?}:\n{}", log_tail(&log_path));
-            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map(drop)?)
-        })?;
+        let running = start_plain(root(), bundle, &dir, port)?;
         let client = Client::new(&format!("http://127.0.0.1:{port}"), None);
         let ask = move |request: &Value| {
-            let _runs = &process;
-            client.post("/", request)?.ok().with_context(|| log_tail(&log_path))
+            let _runs = &running;
+            client.post("/", request)?.ok().with_context(|| log_tail(&dir.join("workerd.log")))
         };
         Ok(Self { name: "workerd", ask: Box::new(ask) })
     }

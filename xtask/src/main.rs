@@ -12,7 +12,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   up [--data DIR] [--control-plane-port N] [--edge-port N]   build and run everything, with a demo project
   demo [--data DIR]                      a harmful feature is switched off on a running `up`
   test                                   everything CI runs
-  bench edge-size | propagation [N]      measure; writes target/bench/NAME.json
+  bench edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]]
+                                         measure; writes target/bench/NAME.json
   build edge                             the optimised worker in edge/build, for deployment
   build evaluator                        the evaluator for browsers and Node.js in sdk/evaluator/pkg
   wrangler ARGUMENTS                     wrangler on the Node.js version it needs";

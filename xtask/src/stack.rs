@@ -71,7 +71,7 @@ impl StackConfig {
 }
 
 /// Ports that were free a moment ago; all are held until the last is drawn, so that they differ.
-fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let listeners: Vec<TcpListener> =
         (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
     Ok(listeners
@@ -213,6 +213,11 @@ impl Stack {
     pub fn edge_url(&self, index: usize) -> String {
         let port = self.config.edge_ports.get(index).copied().unwrap_or_default();
         format!("http://127.0.0.1:{port}")
+    }
+
+    /// Process id of workerd, when it runs.
+    pub fn edge_process_id(&self) -> Option<u32> {
+        self.edge.as_ref().map(Edge::id)
     }
 
     /// Base URLs of all isolates.

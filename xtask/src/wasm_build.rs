@@ -100,37 +100,84 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
             .current_dir(root),
     )?;
     let file = format!("{}.wasm", what.package.replace('-', "_"));
-    let compiled = root.join("target/wasm32-unknown-unknown/release").join(file);
     let dir = match profile {
         WasmProfile::Fast => root.join("target").join(name),
         WasmProfile::Optimised => root.join(what.optimised_dir),
     };
-    let wasm = dir.join(format!("{}_bg.wasm", what.module));
-    if is_older(&wasm, &compiled)? {
-        bind(root, what, &compiled, &dir)?;
+    let parts = Parts {
+        name,
+        module: what.module,
+        host: what.host,
+        compiled: root.join("target").join(tools::WASM_TARGET).join("release").join(file),
+        beside: what.beside.iter().map(|path| root.join(path)).collect(),
+        dir,
+    };
+    assemble(root, parts, profile)
+}
+
+/// Builds a worker of `bench/workers` as the edge is built for deployment.
+pub fn build_bench_worker(root: &Path, name: &str) -> Result<WasmBundle> {
+    tools::wasm_target(root)?;
+    progress(&format!("compiling the worker {name:?} to Wasm"));
+    let workspace = root.join("bench/workers");
+    let target_dir = root.join("target/bench-build/workers");
+    run(
+        "compiling a worker",
+        Command::new("cargo")
+            .args(["build", "--release", "--target", tools::WASM_TARGET])
+            .args(["--package", &format!("flagfuse-bench-{name}"), "--target-dir"])
+            .arg(&target_dir)
+            .current_dir(&workspace),
+    )?;
+    let release_dir = target_dir.join(tools::WASM_TARGET).join("release");
+    let parts = Parts {
+        name: &format!("worker {name:?}"),
+        module: EDGE.module,
+        host: EDGE.host,
+        compiled: release_dir.join(format!("flagfuse_bench_{name}.wasm")),
+        beside: vec![workspace.join(name).join("entry.js")],
+        dir: target_dir.join(name),
+    };
+    assemble(root, parts, WasmProfile::Optimised)
+}
+
+/// What a bundle is put together from, and where.
+struct Parts<'p> {
+    name: &'p str,
+    module: &'p str,
+    host: Host,
+    compiled: PathBuf,
+    beside: Vec<PathBuf>,
+    dir: PathBuf,
+}
+
+/// From compiled Wasm and modules written by hand to a folder that can be loaded.
+fn assemble(root: &Path, parts: Parts<'_>, profile: WasmProfile) -> Result<WasmBundle> {
+    let wasm = parts.dir.join(format!("{}_bg.wasm", parts.module));
+    if is_older(&wasm, &parts.compiled)? {
+        bind(root, &parts)?;
         if profile == WasmProfile::Optimised {
-            optimise(root, name, &wasm)?;
+            optimise(root, parts.name, &wasm)?;
         }
     }
-    let beside: Vec<&Path> = what.beside.iter().map(Path::new).collect();
-    for from in &beside {
-        let to = dir.join(from.file_name().unwrap_or_default());
-        fs::copy(root.join(from), &to).with_context(|| format!("writing {}", to.display()))?;
+    for from in &parts.beside {
+        let to = parts.dir.join(from.file_name().unwrap_or_default());
+        fs::copy(from, &to).with_context(|| format!("writing {}", to.display()))?;
     }
-    let entry = beside.first().and_then(|path| path.file_name()).unwrap_or_default();
-    let modules = modules(&dir, &entry.to_string_lossy())?;
-    Ok(WasmBundle { dir, modules })
+    let entry = parts.beside.first().and_then(|path| path.file_name()).unwrap_or_default();
+    let modules = modules(&parts.dir, &entry.to_string_lossy())?;
+    Ok(WasmBundle { dir: parts.dir, modules })
 }
 
 /// Generates the JavaScript between the host and the compiled Rust code.
-fn bind(root: &Path, what: &WasmCrate, compiled: &Path, dir: &Path) -> Result<()> {
-    let name = what.name;
+fn bind(root: &Path, parts: &Parts<'_>) -> Result<()> {
+    let Parts { name, module, dir, .. } = parts;
     progress(&format!("generating the {name}'s bindings (compiles the generator the first time)"));
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("emptying {}", dir.display()))?;
     }
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-    let host = match what.host {
+    let host = match parts.host {
         Host::Worker => "worker",
         Host::Any => "any",
     };
@@ -138,15 +185,15 @@ fn bind(root: &Path, what: &WasmCrate, compiled: &Path, dir: &Path) -> Result<()
         &format!("generating the {name}'s bindings"),
         Command::new("cargo")
             .args(["run", "--quiet", "--package", "xtask", "--features", "bindgen"])
-            .args(["--bin", "wasm-bindgen-module", "--", host, what.module])
-            .args([compiled, dir])
+            .args(["--bin", "wasm-bindgen-module", "--", host, module])
+            .args([&parts.compiled, dir])
             .current_dir(root),
     )?;
-    if what.host == Host::Any {
+    if parts.host == Host::Any {
         return Ok(());
     }
     // `import source` is a later stage of the same proposal; workerd gives a compiled module to a plain import.
-    let module = dir.join(format!("{}.js", what.module));
+    let module = dir.join(format!("{module}.js"));
     let text = fs::read_to_string(&module).with_context(|| format!("reading {}", module.display()))?;
     fs::write(&module, text.replace("import source ", "import ")).context("writing the bindings")
 }

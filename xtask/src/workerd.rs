@@ -64,23 +64,42 @@ impl Edge {
 
 /// Writes the configuration, starts workerd and waits until every isolate answers `/healthz`.
 pub fn start(root: &Path, bundle: &WasmBundle, config: &EdgeConfig) -> Result<Edge> {
-    let binary = tools::workerd(root)?;
     for (label, port) in &config.isolates {
         TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).with_context(|| {
             format!("port {port} on 127.0.0.1 is taken: isolate {label} of the edge cannot listen there")
         })?;
     }
     let config_path = write_config(bundle, config)?;
-    let log_path = config.data_dir.join("workerd.log");
+    serve(root, &config_path, &config.data_dir, &config.isolates)
+}
+
+/// Starts a worker that has neither objects nor bindings and answers any path, `/healthz` too: for benchmarks.
+pub fn start_plain(root: &Path, bundle: &WasmBundle, data_dir: &Path, port: u16) -> Result<Edge> {
+    copy_modules(bundle, data_dir)?;
+    let config_path = data_dir.join("workerd.capnp");
+    let text = format!(
+        "{modules}\nconst config :Workerd.Config = (\n\
+         \x20 services = [(name = \"plain\", worker = (modules = .modules, compatibilityDate = {date}))],\n\
+         \x20 sockets = [(name = \"plain\", address = \"127.0.0.1:{port}\", http = (), service = \"plain\")],\n);\n",
+        modules = modules_text(&bundle.modules),
+        date = quoted(COMPATIBILITY_DATE),
+    );
+    fs::write(&config_path, text).with_context(|| format!("writing {}", config_path.display()))?;
+    serve(root, &config_path, data_dir, &[("plain".to_owned(), port)])
+}
+
+fn serve(root: &Path, config_path: &Path, data_dir: &Path, isolates: &[(String, u16)]) -> Result<Edge> {
+    let binary = tools::workerd(root)?;
+    let log_path = data_dir.join("workerd.log");
     let log = fs::File::options()
         .create(true)
         .append(true)
         .open(&log_path)
         .with_context(|| format!("opening {}", log_path.display()))?;
     let mut command = Command::new(binary);
-    command.arg("serve").arg(&config_path).stdout(log.try_clone()?).stderr(log);
+    command.arg("serve").arg(config_path).stdout(log.try_clone()?).stderr(log);
     let mut edge =
-        Edge { process: OwnedProcess::spawn("workerd", &mut command)?, isolates: config.isolates.clone() };
+        Edge { process: OwnedProcess::spawn("workerd", &mut command)?, isolates: isolates.to_vec() };
     wait_until_healthy(&mut edge, &log_path)?;
     Ok(edge)
 }
@@ -112,16 +131,9 @@ pub fn log_tail(log_path: &Path) -> String {
 
 /// Writes `workerd.capnp` and a copy of the bundle into the data folder, so that a rebuild cannot change a running edge.
 pub fn write_config(bundle: &WasmBundle, config: &EdgeConfig) -> Result<PathBuf> {
-    let modules_dir = config.data_dir.join("worker");
     let objects_dir = config.data_dir.join("objects");
     fs::create_dir_all(&objects_dir).with_context(|| format!("creating {}", objects_dir.display()))?;
-    for module in &bundle.modules {
-        let to = modules_dir.join(module);
-        if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-        }
-        fs::copy(bundle.dir.join(module), &to).with_context(|| format!("writing {}", to.display()))?;
-    }
+    copy_modules(bundle, &config.data_dir)?;
     let objects_dir = objects_dir.canonicalize()?;
     let path = config.data_dir.join("workerd.capnp");
     fs::write(&path, config_text(&bundle.modules, config, &objects_dir.to_string_lossy()))
@@ -129,9 +141,19 @@ pub fn write_config(bundle: &WasmBundle, config: &EdgeConfig) -> Result<PathBuf>
     Ok(path)
 }
 
-/// The configuration in Cap'n Proto's text form. Every isolate is a service of its own, so that workerd gives it memory
-/// of its own, bound to the objects of the one region service.
-fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> String {
+fn copy_modules(bundle: &WasmBundle, data_dir: &Path) -> Result<()> {
+    for module in &bundle.modules {
+        let to = data_dir.join("worker").join(module);
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+        }
+        fs::copy(bundle.dir.join(module), &to).with_context(|| format!("writing {}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// The head of a configuration: the modules, under a name that services refer to.
+fn modules_text(modules: &[String]) -> String {
     let mut text = String::from("using Workerd = import \"/workerd/workerd.capnp\";\n\n");
     text.push_str("const modules :List(Workerd.Worker.Module) = [\n");
     for module in modules {
@@ -140,7 +162,15 @@ fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> St
         let file = quoted(&format!("worker/{module}"));
         let _ = writeln!(text, "  (name = {}, {kind} = embed {file}),", quoted(module));
     }
-    text.push_str("];\n\nconst config :Workerd.Config = (\n  services = [\n");
+    text.push_str("];\n");
+    text
+}
+
+/// The configuration in Cap'n Proto's text form. Every isolate is a service of its own, so that workerd gives it memory
+/// of its own, bound to the objects of the one region service.
+fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> String {
+    let mut text = modules_text(modules);
+    text.push_str("\nconst config :Workerd.Config = (\n  services = [\n");
     let _ = writeln!(
         text,
         "    (name = \"region\", worker = (modules = .modules, compatibilityDate = {date},\n\

@@ -6,7 +6,6 @@ use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
     Answer, Circumstances, Origin, bulk_etag, if_none_match, single_status, write_answer, write_bulk,
 };
-use flagfuse_shared::snapshot::Chanciness;
 
 use crate::beacon::exposure::Exposure;
 use crate::chance;
@@ -28,17 +27,14 @@ pub struct Asked<'a> {
     pub served: &'a Served,
     /// Who.
     pub context: &'a Context,
-    /// Drawn only where a flag may ask for it, so that validators stay the same where none does.
+    /// Drawn only for askers that need it, so that validators stay the same for all others.
     chance: u64,
 }
 
 impl<'a> Asked<'a> {
     /// Draws what the question needs beside the context.
     pub fn new(scope: &'a Scope, served: &'a Served, context: &'a Context) -> Self {
-        let chance = match served.compiled.snapshot.chanciness() {
-            Chanciness::Determined => 0,
-            Chanciness::Chancy => chance::number(),
-        };
+        let chance = if served.compiled.snapshot.may_draw(context) { chance::number() } else { 0 };
         Self { scope, served, context, chance }
     }
 

@@ -1,5 +1,6 @@
 //! A snapshot: all flags of one environment at one version. `verify` is the only door to one that can be evaluated.
 
+mod chance;
 pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -12,12 +13,14 @@ pub mod verify;
 
 use std::collections::BTreeSet;
 
+use self::chance::Chance;
 use self::index::KeyIndex;
 pub use self::refusal::{Refusal, RefusalCode};
 pub use self::verify::{Admitted, Held, Outcome, TrustedRoots, Verified, verify};
+use crate::context::Context;
 use crate::digest::Digest;
 use crate::flag::compile::{Compiled, Holdout};
-use crate::flag::{Flag, FlagFault, Gate, Split, Stickiness};
+use crate::flag::{Flag, FlagFault};
 use crate::ids::{FlagKey, UnixMillis};
 use crate::segment::Segment;
 
@@ -33,16 +36,7 @@ pub struct Snapshot {
     pub(crate) settings: Settings,
     /// When answers may change although snapshot and context stay: ascending.
     turning_points: Vec<UnixMillis>,
-    chance: Chanciness,
-}
-
-/// Whether any answer depends on chance, as some of Unleash's do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chanciness {
-    /// The same question always has the same answer.
-    Determined,
-    /// Some flag may be left to chance.
-    Chancy,
+    chance: Chance,
 }
 
 impl Snapshot {
@@ -60,7 +54,7 @@ impl Snapshot {
         );
         turning_points.sort_unstable();
         turning_points.dedup();
-        let chance = if sound().any(is_chancy) { Chanciness::Chancy } else { Chanciness::Determined };
+        let chance = Chance::of(sound());
         let Compiled { flags, segments, holdout, .. } = compiled;
         Self { flags, index, segments, holdout, client_keys, settings, turning_points, chance }
     }
@@ -99,9 +93,9 @@ impl Snapshot {
         self.turning_points.partition_point(|point| *point <= now)
     }
 
-    /// Whether the same question always has the same answer.
-    pub const fn chanciness(&self) -> Chanciness {
-        self.chance
+    /// Whether some answer for this asker may be left to chance, as Unleash's are when what should stick is not there.
+    pub fn may_draw(&self, context: &Context) -> bool {
+        self.chance.may_draw(context)
     }
 }
 
@@ -111,17 +105,6 @@ fn flag_turning_points(flag: &Flag) -> impl Iterator<Item = UnixMillis> {
     let conditions = flag.rules.iter().flat_map(|rule| &rule.conditions);
     let conditions = conditions.filter_map(|condition| condition.turning_point_ms().map(UnixMillis));
     schedules.flat_map(|schedule| [schedule.from, schedule.until]).chain(conditions)
-}
-
-fn is_chancy(flag: &Flag) -> bool {
-    let may_draw = |stickiness: &Stickiness, is_split: bool| match stickiness {
-        Stickiness::Default(_) | Stickiness::Random => true,
-        Stickiness::Attribute(_) => is_split,
-    };
-    flag.rules.iter().any(|rule| {
-        let gate = matches!(&rule.gate, Gate::Unleash(gate) if may_draw(&gate.stickiness, false));
-        gate || matches!(&rule.split, Split::Unleash(split) if may_draw(&split.stickiness, true))
-    })
 }
 
 /// How the edge behaves in one environment.

@@ -19,7 +19,7 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
 use flagfuse_shared::explain::explain;
 use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, parse_request, write_answer};
-use flagfuse_shared::snapshot::{Admitted, Chanciness};
+use flagfuse_shared::snapshot::Admitted;
 
 use crate::chance::Chance;
 use crate::context::Ask;
@@ -88,7 +88,7 @@ fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usi
     let key = keys.get(single_at).map_or("missing", String::as_str);
     write_answer(out, key, &evaluate(snapshot, key, question), &origin);
     let _ = write!(out, "\n{}", explain(opened, key, question).to_json());
-    let chance = if snapshot.chanciness() == Chanciness::Chancy { ask.chance } else { 0 };
+    let chance = if snapshot.may_draw(&context) { ask.chance } else { 0 };
     let stretch = snapshot.stretch(ask.now);
     let circumstances = Circumstances { freshness: ask.freshness, stretch, chance };
     let _ = writeln!(out, "\n{}", bulk_etag(&context, &origin, circumstances));

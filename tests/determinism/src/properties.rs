@@ -7,7 +7,7 @@ use flagfuse_shared::explain::explain;
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::flag::wire::{ConditionWire, Operator};
-use flagfuse_shared::ids::SnapshotVersion;
+use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::ofrep::{Answer, Origin, parse_request, write_answer};
 use flagfuse_shared::snapshot::Admitted;
 use proptest::prelude::*;
@@ -17,6 +17,7 @@ use crate::chance::Chance;
 use crate::context::Ask;
 use crate::environment::{Environment, admit, written};
 use crate::signing::sign;
+use crate::words::MOMENTS;
 
 /// Askers for one environment: few, because proptest brings many environments.
 const ASK_COUNT: usize = 10;
@@ -234,6 +235,25 @@ proptest! {
                 prop_assert_eq!(explain(&opened, key, question).body, body);
             }
             prop_assert!(counter.0 > 0);
+        }
+    }
+
+    #[test]
+    fn what_a_validator_leaves_out_changes_nothing(seed: u64) {
+        let world = World::new(seed);
+        let admitted = world.admit();
+        for ask in &world.asks {
+            let Ok(context) = parse_request(ask.body.as_bytes()) else { continue };
+            let unlucky = Ask { chance: ask.chance.wrapping_add(1), ..ask.clone() };
+            if !admitted.snapshot.may_draw(&context) {
+                prop_assert_eq!(answers(&admitted, ask), answers(&admitted, &unlucky));
+            }
+            for moment in MOMENTS.map(UnixMillis) {
+                if admitted.snapshot.stretch(moment) == admitted.snapshot.stretch(ask.now) {
+                    let then = Ask { now: moment, ..ask.clone() };
+                    prop_assert_eq!(answers(&admitted, ask), answers(&admitted, &then));
+                }
+            }
         }
     }
 

@@ -1,13 +1,17 @@
 //! `cargo xtask bench NAME`: measures, prints a table, writes `target/bench/NAME.json`. One file per benchmark.
 
+mod edge_http;
 mod edge_size;
+mod evaluate;
+mod processor;
 mod propagation;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
 /// One figure of a benchmark.
@@ -23,11 +27,25 @@ pub struct Metric {
     pub target: Option<Target>,
 }
 
+impl Metric {
+    /// A figure without a bound.
+    const fn new(name: &'static str, value: f64, unit: &'static str) -> Self {
+        Self { name, value, unit, target: None }
+    }
+
+    /// The same with a bound.
+    const fn with(self, target: Target) -> Self {
+        Self { target: Some(target), ..self }
+    }
+}
+
 /// A bound on a figure.
 #[derive(Debug, Clone, Copy)]
 pub enum Target {
     /// The figure may not be larger.
     AtMost(f64),
+    /// The figure may not be smaller.
+    AtLeast(f64),
     /// Anything else is a failure.
     Exactly(f64),
 }
@@ -36,6 +54,7 @@ impl Target {
     fn is_met(self, value: f64) -> bool {
         match self {
             Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
             Self::Exactly(bound) => (value - bound).abs() < f64::EPSILON,
         }
     }
@@ -43,6 +62,7 @@ impl Target {
     fn text(self) -> String {
         match self {
             Self::AtMost(bound) => format!("<= {bound}"),
+            Self::AtLeast(bound) => format!(">= {bound}"),
             Self::Exactly(bound) => format!("= {bound}"),
         }
     }
@@ -60,9 +80,11 @@ pub struct Report {
 /// Runs one benchmark. An unmet target is shown, not an error: the machine may be noisy.
 pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
     let report = match name {
+        "edge-http" => edge_http::run(root, arguments)?,
+        "evaluate" => evaluate::run(root, arguments)?,
         "edge-size" => edge_size::run(root)?,
         "propagation" => propagation::run(root, arguments)?,
-        _ => bail!("unknown benchmark {name:?}; known: edge-size, propagation"),
+        _ => bail!("unknown benchmark {name:?}; known: edge-http, edge-size, evaluate, propagation"),
     };
     print_table(name, &report);
     write_json(root, name, &report)
@@ -112,6 +134,27 @@ fn commit(root: &Path) -> String {
     if is_clean { head } else { format!("{head}+changes") }
 }
 
+/// The middle value, nearest rank: with an odd number of measurements, a measured one.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    quantile(&sorted, 0.5)
+}
+
+/// How often `ours` fits into `theirs`, round by round, and of that the median: whatever slows a whole round down slows
+/// both.
+fn median_ratio(theirs: &[f64], ours: &[f64]) -> f64 {
+    median(&theirs.iter().zip(ours).map(|(theirs, ours)| theirs / ours).collect::<Vec<_>>())
+}
+
+/// A count from the command line, `default` when it is left out.
+fn count_argument<T: FromStr>(arguments: &[String], at: usize, default: T) -> Result<T> {
+    match arguments.get(at) {
+        None => Ok(default),
+        Some(text) => text.parse().map_err(|_| anyhow!("{text:?} is no number that fits here")),
+    }
+}
+
 /// The value below which `share` (0 ..= 1) of the sorted values lie; nearest rank.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     #[expect(
@@ -136,5 +179,12 @@ mod tests {
             (50.0, 99.0, 100.0)
         );
         assert!((quantile(&[7.0], 0.5) - 7.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn ratios_are_taken_within_a_round() {
+        // Both were slowed down in the second round: their ratio was not.
+        let ratio = median_ratio(&[2.0, 20.0, 4.0], &[1.0, 10.0, 1.0]);
+        assert!((ratio - 2.0).abs() < f64::EPSILON, "{ratio}");
     }
 }

@@ -1,0 +1,39 @@
+//! Ours: `flagfuse-shared`. Not equal: c renders the OFREP body too, load checks signatures, digests and the self-test.
+
+use flagfuse_bench_ours::evaluator::Ours;
+
+use crate::subject::Subject;
+
+pub struct Flagfuse {
+    name: &'static str,
+    ours: Ours,
+}
+
+impl Flagfuse {
+    /// `name` tells apart two of them, which shows the noise of the machine.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, ours: Ours::set_up() }
+    }
+}
+
+impl Subject for Flagfuse {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn a(&mut self, turn: usize) -> u64 {
+        self.ours.a(turn)
+    }
+
+    fn b(&mut self, turn: usize) -> u64 {
+        self.ours.b(turn)
+    }
+
+    fn c(&mut self, turn: usize) -> u64 {
+        self.ours.c(turn)
+    }
+
+    fn load(&mut self) -> u64 {
+        self.ours.load()
+    }
+}

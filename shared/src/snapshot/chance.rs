@@ -1,0 +1,103 @@
+//! Which askers' answers may be left to chance, as Unleash leaves some; known before anything is evaluated.
+
+use crate::context::{AttributeName, Context};
+use crate::flag::{Flag, Gate, Split, Stickiness, UnitSource};
+
+/// What a snapshot's rules stick to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Chance {
+    /// Some rule rolls dice for everybody.
+    is_random: bool,
+    /// Some rule sticks to the user or, without one, to the first of these that is there.
+    fallbacks: Option<Box<[AttributeName]>>,
+    /// Some split rolls dice for askers without this.
+    needed: Vec<UnitSource>,
+}
+
+impl Chance {
+    pub(super) fn of<'f>(flags: impl Iterator<Item = &'f Flag>) -> Self {
+        let mut chance = Self::default();
+        for rule in flags.flat_map(|flag| &flag.rules) {
+            match &rule.gate {
+                // A gate that names an attribute stops whoever has none.
+                Gate::Open | Gate::Native(_) => {}
+                Gate::Unleash(gate) => match &gate.stickiness {
+                    Stickiness::Attribute(_) => {}
+                    stickiness => chance.add(stickiness),
+                },
+            }
+            if let Split::Unleash(split) = &rule.split {
+                chance.add(&split.stickiness);
+            }
+        }
+        chance
+    }
+
+    fn add(&mut self, stickiness: &Stickiness) {
+        match stickiness {
+            Stickiness::Random => self.is_random = true,
+            // Gates look at fewer fallbacks than splits: the shorter list is the one that leaves more to chance.
+            Stickiness::Default(names) => match &self.fallbacks {
+                Some(known) if known.len() <= names.len() => {}
+                Some(_) | None => self.fallbacks = Some(names.clone()),
+            },
+            Stickiness::Attribute(source) if self.needed.contains(source) => {}
+            Stickiness::Attribute(source) => self.needed.push(source.clone()),
+        }
+    }
+
+    pub(super) fn may_draw(&self, context: &Context) -> bool {
+        let has = |name: &AttributeName| context.value(name).is_some_and(|value| value.as_str() != Some(""));
+        let has_source = |source: &UnitSource| match source {
+            UnitSource::TargetingKey => context.targeting_key().is_some(),
+            UnitSource::Attribute(name) => has(name),
+        };
+        let is_adrift = |names: &[AttributeName]| context.targeting_key().is_none() && !names.iter().any(has);
+        self.is_random
+            || self.fallbacks.as_deref().is_some_and(is_adrift)
+            || !self.needed.iter().all(has_source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::snapshot::fixtures;
+
+    fn may_draw(lanes: &[Value], context: Value) -> bool {
+        let rules: Vec<Value> = lanes
+            .iter()
+            .enumerate()
+            .map(|(at, lane)| {
+                json!({ "key": at.to_string(), "split": [{ "variation": "on" }, { "variation": "off" }], "unleash": lane })
+            })
+            .collect();
+        let flag = json!({ "key": "f", "value_type": "boolean", "default_variation": "off", "rules": rules,
+            "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }] });
+        fixtures::admitted(&[flag]).snapshot.may_draw(&Context::from_json(context).unwrap())
+    }
+
+    fn lane(gate: &str, split: &str) -> Value {
+        json!({ "gate": { "group": "g", "stickiness": gate, "percent": 50 }, "split": { "group": "g", "stickiness": split } })
+    }
+
+    #[test]
+    fn only_askers_without_what_should_stick_are_left_to_chance() {
+        let user = json!({ "targetingKey": "u" });
+        for (lanes, context, expected) in [
+            (vec![], json!({}), false),
+            (vec![lane("default", "default")], user.clone(), false),
+            (vec![lane("default", "default")], json!({ "sessionId": "s" }), false),
+            (vec![lane("default", "default")], json!({ "remoteAddress": "::1" }), true),
+            (vec![lane("default", "default")], json!({ "sessionId": "" }), true),
+            (vec![lane("team", "default")], user.clone(), false),
+            (vec![lane("team", "team")], user.clone(), true),
+            (vec![lane("team", "team")], json!({ "team": 7 }), false),
+            (vec![lane("default", "default"), lane("random", "default")], user, true),
+        ] {
+            assert_eq!(may_draw(&lanes, context.clone()), expected, "{lanes:?} {context}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Instructions per evaluation, counted by callgrind: a bound that a busy machine cannot break and a slow one cannot hide.
+
+use std::process::Command;
+
+use support::root;
+use xtask::process::run;
+
+/// A workload: its place among the arguments of `hot_path`, evaluations to count, instructions one may take.
+struct Bound {
+    name: &'static str,
+    at: usize,
+    count: u64,
+    instructions_max: u64,
+}
+
+/// What was measured and 15 % on top. A change that needs more raises its bound in the same commit and says why.
+const BOUNDS: [Bound; 3] = [
+    Bound { name: "a: one flag with a rollout", at: 0, count: 2_048, instructions_max: 570 },
+    Bound { name: "b: three conditions and a split", at: 1, count: 2_048, instructions_max: 1_360 },
+    Bound { name: "c: 1,000 flags, rendered", at: 2, count: 32, instructions_max: 650_000 },
+];
+
+#[test]
+fn an_evaluation_stays_within_its_instructions() {
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "valgrind is not installed: CI must count instructions");
+        eprintln!("SKIPPED: valgrind is not installed, so nobody counts the instructions of an evaluation");
+        return;
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--release", "--package", "flagfuse-bench-ours", "--bin", "hot_path"]);
+    run("building hot_path", cargo.current_dir(root())).unwrap();
+    let set_up = instructions([0; 3]);
+    let mut broken = Vec::new();
+    for bound in BOUNDS {
+        let mut counts = [0; 3];
+        counts[bound.at] = bound.count;
+        let each = (instructions(counts) - set_up) / bound.count;
+        eprintln!("{}: {each} instructions, {} allowed", bound.name, bound.instructions_max);
+        if each > bound.instructions_max {
+            broken.push(format!("{}: {each} > {}", bound.name, bound.instructions_max));
+        }
+    }
+    assert!(broken.is_empty(), "instructions per evaluation: {broken:?}");
+}
+
+/// Instructions of a whole run of `hot_path`.
+fn instructions(counts: [u64; 3]) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(root().join("target/release/hot_path"))
+        .args(counts.map(|count| count.to_string()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let collected = said.lines().find_map(|line| line.split_once("Collected :"));
+    let (_, count) = collected.unwrap_or_else(|| panic!("no count in\n{said}"));
+    count.trim().parse().unwrap()
+}

@@ -1,0 +1,66 @@
+// Asks a real edge through Unleash's real backend and frontend SDKs and prints what both decided as JSON.
+import { initialize } from 'unleash-client';
+import { UnleashClient } from 'unleash-proxy-client';
+
+const [edge, key] = process.argv.slice(2);
+const TOGGLES = ['half', 'beta', 'child', 'off'];
+const contexts = Array.from({ length: 40 }, (_, n) => ({
+  userId: `user-${n}`,
+  properties: { plan: n % 4 === 0 ? 'beta' : 'free' },
+}));
+const brief = ({ name, enabled, payload }) => ({ name, enabled, payload });
+const see = (isEnabled, variant) => ({
+  ...Object.fromEntries(TOGGLES.map((toggle) => [toggle, isEnabled(toggle)])),
+  colour: brief(variant('colour')),
+});
+const fail = (error) => {
+  console.error(error);
+  process.exit(1);
+};
+
+// Fetches /api/client/features once and decides by itself.
+const backend = initialize({
+  url: `${edge}/api/`,
+  appName: 'backend',
+  customHeaders: { Authorization: key },
+  disableMetrics: false,
+  metricsInterval: 3_600_000,
+  refreshInterval: 3_600_000,
+  disableAutoStart: false,
+});
+backend.on('error', fail);
+await new Promise((resolve) => backend.on('synchronized', resolve));
+const byBackend = contexts.map((context) =>
+  see((toggle) => backend.isEnabled(toggle, context), (toggle) => backend.getVariant(toggle, context)),
+);
+
+// Asks /api/frontend for each context and counts.
+const frontend = new UnleashClient({
+  url: `${edge}/api/frontend`,
+  clientKey: key,
+  appName: 'frontend',
+  disableRefresh: true,
+  metricsIntervalInitial: 0,
+  metricsInterval: 3_600,
+  context: contexts[0],
+});
+frontend.on('error', fail);
+await frontend.start();
+const byFrontend = [];
+for (const context of contexts) {
+  await frontend.updateContext(context);
+  byFrontend.push(see((toggle) => frontend.isEnabled(toggle), (toggle) => frontend.getVariant(toggle)));
+}
+const variants = [...byBackend, ...byFrontend].map(({ colour }) => colour.name);
+const asked = {
+  yes: variants.length,
+  red: variants.filter((name) => name === 'red').length,
+  blue: variants.filter((name) => name === 'blue').length,
+};
+await backend.flushMetrics?.();
+await frontend.sendMetrics();
+await backend.destroyWithFlush?.();
+frontend.stop();
+const users = contexts.map((context, at) => ({ context, backend: byBackend[at], frontend: byFrontend[at] }));
+console.log(JSON.stringify({ users, asked }));
+process.exit(0);

@@ -119,6 +119,7 @@ fn pure_modules_import_no_shell() {
         [
             "control-plane/src/publish/build.rs",
             "control-plane/src/ingest/aggregate.rs",
+            "control-plane/src/fuse/ramp.rs",
             "control-plane/src/fuse/verdict.rs",
             "edge/src/snapshot/slot.rs",
             "edge/src/beacon/buffer.rs",

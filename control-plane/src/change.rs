@@ -4,28 +4,31 @@
 //! publication. Never judges whether a change is wise.
 
 mod environment;
+mod error;
 mod flag;
 mod fuse;
 mod held;
 mod import;
+mod inheritance;
 mod scope;
 mod shared;
 mod token;
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::compile::EnvironmentFault;
-use flagfuse_shared::flag::{FlagFault, FlagWire};
-use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
-use flagfuse_shared::segment::SegmentFault;
-use serde_json::Value;
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{
+    EnvironmentKey, FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis,
+};
+use serde_json::{Map, Value};
 
 pub use self::environment::SharedPart;
+pub use self::error::ChangeError;
 pub use self::import::{Existing, Import};
 use crate::fuse::circuit::Circuit;
-use crate::fuse::policy::{Policy, PolicyFault};
+use crate::fuse::policy::Policy;
 use crate::publish::Publisher;
 use crate::publish::build::EnvironmentSettings;
-use crate::publish::outbox::{OutboxError, Reserve, enqueue};
+use crate::publish::outbox::{Reserve, enqueue};
 use crate::store::audit::{AuditPlace, NewAudit, insert as insert_audit};
 use crate::store::shared::Part;
 use crate::store::tokens::TokenRow;
@@ -110,6 +113,33 @@ pub enum Change {
         /// Which flag.
         flag: FlagKey,
     },
+    /// A flag that every environment of a project inherits.
+    PutProjectFlag {
+        /// Which project.
+        project: ProjectKey,
+        /// The flag, without a cohort.
+        wire: Box<FlagWire>,
+        /// What the writer has seen.
+        expected: Expected,
+    },
+    /// A project's flag goes, and with it the flags that follow it.
+    DeleteProjectFlag {
+        /// Which project.
+        project: ProjectKey,
+        /// Which flag.
+        flag: FlagKey,
+    },
+    /// What an environment changes of its project's flag.
+    PutOverride {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// Merged into the project's flag; `None` takes the override away.
+        patch: Option<Value>,
+        /// What the writer has seen of the environment's flag.
+        expected: Expected,
+    },
     /// A new or altered segment, layer or holdout.
     PutShared {
         /// Which environment.
@@ -188,141 +218,16 @@ pub enum Change {
 }
 
 /// What a change did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Applied {
     /// The version that carries it, when it altered a snapshot.
     pub version: Option<SnapshotVersion>,
     /// New revision of the flag or fuse.
     pub revision: Option<u64>,
-}
-
-/// Why a change is refused; nothing was stored.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// No such project in the tenant.
-    #[error("project {project} does not exist")]
-    UnknownProject {
-        /// Which.
-        project: ProjectKey,
-    },
-    /// No such environment in the tenant.
-    #[error("environment {scope} does not exist")]
-    UnknownEnvironment {
-        /// Which.
-        scope: Scope,
-    },
-    /// No such flag, fuse, segment, layer, holdout or token.
-    #[error("{what} {key:?} does not exist")]
-    Unknown {
-        /// Which of them.
-        what: &'static str,
-        /// Which.
-        key: String,
-    },
-    /// The key is taken, perhaps by another tenant: project keys are unique in an installation.
-    #[error("{what} {key:?} exists already")]
-    Exists {
-        /// `project`, `environment`.
-        what: &'static str,
-        /// Which.
-        key: String,
-    },
-    /// An import brings what is there already.
-    #[error("already there: {}; with `replace` they are replaced", listed(keys))]
-    Taken {
-        /// `flag checkout`, `segment beta`.
-        keys: Vec<String>,
-    },
-    /// The flag cannot be evaluated.
-    #[error("flag {key:?}: {source}")]
-    Flag {
-        /// Which.
-        key: String,
-        /// Why.
-        source: FlagFault,
-    },
-    /// The segment cannot be evaluated.
-    #[error("segment {key:?}: {source}")]
-    Segment {
-        /// Which.
-        key: String,
-        /// Why.
-        source: SegmentFault,
-    },
-    /// A layer or the holdout has no meaning, or there are too many of them.
-    #[error(transparent)]
-    Environment(#[from] EnvironmentFault),
-    /// Others would become malformed.
-    #[error("{what} {key:?} is in use: with this change {by} could not be evaluated: {fault}")]
-    InUse {
-        /// `flag`, `segment`, `layer`.
-        what: &'static str,
-        /// Which.
-        key: String,
-        /// `flag "checkout"`, `segment "beta"`.
-        by: String,
-        /// What would be wrong with that.
-        fault: String,
-    },
-    /// The policy is outside its limits or does not fit the flag.
-    #[error(transparent)]
-    Policy(#[from] PolicyFault),
-    /// Cohorts belong to the fuse.
-    #[error("cohort is managed by the flag's fuse: leave it out or send it as it is")]
-    CohortIsManaged,
-    /// The field decides who is compared with whom.
-    #[error("{field} cannot change while a fuse watches the flag {flag:?}: delete the fuse first")]
-    HeldByFuse {
-        /// Which field.
-        field: &'static str,
-        /// Which flag.
-        flag: String,
-    },
-    /// It would serve a tripped feature again without anybody saying so.
-    #[error("{what} while the fuse is {}: {remedy}", circuit.as_str())]
-    Tripped {
-        /// What was asked for.
-        what: String,
-        /// Where the fuse stands.
-        circuit: Circuit,
-        /// What to do instead.
-        remedy: &'static str,
-    },
-    /// Somebody else was first.
-    #[error("{what} is at revision {found}, the change was made for {expected}")]
-    Stale {
-        /// `flag`, `fuse`, `segment`.
-        what: &'static str,
-        /// Revision now.
-        found: u64,
-        /// Revision the writer had seen.
-        expected: u64,
-    },
-    /// A text of people is too long.
-    #[error("{field} has {len} bytes, the limit is {len_max}")]
-    TooLong {
-        /// Which field.
-        field: &'static str,
-        /// Bytes found.
-        len: usize,
-        /// Bytes allowed.
-        len_max: usize,
-    },
-    /// The environment's snapshot would be outside its limits.
-    #[error(transparent)]
-    Outbox(#[from] OutboxError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Entries of a list that a message names.
-const LISTED_COUNT_MAX: usize = 50;
-
-fn listed(keys: &[String]) -> String {
-    let more = keys.len().saturating_sub(LISTED_COUNT_MAX);
-    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-    keys.iter().take(LISTED_COUNT_MAX).map(String::as_str).collect::<Vec<_>>().join(", ") + &tail
+    /// The versions that carry a change of a whole project.
+    pub environments: Vec<(EnvironmentKey, SnapshotVersion)>,
+    /// What else the caller should know: `detached`, `not_inherited` …
+    pub told: Map<String, Value>,
 }
 
 /// What one change leaves behind beside its rows.
@@ -333,6 +238,7 @@ struct Effect {
     scope: Option<Scope>,
     publication: Publication,
     revision: Option<u64>,
+    told: Map<String, Value>,
 }
 
 /// Whether the snapshot changes.
@@ -382,14 +288,16 @@ async fn transact(
 ) -> Result<Option<Applied>, ChangeError> {
     let reserve = reserve(&change);
     let effects = perform(conn, actor, change, now).await?;
-    if effects.is_empty() {
-        return Ok(None);
-    }
-    let mut applied = Applied::default();
+    // The first effect is what was asked for, the others follow from it.
+    let mut applied: Option<Applied> = None;
     for effect in effects {
         let version = match (&effect.scope, effect.publication) {
             (Some(scope), Publication::Needed) => {
-                Some(enqueue(conn, publisher.keys(), scope, reserve, now).await?)
+                let queued = enqueue(conn, publisher.keys(), scope, reserve, now).await;
+                Some(queued.map_err(|error| match &applied {
+                    None => ChangeError::from(error),
+                    Some(_) => in_environment(scope)(error.into()),
+                })?)
             }
             (Some(_) | None, _) => None,
         };
@@ -398,14 +306,30 @@ async fn transact(
             None => AuditPlace::Tenant(&actor.tenant),
         };
         let mut detail = effect.detail;
-        if let (Some(version), Some(fields)) = (version, detail.as_object_mut()) {
-            fields.insert("version".to_owned(), Value::from(version.to_string()));
+        if let Some(fields) = detail.as_object_mut() {
+            fields.extend(version.map(|version| ("version".to_owned(), Value::from(version.to_string()))));
+            fields.extend(effect.told.clone());
         }
         let entry = NewAudit { actor: &actor.name, action: effect.action, subject: &effect.subject, detail };
         insert_audit(conn, place, entry, now).await?;
-        applied = Applied { version, revision: effect.revision };
+        match (&mut applied, effect.scope, version) {
+            (Some(applied), Some(scope), Some(version)) => {
+                applied.environments.push((scope.environment, version));
+            }
+            (Some(_), _, _) => {}
+            (None, _, version) => {
+                let (revision, told) = (effect.revision, effect.told);
+                applied = Some(Applied { version, revision, environments: Vec::new(), told });
+            }
+        }
     }
-    Ok(Some(applied))
+    Ok(applied)
+}
+
+/// Says where a change of several environments failed.
+fn in_environment(scope: &Scope) -> impl FnOnce(ChangeError) -> ChangeError {
+    let environment = scope.environment.clone();
+    move |source| ChangeError::InEnvironment { environment, source: Box::new(source) }
 }
 
 /// What adds content leaves room for fuses to open.
@@ -414,6 +338,8 @@ const fn reserve(change: &Change) -> Reserve {
         Change::PutFlag { .. }
         | Change::PutShared { .. }
         | Change::Import { .. }
+        | Change::PutProjectFlag { .. }
+        | Change::PutOverride { .. }
         | Change::PutFuse { .. }
         | Change::CreateToken { .. } => Reserve::Kept,
         Change::CreateProject { .. }
@@ -421,6 +347,7 @@ const fn reserve(change: &Change) -> Reserve {
         | Change::SetSettings { .. }
         | Change::DeleteFlag { .. }
         | Change::DeleteShared { .. }
+        | Change::DeleteProjectFlag { .. }
         | Change::DeleteFuse { .. }
         | Change::FuseTransition { .. }
         | Change::RevokeToken { .. }
@@ -448,6 +375,15 @@ async fn perform(
             flag::put(conn, actor, scope, *wire, expected, now).await
         }
         Change::DeleteFlag { scope, flag } => flag::delete(conn, actor, scope, &flag, now).await,
+        Change::PutProjectFlag { project, wire, expected } => {
+            inheritance::put(conn, actor, &project, *wire, expected, now).await
+        }
+        Change::DeleteProjectFlag { project, flag } => {
+            inheritance::delete(conn, actor, &project, &flag, now).await
+        }
+        Change::PutOverride { scope, flag, patch, expected } => {
+            inheritance::put_override(conn, actor, scope, &flag, patch, expected, now).await
+        }
         Change::PutShared { scope, part, expected } => {
             shared::put(conn, actor, scope, *part, expected, now).await
         }

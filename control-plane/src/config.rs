@@ -201,6 +201,9 @@ pub struct ExplainArgs {
     /// When, in Unix milliseconds; now when absent. The snapshot has to be valid at that time.
     #[arg(long, value_name = "MS")]
     pub now_ms: Option<u64>,
+    /// The lot, where a flag draws one as Unleash's may.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub chance: u64,
     /// Print JSON for programs.
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,7 @@
 //! Which importer reads which format. Reads no file and stores nothing: `change` does.
 
 use flagfuse_shared::import::{ImportError, Imported};
-use flagfuse_shared::unleash;
+use flagfuse_shared::{flagd, launchdarkly, unleash};
 use serde::{Deserialize, Serialize};
 
 /// Another system's way to write flags down.
@@ -36,11 +36,7 @@ pub type Importer = fn(&[u8], Option<&str>) -> Result<Imported, ImportError>;
 pub fn importer(format: Format) -> Importer {
     match format {
         Format::Unleash => unleash::import::import,
-        Format::Flagd => |_, _| Err(missing("flagd definition")),
-        Format::LaunchDarkly => |_, _| Err(missing("LaunchDarkly flags")),
+        Format::Flagd => |document, _| flagd::import(document),
+        Format::LaunchDarkly => |document, _| launchdarkly::import(document),
     }
-}
-
-fn missing(format: &'static str) -> ImportError {
-    ImportError::Shape { format, detail: "this program cannot read it yet".to_owned() }
 }

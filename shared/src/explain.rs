@@ -12,16 +12,24 @@ use self::told::Recorder;
 pub use self::told::Told;
 use crate::evaluate::{Evaluator, Question};
 use crate::flag::FlagWire;
+use crate::flag::environment::SegmentWire;
 use crate::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
 use crate::ofrep::{Origin, single_status, write_answer};
 use crate::snapshot::payload::definitions;
 use crate::snapshot::{Outcome, Refusal, RefusalCode, Snapshot, TrustedRoots, Verified, verify};
 
+/// Flags and segments word for word.
+#[derive(Debug)]
+struct Written {
+    flags: BTreeMap<FlagKey, FlagWire>,
+    segments: BTreeMap<String, SegmentWire>,
+}
+
 /// A verified frame, and what its flags say word for word.
 #[derive(Debug)]
 pub struct Opened {
     snapshot: Verified<Snapshot>,
-    written: BTreeMap<FlagKey, FlagWire>,
+    written: Written,
     version: SnapshotVersion,
     scope: Scope,
 }
@@ -33,9 +41,10 @@ pub fn open(frame: &[u8], roots: &TrustedRoots, scope: &Scope, now: UnixMillis) 
     };
     let definitions =
         definitions(frame).map_err(|error| Refusal::new(RefusalCode::Decode, error.to_string()))?;
-    let keyed =
-        definitions.flags.into_iter().filter_map(|flag| Some((FlagKey::parse(&flag.key).ok()?, flag)));
-    let written = keyed.collect();
+    let keyed = definitions.flags.into_iter();
+    let flags = keyed.filter_map(|flag| Some((FlagKey::parse(&flag.key).ok()?, flag))).collect();
+    let segments = definitions.shared.segments.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
+    let written = Written { flags, segments };
     Ok(Opened { snapshot: admitted.snapshot, written, version: admitted.held.version, scope: scope.clone() })
 }
 
@@ -48,6 +57,9 @@ pub struct Explanation {
     pub version: SnapshotVersion,
     /// The time of the question.
     pub now: UnixMillis,
+    /// The lot that was drawn, when some answer for this asker may be left to chance: the edge draws another one for each
+    /// question.
+    pub chance: Option<u64>,
     /// The HTTP status of the answer at the edge.
     pub status: u16,
     /// The answer, byte for byte as OFREP has it.
@@ -91,6 +103,7 @@ pub fn explain(opened: &Opened, flag_key: &str, question: Question<'_>) -> Expla
         flag: flag_key.to_owned(),
         version: opened.version,
         now: question.now,
+        chance: opened.snapshot.may_draw(question.context).then_some(question.chance),
         status: single_status(&answer),
         body,
         steps: recorder.into_steps(),
@@ -105,6 +118,7 @@ impl Explanation {
             "flag": self.flag,
             "version": self.version.to_string(),
             "now_ms": self.now,
+            "chance": self.chance,
             "status": self.status,
             "resolution": serde_json::from_str::<Value>(&self.body).unwrap_or_default(),
             "outcome": self.outcome,
@@ -115,6 +129,9 @@ impl Explanation {
     /// For people: one line a step, the outcome last.
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("{} in snapshot {} at {} ms", self.flag, self.version, self.now.0)];
+        lines.extend(self.chance.map(|lot| {
+            format!("  the edge may draw lots for this asker, another one for each question; this answer has the lot {lot}")
+        }));
         for step in &self.steps {
             step.write_lines(1, &mut lines);
         }

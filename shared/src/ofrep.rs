@@ -173,20 +173,19 @@ impl<'de> Deserialize<'de> for ContextIn {
 /// Attributes that a context has room for before it grows.
 const ATTRIBUTE_COUNT_TYPICAL: usize = 16;
 
-/// What every body says about its origin, rendered once for all flags of an answer.
+/// What a body says about its origin: single answers each, a bulk once for all its flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// `"flagVersion":"…","environment":"…"}}`: how every answer ends.
-    closing: String,
+    /// `"flagVersion":"…","environment":"…"`
+    fields: String,
 }
 
 impl Origin {
     /// The version of the snapshot and the name of the environment.
     pub fn new(version: SnapshotVersion, environment: &str) -> Self {
-        let mut closing = format!("\"flagVersion\":\"{version}\",\"environment\":");
-        write_json_string(&mut closing, environment);
-        closing.push_str("}}");
-        Self { closing }
+        let mut fields = format!("\"flagVersion\":\"{version}\",\"environment\":");
+        write_json_string(&mut fields, environment);
+        Self { fields }
     }
 }
 
@@ -202,37 +201,49 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
     }
 }
 
-/// Writes one flag's object: the whole body of a single evaluation, an item of a bulk.
+/// Writes the whole body of a single evaluation: an item, and the origin in its metadata.
 pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
+    write_item(out, key, answer);
+    let end = out.len() - END.len();
+    out.truncate(end);
+    if !out.ends_with('{') {
+        out.push(',');
+    }
+    out.push_str(&origin.fields);
+    out.push_str(END);
+}
+
+/// How an item ends: its metadata, and itself.
+pub(crate) const END: &str = "}}";
+
+/// Writes one flag's object, an item of a bulk.
+#[inline]
+fn write_item(out: &mut String, key: &str, answer: &Answer<'_>) {
     match answer {
-        Ok(resolution) => write_resolution(out, resolution, origin),
-        Err(error) => write_error(out, key, error, origin),
+        Ok(Resolution { prepared: Some(prepared), .. }) => out.push_str(prepared),
+        Ok(resolution) => write_resolution(out, resolution),
+        Err(error) => write_error(out, key, error),
     }
 }
 
 /// Texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
 /// out, never null, when the caller's code default applies.
-#[inline]
-fn write_resolution(out: &mut String, resolution: &Resolution<'_>, origin: &Origin) {
-    if let Some(prepared) = resolution.prepared {
-        out.push_str(prepared);
-    } else {
-        let opening =
-            resolution.variation.map_or(&*resolution.flag.rest.opening, |variation| &*variation.opening);
-        out.push_str(opening);
-        out.push_str(resolution.reason.metadata_opening());
-        if let Some(Assignment { arm, phase }) = resolution.assignment {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase},", arm.as_str());
-        }
-        if let Some(rule) = resolution.decider {
-            out.push_str(&rule.label);
-        }
+fn write_resolution(out: &mut String, resolution: &Resolution<'_>) {
+    let opening =
+        resolution.variation.map_or(&*resolution.flag.rest.opening, |variation| &*variation.opening);
+    out.push_str(opening);
+    out.push_str(resolution.reason.metadata_opening());
+    if let Some(Assignment { arm, phase }) = resolution.assignment {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase}", arm.as_str());
     }
-    out.push_str(&origin.closing);
+    if let Some(rule) = resolution.decider {
+        out.push_str(&rule.label);
+    }
+    out.push_str(END);
 }
 
-fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>, origin: &Origin) {
+fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>) {
     let code = match error {
         EvaluationError::FlagNotFound { .. } => ErrorCode::FlagNotFound,
         EvaluationError::TargetingKeyMissing { .. } => ErrorCode::TargetingKeyMissing,
@@ -243,7 +254,7 @@ fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>, origin:
     let _ = write!(out, ",\"errorCode\":\"{}\",\"errorDetails\":", code.as_str());
     write_json_string(out, &error.to_string());
     out.push_str(",\"metadata\":{");
-    out.push_str(&origin.closing);
+    out.push_str(END);
 }
 
 impl Reason {
@@ -260,22 +271,26 @@ impl Reason {
     }
 }
 
-/// Writes the body of a bulk evaluation; `answers` have to come ordered by key.
+/// Writes the body of a bulk evaluation; `answers` have to come ordered by key. The origin stands once, in the body's own
+/// metadata: repeated with each flag it would be a third of the bytes.
 pub fn write_bulk<'s>(
     out: &mut String,
     answers: impl Iterator<Item = (&'s str, Answer<'s>)>,
     origin: &Origin,
 ) {
     out.push_str("{\"flags\":[");
-    for (at, (key, answer)) in answers.enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        write_answer(out, key, &answer, origin);
+    let start = out.len();
+    for (key, answer) in answers {
+        write_item(out, key, &answer);
+        out.push(',');
+    }
+    if out.len() > start {
+        out.pop();
     }
     out.push_str("],\"metadata\":{");
+    out.push_str(&origin.fields);
     // Its two braces end the metadata and the whole body.
-    out.push_str(&origin.closing);
+    out.push_str(END);
 }
 
 /// Body of an error that concerns the whole request; `key` for single evaluations.
@@ -306,7 +321,7 @@ pub struct Circumstances {
 /// Strong validator of a bulk answer: the same context, version and circumstances give the same on every node.
 pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstances) -> String {
     let Circumstances { freshness, stretch, chance } = circumstances;
-    let mut covered = format!("{}\n{freshness:?} {stretch} {chance}", origin.closing);
+    let mut covered = format!("{}\n{freshness:?} {stretch} {chance}", origin.fields);
     for (name, value) in context.attributes() {
         let _ = write!(covered, "\n{name:?} {value}");
     }
@@ -412,6 +427,8 @@ mod tests {
         let body: Value = serde_json::from_str(&body).unwrap();
         let keys: Vec<_> = body["flags"].as_array().unwrap().iter().map(|f| f["key"].clone()).collect();
         assert_eq!(keys, ["a", "b", "c"]);
+        let origin = json!({ "flagVersion": "1.2", "environment": "production" });
+        assert_eq!((&body["metadata"], &body["flags"][0]["metadata"]), (&origin, &json!({})));
     }
 
     #[test]

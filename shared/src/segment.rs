@@ -29,6 +29,19 @@ pub(crate) struct Segment {
     rules: Vec<Vec<Condition>>,
 }
 
+/// What decides whether an asker is in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Membership {
+    /// Named as one that is never in it.
+    Excluded,
+    /// Named as one that is.
+    Included,
+    /// This rule holds, the first one that does.
+    Rule(usize),
+    /// Not named, and no rule holds.
+    Outside,
+}
+
 /// Units in order, so that one of many is found in a few steps.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct UnitList(Vec<Box<str>>);
@@ -128,12 +141,33 @@ impl Segment {
         now: UnixMillis,
         is_in: &impl Fn(SegmentIndex) -> bool,
     ) -> bool {
+        match self.membership(context, now, is_in) {
+            Membership::Included | Membership::Rule(_) => true,
+            Membership::Excluded | Membership::Outside => false,
+        }
+    }
+
+    /// Whether the asker is in it, and what says so.
+    pub(crate) fn membership(
+        &self,
+        context: &Context,
+        now: UnixMillis,
+        is_in: &impl Fn(SegmentIndex) -> bool,
+    ) -> Membership {
         let unit: Option<Cow<'_, str>> = self.unit.unit(context);
         if self.excluded.holds(unit.as_deref()) {
-            return false;
+            return Membership::Excluded;
         }
-        self.included.holds(unit.as_deref())
-            || self.rules.iter().any(|rule| rule.iter().all(|condition| condition.holds(context, now, is_in)))
+        if self.included.holds(unit.as_deref()) {
+            return Membership::Included;
+        }
+        let holds = |rule: &Vec<Condition>| rule.iter().all(|condition| condition.holds(context, now, is_in));
+        self.rules.iter().position(holds).map_or(Membership::Outside, Membership::Rule)
+    }
+
+    /// Its rules, each with the conditions that all have to hold.
+    pub(crate) fn rules(&self) -> &[Vec<Condition>] {
+        &self.rules
     }
 
     /// All its conditions.

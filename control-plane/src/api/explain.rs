@@ -25,6 +25,9 @@ pub(super) struct Asked {
     context: Value,
     /// The time that schedules are compared with; the clock's when absent.
     now_ms: Option<UnixMillis>,
+    /// The lot, where a flag draws one.
+    #[serde(default)]
+    chance: u64,
     #[serde(default)]
     #[expect(dead_code, reason = "there is one choice: the field is there to be refused when it is another")]
     version: Version,
@@ -51,6 +54,6 @@ pub(super) async fn ask(
     let now = state.now();
     let keys = state.publisher.keys();
     let opened = published::newest(&mut *state.store.read().await?, keys, &scope, now).await?;
-    let question = Question::new(&context, asked.now_ms.unwrap_or(now));
+    let question = Question { chance: asked.chance, ..Question::new(&context, asked.now_ms.unwrap_or(now)) };
     Ok(Json(explain(&opened, &asked.flag, question).to_json()))
 }

@@ -14,10 +14,11 @@ use super::{ApiState, applied_json, flag_key};
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::store::flags::{self, FlagRow};
+use crate::store::project_flags;
 
-type FlagPath = PathParams<(String, String, String)>;
+pub(super) type FlagPath = PathParams<(String, String, String)>;
 
-fn flag_json(row: &FlagRow) -> Value {
+pub(super) fn flag_json(row: &FlagRow) -> Value {
     json!({ "flag": row.wire, "revision": row.revision, "updated_ms": row.updated_ms })
 }
 
@@ -37,10 +38,18 @@ pub(super) async fn read(
     PathParams((project, environment, flag)): FlagPath,
 ) -> Result<Response, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let row = flags::flag(&mut *state.store.read().await?, &scope, &flag).await?;
+    let mut conn = state.store.read().await?;
+    let row = flags::flag(&mut conn, &scope, &flag).await?;
     let row =
         row.ok_or_else(|| ApiError::not_found("unknown_flag", format!("flag {flag:?} does not exist")))?;
-    Ok(([(ETAG, format!("\"{}\"", row.revision))], Json(flag_json(&row))).into_response())
+    let mut body = flag_json(&row);
+    if let (Some(fields), Some(inherited)) =
+        (body.as_object_mut(), project_flags::inherited(&mut conn, &scope, &flag).await?)
+    {
+        fields.insert("inherited".to_owned(), json!(true));
+        fields.insert("override".to_owned(), json!(inherited.patch));
+    }
+    Ok(([(ETAG, format!("\"{}\"", row.revision))], Json(body)).into_response())
 }
 
 pub(super) async fn put(
@@ -48,21 +57,25 @@ pub(super) async fn put(
     Admin(caller): Admin,
     PathParams((project, environment, flag)): FlagPath,
     headers: HeaderMap,
-    JsonBody(mut body): JsonBody<Value>,
+    JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let key = flag_key(&flag)?;
+    let wire = Box::new(read_wire(&flag, body)?);
+    let change = Change::PutFlag { scope, wire, expected: expected(&headers)? };
+    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+}
+
+/// A flag from its body, which may leave the key out.
+pub(super) fn read_wire(flag: &str, mut body: Value) -> Result<FlagWire, ApiError> {
+    let key = flag_key(flag)?;
     if let Some(fields) = body.as_object_mut() {
-        let named = fields.entry("key").or_insert_with(|| Value::from(flag.as_str()));
+        let named = fields.entry("key").or_insert_with(|| Value::from(flag));
         if named.as_str() != Some(key.as_str()) {
             let detail = format!("key in the body is {named}, in the path {flag:?}");
             return Err(ApiError::bad_request("invalid_flag", detail));
         }
     }
-    let wire: FlagWire = serde_path_to_error::deserialize(body)
-        .map_err(|e| ApiError::bad_request("invalid_flag", e.to_string()))?;
-    let change = Change::PutFlag { scope, wire: Box::new(wire), expected: expected(&headers)? };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    serde_path_to_error::deserialize(body).map_err(|e| ApiError::bad_request("invalid_flag", e.to_string()))
 }
 
 pub(super) async fn delete(

@@ -149,7 +149,7 @@ async fn switch(
         // person's hand when the engine had opened it.
         let is_there = before.circuit == to && (to != Circuit::Open || before.hand == Hand::Holds);
         if is_there && action != "reset" {
-            return Ok(Applied { version: None, revision: Some(before.revision) });
+            return Ok(Applied { revision: Some(before.revision), ..Applied::default() });
         }
         let change = Change::FuseTransition {
             scope: scope.clone(),

@@ -10,6 +10,7 @@ mod fuses;
 mod import;
 mod ingest;
 mod metrics;
+mod project_flags;
 mod projects;
 mod readings;
 mod shared;
@@ -102,7 +103,15 @@ impl ApiState {
 
 /// What every change is answered with.
 fn applied_json(applied: Applied) -> Value {
-    json!({ "version": applied.version.map(|version| version.to_string()), "revision": applied.revision })
+    let mut answer = applied.told;
+    answer.insert("version".to_owned(), json!(applied.version.map(|version| version.to_string())));
+    answer.insert("revision".to_owned(), json!(applied.revision));
+    if !applied.environments.is_empty() {
+        let versions = applied.environments.into_iter();
+        let versions = versions.map(|(key, version)| (key.to_string(), Value::from(version.to_string())));
+        answer.insert("environments".to_owned(), versions.collect());
+    }
+    Value::Object(answer)
 }
 
 fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
@@ -114,6 +123,12 @@ pub fn router(state: ApiState) -> Router {
     let environment = Router::new()
         .route("/flags", get(flags::list))
         .route("/flags/{flag}", get(flags::read).put(flags::put).delete(flags::delete))
+        .route(
+            "/flags/{flag}/override",
+            get(project_flags::read_override)
+                .put(project_flags::put_override)
+                .delete(project_flags::delete_override),
+        )
         .route("/flags/{flag}/fuse", get(fuses::read).put(fuses::put).delete(fuses::delete))
         .route("/flags/{flag}/fuse/{action}", post(fuses::act))
         .route("/flags/{flag}/tallies", get(readings::tallies))
@@ -138,6 +153,11 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))
         .route("/v1/projects", get(projects::list).post(projects::create))
+        .route("/v1/projects/{project}/flags", get(project_flags::list))
+        .route(
+            "/v1/projects/{project}/flags/{flag}",
+            get(project_flags::read).put(project_flags::put).delete(project_flags::delete),
+        )
         .route("/v1/projects/{project}/environments", get(environments::list).post(environments::create))
         .nest("/v1/projects/{project}/environments/{environment}", environment)
         .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))

@@ -45,8 +45,6 @@ pub(super) struct Environment {
 pub(super) enum Touched<'k> {
     /// Has to be sound afterwards, or be gone.
     Flag(&'k str),
-    /// The flag's cohort alone: a fuse acts on a flag that is malformed already, too.
-    Cohort(&'k str),
     /// As a flag: sound, or gone.
     Segment(&'k str),
     /// A layer.
@@ -66,7 +64,7 @@ impl<'k> Touched<'k> {
 
     const fn name(self) -> (&'static str, &'k str) {
         match self {
-            Self::Flag(key) | Self::Cohort(key) => ("flag", key),
+            Self::Flag(key) => ("flag", key),
             Self::Segment(key) => ("segment", key),
             Self::Layer(key) => ("layer", key),
             Self::Holdout => ("holdout", ""),
@@ -124,6 +122,12 @@ impl Environment {
         compile_environment(flags, &self.shared)
     }
 
+    /// The keys of flags that cannot be evaluated here.
+    pub(super) fn malformed_flags(&self) -> Result<Vec<String>, EnvironmentFault> {
+        let compiled = self.compile()?;
+        Ok(compiled.flags().filter(|(_, flag)| flag.is_err()).map(|(key, _)| key.to_string()).collect())
+    }
+
     /// What is malformed: `flag` or `segment`, its key, and why.
     fn faults<'c>(&'c self, compiled: &'c Compiled) -> impl Iterator<Item = (&'static str, &'c str, String)> {
         let flags = compiled
@@ -173,7 +177,7 @@ fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), Change
             Some(fault) => Err(ChangeError::Segment { key: key.to_owned(), source: fault.clone() }),
             None => Ok(()),
         },
-        Touched::Cohort(_) | Touched::Layer(_) | Touched::Holdout => Ok(()),
+        Touched::Layer(_) | Touched::Holdout => Ok(()),
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
         let sick = environment(vec![flag("a", json!({})), flag("b", needs("ghost")), flag("c", needs("a"))]);
         let touched = sick.with_flag(&flag("a", json!({ "enabled": false })));
         check(&sick, &touched, &[Touched::Flag("a")]).unwrap();
-        check(&sick, &sick, &[Touched::Cohort("b")]).unwrap();
+        check(&sick, &sick, &[Touched::Layer("home")]).unwrap();
         let fault = check(&sick, &sick, &[Touched::Flag("b")]).unwrap_err();
         assert!(
             matches!(fault, ChangeError::Flag { source: FlagFault::UnknownPrerequisite { .. }, .. }),

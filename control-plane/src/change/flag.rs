@@ -2,13 +2,13 @@
 
 use flagfuse_shared::flag::{FlagFault, FlagWire};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::environment::{Environment, Touched, check};
 use super::{Actor, ChangeError, Effect, Expected, Publication, held, require_environment};
 use crate::fuse::circuit::Rollout;
 use crate::store::fuses::FuseRow;
-use crate::store::{Connection, flags, fuses, phases};
+use crate::store::{Connection, flags, fuses, phases, project_flags};
 
 pub(super) async fn put(
     conn: &mut Connection,
@@ -27,7 +27,11 @@ pub(super) async fn put(
     let after = before.with_flag(&wire);
     check(&before, &after, &[Touched::Flag(&wire.key)])?;
     let revision = write(conn, &scope, stored.as_ref(), &wire, now).await?;
-    Ok(vec![effect(scope, &wire, revision)])
+    let mut effect = effect(scope.clone(), &wire, revision);
+    if project_flags::detach(conn, &scope, &wire.key).await? {
+        effect.told.insert("detached".to_owned(), json!(true));
+    }
+    Ok(vec![effect])
 }
 
 /// A flag as its owner wants it, with the cohort of the one that is there.
@@ -71,6 +75,7 @@ pub(super) fn effect(scope: Scope, wire: &FlagWire, revision: u64) -> Effect {
         scope: Some(scope),
         publication: Publication::Needed,
         revision: Some(revision),
+        told: Map::new(),
     }
 }
 
@@ -82,6 +87,9 @@ pub(super) async fn delete(
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
+    if project_flags::inherited(conn, &scope, flag.as_str()).await?.is_some() {
+        return Err(ChangeError::Inherited { flag: flag.to_string() });
+    }
     let before = Environment::load(conn, &scope).await?;
     check(&before, &before.without_flag(flag.as_str()), &[Touched::Flag(flag.as_str())])?;
     let fuse = fuses::fuse(conn, &scope, flag.as_str()).await?;
@@ -99,6 +107,7 @@ pub(super) async fn delete(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
+        told: Map::new(),
     }])
 }
 

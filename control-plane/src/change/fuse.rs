@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::flag::wire::{CohortSliceWire, CohortWire, RuleWire};
+use flagfuse_shared::flag::{FlagWire, compile};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::environment::{Environment, Touched, check};
 use super::{Actor, ChangeError, Decider, Effect, Publication, require_environment};
 use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::phase::{allocation, withheld};
@@ -104,6 +104,7 @@ pub(super) async fn delete(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
+        told: Map::new(),
     }])
 }
 
@@ -194,7 +195,8 @@ fn effect(
         fields.insert("phase".to_owned(), Value::from(phase));
     }
     let subject = flag.to_string();
-    Effect { action, subject, detail, scope: Some(scope), publication: Publication::Needed, revision }
+    let publication = Publication::Needed;
+    Effect { action, subject, detail, scope: Some(scope), publication, revision, told: Map::new() }
 }
 
 async fn require_flag(conn: &mut Connection, scope: &Scope, flag: &FlagKey) -> Result<FlagRow, ChangeError> {
@@ -244,9 +246,27 @@ async fn begin_phase(
     };
     let phase = phases::begin(conn, scope, &row.wire.key, new).await?;
     let withheld = withheld(policy, circuit);
-    let before = Environment::load(conn, scope).await?;
     row.wire.cohort = Some(CohortWire { phase: phase.phase, slices: phase.slices.clone(), withheld });
-    check(&before, &before.with_flag(&row.wire), &[Touched::Cohort(&row.wire.key)])?;
+    check_cohort(&row.wire)?;
     flags::put(conn, scope, &row.wire, now).await?;
     Ok(phase)
+}
+
+/// Refuses a cohort that would make its flag malformed. Nothing else of the environment is looked at: nobody names a
+/// cohort, and a fuse has no time to lose and acts on a flag that is malformed already, too.
+fn check_cohort(wire: &FlagWire) -> Result<(), ChangeError> {
+    let bare = |cohort: Option<CohortWire>| FlagWire {
+        cohort,
+        rules: Vec::new(),
+        targets: Vec::new(),
+        prerequisites: Vec::new(),
+        layer: None,
+        ..wire.clone()
+    };
+    match compile(&bare(wire.cohort.clone())) {
+        Err(source) if compile(&bare(None)).is_ok() => {
+            Err(ChangeError::Flag { key: wire.key.clone(), source })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

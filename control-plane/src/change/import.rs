@@ -2,13 +2,13 @@
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::import::Imported;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::environment::{Environment, SharedPart, Touched, check};
 use super::{Actor, ChangeError, Effect, Publication, flag, held, require_environment, shared};
 use crate::import::Format;
-use crate::store::Connection;
 use crate::store::shared::Part;
+use crate::store::{Connection, project_flags};
 
 /// What to do with keys that the environment has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +64,12 @@ pub(super) async fn apply(
     for part in &parts {
         shared::write(conn, &scope, part, now).await?;
     }
+    let mut detached = Vec::new();
     for wire in &wires {
         flag::write(conn, &scope, before.flags.get(&wire.key), wire, now).await?;
+        if project_flags::detach(conn, &scope, &wire.key).await? {
+            detached.push(wire.key.clone());
+        }
     }
     Ok(vec![Effect {
         action: "environment.import",
@@ -77,6 +81,7 @@ pub(super) async fn apply(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
+        told: Map::from_iter([("detached".to_owned(), json!(detached))]),
     }])
 }
 

@@ -2,9 +2,9 @@
 
 use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
 use flagfuse_shared::limits::STRING_LEN_MAX;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Actor, ChangeError, Effect, Publication, require_environment};
+use super::{Actor, ChangeError, Effect, Publication, inheritance, require_environment};
 use crate::publish::build::EnvironmentSettings;
 use crate::store::{Connection, scopes};
 
@@ -28,6 +28,7 @@ pub(super) async fn create_project(
         scope: None,
         publication: Publication::NotNeeded,
         revision: None,
+        told: Map::new(),
     }])
 }
 
@@ -45,7 +46,12 @@ pub(super) async fn create(
     if !scopes::insert_environment(conn, &scope, &profile, &auto_exposure, now).await? {
         return Err(ChangeError::Exists { what: "environment", key: scope.environment.to_string() });
     }
-    Ok(vec![effect("environment.create", scope, settings)])
+    let left_out = inheritance::inherit_all(conn, &scope, now).await?;
+    let mut effect = effect("environment.create", scope, settings);
+    if !left_out.is_empty() {
+        effect.told.insert("not_inherited".to_owned(), json!(left_out));
+    }
+    Ok(vec![effect])
 }
 
 pub(super) async fn set(
@@ -73,6 +79,7 @@ pub(super) async fn republish(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
+        told: Map::new(),
     }])
 }
 
@@ -84,6 +91,7 @@ fn effect(action: &'static str, scope: Scope, settings: EnvironmentSettings) -> 
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
+        told: Map::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Changes of segments, layers and the holdout. Never touches a flag.
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::environment::{Environment, SharedPart, Touched, check};
 use super::{Actor, ChangeError, Effect, Expected, Publication, held, require_environment};
@@ -81,5 +81,6 @@ fn effect(scope: Scope, part: Part, verb: &str, key: &str, detail: Value, revisi
         scope: Some(scope),
         publication: Publication::Needed,
         revision,
+        told: Map::new(),
     }
 }

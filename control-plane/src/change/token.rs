@@ -3,7 +3,7 @@
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, UnixMillis};
 use flagfuse_shared::limits::STRING_LEN_MAX;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{Actor, ChangeError, Effect, Publication, require_environment};
 use crate::store::tokens::{self, TokenRow};
@@ -63,5 +63,6 @@ fn effect(action: &'static str, token: &TokenRow, scope: Option<Scope>) -> Effec
         publication: if scope.is_some() { Publication::Needed } else { Publication::NotNeeded },
         scope,
         revision: None,
+        told: Map::new(),
     }
 }

@@ -35,7 +35,8 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<String> {
         }
         (None, _, _, _) => bail!("either --data, --project and --environment, or --frame and --roots"),
     };
-    let explanation = explain(&opened, &args.flag, Question::new(&context, now));
+    let explanation =
+        explain(&opened, &args.flag, Question { chance: args.chance, ..Question::new(&context, now) });
     Ok(if args.json { explanation.to_json().to_string() } else { explanation.to_text() })
 }
 

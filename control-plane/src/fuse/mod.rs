@@ -4,4 +4,5 @@ pub mod circuit;
 pub mod engine;
 pub mod phase;
 pub mod policy;
+pub mod ramp;
 pub mod verdict;

@@ -28,12 +28,16 @@ pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Resul
 }
 
 /// The arm of `unit` in `phase`; a mismatch when the claimed variation is not what this unit gets there.
+///
+/// A phase's slices may carry units that an earlier phase enrolled: they are counted there, whatever phase runs. Their
+/// exposures name that phase, whose own row has the same slice, and none of them counts here.
 pub fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, QuarantineCode> {
     let bucket = Bucket::of(&phase.salt, unit.as_str(), GATE_SEED).get();
     phase
         .slices
         .iter()
         .find(|slice| (slice.from..slice.to).contains(&bucket))
+        .filter(|slice| slice.phase.is_none_or(|enrolled_in| enrolled_in == phase.phase))
         .filter(|slice| slice.variation == variation.as_str())
         .map(|slice| slice.arm)
         .ok_or(QuarantineCode::VariantMismatch)

@@ -77,7 +77,8 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<b
     Ok(done.rows_affected() == 1)
 }
 
-fn flag_row(row: &sqlx::sqlite::SqliteRow) -> Result<FlagRow, StoreError> {
+/// The columns `body`, `revision` and `updated_ms`.
+pub(super) fn flag_row(row: &sqlx::sqlite::SqliteRow) -> Result<FlagRow, StoreError> {
     let body: String = row.try_get("body")?;
     Ok(FlagRow {
         wire: json_column("flags.body", &body)?,

@@ -5,6 +5,7 @@ pub mod events;
 pub mod flags;
 pub mod fuses;
 pub mod phases;
+pub mod project_flags;
 pub mod quarantine;
 pub mod scopes;
 pub mod shared;

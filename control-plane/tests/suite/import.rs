@@ -78,6 +78,24 @@ async fn everything_arrives_in_one_version_and_what_could_not_is_named() {
 }
 
 #[tokio::test]
+async fn every_format_has_its_importer() {
+    let world = World::new().await;
+    let variants = json!({ "on": true, "off": false });
+    let flagd = json!({ "flags": { "of-flagd": { "state": "ENABLED", "variants": variants, "defaultVariant": "on" } } });
+    let ld = json!({ "flags": { "of-ld": { "key": "of-ld", "version": 1, "on": true, "variations": [true, false],
+        "fallthrough": { "variation": 0 }, "offVariation": 1, "salt": "s" } }, "segments": {} });
+    for (format, body, key) in [("flagd", flagd, "of-flagd"), ("launchdarkly", ld, "of-ld")] {
+        let body = body.to_string().into_bytes();
+        let (status, answer) = post(&world, &format!("format={format}"), body).await;
+        assert_eq!((status, &answer["flags"]), (200, &json!([key])), "{answer}");
+        let asked = json!({ "project": "demo", "environment": "production", "flag": key });
+        assert_eq!(world.ok("POST", "/v1/explain", asked).await["resolution"]["value"], true);
+        let (status, answer) = post(&world, &format!("format={format}"), b"[]".to_vec()).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("invalid_import")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_there_already_is_refused_by_name_unless_it_is_to_be_replaced() {
     let world = World::new().await;
     post(&world, "format=unleash", small()).await;

@@ -14,7 +14,11 @@ mod import;
 #[cfg(test)]
 mod ingestion;
 #[cfg(test)]
+mod inheritance;
+#[cfg(test)]
 mod push;
+#[cfg(test)]
+mod ramp;
 #[cfg(test)]
 mod shared;
 #[cfg(test)]

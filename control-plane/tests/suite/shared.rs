@@ -287,6 +287,15 @@ async fn a_fuse_holds_whatever_moves_counted_units() {
 }
 
 #[tokio::test]
+async fn the_holdout_may_change_where_no_watched_flag_is_in_it() {
+    let world = World::new().await;
+    world.ok("PUT", FLAG, with(json!({ "holdout": "exempt" }))).await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    world.ok("PUT", &path("holdout"), json!({ "percentage": 5, "salt": "h" })).await;
+    world.ok("DELETE", &path("holdout"), Value::Null).await;
+}
+
+#[tokio::test]
 async fn targets_bring_no_withheld_feature_back() {
     let world = World::new().await;
     let targets = json!({ "targets": [{ "variation": "on", "units": ["anna"] }] });

@@ -49,7 +49,7 @@ pub struct Resolution<'s> {
     /// The flag itself.
     pub flag: &'s Flag,
     pub(crate) decider: Option<&'s Rule>,
-    /// How OFREP's answer begins, up to its origin, when the rule that decided always begins it so.
+    /// The flag's item in OFREP's answers, when the rule that decided always gives the same.
     pub(crate) prepared: Option<&'s str>,
 }
 
@@ -217,6 +217,12 @@ impl<'s, 'c> Evaluator<'s, 'c> {
             };
             (key.as_str(), answer)
         })
+    }
+
+    /// Whether the segment has been asked for.
+    fn is_known(&self, index: SegmentIndex) -> bool {
+        let known = self.segments.get().and_then(|known| known.get(usize::from(index.0)));
+        known.is_some_and(|cell| cell.get() != Known::NotYet)
     }
 
     /// Whether the asker is in a segment.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::condition::Condition;
 use crate::flag::{Arm, Flag, OnStale};
 use crate::ids::{RuleKey, VariationKey};
+use crate::segment::Membership;
 
 /// Watches an evaluation. The default sees nothing and costs nothing.
 pub trait Observer {
@@ -129,6 +130,25 @@ pub enum Step<'a> {
         at: usize,
         /// The condition.
         condition: &'a Condition,
+        /// What the context has, or nothing.
+        found: Option<&'a Value>,
+        /// Whether it holds.
+        passage: Passage,
+    },
+    /// The condition that was told last asked for a segment.
+    Segment {
+        /// Its key.
+        key: &'a str,
+        /// Where the asker stands in it.
+        membership: Membership,
+    },
+    /// A condition of a rule of the segment that was told last. Told up to the first one of each rule that does not hold,
+    /// and once: a segment that is asked for again is remembered.
+    SegmentCondition {
+        /// Position of the rule.
+        rule: usize,
+        /// Position in the rule.
+        at: usize,
         /// What the context has, or nothing.
         found: Option<&'a Value>,
         /// Whether it holds.

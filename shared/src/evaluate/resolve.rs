@@ -7,7 +7,7 @@ use super::{
     Served, Standing, Step,
 };
 use crate::bucket::{Bucket, unleash_bucket_under};
-use crate::condition::scalar_text;
+use crate::condition::{Condition, scalar_text};
 use crate::context::{AttributeName, Context};
 use crate::flag::{
     Flag, Gate, Guards, HoldoutRole, LayerShare, OnStale, Power, Prerequisite, Rule, Shares, Split,
@@ -15,6 +15,7 @@ use crate::flag::{
 };
 use crate::ids::VariationKey;
 use crate::limits::BUCKET_COUNT;
+use crate::segment::Membership;
 
 type Answer<'s> = Result<Resolution<'s>, EvaluationError<'s>>;
 
@@ -178,11 +179,11 @@ impl<'s> Evaluator<'s, '_> {
         }
         let Question { context, now, .. } = self.question;
         for (at, condition) in rule.conditions.iter().enumerate() {
-            let passage = Passage::of(condition.holds(context, now, |segment| self.is_in(segment)));
-            if observer.is_watching() {
-                let found = context.value(condition.attribute());
-                observer.saw(Step::Condition { at, condition, found, passage });
-            }
+            let passage = if observer.is_watching() {
+                self.holds_watched(at, condition, observer)
+            } else {
+                Passage::of(condition.holds(context, now, |segment| self.is_in(segment)))
+            };
             if passage == Passage::Stopped {
                 return Ok(None);
             }
@@ -201,6 +202,38 @@ impl<'s> Evaluator<'s, '_> {
         let index = permitted(flag, wanted, observer);
         let prepared = rule.prepared.as_deref().filter(|_| index == wanted);
         Ok(Some(Resolution { decider: Some(rule), prepared, ..served(flag, Some(index), rule.reason()) }))
+    }
+
+    /// Tells a condition and the segments that it asked for.
+    fn holds_watched(&self, at: usize, condition: &Condition, observer: &mut impl Observer) -> Passage {
+        let Question { context, now, .. } = self.question;
+        let is_in = |segment| self.is_in(segment);
+        let mut segments = condition.segments().to_vec();
+        segments.retain(|index| !self.is_known(*index));
+        let passage = Passage::of(condition.holds(context, now, is_in));
+        let found = context.value(condition.attribute());
+        observer.saw(Step::Condition { at, condition, found, passage });
+        for index in condition.segments().iter().filter(|index| self.is_known(**index)) {
+            let Some(segment) = self.snapshot.segments.get(usize::from(index.0)) else { continue };
+            let membership = segment.membership(context, now, &is_in);
+            observer.saw(Step::Segment { key: &segment.key, membership });
+            let is_told = !segments.contains(index)
+                || matches!(membership, Membership::Excluded | Membership::Included);
+            for (rule, conditions) in segment.rules().iter().enumerate().filter(|_| !is_told) {
+                for (at, condition) in conditions.iter().enumerate() {
+                    let passage = Passage::of(condition.holds(context, now, is_in));
+                    let found = context.value(condition.attribute());
+                    observer.saw(Step::SegmentCondition { rule, at, found, passage });
+                    if passage == Passage::Stopped {
+                        break;
+                    }
+                }
+                if membership == Membership::Rule(rule) {
+                    break;
+                }
+            }
+        }
+        passage
     }
 
     #[inline]

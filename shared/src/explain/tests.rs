@@ -139,13 +139,69 @@ fn everything_before_the_rules_is_told() {
     let found = ask(&opened, "f", json!({ "targetingKey": "u" }));
     assert_eq!(
         kinds(&found),
-        ["schedule", "target", "holdout", "layer", "rule", "condition", "withheld"],
+        ["schedule", "target", "holdout", "layer", "rule", "condition", "segment", "withheld"],
         "{}",
         found.to_text()
     );
     assert_eq!(found.steps[5].text, "in_segment \"beta\"");
-    assert_eq!(found.steps[6].text, "the fuse withholds \"on\" and serves \"off\" in its place");
+    assert_eq!(found.steps[7].text, "the fuse withholds \"on\" and serves \"off\" in its place");
     assert_eq!(found.steps[3].to_json()["to"], 1_000_000);
     let lines = found.to_text();
-    assert_eq!(lines.lines().count(), 9, "{lines}");
+    assert_eq!(lines.lines().count(), 10, "{lines}");
+}
+
+#[test]
+fn a_segment_is_told_down_to_its_conditions_once() {
+    let named = |key: &str| json!({ "op": "in_segment", "values": [key] });
+    let in_eu = json!({ "attribute": "country", "op": "in", "values": ["DE"] });
+    let paying = json!({ "attribute": "plan", "op": "in", "values": ["pro"] });
+    let shared = json!({ "segments": [
+        { "key": "eu", "rules": [{ "conditions": [in_eu, paying] }, { "conditions": [named("vip")] }] },
+        { "key": "vip", "excluded": ["u"] },
+    ] });
+    let rule = |key: &str, segment: &str| json!({ "key": key, "conditions": [named(segment)], "split": [{ "variation": "on" }] });
+    let rules = json!([rule("a", "eu"), rule("b", "vip"), rule("c", "eu")]);
+    let opened = opened(&[flag("f", json!({ "rules": rules }))], shared);
+    let found = ask(&opened, "f", json!({ "targetingKey": "u", "country": "DE", "plan": "free" }));
+    let text = found.to_text();
+    let lines: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "    rule a",
+            "    - in_segment \"eu\"",
+            "      - segment eu: the unit is not named and no rule holds",
+            "        + segment rule 0: country in \"DE\", found \"DE\"",
+            "        - segment rule 0: plan in \"pro\", found \"free\"",
+            "        - segment rule 1: in_segment \"vip\"",
+            "    rule b",
+            "    - in_segment \"vip\"",
+            "      - segment vip: the unit is excluded by name",
+            "    rule c",
+            "    - in_segment \"eu\"",
+            "      - segment eu: the unit is not named and no rule holds",
+            "    nothing decided: the default variation",
+            "=> reason \"DEFAULT\", variation \"off\"",
+        ]
+    );
+    let condition = found.steps[4].to_json();
+    assert_eq!((&condition["segment"], &condition["found"]), (&json!("eu"), &json!("free")));
+    let member = ask(&opened, "f", json!({ "country": "DE", "plan": "pro" }));
+    assert_eq!(member.steps[2].to_json()["holding_rule"], 0);
+    assert_eq!(member.outcome["rule"], "a");
+}
+
+#[test]
+fn a_lot_is_told_where_one_may_be_drawn() {
+    let gate = json!({ "group": "g", "stickiness": "default", "percent": 50 });
+    let rules = json!([{ "key": "r", "split": [{ "variation": "on" }], "unleash": { "gate": gate } }]);
+    let opened = opened(&[flag("f", json!({ "rules": rules }))], json!({}));
+    let context = Context::default();
+    let draw = |chance| explain(&opened, "f", Question { chance, ..Question::new(&context, NOW) });
+    let lots: Vec<Explanation> = (0..50).map(draw).collect();
+    assert!(lots.iter().enumerate().all(|(n, told)| told.chance == Some(n as u64)));
+    let served = |on: &str| lots.iter().filter(|told| told.outcome["variation"] == on).count();
+    assert!(served("on") > 5 && served("off") > 5, "the lot decides");
+    assert!(lots[3].to_text().contains("the lot 3"));
+    assert_eq!(ask(&opened, "f", json!({ "targetingKey": "u" })).chance, None);
 }

@@ -1,14 +1,15 @@
 //! The steps of an evaluation in words and JSON. Never decides anything.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
+use super::Written;
 use crate::context::CURRENT_TIME;
 use crate::evaluate::{Lane, Observer, Passage, Step};
+use crate::flag::environment::SegmentWire;
 use crate::flag::wire::{ConditionWire, Operator, RuleWire, ScheduleWire};
 use crate::flag::{Arm, FlagWire, OnStale};
 use crate::ids::{FlagKey, UnixMillis, VariationKey};
+use crate::segment::Membership;
 
 /// Values that a sentence lists before it says how many more there are.
 const LISTED_COUNT_MAX: usize = 5;
@@ -60,7 +61,9 @@ impl Told {
             None => " ",
         };
         let is_inside_rule = self.kind != "rule" && self.fields.contains_key("rule");
-        let indent = "  ".repeat(depth + usize::from(is_inside_rule));
+        let inside_segment =
+            usize::from(self.kind == "segment") + 2 * usize::from(self.fields.contains_key("segment_rule"));
+        let indent = "  ".repeat(depth + usize::from(is_inside_rule) + inside_segment);
         lines.push(format!("{indent}{mark} {}", self.text));
         for step in &self.steps {
             step.write_lines(depth + 2, lines);
@@ -70,7 +73,7 @@ impl Told {
 
 /// Writes down the steps of one flag and, nested, of its prerequisites.
 pub(super) struct Recorder<'w> {
-    written: &'w BTreeMap<FlagKey, FlagWire>,
+    written: &'w Written,
     now: UnixMillis,
     /// The flag that was asked for, then the prerequisites on the way to the one that is being evaluated.
     levels: Vec<Level<'w>>,
@@ -80,11 +83,12 @@ struct Level<'w> {
     key: String,
     flag: Option<&'w FlagWire>,
     rule: Option<String>,
+    segment: Option<&'w SegmentWire>,
     steps: Vec<Told>,
 }
 
 impl<'w> Recorder<'w> {
-    pub(super) fn new(flag_key: &str, written: &'w BTreeMap<FlagKey, FlagWire>, now: UnixMillis) -> Self {
+    pub(super) fn new(flag_key: &str, written: &'w Written, now: UnixMillis) -> Self {
         let mut recorder = Self { written, now, levels: Vec::new() };
         recorder.enter(flag_key);
         recorder
@@ -96,8 +100,8 @@ impl<'w> Recorder<'w> {
     }
 
     fn enter(&mut self, key: &str) {
-        let flag = FlagKey::parse(key).ok().and_then(|key| self.written.get(&key));
-        self.levels.push(Level { key: key.to_owned(), flag, rule: None, steps: Vec::new() });
+        let flag = FlagKey::parse(key).ok().and_then(|key| self.written.flags.get(&key));
+        self.levels.push(Level { key: key.to_owned(), flag, rule: None, segment: None, steps: Vec::new() });
     }
 
     /// The steps of a prerequisite whose evaluation just ended; none when its answer was remembered.
@@ -131,6 +135,13 @@ impl Observer for Recorder<'_> {
                     level.rule = Some(key.to_string());
                 }
                 self.push(Told::new("rule", format!("rule {key}"), json!({ "rule": key.as_str() })));
+            }
+            Step::Segment { key, membership } => {
+                if let Some(level) = self.levels.last_mut() {
+                    level.segment = self.written.segments.get(key);
+                    let told = level.of_rule(segment(key, membership));
+                    level.steps.push(told);
+                }
             }
             step => {
                 let told = self.levels.last().and_then(|level| level.tell(step, self.now));
@@ -171,6 +182,14 @@ impl Level<'_> {
                 let wire = self.written_rule().and_then(|rule| rule.conditions.get(at));
                 self.of_rule(condition(at, wire, found, now).passing(passage))
             }
+            Step::SegmentCondition { rule, at, found, passage } => {
+                let wire = self.segment.and_then(|segment| segment.rules.get(rule)?.conditions.get(at));
+                let mut told = condition(at, wire, found, now).passing(passage);
+                told.text = format!("segment rule {rule}: {}", told.text);
+                told.fields.insert("segment".to_owned(), json!(self.segment.map(|segment| &segment.key)));
+                told.fields.insert("segment_rule".to_owned(), json!(rule));
+                self.of_rule(told)
+            }
             Step::Gate { lane, bucket, threshold, passage } => {
                 self.of_rule(gate(lane, bucket, threshold).passing(passage))
             }
@@ -180,7 +199,10 @@ impl Level<'_> {
             Step::Withheld { wanted, instead } => self.of_rule(withheld(wanted, instead)),
             Step::Cohort { bucket, slice } => cohort(bucket, slice),
             Step::Default => Told::new("default", "nothing decided: the default variation", json!({})),
-            Step::PrerequisiteBegins { .. } | Step::Prerequisite { .. } | Step::Rule { .. } => return None,
+            Step::PrerequisiteBegins { .. }
+            | Step::Prerequisite { .. }
+            | Step::Rule { .. }
+            | Step::Segment { .. } => return None,
         })
     }
 
@@ -244,6 +266,22 @@ fn holdout(bucket: Option<u32>, below: u32) -> Told {
         None => "holdout: no unit, so nobody to hold out".to_owned(),
     };
     Told::new("holdout", text, json!({ "bucket": bucket, "below": below }))
+}
+
+fn segment(key: &str, membership: Membership) -> Told {
+    let (word, end) = match membership {
+        Membership::Excluded => ("excluded", "the unit is excluded by name".to_owned()),
+        Membership::Included => ("included", "the unit is included by name".to_owned()),
+        Membership::Rule(rule) => ("rule", format!("rule {rule} holds")),
+        Membership::Outside => ("outside", "the unit is not named and no rule holds".to_owned()),
+    };
+    let (rule, passage) = match membership {
+        Membership::Rule(rule) => (Some(rule), Passage::Passed),
+        Membership::Included => (None, Passage::Passed),
+        Membership::Excluded | Membership::Outside => (None, Passage::Stopped),
+    };
+    let fields = json!({ "segment": key, "membership": word, "holding_rule": rule });
+    Told::new("segment", format!("segment {key}: {end}"), fields).passing(passage)
 }
 
 /// Which buckets pass: those below the threshold in our lane, those up to it in Unleash's.

@@ -2,6 +2,7 @@
 
 pub mod compile;
 pub mod environment;
+pub mod overlay;
 pub mod wire;
 
 use std::borrow::Cow;
@@ -14,6 +15,7 @@ use crate::condition::Condition;
 use crate::context::{AttributeName, Context, TARGETING_KEY};
 use crate::evaluate::Reason;
 use crate::ids::{FlagKey, RuleKey, UnixMillis, VariationKey};
+use crate::ofrep::END;
 
 /// A flag that passed every check.
 ///
@@ -236,9 +238,9 @@ pub(crate) struct Rule {
     pub(crate) conditions: Box<[Condition]>,
     pub(crate) gate: Gate,
     pub(crate) split: Split,
-    /// `"rule":"…",`: how answers name it.
+    /// `"rule":"…"`: how answers name it.
     pub(crate) label: Box<str>,
-    /// How answers begin when it serves one and the same short value to everybody; see [`Rule::prepare`].
+    /// The whole item of an answer when it serves one and the same short value to everybody; see [`Rule::prepare`].
     pub(crate) prepared: Option<Box<str>>,
 }
 
@@ -246,12 +248,12 @@ impl Rule {
     /// Values of many rules of a flag may be one and the same text of a megabyte: only short ones are copied.
     const PREPARED_LEN_MAX: usize = 256;
 
-    /// Renders what answers begin with when the rule has one variation to serve.
+    /// Renders the answer when the rule has one variation to serve.
     pub(crate) fn prepare(&mut self, variations: &[Variation]) {
         let Split::One(index) = self.split else { return };
         let opening = variations.get(usize::from(index.0)).map(|variation| &*variation.opening);
         if let Some(opening) = opening.filter(|opening| opening.len() <= Self::PREPARED_LEN_MAX) {
-            let text = [opening, self.reason().metadata_opening(), &self.label].concat();
+            let text = [opening, self.reason().metadata_opening(), &self.label, END].concat();
             self.prepared = Some(text.into());
         }
     }

@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
 use flagfuse_shared::explain::explain;
-use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, parse_request, write_answer};
+use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, parse_request, write_answer, write_bulk};
 use flagfuse_shared::snapshot::Admitted;
 
 use crate::chance::Chance;
@@ -83,6 +83,9 @@ fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usi
         write_answer(out, key, &answer, &origin);
         out.push('\n');
     }
+    let mut bulk = String::new();
+    write_bulk(&mut bulk, Evaluator::new(snapshot, question).all(), &origin);
+    let _ = writeln!(out, "{}", Digest::of(bulk.as_bytes()));
     // One flag by itself, which shares nothing with the others, or one that does not exist.
     let keys = environment::flag_keys();
     let key = keys.get(single_at).map_or("missing", String::as_str);

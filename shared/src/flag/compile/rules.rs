@@ -63,7 +63,6 @@ fn compile_rule(
         wire.schedule.map(|schedule| compile_schedule(&field("schedule"), schedule)).transpose()?;
     let mut label = String::from("\"rule\":");
     write_json_string(&mut label, key.as_str());
-    label.push(',');
     let mut rule = Rule {
         key,
         schedule: schedule.map(Box::new),

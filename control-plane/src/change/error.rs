@@ -1,0 +1,156 @@
+//! Why a change is refused. Each refusal names what it is about, and who or what stands against it.
+
+use flagfuse_shared::flag::FlagFault;
+use flagfuse_shared::flag::compile::EnvironmentFault;
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
+use flagfuse_shared::segment::SegmentFault;
+
+use crate::fuse::circuit::Circuit;
+use crate::fuse::policy::PolicyFault;
+use crate::publish::outbox::OutboxError;
+use crate::store::StoreError;
+
+/// Why a change is refused; nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// No such project in the tenant.
+    #[error("project {project} does not exist")]
+    UnknownProject {
+        /// Which.
+        project: ProjectKey,
+    },
+    /// No such environment in the tenant.
+    #[error("environment {scope} does not exist")]
+    UnknownEnvironment {
+        /// Which.
+        scope: Scope,
+    },
+    /// No such flag, fuse, segment, layer, holdout or token.
+    #[error("{what} {key:?} does not exist")]
+    Unknown {
+        /// Which of them.
+        what: &'static str,
+        /// Which.
+        key: String,
+    },
+    /// The key is taken, perhaps by another tenant: project keys are unique in an installation.
+    #[error("{what} {key:?} exists already")]
+    Exists {
+        /// `project`, `environment`.
+        what: &'static str,
+        /// Which.
+        key: String,
+    },
+    /// An import brings what is there already.
+    #[error("already there: {}; with `replace` they are replaced", listed(keys))]
+    Taken {
+        /// `flag checkout`, `segment beta`.
+        keys: Vec<String>,
+    },
+    /// The flag cannot be evaluated.
+    #[error("flag {key:?}: {source}")]
+    Flag {
+        /// Which.
+        key: String,
+        /// Why.
+        source: FlagFault,
+    },
+    /// The segment cannot be evaluated.
+    #[error("segment {key:?}: {source}")]
+    Segment {
+        /// Which.
+        key: String,
+        /// Why.
+        source: SegmentFault,
+    },
+    /// A layer or the holdout has no meaning, or there are too many of them.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentFault),
+    /// Others would become malformed.
+    #[error("{what} {key:?} is in use: with this change {by} could not be evaluated: {fault}")]
+    InUse {
+        /// `flag`, `segment`, `layer`.
+        what: &'static str,
+        /// Which.
+        key: String,
+        /// `flag "checkout"`, `segment "beta"`.
+        by: String,
+        /// What would be wrong with that.
+        fault: String,
+    },
+    /// The policy is outside its limits or does not fit the flag.
+    #[error(transparent)]
+    Policy(#[from] PolicyFault),
+    /// Cohorts belong to the fuse.
+    #[error("cohort is managed by the flag's fuse: leave it out or send it as it is")]
+    CohortIsManaged,
+    /// The field decides who is compared with whom.
+    #[error("{field} cannot change while a fuse watches the flag {flag:?}: delete the fuse first")]
+    HeldByFuse {
+        /// Which field.
+        field: &'static str,
+        /// Which flag.
+        flag: String,
+    },
+    /// It would serve a tripped feature again without anybody saying so.
+    #[error("{what} while the fuse is {}: {remedy}", circuit.as_str())]
+    Tripped {
+        /// What was asked for.
+        what: String,
+        /// Where the fuse stands.
+        circuit: Circuit,
+        /// What to do instead.
+        remedy: &'static str,
+    },
+    /// It comes from the project.
+    #[error(
+        "flag {flag:?} is inherited from the project: switch it off with an override, or delete the project's flag"
+    )]
+    Inherited {
+        /// Which.
+        flag: String,
+    },
+    /// One environment does not take what all of them should.
+    #[error("environment {environment}: {source}")]
+    InEnvironment {
+        /// Which.
+        environment: EnvironmentKey,
+        /// Why not.
+        source: Box<ChangeError>,
+    },
+    /// Somebody else was first.
+    #[error("{what} is at revision {found}, the change was made for {expected}")]
+    Stale {
+        /// `flag`, `fuse`, `segment`.
+        what: &'static str,
+        /// Revision now.
+        found: u64,
+        /// Revision the writer had seen.
+        expected: u64,
+    },
+    /// A text of people is too long.
+    #[error("{field} has {len} bytes, the limit is {len_max}")]
+    TooLong {
+        /// Which field.
+        field: &'static str,
+        /// Bytes found.
+        len: usize,
+        /// Bytes allowed.
+        len_max: usize,
+    },
+    /// The environment's snapshot would be outside its limits.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Entries of a list that a message names.
+const LISTED_COUNT_MAX: usize = 50;
+
+fn listed(keys: &[String]) -> String {
+    let more = keys.len().saturating_sub(LISTED_COUNT_MAX);
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    keys.iter().take(LISTED_COUNT_MAX).map(String::as_str).collect::<Vec<_>>().join(", ") + &tail
+}

@@ -1,0 +1,202 @@
+//! Flags that projects define and environments inherit: every environment takes a new definition, or none does.
+
+use flagfuse_shared::condition::ConditionFault;
+use flagfuse_shared::flag::overlay::overlay;
+use flagfuse_shared::flag::{FlagFault, FlagWire, compile};
+use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, UnixMillis};
+use serde_json::{Map, Value, json};
+
+use super::environment::{Environment, Touched, check};
+use super::{Actor, ChangeError, Effect, Expected, Publication, flag, in_environment, require_environment};
+use crate::store::project_flags::{self, Inherited};
+use crate::store::{Connection, flags, scopes};
+
+pub(super) async fn put(
+    conn: &mut Connection,
+    actor: &Actor,
+    project: &ProjectKey,
+    wire: FlagWire,
+    expected: Expected,
+    now: UnixMillis,
+) -> Result<Vec<Effect>, ChangeError> {
+    require_project(conn, actor, project).await?;
+    let stored = project_flags::definition(conn, project, &wire.key).await?;
+    expected.check("flag", stored.map_or(0, |row| row.revision))?;
+    let base = flag::admit(None, wire)?;
+    check_alone(&base)?;
+    let revision = project_flags::put(conn, project, &base, now).await?;
+    let mut effects = Vec::new();
+    let mut detached = Vec::new();
+    for environment in scopes::environments(conn, Some(&actor.tenant), Some(project)).await? {
+        let scope = environment.scope;
+        let inherited = match project_flags::inherited(conn, &scope, &base.key).await? {
+            Some(inherited) => inherited,
+            None if flags::flag(conn, &scope, &base.key).await?.is_some() => {
+                detached.push(scope.environment.to_string());
+                continue;
+            }
+            None => Inherited { patch: None },
+        };
+        let followed = follow(conn, &scope, &base, &inherited, now).await.map_err(in_environment(&scope))?;
+        if let Some((wire, revision)) = followed {
+            effects.push(flag::effect(scope, &wire, revision));
+        }
+    }
+    let told = Map::from_iter([("detached_in".to_owned(), json!(detached))]);
+    effects.insert(0, effect("project_flag.put", project, &base.key, Some(revision), told));
+    Ok(effects)
+}
+
+pub(super) async fn delete(
+    conn: &mut Connection,
+    actor: &Actor,
+    project: &ProjectKey,
+    key: &FlagKey,
+    now: UnixMillis,
+) -> Result<Vec<Effect>, ChangeError> {
+    require_project(conn, actor, project).await?;
+    require_definition(conn, project, key.as_str()).await?;
+    let mut effects = vec![effect("project_flag.delete", project, key.as_str(), None, Map::new())];
+    for environment in scopes::environments(conn, Some(&actor.tenant), Some(project)).await? {
+        let scope = environment.scope;
+        if project_flags::detach(conn, &scope, key.as_str()).await? {
+            let deleted = flag::delete(conn, actor, scope.clone(), key, now).await;
+            effects.extend(deleted.map_err(in_environment(&scope))?);
+        }
+    }
+    project_flags::delete(conn, project, key.as_str()).await?;
+    Ok(effects)
+}
+
+/// Sets what an environment changes of its project's flag; `None` changes nothing any more.
+pub(super) async fn put_override(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+    key: &FlagKey,
+    patch: Option<Value>,
+    expected: Expected,
+    now: UnixMillis,
+) -> Result<Vec<Effect>, ChangeError> {
+    require_environment(conn, actor, &scope).await?;
+    let base = require_definition(conn, &scope.project, key.as_str()).await?;
+    let before = project_flags::inherited(conn, &scope, key.as_str()).await?;
+    let has_patch = before.as_ref().is_some_and(|inherited| inherited.patch.is_some());
+    if patch.is_none() && !has_patch {
+        return Err(ChangeError::Unknown { what: "override", key: key.to_string() });
+    }
+    let found = flags::flag(conn, &scope, key.as_str()).await?.map_or(0, |row| row.revision);
+    expected.check("flag", found)?;
+    let inherited = Inherited { patch };
+    let followed = follow(conn, &scope, &base, &inherited, now).await?;
+    let action = if inherited.patch.is_some() { "override.put" } else { "override.delete" };
+    let told = Map::from_iter([("attached".to_owned(), json!(before.is_none() && found > 0))]);
+    Ok(vec![Effect {
+        action,
+        subject: key.to_string(),
+        detail: json!({ "patch": inherited.patch }),
+        publication: if followed.is_some() { Publication::Needed } else { Publication::NotNeeded },
+        revision: Some(followed.map_or(found, |(_, revision)| revision)),
+        scope: Some(scope),
+        told,
+    }])
+}
+
+/// Gives a new environment the flags of its project. Those that name what it does not have yet are left out; their keys
+/// are returned.
+pub(super) async fn inherit_all(
+    conn: &mut Connection,
+    scope: &Scope,
+    now: UnixMillis,
+) -> Result<Vec<String>, ChangeError> {
+    let definitions = project_flags::definitions(conn, &scope.project).await?;
+    let mut environment = Environment::load(conn, scope).await?;
+    environment.flags = definitions.into_iter().map(|row| (row.wire.key.clone(), row.wire)).collect();
+    let malformed = environment.malformed_flags()?;
+    for (key, wire) in &environment.flags {
+        if !malformed.contains(key) {
+            flag::write(conn, scope, None, wire, now).await?;
+            project_flags::attach(conn, scope, key, &Inherited { patch: None }).await?;
+        }
+    }
+    Ok(malformed)
+}
+
+/// Refuses what no environment could take. What it names — segments, layers, other flags — each environment has or has not.
+fn check_alone(base: &FlagWire) -> Result<(), ChangeError> {
+    match compile(base) {
+        Ok(_)
+        | Err(
+            FlagFault::UnknownLayer { .. }
+            | FlagFault::UnknownPrerequisite { .. }
+            | FlagFault::Condition { source: ConditionFault::UnknownSegment { .. }, .. },
+        ) => Ok(()),
+        Err(source) => Err(ChangeError::Flag { key: base.key.clone(), source }),
+    }
+}
+
+/// Brings an environment's flag to what its project and its patch say. `None` when that is what it is already.
+async fn follow(
+    conn: &mut Connection,
+    scope: &Scope,
+    base: &FlagWire,
+    inherited: &Inherited,
+    now: UnixMillis,
+) -> Result<Option<(FlagWire, u64)>, ChangeError> {
+    let merged = match &inherited.patch {
+        None => base.clone(),
+        Some(patch) => {
+            overlay(base, patch).map_err(|source| ChangeError::Flag { key: base.key.clone(), source })?
+        }
+    };
+    let stored = flags::flag(conn, scope, &base.key).await?.map(|row| row.wire);
+    let wire = flag::admit(stored.as_ref(), merged)?;
+    let before = Environment::load(conn, scope).await?;
+    check(&before, &before.with_flag(&wire), &[Touched::Flag(&wire.key)])?;
+    let followed = if stored.as_ref() == Some(&wire) {
+        None
+    } else {
+        let revision = flag::write(conn, scope, stored.as_ref(), &wire, now).await?;
+        Some((wire, revision))
+    };
+    project_flags::attach(conn, scope, &base.key, inherited).await?;
+    Ok(followed)
+}
+
+fn effect(
+    action: &'static str,
+    project: &ProjectKey,
+    key: &str,
+    revision: Option<u64>,
+    told: Map<String, Value>,
+) -> Effect {
+    Effect {
+        action,
+        subject: key.to_owned(),
+        detail: json!({ "project": project, "revision": revision }),
+        scope: None,
+        publication: Publication::NotNeeded,
+        revision,
+        told,
+    }
+}
+
+async fn require_project(
+    conn: &mut Connection,
+    actor: &Actor,
+    project: &ProjectKey,
+) -> Result<(), ChangeError> {
+    if scopes::has_project(conn, &actor.tenant, project).await? {
+        return Ok(());
+    }
+    Err(ChangeError::UnknownProject { project: project.clone() })
+}
+
+async fn require_definition(
+    conn: &mut Connection,
+    project: &ProjectKey,
+    key: &str,
+) -> Result<FlagWire, ChangeError> {
+    let row = project_flags::definition(conn, project, key).await?;
+    row.map(|row| row.wire).ok_or_else(|| ChangeError::Unknown { what: "project flag", key: key.to_owned() })
+}

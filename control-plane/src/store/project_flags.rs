@@ -1,0 +1,112 @@
+//! Rows of flags as projects define them, and of which environments' flags follow them. Written by `change` alone.
+
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
+use serde_json::Value;
+use sqlx::Row as _;
+
+use super::flags::{FlagRow, flag_row};
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+
+/// A flag of an environment that follows its project's definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inherited {
+    /// What is merged into the definition; `None` takes it as it is.
+    pub patch: Option<Value>,
+}
+
+/// One definition.
+pub async fn definition(
+    conn: &mut Connection,
+    project: &ProjectKey,
+    key: &str,
+) -> Result<Option<FlagRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM project_flags WHERE project = $1 AND flag = $2";
+    let row = sqlx::query(sql).bind(project.as_str()).bind(key).fetch_optional(conn).await?;
+    row.as_ref().map(flag_row).transpose()
+}
+
+/// All definitions of a project by key.
+pub async fn definitions(conn: &mut Connection, project: &ProjectKey) -> Result<Vec<FlagRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM project_flags WHERE project = $1 ORDER BY flag";
+    let rows = sqlx::query(sql).bind(project.as_str()).fetch_all(conn).await?;
+    rows.iter().map(flag_row).collect()
+}
+
+/// Writes a definition and returns its new revision.
+pub async fn put(
+    conn: &mut Connection,
+    project: &ProjectKey,
+    wire: &FlagWire,
+    now: UnixMillis,
+) -> Result<u64, StoreError> {
+    let sql = "INSERT INTO project_flags (project, flag, revision, body, updated_ms) VALUES ($1, $2, 1, $3, $4)
+               ON CONFLICT (project, flag) DO UPDATE
+               SET revision = project_flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
+               RETURNING revision";
+    let row = sqlx::query(sql)
+        .bind(project.as_str())
+        .bind(&wire.key)
+        .bind(json_text(wire))
+        .bind(to_sql(now.0))
+        .fetch_one(conn)
+        .await?;
+    Ok(from_sql(row.try_get("revision")?))
+}
+
+/// Removes a definition that no flag follows any more.
+pub async fn delete(conn: &mut Connection, project: &ProjectKey, key: &str) -> Result<(), StoreError> {
+    let sql = "DELETE FROM project_flags WHERE project = $1 AND flag = $2";
+    sqlx::query(sql).bind(project.as_str()).bind(key).execute(conn).await?;
+    Ok(())
+}
+
+/// Whether a flag of an environment follows its project, and with which patch.
+pub async fn inherited(
+    conn: &mut Connection,
+    scope: &Scope,
+    key: &str,
+) -> Result<Option<Inherited>, StoreError> {
+    let sql = "SELECT patch FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let text: Option<String> = row.try_get("patch")?;
+    let patch = text.map(|text| json_column("inherited_flags.patch", &text)).transpose()?;
+    Ok(Some(Inherited { patch }))
+}
+
+/// Makes a flag of an environment follow its project.
+pub async fn attach(
+    conn: &mut Connection,
+    scope: &Scope,
+    key: &str,
+    inherited: &Inherited,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO inherited_flags (project, environment, flag, patch) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (project, environment, flag) DO UPDATE SET patch = excluded.patch";
+    sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(key)
+        .bind(inherited.patch.as_ref().map(json_text))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Lets a flag go its own way; `false` when it did already.
+pub async fn detach(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3";
+    let done = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(key)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}

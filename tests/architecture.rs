@@ -73,6 +73,12 @@ fn edge_and_control_plane_never_see_each_other() {
 }
 
 #[test]
+fn the_evaluator_is_glue_over_shared_only() {
+    let allowed = ["flagfuse-shared", "serde_json", "thiserror", "wasm-bindgen"];
+    assert_eq!(dependencies("flagfuse-evaluator", None), allowed.map(str::to_owned).into());
+}
+
+#[test]
 fn shared_has_no_clock_chance_or_io() {
     let words = [
         "std::time",
@@ -185,7 +191,7 @@ fn only_verify_builds_verified() {
 
 #[test]
 fn every_file_says_what_it_is_for_and_stays_readable() {
-    for member in ["shared/src", "edge/src", "control-plane/src", "xtask/src", "tests"] {
+    for member in ["shared/src", "edge/src", "control-plane/src", "sdk/evaluator/src", "xtask/src", "tests"] {
         for path in rust_files(member) {
             let text = fs::read_to_string(root().join(&path)).unwrap();
             assert!(text.starts_with("//! "), "{} does not say what it is for", path.display());

@@ -1,5 +1,7 @@
 //! What the cross-crate tests share: a whole product on free ports, with the demo project in it. Contains no test.
 
+pub mod hosts;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

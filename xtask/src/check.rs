@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::process::run;
 use crate::stack;
 use crate::tools::{self, progress};
+use crate::wasm_build::{DETERMINISM, WasmProfile, build_wasm};
 
 /// Formatting, lints, builds, all tests.
 pub fn test(root: &Path) -> Result<()> {
@@ -16,6 +17,7 @@ pub fn test(root: &Path) -> Result<()> {
     step(root, "formatting", &["fmt", "--all", "--check"])?;
     step(root, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
     stack::build(root)?;
+    build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
     // Installed here, with its progress visible, rather than inside the first test that needs it.
     tools::node_22(root)?;
     step(root, "tests", &["test", "--workspace", "--no-fail-fast"])?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use xtask::edge_build::{EdgeProfile, build_edge};
+use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
 use xtask::{bench, check, demo, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
@@ -15,6 +15,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   bench edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]]
                                          measure; writes target/bench/NAME.json
   build edge                             the optimised worker in edge/build, for deployment
+  build evaluator                        the evaluator for browsers and Node.js in sdk/evaluator/pkg
   wrangler ARGUMENTS                     wrangler on the Node.js version it needs";
 
 fn main() -> ExitCode {
@@ -36,7 +37,10 @@ fn command() -> Result<()> {
         ("demo", options) => demo::demo(&demo::parse(root, options)?),
         ("test", []) => check::test(root),
         ("bench", [name, options @ ..]) => bench::bench(root, name, options),
-        ("build", [what]) if what == "edge" => build_edge(root, EdgeProfile::Optimised).map(|_| ()),
+        ("build", [name]) if name == EDGE.name => build_wasm(root, &EDGE, WasmProfile::Optimised).map(|_| ()),
+        ("build", [name]) if name == EVALUATOR.name => {
+            build_wasm(root, &EVALUATOR, WasmProfile::Optimised).map(|_| ())
+        }
         ("wrangler", options) => process::run("wrangler", tools::wrangler(root)?.args(options)),
         _ => bail!("{USAGE}"),
     }

@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::edge_build::{EdgeBundle, EdgeProfile, build_edge};
 use crate::http::Client;
 use crate::process::{OwnedProcess, run};
+use crate::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
 use crate::workerd::{Edge, EdgeConfig, log_tail, start};
 
 const START_POLL_MS: u64 = 20;
@@ -27,13 +27,13 @@ pub struct Built {
     /// The control plane's binary.
     pub control_plane: PathBuf,
     /// The edge's modules.
-    pub edge: EdgeBundle,
+    pub edge: WasmBundle,
 }
 
 /// Builds control plane and edge at the same time: their slow single-threaded ends overlap.
 pub fn build(root: &Path) -> Result<Built> {
     let edge = thread::scope(|scope| {
-        let edge = scope.spawn(|| build_edge(root, EdgeProfile::Fast));
+        let edge = scope.spawn(|| build_wasm(root, &EDGE, WasmProfile::Fast));
         let control_plane = build_control_plane(root);
         let edge = edge.join().map_err(|_| anyhow::anyhow!("building the edge panicked"))?;
         control_plane.and(edge)

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::edge_build::EdgeBundle;
 use crate::process::OwnedProcess;
 use crate::tools;
+use crate::wasm_build::WasmBundle;
 
 /// The platform behaviour the worker is written for; the same date stands in `wrangler.toml`.
 pub const COMPATIBILITY_DATE: &str = "2026-10-20";
@@ -63,7 +63,7 @@ impl Edge {
 }
 
 /// Writes the configuration, starts workerd and waits until every isolate answers `/healthz`.
-pub fn start(root: &Path, bundle: &EdgeBundle, config: &EdgeConfig) -> Result<Edge> {
+pub fn start(root: &Path, bundle: &WasmBundle, config: &EdgeConfig) -> Result<Edge> {
     for (label, port) in &config.isolates {
         TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).with_context(|| {
             format!("port {port} on 127.0.0.1 is taken: isolate {label} of the edge cannot listen there")
@@ -74,7 +74,7 @@ pub fn start(root: &Path, bundle: &EdgeBundle, config: &EdgeConfig) -> Result<Ed
 }
 
 /// Starts a worker that has neither objects nor bindings and answers any path, `/healthz` too: for benchmarks.
-pub fn start_plain(root: &Path, bundle: &EdgeBundle, data_dir: &Path, port: u16) -> Result<Edge> {
+pub fn start_plain(root: &Path, bundle: &WasmBundle, data_dir: &Path, port: u16) -> Result<Edge> {
     copy_modules(bundle, data_dir)?;
     let config_path = data_dir.join("workerd.capnp");
     let text = format!(
@@ -130,7 +130,7 @@ pub fn log_tail(log_path: &Path) -> String {
 }
 
 /// Writes `workerd.capnp` and a copy of the bundle into the data folder, so that a rebuild cannot change a running edge.
-pub fn write_config(bundle: &EdgeBundle, config: &EdgeConfig) -> Result<PathBuf> {
+pub fn write_config(bundle: &WasmBundle, config: &EdgeConfig) -> Result<PathBuf> {
     let objects_dir = config.data_dir.join("objects");
     fs::create_dir_all(&objects_dir).with_context(|| format!("creating {}", objects_dir.display()))?;
     copy_modules(bundle, &config.data_dir)?;
@@ -141,7 +141,7 @@ pub fn write_config(bundle: &EdgeBundle, config: &EdgeConfig) -> Result<PathBuf>
     Ok(path)
 }
 
-fn copy_modules(bundle: &EdgeBundle, data_dir: &Path) -> Result<()> {
+fn copy_modules(bundle: &WasmBundle, data_dir: &Path) -> Result<()> {
     for module in &bundle.modules {
         let to = data_dir.join("worker").join(module);
         if let Some(folder) = to.parent() {

@@ -9,13 +9,13 @@ use std::{fs, thread};
 use anyhow::{Context, Result, bail};
 
 use super::{Metric, Report, Target, quantile};
-use crate::edge_build::{EdgeProfile, build_edge};
 use crate::stack::{Built, Stack, StackConfig, build};
+use crate::wasm_build::{EDGE, WasmProfile, build_wasm};
 
 const RUNS: usize = 7;
 
 pub(super) fn run(root: &Path) -> Result<Report> {
-    let optimised = build_edge(root, EdgeProfile::Optimised)?;
+    let optimised = build_wasm(root, &EDGE, WasmProfile::Optimised)?;
     let wasm = fs::read(optimised.dir.join("index_bg.wasm")).context("reading the optimised Wasm")?;
     let built = Built { edge: optimised, ..build(root)? };
     let data_dir = root.join("target/bench/edge-size-data");

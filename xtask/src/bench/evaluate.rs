@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{Metric, Report, Target, count_argument, median, median_ratio, processor};
-use crate::edge_build::build_bench_worker;
 use crate::http::Client;
 use crate::process::run as run_command;
 use crate::stack::free_ports;
 use crate::tools::progress;
+use crate::wasm_build::build_bench_worker;
 use crate::workerd::start_plain;
 
 const ROUND_COUNT: usize = 9;

@@ -13,8 +13,8 @@ use crate::flag::{Flag, Prerequisite, PrerequisiteLink, UnitSource};
 use crate::graph::{Standing, standings};
 use crate::ids::FlagKey;
 use crate::limits::{
-    FLAG_COUNT_MAX, LAYER_COUNT_MAX, PREREQUISITE_DEPTH_MAX, SEGMENT_COUNT_MAX, STRING_LEN_MAX,
-    VARIATION_KEY_LEN_MAX,
+    FLAG_COUNT_MAX, LAYER_COUNT_MAX, PREREQUISITE_DEPTH_MAX, REGEX_ENVIRONMENT_COUNT_MAX, SEGMENT_COUNT_MAX,
+    STRING_LEN_MAX, VARIATION_KEY_LEN_MAX,
 };
 use crate::segment::{Segment, SegmentFault, SegmentNames, compile_segments};
 

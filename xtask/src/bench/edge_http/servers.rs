@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 
 use super::unleash_edge::{self, TOKEN, UnleashEdge};
 use super::wrk::{Request, bind_server, write_script};
-use crate::edge_build::{EdgeProfile, build_bench_worker, build_edge};
 use crate::http::{Answer, Client};
 use crate::stack::{Built, Stack, StackConfig, build, free_ports};
 use crate::tools::progress;
 use crate::wait::eventually;
+use crate::wasm_build::{EDGE, WasmProfile, build_bench_worker, build_wasm};
 use crate::workerd::{Edge, start_plain};
 
 /// Flags of the two environments.
@@ -55,7 +55,7 @@ impl Servers {
     pub(super) fn start(root: &Path) -> Result<Self> {
         let unleash_binary = unleash_edge::install(root)?;
         let hello_bundle = build_bench_worker(root, "hello")?;
-        let built = Built { edge: build_edge(root, EdgeProfile::Optimised)?, ..build(root)? };
+        let built = Built { edge: build_wasm(root, &EDGE, WasmProfile::Optimised)?, ..build(root)? };
         let data_dir = root.join("target/bench/edge-http-data");
         if data_dir.exists() {
             fs::remove_dir_all(&data_dir)?;

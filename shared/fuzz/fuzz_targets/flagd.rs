@@ -1,0 +1,11 @@
+//! Any bytes as flagd's flag definitions: refused, or flags that compile together.
+#![no_main]
+
+use flagfuse_shared::flagd::import;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(imported) = import(bytes) {
+        flagfuse_fuzz::check(&imported);
+    }
+});

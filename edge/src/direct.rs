@@ -38,7 +38,7 @@ thread_local! {
 }
 
 /// Answers an evaluation from memory: its status, and [`HAS_WORK`]. 0 means that the request has to take the long way.
-/// The answer itself is fetched with [`direct_head`] and [`direct_body`] before anything else is asked.
+/// The answer itself is fetched with [`direct_text`], [`direct_head`] and [`direct_etag`] before anything else is asked.
 #[wasm_bindgen(js_name = directAnswer)]
 pub fn direct_answer(
     method: &str,
@@ -57,24 +57,36 @@ pub fn direct_answer(
     if has_work { status | HAS_WORK } else { status }
 }
 
-/// The last answer's headers beside those that every answer has: `name:value` lines.
+/// The last answer's headers beside the validator and those that every answer has: `name:value` lines. Answers of the same
+/// millisecond mostly have the same ones, so the caller keeps what it made of them.
 #[wasm_bindgen(js_name = directHead)]
 pub fn direct_head() -> String {
     ANSWER.with_borrow(|reply| {
         let mut head = String::with_capacity(256);
         for (name, value) in &reply.headers {
             // Writing to a String cannot fail.
-            let _ = writeln!(head, "{name}:{value}");
+            if *name != "etag" {
+                let _ = writeln!(head, "{name}:{value}");
+            }
         }
         head.pop();
         head
     })
 }
 
-/// The last answer's body, given away.
-#[wasm_bindgen(js_name = directBody)]
-pub fn direct_body() -> Vec<u8> {
-    ANSWER.with_borrow_mut(|reply| std::mem::take(&mut reply.body)).into_bytes()
+/// The last answer's validator, when it has one.
+#[wasm_bindgen(js_name = directEtag)]
+pub fn direct_etag() -> Option<String> {
+    ANSWER.with_borrow(|reply| {
+        let etag = reply.headers.iter().find(|(name, _)| *name == "etag");
+        etag.map(|(_, value)| value.to_string())
+    })
+}
+
+/// The last answer's body, given away. A text: buffers of the platform are freed late, and each costs more than the copy.
+#[wasm_bindgen(js_name = directText)]
+pub fn direct_text() -> String {
+    ANSWER.with_borrow_mut(|reply| std::mem::take(&mut reply.body))
 }
 
 /// Does what waits: refreshes and exposures.

@@ -57,13 +57,31 @@ const ALWAYS = {
 };
 const WITH_JSON = { ...ALWAYS, "content-type": "application/json" };
 
+// The headers of the last answer, made once for all answers that have the same.
+let lastHead;
+let lastHeaders;
+
+function headersOf(head, base) {
+  const key = base === WITH_JSON ? head : `${head}\n`;
+  if (key !== lastHead) {
+    lastHeaders = new Headers(base);
+    for (const line of head.split("\n")) {
+      const at = line.indexOf(":");
+      lastHeaders.set(line.slice(0, at), line.slice(at + 1));
+    }
+    lastHead = key;
+  }
+  return lastHeaders;
+}
+
 // The answer when memory alone can give it.
 function direct({ method, headers }, target, body, env, ctx) {
+  const authorization = headers.get("authorization") ?? undefined;
   const outcome = worker.directAnswer(
     method,
     target,
-    headers.get("authorization") ?? undefined,
-    headers.get("x-api-key") ?? undefined,
+    authorization,
+    authorization === undefined ? (headers.get("x-api-key") ?? undefined) : undefined,
     headers.get("if-none-match") ?? undefined,
     headers.get("x-flags-min-version") ?? undefined,
     body,
@@ -71,13 +89,12 @@ function direct({ method, headers }, target, body, env, ctx) {
   if (outcome & HAS_WORK) ctx.waitUntil(worker.directWork(env));
   const status = outcome & (HAS_WORK - 1);
   if (status === 0) return undefined;
-  const bytes = worker.directBody();
-  const fields = { ...(bytes.length > 0 ? WITH_JSON : ALWAYS) };
-  for (const line of worker.directHead().split("\n")) {
-    const at = line.indexOf(":");
-    fields[line.slice(0, at)] = line.slice(at + 1);
-  }
-  return new Response(bytes.length > 0 ? bytes : null, { status, headers: fields });
+  const text = worker.directText();
+  const base = text === "" ? ALWAYS : WITH_JSON;
+  const answer = new Response(text === "" ? null : text, { status, headers: headersOf(worker.directHead(), base) });
+  const etag = worker.directEtag();
+  if (etag !== undefined) answer.headers.set("etag", etag);
+  return answer;
 }
 
 async function directPost(request, target, env, ctx) {

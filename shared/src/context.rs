@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::bucket::murmur3_32;
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, JSON_DEPTH_MAX, STRING_LEN_MAX, UNIT_LEN_MAX};
-use crate::text::{Ends, ShortText};
+use crate::text::{Ends, ShortText, table_hash};
 
 /// The attribute that is the unit unless a flag says otherwise.
 pub const TARGETING_KEY: &str = "targetingKey";
@@ -17,10 +16,11 @@ pub const CURRENT_TIME: &str = "currentTime";
 /// Attributes of the asker. The targeting key is one of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Context {
-    /// Ascending; those of `attributes` at the same positions. Apart from them, so that a search reads few bytes.
-    hashes: Vec<u32>,
     /// Ordered by hash, then name; each name once.
     attributes: Vec<Attribute>,
+    /// Hash and position plus one of each attribute, at the place its hash means or the next free one; 0 is free. At least
+    /// half of the places are, and there is a power of two of them.
+    places: Vec<(u32, u32)>,
     /// Position of the targeting key when it is a text that can be bucketed.
     unit_at: Option<usize>,
 }
@@ -41,7 +41,7 @@ pub struct AttributeName {
 impl AttributeName {
     /// Hashes `name`.
     pub fn new(name: &str) -> Self {
-        Self { hash: name_hash(name), name: ShortText::new(name) }
+        Self { hash: table_hash(name), name: ShortText::new(name) }
     }
 
     /// The name itself.
@@ -50,8 +50,21 @@ impl AttributeName {
     }
 }
 
-fn name_hash(name: &str) -> u32 {
-    murmur3_32(name.as_bytes(), 0)
+/// Where a search for each hash begins or passes by.
+fn places(hashes: impl ExactSizeIterator<Item = u32>) -> Vec<(u32, u32)> {
+    let mut places = vec![(0, 0); (hashes.len() * 2).next_power_of_two()];
+    let mask = places.len() - 1;
+    for (position, hash) in (1..).zip(hashes) {
+        let mut at = hash as usize & mask;
+        while let Some(place) = places.get_mut(at) {
+            if place.1 == 0 {
+                *place = (hash, position);
+                break;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+    places
 }
 
 /// Why a JSON value is no context.
@@ -105,7 +118,7 @@ impl Context {
         let mut listed = Vec::with_capacity(16);
         for (name, value) in attributes {
             check_value(&name, &value)?;
-            listed.push((name_hash(&name), Attribute { name: ShortText::new(&name), value }));
+            listed.push((table_hash(&name), Attribute { name: ShortText::new(&name), value }));
         }
         listed.sort_by(|(left_hash, left), (right_hash, right)| {
             left_hash.cmp(right_hash).then_with(|| left.name.as_str().cmp(right.name.as_str()))
@@ -121,8 +134,9 @@ impl Context {
         if listed.len() > CONTEXT_ATTRIBUTE_COUNT_MAX {
             return Err(ContextError::TooManyAttributes { count: listed.len() });
         }
-        let (hashes, attributes) = listed.into_iter().unzip();
-        let mut context = Self { hashes, attributes, unit_at: None };
+        let places = places(listed.iter().map(|(hash, _)| *hash));
+        let attributes = listed.into_iter().map(|(_, attribute)| attribute).collect();
+        let mut context = Self { attributes, places, unit_at: None };
         context.unit_at = context.checked_unit()?;
         Ok(context)
     }
@@ -144,12 +158,12 @@ impl Context {
         let attribute =
             Attribute { name: ShortText::new(TARGETING_KEY), value: Value::String(unit.to_owned()) };
         let unit_at = (!unit.is_empty()).then_some(0);
-        Self { hashes: vec![name_hash(TARGETING_KEY)], attributes: vec![attribute], unit_at }
+        Self { attributes: vec![attribute], places: places([table_hash(TARGETING_KEY)].into_iter()), unit_at }
     }
 
     /// The value of an attribute; JSON `null` counts as missing.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.find(name_hash(name), name, Ends::of(name))
+        self.find(table_hash(name), name, Ends::of(name))
     }
 
     /// The same for a name that was hashed before.
@@ -159,12 +173,22 @@ impl Context {
 
     #[inline]
     fn find(&self, hash: u32, name: &str, ends: Ends) -> Option<&Value> {
-        // Up to 256 attributes: a walk over numbers beats a search by halves for the few that people send.
-        let first = self.hashes.iter().position(|found| *found == hash)?;
-        let equal = self.hashes.iter().skip(first).take_while(|found| **found == hash).count();
-        let candidates = self.attributes.get(first..first + equal)?;
-        let value = &candidates.iter().find(|candidate| candidate.name.is(name, ends))?.value;
-        if value.is_null() { None } else { Some(value) }
+        let mask = self.places.len().wrapping_sub(1);
+        let mut at = hash as usize & mask;
+        // Half of the places are free, so the walk ends; an empty context has none to begin with.
+        while let Some((found, position)) = self.places.get(at)
+            && *position > 0
+        {
+            if *found == hash
+                && let Some(Attribute { name: candidate, value }) =
+                    self.attributes.get(*position as usize - 1)
+                && candidate.is(name, ends)
+            {
+                return if value.is_null() { None } else { Some(value) };
+            }
+            at = (at + 1) & mask;
+        }
+        None
     }
 
     /// The targeting key, when it is a text that is not empty.

@@ -220,8 +220,10 @@ pub(crate) const END: &str = "}}";
 #[inline]
 fn write_item(out: &mut String, key: &str, answer: &Answer<'_>) {
     match answer {
-        Ok(Resolution { prepared: Some(prepared), .. }) => out.push_str(prepared),
-        Ok(resolution) => write_resolution(out, resolution),
+        Ok(resolution) => match resolution.prepared() {
+            Some(prepared) => out.push_str(prepared),
+            None => write_resolution(out, resolution),
+        },
         Err(error) => write_error(out, key, error),
     }
 }

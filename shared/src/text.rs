@@ -32,18 +32,39 @@ impl Ends {
     }
 }
 
-/// Up to seven bytes as one number.
+/// Up to seven bytes as one number: different for different bytes of one length.
 #[inline]
 fn few(bytes: &[u8]) -> u64 {
-    match (bytes.first_chunk(), bytes.last_chunk(), bytes) {
-        (Some(head), Some(tail), _) => {
-            u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << 32
+    match *bytes {
+        [] => 0,
+        [a] => a.into(),
+        [a, b] => u16::from_le_bytes([a, b]).into(),
+        [a, b, c] => u32::from_le_bytes([a, b, c, 0]).into(),
+        // Four to seven bytes: the two halves overlap.
+        [a, b, c, d, ..] => {
+            let tail = bytes.last_chunk().map_or(0, |tail| u32::from_le_bytes(*tail));
+            u64::from(u32::from_le_bytes([a, b, c, d])) | u64::from(tail) << 32
         }
-        (_, _, &[a, b, c]) => u64::from(u32::from_le_bytes([a, b, c, 0])),
-        (_, _, &[a, b]) => u64::from(u32::from_le_bytes([a, b, 0, 0])),
-        (_, _, &[a]) => a.into(),
-        _ => 0,
     }
+}
+
+/// Where a text stands in a table: spread well, the same on every machine, and in no way secret or stable over releases.
+#[inline]
+pub(crate) fn table_hash(text: &str) -> u32 {
+    // An odd constant near 2^64 / φ. Multiplication carries bits upwards only, so the upper half is brought down each time.
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let bytes = text.as_bytes();
+    let mix = |hash: u64, word: u64| {
+        let product = (hash ^ word).wrapping_mul(MULTIPLIER);
+        product ^ product >> 32
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut hash = words.iter().fold(bytes.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    // The rest, or the last eight bytes once more in part: no loop over single bytes.
+    hash = mix(hash, bytes.last_chunk().map_or_else(|| few(bytes), |tail| u64::from_le_bytes(*tail)));
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half holds both")]
+    let hash = hash.wrapping_mul(MULTIPLIER).rotate_left(32) as u32;
+    hash
 }
 
 impl ShortText {

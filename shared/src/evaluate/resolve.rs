@@ -200,8 +200,7 @@ impl<'s> Evaluator<'s, '_> {
             Split::Unleash(split) => self.unleash_share(flag, split, observer),
         };
         let index = permitted(flag, wanted, observer);
-        let prepared = rule.prepared.as_deref().filter(|_| index == wanted);
-        Ok(Some(Resolution { decider: Some(rule), prepared, ..served(flag, Some(index), rule.reason()) }))
+        Ok(Some(Resolution { decider: Some(rule), ..served(flag, Some(index), rule.reason()) }))
     }
 
     /// Tells a condition and the segments that it asked for.
@@ -284,8 +283,10 @@ impl<'s> Evaluator<'s, '_> {
             }
         };
         let index = split.shares.at(bucket.saturating_sub(1)).unwrap_or(flag.default);
-        let (lane, variation) = (Lane::Unleash, name(flag, index));
-        observer.saw(Step::Split { lane, bucket, weight_sum, variation });
+        if observer.is_watching() {
+            let (lane, variation) = (Lane::Unleash, name(flag, index));
+            observer.saw(Step::Split { lane, bucket, weight_sum, variation });
+        }
         index
     }
 
@@ -356,8 +357,10 @@ fn native_share(flag: &Flag, shares: &Shares, unit: &str, observer: &mut impl Ob
     // bucket < 1e6 and weight_sum ≤ 1e6: the product stays below 1e12, the quotient below weight_sum.
     let position = u64::from(bucket) * u64::from(shares.weight_sum) / u64::from(BUCKET_COUNT);
     let index = u32::try_from(position).ok().and_then(|position| shares.at(position)).unwrap_or(flag.default);
-    let (lane, weight_sum, variation) = (Lane::Native, shares.weight_sum, name(flag, index));
-    observer.saw(Step::Split { lane, bucket, weight_sum, variation });
+    if observer.is_watching() {
+        let (lane, weight_sum, variation) = (Lane::Native, shares.weight_sum, name(flag, index));
+        observer.saw(Step::Split { lane, bucket, weight_sum, variation });
+    }
     index
 }
 
@@ -373,5 +376,5 @@ fn unit<'c, 's>(source: &'s UnitSource, context: &'c Context) -> Result<Cow<'c, 
 #[inline]
 fn served(flag: &Flag, index: Option<VariationIndex>, reason: Reason) -> Resolution<'_> {
     let variation = index.and_then(|index| flag.variation(index));
-    Resolution { variation, reason, assignment: None, flag, decider: None, prepared: None }
+    Resolution { variation, reason, assignment: None, flag, decider: None }
 }

@@ -1,6 +1,6 @@
 //! Finds a flag by its key in a few nanoseconds, however many flags there are. Order never depends on it.
 
-use crate::bucket::murmur3_32;
+use crate::text::table_hash;
 
 /// Open addressing with a walk to the next free place. At most half of the places are taken.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -37,7 +37,7 @@ impl KeyIndex {
 
 #[inline]
 fn hash(key: &str) -> usize {
-    murmur3_32(key.as_bytes(), 0) as usize
+    table_hash(key) as usize
 }
 
 /// Every place once, from the hash's own on.

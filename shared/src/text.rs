@@ -8,6 +8,25 @@ pub(crate) struct ShortText {
     text: Box<str>,
 }
 
+/// A text that is only compared: up to 16 bytes it is nothing but its ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Needle {
+    ends: Ends,
+    long: Option<Box<str>>,
+}
+
+impl Needle {
+    pub(crate) fn new(text: &str) -> Self {
+        Self { ends: Ends::of(text), long: (text.len() > LEN_TOLD).then(|| text.into()) }
+    }
+
+    /// Whether it is `text`, whose ends are `ends`.
+    #[inline]
+    pub(crate) fn is(&self, text: &str, ends: Ends) -> bool {
+        self.ends == ends && self.long.as_deref().is_none_or(|long| *long == *text)
+    }
+}
+
 /// Length and ends of a text: equal for equal texts, and, up to 16 bytes, for no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ends {
@@ -102,6 +121,7 @@ mod tests {
         ) {
             for (left, right) in [(&left, &right), (&left, &left), (&any, &any), (&any, &left)] {
                 prop_assert_eq!(ShortText::new(left).is(right, Ends::of(right)), left == right);
+                prop_assert_eq!(Needle::new(left).is(right, Ends::of(right)), left == right);
             }
         }
     }

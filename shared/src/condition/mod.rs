@@ -34,7 +34,7 @@ use crate::limits::{
     CONDITION_VALUE_COUNT_MAX, CONTAINS_ALL_VALUE_COUNT_MAX, REGEX_PATTERN_COUNT_MAX, STRING_LEN_MAX,
 };
 use crate::segment::{SegmentIndex, SegmentNames};
-use crate::text::{Ends, ShortText};
+use crate::text::{Ends, Needle};
 
 /// A checked condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,7 @@ enum Test {
     Exists,
     OneOf(Box<ScalarSet>),
     /// One of a few texts, the commonest test of all.
-    OneText(Box<[ShortText]>),
+    OneText(Box<[Needle]>),
     String(Box<StringTest>),
     Number(NumberTest),
     Regex(Box<RegexTest>),
@@ -243,11 +243,9 @@ impl Test {
 
 /// The cheapest test of membership: a walk along a few texts, or a search in a set.
 fn one_of(values: &[Value]) -> Test {
-    let texts = values.iter().map(|value| value.as_str().map(ShortText::new));
-    match texts.collect::<Option<Box<[ShortText]>>>() {
-        Some(texts) if texts.len() <= WALK_COUNT_MAX => Test::OneText(texts),
-        _ => Test::OneOf(Box::new(ScalarSet::of(values))),
-    }
+    let needles = || values.iter().map(|value| value.as_str().map(Needle::new));
+    let few = if values.len() <= WALK_COUNT_MAX { needles().collect() } else { None };
+    few.map_or_else(|| Test::OneOf(Box::new(ScalarSet::of(values))), Test::OneText)
 }
 
 /// `ignore_case` where there is no case would be a misunderstanding, so it is refused.

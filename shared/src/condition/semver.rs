@@ -78,6 +78,11 @@ struct Version<Text> {
 
 impl SemverTest {
     pub(super) fn compile(relation: Relation, wire: &ConditionWire) -> Result<Self, ConditionFault> {
+        if let [Value::String(only)] = wire.values.as_slice()
+            && let Some(release) = Release::parse(only)
+        {
+            return Ok(Self { relation, bounds: Bounds::Release(release) });
+        }
         let versions = wire.values.iter().enumerate().map(|(at, value)| {
             let text = value
                 .as_str()
@@ -91,12 +96,7 @@ impl SemverTest {
             })?;
             Ok(version.to_owned_parts())
         });
-        let versions: Box<[Version<Box<str>>]> = versions.collect::<Result<_, _>>()?;
-        let bounds = match wire.values.as_slice() {
-            [Value::String(only)] => Release::parse(only).map(Bounds::Release),
-            _ => None,
-        };
-        Ok(Self { relation, bounds: bounds.unwrap_or(Bounds::Any(versions)) })
+        Ok(Self { relation, bounds: Bounds::Any(versions.collect::<Result<_, _>>()?) })
     }
 
     pub(super) fn matches(&self, value: &Value) -> bool {

@@ -1,7 +1,8 @@
-//! Our evaluator and the four workloads. It does more than the peers: c renders the OFREP body too, load checks
-//! signatures, digests and the self-test.
+//! Our evaluator and the four workloads. It does more than the peers in c, which renders the OFREP body too. Load is what
+//! it is for them: bytes of a configuration → ready to evaluate; signatures and digests, which no peer has, are not in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 
 use flagfuse_shared::context::Context;
 use flagfuse_shared::digest::Digest;
@@ -10,8 +11,9 @@ use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::ofrep::{Origin, write_bulk};
+use flagfuse_shared::snapshot::envelope::split_frame;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::{CODEC, Content, Profile, decode};
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
 use flagfuse_shared::snapshot::{AutoExposure, Outcome, Snapshot, TrustedRoots, Verified, verify};
 use serde_json::{Value, json};
@@ -86,8 +88,17 @@ impl Ours {
         Question::new(&self.contexts[person], NOW)
     }
 
-    /// From a signed frame to a snapshot that can be evaluated: how many flags it has.
+    /// From a payload to flags that can be evaluated: their number, as far as this can be told without evaluating.
     pub fn load(&self) -> u64 {
+        let payload = split_frame(&self.frame).unwrap().payload;
+        let decoded = black_box(decode(payload, CODEC).unwrap());
+        drop(decoded);
+        flags::FLAG_COUNT as u64
+    }
+
+    /// From a signed frame to a snapshot that may be evaluated, with signatures, digests and self-test: how many flags it
+    /// has.
+    pub fn admit(&self) -> u64 {
         admitted(&self.frame, &self.roots).flags().filter(|(_, flag)| flag.is_ok()).count() as u64
     }
 }

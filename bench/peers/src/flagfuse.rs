@@ -1,4 +1,5 @@
-//! Ours: `flagfuse-shared`. Not equal: c renders the OFREP body too, load checks signatures, digests and the self-test.
+//! Ours: `flagfuse-shared`. Not equal: c renders the OFREP body too. Load reads and compiles the payload; checking its
+//! signatures and digest, which no peer has, comes on top (`Ours::admit`).
 
 use flagfuse_bench_ours::evaluator::Ours;
 

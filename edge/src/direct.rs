@@ -37,7 +37,7 @@ thread_local! {
     static WORK: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Answers an evaluation from memory: its status, and [`HAS_WORK`]. 0 means that the request has to take the long way.
+/// Answers an evaluation from memory: its status, and [`HAS_WORK`]. Status 0 means that the request has to take the long way.
 /// The answer itself is fetched with [`direct_text`], [`direct_head`] and [`direct_etag`] before anything else is asked.
 #[wasm_bindgen(js_name = directAnswer)]
 pub fn direct_answer(
@@ -50,9 +50,14 @@ pub fn direct_answer(
     body: &[u8],
 ) -> u32 {
     let headers = AskHeaders { authorization, api_key, none_match, version_min };
-    let Some(reply) = answer(&Ask::new(Verb::of(method), target, headers), body) else { return 0 };
-    let status = u32::from(reply.status);
-    ANSWER.set(reply);
+    let status = match answer(&Ask::new(Verb::of(method), target, headers), body) {
+        Some(reply) => {
+            let status = u32::from(reply.status);
+            ANSWER.set(reply);
+            status
+        }
+        None => 0,
+    };
     let has_work = WORK.with_borrow(|work| !work.is_empty());
     if has_work { status | HAS_WORK } else { status }
 }

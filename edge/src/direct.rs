@@ -23,6 +23,8 @@ use crate::snapshot::isolate::{Refresh, from_memory, refresh};
 
 /// Set in the number that [`direct_answer`] returns when [`direct_work`] has something to do.
 const HAS_WORK: u32 = 1 << 16;
+/// Set when the answer's headers are those of the answer before.
+const SAME_HEAD: u32 = 1 << 17;
 /// Things to do that may wait. JavaScript fetches them after each answer, so there are one or two.
 const WORK_COUNT_MAX: usize = 1_024;
 
@@ -33,6 +35,8 @@ enum Work {
 }
 
 thread_local! {
+    static LAST_KEY: RefCell<Option<(String, Digest)>> = const { RefCell::new(None) };
+    static HEAD: RefCell<String> = const { RefCell::new(String::new()) };
     static ANSWER: RefCell<Reply> = const { RefCell::new(Reply::json(0, String::new())) };
     static WORK: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
 }
@@ -53,8 +57,11 @@ pub fn direct_answer(
     let status = match answer(&Ask::new(Verb::of(method), target, headers), body) {
         Some(reply) => {
             let status = u32::from(reply.status);
+            let head = head(&reply);
+            let is_same = HEAD.with_borrow(|last| *last == head);
+            HEAD.set(head);
             ANSWER.set(reply);
-            status
+            if is_same { status | SAME_HEAD } else { status }
         }
         None => 0,
     };
@@ -62,21 +69,11 @@ pub fn direct_answer(
     if has_work { status | HAS_WORK } else { status }
 }
 
-/// The last answer's headers beside the validator and those that every answer has: `name:value` lines. Answers of the same
-/// millisecond mostly have the same ones, so the caller keeps what it made of them.
+/// The last answer's headers beside the validator: `name:value` lines. Answers of the same millisecond mostly have the same
+/// ones, so the caller keeps what it made of them and is told when it may.
 #[wasm_bindgen(js_name = directHead)]
 pub fn direct_head() -> String {
-    ANSWER.with_borrow(|reply| {
-        let mut head = String::with_capacity(256);
-        for (name, value) in &reply.headers {
-            // Writing to a String cannot fail.
-            if *name != "etag" {
-                let _ = writeln!(head, "{name}:{value}");
-            }
-        }
-        head.pop();
-        head
-    })
+    HEAD.with_borrow(Clone::clone)
 }
 
 /// The last answer's validator, when it has one.
@@ -107,6 +104,32 @@ pub async fn direct_work(env: Env) {
     }
 }
 
+/// The digest of a key; the last one is remembered, since a client's requests follow each other.
+fn digest_of(key: &str) -> Digest {
+    LAST_KEY.with_borrow_mut(|last| match last {
+        Some((text, digest)) if *text == *key => *digest,
+        _ => {
+            let digest = Digest::of(key.as_bytes());
+            *last = Some((key.to_owned(), digest));
+            digest
+        }
+    })
+}
+
+/// All headers but the validator, those that every answer has as well.
+fn head(reply: &Reply) -> String {
+    let mut head = String::with_capacity(512);
+    for (name, value) in reply.common_headers() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(head, "{name}:{value}");
+    }
+    for (name, value) in reply.headers.iter().filter(|(name, _)| *name != "etag") {
+        let _ = writeln!(head, "{name}:{value}");
+    }
+    head.pop();
+    head
+}
+
 /// `None` when memory alone cannot answer.
 fn answer(ask: &Ask, body: &[u8]) -> Option<Reply> {
     if !ask.route.is_evaluation() || !ask.route.allows(ask.verb) {
@@ -122,7 +145,7 @@ fn answer(ask: &Ask, body: &[u8]) -> Option<Reply> {
         let _ = wait(Work::Refresh(scope.clone()));
     }
     let is_new_enough = version_min.is_none_or(|wanted| served.version >= wanted);
-    if !is_new_enough || !served.compiled.snapshot.admits_client_key(&Digest::of(key.text.as_bytes())) {
+    if !is_new_enough || !served.compiled.snapshot.admits_client_key(&digest_of(&key.text)) {
         return None;
     }
     Some(match evaluation::answer(&config, &scope, &served, ask, body) {

@@ -48,30 +48,19 @@ const EVALUATION = /\/ofrep\/v1\/evaluate\/flags|\/api\/(?:frontend|proxy)\/?(?:
 // The same limit as in limits.rs; longer bodies and those of unknown length are read with care, the long way.
 const BODY_LEN_MAX = 64 * 1024;
 const HAS_WORK = 1 << 16;
+const SAME_HEAD = 1 << 17;
 const NO_BODY = new Uint8Array();
-// The same as in reply.rs.
-const ALWAYS = {
-  "cache-control": "private, no-cache",
-  "access-control-allow-origin": "*",
-  "access-control-expose-headers": "ETag, Retry-After, X-Flags-Version, X-Flags-State",
-};
-const WITH_JSON = { ...ALWAYS, "content-type": "application/json" };
 
 // The headers of the last answer, made once for all answers that have the same.
-let lastHead;
 let lastHeaders;
 
-function headersOf(head, base) {
-  const key = base === WITH_JSON ? head : `${head}\n`;
-  if (key !== lastHead) {
-    lastHeaders = new Headers(base);
-    for (const line of head.split("\n")) {
-      const at = line.indexOf(":");
-      lastHeaders.set(line.slice(0, at), line.slice(at + 1));
-    }
-    lastHead = key;
+function headersOf(head) {
+  const headers = new Headers();
+  for (const line of head.split("\n")) {
+    const at = line.indexOf(":");
+    headers.set(line.slice(0, at), line.slice(at + 1));
   }
-  return lastHeaders;
+  return headers;
 }
 
 // The answer when memory alone can give it.
@@ -89,9 +78,9 @@ function direct({ method, headers }, target, body, env, ctx) {
   if (outcome & HAS_WORK) ctx.waitUntil(worker.directWork(env));
   const status = outcome & (HAS_WORK - 1);
   if (status === 0) return undefined;
+  if (!(outcome & SAME_HEAD)) lastHeaders = headersOf(worker.directHead());
   const text = worker.directText();
-  const base = text === "" ? ALWAYS : WITH_JSON;
-  const answer = new Response(text === "" ? null : text, { status, headers: headersOf(worker.directHead(), base) });
+  const answer = new Response(text === "" ? null : text, { status, headers: lastHeaders });
   const etag = worker.directEtag();
   if (etag !== undefined) answer.headers.set("etag", etag);
   return answer;

@@ -10,6 +10,7 @@ pub mod contract;
 pub mod digest;
 pub mod evaluate;
 pub mod explain;
+mod fingerprint;
 pub mod flag;
 pub mod flagd;
 mod graph;

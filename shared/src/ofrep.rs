@@ -8,8 +8,8 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use crate::context::{Context, ContextError};
-use crate::digest::Digest;
 use crate::evaluate::{Assignment, EvaluationError, Freshness, Reason, Resolution};
+use crate::fingerprint::Fingerprint;
 use crate::ids::SnapshotVersion;
 use crate::limits::REQUEST_BODY_LEN_MAX;
 
@@ -323,12 +323,16 @@ pub struct Circumstances {
 /// Strong validator of a bulk answer: the same context, version and circumstances give the same on every node.
 pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstances) -> String {
     let Circumstances { freshness, stretch, chance } = circumstances;
-    let mut covered = format!("{}\n{freshness:?} {stretch} {chance}", origin.fields);
+    let mut covered = Fingerprint::new();
+    covered.text(&origin.fields);
+    covered.word(u64::from(freshness == Freshness::Fresh));
+    covered.word(stretch as u64);
+    covered.word(chance);
     for (name, value) in context.attributes() {
-        let _ = write!(covered, "\n{name:?} {value}");
+        covered.text(name);
+        covered.value(value);
     }
-    let digest = Digest::of(covered.as_bytes()).to_string();
-    format!("\"{}\"", digest.get(..32).unwrap_or(&digest))
+    format!("\"{covered}\"")
 }
 
 /// Whether an `If-None-Match` header covers `etag`: a list, weak validators and `*` are accepted.

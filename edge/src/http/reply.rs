@@ -51,6 +51,12 @@ impl Reply {
         reply
     }
 
+    /// What every answer says, and the type of a body when there is one.
+    pub fn common_headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let body_type = (!self.body.is_empty()).then_some(("content-type", "application/json"));
+        ALWAYS.into_iter().chain(body_type)
+    }
+
     /// Adds a header.
     pub fn header(&mut self, name: &'static str, value: impl Into<Cow<'static, str>>) {
         self.headers.push((name, value.into()));

@@ -15,9 +15,9 @@ struct Bound {
 
 /// What was measured and 15 % on top. A change that needs more raises its bound in the same commit and says why.
 const BOUNDS: [Bound; 3] = [
-    Bound { name: "a: one flag with a rollout", at: 0, count: 2_048, instructions_max: 570 },
-    Bound { name: "b: three conditions and a split", at: 1, count: 2_048, instructions_max: 1_360 },
-    Bound { name: "c: 1,000 flags, rendered", at: 2, count: 32, instructions_max: 650_000 },
+    Bound { name: "a: one flag with a rollout", at: 0, count: 2_048, instructions_max: 470 },
+    Bound { name: "b: three conditions and a split", at: 1, count: 2_048, instructions_max: 1_140 },
+    Bound { name: "c: 1,000 flags, rendered", at: 2, count: 32, instructions_max: 565_000 },
 ];
 
 #[test]

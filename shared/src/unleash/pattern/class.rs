@@ -78,8 +78,8 @@ impl Reader<'_> {
 
 /// White space of RE2's `\s`; ours also has the vertical tab.
 pub(super) const SPACE: &str = r"\t\n\x0C\r ";
-/// Everything else.
-const NO_SPACE: &str = r"\x00-\x08\x0B\x0E-\x1F!-\x{10FFFF}";
+/// Everything else, up to the last character there is, which is printed as itself like all that are no ASCII.
+const NO_SPACE: &str = "\\x00-\\x08\\x0B\\x0E-\\x1F!-\u{10FFFF}";
 
 const CLASSES: [&str; 14] = [
     "alnum", "alpha", "ascii", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",

@@ -53,7 +53,7 @@ fn what_the_engines_write_differently_is_rewritten() {
         (r"\07\101", r"\x07A"),
         (r"\x41\x{e4}", "Aä"),
         (r"\s\S", r"[\t\n\x0C\r ][^\t\n\x0C\r ]"),
-        (r"[\s\S]", r"[\t\n\x0C\r \x00-\x08\x0B\x0E-\x1F!-\x{10FFFF}]"),
+        (r"[\s\S]", "[\\t\\n\\x0C\\r \\x00-\\x08\\x0B\\x0E-\\x1F!-\u{10FFFF}]"),
         ("[]a]", r"[\]a]"),
         ("[^]a]", r"[^\]a]"),
         ("[a-c-e]", r"[a-c\-e]"),

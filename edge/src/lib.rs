@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod direct;
 pub mod error;
 pub mod http;
+pub mod notify;
 pub mod snapshot;
 
 use std::rc::Rc;

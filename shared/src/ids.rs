@@ -210,6 +210,19 @@ pub struct Scope {
     pub environment: EnvironmentKey,
 }
 
+impl Scope {
+    /// Reads `tenant/project/environment` back.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        let mut parts = text.splitn(3, '/');
+        let mut part = || parts.next().unwrap_or_default();
+        Ok(Self {
+            tenant: TenantKey::parse(part())?,
+            project: ProjectKey::parse(part())?,
+            environment: EnvironmentKey::parse(part())?,
+        })
+    }
+}
+
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.tenant, self.project, self.environment)
@@ -231,6 +244,15 @@ pub fn client_key_scope(key: &str) -> Option<(ProjectKey, EnvironmentKey)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_is_read_back_as_it_was_written() {
+        let scope = Scope::parse("t/p/e").unwrap();
+        assert_eq!(scope.to_string(), "t/p/e");
+        for bad in ["", "t/p", "t/p/", "t/p/e/f", "t//e", "T/p/e"] {
+            assert!(Scope::parse(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn slugs_are_refused_outside_their_alphabet_and_length() {

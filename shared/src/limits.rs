@@ -87,6 +87,25 @@ pub const STRICT_STALE_MS: u64 = 250;
 /// Time an isolate waits for a probe.
 pub const PROBE_TIMEOUT_MS: u64 = 150;
 
+/// Time between two beats of a control plane to a replica: a lost push heals within one.
+pub const BEAT_INTERVAL_MS: u64 = 500;
+/// How long a beat vouches for what it names: three intervals, so that one lost beat labels nothing stale and a cut link
+/// is known within the next two. A relay can hold beats back no longer than this.
+pub const BEAT_VALID_MS: u64 = 3 * BEAT_INTERVAL_MS;
+/// Bytes of the signed beat envelope.
+pub const BEAT_LEN_MAX: usize = 1024;
+/// Bytes of a beat's issuer.
+pub const BEAT_ISSUER_LEN_MAX: usize = 64;
+
+/// Edge regions of an installation: the location hints a Durable Object can have.
+pub const REGION_COUNT_MAX: usize = 9;
+/// Replicas of one region. Each answers 500 to 1,000 probes a second.
+pub const SHARD_COUNT_MAX: u16 = 16;
+/// Environments one replica holds. A hello names all of them, in some 250 bytes each: 250 KB of a WebSocket's 1 MiB.
+pub const REPLICA_ENVIRONMENT_COUNT_MAX: usize = 1_000;
+/// Bytes of frames in one answer to a pull; what does not fit is asked for again.
+pub const PULL_LEN_MAX: usize = 8 * 1024 * 1024;
+
 /// Events in one client request.
 pub const EVENT_COUNT_MAX: usize = 200;
 /// Bytes of one event as it arrived.

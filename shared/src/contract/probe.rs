@@ -10,9 +10,13 @@ pub const VERSION_HEADER: &str = "x-flags-version";
 pub const MIN_VERSION_HEADER: &str = "x-flags-min-version";
 /// Milliseconds since the version was last confirmed by the replica.
 pub const AGE_HEADER: &str = "x-flags-age-ms";
-/// Where the answer came from: `memory`, `probe` or `default`.
+/// Milliseconds since the replica last heard a valid beat; on a probe's reply and on every evaluation.
+pub const BEAT_AGE_HEADER: &str = "x-flags-beat-age-ms";
+/// On a probe's reply: a replica under load asks its isolates to answer from memory up to this age. Never beyond H.
+pub const FRESH_HEADER: &str = "x-flags-fresh-ms";
+/// Where the answer came from: `memory`, `probe`, `bootstrap` or `default`.
 pub const SOURCE_HEADER: &str = "x-flags-source";
-/// `fresh`, `stale` or `none`.
+/// `fresh`, `stale`, `stale-bootstrap` or `none`.
 pub const STATE_HEADER: &str = "x-flags-state";
 /// Region of the replica.
 pub const REGION_HEADER: &str = "x-flags-region";

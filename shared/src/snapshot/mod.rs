@@ -1,5 +1,6 @@
 //! A snapshot: all flags of one environment at one version. `verify` is the only door to one that can be evaluated.
 
+pub mod beat;
 mod chance;
 pub mod envelope;
 #[cfg(test)]

@@ -94,8 +94,7 @@ pub enum SignError {
 
 /// Signs a keyset with root keys; the bytes of its envelope.
 pub fn sign_keyset(keyset: &Keyset, roots: &[PrivateKey]) -> Result<Vec<u8>, SignError> {
-    let body = to_json("keyset", keyset)?;
-    sign_envelope("keyset", KEYSET_TYPE, &body, roots, KEYSET_LEN_MAX)
+    sign_document("keyset", KEYSET_TYPE, keyset, roots, KEYSET_LEN_MAX)
 }
 
 /// Builds the payload, signs its manifest and joins both with the keyset's envelope.
@@ -127,6 +126,17 @@ pub fn sign_snapshot(
     let manifest = sign_envelope("manifest", MANIFEST_TYPE, &body, keys, MANIFEST_LEN_MAX)?;
     let frame = encode_frame(Segments { keyset: keyset_envelope, manifest: &manifest, payload: &payload });
     Ok(SignedSnapshot { frame, digest, version: release.version })
+}
+
+/// Signs any document of ours.
+pub(super) fn sign_document<T: serde::Serialize>(
+    what: &'static str,
+    payload_type: &str,
+    document: &T,
+    keys: &[PrivateKey],
+    len_max: usize,
+) -> Result<Vec<u8>, SignError> {
+    sign_envelope(what, payload_type, &to_json(what, document)?, keys, len_max)
 }
 
 fn to_json<T: serde::Serialize>(what: &'static str, document: &T) -> Result<Vec<u8>, SignError> {

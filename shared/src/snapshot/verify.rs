@@ -215,6 +215,33 @@ fn check_signatures(
     Err(Refusal::new(code, detail))
 }
 
+/// Trusted keys of one role and how many of them have to sign.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct RoleKeys {
+    keys: Vec<VerifyingKey>,
+    threshold: usize,
+}
+
+impl RoleKeys {
+    /// The freshness role of a keyset, whose envelope is verified first.
+    pub(super) fn freshness(keyset_envelope: &[u8], roots: &TrustedRoots) -> Result<Self, Refusal> {
+        let (keyset, _) =
+            open::<Keyset>("keyset", keyset_envelope, KEYSET_TYPE, &roots.keys, roots.threshold)?;
+        let role = &keyset.roles.freshness;
+        Ok(Self { keys: role_keys("freshness", role)?, threshold: role.threshold })
+    }
+
+    /// Steps 2–5 for a document of this role.
+    pub(super) fn open<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &str,
+        bytes: &[u8],
+        payload_type: &str,
+    ) -> Result<T, Refusal> {
+        open(what, bytes, payload_type, &self.keys, self.threshold).map(|(document, _)| document)
+    }
+}
+
 fn role_keys(name: &str, role: &Role) -> Result<Vec<VerifyingKey>, Refusal> {
     if role.keys.len() > ROLE_KEY_COUNT_MAX || role.threshold == 0 || role.threshold > role.keys.len() {
         let detail = format!("role {name} has threshold {} with {} keys", role.threshold, role.keys.len());

@@ -121,6 +121,9 @@ fn pure_modules_import_no_shell() {
             "control-plane/src/ingest/aggregate.rs",
             "control-plane/src/fuse/ramp.rs",
             "control-plane/src/fuse/verdict.rs",
+            "edge/src/snapshot/load.rs",
+            "edge/src/snapshot/pulling.rs",
+            "edge/src/snapshot/replica.rs",
             "edge/src/snapshot/slot.rs",
             "edge/src/beacon/buffer.rs",
         ]

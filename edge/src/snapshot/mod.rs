@@ -3,5 +3,8 @@
 pub mod cache;
 pub mod cold;
 pub mod isolate;
+pub mod load;
+pub mod pulling;
+pub mod replica;
 pub mod slot;
 pub mod slot_do;

@@ -41,6 +41,8 @@ pub enum RefusalCode {
     Decode,
     /// The self-test gives other answers than the signer's, or the reader is too old.
     Selftest,
+    /// The replica holds as many environments as it may.
+    Full,
 }
 
 impl RefusalCode {
@@ -65,6 +67,7 @@ impl RefusalCode {
             Self::Digest => "E_DIGEST",
             Self::Decode => "E_DECODE",
             Self::Selftest => "E_SELFTEST",
+            Self::Full => "E_FULL",
         }
     }
 }

@@ -5,18 +5,26 @@ use std::rc::Rc;
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{EnvironmentKey, IdError, ProjectKey, Scope, TenantKey};
+use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
 use flagfuse_shared::snapshot::TrustedRoots;
 use worker::Env;
 
 use crate::error::EdgeError;
+use crate::region::{Position, nearest};
 
 /// The parsed bindings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The installation this edge serves.
     pub tenant: TenantKey,
-    /// Part of every object's name and of the answers.
+    /// The region whose objects this isolate asks first; part of every object's name and of the answers.
     pub region: String,
+    /// Whether [`Self::region`] is settled, or only the first of all until a request has shown where this isolate is.
+    located: Located,
+    /// All regions, this one included.
+    pub regions: Vec<String>,
+    /// Replicas of each region.
+    pub shards: u16,
     /// Label for the `x-flags-isolate` header, when isolates are to be told apart.
     pub isolate: Option<String>,
     /// Who may sign keysets, or why nobody can. Health and routing work without.
@@ -27,9 +35,23 @@ pub struct Config {
     pub control_plane_url: String,
     /// What the edge presents there.
     pub ingest_token: String,
+    /// Signs the addresses of event streams; without it no streams are offered.
+    pub stream_secret: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Located {
+    Yes,
+    NotYet,
 }
 
 impl Config {
+    /// The same for a region's objects, which live where their names say.
+    #[must_use]
+    pub fn at(&self, region: &str) -> Self {
+        Self { region: region.to_owned(), located: Located::Yes, ..self.clone() }
+    }
+
     /// The environment `project/environment` of this installation.
     pub fn scope(&self, project: &ProjectKey, environment: &EnvironmentKey) -> Scope {
         Scope { tenant: self.tenant.clone(), project: project.clone(), environment: environment.clone() }
@@ -39,9 +61,15 @@ impl Config {
         let text = |name: &str| get(name).unwrap_or_default();
         let wrong = |name: &str, why: String| EdgeError::Misconfigured { detail: format!("{name}: {why}") };
         let tenant = get("FLAGFUSE_TENANT").unwrap_or_else(|| "default".to_owned());
-        let region = text("FLAGFUSE_REGION");
-        // Same alphabet as the other parts of an object's name, or two regions could share an object.
-        TenantKey::parse(&region).map_err(|error| wrong("FLAGFUSE_REGION", error.to_string()))?;
+        let regions = regions(&text("FLAGFUSE_REGION"), &text("FLAGFUSE_REGIONS"))?;
+        let own = get("FLAGFUSE_REGION").filter(|region| !region.is_empty());
+        let located = if own.is_some() || regions.len() == 1 { Located::Yes } else { Located::NotYet };
+        let region = own.or_else(|| regions.first().cloned()).unwrap_or_default();
+        let shards = get("FLAGFUSE_SHARDS").unwrap_or_else(|| "1".to_owned());
+        let shards =
+            shards.parse().ok().filter(|count| (1..=SHARD_COUNT_MAX).contains(count)).ok_or_else(|| {
+                wrong("FLAGFUSE_SHARDS", format!("{shards:?} is not 1 to {SHARD_COUNT_MAX}"))
+            })?;
         let threshold = get("FLAGFUSE_ROOT_THRESHOLD").unwrap_or_else(|| "1".to_owned());
         let threshold = threshold
             .parse()
@@ -50,6 +78,9 @@ impl Config {
         Ok(Self {
             tenant: TenantKey::parse(&tenant).map_err(|error| wrong("FLAGFUSE_TENANT", error.to_string()))?,
             region,
+            located,
+            regions,
+            shards,
             isolate: get("FLAGFUSE_ISOLATE").filter(|label| !label.is_empty()),
             roots: TrustedRoots::parse(
                 words(&text("FLAGFUSE_ROOT_KEYS")).iter().map(String::as_str),
@@ -65,8 +96,38 @@ impl Config {
             },
             control_plane_url: text("FLAGFUSE_CONTROL_PLANE_URL").trim_end_matches('/').to_owned(),
             ingest_token: text("FLAGFUSE_INGEST_TOKEN"),
+            stream_secret: get("FLAGFUSE_STREAM_SECRET").filter(|secret| !secret.is_empty()),
         })
     }
+}
+
+/// All regions. Without a list there is the one this worker serves.
+fn regions(own: &str, list: &str) -> Result<Vec<String>, EdgeError> {
+    let wrong = |name: &str, why: String| Err(EdgeError::Misconfigured { detail: format!("{name}: {why}") });
+    let mut all = words(list);
+    if all.is_empty() {
+        all.push(own.to_owned());
+    }
+    for region in &all {
+        // Same alphabet as the other parts of an object's name, or two regions could share an object.
+        if let Err(error) = TenantKey::parse(region) {
+            let name = if list.is_empty() { "FLAGFUSE_REGION" } else { "FLAGFUSE_REGIONS" };
+            return wrong(name, format!("a region's name is like a tenant key: {error}"));
+        }
+    }
+    if all.len() > REGION_COUNT_MAX {
+        let why = format!("{} regions, the limit is {REGION_COUNT_MAX}", all.len());
+        return wrong("FLAGFUSE_REGIONS", why);
+    }
+    if let Some(twice) =
+        all.iter().enumerate().find(|(at, region)| all.iter().skip(at + 1).any(|r| r == *region))
+    {
+        return wrong("FLAGFUSE_REGIONS", format!("{} stands there twice", twice.1));
+    }
+    if !own.is_empty() && !all.iter().any(|region| region == own) {
+        return wrong("FLAGFUSE_REGION", format!("{own:?} is none of FLAGFUSE_REGIONS ({})", all.join(", ")));
+    }
+    Ok(all)
 }
 
 /// The comma-separated words of `text`.
@@ -79,7 +140,7 @@ thread_local! {
     static CONFIG: RefCell<Option<Result<Rc<Config>, EdgeError>>> = const { RefCell::new(None) };
 }
 
-/// This worker's configuration.
+/// This worker's configuration, as objects need it; their region is in their name, see [`Config::at`].
 pub fn config(env: &Env) -> Result<Rc<Config>, EdgeError> {
     CONFIG.with_borrow_mut(|slot| {
         slot.get_or_insert_with(|| {
@@ -89,9 +150,24 @@ pub fn config(env: &Env) -> Result<Rc<Config>, EdgeError> {
     })
 }
 
+/// This isolate's configuration. Where no region is configured, the first request settles it for the isolate's life: isolates
+/// stay in their colocation, and a later request from far away makes none of them move.
+pub fn config_near(env: &Env, position: impl FnOnce() -> Option<Position>) -> Result<Rc<Config>, EdgeError> {
+    let config = config(env)?;
+    if config.located == Located::Yes {
+        return Ok(config);
+    }
+    let located = Rc::new(config.at(nearest(&config.regions, position()).unwrap_or(&config.region)));
+    CONFIG.set(Some(Ok(Rc::clone(&located))));
+    Ok(located)
+}
+
 /// The configuration when a request has read it already; costs no call into JavaScript.
 pub fn cached_config() -> Option<Rc<Config>> {
-    CONFIG.with_borrow(|slot| slot.as_ref().and_then(|config| config.as_ref().ok()).cloned())
+    CONFIG.with_borrow(|slot| {
+        let config = slot.as_ref().and_then(|config| config.as_ref().ok());
+        config.filter(|config| config.located == Located::Yes).cloned()
+    })
 }
 
 /// Reads the scope back out of a Durable Object's name `region/tenant/project/environment…`.
@@ -128,10 +204,32 @@ mod tests {
             ("FLAGFUSE_TENANT", "Not A Slug"),
             ("FLAGFUSE_ROOT_THRESHOLD", "two"),
             ("FLAGFUSE_PUSH_TOKEN_SHA256", "abc"),
+            ("FLAGFUSE_REGIONS", "enam,apac"),
+            ("FLAGFUSE_REGIONS", "weur,West"),
+            ("FLAGFUSE_REGIONS", "weur,enam,weur"),
+            ("FLAGFUSE_REGIONS", "weur,a,b,c,d,e,f,g,h,i"),
+            ("FLAGFUSE_SHARDS", "0"),
+            ("FLAGFUSE_SHARDS", "17"),
         ] {
             let error = parse(&[("FLAGFUSE_REGION", "weur"), (name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn regions_are_a_list_and_the_own_one_may_be_left_to_the_first_request() {
+        let config = parse(&[("FLAGFUSE_REGION", "weur")]).unwrap();
+        assert_eq!((config.regions.as_slice(), config.shards), (&["weur".to_owned()][..], 1));
+        let config = parse(&[("FLAGFUSE_REGIONS", "weur, enam"), ("FLAGFUSE_SHARDS", "16")]).unwrap();
+        assert_eq!((config.regions.len(), config.shards), (2, 16));
+        assert_eq!(config.located, Located::NotYet);
+        let there = config.at("enam");
+        assert_eq!((there.region.as_str(), there.located), ("enam", Located::Yes));
+        assert_eq!(parse(&[("FLAGFUSE_REGIONS", "home")]).unwrap().located, Located::Yes);
+        assert_eq!(
+            parse(&[("FLAGFUSE_REGIONS", "weur,enam"), ("FLAGFUSE_REGION", "enam")]).unwrap().region,
+            "enam"
+        );
     }
 
     #[test]

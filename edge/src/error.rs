@@ -70,6 +70,14 @@ pub enum EdgeError {
         /// What is wrong.
         detail: String,
     },
+    /// No such replica in this deployment.
+    #[error("no such replica: this edge has shards 0 to {} in {regions}", shards.saturating_sub(1))]
+    ReplicaUnknown {
+        /// Its regions.
+        regions: String,
+        /// Replicas of each.
+        shards: u16,
+    },
     /// The event buffer is above its bound.
     #[error("too many events are waiting to be delivered")]
     Backlog,
@@ -126,6 +134,7 @@ impl EdgeError {
             Self::Events(BatchError::Shape { .. }) => (400, "body_malformed", None),
             Self::HeaderMalformed { .. } => (400, "header_malformed", None),
             Self::PathMalformed { .. } => (400, "path_malformed", None),
+            Self::ReplicaUnknown { .. } => (404, "replica_unknown", None),
             Self::Backlog => (429, "backlog", Some(5)),
             Self::NoSnapshot => (503, "no_snapshot", Some(1)),
             Self::VersionNotHere { .. } => (503, "version_not_here", Some(1)),

@@ -9,6 +9,7 @@ pub mod direct;
 pub mod error;
 pub mod http;
 pub mod notify;
+pub mod region;
 pub mod snapshot;
 
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use flagfuse_shared::ofrep::if_none_match;
 use worker::{Context, Env, Method, Request, Response, event};
 
 use crate::beacon::exposure;
-use crate::config::{Config, config};
+use crate::config::{Config, config_near};
 use crate::error::EdgeError;
 use crate::http::ask::{Ask, AskHeaders, Verb};
 use crate::http::body::{self, header};
@@ -32,7 +33,8 @@ use crate::snapshot::isolate::{Served, admitting, current, features};
 /// Answers a request. Whatever goes wrong becomes a JSON body with a stable code.
 #[event(fetch)]
 async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Result<Response> {
-    let config = match config(&env) {
+    let position = || request.cf()?.coordinates().map(|(north, east)| (f64::from(north), f64::from(east)));
+    let config = match config_near(&env, position) {
         Ok(config) => config,
         Err(error) => return error.reply(None).into_response(),
     };
@@ -42,8 +44,8 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
         (Route::Unknown, _) => EdgeError::RouteNotFound.reply(None),
         (_, Method::Options) => Reply::preflight(),
         (Route::Health, Method::Get | Method::Head) => health::answer(&config),
-        (Route::Push { tenant, project, environment }, Method::Get) => {
-            match push::connect(&request, &env, &config, [tenant, project, environment]).await {
+        (Route::Push { region, shard, page }, Method::Get) => {
+            match push::connect(&request, &env, &config, [region, shard], *page).await {
                 Ok(response) => return Ok(response),
                 Err(error) => error.reply(None),
             }

@@ -14,6 +14,7 @@ use crate::beacon::buffer::{FLUSH_DELAY_MS, Row, backoff_ms, batch_end, has_room
 use crate::beacon::rows;
 use crate::config::{Config, config, scope_of_object};
 use crate::deadline::within;
+use crate::region::region_of_object;
 use crate::{chance, clock};
 
 /// Time the control plane has to commit one batch.
@@ -126,7 +127,7 @@ impl Buffer {
     async fn deliver(&self, sql: &SqlStorage, config: &Rc<Config>, batch_seq: i64) -> Result<()> {
         let name = self.state.id().name().unwrap_or_default();
         let scope = scope_of_object(&name).map_err(|error| worker::Error::RustError(error.to_string()))?;
-        let body = rows::batch_body(sql, batch_seq, &config.region, &scope)?;
+        let body = rows::batch_body(sql, batch_seq, region_of_object(&name), &scope)?;
         let headers = Headers::new();
         headers.set("content-type", "application/json")?;
         headers.set("authorization", &format!("Bearer {}", config.ingest_token))?;

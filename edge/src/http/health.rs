@@ -4,12 +4,13 @@ use serde_json::json;
 
 use crate::config::Config;
 use crate::http::reply::Reply;
-use crate::snapshot::isolate::held_count;
+use crate::snapshot::isolate::{held_count, shard};
 
 /// The health page of this isolate.
 pub fn answer(config: &Config) -> Reply {
     let body = json!({
-        "status": "ok", "region": config.region, "isolate": config.isolate, "snapshots": held_count(), "metadata": {},
+        "status": "ok", "region": config.region, "shard": shard(config), "isolate": config.isolate,
+        "snapshots": held_count(), "metadata": {},
     });
     Reply::json(200, body.to_string())
 }

@@ -1,26 +1,30 @@
 //! The `x-flags-*` headers: from which snapshot, how old, how fresh an answer is. Never influences the answer.
 
 use flagfuse_shared::contract::probe::{
-    AGE_HEADER, ISOLATE_HEADER, REGION_HEADER, SOURCE_HEADER, STATE_HEADER, VERSION_HEADER,
+    AGE_HEADER, BEAT_AGE_HEADER, ISOLATE_HEADER, REGION_HEADER, SOURCE_HEADER, STATE_HEADER, VERSION_HEADER,
 };
-use flagfuse_shared::evaluate::Freshness;
 
 use crate::config::Config;
 use crate::http::reply::Reply;
+use crate::snapshot::cache::Standing;
 use crate::snapshot::isolate::{Served, Source};
 
 /// Labels an answer that came from a snapshot.
 pub fn label(reply: &mut Reply, config: &Config, served: &Served) {
     reply.header(VERSION_HEADER, served.version.to_string());
     reply.header(AGE_HEADER, served.age_ms.to_string());
+    if let Some(age_ms) = served.beat_age_ms {
+        reply.header(BEAT_AGE_HEADER, age_ms.to_string());
+    }
     reply.header(
         SOURCE_HEADER,
         match served.source {
             Source::Memory => "memory",
             Source::Probe => "probe",
+            Source::Bootstrap => "bootstrap",
         },
     );
-    reply.header(STATE_HEADER, state(served.proof));
+    reply.header(STATE_HEADER, state(served.standing));
     label_place(reply, config);
 }
 
@@ -31,11 +35,12 @@ pub fn label_unanswered(reply: &mut Reply, config: &Config) {
     label_place(reply, config);
 }
 
-/// The word for whether the staleness bound holds.
-pub const fn state(proof: Freshness) -> &'static str {
-    match proof {
-        Freshness::Fresh => "fresh",
-        Freshness::Stale => "stale",
+/// The word for how far an answer can be relied upon.
+pub const fn state(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Fresh => "fresh",
+        Standing::Stale => "stale",
+        Standing::Bootstrap => "stale-bootstrap",
     }
 }
 

@@ -9,14 +9,14 @@ pub enum Route {
     Health,
     /// `/v1/events`
     Events,
-    /// `/v1/push/{tenant}/{project}/{environment}`
+    /// `/v1/push/{region}/{shard}`, and `/state` behind it.
     Push {
         /// As written in the path, unchecked.
-        tenant: String,
+        region: String,
         /// As written in the path, unchecked.
-        project: String,
-        /// As written in the path, unchecked.
-        environment: String,
+        shard: String,
+        /// What of the replica.
+        page: ReplicaPage,
     },
     /// OFREP, all flags.
     OfrepBulk,
@@ -35,6 +35,15 @@ pub enum Route {
     UnleashMetrics,
     /// Nothing we know.
     Unknown,
+}
+
+/// What is wanted of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaPage {
+    /// The push connection.
+    Push,
+    /// What it holds, who vouches for it and what it refused.
+    State,
 }
 
 impl Route {
@@ -119,9 +128,14 @@ fn unleash(path: &str) -> Option<Route> {
 }
 
 fn push(path: &str) -> Option<Route> {
-    let mut parts = path.strip_prefix("/v1/push/")?.split('/').map(str::to_owned);
-    let route = Route::Push { tenant: parts.next()?, project: parts.next()?, environment: parts.next()? };
-    if parts.next().is_none() { Some(route) } else { None }
+    let mut parts = path.strip_prefix("/v1/push/")?.split('/');
+    let (region, shard) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+    let page = match (parts.next(), parts.next()) {
+        (None, _) => ReplicaPage::Push,
+        (Some("state"), None) => ReplicaPage::State,
+        _ => return None,
+    };
+    Some(Route::Push { region, shard, page })
 }
 
 /// Decodes `%XX`. A percent sign that starts no escape stands for itself, since some clients send keys raw.
@@ -218,11 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn push_paths_have_exactly_three_names() {
-        let expected =
-            Route::Push { tenant: "t".to_owned(), project: "p".to_owned(), environment: "e".to_owned() };
-        assert_eq!(route("/v1/push/t/p/e"), expected);
-        for bad in ["/v1/push/t/p", "/v1/push/t/p/e/x", "/v1/push/", "/v2/push/t/p/e", "/"] {
+    fn push_paths_name_region_and_shard() {
+        let expected = |page| Route::Push { region: "weur".to_owned(), shard: "0".to_owned(), page };
+        assert_eq!(route("/v1/push/weur/0"), expected(ReplicaPage::Push));
+        assert_eq!(route("/v1/push/weur/0/state"), expected(ReplicaPage::State));
+        for bad in
+            ["/v1/push/weur", "/v1/push/t/p/e", "/v1/push/weur/0/state/x", "/v1/push/", "/v2/push/w/0", "/"]
+        {
             assert_eq!(route(bad), Route::Unknown, "{bad}");
         }
     }

@@ -8,7 +8,6 @@ use crate::config::Config;
 
 /// Tells every listener of an environment that its replica stored `version`. What goes wrong is logged, never returned:
 /// a client that hears nothing asks by itself.
-#[expect(clippy::unused_async, reason = "objects are told over the platform once there are listeners")]
 pub async fn announce(env: &Env, config: &Config, scope: &Scope, version: SnapshotVersion, urgency: Urgency) {
     // Nobody listens yet.
     let _ = (env, config, scope, version, urgency);

@@ -11,6 +11,12 @@ use crate::snapshot::cold::ColdBudget;
 pub const ENVIRONMENT_COUNT_MAX: usize = 64;
 /// Requests that wait for a snapshot share one probe within this time, whoever sends it.
 const ASK_SPACING_MS: u64 = 5;
+/// After a replica did not answer, requests are answered from what there is for this long: each that asked in vain would
+/// have waited for the time-out. It costs freshness of answers that are labelled stale anyway.
+const RETRY_MS: u64 = 250;
+/// Part of H that a replica under load leaves for refreshing in the background: isolates that were asked to wait until H
+/// would let every request at H wait for a probe.
+const REFRESH_PART: u64 = 5;
 /// One unit of the cold budget pays for all requests that name the same environment within this time.
 const COLD_PAID_MS: u64 = 2_000;
 
@@ -25,6 +31,37 @@ pub struct Freshness {
 
 /// Until a snapshot says otherwise, the strict profile holds.
 pub const STRICT: Freshness = Freshness { fresh_ms: STRICT_FRESH_MS, stale_ms: STRICT_STALE_MS };
+
+/// What a replica says beside a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Word {
+    /// The control plane vouched for the replica when it answered.
+    pub is_vouched: bool,
+    /// Age of the newest beat that vouched, when it answered.
+    pub beat_age_ms: Option<u64>,
+    /// Under load: the age up to which it would like to be left alone.
+    pub fresh_ms: Option<u64>,
+}
+
+/// How far a snapshot in memory can be relied upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A replica that was vouched for confirmed it, within H.
+    Fresh,
+    /// A replica confirmed it, too long ago or unvouched.
+    Stale,
+    /// It is the copy of last resort, and no replica has confirmed it yet.
+    Bootstrap,
+}
+
+/// What became of a replica's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It confirms what is in memory.
+    Confirmed,
+    /// It knows less than this isolate: another replica may know more.
+    Behind,
+}
 
 /// What one request has to do before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +85,10 @@ pub struct Entry<S> {
     freshness: Freshness,
     /// When the last successful probe was *sent*; its answer cannot be older than that.
     as_of: Option<UnixMillis>,
+    /// What the replica said then.
+    word: Word,
+    /// Until when nobody asks, since nobody answered.
+    retry_at: UnixMillis,
     /// One request refreshes at a time: a time until which nobody else tries. A request that is cancelled leaves
     /// nothing behind that could block the next.
     leased_until: UnixMillis,
@@ -67,25 +108,52 @@ impl<S> Entry<S> {
         self.as_of.map(|as_of| now.since(as_of))
     }
 
-    /// Whether an answer given at `now` is within the staleness bound.
-    pub fn is_fresh(&self, now: UnixMillis) -> bool {
+    /// Whether the last confirmation is within the staleness bound at `now`, whoever vouched for it.
+    fn is_recent(&self, now: UnixMillis) -> bool {
         self.age_ms(now).is_some_and(|age_ms| age_ms <= self.freshness.stale_ms)
+    }
+
+    /// How far an answer given at `now` can be relied upon.
+    pub fn standing(&self, now: UnixMillis) -> Standing {
+        match self.as_of {
+            None => Standing::Bootstrap,
+            Some(_) if self.word.is_vouched && self.is_recent(now) => Standing::Fresh,
+            Some(_) => Standing::Stale,
+        }
+    }
+
+    /// Age at `now` of the newest beat that vouched for the replica which confirmed the memory.
+    pub fn beat_age_ms(&self, now: UnixMillis) -> Option<u64> {
+        let since_then = self.age_ms(now)?;
+        self.word.beat_age_ms.map(|age_ms| age_ms.saturating_add(since_then))
+    }
+
+    /// S, or what a replica under load asked for; never so long that H comes before the refresh.
+    fn fresh_ms(&self) -> u64 {
+        let Freshness { fresh_ms, stale_ms } = self.freshness;
+        let wanted = self.word.fresh_ms.unwrap_or(fresh_ms);
+        wanted.min(stale_ms - stale_ms / REFRESH_PART).max(fresh_ms)
     }
 
     /// Decides for one request, and takes the refresh lease when the plan says so.
     pub fn plan(&mut self, now: UnixMillis) -> Plan {
         self.used_at = now;
+        let beyond = match (now < self.retry_at, &self.held) {
+            (false, _) => Plan::Probe,
+            (true, Some(_)) => Plan::Memory,
+            (true, None) => Plan::Absent,
+        };
         let Some(age_ms) = self.age_ms(now) else {
-            return Plan::Probe;
+            return beyond;
         };
         if self.held.is_none() {
             // A key may name environments that do not exist: asking for each request would wake an object each time.
-            return if age_ms <= self.freshness.stale_ms { Plan::Absent } else { Plan::Probe };
+            return if age_ms <= self.freshness.stale_ms { Plan::Absent } else { beyond };
         }
         if age_ms > self.freshness.stale_ms {
-            return Plan::Probe;
+            return beyond;
         }
-        if age_ms <= self.freshness.fresh_ms || now < self.leased_until {
+        if age_ms <= self.fresh_ms() || now < self.leased_until {
             return Plan::Memory;
         }
         self.leased_until = now.plus(PROBE_TIMEOUT_MS);
@@ -104,28 +172,55 @@ impl<S> Entry<S> {
 
     /// Whether asking for this environment at `now` needs no budget, since it exists, is known not to, or was paid for.
     fn is_known(&self, now: UnixMillis) -> bool {
-        self.held.is_some() || self.is_fresh(now) || now < self.cold_until
+        self.held.is_some() || self.is_recent(now) || now < self.cold_until
     }
 
-    /// The replica, asked at `sent_at`, has nothing newer than `answered` (`None`: it holds nothing).
+    /// A replica, asked at `sent_at`, has nothing newer than `answered` (`None`: it holds nothing).
     ///
-    /// A replica that has lost its storage answers with less than this isolate holds; then the memory stays, and stays
-    /// as old as it is, so that the answers are soon labelled stale.
-    pub fn confirmed(&mut self, answered: Option<SnapshotVersion>, sent_at: UnixMillis) {
-        if self.held.as_ref().map(|(version, _)| *version) <= answered {
-            self.as_of = self.as_of.max(Some(sent_at));
-            // The refresh is over: a lease held on would stretch every cycle from S to the probe's time-out.
-            self.leased_until = UnixMillis(0);
+    /// A replica that has lost its storage, or is further from the control plane than the one before, answers with less
+    /// than this isolate holds; then the memory stays, and stays as old as it is, so that the answers are soon labelled
+    /// stale.
+    pub fn confirmed(&mut self, answered: Option<SnapshotVersion>, word: Word, sent_at: UnixMillis) -> Heard {
+        if self.held.as_ref().map(|(version, _)| *version) > answered {
+            return Heard::Behind;
         }
+        if Some(sent_at) >= self.as_of {
+            (self.as_of, self.word) = (Some(sent_at), word);
+        }
+        // The refresh is over: a lease held on would stretch every cycle from S to the probe's time-out.
+        (self.leased_until, self.retry_at) = (UnixMillis(0), UnixMillis(0));
+        Heard::Confirmed
     }
 
-    /// Takes a verified snapshot that the replica, asked at `sent_at`, answered with. Never goes back to an older one.
-    pub fn swap(&mut self, version: SnapshotVersion, snapshot: S, freshness: Freshness, sent_at: UnixMillis) {
+    /// Takes a verified snapshot that a replica, asked at `sent_at`, answered with. Never goes back to an older one.
+    pub fn swap(
+        &mut self,
+        version: SnapshotVersion,
+        snapshot: S,
+        freshness: Freshness,
+        word: Word,
+        sent_at: UnixMillis,
+    ) -> Heard {
         if self.held.as_ref().is_none_or(|(held, _)| version > *held) {
             self.held = Some((version, Rc::new(snapshot)));
             self.freshness = freshness;
         }
-        self.confirmed(Some(version), sent_at);
+        self.confirmed(Some(version), word, sent_at)
+    }
+
+    /// No replica answered a request that waited for one until `now`.
+    pub fn failed(&mut self, now: UnixMillis) {
+        self.retry_at = now.plus(RETRY_MS);
+    }
+
+    /// Takes a verified copy of last resort when there is nothing else. It is confirmed by nobody.
+    pub fn bootstrap(&mut self, version: SnapshotVersion, snapshot: S, freshness: Freshness) {
+        if self.held.is_none() {
+            self.held = Some((version, Rc::new(snapshot)));
+            self.freshness = freshness;
+            // That a replica held nothing confirmed nothing of this.
+            (self.as_of, self.word) = (None, Word::default());
+        }
     }
 }
 
@@ -195,6 +290,8 @@ impl<S> Cache<S> {
                 held: None,
                 freshness: STRICT,
                 as_of: None,
+                word: Word::default(),
+                retry_at: UnixMillis(0),
                 leased_until: UnixMillis(0),
                 used_at: now,
                 cold_until: UnixMillis(0),
@@ -221,127 +318,5 @@ impl<S> Cache<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn version(seq: u64) -> SnapshotVersion {
-        SnapshotVersion { epoch: 1, seq }
-    }
-
-    fn at(ms: u64) -> UnixMillis {
-        UnixMillis(1_000_000 + ms)
-    }
-
-    fn names(environment: &str) -> (ProjectKey, EnvironmentKey) {
-        (ProjectKey::parse("demo").unwrap(), EnvironmentKey::parse(environment).unwrap())
-    }
-
-    fn with_entry(test: impl FnOnce(&mut Entry<&'static str>)) {
-        let (project, environment) = names("dev");
-        test(Cache::new().entry(&project, &environment, at(0)));
-    }
-
-    #[test]
-    fn age_decides_between_memory_refresh_and_probe() {
-        for (age_ms, expected) in [
-            (0, Plan::Memory),
-            (100, Plan::Memory),
-            (101, Plan::MemoryAndRefresh),
-            (250, Plan::MemoryAndRefresh),
-            (251, Plan::Probe),
-        ] {
-            with_entry(|entry| {
-                entry.swap(version(1), "one", STRICT, at(0));
-                assert_eq!(entry.plan(at(age_ms)), expected, "age {age_ms} ms");
-            });
-        }
-    }
-
-    #[test]
-    fn one_request_refreshes_while_the_others_answer_from_memory() {
-        with_entry(|entry| {
-            entry.swap(version(1), "one", STRICT, at(0));
-            assert_eq!(entry.plan(at(120)), Plan::MemoryAndRefresh);
-            assert_eq!(entry.plan(at(121)), Plan::Memory);
-            entry.confirmed(Some(version(1)), at(120));
-            assert_eq!(entry.plan(at(220)), Plan::Memory);
-            assert_eq!(entry.plan(at(221)), Plan::MemoryAndRefresh, "the next cycle begins S after this one");
-            assert_eq!(entry.plan(at(350)), Plan::Memory);
-            assert_eq!(
-                entry.plan(at(371)),
-                Plan::Probe,
-                "a vanished request's lease holds nobody up beyond H"
-            );
-        });
-    }
-
-    #[test]
-    fn a_version_never_goes_backwards() {
-        with_entry(|entry| {
-            entry.swap(version(7), "seven", STRICT, at(0));
-            entry.swap(version(6), "six", STRICT, at(50));
-            assert_eq!(entry.held().unwrap().0, version(7));
-            assert_eq!(entry.age_ms(at(50)), Some(50), "an older replica does not make the memory younger");
-            entry.confirmed(None, at(60));
-            assert_eq!(entry.age_ms(at(60)), Some(60));
-        });
-    }
-
-    #[test]
-    fn age_counts_from_the_probe_being_sent_and_late_answers_do_not_turn_it_back() {
-        with_entry(|entry| {
-            entry.swap(version(1), "one", STRICT, at(40));
-            entry.confirmed(Some(version(1)), at(10));
-            assert_eq!(entry.age_ms(at(90)), Some(50));
-            assert!(entry.is_fresh(at(290)));
-            assert!(!entry.is_fresh(at(291)));
-        });
-    }
-
-    #[test]
-    fn an_environment_that_does_not_exist_is_asked_for_only_now_and_then() {
-        with_entry(|entry| {
-            assert_eq!(entry.plan(at(0)), Plan::Probe);
-            entry.confirmed(None, at(0));
-            assert_eq!(entry.plan(at(250)), Plan::Absent);
-            assert_eq!(entry.plan(at(251)), Plan::Probe);
-        });
-    }
-
-    #[test]
-    fn made_up_names_do_not_wake_objects_without_end_and_hold_nobody_else_up() {
-        let mut cache = Cache::new();
-        let (project, kept) = names("kept");
-        cache.entry(&project, &kept, at(0)).swap(version(1), "one", STRICT, at(0));
-        let mut plan = |environment: &str| cache.plan(&project, &names(environment).1, at(300));
-        let asked = (0..1_000).filter(|n| plan(&format!("made-up-{n}")) == Plan::Probe).count();
-        assert_eq!(asked, ENVIRONMENT_COUNT_MAX);
-        assert_eq!(plan("kept"), Plan::Probe);
-        assert_eq!(plan("made-up-63"), Plan::Probe, "requests for one name share what the first one paid");
-    }
-
-    #[test]
-    fn requests_that_wait_share_their_questions() {
-        with_entry(|entry| {
-            entry.swap(version(1), "one", STRICT, at(0));
-            assert!(!entry.lease_ask(at(4)));
-            assert!(entry.lease_ask(at(5)));
-            assert!(!entry.lease_ask(at(6)));
-            entry.confirmed(Some(version(1)), at(5));
-            assert!(entry.lease_ask(at(10)));
-        });
-    }
-
-    #[test]
-    fn memory_is_bounded_and_environments_with_a_snapshot_stay_longest() {
-        let mut cache = Cache::new();
-        let (project, kept) = names("kept");
-        cache.entry(&project, &kept, at(0)).swap(version(1), "one", STRICT, at(0));
-        for n in 0..3 * ENVIRONMENT_COUNT_MAX as u64 {
-            let (project, environment) = names(&format!("made-up-{n}"));
-            cache.entry(&project, &environment, at(n));
-        }
-        assert_eq!(cache.entries.len(), ENVIRONMENT_COUNT_MAX);
-        assert_eq!(cache.held_count(), 1);
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

@@ -5,24 +5,31 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use flagfuse_shared::contract::probe::HAVE_HEADER;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::Freshness as Proof;
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PROBE_TIMEOUT_MS;
 use flagfuse_shared::snapshot::payload::{Definitions, definitions};
-use flagfuse_shared::snapshot::{Held, Outcome, Snapshot, Verified, verify};
+use flagfuse_shared::snapshot::{Admitted, Held, Outcome, Snapshot, Verified, verify};
 use flagfuse_shared::unleash::export::client_features;
-use worker::{Context, Delay, Env, Headers, Method, Request, RequestInit, Stub};
+use worker::{Context, Delay, Env};
 
-use crate::clock;
 use crate::config::Config;
 use crate::deadline::within;
 use crate::error::EdgeError;
-use crate::snapshot::cache::{Cache, Entry, Freshness, Plan};
+use crate::region::draw_shard;
+use crate::snapshot::ask::{Answer, ask, hedged, replica_stub};
+use crate::snapshot::bootstrap::{copies_are_kept, read_copy};
+use crate::snapshot::cache::{Cache, Entry, Freshness, Heard, Plan, Standing, Word};
+use crate::{chance, clock};
 
+/// A replica answers within a few milliseconds from nearby; a third of the time-out leaves a neighbour two thirds.
+const HEDGE_AFTER_MS: u64 = PROBE_TIMEOUT_MS / 3;
 /// A request that finds nothing in memory has nothing to lose by waiting for the replica to wake up.
 const COLD_PROBE_TIMEOUT_MS: u64 = 2_000;
+/// Unless there is a copy to start from.
+const COLD_PROBE_TIMEOUT_WITH_COPY_MS: u64 = 600;
+const COLD_HEDGE_AFTER_MS: u64 = 300;
 /// Catching up with a version that a client has seen elsewhere: at most 20 probes, 25 ms apart.
 const CATCH_UP_COUNT_MAX: u32 = 20;
 const CATCH_UP_PAUSE_MS: u64 = 25;
@@ -41,6 +48,23 @@ pub struct Compiled {
     /// The definitions as Unleash's client API tells them, once somebody asked.
     features: OnceCell<Rc<str>>,
     held: Held,
+    created_ms: UnixMillis,
+}
+
+impl Compiled {
+    fn new(admitted: Admitted) -> (SnapshotVersion, Self, Freshness) {
+        let settings = admitted.snapshot.settings();
+        let compiled = Self {
+            snapshot: admitted.snapshot,
+            bulk_len_typical: Cell::new(0),
+            toggles_len_typical: Cell::new(0),
+            features: OnceCell::new(),
+            held: admitted.held,
+            created_ms: admitted.created_ms,
+        };
+        let freshness = Freshness { fresh_ms: settings.fresh_ms, stale_ms: settings.stale_ms };
+        (admitted.held.version, compiled, freshness)
+    }
 }
 
 /// Where an answer comes from.
@@ -50,6 +74,8 @@ pub enum Source {
     Memory,
     /// The replica was asked first.
     Probe,
+    /// From the copy of last resort.
+    Bootstrap,
 }
 
 /// A snapshot to answer one request with.
@@ -61,14 +87,29 @@ pub struct Served {
     pub version: SnapshotVersion,
     /// Where it comes from.
     pub source: Source,
-    /// Whether it is within the staleness bound.
+    /// What a flag may ask about it.
     pub proof: Proof,
-    /// Milliseconds since the replica confirmed it.
+    /// How far it can be relied upon.
+    pub standing: Standing,
+    /// Milliseconds since a replica confirmed it; since it was signed, when none has.
     pub age_ms: u64,
+    /// Milliseconds since the newest beat that vouched for that replica.
+    pub beat_age_ms: Option<u64>,
 }
 
 thread_local! {
     static CACHE: RefCell<Cache<Compiled>> = const { RefCell::new(Cache::new()) };
+    static SHARD: Cell<Option<u16>> = const { Cell::new(None) };
+}
+
+/// Which of a region's replicas this isolate asks, for all its life: each shard holds everything, so that isolates spread
+/// over them by chance, and one that always asks the same hears no older version from the next.
+pub fn shard(config: &Config) -> u16 {
+    SHARD.get().unwrap_or_else(|| {
+        let drawn = draw_shard(config.shards, chance::unit_interval());
+        SHARD.set(Some(drawn));
+        drawn
+    })
 }
 
 /// Snapshots in this isolate.
@@ -93,30 +134,39 @@ pub async fn current(
     let source = match plan {
         Plan::Memory => Source::Memory,
         Plan::MemoryAndRefresh => {
-            let (stub, config, scope) = (replica_stub(env, config, scope)?, Rc::clone(config), scope.clone());
+            let (env, config, scope) = (env.clone(), Rc::clone(config), scope.clone());
             context.wait_until(async move {
                 // A failed refresh changes nothing: the next request sees an older age and asks again.
-                let _ = probe(&stub, &config, &scope, PROBE_TIMEOUT_MS).await;
+                let _ = refresh(&env, &config, &scope).await;
             });
             Source::Memory
         }
         Plan::Absent => return Err(EdgeError::NoSnapshot),
-        Plan::Probe => {
-            let is_cold = with_entry(scope, |entry| entry.held().is_none());
-            let limit_ms = if is_cold { COLD_PROBE_TIMEOUT_MS } else { PROBE_TIMEOUT_MS };
-            match probe(&replica_stub(env, config, scope)?, config, scope, limit_ms).await {
-                Ok(()) => Source::Probe,
-                Err(error) if is_cold => return Err(error),
-                // Serve the last good one, labelled by its age.
-                Err(_) => Source::Memory,
-            }
-        }
+        Plan::Probe => ask_first(env, config, scope).await?,
     };
     let served = served(scope, source)?;
     match version_min {
         Some(wanted) if served.version < wanted => catch_up(env, config, scope, wanted).await,
         _ => Ok(served),
     }
+}
+
+/// Asks before it answers. When nobody knows, what there is has to do: the last good snapshot, or the copy in KV.
+async fn ask_first(env: &Env, config: &Config, scope: &Scope) -> Result<Source, EdgeError> {
+    let is_cold = with_entry(scope, |entry| entry.held().is_none());
+    let asked = if is_cold {
+        let has_copy = copies_are_kept(env);
+        let limit_ms = if has_copy { COLD_PROBE_TIMEOUT_WITH_COPY_MS } else { COLD_PROBE_TIMEOUT_MS };
+        probe(env, config, scope, limit_ms, COLD_HEDGE_AFTER_MS).await
+    } else {
+        refresh(env, config, scope).await
+    };
+    let Err(error) = asked else { return Ok(Source::Probe) };
+    with_entry(scope, |entry| entry.failed(clock::now()));
+    if is_cold {
+        bootstrap(env, config, scope).await.ok_or(error)?;
+    }
+    Ok(Source::Memory)
 }
 
 /// Whether an answer from memory has to be followed by a refresh.
@@ -142,15 +192,23 @@ pub fn from_memory(scope: &Scope) -> Option<(Served, Refresh)> {
 
 /// Asks the replica whether there is something newer.
 pub async fn refresh(env: &Env, config: &Config, scope: &Scope) -> Result<(), EdgeError> {
-    probe(&replica_stub(env, config, scope)?, config, scope, PROBE_TIMEOUT_MS).await
+    probe(env, config, scope, PROBE_TIMEOUT_MS, HEDGE_AFTER_MS).await
 }
 
 fn served(scope: &Scope, source: Source) -> Result<Served, EdgeError> {
     let now = clock::now();
     with_entry(scope, |entry| {
         let (version, compiled) = entry.held().ok_or(EdgeError::NoSnapshot)?;
-        let proof = if entry.is_fresh(now) { Proof::Fresh } else { Proof::Stale };
-        Ok(Served { compiled, version, source, proof, age_ms: entry.age_ms(now).unwrap_or(0) })
+        let standing = entry.standing(now);
+        Ok(Served {
+            version,
+            source: if standing == Standing::Bootstrap { Source::Bootstrap } else { source },
+            proof: if standing == Standing::Fresh { Proof::Fresh } else { Proof::Stale },
+            standing,
+            age_ms: entry.age_ms(now).unwrap_or_else(|| now.since(compiled.created_ms)),
+            beat_age_ms: entry.beat_age_ms(now),
+            compiled,
+        })
     })
 }
 
@@ -193,13 +251,12 @@ async fn ask_until(
     scope: &Scope,
     is_enough: impl Fn(&Served) -> bool,
 ) -> Result<Option<Served>, EdgeError> {
-    let stub = replica_stub(env, config, scope)?;
     for attempt in 0..CATCH_UP_COUNT_MAX {
         if attempt > 0 {
             Delay::from(Duration::from_millis(CATCH_UP_PAUSE_MS)).await;
         }
         if with_entry(scope, |entry| entry.lease_ask(clock::now())) {
-            probe(&stub, config, scope, PROBE_TIMEOUT_MS).await?;
+            refresh(env, config, scope).await?;
         }
         let served = served(scope, Source::Probe)?;
         if is_enough(&served) {
@@ -209,38 +266,54 @@ async fn ask_until(
     Ok(None)
 }
 
-/// The replica object of an environment in this region.
-pub fn replica_stub(env: &Env, config: &Config, scope: &Scope) -> Result<Stub, EdgeError> {
-    let name = format!("{}/{scope}", config.region);
-    env.durable_object("REPLICA")
-        .and_then(|objects| objects.get_by_name(&name))
-        .map_err(|error| EdgeError::Misconfigured { detail: format!("binding REPLICA: {error}") })
+/// Asks the own region's replica, and its neighbour when that is late; takes over what the first good answer says.
+async fn probe(
+    env: &Env,
+    config: &Config,
+    scope: &Scope,
+    limit_ms: u64,
+    hedge_after_ms: u64,
+) -> Result<(), EdgeError> {
+    let asked = hedged(config, hedge_after_ms, async |region| {
+        let stub = replica_stub(env, config, region, shard(config))?;
+        let have = with_entry(scope, |entry| entry.held().map(|(version, _)| version));
+        let sent_at = clock::now();
+        let answer = ask(&stub, scope, have).await?;
+        take_over(config, scope, answer, sent_at)
+    });
+    within(limit_ms, asked).await.map_err(|_| EdgeError::ReplicaUnavailable)?
 }
 
-/// Asks the replica once and takes over what it answers.
-async fn probe(stub: &Stub, config: &Config, scope: &Scope, limit_ms: u64) -> Result<(), EdgeError> {
-    let have = with_entry(scope, |entry| entry.held().map(|(version, _)| version));
-    let sent_at = clock::now();
-    let unavailable = |_| EdgeError::ReplicaUnavailable;
-    let request = probe_request(have).map_err(|_| EdgeError::Internal)?;
-    let answer = within(limit_ms, async {
-        let mut response = stub.fetch_with_request(request).await?;
-        let status = response.status_code();
-        let frame = if status == 200 { response.bytes().await? } else { Vec::new() };
-        Ok::<_, worker::Error>((status, frame))
-    });
-    let (status, frame) = answer.await.map_err(unavailable)?.map_err(|_| EdgeError::ReplicaUnavailable)?;
-    match status {
-        200 => admit(config, scope, &frame, sent_at),
-        204 => {
-            with_entry(scope, |entry| entry.confirmed(have, sent_at));
-            Ok(())
+/// An answer that makes memory no surer is an error: a neighbour may know more.
+fn take_over(config: &Config, scope: &Scope, answer: Answer, sent_at: UnixMillis) -> Result<(), EdgeError> {
+    let Answer { version, frame, word } = answer;
+    let heard = match frame {
+        Some(frame) => admit(config, scope, &frame, word, sent_at)?,
+        None => with_entry(scope, |entry| entry.confirmed(version, word, sent_at)),
+    };
+    match heard {
+        Heard::Confirmed if version.is_some() || word.is_vouched => Ok(()),
+        // The replica is new and has not heard of anything yet.
+        Heard::Confirmed => Err(EdgeError::NoSnapshot),
+        Heard::Behind => Err(EdgeError::ReplicaUnavailable),
+    }
+}
+
+/// Starts from the copy in KV, verified as a cold isolate verifies: one that has expired is refused.
+async fn bootstrap(env: &Env, config: &Config, scope: &Scope) -> Option<()> {
+    let frame = read_copy(env, scope).await?;
+    let roots = config.roots.as_ref().ok()?;
+    match verify(&frame, roots, scope, None, clock::now()) {
+        Ok(Outcome::Newer(admitted)) => {
+            let (version, compiled, freshness) = Compiled::new(*admitted);
+            with_entry(scope, |entry| entry.bootstrap(version, compiled, freshness));
+            Some(())
         }
-        404 => {
-            with_entry(scope, |entry| entry.confirmed(None, sent_at));
-            Ok(())
+        Ok(Outcome::Same) => None,
+        Err(refusal) => {
+            worker::console_error!("this isolate refused the copy of {scope}: {refusal}");
+            None
         }
-        _ => Err(EdgeError::ReplicaUnavailable),
     }
 }
 
@@ -257,17 +330,11 @@ pub async fn features(
     if let Some(known) = served.compiled.features.get() {
         return Ok((served.version, Rc::clone(known)));
     }
-    let stub = replica_stub(env, config, scope)?;
-    let request = probe_request(None).map_err(|_| EdgeError::Internal)?;
-    let answer = within(COLD_PROBE_TIMEOUT_MS, async {
-        let mut response = stub.fetch_with_request(request).await?;
-        let status = response.status_code();
-        Ok::<_, worker::Error>((status, response.bytes().await?))
+    let asked = hedged(config, COLD_HEDGE_AFTER_MS, async |region| {
+        let stub = replica_stub(env, config, region, shard(config))?;
+        ask(&stub, scope, None).await?.frame.ok_or(EdgeError::ReplicaUnavailable)
     });
-    let (status, frame) = answer.await.ok().and_then(Result::ok).ok_or(EdgeError::ReplicaUnavailable)?;
-    if status != 200 {
-        return Err(EdgeError::ReplicaUnavailable);
-    }
+    let frame = within(COLD_PROBE_TIMEOUT_MS, asked).await.map_err(|_| EdgeError::ReplicaUnavailable)??;
     let (version, content) = content(config, scope, &frame, served)?;
     let text: Rc<str> = client_features(&content, version).into();
     if version == served.version {
@@ -299,45 +366,23 @@ fn content(
     }
 }
 
-fn probe_request(have: Option<SnapshotVersion>) -> worker::Result<Request> {
-    let mut init = RequestInit::new();
-    init.with_method(Method::Get);
-    if let Some(version) = have {
-        let headers = Headers::new();
-        headers.set(HAVE_HEADER, &version.to_string())?;
-        init.with_headers(headers);
-    }
-    Request::new_with_init("http://replica/probe", &init)
-}
-
 /// Verifies a frame against what is in memory now, which may be newer than when the probe was sent, and swaps.
 fn admit(
     config: &Config,
     scope: &Scope,
     frame: &[u8],
-    sent_at: flagfuse_shared::ids::UnixMillis,
-) -> Result<(), EdgeError> {
+    word: Word,
+    sent_at: UnixMillis,
+) -> Result<Heard, EdgeError> {
     let roots = config.roots.as_ref().map_err(Clone::clone)?;
     with_entry(scope, |entry| {
         let held = entry.held().map(|(_, compiled)| compiled.held);
         match verify(frame, roots, scope, held.as_ref(), clock::now()) {
             Ok(Outcome::Newer(admitted)) => {
-                let settings = admitted.snapshot.settings();
-                let freshness = Freshness { fresh_ms: settings.fresh_ms, stale_ms: settings.stale_ms };
-                let compiled = Compiled {
-                    snapshot: admitted.snapshot,
-                    bulk_len_typical: Cell::new(0),
-                    toggles_len_typical: Cell::new(0),
-                    features: OnceCell::new(),
-                    held: admitted.held,
-                };
-                entry.swap(admitted.held.version, compiled, freshness, sent_at);
-                Ok(())
+                let (version, compiled, freshness) = Compiled::new(*admitted);
+                Ok(entry.swap(version, compiled, freshness, word, sent_at))
             }
-            Ok(Outcome::Same) => {
-                entry.confirmed(held.map(|held| held.version), sent_at);
-                Ok(())
-            }
+            Ok(Outcome::Same) => Ok(entry.confirmed(held.map(|held| held.version), word, sent_at)),
             Err(refusal) => {
                 worker::console_error!("this isolate refused its replica's snapshot of {scope}: {refusal}");
                 Err(EdgeError::ReplicaUnavailable)

@@ -183,7 +183,9 @@ fn a_beat_vouches_for_exactly_what_is_held() {
 
     // Something newer exists: the replica says what it has, and the older word ends by itself.
     let mut ahead = held;
-    ahead.values_mut().for_each(|held| held.seq += 1);
+    for held in ahead.values_mut() {
+        held.seq += 1;
+    }
     let said = hear_beat(&mut replica, &beat_by(3, 2, &ahead, NOW.plus(500)), NOW.plus(500));
     assert_eq!(said, Step::Say(replica.hello()));
     assert!(replica.vouched(NOW.plus(BEAT_VALID_MS)).0);

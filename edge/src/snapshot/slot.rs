@@ -1,6 +1,5 @@
-//! The replica's state machine: what it holds and what a publication does to that. Pure: no storage, no socket, no clock.
+//! One environment of a replica: what is kept of it and what a pushed frame does to that. Pure: no storage, no clock.
 
-use flagfuse_shared::contract::push::{HeldVersion, NUDGE, PUBLISH, ReplicaMessage};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::snapshot::{Held, Outcome, Refusal, TrustedRoots, verify};
 
@@ -41,51 +40,6 @@ pub fn decide(
         Ok(Outcome::Same) => Decision::AckAgain,
         Err(refusal) => Decision::Refuse(refusal),
     }
-}
-
-/// A message from the control plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Message<'m> {
-    /// A signed frame.
-    Publish(&'m [u8]),
-    /// Re-arm alarms, flush the buffer.
-    Nudge,
-    /// Nothing this version knows. A newer control plane may say more, so it is ignored.
-    Unknown,
-}
-
-/// Reads a binary message.
-pub const fn read_message(bytes: &[u8]) -> Message<'_> {
-    match bytes {
-        [PUBLISH, frame @ ..] => Message::Publish(frame),
-        [NUDGE] => Message::Nudge,
-        _ => Message::Unknown,
-    }
-}
-
-/// The first message of a connection.
-pub fn hello(region: &str, row: Option<&Row>) -> ReplicaMessage {
-    ReplicaMessage::Hello { region: region.to_owned(), held: row.map(held_version) }
-}
-
-/// The receipt for a stored row.
-pub fn ack(region: &str, row: &Row) -> ReplicaMessage {
-    ReplicaMessage::Ack { region: region.to_owned(), held: held_version(row), stored_ms: row.stored_ms }
-}
-
-/// The answer to a refused frame.
-pub fn nack(region: &str, refusal: &Refusal, row: Option<&Row>) -> ReplicaMessage {
-    ReplicaMessage::Nack {
-        region: region.to_owned(),
-        code: refusal.code.as_str().to_owned(),
-        detail: refusal.detail.clone(),
-        held: row.map(held_version),
-    }
-}
-
-const fn held_version(row: &Row) -> HeldVersion {
-    let version = row.held.version;
-    HeldVersion { epoch: version.epoch, seq: version.seq, digest: row.held.digest }
 }
 
 #[cfg(test)]
@@ -186,17 +140,6 @@ mod tests {
                 panic!("{code} was not refused")
             };
             assert_eq!(refusal.code.as_str(), code);
-            let ReplicaMessage::Nack { held, .. } = nack("local", &refusal, Some(&row)) else { panic!() };
-            assert_eq!(held.unwrap().version(), row.held.version);
-        }
-    }
-
-    #[test]
-    fn messages_are_told_apart_by_their_first_byte() {
-        assert_eq!(read_message(&[PUBLISH, 1, 2]), Message::Publish(&[1, 2]));
-        assert_eq!(read_message(&[NUDGE]), Message::Nudge);
-        for unknown in [&[][..], &[NUDGE, 0], &[9]] {
-            assert_eq!(read_message(unknown), Message::Unknown);
         }
     }
 }

@@ -1,71 +1,112 @@
-//! The replica's Durable Object: verifies what is pushed, has it on disk, then says so. Never serves a client.
+//! The replica's Durable Object: hears the control plane, writes, then acknowledges; asks by itself when it hears nothing.
+//! Never serves a client and decides nothing: `replica` does.
 #![expect(missing_docs, reason = "the durable_object macro generates undocumented items")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use flagfuse_shared::contract::probe::{HAVE_HEADER, PROBE_PATH, VERSION_HEADER};
-use flagfuse_shared::contract::push::ReplicaMessage;
-use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
-use flagfuse_shared::snapshot::Held;
+use flagfuse_shared::contract::probe::{
+    BEAT_AGE_HEADER, FRESH_HEADER, HAVE_HEADER, PROBE_PATH, VERSION_HEADER, VOUCHED_HEADER,
+};
+use flagfuse_shared::contract::replica::{PlaneMessage, ReplicaMessage, decode_messages};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::snapshot::TrustedRoots;
+use futures_util::future::join_all;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
-    DurableObject, Env, Error, Method, Request, Response, Result, SqlStorageValue, State, WebSocket,
+    DurableObject, Env, Error, Method, Request, Response, Result, SqlStorage, State, WebSocket,
     WebSocketIncomingMessage, WebSocketPair, durable_object, wasm_bindgen,
 };
 
 use crate::beacon::send::buffer_stub;
-use crate::clock;
-use crate::config::{Config, config, scope_of_object};
-use crate::snapshot::slot::{Decision, Message, Row, ack, decide, hello, nack, read_message};
+use crate::config::{Config, config};
+use crate::notify::announce;
+use crate::region::{keeps_copies, read_replica_name};
+use crate::snapshot::bootstrap::{copies_are_kept, write_copy};
+use crate::snapshot::copies::Copies;
+use crate::snapshot::frames::Frames;
+use crate::snapshot::pull::pull;
+use crate::snapshot::pulling::PullEnd;
+use crate::snapshot::replica::{self, Publication, Step, Via};
+use crate::snapshot::table;
+use crate::{chance, clock};
 
 /// Path on which the edge hands over a push connection.
 pub const PUSH_PATH: &str = "/push";
+/// Path on which the edge asks what people and tests want to know of a replica.
+pub const STATE_PATH: &str = "/state";
 /// Open push connections: one per control plane, and some that have not noticed their end yet.
 const SOCKET_COUNT_MAX: usize = 16;
+/// Buffers nudged at the same time.
+const NUDGE_COUNT_MAX: usize = 16;
+/// An alarm that is later than this was lost.
+const ALARM_LATE_MS: u64 = 3_000;
 
-/// Holds the newest snapshot of one environment in one region.
+/// Holds the newest snapshots of all environments for one shard of one region.
 #[durable_object]
 pub struct Replica {
     state: State,
     env: Env,
-    memory: RefCell<Memory>,
+    memory: RefCell<Option<Memory>>,
+    /// When the alarm that we know to be set will ring; 0 when we know of none.
+    alarm_at_ms: Cell<u64>,
 }
 
-/// What this object knows of its row on disk.
-enum Memory {
-    /// Not read yet.
-    Unread,
-    /// The same as on disk.
-    Known(Option<Rc<Row>>),
+/// What this object keeps beside its tables. Borrowed between two awaits only.
+struct Memory {
+    replica: replica::Replica,
+    frames: Frames,
+    /// `None` when another replica keeps the copies, or none does.
+    copies: Option<Copies>,
+    config: Rc<Config>,
+}
+
+impl Memory {
+    fn roots(&self) -> Result<&TrustedRoots> {
+        self.config.roots.as_ref().map_err(failed)
+    }
+
+    fn hear(&mut self, message: PlaneMessage<'_>, via: Via, now: UnixMillis) -> Result<Step> {
+        let roots = self.config.roots.as_ref().map_err(failed)?;
+        Ok(self.replica.hear(message, via, roots, now))
+    }
+
+    /// When the alarm has to ring; `None` when there is nothing to wait for.
+    fn alarm_at(&self) -> Option<UnixMillis> {
+        let pull_at = (!self.config.control_plane_url.is_empty()).then(|| self.replica.alarm_at());
+        let copy_at = self.copies.as_ref().and_then(Copies::due_at);
+        pull_at.into_iter().chain(copy_at).min()
+    }
 }
 
 impl DurableObject for Replica {
     fn new(state: State, env: Env) -> Self {
-        Self { state, env, memory: RefCell::new(Memory::Unread) }
+        Self { state, env, memory: RefCell::new(None), alarm_at_ms: Cell::new(0) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
-        match request.path().as_str() {
-            PROBE_PATH => self.answer_probe(&request),
+        let path = request.path();
+        let answer = match path.as_str() {
             PUSH_PATH => self.accept_push(),
-            _ => Ok(Response::empty()?.with_status(404)),
-        }
+            STATE_PATH => self.tell_state(),
+            path => match path.strip_prefix(PROBE_PATH).and_then(|rest| rest.strip_prefix('/')) {
+                Some(scope) => self.answer_probe(&request, scope),
+                None => Ok(Response::empty()?.with_status(404)),
+            },
+        };
+        self.keep_alarm().await;
+        answer
     }
 
     async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
         let WebSocketIncomingMessage::Binary(bytes) = message else {
             return Ok(());
         };
-        match read_message(&bytes) {
-            Message::Publish(frame) => {
-                let reply = self.publish(frame).await?;
-                socket.send_with_str(serde_json::to_string(&reply)?)
-            }
-            Message::Nudge => self.nudge_buffer().await,
-            Message::Unknown => Ok(()),
-        }
+        let message = PlaneMessage::decode(&bytes);
+        let step = self.with(|memory| memory.hear(message, Via::Push, clock::now()))??;
+        let done = self.perform(step, |said| socket.send_with_str(said)).await;
+        self.keep_alarm().await;
+        done
     }
 
     async fn websocket_close(
@@ -87,54 +128,92 @@ impl DurableObject for Replica {
     }
 
     async fn alarm(&self) -> Result<Response> {
-        // None is set, but the trait's own handler panics, and one from another version might still ring.
+        self.alarm_at_ms.set(0);
+        // An error would make the platform retry six times and then give up; we never do.
+        if let Err(error) = self.work_off().await {
+            worker::console_warn!("replica {}: {error}", self.name());
+        }
+        self.keep_alarm().await;
         Response::empty()
     }
 }
 
 impl Replica {
-    fn config(&self) -> Result<Rc<Config>> {
-        config(&self.env).map_err(|error| Error::RustError(error.to_string()))
+    fn name(&self) -> String {
+        self.state.id().name().unwrap_or_default()
     }
 
-    /// The row on disk, read once in the life of this object.
-    fn row(&self) -> Result<Option<Rc<Row>>> {
-        if let Memory::Known(row) = &*self.memory.borrow() {
-            return Ok(row.clone());
+    fn sql(&self) -> SqlStorage {
+        self.state.storage().sql()
+    }
+
+    /// What is in memory, read from the tables once in the life of this object.
+    fn with<T>(&self, act: impl FnOnce(&mut Memory) -> T) -> Result<T> {
+        let mut slot = self.memory.borrow_mut();
+        let memory = match slot.as_mut() {
+            Some(memory) => memory,
+            None => slot.insert(self.load()?),
+        };
+        Ok(act(memory))
+    }
+
+    fn load(&self) -> Result<Memory> {
+        let name = self.name();
+        let identity = read_replica_name(&name)
+            .ok_or_else(|| Error::RustError(format!("{name:?} is no replica's name")))?;
+        let config = Rc::new(config(&self.env).map_err(|error| failed(&error))?.at(&identity.region));
+        let roots = config.roots.as_ref().map_err(failed)?;
+        let (sql, now) = (self.sql(), clock::now());
+        table::create(&sql)?;
+        let marks = table::marks(&sql)?;
+        let newest = marks.iter().max_by_key(|(_, mark)| mark.held.keyset_version);
+        let newest = newest.map(|(scope, _)| table::frame(&sql, scope)).transpose()?.flatten();
+        let mut copies = None;
+        if keeps_copies(&config.regions, &identity) && copies_are_kept(&self.env) {
+            let copies = copies.insert(Copies::default());
+            for scope in table::uncopied(&sql)? {
+                copies.changed(&scope, now);
+            }
         }
-        let row = self.read_row()?.map(Rc::new);
-        self.memory.replace(Memory::Known(row.clone()));
-        Ok(row)
+        let replica = replica::Replica::load(identity, marks, newest.as_deref(), roots, now);
+        Ok(Memory { replica, frames: Frames::default(), copies, config })
     }
 
-    fn read_row(&self) -> Result<Option<Row>> {
-        let sql = self.state.storage().sql();
-        // A probe for an environment that does not exist must not leave a table behind.
-        let table =
-            sql.exec("SELECT 1 FROM sqlite_master WHERE name = 'slot'", None)?.raw().next().transpose()?;
-        if table.is_none() {
-            return Ok(None);
+    /// An environment's signed bytes, from memory or from disk.
+    fn frame(&self, memory: &mut Memory, scope: &Scope) -> Result<Rc<Vec<u8>>> {
+        if let Some(frame) = memory.frames.get(scope) {
+            return Ok(frame);
         }
-        let statement = "SELECT version, digest, keyset_version, stored_ms, frame FROM slot WHERE id = 1";
-        let Some(columns) = sql.exec(statement, None)?.raw().next().transpose()? else {
-            return Ok(None);
-        };
-        row_of(columns)
-            .map(Some)
-            .ok_or_else(|| Error::RustError("the stored snapshot row is malformed".to_owned()))
+        let frame = table::frame(&self.sql(), scope)?.map(Rc::new);
+        let frame = frame.ok_or_else(|| Error::RustError(format!("the row of {scope} is gone")))?;
+        memory.frames.put(scope, Rc::clone(&frame));
+        Ok(frame)
     }
 
-    fn answer_probe(&self, request: &Request) -> Result<Response> {
-        let Some(row) = self.row()? else {
-            return Ok(Response::empty()?.with_status(404));
+    fn answer_probe(&self, request: &Request, scope: &str) -> Result<Response> {
+        let Ok(scope) = Scope::parse(scope) else {
+            return Ok(Response::empty()?.with_status(400));
         };
-        let version = row.held.version.to_string();
-        let response = if request.headers().get(HAVE_HEADER)?.as_deref() == Some(version.as_str()) {
-            Response::empty()?.with_status(204)
-        } else {
-            Response::from_bytes(row.frame.clone())?
+        let have = request.headers().get(HAVE_HEADER)?.and_then(|text| SnapshotVersion::parse(&text));
+        let (reply, frame) = self.with(|memory| {
+            let reply = memory.replica.probe(&scope, have, clock::now());
+            let frame = reply.is_newer.then(|| self.frame(memory, &scope)).transpose()?;
+            Ok::<_, Error>((reply, frame))
+        })??;
+        let response = match (frame, reply.version) {
+            (Some(frame), _) => Response::from_bytes(frame.to_vec())?,
+            (None, Some(_)) => Response::empty()?.with_status(204),
+            (None, None) => Response::empty()?.with_status(404),
         };
-        response.headers().set(VERSION_HEADER, &version)?;
+        let headers = response.headers();
+        let numbers = [(BEAT_AGE_HEADER, reply.beat_age_ms), (FRESH_HEADER, reply.fresh_ms)];
+        for (name, value) in numbers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            headers.set(name, &value.to_string())?;
+        }
+        if let Some(version) = reply.version {
+            headers.set(VERSION_HEADER, &version.to_string())?;
+        }
+        headers.set(VOUCHED_HEADER, if reply.is_vouched { "1" } else { "0" })?;
         Ok(response)
     }
 
@@ -143,91 +222,158 @@ impl Replica {
         if self.state.get_websockets().len() >= SOCKET_COUNT_MAX {
             return Ok(Response::empty()?.with_status(503));
         }
+        let hello = self.with(|memory| memory.roots().map(|_| memory.replica.hello()))??;
         let pair = WebSocketPair::new()?;
         self.state.accept_web_socket(&pair.server);
         self.state.set_websocket_auto_response(&WebSocketRequestResponsePair::new("ping", "pong")?);
-        let hello = hello(&self.config()?.region, self.row()?.as_deref());
         pair.server.send_with_str(serde_json::to_string(&hello)?)?;
         Response::from_websocket(pair.client)
     }
 
-    async fn publish(&self, frame: &[u8]) -> Result<ReplicaMessage> {
-        let config = self.config()?;
-        let name = self.state.id().name().unwrap_or_default();
-        let scope = scope_of_object(&name).map_err(|error| Error::RustError(error.to_string()))?;
-        let roots = config.roots.as_ref().map_err(|error| Error::RustError(error.to_string()))?;
-        let row = self.row()?;
-        // No await between the decision and the write: two publications cannot both be newer than the same row.
-        match decide(frame, roots, &scope, row.as_ref().map(|row| &row.held), clock::now()) {
-            Decision::Store(new) => {
-                self.write_row(&new)?;
-                let new: Rc<Row> = Rc::from(new);
-                self.memory.replace(Memory::Known(Some(Rc::clone(&new))));
-                self.state.storage().sync().await?;
-                Ok(ack(&config.region, &new))
-            }
-            Decision::AckAgain => match row {
-                Some(row) => {
-                    // The row may be younger than its write is durable, when the first acknowledgement is still waiting.
-                    self.state.storage().sync().await?;
-                    Ok(ack(&config.region, &row))
+    fn tell_state(&self) -> Result<Response> {
+        let sockets = self.state.get_websockets().len();
+        let state = self.with(|memory| {
+            let replica = &memory.replica;
+            let (is_vouched, beat_age_ms) = replica.vouched(clock::now());
+            serde_json::json!({
+                "region": replica.identity().region, "shard": replica.identity().shard, "held": replica.held(),
+                "vouched": is_vouched, "beat_age_ms": beat_age_ms, "refusals": replica.refusals(),
+                "connections": sockets, "metadata": {},
+            })
+        })?;
+        Response::from_json(&state)
+    }
+
+    /// Does what a message asks for. `say` reaches whoever is told.
+    async fn perform(&self, step: Step, say: impl Fn(&str) -> Result<()>) -> Result<()> {
+        match step {
+            Step::Store(publication) => self.store(&publication, say).await,
+            Step::Say(said) => {
+                if let ReplicaMessage::Nack { scope, code, detail, .. } = &said {
+                    let what = scope.as_deref().unwrap_or("a beat");
+                    worker::console_warn!("replica {} refused {what}: {code}: {detail}", self.name());
                 }
-                None => Err(Error::RustError("a snapshot cannot be the same as nothing".to_owned())),
-            },
-            Decision::Refuse(refusal) => {
-                worker::console_warn!("refused a snapshot of {scope}: {refusal}");
-                Ok(nack(&config.region, &refusal, row.as_deref()))
+                // The row of a repeated receipt may be younger than its write is durable.
+                self.state.storage().sync().await?;
+                say(&serde_json::to_string(&said)?)
             }
+            Step::Nudge => self.nudge_buffers().await,
+            Step::Nothing => Ok(()),
         }
     }
 
-    /// Replaces the row in one statement: a crash leaves the old or the new one.
-    fn write_row(&self, row: &Row) -> Result<()> {
-        let sql = self.state.storage().sql();
-        sql.exec(
-            "CREATE TABLE IF NOT EXISTS slot (id INTEGER PRIMARY KEY CHECK (id = 1), version TEXT NOT NULL,
-               digest TEXT NOT NULL, keyset_version TEXT NOT NULL, stored_ms INTEGER NOT NULL, frame BLOB NOT NULL)",
-            None,
-        )?;
-        sql.exec(
-            "INSERT OR REPLACE INTO slot (id, version, digest, keyset_version, stored_ms, frame)
-               VALUES (1, ?, ?, ?, ?, ?)",
-            vec![
-                row.held.version.to_string().into(),
-                row.held.digest.to_string().into(),
-                // As text, since JavaScript's numbers end at 2^53 and these are 64 bits wide.
-                row.held.keyset_version.to_string().into(),
-                i64::try_from(row.stored_ms.0).unwrap_or(i64::MAX).into(),
-                row.frame.clone().into(),
-            ],
-        )?;
+    async fn store(&self, publication: &Publication, say: impl Fn(&str) -> Result<()>) -> Result<()> {
+        let (scope, row) = (&publication.scope, &publication.row);
+        let (ack, config) = self.with(|memory| {
+            // No await between the decision and the write: two publications cannot both be newer than the same row.
+            table::put(&self.sql(), scope, row)?;
+            let ack = memory.replica.stored(publication);
+            memory.frames.put(scope, Rc::new(row.frame.clone()));
+            if let Some(copies) = &mut memory.copies {
+                copies.changed(scope, clock::now());
+            }
+            Ok::<_, Error>((ack, Rc::clone(&memory.config)))
+        })??;
+        self.state.storage().sync().await?;
+        say(&serde_json::to_string(&ack)?)?;
+        announce(&self.env, &config, scope, row.held.version, publication.urgency).await;
         Ok(())
     }
 
-    async fn nudge_buffer(&self) -> Result<()> {
-        let name = self.state.id().name().unwrap_or_default();
-        let scope = scope_of_object(&name).map_err(|error| Error::RustError(error.to_string()))?;
-        let stub = buffer_stub(&self.env, &*self.config()?, &scope)?;
-        stub.fetch_with_request(Request::new("http://buffer/nudge", Method::Post)?).await?;
+    /// Shard 0 wakes the buffers for the whole region: whatever became of their alarms, they deliver.
+    async fn nudge_buffers(&self) -> Result<()> {
+        let (scopes, config) = self.with(|memory| {
+            let is_first = memory.replica.identity().shard == 0;
+            let scopes = is_first.then(|| memory.replica.marks().keys().cloned().collect::<Vec<_>>());
+            (scopes.unwrap_or_default(), Rc::clone(&memory.config))
+        })?;
+        for some in scopes.chunks(NUDGE_COUNT_MAX) {
+            let nudged = some.iter().map(async |scope| {
+                let stub = buffer_stub(&self.env, &config, scope)?;
+                stub.fetch_with_request(Request::new("http://buffer/nudge", Method::Post)?).await
+            });
+            for error in join_all(nudged).await.into_iter().filter_map(Result::err) {
+                worker::console_warn!("a buffer could not be nudged: {error}");
+            }
+        }
         Ok(())
+    }
+
+    /// What the alarm is for: a pull when no beat was heard for too long, copies that are due.
+    async fn work_off(&self) -> Result<()> {
+        let (request, config) =
+            self.with(|memory| (memory.replica.alarm(clock::now()), Rc::clone(&memory.config)))?;
+        if let Some(request) = request.filter(|_| !config.control_plane_url.is_empty()) {
+            let outcome = match pull(&config, &request).await {
+                Ok(bytes) => self.hear_all(&bytes).await.map(|()| PullEnd::Answered),
+                // Said by the age of the beats on every evaluation: an outage must not fill the log.
+                Err(_) => Ok(PullEnd::Failed),
+            };
+            let end = *outcome.as_ref().unwrap_or(&PullEnd::Failed);
+            self.with(|memory| memory.replica.pulled(end, chance::unit_interval(), clock::now()))?;
+            outcome?;
+        }
+        self.write_copies().await
+    }
+
+    /// Hears the messages of an answer as if they had been pushed; everyone connected hears the receipts.
+    async fn hear_all(&self, bytes: &[u8]) -> Result<()> {
+        for message in decode_messages(bytes) {
+            let step = self.with(|memory| memory.hear(message, Via::Pull, clock::now()))??;
+            self.perform(step, |said| {
+                for socket in self.state.get_websockets() {
+                    // One that is closing hears of it by its next hello.
+                    let _ = socket.send_with_str(said);
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn write_copies(&self) -> Result<()> {
+        let due = self.with(|memory| memory.copies.as_mut().map(|copies| copies.take_due(clock::now())))?;
+        for scope in due.unwrap_or_default() {
+            let (frame, version) = self.with(|memory| {
+                let version = memory.replica.marks().get(&scope).map(|mark| mark.held.version);
+                self.frame(memory, &scope).map(|frame| (frame, version))
+            })??;
+            let written = write_copy(&self.env, &scope, &frame).await;
+            match (written, version) {
+                (Ok(()), Some(version)) => table::set_copied(&self.sql(), &scope, version)?,
+                (Ok(()), None) => {}
+                (Err(error), _) => {
+                    worker::console_warn!("the copy of {scope} could not be written: {error}");
+                    self.with(|memory| {
+                        if let Some(copies) = &mut memory.copies {
+                            copies.failed(&scope, clock::now());
+                        }
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the alarm unless it is known to ring in time. Called after everything that happens here, so that an alarm that
+    /// was lost, by whatever fault, comes back with the next probe, beat or nudge.
+    async fn keep_alarm(&self) {
+        let Ok(Some(due)) = self.with(|memory| memory.alarm_at()) else { return };
+        let (now, known) = (clock::now(), UnixMillis(self.alarm_at_ms.get()));
+        let is_coming = known.0 > 0 && now <= known.plus(ALARM_LATE_MS);
+        if is_coming && known <= due {
+            return;
+        }
+        self.alarm_at_ms.set(due.0.max(1));
+        let delay_ms = i64::try_from(due.since(now)).unwrap_or(i64::MAX);
+        if let Err(error) = self.state.storage().set_alarm(delay_ms).await {
+            self.alarm_at_ms.set(0);
+            worker::console_warn!("replica {}: the alarm could not be set: {error}", self.name());
+        }
     }
 }
 
-fn row_of(columns: Vec<SqlStorageValue>) -> Option<Row> {
-    let [
-        SqlStorageValue::String(version),
-        SqlStorageValue::String(digest),
-        SqlStorageValue::String(keyset_version),
-        SqlStorageValue::Integer(stored_ms),
-        SqlStorageValue::Blob(frame),
-    ] = <[SqlStorageValue; 5]>::try_from(columns).ok()?
-    else {
-        return None;
-    };
-    let held = Held {
-        version: SnapshotVersion::parse(&version)?,
-        digest: Digest::parse(&digest).ok()?,
-        keyset_version: keyset_version.parse().ok()?,
-    };
-    Some(Row { held, stored_ms: UnixMillis(u64::try_from(stored_ms).ok()?), frame })
+fn failed(error: &crate::error::EdgeError) -> Error {
+    Error::RustError(error.to_string())
 }

@@ -1,0 +1,101 @@
+//! An isolate's question to a replica, and the second one to a neighbour when the first is late. Never shares a question
+//! between requests: what one request waits for, no other may.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use flagfuse_shared::contract::probe::{
+    BEAT_AGE_HEADER, FRESH_HEADER, HAVE_HEADER, PROBE_PATH, VERSION_HEADER, VOUCHED_HEADER,
+};
+use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use futures_util::future::{Either, select};
+use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
+
+use crate::config::Config;
+use crate::error::EdgeError;
+use crate::region::{location_hint, neighbour, replica_name};
+use crate::snapshot::cache::Word;
+
+/// What a replica answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it holds; `None` when it holds nothing.
+    pub version: Option<SnapshotVersion>,
+    /// The signed bytes, when they are newer than what was asked with.
+    pub frame: Option<Vec<u8>>,
+    /// What it says beside.
+    pub word: Word,
+}
+
+/// The replica object of a region and shard. The hint counts when the object is created, which its first caller does.
+pub fn replica_stub(env: &Env, config: &Config, region: &str, shard: u16) -> Result<Stub, EdgeError> {
+    let name = replica_name(region, &config.tenant, shard);
+    env.durable_object("REPLICA")
+        .and_then(|objects| match location_hint(region) {
+            Some(hint) => objects.get_by_name_with_location_hint(&name, hint),
+            None => objects.get_by_name(&name),
+        })
+        .map_err(|error| EdgeError::Misconfigured { detail: format!("binding REPLICA: {error}") })
+}
+
+/// Asks one replica.
+pub async fn ask(stub: &Stub, scope: &Scope, have: Option<SnapshotVersion>) -> Result<Answer, EdgeError> {
+    let request = request(scope, have).map_err(|_| EdgeError::Internal)?;
+    let answered = async {
+        let mut response = stub.fetch_with_request(request).await?;
+        let status = response.status_code();
+        let frame = if status == 200 { Some(response.bytes().await?) } else { None };
+        let version = header(&response, VERSION_HEADER, SnapshotVersion::parse);
+        let answer = Answer { version, frame, word: word(&response) };
+        Ok::<_, worker::Error>(matches!(status, 200 | 204 | 404).then_some(answer))
+    };
+    answered.await.ok().flatten().ok_or(EdgeError::ReplicaUnavailable)
+}
+
+/// Does `ask` for the own region and, when that fails or takes longer than `hedge_after_ms`, for its neighbour too. The first
+/// success counts; the other question is given up.
+pub async fn hedged<T>(
+    config: &Config,
+    hedge_after_ms: u64,
+    ask: impl AsyncFn(&str) -> Result<T, EdgeError>,
+) -> Result<T, EdgeError> {
+    let Some(neighbour) = neighbour(&config.regions, &config.region) else {
+        return ask(&config.region).await;
+    };
+    let mut first = pin!(ask(&config.region));
+    let late = Delay::from(Duration::from_millis(hedge_after_ms));
+    match select(first.as_mut(), pin!(late)).await {
+        Either::Left((Ok(answer), _)) => return Ok(answer),
+        Either::Left((Err(_), _)) => return ask(neighbour).await,
+        Either::Right(_) => {}
+    }
+    match select(first, pin!(ask(neighbour))).await {
+        Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
+        Either::Left((Err(_), second)) => second.await,
+        Either::Right((Err(_), first)) => first.await,
+    }
+}
+
+fn request(scope: &Scope, have: Option<SnapshotVersion>) -> worker::Result<Request> {
+    let mut init = RequestInit::new();
+    init.with_method(Method::Get);
+    if let Some(version) = have {
+        let headers = Headers::new();
+        headers.set(HAVE_HEADER, &version.to_string())?;
+        init.with_headers(headers);
+    }
+    Request::new_with_init(&format!("http://replica{PROBE_PATH}/{scope}"), &init)
+}
+
+fn header<T>(response: &Response, name: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    response.headers().get(name).ok().flatten().and_then(|text| read(&text))
+}
+
+fn word(response: &Response) -> Word {
+    let number = |name| header(response, name, |text| text.parse().ok());
+    Word {
+        is_vouched: number(VOUCHED_HEADER) == Some(1),
+        beat_age_ms: number(BEAT_AGE_HEADER),
+        fresh_ms: number(FRESH_HEADER),
+    }
+}

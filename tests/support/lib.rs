@@ -1,6 +1,8 @@
 //! What the cross-crate tests share: a whole product on free ports, with the demo project in it. Contains no test.
 
+pub mod edge;
 pub mod hosts;
+pub mod plane;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +19,7 @@ pub use xtask::wait::eventually;
 /// How long anything may take on a busy machine before a test calls it broken.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A running product: control plane, one region, two isolates, the demo project, a client key.
+/// A running product: control plane, one or several regions, isolates, the demo project, a client key.
 #[derive(Debug)]
 pub struct World {
     /// The processes.
@@ -53,11 +55,16 @@ fn version(text: &str) -> SnapshotVersion {
 }
 
 impl World {
-    /// Starts everything on empty data; `name` names the data folder.
+    /// Starts everything on empty data, with two isolates in one region; `name` names the data folder.
     pub fn start(name: &str) -> Self {
+        Self::in_regions(name, &["local"], 2)
+    }
+
+    /// The same with so many isolates in each of several regions.
+    pub fn in_regions(name: &str, regions: &[&str], isolate_count: usize) -> Self {
         let data_dir = fresh_dir(name);
         let built = build(root()).expect("the product builds");
-        let config = StackConfig::on_free_ports(&data_dir, 2).expect("ports are free");
+        let config = StackConfig::in_regions(&data_dir, regions, isolate_count).expect("ports are free");
         let stack = Stack::start(root(), &built, config).expect("the product starts");
         let admin = stack.admin();
         xtask::demo_project::ensure(&admin).expect("the demo project can be created");

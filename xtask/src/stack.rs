@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::http::Client;
 use crate::process::{OwnedProcess, run};
 use crate::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
-use crate::workerd::{Edge, EdgeConfig, log_tail, start};
+use crate::workerd::{Edge, EdgeConfig, Region, log_tail, start};
 
 const START_POLL_MS: u64 = 20;
 const START_POLL_COUNT_MAX: u64 = 1_000;
@@ -55,18 +55,30 @@ pub struct StackConfig {
     pub data_dir: PathBuf,
     /// Port of the control plane on 127.0.0.1.
     pub control_plane_port: u16,
-    /// Ports of the isolates on 127.0.0.1; the first one is "the" edge.
-    pub edge_ports: Vec<u16>,
+    /// The edge; the first isolate of each region is the one that the control plane dials.
+    pub regions: Vec<Region>,
+    /// Replicas of each region.
+    pub shards: u16,
     /// How often the fuses are evaluated.
     pub tick_ms: u64,
 }
 
 impl StackConfig {
-    /// A stack on free ports for tests and benchmarks.
+    /// A stack of one region on free ports for tests and benchmarks.
     pub fn on_free_ports(data_dir: &Path, isolate_count: usize) -> Result<Self> {
-        let mut ports = free_ports(isolate_count + 1)?;
+        Self::in_regions(data_dir, &["local"], isolate_count)
+    }
+
+    /// The same with so many isolates in each of several regions.
+    pub fn in_regions(data_dir: &Path, names: &[&str], isolate_count: usize) -> Result<Self> {
+        let mut ports = free_ports(names.len() * isolate_count + 1)?;
         let control_plane_port = ports.pop().context("no free port")?;
-        Ok(Self { data_dir: data_dir.to_owned(), control_plane_port, edge_ports: ports, tick_ms: 200 })
+        let regions = names
+            .iter()
+            .zip(ports.chunks(isolate_count))
+            .map(|(name, ports)| Region::new(name, ports))
+            .collect();
+        Ok(Self { data_dir: data_dir.to_owned(), control_plane_port, regions, shards: 1, tick_ms: 200 })
     }
 }
 
@@ -128,10 +140,9 @@ impl Stack {
 
     /// Starts workerd, also again after [`Stack::kill_edge`].
     pub fn start_edge(&mut self) -> Result<()> {
-        let labels = ('a'..='z').map(String::from);
         let config = EdgeConfig {
-            region: "local".to_owned(),
-            isolates: labels.zip(self.config.edge_ports.iter().copied()).collect(),
+            regions: self.config.regions.clone(),
+            shards: self.config.shards,
             data_dir: self.config.data_dir.join("edge"),
             vars: edge_vars(&self.secrets, self.config.control_plane_port),
         };
@@ -153,7 +164,8 @@ impl Stack {
             .arg("--data")
             .arg(self.config.data_dir.join("control-plane"))
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(["--edge", &format!("local={}", self.edge_url(0))])
+            .args(self.config.regions.iter().filter_map(edge_argument))
+            .args(["--edge-shards", &self.config.shards.to_string()])
             .args(["--tick-ms", &self.config.tick_ms.to_string()])
             .env("FLAGFUSE_PUSH_TOKEN", &self.secrets.push_token)
             .stdout(log.try_clone()?)
@@ -209,10 +221,9 @@ impl Stack {
         format!("http://127.0.0.1:{}", self.config.control_plane_port)
     }
 
-    /// Base URL of an isolate.
+    /// Base URL of an isolate; 0 is the first one of the first region.
     pub fn edge_url(&self, index: usize) -> String {
-        let port = self.config.edge_ports.get(index).copied().unwrap_or_default();
-        format!("http://127.0.0.1:{port}")
+        self.edge_urls().into_iter().nth(index).unwrap_or_default()
     }
 
     /// Process id of workerd, when it runs.
@@ -220,9 +231,15 @@ impl Stack {
         self.edge.as_ref().map(Edge::id)
     }
 
-    /// Base URLs of all isolates.
+    /// Base URLs of all isolates, region by region.
     pub fn edge_urls(&self) -> Vec<String> {
-        (0..self.config.edge_ports.len()).map(|index| self.edge_url(index)).collect()
+        let isolates = self.config.regions.iter().flat_map(|region| &region.isolates);
+        isolates.map(|(_, port)| format!("http://127.0.0.1:{port}")).collect()
+    }
+
+    /// The regions and their isolates.
+    pub fn regions(&self) -> &[Region] {
+        &self.config.regions
     }
 
     /// The secrets in use.
@@ -234,6 +251,12 @@ impl Stack {
     pub fn admin(&self) -> Client {
         Client::new(&self.control_plane_url(), Some(&self.secrets.admin_token))
     }
+}
+
+/// `--edge=NAME=URL` for a region that has an isolate.
+fn edge_argument(region: &Region) -> Option<String> {
+    let (_, port) = region.isolates.first()?;
+    Some(format!("--edge={}=http://127.0.0.1:{port}", region.name))
 }
 
 fn edge_vars(secrets: &Secrets, control_plane_port: u16) -> BTreeMap<String, String> {

@@ -12,6 +12,7 @@ use crate::demo_project::{self, ENVIRONMENT, PROJECT};
 use crate::http::Client;
 use crate::stack::{Stack, StackConfig, build, write_private};
 use crate::tools::progress;
+use crate::workerd::Region;
 
 /// A process that keeps ending needs a person.
 const REVIVAL_COUNT_MAX: u32 = 20;
@@ -62,7 +63,8 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
     let config = StackConfig {
         data_dir: options.data_dir.clone(),
         control_plane_port: options.control_plane_port,
-        edge_ports: vec![options.edge_port, options.edge_port + 1],
+        regions: vec![Region::new("local", &[options.edge_port, options.edge_port + 1])],
+        shards: 1,
         tick_ms: 500,
     };
     progress("starting edge and control plane");

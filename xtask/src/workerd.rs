@@ -1,4 +1,5 @@
-//! Runs the edge in real workerd: one region that hosts the Durable Objects and any number of isolates. Never builds.
+//! Runs the edge in real workerd: one service that hosts the Durable Objects of all regions, any number of isolates in each
+//! region, and KV. Never builds.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,17 +21,53 @@ pub const COMPATIBILITY_DATE: &str = "2026-10-20";
 const START_POLL_MS: u64 = 20;
 const START_POLL_COUNT_MAX: u64 = 750;
 
+/// The Durable Objects: binding, class and the key of the namespace on disk.
+const OBJECTS: [(&str, &str, &str); 2] =
+    [("REPLICA", "Replica", "flagfuse-replica"), ("BUFFER", "Buffer", "flagfuse-buffer")];
+/// Speaks for Workers KV.
+const KV_MODULE: &str = include_str!("kv.js");
+
+/// A region and its isolates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// `FLAGFUSE_REGION`: part of every object's name and of the answers.
+    pub name: String,
+    /// Label (`FLAGFUSE_ISOLATE`) and port on 127.0.0.1 of each isolate.
+    pub isolates: Vec<(String, u16)>,
+}
+
+impl Region {
+    /// Isolates a, b, c … on these ports.
+    pub fn new(name: &str, ports: &[u16]) -> Self {
+        let letters = (0_u32..).flat_map(|round| ('a'..='z').map(move |letter| (letter, round)));
+        let labels = letters.map(|(letter, round)| match round {
+            0 => letter.to_string(),
+            _ => format!("{letter}{round}"),
+        });
+        let isolates = labels.zip(ports.iter().copied()).collect();
+        Self { name: name.to_owned(), isolates }
+    }
+}
+
 /// Which isolates to run and what they are told.
 #[derive(Debug, Clone)]
 pub struct EdgeConfig {
-    /// `FLAGFUSE_REGION`: part of every object's name and of the answers.
-    pub region: String,
-    /// Label (`FLAGFUSE_ISOLATE`) and port on 127.0.0.1 of each isolate.
-    pub isolates: Vec<(String, u16)>,
-    /// Holds the objects' databases, the configuration and the log; created when missing.
+    /// All regions; the first one's replicas keep the copies in KV.
+    pub regions: Vec<Region>,
+    /// `FLAGFUSE_SHARDS`: replicas of each region.
+    pub shards: u16,
+    /// Holds the objects' databases, KV, the configuration and the log; created when missing.
     pub data_dir: PathBuf,
     /// Further text bindings, by name.
     pub vars: BTreeMap<String, String>,
+}
+
+impl EdgeConfig {
+    fn isolates(&self) -> impl Iterator<Item = (&Region, &str, u16)> {
+        self.regions.iter().flat_map(|region| {
+            region.isolates.iter().map(move |(label, port)| (region, label.as_str(), *port))
+        })
+    }
 }
 
 /// A running workerd; dropping it kills it.
@@ -41,7 +78,7 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// Base URL of the isolate at `index` (0 is the first), without a slash at the end.
+    /// Base URL of the isolate at `index` (0 is the first of the first region), without a slash at the end.
     pub fn url(&self, index: usize) -> Option<String> {
         self.isolates.get(index).map(|(_, port)| format!("http://127.0.0.1:{port}"))
     }
@@ -64,13 +101,16 @@ impl Edge {
 
 /// Writes the configuration, starts workerd and waits until every isolate answers `/healthz`.
 pub fn start(root: &Path, bundle: &WasmBundle, config: &EdgeConfig) -> Result<Edge> {
-    for (label, port) in &config.isolates {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).with_context(|| {
-            format!("port {port} on 127.0.0.1 is taken: isolate {label} of the edge cannot listen there")
+    for (region, label, port) in config.isolates() {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+            let name = &region.name;
+            format!("port {port} on 127.0.0.1 is taken: isolate {label} of region {name} cannot listen there")
         })?;
     }
     let config_path = write_config(bundle, config)?;
-    serve(root, &config_path, &config.data_dir, &config.isolates)
+    let isolates: Vec<(String, u16)> =
+        config.isolates().map(|(_, label, port)| (label.to_owned(), port)).collect();
+    serve(root, &config_path, &config.data_dir, &isolates)
 }
 
 /// Starts a worker that has neither objects nor bindings and answers any path, `/healthz` too: for benchmarks.
@@ -131,14 +171,20 @@ pub fn log_tail(log_path: &Path) -> String {
 
 /// Writes `workerd.capnp` and a copy of the bundle into the data folder, so that a rebuild cannot change a running edge.
 pub fn write_config(bundle: &WasmBundle, config: &EdgeConfig) -> Result<PathBuf> {
-    let objects_dir = config.data_dir.join("objects");
-    fs::create_dir_all(&objects_dir).with_context(|| format!("creating {}", objects_dir.display()))?;
+    let folder = |name: &str| -> Result<String> {
+        let folder = config.data_dir.join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        Ok(folder.canonicalize()?.to_string_lossy().into_owned())
+    };
+    let (objects_dir, kv_dir) = (folder("objects")?, folder("kv")?);
     copy_modules(bundle, &config.data_dir)?;
-    let objects_dir = objects_dir.canonicalize()?;
-    let path = config.data_dir.join("workerd.capnp");
-    fs::write(&path, config_text(&bundle.modules, config, &objects_dir.to_string_lossy()))
-        .with_context(|| format!("writing {}", path.display()))?;
-    Ok(path)
+    let write = |name: &str, text: &str| -> Result<PathBuf> {
+        let path = config.data_dir.join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    };
+    write("kv.js", KV_MODULE)?;
+    write("workerd.capnp", &config_text(&bundle.modules, config, &objects_dir, &kv_dir))
 }
 
 fn copy_modules(bundle: &WasmBundle, data_dir: &Path) -> Result<()> {
@@ -167,39 +213,47 @@ fn modules_text(modules: &[String]) -> String {
 }
 
 /// The configuration in Cap'n Proto's text form. Every isolate is a service of its own, so that workerd gives it memory
-/// of its own, bound to the objects of the one region service.
-fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> String {
+/// of its own, bound to the objects of the one service that hosts them for all regions.
+fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str, kv_dir: &str) -> String {
+    let date = quoted(COMPATIBILITY_DATE);
     let mut text = modules_text(modules);
-    text.push_str("\nconst config :Workerd.Config = (\n  services = [\n");
+    let namespaces = OBJECTS.map(|(_, class, key)| {
+        format!("\n        (className = {}, uniqueKey = {}, enableSql = true)", quoted(class), quoted(key))
+    });
     let _ = writeln!(
         text,
-        "    (name = \"region\", worker = (modules = .modules, compatibilityDate = {date},\n\
-         \x20     durableObjectNamespaces = [\n\
-         \x20       (className = \"Replica\", uniqueKey = \"flagfuse-replica\", enableSql = true),\n\
-         \x20       (className = \"Buffer\", uniqueKey = \"flagfuse-buffer\", enableSql = true)],\n\
-         \x20     durableObjectStorage = (localDisk = \"objects\"), globalOutbound = \"network\",\n\
+        "\nconst config :Workerd.Config = (\n  services = [\n\
+         \x20   (name = \"objects\", worker = (modules = .modules, compatibilityDate = {date},\n\
+         \x20     durableObjectNamespaces = [{namespaces}],\n\
+         \x20     durableObjectStorage = (localDisk = \"objects-disk\"), globalOutbound = \"network\",\n\
          \x20     bindings = [{bindings}])),",
-        date = quoted(COMPATIBILITY_DATE),
+        namespaces = namespaces.join(","),
         bindings = bindings(config, None),
     );
-    for (label, _) in &config.isolates {
+    for (region, label, _) in config.isolates() {
         let _ = writeln!(
             text,
             "    (name = {name}, worker = (modules = .modules, compatibilityDate = {date},\n\
              \x20     globalOutbound = \"network\", bindings = [{bindings}])),",
-            name = quoted(&format!("isolate-{label}")),
-            date = quoted(COMPATIBILITY_DATE),
-            bindings = bindings(config, Some(label)),
+            name = service_name(region, label),
+            bindings = bindings(config, Some((region, label))),
         );
     }
     let _ = writeln!(
         text,
-        "    (name = \"objects\", disk = (path = {}, writable = true)),\n\
+        "    (name = \"kv\", worker = (compatibilityDate = {date},\n\
+         \x20     modules = [(name = \"kv.js\", esModule = embed \"kv.js\")],\n\
+         \x20     durableObjectNamespaces = [(className = \"Values\", uniqueKey = \"kv\", enableSql = true)],\n\
+         \x20     durableObjectStorage = (localDisk = \"kv-disk\"),\n\
+         \x20     bindings = [(name = \"VALUES\", durableObjectNamespace = \"Values\")])),\n\
+         \x20   (name = \"objects-disk\", disk = (path = {}, writable = true)),\n\
+         \x20   (name = \"kv-disk\", disk = (path = {}, writable = true)),\n\
          \x20   (name = \"network\", network = (allow = [\"public\", \"private\"])),\n  ],\n  sockets = [",
-        quoted(objects_dir)
+        quoted(objects_dir),
+        quoted(kv_dir),
     );
-    for (label, port) in &config.isolates {
-        let name = quoted(&format!("isolate-{label}"));
+    for (region, label, port) in config.isolates() {
+        let name = service_name(region, label);
         let _ = writeln!(
             text,
             "    (name = {name}, address = \"127.0.0.1:{port}\", http = (), service = {name}),"
@@ -209,19 +263,29 @@ fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> St
     text
 }
 
-/// Bindings of one service. `label` is the isolate's, `None` for the region itself.
-fn bindings(config: &EdgeConfig, label: Option<&str>) -> String {
+fn service_name(region: &Region, label: &str) -> String {
+    quoted(&format!("isolate-{}-{label}", region.name))
+}
+
+/// Bindings of one service. `isolate` is `None` for the service of the objects, whose names tell their regions.
+fn bindings(config: &EdgeConfig, isolate: Option<(&Region, &str)>) -> String {
     let mut text = String::new();
-    for (binding, class) in [("REPLICA", "Replica"), ("BUFFER", "Buffer")] {
-        let namespace = match label {
-            Some(_) => format!("(className = \"{class}\", serviceName = \"region\")"),
+    for (binding, class, _) in OBJECTS {
+        let namespace = match isolate {
+            Some(_) => format!("(className = \"{class}\", serviceName = \"objects\")"),
             None => format!("\"{class}\""),
         };
         let _ = write!(text, "\n        (name = \"{binding}\", durableObjectNamespace = {namespace}),");
     }
-    let own = [("FLAGFUSE_REGION", Some(config.region.as_str())), ("FLAGFUSE_ISOLATE", label)];
-    let own = own.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
-    for (name, value) in own.chain(config.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()))) {
+    text.push_str("\n        (name = \"FLAGS_KV\", kvNamespace = \"kv\"),");
+    let regions: Vec<&str> = config.regions.iter().map(|region| region.name.as_str()).collect();
+    let (regions, shards) = (regions.join(","), config.shards.to_string());
+    let common = [("FLAGFUSE_REGIONS", regions.as_str()), ("FLAGFUSE_SHARDS", shards.as_str())];
+    let own = isolate
+        .into_iter()
+        .flat_map(|(region, label)| [("FLAGFUSE_REGION", region.name.as_str()), ("FLAGFUSE_ISOLATE", label)]);
+    let vars = config.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in common.into_iter().chain(own).chain(vars) {
         let _ = write!(text, "\n        (name = {}, text = {}),", quoted(name), quoted(value));
     }
     text
@@ -239,27 +303,39 @@ mod tests {
 
     fn config() -> EdgeConfig {
         EdgeConfig {
-            region: "local".to_owned(),
-            isolates: vec![("a".to_owned(), 8787), ("b".to_owned(), 8788)],
+            regions: vec![Region::new("weur", &[8787, 8788]), Region::new("enam", &[8789])],
+            shards: 2,
             data_dir: PathBuf::from("data"),
             vars: BTreeMap::from([("FLAGFUSE_TENANT".to_owned(), "say \"hi\"".to_owned())]),
         }
     }
 
     #[test]
-    fn every_isolate_is_a_service_with_a_socket_bound_to_the_region() {
-        let text =
-            config_text(&["entry.js".to_owned(), "index_bg.wasm".to_owned()], &config(), "/data/objects");
-        for expected in [
-            "(name = \"entry.js\", esModule = embed \"worker/entry.js\")",
-            "(name = \"index_bg.wasm\", wasm = embed \"worker/index_bg.wasm\")",
-            "(className = \"Replica\", serviceName = \"region\")",
-            "(name = \"isolate-b\", address = \"127.0.0.1:8788\", http = (), service = \"isolate-b\")",
-            "(name = \"FLAGFUSE_ISOLATE\", text = \"b\")",
-            "text = \"say \\\"hi\\\"\"",
+    fn every_isolate_is_a_service_with_a_socket_bound_to_the_objects() {
+        let modules = ["entry.js".to_owned(), "index_bg.wasm".to_owned()];
+        let text = config_text(&modules, &config(), "/data/objects", "/data/kv");
+        for (expected, count) in [
+            ("(name = \"entry.js\", esModule = embed \"worker/entry.js\")", 1),
+            ("(name = \"index_bg.wasm\", wasm = embed \"worker/index_bg.wasm\")", 1),
+            ("(className = \"Replica\", serviceName = \"objects\")", 3),
+            ("address = \"127.0.0.1:8788\", http = (), service = \"isolate-weur-b\")", 1),
+            ("(name = \"isolate-enam-a\", address = \"127.0.0.1:8789\"", 1),
+            ("(name = \"FLAGFUSE_REGION\", text = \"enam\")", 1),
+            ("(name = \"FLAGFUSE_REGIONS\", text = \"weur,enam\")", 4),
+            ("(name = \"FLAGFUSE_SHARDS\", text = \"2\")", 4),
+            ("(name = \"FLAGFUSE_ISOLATE\", text = \"a\")", 2),
+            ("(name = \"FLAGS_KV\", kvNamespace = \"kv\")", 4),
+            ("text = \"say \\\"hi\\\"\"", 4),
         ] {
-            assert!(text.contains(expected), "{expected} is missing in\n{text}");
+            assert_eq!(text.matches(expected).count(), count, "{expected} in\n{text}");
         }
+    }
+
+    #[test]
+    fn isolates_have_labels_however_many_they_are() {
+        let region = Region::new("local", &[1; 53]);
+        let label = |at: usize| region.isolates[at].0.as_str();
+        assert_eq!([label(0), label(25), label(26), label(52)], ["a", "z", "a1", "a2"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! When a replica writes a frame's copy to KV, from which isolates start when no replica answers. Pure: writes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
@@ -19,6 +19,8 @@ pub struct Copies {
     waiting: BTreeMap<Scope, UnixMillis>,
     /// When a key may be written again.
     free_at: BTreeMap<Scope, UnixMillis>,
+    /// Copies being written.
+    under_way: BTreeSet<Scope>,
 }
 
 impl Copies {
@@ -26,6 +28,11 @@ impl Copies {
     pub fn changed(&mut self, scope: &Scope, now: UnixMillis) {
         let free_at = self.free_at.get(scope).copied().unwrap_or(now);
         self.waiting.entry(scope.clone()).or_insert_with(|| free_at.max(now));
+    }
+
+    /// Copies that are behind.
+    pub fn waiting_count(&self) -> usize {
+        self.waiting.len() + self.under_way.len()
     }
 
     /// When the next copy is to be written.
@@ -40,12 +47,19 @@ impl Copies {
         for scope in &due {
             self.waiting.remove(scope);
             self.free_at.insert(scope.clone(), now.plus(WRITE_INTERVAL_MS));
+            self.under_way.insert(scope.clone());
         }
         due
     }
 
+    /// A copy was written.
+    pub fn written(&mut self, scope: &Scope) {
+        self.under_way.remove(scope);
+    }
+
     /// A copy could not be written at `now`.
     pub fn failed(&mut self, scope: &Scope, now: UnixMillis) {
+        self.under_way.remove(scope);
         self.waiting.insert(scope.clone(), now.plus(RETRY_MS));
     }
 }
@@ -83,8 +97,12 @@ mod tests {
         }
         let first = copies.take_due(NOW);
         assert_eq!((first.len(), copies.due_at()), (COUNT_PER_ALARM, Some(NOW)));
+        assert_eq!(copies.waiting_count(), COUNT_PER_ALARM + 1, "those being written are not done yet");
+        for scope in &first {
+            copies.written(scope);
+        }
         copies.failed(&first[0], NOW);
-        assert_eq!(copies.take_due(NOW).len(), 1);
+        assert_eq!((copies.waiting_count(), copies.take_due(NOW).len()), (2, 1));
         assert_eq!(copies.due_at(), Some(NOW.plus(RETRY_MS)));
     }
 }

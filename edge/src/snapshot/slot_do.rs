@@ -238,7 +238,8 @@ impl Replica {
             serde_json::json!({
                 "region": replica.identity().region, "shard": replica.identity().shard, "held": replica.held(),
                 "vouched": is_vouched, "beat_age_ms": beat_age_ms, "refusals": replica.refusals(),
-                "connections": sockets, "metadata": {},
+                "connections": sockets, "copies_waiting": memory.copies.as_ref().map(Copies::waiting_count),
+                "metadata": {},
             })
         })?;
         Response::from_json(&state)
@@ -340,18 +341,17 @@ impl Replica {
                 self.frame(memory, &scope).map(|frame| (frame, version))
             })??;
             let written = write_copy(&self.env, &scope, &frame).await;
-            match (written, version) {
-                (Ok(()), Some(version)) => table::set_copied(&self.sql(), &scope, version)?,
-                (Ok(()), None) => {}
-                (Err(error), _) => {
-                    worker::console_warn!("the copy of {scope} could not be written: {error}");
-                    self.with(|memory| {
-                        if let Some(copies) = &mut memory.copies {
-                            copies.failed(&scope, clock::now());
-                        }
-                    })?;
-                }
+            if let (Ok(()), Some(version)) = (&written, version) {
+                table::set_copied(&self.sql(), &scope, version)?;
             }
+            if let Err(error) = &written {
+                worker::console_warn!("the copy of {scope} could not be written: {error}");
+            }
+            self.with(|memory| match (&mut memory.copies, written) {
+                (Some(copies), Ok(())) => copies.written(&scope),
+                (Some(copies), Err(_)) => copies.failed(&scope, clock::now()),
+                (None, _) => {}
+            })?;
         }
         Ok(())
     }

@@ -35,8 +35,6 @@ pub struct Config {
     pub control_plane_url: String,
     /// What the edge presents there.
     pub ingest_token: String,
-    /// Signs the addresses of event streams; without it no streams are offered.
-    pub stream_secret: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +94,6 @@ impl Config {
             },
             control_plane_url: text("FLAGFUSE_CONTROL_PLANE_URL").trim_end_matches('/').to_owned(),
             ingest_token: text("FLAGFUSE_INGEST_TOKEN"),
-            stream_secret: get("FLAGFUSE_STREAM_SECRET").filter(|secret| !secret.is_empty()),
         })
     }
 }

@@ -1,20 +1,19 @@
 //! An isolate's question to a replica, and the second one to a neighbour when the first is late. Never shares a question
 //! between requests: what one request waits for, no other may.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use flagfuse_shared::contract::probe::{
     BEAT_AGE_HEADER, FRESH_HEADER, HAVE_HEADER, PROBE_PATH, VERSION_HEADER, VOUCHED_HEADER,
 };
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
-use futures_util::future::{Either, select};
 use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::region::{location_hint, neighbour, replica_name};
 use crate::snapshot::cache::Word;
+use crate::snapshot::hedge::hedge;
 
 /// What a replica answered.
 #[derive(Debug)]
@@ -52,8 +51,7 @@ pub async fn ask(stub: &Stub, scope: &Scope, have: Option<SnapshotVersion>) -> R
     answered.await.ok().flatten().ok_or(EdgeError::ReplicaUnavailable)
 }
 
-/// Does `ask` for the own region and, when that fails or takes longer than `hedge_after_ms`, for its neighbour too. The first
-/// success counts; the other question is given up.
+/// Does `ask` for the own region and, when that fails or takes longer than `hedge_after_ms`, for its neighbour too.
 pub async fn hedged<T>(
     config: &Config,
     hedge_after_ms: u64,
@@ -62,18 +60,8 @@ pub async fn hedged<T>(
     let Some(neighbour) = neighbour(&config.regions, &config.region) else {
         return ask(&config.region).await;
     };
-    let mut first = pin!(ask(&config.region));
     let late = Delay::from(Duration::from_millis(hedge_after_ms));
-    match select(first.as_mut(), pin!(late)).await {
-        Either::Left((Ok(answer), _)) => return Ok(answer),
-        Either::Left((Err(_), _)) => return ask(neighbour).await,
-        Either::Right(_) => {}
-    }
-    match select(first, pin!(ask(neighbour))).await {
-        Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
-        Either::Left((Err(_), second)) => second.await,
-        Either::Right((Err(_), first)) => first.await,
-    }
+    hedge(ask(&config.region), late, async || ask(neighbour).await).await
 }
 
 fn request(scope: &Scope, have: Option<SnapshotVersion>) -> worker::Result<Request> {

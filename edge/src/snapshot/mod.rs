@@ -6,6 +6,7 @@ pub mod cache;
 pub mod cold;
 pub mod copies;
 pub mod frames;
+pub mod hedge;
 pub mod isolate;
 pub mod load;
 pub mod pull;

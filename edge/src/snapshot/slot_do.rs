@@ -277,7 +277,10 @@ impl Replica {
         })??;
         self.state.storage().sync().await?;
         say(&serde_json::to_string(&ack)?)?;
-        announce(&self.env, &config, scope, row.held.version, publication.urgency).await;
+        let (env, scope) = (self.env.clone(), scope.clone());
+        let (version, urgency) = (row.held.version, publication.urgency);
+        // In the background: the next message does not wait for clients to be told.
+        self.state.wait_until(async move { announce(&env, &config, &scope, version, urgency).await });
         Ok(())
     }
 

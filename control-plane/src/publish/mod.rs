@@ -5,6 +5,7 @@ pub mod keys;
 pub mod outbox;
 pub mod published;
 pub mod push;
+pub mod pusher;
 pub mod receipts;
 
 use std::sync::Arc;

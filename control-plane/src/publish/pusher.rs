@@ -112,6 +112,8 @@ pub enum Input {
     Target(Arc<Target>),
     /// The replica said something.
     Said(ReplicaMessage),
+    /// The frame of this environment has left: from now on it is for the replica to answer.
+    Written(String),
     /// It answered a ping, or said what nobody knows.
     Heard,
     /// Time has passed.
@@ -272,6 +274,15 @@ impl Pusher {
                 if let Some(link) = &mut self.link {
                     link.note_forks(self.target.as_deref(), &mut out);
                 }
+            }
+            Input::Written(scope) => {
+                let link = self.link.as_mut();
+                if let Some(frame) = link.and_then(|link| link.in_flight.get_mut(&scope))
+                    && !frame.is_repeat
+                {
+                    frame.answer_by = now.plus(ACK_TIMEOUT_MS);
+                }
+                return out;
             }
             Input::Heard => {
                 if let Some(link) = &mut self.link {

@@ -118,6 +118,7 @@ fn pure_modules_import_no_shell() {
     pure.extend(
         [
             "control-plane/src/publish/build.rs",
+            "control-plane/src/publish/pusher.rs",
             "control-plane/src/ingest/aggregate.rs",
             "control-plane/src/fuse/ramp.rs",
             "control-plane/src/fuse/verdict.rs",

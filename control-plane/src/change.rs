@@ -14,6 +14,7 @@ mod scope;
 mod shared;
 mod token;
 
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{
@@ -245,7 +246,19 @@ struct Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Publication {
     Needed,
+    /// Something is switched off: clients hear of it at once.
+    Urgent,
     NotNeeded,
+}
+
+impl Publication {
+    const fn urgency(self) -> Option<Urgency> {
+        match self {
+            Self::Needed => Some(Urgency::Ordinary),
+            Self::Urgent => Some(Urgency::Urgent),
+            Self::NotNeeded => None,
+        }
+    }
 }
 
 /// Applies a change. When this returns `Ok`, it is on disk and its snapshot is queued.
@@ -291,9 +304,9 @@ async fn transact(
     // The first effect is what was asked for, the others follow from it.
     let mut applied: Option<Applied> = None;
     for effect in effects {
-        let version = match (&effect.scope, effect.publication) {
-            (Some(scope), Publication::Needed) => {
-                let queued = enqueue(conn, publisher.keys(), scope, reserve, now).await;
+        let version = match (&effect.scope, effect.publication.urgency()) {
+            (Some(scope), Some(urgency)) => {
+                let queued = enqueue(conn, publisher.keys(), scope, reserve, urgency, now).await;
                 Some(queued.map_err(|error| match &applied {
                     None => ChangeError::from(error),
                     Some(_) => in_environment(scope)(error.into()),

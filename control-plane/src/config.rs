@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
+use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
 
 use crate::credential::TokenKind;
 use crate::import::Format;
@@ -72,6 +73,9 @@ pub struct ServeArgs {
     /// An edge region, repeatable.
     #[arg(long = "edge", value_name = "NAME=URL", value_parser = edge)]
     pub edges: Vec<EdgeRegion>,
+    /// Replicas of each region; one answers some 500 requests of isolates a second.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(SHARD_COUNT_MAX)))]
+    pub edge_shards: u16,
     /// File with the token presented to the edges.
     #[arg(long, value_name = "FILE")]
     pub push_token_file: Option<PathBuf>,
@@ -81,9 +85,25 @@ pub struct ServeArgs {
     /// Milliseconds between two looks at the fuses.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub tick_ms: u64,
-    /// The tenant that must have a way in.
+    /// The tenant whose environments the edges hold; it must have a way in.
     #[arg(long, default_value = "default", value_parser = tenant)]
     pub tenant: TenantKey,
+}
+
+impl ServeArgs {
+    /// Refuses regions that receipts could not tell apart, and more of them than there can be.
+    pub fn check_edges(&self) -> Result<(), String> {
+        let count = self.edges.len();
+        if count > REGION_COUNT_MAX {
+            return Err(format!("--edge is given {count} times, the limit is {REGION_COUNT_MAX} regions"));
+        }
+        for (at, edge) in self.edges.iter().enumerate() {
+            if self.edges.iter().take(at).any(|other| other.name == edge.name) {
+                return Err(format!("--edge names the region {:?} twice", edge.name));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Arguments of `token`.
@@ -250,6 +270,30 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn serve(edges: &[String], shards: &str) -> Result<ServeArgs, String> {
+        let mut words =
+            ["flagfuse", "serve", "--data", "d", "--edge-shards", shards].map(str::to_owned).to_vec();
+        words.extend(edges.iter().flat_map(|edge| ["--edge".to_owned(), edge.clone()]));
+        match Cli::try_parse_from(words).map_err(|e| e.to_string())?.command {
+            Command::Serve(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn regions_and_shards_have_limits() {
+        let edges = |count| (0..count).map(|n| format!("r{n}=http://x")).collect::<Vec<_>>();
+        serve(&edges(REGION_COUNT_MAX), "16").unwrap().check_edges().unwrap();
+        let many = serve(&edges(REGION_COUNT_MAX + 1), "1").unwrap().check_edges().unwrap_err();
+        assert!(many.contains("10 times") && many.contains("limit is 9"), "{many}");
+        let twice = serve(&[edges(1), edges(1)].concat(), "1").unwrap().check_edges().unwrap_err();
+        assert!(twice.contains("\"r0\" twice"), "{twice}");
+        for shards in ["0", "17"] {
+            let fault = serve(&[], shards).unwrap_err();
+            assert!(fault.contains("1..=16"), "{fault}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::fuse::policy::PolicyFault;
 use crate::ingest::IngestError;
 use crate::publish::outbox::OutboxError;
 use crate::publish::published::PublishedError;
+use crate::publish::pull::PullError;
 use crate::store::StoreError;
 
 /// A failed request.
@@ -164,6 +165,19 @@ impl From<PublishedError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "snapshot_refused", error.to_string())
             }
             PublishedError::Roots(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PullError> for ApiError {
+    fn from(error: PullError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PullError::UnknownReplica { .. } => Self::not_found("unknown_replica", detail),
+            PullError::TooMany { .. } | PullError::Scope { .. } => Self::bad_request("bad_pull", detail),
+            PullError::WrongTenant { .. } => Self::new(StatusCode::FORBIDDEN, "wrong_tenant", detail),
+            PullError::Store(error) => error.into(),
+            PullError::Sign(_) => Self::internal(&error),
         }
     }
 }

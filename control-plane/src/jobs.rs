@@ -1,17 +1,21 @@
 //! What runs beside requests: the fuse engine, the pushers, the daily republication, pruning. Decides nothing itself.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::EVENT_AGE_MS_MAX;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::fuse::engine;
-use crate::publish::push::{EdgeRegion, PushContext, push_environment};
+use crate::plane::ServeOptions;
+use crate::publish::push::{PushContext, push_replica};
+use crate::publish::recorder::{self, WAITING_COUNT_MAX};
+use crate::publish::target::Targets;
 use crate::publish::{Publisher, receipts};
 use crate::store::quarantine::{self, ClaimedPlace};
 use crate::store::{Store, StoreError, events, scopes};
@@ -27,8 +31,6 @@ const RAW_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 const QUARANTINE_COUNT_KEPT: u32 = 10_000;
 /// Events forgotten in one transaction, so that ingestion never waits long.
 const PRUNE_COUNT: u32 = 2_000;
-/// New environments of another process are found this late at most.
-const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Looks at every fuse each `period`.
 pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period: Duration) {
@@ -42,31 +44,22 @@ pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period
     }
 }
 
-/// Keeps one pusher for each edge region and environment.
-pub async fn run_pushers(context: PushContext, edges: Vec<EdgeRegion>) {
-    let mut bell = context.bell.clone();
-    let mut pushers = JoinSet::new();
-    let mut known = BTreeSet::<Scope>::new();
-    loop {
-        match environments(&context.store).await {
-            Ok(scopes) => {
-                for scope in scopes {
-                    if known.insert(scope.clone()) {
-                        for edge in &edges {
-                            pushers.spawn(push_environment(context.clone(), edge.clone(), scope.clone()));
-                        }
-                    }
-                }
-            }
-            Err(error) => tracing::error!(%error, "environments could not be listed"),
-        }
-        tokio::select! {
-            rung = bell.changed() => if rung.is_err() {
-                return;
-            },
-            () = tokio::time::sleep(DISCOVERY_INTERVAL) => {}
+/// Keeps one pusher for each replica, and one recorder for the receipts of all.
+pub async fn run_pushers(store: Store, publisher: Publisher, clock: Clock, options: ServeOptions) {
+    let (recorder, inbox) = mpsc::channel(WAITING_COUNT_MAX);
+    let bell = publisher.listen();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(recorder::run(store.clone(), inbox));
+    let targets = Targets::new(store.clone(), clock.clone(), options.tenant, bell.clone());
+    let token = options.push_token;
+    let context = PushContext { store, clock, publisher, token, bell, targets: Arc::new(targets), recorder };
+    for edge in options.edges {
+        for shard in 0..options.shards {
+            tasks.spawn(push_replica(context.clone(), edge.clone(), shard));
         }
     }
+    drop(context);
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn environments(store: &Store) -> Result<Vec<Scope>, StoreError> {

@@ -84,6 +84,7 @@ async fn init(args: InitArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    args.check_edges().map_err(anyhow::Error::msg)?;
     let push_token = match (args.push_token_file, args.push_token) {
         (Some(path), _) => read_text(&path)?,
         (None, Some(token)) => token,
@@ -107,7 +108,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     };
     tracing::info!(listen = %listener.local_addr()?, edges = args.edges.len(), "serving");
     let tick = Duration::from_millis(args.tick_ms);
-    plane.serve(listener, ServeOptions { edges: args.edges, push_token, tick }, shutdown).await?;
+    let options =
+        ServeOptions { edges: args.edges, shards: args.edge_shards, tenant: args.tenant, push_token, tick };
+    plane.serve(listener, options, shutdown).await?;
     Ok(())
 }
 

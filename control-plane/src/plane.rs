@@ -14,9 +14,10 @@ use crate::clock::Clock;
 use crate::credential::{Bearer, TokenKind, draw};
 use crate::ingest::identity::UnitKey;
 use crate::jobs;
-use crate::publish::Publisher;
+use crate::publish::beat::Issuer;
 use crate::publish::keys::{self, KeyError, SigningKeys};
-use crate::publish::push::{EdgeRegion, PushContext};
+use crate::publish::push::EdgeRegion;
+use crate::publish::{Fleet, Publisher};
 use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
@@ -72,6 +73,10 @@ pub struct Initialised {
 pub struct ServeOptions {
     /// Where snapshots are pushed to.
     pub edges: Vec<EdgeRegion>,
+    /// Replicas of each of those regions.
+    pub shards: u16,
+    /// Whose environments they hold.
+    pub tenant: TenantKey,
     /// Presented to those edges.
     pub push_token: String,
     /// Time between two looks at the fuses.
@@ -117,7 +122,7 @@ fn create_directory(data: &Path) -> Result<(), PlaneError> {
 impl ControlPlane {
     /// Opens keys and database of an initialised directory.
     pub async fn open(data: &Path, clock: Clock) -> Result<Self, PlaneError> {
-        let publisher = Publisher::new(SigningKeys::load(data)?);
+        let publisher = Publisher::new(SigningKeys::load(data)?, Issuer::draw()?);
         let unit_key = keys::load_unit_key(data)?;
         Ok(Self { store: open_store(data).await?, publisher, unit_key, clock })
     }
@@ -153,9 +158,9 @@ impl ControlPlane {
     }
 
     /// The API alone, without anything running beside it.
-    pub fn router(&self, regions: Vec<String>) -> axum::Router {
+    pub fn router(&self, fleet: Fleet) -> axum::Router {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        router(ApiState::new(store, publisher, self.unit_key.clone(), self.clock.clone(), regions))
+        router(ApiState::new(store, publisher, self.unit_key.clone(), self.clock.clone(), fleet))
     }
 
     /// Serves until `shutdown` is ready, then lets requests in flight finish and closes the database.
@@ -169,16 +174,11 @@ impl ControlPlane {
         let (store, publisher, clock) = (&self.store, &self.publisher, &self.clock);
         beside.spawn(jobs::run_engine(store.clone(), publisher.clone(), clock.clone(), options.tick));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
-        let context = PushContext {
-            store: store.clone(),
-            clock: clock.clone(),
-            token: options.push_token,
-            bell: publisher.listen(),
-        };
         let regions = options.edges.iter().map(|edge| edge.name.clone()).collect();
-        beside.spawn(jobs::run_pushers(context, options.edges));
+        let fleet = Fleet { regions, shards: options.shards };
+        beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
-        let serving = axum::serve(listener, self.router(regions)).with_graceful_shutdown(async move {
+        let serving = axum::serve(listener, self.router(fleet)).with_graceful_shutdown(async move {
             shutdown.await;
             stop.send_replace(true);
         });

@@ -17,7 +17,7 @@ use super::{ApiState, applied_json};
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::publish::build::EnvironmentSettings;
-use crate::publish::{outbox, receipts};
+use crate::publish::outbox;
 use crate::store::quarantine::{self as quarantined, ClaimedPlace};
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::snapshots;
@@ -99,16 +99,6 @@ pub(super) async fn put_settings(
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     Ok(Json(applied_json(state.apply(&caller, Change::SetSettings { scope, settings }).await?)))
-}
-
-pub(super) async fn propagation(
-    State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    let row = state.environment(&caller, &project, &environment).await?;
-    let found = receipts::propagation(&mut *state.store.read().await?, &row, &state.regions).await?;
-    Ok(Json(json!(found)))
 }
 
 /// The newest signed frame: what `flagfuse verify-snapshot` checks.

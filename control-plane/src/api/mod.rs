@@ -12,7 +12,9 @@ mod ingest;
 mod metrics;
 mod project_flags;
 mod projects;
+mod propagation;
 mod readings;
+mod replica;
 mod shared;
 mod tokens;
 
@@ -23,6 +25,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
+use flagfuse_shared::contract::replica::PULL_PATH;
 use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, UnixMillis};
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use serde_json::{Value, json};
@@ -33,12 +36,14 @@ use crate::change::{Applied, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::ingest::identity::UnitKey;
-use crate::publish::Publisher;
+use crate::publish::{Fleet, Publisher};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
 
 /// Batches that may wait for the one writer; a body each, so this bounds memory to 32 MiB.
 const INGEST_SLOT_COUNT: usize = 8;
+/// Pulls that are answered at once; at most 10 MiB each.
+const PULL_SLOT_COUNT: usize = 4;
 
 /// What every handler works with.
 #[derive(Debug, Clone)]
@@ -47,21 +52,17 @@ pub struct ApiState {
     publisher: Publisher,
     unit_key: UnitKey,
     clock: Clock,
-    regions: Arc<[String]>,
+    fleet: Arc<Fleet>,
     ingest_slots: Arc<Semaphore>,
+    pull_slots: Arc<Semaphore>,
 }
 
 impl ApiState {
-    /// State over a database, with the names of the regions that receipts are expected from.
-    pub fn new(
-        store: Store,
-        publisher: Publisher,
-        unit_key: UnitKey,
-        clock: Clock,
-        regions: Vec<String>,
-    ) -> Self {
+    /// State over a database, with the replicas that receipts are expected from.
+    pub fn new(store: Store, publisher: Publisher, unit_key: UnitKey, clock: Clock, fleet: Fleet) -> Self {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
-        Self { store, publisher, unit_key, clock, regions: regions.into(), ingest_slots }
+        let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
+        Self { store, publisher, unit_key, clock, fleet: Arc::new(fleet), ingest_slots, pull_slots }
     }
 
     fn now(&self) -> UnixMillis {
@@ -105,6 +106,8 @@ impl ApiState {
 fn applied_json(applied: Applied) -> Value {
     let mut answer = applied.told;
     answer.insert("version".to_owned(), json!(applied.version.map(|version| version.to_string())));
+    answer.insert("epoch".to_owned(), json!(applied.version.map(|version| version.epoch)));
+    answer.insert("seq".to_owned(), json!(applied.version.map(|version| version.seq)));
     answer.insert("revision".to_owned(), json!(applied.revision));
     if !applied.environments.is_empty() {
         let versions = applied.environments.into_iter();
@@ -136,7 +139,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/flags/{flag}/verdicts", get(readings::verdicts))
         .route("/flags/{flag}/retention-delta", get(readings::retention_delta))
         .route("/settings", get(environments::read).put(environments::put_settings))
-        .route("/propagation", get(environments::propagation))
+        .route("/publish", post(propagation::publish))
+        .route("/propagation", get(propagation::read))
+        .route("/changes/{version}", get(propagation::change))
         .route("/snapshot", get(environments::snapshot))
         .route("/quarantine", get(environments::quarantine))
         .route("/balance", get(environments::balance))
@@ -149,6 +154,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/metrics", get(metrics::read))
         .route("/v1/whoami", get(auth::whoami))
         .route("/v1/audit", get(audit::of_tenant))
+        .route(PULL_PATH, post(replica::pull))
         .route("/v1/explain", post(explain::ask))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))

@@ -27,7 +27,7 @@ pub(super) async fn put(
     let after = before.with_flag(&wire);
     check(&before, &after, &[Touched::Flag(&wire.key)])?;
     let revision = write(conn, &scope, stored.as_ref(), &wire, now).await?;
-    let mut effect = effect(scope.clone(), &wire, revision);
+    let mut effect = effect(scope.clone(), stored.as_ref(), &wire, revision);
     if project_flags::detach(conn, &scope, &wire.key).await? {
         effect.told.insert("detached".to_owned(), json!(true));
     }
@@ -65,7 +65,7 @@ pub(super) async fn write(
     Ok(flags::put(conn, scope, wire, now).await?)
 }
 
-pub(super) fn effect(scope: Scope, wire: &FlagWire, revision: u64) -> Effect {
+pub(super) fn effect(scope: Scope, stored: Option<&FlagWire>, wire: &FlagWire, revision: u64) -> Effect {
     Effect {
         action: "flag.put",
         subject: wire.key.clone(),
@@ -73,10 +73,16 @@ pub(super) fn effect(scope: Scope, wire: &FlagWire, revision: u64) -> Effect {
             "revision": revision, "enabled": wire.enabled, "default_variation": wire.default_variation,
         }),
         scope: Some(scope),
-        publication: Publication::Needed,
+        publication: publication(stored, wire),
         revision: Some(revision),
         told: Map::new(),
     }
+}
+
+/// Switching a flag off is urgent, every other edit is not.
+pub(super) fn publication(stored: Option<&FlagWire>, wire: &FlagWire) -> Publication {
+    let is_switched_off = stored.is_some_and(|stored| stored.enabled) && !wire.enabled;
+    if is_switched_off { Publication::Urgent } else { Publication::Needed }
 }
 
 pub(super) async fn delete(

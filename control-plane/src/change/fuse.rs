@@ -147,7 +147,11 @@ pub(super) async fn transition(
     let detail = json!({
         "from": fuse.circuit, "to": transition.to, "reason": transition.reason, "evidence": transition.evidence,
     });
-    Ok(vec![effect("fuse.transition", scope, flag, phase.phase, detail, Some(fuse.revision + 1))])
+    let mut effect = effect("fuse.transition", scope, flag, phase.phase, detail, Some(fuse.revision + 1));
+    if transition.to == Circuit::Open {
+        effect.publication = Publication::Urgent;
+    }
+    Ok(vec![effect])
 }
 
 /// While a feature is switched off, another policy must not make it the control or let go of it.

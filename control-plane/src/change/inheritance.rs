@@ -38,8 +38,8 @@ pub(super) async fn put(
             None => Inherited { patch: None },
         };
         let followed = follow(conn, &scope, &base, &inherited, now).await.map_err(in_environment(&scope))?;
-        if let Some((wire, revision)) = followed {
-            effects.push(flag::effect(scope, &wire, revision));
+        if let Some(Followed { before, wire, revision }) = followed {
+            effects.push(flag::effect(scope, before.as_ref(), &wire, revision));
         }
     }
     let told = Map::from_iter([("detached_in".to_owned(), json!(detached))]);
@@ -95,8 +95,10 @@ pub(super) async fn put_override(
         action,
         subject: key.to_string(),
         detail: json!({ "patch": inherited.patch }),
-        publication: if followed.is_some() { Publication::Needed } else { Publication::NotNeeded },
-        revision: Some(followed.map_or(found, |(_, revision)| revision)),
+        publication: followed.as_ref().map_or(Publication::NotNeeded, |followed| {
+            flag::publication(followed.before.as_ref(), &followed.wire)
+        }),
+        revision: Some(followed.map_or(found, |followed| followed.revision)),
         scope: Some(scope),
         told,
     }])
@@ -135,6 +137,13 @@ fn check_alone(base: &FlagWire) -> Result<(), ChangeError> {
     }
 }
 
+/// An environment's flag that has followed its project.
+struct Followed {
+    before: Option<FlagWire>,
+    wire: FlagWire,
+    revision: u64,
+}
+
 /// Brings an environment's flag to what its project and its patch say. `None` when that is what it is already.
 async fn follow(
     conn: &mut Connection,
@@ -142,7 +151,7 @@ async fn follow(
     base: &FlagWire,
     inherited: &Inherited,
     now: UnixMillis,
-) -> Result<Option<(FlagWire, u64)>, ChangeError> {
+) -> Result<Option<Followed>, ChangeError> {
     let merged = match &inherited.patch {
         None => base.clone(),
         Some(patch) => {
@@ -157,7 +166,7 @@ async fn follow(
         None
     } else {
         let revision = flag::write(conn, scope, stored.as_ref(), &wire, now).await?;
-        Some((wire, revision))
+        Some(Followed { before: stored, wire, revision })
     };
     project_flags::attach(conn, scope, &base.key, inherited).await?;
     Ok(followed)

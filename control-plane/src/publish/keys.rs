@@ -20,6 +20,7 @@ const KEYSET_VALIDITY_MS: u64 = 10 * 365 * 24 * 3_600_000;
 #[derive(Debug)]
 pub struct SigningKeys {
     release: [PrivateKey; 1],
+    freshness: [PrivateKey; 1],
     keyset_envelope: Vec<u8>,
     keyset_version: u64,
     root_public_keys: Vec<String>,
@@ -99,10 +100,11 @@ pub fn create(data: &Path, now: UnixMillis) -> Result<(), KeyError> {
 }
 
 impl SigningKeys {
-    /// Reads the release key and the signed keyset; the root key may have been taken away.
+    /// Reads the release and freshness keys and the signed keyset; the root key may have been taken away.
     pub fn load(data: &Path) -> Result<Self, KeyError> {
         let dir = data.join("keys");
         let release = PrivateKey::from_seed(&read_key(&dir.join("release.key"))?);
+        let freshness = PrivateKey::from_seed(&read_key(&dir.join("freshness.key"))?);
         let path = dir.join("keyset.json");
         let keyset_envelope = read(&path)?;
         let fault = |detail: String| KeyError::Keyset { path: path.clone(), detail };
@@ -113,8 +115,12 @@ impl SigningKeys {
         if !keyset.roles.release.keys.contains(&release.public_base64()) {
             return Err(fault("it does not list the key in release.key".to_owned()));
         }
+        if !keyset.roles.freshness.keys.contains(&freshness.public_base64()) {
+            return Err(fault("it does not list the key in freshness.key".to_owned()));
+        }
         Ok(Self {
             release: [release],
+            freshness: [freshness],
             keyset_envelope,
             keyset_version: keyset.keyset_version,
             root_public_keys: keyset.roles.root.keys,
@@ -124,6 +130,11 @@ impl SigningKeys {
     /// Signs manifests.
     pub const fn release(&self) -> &[PrivateKey] {
         &self.release
+    }
+
+    /// Signs beats.
+    pub const fn freshness(&self) -> &[PrivateKey] {
+        &self.freshness
     }
 
     /// Travels with every snapshot.

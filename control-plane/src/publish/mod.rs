@@ -1,34 +1,48 @@
 //! From a committed change to the replicas: build, sign, outbox, push, receipts.
 
+pub mod arrival;
+pub mod beat;
 pub mod build;
 pub mod keys;
 pub mod outbox;
 pub mod published;
+pub mod pull;
 pub mod push;
+pub mod pusher;
 pub mod receipts;
+pub mod recorder;
+pub mod target;
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use self::beat::Issuer;
 use self::keys::SigningKeys;
+use crate::store::receipts::ReplicaName;
 
 /// What a change needs to publish: keys, and the bell that wakes the pushers.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     keys: Arc<SigningKeys>,
+    issuer: Arc<Issuer>,
     bell: watch::Sender<u64>,
 }
 
 impl Publisher {
     /// A publisher nobody listens to yet.
-    pub fn new(keys: SigningKeys) -> Self {
-        Self { keys: Arc::new(keys), bell: watch::Sender::new(0) }
+    pub fn new(keys: SigningKeys, issuer: Issuer) -> Self {
+        Self { keys: Arc::new(keys), issuer: Arc::new(issuer), bell: watch::Sender::new(0) }
     }
 
     /// The keys it signs with.
     pub fn keys(&self) -> &SigningKeys {
         &self.keys
+    }
+
+    /// Whose beats it signs.
+    pub fn issuer(&self) -> &Issuer {
+        &self.issuer
     }
 
     /// Wakes every pusher; called after the commit, so that what they read is there.
@@ -39,5 +53,25 @@ impl Publisher {
     /// Hears every ring from now on.
     pub fn listen(&self) -> watch::Receiver<u64> {
         self.bell.subscribe()
+    }
+}
+
+/// The replicas there should be: every region has the same number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    /// Names of the regions.
+    pub regions: Vec<String>,
+    /// Replicas of each.
+    pub shards: u16,
+}
+
+impl Fleet {
+    /// Each of them, by region and shard.
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaName> + '_ {
+        let of = |region: &String| {
+            let region = region.clone();
+            (0..self.shards).map(move |shard| ReplicaName { region: region.clone(), shard })
+        };
+        self.regions.iter().flat_map(of)
     }
 }

@@ -1,5 +1,6 @@
 //! Signs and queues an environment's next snapshot inside the transaction of the change that caused it.
 
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
@@ -8,7 +9,7 @@ use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
 use super::build::{self, EnvironmentSettings};
 use super::keys::SigningKeys;
 use crate::store::scopes::EnvironmentRow;
-use crate::store::snapshots::FrameRow;
+use crate::store::snapshots::{FrameRow, FrameTraits};
 use crate::store::{Connection, StoreError, flags, scopes, shared, snapshots, tokens};
 
 /// Why there is no next snapshot; the change is rolled back with it.
@@ -58,6 +59,7 @@ pub async fn enqueue(
     keys: &SigningKeys,
     scope: &Scope,
     reserve: Reserve,
+    urgency: Urgency,
     now: UnixMillis,
 ) -> Result<SnapshotVersion, OutboxError> {
     let environment = scopes::environment(conn, scope)
@@ -68,7 +70,8 @@ pub async fn enqueue(
     let client_keys = tokens::client_key_digests(conn, scope).await?;
     let previous = snapshots::newest(conn, scope).await?.map_or_else(no_digest, |frame| frame.digest);
     let version = scopes::bump_version(conn, scope).await?;
-    let content = build::content(wires, shared, client_keys, settings(&environment)?);
+    let settings = settings(&environment)?;
+    let content = build::content(wires, shared, client_keys, settings);
     let release = build::release(scope.clone(), version, previous, keys.keyset_version(), now);
     let signed = sign_snapshot(&content, &release, keys.keyset_envelope(), keys.release())?;
     // The manifest's few hundred bytes are counted too.
@@ -78,7 +81,8 @@ pub async fn enqueue(
         return Err(OutboxError::Reserve { len, len_max });
     }
     let row = FrameRow { version, digest: signed.digest, frame: signed.frame, created_ms: now };
-    snapshots::insert(conn, scope, &row).await?;
+    let traits = FrameTraits { urgency, stale_ms: settings.profile.bounds_ms().1 };
+    snapshots::insert(conn, scope, &row, traits).await?;
     Ok(version)
 }
 

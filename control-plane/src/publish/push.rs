@@ -1,36 +1,46 @@
-//! Dials every replica, keeps it at the newest frame, records what it answers. Holds no state that matters: several
-//! pushers may run, and every message may be repeated.
+//! Dials every replica and does what its pusher decides: reads frames, signs beats, sends, hands receipts on. Holds no
+//! state that matters: several control planes may run, and every message may be repeated.
 
-use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use flagfuse_shared::contract::push::{HeldVersion, NUDGE, ReplicaMessage, publish_message, push_path};
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::contract::replica::{HeldVersion, PlaneMessage, ReplicaMessage, Urgency, push_path};
+use flagfuse_shared::ids::Scope;
+use flagfuse_shared::snapshot::sign::SignError;
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::UrlError;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls};
 
+use super::Publisher;
+use super::pusher::{HangUp, Input, Moment, Output, Pusher, Receipt};
+use super::recorder::{Arrived, fault};
+use super::target::{Reading, Targets};
 use crate::clock::{Clock, monotonic};
 use crate::random::jitter_ms;
+use crate::store::receipts::ReplicaName;
 use crate::store::{Store, StoreError, snapshots};
 
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-const ACK_TIMEOUT: Duration = Duration::from_secs(2);
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// Three pings without any answer.
-const SILENCE_MAX: Duration = Duration::from_secs(35);
-const NUDGE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a TCP connection may take. Short, because what is lost in a dead network is repeated ever more rarely: after
+/// an outage a new attempt succeeds sooner than an old one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long TLS and the upgrade may take.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one message may take to leave; the largest frame then needs 1.3 Mbit/s.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How old a reading may be that a beat is dated by.
+const READING_AGE_MAX: Duration = Duration::from_millis(50);
 const BACKOFF_MS_MIN: u64 = 50;
-const BACKOFF_MS_MAX: u64 = 2_000;
+/// With the timeout above, a replica is dialled anew less than two seconds after it can be reached again.
+const BACKOFF_MS_MAX: u64 = 1_000;
 /// A connection that lived this long was a good one.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// Bytes kept of what a replica gives as its reason.
-const DETAIL_LEN_MAX: usize = 1_024;
 
 /// An edge region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +54,20 @@ pub struct EdgeRegion {
 /// What a pusher works with.
 #[derive(Debug, Clone)]
 pub struct PushContext {
-    /// Frames come from here, receipts go there.
+    /// Frames come from here.
     pub store: Store,
     /// Time of receipts.
     pub clock: Clock,
+    /// Signs beats.
+    pub publisher: Publisher,
     /// Presented to the edge.
     pub token: String,
     /// Rings after each commit that published.
     pub bell: watch::Receiver<u64>,
+    /// What replicas should hold.
+    pub targets: Arc<Targets>,
+    /// Receipts go there.
+    pub recorder: mpsc::Sender<Arrived>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -60,12 +76,22 @@ enum PushError {
     Store(#[from] StoreError),
     #[error("websocket: {0}")]
     Socket(#[from] Box<WsError>),
-    #[error("the edge did not answer within {0:?}")]
+    #[error("the edge took no connection or message within {0:?}")]
     Silent(Duration),
     #[error("the edge closed the connection")]
     Closed,
+    #[error("{0}")]
+    HangUp(HangUp),
     #[error("the push token is no header value")]
     Token,
+    #[error("replica {found} answers in place of {expected}; the edge's regions or shards are set otherwise")]
+    WrongReplica { expected: ReplicaName, found: ReplicaName },
+    #[error("the frame of {scope} {version} was overtaken by so many others that it is not kept any more")]
+    FrameGone { scope: String, version: String },
+    #[error("beat: {0}")]
+    Sign(#[from] SignError),
+    #[error("the control plane stops")]
+    Stopping,
 }
 
 impl From<WsError> for PushError {
@@ -74,26 +100,25 @@ impl From<WsError> for PushError {
     }
 }
 
-/// Keeps one region's replica of one environment up to date until the bell is gone.
-pub async fn push_environment(context: PushContext, edge: EdgeRegion, scope: Scope) {
+/// Keeps one replica up to date until the bell is gone.
+pub async fn push_replica(context: PushContext, edge: EdgeRegion, shard: u16) {
+    let replica = ReplicaName { region: edge.name.clone(), shard };
     let mut backoff_ms = BACKOFF_MS_MIN;
-    let mut refusal = None;
+    let mut driver =
+        Driver { context, replica, pusher: Pusher::new(), began: monotonic(), told: BTreeMap::new() };
     loop {
-        let mut context = context.clone();
         let dialled = monotonic();
-        match Connection::open(&context, &edge, &scope, refusal.take()).await {
-            Ok(mut connection) => {
-                match connection.run(&mut context).await {
-                    Ok(()) => return,
-                    Err(error) => tracing::info!(region = edge.name, %scope, %error, "push connection ended"),
-                }
-                refusal = connection.refusal;
-            }
+        let (replica, url) = (driver.replica.clone(), &edge.url);
+        match dial(&edge, shard, &driver.context.token).await {
+            Ok(socket) => match driver.run(socket).await {
+                PushError::Stopping => return,
+                error => tracing::info!(%replica, %error, "push connection ended"),
+            },
             // Said once, not at every try: a wrong token or address must be seen, a long outage must not fill the log.
             Err(error) if backoff_ms == BACKOFF_MS_MIN => {
-                tracing::warn!(region = edge.name, url = edge.url, %scope, %error, "edge is not reachable, trying on");
+                tracing::warn!(%replica, url, %error, "edge is not reachable, trying on");
             }
-            Err(error) => tracing::debug!(region = edge.name, %scope, %error, "edge is not reachable"),
+            Err(error) => tracing::debug!(%replica, %error, "edge is not reachable"),
         }
         // An edge that hangs up at once is not dialled in a hot loop; one that served for a while is, at once.
         if dialled.elapsed() >= SETTLED_AFTER {
@@ -101,228 +126,209 @@ pub async fn push_environment(context: PushContext, edge: EdgeRegion, scope: Sco
         }
         sleep(Duration::from_millis(backoff_ms / 2 + jitter_ms(backoff_ms / 2))).await;
         backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX);
-        if context.bell.has_changed().is_err() {
+        if driver.context.bell.has_changed().is_err() {
             return;
         }
     }
 }
 
-/// A frame that was sent and not yet answered.
-struct InFlight {
-    version: SnapshotVersion,
-    answer_by: Instant,
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn dial(edge: &EdgeRegion, shard: u16, token: &str) -> Result<Socket, PushError> {
+    // http → ws and https → wss.
+    let base = edge.url.trim_end_matches('/').replacen("http", "ws", 1);
+    let mut request = format!("{base}{}", push_path(&edge.name, shard)).into_client_request()?;
+    let bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| PushError::Token)?;
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    let default_port = if request.uri().scheme_str() == Some("wss") { 443 } else { 80 };
+    let host = request.uri().host().ok_or(WsError::Url(UrlError::NoHostName))?;
+    let address = format!("{host}:{}", request.uri().port_u16().unwrap_or(default_port));
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| PushError::Silent(CONNECT_TIMEOUT))?.map_err(WsError::Io)?;
+    // A small frame must not wait for the receipt of the one before.
+    stream.set_nodelay(true).map_err(WsError::Io)?;
+    let upgraded = timeout(UPGRADE_TIMEOUT, client_async_tls(request, stream)).await;
+    Ok(upgraded.map_err(|_| PushError::Silent(UPGRADE_TIMEOUT))??.0)
 }
 
-struct Connection {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    region: String,
-    scope: Scope,
-    held: Option<HeldVersion>,
-    in_flight: Option<InFlight>,
-    refused: Option<SnapshotVersion>,
-    /// What was logged last, carried over from connection to connection.
-    refusal: Option<Refusal>,
-    /// What this connection has written beside its receipts; a hello wipes that out.
-    noted: Option<Refusal>,
-    heard: Instant,
+/// What stays over all connections to a replica.
+struct Driver {
+    context: PushContext,
+    replica: ReplicaName,
+    pusher: Pusher,
+    began: Instant,
+    /// Faults by environment, each told to the log once however often it happens again.
+    told: BTreeMap<String, String>,
 }
 
-/// The last thing that was wrong, so that it is logged once however often it happens again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Refusal {
-    code: String,
-    held: Option<SnapshotVersion>,
-}
-
-impl Connection {
-    async fn open(
-        context: &PushContext,
-        edge: &EdgeRegion,
-        scope: &Scope,
-        refusal: Option<Refusal>,
-    ) -> Result<Self, PushError> {
-        // http → ws and https → wss.
-        let url = format!("{}{}", edge.url.trim_end_matches('/').replacen("http", "ws", 1), push_path(scope));
-        let mut request = url.into_client_request()?;
-        let bearer =
-            HeaderValue::from_str(&format!("Bearer {}", context.token)).map_err(|_| PushError::Token)?;
-        request.headers_mut().insert(AUTHORIZATION, bearer);
-        let dialled = timeout(DIAL_TIMEOUT, connect_async(request)).await;
-        let (mut socket, _) = dialled.map_err(|_| PushError::Silent(DIAL_TIMEOUT))??;
-        if let MaybeTlsStream::Plain(stream) = socket.get_ref() {
-            // A small frame must not wait for the receipt of the one before.
-            stream.set_nodelay(true).map_err(WsError::Io)?;
-        }
-        let heard = monotonic();
-        let (region, scope) = (edge.name.clone(), scope.clone());
-        socket.send(Message::binary(vec![NUDGE])).await?;
-        Ok(Self {
-            socket,
-            region,
-            scope,
-            held: None,
-            in_flight: None,
-            refused: None,
-            refusal,
-            noted: None,
-            heard,
-        })
+impl Driver {
+    /// Serves a connection until it ends; why it did.
+    async fn run(&mut self, socket: Socket) -> PushError {
+        let mut connection = Connection { socket, reading: None };
+        let error = match self.serve(&mut connection).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        };
+        let now = self.moment();
+        self.pusher.step(Input::Closed, now);
+        error
     }
 
-    /// Returns `Ok` when the control plane shuts down.
-    async fn run(&mut self, context: &mut PushContext) -> Result<(), PushError> {
-        let mut ping = ticks(PING_INTERVAL);
-        let mut nudge = ticks(NUDGE_INTERVAL);
-        self.await_hello(context).await?;
+    async fn serve(&mut self, connection: &mut Connection) -> Result<std::convert::Infallible, PushError> {
+        self.step(connection, Input::Connected).await?;
+        self.read_target(connection, monotonic()).await?;
         loop {
-            self.send_if_behind(context).await?;
-            let answer_by =
-                self.in_flight.as_ref().map_or_else(|| monotonic() + PING_INTERVAL, |f| f.answer_by);
+            let tick_at = self.pusher.next_tick().map_or_else(monotonic, |at| self.instant(at));
+            // What has arrived is heard before the time is looked at: it may be the answer that is waited for.
             tokio::select! {
-                rung = context.bell.changed() => if rung.is_err() {
-                    return Ok(());
-                },
-                message = self.socket.next() => self.hear(context, message).await?,
-                () = tokio::time::sleep_until(answer_by) => if self.in_flight.is_some() {
-                    return Err(PushError::Silent(ACK_TIMEOUT));
-                },
-                _ = ping.tick() => {
-                    if self.heard.elapsed() > SILENCE_MAX {
-                        return Err(PushError::Silent(SILENCE_MAX));
-                    }
-                    self.socket.send(Message::text("ping")).await?;
+                biased;
+                message = connection.socket.next() => self.hear(connection, message).await?,
+                rung = self.context.bell.changed() => {
+                    rung.map_err(|_| PushError::Stopping)?;
+                    self.reread(connection, self.began).await?;
                 }
-                _ = nudge.tick() => {
-                    // A refusal may have been a full disk: the same frame gets another chance.
-                    self.refused = None;
-                    self.socket.send(Message::binary(vec![NUDGE])).await?;
+                () = sleep_until(tick_at) => {
+                    if self.pusher.is_beat_due(self.moment()) {
+                        // Another process may have published. A hundred replicas that beat at the same time read once.
+                        let since = monotonic().checked_sub(READING_AGE_MAX).unwrap_or(self.began);
+                        self.reread(connection, since).await?;
+                    }
+                    self.step(connection, Input::Tick).await?;
                 }
             }
         }
     }
 
-    async fn await_hello(&mut self, context: &PushContext) -> Result<(), PushError> {
-        let message = timeout(DIAL_TIMEOUT, self.socket.next()).await;
-        self.hear(context, message.map_err(|_| PushError::Silent(DIAL_TIMEOUT))?).await
+    /// Without a reading the last one goes on to count: a beat for it is dated as it is, so it soon vouches for nothing.
+    async fn reread(&mut self, connection: &mut Connection, since: Instant) -> Result<(), PushError> {
+        match self.read_target(connection, since).await {
+            Err(PushError::Store(error)) => {
+                tracing::warn!(replica = %self.replica, %error, "what to push could not be read");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
-    async fn send_if_behind(&mut self, context: &mut PushContext) -> Result<(), PushError> {
-        context.bell.mark_unchanged();
-        let mut conn = context.store.read().await?;
-        let Some(newest) = snapshots::newest_version(&mut conn, &self.scope).await? else { return Ok(()) };
-        if let Some(held) = self.held
-            && held.version() >= newest.version()
-        {
-            drop(conn);
-            // A receipt of a frame that was queued after `newest` was read shows up as ahead for a moment.
-            return if held == newest { Ok(()) } else { self.note_fork(context, held).await };
-        }
-        let version = newest.version();
-        let is_sent = self.in_flight.as_ref().is_some_and(|sent| sent.version >= version);
-        if is_sent || self.refused.is_some_and(|refused| refused >= version) {
-            return Ok(());
-        }
-        let Some(row) = snapshots::newest(&mut conn, &self.scope).await? else { return Ok(()) };
-        drop(conn);
-        self.socket.send(Message::binary(publish_message(&row.frame))).await?;
-        self.in_flight = Some(InFlight { version: row.version, answer_by: monotonic() + ACK_TIMEOUT });
-        Ok(())
-    }
-
-    /// The replica holds what this database never signed, so it would refuse everything: the database was restored
-    /// from an old copy, or another one signs with the same keys. Shown with the receipts until it is over.
-    async fn note_fork(&mut self, context: &PushContext, held: HeldVersion) -> Result<(), PushError> {
-        let now = context.clock.now();
-        let mut tx = context.store.write().await?;
-        let Some(newest) = snapshots::newest_version(&mut tx, &self.scope).await? else { return Ok(()) };
-        let (code, what) = match held.version().cmp(&newest.version()) {
-            Ordering::Less => return Ok(()),
-            Ordering::Equal if held == newest => return Ok(()),
-            Ordering::Equal => ("E_EQUIV", "the same version with other content"),
-            Ordering::Greater => ("E_ROLLBACK", "a later version"),
-        };
-        let refusal = Refusal { code: code.to_owned(), held: Some(held.version()) };
-        if self.noted.as_ref() == Some(&refusal) {
-            return Ok(());
-        }
-        let detail = format!(
-            "the replica holds {}, {what} than this database, which signed {} last: it was restored from an old copy, \
-             or another control plane signs with its keys; the replica keeps what it has and takes nothing until \
-             this environment's version is above the held one",
-            held.version(),
-            newest.version(),
-        );
-        if self.refusal.as_ref() != Some(&refusal) {
-            tracing::error!(region = self.region, scope = %self.scope, code, detail, "replica cannot be updated");
-        }
-        snapshots::record_nack(&mut tx, &self.scope, &self.region, code, &detail, now).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        self.noted = Some(refusal.clone());
-        self.refusal = Some(refusal);
-        Ok(())
+    async fn read_target(&mut self, connection: &mut Connection, since: Instant) -> Result<(), PushError> {
+        let reading = self.context.targets.read(&self.replica.region, since).await?;
+        let target = Arc::clone(&reading.target);
+        connection.reading = Some(reading);
+        self.step(connection, Input::Target(target)).await
     }
 
     async fn hear(
         &mut self,
-        context: &PushContext,
+        connection: &mut Connection,
         message: Option<Result<Message, WsError>>,
     ) -> Result<(), PushError> {
-        self.heard = monotonic();
         let text = match message {
             None | Some(Ok(Message::Close(_))) => return Err(PushError::Closed),
             Some(Err(error)) => return Err(error.into()),
             Some(Ok(Message::Text(text))) => text,
-            Some(Ok(_)) => return Ok(()),
+            Some(Ok(_)) => return self.step(connection, Input::Heard).await,
         };
         let Ok(said) = serde_json::from_str::<ReplicaMessage>(&text) else {
             if text.as_str() != "pong" {
-                tracing::warn!(region = self.region, scope = %self.scope, "replica said something unknown");
+                tracing::warn!(replica = %self.replica, "replica said something unknown");
             }
-            return Ok(());
+            return self.step(connection, Input::Heard).await;
         };
-        self.record(context, said).await
+        match &said {
+            ReplicaMessage::Hello { region, shard, .. } => {
+                let found = ReplicaName { region: region.clone(), shard: *shard };
+                if found != self.replica {
+                    return Err(PushError::WrongReplica { expected: self.replica.clone(), found });
+                }
+                self.read_target(connection, monotonic()).await?;
+            }
+            ReplicaMessage::Nack { .. } => self.read_target(connection, monotonic()).await?,
+            ReplicaMessage::Ack { .. } => {}
+        }
+        self.step(connection, Input::Said(said)).await
     }
 
-    async fn record(&mut self, context: &PushContext, said: ReplicaMessage) -> Result<(), PushError> {
-        let now = context.clock.now();
-        let mut tx = context.store.write().await?;
-        match said {
-            ReplicaMessage::Hello { held, .. } => {
-                self.held = held;
-                if let Some(held) = held {
-                    snapshots::record_ack(&mut tx, &self.scope, &self.region, held, None, now).await?;
+    /// Does what the pusher decides, in its order.
+    async fn step(&mut self, connection: &mut Connection, input: Input) -> Result<(), PushError> {
+        let now = self.moment();
+        let mut outputs = VecDeque::from(self.pusher.step(input, now));
+        while let Some(output) = outputs.pop_front() {
+            match output {
+                Output::Publish { scope, version, urgency } => {
+                    self.publish(connection, &scope, version, urgency).await?;
+                    let written = self.moment();
+                    outputs.extend(self.pusher.step(Input::Written(scope), written));
                 }
-            }
-            ReplicaMessage::Ack { held, stored_ms, .. } => {
-                self.held = Some(held);
-                if self.in_flight.as_ref().is_some_and(|sent| sent.version <= held.version()) {
-                    self.in_flight = None;
+                Output::Beat { beat_no, claim } => {
+                    let Some(reading) = &connection.reading else { continue };
+                    let publisher = &self.context.publisher;
+                    let keys = publisher.keys().freshness();
+                    let envelope = publisher.issuer().push_beat(claim, beat_no, reading.as_of, keys)?;
+                    connection.send(Message::binary(PlaneMessage::Beat(&envelope).encode())).await?;
                 }
-                self.refusal = None;
-                let stored = Some(stored_ms);
-                snapshots::record_ack(&mut tx, &self.scope, &self.region, held, stored, now).await?;
-            }
-            ReplicaMessage::Nack { code, mut detail, held, .. } => {
-                detail.truncate(detail.floor_char_boundary(DETAIL_LEN_MAX));
-                let refusal = Refusal { code, held: held.map(|held| held.version()) };
-                if self.refusal.as_ref() != Some(&refusal) {
-                    let code = &refusal.code;
-                    tracing::warn!(region = self.region, scope = %self.scope, code, detail, "replica refused a snapshot");
-                }
-                self.held = held;
-                self.refused = self.in_flight.take().map(|sent| sent.version);
-                snapshots::record_nack(&mut tx, &self.scope, &self.region, &refusal.code, &detail, now)
-                    .await?;
-                self.refusal = Some(refusal);
+                Output::Nudge => connection.send(Message::binary(PlaneMessage::Nudge.encode())).await?,
+                Output::Ping => connection.send(Message::text("ping")).await?,
+                Output::Record(receipt) => self.record(receipt).await?,
+                Output::HangUp(why) => return Err(PushError::HangUp(why)),
             }
         }
-        tx.commit().await.map_err(StoreError::from)?;
         Ok(())
+    }
+
+    async fn publish(
+        &mut self,
+        connection: &mut Connection,
+        scope: &str,
+        version: HeldVersion,
+        urgency: Urgency,
+    ) -> Result<(), PushError> {
+        let gone =
+            || PushError::FrameGone { scope: scope.to_owned(), version: version.version().to_string() };
+        let parsed = Scope::parse(scope).map_err(|_| gone())?;
+        let mut conn = self.context.store.read().await?;
+        let frame = snapshots::frame(&mut conn, &parsed, version.version()).await?.ok_or_else(gone)?;
+        drop(conn);
+        let message = PlaneMessage::Publish { scope: parsed, urgency, frame: &frame }.encode();
+        connection.send(Message::binary(message)).await
+    }
+
+    async fn record(&mut self, receipt: Receipt) -> Result<(), PushError> {
+        let scope = match &receipt {
+            Receipt::Held { scope, .. } | Receipt::Refused { scope, .. } | Receipt::Forked { scope, .. } => {
+                scope.as_str()
+            }
+            Receipt::BeatRefused { .. } => "beat",
+        };
+        if let Some((code, detail)) = fault(&receipt) {
+            if self.told.get(scope) != Some(&code) {
+                tracing::warn!(replica = %self.replica, scope, code, detail, "replica cannot be updated");
+                self.told.insert(scope.to_owned(), code);
+            }
+        } else if matches!(receipt, Receipt::Held { stored_ms: Some(_), .. }) {
+            self.told.remove(scope);
+        }
+        let arrived = Arrived { replica: self.replica.clone(), receipt, at: self.context.clock.now() };
+        self.context.recorder.send(arrived).await.map_err(|_| PushError::Stopping)
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn instant(&self, at: Moment) -> Instant {
+        self.began + Duration::from_millis(at.0)
     }
 }
 
-fn ticks(period: Duration) -> tokio::time::Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
+/// What one connection has.
+struct Connection {
+    socket: Socket,
+    reading: Option<Arc<Reading>>,
+}
+
+impl Connection {
+    async fn send(&mut self, message: Message) -> Result<(), PushError> {
+        let sent = timeout(SEND_TIMEOUT, self.socket.send(message)).await;
+        Ok(sent.map_err(|_| PushError::Silent(SEND_TIMEOUT))??)
+    }
 }

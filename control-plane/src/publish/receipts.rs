@@ -1,21 +1,59 @@
-//! Where a version is live: what the replicas confirmed, and from when on no isolate can answer with an older one.
+//! Where the newest version is live: what the replicas confirmed, and from when on no isolate answers with an older one.
 
+use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
+use super::Fleet;
 use super::outbox::settings;
+use crate::store::receipts::{ReceiptRow, ReplicaName, receipts};
 use crate::store::scopes::EnvironmentRow;
-use crate::store::snapshots::{ReceiptRow, newest, receipts};
+use crate::store::snapshots::{SignedRow, newest_signed, stale_ms_max};
 use crate::store::{Connection, StoreError};
+
+/// One replica's state.
+#[derive(Debug, Clone, Serialize)]
+pub struct ReplicaState {
+    /// Which replica.
+    #[serde(flatten)]
+    pub replica: ReplicaName,
+    /// Whether it holds exactly the newest version.
+    pub is_acked: bool,
+    /// Version it holds.
+    pub version: Option<String>,
+    /// Digest of that manifest.
+    pub digest: Option<String>,
+    /// Version of the keyset that came with it.
+    pub keyset_version: Option<u64>,
+    /// When it was stored, by the replica's clock.
+    pub stored_ms: Option<UnixMillis>,
+    /// When its receipt arrived here.
+    pub acked_ms: Option<UnixMillis>,
+    /// Milliseconds from signing to storing, when it holds the newest version.
+    pub lag_ms: Option<u64>,
+    /// Code of its last refusal, until the next receipt.
+    pub nack_code: Option<String>,
+    /// Why it refused.
+    pub nack_detail: Option<String>,
+    /// When it refused.
+    pub nack_ms: Option<UnixMillis>,
+}
 
 /// One region's state.
 #[derive(Debug, Clone, Serialize)]
 pub struct RegionState {
-    /// What it said last.
-    #[serde(flatten)]
-    pub receipt: ReceiptRow,
-    /// Milliseconds from signing to storing of the version it holds, when that is the newest.
+    /// Its name.
+    pub region: String,
+    /// Replicas that stored the newest version.
+    pub acked: usize,
+    /// Replicas there are.
+    pub replicas_total: usize,
+    /// Slowest of those that stored it, in milliseconds from signing.
     pub lag_ms: Option<u64>,
+    /// Code of a refusal, until the next receipt.
+    pub nack_code: Option<String>,
+    /// Why it was refused.
+    pub nack_detail: Option<String>,
 }
 
 /// State of an environment's newest version.
@@ -23,89 +61,142 @@ pub struct RegionState {
 pub struct Propagation {
     /// Newest version.
     pub version: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its sequence number.
+    pub seq: u64,
     /// When it was signed.
     pub created_ms: Option<UnixMillis>,
-    /// Regions that stored it.
+    /// How soon clients are told.
+    pub urgency: Option<Urgency>,
+    /// Regions whose replicas have all stored it.
     pub acked: usize,
     /// Regions there are.
     pub regions_total: usize,
-    /// max(stored) + H, once all regions stored it.
+    /// Replicas that stored it.
+    pub replicas_acked: usize,
+    /// Replicas there are.
+    pub replicas_total: usize,
+    /// Slowest of those that stored it, in milliseconds from signing.
+    pub slowest_ms: Option<u64>,
+    /// max(stored) + H, once all replicas stored it.
     pub guaranteed_live_at_ms: Option<UnixMillis>,
     /// By region.
     pub regions: Vec<RegionState>,
+    /// By region and shard.
+    pub replicas: Vec<ReplicaState>,
 }
 
-/// Propagation of an environment's newest version over `regions`.
+/// Propagation of an environment's newest version over the replicas there should be.
 pub async fn propagation(
     conn: &mut Connection,
     environment: &EnvironmentRow,
-    regions: &[String],
+    fleet: &Fleet,
 ) -> Result<Propagation, StoreError> {
-    let frame = newest(conn, &environment.scope).await?;
+    let newest = newest_signed(conn, &environment.scope).await?;
     let known = receipts(conn, &environment.scope).await?;
-    let stale_ms = settings(environment)?.profile.bounds_ms().1;
-    let newest = Newest {
-        version: environment.version,
-        digest: frame.as_ref().map(|frame| frame.digest.to_string()),
-        created_ms: frame.map(|frame| frame.created_ms),
-    };
-    Ok(summarise(&newest, known, regions, stale_ms))
+    let stale_ms = stale_ms(conn, environment, environment.version).await?;
+    Ok(summarise(environment.version, newest, &known, fleet, stale_ms))
 }
 
-/// What every region should hold.
-struct Newest {
+/// How old an answer may be once `version` is stored: an isolate goes by the bound of the version that it still has.
+pub(super) async fn stale_ms(
+    conn: &mut Connection,
+    environment: &EnvironmentRow,
     version: SnapshotVersion,
-    digest: Option<String>,
-    created_ms: Option<UnixMillis>,
+) -> Result<u64, StoreError> {
+    let kept = stale_ms_max(conn, &environment.scope, version).await?;
+    Ok(kept.unwrap_or(0).max(settings(environment)?.profile.bounds_ms().1))
 }
 
-fn summarise(newest: &Newest, mut known: Vec<ReceiptRow>, regions: &[String], stale_ms: u64) -> Propagation {
-    // A region that left the configuration no longer serves anybody.
-    known.retain(|receipt| regions.contains(&receipt.region));
-    for region in regions {
-        if !known.iter().any(|receipt| &receipt.region == region) {
-            known.push(silent(region));
-        }
-    }
-    known.sort_by(|left, right| left.region.cmp(&right.region));
-    let (version, created_ms) = (newest.version, newest.created_ms);
-    // This one and no other: a replica that is ahead of the database, or forked from it, serves something else.
-    let holds = |receipt: &ReceiptRow| {
-        receipt.version.as_deref().and_then(SnapshotVersion::parse) == Some(version)
-            && receipt.digest == newest.digest
-    };
-    let stored: Vec<UnixMillis> =
-        known.iter().filter(|receipt| holds(receipt)).filter_map(|receipt| receipt.stored_ms).collect();
-    let (acked, regions_total) = (stored.len(), known.len());
-    let is_complete = regions_total > 0 && acked == regions_total;
-    let latest = stored.into_iter().max().filter(|_| is_complete);
-    let states = known.into_iter().map(|receipt| {
-        let lag_ms = match (created_ms, receipt.stored_ms) {
-            (Some(created), Some(stored)) if holds(&receipt) => Some(stored.since(created)),
-            (Some(_) | None, _) => None,
-        };
-        RegionState { receipt, lag_ms }
-    });
+/// When a replica stored, by our clock: its own word, unless that lies outside of what is possible, because its clock is
+/// wrong. Then the latest that is possible.
+pub(super) fn stored_by(stored: UnixMillis, created: UnixMillis, acked: UnixMillis) -> UnixMillis {
+    if created <= stored && stored <= acked { stored } else { acked.max(created) }
+}
+
+fn summarise(
+    version: SnapshotVersion,
+    newest: Option<SignedRow>,
+    known: &[ReceiptRow],
+    fleet: &Fleet,
+    stale_ms: u64,
+) -> Propagation {
+    // A replica that left the configuration no longer serves anybody, so it is not among these.
+    let replicas: Vec<(ReplicaState, Option<UnixMillis>)> = fleet
+        .replicas()
+        .map(|replica| {
+            let receipt = known.iter().find(|receipt| receipt.replica == replica);
+            state(replica, receipt, newest)
+        })
+        .collect();
+    let stored: Vec<UnixMillis> = replicas.iter().filter_map(|(_, stored)| *stored).collect();
+    let (replicas_acked, replicas_total) = (stored.len(), replicas.len());
+    let is_complete = replicas_total > 0 && replicas_acked == replicas_total;
+    let latest = stored.into_iter().max();
+    let replicas: Vec<ReplicaState> = replicas.into_iter().map(|(state, _)| state).collect();
+    let regions: Vec<RegionState> =
+        fleet.regions.iter().map(|region| region_state(region, &replicas)).collect();
+    let created_ms = newest.map(|newest| newest.created_ms);
     Propagation {
         version: version.to_string(),
+        epoch: version.epoch,
+        seq: version.seq,
         created_ms,
-        acked,
-        regions_total,
-        guaranteed_live_at_ms: latest.map(|stored| stored.plus(stale_ms)),
-        regions: states.collect(),
+        urgency: newest.map(|newest| newest.urgency),
+        acked: regions.iter().filter(|region| region.acked == region.replicas_total).count(),
+        regions_total: regions.len(),
+        replicas_acked,
+        replicas_total,
+        slowest_ms: latest.zip(created_ms).map(|(stored, created)| stored.since(created)),
+        guaranteed_live_at_ms: latest.filter(|_| is_complete).map(|stored| stored.plus(stale_ms)),
+        regions,
+        replicas,
     }
 }
 
-fn silent(region: &str) -> ReceiptRow {
-    ReceiptRow {
+/// A replica's state, and when it stored the newest version. This one and no other: a replica that is ahead of the
+/// database, or forked from it, serves something else.
+fn state(
+    replica: ReplicaName,
+    receipt: Option<&ReceiptRow>,
+    newest: Option<SignedRow>,
+) -> (ReplicaState, Option<UnixMillis>) {
+    let held = receipt.and_then(|receipt| receipt.held);
+    let times = receipt.and_then(|receipt| receipt.stored_ms.zip(receipt.acked_ms));
+    let stored = match (newest, times) {
+        (Some(newest), Some((stored, acked))) if held == Some(newest.held) => {
+            Some((stored_by(stored, newest.created_ms, acked), newest.created_ms))
+        }
+        (_, _) => None,
+    };
+    let nack = receipt.and_then(|receipt| receipt.nack.clone());
+    let state = ReplicaState {
+        replica,
+        is_acked: stored.is_some(),
+        version: held.map(|held| held.version().to_string()),
+        digest: held.map(|held: HeldVersion| held.digest.to_string()),
+        keyset_version: receipt.and_then(|receipt| receipt.keyset_version),
+        stored_ms: times.map(|(stored, _)| stored),
+        acked_ms: times.map(|(_, acked)| acked),
+        lag_ms: stored.map(|(stored, created)| stored.since(created)),
+        nack_code: nack.as_ref().map(|nack| nack.code.clone()),
+        nack_detail: nack.as_ref().map(|nack| nack.detail.clone()),
+        nack_ms: nack.map(|nack| nack.at_ms),
+    };
+    (state, stored.map(|(stored, _)| stored))
+}
+
+fn region_state(region: &str, replicas: &[ReplicaState]) -> RegionState {
+    let own: Vec<_> = replicas.iter().filter(|state| state.replica.region == region).collect();
+    let refusing = own.iter().find(|state| state.nack_code.is_some());
+    RegionState {
         region: region.to_owned(),
-        version: None,
-        digest: None,
-        stored_ms: None,
-        acked_ms: None,
-        nack_code: None,
-        nack_detail: None,
-        nack_ms: None,
+        acked: own.iter().filter(|state| state.is_acked).count(),
+        replicas_total: own.len(),
+        lag_ms: own.iter().filter_map(|state| state.lag_ms).max(),
+        nack_code: refusing.and_then(|state| state.nack_code.clone()),
+        nack_detail: refusing.and_then(|state| state.nack_detail.clone()),
     }
 }
 
@@ -116,40 +207,61 @@ pub async fn is_older_than(
     age_ms: u64,
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
-    Ok(newest(conn, scope).await?.is_none_or(|frame| now.since(frame.created_ms) > age_ms))
+    Ok(newest_signed(conn, scope).await?.is_none_or(|frame| now.since(frame.created_ms) > age_ms))
 }
 
 #[cfg(test)]
 mod tests {
+    use flagfuse_shared::digest::Digest;
+
     use super::*;
 
-    fn receipt(region: &str, version: &str, stored: u64) -> ReceiptRow {
+    fn held(seq: u64, content: &str) -> HeldVersion {
+        HeldVersion { epoch: 1, seq, digest: Digest::of(content.as_bytes()) }
+    }
+
+    fn receipt(region: &str, shard: u16, held: HeldVersion, stored: u64) -> ReceiptRow {
         ReceiptRow {
-            version: Some(version.to_owned()),
-            digest: Some("d".to_owned()),
+            replica: ReplicaName { region: region.to_owned(), shard },
+            held: Some(held),
+            keyset_version: Some(1),
             stored_ms: Some(UnixMillis(stored)),
-            ..silent(region)
+            acked_ms: Some(UnixMillis(stored + 5)),
+            nack: None,
         }
     }
 
     #[test]
-    fn a_version_is_guaranteed_live_only_when_every_region_stored_it() {
-        let version = SnapshotVersion { epoch: 1, seq: 7 };
-        let regions = ["eu".to_owned(), "us".to_owned()];
-        let newest = Newest { version, digest: Some("d".to_owned()), created_ms: Some(UnixMillis(1_000)) };
-        let state = |known| summarise(&newest, known, &regions, 250);
-        let partial = state(vec![receipt("eu", "1.7", 1_020), receipt("us", "1.6", 900)]);
-        assert_eq!((partial.acked, partial.guaranteed_live_at_ms), (1, None));
-        let silent = state(vec![receipt("eu", "1.7", 1_020)]);
-        assert_eq!((silent.acked, silent.regions_total), (1, 2));
-        let full =
-            state(vec![receipt("eu", "1.7", 1_020), receipt("us", "1.7", 1_100), receipt("old", "1.1", 1)]);
-        assert_eq!((full.acked, full.guaranteed_live_at_ms), (2, Some(UnixMillis(1_350))));
-        assert_eq!(full.regions[1].lag_ms, Some(100));
-        let ahead = state(vec![receipt("eu", "1.7", 1_020), receipt("us", "1.8", 1_100)]);
-        assert_eq!((ahead.acked, ahead.guaranteed_live_at_ms), (1, None), "it never took this version");
-        let other = ReceiptRow { digest: Some("e".to_owned()), ..receipt("us", "1.7", 1_100) };
-        let forked = state(vec![receipt("eu", "1.7", 1_020), other]);
-        assert_eq!((forked.acked, forked.guaranteed_live_at_ms), (1, None), "other content");
+    fn a_version_is_guaranteed_live_only_when_every_replica_stored_exactly_that() {
+        let fleet = Fleet { regions: vec!["eu".to_owned(), "us".to_owned()], shards: 2 };
+        let seven = held(7, "7");
+        let newest = SignedRow { held: seven, created_ms: UnixMillis(1_000), urgency: Urgency::Urgent };
+        let at = |region, shard, stored| receipt(region, shard, seven, stored);
+        let eu = [at("eu", 0, 1_020), at("eu", 1, 1_030), at("us", 0, 1_040)];
+        // Who else says what, then: regions and replicas that have it, the slowest, and from when on it is live.
+        for (last, expected) in [
+            (None, (1, 3, Some(40), None)),
+            (Some(receipt("us", 1, held(6, "6"), 900)), (1, 3, Some(40), None)),
+            (Some(receipt("us", 1, held(8, "8"), 1_100)), (1, 3, Some(40), None)),
+            (Some(receipt("us", 1, held(7, "other"), 1_100)), (1, 3, Some(40), None)),
+            (Some(at("gone", 1, 1_100)), (1, 3, Some(40), None)),
+            (Some(at("us", 2, 1_100)), (1, 3, Some(40), None)),
+            (Some(at("us", 1, 1_100)), (2, 4, Some(100), Some(UnixMillis(1_350)))),
+        ] {
+            let known: Vec<_> = eu.iter().cloned().chain(last.clone()).collect();
+            let found = summarise(seven.version(), Some(newest), &known, &fleet, 250);
+            let numbers = (found.acked, found.replicas_acked, found.slowest_ms, found.guaranteed_live_at_ms);
+            assert_eq!(numbers, expected, "{last:?}");
+            assert_eq!((found.regions_total, found.replicas_total), (2, 4));
+        }
+        let nobody = Fleet { regions: Vec::new(), shards: 1 };
+        assert_eq!(summarise(seven.version(), Some(newest), &eu, &nobody, 250).guaranteed_live_at_ms, None);
+    }
+
+    #[test]
+    fn a_replica_whose_clock_is_wrong_stored_when_its_receipt_came() {
+        for (stored, expected) in [(999, 1_500), (1_000, 1_000), (1_500, 1_500), (1_501, 1_500)] {
+            assert_eq!(stored_by(UnixMillis(stored), UnixMillis(1_000), UnixMillis(1_500)).0, expected);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Rows of the audit trail. Added with the change they tell of, never altered.
 
-use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row as _;
@@ -83,6 +83,25 @@ pub async fn insert(
     Ok(())
 }
 
+/// The entry of the change that a version of an environment carries.
+pub async fn of_version(
+    conn: &mut Connection,
+    scope: &Scope,
+    version: SnapshotVersion,
+) -> Result<Option<AuditRow>, StoreError> {
+    let sql = "SELECT audit_id, project, environment, at_ms, actor, action, subject, detail FROM audit
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND json_extract(detail, '$.version') = $4
+               ORDER BY audit_id LIMIT 1";
+    let row = sqlx::query(sql)
+        .bind(scope.tenant.as_str())
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(version.to_string())
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(audit_row).transpose()
+}
+
 /// Entries below `before`, newest first: all of a tenant, or those of one environment.
 pub async fn page(
     conn: &mut Connection,
@@ -102,19 +121,19 @@ pub async fn page(
         .bind(limit)
         .fetch_all(conn)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let detail: String = row.try_get("detail")?;
-            Ok(AuditRow {
-                audit_id: row.try_get("audit_id")?,
-                at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
-                project: row.try_get("project")?,
-                environment: row.try_get("environment")?,
-                actor: row.try_get("actor")?,
-                action: row.try_get("action")?,
-                subject: row.try_get("subject")?,
-                detail: json_column("audit.detail", &detail)?,
-            })
-        })
-        .collect()
+    rows.iter().map(audit_row).collect()
+}
+
+fn audit_row(row: &sqlx::sqlite::SqliteRow) -> Result<AuditRow, StoreError> {
+    let detail: String = row.try_get("detail")?;
+    Ok(AuditRow {
+        audit_id: row.try_get("audit_id")?,
+        at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
+        project: row.try_get("project")?,
+        environment: row.try_get("environment")?,
+        actor: row.try_get("actor")?,
+        action: row.try_get("action")?,
+        subject: row.try_get("subject")?,
+        detail: json_column("audit.detail", &detail)?,
+    })
 }

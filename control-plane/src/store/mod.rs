@@ -7,6 +7,7 @@ pub mod fuses;
 pub mod phases;
 pub mod project_flags;
 pub mod quarantine;
+pub mod receipts;
 pub mod scopes;
 pub mod shared;
 pub mod snapshots;

@@ -1,17 +1,17 @@
-//! Rows of signed frames (the outbox) and of the replicas' receipts.
+//! Rows of signed frames: the outbox. Never holds what a replica said.
 
-use flagfuse_shared::contract::push::HeldVersion;
+use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
-use serde::Serialize;
+use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, from_sql, to_sql};
 
-/// Frames kept for each environment; only the newest is ever pushed, the others are for looking back.
-const FRAME_COUNT_KEPT: i64 = 20;
+/// Frames kept for each environment, with the log of their receipts: the page of a change shows them, and a region that
+/// is held back may still be sent one. 100 frames of a typical 50 KB are 5 MB.
+const FRAME_COUNT_KEPT: i64 = 100;
 
-/// The newest frame of an environment.
+/// A frame of an environment.
 #[derive(Debug, Clone)]
 pub struct FrameRow {
     /// Its version.
@@ -24,31 +24,24 @@ pub struct FrameRow {
     pub created_ms: UnixMillis,
 }
 
-/// What a region last said about an environment.
-#[derive(Debug, Clone, Serialize)]
-pub struct ReceiptRow {
-    /// Region of the replica.
-    pub region: String,
-    /// Version it has stored.
-    pub version: Option<String>,
-    /// Digest of that manifest.
-    pub digest: Option<String>,
-    /// When it was stored, by the replica's clock.
-    pub stored_ms: Option<UnixMillis>,
-    /// When its receipt arrived here.
-    pub acked_ms: Option<UnixMillis>,
-    /// Code of its last refusal, until the next receipt.
-    pub nack_code: Option<String>,
-    /// Why it refused.
-    pub nack_detail: Option<String>,
-    /// When it refused.
-    pub nack_ms: Option<UnixMillis>,
+/// What is kept of a frame beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameTraits {
+    /// How soon clients are told.
+    pub urgency: Urgency,
+    /// The staleness bound H that its content sets.
+    pub stale_ms: u64,
 }
 
-/// Adds a frame and forgets the oldest.
-pub async fn insert(conn: &mut Connection, scope: &Scope, row: &FrameRow) -> Result<(), StoreError> {
-    let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms)
-               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// Adds a frame and forgets the oldest with their receipts.
+pub async fn insert(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FrameRow,
+    traits: FrameTraits,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms, urgency, stale_ms)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     sqlx::query(sql)
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
@@ -57,16 +50,25 @@ pub async fn insert(conn: &mut Connection, scope: &Scope, row: &FrameRow) -> Res
         .bind(row.digest.to_string())
         .bind(&row.frame)
         .bind(to_sql(row.created_ms.0))
+        .bind(match traits.urgency {
+            Urgency::Ordinary => "ordinary",
+            Urgency::Urgent => "urgent",
+        })
+        .bind(to_sql(traits.stale_ms))
         .execute(&mut *conn)
         .await?;
-    let sql = "DELETE FROM snapshots WHERE project = $1 AND environment = $2 AND (epoch < $3 OR seq <= $4)";
-    sqlx::query(sql)
-        .bind(scope.project.as_str())
-        .bind(scope.environment.as_str())
-        .bind(to_sql(row.version.epoch))
-        .bind(to_sql(row.version.seq) - FRAME_COUNT_KEPT)
-        .execute(conn)
-        .await?;
+    for sql in [
+        "DELETE FROM snapshots WHERE project = $1 AND environment = $2 AND (epoch < $3 OR seq <= $4)",
+        "DELETE FROM acks WHERE project = $1 AND environment = $2 AND (epoch < $3 OR epoch = $3 AND seq <= $4)",
+    ] {
+        sqlx::query(sql)
+            .bind(scope.project.as_str())
+            .bind(scope.environment.as_str())
+            .bind(to_sql(row.version.epoch))
+            .bind(to_sql(row.version.seq) - FRAME_COUNT_KEPT)
+            .execute(&mut *conn)
+            .await?;
+    }
     Ok(())
 }
 
@@ -89,114 +91,123 @@ pub async fn newest(conn: &mut Connection, scope: &Scope) -> Result<Option<Frame
     }))
 }
 
-/// The newest frame's version and digest, without its bytes.
-pub async fn newest_version(conn: &mut Connection, scope: &Scope) -> Result<Option<HeldVersion>, StoreError> {
-    let sql = "SELECT epoch, seq, digest FROM snapshots
+/// A frame without its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedRow {
+    /// Version and digest.
+    pub held: HeldVersion,
+    /// When it was signed.
+    pub created_ms: UnixMillis,
+    /// How soon clients are told.
+    pub urgency: Urgency,
+}
+
+/// The newest frame without its bytes.
+pub async fn newest_signed(conn: &mut Connection, scope: &Scope) -> Result<Option<SignedRow>, StoreError> {
+    let sql = "SELECT epoch, seq, digest, created_ms, urgency FROM snapshots
                WHERE project = $1 AND environment = $2 ORDER BY epoch DESC, seq DESC LIMIT 1";
     let row = sqlx::query(sql)
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
-    row.as_ref().map(held_version).transpose()
+    let Some(row) = row else { return Ok(None) };
+    let urgency: String = row.try_get("urgency")?;
+    Ok(Some(SignedRow {
+        held: held_version(&row)?,
+        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+        urgency: match urgency.as_str() {
+            "ordinary" => Urgency::Ordinary,
+            "urgent" => Urgency::Urgent,
+            _ => return Err(StoreError::Corrupt { column: "snapshots.urgency", found: urgency }),
+        },
+    }))
+}
+
+/// The bytes of one frame, while it is kept.
+pub async fn frame(
+    conn: &mut Connection,
+    scope: &Scope,
+    version: SnapshotVersion,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql =
+        "SELECT frame FROM snapshots WHERE project = $1 AND environment = $2 AND epoch = $3 AND seq = $4";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(to_sql(version.epoch))
+        .bind(to_sql(version.seq))
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|row| row.try_get("frame")).transpose()?)
+}
+
+/// The newest version of an environment.
+#[derive(Debug, Clone)]
+pub struct NewestRow {
+    /// `project/environment`.
+    pub place: String,
+    /// Version and digest.
+    pub held: HeldVersion,
+    /// The newest urgent version that is kept.
+    pub urgent: Option<SnapshotVersion>,
+}
+
+/// The newest version of every environment of a tenant. Reads no frame.
+pub async fn newest_versions(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+) -> Result<Vec<NewestRow>, StoreError> {
+    // One statement, so that an urgent version is never seen without its urgency.
+    let sql = "SELECT e.project || '/' || e.environment AS place, s.epoch, s.seq, s.digest,
+                      u.epoch AS urgent_epoch, u.seq AS urgent_seq
+               FROM environments e JOIN snapshots s ON s.rowid =
+                 (SELECT n.rowid FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
+                  ORDER BY n.epoch DESC, n.seq DESC LIMIT 1)
+               LEFT JOIN snapshots u ON u.rowid =
+                 (SELECT n.rowid FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
+                    AND n.urgency = 'urgent' ORDER BY n.epoch DESC, n.seq DESC LIMIT 1)
+               WHERE e.tenant = $1";
+    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let number = |column: &'static str| row.try_get::<Option<i64>, _>(column);
+            let urgent = number("urgent_epoch")?.zip(number("urgent_seq")?);
+            let urgent =
+                urgent.map(|(epoch, seq)| SnapshotVersion { epoch: from_sql(epoch), seq: from_sql(seq) });
+            Ok(NewestRow { place: row.try_get("place")?, held: held_version(row)?, urgent })
+        })
+        .collect()
+}
+
+/// The largest staleness bound that an isolate may still go by once `upto` is stored: of the versions kept up to it.
+pub async fn stale_ms_max(
+    conn: &mut Connection,
+    scope: &Scope,
+    upto: SnapshotVersion,
+) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT MAX(stale_ms) AS stale_ms FROM snapshots
+               WHERE project = $1 AND environment = $2 AND (epoch < $3 OR epoch = $3 AND seq <= $4)";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(to_sql(upto.epoch))
+        .bind(to_sql(upto.seq))
+        .fetch_one(conn)
+        .await?;
+    Ok(row.try_get::<Option<i64>, _>("stale_ms")?.map(from_sql))
+}
+
+/// The columns `epoch` and `seq`.
+pub(super) fn version(row: &sqlx::sqlite::SqliteRow) -> Result<SnapshotVersion, StoreError> {
+    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
 }
 
 /// The columns `epoch`, `seq` and `digest` of a stored frame.
-fn held_version(row: &sqlx::sqlite::SqliteRow) -> Result<HeldVersion, StoreError> {
+pub(super) fn held_version(row: &sqlx::sqlite::SqliteRow) -> Result<HeldVersion, StoreError> {
+    let SnapshotVersion { epoch, seq } = version(row)?;
     let found: String = row.try_get("digest")?;
-    Ok(HeldVersion {
-        epoch: from_sql(row.try_get("epoch")?),
-        seq: from_sql(row.try_get("seq")?),
-        digest: Digest::parse(&found)
-            .map_err(|_| StoreError::Corrupt { column: "snapshots.digest", found: found.clone() })?,
-    })
-}
-
-/// Records what a region holds.
-pub async fn record_ack(
-    conn: &mut Connection,
-    scope: &Scope,
-    region: &str,
-    held: HeldVersion,
-    stored_ms: Option<UnixMillis>,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
-    // A hello carries no storing time: the one of the receipt for the same version stays.
-    let sql = "INSERT INTO receipts (region, project, environment, epoch, seq, digest, stored_ms, acked_ms)
-               VALUES ($1, $2, $3, $4, $5, $6, COALESCE($7, $8), $8)
-               ON CONFLICT (region, project, environment) DO UPDATE SET
-                 stored_ms = CASE WHEN $7 IS NULL AND receipts.epoch = excluded.epoch AND receipts.seq = excluded.seq
-                                  THEN receipts.stored_ms ELSE excluded.stored_ms END,
-                 epoch = excluded.epoch, seq = excluded.seq, digest = excluded.digest,
-                 acked_ms = excluded.acked_ms, nack_code = NULL, nack_detail = NULL, nack_ms = NULL";
-    sqlx::query(sql)
-        .bind(region)
-        .bind(scope.project.as_str())
-        .bind(scope.environment.as_str())
-        .bind(to_sql(held.epoch))
-        .bind(to_sql(held.seq))
-        .bind(held.digest.to_string())
-        .bind(stored_ms.map(|ms| to_sql(ms.0)))
-        .bind(to_sql(now.0))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// Records a refusal.
-pub async fn record_nack(
-    conn: &mut Connection,
-    scope: &Scope,
-    region: &str,
-    code: &str,
-    detail: &str,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO receipts (region, project, environment, nack_code, nack_detail, nack_ms)
-               VALUES ($1, $2, $3, $4, $5, $6)
-               ON CONFLICT (region, project, environment) DO UPDATE SET
-                 nack_code = excluded.nack_code, nack_detail = excluded.nack_detail, nack_ms = excluded.nack_ms";
-    sqlx::query(sql)
-        .bind(region)
-        .bind(scope.project.as_str())
-        .bind(scope.environment.as_str())
-        .bind(code)
-        .bind(detail)
-        .bind(to_sql(now.0))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-/// What every region said about an environment, by region.
-pub async fn receipts(conn: &mut Connection, scope: &Scope) -> Result<Vec<ReceiptRow>, StoreError> {
-    let sql = "SELECT region, epoch, seq, digest, stored_ms, acked_ms, nack_code, nack_detail, nack_ms FROM receipts
-               WHERE project = $1 AND environment = $2 ORDER BY region";
-    let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
-        .bind(scope.environment.as_str())
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(receipt_row).collect()
-}
-
-fn receipt_row(row: &sqlx::sqlite::SqliteRow) -> Result<ReceiptRow, StoreError> {
-    let number = |column: &'static str| row.try_get::<Option<i64>, _>(column);
-    let time = |column| Ok::<_, StoreError>(number(column)?.map(|ms| UnixMillis(from_sql(ms))));
-    let version = match (number("epoch")?, number("seq")?) {
-        (Some(epoch), Some(seq)) => {
-            Some(SnapshotVersion { epoch: from_sql(epoch), seq: from_sql(seq) }.to_string())
-        }
-        (Some(_) | None, _) => None,
-    };
-    Ok(ReceiptRow {
-        region: row.try_get("region")?,
-        version,
-        digest: row.try_get("digest")?,
-        stored_ms: time("stored_ms")?,
-        acked_ms: time("acked_ms")?,
-        nack_code: row.try_get("nack_code")?,
-        nack_detail: row.try_get("nack_detail")?,
-        nack_ms: time("nack_ms")?,
-    })
+    let digest = Digest::parse(&found);
+    let digest = digest.map_err(|_| StoreError::Corrupt { column: "digest", found: found.clone() })?;
+    Ok(HeldVersion { epoch, seq, digest })
 }

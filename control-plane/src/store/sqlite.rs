@@ -12,12 +12,13 @@ use super::StoreError;
 /// A transaction that holds the one write lock from its first statement on.
 pub type WriteTransaction = Transaction<'static, Sqlite>;
 
-const MIGRATIONS: [(i64, &str); 5] = [
+const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../../migrations/sqlite/0001_loop.sql")),
     (2, include_str!("../../../migrations/sqlite/0002_held_by_hand.sql")),
     (3, include_str!("../../../migrations/sqlite/0003_age.sql")),
     (4, include_str!("../../../migrations/sqlite/0004_shared.sql")),
     (5, include_str!("../../../migrations/sqlite/0005_usage.sql")),
+    (6, include_str!("../../../migrations/sqlite/0006_propagation.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.
@@ -96,7 +97,7 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::Newer { found, known });
     }
-    for (number, sql) in MIGRATIONS.into_iter().filter(|&(number, _)| number > found) {
+    for &(number, sql) in MIGRATIONS.iter().filter(|&&(number, _)| number > found) {
         sqlx::raw_sql(sql).execute(&mut *tx).await?;
         sqlx::query("INSERT INTO migrations (migration) VALUES ($1)").bind(number).execute(&mut *tx).await?;
     }

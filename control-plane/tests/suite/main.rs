@@ -16,9 +16,13 @@ mod ingestion;
 #[cfg(test)]
 mod inheritance;
 #[cfg(test)]
+mod pull;
+#[cfg(test)]
 mod push;
 #[cfg(test)]
 mod ramp;
+#[cfg(test)]
+mod replica;
 #[cfg(test)]
 mod shared;
 #[cfg(test)]

@@ -1,214 +1,293 @@
-//! The pusher against a replica that verifies what it gets, on a real socket.
+//! The pushers against replicas that verify what they get, and what receipts say of it.
 
 use std::time::Duration;
 
-use flagfuse_control_plane::plane::ServeOptions;
-use flagfuse_control_plane::publish::push::EdgeRegion;
-use flagfuse_shared::contract::push::{HeldVersion, NUDGE, PUBLISH, ReplicaMessage};
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
-use flagfuse_shared::snapshot::{Held, Outcome, TrustedRoots, verify};
-use futures_util::{SinkExt as _, StreamExt as _};
+use flagfuse_control_plane::plane::ControlPlane;
+use flagfuse_control_plane::publish::Fleet;
+use flagfuse_shared::contract::replica::HeldVersion;
+use flagfuse_shared::digest::Digest;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
-use crate::world::{ENVIRONMENT, FLAG, World, flag};
+use crate::replica::{Edge, Serving};
+use crate::world::{ENVIRONMENT, FLAG, START, World, flag};
 
-/// A replica of one environment behind a listener.
-struct Replica {
-    listener: TcpListener,
-    roots: TrustedRoots,
-    scope: Scope,
-    held: Option<Held>,
-}
+const SCOPE: &str = "default/demo/production";
 
-impl Replica {
-    async fn new(world: &World) -> Self {
-        let roots = world.plane.publisher.keys().root_public_keys();
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            roots: TrustedRoots::parse(roots.iter().map(String::as_str), 1).unwrap(),
-            scope: Scope {
-                tenant: TenantKey::parse("default").unwrap(),
-                project: ProjectKey::parse("demo").unwrap(),
-                environment: EnvironmentKey::parse("production").unwrap(),
-            },
-            held: None,
-        }
-    }
-
-    fn edge(&self) -> EdgeRegion {
-        let url = format!("http://{}", self.listener.local_addr().unwrap());
-        EdgeRegion { name: "local".to_owned(), url }
-    }
-
-    fn held(&self) -> Option<HeldVersion> {
-        let held = self.held.as_ref()?;
-        Some(HeldVersion { epoch: held.version.epoch, seq: held.version.seq, digest: held.digest })
-    }
-
-    async fn accept(&self) -> WebSocketStream<TcpStream> {
-        self.accept_with(self.held()).await
-    }
-
-    async fn accept_with(&self, held: Option<HeldVersion>) -> WebSocketStream<TcpStream> {
-        let (stream, _) = self.listener.accept().await.unwrap();
-        #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
-        let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-            assert_eq!(request.uri().path(), "/v1/push/default/demo/production");
-            assert_eq!(request.headers()["authorization"], "Bearer push-secret");
-            Ok(response)
-        };
-        let mut socket = tokio_tungstenite::accept_hdr_async(stream, check).await.unwrap();
-        let hello = ReplicaMessage::Hello { region: "local".to_owned(), held };
-        say(&mut socket, &hello).await;
-        socket
-    }
-
-    /// Waits for a frame, verifies and acknowledges it; its version.
-    async fn take(&mut self, socket: &mut WebSocketStream<TcpStream>, world: &World) -> String {
-        let frame = next_frame(socket).await;
-        let outcome =
-            verify(&frame, &self.roots, &self.scope, self.held.as_ref(), world.clock.now()).unwrap();
-        if let Outcome::Newer(admitted) = outcome {
-            self.held = Some(admitted.held);
-        }
-        let held = self.held().unwrap();
-        let ack = ReplicaMessage::Ack { region: "local".to_owned(), held, stored_ms: world.clock.now() };
-        say(socket, &ack).await;
-        held.version().to_string()
-    }
-}
-
-async fn say(socket: &mut WebSocketStream<TcpStream>, message: &ReplicaMessage) {
-    socket.send(Message::text(serde_json::to_string(message).unwrap())).await.unwrap();
-}
-
-async fn next_frame(socket: &mut WebSocketStream<TcpStream>) -> Vec<u8> {
-    loop {
-        let message = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
-        match message.expect("a frame within ten seconds").unwrap().unwrap() {
-            Message::Binary(bytes) if bytes[0] == PUBLISH => return bytes[1..].to_vec(),
-            Message::Binary(bytes) => assert_eq!(bytes.as_ref(), [NUDGE]),
-            Message::Text(text) => assert_eq!(text.as_str(), "ping"),
-            other => panic!("unexpected {other:?}"),
-        }
-    }
-}
-
-/// Serves the world in the background; the sender stops it.
-async fn serve(world: &World, edge: EdgeRegion) -> (oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let options = ServeOptions {
-        edges: vec![edge],
-        push_token: "push-secret".to_owned(),
-        tick: Duration::from_millis(50),
-    };
-    let plane = world.plane.clone();
-    let serving = tokio::spawn(async move {
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        plane.serve(listener, options, shutdown).await.unwrap();
-    });
-    (stop, serving)
-}
-
-/// Reads propagation until `is_reached`; receipts are written after the socket has moved on.
-async fn propagation(world: &World, is_reached: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..1_000 {
-        let found = world.get(&format!("{ENVIRONMENT}/propagation")).await;
+/// Reads a path until `is_reached`; receipts are written after the socket has moved on.
+async fn until(world: &World, path: &str, is_reached: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..1_500 {
+        let found = world.get(path).await;
         if is_reached(&found) {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("not reached: {}", world.get(&format!("{ENVIRONMENT}/propagation")).await);
+    panic!("not reached: {}", world.get(path).await);
+}
+
+async fn propagation(world: &World, is_reached: impl Fn(&Value) -> bool) -> Value {
+    until(world, &format!("{ENVIRONMENT}/propagation"), is_reached).await
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_receives_verifies_and_confirms_every_version() {
     let world = World::new().await;
-    let mut replica = Replica::new(&world).await;
-    let (stop, serving) = serve(&world, replica.edge()).await;
-
-    let mut socket = replica.accept().await;
-    let first = replica.take(&mut socket, &world).await;
+    let edge = Edge::start(&world, "local", 1).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
     let found = propagation(&world, |found| found["acked"] == 1).await;
-    assert_eq!(found["version"], json!(first));
     assert_eq!(found["guaranteed_live_at_ms"], json!(world.clock.now().0 + 250));
+    edge.holds(0, SCOPE, text(&found["version"])).await;
 
     let changed = world.ok("PUT", FLAG, flag()).await;
-    assert_eq!(json!(replica.take(&mut socket, &world).await), changed["version"]);
+    assert_eq!(json!(format!("{}.{}", changed["epoch"], changed["seq"])), changed["version"]);
+    edge.holds(0, SCOPE, text(&changed["version"])).await;
 
     // A cut connection: what changed meanwhile arrives with the next one.
-    drop(socket);
+    edge.cut();
     let missed = world.ok("PUT", FLAG, flag()).await;
-    let mut socket = replica.accept().await;
-    assert_eq!(json!(replica.take(&mut socket, &world).await), missed["version"]);
+    edge.holds(0, SCOPE, text(&missed["version"])).await;
     propagation(&world, |found| found["acked"] == 1).await;
 
     // A refusal is shown with its code and is not repeated at once; the next version is sent.
+    edge.replica(0).refuse = Some("E_SIG");
+    let before = edge.replica(0).count("publish");
     world.ok("PUT", FLAG, flag()).await;
-    next_frame(&mut socket).await;
-    let nack = ReplicaMessage::Nack {
-        region: "local".to_owned(),
-        code: "E_SIG".to_owned(),
-        detail: "0 of 1 signatures".to_owned(),
-        held: replica.held(),
-    };
-    say(&mut socket, &nack).await;
     let refused = propagation(&world, |found| found["regions"][0]["nack_code"] == "E_SIG").await;
     assert_eq!((&refused["acked"], &refused["guaranteed_live_at_ms"]), (&json!(0), &Value::Null));
-    let next = world.ok("PUT", FLAG, flag()).await;
-    assert_eq!(json!(replica.take(&mut socket, &world).await), next["version"]);
+    let beats = edge.replica(0).log.len();
+    edge.until(0, |replica| replica.log[beats..].iter().filter(|line| *line == "beat differs").count() >= 2)
+        .await;
+    assert_eq!(edge.replica(0).count("publish"), before + 1);
+    edge.replica(0).refuse = None;
+    let next = world.ok("POST", &format!("{ENVIRONMENT}/publish"), Value::Null).await;
+    edge.holds(0, SCOPE, text(&next["version"])).await;
     propagation(&world, |found| found["acked"] == 1 && found["regions"][0]["nack_code"].is_null()).await;
-
-    stop.send(()).unwrap();
-    serving.await.unwrap();
+    serving.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trip_of_the_running_engine_reaches_the_replica() {
+async fn a_trip_and_a_switch_off_are_urgent_and_nothing_else_is() {
     let world = World::new().await;
-    let mut replica = Replica::new(&world).await;
-    let (stop, serving) = serve(&world, replica.edge()).await;
-    let mut socket = replica.accept().await;
-    replica.take(&mut socket, &world).await;
-    world.ok("PUT", &format!("{FLAG}/fuse"), crate::world::policy(json!({}))).await;
-    replica.take(&mut socket, &world).await;
-    let harmed = world.run_cohort(1, 400, (50, 200), "conversion");
-    let ((), version) = tokio::join!(harmed, replica.take(&mut socket, &world));
-    let fuse = world.get(&format!("{FLAG}/fuse")).await;
-    assert_eq!(fuse["circuit"], "OPEN");
-    assert_eq!(world.get(&format!("{ENVIRONMENT}/settings")).await["version"], json!(version));
-    stop.send(()).unwrap();
-    serving.await.unwrap();
+    let edge = Edge::start(&world, "local", 1).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    edge.until(0, |replica| replica.count("publish") == 1).await;
+    let off = |enabled| {
+        let mut flag = flag();
+        flag["enabled"] = json!(enabled);
+        flag
+    };
+    let other = format!("{ENVIRONMENT}/flags/other");
+    let inherited = "/v1/projects/demo/flags/inherited";
+    for (path, body, word) in [
+        (other.as_str(), off(true), "publish"),
+        (&other, off(false), "urgent"),
+        (&other, off(false), "publish"),
+        (&other, off(true), "publish"),
+        (inherited, off(true), "publish"),
+        (inherited, off(false), "urgent"),
+    ] {
+        let answer = world.ok("PUT", path, body.clone()).await;
+        let version = [&answer["version"], &answer["environments"]["production"]];
+        let version = version.into_iter().find_map(Value::as_str).unwrap();
+        let line = format!("{word} {SCOPE} {version}");
+        edge.until(0, |replica| replica.log.iter().any(|found| found.ends_with(version))).await;
+        assert!(edge.replica(0).log.contains(&line), "{path} {body}: {line}");
+        edge.holds(0, SCOPE, version).await;
+    }
+    let put = world.ok("PUT", &format!("{FLAG}/fuse"), crate::world::policy(json!({}))).await;
+    edge.holds(0, SCOPE, text(&put["version"])).await;
+    world.run_cohort(1, 400, (50, 200), "conversion").await;
+    edge.until(0, |replica| replica.count("urgent") == 3).await;
+    assert_eq!(world.get(&format!("{FLAG}/fuse")).await["circuit"], "OPEN");
+    serving.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_ahead_of_a_restored_database_is_shown_and_never_called_live() {
+async fn a_beat_never_comes_before_what_it_vouches_for() {
     let world = World::new().await;
-    let replica = Replica::new(&world).await;
-    let (stop, serving) = serve(&world, replica.edge()).await;
-    let digest = flagfuse_shared::digest::Digest::of(b"from another life");
-    for _ in 0..2 {
-        let mut socket = replica.accept_with(Some(HeldVersion { epoch: 1, seq: 900, digest })).await;
-        let found =
-            propagation(&world, |found| found["regions"][0]["nack_code"] == json!("E_ROLLBACK")).await;
-        let detail = found["regions"][0]["nack_detail"].as_str().unwrap();
+    let edge = Edge::start(&world, "local", 1).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    edge.until(0, |replica| replica.count("beat ok") >= 1).await;
+    let mut version = String::new();
+    // Changes at all phases of the beat's half second.
+    while edge.replica(0).count("beat ok") < 6 {
+        version = text(&world.ok("PUT", FLAG, flag()).await["version"]).to_owned();
+    }
+    edge.holds(0, SCOPE, &version).await;
+    assert_eq!(edge.replica(0).count("beat differs"), 0, "{:?}", edge.replica(0).log);
+    assert!(edge.replica(0).ledger.is_vouched(world.clock.now()));
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_frame_heals_with_the_next_beat_and_a_lost_receipt_with_the_next_connection() {
+    let world = World::new().await;
+    let edge = Edge::start(&world, "local", 1).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    edge.until(0, |replica| replica.count("beat ok") >= 1).await;
+    edge.replica(0).lose_frames = 1;
+    let lost = world.ok("PUT", FLAG, flag()).await;
+    let version = text(&lost["version"]);
+    edge.holds(0, SCOPE, version).await;
+    assert_eq!(edge.replica(0).count("beat differs"), 1);
+    assert_eq!(edge.replica(0).count("hello"), 1, "on the same connection");
+    propagation(&world, |found| found["version"] == lost["version"] && found["acked"] == 1).await;
+
+    edge.replica(0).lose_acks = 1;
+    let unconfirmed = world.ok("PUT", FLAG, flag()).await;
+    let version = text(&unconfirmed["version"]);
+    edge.holds(0, SCOPE, version).await;
+    propagation(&world, |found| found["acked"] == 1).await;
+    assert_eq!(edge.replica(0).count("hello"), 2);
+    assert_eq!(edge.replica(0).count(&format!("publish {SCOPE} {version}")), 1, "it told what it holds");
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_control_planes_push_to_one_replica_and_see_no_fork() {
+    let world = World::new().await;
+    let edge = Edge::start(&world, "local", 1).await;
+    let other = ControlPlane::open(&world.data(), world.clock.clone()).await.unwrap();
+    let servings =
+        [Serving::start(&world.plane, &[&edge], 1).await, Serving::start(&other, &[&edge], 1).await];
+    edge.until(0, |replica| replica.count("hello") == 2).await;
+    for _ in 0..20 {
+        let changed = world.ok("PUT", FLAG, flag()).await;
+        edge.until(0, |replica| {
+            replica.held.get(SCOPE).is_some_and(|held| json!(held.version.to_string()) == changed["version"])
+        })
+        .await;
+        let found = propagation(&world, |found| found["acked"] == 1).await;
+        assert_eq!(found["replicas"][0]["nack_code"], Value::Null, "{found}");
+    }
+    let beats = edge.replica(0).count("beat ok");
+    edge.until(0, |replica| replica.count("beat ok") >= beats + 4).await;
+    assert_eq!(propagation(&world, |_| true).await["replicas"][0]["nack_code"], Value::Null);
+    assert_eq!(edge.replica(0).count("hello"), 2);
+    for serving in servings {
+        serving.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_ahead_of_a_restored_database_is_shown_and_holds_up_no_other_environment() {
+    let world = World::new().await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "staging" })).await;
+    let edge = Edge::start(&world, "local", 1).await;
+    let ahead = HeldVersion { epoch: 1, seq: 900, digest: Digest::of(b"from another life") };
+    edge.replica(0).foreign.insert(SCOPE.to_owned(), ahead);
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    for round in 1..=2 {
+        let found = propagation(&world, |found| found["replicas"][0]["nack_code"] == "E_ROLLBACK").await;
+        let detail = text(&found["replicas"][0]["nack_detail"]);
         assert!(detail.contains("1.900") && detail.contains("restored"), "{detail}");
         assert_eq!((&found["acked"], &found["guaranteed_live_at_ms"]), (&json!(0), &Value::Null));
         // It stays visible over later changes, and nothing is sent that could only be refused.
         world.ok("PUT", FLAG, flag()).await;
-        let quiet = tokio::time::timeout(Duration::from_millis(200), next_frame(&mut socket)).await;
-        assert!(quiet.is_err(), "a frame was sent");
+        let staged = world.ok("POST", "/v1/projects/demo/environments/staging/publish", Value::Null).await;
+        let version = text(&staged["version"]);
+        edge.until(0, |replica| replica.count(&format!("publish default/demo/staging {version}")) == 1).await;
+        assert_eq!(edge.replica(0).count(&format!("publish {SCOPE}")), 0);
         assert_eq!(propagation(&world, |_| true).await["acked"], 0);
+        edge.cut();
+        edge.until(0, |replica| replica.count("hello") > round).await;
     }
-    stop.send(()).unwrap();
-    serving.await.unwrap();
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_environments_travel_over_one_connection() {
+    let world = World::new().await;
+    let edge = Edge::start(&world, "local", 1).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    for n in 1..100 {
+        world.ok("POST", "/v1/projects/demo/environments", json!({ "key": format!("e{n}") })).await;
+    }
+    let put = world.ok("PUT", "/v1/projects/demo/flags/shared", flag()).await;
+    assert_eq!(put["environments"].as_object().unwrap().len(), 100);
+    edge.until(0, |replica| {
+        replica.held.len() == 100
+            && put["environments"].as_object().unwrap().iter().all(|(key, version)| {
+                let held = replica.held.get(&format!("default/demo/{key}"));
+                held.is_some_and(|held| json!(held.version.to_string()) == *version)
+            })
+            && replica.log.last().is_some_and(|line| line == "beat ok")
+    })
+    .await;
+    until(&world, "/v1/projects/demo/environments/e99/propagation", |found| found["acked"] == 1).await;
+    assert_eq!(edge.replica(0).count("hello"), 1);
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_is_called_live_when_every_replica_of_every_region_has_it() {
+    let mut world = World::new().await;
+    let fleet = Fleet { regions: vec!["eu".to_owned(), "us".to_owned()], shards: 2 };
+    world.router = world.plane.router(fleet);
+    let (eu, us) = (Edge::start(&world, "eu", 2).await, Edge::start(&world, "us", 2).await);
+    let page = |version: &Value| format!("{ENVIRONMENT}/changes/{}", text(version));
+    let first = world.ok("PUT", FLAG, flag()).await["version"].clone();
+    assert_eq!(world.get(&page(&first)).await["state"], "pushing");
+
+    let serving = Serving::start(&world.plane, &[&eu, &us], 2).await;
+    let live = until(&world, &page(&first), |found| found["state"] == "live").await;
+    assert_eq!((&live["acked"], &live["replicas_total"]), (&json!(4), &json!(4)));
+    assert_eq!(live["guaranteed_live_at_ms"], json!(START.0 + 250));
+    assert_eq!(
+        (&live["change"]["action"], &live["change"]["subject"]),
+        (&json!("flag.put"), &json!("checkout"))
+    );
+
+    // One replica refuses: its region is not done, and the reason is on the page.
+    us.replica(1).refuse = Some("E_SELFTEST");
+    let held_up = world.ok("PUT", FLAG, flag()).await["version"].clone();
+    let partly = until(&world, &page(&held_up), |found| {
+        found["acked"] == 3 && found["replicas"][3]["nack_code"] == "E_SELFTEST"
+    })
+    .await;
+    assert_eq!((&partly["state"], &partly["guaranteed_live_at_ms"]), (&json!("partly_live"), &Value::Null));
+    assert_eq!(
+        (&partly["replicas"][3]["region"], &partly["replicas"][3]["shard"]),
+        (&json!("us"), &json!(1))
+    );
+    let found = propagation(&world, |found| found["replicas_acked"] == 3).await;
+    assert_eq!((&found["acked"], &found["regions_total"]), (&json!(1), &json!(2)));
+    assert_eq!(
+        (&found["regions"][1]["acked"], &found["regions"][1]["nack_code"]),
+        (&json!(1), &json!("E_SELFTEST"))
+    );
+
+    // A later version brings it there.
+    us.replica(1).refuse = None;
+    let later = world.ok("PUT", FLAG, flag()).await["version"].clone();
+    until(&world, &page(&later), |found| found["state"] == "live").await;
+    let through = until(&world, &page(&held_up), |found| found["state"] == "superseded").await;
+    assert_eq!(through["replicas"][3]["through"], later);
+    assert_eq!(through["replicas"][0]["through"], held_up);
+    assert_eq!(world.get(&page(&first)).await["state"], "live", "what is done stays done");
+    for (version, status, code) in
+        [("1.999", 404, "unknown_version"), ("seven", 400, "bad_version"), ("1", 400, "bad_version")]
+    {
+        let answer = world.call("GET", &format!("{ENVIRONMENT}/changes/{version}"), Value::Null).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (status, code));
+    }
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stricter_bound_is_promised_only_when_nobody_can_hold_the_laxer_one() {
+    let world = World::new().await;
+    let settings = format!("{ENVIRONMENT}/settings");
+    world.ok("PUT", &settings, json!({ "profile": "economy" })).await;
+    world.ok("PUT", &settings, json!({ "profile": "strict" })).await;
+    let edge = Edge::start(&world, "local", 1).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    let found = propagation(&world, |found| found["acked"] == 1).await;
+    // Isolates may still have the version with the bound of one second.
+    assert_eq!(found["guaranteed_live_at_ms"], json!(START.0 + 1_000));
+    serving.stop().await;
 }

@@ -10,6 +10,7 @@ use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::credential::{Bearer, TokenKind};
 use flagfuse_control_plane::fuse::engine::{Ticked, tick};
 use flagfuse_control_plane::plane::{self, ControlPlane};
+use flagfuse_control_plane::publish::Fleet;
 use flagfuse_shared::bucket::{Bucket, GATE_SEED};
 use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ impl World {
         let tenant = TenantKey::parse("default").unwrap();
         let made = plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
         let plane = ControlPlane::open(dir.path(), clock.clone()).await.unwrap();
-        let router = plane.router(vec!["local".to_owned()]);
+        let router = plane.router(Fleet { regions: vec!["local".to_owned()], shards: 1 });
         let world = Self {
             plane,
             router,

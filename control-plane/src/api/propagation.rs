@@ -1,0 +1,51 @@
+//! `…/publish`, `…/propagation` and `…/changes/{epoch}.{seq}`: sending anew, and where what was sent has arrived.
+
+use axum::Json;
+use axum::extract::State;
+use flagfuse_shared::ids::SnapshotVersion;
+use serde_json::{Value, json};
+
+use super::auth::{Admin, Viewer};
+use super::body::PathParams;
+use super::{ApiState, applied_json};
+use crate::change::Change;
+use crate::error::ApiError;
+use crate::publish::{arrival, receipts};
+
+/// The same content under a new version.
+pub(super) async fn publish(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    PathParams((project, environment)): PathParams<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    Ok(Json(applied_json(state.apply(&caller, Change::Republish { scope }).await?)))
+}
+
+pub(super) async fn read(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment)): PathParams<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let row = state.environment(&caller, &project, &environment).await?;
+    let found = receipts::propagation(&mut *state.store.read().await?, &row, &state.fleet).await?;
+    Ok(Json(json!(found)))
+}
+
+pub(super) async fn change(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment, version)): PathParams<(String, String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let row = state.environment(&caller, &project, &environment).await?;
+    let parsed = SnapshotVersion::parse(&version).ok_or_else(|| {
+        ApiError::bad_request("bad_version", format!("version {version:?} is not EPOCH.SEQ, two numbers"))
+    })?;
+    let found = arrival::arrival(&mut *state.store.read().await?, &row, parsed, &state.fleet).await?;
+    let found = found.ok_or_else(|| {
+        let detail =
+            format!("no change of {} has version {parsed}, the newest is {}", row.scope, row.version);
+        ApiError::not_found("unknown_version", detail)
+    })?;
+    Ok(Json(json!(found)))
+}

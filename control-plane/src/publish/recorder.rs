@@ -1,0 +1,111 @@
+//! Writes receipts of all replicas, many in one transaction. Never sends anything: a slow disk holds up no publication.
+
+use std::time::Duration;
+
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::pusher::Receipt;
+use crate::store::receipts::{NackRow, ReplicaName, Told, record_held, record_nack};
+use crate::store::{Store, StoreError};
+
+/// Receipts written in one transaction.
+const BATCH_COUNT: usize = 512;
+/// Receipts that may wait; whoever brings more waits with them.
+pub const WAITING_COUNT_MAX: usize = 4_096;
+/// Pause after a database that did not take them.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Bytes kept of what a replica gives as its code and its reason.
+const CODE_LEN_MAX: usize = 64;
+const DETAIL_LEN_MAX: usize = 1_024;
+
+/// A receipt, who gave it and when it arrived.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// Which replica.
+    pub replica: ReplicaName,
+    /// What it said.
+    pub receipt: Receipt,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// Writes until nobody can bring anything any more.
+pub async fn run(store: Store, mut inbox: mpsc::Receiver<Arrived>) {
+    let mut batch = Vec::with_capacity(BATCH_COUNT);
+    while inbox.recv_many(&mut batch, BATCH_COUNT).await > 0 {
+        let mut is_told = false;
+        // A pusher says what changed and says it once, so nothing may be lost here.
+        while let Err(error) = write(&store, &batch).await {
+            if !is_told {
+                tracing::error!(%error, count = batch.len(), "receipts could not be written, trying on");
+                is_told = true;
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+        batch.clear();
+    }
+}
+
+async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    for Arrived { replica, receipt, at } in batch {
+        match receipt {
+            Receipt::Held { scope, held, keyset_version, stored_ms } => {
+                let Ok(scope) = Scope::parse(scope) else { continue };
+                let told = match (*keyset_version, *stored_ms) {
+                    (Some(keyset_version), Some(stored_ms)) => Told::Ack { keyset_version, stored_ms },
+                    (_, _) => Told::Hello,
+                };
+                record_held(&mut tx, &scope, replica, *held, told, *at).await?;
+            }
+            Receipt::Refused { scope, code, detail } => {
+                let Ok(scope) = Scope::parse(scope) else { continue };
+                let nack = NackRow {
+                    code: cut(code, CODE_LEN_MAX),
+                    detail: cut(detail, DETAIL_LEN_MAX),
+                    at_ms: *at,
+                };
+                record_nack(&mut tx, &scope, replica, &nack).await?;
+            }
+            Receipt::Forked { scope, .. } => {
+                let Ok(scope) = Scope::parse(scope) else { continue };
+                let (code, detail) = fault(receipt).unwrap_or_default();
+                record_nack(&mut tx, &scope, replica, &NackRow { code, detail, at_ms: *at }).await?;
+            }
+            // Nobody's environment; the log has it.
+            Receipt::BeatRefused { .. } => {}
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Code and sentence of a receipt that tells of a fault.
+pub fn fault(receipt: &Receipt) -> Option<(String, String)> {
+    let (held, wanted) = match receipt {
+        Receipt::Held { .. } => return None,
+        Receipt::Refused { code, detail, .. } | Receipt::BeatRefused { code, detail } => {
+            return Some((cut(code, CODE_LEN_MAX), cut(detail, DETAIL_LEN_MAX)));
+        }
+        Receipt::Forked { held, wanted, .. } => (held, wanted),
+    };
+    let version = held.version();
+    let (code, what, last) = match wanted {
+        Some(wanted) if wanted.version() == version => {
+            ("E_EQUIV", "the same version with other content", format!("signed {version} last"))
+        }
+        Some(wanted) => ("E_ROLLBACK", "a later version", format!("signed {} last", wanted.version())),
+        None => ("E_ROLLBACK", "an environment", "knows none of that name".to_owned()),
+    };
+    let detail = format!(
+        "the replica holds {version}, {what} than this database, which {last}: it was restored from an old copy, or \
+         another control plane signs with its keys; the replica keeps what it has and takes nothing until this \
+         environment's version is above the held one",
+    );
+    Some((code.to_owned(), detail))
+}
+
+fn cut(text: &str, len_max: usize) -> String {
+    text.get(..text.floor_char_boundary(len_max)).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,264 @@
+//! An edge with replicas that verify what they get, on a real socket. It can be told to lose, refuse and hang up.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::plane::{ControlPlane, ServeOptions};
+use flagfuse_control_plane::publish::push::EdgeRegion;
+use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, PlaneMessage, ReplicaMessage, Urgency};
+use flagfuse_shared::ids::{Scope, TenantKey};
+use flagfuse_shared::snapshot::beat::{BeatLedger, FreshnessKeys};
+use flagfuse_shared::snapshot::{Held, Outcome, TrustedRoots, verify};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+
+use crate::world::World;
+
+/// What one replica holds, what it heard, and what it is to do wrong.
+#[derive(Default)]
+pub(crate) struct Replica {
+    pub(crate) held: BTreeMap<String, Held>,
+    /// Held as well, but signed by nobody whom the database knows.
+    pub(crate) foreign: HeldMap,
+    /// `hello`, `publish SCOPE VERSION`, `urgent SCOPE VERSION`, `beat ok`, `beat differs`, in order.
+    pub(crate) log: Vec<String>,
+    pub(crate) ledger: BeatLedger,
+    pub(crate) lose_frames: usize,
+    pub(crate) lose_acks: usize,
+    pub(crate) refuse: Option<&'static str>,
+}
+
+impl Replica {
+    pub(crate) fn count(&self, word: &str) -> usize {
+        self.log.iter().filter(|line| line.starts_with(word)).count()
+    }
+
+    fn map(&self) -> HeldMap {
+        let own = self.held.iter().map(|(scope, held)| (scope.clone(), version(held)));
+        own.chain(self.foreign.clone()).collect()
+    }
+
+    fn publish(
+        &mut self,
+        edge: &Shared,
+        place: (&str, u16),
+        (scope, urgency, frame): (Scope, Urgency, &[u8]),
+    ) -> Option<ReplicaMessage> {
+        let (region, shard) = (place.0.to_owned(), place.1);
+        let name = scope.to_string();
+        let now = edge.clock.now();
+        let outcome = verify(frame, &edge.roots, &scope, self.held.get(&name), now);
+        let word = if urgency == Urgency::Urgent { "urgent" } else { "publish" };
+        let claimed = match &outcome {
+            Ok(Outcome::Newer(admitted)) => admitted.held.version.to_string(),
+            Ok(Outcome::Same) => "again".to_owned(),
+            Err(refusal) => panic!("{refusal}"),
+        };
+        self.log.push(format!("{word} {name} {claimed}"));
+        if self.lose_frames > 0 {
+            self.lose_frames -= 1;
+            return None;
+        }
+        if let Some(code) = self.refuse {
+            let held = self.held.get(&name).map(version);
+            let (code, detail) = (code.to_owned(), "as it was told".to_owned());
+            return Some(ReplicaMessage::Nack { region, shard, scope: Some(name), code, detail, held });
+        }
+        if let Ok(Outcome::Newer(admitted)) = outcome {
+            self.held.insert(name.clone(), admitted.held);
+        }
+        if self.lose_acks > 0 {
+            self.lose_acks -= 1;
+            return None;
+        }
+        let held = version(&self.held[&name]);
+        Some(ReplicaMessage::Ack { region, shard, scope: name, held, keyset_version: 1, stored_ms: now })
+    }
+
+    fn beat(&mut self, edge: &Shared, place: (&str, u16), envelope: &[u8]) -> Option<ReplicaMessage> {
+        let beat = self.ledger.hear(envelope, &edge.freshness, edge.clock.now()).unwrap();
+        if beat.vouches_for(&self.map()) {
+            self.ledger.vouch(&beat);
+            self.log.push("beat ok".to_owned());
+            return None;
+        }
+        self.log.push("beat differs".to_owned());
+        Some(ReplicaMessage::Hello { region: place.0.to_owned(), shard: place.1, held: self.map() })
+    }
+}
+
+pub(crate) fn version(held: &Held) -> HeldVersion {
+    HeldVersion { epoch: held.version.epoch, seq: held.version.seq, digest: held.digest }
+}
+
+struct Shared {
+    clock: Clock,
+    roots: TrustedRoots,
+    freshness: FreshnessKeys,
+    cut: Notify,
+    by_shard: Vec<Mutex<Replica>>,
+}
+
+/// A region: a listener and its replicas.
+pub(crate) struct Edge {
+    pub(crate) region: EdgeRegion,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Edge {
+    pub(crate) async fn start(world: &World, name: &str, shards: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let keys = world.plane.publisher.keys();
+        let roots = TrustedRoots::parse(keys.root_public_keys().iter().map(String::as_str), 1).unwrap();
+        let shared = Arc::new(Shared {
+            clock: world.clock.clone(),
+            freshness: FreshnessKeys::open(keys.keyset_envelope(), &roots).unwrap(),
+            roots,
+            cut: Notify::new(),
+            by_shard: (0..shards).map(|_| Mutex::default()).collect(),
+        });
+        let (edge, region) = (Arc::clone(&shared), name.to_owned());
+        let accepting = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                connections.spawn(serve_connection(Arc::clone(&edge), region.clone(), stream));
+            }
+        });
+        Self { region: EdgeRegion { name: name.to_owned(), url }, shared, accepting }
+    }
+
+    pub(crate) fn replica(&self, shard: usize) -> MutexGuard<'_, Replica> {
+        self.shared.by_shard[shard].lock().unwrap()
+    }
+
+    /// Hangs up on everybody who is connected.
+    pub(crate) fn cut(&self) {
+        self.shared.cut.notify_waiters();
+    }
+
+    /// Waits until a replica has come so far.
+    pub(crate) async fn until(&self, shard: usize, is_reached: impl Fn(&Replica) -> bool) {
+        for _ in 0..1_500 {
+            if is_reached(&self.replica(shard)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not reached: {:?}", self.replica(shard).log);
+    }
+
+    /// Waits until a replica holds a version and a beat has vouched for it.
+    pub(crate) async fn holds(&self, shard: usize, scope: &str, version: &str) {
+        self.until(shard, |replica| {
+            let held = replica.held.get(scope);
+            held.is_some_and(|held| held.version.to_string() == version)
+                && replica.log.last().is_some_and(|line| line == "beat ok")
+        })
+        .await;
+    }
+}
+
+async fn serve_connection(edge: Arc<Shared>, region: String, stream: TcpStream) {
+    let mut shard = 0_u16;
+    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
+    let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        let path = request.uri().path();
+        let rest = path.strip_prefix(&format!("/v1/push/{region}/"));
+        shard = rest.unwrap_or_else(|| panic!("{path}")).parse().unwrap();
+        assert_eq!(request.headers()["authorization"], "Bearer push-secret");
+        Ok(response)
+    };
+    let mut socket = tokio_tungstenite::accept_hdr_async(stream, check).await.unwrap();
+    let place = (region.as_str(), shard);
+    let replica = &edge.by_shard[usize::from(shard)];
+    let held = {
+        let mut replica = replica.lock().unwrap();
+        replica.log.push("hello".to_owned());
+        replica.map()
+    };
+    say(&mut socket, &ReplicaMessage::Hello { region: region.clone(), shard, held }).await;
+    loop {
+        let message = tokio::select! {
+            message = socket.next() => message,
+            () = edge.cut.notified() => return,
+        };
+        let answer = match message {
+            Some(Ok(Message::Binary(bytes))) => {
+                let mut replica = replica.lock().unwrap();
+                match PlaneMessage::decode(&bytes) {
+                    PlaneMessage::Publish { scope, urgency, frame } => {
+                        replica.publish(&edge, place, (scope, urgency, frame))
+                    }
+                    PlaneMessage::Beat(envelope) => replica.beat(&edge, place, envelope),
+                    PlaneMessage::Nudge => None,
+                    PlaneMessage::Unknown => panic!("unknown message"),
+                }
+            }
+            Some(Ok(Message::Text(text))) => {
+                assert_eq!(text.as_str(), "ping");
+                if socket.send(Message::text("pong")).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Some(Ok(_) | Err(_)) | None => return,
+        };
+        if let Some(answer) = answer {
+            say(&mut socket, &answer).await;
+        }
+    }
+}
+
+async fn say(socket: &mut WebSocketStream<TcpStream>, message: &ReplicaMessage) {
+    // The control plane may have gone.
+    let _ = socket.send(Message::text(serde_json::to_string(message).unwrap())).await;
+}
+
+/// A control plane that serves in the background.
+pub(crate) struct Serving {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    pub(crate) async fn start(plane: &ControlPlane, edges: &[&Edge], shards: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let options = ServeOptions {
+            edges: edges.iter().map(|edge| edge.region.clone()).collect(),
+            shards,
+            tenant: TenantKey::parse("default").unwrap(),
+            push_token: "push-secret".to_owned(),
+            tick: Duration::from_millis(50),
+        };
+        let plane = plane.clone();
+        let task = tokio::spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            plane.serve(listener, options, shutdown).await.unwrap();
+        });
+        Self { stop, task }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap();
+    }
+}

@@ -2,6 +2,5 @@
 
 pub mod beacon;
 pub mod probe;
-pub mod push;
 pub mod replica;
 pub mod usage;

@@ -296,7 +296,7 @@ fn the_wire_holds_so_many_frames_and_acknowledgements_make_room() {
         match n {
             0 => assert_eq!(out[1..], ["publish t/p/e064 1"]),
             1 => {
-                assert_eq!(out[1..], ["publish t/p/e065 1".to_owned(), format!("beat 1 of {}", names.len())])
+                assert_eq!(out[1..], ["publish t/p/e065 1".to_owned(), format!("beat 1 of {}", names.len())]);
             }
             _ => assert_eq!(out.len(), 1, "{out:?}"),
         }

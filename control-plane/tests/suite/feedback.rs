@@ -10,7 +10,7 @@ use flagfuse_shared::snapshot::payload::{CODEC, to_json};
 use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
 use serde_json::{Value, json};
 
-use crate::world::{ENVIRONMENT, FLAG, World, members, policy};
+use crate::world::{ENVIRONMENT, FLAG, World, fleet, members, policy};
 
 fn scope() -> Scope {
     Scope {
@@ -166,7 +166,7 @@ async fn circuit_flags_and_audit_survive_a_restart() {
     let (before, audit) = (fuse(&world).await, world.get("/v1/audit").await);
     world.plane.store.close().await;
     let plane = ControlPlane::open(&world.data(), world.clock.clone()).await.unwrap();
-    let reopened = World { router: plane.router(vec![]), plane, ..world };
+    let reopened = World { router: plane.router(fleet()), plane, ..world };
     assert_eq!(fuse(&reopened).await, before);
     assert_eq!(reopened.get("/v1/audit").await, audit);
     assert_eq!(reopened.tick().await.moved, 0);

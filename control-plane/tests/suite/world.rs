@@ -21,6 +21,11 @@ pub(crate) const START: UnixMillis = UnixMillis(1_767_225_600_000);
 pub(crate) const ENVIRONMENT: &str = "/v1/projects/demo/environments/production";
 pub(crate) const FLAG: &str = "/v1/projects/demo/environments/production/flags/checkout";
 
+/// One region with one replica.
+pub(crate) fn fleet() -> Fleet {
+    Fleet { regions: vec!["local".to_owned()], shards: 1 }
+}
+
 pub(crate) struct World {
     pub(crate) plane: ControlPlane,
     pub(crate) router: Router,
@@ -52,7 +57,7 @@ impl World {
         let tenant = TenantKey::parse("default").unwrap();
         let made = plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
         let plane = ControlPlane::open(dir.path(), clock.clone()).await.unwrap();
-        let router = plane.router(Fleet { regions: vec!["local".to_owned()], shards: 1 });
+        let router = plane.router(fleet());
         let world = Self {
             plane,
             router,

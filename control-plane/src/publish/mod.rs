@@ -31,6 +31,11 @@ impl Publisher {
         &self.keys
     }
 
+    /// The same, for work that outlives the caller.
+    pub const fn shared_keys(&self) -> &Arc<SigningKeys> {
+        &self.keys
+    }
+
     /// Wakes every pusher; called after the commit, so that what they read is there.
     pub fn ring(&self) {
         self.bell.send_modify(|count| *count = count.wrapping_add(1));

@@ -6,10 +6,11 @@ use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
 use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
 
 use super::build::{self, EnvironmentSettings};
-use super::keys::SigningKeys;
+use super::keys::{KeyError, SigningKeys};
+use crate::store::forks::ForkRow;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::FrameRow;
-use crate::store::{Connection, StoreError, flags, scopes, shared, snapshots, tokens};
+use crate::store::{Connection, StoreError, flags, forks, keysets, scopes, shared, snapshots, tokens};
 
 /// Why there is no next snapshot; the change is rolled back with it.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +32,32 @@ pub enum OutboxError {
         /// Bytes allowed.
         len_max: usize,
     },
+    /// The keyset in force cannot be signed under.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Replicas hold what this database never signed, so they would refuse whatever it signs now.
+    #[error(
+        "{scope} was restored from an old copy, or somebody else signs with its keys: {}; it takes no change until its \
+         epoch is raised: `flagfuse keys bump-epoch --project {} --environment {} --roots FILE,…`",
+        held_by(forks), scope.project, scope.environment
+    )]
+    Forked {
+        /// Which environment.
+        scope: Scope,
+        /// Who holds what.
+        forks: Vec<ForkRow>,
+    },
     /// The environment has gone.
     #[error("environment {scope} does not exist")]
     UnknownEnvironment {
         /// Which.
         scope: Scope,
     },
+}
+
+fn held_by(forks: &[ForkRow]) -> String {
+    let each = forks.iter().map(|fork| format!("replica {}/{} holds {}", fork.region, fork.shard, fork.held));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Bytes that only fuses and removals may fill: an opening fuse writes into its flag what it withholds, at most some
@@ -63,22 +84,33 @@ pub async fn enqueue(
     let environment = scopes::environment(conn, scope)
         .await?
         .ok_or_else(|| OutboxError::UnknownEnvironment { scope: scope.clone() })?;
+    let forks = forks::of_environment(conn, scope).await?;
+    if !forks.is_empty() {
+        return Err(OutboxError::Forked { scope: scope.clone(), forks });
+    }
+    let signer = keys.in_force(conn).await?;
+    if let Some(epoch) = signer.keyset.min_epoch.get(&scope.to_string()) {
+        // Made anew after a restore, or restored itself: below this epoch no replica takes anything.
+        keysets::raise_epoch(conn, scope, *epoch).await?;
+    }
     let wires = flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect();
     let shared = shared::shared(conn, scope).await?;
     let client_keys = tokens::client_key_digests(conn, scope).await?;
     let previous = snapshots::newest(conn, scope).await?.map_or_else(no_digest, |frame| frame.digest);
     let version = scopes::bump_version(conn, scope).await?;
     let content = build::content(wires, shared, client_keys, settings(&environment)?);
-    let release = build::release(scope.clone(), version, previous, keys.keyset_version(), now);
-    let signed = sign_snapshot(&content, &release, keys.keyset_envelope(), keys.release())?;
+    let keyset_version = signer.keyset.keyset_version;
+    let release = build::release(scope.clone(), version, previous, keyset_version, now);
+    let signed = sign_snapshot(&content, &release, &signer.envelope, &signer.release)?;
     // The manifest's few hundred bytes are counted too.
-    let len = signed.frame.len().saturating_sub(keys.keyset_envelope().len());
+    let len = signed.frame.len().saturating_sub(signer.envelope.len());
     let len_max = PAYLOAD_LEN_MAX.saturating_sub(RESERVE_LEN);
     if reserve == Reserve::Kept && len > len_max {
         return Err(OutboxError::Reserve { len, len_max });
     }
     let row = FrameRow { version, digest: signed.digest, frame: signed.frame, created_ms: now };
     snapshots::insert(conn, scope, &row).await?;
+    keysets::note_publication(conn, keyset_version, scope, version).await?;
     Ok(version)
 }
 

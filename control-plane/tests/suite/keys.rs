@@ -12,8 +12,9 @@ use flagfuse_control_plane::publish::keys::status::file_warnings;
 use flagfuse_control_plane::publish::keys::{
     KeyError, NewKeys, Passphrase, Protection, RoleSize, create, create_development,
 };
-use flagfuse_control_plane::store::forks::{self, Holding};
+use flagfuse_control_plane::store::forks::{self, Observed, Standing};
 use flagfuse_control_plane::store::snapshots;
+use flagfuse_shared::contract::replica::HeldVersion;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::snapshot::envelope::{Envelope, Segments, encode_frame, split_frame};
@@ -201,14 +202,13 @@ async fn a_revoked_key_and_the_keyset_that_listed_it_count_no_longer() {
 }
 
 /// A replica of a database that was put back: it holds a hundred versions more.
-async fn fork(world: &World, plane: &ControlPlane) -> Holding {
+async fn fork(world: &World, plane: &ControlPlane) -> HeldVersion {
     let mut tx = plane.store.write().await.unwrap();
     let newest = snapshots::newest_version(&mut tx, &scope()).await.unwrap().unwrap().version();
-    let version = SnapshotVersion { seq: newest.seq + 100, ..newest };
-    let held = Holding { version, digest: Digest::of(b"from another life") };
-    let now = world.clock.now();
-    assert!(forks::note(&mut tx, &scope(), (REPLICA, 0), held, now).await.unwrap());
-    assert!(!forks::note(&mut tx, &scope(), (REPLICA, 0), held, now).await.unwrap(), "that is no news");
+    let digest = Digest::of(b"from another life");
+    let held = HeldVersion { epoch: newest.epoch, seq: newest.seq + 100, digest };
+    let observed = forks::observe(&mut tx, &scope(), (REPLICA, 0), held, world.clock.now()).await.unwrap();
+    assert_eq!(observed, Observed::NewFork(Standing::Ahead));
     tx.commit().await.unwrap();
     held
 }
@@ -222,7 +222,7 @@ async fn an_environment_behind_its_replicas_takes_no_change_until_its_epoch_is_r
     assert_eq!((refused.status, refused.code()), (StatusCode::CONFLICT, "restored_from_old_copy"));
     let detail = refused.body["detail"].as_str().unwrap();
     for word in
-        ["replica local/0 holds", &held.version.to_string(), "flagfuse keys bump-epoch --project demo"]
+        ["replica local/0 holds", &held.version().to_string(), "flagfuse keys bump-epoch --project demo"]
     {
         assert!(detail.contains(word), "{detail}");
     }
@@ -232,7 +232,7 @@ async fn an_environment_behind_its_replicas_takes_no_change_until_its_epoch_is_r
     // The daily renewal goes past it.
     world.clock.advance(2 * 24 * 3_600_000);
     assert_eq!(republish(&world.plane.store, &world.plane.publisher, world.clock.now()).await.unwrap(), 1);
-    assert_eq!(world.get("/v1/keys").await["forks"][0]["held"], json!(held.version.to_string()));
+    assert_eq!(world.get("/v1/keys").await["forks"][0]["held"], json!(held.version().to_string()));
 
     let (epoch, _) = ceremony(&world, &world.plane).bump_epoch(&scope()).await.unwrap();
     assert_eq!(epoch, 2);
@@ -243,7 +243,7 @@ async fn an_environment_behind_its_replicas_takes_no_change_until_its_epoch_is_r
     let changed = world.ok("PUT", FLAG, flag()).await;
     assert_eq!(changed["version"], "2.2");
     // A replica in the old life takes it.
-    let held = Held { version: held.version, digest: held.digest, keyset_version: 1 };
+    let held = Held { version: held.version(), digest: held.digest, keyset_version: 1 };
     confirm(&world, &world.plane, Some(&held)).await;
     assert!(world.get("/v1/keys").await["forks"].as_array().unwrap().is_empty());
 }

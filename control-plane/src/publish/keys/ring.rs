@@ -4,10 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use flagfuse_shared::snapshot::beat::{Beat, sign_beat};
 use flagfuse_shared::snapshot::envelope::Envelope;
 use flagfuse_shared::snapshot::manifest::Keyset;
-use flagfuse_shared::snapshot::sign::{PrivateKey, SignError};
+use flagfuse_shared::snapshot::sign::PrivateKey;
 use flagfuse_shared::snapshot::verify::TrustError;
 use flagfuse_shared::snapshot::{TrustedRoots, verify_keyset};
 
@@ -51,14 +50,14 @@ pub struct InForce {
     /// Sign manifests.
     pub release: Vec<PrivateKey>,
     /// Sign beats.
-    pub freshness: Vec<PrivateKey>,
+    pub freshness: Arc<[PrivateKey]>,
 }
 
 impl InForce {
     /// Takes, of each role, the first keys of the keyset that are at hand: while a rotation is under way those are the
     /// old ones.
     fn new(keyset: Keyset, envelope: Vec<u8>, opened: &[OpenedKey]) -> Self {
-        let pick = |role: OnlineRole| {
+        let pick = |role: OnlineRole| -> Vec<PrivateKey> {
             let listed = role.of(&keyset.roles);
             let at_hand = listed.keys.iter().filter_map(|public| {
                 opened.iter().find(|own| own.role == role && own.key.public_base64() == *public)
@@ -66,7 +65,7 @@ impl InForce {
             at_hand.take(listed.threshold).map(|own| own.key.clone()).collect()
         };
         let (release, freshness) = (pick(OnlineRole::Release), pick(OnlineRole::Freshness));
-        Self { keyset, envelope, release, freshness }
+        Self { keyset, envelope, release, freshness: freshness.into() }
     }
 
     /// Refuses when some role could not be fulfilled.
@@ -138,9 +137,9 @@ impl SigningKeys {
         trusted(&self.current().keyset.roles.root)
     }
 
-    /// Signs a beat with the freshness keys in force.
-    pub fn sign_beat(&self, beat: &Beat) -> Result<Vec<u8>, SignError> {
-        sign_beat(beat, &self.current().freshness)
+    /// Sign beats. They change with a rotation: to be asked for anew with each beat.
+    pub fn freshness(&self) -> Arc<[PrivateKey]> {
+        Arc::clone(&self.current().freshness)
     }
 
     /// The keyset in force for the transaction of `conn`, with its signers.

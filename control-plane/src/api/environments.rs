@@ -18,6 +18,7 @@ use crate::change::Change;
 use crate::error::ApiError;
 use crate::publish::build::EnvironmentSettings;
 use crate::publish::{outbox, receipts};
+use crate::store::forks;
 use crate::store::quarantine::{self as quarantined, ClaimedPlace};
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::snapshots;
@@ -107,8 +108,13 @@ pub(super) async fn propagation(
     PathParams((project, environment)): PathParams<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let row = state.environment(&caller, &project, &environment).await?;
-    let found = receipts::propagation(&mut *state.store.read().await?, &row, &state.regions).await?;
-    Ok(Json(json!(found)))
+    let mut conn = state.store.read().await?;
+    let found = receipts::propagation(&mut conn, &row, &state.regions).await?;
+    let mut answer = json!(found);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("forks".to_owned(), json!(forks::of_environment(&mut conn, &row.scope).await?));
+    }
+    Ok(Json(answer))
 }
 
 /// The newest signed frame: what `flagfuse verify-snapshot` checks.

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use flagfuse_shared::contract::push::{HeldVersion, NUDGE, ReplicaMessage, publish_message, push_path};
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::contract::replica;
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::clock::{Clock, monotonic};
 use crate::random::jitter_ms;
-use crate::store::{Store, StoreError, snapshots};
+use crate::store::{Store, StoreError, forks, snapshots};
 
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -289,8 +290,12 @@ impl Connection {
         match said {
             ReplicaMessage::Hello { held, .. } => {
                 self.held = held;
-                if let Some(held) = held {
-                    snapshots::record_ack(&mut tx, &self.scope, &self.region, held, None, now).await?;
+                match held {
+                    Some(held) => {
+                        snapshots::record_ack(&mut tx, &self.scope, &self.region, held, None, now).await?;
+                        self.observe(&mut tx, held, now).await?;
+                    }
+                    None => forks::forget(&mut tx, &self.scope, (&self.region, 0)).await?,
                 }
             }
             ReplicaMessage::Ack { held, stored_ms, .. } => {
@@ -301,6 +306,7 @@ impl Connection {
                 self.refusal = None;
                 let stored = Some(stored_ms);
                 snapshots::record_ack(&mut tx, &self.scope, &self.region, held, stored, now).await?;
+                self.observe(&mut tx, held, now).await?;
             }
             ReplicaMessage::Nack { code, mut detail, held, .. } => {
                 detail.truncate(detail.floor_char_boundary(DETAIL_LEN_MAX));
@@ -317,6 +323,20 @@ impl Connection {
             }
         }
         tx.commit().await.map_err(StoreError::from)?;
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// Notes a fork, or that it is healed; until then the environment takes no change.
+    async fn observe(
+        &self,
+        conn: &mut crate::store::Connection,
+        held: HeldVersion,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let held = replica::HeldVersion { epoch: held.epoch, seq: held.seq, digest: held.digest };
+        forks::observe(conn, &self.scope, (&self.region, 0), held, now).await?;
         Ok(())
     }
 }

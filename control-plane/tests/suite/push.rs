@@ -203,8 +203,10 @@ async fn a_replica_ahead_of_a_restored_database_is_shown_and_never_called_live()
         let detail = found["regions"][0]["nack_detail"].as_str().unwrap();
         assert!(detail.contains("1.900") && detail.contains("restored"), "{detail}");
         assert_eq!((&found["acked"], &found["guaranteed_live_at_ms"]), (&json!(0), &Value::Null));
-        // It stays visible over later changes, and nothing is sent that could only be refused.
-        world.ok("PUT", FLAG, flag()).await;
+        // It stays visible, no change is taken, and nothing is sent that could only be refused.
+        let refused = world.call("PUT", FLAG, flag()).await;
+        assert_eq!(refused.code(), "restored_from_old_copy", "{}", refused.body);
+        assert_eq!(found["forks"][0]["held"], json!("1.900"));
         let quiet = tokio::time::timeout(Duration::from_millis(200), next_frame(&mut socket)).await;
         assert!(quiet.is_err(), "a frame was sent");
         assert_eq!(propagation(&world, |_| true).await["acked"], 0);

@@ -1,14 +1,19 @@
 //! The command line and its environment variables, parsed once.
 
+pub mod keys;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
+use zeroize::Zeroizing;
 
 use crate::credential::TokenKind;
 use crate::import::Format;
+use crate::publish::keys::Passphrase;
+use crate::publish::keys::format::PassphraseError as LengthError;
 use crate::publish::push::EdgeRegion;
 
 /// The control plane of Flagfuse.
@@ -29,6 +34,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Bring the database up to date and exit.
     Migrate(DataArgs),
+    /// Make, rotate, revoke and check the keys that sign.
+    Keys(keys::KeysArgs),
     /// Make tokens and client keys.
     Token(TokenArgs),
     /// Check a signed snapshot as an edge would.
@@ -45,6 +52,59 @@ pub struct DataArgs {
     /// Directory of the database and the keys.
     #[arg(long, value_name = "DIR", env = "FLAGFUSE_DATA")]
     pub data: PathBuf,
+    /// File with the passphrase of the keys; `FLAGFUSE_KEY_PASSPHRASE` when absent.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// The passphrase from the file or the environment; `None` when there is neither.
+    pub fn passphrase(&self) -> Result<Option<Passphrase>, PassphraseError> {
+        passphrase(self.passphrase_file.as_deref())
+    }
+}
+
+/// Where a passphrase is looked for when no file is given. An argument could be seen by others.
+const PASSPHRASE_VARIABLE: &str = "FLAGFUSE_KEY_PASSPHRASE";
+
+/// Why there is no passphrase where one was announced.
+#[derive(Debug, thiserror::Error)]
+pub enum PassphraseError {
+    /// The file.
+    #[error("passphrase file {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Too short or too long.
+    #[error("{place}: {source}")]
+    Length {
+        /// File or variable.
+        place: String,
+        /// How long.
+        source: LengthError,
+    },
+}
+
+/// The passphrase from a file or the environment.
+pub fn passphrase(file: Option<&Path>) -> Result<Option<Passphrase>, PassphraseError> {
+    if let Some(path) = file {
+        return passphrase_of_file(path).map(Some);
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is config.rs")]
+    let text = std::env::var(PASSPHRASE_VARIABLE).ok().filter(|text| !text.is_empty()).map(Zeroizing::new);
+    let parsed = text.map(|text| Passphrase::parse(&text)).transpose();
+    parsed.map_err(|source| PassphraseError::Length { place: PASSPHRASE_VARIABLE.to_owned(), source })
+}
+
+/// The passphrase in a file.
+pub fn passphrase_of_file(path: &Path) -> Result<Passphrase, PassphraseError> {
+    let failed = |source| PassphraseError::File { path: path.to_owned(), source };
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
+    let place = || path.display().to_string();
+    Passphrase::parse(&text).map_err(|source| PassphraseError::Length { place: place(), source })
 }
 
 /// Arguments of `init`.
@@ -194,6 +254,9 @@ pub struct ExplainArgs {
     /// Directory of the database and the keys; its newest snapshot answers.
     #[arg(long, value_name = "DIR", env = "FLAGFUSE_DATA", required_unless_present = "frame")]
     pub data: Option<PathBuf>,
+    /// File with the passphrase of the keys; `FLAGFUSE_KEY_PASSPHRASE` when absent.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
     /// Its tenant.
     #[arg(long, default_value = "default", value_parser = tenant)]
     pub tenant: TenantKey,

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::change::ChangeError;
 use crate::fuse::policy::PolicyFault;
 use crate::ingest::IngestError;
+use crate::publish::keys::KeyError;
 use crate::publish::outbox::OutboxError;
 use crate::publish::published::PublishedError;
 use crate::publish::pull::PullError;
@@ -151,6 +152,23 @@ impl From<OutboxError> for ApiError {
             OutboxError::Store(error) => error.into(),
             OutboxError::Sign(_) | OutboxError::Reserve { .. } => Self::bad_request("snapshot_limit", detail),
             OutboxError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
+            OutboxError::Forked { .. } => Self::new(StatusCode::CONFLICT, "restored_from_old_copy", detail),
+            OutboxError::Keys(error) => error.into(),
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => error.into(),
+            // Another process went over to a keyset whose private key this one has not opened yet: a second's work.
+            KeyError::NoSigner { .. } => {
+                let detail =
+                    "the keyset in force changed a moment ago, and its private key is not opened yet";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys_changing", detail)
+            }
+            error => Self::internal(&error),
         }
     }
 }

@@ -16,7 +16,9 @@ use crate::plane::ServeOptions;
 use crate::publish::push::{PushContext, push_replica};
 use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
-use crate::publish::{Publisher, receipts};
+use crate::publish::keys::rotation::{self, Next};
+use crate::publish::outbox::OutboxError;
+use crate::publish::{Fleet, Publisher, receipts};
 use crate::store::quarantine::{self, ClaimedPlace};
 use crate::store::{Store, StoreError, events, scopes};
 
@@ -31,6 +33,8 @@ const RAW_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 const QUARANTINE_COUNT_KEPT: u32 = 10_000;
 /// Events forgotten in one transaction, so that ingestion never waits long.
 const PRUNE_COUNT: u32 = 2_000;
+/// A revocation counts at most this much after its ceremony.
+const ROTATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Looks at every fuse each `period`.
 pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period: Duration) {
@@ -42,6 +46,70 @@ pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period
             tracing::error!(%error, "fuses could not be evaluated");
         }
     }
+}
+
+/// Looks each second whether a keyset waits, and brings it into force step by step.
+pub async fn run_rotation(store: Store, publisher: Publisher, clock: Clock, fleet: Fleet) {
+    let mut ticks = interval(ROTATION_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let replicas: Vec<String> = fleet.replicas().map(|replica| replica.to_string()).collect();
+    let mut said = None;
+    loop {
+        ticks.tick().await;
+        let next =
+            rotate(&store, &publisher, &replicas, clock.now()).await.map_err(|error| error.to_string());
+        // Said once for each change: a rotation may wait for a region for days.
+        if said.as_ref() == Some(&next) {
+            continue;
+        }
+        match &next {
+            Ok(Next::Done | Next::NotOurs) => {}
+            Ok(waits) => tracing::info!(?waits, "a keyset waits for its turn"),
+            Err(error) => tracing::error!(error, "the next keyset cannot come into force"),
+        }
+        said = Some(next);
+    }
+}
+
+/// Goes as far as possible; what is left to do then, or to wait for.
+pub async fn rotate(
+    store: &Store,
+    publisher: &Publisher,
+    replicas: &[String],
+    now: UnixMillis,
+) -> Result<Next, ChangeError> {
+    loop {
+        let next = rotate_once(store, publisher, replicas, now).await?;
+        if !matches!(next, Next::Publish { .. } | Next::PutInForce(_)) {
+            return Ok(next);
+        }
+    }
+}
+
+/// Takes one step, or none; the step that was taken, or what it waits for.
+pub async fn rotate_once(
+    store: &Store,
+    publisher: &Publisher,
+    replicas: &[String],
+    now: UnixMillis,
+) -> Result<Next, ChangeError> {
+    let keys = publisher.shared_keys();
+    rotation::reload(keys).await.map_err(OutboxError::from)?;
+    let next = rotation::next(&mut *store.read().await?, keys, replicas).await.map_err(OutboxError::from)?;
+    match &next {
+        Next::PutInForce(step) => {
+            rotation::put_in_force(store, keys, step, now).await.map_err(OutboxError::from)?;
+        }
+        Next::Publish { scopes, .. } => {
+            // One at a time: the others wait no longer for the write lock than for any change.
+            if let Some(scope) = scopes.first() {
+                let actor = Actor { tenant: scope.tenant.clone(), name: "job:keys".to_owned() };
+                apply(store, publisher, &actor, Change::Republish { scope: scope.clone() }, now).await?;
+            }
+        }
+        Next::Done | Next::Wait(_) | Next::Forked(_) | Next::NotOurs => {}
+    }
+    Ok(next)
 }
 
 /// Keeps one pusher for each replica, and one recorder for the receipts of all.
@@ -91,8 +159,14 @@ pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) ->
             receipts::is_older_than(&mut *store.read().await?, &scope, REPUBLISH_AGE_MS, now).await?;
         if is_old {
             let actor = Actor { tenant: scope.tenant.clone(), name: "job:republish".to_owned() };
-            apply(store, publisher, &actor, Change::Republish { scope }, now).await?;
-            count += 1;
+            match apply(store, publisher, &actor, Change::Republish { scope }, now).await {
+                Ok(_) => count += 1,
+                // It takes no change until its epoch is raised; the others are renewed all the same.
+                Err(ChangeError::Outbox(error @ OutboxError::Forked { .. })) => {
+                    tracing::error!(%error, "a snapshot could not be renewed");
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(count)

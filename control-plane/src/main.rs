@@ -15,6 +15,8 @@ use flagfuse_control_plane::config::{
 };
 use flagfuse_control_plane::credential::{Bearer, TokenKind};
 use flagfuse_control_plane::plane::{self, ControlPlane, ServeOptions};
+use flagfuse_control_plane::publish::keys::files::{KEYSET_FILE, KeyFolder};
+use flagfuse_control_plane::publish::keys::{Protection, create_development};
 use flagfuse_control_plane::telemetry;
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
@@ -49,6 +51,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Token(args) => match args.command {
             TokenCommand::Create(args) => create_token(args).await,
         },
+        Command::Keys(args) => say(&commands::keys::run(args).await?),
         Command::VerifySnapshot(args) => verify_snapshot(&args),
         Command::Import(args) => say(&commands::import::run(args).await?),
         Command::Explain(args) => say(&commands::explain::run(args).await?),
@@ -60,27 +63,47 @@ fn say(text: &str) -> anyhow::Result<()> {
 }
 
 async fn init(args: InitArgs) -> anyhow::Result<()> {
-    let made = plane::init(&args.data.data, &args.tenant, Clock::System).await?;
+    let data = &args.data.data;
+    let passphrase = args.data.passphrase()?;
+    let are_keys_there = KeyFolder::of_data(data).path(KEYSET_FILE).exists();
+    if !are_keys_there {
+        create_development(data, &Protection::of(passphrase.clone()), Clock::System.now())?;
+        warn_of_development(data, passphrase.is_some())?;
+    }
+    let made = plane::init_database(data, &args.tenant, passphrase, Clock::System).await?;
     if args.json {
         let out = json!({
             "admin_token": made.admin_token,
             "ingest_token": made.ingest_token,
             "root_public_keys": made.root_public_keys,
+            "root_threshold": made.root_threshold,
         });
         return say(&out.to_string());
     }
-    let dir = args.data.data.display();
     say(&format!(
-        "initialised {dir}\n\
+        "initialised {}\n\
          admin token (shown once):   {}\n\
          ingest token for the edges: {}\n\
-         root public key:            {}\n\
-         note: the root is a 1-of-1 development root and lies in {dir}/keys/root.key;\n\
-         \x20     whoever reads that file can sign for every edge that trusts it",
+         root public keys:           {}\n\
+         root threshold:             {}",
+        data.display(),
         made.admin_token,
         made.ingest_token,
         made.root_public_keys.join(","),
+        made.root_threshold,
     ))
+}
+
+/// On standard error, so that it is seen also where a program reads the answer.
+fn warn_of_development(data: &Path, is_sealed: bool) -> anyhow::Result<()> {
+    let dir = data.join("keys");
+    let dir = dir.display();
+    let clear = if is_sealed { "" } else { "private keys are written in clear, for development only\n" };
+    let text = format!(
+        "{clear}the root is a 1-of-1 development root and lies in {dir}/root.key: whoever reads that file can sign for \
+         every edge that trusts it; `flagfuse keys init` makes roots to be carried away\n"
+    );
+    std::io::stderr().write_all(text.as_bytes()).context("writing to standard error")
 }
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
@@ -94,8 +117,9 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
-    let plane = ControlPlane::open(&args.data.data, Clock::System).await?;
+    let plane = ControlPlane::unlock(&args.data.data, args.data.passphrase()?, Clock::System).await?;
     plane.require_admin_token(&args.tenant).await?;
+    plane.report().await?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -132,7 +156,7 @@ async fn create_token(args: TokenCreateArgs) -> anyhow::Result<()> {
         (_, None, None) => Bearer::Tenant(args.tenant),
         (_, _, _) => bail!("--project and --environment are for client keys"),
     };
-    let plane = ControlPlane::open(&args.data.data, Clock::System).await?;
+    let plane = ControlPlane::unlock(&args.data.data, args.data.passphrase()?, Clock::System).await?;
     let text = plane.create_token(args.kind, bearer, &args.name).await?;
     plane.store.close().await;
     say(&text)

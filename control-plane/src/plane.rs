@@ -15,13 +15,17 @@ use crate::credential::{Bearer, TokenKind, draw};
 use crate::ingest::identity::UnitKey;
 use crate::jobs;
 use crate::publish::beat::Issuer;
-use crate::publish::keys::{self, KeyError, SigningKeys};
+use crate::publish::keys::status::{file_warnings, status};
+use crate::publish::keys::{KeyError, Passphrase, Protection, SigningKeys, create_development, rotation};
 use crate::publish::push::EdgeRegion;
 use crate::publish::{Fleet, Publisher};
 use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Name of the database in the data directory.
+const DATABASE_FILE: &str = "flagfuse.db";
 
 /// Why a control plane cannot be made, opened or served.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,8 @@ pub struct Initialised {
     pub ingest_token: String,
     /// What edges have to trust, base64.
     pub root_public_keys: Vec<String>,
+    /// How many of them have to sign.
+    pub root_threshold: usize,
 }
 
 /// How to serve.
@@ -96,23 +102,37 @@ pub struct ControlPlane {
     pub clock: Clock,
 }
 
-/// Makes keys, database and first tokens; refuses a directory that has keys.
+/// Makes keys with a development root, database and first tokens; refuses a directory that has them.
 pub async fn init(data: &Path, tenant: &TenantKey, clock: Clock) -> Result<Initialised, PlaneError> {
     create_directory(data)?;
-    keys::create(data, clock.now())?;
-    let plane = ControlPlane::open(data, clock).await?;
+    create_development(data, &Protection::Unencrypted, clock.now())?;
+    init_database(data, tenant, None, clock).await
+}
+
+/// Makes database and first tokens beside keys that are there; refuses a directory that has a database.
+pub async fn init_database(
+    data: &Path,
+    tenant: &TenantKey,
+    passphrase: Option<Passphrase>,
+    clock: Clock,
+) -> Result<Initialised, PlaneError> {
+    let path = data.join(DATABASE_FILE);
+    if path.exists() {
+        return Err(KeyError::Exists { path }.into());
+    }
+    let plane = ControlPlane::unlock(data, passphrase, clock).await?;
     let admin_token =
         plane.create_token(TokenKind::Admin, Bearer::Tenant(tenant.clone()), "first admin").await?;
     let ingest_token = plane.create_token(TokenKind::Ingest, Bearer::Tenant(tenant.clone()), "edges").await?;
-    let root_public_keys = plane.publisher.keys().root_public_keys().to_vec();
+    let root = plane.publisher.keys().current().keyset.roles.root.clone();
     plane.store.close().await;
-    Ok(Initialised { admin_token, ingest_token, root_public_keys })
+    Ok(Initialised { admin_token, ingest_token, root_public_keys: root.keys, root_threshold: root.threshold })
 }
 
 /// Opens the database alone, which brings its schema up to date.
 pub async fn open_store(data: &Path) -> Result<Store, PlaneError> {
     create_directory(data)?;
-    Ok(Store::open(&data.join("flagfuse.db")).await?)
+    Ok(Store::open(&data.join(DATABASE_FILE)).await?)
 }
 
 fn create_directory(data: &Path) -> Result<(), PlaneError> {
@@ -120,11 +140,22 @@ fn create_directory(data: &Path) -> Result<(), PlaneError> {
 }
 
 impl ControlPlane {
-    /// Opens keys and database of an initialised directory.
+    /// Opens keys in clear and database of an initialised directory.
     pub async fn open(data: &Path, clock: Clock) -> Result<Self, PlaneError> {
-        let publisher = Publisher::new(SigningKeys::load(data)?, Issuer::draw()?);
-        let unit_key = keys::load_unit_key(data)?;
-        Ok(Self { store: open_store(data).await?, publisher, unit_key, clock })
+        Self::unlock(data, None, clock).await
+    }
+
+    /// Opens keys and database of an initialised directory.
+    pub async fn unlock(
+        data: &Path,
+        passphrase: Option<Passphrase>,
+        clock: Clock,
+    ) -> Result<Self, PlaneError> {
+        let keys = SigningKeys::load(data, passphrase)?;
+        let unit_key = keys.unit_key()?;
+        let store = open_store(data).await?;
+        rotation::adopt(&store, &keys, clock.now()).await?;
+        Ok(Self { store, publisher: Publisher::new(keys, Issuer::draw()?), unit_key, clock })
     }
 
     /// Makes a token on behalf of whoever has the data directory; its text.
@@ -157,6 +188,20 @@ impl ControlPlane {
         }
     }
 
+    /// Logs what somebody should look at before anything else: replicas that went another way, keys in clear, an end
+    /// that is near.
+    pub async fn report(&self) -> Result<(), PlaneError> {
+        let (keys, now) = (self.publisher.keys(), self.clock.now());
+        let found = status(&mut *self.store.read().await?, keys, &[], now).await?;
+        for fork in found.fork_warnings() {
+            tracing::error!("{fork}: its environment takes no change until `flagfuse keys bump-epoch`");
+        }
+        for warning in found.warnings.into_iter().chain(file_warnings(keys)?) {
+            tracing::warn!("{warning}");
+        }
+        Ok(())
+    }
+
     /// The API alone, without anything running beside it.
     pub fn router(&self, fleet: Fleet) -> axum::Router {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
@@ -176,6 +221,7 @@ impl ControlPlane {
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
         let regions = options.edges.iter().map(|edge| edge.name.clone()).collect();
         let fleet = Fleet { regions, shards: options.shards };
+        beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet.clone()));
         beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
         let serving = axum::serve(listener, self.router(fleet)).with_graceful_shutdown(async move {

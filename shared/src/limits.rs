@@ -69,6 +69,15 @@ pub const PAYLOAD_LEN_MAX: usize = 1_572_864;
 pub const FRAME_LEN_MAX: usize = KEYSET_LEN_MAX + MANIFEST_LEN_MAX + PAYLOAD_LEN_MAX + 3 * 4;
 /// Signatures on one envelope.
 pub const SIGNATURE_COUNT_MAX: usize = 4;
+/// Bytes of a passphrase for private keys. Argon2id with 64 MiB makes some ten guesses a second and core: twelve random
+/// letters are then out of reach, and nobody types more than a kilobyte.
+pub const PASSPHRASE_LEN_MIN: usize = 12;
+/// Bytes of a passphrase at most.
+pub const PASSPHRASE_LEN_MAX: usize = 1_024;
+/// Bytes of a private key's file; one has some 400.
+pub const KEY_FILE_LEN_MAX: usize = 4 * 1024;
+/// Root keys of an installation. More than four signatures do not fit an envelope; more holders than nine meet never.
+pub const ROOT_COUNT_MAX: usize = 9;
 /// Keys of one role in a keyset.
 pub const ROLE_KEY_COUNT_MAX: usize = 16;
 /// A sequence number may not jump further than this: a stolen release key cannot exhaust the number space.

@@ -279,10 +279,12 @@ fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
         let output = Command::new(control_plane)
             .args(["init", "--json", "--data"])
             .arg(data_dir.join("control-plane"))
+            // What it says about development keys is for whoever watches.
+            .stderr(std::process::Stdio::inherit())
             .output()
             .context("running flagfuse init")?;
         if !output.status.success() {
-            bail!("flagfuse init failed:\n{}", String::from_utf8_lossy(&output.stderr));
+            bail!("flagfuse init failed with {}", output.status);
         }
         let mut all: Value =
             serde_json::from_slice(&output.stdout).context("reading flagfuse init's answer")?;

@@ -9,6 +9,7 @@ mod flags;
 mod fuses;
 mod import;
 mod ingest;
+mod keys;
 mod metrics;
 mod project_flags;
 mod projects;
@@ -156,6 +157,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/audit", get(audit::of_tenant))
         .route(PULL_PATH, post(replica::pull))
         .route("/v1/explain", post(explain::ask))
+        .route("/v1/keys", get(keys::read))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))
         .route("/v1/projects", get(projects::list).post(projects::create))

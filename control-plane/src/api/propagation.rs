@@ -11,6 +11,7 @@ use super::{ApiState, applied_json};
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::publish::{arrival, receipts};
+use crate::store::forks;
 
 /// The same content under a new version.
 pub(super) async fn publish(
@@ -28,8 +29,12 @@ pub(super) async fn read(
     PathParams((project, environment)): PathParams<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let row = state.environment(&caller, &project, &environment).await?;
-    let found = receipts::propagation(&mut *state.store.read().await?, &row, &state.fleet).await?;
-    Ok(Json(json!(found)))
+    let mut conn = state.store.read().await?;
+    let mut answer = json!(receipts::propagation(&mut conn, &row, &state.fleet).await?);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("forks".to_owned(), json!(forks::of_environment(&mut conn, &row.scope).await?));
+    }
+    Ok(Json(answer))
 }
 
 pub(super) async fn change(

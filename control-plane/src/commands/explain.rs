@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::config::ExplainArgs;
+use flagfuse_control_plane::config::{ExplainArgs, passphrase};
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::published;
 use flagfuse_shared::context::Context;
@@ -27,7 +27,8 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<String> {
         (Some(path), _, _, _) => from_frame(path, &args, now)?,
         (None, Some(data), Some(project), Some(environment)) => {
             let scope = Scope { tenant: args.tenant.clone(), project, environment };
-            let plane = ControlPlane::open(data, Clock::System).await?;
+            let passphrase = passphrase(args.passphrase_file.as_deref())?;
+            let plane = ControlPlane::unlock(data, passphrase, Clock::System).await?;
             let keys = plane.publisher.keys();
             let opened = published::newest(&mut *plane.store.read().await?, keys, &scope, now).await?;
             plane.store.close().await;

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<String> {
     let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
     let import = Import { format: args.format, imported, existing };
     let change = Change::Import { scope, import: Box::new(import) };
-    let plane = ControlPlane::open(&args.data.data, Clock::System).await?;
+    let plane = ControlPlane::unlock(&args.data.data, args.data.passphrase()?, Clock::System).await?;
     let actor = Actor { tenant: args.tenant, name: "operator".to_owned() };
     let (store, publisher, now) = (&plane.store, &plane.publisher, plane.clock.now());
     if args.dry_run {

@@ -8,9 +8,10 @@ use super::policy::{Guardrail, Policy};
 use super::verdict::{EmaStep, Look, Reading, Verdict, decide};
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
 use crate::publish::Publisher;
+use crate::publish::outbox::OutboxError;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::tallies::{EnrolmentRange, reading};
-use crate::store::{Connection, Store, StoreError, phases, scopes, verdicts};
+use crate::store::{Connection, Store, StoreError, forks, phases, scopes, verdicts};
 
 /// An unchanged verdict is written again after this long, as a sign of life.
 const VERDICT_INTERVAL_MS: u64 = 10_000;
@@ -27,6 +28,8 @@ pub struct Ticked {
     pub moved: u64,
     /// Fuses that another engine or a person moved first.
     pub overtaken: u64,
+    /// Fuses that should move, in an environment that takes no change.
+    pub blocked: u64,
     /// Fuses whose look failed.
     pub failed: u64,
 }
@@ -43,6 +46,9 @@ pub async fn tick(store: &Store, publisher: &Publisher, now: UnixMillis) -> Resu
             match look_and_act(store, publisher, &scope, &fuse, now).await {
                 Ok(Acted::Stayed) => {}
                 Ok(Acted::Moved) => ticked.moved += 1,
+                Ok(Acted::Blocked) | Err(ChangeError::Outbox(OutboxError::Forked { .. })) => {
+                    ticked.blocked += 1;
+                }
                 Err(ChangeError::Stale { .. } | ChangeError::Unknown { .. }) => ticked.overtaken += 1,
                 Err(error) => {
                     ticked.failed += 1;
@@ -57,7 +63,12 @@ pub async fn tick(store: &Store, publisher: &Publisher, now: UnixMillis) -> Resu
 enum Acted {
     Stayed,
     Moved,
+    /// Replicas hold what this database never signed: they would refuse the move as they refuse everything.
+    Blocked,
 }
+
+/// Stands where the reason of a move would, when it could not be made.
+const BLOCKED: &str = "blocked_restored_from_old_copy";
 
 async fn look_and_act(
     store: &Store,
@@ -66,7 +77,7 @@ async fn look_and_act(
     fuse: &FuseRow,
     now: UnixMillis,
 ) -> Result<Acted, ChangeError> {
-    let (verdict, ema) = {
+    let (mut verdict, ema, forks) = {
         let mut conn = store.read().await?;
         let readings = readings(&mut conn, fuse, now).await?;
         let look = Look {
@@ -79,8 +90,18 @@ async fn look_and_act(
             ema_step: if now.since(fuse.ema_ms) >= EMA_INTERVAL_MS { EmaStep::Move } else { EmaStep::Keep },
             now,
         };
-        decide(&look)
+        let (verdict, ema) = decide(&look);
+        (verdict, ema, forks::of_environment(&mut conn, scope).await?)
     };
+    if verdict.decision.target().is_some() && !forks.is_empty() {
+        BLOCKED.clone_into(&mut verdict.reason);
+        // As often as the verdict is written: at once, then every ten seconds.
+        if record(store, scope, fuse, &verdict, &ema, now).await? == Recorded::Written {
+            let (flag, decision) = (&fuse.flag, verdict.decision.as_str());
+            tracing::error!(%scope, flag, decision, "fuse cannot move: {}", OutboxError::Forked { scope: scope.clone(), forks });
+        }
+        return Ok(Acted::Blocked);
+    }
     record(store, scope, fuse, &verdict, &ema, now).await?;
     let Some(to) = verdict.decision.target() else { return Ok(Acted::Stayed) };
     let Ok(flag) = FlagKey::parse(&fuse.flag) else { return Ok(Acted::Stayed) };
@@ -127,6 +148,13 @@ pub fn enrolment_range(policy: &Policy, guardrail: &Guardrail, now: UnixMillis) 
     EnrolmentRange { from: newest.minus(policy.window_ms()), to }
 }
 
+/// Whether the verdict was written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Recorded {
+    Written,
+    NotDue,
+}
+
 /// Writes the verdict when it differs from the one before or is due, and moves the averages.
 async fn record(
     store: &Store,
@@ -135,7 +163,7 @@ async fn record(
     verdict: &Verdict,
     ema: &std::collections::BTreeMap<String, f64>,
     now: UnixMillis,
-) -> Result<(), StoreError> {
+) -> Result<Recorded, StoreError> {
     let (phase, newest) = {
         let mut conn = store.read().await?;
         let phase = phases::by_id(&mut conn, fuse.phase_id).await?.map_or(0, |phase| phase.phase);
@@ -147,7 +175,7 @@ async fn record(
         !is_same || now.since(old.at_ms) >= VERDICT_INTERVAL_MS
     });
     if !is_due && ema == &fuse.ema {
-        return Ok(());
+        return Ok(Recorded::NotDue);
     }
     let mut tx = store.write().await?;
     if is_due {
@@ -157,5 +185,5 @@ async fn record(
         fuses::move_ema(&mut tx, scope, fuse, ema, now).await?;
     }
     tx.commit().await?;
-    Ok(())
+    Ok(if is_due { Recorded::Written } else { Recorded::NotDue })
 }

@@ -3,6 +3,7 @@
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{TenantKey, Unit};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// A unit, hashed with the installation's key: 128 bits, so 10^12 units collide with probability 10^-15.
 pub type UnitHash = [u8; 16];
@@ -13,7 +14,7 @@ pub type ContentHash = [u8; 16];
 
 /// The installation's key for hashing units. Without it the hashes of guessed units cannot be compared.
 #[derive(Clone)]
-pub struct UnitKey([u8; 32]);
+pub struct UnitKey(Zeroizing<[u8; 32]>);
 
 impl std::fmt::Debug for UnitKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,8 +24,8 @@ impl std::fmt::Debug for UnitKey {
 
 impl UnitKey {
     /// A key of 32 random bytes.
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
     }
 
     /// The unit's hash within a tenant: SHA-256(key ‖ tenant ‖ 0 ‖ unit), first half.

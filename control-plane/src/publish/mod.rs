@@ -40,6 +40,11 @@ impl Publisher {
         &self.keys
     }
 
+    /// The same, for work that outlives the caller.
+    pub const fn shared_keys(&self) -> &Arc<SigningKeys> {
+        &self.keys
+    }
+
     /// Whose beats it signs.
     pub fn issuer(&self) -> &Issuer {
         &self.issuer

@@ -7,10 +7,11 @@ use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
 use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
 
 use super::build::{self, EnvironmentSettings};
-use super::keys::SigningKeys;
+use super::keys::{KeyError, SigningKeys};
+use crate::store::forks::ForkRow;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{FrameRow, FrameTraits};
-use crate::store::{Connection, StoreError, flags, scopes, shared, snapshots, tokens};
+use crate::store::{Connection, StoreError, flags, forks, keysets, scopes, shared, snapshots, tokens};
 
 /// Why there is no next snapshot; the change is rolled back with it.
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +33,32 @@ pub enum OutboxError {
         /// Bytes allowed.
         len_max: usize,
     },
+    /// The keyset in force cannot be signed under.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// Replicas hold what this database never signed, so they would refuse whatever it signs now.
+    #[error(
+        "{scope} was restored from an old copy, or somebody else signs with its keys: {}; it takes no change until its \
+         epoch is raised: `flagfuse keys bump-epoch --project {} --environment {} --roots FILE,…`",
+        held_by(forks), scope.project, scope.environment
+    )]
+    Forked {
+        /// Which environment.
+        scope: Scope,
+        /// Who holds what.
+        forks: Vec<ForkRow>,
+    },
     /// The environment has gone.
     #[error("environment {scope} does not exist")]
     UnknownEnvironment {
         /// Which.
         scope: Scope,
     },
+}
+
+fn held_by(forks: &[ForkRow]) -> String {
+    let each = forks.iter().map(|fork| format!("replica {}/{} holds {}", fork.region, fork.shard, fork.held));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Bytes that only fuses and removals may fill: an opening fuse writes into its flag what it withholds, at most some
@@ -65,6 +86,15 @@ pub async fn enqueue(
     let environment = scopes::environment(conn, scope)
         .await?
         .ok_or_else(|| OutboxError::UnknownEnvironment { scope: scope.clone() })?;
+    let forks = forks::of_environment(conn, scope).await?;
+    if !forks.is_empty() {
+        return Err(OutboxError::Forked { scope: scope.clone(), forks });
+    }
+    let signer = keys.in_force(conn).await?;
+    if let Some(epoch) = signer.keyset.min_epoch.get(&scope.to_string()) {
+        // Made anew after a restore, or restored itself: below this epoch no replica takes anything.
+        keysets::raise_epoch(conn, scope, *epoch).await?;
+    }
     let wires = flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect();
     let shared = shared::shared(conn, scope).await?;
     let client_keys = tokens::client_key_digests(conn, scope).await?;
@@ -72,10 +102,11 @@ pub async fn enqueue(
     let version = scopes::bump_version(conn, scope).await?;
     let settings = settings(&environment)?;
     let content = build::content(wires, shared, client_keys, settings);
-    let release = build::release(scope.clone(), version, previous, keys.keyset_version(), now);
-    let signed = sign_snapshot(&content, &release, keys.keyset_envelope(), keys.release())?;
+    let keyset_version = signer.keyset.keyset_version;
+    let release = build::release(scope.clone(), version, previous, keyset_version, now);
+    let signed = sign_snapshot(&content, &release, &signer.envelope, &signer.release)?;
     // The manifest's few hundred bytes are counted too.
-    let len = signed.frame.len().saturating_sub(keys.keyset_envelope().len());
+    let len = signed.frame.len().saturating_sub(signer.envelope.len());
     let len_max = PAYLOAD_LEN_MAX.saturating_sub(RESERVE_LEN);
     if reserve == Reserve::Kept && len > len_max {
         return Err(OutboxError::Reserve { len, len_max });
@@ -83,6 +114,7 @@ pub async fn enqueue(
     let row = FrameRow { version, digest: signed.digest, frame: signed.frame, created_ms: now };
     let traits = FrameTraits { urgency, stale_ms: settings.profile.bounds_ms().1 };
     snapshots::insert(conn, scope, &row, traits).await?;
+    keysets::note_publication(conn, keyset_version, scope, version).await?;
     Ok(version)
 }
 

@@ -2,8 +2,8 @@
 
 use flagfuse_shared::explain::{Opened, open};
 use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::snapshot::Refusal;
 use flagfuse_shared::snapshot::verify::TrustError;
-use flagfuse_shared::snapshot::{Refusal, TrustedRoots};
 
 use super::keys::SigningKeys;
 use crate::store::{Connection, StoreError, snapshots};
@@ -37,6 +37,6 @@ pub async fn newest(
 ) -> Result<Opened, PublishedError> {
     let frame = snapshots::newest(conn, scope).await?;
     let frame = frame.ok_or_else(|| PublishedError::Nothing { scope: scope.clone() })?;
-    let roots = TrustedRoots::parse(keys.root_public_keys().iter().map(String::as_str), 1)?;
+    let roots = keys.trusted_roots()?;
     open(&frame.frame, &roots, scope, now).map_err(PublishedError::Refused)
 }

@@ -79,7 +79,7 @@ pub async fn answer(
         }
         bytes.extend_from_slice(&message);
     }
-    let beat = publisher.issuer().pull_beat(target.claim(), now, publisher.keys().freshness())?;
+    let beat = publisher.issuer().pull_beat(target.claim(), now, &publisher.keys().freshness())?;
     bytes.extend_from_slice(&encode_messages([PlaneMessage::Beat(&beat)]));
     Ok(bytes)
 }

@@ -263,7 +263,7 @@ impl Driver {
                     let Some(reading) = &connection.reading else { continue };
                     let publisher = &self.context.publisher;
                     let keys = publisher.keys().freshness();
-                    let envelope = publisher.issuer().push_beat(claim, beat_no, reading.as_of, keys)?;
+                    let envelope = publisher.issuer().push_beat(claim, beat_no, reading.as_of, &keys)?;
                     connection.send(Message::binary(PlaneMessage::Beat(&envelope).encode())).await?;
                 }
                 Output::Nudge => connection.send(Message::binary(PlaneMessage::Nudge.encode())).await?,

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::pusher::Receipt;
 use crate::store::receipts::{NackRow, ReplicaName, Told, record_held, record_nack};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, forks};
 
 /// Receipts written in one transaction.
 const BATCH_COUNT: usize = 512;
@@ -59,6 +59,7 @@ async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {
                     (_, _) => Told::Hello,
                 };
                 record_held(&mut tx, &scope, replica, *held, told, *at).await?;
+                forks::observe(&mut tx, &scope, (&replica.region, replica.shard), *held, *at).await?;
             }
             Receipt::Refused { scope, code, detail } => {
                 let Ok(scope) = Scope::parse(scope) else { continue };
@@ -69,8 +70,9 @@ async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {
                 };
                 record_nack(&mut tx, &scope, replica, &nack).await?;
             }
-            Receipt::Forked { scope, .. } => {
+            Receipt::Forked { scope, held, .. } => {
                 let Ok(scope) = Scope::parse(scope) else { continue };
+                forks::observe(&mut tx, &scope, (&replica.region, replica.shard), *held, *at).await?;
                 let (code, detail) = fault(receipt).unwrap_or_default();
                 record_nack(&mut tx, &scope, replica, &NackRow { code, detail, at_ms: *at }).await?;
             }

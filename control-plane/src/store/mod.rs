@@ -3,7 +3,9 @@
 pub mod audit;
 pub mod events;
 pub mod flags;
+pub mod forks;
 pub mod fuses;
+pub mod keysets;
 pub mod phases;
 pub mod project_flags;
 pub mod quarantine;

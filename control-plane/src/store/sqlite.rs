@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (4, include_str!("../../../migrations/sqlite/0004_shared.sql")),
     (5, include_str!("../../../migrations/sqlite/0005_usage.sql")),
     (6, include_str!("../../../migrations/sqlite/0006_propagation.sql")),
+    (7, include_str!("../../../migrations/sqlite/0007_keys.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.

@@ -16,6 +16,8 @@ mod ingestion;
 #[cfg(test)]
 mod inheritance;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
 mod pull;
 #[cfg(test)]
 mod push;

@@ -36,7 +36,7 @@ async fn pull(world: &World, ledger: &mut BeatLedger, held: &HeldMap) -> Pulled 
     assert_eq!(response.status(), StatusCode::OK);
     let bytes = to_bytes(response.into_body(), 64 << 20).await.unwrap();
     let keys = world.plane.publisher.keys();
-    let freshness = FreshnessKeys::open(keys.keyset_envelope(), &roots(world)).unwrap();
+    let freshness = FreshnessKeys::open(&keys.current().envelope, &roots(world)).unwrap();
     let (mut frames, mut beats) = (Vec::new(), Vec::new());
     for message in decode_messages(&bytes) {
         assert!(beats.is_empty(), "the beat is last");

@@ -186,8 +186,10 @@ async fn a_replica_ahead_of_a_restored_database_is_shown_and_holds_up_no_other_e
         let detail = text(&found["replicas"][0]["nack_detail"]);
         assert!(detail.contains("1.900") && detail.contains("restored"), "{detail}");
         assert_eq!((&found["acked"], &found["guaranteed_live_at_ms"]), (&json!(0), &Value::Null));
-        // It stays visible over later changes, and nothing is sent that could only be refused.
-        world.ok("PUT", FLAG, flag()).await;
+        // It stays visible, no change is taken, and nothing is sent that could only be refused.
+        let refused = world.call("PUT", FLAG, flag()).await;
+        assert_eq!(refused.code(), "restored_from_old_copy", "{}", refused.body);
+        assert_eq!(found["forks"][0]["held"], json!("1.900"));
         let staged = world.ok("POST", "/v1/projects/demo/environments/staging/publish", Value::Null).await;
         let version = text(&staged["version"]);
         edge.until(0, |replica| replica.count(&format!("publish default/demo/staging {version}")) == 1).await;

@@ -127,7 +127,7 @@ impl Edge {
         let roots = TrustedRoots::parse(keys.root_public_keys().iter().map(String::as_str), 1).unwrap();
         let shared = Arc::new(Shared {
             clock: world.clock.clone(),
-            freshness: FreshnessKeys::open(keys.keyset_envelope(), &roots).unwrap(),
+            freshness: FreshnessKeys::open(&keys.current().envelope, &roots).unwrap(),
             roots,
             cut: Notify::new(),
             by_shard: (0..shards).map(|_| Mutex::default()).collect(),

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use self::chance::Chance;
 use self::index::KeyIndex;
 pub use self::refusal::{Refusal, RefusalCode};
-pub use self::verify::{Admitted, Held, Outcome, TrustedRoots, Verified, verify};
+pub use self::verify::{Admitted, Held, Outcome, TrustedRoots, Verified, verify, verify_keyset};
 use crate::context::Context;
 use crate::digest::Digest;
 use crate::flag::compile::{Compiled, Holdout};

@@ -13,6 +13,7 @@ use crate::ids::{Scope, SnapshotVersion, UnixMillis};
 use crate::limits::{KEYSET_LEN_MAX, MANIFEST_LEN_MAX};
 
 /// A private key. Prints nothing of itself and is wiped when dropped.
+#[derive(Clone)]
 pub struct PrivateKey(SigningKey);
 
 impl PrivateKey {

@@ -16,7 +16,7 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,7 +29,7 @@ use super::payload::{decode, selftest_digest};
 use super::refusal::{Refusal, RefusalCode};
 use crate::digest::{Digest, hex};
 use crate::ids::{Scope, SnapshotVersion, UnixMillis};
-use crate::limits::{CLOCK_SKEW_MS_MAX, ROLE_KEY_COUNT_MAX, SEQ_JUMP_MAX};
+use crate::limits::{CLOCK_SKEW_MS_MAX, KEYSET_LEN_MAX, ROLE_KEY_COUNT_MAX, SEQ_JUMP_MAX};
 
 /// Something that passed verification. Only `verify` makes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,6 +242,28 @@ impl RoleKeys {
     }
 }
 
+/// Verifies a keyset's envelope under root keys (steps 2–5) and that each of its roles can be fulfilled.
+pub fn verify_keyset(envelope: &[u8], roots: &TrustedRoots) -> Result<Keyset, Refusal> {
+    if envelope.len() > KEYSET_LEN_MAX {
+        let detail = format!("keyset has {} bytes, the limit is {KEYSET_LEN_MAX}", envelope.len());
+        return Err(Refusal::new(RefusalCode::Size, detail));
+    }
+    let (keyset, _) = open::<Keyset>("keyset", envelope, KEYSET_TYPE, &roots.keys, roots.threshold)?;
+    let roles = &keyset.roles;
+    for (name, role) in [("root", &roles.root), ("release", &roles.release), ("freshness", &roles.freshness)]
+    {
+        role_keys(name, role)?;
+    }
+    Ok(keyset)
+}
+
+/// Epochs that a root-signed keyset allows in an environment. One without an entry has never been bumped: epoch 1 at
+/// most. A release key alone therefore cannot run the epochs up to where nobody could go beyond.
+fn epochs_allowed(keyset: &Keyset, scope: &Scope) -> RangeInclusive<u64> {
+    let epoch_min = keyset.min_epoch.get(&scope.to_string()).copied().unwrap_or(0);
+    epoch_min..=epoch_min.max(1)
+}
+
 fn role_keys(name: &str, role: &Role) -> Result<Vec<VerifyingKey>, Refusal> {
     if role.keys.len() > ROLE_KEY_COUNT_MAX || role.threshold == 0 || role.threshold > role.keys.len() {
         let detail = format!("role {name} has threshold {} with {} keys", role.threshold, role.keys.len());
@@ -259,6 +281,11 @@ fn role_keys(name: &str, role: &Role) -> Result<Vec<VerifyingKey>, Refusal> {
 fn parse_key(text: &str) -> Option<VerifyingKey> {
     let bytes = <[u8; 32]>::try_from(STANDARD.decode(text.trim()).ok()?).ok()?;
     VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak())
+}
+
+/// The [`key_id`] of a public key as keysets write it; `None` for what is no key.
+pub fn key_id_of(public_base64: &str) -> Option<String> {
+    parse_key(public_base64).map(|key| key_id(key.as_bytes()))
 }
 
 /// First 16 bytes of SHA-256 of a public key, hexadecimal.
@@ -297,9 +324,10 @@ fn check_order(
     held: Option<&Held>,
 ) -> Result<Order, Refusal> {
     let version = manifest.version();
-    let epoch_min = keyset.min_epoch.get(&manifest.scope().to_string()).copied().unwrap_or(0);
-    if version.epoch < epoch_min {
-        let detail = format!("epoch {} is below the lowest allowed {epoch_min}", version.epoch);
+    let epochs = epochs_allowed(keyset, &manifest.scope());
+    if !epochs.contains(&version.epoch) {
+        let (low, high) = (epochs.start(), epochs.end());
+        let detail = format!("epoch {} is not among those the keyset allows: {low} to {high}", version.epoch);
         return Err(Refusal::new(RefusalCode::Epoch, detail));
     }
     let Some(held) = held else { return Ok(Order::Newer) };

@@ -6,6 +6,7 @@ use super::*;
 use crate::snapshot::envelope::{Segments, encode_frame, split_frame};
 use crate::snapshot::fixtures::*;
 use crate::snapshot::payload::{CODEC, encode};
+use crate::snapshot::sign::{Release, sign_keyset, sign_snapshot};
 
 fn flag() -> serde_json::Value {
     json!({ "key": "f", "value_type": "boolean", "default_variation": "on",
@@ -211,4 +212,43 @@ fn ten_thousand_levels_fail_alone_without_exhausting_the_stack() {
     let admitted = admitted_raw(&[deep, flag().to_string()]);
     assert!(admitted.snapshot.flag("d").unwrap().is_err());
     assert!(admitted.snapshot.flag("f").unwrap().is_ok());
+}
+
+#[test]
+fn only_the_epochs_of_the_keyset_are_admitted() {
+    let frame = |min: Option<u64>, epoch: u64| {
+        let mut keyset = keyset();
+        keyset.min_epoch.extend(min.map(|min| (scope().to_string(), min)));
+        let release = Release { version: SnapshotVersion { epoch, seq: 1 }, ..release(1) };
+        let keyset = sign_keyset(&keyset, &[key(1)]).unwrap();
+        sign_snapshot(&content(&[flag()]), &release, &keyset, &[key(2)]).unwrap().frame
+    };
+    for (min, epoch, expected) in [
+        (None, 1, "newer"),
+        (None, 2, "E_EPOCH"),
+        (None, u64::MAX, "E_EPOCH"),
+        (Some(3), 2, "E_EPOCH"),
+        (Some(3), 3, "newer"),
+        (Some(3), 4, "E_EPOCH"),
+    ] {
+        assert_eq!(code_held(&frame(min, epoch), &held(0)), expected, "{min:?} {epoch}");
+    }
+}
+
+#[test]
+fn a_keyset_counts_distinct_roots_up_to_its_threshold() {
+    let two =
+        TrustedRoots::parse([1, 4, 5].map(|seed| key(seed).public_base64()).iter().map(String::as_str), 2);
+    let two = two.unwrap();
+    let by = |seeds: &[u8]| {
+        let keys: Vec<_> = seeds.iter().map(|seed| key(*seed)).collect();
+        verify_keyset(&sign_keyset(&keyset(), &keys).unwrap(), &two).map_err(|refusal| refusal.code.as_str())
+    };
+    assert_eq!(by(&[1]), Err("E_SIG"));
+    assert_eq!(by(&[1, 1]), Err("E_SIG"), "one key twice is one signer");
+    assert_eq!(by(&[1, 9]), Err("E_SIG"), "a stranger does not count");
+    assert_eq!(by(&[8, 9]), Err("E_KEY"));
+    for pair in [[1, 4], [4, 5], [5, 1]] {
+        assert_eq!(by(&pair), Ok(keyset()));
+    }
 }

@@ -1,6 +1,8 @@
 //! Keys on real processes: replaced and revoked under live traffic, a database put back from an old copy, and nothing
 //! secret in any log.
 
+#![expect(clippy::disallowed_methods, reason = "how long real processes take is measured with real time")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -111,3 +111,40 @@ pub fn fault(receipt: &Receipt) -> Option<(String, String)> {
 fn cut(text: &str, len_max: usize) -> String {
     text.get(..text.floor_char_boundary(len_max)).unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use flagfuse_shared::contract::replica::HeldVersion;
+    use flagfuse_shared::digest::Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_fork_is_told_by_what_the_replica_has_and_the_database_has_not() {
+        let held = |seq| HeldVersion { epoch: 1, seq, digest: Digest::of(b"x") };
+        for (wanted, code, words) in [
+            (Some(held(7)), "E_EQUIV", "holds 1.7, the same version with other content"),
+            (Some(held(6)), "E_ROLLBACK", "a later version than this database, which signed 1.6 last"),
+            (None, "E_ROLLBACK", "which knows none of that name"),
+        ] {
+            let receipt = Receipt::Forked { scope: "t/p/e".to_owned(), held: held(7), wanted };
+            let (found, detail) = fault(&receipt).unwrap();
+            assert_eq!(found, code);
+            assert!(detail.contains(words), "{detail}");
+        }
+    }
+
+    #[test]
+    fn what_a_replica_says_of_itself_is_kept_up_to_a_limit() {
+        let refused = |code: String, detail: String| {
+            fault(&Receipt::Refused { scope: "t/p/e".to_owned(), code, detail }).unwrap()
+        };
+        let (code, detail) = ("C".repeat(CODE_LEN_MAX), "d".repeat(DETAIL_LEN_MAX));
+        let whole = refused(code.clone(), detail.clone());
+        assert_eq!(whole, (code.clone(), detail.clone()));
+        assert_eq!(refused(format!("{code}C"), format!("{detail}d")), whole);
+        // Never within a character.
+        assert_eq!(refused("é".repeat(40), String::new()).0.len(), CODE_LEN_MAX);
+        assert_eq!(refused(format!("x{}", "é".repeat(40)), String::new()).0.len(), CODE_LEN_MAX - 1);
+    }
+}

@@ -57,15 +57,17 @@ pub async fn insert(
         .bind(to_sql(traits.stale_ms))
         .execute(&mut *conn)
         .await?;
-    for sql in [
-        "DELETE FROM snapshots WHERE project = $1 AND environment = $2 AND (epoch < $3 OR seq <= $4)",
-        "DELETE FROM acks WHERE project = $1 AND environment = $2 AND (epoch < $3 OR epoch = $3 AND seq <= $4)",
-    ] {
-        sqlx::query(sql)
+    // Over epochs too: isolates may still go by the bound of a version from before the epoch was raised.
+    for table in ["snapshots", "acks"] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE project = $1 AND environment = $2 AND (epoch, seq) <
+               (SELECT epoch, seq FROM snapshots WHERE project = $1 AND environment = $2
+                ORDER BY epoch DESC, seq DESC LIMIT 1 OFFSET $3)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(scope.project.as_str())
             .bind(scope.environment.as_str())
-            .bind(to_sql(row.version.epoch))
-            .bind(to_sql(row.version.seq) - FRAME_COUNT_KEPT)
+            .bind(FRAME_COUNT_KEPT - 1)
             .execute(&mut *conn)
             .await?;
     }
@@ -210,4 +212,43 @@ pub(super) fn held_version(row: &sqlx::sqlite::SqliteRow) -> Result<HeldVersion,
     let digest = Digest::parse(&found);
     let digest = digest.map_err(|_| StoreError::Corrupt { column: "digest", found: found.clone() })?;
     Ok(HeldVersion { epoch, seq, digest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::receipts::{ReplicaName, Told, acks_from, record_held};
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_hundred_versions_are_kept_with_their_receipts_also_when_the_epoch_rises() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let scope = Scope::parse("t/p/e").unwrap();
+        let replica = ReplicaName { region: "eu".to_owned(), shard: 0 };
+        let told = Told::Ack { keyset_version: 1, stored_ms: UnixMillis(1) };
+        let first = SnapshotVersion { epoch: 1, seq: 1 };
+        let before = (1..=60).map(|seq| (1, seq, 1_000));
+        let after = (1..=41).map(|seq| (2, seq, 250));
+        let mut counts = Vec::new();
+        for (epoch, seq, stale_ms) in before.chain(after) {
+            let version = SnapshotVersion { epoch, seq };
+            let digest = Digest::of(version.to_string().as_bytes());
+            let row = FrameRow { version, digest, frame: vec![1], created_ms: UnixMillis(1) };
+            let traits = FrameTraits { urgency: Urgency::Ordinary, stale_ms };
+            insert(&mut tx, &scope, &row, traits).await.unwrap();
+            let held = HeldVersion { epoch, seq, digest };
+            record_held(&mut tx, &scope, &replica, held, told, UnixMillis(2)).await.unwrap();
+            counts.push(acks_from(&mut tx, &scope, first).await.unwrap().len());
+            assert_eq!(stale_ms_max(&mut tx, &scope, version).await.unwrap(), Some(1_000), "{version}");
+        }
+        assert_eq!(counts, (1..=100).chain([100]).collect::<Vec<_>>());
+        assert!(frame(&mut tx, &scope, first).await.unwrap().is_none());
+        let second = SnapshotVersion { epoch: 1, seq: 2 };
+        assert!(frame(&mut tx, &scope, second).await.unwrap().is_some());
+        assert_eq!(acks_from(&mut tx, &scope, first).await.unwrap()[0].version, second);
+        let lines = sqlx::query("SELECT COUNT(*) FROM acks").fetch_one(&mut *tx).await.unwrap();
+        assert_eq!(lines.get::<i64, _>(0), 100);
+    }
 }

@@ -122,6 +122,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn frames_from_before_urgency_count_as_ordinary_with_the_lax_bound_and_old_receipts_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let old = SqlitePool::connect_with(options).await.unwrap();
+        let sql = "CREATE TABLE migrations (migration BIGINT PRIMARY KEY); INSERT INTO migrations VALUES (5)";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= 5) {
+            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
+        }
+        let sql = "INSERT INTO snapshots VALUES ('p', 'e', 1, 7, 'd', x'01', 9);
+                   INSERT INTO receipts (region, project, environment) VALUES ('eu', 'p', 'e')";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        old.close().await;
+        let store = Store::open(&path).await.unwrap();
+        let mut reader = store.read().await.unwrap();
+        let row = sqlx::query("SELECT urgency, stale_ms, (SELECT COUNT(*) FROM receipts) FROM snapshots")
+            .fetch_one(&mut *reader)
+            .await
+            .unwrap();
+        let found = (row.get::<String, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2));
+        assert_eq!(found, ("ordinary".to_owned(), 1_000, 0));
+    }
+
+    #[tokio::test]
     async fn an_uncommitted_write_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();

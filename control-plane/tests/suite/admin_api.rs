@@ -226,24 +226,27 @@ async fn bodies_that_never_end_hold_a_bounded_number_of_slots() {
     use axum::http::Request;
     use tower::ServiceExt as _;
     let world = World::new().await;
-    let endless = || {
-        let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        let request = Request::post("/v1/ingest").header("authorization", format!("Bearer {}", world.ingest));
-        world.router.clone().oneshot(request.body(body).unwrap())
-    };
-    let mut slow = tokio::task::JoinSet::new();
-    for _ in 0..12 {
-        slow.spawn(endless());
-    }
-    for _ in 0..4 {
-        let refused = slow.join_next().await.unwrap().unwrap().unwrap();
-        assert_eq!(refused.status().as_u16(), 429, "eight hold a slot");
-    }
     let batch = world.batch(&[]).to_string().into_bytes();
-    let answer = world.send(&world.ingest, "POST", "/v1/ingest", batch.clone()).await;
-    assert_eq!((answer.status.as_u16(), answer.code()), (429, "overloaded"));
-    // Another route is not held up, and a caller that hangs up gives its slot back.
-    assert_eq!(world.call("GET", FLAG, Value::Null).await.status.as_u16(), 200);
-    slow.shutdown().await;
-    assert_eq!(world.send(&world.ingest, "POST", "/v1/ingest", batch).await.status.as_u16(), 200);
+    let pull = json!({ "region": "local", "shard": 0, "held": {} }).to_string().into_bytes();
+    for (path, slots, sound) in [("/v1/ingest", 8, batch), ("/v1/replica/pull", 4, pull)] {
+        let endless = || {
+            let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+            let request = Request::post(path).header("authorization", format!("Bearer {}", world.ingest));
+            world.router.clone().oneshot(request.body(body).unwrap())
+        };
+        let mut slow = tokio::task::JoinSet::new();
+        for _ in 0..slots + 4 {
+            slow.spawn(endless());
+        }
+        for _ in 0..4 {
+            let refused = slow.join_next().await.unwrap().unwrap().unwrap();
+            assert_eq!(refused.status().as_u16(), 429, "{path}: {slots} hold a slot");
+        }
+        let answer = world.send(&world.ingest, "POST", path, sound.clone()).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (429, "overloaded"));
+        // Another route is not held up, and a caller that hangs up gives its slot back.
+        assert_eq!(world.call("GET", FLAG, Value::Null).await.status.as_u16(), 200);
+        slow.shutdown().await;
+        assert_eq!(world.send(&world.ingest, "POST", path, sound).await.status.as_u16(), 200, "{path}");
+    }
 }

@@ -113,7 +113,7 @@ async fn a_rotation_interrupted_after_every_step_ends_with_the_new_key_alone() {
         }
         plane.store.close().await;
     }
-    assert_eq!(seen, ["in force 2", "published 2", "waits for local", "in force 3", "published 3"]);
+    assert_eq!(seen, ["in force 2", "published 2", "waits for local/0", "in force 3", "published 3"]);
     let plane = reopened(&world).await;
     held = confirm(&world, &plane, Some(&held)).await;
     assert_eq!(held.keyset_version, 3);

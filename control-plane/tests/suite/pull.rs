@@ -3,6 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use flagfuse_control_plane::credential::TokenKind;
+use flagfuse_control_plane::publish::pusher::Claim;
 use flagfuse_control_plane::store::snapshots::{FrameRow, FrameTraits, insert};
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, PlaneMessage, Urgency, decode_messages};
 use flagfuse_shared::digest::Digest;
@@ -92,6 +93,23 @@ async fn a_pull_brings_what_is_newer_and_a_beat_that_vouches_for_it() {
     // A pull is no receipt.
     let found = world.get(&format!("{}/propagation", crate::world::ENVIRONMENT)).await;
     assert_eq!((&found["acked"], &found["replicas"][0]["version"]), (&json!(0), &Value::Null));
+}
+
+#[tokio::test]
+async fn beats_of_pulls_and_of_connections_never_make_each_other_look_repeated() {
+    let world = World::new().await;
+    let mut ledger = BeatLedger::default();
+    let publisher = &world.plane.publisher;
+    let freshness = FreshnessKeys::open(publisher.keys().keyset_envelope(), &roots(&world)).unwrap();
+    let claim = Claim { map_sha256: Digest::of(b"map"), count: 1 };
+    for beat_no in [1_000, 1_001] {
+        let now = world.clock.now();
+        let pushed = publisher.issuer().push_beat(claim, beat_no, now, publisher.keys().freshness()).unwrap();
+        assert_eq!(ledger.hear(&pushed, &freshness, now).unwrap().beat_no, beat_no);
+        assert!(ledger.hear(&pushed, &freshness, now).is_err(), "the ledger does look");
+        // Its number is far lower, and the next one of the connection is again far higher.
+        assert!(pull(&world, &mut ledger, &HeldMap::new()).await.beat.beat_no < 3);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The pushers against replicas that verify what they get, and what receipts say of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flagfuse_control_plane::plane::ControlPlane;
@@ -198,6 +199,31 @@ async fn a_replica_ahead_of_a_restored_database_is_shown_and_holds_up_no_other_e
         edge.cut();
         edge.until(0, |replica| replica.count("hello") > round).await;
     }
+    serving.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_answers_for_another_one_is_sent_nothing_and_believed_nothing() {
+    let world = World::new().await;
+    let edge = Edge::start(&world, "local", 1).await;
+    edge.replica(0).calls_itself = Some(1);
+    let ahead = HeldVersion { epoch: 1, seq: 900, digest: Digest::of(b"from another shard") };
+    edge.replica(0).foreign.insert(SCOPE.to_owned(), ahead);
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    // It is dialled again and again: the edge may be put right at any time.
+    edge.until(0, |replica| replica.count("hello") == 3).await;
+    {
+        let replica = edge.replica(0);
+        assert_eq!(replica.count("hello"), replica.log.len(), "{:?}", replica.log);
+    }
+    let found = propagation(&world, |_| true).await;
+    assert_eq!((&found["acked"], &found["replicas"][0]["nack_code"]), (&json!(0), &Value::Null));
+    {
+        let mut replica = edge.replica(0);
+        (replica.calls_itself, replica.foreign) = (None, BTreeMap::new());
+    }
+    let found = propagation(&world, |found| found["acked"] == 1).await;
+    edge.holds(0, SCOPE, text(&found["version"])).await;
     serving.stop().await;
 }
 

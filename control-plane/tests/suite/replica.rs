@@ -33,6 +33,8 @@ pub(crate) struct Replica {
     pub(crate) lose_frames: usize,
     pub(crate) lose_acks: usize,
     pub(crate) refuse: Option<&'static str>,
+    /// The shard it says it is, when that is wrong.
+    pub(crate) calls_itself: Option<u16>,
 }
 
 impl Replica {
@@ -187,12 +189,13 @@ async fn serve_connection(edge: Arc<Shared>, region: String, stream: TcpStream) 
     let mut socket = tokio_tungstenite::accept_hdr_async(stream, check).await.unwrap();
     let place = (region.as_str(), shard);
     let replica = &edge.by_shard[usize::from(shard)];
-    let held = {
+    let hello = {
         let mut replica = replica.lock().unwrap();
         replica.log.push("hello".to_owned());
-        replica.map()
+        let shard = replica.calls_itself.unwrap_or(shard);
+        ReplicaMessage::Hello { region: region.clone(), shard, held: replica.map() }
     };
-    say(&mut socket, &ReplicaMessage::Hello { region: region.clone(), shard, held }).await;
+    say(&mut socket, &hello).await;
     loop {
         let message = tokio::select! {
             message = socket.next() => message,

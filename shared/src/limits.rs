@@ -172,3 +172,6 @@ pub const DIFF_UNIT_TRY_COUNT: usize = 8;
 pub const DIFF_FLAG_TOLD_COUNT_MAX: usize = 50;
 /// Moves of one flag that are told, the commonest.
 pub const DIFF_MOVE_TOLD_COUNT_MAX: usize = 8;
+/// Seconds that a version stays with a stage of regions before the next one gets it: a day. A snapshot is signed anew each
+/// day, and a version that nobody has got by then would be overtaken by one that has to wait again.
+pub const SOAK_S_MAX: u64 = 86_400;

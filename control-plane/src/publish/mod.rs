@@ -6,6 +6,7 @@ pub mod outbox;
 pub mod published;
 pub mod push;
 pub mod receipts;
+pub mod safety;
 
 use std::sync::Arc;
 

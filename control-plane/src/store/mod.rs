@@ -4,6 +4,7 @@ pub mod audit;
 pub mod events;
 pub mod flags;
 pub mod fuses;
+pub mod kept;
 pub mod phases;
 pub mod project_flags;
 pub mod quarantine;

@@ -12,12 +12,13 @@ use super::StoreError;
 /// A transaction that holds the one write lock from its first statement on.
 pub type WriteTransaction = Transaction<'static, Sqlite>;
 
-const MIGRATIONS: [(i64, &str); 5] = [
+const MIGRATIONS: [(i64, &str); 6] = [
     (1, include_str!("../../../migrations/sqlite/0001_loop.sql")),
     (2, include_str!("../../../migrations/sqlite/0002_held_by_hand.sql")),
     (3, include_str!("../../../migrations/sqlite/0003_age.sql")),
     (4, include_str!("../../../migrations/sqlite/0004_shared.sql")),
     (5, include_str!("../../../migrations/sqlite/0005_usage.sql")),
+    (8, include_str!("../../../migrations/sqlite/0008_safety.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.

@@ -20,6 +20,8 @@ mod push;
 #[cfg(test)]
 mod ramp;
 #[cfg(test)]
+mod safety;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
 mod world;

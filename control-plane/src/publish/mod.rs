@@ -7,6 +7,7 @@ pub mod published;
 pub mod push;
 pub mod receipts;
 pub mod safety;
+pub mod staging;
 
 use std::sync::Arc;
 

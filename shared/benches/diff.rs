@@ -5,6 +5,7 @@
     reason = "a measuring program, for people at a terminal"
 )]
 
+#[expect(dead_code, reason = "shared with the other benchmarks, which use all of it")]
 mod workload;
 
 use std::hint::black_box;

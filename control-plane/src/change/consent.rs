@@ -37,7 +37,7 @@ impl Consent {
         }
         let told = altered.iter().map(Altered::told).collect();
         let given = if given.is_some() { Given::Other } else { Given::Nothing };
-        Err(ChangeError::ConfirmationNeeded { above, given, confirmation, told })
+        Err(ChangeError::ConfirmationNeeded { above: Box::new(above), given, confirmation, told })
     }
 }
 

@@ -140,7 +140,7 @@ pub enum ChangeError {
     )]
     ConfirmationNeeded {
         /// The flag that changes most.
-        above: Above,
+        above: Box<Above>,
         /// What came along in vain.
         given: Given,
         /// What to repeat the request with.

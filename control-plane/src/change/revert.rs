@@ -62,13 +62,11 @@ async fn read(
     scope: &Scope,
     version: SnapshotVersion,
 ) -> Result<Definitions, ChangeError> {
-    match kept::frame(conn, scope, version).await? {
-        Some(frame) => definitions(&frame).map_err(|source| ChangeError::Unreadable { version, source }),
-        None => {
-            let kept = kept::versions(conn, scope).await?;
-            Err(ChangeError::NotKept { version, kept: kept.iter().map(ToString::to_string).collect() })
-        }
+    if let Some(frame) = kept::frame(conn, scope, version).await? {
+        return definitions(&frame).map_err(|source| ChangeError::Unreadable { version, source });
     }
+    let kept = kept::versions(conn, scope).await?;
+    Err(ChangeError::NotKept { version, kept: kept.iter().map(ToString::to_string).collect() })
 }
 
 /// The writes that lead back; what is as it was already is not written.

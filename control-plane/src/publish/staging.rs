@@ -344,17 +344,14 @@ mod tests {
             let mut before = world.seqs(now);
             for _ in 0..60 {
                 now += below(SOAK_MS);
-                match below(3) {
-                    0 => {
-                        let newest = world.kept[0].version.seq + 1;
-                        let urgency = if below(12) == 0 { Urgency::Urgent } else { Urgency::Ordinary };
-                        world.kept.insert(0, KeptVersion { version: version(newest), urgency });
-                    }
-                    _ => {
-                        let replica = world.replicas[usize::try_from(below(8)).unwrap()].clone();
-                        let target = world.place(&replica.region, now).version.unwrap();
-                        world.ack_shard(&replica.region, replica.shard, target.seq, now);
-                    }
+                if below(3) == 0 {
+                    let newest = world.kept[0].version.seq + 1;
+                    let urgency = if below(12) == 0 { Urgency::Urgent } else { Urgency::Ordinary };
+                    world.kept.insert(0, KeptVersion { version: version(newest), urgency });
+                } else {
+                    let replica = world.replicas[usize::try_from(below(8)).unwrap()].clone();
+                    let target = world.place(&replica.region, now).version.unwrap();
+                    world.ack_shard(&replica.region, replica.shard, target.seq, now);
                 }
                 let after = world.seqs(now);
                 assert!(after.iter().zip(before).all(|(after, before)| *after >= before), "seed {seed}");

@@ -139,6 +139,9 @@ fn compile(side: &Side<'_>, reach: &Reach<'_>) -> Result<Verified<Snapshot>, Env
 /// What a caller gets: a variation and its value, or nothing.
 type Decision<'s> = Option<(&'s str, &'s str)>;
 
+/// Variations before and afterwards.
+type Pair<'s> = (Option<&'s str>, Option<&'s str>);
+
 fn decide<'s>(snapshot: &'s Verified<Snapshot>, flag: &str, question: Question<'_>) -> Decision<'s> {
     let variation = Evaluator::new(snapshot, question).flag(flag).ok()?.variation?;
     Some((variation.key().as_str(), variation.json()))
@@ -152,7 +155,7 @@ fn compare(
     sample: &Sample,
     now: UnixMillis,
 ) -> FlagDiff {
-    let mut moves: BTreeMap<(Option<&str>, Option<&str>), (u32, &Asked)> = BTreeMap::new();
+    let mut moves: BTreeMap<Pair<'_>, (u32, &Asked)> = BTreeMap::new();
     for asked in &sample.asked {
         let at = asked.at_ms.unwrap_or(now);
         let question = Question { chance: asked.chance, ..Question::new(&asked.context, at) };

@@ -224,9 +224,9 @@ fn spread<T>(list: &[T], count: usize) -> impl Iterator<Item = &T> {
     list.iter().step_by(list.len().div_ceil(count.max(1)).max(1))
 }
 
-fn recipe<'w>(conditions: &'w [ConditionWire]) -> Recipe<'w> {
+fn recipe(conditions: &[ConditionWire]) -> Recipe<'_> {
     let mut recipe = Recipe::default();
-    let mut looked_at: BTreeMap<&'w str, Vec<&'w ConditionWire>> = BTreeMap::new();
+    let mut looked_at: BTreeMap<&str, Vec<&ConditionWire>> = BTreeMap::new();
     for condition in conditions {
         if condition.op == Operator::InSegment {
             recipe.segments.extend(condition.values.iter().filter_map(Value::as_str));
@@ -298,7 +298,7 @@ fn flag_words<'w>(sides: [(Option<&'w FlagWire>, &Side<'w>); 2]) -> Words<'w> {
     words
 }
 
-fn segment_words<'w>(sides: [Option<&'w SegmentWire>; 2]) -> Words<'w> {
+fn segment_words(sides: [Option<&SegmentWire>; 2]) -> Words<'_> {
     let mut words = Words::default();
     let mut terms = [Terms::new(), Terms::new()];
     for (segment, terms) in sides.into_iter().zip(&mut terms) {
@@ -331,7 +331,7 @@ fn shared_units<'w>(flag: &FlagWire, side: &Side<'w>) -> impl Iterator<Item = &'
 }
 
 /// What a rule of Unleash's lane sticks to.
-fn sticky_units<'w>(rule: &'w RuleWire) -> impl Iterator<Item = &'w str> {
+fn sticky_units(rule: &RuleWire) -> impl Iterator<Item = &str> {
     let lane = rule.unleash.iter();
     let named = lane.flat_map(|lane| {
         let gate = lane.gate.as_ref().map(|gate| gate.stickiness.as_str());

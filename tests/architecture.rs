@@ -119,6 +119,8 @@ fn pure_modules_import_no_shell() {
         [
             "control-plane/src/publish/build.rs",
             "control-plane/src/publish/pusher.rs",
+            "control-plane/src/publish/safety.rs",
+            "control-plane/src/publish/staging.rs",
             "control-plane/src/ingest/aggregate.rs",
             "control-plane/src/fuse/ramp.rs",
             "control-plane/src/fuse/verdict.rs",

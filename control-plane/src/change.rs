@@ -3,6 +3,8 @@
 //! A person and a fuse come through the same door, so both get the same checks, the same audit row and the same
 //! publication. Never judges whether a change is wise.
 
+mod consent;
+mod decisions;
 mod environment;
 mod error;
 mod flag;
@@ -10,6 +12,7 @@ mod fuse;
 mod held;
 mod import;
 mod inheritance;
+mod revert;
 mod scope;
 mod shared;
 mod token;
@@ -22,6 +25,9 @@ use flagfuse_shared::ids::{
 };
 use serde_json::{Map, Value};
 
+use self::consent::confirmation;
+pub use self::consent::{Above, Consent, Given};
+use self::decisions::{Altered, Watch};
 pub use self::environment::SharedPart;
 pub use self::error::ChangeError;
 pub use self::import::{Existing, Import};
@@ -30,6 +36,7 @@ use crate::fuse::policy::Policy;
 use crate::publish::Publisher;
 use crate::publish::build::EnvironmentSettings;
 use crate::publish::outbox::{Reserve, enqueue};
+use crate::publish::safety::SafetySettings;
 use crate::store::audit::{AuditPlace, NewAudit, insert as insert_audit};
 use crate::store::shared::Part;
 use crate::store::tokens::TokenRow;
@@ -90,6 +97,8 @@ pub enum Change {
         scope: Scope,
         /// How its edge behaves.
         settings: EnvironmentSettings,
+        /// How careful it is.
+        safety: Box<SafetySettings>,
     },
     /// Other settings.
     SetSettings {
@@ -97,6 +106,8 @@ pub enum Change {
         scope: Scope,
         /// How its edge behaves.
         settings: EnvironmentSettings,
+        /// How careful it is.
+        safety: Box<SafetySettings>,
     },
     /// A new or altered flag.
     PutFlag {
@@ -211,6 +222,15 @@ pub enum Change {
         /// Its public name.
         token_id: String,
     },
+    /// The content of a kept version under a new one.
+    Revert {
+        /// Which environment.
+        scope: Scope,
+        /// Which version.
+        to: SnapshotVersion,
+        /// Of everything, this flag alone.
+        flag: Option<FlagKey>,
+    },
     /// The same content under a new version.
     Republish {
         /// Which environment.
@@ -229,6 +249,17 @@ pub struct Applied {
     pub environments: Vec<(EnvironmentKey, SnapshotVersion)>,
     /// What else the caller should know: `detached`, `not_inherited` …
     pub told: Map<String, Value>,
+    /// What it does to decisions, in short, for each environment.
+    pub decisions: Vec<Value>,
+}
+
+/// What a change would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rehearsed {
+    /// What it does to decisions, for each environment.
+    pub decisions: Vec<Value>,
+    /// What a person has to confirm it with, when it has to be confirmed.
+    pub confirmation: Option<Digest>,
 }
 
 /// What one change leaves behind beside its rows.
@@ -261,7 +292,7 @@ impl Publication {
     }
 }
 
-/// Applies a change. When this returns `Ok`, it is on disk and its snapshot is queued.
+/// Applies a change that nobody is there to confirm. When this returns `Ok`, it is on disk and its snapshot is queued.
 pub async fn apply(
     store: &Store,
     publisher: &Publisher,
@@ -269,10 +300,22 @@ pub async fn apply(
     change: Change,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
+    propose(store, publisher, actor, change, Consent::NotAsked, now).await
+}
+
+/// Applies a change, unless a person has to look at what it does first.
+pub async fn propose(
+    store: &Store,
+    publisher: &Publisher,
+    actor: &Actor,
+    change: Change,
+    consent: Consent,
+    now: UnixMillis,
+) -> Result<Applied, ChangeError> {
     let mut tx = store.write().await?;
-    let Some(applied) = transact(&mut tx, publisher, actor, change, now).await? else {
-        return Ok(Applied::default());
-    };
+    let consent = consent.about(&change);
+    let (applied, _) = transact(&mut tx, publisher, actor, change, consent, now).await?;
+    let Some(applied) = applied else { return Ok(Applied::default()) };
     tx.commit().await.map_err(StoreError::from)?;
     publisher.ring();
     Ok(applied)
@@ -285,22 +328,46 @@ pub async fn rehearse(
     actor: &Actor,
     change: Change,
     now: UnixMillis,
-) -> Result<(), ChangeError> {
+) -> Result<Rehearsed, ChangeError> {
     let mut tx = store.write().await?;
-    transact(&mut tx, publisher, actor, change, now).await?;
-    Ok(tx.rollback().await.map_err(StoreError::from)?)
+    let asked = Consent::Person(None).about(&change);
+    let (_, altered) = transact(&mut tx, publisher, actor, change, Consent::NotAsked, now).await?;
+    tx.rollback().await.map_err(StoreError::from)?;
+    let is_asked = asked != Consent::NotAsked && Above::of(&altered).is_some();
+    Ok(Rehearsed {
+        decisions: altered.iter().map(Altered::told).collect(),
+        confirmation: is_asked.then(|| confirmation(&altered)),
+    })
 }
 
-/// `None` when there was nothing to do.
+/// Nothing applied when there was nothing to do.
 async fn transact(
     conn: &mut Connection,
     publisher: &Publisher,
     actor: &Actor,
     change: Change,
+    consent: Consent,
+    now: UnixMillis,
+) -> Result<(Option<Applied>, Vec<Altered>), ChangeError> {
+    let reserve = reserve(&change);
+    let watch = Watch::before(conn, actor, &change).await?;
+    let effects = perform(conn, actor, change, now).await?;
+    let altered = watch.after(conn, &effects, now).await?;
+    consent.check(&altered)?;
+    let applied = record(conn, publisher, actor, effects, &altered, reserve, now).await?;
+    Ok((applied, altered))
+}
+
+/// Publishes what was done and writes it into the audit trail.
+async fn record(
+    conn: &mut Connection,
+    publisher: &Publisher,
+    actor: &Actor,
+    effects: Vec<Effect>,
+    altered: &[Altered],
+    reserve: Reserve,
     now: UnixMillis,
 ) -> Result<Option<Applied>, ChangeError> {
-    let reserve = reserve(&change);
-    let effects = perform(conn, actor, change, now).await?;
     // The first effect is what was asked for, the others follow from it.
     let mut applied: Option<Applied> = None;
     for effect in effects {
@@ -322,6 +389,8 @@ async fn transact(
         if let Some(fields) = detail.as_object_mut() {
             fields.extend(version.map(|version| ("version".to_owned(), Value::from(version.to_string()))));
             fields.extend(effect.told.clone());
+            let own = altered.iter().find(|altered| effect.scope.as_ref() == Some(&altered.scope));
+            fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
         }
         let entry = NewAudit { actor: &actor.name, action: effect.action, subject: &effect.subject, detail };
         insert_audit(conn, place, entry, now).await?;
@@ -332,7 +401,8 @@ async fn transact(
             (Some(_), _, _) => {}
             (None, _, version) => {
                 let (revision, told) = (effect.revision, effect.told);
-                applied = Some(Applied { version, revision, environments: Vec::new(), told });
+                let decisions = altered.iter().map(Altered::summary).collect();
+                applied = Some(Applied { version, revision, environments: Vec::new(), told, decisions });
             }
         }
     }
@@ -354,6 +424,7 @@ const fn reserve(change: &Change) -> Reserve {
         | Change::PutProjectFlag { .. }
         | Change::PutOverride { .. }
         | Change::PutFuse { .. }
+        | Change::Revert { .. }
         | Change::CreateToken { .. } => Reserve::Kept,
         Change::CreateProject { .. }
         | Change::CreateEnvironment { .. }
@@ -379,10 +450,13 @@ async fn perform(
         Change::CreateProject { project, name } => {
             scope::create_project(conn, actor, &project, &name, now).await
         }
-        Change::CreateEnvironment { scope, settings } => {
-            scope::create(conn, actor, scope, settings, now).await
+        Change::CreateEnvironment { scope, settings, safety } => {
+            scope::create(conn, actor, scope, settings, &safety, now).await
         }
-        Change::SetSettings { scope, settings } => scope::set(conn, actor, scope, settings).await,
+        Change::SetSettings { scope, settings, safety } => {
+            scope::set(conn, actor, scope, settings, &safety).await
+        }
+        Change::Revert { scope, to, flag } => revert::apply(conn, actor, scope, to, flag, now).await,
         Change::Republish { scope } => scope::republish(conn, actor, scope).await,
         Change::PutFlag { scope, wire, expected } => {
             flag::put(conn, actor, scope, *wire, expected, now).await

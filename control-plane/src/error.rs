@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use flagfuse_shared::flag::compile::EnvironmentFault;
 use flagfuse_shared::import::ImportError;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::change::ChangeError;
 use crate::fuse::policy::PolicyFault;
@@ -23,12 +23,22 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    /// Further members of the problem, for programs.
+    extensions: Map<String, Value>,
 }
 
 impl ApiError {
     /// A problem of a status, a stable code and a sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), extensions: Map::new() }
+    }
+
+    /// The same with further members.
+    fn with(mut self, extensions: Value) -> Self {
+        if let Value::Object(extensions) = extensions {
+            self.extensions = extensions;
+        }
+        self
     }
 
     /// 400.
@@ -55,13 +65,14 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or_default(),
-            "status": self.status.as_u16(),
-            "code": self.code,
-            "detail": self.detail,
-        });
+        let mut body = self.extensions;
+        body.extend([
+            ("type".to_owned(), Value::from("about:blank")),
+            ("title".to_owned(), self.status.canonical_reason().unwrap_or_default().into()),
+            ("status".to_owned(), self.status.as_u16().into()),
+            ("code".to_owned(), self.code.into()),
+            ("detail".to_owned(), self.detail.into()),
+        ]);
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -118,6 +129,15 @@ impl From<ChangeError> for ApiError {
             ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
             ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
             ChangeError::Inherited { .. } => Self::new(StatusCode::CONFLICT, "inherited", detail),
+            ChangeError::ConfirmationNeeded { confirmation, told, .. } => {
+                Self::new(StatusCode::CONFLICT, "confirmation_needed", detail)
+                    .with(json!({ "confirmation": confirmation, "diff": told }))
+            }
+            ChangeError::NotKept { kept, .. } => {
+                Self::not_found("version_not_kept", detail).with(json!({ "kept": kept }))
+            }
+            ChangeError::NotInVersion { .. } => Self::not_found("unknown_flag", detail),
+            ChangeError::Unreadable { .. } => Self::internal(&detail),
             ChangeError::InEnvironment { source, .. } => Self { detail, ..Self::from(*source) },
             ChangeError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
             ChangeError::Flag { .. } => Self::bad_request("invalid_flag", detail),

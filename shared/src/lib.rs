@@ -7,6 +7,7 @@ pub mod bucket;
 pub mod condition;
 pub mod context;
 pub mod contract;
+pub mod diff;
 pub mod digest;
 pub mod evaluate;
 pub mod explain;

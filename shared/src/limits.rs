@@ -165,3 +165,22 @@ pub const PREREQUISITE_COUNT_MAX: usize = 16;
 pub const PREREQUISITE_DEPTH_MAX: usize = 16;
 /// Mutual-exclusion layers in one environment.
 pub const LAYER_COUNT_MAX: usize = 100;
+
+/// Contexts that a flag is sampled with when a change reaches it: one for each 0.1 % of its buckets.
+pub const DIFF_SAMPLE_COUNT: usize = 1_000;
+/// Contexts of one flag when a change reaches very many.
+pub const DIFF_SAMPLE_COUNT_MIN: usize = 40;
+/// Decisions that are sampled for one change: 5,000 flags with 40 contexts each. A context takes some microseconds to make
+/// and to ask twice, so that no change holds the database's one writer longer than a second.
+pub const DIFF_DECISION_COUNT_MAX: usize = 200_000;
+/// Boundary values of one attribute.
+pub const DIFF_VALUE_COUNT_MAX: usize = 128;
+/// Units that are tried for each part of the buckets: e^-8 of the parts, one of 3,000, stay without one of their own.
+pub const DIFF_UNIT_TRY_COUNT: usize = 8;
+/// Flags that the answer to a change tells in full, those that change most; all of them are counted.
+pub const DIFF_FLAG_TOLD_COUNT_MAX: usize = 50;
+/// Moves of one flag that are told, the commonest.
+pub const DIFF_MOVE_TOLD_COUNT_MAX: usize = 8;
+/// Seconds that a version stays with a stage of regions before the next one gets it: a day. A snapshot is signed anew each
+/// day, and a version that nobody has got by then would be overtaken by one that has to wait again.
+pub const SOAK_S_MAX: u64 = 86_400;

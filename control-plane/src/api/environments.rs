@@ -18,6 +18,7 @@ use crate::change::Change;
 use crate::error::ApiError;
 use crate::publish::build::EnvironmentSettings;
 use crate::publish::outbox;
+use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::store::quarantine::{self as quarantined, ClaimedPlace};
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::snapshots;
@@ -30,6 +31,28 @@ pub(super) struct NewEnvironment {
     profile: Profile,
     #[serde(default = "single")]
     auto_exposure: AutoExposure,
+    #[serde(default)]
+    confirm_above_pct: Option<ConfirmAbove>,
+    #[serde(default)]
+    stages: Stages,
+    #[serde(default)]
+    soak_s: SoakSeconds,
+}
+
+/// All settings: what is left out is set back.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AllSettings {
+    #[serde(default)]
+    profile: Profile,
+    #[serde(default = "single")]
+    auto_exposure: AutoExposure,
+    #[serde(default)]
+    confirm_above_pct: Option<ConfirmAbove>,
+    #[serde(default)]
+    stages: Stages,
+    #[serde(default)]
+    soak_s: SoakSeconds,
 }
 
 const fn single() -> AutoExposure {
@@ -42,6 +65,9 @@ fn environment_json(row: &EnvironmentRow) -> Result<Value, ApiError> {
         "key": row.scope.environment,
         "profile": settings.profile,
         "auto_exposure": settings.auto_exposure,
+        "confirm_above_pct": row.safety.confirm_above_pct,
+        "stages": row.safety.stages,
+        "soak_s": row.safety.soak_s,
         "version": row.version.to_string(),
         "created_ms": row.created_ms,
     }))
@@ -56,8 +82,17 @@ pub(super) async fn create(
     let project = project_key(&project)?;
     let scope = Scope { tenant: caller.tenant.clone(), project, environment: new.key };
     let settings = EnvironmentSettings { profile: new.profile, auto_exposure: new.auto_exposure };
-    let applied = state.apply(&caller, Change::CreateEnvironment { scope, settings }).await?;
+    let NewEnvironment { confirm_above_pct, stages, soak_s, .. } = new;
+    let safety = checked(&state, SafetySettings { confirm_above_pct, stages, soak_s })?;
+    let applied = state.apply(&caller, Change::CreateEnvironment { scope, settings, safety }).await?;
     Ok((StatusCode::CREATED, Json(applied_json(applied))))
+}
+
+/// Refuses regions that nothing is pushed to: a stage of them would never be over.
+fn checked(state: &ApiState, safety: SafetySettings) -> Result<Box<SafetySettings>, ApiError> {
+    let checked = safety.stages.check_known(&state.fleet.regions);
+    checked.map_err(|fault| ApiError::bad_request("invalid_stages", fault.to_string()))?;
+    Ok(Box::new(safety))
 }
 
 pub(super) async fn list(
@@ -95,10 +130,13 @@ pub(super) async fn put_settings(
     State(state): State<ApiState>,
     Admin(caller): Admin,
     PathParams((project, environment)): PathParams<(String, String)>,
-    JsonBody(settings): JsonBody<EnvironmentSettings>,
+    JsonBody(all): JsonBody<AllSettings>,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    Ok(Json(applied_json(state.apply(&caller, Change::SetSettings { scope, settings }).await?)))
+    let settings = EnvironmentSettings { profile: all.profile, auto_exposure: all.auto_exposure };
+    let AllSettings { confirm_above_pct, stages, soak_s, .. } = all;
+    let safety = checked(&state, SafetySettings { confirm_above_pct, stages, soak_s })?;
+    Ok(Json(applied_json(state.apply(&caller, Change::SetSettings { scope, settings, safety }).await?)))
 }
 
 /// The newest signed frame: what `flagfuse verify-snapshot` checks.

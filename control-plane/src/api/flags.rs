@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::auth::{Admin, Viewer};
 use super::body::{JsonBody, PathParams, expected};
-use super::{ApiState, applied_json, flag_key};
+use super::manner::Manner;
+use super::{ApiState, flag_key};
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::store::flags::{self, FlagRow};
@@ -55,6 +56,7 @@ pub(super) async fn read(
 pub(super) async fn put(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
@@ -62,7 +64,7 @@ pub(super) async fn put(
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let wire = Box::new(read_wire(&flag, body)?);
     let change = Change::PutFlag { scope, wire, expected: expected(&headers)? };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }
 
 /// A flag from its body, which may leave the key out.
@@ -81,9 +83,10 @@ pub(super) fn read_wire(flag: &str, mut body: Value) -> Result<FlagWire, ApiErro
 pub(super) async fn delete(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let change = Change::DeleteFlag { scope, flag: flag_key(&flag)? };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, RawBody};
+use super::manner::{Kind, Manner};
 use super::{ApiState, applied_json, flag_key};
-use crate::change::{Applied, Change, ChangeError, Decider};
+use crate::change::{Applied, Change, ChangeError, Consent, Decider};
 use crate::error::ApiError;
 use crate::fuse::circuit::{Circuit, Hand};
 use crate::fuse::policy::Policy;
@@ -65,23 +66,25 @@ pub(super) async fn read(
 pub(super) async fn put(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let policy = Policy::parse(body)?;
     let change = Change::PutFuse { scope, flag: flag_key(&flag)?, policy: Box::new(policy) };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }
 
 pub(super) async fn delete(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let change = Change::DeleteFuse { scope, flag: flag_key(&flag)? };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }
 
 #[derive(Deserialize, Default)]
@@ -95,6 +98,7 @@ struct Action {
 pub(super) async fn act(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((project, environment, flag, action)): PathParams<(String, String, String, String)>,
     RawBody(body): RawBody,
 ) -> Result<Json<Value>, ApiError> {
@@ -117,7 +121,13 @@ pub(super) async fn act(
         let detail = format!("reason has {} bytes, the limit is {REASON_LEN_MAX}", reason.len());
         return Err(ApiError::bad_request("too_long", detail));
     }
-    let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, Switch { to, action, reason }).await?;
+    let asked = Switch { to, action, reason };
+    if manner.kind == Kind::DryRun {
+        let before = require_fuse(&state, &scope, &flag).await?;
+        let change = asked.change(&scope, &flag_key(&flag)?, before.revision);
+        return Ok(Json(state.propose(&caller, manner, change).await?));
+    }
+    let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, asked).await?;
     let after = require_fuse(&state, &scope, &flag).await?;
     let mut answer = applied_json(applied);
     if let Some(fields) = answer.as_object_mut() {
@@ -133,6 +143,20 @@ struct Switch {
     reason: String,
 }
 
+impl Switch {
+    fn change(&self, scope: &Scope, flag: &FlagKey, expected_revision: u64) -> Change {
+        Change::FuseTransition {
+            scope: scope.clone(),
+            flag: flag.clone(),
+            expected_revision,
+            to: self.to,
+            by: Decider::Person,
+            reason: format!("manual_{}", self.action.replace('-', "_")),
+            evidence: json!({ "given": self.reason }),
+        }
+    }
+}
+
 /// Moves the fuse whatever the engine does meanwhile: a kill must not fail because somebody else was quicker.
 async fn switch(
     state: &ApiState,
@@ -141,27 +165,19 @@ async fn switch(
     flag: &FlagKey,
     asked: Switch,
 ) -> Result<Applied, ApiError> {
-    let Switch { to, action, reason } = asked;
     let mut attempts_left = ATTEMPT_COUNT;
     loop {
         let before = require_fuse(state, scope, flag.as_str()).await?;
         // A repeated click changes nothing; a reset always begins a phase; a trip takes an open fuse into a
         // person's hand when the engine had opened it.
-        let is_there = before.circuit == to && (to != Circuit::Open || before.hand == Hand::Holds);
-        if is_there && action != "reset" {
+        let is_there =
+            before.circuit == asked.to && (asked.to != Circuit::Open || before.hand == Hand::Holds);
+        if is_there && asked.action != "reset" {
             return Ok(Applied { revision: Some(before.revision), ..Applied::default() });
         }
-        let change = Change::FuseTransition {
-            scope: scope.clone(),
-            flag: flag.clone(),
-            expected_revision: before.revision,
-            to,
-            by: Decider::Person,
-            reason: format!("manual_{}", action.replace('-', "_")),
-            evidence: json!({ "given": reason }),
-        };
+        let change = asked.change(scope, flag, before.revision);
         attempts_left -= 1;
-        match state.change(caller, change).await {
+        match state.change(caller, change, Consent::NotAsked).await {
             Err(ChangeError::Stale { .. }) if attempts_left > 0 => {}
             done => return Ok(done?),
         }

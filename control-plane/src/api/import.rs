@@ -6,10 +6,11 @@ use flagfuse_shared::import::Refused;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ApiState;
 use super::auth::Admin;
 use super::body::{Params, PathParams, RawBody};
-use super::{ApiState, applied_json};
-use crate::change::{Applied, Change, Existing, Import, rehearse};
+use super::manner::Manner;
+use crate::change::{Change, Existing, Import};
 use crate::error::ApiError;
 use crate::import::{Format, importer};
 
@@ -19,7 +20,7 @@ pub(super) struct How {
     format: Format,
     /// Which environment of the document counts, where it has several.
     from_environment: Option<String>,
-    /// Everything is checked and answered, nothing kept.
+    /// Everything is checked and answered, nothing kept; what `Manner` reads is known here too.
     #[serde(default)]
     dry_run: bool,
     /// Keys that are there already are replaced.
@@ -30,6 +31,7 @@ pub(super) struct How {
 pub(super) async fn import(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((project, environment)): PathParams<(String, String)>,
     Params(how): Params<How>,
     RawBody(body): RawBody,
@@ -46,13 +48,7 @@ pub(super) async fn import(
     let existing = if how.replace { Existing::Replace } else { Existing::Refuse };
     let import = Import { format: how.format, imported, existing };
     let change = Change::Import { scope, import: Box::new(import) };
-    let applied = if how.dry_run {
-        rehearse(&state.store, &state.publisher, &caller.actor(), change, state.now()).await?;
-        Applied::default()
-    } else {
-        state.apply(&caller, change).await?
-    };
-    let mut answer = applied_json(applied);
+    let mut answer = state.propose(&caller, manner, change).await?;
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("dry_run".to_owned(), json!(how.dry_run));
         fields.insert("flags".to_owned(), json!(keys(&flags)));

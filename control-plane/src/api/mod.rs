@@ -9,7 +9,9 @@ mod flags;
 mod fuses;
 mod import;
 mod ingest;
+mod kept;
 mod keys;
+mod manner;
 mod metrics;
 mod project_flags;
 mod projects;
@@ -33,7 +35,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::auth::Caller;
-use crate::change::{Applied, Change, ChangeError, apply};
+use crate::change::{Applied, Change, ChangeError, Consent, propose};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::ingest::identity::UnitKey;
@@ -87,17 +89,23 @@ impl ApiState {
         scopes::environment(&mut *self.store.read().await?, &scope).await?.ok_or_else(unknown)
     }
 
-    /// Applies a change of the caller.
+    /// Applies a change of the caller that alters no decision, so that nobody is asked about it.
     async fn apply(&self, caller: &Caller, change: Change) -> Result<Applied, ApiError> {
-        Ok(self.change(caller, change).await?)
+        Ok(self.change(caller, change, Consent::NotAsked).await?)
     }
 
     /// In a task of its own: a caller that hangs up during the commit would otherwise take the wake-up of the pushers
     /// with it, and the change would travel seconds later.
-    async fn change(&self, caller: &Caller, change: Change) -> Result<Applied, ChangeError> {
+    async fn change(
+        &self,
+        caller: &Caller,
+        change: Change,
+        consent: Consent,
+    ) -> Result<Applied, ChangeError> {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
         let (actor, now) = (caller.actor(), self.now());
-        let task = tokio::spawn(async move { apply(&store, &publisher, &actor, change, now).await });
+        let task =
+            tokio::spawn(async move { propose(&store, &publisher, &actor, change, consent, now).await });
         // Fails only when the runtime shuts down: the caller may ask again.
         task.await.unwrap_or(Err(ChangeError::Store(StoreError::Busy)))
     }
@@ -110,6 +118,9 @@ fn applied_json(applied: Applied) -> Value {
     answer.insert("epoch".to_owned(), json!(applied.version.map(|version| version.epoch)));
     answer.insert("seq".to_owned(), json!(applied.version.map(|version| version.seq)));
     answer.insert("revision".to_owned(), json!(applied.revision));
+    if !applied.decisions.is_empty() {
+        answer.insert("diff".to_owned(), Value::Array(applied.decisions));
+    }
     if !applied.environments.is_empty() {
         let versions = applied.environments.into_iter();
         let versions = versions.map(|(key, version)| (key.to_string(), Value::from(version.to_string())));
@@ -144,6 +155,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/propagation", get(propagation::read))
         .route("/changes/{version}", get(propagation::change))
         .route("/snapshot", get(environments::snapshot))
+        .route("/snapshots", get(kept::list))
+        .route("/revert", post(kept::revert))
         .route("/quarantine", get(environments::quarantine))
         .route("/balance", get(environments::balance))
         .route("/audit", get(audit::of_environment))

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, expected};
 use super::flags::{FlagPath, flag_json, read_wire};
-use super::{ApiState, applied_json, flag_key};
+use super::manner::Manner;
+use super::{ApiState, flag_key};
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::store::{project_flags, scopes};
@@ -52,6 +53,7 @@ fn unknown_flag(flag: &str) -> ApiError {
 pub(super) async fn put(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((name, flag)): PathParams<(String, String)>,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
@@ -59,17 +61,18 @@ pub(super) async fn put(
     let project = project(&state, &caller, &name).await?;
     let wire = Box::new(read_wire(&flag, body)?);
     let change = Change::PutProjectFlag { project, wire, expected: expected(&headers)? };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }
 
 pub(super) async fn delete(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams((name, flag)): PathParams<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let project = project(&state, &caller, &name).await?;
     let change = Change::DeleteProjectFlag { project, flag: flag_key(&flag)? };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }
 
 pub(super) async fn read_override(
@@ -88,25 +91,28 @@ pub(super) async fn read_override(
 pub(super) async fn put_override(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams(path): FlagPath,
     headers: HeaderMap,
     JsonBody(patch): JsonBody<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    change_override(&state, &caller, path, &headers, Some(patch)).await
+    change_override(&state, &caller, manner, path, &headers, Some(patch)).await
 }
 
 pub(super) async fn delete_override(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     PathParams(path): FlagPath,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    change_override(&state, &caller, path, &headers, None).await
+    change_override(&state, &caller, manner, path, &headers, None).await
 }
 
 async fn change_override(
     state: &ApiState,
     caller: &Caller,
+    manner: Manner,
     (project, environment, flag): (String, String, String),
     headers: &HeaderMap,
     patch: Option<Value>,
@@ -114,5 +120,5 @@ async fn change_override(
     let scope = state.environment(caller, &project, &environment).await?.scope;
     let flag: FlagKey = flag_key(&flag)?;
     let change = Change::PutOverride { scope, flag, patch, expected: expected(headers)? };
-    Ok(Json(applied_json(state.apply(caller, change).await?)))
+    Ok(Json(state.propose(caller, manner, change).await?))
 }

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::ApiState;
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, expected};
-use super::{ApiState, applied_json};
+use super::manner::Manner;
 use crate::change::{Change, SharedPart};
 use crate::error::ApiError;
 use crate::store::shared::{self, Part, PartRow};
@@ -84,6 +85,7 @@ fn unknown(part: Part, key: &str) -> ApiError {
 async fn put(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     Extension(part): Extension<Part>,
     PathParams(path): PathParams<PartPath>,
     headers: HeaderMap,
@@ -92,7 +94,7 @@ async fn put(
     let scope = path.scope(&state, &caller).await?;
     let part = Box::new(parse(part, &path.key, body)?);
     let change = Change::PutShared { scope, part, expected: expected(&headers)? };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }
 
 /// The key may be left out of the body.
@@ -121,10 +123,11 @@ fn read_wire<T: DeserializeOwned>(code: &'static str, body: Map<String, Value>) 
 async fn delete(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    manner: Manner,
     Extension(part): Extension<Part>,
     PathParams(path): PathParams<PartPath>,
 ) -> Result<Json<Value>, ApiError> {
     let scope = path.scope(&state, &caller).await?;
     let change = Change::DeleteShared { scope, part, key: path.key };
-    Ok(Json(applied_json(state.apply(&caller, change).await?)))
+    Ok(Json(state.propose(&caller, manner, change).await?))
 }

@@ -12,7 +12,7 @@ use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, shared};
 
 /// A segment, a layer or the holdout as it is to be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SharedPart {
     /// A named group of askers.
     Segment(SegmentWire),

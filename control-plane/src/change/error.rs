@@ -1,10 +1,14 @@
 //! Why a change is refused. Each refusal names what it is about, and who or what stands against it.
 
+use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagFault;
 use flagfuse_shared::flag::compile::EnvironmentFault;
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion};
 use flagfuse_shared::segment::SegmentFault;
+use flagfuse_shared::snapshot::payload::PayloadError;
+use serde_json::Value;
 
+use super::{Above, Given};
 use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
@@ -128,6 +132,46 @@ pub enum ChangeError {
         /// Revision the writer had seen.
         expected: u64,
     },
+    /// A person has to look at what it does first.
+    #[error(
+        "{}the change alters {:.1} % of the sampled decisions of flag {:?} in environment {}, which asks for a \
+         confirmation above {} %: look at the diff and repeat the request with the confirmation",
+        preface(*given), above.changed_pct, above.flag, above.environment, above.limit_pct
+    )]
+    ConfirmationNeeded {
+        /// The flag that changes most.
+        above: Box<Above>,
+        /// What came along in vain.
+        given: Given,
+        /// What to repeat the request with.
+        confirmation: Digest,
+        /// The diff of each environment.
+        told: Vec<Value>,
+    },
+    /// The version to go back to is not kept.
+    #[error("version {version} is not kept; there are: {}", listed(kept))]
+    NotKept {
+        /// Which.
+        version: SnapshotVersion,
+        /// Those that are, the newest first.
+        kept: Vec<String>,
+    },
+    /// The version to go back to does not have the flag.
+    #[error("flag {flag:?} is not in version {version}")]
+    NotInVersion {
+        /// Which flag.
+        flag: String,
+        /// Which version.
+        version: SnapshotVersion,
+    },
+    /// A kept frame cannot be read.
+    #[error("version {version} cannot be read: {source}")]
+    Unreadable {
+        /// Which.
+        version: SnapshotVersion,
+        /// Why.
+        source: PayloadError,
+    },
     /// A text of people is too long.
     #[error("{field} has {len} bytes, the limit is {len_max}")]
     TooLong {
@@ -144,6 +188,15 @@ pub enum ChangeError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn preface(given: Given) -> &'static str {
+    match given {
+        Given::Nothing => "",
+        Given::Other => {
+            "the confirmation is for another change, or the environment has moved since it was given; "
+        }
+    }
 }
 
 /// Entries of a list that a message names.

@@ -98,23 +98,35 @@ pub(super) async fn delete(
     }
     let before = Environment::load(conn, &scope).await?;
     check(&before, &before.without_flag(flag.as_str()), &[Touched::Flag(flag.as_str())])?;
-    let fuse = fuses::fuse(conn, &scope, flag.as_str()).await?;
-    if let Some(fuse) = &fuse {
-        phases::end(conn, fuse.phase_id, now).await?;
-        fuses::delete(conn, &scope, flag.as_str()).await?;
-    }
-    if !flags::delete(conn, &scope, flag.as_str()).await? {
-        return Err(ChangeError::Unknown { what: "flag", key: flag.to_string() });
-    }
+    let fuse_deleted = remove(conn, &scope, flag.as_str(), now).await?;
     Ok(vec![Effect {
         action: "flag.delete",
         subject: flag.to_string(),
-        detail: json!({ "fuse_deleted": fuse.is_some() }),
+        detail: json!({ "fuse_deleted": fuse_deleted }),
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
         told: Map::new(),
     }])
+}
+
+/// Removes a flag whose environment was checked without it, and its fuse; whether it had one.
+pub(super) async fn remove(
+    conn: &mut Connection,
+    scope: &Scope,
+    key: &str,
+    now: UnixMillis,
+) -> Result<bool, ChangeError> {
+    let fuse = fuses::fuse(conn, scope, key).await?;
+    if let Some(fuse) = &fuse {
+        phases::end(conn, fuse.phase_id, now).await?;
+        fuses::delete(conn, scope, key).await?;
+    }
+    if flags::delete(conn, scope, key).await? {
+        Ok(fuse.is_some())
+    } else {
+        Err(ChangeError::Unknown { what: "flag", key: key.to_owned() })
+    }
 }
 
 /// A flag that is off has nobody to watch.

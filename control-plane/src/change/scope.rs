@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Actor, ChangeError, Effect, Publication, inheritance, require_environment};
 use crate::publish::build::EnvironmentSettings;
+use crate::publish::safety::SafetySettings;
+use crate::store::scopes::SettingsRow;
 use crate::store::{Connection, scopes};
 
 pub(super) async fn create_project(
@@ -37,17 +39,19 @@ pub(super) async fn create(
     actor: &Actor,
     scope: Scope,
     settings: EnvironmentSettings,
+    safety: &SafetySettings,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     if scope.tenant != actor.tenant || !scopes::has_project(conn, &actor.tenant, &scope.project).await? {
         return Err(ChangeError::UnknownProject { project: scope.project });
     }
     let (profile, auto_exposure) = columns(settings);
-    if !scopes::insert_environment(conn, &scope, &profile, &auto_exposure, now).await? {
+    let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
+    if !scopes::insert_environment(conn, &scope, row, now).await? {
         return Err(ChangeError::Exists { what: "environment", key: scope.environment.to_string() });
     }
     let left_out = inheritance::inherit_all(conn, &scope, now).await?;
-    let mut effect = effect("environment.create", scope, settings);
+    let mut effect = effect("environment.create", scope, settings, safety);
     if !left_out.is_empty() {
         effect.told.insert("not_inherited".to_owned(), json!(left_out));
     }
@@ -59,11 +63,13 @@ pub(super) async fn set(
     actor: &Actor,
     scope: Scope,
     settings: EnvironmentSettings,
+    safety: &SafetySettings,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     let (profile, auto_exposure) = columns(settings);
-    scopes::update_settings(conn, &scope, &profile, &auto_exposure).await?;
-    Ok(vec![effect("environment.settings", scope, settings)])
+    let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
+    scopes::update_settings(conn, &scope, row).await?;
+    Ok(vec![effect("environment.settings", scope, settings, safety)])
 }
 
 pub(super) async fn republish(
@@ -83,11 +89,19 @@ pub(super) async fn republish(
     }])
 }
 
-fn effect(action: &'static str, scope: Scope, settings: EnvironmentSettings) -> Effect {
+fn effect(
+    action: &'static str,
+    scope: Scope,
+    settings: EnvironmentSettings,
+    safety: &SafetySettings,
+) -> Effect {
     Effect {
         action,
         subject: scope.environment.to_string(),
-        detail: json!(settings),
+        detail: json!({
+            "profile": settings.profile, "auto_exposure": settings.auto_exposure,
+            "confirm_above_pct": safety.confirm_above_pct, "stages": safety.stages, "soak_s": safety.soak_s,
+        }),
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,

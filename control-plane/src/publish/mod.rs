@@ -11,6 +11,8 @@ pub mod push;
 pub mod pusher;
 pub mod receipts;
 pub mod recorder;
+pub mod safety;
+pub mod staging;
 pub mod target;
 
 use std::sync::Arc;

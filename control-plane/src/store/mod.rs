@@ -5,6 +5,7 @@ pub mod events;
 pub mod flags;
 pub mod forks;
 pub mod fuses;
+pub mod kept;
 pub mod keysets;
 pub mod phases;
 pub mod project_flags;

@@ -4,7 +4,8 @@ use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, T
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds};
 
 /// A project as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -26,10 +27,23 @@ pub struct EnvironmentRow {
     pub profile: String,
     /// `single` or `off`.
     pub auto_exposure: String,
+    /// What it asks for before a change goes everywhere.
+    pub safety: SafetySettings,
     /// Newest published version.
     pub version: SnapshotVersion,
     /// When it was made.
     pub created_ms: UnixMillis,
+}
+
+/// Settings as columns hold them.
+#[derive(Debug, Clone, Copy)]
+pub struct SettingsRow<'s> {
+    /// `strict` or `economy`.
+    pub profile: &'s str,
+    /// `single` or `off`.
+    pub auto_exposure: &'s str,
+    /// What the environment asks for before a change goes everywhere.
+    pub safety: &'s SafetySettings,
 }
 
 /// Adds a project; `false` when the installation has one of that name already.
@@ -79,20 +93,23 @@ pub async fn has_project(
 pub async fn insert_environment(
     conn: &mut Connection,
     scope: &Scope,
-    profile: &str,
-    auto_exposure: &str,
+    settings: SettingsRow<'_>,
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO environments
-                 (tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms)
-               VALUES ($1, $2, $3, $4, $5, 1, 0, $6) ON CONFLICT (project, environment) DO NOTHING";
+                 (tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms,
+                  confirm_above_pct, stages, soak_s)
+               VALUES ($1, $2, $3, $4, $5, 1, 0, $6, $7, $8, $9) ON CONFLICT (project, environment) DO NOTHING";
     let done = sqlx::query(sql)
         .bind(scope.tenant.as_str())
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
-        .bind(profile)
-        .bind(auto_exposure)
+        .bind(settings.profile)
+        .bind(settings.auto_exposure)
         .bind(to_sql(now.0))
+        .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
+        .bind(json_text(&settings.safety.stages))
+        .bind(to_sql(settings.safety.soak_s.into()))
         .execute(conn)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -102,14 +119,17 @@ pub async fn insert_environment(
 pub async fn update_settings(
     conn: &mut Connection,
     scope: &Scope,
-    profile: &str,
-    auto_exposure: &str,
+    settings: SettingsRow<'_>,
 ) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE environments SET profile = $1, auto_exposure = $2 WHERE project = $3 AND environment = $4";
+    let sql = "UPDATE environments SET profile = $1, auto_exposure = $2, confirm_above_pct = $3, stages = $4,
+                 soak_s = $5
+               WHERE project = $6 AND environment = $7";
     sqlx::query(sql)
-        .bind(profile)
-        .bind(auto_exposure)
+        .bind(settings.profile)
+        .bind(settings.auto_exposure)
+        .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
+        .bind(json_text(&settings.safety.stages))
+        .bind(to_sql(settings.safety.soak_s.into()))
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .execute(conn)
@@ -117,8 +137,8 @@ pub async fn update_settings(
     Ok(())
 }
 
-const ENVIRONMENT_COLUMNS: &str =
-    "tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms";
+const ENVIRONMENT_COLUMNS: &str = "tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms, \
+                                   confirm_above_pct, stages, soak_s";
 
 /// One environment of a tenant.
 pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<EnvironmentRow>, StoreError> {
@@ -176,10 +196,26 @@ fn environment_row(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRow, Stor
         },
         profile: text("profile")?,
         auto_exposure: text("auto_exposure")?,
+        safety: safety(row)?,
         version: SnapshotVersion {
             epoch: from_sql(row.try_get("epoch")?),
             seq: from_sql(row.try_get("seq")?),
         },
         created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+    })
+}
+
+fn safety(row: &sqlx::sqlite::SqliteRow) -> Result<SafetySettings, StoreError> {
+    let percent: Option<i64> = row.try_get("confirm_above_pct")?;
+    let (stages, soak_s): (String, i64) = (row.try_get("stages")?, row.try_get("soak_s")?);
+    let bad = |column: &'static str, found: i64| StoreError::Corrupt { column, found: found.to_string() };
+    let column = "environments.confirm_above_pct";
+    let confirm =
+        percent.map(|found| ConfirmAbove::try_from(from_sql(found)).map_err(|_| bad(column, found)));
+    let soak = SoakSeconds::try_from(from_sql(soak_s));
+    Ok(SafetySettings {
+        confirm_above_pct: confirm.transpose()?,
+        stages: json_column("environments.stages", &stages)?,
+        soak_s: soak.map_err(|_| bad("environments.soak_s", soak_s))?,
     })
 }

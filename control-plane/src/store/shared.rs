@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
 
 /// Which kind of thing is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// A named group of askers.
     Segment,

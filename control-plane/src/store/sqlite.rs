@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (5, include_str!("../../../migrations/sqlite/0005_usage.sql")),
     (6, include_str!("../../../migrations/sqlite/0006_propagation.sql")),
     (7, include_str!("../../../migrations/sqlite/0007_keys.sql")),
+    (8, include_str!("../../../migrations/sqlite/0008_safety.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.

@@ -26,6 +26,8 @@ mod ramp;
 #[cfg(test)]
 mod replica;
 #[cfg(test)]
+mod safety;
+#[cfg(test)]
 mod shared;
 #[cfg(test)]
 mod world;

@@ -100,11 +100,12 @@ async fn beats_of_pulls_and_of_connections_never_make_each_other_look_repeated()
     let world = World::new().await;
     let mut ledger = BeatLedger::default();
     let publisher = &world.plane.publisher;
-    let freshness = FreshnessKeys::open(publisher.keys().keyset_envelope(), &roots(&world)).unwrap();
+    let freshness = FreshnessKeys::open(&publisher.keys().current().envelope, &roots(&world)).unwrap();
     let claim = Claim { map_sha256: Digest::of(b"map"), count: 1 };
     for beat_no in [1_000, 1_001] {
         let now = world.clock.now();
-        let pushed = publisher.issuer().push_beat(claim, beat_no, now, publisher.keys().freshness()).unwrap();
+        let pushed =
+            publisher.issuer().push_beat(claim, beat_no, now, &publisher.keys().freshness()).unwrap();
         assert_eq!(ledger.hear(&pushed, &freshness, now).unwrap().beat_no, beat_no);
         assert!(ledger.hear(&pushed, &freshness, now).is_err(), "the ledger does look");
         // Its number is far lower, and the next one of the connection is again far higher.

@@ -42,11 +42,7 @@ impl DateTest {
     }
 
     pub(super) fn matches(self, value: &Value) -> bool {
-        let instant_ms = match value {
-            Value::String(text) => parse_ms(text).ok(),
-            value => whole(value),
-        };
-        instant_ms.is_some_and(|instant_ms| self.holds_for(instant_ms))
+        date_ms(value).is_some_and(|instant_ms| self.holds_for(instant_ms))
     }
 
     pub(super) fn holds_at(self, now: UnixMillis) -> bool {
@@ -67,6 +63,14 @@ impl DateTest {
             Side::After => self.bound_ms.saturating_add(1),
         };
         if first_ms < 0 { None } else { Some(first_ms.unsigned_abs()) }
+    }
+}
+
+/// Unix milliseconds of a value that these conditions can read.
+pub(crate) fn date_ms(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => parse_ms(text).ok(),
+        value => whole(value),
     }
 }
 

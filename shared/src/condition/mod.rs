@@ -20,6 +20,7 @@ use serde_json::Value;
 use self::array::{ArrayTest, Quantity};
 use self::cidr::CidrTest;
 use self::date::DateTest;
+pub(crate) use self::date::date_ms;
 use self::number::NumberTest;
 use self::reading::Reading;
 pub(crate) use self::reading::scalar_text;

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 
 use self::chance::Chance;
 use self::index::KeyIndex;
+use self::payload::Profile;
 pub use self::refusal::{Refusal, RefusalCode};
 pub use self::verify::{Admitted, Held, Outcome, TrustedRoots, Verified, verify, verify_keyset};
 use crate::context::Context;
@@ -58,6 +59,14 @@ impl Snapshot {
         let chance = Chance::of(sound());
         let Compiled { flags, segments, holdout, .. } = compiled;
         Self { flags, index, segments, holdout, client_keys, settings, turning_points, chance }
+    }
+
+    /// What a control plane is about to sign, or signed before, evaluated by itself to say what a change does. Stays in
+    /// this crate: no reader can come by a snapshot this way.
+    pub(crate) fn rehearsed(compiled: Compiled) -> Verified<Self> {
+        let (fresh_ms, stale_ms) = Profile::default().bounds_ms();
+        let settings = Settings { fresh_ms, stale_ms, auto_exposure: AutoExposure::Off };
+        Verified::by_signer(Self::new(compiled, BTreeSet::new(), settings))
     }
 
     /// A flag, or why it alone cannot be evaluated.

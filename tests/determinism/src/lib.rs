@@ -4,6 +4,8 @@
 mod chance;
 mod condition;
 mod context;
+#[cfg(test)]
+mod diffs;
 mod environment;
 #[cfg(target_arch = "wasm32")]
 pub mod exports;

@@ -1,0 +1,215 @@
+//! What a change does to decisions, environment by environment: read before it is made, compared afterwards, told in
+//! full to whoever asks and in short to everybody. Never decides whether a change may be made.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::diff::{Diff, FlagDiff, Side, diff};
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::limits::{DIFF_FLAG_TOLD_COUNT_MAX, DIFF_MOVE_TOLD_COUNT_MAX};
+use serde_json::{Map, Value, json};
+
+use super::environment::Environment;
+use super::{Actor, Change, ChangeError, Effect, Publication};
+use crate::publish::safety::ConfirmAbove;
+use crate::store::scopes::EnvironmentRow;
+use crate::store::{Connection, StoreError, flags, scopes};
+
+/// Flags that the summary in an answer or an audit entry names, those that change most.
+const SUMMARY_FLAG_COUNT: usize = 5;
+
+/// The environments that a change is about, as they were before it.
+pub(super) struct Watch {
+    before: Vec<(EnvironmentRow, Memory)>,
+}
+
+/// What has to be remembered of an environment to compare it afterwards.
+enum Memory {
+    /// Nothing but this flag changes.
+    Flag { key: String, wire: Option<Box<FlagWire>> },
+    /// Several flags, or what they share.
+    All(Environment),
+}
+
+/// An environment that a change published anew.
+pub(super) struct Altered {
+    pub(super) scope: Scope,
+    /// The version that the change was made on.
+    pub(super) base: SnapshotVersion,
+    pub(super) confirm_above: Option<ConfirmAbove>,
+    pub(super) diff: Diff,
+    before: Memory,
+    pub(super) after: Environment,
+}
+
+impl Watch {
+    pub(super) async fn before(
+        conn: &mut Connection,
+        actor: &Actor,
+        change: &Change,
+    ) -> Result<Self, StoreError> {
+        let (environments, flag) = match subject(change) {
+            Subject::Nothing => (Vec::new(), None),
+            Subject::Flag(scope, flag) => (own_environment(conn, actor, scope).await?, Some(flag)),
+            Subject::Environment(scope) => (own_environment(conn, actor, scope).await?, None),
+            Subject::Project(project, flag) => {
+                (scopes::environments(conn, Some(&actor.tenant), Some(project)).await?, Some(flag))
+            }
+        };
+        let mut before = Vec::with_capacity(environments.len());
+        for environment in environments {
+            let scope = &environment.scope;
+            let memory = match flag {
+                Some(key) => {
+                    let row = flags::flag(conn, scope, key).await?;
+                    Memory::Flag { key: key.to_owned(), wire: row.map(|row| Box::new(row.wire)) }
+                }
+                None => Memory::All(Environment::load(conn, scope).await?),
+            };
+            before.push((environment, memory));
+        }
+        Ok(Self { before })
+    }
+
+    /// Compares what the change published.
+    pub(super) async fn after(
+        self,
+        conn: &mut Connection,
+        effects: &[Effect],
+        now: UnixMillis,
+    ) -> Result<Vec<Altered>, ChangeError> {
+        let mut altered = Vec::with_capacity(self.before.len());
+        for (environment, before) in self.before {
+            let scope = environment.scope;
+            let is_published = |effect: &&Effect| {
+                effect.scope.as_ref() == Some(&scope) && effect.publication != Publication::NotNeeded
+            };
+            if !effects.iter().any(|effect| is_published(&effect)) {
+                continue;
+            }
+            let after = Environment::load(conn, &scope).await?;
+            let diff = diff(&before.side(&after), &Side::new(after.flags.values(), &after.shared), now)?;
+            let (base, confirm_above) = (environment.version, environment.safety.confirm_above_pct);
+            altered.push(Altered { scope, base, confirm_above, diff, before, after });
+        }
+        Ok(altered)
+    }
+}
+
+enum Subject<'c> {
+    /// No decision can change.
+    Nothing,
+    Flag(&'c Scope, &'c str),
+    Environment(&'c Scope),
+    /// One flag in every environment of a project.
+    Project(&'c flagfuse_shared::ids::ProjectKey, &'c str),
+}
+
+fn subject(change: &Change) -> Subject<'_> {
+    match change {
+        Change::PutFlag { scope, wire, .. } => Subject::Flag(scope, &wire.key),
+        Change::DeleteFlag { scope, flag }
+        | Change::PutOverride { scope, flag, .. }
+        | Change::PutFuse { scope, flag, .. }
+        | Change::DeleteFuse { scope, flag }
+        | Change::FuseTransition { scope, flag, .. } => Subject::Flag(scope, flag.as_str()),
+        Change::PutProjectFlag { project, wire, .. } => Subject::Project(project, &wire.key),
+        Change::DeleteProjectFlag { project, flag } => Subject::Project(project, flag.as_str()),
+        Change::PutShared { scope, .. }
+        | Change::DeleteShared { scope, .. }
+        | Change::Import { scope, .. }
+        | Change::Revert { scope, .. } => Subject::Environment(scope),
+        Change::CreateProject { .. }
+        | Change::CreateEnvironment { .. }
+        | Change::SetSettings { .. }
+        | Change::CreateToken { .. }
+        | Change::RevokeToken { .. }
+        | Change::Republish { .. } => Subject::Nothing,
+    }
+}
+
+/// Nothing when it is not the actor's or not there: the change itself is refused for that.
+async fn own_environment(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: &Scope,
+) -> Result<Vec<EnvironmentRow>, StoreError> {
+    if scope.tenant != actor.tenant {
+        return Ok(Vec::new());
+    }
+    Ok(scopes::environment(conn, scope).await?.into_iter().collect())
+}
+
+impl Memory {
+    /// The environment before, where `after` is what became of it.
+    fn side<'e>(&'e self, after: &'e Environment) -> Side<'e> {
+        match self {
+            Self::All(before) => Side::new(before.flags.values(), &before.shared),
+            Self::Flag { key, wire } => {
+                let others = after.flags.values().filter(|flag| flag.key != *key);
+                Side::new(others.chain(wire.as_deref()), &after.shared)
+            }
+        }
+    }
+}
+
+impl Altered {
+    /// A flag as it was.
+    pub(super) fn flag_before(&self, key: &str) -> Option<&FlagWire> {
+        match &self.before {
+            Memory::All(before) => before.flags.get(key),
+            Memory::Flag { key: own, wire } if own == key => wire.as_deref(),
+            Memory::Flag { .. } => self.after.flags.get(key),
+        }
+    }
+
+    /// Whether something that flags share changed.
+    pub(super) fn is_shared_altered(&self) -> bool {
+        match &self.before {
+            Memory::All(before) => before.shared != self.after.shared,
+            Memory::Flag { .. } => false,
+        }
+    }
+
+    /// The diff for whoever has to look at it: the flags that change most, each with its moves.
+    pub(super) fn told(&self) -> Value {
+        let flags = self.largest(DIFF_FLAG_TOLD_COUNT_MAX).map(|flag| {
+            let moves = flag.moves.get(..DIFF_MOVE_TOLD_COUNT_MAX).unwrap_or(&flag.moves);
+            json!({
+                "flag": flag.flag, "kind": flag.kind, "sampled": flag.sampled, "changed": flag.changed,
+                "changed_pct": rounded_pct(flag), "moves": moves,
+            })
+        });
+        self.counted("flags", flags.collect())
+    }
+
+    /// The diff in a line or two.
+    pub(super) fn summary(&self) -> Value {
+        let flags: BTreeMap<&str, f64> =
+            self.largest(SUMMARY_FLAG_COUNT).map(|flag| (flag.flag.as_str(), rounded_pct(flag))).collect();
+        self.counted("changed_pct", json!(flags))
+    }
+
+    fn counted(&self, name: &str, detail: Value) -> Value {
+        let changed = self.diff.flags.iter().filter(|flag| flag.changed > 0).count();
+        let fields = [
+            ("environment", json!(self.scope.environment)),
+            ("flags_reached", json!(self.diff.flags.len())),
+            ("flags_changed", json!(changed)),
+            (name, detail),
+        ];
+        Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Map<_, _>>())
+    }
+
+    fn largest(&self, count: usize) -> impl Iterator<Item = &FlagDiff> {
+        let mut flags: Vec<&FlagDiff> = self.diff.flags.iter().collect();
+        // Stable: equal shares stay in the order of their keys.
+        flags.sort_by(|left, right| right.changed_pct().total_cmp(&left.changed_pct()));
+        flags.into_iter().take(count)
+    }
+}
+
+/// Percent with one decimal: a thousand samples tell no more.
+fn rounded_pct(flag: &FlagDiff) -> f64 {
+    (flag.changed_pct() * 10.0).round() / 10.0
+}

@@ -1,0 +1,86 @@
+//! Reads of the signed frames that are kept for looking back and going back. Never writes one.
+
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, to_sql};
+
+/// A kept snapshot as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeptRow {
+    /// Its version.
+    pub version: String,
+    /// When it was signed.
+    pub created_ms: UnixMillis,
+    /// How soon clients were told.
+    pub urgency: String,
+    /// Who made it: `token:NAME`, `fuse` or `job:NAME`.
+    pub actor: Option<String>,
+    /// What they did, e.g. `flag.put`.
+    pub action: Option<String>,
+    /// To what.
+    pub subject: Option<String>,
+}
+
+/// The bytes of a kept version.
+pub async fn frame(
+    conn: &mut Connection,
+    scope: &Scope,
+    version: SnapshotVersion,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT frame FROM snapshots
+               WHERE project = $1 AND environment = $2 AND epoch = $3 AND seq = $4";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(to_sql(version.epoch))
+        .bind(to_sql(version.seq))
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|row| row.try_get("frame")).transpose()?)
+}
+
+/// Kept versions, the newest first.
+pub async fn versions(conn: &mut Connection, scope: &Scope) -> Result<Vec<SnapshotVersion>, StoreError> {
+    let sql = "SELECT epoch, seq FROM snapshots WHERE project = $1 AND environment = $2
+               ORDER BY epoch DESC, seq DESC";
+    let rows = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(version).collect()
+}
+
+/// Kept snapshots with the change that each of them carried first, the newest first.
+pub async fn list(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, StoreError> {
+    // One change may leave several entries for one version, such as a project's flag: the first is what was asked for.
+    let sql = "SELECT s.epoch, s.seq, s.created_ms, s.urgency, a.actor, a.action, a.subject FROM snapshots s
+               LEFT JOIN audit a ON a.audit_id = (
+                 SELECT MIN(audit_id) FROM audit
+                 WHERE project = s.project AND environment = s.environment
+                   AND json_extract(detail, '$.version') = s.epoch || '.' || s.seq)
+               WHERE s.project = $1 AND s.environment = $2 ORDER BY s.epoch DESC, s.seq DESC";
+    let rows = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(KeptRow {
+                version: version(row)?.to_string(),
+                created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+                urgency: row.try_get("urgency")?,
+                actor: row.try_get("actor")?,
+                action: row.try_get("action")?,
+                subject: row.try_get("subject")?,
+            })
+        })
+        .collect()
+}
+
+fn version(row: &sqlx::sqlite::SqliteRow) -> Result<SnapshotVersion, StoreError> {
+    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
+}

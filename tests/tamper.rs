@@ -1,71 +1,202 @@
-//! Hostile pushes to a real replica: each is refused with its stable code and the old version goes on being served.
+//! The attack table of the snapshot format: each row is refused with its stable code, the old version goes on being
+//! served, and an honest frame is still taken afterwards. First by the verifier alone, then by a real replica.
 
-use flagfuse_shared::ids::SnapshotVersion;
-use flagfuse_shared::snapshot::envelope::{Segments, encode_frame, split_frame};
-use flagfuse_shared::snapshot::sign::PrivateKey;
-use support::World;
-use support::plane::{Draft, Keys, Replica, scope};
+#![expect(clippy::disallowed_methods, reason = "a developer asks for more mutants from the command line")]
+
+#[path = "tamper/attacks.rs"]
+mod attacks;
+#[path = "tamper/forge.rs"]
+mod forge;
+#[path = "tamper/mutants.rs"]
+mod mutants;
+#[path = "tamper/replica.rs"]
+mod replica;
+#[path = "tamper/signatures.rs"]
+mod signatures;
+#[path = "tamper/victim.rs"]
+mod victim;
+
+use flagfuse_shared::limits::CLOCK_SKEW_MS_MAX;
+use flagfuse_shared::snapshot::beat::{BeatLedger, FreshnessKeys};
+use flagfuse_shared::snapshot::manifest::KEYSET_TYPE;
+use serde_json::json;
+
+use crate::attacks::{Row, beat, beats, recovery, signed_beat};
+use crate::forge::{envelope, flag};
+use crate::victim::Victim;
+
+/// Runs the attacks of a row one after the other against one victim.
+fn refused(row: Row) {
+    let mut victim = Victim::holding();
+    for attack in row(&victim.forge) {
+        let before = victim.served();
+        assert_eq!(victim.push(&attack.frame), attack.code, "{}", attack.what);
+        assert_eq!(victim.served(), before, "{}: the old version is served", attack.what);
+    }
+    let good = victim.forge.good();
+    assert_eq!(victim.push(&good), "newer", "an honest frame is still taken");
+}
 
 #[test]
-fn a_hostile_push_never_counts() {
-    let world = World::start("tamper");
-    let token = world.stack.secrets().push_token.clone();
-    let dial = |token| Replica::dial(&world.stack.edge_url(1), "local", 0, token);
-    assert_eq!(dial(None).err(), Some(401));
-    assert_eq!(dial(Some("wrong")).err(), Some(401));
+fn an_older_number_the_same_number_and_an_older_epoch_are_refused() {
+    refused(attacks::replays);
+}
 
-    let mut replica = dial(Some(&token)).unwrap();
-    let demo = scope("demo/production");
-    let held = replica.held(&demo).expect("the demo was published").version();
-    let keys = Keys::read(&world.data_dir.join("control-plane"));
-    let next = SnapshotVersion { seq: held.seq + 1, ..held };
-    let frame = |version, mark: &str, signer| keys.frame_by(&Draft::new(demo.clone(), version, mark), signer);
-    let good = frame(next, "good", &keys.release);
+#[test]
+fn unknown_keys_wrong_roles_and_swapped_key_ids_are_refused() {
+    refused(attacks::wrong_keys);
+}
 
-    let stranger = PrivateKey::from_seed(&[7; 32]);
-    let older = SnapshotVersion { seq: held.seq - 1, ..held };
-    let far = SnapshotVersion { seq: held.seq + (1 << 20) + 1, ..held };
-    let past_epoch = SnapshotVersion { epoch: held.epoch - 1, seq: held.seq + 5 };
-    let other_payload = {
-        let other = frame(next, "other", &keys.release);
-        let (a, b) = (split_frame(&good).unwrap(), split_frame(&other).unwrap());
-        let mut payload = b.payload.to_vec();
-        payload[0] ^= 1;
-        encode_frame(Segments { payload: &payload, ..a })
+#[test]
+fn a_revoked_key_is_refused_under_the_old_and_the_new_keyset() {
+    refused(attacks::revoked_keys);
+}
+
+#[test]
+fn one_signature_twice_reaches_no_threshold() {
+    refused(attacks::thresholds);
+}
+
+#[test]
+fn a_snapshot_for_somebody_else_is_refused() {
+    refused(attacks::foreign_scopes);
+}
+
+#[test]
+fn the_manifest_of_one_version_over_the_payload_of_another_is_refused() {
+    refused(attacks::mixed_versions);
+}
+
+#[test]
+fn a_snapshot_dated_in_the_future_is_refused() {
+    refused(attacks::dates);
+}
+
+#[test]
+fn a_stolen_key_cannot_jump_far_ahead() {
+    refused(attacks::fast_forward);
+}
+
+#[test]
+fn wrong_lengths_are_refused_before_anything_is_allocated() {
+    refused(attacks::lengths);
+}
+
+#[test]
+fn hostile_json_is_refused_around_and_inside_a_signature() {
+    refused(attacks::hostile_json);
+}
+
+#[test]
+fn one_document_cannot_stand_in_for_another() {
+    refused(attacks::wrong_documents);
+}
+
+#[test]
+fn a_reader_that_is_too_old_says_so() {
+    refused(attacks::readers);
+}
+
+#[test]
+fn a_valid_signature_over_poison_is_refused() {
+    refused(attacks::poison);
+}
+
+#[test]
+fn the_table_above_has_every_row() {
+    let this = include_str!("tamper.rs");
+    for (name, _) in attacks::ROWS {
+        assert!(this.contains(&format!("refused(attacks::{name})")), "{name} has no test");
+    }
+}
+
+#[test]
+fn prerequisites_in_a_circle_fail_alone_under_a_valid_signature() {
+    let mut victim = Victim::holding();
+    let needs = |key: &str, other: &str| {
+        let mut flag = flag(key);
+        flag["prerequisites"] = json!([{ "flag": other, "variations": ["on"] }]);
+        flag.to_string()
     };
-    let mut long = good.clone();
-    long.push(0);
-    let rows = [
-        ("E_ROLLBACK", frame(older, "x", &keys.release)),
-        ("E_EQUIV", frame(held, "x", &keys.release)),
-        ("E_EPOCH", frame(past_epoch, "x", &keys.release)),
-        ("E_FASTFWD", frame(far, "x", &keys.release)),
-        ("E_SCOPE", keys.frame(&Draft::new(scope("other/production"), next, "x"))),
-        ("E_KEY", frame(next, "x", &stranger)),
-        ("E_KEY", frame(next, "x", &keys.freshness)),
-        ("E_KEY", frame(next, "x", &keys.root)),
-        ("E_DIGEST", other_payload),
-        ("E_TRUNC", good[..good.len() - 1].to_vec()),
-        ("E_TRUNC", Vec::new()),
-        ("E_SIZE", long),
-        ("E_SIZE", vec![0xff; 1_000]),
-    ];
-    for (at, (code, frame)) in rows.iter().enumerate() {
-        assert_eq!(replica.code(&demo, frame), *code, "row {at}");
-    }
-    // Every 37th bit of the signed part: spread over all fields, short enough to push one by one.
-    let payload_len = split_frame(&good).unwrap().payload.len();
-    for bit in (0..(good.len() - payload_len) * 8).step_by(37) {
-        let mut flipped = good.clone();
-        flipped[bit / 8] ^= 1 << (bit % 8);
-        assert_ne!(replica.code(&demo, &flipped), "ack", "bit {bit}");
-    }
+    let flags = [needs("a", "b"), needs("b", "a"), flag("sound").to_string()].join(",");
+    let payload = format!(
+        r#"{{"format":1,"profile":"strict","auto_exposure":"off","client_keys":[],"flags":[{flags}],"selftest":[]}}"#
+    );
+    let admitted = victim.admit_without_selftest("json", payload.as_bytes());
+    assert!(admitted.snapshot.flag("a").expect("it is there").is_err());
+    assert!(admitted.snapshot.flag("b").expect("it is there").is_err());
+    assert!(admitted.snapshot.flag("sound").expect("it is there").is_ok());
+}
 
-    // After all that the old version is still what everybody gets, and the replica still takes a good one.
-    for index in 0..2 {
-        let answer = world.ask(index, "theme", "u").unwrap();
-        assert_eq!(answer.header("x-flags-version"), Some(held.to_string().as_str()));
+#[test]
+fn an_expired_snapshot_is_refused_cold_and_taken_warm_when_it_is_newer() {
+    let mut victim = Victim::holding();
+    let expired = |field: &'static str| {
+        let past = victim.forge.now.minus(1);
+        let draft = victim.forge.fresh().with(|draft| match field {
+            "keyset" => draft.keyset["expires_ms"] = json!(past),
+            _ => draft.manifest["expires_ms"] = json!(past),
+        });
+        draft.frame()
+    };
+    let (snapshot, keyset) = (expired("manifest"), expired("keyset"));
+    assert_eq!(victim.push_cold(&snapshot), "E_EXPIRED");
+    assert_eq!(victim.push_cold(&keyset), "E_EXPIRED");
+    assert_eq!(victim.push(&snapshot), "newer", "a warm verifier goes on with the newest there is");
+}
+
+#[test]
+fn clocks_ten_minutes_apart_refuse_the_future_and_take_the_past() {
+    let ten_minutes = 600_000;
+    assert!(ten_minutes > CLOCK_SKEW_MS_MAX);
+    let mut behind = Victim::holding();
+    let good = behind.forge.good();
+    behind.now = behind.forge.now.minus(ten_minutes);
+    assert_eq!(behind.push(&good), "E_FUTURE");
+    let mut ahead = Victim::holding();
+    ahead.now = ahead.forge.now.plus(ten_minutes);
+    assert_eq!(ahead.push(&good), "newer");
+    // A beat vouches for a second and a half, so neither clock believes it: what they serve is labelled stale.
+    for (now, code) in [(behind.now, "E_FUTURE"), (ahead.now, "E_EXPIRED")] {
+        let envelope = signed_beat(&ahead.forge, &beat(&ahead.forge, 1));
+        let refusal = BeatLedger::default().hear(&envelope, &freshness(&ahead), now).unwrap_err();
+        assert_eq!(refusal.code.as_str(), code);
     }
-    assert_eq!(replica.code(&demo, &good), "ack");
-    assert_eq!(replica.code(&demo, &good), "ack", "a repeat is acknowledged again");
+}
+
+#[test]
+fn a_stolen_keys_fast_forward_is_undone_by_a_new_epoch() {
+    let mut victim = Victim::holding();
+    let (thief, operator) = recovery(&victim.forge);
+    assert_eq!(victim.push(&thief.frame()), "newer", "within the jump the thief is believed");
+    let good = victim.forge.good();
+    assert_eq!(victim.push(&good), "E_ROLLBACK", "and the operator locked out");
+    assert_eq!(victim.push(&operator.frame()), "newer", "until a root-signed keyset raises the epoch");
+    let again = thief.with(|draft| draft.manifest["seq"] = json!(victim.forge.held.seq + 9));
+    assert_eq!(victim.push(&again.frame()), "E_KEYSET", "the stolen key is worth nothing any more");
+}
+
+#[test]
+fn a_frozen_replica_is_not_kept_quiet_with_old_beats() {
+    let victim = Victim::holding();
+    let keys = freshness(&victim);
+    let mut ledger = BeatLedger::default();
+    let recorded = signed_beat(&victim.forge, &beat(&victim.forge, 10));
+    let heard = ledger.hear(&recorded, &keys, victim.now).expect("an honest beat");
+    ledger.vouch(&heard);
+    for attack in beats(&victim.forge) {
+        let refusal = ledger.hear(&attack.frame, &keys, victim.now).unwrap_err();
+        assert_eq!(refusal.code.as_str(), attack.code, "{}", attack.what);
+    }
+    // However often the recording is played, nobody is vouched for once the beat's own time is over.
+    for ms in (0..10_000).step_by(100) {
+        let now = victim.now.plus(ms);
+        assert!(ledger.hear(&recorded, &keys, now).is_err());
+        assert_eq!(ledger.is_vouched(now), ms <= 1_500, "{ms} ms");
+    }
+}
+
+fn freshness(victim: &Victim) -> FreshnessKeys {
+    let keyset = envelope(KEYSET_TYPE, victim.forge.keyset().to_string().as_bytes(), &[victim.forge.root]);
+    FreshnessKeys::open(&keyset, &victim.roots()).expect("the keyset is trusted")
 }

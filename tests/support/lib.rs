@@ -63,8 +63,13 @@ impl World {
     /// The same with so many isolates in each of several regions.
     pub fn in_regions(name: &str, regions: &[&str], isolate_count: usize) -> Self {
         let data_dir = fresh_dir(name);
+        Self::on(StackConfig::in_regions(&data_dir, regions, isolate_count).expect("ports are free"))
+    }
+
+    /// The same on a stack as it is configured, whose data folder is empty.
+    pub fn on(config: StackConfig) -> Self {
+        let data_dir = config.data_dir.clone();
         let built = build(root()).expect("the product builds");
-        let config = StackConfig::in_regions(&data_dir, regions, isolate_count).expect("ports are free");
         let stack = Stack::start(root(), &built, config).expect("the product starts");
         let admin = stack.admin();
         xtask::demo_project::ensure(&admin).expect("the demo project can be created");

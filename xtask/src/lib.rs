@@ -12,6 +12,7 @@ pub mod demo;
 pub mod demo_project;
 pub mod http;
 pub mod process;
+pub mod relay;
 pub mod stack;
 pub mod tools;
 pub mod traffic;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::http::Client;
 use crate::process::{OwnedProcess, run};
+use crate::relay::Relay;
 use crate::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
 use crate::workerd::{Edge, EdgeConfig, Region, log_tail, start};
 
@@ -61,6 +63,9 @@ pub struct StackConfig {
     pub shards: u16,
     /// How often the fuses are evaluated.
     pub tick_ms: u64,
+    /// One-way delay in milliseconds between control plane and edge; without one they talk to each other directly, and
+    /// nothing can be cut.
+    pub link_delay_ms: Option<RangeInclusive<u64>>,
 }
 
 impl StackConfig {
@@ -78,7 +83,29 @@ impl StackConfig {
             .zip(ports.chunks(isolate_count))
             .map(|(name, ports)| Region::new(name, ports))
             .collect();
-        Ok(Self { data_dir: data_dir.to_owned(), control_plane_port, regions, shards: 1, tick_ms: 200 })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            control_plane_port,
+            regions,
+            shards: 1,
+            tick_ms: 200,
+            link_delay_ms: None,
+        })
+    }
+
+    /// The same with a network between control plane and edge that delays each way, and that can be cut.
+    #[must_use]
+    pub fn with_links(self, delay_ms: RangeInclusive<u64>) -> Self {
+        Self { link_delay_ms: Some(delay_ms), ..self }
+    }
+
+    fn links(&self) -> Result<Vec<Relay>> {
+        let Some(delay_ms) = &self.link_delay_ms else { return Ok(Vec::new()) };
+        let first_ports = self.regions.iter().filter_map(|region| region.isolates.first());
+        let targets = first_ports.map(|(_, port)| *port).chain([self.control_plane_port]);
+        targets
+            .map(|port| Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), delay_ms.clone()))
+            .collect()
     }
 }
 
@@ -117,6 +144,8 @@ pub struct Stack {
     secrets: Secrets,
     control_plane: Option<OwnedProcess>,
     edge: Option<Edge>,
+    /// From the control plane to each region, and last from the edge to the control plane; none without a delay.
+    links: Vec<Relay>,
 }
 
 impl Stack {
@@ -132,7 +161,9 @@ impl Stack {
             secrets,
             control_plane: None,
             edge: None,
+            links: Vec::new(),
         };
+        stack.links = stack.config.links()?;
         stack.start_edge()?;
         stack.start_control_plane()?;
         Ok(stack)
@@ -144,7 +175,7 @@ impl Stack {
             regions: self.config.regions.clone(),
             shards: self.config.shards,
             data_dir: self.config.data_dir.join("edge"),
-            vars: edge_vars(&self.secrets, self.config.control_plane_port),
+            vars: edge_vars(&self.secrets, self.url_for_edge()),
         };
         self.edge = Some(start(&self.root, &self.built.edge, &config)?);
         Ok(())
@@ -164,7 +195,7 @@ impl Stack {
             .arg("--data")
             .arg(self.config.data_dir.join("control-plane"))
             .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(self.config.regions.iter().filter_map(edge_argument))
+            .args(self.edge_arguments())
             .args(["--edge-shards", &self.config.shards.to_string()])
             .args(["--tick-ms", &self.config.tick_ms.to_string()])
             .env("FLAGFUSE_PUSH_TOKEN", &self.secrets.push_token)
@@ -226,6 +257,33 @@ impl Stack {
         self.edge_urls().into_iter().nth(index).unwrap_or_default()
     }
 
+    /// The network between control plane and edge: one link to each region, in their order, and last the way back.
+    pub fn links(&self) -> &[Relay] {
+        &self.links
+    }
+
+    /// Where the edge finds the control plane.
+    fn url_for_edge(&self) -> String {
+        self.links.last().map_or_else(|| self.control_plane_url(), Relay::url)
+    }
+
+    /// `--edge=NAME=URL` for each region that has an isolate.
+    fn edge_arguments(&self) -> Vec<String> {
+        let regions = self.config.regions.iter().enumerate();
+        let argument = |(at, region): (usize, &Region)| {
+            let (_, port) = region.isolates.first()?;
+            let direct = format!("http://127.0.0.1:{port}");
+            let url = self.links.get(at).map_or(direct, Relay::url);
+            Some(format!("--edge={}={url}", region.name))
+        };
+        regions.filter_map(argument).collect()
+    }
+
+    /// Process id of the control plane, when it runs.
+    pub fn control_plane_process_id(&self) -> Option<u32> {
+        self.control_plane.as_ref().map(OwnedProcess::id)
+    }
+
     /// Process id of workerd, when it runs.
     pub fn edge_process_id(&self) -> Option<u32> {
         self.edge.as_ref().map(Edge::id)
@@ -253,20 +311,14 @@ impl Stack {
     }
 }
 
-/// `--edge=NAME=URL` for a region that has an isolate.
-fn edge_argument(region: &Region) -> Option<String> {
-    let (_, port) = region.isolates.first()?;
-    Some(format!("--edge={}=http://127.0.0.1:{port}", region.name))
-}
-
-fn edge_vars(secrets: &Secrets, control_plane_port: u16) -> BTreeMap<String, String> {
+fn edge_vars(secrets: &Secrets, control_plane_url: String) -> BTreeMap<String, String> {
     let push_digest = flagfuse_shared::digest::Digest::of(secrets.push_token.as_bytes()).to_string();
     let vars = [
         ("FLAGFUSE_TENANT", "default".to_owned()),
         ("FLAGFUSE_ROOT_KEYS", secrets.root_public_keys.join(",")),
         ("FLAGFUSE_ROOT_THRESHOLD", "1".to_owned()),
         ("FLAGFUSE_PUSH_TOKEN_SHA256", push_digest),
-        ("FLAGFUSE_CONTROL_PLANE_URL", format!("http://127.0.0.1:{control_plane_port}")),
+        ("FLAGFUSE_CONTROL_PLANE_URL", control_plane_url),
         ("FLAGFUSE_INGEST_TOKEN", secrets.ingest_token.clone()),
     ];
     vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -66,6 +66,7 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
         regions: vec![Region::new("local", &[options.edge_port, options.edge_port + 1])],
         shards: 1,
         tick_ms: 500,
+        link_delay_ms: None,
     };
     progress("starting edge and control plane");
     let mut stack = Stack::start(root, &built, config)?;

@@ -280,7 +280,13 @@ fn role_keys(name: &str, role: &Role) -> Result<Vec<VerifyingKey>, Refusal> {
 
 fn parse_key(text: &str) -> Option<VerifyingKey> {
     let bytes = <[u8; 32]>::try_from(STANDARD.decode(text.trim()).ok()?).ok()?;
-    VerifyingKey::from_bytes(&bytes).ok().filter(|key| !key.is_weak())
+    VerifyingKey::from_bytes(&bytes).ok().filter(|key| is_canonical(&bytes) && !key.is_weak())
+}
+
+/// Whether y is below p = 2^255 − 19: nineteen values fit into 255 bits twice, and one key has one spelling only.
+fn is_canonical(key: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = key;
+    *first < 0xed || last & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
 }
 
 /// The [`key_id`] of a public key as keysets write it; `None` for what is no key.

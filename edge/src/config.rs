@@ -9,6 +9,7 @@ use flagfuse_shared::snapshot::TrustedRoots;
 use worker::Env;
 
 use crate::error::EdgeError;
+use crate::notify::settings::NotifySettings;
 
 /// The parsed bindings.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub control_plane_url: String,
     /// What the edge presents there.
     pub ingest_token: String,
+    /// How clients hear of publications.
+    pub notify: NotifySettings,
 }
 
 impl Config {
@@ -65,6 +68,7 @@ impl Config {
             },
             control_plane_url: text("FLAGFUSE_CONTROL_PLANE_URL").trim_end_matches('/').to_owned(),
             ingest_token: text("FLAGFUSE_INGEST_TOKEN"),
+            notify: NotifySettings::parse(&get)?,
         })
     }
 }

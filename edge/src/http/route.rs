@@ -18,6 +18,8 @@ pub enum Route {
         /// As written in the path, unchecked.
         environment: String,
     },
+    /// `/v1/stream`
+    Stream,
     /// OFREP, all flags.
     OfrepBulk,
     /// OFREP, one flag.
@@ -45,6 +47,7 @@ impl Route {
             Self::Health
             | Self::Events
             | Self::Push { .. }
+            | Self::Stream
             | Self::UnleashFeatures
             | Self::UnleashRegister
             | Self::UnleashMetrics
@@ -55,7 +58,7 @@ impl Route {
     /// The methods it answers, as an `Allow` header says it.
     pub const fn methods(&self) -> &'static str {
         match self {
-            Self::Health | Self::Push { .. } | Self::UnleashFeatures => "GET",
+            Self::Health | Self::Push { .. } | Self::Stream | Self::UnleashFeatures => "GET",
             Self::Events
             | Self::OfrepBulk
             | Self::OfrepSingle { .. }
@@ -109,6 +112,7 @@ pub fn route(path: &str) -> Route {
     match path {
         "/healthz" => Route::Health,
         "/v1/events" => Route::Events,
+        "/v1/stream" => Route::Stream,
         _ => unleash(path).or_else(|| push(path)).unwrap_or(Route::Unknown),
     }
 }

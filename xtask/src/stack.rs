@@ -59,6 +59,8 @@ pub struct StackConfig {
     pub edge_ports: Vec<u16>,
     /// How often the fuses are evaluated.
     pub tick_ms: u64,
+    /// Further settings of the edge, by name.
+    pub edge_vars: BTreeMap<String, String>,
 }
 
 impl StackConfig {
@@ -66,7 +68,13 @@ impl StackConfig {
     pub fn on_free_ports(data_dir: &Path, isolate_count: usize) -> Result<Self> {
         let mut ports = free_ports(isolate_count + 1)?;
         let control_plane_port = ports.pop().context("no free port")?;
-        Ok(Self { data_dir: data_dir.to_owned(), control_plane_port, edge_ports: ports, tick_ms: 200 })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            control_plane_port,
+            edge_ports: ports,
+            tick_ms: 200,
+            edge_vars: BTreeMap::new(),
+        })
     }
 }
 
@@ -92,6 +100,8 @@ pub struct Secrets {
     pub ingest_token: String,
     /// What the control plane presents to the edge.
     pub push_token: String,
+    /// What stream tokens are made with.
+    pub stream_secret: String,
     /// Public keys of the development root.
     pub root_public_keys: Vec<String>,
 }
@@ -133,7 +143,10 @@ impl Stack {
             region: "local".to_owned(),
             isolates: labels.zip(self.config.edge_ports.iter().copied()).collect(),
             data_dir: self.config.data_dir.join("edge"),
-            vars: edge_vars(&self.secrets, self.config.control_plane_port),
+            vars: edge_vars(&self.secrets, self.config.control_plane_port)
+                .into_iter()
+                .chain(self.config.edge_vars.clone())
+                .collect(),
         };
         self.edge = Some(start(&self.root, &self.built.edge, &config)?);
         Ok(())
@@ -245,6 +258,7 @@ fn edge_vars(secrets: &Secrets, control_plane_port: u16) -> BTreeMap<String, Str
         ("FLAGFUSE_PUSH_TOKEN_SHA256", push_digest),
         ("FLAGFUSE_CONTROL_PLANE_URL", format!("http://127.0.0.1:{control_plane_port}")),
         ("FLAGFUSE_INGEST_TOKEN", secrets.ingest_token.clone()),
+        ("FLAGFUSE_STREAM_SECRET", secrets.stream_secret.clone()),
     ];
     vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -267,7 +281,13 @@ fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
         write_private(&path, &format!("{all:#}\n"))?;
     }
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let all: Value = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    let mut all: Value =
+        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    if all.get("stream_secret").is_none() {
+        // Older data has none yet.
+        all["stream_secret"] = json!(random_hex()?);
+        write_private(&path, &format!("{all:#}\n"))?;
+    }
     let text_of = |name: &str| {
         let value = all.get(name).and_then(Value::as_str).map(str::to_owned);
         value.with_context(|| {
@@ -278,6 +298,7 @@ fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
         admin_token: text_of("admin_token")?,
         ingest_token: text_of("ingest_token")?,
         push_token: text_of("push_token")?,
+        stream_secret: text_of("stream_secret")?,
         root_public_keys: serde_json::from_value(all["root_public_keys"].clone())
             .context("root_public_keys is no list of texts")?,
     })

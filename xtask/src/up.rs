@@ -1,5 +1,6 @@
 //! `cargo xtask up`: build, start, create the demo project, print where everything is, stay until Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -64,6 +65,7 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
         control_plane_port: options.control_plane_port,
         edge_ports: vec![options.edge_port, options.edge_port + 1],
         tick_ms: 500,
+        edge_vars: BTreeMap::new(),
     };
     progress("starting edge and control plane");
     let mut stack = Stack::start(root, &built, config)?;

@@ -176,7 +176,8 @@ fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> St
         "    (name = \"region\", worker = (modules = .modules, compatibilityDate = {date},\n\
          \x20     durableObjectNamespaces = [\n\
          \x20       (className = \"Replica\", uniqueKey = \"flagfuse-replica\", enableSql = true),\n\
-         \x20       (className = \"Buffer\", uniqueKey = \"flagfuse-buffer\", enableSql = true)],\n\
+         \x20       (className = \"Buffer\", uniqueKey = \"flagfuse-buffer\", enableSql = true),\n\
+         \x20       (className = \"Notifier\", uniqueKey = \"flagfuse-notifier\", enableSql = true)],\n\
          \x20     durableObjectStorage = (localDisk = \"objects\"), globalOutbound = \"network\",\n\
          \x20     bindings = [{bindings}])),",
         date = quoted(COMPATIBILITY_DATE),
@@ -212,7 +213,7 @@ fn config_text(modules: &[String], config: &EdgeConfig, objects_dir: &str) -> St
 /// Bindings of one service. `label` is the isolate's, `None` for the region itself.
 fn bindings(config: &EdgeConfig, label: Option<&str>) -> String {
     let mut text = String::new();
-    for (binding, class) in [("REPLICA", "Replica"), ("BUFFER", "Buffer")] {
+    for (binding, class) in [("REPLICA", "Replica"), ("BUFFER", "Buffer"), ("NOTIFIER", "Notifier")] {
         let namespace = match label {
             Some(_) => format!("(className = \"{class}\", serviceName = \"region\")"),
             None => format!("\"{class}\""),

@@ -6,8 +6,9 @@ use std::rc::Rc;
 
 use flagfuse_shared::contract::probe::{HAVE_HEADER, PROBE_PATH, VERSION_HEADER};
 use flagfuse_shared::contract::push::ReplicaMessage;
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::Held;
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
@@ -18,6 +19,7 @@ use worker::{
 use crate::beacon::send::buffer_stub;
 use crate::clock;
 use crate::config::{Config, config, scope_of_object};
+use crate::notify::announce;
 use crate::snapshot::slot::{Decision, Message, Row, ack, decide, hello, nack, read_message};
 
 /// Path on which the edge hands over a push connection.
@@ -164,6 +166,7 @@ impl Replica {
                 let new: Rc<Row> = Rc::from(new);
                 self.memory.replace(Memory::Known(Some(Rc::clone(&new))));
                 self.state.storage().sync().await?;
+                self.announce(config.clone(), scope, new.held.version);
                 Ok(ack(&config.region, &new))
             }
             Decision::AckAgain => match row {
@@ -179,6 +182,14 @@ impl Replica {
                 Ok(nack(&config.region, &refusal, row.as_deref()))
             }
         }
+    }
+
+    /// Tells the notifiers in the background: the acknowledgement does not wait for them.
+    fn announce(&self, config: Rc<Config>, scope: Scope, version: SnapshotVersion) {
+        let env = self.env.clone();
+        self.state.wait_until(async move {
+            announce(&env, &config, &scope, version, Urgency::Ordinary).await;
+        });
     }
 
     /// Replaces the row in one statement: a crash leaves the old or the new one.

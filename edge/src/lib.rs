@@ -109,13 +109,12 @@ impl Asked<'_> {
 
     async fn stream(&self, request: &Request) -> Result<Response, EdgeError> {
         let by_token = stream::by_token(self.ask, self.env, self.context, self.config).await?;
-        let listener = match by_token {
-            Some(listener) => listener,
-            None => {
-                let (scope, served) = self.served().await?;
-                let expires_at = clock::now().plus(self.config.notify.window_ms);
-                stream::Listener { scope, served: served.version, expires_at }
-            }
+        let listener = if let Some(listener) = by_token {
+            listener
+        } else {
+            let (scope, served) = self.served().await?;
+            let expires_at = clock::now().plus(self.config.notify.window_ms);
+            stream::Listener { scope, served: served.version, expires_at }
         };
         stream::connect(request, self.env, self.context, self.config, &listener).await
     }

@@ -1,6 +1,7 @@
 //! What the cross-crate tests share: a whole product on free ports, with the demo project in it. Contains no test.
 
 pub mod hosts;
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,9 +56,16 @@ fn version(text: &str) -> SnapshotVersion {
 impl World {
     /// Starts everything on empty data; `name` names the data folder.
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// The same with further settings of the edge.
+    pub fn start_with(name: &str, edge_vars: &[(&str, &str)]) -> Self {
         let data_dir = fresh_dir(name);
         let built = build(root()).expect("the product builds");
-        let config = StackConfig::on_free_ports(&data_dir, 2).expect("ports are free");
+        let mut config = StackConfig::on_free_ports(&data_dir, 2).expect("ports are free");
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        config.edge_vars = edge_vars.iter().map(own).collect();
         let stack = Stack::start(root(), &built, config).expect("the product starts");
         let admin = stack.admin();
         xtask::demo_project::ensure(&admin).expect("the demo project can be created");

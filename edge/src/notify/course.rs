@@ -16,7 +16,8 @@ use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 
 use crate::notify::hub::News;
 
-/// Comments between messages keep proxies from closing the stream; each stream adds up to 5 s of its own.
+/// Comments between messages keep proxies from closing the stream, and find out whether the client is still there. Each
+/// stream adds up to 5 s of its own; both together stay below the 30 s that the platform gives a closed connection's task.
 pub const HEARTBEAT_MS: u64 = 15_000;
 /// Time between the event that says goodbye and the end, for the client to fetch its new URL.
 pub const LEAVE_MS: u64 = 20_000;

@@ -1,4 +1,4 @@
-//! The notifier's Durable Object: hibernating WebSockets in, versions out. Stores nothing and knows no flags.
+//! The notifier's Durable Object: sleeping listeners in, versions out. Stores nothing and knows no flags.
 //!
 //! It sleeps between publications, whatever the number of listeners; only a wave under way keeps it in memory, for two or
 //! three seconds. What it forgets when it falls asleep is older than any isolate's memory may be, so a listener that comes

@@ -1,5 +1,6 @@
 //! One event stream in the isolate that its client reached: news from the notifier's WebSocket, heartbeats, the end.
-//! Whichever side goes first, nothing of the stream stays.
+//! Whichever side goes first, nothing of the stream stays: a client that went is noticed by the next write, which is a
+//! heartbeat at the latest, and the platform lets the task of a closed connection run for 30 s.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::{STREAM_COUNT_MAX, STREAM_WRITE_MS_MAX};
 use futures_util::StreamExt as _;
-use futures_util::future::{Either, Fuse, FutureExt as _, select};
+use futures_util::future::{Either, select};
 use worker::{Delay, EventStream, WebSocket, WebsocketEvent};
 
 use crate::clock;
@@ -84,9 +85,8 @@ enum Next {
 impl Stream<'_> {
     async fn run(&mut self, events: &mut EventStream<'_>) -> Result<(), ClientGone> {
         self.write(&opening(self.jitter)).await?;
-        let mut gone = pin!(self.writer.gone().fuse());
         loop {
-            match self.next(events, gone.as_mut()).await? {
+            match self.next(events).await {
                 Next::Cut => return Ok(()),
                 Next::Heartbeat => self.write(HEARTBEAT).await?,
                 Next::Message(message) => {
@@ -106,24 +106,18 @@ impl Stream<'_> {
         }
     }
 
-    async fn next(
-        &self,
-        events: &mut EventStream<'_>,
-        gone: std::pin::Pin<&mut Fuse<impl Future<Output = ()>>>,
-    ) -> Result<Next, ClientGone> {
+    async fn next(&self, events: &mut EventStream<'_>) -> Next {
         // Nothing can be said before the first message, which comes at once.
         let leave_ms = if self.last.is_some() { self.leave_at.since(clock::now()) } else { HEARTBEAT_MS };
         let heartbeat_ms = HEARTBEAT_MS + self.jitter % 5_000;
-        let timer = pin!(Delay::from(Duration::from_millis(leave_ms.min(heartbeat_ms))));
-        let ends = select(gone, timer);
-        match select(events.next(), ends).await {
+        let timer = Delay::from(Duration::from_millis(leave_ms.min(heartbeat_ms)));
+        match select(events.next(), pin!(timer)).await {
             Either::Left((Some(Ok(WebsocketEvent::Message(message))), _)) => {
-                Ok(message.text().map_or(Next::Cut, Next::Message))
+                message.text().map_or(Next::Cut, Next::Message)
             }
-            Either::Left(_) => Ok(Next::Cut),
-            Either::Right((Either::Left(_), _)) => Err(ClientGone),
-            Either::Right((Either::Right(_), _)) if leave_ms <= heartbeat_ms => Ok(Next::Leave),
-            Either::Right((Either::Right(_), _)) => Ok(Next::Heartbeat),
+            Either::Left(_) => Next::Cut,
+            Either::Right(_) if leave_ms <= heartbeat_ms => Next::Leave,
+            Either::Right(_) => Next::Heartbeat,
         }
     }
 

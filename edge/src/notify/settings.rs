@@ -19,7 +19,7 @@ const INACTIVITY_S: u32 = 120;
 const BLOCK_COUNT_MAX: usize = 64;
 
 /// What the deployment says about notifications.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct NotifySettings {
     /// Makes stream tokens; without it bulk answers name no streams.
     pub secret: Option<StreamSecret>,

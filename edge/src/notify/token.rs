@@ -18,8 +18,8 @@ const PURPOSE: &[u8] = b"flagfuse stream token 1\n";
 const MAC_LEN: usize = 16;
 
 /// What stream tokens are made with.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StreamSecret(Vec<u8>);
+#[derive(Clone)]
+pub struct StreamSecret(Hmac<Sha256>);
 
 impl fmt::Debug for StreamSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +46,10 @@ pub struct StreamToken {
 impl StreamSecret {
     /// At least 16 bytes of text; `None` for less, which could be guessed.
     pub fn new(text: &str) -> Option<Self> {
-        (text.len() >= 16).then(|| Self(text.as_bytes().to_vec()))
+        if text.len() < 16 {
+            return None;
+        }
+        Hmac::new_from_slice(text.as_bytes()).ok().map(Self)
     }
 
     /// When a token that is issued now expires: a window after its own window ends, so it lives for one to two windows.
@@ -88,9 +91,7 @@ impl StreamSecret {
     }
 
     fn mac(&self, scope: &Scope, expires_at: UnixMillis) -> Hmac<Sha256> {
-        // HMAC takes keys of any length (RFC 2104, 2), so this cannot fail; an empty key would only refuse everything.
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| Hmac::new(&Default::default()));
+        let mut mac = self.0.clone();
         mac.update(PURPOSE);
         mac.update(scope.to_string().as_bytes());
         mac.update(&expires_at.0.to_be_bytes());

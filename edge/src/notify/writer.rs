@@ -1,4 +1,4 @@
-//! The response body of an event stream: text is written while the client reads, and its going away is noticed at once.
+//! The response body of an event stream: text is written while the client reads; the first write after it went fails.
 //! Never buffers more than the one text that is being written.
 
 use worker::js_sys::{Promise, Uint8Array};
@@ -34,9 +34,6 @@ extern "C" {
 
     #[wasm_bindgen(method)]
     fn close(this: &JsWriter) -> Promise;
-
-    #[wasm_bindgen(method, getter)]
-    fn closed(this: &JsWriter) -> Promise;
 }
 
 /// The client reads no more.
@@ -73,10 +70,5 @@ impl StreamWriter {
     pub async fn close(&self) {
         // A client that is gone needs no end.
         let _ = JsFuture::from(self.0.close()).await;
-    }
-
-    /// Resolves when the client is gone or the body ended.
-    pub async fn gone(&self) {
-        let _ = JsFuture::from(self.0.closed()).await;
     }
 }

@@ -133,6 +133,9 @@ fn pure_modules_import_no_shell() {
             "edge/src/snapshot/replica.rs",
             "edge/src/snapshot/slot.rs",
             "edge/src/beacon/buffer.rs",
+            "edge/src/notify/course.rs",
+            "edge/src/notify/hub.rs",
+            "edge/src/notify/token.rs",
         ]
         .map(PathBuf::from),
     );

@@ -10,6 +10,7 @@ use flagfuse_shared::snapshot::TrustedRoots;
 use worker::Env;
 
 use crate::error::EdgeError;
+use crate::notify::settings::NotifySettings;
 use crate::region::{Position, nearest};
 
 /// The parsed bindings.
@@ -35,6 +36,8 @@ pub struct Config {
     pub control_plane_url: String,
     /// What the edge presents there.
     pub ingest_token: String,
+    /// How clients hear of publications.
+    pub notify: NotifySettings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +97,7 @@ impl Config {
             },
             control_plane_url: text("FLAGFUSE_CONTROL_PLANE_URL").trim_end_matches('/').to_owned(),
             ingest_token: text("FLAGFUSE_INGEST_TOKEN"),
+            notify: NotifySettings::parse(&get)?,
         })
     }
 }

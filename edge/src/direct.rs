@@ -138,6 +138,9 @@ fn answer(ask: &Ask, body: &[u8]) -> Option<Reply> {
     let config = cached_config()?;
     let key = ask.client_key().ok()?;
     let version_min = ask.version_min().ok()?;
+    if ask.is_told_of_unknown() {
+        return None;
+    }
     let scope = config.scope(&key.project, &key.environment);
     let (served, need) = from_memory(&scope)?;
     if need == Refresh::Needed {

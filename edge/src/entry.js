@@ -43,6 +43,7 @@ function hosted(Class) {
 
 export const Replica = hosted(worker.Replica);
 export const Buffer = hosted(worker.Buffer);
+export const Notifier = hosted(worker.Notifier);
 
 const EVALUATION = /\/ofrep\/v1\/evaluate\/flags|\/api\/(?:frontend|proxy)\/?(?:\?|$)/;
 // The same limit as in limits.rs; longer bodies and those of unknown length are read with care, the long way.

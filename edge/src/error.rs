@@ -32,6 +32,18 @@ pub enum EdgeError {
     /// The push credential is missing or wrong.
     #[error("the push token is missing or wrong")]
     PushTokenWrong,
+    /// Forged, of another installation, or made with a secret that is no longer in use.
+    #[error("the stream token is malformed or was not issued here")]
+    StreamTokenWrong,
+    /// Authentic, but old. Browsers' event streams never get this.
+    #[error("the stream token has expired: evaluate all flags to get a new one")]
+    StreamTokenExpired,
+    /// The notifier has as many listeners as it takes.
+    #[error("this environment has as many listeners as it takes here")]
+    NotifierFull,
+    /// The notifier object did not answer in time.
+    #[error("the notifier did not answer")]
+    NotifierUnavailable,
     /// Push without `Upgrade: websocket`.
     #[error("pushing needs a WebSocket: send Upgrade: websocket")]
     UpgradeMissing,
@@ -117,6 +129,10 @@ impl EdgeError {
             Self::KeyMalformed => (401, "key_malformed", None),
             Self::KeyUnknown => (401, "key_unknown", None),
             Self::PushTokenWrong => (401, "push_token_wrong", None),
+            Self::StreamTokenWrong => (403, "stream_token_wrong", None),
+            Self::StreamTokenExpired => (401, "stream_token_expired", None),
+            Self::NotifierFull => (503, "notifier_full", Some(30)),
+            Self::NotifierUnavailable => (503, "notifier_unavailable", Some(5)),
             Self::UpgradeMissing => (426, "upgrade_missing", None),
             Self::BodyTooLarge { .. } => (413, "body_too_large", None),
             Self::BodyIncomplete => (400, "body_incomplete", None),

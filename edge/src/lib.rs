@@ -27,8 +27,8 @@ use crate::http::ask::{Ask, AskHeaders, Verb};
 use crate::http::body::{self, header};
 use crate::http::reply::Reply;
 use crate::http::route::Route;
-use crate::http::{evaluation, events, health, labels, push, usage};
-use crate::snapshot::isolate::{Served, admitting, current, features};
+use crate::http::{evaluation, events, health, labels, push, stream, usage};
+use crate::snapshot::isolate::{Served, admitting, current, features, refresh};
 
 /// Answers a request. Whatever goes wrong becomes a JSON body with a stable code.
 #[event(fetch)]
@@ -46,6 +46,13 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
         (Route::Health, Method::Get | Method::Head) => health::answer(&config),
         (Route::Push { region, shard, page }, Method::Get) => {
             match push::connect(&request, &env, &config, [region, shard], *page).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error.reply(None),
+            }
+        }
+        (Route::Stream, Method::Get) => {
+            match (Asked { env: &env, context: &context, config: &config, ask: &ask }).stream(&request).await
+            {
                 Ok(response) => return Ok(response),
                 Err(error) => error.reply(None),
             }
@@ -102,6 +109,18 @@ impl Asked<'_> {
         }
     }
 
+    async fn stream(&self, request: &Request) -> Result<Response, EdgeError> {
+        let by_token = stream::by_token(self.ask, self.env, self.context, self.config).await?;
+        let listener = if let Some(listener) = by_token {
+            listener
+        } else {
+            let (scope, served) = self.served().await?;
+            let expires_at = clock::now().plus(self.config.notify.window_ms);
+            stream::Listener { scope, served: served.version, expires_at }
+        };
+        stream::connect(request, self.env, self.context, self.config, &listener).await
+    }
+
     async fn evaluate(&self, request: &mut Request) -> Result<Reply, EdgeError> {
         let body = match self.ask.verb {
             Verb::Post => body::read(request, REQUEST_BODY_LEN_MAX).await?,
@@ -144,6 +163,10 @@ impl Asked<'_> {
         let key = self.ask.client_key()?;
         let scope = self.config.scope(&key.project, &key.environment);
         let version_min = self.ask.version_min()?;
+        if self.ask.is_told_of_unknown() {
+            // A failed question changes nothing: the answer is labelled with its age.
+            let _ = refresh(self.env, self.config, &scope).await;
+        }
         let served = current(self.env, self.context, self.config, &scope, version_min).await?;
         let key = Digest::of(key.text.as_bytes());
         if served.compiled.snapshot.admits_client_key(&key) {

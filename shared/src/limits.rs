@@ -184,3 +184,19 @@ pub const DIFF_MOVE_TOLD_COUNT_MAX: usize = 8;
 /// Seconds that a version stays with a stage of regions before the next one gets it: a day. A snapshot is signed anew each
 /// day, and a version that nobody has got by then would be overtaken by one that has to wait again.
 pub const SOAK_S_MAX: u64 = 86_400;
+/// Listeners of one notifier object. Each idle one is a hibernating WebSocket, of which an object may have 32,768; telling
+/// all of them at once takes some 100 ms.
+pub const LISTENER_COUNT_MAX: usize = 10_000;
+/// Notifier objects of one environment in one region.
+pub const NOTIFIER_COUNT_MAX: u16 = 64;
+/// Event streams that one isolate relays, of some 20 KiB each: 40 MB of its 128.
+pub const STREAM_COUNT_MAX: usize = 2_000;
+/// Over how long listeners are told of an ordinary publication: with 10,000 of them, 5,000 come back in a second.
+pub const NEWS_SPREAD_MS_MAX: u64 = 2_000;
+/// Time between two messages to one listener about ordinary publications.
+pub const NEWS_INTERVAL_MS: u64 = 1_000;
+/// How long a message may wait for a client that does not read. A second brings one at most, of 100 bytes, so no more
+/// than 3 KB wait for anybody.
+pub const STREAM_WRITE_MS_MAX: u64 = 30_000;
+/// Bytes of a stream token: three slugs, a time, 32 hexadecimal digits.
+pub const STREAM_TOKEN_LEN_MAX: usize = 3 * SLUG_LEN_MAX + 64;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::rc::Rc;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -178,6 +179,8 @@ const ATTRIBUTE_COUNT_TYPICAL: usize = 16;
 pub struct Origin {
     /// `"flagVersion":"…","environment":"…"`
     fields: String,
+    /// The `eventStreams` of a bulk: a JSON array.
+    event_streams: Option<Rc<str>>,
 }
 
 impl Origin {
@@ -185,7 +188,13 @@ impl Origin {
     pub fn new(version: SnapshotVersion, environment: &str) -> Self {
         let mut fields = format!("\"flagVersion\":\"{version}\",\"environment\":");
         write_json_string(&mut fields, environment);
-        Self { fields }
+        Self { fields, event_streams: None }
+    }
+
+    /// Bulk answers say where clients hear of changes; `event_streams` is a JSON array.
+    #[must_use]
+    pub fn with_event_streams(self, event_streams: Option<Rc<str>>) -> Self {
+        Self { event_streams, ..self }
     }
 }
 
@@ -289,7 +298,12 @@ pub fn write_bulk<'s>(
     if out.len() > start {
         out.pop();
     }
-    out.push_str("],\"metadata\":{");
+    out.push(']');
+    if let Some(event_streams) = &origin.event_streams {
+        out.push_str(",\"eventStreams\":");
+        out.push_str(event_streams);
+    }
+    out.push_str(",\"metadata\":{");
     out.push_str(&origin.fields);
     // Its two braces end the metadata and the whole body.
     out.push_str(END);
@@ -325,6 +339,10 @@ pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstance
     let Circumstances { freshness, stretch, chance } = circumstances;
     let mut covered = Fingerprint::new();
     covered.text(&origin.fields);
+    // A client that has this answer has these streams: it would never learn of others from a 304.
+    if let Some(event_streams) = &origin.event_streams {
+        covered.text(event_streams);
+    }
     covered.word(u64::from(freshness == Freshness::Fresh));
     covered.word(stretch as u64);
     covered.word(chance);
@@ -442,6 +460,21 @@ mod tests {
         assert_eq!(keys, ["a", "b", "c"]);
         let origin = json!({ "flagVersion": "1.2", "environment": "production" });
         assert_eq!((&body["metadata"], &body["flags"][0]["metadata"]), (&origin, &json!({})));
+    }
+
+    #[test]
+    fn event_streams_stand_in_a_bulk_and_in_its_validator() {
+        let context = Context::default();
+        let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, chance: 0 };
+        let streams = |text: Option<&str>| origin(2).with_event_streams(text.map(Rc::from));
+        let mut body = String::new();
+        write_bulk(&mut body, std::iter::empty(), &streams(Some(r#"[{"type":"sse"}]"#)));
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["eventStreams"], json!([{ "type": "sse" }]));
+        let etag = |text| bulk_etag(&context, &streams(text), fresh);
+        assert_eq!(etag(None), bulk_etag(&context, &origin(2), fresh));
+        assert_ne!(etag(None), etag(Some("[1]")));
+        assert_ne!(etag(Some("[2]")), etag(Some("[1]")));
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Host {
     clippy::disallowed_methods,
     reason = "whether a missing browser may be skipped is for the machine to say"
 )]
-fn chromium_binary() -> Result<Option<String>> {
+pub fn chromium_binary() -> Result<Option<String>> {
     let find = || {
         let paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
         paths.into_iter().find(|path| Path::new(path).exists()).map(str::to_owned)

@@ -3,6 +3,7 @@
 pub mod edge;
 pub mod hosts;
 pub mod plane;
+pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,6 +59,14 @@ impl World {
     /// Starts everything on empty data, with two isolates in one region; `name` names the data folder.
     pub fn start(name: &str) -> Self {
         Self::in_regions(name, &["local"], 2)
+    }
+
+    /// The same with further settings of the edge.
+    pub fn start_with(name: &str, edge_vars: &[(&str, &str)]) -> Self {
+        let mut config = StackConfig::on_free_ports(&fresh_dir(name), 2).expect("ports are free");
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        config.edge_vars = edge_vars.iter().map(own).collect();
+        Self::on(config)
     }
 
     /// The same with so many isolates in each of several regions.

@@ -20,6 +20,7 @@ pub fn test(root: &Path) -> Result<()> {
     build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
     // Installed here, with its progress visible, rather than inside the first test that needs it.
     tools::node_22(root)?;
+    tools::browser_packages(root)?;
     step(root, "tests", &["test", "--workspace", "--no-fail-fast"])?;
     progress(&format!("all checks passed in {} s", began.elapsed().as_secs()));
     Ok(())

@@ -66,6 +66,8 @@ pub struct StackConfig {
     /// One-way delay in milliseconds between control plane and edge; without one they talk to each other directly, and
     /// nothing can be cut.
     pub link_delay_ms: Option<RangeInclusive<u64>>,
+    /// Further settings of the edge, by name.
+    pub edge_vars: BTreeMap<String, String>,
 }
 
 impl StackConfig {
@@ -90,6 +92,7 @@ impl StackConfig {
             shards: 1,
             tick_ms: 200,
             link_delay_ms: None,
+            edge_vars: BTreeMap::new(),
         })
     }
 
@@ -131,6 +134,8 @@ pub struct Secrets {
     pub ingest_token: String,
     /// What the control plane presents to the edge.
     pub push_token: String,
+    /// What stream tokens are made with.
+    pub stream_secret: String,
     /// Public keys of the development root.
     pub root_public_keys: Vec<String>,
 }
@@ -175,7 +180,10 @@ impl Stack {
             regions: self.config.regions.clone(),
             shards: self.config.shards,
             data_dir: self.config.data_dir.join("edge"),
-            vars: edge_vars(&self.secrets, self.url_for_edge()),
+            vars: edge_vars(&self.secrets, self.url_for_edge())
+                .into_iter()
+                .chain(self.config.edge_vars.clone())
+                .collect(),
         };
         self.edge = Some(start(&self.root, &self.built.edge, &config)?);
         Ok(())
@@ -320,6 +328,7 @@ fn edge_vars(secrets: &Secrets, control_plane_url: String) -> BTreeMap<String, S
         ("FLAGFUSE_PUSH_TOKEN_SHA256", push_digest),
         ("FLAGFUSE_CONTROL_PLANE_URL", control_plane_url),
         ("FLAGFUSE_INGEST_TOKEN", secrets.ingest_token.clone()),
+        ("FLAGFUSE_STREAM_SECRET", secrets.stream_secret.clone()),
     ];
     vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
@@ -344,7 +353,13 @@ fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
         write_private(&path, &format!("{all:#}\n"))?;
     }
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let all: Value = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    let mut all: Value =
+        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+    if all.get("stream_secret").is_none() {
+        // Older data has none yet.
+        all["stream_secret"] = json!(random_hex()?);
+        write_private(&path, &format!("{all:#}\n"))?;
+    }
     let text_of = |name: &str| {
         let value = all.get(name).and_then(Value::as_str).map(str::to_owned);
         value.with_context(|| {
@@ -355,6 +370,7 @@ fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
         admin_token: text_of("admin_token")?,
         ingest_token: text_of("ingest_token")?,
         push_token: text_of("push_token")?,
+        stream_secret: text_of("stream_secret")?,
         root_public_keys: serde_json::from_value(all["root_public_keys"].clone())
             .context("root_public_keys is no list of texts")?,
     })

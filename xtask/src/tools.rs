@@ -14,6 +14,8 @@ pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const RUNTIME_PACKAGES: &str = ".";
 /// Packages only tests and deployment need: wrangler with its Node.js, the OpenFeature SDKs.
 const TEST_PACKAGES: &str = "tests/node";
+/// Packages only the browser test needs: the OpenFeature web SDK, a bundler, a driver for an installed Chromium.
+const BROWSER_PACKAGES: &str = "tests/browser";
 /// Copy of the lock file that an installation was made from.
 const INSTALLED_LOCK: &str = "node_modules/.installed-lock.json";
 
@@ -84,6 +86,11 @@ pub fn node_22(root: &Path) -> Result<Command> {
     };
     let binary = root.join(TEST_PACKAGES).join("node_modules").join(package).join("bin/node");
     Ok(Command::new(existing(binary)?))
+}
+
+/// Installs what the browser test needs.
+pub fn browser_packages(root: &Path) -> Result<()> {
+    install(root, BROWSER_PACKAGES)
 }
 
 /// Runs `npm ci` in `folder` unless its lock file is the one installed last.

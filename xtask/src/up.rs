@@ -1,5 +1,6 @@
 //! `cargo xtask up`: build, start, create the demo project, print where everything is, stay until Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -67,6 +68,7 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
         shards: 1,
         tick_ms: 500,
         link_delay_ms: None,
+        edge_vars: BTreeMap::new(),
     };
     progress("starting edge and control plane");
     let mut stack = Stack::start(root, &built, config)?;

@@ -22,8 +22,11 @@ const START_POLL_MS: u64 = 20;
 const START_POLL_COUNT_MAX: u64 = 750;
 
 /// The Durable Objects: binding, class and the key of the namespace on disk.
-const OBJECTS: [(&str, &str, &str); 2] =
-    [("REPLICA", "Replica", "flagfuse-replica"), ("BUFFER", "Buffer", "flagfuse-buffer")];
+const OBJECTS: [(&str, &str, &str); 3] = [
+    ("REPLICA", "Replica", "flagfuse-replica"),
+    ("BUFFER", "Buffer", "flagfuse-buffer"),
+    ("NOTIFIER", "Notifier", "flagfuse-notifier"),
+];
 /// Speaks for Workers KV.
 const KV_MODULE: &str = include_str!("kv.js");
 

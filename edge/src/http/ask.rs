@@ -62,22 +62,42 @@ impl Ask {
         Self { route: route(path), verb, query: query.to_owned(), headers }
     }
 
-    /// The client key, from a header or, for beacons that cannot set one, from the query.
+    /// The client key, from a header or, for beacons and streams that cannot set one, from the query.
     pub fn client_key(&self) -> Result<ClientKey, EdgeError> {
         let in_query = match self.route {
-            Route::Events => query_value(&self.query, "key"),
+            Route::Events | Route::Stream => query_value(&self.query, "key"),
             _ => None,
         };
         client_key(self.headers.authorization.clone(), || self.headers.api_key.clone(), in_query)
     }
 
-    /// The version below which the client takes no answer.
+    /// The version below which the client takes no answer: from our own header, or what an event stream told an OFREP client.
     pub fn version_min(&self) -> Result<Option<SnapshotVersion>, EdgeError> {
-        let Some(text) = &self.headers.version_min else { return Ok(None) };
-        SnapshotVersion::parse(text).map(Some).ok_or(EdgeError::HeaderMalformed {
+        let in_query = self.told_etag().and_then(|text| SnapshotVersion::parse(&text));
+        let Some(text) = &self.headers.version_min else { return Ok(in_query) };
+        let in_header = SnapshotVersion::parse(text).ok_or(EdgeError::HeaderMalformed {
             name: MIN_VERSION_HEADER,
             expected: "epoch.seq, such as 1.42",
-        })
+        })?;
+        Ok(in_query.max(Some(in_header)))
+    }
+
+    /// Whether the client was told of a version whose name means nothing here. It may be newer than anything in memory.
+    pub fn is_told_of_unknown(&self) -> bool {
+        match self.told_etag() {
+            Some(text) => SnapshotVersion::parse(&text).is_none(),
+            None => {
+                self.route == Route::OfrepBulk && query_value(&self.query, "flagConfigLastModified").is_some()
+            }
+        }
+    }
+
+    /// OFREP's name of the version of which an event stream told the client.
+    fn told_etag(&self) -> Option<String> {
+        match self.route {
+            Route::OfrepBulk => query_value(&self.query, "flagConfigEtag"),
+            _ => None,
+        }
     }
 }
 
@@ -90,6 +110,29 @@ mod tests {
         let of = |target: &str| Ask::new(Verb::Post, target, AskHeaders::default()).client_key();
         assert!(of("/v1/events?key=demo%3Adev.s3cret").is_ok());
         assert_eq!(of("/ofrep/v1/evaluate/flags?key=demo%3Adev.s3cret"), Err(EdgeError::KeyMissing));
+    }
+
+    #[test]
+    fn what_a_stream_told_is_a_minimum_version_for_all_flags() {
+        let ask = |target: &str, header: Option<&str>| {
+            let headers = AskHeaders { version_min: header.map(str::to_owned), ..AskHeaders::default() };
+            Ask::new(Verb::Post, target, headers)
+        };
+        let bulk = "/ofrep/v1/evaluate/flags";
+        let version = |seq| Ok(Some(SnapshotVersion { epoch: 1, seq }));
+        for (query, header, expected, is_unknown) in [
+            ("?flagConfigEtag=1.7&flagConfigLastModified=5", None, version(7), false),
+            ("?flagConfigEtag=1.7", Some("1.5"), version(7), false),
+            ("?flagConfigEtag=1.7", Some("1.9"), version(9), false),
+            ("?flagConfigEtag=abc", None, Ok(None), true),
+            ("?flagConfigLastModified=5", Some("1.5"), version(5), true),
+            ("", None, Ok(None), false),
+        ] {
+            let ask = ask(&format!("{bulk}{query}"), header);
+            assert_eq!((ask.version_min(), ask.is_told_of_unknown()), (expected, is_unknown), "{query}");
+        }
+        let single = ask(&format!("{bulk}/a?flagConfigEtag=1.7"), None);
+        assert_eq!((single.version_min(), single.is_told_of_unknown()), (Ok(None), false));
     }
 
     #[test]

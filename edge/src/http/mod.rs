@@ -11,5 +11,6 @@ pub mod ofrep;
 pub mod push;
 pub mod reply;
 pub mod route;
+pub mod stream;
 pub mod unleash;
 pub mod usage;

@@ -48,8 +48,14 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn origin(&self) -> Origin {
+    /// What an answer says of its origin.
+    pub fn origin(&self) -> Origin {
         Origin::new(self.served.version, self.scope.environment.as_str())
+    }
+
+    /// What a bulk says of its origin.
+    fn bulk_origin(&self, config: &Config) -> Origin {
+        self.origin().with_event_streams(config.notify.event_streams(self.scope, clock::now()))
     }
 }
 
@@ -65,13 +71,14 @@ pub fn single(config: &Config, asked: &Asked<'_>, flag_key: &str) -> (Reply, Opt
 
 /// Answers for all flags, or 304 when the client has this answer already.
 pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
-    let etag = etag(asked);
+    let origin = asked.bulk_origin(config);
+    let etag = etag(asked, &origin);
     let mut reply = if have.is_some_and(|header| if_none_match(header, &etag)) {
         Reply::empty(304)
     } else {
         let compiled = &asked.served.compiled;
         let mut body = String::with_capacity(compiled.bulk_len_typical.get());
-        write_bulk(&mut body, Evaluator::new(&compiled.snapshot, asked.question()).all(), &asked.origin());
+        write_bulk(&mut body, Evaluator::new(&compiled.snapshot, asked.question()).all(), &origin);
         compiled.bulk_len_typical.set(body.len() + body.len() / 8);
         Reply::json(200, body)
     };
@@ -82,14 +89,14 @@ pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
 }
 
 /// What an answer about all flags depends on.
-pub fn etag(asked: &Asked<'_>) -> String {
+pub fn etag(asked: &Asked<'_>, origin: &Origin) -> String {
     let question = asked.question();
     let circumstances = Circumstances {
         freshness: question.freshness,
         stretch: asked.served.compiled.snapshot.stretch(question.now),
         chance: question.chance,
     };
-    bulk_etag(asked.context, &asked.origin(), circumstances)
+    bulk_etag(asked.context, origin, circumstances)
 }
 
 /// A unit that was shown a flag with a running cohort. A bulk evaluation is a prefetch and never one.

@@ -45,7 +45,7 @@ impl Reply {
         reply.header("access-control-allow-methods", "GET, POST, OPTIONS");
         reply.header(
             "access-control-allow-headers",
-            "Authorization, Content-Type, If-None-Match, X-API-Key, X-Flags-Min-Version",
+            "Authorization, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, X-API-Key, X-Flags-Min-Version",
         );
         reply.header("access-control-max-age", "86400");
         reply

@@ -18,6 +18,8 @@ pub enum Route {
         /// What of the replica.
         page: ReplicaPage,
     },
+    /// `/v1/stream`
+    Stream,
     /// OFREP, all flags.
     OfrepBulk,
     /// OFREP, one flag.
@@ -54,6 +56,7 @@ impl Route {
             Self::Health
             | Self::Events
             | Self::Push { .. }
+            | Self::Stream
             | Self::UnleashFeatures
             | Self::UnleashRegister
             | Self::UnleashMetrics
@@ -64,7 +67,7 @@ impl Route {
     /// The methods it answers, as an `Allow` header says it.
     pub const fn methods(&self) -> &'static str {
         match self {
-            Self::Health | Self::Push { .. } | Self::UnleashFeatures => "GET",
+            Self::Health | Self::Push { .. } | Self::Stream | Self::UnleashFeatures => "GET",
             Self::Events
             | Self::OfrepBulk
             | Self::OfrepSingle { .. }
@@ -118,6 +121,7 @@ pub fn route(path: &str) -> Route {
     match path {
         "/healthz" => Route::Health,
         "/v1/events" => Route::Events,
+        "/v1/stream" => Route::Stream,
         _ => unleash(path).or_else(|| push(path)).unwrap_or(Route::Unknown),
     }
 }

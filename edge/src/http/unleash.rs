@@ -24,7 +24,7 @@ pub fn context(ask: &Ask, body: &[u8]) -> Result<Context, EdgeError> {
 
 /// The enabled toggles, or 304 when the client has this answer already.
 pub fn answer(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
-    let etag = etag(asked);
+    let etag = etag(asked, &asked.origin());
     let mut reply = if have.is_some_and(|header| if_none_match(header, &etag)) {
         Reply::empty(304)
     } else {

@@ -265,7 +265,7 @@ impl Replica {
 
     async fn store(&self, publication: &Publication, say: impl Fn(&str) -> Result<()>) -> Result<()> {
         let (scope, row) = (&publication.scope, &publication.row);
-        let (ack, config) = self.with(|memory| {
+        let (ack, config, shard) = self.with(|memory| {
             // No await between the decision and the write: two publications cannot both be newer than the same row.
             table::put(&self.sql(), scope, row)?;
             let ack = memory.replica.stored(publication);
@@ -273,10 +273,14 @@ impl Replica {
             if let Some(copies) = &mut memory.copies {
                 copies.changed(scope, clock::now());
             }
-            Ok::<_, Error>((ack, Rc::clone(&memory.config)))
+            Ok::<_, Error>((ack, Rc::clone(&memory.config), memory.replica.identity().shard))
         })??;
         self.state.storage().sync().await?;
         say(&serde_json::to_string(&ack)?)?;
+        // One replica of a region tells its clients.
+        if shard != 0 {
+            return Ok(());
+        }
         let (env, scope) = (self.env.clone(), scope.clone());
         let (version, urgency) = (row.held.version, publication.urgency);
         // In the background: the next message does not wait for clients to be told.

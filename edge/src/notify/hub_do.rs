@@ -1,0 +1,192 @@
+//! The notifier's Durable Object: sleeping listeners in, versions out. Stores nothing and knows no flags.
+//!
+//! It sleeps between publications, whatever the number of listeners; only a wave under way keeps it in memory, for two or
+//! three seconds. What it forgets when it falls asleep is older than any isolate's memory may be, so a listener that comes
+//! later hears the version its isolate serves.
+#![expect(missing_docs, reason = "the durable_object macro generates undocumented items")]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use flagfuse_shared::contract::probe::VERSION_HEADER;
+use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
+use worker::worker_sys::WebSocketRequestResponsePair;
+use worker::{
+    Delay, DurableObject, Env, Error, Method, Request, Response, Result, State, WebSocket,
+    WebSocketIncomingMessage, WebSocketPair, durable_object, wasm_bindgen,
+};
+
+use crate::config::config;
+use crate::notify::hub::{Hub, News, Reaction, SLOT_COUNT};
+use crate::{chance, clock};
+
+/// Path of a listener's WebSocket; [`VERSION_HEADER`] says what its isolate serves.
+pub const LISTEN_PATH: &str = "/listen";
+/// Path of an announcement; its headers say everything.
+pub const ANNOUNCE_PATH: &str = "/announce";
+/// On an announcement: there when it is urgent.
+pub const URGENT_HEADER: &str = "x-flags-urgent";
+/// On an announcement: when the replica stored the version.
+pub const STORED_HEADER: &str = "x-flags-stored-ms";
+
+/// Tells the listeners of one environment in one region.
+#[durable_object]
+pub struct Notifier {
+    inner: Rc<Inner>,
+    env: Env,
+}
+
+/// What a wave under way needs after its announcement has been answered.
+struct Inner {
+    state: State,
+    hub: RefCell<Hub>,
+    /// `None` until they were counted once.
+    listener_count: Cell<Option<usize>>,
+    is_telling: Cell<bool>,
+}
+
+impl DurableObject for Notifier {
+    fn new(state: State, env: Env) -> Self {
+        let (hub, listener_count, is_telling) = (RefCell::default(), Cell::new(None), Cell::new(false));
+        Self { inner: Rc::new(Inner { state, hub, listener_count, is_telling }), env }
+    }
+
+    async fn fetch(&self, request: Request) -> Result<Response> {
+        match (request.method(), request.path().as_str()) {
+            (Method::Get, LISTEN_PATH) => self.listen(&request),
+            (Method::Post, ANNOUNCE_PATH) => self.announce(&request),
+            _ => Ok(Response::empty()?.with_status(404)),
+        }
+    }
+
+    async fn websocket_message(&self, socket: WebSocket, _message: WebSocketIncomingMessage) -> Result<()> {
+        // Pings are answered without waking the object; a listener has nothing else to say, and each word costs.
+        let _ = socket.close(Some(1008), Some("listeners only listen"));
+        Ok(())
+    }
+
+    async fn websocket_close(
+        &self,
+        socket: WebSocket,
+        code: usize,
+        _reason: String,
+        _clean: bool,
+    ) -> Result<()> {
+        self.inner.listener_left();
+        // 1005 and 1006 say that no code was sent and may not be sent back.
+        let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006 | 1015));
+        // The peer is gone either way; an error here would only be logged.
+        let _ = socket.close(code, Some("closed"));
+        Ok(())
+    }
+
+    async fn websocket_error(&self, _socket: WebSocket, _error: Error) -> Result<()> {
+        self.inner.listener_left();
+        Ok(())
+    }
+
+    async fn alarm(&self) -> Result<Response> {
+        // None is set, but the trait's own handler panics, and one from another version might still ring.
+        Response::empty()
+    }
+}
+
+impl Notifier {
+    /// Accepts a listener and tells it at once what there is.
+    fn listen(&self, request: &Request) -> Result<Response> {
+        let Some(served) = version(request)? else { return Ok(Response::empty()?.with_status(400)) };
+        let count_max =
+            config(&self.env).map_err(|error| Error::RustError(error.to_string()))?.notify.listener_count_max;
+        if !self.inner.has_room(count_max) {
+            return Ok(Response::empty()?.with_status(503));
+        }
+        let pair = WebSocketPair::new()?;
+        // The slot is a tag, which the platform keeps while the object sleeps.
+        let slot = chance::number() >> 32;
+        let slot = (slot % u64::from(SLOT_COUNT)).to_string();
+        self.inner.state.accept_websocket_with_tags(&pair.server, &[&slot]);
+        self.inner.state.set_websocket_auto_response(&WebSocketRequestResponsePair::new("ping", "pong")?);
+        self.inner.listener_count.set(self.inner.listener_count.get().map(|count| count + 1));
+        pair.server.send_with_str(self.inner.hub.borrow().welcome(served).message())?;
+        Response::from_websocket(pair.client)
+    }
+
+    fn announce(&self, request: &Request) -> Result<Response> {
+        let Some(version) = version(request)? else { return Ok(Response::empty()?.with_status(400)) };
+        let stored_ms =
+            request.headers().get(STORED_HEADER)?.and_then(|text| text.parse().ok()).map(UnixMillis);
+        let urgency = if request.headers().has(URGENT_HEADER)? { Urgency::Urgent } else { Urgency::Ordinary };
+        let news = News { version, stored_ms };
+        let count = self.inner.listener_count();
+        let reaction = self.inner.hub.borrow_mut().announce(news, urgency, count, clock::now());
+        match reaction {
+            Reaction::Nothing => {}
+            Reaction::TellAll(news) => tell(&self.inner.state.get_websockets(), news),
+            Reaction::Wave => self.inner.tell_in_waves(),
+        }
+        Ok(Response::empty()?.with_status(204))
+    }
+}
+
+impl Inner {
+    /// Counted once after each sleep, since counting means to make an object for every socket.
+    fn listener_count(&self) -> usize {
+        let count = self.listener_count.get().unwrap_or_else(|| self.state.get_websockets().len());
+        self.listener_count.set(Some(count));
+        count
+    }
+
+    fn listener_left(&self) {
+        self.listener_count.set(self.listener_count.get().map(|count| count.saturating_sub(1)));
+    }
+
+    /// An end that nobody told us of would take a place for ever, so a refusal is never from memory.
+    fn has_room(&self, count_max: usize) -> bool {
+        if self.listener_count() < count_max {
+            return true;
+        }
+        self.listener_count.set(None);
+        self.listener_count() < count_max
+    }
+
+    /// Tells who is due now, and goes on in the background until nobody waits.
+    fn tell_in_waves(self: &Rc<Self>) {
+        self.tell_due();
+        if self.hub.borrow().wait_ms(clock::now()).is_none() || self.is_telling.replace(true) {
+            return;
+        }
+        let inner = Rc::clone(self);
+        self.state.wait_until(async move {
+            loop {
+                // Not inside the loop's head: the borrow would last for its body.
+                let wait_ms = inner.hub.borrow().wait_ms(clock::now());
+                let Some(wait_ms) = wait_ms else { break };
+                Delay::from(Duration::from_millis(wait_ms)).await;
+                inner.tell_due();
+            }
+            inner.is_telling.set(false);
+        });
+    }
+
+    fn tell_due(&self) {
+        let count = self.listener_count();
+        let Some((slots, news)) = self.hub.borrow_mut().due(count, clock::now()) else { return };
+        for slot in slots {
+            tell(&self.state.get_websockets_with_tag(&slot.to_string()), news);
+        }
+    }
+}
+
+/// Sends to each of them; one that cannot be reached any more is about to be reported as closed.
+fn tell(sockets: &[WebSocket], news: News) {
+    let message = news.message();
+    for socket in sockets {
+        let _ = socket.send_with_str(&message);
+    }
+}
+
+fn version(request: &Request) -> Result<Option<SnapshotVersion>> {
+    Ok(request.headers().get(VERSION_HEADER)?.as_deref().and_then(SnapshotVersion::parse))
+}

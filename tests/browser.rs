@@ -1,0 +1,183 @@
+//! The official web SDK and its OFREP provider in a real browser: an open page follows its flags, and never runs wild.
+
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use support::hosts::chromium_binary;
+use support::stream::expired_token;
+use support::{Answer, World, environment_path, eventually, root};
+use xtask::tools;
+use xtask::traffic::now_ms;
+
+const FLAG: &str = "greeting";
+/// How long requests are counted.
+const WATCHED: Duration = Duration::from_secs(10);
+
+/// Chromium and the script that drives it.
+struct Browser {
+    process: Child,
+    /// `None` once it was told to end.
+    commands: Option<ChildStdin>,
+    outcomes: Lines<BufReader<ChildStdout>>,
+}
+
+impl Browser {
+    fn start(binary: &str, world: &World) -> Result<Self> {
+        tools::browser_packages(root())?;
+        let mut node: Command = tools::node_22(root())?;
+        let token = expired_token(&world.stack.secrets().stream_secret);
+        let mut process = node
+            .arg(root().join("tests/browser/run.mjs"))
+            .args([binary, &world.stack.edge_url(0), &world.client_key, FLAG, &token])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting node")?;
+        let commands = Some(process.stdin.take().context("node has no input")?);
+        let outcomes = BufReader::new(process.stdout.take().context("node has no output")?).lines();
+        Ok(Self { process, commands, outcomes })
+    }
+
+    fn run(&mut self, command: &Value) -> Value {
+        let outcome = || -> Result<Value> {
+            writeln!(self.commands.as_mut().context("it was told to end")?, "{command}")?;
+            let line = self.outcomes.next().context("node ended: its complaint stands above")??;
+            let mut outcome: Value = serde_json::from_str(&line)?;
+            if let Some(error) = outcome.get("error") {
+                bail!("{error}");
+            }
+            Ok(outcome["ok"].take())
+        }();
+        outcome.unwrap_or_else(|error| panic!("{command}: {error:#}"))
+    }
+
+    fn open(&mut self, tab: &str, bend: &str) -> Value {
+        self.run(&json!({ "command": "open", "tab": tab, "bend": bend }))
+    }
+
+    /// When the tab first showed the value.
+    fn seen(&mut self, tab: &str, value: &str) -> u64 {
+        self.run(&json!({ "command": "seen", "tab": tab, "value": value })).as_u64().expect("a time")
+    }
+
+    /// All requests of a tab: of flags, of streams; and for how many milliseconds it has been open.
+    fn requests(&mut self, tab: &str) -> [u64; 3] {
+        let counts = self.run(&json!({ "command": "requests", "tab": tab }));
+        println!("{tab}: {counts}");
+        ["bulk", "stream", "open_ms"].map(|name| counts[name].as_u64().expect("a count"))
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // At the end of its commands the driver closes Chromium; one that is stuck is killed, and the pipe to it closes.
+        self.commands = None;
+        let _ = eventually("the driver ends", Duration::from_secs(10), || {
+            self.process.try_wait()?.map(|_| ()).context("it still runs")
+        });
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Puts the flag's default; the time is from before the change.
+fn serve(world: &World, value: &str) -> u64 {
+    let flag = json!({
+        "key": FLAG, "value_type": "string", "default_variation": value,
+        "variations": [{ "key": "hello", "value": "hello" }, { "key": "goodbye", "value": "goodbye" }],
+    });
+    let before_ms = now_ms();
+    let path = format!("{}/flags/{FLAG}", environment_path());
+    world.admin.put(&path, &flag).and_then(Answer::ok).expect("the change is accepted");
+    before_ms
+}
+
+#[test]
+fn open_pages_follow_their_flags_and_never_run_wild() {
+    let Some(binary) = chromium_binary().expect("chromium can be installed where it has to be") else {
+        eprintln!("SKIPPED: Chromium is not installed (on Debian: apt-get install chromium)");
+        return;
+    };
+    let mut world = World::start_with("browser", &[("FLAGFUSE_LISTENERS", "12")]);
+    serve(&world, "hello");
+    let mut browser = Browser::start(&binary, &world).expect("the browser starts");
+    changes_arrive_within_a_second_in_two_tabs(&world, &mut browser);
+    pages_follow_again_after_the_edge_was_killed(&mut world, &mut browser);
+    an_expired_token_makes_no_request_loop(&world, &mut browser);
+    without_room_there_is_no_request_loop_either(&world, &mut browser);
+}
+
+fn changes_arrive_within_a_second_in_two_tabs(world: &World, browser: &mut Browser) {
+    for tab in ["first", "second"] {
+        browser.open(tab, "none");
+        browser.seen(tab, "hello");
+    }
+    for round in 0..6 {
+        // A second change within a second would be told a second after the first: bursts are one message.
+        thread::sleep(Duration::from_millis(1_100));
+        let value = if round % 2 == 0 { "goodbye" } else { "hello" };
+        let changed_ms = serve(world, value);
+        for tab in ["first", "second"] {
+            let took_ms = browser.seen(tab, value) - changed_ms;
+            println!("change {round}: {took_ms} ms until the {tab} tab had it");
+            assert!(took_ms < 1_000, "{took_ms} ms");
+        }
+    }
+}
+
+fn pages_follow_again_after_the_edge_was_killed(world: &mut World, browser: &mut Browser) {
+    world.stack.kill_edge();
+    world.stack.start_edge().expect("the edge starts on its data");
+    let changed_ms = serve(world, "goodbye");
+    for tab in ["first", "second"] {
+        let took_ms = browser.seen(tab, "goodbye") - changed_ms;
+        println!("after a restart of the edge: {took_ms} ms until the {tab} tab had the next change");
+    }
+    // Not by chance: their streams are open again.
+    thread::sleep(Duration::from_millis(1_100));
+    let changed_ms = serve(world, "hello");
+    for tab in ["first", "second"] {
+        let took_ms = browser.seen(tab, "hello") - changed_ms;
+        assert!(took_ms < 1_000, "{took_ms} ms");
+    }
+}
+
+fn an_expired_token_makes_no_request_loop(world: &World, browser: &mut Browser) {
+    for bend in ["trap", "expired", "slept"] {
+        assert_eq!(browser.open(bend, bend), "hello");
+    }
+    thread::sleep(WATCHED);
+    let [bulk, stream, _] = browser.requests("trap");
+    assert!(bulk + stream > 10, "the provider no longer runs wild: is all of this still needed?");
+    let [bulk, stream, _] = browser.requests("expired");
+    assert!(stream == 1 && bulk <= 3, "{bulk} + {stream} requests");
+    // The page with the old token goes on hearing of changes.
+    serve(world, "goodbye");
+    browser.seen("expired", "goodbye");
+    // And one that can get a new one does so.
+    let moved_ms = browser.run(&json!({ "command": "moved", "tab": "slept" }));
+    println!("a page that slept for a day had a new stream after {moved_ms} ms");
+    thread::sleep(Duration::from_millis(1_100));
+    let changed_ms = serve(world, "hello");
+    let took_ms = browser.seen("slept", "hello") - changed_ms;
+    assert!(took_ms < 1_000, "{took_ms} ms on the new stream");
+    // While its validator matches, the other one comes back after every leave: two streams and a few questions in 22 s.
+    let [bulk, stream, open_ms] = browser.requests("expired");
+    assert!((bulk + stream) * 2_000 < open_ms, "{bulk} + {stream} requests");
+}
+
+fn without_room_there_is_no_request_loop_either(world: &World, browser: &mut Browser) {
+    let body = json!({ "context": { "targetingKey": "somebody" } });
+    let bulk = world.edges[0].post("/ofrep/v1/evaluate/flags", &body).and_then(Answer::ok).expect("flags");
+    let filled =
+        browser.run(&json!({ "command": "fill", "uri": bulk["eventStreams"][0]["endpoint"]["requestUri"] }));
+    println!("{filled} more streams found a place");
+    assert_eq!(browser.open("late", "none"), "hello");
+    thread::sleep(WATCHED);
+    let [bulk, stream, _] = browser.requests("late");
+    assert!(stream == 1 && bulk <= 3, "{bulk} + {stream} requests");
+}

@@ -99,8 +99,8 @@ fn answer_the_golden_vectors(host: &mut Host) {
                 serde_json::from_str(answer[at].as_str().expect("a body is text")).expect("a body is JSON")
             };
             let (single, bulk) = (body(0), body(1));
-            if told(family, &single, expected) != *expected || of_bulk(&bulk, &single["key"]) != Some(single)
-            {
+            let is_as_expected = told(family, &single, expected) == *expected;
+            if !is_as_expected || of_bulk(&bulk, &single["key"]) != Some(without_rule(single)) {
                 wrong.push(format!(
                     "{} of {}: {answer} instead of {expected}",
                     ask["context"], family["name"]
@@ -118,6 +118,12 @@ fn of_bulk(bulk: &Value, key: &Value) -> Option<Value> {
     let mut item = bulk["flags"].as_array()?.iter().find(|item| item["key"] == *key)?.clone();
     item["metadata"].as_object_mut()?.extend(bulk["metadata"].as_object()?.clone());
     Some(item)
+}
+
+/// A single answer as a bulk tells it, which names no rules.
+fn without_rule(mut body: Value) -> Value {
+    body["metadata"].as_object_mut().and_then(|metadata| metadata.remove("rule"));
+    body
 }
 
 /// One request with all questions of a family.

@@ -5,7 +5,6 @@
 //! both ways meet in `http::evaluation`. What has to happen after the answer waits in a list for [`direct_work`].
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::Scope;
@@ -25,6 +24,7 @@ use crate::snapshot::isolate::{Refresh, from_memory, refresh};
 const HAS_WORK: u32 = 1 << 16;
 /// Set when the answer's headers are those of the answer before.
 const SAME_HEAD: u32 = 1 << 17;
+const ETAG: &str = "etag";
 /// Things to do that may wait. JavaScript fetches them after each answer, so there are one or two.
 const WORK_COUNT_MAX: usize = 1_024;
 
@@ -41,8 +41,8 @@ thread_local! {
     static WORK: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Answers an evaluation from memory: its status, and [`HAS_WORK`]. Status 0 means that the request has to take the long way.
-/// The answer itself is fetched with [`direct_text`], [`direct_head`] and [`direct_etag`] before anything else is asked.
+/// Answers an evaluation from memory: its status, and what the bits above it say. Status 0 means that the request has to
+/// take the long way. The answer itself is fetched with [`direct_head`] and [`direct_text`] before anything else is asked.
 #[wasm_bindgen(js_name = directAnswer)]
 pub fn direct_answer(
     method: &str,
@@ -69,26 +69,22 @@ pub fn direct_answer(
     if has_work { status | HAS_WORK } else { status }
 }
 
-/// The last answer's headers beside the validator: `name:value` lines. Answers of the same millisecond mostly have the same
-/// ones, so the caller keeps what it made of them and is told when it may.
+/// The last answer's headers: `name:value` lines, the validator's without its value. Answers of the same millisecond mostly
+/// have the same ones, so the caller keeps what it made of them and is told when it may.
 #[wasm_bindgen(js_name = directHead)]
 pub fn direct_head() -> String {
     HEAD.with_borrow(Clone::clone)
 }
 
-/// The last answer's validator, when it has one.
-#[wasm_bindgen(js_name = directEtag)]
-pub fn direct_etag() -> Option<String> {
-    ANSWER.with_borrow(|reply| {
-        let etag = reply.headers.iter().find(|(name, _)| *name == "etag");
-        etag.map(|(_, value)| value.to_string())
-    })
-}
-
-/// The last answer's body, given away. A text: buffers of the platform are freed late, and each costs more than the copy.
+/// The last answer's validator, which may be empty, and behind a line feed its body, given away. One text for both, since
+/// a crossing costs more than joining them. No bytes: the platform's buffers are freed late, and one of 80 KB costs as much as
+/// decoding the text and encoding it again.
 #[wasm_bindgen(js_name = directText)]
 pub fn direct_text() -> String {
-    ANSWER.with_borrow_mut(|reply| std::mem::take(&mut reply.body))
+    ANSWER.with_borrow_mut(|reply| {
+        let etag = reply.headers.iter().find(|(name, _)| *name == ETAG).map_or("", |(_, value)| value);
+        [etag, "\n", &std::mem::take(&mut reply.body)].concat()
+    })
 }
 
 /// Does what waits: refreshes and exposures.
@@ -116,16 +112,16 @@ fn digest_of(key: &str) -> Digest {
     })
 }
 
-/// All headers but the validator, those that every answer has as well.
+/// All headers, those that every answer has as well.
 fn head(reply: &Reply) -> String {
     let mut head = String::with_capacity(512);
-    for (name, value) in reply.common_headers() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(head, "{name}:{value}");
-    }
-    for (name, value) in reply.headers.iter().filter(|(name, _)| *name != "etag") {
-        let _ = writeln!(head, "{name}:{value}");
-    }
+    let mut line = |name: &str, value: &str| {
+        for part in [name, ":", if name == ETAG { "" } else { value }, "\n"] {
+            head.push_str(part);
+        }
+    };
+    reply.common_headers().for_each(|(name, value)| line(name, value));
+    reply.headers.iter().for_each(|(name, value)| line(name, value));
     head.pop();
     head
 }

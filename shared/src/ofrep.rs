@@ -210,48 +210,54 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
     }
 }
 
-/// Writes the whole body of a single evaluation: an item, and the origin in its metadata.
+/// Writes the whole body of a single evaluation: an item, and in its metadata the rule that decided and the origin.
 pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
     write_item(out, key, answer);
     let end = out.len() - END.len();
     out.truncate(end);
-    if !out.ends_with('{') {
-        out.push(',');
+    if let Some(rule) = answer.as_ref().ok().and_then(Resolution::rule) {
+        separate(out);
+        out.push_str("\"rule\":");
+        write_json_string(out, rule.as_str());
     }
+    separate(out);
     out.push_str(&origin.fields);
     out.push_str(END);
 }
 
+/// Makes room for one more field of an object that may have some.
+fn separate(out: &mut String) {
+    if !out.ends_with('{') {
+        out.push(',');
+    }
+}
+
 /// How an item ends: its metadata, and itself.
-pub(crate) const END: &str = "}}";
+const END: &str = "}}";
 
 /// Writes one flag's object, an item of a bulk.
 #[inline]
 fn write_item(out: &mut String, key: &str, answer: &Answer<'_>) {
     match answer {
-        Ok(resolution) => match resolution.prepared() {
-            Some(prepared) => out.push_str(prepared),
-            None => write_resolution(out, resolution),
-        },
+        Ok(resolution) => write_resolution(out, resolution),
         Err(error) => write_error(out, key, error),
     }
 }
 
 /// Texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
 /// out, never null, when the caller's code default applies.
+#[inline]
 fn write_resolution(out: &mut String, resolution: &Resolution<'_>) {
-    let opening =
-        resolution.variation.map_or(&*resolution.flag.rest.opening, |variation| &*variation.opening);
-    out.push_str(opening);
-    out.push_str(resolution.reason.metadata_opening());
+    match resolution.variation {
+        Some(variation) => out.push_str(&variation.opening),
+        None => out.push_str(resolution.flag.opening()),
+    }
+    out.push_str(resolution.reason.end());
     if let Some(Assignment { arm, phase }) = resolution.assignment {
+        out.truncate(out.len() - END.len());
         // Writing to a String cannot fail.
-        let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase}", arm.as_str());
+        let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase}{END}", arm.as_str());
     }
-    if let Some(rule) = resolution.decider {
-        out.push_str(&rule.label);
-    }
-    out.push_str(END);
 }
 
 fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>) {
@@ -269,21 +275,22 @@ fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>) {
 }
 
 impl Reason {
-    /// `,"reason":"…","metadata":{`
-    pub(crate) const fn metadata_opening(self) -> &'static str {
+    /// `,"reason":"…","metadata":{}}`: how items end that have no assignment.
+    const fn end(self) -> &'static str {
         match self {
-            Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{",
-            Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{",
-            Self::Split => ",\"reason\":\"SPLIT\",\"metadata\":{",
-            Self::Disabled => ",\"reason\":\"DISABLED\",\"metadata\":{",
-            Self::Default => ",\"reason\":\"DEFAULT\",\"metadata\":{",
-            Self::Stale => ",\"reason\":\"STALE\",\"metadata\":{",
+            Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{}}",
+            Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{}}",
+            Self::Split => ",\"reason\":\"SPLIT\",\"metadata\":{}}",
+            Self::Disabled => ",\"reason\":\"DISABLED\",\"metadata\":{}}",
+            Self::Default => ",\"reason\":\"DEFAULT\",\"metadata\":{}}",
+            Self::Stale => ",\"reason\":\"STALE\",\"metadata\":{}}",
         }
     }
 }
 
 /// Writes the body of a bulk evaluation; `answers` have to come ordered by key. The origin stands once, in the body's own
-/// metadata: repeated with each flag it would be a third of the bytes.
+/// metadata: repeated with each flag it would be a third of the bytes. The rules that decided, another sixth, are named by
+/// single evaluations only.
 pub fn write_bulk<'s>(
     out: &mut String,
     answers: impl Iterator<Item = (&'s str, Answer<'s>)>,

@@ -15,6 +15,8 @@ mod scalar;
 mod semver;
 mod string;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use self::array::{ArrayTest, Quantity};
@@ -136,19 +138,38 @@ pub enum ConditionFault {
 impl Condition {
     /// Checks the wire shape against the segments it may name.
     pub fn compile(wire: &ConditionWire, segments: &SegmentNames) -> Result<Self, ConditionFault> {
+        Self::compile_either(wire, || Cow::Borrowed(wire), segments)
+    }
+
+    /// The same for texts and values in any form.
+    pub(crate) fn compile_from<T: AsRef<str>, V: ConditionValue>(
+        wire: &ConditionWire<T, V>,
+        segments: &SegmentNames,
+    ) -> Result<Self, ConditionFault> {
+        Self::compile_either(wire, || Cow::Owned(owned(wire)), segments)
+    }
+
+    /// Compiles `wire` as it is when that is enough, else what `owned` returns, which says the same.
+    fn compile_either<'w, T: AsRef<str>, V: ConditionValue>(
+        wire: &ConditionWire<T, V>,
+        owned: impl FnOnce() -> Cow<'w, ConditionWire>,
+        segments: &SegmentNames,
+    ) -> Result<Self, ConditionFault> {
+        let attribute = wire.attribute.as_ref();
         let has_attribute = wire.op != Operator::InSegment;
-        if wire.attribute.is_empty() == has_attribute || wire.attribute.len() > STRING_LEN_MAX {
+        if attribute.is_empty() == has_attribute || attribute.len() > STRING_LEN_MAX {
             return Err(ConditionFault::Attribute {
-                len: wire.attribute.len(),
+                len: attribute.len(),
                 allowed: if has_attribute { "1 to 4096" } else { "0 for this op" },
             });
         }
         check_count(wire.op, wire.values.len())?;
-        check_case(wire)?;
-        let reading = Reading::of(wire)?;
-        let test = Test::compile(wire, segments)?;
+        let (test, reading) = match Test::of_few_texts(wire) {
+            Some(test) => (test, if wire.coerce { Reading::Text } else { Reading::Plain }),
+            None => Test::compile(&owned(), segments)?,
+        };
         let polarity = if wire.negate { Polarity::Negated } else { Polarity::Plain };
-        Ok(Self { attribute: AttributeName::new(&wire.attribute), test, polarity, reading })
+        Ok(Self { attribute: AttributeName::new(attribute), test, polarity, reading })
     }
 
     /// Whether it holds for the context at `now`; `is_in` answers for segments.
@@ -191,14 +212,66 @@ impl Condition {
     }
 }
 
+/// A value of a condition, parsed from JSON or read from a snapshot.
+pub(crate) trait ConditionValue {
+    /// Its text, when it is one.
+    fn text(&self) -> Option<&str>;
+    /// The value; of an array or object, which no condition takes, only that it is one.
+    fn to_value(&self) -> Cow<'_, Value>;
+}
+
+impl ConditionValue for Value {
+    fn text(&self) -> Option<&str> {
+        self.as_str()
+    }
+
+    fn to_value(&self) -> Cow<'_, Value> {
+        Cow::Borrowed(self)
+    }
+}
+
+fn owned<T: AsRef<str>, V: ConditionValue>(wire: &ConditionWire<T, V>) -> ConditionWire {
+    ConditionWire {
+        attribute: wire.attribute.as_ref().to_owned(),
+        op: wire.op,
+        values: wire.values.iter().map(|value| value.to_value().into_owned()).collect(),
+        negate: wire.negate,
+        ignore_case: wire.ignore_case,
+        coerce: wire.coerce,
+    }
+}
+
 impl Test {
-    fn compile(wire: &ConditionWire, segments: &SegmentNames) -> Result<Self, ConditionFault> {
+    /// The two commonest tests, one of a few texts and an order of releases, made from the texts as they are.
+    fn of_few_texts<T, V: ConditionValue>(wire: &ConditionWire<T, V>) -> Option<Self> {
+        if wire.ignore_case {
+            return None;
+        }
+        match (wire.op, wire.values.as_slice()) {
+            (Operator::In, values) if values.len() <= WALK_COUNT_MAX => {
+                let needle =
+                    |value: &V| value.text().filter(|text| text.len() <= STRING_LEN_MAX).map(Needle::new);
+                values.iter().map(needle).collect::<Option<_>>().map(Self::OneText)
+            }
+            (op, [only]) => SemverTest::of_release(Relation::of(op)?, only.text()?).map(Self::Semver),
+            _ => None,
+        }
+    }
+
+    fn compile(wire: &ConditionWire, segments: &SegmentNames) -> Result<(Self, Reading), ConditionFault> {
+        check_case(wire)?;
+        let reading = Reading::of(wire)?;
+        Self::compile_read(wire, segments).map(|test| (test, reading))
+    }
+
+    fn compile_read(wire: &ConditionWire, segments: &SegmentNames) -> Result<Self, ConditionFault> {
+        let semver = |relation| SemverTest::compile(relation, wire).map(Self::Semver);
         let string = |place| StringTest::compile(place, wire).map(|test| Self::String(Box::new(test)));
         let date = |test| if wire.attribute == CURRENT_TIME { Self::Now(test) } else { Self::Date(test) };
         Ok(match wire.op {
             Operator::Exists => Self::Exists,
             Operator::In if wire.ignore_case => string(Place::Whole)?,
-            Operator::In => one_of(&scalars(&wire.values, Case::Exact)?),
+            Operator::In => Self::OneOf(Box::new(ScalarSet::of(&scalars(&wire.values, Case::Exact)?))),
             Operator::Contains => string(Place::Anywhere)?,
             Operator::StartsWith => string(Place::Start)?,
             Operator::EndsWith => string(Place::End)?,
@@ -209,11 +282,11 @@ impl Test {
             Operator::Matches => Self::Regex(Box::new(RegexTest::compile(wire)?)),
             Operator::Before => date(DateTest::compile(date::Side::Before, wire)?),
             Operator::After => date(DateTest::compile(date::Side::After, wire)?),
-            Operator::SemverEqual => Self::Semver(SemverTest::compile(Relation::Equal, wire)?),
-            Operator::SemverLessThan => Self::Semver(SemverTest::compile(Relation::Less, wire)?),
-            Operator::SemverGreaterThan => Self::Semver(SemverTest::compile(Relation::Greater, wire)?),
-            Operator::SemverAtLeast => Self::Semver(SemverTest::compile(Relation::AtLeast, wire)?),
-            Operator::SemverAtMost => Self::Semver(SemverTest::compile(Relation::AtMost, wire)?),
+            Operator::SemverEqual => semver(Relation::Equal)?,
+            Operator::SemverLessThan => semver(Relation::Less)?,
+            Operator::SemverGreaterThan => semver(Relation::Greater)?,
+            Operator::SemverAtLeast => semver(Relation::AtLeast)?,
+            Operator::SemverAtMost => semver(Relation::AtMost)?,
             Operator::InCidr => Self::Cidr(CidrTest::compile(wire)?),
             Operator::ContainsAny => Self::Array(Box::new(ArrayTest::compile(Quantity::Any, wire)?)),
             Operator::ContainsAll => Self::Array(Box::new(ArrayTest::compile(Quantity::All, wire)?)),
@@ -240,13 +313,6 @@ impl Test {
             Self::InSegment(_) => false,
         }
     }
-}
-
-/// The cheapest test of membership: a walk along a few texts, or a search in a set.
-fn one_of(values: &[Value]) -> Test {
-    let needles = || values.iter().map(|value| value.as_str().map(Needle::new));
-    let few = if values.len() <= WALK_COUNT_MAX { needles().collect() } else { None };
-    few.map_or_else(|| Test::OneOf(Box::new(ScalarSet::of(values))), Test::OneText)
 }
 
 /// `ignore_case` where there is no case would be a misunderstanding, so it is refused.

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::ConditionFault;
-use crate::flag::wire::ConditionWire;
+use crate::flag::wire::{ConditionWire, Operator};
 use crate::limits::STRING_LEN_MAX;
 
 /// A relation and the versions of which one has to be in it.
@@ -77,11 +77,16 @@ struct Version<Text> {
 }
 
 impl SemverTest {
+    /// A comparison with a release; `None` when the text is none.
+    pub(super) fn of_release(relation: Relation, text: &str) -> Option<Self> {
+        Release::parse(text).map(|release| Self { relation, bounds: Bounds::Release(release) })
+    }
+
     pub(super) fn compile(relation: Relation, wire: &ConditionWire) -> Result<Self, ConditionFault> {
         if let [Value::String(only)] = wire.values.as_slice()
-            && let Some(release) = Release::parse(only)
+            && let Some(test) = Self::of_release(relation, only)
         {
-            return Ok(Self { relation, bounds: Bounds::Release(release) });
+            return Ok(test);
         }
         let versions = wire.values.iter().enumerate().map(|(at, value)| {
             let text = value
@@ -122,6 +127,18 @@ impl SemverTest {
 }
 
 impl Relation {
+    /// `None` for operators that compare no versions.
+    pub(super) const fn of(op: Operator) -> Option<Self> {
+        match op {
+            Operator::SemverEqual => Some(Self::Equal),
+            Operator::SemverLessThan => Some(Self::Less),
+            Operator::SemverGreaterThan => Some(Self::Greater),
+            Operator::SemverAtLeast => Some(Self::AtLeast),
+            Operator::SemverAtMost => Some(Self::AtMost),
+            _ => None,
+        }
+    }
+
     const fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),

@@ -11,7 +11,7 @@ use std::cell::{Cell, OnceCell};
 
 pub use self::observer::{Lane, Observer, Passage, Silent, Step};
 use crate::context::Context;
-use crate::flag::{Arm, Flag, FlagFault, Rule, Split, Variation};
+use crate::flag::{Arm, Flag, FlagFault, Rule, Variation};
 use crate::ids::{RuleKey, UnixMillis};
 use crate::segment::SegmentIndex;
 use crate::snapshot::{Snapshot, Verified};
@@ -52,20 +52,6 @@ pub struct Resolution<'s> {
 }
 
 impl<'s> Resolution<'s> {
-    /// The flag's item in OFREP's answers, when the rule that decided has rendered it: what is served is the rule's own
-    /// variation, and nothing was withheld.
-    #[inline]
-    pub(crate) fn prepared(&self) -> Option<&'s str> {
-        let rule = self.decider?;
-        let Split::One(index) = rule.split else { return None };
-        let is_own = self
-            .flag
-            .variation(index)
-            .zip(self.variation)
-            .is_some_and(|(own, served)| std::ptr::eq(own, served));
-        rule.prepared.as_deref().filter(|_| is_own)
-    }
-
     /// The rule that decided.
     pub const fn rule(&self) -> Option<&'s RuleKey> {
         match self.decider {

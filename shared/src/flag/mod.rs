@@ -15,7 +15,6 @@ use crate::condition::Condition;
 use crate::context::{AttributeName, Context, TARGETING_KEY};
 use crate::evaluate::Reason;
 use crate::ids::{FlagKey, RuleKey, UnixMillis, VariationKey};
-use crate::ofrep::END;
 
 /// A flag that passed every check.
 ///
@@ -44,10 +43,9 @@ pub struct Flag {
 pub(crate) struct FlagRest {
     pub(crate) key: FlagKey,
     pub(crate) value_type: ValueType,
-    pub(crate) salt: Box<str>,
     pub(crate) unleash: Option<UnleashToggleWire>,
-    /// `{"key":"…"`: how every answer about it begins when no variation is served.
-    pub(crate) opening: Box<str>,
+    /// Bytes of `{"key":"…"`, with which the openings of all variations begin.
+    pub(crate) opening_len: usize,
 }
 
 impl Flag {
@@ -59,11 +57,6 @@ impl Flag {
     /// Type of all its values.
     pub fn value_type(&self) -> ValueType {
         self.rest.value_type
-    }
-
-    /// Text that is hashed with the unit.
-    pub fn salt(&self) -> &str {
-        &self.rest.salt
     }
 
     /// What names the unit.
@@ -89,6 +82,12 @@ impl Flag {
     /// What Unleash's APIs show beside the decision, when it is an Unleash toggle.
     pub fn unleash(&self) -> Option<&UnleashToggleWire> {
         self.rest.unleash.as_ref()
+    }
+
+    /// `{"key":"…"`: how every answer about it begins. There is always a variation to take it from.
+    pub(crate) fn opening(&self) -> &str {
+        let variation = self.variations.first();
+        variation.and_then(|variation| variation.opening.get(..self.rest.opening_len)).unwrap_or_default()
     }
 
     /// The variation behind an index that `compile` checked.
@@ -238,26 +237,9 @@ pub(crate) struct Rule {
     pub(crate) conditions: Box<[Condition]>,
     pub(crate) gate: Gate,
     pub(crate) split: Split,
-    /// `"rule":"…"`: how answers name it.
-    pub(crate) label: Box<str>,
-    /// The whole item of an answer when it serves one and the same short value to everybody; see [`Rule::prepare`].
-    pub(crate) prepared: Option<Box<str>>,
 }
 
 impl Rule {
-    /// Values of many rules of a flag may be one and the same text of a megabyte: only short ones are copied.
-    const PREPARED_LEN_MAX: usize = 256;
-
-    /// Renders the answer when the rule has one variation to serve.
-    pub(crate) fn prepare(&mut self, variations: &[Variation]) {
-        let Split::One(index) = self.split else { return };
-        let opening = variations.get(usize::from(index.0)).map(|variation| &*variation.opening);
-        if let Some(opening) = opening.filter(|opening| opening.len() <= Self::PREPARED_LEN_MAX) {
-            let text = [opening, self.reason().metadata_opening(), &self.label, END].concat();
-            self.prepared = Some(text.into());
-        }
-    }
-
     /// Why units get what it serves.
     pub(crate) const fn reason(&self) -> Reason {
         match (&self.gate, &self.split) {

@@ -7,7 +7,7 @@ use crate::ids::UnixMillis;
 
 /// A flag in one environment, as users write it. Its texts are owned, or borrowed from the snapshot it is read from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound(serialize = "T: Serialize + AsRef<str>, V: Serialize"))]
 pub struct FlagWire<T = String, V = Value> {
     /// Name that code asks for.
     pub key: T,
@@ -43,7 +43,7 @@ pub struct FlagWire<T = String, V = Value> {
     pub layer: Option<LayerShareWire>,
     /// First match wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<RuleWire<T>>,
+    pub rules: Vec<RuleWire<T, V>>,
     /// Stable opaque text that is hashed with the unit. Never a row id. The flag's key when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<T>,
@@ -170,13 +170,13 @@ pub struct VariationWire<T = String, V = Value> {
 
 /// A rule: when all conditions hold and the unit is within the percentage, the split decides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuleWire<T = String> {
+#[serde(deny_unknown_fields, bound(serialize = "T: Serialize + AsRef<str>, V: Serialize"))]
+pub struct RuleWire<T = String, V = Value> {
     /// Name for explanations, unique in the flag.
     pub key: T,
     /// All must hold; an empty list always holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<ConditionWire>,
+    pub conditions: Vec<ConditionWire<T, V>>,
     /// 0 ..= 100 in steps of 0.0001; absent means everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percentage: Option<f64>,
@@ -244,16 +244,16 @@ const fn one() -> u32 {
 
 /// A comparison of one attribute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConditionWire {
+#[serde(deny_unknown_fields, bound(serialize = "T: Serialize + AsRef<str>, V: Serialize"))]
+pub struct ConditionWire<T = String, V = Value> {
     /// Context attribute. Left out for `in_segment`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub attribute: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub attribute: T,
     /// Which comparison.
     pub op: Operator,
     /// Right-hand sides; one that matches is enough, except for `contains_all`. Empty for `exists`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<Value>,
+    pub values: Vec<V>,
     /// Turns the answer round, also when the attribute is missing.
     #[serde(default, skip_serializing_if = "is_false")]
     pub negate: bool,
@@ -264,6 +264,10 @@ pub struct ConditionWire {
     /// they read as where numbers are compared.
     #[serde(default, skip_serializing_if = "is_false")]
     pub coerce: bool,
+}
+
+fn is_empty(text: &impl AsRef<str>) -> bool {
+    text.as_ref().is_empty()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]

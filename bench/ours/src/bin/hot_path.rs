@@ -9,8 +9,8 @@ use flagfuse_bench_ours::evaluator::Ours;
 
 fn main() -> ExitCode {
     let counts: Vec<usize> = std::env::args().skip(1).map_while(|count| count.parse().ok()).collect();
-    let [a_count, b_count, c_count] = counts[..] else {
-        eprintln!("usage: hot_path A_COUNT B_COUNT C_COUNT");
+    let [a_count, b_count, c_count, load_count] = counts[..] else {
+        eprintln!("usage: hot_path A_COUNT B_COUNT C_COUNT LOAD_COUNT");
         return ExitCode::FAILURE;
     };
     let mut ours = Ours::set_up();
@@ -22,6 +22,9 @@ fn main() -> ExitCode {
     }
     for turn in 0..c_count {
         black_box(ours.c(black_box(turn)));
+    }
+    for _ in 0..load_count {
+        black_box(ours.load());
     }
     ExitCode::SUCCESS
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::rules::percent_to_buckets;
 use super::{FlagFault, Layer, Surroundings, VariationValue, compile_in};
 use crate::bucket::{GATE_SEED, Salted};
-use crate::condition::Condition;
+use crate::condition::{Condition, ConditionValue};
 use crate::context::TARGETING_KEY;
 use crate::flag::environment::{HoldoutWire, LayerWire, SharedWire};
 use crate::flag::wire::FlagWire;
@@ -89,7 +89,7 @@ pub fn compile_environment(
 }
 
 /// The same for flags with texts and values in any form.
-pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue>(
+pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
     flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire<T, V>, FlagFault>)>,
     shared: &SharedWire,
 ) -> Result<Compiled, EnvironmentFault> {

@@ -19,7 +19,7 @@ pub(crate) use self::variations::{VariationValue, wrong_type};
 use super::wire::FlagWire;
 use super::{Flag, FlagRest, Power, UnitSource, Variation, VariationIndex};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
-use crate::condition::ConditionFault;
+use crate::condition::{ConditionFault, ConditionValue};
 use crate::context::TARGETING_KEY;
 use crate::ids::{FlagKey, IdError};
 use crate::limits::{PREREQUISITE_DEPTH_MAX, STRING_LEN_MAX};
@@ -158,7 +158,7 @@ pub fn compile(wire: &FlagWire) -> Result<Flag, FlagFault> {
 }
 
 /// Checks a flag completely but for its prerequisites; the first fault found is returned.
-pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue>(
+pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue + ConditionValue>(
     key: FlagKey,
     wire: &FlagWire<T, V>,
     surroundings: &Surroundings,
@@ -188,9 +188,8 @@ pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue>(
         variations: variations.into(),
         rest: Box::new(FlagRest {
             value_type: wire.value_type,
-            salt: salt.into(),
             unleash: wire.unleash.clone(),
-            opening: opening.into(),
+            opening_len: opening.len(),
             key,
         }),
     })

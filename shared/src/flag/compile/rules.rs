@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use super::guards::compile_schedule;
 use super::{Finder, FlagFault, check_count, key_fault, out_of_range};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
-use crate::condition::Condition;
+use crate::condition::{Condition, ConditionValue};
 use crate::context::AttributeName;
 use crate::flag::wire::{Operator, RuleWire, UnleashLaneWire, WeightedVariationWire};
 use crate::flag::{Gate, Rule, Shares, Split, Stickiness, UnitSource, UnleashGate, UnleashSplit};
@@ -14,10 +14,7 @@ use crate::limits::{
     BUCKET_COUNT, CONDITION_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, RULE_COUNT_MAX, SPLIT_WEIGHT_SUM_MAX,
     STRING_LEN_MAX, VARIATION_COUNT_MAX,
 };
-use crate::ofrep::write_json_string;
 use crate::segment::SegmentNames;
-
-const LABEL: &str = "\"rule\":";
 
 /// A rule's field in a message.
 #[derive(Clone, Copy)]
@@ -32,8 +29,8 @@ impl Display for Field<'_> {
     }
 }
 
-pub(super) fn compile_rules<T: AsRef<str>>(
-    wires: &[RuleWire<T>],
+pub(super) fn compile_rules<T: AsRef<str>, V: ConditionValue>(
+    wires: &[RuleWire<T, V>],
     find: &Finder<'_>,
     segments: &SegmentNames,
 ) -> Result<Vec<Rule>, FlagFault> {
@@ -55,8 +52,8 @@ pub(super) fn compile_rules<T: AsRef<str>>(
     Ok(rules)
 }
 
-fn compile_rule<T: AsRef<str>>(
-    wire: &RuleWire<T>,
+fn compile_rule<T: AsRef<str>, V: ConditionValue>(
+    wire: &RuleWire<T, V>,
     lot: u64,
     find: &Finder<'_>,
     segments: &SegmentNames,
@@ -66,7 +63,7 @@ fn compile_rule<T: AsRef<str>>(
     check_count(field("conditions"), wire.conditions.len(), CONDITION_COUNT_MAX)?;
     let mut conditions = Vec::with_capacity(wire.conditions.len());
     for (at, condition) in wire.conditions.iter().enumerate() {
-        let compiled = Condition::compile(condition, segments);
+        let compiled = Condition::compile_from(condition, segments);
         conditions.push(compiled.map_err(|source| FlagFault::Condition {
             rule: key.to_string(),
             at,
@@ -74,20 +71,13 @@ fn compile_rule<T: AsRef<str>>(
         })?);
     }
     let schedule = wire.schedule.map(|schedule| compile_schedule(field("schedule"), schedule)).transpose()?;
-    let mut label = String::with_capacity(LABEL.len() + key.as_str().len() + 2);
-    label.push_str(LABEL);
-    write_json_string(&mut label, key.as_str());
-    let mut rule = Rule {
+    Ok(Rule {
         key,
         schedule: schedule.map(Box::new),
         conditions: conditions.into(),
         gate: compile_gate(wire.percentage, wire.unleash.as_ref(), lot, field)?,
         split: compile_split(wire, lot, field, find)?,
-        label: label.into(),
-        prepared: None,
-    };
-    rule.prepare(find.0);
-    Ok(rule)
+    })
 }
 
 fn compile_gate<'w>(
@@ -149,8 +139,8 @@ pub fn percent_to_buckets(field: impl Display, percent: f64) -> Result<u32, Flag
     Ok(buckets.round() as u32)
 }
 
-fn compile_split<'w, T: AsRef<str>>(
-    wire: &RuleWire<T>,
+fn compile_split<'w, T: AsRef<str>, V>(
+    wire: &RuleWire<T, V>,
     lot: u64,
     field: impl Fn(&'static str) -> Field<'w>,
     find: &Finder<'_>,

@@ -2,8 +2,10 @@
 
 use super::reader::{Reader, RecordFault};
 use super::rule::{read_condition, write_condition};
+use super::value::read_value;
 use super::writer::{Writer, bits};
 use crate::flag::environment::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
+use crate::flag::wire::ConditionWire;
 use crate::limits::{
     CONDITION_COUNT_MAX, LAYER_COUNT_MAX, LISTED_UNIT_COUNT_MAX, SEGMENT_COUNT_MAX, SEGMENT_RULE_COUNT_MAX,
 };
@@ -48,10 +50,16 @@ fn read_segment(reader: &mut Reader<'_>) -> Result<SegmentWire, RecordFault> {
         included: read_units(reader, "segments.included")?,
         excluded: read_units(reader, "segments.excluded")?,
         rules: reader.list("segments.rules", SEGMENT_RULE_COUNT_MAX, |reader| {
-            let conditions = reader.list("segments.rules", CONDITION_COUNT_MAX, read_condition)?;
+            let conditions = reader.list("segments.rules", CONDITION_COUNT_MAX, read_segment_condition)?;
             Ok(SegmentRuleWire { conditions })
         })?,
     })
+}
+
+fn read_segment_condition(reader: &mut Reader<'_>) -> Result<ConditionWire, RecordFault> {
+    let ConditionWire { attribute, op, values, negate, ignore_case, coerce } =
+        read_condition(reader, read_value)?;
+    Ok(ConditionWire { attribute: attribute.to_owned(), op, values, negate, ignore_case, coerce })
 }
 
 fn read_units(reader: &mut Reader<'_>, field: &'static str) -> Result<Vec<String>, RecordFault> {

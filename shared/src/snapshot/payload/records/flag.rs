@@ -3,7 +3,7 @@
 use super::reader::{Reader, RecordFault};
 use super::rule::{read_rule, read_schedule, write_rule, write_schedule};
 use super::tags::{Tagged, read_tag};
-use super::value::write_value;
+use super::value::{ReadValue, write_value};
 use super::writer::{Writer, bits};
 use crate::flag::wire::{
     CohortSliceWire, CohortWire, FlagWire, LayerShareWire, PrerequisiteWire, TargetWire, UnleashToggleWire,
@@ -90,10 +90,6 @@ pub(super) fn write_flag<T: AsRef<str>>(out: &mut Writer, flag: &FlagWire<T>) {
     out.present(unleash.as_ref(), write_toggle);
 }
 
-/// Reads a variation's value in some form.
-pub(in crate::snapshot::payload) type ReadValue<'b, V> =
-    fn(&mut Reader<'b>, &'static str) -> Result<V, RecordFault>;
-
 /// The flag that the record of `key` holds.
 pub(super) fn read_flag<'b, V>(
     key: &'b str,
@@ -117,7 +113,9 @@ pub(super) fn read_flag<'b, V>(
         off_variation: bits.then(OFF_VARIATION, || reader.text("off_variation"))?,
         salt: bits.then(SALT, || reader.text("salt"))?,
         bucket_by: bits.then(BUCKET_BY, || reader.text("bucket_by"))?,
-        rules: bits.list(RULES, || reader.present_list("rules", RULE_COUNT_MAX, read_rule))?,
+        rules: bits.list(RULES, || {
+            reader.present_list("rules", RULE_COUNT_MAX, |reader| read_rule(reader, read_value))
+        })?,
         cohort: bits.then(COHORT, || read_cohort(reader))?,
         targets: bits.list(TARGETS, || reader.present_list("targets", VARIATION_COUNT_MAX, read_target))?,
         schedule: bits.then(SCHEDULE, || read_schedule(reader))?,

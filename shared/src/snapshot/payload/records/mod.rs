@@ -42,11 +42,10 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use self::environment::{read_shared, write_shared};
-pub(super) use self::flag::ReadValue;
 use self::flag::{read_flag, write_flag};
 use self::reader::{Reader, RecordFault};
 use self::tags::{Tagged, read_tag};
-pub(super) use self::value::{read_stored, read_value};
+pub(super) use self::value::{ReadValue, read_stored, read_value};
 use self::writer::Writer;
 use super::selftest::SelftestQuestion;
 use super::{Opened, PayloadError, StoredFlag, check_keys};

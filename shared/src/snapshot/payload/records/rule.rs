@@ -2,7 +2,7 @@
 
 use super::reader::{Reader, RecordFault};
 use super::tags::{Tagged, read_tag};
-use super::value::{read_value, write_value};
+use super::value::{ReadValue, write_value};
 use super::writer::{Writer, bits};
 use crate::flag::wire::{
     ConditionWire, RuleWire, ScheduleWire, UnleashGateWire, UnleashLaneWire, UnleashSplitWire,
@@ -52,7 +52,10 @@ pub(super) fn write_rule<T: AsRef<str>>(out: &mut Writer, rule: &RuleWire<T>) {
     });
 }
 
-pub(super) fn read_rule<'b>(reader: &mut Reader<'b>) -> Result<RuleWire<&'b str>, RecordFault> {
+pub(super) fn read_rule<'b, V>(
+    reader: &mut Reader<'b>,
+    read_value: ReadValue<'b, V>,
+) -> Result<RuleWire<&'b str, V>, RecordFault> {
     let bits = reader.bits("rules", KNOWN)?;
     Ok(RuleWire {
         key: reader.text("rules.key")?,
@@ -63,7 +66,8 @@ pub(super) fn read_rule<'b>(reader: &mut Reader<'b>) -> Result<RuleWire<&'b str>
             })
         })?,
         conditions: bits.list(CONDITIONS, || {
-            reader.present_list("rules.conditions", CONDITION_COUNT_MAX, read_condition)
+            let read = |reader: &mut Reader<'b>| read_condition(reader, read_value);
+            reader.present_list("rules.conditions", CONDITION_COUNT_MAX, read)
         })?,
         percentage: bits.then(PERCENTAGE, || reader.double("rules.percentage"))?,
         schedule: bits.then(SCHEDULE, || read_schedule(reader))?,
@@ -119,19 +123,22 @@ const NEGATE: u32 = 1;
 const IGNORE_CASE: u32 = 1 << 1;
 const COERCE: u32 = 1 << 2;
 
-pub(super) fn write_condition(out: &mut Writer, condition: &ConditionWire) {
+pub(super) fn write_condition<T: AsRef<str>>(out: &mut Writer, condition: &ConditionWire<T>) {
     let ConditionWire { attribute, op, values, negate, ignore_case, coerce } = condition;
     out.number(bits([(NEGATE, *negate), (IGNORE_CASE, *ignore_case), (COERCE, *coerce)]));
     out.byte(op.tag());
-    out.text(attribute);
+    out.text(attribute.as_ref());
     out.list(values, write_value);
 }
 
-pub(super) fn read_condition(reader: &mut Reader<'_>) -> Result<ConditionWire, RecordFault> {
+pub(super) fn read_condition<'b, V>(
+    reader: &mut Reader<'b>,
+    read_value: ReadValue<'b, V>,
+) -> Result<ConditionWire<&'b str, V>, RecordFault> {
     let bits = reader.bits("conditions", NEGATE | IGNORE_CASE | COERCE)?;
     Ok(ConditionWire {
         op: read_tag(reader, "conditions.op")?,
-        attribute: reader.owned("conditions.attribute")?,
+        attribute: reader.text("conditions.attribute")?,
         values: reader.list("conditions.values", CONDITION_VALUE_COUNT_MAX, |reader| {
             read_value(reader, "conditions.values")
         })?,

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use super::reader::{Reader, RecordFault};
 use super::writer::Writer;
+use crate::condition::ConditionValue;
 use crate::flag::compile::{VariationValue, wrong_type};
 use crate::flag::wire::ValueType;
 use crate::limits::{ADMIN_BODY_LEN_MAX, JSON_DEPTH_MAX};
@@ -70,6 +71,10 @@ fn write_number(out: &mut Writer, number: &Number) {
         }
     }
 }
+
+/// Reads a value in some form.
+pub(in crate::snapshot::payload) type ReadValue<'b, V> =
+    fn(&mut Reader<'b>, &'static str) -> Result<V, RecordFault>;
 
 pub(in crate::snapshot::payload) fn read_value(
     reader: &mut Reader<'_>,
@@ -146,7 +151,8 @@ fn read_fields<'b>(
 /// Room for the JSON text of a small object, so that it does not grow step by step.
 const JSON_LEN_USUAL: usize = 128;
 
-/// A variation's value on its way into a compiled flag, which keeps nothing but its JSON text.
+/// A value on its way into a compiled flag, which keeps no value: of a variation its JSON text, of a condition what it
+/// compares with.
 pub(in crate::snapshot::payload) enum StoredValue<'b> {
     Text(&'b str),
     Array(String),
@@ -181,6 +187,21 @@ impl VariationValue for StoredValue<'_> {
             (Self::Array(json), ValueType::Object) => Ok(Cow::Borrowed(json)),
             (Self::Object(json), ValueType::Object) if json != "{}" => Ok(Cow::Borrowed(json)),
             (Self::Text(_) | Self::Array(_) | Self::Object(_), _) => Err(wrong_type(value_type)),
+        }
+    }
+}
+
+impl ConditionValue for StoredValue<'_> {
+    fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    fn to_value(&self) -> Cow<'_, Value> {
+        match self {
+            Self::Text(text) => Cow::Owned(Value::from(*text)),
+            Self::Array(_) => Cow::Owned(Value::Array(Vec::new())),
+            Self::Object(_) => Cow::Owned(Value::Object(Map::new())),
+            Self::Scalar(value) => Cow::Borrowed(value),
         }
     }
 }

@@ -85,8 +85,8 @@ function direct({ method, headers }, target, body, env, ctx) {
   // Before the response copies them: its own headers would be one more object. They name a validator when, and only when,
   // this answer has one.
   if (etagEnd > 0) lastHeaders.set("etag", text.slice(0, etagEnd));
-  const body = text.slice(etagEnd + 1);
-  return new Response(body === "" ? null : body, { status, headers: lastHeaders });
+  const content = text.slice(etagEnd + 1);
+  return new Response(content === "" ? null : content, { status, headers: lastHeaders });
 }
 
 async function directPost(request, target, env, ctx) {

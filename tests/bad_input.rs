@@ -17,6 +17,7 @@ fn every_door_refuses_bad_input_clearly() {
     invalid_rule_is_refused_at_the_door(&world);
     environments_and_tokens_are_checked(&world);
     events_are_checked(&world);
+    contexts_are_checked(&world);
     let after = world.admin.get(&format!("{}/flags", environment_path())).unwrap().ok().unwrap();
     assert_eq!(before, after, "a refused request changed something");
 }
@@ -147,4 +148,27 @@ fn events_are_checked(world: &World) {
     assert_eq!(edge.post("/v1/events", &json!({ "events": vec![json!({}); 201] })).unwrap().status, 413);
     assert_eq!(edge.send("POST", "/v1/events", &[], Some(vec![b' '; 70_000])).unwrap().status, 413);
     assert_eq!(edge.get("/no/such/path").unwrap().status, 404);
+}
+
+/// The first request of an isolate takes the long way, the next ones are answered from memory: both say the same.
+fn contexts_are_checked(world: &World) {
+    for (body, code) in [
+        (&b"{"[..], "PARSE_ERROR"),
+        (b"[]", "PARSE_ERROR"),
+        (b"{\"context\":{\"a\":\"\xff\"}}", "PARSE_ERROR"),
+        (b"\xef\xbb\xbf{}", "PARSE_ERROR"),
+        (b"{\"context\":7}", "INVALID_CONTEXT"),
+    ] {
+        for path in ["/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/theme"] {
+            for edge in &world.edges {
+                let answer = edge.send("POST", path, &[], Some(body.to_vec())).unwrap();
+                assert_eq!(
+                    (answer.status, &answer.body["errorCode"]),
+                    (400, &json!(code)),
+                    "{}",
+                    answer.body
+                );
+            }
+        }
+    }
 }

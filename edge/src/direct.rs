@@ -25,6 +25,8 @@ const HAS_WORK: u32 = 1 << 16;
 /// Set when the answer's headers are those of the answer before.
 const SAME_HEAD: u32 = 1 << 17;
 const ETAG: &str = "etag";
+/// What any body counts as that is no UTF-8: the same error answers all of them.
+const NO_UTF8: &[u8] = &[0xff];
 /// Things to do that may wait. JavaScript fetches them after each answer, so there are one or two.
 const WORK_COUNT_MAX: usize = 1_024;
 
@@ -43,6 +45,13 @@ thread_local! {
 
 /// Answers an evaluation from memory: its status, and what the bits above it say. Status 0 means that the request has to
 /// take the long way. The answer itself is fetched with [`direct_head`] and [`direct_text`] before anything else is asked.
+///
+/// The platform hands a body over as text for less than as bytes. `body_len` is its length on the wire: a body that is no
+/// UTF-8 has another one as text, since a replacement character has three bytes and a byte order mark is left out.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "only plain values cross cheaply: these are the parts of a request"
+)]
 #[wasm_bindgen(js_name = directAnswer)]
 pub fn direct_answer(
     method: &str,
@@ -51,9 +60,12 @@ pub fn direct_answer(
     api_key: Option<String>,
     none_match: Option<String>,
     version_min: Option<String>,
-    body: &[u8],
+    body: &str,
+    body_len: u32,
 ) -> u32 {
     let headers = AskHeaders { authorization, api_key, none_match, version_min };
+    let is_whole = u32::try_from(body.len()) == Ok(body_len);
+    let body = if is_whole { body.as_bytes() } else { NO_UTF8 };
     let status = match answer(&Ask::new(Verb::of(method), target, headers), body) {
         Some(reply) => {
             let status = u32::from(reply.status);
@@ -76,14 +88,17 @@ pub fn direct_head() -> String {
     HEAD.with_borrow(Clone::clone)
 }
 
-/// The last answer's validator, which may be empty, and behind a line feed its body, given away. One text for both, since
-/// a crossing costs more than joining them. No bytes: the platform's buffers are freed late, and one of 80 KB costs as much as
-/// decoding the text and encoding it again.
+/// The last answer's body, given away, and behind the last line feed its validator, which may be empty. One text for both,
+/// since a crossing costs more than joining them; in this order, since the body has room for the other behind it. No bytes:
+/// the platform's buffers are freed late, and one of 80 KB costs as much as decoding the text and encoding it again.
 #[wasm_bindgen(js_name = directText)]
 pub fn direct_text() -> String {
     ANSWER.with_borrow_mut(|reply| {
         let etag = reply.headers.iter().find(|(name, _)| *name == ETAG).map_or("", |(_, value)| value);
-        [etag, "\n", &std::mem::take(&mut reply.body)].concat()
+        let mut text = std::mem::take(&mut reply.body);
+        text.push('\n');
+        text.push_str(etag);
+        text
     })
 }
 

@@ -50,7 +50,6 @@ const EVALUATION = /\/ofrep\/v1\/evaluate\/flags|\/api\/(?:frontend|proxy)\/?(?:
 const BODY_LEN_MAX = 64 * 1024;
 const HAS_WORK = 1 << 16;
 const SAME_HEAD = 1 << 17;
-const NO_BODY = new Uint8Array();
 
 // The headers of the last answer, made once for all answers that have the same.
 let lastHeaders;
@@ -65,7 +64,7 @@ function headersOf(head) {
 }
 
 // The answer when memory alone can give it.
-function direct({ method, headers }, target, body, env, ctx) {
+function direct({ method, headers }, target, body, bodyLength, env, ctx) {
   const authorization = headers.get("authorization") ?? undefined;
   const outcome = worker.directAnswer(
     method,
@@ -75,24 +74,25 @@ function direct({ method, headers }, target, body, env, ctx) {
     headers.get("if-none-match") ?? undefined,
     headers.get("x-flags-min-version") ?? undefined,
     body,
+    bodyLength,
   );
   if (outcome & HAS_WORK) ctx.waitUntil(worker.directWork(env));
   const status = outcome & (HAS_WORK - 1);
   if (status === 0) return undefined;
   if (!(outcome & SAME_HEAD)) lastHeaders = headersOf(worker.directHead());
   const text = worker.directText();
-  const etagEnd = text.indexOf("\n");
+  const contentEnd = text.lastIndexOf("\n");
   // Before the response copies them: its own headers would be one more object. They name a validator when, and only when,
   // this answer has one.
-  if (etagEnd > 0) lastHeaders.set("etag", text.slice(0, etagEnd));
-  const content = text.slice(etagEnd + 1);
-  return new Response(content === "" ? null : content, { status, headers: lastHeaders });
+  if (contentEnd + 1 < text.length) lastHeaders.set("etag", text.slice(contentEnd + 1));
+  const content = contentEnd === 0 ? null : text.slice(0, contentEnd);
+  return new Response(content, { status, headers: lastHeaders });
 }
 
-async function directPost(request, target, env, ctx) {
-  const body = new Uint8Array(await request.arrayBuffer());
+async function directPost(request, target, length, env, ctx) {
+  const body = await request.text();
   // The body is read, so the long way gets it anew.
-  return direct(request, target, body, env, ctx) ?? worker.fetch(new Request(request, { body }), env, ctx);
+  return direct(request, target, body, length, env, ctx) ?? worker.fetch(new Request(request, { body }), env, ctx);
 }
 
 export default {
@@ -101,11 +101,11 @@ export default {
     const target = url.slice(url.indexOf("/", url.indexOf("://") + 3));
     if (EVALUATION.test(target)) {
       if (method === "GET") {
-        const answer = direct(request, target, NO_BODY, env, ctx);
+        const answer = direct(request, target, "", 0, env, ctx);
         if (answer !== undefined) return answer;
       } else if (method === "POST") {
         const length = Number(headers.get("content-length") ?? Number.NaN);
-        if (length <= BODY_LEN_MAX) return directPost(request, target, env, ctx);
+        if (length <= BODY_LEN_MAX) return directPost(request, target, length, env, ctx);
       }
     }
     return worker.fetch(request, env, ctx);

@@ -284,9 +284,11 @@ fn bindings(config: &EdgeConfig, isolate: Option<(&Region, &str)>) -> String {
     let regions: Vec<&str> = config.regions.iter().map(|region| region.name.as_str()).collect();
     let (regions, shards) = (regions.join(","), config.shards.to_string());
     let common = [("FLAGFUSE_REGIONS", regions.as_str()), ("FLAGFUSE_SHARDS", shards.as_str())];
-    let own = isolate
-        .into_iter()
-        .flat_map(|(region, label)| [("FLAGFUSE_REGION", region.name.as_str()), ("FLAGFUSE_ISOLATE", label)]);
+    // A label tells isolates of a region apart; one alone runs as in production, without.
+    let own = isolate.into_iter().flat_map(|(region, label)| {
+        let label = (region.isolates.len() > 1).then_some(("FLAGFUSE_ISOLATE", label));
+        [("FLAGFUSE_REGION", region.name.as_str())].into_iter().chain(label)
+    });
     let vars = config.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in common.into_iter().chain(own).chain(vars) {
         let _ = write!(text, "\n        (name = {}, text = {}),", quoted(name), quoted(value));
@@ -326,7 +328,7 @@ mod tests {
             ("(name = \"FLAGFUSE_REGION\", text = \"enam\")", 1),
             ("(name = \"FLAGFUSE_REGIONS\", text = \"weur,enam\")", 4),
             ("(name = \"FLAGFUSE_SHARDS\", text = \"2\")", 4),
-            ("(name = \"FLAGFUSE_ISOLATE\", text = \"a\")", 2),
+            ("(name = \"FLAGFUSE_ISOLATE\", text = \"a\")", 1),
             ("(name = \"FLAGS_KV\", kvNamespace = \"kv\")", 4),
             ("text = \"say \\\"hi\\\"\"", 4),
         ] {

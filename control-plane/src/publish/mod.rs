@@ -12,6 +12,7 @@ pub mod pusher;
 pub mod receipts;
 pub mod recorder;
 pub mod safety;
+pub mod staged;
 pub mod staging;
 pub mod target;
 

@@ -201,10 +201,10 @@ pub struct KeptRow {
 /// Versions that can be sent, the newest first, back to the newest urgent one: no region holds an older one on purpose.
 /// Reads no frame.
 pub async fn kept_to_urgent(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, StoreError> {
-    // The urgency lies behind the frame; the index of urgent versions tells it as well.
-    let sql = "SELECT s.epoch, s.seq, s.digest, EXISTS
-                 (SELECT 1 FROM snapshots u WHERE u.project = s.project AND u.environment = s.environment
-                    AND u.epoch = s.epoch AND u.seq = s.seq AND u.urgency = 'urgent') AS is_urgent
+    // The urgency lies behind the frame, so it is asked for once and not of every row.
+    let sql = "SELECT s.epoch, s.seq, s.digest, s.rowid IS
+                 (SELECT u.rowid FROM snapshots u WHERE u.project = $1 AND u.environment = $2 AND u.urgency = 'urgent'
+                  ORDER BY u.epoch DESC, u.seq DESC LIMIT 1) AS is_urgent
                FROM snapshots s WHERE s.project = $1 AND s.environment = $2 ORDER BY s.epoch DESC, s.seq DESC";
     let rows = sqlx::query(sql)
         .bind(scope.project.as_str())
@@ -291,5 +291,35 @@ mod tests {
         assert_eq!(acks_from(&mut tx, &scope, first).await.unwrap()[0].version, second);
         let lines = sqlx::query("SELECT COUNT(*) FROM acks").fetch_one(&mut *tx).await.unwrap();
         assert_eq!(lines.get::<i64, _>(0), 100);
+    }
+
+    #[tokio::test]
+    async fn what_can_be_sent_ends_with_the_newest_urgent_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let (scope, other) = (Scope::parse("t/p/e").unwrap(), Scope::parse("t/p/other").unwrap());
+        assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), []);
+        let mut expected = Vec::new();
+        for (epoch, seq, urgency) in [
+            (1, 8, Urgency::Ordinary),
+            (1, 9, Urgency::Urgent),
+            (1, 10, Urgency::Ordinary),
+            (2, 1, Urgency::Urgent),
+            (2, 2, Urgency::Ordinary),
+            (2, 3, Urgency::Ordinary),
+        ] {
+            let version = SnapshotVersion { epoch, seq };
+            let digest = Digest::of(version.to_string().as_bytes());
+            let row = FrameRow { version, digest, frame: vec![1], created_ms: UnixMillis(1) };
+            insert(&mut tx, &scope, &row, FrameTraits { urgency, stale_ms: 250 }).await.unwrap();
+            let traits = FrameTraits { urgency: Urgency::Urgent, stale_ms: 250 };
+            insert(&mut tx, &other, &row, traits).await.unwrap();
+            if urgency == Urgency::Urgent {
+                expected.clear();
+            }
+            expected.insert(0, KeptRow { held: HeldVersion { epoch, seq, digest }, urgency });
+            assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), expected, "{version}");
+        }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 
-use super::Fleet;
+use super::fleet::{Fleet, ReplicaName};
 use super::pusher::Wanted;
 use super::safety::{SoakSeconds, Stages};
-use super::staging::{self, KeptVersion, Known, Wait};
-use crate::store::receipts::{AckRow, ReplicaName, acks_from, receipts};
+use super::staging::{self, Acknowledgement, KeptVersion, Known, Wait};
+use crate::store::receipts::{AckRow, acks_from, receipts};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{KeptRow, kept_to_urgent};
 use crate::store::{Connection, StoreError};
@@ -22,7 +22,7 @@ pub struct Staged {
     rows: Vec<KeptRow>,
     kept: Vec<KeptVersion>,
     replicas: Vec<ReplicaName>,
-    acks: Vec<AckRow>,
+    acks: Vec<Acknowledgement>,
     refusing: Vec<ReplicaName>,
 }
 
@@ -51,6 +51,7 @@ impl Staged {
         // log of a hundred versions of all replicas would be read twenty times a second.
         let from = if replicas.iter().all(has_newest) { newest } else { oldest };
         let acks = acks_from(conn, scope, from.held.version()).await?;
+        let ack = |AckRow { replica, version, acked_ms, .. }| Acknowledgement { replica, version, acked_ms };
         let kept = rows.iter().map(|row| KeptVersion { version: row.held.version(), urgency: row.urgency });
         Ok(Some(Self {
             stages: stages.clone(),
@@ -58,7 +59,7 @@ impl Staged {
             kept: kept.collect(),
             rows,
             replicas,
-            acks,
+            acks: acks.into_iter().map(ack).collect(),
             refusing: last.into_iter().filter(|row| row.nack.is_some()).map(|row| row.replica).collect(),
         }))
     }

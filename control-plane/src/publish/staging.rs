@@ -13,8 +13,8 @@ use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
+use super::fleet::ReplicaName;
 use super::safety::Stages;
-use crate::store::receipts::{AckRow, ReplicaName};
 
 /// A version that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,17 @@ pub struct KeptVersion {
     pub version: SnapshotVersion,
     /// Whether it waits for anything.
     pub urgency: Urgency,
+}
+
+/// A replica stored a version that this control plane signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Who.
+    pub replica: ReplicaName,
+    /// What.
+    pub version: SnapshotVersion,
+    /// When the receipt arrived, by our own clock: no other one is compared with `now`.
+    pub acked_ms: UnixMillis,
 }
 
 /// What is known of one environment.
@@ -36,9 +47,8 @@ pub struct Known<'k> {
     pub kept: &'k [KeptVersion],
     /// Every replica there is, heard of or not.
     pub replicas: &'k [ReplicaName],
-    /// Receipts of kept versions, in any order. They count from when they arrived by our own clock: no other clock is
-    /// compared with `now`.
-    pub acks: &'k [AckRow],
+    /// Receipts of kept versions, in any order.
+    pub acks: &'k [Acknowledgement],
     /// Replicas whose last word about the environment was a refusal.
     pub refusing: &'k [ReplicaName],
 }
@@ -125,7 +135,7 @@ impl Known<'_> {
     /// The version that a region should hold.
     fn due(&self, firsts: &Firsts<'_>, region: &str, now: UnixMillis) -> Option<SnapshotVersion> {
         let stage = self.stages.of_region(region);
-        let own = |ack: &&AckRow| ack.replica.region == region;
+        let own = |ack: &&Acknowledgement| ack.replica.region == region;
         // Not what is kept no longer: it could not be sent again.
         let kept = |version: &SnapshotVersion| self.kept.iter().any(|kept| kept.version == *version);
         let held = self.acks.iter().filter(own).map(|ack| ack.version).filter(kept).max();
@@ -166,7 +176,7 @@ mod tests {
         stages: Stages,
         kept: Vec<KeptVersion>,
         replicas: Vec<ReplicaName>,
-        acks: Vec<AckRow>,
+        acks: Vec<Acknowledgement>,
         refusing: Vec<ReplicaName>,
     }
 
@@ -204,9 +214,7 @@ mod tests {
 
         fn ack_shard(&mut self, region: &str, shard: u16, seq: u64, at_ms: u64) {
             let (replica, version) = (replica(region, shard), version(seq));
-            let acked_ms = UnixMillis(at_ms);
-            // A replica's clock decides nothing.
-            self.acks.push(AckRow { replica, version, stored_ms: UnixMillis(u64::MAX), acked_ms });
+            self.acks.push(Acknowledgement { replica, version, acked_ms: UnixMillis(at_ms) });
         }
 
         fn ack(&mut self, region: &str, seq: u64, at_ms: u64) {
@@ -282,7 +290,8 @@ mod tests {
         // Version 4 came at LATER + 2 soaks: it, and those after it, are a soak old one by one.
         assert_eq!(world.seqs(LATER + 3 * SOAK_MS), [6, 4, 1, 1]);
         // A version that a replica skipped counts as taken with the one after it.
-        let skipped = AckRow { acked_ms: UnixMillis(LATER), ..world.acks.remove(world.acks.len() - 4) };
+        let skipped =
+            Acknowledgement { acked_ms: UnixMillis(LATER), ..world.acks.remove(world.acks.len() - 4) };
         assert_eq!(skipped.version, version(5));
         assert_eq!(world.seqs(LATER + 3 * SOAK_MS), [6, 4, 1, 1]);
     }
@@ -363,7 +372,9 @@ mod tests {
                     }
                     let earlier = world.replicas.iter().take(2 * stage.min(2));
                     for replica in earlier {
-                        let has = |ack: &&AckRow| ack.replica == *replica && ack.version >= version(target);
+                        let has = |ack: &&Acknowledgement| {
+                            ack.replica == *replica && ack.version >= version(target)
+                        };
                         let first = world.acks.iter().filter(has).map(|ack| ack.acked_ms).min();
                         assert!(
                             first.is_some_and(|first| now >= first.0 + SOAK_MS),

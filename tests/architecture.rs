@@ -118,6 +118,7 @@ fn pure_modules_import_no_shell() {
     pure.extend(
         [
             "control-plane/src/publish/build.rs",
+            "control-plane/src/publish/fleet.rs",
             "control-plane/src/publish/pusher.rs",
             "control-plane/src/publish/safety.rs",
             "control-plane/src/publish/staging.rs",

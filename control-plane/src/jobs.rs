@@ -118,7 +118,8 @@ pub async fn run_pushers(store: Store, publisher: Publisher, clock: Clock, optio
     let bell = publisher.listen();
     let mut tasks = JoinSet::new();
     tasks.spawn(recorder::run(store.clone(), inbox));
-    let targets = Targets::new(store.clone(), clock.clone(), options.tenant, bell.clone());
+    let fleet = options.fleet();
+    let targets = Targets::new(store.clone(), clock.clone(), options.tenant, fleet, bell.clone());
     let token = options.push_token;
     let context = PushContext { store, clock, publisher, token, bell, targets: Arc::new(targets), recorder };
     for edge in options.edges {

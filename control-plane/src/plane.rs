@@ -89,6 +89,13 @@ pub struct ServeOptions {
     pub tick: Duration,
 }
 
+impl ServeOptions {
+    /// The replicas that are pushed to.
+    pub fn fleet(&self) -> Fleet {
+        Fleet { regions: self.edges.iter().map(|edge| edge.name.clone()).collect(), shards: self.shards }
+    }
+}
+
 /// An opened control plane.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
@@ -219,8 +226,7 @@ impl ControlPlane {
         let (store, publisher, clock) = (&self.store, &self.publisher, &self.clock);
         beside.spawn(jobs::run_engine(store.clone(), publisher.clone(), clock.clone(), options.tick));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
-        let regions = options.edges.iter().map(|edge| edge.name.clone()).collect();
-        let fleet = Fleet { regions, shards: options.shards };
+        let fleet = options.fleet();
         beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet.clone()));
         beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
         let (stop, mut stopped) = tokio::sync::watch::channel(false);

@@ -30,7 +30,7 @@ pub(super) async fn read(
 ) -> Result<Json<Value>, ApiError> {
     let row = state.environment(&caller, &project, &environment).await?;
     let mut conn = state.store.read().await?;
-    let mut answer = json!(receipts::propagation(&mut conn, &row, &state.fleet).await?);
+    let mut answer = json!(receipts::propagation(&mut conn, &row, &state.fleet, state.now()).await?);
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("forks".to_owned(), json!(forks::of_environment(&mut conn, &row.scope).await?));
     }
@@ -46,7 +46,8 @@ pub(super) async fn change(
     let parsed = SnapshotVersion::parse(&version).ok_or_else(|| {
         ApiError::bad_request("bad_version", format!("version {version:?} is not EPOCH.SEQ, two numbers"))
     })?;
-    let found = arrival::arrival(&mut *state.store.read().await?, &row, parsed, &state.fleet).await?;
+    let mut conn = state.store.read().await?;
+    let found = arrival::arrival(&mut conn, &row, parsed, &state.fleet, state.now()).await?;
     let found = found.ok_or_else(|| {
         let detail =
             format!("no change of {} has version {parsed}, the newest is {}", row.scope, row.version);

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use super::Fleet;
 use super::receipts::{stale_ms, stored_by};
+use super::staged::waits;
+use super::staging::Wait;
 use crate::store::audit::{self, AuditRow};
 use crate::store::receipts::{AckRow, ReceiptRow, ReplicaName, acks_from, receipts};
 use crate::store::scopes::EnvironmentRow;
@@ -43,6 +45,8 @@ pub struct ReplicaArrival {
     pub nack_code: Option<String>,
     /// Why it refused.
     pub nack_detail: Option<String>,
+    /// Why it is without the change on purpose; absent when it should have it.
+    pub waiting_for_stage: Option<Wait>,
 }
 
 /// A change and where it is.
@@ -76,16 +80,21 @@ pub async fn arrival(
     environment: &EnvironmentRow,
     version: SnapshotVersion,
     fleet: &Fleet,
+    now: UnixMillis,
 ) -> Result<Option<Arrival>, StoreError> {
     let scope = &environment.scope;
     let Some(change) = audit::of_version(conn, scope, version).await? else { return Ok(None) };
     let acks = acks_from(conn, scope, version).await?;
     let last = receipts(conn, scope).await?;
     let stale_ms = stale_ms(conn, environment, version).await?;
+    let waits = waits(conn, environment, version, fleet, now).await?;
     // A change and its version are of the same moment.
     let created = change.at_ms;
-    let replicas: Vec<_> =
-        fleet.replicas().map(|replica| replica_arrival(replica, created, &acks, &last)).collect();
+    let arrived = |replica: ReplicaName| {
+        let wait = waits.get(&replica.region);
+        replica_arrival(replica, created, (&acks, &last), wait)
+    };
+    let replicas: Vec<_> = fleet.replicas().map(arrived).collect();
     let (state, acked) = state(&replicas, &version.to_string());
     let slowest_ms = replicas.iter().filter_map(|replica| replica.lag_ms).max();
     let is_done = matches!(state, ArrivalState::Live | ArrivalState::Superseded);
@@ -106,8 +115,8 @@ pub async fn arrival(
 fn replica_arrival(
     replica: ReplicaName,
     created: UnixMillis,
-    acks: &[AckRow],
-    last: &[ReceiptRow],
+    (acks, last): (&[AckRow], &[ReceiptRow]),
+    wait: Option<&Wait>,
 ) -> ReplicaArrival {
     // The log begins with this version, so the first line of a replica is what brought it the change.
     let ack = acks.iter().find(|ack| ack.replica == replica);
@@ -123,6 +132,7 @@ fn replica_arrival(
         lag_ms: ack.map(|ack| stored_by(ack.stored_ms, created, ack.acked_ms).since(created)),
         nack_code: nack.as_ref().map(|nack| nack.code.clone()),
         nack_detail: nack.map(|nack| nack.detail),
+        waiting_for_stage: wait.filter(|_| ack.is_none()).cloned(),
     }
 }
 
@@ -163,6 +173,7 @@ mod tests {
                     lag_ms: None,
                     nack_code: None,
                     nack_detail: None,
+                    waiting_for_stage: None,
                 })
                 .collect();
             assert_eq!(state(&replicas, "1.7"), expected, "{through:?}");

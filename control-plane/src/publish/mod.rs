@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod beat;
 pub mod build;
+pub mod fleet;
 pub mod keys;
 pub mod outbox;
 pub mod published;
@@ -12,6 +13,7 @@ pub mod pusher;
 pub mod receipts;
 pub mod recorder;
 pub mod safety;
+pub mod staged;
 pub mod staging;
 pub mod target;
 
@@ -20,8 +22,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use self::beat::Issuer;
+pub use self::fleet::{Fleet, ReplicaName};
 use self::keys::SigningKeys;
-use crate::store::receipts::ReplicaName;
 
 /// What a change needs to publish: keys, and the bell that wakes the pushers.
 #[derive(Debug, Clone)]
@@ -60,25 +62,5 @@ impl Publisher {
     /// Hears every ring from now on.
     pub fn listen(&self) -> watch::Receiver<u64> {
         self.bell.subscribe()
-    }
-}
-
-/// The replicas there should be: every region has the same number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fleet {
-    /// Names of the regions.
-    pub regions: Vec<String>,
-    /// Replicas of each.
-    pub shards: u16,
-}
-
-impl Fleet {
-    /// Each of them, by region and shard.
-    pub fn replicas(&self) -> impl Iterator<Item = ReplicaName> + '_ {
-        let of = |region: &String| {
-            let region = region.clone();
-            (0..self.shards).map(move |shard| ReplicaName { region: region.clone(), shard })
-        };
-        self.regions.iter().flat_map(of)
     }
 }

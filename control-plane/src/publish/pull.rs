@@ -67,7 +67,7 @@ pub async fn answer(
     now: UnixMillis,
 ) -> Result<Vec<u8>, PullError> {
     check(fleet, tenant, request)?;
-    let target = target(conn, tenant, &request.region, now).await?;
+    let target = target(conn, tenant, fleet, &request.region, now).await?;
     let mut bytes = Vec::new();
     for (scope, wanted, urgency) in target.missing(&request.held) {
         let Ok(scope) = Scope::parse(scope) else { continue };

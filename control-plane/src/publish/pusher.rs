@@ -61,13 +61,26 @@ impl Wanted {
 pub struct Target {
     wanted: BTreeMap<String, Wanted>,
     map_sha256: Digest,
+    /// What was signed after the wanted version, and is held back.
+    later: BTreeMap<String, Vec<HeldVersion>>,
 }
 
 impl Target {
     /// All environments of a replica.
     pub fn new(wanted: BTreeMap<String, Wanted>) -> Self {
         let map: HeldMap = wanted.iter().map(|(scope, wanted)| (scope.clone(), wanted.held)).collect();
-        Self { map_sha256: map_digest(&map), wanted }
+        Self { map_sha256: map_digest(&map), wanted, later: BTreeMap::new() }
+    }
+
+    /// The same, with the versions that were signed after the wanted ones and are held back. A replica may have one all
+    /// the same, because its receipt was lost or the stages are others now: it is early, not forked.
+    #[must_use]
+    pub fn with_later(self, later: BTreeMap<String, Vec<HeldVersion>>) -> Self {
+        Self { later, ..self }
+    }
+
+    fn is_signed_later(&self, scope: &str, held: &HeldVersion) -> bool {
+        self.later.get(scope).is_some_and(|later| later.contains(held))
     }
 
     /// By environment.
@@ -523,7 +536,8 @@ impl Link {
         let (Some(target), Some(all)) = (target, &self.held) else { return };
         for (scope, held) in all {
             let wanted = target.wanted.get(scope).map(|wanted| wanted.held);
-            let is_forked = wanted.is_none_or(|wanted| held.version() >= wanted.version() && *held != wanted);
+            let is_forked = wanted.is_none_or(|wanted| held.version() >= wanted.version() && *held != wanted)
+                && !target.is_signed_later(scope, held);
             if !is_forked {
                 self.forked.remove(scope);
             } else if self.forked.insert(scope.clone(), *held) != Some(*held) {

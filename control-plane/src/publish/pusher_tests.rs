@@ -224,6 +224,24 @@ fn a_fork_is_noted_once_and_stops_nobody_else() {
 }
 
 #[test]
+fn who_has_a_signed_version_before_its_turn_is_early_and_not_forked() {
+    let wanted = BTreeMap::from([(A.to_owned(), Wanted { held: version(2), urgent: None })]);
+    let later = BTreeMap::from([(A.to_owned(), vec![version(4), version(3)])]);
+    let target = Arc::new(Target::new(wanted).with_later(later));
+    let forged = HeldVersion { digest: Digest::of(b"forged"), ..version(3) };
+    for (held, is_forked) in [(version(3), false), (version(4), false), (version(5), true), (forged, true)] {
+        let mut pusher = Pusher::new();
+        pusher.step(Input::Connected, Moment(0));
+        pusher.step(Input::Target(Arc::clone(&target)), Moment(0));
+        let found = words(&pusher.step(hello_with(HeldMap::from([(A.to_owned(), held)])), Moment(0)));
+        assert_eq!(found.contains(&format!("forked {A} {}", held.seq)), is_forked, "{held:?}: {found:?}");
+        assert!(found.contains(&format!("holds {A} {}", held.seq)), "{found:?}");
+        // It vouches for what the region should have: nothing is taken back, and nothing else is called fresh.
+        assert!(found.contains(&"beat 1 of 1".to_owned()), "{found:?}");
+    }
+}
+
+#[test]
 fn an_environment_that_the_database_does_not_know_is_a_fork() {
     let mut pusher = Pusher::new();
     walk(

@@ -1,11 +1,15 @@
 //! Where the newest version is live: what the replicas confirmed, and from when on no isolate answers with an older one.
 
+use std::collections::BTreeMap;
+
 use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
 use super::Fleet;
 use super::outbox::settings;
+use super::staged::waits;
+use super::staging::Wait;
 use crate::store::receipts::{ReceiptRow, ReplicaName, receipts};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{SignedRow, newest_signed, stale_ms_max};
@@ -37,6 +41,8 @@ pub struct ReplicaState {
     pub nack_detail: Option<String>,
     /// When it refused.
     pub nack_ms: Option<UnixMillis>,
+    /// Why it is without the newest version on purpose; absent when it should have it.
+    pub waiting_for_stage: Option<Wait>,
 }
 
 /// One region's state.
@@ -54,6 +60,8 @@ pub struct RegionState {
     pub nack_code: Option<String>,
     /// Why it was refused.
     pub nack_detail: Option<String>,
+    /// Why it is without the newest version on purpose; absent when it should have it.
+    pub waiting_for_stage: Option<Wait>,
 }
 
 /// State of an environment's newest version.
@@ -92,11 +100,13 @@ pub async fn propagation(
     conn: &mut Connection,
     environment: &EnvironmentRow,
     fleet: &Fleet,
+    now: UnixMillis,
 ) -> Result<Propagation, StoreError> {
     let newest = newest_signed(conn, &environment.scope).await?;
     let known = receipts(conn, &environment.scope).await?;
     let stale_ms = stale_ms(conn, environment, environment.version).await?;
-    Ok(summarise(environment.version, newest, &known, fleet, stale_ms))
+    let waits = waits(conn, environment, environment.version, fleet, now).await?;
+    Ok(summarise(environment.version, newest, (&known, &waits), fleet, stale_ms))
 }
 
 /// How old an answer may be once `version` is stored: an isolate goes by the bound of the version that it still has.
@@ -118,7 +128,7 @@ pub(super) fn stored_by(stored: UnixMillis, created: UnixMillis, acked: UnixMill
 fn summarise(
     version: SnapshotVersion,
     newest: Option<SignedRow>,
-    known: &[ReceiptRow],
+    (known, waits): (&[ReceiptRow], &BTreeMap<String, Wait>),
     fleet: &Fleet,
     stale_ms: u64,
 ) -> Propagation {
@@ -127,7 +137,8 @@ fn summarise(
         .replicas()
         .map(|replica| {
             let receipt = known.iter().find(|receipt| receipt.replica == replica);
-            state(replica, receipt, newest)
+            let wait = waits.get(&replica.region);
+            state(replica, receipt, newest, wait)
         })
         .collect();
     let stored: Vec<UnixMillis> = replicas.iter().filter_map(|(_, stored)| *stored).collect();
@@ -136,7 +147,7 @@ fn summarise(
     let latest = stored.into_iter().max();
     let replicas: Vec<ReplicaState> = replicas.into_iter().map(|(state, _)| state).collect();
     let regions: Vec<RegionState> =
-        fleet.regions.iter().map(|region| region_state(region, &replicas)).collect();
+        fleet.regions.iter().map(|region| region_state(region, &replicas, waits.get(region))).collect();
     let created_ms = newest.map(|newest| newest.created_ms);
     Propagation {
         version: version.to_string(),
@@ -161,6 +172,7 @@ fn state(
     replica: ReplicaName,
     receipt: Option<&ReceiptRow>,
     newest: Option<SignedRow>,
+    wait: Option<&Wait>,
 ) -> (ReplicaState, Option<UnixMillis>) {
     let held = receipt.and_then(|receipt| receipt.held);
     let times = receipt.and_then(|receipt| receipt.stored_ms.zip(receipt.acked_ms));
@@ -183,11 +195,12 @@ fn state(
         nack_code: nack.as_ref().map(|nack| nack.code.clone()),
         nack_detail: nack.as_ref().map(|nack| nack.detail.clone()),
         nack_ms: nack.map(|nack| nack.at_ms),
+        waiting_for_stage: wait.filter(|_| stored.is_none()).cloned(),
     };
     (state, stored.map(|(stored, _)| stored))
 }
 
-fn region_state(region: &str, replicas: &[ReplicaState]) -> RegionState {
+fn region_state(region: &str, replicas: &[ReplicaState], wait: Option<&Wait>) -> RegionState {
     let own: Vec<_> = replicas.iter().filter(|state| state.replica.region == region).collect();
     let refusing = own.iter().find(|state| state.nack_code.is_some());
     RegionState {
@@ -197,6 +210,7 @@ fn region_state(region: &str, replicas: &[ReplicaState]) -> RegionState {
         lag_ms: own.iter().filter_map(|state| state.lag_ms).max(),
         nack_code: refusing.and_then(|state| state.nack_code.clone()),
         nack_detail: refusing.and_then(|state| state.nack_detail.clone()),
+        waiting_for_stage: wait.cloned(),
     }
 }
 
@@ -234,7 +248,7 @@ mod tests {
     #[test]
     fn a_version_is_guaranteed_live_only_when_every_replica_stored_exactly_that() {
         let fleet = Fleet { regions: vec!["eu".to_owned(), "us".to_owned()], shards: 2 };
-        let seven = held(7, "7");
+        let (seven, no_waits) = (held(7, "7"), BTreeMap::new());
         let newest = SignedRow { held: seven, created_ms: UnixMillis(1_000), urgency: Urgency::Urgent };
         let at = |region, shard, stored| receipt(region, shard, seven, stored);
         let eu = [at("eu", 0, 1_020), at("eu", 1, 1_030), at("us", 0, 1_040)];
@@ -249,13 +263,16 @@ mod tests {
             (Some(at("us", 1, 1_100)), (2, 4, Some(100), Some(UnixMillis(1_350)))),
         ] {
             let known: Vec<_> = eu.iter().cloned().chain(last.clone()).collect();
-            let found = summarise(seven.version(), Some(newest), &known, &fleet, 250);
+            let found = summarise(seven.version(), Some(newest), (&known, &no_waits), &fleet, 250);
             let numbers = (found.acked, found.replicas_acked, found.slowest_ms, found.guaranteed_live_at_ms);
             assert_eq!(numbers, expected, "{last:?}");
             assert_eq!((found.regions_total, found.replicas_total), (2, 4));
         }
         let nobody = Fleet { regions: Vec::new(), shards: 1 };
-        assert_eq!(summarise(seven.version(), Some(newest), &eu, &nobody, 250).guaranteed_live_at_ms, None);
+        assert_eq!(
+            summarise(seven.version(), Some(newest), (&eu, &no_waits), &nobody, 250).guaranteed_live_at_ms,
+            None
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
+use super::fleet::ReplicaName;
 use super::safety::Stages;
 
 /// A version that can be sent.
@@ -24,20 +25,11 @@ pub struct KeptVersion {
     pub urgency: Urgency,
 }
 
-/// A replica by its region and its number there.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Replica {
-    /// Its region.
-    pub region: String,
-    /// Which of the region's replicas.
-    pub shard: u16,
-}
-
 /// A replica stored a version that this control plane signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledgement {
     /// Who.
-    pub replica: Replica,
+    pub replica: ReplicaName,
     /// What.
     pub version: SnapshotVersion,
     /// When the receipt arrived, by our own clock: no other one is compared with `now`.
@@ -54,11 +46,11 @@ pub struct Known<'k> {
     /// Versions that can be sent, the newest first.
     pub kept: &'k [KeptVersion],
     /// Every replica there is, heard of or not.
-    pub replicas: &'k [Replica],
+    pub replicas: &'k [ReplicaName],
     /// Receipts of kept versions, in any order.
     pub acks: &'k [Acknowledgement],
     /// Replicas whose last word about the environment was a refusal.
-    pub refusing: &'k [Replica],
+    pub refusing: &'k [ReplicaName],
 }
 
 /// What a region should hold.
@@ -77,12 +69,12 @@ pub enum Wait {
     /// A replica of an earlier stage refused it.
     Refusal {
         /// Which.
-        replica: Replica,
+        replica: ReplicaName,
     },
     /// A replica of an earlier stage has not acknowledged it.
     Acknowledgement {
         /// Which.
-        replica: Replica,
+        replica: ReplicaName,
     },
     /// Every earlier stage has it, but not for long enough.
     Soak {
@@ -95,25 +87,28 @@ pub enum Wait {
 pub fn place(known: &Known<'_>, region: &str, now: UnixMillis) -> Place {
     let Some(newest) = known.kept.first() else { return Place { version: None, wait: None } };
     let firsts = Firsts::of(known);
+    let version = known.due(&firsts, region, now);
     let stage = known.stages.of_region(region);
-    let own = |ack: &&Acknowledgement| ack.replica.region == region;
-    // Not what is kept no longer: it could not be sent again.
-    let kept = |version: &SnapshotVersion| known.kept.iter().any(|kept| kept.version == *version);
-    let held = known.acks.iter().filter(own).map(|ack| ack.version).filter(kept).max();
-    let due = known.kept.iter().find(|kept| known.wait(&firsts, stage, **kept, now).is_none());
-    let due = due.map(|kept| kept.version).max(held);
-    // A region that never had anything has nothing to keep: the version that was tried for the longest time.
-    let version = due.or_else(|| known.kept.last().map(|kept| kept.version));
     let wait = known.wait(&firsts, stage, *newest, now).filter(|_| version != Some(newest.version));
     Place { version, wait }
 }
 
+/// What keeps `version`, and those after it, from `region` at `now`; `None` when nothing does.
+pub fn wait(known: &Known<'_>, region: &str, version: SnapshotVersion, now: UnixMillis) -> Option<Wait> {
+    let kept = known.kept.iter().find(|kept| kept.version == version)?;
+    let firsts = Firsts::of(known);
+    if known.due(&firsts, region, now) >= Some(version) {
+        return None;
+    }
+    known.wait(&firsts, known.stages.of_region(region), *kept, now)
+}
+
 /// For each replica: versions in descending order with the first time that it, or a later one, was acknowledged.
-struct Firsts<'k>(BTreeMap<&'k Replica, Vec<(SnapshotVersion, UnixMillis)>>);
+struct Firsts<'k>(BTreeMap<&'k ReplicaName, Vec<(SnapshotVersion, UnixMillis)>>);
 
 impl<'k> Firsts<'k> {
     fn of(known: &Known<'k>) -> Self {
-        let mut firsts: BTreeMap<&Replica, Vec<(SnapshotVersion, UnixMillis)>> = BTreeMap::new();
+        let mut firsts: BTreeMap<&ReplicaName, Vec<(SnapshotVersion, UnixMillis)>> = BTreeMap::new();
         for ack in known.acks {
             firsts.entry(&ack.replica).or_default().push((ack.version, ack.acked_ms));
         }
@@ -129,7 +124,7 @@ impl<'k> Firsts<'k> {
     }
 
     /// When a replica first held `version` or a later one.
-    fn held_since(&self, replica: &Replica, version: SnapshotVersion) -> Option<UnixMillis> {
+    fn held_since(&self, replica: &ReplicaName, version: SnapshotVersion) -> Option<UnixMillis> {
         let list = self.0.get(replica)?;
         let behind = list.partition_point(|(later, _)| *later >= version);
         list.get(behind.checked_sub(1)?).map(|(_, acked_ms)| *acked_ms)
@@ -137,6 +132,19 @@ impl<'k> Firsts<'k> {
 }
 
 impl Known<'_> {
+    /// The version that a region should hold.
+    fn due(&self, firsts: &Firsts<'_>, region: &str, now: UnixMillis) -> Option<SnapshotVersion> {
+        let stage = self.stages.of_region(region);
+        let own = |ack: &&Acknowledgement| ack.replica.region == region;
+        // Not what is kept no longer: it could not be sent again.
+        let kept = |version: &SnapshotVersion| self.kept.iter().any(|kept| kept.version == *version);
+        let held = self.acks.iter().filter(own).map(|ack| ack.version).filter(kept).max();
+        let due = self.kept.iter().find(|kept| self.wait(firsts, stage, **kept, now).is_none());
+        let due = due.map(|kept| kept.version).max(held);
+        // A region that never had anything has nothing to keep: the version that was tried for the longest time.
+        due.or_else(|| self.kept.last().map(|kept| kept.version))
+    }
+
     /// What keeps a version from a stage; `None` when nothing does.
     fn wait(&self, firsts: &Firsts<'_>, stage: usize, kept: KeptVersion, now: UnixMillis) -> Option<Wait> {
         if kept.urgency == Urgency::Urgent {
@@ -144,7 +152,7 @@ impl Known<'_> {
         }
         let earlier =
             || self.replicas.iter().filter(|replica| self.stages.of_region(&replica.region) < stage);
-        let missing = |replica: &&Replica| firsts.held_since(replica, kept.version).is_none();
+        let missing = |replica: &&ReplicaName| firsts.held_since(replica, kept.version).is_none();
         if let Some(replica) = earlier().filter(missing).find(|replica| self.refusing.contains(replica)) {
             return Some(Wait::Refusal { replica: replica.clone() });
         }
@@ -167,13 +175,13 @@ mod tests {
     struct World {
         stages: Stages,
         kept: Vec<KeptVersion>,
-        replicas: Vec<Replica>,
+        replicas: Vec<ReplicaName>,
         acks: Vec<Acknowledgement>,
-        refusing: Vec<Replica>,
+        refusing: Vec<ReplicaName>,
     }
 
-    fn replica(region: &str, shard: u16) -> Replica {
-        Replica { region: region.to_owned(), shard }
+    fn replica(region: &str, shard: u16) -> ReplicaName {
+        ReplicaName { region: region.to_owned(), shard }
     }
 
     fn version(seq: u64) -> SnapshotVersion {

@@ -3,26 +3,64 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flagfuse_shared::ids::{TenantKey, UnixMillis};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
+use super::Fleet;
 use super::pusher::{Target, Wanted};
+use super::staged::Staged;
 use crate::clock::{Clock, monotonic};
 use crate::store::{Connection, Store, StoreError, snapshots};
 
-/// What the replicas of a tenant in `region` should hold at `now`: the newest of every environment.
+/// What the replicas of a tenant in `region` should hold at `now`: the newest of every environment, unless its stages
+/// hold the region back.
 pub async fn target(
     conn: &mut Connection,
     tenant: &TenantKey,
-    _region: &str,
-    _now: UnixMillis,
+    fleet: &Fleet,
+    region: &str,
+    now: UnixMillis,
 ) -> Result<Target, StoreError> {
-    let newest = snapshots::newest_versions(conn, tenant).await?;
-    let wanted = newest
-        .into_iter()
-        .map(|row| (format!("{tenant}/{}", row.place), Wanted { held: row.held, urgent: row.urgent }));
-    Ok(Target::new(wanted.collect()))
+    Ok(Plan::read(conn, tenant, fleet).await?.target(region, now))
+}
+
+/// What every region's target follows from.
+#[derive(Debug)]
+struct Plan {
+    flat: BTreeMap<String, Wanted>,
+    staged: Vec<(String, Staged)>,
+}
+
+impl Plan {
+    /// One statement for all environments without stages, and a few for each that has some.
+    async fn read(conn: &mut Connection, tenant: &TenantKey, fleet: &Fleet) -> Result<Self, StoreError> {
+        let mut plan = Self { flat: BTreeMap::new(), staged: Vec::new() };
+        for row in snapshots::newest_versions(conn, tenant).await? {
+            let name = format!("{tenant}/{}", row.place);
+            let staged = match Scope::parse(&name) {
+                Ok(scope) => Staged::read(conn, &scope, (&row.stages, row.soak_s), fleet).await?,
+                Err(_) => None,
+            };
+            if let Some(staged) = staged {
+                plan.staged.push((name, staged));
+            } else {
+                plan.flat.insert(name, Wanted { held: row.held, urgent: row.urgent });
+            }
+        }
+        Ok(plan)
+    }
+
+    fn target(&self, region: &str, now: UnixMillis) -> Target {
+        let (mut wanted, mut later) = (self.flat.clone(), BTreeMap::new());
+        for (name, staged) in &self.staged {
+            if let Some((own, after)) = staged.wanted(region, now) {
+                wanted.insert(name.clone(), own);
+                later.insert(name.clone(), after);
+            }
+        }
+        Target::new(wanted).with_later(later)
+    }
 }
 
 /// A target and what it is worth.
@@ -32,8 +70,18 @@ pub struct Reading {
     pub target: Arc<Target>,
     /// When it was read: a beat for it is dated so.
     pub as_of: UnixMillis,
+}
+
+/// The last reading, and the targets that were derived from it so far.
+#[derive(Debug)]
+struct Last {
+    plan: Plan,
+    as_of: UnixMillis,
     began: Instant,
     rung: u64,
+    by_region: BTreeMap<String, Arc<Reading>>,
+    /// Of the reading before: what has not changed is shared.
+    before: BTreeMap<String, Arc<Reading>>,
 }
 
 /// Reads targets for all pushers of a process: a hundred of them wake at the same bell and need to read once.
@@ -42,31 +90,53 @@ pub struct Targets {
     store: Store,
     clock: Clock,
     tenant: TenantKey,
+    fleet: Fleet,
     bell: watch::Receiver<u64>,
-    by_region: Mutex<BTreeMap<String, Arc<Reading>>>,
+    last: Mutex<Option<Last>>,
 }
 
 impl Targets {
     /// Nothing is read yet.
-    pub fn new(store: Store, clock: Clock, tenant: TenantKey, bell: watch::Receiver<u64>) -> Self {
-        Self { store, clock, tenant, bell, by_region: Mutex::default() }
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        tenant: TenantKey,
+        fleet: Fleet,
+        bell: watch::Receiver<u64>,
+    ) -> Self {
+        Self { store, clock, tenant, fleet, bell, last: Mutex::default() }
     }
 
     /// A reading that began at `since` or later, and after the last ring of the bell.
     pub async fn read(&self, region: &str, since: Instant) -> Result<Arc<Reading>, StoreError> {
-        let mut by_region = self.by_region.lock().await;
+        let mut slot = self.last.lock().await;
         let (rung, began, as_of) = (*self.bell.borrow(), monotonic(), self.clock.now());
-        let last = by_region.get(region);
-        if let Some(last) = last.filter(|last| last.rung == rung && last.began >= since) {
-            return Ok(Arc::clone(last));
+        let mut last = match slot.take() {
+            Some(last) if last.rung == rung && last.began >= since => last,
+            outdated => {
+                let plan = Plan::read(&mut *self.store.read().await?, &self.tenant, &self.fleet).await?;
+                let before = outdated.map(|last| last.by_region).unwrap_or_default();
+                Last { plan, as_of, began, rung, by_region: BTreeMap::new(), before }
+            }
+        };
+        let reading = last.reading(region);
+        *slot = Some(last);
+        Ok(reading)
+    }
+}
+
+impl Last {
+    fn reading(&mut self, region: &str) -> Arc<Reading> {
+        if let Some(known) = self.by_region.get(region) {
+            return Arc::clone(known);
         }
-        let found = target(&mut *self.store.read().await?, &self.tenant, region, as_of).await?;
-        let target = match last {
-            Some(last) if *last.target == found => Arc::clone(&last.target),
+        let found = self.plan.target(region, self.as_of);
+        let target = match self.before.get(region) {
+            Some(before) if *before.target == found => Arc::clone(&before.target),
             Some(_) | None => Arc::new(found),
         };
-        let reading = Arc::new(Reading { target, as_of, began, rung });
-        by_region.insert(region.to_owned(), Arc::clone(&reading));
-        Ok(reading)
+        let reading = Arc::new(Reading { target, as_of: self.as_of });
+        self.by_region.insert(region.to_owned(), Arc::clone(&reading));
+        reading
     }
 }

@@ -2,26 +2,11 @@
 
 use flagfuse_shared::contract::replica::HeldVersion;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
-use serde::Serialize;
 use sqlx::Row as _;
 
 use super::snapshots::{held_version, version};
 use super::{Connection, StoreError, from_sql, to_sql};
-
-/// One of a region's replicas.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct ReplicaName {
-    /// Its region.
-    pub region: String,
-    /// Which of the region's replicas.
-    pub shard: u16,
-}
-
-impl std::fmt::Display for ReplicaName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.region, self.shard)
-    }
-}
+pub use crate::publish::fleet::ReplicaName;
 
 /// What a replica last said about an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]

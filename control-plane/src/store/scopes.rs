@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
-use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds};
+use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 
 /// A project as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -207,15 +207,18 @@ fn environment_row(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRow, Stor
 
 fn safety(row: &sqlx::sqlite::SqliteRow) -> Result<SafetySettings, StoreError> {
     let percent: Option<i64> = row.try_get("confirm_above_pct")?;
-    let (stages, soak_s): (String, i64) = (row.try_get("stages")?, row.try_get("soak_s")?);
+    let (stages, soak_s) = stages(row)?;
     let bad = |column: &'static str, found: i64| StoreError::Corrupt { column, found: found.to_string() };
     let column = "environments.confirm_above_pct";
     let confirm =
         percent.map(|found| ConfirmAbove::try_from(from_sql(found)).map_err(|_| bad(column, found)));
+    Ok(SafetySettings { confirm_above_pct: confirm.transpose()?, stages, soak_s })
+}
+
+/// The columns `stages` and `soak_s`.
+pub(super) fn stages(row: &sqlx::sqlite::SqliteRow) -> Result<(Stages, SoakSeconds), StoreError> {
+    let (stages, soak_s): (String, i64) = (row.try_get("stages")?, row.try_get("soak_s")?);
     let soak = SoakSeconds::try_from(from_sql(soak_s));
-    Ok(SafetySettings {
-        confirm_above_pct: confirm.transpose()?,
-        stages: json_column("environments.stages", &stages)?,
-        soak_s: soak.map_err(|_| bad("environments.soak_s", soak_s))?,
-    })
+    let bad = |_| StoreError::Corrupt { column: "environments.soak_s", found: soak_s.to_string() };
+    Ok((json_column("environments.stages", &stages)?, soak.map_err(bad)?))
 }

@@ -5,7 +5,9 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
 use sqlx::Row as _;
 
+use super::scopes::stages;
 use super::{Connection, StoreError, from_sql, to_sql};
+use crate::publish::safety::{SoakSeconds, Stages};
 
 /// Frames kept for each environment, with the log of their receipts: the page of a change shows them, and a region that
 /// is held back may still be sent one. 100 frames of a typical 50 KB are 5 MB.
@@ -153,6 +155,10 @@ pub struct NewestRow {
     pub held: HeldVersion,
     /// The newest urgent version that is kept.
     pub urgent: Option<SnapshotVersion>,
+    /// Which regions get a version one after the other.
+    pub stages: Stages,
+    /// How long a version stays with a stage.
+    pub soak_s: SoakSeconds,
 }
 
 /// The newest version of every environment of a tenant. Reads no frame.
@@ -162,7 +168,7 @@ pub async fn newest_versions(
 ) -> Result<Vec<NewestRow>, StoreError> {
     // One statement, so that an urgent version is never seen without its urgency.
     let sql = "SELECT e.project || '/' || e.environment AS place, s.epoch, s.seq, s.digest,
-                      u.epoch AS urgent_epoch, u.seq AS urgent_seq
+                      u.epoch AS urgent_epoch, u.seq AS urgent_seq, e.stages, e.soak_s
                FROM environments e JOIN snapshots s ON s.rowid =
                  (SELECT n.rowid FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
                   ORDER BY n.epoch DESC, n.seq DESC LIMIT 1)
@@ -177,9 +183,44 @@ pub async fn newest_versions(
             let urgent = number("urgent_epoch")?.zip(number("urgent_seq")?);
             let urgent =
                 urgent.map(|(epoch, seq)| SnapshotVersion { epoch: from_sql(epoch), seq: from_sql(seq) });
-            Ok(NewestRow { place: row.try_get("place")?, held: held_version(row)?, urgent })
+            let (stages, soak_s) = stages(row)?;
+            Ok(NewestRow { place: row.try_get("place")?, held: held_version(row)?, urgent, stages, soak_s })
         })
         .collect()
+}
+
+/// A version that can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptRow {
+    /// Version and digest.
+    pub held: HeldVersion,
+    /// How soon clients are told.
+    pub urgency: Urgency,
+}
+
+/// Versions that can be sent, the newest first, back to the newest urgent one: no region holds an older one on purpose.
+/// Reads no frame.
+pub async fn kept_to_urgent(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, StoreError> {
+    // The urgency lies behind the frame, so it is asked for once and not of every row.
+    let sql = "SELECT s.epoch, s.seq, s.digest, s.rowid IS
+                 (SELECT u.rowid FROM snapshots u WHERE u.project = $1 AND u.environment = $2 AND u.urgency = 'urgent'
+                  ORDER BY u.epoch DESC, u.seq DESC LIMIT 1) AS is_urgent
+               FROM snapshots s WHERE s.project = $1 AND s.environment = $2 ORDER BY s.epoch DESC, s.seq DESC";
+    let rows = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
+    let mut kept = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let is_urgent: bool = row.try_get("is_urgent")?;
+        let urgency = if is_urgent { Urgency::Urgent } else { Urgency::Ordinary };
+        kept.push(KeptRow { held: held_version(row)?, urgency });
+        if is_urgent {
+            break;
+        }
+    }
+    Ok(kept)
 }
 
 /// The largest staleness bound that an isolate may still go by once `upto` is stored: of the versions kept up to it.
@@ -250,5 +291,35 @@ mod tests {
         assert_eq!(acks_from(&mut tx, &scope, first).await.unwrap()[0].version, second);
         let lines = sqlx::query("SELECT COUNT(*) FROM acks").fetch_one(&mut *tx).await.unwrap();
         assert_eq!(lines.get::<i64, _>(0), 100);
+    }
+
+    #[tokio::test]
+    async fn what_can_be_sent_ends_with_the_newest_urgent_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let (scope, other) = (Scope::parse("t/p/e").unwrap(), Scope::parse("t/p/other").unwrap());
+        assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), []);
+        let mut expected = Vec::new();
+        for (epoch, seq, urgency) in [
+            (1, 8, Urgency::Ordinary),
+            (1, 9, Urgency::Urgent),
+            (1, 10, Urgency::Ordinary),
+            (2, 1, Urgency::Urgent),
+            (2, 2, Urgency::Ordinary),
+            (2, 3, Urgency::Ordinary),
+        ] {
+            let version = SnapshotVersion { epoch, seq };
+            let digest = Digest::of(version.to_string().as_bytes());
+            let row = FrameRow { version, digest, frame: vec![1], created_ms: UnixMillis(1) };
+            insert(&mut tx, &scope, &row, FrameTraits { urgency, stale_ms: 250 }).await.unwrap();
+            let traits = FrameTraits { urgency: Urgency::Urgent, stale_ms: 250 };
+            insert(&mut tx, &other, &row, traits).await.unwrap();
+            if urgency == Urgency::Urgent {
+                expected.clear();
+            }
+            expected.insert(0, KeptRow { held: HeldVersion { epoch, seq, digest }, urgency });
+            assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), expected, "{version}");
+        }
     }
 }

@@ -30,4 +30,6 @@ mod safety;
 #[cfg(test)]
 mod shared;
 #[cfg(test)]
+mod staging;
+#[cfg(test)]
 mod world;

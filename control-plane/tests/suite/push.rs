@@ -15,7 +15,7 @@ use crate::world::{ENVIRONMENT, FLAG, START, World, flag};
 const SCOPE: &str = "default/demo/production";
 
 /// Reads a path until `is_reached`; receipts are written after the socket has moved on.
-async fn until(world: &World, path: &str, is_reached: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(world: &World, path: &str, is_reached: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..1_500 {
         let found = world.get(path).await;
         if is_reached(&found) {
@@ -26,11 +26,11 @@ async fn until(world: &World, path: &str, is_reached: impl Fn(&Value) -> bool) -
     panic!("not reached: {}", world.get(path).await);
 }
 
-async fn propagation(world: &World, is_reached: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn propagation(world: &World, is_reached: impl Fn(&Value) -> bool) -> Value {
     until(world, &format!("{ENVIRONMENT}/propagation"), is_reached).await
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 

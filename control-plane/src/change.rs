@@ -235,6 +235,8 @@ pub enum Change {
     Republish {
         /// Which environment.
         scope: Scope,
+        /// What is urgent waits for no stage.
+        urgency: Urgency,
     },
 }
 
@@ -457,7 +459,7 @@ async fn perform(
             scope::set(conn, actor, scope, settings, &safety).await
         }
         Change::Revert { scope, to, flag } => revert::apply(conn, actor, scope, to, flag, now).await,
-        Change::Republish { scope } => scope::republish(conn, actor, scope).await,
+        Change::Republish { scope, urgency } => scope::republish(conn, actor, scope, urgency).await,
         Change::PutFlag { scope, wire, expected } => {
             flag::put(conn, actor, scope, *wire, expected, now).await
         }

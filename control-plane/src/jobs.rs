@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::EVENT_AGE_MS_MAX;
 use tokio::sync::mpsc;
@@ -100,11 +101,18 @@ pub async fn rotate_once(
         Next::PutInForce(step) => {
             rotation::put_in_force(store, keys, step, now).await.map_err(OutboxError::from)?;
         }
-        Next::Publish { scopes, .. } => {
+        Next::Publish { scopes, urgency, .. } => {
             // One at a time: the others wait no longer for the write lock than for any change.
             if let Some(scope) = scopes.first() {
                 let actor = Actor { tenant: scope.tenant.clone(), name: "job:keys".to_owned() };
-                apply(store, publisher, &actor, Change::Republish { scope: scope.clone() }, now).await?;
+                apply(
+                    store,
+                    publisher,
+                    &actor,
+                    Change::Republish { scope: scope.clone(), urgency: *urgency },
+                    now,
+                )
+                .await?;
             }
         }
         Next::Done | Next::Wait(_) | Next::Forked(_) | Next::NotOurs => {}
@@ -160,7 +168,15 @@ pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) ->
             receipts::is_older_than(&mut *store.read().await?, &scope, REPUBLISH_AGE_MS, now).await?;
         if is_old {
             let actor = Actor { tenant: scope.tenant.clone(), name: "job:republish".to_owned() };
-            match apply(store, publisher, &actor, Change::Republish { scope }, now).await {
+            match apply(
+                store,
+                publisher,
+                &actor,
+                Change::Republish { scope, urgency: Urgency::Ordinary },
+                now,
+            )
+            .await
+            {
                 Ok(_) => count += 1,
                 // It takes no change until its epoch is raised; the others are renewed all the same.
                 Err(ChangeError::Outbox(error @ OutboxError::Forked { .. })) => {

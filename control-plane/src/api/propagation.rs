@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::SnapshotVersion;
 use serde_json::{Value, json};
 
@@ -20,7 +21,9 @@ pub(super) async fn publish(
     PathParams((project, environment)): PathParams<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    Ok(Json(applied_json(state.apply(&caller, Change::Republish { scope }).await?)))
+    Ok(Json(applied_json(
+        state.apply(&caller, Change::Republish { scope, urgency: Urgency::Ordinary }).await?,
+    )))
 }
 
 pub(super) async fn read(

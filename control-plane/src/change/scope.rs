@@ -1,5 +1,6 @@
 //! Changes of projects and environments. Never touches a flag.
 
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
 use flagfuse_shared::limits::STRING_LEN_MAX;
 use serde_json::{Map, Value, json};
@@ -76,6 +77,7 @@ pub(super) async fn republish(
     conn: &mut Connection,
     actor: &Actor,
     scope: Scope,
+    urgency: Urgency,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     Ok(vec![Effect {
@@ -83,7 +85,10 @@ pub(super) async fn republish(
         subject: scope.environment.to_string(),
         detail: json!({}),
         scope: Some(scope),
-        publication: Publication::Needed,
+        publication: match urgency {
+            Urgency::Ordinary => Publication::Needed,
+            Urgency::Urgent => Publication::Urgent,
+        },
         revision: None,
         told: Map::new(),
     }])

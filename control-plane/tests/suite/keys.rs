@@ -100,7 +100,9 @@ async fn a_rotation_interrupted_after_every_step_ends_with_the_new_key_alone() {
         let keyset_version = plane.publisher.keys().current().keyset.keyset_version;
         match &next {
             Next::PutInForce(step) => seen.push(format!("in force {}", step.keyset_version)),
-            Next::Publish { keyset_version, .. } => seen.push(format!("published {keyset_version}")),
+            Next::Publish { keyset_version, urgency, .. } => {
+                seen.push(format!("published {keyset_version} {urgency:?}"));
+            }
             Next::Wait(laggards) => {
                 seen.push(format!("waits for {}", laggards[0].replica));
                 assert_eq!(signer(&plane).await, old, "the old key signs until every replica knows both");
@@ -113,7 +115,10 @@ async fn a_rotation_interrupted_after_every_step_ends_with_the_new_key_alone() {
         }
         plane.store.close().await;
     }
-    assert_eq!(seen, ["in force 2", "published 2", "waits for local/0", "in force 3", "published 3"]);
+    assert_eq!(
+        seen,
+        ["in force 2", "published 2 Urgent", "waits for local/0", "in force 3", "published 3 Ordinary"]
+    );
     let plane = reopened(&world).await;
     held = confirm(&world, &plane, Some(&held)).await;
     assert_eq!(held.keyset_version, 3);

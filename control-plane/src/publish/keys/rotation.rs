@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
 use super::ceremony::{Gate, SignedStep};
@@ -22,6 +23,8 @@ pub enum Next {
         keyset_version: u64,
         /// Which environments; those that take no change are left out.
         scopes: Vec<Scope>,
+        /// A keyset whose turn came at once, as after a theft, waits for no stage of regions either.
+        urgency: Urgency,
     },
     /// This keyset's turn has come.
     PutInForce(SignedStep),
@@ -76,7 +79,11 @@ pub async fn next(conn: &mut Connection, keys: &SigningKeys, replicas: &[String]
         list.push(scope);
     }
     if !behind.is_empty() {
-        return Ok(Next::Publish { keyset_version: version, scopes: behind });
+        let urgency = match base.step.gate {
+            Gate::AtOnce => Urgency::Urgent,
+            Gate::AfterAck => Urgency::Ordinary,
+        };
+        return Ok(Next::Publish { keyset_version: version, scopes: behind, urgency });
     }
     let Some(row) = waiting else { return Ok(Next::Done) };
     if !forked.is_empty() {

@@ -5,7 +5,7 @@
 //! vouches for. Every message may be lost, repeated or late: that costs a repetition and never a wrong receipt.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, ReplicaMessage, Urgency, map_digest};
@@ -25,6 +25,9 @@ const SILENCE_MS_MAX: u64 = 3_500;
 const NUDGE_INTERVAL_MS: u64 = 30_000;
 /// Frames on the wire at once. An urgent one waits for at most so many others.
 const IN_FLIGHT_COUNT_MAX: usize = 64;
+/// Versions of one environment on the wire at once: over a long way, one after the other would each wait for the answer to
+/// the one before. What comes while so many are unanswered is sent as one, the newest.
+const AHEAD_COUNT_MAX: usize = 4;
 
 /// Milliseconds on a clock that never goes back. Its zero is the caller's; one pusher is always given the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -241,14 +244,30 @@ pub struct Pusher {
     link: Option<Link>,
 }
 
-/// A frame that was sent and not yet answered.
+/// Frames of one environment that were sent and not yet answered.
 #[derive(Debug)]
 struct InFlight {
-    version: HeldVersion,
+    /// In the order in which they were sent and will be answered; never empty.
+    versions: VecDeque<HeldVersion>,
     order: u64,
     sent: Moment,
     is_repeat: bool,
     answer_by: Moment,
+}
+
+impl InFlight {
+    fn newest(&self) -> SnapshotVersion {
+        self.versions.back().map_or(SnapshotVersion { epoch: 0, seq: 0 }, HeldVersion::version)
+    }
+
+    fn takes_one_more(&self, wanted: &HeldVersion) -> bool {
+        self.versions.len() < AHEAD_COUNT_MAX && self.newest() < wanted.version()
+    }
+
+    /// Forgets what a replica that holds `held` has taken.
+    fn drop_up_to(&mut self, held: SnapshotVersion) {
+        self.versions.retain(|version| version.version() > held);
+    }
 }
 
 /// What is known while connected.
@@ -292,6 +311,7 @@ impl Pusher {
                 let link = self.link.as_mut();
                 if let Some(frame) = link.and_then(|link| link.in_flight.get_mut(&scope))
                     && !frame.is_repeat
+                    && frame.versions.len() == 1
                 {
                     frame.answer_by = now.plus(ACK_TIMEOUT_MS);
                 }
@@ -402,14 +422,14 @@ impl Link {
         match message {
             ReplicaMessage::Hello { held, .. } => self.hello(held, target, now, out),
             ReplicaMessage::Ack { scope, held, keyset_version, stored_ms, .. } => {
-                self.answered(&scope, Some(held.version()), now);
+                self.acknowledged(&scope, held.version(), now);
                 self.raise(&scope, held);
                 let (keyset_version, stored_ms) = (Some(keyset_version), Some(stored_ms));
                 out.push(Output::Record(Receipt::Held { scope, held, keyset_version, stored_ms }));
             }
             ReplicaMessage::Nack { scope: Some(scope), code, detail, held, .. } => {
-                if let Some(frame) = self.answered(&scope, None, now) {
-                    self.refused.insert(scope.clone(), frame.version);
+                if let Some(version) = self.refused_first(&scope, now) {
+                    self.refused.insert(scope.clone(), version);
                 }
                 if let Some(held) = held {
                     self.raise(&scope, held);
@@ -433,10 +453,12 @@ impl Link {
                 out.push(Output::Record(Receipt::Held { scope, held, keyset_version, stored_ms }));
             }
         }
-        let arrived = |scope: &String, frame: &InFlight| {
-            held.get(scope).is_some_and(|held| held.version() >= frame.version.version())
-        };
-        self.in_flight.retain(|scope, frame| !arrived(scope, frame));
+        self.in_flight.retain(|scope, frame| {
+            if let Some(held) = held.get(scope) {
+                frame.drop_up_to(held.version());
+            }
+            !frame.versions.is_empty()
+        });
         self.held = Some(held);
         self.note_forks(target, out);
         let is_repeating = self.repeat(target, now, out);
@@ -458,42 +480,44 @@ impl Link {
                 continue;
             }
             let mut urgency = Urgency::Ordinary;
+            let Some(mut version) = frame.versions.back().copied() else { continue };
             if let Some(wanted) = target.and_then(|target| target.wanted.get(scope)) {
                 urgency = wanted.urgency(self.held.as_ref().and_then(|held| held.get(scope)));
-                if wanted.held.version() > frame.version.version() {
-                    frame.version = wanted.held;
+                if wanted.held.version() > version.version() {
+                    version = wanted.held;
                 }
             }
+            frame.versions = VecDeque::from([version]);
             (frame.is_repeat, frame.sent) = (true, now);
             is_repeating = true;
-            out.push(Output::Publish { scope: scope.clone(), version: frame.version, urgency });
+            out.push(Output::Publish { scope: scope.clone(), version, urgency });
         }
         is_repeating
     }
 
     fn send_missing(&mut self, target: &Target, held: &HeldMap, now: Moment, out: &mut Vec<Output>) {
         for (scope, wanted, urgency) in target.missing(held) {
-            if self.in_flight.len() >= IN_FLIGHT_COUNT_MAX {
-                return;
-            }
-            if !self.is_sendable(scope, &wanted) {
+            let is_full = self.in_flight.len() >= IN_FLIGHT_COUNT_MAX;
+            if !self.is_sendable(scope, &wanted) || is_full && !self.in_flight.contains_key(scope) {
                 continue;
             }
             self.sent_count += 1;
-            let frame = InFlight {
-                version: wanted.held,
+            let first = || InFlight {
+                versions: VecDeque::new(),
                 order: self.sent_count,
                 sent: now,
                 is_repeat: false,
                 answer_by: now.plus(ACK_TIMEOUT_MS),
             };
-            self.in_flight.insert(scope.to_owned(), frame);
+            let frame = self.in_flight.entry(scope.to_owned()).or_insert_with(first);
+            frame.versions.push_back(wanted.held);
             out.push(Output::Publish { scope: scope.to_owned(), version: wanted.held, urgency });
         }
     }
 
     fn is_sendable(&self, scope: &str, wanted: &Wanted) -> bool {
-        !self.in_flight.contains_key(scope) && !self.is_refused(scope, wanted)
+        let has_room = self.in_flight.get(scope).is_none_or(|frame| frame.takes_one_more(&wanted.held));
+        has_room && !self.is_refused(scope, wanted)
     }
 
     fn is_refused(&self, scope: &str, wanted: &Wanted) -> bool {
@@ -504,23 +528,42 @@ impl Link {
     fn is_anything_waiting(&self, target: &Target, held: &HeldMap) -> bool {
         target.wanted.iter().any(|(scope, wanted)| {
             let is_behind = held.get(scope).is_none_or(|held| held.version() < wanted.held.version());
-            let is_sent = self.in_flight.get(scope).is_some_and(|frame| frame.version == wanted.held);
+            let is_sent =
+                self.in_flight.get(scope).is_some_and(|frame| frame.versions.back() == Some(&wanted.held));
             is_behind && !is_sent && !self.is_refused(scope, wanted)
         })
     }
 
-    /// Takes the frame off the wire that was answered: the one of the environment, unless an acknowledgement is older.
-    fn answered(&mut self, scope: &str, up_to: Option<SnapshotVersion>, now: Moment) -> Option<InFlight> {
-        let frame = self.in_flight.get(scope)?;
-        if up_to.is_some_and(|acknowledged| acknowledged < frame.version.version()) {
-            return None;
+    /// Takes the frames off the wire that are acknowledged: one that is not older than them.
+    fn acknowledged(&mut self, scope: &str, held: SnapshotVersion, now: Moment) {
+        if let Some(frame) = self.in_flight.get_mut(scope) {
+            let before = frame.versions.len();
+            frame.drop_up_to(held);
+            if frame.versions.len() < before {
+                self.answered(scope, now);
+            }
         }
-        let frame = self.in_flight.remove(scope)?;
-        // A replica answers in the order it is asked, so those behind this one are only now its next work.
-        for behind in self.in_flight.values_mut().filter(|other| other.order > frame.order) {
+    }
+
+    /// Takes the frame off the wire that was refused: a replica answers in the order it is asked.
+    fn refused_first(&mut self, scope: &str, now: Moment) -> Option<HeldVersion> {
+        let version = self.in_flight.get_mut(scope)?.versions.pop_front();
+        self.answered(scope, now);
+        version
+    }
+
+    /// Those behind an answered frame are only now the replica's next work.
+    fn answered(&mut self, scope: &str, now: Moment) {
+        let Some(frame) = self.in_flight.get_mut(scope) else { return };
+        let order = frame.order;
+        if frame.versions.is_empty() {
+            self.in_flight.remove(scope);
+        } else {
+            frame.answer_by = now.plus(ACK_TIMEOUT_MS);
+        }
+        for behind in self.in_flight.values_mut().filter(|other| other.order > order) {
             behind.answer_by = now.plus(ACK_TIMEOUT_MS);
         }
-        Some(frame)
     }
 
     /// An answer that comes late takes nothing back. Before the hello nothing is known and nothing was sent.

@@ -124,9 +124,17 @@ fn a_beat_waits_for_what_it_vouches_for_and_names_the_newest() {
         &mut pusher,
         vec![
             (490, target(&[(A, 2)]), &["publish t/p/a 2"]),
-            (495, target(&[(A, 3)]), &[]),
+            (491, target(&[(A, 3)]), &["publish t/p/a 3"]),
+            (492, target(&[(A, 4)]), &["publish t/p/a 4"]),
+            (493, target(&[(A, 5)]), &["publish t/p/a 5"]),
+            // Four are on their way: what comes now waits for an answer, and is sent as one.
+            (494, target(&[(A, 6)]), &[]),
+            (495, target(&[(A, 7)]), &[]),
             (500, Input::Tick, &[]),
-            (600, ack(A, 2), &["stored t/p/a 2", "publish t/p/a 3", "beat 2 of 1"]),
+            (600, ack(A, 2), &["stored t/p/a 2", "publish t/p/a 7", "beat 2 of 1"]),
+            (601, ack(A, 3), &["stored t/p/a 3"]),
+            (602, ack(A, 7), &["stored t/p/a 7"]),
+            (603, target(&[(A, 8)]), &["publish t/p/a 8"]),
         ],
     );
     let claim =
@@ -171,6 +179,38 @@ fn an_answer_gives_time_to_those_behind_it_and_to_nobody_before_it() {
         pusher.step(ack(first, 2), Moment(1_900));
         assert_eq!(words(&pusher.step(Input::Tick, Moment(2_200)))[0], end, "{first} before {second}");
     }
+}
+
+#[test]
+fn refusals_are_of_the_oldest_frame_on_the_wire_and_the_next_ones_still_count() {
+    let mut pusher = settled();
+    walk(
+        &mut pusher,
+        vec![
+            (10, target(&[(A, 2)]), &["publish t/p/a 2"]),
+            (20, target(&[(A, 3)]), &["publish t/p/a 3"]),
+            (30, nack(Some(A), "E_DIGEST"), &["refused t/p/a E_DIGEST"]),
+            (40, ack(A, 3), &["stored t/p/a 3"]),
+            (50, target(&[(A, 4)]), &["publish t/p/a 4"]),
+            (60, nack(Some(A), "E_DIGEST"), &["refused t/p/a E_DIGEST"]),
+            // Refused, and nothing newer: it waits for the next nudge.
+            (70, target(&[(A, 4)]), &[]),
+        ],
+    );
+}
+
+#[test]
+fn a_replica_that_takes_frames_and_answers_none_is_given_up_in_time() {
+    let mut pusher = settled();
+    for (at, seq) in [(100, 2), (600, 3), (1_100, 4), (1_600, 5)] {
+        pusher.step(target(&[(A, seq)]), Moment(at));
+        pusher.step(Input::Written(A.to_owned()), Moment(at));
+        pusher.step(Input::Heard, Moment(at));
+    }
+    assert_eq!(
+        words(&pusher.step(Input::Tick, Moment(2_100))),
+        ["hang up: the frame of t/p/a was not answered within 2000 ms"]
+    );
 }
 
 #[test]
@@ -263,7 +303,9 @@ fn what_another_control_plane_published_is_no_fork_once_the_database_was_read() 
     let mut pusher = settled();
     walk(&mut pusher, vec![(100, target(&[(A, 2)]), &["publish t/p/a 2"])]);
     // The other one published version 3 in between: read first, then hear.
-    walk(&mut pusher, vec![(110, target(&[(A, 3)]), &[]), (110, hello(&[(A, 3)]), &["holds t/p/a 3"])]);
+    let hears: Vec<(u64, Input, &[&str])> =
+        vec![(110, target(&[(A, 3)]), &["publish t/p/a 3"]), (110, hello(&[(A, 3)]), &["holds t/p/a 3"])];
+    walk(&mut pusher, hears);
     // The refusal of the frame that came too late, with the replica's word for what it holds.
     walk(&mut pusher, vec![(500, Input::Tick, &["beat 2 of 1"])]);
 }
@@ -343,8 +385,9 @@ fn the_next_tick_is_the_first_that_has_something_to_do() {
     assert!(
         !pusher.is_beat_due(Moment(BEAT_INTERVAL_MS - 1)) && pusher.is_beat_due(Moment(BEAT_INTERVAL_MS))
     );
-    pusher.step(target(&[(A, 2)]), Moment(10));
-    pusher.step(target(&[(A, 3)]), Moment(20));
+    for seq in 2..=6 {
+        pusher.step(target(&[(A, seq)]), Moment(10));
+    }
     assert_eq!(
         pusher.next_tick(),
         Some(Moment(PING_INTERVAL_MS)),

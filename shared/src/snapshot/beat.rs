@@ -62,7 +62,8 @@ impl FreshnessKeys {
 /// What a replica remembers of beats, in memory only: after a restart it waits for the next one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BeatLedger {
-    heard: BTreeMap<String, u64>,
+    /// The highest number and the latest date heard, by issuer.
+    heard: BTreeMap<String, (u64, UnixMillis)>,
     vouched_until: Option<UnixMillis>,
     newest_issued: Option<UnixMillis>,
 }
@@ -88,7 +89,9 @@ impl BeatLedger {
         }
         check_time(&beat, now)?;
         let last = self.heard.get(&beat.issuer).copied();
-        if last.is_some_and(|last| beat.beat_no <= last) {
+        // An issuer counts for each replica, so a relay can bring another replica's beat with a higher number. Its own next
+        // beat is dated later and still counts: a number alone would silence it until it has caught up.
+        if last.is_some_and(|(number, issued)| beat.beat_no <= number && beat.issued_ms <= issued) {
             let detail = format!("beat {} of {} was heard already", beat.beat_no, beat.issuer);
             return Err(Refusal::new(RefusalCode::Rollback, detail));
         }
@@ -96,7 +99,8 @@ impl BeatLedger {
             // Whoever is forgotten can have its beats repeated for as long as they vouch: 1.5 seconds.
             self.heard.pop_first();
         }
-        self.heard.insert(beat.issuer.clone(), beat.beat_no);
+        let (number, issued) = last.unwrap_or((beat.beat_no, beat.issued_ms));
+        self.heard.insert(beat.issuer.clone(), (number.max(beat.beat_no), issued.max(beat.issued_ms)));
         Ok(beat)
     }
 
@@ -211,6 +215,18 @@ mod tests {
             assert_eq!(refusal.code.as_str(), code, "{refusal}");
         }
         ledger.hear(&signed(&beat(6, NOW)), &keys(), NOW).unwrap();
+    }
+
+    #[test]
+    fn another_replicas_higher_number_does_not_silence_the_next_beat() {
+        let mut ledger = BeatLedger::default();
+        ledger.hear(&signed(&beat(7, NOW)), &keys(), NOW).unwrap();
+        ledger.hear(&signed(&beat(9_000, NOW.plus(100))), &keys(), NOW.plus(110)).unwrap();
+        ledger.hear(&signed(&beat(8, NOW.plus(500))), &keys(), NOW.plus(510)).unwrap();
+        for repeated in [beat(8, NOW.plus(500)), beat(9_000, NOW.plus(100)), beat(7, NOW)] {
+            let refusal = ledger.hear(&signed(&repeated), &keys(), NOW.plus(520)).unwrap_err();
+            assert_eq!(refusal.code.as_str(), "E_ROLLBACK", "{refusal}");
+        }
     }
 
     #[test]

@@ -84,6 +84,18 @@ fn status_codes_are_the_protocols(world: &World) {
         Client::new(&url, None).send("OPTIONS", path, &[("origin", "https://x.example")], None).unwrap();
     assert!(options.status == 204 || options.status == 200);
     assert!(options.header("access-control-allow-headers").is_some());
+    assert_eq!(options.header("access-control-allow-origin"), Some("*"));
+    // From memory and the long way, an answer and a refusal: a browser learns what its page may read, nobody else has to.
+    for (target, headers, status) in
+        [(path, &[][..], 400), (path, &[("x-flags-min-version", "1.1")][..], 400), ("/nothing", &[][..], 404)]
+    {
+        let of_page: Vec<_> = headers.iter().copied().chain([("origin", "https://x.example")]).collect();
+        for (headers, allowed) in [(headers, None), (&of_page[..], Some("*"))] {
+            let answer = edge.send("POST", target, headers, Some(b"{".to_vec())).unwrap();
+            assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, allowed));
+            assert_eq!(answer.header("access-control-expose-headers").is_some(), allowed.is_some());
+        }
+    }
     let rows: [(&[u8], u16, &str); 4] = [
         (b"{", 400, "PARSE_ERROR"),
         (b"[]", 400, "PARSE_ERROR"),

@@ -15,7 +15,7 @@ use worker::wasm_bindgen_futures;
 
 use crate::beacon::exposure::{self, Exposure};
 use crate::config::{cached_config, config};
-use crate::http::ask::{Ask, AskHeaders, Verb};
+use crate::http::ask::{Ask, AskHeaders, Asker, Verb};
 use crate::http::evaluation;
 use crate::http::reply::Reply;
 use crate::snapshot::isolate::{Refresh, from_memory, refresh};
@@ -60,16 +60,18 @@ pub fn direct_answer(
     api_key: Option<String>,
     none_match: Option<String>,
     version_min: Option<String>,
+    names_origin: bool,
     body: &str,
     body_len: u32,
 ) -> u32 {
-    let headers = AskHeaders { authorization, api_key, none_match, version_min };
+    let asker = Asker::of(names_origin);
+    let headers = AskHeaders { authorization, api_key, none_match, version_min, asker };
     let is_whole = u32::try_from(body.len()) == Ok(body_len);
     let body = if is_whole { body.as_bytes() } else { NO_UTF8 };
     let status = match answer(&Ask::new(Verb::of(method), target, headers), body) {
         Some(reply) => {
             let status = u32::from(reply.status);
-            let head = head(&reply);
+            let head = head(&reply, asker);
             let is_same = HEAD.with_borrow(|last| *last == head);
             HEAD.set(head);
             ANSWER.set(reply);
@@ -127,15 +129,15 @@ fn digest_of(key: &str) -> Digest {
     })
 }
 
-/// All headers, those that every answer has as well.
-fn head(reply: &Reply) -> String {
+/// All headers of the answer to `asker`, those that every answer has as well.
+fn head(reply: &Reply, asker: Asker) -> String {
     let mut head = String::with_capacity(512);
     let mut line = |name: &str, value: &str| {
         for part in [name, ":", if name == ETAG { "" } else { value }, "\n"] {
             head.push_str(part);
         }
     };
-    reply.common_headers().for_each(|(name, value)| line(name, value));
+    reply.common_headers(asker).for_each(|(name, value)| line(name, value));
     reply.headers.iter().for_each(|(name, value)| line(name, value));
     head.pop();
     head

@@ -73,6 +73,7 @@ function direct({ method, headers }, target, body, bodyLength, env, ctx) {
     authorization === undefined ? (headers.get("x-api-key") ?? undefined) : undefined,
     headers.get("if-none-match") ?? undefined,
     headers.get("x-flags-min-version") ?? undefined,
+    headers.has("origin"),
     body,
     bodyLength,
   );

@@ -23,7 +23,7 @@ use worker::{Context, Env, Method, Request, Response, event};
 use crate::beacon::exposure;
 use crate::config::{Config, config_near};
 use crate::error::EdgeError;
-use crate::http::ask::{Ask, AskHeaders, Verb};
+use crate::http::ask::{Ask, AskHeaders, Asker, Verb};
 use crate::http::body::{self, header};
 use crate::http::reply::Reply;
 use crate::http::route::Route;
@@ -36,7 +36,7 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
     let position = || request.cf()?.coordinates().map(|(north, east)| (f64::from(north), f64::from(east)));
     let config = match config_near(&env, position) {
         Ok(config) => config,
-        Err(error) => return error.reply(None).into_response(),
+        Err(error) => return error.reply(None).into_response(Asker::Page),
     };
     let method = request.method();
     let ask = ask(&request);
@@ -64,7 +64,7 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
         }
         (route, _) => EdgeError::MethodNotAllowed { allowed: route.methods() }.reply(None),
     };
-    reply.into_response()
+    reply.into_response(ask.headers.asker)
 }
 
 /// The parts of a request that evaluation routes read.
@@ -79,6 +79,7 @@ fn ask(request: &Request) -> Ask {
         api_key: header(request, "x-api-key"),
         none_match: header(request, "if-none-match"),
         version_min: header(request, "x-flags-min-version"),
+        asker: Asker::of(header(request, "origin").is_some()),
     };
     let query = request.url().ok().and_then(|url| url.query().map(|query| format!("?{query}")));
     Ask::new(verb, &format!("{}{}", request.path(), query.unwrap_or_default()), headers)
@@ -153,7 +154,7 @@ impl Asked<'_> {
         let is_known = self.ask.headers.none_match.as_deref().is_some_and(|have| if_none_match(have, &etag));
         let mut reply = if is_known { Reply::empty(304) } else { Reply::json(200, text.to_string()) };
         reply.header("etag", etag);
-        reply.header("vary", "Authorization");
+        reply.header("vary", "Authorization, Origin");
         labels::label(&mut reply, self.config, &served);
         Ok(reply)
     }

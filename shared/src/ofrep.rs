@@ -213,8 +213,7 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
 /// Writes the whole body of a single evaluation: an item, and in its metadata the rule that decided and the origin.
 pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
     write_item(out, key, answer);
-    let end = out.len() - END.len();
-    out.truncate(end);
+    out.truncate(out.len() - ITEM_END.len());
     if let Some(rule) = answer.as_ref().ok().and_then(Resolution::rule) {
         separate(out);
         out.push_str("\"rule\":");
@@ -232,10 +231,12 @@ fn separate(out: &mut String) {
     }
 }
 
-/// How an item ends: its metadata, and itself.
+/// How an object with metadata ends: its metadata, and itself.
 const END: &str = "}}";
+/// How an item of a bulk ends. The comma is part of it: one text fewer for each flag.
+const ITEM_END: &str = "}},";
 
-/// Writes one flag's object, an item of a bulk.
+/// Writes one flag's object, an item of a bulk, and a comma.
 #[inline]
 fn write_item(out: &mut String, key: &str, answer: &Answer<'_>) {
     match answer {
@@ -254,9 +255,9 @@ fn write_resolution(out: &mut String, resolution: &Resolution<'_>) {
     }
     out.push_str(resolution.reason.end());
     if let Some(Assignment { arm, phase }) = resolution.assignment {
-        out.truncate(out.len() - END.len());
+        out.truncate(out.len() - ITEM_END.len());
         // Writing to a String cannot fail.
-        let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase}{END}", arm.as_str());
+        let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase}{ITEM_END}", arm.as_str());
     }
 }
 
@@ -271,19 +272,19 @@ fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>) {
     let _ = write!(out, ",\"errorCode\":\"{}\",\"errorDetails\":", code.as_str());
     write_json_string(out, &error.to_string());
     out.push_str(",\"metadata\":{");
-    out.push_str(END);
+    out.push_str(ITEM_END);
 }
 
 impl Reason {
-    /// `,"reason":"…","metadata":{}}`: how items end that have no assignment.
+    /// `,"reason":"…","metadata":{}},`: how items end that have no assignment.
     const fn end(self) -> &'static str {
         match self {
-            Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{}}",
-            Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{}}",
-            Self::Split => ",\"reason\":\"SPLIT\",\"metadata\":{}}",
-            Self::Disabled => ",\"reason\":\"DISABLED\",\"metadata\":{}}",
-            Self::Default => ",\"reason\":\"DEFAULT\",\"metadata\":{}}",
-            Self::Stale => ",\"reason\":\"STALE\",\"metadata\":{}}",
+            Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{}},",
+            Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{}},",
+            Self::Split => ",\"reason\":\"SPLIT\",\"metadata\":{}},",
+            Self::Disabled => ",\"reason\":\"DISABLED\",\"metadata\":{}},",
+            Self::Default => ",\"reason\":\"DEFAULT\",\"metadata\":{}},",
+            Self::Stale => ",\"reason\":\"STALE\",\"metadata\":{}},",
         }
     }
 }
@@ -300,7 +301,6 @@ pub fn write_bulk<'s>(
     let start = out.len();
     for (key, answer) in answers {
         write_item(out, key, &answer);
-        out.push(',');
     }
     if out.len() > start {
         out.pop();

@@ -108,7 +108,7 @@ for (const [name, target] of Object.entries({
   forged: `${uri.slice(0, -1)}${uri.endsWith('0') ? '1' : '0'}`, nonsense: '/v1/stream?token=x', nothing: '/v1/stream',
   wrong_key: '/v1/stream?key=demo%3Aproduction.wrong',
 })) {
-  const response = await fetch(`${edge}${target}`);
+  const response = await fetch(`${edge}${target}`, { headers: { origin: 'https://x.example' } });
   seen.refused[name] = { status: response.status, headers: headersOf(response), body: await response.json() };
 }
 const preflight = await fetch(`${edge}${uri}`, { method: 'OPTIONS' });

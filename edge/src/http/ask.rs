@@ -29,6 +29,23 @@ impl Verb {
     }
 }
 
+/// Whose program asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asker {
+    /// No browser for a page of another origin: headers that tell a browser what a page may read are for nobody.
+    #[default]
+    Program,
+    /// A browser for a page, whose `Origin` it names.
+    Page,
+}
+
+impl Asker {
+    /// By whether the request names an origin.
+    pub const fn of(names_origin: bool) -> Self {
+        if names_origin { Self::Page } else { Self::Program }
+    }
+}
+
 /// The headers that mean something to an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AskHeaders {
@@ -40,6 +57,8 @@ pub struct AskHeaders {
     pub none_match: Option<String>,
     /// `X-Flags-Min-Version`.
     pub version_min: Option<String>,
+    /// By `Origin`.
+    pub asker: Asker,
 }
 
 /// A request without its body.

@@ -83,7 +83,7 @@ pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
         Reply::json(200, body)
     };
     reply.header("etag", etag);
-    reply.header("vary", "Authorization, X-API-Key");
+    reply.header("vary", "Authorization, X-API-Key, Origin");
     label(&mut reply, config, asked.served);
     reply
 }

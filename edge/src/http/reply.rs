@@ -1,21 +1,19 @@
 //! An answer as plain data, so that handlers can be tested without the platform. Never streams.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 
 use worker::Headers;
 
-/// What every answer says. Pages of any origin may read it, and the headers that clients need; no cache may keep it.
-const ALWAYS: [(&str, &str); 3] = [
-    ("cache-control", "private, no-cache"),
+use crate::http::ask::Asker;
+
+/// What every answer says: no cache may keep it.
+const ALWAYS: (&str, &str) = ("cache-control", "private, no-cache");
+/// What a browser is told: pages of any origin may read the answer, and the headers that clients need.
+const FOR_PAGES: [(&str, &str); 2] = [
     ("access-control-allow-origin", "*"),
     ("access-control-expose-headers", "ETag, Retry-After, X-Flags-Version, X-Flags-State"),
 ];
-
-thread_local! {
-    /// `ALWAYS` as the platform's object, without and with a JSON body: one call copies it, each header would be one.
-    static BASES: RefCell<[Option<Headers>; 2]> = const { RefCell::new([None, None]) };
-}
+const BODY_TYPE: (&str, &str) = ("content-type", "application/json");
 
 /// Status, headers and a JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +49,11 @@ impl Reply {
         reply
     }
 
-    /// What every answer says, and the type of a body when there is one.
-    pub fn common_headers(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let body_type = (!self.body.is_empty()).then_some(("content-type", "application/json"));
-        ALWAYS.into_iter().chain(body_type)
+    /// What every answer to `asker` says, and the type of a body when there is one.
+    pub fn common_headers(&self, asker: Asker) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let for_pages = (asker == Asker::Page).then_some(FOR_PAGES);
+        let body_type = (!self.body.is_empty()).then_some(BODY_TYPE);
+        std::iter::once(ALWAYS).chain(for_pages.into_iter().flatten()).chain(body_type)
     }
 
     /// Adds a header.
@@ -62,32 +61,16 @@ impl Reply {
         self.headers.push((name, value.into()));
     }
 
-    /// Turns the data into the platform's response.
-    pub fn into_response(self) -> worker::Result<worker::Response> {
-        let headers = base_headers(&self.body)?;
+    /// Turns the data into the platform's response to `asker`.
+    pub fn into_response(self, asker: Asker) -> worker::Result<worker::Response> {
+        let headers = Headers::new();
+        for (name, value) in self.common_headers(asker) {
+            headers.set(name, value)?;
+        }
         for (name, value) in &self.headers {
             headers.set(name, value)?;
         }
         let builder = worker::Response::builder().with_status(self.status).with_headers(headers);
         Ok(if self.body.is_empty() { builder.empty() } else { builder.fixed(self.body.into_bytes()) })
     }
-}
-
-/// A copy of the headers that every answer has, and of those of a JSON body when there is one.
-fn base_headers(body: &str) -> worker::Result<Headers> {
-    BASES.with_borrow_mut(|bases| {
-        let [without_body, with_body] = bases;
-        let base = if body.is_empty() { without_body } else { with_body };
-        if let Some(base) = base {
-            return Ok(base.clone());
-        }
-        let headers = Headers::new();
-        for (name, value) in ALWAYS {
-            headers.set(name, value)?;
-        }
-        if !body.is_empty() {
-            headers.set("content-type", "application/json")?;
-        }
-        Ok(base.insert(headers).clone())
-    })
 }

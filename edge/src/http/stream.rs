@@ -9,7 +9,7 @@ use crate::chance;
 use crate::clock;
 use crate::config::Config;
 use crate::error::EdgeError;
-use crate::http::ask::Ask;
+use crate::http::ask::{Ask, Asker};
 use crate::http::body::header;
 use crate::http::reply::Reply;
 use crate::http::route::query_value;
@@ -73,7 +73,7 @@ pub async fn connect(
     }
     let last_event_id = header(request, "last-event-id");
     let Course::Follow { leave_at } = Course::new(*expires_at, last_event_id.as_deref(), jitter, now) else {
-        return Reply::empty(204).into_response().map_err(|_| EdgeError::Internal);
+        return Reply::empty(204).into_response(Asker::Page).map_err(|_| EdgeError::Internal);
     };
     let Some(place) = Place::take() else { return away(*served, jitter) };
     // No room or no answer: an error would bring a browser's client back in a second, for as long as it lasts.

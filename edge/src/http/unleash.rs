@@ -35,7 +35,7 @@ pub fn answer(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
         Reply::json(200, body)
     };
     reply.header("etag", etag);
-    reply.header("vary", "Authorization");
+    reply.header("vary", "Authorization, Origin");
     label(&mut reply, config, asked.served);
     reply
 }

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use crate::context::{Context, ContextError};
 use crate::evaluate::{Assignment, EvaluationError, Freshness, Reason, Resolution};
 use crate::fingerprint::Fingerprint;
-use crate::ids::SnapshotVersion;
+use crate::ids::{FlagKey, SnapshotVersion};
 use crate::limits::REQUEST_BODY_LEN_MAX;
 
 /// Error codes of the protocol.
@@ -212,7 +212,10 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
 
 /// Writes the whole body of a single evaluation: an item, and in its metadata the rule that decided and the origin.
 pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
-    write_item(out, key, answer);
+    match answer {
+        Ok(resolution) => write_resolution(out, resolution),
+        Err(error) => write_error(out, key, error),
+    }
     out.truncate(out.len() - ITEM_END.len());
     if let Some(rule) = answer.as_ref().ok().and_then(Resolution::rule) {
         separate(out);
@@ -236,16 +239,7 @@ const END: &str = "}}";
 /// How an item of a bulk ends. The comma is part of it: one text fewer for each flag.
 const ITEM_END: &str = "}},";
 
-/// Writes one flag's object, an item of a bulk, and a comma.
-#[inline]
-fn write_item(out: &mut String, key: &str, answer: &Answer<'_>) {
-    match answer {
-        Ok(resolution) => write_resolution(out, resolution),
-        Err(error) => write_error(out, key, error),
-    }
-}
-
-/// Texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
+/// Writes one flag's object, an item of a bulk, and a comma: texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
 /// out, never null, when the caller's code default applies.
 #[inline]
 fn write_resolution(out: &mut String, resolution: &Resolution<'_>) {
@@ -294,13 +288,17 @@ impl Reason {
 /// single evaluations only.
 pub fn write_bulk<'s>(
     out: &mut String,
-    answers: impl Iterator<Item = (&'s str, Answer<'s>)>,
+    answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>,
     origin: &Origin,
 ) {
     out.push_str("{\"flags\":[");
     let start = out.len();
     for (key, answer) in answers {
-        write_item(out, key, &answer);
+        // A key's text is asked for only where it is needed: it may stand in the key or elsewhere.
+        match &answer {
+            Ok(resolution) => write_resolution(out, resolution),
+            Err(error) => write_error(out, key.as_str(), error),
+        }
     }
     if out.len() > start {
         out.pop();

@@ -249,9 +249,13 @@ impl Test {
         }
         match (wire.op, wire.values.as_slice()) {
             (Operator::In, values) if values.len() <= WALK_COUNT_MAX => {
-                let needle =
-                    |value: &V| value.text().filter(|text| text.len() <= STRING_LEN_MAX).map(Needle::new);
-                values.iter().map(needle).collect::<Option<_>>().map(Self::OneText)
+                // Collecting options would not know how many there are, and take memory for more of them first.
+                let mut needles = Vec::with_capacity(values.len());
+                for value in values {
+                    let text = value.text().filter(|text| text.len() <= STRING_LEN_MAX)?;
+                    needles.push(Needle::new(text));
+                }
+                Some(Self::OneText(needles.into()))
             }
             (op, [only]) => SemverTest::of_release(Relation::of(op)?, only.text()?).map(Self::Semver),
             _ => None,

@@ -12,7 +12,7 @@ use std::cell::{Cell, OnceCell};
 pub use self::observer::{Lane, Observer, Passage, Silent, Step};
 use crate::context::Context;
 use crate::flag::{Arm, Flag, FlagFault, Rule, Variation};
-use crate::ids::{RuleKey, UnixMillis};
+use crate::ids::{FlagKey, RuleKey, UnixMillis};
 use crate::segment::SegmentIndex;
 use crate::snapshot::{Snapshot, Verified};
 
@@ -206,14 +206,14 @@ impl<'s, 'c> Evaluator<'s, 'c> {
     }
 
     /// Evaluates every flag, in the order of their keys.
-    pub fn all(&self) -> impl Iterator<Item = (&'s str, Result<Resolution<'s>, EvaluationError<'s>>)> {
+    pub fn all(&self) -> impl Iterator<Item = (&'s FlagKey, Result<Resolution<'s>, EvaluationError<'s>>)> {
         let snapshot: &'s Snapshot = self.snapshot;
         snapshot.flags.iter().map(|(key, flag)| {
             let answer = match flag {
                 Ok(flag) => self.resolve(flag, &mut Silent),
                 Err(fault) => Err(EvaluationError::Malformed(fault)),
             };
-            (key.as_str(), answer)
+            (key, answer)
         })
     }
 

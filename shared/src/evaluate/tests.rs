@@ -553,7 +553,7 @@ fn the_order_in_which_flags_and_segments_are_stored_changes_no_answer() {
         let ask = |snapshot| {
             let evaluator = Evaluator::new(snapshot, question(&context));
             let all = evaluator.all();
-            all.map(|(key, answer)| (key.to_owned(), answer.unwrap().variation.unwrap().key().to_string()))
+            all.map(|(key, answer)| (key.to_string(), answer.unwrap().variation.unwrap().key().to_string()))
                 .collect::<Vec<_>>()
         };
         assert_eq!(ask(&first), ask(&other), "{unit}");

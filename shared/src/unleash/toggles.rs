@@ -2,6 +2,7 @@
 
 use crate::evaluate::{Reason, Resolution};
 use crate::flag::{Flag, ValueType, Variation};
+use crate::ids::FlagKey;
 use crate::ofrep::{Answer, write_json_string};
 
 /// A toggle that is on without a variant, as all of Unleash's clients know it.
@@ -14,7 +15,7 @@ const ON: &str = r#"{"enabled":false,"feature_enabled":true,"#;
 const VARIANT: &str = r#"{"enabled":true,"feature_enabled":true,"#;
 
 /// Writes the whole body. A flag that has no answer for the asker is not enabled.
-pub fn write_toggles<'s>(out: &mut String, answers: impl Iterator<Item = (&'s str, Answer<'s>)>) {
+pub fn write_toggles<'s>(out: &mut String, answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>) {
     out.push_str("{\"toggles\":[");
     let start = out.len();
     for (_, answer) in answers {

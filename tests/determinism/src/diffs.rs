@@ -65,7 +65,7 @@ fn decisions(admitted: &Admitted, question: Question<'_>) -> BTreeMap<String, Op
     let evaluator = Evaluator::new(&admitted.snapshot, question);
     let served = evaluator.all().map(|(key, answer)| {
         let variation = answer.ok().and_then(|answer| answer.variation);
-        (key.to_owned(), variation.map(|served| (served.key().to_string(), served.json().to_owned())))
+        (key.to_string(), variation.map(|served| (served.key().to_string(), served.json().to_owned())))
     });
     served.collect()
 }

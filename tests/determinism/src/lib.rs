@@ -82,7 +82,7 @@ fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usi
         Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
     let origin = Origin::new(admitted.held.version, signing::scope().environment.as_str());
     for (key, answer) in Evaluator::new(snapshot, question).all() {
-        write_answer(out, key, &answer, &origin);
+        write_answer(out, key.as_str(), &answer, &origin);
         out.push('\n');
     }
     let mut bulk = String::new();

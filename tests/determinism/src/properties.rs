@@ -60,7 +60,7 @@ fn answers(admitted: &Admitted, ask: &Ask) -> BTreeMap<String, String> {
     let question =
         Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
     let evaluator = Evaluator::new(&admitted.snapshot, question);
-    evaluator.all().map(|(key, answer)| (key.to_owned(), text(key, &answer))).collect()
+    evaluator.all().map(|(key, answer)| (key.to_string(), text(key.as_str(), &answer))).collect()
 }
 
 fn text(key: &str, answer: &Answer<'_>) -> String {
@@ -227,6 +227,7 @@ proptest! {
             let mut counter = Counter::default();
             let watched = Evaluator::new(&admitted.snapshot, question);
             for (key, together) in Evaluator::new(&admitted.snapshot, question).all() {
+                let key = key.as_str();
                 let alone = Evaluator::new(&admitted.snapshot, question).flag(key);
                 prop_assert_eq!(&together, &alone);
                 prop_assert_eq!(&together, &watched.flag_observed(key, &mut counter));

@@ -23,7 +23,6 @@ use crate::condition::{ConditionFault, ConditionValue};
 use crate::context::TARGETING_KEY;
 use crate::ids::{FlagKey, IdError};
 use crate::limits::{PREREQUISITE_DEPTH_MAX, STRING_LEN_MAX};
-use crate::ofrep::write_json_string;
 use crate::segment::SegmentNames;
 
 /// Why a flag cannot be evaluated. Each message names the field and the limit.
@@ -163,8 +162,7 @@ pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue + ConditionValue>(
     wire: &FlagWire<T, V>,
     surroundings: &Surroundings,
 ) -> Result<Flag, FlagFault> {
-    let opening = opening(&key);
-    let variations = compile_variations(&opening, wire.value_type, &wire.variations)?;
+    let (variations, opening_len) = compile_variations(&key, wire.value_type, &wire.variations)?;
     let find = Finder(&variations);
     let rules = compile_rules(&wire.rules, &find, &surroundings.segments)?;
     let salt = text(wire.salt.as_ref()).unwrap_or(key.as_str());
@@ -189,7 +187,7 @@ pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue + ConditionValue>(
         rest: Box::new(FlagRest {
             value_type: wire.value_type,
             unleash: wire.unleash.clone(),
-            opening_len: opening.len(),
+            opening_len,
             key,
         }),
     })
@@ -197,15 +195,6 @@ pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue + ConditionValue>(
 
 fn text<T: AsRef<str>>(text: Option<&T>) -> Option<&str> {
     text.map(T::as_ref)
-}
-
-const OPENING: &str = "{\"key\":";
-
-fn opening(key: &FlagKey) -> String {
-    let mut text = String::with_capacity(OPENING.len() + key.as_str().len() + 2);
-    text.push_str(OPENING);
-    write_json_string(&mut text, key.as_str());
-    text
 }
 
 /// Fields are named by what prints them: sound flags, which are nearly all, put no name together.

@@ -9,20 +9,21 @@ use super::{FlagFault, key_fault, out_of_range};
 use crate::context::{JsonShape, json_shape};
 use crate::flag::Variation;
 use crate::flag::wire::{ValueType, VariationWire};
-use crate::ids::VariationKey;
+use crate::ids::{FlagKey, VariationKey};
 use crate::limits::{JSON_DEPTH_MAX, VARIATION_COUNT_MAX};
 use crate::ofrep::write_json_string;
 
+/// All variations, and how many bytes of their openings name the flag.
 pub(super) fn compile_variations<T: AsRef<str>, V: VariationValue>(
-    flag_opening: &str,
+    flag_key: &FlagKey,
     value_type: ValueType,
     wires: &[VariationWire<T, V>],
-) -> Result<Vec<Variation>, FlagFault> {
+) -> Result<(Vec<Variation>, usize), FlagFault> {
     if wires.is_empty() || wires.len() > VARIATION_COUNT_MAX {
         let found = format!("{} entries", wires.len());
         return Err(out_of_range("variations", found, format!("1 to {VARIATION_COUNT_MAX} entries")));
     }
-    let mut variations: Vec<Variation> = Vec::with_capacity(wires.len());
+    let (mut variations, mut opening_len) = (Vec::<Variation>::with_capacity(wires.len()), 0);
     for wire in wires {
         let key = VariationKey::parse(wire.key.as_ref()).map_err(key_fault("variations.key"))?;
         if variations.iter().any(|earlier| earlier.key == key) {
@@ -32,20 +33,35 @@ pub(super) fn compile_variations<T: AsRef<str>, V: VariationValue>(
             .value
             .render(value_type)
             .map_err(|expected| FlagFault::WrongValue { variation: key.to_string(), expected })?;
-        let (opening, json_at) = answer_opening(flag_opening, &key, &json);
+        let named = variations.first().and_then(|first| first.opening.get(..opening_len));
+        let (opening, json_at) = answer_opening(flag_key, named, &key, &json);
+        opening_len = json_at.start - VALUE.len();
         variations.push(Variation { key, opening: opening.into(), json_at });
     }
-    Ok(variations)
+    Ok((variations, opening_len))
 }
 
+const KEY: &str = "{\"key\":";
 const VALUE: &str = ",\"value\":";
 const VARIANT: &str = ",\"variant\":";
 
-/// `{"key":"…","value":…,"variant":"…"` and where in it the value stands.
-fn answer_opening(flag_opening: &str, key: &VariationKey, json: &str) -> (String, Range<usize>) {
-    let len = flag_opening.len() + VALUE.len() + json.len() + VARIANT.len() + key.as_str().len() + 2;
-    let mut text = String::with_capacity(len);
-    text.push_str(flag_opening);
+/// `{"key":"…","value":…,"variant":"…"` and where in it the value stands. `named` is the part up to the flag's key, once it
+/// has been written.
+fn answer_opening(
+    flag_key: &FlagKey,
+    named: Option<&str>,
+    key: &VariationKey,
+    json: &str,
+) -> (String, Range<usize>) {
+    let texts = [KEY, flag_key.as_str(), VALUE, json, VARIANT, key.as_str()];
+    // Two texts get their quotation marks.
+    let mut text = String::with_capacity(texts.map(str::len).iter().sum::<usize>() + 4);
+    if let Some(named) = named {
+        text.push_str(named);
+    } else {
+        text.push_str(KEY);
+        write_json_string(&mut text, flag_key.as_str());
+    }
     text.push_str(VALUE);
     let from = text.len();
     text.push_str(json);

@@ -78,7 +78,12 @@ impl StreamSecret {
         let mut part = || parts.next().ok_or(TokenRefused);
         let project = ProjectKey::parse(part()?).map_err(|_| TokenRefused)?;
         let environment = EnvironmentKey::parse(part()?).map_err(|_| TokenRefused)?;
-        let expires_at = UnixMillis(part()?.parse().map_err(|_| TokenRefused)?);
+        let expires = part()?;
+        let expires_at = UnixMillis(expires.parse().map_err(|_| TokenRefused)?);
+        // The same number with a sign or zeros before it would have the same MAC.
+        if expires_at.0.to_string() != expires {
+            return Err(TokenRefused);
+        }
         let mac = unhex(part()?).ok_or(TokenRefused)?;
         if parts.next().is_some() {
             return Err(TokenRefused);
@@ -160,6 +165,10 @@ mod tests {
         }
         for other in ["", "...", &format!("{token}.x"), &format!("{token}00"), &token.to_uppercase()] {
             assert!(refused(other), "{other}");
+        }
+        for sign in ["+", "0"] {
+            let number = NOW.0.to_string();
+            assert!(refused(&token.replace(&number, &format!("{sign}{number}"))), "another spelling");
         }
         assert!(secret().verify(&TenantKey::parse("other").unwrap(), &token).is_err(), "another tenant's");
         assert!(StreamSecret::new("fedcba9876543210").unwrap().verify(&scope.tenant, &token).is_err());

@@ -60,7 +60,8 @@ fn dependencies(package: &str, kind: Option<&str>) -> BTreeSet<String> {
 
 #[test]
 fn shared_depends_on_an_allow_list_only() {
-    let allowed = ["base64", "ed25519-dalek", "regex-lite", "serde", "serde_json", "sha2", "thiserror"];
+    let allowed =
+        ["base64", "ed25519-dalek", "regex-lite", "serde", "serde_json", "sha2", "smol_str", "thiserror"];
     assert_eq!(dependencies("flagfuse-shared", None), allowed.map(str::to_owned).into());
 }
 

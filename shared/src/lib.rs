@@ -20,6 +20,7 @@ pub mod import;
 pub mod launchdarkly;
 pub mod limits;
 pub mod ofrep;
+pub mod ordered;
 pub mod segment;
 pub mod snapshot;
 mod text;

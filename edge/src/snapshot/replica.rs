@@ -8,6 +8,7 @@ use flagfuse_shared::contract::replica::{
 };
 use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
+use flagfuse_shared::ordered;
 use flagfuse_shared::snapshot::beat::{Beat, BeatLedger, FreshnessKeys};
 use flagfuse_shared::snapshot::envelope::split_frame;
 use flagfuse_shared::snapshot::{Held, Refusal, RefusalCode, TrustedRoots};
@@ -141,7 +142,7 @@ impl Replica {
 
     /// What is held, as a hello and a pull tell it.
     pub fn held(&self) -> HeldMap {
-        self.marks.iter().map(|(scope, mark)| (scope.to_string(), held_version(&mark.held))).collect()
+        ordered::map(self.marks.iter().map(|(scope, mark)| (scope.to_string(), held_version(&mark.held))))
     }
 
     /// The first message of every connection.

@@ -27,12 +27,14 @@ pub fn create(sql: &SqlStorage) -> Result<()> {
 /// snapshot in.
 pub fn marks(sql: &SqlStorage) -> Result<BTreeMap<Scope, Mark>> {
     let rows = sql.exec("SELECT scope, version, digest, keyset_version, stored_ms FROM held", None)?;
-    rows.raw()
-        .map(|columns| {
-            mark_of(columns?)
-                .ok_or_else(|| Error::RustError("a stored snapshot's row is malformed".to_owned()))
-        })
-        .collect()
+    let mut marks = BTreeMap::new();
+    for columns in rows.raw() {
+        let mark = mark_of(columns?);
+        let (scope, mark) =
+            mark.ok_or_else(|| Error::RustError("a stored snapshot's row is malformed".to_owned()))?;
+        marks.insert(scope, mark);
+    }
+    Ok(marks)
 }
 
 fn mark_of(columns: Vec<SqlStorageValue>) -> Option<(Scope, Mark)> {

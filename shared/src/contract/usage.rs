@@ -11,6 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::beacon::{BatchError, IngestEvent};
 use crate::ids::UnixMillis;
 use crate::limits::{METRICS_BODY_LEN_MAX, USAGE_TOGGLE_COUNT_MAX, USAGE_VARIANT_COUNT_MAX};
+use crate::ordered;
 
 /// A report of one application. Unknown fields are allowed: newer clients say more.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -91,7 +92,7 @@ fn raw_event(
     variants: &[(&String, &u64)],
     now: UnixMillis,
 ) -> Option<Box<RawValue>> {
-    let variants: BTreeMap<&String, &u64> = variants.iter().copied().collect();
+    let variants = ordered::map(variants.iter().copied());
     let event = json!({ "id": id, "type": "usage", "occurred_ms": now, "flag": flag, "yes": yes, "no": no,
         "variants": variants });
     to_raw_value(&event).ok()

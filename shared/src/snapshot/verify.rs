@@ -30,6 +30,7 @@ use super::refusal::{Refusal, RefusalCode};
 use crate::digest::{Digest, hex};
 use crate::ids::{Scope, SnapshotVersion, UnixMillis};
 use crate::limits::{CLOCK_SKEW_MS_MAX, KEYSET_LEN_MAX, ROLE_KEY_COUNT_MAX, SEQ_JUMP_MAX};
+use crate::ordered;
 
 /// Something that passed verification. Only `verify` makes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +85,7 @@ impl TrustedRoots {
             .into_iter()
             .map(|text| parse_key(text).ok_or_else(|| TrustError::BadKey { text: text.to_owned() }))
             .collect::<Result<Vec<_>, _>>()?;
-        let count = keys.iter().map(VerifyingKey::to_bytes).collect::<BTreeSet<_>>().len();
+        let count = ordered::set(keys.iter().map(VerifyingKey::to_bytes)).len();
         if threshold == 0 || threshold > count {
             return Err(TrustError::BadThreshold { threshold, count });
         }

@@ -18,6 +18,7 @@ use crate::flag::environment::{SegmentWire, SharedWire};
 use crate::flag::wire::{ConditionWire, PrerequisiteWire};
 use crate::ids::SnapshotVersion;
 use crate::import::Refused;
+use crate::ordered;
 use crate::snapshot::payload::Definitions;
 
 /// A client features document, and what is not in it.
@@ -49,8 +50,7 @@ pub fn export(flags: &[FlagWire], shared: &SharedWire) -> Exported {
     // Parents first: Unleash has one level of them.
     let (children, parents): (Vec<&FlagWire>, Vec<&FlagWire>) =
         flags.iter().partition(|flag| !flag.prerequisites.is_empty());
-    let by_key: BTreeMap<&str, &FlagWire> =
-        parents.iter().map(|parent| (parent.key.as_str(), *parent)).collect();
+    let by_key = ordered::map(parents.iter().map(|parent| (parent.key.as_str(), *parent)));
     for flag in parents.iter().chain(&children) {
         let is_there = |key: &str| toggles.contains_key(key);
         let toggle = dependencies(flag, &by_key, is_there).and_then(|dependencies| {
@@ -132,7 +132,7 @@ impl<'s> Segments<'s> {
             });
             (segment.key.as_str(), (id, segment))
         });
-        Self { known: known.collect(), named: BTreeMap::new() }
+        Self { known: ordered::map(known), named: BTreeMap::new() }
     }
 
     /// Number of the one segment that a condition names.

@@ -55,6 +55,7 @@ use crate::ids::{FlagKey, Unit};
 use crate::limits::{
     CLIENT_KEY_COUNT_MAX, FLAG_COUNT_MAX, FLAG_KEY_LEN_MAX, PAYLOAD_LEN_MAX, SELFTEST_COUNT_MAX, UNIT_LEN_MAX,
 };
+use crate::ordered;
 use crate::snapshot::payload::Content;
 
 const FORMAT: u64 = 2;
@@ -127,7 +128,7 @@ fn read_client_keys(reader: &mut Reader<'_>) -> Result<BTreeSet<Digest>, RecordF
     let keys =
         reader.list(FIELD, CLIENT_KEY_COUNT_MAX, |reader| reader.array(FIELD).map(Digest::from_bytes))?;
     if keys.is_sorted_by(|left, right| left < right) {
-        Ok(keys.into_iter().collect())
+        Ok(ordered::set(keys))
     } else {
         Err(RecordFault::Spelling { field: FIELD })
     }

@@ -7,13 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use flagfuse_shared::limits::{BEAT_VALID_MS, STRICT_STALE_MS};
 use serde_json::json;
-use support::{PATIENCE, World, environment_path, eventually};
+use support::{FRESH_AGE_MAX, PATIENCE, World, environment_path, eventually};
 
 const OUTAGE_S: u64 = 6;
-/// A beat's time and the memory of an isolate; the rest is for a machine that runs everything on two cores.
-const FRESH_MAX: Duration = Duration::from_millis(BEAT_VALID_MS + STRICT_STALE_MS + 500);
 
 #[test]
 fn every_isolate_goes_on_labelled_while_the_control_plane_is_away() {
@@ -44,7 +41,7 @@ fn every_isolate_goes_on_labelled_while_the_control_plane_is_away() {
             let (state, served) = state(&world, index).expect("evaluations do not need the control plane");
             (answers, slowest) = (answers + 1, slowest.max(sent.elapsed()));
             assert_eq!(served, version);
-            let is_late = sent.duration_since(killed) > FRESH_MAX;
+            let is_late = sent.duration_since(killed) > FRESH_AGE_MAX;
             assert!(state == "stale" || !is_late && state == "fresh", "{state} after {:?}", killed.elapsed());
         }
         thread::sleep(Duration::from_millis(20));

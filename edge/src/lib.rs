@@ -11,6 +11,7 @@ pub mod http;
 pub mod notify;
 pub mod region;
 pub mod snapshot;
+pub mod socket;
 
 use std::rc::Rc;
 

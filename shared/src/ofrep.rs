@@ -1,6 +1,6 @@
 //! OFREP 0.3: request bodies → contexts, resolutions → response bodies. Pure text; knows no HTTP library.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
@@ -212,10 +212,7 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
 
 /// Writes the whole body of a single evaluation: an item, and in its metadata the rule that decided and the origin.
 pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
-    match answer {
-        Ok(resolution) => write_resolution(out, resolution),
-        Err(error) => write_error(out, key, error),
-    }
+    write_item(out, key, answer);
     out.truncate(out.len() - ITEM_END.len());
     if let Some(rule) = answer.as_ref().ok().and_then(Resolution::rule) {
         separate(out);
@@ -239,7 +236,17 @@ const END: &str = "}}";
 /// How an item of a bulk ends. The comma is part of it: one text fewer for each flag.
 const ITEM_END: &str = "}},";
 
-/// Writes one flag's object, an item of a bulk, and a comma: texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
+/// Writes one flag's object, an item of a bulk, and a comma. A key's text is asked for only where it is needed: it may stand
+/// in the key or elsewhere.
+#[inline]
+fn write_item<K: Borrow<str> + ?Sized>(out: &mut String, key: &K, answer: &Answer<'_>) {
+    match answer {
+        Ok(resolution) => write_resolution(out, resolution),
+        Err(error) => write_error(out, key.borrow(), error),
+    }
+}
+
+/// The item of a flag that has an answer: texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
 /// out, never null, when the caller's code default applies.
 #[inline]
 fn write_resolution(out: &mut String, resolution: &Resolution<'_>) {
@@ -294,11 +301,7 @@ pub fn write_bulk<'s>(
     out.push_str("{\"flags\":[");
     let start = out.len();
     for (key, answer) in answers {
-        // A key's text is asked for only where it is needed: it may stand in the key or elsewhere.
-        match &answer {
-            Ok(resolution) => write_resolution(out, resolution),
-            Err(error) => write_error(out, key.as_str(), error),
-        }
+        write_item(out, key, &answer);
     }
     if out.len() > start {
         out.pop();

@@ -6,13 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flagfuse_shared::ids::SnapshotVersion;
-use flagfuse_shared::limits::{BEAT_VALID_MS, STRICT_STALE_MS};
 use serde_json::json;
-use support::{Answer, Client};
-
-/// An answer labelled fresh may miss a change for as long as a beat vouches, an isolate's memory holds, and a probe
-/// takes; the rest is for a machine that runs everything on two cores.
-const FRESH_AGE_MAX: Duration = Duration::from_millis(BEAT_VALID_MS + STRICT_STALE_MS + 500);
+use support::{Answer, Client, FRESH_AGE_MAX};
 
 /// What was acknowledged as committed, and when, in order.
 #[derive(Debug)]

@@ -265,7 +265,7 @@ impl Oracle {
     }
 
     /// A hello: the first one of a connection, or because a beat did not match.
-    pub(crate) fn said_hello(&mut self, _replica: Node) {
+    pub(crate) fn said_hello(&mut self) {
         self.counts.hellos += 1;
     }
 

@@ -203,7 +203,7 @@ impl ReplicaHost {
                 self.sim.log(self.node, format_args!("refuses {scope:?}: {code}"));
             }
             ReplicaMessage::Hello { .. } => {
-                oracle.said_hello(self.node);
+                oracle.said_hello();
                 self.sim.log(self.node, "says hello");
             }
         }

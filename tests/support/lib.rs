@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use flagfuse_shared::ids::SnapshotVersion;
+use flagfuse_shared::limits::{BEAT_VALID_MS, STRICT_STALE_MS};
 use serde_json::{Value, json};
 pub use xtask::demo_project::{ENVIRONMENT, GUARDED_FLAG, PROJECT, environment_path};
 pub use xtask::http::{Answer, Client};
@@ -19,6 +20,9 @@ pub use xtask::wait::eventually;
 
 /// How long anything may take on a busy machine before a test calls it broken.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+/// An answer labelled fresh may miss a change for as long as a beat vouches, an isolate's memory holds, and a probe takes
+/// in the strict profile; the rest is for a machine that runs everything on two cores.
+pub const FRESH_AGE_MAX: Duration = Duration::from_millis(BEAT_VALID_MS + STRICT_STALE_MS + 500);
 
 /// A running product: control plane, one or several regions, isolates, the demo project, a client key.
 #[derive(Debug)]

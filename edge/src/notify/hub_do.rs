@@ -20,6 +20,7 @@ use worker::{
 
 use crate::config::config;
 use crate::notify::hub::{Hub, News, Reaction, SLOT_COUNT};
+use crate::socket::close_back;
 use crate::{chance, clock};
 
 /// Path of a listener's WebSocket; [`VERSION_HEADER`] says what its isolate serves.
@@ -75,10 +76,7 @@ impl DurableObject for Notifier {
         _clean: bool,
     ) -> Result<()> {
         self.inner.listener_left();
-        // 1005 and 1006 say that no code was sent and may not be sent back.
-        let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006 | 1015));
-        // The peer is gone either way; an error here would only be logged.
-        let _ = socket.close(code, Some("closed"));
+        close_back(&socket, code);
         Ok(())
     }
 

@@ -29,6 +29,7 @@ use crate::snapshot::pull::pull;
 use crate::snapshot::pulling::PullEnd;
 use crate::snapshot::replica::{self, Publication, Step, Via};
 use crate::snapshot::table;
+use crate::socket::close_back;
 use crate::{chance, clock};
 
 /// Path on which the edge hands over a push connection.
@@ -116,10 +117,7 @@ impl DurableObject for Replica {
         _reason: String,
         _clean: bool,
     ) -> Result<()> {
-        // 1005 and 1006 say that no code was sent and may not be sent back.
-        let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1005 | 1006 | 1015));
-        // The peer is gone either way; an error here would only be logged.
-        let _ = socket.close(code, Some("closed"));
+        close_back(&socket, code);
         Ok(())
     }
 

@@ -78,8 +78,8 @@ fn drive_until_open(world: &World) -> u32 {
 
 /// What a unit in the lowest bucket gets, without counting as an exposure.
 fn bulk(world: &World, index: usize) -> anyhow::Result<Value> {
-    use flagfuse_shared::bucket::{Bucket, GATE_SEED};
-    let exposed = |unit: &String| Bucket::of(GUARDED_FLAG, unit, GATE_SEED).get() < 100_000;
+    use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
+    let exposed = |unit: &String| Bucket::of(GUARDED_FLAG, unit, COHORT_SEED).get() < 100_000;
     let unit = (0..1_000).map(|n| format!("unit-{n}")).find(exposed).context("no exposed unit")?;
     let body = json!({ "context": { "targetingKey": unit } });
     let answer = world.edges[index].post("/ofrep/v1/evaluate/flags", &body)?.ok()?;

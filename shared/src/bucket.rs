@@ -2,8 +2,19 @@
 
 use crate::limits::BUCKET_COUNT;
 
-/// Seed of the lane that decides percentage gates and cohorts.
+// One seed for each lane: a flag, its layer and the holdout may share a salt, and what one of them decides must tell
+// nothing about what the next one does. Behind a gate of 20 % that hashed alike, a cohort of 10 % and 10 % would have
+// all of its exposed units and none of its control units.
+
+/// Seed of the lane that decides percentage gates, native and Unleash's.
 pub const GATE_SEED: u32 = 0;
+/// Seed of the lane that decides cohorts: which units a fuse watches, and in which arm. The 10,000th prime; any number
+/// does that no other lane has.
+pub const COHORT_SEED: u32 = 104_729;
+/// Seed of the lane that decides who has a layer's share. The 20,000th prime.
+pub const LAYER_SEED: u32 = 224_737;
+/// Seed of the lane that decides the holdout. The 30,000th prime.
+pub const HOLDOUT_SEED: u32 = 350_377;
 /// Seed of the lane that decides splits, so that a gate and the split behind it are independent. The same
 /// constant as Unleash's variant seed.
 pub const SPLIT_SEED: u32 = 86_028_157;

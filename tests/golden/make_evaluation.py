@@ -18,6 +18,7 @@ import semver
 
 NOW = 1_800_000_000_000
 GATE_SEED, SPLIT_SEED = 0, 86_028_157
+COHORT_SEED, LAYER_SEED, HOLDOUT_SEED = 104_729, 224_737, 350_377
 MILLION = 1_000_000
 
 
@@ -286,7 +287,7 @@ class Asked:
         if self.holdout is None or flag.get("holdout") == "exempt":
             return False
         try:
-            bucket = self.native("holdout", self.holdout["salt"], self.holdout.get("bucket_by", "targetingKey"))
+            bucket = self.native("holdout", self.holdout["salt"], self.holdout.get("bucket_by", "targetingKey"), HOLDOUT_SEED)
         except NoUnit:
             self.buckets.append(["holdout", None])
             return False
@@ -303,7 +304,7 @@ class Asked:
         if share := flag.get("layer"):
             layer = self.layers[share["key"]]
             salt, attribute = layer.get("salt", layer["key"]), layer.get("bucket_by", "targetingKey")
-            if not share["from"] <= self.native("layer", salt, attribute) < share["to"]:
+            if not share["from"] <= self.native("layer", salt, attribute, LAYER_SEED) < share["to"]:
                 return {"variation": default, "reason": "SPLIT"}
         for rule in flag.get("rules", []):
             if not self.within(rule.get("schedule")) or not all(map(self.holds, rule.get("conditions", []))):
@@ -315,7 +316,7 @@ class Asked:
             reason = "SPLIT" if is_split or has_gate else "TARGETING_MATCH"
             return {"variation": self.permitted(flag, variation), "reason": reason, "rule": rule["key"]}
         if cohort := flag.get("cohort"):
-            bucket = self.native("cohort", flag.get("salt", key), flag.get("bucket_by", "targetingKey"))
+            bucket = self.native("cohort", flag.get("salt", key), flag.get("bucket_by", "targetingKey"), COHORT_SEED)
             for part in cohort["slices"]:
                 if part["from"] <= bucket < part["to"]:
                     phase = part.get("phase", cohort["phase"])

@@ -179,10 +179,10 @@ fn look(admin: &Client, fuse_path: &str, edges: &[Client], began: Instant) -> Re
 
 /// A unit in the lowest buckets, which every exposure above 1 % includes; the flag's salt is its key.
 fn exposed_unit() -> String {
-    use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+    use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
     (0..10_000)
         .map(|number| format!("watcher-{number}"))
-        .find(|unit| Bucket::of(GUARDED_FLAG, unit, GATE_SEED).get() < 10_000)
+        .find(|unit| Bucket::of(GUARDED_FLAG, unit, COHORT_SEED).get() < 10_000)
         .unwrap_or_default()
 }
 

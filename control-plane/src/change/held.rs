@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::context::TARGETING_KEY;
 use flagfuse_shared::flag::environment::{LayerWire, SegmentWire, SharedWire};
 use flagfuse_shared::flag::wire::{CohortSliceWire, ConditionWire, Operator, VariationWire};
@@ -82,7 +82,7 @@ fn unit_source(flag: &FlagWire) -> &str {
 
 /// The slice of the running phase that holds a unit: only such units are counted.
 fn slice<'f>(flag: &'f FlagWire, unit: &str) -> Option<&'f CohortSliceWire> {
-    let bucket = Bucket::of(salt(flag), unit, GATE_SEED).get();
+    let bucket = Bucket::of(salt(flag), unit, COHORT_SEED).get();
     flag.cohort.as_ref()?.slices.iter().find(|slice| (slice.from..slice.to).contains(&bucket))
 }
 

@@ -1,6 +1,6 @@
 //! Re-evaluates what an exposure claims. Pure: never trusts the edge, never reads a database.
 
-use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::contract::beacon::{Event, EventKind, QuarantineCode, parse_event};
 use flagfuse_shared::flag::{Arm, FlagWire};
 use flagfuse_shared::ids::{Unit, VariationKey};
@@ -32,7 +32,7 @@ pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Resul
 /// A phase's slices may carry units that an earlier phase enrolled: they are counted there, whatever phase runs. Their
 /// exposures name that phase, whose own row has the same slice, and none of them counts here.
 pub fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, QuarantineCode> {
-    let bucket = Bucket::of(&phase.salt, unit.as_str(), GATE_SEED).get();
+    let bucket = Bucket::of(&phase.salt, unit.as_str(), COHORT_SEED).get();
     phase
         .slices
         .iter()

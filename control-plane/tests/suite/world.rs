@@ -11,7 +11,7 @@ use flagfuse_control_plane::credential::{Bearer, TokenKind};
 use flagfuse_control_plane::fuse::engine::{Ticked, tick};
 use flagfuse_control_plane::plane::{self, ControlPlane};
 use flagfuse_control_plane::publish::Fleet;
-use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -191,7 +191,7 @@ impl World {
 pub(crate) fn members(range: std::ops::Range<u64>, count: usize, phase: u32) -> Vec<String> {
     (0..)
         .map(|n| format!("user-{phase}-{n}"))
-        .filter(|unit| range.contains(&u64::from(Bucket::of("checkout", unit, GATE_SEED).get())))
+        .filter(|unit| range.contains(&u64::from(Bucket::of("checkout", unit, COHORT_SEED).get())))
         .take(count)
         .collect()
 }

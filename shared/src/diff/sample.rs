@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::vocabulary::{Aim, Glossary, Pool, Recipe, Words};
-use crate::bucket::{Bucket, GATE_SEED};
+use crate::bucket::Bucket;
 use crate::context::{Context, TARGETING_KEY};
 use crate::ids::UnixMillis;
 use crate::limits::{
@@ -42,7 +42,7 @@ impl Sample {
     pub(super) fn draw(glossary: &Glossary<'_>, flag: &str, count: usize) -> Self {
         let words = glossary.words(flag);
         let mut chance = Chance(words.seed);
-        let units = units(words.salt, count, &mut chance);
+        let units = units(words.salt, words.lane_seed, count, &mut chance);
         let times: Vec<u64> = words.times.iter().copied().collect();
         let asked = units.iter().enumerate().filter_map(|(at, unit)| {
             let has_unit = at % 16 != 15;
@@ -127,12 +127,12 @@ fn put<'w>(attributes: &mut BTreeMap<&'w str, Value>, name: &'w str, value: &Val
     }
 }
 
-/// One unit for each of `count` equal parts of the buckets under `salt`, as far as they are found.
-fn units(salt: &str, count: usize, chance: &mut Chance) -> Vec<String> {
+/// One unit for each of `count` equal parts of the lane's buckets under `salt`, as far as they are found.
+fn units(salt: &str, lane_seed: u32, count: usize, chance: &mut Chance) -> Vec<String> {
     let mut found: Vec<Option<String>> = vec![None; count];
     for _ in 0..count.saturating_mul(DIFF_UNIT_TRY_COUNT) {
         let unit = chance.unit();
-        let bucket = Bucket::of(salt, &unit, GATE_SEED).get() as usize;
+        let bucket = Bucket::of(salt, &unit, lane_seed).get() as usize;
         if let Some(part @ None) = found.get_mut(bucket * count / BUCKET_COUNT as usize) {
             *part = Some(unit);
         }

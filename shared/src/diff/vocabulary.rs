@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::near::{Shape, near, together};
 use super::reach::{Reach, conditions};
 use super::{Side, keys};
+use crate::bucket::{COHORT_SEED, GATE_SEED};
 use crate::condition::{Condition, date_ms};
 use crate::context::{CURRENT_TIME, Context, TARGETING_KEY};
 use crate::digest::Digest;
@@ -39,6 +40,8 @@ pub(super) struct Words<'w> {
     /// Unix milliseconds at which a schedule begins or ends, and the ones before.
     pub(super) times: BTreeSet<u64>,
     pub(super) salt: &'w str,
+    /// Whose buckets the units are spread over: the gates', or the cohort's where no gate stands in front of it.
+    pub(super) lane_seed: u32,
     pub(super) seed: u64,
     prerequisites: BTreeSet<&'w str>,
     segments: BTreeSet<&'w str>,
@@ -274,6 +277,8 @@ fn flag_words<'w>(sides: [(Option<&'w FlagWire>, &Side<'w>); 2]) -> Words<'w> {
     for ((flag, side), terms) in sides.into_iter().zip(&mut terms) {
         let Some(flag) = flag else { continue };
         words.salt = flag.salt.as_deref().unwrap_or(&flag.key);
+        let has_gate = flag.rules.iter().any(|rule| rule.percentage.is_some());
+        words.lane_seed = if flag.cohort.is_some() && !has_gate { COHORT_SEED } else { GATE_SEED };
         let bucket_by = flag.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
         words.units.insert(bucket_by);
         words.units.extend(shared_units(flag, side));

@@ -315,7 +315,7 @@ impl<'s> Evaluator<'s, '_> {
             let reason = if is_static { Reason::Static } else { Reason::Default };
             return Ok(served(flag, Some(flag.default), reason));
         };
-        let bucket = Bucket::under(flag.gate_salt, &unit(&flag.bucket_by, self.question.context)?);
+        let bucket = Bucket::under(cohort.salt, &unit(&flag.bucket_by, self.question.context)?);
         let slice = cohort.slice(bucket);
         observer
             .saw(Step::Cohort { bucket: bucket.get(), slice: slice.map(|slice| (slice.arm, slice.phase)) });

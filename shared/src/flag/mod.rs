@@ -320,6 +320,7 @@ pub(crate) enum Stickiness {
 /// Exposed and control buckets of the phase that is running.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cohort {
+    pub(crate) salt: Salted,
     pub(crate) phase: u32,
     pub(crate) slices: Vec<CohortSlice>,
     pub(crate) withheld: Option<Withheld>,

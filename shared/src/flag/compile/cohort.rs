@@ -1,12 +1,14 @@
 //! Cohorts: ranges of buckets with an arm and a phase, ascending and without overlap.
 
 use super::{Finder, FlagFault, check_count, out_of_range};
+use crate::bucket::{COHORT_SEED, Salted};
 use crate::flag::wire::CohortWire;
 use crate::flag::{Cohort, CohortSlice, Withheld};
 use crate::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX};
 
 pub(super) fn compile_cohort<T: AsRef<str>>(
     wire: &CohortWire<T>,
+    salt: &str,
     find: &Finder<'_>,
 ) -> Result<Cohort, FlagFault> {
     check_count("cohort.slices", wire.slices.len(), COHORT_SLICE_COUNT_MAX)?;
@@ -37,5 +39,5 @@ pub(super) fn compile_cohort<T: AsRef<str>>(
             instead: find.index("cohort.withheld.instead", withheld.instead.as_ref())?,
         }),
     };
-    Ok(Cohort { phase: wire.phase, slices, withheld })
+    Ok(Cohort { salt: Salted::new(salt, COHORT_SEED), phase: wire.phase, slices, withheld })
 }

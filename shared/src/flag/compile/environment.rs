@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rules::percent_to_buckets;
 use super::{FlagFault, Layer, Surroundings, VariationValue, compile_in};
-use crate::bucket::{GATE_SEED, Salted};
+use crate::bucket::{HOLDOUT_SEED, LAYER_SEED, Salted};
 use crate::condition::{Condition, ConditionValue};
 use crate::context::TARGETING_KEY;
 use crate::flag::environment::{HoldoutWire, LayerWire, SharedWire};
@@ -150,7 +150,7 @@ fn compile_layer(wire: &LayerWire) -> Result<Layer, EnvironmentFault> {
     check_field("layers", "bucket_by", bucket_by, STRING_LEN_MAX)?;
     Ok(Layer {
         key: wire.key.as_str().into(),
-        salt: Salted::new(salt, GATE_SEED),
+        salt: Salted::new(salt, LAYER_SEED),
         source: UnitSource::of(bucket_by),
     })
 }
@@ -161,7 +161,7 @@ fn compile_holdout(wire: &HoldoutWire) -> Result<Holdout, EnvironmentFault> {
     check_field("holdout", "salt", &wire.salt, STRING_LEN_MAX)?;
     let bucket_by = wire.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
     check_field("holdout", "bucket_by", bucket_by, STRING_LEN_MAX)?;
-    Ok(Holdout { salt: Salted::new(&wire.salt, GATE_SEED), source: UnitSource::of(bucket_by), below })
+    Ok(Holdout { salt: Salted::new(&wire.salt, HOLDOUT_SEED), source: UnitSource::of(bucket_by), below })
 }
 
 /// Flags whose patterns come, by key, after as many as an environment may have.

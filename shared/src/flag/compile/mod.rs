@@ -169,7 +169,7 @@ pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue + ConditionValue>(
     check_text("salt", salt)?;
     let bucket_by = text(wire.bucket_by.as_ref()).unwrap_or(TARGETING_KEY);
     check_text("bucket_by", bucket_by)?;
-    let cohort = wire.cohort.as_ref().map(|cohort| compile_cohort(cohort, &find)).transpose()?;
+    let cohort = wire.cohort.as_ref().map(|cohort| compile_cohort(cohort, salt, &find)).transpose()?;
     let guards = compile_guards(wire, bucket_by, &find, &surroundings.layers)?;
     Ok(Flag {
         power: if wire.enabled { Power::On } else { Power::Off },

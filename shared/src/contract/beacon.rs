@@ -74,8 +74,38 @@ pub struct IngestBatch {
     pub environment: String,
     /// Region of the buffer.
     pub region: String,
+    /// Which queue they come from; `None` from an edge that has one queue for everything.
+    #[serde(default)]
+    pub source: Option<EventSource>,
+    /// When the oldest event arrived at the edge that still waits in this buffer behind this batch; `None` when none does.
+    /// It belongs to the moment of sending: a retry may name another one.
+    #[serde(default)]
+    pub oldest_waiting_ms: Option<UnixMillis>,
     /// In the order in which they were accepted.
     pub events: Vec<IngestEvent>,
+}
+
+/// Who reported events. Each has buffers of its own, so that no flood of one delays the other's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventSource {
+    /// The edge itself: exposures that it recorded when it answered.
+    Edge,
+    /// Clients, which may report whatever they like: events and usage.
+    Client,
+}
+
+impl EventSource {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Edge, Self::Client];
+
+    /// The word in JSON and in a buffer's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Client => "client",
+        }
+    }
 }
 
 impl IngestBatch {
@@ -369,6 +399,28 @@ mod tests {
         );
         let event = parse_event(&raw, NOW, Some(NOW.plus(day))).unwrap();
         assert_eq!(event.occurred_ms, NOW.minus(2_000));
+    }
+
+    #[test]
+    fn a_batch_says_whose_events_it_carries_and_what_waits_behind_it() {
+        let batch = |fields: &str| {
+            let text = format!(
+                r#"{{"buffer_id":"b","batch_seq":1,"tenant":"t","project":"p","environment":"e","region":"r",{fields}"events":[]}}"#
+            );
+            IngestBatch::parse(text.as_bytes()).map(|batch| (batch.source, batch.oldest_waiting_ms))
+        };
+        for source in EventSource::ALL {
+            let fields = format!(r#""source":"{}","oldest_waiting_ms":{},"#, source.as_str(), NOW.0);
+            assert_eq!(batch(&fields), Ok((Some(source), Some(NOW))));
+        }
+        assert_eq!(
+            batch(r#""source":"edge","oldest_waiting_ms":null,"#),
+            Ok((Some(EventSource::Edge), None))
+        );
+        assert_eq!(batch(""), Ok((None, None)));
+        for wrong in [r#""source":"Edge","#, r#""source":"server","#, r#""oldest_waiting_ms":-1,"#] {
+            assert!(batch(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -47,7 +47,8 @@ fn system_now() -> UnixMillis {
     UnixMillis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A point on the monotonic clock, for deadlines of sockets only: it never enters a row or a decision.
+/// A point on the monotonic clock, for deadlines of sockets and the length of transactions only: it never enters a row or a
+/// decision.
 pub fn monotonic() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }

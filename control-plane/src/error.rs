@@ -234,6 +234,7 @@ impl From<IngestError> for ApiError {
             IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => {
                 Self::bad_request("bad_batch", detail)
             }
+            IngestError::Panicked { .. } => Self::internal(&error),
             IngestError::Store(error) => error.into(),
         }
     }

@@ -21,7 +21,7 @@ use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
 use crate::publish::{Fleet, Publisher, receipts};
 use crate::store::quarantine::{self, ClaimedPlace};
-use crate::store::{Store, StoreError, events, scopes};
+use crate::store::{Store, StoreError, batches, events, lags, scopes};
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
 const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
@@ -33,7 +33,7 @@ const RAW_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 /// Quarantined events kept for each environment: at most 4 KiB each, so 40 MiB.
 const QUARANTINE_COUNT_KEPT: u32 = 10_000;
 /// Events forgotten in one transaction, so that ingestion never waits long.
-const PRUNE_COUNT: u32 = 2_000;
+const PRUNE_COUNT: u32 = 500;
 /// A revocation counts at most this much after its ceremony.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -203,12 +203,10 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
     for what in [Prunable::Events, Prunable::Batches, Prunable::Quarantine] {
         loop {
-            let mut tx = store.write().await?;
+            let mut tx = store.write_patiently().await?;
             let count = match what {
                 Prunable::Events => events::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?,
-                Prunable::Batches => {
-                    events::prune_batches(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?
-                }
+                Prunable::Batches => batches::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?,
                 Prunable::Quarantine => {
                     quarantine::prune(&mut tx, now.minus(RAW_KEPT_MS), PRUNE_COUNT).await?
                 }
@@ -221,7 +219,8 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
         }
     }
     total += prune_crowded(store).await?;
-    let mut tx = store.write().await?;
+    let mut tx = store.write_patiently().await?;
+    total += lags::prune(&mut tx, now).await?;
     quarantine::coarsen_balance(&mut tx, now.minus(RAW_KEPT_MS)).await?;
     tx.commit().await?;
     Ok(total)
@@ -233,7 +232,7 @@ async fn prune_crowded(store: &Store) -> Result<u64, StoreError> {
     for (tenant, project, environment) in &crowded {
         loop {
             let place = ClaimedPlace { tenant, project, environment };
-            let mut tx = store.write().await?;
+            let mut tx = store.write_patiently().await?;
             let count = quarantine::prune_beyond(&mut tx, place, QUARANTINE_COUNT_KEPT, PRUNE_COUNT).await?;
             tx.commit().await?;
             total += count;

@@ -6,5 +6,7 @@ pub const EXPOSURE_METRIC: &str = "exposure";
 pub const RETURN_METRIC: &str = "return";
 /// Under this name the dedupe remembers reports of how often flags were asked for.
 pub const USAGE_METRIC: &str = "usage";
+/// All outcomes together that a phase's policy does not name.
+pub const OTHER_METRIC: &str = "other";
 /// The metric that carries a value per event.
 pub const LATENCY_METRIC: &str = "latency_ms";

@@ -1,5 +1,7 @@
 //! What the fuse sees: tallies, verdicts and the retention delta of a flag. Reads tallies, never events.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::ids::UnixMillis;
@@ -36,8 +38,10 @@ pub(super) async fn tallies(
     let mut shown = Vec::new();
     for phase in phases::of_flag(&mut conn, &scope, &flag, PHASE_COUNT_SHOWN).await? {
         rows.extend(stored_tallies::of_phase(&mut conn, phase.phase_id, phase.phase).await?);
+        let corrections: BTreeMap<String, u64> =
+            events::corrections(&mut conn, phase.phase_id).await?.into_iter().collect();
         shown.push(json!({
-            "phase": phase.phase, "circuit": phase.circuit, "slices": phase.slices,
+            "corrections": corrections, "phase": phase.phase, "circuit": phase.circuit, "slices": phase.slices,
             "started_ms": phase.started_ms, "ended_ms": phase.ended_ms,
         }));
     }
@@ -137,6 +141,6 @@ pub(super) async fn retention_delta(
         "exposed": { "units": reading.exposed.units, "returned": reading.exposed.events, "rate": exposed },
         "control": { "units": reading.control.units, "returned": reading.control.events, "rate": control },
         "delta": delta(exposed, control),
-        "confidence": confidence(reading.exposed.units),
+        "confidence": confidence(reading.exposed.units, reading.control.units),
     })))
 }

@@ -11,6 +11,7 @@ use super::{Actor, ChangeError, Decider, Effect, Publication, require_environmen
 use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::phase::{allocation, withheld};
 use crate::fuse::policy::Policy;
+use crate::fuse::verdict::{Finding, GuardrailEvidence};
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
 use crate::store::phases::PhaseRow;
@@ -64,6 +65,7 @@ pub(super) async fn put(
         rollout,
         phase_id: phase.phase_id,
         tripped_phase_id: stored.as_ref().and_then(|fuse| fuse.tripped_phase_id),
+        tripped_metrics: stored.as_ref().map(|fuse| fuse.tripped_metrics.clone()).unwrap_or_default(),
         changed_ms: now,
         acted_ms: stored.as_ref().and_then(|fuse| fuse.acted_ms),
         ema: BTreeMap::new(),
@@ -133,6 +135,7 @@ pub(super) async fn transition(
         rollout: transition.to.rollout(),
         phase_id: phase.phase_id,
         tripped_phase_id: if is_trip { Some(fuse.phase_id) } else { fuse.tripped_phase_id },
+        tripped_metrics: if is_trip { harmed(&transition.evidence) } else { fuse.tripped_metrics.clone() },
         changed_ms: now,
         acted_ms: Some(now),
         hand: match (transition.by, transition.to) {
@@ -152,6 +155,12 @@ pub(super) async fn transition(
         effect.publication = Publication::Urgent;
     }
     Ok(vec![effect])
+}
+
+/// The metrics past their threshold, from the evidence of a verdict; none where a person gave a reason instead.
+fn harmed(evidence: &Value) -> Vec<String> {
+    let evidence: Vec<GuardrailEvidence> = serde_json::from_value(evidence.clone()).unwrap_or_default();
+    evidence.into_iter().filter(|found| found.finding == Finding::Harm).map(|found| found.metric).collect()
 }
 
 /// While a feature is switched off, another policy must not make it the control or let go of it.

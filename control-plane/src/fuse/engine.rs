@@ -1,5 +1,6 @@
 //! Each tick: read tallies, decide, record, act through `change`. Holds nothing between ticks, so any number may run.
 
+use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::json;
 
@@ -11,7 +12,7 @@ use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::tallies::{EnrolmentRange, reading};
-use crate::store::{Connection, Store, StoreError, forks, phases, scopes, verdicts};
+use crate::store::{Connection, Store, StoreError, forks, lags, phases, scopes, verdicts};
 
 /// An unchanged verdict is written again after this long, as a sign of life.
 const VERDICT_INTERVAL_MS: u64 = 10_000;
@@ -79,13 +80,16 @@ async fn look_and_act(
 ) -> Result<Acted, ChangeError> {
     let (mut verdict, ema, forks) = {
         let mut conn = store.read().await?;
-        let readings = readings(&mut conn, fuse, now).await?;
+        let Seen { readings, buckets } = see(&mut conn, fuse, now).await?;
         let look = Look {
             policy: &fuse.policy,
             circuit: fuse.circuit,
             hand: fuse.hand,
             acted_ms: fuse.acted_ms,
             readings: &readings,
+            buckets,
+            tripped_metrics: &fuse.tripped_metrics,
+            ingest_lag_ms: lags::lag_ms(&mut conn, scope, now).await?,
             ema: &fuse.ema,
             ema_step: if now.since(fuse.ema_ms) >= EMA_INTERVAL_MS { EmaStep::Move } else { EmaStep::Keep },
             now,
@@ -121,12 +125,16 @@ async fn look_and_act(
     Ok(Acted::Moved)
 }
 
-/// One reading for each guardrail: of the tripped phase while open, since nobody is exposed then.
-pub async fn readings(
-    conn: &mut Connection,
-    fuse: &FuseRow,
-    now: UnixMillis,
-) -> Result<Vec<Reading>, StoreError> {
+/// What the tallies say of a fuse.
+struct Seen {
+    /// One for each guardrail.
+    readings: Vec<Reading>,
+    /// Widths of the exposed and the control arm.
+    buckets: (u32, u32),
+}
+
+/// Reads the running phase, or the tripped one while open, since nobody is exposed then.
+async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<Seen, StoreError> {
     let phase_id = match (fuse.circuit, fuse.tripped_phase_id) {
         (Circuit::Open, Some(tripped)) => tripped,
         (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
@@ -136,7 +144,9 @@ pub async fn readings(
         let range = enrolment_range(&fuse.policy, guardrail, now);
         readings.push(reading(conn, phase_id, &guardrail.metric, range).await?);
     }
-    Ok(readings)
+    let phase = phases::by_id(conn, phase_id).await?;
+    let buckets = phase.map_or((0, 0), |phase| (phase.width(Arm::Exposed), phase.width(Arm::Control)));
+    Ok(Seen { readings, buckets })
 }
 
 /// The enrolment minutes a guardrail looks at: the observation window, moved back by the time a unit needs to mature.

@@ -6,7 +6,7 @@ use flagfuse_shared::ids::MetricKey;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::metric::{EXPOSURE_METRIC, RETURN_METRIC};
+use crate::metric::{EXPOSURE_METRIC, OTHER_METRIC, RETURN_METRIC};
 
 /// Metrics one fuse may watch.
 pub const GUARDRAIL_COUNT_MAX: usize = 8;
@@ -253,8 +253,9 @@ impl Policy {
             MetricKey::parse(&guardrail.metric).map_err(|e| {
                 out_of_range(field("metric"), format!("{:?}", guardrail.metric), e.to_string())
             })?;
-            if guardrail.metric == EXPOSURE_METRIC {
-                return Err(out_of_range(field("metric"), "exposure", "an outcome"));
+            // Tallies count enrolled units, and all outcomes that no policy names, under these names.
+            if guardrail.metric == EXPOSURE_METRIC || guardrail.metric == OTHER_METRIC {
+                return Err(out_of_range(field("metric"), &guardrail.metric, "an outcome's own name"));
             }
             if self.guardrails.iter().take(at).any(|earlier| earlier.metric == guardrail.metric) {
                 return Err(out_of_range(field("metric"), "listed twice", "one guardrail for each metric"));

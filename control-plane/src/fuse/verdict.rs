@@ -9,9 +9,15 @@ use super::circuit::{Circuit, Hand};
 use super::policy::{Direction, Guardrail, HalfOpenRule, Policy};
 use crate::metric::LATENCY_METRIC;
 use crate::stats::classic::{self, ArmCount};
+use crate::stats::ratio::{self, mismatch_evidence};
 
 /// Largest relative difference that is told apart: a million million times as much.
 const DELTA_MAX: f64 = 1e12;
+/// Events over both arms below which nothing is compared: with one unit in a small arm, or none, smoothing alone makes
+/// any difference.
+const EVENT_COUNT_MIN: u64 = 10;
+/// Age of the oldest event that is not known yet from which on nothing is called healthy.
+pub const INGEST_LAG_MS_MAX: u64 = 30_000;
 
 /// Sums over the enrolment minutes of one arm that the window covers.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -46,6 +52,12 @@ pub struct Look<'a> {
     pub acted_ms: Option<UnixMillis>,
     /// One reading for each guardrail, in their order. Of the tripped phase while open, else of the running one.
     pub readings: &'a [Reading],
+    /// Widths of the exposed and the control arm of the readings' phase, in buckets.
+    pub buckets: (u32, u32),
+    /// The metrics whose harm opened the fuse last; empty when a person did.
+    pub tripped_metrics: &'a [String],
+    /// For how long the oldest event has been waiting that no reading knows.
+    pub ingest_lag_ms: u64,
     /// Moving averages by metric, as the look before left them.
     pub ema: &'a BTreeMap<String, f64>,
     /// Whether this look moves them.
@@ -110,10 +122,14 @@ pub enum Finding {
     NoData,
     /// No unit, or no value, in the control arm.
     NoControl,
-    /// Fewer exposed units than `min_sample`.
+    /// The arms' sizes cannot come from their shares: something takes units out of one of them, or puts them in.
+    SampleRatioMismatch,
+    /// Fewer units than `min_sample` in an arm.
     SampleTooSmall,
     /// Sample progress below `min_confidence`.
     ConfidenceTooLow,
+    /// Hardly any event in either arm: there is nothing to compare.
+    TooFewEvents,
     /// Past the threshold.
     Harm,
     /// Neither harmed nor recovered.
@@ -131,8 +147,10 @@ impl Finding {
         match self {
             Self::NoData => "no_data",
             Self::NoControl => "no_control",
+            Self::SampleRatioMismatch => "sample_ratio_mismatch",
             Self::SampleTooSmall => "sample_too_small",
             Self::ConfidenceTooLow => "confidence_too_low",
+            Self::TooFewEvents => "too_few_events",
             Self::Harm => "harm",
             Self::Neutral => "within_limits",
             Self::Recovered => "recovered",
@@ -155,13 +173,13 @@ pub struct GuardrailEvidence {
     pub rate_control: f64,
     /// Relative difference.
     pub delta: f64,
-    /// What was compared with the threshold: the delta or its moving average.
+    /// What was compared with the threshold: the delta or its moving average, to 4 digits.
     pub delta_compared: f64,
     /// The threshold.
     pub threshold: f64,
-    /// min(1, n/5000): sample progress, no probability.
+    /// min(1, n/5000) over both arms, to 3 digits: sample progress, no probability.
     pub confidence: f64,
-    /// How often the rule trips by chance alone at its first look; `null` for means and empty arms.
+    /// How often the rule trips by chance alone at the first look at which it may; `null` for means and without a baseline.
     pub false_trip_rate_first_look: Option<f64>,
 }
 
@@ -174,6 +192,8 @@ pub struct Verdict {
     pub reason: String,
     /// One entry for each guardrail.
     pub evidence: Vec<GuardrailEvidence>,
+    /// For how long the oldest event had been waiting that the evidence does not know.
+    pub ingest_lag_ms: u64,
 }
 
 /// Decides. The second part are the moving averages to keep for the next look.
@@ -186,9 +206,9 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
         .zip(look.readings)
         .map(|(guardrail, reading)| {
             let ema_before = look.ema.get(&guardrail.metric).copied();
-            let found = judge(look.policy, guardrail, *reading, (ema_before, look.ema_step));
+            let (found, average) = judge(look, guardrail, *reading, ema_before);
             if look.policy.ema_alpha.is_some() && has_both(guardrail, reading).is_ok() {
-                ema.insert(guardrail.metric.clone(), found.delta_compared);
+                ema.insert(guardrail.metric.clone(), average);
             }
             found
         })
@@ -196,17 +216,21 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     let (decision, reason) = match look.circuit {
         Circuit::Closed => decide_closed(&evidence),
         Circuit::Open => decide_open(look, &evidence),
-        Circuit::HalfOpen => decide_half_open(look.policy, &evidence),
+        Circuit::HalfOpen => decide_half_open(look, &evidence),
     };
     let cooling = look.acted_ms.is_some_and(|at| look.now.since(at) < look.policy.cooldown_s * 1_000);
     let (decision, reason) = if look.circuit == Circuit::Open && look.hand == Hand::Holds {
         (Decision::Hold, "opened_by_hand")
+    } else if look.ingest_lag_ms > INGEST_LAG_MS_MAX && decision != Decision::Trip {
+        // What harms may be what is still waiting. A trip needs nothing that is not known yet.
+        (Decision::Hold, "blind")
     } else if cooling && decision.target().is_some() {
         (Decision::Hold, "cooldown")
     } else {
         (decision, reason)
     };
-    (Verdict { decision, reason: reason.to_owned(), evidence }, ema)
+    let ingest_lag_ms = look.ingest_lag_ms;
+    (Verdict { decision, reason: reason.to_owned(), evidence, ingest_lag_ms }, ema)
 }
 
 fn decide_closed(evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
@@ -224,22 +248,34 @@ fn decide_open(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, &'
     match look.policy.half_open {
         HalfOpenRule::AfterCooldown => (Decision::HalfOpen, "cooldown_over"),
         HalfOpenRule::OnRecovery if any(evidence, Finding::Harm) => (Decision::Hold, "still_harmful"),
-        HalfOpenRule::OnRecovery if any(evidence, Finding::Recovered) => (Decision::HalfOpen, "recovered"),
+        HalfOpenRule::OnRecovery if has_recovered(look, evidence) => (Decision::HalfOpen, "recovered"),
         HalfOpenRule::OnRecovery => (Decision::Hold, "not_recovered"),
     }
 }
 
-fn decide_half_open(policy: &Policy, evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
+fn decide_half_open(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
     if any(evidence, Finding::Harm) {
         return (Decision::Trip, Finding::Harm.reason());
     }
     if let Some(lack) = first_lack(evidence) {
         return (Decision::Hold, lack.reason());
     }
-    match policy.half_open {
+    match look.policy.half_open {
         HalfOpenRule::AfterCooldown => (Decision::Close, "full_sample_without_harm"),
-        HalfOpenRule::OnRecovery if any(evidence, Finding::Recovered) => (Decision::Close, "recovered"),
+        HalfOpenRule::OnRecovery if has_recovered(look, evidence) => (Decision::Close, "recovered"),
         HalfOpenRule::OnRecovery => (Decision::Hold, "not_recovered"),
+    }
+}
+
+/// Whether everything that tripped has recovered: a gain of another metric says nothing about it. Where a person opened the
+/// fuse, or the policy no longer watches what tripped, every guardrail is asked.
+fn has_recovered(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> bool {
+    let has_tripped = |found: &&GuardrailEvidence| look.tripped_metrics.contains(&found.metric);
+    let is_recovered = |found: &GuardrailEvidence| found.finding == Finding::Recovered;
+    if evidence.iter().any(|found| has_tripped(&found)) {
+        evidence.iter().filter(has_tripped).all(is_recovered)
+    } else {
+        evidence.iter().all(is_recovered)
     }
 }
 
@@ -251,12 +287,14 @@ fn first_lack(evidence: &[GuardrailEvidence]) -> Option<Finding> {
     evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min()
 }
 
+/// What a guardrail says, and the average to keep.
 fn judge(
-    policy: &Policy,
+    look: &Look<'_>,
     guardrail: &Guardrail,
     reading: Reading,
-    ema: (Option<f64>, EmaStep),
-) -> GuardrailEvidence {
+    ema_before: Option<f64>,
+) -> (GuardrailEvidence, f64) {
+    let policy = look.policy;
     let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
     let delta = if rate_control > 0.0 {
         // Only means come near the bound; infinity would not survive as JSON, and the evidence is stored as JSON.
@@ -264,25 +302,18 @@ fn judge(
     } else {
         0.0
     };
-    let delta_compared = match (policy.ema_alpha, has_both(guardrail, &reading), ema) {
-        (Some(_), Ok(()), (Some(before), EmaStep::Keep)) => before,
-        (Some(alpha), Ok(()), (before, _)) => classic::ema(before, delta, alpha),
-        (Some(_), Err(_), _) | (None, _, _) => delta,
+    let average = match (policy.ema_alpha, has_both(guardrail, &reading), ema_before, look.ema_step) {
+        (Some(_), Ok(()), Some(before), EmaStep::Keep) => before,
+        (Some(alpha), Ok(()), before, _) => classic::ema(before, delta, alpha),
+        (Some(_), Err(_), ..) | (None, ..) => delta,
     };
-    let confidence = classic::confidence(reading.exposed.units);
-    let finding = match has_both(guardrail, &reading) {
-        Err(lack) => lack,
-        Ok(()) if reading.exposed.units < policy.min_sample => Finding::SampleTooSmall,
-        Ok(()) if confidence < policy.min_confidence => Finding::ConfidenceTooLow,
-        Ok(()) => compare(guardrail, delta_compared),
+    let delta_compared = classic::rounded(average, 4);
+    let confidence = classic::confidence(reading.exposed.units, reading.control.units);
+    let finding = match lack(look, guardrail, &reading, confidence) {
+        Some(lack) => lack,
+        None => compare(guardrail, delta_compared),
     };
-    let false_trip_rate_first_look = if is_mean(guardrail) {
-        None
-    } else {
-        let (n_e, n_c) = (reading.exposed.units, reading.control.units);
-        classic::false_trip_rate(rate_control, guardrail.threshold, n_e, n_c)
-    };
-    GuardrailEvidence {
+    let evidence = GuardrailEvidence {
         metric: guardrail.metric.clone(),
         finding,
         reading,
@@ -292,8 +323,43 @@ fn judge(
         delta_compared,
         threshold: guardrail.threshold,
         confidence,
-        false_trip_rate_first_look,
+        false_trip_rate_first_look: false_trip_rate(look, guardrail, rate_control),
+    };
+    (evidence, average)
+}
+
+/// Why nothing may be compared yet.
+fn lack(look: &Look<'_>, guardrail: &Guardrail, reading: &Reading, confidence: f64) -> Option<Finding> {
+    let Reading { exposed, control } = reading;
+    if let Err(lack) = has_both(guardrail, reading) {
+        return Some(lack);
     }
+    // Before the sizes: an arm that loses its units would be called small for ever.
+    if mismatch_evidence((exposed.units, control.units), look.buckets) >= ratio::EVIDENCE_MIN {
+        return Some(Finding::SampleRatioMismatch);
+    }
+    if exposed.units.min(control.units) < look.policy.min_sample {
+        return Some(Finding::SampleTooSmall);
+    }
+    if confidence < look.policy.min_confidence {
+        return Some(Finding::ConfidenceTooLow);
+    }
+    (exposed.events + control.events < EVENT_COUNT_MIN).then_some(Finding::TooFewEvents)
+}
+
+fn false_trip_rate(look: &Look<'_>, guardrail: &Guardrail, rate_control: f64) -> Option<f64> {
+    if is_mean(guardrail) {
+        return None;
+    }
+    let Policy { min_sample, min_confidence, .. } = look.policy;
+    let (units_exposed, units_control) = classic::first_admissible_look(
+        look.buckets,
+        *min_sample,
+        *min_confidence,
+        EVENT_COUNT_MIN,
+        rate_control,
+    )?;
+    classic::false_trip_rate(rate_control, guardrail.threshold, units_exposed, units_control)
 }
 
 fn compare(guardrail: &Guardrail, delta: f64) -> Finding {
@@ -334,176 +400,4 @@ fn rate(guardrail: &Guardrail, arm: ArmTotal) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(10_000_000_000);
-
-    fn policy(patch: &Value) -> Policy {
-        let mut policy = json!({
-            "mode": "classic", "treatment_variation": "on", "control_variation": "off",
-            "exposure_percent": 10, "control_percent": 10,
-            "guardrails": [{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 }],
-        });
-        for (name, value) in patch.as_object().unwrap() {
-            policy[name] = value.clone();
-        }
-        Policy::parse(policy).unwrap()
-    }
-
-    fn reading(exposed: (u64, u64), control: (u64, u64)) -> Reading {
-        let arm = |(events, units)| ArmTotal { units, events, value_sum: 0.0 };
-        Reading { exposed: arm(exposed), control: arm(control) }
-    }
-
-    fn at(
-        policy: &Policy,
-        circuit: Circuit,
-        acted_ms: Option<UnixMillis>,
-        reading: Reading,
-    ) -> (Decision, String) {
-        let look = Look {
-            policy,
-            circuit,
-            hand: Hand::Free,
-            acted_ms,
-            readings: &[reading],
-            ema: &BTreeMap::new(),
-            ema_step: EmaStep::Move,
-            now: NOW,
-        };
-        let (verdict, _) = decide(&look);
-        (verdict.decision, verdict.reason)
-    }
-
-    #[test]
-    fn day_one_with_340_users_does_not_trip() {
-        let found = at(&policy(&json!({})), Circuit::Closed, None, reading((0, 340), (200, 340)));
-        assert_eq!(found, (Decision::Hold, "sample_too_small".to_owned()));
-    }
-
-    #[test]
-    fn no_data_and_no_control_hold_with_their_own_reasons() {
-        let policy = policy(&json!({}));
-        let reason = |exposed, control| at(&policy, Circuit::Closed, None, reading(exposed, control)).1;
-        assert_eq!(reason((0, 0), (0, 0)), "no_data");
-        assert_eq!(reason((0, 9_000), (0, 0)), "no_control");
-        assert_eq!(reason((0, 2_000), (0, 2_000)), "confidence_too_low");
-    }
-
-    #[test]
-    fn the_threshold_itself_does_not_trip_and_just_below_does() {
-        // Rates that binary fractions hit exactly: r_c = 5000/10000, r_e = 2500/10000, so δ = −0.5 without rounding.
-        let rail = json!([{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.5 }]);
-        let policy = policy(&json!({ "guardrails": rail }));
-        let decision = |s| at(&policy, Circuit::Closed, None, reading((s, 9_998), (4_999, 9_998))).0;
-        assert_eq!(decision(2_499), Decision::Continue);
-        assert_eq!(decision(2_498), Decision::Trip);
-    }
-
-    #[test]
-    fn more_errors_are_harm() {
-        let rail = json!([{ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }]);
-        let policy = policy(&json!({ "guardrails": rail }));
-        let decision = |s| at(&policy, Circuit::Closed, None, reading((s, 5_000), (50, 5_000))).0;
-        assert_eq!(decision(60), Decision::Continue);
-        assert_eq!(decision(90), Decision::Trip);
-    }
-
-    #[test]
-    fn absurd_latencies_leave_evidence_that_can_be_read_back() {
-        let rail = json!([{ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 }]);
-        let policy = policy(&json!({ "guardrails": rail }));
-        let arm = |value_sum| ArmTotal { units: 5_000, events: 5_000, value_sum };
-        let of = |exposed, control| Reading { exposed: arm(exposed), control: arm(control) };
-        let tiny = of(1e9, f64::MIN_POSITIVE);
-        assert_eq!(at(&policy, Circuit::Closed, None, tiny).0, Decision::Trip);
-        let judged = judge(&policy, &policy.guardrails[0], tiny, (None, EmaStep::Move));
-        let text = serde_json::to_string(&judged).unwrap();
-        assert_eq!(serde_json::from_str::<GuardrailEvidence>(&text).unwrap().finding, Finding::Harm);
-        assert_eq!(at(&policy, Circuit::Closed, None, of(1e9, 0.0)).1, "no_control");
-    }
-
-    #[test]
-    fn rollback_spike_does_not_trip_again_within_the_cooldown() {
-        let policy = policy(&json!({}));
-        let harm = reading((1_000, 5_000), (2_500, 5_000));
-        let acted = |ms| Some(NOW.minus(ms));
-        assert_eq!(
-            at(&policy, Circuit::HalfOpen, acted(299_999), harm),
-            (Decision::Hold, "cooldown".to_owned())
-        );
-        assert_eq!(at(&policy, Circuit::HalfOpen, acted(300_000), harm).0, Decision::Trip);
-    }
-
-    #[test]
-    fn an_open_fuse_waits_for_recovery_and_a_probe_closes_it() {
-        let policy = policy(&json!({}));
-        let (good, even) = (reading((2_700, 5_000), (2_500, 5_000)), reading((2_500, 5_000), (2_500, 5_000)));
-        let after = Some(NOW.minus(600_000));
-        assert_eq!(at(&policy, Circuit::Open, after, even), (Decision::Hold, "not_recovered".to_owned()));
-        assert_eq!(at(&policy, Circuit::Open, after, good).0, Decision::HalfOpen);
-        assert_eq!(at(&policy, Circuit::HalfOpen, after, even).0, Decision::Hold);
-        assert_eq!(at(&policy, Circuit::HalfOpen, after, good).0, Decision::Close);
-    }
-
-    #[test]
-    fn after_cooldown_tries_again_and_closes_on_a_full_sample_without_harm() {
-        let policy = policy(&json!({ "half_open": "after_cooldown" }));
-        let even = reading((2_500, 5_000), (2_500, 5_000));
-        assert_eq!(at(&policy, Circuit::Open, Some(NOW.minus(299_000)), even).1, "cooldown");
-        let after = Some(NOW.minus(300_000));
-        assert_eq!(at(&policy, Circuit::Open, after, even).0, Decision::HalfOpen);
-        assert_eq!(at(&policy, Circuit::HalfOpen, after, even).0, Decision::Close);
-        let harm = reading((1_000, 5_000), (2_500, 5_000));
-        assert_eq!(at(&policy, Circuit::HalfOpen, after, harm).0, Decision::Trip);
-    }
-
-    #[test]
-    fn a_moving_average_delays_the_trip() {
-        let policy = policy(&json!({ "ema_alpha": 0.3 }));
-        let readings = [reading((2_300, 5_000), (2_500, 5_000))];
-        let mut ema = BTreeMap::from([("conversion".to_owned(), 0.0)]);
-        let mut looks = 0;
-        loop {
-            let look = Look {
-                policy: &policy,
-                circuit: Circuit::Closed,
-                hand: Hand::Free,
-                acted_ms: None,
-                readings: &readings,
-                ema: &ema,
-                ema_step: EmaStep::Move,
-                now: NOW,
-            };
-            let (verdict, next) = decide(&look);
-            ema = next;
-            looks += 1;
-            if verdict.decision == Decision::Trip {
-                break;
-            }
-        }
-        // δ ≈ −0.08; 1 − 0.7^k reaches 0.05/0.08 = 0.625 at k = 3.
-        assert_eq!(looks, 3);
-    }
-
-    #[test]
-    fn every_verdict_carries_the_expected_false_trip_rate() {
-        let policy = policy(&json!({}));
-        let readings = [reading((1_300, 3_250), (1_300, 3_250))];
-        let look = Look {
-            policy: &policy,
-            circuit: Circuit::Closed,
-            hand: Hand::Free,
-            acted_ms: None,
-            readings: &readings,
-            ema: &BTreeMap::new(),
-            ema_step: EmaStep::Move,
-            now: NOW,
-        };
-        let rate = decide(&look).0.evidence[0].false_trip_rate_first_look.unwrap();
-        assert!((rate - 0.05).abs() < 0.01, "{rate}");
-    }
-}
+mod tests;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
-use crate::fuse::policy::Policy;
-use crate::metric::{EXPOSURE_METRIC, LATENCY_METRIC, RETURN_METRIC};
+use crate::fuse::policy::{OutcomeWindow, Policy};
+use crate::metric::{EXPOSURE_METRIC, LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};
 
 /// Length of a tally's time bucket.
 const BUCKET_MS: u64 = 60_000;
@@ -22,7 +22,7 @@ pub struct Activity {
     pub value: Option<f64>,
 }
 
-/// First exposure of a unit in a phase.
+/// First recorded exposure of a unit in a phase. It stands for ever, whatever becomes known later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Enrolment {
     /// Number of the phase in the database.
@@ -42,13 +42,109 @@ impl Enrolment {
     }
 }
 
-/// Part of an activity that counts for one metric: once per unit, or with its value each time.
+/// Which activities count for a metric.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Matching {
+    /// Any sign of life, whatever it was.
+    Any,
+    /// Outcomes of this name.
+    Named(String),
+    /// Outcomes of any name but these.
+    NoneOf(Vec<String>),
+}
+
+impl Matching {
+    fn fits(&self, metric: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Named(name) => name == metric,
+            Self::NoneOf(names) => !metric.is_empty() && !names.iter().any(|name| name == metric),
+        }
+    }
+}
+
+/// How often a unit counts for a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Once.
+    First,
+    /// Each time, with the value.
+    Values,
+}
+
+/// One metric that a phase counts for each of its units.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counted {
+    /// Name of the tally.
+    pub metric: String,
+    /// From what.
+    pub matching: Matching,
+    /// When, after the enrolment.
+    pub window: OutcomeWindow,
+    /// How often.
+    pub counting: Counting,
+}
+
+/// Everything that a phase under `policy` counts: coming back, what the policy names, and all other outcomes in one
+/// tally, since clients may make up as many names as they like.
+pub fn counted(policy: &Policy) -> Vec<Counted> {
+    let coming_back = Counted {
+        metric: RETURN_METRIC.to_owned(),
+        matching: Matching::Any,
+        window: policy.window(RETURN_METRIC),
+        counting: Counting::First,
+    };
+    let named = policy.guardrails.iter().filter(|guardrail| guardrail.metric != RETURN_METRIC);
+    let named = named.map(|guardrail| Counted {
+        metric: guardrail.metric.clone(),
+        matching: Matching::Named(guardrail.metric.clone()),
+        window: guardrail.window(),
+        counting: if guardrail.metric == LATENCY_METRIC { Counting::Values } else { Counting::First },
+    });
+    let names = policy.guardrails.iter().map(|guardrail| guardrail.metric.clone());
+    let other = Counted {
+        metric: OTHER_METRIC.to_owned(),
+        matching: Matching::NoneOf(names.chain([RETURN_METRIC.to_owned()]).collect()),
+        window: policy.window(OTHER_METRIC),
+        counting: Counting::First,
+    };
+    [coming_back].into_iter().chain(named).chain([other]).collect()
+}
+
+/// Part of what a unit did that counts for one metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contribution {
     /// Which metric.
     pub metric: String,
-    /// `None`: the first occurrence counts.
-    pub value: Option<f64>,
+    /// How often it counts.
+    pub counting: Counting,
+    /// Events.
+    pub events: i64,
+    /// Sum of values.
+    pub value_sum: f64,
+    /// Sum of squared values.
+    pub value_sq_sum: f64,
+}
+
+/// What an activity contributes for a unit that enrolled at `first_ms`.
+pub fn contributions(policy: &Policy, first_ms: UnixMillis, activity: &Activity) -> Vec<Contribution> {
+    if activity.at_ms < first_ms {
+        return Vec::new();
+    }
+    let age_ms = activity.at_ms.since(first_ms);
+    let counts = |counted: &Counted| {
+        (counted.window.after_ms..counted.window.within_ms).contains(&age_ms)
+            && counted.matching.fits(&activity.metric)
+    };
+    let contribution = |counted: Counted| {
+        let value = match counted.counting {
+            Counting::Values => activity.value.unwrap_or(0.0),
+            Counting::First => 0.0,
+        };
+        let (metric, counting) = (counted.metric, counted.counting);
+        Contribution { metric, counting, events: 1, value_sum: value, value_sq_sum: value * value }
+    };
+    counted(policy).into_iter().filter(counts).map(contribution).collect()
 }
 
 /// What a unit adds to a metric.
@@ -66,32 +162,6 @@ pub struct Fact {
     pub value_sq_sum: f64,
 }
 
-/// What an activity contributes for a unit that enrolled at `first_ms`.
-pub fn contributions(policy: &Policy, first_ms: UnixMillis, activity: &Activity) -> Vec<Contribution> {
-    let counts = |metric: &str| {
-        let window = policy.window(metric);
-        let in_order = activity.at_ms >= first_ms;
-        in_order && (window.after_ms..window.within_ms).contains(&activity.at_ms.since(first_ms))
-    };
-    let mut found = Vec::new();
-    // Coming back is any sign of life inside the window, whatever it was.
-    if counts(RETURN_METRIC) {
-        found.push(Contribution { metric: RETURN_METRIC.to_owned(), value: None });
-    }
-    let own = activity.metric.as_str();
-    if !own.is_empty() && own != RETURN_METRIC && counts(own) {
-        let value = if own == LATENCY_METRIC { activity.value } else { None };
-        found.push(Contribution { metric: own.to_owned(), value });
-    }
-    found
-}
-
-/// The longest time after an enrolment at which anything still counts.
-pub fn horizon_ms(policy: &Policy) -> u64 {
-    let own = policy.guardrails.iter().map(|guardrail| guardrail.window().within_ms);
-    own.chain([policy.window(RETURN_METRIC).within_ms, policy.window("").within_ms]).max().unwrap_or(0)
-}
-
 /// Which cell of the tallies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TallyKey {
@@ -105,7 +175,7 @@ pub struct TallyKey {
     pub arm: Arm,
 }
 
-/// What is added to a cell; negative when a unit moves to an earlier minute.
+/// What is added to a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TallySum {
     /// Units.
@@ -118,50 +188,30 @@ pub struct TallySum {
     pub value_sq_sum: f64,
 }
 
-impl TallySum {
-    /// Whether nothing is left to add: a unit that moved within its minute.
-    pub fn is_zero(&self) -> bool {
-        self.units == 0 && self.events == 0 && self.value_sum == 0.0 && self.value_sq_sum == 0.0
-    }
-}
-
-/// Whether a fact enters a cell or leaves it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    /// Enters.
-    Add,
-    /// Leaves.
-    Remove,
-}
-
-/// All changes of one batch, in key order.
+/// All changes of one slice of a batch, in key order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tallies(BTreeMap<TallyKey, TallySum>);
 
 impl Tallies {
     /// Counts a fact of an enrolled unit. The order of calls does not matter.
-    pub fn count(&mut self, enrolment: &Enrolment, fact: &Fact, sign: Sign) {
+    pub fn count(&mut self, enrolment: &Enrolment, fact: &Fact) {
         let key = TallyKey {
             phase_id: enrolment.phase_id,
             metric: fact.metric.clone(),
             bucket_ms: enrolment.bucket_ms(),
             arm: enrolment.arm,
         };
-        let (whole, real) = match sign {
-            Sign::Add => (1, 1.0),
-            Sign::Remove => (-1, -1.0),
-        };
         let sum = self.0.entry(key).or_default();
-        sum.units += whole * fact.units;
-        sum.events += whole * fact.events;
-        sum.value_sum += real * fact.value_sum;
-        sum.value_sq_sum += real * fact.value_sq_sum;
+        sum.units += fact.units;
+        sum.events += fact.events;
+        sum.value_sum += fact.value_sum;
+        sum.value_sq_sum += fact.value_sq_sum;
     }
 
     /// Counts an enrolled unit itself.
-    pub fn count_enrolment(&mut self, enrolment: &Enrolment, sign: Sign) {
+    pub fn count_enrolment(&mut self, enrolment: &Enrolment) {
         let metric = EXPOSURE_METRIC.to_owned();
-        self.count(enrolment, &Fact { metric, units: 1, events: 1, value_sum: 0.0, value_sq_sum: 0.0 }, sign);
+        self.count(enrolment, &Fact { metric, units: 1, events: 1, value_sum: 0.0, value_sq_sum: 0.0 });
     }
 
     /// Cells in key order.
@@ -182,15 +232,23 @@ mod tests {
         Policy::parse(json!({
             "mode": "classic", "treatment_variation": "on", "control_variation": "off",
             "exposure_percent": 10, "control_percent": 10,
-            "guardrails": [{ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5, "within_s": 60 }],
+            "guardrails": [
+                { "metric": "error", "direction": "increase_is_harm", "threshold": 0.5, "within_s": 60 },
+                { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.5 },
+                { "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 },
+            ],
         }))
         .unwrap()
     }
 
-    fn metrics(metric: &str, after_ms: u64) -> Vec<String> {
+    fn found(metric: &str, after_ms: u64) -> Vec<Contribution> {
         let first = UnixMillis(1_000_000);
         let activity = Activity { metric: metric.to_owned(), at_ms: first.plus(after_ms), value: Some(7.0) };
-        contributions(&policy(), first, &activity).into_iter().map(|found| found.metric).collect()
+        contributions(&policy(), first, &activity)
+    }
+
+    fn metrics(metric: &str, after_ms: u64) -> Vec<String> {
+        found(metric, after_ms).into_iter().map(|found| found.metric).collect()
     }
 
     #[test]
@@ -212,18 +270,22 @@ mod tests {
     }
 
     #[test]
-    fn moving_a_unit_within_its_minute_changes_nothing() {
-        let at = |first_ms| Enrolment {
-            phase_id: 1,
-            arm: Arm::Exposed,
-            is_counted: true,
-            first_ms: UnixMillis(first_ms),
-        };
-        let mut tallies = Tallies::default();
-        tallies.count_enrolment(&at(119_999), Sign::Remove);
-        tallies.count_enrolment(&at(60_000), Sign::Add);
-        assert!(tallies.iter().all(|(_, sum)| sum.is_zero()));
-        tallies.count_enrolment(&at(59_999), Sign::Add);
-        assert_eq!(tallies.iter().filter(|(_, sum)| !sum.is_zero()).count(), 1);
+    fn names_that_no_policy_knows_share_one_metric() {
+        for name in ["invented_1", "invented_2", "other"] {
+            assert_eq!(metrics(name, 0), ["other"]);
+            assert_eq!(metrics(name, 24 * HOUR), ["return"]);
+        }
+        assert_eq!(metrics("", 0), [""; 0], "an exposure is no outcome");
+    }
+
+    #[test]
+    fn only_latency_adds_its_values() {
+        let latency = &found("latency_ms", 0)[0];
+        assert_eq!(
+            (latency.counting, latency.value_sum, latency.value_sq_sum),
+            (Counting::Values, 7.0, 49.0)
+        );
+        let other = &found("conversion", 0)[0];
+        assert_eq!((other.counting, other.value_sum), (Counting::First, 0.0));
     }
 }

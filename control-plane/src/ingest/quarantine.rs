@@ -1,22 +1,30 @@
 //! Where unusable events go: kept with their reason, never dropped, never in the way of the next one.
 
-use flagfuse_shared::contract::beacon::{IngestBatch, QuarantineCode};
+use flagfuse_shared::contract::beacon::{IngestEvent, QuarantineCode};
 use flagfuse_shared::ids::UnixMillis;
+use tokio::time::Instant;
 
+use crate::clock::monotonic;
 use crate::store::quarantine::{Balance, ClaimedPlace, insert};
 use crate::store::{Connection, StoreError};
 
-/// Keeps every event of a batch, when the place it names does not exist.
-pub async fn whole_batch(
+/// Keeps events for one and the same reason until `until`, at least one; how many they were.
+pub async fn all(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
-    batch: &IngestBatch,
+    events: &[IngestEvent],
     code: QuarantineCode,
+    until: Instant,
     now: UnixMillis,
-) -> Result<Balance, StoreError> {
-    for event in &batch.events {
+) -> Result<(Balance, usize), StoreError> {
+    let mut taken = 0;
+    for event in events {
         insert(conn, place, code, event.raw.get(), now).await?;
+        taken += 1;
+        if monotonic() >= until {
+            break;
+        }
     }
-    let count = batch.events.len() as u64;
-    Ok(Balance { received: count, stored: 0, duplicate: 0, quarantined: count })
+    let count = taken as u64;
+    Ok((Balance { received: count, stored: 0, duplicate: 0, quarantined: count }, taken))
 }

@@ -3,8 +3,10 @@
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::contract::beacon::{Event, EventKind, QuarantineCode, parse_event};
 use flagfuse_shared::flag::{Arm, FlagWire};
-use flagfuse_shared::ids::{Unit, VariationKey};
+use flagfuse_shared::ids::{Unit, UnixMillis, VariationKey};
+use flagfuse_shared::limits::EVENT_SKEW_MS_MAX;
 
+use super::aggregate::Enrolment;
 use crate::metric::{EXPOSURE_METRIC, LATENCY_METRIC};
 use crate::store::phases::PhaseRow;
 
@@ -27,11 +29,32 @@ pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Resul
     }
 }
 
+/// The enrolment that an exposure claims: of `unit` in `phase` at `occurred_ms`, known to the edge at `received_ms`.
+///
+/// While a phase still travels to the edge, in its grace, the units that it is shown to are not counted. That has to be
+/// said in time: whoever dates an exposure back into the grace later would take its unit out of the experiment.
+pub fn enrolment(
+    phase: &PhaseRow,
+    unit: &Unit,
+    variation: &VariationKey,
+    occurred_ms: UnixMillis,
+    received_ms: UnixMillis,
+) -> Result<Enrolment, QuarantineCode> {
+    let arm = arm(phase, unit, variation)?;
+    let grace_end = phase.started_ms.plus(phase.policy.grace_s * 1_000);
+    let is_counted = occurred_ms >= grace_end;
+    let is_known_in_time = is_counted || received_ms <= grace_end.plus(EVENT_SKEW_MS_MAX);
+    if occurred_ms < phase.started_ms || !is_known_in_time {
+        return Err(QuarantineCode::TooEarly);
+    }
+    Ok(Enrolment { phase_id: phase.phase_id, arm, is_counted, first_ms: occurred_ms })
+}
+
 /// The arm of `unit` in `phase`; a mismatch when the claimed variation is not what this unit gets there.
 ///
 /// A phase's slices may carry units that an earlier phase enrolled: they are counted there, whatever phase runs. Their
 /// exposures name that phase, whose own row has the same slice, and none of them counts here.
-pub fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, QuarantineCode> {
+fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, QuarantineCode> {
     let bucket = Bucket::of(&phase.salt, unit.as_str(), COHORT_SEED).get();
     phase
         .slices

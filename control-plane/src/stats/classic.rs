@@ -1,8 +1,8 @@
 //! The seed systems' rule, bit for bit; decides nothing, and is honest about being no test.
 //!
-//! Source: the write-ups this project started from. Equations: `r = (s+1)/(n+2)`, `δ = (r_e − r_c)/r_c`,
-//! `confidence = min(1, n_e/5000)`. Assumptions: none are stated. Guarantee: none; `confidence` is a sample counter,
-//! and the false-trip rate is set by the baseline rate. [`false_trip_rate`] says how often it errs.
+//! Source: the write-ups this project started from. Equations: `r = (s+1)/(n+2)`, `δ = (r_e − r_c)/r_c` to 4 digits,
+//! `confidence = min(1, (n_e + n_c)/5000)` to 3 digits. Assumptions: none are stated. Guarantee: none; `confidence` is a
+//! sample counter, and the false-trip rate is set by the baseline rate. [`false_trip_rate`] says how often it errs.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,10 +29,16 @@ pub fn delta(rate_exposed: f64, rate_control: f64) -> f64 {
     (rate_exposed - rate_control) / rate_control
 }
 
-/// Sample progress, which the write-ups call confidence: min(1, n/5000).
+/// Sample progress of both arms, which the write-ups call confidence: min(1, n/5000), to 3 digits.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-pub fn confidence(units_exposed: u64) -> f64 {
-    (units_exposed as f64 / CONFIDENT_UNITS).min(1.0)
+pub fn confidence(units_exposed: u64, units_control: u64) -> f64 {
+    rounded(((units_exposed + units_control) as f64 / CONFIDENT_UNITS).min(1.0), 3)
+}
+
+/// `value` to so many decimal digits, as the write-ups' `round` does it: the decimal nearest to the exact binary value, the
+/// even one of two that are equally near. Multiplying and dividing would round values like 0.00015 the other way.
+pub fn rounded(value: f64, digits: usize) -> f64 {
+    format!("{value:.digits$}").parse().unwrap_or(value)
 }
 
 /// Exponential moving average; the first value is taken as it is.
@@ -53,6 +59,35 @@ pub fn false_trip_rate(rate: f64, threshold: f64, units_exposed: u64, units_cont
     let per_unit = (units_exposed as f64).recip() + (units_control as f64).recip();
     let sd = ((1.0 - rate) / rate * per_unit).sqrt();
     Some(normal_cdf(-threshold.abs() / sd))
+}
+
+/// The smallest sample at which the rule may decide, by arm: both arms have `units_min` units, the sample progress is
+/// `confidence_min`, and `events_min` events are expected at the baseline `rate`. `buckets` are the arms' widths. `None`
+/// when an arm is empty or the rate is outside (0, 1).
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are positive and stay far below 2^53"
+)]
+pub fn first_admissible_look(
+    buckets: (u32, u32),
+    units_min: u64,
+    confidence_min: f64,
+    events_min: u64,
+    rate: f64,
+) -> Option<(u64, u64)> {
+    let (exposed, control) = (f64::from(buckets.0), f64::from(buckets.1));
+    if exposed == 0.0 || control == 0.0 || rate <= 0.0 || rate >= 1.0 {
+        return None;
+    }
+    let share = exposed / (exposed + control);
+    // Sample progress is compared after it is rounded to three digits.
+    let progress = CONFIDENT_UNITS * (confidence_min - 0.000_5).max(0.0);
+    let smaller = units_min as f64 / share.min(1.0 - share);
+    let total = smaller.max(progress).max(events_min as f64 / rate).ceil();
+    let units_exposed = (total * share).round();
+    Some((units_exposed as u64, (total - units_exposed) as u64))
 }
 
 /// Φ(x) through erfc; Numerical Recipes' Chebyshev fit `erfcc`, relative error below 1.2e-7 everywhere.
@@ -92,9 +127,40 @@ mod tests {
 
     #[test]
     fn confidence_is_a_counter_that_ends_at_5000() {
-        for (units, expected) in [(0, 0.0), (1_500, 0.3), (3_250, 0.65), (5_000, 1.0), (9_999, 1.0)] {
-            assert!((confidence(units) - expected).abs() < 1e-15, "{units}");
+        let rows =
+            [((0, 0), 0.0), ((1_000, 500), 0.3), ((163, 3_087), 0.65), ((5_000, 0), 1.0), ((9_999, 1), 1.0)];
+        for ((exposed, control), expected) in rows {
+            assert!((confidence(exposed, control) - expected).abs() < 1e-15, "{exposed} {control}");
         }
+        // 3,247.5 of 5,000 are 0.6495: rounded to 0.65 by nobody, since the nearest double is below it.
+        assert!((confidence(3_247, 0) - 0.649).abs() < 1e-15 && (confidence(3_248, 0) - 0.65).abs() < 1e-15);
+    }
+
+    #[test]
+    fn digits_are_rounded_as_pythons_round_rounds_them() {
+        // CPython 3.11: round(x, 4).
+        let rows = [
+            (-0.049_95, -0.05),
+            (-0.050_049, -0.05),
+            (-0.050_051, -0.0501),
+            (0.000_15, 0.0001),
+            (0.000_25, 0.0003),
+        ];
+        for (value, expected) in rows {
+            assert!((rounded(value, 4) - expected).abs() < 1e-15, "{value}: {}", rounded(value, 4));
+        }
+    }
+
+    #[test]
+    fn the_first_admissible_look_meets_every_minimum() {
+        let look = |buckets, units_min, confidence_min, rate| {
+            first_admissible_look(buckets, units_min, confidence_min, 10, rate)
+        };
+        // The write-ups' 1,500 and 0.65: the progress of both arms comes later than 1,500 units in each.
+        assert_eq!(look((100_000, 100_000), 1_500, 0.65, 0.4), Some((1_624, 1_624)));
+        assert_eq!(look((50_000, 100_000), 1_500, 0.65, 0.4), Some((1_500, 3_000)), "the smaller arm binds");
+        assert_eq!(look((100_000, 100_000), 1_500, 0.65, 0.001), Some((5_000, 5_000)), "ten events bind");
+        assert_eq!(look((0, 100_000), 1_500, 0.65, 0.4), None);
     }
 
     #[test]

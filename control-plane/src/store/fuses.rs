@@ -26,6 +26,8 @@ pub struct FuseRow {
     pub phase_id: i64,
     /// The phase whose units showed the harm; `None` before the first trip.
     pub tripped_phase_id: Option<i64>,
+    /// The metrics whose harm opened it last; empty before, and when a person opened it.
+    pub tripped_metrics: Vec<String>,
     /// Last change of policy or circuit.
     pub changed_ms: UnixMillis,
     /// Last transition.
@@ -39,7 +41,7 @@ pub struct FuseRow {
 }
 
 const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripped_phase_id, changed_ms, acted_ms, \
-                       ema, ema_ms, held_by_hand";
+                       ema, ema_ms, held_by_hand, tripped_metrics";
 
 /// One fuse.
 pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Option<FuseRow>, StoreError> {
@@ -89,8 +91,8 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
     let sql =
         "UPDATE fuses SET revision = revision + 1, policy = $1, circuit = $2, rollout = $3, phase_id = $4,
                  tripped_phase_id = $5, changed_ms = $6, acted_ms = $7, ema = '{}', ema_ms = 0,
-                 held_by_hand = $8
-               WHERE project = $9 AND environment = $10 AND flag = $11 AND revision = $12";
+                 held_by_hand = $8, tripped_metrics = $9
+               WHERE project = $10 AND environment = $11 AND flag = $12 AND revision = $13";
     let done = sqlx::query(sql)
         .bind(json_text(&fuse.policy))
         .bind(fuse.circuit.as_str())
@@ -100,6 +102,7 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
         .bind(to_sql(fuse.changed_ms.0))
         .bind(fuse.acted_ms.map(|ms| to_sql(ms.0)))
         .bind(i64::from(fuse.hand == Hand::Holds))
+        .bind(json_text(&fuse.tripped_metrics))
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(&fuse.flag)
@@ -185,6 +188,7 @@ fn fuse_row(row: &sqlx::sqlite::SqliteRow) -> Result<FuseRow, StoreError> {
             .ok_or(StoreError::Corrupt { column: "fuses.rollout", found: rollout })?,
         phase_id: row.try_get("phase_id")?,
         tripped_phase_id: row.try_get("tripped_phase_id")?,
+        tripped_metrics: json_column("fuses.tripped_metrics", &text("tripped_metrics")?)?,
         changed_ms: time("changed_ms")?,
         acted_ms: acted_ms.map(|ms| UnixMillis(from_sql(ms))),
         ema: json_column("fuses.ema", &text("ema")?)?,

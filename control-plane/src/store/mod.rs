@@ -1,12 +1,15 @@
 //! Everything that is SQL: rows in, rows out. Decides nothing and never reads a clock.
 
 pub mod audit;
+pub mod batches;
 pub mod events;
 pub mod flags;
 pub mod forks;
 pub mod fuses;
 pub mod kept;
 pub mod keysets;
+pub mod lags;
+mod lanes;
 pub mod phases;
 pub mod project_flags;
 pub mod quarantine;

@@ -1,5 +1,6 @@
 //! Rows of phases: periods of constant allocation, kept for late events.
 
+use flagfuse_shared::flag::Arm;
 use flagfuse_shared::flag::wire::CohortSliceWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
@@ -29,6 +30,14 @@ pub struct PhaseRow {
     pub started_ms: UnixMillis,
     /// Its end; `None` while it runs.
     pub ended_ms: Option<UnixMillis>,
+}
+
+impl PhaseRow {
+    /// Buckets of an arm whose units this phase enrols; slices that carry units of an earlier phase are not its own.
+    pub fn width(&self, arm: Arm) -> u32 {
+        let own = self.slices.iter().filter(|slice| slice.phase.is_none_or(|number| number == self.phase));
+        own.filter(|slice| slice.arm == arm).map(|slice| slice.to.saturating_sub(slice.from)).sum()
+    }
 }
 
 const COLUMNS: &str = "phase_id, phase, circuit, salt, bucket_by, slices, policy, started_ms, ended_ms";

@@ -52,6 +52,16 @@ pub struct Balance {
     pub quarantined: u64,
 }
 
+impl Balance {
+    /// Adds the counts of another part.
+    pub const fn add(&mut self, other: Self) {
+        self.received += other.received;
+        self.stored += other.stored;
+        self.duplicate += other.duplicate;
+        self.quarantined += other.quarantined;
+    }
+}
+
 /// The balance of one minute.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct BalanceRow {

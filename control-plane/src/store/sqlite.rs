@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
 
 use super::StoreError;
+use super::lanes::Lanes;
 
 /// A transaction that holds the one write lock from its first statement on.
 pub type WriteTransaction = Transaction<'static, Sqlite>;
@@ -21,6 +22,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (6, include_str!("../../../migrations/sqlite/0006_propagation.sql")),
     (7, include_str!("../../../migrations/sqlite/0007_keys.sql")),
     (8, include_str!("../../../migrations/sqlite/0008_safety.sql")),
+    (9, include_str!("../../../migrations/sqlite/0009_honest_events.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.
@@ -33,6 +35,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
+    lanes: Lanes,
 }
 
 impl Store {
@@ -60,11 +63,23 @@ impl Store {
             .connect_with(options)
             .await
             .map_err(opened)?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, lanes: Lanes::default() })
     }
 
-    /// Starts a write transaction. Rolled back when dropped without a commit.
+    /// Starts a write transaction of a person, the engine or a receipt. Rolled back when dropped without a commit.
     pub async fn write(&self) -> Result<WriteTransaction, StoreError> {
+        let _waiting = self.lanes.urgent();
+        self.begin().await
+    }
+
+    /// Starts a write transaction of what can wait, such as ingestion: it gives way to those of [`Self::write`], and must
+    /// itself be short, since they wait for its end.
+    pub async fn write_patiently(&self) -> Result<WriteTransaction, StoreError> {
+        let _turn = self.lanes.patient().await;
+        self.begin().await
+    }
+
+    async fn begin(&self) -> Result<WriteTransaction, StoreError> {
         // IMMEDIATE: a deferred transaction that writes after reading fails at once when another process wrote.
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }

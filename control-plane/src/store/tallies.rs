@@ -28,7 +28,7 @@ pub struct TallyRow {
     pub value_sq_sum: f64,
 }
 
-/// Adds a batch's sums, in key order so that concurrent writers meet in one order.
+/// Adds a slice's sums, in key order so that concurrent writers meet in one order.
 pub async fn add(conn: &mut Connection, tallies: &Tallies) -> Result<(), StoreError> {
     let sql = "INSERT INTO tallies (phase_id, metric, bucket_ms, arm, slice, units, events, value_sum, value_sq_sum)
                VALUES ($1, $2, $3, $4, '', $5, $6, $7, $8)
@@ -36,7 +36,7 @@ pub async fn add(conn: &mut Connection, tallies: &Tallies) -> Result<(), StoreEr
                  units = tallies.units + excluded.units, events = tallies.events + excluded.events,
                  value_sum = tallies.value_sum + excluded.value_sum,
                  value_sq_sum = tallies.value_sq_sum + excluded.value_sq_sum";
-    for (key, sum) in tallies.iter().filter(|(_, sum)| !sum.is_zero()) {
+    for (key, sum) in tallies.iter() {
         sqlx::query(sql)
             .bind(key.phase_id)
             .bind(&key.metric)

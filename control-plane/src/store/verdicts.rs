@@ -23,6 +23,8 @@ pub struct VerdictRow {
     pub decision: String,
     /// Stable word.
     pub reason: String,
+    /// For how long the oldest event had been waiting that the evidence does not know.
+    pub ingest_lag_ms: u64,
     /// One entry for each guardrail.
     pub evidence: Vec<GuardrailEvidence>,
 }
@@ -36,8 +38,9 @@ pub async fn insert(
     verdict: &Verdict,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let sql = "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence,
+                                     ingest_lag_ms)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     sqlx::query(sql)
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
@@ -47,6 +50,7 @@ pub async fn insert(
         .bind(verdict.decision.as_str())
         .bind(&verdict.reason)
         .bind(json_text(&verdict.evidence))
+        .bind(to_sql(verdict.ingest_lag_ms))
         .execute(&mut *conn)
         .await?;
     let sql = "DELETE FROM verdicts WHERE verdict_id IN (
@@ -69,7 +73,7 @@ pub async fn newest(
     flag: &str,
     limit: u32,
 ) -> Result<Vec<VerdictRow>, StoreError> {
-    let sql = "SELECT verdict_id, phase, at_ms, decision, reason, evidence FROM verdicts
+    let sql = "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms FROM verdicts
                WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY verdict_id DESC LIMIT $4";
     let rows = sqlx::query(sql)
         .bind(scope.project.as_str())
@@ -87,6 +91,7 @@ pub async fn newest(
                 at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
                 decision: row.try_get("decision")?,
                 reason: row.try_get("reason")?,
+                ingest_lag_ms: from_sql(row.try_get("ingest_lag_ms")?),
                 evidence: json_column("verdicts.evidence", &evidence)?,
             })
         })

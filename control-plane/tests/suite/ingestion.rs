@@ -9,8 +9,12 @@ use crate::world::{ENVIRONMENT, FLAG, World, members, policy};
 use serde_json::{Value, json};
 
 async fn watched() -> World {
+    watched_for(json!({})).await
+}
+
+async fn watched_for(patch: Value) -> World {
     let world = World::new().await;
-    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(patch)).await;
     world
 }
 
@@ -84,7 +88,7 @@ async fn outcomes_count_in_whatever_order_they_arrive() {
 }
 
 #[tokio::test]
-async fn an_earlier_exposure_that_arrives_late_wins() {
+async fn the_first_recorded_exposure_stands_and_an_earlier_one_that_arrives_later_is_a_correction() {
     let world = watched().await;
     let unit = &exposed(1)[0];
     let early = world.exposure(unit, "on", 1);
@@ -93,15 +97,24 @@ async fn an_earlier_exposure_that_arrives_late_wins() {
     world.clock.advance(90_000);
     let late = world.exposure(unit, "on", 1);
     world.ingest(&[late, between]).await;
-    assert_eq!(tally(&world, "exposed", "conversion").await, (0, 0), "before the only known exposure");
-    world.ingest(&[early]).await;
+    let before = world.get(&format!("{FLAG}/tallies")).await["tallies"].clone();
+    assert_eq!(world.ingest(&[early]).await["stored"], 1);
+    let after = world.get(&format!("{FLAG}/tallies")).await;
+    assert_eq!(after["tallies"], before, "nothing that was counted moves");
     assert_eq!(tally(&world, "exposed", "exposure").await, (1, 1));
-    assert_eq!(tally(&world, "exposed", "conversion").await, (1, 1));
+    assert_eq!(
+        tally(&world, "exposed", "conversion").await,
+        (0, 0),
+        "it was before the exposure that stands"
+    );
+    assert_eq!(after["phases"][0]["corrections"], json!({ "exposed": 1 }));
+    assert_balanced(&world).await;
 }
 
 #[tokio::test]
 async fn latencies_add_up_per_event() {
-    let world = watched().await;
+    let rail = json!({ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 });
+    let world = watched_for(json!({ "guardrails": [rail] })).await;
     let unit = &exposed(1)[0];
     let latency = |ms: f64| {
         world.event(json!({ "type": "outcome", "unit": unit, "metric": "latency_ms", "value": ms }))
@@ -226,7 +239,8 @@ async fn what_has_no_use_after_its_horizon_is_forgotten_and_nothing_else() {
     let prune = async || jobs::prune(&world.plane.store, world.clock.now()).await.unwrap();
     assert_eq!(prune().await, 0);
     world.clock.advance(31 * DAY);
-    assert_eq!(prune().await, 2 + 1 + 1, "events, the batch before the newest, the quarantined bytes");
+    let gone = "events, the batch before the newest, the quarantined bytes, the buffer that fell silent";
+    assert_eq!(prune().await, 2 + 1 + 1 + 1, "{gone}");
     assert_eq!(count("SELECT COUNT(*) FROM batches").await, 1);
     assert_eq!(
         world.deliver(&last).await["status"],
@@ -346,4 +360,177 @@ async fn usage_is_counted_once_by_the_hour_and_unknown_flags_are_kept_in_quarant
     assert_eq!(quarantined(&world).await, ["unknown_flag"]);
     assert_balanced(&world).await;
     assert_eq!(world.get(&format!("{FLAG}/usage?from_ms={}", hour + 1)).await["usage"], json!([]));
+}
+
+async fn count(world: &World, sql: &'static str) -> i64 {
+    let mut conn = world.plane.store.read().await.unwrap();
+    sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *conn).await.unwrap()
+}
+
+#[tokio::test]
+async fn exposures_before_their_phase_take_nobody_out_of_it() {
+    const SKEW: u64 = 5 * 60_000;
+    let world = watched_for(json!({ "grace_s": 30 })).await;
+    let started = world.clock.now().0;
+    world.clock.advance(3_600_000);
+    let units = exposed(4);
+    let at = |unit: &str, occurred_ms: u64| {
+        let mut event = world.exposure(unit, "on", 1);
+        event["occurred_ms"] = json!(occurred_ms);
+        event
+    };
+    // Before the phase, in its first seconds, and at their end; told an hour later.
+    let late = [at(&units[0], started - 1), at(&units[1], started), at(&units[2], started + 29_999)];
+    assert_eq!(world.ingest(&late).await["quarantined"], 3);
+    assert_eq!(quarantined(&world).await, ["too_early"; 3]);
+    assert_eq!(world.ingest(&[at(&units[3], started + 30_000)]).await["stored"], 1);
+    let own: Vec<Value> = units.iter().map(|unit| world.exposure(unit, "on", 1)).collect();
+    world.ingest(&own).await;
+    assert_eq!(tally(&world, "exposed", "exposure").await, (4, 4), "all of them take part");
+
+    // What is told in time is the grace itself: such units are not counted.
+    let world = watched_for(json!({ "grace_s": 30 })).await;
+    let told = |received_ms: u64, unit: &str| {
+        let mut event = world.exposure(unit, "on", 1);
+        event["occurred_ms"] = json!(started + 1_000);
+        let mut batch = world.batch(&[event]);
+        batch["events"][0]["received_ms"] = json!(received_ms);
+        batch
+    };
+    world.clock.advance(3_600_000);
+    let last = started + 30_000 + SKEW;
+    assert_eq!(world.deliver(&told(last, &units[0])).await["stored"], 1);
+    assert_eq!(world.deliver(&told(last + 1, &units[1])).await["quarantined"], 1);
+    assert_eq!(tally(&world, "exposed", "exposure").await, (0, 0));
+    assert_balanced(&world).await;
+}
+
+#[tokio::test]
+async fn invented_metrics_share_one_row() {
+    let world = watched().await;
+    let unit = &exposed(1)[0];
+    world.ingest(&[world.exposure(unit, "on", 1)]).await;
+    for at in 0..3 {
+        let invented: Vec<Value> = (0..300).map(|n| world.outcome(unit, &format!("m_{at}_{n}"))).collect();
+        assert_eq!(world.ingest(&invented).await["stored"], 300);
+    }
+    assert_eq!(
+        count(&world, "SELECT COUNT(*) FROM tallies").await,
+        2,
+        "the exposure and all others together"
+    );
+    assert_eq!(count(&world, "SELECT COUNT(*) FROM facts").await, 1);
+    assert_eq!(tally(&world, "exposed", "other").await, (1, 1));
+}
+
+#[tokio::test]
+async fn a_unit_has_so_many_activities_a_day_and_no_more() {
+    use flagfuse_shared::limits::UNIT_DAY_ACTIVITY_COUNT_MAX;
+    let rail = json!({ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 });
+    let world = watched_for(json!({ "guardrails": [rail] })).await;
+    let units = exposed(2);
+    let latency = |unit: &str| {
+        world.event(json!({ "type": "outcome", "unit": unit, "metric": "latency_ms", "value": 1.0 }))
+    };
+    let flood: Vec<Value> = (0..UNIT_DAY_ACTIVITY_COUNT_MAX).map(|_| latency(&units[0])).collect();
+    assert_eq!(world.ingest(&flood).await["stored"], UNIT_DAY_ACTIVITY_COUNT_MAX);
+    // One more of it; one of its own again, which is a repeat; another unit; the next day.
+    assert_eq!(world.ingest(&[latency(&units[0])]).await["quarantined"], 1);
+    assert_eq!(quarantined(&world).await, ["unit_flood"]);
+    assert_eq!(world.ingest(&[flood[7].clone(), latency(&units[1])]).await["duplicate"], 1);
+    world.clock.advance(24 * 3_600_000);
+    assert_eq!(world.ingest(&[latency(&units[0]), world.exposure(&units[0], "on", 1)]).await["stored"], 2);
+    assert_balanced(&world).await;
+}
+
+/// Five thousand earlier and earlier exposures of a unit that did all it may do: each made all of it count anew once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exposures_dated_back_one_by_one_cost_no_more_than_others() {
+    let rail = json!({ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 });
+    let world = watched_for(json!({ "guardrails": [rail] })).await;
+    world.clock.advance(3_600_000);
+    let unit = &exposed(1)[0];
+    let latencies: Vec<Value> = (0..500)
+        .map(|_| {
+            world.event(json!({ "type": "outcome", "unit": unit, "metric": "latency_ms", "value": 9.0 }))
+        })
+        .collect();
+    world.ingest(&latencies).await;
+    world.ingest(&[world.exposure(unit, "on", 1)]).await;
+    assert_eq!(tally(&world, "exposed", "latency_ms").await, (1, 500), "they were waiting for it");
+    let now = world.clock.now().0;
+    let earlier: Vec<Value> = (1..=499)
+        .map(|ms| {
+            let mut event = world.exposure(unit, "on", 1);
+            event["occurred_ms"] = json!(now - ms);
+            event
+        })
+        .collect();
+    assert_eq!(world.ingest(&earlier).await["stored"], 499);
+    assert_eq!(tally(&world, "exposed", "latency_ms").await, (1, 500));
+    assert_eq!(world.get(&format!("{FLAG}/tallies")).await["phases"][0]["corrections"]["exposed"], 499);
+    let statements = "SELECT COUNT(*) FROM facts";
+    assert_eq!(count(&world, statements).await, 1);
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_applied_is_set_aside_and_the_others_go_on() {
+    let world = watched().await;
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/other"), crate::world::flag()).await;
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/other/fuse"), policy(json!({}))).await;
+    // What no version of this program writes stands for every fault of ours.
+    let mut tx = world.plane.store.write().await.unwrap();
+    sqlx::query("UPDATE phases SET policy = 'garbage' WHERE flag = 'other'").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let units = exposed(40);
+    let mut events: Vec<Value> = units.iter().map(|unit| world.exposure(unit, "on", 1)).collect();
+    let mut poison = world.exposure(&units[0], "on", 1);
+    poison["flag"] = json!("other");
+    events.insert(17, poison);
+    let batch = world.batch(&events);
+    let mut refusals = 0;
+    let answer = loop {
+        let answer = world.send(&world.ingest, "POST", "/v1/ingest", batch.to_string().into_bytes()).await;
+        if answer.status.is_success() {
+            break answer.body;
+        }
+        refusals += 1;
+        assert!(refusals <= 3, "the poison is never set aside: {}", answer.body);
+        assert_eq!(tally(&world, "exposed", "exposure").await, (17, 17), "what stands before it is applied");
+    };
+    assert_eq!(refusals, 3);
+    assert_eq!((&answer["stored"], &answer["quarantined"]), (&json!(23), &json!(1)));
+    assert_eq!(quarantined(&world).await, ["unprocessable"]);
+    assert_eq!(tally(&world, "exposed", "exposure").await, (40, 40));
+    assert_eq!(world.deliver(&batch).await["status"], "duplicate");
+    assert_balanced(&world).await;
+}
+
+#[tokio::test]
+async fn a_verdict_knows_what_it_cannot_know_yet() {
+    let world = watched().await;
+    let verdict = async || {
+        world.tick().await;
+        world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone()
+    };
+    let mut batch = world.batch_of("slow", 1, &[world.outcome("u", "conversion")]);
+    batch["oldest_waiting_ms"] = json!(world.clock.now());
+    world.deliver(&batch).await;
+    world.clock.advance(30_000);
+    assert_eq!(
+        (&verdict().await["reason"], &verdict().await["ingest_lag_ms"]),
+        (&json!("no_data"), &json!(30_000))
+    );
+    world.clock.advance(1);
+    assert_eq!((&verdict().await["decision"], &verdict().await["reason"]), (&json!("hold"), &json!("blind")));
+    // Another buffer says nothing about this one; its own next batch does.
+    world.ingest(&[world.outcome("u", "conversion")]).await;
+    assert_eq!(verdict().await["reason"], "blind");
+    world.deliver(&world.batch_of("slow", 2, &[world.outcome("u", "conversion")])).await;
+    assert_eq!(
+        (&verdict().await["reason"], &verdict().await["ingest_lag_ms"]),
+        (&json!("no_data"), &json!(0))
+    );
+    world.deliver(&batch).await;
+    assert_eq!(verdict().await["ingest_lag_ms"], 0, "a repeat is no news");
 }

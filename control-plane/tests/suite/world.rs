@@ -156,13 +156,23 @@ impl World {
         tick(&self.plane.store, &self.plane.publisher, self.clock.now()).await.unwrap()
     }
 
-    /// `units` of each arm of the running phase, of which so many have `metric`.
+    /// `units` of the exposed arm of the running phase and as many of the control arm as its width asks for. Of so many
+    /// in `units` has either arm `metric`.
     pub(crate) async fn run_cohort(&self, phase: u32, units: usize, events: (usize, usize), metric: &str) {
         let slices = self.get(&format!("{FLAG}/fuse")).await["slices"].clone();
+        let width = |arm: &str| -> usize {
+            let own = slices.as_array().unwrap().iter().filter(|slice| slice["arm"] == arm);
+            own.map(|slice| {
+                usize::try_from(slice["to"].as_u64().unwrap() - slice["from"].as_u64().unwrap()).unwrap()
+            })
+            .sum()
+        };
+        let (exposed, control) = (width("exposed"), width("control"));
         for (arm, variation, hits) in [("exposed", "on", events.0), ("control", "off", events.1)] {
             let slice = slices.as_array().unwrap().iter().find(|slice| slice["arm"] == arm).unwrap();
             let range = slice["from"].as_u64().unwrap()..slice["to"].as_u64().unwrap();
-            let members = members(range, units, phase);
+            let scaled = |count: usize| if arm == "control" { count * control / exposed } else { count };
+            let (members, hits) = (members(range, scaled(units), phase), scaled(hits));
             for (at, chunk) in members.chunks(500).enumerate() {
                 let mut all = Vec::new();
                 for (n, unit) in chunk.iter().enumerate() {

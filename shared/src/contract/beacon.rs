@@ -206,6 +206,12 @@ pub enum QuarantineCode {
     Oversize,
     /// The claimed variation is not what this unit gets in that phase.
     VariantMismatch,
+    /// An exposure that is dated before the phase it names, or that claims its first seconds long after them.
+    TooEarly,
+    /// The unit has done more on that day than any unit may.
+    UnitFlood,
+    /// It could not be applied, again and again, though nothing is wrong with it: a fault of ours.
+    Unprocessable,
 }
 
 impl QuarantineCode {
@@ -222,6 +228,9 @@ impl QuarantineCode {
             Self::IdConflict => "id_conflict",
             Self::Oversize => "oversize",
             Self::VariantMismatch => "variant_mismatch",
+            Self::TooEarly => "too_early",
+            Self::UnitFlood => "unit_flood",
+            Self::Unprocessable => "unprocessable",
         }
     }
 }

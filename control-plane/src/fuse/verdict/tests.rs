@@ -1,0 +1,260 @@
+//! The verdict, as a table of what it is given and what it says.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const NOW: UnixMillis = UnixMillis(10_000_000_000);
+/// A tenth of all units in each arm.
+const BUCKETS: (u32, u32) = (100_000, 100_000);
+
+fn policy(patch: &Value) -> Policy {
+    let mut policy = json!({
+        "mode": "classic", "treatment_variation": "on", "control_variation": "off",
+        "exposure_percent": 10, "control_percent": 10,
+        "guardrails": [{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 }],
+    });
+    for (name, value) in patch.as_object().unwrap() {
+        policy[name] = value.clone();
+    }
+    Policy::parse(policy).unwrap()
+}
+
+fn reading(exposed: (u64, u64), control: (u64, u64)) -> Reading {
+    let arm = |(events, units)| ArmTotal { units, events, value_sum: 0.0 };
+    Reading { exposed: arm(exposed), control: arm(control) }
+}
+
+/// A look at a closed fuse that nobody ever moved.
+fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> {
+    const NO_AVERAGES: &BTreeMap<String, f64> = &BTreeMap::new();
+    Look {
+        policy,
+        circuit: Circuit::Closed,
+        hand: Hand::Free,
+        acted_ms: None,
+        readings,
+        buckets: BUCKETS,
+        tripped_metrics: &[],
+        ingest_lag_ms: 0,
+        ema: NO_AVERAGES,
+        ema_step: EmaStep::Move,
+        now: NOW,
+    }
+}
+
+fn said(look: &Look<'_>) -> (Decision, String) {
+    let (verdict, _) = decide(look);
+    (verdict.decision, verdict.reason)
+}
+
+fn at(
+    policy: &Policy,
+    circuit: Circuit,
+    acted_ms: Option<UnixMillis>,
+    reading: Reading,
+) -> (Decision, String) {
+    said(&Look { circuit, acted_ms, ..look(policy, &[reading]) })
+}
+
+#[test]
+fn day_one_with_340_users_does_not_trip() {
+    let found = at(&policy(&json!({})), Circuit::Closed, None, reading((0, 340), (200, 340)));
+    assert_eq!(found, (Decision::Hold, "sample_too_small".to_owned()));
+}
+
+#[test]
+fn no_data_and_no_control_hold_with_their_own_reasons() {
+    let policy = policy(&json!({}));
+    let reason = |exposed, control| at(&policy, Circuit::Closed, None, reading(exposed, control)).1;
+    assert_eq!(reason((0, 0), (0, 0)), "no_data");
+    assert_eq!(reason((0, 9_000), (0, 0)), "no_control");
+    assert_eq!(reason((0, 1_600), (0, 1_600)), "confidence_too_low");
+}
+
+#[test]
+fn the_threshold_itself_does_not_trip_and_just_below_does() {
+    // Rates that binary fractions hit exactly: r_c = 5000/10000, r_e = 2500/10000, so δ = −0.5 without rounding.
+    let rail = json!([{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.5 }]);
+    let policy = policy(&json!({ "guardrails": rail }));
+    let decision = |s| at(&policy, Circuit::Closed, None, reading((s, 9_998), (4_999, 9_998))).0;
+    assert_eq!(decision(2_499), Decision::Continue);
+    assert_eq!(decision(2_498), Decision::Trip);
+}
+
+#[test]
+fn more_errors_are_harm() {
+    let rail = json!([{ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }]);
+    let policy = policy(&json!({ "guardrails": rail }));
+    let decision = |s| at(&policy, Circuit::Closed, None, reading((s, 5_000), (50, 5_000))).0;
+    assert_eq!(decision(60), Decision::Continue);
+    assert_eq!(decision(90), Decision::Trip);
+}
+
+#[test]
+fn absurd_latencies_leave_evidence_that_can_be_read_back() {
+    let rail = json!([{ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 }]);
+    let policy = policy(&json!({ "guardrails": rail }));
+    let arm = |value_sum| ArmTotal { units: 5_000, events: 5_000, value_sum };
+    let of = |exposed, control| Reading { exposed: arm(exposed), control: arm(control) };
+    let tiny = of(1e9, f64::MIN_POSITIVE);
+    assert_eq!(at(&policy, Circuit::Closed, None, tiny).0, Decision::Trip);
+    let (judged, _) = judge(&look(&policy, &[tiny]), &policy.guardrails[0], tiny, None);
+    let text = serde_json::to_string(&judged).unwrap();
+    assert_eq!(serde_json::from_str::<GuardrailEvidence>(&text).unwrap().finding, Finding::Harm);
+    assert_eq!(at(&policy, Circuit::Closed, None, of(1e9, 0.0)).1, "no_control");
+}
+
+#[test]
+fn rollback_spike_does_not_trip_again_within_the_cooldown() {
+    let policy = policy(&json!({}));
+    let harm = reading((1_000, 5_000), (2_500, 5_000));
+    let acted = |ms| Some(NOW.minus(ms));
+    assert_eq!(at(&policy, Circuit::HalfOpen, acted(299_999), harm), (Decision::Hold, "cooldown".to_owned()));
+    assert_eq!(at(&policy, Circuit::HalfOpen, acted(300_000), harm).0, Decision::Trip);
+}
+
+#[test]
+fn an_open_fuse_waits_for_recovery_and_a_probe_closes_it() {
+    let policy = policy(&json!({}));
+    let (good, even) = (reading((2_700, 5_000), (2_500, 5_000)), reading((2_500, 5_000), (2_500, 5_000)));
+    let after = Some(NOW.minus(600_000));
+    assert_eq!(at(&policy, Circuit::Open, after, even), (Decision::Hold, "not_recovered".to_owned()));
+    assert_eq!(at(&policy, Circuit::Open, after, good).0, Decision::HalfOpen);
+    assert_eq!(at(&policy, Circuit::HalfOpen, after, even).0, Decision::Hold);
+    assert_eq!(at(&policy, Circuit::HalfOpen, after, good).0, Decision::Close);
+}
+
+#[test]
+fn after_cooldown_tries_again_and_closes_on_a_full_sample_without_harm() {
+    let policy = policy(&json!({ "half_open": "after_cooldown" }));
+    let even = reading((2_500, 5_000), (2_500, 5_000));
+    assert_eq!(at(&policy, Circuit::Open, Some(NOW.minus(299_000)), even).1, "cooldown");
+    let after = Some(NOW.minus(300_000));
+    assert_eq!(at(&policy, Circuit::Open, after, even).0, Decision::HalfOpen);
+    assert_eq!(at(&policy, Circuit::HalfOpen, after, even).0, Decision::Close);
+    let harm = reading((1_000, 5_000), (2_500, 5_000));
+    assert_eq!(at(&policy, Circuit::HalfOpen, after, harm).0, Decision::Trip);
+}
+
+#[test]
+fn a_moving_average_delays_the_trip() {
+    let policy = policy(&json!({ "ema_alpha": 0.3 }));
+    let readings = [reading((2_300, 5_000), (2_500, 5_000))];
+    let mut ema = BTreeMap::from([("conversion".to_owned(), 0.0)]);
+    let mut looks = 0;
+    loop {
+        let look = Look { ema: &ema, ..look(&policy, &readings) };
+        let (verdict, next) = decide(&look);
+        ema = next;
+        looks += 1;
+        if verdict.decision == Decision::Trip {
+            break;
+        }
+    }
+    // δ ≈ −0.08; 1 − 0.7^k reaches 0.05/0.08 = 0.625 at k = 3.
+    assert_eq!(looks, 3);
+}
+
+#[test]
+fn every_verdict_carries_the_false_trip_rate_of_the_first_look_that_may_trip() {
+    let policy = policy(&json!({}));
+    for units in [3_250, 50_000] {
+        let readings = [reading((units * 2 / 5, units), (units * 2 / 5, units))];
+        let rate = decide(&look(&policy, &readings)).0.evidence[0].false_trip_rate_first_look.unwrap();
+        // p = 0.4, θ = 5 %, 1,624 units in each arm: Φ(−1.163), however many there are by now.
+        assert!((rate - 0.122).abs() < 0.001, "{rate}");
+    }
+}
+
+#[test]
+fn nothing_in_either_arm_is_no_harm() {
+    // README's own policy on a healthy feature: 1,084 units of 5 % without an error, 2,166 of 10 %. Smoothing alone makes
+    // (1/1,086) of it against (1/2,168).
+    let rail = json!([{ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }]);
+    let policy = policy(&json!({ "exposure_percent": 5, "guardrails": rail, "min_sample": 1_000 }));
+    let say = |exposed, control| {
+        said(&Look { buckets: (50_000, 100_000), ..look(&policy, &[reading(exposed, control)]) })
+    };
+    assert_eq!(say((0, 1_084), (0, 2_166)), (Decision::Hold, "too_few_events".to_owned()));
+    assert_eq!(say((9, 1_084), (0, 2_166)), (Decision::Hold, "too_few_events".to_owned()));
+    assert_eq!(
+        say((10, 1_084), (0, 2_166)),
+        (Decision::Trip, "harm".to_owned()),
+        "ten of them are something"
+    );
+    assert_eq!(say((0, 1_084), (0, 1)).1, "sample_ratio_mismatch", "one control unit is no control");
+}
+
+#[test]
+fn both_arms_need_the_minimum() {
+    let policy = policy(&json!({ "min_confidence": 0.04, "min_sample": 200 }));
+    let say = |exposed, control| said(&look(&policy, &[reading((20, exposed), (100, control))])).1;
+    assert_eq!(say(200, 199), "sample_too_small");
+    assert_eq!(say(199, 200), "sample_too_small");
+    assert_eq!(say(200, 200), "harm");
+}
+
+#[test]
+fn arms_whose_sizes_cannot_come_from_the_slices_are_not_compared() {
+    let policy = policy(&json!({}));
+    let uneven = |units: (u64, u64)| {
+        let readings = [reading((0, units.0), (units.1 / 2, units.1))];
+        said(&Look { buckets: (50_000, 100_000), ..look(&policy, &readings) }).1
+    };
+    assert_eq!(uneven((3_400, 600)), "sample_ratio_mismatch");
+    assert_eq!(uneven((3_400, 6_800)), "harm");
+}
+
+#[test]
+fn differences_are_rounded_before_they_are_compared_as_the_write_ups_do() {
+    // r_c = 4,001/10,002, r_e = 3,801/10,002: δ = −0.049988, which is −0.05 in four digits and not below it; one less
+    // is −0.0502.
+    let policy = policy(&json!({}));
+    let say = |events| said(&look(&policy, &[reading((events, 10_000), (4_000, 10_000))])).0;
+    assert_eq!(say(3_800), Decision::Continue);
+    assert_eq!(say(3_799), Decision::Trip);
+    // The sample progress too: 3,248 of 5,000 are 0.6496.
+    let progress = |units| said(&look(&policy, &[reading((0, units), (units / 2, units))])).1;
+    assert_eq!(progress(1_624), "harm");
+    assert_eq!(progress(1_623), "confidence_too_low");
+}
+
+#[test]
+fn recovery_asks_the_metrics_that_tripped() {
+    let rails = json!([
+        { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 },
+        { "metric": "sign_up", "direction": "decrease_is_harm", "threshold": -0.05 }]);
+    let policy = policy(&json!({ "guardrails": rails }));
+    let (even, better) = (reading((2_500, 5_000), (2_500, 5_000)), reading((2_900, 5_000), (2_500, 5_000)));
+    let say = |circuit, tripped: &[&str], readings: [Reading; 2]| {
+        let tripped: Vec<String> = tripped.iter().map(|name| (*name).to_owned()).collect();
+        said(&Look { circuit, tripped_metrics: &tripped, ..look(&policy, &readings) }).1
+    };
+    for circuit in [Circuit::Open, Circuit::HalfOpen] {
+        assert_eq!(say(circuit, &["conversion"], [even, better]), "not_recovered");
+        assert_eq!(say(circuit, &["conversion"], [better, even]), "recovered");
+        assert_eq!(say(circuit, &["conversion", "sign_up"], [better, even]), "not_recovered");
+        assert_eq!(say(circuit, &[], [better, even]), "not_recovered", "a person's trip asks all");
+        assert_eq!(say(circuit, &["gone"], [better, better]), "recovered");
+    }
+}
+
+#[test]
+fn what_is_not_known_yet_holds_everything_but_a_trip() {
+    let policy = policy(&json!({ "half_open": "after_cooldown" }));
+    let even = [reading((2_500, 5_000), (2_500, 5_000))];
+    let harm = [reading((1_000, 5_000), (2_500, 5_000))];
+    let say = |circuit, readings: &[Reading], ingest_lag_ms| {
+        let look = Look { circuit, ingest_lag_ms, ..look(&policy, readings) };
+        let (verdict, _) = decide(&look);
+        assert_eq!(verdict.ingest_lag_ms, ingest_lag_ms);
+        (verdict.decision, verdict.reason)
+    };
+    for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
+        assert_eq!(say(circuit, &even, 30_001), (Decision::Hold, "blind".to_owned()));
+        assert_ne!(say(circuit, &even, 30_000).1, "blind");
+    }
+    assert_eq!(say(Circuit::Closed, &harm, 30_001).0, Decision::Trip);
+    assert_eq!(say(Circuit::HalfOpen, &harm, 30_001).0, Decision::Trip);
+}

@@ -1,0 +1,87 @@
+//! Rows of batches: which were applied, and how far. What makes a repeated delivery a no-op.
+
+use flagfuse_shared::ids::{TenantKey, UnixMillis};
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, from_sql, to_sql};
+
+/// How far a batch has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Events that are applied.
+    pub position: u64,
+    /// How often the next event alone could not be.
+    pub failures: u32,
+    /// Whether this is the first time that it was seen.
+    pub is_new: bool,
+}
+
+/// Finds a batch of a tenant's buffer, or begins it.
+pub async fn begin(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    (buffer_id, batch_seq): (&str, u64),
+    events: u64,
+    now: UnixMillis,
+) -> Result<Progress, StoreError> {
+    let name = batch_name(tenant, buffer_id);
+    let sql = "INSERT INTO batches (buffer_id, batch_seq, applied_ms, events) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (buffer_id, batch_seq) DO NOTHING";
+    let done = sqlx::query(sql)
+        .bind(&name)
+        .bind(to_sql(batch_seq))
+        .bind(to_sql(now.0))
+        .bind(to_sql(events))
+        .execute(&mut *conn)
+        .await?;
+    if done.rows_affected() == 1 {
+        return Ok(Progress { position: 0, failures: 0, is_new: true });
+    }
+    let sql = "SELECT position, failures FROM batches WHERE buffer_id = $1 AND batch_seq = $2";
+    let row = sqlx::query(sql).bind(&name).bind(to_sql(batch_seq)).fetch_one(conn).await?;
+    let position = from_sql(row.try_get("position")?);
+    Ok(Progress { position, failures: row.try_get("failures")?, is_new: false })
+}
+
+/// Notes that the first `position` events of a batch are applied.
+pub async fn advance(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    (buffer_id, batch_seq): (&str, u64),
+    position: u64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE batches SET position = $3, failures = 0 WHERE buffer_id = $1 AND batch_seq = $2";
+    let update = sqlx::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq));
+    update.bind(to_sql(position)).execute(conn).await?;
+    Ok(())
+}
+
+/// Notes that the next event of a batch could not be applied.
+pub async fn fail(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    (buffer_id, batch_seq): (&str, u64),
+) -> Result<(), StoreError> {
+    let sql = "UPDATE batches SET failures = failures + 1 WHERE buffer_id = $1 AND batch_seq = $2";
+    sqlx::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq)).execute(conn).await?;
+    Ok(())
+}
+
+/// Forgets batches applied before `before`, at most `limit` of them; how many went.
+///
+/// A buffer sends its next batch only when the one before is confirmed, so all but its newest are never sent again.
+/// The newest stays, however old: its confirmation may have been lost.
+pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM batches WHERE (buffer_id, batch_seq) IN (
+                 SELECT old.buffer_id, old.batch_seq FROM batches old
+                 WHERE old.applied_ms < $1 AND EXISTS (
+                   SELECT 1 FROM batches newer
+                   WHERE newer.buffer_id = old.buffer_id AND newer.batch_seq > old.batch_seq)
+                 ORDER BY old.applied_ms LIMIT $2)";
+    Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
+}
+
+/// Under the tenant's name: nobody can use up the numbers of another tenant's buffer.
+fn batch_name(tenant: &TenantKey, buffer_id: &str) -> String {
+    format!("{tenant}/{buffer_id}")
+}

@@ -12,6 +12,7 @@ mod fuse;
 mod held;
 mod import;
 mod inheritance;
+mod reach;
 mod revert;
 mod scope;
 mod shared;

@@ -126,6 +126,7 @@ impl From<ChangeError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "exists", detail)
             }
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
+            ChangeError::SharedSalt { .. } => Self::new(StatusCode::CONFLICT, "shared_salt", detail),
             ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
             ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
             ChangeError::Inherited { .. } => Self::new(StatusCode::CONFLICT, "inherited", detail),

@@ -89,12 +89,27 @@ pub enum ChangeError {
     #[error("cohort is managed by the flag's fuse: leave it out or send it as it is")]
     CohortIsManaged,
     /// The field decides who is compared with whom.
-    #[error("{field} cannot change while a fuse watches the flag {flag:?}: delete the fuse first")]
+    #[error(
+        "{field} cannot change like that while a fuse watches the flag {flag:?}: units that are counted could be served \
+         something else; delete the fuse first"
+    )]
     HeldByFuse {
         /// Which field.
         field: &'static str,
         /// Which flag.
         flag: String,
+    },
+    /// Two watched flags of an environment may not put the same units into the same arms.
+    #[error(
+        "the flags {flag:?} and {other:?} have the same salt, {salt:?}, and both would be watched: give one another salt"
+    )]
+    SharedSalt {
+        /// The flag whose fuse is asked for.
+        flag: String,
+        /// The one that has a fuse already.
+        other: String,
+        /// What both hash their units with.
+        salt: String,
     },
     /// It would serve a tripped feature again without anybody saying so.
     #[error("{what} while the fuse is {}: {remedy}", circuit.as_str())]

@@ -7,7 +7,7 @@ use flagfuse_shared::flag::{FlagWire, compile};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
-use super::{Actor, ChangeError, Decider, Effect, Publication, require_environment};
+use super::{Actor, ChangeError, Decider, Effect, Publication, held, require_environment};
 use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::phase::{allocation, withheld};
 use crate::fuse::policy::Policy;
@@ -41,6 +41,9 @@ pub(super) async fn put(
     let stored = fuses::fuse(conn, &scope, flag.as_str()).await?;
     if stored.as_ref().is_some_and(|fuse| fuse.policy == policy) {
         return Ok(Vec::new());
+    }
+    if stored.is_none() {
+        held::check_salt(conn, &scope, &row.wire).await?;
     }
     if let Some(fuse) = &stored {
         check_roles(fuse, &policy)?;

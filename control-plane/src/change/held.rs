@@ -10,20 +10,23 @@ use flagfuse_shared::flag::{FlagWire, HoldoutRole};
 use flagfuse_shared::ids::Scope;
 use serde_json::Value;
 
-use super::ChangeError;
 use super::environment::Environment;
+use super::{ChangeError, reach};
 use crate::fuse::circuit::Circuit;
 use crate::store::fuses::FuseRow;
-use crate::store::{Connection, fuses};
+use crate::store::{Connection, flags, fuses};
 
 /// Checks a change of a watched flag itself.
 pub(super) fn check_flag(fuse: &FuseRow, before: &FlagWire, after: &FlagWire) -> Result<(), ChangeError> {
+    // An open fuse compares nobody, and whatever moves it on begins a phase that counts everybody anew.
+    let is_idle = fuse.circuit == Circuit::Open;
     let fields = [
         ("salt", salt(before) == salt(after)),
         ("bucket_by", unit_source(before) == unit_source(after)),
         ("layer", before.layer == after.layer),
         ("holdout", before.holdout == after.holdout),
         ("targets", is_target_change_harmless(before, after)),
+        ("rules", is_idle || reach::is_within(after, before)),
     ];
     if let Some((field, _)) = fields.into_iter().find(|(_, is_harmless)| !is_harmless) {
         return Err(held(field, &after.key));
@@ -70,6 +73,22 @@ pub(super) async fn check_shared(
 
 fn held(field: &'static str, flag: &str) -> ChangeError {
     ChangeError::HeldByFuse { field, flag: flag.to_owned() }
+}
+
+/// Two cohorts that hash alike hold the same units in the same order: what one feature does would be counted for the other.
+pub(super) async fn check_salt(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &FlagWire,
+) -> Result<(), ChangeError> {
+    for fuse in fuses::fuses(conn, scope).await? {
+        let Some(other) = flags::flag(conn, scope, &fuse.flag).await? else { continue };
+        if fuse.flag != flag.key && salt(&other.wire) == salt(flag) {
+            let (flag, salt) = (flag.key.clone(), salt(flag).to_owned());
+            return Err(ChangeError::SharedSalt { flag, other: fuse.flag, salt });
+        }
+    }
+    Ok(())
 }
 
 fn salt(flag: &FlagWire) -> &str {

@@ -130,12 +130,11 @@ impl<'k> Application<'k> {
         activity: &Activity,
     ) -> Result<Result<Novelty, QuarantineCode>, StoreError> {
         let day = activity.at_ms.0 / DAY_MS;
-        let count = match self.busy.get(&(unit, day)) {
-            Some(count) => *count,
-            None => {
-                let (from, to) = (UnixMillis(day * DAY_MS), UnixMillis((day + 1) * DAY_MS));
-                events::activity_count(conn, &self.scope, unit, from, to).await?
-            }
+        let count = if let Some(count) = self.busy.get(&(unit, day)) {
+            *count
+        } else {
+            let (from, to) = (UnixMillis(day * DAY_MS), UnixMillis((day + 1) * DAY_MS));
+            events::activity_count(conn, &self.scope, unit, from, to).await?
         };
         let novelty = if count < UNIT_DAY_ACTIVITY_COUNT_MAX {
             events::insert_event(conn, &self.scope, event_id, content, unit, activity).await?

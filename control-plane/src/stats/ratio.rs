@@ -55,9 +55,9 @@ mod tests {
             let mut units = (0, 0);
             (1..=20_000_u64).find(|_| {
                 if below(1_000) < percent_exposed * 10 {
-                    units.0 += 1
+                    units.0 += 1;
                 } else {
-                    units.1 += 1
+                    units.1 += 1;
                 }
                 mismatch_evidence(units, buckets) >= EVIDENCE_MIN
             })

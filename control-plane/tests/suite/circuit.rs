@@ -200,3 +200,45 @@ async fn a_fuse_opens_in_an_environment_that_is_full() {
     let opened = world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
     assert_eq!(opened["fuse"]["circuit"], "OPEN");
 }
+
+#[tokio::test]
+async fn while_a_fuse_watches_rules_reach_nobody_who_may_be_counted() {
+    let world = World::new().await;
+    let rule = |percentage: u32| {
+        let condition = json!({ "attribute": "country", "op": "in", "values": ["DE"] });
+        json!([{ "key": "de", "percentage": percentage, "split": [{ "variation": "on" }], "conditions": [condition] }])
+    };
+    world.ok("PUT", FLAG, with("rules", rule(20))).await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    for rules in [rule(21), json!([{ "key": "all", "split": [{ "variation": "on" }] }])] {
+        let refused = world.call("PUT", FLAG, with("rules", rules)).await;
+        assert_eq!((refused.status.as_u16(), refused.code()), (409, "held_by_fuse"), "{}", refused.body);
+        assert!(
+            refused.body["detail"].as_str().unwrap().starts_with("rules cannot change"),
+            "{}",
+            refused.body
+        );
+    }
+    world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
+    world.ok("PUT", FLAG, with("rules", rule(30))).await;
+    world.ok("POST", &format!("{FLAG}/fuse/close"), Value::Null).await;
+    world.ok("PUT", FLAG, with("rules", rule(10))).await;
+    world.ok("PUT", FLAG, with("rules", json!([]))).await;
+    assert_eq!(world.call("PUT", FLAG, with("rules", rule(1))).await.code(), "held_by_fuse");
+    world.ok("DELETE", &format!("{FLAG}/fuse"), Value::Null).await;
+    world.ok("PUT", FLAG, with("rules", rule(100))).await;
+}
+
+#[tokio::test]
+async fn two_watched_flags_of_an_environment_hash_with_salts_of_their_own() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let other = format!("{ENVIRONMENT}/flags/other");
+    world.ok("PUT", &other, with("salt", json!("checkout"))).await;
+    let refused = world.call("PUT", &format!("{other}/fuse"), policy(json!({}))).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (409, "shared_salt"), "{}", refused.body);
+    world.ok("PUT", &other, flag()).await;
+    world.ok("PUT", &format!("{other}/fuse"), policy(json!({}))).await;
+    // A watched flag keeps its salt, so that it cannot take another one's later.
+    assert_eq!(world.call("PUT", &other, with("salt", json!("checkout"))).await.code(), "held_by_fuse");
+}

@@ -104,7 +104,7 @@ pub fn flags() -> Vec<Value> {
     ]
 }
 
-/// The fuse of the guarded flag. `min_confidence` 0.2 means 1,000 exposed units: the demo shall take seconds, not days,
+/// The fuse of the guarded flag. `min_confidence` 0.2 means 1,000 units of both arms: the demo shall take seconds, not days,
 /// and so shall the next one: `cooldown_s` 5 lets the fuse act again soon after the last demo's was closed.
 pub fn fuse() -> Value {
     json!({

@@ -80,7 +80,7 @@ fn a_stream_says_hello_tells_changes_and_stays_alive(seen: &Value) {
     let retry_ms: u64 = lines[0].0.strip_prefix("retry: ").unwrap().parse().unwrap();
     assert!((1_000..5_000).contains(&retry_ms), "{retry_ms}");
     let events = events(stream);
-    let served = &seen["bulks"][0]["body"]["metadata"]["flagVersion"];
+    let served = &seen["bulks"][0]["body"]["metadata"]["version"];
     // When it was stored is known where the notifier was told of it, and not where it has just woken up.
     assert_eq!((events[0].0, timeless(events[0].1.clone())), (served.as_str().unwrap(), message(served)));
     let changed = &seen["single"]["version"];
@@ -122,12 +122,12 @@ fn a_websocket_hears_the_same(seen: &Value) {
 fn what_was_told_can_be_had_from_every_isolate(seen: &Value) {
     let asked = &seen["single"]["asked"];
     assert_eq!(
-        (&asked["status"], &asked["body"]["metadata"]["flagVersion"]),
+        (&asked["status"], &asked["body"]["metadata"]["version"]),
         (&json!(200), &seen["single"]["version"])
     );
     assert_eq!(seen["unknown"]["status"], 200);
     let newest = seen["burst"].as_array().unwrap().last().unwrap();
-    assert_eq!(seen["unknown"]["body"]["metadata"]["flagVersion"], *newest);
+    assert_eq!(seen["unknown"]["body"]["metadata"]["version"], *newest);
     assert_eq!(
         (&seen["ahead"]["status"], &seen["ahead"]["body"]["code"]),
         (&json!(503), &json!("version_not_here"))
@@ -138,7 +138,7 @@ fn an_expired_token_is_told_so_and_let_go(seen: &Value) {
     let stream = &seen["expired"];
     assert_eq!(stream["status"], 200, "an error would bring the client back in a second");
     let events = events(stream);
-    let served = seen["bulks"][0]["body"]["metadata"]["flagVersion"].as_str().unwrap();
+    let served = seen["bulks"][0]["body"]["metadata"]["version"].as_str().unwrap();
     assert_eq!(events[0].0, served);
     assert_eq!(events[1].0, format!("{served}-moved"), "it is told at once");
     assert!(

@@ -4,12 +4,13 @@ use flagfuse_shared::bucket::{Bucket, GATE_SEED};
 use serde_json::{Value, json};
 use support::{Client, World, root};
 
-/// Runs `tests/node/ofrep.mjs` and reads the JSON it prints.
-fn openfeature(world: &World) -> Value {
+/// Runs a script with the edge's URL, a key and `more`, and reads the JSON it prints.
+fn openfeature(world: &World, script: &str, more: &[&str]) -> Value {
     let mut node = xtask::tools::node_22(root()).unwrap();
     let output = node
-        .arg(root().join("tests/node/ofrep.mjs"))
+        .arg(root().join(script))
         .args([world.stack.edge_url(0), world.client_key.clone()])
+        .args(more)
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -27,7 +28,7 @@ fn the_edge_speaks_ofrep() {
 }
 
 fn openfeature_sdk_gets_every_type_and_every_error(world: &World) {
-    let seen = openfeature(world);
+    let seen = openfeature(world, "tests/node/ofrep.mjs", &[]);
     assert_eq!(seen["boolean"]["variant"], "off");
     assert_eq!(seen["boolean"]["reason"], "DISABLED");
     assert_eq!(
@@ -50,6 +51,32 @@ fn openfeature_sdk_gets_every_type_and_every_error(world: &World) {
     assert_eq!(seen["no_unit"]["errorCode"], "TARGETING_KEY_MISSING");
     assert_eq!(seen["wrong_key"]["value"], "fallback");
     assert!(seen["wrong_key"]["errorCode"].is_string(), "{seen}");
+    telemetry_names_version_and_flag_set(world, &seen["events"]);
+    // The web provider asks for all flags at once, and shows telemetry what stands in an item.
+    xtask::tools::browser_packages(root()).unwrap();
+    let seen = openfeature(world, "tests/browser/telemetry.mjs", &TELLING);
+    telemetry_names_version_and_flag_set(world, &seen);
+}
+
+/// Flags whose evaluations are looked at: off, watched by a fuse, with a gate.
+const TELLING: [&str; 3] = ["legacy-search", "new-checkout", "max-items"];
+
+/// What OpenFeature's own telemetry makes of the answers.
+fn telemetry_names_version_and_flag_set(world: &World, events: &Value) {
+    let body = json!({ "context": { "targetingKey": "user-7" } });
+    let bulk = world.edges[0].post("/ofrep/v1/evaluate/flags", &body).unwrap().ok().unwrap();
+    let version = &bulk["metadata"]["version"];
+    assert!(version.as_str().is_some_and(|text| text.starts_with("1.")), "{}", bulk["metadata"]);
+    for key in TELLING {
+        let event = &events[key];
+        assert_eq!(event["name"], "feature_flag.evaluation", "{key}");
+        let attributes = &event["attributes"];
+        assert_eq!(
+            (&attributes["feature_flag.version"], &attributes["feature_flag.set.id"]),
+            (version, &json!("demo/production")),
+            "{key}: {attributes}"
+        );
+    }
 }
 
 fn status_codes_are_the_protocols(world: &World) {

@@ -75,12 +75,7 @@ pub fn explain(opened: &Opened, flag_key: &str, question: Question<'_>) -> Expla
     let mut recorder = Recorder::new(flag_key, &opened.written, question.now);
     let answer = Evaluator::new(&opened.snapshot, question).flag_observed(flag_key, &mut recorder);
     let mut body = String::new();
-    write_answer(
-        &mut body,
-        flag_key,
-        &answer,
-        &Origin::new(opened.version, opened.scope.environment.as_str()),
-    );
+    write_answer(&mut body, flag_key, &answer, &Origin::new(opened.version, &opened.scope));
     let mut outcome = Map::new();
     match &answer {
         Err(error) => {

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use crate::context::{Context, ContextError};
 use crate::evaluate::{Assignment, EvaluationError, Freshness, Reason, Resolution};
 use crate::fingerprint::Fingerprint;
-use crate::ids::{FlagKey, SnapshotVersion};
+use crate::ids::{FlagKey, Scope, SnapshotVersion};
 use crate::limits::REQUEST_BODY_LEN_MAX;
 
 /// Error codes of the protocol.
@@ -174,20 +174,21 @@ impl<'de> Deserialize<'de> for ContextIn {
 /// Attributes that a context has room for before it grows.
 const ATTRIBUTE_COUNT_TYPICAL: usize = 16;
 
-/// What a body says about its origin: single answers each, a bulk once for all its flags.
+/// What a body says about its origin, in the names that OpenFeature's telemetry reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// `"flagVersion":"…","environment":"…"`
+    /// `"version":"…","flagSetId":"…"`
     fields: String,
     /// The `eventStreams` of a bulk: a JSON array.
     event_streams: Option<Rc<str>>,
 }
 
 impl Origin {
-    /// The version of the snapshot and the name of the environment.
-    pub fn new(version: SnapshotVersion, environment: &str) -> Self {
-        let mut fields = format!("\"flagVersion\":\"{version}\",\"environment\":");
-        write_json_string(&mut fields, environment);
+    /// The version of the snapshot, and project and environment as the name of the flag set.
+    pub fn new(version: SnapshotVersion, scope: &Scope) -> Self {
+        // Slugs and versions hold nothing that JSON escapes.
+        let Scope { tenant: _, project, environment } = scope;
+        let fields = format!("\"version\":\"{version}\",\"flagSetId\":\"{project}/{environment}\"");
         Self { fields, event_streams: None }
     }
 
@@ -210,59 +211,47 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
     }
 }
 
-/// Writes the whole body of a single evaluation: an item, and in its metadata the rule that decided and the origin.
+/// Writes the whole body of a single evaluation: an item, and in its metadata the rule that decided.
 pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
-    write_item(out, key, answer);
-    out.truncate(out.len() - ITEM_END.len());
+    begin_item(out, key, answer);
     if let Some(rule) = answer.as_ref().ok().and_then(Resolution::rule) {
-        separate(out);
         out.push_str("\"rule\":");
         write_json_string(out, rule.as_str());
+        out.push(',');
     }
-    separate(out);
     out.push_str(&origin.fields);
     out.push_str(END);
 }
 
-/// Makes room for one more field of an object that may have some.
-fn separate(out: &mut String) {
-    if !out.ends_with('{') {
-        out.push(',');
-    }
-}
-
 /// How an object with metadata ends: its metadata, and itself.
 const END: &str = "}}";
-/// How an item of a bulk ends. The comma is part of it: one text fewer for each flag.
-const ITEM_END: &str = "}},";
 
-/// Writes one flag's object, an item of a bulk, and a comma. A key's text is asked for only where it is needed: it may stand
-/// in the key or elsewhere.
+/// Writes one flag's object up to the place in its metadata where the origin stands. A key's text is asked for only where
+/// it is needed: it may stand in the key or elsewhere.
 #[inline]
-fn write_item<K: Borrow<str> + ?Sized>(out: &mut String, key: &K, answer: &Answer<'_>) {
+fn begin_item<K: Borrow<str> + ?Sized>(out: &mut String, key: &K, answer: &Answer<'_>) {
     match answer {
-        Ok(resolution) => write_resolution(out, resolution),
-        Err(error) => write_error(out, key.borrow(), error),
+        Ok(resolution) => begin_resolution(out, resolution),
+        Err(error) => begin_error(out, key.borrow(), error),
     }
 }
 
-/// The item of a flag that has an answer: texts that were rendered when the flag was compiled, one behind the other: nothing is escaped here. `value` is left
-/// out, never null, when the caller's code default applies.
+/// The item of a flag that has an answer: texts that were rendered when the flag was compiled, one behind the other:
+/// nothing is escaped here. `value` is left out, never null, when the caller's code default applies.
 #[inline]
-fn write_resolution(out: &mut String, resolution: &Resolution<'_>) {
+fn begin_resolution(out: &mut String, resolution: &Resolution<'_>) {
     match resolution.variation {
         Some(variation) => out.push_str(&variation.opening),
         None => out.push_str(resolution.flag.opening()),
     }
-    out.push_str(resolution.reason.end());
+    out.push_str(resolution.reason.metadata());
     if let Some(Assignment { arm, phase }) = resolution.assignment {
-        out.truncate(out.len() - ITEM_END.len());
         // Writing to a String cannot fail.
-        let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase}{ITEM_END}", arm.as_str());
+        let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase},", arm.as_str());
     }
 }
 
-fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>) {
+fn begin_error(out: &mut String, key: &str, error: &EvaluationError<'_>) {
     let code = match error {
         EvaluationError::FlagNotFound { .. } => ErrorCode::FlagNotFound,
         EvaluationError::TargetingKeyMissing { .. } => ErrorCode::TargetingKeyMissing,
@@ -273,35 +262,38 @@ fn write_error(out: &mut String, key: &str, error: &EvaluationError<'_>) {
     let _ = write!(out, ",\"errorCode\":\"{}\",\"errorDetails\":", code.as_str());
     write_json_string(out, &error.to_string());
     out.push_str(",\"metadata\":{");
-    out.push_str(ITEM_END);
 }
 
 impl Reason {
-    /// `,"reason":"…","metadata":{}},`: how items end that have no assignment.
-    const fn end(self) -> &'static str {
+    /// `,"reason":"…","metadata":{`: what follows an item's opening.
+    const fn metadata(self) -> &'static str {
         match self {
-            Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{}},",
-            Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{}},",
-            Self::Split => ",\"reason\":\"SPLIT\",\"metadata\":{}},",
-            Self::Disabled => ",\"reason\":\"DISABLED\",\"metadata\":{}},",
-            Self::Default => ",\"reason\":\"DEFAULT\",\"metadata\":{}},",
-            Self::Stale => ",\"reason\":\"STALE\",\"metadata\":{}},",
+            Self::Static => ",\"reason\":\"STATIC\",\"metadata\":{",
+            Self::TargetingMatch => ",\"reason\":\"TARGETING_MATCH\",\"metadata\":{",
+            Self::Split => ",\"reason\":\"SPLIT\",\"metadata\":{",
+            Self::Disabled => ",\"reason\":\"DISABLED\",\"metadata\":{",
+            Self::Default => ",\"reason\":\"DEFAULT\",\"metadata\":{",
+            Self::Stale => ",\"reason\":\"STALE\",\"metadata\":{",
         }
     }
 }
 
-/// Writes the body of a bulk evaluation; `answers` have to come ordered by key. The origin stands once, in the body's own
-/// metadata: repeated with each flag it would be a third of the bytes. The rules that decided, another sixth, are named by
-/// single evaluations only.
+/// Writes the body of a bulk evaluation; `answers` have to come ordered by key.
+///
+/// The origin stands in each item and once more in the body's own metadata: the web provider shows telemetry an item's
+/// metadata, and the bulk's own only where a flag is missing. The rules that decided are named by single evaluations only.
 pub fn write_bulk<'s>(
     out: &mut String,
     answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>,
     origin: &Origin,
 ) {
+    // The comma is part of it: one text fewer for each flag.
+    let item_end = [&origin.fields, END, ","].concat();
     out.push_str("{\"flags\":[");
     let start = out.len();
     for (key, answer) in answers {
-        write_item(out, key, &answer);
+        begin_item(out, key, &answer);
+        out.push_str(&item_end);
     }
     if out.len() > start {
         out.pop();
@@ -411,7 +403,7 @@ mod tests {
     use crate::snapshot::fixtures;
 
     fn origin(seq: u64) -> Origin {
-        Origin::new(SnapshotVersion { epoch: 1, seq }, "production")
+        Origin::new(SnapshotVersion { epoch: 1, seq }, &fixtures::scope())
     }
 
     fn question(context: &Context) -> Question<'_> {
@@ -431,7 +423,7 @@ mod tests {
         let flag = json!({ "key": "größe \"x\"/1", "value_type": "float", "default_variation": "a",
             "variations": [{ "key": "a", "value": 2 }] });
         let (status, body) = render(&[flag], "größe \"x\"/1", &Context::default());
-        let metadata = json!({ "flagVersion": "1.2", "environment": "production" });
+        let metadata = json!({ "version": "1.2", "flagSetId": "demo/production" });
         assert_eq!(status, 200);
         assert_eq!(
             body,
@@ -454,6 +446,42 @@ mod tests {
     }
 
     #[test]
+    fn an_item_of_a_bulk_is_the_single_answer_but_for_the_rule() {
+        let variations = json!([{ "key": "a", "value": true }, { "key": "b", "value": false }]);
+        let flag = |key: &str, patch: Value| {
+            let mut flag = json!({ "key": key, "value_type": "boolean", "default_variation": "b",
+                "variations": variations });
+            flag.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
+            flag
+        };
+        let cohort = json!({ "phase": 3, "slices": [
+            { "from": 0, "to": 1_000_000, "variation": "a", "arm": "exposed" }] });
+        let rules = json!([{ "key": "r", "split": [{ "variation": "a" }] }]);
+        let malformed = json!([{ "key": "r", "percentage": 101.0, "split": [{ "variation": "a" }] }]);
+        let admitted = fixtures::admitted(&[
+            flag("assigned", json!({ "cohort": cohort })),
+            flag("malformed", json!({ "rules": malformed })),
+            flag("off", json!({ "enabled": false })),
+            flag("ruled", json!({ "rules": rules })),
+        ]);
+        for context in [Context::for_unit("u"), Context::default()] {
+            let mut bulk = String::new();
+            write_bulk(&mut bulk, Evaluator::new(&admitted.snapshot, question(&context)).all(), &origin(2));
+            let bulk: Value = serde_json::from_str(&bulk).unwrap();
+            for item in bulk["flags"].as_array().unwrap() {
+                let key = item["key"].as_str().unwrap();
+                let mut body = String::new();
+                let answer = evaluate(&admitted.snapshot, key, question(&context));
+                write_answer(&mut body, key, &answer, &origin(2));
+                let mut single: Value = serde_json::from_str(&body).unwrap();
+                assert_eq!(single["metadata"]["flagSetId"], "demo/production");
+                let rule = single["metadata"].as_object_mut().unwrap().remove("rule");
+                assert_eq!((item, rule.is_some()), (&single, key == "ruled"));
+            }
+        }
+    }
+
+    #[test]
     fn bulk_items_come_ordered_by_key() {
         let flag = |key: &str| {
             json!({ "key": key, "value_type": "integer", "default_variation": "a",
@@ -466,8 +494,8 @@ mod tests {
         let body: Value = serde_json::from_str(&body).unwrap();
         let keys: Vec<_> = body["flags"].as_array().unwrap().iter().map(|f| f["key"].clone()).collect();
         assert_eq!(keys, ["a", "b", "c"]);
-        let origin = json!({ "flagVersion": "1.2", "environment": "production" });
-        assert_eq!((&body["metadata"], &body["flags"][0]["metadata"]), (&origin, &json!({})));
+        let origin = json!({ "version": "1.2", "flagSetId": "demo/production" });
+        assert_eq!((&body["metadata"], &body["flags"][0]["metadata"]), (&origin, &origin));
     }
 
     #[test]

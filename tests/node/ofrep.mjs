@@ -1,4 +1,5 @@
 // Asks a real edge through the real OpenFeature server SDK and prints what it saw as JSON.
+import { createEvaluationEvent } from '@openfeature/core';
 import { OFREPProvider } from '@openfeature/ofrep-provider';
 import { OpenFeature } from '@openfeature/server-sdk';
 
@@ -8,6 +9,15 @@ await OpenFeature.setProviderAndWait('good', provider(key));
 await OpenFeature.setProviderAndWait('wrong', provider('demo:production.wrong'));
 const client = OpenFeature.getClient('good');
 const wrong = OpenFeature.getClient('wrong');
+
+// What a telemetry hook sends about each evaluation: OpenFeature itself makes it of what the edge answered.
+const events = {};
+const telemetry = {
+  finally: (hookContext, details) => {
+    events[hookContext.flagKey] = createEvaluationEvent(hookContext, details);
+  },
+};
+client.addHooks(telemetry);
 
 const user = { targetingKey: 'user-7', country: 'DE', nested: { a: [1, null, { b: true }] } };
 const brief = ({ value, variant, reason, errorCode }) => ({ value, variant, reason, errorCode });
@@ -23,5 +33,5 @@ const seen = {
   no_unit: brief(await client.getObjectDetails('theme', {}, {})),
   wrong_key: brief(await wrong.getStringDetails('banner-text', 'fallback', user)),
 };
-console.log(JSON.stringify(seen));
+console.log(JSON.stringify({ ...seen, events }));
 await OpenFeature.close();

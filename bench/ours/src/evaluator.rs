@@ -73,7 +73,7 @@ impl Ours {
     /// All flags for one person, with the rendered OFREP body: how many have an answer.
     pub fn c(&mut self, turn: usize) -> u64 {
         let (_, person) = flags::turn(turn);
-        let origin = Origin::new(VERSION, "production");
+        let origin = Origin::new(VERSION, &scope());
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         let mut count = 0;

@@ -31,7 +31,7 @@ async fn the_answer_is_ofreps_with_the_steps_to_it() {
     let asked =
         question(json!({ "context": { "targetingKey": "u", "country": "DE" }, "version": "published" }));
     let told = world.ok("POST", "/v1/explain", asked).await;
-    let metadata = json!({ "flagVersion": version, "environment": "production", "rule": "de" });
+    let metadata = json!({ "version": version, "flagSetId": "demo/production", "rule": "de" });
     assert_eq!(
         told["resolution"],
         json!({ "key": "checkout", "value": true, "variant": "on", "reason": "TARGETING_MATCH", "metadata": metadata })

@@ -50,7 +50,7 @@ impl<'a> Asked<'a> {
 
     /// What an answer says of its origin.
     pub fn origin(&self) -> Origin {
-        Origin::new(self.served.version, self.scope.environment.as_str())
+        Origin::new(self.served.version, self.scope)
     }
 
     /// What a bulk says of its origin.

@@ -73,7 +73,7 @@ impl Session {
         let Outcome::Newer(admitted) = verify(frame, &roots, &scope, None, millis(now_ms))? else {
             return Err(SessionError::NothingHeld);
         };
-        let origin = Origin::new(admitted.held.version, scope.environment.as_str());
+        let origin = Origin::new(admitted.held.version, &scope);
         Ok(Self { roots, scope, admitted: *admitted, origin })
     }
 
@@ -83,7 +83,7 @@ impl Session {
         match verify(frame, &self.roots, &self.scope, held, millis(now_ms))? {
             Outcome::Same => Ok(false),
             Outcome::Newer(admitted) => {
-                self.origin = Origin::new(admitted.held.version, self.scope.environment.as_str());
+                self.origin = Origin::new(admitted.held.version, &self.scope);
                 self.admitted = *admitted;
                 Ok(true)
             }
@@ -185,14 +185,14 @@ mod tests {
     fn a_verified_frame_answers_in_the_protocols_bodies() {
         let session = open(&frame(), &scope().to_string()).unwrap();
         assert_eq!(session.version().to_string(), "1.1");
-        let metadata = json!({ "flagVersion": "1.1", "environment": "test" });
+        let metadata = json!({ "version": "1.1", "flagSetId": "random/test" });
         let flag =
             json!({ "key": "f", "value": 1, "variant": "a", "reason": "STATIC", "metadata": metadata });
         for context in ["", "{}", " {\"targetingKey\":\"u\"} "] {
             let single: Value = serde_json::from_str(&session.evaluate("f", context, ASKED)).unwrap();
             let bulk: Value = serde_json::from_str(&session.evaluate_all(context, ASKED)).unwrap();
             assert_eq!((&single, &bulk["metadata"]), (&flag, &metadata), "{context}");
-            assert_eq!(bulk["flags"][0]["variant"], "a", "{context}");
+            assert_eq!(bulk["flags"], json!([flag]), "{context}");
         }
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(REQUEST_BODY_LEN_MAX));
         let rows = [

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+use flagfuse_determinism::signing::scope;
 use flagfuse_shared::evaluate::{Evaluator, Freshness, Question};
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, error_body, parse_request, write_bulk};
@@ -31,7 +32,7 @@ fuzz_target!(|body: &[u8]| {
         let freshness = if body.len() % 8 == 0 { Freshness::Stale } else { Freshness::Fresh };
         let now = UnixMillis(1_799_999_999_999 + at);
         let question = Question { freshness, chance: at, ..Question::new(&context, now) };
-        let origin = Origin::new(admitted.held.version, "test");
+        let origin = Origin::new(admitted.held.version, &scope());
         let mut out = String::new();
         write_bulk(&mut out, Evaluator::new(&admitted.snapshot, question).all(), &origin);
         let flags = &parsed(&out)["flags"];

@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     for context in contexts() {
         let mut out = String::new();
-        let origin = Origin::new(admitted.held.version, "test");
+        let origin = Origin::new(admitted.held.version, &scope());
         write_bulk(&mut out, Evaluator::new(&admitted.snapshot, Question::new(context, NOW)).all(), &origin);
         serde_json::from_str::<Value>(&out).expect("bodies are JSON");
     }

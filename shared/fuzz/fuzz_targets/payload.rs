@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(Outcome::Newer(admitted)) = verify(&sign_around(bytes), roots, &scope(), None, NOW) else { return };
     let context = Context::for_unit("user-1");
     let mut out = String::new();
-    let origin = Origin::new(admitted.held.version, "test");
+    let origin = Origin::new(admitted.held.version, &scope());
     write_bulk(&mut out, Evaluator::new(&admitted.snapshot, Question::new(&context, NOW)).all(), &origin);
     serde_json::from_str::<Value>(&out).expect("bodies are JSON");
 });

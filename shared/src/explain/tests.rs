@@ -85,7 +85,7 @@ fn the_answer_is_the_edges_byte_for_byte() {
         let question = Question::new(&context, NOW);
         let answer = crate::evaluate::evaluate(&opened.snapshot, key, question);
         let mut body = String::new();
-        write_answer(&mut body, key, &answer, &Origin::new(opened.version, "production"));
+        write_answer(&mut body, key, &answer, &Origin::new(opened.version, &opened.scope));
         let explanation = explain(&opened, key, question);
         assert_eq!((explanation.body, explanation.status), (body, single_status(&answer)));
     }

@@ -80,7 +80,7 @@ fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usi
     let snapshot = &admitted.snapshot;
     let question =
         Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
-    let origin = Origin::new(admitted.held.version, signing::scope().environment.as_str());
+    let origin = Origin::new(admitted.held.version, &signing::scope());
     for (key, answer) in Evaluator::new(snapshot, question).all() {
         write_answer(out, key.as_str(), &answer, &origin);
         out.push('\n');

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::chance::Chance;
 use crate::context::Ask;
 use crate::environment::{Environment, admit, written};
-use crate::signing::sign;
+use crate::signing::{scope, sign};
 use crate::words::MOMENTS;
 
 /// Askers for one environment: few, because proptest brings many environments.
@@ -74,7 +74,7 @@ fn text(key: &str, answer: &Answer<'_>) -> String {
 }
 
 fn origin() -> Origin {
-    Origin::new(SnapshotVersion { epoch: 1, seq: 1 }, "test")
+    Origin::new(SnapshotVersion { epoch: 1, seq: 1 }, &scope())
 }
 
 fn shuffle<T>(chance: &mut Chance, list: &mut [T]) {

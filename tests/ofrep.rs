@@ -1,6 +1,7 @@
 //! Real OpenFeature clients and raw protocol cases against a real edge.
 
 use flagfuse_shared::bucket::{Bucket, GATE_SEED};
+use flagfuse_shared::limits::VALUE_LEN_MAX;
 use serde_json::{Value, json};
 use support::{Client, World, root};
 
@@ -25,6 +26,7 @@ fn the_edge_speaks_ofrep() {
     status_codes_are_the_protocols(&world);
     bulk_has_a_validator(&world);
     keys_may_be_spelled_in_any_way(&world);
+    the_largest_and_the_smallest_values_arrive(&world);
 }
 
 fn openfeature_sdk_gets_every_type_and_every_error(world: &World) {
@@ -184,5 +186,49 @@ fn keys_may_be_spelled_in_any_way(world: &World) {
     ] {
         let answer = world.edges[0].send("POST", &path, &[], body()).unwrap();
         assert_eq!((answer.status, &answer.body["key"]), (200, &json!(key)), "{path}: {}", answer.body);
+    }
+}
+
+/// From the admin API to OFREP and to Unleash's clients, and one more byte is refused by name.
+fn the_largest_and_the_smallest_values_arrive(world: &World) {
+    let path = |key: &str| format!("{}/flags/{key}", support::environment_path());
+    let flag = |key: &str, value_type: &str, value: Value| {
+        json!({ "key": key, "value_type": value_type, "default_variation": "v",
+            "variations": [{ "key": "v", "value": value }] })
+    };
+    // What is escaped on its way is longer there.
+    let text = "\"\n".repeat(VALUE_LEN_MAX / 2);
+    let object = json!({ "k": "x".repeat(VALUE_LEN_MAX - r#"{"k":""}"#.len()) });
+    let rows = [
+        ("largest-text", "string", json!(text)),
+        ("largest-object", "object", object.clone()),
+        ("empty-object", "object", json!({})),
+    ];
+    for (key, value_type, value) in &rows {
+        world.admin.put(&path(key), &flag(key, value_type, value.clone())).unwrap().ok().unwrap();
+    }
+    support::eventually("the flags are served", support::PATIENCE, || {
+        let bulk = world.edges[0].post("/ofrep/v1/evaluate/flags", &json!({}))?.ok()?;
+        for (key, _, value) in &rows {
+            let item =
+                bulk["flags"].as_array().and_then(|flags| flags.iter().find(|item| item["key"] == **key));
+            anyhow::ensure!(item.is_some_and(|item| item["value"] == *value), "{key} is not there");
+            let single = world.edges[0].post(&format!("/ofrep/v1/evaluate/flags/{key}"), &json!({}))?.ok()?;
+            anyhow::ensure!(single["value"] == *value, "{key} is answered otherwise");
+        }
+        Ok(())
+    })
+    .unwrap();
+    let frontend = world.edges[0].get("/api/frontend").unwrap().ok().unwrap();
+    let toggles = frontend["toggles"].as_array().unwrap();
+    for (key, payload) in [("largest-text", &text), ("largest-object", &object.to_string())] {
+        let toggle = toggles.iter().find(|toggle| toggle["name"] == key).unwrap();
+        assert_eq!(toggle["variant"]["payload"]["value"], **payload, "{key}");
+    }
+    for value in [json!(format!("{text}x")), json!({ "k": format!("{}x", object["k"].as_str().unwrap()) })] {
+        let value_type = if value.is_string() { "string" } else { "object" };
+        let answer = world.admin.put(&path("too-large"), &flag("too-large", value_type, value)).unwrap();
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(answer.status == 400 && detail.contains("the limit is 65536"), "{}", answer.body);
     }
 }

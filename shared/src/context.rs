@@ -215,36 +215,36 @@ impl Context {
 }
 
 fn check_value(attribute: &str, value: &Value) -> Result<(), ContextError> {
-    match json_shape(value, JSON_DEPTH_MAX) {
+    match json_shape(value, JSON_DEPTH_MAX, STRING_LEN_MAX) {
         JsonShape::Fits => Ok(()),
         JsonShape::TooDeep => Err(ContextError::TooDeep { attribute: attribute.to_owned() }),
-        JsonShape::StringTooLong => Err(ContextError::StringTooLong { attribute: attribute.to_owned() }),
+        JsonShape::StringTooLong(_) => Err(ContextError::StringTooLong { attribute: attribute.to_owned() }),
     }
 }
 
-/// Whether a JSON value stays within the depth and string limits.
+/// Whether a JSON value stays within a depth and a length of its strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JsonShape {
     Fits,
     TooDeep,
-    StringTooLong,
+    /// Bytes of the string.
+    StringTooLong(usize),
 }
 
 /// Checks `value`, of which `depth_left` levels may still open. Recursion ends at that depth.
-pub(crate) fn json_shape(value: &Value, depth_left: usize) -> JsonShape {
+pub(crate) fn json_shape(value: &Value, depth_left: usize, string_len_max: usize) -> JsonShape {
+    let string = |text: &str| {
+        if text.len() > string_len_max { JsonShape::StringTooLong(text.len()) } else { JsonShape::Fits }
+    };
+    let inner = |value| json_shape(value, depth_left - 1, string_len_max);
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => JsonShape::Fits,
-        Value::String(text) if text.len() > STRING_LEN_MAX => JsonShape::StringTooLong,
-        Value::String(_) => JsonShape::Fits,
+        Value::String(text) => string(text),
         Value::Array(_) | Value::Object(_) if depth_left == 0 => JsonShape::TooDeep,
-        Value::Array(items) => first_fault(items.iter().map(|item| json_shape(item, depth_left - 1))),
-        Value::Object(fields) => first_fault(fields.iter().map(|(name, field)| {
-            if name.len() > STRING_LEN_MAX {
-                JsonShape::StringTooLong
-            } else {
-                json_shape(field, depth_left - 1)
-            }
-        })),
+        Value::Array(items) => first_fault(items.iter().map(inner)),
+        Value::Object(fields) => {
+            first_fault(fields.iter().flat_map(|(name, field)| [string(name), inner(field)]))
+        }
     }
 }
 

@@ -47,8 +47,14 @@ pub const VARIATION_KEY_LEN_MAX: usize = 128;
 pub const METRIC_KEY_LEN_MAX: usize = 64;
 /// Bytes of a unit (targeting key); an e-mail address is at most 320.
 pub const UNIT_LEN_MAX: usize = 512;
-/// Bytes of any other string in a flag or a context.
+/// Bytes of any other string in a flag or a context, but for the values that variations serve.
 pub const STRING_LEN_MAX: usize = 4 * 1024;
+/// Bytes of a text that a variation serves, alone or inside JSON, and of the JSON of an object or array that one serves: what
+/// a question may have too. A flag answers with one of them, and a bulk with one for each flag.
+pub const VALUE_LEN_MAX: usize = 64 * 1024;
+/// Bytes of the JSON of an Unleash toggle's variation, whose payload is a text inside: one of the longest whose every byte
+/// needs six (`\u0000`), with the names around it.
+pub const UNLEASH_VALUE_LEN_MAX: usize = 6 * VALUE_LEN_MAX + 2 * STRING_LEN_MAX;
 /// Nesting of any JSON value we keep.
 pub const JSON_DEPTH_MAX: usize = 16;
 

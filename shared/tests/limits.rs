@@ -123,6 +123,61 @@ fn parts_of_a_flag_are_bounded_on_each_side() {
     });
 }
 
+/// What a variation serves, as a question brings it and as a snapshot does.
+#[test]
+fn values_are_bounded_on_each_side_and_each_bound_is_named() {
+    let value = |value_type: &str, value: Value, unleash: Option<Value>| {
+        let mut patch = json!({ "value_type": value_type, "variations": [{ "key": "v", "value": value }],
+            "default_variation": "v", "off_variation": null });
+        if let Some(unleash) = unleash {
+            patch["unleash"] = unleash;
+        }
+        flag(&patch)
+    };
+    for value_type in ["string", "object"] {
+        assert_limit("bytes of a text", VALUE_LEN_MAX, |len| {
+            value(value_type, json!("x".repeat(len)), None).or_else(|fault| match fault {
+                // Here only the text matters: an object is no text.
+                FlagFault::WrongValue { .. } => Ok(()),
+                fault => Err(fault),
+            })
+        });
+    }
+    assert_limit("bytes of an object's JSON", VALUE_LEN_MAX, |len| {
+        value("object", json!({ "k": "x".repeat(len - r#"{"k":""}"#.len()) }), None)
+    });
+    assert_limit("bytes of an array's JSON", VALUE_LEN_MAX, |len| {
+        // A digit has a comma or bracket, then there is one bracket more: even lengths need one digit more.
+        let mut items = vec![json!(7); (len - 1) / 2];
+        items[0] = if len % 2 == 0 { json!(77) } else { json!(7) };
+        value("object", json!(items), None)
+    });
+    let toggle = |payload: String| {
+        let own = json!({ "name": "v", "enabled": true, "feature_enabled": true,
+            "payload": { "type": "json", "value": payload } });
+        value("object", own, Some(json!({})))
+    };
+    assert_limit("bytes of an Unleash payload", VALUE_LEN_MAX, |len| toggle("\"".repeat(len)));
+    assert_eq!(toggle("\0".repeat(VALUE_LEN_MAX)), Ok(()));
+    assert_limit("bytes of an Unleash variant's JSON", UNLEASH_VALUE_LEN_MAX, |len| {
+        // A text has two quotation marks, and a comma or bracket; then there is one bracket more.
+        let mut texts = vec!["x".repeat(VALUE_LEN_MAX); len / (VALUE_LEN_MAX + 3)];
+        texts.push("y".repeat(len - 1 - texts.len() * (VALUE_LEN_MAX + 3) - 3));
+        value("object", json!(texts), Some(json!({})))
+    });
+    assert_limit("levels of a value", JSON_DEPTH_MAX, |levels| {
+        value("object", (1..levels).fold(json!([]), |inner, _| json!([inner])), None)
+    });
+    for empty in [json!({}), json!([])] {
+        assert_eq!(value("object", empty, None), Ok(()));
+    }
+    assert_eq!(value("string", json!(""), None), Ok(()));
+    for (value_type, absent) in [("object", json!(null)), ("string", json!(null)), ("object", json!(""))] {
+        let fault = value(value_type, absent, None).unwrap_err().to_string();
+        assert!(fault.contains("the flag's value_type is"), "{fault}");
+    }
+}
+
 #[test]
 fn patterns_of_an_environment_are_bounded_on_each_side() {
     let malformed = |patterns: usize| {
@@ -303,14 +358,16 @@ fn content_is_bounded_on_each_side() {
     assert_eq!(flags(FLAG_COUNT_MAX).unwrap(), Ok(()));
     let fault = flags(FLAG_COUNT_MAX + 1).unwrap_err().to_string();
     assert!(fault.contains(&FLAG_COUNT_MAX.to_string()), "{fault}");
-    // One flag whose value fills the payload: objects may be as large as that, texts in them are short.
-    let large = |texts: usize| {
-        let value: Vec<String> = vec!["x".repeat(STRING_LEN_MAX - 3); texts];
-        let flag = json!({ "key": "f", "value_type": "object", "default_variation": "v",
-            "variations": [{ "key": "v", "value": value }] });
+    // One flag whose values fill the payload.
+    let large = |values: usize| {
+        let text = "x".repeat(VALUE_LEN_MAX - 8);
+        let variations: Vec<Value> =
+            (0..values).map(|n| json!({ "key": format!("v{n}"), "value": text })).collect();
+        let flag = json!({ "key": "f", "value_type": "string", "default_variation": "v0",
+            "variations": variations });
         sign(&content(0, vec![serde_json::from_value(flag).unwrap()]), &keyset, 1)
     };
-    let most = PAYLOAD_LEN_MAX / STRING_LEN_MAX - 1;
+    let most = PAYLOAD_LEN_MAX / VALUE_LEN_MAX - 1;
     assert_eq!(admit(&large(most).unwrap()), Ok(()));
     let fault = large(most + 2).unwrap_err().to_string();
     assert!(fault.contains(&PAYLOAD_LEN_MAX.to_string()), "{fault}");

@@ -15,14 +15,14 @@ use self::guards::compile_guards;
 use self::rules::compile_rules;
 pub use self::rules::percent_to_buckets;
 use self::variations::compile_variations;
-pub(crate) use self::variations::{VariationValue, wrong_type};
+pub(crate) use self::variations::{ValueFault, VariationValue, wrong_type};
 use super::wire::FlagWire;
 use super::{Flag, FlagRest, Power, UnitSource, Variation, VariationIndex};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
 use crate::condition::{ConditionFault, ConditionValue};
 use crate::context::TARGETING_KEY;
 use crate::ids::{FlagKey, IdError};
-use crate::limits::{PREREQUISITE_DEPTH_MAX, STRING_LEN_MAX};
+use crate::limits::{JSON_DEPTH_MAX, PREREQUISITE_DEPTH_MAX, STRING_LEN_MAX};
 use crate::segment::SegmentNames;
 
 /// Why a flag cannot be evaluated. Each message names the field and the limit.
@@ -68,13 +68,31 @@ pub enum FlagFault {
         /// The missing name.
         variation: String,
     },
-    /// A value that is not of the flag's type, or empty where a payload is needed.
+    /// A value that is not of the flag's type.
     #[error("variations[{variation:?}].value must be {expected}")]
     WrongValue {
         /// Which variation.
         variation: String,
         /// The type in words.
         expected: &'static str,
+    },
+    /// Arrays and objects inside each other.
+    #[error("variations[{variation:?}].value is nested deeper than {JSON_DEPTH_MAX} levels")]
+    ValueTooDeep {
+        /// Which variation.
+        variation: String,
+    },
+    /// A text, or the JSON of an object or array, that is longer than allowed.
+    #[error("variations[{variation:?}].value has {what} of {len} bytes, the limit is {len_max}")]
+    ValueTooLong {
+        /// Which variation.
+        variation: String,
+        /// `a text` or `JSON`.
+        what: &'static str,
+        /// Bytes found.
+        len: usize,
+        /// Bytes allowed.
+        len_max: usize,
     },
     /// A condition that cannot be evaluated.
     #[error("rules[{rule:?}].conditions[{at}]: {source}")]
@@ -162,7 +180,7 @@ pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue + ConditionValue>(
     wire: &FlagWire<T, V>,
     surroundings: &Surroundings,
 ) -> Result<Flag, FlagFault> {
-    let (variations, opening_len) = compile_variations(&key, wire.value_type, &wire.variations)?;
+    let (variations, opening_len) = compile_variations(&key, wire)?;
     let find = Finder(&variations);
     let rules = compile_rules(&wire.rules, &find, &surroundings.segments)?;
     let salt = text(wire.salt.as_ref()).unwrap_or(key.as_str());

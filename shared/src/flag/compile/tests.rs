@@ -57,13 +57,22 @@ fn empty_payload_is_refused_when_loaded() {
         ("integer", json!(1.5)),
         ("integer", json!("1")),
         ("float", json!("1.0")),
-        ("object", json!({})),
         ("object", json!("")),
+        ("object", json!(null)),
     ];
     for (value_type, value) in rows {
         let text =
             fault(json!({ "value_type": value_type, "variations": [{ "key": "off", "value": value }] }));
         assert!(text.contains("variations[\"off\"].value must be"), "{value_type} {value}: {text}");
+    }
+}
+
+#[test]
+fn an_object_without_fields_and_a_text_without_letters_are_values() {
+    for (value_type, value) in [("object", json!({})), ("object", json!([])), ("string", json!(""))] {
+        let variations = json!([{ "key": "off", "value": value }]);
+        let flag = flag(json!({ "value_type": value_type, "variations": variations })).unwrap();
+        assert_eq!(flag.variations[0].json(), value.to_string());
     }
 }
 

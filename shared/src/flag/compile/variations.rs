@@ -8,17 +8,18 @@ use serde_json::Value;
 use super::{FlagFault, key_fault, out_of_range};
 use crate::context::{JsonShape, json_shape};
 use crate::flag::Variation;
-use crate::flag::wire::{ValueType, VariationWire};
+use crate::flag::wire::{FlagWire, ValueType};
 use crate::ids::{FlagKey, VariationKey};
-use crate::limits::{JSON_DEPTH_MAX, VARIATION_COUNT_MAX};
+use crate::limits::{JSON_DEPTH_MAX, UNLEASH_VALUE_LEN_MAX, VALUE_LEN_MAX, VARIATION_COUNT_MAX};
 use crate::ofrep::write_json_string;
 
 /// All variations, and how many bytes of their openings name the flag.
 pub(super) fn compile_variations<T: AsRef<str>, V: VariationValue>(
     flag_key: &FlagKey,
-    value_type: ValueType,
-    wires: &[VariationWire<T, V>],
+    flag: &FlagWire<T, V>,
 ) -> Result<(Vec<Variation>, usize), FlagFault> {
+    let (wires, value_type) = (flag.variations.as_slice(), flag.value_type);
+    let json_len_max = if flag.unleash.is_some() { UNLEASH_VALUE_LEN_MAX } else { VALUE_LEN_MAX };
     if wires.is_empty() || wires.len() > VARIATION_COUNT_MAX {
         let found = format!("{} entries", wires.len());
         return Err(out_of_range("variations", found, format!("1 to {VARIATION_COUNT_MAX} entries")));
@@ -29,10 +30,10 @@ pub(super) fn compile_variations<T: AsRef<str>, V: VariationValue>(
         if variations.iter().any(|earlier| earlier.key == key) {
             return Err(FlagFault::Duplicate { field: "variations", key: key.to_string() });
         }
-        let json = wire
-            .value
-            .render(value_type)
-            .map_err(|expected| FlagFault::WrongValue { variation: key.to_string(), expected })?;
+        let json = wire.value.render(value_type).map_err(|fault| fault.of(&key))?;
+        if value_type == ValueType::Object && json.len() > json_len_max {
+            return Err(ValueFault::JsonTooLong { len: json.len(), len_max: json_len_max }.of(&key));
+        }
         let named = variations.first().and_then(|first| first.opening.get(..opening_len));
         let (opening, json_at) = answer_opening(flag_key, named, &key, &json);
         opening_len = json_at.start - VALUE.len();
@@ -71,23 +72,57 @@ fn answer_opening(
     (text, from..to)
 }
 
+/// What is wrong with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ValueFault {
+    /// It is not of the type; what it has to be instead, in words.
+    Type(&'static str),
+    TooDeep,
+    TextTooLong {
+        len: usize,
+    },
+    JsonTooLong {
+        len: usize,
+        len_max: usize,
+    },
+}
+
+impl ValueFault {
+    /// The fault of the variation that has the value. Each limit is named by itself.
+    fn of(self, key: &VariationKey) -> FlagFault {
+        let variation = key.to_string();
+        match self {
+            Self::Type(expected) => FlagFault::WrongValue { variation, expected },
+            Self::TooDeep => FlagFault::ValueTooDeep { variation },
+            Self::TextTooLong { len } => {
+                FlagFault::ValueTooLong { variation, what: "a text", len, len_max: VALUE_LEN_MAX }
+            }
+            Self::JsonTooLong { len, len_max } => {
+                FlagFault::ValueTooLong { variation, what: "JSON", len, len_max }
+            }
+        }
+    }
+}
+
 /// The value of a variation, parsed from JSON or read from a snapshot.
 pub(crate) trait VariationValue {
-    /// Its JSON text when it is of the type, or the type in words when it is not.
-    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, &'static str>;
+    /// Its JSON text when it is of the type. How long that may be is for the flag to say.
+    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, ValueFault>;
 }
 
 impl VariationValue for Value {
-    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, &'static str> {
-        if json_shape(self, JSON_DEPTH_MAX) != JsonShape::Fits {
-            return Err("nested at most 16 levels with texts of at most 4096 bytes");
+    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, ValueFault> {
+        match json_shape(self, JSON_DEPTH_MAX, VALUE_LEN_MAX) {
+            JsonShape::Fits => {}
+            JsonShape::TooDeep => return Err(ValueFault::TooDeep),
+            JsonShape::StringTooLong(len) => return Err(ValueFault::TextTooLong { len }),
         }
         match (value_type, self) {
             (ValueType::Boolean, Self::Bool(truth)) => Ok(if *truth { "true" } else { "false" }.into()),
             (ValueType::Float, Self::Number(n)) => {
-                n.as_f64().filter(|f| f.is_finite()).map(|f| render_float(f).into()).ok_or("a finite number")
+                let finite = n.as_f64().filter(|f| f.is_finite());
+                finite.map(|f| render_float(f).into()).ok_or(ValueFault::Type("a finite number"))
             }
-            (ValueType::Object, Self::Object(fields)) if fields.is_empty() => Err(wrong_type(value_type)),
             (ValueType::String, Self::String(_)) | (ValueType::Object, Self::Object(_) | Self::Array(_)) => {
                 Ok(json_text(self))
             }
@@ -104,15 +139,15 @@ impl VariationValue for Value {
     }
 }
 
-/// What a value has to be instead.
-pub(crate) const fn wrong_type(value_type: ValueType) -> &'static str {
-    match value_type {
+/// A value that is of another type.
+pub(crate) const fn wrong_type(value_type: ValueType) -> ValueFault {
+    ValueFault::Type(match value_type {
         ValueType::Boolean => "a boolean, the flag's value_type is boolean",
         ValueType::String => "a string, the flag's value_type is string",
         ValueType::Integer => "a whole number of 64 bits, the flag's value_type is integer",
         ValueType::Float => "a number, the flag's value_type is float",
-        ValueType::Object => "a non-empty object or an array, the flag's value_type is object",
-    }
+        ValueType::Object => "an object or an array, the flag's value_type is object",
+    })
 }
 
 /// A value always has a text; `Display` would write the same a piece at a time.

@@ -8,7 +8,7 @@ use crate::flag::compile::{Surroundings, compile, compile_in};
 use crate::flag::environment::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
 use crate::flag::wire::*;
 use crate::ids::UnixMillis;
-use crate::limits::{JSON_DEPTH_MAX, RULE_COUNT_MAX, STRING_LEN_MAX, VARIATION_COUNT_MAX};
+use crate::limits::{JSON_DEPTH_MAX, RULE_COUNT_MAX, STRING_LEN_MAX, VALUE_LEN_MAX, VARIATION_COUNT_MAX};
 use crate::snapshot::AutoExposure;
 use crate::snapshot::manifest::Codec;
 use crate::snapshot::payload::{CODEC, Profile, decode, encode, to_json};
@@ -408,6 +408,9 @@ fn lists_texts_and_nesting_are_bounded_on_each_side() {
     assert!(reads(&|flag| flag.rules.resize_with(RULE_COUNT_MAX + 1, rule)).is_err());
     assert_eq!(reads(&|flag| flag.variations.resize_with(VARIATION_COUNT_MAX, variation)), Ok(()));
     assert!(reads(&|flag| flag.variations.resize_with(VARIATION_COUNT_MAX + 1, variation)).is_err());
+    let text = |len: usize| json!("t".repeat(len));
+    assert_eq!(reads(&|flag| flag.variations[0].value = text(VALUE_LEN_MAX)), Ok(()));
+    assert!(reads(&|flag| flag.variations[0].value = text(VALUE_LEN_MAX + 1)).is_err());
     assert_eq!(reads(&|flag| flag.variations[0].value = nested(JSON_DEPTH_MAX)), Ok(()));
     assert_eq!(
         reads(&|flag| flag.variations[0].value = nested(JSON_DEPTH_MAX + 1)),

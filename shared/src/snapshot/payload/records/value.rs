@@ -8,9 +8,9 @@ use serde_json::{Map, Number, Value};
 use super::reader::{Reader, RecordFault};
 use super::writer::Writer;
 use crate::condition::ConditionValue;
-use crate::flag::compile::{VariationValue, wrong_type};
+use crate::flag::compile::{ValueFault, VariationValue, wrong_type};
 use crate::flag::wire::ValueType;
-use crate::limits::{ADMIN_BODY_LEN_MAX, JSON_DEPTH_MAX};
+use crate::limits::{ADMIN_BODY_LEN_MAX, JSON_DEPTH_MAX, VALUE_LEN_MAX};
 use crate::ofrep::write_json_string;
 
 const NULL: u8 = 0;
@@ -72,7 +72,8 @@ fn write_number(out: &mut Writer, number: &Number) {
     }
 }
 
-/// Reads a value in some form.
+/// Reads a value in some form. A text in it may be as long as a variation's; conditions have a limit of their own, which is
+/// asked where they are compiled.
 pub(in crate::snapshot::payload) type ReadValue<'b, V> =
     fn(&mut Reader<'b>, &'static str) -> Result<V, RecordFault>;
 
@@ -91,7 +92,7 @@ fn read_tagged(
     depth_left: usize,
 ) -> Result<Value, RecordFault> {
     Ok(match tag {
-        TEXT => Value::String(reader.owned(field)?),
+        TEXT => Value::String(text(reader, field)?.to_owned()),
         ARRAY | OBJECT if depth_left == 0 => return Err(RecordFault::Depth { field }),
         // The bytes themselves bound the count: each entry takes one at least.
         ARRAY => Value::Array(reader.list(field, ADMIN_BODY_LEN_MAX, |reader| {
@@ -109,6 +110,10 @@ fn read_tagged(
         }
         tag => read_scalar(reader, field, tag)?,
     })
+}
+
+fn text<'b>(reader: &mut Reader<'b>, field: &'static str) -> Result<&'b str, RecordFault> {
+    reader.text_within(field, VALUE_LEN_MAX)
 }
 
 /// What is neither text nor nested.
@@ -138,7 +143,7 @@ fn read_fields<'b>(
     let count = reader.len(field, ADMIN_BODY_LEN_MAX)?;
     let mut before = None;
     for _ in 0..count {
-        let name = reader.text(field)?;
+        let name = text(reader, field)?;
         if before.is_some_and(|before| before >= name) {
             return Err(RecordFault::Spelling { field });
         }
@@ -165,7 +170,7 @@ pub(in crate::snapshot::payload) fn read_stored<'b>(
     field: &'static str,
 ) -> Result<StoredValue<'b>, RecordFault> {
     Ok(match reader.byte(field)? {
-        TEXT => StoredValue::Text(reader.text(field)?),
+        TEXT => StoredValue::Text(text(reader, field)?),
         tag @ (ARRAY | OBJECT) => {
             let mut json = String::with_capacity(JSON_LEN_USUAL);
             write_json(reader, field, tag, &mut json, JSON_DEPTH_MAX)?;
@@ -176,7 +181,7 @@ pub(in crate::snapshot::payload) fn read_stored<'b>(
 }
 
 impl VariationValue for StoredValue<'_> {
-    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, &'static str> {
+    fn render(&self, value_type: ValueType) -> Result<Cow<'_, str>, ValueFault> {
         match (self, value_type) {
             (Self::Scalar(value), _) => value.render(value_type),
             (Self::Text(text), ValueType::String) => {
@@ -184,8 +189,7 @@ impl VariationValue for StoredValue<'_> {
                 write_json_string(&mut json, text);
                 Ok(Cow::Owned(json))
             }
-            (Self::Array(json), ValueType::Object) => Ok(Cow::Borrowed(json)),
-            (Self::Object(json), ValueType::Object) if json != "{}" => Ok(Cow::Borrowed(json)),
+            (Self::Array(json) | Self::Object(json), ValueType::Object) => Ok(Cow::Borrowed(json)),
             (Self::Text(_) | Self::Array(_) | Self::Object(_), _) => Err(wrong_type(value_type)),
         }
     }
@@ -215,7 +219,7 @@ fn write_json(
     depth_left: usize,
 ) -> Result<(), RecordFault> {
     match tag {
-        TEXT => write_json_string(out, reader.text(field)?),
+        TEXT => write_json_string(out, text(reader, field)?),
         ARRAY | OBJECT if depth_left == 0 => return Err(RecordFault::Depth { field }),
         ARRAY => {
             let count = reader.len(field, ADMIN_BODY_LEN_MAX)?;

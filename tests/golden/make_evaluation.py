@@ -228,7 +228,11 @@ class Asked:
         if "percentage" not in rule:
             return True
         below = round(rule["percentage"] * 10_000)
-        return self.native("gate", flag.get("salt", flag["key"]), flag.get("bucket_by", "targetingKey")) < below
+        salt, attribute = flag.get("salt", flag["key"]), flag.get("bucket_by", "targetingKey")
+        if below in (0, MILLION) and self.unit(attribute) is None:
+            self.buckets.append(["gate", None])
+            return below > 0
+        return self.native("gate", salt, attribute) < below
 
     def split(self, flag, rule):
         parts = [(part["variation"], part.get("weight", 1)) for part in rule["split"]]
@@ -236,6 +240,9 @@ class Asked:
             return parts[0][0], False
         total = sum(weight for _, weight in parts)
         lane = rule.get("unleash")
+        live = {variation for variation, weight in parts if weight}
+        if not lane and len(live) == 1:
+            return live.pop(), False
         if lane:
             text = self.sticky(lane["split"]["stickiness"], ["sessionId", "remoteAddress"])
             if text is None:
@@ -373,6 +380,7 @@ def native_families():
         "flags": [letters("split-even", rules=[rule(split=tuple("abcd"))]),
                   letters("split-uneven", salt="s", rules=[rule(split=(("a", 1), ("b", 0), ("c", 3), ("d", 500)))]),
                   letters("split-thirds", rules=[rule(split=(("a", 333333), ("b", 333333), ("c", 333334)))]),
+                  letters("split-sole", rules=[rule(split=(("a", 0), ("b", 7), ("c", 0)))]),
                   letters("split-gated", bucket_by="account", rules=[rule(split=tuple("abc"), percentage=50)])],
         "asks": asks(UNITS + MANY + DIFFERENT)}
     cohort = {"phase": 3, "slices": [

@@ -244,11 +244,15 @@ impl<'s> Evaluator<'s, '_> {
     ) -> Result<bool, EvaluationError<'s>> {
         let (lane, bucket, threshold, passed) = match gate {
             Gate::Open => return Ok(true),
-            Gate::Native(below) => {
-                let unit = unit(&flag.bucket_by, self.question.context)?;
-                let bucket = Bucket::under(flag.gate_salt, &unit).get();
-                (Lane::Native, Some(bucket), *below, bucket < *below)
-            }
+            Gate::Native(below) => match flag.bucket_by.unit(self.question.context) {
+                Some(unit) => {
+                    let bucket = Bucket::under(flag.gate_salt, &unit).get();
+                    (Lane::Native, Some(bucket), *below, bucket < *below)
+                }
+                // Everybody and nobody are the same with a unit and without.
+                None if matches!(*below, 0 | BUCKET_COUNT) => (Lane::Native, None, *below, *below > 0),
+                None => return Err(without_unit(&flag.bucket_by)),
+            },
             Gate::Unleash(gate) => {
                 let bucket = self.unleash_gate_bucket(gate);
                 let passed = bucket.is_some_and(|bucket| bucket <= gate.percent);
@@ -370,7 +374,11 @@ fn name(flag: &Flag, index: VariationIndex) -> Option<&VariationKey> {
 
 #[inline]
 fn unit<'c, 's>(source: &'s UnitSource, context: &'c Context) -> Result<Cow<'c, str>, EvaluationError<'s>> {
-    source.unit(context).ok_or_else(|| EvaluationError::TargetingKeyMissing { attribute: source.as_str() })
+    source.unit(context).ok_or_else(|| without_unit(source))
+}
+
+fn without_unit(source: &UnitSource) -> EvaluationError<'_> {
+    EvaluationError::TargetingKeyMissing { attribute: source.as_str() }
 }
 
 #[inline]

@@ -299,6 +299,14 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
+    /// The variation that gets everything, when all others have no weight.
+    pub(crate) fn sole(&self) -> Option<VariationIndex> {
+        let sole = self.at(0)?;
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
+        let mut shares = starts.zip(&self.ends).filter(|&(start, &(end, _))| end > start);
+        shares.all(|(_, &(_, index))| index == sole).then_some(sole)
+    }
+
     /// The share that holds a position, 0 ≤ position < weight sum.
     pub(crate) fn at(&self, position: u32) -> Option<VariationIndex> {
         let at = self.ends.partition_point(|&(end, _)| end <= position);

@@ -152,7 +152,8 @@ fn compile_split<'w, T: AsRef<str>, V>(
     }
     let shares = compile_shares(field("split"), &wire.split, find)?;
     let Some(UnleashLaneWire { split, .. }) = &wire.unleash else {
-        return Ok(Split::Native(Box::new(shares)));
+        let sole = shares.sole();
+        return Ok(sole.map_or_else(|| Split::Native(Box::new(shares)), Split::One));
     };
     let Some(split) = split else {
         let allowed = "present when a rule of Unleash's lane splits";

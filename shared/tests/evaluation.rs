@@ -130,6 +130,6 @@ fn flags_answer_as_an_independent_implementation_of_the_rules_does() {
             }
         }
     }
-    assert_eq!(count, 3_752);
+    assert_eq!(count, 3_806);
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -8,6 +8,7 @@
 mod array;
 mod cidr;
 mod date;
+mod lenient;
 mod number;
 mod reading;
 mod regex;
@@ -23,6 +24,7 @@ use self::array::{ArrayTest, Quantity};
 use self::cidr::CidrTest;
 use self::date::DateTest;
 pub(crate) use self::date::date_ms;
+pub(crate) use self::lenient::in_full;
 use self::number::NumberTest;
 use self::reading::Reading;
 pub(crate) use self::reading::scalar_text;
@@ -115,6 +117,9 @@ pub enum ConditionFault {
     /// `coerce` on an operator that compares neither texts nor numbers.
     #[error("coerce applies to comparisons of texts and numbers only")]
     NoCoercion,
+    /// `lenient` on an operator that compares no versions, or beside `coerce`.
+    #[error("lenient applies to comparisons of versions only, and not beside coerce")]
+    NoLeniency,
     /// `in_segment` names no segment of the environment.
     #[error("values[{at}] names the segment {key:?}, which the environment does not have")]
     UnknownSegment {
@@ -238,13 +243,14 @@ fn owned<T: AsRef<str>, V: ConditionValue>(wire: &ConditionWire<T, V>) -> Condit
         negate: wire.negate,
         ignore_case: wire.ignore_case,
         coerce: wire.coerce,
+        lenient: wire.lenient,
     }
 }
 
 impl Test {
     /// The two commonest tests, one of a few texts and an order of releases, made from the texts as they are.
     fn of_few_texts<T, V: ConditionValue>(wire: &ConditionWire<T, V>) -> Option<Self> {
-        if wire.ignore_case {
+        if wire.ignore_case || wire.lenient {
             return None;
         }
         match (wire.op, wire.values.as_slice()) {

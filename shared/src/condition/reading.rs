@@ -1,10 +1,11 @@
-//! How an attribute is read before it is compared: as it is, or as Unleash's clients read it. Never compares.
+//! How an attribute is read before it is compared: as it is, as Unleash's clients read it, or as flagd does. Never compares.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::ConditionFault;
+use super::semver::Relation;
+use super::{ConditionFault, lenient};
 use crate::flag::wire::{ConditionWire, Operator};
 
 /// What becomes of an attribute before the comparison.
@@ -16,12 +17,17 @@ pub(super) enum Reading {
     Text,
     /// Texts become the number that JavaScript's `Number` reads, or do not match.
     Number,
+    /// Texts and numbers become a version in full, or do not match.
+    Version,
 }
 
 impl Reading {
     pub(super) fn of(wire: &ConditionWire) -> Result<Self, ConditionFault> {
-        if !wire.coerce {
-            return Ok(Self::Plain);
+        match (wire.coerce, wire.lenient) {
+            (false, false) => return Ok(Self::Plain),
+            (false, true) if Relation::of(wire.op).is_some() => return Ok(Self::Version),
+            (false | true, true) => return Err(ConditionFault::NoLeniency),
+            (true, false) => {}
         }
         match wire.op {
             Operator::In if wire.values.iter().all(Value::is_number) => Ok(Self::Number),
@@ -67,6 +73,7 @@ impl Reading {
                 Value::String(text) => number_of_text(text).map(|number| Cow::Owned(Value::from(number))),
                 _ => None,
             },
+            Self::Version => lenient::read(value),
         }
     }
 }

@@ -205,6 +205,37 @@ fn coerced_comparisons_read_numbers_as_texts_and_texts_as_numbers() {
 }
 
 #[test]
+fn lenient_comparisons_read_versions_that_are_not_written_in_full() {
+    let rows = [
+        (json!({ "op": "semver_equal", "values": ["1.2.3"] }), json!("v1.2.3"), true),
+        (json!({ "op": "semver_at_least", "values": ["1.2.0"] }), json!("1.2"), true),
+        (json!({ "op": "semver_less_than", "values": ["2.0.0-rc.1"] }), json!(1), true),
+        (json!({ "op": "semver_greater_than", "values": ["1.9.9"] }), json!("2"), true),
+        (json!({ "op": "semver_at_most", "values": ["2.0.0"] }), json!("two"), false),
+        (json!({ "op": "semver_at_most", "values": ["2.0.0"] }), json!("1.2-rc.1"), false),
+    ];
+    for (mut condition, value, expected) in rows {
+        condition["attribute"] = json!("a");
+        assert!(!holds(condition.clone(), json!({ "a": value })), "strict: {condition} on {value}");
+        condition["lenient"] = json!(true);
+        assert_eq!(holds(condition.clone(), json!({ "a": value })), expected, "{condition} on {value}");
+        for full in ["1.2.3", "2.0.0-rc.1"] {
+            let strict = json!({ "attribute": "a", "op": condition["op"], "values": condition["values"] });
+            let context = json!({ "a": full });
+            assert_eq!(holds(condition.clone(), context.clone()), holds(strict, context), "{condition}");
+        }
+    }
+    for condition in [
+        json!({ "attribute": "a", "op": "in", "values": ["1.2"], "lenient": true }),
+        json!({ "attribute": "a", "op": "semver_equal", "values": ["1.2.3"], "lenient": true, "coerce": true }),
+        json!({ "attribute": "a", "op": "semver_equal", "values": ["v1.2.3"], "lenient": true }),
+        json!({ "op": "in_segment", "values": [], "lenient": true }),
+    ] {
+        assert!(compile(&serde_json::from_value(condition.clone()).unwrap()).is_err(), "{condition}");
+    }
+}
+
+#[test]
 fn the_current_time_is_the_questions_unless_the_context_has_one() {
     let wire = json!({ "attribute": "currentTime", "op": "after", "values": [1_000] });
     let condition = compile(&serde_json::from_value(wire).unwrap()).unwrap();

@@ -243,6 +243,7 @@ const fn one() -> u32 {
 }
 
 /// A comparison of one attribute.
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own in what people write")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, bound(serialize = "T: Serialize + AsRef<str>, V: Serialize"))]
 pub struct ConditionWire<T = String, V = Value> {
@@ -264,6 +265,10 @@ pub struct ConditionWire<T = String, V = Value> {
     /// they read as where numbers are compared.
     #[serde(default, skip_serializing_if = "is_false")]
     pub coerce: bool,
+    /// Reads an attribute's version as flagd does: `v1.2.3` as `1.2.3`, `1.2` as `1.2.0`, `2` or the number 2 as `2.0.0`.
+    /// Comparisons of versions only; their values are written in full.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub lenient: bool,
 }
 
 fn is_empty(text: &impl AsRef<str>) -> bool {

@@ -210,6 +210,7 @@ fn read_as_number(attribute: &str, op: Operator, bound: Value) -> Formula {
         negate: false,
         ignore_case: false,
         coerce: true,
+        lenient: false,
     })
 }
 

@@ -319,7 +319,7 @@ fn version_formula(attribute: &str, relation: &str, bound: &str) -> Result<Formu
     if full != written && written.contains(['-', '+']) {
         return Err(no_version());
     }
-    let test = |op, version: String| Formula::test(attribute, op, vec![Value::String(version)]);
+    let test = |op, version| Formula::lenient_version(attribute, op, version);
     let within = |floor, ceiling| {
         Formula::All(vec![test(Operator::SemverAtLeast, floor), test(Operator::SemverLessThan, ceiling)])
     };

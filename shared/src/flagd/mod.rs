@@ -16,8 +16,7 @@
 //! - A text reads as a finite number as JavaScript's `Number` reads it. Compared with a boolean it equals it when it is
 //!   `1`, respectively `0` or empty, and in no other spelling.
 //! - Whole numbers beyond 2^53 are exact here and rounded there.
-//! - `sem_ver` reads versions in full. `v1.2.3`, `1.2` and numbers match there and not here when an *attribute* is
-//!   written so; in the definition they are accepted.
+//! - `sem_ver` takes one `v` in front of a version and no space around it, as the flagd daemon does.
 //! - Arrays and objects: exact for `in`, in both directions. Their coercions to texts, numbers and truth (`["DE"] ==
 //!   "DE"`, `![]`) are not followed.
 //! - The flagd daemon's `and` takes null for true, so that a `starts_with` of a missing attribute holds in it. That is

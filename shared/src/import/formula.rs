@@ -57,6 +57,20 @@ impl Formula {
             negate: false,
             ignore_case: false,
             coerce: false,
+            lenient: false,
+        })
+    }
+
+    /// A comparison with a version in full, of an attribute that need not be.
+    pub(crate) fn lenient_version(attribute: &str, op: Operator, version: String) -> Self {
+        Self::Test(ConditionWire {
+            attribute: attribute.to_owned(),
+            op,
+            values: vec![Value::String(version)],
+            negate: false,
+            ignore_case: false,
+            coerce: false,
+            lenient: true,
         })
     }
 
@@ -144,8 +158,8 @@ struct Term {
 
 impl<'f> Tests<'f> {
     fn literal(&mut self, test: &'f ConditionWire) -> Literal {
-        let ConditionWire { attribute, op, values, negate, ignore_case, coerce } = test;
-        let written = format!("{attribute:?} {op:?} {values:?} {ignore_case} {coerce}");
+        let ConditionWire { attribute, op, values, negate, ignore_case, coerce, lenient } = test;
+        let written = format!("{attribute:?} {op:?} {values:?} {ignore_case} {coerce} {lenient}");
         let test = *self.ids.entry(written).or_insert_with(|| {
             self.wires.push(test);
             self.wires.len() - 1

@@ -49,7 +49,7 @@ fn field_of(attribute: &str) -> Option<&str> {
 
 /// Conditions that compare as the old strategies do: exactly, unlike a constraint.
 fn is_strategys_own(condition: &ConditionWire) -> bool {
-    let is_plain = !condition.coerce && !condition.negate && !condition.ignore_case;
+    let is_plain = !condition.coerce && !condition.negate && !condition.ignore_case && !condition.lenient;
     let is_text = condition.values.iter().all(serde_json::Value::is_string);
     is_plain
         && is_text

@@ -35,6 +35,8 @@ fn comparison_of_an_attribute(chance: &mut Chance) -> Value {
     }
     if coerces(op) && chance.once_in(4) {
         condition["coerce"] = json!(true);
+    } else if op.starts_with("semver") && chance.once_in(2) {
+        condition["lenient"] = json!(true);
     }
     condition
 }

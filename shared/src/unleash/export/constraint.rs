@@ -17,6 +17,9 @@ pub(super) fn constraint(condition: &ConditionWire) -> Result<Value, String> {
     let field = field_of(&condition.attribute).ok_or_else(|| {
         format!("{:?} is another field in Unleash, where it is the targeting key", condition.attribute)
     })?;
+    if condition.lenient {
+        return Err("versions that are not written in full".to_owned());
+    }
     let (operator, values, value) = comparison(condition)?;
     let folds = matches!(operator, "STR_STARTS_WITH" | "STR_ENDS_WITH" | "STR_CONTAINS" | "REGEX");
     if condition.ignore_case && !folds {

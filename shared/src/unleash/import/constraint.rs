@@ -84,7 +84,15 @@ fn when(constraint: &Constraint, op: Operator, values: Vec<Value>) -> Result<Cla
         return Ok(Clause::Never);
     }
     let attribute = attribute_of(field).ok_or("the field would be mistaken for userId")?.to_owned();
-    Ok(Clause::When(ConditionWire { attribute, op, values, negate: false, ignore_case: false, coerce: true }))
+    Ok(Clause::When(ConditionWire {
+        attribute,
+        op,
+        values,
+        negate: false,
+        ignore_case: false,
+        coerce: true,
+        lenient: false,
+    }))
 }
 
 /// Texts as the clients clean them: without space at the ends, empty ones left out before that.
@@ -166,6 +174,7 @@ fn date(constraint: &Constraint, op: Operator) -> Result<Clause, String> {
         negate: false,
         ignore_case: false,
         coerce: false,
+        lenient: false,
     }))
 }
 

@@ -75,6 +75,7 @@ fn condition(attribute: &str, op: Operator, texts: Vec<String>) -> ConditionWire
         negate: false,
         ignore_case: false,
         coerce: false,
+        lenient: false,
     }
 }
 

@@ -57,9 +57,9 @@ fn read_segment(reader: &mut Reader<'_>) -> Result<SegmentWire, RecordFault> {
 }
 
 fn read_segment_condition(reader: &mut Reader<'_>) -> Result<ConditionWire, RecordFault> {
-    let ConditionWire { attribute, op, values, negate, ignore_case, coerce } =
+    let ConditionWire { attribute, op, values, negate, ignore_case, coerce, lenient } =
         read_condition(reader, read_value)?;
-    Ok(ConditionWire { attribute: attribute.to_owned(), op, values, negate, ignore_case, coerce })
+    Ok(ConditionWire { attribute: attribute.to_owned(), op, values, negate, ignore_case, coerce, lenient })
 }
 
 fn read_units(reader: &mut Reader<'_>, field: &'static str) -> Result<Vec<String>, RecordFault> {

@@ -122,10 +122,16 @@ pub(super) fn read_schedule(reader: &mut Reader<'_>) -> Result<ScheduleWire, Rec
 const NEGATE: u32 = 1;
 const IGNORE_CASE: u32 = 1 << 1;
 const COERCE: u32 = 1 << 2;
+const LENIENT: u32 = 1 << 3;
 
 pub(super) fn write_condition<T: AsRef<str>>(out: &mut Writer, condition: &ConditionWire<T>) {
-    let ConditionWire { attribute, op, values, negate, ignore_case, coerce } = condition;
-    out.number(bits([(NEGATE, *negate), (IGNORE_CASE, *ignore_case), (COERCE, *coerce)]));
+    let ConditionWire { attribute, op, values, negate, ignore_case, coerce, lenient } = condition;
+    out.number(bits([
+        (NEGATE, *negate),
+        (IGNORE_CASE, *ignore_case),
+        (COERCE, *coerce),
+        (LENIENT, *lenient),
+    ]));
     out.byte(op.tag());
     out.text(attribute.as_ref());
     out.list(values, write_value);
@@ -135,7 +141,7 @@ pub(super) fn read_condition<'b, V>(
     reader: &mut Reader<'b>,
     read_value: ReadValue<'b, V>,
 ) -> Result<ConditionWire<&'b str, V>, RecordFault> {
-    let bits = reader.bits("conditions", NEGATE | IGNORE_CASE | COERCE)?;
+    let bits = reader.bits("conditions", NEGATE | IGNORE_CASE | COERCE | LENIENT)?;
     Ok(ConditionWire {
         op: read_tag(reader, "conditions.op")?,
         attribute: reader.text("conditions.attribute")?,
@@ -145,5 +151,6 @@ pub(super) fn read_condition<'b, V>(
         negate: bits.has(NEGATE),
         ignore_case: bits.has(IGNORE_CASE),
         coerce: bits.has(COERCE),
+        lenient: bits.has(LENIENT),
     })
 }

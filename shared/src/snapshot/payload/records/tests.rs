@@ -72,15 +72,16 @@ fn schedule() -> impl Strategy<Value = ScheduleWire> {
 }
 
 fn condition() -> impl Strategy<Value = ConditionWire> {
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     (text(), tagged(), prop::collection::vec(value(), 0..4), flags).prop_map(
-        |(attribute, op, values, (negate, ignore_case, coerce))| ConditionWire {
+        |(attribute, op, values, (negate, ignore_case, coerce, lenient))| ConditionWire {
             attribute,
             op,
             values,
             negate,
             ignore_case,
             coerce,
+            lenient,
         },
     )
 }

@@ -196,7 +196,11 @@ impl Policy {
             }
         }
         // An open fuse leaves its units to the default, which then has to be free of the feature.
-        if self.treatment_variation == flag.default_variation {
+        let Some(default) = &flag.default_variation else {
+            let allowed = "a variation: the default in the code may be the feature";
+            return Err(out_of_range("default_variation", "absent".to_owned(), allowed));
+        };
+        if self.treatment_variation == *default {
             let found = format!("{:?}, the flag's default_variation", self.treatment_variation);
             return Err(out_of_range("treatment_variation", found, "a variation that is not the default"));
         }
@@ -400,5 +404,20 @@ mod tests {
             let text = parse(&patch).unwrap_err().to_string();
             assert!(text.contains(expected), "{patch}: {text}");
         }
+    }
+
+    #[test]
+    fn a_watched_flag_has_a_default_and_it_is_free_of_the_feature() {
+        let check = |default: Value| {
+            let flag = json!({ "key": "f", "value_type": "boolean", "default_variation": default,
+                "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }] });
+            let checked = parse(&json!({})).unwrap().check_flag(&serde_json::from_value(flag).unwrap());
+            checked.map_err(|fault| fault.to_string())
+        };
+        assert_eq!(check(json!("off")), Ok(()));
+        assert!(check(json!("on")).unwrap_err().contains("allowed is a variation that is not the default"));
+        assert!(
+            check(Value::Null).unwrap_err().contains("default_variation is absent, allowed is a variation")
+        );
     }
 }

@@ -190,6 +190,9 @@ pub enum Step<'a> {
         /// Arm and phase of the slice it is in.
         slice: Option<(Arm, u32)>,
     },
-    /// Nothing decided: the default variation.
-    Default,
+    /// Nothing decided.
+    Default {
+        /// The default variation; `None` for the code's default.
+        variation: Option<&'a VariationKey>,
+    },
 }

@@ -37,12 +37,12 @@ impl<'s> Evaluator<'s, '_> {
             && flag.holdout == HoldoutRole::Member
             && self.is_held_out(observer)
         {
-            return Ok(served(flag, Some(flag.default), Reason::Split));
+            return Ok(served(flag, flag.default, Reason::Split));
         }
         if let Some(share) = flag.guards.as_ref().and_then(|guards| guards.layer.as_ref())
             && self.is_outside(share, observer)?
         {
-            return Ok(served(flag, Some(flag.default), Reason::Split));
+            return Ok(served(flag, flag.default, Reason::Split));
         }
         for rule in &flag.rules {
             if let Some(answer) = self.apply_rule(flag, rule, observer)? {
@@ -93,7 +93,7 @@ impl<'s> Evaluator<'s, '_> {
         }
         let index = match flag.on_stale {
             OnStale::Keep => return None,
-            OnStale::Default => Some(flag.default),
+            OnStale::Default => flag.default,
             OnStale::Off => flag.off,
         };
         observer.saw(Step::Stale(flag.on_stale));
@@ -286,7 +286,7 @@ impl<'s> Evaluator<'s, '_> {
                 split.group.draw(self.question.chance, split.lot) % weight_sum.max(1) + 1
             }
         };
-        let index = split.shares.at(bucket.saturating_sub(1)).unwrap_or(flag.default);
+        let index = split.shares.at(bucket.saturating_sub(1)).unwrap_or_default();
         if observer.is_watching() {
             let (lane, variation) = (Lane::Unleash, name(flag, index));
             observer.saw(Step::Split { lane, bucket, weight_sum, variation });
@@ -314,10 +314,11 @@ impl<'s> Evaluator<'s, '_> {
 
     fn without_rule(&self, flag: &'s Flag, observer: &mut impl Observer) -> Answer<'s> {
         let Some(cohort) = &flag.cohort else {
-            observer.saw(Step::Default);
-            let is_static = flag.rules.is_empty() && flag.guards.is_none();
+            observer.saw(Step::Default { variation: flag.default.and_then(|index| name(flag, index)) });
+            // Without a variation it is not we who serve the same to everybody.
+            let is_static = flag.rules.is_empty() && flag.guards.is_none() && flag.default.is_some();
             let reason = if is_static { Reason::Static } else { Reason::Default };
-            return Ok(served(flag, Some(flag.default), reason));
+            return Ok(served(flag, flag.default, reason));
         };
         let bucket = Bucket::under(cohort.salt, &unit(&flag.bucket_by, self.question.context)?);
         let slice = cohort.slice(bucket);
@@ -328,7 +329,7 @@ impl<'s> Evaluator<'s, '_> {
                 assignment: Some(Assignment { arm: slice.arm, phase: slice.phase }),
                 ..served(flag, Some(slice.variation), Reason::Split)
             },
-            None => served(flag, Some(flag.default), Reason::Split),
+            None => served(flag, flag.default, Reason::Split),
         })
     }
 }
@@ -360,7 +361,7 @@ fn native_share(flag: &Flag, shares: &Shares, unit: &str, observer: &mut impl Ob
     let bucket = Bucket::under(flag.split_salt, unit).get();
     // bucket < 1e6 and weight_sum ≤ 1e6: the product stays below 1e12, the quotient below weight_sum.
     let position = u64::from(bucket) * u64::from(shares.weight_sum) / u64::from(BUCKET_COUNT);
-    let index = u32::try_from(position).ok().and_then(|position| shares.at(position)).unwrap_or(flag.default);
+    let index = u32::try_from(position).ok().and_then(|position| shares.at(position)).unwrap_or_default();
     if observer.is_watching() {
         let (lane, weight_sum, variation) = (Lane::Native, shares.weight_sum, name(flag, index));
         observer.saw(Step::Split { lane, bucket, weight_sum, variation });

@@ -51,6 +51,9 @@ fn each_path_has_its_reason() {
     for (flag, context, variation, reason) in rows {
         assert_eq!(ask(&flag, context), (Some(variation.to_owned()), reason), "{flag}");
     }
+    let no_default = |rules: Value| boolean(&json!({ "default_variation": null, "rules": rules }));
+    assert_eq!(ask(&no_default(json!([])), json!({})), (None, Reason::Default));
+    assert_eq!(ask(&no_default(on_for_de.clone()), json!({ "c": "FR" })), (None, Reason::Default));
     let no_off = boolean(&json!({ "enabled": false, "off_variation": null }));
     assert_eq!(ask(&no_off, json!({})), (None, Reason::Disabled));
 }

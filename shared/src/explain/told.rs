@@ -198,7 +198,10 @@ impl Level<'_> {
             }
             Step::Withheld { wanted, instead } => self.of_rule(withheld(wanted, instead)),
             Step::Cohort { bucket, slice } => cohort(bucket, slice),
-            Step::Default => Told::new("default", "nothing decided: the default variation", json!({})),
+            Step::Default { variation } => {
+                let served = variation.map_or("default in the code", |_| "default variation");
+                Told::new("default", format!("nothing decided: the {served}"), json!({}))
+            }
             Step::PrerequisiteBegins { .. }
             | Step::Prerequisite { .. }
             | Step::Rule { .. }

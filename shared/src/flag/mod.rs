@@ -32,7 +32,7 @@ pub struct Flag {
     pub(crate) split_salt: Salted,
     pub(crate) power: Power,
     pub(crate) off: Option<VariationIndex>,
-    pub(crate) default: VariationIndex,
+    pub(crate) default: Option<VariationIndex>,
     pub(crate) on_stale: OnStale,
     pub(crate) holdout: HoldoutRole,
     pub(crate) rest: Box<FlagRest>,
@@ -103,8 +103,8 @@ pub(crate) enum Power {
     Off,
 }
 
-/// Position in [`Flag::variations`]; checked by `compile`, which allows 64 of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Position in [`Flag::variations`]; checked by `compile`, which allows 64 of them and demands one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct VariationIndex(pub(crate) u8);
 
 /// One possible answer.

@@ -94,7 +94,8 @@ mod tests {
         }))
         .unwrap();
         let merged = overlay(&base, &json!({ "default_variation": "on", "off_variation": null })).unwrap();
-        assert_eq!((merged.default_variation.as_str(), merged.off_variation), ("on", None));
+        assert_eq!((merged.default_variation.as_deref(), merged.off_variation), (Some("on"), None));
+        assert_eq!(overlay(&base, &json!({ "default_variation": null })).unwrap().default_variation, None);
         assert_eq!(overlay(&base, &json!({})).unwrap(), base);
         let rows = [
             (json!({ "key": "g" }), "`key`"),

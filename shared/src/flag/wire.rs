@@ -24,8 +24,9 @@ pub struct FlagWire<T = String, V = Value> {
     /// Served while the flag is off. Without one, the caller's code default applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off_variation: Option<T>,
-    /// Served when no rule and no cohort slice applies.
-    pub default_variation: T,
+    /// Served when no rule and no cohort slice applies. Without one, the caller's code default applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_variation: Option<T>,
     /// When the flag is on; outside it is off for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleWire>,

@@ -12,10 +12,6 @@ pub(super) enum Obstacle {
     NoVariants,
     #[error("variants: values of different types, or null")]
     MixedTypes,
-    #[error(
-        "defaultVariant is absent, and targeting does not decide for everybody: the code default has no place here"
-    )]
-    NoDefault,
     #[error("defaultVariant {variant:?} is none of its variants")]
     UnknownDefault { variant: String },
     #[error("targeting answers {variant:?}, which is none of its variants")]

@@ -16,7 +16,8 @@ use crate::limits::RULE_COUNT_MAX;
 /// What a flag serves.
 pub(super) struct Decision {
     pub(super) rules: Vec<RuleWire>,
-    pub(super) default_variation: String,
+    /// `None` for the default in the code.
+    pub(super) default_variation: Option<String>,
 }
 
 /// One answer and when it is given, if none before it is.
@@ -62,25 +63,34 @@ pub(super) fn decide(
     // What stands last and asks for the default says nothing that the default does not.
     while branches.pop_if(|branch| branch.answer == Answer::Default).is_some() {}
     let mut rules = Vec::new();
+    // Whom earlier branches left to the default in the code, which no rule can serve.
+    let mut others = Path::default();
     for (at, branch) in branches.iter().enumerate() {
-        let alternatives = alternatives(branch.when.0.iter().map(Rc::as_ref), budget)?;
+        let when = branch.when.0.iter().chain(&others.0);
+        let alternatives = alternatives(when.map(Rc::as_ref), budget)?;
+        let decides_for_everybody = alternatives.first().is_some_and(Alternative::is_always);
         let variation = match &branch.answer {
             Answer::Variant(name) if !variants.contains_key(name) && !alternatives.is_empty() => {
                 return Err(Obstacle::UnknownVariant { variant: name.clone() });
             }
             Answer::Variant(name) => name.as_str(),
             Answer::Default if alternatives.is_empty() => continue,
-            Answer::Default => default.ok_or(Obstacle::NoDefault)?,
+            Answer::Default => match default {
+                Some(default) => default,
+                None if decides_for_everybody => break,
+                None => {
+                    let left = Formula::All(branch.when.0.iter().map(|part| (**part).clone()).collect());
+                    others = others.and(left.negated());
+                    continue;
+                }
+            },
         };
-        let decides_for_everybody = alternatives.first().is_some_and(Alternative::is_always);
         push_rules(&mut rules, at + 1, alternatives, variation)?;
         if decides_for_everybody {
-            let default_variation = default.unwrap_or(variation).to_owned();
-            return Ok(Decision { rules, default_variation });
+            break;
         }
     }
-    let default_variation = default.ok_or(Obstacle::NoDefault)?.to_owned();
-    Ok(Decision { rules, default_variation })
+    Ok(Decision { rules, default_variation: default.map(str::to_owned) })
 }
 
 fn push_rules(

@@ -116,7 +116,6 @@ fn flags_that_could_not_answer_are_refused() {
             "different types",
         ),
         (json!({ "state": "ENABLED", "variants": { "a": null }, "defaultVariant": "a" }), "or null"),
-        (json!({ "state": "ENABLED", "variants": { "a": 1 } }), "code default has no place"),
         (json!({ "state": "ON", "variants": { "a": 1 }, "defaultVariant": "a" }), "no flag definition"),
         (json!([]), "no flag definition"),
     ];
@@ -135,7 +134,45 @@ fn a_flag_without_default_is_taken_when_its_targeting_decides_for_everybody() {
         "targeting": { "if": [{ "in": [{ "var": "c" }, ["x"]] }, "a", "b"] },
     } } });
     let flag = &imported(&flags).flags[0];
-    assert_eq!((flag.default_variation.as_str(), flag.value_type), ("b", ValueType::Float));
+    assert_eq!((flag.default_variation.as_deref(), flag.value_type), (None, ValueType::Float));
+    assert_eq!(flag.rules.len(), 2);
+}
+
+#[test]
+fn a_missing_default_is_the_one_in_the_code() {
+    let flag = |patch: Value| {
+        let mut flag = json!({ "state": "ENABLED", "variants": { "a": 1, "b": 2 } });
+        flag.as_object_mut().unwrap().extend(patch.as_object().unwrap().clone());
+        let imported = imported(&json!({ "flags": { "f": flag } }));
+        assert_eq!(imported.refused, []);
+        imported.flags[0].clone()
+    };
+    for patch in [json!({}), json!({ "defaultVariant": null }), json!({ "defaultVariant": "" })] {
+        let flag = flag(patch);
+        assert_eq!((flag.default_variation, flag.rules), (None, Vec::new()));
+    }
+    let is = |value: &str| json!({ "===": [{ "var": "c" }, value] });
+    let test = |negate: bool| {
+        let mut test = json!({ "attribute": "c", "op": "in", "values": ["x"] });
+        if negate {
+            test["negate"] = json!(true);
+        }
+        test
+    };
+    let rule = |key: &str, conditions: Value, variation: &str| json!({ "key": key, "conditions": conditions, "split": [{ "variation": variation, "weight": 1 }] });
+    let when = flag(json!({ "targeting": { "if": [is("x"), "a"] } }));
+    assert_eq!(
+        serde_json::to_value(when.rules).unwrap(),
+        json!([rule("targeting-1", json!([test(false)]), "a")])
+    );
+    // No rule serves nothing: those who come later are not those.
+    let unless = flag(json!({ "targeting": { "if": [is("x"), null, "b"] } }));
+    assert_eq!(
+        serde_json::to_value(unless.rules).unwrap(),
+        json!([rule("targeting-2", json!([test(true)]), "b")])
+    );
+    let nobody = flag(json!({ "targeting": { "if": [true, null, is("x"), "b"] } }));
+    assert_eq!((nobody.rules, nobody.default_variation), (Vec::new(), None));
 }
 
 #[test]

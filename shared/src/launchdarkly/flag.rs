@@ -85,7 +85,7 @@ pub(super) fn flag(
             .collect(),
         enabled: json.on.unwrap_or(false),
         off_variation,
-        default_variation,
+        default_variation: Some(default_variation),
         schedule: None,
         prerequisites: prerequisites(json.prerequisites.unwrap_or_default(), neighbours)?,
         holdout: HoldoutRole::Member,

@@ -36,6 +36,9 @@ pub(crate) fn flag(chance: &mut Chance, names: &Names) -> Value {
     if chance.once_in(2) {
         fields.insert("off_variation".into(), json!(chance.pick(keys)));
     }
+    if chance.once_in(10) {
+        fields.remove("default_variation");
+    }
     if chance.once_in(3) {
         fields.insert("salt".into(), json!(format!("salt-{}", chance.below(5))));
     }

@@ -191,8 +191,8 @@ pub(crate) fn compile_in<T: AsRef<str>, V: VariationValue + ConditionValue>(
     let guards = compile_guards(wire, bucket_by, &find, &surroundings.layers)?;
     Ok(Flag {
         power: if wire.enabled { Power::On } else { Power::Off },
-        off: text(wire.off_variation.as_ref()).map(|name| find.index("off_variation", name)).transpose()?,
-        default: find.index("default_variation", wire.default_variation.as_ref())?,
+        off: find.optional("off_variation", text(wire.off_variation.as_ref()))?,
+        default: find.optional("default_variation", text(wire.default_variation.as_ref()))?,
         on_stale: wire.on_stale,
         holdout: wire.holdout,
         guards: guards.map(Box::new),
@@ -228,6 +228,10 @@ fn key_fault(field: &'static str) -> impl FnOnce(IdError) -> FlagFault {
 struct Finder<'v>(&'v [Variation]);
 
 impl Finder<'_> {
+    fn optional(&self, field: &str, name: Option<&str>) -> Result<Option<VariationIndex>, FlagFault> {
+        name.map(|name| self.index(field, name)).transpose()
+    }
+
     fn index(&self, field: impl Display, name: &str) -> Result<VariationIndex, FlagFault> {
         self.0
             .iter()

@@ -101,19 +101,19 @@ fn strategies(flag: &FlagWire, segments: &mut Segments<'_>) -> Result<Parts, Str
     Ok((strategies, own))
 }
 
-/// The rules that serve something, with what everybody else gets as the last one.
+/// The rules that serve something, with what everybody else gets as the last one. Without a default that is nothing.
 fn serving(flag: &FlagWire) -> Result<Vec<(RuleWire, Plan)>, String> {
-    let last = RuleWire {
+    let last = flag.default_variation.clone().map(|variation| RuleWire {
         key: "default".to_owned(),
         conditions: Vec::new(),
         percentage: None,
-        split: vec![WeightedVariationWire { variation: flag.default_variation.clone(), weight: 1 }],
+        split: vec![WeightedVariationWire { variation, weight: 1 }],
         schedule: None,
         unleash: None,
-    };
+    });
     let mut serving: Vec<(RuleWire, Plan)> = Vec::new();
     let mut off_rule: Option<&str> = None;
-    for rule in flag.rules.iter().chain(std::iter::once(&last)) {
+    for rule in flag.rules.iter().chain(&last) {
         match plan(flag, rule).map_err(|reason| format!("rule {:?}: {reason}", rule.key))? {
             Plan::Off => {
                 off_rule.get_or_insert(&rule.key);

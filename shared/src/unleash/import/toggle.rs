@@ -33,7 +33,7 @@ pub(super) fn flag(
         variations: variations.list,
         enabled: toggle.enabled,
         off_variation: Some(DISABLED.to_owned()),
-        default_variation: DISABLED.to_owned(),
+        default_variation: Some(DISABLED.to_owned()),
         schedule: None,
         prerequisites,
         targets: Vec::new(),

@@ -26,7 +26,9 @@ const SCHEDULE: u32 = 1 << 7;
 const PREREQUISITES: u32 = 1 << 8;
 const LAYER: u32 = 1 << 9;
 const UNLEASH: u32 = 1 << 10;
-const KNOWN: u32 = (1 << 11) - 1;
+/// There is no default variation.
+const CODE_DEFAULT: u32 = 1 << 11;
+const KNOWN: u32 = (1 << 12) - 1;
 
 pub(super) fn write_flag<T: AsRef<str>>(out: &mut Writer, flag: &FlagWire<T>) {
     // Named one by one: a new field does not compile until it has its place here.
@@ -62,6 +64,7 @@ pub(super) fn write_flag<T: AsRef<str>>(out: &mut Writer, flag: &FlagWire<T>) {
         (PREREQUISITES, !prerequisites.is_empty()),
         (LAYER, layer.is_some()),
         (UNLEASH, unleash.is_some()),
+        (CODE_DEFAULT, default_variation.is_none()),
     ]));
     out.byte(value_type.tag());
     out.byte(holdout.tag());
@@ -70,7 +73,7 @@ pub(super) fn write_flag<T: AsRef<str>>(out: &mut Writer, flag: &FlagWire<T>) {
         out.text(variation.key.as_ref());
         write_value(out, &variation.value);
     });
-    out.text(default_variation.as_ref());
+    out.optional_text(default_variation.as_ref());
     out.optional_text(off_variation.as_ref());
     out.optional_text(salt.as_ref());
     out.optional_text(bucket_by.as_ref());
@@ -109,7 +112,11 @@ pub(super) fn read_flag<'b, V>(
             let key = reader.text("variations.key")?;
             Ok(VariationWire { key, value: read_value(reader, "variations.value")? })
         })?,
-        default_variation: reader.text("default_variation")?,
+        default_variation: if bits.has(CODE_DEFAULT) {
+            None
+        } else {
+            Some(reader.text("default_variation")?)
+        },
         off_variation: bits.then(OFF_VARIATION, || reader.text("off_variation"))?,
         salt: bits.then(SALT, || reader.text("salt"))?,
         bucket_by: bits.then(BUCKET_BY, || reader.text("bucket_by"))?,

@@ -146,7 +146,7 @@ fn guards()
 
 fn flag() -> impl Strategy<Value = FlagWire> {
     let variation = (text(), value()).prop_map(|(key, value)| VariationWire { key, value });
-    let names = (text(), maybe(text()), text(), maybe(text()), maybe(text()));
+    let names = (text(), maybe(text()), maybe(text()), maybe(text()), maybe(text()));
     let kinds = (tagged(), tagged(), tagged(), any::<bool>());
     let toggle = (any::<bool>(), maybe(text()))
         .prop_map(|(impression_data, kind)| UnleashToggleWire { impression_data, kind });

@@ -29,7 +29,7 @@ use self::commands::explain::{claimed_scope, read_frame, refused};
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::start();
+    telemetry::start(cli.log.as_deref());
     match run(cli.command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

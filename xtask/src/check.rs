@@ -1,12 +1,11 @@
 //! `cargo xtask test`: everything CI runs, in the order in which a failure is cheapest. Decides nothing by itself.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::process::run;
+use crate::process::{cargo, run};
 use crate::stack;
 use crate::tools::{self, progress};
 use crate::wasm_build::{DETERMINISM, WasmProfile, build_wasm};
@@ -29,7 +28,7 @@ pub fn test(root: &Path) -> Result<()> {
 fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
     let began = Instant::now();
     progress(name);
-    run(name, Command::new("cargo").args(arguments).current_dir(root))?;
+    run(name, cargo().args(arguments).current_dir(root))?;
     progress(&format!("{name}: ok, {} s", began.elapsed().as_secs()));
     Ok(())
 }

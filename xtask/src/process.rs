@@ -79,6 +79,25 @@ impl Drop for OwnedProcess {
     }
 }
 
+/// `cargo`, as a shell would start it. What cargo tells the programs it runs (`cargo xtask`, a test) is about their own
+/// package: build scripts that ask for it, ring's is one, would run anew whenever another program builds the same tree.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_about_the_caller) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
+fn is_about_the_caller(name: &str) -> bool {
+    const PREFIXES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || name == "OUT_DIR"
+        || name == "CARGO_PRIMARY_PACKAGE"
+}
+
 /// Runs `command` to its end with its output visible; anything but success is an error that names `what`.
 pub fn run(what: &str, command: &mut Command) -> Result<()> {
     let status = command
@@ -121,6 +140,21 @@ mod tests {
             Ok(())
         })
         .unwrap();
+    }
+
+    #[test]
+    fn a_nested_cargo_hears_nothing_of_the_package_that_calls_it() {
+        // Cargo tells this test about its own package.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let cargo = cargo();
+        let gone: Vec<_> =
+            cargo.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION_PATCH"] {
+            assert!(gone.contains(&std::ffi::OsStr::new(name)), "{name} is passed on");
+        }
+        for kept in ["CARGO_BUILD_JOBS", "CARGO_HOME", "CARGO_TARGET_DIR", "PATH", "RUSTUP_TOOLCHAIN"] {
+            assert!(!is_about_the_caller(kept), "{kept} is the user's");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::http::Client;
-use crate::process::{OwnedProcess, run};
+use crate::process::{OwnedProcess, cargo, run};
 use crate::relay::Relay;
 use crate::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
 use crate::workerd::{Edge, EdgeConfig, Region, log_tail, start};
@@ -45,9 +45,11 @@ pub fn build(root: &Path) -> Result<Built> {
 
 fn build_control_plane(root: &Path) -> Result<()> {
     crate::tools::progress("compiling the control plane");
-    let mut cargo = Command::new("cargo");
-    cargo.args(["build", "--package", "flagfuse-control-plane", "--bin", "flagfuse"]).current_dir(root);
-    run("compiling the control plane", &mut cargo)
+    let mut build = cargo();
+    // The whole workspace's features, as `cargo test --workspace` has them: with those of one package alone, half of the
+    // dependencies would be compiled once for the tests and once more for `up`.
+    build.args(["build", "--workspace", "--bin", "flagfuse"]).current_dir(root);
+    run("compiling the control plane", &mut build)
 }
 
 /// Where a stack lives and listens.

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::process::run;
+use crate::process::{cargo, run};
 use crate::tools::{self, progress};
 
 /// A crate that becomes Wasm.
@@ -95,7 +94,7 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
     progress(&format!("compiling the {name} to Wasm"));
     run(
         &format!("compiling the {name}"),
-        Command::new("cargo")
+        cargo()
             .args(["build", "--release", "--target", tools::WASM_TARGET, "--package", what.package])
             .current_dir(root),
     )?;
@@ -123,7 +122,7 @@ pub fn build_bench_worker(root: &Path, name: &str) -> Result<WasmBundle> {
     let target_dir = root.join("target/bench-build/workers");
     run(
         "compiling a worker",
-        Command::new("cargo")
+        cargo()
             .args(["build", "--release", "--target", tools::WASM_TARGET])
             .args(["--package", &format!("flagfuse-bench-{name}"), "--target-dir"])
             .arg(&target_dir)
@@ -183,7 +182,7 @@ fn bind(root: &Path, parts: &Parts<'_>) -> Result<()> {
     };
     run(
         &format!("generating the {name}'s bindings"),
-        Command::new("cargo")
+        cargo()
             .args(["run", "--quiet", "--package", "xtask", "--features", "bindgen"])
             .args(["--bin", "wasm-bindgen-module", "--", host, module])
             .args([&parts.compiled, dir])

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Metric, Report, Target, count_argument, median, median_ratio, processor};
 use crate::http::Client;
-use crate::process::run as run_command;
+use crate::process::{cargo, run as run_command};
 use crate::stack::free_ports;
 use crate::tools::progress;
 use crate::wasm_build::build_bench_worker;
@@ -58,7 +58,7 @@ impl Native {
         let target_dir = root.join("target/bench-build/peers");
         run_command(
             "compiling bench/peers",
-            Command::new("cargo")
+            cargo()
                 .args(["build", "--release", "--quiet", "--target-dir"])
                 .arg(&target_dir)
                 .current_dir(root.join("bench/peers")),

@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::fuse::circuit::{Circuit, Hand};
 use crate::fuse::policy::Policy;
 use crate::store::fuses::{self, FuseRow};
-use crate::store::phases;
+use crate::store::{Connection, phases};
 
 /// Bytes of the reason a person gives.
 const REASON_LEN_MAX: usize = 512;
@@ -24,16 +24,15 @@ const ATTEMPT_COUNT: u32 = 8;
 
 type FlagPath = PathParams<(String, String, String)>;
 
-async fn require_fuse(state: &ApiState, scope: &Scope, flag: &str) -> Result<FuseRow, ApiError> {
-    let row = fuses::fuse(&mut *state.store.read().await?, scope, flag).await?;
+async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<FuseRow, ApiError> {
+    let row = fuses::fuse(conn, scope, flag).await?;
     row.ok_or_else(|| ApiError::not_found("unknown_fuse", format!("flag {flag:?} has no fuse")))
 }
 
-async fn fuse_json(state: &ApiState, row: &FuseRow) -> Result<Value, ApiError> {
-    let mut conn = state.store.read().await?;
-    let phase = phases::by_id(&mut conn, row.phase_id).await?;
+async fn fuse_json(conn: &mut Connection, row: &FuseRow) -> Result<Value, ApiError> {
+    let phase = phases::by_id(conn, row.phase_id).await?;
     let tripped = match row.tripped_phase_id {
-        Some(phase_id) => phases::by_id(&mut conn, phase_id).await?.map(|phase| phase.phase),
+        Some(phase_id) => phases::by_id(conn, phase_id).await?.map(|phase| phase.phase),
         None => None,
     };
     Ok(json!({
@@ -59,8 +58,9 @@ pub(super) async fn read(
     PathParams((project, environment, flag)): FlagPath,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let row = require_fuse(&state, &scope, &flag).await?;
-    Ok(Json(fuse_json(&state, &row).await?))
+    let mut conn = state.store.read().await?;
+    let row = require_fuse(&mut conn, &scope, &flag).await?;
+    Ok(Json(fuse_json(&mut conn, &row).await?))
 }
 
 pub(super) async fn put(
@@ -123,15 +123,16 @@ pub(super) async fn act(
     }
     let asked = Switch { to, action, reason };
     if manner.kind == Kind::DryRun {
-        let before = require_fuse(&state, &scope, &flag).await?;
+        let before = require_fuse(&mut *state.store.read().await?, &scope, &flag).await?;
         let change = asked.change(&scope, &flag_key(&flag)?, before.revision);
         return Ok(Json(state.propose(&caller, manner, change).await?));
     }
     let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, asked).await?;
-    let after = require_fuse(&state, &scope, &flag).await?;
+    let mut conn = state.store.read().await?;
+    let after = require_fuse(&mut conn, &scope, &flag).await?;
     let mut answer = applied_json(applied);
     if let Some(fields) = answer.as_object_mut() {
-        fields.insert("fuse".to_owned(), fuse_json(&state, &after).await?);
+        fields.insert("fuse".to_owned(), fuse_json(&mut conn, &after).await?);
     }
     Ok(Json(answer))
 }
@@ -167,7 +168,7 @@ async fn switch(
 ) -> Result<Applied, ApiError> {
     let mut attempts_left = ATTEMPT_COUNT;
     loop {
-        let before = require_fuse(state, scope, flag.as_str()).await?;
+        let before = require_fuse(&mut *state.store.read().await?, scope, flag.as_str()).await?;
         // A repeated click changes nothing; a reset always begins a phase; a trip takes an open fuse into a
         // person's hand when the engine had opened it.
         let is_there =

@@ -41,7 +41,7 @@ use crate::error::ApiError;
 use crate::ingest::identity::UnitKey;
 use crate::publish::{Fleet, Publisher};
 use crate::store::scopes::EnvironmentRow;
-use crate::store::{Store, StoreError, scopes};
+use crate::store::{Connection, Store, StoreError, scopes};
 
 /// Batches that may wait for the one writer; a body each, so this bounds memory to 32 MiB.
 const INGEST_SLOT_COUNT: usize = 8;
@@ -79,14 +79,7 @@ impl ApiState {
         project: &str,
         key: &str,
     ) -> Result<EnvironmentRow, ApiError> {
-        let unknown = || {
-            let detail = format!("environment {}/{project}/{key} does not exist", caller.tenant);
-            ApiError::not_found("unknown_environment", detail)
-        };
-        let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
-        let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
-        let scope = Scope { tenant: caller.tenant.clone(), project, environment };
-        scopes::environment(&mut *self.store.read().await?, &scope).await?.ok_or_else(unknown)
+        environment(&mut *self.store.read().await?, caller, project, key).await
     }
 
     /// Applies a change of the caller that alters no decision, so that nobody is asked about it.
@@ -109,6 +102,23 @@ impl ApiState {
         // Fails only when the runtime shuts down: the caller may ask again.
         task.await.unwrap_or(Err(ChangeError::Store(StoreError::Busy)))
     }
+}
+
+/// The caller's environment of these names, as of the view that `conn` has: for pages that tell more of that moment.
+async fn environment(
+    conn: &mut Connection,
+    caller: &Caller,
+    project: &str,
+    key: &str,
+) -> Result<EnvironmentRow, ApiError> {
+    let unknown = || {
+        let detail = format!("environment {}/{project}/{key} does not exist", caller.tenant);
+        ApiError::not_found("unknown_environment", detail)
+    };
+    let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
+    let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
+    let scope = Scope { tenant: caller.tenant.clone(), project, environment };
+    scopes::environment(conn, &scope).await?.ok_or_else(unknown)
 }
 
 /// What every change is answered with.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::auth::{Admin, Viewer};
 use super::body::PathParams;
-use super::{ApiState, applied_json};
+use super::{ApiState, applied_json, environment};
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::publish::{arrival, receipts};
@@ -29,10 +29,10 @@ pub(super) async fn publish(
 pub(super) async fn read(
     State(state): State<ApiState>,
     Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
+    PathParams((project, key)): PathParams<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    let row = state.environment(&caller, &project, &environment).await?;
     let mut conn = state.store.read().await?;
+    let row = environment(&mut conn, &caller, &project, &key).await?;
     let mut answer = json!(receipts::propagation(&mut conn, &row, &state.fleet, state.now()).await?);
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("forks".to_owned(), json!(forks::of_environment(&mut conn, &row.scope).await?));
@@ -43,13 +43,13 @@ pub(super) async fn read(
 pub(super) async fn change(
     State(state): State<ApiState>,
     Viewer(caller): Viewer,
-    PathParams((project, environment, version)): PathParams<(String, String, String)>,
+    PathParams((project, key, version)): PathParams<(String, String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    let row = state.environment(&caller, &project, &environment).await?;
     let parsed = SnapshotVersion::parse(&version).ok_or_else(|| {
         ApiError::bad_request("bad_version", format!("version {version:?} is not EPOCH.SEQ, two numbers"))
     })?;
     let mut conn = state.store.read().await?;
+    let row = environment(&mut conn, &caller, &project, &key).await?;
     let found = arrival::arrival(&mut conn, &row, parsed, &state.fleet, state.now()).await?;
     let found = found.ok_or_else(|| {
         let detail =

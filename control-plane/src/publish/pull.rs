@@ -71,7 +71,7 @@ pub async fn answer(
     let mut bytes = Vec::new();
     for (scope, wanted, urgency) in target.missing(&request.held) {
         let Ok(scope) = Scope::parse(scope) else { continue };
-        // Forgotten since the target was read: there is a newer one, and the next pull gets it.
+        // Never missing where `conn` has a view of one moment; a newer one is there otherwise, for the next pull.
         let Some(frame) = snapshots::frame(conn, &scope, wanted.held.version()).await? else { continue };
         let message = encode_messages([PlaneMessage::Publish { scope, urgency, frame: &frame }]);
         if bytes.len() + message.len() > PULL_LEN_MAX {

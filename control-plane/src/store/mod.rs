@@ -25,7 +25,7 @@ pub mod verdicts;
 
 pub use sqlx::SqliteConnection as Connection;
 
-pub use self::sqlite::{Store, WriteTransaction};
+pub use self::sqlite::{ReadTransaction, Store, WriteTransaction};
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
 
@@ -12,6 +11,8 @@ use super::lanes::Lanes;
 
 /// A transaction that holds the one write lock from its first statement on.
 pub type WriteTransaction = Transaction<'static, Sqlite>;
+/// A transaction that sees the database as it was at its first statement. What it writes is rolled back.
+pub type ReadTransaction = Transaction<'static, Sqlite>;
 
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../../../migrations/sqlite/0001_loop.sql")),
@@ -84,9 +85,11 @@ impl Store {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// A connection for reading.
-    pub async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        Ok(self.readers.acquire().await?)
+    /// A view of one moment: however many statements it takes, no commit falls between them. Nobody can forget to ask
+    /// for it, since there is no other way to read. Not to be kept: the WAL cannot shrink below what it still sees.
+    pub async fn read(&self) -> Result<ReadTransaction, StoreError> {
+        // Deferred: the moment is that of the first statement, so it is never earlier than this call.
+        Ok(self.readers.begin().await?)
     }
 
     /// Waits for running statements and closes the file.
@@ -160,6 +163,24 @@ mod tests {
             .unwrap();
         let found = (row.get::<String, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2));
         assert_eq!(found, ("ordinary".to_owned(), 1_000, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_read_through_one_view_is_of_one_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
+        let count = async |view: &mut ReadTransaction| {
+            let row = sqlx::query("SELECT COUNT(*) FROM projects").fetch_one(&mut **view).await.unwrap();
+            row.get::<i64, _>(0)
+        };
+        let mut view = store.read().await.unwrap();
+        assert_eq!(count(&mut view).await, 0);
+        let mut tx = store.write().await.unwrap();
+        sqlx::query("INSERT INTO projects VALUES ('p', 't', '', 1)").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(count(&mut view).await, 0, "the commit came in between");
+        drop(view);
+        assert_eq!(count(&mut store.read().await.unwrap()).await, 1);
     }
 
     #[tokio::test]

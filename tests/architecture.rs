@@ -45,11 +45,9 @@ fn assert_absent(paths: &[PathBuf], words: &[&str], rule: &str) {
 
 /// Names of the packages a workspace member depends on, of one kind (`null` normal, `dev`, `build`).
 fn dependencies(package: &str, kind: Option<&str>) -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(root())
-        .output()
-        .unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root());
+    let output = support::output("cargo metadata", &mut cargo, support::COMMAND_LIMIT);
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let package = packages.iter().find(|p| p["name"] == package).unwrap_or_else(|| panic!("no {package}"));
@@ -218,7 +216,8 @@ fn every_file_says_what_it_is_for_and_stays_readable() {
 
 #[test]
 fn public_text_names_no_machine_and_no_registry() {
-    let output = Command::new("git").args(["ls-files"]).current_dir(root()).output().unwrap();
+    let mut git = Command::new("git");
+    let output = support::output("git", git.args(["ls-files"]).current_dir(root()), support::COMMAND_LIMIT);
     let listed = String::from_utf8(output.stdout).unwrap();
     let words = ["/work/", "/root/", "registry.npm", "index.crates", "pypi.org"].map(str::to_owned);
     for path in listed.lines().filter(|path| *path != "tests/architecture.rs" && *path != "LICENSE") {

@@ -1,51 +1,49 @@
 //! The official web SDK and its OFREP provider in a real browser: an open page follows its flags, and never runs wild.
 
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 use support::hosts::chromium_binary;
 use support::stream::expired_token;
-use support::{Answer, World, environment_path, eventually, root};
+use support::{Answer, PATIENCE, World, environment_path, eventually, root};
+use xtask::output::Dialogue;
 use xtask::tools;
 use xtask::traffic::now_ms;
 
 const FLAG: &str = "greeting";
 /// How long requests are counted.
 const WATCHED: Duration = Duration::from_secs(10);
+/// What the driver may take for one command; each of its waits has a bound of its own, which is shorter.
+const COMMAND_LIMIT: Duration = Duration::from_mins(5);
+/// A change that was pushed is there within this time, even on a busy machine: a second on one that is not. A page that
+/// hears nothing asks by itself only after 30 s.
+const PUSHED_MS_MAX: u64 = 15_000;
+/// An expired stream ends this long after it has said so, and its page may open another one.
+const LEAVE_MS: u64 = 20_000;
 
-/// Chromium and the script that drives it.
-struct Browser {
-    process: Child,
-    /// `None` once it was told to end.
-    commands: Option<ChildStdin>,
-    outcomes: Lines<BufReader<ChildStdout>>,
-}
+/// Chromium and the script that drives it, which closes Chromium at the end of its commands.
+struct Browser(Dialogue);
 
 impl Browser {
     fn start(binary: &str, world: &World) -> Result<Self> {
         tools::browser_packages(root())?;
-        let mut node: Command = tools::node_22(root())?;
+        let mut node = tools::node_22(root())?;
         let token = expired_token(&world.stack.secrets().stream_secret);
-        let mut process = node
-            .arg(root().join("tests/browser/run.mjs"))
-            .args([binary, &world.stack.edge_url(0), &world.client_key, FLAG, &token])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting node")?;
-        let commands = Some(process.stdin.take().context("node has no input")?);
-        let outcomes = BufReader::new(process.stdout.take().context("node has no output")?).lines();
-        Ok(Self { process, commands, outcomes })
+        node.arg(root().join("tests/browser/run.mjs")).args([
+            binary,
+            &world.stack.edge_url(0),
+            &world.client_key,
+            FLAG,
+            &token,
+        ]);
+        Ok(Self(Dialogue::start("the browser's driver", &mut node)?))
     }
 
     fn run(&mut self, command: &Value) -> Value {
         let outcome = || -> Result<Value> {
-            writeln!(self.commands.as_mut().context("it was told to end")?, "{command}")?;
-            let line = self.outcomes.next().context("node ended: its complaint stands above")??;
+            let line = self.0.ask(&command.to_string(), COMMAND_LIMIT)?;
             let mut outcome: Value = serde_json::from_str(&line)?;
             if let Some(error) = outcome.get("error") {
                 bail!("{error}");
@@ -72,18 +70,6 @@ impl Browser {
     }
 }
 
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // At the end of its commands the driver closes Chromium; one that is stuck is killed, and the pipe to it closes.
-        self.commands = None;
-        let _ = eventually("the driver ends", Duration::from_secs(10), || {
-            self.process.try_wait()?.map(|_| ()).context("it still runs")
-        });
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Puts the flag's default; the time is from before the change.
 fn serve(world: &World, value: &str) -> u64 {
     let flag = json!({
@@ -105,13 +91,13 @@ fn open_pages_follow_their_flags_and_never_run_wild() {
     let mut world = World::start_with("browser", &[("FLAGFUSE_LISTENERS", "12")]);
     serve(&world, "hello");
     let mut browser = Browser::start(&binary, &world).expect("the browser starts");
-    changes_arrive_within_a_second_in_two_tabs(&world, &mut browser);
+    changes_are_pushed_to_two_tabs(&world, &mut browser);
     pages_follow_again_after_the_edge_was_killed(&mut world, &mut browser);
     an_expired_token_makes_no_request_loop(&world, &mut browser);
     without_room_there_is_no_request_loop_either(&world, &mut browser);
 }
 
-fn changes_arrive_within_a_second_in_two_tabs(world: &World, browser: &mut Browser) {
+fn changes_are_pushed_to_two_tabs(world: &World, browser: &mut Browser) {
     for tab in ["first", "second"] {
         browser.open(tab, "none");
         browser.seen(tab, "hello");
@@ -124,7 +110,7 @@ fn changes_arrive_within_a_second_in_two_tabs(world: &World, browser: &mut Brows
         for tab in ["first", "second"] {
             let took_ms = browser.seen(tab, value) - changed_ms;
             println!("change {round}: {took_ms} ms until the {tab} tab had it");
-            assert!(took_ms < 1_000, "{took_ms} ms");
+            assert!(took_ms < PUSHED_MS_MAX, "{took_ms} ms");
         }
     }
 }
@@ -142,7 +128,7 @@ fn pages_follow_again_after_the_edge_was_killed(world: &mut World, browser: &mut
     let changed_ms = serve(world, "hello");
     for tab in ["first", "second"] {
         let took_ms = browser.seen(tab, "hello") - changed_ms;
-        assert!(took_ms < 1_000, "{took_ms} ms");
+        assert!(took_ms < PUSHED_MS_MAX, "{took_ms} ms");
     }
 }
 
@@ -151,10 +137,13 @@ fn an_expired_token_makes_no_request_loop(world: &World, browser: &mut Browser) 
         assert_eq!(browser.open(bend, bend), "hello");
     }
     thread::sleep(WATCHED);
-    let [bulk, stream, _] = browser.requests("trap");
-    assert!(bulk + stream > 10, "the provider no longer runs wild: is all of this still needed?");
-    let [bulk, stream, _] = browser.requests("expired");
-    assert!(stream == 1 && bulk <= 3, "{bulk} + {stream} requests");
+    eventually("the provider still runs wild, or all of this is no longer needed", PATIENCE, || {
+        let [bulk, stream, _] = browser.requests("trap");
+        ensure!(bulk + stream > 10, "{bulk} + {stream} requests");
+        Ok(())
+    })
+    .unwrap();
+    is_calm(browser, "expired");
     // The page with the old token goes on hearing of changes.
     serve(world, "goodbye");
     browser.seen("expired", "goodbye");
@@ -164,7 +153,7 @@ fn an_expired_token_makes_no_request_loop(world: &World, browser: &mut Browser) 
     thread::sleep(Duration::from_millis(1_100));
     let changed_ms = serve(world, "hello");
     let took_ms = browser.seen("slept", "hello") - changed_ms;
-    assert!(took_ms < 1_000, "{took_ms} ms on the new stream");
+    assert!(took_ms < PUSHED_MS_MAX, "{took_ms} ms on the new stream");
     // While its validator matches, the other one comes back after every leave: two streams and a few questions in 22 s.
     let [bulk, stream, open_ms] = browser.requests("expired");
     assert!((bulk + stream) * 2_000 < open_ms, "{bulk} + {stream} requests");
@@ -178,6 +167,12 @@ fn without_room_there_is_no_request_loop_either(world: &World, browser: &mut Bro
     println!("{filled} more streams found a place");
     assert_eq!(browser.open("late", "none"), "hello");
     thread::sleep(WATCHED);
-    let [bulk, stream, _] = browser.requests("late");
-    assert!(stream == 1 && bulk <= 3, "{bulk} + {stream} requests");
+    is_calm(browser, "late");
+}
+
+/// One stream and three questions at most, and as many again for each time that a stream may have ended.
+fn is_calm(browser: &mut Browser, tab: &str) {
+    let [bulk, stream, open_ms] = browser.requests(tab);
+    let times = 1 + open_ms / LEAVE_MS;
+    assert!((1..=times).contains(&stream) && bulk <= 3 * times, "{bulk} + {stream} requests in {open_ms} ms");
 }

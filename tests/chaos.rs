@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use serde_json::json;
-use support::{Client, PATIENCE, World, environment_path, eventually, fresh_dir};
+use support::{Client, PATIENCE, SetOnDrop, World, environment_path, eventually, fresh_dir};
 use xtask::stack::StackConfig;
 
 use crate::faults::Faults;
@@ -48,6 +48,7 @@ fn no_version_goes_back_and_no_answer_is_older_than_its_label_whatever_is_killed
             })
             .collect();
         let writer = scope.spawn(|| write(&admin, &ledger, &stop));
+        let stopping = SetOnDrop(&stop);
         let mut faults = Faults::new(seed);
         let until = Instant::now() + lasts;
         while Instant::now() < until {
@@ -55,7 +56,7 @@ fn no_version_goes_back_and_no_answer_is_older_than_its_label_whatever_is_killed
         }
         Faults::heal(&mut world.stack);
         converges(&world, &ledger);
-        stop.store(true, Ordering::SeqCst);
+        drop(stopping);
         writer.join().unwrap();
         let watches: Vec<_> = watchers.into_iter().map(|watcher| watcher.join().unwrap()).collect();
         (faults.applied, watches)

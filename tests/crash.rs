@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
-use support::{Client, GUARDED_FLAG, PATIENCE, World, environment_path, eventually};
+use support::{Client, GUARDED_FLAG, PATIENCE, SetOnDrop, World, environment_path, eventually};
 
 /// What clients were promised.
 #[derive(Debug, Default)]
@@ -63,6 +63,7 @@ fn round_of_kills(world: &mut World, promises: &Promises, round: u64) {
     let edges = world.edges.clone();
     let admin = world.admin.clone();
     thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
         for writer in 0..2 {
             let (admin, promises, stop) = (&admin, promises, &stop);
             scope.spawn(move || write_flags(admin, promises, stop, writer));
@@ -90,7 +91,6 @@ fn round_of_kills(world: &mut World, promises: &Promises, round: u64) {
         .unwrap();
         world.stack.start_control_plane().unwrap();
         progressed(promises, target + 120);
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

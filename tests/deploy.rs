@@ -1,18 +1,19 @@
 //! `wrangler.toml` as a user would deploy it: wrangler accepts it, and `wrangler dev` serves the same worker.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::Stdio;
 
-use support::{Client, PATIENCE, eventually, fresh_dir, root};
+use support::{Client, PATIENCE, SCRIPT_LIMIT, eventually, fresh_dir, output, root};
+use xtask::output::Gathered;
 use xtask::process::OwnedProcess;
 use xtask::tools::wrangler;
 
 #[test]
 fn wrangler_accepts_and_serves_the_worker() {
     let out = fresh_dir("wrangler-out");
-    let output =
-        wrangler(root()).unwrap().args(["deploy", "--dry-run", "--outdir"]).arg(&out).output().unwrap();
+    let mut command = wrangler(root()).unwrap();
+    command.args(["deploy", "--dry-run", "--outdir"]).arg(&out);
+    let output = output("wrangler deploy", &mut command, SCRIPT_LIMIT);
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
@@ -30,11 +31,7 @@ fn wrangler_accepts_and_serves_the_worker() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut dev = OwnedProcess::spawn("wrangler dev", &mut command).unwrap();
-    let log = dev.take_stderr().map(|stderr| {
-        std::thread::spawn(move || {
-            BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n")
-        })
-    });
+    let said = [dev.take_stdout().map(Gathered::from), dev.take_stderr().map(Gathered::from)];
     let client = Client::new(&format!("http://127.0.0.1:{port}"), None);
     let healthy = eventually("wrangler dev answers", PATIENCE * 4, || {
         if let Some(status) = dev.exit_status()? {
@@ -46,7 +43,8 @@ fn wrangler_accepts_and_serves_the_worker() {
     });
     let unauthorized = client.post("/ofrep/v1/evaluate/flags/x", &serde_json::json!({}));
     dev.kill();
-    let log = log.and_then(|log| log.join().ok()).unwrap_or_default();
+    let log: String =
+        said.iter().flatten().map(|said| String::from_utf8_lossy(&said.all()).into_owned()).collect();
     assert_eq!(healthy.unwrap_or_else(|error| Err(error.to_string())), Ok(()), "{log}");
     assert_eq!(unauthorized.unwrap().status, 401);
 }

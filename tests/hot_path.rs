@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use support::root;
-use xtask::process::run;
+use support::{COMMAND_LIMIT, SCRIPT_LIMIT, output, root};
+use xtask::process::run_within;
 
 /// A workload: its place among the arguments of `hot_path`, evaluations to count, instructions one may take.
 struct Bound {
@@ -23,14 +23,14 @@ const BOUNDS: [Bound; 4] = [
 
 #[test]
 fn an_evaluation_stays_within_its_instructions() {
-    if Command::new("valgrind").arg("--version").output().is_err() {
+    if xtask::output::output("valgrind", Command::new("valgrind").arg("--version"), COMMAND_LIMIT).is_err() {
         assert!(std::env::var_os("CI").is_none(), "valgrind is not installed: CI must count instructions");
         eprintln!("SKIPPED: valgrind is not installed, so nobody counts the instructions of an evaluation");
         return;
     }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--release", "--package", "flagfuse-bench-ours", "--bin", "hot_path"]);
-    run("building hot_path", cargo.current_dir(root())).unwrap();
+    run_within("building hot_path", cargo.current_dir(root()), 4 * SCRIPT_LIMIT).unwrap();
     let set_up = instructions([0; 4]);
     let mut broken = Vec::new();
     for bound in BOUNDS {
@@ -47,12 +47,12 @@ fn an_evaluation_stays_within_its_instructions() {
 
 /// Instructions of a whole run of `hot_path`.
 fn instructions(counts: [u64; 4]) -> u64 {
-    let output = Command::new("valgrind")
+    let mut valgrind = Command::new("valgrind");
+    valgrind
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(root().join("target/release/hot_path"))
-        .args(counts.map(|count| count.to_string()))
-        .output()
-        .unwrap();
+        .args(counts.map(|count| count.to_string()));
+    let output = output("valgrind", &mut valgrind, SCRIPT_LIMIT);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let collected = said.lines().find_map(|line| line.split_once("Collected :"));

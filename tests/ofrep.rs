@@ -3,17 +3,16 @@
 use flagfuse_shared::bucket::{Bucket, GATE_SEED};
 use flagfuse_shared::limits::VALUE_LEN_MAX;
 use serde_json::{Value, json};
-use support::{Client, World, root};
+use support::{Client, SCRIPT_LIMIT, World, output, root};
 
 /// Runs a script with the edge's URL, a key and `more`, and reads the JSON it prints.
 fn openfeature(world: &World, script: &str, more: &[&str]) -> Value {
     let mut node = xtask::tools::node_22(root()).unwrap();
-    let output = node
+    let command = node
         .arg(root().join(script))
         .args([world.stack.edge_url(0), world.client_key.clone()])
-        .args(more)
-        .output()
-        .unwrap();
+        .args(more);
+    let output = output(script, command, SCRIPT_LIMIT);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {errors}"))

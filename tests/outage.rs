@@ -10,7 +10,7 @@ use anyhow::ensure;
 use serde_json::json;
 use support::{FRESH_AGE_MAX, PATIENCE, World, environment_path, eventually};
 
-const OUTAGE_S: u64 = 6;
+const OUTAGE_S: u64 = 8;
 
 #[test]
 fn every_isolate_goes_on_labelled_while_the_control_plane_is_away() {

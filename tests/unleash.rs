@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use support::{Client, PATIENCE, PROJECT, World, eventually, root};
+use support::{Client, PATIENCE, PROJECT, SCRIPT_LIMIT, World, eventually, output, root};
 
 /// Specification files whose state is a list of events: how a backend SDK puts its state together is not the frontend
 /// API's business. Their cases are asked natively.
@@ -139,7 +139,8 @@ fn the_real_clients_decide_as_the_edge_does(world: &World) {
     let (edge, key) = environment(world, "sdk", &toggles());
     let mut node = xtask::tools::node_22(root()).unwrap();
     let script = root().join("tests/node/unleash.mjs");
-    let output = node.arg(script).args([edge.base(), &key]).output().unwrap();
+    let script = node.arg(script).args([edge.base(), &key]);
+    let output = output("tests/node/unleash.mjs", script, SCRIPT_LIMIT);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     let seen: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {errors}"));

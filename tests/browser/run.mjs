@@ -4,10 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
+import { PATIENCE_MS, within } from '../node/bounded.mjs';
 
 const [executablePath, edge, key, flag, expiredToken] = process.argv.slice(2);
 const here = (name) => new URL(name, import.meta.url);
-const PATIENCE_MS = 60_000;
 
 const bundle = await build({
   entryPoints: [here('page.js').pathname], bundle: true, write: false, platform: 'browser', logLevel: 'error',
@@ -21,11 +21,12 @@ const server = createServer(({ url }, response) => {
   const [type, content] = files[url] ?? ['text/plain', ''];
   response.writeHead(content === '' ? 404 : 200, { 'content-type': type }).end(content);
 });
-await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+await within('a port', new Promise((resolve) => server.listen(0, '127.0.0.1', resolve)));
 const pageUrl = `http://127.0.0.1:${server.address().port}/page.html`;
 
 const browser = await chromium.launch({
   executablePath,
+  timeout: PATIENCE_MS,
   args: [
     '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync',
@@ -72,9 +73,9 @@ const commands = {
       if (url.startsWith(edge) && request.method() !== 'OPTIONS') requests.push({ url, at_ms: Date.now() });
     });
     await bends[bend](page);
-    await page.goto(pageUrl);
+    await page.goto(pageUrl, { timeout: PATIENCE_MS });
     tabs[tab] = { page, requests };
-    return page.evaluate((options) => window.start(options), { edge, key, flag });
+    return within('the page starts', page.evaluate((options) => window.start(options), { edge, key, flag }));
   },
   // When the page first had the value, having had another one.
   async seen({ tab, value }) {
@@ -102,8 +103,8 @@ const commands = {
   // Takes places at the notifier until there is none: the last of the streams is turned away.
   async fill({ uri }) {
     for (let count = 0; count < 100; count += 1) {
-      const response = await fetch(`${edge}${uri}`);
-      const { value } = await response.body.getReader().read();
+      const response = await within('a stream is answered', fetch(`${edge}${uri}`));
+      const { value } = await within('a stream says something', response.body.getReader().read());
       if (/retry: [6-9]\d{4}/.test(new TextDecoder().decode(value))) return count;
     }
     throw new Error('there is always room');
@@ -120,5 +121,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   }
   console.log(JSON.stringify(outcome));
 }
-await browser.close();
+await within('the browser ends', browser.close());
 process.exit();

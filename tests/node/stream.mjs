@@ -1,15 +1,16 @@
 // Listens to a real edge in every way there is and prints what it heard as JSON. Compares nothing.
 import { request } from 'node:http';
+import { sleep, until, within } from './bounded.mjs';
 
 const { edges, key, controlPlane, adminToken, environmentPath, expiredToken } = JSON.parse(process.argv[2]);
 const [edge, otherEdge] = edges;
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const headersOf = (response) => Object.fromEntries(response.headers);
 
 // Reads an event stream's lines with the time at which each arrived; ends with the stream or when `stop` is called.
 async function listen(target, headers = {}) {
   const abort = new AbortController();
-  const response = await fetch(`${edge}${target}`, { headers, signal: abort.signal });
+  const opened = fetch(`${edge}${target}`, { headers, signal: abort.signal });
+  const response = await within(`${target} is answered`, opened);
   const heard = { status: response.status, headers: headersOf(response), lines: [], ended_ms: null };
   const began = Date.now();
   const done = (async () => {
@@ -26,15 +27,23 @@ async function listen(target, headers = {}) {
       if (error.name !== 'AbortError') throw error;
     }
   })();
-  const messages = () => heard.lines.filter(({ line }) => line.startsWith('data: ')).length;
-  const until = async (count) => {
-    while (messages() < count && heard.ended_ms === null) await sleep(2);
+  const messages = () => heard.lines.filter(({ line }) => line.startsWith('data: '));
+  const seen = () => heard;
+  return {
+    heard,
+    ended: () => within(`the stream ${target} ends`, done),
+    // Something was said, or the stream is over without a word.
+    spoke: () => until('a stream says hello', () => messages().length > 0 || heard.ended_ms !== null, { pauseMs: 2, seen }),
+    told: (version) => until(
+      `the stream tells ${version}`, () => messages().some(({ line }) => line.includes(`"etag":"${version}"`)), { pauseMs: 2, seen },
+    ),
+    beats: () => until('a heartbeat', () => heard.lines.some(({ line }) => line === ':'), { pauseMs: 50, seen }),
+    stop: () => abort.abort(),
   };
-  return { heard, done, until, stop: () => abort.abort() };
 }
 
 // An upgrade that a client without a WebSocket library sees whole: its status and headers.
-const upgrade = (target) => new Promise((resolve, reject) => {
+const upgrade = (target) => within(`the upgrade of ${target} is answered`, new Promise((resolve, reject) => {
   const headers = {
     connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13',
     'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
@@ -47,25 +56,31 @@ const upgrade = (target) => new Promise((resolve, reject) => {
     })
     .on('error', reject)
     .end();
-});
+}));
+
+// A whole answer.
+async function fetched(url, options) {
+  const response = await fetch(url, options);
+  const text = await response.text();
+  return { status: response.status, headers: headersOf(response), body: text === '' ? undefined : JSON.parse(text) };
+}
 
 async function put(value) {
   const flag = {
     key: 'told', value_type: 'integer', default_variation: 'a', variations: [{ key: 'a', value }],
   };
-  const response = await fetch(`${controlPlane}${environmentPath}/flags/told`, {
+  const answer = await within('a change is answered', fetched(`${controlPlane}${environmentPath}/flags/told`, {
     method: 'PUT',
     headers: { authorization: `Bearer ${adminToken}`, 'content-type': 'application/json' },
     body: JSON.stringify(flag),
-  });
-  return (await response.json()).version;
+  }));
+  return answer.body.version;
 }
 
 async function bulk(at, query = '') {
-  const response = await fetch(`${at}/ofrep/v1/evaluate/flags${query}`, {
+  return within('a bulk is answered', fetched(`${at}/ofrep/v1/evaluate/flags${query}`, {
     method: 'POST', headers: { authorization: `Bearer ${key}` }, body: '{"context":{"targetingKey":"u"}}',
-  });
-  return { status: response.status, headers: headersOf(response), body: await response.json() };
+  }));
 }
 
 const seen = { bulks: [await bulk(edge), await bulk(otherEdge)] };
@@ -75,7 +90,7 @@ const withKey = `/v1/stream?key=${encodeURIComponent(key)}`;
 // Those that take long go on beside all others.
 const steady = await listen(uri);
 const expired = await listen(`/v1/stream?token=${expiredToken}`);
-await steady.until(1);
+await steady.spoke();
 
 // Our own SDK's way: a WebSocket.
 const socket = new WebSocket(`${edge.replace('http', 'ws')}${withKey}`);
@@ -84,63 +99,89 @@ socket.onmessage = ({ data }) => seen.socket.messages.push(data);
 const closed = new Promise((resolve) => {
   socket.onclose = ({ code }) => resolve((seen.socket.closed = code));
 });
-await new Promise((resolve) => { socket.onopen = resolve; });
+const hears = (what, isIt) => until(
+  `the socket hears ${what}`, () => seen.socket.messages.some(isIt), { seen: () => seen.socket },
+);
+const opened = new Promise((resolve, reject) => {
+  socket.onopen = resolve;
+  socket.onerror = ({ message }) => reject(new Error(`the socket: ${message}`));
+});
+await within('the socket opens', opened);
 socket.send('ping');
+await hears('hello', (message) => message !== 'pong');
+await hears('an answer to its ping', (message) => message === 'pong');
 
 // One change, told at once; who asks any isolate for what it was told gets it.
 seen.single = { version: await put(1) };
-await steady.until(2);
+await steady.told(seen.single.version);
 seen.single.asked = await bulk(otherEdge, `?flagConfigEtag=${seen.single.version}&flagConfigLastModified=1`);
 // A burst, a second later: its beginning is told at once, the rest in one message.
 await sleep(1_100);
+const bursts = Date.now();
 seen.burst = [];
 for (let value = 2; value < 12; value += 1) seen.burst.push(await put(value));
-await steady.until(4);
+seen.burst_ms = Date.now() - bursts;
+await steady.told(seen.burst.at(-1));
 seen.unknown = await bulk(edge, '?flagConfigEtag=nonsense');
 seen.ahead = await bulk(edge, '?flagConfigEtag=1.999999');
 
-while (seen.socket.messages.length < 5) await sleep(5);
+await hears('the end of the burst', (message) => message.includes(`"etag":"${seen.burst.at(-1)}"`));
 socket.send('a listener that talks');
-await closed;
+await within('the socket that talked is closed', closed);
 
 seen.refused = {};
 for (const [name, target] of Object.entries({
   forged: `${uri.slice(0, -1)}${uri.endsWith('0') ? '1' : '0'}`, nonsense: '/v1/stream?token=x', nothing: '/v1/stream',
   wrong_key: '/v1/stream?key=demo%3Aproduction.wrong',
 })) {
-  const response = await fetch(`${edge}${target}`, { headers: { origin: 'https://x.example' } });
-  seen.refused[name] = { status: response.status, headers: headersOf(response), body: await response.json() };
+  seen.refused[name] = await within(
+    `${name} is refused`, fetched(`${edge}${target}`, { headers: { origin: 'https://x.example' } }),
+  );
 }
-const preflight = await fetch(`${edge}${uri}`, { method: 'OPTIONS' });
-seen.preflight = { status: preflight.status, headers: headersOf(preflight) };
+seen.preflight = await within('a preflight is answered', fetched(`${edge}${uri}`, { method: 'OPTIONS' }));
 seen.upgrades = { expired: await upgrade(`/v1/stream?token=${expiredToken}`), token: await upgrade(uri) };
 
 // Until the first heartbeat, and until the expired one ends.
-await expired.done;
-while (!steady.heard.lines.some(({ line }) => line === ':')) await sleep(50);
+await expired.ended();
+await steady.beats();
 steady.stop();
 const told = expired.heard.lines.findLast(({ line }) => line.startsWith('id: ')).line.slice(4);
 const again = await listen(`/v1/stream?token=${expiredToken}`, { 'last-event-id': told });
-await again.done;
+await again.ended();
 Object.assign(seen, { steady: steady.heard, expired: expired.heard, again: again.heard });
 
-// As many as there is room for, and one more of each kind.
+let last;
+const seenLast = { pauseMs: 500, seen: () => last };
+// A place is free again once the next heartbeat finds nobody.
+const silence = () => until('no stream is counted any more', async () => {
+  last = await fetched(`${edge}/healthz`);
+  return last.body.streams === 0;
+}, seenLast);
+await silence();
+
+// As many as there is room for, and one more of each kind. Who is turned away is told so in its first line. The notifier
+// hears of an end a moment after the isolate, so a place may still come free after a stream was turned away.
 const streams = [];
-do streams.push(await listen(uri)); while (await streams.at(-1).until(1), streams.at(-1).heard.ended_ms === null && streams.length < 100);
+const turnedAway = ({ heard }) => /^retry: [6-9]\d{4}$/.test(heard.lines[0]?.line);
+do {
+  do {
+    streams.push(await listen(uri));
+    await streams.at(-1).spoke();
+  } while (!turnedAway(streams.at(-1)) && streams.length < 100);
+  last = await upgrade(uri);
+} while (last.status === 101 && streams.length < 100);
+await streams.at(-1).ended();
 seen.full = {
-  found_room: streams.length - 1, turned_away: streams.at(-1).heard, upgrade: await upgrade(uri),
+  found_room: streams.filter((stream) => !turnedAway(stream)).length, turned_away: streams.at(-1).heard, upgrade: last,
 };
 for (const stream of streams) stream.stop();
-// Their places are free again once the next heartbeat finds nobody.
 const began = Date.now();
-let late;
-do {
-  await sleep(500);
-  late = await upgrade(uri);
-} while (late.status !== 101 && Date.now() - began < 60_000);
-const health = async () => (await fetch(`${edge}/healthz`)).json();
-while ((await health()).streams > 0 && Date.now() - began < 60_000) await sleep(500);
-seen.freed = { upgrade: late.status, streams: (await health()).streams, after_ms: Date.now() - began };
+await until('a place is free again', async () => {
+  last = await upgrade(uri);
+  return last.status === 101;
+}, seenLast);
+await silence();
+seen.freed = { after_ms: Date.now() - began };
 
 console.log(JSON.stringify(seen));
 process.exit();

@@ -1,6 +1,7 @@
 // Asks a real edge through Unleash's real backend and frontend SDKs and prints what both decided as JSON.
 import { initialize } from 'unleash-client';
 import { UnleashClient } from 'unleash-proxy-client';
+import { within } from './bounded.mjs';
 
 const [edge, key] = process.argv.slice(2);
 const TOGGLES = ['half', 'beta', 'child', 'off'];
@@ -29,7 +30,7 @@ const backend = initialize({
   disableAutoStart: false,
 });
 backend.on('error', fail);
-await new Promise((resolve) => backend.on('synchronized', resolve));
+await within('the backend SDK has its toggles', new Promise((resolve) => backend.on('synchronized', resolve)));
 const byBackend = contexts.map((context) =>
   see((toggle) => backend.isEnabled(toggle, context), (toggle) => backend.getVariant(toggle, context)),
 );
@@ -45,10 +46,10 @@ const frontend = new UnleashClient({
   context: contexts[0],
 });
 frontend.on('error', fail);
-await frontend.start();
+await within('the frontend SDK has its toggles', frontend.start());
 const byFrontend = [];
 for (const context of contexts) {
-  await frontend.updateContext(context);
+  await within(`the toggles of ${context.userId}`, frontend.updateContext(context));
   byFrontend.push(see((toggle) => frontend.isEnabled(toggle), (toggle) => frontend.getVariant(toggle)));
 }
 const variants = [...byBackend, ...byFrontend].map(({ colour }) => colour.name);
@@ -57,9 +58,9 @@ const asked = {
   red: variants.filter((name) => name === 'red').length,
   blue: variants.filter((name) => name === 'blue').length,
 };
-await backend.flushMetrics?.();
-await frontend.sendMetrics();
-await backend.destroyWithFlush?.();
+await within('the backend SDK sends its metrics', backend.flushMetrics?.());
+await within('the frontend SDK sends its metrics', frontend.sendMetrics());
+await within('the backend SDK ends', backend.destroyWithFlush?.());
 frontend.stop();
 const users = contexts.map((context, at) => ({ context, backend: byBackend[at], frontend: byFrontend[at] }));
 console.log(JSON.stringify({ users, asked }));

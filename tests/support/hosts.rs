@@ -14,11 +14,12 @@ use std::thread;
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 use xtask::http::Client;
+use xtask::output::Dialogue;
 use xtask::process::OwnedProcess;
 use xtask::wasm_build::WasmBundle;
 use xtask::workerd::{log_tail, start_plain};
 
-use crate::{PATIENCE, fresh_dir, root};
+use crate::{COMMAND_LIMIT, PATIENCE, SCRIPT_LIMIT, fresh_dir, root};
 
 type Ask = dyn FnMut(&Value) -> Result<Value> + Send;
 
@@ -61,22 +62,14 @@ impl Host {
 
     /// The Node.js that builds need anyway.
     pub fn node(bundle: &WasmBundle) -> Result<Self> {
-        let mut process = Command::new("node")
+        let mut command = Command::new("node");
+        command
             // The generated module lies in a folder without a package of its own.
             .arg("--disable-warning=MODULE_TYPELESS_PACKAGE_JSON")
-            .arg(bundle.dir.join("node.mjs"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting node")?;
-        let mut requests = process.stdin.take().context("node has no input")?;
-        let mut answers = BufReader::new(process.stdout.take().context("node has no output")?).lines();
-        let ask = move |request: &Value| {
-            let _runs = &process;
-            writeln!(requests, "{request}")?;
-            let line = answers.next().context("node ended: its complaint stands above")??;
-            Ok(serde_json::from_str(&line)?)
-        };
+            .arg(bundle.dir.join("node.mjs"));
+        let mut node = Dialogue::start("node", &mut command)?;
+        let ask =
+            move |request: &Value| Ok(serde_json::from_str(&node.ask(&request.to_string(), COMMAND_LIMIT)?)?);
         Ok(Self { name: "Node.js", ask: Box::new(ask) })
     }
 
@@ -103,7 +96,7 @@ impl Host {
         let ask = move |request: &Value| {
             let _runs = &process;
             to_page.send(request.to_string())?;
-            let answer = from_page.recv_timeout(PATIENCE).context("no answer from the page")?;
+            let answer = from_page.recv_timeout(COMMAND_LIMIT).context("no answer from the page")?;
             Ok(serde_json::from_str(&answer)?)
         };
         Ok(Some(Self { name: "Chromium", ask: Box::new(ask) }))
@@ -131,7 +124,8 @@ pub fn chromium_binary() -> Result<Option<String>> {
     {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
-        xtask::process::run("installing chromium (as root, with apt-get)", &mut command)?;
+        let what = "installing chromium (as root, with apt-get)";
+        xtask::process::run_within(what, &mut command, SCRIPT_LIMIT)?;
     }
     find().context("chromium was installed and is not there").map(Some)
 }

@@ -6,6 +6,8 @@ pub mod plane;
 pub mod stream;
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -19,10 +21,15 @@ use xtask::stack::{StackConfig, build};
 pub use xtask::wait::eventually;
 
 /// How long anything may take on a busy machine before a test calls it broken.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a command may take that does one thing: a ceremony, a query, a dry run.
+pub const COMMAND_LIMIT: Duration = Duration::from_mins(5);
+/// How long a script may take that goes through many things, each of which has a bound of its own.
+pub const SCRIPT_LIMIT: Duration = Duration::from_mins(15);
 /// An answer labelled fresh may miss a change for as long as a beat vouches, an isolate's memory holds, and a probe takes
-/// in the strict profile; the rest is for a machine that runs everything on two cores.
-pub const FRESH_AGE_MAX: Duration = Duration::from_millis(BEAT_VALID_MS + STRICT_STALE_MS + 500);
+/// in the strict profile; the rest is for a machine that runs everything, and more, on two cores. The simulation knows the bound
+/// to the millisecond.
+pub const FRESH_AGE_MAX: Duration = Duration::from_millis(BEAT_VALID_MS + STRICT_STALE_MS + 3_000);
 
 /// A running product: control plane, one or several regions, isolates, the demo project, a client key.
 #[derive(Debug)]
@@ -52,6 +59,21 @@ pub fn fresh_dir(name: &str) -> PathBuf {
     }
     std::fs::create_dir_all(&dir).expect("a folder can be created");
     dir
+}
+
+/// What a command says until it ends; one that hangs is killed at `limit`, and what it had said is in the panic.
+pub fn output(what: &str, command: &mut Command, limit: Duration) -> Output {
+    xtask::output::output(what, command, limit).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// Sets a flag when it goes, a panic included: threads of a scope that go by the flag would be waited for without end.
+#[derive(Debug)]
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Parses `epoch.seq`.

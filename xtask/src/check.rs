@@ -1,14 +1,17 @@
 //! `cargo xtask test`: everything CI runs, in the order in which a failure is cheapest. Decides nothing by itself.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::process::{cargo, run};
+use crate::process::{cargo, run_within};
 use crate::stack;
 use crate::tools::{self, progress};
 use crate::wasm_build::{DETERMINISM, WasmProfile, build_wasm};
+
+/// How long a step may take. Each wait inside has a bound of its own, so only what nobody thought of comes to this.
+const STEP_LIMIT: Duration = Duration::from_hours(3);
 
 /// Formatting, lints, builds, all tests.
 pub fn test(root: &Path) -> Result<()> {
@@ -28,7 +31,7 @@ pub fn test(root: &Path) -> Result<()> {
 fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
     let began = Instant::now();
     progress(name);
-    run(name, cargo().args(arguments).current_dir(root))?;
+    run_within(name, cargo().args(arguments).current_dir(root), STEP_LIMIT)?;
     progress(&format!("{name}: ok, {} s", began.elapsed().as_secs()));
     Ok(())
 }

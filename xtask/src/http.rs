@@ -5,6 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+/// How long an answer may take, on a machine that does much else.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
 /// An answer: status, headers and JSON body (`null` when there is none).
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -43,7 +46,7 @@ impl Client {
     /// A client for `base` (no slash at the end); without a token no `Authorization` header is sent.
     pub fn new(base: &str, token: Option<&str>) -> Self {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(15)))
+            .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
             .build()
             .into();

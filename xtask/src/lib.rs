@@ -11,6 +11,7 @@ pub mod check;
 pub mod demo;
 pub mod demo_project;
 pub mod http;
+pub mod output;
 pub mod process;
 pub mod relay;
 pub mod stack;

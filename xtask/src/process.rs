@@ -1,13 +1,20 @@
 //! Child processes that never outlive their owner, whichever way the owner ends. Knows nothing of what they do.
 
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 /// Waits for its standard input to close, which the kernel does even when the owner is killed, then kills group `$1`.
 /// Ignores the terminal's Ctrl-C: the owner gets it too and decides.
 const REAPER_SCRIPT: &str = r#"trap "" INT TERM HUP; cat >/dev/null; kill -9 "-$1" 2>/dev/null"#;
+const POLL: Duration = Duration::from_millis(10);
+/// How long a build may take, with others in front of it that hold the same lock.
+pub const COMPILE_LIMIT: Duration = Duration::from_hours(1);
+/// How long an installation from a registry may take.
+pub const INSTALL_LIMIT: Duration = Duration::from_mins(15);
 
 /// A running child and its own children, one process group. Dropping it kills them with SIGKILL, so whatever they
 /// acknowledged must already be durable.
@@ -19,10 +26,15 @@ pub struct OwnedProcess {
 }
 
 impl OwnedProcess {
-    /// Starts `command`; `name` is for messages.
+    /// Starts `command` with nothing to read; `name` is for messages.
     pub fn spawn(name: &str, command: &mut Command) -> Result<Self> {
+        Self::spawn_reading(name, command, Stdio::null())
+    }
+
+    /// The same with something on its standard input.
+    pub fn spawn_reading(name: &str, command: &mut Command, input: Stdio) -> Result<Self> {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .process_group(0)
             .spawn()
             .with_context(|| format!("starting {name} ({command:?})"))?;
@@ -46,9 +58,31 @@ impl OwnedProcess {
         self.child.id()
     }
 
-    /// The child's standard error when it was piped; `None` the second time.
-    pub const fn take_stderr(&mut self) -> Option<std::process::ChildStderr> {
+    /// The child's standard input when it was piped; `None` the second time.
+    pub const fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// The same of its standard output.
+    pub const fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// The same of its standard error.
+    pub const fn take_stderr(&mut self) -> Option<ChildStderr> {
         self.child.stderr.take()
+    }
+
+    /// How it ended; `None` when it still runs after `limit`.
+    pub fn wait_for(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let began = Instant::now();
+        loop {
+            let status = self.exit_status()?;
+            if status.is_some() || began.elapsed() >= limit {
+                return Ok(status);
+            }
+            thread::sleep(POLL);
+        }
     }
 
     /// `Some` once the child has ended.
@@ -98,7 +132,18 @@ fn is_about_the_caller(name: &str) -> bool {
         || name == "CARGO_PRIMARY_PACKAGE"
 }
 
-/// Runs `command` to its end with its output visible; anything but success is an error that names `what`.
+/// The same as [`run`], but whoever runs longer than `limit` is killed with its children, which is an error too. It has
+/// nothing to read.
+pub fn run_within(what: &str, command: &mut Command, limit: Duration) -> Result<()> {
+    match OwnedProcess::spawn(what, command)?.wait_for(limit)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("{what} ended with {status} ({command:?})"),
+        None => bail!("{what}: not done within {} s, so it was killed ({command:?})", limit.as_secs()),
+    }
+}
+
+/// Runs `command` to its end with its output visible, on the terminal of whoever watches; anything but success is an error
+/// that names `what`.
 pub fn run(what: &str, command: &mut Command) -> Result<()> {
     let status = command
         .status()
@@ -159,7 +204,22 @@ mod tests {
 
     #[test]
     fn a_failing_command_is_an_error_with_its_name() {
-        let error = run("the check", &mut Command::new("false")).unwrap_err().to_string();
-        assert!(error.starts_with("the check ended with"), "{error}");
+        for run in
+            [run, |what: &str, command: &mut Command| run_within(what, command, Duration::from_mins(1))]
+        {
+            let error = run("the check", &mut Command::new("false")).unwrap_err().to_string();
+            assert!(error.starts_with("the check ended with"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_at_its_bound() {
+        let began = Instant::now();
+        let mut command = Command::new("sh");
+        let error =
+            run_within("the check", command.args(["-c", "sleep 600 & wait"]), Duration::from_millis(300));
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("the check: not done within 0 s, so it was killed"), "{error}");
+        assert!(began.elapsed() < Duration::from_mins(5), "nobody waited for what it left behind");
     }
 }

@@ -11,17 +11,20 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::http::Client;
-use crate::process::{OwnedProcess, cargo, run};
+use crate::output::output;
+use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use crate::relay::Relay;
+use crate::tools::progress;
+use crate::wait::eventually;
 use crate::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
 use crate::workerd::{Edge, EdgeConfig, Region, log_tail, start};
 
-const START_POLL_MS: u64 = 20;
-const START_POLL_COUNT_MAX: u64 = 1_000;
+/// How long a process may take until it answers, on a machine that does much else.
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// What a build leaves behind.
 #[derive(Debug, Clone)]
@@ -44,12 +47,12 @@ pub fn build(root: &Path) -> Result<Built> {
 }
 
 fn build_control_plane(root: &Path) -> Result<()> {
-    crate::tools::progress("compiling the control plane");
+    progress("compiling the control plane");
     let mut build = cargo();
     // The whole workspace's features, as `cargo test --workspace` has them: with those of one package alone, half of the
     // dependencies would be compiled once for the tests and once more for `up`.
     build.args(["build", "--workspace", "--bin", "flagfuse"]).current_dir(root);
-    run("compiling the control plane", &mut build)
+    run_within("compiling the control plane", &mut build, COMPILE_LIMIT)
 }
 
 /// Where a stack lives and listens.
@@ -213,17 +216,19 @@ impl Stack {
             .stderr(log);
         let mut process = OwnedProcess::spawn("control plane", &mut command)?;
         let client = Client::new(&self.control_plane_url(), None);
-        for _ in 0..START_POLL_COUNT_MAX {
+        let ended = eventually("the control plane answers", START_LIMIT, || {
             if let Some(status) = process.exit_status()? {
-                bail!("control plane ended with {status} at start:\n{}", log_tail(&log_path));
+                return Ok(Some(status));
             }
-            if client.get("/healthz").is_ok_and(|answer| answer.status == 200) {
-                self.control_plane = Some(process);
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(START_POLL_MS));
+            let answer = client.get("/healthz")?;
+            ensure!(answer.status == 200, "status {}", answer.status);
+            Ok(None)
+        });
+        match ended.with_context(|| log_tail(&log_path))? {
+            Some(status) => bail!("control plane ended with {status} at start:\n{}", log_tail(&log_path)),
+            None => self.control_plane = Some(process),
         }
-        bail!("control plane does not answer after 20 s:\n{}", log_tail(&log_path))
+        Ok(())
     }
 
     /// Kills the control plane with SIGKILL.
@@ -339,13 +344,11 @@ fn edge_vars(secrets: &Secrets, control_plane_url: String) -> BTreeMap<String, S
 fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
     let path = data_dir.join("secrets.json");
     if !path.exists() {
-        let output = Command::new(control_plane)
-            .args(["init", "--json", "--data"])
-            .arg(data_dir.join("control-plane"))
-            // What it says about development keys is for whoever watches.
-            .stderr(std::process::Stdio::inherit())
-            .output()
-            .context("running flagfuse init")?;
+        let mut init = Command::new(control_plane);
+        init.args(["init", "--json", "--data"]).arg(data_dir.join("control-plane"));
+        let output = output("flagfuse init", &mut init, START_LIMIT)?;
+        // What it says about development keys is for whoever watches.
+        progress(String::from_utf8_lossy(&output.stderr).trim_end());
         if !output.status.success() {
             bail!("flagfuse init failed with {}", output.status);
         }

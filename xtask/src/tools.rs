@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::run;
+use crate::process::{INSTALL_LIMIT, run_within};
 
 /// What the edge is compiled for.
 pub const WASM_TARGET: &str = "wasm32-unknown-unknown";
@@ -39,7 +39,7 @@ pub fn wasm_target(root: &Path) -> Result<()> {
     progress(&format!("adding the target {WASM_TARGET} (once)"));
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add", WASM_TARGET]).current_dir(root);
-    run("rustup target add (rustup must be installed)", &mut rustup)
+    run_within("rustup target add (rustup must be installed)", &mut rustup, INSTALL_LIMIT)
 }
 
 /// The workerd binary, installed first when it is missing or outdated.
@@ -103,11 +103,12 @@ fn install(root: &Path, folder: &str) -> Result<()> {
         return Ok(());
     }
     progress(&format!("installing npm packages in {} (once)", folder.display()));
-    run(
+    run_within(
         "npm ci (Node.js 20 or newer with npm must be installed)",
         Command::new("npm")
             .args(["ci", "--no-audit", "--no-fund", "--no-progress", "--loglevel=error"])
             .current_dir(&folder),
+        INSTALL_LIMIT,
     )?;
     fs::write(&installed, lock).with_context(|| format!("writing {}", installed.display()))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::process::{cargo, run};
+use crate::process::{COMPILE_LIMIT, cargo, run_within};
 use crate::tools::{self, progress};
 
 /// A crate that becomes Wasm.
@@ -92,11 +92,12 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
     tools::wasm_target(root)?;
     let name = what.name;
     progress(&format!("compiling the {name} to Wasm"));
-    run(
+    run_within(
         &format!("compiling the {name}"),
         cargo()
             .args(["build", "--release", "--target", tools::WASM_TARGET, "--package", what.package])
             .current_dir(root),
+        COMPILE_LIMIT,
     )?;
     let file = format!("{}.wasm", what.package.replace('-', "_"));
     let dir = match profile {
@@ -120,13 +121,14 @@ pub fn build_bench_worker(root: &Path, name: &str) -> Result<WasmBundle> {
     progress(&format!("compiling the worker {name:?} to Wasm"));
     let workspace = root.join("bench/workers");
     let target_dir = root.join("target/bench-build/workers");
-    run(
+    run_within(
         "compiling a worker",
         cargo()
             .args(["build", "--release", "--target", tools::WASM_TARGET])
             .args(["--package", &format!("flagfuse-bench-{name}"), "--target-dir"])
             .arg(&target_dir)
             .current_dir(&workspace),
+        COMPILE_LIMIT,
     )?;
     let release_dir = target_dir.join(tools::WASM_TARGET).join("release");
     let parts = Parts {
@@ -180,13 +182,14 @@ fn bind(root: &Path, parts: &Parts<'_>) -> Result<()> {
         Host::Worker => "worker",
         Host::Any => "any",
     };
-    run(
+    run_within(
         &format!("generating the {name}'s bindings"),
         cargo()
             .args(["run", "--quiet", "--package", "xtask", "--features", "bindgen"])
             .args(["--bin", "wasm-bindgen-module", "--", host, module])
             .args([&parts.compiled, dir])
             .current_dir(root),
+        COMPILE_LIMIT,
     )?;
     if parts.host == Host::Any {
         return Ok(());
@@ -201,7 +204,7 @@ fn bind(root: &Path, parts: &Parts<'_>) -> Result<()> {
 /// workerd does not read yet.
 fn optimise(root: &Path, name: &str, wasm: &Path) -> Result<()> {
     progress(&format!("shrinking the {name}'s Wasm"));
-    run(
+    run_within(
         "wasm-opt",
         tools::wasm_opt(root)?.arg(wasm).arg("-o").arg(wasm).args(["-O3", "--strip-debug"]).args(
             [
@@ -215,6 +218,7 @@ fn optimise(root: &Path, name: &str, wasm: &Path) -> Result<()> {
             ]
             .map(|feature| format!("--enable-{feature}")),
         ),
+        COMPILE_LIMIT,
     )
 }
 

@@ -7,19 +7,19 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::OwnedProcess;
 use crate::tools;
+use crate::wait::eventually;
 use crate::wasm_build::WasmBundle;
 
 /// The platform behaviour the worker is written for; the same date stands in `wrangler.toml`.
 pub const COMPATIBILITY_DATE: &str = "2026-10-20";
-const START_POLL_MS: u64 = 20;
-const START_POLL_COUNT_MAX: u64 = 750;
+/// How long workerd may take until each isolate answers, on a machine that does much else.
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The Durable Objects: binding, class and the key of the namespace on disk.
 const OBJECTS: [(&str, &str, &str); 3] = [
@@ -152,17 +152,18 @@ fn wait_until_healthy(edge: &mut Edge, log_path: &Path) -> Result<()> {
         ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).build().into();
     let mut waiting: Vec<String> =
         edge.isolates.iter().map(|(_, port)| format!("http://127.0.0.1:{port}/healthz")).collect();
-    for _ in 0..START_POLL_COUNT_MAX {
+    let ended = eventually("workerd answers", START_LIMIT, || {
         if let Some(status) = edge.exit_status()? {
-            bail!("workerd ended with {status} at start:\n{}", log_tail(log_path));
+            return Ok(Some(status));
         }
         waiting.retain(|url| agent.get(url).call().is_err());
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(START_POLL_MS));
+        ensure!(waiting.is_empty(), "no answer from {}", waiting.join(", "));
+        Ok(None)
+    });
+    match ended.with_context(|| log_tail(log_path))? {
+        Some(status) => bail!("workerd ended with {status} at start:\n{}", log_tail(log_path)),
+        None => Ok(()),
     }
-    bail!("no answer from {} after 15 s:\n{}", waiting.join(", "), log_tail(log_path))
 }
 
 /// The end of workerd's log, where it says why it stopped.

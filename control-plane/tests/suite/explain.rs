@@ -5,7 +5,7 @@ use std::process::Command;
 use flagfuse_control_plane::credential::TokenKind;
 use serde_json::{Value, json};
 
-use crate::world::{ENVIRONMENT, FLAG, START, World, flag, members, policy};
+use crate::world::{ENVIRONMENT, FLAG, START, World, flag, members, policy, ran};
 
 fn question(patch: Value) -> Value {
     let mut body = json!({ "project": "demo", "environment": "production", "flag": "checkout" });
@@ -95,12 +95,7 @@ async fn the_command_explains_from_a_database_and_from_a_frame() {
     let now = START.0.to_string();
     let run = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flagfuse"));
-        let output = command
-            .env_remove("FLAGFUSE_DATA")
-            .args(["explain", "--now-ms", &now])
-            .args(args)
-            .output()
-            .unwrap();
+        let output = ran(command.env_remove("FLAGFUSE_DATA").args(["explain", "--now-ms", &now]).args(args));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))
     };

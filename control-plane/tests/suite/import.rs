@@ -5,7 +5,7 @@ use std::process::Command;
 use flagfuse_control_plane::credential::TokenKind;
 use serde_json::{Value, json};
 
-use crate::world::{ENVIRONMENT, FLAG, World, policy};
+use crate::world::{ENVIRONMENT, FLAG, World, policy, ran};
 
 fn feature(name: &str, patch: Value) -> Value {
     let mut feature = json!({ "name": name, "enabled": true, "strategies": [{ "name": "default" }] });
@@ -157,7 +157,7 @@ async fn the_command_imports_a_file() {
         let place = ["--data", dir.to_str().unwrap(), "--project", "demo", "--environment", "production"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_flagfuse"));
         command.arg("import").args(place).args(["--format", "unleash"]).args(more).arg(&file);
-        let output = command.output().unwrap();
+        let output = ran(&mut command);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.success(), text(output.stdout), text(output.stderr))
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_control_plane::jobs;
 
-use crate::world::{ENVIRONMENT, FLAG, World, members, policy};
+use crate::world::{ENVIRONMENT, FLAG, World, members, policy, ran};
 use serde_json::{Value, json};
 
 async fn watched() -> World {
@@ -287,6 +287,7 @@ async fn concurrent_batches_do_not_deadlock() {
             }
             let batch = world.batch_of(&format!("buffer-{writer}"), 1, &events).to_string();
             // All slots may be taken: the edge would send the batch again.
+            let mut attempts_left = 100_000;
             loop {
                 let token = world.ingest.clone();
                 let answer = world.send(&token, "POST", "/v1/ingest", batch.clone().into_bytes()).await;
@@ -294,6 +295,8 @@ async fn concurrent_batches_do_not_deadlock() {
                     assert!(answer.status.is_success(), "{} {}", answer.status, answer.body);
                     break;
                 }
+                attempts_left -= 1;
+                assert!(attempts_left > 0, "writer {writer} never gets a slot");
                 tokio::task::yield_now().await;
             }
         });
@@ -326,11 +329,9 @@ async fn tallies_of_a_fixed_batch() {
 #[test]
 fn utc_everywhere() {
     let run = |zone: &str| {
-        let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "ingestion::tallies_of_a_fixed_batch", "--nocapture"])
-            .env("TZ", zone)
-            .output()
-            .unwrap();
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "ingestion::tallies_of_a_fixed_batch", "--nocapture"]).env("TZ", zone);
+        let output = ran(&mut command);
         let text = String::from_utf8(output.stdout).unwrap();
         let line = text.lines().find_map(|line| line.split_once("cells ").map(|(_, cells)| cells.to_owned()));
         line.unwrap_or_else(|| panic!("nothing printed under {zone}: {text}"))

@@ -1,7 +1,7 @@
 //! The pushers against replicas that verify what they get, and what receipts say of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::panic::Location;
 
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::Fleet;
@@ -9,25 +9,36 @@ use flagfuse_shared::contract::replica::HeldVersion;
 use flagfuse_shared::digest::Digest;
 use serde_json::{Value, json};
 
-use crate::replica::{Edge, Serving};
+use crate::replica::{Edge, POLL, POLL_COUNT_MAX, Serving};
 use crate::world::{ENVIRONMENT, FLAG, START, World, flag};
 
 const SCOPE: &str = "default/demo/production";
+const PROPAGATION: &str = "/v1/projects/demo/environments/production/propagation";
 
-/// Reads a path until `is_reached`; receipts are written after the socket has moved on.
-pub(crate) async fn until(world: &World, path: &str, is_reached: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..1_500 {
-        let found = world.get(path).await;
-        if is_reached(&found) {
-            return found;
+/// Reads a path until `is_reached`; receipts are written after the socket has moved on. What was waited for stands at the
+/// caller's line, which a failure names.
+#[track_caller]
+pub(crate) fn until(
+    world: &World,
+    path: &str,
+    is_reached: impl Fn(&Value) -> bool,
+) -> impl Future<Output = Value> {
+    let waiting = Location::caller();
+    async move {
+        for _ in 0..POLL_COUNT_MAX {
+            let found = world.get(path).await;
+            if is_reached(&found) {
+                return found;
+            }
+            tokio::time::sleep(POLL).await;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        panic!("{waiting} waits in vain, {path} is {}", world.get(path).await);
     }
-    panic!("not reached: {}", world.get(path).await);
 }
 
-pub(crate) async fn propagation(world: &World, is_reached: impl Fn(&Value) -> bool) -> Value {
-    until(world, &format!("{ENVIRONMENT}/propagation"), is_reached).await
+#[track_caller]
+pub(crate) fn propagation(world: &World, is_reached: impl Fn(&Value) -> bool) -> impl Future<Output = Value> {
+    until(world, PROPAGATION, is_reached)
 }
 
 pub(crate) fn text(value: &Value) -> &str {

@@ -1,6 +1,7 @@
 //! An edge with replicas that verify what they get, on a real socket. It can be told to lose, refuse and hang up.
 
 use std::collections::BTreeMap;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,6 +21,12 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
 use crate::world::World;
+
+pub(crate) const POLL: Duration = Duration::from_millis(10);
+/// Two minutes at the least: what takes longer is broken, on a busy machine too.
+pub(crate) const POLL_COUNT_MAX: usize = 12_000;
+/// How long a control plane may take to stop.
+const STOP_LIMIT: Duration = Duration::from_mins(2);
 
 /// What one replica holds, what it heard, and what it is to do wrong.
 #[derive(Default)]
@@ -154,25 +161,33 @@ impl Edge {
         self.shared.cut.notify_waiters();
     }
 
-    /// Waits until a replica has come so far.
-    pub(crate) async fn until(&self, shard: usize, is_reached: impl Fn(&Replica) -> bool) {
-        for _ in 0..1_500 {
-            if is_reached(&self.replica(shard)) {
-                return;
+    /// Waits until a replica has come so far; how far stands at the caller's line, which a failure names.
+    #[track_caller]
+    pub(crate) fn until(
+        &self,
+        shard: usize,
+        is_reached: impl Fn(&Replica) -> bool,
+    ) -> impl Future<Output = ()> {
+        let waiting = Location::caller();
+        async move {
+            for _ in 0..POLL_COUNT_MAX {
+                if is_reached(&self.replica(shard)) {
+                    return;
+                }
+                tokio::time::sleep(POLL).await;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            panic!("{waiting} waits in vain: {:?}", self.replica(shard).log);
         }
-        panic!("not reached: {:?}", self.replica(shard).log);
     }
 
     /// Waits until a replica holds a version and a beat has vouched for it.
-    pub(crate) async fn holds(&self, shard: usize, scope: &str, version: &str) {
-        self.until(shard, |replica| {
+    #[track_caller]
+    pub(crate) fn holds(&self, shard: usize, scope: &str, version: &str) -> impl Future<Output = ()> {
+        self.until(shard, move |replica| {
             let held = replica.held.get(scope);
             held.is_some_and(|held| held.version.to_string() == version)
                 && replica.log.last().is_some_and(|line| line == "beat ok")
         })
-        .await;
     }
 }
 
@@ -262,6 +277,7 @@ impl Serving {
 
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
-        self.task.await.unwrap();
+        let stopped = tokio::time::timeout(STOP_LIMIT, self.task).await;
+        stopped.expect("the control plane stops in time").unwrap();
     }
 }

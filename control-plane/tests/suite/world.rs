@@ -1,7 +1,11 @@
 //! A control plane over a temporary directory, with a clock that stands still and no network.
 
 use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -195,6 +199,22 @@ impl World {
         let audit = self.get("/v1/audit?limit=1000").await;
         audit["audit"].as_array().unwrap().iter().filter(|entry| entry["action"] == "fuse.transition").count()
     }
+}
+
+/// How long a command may take.
+const COMMAND_LIMIT: Duration = Duration::from_mins(5);
+
+/// Runs a command to its end; one that hangs is killed, and what it had said is in the panic.
+pub(crate) fn ran(command: &mut Command) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    let (end, ended) = channel();
+    thread::spawn(move || end.send(child.wait_with_output()));
+    if let Ok(output) = ended.recv_timeout(COMMAND_LIMIT) {
+        return output.unwrap();
+    }
+    Command::new("kill").args(["-9", &id]).status().unwrap();
+    panic!("{command:?} hangs and was killed; it had said {:?}", ended.recv_timeout(COMMAND_LIMIT));
 }
 
 /// Units whose bucket under the flag's salt is in `range`; other ones for each phase.

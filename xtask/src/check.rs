@@ -18,14 +18,18 @@ pub fn test(root: &Path) -> Result<()> {
     let began = Instant::now();
     step(root, "formatting", &["fmt", "--all", "--check"])?;
     step(root, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
-    stack::build(root)?;
-    build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
-    // Installed here, with its progress visible, rather than inside the first test that needs it.
-    tools::node_22(root)?;
-    tools::browser_packages(root)?;
+    prepare(root)?;
     step(root, "tests", &["test", "--workspace", "--no-fail-fast"])?;
     progress(&format!("all checks passed in {} s", began.elapsed().as_secs()));
     Ok(())
+}
+
+/// Builds and installs what tests need: here, with its progress visible, rather than inside the first test that needs it.
+pub(crate) fn prepare(root: &Path) -> Result<()> {
+    stack::build(root)?;
+    build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
+    tools::node_22(root)?;
+    tools::browser_packages(root)
 }
 
 fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {

@@ -14,6 +14,7 @@ pub mod http;
 pub mod output;
 pub mod process;
 pub mod relay;
+pub mod repeat;
 pub mod stack;
 pub mod tools;
 pub mod traffic;

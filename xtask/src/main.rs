@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use xtask::repeat::{self, RepeatOptions};
 use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
 use xtask::{bench, check, demo, process, tools, up};
 
@@ -12,6 +13,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   up [--data DIR] [--control-plane-port N] [--edge-port N]   build and run everything, with a demo project
   demo [--data DIR]                      a harmful feature is switched off on a running `up`
   test                                   everything CI runs
+  test --repeat N [--rest M] [--busy] [NAME …]
+                                         the tests on processes and the simulation N times, all others M times, beside
+                                         two busy loops; goes on where it was stopped (target/repeat/journal.json)
   bench edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]]
                                          measure; writes target/bench/NAME.json
   build edge                             the optimised worker in edge/build, for deployment
@@ -36,6 +40,7 @@ fn command() -> Result<()> {
         ("up", options) => up::up(root, &up::UpOptions::parse(root, options)?),
         ("demo", options) => demo::demo(&demo::parse(root, options)?),
         ("test", []) => check::test(root),
+        ("test", options) => repeat::repeat(root, &RepeatOptions::parse(options)?),
         ("bench", [name, options @ ..]) => bench::bench(root, name, options),
         ("build", [name]) if name == EDGE.name => build_wasm(root, &EDGE, WasmProfile::Optimised).map(|_| ()),
         ("build", [name]) if name == EVALUATOR.name => {

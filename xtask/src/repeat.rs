@@ -1,0 +1,367 @@
+//! `cargo xtask test --repeat N`: the tests again and again, beside others that want the processor, to find what fails once
+//! in a while. It takes hours, so it goes on where it was stopped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::check::prepare;
+use crate::output::output;
+use crate::process::{COMPILE_LIMIT, OwnedProcess};
+use crate::tools::progress;
+
+/// Loops beside the tests: as many as a small machine has cores.
+const BUSY_COUNT: usize = 2;
+/// How long one program of tests may take. Each wait inside has a bound of its own.
+const RUN_LIMIT: Duration = Duration::from_hours(1);
+/// The package whose tests are stories on real processes and the simulation, and the one other program of that kind.
+const STORIES: (&str, &str) = ("flagfuse-tests", "flagfuse-control-plane/suite");
+const DOCTESTS: &str = "doctests";
+
+/// What to run how often.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepeatOptions {
+    /// Rounds of the stories and the simulation.
+    pub stories: u32,
+    /// Rounds of everything else.
+    pub rest: u32,
+    /// Whether the processor is kept busy meanwhile.
+    pub is_busy: bool,
+    /// Only programs whose name contains one of these, when there are any.
+    pub names: Vec<String>,
+}
+
+impl RepeatOptions {
+    /// Reads `--repeat N [--rest M] [--busy] [NAME …]`.
+    pub fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut rest = arguments.iter();
+        let number = |name: &str, value: Option<&String>| -> Result<u32> {
+            let text = value.with_context(|| format!("{name} needs a number"))?;
+            text.parse().with_context(|| format!("{name} is {text:?}, which is no number"))
+        };
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--repeat" => options.stories = number("--repeat", rest.next())?,
+                "--rest" => options.rest = number("--rest", rest.next())?,
+                "--busy" => options.is_busy = true,
+                unknown if unknown.starts_with('-') => {
+                    bail!("unknown option {unknown}; known: --repeat N, --rest M, --busy, and names of tests")
+                }
+                name => options.names.push(name.to_owned()),
+            }
+        }
+        if options.stories == 0 && options.rest == 0 {
+            bail!("nothing to do: say --repeat N");
+        }
+        Ok(options)
+    }
+
+    fn rounds(&self, program: &Program) -> u32 {
+        let is_asked = self.names.is_empty() || self.names.iter().any(|name| program.name.contains(name));
+        match (is_asked, program.is_story) {
+            (false, _) => 0,
+            (true, true) => self.stories,
+            (true, false) => self.rest,
+        }
+    }
+}
+
+/// A program of tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Program {
+    /// `PACKAGE/TARGET`.
+    name: String,
+    is_story: bool,
+    /// `None` for the documentation's examples, which cargo runs.
+    executable: Option<PathBuf>,
+    package_dir: PathBuf,
+    /// Differs when anything was compiled anew.
+    stamp: String,
+}
+
+/// Builds everything and runs what has not been run yet with this build; an error when anything failed.
+pub fn repeat(root: &Path, options: &RepeatOptions) -> Result<()> {
+    prepare(root)?;
+    let programs = programs(root)?;
+    let mut journal = Journal::open(root)?;
+    let _busy = busy_loops(options)?;
+    let round_count = options.stories.max(options.rest);
+    for round in 1..=round_count {
+        for program in programs.iter().filter(|program| options.rounds(program) >= round) {
+            if journal.count(program, options.is_busy) < u64::from(round) {
+                let number = journal.count(program, options.is_busy) + 1;
+                progress(&format!("{}: {number} of {}", program.name, options.rounds(program)));
+                journal.note(run(root, program, options.is_busy, number)?)?;
+            }
+        }
+    }
+    report(&programs, options, &journal)
+}
+
+fn busy_loops(options: &RepeatOptions) -> Result<Vec<OwnedProcess>> {
+    let count = if options.is_busy { BUSY_COUNT } else { 0 };
+    let start = |_| {
+        let mut command = Command::new("sh");
+        OwnedProcess::spawn("a busy loop", command.args(["-c", "while :; do :; done"]))
+    };
+    (0..count).map(start).collect()
+}
+
+/// All programs of tests of the workspace, compiled.
+fn programs(root: &Path) -> Result<Vec<Program>> {
+    progress("compiling the tests");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--workspace", "--no-run", "--message-format", "json"]).current_dir(root);
+    let compiled = output("compiling the tests", &mut cargo, COMPILE_LIMIT)?;
+    if !compiled.status.success() {
+        bail!("compiling the tests: {}", String::from_utf8_lossy(&compiled.stderr));
+    }
+    let product = stamp(&root.join("target/debug/flagfuse"))?;
+    let edge = root.join("target/edge");
+    let edge = format!("{product} {}", stamp(&edge).unwrap_or_default());
+    let messages = String::from_utf8_lossy(&compiled.stdout).into_owned();
+    let mut programs = Vec::new();
+    for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        programs.extend(program(&message, &edge)?);
+    }
+    let stamp = programs.iter().map(|program| program.stamp.as_str()).max().unwrap_or_default().to_owned();
+    programs.push(Program {
+        name: DOCTESTS.to_owned(),
+        is_story: false,
+        executable: None,
+        package_dir: root.to_owned(),
+        stamp,
+    });
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(programs)
+}
+
+/// What a message of cargo's names, when it is a program of tests.
+fn program(message: &Value, product: &str) -> Result<Option<Program>> {
+    let (Some(executable), Some(manifest), Some(target), Some(true)) = (
+        message["executable"].as_str(),
+        message["manifest_path"].as_str(),
+        message["target"]["name"].as_str(),
+        message["profile"]["test"].as_bool(),
+    ) else {
+        return Ok(None);
+    };
+    let package = package_name(message["package_id"].as_str().unwrap_or_default());
+    let name = format!("{package}/{target}");
+    Ok(Some(Program {
+        is_story: package == STORIES.0 || name == STORIES.1,
+        stamp: format!("{} {product}", stamp(Path::new(executable))?),
+        executable: Some(PathBuf::from(executable)),
+        package_dir: Path::new(manifest).parent().unwrap_or(Path::new(".")).to_owned(),
+        name,
+    }))
+}
+
+/// `path+file:///…/xtask#0.1.0` and `path+file:///…/tests#flagfuse-tests@0.1.0` are how cargo names packages.
+fn package_name(id: &str) -> &str {
+    let (path, fragment) = id.split_once('#').unwrap_or(("", id));
+    match fragment.split_once('@') {
+        Some((name, _)) => name,
+        None => path.rsplit('/').next().unwrap_or(fragment),
+    }
+}
+
+/// Length and time of a file, which cargo leaves alone when nothing changed.
+fn stamp(path: &Path) -> Result<String> {
+    let about = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    let modified = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{}-{}", about.len(), modified.as_millis()))
+}
+
+/// One run of one program.
+#[derive(Debug, Clone)]
+struct Run {
+    name: String,
+    stamp: String,
+    is_busy: bool,
+    seconds: u64,
+    /// Why it is no success, in one line.
+    failure: Option<String>,
+    log: String,
+}
+
+fn run(root: &Path, program: &Program, is_busy: bool, number: u64) -> Result<Run> {
+    let log_path =
+        root.join("target/repeat").join(format!("{}-{number}.log", program.name.replace('/', "-")));
+    let log = fs::File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
+    let mut command = Command::new(program.executable.as_deref().unwrap_or(Path::new("cargo")));
+    if program.executable.is_none() {
+        command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    }
+    command.current_dir(&program.package_dir).stdout(Stdio::from(log.try_clone()?)).stderr(log);
+    let began = Instant::now();
+    let ended = OwnedProcess::spawn(&program.name, &mut command)?.wait_for(RUN_LIMIT)?;
+    let failure = match ended {
+        Some(status) if status.success() => None,
+        Some(status) => Some(format!("{status}: {}", failed(&fs::read_to_string(&log_path)?))),
+        None => Some(format!("not done within {} s, killed", RUN_LIMIT.as_secs())),
+    };
+    if let Some(failure) = &failure {
+        progress(&format!("{} FAILED: {failure}; see {}", program.name, log_path.display()));
+    }
+    Ok(Run {
+        name: program.name.clone(),
+        stamp: program.stamp.clone(),
+        is_busy,
+        seconds: began.elapsed().as_secs(),
+        failure,
+        log: log_path.display().to_string(),
+    })
+}
+
+/// The tests that a program says have failed.
+fn failed(log: &str) -> String {
+    let names = log.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What was run, kept in `target/repeat/journal.json` after every run.
+#[derive(Debug)]
+struct Journal {
+    path: PathBuf,
+    runs: Vec<Value>,
+}
+
+impl Journal {
+    fn open(root: &Path) -> Result<Self> {
+        let dir = root.join("target/repeat");
+        fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        let path = dir.join("journal.json");
+        let runs = match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text)
+                .with_context(|| format!("reading {}: remove it to begin anew", path.display()))?,
+            Err(_) => Vec::new(),
+        };
+        Ok(Self { path, runs })
+    }
+
+    /// Runs of this very build under this load.
+    fn of<'a>(&'a self, program: &'a Program, is_busy: bool) -> impl Iterator<Item = &'a Value> {
+        self.runs.iter().filter(move |run| {
+            run["name"] == program.name.as_str() && run["stamp"] == program.stamp && run["is_busy"] == is_busy
+        })
+    }
+
+    fn count(&self, program: &Program, is_busy: bool) -> u64 {
+        self.of(program, is_busy).count() as u64
+    }
+
+    fn note(&mut self, run: Run) -> Result<()> {
+        let Run { name, stamp, is_busy, seconds, failure, log } = run;
+        self.runs.push(json!({
+            "name": name, "stamp": stamp, "is_busy": is_busy, "seconds": seconds, "failure": failure, "log": log,
+        }));
+        // Renamed into place: a run of hours may be stopped at any moment.
+        let draft = self.path.with_extension("draft");
+        fs::write(&draft, format!("{:#}\n", Value::from(self.runs.clone())))?;
+        fs::rename(&draft, &self.path).with_context(|| format!("writing {}", self.path.display()))
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is the command's result")]
+fn report(programs: &[Program], options: &RepeatOptions, journal: &Journal) -> Result<()> {
+    let mut failure_count = 0;
+    for program in programs.iter().filter(|program| options.rounds(program) > 0) {
+        let runs: Vec<&Value> = journal.of(program, options.is_busy).collect();
+        let failures: Vec<_> = runs.iter().filter(|run| !run["failure"].is_null()).collect();
+        let slowest_s = runs.iter().filter_map(|run| run["seconds"].as_u64()).max().unwrap_or(0);
+        println!(
+            "{:<44}{:>3} of {:>2} passed, slowest {slowest_s} s",
+            program.name,
+            runs.len() - failures.len(),
+            runs.len()
+        );
+        for run in &failures {
+            println!(
+                "    {}  {}",
+                run["failure"].as_str().unwrap_or_default(),
+                run["log"].as_str().unwrap_or_default()
+            );
+        }
+        failure_count += failures.len();
+    }
+    if failure_count > 0 {
+        bail!("{failure_count} runs failed");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<RepeatOptions> {
+        RepeatOptions::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn story(name: &str, stamp: &str) -> Program {
+        let (name, stamp) = (name.to_owned(), stamp.to_owned());
+        Program { name, is_story: true, executable: None, package_dir: PathBuf::new(), stamp }
+    }
+
+    #[test]
+    fn options_say_what_runs_how_often() {
+        let options = parsed("--repeat 5 --rest 2 --busy notify chaos").unwrap();
+        assert_eq!((options.stories, options.rest, options.is_busy), (5, 2, true));
+        assert_eq!(options.rounds(&story("flagfuse-tests/notify", "")), 5);
+        assert_eq!(options.rounds(&Program { is_story: false, ..story("x/chaos", "") }), 2);
+        assert_eq!(options.rounds(&story("flagfuse-tests/keys", "")), 0);
+        for (wrong, said) in [
+            ("", "nothing to do"),
+            ("--repeat", "--repeat needs a number"),
+            ("--repeat x", "\"x\""),
+            ("--repeat 1 --lazy", "unknown option --lazy"),
+        ] {
+            let error = format!("{:#}", parsed(wrong).unwrap_err());
+            assert!(error.contains(said), "{wrong:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn packages_are_named_as_cargo_names_them() {
+        assert_eq!(package_name("path+file:///x/tests#flagfuse-tests@0.1.0"), "flagfuse-tests");
+        assert_eq!(package_name("path+file:///x/xtask#0.1.0"), "xtask");
+    }
+
+    #[test]
+    fn a_journal_goes_on_where_it_was_stopped_and_forgets_what_was_compiled_anew() {
+        let root = std::env::temp_dir().join(format!("repeat-{}", std::process::id()));
+        let run = |stamp: &str, failure: Option<&str>| Run {
+            name: "a".to_owned(),
+            stamp: stamp.to_owned(),
+            is_busy: true,
+            seconds: 1,
+            failure: failure.map(str::to_owned),
+            log: String::new(),
+        };
+        let mut journal = Journal::open(&root).unwrap();
+        journal.note(run("old", None)).unwrap();
+        journal.note(run("new", None)).unwrap();
+        journal.note(run("new", Some("why"))).unwrap();
+        let journal = Journal::open(&root).unwrap();
+        let counts = [("new", true), ("new", false), ("old", true)];
+        let counts = counts.map(|(stamp, is_busy)| journal.count(&story("a", stamp), is_busy));
+        assert_eq!(counts, [2, 0, 1]);
+        let options = RepeatOptions { stories: 2, is_busy: true, ..RepeatOptions::default() };
+        let told = report(&[story("a", "new")], &options, &journal).unwrap_err().to_string();
+        assert_eq!(told, "1 runs failed");
+        report(&[story("a", "old")], &options, &journal).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn the_tests_that_failed_are_named() {
+        let log = "test one ... ok\ntest two::three ... FAILED\ntest four ... FAILED\n";
+        assert_eq!(failed(log), "two::three, four");
+    }
+}

@@ -214,6 +214,31 @@ fn every_file_says_what_it_is_for_and_stays_readable() {
     }
 }
 
+/// A suite that hangs says nothing at all: what waits for a child or a thread does so within a bound (`support::output`,
+/// `Dialogue`, `recv_timeout`), and what looks again and again is `eventually`, or `until` in a script.
+#[test]
+fn no_test_waits_without_a_bound() {
+    for folder in ["tests", "control-plane/tests"] {
+        let others: Vec<_> = rust_files(folder)
+            .into_iter()
+            .filter(|path| *path != Path::new("tests/architecture.rs"))
+            .collect();
+        let words = [".output()", ".wait()", ".recv()", "Command::new(\"sleep\")"];
+        assert_absent(&others, &words, "every wait of a test has a bound");
+    }
+    for script in
+        ["tests/node/ofrep.mjs", "tests/node/stream.mjs", "tests/node/unleash.mjs", "tests/browser/run.mjs"]
+    {
+        let text = fs::read_to_string(root().join(script)).unwrap();
+        assert!(text.contains("bounded.mjs"), "{script} waits by itself");
+        for line in text.lines().map(str::trim_start) {
+            let waits = line.starts_with("await new Promise")
+                || (line.contains("while (") && line.contains("sleep("));
+            assert!(!waits, "{script} waits without a bound: {line}");
+        }
+    }
+}
+
 #[test]
 fn public_text_names_no_machine_and_no_registry() {
     let mut git = Command::new("git");

@@ -53,6 +53,17 @@ impl Client {
         Self { agent, base: base.to_owned(), token: token.map(str::to_owned) }
     }
 
+    /// A client that gives up after `limit` and opens a connection for each request: what a newcomer finds.
+    pub fn newcomer(base: &str, token: Option<&str>, limit: Duration) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(limit))
+            .http_status_as_error(false)
+            .max_idle_connections(0)
+            .build()
+            .into();
+        Self { agent, base: base.to_owned(), token: token.map(str::to_owned) }
+    }
+
     /// The base URL.
     pub fn base(&self) -> &str {
         &self.base
@@ -61,6 +72,19 @@ impl Client {
     /// `GET path`.
     pub fn get(&self, path: &str) -> Result<Answer> {
         self.send("GET", path, &[], None)
+    }
+
+    /// The body of `GET path`, which has to be there and need be no text.
+    pub fn bytes(&self, path: &str) -> Result<Vec<u8>> {
+        let url = format!("{}{path}", self.base);
+        let bearer = format!("Bearer {}", self.token.as_deref().unwrap_or_default());
+        let request = ureq::http::Request::get(&url).header("authorization", bearer).body(())?;
+        let answer = self.agent.run(request).with_context(|| format!("GET {url}"))?;
+        let status = answer.status();
+        if !status.is_success() {
+            bail!("GET {url}: status {status}");
+        }
+        answer.into_body().read_to_vec().with_context(|| format!("GET {url}"))
     }
 
     /// `POST path` with a JSON body.

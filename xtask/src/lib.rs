@@ -6,6 +6,7 @@
 )]
 #![expect(clippy::indexing_slicing, reason = "indexing a JSON value by name gives null, it never panics")]
 
+pub mod attack;
 pub mod bench;
 pub mod check;
 pub mod demo;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use xtask::repeat::{self, RepeatOptions};
 use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
-use xtask::{bench, check, demo, process, tools, up};
+use xtask::{attack, bench, check, demo, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
@@ -16,7 +16,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test --repeat N [--rest M] [--busy] [NAME …]
                                          the tests on processes and the simulation N times, all others M times, beside
                                          two busy loops; goes on where it was stopped (target/repeat/journal.json)
-  bench edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]]
+  attack [NAME …]                        what one client key may try, on a fresh stack; an error when a rule is broken
+  bench attack [NAME …] | edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]]
                                          measure; writes target/bench/NAME.json
   build edge                             the optimised worker in edge/build, for deployment
   build evaluator                        the evaluator for browsers and Node.js in sdk/evaluator/pkg
@@ -41,6 +42,7 @@ fn command() -> Result<()> {
         ("demo", options) => demo::demo(&demo::parse(root, options)?),
         ("test", []) => check::test(root),
         ("test", options) => repeat::repeat(root, &RepeatOptions::parse(options)?),
+        ("attack", names) => attack::attack(root, names),
         ("bench", [name, options @ ..]) => bench::bench(root, name, options),
         ("build", [name]) if name == EDGE.name => build_wasm(root, &EDGE, WasmProfile::Optimised).map(|_| ()),
         ("build", [name]) if name == EVALUATOR.name => {

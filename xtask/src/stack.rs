@@ -73,6 +73,8 @@ pub struct StackConfig {
     pub link_delay_ms: Option<RangeInclusive<u64>>,
     /// Further settings of the edge, by name.
     pub edge_vars: BTreeMap<String, String>,
+    /// How many files the control plane may have open, connections included; as many as its starter without one.
+    pub control_plane_file_count_max: Option<u64>,
 }
 
 impl StackConfig {
@@ -98,6 +100,7 @@ impl StackConfig {
             tick_ms: 200,
             link_delay_ms: None,
             edge_vars: BTreeMap::new(),
+            control_plane_file_count_max: None,
         })
     }
 
@@ -202,7 +205,7 @@ impl Stack {
         })?;
         let log_path = self.config.data_dir.join("control-plane.log");
         let log = fs::File::options().create(true).append(true).open(&log_path)?;
-        let mut command = Command::new(&self.built.control_plane);
+        let mut command = self.control_plane_program();
         command
             .arg("serve")
             .arg("--data")
@@ -229,6 +232,27 @@ impl Stack {
             None => self.control_plane = Some(process),
         }
         Ok(())
+    }
+
+    fn control_plane_program(&self) -> Command {
+        let Some(count_max) = self.config.control_plane_file_count_max else {
+            return Command::new(&self.built.control_plane);
+        };
+        // The shell becomes the program, so that it is this process that signals reach.
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {count_max} && exec \"$0\" \"$@\"")]);
+        command.arg(&self.built.control_plane);
+        command
+    }
+
+    /// The control plane's program.
+    pub fn program(&self) -> &Path {
+        &self.built.control_plane
+    }
+
+    /// Where everything is stored.
+    pub fn data_dir(&self) -> &Path {
+        &self.config.data_dir
     }
 
     /// Kills the control plane with SIGKILL.

@@ -29,12 +29,12 @@ pub struct Metric {
 
 impl Metric {
     /// A figure without a bound.
-    const fn new(name: &'static str, value: f64, unit: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, value: f64, unit: &'static str) -> Self {
         Self { name, value, unit, target: None }
     }
 
     /// The same with a bound.
-    const fn with(self, target: Target) -> Self {
+    pub(crate) const fn with(self, target: Target) -> Self {
         Self { target: Some(target), ..self }
     }
 }
@@ -84,7 +84,8 @@ pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
         "evaluate" => evaluate::run(root, arguments)?,
         "edge-size" => edge_size::run(root)?,
         "propagation" => propagation::run(root, arguments)?,
-        _ => bail!("unknown benchmark {name:?}; known: edge-http, edge-size, evaluate, propagation"),
+        "attack" => crate::attack::measure(root, arguments)?,
+        _ => bail!("unknown benchmark {name:?}; known: attack, edge-http, edge-size, evaluate, propagation"),
     };
     print_table(name, &report);
     write_json(root, name, &report)
@@ -156,7 +157,7 @@ fn count_argument<T: FromStr>(arguments: &[String], at: usize, default: T) -> Re
 }
 
 /// The value below which `share` (0 ..= 1) of the sorted values lie; nearest rank.
-fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

@@ -1,0 +1,155 @@
+//! A fresh stack with an environment to attack: flags under fuses, a client key, whoever watches. Attacks nothing itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::http::{Answer, Client};
+use crate::stack::{Built, Stack, StackConfig};
+use crate::wait::eventually;
+
+pub(super) const PROJECT: &str = "attacked";
+pub(super) const ENVIRONMENT: &str = "production";
+/// What an attack is aimed at.
+pub(super) const TARGET: &str = "target";
+/// Its exposures are recorded by the edge while the attack goes on.
+pub(super) const WITNESS: &str = "witness";
+/// How long the stack may take for anything that nobody attacks.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What every attack starts from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) root: &'a Path,
+    pub(super) built: &'a Built,
+    pub(super) name: &'static str,
+}
+
+/// What differs from attack to attack.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    pub(super) edge_vars: BTreeMap<String, String>,
+    pub(super) control_plane_file_count_max: Option<u64>,
+    /// Flags under fuses of their own, beside the target and the witness.
+    pub(super) fuses: Vec<(String, Value)>,
+    pub(super) profile: Option<&'static str>,
+}
+
+/// The stack and what it serves.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) stack: Stack,
+    pub(super) admin: Client,
+    /// Each isolate, asked with the key.
+    pub(super) edges: Vec<Client>,
+}
+
+pub(super) fn environment_path() -> String {
+    format!("/v1/projects/{PROJECT}/environments/{ENVIRONMENT}")
+}
+
+pub(super) fn flag_path(flag: &str) -> String {
+    format!("{}/flags/{flag}", environment_path())
+}
+
+/// A fuse that never decides: its sample is larger than any attack.
+pub(super) fn idle_policy() -> Value {
+    json!({
+        "mode": "classic", "treatment_variation": "on", "control_variation": "off",
+        "exposure_percent": 50, "control_percent": 50, "min_sample": 1_000_000, "grace_s": 0,
+        "guardrails": [{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 }],
+    })
+}
+
+impl Ground {
+    /// Starts everything on empty data.
+    pub(super) fn start(scene: &Scene<'_>, terms: Terms) -> Result<Self> {
+        let data_dir = scene.root.join("target/attack").join(scene.name);
+        if data_dir.exists() {
+            fs::remove_dir_all(&data_dir).with_context(|| format!("emptying {}", data_dir.display()))?;
+        }
+        let mut config = StackConfig::on_free_ports(&data_dir, 2)?;
+        config.edge_vars = terms.edge_vars;
+        config.control_plane_file_count_max = terms.control_plane_file_count_max;
+        let stack = Stack::start(scene.root, scene.built, config)?;
+        let admin = stack.admin();
+        admin.post("/v1/projects", &json!({ "key": PROJECT }))?.ok()?;
+        let profile = terms.profile.unwrap_or("strict");
+        let settings = json!({ "key": ENVIRONMENT, "profile": profile, "auto_exposure": "single" });
+        admin.post(&format!("/v1/projects/{PROJECT}/environments"), &settings)?.ok()?;
+        for flag in [TARGET, WITNESS] {
+            put_watched(&admin, flag, &idle_policy())?;
+        }
+        for (flag, policy) in &terms.fuses {
+            put_watched(&admin, flag, policy)?;
+        }
+        let key = client_key(&admin)?;
+        let edges: Vec<Client> = stack.edge_urls().iter().map(|url| Client::new(url, Some(&key))).collect();
+        for edge in &edges {
+            eventually("the edge serves the environment", PATIENCE, || {
+                bulk(edge, "nobody")?.ok().map(|_| ())
+            })?;
+        }
+        Ok(Self { stack, admin, edges })
+    }
+
+    /// The fuse of a flag.
+    pub(super) fn fuse(&self, flag: &str) -> Result<Value> {
+        self.admin.get(&format!("{}/fuse", flag_path(flag)))?.ok()
+    }
+
+    /// Units of both arms, exposed and control, whose exposure was counted for a flag.
+    pub(super) fn counted(&self, flag: &str) -> Result<u64> {
+        let tallies = self.tallies(flag)?;
+        let exposures = tallies.iter().filter(|row| row["metric"] == "exposure");
+        Ok(exposures.filter_map(|row| row["units"].as_u64()).sum())
+    }
+
+    /// Rows of a flag's tallies.
+    pub(super) fn tallies(&self, flag: &str) -> Result<Vec<Value>> {
+        let tallies = self.admin.get(&format!("{}/tallies", flag_path(flag)))?.ok()?;
+        Ok(tallies["tallies"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The newest verdict's decision and reason.
+    pub(super) fn verdict(&self, flag: &str) -> Result<(String, String)> {
+        let verdicts = self.admin.get(&format!("{}/verdicts?limit=1", flag_path(flag)))?.ok()?;
+        let newest = &verdicts["verdicts"][0];
+        let text = |name: &str| newest[name].as_str().unwrap_or("none").to_owned();
+        Ok((text("decision"), text("reason")))
+    }
+}
+
+/// A client key of the environment.
+pub(super) fn client_key(admin: &Client) -> Result<String> {
+    let body =
+        json!({ "kind": "client", "project": PROJECT, "environment": ENVIRONMENT, "name": "attacker" });
+    let made = admin.post("/v1/tokens", &body)?.ok()?;
+    made["token"].as_str().map(str::to_owned).context("the answer has no token")
+}
+
+/// All flags for a unit.
+pub(super) fn bulk(edge: &Client, unit: &str) -> Result<Answer> {
+    edge.post("/ofrep/v1/evaluate/flags", &json!({ "context": { "targetingKey": unit } }))
+}
+
+/// One flag for a unit, which the edge records as an exposure.
+pub(super) fn single(edge: &Client, flag: &str, unit: &str) -> Result<Answer> {
+    let body = json!({ "context": { "targetingKey": unit } });
+    edge.post(&format!("/ofrep/v1/evaluate/flags/{flag}"), &body)
+}
+
+fn put_watched(admin: &Client, flag: &str, policy: &Value) -> Result<()> {
+    let wire = json!({
+        "key": flag, "value_type": "boolean", "off_variation": "off", "default_variation": "off",
+        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
+    });
+    admin.put(&flag_path(flag), &wire)?.ok()?;
+    let put = admin.put(&format!("{}/fuse", flag_path(flag)), policy)?;
+    ensure!(put.status < 300, "the fuse of {flag} is refused with {}: {}", put.status, put.body);
+    Ok(())
+}

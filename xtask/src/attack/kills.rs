@@ -1,0 +1,121 @@
+//! The kill switch while something else goes on: how long each trip takes, from the request to its 200.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::ground::{Ground, flag_path, idle_policy};
+use crate::bench::quantile;
+use crate::http::{Answer, Client};
+
+/// Kills measured during one attack, each of a flag of its own: to close a fuse takes as long as to trip it, and whoever has
+/// to wait for the one would not measure the other. Five attacks make 350.
+const KILL_COUNT: usize = 70;
+/// A kill that is not answered by then counts as one that took so long.
+const KILL_LIMIT: Duration = Duration::from_secs(15);
+/// From one kill to the next.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Where every kill takes as long as it may, an attack goes on for so long.
+const ATTACK_LIMIT: Duration = Duration::from_secs(75);
+
+/// Kills and how long each took, in milliseconds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kills {
+    times_ms: Vec<f64>,
+    failures: Vec<String>,
+}
+
+impl Kills {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.times_ms.extend(&other.times_ms);
+    }
+
+    pub(super) const fn count(&self) -> usize {
+        self.times_ms.len()
+    }
+
+    pub(super) fn p99_ms(&self) -> f64 {
+        self.quantile_ms(0.99)
+    }
+
+    fn quantile_ms(&self, share: f64) -> f64 {
+        let mut sorted = self.times_ms.clone();
+        sorted.sort_by(f64::total_cmp);
+        quantile(&sorted, share)
+    }
+
+    pub(super) fn told(&self) -> String {
+        let (count, failed) = (self.count(), self.failures.len());
+        let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| self.quantile_ms(share));
+        let why = self.failures.first().map(|why| format!(", such as {why}")).unwrap_or_default();
+        format!("{count} kills, p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, {failed} failed{why}")
+    }
+}
+
+/// Flags to be killed.
+pub(super) fn fuses() -> Vec<(String, Value)> {
+    (0..KILL_COUNT).map(|at| (flag(at), idle_policy())).collect()
+}
+
+fn flag(at: usize) -> String {
+    format!("kill-{at}")
+}
+
+/// How long an attack has to go on.
+#[derive(Debug)]
+pub(super) struct Meter {
+    began: Instant,
+    is_done: AtomicBool,
+}
+
+impl Meter {
+    /// Whether kills are still measured; false at the attack's own bound, too.
+    pub(super) fn wants_more(&self) -> bool {
+        !self.is_done.load(Ordering::SeqCst) && self.began.elapsed() < ATTACK_LIMIT
+    }
+}
+
+/// Measures kills while `attack` goes on, which ends when the meter wants no more.
+pub(super) fn during<T: Send>(
+    ground: &Ground,
+    attack: impl FnOnce(&Meter) -> Result<T> + Send,
+) -> Result<(T, Kills)> {
+    let meter = Meter { began: Instant::now(), is_done: AtomicBool::new(false) };
+    let has_ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let killing = scope.spawn(|| {
+            let kills = kill(ground, &meter, &has_ended);
+            meter.is_done.store(true, Ordering::SeqCst);
+            kills
+        });
+        let outcome = attack(&meter);
+        has_ended.store(true, Ordering::SeqCst);
+        let kills = killing.join().map_err(|_| anyhow::anyhow!("measuring kills panicked"))?;
+        Ok((outcome?, kills))
+    })
+}
+
+/// Trips one fuse after the other, each closed: a fuse that is open already would be tripped in no time. Each on a
+/// connection of its own: whoever hurries to a kill switch has none yet.
+fn kill(ground: &Ground, meter: &Meter, has_ended: &AtomicBool) -> Kills {
+    let secrets = ground.stack.secrets();
+    let admin = Client::newcomer(&ground.stack.control_plane_url(), Some(&secrets.admin_token), KILL_LIMIT);
+    let mut kills = Kills::default();
+    for at in 0..KILL_COUNT {
+        if !meter.wants_more() || has_ended.load(Ordering::SeqCst) {
+            break;
+        }
+        thread::sleep(PAUSE);
+        let path = format!("{}/fuse/trip", flag_path(&flag(at)));
+        let sent = Instant::now();
+        let answer = admin.post(&path, &json!({ "reason": "a drill" })).and_then(Answer::ok);
+        kills.times_ms.push(sent.elapsed().as_secs_f64() * 1_000.0);
+        if let Err(error) = answer {
+            kills.failures.push(format!("{error:#}"));
+        }
+    }
+    kills
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::check::prepare;
 use crate::output::output;
-use crate::process::{COMPILE_LIMIT, OwnedProcess};
+use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo};
 use crate::tools::progress;
 
 /// Loops beside the tests: as many as a small machine has cores.
@@ -115,7 +115,7 @@ fn busy_loops(options: &RepeatOptions) -> Result<Vec<OwnedProcess>> {
 /// All programs of tests of the workspace, compiled.
 fn programs(root: &Path) -> Result<Vec<Program>> {
     progress("compiling the tests");
-    let mut cargo = Command::new("cargo");
+    let mut cargo = cargo();
     cargo.args(["test", "--workspace", "--no-run", "--message-format", "json"]).current_dir(root);
     let compiled = output("compiling the tests", &mut cargo, COMPILE_LIMIT)?;
     if !compiled.status.success() {
@@ -194,7 +194,7 @@ fn run(root: &Path, program: &Program, is_busy: bool, number: u64) -> Result<Run
     let log_path =
         root.join("target/repeat").join(format!("{}-{number}.log", program.name.replace('/', "-")));
     let log = fs::File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
-    let mut command = Command::new(program.executable.as_deref().unwrap_or(Path::new("cargo")));
+    let mut command = program.executable.as_ref().map_or_else(cargo, Command::new);
     if program.executable.is_none() {
         command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
     }

@@ -12,8 +12,8 @@ use crate::bench::quantile;
 use crate::http::{Answer, Client};
 
 /// Kills measured during one attack, each of a flag of its own: to close a fuse takes as long as to trip it, and whoever has
-/// to wait for the one would not measure the other. Five attacks make 350.
-const KILL_COUNT: usize = 70;
+/// to wait for the one would not measure the other. Of a hundred, one may be late; five attacks make 500.
+const KILL_COUNT: usize = 100;
 /// A kill that is not answered by then counts as one that took so long.
 const KILL_LIMIT: Duration = Duration::from_secs(15);
 /// From one kill to the next.

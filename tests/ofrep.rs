@@ -8,10 +8,8 @@ use support::{Client, SCRIPT_LIMIT, World, output, root};
 /// Runs a script with the edge's URL, a key and `more`, and reads the JSON it prints.
 fn openfeature(world: &World, script: &str, more: &[&str]) -> Value {
     let mut node = xtask::tools::node_22(root()).unwrap();
-    let command = node
-        .arg(root().join(script))
-        .args([world.stack.edge_url(0), world.client_key.clone()])
-        .args(more);
+    let command =
+        node.arg(root().join(script)).args([world.stack.edge_url(0), world.client_key.clone()]).args(more);
     let output = output(script, command, SCRIPT_LIMIT);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");

@@ -181,8 +181,12 @@ async fn a_fuse_opens_in_an_environment_that_is_full() {
     let filler = |n: usize, len: usize| {
         let mut body = flag();
         body["value_type"] = json!("object");
-        let texts = vec!["x".repeat(4_000); len / 4_000];
-        body["variations"] = json!([{ "key": "off", "value": texts }]);
+        // A value has 64 KiB at most, so that much is spread over several variations.
+        let variations = (0..len).step_by(60_000).map(|at| {
+            let texts = vec!["x".repeat(4_000); (len - at).min(60_000) / 4_000];
+            json!({ "key": if at == 0 { "off".to_owned() } else { format!("v{at}") }, "value": texts })
+        });
+        body["variations"] = variations.collect();
         (format!("{ENVIRONMENT}/flags/filler-{n}"), body)
     };
     let mut n = 0;

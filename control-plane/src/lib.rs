@@ -12,6 +12,7 @@ pub mod fuse;
 pub mod import;
 pub mod ingest;
 pub mod jobs;
+pub mod listen;
 pub mod metric;
 pub mod plane;
 pub mod publish;

@@ -134,7 +134,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let tick = Duration::from_millis(args.tick_ms);
     let options =
         ServeOptions { edges: args.edges, shards: args.edge_shards, tenant: args.tenant, push_token, tick };
-    plane.serve(listener, options, shutdown).await?;
+    plane.serve(listener, options, shutdown).await;
     Ok(())
 }
 

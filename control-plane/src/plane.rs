@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::credential::{Bearer, TokenKind, draw};
 use crate::ingest::identity::UnitKey;
 use crate::jobs;
+use crate::listen::{self, Limits, capacity};
 use crate::publish::beat::Issuer;
 use crate::publish::keys::status::{file_warnings, status};
 use crate::publish::keys::{KeyError, Passphrase, Protection, SigningKeys, create_development, rotation};
@@ -56,9 +57,6 @@ pub enum PlaneError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The network.
-    #[error("listening: {0}")]
-    Listen(std::io::Error),
 }
 
 /// What `init` hands out, once.
@@ -221,7 +219,7 @@ impl ControlPlane {
         listener: TcpListener,
         options: ServeOptions,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), PlaneError> {
+    ) {
         let mut beside = JoinSet::new();
         let (store, publisher, clock) = (&self.store, &self.publisher, &self.clock);
         beside.spawn(jobs::run_engine(store.clone(), publisher.clone(), clock.clone(), options.tick));
@@ -229,22 +227,20 @@ impl ControlPlane {
         let fleet = options.fleet();
         beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet.clone()));
         beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
-        let (stop, mut stopped) = tokio::sync::watch::channel(false);
-        let serving = axum::serve(listener, self.router(fleet)).with_graceful_shutdown(async move {
+        let limits = Limits::of(capacity::claim());
+        tracing::info!(connections = limits.count_max, "listening");
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let serving = listen::serve(listener, self.router(fleet), limits, stopped);
+        let drained = async {
             shutdown.await;
             stop.send_replace(true);
-        });
-        let drained = async {
-            // An error means that serving ended by itself.
-            let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
             tokio::time::sleep(DRAIN_TIMEOUT).await;
         };
-        let served = tokio::select! {
-            served = serving.into_future() => served.map_err(PlaneError::Listen),
-            () = drained => Ok(()),
-        };
+        tokio::select! {
+            () = serving => {}
+            () = drained => {}
+        }
         beside.shutdown().await;
         self.store.close().await;
-        served
     }
 }

@@ -73,8 +73,8 @@ pub struct StackConfig {
     pub link_delay_ms: Option<RangeInclusive<u64>>,
     /// Further settings of the edge, by name.
     pub edge_vars: BTreeMap<String, String>,
-    /// How many files the control plane may have open, connections included; as many as its starter without one.
-    pub control_plane_file_count_max: Option<u64>,
+    /// Files that the control plane may have open, as `ulimit -n` sets it; without one, what this process may.
+    pub open_file_count_max: Option<u32>,
 }
 
 impl StackConfig {
@@ -100,7 +100,7 @@ impl StackConfig {
             tick_ms: 200,
             link_delay_ms: None,
             edge_vars: BTreeMap::new(),
-            control_plane_file_count_max: None,
+            open_file_count_max: None,
         })
     }
 
@@ -205,7 +205,7 @@ impl Stack {
         })?;
         let log_path = self.config.data_dir.join("control-plane.log");
         let log = fs::File::options().create(true).append(true).open(&log_path)?;
-        let mut command = self.control_plane_program();
+        let mut command = limited(&self.built.control_plane, self.config.open_file_count_max);
         command
             .arg("serve")
             .arg("--data")
@@ -232,17 +232,6 @@ impl Stack {
             None => self.control_plane = Some(process),
         }
         Ok(())
-    }
-
-    fn control_plane_program(&self) -> Command {
-        let Some(count_max) = self.config.control_plane_file_count_max else {
-            return Command::new(&self.built.control_plane);
-        };
-        // The shell becomes the program, so that it is this process that signals reach.
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {count_max} && exec \"$0\" \"$@\"")]);
-        command.arg(&self.built.control_plane);
-        command
     }
 
     /// The control plane's program.
@@ -348,6 +337,15 @@ impl Stack {
     pub fn admin(&self) -> Client {
         Client::new(&self.control_plane_url(), Some(&self.secrets.admin_token))
     }
+}
+
+/// A program that may have so many files open.
+fn limited(program: &Path, open_file_count_max: Option<u32>) -> Command {
+    let Some(count_max) = open_file_count_max else { return Command::new(program) };
+    let mut command = Command::new("sh");
+    // `exec`: the process that is started stays the one that is killed.
+    command.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &count_max.to_string()]).arg(program);
+    command
 }
 
 fn edge_vars(secrets: &Secrets, control_plane_url: String) -> BTreeMap<String, String> {

@@ -69,7 +69,7 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
         tick_ms: 500,
         link_delay_ms: None,
         edge_vars: BTreeMap::new(),
-        control_plane_file_count_max: None,
+        open_file_count_max: None,
     };
     progress("starting edge and control plane");
     let mut stack = Stack::start(root, &built, config)?;

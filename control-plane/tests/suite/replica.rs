@@ -270,7 +270,7 @@ impl Serving {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            plane.serve(listener, options, shutdown).await.unwrap();
+            plane.serve(listener, options, shutdown).await;
         });
         Self { stop, task }
     }

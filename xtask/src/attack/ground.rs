@@ -33,7 +33,7 @@ pub(super) struct Scene<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Terms {
     pub(super) edge_vars: BTreeMap<String, String>,
-    pub(super) control_plane_file_count_max: Option<u64>,
+    pub(super) open_file_count_max: Option<u32>,
     /// Flags under fuses of their own, beside the target and the witness.
     pub(super) fuses: Vec<(String, Value)>,
     pub(super) profile: Option<&'static str>,
@@ -74,7 +74,7 @@ impl Ground {
         }
         let mut config = StackConfig::on_free_ports(&data_dir, 2)?;
         config.edge_vars = terms.edge_vars;
-        config.control_plane_file_count_max = terms.control_plane_file_count_max;
+        config.open_file_count_max = terms.open_file_count_max;
         let stack = Stack::start(scene.root, scene.built, config)?;
         let admin = stack.admin();
         admin.post("/v1/projects", &json!({ "key": PROJECT }))?.ok()?;

@@ -37,7 +37,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Found> {
     let terms = Terms {
         fuses: kills::fuses(),
         edge_vars: [listeners].into(),
-        control_plane_file_count_max: Some(FILE_COUNT_MAX),
+        open_file_count_max: Some(FILE_COUNT_MAX),
         ..Terms::default()
     };
     let ground = Ground::start(scene, terms)?;

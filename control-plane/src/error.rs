@@ -25,12 +25,14 @@ pub struct ApiError {
     detail: String,
     /// Further members of the problem, for programs.
     extensions: Map<String, Value>,
+    /// When to come back, where a second is too soon.
+    wait_s: u64,
 }
 
 impl ApiError {
     /// A problem of a status, a stable code and a sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), extensions: Map::new() }
+        Self { status, code, detail: detail.into(), extensions: Map::new(), wait_s: 1 }
     }
 
     /// The same with further members.
@@ -56,6 +58,13 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", detail)
     }
 
+    /// 429, in the place of a 401: too many tokens from one address that open nothing.
+    pub fn too_many_failures(wait_s: u64) -> Self {
+        let detail = "the token is unknown or revoked, like too many others from this address; a valid one is answered at \
+                      any time";
+        Self { wait_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", detail) }
+    }
+
     /// Our bug: the only kind that is logged as an error, here and nowhere else.
     pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "request failed through no fault of the caller");
@@ -77,7 +86,7 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.wait_s));
         }
         response
     }

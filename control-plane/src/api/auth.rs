@@ -1,5 +1,7 @@
 //! Who is asking: bearer tokens by their digest, and the role each route needs. Never logs or echoes a token.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -13,6 +15,7 @@ use super::ApiState;
 use crate::change::Actor;
 use crate::credential::TokenKind;
 use crate::error::ApiError;
+use crate::listen::Peer;
 use crate::store::tokens;
 
 /// A caller with a valid token.
@@ -35,17 +38,30 @@ impl FromRequestParts<ApiState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let refused = |detail| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+        let missing = || {
+            state.failures.missing();
+            refused("this path needs `Authorization: Bearer TOKEN`")
+        };
+        let unknown = || {
+            // Without a listener, in tests, everybody has the same address.
+            let peer =
+                parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address);
+            match state.failures.unknown(peer, state.now()) {
+                None => refused("the token is unknown or revoked"),
+                Some(wait_s) => ApiError::too_many_failures(wait_s),
+            }
+        };
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header
             .and_then(|text| text.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
-            .ok_or_else(|| refused("this path needs `Authorization: Bearer TOKEN`"))?;
+            .ok_or_else(missing)?;
         // Looked up by digest: how long a comparison takes tells nothing about a token.
         let found = tokens::find(&mut *state.store.read().await?, &Digest::of(token.as_bytes())).await?;
-        let row = found.ok_or_else(|| refused("the token is unknown or revoked"))?;
+        let row = found.ok_or_else(unknown)?;
         let (Ok(tenant), Some(kind)) = (TenantKey::parse(&row.tenant), TokenKind::parse(&row.kind)) else {
-            return Err(refused("the token is unknown or revoked"));
+            return Err(unknown());
         };
         Ok(Self { tenant, name: row.name, kind })
     }

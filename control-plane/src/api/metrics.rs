@@ -41,6 +41,14 @@ pub(super) async fn read(
     }
     text.push_str("# HELP flagfuse_environments Environments.\n# TYPE flagfuse_environments gauge\n");
     line(&mut text, format_args!("flagfuse_environments {environments}"));
+    text.push_str(
+        "# HELP flagfuse_refused_tokens_total Requests without a valid token since the process started, of all tenants.\n\
+         # TYPE flagfuse_refused_tokens_total counter\n",
+    );
+    let (missing, unknown) = state.failures.counts();
+    for (reason, count) in [("missing", missing), ("unknown", unknown)] {
+        line(&mut text, format_args!("flagfuse_refused_tokens_total{{reason=\"{reason}\"}} {count}"));
+    }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 

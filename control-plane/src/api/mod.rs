@@ -5,6 +5,7 @@ mod auth;
 mod body;
 mod environments;
 mod explain;
+mod failures;
 mod flags;
 mod fuses;
 mod import;
@@ -25,6 +26,9 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
@@ -35,6 +39,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::auth::Caller;
+use self::failures::Failures;
 use crate::change::{Applied, Change, ChangeError, Consent, propose};
 use crate::clock::Clock;
 use crate::error::ApiError;
@@ -58,6 +63,7 @@ pub struct ApiState {
     fleet: Arc<Fleet>,
     ingest_slots: Arc<Semaphore>,
     pull_slots: Arc<Semaphore>,
+    failures: Arc<Failures>,
 }
 
 impl ApiState {
@@ -65,7 +71,8 @@ impl ApiState {
     pub fn new(store: Store, publisher: Publisher, unit_key: UnitKey, clock: Clock, fleet: Fleet) -> Self {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
-        Self { store, publisher, unit_key, clock, fleet: Arc::new(fleet), ingest_slots, pull_slots }
+        let (fleet, failures) = (Arc::new(fleet), Arc::default());
+        Self { store, publisher, unit_key, clock, fleet, ingest_slots, pull_slots, failures }
     }
 
     fn now(&self) -> UnixMillis {
@@ -205,7 +212,17 @@ pub fn router(state: ApiState) -> Router {
                 "this path has no such method",
             )
         })
+        .layer(map_response(for_browsers_and_caches))
         .with_state(state)
+}
+
+/// What every answer says: it is what its type says, and nobody keeps it. It may hold a secret, and all but `/healthz` is
+/// for one caller only.
+async fn for_browsers_and_caches(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn healthz() -> Json<Value> {

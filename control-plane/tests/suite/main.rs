@@ -6,6 +6,8 @@ mod admin_api;
 #[cfg(test)]
 mod circuit;
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod feedback;

@@ -13,7 +13,9 @@ const FOR_PAGES: [(&str, &str); 2] = [
     ("access-control-allow-origin", "*"),
     ("access-control-expose-headers", "ETag, Retry-After, X-Flags-Version, X-Flags-State"),
 ];
-const BODY_TYPE: (&str, &str) = ("content-type", "application/json");
+/// What an answer with a body says: it is JSON, whatever its bytes look like to a browser that would guess.
+const FOR_BODIES: [(&str, &str); 2] =
+    [("content-type", "application/json"), ("x-content-type-options", "nosniff")];
 
 /// Status, headers and a JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +54,8 @@ impl Reply {
     /// What every answer to `asker` says, and the type of a body when there is one.
     pub fn common_headers(&self, asker: Asker) -> impl Iterator<Item = (&'static str, &'static str)> {
         let for_pages = (asker == Asker::Page).then_some(FOR_PAGES);
-        let body_type = (!self.body.is_empty()).then_some(BODY_TYPE);
-        std::iter::once(ALWAYS).chain(for_pages.into_iter().flatten()).chain(body_type)
+        let for_bodies = (!self.body.is_empty()).then_some(FOR_BODIES);
+        std::iter::once(ALWAYS).chain(for_pages.into_iter().flatten()).chain(for_bodies.into_iter().flatten())
     }
 
     /// Adds a header.

@@ -20,11 +20,12 @@ use crate::notify::writer::StreamWriter;
 use crate::snapshot::isolate::current;
 
 /// A stream tells nothing that a page may not read, and no proxy may keep, compress or collect it.
-const SSE_HEADERS: [(&str, &str); 4] = [
+const SSE_HEADERS: [(&str, &str); 5] = [
     ("content-type", "text/event-stream"),
     ("cache-control", "no-cache, no-transform"),
     ("access-control-allow-origin", "*"),
     ("x-accel-buffering", "no"),
+    ("x-content-type-options", "nosniff"),
 ];
 
 /// Who listens to what.

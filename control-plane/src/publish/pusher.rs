@@ -425,7 +425,9 @@ impl Link {
                 self.acknowledged(&scope, held.version(), now);
                 self.raise(&scope, held);
                 let (keyset_version, stored_ms) = (Some(keyset_version), Some(stored_ms));
-                out.push(Output::Record(Receipt::Held { scope, held, keyset_version, stored_ms }));
+                let told = Receipt::Held { scope: scope.clone(), held, keyset_version, stored_ms };
+                out.push(Output::Record(told));
+                self.note_equivocation(&scope, held, target, out);
             }
             ReplicaMessage::Nack { scope: Some(scope), code, detail, held, .. } => {
                 if let Some(version) = self.refused_first(&scope, now) {
@@ -572,6 +574,22 @@ impl Link {
             && map.get(scope).is_none_or(|known| known.version() <= held.version())
         {
             map.insert(scope.to_owned(), held);
+        }
+    }
+
+    /// An acknowledgement of the wanted version with another digest is no receipt for it. Only that: what is newer may be
+    /// another control plane's, and the target is read anew before it is called a fork.
+    fn note_equivocation(
+        &mut self,
+        scope: &str,
+        held: HeldVersion,
+        target: Option<&Target>,
+        out: &mut Vec<Output>,
+    ) {
+        let wanted = target.and_then(|target| target.wanted.get(scope)).map(|wanted| wanted.held);
+        let is_other = wanted.is_some_and(|wanted| wanted.version() == held.version() && wanted != held);
+        if is_other && self.forked.insert(scope.to_owned(), held) != Some(held) {
+            out.push(Output::Record(Receipt::Forked { scope: scope.to_owned(), held, wanted }));
         }
     }
 

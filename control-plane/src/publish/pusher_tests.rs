@@ -264,6 +264,28 @@ fn a_fork_is_noted_once_and_stops_nobody_else() {
 }
 
 #[test]
+fn an_acknowledgement_of_the_same_version_with_another_digest_is_a_fork() {
+    let other = HeldVersion { digest: Digest::of(b"other"), ..version(2) };
+    let Input::Said(ReplicaMessage::Ack { region, shard, scope, keyset_version, stored_ms, .. }) = ack(A, 2)
+    else {
+        unreachable!()
+    };
+    let ack_of_other =
+        Input::Said(ReplicaMessage::Ack { region, shard, scope, held: other, keyset_version, stored_ms });
+    let mut pusher = settled();
+    walk(
+        &mut pusher,
+        vec![
+            (10, target(&[(A, 2)]), &["publish t/p/a 2"]),
+            (20, ack_of_other.clone(), &["stored t/p/a 2", "forked t/p/a 2"]),
+            (30, ack_of_other, &["stored t/p/a 2"]),
+            // Newer than what was read last: another control plane may have published it.
+            (40, ack(A, 3), &["stored t/p/a 3"]),
+        ],
+    );
+}
+
+#[test]
 fn who_has_a_signed_version_before_its_turn_is_early_and_not_forked() {
     let wanted = BTreeMap::from([(A.to_owned(), Wanted { held: version(2), urgent: None })]);
     let later = BTreeMap::from([(A.to_owned(), vec![version(4), version(3)])]);

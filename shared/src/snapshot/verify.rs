@@ -120,7 +120,7 @@ pub struct Admitted {
 pub enum Outcome {
     /// Newer than what was held.
     Newer(Box<Admitted>),
-    /// Exactly what was held.
+    /// Exactly what was held, its payload included.
     Same,
 }
 
@@ -154,6 +154,8 @@ pub fn verify(
     // 7–9: keyset, order, time.
     check_keyset(&keyset, &manifest, held)?;
     if check_order(&keyset, &manifest, digest, held)? == Order::Same {
+        // What is acknowledged as held is what is held, to the last byte that is evaluated.
+        check_payload(&manifest, segments.payload)?;
         return Ok(Outcome::Same);
     }
     check_time(&keyset, &manifest, held, now)?;
@@ -381,12 +383,18 @@ fn check_time(
     Ok(())
 }
 
-/// Steps 10–12.
-fn open_payload(manifest: &Manifest, payload: &[u8]) -> Result<Verified<Snapshot>, Refusal> {
+/// Step 10.
+fn check_payload(manifest: &Manifest, payload: &[u8]) -> Result<(), Refusal> {
     if payload.len() != manifest.payload.len || Digest::of(payload) != manifest.payload.sha256 {
         let detail = format!("payload of {} bytes is not the one in the manifest", payload.len());
         return Err(Refusal::new(RefusalCode::Digest, detail));
     }
+    Ok(())
+}
+
+/// Steps 10–12.
+fn open_payload(manifest: &Manifest, payload: &[u8]) -> Result<Verified<Snapshot>, Refusal> {
+    check_payload(manifest, payload)?;
     if manifest.reader_min > READER_VERSION {
         let detail =
             format!("snapshot needs reader {}, this is reader {READER_VERSION}", manifest.reader_min);

@@ -47,6 +47,11 @@ fn order_is_kept_against_the_held_version() {
         other => panic!("{other:?}"),
     };
     assert_eq!(code_held(&frame, &own), "same");
+    let mut other_payload = frame.clone();
+    *other_payload.last_mut().unwrap() ^= 1;
+    assert_eq!(code_held(&other_payload, &own), "E_DIGEST");
+    other_payload.push(0);
+    assert_ne!(code_held(&other_payload, &own), "same");
     assert_eq!(code_held(&frame, &held(4)), "newer");
     assert_eq!(code_held(&frame, &held(5)), "E_EQUIV");
     assert_eq!(code_held(&frame, &held(6)), "E_ROLLBACK");

@@ -145,6 +145,9 @@ pub const EVENT_SKEW_MS_MAX: u64 = 5 * 60_000;
 pub const METRICS_BODY_LEN_MAX: usize = 1024 * 1024;
 /// Toggles in one such report: flags of a snapshot.
 pub const USAGE_TOGGLE_COUNT_MAX: usize = FLAG_COUNT_MAX;
+/// Times that one report may say a toggle was asked for with one answer: a process that evaluates 100,000 times a second
+/// and reports each hour counts 360 million. More is a counter that went wrong, and would drown everybody's numbers.
+pub const USAGE_COUNT_MAX: u64 = 1_000_000_000;
 /// Variants in one event of usage: 16 names of 128 bytes and the longest key leave room in 4 KiB.
 pub const USAGE_VARIANT_COUNT_MAX: usize = 16;
 

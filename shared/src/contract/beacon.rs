@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::ids::{FlagKey, MetricKey, SnapshotVersion, Unit, UnixMillis, VariationKey};
 use crate::limits::{
     BATCH_EVENT_COUNT_MAX, EVENT_AGE_MS_MAX, EVENT_COUNT_MAX, EVENT_ID_LEN_MAX, EVENT_LEN_MAX,
-    EVENT_SKEW_MS_MAX,
+    EVENT_SKEW_MS_MAX, USAGE_COUNT_MAX,
 };
 
 /// Path of client events at the edge.
@@ -212,6 +212,8 @@ pub enum QuarantineCode {
     UnitFlood,
     /// It could not be applied, again and again, though nothing is wrong with it: a fault of ours.
     Unprocessable,
+    /// Usage beyond what any client can have counted.
+    ImplausibleCount,
 }
 
 impl QuarantineCode {
@@ -231,6 +233,7 @@ impl QuarantineCode {
             Self::TooEarly => "too_early",
             Self::UnitFlood => "unit_flood",
             Self::Unprocessable => "unprocessable",
+            Self::ImplausibleCount => "implausible_count",
         }
     }
 }
@@ -309,12 +312,14 @@ pub fn parse_event(
             metric: required(wire.metric.as_deref(), MetricKey::parse)?,
             value: wire.value,
         },
-        KindWire::Usage => EventKind::Usage {
-            flag: required(wire.flag.as_deref(), FlagKey::parse)?,
-            yes: wire.yes,
-            no: wire.no,
-            variants: wire.variants,
-        },
+        KindWire::Usage => {
+            let flag = required(wire.flag.as_deref(), FlagKey::parse)?;
+            let counts = wire.variants.values().chain([&wire.yes, &wire.no]);
+            if counts.max().is_some_and(|count| *count > USAGE_COUNT_MAX) {
+                return Err(QuarantineCode::ImplausibleCount);
+            }
+            EventKind::Usage { flag, yes: wire.yes, no: wire.no, variants: wire.variants }
+        }
     };
     Ok(Event { id: wire.id, unit, occurred_ms, kind })
 }
@@ -396,6 +401,24 @@ mod tests {
         assert_eq!(at(NOW.0 - EVENT_AGE_MS_MAX - 1), Err(QuarantineCode::TooOld));
         assert_eq!(at(NOW.0 + EVENT_SKEW_MS_MAX), Ok(NOW));
         assert_eq!(at(NOW.0 + EVENT_SKEW_MS_MAX + 1), Err(QuarantineCode::Future));
+    }
+
+    #[test]
+    fn usage_is_plausible_up_to_its_limit_in_every_counter() {
+        let usage = |yes: u64, no: u64, blue: u64| {
+            parse(&event(&format!(
+                r#""type":"usage","flag":"f","yes":{yes},"no":{no},"variants":{{"red":1,"blue":{blue}}}"#
+            )))
+        };
+        assert!(usage(USAGE_COUNT_MAX, USAGE_COUNT_MAX, USAGE_COUNT_MAX).is_ok());
+        for (yes, no, blue) in [
+            (USAGE_COUNT_MAX + 1, 0, 0),
+            (0, USAGE_COUNT_MAX + 1, 0),
+            (0, 0, USAGE_COUNT_MAX + 1),
+            (u64::MAX, 0, 0),
+        ] {
+            assert_eq!(usage(yes, no, blue), Err(QuarantineCode::ImplausibleCount), "{yes} {no} {blue}");
+        }
     }
 
     #[test]

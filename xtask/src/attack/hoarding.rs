@@ -20,7 +20,7 @@ use crate::output::output;
 use crate::wait::eventually;
 
 /// What the control plane may have open.
-const FILE_COUNT_MAX: u64 = 1_024;
+const FILE_COUNT_MAX: u32 = 1_024;
 /// As many connections, every other one with half a head.
 const CONNECTION_COUNT: usize = 1_024;
 /// Listeners of the environment's notifier, so that a few hundred streams fill it.
@@ -111,7 +111,7 @@ impl Watched {
             let why = seen.failures.first().map(|why| format!(", such as {why}")).unwrap_or_default();
             let told = format!("{} answers, {failed} failures{why}", seen.answered);
             let health = Finding::new("/healthz answers newcomers", told, failed == 0 && seen.answered > 0);
-            (FILE_COUNT_MAX.saturating_sub(seen.files_max), health)
+            (u64::from(FILE_COUNT_MAX).saturating_sub(seen.files_max), health)
         })
     }
 }

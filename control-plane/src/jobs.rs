@@ -20,8 +20,7 @@ use crate::publish::push::{PushContext, push_replica};
 use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
 use crate::publish::{Fleet, Publisher, receipts};
-use crate::store::quarantine::{self, ClaimedPlace};
-use crate::store::{Store, StoreError, batches, events, lags, scopes};
+use crate::store::{Store, StoreError, batches, events, lags, quarantine, scopes};
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
 const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
@@ -30,8 +29,6 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(10);
 const EVENT_KEPT_MS: u64 = EVENT_AGE_MS_MAX + 7 * 24 * 3_600_000;
 /// Raw bytes of quarantined events, and minutes of balances, are kept this long.
 const RAW_KEPT_MS: u64 = 30 * 24 * 3_600_000;
-/// Quarantined events kept for each environment: at most 4 KiB each, so 40 MiB.
-const QUARANTINE_COUNT_KEPT: u32 = 10_000;
 /// Events forgotten in one transaction, so that ingestion never waits long.
 const PRUNE_COUNT: u32 = 500;
 /// A revocation counts at most this much after its ceremony.
@@ -218,28 +215,9 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
             }
         }
     }
-    total += prune_crowded(store).await?;
     let mut tx = store.write_patiently().await?;
     total += lags::prune(&mut tx, now).await?;
     quarantine::coarsen_balance(&mut tx, now.minus(RAW_KEPT_MS)).await?;
     tx.commit().await?;
-    Ok(total)
-}
-
-async fn prune_crowded(store: &Store) -> Result<u64, StoreError> {
-    let mut total = 0;
-    let crowded = quarantine::crowded(&mut *store.read().await?, QUARANTINE_COUNT_KEPT).await?;
-    for (tenant, project, environment) in &crowded {
-        loop {
-            let place = ClaimedPlace { tenant, project, environment };
-            let mut tx = store.write_patiently().await?;
-            let count = quarantine::prune_beyond(&mut tx, place, QUARANTINE_COUNT_KEPT, PRUNE_COUNT).await?;
-            tx.commit().await?;
-            total += count;
-            if count < u64::from(PRUNE_COUNT) {
-                break;
-            }
-        }
-    }
     Ok(total)
 }

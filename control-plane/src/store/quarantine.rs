@@ -9,6 +9,9 @@ use sqlx::Row as _;
 
 use super::{Connection, StoreError, from_sql, to_sql};
 
+/// Quarantined events kept for each place: at most 4 KiB each, so 40 MiB.
+pub const COUNT_KEPT: u32 = 10_000;
+
 /// Where an event claims to come from; such a place need not exist.
 #[derive(Debug, Clone, Copy)]
 pub struct ClaimedPlace<'a> {
@@ -72,7 +75,8 @@ pub struct BalanceRow {
     pub balance: Balance,
 }
 
-/// Keeps an event's bytes; the same bytes for the same reason are counted in one row.
+/// Keeps an event's bytes; the same bytes for the same reason are counted in one row. A place that has
+/// [`COUNT_KEPT`] rows forgets its oldest one, whose events stay in the balance.
 pub async fn insert(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
@@ -80,24 +84,73 @@ pub async fn insert(
     raw: &str,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO quarantine (tenant, project, environment, code, raw, raw_digest, first_ms, last_ms, events,
-                                       replay_state)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 1, 'waiting')
-               ON CONFLICT (project, environment, code, raw_digest) DO UPDATE SET
-                 events = quarantine.events + 1, last_ms = excluded.last_ms";
+    keep(conn, place, (code, raw), COUNT_KEPT, now).await
+}
+
+/// A few look-ups by key, however many rows there are.
+async fn keep(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    (code, raw): (QuarantineCode, &str),
+    count_kept: u32,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    // With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's.
+    let digest = Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string();
+    let sql = "UPDATE quarantine SET events = events + 1, last_ms = $1
+               WHERE project = $2 AND environment = $3 AND code = $4 AND raw_digest = $5";
+    let repeated = sqlx::query(sql)
+        .bind(to_sql(now.0))
+        .bind(place.project)
+        .bind(place.environment)
+        .bind(code.as_str())
+        .bind(&digest)
+        .execute(&mut *conn)
+        .await?;
+    if repeated.rows_affected() > 0 {
+        return Ok(());
+    }
+    let number = draw_number(conn, place).await?;
+    let sql =
+        "DELETE FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3 AND place_no = $4";
+    sqlx::query(sql)
+        .bind(place.tenant)
+        .bind(place.project)
+        .bind(place.environment)
+        .bind(number - i64::from(count_kept))
+        .execute(&mut *conn)
+        .await?;
+    let sql = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
+                                       events, replay_state)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 1, 'waiting')";
     let kept = raw.get(..raw.floor_char_boundary(EVENT_LEN_MAX)).unwrap_or_default();
     sqlx::query(sql)
         .bind(place.tenant)
         .bind(place.project)
         .bind(place.environment)
+        .bind(number)
         .bind(code.as_str())
         .bind(kept)
-        // With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's.
-        .bind(Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string())
+        .bind(digest)
         .bind(to_sql(now.0))
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// The next number of a place. Each is drawn once, so at most as many rows are kept as lie between the newest number and
+/// the one that gives way to it.
+async fn draw_number(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO quarantine_places (tenant, project, environment, drawn) VALUES ($1, $2, $3, 1)
+               ON CONFLICT (tenant, project, environment) DO UPDATE SET drawn = quarantine_places.drawn + 1
+               RETURNING drawn";
+    let row = sqlx::query(sql)
+        .bind(place.tenant)
+        .bind(place.project)
+        .bind(place.environment)
+        .fetch_one(conn)
+        .await?;
+    Ok(row.try_get("drawn")?)
 }
 
 /// Newest entries of a place.
@@ -135,36 +188,6 @@ pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Res
     let sql = "DELETE FROM quarantine WHERE quarantine_id IN (
                  SELECT quarantine_id FROM quarantine WHERE last_ms < $1 ORDER BY last_ms LIMIT $2)";
     Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
-}
-
-/// Forgets the oldest rows of a place beyond the newest `kept`, at most `limit` of them; how many went. A broken
-/// client may send a new kind of nonsense with every event: the balance counts it all, the bytes of the newest do.
-pub async fn prune_beyond(
-    conn: &mut Connection,
-    place: ClaimedPlace<'_>,
-    kept: u32,
-    limit: u32,
-) -> Result<u64, StoreError> {
-    let sql = "DELETE FROM quarantine WHERE quarantine_id IN (
-                 SELECT quarantine_id FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3
-                 ORDER BY quarantine_id DESC LIMIT $4 OFFSET $5)";
-    let done = sqlx::query(sql)
-        .bind(place.tenant)
-        .bind(place.project)
-        .bind(place.environment)
-        .bind(limit)
-        .bind(kept)
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected())
-}
-
-/// Places with more than `kept` rows.
-pub async fn crowded(conn: &mut Connection, kept: u32) -> Result<Vec<(String, String, String)>, StoreError> {
-    let sql = "SELECT tenant, project, environment FROM quarantine
-               GROUP BY tenant, project, environment HAVING COUNT(*) > $1";
-    let rows = sqlx::query(sql).bind(kept).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
 }
 
 /// Adds up the minutes of each day before `before` in that day's first one. No count changes, only its grain.
@@ -251,4 +274,39 @@ fn balance_of(row: &sqlx::sqlite::SqliteRow) -> Result<Balance, StoreError> {
         duplicate: from_sql(row.try_get("duplicate")?),
         quarantined: from_sql(row.try_get("quarantined")?),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn the_newest_rows_of_a_place_are_kept_and_other_places_do_not_notice() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let place = |tenant| ClaimedPlace { tenant, project: "p", environment: "e" };
+        let code = QuarantineCode::BadSchema;
+        keep(&mut tx, place("other"), (code, "theirs"), 3, UnixMillis(1)).await.unwrap();
+        for raw in ["1", "2", "3", "2", "3"] {
+            keep(&mut tx, place("t"), (code, raw), 3, UnixMillis(1)).await.unwrap();
+        }
+        let raws = async |tx: &mut Connection, tenant| {
+            let rows = newest(tx, place(tenant), 100).await.unwrap();
+            rows.into_iter().map(|row| (row.raw, row.events)).collect::<Vec<_>>()
+        };
+        let row = |raw: &str, events| (raw.to_owned(), events);
+        assert_eq!(raws(&mut tx, "t").await, [row("3", 2), row("2", 2), row("1", 1)], "as many as are kept");
+        keep(&mut tx, place("t"), (code, "4"), 3, UnixMillis(2)).await.unwrap();
+        assert_eq!(raws(&mut tx, "t").await, [row("4", 1), row("3", 2), row("2", 2)], "one more");
+        // What pruning took leaves a gap, and no more are kept for it.
+        prune(&mut tx, UnixMillis(2), 100).await.unwrap();
+        for raw in ["5", "6", "7"] {
+            keep(&mut tx, place("t"), (code, raw), 3, UnixMillis(3)).await.unwrap();
+        }
+        assert_eq!(raws(&mut tx, "t").await, [row("7", 1), row("6", 1), row("5", 1)]);
+        keep(&mut tx, place("other"), (code, "1"), 3, UnixMillis(3)).await.unwrap();
+        assert_eq!(raws(&mut tx, "other").await, [row("1", 1)]);
+    }
 }

@@ -24,6 +24,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (7, include_str!("../../../migrations/sqlite/0007_keys.sql")),
     (8, include_str!("../../../migrations/sqlite/0008_safety.sql")),
     (9, include_str!("../../../migrations/sqlite/0009_honest_events.sql")),
+    (12, include_str!("../../../migrations/sqlite/0012_quarantine_bound.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.
@@ -181,6 +182,36 @@ mod tests {
         assert_eq!(count(&mut view).await, 0, "the commit came in between");
         drop(view);
         assert_eq!(count(&mut store.read().await.unwrap()).await, 1);
+    }
+
+    #[tokio::test]
+    async fn quarantined_events_from_before_the_bound_are_numbered_and_the_oldest_beyond_it_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let old = SqlitePool::connect_with(options).await.unwrap();
+        let sql = "CREATE TABLE migrations (migration BIGINT PRIMARY KEY); INSERT INTO migrations VALUES (8)";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= 8) {
+            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
+        }
+        let sql = "INSERT INTO quarantine (tenant, project, environment, code, raw, raw_digest, first_ms, last_ms, events,
+                                           replay_state)
+                   WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10003)
+                   SELECT CASE i % 10001 WHEN 2 THEN 'other' ELSE 't' END, 'p', 'e', 'bad_json', i, i, i, i, 1, 'waiting'
+                   FROM n";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        old.close().await;
+        let store = Store::open(&path).await.unwrap();
+        let sql = "SELECT tenant, COUNT(*), MIN(place_no), MAX(place_no), MIN(first_ms) FROM quarantine
+                   GROUP BY tenant ORDER BY tenant";
+        let rows = sqlx::query(sql).fetch_all(&mut *store.read().await.unwrap()).await.unwrap();
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| (row.get(0), [row.get(1), row.get(2), row.get(3), row.get::<i64, _>(4)]))
+            .collect();
+        let expected = [("other".to_owned(), [2, 1, 2, 2]), ("t".to_owned(), [10_000, 2, 10_001, 3])];
+        assert_eq!(found, expected);
     }
 
     #[tokio::test]

@@ -104,7 +104,7 @@ fn deliver(world: &World, id: &str) {
 
 fn stored(world: &World) -> anyhow::Result<u64> {
     let balance = world.admin.get(&format!("{}/balance", environment_path()))?.ok()?;
-    let minutes = balance["balance"].as_array().context("no minutes")?;
+    let minutes = balance["minutes"].as_array().context("no minutes")?;
     Ok(minutes.iter().filter_map(|minute| minute["stored"].as_u64()).sum())
 }
 

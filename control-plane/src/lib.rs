@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod listen;
 pub mod metric;
 pub mod plane;
+pub mod private;
 pub mod publish;
 pub mod random;
 pub mod stats;

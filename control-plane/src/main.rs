@@ -15,6 +15,7 @@ use flagfuse_control_plane::config::{
 };
 use flagfuse_control_plane::credential::{Bearer, TokenKind};
 use flagfuse_control_plane::plane::{self, ControlPlane, ServeOptions};
+use flagfuse_control_plane::private;
 use flagfuse_control_plane::publish::keys::files::{KEYSET_FILE, KeyFolder};
 use flagfuse_control_plane::publish::keys::{Protection, create_development};
 use flagfuse_control_plane::telemetry;
@@ -26,8 +27,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::commands::explain::{claimed_scope, read_frame, refused};
 
+fn main() -> ExitCode {
+    // Before there is a thread or a file.
+    private::mask();
+    work()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn work() -> ExitCode {
     let cli = Cli::parse();
     telemetry::start(cli.log.as_deref());
     match run(cli.command).await {

@@ -15,7 +15,9 @@ use crate::credential::{Bearer, TokenKind, draw};
 use crate::ingest::identity::UnitKey;
 use crate::jobs;
 use crate::listen::{self, Limits, capacity};
+use crate::private;
 use crate::publish::beat::Issuer;
+use crate::publish::keys::files::KeyFolder;
 use crate::publish::keys::status::{file_warnings, status};
 use crate::publish::keys::{KeyError, Passphrase, Protection, SigningKeys, create_development, rotation};
 use crate::publish::push::EdgeRegion;
@@ -137,7 +139,12 @@ pub async fn init_database(
 /// Opens the database alone, which brings its schema up to date.
 pub async fn open_store(data: &Path) -> Result<Store, PlaneError> {
     create_directory(data)?;
-    Ok(Store::open(&data.join(DATABASE_FILE)).await?)
+    let path = data.join(DATABASE_FILE);
+    // The log and its index get the database's mode when they are made.
+    for suffix in ["", "-wal", "-shm"] {
+        private::tighten_or_warn(&data.join(format!("{DATABASE_FILE}{suffix}")));
+    }
+    Ok(Store::open(&path).await?)
 }
 
 fn create_directory(data: &Path) -> Result<(), PlaneError> {
@@ -156,6 +163,7 @@ impl ControlPlane {
         passphrase: Option<Passphrase>,
         clock: Clock,
     ) -> Result<Self, PlaneError> {
+        KeyFolder::of_data(data).tighten();
         let keys = SigningKeys::load(data, passphrase)?;
         let unit_key = keys.unit_key()?;
         let store = open_store(data).await?;

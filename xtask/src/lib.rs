@@ -13,6 +13,7 @@ pub mod demo;
 pub mod demo_project;
 pub mod http;
 pub mod output;
+pub mod private;
 pub mod process;
 pub mod relay;
 pub mod repeat;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use xtask::repeat::{self, RepeatOptions};
 use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
-use xtask::{attack, bench, check, demo, process, tools, up};
+use xtask::{attack, bench, check, demo, private, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
@@ -24,6 +24,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   wrangler ARGUMENTS                     wrangler on the Node.js version it needs";
 
 fn main() -> ExitCode {
+    private::mask();
     match command() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -16,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::http::Client;
 use crate::output::output;
+use crate::private::write_private;
 use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use crate::relay::Relay;
 use crate::tools::progress;
@@ -411,14 +410,4 @@ fn random_hex() -> Result<String> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .context("reading /dev/urandom")?;
     Ok(flagfuse_shared::digest::hex(&bytes))
-}
-
-/// Writes a file that only its owner can read.
-pub fn write_private(path: &Path, text: &str) -> Result<()> {
-    let mut options = fs::File::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("writing {}", path.display()))
 }

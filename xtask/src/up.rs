@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::demo_project::{self, ENVIRONMENT, PROJECT};
 use crate::http::Client;
-use crate::stack::{Stack, StackConfig, build, write_private};
+use crate::private::write_private;
+use crate::stack::{Stack, StackConfig, build};
 use crate::tools::progress;
 use crate::workerd::Region;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::private::write_private;
 use crate::process::OwnedProcess;
 use crate::tools;
 use crate::wait::eventually;
@@ -182,12 +183,12 @@ pub fn write_config(bundle: &WasmBundle, config: &EdgeConfig) -> Result<PathBuf>
     };
     let (objects_dir, kv_dir) = (folder("objects")?, folder("kv")?);
     copy_modules(bundle, &config.data_dir)?;
-    let write = |name: &str, text: &str| -> Result<PathBuf> {
+    let write = |name: &str, text: &str| {
         let path = config.data_dir.join(name);
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
+        write_private(&path, text).map(|()| path)
     };
     write("kv.js", KV_MODULE)?;
+    // Bindings hold the secrets of the edge.
     write("workerd.capnp", &config_text(&bundle.modules, config, &objects_dir, &kv_dir))
 }
 

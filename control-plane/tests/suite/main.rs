@@ -20,6 +20,8 @@ mod inheritance;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod private;
+#[cfg(test)]
 mod pull;
 #[cfg(test)]
 mod push;

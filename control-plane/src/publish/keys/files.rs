@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::error::KeyError;
 use super::format::{Cost, FormatError, Passphrase, Salt, Secret, in_clear, is_sealed, open, seal};
-use crate::random;
+use crate::{private, random};
 
 /// Name of the keyset's file.
 pub const KEYSET_FILE: &str = "keyset.json";
@@ -82,6 +82,16 @@ impl KeyFolder {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&self.0).map_err(|source| KeyError::File { path: self.0.clone(), source })
+    }
+
+    /// Takes the keys in it from everybody but their owner. What cannot be looked at is told when keys are loaded.
+    pub fn tighten(&self) {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().take(FILE_COUNT_MAX);
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            if path.extension().is_some_and(|extension| extension == "key") {
+                private::tighten_or_warn(&path);
+            }
+        }
     }
 
     /// Writes a new private key.

@@ -116,6 +116,7 @@ fn pure_modules_import_no_shell() {
     let mut pure: Vec<PathBuf> = rust_files("control-plane/src/stats");
     pure.extend(
         [
+            "control-plane/src/listen/seat.rs",
             "control-plane/src/publish/build.rs",
             "control-plane/src/publish/fleet.rs",
             "control-plane/src/publish/pusher.rs",

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::deny;
 use crate::process::{cargo, run_within};
 use crate::stack;
 use crate::tools::{self, progress};
@@ -13,10 +14,11 @@ use crate::wasm_build::{DETERMINISM, WasmProfile, build_wasm};
 /// How long a step may take. Each wait inside has a bound of its own, so only what nobody thought of comes to this.
 const STEP_LIMIT: Duration = Duration::from_hours(3);
 
-/// Formatting, lints, builds, all tests.
+/// Formatting, licences and sources, lints, builds, all tests.
 pub fn test(root: &Path) -> Result<()> {
     let began = Instant::now();
     step(root, "formatting", &["fmt", "--all", "--check"])?;
+    deny::check(root)?;
     step(root, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
     prepare(root)?;
     step(root, "tests", &["test", "--workspace", "--no-fail-fast"])?;

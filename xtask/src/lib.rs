@@ -11,6 +11,7 @@ pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod demo_project;
+pub mod deny;
 pub mod http;
 pub mod output;
 pub mod private;

@@ -138,9 +138,9 @@ impl EdgeError {
             Self::BodyIncomplete => (400, "body_incomplete", None),
             Self::Evaluation(RequestError::TooLong) => (413, "body_too_large", None),
             Self::Evaluation(RequestError::Context(_)) => (400, "context_malformed", None),
-            Self::Evaluation(RequestError::NotJson { .. } | RequestError::NotAnObject) => {
-                (400, "body_malformed", None)
-            }
+            Self::Evaluation(
+                RequestError::NotJson { .. } | RequestError::NotAnObject | RequestError::DuplicateKey { .. },
+            ) => (400, "body_malformed", None),
             Self::Unleash(RequestFault::TooLong { .. }) => (413, "body_too_large", None),
             Self::Unleash(RequestFault::Shape { .. }) => (400, "body_malformed", None),
             Self::Unleash(RequestFault::TooManyFields { .. }) | Self::Context(_) => {

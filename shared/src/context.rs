@@ -88,6 +88,12 @@ pub enum ContextError {
         /// Attributes found.
         count: usize,
     },
+    /// Nobody could say which of the two counts.
+    #[error("context has the attribute {attribute:?} twice")]
+    Duplicate {
+        /// Its name.
+        attribute: String,
+    },
     /// Nested deeper than the limit.
     #[error("context attribute {attribute:?} is nested deeper than {JSON_DEPTH_MAX} levels")]
     TooDeep {
@@ -111,7 +117,7 @@ impl Context {
         Self::from_attributes(attributes)
     }
 
-    /// Takes attributes within limits; of a name that comes twice the last value counts, as in JSON parsers.
+    /// Takes attributes within limits, each name once.
     pub fn from_attributes(
         attributes: impl IntoIterator<Item = (String, Value)>,
     ) -> Result<Self, ContextError> {
@@ -123,14 +129,11 @@ impl Context {
         listed.sort_by(|(left_hash, left), (right_hash, right)| {
             left_hash.cmp(right_hash).then_with(|| left.name.as_str().cmp(right.name.as_str()))
         });
-        // `dedup_by` keeps the earlier of two; the sort is stable, so the later one is moved there first.
-        listed.dedup_by(|(_, later), (_, kept)| {
-            let is_same = later.name == kept.name;
-            if is_same {
-                std::mem::swap(&mut later.value, &mut kept.value);
-            }
-            is_same
-        });
+        // Equal names have equal hashes, so they stand side by side.
+        let twice = listed.array_windows().find(|[(_, left), (_, right)]| left.name == right.name);
+        if let Some([(_, attribute), _]) = twice {
+            return Err(ContextError::Duplicate { attribute: attribute.name.as_str().to_owned() });
+        }
         if listed.len() > CONTEXT_ATTRIBUTE_COUNT_MAX {
             return Err(ContextError::TooManyAttributes { count: listed.len() });
         }
@@ -290,12 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn of_a_name_that_comes_twice_the_last_value_counts() {
-        let entries = [("a", json!(1)), ("b", json!(2)), ("a", json!(3)), ("a", json!(4))];
-        let context =
-            Context::from_attributes(entries.map(|(name, value)| (name.to_owned(), value))).unwrap();
-        assert_eq!((context.get("a"), context.get("b")), (Some(&json!(4)), Some(&json!(2))));
-        assert_eq!(context.attributes().count(), 2);
+    fn a_name_that_comes_twice_is_refused() {
+        let of = |names: &[&str]| {
+            Context::from_attributes(names.iter().map(|name| ((*name).to_owned(), json!(1)))).map(|_| ())
+        };
+        assert_eq!(of(&["a", "b", "c"]), Ok(()));
+        for names in [&["a", "b", "a"][..], &["a", "a"]] {
+            assert_eq!(of(names), Err(ContextError::Duplicate { attribute: "a".to_owned() }));
+        }
     }
 
     #[test]

@@ -23,5 +23,6 @@ pub mod ofrep;
 pub mod ordered;
 pub mod segment;
 pub mod snapshot;
+pub mod strict;
 mod text;
 pub mod unleash;

@@ -4,15 +4,16 @@ use std::borrow::{Borrow, Cow};
 use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use crate::context::{Context, ContextError};
 use crate::evaluate::{Assignment, EvaluationError, Freshness, Reason, Resolution};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{FlagKey, Scope, SnapshotVersion};
 use crate::limits::REQUEST_BODY_LEN_MAX;
+use crate::strict::{Place, ValueAt, twice};
 
 /// Error codes of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,12 @@ pub enum RequestError {
     /// JSON, but no object.
     #[error("body must be a JSON object with a context")]
     NotAnObject,
+    /// An object has a key twice: nobody could say which of the two counts.
+    #[error("body is ambiguous: {detail}")]
+    DuplicateKey {
+        /// Which key, and where.
+        detail: String,
+    },
     /// The context is outside its shape or limits.
     #[error(transparent)]
     Context(#[from] ContextError),
@@ -67,7 +74,7 @@ impl RequestError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::TooLong => ErrorCode::General,
-            Self::NotJson { .. } | Self::NotAnObject => ErrorCode::ParseError,
+            Self::NotJson { .. } | Self::NotAnObject | Self::DuplicateKey { .. } => ErrorCode::ParseError,
             Self::Context(_) => ErrorCode::InvalidContext,
         }
     }
@@ -78,10 +85,12 @@ pub fn parse_request(body: &[u8]) -> Result<Context, RequestError> {
     if body.len() > REQUEST_BODY_LEN_MAX {
         return Err(RequestError::TooLong);
     }
-    if body.trim_ascii().is_empty() {
+    let Some(first) = body.trim_ascii_start().first() else {
         return Ok(Context::default());
-    }
+    };
     let body: Body = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        // An object of any values is what was asked for: what is left to complain about are its keys.
+        Category::Data if *first == b'{' => RequestError::DuplicateKey { detail: error.to_string() },
         Category::Data => RequestError::NotAnObject,
         Category::Io | Category::Syntax | Category::Eof => {
             RequestError::NotJson { detail: error.to_string() }
@@ -93,6 +102,9 @@ pub fn parse_request(body: &[u8]) -> Result<Context, RequestError> {
         ContextIn::Other => Err(ContextError::NotAnObject.into()),
     }
 }
+
+/// Where the attributes stand.
+const CONTEXT: Place<'static> = Place::Field(&Place::Root, "context");
 
 /// A request's body: everything but the context is ignored.
 struct Body {
@@ -114,15 +126,20 @@ impl<'de> Deserialize<'de> for Body {
                 f.write_str("a JSON object")
             }
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Body, M::Error> {
-                let mut body = Body { context: ContextIn::Absent };
+                let mut context = None;
+                let mut others = Map::new();
                 while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-                    if name == "context" {
-                        body.context = map.next_value()?;
+                    let is_second = if name == "context" {
+                        context.replace(map.next_value()?).is_some()
                     } else {
-                        map.next_value::<IgnoredAny>()?;
+                        let value = map.next_value_seed(ValueAt(&Place::Field(&Place::Root, &name)))?;
+                        others.insert(name.clone().into_owned(), value).is_some()
+                    };
+                    if is_second {
+                        return Err(M::Error::custom(twice(&name, &Place::Root)));
                     }
                 }
-                Ok(body)
+                Ok(Body { context: context.unwrap_or(ContextIn::Absent) })
             }
         }
         deserializer.deserialize_map(BodyVisitor)
@@ -139,8 +156,9 @@ impl<'de> Deserialize<'de> for ContextIn {
             }
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<ContextIn, M::Error> {
                 let mut entries = Vec::with_capacity(ATTRIBUTE_COUNT_TYPICAL);
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some(name) = map.next_key::<String>()? {
+                    let value = map.next_value_seed(ValueAt(&Place::Field(&CONTEXT, &name)))?;
+                    entries.push((name, value));
                 }
                 Ok(ContextIn::Object(entries))
             }
@@ -529,11 +547,23 @@ mod tests {
             ("{", ErrorCode::ParseError),
             ("[]", ErrorCode::ParseError),
             (r#"{"context":[]}"#, ErrorCode::InvalidContext),
+            (r#"{"context":{"a":1,"a":1}}"#, ErrorCode::InvalidContext),
+            (r#"{"context":{"a":1,"\u0061":2}}"#, ErrorCode::InvalidContext),
+            (r#"{"context":{"a":[{"b":1,"b":2}]}}"#, ErrorCode::ParseError),
+            (r#"{"context":{"a":1},"context":{"a":1}}"#, ErrorCode::ParseError),
+            (r#"{"context":null,"context":{}}"#, ErrorCode::ParseError),
+            (r#"{"x":1,"x":1}"#, ErrorCode::ParseError),
+            (r#"{"x":{"y":1,"y":1}}"#, ErrorCode::ParseError),
             (r#"{"context":{"targetingKey":1}}"#, ErrorCode::InvalidContext),
         ];
         for (bad, code) in rows {
             assert_eq!(parse_request(bad.as_bytes()).unwrap_err().code(), code, "{bad}");
         }
+        let said = parse_request(br#"{"context":{"a":[{"b":1,"b":2}]}}"#).unwrap_err().to_string();
+        assert!(
+            said.starts_with(r#"body is ambiguous: the key "b" comes twice in context.a[0] at"#),
+            "{said}"
+        );
         let long = |len: usize| format!(r#"{{"x":"{}"}}"#, "y".repeat(len - 8));
         assert!(parse_request(long(REQUEST_BODY_LEN_MAX).as_bytes()).is_ok());
         assert_eq!(parse_request(long(REQUEST_BODY_LEN_MAX + 1).as_bytes()), Err(RequestError::TooLong));

@@ -9,6 +9,7 @@ use flagfuse_shared::limits::REQUEST_BODY_LEN_MAX;
 use flagfuse_shared::ofrep::{Origin, RequestError, error_body, write_answer, write_bulk};
 use flagfuse_shared::snapshot::verify::TrustError;
 use flagfuse_shared::snapshot::{Admitted, Outcome, Refusal, TrustedRoots, verify};
+use flagfuse_shared::strict::{self, Fault};
 
 /// A snapshot in use, and who may replace it.
 #[derive(Debug)]
@@ -133,9 +134,11 @@ fn parse_context(text: &str) -> Result<Context, RequestError> {
     if text.trim().is_empty() {
         return Ok(Context::default());
     }
-    let value =
-        serde_json::from_str(text).map_err(|error| RequestError::NotJson { detail: error.to_string() })?;
-    Ok(Context::from_json(value)?)
+    match strict::parse(text.as_bytes()) {
+        Ok(value) => Ok(Context::from_json(value)?),
+        Err(Fault::DuplicateKey { detail }) => Err(RequestError::DuplicateKey { detail }),
+        Err(fault) => Err(RequestError::NotJson { detail: fault.to_string() }),
+    }
 }
 
 fn parse_scope(text: &str) -> Result<Scope, SessionError> {

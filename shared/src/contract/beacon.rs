@@ -12,6 +12,7 @@ use crate::limits::{
     BATCH_EVENT_COUNT_MAX, EVENT_AGE_MS_MAX, EVENT_COUNT_MAX, EVENT_ID_LEN_MAX, EVENT_LEN_MAX,
     EVENT_SKEW_MS_MAX, USAGE_COUNT_MAX,
 };
+use crate::strict::{self, Fault, Fields};
 
 /// Path of client events at the edge.
 pub const EVENTS_PATH: &str = "/v1/events";
@@ -19,13 +20,11 @@ pub const EVENTS_PATH: &str = "/v1/events";
 pub const INGEST_PATH: &str = "/v1/ingest";
 
 /// Body of `POST /v1/events`. Unknown fields are allowed: newer clients may say more.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct ClientBatch<'b> {
     /// The client's clock when it sent this.
-    #[serde(default)]
     pub sent_ms: Option<UnixMillis>,
     /// The events, each parsed on its own.
-    #[serde(borrow)]
     pub events: Vec<&'b RawValue>,
 }
 
@@ -48,11 +47,28 @@ pub enum BatchError {
     },
 }
 
+impl From<Fault> for BatchError {
+    fn from(fault: Fault) -> Self {
+        Self::Shape { detail: fault.to_string() }
+    }
+}
+
 impl<'b> ClientBatch<'b> {
     /// Parses a request's body.
     pub fn parse(body: &'b [u8]) -> Result<Self, BatchError> {
-        let batch: Self =
-            serde_json::from_slice(body).map_err(|e| BatchError::Shape { detail: e.to_string() })?;
+        let (mut sent_ms, mut events) = (None, None);
+        let Fields(fields) = strict::shaped(body)?;
+        for (name, raw) in fields {
+            let read = match name.as_str() {
+                "sent_ms" => strict::shaped(raw.get().as_bytes()).map(|read| sent_ms = read),
+                // Unread, each for itself: what is wrong with one is no reason to refuse the others.
+                "events" => strict::shaped(raw.get().as_bytes()).map(|read| events = Some(read)),
+                _ => strict::parse(raw.get().as_bytes()).map(drop),
+            };
+            read.map_err(|fault| BatchError::Shape { detail: format!("{name}: {fault}") })?;
+        }
+        let missing = || BatchError::Shape { detail: "it has no events".to_owned() };
+        let batch = Self { sent_ms, events: events.ok_or_else(missing)? };
         check_count(batch.events.len(), EVENT_COUNT_MAX)?;
         Ok(batch)
     }
@@ -111,8 +127,8 @@ impl EventSource {
 impl IngestBatch {
     /// Parses a request's body.
     pub fn parse(body: &[u8]) -> Result<Self, BatchError> {
-        let batch: Self =
-            serde_json::from_slice(body).map_err(|e| BatchError::Shape { detail: e.to_string() })?;
+        // It has no unknown fields and each once; what is wrong inside an event is for that event to answer for.
+        let batch: Self = strict::shaped(body)?;
         check_count(batch.events.len(), BATCH_EVENT_COUNT_MAX)?;
         Ok(batch)
     }
@@ -188,7 +204,7 @@ pub enum EventKind {
 pub enum QuarantineCode {
     /// No JSON.
     BadJson,
-    /// A field is missing or has the wrong type.
+    /// A field is missing, comes twice or has the wrong type.
     BadSchema,
     /// The flag does not exist.
     UnknownFlag,
@@ -284,10 +300,9 @@ pub fn parse_event(
     if raw.len() > EVENT_LEN_MAX {
         return Err(QuarantineCode::Oversize);
     }
-    let wire: EventWire = serde_json::from_str(raw).map_err(|_| {
-        // serde_json calls a number in an enum's place a syntax error, so its own category does not tell.
-        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(raw).is_ok();
-        if is_json { QuarantineCode::BadSchema } else { QuarantineCode::BadJson }
+    let wire: EventWire = strict::from_slice(raw.as_bytes()).map_err(|fault| match fault {
+        Fault::NotJson { .. } => QuarantineCode::BadJson,
+        Fault::DuplicateKey { .. } | Fault::Shape { .. } => QuarantineCode::BadSchema,
     })?;
     if wire.id.is_empty() || wire.id.len() > EVENT_ID_LEN_MAX {
         return Err(QuarantineCode::BadSchema);
@@ -375,6 +390,13 @@ mod tests {
             ),
             (&event(r#""type":"dance""#), QuarantineCode::BadSchema),
             (&event(r#""type":7"#), QuarantineCode::BadSchema),
+            (&event(r#""type":"outcome","metric":"m","metric":"m""#), QuarantineCode::BadSchema),
+            (&event(r#""type":"outcome","metric":"m","new":[{"a":1,"a":1}]"#), QuarantineCode::BadSchema),
+            (&event(r#""type":"usage","flag":"f","variants":{"a":1,"a":2}"#), QuarantineCode::BadSchema),
+            (
+                &format!(r#"["e1","outcome","u",{},null,null,null,null,"m",null]"#, NOW.0),
+                QuarantineCode::BadSchema,
+            ),
             (
                 r#"{"id":"e","type":"outcome","metric":"m","occurred_ms":1800000000000}"#,
                 QuarantineCode::UnitMissing,
@@ -461,5 +483,42 @@ mod tests {
         assert!(ClientBatch::parse(body(EVENT_COUNT_MAX).as_bytes()).is_ok());
         assert!(ClientBatch::parse(body(EVENT_COUNT_MAX + 1).as_bytes()).is_err());
         assert!(ClientBatch::parse(b"[]").is_err());
+    }
+
+    #[test]
+    fn a_request_is_an_object_with_each_key_once_and_its_events_are_nobody_elses_fault() {
+        for (bad, said) in [
+            (&br#"[1800000000000,[]]"#[..], "invalid type: sequence"),
+            (br#"{"events":[],"events":[]}"#, r#"the key "events" comes twice"#),
+            (br#"{"events":[],"new":1,"new":1}"#, r#"the key "new" comes twice"#),
+            (br#"{"events":[],"new":[{"a":1,"a":1}]}"#, r#"new: the key "a" comes twice in [0]"#),
+            (br#"{"events":{}}"#, "events: invalid type: map"),
+            (br#"{"events":[],"sent_ms":"now"}"#, "sent_ms: invalid type: string"),
+            (br#"{"sent_ms":1}"#, "it has no events"),
+        ] {
+            let refused = ClientBatch::parse(bad).unwrap_err().to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+        let body = br#"{"sent_ms":null,"new":{},"events":[{"a":1,"a":1},["e"]]}"#;
+        let batch = ClientBatch::parse(body).unwrap();
+        let raw: Vec<&str> = batch.events.iter().map(|raw| raw.get()).collect();
+        assert_eq!((batch.sent_ms, raw), (None, vec![r#"{"a":1,"a":1}"#, r#"["e"]"#]));
+    }
+
+    #[test]
+    fn a_batch_and_its_events_are_objects_whatever_the_events_hold() {
+        let batch = |events: &str| {
+            format!(
+                r#"{{"buffer_id":"b","batch_seq":1,"tenant":"t","project":"p","environment":"e","region":"r","events":[{events}]}}"#
+            )
+        };
+        let sound =
+            batch(r#"{"received_ms":1,"raw":{"a":1,"a":[{"b":1,"b":1}]}},{"received_ms":1,"raw":["e"]}"#);
+        assert_eq!(IngestBatch::parse(sound.as_bytes()).unwrap().events.len(), 2);
+        let twice = batch("").replace(r#""batch_seq":1"#, r#""batch_seq":1,"batch_seq":1"#);
+        let array = r#"["b",1,"t","p","e","r",[]]"#.to_owned();
+        for bad in [batch(r#"[1,null,{}]"#), twice, array] {
+            assert!(IngestBatch::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::beacon::{BatchError, IngestEvent};
 use crate::ids::UnixMillis;
 use crate::limits::{METRICS_BODY_LEN_MAX, USAGE_TOGGLE_COUNT_MAX, USAGE_VARIANT_COUNT_MAX};
-use crate::ordered;
+use crate::{ordered, strict};
 
 /// A report of one application. Unknown fields are allowed: newer clients say more.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -48,12 +48,7 @@ impl UsageReport {
             let detail = format!("body has {} bytes, the limit is {METRICS_BODY_LEN_MAX}", body.len());
             return Err(BatchError::Shape { detail });
         }
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            // serde would read an array as a report with its fields in order.
-            return Err(BatchError::Shape { detail: "expected an object".to_owned() });
-        }
-        let report: Self =
-            serde_json::from_slice(body).map_err(|e| BatchError::Shape { detail: e.to_string() })?;
+        let report: Self = strict::from_slice(body)?;
         let count = report.bucket.as_ref().map_or(0, |bucket| bucket.toggles.len());
         if count > USAGE_TOGGLE_COUNT_MAX {
             return Err(BatchError::TooMany { count, count_max: USAGE_TOGGLE_COUNT_MAX });
@@ -159,7 +154,16 @@ mod tests {
         assert!(UsageReport::parse(body(USAGE_TOGGLE_COUNT_MAX).as_bytes()).is_ok());
         let many = UsageReport::parse(body(USAGE_TOGGLE_COUNT_MAX + 1).as_bytes());
         assert!(matches!(many, Err(BatchError::TooMany { .. })));
-        for bad in ["", "[]", r#"{"bucket":{"toggles":{"a":{"yes":-1}}}}"#] {
+        for bad in [
+            "",
+            "[]",
+            r#"["shop",null]"#,
+            r#"{"bucket":[{}]}"#,
+            r#"{"bucket":{"toggles":{"a":{"yes":-1}}}}"#,
+            r#"{"bucket":{"toggles":{"a":[1,2,null]}}}"#,
+            r#"{"bucket":{"toggles":{"a":{},"a":{}}}}"#,
+            r#"{"new":{"a":1,"a":1}}"#,
+        ] {
             assert!(UsageReport::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(UsageReport::parse(" ".repeat(METRICS_BODY_LEN_MAX + 1).as_bytes()).is_err());

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{FlagFault, FlagWire};
+use crate::strict;
 
 /// Fields that no patch may touch: the name, and what belongs to the environment's fuse.
 const FIXED: [&str; 2] = ["key", "cohort"];
@@ -17,7 +18,7 @@ pub fn overlay(base: &FlagWire, patch: &Value) -> Result<FlagWire, FlagFault> {
         return Err(shape(format!("a patch may not have the field `{field}`")));
     }
     let target = serde_json::to_value(base).map_err(|error| shape(error.to_string()))?;
-    serde_json::from_value(merge_patch(target, patch)).map_err(|error| shape(error.to_string()))
+    strict::from_value(merge_patch(target, patch)).map_err(|error| shape(error.to_string()))
 }
 
 /// `MergePatch(Target, Patch)` of RFC 7386, section 2: objects are merged member by member, null removes, anything else

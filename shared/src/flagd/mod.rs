@@ -41,6 +41,7 @@ use crate::import::budget::ValueBudget;
 use crate::import::document;
 use crate::import::{ImportError, Imported, Refused};
 use crate::limits::FLAG_COUNT_MAX;
+use crate::strict;
 
 const FORMAT: &str = "flagd definition";
 
@@ -94,12 +95,11 @@ fn import_flag(
     evaluators: &Map<String, Value>,
     budget: &mut ValueBudget,
 ) -> Result<FlagWire, Obstacle> {
-    // serde would take a list of the fields as well.
     if !definition.is_object() {
         return Err(Obstacle::Shape { detail: "it must be a JSON object".to_owned() });
     }
     let definition: Definition =
-        serde_json::from_value(definition).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })?;
+        strict::from_value(definition).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })?;
     let scope = Scope::new(key, evaluators);
     let default = definition.default_variant.as_deref().filter(|name| !name.is_empty());
     let targeting = targeting_of(&definition)?;

@@ -4,14 +4,14 @@ use serde_json::{Map, Value};
 
 use super::ImportError;
 use crate::limits::IMPORT_LEN_MAX;
+use crate::strict;
 
 /// The document's top-level object, if its bytes are within the limit.
 pub(crate) fn parse(bytes: &[u8], format: &'static str) -> Result<Map<String, Value>, ImportError> {
     if bytes.len() > IMPORT_LEN_MAX {
         return Err(ImportError::TooLong { len: bytes.len(), len_max: IMPORT_LEN_MAX });
     }
-    // The parser itself stops at 128 levels.
-    match serde_json::from_slice(bytes) {
+    match strict::parse(bytes) {
         Ok(Value::Object(document)) => Ok(document),
         Ok(_) => Err(ImportError::Shape { format, detail: "the document must be a JSON object".to_owned() }),
         Err(fault) => Err(ImportError::Shape { format, detail: fault.to_string() }),
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn anything_but_an_object_is_another_shape() {
-        for bytes in [&b""[..], b"[]", b"1", b"{", b"\xff"] {
+        for bytes in [&b""[..], b"[]", b"1", b"{", b"\xff", br#"{"a":{"b":1,"b":1}}"#] {
             assert!(matches!(parse(bytes, "test"), Err(ImportError::Shape { .. })), "{bytes:?}");
         }
         let mut document = parse(br#"{"a": null, "b": {"c": 1}, "d": []}"#, "test").unwrap();

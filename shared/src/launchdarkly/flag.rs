@@ -147,7 +147,8 @@ fn rules(
         let place = format!("rules[{at}]");
         // A rule without even a list of clauses holds for nobody.
         let Some(clauses) = wire.clauses else { continue };
-        let variation = outline.name(&place, certain(&place, &wire.served)?)?;
+        let served = ServedJson { variation: wire.variation, rollout: wire.rollout };
+        let variation = outline.name(&place, certain(&place, &served)?)?;
         let alternatives = alternatives(&place, &clauses, neighbours.segments, budget)?;
         let id = wire.id.filter(|id| !id.is_empty()).unwrap_or_else(|| format!("rule-{at}"));
         for (alternative_at, alternative) in alternatives.into_iter().enumerate() {

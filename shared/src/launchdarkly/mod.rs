@@ -44,6 +44,7 @@ use crate::import::budget::ValueBudget;
 use crate::import::document;
 use crate::import::{ImportError, Imported, Refused};
 use crate::limits::{FLAG_COUNT_MAX, SEGMENT_COUNT_MAX};
+use crate::strict;
 
 const FORMAT: &str = "LaunchDarkly flags";
 /// The weight of everything.
@@ -85,12 +86,11 @@ fn is_deleted(entry: &Value) -> bool {
     entry.get("deleted") == Some(&Value::Bool(true))
 }
 
-/// Only of objects: serde would take a list of the fields as well.
 fn read<T: DeserializeOwned>(json: Value) -> Result<T, Obstacle> {
     if !json.is_object() {
         return Err(Obstacle::Shape { detail: "must be a JSON object".to_owned() });
     }
-    serde_json::from_value(json).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })
+    strict::from_value(json).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })
 }
 
 /// Each flag of the document, ordered by key.

@@ -118,6 +118,8 @@ fn malformed_flags_and_segments_are_refused_alone() {
             "reserved": on(json!({ "rules": [
                 { "clauses": [{ "attribute": "currentTime", "op": "after", "values": [1] }], "variation": 0 },
             ] })),
+            "list": on(json!({ "fallthrough": [0, null] })),
+            "lists": on(json!({ "rules": [{ "clauses": [], "rollout": [null, [[0, 100_000]]] }] })),
             "needs-key": on(json!({ "prerequisites": [{ "key": "key", "variation": 0 }] })),
         },
         "flagValues": { "twice": 1 },
@@ -132,6 +134,8 @@ fn malformed_flags_and_segments_are_refused_alone() {
         ("flag array", "must be a JSON object"),
         ("flag empty", "of which there are 0"),
         ("flag key", "calls itself \"other\""),
+        ("flag list", "invalid type: sequence"),
+        ("flag lists", "invalid type: sequence"),
         ("flag needs-key", "names the flag \"key\""),
         ("flag none", "neither a variation nor"),
         ("flag nothing", "neither a variation nor"),

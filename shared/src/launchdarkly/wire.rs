@@ -50,8 +50,8 @@ pub(super) struct TargetJson {
 pub(super) struct RuleJson {
     pub(super) id: Option<String>,
     pub(super) clauses: Option<Vec<ClauseJson>>,
-    #[serde(flatten)]
-    pub(super) served: ServedJson,
+    pub(super) variation: Option<usize>,
+    pub(super) rollout: Option<RolloutJson>,
 }
 
 #[derive(Debug, Deserialize)]

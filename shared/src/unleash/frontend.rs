@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::USER_ID;
 use crate::context::{CURRENT_TIME, TARGETING_KEY};
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, REQUEST_BODY_LEN_MAX};
+use crate::strict;
 
 /// Why a request names no context.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,8 +61,7 @@ pub fn parse_body(bytes: &[u8]) -> Result<Map<String, Value>, RequestFault> {
         return Ok(Map::new());
     }
     let shape = |detail: String| RequestFault::Shape { detail };
-    let mut body: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|fault| shape(fault.to_string()))?;
+    let mut body: Map<String, Value> = strict::from_slice(bytes).map_err(|fault| shape(fault.to_string()))?;
     match body.remove("context") {
         None => flatten(body),
         Some(Value::Object(context)) => flatten(context),
@@ -199,7 +199,14 @@ mod tests {
         ] {
             assert_eq!(parse_body(body.as_bytes()), Ok(Map::new()), "{body}");
         }
-        for body in ["[]", "7", "{", r#"{"context":7}"#] {
+        for body in [
+            "[]",
+            "7",
+            "{",
+            r#"{"context":7}"#,
+            r#"{"userId":"a","userId":"b"}"#,
+            r#"{"properties":{"a":1,"a":2}}"#,
+        ] {
             assert!(matches!(parse_body(body.as_bytes()), Err(RequestFault::Shape { .. })), "{body}");
         }
     }

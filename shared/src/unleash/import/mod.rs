@@ -23,6 +23,7 @@ use crate::flag::wire::Operator;
 use crate::ids::FlagKey;
 use crate::import::{ImportError, Imported, Refused};
 use crate::limits::{FLAG_COUNT_MAX, IMPORT_LEN_MAX, SEGMENT_COUNT_MAX};
+use crate::strict;
 
 /// Reads a client features document (version 1 or 2), a document of the export API or a state export.
 ///
@@ -33,7 +34,7 @@ pub fn import(bytes: &[u8], environment: Option<&str>) -> Result<Imported, Impor
         return Err(ImportError::TooLong { len: bytes.len(), len_max: IMPORT_LEN_MAX });
     }
     let mut document: Map<String, Value> =
-        serde_json::from_slice(bytes).map_err(|fault| shape(fault.to_string()))?;
+        strict::from_slice(bytes).map_err(|fault| shape(fault.to_string()))?;
     let features = if document.contains_key("featureStrategies") {
         export::features(&mut document, environment)?
     } else {
@@ -167,7 +168,7 @@ fn read_toggles(features: Vec<Value>, imported: &mut Imported) -> BTreeMap<Strin
     let mut toggles = BTreeMap::new();
     for feature in features {
         let name = feature.get("name").and_then(Value::as_str).unwrap_or("without name").to_owned();
-        match serde_json::from_value::<Toggle>(feature) {
+        match strict::from_value::<Toggle>(feature) {
             Ok(toggle) => {
                 toggles.insert(name, toggle);
             }
@@ -184,7 +185,7 @@ type ReadSegment = (u64, Result<SegmentWire, String>);
 
 fn read_segment(segment: Value) -> Result<ReadSegment, String> {
     let id = segment.get("id").and_then(Value::as_u64).ok_or("the id is no whole number")?;
-    Ok((id, serde_json::from_value(segment).map_err(|fault| fault.to_string()).and_then(segment_wire)))
+    Ok((id, strict::from_value(segment).map_err(|fault| fault.to_string()).and_then(segment_wire)))
 }
 
 fn segment_wire(segment: Segment) -> Result<SegmentWire, String> {

@@ -1,0 +1,100 @@
+//! JSON from outside, read without guessing: no key twice in an object, and no array in the place of an object.
+//!
+//! `serde_json` lets the last of two equal keys win, and a derived struct takes a list of its fields in their order. Two
+//! readers of one body could then disagree about what it says. Everything that reads a body goes through here; a test of
+//! the architecture sees to that.
+
+mod objects;
+mod value;
+
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+pub use self::objects::Objects;
+pub(crate) use self::value::{Place, ValueAt, twice};
+
+/// Why bytes are not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No JSON, or nested deeper than the parser's 128 levels.
+    #[error("no JSON: {detail}")]
+    NotJson {
+        /// What the parser said, with line and column.
+        detail: String,
+    },
+    /// JSON with a key that one object has twice.
+    #[error("{detail}")]
+    DuplicateKey {
+        /// Which key, in which object.
+        detail: String,
+    },
+    /// JSON of another shape than was asked for.
+    #[error("{detail}")]
+    Shape {
+        /// What was expected and what was there.
+        detail: String,
+    },
+}
+
+/// Any JSON document.
+pub fn parse(bytes: &[u8]) -> Result<Value, Fault> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = ValueAt::root(&mut json).and_then(|value| json.end().map(|()| value));
+    read.map_err(|error| match error.classify() {
+        // A tree of values takes anything: what is left to complain about are keys.
+        Category::Data => Fault::DuplicateKey { detail: error.to_string() },
+        Category::Io | Category::Syntax | Category::Eof => Fault::NotJson { detail: error.to_string() },
+    })
+}
+
+/// A document of a shape.
+pub fn from_slice<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Fault> {
+    parse(bytes)?;
+    shaped(bytes)
+}
+
+/// The same for a document whose keys are judged elsewhere: a batch of events, each of which is judged alone.
+pub(crate) fn shaped<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Fault> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = T::deserialize(Objects::of(&mut json)).and_then(|shaped| json.end().map(|()| shaped));
+    read.map_err(|error| Fault::Shape { detail: error.to_string() })
+}
+
+/// A shape from a value that was read by [`parse`].
+pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, serde_json::Error> {
+    T::deserialize(Objects::of(value))
+}
+
+/// The fields of an object, each of them unread.
+pub(crate) struct Fields<'b>(pub(crate) Vec<(String, &'b RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields<'de>, M::Error> {
+                // Sorting the names, or a set of them, would be more code than a map of values, which is here anyway.
+                let (mut fields, mut seen) = (Vec::new(), Map::new());
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    if seen.insert(name.clone(), Value::Null).is_some() {
+                        return Err(M::Error::custom(twice(&name, &Place::Root)));
+                    }
+                    fields.push((name, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests;

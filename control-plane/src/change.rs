@@ -12,10 +12,12 @@ mod fuse;
 mod held;
 mod import;
 mod inheritance;
+mod precondition;
 mod reach;
 mod revert;
 mod scope;
 mod shared;
+mod standing;
 mod token;
 
 use flagfuse_shared::contract::replica::Urgency;
@@ -30,8 +32,10 @@ use self::consent::confirmation;
 pub use self::consent::{Above, Consent, Given};
 use self::decisions::{Altered, Watch};
 pub use self::environment::SharedPart;
-pub use self::error::ChangeError;
+pub use self::error::{ChangeError, Conflict};
 pub use self::import::{Existing, Import};
+pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};
+use self::standing::Subject;
 use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::Policy;
 use crate::publish::Publisher;
@@ -59,27 +63,6 @@ pub enum Decider {
     Engine,
     /// A person, for reasons of their own.
     Person,
-}
-
-/// Which state of a flag a writer has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// Any: the last writer wins.
-    Any,
-    /// This revision, or the change is refused.
-    Revision(u64),
-}
-
-impl Expected {
-    /// `found` is 0 for what is not there.
-    fn check(self, what: &'static str, found: u64) -> Result<(), ChangeError> {
-        match self {
-            Self::Revision(expected) if expected != found => {
-                Err(ChangeError::Stale { what, found, expected })
-            }
-            Self::Revision(_) | Self::Any => Ok(()),
-        }
-    }
 }
 
 /// Everything that can be changed.
@@ -116,8 +99,6 @@ pub enum Change {
         scope: Scope,
         /// The flag.
         wire: Box<FlagWire>,
-        /// What the writer has seen.
-        expected: Expected,
     },
     /// A flag and its fuse go.
     DeleteFlag {
@@ -132,8 +113,6 @@ pub enum Change {
         project: ProjectKey,
         /// The flag, without a cohort.
         wire: Box<FlagWire>,
-        /// What the writer has seen.
-        expected: Expected,
     },
     /// A project's flag goes, and with it the flags that follow it.
     DeleteProjectFlag {
@@ -150,8 +129,6 @@ pub enum Change {
         flag: FlagKey,
         /// Merged into the project's flag; `None` takes the override away.
         patch: Option<Value>,
-        /// What the writer has seen of the environment's flag.
-        expected: Expected,
     },
     /// A new or altered segment, layer or holdout.
     PutShared {
@@ -159,8 +136,6 @@ pub enum Change {
         scope: Scope,
         /// The part.
         part: Box<SharedPart>,
-        /// What the writer has seen.
-        expected: Expected,
     },
     /// A segment, a layer or the holdout goes.
     DeleteShared {
@@ -248,6 +223,8 @@ pub struct Applied {
     pub version: Option<SnapshotVersion>,
     /// New revision of the flag or fuse.
     pub revision: Option<u64>,
+    /// State of what was changed, to be sent back as `If-Match`; `None` for what is gone.
+    pub tag: Option<Tag>,
     /// The versions that carry a change of a whole project.
     pub environments: Vec<(EnvironmentKey, SnapshotVersion)>,
     /// What else the caller should know: `detached`, `not_inherited` …
@@ -303,25 +280,41 @@ pub async fn apply(
     change: Change,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
-    propose(store, publisher, actor, change, Consent::NotAsked, now).await
+    propose(store, publisher, actor, change, &Terms::default(), now).await
 }
 
-/// Applies a change, unless a person has to look at what it does first.
+/// What a change depends on beside itself. By default on nothing: nobody is there to ask, and any state will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Who is asked when it alters many decisions.
+    pub consent: Consent,
+    /// Which state it was made for.
+    pub preconditions: Preconditions,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { consent: Consent::NotAsked, preconditions: Preconditions::default() }
+    }
+}
+
+/// Applies a change, if what is there is what it was made for, and unless a person has to look at what it does first.
 pub async fn propose(
     store: &Store,
     publisher: &Publisher,
     actor: &Actor,
     change: Change,
-    consent: Consent,
+    terms: &Terms,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
     let mut tx = store.write().await?;
-    let consent = consent.about(&change);
-    let (applied, _) = transact(&mut tx, publisher, actor, change, consent, now).await?;
-    let Some(applied) = applied else { return Ok(Applied::default()) };
+    let subject = Subject::of(actor, &change);
+    let (applied, _) = transact(&mut tx, publisher, actor, change, terms, now).await?;
+    let tag = subject.tag(&mut tx).await?;
+    let Some(applied) = applied else { return Ok(Applied { tag, ..Applied::default() }) };
     tx.commit().await.map_err(StoreError::from)?;
     publisher.ring();
-    Ok(applied)
+    Ok(Applied { tag, ..applied })
 }
 
 /// Everything that `apply` does and checks, but nothing is kept.
@@ -330,11 +323,13 @@ pub async fn rehearse(
     publisher: &Publisher,
     actor: &Actor,
     change: Change,
+    preconditions: Preconditions,
     now: UnixMillis,
 ) -> Result<Rehearsed, ChangeError> {
     let mut tx = store.write().await?;
     let asked = Consent::Person(None).about(&change);
-    let (_, altered) = transact(&mut tx, publisher, actor, change, Consent::NotAsked, now).await?;
+    let terms = Terms { consent: Consent::NotAsked, preconditions };
+    let (_, altered) = transact(&mut tx, publisher, actor, change, &terms, now).await?;
     tx.rollback().await.map_err(StoreError::from)?;
     let is_asked = asked != Consent::NotAsked && Above::of(&altered).is_some();
     Ok(Rehearsed {
@@ -349,10 +344,12 @@ async fn transact(
     publisher: &Publisher,
     actor: &Actor,
     change: Change,
-    consent: Consent,
+    terms: &Terms,
     now: UnixMillis,
 ) -> Result<(Option<Applied>, Vec<Altered>), ChangeError> {
-    let reserve = reserve(&change);
+    let (reserve, consent) = (reserve(&change), terms.consent.about(&change));
+    let subject = Subject::of(actor, &change);
+    standing::check(conn, actor, &subject, &change, &terms.preconditions).await?;
     let watch = Watch::before(conn, actor, &change).await?;
     let effects = perform(conn, actor, change, now).await?;
     let altered = watch.after(conn, &effects, now).await?;
@@ -405,7 +402,8 @@ async fn record(
             (None, _, version) => {
                 let (revision, told) = (effect.revision, effect.told);
                 let decisions = altered.iter().map(Altered::summary).collect();
-                applied = Some(Applied { version, revision, environments: Vec::new(), told, decisions });
+                let environments = Vec::new();
+                applied = Some(Applied { version, revision, tag: None, environments, told, decisions });
             }
         }
     }
@@ -461,22 +459,16 @@ async fn perform(
         }
         Change::Revert { scope, to, flag } => revert::apply(conn, actor, scope, to, flag, now).await,
         Change::Republish { scope, urgency } => scope::republish(conn, actor, scope, urgency).await,
-        Change::PutFlag { scope, wire, expected } => {
-            flag::put(conn, actor, scope, *wire, expected, now).await
-        }
+        Change::PutFlag { scope, wire } => flag::put(conn, actor, scope, *wire, now).await,
         Change::DeleteFlag { scope, flag } => flag::delete(conn, actor, scope, &flag, now).await,
-        Change::PutProjectFlag { project, wire, expected } => {
-            inheritance::put(conn, actor, &project, *wire, expected, now).await
-        }
+        Change::PutProjectFlag { project, wire } => inheritance::put(conn, actor, &project, *wire, now).await,
         Change::DeleteProjectFlag { project, flag } => {
             inheritance::delete(conn, actor, &project, &flag, now).await
         }
-        Change::PutOverride { scope, flag, patch, expected } => {
-            inheritance::put_override(conn, actor, scope, &flag, patch, expected, now).await
+        Change::PutOverride { scope, flag, patch } => {
+            inheritance::put_override(conn, actor, scope, &flag, patch, now).await
         }
-        Change::PutShared { scope, part, expected } => {
-            shared::put(conn, actor, scope, *part, expected, now).await
-        }
+        Change::PutShared { scope, part } => shared::put(conn, actor, scope, *part, now).await,
         Change::DeleteShared { scope, part, key } => shared::delete(conn, actor, scope, part, &key).await,
         Change::Import { scope, import } => import::apply(conn, actor, scope, *import, now).await,
         Change::PutFuse { scope, flag, policy } => fuse::put(conn, actor, scope, &flag, *policy, now).await,

@@ -2,13 +2,13 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use flagfuse_shared::flag::compile::EnvironmentFault;
 use flagfuse_shared::import::ImportError;
 use serde_json::{Map, Value, json};
 
-use crate::change::ChangeError;
+use crate::change::{ChangeError, Conflict, Tag};
 use crate::fuse::policy::PolicyFault;
 use crate::ingest::IngestError;
 use crate::publish::keys::KeyError;
@@ -23,6 +23,8 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: String,
+    /// What is there instead of what the caller has seen.
+    tag: Option<Tag>,
     /// Further members of the problem, for programs.
     extensions: Map<String, Value>,
     /// When to come back, where a second is too soon.
@@ -32,7 +34,7 @@ pub struct ApiError {
 impl ApiError {
     /// A problem of a status, a stable code and a sentence.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), extensions: Map::new(), wait_s: 1 }
+        Self { status, code, detail: detail.into(), tag: None, extensions: Map::new(), wait_s: 1 }
     }
 
     /// The same with further members.
@@ -85,6 +87,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(tag) = self.tag.and_then(|tag| HeaderValue::try_from(tag.to_string()).ok()) {
+            headers.insert(ETAG, tag);
+        }
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.wait_s));
         }
@@ -131,8 +136,22 @@ impl From<ChangeError> for ApiError {
             ChangeError::Unknown { what: "layer", .. } => Self::not_found("unknown_layer", detail),
             ChangeError::Unknown { what: "holdout", .. } => Self::not_found("unknown_holdout", detail),
             ChangeError::Unknown { .. } => Self::not_found("unknown_token", detail),
-            ChangeError::Exists { .. } | ChangeError::Taken { .. } => {
-                Self::new(StatusCode::CONFLICT, "exists", detail)
+            ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
+            ChangeError::Conflicts { conflicts } => {
+                let errors = conflict_errors(conflicts);
+                let told = json!({ "conflicts": conflicts_json(&errors) });
+                // The first one gives status and code, as if it stood alone.
+                let first = errors.into_iter().next().map(|(_, error)| error);
+                let first = first.unwrap_or_else(|| Self::new(StatusCode::CONFLICT, "exists", ""));
+                Self { detail, ..first }.with(told)
+            }
+            ChangeError::Precondition { current, .. } => {
+                let shown = json!({ "etag": current.as_ref().map(ToString::to_string) });
+                Self {
+                    tag: current,
+                    ..Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
+                }
+                .with(shown)
             }
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
             ChangeError::SharedSalt { .. } => Self::new(StatusCode::CONFLICT, "shared_salt", detail),
@@ -160,6 +179,17 @@ impl From<ChangeError> for ApiError {
             ChangeError::Store(error) => error.into(),
         }
     }
+}
+
+/// What stands against each part of an import, as if that part came alone.
+pub fn conflict_errors(conflicts: Vec<Conflict>) -> Vec<(String, ApiError)> {
+    conflicts.into_iter().map(|Conflict { name, reason }| (name, reason.into())).collect()
+}
+
+/// The same for programs and people.
+pub fn conflicts_json(conflicts: &[(String, ApiError)]) -> Value {
+    let told = conflicts.iter();
+    told.map(|(name, error)| json!({ "name": name, "code": error.code, "reason": error.detail })).collect()
 }
 
 const fn environment_code(fault: &EnvironmentFault) -> &'static str {

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header::IF_MATCH;
+use axum::http::StatusCode;
+use axum::http::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
+use flagfuse_shared::strict::{self, Fault, Objects};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::change::Expected;
+use crate::change::Preconditions;
 use crate::error::ApiError;
 
 /// How long a body may take: one that never ends would hold its connection, and a batch its slot, for ever.
@@ -51,16 +53,27 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let body = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
-            let code = if is_json { "bad_schema" } else { "bad_json" };
-            // serde says what was wrong, the path says where.
-            ApiError::bad_request(code, e.to_string())
-        })?;
-        json.end().map_err(|e| ApiError::bad_request("bad_json", e.to_string()))?;
-        Ok(Self(body))
+        json(&bytes).map(Self)
     }
+}
+
+/// Reads a body of a shape.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let value = strict::parse(bytes).map_err(|fault| {
+        let code = match fault {
+            Fault::DuplicateKey { .. } => "duplicate_key",
+            Fault::NotJson { .. } | Fault::Shape { .. } => "bad_json",
+        };
+        ApiError::bad_request(code, format!("the body: {fault}"))
+    })?;
+    shaped("bad_schema", value)
+}
+
+/// Gives a value that was read a shape.
+pub(super) fn shaped<T: DeserializeOwned>(code: &'static str, value: Value) -> Result<T, ApiError> {
+    // serde says what was wrong, the path says where.
+    serde_path_to_error::deserialize(Objects::of(value))
+        .map_err(|e| ApiError::bad_request(code, e.to_string()))
 }
 
 /// Query parameters of a shape.
@@ -95,18 +108,18 @@ pub(super) fn list_limit(limit: Option<u32>) -> Result<u32, ApiError> {
     }
 }
 
-/// `If-Match: "7"`; without the header, or with `*`, any revision will do. 0 stands for what is not there.
-pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, ApiError> {
-    let Some(header) = headers.get(IF_MATCH) else { return Ok(Expected::Any) };
-    let text = header.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(Expected::Any);
+/// Which state the caller has seen, from `If-Match` and `If-None-Match`. Every route that changes something asks for it.
+pub(super) struct Seen(pub(super) Preconditions);
+
+impl<S: Send + Sync> FromRequestParts<S> for Seen {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let lines = |name| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        Preconditions::parse(lines(IF_MATCH), lines(IF_NONE_MATCH))
+            .map(Self)
+            .map_err(|(name, fault)| ApiError::bad_request("bad_header", format!("{name}: {fault}")))
     }
-    text.strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .and_then(|text| text.parse().ok())
-        .map(Expected::Revision)
-        .ok_or_else(|| ApiError::bad_request("bad_header", "if-match must be a revision in quotes"))
 }
 
 /// The query of a list without pages.

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
@@ -11,10 +10,11 @@ use flagfuse_shared::snapshot::payload::Profile;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ApiState;
+use super::answer::{Changed, labelled, tagged};
 use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, ListParams, Params, PathParams, list_limit};
-use super::{ApiState, applied_json};
-use crate::change::Change;
+use super::body::{JsonBody, ListParams, Params, PathParams, Seen, list_limit};
+use crate::change::{Change, Tag};
 use crate::error::ApiError;
 use crate::publish::build::EnvironmentSettings;
 use crate::publish::outbox;
@@ -68,6 +68,7 @@ fn environment_json(row: &EnvironmentRow) -> Result<Value, ApiError> {
         "confirm_above_pct": row.safety.confirm_above_pct,
         "stages": row.safety.stages,
         "soak_s": row.safety.soak_s,
+        "revision": row.settings_revision,
         "version": row.version.to_string(),
         "created_ms": row.created_ms,
     }))
@@ -76,16 +77,17 @@ fn environment_json(row: &EnvironmentRow) -> Result<Value, ApiError> {
 pub(super) async fn create(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    Seen(seen): Seen,
     PathParams(project): PathParams<String>,
     JsonBody(new): JsonBody<NewEnvironment>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<Changed, ApiError> {
     let project = project_key(&project)?;
     let scope = Scope { tenant: caller.tenant.clone(), project, environment: new.key };
     let settings = EnvironmentSettings { profile: new.profile, auto_exposure: new.auto_exposure };
     let NewEnvironment { confirm_above_pct, stages, soak_s, .. } = new;
     let safety = checked(&state, SafetySettings { confirm_above_pct, stages, soak_s })?;
-    let applied = state.apply(&caller, Change::CreateEnvironment { scope, settings, safety }).await?;
-    Ok((StatusCode::CREATED, Json(applied_json(applied))))
+    let change = Change::CreateEnvironment { scope, settings, safety };
+    Ok(state.apply(&caller, seen, change).await?.created())
 }
 
 /// Refuses regions that nothing is pushed to: a stage of them would never be over.
@@ -122,21 +124,23 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     Viewer(caller): Viewer,
     PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(Json(environment_json(&state.environment(&caller, &project, &environment).await?)?))
+) -> Result<Response, ApiError> {
+    let row = state.environment(&caller, &project, &environment).await?;
+    Ok(tagged(&Tag::revision(row.settings_revision), environment_json(&row)?))
 }
 
 pub(super) async fn put_settings(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    Seen(seen): Seen,
     PathParams((project, environment)): PathParams<(String, String)>,
     JsonBody(all): JsonBody<AllSettings>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let settings = EnvironmentSettings { profile: all.profile, auto_exposure: all.auto_exposure };
     let AllSettings { confirm_above_pct, stages, soak_s, .. } = all;
     let safety = checked(&state, SafetySettings { confirm_above_pct, stages, soak_s })?;
-    Ok(Json(applied_json(state.apply(&caller, Change::SetSettings { scope, settings, safety }).await?)))
+    state.apply(&caller, seen, Change::SetSettings { scope, settings, safety }).await
 }
 
 /// The newest signed frame: what `flagfuse verify-snapshot` checks.
@@ -149,8 +153,9 @@ pub(super) async fn snapshot(
     let newest = snapshots::newest(&mut *state.store.read().await?, &row.scope).await?;
     let frame = newest.ok_or_else(|| ApiError::not_found("no_snapshot", "nothing was published yet"))?;
     let version = ("x-flags-version", frame.version.to_string());
-    Ok(([(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()), version], frame.frame)
-        .into_response())
+    let headers = [(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()), version];
+    // What a revert, an import or a publication compares with.
+    Ok(labelled(Some(&Tag::version(frame.version)), (headers, frame.frame).into_response()))
 }
 
 pub(super) async fn quarantine(

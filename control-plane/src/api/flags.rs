@@ -2,17 +2,16 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::ETAG;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use flagfuse_shared::flag::FlagWire;
 use serde_json::{Value, json};
 
+use super::answer::{Changed, tagged};
 use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, PathParams, expected};
+use super::body::{JsonBody, PathParams, shaped};
 use super::manner::Manner;
 use super::{ApiState, flag_key};
-use crate::change::Change;
+use crate::change::{Change, Tag};
 use crate::error::ApiError;
 use crate::store::flags::{self, FlagRow};
 use crate::store::project_flags;
@@ -50,7 +49,7 @@ pub(super) async fn read(
         fields.insert("inherited".to_owned(), json!(true));
         fields.insert("override".to_owned(), json!(inherited.patch));
     }
-    Ok(([(ETAG, format!("\"{}\"", row.revision))], Json(body)).into_response())
+    Ok(tagged(&Tag::revision(row.revision), body))
 }
 
 pub(super) async fn put(
@@ -58,13 +57,11 @@ pub(super) async fn put(
     Admin(caller): Admin,
     manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
-    headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let wire = Box::new(read_wire(&flag, body)?);
-    let change = Change::PutFlag { scope, wire, expected: expected(&headers)? };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, Change::PutFlag { scope, wire }).await
 }
 
 /// A flag from its body, which may leave the key out.
@@ -77,7 +74,7 @@ pub(super) fn read_wire(flag: &str, mut body: Value) -> Result<FlagWire, ApiErro
             return Err(ApiError::bad_request("invalid_flag", detail));
         }
     }
-    serde_path_to_error::deserialize(body).map_err(|e| ApiError::bad_request("invalid_flag", e.to_string()))
+    shaped("invalid_flag", body)
 }
 
 pub(super) async fn delete(
@@ -85,8 +82,8 @@ pub(super) async fn delete(
     Admin(caller): Admin,
     manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let change = Change::DeleteFlag { scope, flag: flag_key(&flag)? };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, change).await
 }

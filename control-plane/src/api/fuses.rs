@@ -1,16 +1,17 @@
 //! `…/flags/{flag}/fuse`: policy, state, and the switches of people, which no cooldown holds back.
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use flagfuse_shared::ids::{FlagKey, Scope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, PathParams, RawBody};
+use super::body::{self, JsonBody, PathParams, RawBody};
 use super::manner::{Kind, Manner};
-use super::{ApiState, applied_json, flag_key};
-use crate::change::{Applied, Change, ChangeError, Consent, Decider};
+use super::{ApiState, flag_key};
+use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
 use crate::error::ApiError;
 use crate::fuse::circuit::{Circuit, Hand};
 use crate::fuse::policy::Policy;
@@ -56,11 +57,11 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     Viewer(caller): Viewer,
     PathParams((project, environment, flag)): FlagPath,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let mut conn = state.store.read().await?;
     let row = require_fuse(&mut conn, &scope, &flag).await?;
-    Ok(Json(fuse_json(&mut conn, &row).await?))
+    Ok(tagged(&Tag::revision(row.revision), fuse_json(&mut conn, &row).await?))
 }
 
 pub(super) async fn put(
@@ -69,11 +70,11 @@ pub(super) async fn put(
     manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
     JsonBody(body): JsonBody<Value>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let policy = Policy::parse(body)?;
     let change = Change::PutFuse { scope, flag: flag_key(&flag)?, policy: Box::new(policy) };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, change).await
 }
 
 pub(super) async fn delete(
@@ -81,10 +82,10 @@ pub(super) async fn delete(
     Admin(caller): Admin,
     manner: Manner,
     PathParams((project, environment, flag)): FlagPath,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let change = Change::DeleteFuse { scope, flag: flag_key(&flag)? };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, change).await
 }
 
 #[derive(Deserialize, Default)]
@@ -101,7 +102,7 @@ pub(super) async fn act(
     manner: Manner,
     PathParams((project, environment, flag, action)): PathParams<(String, String, String, String)>,
     RawBody(body): RawBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let to = match action.as_str() {
         "trip" => Circuit::Open,
@@ -112,11 +113,7 @@ pub(super) async fn act(
             return Err(ApiError::not_found("unknown_action", detail));
         }
     };
-    let Action { reason } = if body.is_empty() {
-        Action::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|e| ApiError::bad_request("bad_schema", e.to_string()))?
-    };
+    let Action { reason } = if body.is_empty() { Action::default() } else { body::json(&body)? };
     if reason.len() > REASON_LEN_MAX {
         let detail = format!("reason has {} bytes, the limit is {REASON_LEN_MAX}", reason.len());
         return Err(ApiError::bad_request("too_long", detail));
@@ -125,16 +122,12 @@ pub(super) async fn act(
     if manner.kind == Kind::DryRun {
         let before = require_fuse(&mut *state.store.read().await?, &scope, &flag).await?;
         let change = asked.change(&scope, &flag_key(&flag)?, before.revision);
-        return Ok(Json(state.propose(&caller, manner, change).await?));
+        return state.propose(&caller, manner, change).await;
     }
-    let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, asked).await?;
+    let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, asked, manner.seen).await?;
     let mut conn = state.store.read().await?;
     let after = require_fuse(&mut conn, &scope, &flag).await?;
-    let mut answer = applied_json(applied);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("fuse".to_owned(), fuse_json(&mut conn, &after).await?);
-    }
-    Ok(Json(answer))
+    Ok(Changed::from(applied).with("fuse", fuse_json(&mut conn, &after).await?))
 }
 
 /// What a person asked for.
@@ -145,6 +138,11 @@ struct Switch {
 }
 
 impl Switch {
+    /// A trip never asks what its sender has seen: the feature is to be off, whatever has happened meanwhile.
+    fn admits(&self, seen: &Preconditions, fuse: &FuseRow) -> bool {
+        self.to == Circuit::Open || seen.check(Some(&Tag::revision(fuse.revision))).is_ok()
+    }
+
     fn change(&self, scope: &Scope, flag: &FlagKey, expected_revision: u64) -> Change {
         Change::FuseTransition {
             scope: scope.clone(),
@@ -165,7 +163,9 @@ async fn switch(
     scope: &Scope,
     flag: &FlagKey,
     asked: Switch,
+    seen: Preconditions,
 ) -> Result<Applied, ApiError> {
+    let terms = Terms { preconditions: seen, ..Terms::default() };
     let mut attempts_left = ATTEMPT_COUNT;
     loop {
         let before = require_fuse(&mut *state.store.read().await?, scope, flag.as_str()).await?;
@@ -173,12 +173,13 @@ async fn switch(
         // person's hand when the engine had opened it.
         let is_there =
             before.circuit == asked.to && (asked.to != Circuit::Open || before.hand == Hand::Holds);
-        if is_there && asked.action != "reset" {
-            return Ok(Applied { revision: Some(before.revision), ..Applied::default() });
+        if is_there && asked.action != "reset" && asked.admits(&terms.preconditions, &before) {
+            let tag = Some(Tag::revision(before.revision));
+            return Ok(Applied { revision: Some(before.revision), tag, ..Applied::default() });
         }
         let change = asked.change(scope, flag, before.revision);
         attempts_left -= 1;
-        match state.change(caller, change, Consent::NotAsked).await {
+        match state.change(caller, change, terms.clone()).await {
             Err(ChangeError::Stale { .. }) if attempts_left > 0 => {}
             done => return Ok(done?),
         }

@@ -1,17 +1,17 @@
 //! `POST …/import`: flags of another system, taken over in one change or not at all.
 
-use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::import::Refused;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ApiState;
+use super::answer::Changed;
 use super::auth::Admin;
 use super::body::{Params, PathParams, RawBody};
-use super::manner::Manner;
-use crate::change::{Change, Existing, Import};
-use crate::error::ApiError;
+use super::manner::{Kind, Manner};
+use crate::change::{Change, ChangeError, Existing, Import};
+use crate::error::{ApiError, conflict_errors, conflicts_json};
 use crate::import::{Format, importer};
 
 #[derive(Deserialize)]
@@ -35,7 +35,7 @@ pub(super) async fn import(
     PathParams((project, environment)): PathParams<(String, String)>,
     Params(how): Params<How>,
     RawBody(body): RawBody,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let from = how.from_environment;
     // Some megabytes of JSON: on a thread that may be busy for a while.
@@ -48,14 +48,16 @@ pub(super) async fn import(
     let existing = if how.replace { Existing::Replace } else { Existing::Refuse };
     let import = Import { format: how.format, imported, existing };
     let change = Change::Import { scope, import: Box::new(import) };
-    let mut answer = state.propose(&caller, manner, change).await?;
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("dry_run".to_owned(), json!(how.dry_run));
-        fields.insert("flags".to_owned(), json!(keys(&flags)));
-        fields.insert("segments".to_owned(), json!(keys(&segments)));
-        fields.insert("refused".to_owned(), json!(refused));
-    }
-    Ok(Json(answer))
+    let is_rehearsal = manner.kind == Kind::DryRun;
+    let answer = match state.try_propose(&caller, manner, change).await {
+        Err(ChangeError::Conflicts { conflicts }) if is_rehearsal => {
+            let conflicts = conflicts_json(&conflict_errors(conflicts));
+            Changed::rehearsed(Map::new()).with("diff", json!([])).with("conflicts", conflicts)
+        }
+        done => done?.with("conflicts", json!([])),
+    };
+    let answer = answer.with("dry_run", how.dry_run).with("flags", keys(&flags));
+    Ok(answer.with("segments", keys(&segments)).with("refused", refused))
 }
 
 fn refused_json(refused: &Refused) -> Value {

@@ -10,7 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::ApiState;
 use super::auth::Deliverer;
-use super::body::RawBody;
+use super::body::{RawBody, Seen};
+use crate::change::ChangeError;
 use crate::error::ApiError;
 use crate::ingest::{Ingested, ingest};
 
@@ -33,9 +34,15 @@ impl FromRequestParts<ApiState> for Slot {
 pub(super) async fn batch(
     State(state): State<ApiState>,
     Deliverer(caller): Deliverer,
+    Seen(seen): Seen,
     _slot: Slot,
     RawBody(body): RawBody,
 ) -> Result<Json<Ingested>, ApiError> {
+    // A batch is named by its buffer and its number, which is condition enough: nothing here has a tag.
+    seen.check(None).map_err(|unmet| {
+        let key = "of events".to_owned();
+        ChangeError::Precondition { what: "batch", key, unmet, current: None }
+    })?;
     let batch = IngestBatch::parse(&body).map_err(|e| ApiError::bad_request("bad_batch", e.to_string()))?;
     let now = state.now();
     Ok(Json(ingest(&state.store, &state.unit_key, &caller.tenant, &batch, now).await?))

@@ -6,6 +6,7 @@ use flagfuse_shared::ids::SnapshotVersion;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answer::Changed;
 use super::auth::{Admin, Viewer};
 use super::body::{JsonBody, PathParams};
 use super::manner::Manner;
@@ -38,11 +39,11 @@ pub(super) async fn revert(
     manner: Manner,
     PathParams((project, environment)): PathParams<(String, String)>,
     JsonBody(body): JsonBody<Revert>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let to = SnapshotVersion::parse(&body.to).ok_or_else(|| {
         ApiError::bad_request("bad_schema", format!("to is {:?}, expected a version like 1.17", body.to))
     })?;
     let flag = body.flag.as_deref().map(flag_key).transpose()?;
-    Ok(Json(state.propose(&caller, manner, Change::Revert { scope, to, flag }).await?))
+    state.propose(&caller, manner, Change::Revert { scope, to, flag }).await
 }

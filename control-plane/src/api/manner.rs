@@ -1,23 +1,27 @@
-//! How a change is to be made: for real or only rehearsed, and with which confirmation. One answer for all kinds of changes.
+//! How a change is to be made: for real or only rehearsed, of which state, and with which confirmation. One answer for
+//! all kinds of changes.
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::ApiState;
+use super::answer::Changed;
 use super::auth::Caller;
-use super::{ApiState, applied_json};
-use crate::change::{Change, Consent, rehearse};
+use super::body::Seen;
+use crate::change::{Change, ChangeError, Consent, Preconditions, Terms, rehearse};
 use crate::error::ApiError;
 
 /// Header with the confirmation that a refused request was answered with.
 const CONFIRM_HEADER: &str = "x-flagfuse-confirm";
 
 /// What came along with a change.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Manner {
     pub(super) kind: Kind,
+    pub(super) seen: Preconditions,
     confirmation: Option<Digest>,
 }
 
@@ -37,7 +41,8 @@ struct DryRun {
 impl<S: Send + Sync> FromRequestParts<S> for Manner {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Seen(seen) = Seen::from_request_parts(parts, state).await?;
         let query = Query::<DryRun>::try_from_uri(&parts.uri);
         let DryRun { dry_run } = query.map_err(|e| ApiError::bad_request("bad_query", e.body_text()))?.0;
         let header = parts.headers.get(CONFIRM_HEADER);
@@ -45,7 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Manner {
         let confirmation = confirmation.transpose().map_err(|e| {
             ApiError::bad_request("bad_header", format!("{CONFIRM_HEADER} is no confirmation: {e}"))
         })?;
-        Ok(Self { kind: if dry_run { Kind::DryRun } else { Kind::Real }, confirmation })
+        Ok(Self { kind: if dry_run { Kind::DryRun } else { Kind::Real }, seen, confirmation })
     }
 }
 
@@ -56,22 +61,30 @@ impl ApiState {
         caller: &Caller,
         manner: Manner,
         change: Change,
-    ) -> Result<Value, ApiError> {
-        match manner.kind {
-            Kind::Real => {
-                let consent = Consent::Person(manner.confirmation);
-                Ok(applied_json(self.change(caller, change, consent).await?))
-            }
-            Kind::DryRun => {
-                let rehearsed =
-                    rehearse(&self.store, &self.publisher, &caller.actor(), change, self.now()).await?;
-                Ok(json!({
-                    "dry_run": true,
-                    "diff": rehearsed.decisions,
-                    "confirmation_needed": rehearsed.confirmation.is_some(),
-                    "confirmation": rehearsed.confirmation,
-                }))
-            }
+    ) -> Result<Changed, ApiError> {
+        Ok(self.try_propose(caller, manner, change).await?)
+    }
+
+    /// The same for whoever makes something of a refusal.
+    pub(super) async fn try_propose(
+        &self,
+        caller: &Caller,
+        manner: Manner,
+        change: Change,
+    ) -> Result<Changed, ChangeError> {
+        let Manner { kind, seen: preconditions, confirmation } = manner;
+        if kind == Kind::Real {
+            let terms = Terms { consent: Consent::Person(confirmation), preconditions };
+            return Ok(self.change(caller, change, terms).await?.into());
         }
+        let (store, publisher, now) = (&self.store, &self.publisher, self.now());
+        let rehearsed = rehearse(store, publisher, &caller.actor(), change, preconditions, now).await?;
+        let fields = [
+            ("dry_run", json!(true)),
+            ("diff", json!(rehearsed.decisions)),
+            ("confirmation_needed", json!(rehearsed.confirmation.is_some())),
+            ("confirmation", json!(rehearsed.confirmation)),
+        ];
+        Ok(Changed::rehearsed(fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()))
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP API: one file per resource, one route table. Handlers write no SQL and decide nothing.
 
+mod answer;
 mod audit;
 mod auth;
 mod body;
@@ -38,9 +39,10 @@ use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use self::answer::Changed;
 use self::auth::Caller;
 use self::failures::Failures;
-use crate::change::{Applied, Change, ChangeError, Consent, propose};
+use crate::change::{Applied, Change, ChangeError, Preconditions, Terms, propose};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::ingest::identity::UnitKey;
@@ -90,22 +92,23 @@ impl ApiState {
     }
 
     /// Applies a change of the caller that alters no decision, so that nobody is asked about it.
-    async fn apply(&self, caller: &Caller, change: Change) -> Result<Applied, ApiError> {
-        Ok(self.change(caller, change, Consent::NotAsked).await?)
+    async fn apply(
+        &self,
+        caller: &Caller,
+        preconditions: Preconditions,
+        change: Change,
+    ) -> Result<Changed, ApiError> {
+        let terms = Terms { preconditions, ..Terms::default() };
+        Ok(self.change(caller, change, terms).await?.into())
     }
 
     /// In a task of its own: a caller that hangs up during the commit would otherwise take the wake-up of the pushers
     /// with it, and the change would travel seconds later.
-    async fn change(
-        &self,
-        caller: &Caller,
-        change: Change,
-        consent: Consent,
-    ) -> Result<Applied, ChangeError> {
+    async fn change(&self, caller: &Caller, change: Change, terms: Terms) -> Result<Applied, ChangeError> {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
         let (actor, now) = (caller.actor(), self.now());
         let task =
-            tokio::spawn(async move { propose(&store, &publisher, &actor, change, consent, now).await });
+            tokio::spawn(async move { propose(&store, &publisher, &actor, change, &terms, now).await });
         // Fails only when the runtime shuts down: the caller may ask again.
         task.await.unwrap_or(Err(ChangeError::Store(StoreError::Busy)))
     }
@@ -126,24 +129,6 @@ async fn environment(
     let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
     let scope = Scope { tenant: caller.tenant.clone(), project, environment };
     scopes::environment(conn, &scope).await?.ok_or_else(unknown)
-}
-
-/// What every change is answered with.
-fn applied_json(applied: Applied) -> Value {
-    let mut answer = applied.told;
-    answer.insert("version".to_owned(), json!(applied.version.map(|version| version.to_string())));
-    answer.insert("epoch".to_owned(), json!(applied.version.map(|version| version.epoch)));
-    answer.insert("seq".to_owned(), json!(applied.version.map(|version| version.seq)));
-    answer.insert("revision".to_owned(), json!(applied.revision));
-    if !applied.decisions.is_empty() {
-        answer.insert("diff".to_owned(), Value::Array(applied.decisions));
-    }
-    if !applied.environments.is_empty() {
-        let versions = applied.environments.into_iter();
-        let versions = versions.map(|(key, version)| (key.to_string(), Value::from(version.to_string())));
-        answer.insert("environments".to_owned(), versions.collect());
-    }
-    Value::Object(answer)
 }
 
 fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
@@ -189,7 +174,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/explain", post(explain::ask))
         .route("/v1/keys", get(keys::read))
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/v1/tokens/{token_id}", axum::routing::delete(tokens::revoke))
+        .route("/v1/tokens/{token_id}", get(tokens::read).delete(tokens::revoke))
         .route("/v1/projects", get(projects::list).post(projects::create))
         .route("/v1/projects/{project}/flags", get(project_flags::list))
         .route(

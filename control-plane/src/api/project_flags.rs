@@ -2,18 +2,17 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::ETAG;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use flagfuse_shared::ids::{FlagKey, ProjectKey};
 use serde_json::{Value, json};
 
+use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, PathParams, expected};
+use super::body::{JsonBody, PathParams};
 use super::flags::{FlagPath, flag_json, read_wire};
 use super::manner::Manner;
 use super::{ApiState, flag_key};
-use crate::change::Change;
+use crate::change::{Change, Tag};
 use crate::error::ApiError;
 use crate::store::{project_flags, scopes};
 
@@ -43,7 +42,7 @@ pub(super) async fn read(
     let project = project(&state, &caller, &name).await?;
     let row = project_flags::definition(&mut *state.store.read().await?, &project, &flag).await?;
     let row = row.ok_or_else(|| unknown_flag(&flag))?;
-    Ok(([(ETAG, format!("\"{}\"", row.revision))], Json(flag_json(&row))).into_response())
+    Ok(tagged(&Tag::revision(row.revision), flag_json(&row)))
 }
 
 fn unknown_flag(flag: &str) -> ApiError {
@@ -55,13 +54,11 @@ pub(super) async fn put(
     Admin(caller): Admin,
     manner: Manner,
     PathParams((name, flag)): PathParams<(String, String)>,
-    headers: HeaderMap,
     JsonBody(body): JsonBody<Value>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let project = project(&state, &caller, &name).await?;
     let wire = Box::new(read_wire(&flag, body)?);
-    let change = Change::PutProjectFlag { project, wire, expected: expected(&headers)? };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, Change::PutProjectFlag { project, wire }).await
 }
 
 pub(super) async fn delete(
@@ -69,23 +66,22 @@ pub(super) async fn delete(
     Admin(caller): Admin,
     manner: Manner,
     PathParams((name, flag)): PathParams<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let project = project(&state, &caller, &name).await?;
     let change = Change::DeleteProjectFlag { project, flag: flag_key(&flag)? };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, change).await
 }
 
 pub(super) async fn read_override(
     State(state): State<ApiState>,
     Viewer(caller): Viewer,
     PathParams((project, environment, flag)): FlagPath,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let inherited = project_flags::inherited(&mut *state.store.read().await?, &scope, &flag).await?;
-    let patch = inherited
-        .and_then(|inherited| inherited.patch)
+    let read = project_flags::patch(&mut *state.store.read().await?, &scope, &flag).await?;
+    let (patch, revision) = read
         .ok_or_else(|| ApiError::not_found("unknown_override", format!("flag {flag:?} has no override")))?;
-    Ok(Json(json!({ "override": patch })))
+    Ok(tagged(&Tag::revision(revision), json!({ "override": patch, "revision": revision })))
 }
 
 pub(super) async fn put_override(
@@ -93,10 +89,9 @@ pub(super) async fn put_override(
     Admin(caller): Admin,
     manner: Manner,
     PathParams(path): FlagPath,
-    headers: HeaderMap,
     JsonBody(patch): JsonBody<Value>,
-) -> Result<Json<Value>, ApiError> {
-    change_override(&state, &caller, manner, path, &headers, Some(patch)).await
+) -> Result<Changed, ApiError> {
+    change_override(&state, &caller, manner, path, Some(patch)).await
 }
 
 pub(super) async fn delete_override(
@@ -104,9 +99,8 @@ pub(super) async fn delete_override(
     Admin(caller): Admin,
     manner: Manner,
     PathParams(path): FlagPath,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    change_override(&state, &caller, manner, path, &headers, None).await
+) -> Result<Changed, ApiError> {
+    change_override(&state, &caller, manner, path, None).await
 }
 
 async fn change_override(
@@ -114,11 +108,9 @@ async fn change_override(
     caller: &Caller,
     manner: Manner,
     (project, environment, flag): (String, String, String),
-    headers: &HeaderMap,
     patch: Option<Value>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(caller, &project, &environment).await?.scope;
     let flag: FlagKey = flag_key(&flag)?;
-    let change = Change::PutOverride { scope, flag, patch, expected: expected(headers)? };
-    Ok(Json(state.propose(caller, manner, change).await?))
+    state.propose(caller, manner, Change::PutOverride { scope, flag, patch }).await
 }

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use flagfuse_shared::ids::ProjectKey;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ApiState;
+use super::answer::Changed;
 use super::auth::{Admin, Viewer};
-use super::body::JsonBody;
-use super::{ApiState, applied_json};
+use super::body::{JsonBody, Seen};
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::store::scopes;
@@ -25,10 +25,11 @@ pub(super) struct NewProject {
 pub(super) async fn create(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    Seen(seen): Seen,
     JsonBody(new): JsonBody<NewProject>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    let applied = state.apply(&caller, Change::CreateProject { project: new.key, name: new.name }).await?;
-    Ok((StatusCode::CREATED, Json(applied_json(applied))))
+) -> Result<Changed, ApiError> {
+    let change = Change::CreateProject { project: new.key, name: new.name };
+    Ok(state.apply(&caller, seen, change).await?.created())
 }
 
 pub(super) async fn list(

@@ -6,9 +6,11 @@ use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::SnapshotVersion;
 use serde_json::{Value, json};
 
+use super::ApiState;
+use super::answer::Changed;
 use super::auth::{Admin, Viewer};
-use super::body::PathParams;
-use super::{ApiState, applied_json, environment};
+use super::body::{PathParams, Seen};
+use super::environment;
 use crate::change::Change;
 use crate::error::ApiError;
 use crate::publish::{arrival, receipts};
@@ -18,12 +20,11 @@ use crate::store::forks;
 pub(super) async fn publish(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    Seen(seen): Seen,
     PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    Ok(Json(applied_json(
-        state.apply(&caller, Change::Republish { scope, urgency: Urgency::Ordinary }).await?,
-    )))
+    state.apply(&caller, seen, Change::Republish { scope, urgency: Urgency::Ordinary }).await
 }
 
 pub(super) async fn read(

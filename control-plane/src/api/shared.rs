@@ -1,21 +1,19 @@
 //! `…/segments`, `…/layers`, `…/holdout`: what the flags of an environment share.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::http::header::ETAG;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use flagfuse_shared::ids::Scope;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::ApiState;
+use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, PathParams, expected};
+use super::body::{JsonBody, PathParams, shaped};
 use super::manner::Manner;
-use crate::change::{Change, SharedPart};
+use crate::change::{Change, SharedPart, Tag};
 use crate::error::ApiError;
 use crate::store::shared::{self, Part, PartRow};
 
@@ -71,7 +69,7 @@ async fn read(
     let scope = path.scope(&state, &caller).await?;
     let row = shared::part(&mut *state.store.read().await?, &scope, part, &path.key).await?;
     let row = row.ok_or_else(|| unknown(part, &path.key))?;
-    Ok(([(ETAG, format!("\"{}\"", row.revision))], Json(part_json(part, &row))).into_response())
+    Ok(tagged(&Tag::revision(row.revision), part_json(part, &row)))
 }
 
 fn unknown(part: Part, key: &str) -> ApiError {
@@ -88,13 +86,11 @@ async fn put(
     manner: Manner,
     Extension(part): Extension<Part>,
     PathParams(path): PathParams<PartPath>,
-    headers: HeaderMap,
     JsonBody(body): JsonBody<Map<String, Value>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = path.scope(&state, &caller).await?;
     let part = Box::new(parse(part, &path.key, body)?);
-    let change = Change::PutShared { scope, part, expected: expected(&headers)? };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, Change::PutShared { scope, part }).await
 }
 
 /// The key may be left out of the body.
@@ -102,7 +98,7 @@ fn parse(part: Part, key: &str, mut body: Map<String, Value>) -> Result<SharedPa
     let code = match part {
         Part::Segment => "invalid_segment",
         Part::Layer => "invalid_layer",
-        Part::Holdout => return Ok(SharedPart::Holdout(read_wire("invalid_holdout", body)?)),
+        Part::Holdout => return Ok(SharedPart::Holdout(shaped("invalid_holdout", Value::Object(body))?)),
     };
     let named = body.entry("key").or_insert_with(|| Value::from(key));
     if named.as_str() != Some(key) {
@@ -110,14 +106,9 @@ fn parse(part: Part, key: &str, mut body: Map<String, Value>) -> Result<SharedPa
         return Err(ApiError::bad_request(code, detail));
     }
     Ok(match part {
-        Part::Layer => SharedPart::Layer(read_wire(code, body)?),
-        Part::Segment | Part::Holdout => SharedPart::Segment(read_wire(code, body)?),
+        Part::Layer => SharedPart::Layer(shaped(code, Value::Object(body))?),
+        Part::Segment | Part::Holdout => SharedPart::Segment(shaped(code, Value::Object(body))?),
     })
-}
-
-fn read_wire<T: DeserializeOwned>(code: &'static str, body: Map<String, Value>) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(Value::Object(body))
-        .map_err(|e| ApiError::bad_request(code, e.to_string()))
 }
 
 async fn delete(
@@ -126,8 +117,8 @@ async fn delete(
     manner: Manner,
     Extension(part): Extension<Part>,
     PathParams(path): PathParams<PartPath>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Changed, ApiError> {
     let scope = path.scope(&state, &caller).await?;
     let change = Change::DeleteShared { scope, part, key: path.key };
-    Ok(Json(state.propose(&caller, manner, change).await?))
+    state.propose(&caller, manner, change).await
 }

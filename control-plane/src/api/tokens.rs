@@ -2,14 +2,15 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ApiState;
+use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, PathParams};
-use super::{ApiState, applied_json};
-use crate::change::Change;
+use super::body::{JsonBody, PathParams, Seen};
+use crate::change::{Change, Preconditions, Tag};
 use crate::credential::{Bearer, TokenKind, draw};
 use crate::error::ApiError;
 use crate::store::tokens;
@@ -26,9 +27,10 @@ pub(super) struct NewToken {
 pub(super) async fn create(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    Seen(seen): Seen,
     JsonBody(new): JsonBody<NewToken>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
-    make(&state, &caller, &new).await
+) -> Result<Changed, ApiError> {
+    make(&state, &caller, seen, &new).await
 }
 
 #[derive(Deserialize)]
@@ -41,18 +43,20 @@ pub(super) struct NewClientKey {
 pub(super) async fn create_client_key(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    Seen(seen): Seen,
     PathParams((project, environment)): PathParams<(String, String)>,
     JsonBody(NewClientKey { name }): JsonBody<NewClientKey>,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<Changed, ApiError> {
     let (project, environment) = (Some(project), Some(environment));
-    make(&state, &caller, &NewToken { kind: TokenKind::Client, name, project, environment }).await
+    make(&state, &caller, seen, &NewToken { kind: TokenKind::Client, name, project, environment }).await
 }
 
 async fn make(
     state: &ApiState,
     caller: &Caller,
+    seen: Preconditions,
     new: &NewToken,
-) -> Result<(StatusCode, Json<Value>), ApiError> {
+) -> Result<Changed, ApiError> {
     let bearer = match (new.kind, &new.project, &new.environment) {
         (TokenKind::Client, Some(project), Some(environment)) => {
             Bearer::Environment(state.environment(caller, project, environment).await?.scope)
@@ -72,12 +76,8 @@ async fn make(
     let drawn = draw(new.kind, bearer, &new.name, state.now())?;
     let (token_id, text) = (drawn.row.token_id.clone(), drawn.text);
     let change = Change::CreateToken { token: Box::new(drawn.row), secret: drawn.digest };
-    let mut answer = applied_json(state.apply(caller, change).await?);
-    if let Some(fields) = answer.as_object_mut() {
-        fields.insert("token_id".to_owned(), Value::from(token_id));
-        fields.insert("token".to_owned(), Value::from(text));
-    }
-    Ok((StatusCode::CREATED, Json(answer)))
+    let created = state.apply(caller, seen, change).await?.created();
+    Ok(created.with("token_id", token_id).with("token", text))
 }
 
 pub(super) async fn list(
@@ -86,6 +86,18 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let rows = tokens::list(&mut *state.store.read().await?, &caller.tenant).await?;
     Ok(Json(json!({ "tokens": rows })))
+}
+
+/// `GET /v1/tokens/{token_id}`: valid or revoked, never its secret.
+pub(super) async fn read(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams(token_id): PathParams<String>,
+) -> Result<Response, ApiError> {
+    let row = tokens::token(&mut *state.store.read().await?, &caller.tenant, &token_id).await?;
+    let row = row
+        .ok_or_else(|| ApiError::not_found("unknown_token", format!("token {token_id:?} does not exist")))?;
+    Ok(tagged(&Tag::revision(row.revision()), json!({ "token": row })))
 }
 
 /// `GET …/tokens` of an environment: its client keys.
@@ -106,7 +118,8 @@ pub(super) async fn list_client_keys(
 pub(super) async fn revoke(
     State(state): State<ApiState>,
     Admin(caller): Admin,
+    Seen(seen): Seen,
     PathParams(token_id): PathParams<String>,
-) -> Result<Json<Value>, ApiError> {
-    Ok(Json(applied_json(state.apply(&caller, Change::RevokeToken { token_id }).await?)))
+) -> Result<Changed, ApiError> {
+    state.apply(&caller, seen, Change::RevokeToken { token_id }).await
 }

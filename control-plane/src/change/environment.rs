@@ -1,13 +1,13 @@
 //! All flags of an environment and what they share, before and after a change. Pure but for `load`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::compile::{Compiled, EnvironmentFault, compile_environment};
 use flagfuse_shared::flag::environment::{HoldoutWire, LayerWire, SegmentWire, SharedWire};
 use flagfuse_shared::ids::{FlagKey, Scope};
 
-use super::ChangeError;
+use super::{ChangeError, Conflict};
 use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, shared};
 
@@ -148,20 +148,42 @@ pub(super) fn check(
     after: &Environment,
     touched: &[Touched<'_>],
 ) -> Result<(), ChangeError> {
+    match conflicts(before, after, touched)?.into_iter().next() {
+        Some(conflict) => Err(conflict.reason),
+        None => Ok(()),
+    }
+}
+
+/// Everything that such a change leaves malformed, what it touches first.
+pub(super) fn conflicts(
+    before: &Environment,
+    after: &Environment,
+    touched: &[Touched<'_>],
+) -> Result<Vec<Conflict>, ChangeError> {
     let compiled = after.compile()?;
+    let mut found = Vec::new();
     for subject in touched {
-        check_subject(&compiled, *subject)?;
+        if let Err(reason) = check_subject(&compiled, *subject) {
+            let (what, key) = subject.name();
+            found.push(Conflict { name: format!("{what} {key}"), reason });
+        }
     }
     let mut faults = after.faults(&compiled).peekable();
-    if faults.peek().is_none() {
-        return Ok(());
-    }
+    let Some(first) = touched.first().filter(|_| faults.peek().is_some()) else { return Ok(found) };
     let earlier = before.compile()?;
-    let known: Vec<(&str, &str)> = before.faults(&earlier).map(|(what, key, _)| (what, key)).collect();
-    let new = faults.find(|(what, key, _)| !known.contains(&(*what, *key)));
-    let (Some((by, name, fault)), Some(first)) = (new, touched.first()) else { return Ok(()) };
+    let known: BTreeSet<(&str, &str)> = before.faults(&earlier).map(|(what, key, _)| (what, key)).collect();
+    let own: BTreeSet<(&str, &str)> = touched.iter().map(|touched| touched.name()).collect();
     let (what, key) = first.name();
-    Err(ChangeError::InUse { what, key: key.to_owned(), by: format!("{by} {name:?}"), fault })
+    let others =
+        faults.filter(|(what, key, _)| !known.contains(&(*what, *key)) && !own.contains(&(*what, *key)));
+    found.extend(others.map(|(by, name, fault)| {
+        let (key, by_name) = (key.to_owned(), format!("{by} {name:?}"));
+        Conflict {
+            name: format!("{by} {name}"),
+            reason: ChangeError::InUse { what, key, by: by_name, fault },
+        }
+    }));
+    Ok(found)
 }
 
 fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), ChangeError> {

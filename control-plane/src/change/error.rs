@@ -8,7 +8,7 @@ use flagfuse_shared::segment::SegmentFault;
 use flagfuse_shared::snapshot::payload::PayloadError;
 use serde_json::Value;
 
-use super::{Above, Given};
+use super::{Above, Given, Tag, Unmet};
 use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
@@ -45,11 +45,11 @@ pub enum ChangeError {
         /// Which.
         key: String,
     },
-    /// An import brings what is there already.
-    #[error("already there: {}; with `replace` they are replaced", listed(keys))]
-    Taken {
-        /// `flag checkout`, `segment beta`.
-        keys: Vec<String>,
+    /// An import cannot be made as it is; everything that stands against it.
+    #[error("{}", told(conflicts))]
+    Conflicts {
+        /// At least one.
+        conflicts: Vec<Conflict>,
     },
     /// The flag cannot be evaluated.
     #[error("flag {key:?}: {source}")]
@@ -137,10 +137,22 @@ pub enum ChangeError {
         /// Why not.
         source: Box<ChangeError>,
     },
-    /// Somebody else was first.
+    /// What is there is not what the writer has seen.
+    #[error("{what} {key:?} {}", standing(*unmet, current.as_ref()))]
+    Precondition {
+        /// `flag`, `fuse`, `settings of environment`.
+        what: &'static str,
+        /// Which.
+        key: String,
+        /// The condition that does not hold.
+        unmet: Unmet,
+        /// What is there.
+        current: Option<Tag>,
+    },
+    /// Somebody else moved the fuse between a look at it and this decision.
     #[error("{what} is at revision {found}, the change was made for {expected}")]
     Stale {
-        /// `flag`, `fuse`, `segment`.
+        /// `fuse`.
         what: &'static str,
         /// Revision now.
         found: u64,
@@ -205,12 +217,44 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
+/// What stands against one part of an import.
+#[derive(Debug)]
+pub struct Conflict {
+    /// `flag checkout`, `segment beta`.
+    pub name: String,
+    /// Why that part cannot be taken over.
+    pub reason: ChangeError,
+}
+
+/// What is there already comes in one list: one word takes care of all of it.
+fn told(conflicts: &[Conflict]) -> String {
+    let is_taken = |conflict: &&Conflict| matches!(conflict.reason, ChangeError::Exists { .. });
+    let taken: Vec<String> = conflicts.iter().filter(is_taken).map(|taken| taken.name.clone()).collect();
+    let others = conflicts.iter().filter(|conflict| !is_taken(conflict));
+    let others: Vec<String> = others.map(|other| format!("{}: {}", other.name, other.reason)).collect();
+    let taken = (!taken.is_empty())
+        .then(|| format!("already there: {}; with `replace` they are replaced", listed(&taken)));
+    let parts = taken.into_iter().chain((!others.is_empty()).then(|| listed(&others)));
+    parts.collect::<Vec<_>>().join("; ")
+}
+
 fn preface(given: Given) -> &'static str {
     match given {
         Given::Nothing => "",
         Given::Other => {
             "the confirmation is for another change, or the environment has moved since it was given; "
         }
+    }
+}
+
+fn standing(unmet: Unmet, current: Option<&Tag>) -> String {
+    match (unmet, current) {
+        (Unmet::Match, Some(current)) => {
+            format!("is at {current}, which if-match does not list: look at it again and repeat the request")
+        }
+        (Unmet::Match, None) => "is not there, and if-match asks for one that is".to_owned(),
+        (Unmet::NoneMatch, Some(current)) => format!("is at {current}, which if-none-match rules out"),
+        (Unmet::NoneMatch, None) => "is not there, which if-none-match rules out".to_owned(),
     }
 }
 

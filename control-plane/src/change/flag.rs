@@ -5,7 +5,7 @@ use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, json};
 
 use super::environment::{Environment, Touched, check};
-use super::{Actor, ChangeError, Effect, Expected, Publication, held, require_environment};
+use super::{Actor, ChangeError, Effect, Publication, held, require_environment};
 use crate::fuse::circuit::Rollout;
 use crate::store::fuses::FuseRow;
 use crate::store::{Connection, flags, fuses, phases, project_flags};
@@ -15,13 +15,10 @@ pub(super) async fn put(
     actor: &Actor,
     scope: Scope,
     wire: FlagWire,
-    expected: Expected,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
-    let stored = flags::flag(conn, &scope, &wire.key).await?;
-    expected.check("flag", stored.as_ref().map_or(0, |row| row.revision))?;
-    let stored = stored.map(|row| row.wire);
+    let stored = flags::flag(conn, &scope, &wire.key).await?.map(|row| row.wire);
     let wire = admit(stored.as_ref(), wire)?;
     let before = Environment::load(conn, &scope).await?;
     let after = before.with_flag(&wire);
@@ -41,11 +38,21 @@ pub(super) fn admit(stored: Option<&FlagWire>, mut wire: FlagWire) -> Result<Fla
         source: FlagFault::Key { field: "key".to_owned(), source },
     })?;
     let cohort = stored.and_then(|stored| stored.cohort.clone());
+    if stored.is_some_and(|stored| is_switch_off(stored, &wire)) {
+        // The fuse may have moved on since this was read: no reason to keep a flag on.
+        wire.cohort.clone_from(&cohort);
+    }
     if wire.cohort.is_some() && wire.cohort != cohort {
         return Err(ChangeError::CohortIsManaged);
     }
     wire.cohort = cohort;
     Ok(wire)
+}
+
+/// Whether nothing of a flag changes but that it is off afterwards. The cohort is its fuse's and does not count.
+pub(super) fn is_switch_off(stored: &FlagWire, wire: &FlagWire) -> bool {
+    !wire.enabled
+        && *stored == FlagWire { enabled: stored.enabled, cohort: stored.cohort.clone(), ..wire.clone() }
 }
 
 /// Writes a flag that was checked with its environment; what its fuse holds is checked here.

@@ -62,7 +62,7 @@ pub(super) async fn put(
     let phase = begin_phase(conn, &scope, row, &policy, circuit, &before, now).await?;
     let fuse = FuseRow {
         flag: flag.to_string(),
-        revision: stored.as_ref().map_or(1, |fuse| fuse.revision),
+        revision: stored.as_ref().map_or(0, |fuse| fuse.revision),
         policy,
         circuit,
         rollout,
@@ -76,8 +76,7 @@ pub(super) async fn put(
         hand: stored.as_ref().map_or(Hand::Free, |fuse| fuse.hand),
     };
     let revision = if stored.is_none() {
-        fuses::insert(conn, &scope, &fuse).await?;
-        fuse.revision
+        fuses::insert(conn, &scope, &fuse).await?
     } else {
         // The write lock is held since the fuse was read: its revision still stands.
         fuses::replace(conn, &scope, &fuse).await?;

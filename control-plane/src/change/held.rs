@@ -42,33 +42,40 @@ pub(super) async fn check_shared(
     before: &Environment,
     after: &Environment,
 ) -> Result<(), ChangeError> {
-    let (old, new) = (&before.shared, &after.shared);
-    if old == new {
+    if before.shared == after.shared {
         return Ok(());
     }
-    for fuse in fuses::fuses(conn, scope).await? {
-        let Some(flag) = before.flags.get(&fuse.flag) else { continue };
-        if flag.holdout == HoldoutRole::Member && old.holdout != new.holdout {
-            return Err(held("holdout", &flag.key));
-        }
-        if let Some(share) = &flag.layer
-            && layer_identity(old, &share.key) != layer_identity(new, &share.key)
-        {
-            return Err(held("layer", &flag.key));
-        }
-        let mut named = BTreeSet::new();
-        for (shared, flag) in [(old, Some(flag)), (new, after.flags.get(&fuse.flag))] {
-            for condition in flag.into_iter().flat_map(|flag| &flag.rules).flat_map(|rule| &rule.conditions) {
-                collect_segments(shared, condition, &mut named);
-            }
-        }
-        let is_harmful =
-            |key: &String| !is_segment_change_harmless(flag, segment(old, key), segment(new, key));
-        if named.iter().any(is_harmful) {
-            return Err(held("segments", &flag.key));
+    let watched = fuses::fuses(conn, scope).await?;
+    match watched.iter().find_map(|fuse| shared_conflict(fuse, before, after)) {
+        Some(conflict) => Err(conflict),
+        None => Ok(()),
+    }
+}
+
+/// What of a change of shared things one fuse holds.
+pub(super) fn shared_conflict(
+    fuse: &FuseRow,
+    before: &Environment,
+    after: &Environment,
+) -> Option<ChangeError> {
+    let (old, new) = (&before.shared, &after.shared);
+    let flag = before.flags.get(&fuse.flag)?;
+    if flag.holdout == HoldoutRole::Member && old.holdout != new.holdout {
+        return Some(held("holdout", &flag.key));
+    }
+    if let Some(share) = &flag.layer
+        && layer_identity(old, &share.key) != layer_identity(new, &share.key)
+    {
+        return Some(held("layer", &flag.key));
+    }
+    let mut named = BTreeSet::new();
+    for (shared, flag) in [(old, Some(flag)), (new, after.flags.get(&fuse.flag))] {
+        for condition in flag.into_iter().flat_map(|flag| &flag.rules).flat_map(|rule| &rule.conditions) {
+            collect_segments(shared, condition, &mut named);
         }
     }
-    Ok(())
+    let is_harmful = |key: &String| !is_segment_change_harmless(flag, segment(old, key), segment(new, key));
+    named.iter().any(is_harmful).then(|| held("segments", &flag.key))
 }
 
 fn held(field: &'static str, flag: &str) -> ChangeError {

@@ -7,7 +7,7 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::environment::{Environment, Touched, check};
-use super::{Actor, ChangeError, Effect, Expected, Publication, flag, in_environment, require_environment};
+use super::{Actor, ChangeError, Effect, Publication, flag, in_environment, require_environment};
 use crate::store::project_flags::{self, Inherited};
 use crate::store::{Connection, flags, scopes};
 
@@ -16,12 +16,9 @@ pub(super) async fn put(
     actor: &Actor,
     project: &ProjectKey,
     wire: FlagWire,
-    expected: Expected,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_project(conn, actor, project).await?;
-    let stored = project_flags::definition(conn, project, &wire.key).await?;
-    expected.check("flag", stored.map_or(0, |row| row.revision))?;
     let base = flag::admit(None, wire)?;
     check_alone(&base)?;
     let revision = project_flags::put(conn, project, &base, now).await?;
@@ -75,7 +72,6 @@ pub(super) async fn put_override(
     scope: Scope,
     key: &FlagKey,
     patch: Option<Value>,
-    expected: Expected,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
@@ -86,7 +82,6 @@ pub(super) async fn put_override(
         return Err(ChangeError::Unknown { what: "override", key: key.to_string() });
     }
     let found = flags::flag(conn, &scope, key.as_str()).await?.map_or(0, |row| row.revision);
-    expected.check("flag", found)?;
     let inherited = Inherited { patch };
     let followed = follow(conn, &scope, &base, &inherited, now).await?;
     let action = if inherited.patch.is_some() { "override.put" } else { "override.delete" };

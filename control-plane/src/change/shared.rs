@@ -4,7 +4,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::environment::{Environment, SharedPart, Touched, check};
-use super::{Actor, ChangeError, Effect, Expected, Publication, held, require_environment};
+use super::{Actor, ChangeError, Effect, Publication, held, require_environment};
 use crate::store::Connection;
 use crate::store::shared::{self, Part};
 
@@ -13,13 +13,10 @@ pub(super) async fn put(
     actor: &Actor,
     scope: Scope,
     new: SharedPart,
-    expected: Expected,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     let (part, key) = new.name();
-    let stored = shared::part(conn, &scope, part, key).await?;
-    expected.check(part.as_str(), stored.map_or(0, |row| row.revision))?;
     let before = Environment::load(conn, &scope).await?;
     let mut after = before.clone();
     after.put_part(&new);

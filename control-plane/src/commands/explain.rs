@@ -16,12 +16,13 @@ use flagfuse_shared::snapshot::Refusal;
 use flagfuse_shared::snapshot::TrustedRoots;
 use flagfuse_shared::snapshot::envelope::{Envelope, split_frame};
 use flagfuse_shared::snapshot::manifest::Manifest;
+use flagfuse_shared::strict;
 
 /// What to print.
 pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<String> {
     // A decision of the past is verified as of then, too: the frame may have expired since.
     let now = args.now_ms.map_or_else(|| Clock::System.now(), UnixMillis);
-    let given = serde_json::from_str(&args.context).context("--context is no JSON")?;
+    let given = strict::parse(args.context.as_bytes()).context("--context")?;
     let context = Context::from_json(given).context("--context")?;
     let opened = match (&args.frame, &args.data, args.project.clone(), args.environment.clone()) {
         (Some(path), _, _, _) => from_frame(path, &args, now)?,

@@ -1,7 +1,7 @@
 //! `flagfuse import`: flags of another system from a file into an environment, on behalf of who has the database.
 
 use anyhow::{Context as _, bail};
-use flagfuse_control_plane::change::{Actor, Change, Existing, Import, apply, rehearse};
+use flagfuse_control_plane::change::{Actor, Change, Existing, Import, Preconditions, apply, rehearse};
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::config::ImportArgs;
 use flagfuse_control_plane::import::importer;
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<String> {
     let actor = Actor { tenant: args.tenant, name: "operator".to_owned() };
     let (store, publisher, now) = (&plane.store, &plane.publisher, plane.clock.now());
     if args.dry_run {
-        rehearse(store, publisher, &actor, change, now).await?;
+        rehearse(store, publisher, &actor, change, Preconditions::default(), now).await?;
         lines.push("nothing was stored: --dry-run".to_owned());
     } else {
         let version = apply(store, publisher, &actor, change, now).await?.version;

@@ -3,6 +3,7 @@
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::compile::percent_to_buckets;
 use flagfuse_shared::ids::MetricKey;
+use flagfuse_shared::strict::Objects;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -178,8 +179,8 @@ impl Policy {
         {
             return Err(PolicyFault::Mode { found: mode.to_owned() });
         }
-        let policy: Self =
-            serde_path_to_error::deserialize(value).map_err(|e| PolicyFault::Shape(e.to_string()))?;
+        let policy: Self = serde_path_to_error::deserialize(Objects::of(value))
+            .map_err(|e| PolicyFault::Shape(e.to_string()))?;
         policy.check()?;
         Ok(policy)
     }

@@ -4,6 +4,7 @@ use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
+use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
 
 /// A flag with its revision, which rises with every write.
@@ -49,12 +50,14 @@ pub async fn put(
     wire: &FlagWire,
     now: UnixMillis,
 ) -> Result<u64, StoreError> {
-    let sql = "INSERT INTO flags (project, environment, flag, revision, body, updated_ms)
-               VALUES ($1, $2, $3, 1, $4, $5)
-               ON CONFLICT (project, environment, flag) DO UPDATE
-               SET revision = flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
-               RETURNING revision";
-    let row = sqlx::query(sql)
+    let sql = format!(
+        "INSERT INTO flags (project, environment, flag, revision, body, updated_ms)
+         VALUES ($1, $2, $3, {FIRST_IN_ENVIRONMENT}, $4, $5)
+         ON CONFLICT (project, environment, flag) DO UPDATE
+         SET revision = flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
+         RETURNING revision"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(&wire.key)
@@ -67,14 +70,14 @@ pub async fn put(
 
 /// Removes a flag; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
-    let sql = "DELETE FROM flags WHERE project = $1 AND environment = $2 AND flag = $3";
-    let done = sqlx::query(sql)
+    let sql = "DELETE FROM flags WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
+    let deleted = sqlx::query(sql)
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(key)
-        .execute(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    retire(conn, scope, deleted).await
 }
 
 /// The columns `body`, `revision` and `updated_ms`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
+use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
 use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::policy::Policy;
@@ -66,12 +67,14 @@ pub async fn fuses(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseRow>,
     rows.iter().map(fuse_row).collect()
 }
 
-/// Adds a fuse; its revision is 1.
-pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<(), StoreError> {
-    let sql = "INSERT INTO fuses (project, environment, flag, revision, policy, circuit, rollout, phase_id,
-                                  changed_ms, ema, ema_ms)
-               VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, '{}', 0)";
-    sqlx::query(sql)
+/// Adds a fuse and returns its revision; the one it claims does not count.
+pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<u64, StoreError> {
+    let sql = format!(
+        "INSERT INTO fuses (project, environment, flag, revision, policy, circuit, rollout, phase_id,
+                            changed_ms, ema, ema_ms)
+         VALUES ($1, $2, $3, {FIRST_IN_ENVIRONMENT}, $4, $5, $6, $7, $8, '{{}}', 0) RETURNING revision"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(&fuse.flag)
@@ -80,9 +83,9 @@ pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Res
         .bind(fuse.rollout.as_str())
         .bind(fuse.phase_id)
         .bind(to_sql(fuse.changed_ms.0))
-        .execute(conn)
+        .fetch_one(conn)
         .await?;
-    Ok(())
+    Ok(from_sql(row.try_get("revision")?))
 }
 
 /// Replaces everything but the key when `fuse.revision` still stands, and forgets the moving averages, which belong to
@@ -155,14 +158,14 @@ pub async fn move_ema(
 
 /// Removes a fuse; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<bool, StoreError> {
-    let sql = "DELETE FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3";
-    let done = sqlx::query(sql)
+    let sql = "DELETE FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
+    let deleted = sqlx::query(sql)
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(flag)
-        .execute(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    retire(conn, scope, deleted).await
 }
 
 /// Fuses of a tenant in each circuit.

@@ -14,6 +14,7 @@ pub mod phases;
 pub mod project_flags;
 pub mod quarantine;
 pub mod receipts;
+mod revisions;
 pub mod scopes;
 pub mod shared;
 pub mod snapshots;

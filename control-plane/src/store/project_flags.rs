@@ -6,6 +6,7 @@ use serde_json::Value;
 use sqlx::Row as _;
 
 use super::flags::{FlagRow, flag_row};
+use super::revisions::{FIRST_IN_ENVIRONMENT, FIRST_IN_PROJECT, retire, retire_in_project};
 use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
 
 /// A flag of an environment that follows its project's definition.
@@ -40,11 +41,14 @@ pub async fn put(
     wire: &FlagWire,
     now: UnixMillis,
 ) -> Result<u64, StoreError> {
-    let sql = "INSERT INTO project_flags (project, flag, revision, body, updated_ms) VALUES ($1, $2, 1, $3, $4)
-               ON CONFLICT (project, flag) DO UPDATE
-               SET revision = project_flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
-               RETURNING revision";
-    let row = sqlx::query(sql)
+    let sql = format!(
+        "INSERT INTO project_flags (project, flag, revision, body, updated_ms)
+         VALUES ($1, $2, {FIRST_IN_PROJECT}, $3, $4)
+         ON CONFLICT (project, flag) DO UPDATE
+         SET revision = project_flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
+         RETURNING revision"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(project.as_str())
         .bind(&wire.key)
         .bind(json_text(wire))
@@ -56,9 +60,9 @@ pub async fn put(
 
 /// Removes a definition that no flag follows any more.
 pub async fn delete(conn: &mut Connection, project: &ProjectKey, key: &str) -> Result<(), StoreError> {
-    let sql = "DELETE FROM project_flags WHERE project = $1 AND flag = $2";
-    sqlx::query(sql).bind(project.as_str()).bind(key).execute(conn).await?;
-    Ok(())
+    let sql = "DELETE FROM project_flags WHERE project = $1 AND flag = $2 RETURNING revision";
+    let deleted = sqlx::query(sql).bind(project.as_str()).bind(key).fetch_optional(&mut *conn).await?;
+    retire_in_project(conn, project, deleted).await
 }
 
 /// Whether a flag of an environment follows its project, and with which patch.
@@ -80,6 +84,25 @@ pub async fn inherited(
     Ok(Some(Inherited { patch }))
 }
 
+/// An environment's patch and its revision, which rises when the patch becomes another one; `None` when there is none.
+pub async fn patch(
+    conn: &mut Connection,
+    scope: &Scope,
+    key: &str,
+) -> Result<Option<(Value, u64)>, StoreError> {
+    let sql = "SELECT patch, revision FROM inherited_flags
+               WHERE project = $1 AND environment = $2 AND flag = $3 AND patch IS NOT NULL";
+    let row = sqlx::query(sql)
+        .bind(scope.project.as_str())
+        .bind(scope.environment.as_str())
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let text: String = row.try_get("patch")?;
+    Ok(Some((json_column("inherited_flags.patch", &text)?, from_sql(row.try_get("revision")?))))
+}
+
 /// Makes a flag of an environment follow its project.
 pub async fn attach(
     conn: &mut Connection,
@@ -87,9 +110,14 @@ pub async fn attach(
     key: &str,
     inherited: &Inherited,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO inherited_flags (project, environment, flag, patch) VALUES ($1, $2, $3, $4)
-               ON CONFLICT (project, environment, flag) DO UPDATE SET patch = excluded.patch";
-    sqlx::query(sql)
+    let sql = format!(
+        "INSERT INTO inherited_flags (project, environment, flag, patch, revision)
+         VALUES ($1, $2, $3, $4, {FIRST_IN_ENVIRONMENT})
+         ON CONFLICT (project, environment, flag) DO UPDATE
+         SET patch = excluded.patch, revision = inherited_flags.revision + 1
+         WHERE inherited_flags.patch IS DISTINCT FROM excluded.patch"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(key)
@@ -101,12 +129,13 @@ pub async fn attach(
 
 /// Lets a flag go its own way; `false` when it did already.
 pub async fn detach(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
-    let sql = "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3";
-    let done = sqlx::query(sql)
+    let sql = "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3
+               RETURNING revision";
+    let deleted = sqlx::query(sql)
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(key)
-        .execute(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    retire(conn, scope, deleted).await
 }

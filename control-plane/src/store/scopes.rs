@@ -29,6 +29,8 @@ pub struct EnvironmentRow {
     pub auto_exposure: String,
     /// What it asks for before a change goes everywhere.
     pub safety: SafetySettings,
+    /// Rises with every write of the settings.
+    pub settings_revision: u64,
     /// Newest published version.
     pub version: SnapshotVersion,
     /// When it was made.
@@ -122,7 +124,7 @@ pub async fn update_settings(
     settings: SettingsRow<'_>,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE environments SET profile = $1, auto_exposure = $2, confirm_above_pct = $3, stages = $4,
-                 soak_s = $5
+                 soak_s = $5, settings_revision = settings_revision + 1
                WHERE project = $6 AND environment = $7";
     sqlx::query(sql)
         .bind(settings.profile)
@@ -138,7 +140,7 @@ pub async fn update_settings(
 }
 
 const ENVIRONMENT_COLUMNS: &str = "tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms, \
-                                   confirm_above_pct, stages, soak_s";
+                                   confirm_above_pct, stages, soak_s, settings_revision";
 
 /// One environment of a tenant.
 pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<EnvironmentRow>, StoreError> {
@@ -197,6 +199,7 @@ fn environment_row(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRow, Stor
         profile: text("profile")?,
         auto_exposure: text("auto_exposure")?,
         safety: safety(row)?,
+        settings_revision: from_sql(row.try_get("settings_revision")?),
         version: SnapshotVersion {
             epoch: from_sql(row.try_get("epoch")?),
             seq: from_sql(row.try_get("seq")?),

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::Row as _;
 
+use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
 
 /// Which kind of thing is shared.
@@ -101,12 +102,14 @@ pub async fn put(
     body: &Value,
     now: UnixMillis,
 ) -> Result<u64, StoreError> {
-    let sql = "INSERT INTO shared_parts (project, environment, part, key, revision, body, updated_ms)
-               VALUES ($1, $2, $3, $4, 1, $5, $6)
-               ON CONFLICT (project, environment, part, key) DO UPDATE
-               SET revision = shared_parts.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
-               RETURNING revision";
-    let row = sqlx::query(sql)
+    let sql = format!(
+        "INSERT INTO shared_parts (project, environment, part, key, revision, body, updated_ms)
+         VALUES ($1, $2, $3, $4, {FIRST_IN_ENVIRONMENT}, $5, $6)
+         ON CONFLICT (project, environment, part, key) DO UPDATE
+         SET revision = shared_parts.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
+         RETURNING revision"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(part.as_str())
@@ -120,15 +123,16 @@ pub async fn put(
 
 /// Removes a part; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, part: Part, key: &str) -> Result<bool, StoreError> {
-    let sql = "DELETE FROM shared_parts WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4";
-    let done = sqlx::query(sql)
+    let sql = "DELETE FROM shared_parts WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4
+               RETURNING revision";
+    let deleted = sqlx::query(sql)
         .bind(scope.project.as_str())
         .bind(scope.environment.as_str())
         .bind(part.as_str())
         .bind(key)
-        .execute(conn)
+        .fetch_optional(&mut *conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    retire(conn, scope, deleted).await
 }
 
 fn part_row(row: &sqlx::sqlite::SqliteRow) -> Result<PartRow, StoreError> {

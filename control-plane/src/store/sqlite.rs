@@ -24,6 +24,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (7, include_str!("../../../migrations/sqlite/0007_keys.sql")),
     (8, include_str!("../../../migrations/sqlite/0008_safety.sql")),
     (9, include_str!("../../../migrations/sqlite/0009_honest_events.sql")),
+    (10, include_str!("../../../migrations/sqlite/0010_revisions.sql")),
     (12, include_str!("../../../migrations/sqlite/0012_quarantine_bound.sql")),
 ];
 const READER_COUNT: u32 = 4;
@@ -164,6 +165,32 @@ mod tests {
             .unwrap();
         let found = (row.get::<String, _>(0), row.get::<i64, _>(1), row.get::<i64, _>(2));
         assert_eq!(found, ("ordinary".to_owned(), 1_000, 0));
+    }
+
+    #[tokio::test]
+    async fn revisions_of_an_older_database_go_on_above_all_that_may_have_been_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let old = SqlitePool::connect_with(options).await.unwrap();
+        let sql = "CREATE TABLE migrations (migration BIGINT PRIMARY KEY); INSERT INTO migrations VALUES (8)";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= 8) {
+            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
+        }
+        let sql = "INSERT INTO projects VALUES ('p', 't', '', 1);
+                   INSERT INTO environments (tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms)
+                   VALUES ('t', 'p', 'e', 'strict', 'single', 1, 7, 1);
+                   INSERT INTO audit (audit_id, tenant, at_ms, actor, action, subject, detail)
+                   VALUES (41, 't', 1, 'a', 'flag.delete', 'f', '{}')";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        old.close().await;
+        let store = Store::open(&path).await.unwrap();
+        let sql =
+            "SELECT e.revision_floor, p.revision_floor, e.settings_revision FROM environments e, projects p";
+        let row = sqlx::query(sql).fetch_one(&mut *store.read().await.unwrap()).await.unwrap();
+        let found = [0, 1, 2].map(|column| row.get::<i64, _>(column));
+        assert_eq!(found, [41, 41, 1]);
     }
 
     #[tokio::test]

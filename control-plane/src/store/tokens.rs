@@ -29,6 +29,13 @@ pub struct TokenRow {
     pub revoked_ms: Option<UnixMillis>,
 }
 
+impl TokenRow {
+    /// 1 while it is valid, 2 when it is revoked: nothing else of a token changes.
+    pub fn revision(&self) -> u64 {
+        1 + u64::from(self.revoked_ms.is_some())
+    }
+}
+
 const COLUMNS: &str = "token_id, tenant, kind, name, project, environment, created_ms, revoked_ms";
 
 /// Adds a token.
@@ -61,6 +68,21 @@ pub async fn list(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<Token
     let sql = format!("SELECT {COLUMNS} FROM tokens WHERE tenant = $1 ORDER BY created_ms, token_id");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant.as_str()).fetch_all(conn).await?;
     rows.iter().map(token_row).collect()
+}
+
+/// One token of a tenant, valid or revoked.
+pub async fn token(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    token_id: &str,
+) -> Result<Option<TokenRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE tenant = $1 AND token_id = $2");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(tenant.as_str())
+        .bind(token_id)
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(token_row).transpose()
 }
 
 /// Valid tokens of one kind in the whole installation.

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use flagfuse_control_plane::credential::TokenKind;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::world::{ENVIRONMENT, FLAG, World, policy, ran};
+use crate::world::{ENVIRONMENT, FLAG, World, flag, policy, ran};
 
 fn feature(name: &str, patch: Value) -> Value {
     let mut feature = json!({ "name": name, "enabled": true, "strategies": [{ "name": "default" }] });
@@ -123,6 +123,48 @@ async fn a_fuse_holds_its_flag_against_an_import_too() {
         "{refused}"
     );
     assert_eq!(state(&world).await, before, "nothing is stored");
+}
+
+#[tokio::test]
+async fn all_conflicts_are_told_in_one_answer() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/a"), flag()).await;
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/b"), flag()).await;
+    let mut needs = flag();
+    needs["prerequisites"] = json!([{ "flag": "a", "variations": ["on"] }]);
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/needs-a"), needs).await;
+    let before = state(&world).await;
+    // Takes a variation away that another flag names, and both arms of a watched flag.
+    let other = json!({ "state": "ENABLED", "variants": { "x": 1, "y": 2 }, "defaultVariant": "x" });
+    let keys = ["a", "b", "checkout", "new"];
+    let flags: Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), other.clone())).collect();
+    let document = json!({ "flags": flags }).to_string().into_bytes();
+    let found = |answer: &Value| {
+        let conflicts = answer["conflicts"].as_array().unwrap().iter();
+        let told = conflicts.map(|told| {
+            assert!(!told["reason"].as_str().unwrap().is_empty(), "{told}");
+            format!("{}: {}", told["name"].as_str().unwrap(), told["code"].as_str().unwrap())
+        });
+        told.collect::<Vec<_>>()
+    };
+    let taken = ["flag a: exists", "flag b: exists", "flag checkout: exists"];
+    let others = ["flag checkout: invalid_flag", "flag needs-a: in_use", "flag checkout: invalid_policy"];
+    let (status, told) = post(&world, "format=flagd&dry_run=true", document.clone()).await;
+    assert_eq!((status, &told["dry_run"], &told["flags"]), (200, &json!(true), &json!(keys)));
+    assert_eq!(found(&told), [&taken[..], &others].concat(), "{told}");
+    let (status, refused) = post(&world, "format=flagd", document.clone()).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("exists")));
+    assert_eq!(refused["conflicts"], told["conflicts"]);
+    let (status, told) = post(&world, "format=flagd&replace=true&dry_run=true", document.clone()).await;
+    assert_eq!((status, found(&told)), (200, others.map(str::to_owned).to_vec()), "{told}");
+    let (status, refused) = post(&world, "format=flagd&replace=true", document).await;
+    assert_eq!((status, &refused["code"]), (400, &json!("invalid_flag")), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("flag checkout: "), "{refused}");
+    assert_eq!(state(&world).await, before, "nothing is stored");
+    let fine = json!({ "flags": { "new": other } }).to_string().into_bytes();
+    let (status, told) = post(&world, "format=flagd&dry_run=true", fine).await;
+    assert_eq!((status, &told["conflicts"]), (200, &json!([])), "{told}");
 }
 
 #[tokio::test]

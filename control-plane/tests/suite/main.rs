@@ -20,6 +20,8 @@ mod inheritance;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod preconditions;
+#[cfg(test)]
 mod private;
 #[cfg(test)]
 mod pull;
@@ -30,7 +32,11 @@ mod ramp;
 #[cfg(test)]
 mod replica;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod safety;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod shared;
 #[cfg(test)]

@@ -310,23 +310,3 @@ async fn targets_bring_no_withheld_feature_back() {
     world.ok("PUT", FLAG, flag()).await;
     world.ok("DELETE", &format!("{FLAG}/fuse"), Value::Null).await;
 }
-
-#[tokio::test]
-async fn a_stale_writer_of_a_segment_is_told_so() {
-    let world = World::new().await;
-    let put = async |revision: &str| {
-        use axum::body::Body;
-        use axum::http::Request;
-        use tower::ServiceExt as _;
-        let request = Request::put(path("segments/beta"))
-            .header("authorization", format!("Bearer {}", world.admin))
-            .header("if-match", revision)
-            .body(Body::from("{}"))
-            .unwrap();
-        world.router.clone().oneshot(request).await.unwrap().status().as_u16()
-    };
-    assert_eq!(put("\"1\"").await, 409);
-    assert_eq!(put("\"0\"").await, 200);
-    assert_eq!(put("\"0\"").await, 409);
-    assert_eq!(put("\"1\"").await, 200);
-}

@@ -44,6 +44,7 @@ pub(crate) struct World {
 /// Status and JSON of an answer.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) etag: Option<String>,
     pub(crate) body: Value,
 }
 
@@ -88,17 +89,42 @@ impl World {
     }
 
     pub(crate) async fn send(&self, token: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
+        self.send_with(token, method, path, &[], body).await
+    }
+
+    pub(crate) async fn send_with(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("authorization", format!("Bearer {token}"));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
         let status = response.status();
+        let etag = response.headers().get("etag").map(|etag| etag.to_str().unwrap().to_owned());
         let bytes = to_bytes(response.into_body(), 64 << 20).await.unwrap();
-        Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+        Answer { status, etag, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         self.send(&self.admin, method, path, body).await
+    }
+
+    /// An admin's request that depends on what is there.
+    pub(crate) async fn call_if(
+        &self,
+        header: (&str, &str),
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Answer {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.send_with(&self.admin, method, path, &[header], body).await
     }
 
     pub(crate) async fn ok(&self, method: &str, path: &str, body: Value) -> Value {

@@ -1,0 +1,254 @@
+//! `If-Match` and `If-None-Match`, on every route that changes something, and revisions that never come back.
+
+use serde_json::{Value, json};
+
+use crate::routes::{Route, Tagged, all};
+use crate::world::{ENVIRONMENT, FLAG, World, flag, policy};
+
+const BASE: &str = "/v1/projects/demo/flags/base";
+
+fn here(rest: &str) -> String {
+    format!("{ENVIRONMENT}/{rest}")
+}
+
+/// Something of every kind.
+async fn world() -> (World, String) {
+    let world = World::new().await;
+    world.ok("PUT", &here("flags/free"), flag()).await;
+    world.ok("PUT", &here("segments/beta"), json!({})).await;
+    world.ok("PUT", &here("layers/home"), json!({})).await;
+    world.ok("PUT", &here("holdout"), json!({ "percentage": 1, "salt": "s" })).await;
+    world.ok("PUT", BASE, flag()).await;
+    world.ok("PUT", &here("flags/base/override"), json!({ "description": "ours" })).await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let token = world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": "old" })).await;
+    let token = token["token_id"].as_str().unwrap().to_owned();
+    (world, token)
+}
+
+impl Route {
+    async fn send(&self, world: &World, token: &str, header: (&str, &str)) -> crate::world::Answer {
+        let caller = if self.path == "/v1/ingest" { &world.ingest } else { &world.admin };
+        let body = if self.body.is_null() { Vec::new() } else { self.body.to_string().into_bytes() };
+        let path = self.path.replace("TOKEN", token);
+        world.send_with(caller, self.method, &path, &[header], body).await
+    }
+}
+
+async fn etag(world: &World, path: &str) -> Option<String> {
+    world.send(&world.admin, "GET", path, Vec::new()).await.etag
+}
+
+#[tokio::test]
+async fn every_write_looks_at_what_its_sender_has_seen() {
+    let (world, token) = world().await;
+    for route in all() {
+        let name = format!("{} {}", route.method, route.path);
+        let place = match route.tagged {
+            Tagged::At(path) => Some(path.replace("TOKEN", &token)),
+            Tagged::Made => None,
+            Tagged::Nowhere if route.path == "/v1/ingest" => None,
+            // They read.
+            Tagged::Nowhere => continue,
+        };
+        let current = match &place {
+            Some(path) => {
+                Some(etag(&world, path).await.unwrap_or_else(|| panic!("{name}: GET {path} has no ETag")))
+            }
+            None => None,
+        };
+        let before = world.get("/v1/audit?limit=1000").await;
+        let mut refused = vec![("if-match", "\"stale\"".to_owned())];
+        match &current {
+            Some(tag) => refused.extend([
+                ("if-match", format!("W/{tag}")),
+                ("if-none-match", "*".to_owned()),
+                ("if-none-match", format!("\"a\", W/{tag}")),
+            ]),
+            None => refused.push(("if-match", "*".to_owned())),
+        }
+        for (header, value) in &refused {
+            let answer = route.send(&world, &token, (header, value)).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.code()),
+                (412, "precondition_failed"),
+                "{name} {header}: {value}: {}",
+                answer.body
+            );
+            assert_eq!(
+                (&answer.etag, &answer.body["etag"]),
+                (&current, &json!(current)),
+                "{name} {header}: {value}"
+            );
+        }
+        let answer = route.send(&world, &token, ("if-match", "7")).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_header"), "{name}");
+        assert_eq!(world.get("/v1/audit?limit=1000").await, before, "{name}: nothing was done");
+        let header = match &current {
+            Some(tag) => ("if-match", format!("\"other\", {tag}")),
+            None => ("if-none-match", "*".to_owned()),
+        };
+        let answer = route.send(&world, &token, (header.0, &header.1)).await;
+        assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.body);
+        if let Some(place) = place {
+            let after = etag(&world, &place).await;
+            assert_eq!(answer.etag, after, "{name}: the answer names the new state");
+            assert_ne!(after, current, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stale_delete_deletes_nothing_and_what_is_gone_is_told_as_ever() {
+    let world = World::new().await;
+    let read = etag(&world, FLAG).await.unwrap();
+    let edited = world.call_if(("if-match", &read), "PUT", FLAG, &flag()).await;
+    let stale = world.call_if(("if-match", &read), "DELETE", FLAG, &Value::Null).await;
+    assert_eq!((stale.status.as_u16(), stale.etag), (412, edited.etag.clone()));
+    let rehearsed =
+        world.call_if(("if-match", &read), "DELETE", &format!("{FLAG}?dry_run=true"), &Value::Null).await;
+    assert_eq!(rehearsed.code(), "precondition_failed", "a rehearsal says so too");
+    let fits = edited.etag.unwrap();
+    let gone = world.call_if(("if-match", &fits), "DELETE", FLAG, &Value::Null).await;
+    assert_eq!((gone.status.as_u16(), gone.etag), (200, None));
+    for (method, path, code) in [
+        ("DELETE", FLAG.to_owned(), "unknown_flag"),
+        ("DELETE", format!("{FLAG}/fuse"), "unknown_flag"),
+        ("PUT", format!("{FLAG}/fuse"), "unknown_flag"),
+        ("POST", format!("{FLAG}/fuse/close"), "unknown_fuse"),
+        ("PUT", format!("{FLAG}/override"), "unknown_flag"),
+        ("DELETE", here("segments/none"), "unknown_segment"),
+        ("DELETE", "/v1/projects/demo/flags/none".to_owned(), "unknown_flag"),
+        ("DELETE", "/v1/tokens/none".to_owned(), "unknown_token"),
+        ("POST", "/v1/projects/none/environments".to_owned(), "unknown_project"),
+    ] {
+        let body = match (method, path.ends_with("fuse"), path.ends_with("environments")) {
+            ("PUT", true, _) => policy(json!({})),
+            (_, _, true) => json!({ "key": "new" }),
+            ("PUT", _, _) => json!({}),
+            _ => Value::Null,
+        };
+        let answer = world.call_if(("if-match", &fits), method, &path, &body).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (404, code), "{method} {path}");
+    }
+    let put = world.call_if(("if-match", &fits), "PUT", FLAG, &flag()).await;
+    assert_eq!((put.status.as_u16(), put.etag, &put.body["etag"]), (412, None, &Value::Null));
+    let put = world.call_if(("if-match", "*"), "PUT", FLAG, &flag()).await;
+    assert_eq!(put.status.as_u16(), 412, "* asks for any state, but for one");
+    let put = world.call_if(("if-none-match", "*"), "PUT", FLAG, &flag()).await;
+    assert_eq!(put.status.as_u16(), 200);
+    let again = world.call_if(("if-none-match", "*"), "PUT", FLAG, &flag()).await;
+    assert_eq!((again.status.as_u16(), again.etag), (412, put.etag));
+}
+
+#[tokio::test]
+async fn what_only_switches_off_needs_no_tag_and_ignores_a_stale_one() {
+    let (world, _) = world().await;
+    let stale = [("if-match", "\"stale\""), ("if-none-match", "*")];
+    for header in stale {
+        world.ok("POST", &format!("{FLAG}/fuse/reset"), Value::Null).await;
+        for _ in 0..2 {
+            let trip = world.call_if(header, "POST", &format!("{FLAG}/fuse/trip"), &Value::Null).await;
+            assert_eq!((trip.status.as_u16(), &trip.body["fuse"]["circuit"]), (200, &json!("OPEN")));
+            assert_eq!(trip.etag, etag(&world, &format!("{FLAG}/fuse")).await);
+        }
+        let close = world.call_if(header, "POST", &format!("{FLAG}/fuse/close"), &Value::Null).await;
+        assert_eq!(close.code(), "precondition_failed", "switching on is not switching off");
+        let open =
+            world.call_if(header, "POST", &format!("{FLAG}/fuse/trip?dry_run=true"), &Value::Null).await;
+        assert_eq!(open.status.as_u16(), 200, "{}", open.body);
+    }
+    let off = |mut flag: Value| {
+        flag["enabled"] = json!(false);
+        flag
+    };
+    // The cohort that was read is not the one of today: the fuse has moved on.
+    world.ok("POST", &format!("{FLAG}/fuse/reset"), Value::Null).await;
+    let read = world.get(FLAG).await["flag"].clone();
+    world.ok("POST", &format!("{FLAG}/fuse/reset"), Value::Null).await;
+    assert_ne!(world.get(FLAG).await["flag"]["cohort"], read["cohort"]);
+    for (path, read) in [(FLAG, read), (BASE, flag())] {
+        for header in stale {
+            let mut other = flag();
+            other["description"] = json!("another one");
+            let kept = world.call_if(header, "PUT", path, &off(other)).await;
+            assert_eq!(kept.code(), "precondition_failed", "more than switching off");
+            let kill = world.call_if(header, "PUT", path, &off(read.clone())).await;
+            assert_eq!(kill.status.as_u16(), 200, "{path}: {}", kill.body);
+        }
+        assert_eq!(world.get(path).await["flag"]["enabled"], false);
+        let on = world.call_if(stale[0], "PUT", path, &read).await;
+        assert_ne!(on.status.as_u16(), 200, "{}", on.body);
+    }
+    let path = here("flags/base/override");
+    for header in stale {
+        let more = world.call_if(header, "PUT", &path, &json!({ "enabled": false })).await;
+        assert_eq!(more.code(), "precondition_failed", "it also takes the description back");
+        let kill = json!({ "description": "ours", "enabled": false });
+        assert_eq!(world.call_if(header, "PUT", &path, &kill).await.status.as_u16(), 200);
+    }
+}
+
+#[tokio::test]
+async fn revisions_never_start_again() {
+    let world = World::new().await;
+    let fuse = format!("{FLAG}/fuse");
+    let over = here("flags/base/override");
+    let rows = [
+        (here("flags/a"), flag(), true),
+        (here("segments/a"), json!({}), true),
+        (here("layers/a"), json!({}), true),
+        (here("holdout"), json!({ "percentage": 1, "salt": "s" }), true),
+        ("/v1/projects/demo/flags/base".to_owned(), flag(), true),
+        (fuse, policy(json!({})), true),
+        (over, json!({ "description": "ours" }), false),
+    ];
+    for (path, body, has_revision) in rows {
+        if path.ends_with("override") {
+            world.ok("PUT", BASE, flag()).await;
+        }
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let put = world.call("PUT", &path, body.clone()).await;
+            assert!(put.status.is_success(), "{path}: {}", put.body);
+            let tag = put.etag.unwrap();
+            assert_eq!(etag(&world, &path).await.as_ref(), Some(&tag), "{path}");
+            if has_revision {
+                assert_eq!(tag, format!("\"{}\"", put.body["revision"]), "{path}");
+            }
+            assert!(!seen.contains(&tag), "{path}: {tag} came before in {seen:?}");
+            // What is from before the deletion fits nothing that came after it.
+            for old in &seen {
+                let stale = world.call_if(("if-match", old), "DELETE", &path, &Value::Null).await;
+                assert_eq!(stale.code(), "precondition_failed", "{path} {old}");
+            }
+            seen.push(tag);
+            world.ok("DELETE", &path, Value::Null).await;
+        }
+    }
+    // A flag that goes its own way and comes back has no override of before.
+    let over = here("flags/base/override");
+    let first = world.call("PUT", &over, json!({ "description": "ours" })).await.etag;
+    world.ok("PUT", &here("flags/base"), flag()).await;
+    let second = world.call("PUT", &over, json!({ "description": "ours" })).await.etag;
+    assert!(first.is_some() && second.is_some() && first != second);
+    let same = world.call("PUT", &over, json!({ "description": "ours" })).await;
+    assert_eq!(same.etag, second, "the patch is what it was");
+}
+
+#[tokio::test]
+async fn of_writers_who_have_seen_the_same_state_one_wins() {
+    let world = World::new().await;
+    let seen = etag(&world, FLAG).await.unwrap();
+    let bodies = (0..8).map(|n| {
+        let mut flag = flag();
+        flag["description"] = json!(format!("writer {n}"));
+        flag
+    });
+    let bodies: Vec<Value> = bodies.collect();
+    let writers = bodies.iter().map(|body| world.call_if(("if-match", &seen), "PUT", FLAG, body));
+    let answers = futures_util::future::join_all(writers).await;
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
+}

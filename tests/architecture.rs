@@ -163,6 +163,35 @@ fn handlers_write_no_sql() {
     );
 }
 
+/// What comes from outside is read by `shared::strict`, which takes no array for an object and no key twice.
+#[test]
+fn bodies_are_read_strictly() {
+    let own = [
+        "shared/src/strict/mod.rs",
+        // A body with visitors of its own, which see to both.
+        "shared/src/ofrep.rs",
+        // What we have written ourselves, or what is signed.
+        "shared/src/diff/vocabulary.rs",
+        "shared/src/explain.rs",
+        "shared/src/snapshot",
+    ];
+    let readers: Vec<_> = ["shared/src", "edge/src", "control-plane/src/api", "sdk/evaluator/src"]
+        .into_iter()
+        .flat_map(rust_files)
+        .filter(|path| !own.iter().any(|own| path.starts_with(own)) && !path.ends_with("tests.rs"))
+        .filter(|path| !path.iter().any(|part| part == "tests"))
+        .collect();
+    let words = ["serde_json::from_", "serde_json::Deserializer", "serde_path_to_error::deserialize(value"];
+    assert_absent(&readers, &words, "what comes from outside is read by shared::strict");
+    // Serde keeps such types in a buffer, behind which nobody sees an array that stands for an object.
+    let others: Vec<_> = readers.into_iter().filter(|path| !path.ends_with("contract/replica.rs")).collect();
+    assert_absent(
+        &others,
+        &["serde(flatten", "serde(untagged", "serde(tag"],
+        "no body is read from a buffer",
+    );
+}
+
 #[test]
 fn nothing_below_the_api_imports_it() {
     let below: Vec<_> = ["change", "fuse", "ingest", "publish", "stats", "store"]

@@ -121,12 +121,17 @@ fn events_are_checked(world: &World) {
     let mut anonymous = good.clone();
     anonymous["unit"] = json!("");
     let batch = json!({ "events": [good, { "type": 7 }, extra, old, anonymous, 5] });
-    let answer = edge.post("/v1/events", &batch).unwrap();
+    // A key twice is the fault of one event, as a list of fields is: the others are taken.
+    let list = json!(["list", "outcome", "u", now, null, null, null, null, "conversion", null]);
+    let twice = r#"{"id":"twice","type":"outcome","metric":"error","metric":"conversion","unit":"u","occurred_ms":1}"#;
+    let text = batch.to_string().replace(",5]", &format!(",5,{twice},{list}]"));
+    let answer = edge.send("POST", "/v1/events", &[], Some(text.into_bytes())).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.body);
     assert_eq!(answer.body["accepted"], 2, "{}", answer.body);
     let codes = json!([
         { "index": 1, "code": "bad_schema" }, { "index": 3, "code": "too_old" },
         { "index": 4, "code": "unit_missing" }, { "index": 5, "code": "bad_schema" },
+        { "index": 6, "code": "bad_schema" }, { "index": 7, "code": "bad_schema" },
     ]);
     assert_eq!(answer.body["quarantined"], codes);
     // Nothing was dropped: what was refused waits in the quarantine.
@@ -135,7 +140,7 @@ fn events_are_checked(world: &World) {
         let count: u64 = list["quarantine"]
             .as_array()
             .map_or(0, |all| all.iter().filter_map(|e| e["events"].as_u64()).sum());
-        anyhow::ensure!(count == 4, "{list}");
+        anyhow::ensure!(count == 6, "{list}");
         Ok(())
     })
     .unwrap();
@@ -144,7 +149,20 @@ fn events_are_checked(world: &World) {
     assert_eq!(Client::new(&url, None).post("/v1/events", &batch).unwrap().status, 401);
     let by_query = format!("/v1/events?key={}", key.replace(':', "%3A"));
     assert_eq!(Client::new(&url, None).post(&by_query, &json!({ "events": [] })).unwrap().status, 202);
-    assert_eq!(edge.send("POST", "/v1/events", &[], Some(b"{".to_vec())).unwrap().status, 400);
+    for body in ["{", "[]", "[1,[]]", r#"{"events":[],"events":[]}"#, r#"{"events":[],"x":1,"x":1}"#] {
+        let answer = edge.send("POST", "/v1/events", &[], Some(body.into())).unwrap();
+        assert_eq!((answer.status, &answer.body["code"]), (400, &json!("body_malformed")), "{}", answer.body);
+    }
+    for (path, body) in [
+        ("/api/client/metrics", r#"["shop",null]"#),
+        ("/api/client/metrics", r#"{"bucket":{"toggles":{"a":[1,2,null]}}}"#),
+        ("/api/client/metrics", r#"{"appName":"a","appName":"b"}"#),
+        ("/api/frontend", r#"{"userId":"a","userId":"b"}"#),
+        ("/api/frontend", r#"["a"]"#),
+    ] {
+        let answer = edge.send("POST", path, &[], Some(body.into())).unwrap();
+        assert_eq!((answer.status, &answer.body["code"]), (400, &json!("body_malformed")), "{path} {body}");
+    }
     assert_eq!(edge.post("/v1/events", &json!({ "events": vec![json!({}); 201] })).unwrap().status, 413);
     assert_eq!(edge.send("POST", "/v1/events", &[], Some(vec![b' '; 70_000])).unwrap().status, 413);
     assert_eq!(edge.get("/no/such/path").unwrap().status, 404);
@@ -158,6 +176,10 @@ fn contexts_are_checked(world: &World) {
         (b"{\"context\":{\"a\":\"\xff\"}}", "PARSE_ERROR"),
         (b"\xef\xbb\xbf{}", "PARSE_ERROR"),
         (b"{\"context\":7}", "INVALID_CONTEXT"),
+        (b"{\"context\":[\"u\"]}", "INVALID_CONTEXT"),
+        (b"{\"context\":{\"a\":1,\"a\":2}}", "INVALID_CONTEXT"),
+        (b"{\"context\":{\"a\":{\"b\":1,\"b\":2}}}", "PARSE_ERROR"),
+        (b"{\"context\":{},\"context\":{}}", "PARSE_ERROR"),
     ] {
         for path in ["/ofrep/v1/evaluate/flags", "/ofrep/v1/evaluate/flags/theme"] {
             for edge in &world.edges {

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use flagfuse_shared::contract::replica::PULL_PATH;
 use serde_json::{Value, json};
 
+use self::Tagged::{At, Made, Nowhere};
 use crate::world::{flag, policy};
 
 /// Where a route's tag is read.
@@ -29,127 +31,98 @@ pub(crate) struct Route {
     pub(crate) tagged: Tagged,
 }
 
-fn route(
-    method: &'static str,
-    template: &'static str,
-    path: &'static str,
-    body: Value,
-    tagged: Tagged,
-) -> Route {
-    Route { method, template, path, body, tagged }
+/// A path below the environment of the fixture.
+macro_rules! at {
+    ($rest:literal) => {
+        concat!("/v1/projects/demo/environments/production", $rest)
+    };
 }
+
+const FUSE: &str = at!("/flags/checkout/fuse");
+const BASE: &str = "/v1/projects/demo/flags/base";
+
+type Row = (&'static str, &'static str, &'static str, Value, Tagged);
 
 /// In an order in which each of them succeeds once in the fixture of [`crate::preconditions`].
 pub(crate) fn all() -> Vec<Route> {
-    use Tagged::{At, Made, Nowhere};
-    macro_rules! at {
-        ($path:literal) => {
-            concat!("/v1/projects/demo/environments/production", $path)
-        };
-    }
-    const FUSE: &str = at!("/flags/checkout/fuse");
+    let rows = puts().into_iter().chain(switches()).chain(deletions()).chain(of_tenant());
+    rows.map(|(method, template, path, body, tagged)| Route { method, template, path, body, tagged })
+        .collect()
+}
+
+fn puts() -> Vec<Row> {
     let split = json!([{ "variation": "on", "weight": 1 }]);
     let conditions = json!([{ "attribute": "plan", "op": "in", "values": ["pro"] }]);
     let rules = json!([{ "key": "r", "conditions": conditions, "split": split }]);
-    let ruled = |mut flag: Value| {
-        flag["rules"] = rules.clone();
-        flag["targets"] = json!([{ "variation": "on", "units": ["anna"] }]);
-        flag
-    };
-    let imported = json!({ "flags": { "imported": {
-        "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "on" } } });
+    let mut ruled = flag();
+    ruled["rules"] = rules.clone();
+    ruled["targets"] = json!([{ "variation": "on", "units": ["anna"] }]);
+    let (settings, segment, layer) = (at!("/settings"), at!("/segments/beta"), at!("/layers/home"));
+    let (free, over) = (at!("/flags/free"), at!("/flags/base/override"));
+    let group = json!({ "included": ["a"], "rules": [{ "conditions": conditions }] });
+    vec![
+        ("PUT", "/settings", settings, json!({ "soak_s": 0 }), At(settings)),
+        ("PUT", "/segments/{key}", segment, group, At(segment)),
+        ("PUT", "/layers/{key}", layer, json!({ "salt": "s" }), At(layer)),
+        ("PUT", "/flags/{flag}", free, ruled.clone(), At(free)),
+        ("PUT", "/v1/projects/{project}/flags/{flag}", BASE, ruled, At(BASE)),
+        ("PUT", "/flags/{flag}/override", over, json!({ "rules": rules }), At(over)),
+        ("DELETE", "/flags/{flag}/override", over, Value::Null, At(over)),
+        ("PUT", "/flags/{flag}/fuse", FUSE, policy(json!({ "exposure_percent": 10 })), At(FUSE)),
+    ]
+}
+
+fn switches() -> Vec<Row> {
+    let half_open = at!("/flags/checkout/fuse/half-open");
+    let (holdout, snapshot) = (at!("/holdout"), at!("/snapshot"));
+    let definition =
+        json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "on" });
+    let imported = json!({ "flags": { "imported": definition } });
+    let percentage = json!({ "percentage": 5, "salt": "s" });
+    vec![
+        ("POST", "/flags/{flag}/fuse/{action}", half_open, json!({ "reason": "r" }), At(FUSE)),
+        ("DELETE", "/flags/{flag}/fuse", FUSE, Value::Null, At(FUSE)),
+        ("PUT", "/holdout", holdout, percentage, At(holdout)),
+        ("POST", "/import", at!("/import?format=flagd"), imported, At(snapshot)),
+        ("POST", "/publish", at!("/publish"), Value::Null, At(snapshot)),
+    ]
+}
+
+fn deletions() -> Vec<Row> {
+    let (flag, segment) = (at!("/flags/checkout"), at!("/segments/beta"));
+    let (layer, holdout) = (at!("/layers/home"), at!("/holdout"));
+    vec![
+        ("DELETE", "/flags/{flag}", flag, Value::Null, At(flag)),
+        ("DELETE", "/segments/{key}", segment, Value::Null, At(segment)),
+        ("DELETE", "/layers/{key}", layer, Value::Null, At(layer)),
+        ("DELETE", "/holdout", holdout, Value::Null, At(holdout)),
+        ("DELETE", "/v1/projects/{project}/flags/{flag}", BASE, Value::Null, At(BASE)),
+        ("POST", "/revert", at!("/revert"), json!({ "to": "1.2" }), At(at!("/snapshot"))),
+    ]
+}
+
+fn of_tenant() -> Vec<Row> {
     let held = json!({ "default/demo/production": { "epoch": 1, "seq": 1, "digest": "0".repeat(64) } });
     let batch = json!({ "buffer_id": "0".repeat(32), "batch_seq": 1, "tenant": "default", "project": "demo",
         "environment": "production", "region": "local", "events": [{ "received_ms": 1, "raw": 7 }] });
-    let layer = json!({ "salt": "s" });
+    let asked = json!({ "project": "demo", "environment": "production", "flag": "checkout",
+        "context": { "targetingKey": "u" } });
+    let (token, environments) = ("/v1/tokens/TOKEN", "/v1/projects/demo/environments");
     vec![
-        route("PUT", "/settings", at!("/settings"), json!({ "soak_s": 0 }), At(at!("/settings"))),
-        route(
-            "PUT",
-            "/segments/{key}",
-            at!("/segments/beta"),
-            json!({ "included": ["a"], "rules": [{ "conditions": conditions }] }),
-            At(at!("/segments/beta")),
-        ),
-        route("PUT", "/layers/{key}", at!("/layers/home"), layer, At(at!("/layers/home"))),
-        route("PUT", "/flags/{flag}", at!("/flags/free"), ruled(flag()), At(at!("/flags/free"))),
-        route(
-            "PUT",
-            "/v1/projects/{project}/flags/{flag}",
-            "/v1/projects/demo/flags/base",
-            ruled(flag()),
-            At("/v1/projects/demo/flags/base"),
-        ),
-        route(
-            "PUT",
-            "/flags/{flag}/override",
-            at!("/flags/base/override"),
-            json!({ "rules": rules }),
-            At(at!("/flags/base/override")),
-        ),
-        route(
-            "DELETE",
-            "/flags/{flag}/override",
-            at!("/flags/base/override"),
-            Value::Null,
-            At(at!("/flags/base/override")),
-        ),
-        route("PUT", "/flags/{flag}/fuse", FUSE, policy(json!({ "exposure_percent": 10 })), At(FUSE)),
-        route(
-            "POST",
-            "/flags/{flag}/fuse/{action}",
-            at!("/flags/checkout/fuse/half-open"),
-            json!({ "reason": "r" }),
-            At(FUSE),
-        ),
-        route("DELETE", "/flags/{flag}/fuse", FUSE, Value::Null, At(FUSE)),
-        route(
-            "PUT",
-            "/holdout",
-            at!("/holdout"),
-            json!({ "percentage": 5, "salt": "s" }),
-            At(at!("/holdout")),
-        ),
-        route("POST", "/import", at!("/import?format=flagd"), imported, At(at!("/snapshot"))),
-        route("POST", "/publish", at!("/publish"), Value::Null, At(at!("/snapshot"))),
-        route("DELETE", "/flags/{flag}", at!("/flags/checkout"), Value::Null, At(at!("/flags/checkout"))),
-        route("DELETE", "/segments/{key}", at!("/segments/beta"), Value::Null, At(at!("/segments/beta"))),
-        route("DELETE", "/layers/{key}", at!("/layers/home"), Value::Null, At(at!("/layers/home"))),
-        route("DELETE", "/holdout", at!("/holdout"), Value::Null, At(at!("/holdout"))),
-        route(
-            "DELETE",
-            "/v1/projects/{project}/flags/{flag}",
-            "/v1/projects/demo/flags/base",
-            Value::Null,
-            At("/v1/projects/demo/flags/base"),
-        ),
-        route("POST", "/revert", at!("/revert"), json!({ "to": "1.2" }), At(at!("/snapshot"))),
-        route("POST", "/tokens", at!("/tokens"), json!({ "name": "web" }), Made),
-        route("POST", "/v1/tokens", "/v1/tokens", json!({ "kind": "viewer", "name": "x" }), Made),
-        route("DELETE", "/v1/tokens/{token_id}", "/v1/tokens/TOKEN", Value::Null, At("/v1/tokens/TOKEN")),
-        route("POST", "/v1/projects", "/v1/projects", json!({ "key": "second", "name": "n" }), Made),
-        route(
+        ("POST", "/tokens", at!("/tokens"), json!({ "name": "web" }), Made),
+        ("POST", "/v1/tokens", "/v1/tokens", json!({ "kind": "viewer", "name": "x" }), Made),
+        ("DELETE", "/v1/tokens/{token_id}", token, Value::Null, At(token)),
+        ("POST", "/v1/projects", "/v1/projects", json!({ "key": "second", "name": "n" }), Made),
+        (
             "POST",
             "/v1/projects/{project}/environments",
-            "/v1/projects/demo/environments",
+            environments,
             json!({ "key": "second", "stages": [["local"]] }),
             Made,
         ),
-        route("POST", "INGEST_PATH", "/v1/ingest", batch, Nowhere),
-        route(
-            "POST",
-            "PULL_PATH",
-            "/v1/replica/pull",
-            json!({ "region": "local", "shard": 0, "held": held }),
-            Nowhere,
-        ),
-        route(
-            "POST",
-            "/v1/explain",
-            "/v1/explain",
-            json!({ "project": "demo", "environment": "production", "flag": "checkout", "context": { "targetingKey": "u" } }),
-            Nowhere,
-        ),
+        ("POST", "INGEST_PATH", "/v1/ingest", batch, Nowhere),
+        ("POST", "PULL_PATH", PULL_PATH, json!({ "region": "local", "shard": 0, "held": held }), Nowhere),
+        ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
     ]
 }
 

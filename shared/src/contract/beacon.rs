@@ -488,7 +488,7 @@ mod tests {
     #[test]
     fn a_request_is_an_object_with_each_key_once_and_its_events_are_nobody_elses_fault() {
         for (bad, said) in [
-            (&br#"[1800000000000,[]]"#[..], "invalid type: sequence"),
+            (&br"[1800000000000,[]]"[..], "invalid type: sequence"),
             (br#"{"events":[],"events":[]}"#, r#"the key "events" comes twice"#),
             (br#"{"events":[],"new":1,"new":1}"#, r#"the key "new" comes twice"#),
             (br#"{"events":[],"new":[{"a":1,"a":1}]}"#, r#"new: the key "a" comes twice in [0]"#),
@@ -517,7 +517,7 @@ mod tests {
         assert_eq!(IngestBatch::parse(sound.as_bytes()).unwrap().events.len(), 2);
         let twice = batch("").replace(r#""batch_seq":1"#, r#""batch_seq":1,"batch_seq":1"#);
         let array = r#"["b",1,"t","p","e","r",[]]"#.to_owned();
-        for bad in [batch(r#"[1,null,{}]"#), twice, array] {
+        for bad in [batch(r"[1,null,{}]"), twice, array] {
             assert!(IngestBatch::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }

@@ -30,7 +30,7 @@ impl Browser {
     fn start(binary: &str, world: &World) -> Result<Self> {
         tools::browser_packages(root())?;
         let mut node = tools::node_22(root())?;
-        let token = expired_token(&world.stack.secrets().stream_secret);
+        let token = expired_token(&world.stack.secrets().stream_secret, &world.client_key);
         node.arg(root().join("tests/browser/run.mjs")).args([
             binary,
             &world.stack.edge_url(0),

@@ -12,7 +12,7 @@ fn listen(world: &World) -> Value {
     let options = json!({
         "edges": world.stack.edge_urls(), "key": world.client_key, "controlPlane": world.stack.control_plane_url(),
         "adminToken": secrets.admin_token, "environmentPath": environment_path(),
-        "expiredToken": expired_token(&secrets.stream_secret),
+        "expiredToken": expired_token(&secrets.stream_secret, &world.client_key),
     });
     let mut node = xtask::tools::node_22(root()).unwrap();
     let script = node.arg(root().join("tests/node/stream.mjs")).arg(options.to_string());

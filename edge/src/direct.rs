@@ -18,6 +18,7 @@ use crate::config::{cached_config, config};
 use crate::http::ask::{Ask, AskHeaders, Asker, Verb};
 use crate::http::evaluation;
 use crate::http::reply::Reply;
+use crate::snapshot::credential::Credential;
 use crate::snapshot::isolate::{Refresh, from_memory, refresh};
 
 /// Set in the number that [`direct_answer`] returns when [`direct_work`] has something to do.
@@ -150,21 +151,21 @@ fn answer(ask: &Ask, body: &[u8]) -> Option<Reply> {
     }
     let config = cached_config()?;
     let key = ask.client_key().ok()?;
+    let shown = Credential::Key(digest_of(&key.text));
     let version_min = ask.version_min().ok()?;
     if ask.is_told_of_unknown() {
         return None;
     }
     let scope = config.scope(&key.project, &key.environment);
-    let (served, need) = from_memory(&scope)?;
+    let (served, need) = from_memory(&scope, &shown)?;
     if need == Refresh::Needed {
         // A refresh that finds no room is made up for by the next lease.
         let _ = wait(Work::Refresh(scope.clone()));
     }
-    let is_new_enough = version_min.is_none_or(|wanted| served.version >= wanted);
-    if !is_new_enough || !served.compiled.snapshot.admits_client_key(&digest_of(&key.text)) {
+    if version_min.is_some_and(|wanted| served.version < wanted) {
         return None;
     }
-    Some(match evaluation::answer(&config, &scope, &served, ask, body) {
+    Some(match evaluation::answer(&config, &scope, &served, shown.key_id(), ask, body) {
         Ok((reply, exposure)) => {
             if let Some(exposure) = exposure {
                 record(scope, exposure);

@@ -26,9 +26,12 @@ pub enum EdgeError {
     /// A key of another form than `project:environment.secret`.
     #[error("the client key is malformed: expected project:environment.secret")]
     KeyMalformed,
-    /// A well-formed key that the environment does not know.
-    #[error("the client key is not valid in its environment")]
+    /// A well-formed key that no environment knows; that it names one which does not exist is not told apart.
+    #[error("the client key is not valid")]
     KeyUnknown,
+    /// Nobody can tell yet whether the key is valid: no round is left, or nobody vouches for the replica.
+    #[error("this edge cannot tell yet whether the client key is valid: try again")]
+    KeyUnsure,
     /// The push credential is missing or wrong.
     #[error("the push token is missing or wrong")]
     PushTokenWrong,
@@ -128,6 +131,7 @@ impl EdgeError {
             Self::KeyMissing => (401, "key_missing", None),
             Self::KeyMalformed => (401, "key_malformed", None),
             Self::KeyUnknown => (401, "key_unknown", None),
+            Self::KeyUnsure => (503, "key_unsure", Some(1)),
             Self::PushTokenWrong => (401, "push_token_wrong", None),
             Self::StreamTokenWrong => (403, "stream_token_wrong", None),
             Self::StreamTokenExpired => (401, "stream_token_expired", None),
@@ -219,7 +223,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_whole_seconds() {
-        for error in [EdgeError::NoSnapshot, EdgeError::Backlog] {
+        for error in [EdgeError::NoSnapshot, EdgeError::KeyUnsure, EdgeError::Backlog] {
             let reply = error.reply(None);
             let value = reply.headers.iter().find(|(name, _)| *name == "retry-after").map(|(_, value)| value);
             assert!(value.unwrap().parse::<u32>().is_ok());

@@ -29,7 +29,10 @@ use crate::http::body::{self, header};
 use crate::http::reply::Reply;
 use crate::http::route::Route;
 use crate::http::{evaluation, events, health, labels, push, stream, usage};
-use crate::snapshot::isolate::{Served, admitting, current, features, refresh};
+use crate::notify::Listener;
+use crate::snapshot::credential::Credential;
+use crate::snapshot::isolate::{Served, Wish, current, features};
+use crate::snapshot::opening::open;
 
 /// Answers a request. Whatever goes wrong becomes a JSON body with a stable code.
 #[event(fetch)]
@@ -95,62 +98,71 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// The key comes first: before it is known to be good, nothing else of the request is read.
     async fn answer(&self, request: &mut Request) -> Result<Reply, EdgeError> {
-        // A key that cannot be one is refused before a body is read.
-        self.ask.client_key()?;
+        let opened = self.open().await?;
         match self.ask.route {
-            Route::Events => self.events(request).await,
-            Route::UnleashMetrics => self.usage(request).await,
+            Route::Events => self.events(request, &opened).await,
+            Route::UnleashMetrics => self.usage(request, &opened).await,
             Route::UnleashRegister => {
                 body::read(request, METRICS_BODY_LEN_MAX).await?;
-                self.served().await?;
+                self.served(&opened).await?;
                 Ok(Reply::json(202, "{}".to_owned()))
             }
-            Route::UnleashFeatures => self.features().await,
-            _ => self.evaluate(request).await,
+            Route::UnleashFeatures => self.features(&opened).await,
+            _ => self.evaluate(request, &opened).await,
         }
     }
 
     async fn stream(&self, request: &Request) -> Result<Response, EdgeError> {
-        let by_token = stream::by_token(self.ask, self.env, self.context, self.config).await?;
-        let listener = if let Some(listener) = by_token {
-            listener
+        let by_token = stream::by_token(self.ask, self.config)?;
+        let (opened, expires_at) = if let Some((scope, shown, expires_at)) = by_token {
+            let opened = open(self.env, self.config, &scope, &shown).await;
+            if opened == Err(EdgeError::KeyUnknown) {
+                return stream::revoked(request);
+            }
+            opened?;
+            (Opened { scope, shown }, expires_at)
         } else {
-            let (scope, served) = self.served().await?;
-            let expires_at = clock::now().plus(self.config.notify.window_ms);
-            stream::Listener { scope, served: served.version, expires_at }
+            (self.open().await?, clock::now().plus(self.config.notify.window_ms))
         };
-        stream::connect(request, self.env, self.context, self.config, &listener).await
+        let served = self.served(&opened).await?.version;
+        let Opened { scope, shown } = opened;
+        let client = stream::client(request, &shown);
+        let listener = Listener { scope, served, key: shown.key_id(), client, expires_at };
+        stream::connect(request, self.env, self.context, self.config, listener).await
     }
 
-    async fn evaluate(&self, request: &mut Request) -> Result<Reply, EdgeError> {
+    async fn evaluate(&self, request: &mut Request, opened: &Opened) -> Result<Reply, EdgeError> {
         let body = match self.ask.verb {
             Verb::Post => body::read(request, REQUEST_BODY_LEN_MAX).await?,
             Verb::Get | Verb::Other => Vec::new(),
         };
-        let (scope, served) = self.served().await?;
-        let (reply, exposed) = evaluation::answer(self.config, &scope, &served, self.ask, &body)?;
+        // Not before: a body may take its time, and the snapshot would grow old.
+        let (scope, served) = (&opened.scope, self.served(opened).await?);
+        let key = opened.shown.key_id();
+        let (reply, exposed) = evaluation::answer(self.config, scope, &served, key, self.ask, &body)?;
         if let Some(exposed) = exposed {
-            exposure::record(exposed, self.env, self.context, self.config, &scope);
+            exposure::record(exposed, self.env, self.context, self.config, scope);
         }
         Ok(reply)
     }
 
-    async fn events(&self, request: &mut Request) -> Result<Reply, EdgeError> {
+    async fn events(&self, request: &mut Request, opened: &Opened) -> Result<Reply, EdgeError> {
         let body = body::read(request, REQUEST_BODY_LEN_MAX).await?;
-        let (scope, _) = self.served().await?;
-        events::answer(&body, self.env, self.config, &scope, clock::now()).await
+        self.served(opened).await?;
+        events::answer(&body, self.env, self.config, &opened.scope, clock::now()).await
     }
 
-    async fn usage(&self, request: &mut Request) -> Result<Reply, EdgeError> {
+    async fn usage(&self, request: &mut Request, opened: &Opened) -> Result<Reply, EdgeError> {
         let body = body::read(request, METRICS_BODY_LEN_MAX).await?;
-        let (scope, _) = self.served().await?;
-        usage::answer(&body, self.env, self.config, &scope, clock::now()).await
+        self.served(opened).await?;
+        usage::answer(&body, self.env, self.config, &opened.scope, clock::now()).await
     }
 
-    async fn features(&self) -> Result<Reply, EdgeError> {
-        let (scope, served) = self.served().await?;
-        let (version, text) = features(self.env, self.config, &scope, &served).await?;
+    async fn features(&self, opened: &Opened) -> Result<Reply, EdgeError> {
+        let served = self.served(opened).await?;
+        let (version, text) = features(self.env, self.config, &opened.scope, &served).await?;
         let etag = format!("\"{version}\"");
         let is_known = self.ask.headers.none_match.as_deref().is_some_and(|have| if_none_match(have, &etag));
         let mut reply = if is_known { Reply::empty(304) } else { Reply::json(200, text.to_string()) };
@@ -160,21 +172,24 @@ impl Asked<'_> {
         Ok(reply)
     }
 
-    /// The snapshot that the client key opens.
-    async fn served(&self) -> Result<(Scope, Served), EdgeError> {
+    /// The environment that the client key opens.
+    async fn open(&self) -> Result<Opened, EdgeError> {
         let key = self.ask.client_key()?;
         let scope = self.config.scope(&key.project, &key.environment);
-        let version_min = self.ask.version_min()?;
-        if self.ask.is_told_of_unknown() {
-            // A failed question changes nothing: the answer is labelled with its age.
-            let _ = refresh(self.env, self.config, &scope).await;
-        }
-        let served = current(self.env, self.context, self.config, &scope, version_min).await?;
-        let key = Digest::of(key.text.as_bytes());
-        if served.compiled.snapshot.admits_client_key(&key) {
-            return Ok((scope, served));
-        }
-        let served = admitting(self.env, self.config, &scope, &key).await?;
-        Ok((scope, served))
+        let shown = Credential::Key(Digest::of(key.text.as_bytes()));
+        open(self.env, self.config, &scope, &shown).await?;
+        Ok(Opened { scope, shown })
     }
+
+    /// Its snapshot, as new as the client wants it.
+    async fn served(&self, opened: &Opened) -> Result<Served, EdgeError> {
+        let wish = Wish { version_min: self.ask.version_min()?, is_stray: self.ask.is_told_of_unknown() };
+        current(self.env, self.context, self.config, &opened.scope, &opened.shown, wish).await
+    }
+}
+
+/// An environment, and what opened it.
+struct Opened {
+    scope: Scope,
+    shown: Credential,
 }

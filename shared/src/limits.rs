@@ -203,6 +203,8 @@ pub const LISTENER_COUNT_MAX: usize = 10_000;
 pub const NOTIFIER_COUNT_MAX: u16 = 64;
 /// Event streams that one isolate relays, of some 20 KiB each: 40 MB of its 128.
 pub const STREAM_COUNT_MAX: usize = 2_000;
+/// Those of one client, a key and an address: the tabs of some people behind one line.
+pub const STREAM_SHARE_MAX: usize = 20;
 /// Over how long listeners are told of an ordinary publication: with 10,000 of them, 5,000 come back in a second.
 pub const NEWS_SPREAD_MS_MAX: u64 = 2_000;
 /// Time between two messages to one listener about ordinary publications.
@@ -210,5 +212,5 @@ pub const NEWS_INTERVAL_MS: u64 = 1_000;
 /// How long a message may wait for a client that does not read. A second brings one at most, of 100 bytes, so no more
 /// than 3 KB wait for anybody.
 pub const STREAM_WRITE_MS_MAX: u64 = 30_000;
-/// Bytes of a stream token: three slugs, a time, 32 hexadecimal digits.
+/// Bytes of a stream token: two slugs, a key's name, a time, 32 hexadecimal digits; some 200 at most.
 pub const STREAM_TOKEN_LEN_MAX: usize = 3 * SLUG_LEN_MAX + 64;

@@ -1,11 +1,11 @@
 //! An isolate around the production cache: what a request does before it answers, and the planted faults.
-//! Follows `edge/src/snapshot/isolate.rs` and `ask.rs` step by step.
+//! Follows `edge/src/snapshot/isolate.rs`, `opening.rs` and `ask.rs` step by step. Every snapshot admits every client.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use flagfuse_edge::snapshot::cache::{Cache, Entry, Freshness, Heard, Plan, Standing, Word};
+use flagfuse_edge::snapshot::cache::{Cache, Doubt, Entry, Freshness, Heard, Plan, Standing, Word};
 use flagfuse_edge::snapshot::hedge::hedge;
 use flagfuse_shared::context::Context;
 use flagfuse_shared::evaluate::{Question, evaluate};
@@ -25,6 +25,7 @@ const COLD_PROBE_TIMEOUT_MS: u64 = 600;
 const COLD_HEDGE_AFTER_MS: u64 = 300;
 const CATCH_UP_COUNT_MAX: u32 = 20;
 const CATCH_UP_PAUSE_MS: u64 = 25;
+const OPENING_STEP_COUNT_MAX: u32 = 200;
 
 #[derive(Debug)]
 struct Compiled {
@@ -119,20 +120,21 @@ impl IsolateHost {
         scope: Scope,
         token: Option<SnapshotVersion>,
     ) -> Option<Told> {
-        let plan = self.cache.borrow_mut().plan(&scope.project, &scope.environment, self.now());
+        self.open(&scope).await?;
+        let now = self.now();
+        let plan = self.cache.borrow_mut().plan(&scope.project, &scope.environment, now, |_| true)?;
         self.check_plan(&scope, plan);
         match plan {
             Plan::Memory => {}
             Plan::MemoryAndRefresh => self.refresh_beside(&scope),
-            Plan::Absent => return None,
-            Plan::Probe => self.ask_first(&scope).await?,
+            Plan::Probe => self.ask_first(&scope).await,
         }
         let is_enough = |told: &Told| {
             token.is_none_or(|token| told.version >= token) || self.cast.has(Fault::CausalTokenIgnored)
         };
         let mut told = self.served(&scope)?;
         if !is_enough(&told) {
-            told = self.catch_up(&scope, &is_enough).await?;
+            told = self.catch_up(&scope, token?, &is_enough).await?;
         }
         self.tell(client, &scope, token, told);
         Some(told)
@@ -214,20 +216,50 @@ impl IsolateHost {
         });
     }
 
-    /// Asks before it answers. When nobody knows, what there is has to do: the last good snapshot, or the copy.
-    async fn ask_first(&self, scope: &Scope) -> Option<()> {
-        let is_cold = self.with(scope, |entry| entry.held().is_none());
-        let asked = if is_cold {
-            self.probe(scope, COLD_PROBE_TIMEOUT_MS, COLD_HEDGE_AFTER_MS).await
-        } else {
-            self.refresh(scope).await
-        };
-        if asked.is_ok() {
+    /// Returns once memory holds a snapshot of the environment.
+    async fn open(&self, scope: &Scope) -> Option<()> {
+        let is_held = || self.with(scope, |entry| entry.held().is_some());
+        if is_held() {
+            return Some(());
+        }
+        let joined = self.cache.borrow_mut().doubt(&scope.project, &scope.environment, self.now());
+        let Doubt::Wait(mut round) = joined else { return None };
+        for _ in 0..OPENING_STEP_COUNT_MAX {
+            let sent_at = self.now();
+            let has_failed = self.with(scope, |entry| entry.lease_doubt(round, sent_at))
+                && self.ask_cold(scope).await.is_none();
+            if is_held() {
+                return Some(());
+            }
+            let has_word = self.with(scope, |entry| entry.word_since(round.due)).is_some();
+            if has_word || has_failed && sent_at >= round.due {
+                return None;
+            }
+            round.asks_at_once = false;
+            let left_ms = round.due.since(self.now());
+            self.sim
+                .sleep(if left_ms == 0 { CATCH_UP_PAUSE_MS } else { left_ms.min(CATCH_UP_PAUSE_MS) })
+                .await;
+        }
+        None
+    }
+
+    /// Asks before it answers. When nobody knows, what there is has to do: the last good snapshot.
+    async fn ask_first(&self, scope: &Scope) {
+        if self.refresh(scope).await.is_err() {
+            let now = self.now();
+            self.with(scope, |entry| entry.failed(now));
+        }
+    }
+
+    /// Asks for a request that has nothing to be answered from; when nobody knows, starts from the copy.
+    async fn ask_cold(&self, scope: &Scope) -> Option<()> {
+        if self.probe(scope, COLD_PROBE_TIMEOUT_MS, COLD_HEDGE_AFTER_MS).await.is_ok() {
             return Some(());
         }
         let now = self.now();
-        self.with(scope, |entry| entry.failed(now));
-        if is_cold { self.bootstrap(scope) } else { Some(()) }
+        self.with(scope, |entry| entry.held().is_none().then(|| entry.failed(now)))?;
+        self.bootstrap(scope)
     }
 
     fn bootstrap(&self, scope: &Scope) -> Option<()> {
@@ -261,7 +293,16 @@ impl IsolateHost {
     }
 
     /// Asks until the answer is enough, for half a second at most.
-    async fn catch_up(&self, scope: &Scope, is_enough: &impl Fn(&Told) -> bool) -> Option<Told> {
+    async fn catch_up(
+        &self,
+        scope: &Scope,
+        wanted: SnapshotVersion,
+        is_enough: &impl Fn(&Told) -> bool,
+    ) -> Option<Told> {
+        let now = self.now();
+        if !self.with(scope, |entry| entry.is_worth_waiting(wanted, now)) {
+            return None;
+        }
         for attempt in 0..CATCH_UP_COUNT_MAX {
             if attempt > 0 {
                 self.sim.sleep(CATCH_UP_PAUSE_MS).await;
@@ -275,6 +316,8 @@ impl IsolateHost {
                 return Some(told);
             }
         }
+        let now = self.now();
+        self.with(scope, |entry| entry.waited_in_vain(wanted, now));
         None
     }
 

@@ -20,7 +20,8 @@ const PUSH_TOKEN: &str = "push-token";
 pub const INGEST_TOKEN: &str = "ingest-token";
 /// The environment of the client key.
 pub const LONE_ENVIRONMENT: &str = "demo/dev";
-const CLIENT_KEY: &str = "demo:dev.s3cret";
+/// Opens it, in every draft that names no other.
+pub const CLIENT_KEY: &str = "demo:dev.s3cret";
 
 /// Regions in one workerd, and the keys they trust.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl LoneEdge {
             ("FLAGFUSE_PUSH_TOKEN_SHA256", Digest::of(PUSH_TOKEN.as_bytes()).to_string()),
             ("FLAGFUSE_CONTROL_PLANE_URL", control_plane_url.to_owned()),
             ("FLAGFUSE_INGEST_TOKEN", INGEST_TOKEN.to_owned()),
+            ("FLAGFUSE_STREAM_SECRET", "a stream secret of nobody".to_owned()),
         ];
         let vars: BTreeMap<String, String> =
             vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -84,6 +86,12 @@ impl LoneEdge {
     pub fn state(&self, region: &str) -> Result<Value> {
         let client = Client::new(&self.url(region), Some(PUSH_TOKEN));
         client.get(&format!("/v1/push/{region}/0/state"))?.ok()
+    }
+
+    /// Questions that a region's replica has answered.
+    pub fn probe_count(&self, region: &str) -> u64 {
+        let state = self.state(region).expect("the replica says what it knows");
+        state["probes"].as_u64().expect("a count of probes")
     }
 
     /// One evaluation by a region's isolate.

@@ -2,7 +2,7 @@
 
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::parse_request;
-use flagfuse_shared::snapshot::AutoExposure;
+use flagfuse_shared::snapshot::{AutoExposure, KeyId};
 
 use crate::beacon::exposure::Exposure;
 use crate::config::Config;
@@ -15,11 +15,12 @@ use crate::http::route::Route;
 use crate::http::unleash;
 use crate::snapshot::isolate::Served;
 
-/// Answers an evaluation, and says which exposure is to be recorded.
+/// Answers an evaluation to who has shown this key, and says which exposure is to be recorded.
 pub fn answer(
     config: &Config,
     scope: &Scope,
     served: &Served,
+    shown: KeyId,
     ask: &Ask,
     body: &[u8],
 ) -> Result<(Reply, Option<Exposure>), EdgeError> {
@@ -30,17 +31,18 @@ pub fn answer(
                 .as_deref()
                 .ok_or_else(|| EdgeError::PathMalformed { detail: "the flag key is not UTF-8".to_owned() })?;
             let context = parse_request(body)?;
-            let (reply, exposure) = ofrep::single(config, &Asked::new(scope, served, &context), flag_key);
+            let (reply, exposure) =
+                ofrep::single(config, &Asked::new(scope, served, shown, &context), flag_key);
             let is_recorded = served.compiled.snapshot.settings().auto_exposure == AutoExposure::Single;
             Ok((reply, exposure.filter(|_| is_recorded)))
         }
         Route::OfrepBulk => {
             let context = parse_request(body)?;
-            Ok((ofrep::bulk(config, &Asked::new(scope, served, &context), have), None))
+            Ok((ofrep::bulk(config, &Asked::new(scope, served, shown, &context), have), None))
         }
         Route::UnleashFrontend => {
             let context = unleash::context(ask, body)?;
-            Ok((unleash::answer(config, &Asked::new(scope, served, &context), have), None))
+            Ok((unleash::answer(config, &Asked::new(scope, served, shown, &context), have), None))
         }
         _ => Err(EdgeError::RouteNotFound),
     }

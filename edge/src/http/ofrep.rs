@@ -6,6 +6,7 @@ use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
     Answer, Circumstances, Origin, bulk_etag, if_none_match, single_status, write_answer, write_bulk,
 };
+use flagfuse_shared::snapshot::KeyId;
 
 use crate::beacon::exposure::Exposure;
 use crate::chance;
@@ -25,6 +26,8 @@ pub struct Asked<'a> {
     pub scope: &'a Scope,
     /// Its snapshot.
     pub served: &'a Served,
+    /// The client key's name.
+    pub key: KeyId,
     /// Who.
     pub context: &'a Context,
     /// Drawn only for askers that need it, so that validators stay the same for all others.
@@ -33,9 +36,9 @@ pub struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Draws what the question needs beside the context.
-    pub fn new(scope: &'a Scope, served: &'a Served, context: &'a Context) -> Self {
+    pub fn new(scope: &'a Scope, served: &'a Served, key: KeyId, context: &'a Context) -> Self {
         let chance = if served.compiled.snapshot.may_draw(context) { chance::number() } else { 0 };
-        Self { scope, served, context, chance }
+        Self { scope, served, key, context, chance }
     }
 
     /// The question, now.
@@ -55,7 +58,7 @@ impl<'a> Asked<'a> {
 
     /// What a bulk says of its origin.
     fn bulk_origin(&self, config: &Config) -> Origin {
-        self.origin().with_event_streams(config.notify.event_streams(self.scope, clock::now()))
+        self.origin().with_event_streams(config.notify.event_streams(self.scope, self.key, clock::now()))
     }
 }
 

@@ -1,7 +1,6 @@
 //! `GET /v1/stream`: an event stream for browsers, a WebSocket for our own SDK. Lets them in; what they hear is `notify`'s.
 
-use std::rc::Rc;
-
+use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use worker::{Context, Env, Request, Response, ResponseBuilder};
 
@@ -14,10 +13,12 @@ use crate::http::body::header;
 use crate::http::reply::Reply;
 use crate::http::route::query_value;
 use crate::notify::course::{Course, turned_away};
-use crate::notify::listen;
 use crate::notify::relay::{Place, relay};
+use crate::notify::shares::Client;
 use crate::notify::writer::StreamWriter;
-use crate::snapshot::isolate::current;
+use crate::notify::{Listener, listen};
+use crate::snapshot::credential::Credential;
+use crate::snapshot::isolate::is_revoked;
 
 /// A stream tells nothing that a page may not read, and no proxy may keep, compress or collect it.
 const SSE_HEADERS: [(&str, &str); 5] = [
@@ -28,30 +29,25 @@ const SSE_HEADERS: [(&str, &str); 5] = [
     ("x-content-type-options", "nosniff"),
 ];
 
-/// Who listens to what.
-#[derive(Debug)]
-pub struct Listener {
-    /// The environment.
-    pub scope: Scope,
-    /// What this isolate serves of it.
-    pub served: SnapshotVersion,
-    /// When the credential has to be shown anew.
-    pub expires_at: UnixMillis,
-}
-
-/// The environment that a stream token opens; `None` when the request has none and needs a client key.
-pub async fn by_token(
-    ask: &Ask,
-    env: &Env,
-    context: &Context,
-    config: &Rc<Config>,
-) -> Result<Option<Listener>, EdgeError> {
+/// The environment that a stream token names, what it shows, and when it expires; `None` when the request has none and
+/// needs a client key.
+pub fn by_token(ask: &Ask, config: &Config) -> Result<Option<(Scope, Credential, UnixMillis)>, EdgeError> {
     let Some(text) = query_value(&ask.query, "token") else { return Ok(None) };
     let secret = config.notify.secret.as_ref().ok_or(EdgeError::StreamTokenWrong)?;
     let token = secret.verify(&config.tenant, &text).map_err(|_| EdgeError::StreamTokenWrong)?;
-    let scope = config.scope(&token.project, &token.environment);
-    let served = current(env, context, config, &scope, None).await?.version;
-    Ok(Some(Listener { scope, served, expires_at: token.expires_at }))
+    let shown = Credential::Token(token.key, Digest::of(text.as_bytes()));
+    Ok(Some((config.scope(&token.project, &token.environment), shown, token.expires_at)))
+}
+
+/// The answer to an authentic token whose key was taken away.
+pub fn revoked(request: &Request) -> Result<Response, EdgeError> {
+    // Our own SDK reads statuses. An error would bring a browser's client back in a second, for as long as its page lives.
+    if is_upgrade(request) { Err(EdgeError::KeyUnknown) } else { gone() }
+}
+
+/// The client of a request that shows this.
+pub fn client(request: &Request, shown: &Credential) -> Client {
+    Client::of(shown.key_id(), header(request, "cf-connecting-ip").as_deref())
 }
 
 /// Connects a listener with its notifier.
@@ -60,31 +56,41 @@ pub async fn connect(
     env: &Env,
     context: &Context,
     config: &Config,
-    listener: &Listener,
+    listener: Listener,
 ) -> Result<Response, EdgeError> {
     let (jitter, now) = (chance::number() >> 16, clock::now());
-    let Listener { scope, served, expires_at } = listener;
-    if header(request, "upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
-        // Our own SDK reads statuses, so it gets them.
-        if now >= *expires_at {
+    let (served, expires_at) = (listener.served, listener.expires_at);
+    if is_upgrade(request) {
+        if now >= expires_at {
             return Err(EdgeError::StreamTokenExpired);
         }
-        let socket = listen(env, config, scope, *served, jitter).await?;
+        let socket = listen(env, config, &listener, jitter).await?;
         return socket.ok_or(EdgeError::NotifierFull);
     }
     let last_event_id = header(request, "last-event-id");
-    let Course::Follow { leave_at } = Course::new(*expires_at, last_event_id.as_deref(), jitter, now) else {
-        return Reply::empty(204).into_response(Asker::Page).map_err(|_| EdgeError::Internal);
+    let Course::Follow { leave_at } = Course::new(expires_at, last_event_id.as_deref(), jitter, now) else {
+        return gone();
     };
-    let Some(place) = Place::take() else { return away(*served, jitter) };
-    // No room or no answer: an error would bring a browser's client back in a second, for as long as it lasts.
-    let Ok(Some(upgraded)) = listen(env, config, scope, *served, jitter).await else {
-        return away(*served, jitter);
+    let Some(place) = Place::take(listener.client) else { return away(served, jitter) };
+    let upgraded = match listen(env, config, &listener, jitter).await {
+        Ok(Some(upgraded)) => upgraded,
+        Err(EdgeError::KeyUnknown) => return revoked(request),
+        // No room or no answer: an error would bring a browser's client back in a second, for as long as it lasts.
+        Ok(None) | Err(_) => return away(served, jitter),
     };
     let socket = upgraded.websocket().ok_or(EdgeError::NotifierUnavailable)?;
     let (writer, response) = StreamWriter::new().map_err(|_| EdgeError::Internal)?;
-    context.wait_until(relay(place, writer, socket, leave_at, jitter));
+    let is_revoked = move || is_revoked(&listener.scope, listener.key);
+    context.wait_until(relay(place, writer, socket, leave_at, jitter, is_revoked));
     with_headers(response)
+}
+
+fn is_upgrade(request: &Request) -> bool {
+    header(request, "upgrade").is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
+fn gone() -> Result<Response, EdgeError> {
+    Reply::empty(204).into_response(Asker::Page).map_err(|_| EdgeError::Internal)
 }
 
 fn away(served: SnapshotVersion, jitter: u64) -> Result<Response, EdgeError> {

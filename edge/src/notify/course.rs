@@ -80,11 +80,16 @@ pub fn event(message: &str, farewell: Farewell) -> String {
     }
 }
 
+/// The end of a stream that has to give way: its browser comes back much later.
+pub fn patience(jitter: u64) -> String {
+    format!("retry: {}\n\n", RETRY_TURNED_AWAY_MS + jitter % 30_000)
+}
+
 /// A whole stream for a client for whom there is no room: it asks once and comes back much later. Not a 503, which would
 /// bring it back in a second.
 pub fn turned_away(served: SnapshotVersion, jitter: u64) -> String {
     let message = News { version: served, stored_ms: None }.message();
-    format!("retry: {}\n\n{}", RETRY_TURNED_AWAY_MS + jitter % 30_000, event(&message, Farewell::No))
+    format!("{}{}", patience(jitter), event(&message, Farewell::No))
 }
 
 /// Between messages.

@@ -6,12 +6,14 @@
 #![expect(missing_docs, reason = "the durable_object macro generates undocumented items")]
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 use flagfuse_shared::contract::probe::VERSION_HEADER;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
+use flagfuse_shared::snapshot::{KeyId, KeyIds};
 use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     Delay, DurableObject, Env, Error, Method, Request, Response, Result, State, WebSocket,
@@ -19,18 +21,30 @@ use worker::{
 };
 
 use crate::config::config;
+use crate::notify::door::{Door, Look};
 use crate::notify::hub::{Hub, News, Reaction, SLOT_COUNT};
+use crate::notify::shares::{Client, gives_way};
 use crate::socket::close_back;
 use crate::{chance, clock};
 
 /// Path of a listener's WebSocket; [`VERSION_HEADER`] says what its isolate serves.
 pub const LISTEN_PATH: &str = "/listen";
-/// Path of an announcement; its headers say everything.
+/// On a listener's request: the client key that let it in.
+pub const KEY_HEADER: &str = "x-flags-key";
+/// On a listener's request: who it is, as far as shares go.
+pub const CLIENT_HEADER: &str = "x-flags-client";
+/// Path of an announcement; its headers say everything but which client keys are valid, which its body does.
 pub const ANNOUNCE_PATH: &str = "/announce";
 /// On an announcement: there when it is urgent.
 pub const URGENT_HEADER: &str = "x-flags-urgent";
 /// On an announcement: when the replica stored the version.
 pub const STORED_HEADER: &str = "x-flags-stored-ms";
+
+/// Tags of a socket, which the platform keeps while the object sleeps: its slot is a number, the others begin with these.
+const KEY_TAG: &str = "key:";
+const CLIENT_TAG: &str = "client:";
+/// Counting who holds how many of all places means to make an object for every socket: once in this time.
+const COUNT_INTERVAL_MS: u64 = 1_000;
 
 /// Tells the listeners of one environment in one region.
 #[durable_object]
@@ -43,6 +57,9 @@ pub struct Notifier {
 struct Inner {
     state: State,
     hub: RefCell<Hub>,
+    door: RefCell<Door>,
+    /// When it was last counted who holds how many places.
+    shared_at: Cell<UnixMillis>,
     /// `None` until they were counted once.
     listener_count: Cell<Option<usize>>,
     is_telling: Cell<bool>,
@@ -50,14 +67,21 @@ struct Inner {
 
 impl DurableObject for Notifier {
     fn new(state: State, env: Env) -> Self {
-        let (hub, listener_count, is_telling) = (RefCell::default(), Cell::new(None), Cell::new(false));
-        Self { inner: Rc::new(Inner { state, hub, listener_count, is_telling }), env }
+        let inner = Inner {
+            state,
+            hub: RefCell::default(),
+            door: RefCell::default(),
+            shared_at: Cell::default(),
+            listener_count: Cell::new(None),
+            is_telling: Cell::new(false),
+        };
+        Self { inner: Rc::new(inner), env }
     }
 
-    async fn fetch(&self, request: Request) -> Result<Response> {
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
         match (request.method(), request.path().as_str()) {
             (Method::Get, LISTEN_PATH) => self.listen(&request),
-            (Method::Post, ANNOUNCE_PATH) => self.announce(&request),
+            (Method::Post, ANNOUNCE_PATH) => self.announce(&mut request).await,
             _ => Ok(Response::empty()?.with_status(404)),
         }
     }
@@ -94,28 +118,45 @@ impl DurableObject for Notifier {
 impl Notifier {
     /// Accepts a listener and tells it at once what there is.
     fn listen(&self, request: &Request) -> Result<Response> {
-        let Some(served) = version(request)? else { return Ok(Response::empty()?.with_status(400)) };
+        let header = |name| request.headers().get(name).ok().flatten();
+        let (Some(served), Some(key), Some(client)) = (
+            version(request)?,
+            header(KEY_HEADER).as_deref().and_then(KeyId::parse),
+            header(CLIENT_HEADER).as_deref().and_then(Client::parse),
+        ) else {
+            return Ok(Response::empty()?.with_status(400));
+        };
+        if !self.inner.door.borrow().lets_in(key, served) {
+            return Ok(Response::empty()?.with_status(401));
+        }
         let count_max =
             config(&self.env).map_err(|error| Error::RustError(error.to_string()))?.notify.listener_count_max;
-        if !self.inner.has_room(count_max) {
+        if !self.inner.has_room(count_max) && !self.inner.make_room(client) {
             return Ok(Response::empty()?.with_status(503));
         }
         let pair = WebSocketPair::new()?;
-        // The slot is a tag, which the platform keeps while the object sleeps.
         let slot = chance::number() >> 32;
         let slot = (slot % u64::from(SLOT_COUNT)).to_string();
-        self.inner.state.accept_websocket_with_tags(&pair.server, &[&slot]);
+        let (key, client) = (format!("{KEY_TAG}{key}"), format!("{CLIENT_TAG}{client}"));
+        self.inner.state.accept_websocket_with_tags(&pair.server, &[&slot, &key, &client]);
         self.inner.state.set_websocket_auto_response(&WebSocketRequestResponsePair::new("ping", "pong")?);
         self.inner.listener_count.set(self.inner.listener_count.get().map(|count| count + 1));
         pair.server.send_with_str(self.inner.hub.borrow().welcome(served).message())?;
         Response::from_websocket(pair.client)
     }
 
-    fn announce(&self, request: &Request) -> Result<Response> {
+    async fn announce(&self, request: &mut Request) -> Result<Response> {
         let Some(version) = version(request)? else { return Ok(Response::empty()?.with_status(400)) };
+        let Some(keys) = KeyIds::parse(&request.text().await?) else {
+            return Ok(Response::empty()?.with_status(400));
+        };
         let stored_ms =
             request.headers().get(STORED_HEADER)?.and_then(|text| text.parse().ok()).map(UnixMillis);
         let urgency = if request.headers().has(URGENT_HEADER)? { Urgency::Urgent } else { Urgency::Ordinary };
+        let look = self.inner.door.borrow_mut().announce(version, keys);
+        if look == Look::Needed {
+            self.inner.end_those_without_key();
+        }
         let news = News { version, stored_ms };
         let count = self.inner.listener_count();
         let reaction = self.inner.hub.borrow_mut().announce(news, urgency, count, clock::now());
@@ -147,6 +188,40 @@ impl Inner {
         }
         self.listener_count.set(None);
         self.listener_count() < count_max
+    }
+
+    /// Ends those whose key is not valid any more.
+    fn end_those_without_key(&self) {
+        for socket in self.state.get_websockets() {
+            let key = self.tag(&socket, KEY_TAG).and_then(|text| KeyId::parse(&text));
+            if key.is_none_or(|key| !self.door.borrow().is_open_to(key)) {
+                let _ = socket.close(Some(1008), Some("the client key is not valid any more"));
+            }
+        }
+    }
+
+    /// Takes a place from the client that holds most, for one that holds fewer.
+    fn make_room(&self, client: Client) -> bool {
+        let now = clock::now();
+        if now.since(self.shared_at.get()) < COUNT_INTERVAL_MS {
+            return false;
+        }
+        self.shared_at.set(now);
+        let mut counts = BTreeMap::<Client, usize>::new();
+        for socket in self.state.get_websockets() {
+            let holder = self.tag(&socket, CLIENT_TAG).and_then(|text| Client::parse(&text));
+            holder.into_iter().for_each(|holder| *counts.entry(holder).or_default() += 1);
+        }
+        let own = counts.get(&client).copied().unwrap_or(0);
+        let Some(giver) = gives_way(&counts, own) else { return false };
+        let held = self.state.get_websockets_with_tag(&format!("{CLIENT_TAG}{giver}"));
+        // 1013: try again later.
+        held.first().is_some_and(|socket| socket.close(Some(1013), Some("others need the place")).is_ok())
+    }
+
+    fn tag(&self, socket: &WebSocket, start: &str) -> Option<String> {
+        let tags = self.state.get_tags(socket);
+        tags.iter().find_map(|tag| tag.strip_prefix(start)).map(str::to_owned)
     }
 
     /// Tells who is due now, and goes on in the background until nobody waits.

@@ -4,16 +4,19 @@
 //! isolate that holds a browser's event stream (`relay`, decided by `course`). `token` lets browsers in.
 
 pub mod course;
+pub mod door;
 pub mod hub;
 pub mod hub_do;
 pub mod relay;
 pub mod settings;
+pub mod shares;
 pub mod token;
 pub mod writer;
 
 use flagfuse_shared::contract::probe::VERSION_HEADER;
 use flagfuse_shared::contract::replica::Urgency;
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::snapshot::{KeyId, KeyIds};
 use futures_util::future::join_all;
 use worker::{Env, Headers, Method, Request, RequestInit, Response, Stub};
 
@@ -21,7 +24,10 @@ use crate::clock;
 use crate::config::Config;
 use crate::deadline::within;
 use crate::error::EdgeError;
-use crate::notify::hub_do::{ANNOUNCE_PATH, LISTEN_PATH, STORED_HEADER, URGENT_HEADER};
+use crate::notify::hub_do::{
+    ANNOUNCE_PATH, CLIENT_HEADER, KEY_HEADER, LISTEN_PATH, STORED_HEADER, URGENT_HEADER,
+};
+use crate::notify::shares::Client;
 
 /// Time a notifier has to take an announcement or a listener.
 const NOTIFIER_TIMEOUT_MS: u64 = 5_000;
@@ -31,11 +37,19 @@ const NOTIFIER_TIMEOUT_MS: u64 = 5_000;
 ///
 /// Every notifier is told, whether it has listeners or not: a request and some milliseconds of an object are a fraction of
 /// what the publication itself costs the region, and less than to keep a list of who listens and to be wrong about it.
-/// One replica of a region announces (shard 0); a repetition by another one would be ignored.
-pub async fn announce(env: &Env, config: &Config, scope: &Scope, version: SnapshotVersion, urgency: Urgency) {
+/// One replica of a region announces (shard 0); a repetition by another one would be ignored. `keys` are the client keys
+/// that are valid from now on: who listens with another one hears its end.
+pub async fn announce(
+    env: &Env,
+    config: &Config,
+    scope: &Scope,
+    version: SnapshotVersion,
+    urgency: Urgency,
+    keys: &KeyIds,
+) {
     let stored_ms = clock::now().0.to_string();
     let told = (0..config.notify.notifier_count).map(|index| {
-        let stored_ms = &stored_ms;
+        let (stored_ms, keys) = (&stored_ms, keys.to_string());
         async move {
             let stub = notifier_stub(env, config, scope, index)?;
             let headers = Headers::new();
@@ -45,7 +59,7 @@ pub async fn announce(env: &Env, config: &Config, scope: &Scope, version: Snapsh
                 headers.set(URGENT_HEADER, "1")?;
             }
             let mut init = RequestInit::new();
-            init.with_method(Method::Post).with_headers(headers);
+            init.with_method(Method::Post).with_headers(headers).with_body(Some(keys.into()));
             let request = Request::new_with_init(&format!("http://notifier{ANNOUNCE_PATH}"), &init)?;
             let answer = within(NOTIFIER_TIMEOUT_MS, stub.fetch_with_request(request)).await;
             answer.map_err(|error| worker::Error::RustError(error.to_string()))?
@@ -58,14 +72,29 @@ pub async fn announce(env: &Env, config: &Config, scope: &Scope, version: Snapsh
     }
 }
 
+/// Who listens to what.
+#[derive(Debug)]
+pub struct Listener {
+    /// The environment.
+    pub scope: Scope,
+    /// What this isolate serves of it.
+    pub served: SnapshotVersion,
+    /// The client key that opened it.
+    pub key: KeyId,
+    /// Who, as far as shares go.
+    pub client: Client,
+    /// When the credential has to be shown anew.
+    pub expires_at: UnixMillis,
+}
+
 /// A WebSocket to the notifier that this connection's number chooses; `None` when it takes no more listeners.
 pub async fn listen(
     env: &Env,
     config: &Config,
-    scope: &Scope,
-    served: SnapshotVersion,
+    listener: &Listener,
     jitter: u64,
 ) -> Result<Option<Response>, EdgeError> {
+    let Listener { scope, served, key, client, .. } = listener;
     let index = jitter % u64::from(config.notify.notifier_count.max(1));
     let connect = async {
         let stub = notifier_stub(env, config, scope, u16::try_from(index).unwrap_or(0))?;
@@ -73,6 +102,8 @@ pub async fn listen(
         let headers = Headers::new();
         headers.set("upgrade", "websocket")?;
         headers.set(VERSION_HEADER, &served.to_string())?;
+        headers.set(KEY_HEADER, &key.to_string())?;
+        headers.set(CLIENT_HEADER, &client.to_string())?;
         let mut init = RequestInit::new();
         init.with_headers(headers);
         stub.fetch_with_request(Request::new_with_init(&format!("http://notifier{LISTEN_PATH}"), &init)?)
@@ -83,6 +114,8 @@ pub async fn listen(
         answer.map_err(|_| EdgeError::NotifierUnavailable)?.map_err(|_| EdgeError::NotifierUnavailable)?;
     match answer.status_code() {
         101 => Ok(Some(answer)),
+        // The notifier heard of the key's end before this isolate did.
+        401 => Err(EdgeError::KeyUnknown),
         503 => Ok(None),
         _ => Err(EdgeError::NotifierUnavailable),
     }

@@ -2,61 +2,69 @@
 //! Whichever side goes first, nothing of the stream stays: a client that went is noticed by the next write, which is a
 //! heartbeat at the latest, and the platform lets the task of a closed connection run for 30 s.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::pin::pin;
 use std::time::Duration;
 
 use flagfuse_shared::ids::UnixMillis;
-use flagfuse_shared::limits::{STREAM_COUNT_MAX, STREAM_WRITE_MS_MAX};
+use flagfuse_shared::limits::{STREAM_COUNT_MAX, STREAM_SHARE_MAX, STREAM_WRITE_MS_MAX};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use worker::{Delay, EventStream, WebSocket, WebsocketEvent};
 
 use crate::clock;
 use crate::deadline::within;
-use crate::notify::course::{Farewell, HEARTBEAT, HEARTBEAT_MS, LEAVE_MS, event, opening};
+use crate::notify::course::{Farewell, HEARTBEAT, HEARTBEAT_MS, LEAVE_MS, event, opening, patience};
+use crate::notify::shares::{Client, PlaceId, Shares};
 use crate::notify::writer::{ClientGone, StreamWriter};
 
 thread_local! {
-    static STREAM_COUNT: Cell<usize> = const { Cell::new(0) };
+    static SHARES: RefCell<Shares> = const { RefCell::new(Shares::new(STREAM_COUNT_MAX, STREAM_SHARE_MAX)) };
 }
 
 /// A place among the streams of this isolate, given back when it is dropped.
 #[derive(Debug)]
-pub struct Place(());
+pub struct Place(PlaceId);
 
 impl Place {
-    /// `None` when this isolate relays as many as it can.
-    pub fn take() -> Option<Self> {
-        let count = STREAM_COUNT.get();
-        (count < STREAM_COUNT_MAX).then(|| {
-            STREAM_COUNT.set(count + 1);
-            Self(())
-        })
+    /// `None` when this isolate relays as many as it can, or as many as one client gets.
+    pub fn take(client: Client) -> Option<Self> {
+        SHARES.with_borrow_mut(|shares| shares.take(client)).map(Self)
+    }
+
+    fn has_to_leave(&self) -> bool {
+        SHARES.with_borrow(|shares| shares.has_to_leave(self.0))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        STREAM_COUNT.set(STREAM_COUNT.get().saturating_sub(1));
+        SHARES.with_borrow_mut(|shares| shares.give_back(self.0));
     }
 }
 
 /// Streams that this isolate relays.
 pub fn stream_count() -> usize {
-    STREAM_COUNT.get()
+    SHARES.with_borrow(Shares::count)
 }
 
-/// Relays until the client goes, the notifier goes, or the stream's time is over. The client's browser reopens a stream that
-/// breaks off, and is told the newest version then.
-pub async fn relay(place: Place, writer: StreamWriter, socket: WebSocket, leave_at: UnixMillis, jitter: u64) {
-    let _place = place;
+/// Relays until the client goes, the notifier goes, its key is taken away or the stream's time is over. The client's browser
+/// reopens a stream that breaks off, and is told the newest version then, or that this is its end.
+pub async fn relay(
+    place: Place,
+    writer: StreamWriter,
+    socket: WebSocket,
+    leave_at: UnixMillis,
+    jitter: u64,
+    is_revoked: impl Fn() -> bool,
+) {
     if let Ok(mut events) = socket.events()
         && socket.accept().is_ok()
     {
-        let mut stream = Stream { writer: &writer, leave_at, jitter, last: None, farewell: Farewell::No };
+        let (last, farewell) = (None, Farewell::No);
+        let mut stream = Stream { place: &place, writer: &writer, leave_at, jitter, last, farewell };
         // Either it ended in order, or the client did not read to the end.
-        if stream.run(&mut events).await.is_ok() {
+        if stream.run(&mut events, is_revoked).await.is_ok() {
             let _ = within(STREAM_WRITE_MS_MAX, writer.close()).await;
         }
     }
@@ -65,6 +73,7 @@ pub async fn relay(place: Place, writer: StreamWriter, socket: WebSocket, leave_
 }
 
 struct Stream<'w> {
+    place: &'w Place,
     writer: &'w StreamWriter,
     leave_at: UnixMillis,
     jitter: u64,
@@ -83,10 +92,22 @@ enum Next {
 }
 
 impl Stream<'_> {
-    async fn run(&mut self, events: &mut EventStream<'_>) -> Result<(), ClientGone> {
+    async fn run(
+        &mut self,
+        events: &mut EventStream<'_>,
+        is_revoked: impl Fn() -> bool,
+    ) -> Result<(), ClientGone> {
         self.write(&opening(self.jitter)).await?;
         loop {
-            match self.next(events).await {
+            let next = self.next(events).await;
+            // Seen at the next heartbeat at the latest. The notifier is faster, where it was told.
+            if is_revoked() {
+                return Ok(());
+            }
+            if self.place.has_to_leave() {
+                return self.write(&patience(self.jitter)).await;
+            }
+            match next {
                 Next::Cut => return Ok(()),
                 Next::Heartbeat => self.write(HEARTBEAT).await?,
                 Next::Message(message) => {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::{LISTENER_COUNT_MAX, NOTIFIER_COUNT_MAX};
+use flagfuse_shared::snapshot::KeyId;
 
 use crate::error::EdgeError;
 use crate::notify::token::StreamSecret;
@@ -15,8 +16,8 @@ const WINDOW_S_DEFAULT: u64 = 6 * 3_600;
 const WINDOW_S_MAX: u64 = 7 * 24 * 3_600;
 /// A hidden tab gives its connection up after this many seconds, and asks for everything when it is looked at again.
 const INACTIVITY_S: u32 = 120;
-/// Blocks that are kept: as many as there are environments in an isolate's memory.
-const BLOCK_COUNT_MAX: usize = 64;
+/// Blocks that are kept, of some 300 bytes: four keys for each environment in an isolate's memory.
+const BLOCK_COUNT_MAX: usize = 256;
 
 /// What the deployment says about notifications.
 #[derive(Debug, Clone)]
@@ -58,21 +59,22 @@ impl NotifySettings {
         })
     }
 
-    /// The `eventStreams` of a bulk answer, as JSON. The same on every node for a whole window.
+    /// The `eventStreams` of a bulk answer to who asks with this key, as JSON. The same on every node for a whole window.
     ///
     /// An `endpoint` without an origin, which clients complete from their own base URL (ADR-0008): the answer would
     /// otherwise differ by the name under which each client reaches this edge, and an edge does not always know that name.
-    pub fn event_streams(&self, scope: &Scope, now: UnixMillis) -> Option<Rc<str>> {
+    pub fn event_streams(&self, scope: &Scope, key: KeyId, now: UnixMillis) -> Option<Rc<str>> {
         let secret = self.secret.as_ref()?;
         BLOCKS.with_borrow_mut(|blocks| {
-            if let Some((until, block)) = blocks.get(scope)
+            if let Some((of, until, block)) = blocks.get(&key)
+                && of == scope
                 // A clock that went back may be in the window before.
                 && now < *until && now.plus(self.window_ms) >= *until
             {
                 return Some(Rc::clone(block));
             }
             let expires_at = StreamSecret::expires_at(scope, self.window_ms, now);
-            let token = secret.issue(scope, expires_at);
+            let token = secret.issue(scope, key, expires_at);
             let block: Rc<str> = format!(
                 "[{{\"type\":\"sse\",\"endpoint\":{{\"requestUri\":\"/v1/stream?token={token}\"}},\
                  \"inactivityDelaySec\":{INACTIVITY_S}}}]"
@@ -81,19 +83,21 @@ impl NotifySettings {
             if blocks.len() >= BLOCK_COUNT_MAX {
                 blocks.clear();
             }
-            blocks.insert(scope.clone(), (expires_at.minus(self.window_ms), Rc::clone(&block)));
+            blocks.insert(key, (scope.clone(), expires_at.minus(self.window_ms), Rc::clone(&block)));
             Some(block)
         })
     }
 }
 
 thread_local! {
-    /// The block of each environment and the end of its window: an answer takes less time than a keyed hash does.
-    static BLOCKS: RefCell<BTreeMap<Scope, (UnixMillis, Rc<str>)>> = const { RefCell::new(BTreeMap::new()) };
+    /// The block for each client key, its environment and the end of its window: an answer takes less time than a keyed
+    /// hash does.
+    static BLOCKS: RefCell<BTreeMap<KeyId, (Scope, UnixMillis, Rc<str>)>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 #[cfg(test)]
 mod tests {
+    use flagfuse_shared::digest::Digest;
     use serde_json::Value;
 
     use super::*;
@@ -110,10 +114,14 @@ mod tests {
         Scope::parse(text).unwrap()
     }
 
+    fn key(text: &str) -> KeyId {
+        KeyId::of(&Digest::of(text.as_bytes()))
+    }
+
     #[test]
     fn without_a_secret_there_are_no_streams() {
         let settings = parse(&[]).unwrap();
-        assert_eq!(settings.event_streams(&scope("t/p/e"), NOW), None);
+        assert_eq!(settings.event_streams(&scope("t/p/e"), key("k"), NOW), None);
         assert_eq!((settings.notifier_count, settings.listener_count_max), (1, LISTENER_COUNT_MAX));
     }
 
@@ -139,9 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_the_same_for_a_window_and_differs_between_windows_and_environments() {
+    fn a_block_is_the_same_for_a_window_and_differs_between_windows_environments_and_keys() {
         let settings = parse(&[("FLAGFUSE_STREAM_SECRET", "0123456789abcdef")]).unwrap();
-        let block = |name: &str, at_ms: u64| settings.event_streams(&scope(name), NOW.plus(at_ms)).unwrap();
+        let of = |name: &str, text: &str, at_ms: u64| {
+            settings.event_streams(&scope(name), key(text), NOW.plus(at_ms)).unwrap()
+        };
+        let block = |name: &str, at_ms: u64| of(name, name, at_ms);
         let first = block("t/p/e", 0);
         let parsed: Value = serde_json::from_str(&first).unwrap();
         assert_eq!(parsed[0]["type"], "sse");
@@ -151,7 +162,9 @@ mod tests {
         let later = block("t/p/e", settings.window_ms);
         assert_ne!(first, later);
         assert_ne!(first, block("t/p/f", 0));
-        for index in 0..100 {
+        assert_ne!(first, of("t/p/e", "another key", 0));
+        assert_ne!(first, of("t/p/g", "t/p/e", 0), "a name that two environments share");
+        for index in 0..300 {
             block(&format!("t/p/e{index}"), 0);
         }
         assert_eq!((block("t/p/e", 0), block("t/p/e", settings.window_ms)), (first, later));

@@ -1,19 +1,21 @@
 //! The short-lived token in a stream's URL: browsers cannot send a header with an event stream. Pure: `now` is an argument,
 //! and nothing here ever prints a secret or a token.
 //!
-//! `project.environment.expires.mac`: everybody who asks within one window gets the same token, on every node, so that
-//! the validators of bulk answers are the same too. Windows are staggered: each environment begins its own at another time.
+//! `project.environment.key.expires.mac`: everybody who asks with one client key within one window gets the same token, on
+//! every node, so that the validators of bulk answers are the same too. Windows are staggered: each environment begins its
+//! own at another time. The key's name is in it because a stream ends with the key it was opened for.
 
 use std::fmt;
 
 use flagfuse_shared::digest::{Digest, hex};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, UnixMillis};
 use flagfuse_shared::limits::STREAM_TOKEN_LEN_MAX;
+use flagfuse_shared::snapshot::KeyId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 /// What separates this use of the secret from any other.
-const PURPOSE: &[u8] = b"flagfuse stream token 1\n";
+const PURPOSE: &[u8] = b"flagfuse stream token 2\n";
 /// Half of HMAC-SHA-256, as RFC 2104, 5 allows: 128 bits cannot be guessed against a server.
 const MAC_LEN: usize = 16;
 
@@ -39,6 +41,8 @@ pub struct StreamToken {
     pub project: ProjectKey,
     /// The environment it names.
     pub environment: EnvironmentKey,
+    /// The client key that it was issued for.
+    pub key: KeyId,
     /// From then on it is only good for being told so.
     pub expires_at: UnixMillis,
 }
@@ -61,12 +65,12 @@ impl StreamSecret {
         UnixMillis(begun_ms).plus(2 * window_ms)
     }
 
-    /// The token of an environment that expires then.
-    pub fn issue(&self, scope: &Scope, expires_at: UnixMillis) -> String {
+    /// The token for a client key of an environment that expires then.
+    pub fn issue(&self, scope: &Scope, key: KeyId, expires_at: UnixMillis) -> String {
         let Scope { project, environment, .. } = scope;
-        let mac = self.mac(scope, expires_at).finalize().into_bytes();
+        let mac = self.mac(scope, key, expires_at).finalize().into_bytes();
         let mac = hex(mac.get(..MAC_LEN).unwrap_or_default());
-        format!("{project}.{environment}.{}.{mac}", expires_at.0)
+        format!("{project}.{environment}.{key}.{}.{mac}", expires_at.0)
     }
 
     /// Reads a token of this tenant, expired or not.
@@ -78,6 +82,7 @@ impl StreamSecret {
         let mut part = || parts.next().ok_or(TokenRefused);
         let project = ProjectKey::parse(part()?).map_err(|_| TokenRefused)?;
         let environment = EnvironmentKey::parse(part()?).map_err(|_| TokenRefused)?;
+        let key = KeyId::parse(part()?).ok_or(TokenRefused)?;
         let expires = part()?;
         let expires_at = UnixMillis(expires.parse().map_err(|_| TokenRefused)?);
         // The same number with a sign or zeros before it would have the same MAC.
@@ -90,15 +95,16 @@ impl StreamSecret {
         }
         let scope = Scope { tenant: tenant.clone(), project, environment };
         // In constant time: how far a comparison gets would tell a forger how much is right.
-        self.mac(&scope, expires_at).verify_truncated_left(&mac).map_err(|_| TokenRefused)?;
+        self.mac(&scope, key, expires_at).verify_truncated_left(&mac).map_err(|_| TokenRefused)?;
         let Scope { project, environment, .. } = scope;
-        Ok(StreamToken { project, environment, expires_at })
+        Ok(StreamToken { project, environment, key, expires_at })
     }
 
-    fn mac(&self, scope: &Scope, expires_at: UnixMillis) -> Hmac<Sha256> {
+    fn mac(&self, scope: &Scope, key: KeyId, expires_at: UnixMillis) -> Hmac<Sha256> {
         let mut mac = self.0.clone();
         mac.update(PURPOSE);
         mac.update(scope.to_string().as_bytes());
+        mac.update(&key.to_bytes());
         mac.update(&expires_at.0.to_be_bytes());
         mac
     }
@@ -135,27 +141,32 @@ mod tests {
         Scope::parse(text).unwrap()
     }
 
+    fn key() -> KeyId {
+        KeyId::of(&Digest::of(b"p:e.s"))
+    }
+
     #[test]
     fn a_token_is_read_back_expired_or_not() {
         let scope = scope("t/demo/production");
         for expires_at in [NOW, NOW.plus(WINDOW_MS), UnixMillis(0)] {
-            let token = secret().verify(&scope.tenant, &secret().issue(&scope, expires_at)).unwrap();
+            let token = secret().verify(&scope.tenant, &secret().issue(&scope, key(), expires_at)).unwrap();
             assert_eq!((token.project.as_str(), token.environment.as_str()), ("demo", "production"));
-            assert_eq!(token.expires_at, expires_at);
+            assert_eq!((token.key, token.expires_at), (key(), expires_at));
         }
     }
 
     #[test]
     fn the_mac_is_the_one_that_openssl_computes() {
-        // printf 'flagfuse stream token 1\nt/p/e\0\0\1\243\30\134\120\0' | openssl dgst -sha256 -hmac 0123456789abcdef
-        let token = secret().issue(&scope("t/p/e"), NOW);
-        assert_eq!(token, "p.e.1800000000000.51503cd0eff0ae880f7c7a42caafa166");
+        // printf 'flagfuse stream token 2\nt/p/e\007\074\122\270\266\364\041\316\0\0\1\243\30\134\120\0' |
+        //   openssl dgst -sha256 -hmac 0123456789abcdef
+        let token = secret().issue(&scope("t/p/e"), key(), NOW);
+        assert_eq!(token, "p.e.073c52b8b6f421ce.1800000000000.80ab1b11658913604236f9145a517819");
     }
 
     #[test]
     fn whatever_is_changed_in_a_token_makes_it_worthless() {
         let scope = scope("t/demo/production");
-        let token = secret().issue(&scope, NOW);
+        let token = secret().issue(&scope, key(), NOW);
         let refused = |text: &str| secret().verify(&scope.tenant, text) == Err(TokenRefused);
         for at in 0..token.len() {
             let mut bytes = token.clone().into_bytes();
@@ -178,7 +189,7 @@ mod tests {
     fn the_longest_names_fit_and_a_longer_text_is_not_even_read() {
         let long = "x".repeat(flagfuse_shared::limits::SLUG_LEN_MAX);
         let scope = scope(&format!("t/{long}/{long}"));
-        let token = secret().issue(&scope, UnixMillis(u64::MAX));
+        let token = secret().issue(&scope, key(), UnixMillis(u64::MAX));
         assert!(token.len() <= STREAM_TOKEN_LEN_MAX && secret().verify(&scope.tenant, &token).is_ok());
         assert!(secret().verify(&scope.tenant, &"x".repeat(STREAM_TOKEN_LEN_MAX + 1)).is_err());
     }

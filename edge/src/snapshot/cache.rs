@@ -5,7 +5,7 @@ use std::rc::Rc;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::{PROBE_TIMEOUT_MS, STRICT_FRESH_MS, STRICT_STALE_MS};
 
-use crate::snapshot::cold::ColdBudget;
+use crate::snapshot::budget::Budget;
 
 /// Environments one isolate keeps. A compiled snapshot of 1,000 flags takes about 1 MB of the isolate's 128 MB.
 pub const ENVIRONMENT_COUNT_MAX: usize = 64;
@@ -17,8 +17,29 @@ const RETRY_MS: u64 = 250;
 /// Part of H that a replica under load leaves for refreshing in the background: isolates that were asked to wait until H
 /// would let every request at H wait for a probe.
 const REFRESH_PART: u64 = 5;
-/// One unit of the cold budget pays for all requests that name the same environment within this time.
-const COLD_PAID_MS: u64 = 2_000;
+/// A key's snapshot leaves the control plane when the key is handed out and is here some 10 ms later: only an answer to a
+/// question that was sent so long after a request's arrival may refuse its key.
+const KEY_ON_ITS_WAY_MS: u64 = 40;
+/// How long a round takes, so that requests which come within its first 60 ms share its last question.
+const ROUND_MS: u64 = 100;
+/// Rounds of one environment: some at once, since people mistype, then one a second. A hundred made-up keys in a row cost
+/// fewer than ten questions.
+const ROUND_BURST: u64 = 4;
+const ROUND_REFILL_MS: u64 = 1_000;
+/// Rounds of all environments: every environment that fits into memory may be asked for at once. Anyone can make up names,
+/// and each round wakes an object of the region, once or twice: a twentieth of the thousand requests a second that
+/// environments share there would already be felt.
+const COLD_BURST: u64 = ENVIRONMENT_COUNT_MAX as u64;
+const COLD_REFILL_MS: u64 = 50;
+/// Questions for requests with a good key that wait for a version: beyond a burst no more than refreshing takes anyway.
+const ASK_BURST: u64 = 4;
+const ASK_REFILL_MS: u64 = STRICT_FRESH_MS;
+/// Requests that were told of a version whose name means nothing may wait for an answer once in this time.
+const STRAY_MS: u64 = 1_000;
+/// How long nobody waits for a version that was waited for in vain.
+const VAIN_MS: u64 = 2_000;
+/// Versions that a client may really have seen elsewhere: that many were published within one refresh.
+const PLAUSIBLE_SEQ_AHEAD: u64 = 4;
 
 /// How old an answer may be: the staleness bound of the environment's profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +93,24 @@ pub enum Plan {
     MemoryAndRefresh,
     /// Ask the replica first.
     Probe,
-    /// The replica held nothing a moment ago, or too many unknown environments are asked for: say so without asking.
-    Absent,
+}
+
+/// What a request has to do whose key memory does not admit. It is the same whether memory holds the environment or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Wait for a round's end.
+    Wait(Round),
+    /// Too many doubtful requests: nobody can tell yet.
+    Later,
+}
+
+/// Doubtful requests for one environment that wait together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Round {
+    /// The answer to a question that was sent then or later has the last word.
+    pub due: UnixMillis,
+    /// Whether this request asks at once as well: it opened the first round in a while, so the answer is most likely new.
+    pub asks_at_once: bool,
 }
 
 /// The state of one environment in one isolate. `S` is the compiled snapshot.
@@ -93,8 +130,15 @@ pub struct Entry<S> {
     /// nothing behind that could block the next.
     leased_until: UnixMillis,
     used_at: UnixMillis,
-    /// Until when the cold budget has been paid.
-    cold_until: UnixMillis,
+    /// A request with a good key has been here: what others asked for is told to nobody.
+    is_opened: bool,
+    /// When the round that doubtful requests may join is due.
+    round_due: UnixMillis,
+    rounds: Budget,
+    asks: Budget,
+    strays: Budget,
+    /// The lowest version that was waited for in vain, and until when nobody waits for it or a higher one.
+    vain: Option<(SnapshotVersion, UnixMillis)>,
 }
 
 impl<S> Entry<S> {
@@ -135,21 +179,13 @@ impl<S> Entry<S> {
         wanted.min(stale_ms - stale_ms / REFRESH_PART).max(fresh_ms)
     }
 
-    /// Decides for one request, and takes the refresh lease when the plan says so.
-    pub fn plan(&mut self, now: UnixMillis) -> Plan {
-        self.used_at = now;
-        let beyond = match (now < self.retry_at, &self.held) {
-            (false, _) => Plan::Probe,
-            (true, Some(_)) => Plan::Memory,
-            (true, None) => Plan::Absent,
-        };
+    /// Decides for one request with a good key, and takes the refresh lease when the plan says so.
+    fn plan(&mut self, now: UnixMillis) -> Plan {
+        (self.used_at, self.is_opened) = (now, true);
+        let beyond = if now < self.retry_at { Plan::Memory } else { Plan::Probe };
         let Some(age_ms) = self.age_ms(now) else {
             return beyond;
         };
-        if self.held.is_none() {
-            // A key may name environments that do not exist: asking for each request would wake an object each time.
-            return if age_ms <= self.freshness.stale_ms { Plan::Absent } else { beyond };
-        }
         if age_ms > self.freshness.stale_ms {
             return beyond;
         }
@@ -163,16 +199,47 @@ impl<S> Entry<S> {
     /// Whether a request that waits for something newer should ask at `now`; otherwise another one just has, or does.
     pub fn lease_ask(&mut self, now: UnixMillis) -> bool {
         let was_asked_just_now = self.age_ms(now).is_some_and(|age_ms| age_ms < ASK_SPACING_MS);
-        if was_asked_just_now || now < self.leased_until {
+        if was_asked_just_now || now < self.leased_until || !self.asks.take(now) {
             return false;
         }
         self.leased_until = now.plus(PROBE_TIMEOUT_MS);
         true
     }
 
-    /// Whether asking for this environment at `now` needs no budget, since it exists, is known not to, or was paid for.
-    fn is_known(&self, now: UnixMillis) -> bool {
-        self.held.is_some() || self.is_recent(now) || now < self.cold_until
+    /// The same for a request that was told of a version whose name means nothing: anyone can make one up.
+    pub fn lease_stray(&mut self, now: UnixMillis) -> bool {
+        self.strays.take(now) && self.lease_ask(now)
+    }
+
+    /// The same for a doubtful request in `round`.
+    pub fn lease_doubt(&mut self, round: Round, now: UnixMillis) -> bool {
+        let is_early = now < round.due && !round.asks_at_once;
+        if is_early || self.word_since(round.due).is_some() || now < self.leased_until {
+            return false;
+        }
+        self.leased_until = now.plus(PROBE_TIMEOUT_MS);
+        true
+    }
+
+    /// Whether the replica was vouched for when it answered the last question, if that was sent at `due` or later.
+    pub fn word_since(&self, due: UnixMillis) -> Option<bool> {
+        self.as_of.filter(|as_of| *as_of >= due).map(|_| self.word.is_vouched)
+    }
+
+    /// Whether waiting for `wanted` has a chance. A version that a client may well have seen elsewhere always has one.
+    pub fn is_worth_waiting(&self, wanted: SnapshotVersion, now: UnixMillis) -> bool {
+        let is_plausible = self.held.as_ref().is_some_and(|(held, _)| {
+            held.epoch == wanted.epoch && wanted.seq <= held.seq.saturating_add(PLAUSIBLE_SEQ_AHEAD)
+        });
+        let is_vain = self.vain.is_some_and(|(floor, until)| wanted >= floor && now < until);
+        is_plausible || !is_vain
+    }
+
+    /// A request waited for `wanted` until `now`, and it did not come.
+    pub fn waited_in_vain(&mut self, wanted: SnapshotVersion, now: UnixMillis) {
+        let floor =
+            self.vain.filter(|(_, until)| now < *until).map_or(wanted, |(floor, _)| floor.min(wanted));
+        self.vain = Some((floor, now.plus(VAIN_MS)));
     }
 
     /// A replica, asked at `sent_at`, has nothing newer than `answered` (`None`: it holds nothing).
@@ -228,7 +295,7 @@ impl<S> Entry<S> {
 #[derive(Debug)]
 pub struct Cache<S> {
     entries: Vec<Entry<S>>,
-    cold: ColdBudget,
+    cold: Budget,
 }
 
 impl<S> Default for Cache<S> {
@@ -240,33 +307,70 @@ impl<S> Default for Cache<S> {
 impl<S> Cache<S> {
     /// Nothing remembered.
     pub const fn new() -> Self {
-        Self { entries: Vec::new(), cold: ColdBudget::new() }
+        Self { entries: Vec::new(), cold: Budget::new(COLD_BURST, COLD_REFILL_MS) }
     }
 
-    /// Decides for one request. A name beyond the cold budget is not even remembered.
-    pub fn plan(&mut self, project: &ProjectKey, environment: &EnvironmentKey, now: UnixMillis) -> Plan {
-        let is_known = self.position(project, environment).and_then(|at| self.entries.get(at));
-        let is_known = is_known.is_some_and(|entry| entry.is_known(now));
-        if !is_known && !self.cold.take(now) {
-            return Plan::Absent;
-        }
-        let entry = self.entry(project, environment, now);
-        if !is_known {
-            entry.cold_until = now.plus(COLD_PAID_MS);
-        }
-        entry.plan(now)
-    }
-
-    /// Decides for one request when a snapshot is in memory; `None` when there is none. A name that is not known leaves no
-    /// trace.
-    pub fn plan_held(
+    /// Decides for one request whose key the snapshot in memory admits; `None` when there is none that does. Then the
+    /// request leaves no trace.
+    pub fn plan(
         &mut self,
         project: &ProjectKey,
         environment: &EnvironmentKey,
         now: UnixMillis,
+        admits: impl FnOnce(&S) -> bool,
     ) -> Option<Plan> {
+        let entry = self.known(project, environment)?;
+        let is_admitted = entry.held.as_ref().is_some_and(|(_, snapshot)| admits(snapshot));
+        is_admitted.then(|| entry.plan(now))
+    }
+
+    /// Whether the snapshot in memory admits a key. Leaves no trace.
+    pub fn admits(
+        &self,
+        project: &ProjectKey,
+        environment: &EnvironmentKey,
+        admits: impl FnOnce(&S) -> bool,
+    ) -> bool {
+        let entry = self.position(project, environment).and_then(|at| self.entries.get(at));
+        entry.and_then(|entry| entry.held.as_ref()).is_some_and(|(_, snapshot)| admits(snapshot))
+    }
+
+    /// Lets a request whose key is not admitted join a round, or open one. A name beyond the budget is not even remembered.
+    pub fn doubt(&mut self, project: &ProjectKey, environment: &EnvironmentKey, now: UnixMillis) -> Doubt {
+        if let Some(entry) = self.known(project, environment) {
+            // Not one that a clock which went back put into the future.
+            let can_join = now.plus(KEY_ON_ITS_WAY_MS)..=now.plus(ROUND_MS);
+            if can_join.contains(&entry.round_due) {
+                return Doubt::Wait(Round { due: entry.round_due, asks_at_once: false });
+            }
+            let is_first = entry.rounds.is_full(now);
+            if !entry.rounds.take(now) || !self.cold.take(now) {
+                return Doubt::Later;
+            }
+            return self.open_round(project, environment, now, is_first);
+        }
+        if !self.cold.take(now) {
+            return Doubt::Later;
+        }
+        self.entry(project, environment, now).rounds.take(now);
+        self.open_round(project, environment, now, true)
+    }
+
+    fn open_round(
+        &mut self,
+        project: &ProjectKey,
+        environment: &EnvironmentKey,
+        now: UnixMillis,
+        asks_at_once: bool,
+    ) -> Doubt {
+        let due = now.plus(ROUND_MS);
+        self.entry(project, environment, now).round_due = due;
+        Doubt::Wait(Round { due, asks_at_once })
+    }
+
+    fn known(&mut self, project: &ProjectKey, environment: &EnvironmentKey) -> Option<&mut Entry<S>> {
         let at = self.position(project, environment)?;
-        self.entries.get_mut(at).filter(|entry| entry.held.is_some()).map(|entry| entry.plan(now))
+        self.entries.get_mut(at)
     }
 
     fn position(&self, project: &ProjectKey, environment: &EnvironmentKey) -> Option<usize> {
@@ -294,7 +398,12 @@ impl<S> Cache<S> {
                 retry_at: UnixMillis(0),
                 leased_until: UnixMillis(0),
                 used_at: now,
-                cold_until: UnixMillis(0),
+                is_opened: false,
+                round_due: UnixMillis(0),
+                rounds: Budget::new(ROUND_BURST, ROUND_REFILL_MS),
+                asks: Budget::new(ASK_BURST, ASK_REFILL_MS),
+                strays: Budget::new(1, STRAY_MS),
+                vain: None,
             });
             self.entries.len() - 1
         });
@@ -311,9 +420,9 @@ impl<S> Cache<S> {
         }
     }
 
-    /// Environments with a snapshot.
+    /// Environments with a snapshot that a good key has opened.
     pub fn held_count(&self) -> usize {
-        self.entries.iter().filter(|entry| entry.held.is_some()).count()
+        self.entries.iter().filter(|entry| entry.held.is_some() && entry.is_opened).count()
     }
 }
 

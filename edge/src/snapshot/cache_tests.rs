@@ -75,26 +75,127 @@ fn age_counts_from_the_probe_being_sent_and_late_answers_do_not_turn_it_back() {
     });
 }
 
+fn wait(due_ms: u64, asks_at_once: bool) -> Doubt {
+    Doubt::Wait(Round { due: at(due_ms), asks_at_once })
+}
+
 #[test]
-fn an_environment_that_does_not_exist_is_asked_for_only_now_and_then() {
+fn doubtful_requests_share_rounds_whether_memory_holds_the_environment_or_not() {
+    for is_held in [true, false] {
+        let mut cache = Cache::new();
+        let (project, environment) = names("dev");
+        if is_held {
+            cache.entry(&project, &environment, at(0)).swap(version(1), "one", STRICT, VOUCHED, at(0));
+        }
+        let mut doubt = |ms: u64| cache.doubt(&project, &environment, at(ms));
+        assert_eq!(doubt(1_000), wait(1_100, true));
+        assert_eq!(doubt(1_060), wait(1_100, false), "its key may be on its way for 40 ms");
+        assert_eq!(doubt(1_061), wait(1_161, false));
+        assert_eq!(doubt(1_161), wait(1_261, false));
+        assert_eq!(doubt(1_261), wait(1_361, false));
+        assert_eq!(doubt(1_350), Doubt::Later, "four rounds at once");
+        assert_eq!(doubt(2_000), wait(2_100, false), "and one a second");
+        assert_eq!(doubt(2_100), Doubt::Later);
+        assert_eq!(doubt(9_000), wait(9_100, true), "after a while the first one asks at once again");
+        assert_eq!(doubt(100), wait(200, false), "a clock that goes back stops nobody");
+    }
+}
+
+#[test]
+fn a_hundred_made_up_keys_in_a_row_cost_fewer_than_ten_questions() {
+    let mut cache = Cache::<&str>::new();
+    let (project, environment) = names("dev");
+    let (mut now, mut question_count) = (at(0), 0);
+    for _ in 0..100 {
+        if let Doubt::Wait(round) = cache.doubt(&project, &environment, now) {
+            question_count += 1 + u32::from(round.asks_at_once);
+            now = round.due;
+        }
+        now = now.plus(30);
+    }
+    assert!(question_count < 10, "{question_count}");
+}
+
+#[test]
+fn one_of_those_who_wait_asks_and_only_then() {
     with_entry(|entry| {
-        assert_eq!(entry.plan(at(0)), Plan::Probe);
+        let (opener, joined) =
+            (Round { due: at(100), asks_at_once: true }, Round { due: at(100), asks_at_once: false });
+        assert!(!entry.lease_doubt(joined, at(0)) && entry.lease_doubt(opener, at(0)));
+        assert!(!entry.lease_doubt(opener, at(1)), "it is being asked");
         entry.confirmed(None, VOUCHED, at(0));
-        assert_eq!(entry.plan(at(250)), Plan::Absent);
-        assert_eq!(entry.plan(at(251)), Plan::Probe);
+        assert_eq!(entry.word_since(at(100)), None);
+        assert!(!entry.lease_doubt(joined, at(99)) && entry.lease_doubt(joined, at(100)));
+        assert!(!entry.lease_doubt(joined, at(249)) && entry.lease_doubt(joined, at(250)), "it vanished");
+        entry.confirmed(None, Word { is_vouched: false, ..VOUCHED }, at(250));
+        assert_eq!((entry.word_since(at(100)), entry.word_since(at(251))), (Some(false), None));
+        assert!(!entry.lease_doubt(joined, at(300)), "there is an answer");
     });
 }
 
 #[test]
-fn made_up_names_do_not_wake_objects_without_end_and_hold_nobody_else_up() {
+fn made_up_names_do_not_wake_objects_without_end() {
+    let mut cache = Cache::<&str>::new();
+    let (project, _) = names("any");
+    let mut opened = |range: std::ops::Range<usize>, ms: u64| {
+        let names = range.map(|n| names(&format!("made-up-{n}")).1);
+        names.filter(|name| cache.doubt(&project, name, at(ms)) != Doubt::Later).count()
+    };
+    assert_eq!(opened(0..1_000, 300), ENVIRONMENT_COUNT_MAX);
+    assert_eq!(opened(0..64, 310), ENVIRONMENT_COUNT_MAX, "requests for one name share its round");
+    assert_eq!(opened(1_000..1_100, 1_300), 20);
+    assert!(cache.entries.len() <= ENVIRONMENT_COUNT_MAX);
+}
+
+#[test]
+fn a_request_whose_key_is_not_admitted_leaves_no_trace() {
     let mut cache = Cache::new();
-    let (project, kept) = names("kept");
-    cache.entry(&project, &kept, at(0)).swap(version(1), "one", STRICT, VOUCHED, at(0));
-    let mut plan = |environment: &str| cache.plan(&project, &names(environment).1, at(300));
-    let asked = (0..1_000).filter(|n| plan(&format!("made-up-{n}")) == Plan::Probe).count();
-    assert_eq!(asked, ENVIRONMENT_COUNT_MAX);
-    assert_eq!(plan("kept"), Plan::Probe);
-    assert_eq!(plan("made-up-63"), Plan::Probe, "requests for one name share what the first one paid");
+    let (project, environment) = names("dev");
+    assert_eq!(cache.plan(&project, &environment, at(0), |_| true), None);
+    assert!(cache.entries.is_empty());
+    cache.entry(&project, &environment, at(0)).swap(version(1), "one", STRICT, VOUCHED, at(0));
+    assert_eq!(cache.plan(&project, &environment, at(150), |_| false), None);
+    assert!(
+        !cache.admits(&project, &environment, |_| false) && cache.admits(&project, &environment, |_| true)
+    );
+    assert_eq!(cache.held_count(), 0, "nobody is told what others asked for");
+    let plan = cache.plan(&project, &environment, at(150), |_| true);
+    assert_eq!((plan, cache.held_count()), (Some(Plan::MemoryAndRefresh), 1), "the lease was not taken");
+}
+
+#[test]
+fn versions_that_nobody_has_seen_are_waited_for_once_in_a_while() {
+    with_entry(|entry| {
+        entry.swap(version(10), "ten", STRICT, VOUCHED, at(0));
+        let far = |seq| SnapshotVersion { epoch: 1, seq };
+        assert!(entry.is_worth_waiting(far(99), at(0)));
+        entry.waited_in_vain(far(99), at(500));
+        entry.waited_in_vain(far(120), at(600));
+        for (wanted, ms, expected) in [
+            (far(99), 601, false),
+            (far(500), 601, false),
+            (SnapshotVersion { epoch: 2, seq: 1 }, 601, false),
+            (far(98), 601, true),
+            (far(14), 601, true),
+            (far(99), 2_600, true),
+        ] {
+            assert_eq!(entry.is_worth_waiting(wanted, at(ms)), expected, "{wanted} at {ms}");
+        }
+        entry.waited_in_vain(far(11), at(3_000));
+        assert!(entry.is_worth_waiting(far(14), at(3_001)), "a client may well have seen it elsewhere");
+        assert!(!entry.is_worth_waiting(far(15), at(3_001)));
+    });
+}
+
+#[test]
+fn who_was_told_nonsense_waits_once_a_second() {
+    with_entry(|entry| {
+        entry.swap(version(1), "one", STRICT, VOUCHED, at(0));
+        assert!(entry.lease_stray(at(50)));
+        entry.confirmed(Some(version(1)), VOUCHED, at(50));
+        assert!(!entry.lease_stray(at(300)) && !entry.lease_stray(at(1_049)));
+        assert!(entry.lease_stray(at(1_050)));
+    });
 }
 
 #[test]
@@ -104,8 +205,12 @@ fn requests_that_wait_share_their_questions() {
         assert!(!entry.lease_ask(at(4)));
         assert!(entry.lease_ask(at(5)));
         assert!(!entry.lease_ask(at(6)));
-        entry.confirmed(Some(version(1)), VOUCHED, at(5));
-        assert!(entry.lease_ask(at(10)));
+        let mut asked = 1;
+        for ms in 6..1_000 {
+            entry.confirmed(Some(version(1)), VOUCHED, at(ms - 1));
+            asked += u32::from(entry.lease_ask(at(ms + 10)));
+        }
+        assert_eq!(asked, 4 + 10, "a burst, and then as often as memory is refreshed anyway");
     });
 }
 
@@ -119,7 +224,7 @@ fn memory_is_bounded_and_environments_with_a_snapshot_stay_longest() {
         cache.entry(&project, &environment, at(n));
     }
     assert_eq!(cache.entries.len(), ENVIRONMENT_COUNT_MAX);
-    assert_eq!(cache.held_count(), 1);
+    assert!(cache.admits(&names("kept").0, &kept, |_| true));
 }
 
 #[test]
@@ -179,7 +284,8 @@ fn a_replica_that_does_not_answer_holds_up_one_request_in_a_while() {
     });
     with_entry(|entry| {
         entry.failed(at(0));
-        assert_eq!((entry.plan(at(249)), entry.plan(at(250))), (Plan::Absent, Plan::Probe));
+        entry.bootstrap(version(1), "copy", STRICT);
+        assert_eq!((entry.plan(at(249)), entry.plan(at(250))), (Plan::Memory, Plan::Probe));
     });
 }
 

@@ -5,12 +5,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::Freshness as Proof;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PROBE_TIMEOUT_MS;
 use flagfuse_shared::snapshot::payload::{Definitions, definitions};
-use flagfuse_shared::snapshot::{Admitted, Held, Outcome, Snapshot, Verified, verify};
+use flagfuse_shared::snapshot::{Admitted, Held, KeyId, Outcome, Snapshot, Verified, verify};
 use flagfuse_shared::unleash::export::client_features;
 use worker::{Context, Delay, Env};
 
@@ -20,7 +19,8 @@ use crate::error::EdgeError;
 use crate::region::draw_shard;
 use crate::snapshot::ask::{Answer, ask, hedged, replica_stub};
 use crate::snapshot::bootstrap::{copies_are_kept, read_copy};
-use crate::snapshot::cache::{Cache, Entry, Freshness, Heard, Plan, Standing, Word};
+use crate::snapshot::cache::{Cache, Doubt, Entry, Freshness, Heard, Plan, Standing, Word};
+use crate::snapshot::credential::Credential;
 use crate::{chance, clock};
 
 /// A replica answers within a few milliseconds from nearby; a third of the time-out leaves a neighbour two thirds.
@@ -30,11 +30,9 @@ const COLD_PROBE_TIMEOUT_MS: u64 = 2_000;
 /// Unless there is a copy to start from.
 const COLD_PROBE_TIMEOUT_WITH_COPY_MS: u64 = 600;
 const COLD_HEDGE_AFTER_MS: u64 = 300;
-/// Catching up with a version that a client has seen elsewhere: at most 20 probes, 25 ms apart.
+/// Catching up with a version that a client has seen elsewhere: half a second at most. The cache bounds the questions.
 const CATCH_UP_COUNT_MAX: u32 = 20;
 const CATCH_UP_PAUSE_MS: u64 = 25;
-/// A key's snapshot leaves the control plane when the key is handed out and is here some 10 ms later.
-const KEY_ON_ITS_WAY_MS: u64 = 40;
 
 /// A verified snapshot in memory.
 #[derive(Debug)]
@@ -117,21 +115,49 @@ pub fn held_count() -> usize {
     CACHE.with_borrow(Cache::held_count)
 }
 
-fn with_entry<T>(scope: &Scope, act: impl FnOnce(&mut Entry<Compiled>) -> T) -> T {
+/// Does something with an environment's entry.
+pub fn with_entry<T>(scope: &Scope, act: impl FnOnce(&mut Entry<Compiled>) -> T) -> T {
     CACHE.with_borrow_mut(|cache| act(cache.entry(&scope.project, &scope.environment, clock::now())))
 }
 
-/// The snapshot to answer a request with that must not be answered from before `version_min`.
+/// Whether memory holds a snapshot that admits what a client shows. Costs and changes nothing.
+pub fn admits(scope: &Scope, shown: &Credential) -> bool {
+    CACHE.with_borrow(|cache| {
+        cache.admits(&scope.project, &scope.environment, |compiled| shown.is_admitted(&compiled.snapshot))
+    })
+}
+
+/// Whether memory knows that a key does not open its environment any more.
+pub fn is_revoked(scope: &Scope, key: KeyId) -> bool {
+    CACHE.with_borrow(|cache| {
+        cache.admits(&scope.project, &scope.environment, |compiled| !compiled.snapshot.admits_key_id(key))
+    })
+}
+
+/// Lets a request whose key memory does not admit wait with others.
+pub fn join_round(scope: &Scope) -> Doubt {
+    CACHE.with_borrow_mut(|cache| cache.doubt(&scope.project, &scope.environment, clock::now()))
+}
+
+/// What a client knows of newer snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wish {
+    /// The version below which it takes no answer.
+    pub version_min: Option<SnapshotVersion>,
+    /// It was told of a version whose name means nothing here. That may be newer than anything in memory.
+    pub is_stray: bool,
+}
+
+/// The snapshot to answer a request with whose key was good a moment ago.
 pub async fn current(
     env: &Env,
     context: &Context,
     config: &Rc<Config>,
     scope: &Scope,
-    version_min: Option<SnapshotVersion>,
+    shown: &Credential,
+    wish: Wish,
 ) -> Result<Served, EdgeError> {
-    let now = clock::now();
-    let plan = CACHE.with_borrow_mut(|cache| cache.plan(&scope.project, &scope.environment, now));
-    let source = match plan {
+    let source = match plan(scope, shown)? {
         Plan::Memory => Source::Memory,
         Plan::MemoryAndRefresh => {
             let (env, config, scope) = (env.clone(), Rc::clone(config), scope.clone());
@@ -141,32 +167,57 @@ pub async fn current(
             });
             Source::Memory
         }
-        Plan::Absent => return Err(EdgeError::NoSnapshot),
-        Plan::Probe => ask_first(env, config, scope).await?,
+        Plan::Probe => ask_first(env, config, scope).await,
     };
-    let served = served(scope, source)?;
-    match version_min {
-        Some(wanted) if served.version < wanted => catch_up(env, config, scope, wanted).await,
-        _ => Ok(served),
-    }
+    let is_stray = wish.is_stray && source == Source::Memory;
+    let source = if is_stray && with_entry(scope, |entry| entry.lease_stray(clock::now())) {
+        // A failed question changes nothing: the answer is labelled with its age.
+        refresh(env, config, scope).await.map_or(source, |()| Source::Probe)
+    } else {
+        source
+    };
+    let served = match (served(scope, source)?, wish.version_min) {
+        (served, Some(wanted)) if served.version < wanted => catch_up(env, config, scope, wanted).await?,
+        (served, _) => served,
+    };
+    // Whoever waited may have waited for the snapshot that took the key away.
+    if shown.is_admitted(&served.compiled.snapshot) { Ok(served) } else { Err(EdgeError::KeyUnknown) }
 }
 
-/// Asks before it answers. When nobody knows, what there is has to do: the last good snapshot, or the copy in KV.
-async fn ask_first(env: &Env, config: &Config, scope: &Scope) -> Result<Source, EdgeError> {
-    let is_cold = with_entry(scope, |entry| entry.held().is_none());
-    let asked = if is_cold {
-        let has_copy = copies_are_kept(env);
-        let limit_ms = if has_copy { COLD_PROBE_TIMEOUT_WITH_COPY_MS } else { COLD_PROBE_TIMEOUT_MS };
-        probe(env, config, scope, limit_ms, COLD_HEDGE_AFTER_MS).await
-    } else {
-        refresh(env, config, scope).await
-    };
-    let Err(error) = asked else { return Ok(Source::Probe) };
-    with_entry(scope, |entry| entry.failed(clock::now()));
-    if is_cold {
-        bootstrap(env, config, scope).await.ok_or(error)?;
+/// What to do for a request that shows this.
+fn plan(scope: &Scope, shown: &Credential) -> Result<Plan, EdgeError> {
+    let now = clock::now();
+    let plan = CACHE.with_borrow_mut(|cache| {
+        cache.plan(&scope.project, &scope.environment, now, |compiled| shown.is_admitted(&compiled.snapshot))
+    });
+    plan.ok_or_else(|| {
+        // Memory went on while the request was being read, or others' environments took its place.
+        let is_held = with_entry(scope, |entry| entry.held().is_some());
+        if is_held { EdgeError::KeyUnknown } else { EdgeError::KeyUnsure }
+    })
+}
+
+/// Asks before it answers. When nobody knows, what there is has to do: the last good snapshot.
+async fn ask_first(env: &Env, config: &Config, scope: &Scope) -> Source {
+    if refresh(env, config, scope).await.is_ok() {
+        return Source::Probe;
     }
-    Ok(Source::Memory)
+    with_entry(scope, |entry| entry.failed(clock::now()));
+    Source::Memory
+}
+
+/// Asks for a request that has nothing to be answered from; when nobody knows, starts from the copy in KV.
+///
+/// It has as much time whatever memory holds: how long it takes must not tell that.
+pub async fn ask_cold(env: &Env, config: &Config, scope: &Scope) -> Result<(), EdgeError> {
+    let has_copy = copies_are_kept(env);
+    let limit_ms = if has_copy { COLD_PROBE_TIMEOUT_WITH_COPY_MS } else { COLD_PROBE_TIMEOUT_MS };
+    let asked = probe(env, config, scope, limit_ms, COLD_HEDGE_AFTER_MS).await;
+    if asked.is_err() && with_entry(scope, |entry| entry.held().is_none()) {
+        with_entry(scope, |entry| entry.failed(clock::now()));
+        return bootstrap(env, config, scope).await.map_or(asked, Ok);
+    }
+    asked
 }
 
 /// Whether an answer from memory has to be followed by a refresh.
@@ -178,14 +229,16 @@ pub enum Refresh {
     NotNeeded,
 }
 
-/// The snapshot in memory when it may answer at once. Takes the refresh lease, but nothing of the cold budget.
-pub fn from_memory(scope: &Scope) -> Option<(Served, Refresh)> {
+/// The snapshot in memory when it admits what a client shows and may answer at once. Takes the refresh lease.
+pub fn from_memory(scope: &Scope, shown: &Credential) -> Option<(Served, Refresh)> {
     let now = clock::now();
-    let plan = CACHE.with_borrow_mut(|cache| cache.plan_held(&scope.project, &scope.environment, now))?;
+    let plan = CACHE.with_borrow_mut(|cache| {
+        cache.plan(&scope.project, &scope.environment, now, |compiled| shown.is_admitted(&compiled.snapshot))
+    })?;
     let refresh = match plan {
         Plan::Memory => Refresh::NotNeeded,
         Plan::MemoryAndRefresh => Refresh::Needed,
-        Plan::Probe | Plan::Absent => return None,
+        Plan::Probe => return None,
     };
     served(scope, Source::Memory).ok().map(|served| (served, refresh))
 }
@@ -212,45 +265,18 @@ fn served(scope: &Scope, source: Source) -> Result<Served, EdgeError> {
     })
 }
 
-/// A snapshot that admits `key`, which the one in memory does not: the replica has the last word.
-///
-/// Clients take a refused key for lasting and stop, so a key must not be refused while its snapshot is on the way.
-pub async fn admitting(
-    env: &Env,
-    config: &Rc<Config>,
-    scope: &Scope,
-    key: &Digest,
-) -> Result<Served, EdgeError> {
-    let arrived = clock::now();
-    let admits = |served: &Served| served.compiled.snapshot.admits_client_key(key);
-    let is_settled = |served: &Served| {
-        admits(served) || clock::now().minus(served.age_ms) >= arrived.plus(KEY_ON_ITS_WAY_MS)
-    };
-    match ask_until(env, config, scope, is_settled).await? {
-        Some(served) if admits(&served) => Ok(served),
-        Some(_) => Err(EdgeError::KeyUnknown),
-        None => Err(EdgeError::ReplicaUnavailable),
-    }
-}
-
+/// Waits until `wanted` is here, for half a second at most. Requests that wait for the same environment share the
+/// questions: how many wait makes no difference to the replica.
 async fn catch_up(
     env: &Env,
-    config: &Rc<Config>,
+    config: &Config,
     scope: &Scope,
     wanted: SnapshotVersion,
 ) -> Result<Served, EdgeError> {
-    let caught_up = ask_until(env, config, scope, |served| served.version >= wanted).await?;
-    caught_up.ok_or_else(|| EdgeError::VersionNotHere { wanted: wanted.to_string() })
-}
-
-/// Asks until the answer is enough, for half a second at most. Requests that wait for the same environment share the
-/// questions: how many wait makes no difference to the replica.
-async fn ask_until(
-    env: &Env,
-    config: &Rc<Config>,
-    scope: &Scope,
-    is_enough: impl Fn(&Served) -> bool,
-) -> Result<Option<Served>, EdgeError> {
+    let not_here = || EdgeError::VersionNotHere { wanted: wanted.to_string() };
+    if !with_entry(scope, |entry| entry.is_worth_waiting(wanted, clock::now())) {
+        return Err(not_here());
+    }
     for attempt in 0..CATCH_UP_COUNT_MAX {
         if attempt > 0 {
             Delay::from(Duration::from_millis(CATCH_UP_PAUSE_MS)).await;
@@ -259,11 +285,12 @@ async fn ask_until(
             refresh(env, config, scope).await?;
         }
         let served = served(scope, Source::Probe)?;
-        if is_enough(&served) {
-            return Ok(Some(served));
+        if served.version >= wanted {
+            return Ok(served);
         }
     }
-    Ok(None)
+    with_entry(scope, |entry| entry.waited_in_vain(wanted, clock::now()));
+    Err(not_here())
 }
 
 /// Asks the own region's replica, and its neighbour when that is late; takes over what the first good answer says.

@@ -2,15 +2,18 @@
 
 pub mod ask;
 pub mod bootstrap;
+pub mod budget;
 pub mod cache;
-pub mod cold;
 pub mod copies;
+pub mod credential;
 pub mod frames;
 pub mod hedge;
 pub mod isolate;
 pub mod load;
+pub mod opening;
 pub mod pull;
 pub mod pulling;
+pub mod refused;
 pub mod replica;
 pub mod slot;
 pub mod slot_do;

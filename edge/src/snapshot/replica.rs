@@ -11,7 +11,7 @@ use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
 use flagfuse_shared::ordered;
 use flagfuse_shared::snapshot::beat::{Beat, BeatLedger, FreshnessKeys};
 use flagfuse_shared::snapshot::envelope::split_frame;
-use flagfuse_shared::snapshot::{Held, Refusal, RefusalCode, TrustedRoots};
+use flagfuse_shared::snapshot::{Held, KeyIds, Refusal, RefusalCode, TrustedRoots};
 
 use crate::snapshot::load::LoadMeter;
 use crate::snapshot::pulling::{PullEnd, Pulling};
@@ -46,6 +46,8 @@ pub struct Publication {
     pub urgency: Urgency,
     /// What to write.
     pub row: Row,
+    /// Client keys that are valid from then on.
+    pub keys: KeyIds,
     /// Keys for beats, when its keyset is the newest.
     freshness: Option<FreshnessKeys>,
 }
@@ -97,6 +99,8 @@ pub struct Replica {
     ledger: BeatLedger,
     pulling: Pulling,
     load: LoadMeter,
+    /// Questions since this replica woke up.
+    probe_count: u64,
     /// Refusals since this replica woke up, by code.
     refusals: BTreeMap<&'static str, u64>,
 }
@@ -121,6 +125,7 @@ impl Replica {
             ledger: BeatLedger::default(),
             pulling: Pulling::new(now),
             load: LoadMeter::default(),
+            probe_count: 0,
             refusals: BTreeMap::new(),
         }
     }
@@ -138,6 +143,11 @@ impl Replica {
     /// Refusals since this replica woke up, by code.
     pub const fn refusals(&self) -> &BTreeMap<&'static str, u64> {
         &self.refusals
+    }
+
+    /// Questions of isolates since this replica woke up.
+    pub const fn probe_count(&self) -> u64 {
+        self.probe_count
     }
 
     /// What is held, as a hello and a pull tell it.
@@ -204,8 +214,8 @@ impl Replica {
                 format!("this replica holds {REPLICA_ENVIRONMENT_COUNT_MAX} environments, the limit");
             return Err(Refusal { code: RefusalCode::Full, detail });
         }
-        let row = match decide(frame, roots, &scope, held.as_ref(), now) {
-            Decision::Store(row) => *row,
+        let (row, keys) = match decide(frame, roots, &scope, held.as_ref(), now) {
+            Decision::Store(row, keys) => (*row, keys),
             Decision::AckAgain => return Ok(None),
             Decision::Refuse(refusal) => return Err(refusal),
         };
@@ -221,7 +231,7 @@ impl Replica {
         }
         let is_known = self.freshness.as_ref().is_some_and(|(known, _)| *known >= keyset_version);
         let freshness = if is_known { None } else { Some(freshness_keys(frame, roots)?) };
-        Ok(Some(Publication { scope, urgency, row, freshness }))
+        Ok(Some(Publication { scope, urgency, row, keys, freshness }))
     }
 
     /// Version of the newest keyset that anything held is signed under.
@@ -268,6 +278,7 @@ impl Replica {
     /// Answers an isolate that asks at `now` and has `have`.
     pub fn probe(&mut self, scope: &Scope, have: Option<SnapshotVersion>, now: UnixMillis) -> ProbeReply {
         let version = self.marks.get(scope).map(|mark| mark.held.version);
+        self.probe_count = self.probe_count.saturating_add(1);
         ProbeReply {
             version,
             // Never sends an isolate back: a replica may be behind the one that the isolate asked before.

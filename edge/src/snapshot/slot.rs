@@ -1,7 +1,7 @@
 //! One environment of a replica: what is kept of it and what a pushed frame does to that. Pure: no storage, no clock.
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use flagfuse_shared::snapshot::{Held, Outcome, Refusal, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{Held, KeyIds, Outcome, Refusal, TrustedRoots, verify};
 
 /// What a replica keeps on disk, in one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub struct Row {
 /// What to do with a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Write this row, then acknowledge it.
-    Store(Box<Row>),
+    /// Write this row, then acknowledge it. These client keys are valid from then on.
+    Store(Box<Row>, KeyIds),
     /// It is stored already: the acknowledgement was lost.
     AckAgain,
     /// Keep what is held and say why.
@@ -35,7 +35,8 @@ pub fn decide(
 ) -> Decision {
     match verify(frame, roots, scope, held, now) {
         Ok(Outcome::Newer(admitted)) => {
-            Decision::Store(Box::new(Row { held: admitted.held, stored_ms: now, frame: frame.to_vec() }))
+            let row = Row { held: admitted.held, stored_ms: now, frame: frame.to_vec() };
+            Decision::Store(Box::new(row), admitted.snapshot.key_ids())
         }
         Ok(Outcome::Same) => Decision::AckAgain,
         Err(refusal) => Decision::Refuse(refusal),
@@ -103,7 +104,7 @@ mod tests {
 
     fn stored(seq: u64) -> Row {
         match decide(&frame(seq, Profile::Strict), &roots(), &scope(), None, NOW) {
-            Decision::Store(row) => *row,
+            Decision::Store(row, _) => *row,
             other => panic!("{other:?}"),
         }
     }
@@ -112,7 +113,7 @@ mod tests {
     fn a_newer_snapshot_is_stored_as_it_was_pushed() {
         let first = stored(1);
         let second = frame(2, Profile::Strict);
-        let Decision::Store(row) = decide(&second, &roots(), &scope(), Some(&first.held), NOW) else {
+        let Decision::Store(row, _) = decide(&second, &roots(), &scope(), Some(&first.held), NOW) else {
             panic!("refused")
         };
         assert_eq!((row.held.version.seq, row.frame), (2, second));

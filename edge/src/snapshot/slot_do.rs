@@ -236,6 +236,7 @@ impl Replica {
             serde_json::json!({
                 "region": replica.identity().region, "shard": replica.identity().shard, "held": replica.held(),
                 "vouched": is_vouched, "beat_age_ms": beat_age_ms, "refusals": replica.refusals(),
+                "probes": replica.probe_count(),
                 "connections": sockets, "copies_waiting": memory.copies.as_ref().map(Copies::waiting_count),
                 "metadata": {},
             })
@@ -280,9 +281,9 @@ impl Replica {
             return Ok(());
         }
         let (env, scope) = (self.env.clone(), scope.clone());
-        let (version, urgency) = (row.held.version, publication.urgency);
+        let (version, urgency, keys) = (row.held.version, publication.urgency, publication.keys.clone());
         // In the background: the next message does not wait for clients to be told.
-        self.state.wait_until(async move { announce(&env, &config, &scope, version, urgency).await });
+        self.state.wait_until(async move { announce(&env, &config, &scope, version, urgency, &keys).await });
         Ok(())
     }
 

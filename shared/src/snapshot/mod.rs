@@ -6,6 +6,7 @@ pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod index;
+mod key_id;
 pub mod manifest;
 pub mod payload;
 pub mod refusal;
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 
 use self::chance::Chance;
 use self::index::KeyIndex;
+pub use self::key_id::{KeyId, KeyIds};
 use self::payload::Profile;
 pub use self::refusal::{Refusal, RefusalCode};
 pub use self::verify::{Admitted, Held, Outcome, TrustedRoots, Verified, verify, verify_keyset};
@@ -90,6 +92,16 @@ impl Snapshot {
     /// Whether a client key is valid, given the digest of its text.
     pub fn admits_client_key(&self, key: &Digest) -> bool {
         self.client_keys.contains(key)
+    }
+
+    /// Whether a client key of this name is valid.
+    pub fn admits_key_id(&self, id: KeyId) -> bool {
+        self.client_keys.range(id.lowest()..).next().is_some_and(|key| KeyId::of(key) == id)
+    }
+
+    /// The names of all valid client keys.
+    pub fn key_ids(&self) -> KeyIds {
+        KeyIds::new(self.client_keys.iter().map(KeyId::of))
     }
 
     /// What the edge has to obey in this environment.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::snapshot::KeyId;
 use crate::snapshot::envelope::{Segments, encode_frame, split_frame};
 use crate::snapshot::fixtures::*;
 use crate::snapshot::payload::{CODEC, encode};
@@ -37,6 +38,10 @@ fn a_signed_snapshot_is_admitted_with_its_flags_and_keys() {
     assert!(admitted.snapshot.flag("f").unwrap().is_ok());
     assert!(admitted.snapshot.admits_client_key(&Digest::of(b"demo:production.s3cret")));
     assert!(!admitted.snapshot.admits_client_key(&Digest::of(b"demo:production.other")));
+    let id = |text: &[u8]| KeyId::of(&Digest::of(text));
+    assert!(admitted.snapshot.admits_key_id(id(b"demo:production.s3cret")));
+    assert!(!admitted.snapshot.admits_key_id(id(b"demo:production.other")));
+    assert!(admitted.snapshot.key_ids().has(id(b"demo:production.s3cret")));
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! Whether a client key opens its environment. Before memory says so a request learns nothing, and what it costs is shared:
+//! one answer for a key that is not known and for an environment that is not.
+//!
+//! Clients take a refused key for lasting and stop, so a key must not be refused while its snapshot is on the way: only the
+//! answer of a replica that is vouched for, to a question sent some time after the request came, refuses one. Requests
+//! that wait for it share a round (`cache`), whose questions, times and answers do not depend on what memory holds. Where
+//! no round is left, or nobody vouches for the replica, nobody can tell yet: 503, which clients repeat.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use flagfuse_shared::ids::Scope;
+use worker::{Delay, Env};
+
+use crate::clock;
+use crate::config::Config;
+use crate::error::EdgeError;
+use crate::snapshot::cache::{Doubt, Round};
+use crate::snapshot::credential::Credential;
+use crate::snapshot::isolate::{admits, ask_cold, join_round, with_entry};
+use crate::snapshot::refused::Refused;
+
+/// Between two looks at memory.
+const PAUSE_MS: u64 = 25;
+/// A round's 100 ms, two cold questions of up to 2 s, and the leases of those that went away.
+const STEP_COUNT_MAX: u32 = 200;
+
+thread_local! {
+    static REFUSED: RefCell<Refused> = const { RefCell::new(Refused::new()) };
+}
+
+/// Returns once memory holds a snapshot that admits what a client shows.
+pub async fn open(env: &Env, config: &Config, scope: &Scope, shown: &Credential) -> Result<(), EdgeError> {
+    if admits(scope, shown) {
+        return Ok(());
+    }
+    if REFUSED.with_borrow(|refused| refused.has(shown.digest(), clock::now())) {
+        return Err(EdgeError::KeyUnknown);
+    }
+    match join_round(scope) {
+        Doubt::Later => Err(EdgeError::KeyUnsure),
+        Doubt::Wait(round) => wait(env, config, scope, shown, round).await,
+    }
+}
+
+async fn wait(
+    env: &Env,
+    config: &Config,
+    scope: &Scope,
+    shown: &Credential,
+    mut round: Round,
+) -> Result<(), EdgeError> {
+    for _ in 0..STEP_COUNT_MAX {
+        let sent_at = clock::now();
+        let has_failed = with_entry(scope, |entry| entry.lease_doubt(round, sent_at))
+            && ask_cold(env, config, scope).await.is_err();
+        if admits(scope, shown) {
+            return Ok(());
+        }
+        let now = clock::now();
+        match with_entry(scope, |entry| entry.word_since(round.due)) {
+            Some(true) => {
+                REFUSED.with_borrow_mut(|refused| refused.remember(*shown.digest(), now));
+                return Err(EdgeError::KeyUnknown);
+            }
+            Some(false) => break,
+            None if has_failed && sent_at >= round.due => break,
+            None => {}
+        }
+        round.asks_at_once = false;
+        let pause_ms = match round.due.since(now) {
+            0 => PAUSE_MS,
+            left_ms => left_ms.min(PAUSE_MS),
+        };
+        Delay::from(Duration::from_millis(pause_ms)).await;
+    }
+    Err(EdgeError::KeyUnsure)
+}

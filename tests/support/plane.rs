@@ -56,12 +56,15 @@ pub struct Draft {
     pub flags: Vec<Value>,
     /// The client key that opens it.
     pub client_key: Option<String>,
+    /// Whether the edge records exposures.
+    pub auto_exposure: AutoExposure,
 }
 
 impl Draft {
     /// An empty snapshot.
     pub fn new(scope: Scope, version: SnapshotVersion, mark: &str) -> Self {
-        Self { scope, version, mark: mark.to_owned(), flags: Vec::new(), client_key: None }
+        let (flags, client_key, auto_exposure) = (Vec::new(), None, AutoExposure::Off);
+        Self { scope, version, mark: mark.to_owned(), flags, client_key, auto_exposure }
     }
 }
 
@@ -110,7 +113,7 @@ impl Keys {
             flags: flags.collect::<Result<_, _>>().expect("the flags are well-formed"),
             client_keys: draft.client_key.iter().map(|key| Digest::of(key.as_bytes())).collect(),
             profile: Profile::Strict,
-            auto_exposure: AutoExposure::Off,
+            auto_exposure: draft.auto_exposure,
             shared: SharedWire::default(),
         };
         let keyset = sign_keyset(&keyset, std::slice::from_ref(&self.root)).expect("the keyset is signed");

@@ -1,5 +1,8 @@
-//! The event buffer's arithmetic: what fits into a batch, when to try again, when to refuse more. Pure.
+//! The event buffer's arithmetic: what fits into a batch, when to try again, when to refuse more, and what becomes of a batch
+//! that nobody takes. Pure.
 
+use flagfuse_shared::contract::beacon::EventSource;
+use flagfuse_shared::ids::Scope;
 use flagfuse_shared::limits::{BATCH_EVENT_COUNT_MAX, BATCH_LEN_MAX};
 
 /// Undelivered bytes above which clients are told to wait: at 1 MB/s some four minutes without a control plane.
@@ -10,6 +13,32 @@ pub const FLUSH_DELAY_MS: u64 = 500;
 const BACKOFF_MS_MIN: u64 = 250;
 /// Longest pause, so that a control plane that returns is noticed within seconds.
 const BACKOFF_MS_MAX: u64 = 15_000;
+
+/// Bytes of events that are set aside: some hundred of the longest requests.
+pub const ASIDE_LEN_MAX: u64 = 8 * 1024 * 1024;
+/// Requests whose events are set aside.
+pub const ASIDE_ROW_COUNT_MAX: usize = 1_000;
+/// Longest pause after something was set aside: a control plane that refuses everything, as an older one might, costs half a
+/// request's events a second, until people look into the log.
+const ASIDE_PAUSE_MS_MAX: u64 = 2_000;
+/// One shard for each source of an environment; more when one object's thousand requests a second do not suffice.
+const SHARD: u32 = 0;
+
+/// The name of the buffer that takes what `source` reports, in one region. Clients' buffers have the older form of it.
+pub fn buffer_name(region: &str, scope: &Scope, source: EventSource) -> String {
+    match source {
+        EventSource::Client => format!("{region}/{scope}/{SHARD}"),
+        EventSource::Edge => format!("{region}/{scope}/edge/{SHARD}"),
+    }
+}
+
+/// Whose events a buffer of this name takes.
+pub fn source_of_buffer(name: &str) -> EventSource {
+    match name.split('/').nth(4) {
+        Some("edge") => EventSource::Edge,
+        Some(_) | None => EventSource::Client,
+    }
+}
 
 /// One stored row: the events of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +65,62 @@ pub fn batch_end(rows: impl IntoIterator<Item = Row>) -> Option<i64> {
         end = Some(row.row_id);
     }
     end
+}
+
+/// What a control plane's answer means for the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is on disk there.
+    Committed,
+    /// It was not applied and never will be as it is.
+    Refused,
+    /// An outage, or a setting that people can put right: the same batch is sent again.
+    Again,
+}
+
+/// Reads a status.
+pub const fn verdict(status: u16) -> Verdict {
+    match status {
+        200..=299 => Verdict::Committed,
+        400 | 413 | 422 => Verdict::Refused,
+        _ => Verdict::Again,
+    }
+}
+
+/// What becomes of a refused batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// It is sent in two, under new numbers: it was not applied, so nothing can be applied twice.
+    Halves {
+        /// The last row of the first half.
+        first_end: i64,
+    },
+    /// One request's events alone are refused: they give way to those behind them.
+    SetAside,
+}
+
+/// Halves find a poisoned row among 2,000 in eleven steps, and whatever is sound on the way is delivered.
+pub fn part(rows: &[Row]) -> Parting {
+    match rows.get((rows.len() / 2).wrapping_sub(1)) {
+        Some(last) => Parting::Halves { first_end: last.row_id },
+        None => Parting::SetAside,
+    }
+}
+
+/// The last row, of those that are set aside, oldest first, that has to go for the rest to be within its bounds.
+pub fn crowded_out(aside: &[Row]) -> Option<i64> {
+    let mut len = 0_u64;
+    let kept = aside.iter().rev().take(ASIDE_ROW_COUNT_MAX).take_while(|row| {
+        len = len.saturating_add(row.len);
+        len <= ASIDE_LEN_MAX
+    });
+    let gone = aside.len().saturating_sub(kept.count());
+    aside.get(gone.checked_sub(1)?).map(|row| row.row_id)
+}
+
+/// Milliseconds to wait after `count` requests in a row were set aside.
+pub fn aside_pause_ms(count: u32, random: f64) -> u64 {
+    backoff_ms(count, random).min(ASIDE_PAUSE_MS_MAX)
 }
 
 /// Whether `len` further bytes may be stored on top of `backlog_len`.
@@ -97,5 +182,75 @@ mod tests {
         assert!(has_room(BACKLOG_LEN_MAX - 1, 1));
         assert!(!has_room(BACKLOG_LEN_MAX, 1));
         assert!(!has_room(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn only_what_will_never_be_taken_counts_as_refused() {
+        for (statuses, expected) in [
+            (&[200, 201, 204][..], Verdict::Committed),
+            (&[400, 413, 422], Verdict::Refused),
+            (&[301, 401, 403, 404, 408, 409, 429, 500, 502, 503, 504], Verdict::Again),
+        ] {
+            assert!(statuses.iter().all(|status| verdict(*status) == expected), "{expected:?}");
+        }
+    }
+
+    /// Sends rows as the buffer does until none is left: how often it sent, what was delivered, what was set aside.
+    fn deliver(rows: Vec<Row>, is_poison: impl Fn(i64) -> bool) -> (usize, Vec<i64>, Vec<i64>) {
+        let (mut batches, mut sent, mut delivered, mut aside) = (vec![rows], 0, vec![], vec![]);
+        while let Some(batch) = batches.pop() {
+            sent += 1;
+            let ids = batch.iter().map(|row| row.row_id);
+            if !ids.clone().any(&is_poison) {
+                delivered.extend(ids);
+                continue;
+            }
+            match part(&batch) {
+                Parting::SetAside => aside.extend(ids),
+                Parting::Halves { first_end } => {
+                    let (first, second): (Vec<_>, Vec<_>) =
+                        batch.into_iter().partition(|row| row.row_id <= first_end);
+                    assert!(!first.is_empty() && !second.is_empty());
+                    batches.extend([second, first]);
+                }
+            }
+        }
+        (sent, delivered, aside)
+    }
+
+    #[test]
+    fn halves_find_every_poisoned_row_and_deliver_all_others_in_order() {
+        let rows = |count: i64| (1..=count).map(|id| row(id, 1, 10)).collect::<Vec<_>>();
+        for poison in [&[][..], &[1], &[2_000], &[7, 8, 1_500]] {
+            let (sent, delivered, aside) = deliver(rows(2_000), |id| poison.contains(&id));
+            assert_eq!(aside, poison);
+            assert!(delivered.is_sorted() && delivered.len() == 2_000 - poison.len());
+            assert!(sent <= 1 + poison.len() * 2 * 11, "{sent} for {poison:?}");
+        }
+        assert_eq!(deliver(rows(1), |_| true), (1, vec![], vec![1]));
+        assert_eq!(deliver(rows(3), |_| true).2, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_bounded_and_the_oldest_goes_first() {
+        let rows = |count: usize, len| (1..).map(|id| row(id, 1, len)).take(count).collect::<Vec<_>>();
+        assert_eq!(crowded_out(&[]), None);
+        assert_eq!(crowded_out(&rows(ASIDE_ROW_COUNT_MAX, 1)), None);
+        assert_eq!(crowded_out(&rows(ASIDE_ROW_COUNT_MAX + 2, 1)), Some(2));
+        assert_eq!(crowded_out(&rows(8, ASIDE_LEN_MAX / 8)), None);
+        assert_eq!(crowded_out(&rows(9, ASIDE_LEN_MAX / 8)), Some(1));
+        assert_eq!(crowded_out(&rows(1, ASIDE_LEN_MAX + 1)), Some(1));
+        assert_eq!((aside_pause_ms(1, 0.0), aside_pause_ms(40, 1.0)), (125, ASIDE_PAUSE_MS_MAX));
+    }
+
+    #[test]
+    fn each_source_has_a_buffer_of_its_own() {
+        let scope = Scope::parse("t/p/e").unwrap();
+        let name = |source| buffer_name("weur", &scope, source);
+        assert_eq!(name(EventSource::Client), "weur/t/p/e/0", "older buffers go on as clients' ones");
+        assert_eq!(name(EventSource::Edge), "weur/t/p/e/edge/0");
+        for source in EventSource::ALL {
+            assert_eq!(source_of_buffer(&name(source)), source);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use flagfuse_shared::contract::beacon::IngestEvent;
+use flagfuse_shared::contract::beacon::{EventSource, IngestEvent};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde_json::json;
 use serde_json::value::to_raw_value;
@@ -56,7 +56,7 @@ pub fn forget(exposure: &Exposure, scope: &Scope) {
 /// Hands an exposure to the buffer.
 pub async fn store(exposure: &Exposure, env: &Env, config: &Config, scope: &Scope) {
     let Ok(event) = event(exposure, chance::uuid(), clock::now()) else { return };
-    if let Err(error) = send::store(env, config, scope, &[event]).await {
+    if let Err(error) = send::store(env, config, scope, EventSource::Edge, &[event]).await {
         forget(exposure, scope);
         worker::console_warn!(
             "an exposure in {scope} was not stored, the next evaluation tries again: {error}"

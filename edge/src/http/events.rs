@@ -1,6 +1,6 @@
 //! `POST /v1/events`: acknowledges events once they are on disk. Nothing is dropped: invalid events travel on as they came.
 
-use flagfuse_shared::contract::beacon::{ClientBatch, IngestEvent, parse_event};
+use flagfuse_shared::contract::beacon::{ClientBatch, EventSource, IngestEvent, parse_event};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde_json::json;
 use worker::Env;
@@ -20,7 +20,7 @@ pub async fn answer(
 ) -> Result<Reply, EdgeError> {
     let (events, quarantined) = read(body, now)?;
     if !events.is_empty() {
-        send::store(env, config, scope, &events).await?;
+        send::store(env, config, scope, EventSource::Client, &events).await?;
     }
     let accepted = events.len() - quarantined.len();
     let quarantined: Vec<_> =

@@ -1,5 +1,6 @@
 //! `POST …/client/metrics`: how often an Unleash SDK was asked. Acknowledged once it is on disk.
 
+use flagfuse_shared::contract::beacon::EventSource;
 use flagfuse_shared::contract::usage::UsageReport;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::EVENT_COUNT_MAX;
@@ -23,7 +24,7 @@ pub async fn answer(
 ) -> Result<Reply, EdgeError> {
     let events = UsageReport::parse(body)?.events(now, chance::uuid);
     for part in events.chunks(EVENT_COUNT_MAX) {
-        send::store(env, config, scope, part).await?;
+        send::store(env, config, scope, EventSource::Client, part).await?;
     }
     Ok(Reply::json(202, "{}".to_owned()))
 }

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use flagfuse_shared::contract::beacon::EventSource;
 use flagfuse_shared::contract::probe::{
     BEAT_AGE_HEADER, FRESH_HEADER, HAVE_HEADER, PROBE_PATH, VERSION_HEADER, VOUCHED_HEADER,
 };
@@ -38,8 +39,8 @@ pub const PUSH_PATH: &str = "/push";
 pub const STATE_PATH: &str = "/state";
 /// Open push connections: one per control plane, and some that have not noticed their end yet.
 const SOCKET_COUNT_MAX: usize = 16;
-/// Buffers nudged at the same time.
-const NUDGE_COUNT_MAX: usize = 16;
+/// Environments whose buffers are nudged at the same time.
+const NUDGE_COUNT_MAX: usize = 8;
 /// An alarm that is later than this was lost.
 const ALARM_LATE_MS: u64 = 3_000;
 
@@ -295,8 +296,9 @@ impl Replica {
             (scopes.unwrap_or_default(), Rc::clone(&memory.config))
         })?;
         for some in scopes.chunks(NUDGE_COUNT_MAX) {
-            let nudged = some.iter().map(async |scope| {
-                let stub = buffer_stub(&self.env, &config, scope)?;
+            let all = some.iter().flat_map(|scope| EventSource::ALL.map(|source| (scope, source)));
+            let nudged = all.map(async |(scope, source)| {
+                let stub = buffer_stub(&self.env, &config, scope, source)?;
                 stub.fetch_with_request(Request::new("http://buffer/nudge", Method::Post)?).await
             });
             for error in join_all(nudged).await.into_iter().filter_map(Result::err) {

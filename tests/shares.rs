@@ -138,7 +138,9 @@ fn a_key_that_is_taken_away_ends_its_streams_and_sockets_and_no_others() {
     let by_token = endpoint(&url);
     let mut ended: Vec<_> =
         [&by_key, &by_token].into_iter().map(|target| Stream::open(&url, target, FIRST)).collect();
-    ended.iter_mut().for_each(|stream| assert!(stream.retry_ms() < 60_000));
+    for stream in &mut ended {
+        assert!(stream.retry_ms() < 60_000);
+    }
     let mut sockets: Vec<_> =
         [&by_key, &by_token].into_iter().map(|target| websocket(&url, target).unwrap()).collect();
     for socket in &mut sockets {

@@ -116,13 +116,11 @@ fn prerequisites_in_a_circle_fail_alone_under_a_valid_signature() {
     let needs = |key: &str, other: &str| {
         let mut flag = flag(key);
         flag["prerequisites"] = json!([{ "flag": other, "variations": ["on"] }]);
-        flag.to_string()
+        flag
     };
-    let flags = [needs("a", "b"), needs("b", "a"), flag("sound").to_string()].join(",");
-    let payload = format!(
-        r#"{{"format":1,"profile":"strict","auto_exposure":"off","client_keys":[],"flags":[{flags}],"selftest":[]}}"#
-    );
-    let admitted = victim.admit_without_selftest("json", payload.as_bytes());
+    let flags = vec![needs("a", "b"), needs("b", "a"), flag("sound")];
+    let draft = victim.forge.draft_of(victim.forge.next(), "circle", flags);
+    let admitted = victim.admit(&draft.frame());
     assert!(admitted.snapshot.flag("a").expect("it is there").is_err());
     assert!(admitted.snapshot.flag("b").expect("it is there").is_err());
     assert!(admitted.snapshot.flag("sound").expect("it is there").is_ok());

@@ -1,4 +1,4 @@
-//! Time from the bytes of a snapshot's payload to flags that can be evaluated, in each codec. Run it with
+//! Time from the bytes of a snapshot's payload to flags that can be evaluated. Run it with
 //! `cargo bench --package flagfuse-shared --bench codec`.
 #![expect(
     clippy::expect_used,
@@ -12,9 +12,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use flagfuse_shared::flag::{Flag, FlagWire, compile};
-use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
-use flagfuse_shared::snapshot::manifest::Codec;
-use flagfuse_shared::snapshot::payload::{CODEC, Content, Decoded, decode, encode, to_json};
+use flagfuse_shared::snapshot::payload::{CODEC, Content, Decoded, decode, encode};
 
 const ROUND_COUNT: usize = 9;
 const ROUND_LOAD_COUNT: u32 = 10;
@@ -49,8 +47,8 @@ fn compile_all(flags: &[FlagWire]) -> Vec<Flag> {
     flags.iter().map(|flag| compile(flag).expect("a sound flag")).collect()
 }
 
-fn load(bytes: &[u8], codec: Codec) -> Decoded {
-    decode(black_box(bytes), codec).expect("a payload")
+fn load(bytes: &[u8]) -> Decoded {
+    decode(black_box(bytes), CODEC).expect("a payload")
 }
 
 fn measure(name: &str, content: &Content) {
@@ -60,15 +58,8 @@ fn measure(name: &str, content: &Content) {
         Ok(records) => records,
         Err(fault) => return println!("  {fault}"),
     };
-    let json = to_json(&records, CODEC).expect("a payload").into_bytes();
-    for (codec, bytes) in [(Codec::Json, &json), (Codec::Records, &records)] {
-        if bytes.len() > PAYLOAD_LEN_MAX {
-            println!("  {codec:?}: {} bytes, more than a payload may have", bytes.len());
-        } else {
-            let load_ms = median_ms(|| load(bytes, codec));
-            println!("  {codec:?}: {} bytes, loads in {load_ms:.3} ms", bytes.len());
-        }
-    }
+    let load_ms = median_ms(|| load(&records));
+    println!("  {CODEC:?}: {} bytes, loads in {load_ms:.3} ms", records.len());
 }
 
 fn main() {

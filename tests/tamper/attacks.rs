@@ -3,7 +3,7 @@
 
 use flagfuse_shared::contract::replica::{HeldMap, map_digest};
 use flagfuse_shared::ids::SnapshotVersion;
-use flagfuse_shared::limits::{BEAT_VALID_MS, CLOCK_SKEW_MS_MAX, FLAG_COUNT_MAX, SEQ_JUMP_MAX};
+use flagfuse_shared::limits::{BEAT_VALID_MS, CLOCK_SKEW_MS_MAX, SEQ_JUMP_MAX};
 use flagfuse_shared::snapshot::beat::{BEAT_TYPE, Beat, sign_beat};
 use flagfuse_shared::snapshot::envelope::{Segments, encode_frame, split_frame};
 use flagfuse_shared::snapshot::manifest::{KEYSET_TYPE, MANIFEST_TYPE, READER_VERSION};
@@ -266,28 +266,26 @@ pub(crate) fn readers(forge: &Forge) -> Vec<Attack> {
 
 /// A valid signature over content that is none: an insider with the release key.
 pub(crate) fn poison(forge: &Forge) -> Vec<Attack> {
-    let json = |flags: &str, tail: &str| {
-        let text = format!(
-            r#"{{"format":1,"profile":"strict","auto_exposure":"off","client_keys":[],"flags":[{flags}],"selftest":[]{tail}}}"#
-        );
-        around(forge, "json", text.as_bytes())
-    };
-    let text = |payload: &str| around(forge, "json", payload.as_bytes());
-    let one = flag("f").to_string();
-    let many = vec![one.as_str(); FLAG_COUNT_MAX + 1_000].join(",");
     let records = forge.fresh().payload;
+    let text = |payload: &str| around(forge, "records", payload.as_bytes());
+    // Format, profile and settings as they were, no client keys, nothing shared; then flags, and no self-test.
+    let of = |flag_count: &[u8], flags: &[u8]| {
+        let payload = [&records[..3], &[0, 0, 0, 0], flag_count, flags, &[0]].concat();
+        around(forge, "records", &payload)
+    };
+    // Keys of five digits, each before an empty record: 6,000 in two bytes of seven bits each.
+    let many: Vec<u8> =
+        (0..6_000).flat_map(|at| [&[5], format!("{at:05}").as_bytes(), &[0]].concat()).collect();
     let mut long_record = records.clone();
     long_record.extend_from_slice(&[0xff; 64]);
     vec![
-        attack("6,000 flags", "E_DECODE", json(&many, "")),
-        attack("one flag twice", "E_DECODE", json(&format!("{one},{one}"), "")),
-        attack("a flag without a key", "E_DECODE", json("{}", "")),
-        attack("a field nobody knows", "E_DECODE", json("", r#","surprise":1"#)),
-        attack("a field twice", "E_DECODE", json("", r#","format":1"#)),
-        attack("no JSON", "E_DECODE", text("NaN")),
-        attack("a number without end", "E_DECODE", text("1e400")),
+        attack("6,000 flags", "E_DECODE", of(&[0xf0, 0x2e], &many)),
+        attack("one flag twice", "E_DECODE", of(&[2], &[1, b'f', 0, 1, b'f', 0])),
+        attack("a flag without a key", "E_DECODE", of(&[1], &[0, 0])),
+        attack("no records", "E_DECODE", text("NaN")),
         attack("a byte order mark", "E_DECODE", text("\u{feff}{}")),
         attack("10,000 levels", "E_DECODE", text(&"[".repeat(10_000))),
+        attack("an encoding from before", "E_SCHEMA", around(forge, "json", b"{}")),
         attack("nothing at all", "E_DECODE", around(forge, "records", b"")),
         attack("records cut off", "E_DECODE", around(forge, "records", &records[..records.len() / 2])),
         attack("records with a tail", "E_DECODE", around(forge, "records", &long_record)),

@@ -81,8 +81,14 @@ impl Forge {
 
     /// What the control plane would sign as `version`; `marker` makes it different from others of the same version.
     pub(crate) fn draft(&self, version: SnapshotVersion, marker: &str) -> Draft {
+        self.draft_of(version, marker, vec![flag(marker)])
+    }
+
+    /// The same with these flags.
+    pub(crate) fn draft_of(&self, version: SnapshotVersion, marker: &str, flags: Vec<Value>) -> Draft {
+        let read = |flag| serde_json::from_value(flag).expect("the flag has a flag's shape");
         let content = Content {
-            flags: vec![serde_json::from_value(flag(marker)).expect("the flag is sound")],
+            flags: flags.into_iter().map(read).collect(),
             client_keys: BTreeSet::new(),
             profile: Profile::Strict,
             auto_exposure: AutoExposure::Off,

@@ -210,7 +210,9 @@ impl Inner {
         let mut counts = BTreeMap::<Client, usize>::new();
         for socket in self.state.get_websockets() {
             let holder = self.tag(&socket, CLIENT_TAG).and_then(|text| Client::parse(&text));
-            holder.into_iter().for_each(|holder| *counts.entry(holder).or_default() += 1);
+            if let Some(holder) = holder {
+                *counts.entry(holder).or_default() += 1;
+            }
         }
         let own = counts.get(&client).copied().unwrap_or(0);
         let Some(giver) = gives_way(&counts, own) else { return false };

@@ -89,10 +89,12 @@ impl NotifySettings {
     }
 }
 
+/// An environment, the end of a window, and the block until then.
+type Block = (Scope, UnixMillis, Rc<str>);
+
 thread_local! {
-    /// The block for each client key, its environment and the end of its window: an answer takes less time than a keyed
-    /// hash does.
-    static BLOCKS: RefCell<BTreeMap<KeyId, (Scope, UnixMillis, Rc<str>)>> = const { RefCell::new(BTreeMap::new()) };
+    /// The block for each client key: an answer takes less time than a keyed hash does.
+    static BLOCKS: RefCell<BTreeMap<KeyId, Block>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 #[cfg(test)]

@@ -191,8 +191,7 @@ fn splits_follow_their_weights() {
 #[test]
 fn a_malformed_flag_fails_alone() {
     let good = boolean(&json!({ "key": "good" }));
-    let admitted =
-        fixtures::admitted_raw(&[good.to_string(), r#"{"key":"bad","value_type":"colour"}"#.to_owned()]);
+    let admitted = fixtures::admitted_raw(&[("bad", &[0xff]), ("good", &fixtures::record(&good))]);
     let context = Context::default();
     assert!(evaluate(&admitted.snapshot, "good", question(&context)).is_ok());
     assert!(matches!(

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::manifest::{Codec, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, Role, Roles, View};
-use super::payload::{decode, selftest_digest};
+use super::manifest::{Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, Role, Roles, View};
+use super::payload::records::{payload_of, write_record};
+use super::payload::{CODEC, decode, selftest_digest};
 use super::refusal::Refusal;
 use super::verify::*;
 use crate::digest::Digest;
@@ -89,14 +90,9 @@ pub(crate) fn admitted_with(flags: &[Value], shared: SharedWire) -> Admitted {
     }
 }
 
-/// A correctly signed frame around any JSON payload, as a careless or hostile signer could make it.
+/// A correctly signed frame around any payload, as a careless or hostile signer could make it.
 pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) -> Vec<u8> {
-    frame_in(Codec::Json, payload, patch)
-}
-
-/// The same around a payload in any codec.
-pub(crate) fn frame_in(codec: Codec, payload: &[u8], patch: impl FnOnce(&mut Manifest)) -> Vec<u8> {
-    let selftest = decode(payload, codec)
+    let selftest = decode(payload, CODEC)
         .map_or(Digest::of(b""), |d| selftest_digest(&Verified::by_signer(d.snapshot), &d.selftest));
     let mut manifest = Manifest {
         tenant: scope().tenant,
@@ -109,8 +105,8 @@ pub(crate) fn frame_in(codec: Codec, payload: &[u8], patch: impl FnOnce(&mut Man
         created_ms: NOW,
         expires_ms: NOW.plus(1_000_000),
         keyset_version: 1,
-        payload: PayloadInfo { codec, len: payload.len(), sha256: Digest::of(payload) },
-        reader_min: codec.reader_min(),
+        payload: PayloadInfo { codec: CODEC, len: payload.len(), sha256: Digest::of(payload) },
+        reader_min: CODEC.reader_min(),
         selftest_sha256: selftest,
     };
     patch(&mut manifest);
@@ -125,13 +121,15 @@ pub(crate) fn frame_of(manifest: &[u8], kind: &str, keys: &[PrivateKey], payload
     encode_frame(Segments { keyset: &keyset, manifest: &manifest, payload })
 }
 
-pub(crate) fn admitted_raw(flags: &[String]) -> Admitted {
-    let payload = format!(
-        r#"{{"format":1,"profile":"strict","auto_exposure":"off","client_keys":[],"flags":[{}],"selftest":[]}}"#,
-        flags.join(",")
-    );
-    match admit(&frame_around(payload.as_bytes(), |_| ()), None) {
+/// A snapshot of these records, of which only the flags' own may be malformed.
+pub(crate) fn admitted_raw(flags: &[(&str, &[u8])]) -> Admitted {
+    match admit(&frame_around(&payload_of(flags), |_| ()), None) {
         Ok(Outcome::Newer(admitted)) => *admitted,
         other => panic!("{other:?}"),
     }
+}
+
+/// A flag as its record.
+pub(crate) fn record(flag: &Value) -> Vec<u8> {
+    write_record(&serde_json::from_value(flag.clone()).unwrap())
 }

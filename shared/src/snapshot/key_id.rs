@@ -16,8 +16,8 @@ pub struct KeyId([u8; LEN]);
 impl KeyId {
     /// The name of the key with this digest.
     pub fn of(key: &Digest) -> Self {
-        let [a, b, c, d, e, f, g, h, ..] = *key.as_bytes();
-        Self([a, b, c, d, e, f, g, h])
+        let (first, _) = key.as_bytes().split_first_chunk().unwrap_or((&[0; LEN], &[]));
+        Self(*first)
     }
 
     /// Parses what [`fmt::Display`] writes, and no other spelling of it.

@@ -123,8 +123,6 @@ pub struct PayloadInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Codec {
-    /// UTF-8 JSON. Still read; nobody writes it any more.
-    Json,
     /// A record for each flag.
     Records,
 }
@@ -133,7 +131,6 @@ impl Codec {
     /// The first reader that understands it.
     pub const fn reader_min(self) -> u32 {
         match self {
-            Self::Json => 1,
             Self::Records => 2,
         }
     }

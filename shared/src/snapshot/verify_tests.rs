@@ -6,7 +6,8 @@ use super::*;
 use crate::snapshot::KeyId;
 use crate::snapshot::envelope::{Segments, encode_frame, split_frame};
 use crate::snapshot::fixtures::*;
-use crate::snapshot::payload::{CODEC, encode};
+use crate::snapshot::payload::encode;
+use crate::snapshot::payload::records::payload_of;
 use crate::snapshot::sign::{Release, sign_keyset, sign_snapshot};
 
 fn flag() -> serde_json::Value {
@@ -175,16 +176,16 @@ fn signed_for_somebody_else_is_refused() {
         ("E_SELFTEST", Box::new(|m| m.reader_min = READER_VERSION + 1)),
     ];
     for (at, (expected, patch)) in rows.into_iter().enumerate() {
-        assert_eq!(code(&frame_in(CODEC, &payload, patch)), expected, "row {at}");
+        assert_eq!(code(&frame_around(&payload, patch)), expected, "row {at}");
     }
-    let wrong_selftest = frame_in(CODEC, &payload, |m| m.selftest_sha256 = Digest::of(b"wrong"));
+    let wrong_selftest = frame_around(&payload, |m| m.selftest_sha256 = Digest::of(b"wrong"));
     assert_eq!(code(&wrong_selftest), "E_SELFTEST");
 }
 
 #[test]
 fn a_warm_verifier_takes_a_newer_snapshot_that_expired() {
     let payload = encode(&content(&[flag()])).unwrap();
-    let frame = frame_in(CODEC, &payload, |m| {
+    let frame = frame_around(&payload, |m| {
         m.seq = 9;
         m.expires_ms = NOW.minus(1);
     });
@@ -194,32 +195,47 @@ fn a_warm_verifier_takes_a_newer_snapshot_that_expired() {
 
 #[test]
 fn valid_signature_over_poison_is_refused() {
-    let payload = |flags: &str, tail: &str| {
-        format!(
-            r#"{{"format":1,"profile":"strict","auto_exposure":"off","client_keys":[],"flags":[{flags}],"selftest":[]{tail}}}"#
-        )
-    };
-    let flag = flag().to_string();
-    let many = vec![r#"{"key":"k"}"#; crate::limits::FLAG_COUNT_MAX + 1].join(",");
-    for poison in [
-        payload(&format!("{flag},{flag}"), ""),
-        payload(&many, ""),
-        payload(r#"{"value_type":"boolean"}"#, ""),
-        payload("", r#","surprise":1"#),
-        payload("", r#","format":1"#),
-        payload("", "").replace("\"format\":1", "\"format\":2"),
-        "\u{feff}{}".to_owned(),
-        "NaN".to_owned(),
+    let record = record(&flag());
+    let many: Vec<_> = (0..=crate::limits::FLAG_COUNT_MAX).map(|at| format!("{at:05}")).collect();
+    let many: Vec<_> = many.iter().map(|key| (key.as_str(), record.as_slice())).collect();
+    let sound = payload_of(&[("f", &record)]);
+    assert_eq!(code(&frame_around(&sound, |_| ())), "accepted");
+    for (name, poison) in [
+        ("one flag twice", payload_of(&[("f", &record), ("f", &record)])),
+        ("too many flags", payload_of(&many)),
+        ("a flag without a key", payload_of(&[("", &record)])),
+        ("a tail", [sound.as_slice(), &[0]].concat()),
+        ("an older format", [&[1], &sound[1..]].concat()),
+        ("a newer format", [&[3], &sound[1..]].concat()),
+        ("JSON", b"{}".to_vec()),
+        ("nothing", Vec::new()),
     ] {
-        let shown: String = poison.chars().take(80).collect();
-        assert_eq!(code(&frame_around(poison.as_bytes(), |_| ())), "E_DECODE", "{shown}");
+        assert_eq!(code(&frame_around(&poison, |_| ())), "E_DECODE", "{name}");
     }
 }
 
 #[test]
-fn ten_thousand_levels_fail_alone_without_exhausting_the_stack() {
-    let deep = format!(r#"{{"key":"d","value_type":{}1{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
-    let admitted = admitted_raw(&[deep, flag().to_string()]);
+fn a_codec_that_nobody_knows_is_refused() {
+    let good = signed(&[flag()], 1).frame;
+    let segments = split_frame(&good).unwrap();
+    let body = Envelope::parse(segments.manifest).unwrap().payload_bytes().unwrap();
+    let body = String::from_utf8(body).unwrap();
+    let announcing = |codec: &str| {
+        let body = body.replace(r#""codec":"records""#, &format!(r#""codec":"{codec}""#));
+        code(&frame_of(body.as_bytes(), MANIFEST_TYPE, &[key(2)], segments.payload))
+    };
+    assert_eq!(announcing("records"), "accepted");
+    for unknown in ["json", "Records", ""] {
+        assert_eq!(announcing(unknown), "E_SCHEMA", "{unknown}");
+    }
+}
+
+#[test]
+fn a_thousand_levels_fail_alone_without_exhausting_the_stack() {
+    let mut deep = flag();
+    deep["key"] = json!("d");
+    deep["variations"][0]["value"] = (0..1_000).fold(json!(1), |inner, _| json!([inner]));
+    let admitted = admitted_raw(&[("d", &record(&deep)), ("f", &record(&flag()))]);
     assert!(admitted.snapshot.flag("d").unwrap().is_err());
     assert!(admitted.snapshot.flag("f").unwrap().is_ok());
 }

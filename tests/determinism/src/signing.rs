@@ -61,15 +61,14 @@ pub fn sign(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Vec<u8>, SignErr
     Ok(sign_snapshot(&content, &release, &keyset, &[key(2)])?.frame)
 }
 
-/// A frame around any bytes in the place of a payload, correctly signed, as a careless signer could make it: JSON when
-/// they begin like an object, records else. Claims no self-test answers.
+/// A frame around any bytes in the place of a payload, correctly signed, as a careless signer could make it. Claims no
+/// self-test answers.
 pub fn sign_around(payload: &[u8]) -> Vec<u8> {
     let frame = sign(Vec::new(), SharedWire::default()).expect("an empty environment is signed");
     let segments = split_frame(&frame).expect("a frame was written");
     let manifest = Envelope::parse(segments.manifest).expect("an envelope was written");
     let body = manifest.payload_bytes().expect("base64 was written");
     let mut body: Value = serde_json::from_slice(&body).expect("a manifest was written");
-    body["payload"]["codec"] = if payload.starts_with(b"{") { "json" } else { "records" }.into();
     body["payload"]["len"] = payload.len().into();
     body["payload"]["sha256"] = Digest::of(payload).to_string().into();
     body["selftest_sha256"] = Digest::of(b"").to_string().into();

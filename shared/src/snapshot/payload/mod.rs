@@ -1,10 +1,8 @@
 //! The payload: flags, client keys and settings as bytes, and back within limits. Trusts nothing it reads.
 
-mod json;
-mod records;
+pub(crate) mod records;
 mod selftest;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -136,16 +134,11 @@ pub fn decode(bytes: &[u8], codec: Codec) -> Result<Decoded, PayloadError> {
     // One flag after the other: at most one is in memory twice. The keys were checked when the payload was opened.
     let flags = flags
         .iter()
-        .filter_map(|stored| Some((FlagKey::parse(&stored.key).ok()?, stored.read(records::read_stored))));
+        .filter_map(|stored| Some((FlagKey::parse(stored.key).ok()?, stored.read(records::read_stored))));
     let compiled = compile_flags(flags, &shared)?;
     let (fresh_ms, stale_ms) = profile.bounds_ms();
     let settings = Settings { fresh_ms, stale_ms, auto_exposure };
     Ok(Decoded { snapshot: Snapshot::new(compiled, client_keys, settings), selftest })
-}
-
-/// The content of a payload as JSON, for people. In the place of a flag that cannot be read stand its key and the reason.
-pub fn to_json(bytes: &[u8], codec: Codec) -> Result<String, PayloadError> {
-    json::write(&open(bytes, codec)?)
 }
 
 /// Flags and what they share, as users wrote them.
@@ -188,24 +181,20 @@ struct Opened<'b> {
 /// A flag inside a payload that nobody looked into yet.
 struct StoredFlag<'b> {
     /// Checked to be a flag's key.
-    key: Cow<'b, str>,
-    /// Its record, or why there is none.
-    record: Result<Cow<'b, [u8]>, FlagFault>,
+    key: &'b str,
+    /// What it says.
+    record: &'b [u8],
 }
 
-impl StoredFlag<'_> {
-    fn read<'s, V>(
-        &'s self,
-        read_value: records::ReadValue<'s, V>,
-    ) -> Result<FlagWire<&'s str, V>, FlagFault> {
-        let record = self.record.as_ref().map_err(Clone::clone)?;
-        records::read(&self.key, record, read_value)
+impl<'b> StoredFlag<'b> {
+    fn read<V>(&self, read_value: records::ReadValue<'b, V>) -> Result<FlagWire<&'b str, V>, FlagFault> {
+        records::read(self.key, self.record, read_value)
     }
 }
 
 /// Every flag has a key, and no two the same: answers would depend on chance. Expects them in the keys' order.
 fn check_keys(flags: &[StoredFlag<'_>]) -> Result<(), PayloadError> {
-    if let Some(at) = flags.iter().position(|flag| FlagKey::check(&flag.key).is_err()) {
+    if let Some(at) = flags.iter().position(|flag| FlagKey::check(flag.key).is_err()) {
         return Err(PayloadError::FlagWithoutKey { at });
     }
     let twice = flags.windows(2).find_map(|pair| match pair {
@@ -220,7 +209,6 @@ fn open(bytes: &[u8], codec: Codec) -> Result<Opened<'_>, PayloadError> {
         return Err(PayloadError::TooLong { len: bytes.len() });
     }
     match codec {
-        Codec::Json => json::open(bytes),
         Codec::Records => records::open(bytes),
     }
 }

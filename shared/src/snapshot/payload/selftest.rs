@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
-
 use crate::context::Context;
 use crate::digest::Digest;
 use crate::evaluate::{Question, evaluate};
@@ -16,8 +14,7 @@ use crate::snapshot::{Snapshot, Verified};
 const SELFTEST_TIME: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// One question of the self-test: this flag, asked by this unit with no other attribute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SelftestQuestion {
     pub(super) flag: FlagKey,
     pub(super) unit: Unit,

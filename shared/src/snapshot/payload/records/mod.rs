@@ -38,7 +38,6 @@ mod tests;
 mod value;
 mod writer;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use self::environment::{read_shared, write_shared};
@@ -108,10 +107,27 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, PayloadError> {
 }
 
 /// A flag as its record.
-pub(super) fn write_record(flag: &FlagWire) -> Vec<u8> {
+pub(crate) fn write_record(flag: &FlagWire) -> Vec<u8> {
     let mut record = Writer::default();
     write_flag(&mut record, flag);
     record.into_bytes()
+}
+
+/// A payload with these records behind these keys, sound or not, and nothing else.
+#[cfg(test)]
+pub(crate) fn payload_of(flags: &[(&str, &[u8])]) -> Vec<u8> {
+    use crate::flag::environment::SharedWire;
+    use crate::snapshot::{AutoExposure, payload::Profile};
+    let mut out = Writer::default();
+    out.bytes(&[2, Profile::Strict.tag(), AutoExposure::Off.tag(), 0]);
+    write_shared(&mut out, &SharedWire::default());
+    out.list(flags, |out, (key, record)| {
+        out.text(key);
+        out.len(record.len());
+        out.bytes(record);
+    });
+    out.len(0);
+    out.into_bytes()
 }
 
 /// The flag of a record, or why this one is malformed.
@@ -136,9 +152,9 @@ fn read_client_keys(reader: &mut Reader<'_>) -> Result<BTreeSet<Digest>, RecordF
 
 fn read_flags<'b>(reader: &mut Reader<'b>) -> Result<Vec<StoredFlag<'b>>, PayloadError> {
     let flags = reader.list("flags", FLAG_COUNT_MAX, |reader| {
-        let key = Cow::Borrowed(reader.text_within("flags.key", FLAG_KEY_LEN_MAX)?);
+        let key = reader.text_within("flags.key", FLAG_KEY_LEN_MAX)?;
         let len = reader.len("flags.len", PAYLOAD_LEN_MAX)?;
-        Ok(StoredFlag { key, record: Ok(Cow::Borrowed(reader.bytes("flags", len)?)) })
+        Ok(StoredFlag { key, record: reader.bytes("flags", len)? })
     })?;
     check_keys(&flags)?;
     if flags.is_sorted_by(|left, right| left.key < right.key) {

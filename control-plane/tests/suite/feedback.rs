@@ -5,8 +5,7 @@ use flagfuse_control_plane::fuse::engine::tick;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
-use flagfuse_shared::snapshot::envelope::split_frame;
-use flagfuse_shared::snapshot::payload::{CODEC, to_json};
+use flagfuse_shared::snapshot::payload::definitions;
 use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
 use serde_json::{Value, json};
 
@@ -51,14 +50,10 @@ async fn a_harmful_feature_is_switched_off_in_a_signed_snapshot() {
     let evidence = &verdict["evidence"][0];
     assert_eq!(evidence["reading"]["exposed"], json!({ "units": 400, "events": 100, "value_sum": 0.0 }));
     assert!(evidence["false_trip_rate_first_look"].as_f64().unwrap() > 0.0);
-    let payload = split_frame(&frame.frame).unwrap().payload;
-    let content = to_json(payload, CODEC).unwrap();
-    assert!(content.contains("\"control\""), "{content}");
-    assert!(
-        !content.contains("\"exposed\""),
-        "no bucket is exposed once the fuse is open; arm {}",
-        Arm::Exposed.as_str()
-    );
+    let content = definitions(&frame.frame).unwrap();
+    let slices = &content.flags[0].cohort.as_ref().unwrap().slices;
+    let arms: Vec<Arm> = slices.iter().map(|slice| slice.arm).collect();
+    assert_eq!(arms, [Arm::Control], "no bucket is exposed once the fuse is open");
 }
 
 #[tokio::test]

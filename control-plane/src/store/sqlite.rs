@@ -204,7 +204,10 @@ mod tests {
         let mut view = store.read().await.unwrap();
         assert_eq!(count(&mut view).await, 0);
         let mut tx = store.write().await.unwrap();
-        sqlx::query("INSERT INTO projects VALUES ('p', 't', '', 1)").execute(&mut *tx).await.unwrap();
+        sqlx::query("INSERT INTO projects (project, tenant, name, created_ms) VALUES ('p', 't', '', 1)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         assert_eq!(count(&mut view).await, 0, "the commit came in between");
         drop(view);
@@ -246,7 +249,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
         let mut tx = store.write().await.unwrap();
-        sqlx::query("INSERT INTO projects VALUES ('p', 't', '', 1)").execute(&mut *tx).await.unwrap();
+        sqlx::query("INSERT INTO projects (project, tenant, name, created_ms) VALUES ('p', 't', '', 1)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         drop(tx);
         let mut reader = store.read().await.unwrap();
         let row = sqlx::query("SELECT COUNT(*) FROM projects").fetch_one(&mut *reader).await.unwrap();

@@ -12,6 +12,7 @@ use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, ReplicaMessage, U
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::BEAT_INTERVAL_MS;
+use flagfuse_shared::snapshot::RefusalCode;
 
 /// How long the first hello may take: the edge may have to create the replica in another part of the world.
 const HELLO_TIMEOUT_MS: u64 = 5_000;
@@ -423,20 +424,23 @@ impl Link {
             ReplicaMessage::Hello { held, .. } => self.hello(held, target, now, out),
             ReplicaMessage::Ack { scope, held, keyset_version, stored_ms, .. } => {
                 self.acknowledged(&scope, held.version(), now);
-                self.raise(&scope, held);
+                self.raise(&scope, Some(held));
                 let (keyset_version, stored_ms) = (Some(keyset_version), Some(stored_ms));
                 let told = Receipt::Held { scope: scope.clone(), held, keyset_version, stored_ms };
                 out.push(Output::Record(told));
                 self.note_equivocation(&scope, held, target, out);
             }
             ReplicaMessage::Nack { scope: Some(scope), code, detail, held, .. } => {
-                if let Some(version) = self.refused_first(&scope, now) {
-                    self.refused.insert(scope.clone(), version);
-                }
-                if let Some(held) = held {
-                    self.raise(&scope, held);
-                }
-                out.push(Output::Record(Receipt::Refused { scope, code, detail }));
+                let refused = self.refused_first(&scope, now);
+                self.refused.extend(refused.map(|version| (scope.clone(), version)));
+                self.raise(&scope, held);
+                // Another control plane was quicker: no fault of anybody's, and no stage has to wait for it.
+                let is_late = |held: &HeldVersion| refused.is_some_and(|it| it.version() < held.version());
+                let overtaken = held.filter(|held| code == RefusalCode::Rollback.as_str() && is_late(held));
+                out.push(Output::Record(match overtaken {
+                    Some(held) => Receipt::Held { scope, held, keyset_version: None, stored_ms: None },
+                    None => Receipt::Refused { scope, code, detail },
+                }));
                 self.note_forks(target, out);
             }
             ReplicaMessage::Nack { scope: None, code, detail, .. } => {
@@ -569,8 +573,8 @@ impl Link {
     }
 
     /// An answer that comes late takes nothing back. Before the hello nothing is known and nothing was sent.
-    fn raise(&mut self, scope: &str, held: HeldVersion) {
-        if let Some(map) = &mut self.held
+    fn raise(&mut self, scope: &str, held: Option<HeldVersion>) {
+        if let (Some(map), Some(held)) = (&mut self.held, held)
             && map.get(scope).is_none_or(|known| known.version() <= held.version())
         {
             map.insert(scope.to_owned(), held);

@@ -143,6 +143,41 @@ fn a_beat_waits_for_what_it_vouches_for_and_names_the_newest() {
 }
 
 #[test]
+fn a_frame_that_another_control_plane_has_overtaken_is_no_refusal() {
+    let rollback = |held: u64| {
+        let Input::Said(ReplicaMessage::Nack { region, shard, scope, code, detail, .. }) =
+            nack(Some(A), "E_ROLLBACK")
+        else {
+            panic!("it is one")
+        };
+        let held = Some(version(held));
+        Input::Said(ReplicaMessage::Nack { region, shard, scope, code, detail, held })
+    };
+    let mut pusher = settled();
+    walk(
+        &mut pusher,
+        vec![
+            (100, target(&[(A, 2)]), &["publish t/p/a 2"]),
+            // By the time of the answer the database knows what the other one sent.
+            (110, target(&[(A, 3)]), &["publish t/p/a 3"]),
+            (120, rollback(3), &["holds t/p/a 3"]),
+            (130, ack(A, 3), &["stored t/p/a 3"]),
+            // What this database never signed is a fork, whoever brought it; and an older one is none of these.
+            (140, target(&[(A, 4)]), &["publish t/p/a 4"]),
+            (150, rollback(9), &["holds t/p/a 9", "forked t/p/a 9"]),
+        ],
+    );
+    let mut pusher = settled();
+    walk(
+        &mut pusher,
+        vec![
+            (100, target(&[(A, 2)]), &["publish t/p/a 2"]),
+            (110, rollback(1), &["refused t/p/a E_ROLLBACK"]),
+        ],
+    );
+}
+
+#[test]
 fn a_frame_or_an_acknowledgement_that_is_lost_is_made_up_for() {
     let mut pusher = settled();
     let lost_frame = "hang up: the frame of t/p/a was not answered within 2000 ms";

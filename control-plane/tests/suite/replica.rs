@@ -11,7 +11,7 @@ use flagfuse_control_plane::publish::push::EdgeRegion;
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, PlaneMessage, ReplicaMessage, Urgency};
 use flagfuse_shared::ids::{Scope, TenantKey};
 use flagfuse_shared::snapshot::beat::{BeatLedger, FreshnessKeys};
-use flagfuse_shared::snapshot::{Held, Outcome, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{Held, Outcome, RefusalCode, TrustedRoots, verify};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -68,6 +68,13 @@ impl Replica {
         let claimed = match &outcome {
             Ok(Outcome::Newer(admitted)) => admitted.held.version.to_string(),
             Ok(Outcome::Same) => "again".to_owned(),
+            // What another control plane has overtaken meanwhile; nothing else may be wrong with a frame.
+            Err(refusal) if refusal.code == RefusalCode::Rollback => {
+                self.log.push(format!("overtaken {name}"));
+                let (code, detail) = (refusal.code.as_str().to_owned(), refusal.detail.clone());
+                let held = self.held.get(&name).map(version);
+                return Some(ReplicaMessage::Nack { region, shard, scope: Some(name), code, detail, held });
+            }
             Err(refusal) => panic!("{refusal}"),
         };
         self.log.push(format!("{word} {name} {claimed}"));

@@ -5,6 +5,7 @@ pub(crate) mod document;
 pub(crate) mod formula;
 pub(crate) mod version;
 
+pub use self::document::without_mark;
 use crate::flag::FlagWire;
 use crate::flag::environment::SharedWire;
 

@@ -159,6 +159,11 @@ pub const IMPORT_VALUE_COUNT_MAX: usize = 1_000_000;
 /// Values that the alternatives of one imported flag or segment may list together: two full lists. 5,000 flags that
 /// spread so far are 100 million values one after the other, some seconds of work.
 pub const IMPORT_SPREAD_VALUE_COUNT_MAX: usize = 20_000;
+/// Nesting of an imported document in YAML: deeper than any flag may be, and no matter for a stack.
+pub const IMPORT_YAML_DEPTH_MAX: usize = 64;
+/// Values of an imported document in YAML, its keys too, once aliases stand for what they name: 5,000 flags of 200. A value
+/// takes some 60 bytes, and anchors keep a copy.
+pub const IMPORT_YAML_VALUE_COUNT_MAX: usize = 1_000_000;
 /// JSON values in one imported expression: two full lists of values.
 pub const IMPORT_EXPRESSION_LEN_MAX: usize = 20_000;
 /// Nesting of an imported expression.

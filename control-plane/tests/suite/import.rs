@@ -96,6 +96,35 @@ async fn every_format_has_its_importer() {
 }
 
 #[tokio::test]
+async fn a_byte_order_mark_and_yaml_are_read() {
+    let world = World::new().await;
+    let marked = [b"\xef\xbb\xbf", small().as_slice()].concat();
+    let (status, answer) = post(&world, "format=unleash", marked).await;
+    assert_eq!((status, &answer["flags"]), (200, &json!(["a", "b"])), "{answer}");
+    let yaml = "flags:\n  of-yaml:\n    state: ENABLED\n    variants: { on: true, off: false }\n    targeting:\n      if:\n\
+                \x20       - sem_ver: [{ var: version }, '>=', 1.2.0]\n        - on\n";
+    let (status, answer) = post(&world, "format=flagd", yaml.as_bytes().to_vec()).await;
+    assert_eq!(
+        (status, &answer["flags"], &answer["refused"]),
+        (200, &json!(["of-yaml"]), &json!([])),
+        "{answer}"
+    );
+    for (version, resolution) in [
+        ("v1.2", json!({ "value": true, "reason": "TARGETING_MATCH" })),
+        ("1.1.9", json!({ "value": null, "reason": "DEFAULT" })),
+    ] {
+        let asked = json!({ "project": "demo", "environment": "production", "flag": "of-yaml",
+            "context": { "version": version } });
+        let told = world.ok("POST", "/v1/explain", asked).await["resolution"].clone();
+        assert_eq!(json!({ "value": told["value"], "reason": told["reason"] }), resolution, "{told}");
+        assert_eq!(told.get("value").is_some(), version == "v1.2", "left out, never null: {told}");
+    }
+    let (status, answer) = post(&world, "format=flagd", b"flags: {a: 1, a: 2}".to_vec()).await;
+    assert_eq!((status, &answer["code"]), (400, &json!("invalid_import")), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("line 1: the key \"a\" comes twice"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_is_there_already_is_refused_by_name_unless_it_is_to_be_replaced() {
     let world = World::new().await;
     post(&world, "format=unleash", small()).await;

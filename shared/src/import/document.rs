@@ -11,11 +11,20 @@ pub(crate) fn parse(bytes: &[u8], format: &'static str) -> Result<Map<String, Va
     if bytes.len() > IMPORT_LEN_MAX {
         return Err(ImportError::TooLong { len: bytes.len(), len_max: IMPORT_LEN_MAX });
     }
-    match strict::parse(bytes) {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        let detail = "it is written in UTF-16: save it as UTF-8".to_owned();
+        return Err(ImportError::Shape { format, detail });
+    }
+    match strict::parse(without_mark(bytes)) {
         Ok(Value::Object(document)) => Ok(document),
         Ok(_) => Err(ImportError::Shape { format, detail: "the document must be a JSON object".to_owned() }),
         Err(fault) => Err(ImportError::Shape { format, detail: fault.to_string() }),
     }
+}
+
+/// A document without the byte order mark that some editors put in front of UTF-8.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// Takes an object out of `document`; absent and null are empty.
@@ -58,6 +67,18 @@ mod tests {
         };
         assert!(padded(IMPORT_LEN_MAX).is_ok());
         assert!(matches!(padded(IMPORT_LEN_MAX + 1), Err(ImportError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_byte_order_mark_says_nothing_and_another_encoding_is_named() {
+        for bytes in [&b"\xef\xbb\xbf{}"[..], b"\xef\xbb\xbf {} "] {
+            assert_eq!(parse(bytes, "test"), Ok(Map::new()));
+        }
+        assert!(parse(b"\xef\xbb\xbf\xef\xbb\xbf{}", "test").is_err());
+        for bytes in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}"] {
+            let fault = parse(bytes, "test").unwrap_err().to_string();
+            assert!(fault.contains("UTF-16: save it as UTF-8"), "{fault}");
+        }
     }
 
     #[test]

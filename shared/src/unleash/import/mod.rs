@@ -21,20 +21,19 @@ use crate::flag::compile::compile_environment;
 use crate::flag::environment::{SegmentRuleWire, SegmentWire, SharedWire};
 use crate::flag::wire::Operator;
 use crate::ids::FlagKey;
+use crate::import::document::parse;
 use crate::import::{ImportError, Imported, Refused};
-use crate::limits::{FLAG_COUNT_MAX, IMPORT_LEN_MAX, SEGMENT_COUNT_MAX};
+use crate::limits::{FLAG_COUNT_MAX, SEGMENT_COUNT_MAX};
 use crate::strict;
+
+const FORMAT: &str = "Unleash features";
 
 /// Reads a client features document (version 1 or 2), a document of the export API or a state export.
 ///
 /// `environment` says whose strategies count in an export; it may be left out when the export has one environment
 /// only. A features document is of one environment already, so there it is ignored.
 pub fn import(bytes: &[u8], environment: Option<&str>) -> Result<Imported, ImportError> {
-    if bytes.len() > IMPORT_LEN_MAX {
-        return Err(ImportError::TooLong { len: bytes.len(), len_max: IMPORT_LEN_MAX });
-    }
-    let mut document: Map<String, Value> =
-        strict::from_slice(bytes).map_err(|fault| shape(fault.to_string()))?;
+    let mut document = parse(bytes, FORMAT)?;
     let features = if document.contains_key("featureStrategies") {
         export::features(&mut document, environment)?
     } else {
@@ -50,7 +49,7 @@ pub fn import(bytes: &[u8], environment: Option<&str>) -> Result<Imported, Impor
 }
 
 fn shape(detail: String) -> ImportError {
-    ImportError::Shape { format: "Unleash features", detail }
+    ImportError::Shape { format: FORMAT, detail }
 }
 
 /// Takes a list out of the document. `None` when there is none.

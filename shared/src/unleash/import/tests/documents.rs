@@ -1,6 +1,7 @@
 //! Tests of whole documents: their shapes, bounds and environments; never built into the product.
 
 use super::*;
+use crate::limits::IMPORT_LEN_MAX;
 
 #[test]
 fn of_names_that_come_twice_the_last_counts() {

@@ -1,5 +1,8 @@
 //! Tests of evaluation; never built into the product.
 
+mod segments;
+mod units;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -56,58 +59,6 @@ fn each_path_has_its_reason() {
     assert_eq!(ask(&no_default(on_for_de.clone()), json!({ "c": "FR" })), (None, Reason::Default));
     let no_off = boolean(&json!({ "enabled": false, "off_variation": null }));
     assert_eq!(ask(&no_off, json!({})), (None, Reason::Disabled));
-}
-
-#[test]
-fn only_rules_that_need_a_unit_miss_it() {
-    let rules = json!([
-        { "key": "staff", "conditions": [{ "attribute": "staff", "op": "in", "values": [true] }],
-          "split": [{ "variation": "on" }] },
-        { "key": "some", "percentage": 50.0, "split": [{ "variation": "on" }] },
-    ]);
-    let snapshot = snapshot(&[boolean(&json!({ "rules": rules }))]);
-    let staff = Context::from_json(json!({ "staff": true })).unwrap();
-    assert!(evaluate(&snapshot, "f", question(&staff)).is_ok());
-    let missing = evaluate(&snapshot, "f", question(&Context::default()));
-    assert_eq!(missing, Err(EvaluationError::TargetingKeyMissing { attribute: "targetingKey" }));
-}
-
-#[test]
-fn what_is_the_same_for_every_unit_needs_none() {
-    let rule = |fields: Value| {
-        let mut rule = json!({ "key": "r", "split": [{ "variation": "on" }] });
-        rule.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        boolean(&json!({ "rules": [rule] }))
-    };
-    let on = |weight: u32| json!({ "variation": "on", "weight": weight });
-    let off = |weight: u32| json!({ "variation": "off", "weight": weight });
-    let decided = [
-        (rule(json!({ "percentage": 100 })), "on"),
-        (rule(json!({ "percentage": 0 })), "off"),
-        (rule(json!({ "split": [on(7), off(0)] })), "on"),
-        (rule(json!({ "split": [off(0), on(1), off(0)] })), "on"),
-        (rule(json!({ "split": [on(1), on(2)] })), "on"),
-        (rule(json!({ "percentage": 100, "split": [off(0), on(1_000_000)] })), "on"),
-    ];
-    for (flag, variation) in decided {
-        let (alone, reason) = ask(&flag, json!({}));
-        assert_eq!(alone.as_deref(), Some(variation), "{flag}");
-        for unit in ["u", "v", "w"] {
-            assert_eq!(ask(&flag, json!({ "targetingKey": unit })), (alone.clone(), reason), "{flag}");
-        }
-    }
-    let undecided = [
-        rule(json!({ "percentage": 99.9999 })),
-        rule(json!({ "percentage": 0.0001 })),
-        rule(json!({ "split": [on(999_999), off(1)] })),
-        rule(json!({ "split": [on(1), off(0), off(1)] })),
-    ];
-    for flag in undecided {
-        let snapshot = snapshot(std::slice::from_ref(&flag));
-        let missing = evaluate(&snapshot, "f", question(&Context::default())).map(|answer| answer.reason);
-        let expected = Err(EvaluationError::TargetingKeyMissing { attribute: "targetingKey" });
-        assert_eq!(missing, expected, "{flag}");
-    }
 }
 
 #[test]
@@ -363,73 +314,6 @@ fn diamonds_of_prerequisites_are_walked_once() {
         .collect();
     let snapshot = environment(&flags, json!({}));
     assert_eq!(served_to(&snapshot, "f255", json!({})).0, "on");
-}
-
-#[test]
-fn segments_exclude_before_they_include_and_may_name_each_other() {
-    let shared = json!({ "segments": [
-        { "key": "beta", "included": ["ann", "bob"], "excluded": ["bob"], "rules": [
-            { "conditions": [{ "attribute": "plan", "op": "in", "values": ["pro"] },
-                             { "op": "in_segment", "values": ["europe"] }] } ] },
-        { "key": "europe", "rules": [{ "conditions": [{ "attribute": "country", "op": "in", "values": ["DE"] }] }] },
-    ] });
-    let rules = json!([{ "key": "r", "conditions": [{ "op": "in_segment", "values": ["beta"] }],
-        "split": [{ "variation": "on" }] }]);
-    let snapshot = environment(&[boolean(&json!({ "rules": rules }))], shared);
-    for (context, expected) in [
-        (json!({ "targetingKey": "ann" }), "on"),
-        (json!({ "targetingKey": "bob", "plan": "pro", "country": "DE" }), "off"),
-        (json!({ "targetingKey": "eve", "plan": "pro", "country": "DE" }), "on"),
-        (json!({ "plan": "pro", "country": "DE" }), "on"),
-        (json!({ "targetingKey": "eve", "plan": "pro" }), "off"),
-    ] {
-        assert_eq!(served_to(&snapshot, "f", context.clone()).0, expected, "{context}");
-    }
-}
-
-#[test]
-fn segments_that_contain_themselves_fail_alone_with_the_flags_that_name_them() {
-    let names = |segment: &str| json!([{ "conditions": [{ "op": "in_segment", "values": [segment] }] }]);
-    let shared = json!({ "segments": [
-        { "key": "a", "rules": names("b") }, { "key": "b", "rules": names("a") },
-        { "key": "c", "rules": names("a") }, { "key": "sound", "included": ["ann"] } ] });
-    let of = |key: &str, segment: &str| {
-        flag(
-            key,
-            &json!({ "rules": [{ "key": "r", "split": [{ "variation": "on" }],
-            "conditions": [{ "op": "in_segment", "values": [segment] }] }] }),
-        )
-    };
-    let snapshot = environment(&[of("bad", "a"), of("good", "sound"), of("lost", "nowhere")], shared);
-    assert!(
-        fault(&snapshot, "bad").contains("segments form a cycle: a -> b -> a"),
-        "{}",
-        fault(&snapshot, "bad")
-    );
-    assert!(fault(&snapshot, "lost").contains("\"nowhere\", which the environment does not have"));
-    assert_eq!(served_to(&snapshot, "good", json!({ "targetingKey": "ann" })).0, "on");
-}
-
-#[test]
-fn segments_are_nested_as_deep_as_allowed_and_no_deeper() {
-    let max = crate::limits::SEGMENT_DEPTH_MAX;
-    let segments: Vec<Value> = (0..=max)
-        .map(|at| match at {
-            0 => json!({ "key": "s0", "included": ["ann"] }),
-            at => json!({ "key": format!("s{at}"),
-                "rules": [{ "conditions": [{ "op": "in_segment", "values": [format!("s{}", at - 1)] }] }] }),
-        })
-        .collect();
-    let of = |at: usize| {
-        flag(
-            &format!("f{at}"),
-            &json!({ "rules": [{ "key": "r", "split": [{ "variation": "on" }],
-            "conditions": [{ "op": "in_segment", "values": [format!("s{at}")] }] }] }),
-        )
-    };
-    let snapshot = environment(&[of(max - 1), of(max)], json!({ "segments": segments }));
-    assert_eq!(served_to(&snapshot, &format!("f{}", max - 1), json!({ "targetingKey": "ann" })).0, "on");
-    assert!(fault(&snapshot, &format!("f{max}")).contains("deeper than 8 levels"));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod array;
 mod cidr;
 mod date;
+mod digits;
 mod lenient;
 mod number;
 mod reading;
@@ -24,6 +25,7 @@ use self::array::{ArrayTest, Quantity};
 use self::cidr::CidrTest;
 use self::date::DateTest;
 pub(crate) use self::date::date_ms;
+pub(crate) use self::digits::number_text;
 pub(crate) use self::lenient::in_full;
 use self::number::NumberTest;
 use self::reading::Reading;

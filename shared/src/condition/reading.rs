@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::digits::number_text;
 use super::semver::Relation;
 use super::{ConditionFault, lenient};
 use crate::flag::wire::{ConditionWire, Operator};
@@ -78,20 +79,12 @@ impl Reading {
     }
 }
 
-/// A text itself, or what JavaScript prints for a number or boolean. Beyond 10^21 JavaScript prints `1e+21` where this
-/// prints `1e21`.
+/// A text itself, or what JavaScript prints for a number or boolean.
 pub(crate) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
-    const WHOLE_MAX: f64 = 1e15;
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
         Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
-        Value::Number(number) => match number.as_f64() {
-            // `1.0` is `1` in JavaScript; `format!` prints whole doubles without a point.
-            Some(double) if number.is_f64() && double.fract() == 0.0 && double.abs() < WHOLE_MAX => {
-                Some(Cow::Owned(format!("{}", double + 0.0)))
-            }
-            _ => Some(Cow::Owned(number.to_string())),
-        },
+        Value::Number(number) => Some(Cow::Owned(number_text(number))),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
 }

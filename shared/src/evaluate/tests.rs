@@ -1,5 +1,6 @@
 //! Tests of evaluation; never built into the product.
 
+mod lanes;
 mod segments;
 mod units;
 
@@ -19,7 +20,6 @@ fn snapshot(flags: &[Value]) -> Verified<Snapshot> {
     fixtures::admitted(flags).snapshot
 }
 
-mod lanes;
 
 fn boolean(patch: &Value) -> Value {
     let mut flag = json!({

@@ -3,9 +3,13 @@
 //! Attributes have Unleash's names, but for the user, who is the targeting key. What `properties` say of the fields
 //! that Unleash reads from the top level only — the user and the time — does not count.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::USER_ID;
+use super::moment::moment_ms;
+use crate::condition::{date_ms, scalar_text};
 use crate::context::{CURRENT_TIME, TARGETING_KEY};
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, REQUEST_BODY_LEN_MAX};
 use crate::strict;
@@ -34,7 +38,8 @@ pub enum RequestFault {
 }
 
 /// Fields of the top level; a value there beats the one in `properties`.
-const FIELDS: [&str; 6] = [USER_ID, "sessionId", "remoteAddress", CURRENT_TIME, "appName", "environment"];
+const FIELDS: [&str; 6] = [USER_ID, "sessionId", REMOTE_ADDRESS, CURRENT_TIME, "appName", "environment"];
+const REMOTE_ADDRESS: &str = "remoteAddress";
 
 /// Reads a query, without its question mark: `userId=7&properties[plan]=pro`. All values are texts.
 ///
@@ -67,6 +72,17 @@ pub fn parse_body(bytes: &[u8]) -> Result<Map<String, Value>, RequestFault> {
         Some(Value::Object(context)) => flatten(context),
         Some(Value::Null) => Ok(Map::new()),
         Some(other) => Err(shape(format!("context is {other}, expected an object"))),
+    }
+}
+
+/// Adds the address from which a request came, when its client names none. A context that is full stays as it is.
+pub fn add_address(attributes: &mut Map<String, Value>, address: &str) {
+    let is_address = address.parse::<core::net::IpAddr>().is_ok();
+    if is_address
+        && attributes.len() < CONTEXT_ATTRIBUTE_COUNT_MAX
+        && !attributes.contains_key(REMOTE_ADDRESS)
+    {
+        attributes.insert(REMOTE_ADDRESS.to_owned(), Value::String(address.to_owned()));
     }
 }
 
@@ -112,6 +128,10 @@ fn flatten(mut context: Map<String, Value>) -> Result<Map<String, Value>, Reques
                 Some(user) => (TARGETING_KEY, Value::String(user)),
                 None => continue,
             },
+            (CURRENT_TIME, Some(value)) => match moment(value) {
+                Some(moment) => (CURRENT_TIME, moment),
+                None => continue,
+            },
             (_, Some(value)) => (field, value),
         };
         flat.insert(entry.0.to_owned(), entry.1);
@@ -141,9 +161,17 @@ fn is_truthy(value: &Value) -> bool {
 /// Numbers name users too.
 fn user(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::String(_) | Value::Number(_) => scalar_text(value).map(Cow::into_owned),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A date as it is when conditions can read it, else its milliseconds. One that cannot be read means now: as an attribute it
+/// would be no date, and every comparison of dates off.
+fn moment(value: Value) -> Option<Value> {
+    match date_ms(&value) {
+        Some(_) => Some(value),
+        None => moment_ms(&value).map(Value::from),
     }
 }
 
@@ -163,6 +191,11 @@ mod tests {
                 json!({ "targetingKey": "7", "sessionId": "s", "appName": "a" }),
             ),
             ("userId=&currentTime=", json!({})),
+            ("currentTime=2022-01-29", json!({ "currentTime": 1_643_414_400_000_i64 })),
+            ("currentTime=1643461200000", json!({ "currentTime": 1_643_461_200_000_i64 })),
+            ("currentTime=2022-01-29T13:00:00", json!({ "currentTime": 1_643_461_200_000_i64 })),
+            ("currentTime=2022-01-29T13:00:00Z", json!({ "currentTime": "2022-01-29T13:00:00Z" })),
+            ("currentTime=soon", json!({})),
             (
                 "properties%5Bplan%5D=pro+plus&properties[a.b]=%C3%A4%26",
                 json!({ "plan": "pro plus", "a.b": "ä&" }),
@@ -209,6 +242,33 @@ mod tests {
         ] {
             assert!(matches!(parse_body(body.as_bytes()), Err(RequestFault::Shape { .. })), "{body}");
         }
+    }
+
+    #[test]
+    fn numbers_become_the_texts_of_javascript() {
+        for (number, expected) in
+            [("7.0", "7"), ("1e3", "1000"), ("12345678901234567890", "12345678901234567000")]
+        {
+            let context = parse_body(format!(r#"{{"userId":{number}}}"#).as_bytes()).unwrap();
+            assert_eq!(context.get(TARGETING_KEY), Some(&json!(expected)), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_the_connections_when_the_client_names_none() {
+        let of = |query: &str, address: &str| {
+            let mut attributes = parse_query(query).unwrap();
+            add_address(&mut attributes, address);
+            attributes.get(REMOTE_ADDRESS).cloned()
+        };
+        assert_eq!(of("", "203.0.113.7"), Some(json!("203.0.113.7")));
+        assert_eq!(of("remoteAddress=", "2001:db8::1"), Some(json!("2001:db8::1")));
+        assert_eq!(of("remoteAddress=10.0.0.1", "203.0.113.7"), Some(json!("10.0.0.1")));
+        assert_eq!(of("properties[remoteAddress]=10.0.0.1", "203.0.113.7"), Some(json!("10.0.0.1")));
+        assert_eq!(of("", "no address"), None);
+        let fields = |count: usize| (0..count).map(|n| format!("f{n}=1")).collect::<Vec<_>>().join("&");
+        assert!(of(&fields(CONTEXT_ATTRIBUTE_COUNT_MAX - 1), "203.0.113.7").is_some());
+        assert_eq!(of(&fields(CONTEXT_ATTRIBUTE_COUNT_MAX), "203.0.113.7"), None);
     }
 
     #[test]

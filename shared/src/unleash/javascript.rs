@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::condition::number_text;
+
 /// `String.prototype.trim`: Unicode's white space without NEL, and the byte order mark.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
@@ -26,7 +28,7 @@ pub(super) fn split_list(text: &str) -> Vec<String> {
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Number(number) => Some(number_text(number)),
         Value::Bool(truth) => Some(truth.to_string()),
         Value::Null => Some("null".to_owned()),
         Value::Array(_) | Value::Object(_) => None,
@@ -126,15 +128,34 @@ const DATE_MS_MAX: f64 = 8.64e15;
 
 /// The format of ECMAScript. Other texts are left to each engine, but one without a digit is a date in none.
 fn date_of_text(text: &str) -> Date {
-    match iso_ms(text) {
-        Some(date) => date,
+    match iso(text) {
+        Some(Iso { ms, zone: Zone::Named }) => Date::At(ms),
+        // The server's own time zone would count.
+        Some(Iso { zone: Zone::Local, .. }) => Date::Unportable,
         None if text.bytes().any(|byte| byte.is_ascii_digit()) => Date::Unportable,
         None => Date::Invalid,
     }
 }
 
-/// `YYYY[-MM[-DD]][THH:mm[:ss[.fraction]](Z|±HH:mm)]`.
-fn iso_ms(text: &str) -> Option<Date> {
+/// An instant in ECMAScript's own format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Iso {
+    /// Unix milliseconds; of a local time, those of the same time in UTC.
+    pub(super) ms: i64,
+    pub(super) zone: Zone,
+}
+
+/// In whose time an instant is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zone {
+    /// In the one that the text says, or in UTC where it has a date only.
+    Named,
+    /// In the reader's own.
+    Local,
+}
+
+/// `YYYY[-MM[-DD]][THH:mm[:ss[.fraction]][Z|±HH:mm]]`.
+pub(super) fn iso(text: &str) -> Option<Iso> {
     let (day, time) = text.split_once('T').map_or((text, None), |(day, time)| (day, Some(time)));
     let mut parts = day.split('-');
     let year = digits(parts.next()?, 4)?;
@@ -146,12 +167,11 @@ fn iso_ms(text: &str) -> Option<Date> {
     }
     // A day behind the month's last one is a day of the next month, as in V8.
     let midnight_ms = (days_until_month(year, month) + day - 1) * 86_400_000;
-    let Some(time) = time else { return Some(Date::At(midnight_ms)) };
+    let Some(time) = time else { return Some(Iso { ms: midnight_ms, zone: Zone::Named }) };
     let (clock, offset_minutes) = split_offset(time)?;
     let clock_ms = clock_ms(clock)?;
-    // Without an offset the server's own time zone would count.
-    let Some(offset_minutes) = offset_minutes else { return Some(Date::Unportable) };
-    Some(Date::At(midnight_ms + clock_ms - offset_minutes * 60_000))
+    let zone = if offset_minutes.is_some() { Zone::Named } else { Zone::Local };
+    Some(Iso { ms: midnight_ms + clock_ms - offset_minutes.unwrap_or(0) * 60_000, zone })
 }
 
 fn digits(text: &str, count: usize) -> Option<i64> {

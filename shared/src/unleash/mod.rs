@@ -13,6 +13,7 @@ pub mod export;
 pub mod frontend;
 pub mod import;
 mod javascript;
+mod moment;
 mod pattern;
 pub mod toggles;
 

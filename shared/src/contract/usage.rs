@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -27,18 +27,25 @@ pub struct UsageReport {
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct BucketWire {
-    #[serde(default)]
-    toggles: BTreeMap<String, ToggleWire>,
+    #[serde(default, deserialize_with = "or_nothing")]
+    toggles: BTreeMap<String, Option<ToggleWire>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct ToggleWire {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     yes: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     no: u64,
     #[serde(default)]
-    variants: Option<BTreeMap<String, u64>>,
+    variants: Option<BTreeMap<String, Option<u64>>>,
+}
+
+/// Clients write `null` where a map or a number is empty.
+fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl UsageReport {
@@ -60,8 +67,10 @@ impl UsageReport {
     pub fn events(&self, now: UnixMillis, mut id: impl FnMut() -> String) -> Vec<IngestEvent> {
         let toggles = self.bucket.iter().flat_map(|bucket| &bucket.toggles);
         let mut events = Vec::new();
-        for (flag, toggle) in toggles {
-            let variants: Vec<(&String, &u64)> = toggle.variants.iter().flatten().collect();
+        for (flag, toggle) in toggles.filter_map(|(flag, toggle)| Some((flag, toggle.as_ref()?))) {
+            let counts = toggle.variants.iter().flatten();
+            let variants: Vec<(&String, &u64)> =
+                counts.filter_map(|(variant, count)| Some((variant, count.as_ref()?))).collect();
             let mut parts = variants.chunks(USAGE_VARIANT_COUNT_MAX);
             let first = parts.next().unwrap_or_default();
             let counted = Some((toggle.yes, toggle.no));
@@ -122,6 +131,15 @@ mod tests {
         ];
         assert_eq!(events(&body), expected);
         assert_eq!(events(&json!({ "appName": "shop", "bucket": null })), []);
+        let empty = json!({ "appName": null, "bucket": { "toggles": {
+            "a": { "yes": null, "no": 2, "variants": { "blue": null } }, "b": null,
+            "c": { "yes": 1, "no": null, "variants": null } } } });
+        let expected = [
+            EventKind::Usage { flag: flag("a"), yes: 0, no: 2, variants: BTreeMap::new() },
+            EventKind::Usage { flag: flag("c"), yes: 1, no: 0, variants: BTreeMap::new() },
+        ];
+        assert_eq!(events(&empty), expected);
+        assert_eq!(events(&json!({ "bucket": { "toggles": null } })), []);
     }
 
     fn flag(key: &str) -> crate::ids::FlagKey {

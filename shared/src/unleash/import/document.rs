@@ -1,7 +1,12 @@
 //! The shapes of Unleash's documents, as lenient as its clients. Never decides what they mean.
+//!
+//! Their writers put `null` for what is empty, and some put `7.0` for 7: JavaScript sees no difference.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+
+use crate::unleash::javascript;
 
 /// A toggle of a client features document.
 #[derive(Debug, Clone, Deserialize)]
@@ -9,15 +14,28 @@ use serde_json::{Map, Value};
 pub(super) struct Toggle {
     pub(super) name: String,
     pub(super) description: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub(super) enabled: bool,
     pub(super) impression_data: Option<bool>,
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
-    /// Absent: malformed for Unleash, and off.
+    /// Absent: off. A client that gets no list calls the toggle malformed.
     pub(super) strategies: Option<Vec<Strategy>>,
     pub(super) variants: Option<Vec<Variant>>,
     pub(super) dependencies: Option<Vec<Dependency>>,
+}
+
+impl Toggle {
+    /// Leaves out the strategies that are switched off, as the server does. A toggle that has no others is off for
+    /// everybody, while one without any is on.
+    pub(super) fn drop_disabled(&mut self) {
+        let Some(strategies) = &mut self.strategies else { return };
+        let count = strategies.len();
+        strategies.retain(|strategy| strategy.disabled != Some(true));
+        if strategies.is_empty() && count > 0 {
+            self.strategies = None;
+        }
+    }
 }
 
 /// One way to be on.
@@ -26,8 +44,11 @@ pub(super) struct Strategy {
     pub(super) name: String,
     /// Only in documents of the admin API.
     pub(super) title: Option<String>,
+    /// Only in documents of the export and admin APIs: clients are never told of it.
+    pub(super) disabled: Option<bool>,
     pub(super) parameters: Option<Map<String, Value>>,
     pub(super) constraints: Option<Vec<Option<Constraint>>>,
+    #[serde(default, deserialize_with = "ids")]
     pub(super) segments: Option<Vec<u64>>,
     pub(super) variants: Option<Vec<Variant>>,
 }
@@ -38,7 +59,7 @@ pub(super) struct Strategy {
 pub(super) struct Constraint {
     #[serde(default)]
     pub(super) context_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub(super) operator: String,
     #[serde(default)]
     pub(super) values: Option<Vec<Value>>,
@@ -55,11 +76,46 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
     Value::deserialize(deserializer).map(Some)
 }
 
+/// `null` is what a missing field is.
+fn or_nothing<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn list_if_present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    or_nothing(deserializer).map(Some)
+}
+
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let written = Value::deserialize(deserializer)?;
+    whole(&written).ok_or_else(|| D::Error::custom(format!("{written} is no whole number")))
+}
+
+fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u64>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Id(#[serde(deserialize_with = "id")] u64);
+    let ids = Option::<Vec<Id>>::deserialize(deserializer)?;
+    Ok(ids.map(|ids| ids.into_iter().map(|Id(id)| id).collect()))
+}
+
+/// A whole number, with or without a point and zeros behind it.
+pub(super) fn whole(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| match javascript::json_number(value.as_f64()?)? {
+        Value::Number(number) => number.as_u64(),
+        _ => None,
+    })
+}
+
 /// One of the values that a toggle can carry.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Variant {
     pub(super) name: String,
-    pub(super) weight: u32,
+    /// Of any size: editors that divide 1,000 evenly have written `333.29999999995`.
+    #[serde(deserialize_with = "or_nothing")]
+    pub(super) weight: f64,
     pub(super) payload: Option<Value>,
     pub(super) stickiness: Option<String>,
     pub(super) overrides: Option<Vec<Override>>,
@@ -69,8 +125,9 @@ pub(super) struct Variant {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Override {
+    #[serde(default, deserialize_with = "or_nothing")]
     pub(super) context_name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub(super) values: Vec<Value>,
 }
 
@@ -85,8 +142,10 @@ pub(super) struct Dependency {
 /// Constraints that strategies share.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Segment {
+    #[serde(deserialize_with = "id")]
     pub(super) id: u64,
     pub(super) name: Option<String>,
-    /// Absent in documents of the export API, which only name their segments.
+    /// Absent in documents of the export API, which only name their segments. A list that is `null` is empty.
+    #[serde(default, deserialize_with = "list_if_present")]
     pub(super) constraints: Option<Vec<Option<Constraint>>>,
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use super::document::whole;
 use super::{list, shape};
 use crate::import::ImportError;
 use crate::limits::FLAG_COUNT_MAX;
@@ -35,10 +36,6 @@ pub(super) fn features(
     }
     let segments = segments_by_strategy(&strategy_segments);
     for row in strategies.into_iter().filter(is_here) {
-        // The server serves no client a strategy that is switched off; without another one the flag is on for everybody.
-        if row.get("disabled") == Some(&Value::Bool(true)) {
-            continue;
-        }
         if let Some(name) = text(&row, "featureName").map(str::to_owned) {
             parts.strategies.entry(name).or_default().push(strategy(row, &segments));
         }
@@ -116,7 +113,7 @@ impl Parts {
         }
         let mut strategies = self.strategies.remove(&name).unwrap_or_default();
         // The order in which the server serves them; rows without a number stay behind each other.
-        strategies.sort_by_key(|row| row.get("sortOrder").and_then(Value::as_i64));
+        strategies.sort_by_key(|row| row.get("sortOrder").and_then(whole));
         feature.insert("strategies".to_owned(), Value::Array(strategies));
         if let Some(dependencies) = self.dependencies.remove(&name) {
             feature.insert("dependencies".to_owned(), dependencies);

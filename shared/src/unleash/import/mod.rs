@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use self::document::{Segment, Toggle};
+use self::document::{Segment, Toggle, whole};
 use self::strategy::Segments;
 use crate::flag::FlagWire;
 use crate::flag::compile::compile_environment;
@@ -39,7 +39,7 @@ pub fn import(bytes: &[u8], environment: Option<&str>) -> Result<Imported, Impor
     } else {
         match document.get("version") {
             None | Some(Value::Null) => {}
-            Some(version) if matches!(version.as_u64(), Some(1 | 2)) => {}
+            Some(version) if matches!(whole(version), Some(1 | 2)) => {}
             Some(version) => return Err(shape(format!("version {version}, known are 1 and 2"))),
         }
         list(&mut document, "features", FLAG_COUNT_MAX)?.ok_or_else(|| shape("no features".to_owned()))?
@@ -168,7 +168,8 @@ fn read_toggles(features: Vec<Value>, imported: &mut Imported) -> BTreeMap<Strin
     for feature in features {
         let name = feature.get("name").and_then(Value::as_str).unwrap_or("without name").to_owned();
         match strict::from_value::<Toggle>(feature) {
-            Ok(toggle) => {
+            Ok(mut toggle) => {
+                toggle.drop_disabled();
                 toggles.insert(name, toggle);
             }
             Err(fault) => {
@@ -183,7 +184,7 @@ fn read_toggles(features: Vec<Value>, imported: &mut Imported) -> BTreeMap<Strin
 type ReadSegment = (u64, Result<SegmentWire, String>);
 
 fn read_segment(segment: Value) -> Result<ReadSegment, String> {
-    let id = segment.get("id").and_then(Value::as_u64).ok_or("the id is no whole number")?;
+    let id = segment.get("id").and_then(whole).ok_or("the id is no whole number")?;
     Ok((id, strict::from_value(segment).map_err(|fault| fault.to_string()).and_then(segment_wire)))
 }
 

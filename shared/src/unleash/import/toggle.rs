@@ -111,6 +111,7 @@ fn everyone() -> Strategy {
     Strategy {
         name: "default".to_owned(),
         title: None,
+        disabled: None,
         parameters: None,
         constraints: None,
         segments: None,

@@ -94,44 +94,88 @@ pub(super) fn outcome(toggle: &Toggle, strategy: &Strategy, all: &Variations) ->
             .map(|value| javascript::text(value).ok_or_else(|| format!("parameters.{name} is no text")))
             .transpose()
     };
-    if let Some(variants) = strategy.variants.as_deref().filter(|variants| has_weight(variants)) {
+    if let Some((variants, weights)) = weighted(strategy.variants.as_deref())? {
         let own = variants.first().and_then(|first| first.stickiness.clone()).filter(|name| !name.is_empty());
         let stickiness = match own {
             Some(name) => Some(name),
             None => parameter("stickiness")?,
         };
         let group = parameter("groupId")?.unwrap_or_else(|| toggle.name.clone());
-        return divided(variants, all, group, stickiness);
+        return divided(variants, &weights, all, group, stickiness);
     }
-    if let Some(variants) = toggle.variants.as_deref().filter(|variants| has_weight(variants)) {
+    if let Some((variants, weights)) = weighted(toggle.variants.as_deref())? {
         let stickiness = variants.first().and_then(|first| first.stickiness.clone());
-        return divided(variants, all, toggle.name.clone(), stickiness);
+        return divided(variants, &weights, all, toggle.name.clone(), stickiness);
     }
     let split = vec![WeightedVariationWire { variation: ENABLED.to_owned(), weight: 1 }];
     Ok(Outcome { overrides: Vec::new(), split, lane: None })
 }
 
-fn has_weight(variants: &[Variant]) -> bool {
-    variants.iter().any(|variant| variant.weight > 0)
+type Weighted<'v> = (&'v [Variant], Vec<u32>);
+
+/// Variants with the number of buckets of each; `None` when they have no weight at all.
+fn weighted(variants: Option<&[Variant]>) -> Result<Option<Weighted<'_>>, String> {
+    let variants = variants.unwrap_or_default();
+    let weights = bucket_counts(&variants.iter().map(|variant| variant.weight).collect::<Vec<_>>())?;
+    Ok(weights.map(|weights| (variants, weights)))
+}
+
+/// How many of the buckets 1, 2, … up to the sum each weight has.
+///
+/// The Node.js client adds doubles up and gives a bucket to the first variant whose sum reaches it. Buckets are whole
+/// numbers while the sum of all is one, so those that a variant adds are the difference of two sums without their fractions.
+/// With any other sum the client's buckets have fractions too, and some units get no variant at all.
+fn bucket_counts(weights: &[f64]) -> Result<Option<Vec<u32>>, String> {
+    if let Some(negative) = weights.iter().find(|weight| **weight < 0.0) {
+        return Err(format!("a variant has the weight {negative}"));
+    }
+    let total = settled(weights.iter().fold(0.0, |sum, weight| sum + weight));
+    if total <= 0.0 {
+        return Ok(None);
+    }
+    if total.fract() != 0.0 || total > f64::from(u32::MAX) {
+        return Err(format!(
+            "the variants' weights add up to {total}: expected a whole number, up to {}",
+            u32::MAX
+        ));
+    }
+    let (mut sum, mut before) = (0.0, 0);
+    let mut counts = Vec::with_capacity(weights.len());
+    for weight in weights {
+        sum += weight;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to u32::MAX, and cut")]
+        let reached = settled(sum) as u32;
+        counts.push(reached - before);
+        before = reached;
+    }
+    Ok(Some(counts))
+}
+
+/// The whole number next to a sum that is none by a last bit only: reading a text as a double can lose that.
+fn settled(sum: f64) -> f64 {
+    const BITS_LOST_MAX: f64 = 4.0;
+    let whole = sum.round();
+    if (sum - whole).abs() <= whole * f64::EPSILON * BITS_LOST_MAX { whole } else { sum }
 }
 
 fn divided(
     variants: &[Variant],
+    weights: &[u32],
     all: &Variations,
     group: String,
     stickiness: Option<String>,
 ) -> Result<Outcome, String> {
     let mut overrides = Vec::new();
     let mut split = Vec::new();
-    for variant in variants {
+    for (variant, weight) in variants.iter().zip(weights) {
         let key = all.key_of(variant).unwrap_or_default().to_owned();
         for listed in variant.overrides.iter().flatten() {
             if let Some(condition) = override_condition(listed)? {
                 overrides.push((condition, key.clone()));
             }
         }
-        if variant.weight > 0 {
-            split.push(WeightedVariationWire { variation: key, weight: variant.weight });
+        if *weight > 0 {
+            split.push(WeightedVariationWire { variation: key, weight: *weight });
         }
     }
     let lane = if split.len() > 1 {

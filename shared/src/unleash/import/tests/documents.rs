@@ -79,6 +79,57 @@ fn an_export_is_read_for_one_environment() {
 }
 
 #[test]
+fn a_flag_whose_only_strategy_is_disabled_is_off() {
+    let strategy = |name: &str, is_disabled: bool| {
+        json!({ "featureName": name, "strategyName": "default", "environment": "dev", "parameters": {},
+            "constraints": [], "disabled": is_disabled, "variants": [{ "name": name, "weight": 1 }] })
+    };
+    let enabled = |name: &str| json!({ "featureName": name, "environment": "dev", "enabled": true });
+    let export = json!({
+        "features": [{ "name": "all" }, { "name": "none" }, { "name": "one" }],
+        "featureStrategies": [strategy("none", true), strategy("one", true), strategy("one", false)],
+        "featureEnvironments": [enabled("all"), enabled("none"), enabled("one")],
+    });
+    let inline = json!({ "features": [
+        { "name": "all", "enabled": true, "strategies": [] },
+        { "name": "none", "enabled": true, "strategies": [{ "name": "default", "disabled": true }] },
+        { "name": "one", "enabled": true, "strategies": [
+            { "name": "default", "disabled": true }, { "name": "default", "disabled": false }] },
+    ] });
+    for document in [export, inline] {
+        let imported = import(document.to_string().as_bytes(), None).unwrap();
+        assert_eq!(imported.refused, []);
+        let rules: Vec<(&str, usize)> =
+            imported.flags.iter().map(|flag| (flag.key.as_str(), flag.rules.len())).collect();
+        // A flag without rules serves its default, which is off.
+        assert_eq!(rules, [("all", 1), ("none", 0), ("one", 1)], "{document}");
+        assert_eq!(imported.flags[1].default_variation, "disabled");
+    }
+}
+
+#[test]
+fn what_is_empty_may_be_null_and_whole_numbers_may_have_a_point() {
+    let document = json!({ "version": 2.0, "segments": [{ "id": 7.0, "name": null, "constraints": null }, {
+        "id": 8.0, "constraints": [{ "contextName": "plan", "operator": "IN", "values": ["pro"], "value": null,
+            "inverted": null, "caseInsensitive": null }] }], "query": null, "features": [
+        { "name": "off", "enabled": null, "strategies": null, "variants": null, "dependencies": null, "type": null,
+          "description": null, "impressionData": null },
+        { "name": "on", "enabled": true, "strategies": [{ "name": "default", "parameters": null, "constraints": null,
+            "segments": [7, 8.0], "variants": null, "title": null, "disabled": null }],
+          "variants": [{ "name": "a", "weight": 500.0, "payload": null, "stickiness": null, "overrides": null },
+            { "name": "b", "weight": null, "overrides": [{ "contextName": null, "values": null }] }] },
+    ] });
+    let imported = import(document.to_string().as_bytes(), None).unwrap();
+    assert_eq!(imported.refused, []);
+    let [off, on] = imported.flags.as_slice() else { panic!("{:?}", imported.flags) };
+    assert!(!off.enabled && on.enabled);
+    let segments: Vec<&Value> =
+        on.rules[0].conditions.iter().flat_map(|condition| &condition.values).collect();
+    assert_eq!(segments, [&json!("7"), &json!("8")]);
+    assert_eq!(on.rules[0].split.len(), 1);
+}
+
+#[test]
 fn an_export_that_only_names_its_segments_refuses_what_needs_them() {
     let text = json!({
         "features": [{ "name": "t" }, { "name": "u" }],

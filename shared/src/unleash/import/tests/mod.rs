@@ -82,6 +82,50 @@ fn variants_are_the_objects_that_clients_answer_with() {
     assert_eq!(flag["rules"][0]["unleash"], json!({ "split": { "group": "t", "stickiness": "default" } }));
 }
 
+/// Weights, the buckets of each as the Node.js client counts them, or why they have none.
+#[test]
+fn weights_have_the_buckets_that_the_reference_client_gives_them() {
+    let split = |weights: &[f64]| {
+        let variants: Vec<Value> = weights
+            .iter()
+            .enumerate()
+            .map(|(at, weight)| json!({ "name": format!("v{at}"), "weight": weight }))
+            .collect();
+        let imported = import(
+            json!({ "features": [{ "name": "t", "enabled": true, "strategies": [], "variants": variants }] })
+                .to_string()
+                .as_bytes(),
+            None,
+        )
+        .unwrap();
+        match imported.flags.first() {
+            Some(flag) => Ok(flag.rules[0].split.iter().map(|entry| entry.weight).collect::<Vec<_>>()),
+            None => Err(imported.refused[0].reason.clone()),
+        }
+    };
+    for (weights, expected) in [
+        (&[500.0, 500.0][..], vec![500, 500]),
+        (&[333.299_999_999_95, 333.299_999_999_95, 333.400_000_000_1], vec![333, 333, 334]),
+        (&[333.3, 333.3, 333.4], vec![333, 333, 334]),
+        (&[333.300_000_000_000_1, 333.3, 333.4], vec![333, 333, 334]),
+        (&[0.5, 0.5, 1.0], vec![1, 1]),
+        (&[0.0, 2.0], vec![2]),
+        (&[999_999.5, 0.5], vec![999_999, 1]),
+    ] {
+        assert_eq!(split(weights), Ok(expected), "{weights:?}");
+    }
+    for (weights, reason) in [
+        (&[333.3, 333.3][..], "add up to 666.6: expected a whole number"),
+        (&[333.299_999_999_95, 333.299_999_999_95, 333.4][..], "add up to 999.9999999999: expected"),
+        (&[-1.0, 2.0], "a variant has the weight -1"),
+        (&[4_294_967_296.0], "up to 4294967295"),
+        (&[1_000_000.0, 1.0], "1000000"),
+    ] {
+        let fault = split(weights).unwrap_err();
+        assert!(fault.contains(reason), "{weights:?}: {fault}");
+    }
+}
+
 #[test]
 fn variants_of_a_strategy_come_before_those_of_the_toggle() {
     let two = json!([{ "name": "a", "weight": 1, "stickiness": "userId" }, { "name": "b", "weight": 1 }]);

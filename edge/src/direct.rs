@@ -61,12 +61,13 @@ pub fn direct_answer(
     api_key: Option<String>,
     none_match: Option<String>,
     version_min: Option<String>,
+    address: Option<String>,
     names_origin: bool,
     body: &str,
     body_len: u32,
 ) -> u32 {
     let asker = Asker::of(names_origin);
-    let headers = AskHeaders { authorization, api_key, none_match, version_min, asker };
+    let headers = AskHeaders { authorization, api_key, none_match, version_min, address, asker };
     let is_whole = u32::try_from(body.len()) == Ok(body_len);
     let body = if is_whole { body.as_bytes() } else { NO_UTF8 };
     let status = match answer(&Ask::new(Verb::of(method), target, headers), body) {

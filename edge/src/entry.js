@@ -45,7 +45,8 @@ export const Replica = hosted(worker.Replica);
 export const Buffer = hosted(worker.Buffer);
 export const Notifier = hosted(worker.Notifier);
 
-const EVALUATION = /\/ofrep\/v1\/evaluate\/flags|\/api\/(?:frontend|proxy)\/?(?:\?|$)/;
+const UNLEASH = /\/api\/(?:frontend|proxy)(?:\/all)?\/?(?:\?|$)/;
+const EVALUATION = new RegExp(`/ofrep/v1/evaluate/flags|${UNLEASH.source}`);
 // The same limit as in limits.rs; longer bodies and those of unknown length are read with care, the long way.
 const BODY_LEN_MAX = 64 * 1024;
 const HAS_WORK = 1 << 16;
@@ -73,6 +74,7 @@ function direct({ method, headers }, target, body, bodyLength, env, ctx) {
     authorization === undefined ? (headers.get("x-api-key") ?? undefined) : undefined,
     headers.get("if-none-match") ?? undefined,
     headers.get("x-flags-min-version") ?? undefined,
+    UNLEASH.test(target) ? (headers.get("cf-connecting-ip") ?? undefined) : undefined,
     headers.has("origin"),
     body,
     bodyLength,

@@ -14,6 +14,9 @@ pub enum EdgeError {
     /// No route has this path.
     #[error("no route has this path")]
     RouteNotFound,
+    /// The environment has no such toggle that Unleash's clients could decide.
+    #[error("this environment has no feature of this name, or one that Unleash cannot express")]
+    FeatureNotFound,
     /// The path exists, the method does not.
     #[error("this path answers {allowed} only")]
     MethodNotAllowed {
@@ -127,6 +130,7 @@ impl EdgeError {
     pub const fn status(&self) -> (u16, &'static str, Option<u32>) {
         match self {
             Self::RouteNotFound => (404, "route_not_found", None),
+            Self::FeatureNotFound => (404, "feature_not_found", None),
             Self::MethodNotAllowed { .. } => (405, "method_not_allowed", None),
             Self::KeyMissing => (401, "key_missing", None),
             Self::KeyMalformed => (401, "key_malformed", None),

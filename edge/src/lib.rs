@@ -18,7 +18,6 @@ use std::rc::Rc;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::limits::{METRICS_BODY_LEN_MAX, REQUEST_BODY_LEN_MAX};
-use flagfuse_shared::ofrep::if_none_match;
 use worker::{Context, Env, Method, Request, Response, event};
 
 use crate::beacon::exposure;
@@ -28,7 +27,7 @@ use crate::http::ask::{Ask, AskHeaders, Asker, Verb};
 use crate::http::body::{self, header};
 use crate::http::reply::Reply;
 use crate::http::route::Route;
-use crate::http::{evaluation, events, health, labels, push, stream, usage};
+use crate::http::{evaluation, events, health, labels, push, stream, unleash, usage};
 use crate::notify::Listener;
 use crate::snapshot::credential::Credential;
 use crate::snapshot::isolate::{Served, Wish, current, features};
@@ -46,7 +45,10 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
     let ask = ask(&request);
     let reply = match (&ask.route, &method) {
         (Route::Unknown, _) => EdgeError::RouteNotFound.reply(None),
-        (_, Method::Options) => Reply::preflight(),
+        (route, Method::Options) => {
+            let asked = header(&request, "access-control-request-headers");
+            Reply::preflight(asked.as_deref(), route.methods())
+        }
         (Route::Health, Method::Get | Method::Head) => health::answer(&config),
         (Route::Push { region, shard, page }, Method::Get) => {
             match push::connect(&request, &env, &config, [region, shard], *page).await {
@@ -83,6 +85,7 @@ fn ask(request: &Request) -> Ask {
         api_key: header(request, "x-api-key"),
         none_match: header(request, "if-none-match"),
         version_min: header(request, "x-flags-min-version"),
+        address: header(request, "cf-connecting-ip"),
         asker: Asker::of(header(request, "origin").is_some()),
     };
     let query = request.url().ok().and_then(|url| url.query().map(|query| format!("?{query}")));
@@ -109,7 +112,7 @@ impl Asked<'_> {
                 self.served(&opened).await?;
                 Ok(Reply::json(202, "{}".to_owned()))
             }
-            Route::UnleashFeatures => self.features(&opened).await,
+            Route::UnleashFeatures | Route::UnleashFeature { .. } => self.features(&opened).await,
             _ => self.evaluate(request, &opened).await,
         }
     }
@@ -163,11 +166,7 @@ impl Asked<'_> {
     async fn features(&self, opened: &Opened) -> Result<Reply, EdgeError> {
         let served = self.served(opened).await?;
         let (version, text) = features(self.env, self.config, &opened.scope, &served).await?;
-        let etag = format!("\"{version}\"");
-        let is_known = self.ask.headers.none_match.as_deref().is_some_and(|have| if_none_match(have, &etag));
-        let mut reply = if is_known { Reply::empty(304) } else { Reply::json(200, text.to_string()) };
-        reply.header("etag", etag);
-        reply.header("vary", "Authorization, Origin");
+        let mut reply = unleash::features(&opened.scope, self.ask, version, &text)?;
         labels::label(&mut reply, self.config, &served);
         Ok(reply)
     }

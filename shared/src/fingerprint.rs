@@ -30,6 +30,11 @@ impl Fingerprint {
         self.right ^= self.right >> 32;
     }
 
+    /// 64 of the bits.
+    pub(crate) const fn half(&self) -> u64 {
+        self.left
+    }
+
     pub(crate) fn text(&mut self, text: &str) {
         self.word(text.len() as u64);
         let (words, rest) = text.as_bytes().as_chunks::<8>();

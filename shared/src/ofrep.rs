@@ -348,8 +348,16 @@ pub struct Circumstances {
     pub freshness: Freshness,
     /// The stretch of time in which no schedule changes anything.
     pub stretch: usize,
-    /// The question's chance when any flag depends on it, else 0.
+    /// What tells the answers apart that chance may have had a part in, see [`answers_mark`]; else 0.
     pub chance: u64,
+}
+
+/// A number that tells bodies of answers apart. Where chance may decide for an asker, the answers themselves are the only
+/// thing that says whether it did: those that it did not change stay valid.
+pub fn answers_mark(body: &str) -> u64 {
+    let mut covered = Fingerprint::new();
+    covered.text(body);
+    covered.half()
 }
 
 /// Strong validator of a bulk answer: the same context, version and circumstances give the same on every node.
@@ -586,6 +594,9 @@ mod tests {
             Circumstances { chance: 1, ..fresh },
         ] {
             assert_ne!(one, bulk_etag(&context(text), &origin(2), other));
+        }
+        for (left, right) in [("", "a"), ("abcdefgh", "abcdefgi"), ("abcdefghi", "abcdefghj")] {
+            assert_ne!(answers_mark(left), answers_mark(right), "{left} {right}");
         }
         for header in [one.clone(), format!("W/{one}"), format!("\"x\", {one}"), "*".to_owned()] {
             assert!(if_none_match(&header, &one), "{header}");

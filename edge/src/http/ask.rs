@@ -57,6 +57,8 @@ pub struct AskHeaders {
     pub none_match: Option<String>,
     /// `X-Flags-Min-Version`.
     pub version_min: Option<String>,
+    /// `CF-Connecting-IP`: from where the request came, where the platform says so.
+    pub address: Option<String>,
     /// By `Origin`.
     pub asker: Asker,
 }

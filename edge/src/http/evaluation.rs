@@ -40,9 +40,9 @@ pub fn answer(
             let context = parse_request(body)?;
             Ok((ofrep::bulk(config, &Asked::new(scope, served, shown, &context), have), None))
         }
-        Route::UnleashFrontend => {
+        Route::UnleashFrontend { listing } => {
             let context = unleash::context(ask, body)?;
-            Ok((unleash::answer(config, &Asked::new(scope, served, shown, &context), have), None))
+            Ok((unleash::answer(config, &Asked::new(scope, served, shown, &context), *listing, have), None))
         }
         _ => Err(EdgeError::RouteNotFound),
     }

@@ -1,10 +1,13 @@
 //! `POST …/ofrep/v1/evaluate/flags`: contexts in, answers out. Never decides anything: `shared` evaluates.
 
+use std::cell::Cell;
+
 use flagfuse_shared::context::Context;
 use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
-    Answer, Circumstances, Origin, bulk_etag, if_none_match, single_status, write_answer, write_bulk,
+    Answer, Circumstances, Origin, answers_mark, bulk_etag, if_none_match, single_status, write_answer,
+    write_bulk,
 };
 use flagfuse_shared::snapshot::KeyId;
 
@@ -30,14 +33,14 @@ pub struct Asked<'a> {
     pub key: KeyId,
     /// Who.
     pub context: &'a Context,
-    /// Drawn only for askers that need it, so that validators stay the same for all others.
-    chance: u64,
+    /// Drawn only for askers whose answers may need it.
+    chance: Option<u64>,
 }
 
 impl<'a> Asked<'a> {
     /// Draws what the question needs beside the context.
     pub fn new(scope: &'a Scope, served: &'a Served, key: KeyId, context: &'a Context) -> Self {
-        let chance = if served.compiled.snapshot.may_draw(context) { chance::number() } else { 0 };
+        let chance = served.compiled.snapshot.may_draw(context).then(chance::number);
         Self { scope, served, key, context, chance }
     }
 
@@ -47,7 +50,7 @@ impl<'a> Asked<'a> {
             context: self.context,
             now: clock::now(),
             freshness: self.served.proof,
-            chance: self.chance,
+            chance: self.chance.unwrap_or(0),
         }
     }
 
@@ -75,31 +78,44 @@ pub fn single(config: &Config, asked: &Asked<'_>, flag_key: &str) -> (Reply, Opt
 /// Answers for all flags, or 304 when the client has this answer already.
 pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
     let origin = asked.bulk_origin(config);
-    let etag = etag(asked, &origin);
-    let mut reply = if have.is_some_and(|header| if_none_match(header, &etag)) {
-        Reply::empty(304)
-    } else {
-        let compiled = &asked.served.compiled;
-        let mut body = String::with_capacity(compiled.bulk_len_typical.get());
-        write_bulk(&mut body, Evaluator::new(&compiled.snapshot, asked.question()).all(), &origin);
-        compiled.bulk_len_typical.set(body.len() + body.len() / 8);
-        Reply::json(200, body)
-    };
-    reply.header("etag", etag);
+    let compiled = &asked.served.compiled;
+    let mut reply = all_flags(config, asked, &origin, have, &compiled.bulk_len_typical, |body| {
+        write_bulk(body, Evaluator::new(&compiled.snapshot, asked.question()).all(), &origin);
+    });
     reply.header("vary", "Authorization, X-API-Key, Origin");
-    label(&mut reply, config, asked.served);
     reply
 }
 
-/// What an answer about all flags depends on.
-pub fn etag(asked: &Asked<'_>, origin: &Origin) -> String {
+/// The answer about all flags that `write` writes, with its validator, or 304 when the client has it already.
+pub fn all_flags(
+    config: &Config,
+    asked: &Asked<'_>,
+    origin: &Origin,
+    have: Option<&str>,
+    len_typical: &Cell<usize>,
+    write: impl Fn(&mut String),
+) -> Reply {
+    let written = || {
+        let mut body = String::with_capacity(len_typical.get());
+        write(&mut body);
+        len_typical.set(body.len() + body.len() / 8);
+        body
+    };
+    // Only the answers themselves say whether chance had a part in them.
+    let drawn = asked.chance.map(|_| written());
     let question = asked.question();
     let circumstances = Circumstances {
         freshness: question.freshness,
         stretch: asked.served.compiled.snapshot.stretch(question.now),
-        chance: question.chance,
+        chance: drawn.as_deref().map_or(0, answers_mark),
     };
-    bulk_etag(asked.context, origin, circumstances)
+    let etag = bulk_etag(asked.context, origin, circumstances);
+    let is_known = have.is_some_and(|header| if_none_match(header, &etag));
+    let mut reply =
+        if is_known { Reply::empty(304) } else { Reply::json(200, drawn.unwrap_or_else(written)) };
+    reply.header("etag", etag);
+    label(&mut reply, config, asked.served);
+    reply
 }
 
 /// A unit that was shown a flag with a running cohort. A bulk evaluation is a prefetch and never one.

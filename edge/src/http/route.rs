@@ -1,5 +1,7 @@
 //! From a request's path to the route it means; tolerant where clients differ. Never looks at headers or bodies.
 
+use flagfuse_shared::unleash::toggles::Listing;
+
 use crate::http::ask::Verb;
 
 /// What a path asks for.
@@ -27,10 +29,18 @@ pub enum Route {
         /// The flag's key, percent-decoded, unchecked; `None` when it is no UTF-8.
         key: Option<String>,
     },
-    /// Unleash's frontend API: all enabled toggles for one context.
-    UnleashFrontend,
+    /// Unleash's frontend API: toggles for one context.
+    UnleashFrontend {
+        /// Which of them.
+        listing: Listing,
+    },
     /// Unleash's client API: the toggles' definitions.
     UnleashFeatures,
+    /// One of them.
+    UnleashFeature {
+        /// The toggle's name, percent-decoded, unchecked; `None` when it is no UTF-8.
+        name: Option<String>,
+    },
     /// An Unleash SDK says that it is there.
     UnleashRegister,
     /// An Unleash SDK says how often it was asked.
@@ -52,12 +62,13 @@ impl Route {
     /// Whether the route evaluates flags.
     pub const fn is_evaluation(&self) -> bool {
         match self {
-            Self::OfrepBulk | Self::OfrepSingle { .. } | Self::UnleashFrontend => true,
+            Self::OfrepBulk | Self::OfrepSingle { .. } | Self::UnleashFrontend { .. } => true,
             Self::Health
             | Self::Events
             | Self::Push { .. }
             | Self::Stream
             | Self::UnleashFeatures
+            | Self::UnleashFeature { .. }
             | Self::UnleashRegister
             | Self::UnleashMetrics
             | Self::Unknown => false,
@@ -67,13 +78,17 @@ impl Route {
     /// The methods it answers, as an `Allow` header says it.
     pub const fn methods(&self) -> &'static str {
         match self {
-            Self::Health | Self::Push { .. } | Self::Stream | Self::UnleashFeatures => "GET",
+            Self::Health
+            | Self::Push { .. }
+            | Self::Stream
+            | Self::UnleashFeatures
+            | Self::UnleashFeature { .. } => "GET",
             Self::Events
             | Self::OfrepBulk
             | Self::OfrepSingle { .. }
             | Self::UnleashRegister
             | Self::UnleashMetrics => "POST",
-            Self::UnleashFrontend => "GET, POST",
+            Self::UnleashFrontend { .. } => "GET, POST",
             Self::Unknown => "",
         }
     }
@@ -88,18 +103,6 @@ impl Route {
         self.methods().split(", ").any(|method| method == word)
     }
 }
-
-/// Unleash's paths behind whatever base URL its clients were given. Longer ones first.
-const UNLEASH: [(&str, Route); 8] = [
-    ("/api/frontend/client/metrics", Route::UnleashMetrics),
-    ("/api/frontend/client/register", Route::UnleashRegister),
-    ("/api/frontend", Route::UnleashFrontend),
-    ("/api/client/metrics", Route::UnleashMetrics),
-    ("/api/client/register", Route::UnleashRegister),
-    ("/api/client/features", Route::UnleashFeatures),
-    ("/api/proxy/client/metrics", Route::UnleashMetrics),
-    ("/api/proxy", Route::UnleashFrontend),
-];
 
 const OFREP: &str = "/ofrep/v1/evaluate/flags";
 
@@ -126,9 +129,34 @@ pub fn route(path: &str) -> Route {
     }
 }
 
+/// Unleash's paths, behind whatever base URL its clients were given.
 fn unleash(path: &str) -> Option<Route> {
-    let at = UNLEASH.iter().find(|(end, _)| path.ends_with(end));
-    at.map(|(_, route)| route.clone())
+    let behind = |base: &str| path.rfind(base).and_then(|at| path.get(at + base.len()..));
+    if let Some(rest) = behind("/api/client/") {
+        return match (rest, rest.strip_prefix("features/")) {
+            ("features", _) => Some(Route::UnleashFeatures),
+            (_, Some(name)) => Some(Route::UnleashFeature { name: percent_decoded(name) }),
+            (rest, None) => told(rest),
+        };
+    }
+    let rest = behind("/api/frontend").or_else(|| behind("/api/proxy"))?;
+    let (listing, rest) = match rest.strip_prefix("/all") {
+        Some(rest) => (Listing::All, rest),
+        None => (Listing::Enabled, rest),
+    };
+    match rest {
+        "" => Some(Route::UnleashFrontend { listing }),
+        rest => told(rest.strip_prefix("/client/")?),
+    }
+}
+
+/// What clients of both APIs tell.
+fn told(what: &str) -> Option<Route> {
+    match what {
+        "metrics" => Some(Route::UnleashMetrics),
+        "register" => Some(Route::UnleashRegister),
+        _ => None,
+    }
 }
 
 fn push(path: &str) -> Option<Route> {
@@ -182,6 +210,13 @@ pub fn query_value(query: &str, name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    const ENABLED: Route = Route::UnleashFrontend { listing: Listing::Enabled };
+    const ALL: Route = Route::UnleashFrontend { listing: Listing::All };
+
+    fn feature(name: &str) -> Route {
+        Route::UnleashFeature { name: Some(name.to_owned()) }
+    }
+
     fn single(key: &str) -> Route {
         Route::OfrepSingle { key: Some(key.to_owned()) }
     }
@@ -215,13 +250,20 @@ mod tests {
     #[test]
     fn unleash_paths_end_as_its_clients_end_them() {
         for (path, expected) in [
-            ("/api/frontend", Route::UnleashFrontend),
-            ("//api/frontend/", Route::UnleashFrontend),
-            ("/base/api/proxy", Route::UnleashFrontend),
+            ("/api/frontend", ENABLED),
+            ("//api/frontend/", ENABLED),
+            ("/base/api/proxy", ENABLED),
+            ("/api/frontend/all", ALL),
+            ("/base/api/proxy/all/", ALL),
+            ("/api/frontend/allX", Route::Unknown),
+            ("/api/proxy/all/client/metrics", Route::UnleashMetrics),
+            ("/api/proxy/client/register", Route::UnleashRegister),
             ("/api/frontend/client/metrics", Route::UnleashMetrics),
             ("/api/client/metrics", Route::UnleashMetrics),
             ("/api/client/register", Route::UnleashRegister),
             ("/api/client/features", Route::UnleashFeatures),
+            ("/base/api/client/features/new%20shop", feature("new shop")),
+            ("/api/client/features/", Route::UnleashFeatures),
             ("/api/client/featuresX", Route::Unknown),
             ("/api/client", Route::Unknown),
         ] {
@@ -231,7 +273,7 @@ mod tests {
 
     #[test]
     fn methods_are_the_routes_own() {
-        assert!(Route::UnleashFrontend.allows(Verb::Get) && Route::UnleashFrontend.allows(Verb::Post));
+        assert!(ENABLED.allows(Verb::Get) && ALL.allows(Verb::Post) && !feature("f").allows(Verb::Post));
         assert!(!Route::OfrepBulk.allows(Verb::Get) && !Route::Health.allows(Verb::Other));
     }
 

@@ -363,7 +363,7 @@ pub async fn features(
     });
     let frame = within(COLD_PROBE_TIMEOUT_MS, asked).await.map_err(|_| EdgeError::ReplicaUnavailable)??;
     let (version, content) = content(config, scope, &frame, served)?;
-    let text: Rc<str> = client_features(&content, version).into();
+    let text: Rc<str> = client_features(&content, scope, version).into();
     if version == served.version {
         // Another request may have been faster; both have the same text.
         let _ = served.compiled.features.set(Rc::clone(&text));

@@ -20,7 +20,6 @@ fn snapshot(flags: &[Value]) -> Verified<Snapshot> {
     fixtures::admitted(flags).snapshot
 }
 
-
 fn boolean(patch: &Value) -> Value {
     let mut flag = json!({
         "key": "f", "value_type": "boolean", "default_variation": "off", "off_variation": "off",

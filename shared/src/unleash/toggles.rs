@@ -1,6 +1,7 @@
-//! Resolutions → the answer of Unleash's frontend API: `{"toggles":[…]}` with the enabled ones only. Pure text.
+//! Resolutions → the answer of Unleash's frontend API: `{"toggles":[…]}` with the enabled ones, or with all. Pure text.
 
 use crate::evaluate::{Reason, Resolution};
+use crate::flag::wire::UnleashToggleWire;
 use crate::flag::{Flag, ValueType, Variation};
 use crate::ids::FlagKey;
 use crate::ofrep::{Answer, write_json_string};
@@ -9,18 +10,40 @@ use crate::ofrep::{Answer, write_json_string};
 const NO_VARIANT: &str =
     r#"{"name":"disabled","enabled":false,"feature_enabled":true,"featureEnabled":true}"#;
 
+/// A toggle that is off.
+const OFF_VARIANT: &str =
+    r#"{"name":"disabled","enabled":false,"feature_enabled":false,"featureEnabled":false}"#;
+
+/// Which toggles an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// Those that are on for the asker.
+    Enabled,
+    /// Every one, on or off.
+    All,
+}
+
 /// How the variants that the importer writes begin: values are rendered with their fields in order.
 const OFF: &str = r#"{"enabled":false,"feature_enabled":false,"#;
 const ON: &str = r#"{"enabled":false,"feature_enabled":true,"#;
 const VARIANT: &str = r#"{"enabled":true,"feature_enabled":true,"#;
 
 /// Writes the whole body. A flag that has no answer for the asker is not enabled.
-pub fn write_toggles<'s>(out: &mut String, answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>) {
+pub fn write_toggles<'s>(
+    out: &mut String,
+    listing: Listing,
+    answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>,
+) {
     out.push_str("{\"toggles\":[");
     let start = out.len();
-    for (_, answer) in answers {
-        if let Ok(resolution) = answer {
-            write_toggle(out, &resolution);
+    for (key, answer) in answers {
+        let resolution = answer.ok();
+        match resolution.as_ref().and_then(|resolution| Some((resolution, on(resolution)?))) {
+            Some((resolution, variation)) => write_on(out, resolution.flag, variation),
+            None if listing == Listing::All => {
+                write_off(out, key, resolution.and_then(|resolution| resolution.flag.unleash()));
+            }
+            None => {}
         }
     }
     if out.len() > start {
@@ -30,17 +53,31 @@ pub fn write_toggles<'s>(out: &mut String, answers: impl Iterator<Item = (&'s Fl
     out.push_str("]}");
 }
 
-/// The toggle and a comma, or nothing when it is not enabled.
-fn write_toggle(out: &mut String, resolution: &Resolution<'_>) {
-    let (Some(variation), flag) = (resolution.variation, resolution.flag) else { return };
-    if resolution.reason == Reason::Disabled || !is_on(flag, variation) {
-        return;
-    }
+/// What an enabled toggle serves.
+fn on<'s>(resolution: &Resolution<'s>) -> Option<&'s Variation> {
+    let is_off = resolution.reason == Reason::Disabled;
+    resolution.variation.filter(|variation| !is_off && is_on(resolution.flag, variation))
+}
+
+/// The toggle and a comma.
+fn write_on(out: &mut String, flag: &Flag, variation: &Variation) {
     out.push_str("{\"name\":");
     write_json_string(out, flag.key().as_str());
     out.push_str(",\"enabled\":true,\"variant\":");
     write_variant(out, flag, variation);
-    let is_reported = flag.unleash().is_some_and(|toggle| toggle.impression_data);
+    write_end(out, flag.unleash());
+}
+
+fn write_off(out: &mut String, key: &FlagKey, toggle: Option<&UnleashToggleWire>) {
+    out.push_str("{\"name\":");
+    write_json_string(out, key.as_str());
+    out.push_str(",\"enabled\":false,\"variant\":");
+    out.push_str(OFF_VARIANT);
+    write_end(out, toggle);
+}
+
+fn write_end(out: &mut String, toggle: Option<&UnleashToggleWire>) {
+    let is_reported = toggle.is_some_and(|toggle| toggle.impression_data);
     out.push_str(if is_reported { ",\"impressionData\":true}," } else { ",\"impressionData\":false}," });
 }
 
@@ -95,11 +132,15 @@ mod tests {
     use crate::snapshot::fixtures;
 
     fn toggles(flags: &[Value], context: Value) -> Value {
+        listed(Listing::Enabled, flags, context)
+    }
+
+    fn listed(listing: Listing, flags: &[Value], context: Value) -> Value {
         let admitted = fixtures::admitted(flags);
         let context = Context::from_json(context).unwrap();
         let mut body = String::new();
         let evaluator = Evaluator::new(&admitted.snapshot, Question::new(&context, UnixMillis(0)));
-        write_toggles(&mut body, evaluator.all());
+        write_toggles(&mut body, listing, evaluator.all());
         serde_json::from_str::<Value>(&body).unwrap_or_else(|e| panic!("{e}: {body}"))["toggles"].clone()
     }
 
@@ -117,10 +158,18 @@ mod tests {
         disabled["enabled"] = json!(false);
         let mut unitless = flag("d", "boolean", &booleans, "on");
         unitless["rules"] = json!([{ "key": "r", "percentage": 50, "split": [{ "variation": "on" }] }]);
-        let seen = toggles(&[flag("a", "boolean", &booleans, "on"), off, disabled, unitless], json!({}));
+        let flags = [flag("a", "boolean", &booleans, "on"), off, disabled, unitless];
+        let seen = toggles(&flags, json!({}));
         let expected = json!([{ "name": "a", "enabled": true, "impressionData": false, "variant":
             { "name": "disabled", "enabled": false, "feature_enabled": true, "featureEnabled": true } }]);
         assert_eq!(seen, expected);
+        let all = listed(Listing::All, &flags, json!({}));
+        assert_eq!(all[0], expected[0]);
+        for (at, name) in [(1, "b"), (2, "c"), (3, "d")] {
+            let expected = json!({ "name": name, "enabled": false, "impressionData": false, "variant":
+                { "name": "disabled", "enabled": false, "feature_enabled": false, "featureEnabled": false } });
+            assert_eq!(all[at], expected);
+        }
         assert_eq!(toggles(&[], json!({})), json!([]));
     }
 
@@ -152,6 +201,8 @@ mod tests {
         let expected = json!([{ "name": "v", "enabled": true, "impressionData": true, "variant": {
             "name": "blue", "enabled": true, "feature_enabled": true, "featureEnabled": true,
             "payload": { "type": "csv", "value": "1,2" } } }]);
-        assert_eq!(toggles(&flags, json!({ "targetingKey": "u" })), expected);
+        let user = json!({ "targetingKey": "u" });
+        assert_eq!(toggles(&flags, user.clone()), expected);
+        assert_eq!(listed(Listing::All, &flags, user)[1]["name"], "w");
     }
 }

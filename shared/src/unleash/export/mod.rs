@@ -1,6 +1,7 @@
 //! Flags → Unleash's client features document. A flag that Unleash cannot decide exactly is left out, and said so.
 
 mod constraint;
+pub mod selection;
 mod served;
 mod strategy;
 mod toggle;
@@ -13,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use self::served::{Served, served};
+use crate::fingerprint::Fingerprint;
 use crate::flag::FlagWire;
 use crate::flag::environment::{SegmentWire, SharedWire};
 use crate::flag::wire::{ConditionWire, PrerequisiteWire};
-use crate::ids::SnapshotVersion;
+use crate::ids::{Scope, SnapshotVersion};
 use crate::import::Refused;
 use crate::ordered;
 use crate::snapshot::payload::Definitions;
@@ -24,26 +26,43 @@ use crate::snapshot::payload::Definitions;
 /// A client features document, and what is not in it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Exported {
-    /// Version 2: `features`, `segments`, an empty `query`. Who serves it adds `meta`.
+    /// Version 2: `features`, `segments`, an empty `query`, no `meta`.
     pub features_json: String,
     /// Flags that Unleash cannot express, with what it has no word for.
     pub left_out: Vec<Refused>,
 }
 
 /// The whole body of Unleash's client API for a snapshot: the export, its revision, and what is not in it, by name.
-pub fn client_features(definitions: &Definitions, version: SnapshotVersion) -> String {
-    let Exported { features_json, left_out } = export(&definitions.flags, &definitions.shared);
+pub fn client_features(definitions: &Definitions, scope: &Scope, version: SnapshotVersion) -> String {
+    let (mut document, left_out) = document(&definitions.flags, &definitions.shared);
     let left_out: Vec<Value> =
         left_out.iter().map(|refused| json!({ "name": refused.name, "reason": refused.reason })).collect();
-    let meta =
-        json!({ "revisionId": version.seq, "etag": format!("\"{version}\""), "queryHash": "flagfuse" });
-    let own = json!({ "version": version.to_string(), "leftOut": left_out });
-    let inner = features_json.strip_suffix('}').unwrap_or(&features_json);
-    format!("{inner},\"meta\":{meta},\"flagfuse\":{own}}}")
+    let etag = features_etag(scope, version, None);
+    let mut put = |name: &str, value: Value| drop(document.insert(name.to_owned(), value));
+    put("query", json!({ "project": [scope.project.as_str()], "environment": scope.environment.as_str() }));
+    put("meta", json!({ "revisionId": version.seq, "etag": etag, "queryHash": "flagfuse" }));
+    put("flagfuse", json!({ "version": version.to_string(), "leftOut": left_out }));
+    Value::Object(document).to_string()
+}
+
+/// Validator of a client features document: of which project and environment, which version, and which part of it.
+pub fn features_etag(scope: &Scope, version: SnapshotVersion, prefix: Option<&str>) -> String {
+    let (project, environment) = (scope.project.as_str(), scope.environment.as_str());
+    let part = prefix.map(|prefix| {
+        let mut covered = Fingerprint::new();
+        covered.text(prefix);
+        format!(":{covered}")
+    });
+    format!("\"{project}/{environment}:{version}{}\"", part.unwrap_or_default())
 }
 
 /// Writes the flags for Unleash's SDKs. Imported flags come back from [`import`](super::import::import) as they were.
 pub fn export(flags: &[FlagWire], shared: &SharedWire) -> Exported {
+    let (document, left_out) = document(flags, shared);
+    Exported { features_json: Value::Object(document).to_string(), left_out }
+}
+
+fn document(flags: &[FlagWire], shared: &SharedWire) -> (Map<String, Value>, Vec<Refused>) {
     let mut segments = Segments::of(&shared.segments);
     let mut toggles: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut left_out = Vec::new();
@@ -65,9 +84,14 @@ pub fn export(flags: &[FlagWire], shared: &SharedWire) -> Exported {
             Err(reason) => left_out.push(Refused { name: format!("flag {}", flag.key), reason }),
         }
     }
-    let features: Vec<Map<String, Value>> = toggles.into_values().collect();
-    let document = json!({ "version": 2, "features": features, "segments": segments.named(), "query": {} });
-    Exported { features_json: document.to_string(), left_out }
+    let features: Vec<Value> = toggles.into_values().map(Value::Object).collect();
+    let mut document = Map::new();
+    let mut put = |name: &str, value: Value| drop(document.insert(name.to_owned(), value));
+    put("version", Value::from(2));
+    put("features", Value::Array(features));
+    put("segments", json!(segments.named()));
+    put("query", Value::Object(Map::new()));
+    (document, left_out)
 }
 
 fn dependencies(

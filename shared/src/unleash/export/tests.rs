@@ -1,6 +1,7 @@
 //! Tests of the exporter as a whole; never built into the product.
 
 use super::*;
+use crate::snapshot::fixtures;
 use crate::unleash::import::import;
 
 fn flag(patch: Value) -> FlagWire {
@@ -312,4 +313,27 @@ fn toggles_of_every_kind_come_back() {
             }
         }
     }
+}
+
+#[test]
+fn a_validator_names_project_environment_version_and_part() {
+    let scope = fixtures::scope();
+    let version = SnapshotVersion { epoch: 1, seq: 42 };
+    let other = Scope { environment: crate::ids::EnvironmentKey::parse("other").unwrap(), ..scope.clone() };
+    let whole = features_etag(&scope, version, None);
+    assert_eq!(whole, format!("\"{}/{}:1.42\"", scope.project, scope.environment));
+    let others = [
+        features_etag(&other, version, None),
+        features_etag(&scope, SnapshotVersion { epoch: 1, seq: 43 }, None),
+        features_etag(&scope, version, Some("shop")),
+        features_etag(&scope, version, Some("shop.")),
+    ];
+    let distinct: BTreeSet<&String> = others.iter().chain([&whole]).collect();
+    assert_eq!(distinct.len(), 5, "{others:?}");
+    let definitions = Definitions { flags: vec![flag(json!({}))], shared: SharedWire::default() };
+    let document: Value = serde_json::from_str(&client_features(&definitions, &scope, version)).unwrap();
+    assert_eq!(document["meta"]["etag"], json!(whole));
+    let query = json!({ "project": [scope.project.as_str()], "environment": scope.environment.as_str() });
+    assert_eq!((&document["query"], &document["version"]), (&query, &json!(2)));
+    assert_eq!(document["features"][0]["name"], "f");
 }

@@ -103,7 +103,7 @@ fn a_flag_whose_only_strategy_is_disabled_is_off() {
             imported.flags.iter().map(|flag| (flag.key.as_str(), flag.rules.len())).collect();
         // A flag without rules serves its default, which is off.
         assert_eq!(rules, [("all", 1), ("none", 0), ("one", 1)], "{document}");
-        assert_eq!(imported.flags[1].default_variation, "disabled");
+        assert_eq!(imported.flags[1].default_variation.as_deref(), Some("disabled"));
     }
 }
 

@@ -1,4 +1,5 @@
 //! The official web SDK and its OFREP provider in a real browser: an open page follows its flags, and never runs wild.
+//! Unleash's own web SDK works there too.
 
 use std::thread;
 use std::time::Duration;
@@ -91,10 +92,34 @@ fn open_pages_follow_their_flags_and_never_run_wild() {
     let mut world = World::start_with("browser", &[("FLAGFUSE_LISTENERS", "12")]);
     serve(&world, "hello");
     let mut browser = Browser::start(&binary, &world).expect("the browser starts");
+    unleashs_own_sdk_works_in_a_page(&world, &mut browser);
     changes_are_pushed_to_two_tabs(&world, &mut browser);
     pages_follow_again_after_the_edge_was_killed(&mut world, &mut browser);
     an_expired_token_makes_no_request_loop(&world, &mut browser);
     without_room_there_is_no_request_loop_either(&world, &mut browser);
+}
+
+/// From another origin, with the headers that it adds: what it is served, and that its metrics arrive.
+fn unleashs_own_sdk_works_in_a_page(world: &World, browser: &mut Browser) {
+    let seen = eventually("Unleash's SDK knows the flag", PATIENCE, || {
+        let seen = browser.run(&json!({ "command": "unleash" }));
+        anyhow::ensure!(seen["isEnabled"] == true, "{seen}");
+        Ok(seen)
+    })
+    .expect("the flag");
+    assert_eq!(seen["variant"]["payload"], json!({ "type": "string", "value": "hello" }), "{seen}");
+    for name in ["etag", "x-flags-version", "x-flags-source", "x-flags-age-ms"] {
+        assert!(seen["headers"][name].is_string(), "a page cannot read {name}: {seen}");
+    }
+    let path = format!("{}/flags/{FLAG}/usage", environment_path());
+    eventually("the page's metrics are tallied", PATIENCE, || {
+        let body = world.admin.get(&path)?.ok()?;
+        let hours = body["usage"].as_array().into_iter().flatten();
+        let count: u64 = hours.filter_map(|hour| hour["served"]["variant/hello"].as_u64()).sum();
+        anyhow::ensure!(count >= 1, "{body}");
+        Ok(())
+    })
+    .expect("metrics");
 }
 
 fn changes_are_pushed_to_two_tabs(world: &World, browser: &mut Browser) {

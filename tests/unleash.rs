@@ -21,6 +21,9 @@ fn unleash_clients_are_served() {
     every_case_of_the_specification_holds_at_the_edge(&world);
     the_real_clients_decide_as_the_edge_does(&world);
     status_codes_are_what_the_clients_need(&world);
+    requests_are_read_as_unleash_reads_them(&world);
+    answers_are_valid_for_as_long_as_chance_has_no_part_in_them(&world);
+    parts_of_the_apis_are_unleashs_own(&world);
 }
 
 /// A new environment with imported toggles, and a client of its edge.
@@ -129,6 +132,9 @@ fn toggles() -> Value {
               "variants": [
                 { "name": "red", "weight": 500, "payload": { "type": "string", "value": "#f00" } },
                 { "name": "blue", "weight": 500, "payload": { "type": "json", "value": "{\"c\":1}" } } ] },
+            { "name": "thirds", "enabled": true, "strategies": [{ "name": "default" }], "variants": [
+                { "name": "first", "weight": 333.299_999_999_95 }, { "name": "second", "weight": 333.299_999_999_95 },
+                { "name": "third", "weight": 333.400_000_000_1 }, { "name": "none", "weight": 0.0 } ] },
             { "name": "beta", "enabled": true, "strategies": [{ "name": "default", "segments": [7] }] },
             { "name": "child", "enabled": true, "strategies": [{ "name": "default" }],
               "dependencies": [{ "feature": "colour", "variants": ["red"] }] },
@@ -139,7 +145,7 @@ fn the_real_clients_decide_as_the_edge_does(world: &World) {
     let (edge, key) = environment(world, "sdk", &toggles());
     let mut node = xtask::tools::node_22(root()).unwrap();
     let script = root().join("tests/node/unleash.mjs");
-    let script = node.arg(script).args([edge.base(), &key]);
+    let script = node.arg(script).args([edge.base(), &key, &toggles().to_string()]);
     let output = output("tests/node/unleash.mjs", script, SCRIPT_LIMIT);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
@@ -148,6 +154,7 @@ fn the_real_clients_decide_as_the_edge_does(world: &World) {
     assert_eq!(users.len(), 40);
     for user in users {
         assert_eq!(user["backend"], user["frontend"], "{user}");
+        assert_eq!(user["reference"], user["frontend"], "{user}");
         let expected = ask(&edge, &json!({ "toggleName": "colour", "context": user["context"] }), true);
         assert_eq!(user["frontend"]["colour"]["name"], expected["name"], "{user}");
     }
@@ -211,5 +218,175 @@ fn status_codes_are_what_the_clients_need(world: &World) {
     for (method, path, body, status) in rows {
         let body = if method == "GET" { None } else { Some(body.to_vec()) };
         assert_eq!(edge.send(method, path, &[], body).unwrap().status, status, "{method} {path}");
+    }
+}
+
+/// Toggles that are on for those whose request says something.
+fn listeners() -> Value {
+    let on_if = |name: &str, context_name: &str, operator: &str, value: &str| {
+        let constraint =
+            json!({ "contextName": context_name, "operator": operator, "values": [value], "value": value });
+        json!({ "name": name, "enabled": true, "strategies": [{ "name": "default", "constraints": [constraint] }] })
+    };
+    json!({ "version": 2, "features": [
+        on_if("near", "remoteAddress", "IN_CIDR", "203.0.113.0/24"),
+        on_if("seven", "plan", "IN", "7"),
+        on_if("seventh", "userId", "IN", "7"),
+        on_if("after", "currentTime", "DATE_AFTER", "2022-01-01T00:00:00Z"),
+        on_if("before", "currentTime", "DATE_BEFORE", "2022-01-01T00:00:00Z"),
+        { "name": "retired", "enabled": true, "strategies": [{ "name": "default", "disabled": true }] },
+        { "name": "dice", "enabled": true, "strategies": [{ "name": "flexibleRollout",
+            "constraints": [{ "contextName": "userId", "operator": "IN", "values": ["gambler"] }],
+            "parameters": { "rollout": "50", "stickiness": "random" } }] },
+    ] })
+}
+
+fn names(body: &Value) -> Vec<&str> {
+    body["toggles"].as_array().unwrap().iter().filter_map(|toggle| toggle["name"].as_str()).collect()
+}
+
+fn requests_are_read_as_unleash_reads_them(world: &World) {
+    let (edge, _) = environment(world, "reading", &listeners());
+    let get = |query: &str, address: &str| {
+        let headers: &[(&str, &str)] = &[("cf-connecting-ip", address)];
+        edge.send("GET", &format!("/api/frontend?{query}"), headers, None).unwrap().ok().unwrap()
+    };
+    let post = |context: &str| {
+        let headers: &[(&str, &str)] = &[("content-type", "application/json")];
+        edge.send("POST", "/api/frontend", headers, Some(context.as_bytes().to_vec())).unwrap().ok().unwrap()
+    };
+    for (body, expected) in [
+        (get("", "203.0.113.9"), vec!["after", "near"]),
+        (get("", "198.51.100.1"), vec!["after"]),
+        (get("remoteAddress=203.0.113.9", "198.51.100.1"), vec!["after", "near"]),
+        (get("remoteAddress=198.51.100.1", "203.0.113.9"), vec!["after"]),
+        (get("currentTime=2021-12-31", ""), vec!["before"]),
+        (get("currentTime=2021-12-31T23:59:59", ""), vec!["before"]),
+        (get("currentTime=1640000000000", ""), vec!["before"]),
+        (get("currentTime=Fri%20Dec%2031%202021%2012:00:00%20GMT%2B0000%20(UTC)", ""), vec!["before"]),
+        (get("currentTime=whenever", ""), vec!["after"]),
+        (post(r#"{"context":{"currentTime":1640000000000}}"#), vec!["before"]),
+        (post(r#"{"userId":7.0,"properties":{"plan":7.0}}"#), vec!["after", "seven", "seventh"]),
+        (post(r#"{"context":{"userId":null,"properties":null,"currentTime":null}}"#), vec!["after"]),
+    ] {
+        assert_eq!(names(&body), expected, "{body}");
+    }
+}
+
+fn answers_are_valid_for_as_long_as_chance_has_no_part_in_them(world: &World) {
+    let (edge, _) = environment(world, "chance", &listeners());
+    let ask = |path: &str, etag: &str| {
+        let body = json!({ "context": { "targetingKey": "gambler" } }).to_string().into_bytes();
+        let (method, body) = if path.starts_with("/ofrep") { ("POST", Some(body)) } else { ("GET", None) };
+        edge.send(method, path, &[("if-none-match", etag)], body).unwrap()
+    };
+    let first = ask("/api/frontend?userId=somebody", "");
+    let etag = first.header("etag").unwrap();
+    for _ in 0..20 {
+        assert_eq!(
+            ask("/api/frontend?userId=somebody", etag).status,
+            304,
+            "no dice are rolled for this user"
+        );
+    }
+    for path in ["/api/frontend?userId=gambler", "/ofrep/v1/evaluate/flags"] {
+        let first = ask(path, "");
+        let etag = first.header("etag").unwrap();
+        let again: Vec<_> = (0..64).map(|_| ask(path, etag)).collect();
+        let (same, other): (Vec<_>, Vec<_>) = again.iter().partition(|answer| answer.status == 304);
+        // One half each: 2^-63 that all are of one kind.
+        assert!(!same.is_empty() && !other.is_empty(), "{path}: {} same, {} other", same.len(), other.len());
+        assert!(other.iter().all(|answer| answer.status == 200 && answer.body != first.body), "{path}");
+    }
+}
+
+fn parts_of_the_apis_are_unleashs_own(world: &World) {
+    let (edge, key) = environment(world, "parts", &listeners());
+    let (twin, _) = environment(world, "twin", &listeners());
+    for path in ["/api/frontend/all?userId=7", "/api/proxy/all?userId=7"] {
+        let all = edge.get(path).unwrap().ok().unwrap();
+        assert_eq!(names(&all), ["after", "before", "dice", "near", "retired", "seven", "seventh"], "{path}");
+        let on = all["toggles"].as_array().unwrap().iter().filter(|toggle| toggle["enabled"] == true);
+        assert_eq!(on.map(|toggle| &toggle["name"]).collect::<Vec<_>>(), ["after", "seventh"], "{path}");
+    }
+    let url = world.stack.edge_url(0);
+    let posted =
+        edge.post("/api/frontend/all", &json!({ "context": { "userId": "7" } })).unwrap().ok().unwrap();
+    assert_eq!(posted["toggles"].as_array().unwrap().len(), 7);
+    assert_eq!(
+        edge.post("/api/proxy/all/client/metrics", &json!({ "appName": "x", "bucket": null }))
+            .unwrap()
+            .status,
+        202
+    );
+    let feature = edge.get("/api/client/features/near").unwrap().ok().unwrap();
+    assert_eq!(
+        (&feature["name"], &feature["strategies"][0]["constraints"][0]["operator"]),
+        (&json!("near"), &json!("IN_CIDR"))
+    );
+    let missing = edge.get("/api/client/features/nea").unwrap();
+    assert_eq!((missing.status, &missing.body["code"]), (404, &json!("feature_not_found")));
+    let features = |query: &str| edge.get(&format!("/api/client/features{query}")).unwrap();
+    let listed = |query: &str| {
+        let body = features(query).ok().unwrap();
+        let features = body["features"].as_array().unwrap().iter();
+        features.map(|feature| feature["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("?namePrefix=seven"), ["seven", "seventh"]);
+    assert_eq!(listed("?namePrefix="), listed(""));
+    // A token's own project comes before one in the query.
+    assert_eq!(listed("?project=other"), listed(""));
+    let body = features("?namePrefix=a").ok().unwrap();
+    assert_eq!(body["query"], json!({ "project": [PROJECT], "environment": "parts", "namePrefix": "a" }));
+    // Equal content and equal versions of two environments are not the same document, nor is a part of one the whole.
+    let etag = |answer: support::Answer| {
+        (answer.header("x-flags-version").unwrap().to_owned(), answer.header("etag").unwrap().to_owned())
+    };
+    let (whole, part, other) = (
+        etag(features("")),
+        etag(features("?namePrefix=a")),
+        etag(twin.get("/api/client/features").unwrap()),
+    );
+    assert_eq!((&whole.0, &whole.0), (&part.0, &other.0));
+    assert!(whole.1 != part.1 && whole.1 != other.1, "{whole:?} {part:?} {other:?}");
+    let again = twin.send("GET", "/api/client/features", &[("if-none-match", &whole.1)], None).unwrap();
+    assert_eq!(again.status, 200);
+    preflights_allow_what_pages_ask_for(&Client::new(&url, None), &key);
+}
+
+fn preflights_allow_what_pages_ask_for(edge: &Client, key: &str) {
+    let asked = "authorization,unleash-appname,unleash-connection-id,unleash-sdk,x-unleash-sdk,traceparent";
+    let headers = [
+        ("origin", "https://shop.example"),
+        ("access-control-request-method", "GET"),
+        ("access-control-request-headers", asked),
+    ];
+    for path in [
+        "/api/frontend",
+        "/api/frontend/all",
+        "/api/frontend/client/metrics",
+        "/api/client/features",
+        "/ofrep/v1/evaluate/flags",
+        "/ofrep/v1/evaluate/flags/a",
+        "/v1/events",
+        "/v1/stream",
+    ] {
+        let preflight = edge.send("OPTIONS", path, &headers, None).unwrap();
+        assert_eq!(
+            (preflight.status, preflight.header("access-control-allow-origin")),
+            (204, Some("*")),
+            "{path}"
+        );
+        assert_eq!(preflight.header("access-control-allow-headers"), Some(asked), "{path}");
+        assert_eq!(preflight.header("vary"), Some("Access-Control-Request-Headers"), "{path}");
+        assert!(preflight.header("access-control-max-age").is_some(), "{path}");
+    }
+    let page = [("origin", "https://shop.example"), ("authorization", key)];
+    let answer = edge.send("GET", "/api/frontend", &page, None).unwrap();
+    let exposed = answer.header("access-control-expose-headers").unwrap().to_ascii_lowercase();
+    for name in
+        ["etag", "retry-after", "x-flags-version", "x-flags-source", "x-flags-age-ms", "x-flags-region"]
+    {
+        assert!(exposed.split(", ").any(|own| own == name), "{name}: {exposed}");
     }
 }

@@ -77,6 +77,12 @@ const commands = {
     tabs[tab] = { page, requests };
     return within('the page starts', page.evaluate((options) => window.start(options), { edge, key, flag }));
   },
+  // A page with Unleash's SDK instead, and what its preflights asked for and were allowed.
+  async unleash() {
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(pageUrl);
+    return page.evaluate((options) => window.startUnleash(options), { edge, key, flag });
+  },
   // When the page first had the value, having had another one.
   async seen({ tab, value }) {
     const { page } = tabs[tab];

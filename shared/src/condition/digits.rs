@@ -96,7 +96,8 @@ mod tests {
         fn a_text_reads_back_as_the_number(number: f64) {
             prop_assume!(number.is_finite());
             let Value::Number(written) = json!(number) else { panic!("{number}") };
-            prop_assert_eq!(number_text(&written).parse::<f64>().unwrap(), number);
+            let read: f64 = number_text(&written).parse().unwrap();
+            prop_assert!(read.total_cmp(&number).is_eq() || read.abs() == 0.0 && number.abs() == 0.0, "{}", read);
         }
     }
 }

@@ -229,8 +229,9 @@ fn a_replica_is_reached_by_its_name_and_the_right_token_only() {
     assert_eq!(replica.code(&older.scope, &edge.keys.frame(&older)), "E_ROLLBACK");
     let foreign = Draft { scope: flagfuse_shared::ids::Scope::parse("other/demo/dev").unwrap(), ..older };
     assert_eq!(replica.code(&foreign.scope, &edge.keys.frame(&foreign)), "E_SCOPE");
+    // One beat, sent twice: two that are dated in different milliseconds would both be heard.
+    let beat = edge.keys.beat("frozen", 7, &replica.held);
     for _ in 0..2 {
-        let beat = edge.keys.beat("frozen", 7, &replica.held);
         replica.send(&PlaneMessage::Beat(&beat));
     }
     let said = replica.read();

@@ -13,7 +13,7 @@ use flagfuse_shared::snapshot::AutoExposure;
 use serde_json::{Value, json};
 use support::edge::{CLIENT_KEY, LoneEdge};
 use support::plane::{Draft, Replica, now};
-use support::{Client, PATIENCE, eventually, root};
+use support::{Client, PATIENCE, SCRIPT_LIMIT, eventually, output, root};
 
 /// A batch, and what was answered.
 #[derive(Debug, Clone)]
@@ -268,7 +268,7 @@ fn a_buffer_from_before_delivers_what_it_held_and_says_since_when() {
         console.log(count)";
     let mut node: Command = xtask::tools::node_22(root()).unwrap();
     node.args(["--experimental-sqlite", "--no-warnings", "-e", script]).arg(edge.objects_dir());
-    let output = node.output().unwrap();
+    let output = output("counting what was set aside", &mut node, SCRIPT_LIMIT);
     let count = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     assert!(output.status.success() && count != "0", "{count}: {}", String::from_utf8_lossy(&output.stderr));
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
-use support::{Client, PATIENCE, World, environment_path, eventually, fresh_dir, root};
+use support::{Client, PATIENCE, World, environment_path, eventually, fresh_dir, output, root};
 use xtask::stack::StackConfig;
 
 const OPEN_FILE_COUNT_MAX: u32 = 1_024;
@@ -75,14 +75,14 @@ fn besiege(address: SocketAddr, stop: &AtomicBool) -> usize {
 
 fn rotate(world: &World) {
     let data = world.data_dir.join("control-plane");
-    let output = Command::new(root().join("target/debug/flagfuse"))
+    let mut command = Command::new(root().join("target/debug/flagfuse"));
+    let command = command
         .args(["keys", "rotate", "--role", "release", "--data"])
         .arg(&data)
         .arg("--roots")
         .arg(data.join("keys/root.key"))
-        .env_remove("FLAGFUSE_KEY_PASSPHRASE")
-        .output()
-        .unwrap();
+        .env_remove("FLAGFUSE_KEY_PASSPHRASE");
+    let output = output("rotating a key", command, PATIENCE);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

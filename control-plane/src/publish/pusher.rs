@@ -4,15 +4,17 @@
 //! Outputs are in the order in which they have to reach the wire, so a beat never overtakes the publication that it
 //! vouches for. Every message may be lost, repeated or late: that costs a repetition and never a wrong receipt.
 
-use std::cmp::Reverse;
+mod wanted;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, ReplicaMessage, Urgency, map_digest};
-use flagfuse_shared::digest::Digest;
+use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, ReplicaMessage, Urgency};
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::BEAT_INTERVAL_MS;
 use flagfuse_shared::snapshot::RefusalCode;
+
+pub use self::wanted::{Claim, Target, Wanted};
 
 /// How long the first hello may take: the edge may have to create the replica in another part of the world.
 const HELLO_TIMEOUT_MS: u64 = 5_000;
@@ -42,81 +44,6 @@ impl Moment {
     const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
-}
-
-/// What a replica should hold of one environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// The version and its digest.
-    pub held: HeldVersion,
-    /// The newest urgent version up to that one: whoever holds an older one has to hear of it at once.
-    pub urgent: Option<SnapshotVersion>,
-}
-
-impl Wanted {
-    fn urgency(&self, held: Option<&HeldVersion>) -> Urgency {
-        let behind = |urgent: SnapshotVersion| held.is_none_or(|held| held.version() < urgent);
-        if self.urgent.is_some_and(behind) { Urgency::Urgent } else { Urgency::Ordinary }
-    }
-}
-
-/// What a replica should hold, by `tenant/project/environment`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    wanted: BTreeMap<String, Wanted>,
-    map_sha256: Digest,
-    /// What was signed after the wanted version, and is held back.
-    later: BTreeMap<String, Vec<HeldVersion>>,
-}
-
-impl Target {
-    /// All environments of a replica.
-    pub fn new(wanted: BTreeMap<String, Wanted>) -> Self {
-        let map: HeldMap = wanted.iter().map(|(scope, wanted)| (scope.clone(), wanted.held)).collect();
-        Self { map_sha256: map_digest(&map), wanted, later: BTreeMap::new() }
-    }
-
-    /// The same, with the versions that were signed after the wanted ones and are held back. A replica may have one all
-    /// the same, because its receipt was lost or the stages are others now: it is early, not forked.
-    #[must_use]
-    pub fn with_later(self, later: BTreeMap<String, Vec<HeldVersion>>) -> Self {
-        Self { later, ..self }
-    }
-
-    fn is_signed_later(&self, scope: &str, held: &HeldVersion) -> bool {
-        self.later.get(scope).is_some_and(|later| later.contains(held))
-    }
-
-    /// By environment.
-    pub const fn wanted(&self) -> &BTreeMap<String, Wanted> {
-        &self.wanted
-    }
-
-    /// What a beat for it says.
-    pub fn claim(&self) -> Claim {
-        Claim { map_sha256: self.map_sha256, count: self.wanted.len() }
-    }
-
-    /// What somebody who holds `held` is to be sent, the urgent first. What is ahead or forked is not among it.
-    pub fn missing<'t>(&'t self, held: &HeldMap) -> Vec<(&'t str, Wanted, Urgency)> {
-        let behind = self.wanted.iter().filter_map(|(scope, wanted)| {
-            let held = held.get(scope);
-            let is_behind = held.is_none_or(|held| held.version() < wanted.held.version());
-            is_behind.then(|| (scope.as_str(), *wanted, wanted.urgency(held)))
-        });
-        let mut all: Vec<_> = behind.collect();
-        all.sort_by_key(|(_, _, urgency)| Reverse(*urgency));
-        all
-    }
-}
-
-/// What a beat vouches for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// Digest of the map.
-    pub map_sha256: Digest,
-    /// Environments in it.
-    pub count: usize,
 }
 
 /// What happened.
@@ -487,7 +414,7 @@ impl Link {
             }
             let mut urgency = Urgency::Ordinary;
             let Some(mut version) = frame.versions.back().copied() else { continue };
-            if let Some(wanted) = target.and_then(|target| target.wanted.get(scope)) {
+            if let Some(wanted) = target.and_then(|target| target.wanted().get(scope)) {
                 urgency = wanted.urgency(self.held.as_ref().and_then(|held| held.get(scope)));
                 if wanted.held.version() > version.version() {
                     version = wanted.held;
@@ -532,7 +459,7 @@ impl Link {
 
     /// Whether something is missing that could be sent, but is not on the wire yet.
     fn is_anything_waiting(&self, target: &Target, held: &HeldMap) -> bool {
-        target.wanted.iter().any(|(scope, wanted)| {
+        target.wanted().iter().any(|(scope, wanted)| {
             let is_behind = held.get(scope).is_none_or(|held| held.version() < wanted.held.version());
             let is_sent =
                 self.in_flight.get(scope).is_some_and(|frame| frame.versions.back() == Some(&wanted.held));
@@ -590,7 +517,7 @@ impl Link {
         target: Option<&Target>,
         out: &mut Vec<Output>,
     ) {
-        let wanted = target.and_then(|target| target.wanted.get(scope)).map(|wanted| wanted.held);
+        let wanted = target.and_then(|target| target.wanted().get(scope)).map(|wanted| wanted.held);
         let is_other = wanted.is_some_and(|wanted| wanted.version() == held.version() && wanted != held);
         if is_other && self.forked.insert(scope.to_owned(), held) != Some(held) {
             out.push(Output::Record(Receipt::Forked { scope: scope.to_owned(), held, wanted }));
@@ -600,7 +527,7 @@ impl Link {
     fn note_forks(&mut self, target: Option<&Target>, out: &mut Vec<Output>) {
         let (Some(target), Some(all)) = (target, &self.held) else { return };
         for (scope, held) in all {
-            let wanted = target.wanted.get(scope).map(|wanted| wanted.held);
+            let wanted = target.wanted().get(scope).map(|wanted| wanted.held);
             let is_forked = wanted.is_none_or(|wanted| held.version() >= wanted.version() && *held != wanted)
                 && !target.is_signed_later(scope, held);
             if !is_forked {

@@ -1,5 +1,8 @@
 //! Rows: when, what happened, what is done about it.
 
+use flagfuse_shared::contract::replica::map_digest;
+use flagfuse_shared::digest::Digest;
+
 use super::*;
 
 const A: &str = "t/p/a";

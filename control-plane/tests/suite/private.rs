@@ -5,11 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::world::ran;
+
 /// Runs the program as a shell with the loosest of masks would.
 fn run(arguments: &[&str], data: &Path) {
     let mut command = Command::new("sh");
     command.args(["-c", r#"umask 000 && exec "$0" "$@""#, env!("CARGO_BIN_EXE_flagfuse")]);
-    let output = command.args(arguments).arg("--data").arg(data).output().unwrap();
+    let output = ran(command.args(arguments).arg("--data").arg(data));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

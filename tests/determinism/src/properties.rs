@@ -126,6 +126,10 @@ fn shuffle_world(world: &mut World) {
 
 /// The body's context with its attributes in another order, and with more of them.
 fn rewrite(ask: &Ask, chance: &mut Chance, more: &[(String, Value)]) -> Ask {
+    // What is refused, such as an attribute that comes twice, stays what it is: rewritten, it would be none of that.
+    if parse_request(ask.body.as_bytes()).is_err() {
+        return ask.clone();
+    }
     let Ok(Value::Object(body)) = serde_json::from_str::<Value>(&ask.body) else { return ask.clone() };
     let Some(Value::Object(context)) = body.get("context") else { return ask.clone() };
     let mut entries: Vec<(String, Value)> = context.clone().into_iter().chain(more.to_vec()).collect();
@@ -181,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn an_attribute_that_nothing_names_changes_nothing(seed: u64, value in 0..7_usize, names in prop::collection::vec("[a-z]{0,3}-[ü\\PC]{0,3}", 1..9)) {
+    fn an_attribute_that_nothing_names_changes_nothing(seed: u64, value in 0..7_usize, names in prop::collection::btree_set("[a-z]{0,3}-[ü\\PC]{0,3}", 1..9)) {
         let mut world = World::new(seed);
         let before = world.answers();
         let value = [json!(null), json!(1), json!("DE"), json!([1, {}]), json!({ "targetingKey": "x" }), json!(1e300), json!(true)][value].clone();

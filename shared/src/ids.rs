@@ -123,7 +123,7 @@ string_id!(
     TenantKey, "tenant key", SLUG_LEN_MAX, "a-z 0-9, then also - and _", is_slug
 );
 string_id!(
-    /// A project: a group of flags. Unique in one installation, so that a client key can name it.
+    /// A project: a group of flags. Unique in its tenant; an edge serves one tenant, so a client key need not name that.
     ProjectKey, "project key", SLUG_LEN_MAX, "a-z 0-9, then also - and _", is_slug
 );
 string_id!(

@@ -107,7 +107,7 @@ pub(super) async fn list(
     if !scopes::has_project(&mut conn, &caller.tenant, &project).await? {
         return Err(unknown_project(project.as_str()));
     }
-    let rows = scopes::environments(&mut conn, Some(&caller.tenant), Some(&project)).await?;
+    let rows = scopes::environments(&mut conn, scopes::Whose::Project(&caller.tenant, &project)).await?;
     let environments = rows.iter().map(environment_json).collect::<Result<Vec<_>, _>>()?;
     Ok(Json(json!({ "environments": environments })))
 }

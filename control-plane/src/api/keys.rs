@@ -8,7 +8,6 @@ use super::ApiState;
 use super::auth::Viewer;
 use crate::error::ApiError;
 use crate::publish::keys::status::status;
-use crate::store::scopes;
 
 pub(super) async fn read(
     State(state): State<ApiState>,
@@ -17,7 +16,6 @@ pub(super) async fn read(
     let keys = state.publisher.keys();
     let replicas: Vec<String> = state.fleet.replicas().map(|replica| replica.to_string()).collect();
     let mut conn = state.store.read().await?;
-    let projects = scopes::projects(&mut conn, &caller.tenant).await?;
     let found = status(&mut conn, keys, &replicas, state.now()).await?;
-    Ok(Json(json!(found.for_tenant(&caller.tenant, &projects))))
+    Ok(Json(json!(found.for_tenant(&caller.tenant))))
 }

@@ -20,7 +20,7 @@ pub(super) async fn read(
     let tenant = caller.tenant.as_str();
     let balance = quarantine::balance_total(&mut conn, tenant).await?;
     let circuits = fuses::count_by_circuit(&mut conn, tenant).await?;
-    let environments = scopes::environments(&mut conn, Some(&caller.tenant), None).await?.len();
+    let environments = scopes::environments(&mut conn, scopes::Whose::Tenant(&caller.tenant)).await?.len();
     let mut text = String::from(
         "# HELP flagfuse_events_total Events delivered by edges, by what became of them.\n\
          # TYPE flagfuse_events_total counter\n",

@@ -30,7 +30,7 @@ pub(super) async fn list(
     PathParams(name): PathParams<String>,
 ) -> Result<Json<Value>, ApiError> {
     let project = project(&state, &caller, &name).await?;
-    let rows = project_flags::definitions(&mut *state.store.read().await?, &project).await?;
+    let rows = project_flags::definitions(&mut *state.store.read().await?, &caller.tenant, &project).await?;
     Ok(Json(json!({ "flags": rows.iter().map(flag_json).collect::<Vec<_>>() })))
 }
 
@@ -40,7 +40,8 @@ pub(super) async fn read(
     PathParams((name, flag)): PathParams<(String, String)>,
 ) -> Result<Response, ApiError> {
     let project = project(&state, &caller, &name).await?;
-    let row = project_flags::definition(&mut *state.store.read().await?, &project, &flag).await?;
+    let row =
+        project_flags::definition(&mut *state.store.read().await?, &caller.tenant, &project, &flag).await?;
     let row = row.ok_or_else(|| unknown_flag(&flag))?;
     Ok(tagged(&Tag::revision(row.revision), flag_json(&row)))
 }

@@ -52,9 +52,10 @@ impl Watch {
             Subject::Nothing => (Vec::new(), None),
             Subject::Flag(scope, flag) => (own_environment(conn, actor, scope).await?, Some(flag)),
             Subject::Environment(scope) => (own_environment(conn, actor, scope).await?, None),
-            Subject::Project(project, flag) => {
-                (scopes::environments(conn, Some(&actor.tenant), Some(project)).await?, Some(flag))
-            }
+            Subject::Project(project, flag) => (
+                scopes::environments(conn, scopes::Whose::Project(&actor.tenant, project)).await?,
+                Some(flag),
+            ),
         };
         let mut before = Vec::with_capacity(environments.len());
         for environment in environments {

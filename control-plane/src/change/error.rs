@@ -37,7 +37,7 @@ pub enum ChangeError {
         /// Which.
         key: String,
     },
-    /// The key is taken, perhaps by another tenant: project keys are unique in an installation.
+    /// The tenant has one of that key.
     #[error("{what} {key:?} exists already")]
     Exists {
         /// `project`, `environment`.

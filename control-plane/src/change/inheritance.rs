@@ -3,7 +3,7 @@
 use flagfuse_shared::condition::ConditionFault;
 use flagfuse_shared::flag::overlay::overlay;
 use flagfuse_shared::flag::{FlagFault, FlagWire, compile};
-use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, TenantKey, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::environment::{Environment, Touched, check};
@@ -21,10 +21,10 @@ pub(super) async fn put(
     require_project(conn, actor, project).await?;
     let base = flag::admit(None, wire)?;
     check_alone(&base)?;
-    let revision = project_flags::put(conn, project, &base, now).await?;
+    let revision = project_flags::put(conn, &actor.tenant, project, &base, now).await?;
     let mut effects = Vec::new();
     let mut detached = Vec::new();
-    for environment in scopes::environments(conn, Some(&actor.tenant), Some(project)).await? {
+    for environment in scopes::environments(conn, scopes::Whose::Project(&actor.tenant, project)).await? {
         let scope = environment.scope;
         let inherited = match project_flags::inherited(conn, &scope, &base.key).await? {
             Some(inherited) => inherited,
@@ -52,16 +52,16 @@ pub(super) async fn delete(
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_project(conn, actor, project).await?;
-    require_definition(conn, project, key.as_str()).await?;
+    require_definition(conn, &actor.tenant, project, key.as_str()).await?;
     let mut effects = vec![effect("project_flag.delete", project, key.as_str(), None, Map::new())];
-    for environment in scopes::environments(conn, Some(&actor.tenant), Some(project)).await? {
+    for environment in scopes::environments(conn, scopes::Whose::Project(&actor.tenant, project)).await? {
         let scope = environment.scope;
         if project_flags::detach(conn, &scope, key.as_str()).await? {
             let deleted = flag::delete(conn, actor, scope.clone(), key, now).await;
             effects.extend(deleted.map_err(in_environment(&scope))?);
         }
     }
-    project_flags::delete(conn, project, key.as_str()).await?;
+    project_flags::delete(conn, &actor.tenant, project, key.as_str()).await?;
     Ok(effects)
 }
 
@@ -75,7 +75,7 @@ pub(super) async fn put_override(
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
-    let base = require_definition(conn, &scope.project, key.as_str()).await?;
+    let base = require_definition(conn, &scope.tenant, &scope.project, key.as_str()).await?;
     let before = project_flags::inherited(conn, &scope, key.as_str()).await?;
     let has_patch = before.as_ref().is_some_and(|inherited| inherited.patch.is_some());
     if patch.is_none() && !has_patch {
@@ -106,7 +106,7 @@ pub(super) async fn inherit_all(
     scope: &Scope,
     now: UnixMillis,
 ) -> Result<Vec<String>, ChangeError> {
-    let definitions = project_flags::definitions(conn, &scope.project).await?;
+    let definitions = project_flags::definitions(conn, &scope.tenant, &scope.project).await?;
     let mut environment = Environment::load(conn, scope).await?;
     environment.flags = definitions.into_iter().map(|row| (row.wire.key.clone(), row.wire)).collect();
     let malformed = environment.malformed_flags()?;
@@ -198,9 +198,10 @@ async fn require_project(
 
 async fn require_definition(
     conn: &mut Connection,
+    tenant: &TenantKey,
     project: &ProjectKey,
     key: &str,
 ) -> Result<FlagWire, ChangeError> {
-    let row = project_flags::definition(conn, project, key).await?;
+    let row = project_flags::definition(conn, tenant, project, key).await?;
     row.map(|row| row.wire).ok_or_else(|| ChangeError::Unknown { what: "project flag", key: key.to_owned() })
 }

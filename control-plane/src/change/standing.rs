@@ -20,7 +20,7 @@ pub(super) enum Subject {
     /// Everything in an environment; its version is the tag.
     Environment(Scope),
     Flag(Scope, String),
-    ProjectFlag(ProjectKey, String),
+    ProjectFlag(TenantKey, ProjectKey, String),
     Override(Scope, String),
     Part(Scope, Part, String),
     Fuse(Scope, String),
@@ -37,10 +37,10 @@ impl Subject {
             Change::PutFlag { scope, wire, .. } => Self::Flag(scope.clone(), wire.key.clone()),
             Change::DeleteFlag { scope, flag } => Self::Flag(scope.clone(), flag.to_string()),
             Change::PutProjectFlag { project, wire, .. } => {
-                Self::ProjectFlag(project.clone(), wire.key.clone())
+                Self::ProjectFlag(actor.tenant.clone(), project.clone(), wire.key.clone())
             }
             Change::DeleteProjectFlag { project, flag } => {
-                Self::ProjectFlag(project.clone(), flag.to_string())
+                Self::ProjectFlag(actor.tenant.clone(), project.clone(), flag.to_string())
             }
             Change::PutOverride { scope, flag, .. } => Self::Override(scope.clone(), flag.to_string()),
             Change::PutShared { scope, part, .. } => {
@@ -69,8 +69,8 @@ impl Subject {
                 return Ok(row.map(|row| Tag::version(row.version)));
             }
             Self::Flag(scope, key) => flags::flag(conn, scope, key).await?.map(|row| row.revision),
-            Self::ProjectFlag(project, key) => {
-                project_flags::definition(conn, project, key).await?.map(|row| row.revision)
+            Self::ProjectFlag(tenant, project, key) => {
+                project_flags::definition(conn, tenant, project, key).await?.map(|row| row.revision)
             }
             Self::Override(scope, key) => {
                 project_flags::patch(conn, scope, key).await?.map(|(_, revision)| revision)
@@ -84,7 +84,7 @@ impl Subject {
         Ok(revision.map(Tag::revision))
     }
 
-    /// Whether it belongs to the actor, as far as its name tells: projects are looked up.
+    /// Whether it belongs to the actor.
     fn is_own(&self, actor: &Actor) -> bool {
         match self {
             Self::Project(_) | Self::ProjectFlag(..) | Self::Token(..) => true,
@@ -104,7 +104,7 @@ impl Subject {
             Self::Settings(scope) => ("settings of environment", scope.environment.as_str()),
             Self::Environment(scope) => ("environment", scope.environment.as_str()),
             Self::Flag(_, key) => ("flag", key),
-            Self::ProjectFlag(_, key) => ("project flag", key),
+            Self::ProjectFlag(_, _, key) => ("project flag", key),
             Self::Override(_, key) => ("override", key),
             Self::Part(_, part, key) => (part.as_str(), key),
             Self::Fuse(_, key) => ("fuse", key),
@@ -129,7 +129,9 @@ pub(super) async fn check(
     let current =
         if is_creation(change) || !subject.is_own(actor) { None } else { subject.tag(conn).await? };
     let Err(unmet) = asked.check(current.as_ref()) else { return Ok(()) };
-    if is_switch_off(conn, change).await? || !is_possible(conn, actor, change, current.is_some()).await? {
+    if is_switch_off(conn, actor, change).await?
+        || !is_possible(conn, actor, change, current.is_some()).await?
+    {
         return Ok(());
     }
     let (what, key) = subject.name();
@@ -144,7 +146,7 @@ const fn is_creation(change: &Change) -> bool {
 }
 
 /// Whether nothing happens but that something is off afterwards.
-async fn is_switch_off(conn: &mut Connection, change: &Change) -> Result<bool, StoreError> {
+async fn is_switch_off(conn: &mut Connection, actor: &Actor, change: &Change) -> Result<bool, StoreError> {
     let switches_off =
         |stored: Option<FlagWire>, wire| stored.is_some_and(|stored| flag::is_switch_off(&stored, wire));
     Ok(match change {
@@ -154,7 +156,7 @@ async fn is_switch_off(conn: &mut Connection, change: &Change) -> Result<bool, S
             switches_off(stored.map(|row| row.wire), wire)
         }
         Change::PutProjectFlag { project, wire } => {
-            let stored = project_flags::definition(conn, project, &wire.key).await?;
+            let stored = project_flags::definition(conn, &actor.tenant, project, &wire.key).await?;
             switches_off(stored.map(|row| row.wire), wire)
         }
         Change::PutOverride { scope, flag, patch: Some(patch) } => {
@@ -190,7 +192,7 @@ async fn is_possible(
         | Change::PutOverride { patch: None, .. }
         | Change::FuseTransition { .. } => is_there,
         Change::PutOverride { scope, flag, patch: Some(_) } => {
-            project_flags::definition(conn, &scope.project, flag.as_str()).await?.is_some()
+            project_flags::definition(conn, &scope.tenant, &scope.project, flag.as_str()).await?.is_some()
         }
         Change::PutFuse { scope, flag, .. } => flags::flag(conn, scope, flag.as_str()).await?.is_some(),
         Change::RevokeToken { token_id } => {

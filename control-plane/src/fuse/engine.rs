@@ -38,7 +38,7 @@ pub struct Ticked {
 /// Looks at every fuse of the installation once. One that fails does not keep the others from being looked at.
 pub async fn tick(store: &Store, publisher: &Publisher, now: UnixMillis) -> Result<Ticked, StoreError> {
     let mut ticked = Ticked::default();
-    let environments = scopes::environments(&mut *store.read().await?, None, None).await?;
+    let environments = scopes::environments(&mut *store.read().await?, scopes::Whose::Installation).await?;
     for environment in environments {
         let scope = environment.scope;
         let all = fuses::fuses(&mut *store.read().await?, &scope).await?;

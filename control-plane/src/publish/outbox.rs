@@ -39,8 +39,8 @@ pub enum OutboxError {
     /// Replicas hold what this database never signed, so they would refuse whatever it signs now.
     #[error(
         "{scope} was restored from an old copy, or somebody else signs with its keys: {}; it takes no change until its \
-         epoch is raised: `flagfuse keys bump-epoch --project {} --environment {} --roots FILE,…`",
-        held_by(forks), scope.project, scope.environment
+         epoch is raised: `flagfuse keys bump-epoch --project {} --environment {} --tenant {} --roots FILE,…`",
+        held_by(forks), scope.project, scope.environment, scope.tenant
     )]
     Forked {
         /// Which environment.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
@@ -37,12 +37,8 @@ impl Plan {
     async fn read(conn: &mut Connection, tenant: &TenantKey, fleet: &Fleet) -> Result<Self, StoreError> {
         let mut plan = Self { flat: BTreeMap::new(), staged: Vec::new() };
         for row in snapshots::newest_versions(conn, tenant).await? {
-            let name = format!("{tenant}/{}", row.place);
-            let staged = match Scope::parse(&name) {
-                Ok(scope) => Staged::read(conn, &scope, (&row.stages, row.soak_s), fleet).await?,
-                Err(_) => None,
-            };
-            if let Some(staged) = staged {
+            let name = row.scope.to_string();
+            if let Some(staged) = Staged::read(conn, &row.scope, (&row.stages, row.soak_s), fleet).await? {
                 plan.staged.push((name, staged));
             } else {
                 plan.flat.insert(name, Wanted { held: row.held, urgent: row.urgent });

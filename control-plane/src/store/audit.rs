@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 
 /// What is being recorded.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ pub async fn insert(
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     sqlx::query(sql)
         .bind(tenant.as_str())
-        .bind(scope.map(|scope| scope.project.as_str()))
+        .bind(scope.map(StoredProject::of))
         .bind(scope.map(|scope| scope.environment.as_str()))
         .bind(to_sql(now.0))
         .bind(entry.actor)
@@ -94,7 +94,7 @@ pub async fn of_version(
                ORDER BY audit_id LIMIT 1";
     let row = sqlx::query(sql)
         .bind(scope.tenant.as_str())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(version.to_string())
         .fetch_optional(conn)
@@ -116,7 +116,7 @@ pub async fn page(
     let rows = sqlx::query(sql)
         .bind(tenant.as_str())
         .bind(before)
-        .bind(scope.map(|scope| scope.project.as_str()))
+        .bind(scope.map(StoredProject::of))
         .bind(scope.map(|scope| scope.environment.as_str()))
         .bind(limit)
         .fetch_all(conn)
@@ -129,7 +129,7 @@ fn audit_row(row: &sqlx::sqlite::SqliteRow) -> Result<AuditRow, StoreError> {
     Ok(AuditRow {
         audit_id: row.try_get("audit_id")?,
         at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
-        project: row.try_get("project")?,
+        project: StoredProject::key_if_any(row)?,
         environment: row.try_get("environment")?,
         actor: row.try_get("actor")?,
         action: row.try_get("action")?,

@@ -4,7 +4,7 @@ use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 use crate::ingest::aggregate::{Activity, Contribution, Counted, Counting, Enrolment, Fact, Matching};
 use crate::ingest::identity::{ContentHash, UnitHash};
 
@@ -31,7 +31,7 @@ pub async fn insert_event(
     let sql = "INSERT INTO events (project, environment, event_id, content, unit, metric, at_ms, value)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project, environment, event_id) DO NOTHING";
     let done = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(event_id)
         .bind(content.as_slice())
@@ -56,7 +56,7 @@ pub async fn novelty(
 ) -> Result<Novelty, StoreError> {
     let sql = "SELECT content FROM events WHERE project = $1 AND environment = $2 AND event_id = $3";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(event_id)
         .fetch_optional(conn)
@@ -78,7 +78,7 @@ pub async fn activity_count(
                WHERE unit = $1 AND project = $2 AND environment = $3 AND at_ms >= $4 AND at_ms < $5";
     let row = sqlx::query(sql)
         .bind(unit.as_slice())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(from.0))
         .bind(to_sql(to.0))
@@ -115,7 +115,7 @@ pub async fn waiting(
     );
     let query = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(unit.as_slice())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(first_ms.plus(counted.window.after_ms).0))
         .bind(to_sql(first_ms.plus(counted.window.within_ms).0));
@@ -159,7 +159,7 @@ pub async fn enrolments(
                ORDER BY e.phase_id";
     let rows = sqlx::query(sql)
         .bind(unit.as_slice())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(since.0))
         .fetch_all(conn)
@@ -210,7 +210,7 @@ pub async fn count_plain_exposure(
     let sql = "INSERT INTO plain_exposures (project, environment, flag, variation, events) VALUES ($1, $2, $3, $4, 1)
                ON CONFLICT (project, environment, flag, variation) DO UPDATE SET events = plain_exposures.events + 1";
     sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(variation)
@@ -228,7 +228,7 @@ pub async fn plain_exposures(
     let sql = "SELECT variation, events FROM plain_exposures
                WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY variation";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .fetch_all(conn)

@@ -5,7 +5,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 
 /// A flag with its revision, which rises with every write.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Opt
     let sql =
         "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 AND flag = $3";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .fetch_optional(conn)
@@ -36,7 +36,7 @@ pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>,
     let sql =
         "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 ORDER BY flag";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
@@ -58,7 +58,7 @@ pub async fn put(
          RETURNING revision"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&wire.key)
         .bind(json_text(wire))
@@ -72,7 +72,7 @@ pub async fn put(
 pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM flags WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
     let deleted = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .fetch_optional(&mut *conn)

@@ -9,7 +9,7 @@ use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 
 /// A replica that went another way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,7 +18,9 @@ pub struct ForkRow {
     pub region: String,
     /// Which of the region's replicas.
     pub shard: u16,
-    /// Project of the environment.
+    /// Tenant of the environment.
+    pub tenant: String,
+    /// Its project.
     pub project: String,
     /// The environment.
     pub environment: String,
@@ -112,7 +114,7 @@ async fn note(
     sqlx::query(sql)
         .bind(region)
         .bind(i64::from(shard))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(held.epoch))
         .bind(to_sql(held.seq))
@@ -133,7 +135,7 @@ pub async fn forget(
     sqlx::query(sql)
         .bind(region)
         .bind(i64::from(shard))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
         .await?;
@@ -145,7 +147,7 @@ async fn signed_last(conn: &mut Connection, scope: &Scope) -> Result<Option<Held
     let sql = "SELECT epoch, seq, digest FROM snapshots WHERE project = $1 AND environment = $2
                ORDER BY epoch DESC, seq DESC LIMIT 1";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
@@ -164,7 +166,7 @@ async fn signed_last(conn: &mut Connection, scope: &Scope) -> Result<Option<Held
 pub async fn clear_below(conn: &mut Connection, scope: &Scope, epoch: u64) -> Result<(), StoreError> {
     let sql = "DELETE FROM forks WHERE project = $1 AND environment = $2 AND epoch < $3";
     sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(epoch))
         .execute(conn)
@@ -187,7 +189,7 @@ async fn rows(conn: &mut Connection, scope: Option<&Scope>) -> Result<Vec<ForkRo
                WHERE $1 IS NULL OR (project = $1 AND environment = $2)
                ORDER BY project, environment, region, shard";
     let found = sqlx::query(sql)
-        .bind(scope.map(|scope| scope.project.as_str()))
+        .bind(scope.map(StoredProject::of))
         .bind(scope.map(|scope| scope.environment.as_str()))
         .fetch_all(conn)
         .await?;
@@ -197,11 +199,13 @@ async fn rows(conn: &mut Connection, scope: Option<&Scope>) -> Result<Vec<ForkRo
 fn fork_row(row: &sqlx::sqlite::SqliteRow) -> Result<ForkRow, StoreError> {
     let version =
         SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) };
+    let Scope { tenant, project, environment } = StoredProject::scope(row)?;
     Ok(ForkRow {
         region: row.try_get("region")?,
         shard: u16::try_from(row.try_get::<i64, _>("shard")?).unwrap_or(u16::MAX),
-        project: row.try_get("project")?,
-        environment: row.try_get("environment")?,
+        tenant: tenant.into(),
+        project: project.into(),
+        environment: environment.into(),
         held: version.to_string(),
         digest: row.try_get("digest")?,
         seen_ms: UnixMillis(from_sql(row.try_get("seen_ms")?)),
@@ -237,7 +241,7 @@ mod tests {
         let scope = Scope::parse("t/p/e").unwrap();
         let digest = Digest::of(b"ours");
         let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms)
-                   VALUES ('p', 'e', 1, 5, $1, x'', 0)";
+                   VALUES ('t/p', 'e', 1, 5, $1, x'', 0)";
         sqlx::query(sql).bind(digest.to_string()).execute(&mut *tx).await.unwrap();
         let held = |seq| HeldVersion { epoch: 1, seq, digest };
         let mut rows = Vec::new();

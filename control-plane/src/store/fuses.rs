@@ -6,7 +6,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::policy::Policy;
 
@@ -48,7 +48,7 @@ const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripp
 pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Option<FuseRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3");
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .fetch_optional(conn)
@@ -60,7 +60,7 @@ pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Op
 pub async fn fuses(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM fuses WHERE project = $1 AND environment = $2 ORDER BY flag");
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
@@ -75,7 +75,7 @@ pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Res
          VALUES ($1, $2, $3, {FIRST_IN_ENVIRONMENT}, $4, $5, $6, $7, $8, '{{}}', 0) RETURNING revision"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&fuse.flag)
         .bind(json_text(&fuse.policy))
@@ -106,7 +106,7 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
         .bind(fuse.acted_ms.map(|ms| to_sql(ms.0)))
         .bind(i64::from(fuse.hand == Hand::Holds))
         .bind(json_text(&fuse.tripped_metrics))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&fuse.flag)
         .bind(to_sql(fuse.revision))
@@ -125,7 +125,7 @@ pub async fn set_rollout(
     let sql = "UPDATE fuses SET rollout = $1 WHERE project = $2 AND environment = $3 AND flag = $4";
     sqlx::query(sql)
         .bind(rollout.as_str())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .execute(conn)
@@ -146,7 +146,7 @@ pub async fn move_ema(
     sqlx::query(sql)
         .bind(json_text(ema))
         .bind(to_sql(now.0))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&before.flag)
         .bind(to_sql(before.revision))
@@ -160,7 +160,7 @@ pub async fn move_ema(
 pub async fn delete(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
     let deleted = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .fetch_optional(&mut *conn)

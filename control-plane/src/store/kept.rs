@@ -4,7 +4,7 @@ use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 
 /// A kept snapshot as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -32,7 +32,7 @@ pub async fn frame(
     let sql = "SELECT frame FROM snapshots
                WHERE project = $1 AND environment = $2 AND epoch = $3 AND seq = $4";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(version.epoch))
         .bind(to_sql(version.seq))
@@ -46,7 +46,7 @@ pub async fn versions(conn: &mut Connection, scope: &Scope) -> Result<Vec<Snapsh
     let sql = "SELECT epoch, seq FROM snapshots WHERE project = $1 AND environment = $2
                ORDER BY epoch DESC, seq DESC";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
@@ -63,7 +63,7 @@ pub async fn list(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, 
                    AND json_extract(detail, '$.version') = s.epoch || '.' || s.seq)
                WHERE s.project = $1 AND s.environment = $2 ORDER BY s.epoch DESC, s.seq DESC";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Connection, StoreError, from_sql, scopes, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, scopes, to_sql};
 use crate::publish::keys::ceremony::{Gate, SignedStep};
 
 /// A keyset that is or was in force or waits for its turn.
@@ -24,7 +24,7 @@ pub struct KeysetRow {
 pub struct Laggard {
     /// Which replica.
     pub replica: String,
-    /// Which environment.
+    /// `tenant/project/environment`.
     pub environment: String,
     /// The first version under the keyset.
     pub needs: String,
@@ -101,7 +101,7 @@ pub async fn raise_epoch(conn: &mut Connection, scope: &Scope, epoch: u64) -> Re
     let done = sqlx::query(sql)
         .bind(to_sql(epoch))
         .bind(scope.tenant.as_str())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
         .await?;
@@ -119,7 +119,7 @@ pub async fn note_publication(
                VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     sqlx::query(sql)
         .bind(to_sql(keyset_version))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(version.epoch))
         .bind(to_sql(version.seq))
@@ -131,9 +131,8 @@ pub async fn note_publication(
 /// Environments that have no version under a keyset yet.
 pub async fn unpublished(conn: &mut Connection, keyset_version: u64) -> Result<Vec<Scope>, StoreError> {
     let published = publications(conn, keyset_version).await?;
-    let all = scopes::environments(conn, None, None).await?;
-    let is_there =
-        |scope: &Scope| published.iter().any(|(project, environment, _)| is_of(scope, project, environment));
+    let all = scopes::environments(conn, scopes::Whose::Installation).await?;
+    let is_there = |scope: &Scope| published.iter().any(|(of, _)| of == scope);
     Ok(all.into_iter().map(|row| row.scope).filter(|scope| !is_there(scope)).collect())
 }
 
@@ -145,14 +144,14 @@ pub async fn laggards(
     replicas: &[String],
 ) -> Result<Vec<Laggard>, StoreError> {
     let mut found = Vec::new();
-    for (project, environment, first) in publications(conn, keyset_version).await? {
-        let confirmed = confirmed(conn, &project, &environment).await?;
+    for (scope, first) in publications(conn, keyset_version).await? {
+        let confirmed = confirmed(conn, &scope).await?;
         for replica in replicas {
             let holds = confirmed.iter().find(|(name, _)| name == replica).map(|(_, version)| *version);
             if holds.is_none_or(|holds| holds < first) {
                 found.push(Laggard {
                     replica: replica.clone(),
-                    environment: format!("{project}/{environment}"),
+                    environment: scope.to_string(),
                     needs: first.to_string(),
                     holds: holds.map(|version| version.to_string()),
                 });
@@ -179,30 +178,27 @@ pub async fn has_receipts(conn: &mut Connection) -> Result<bool, StoreError> {
 /// What each replica confirmed last of an environment, by the names that receipts bear.
 async fn confirmed(
     conn: &mut Connection,
-    project: &str,
-    environment: &str,
+    scope: &Scope,
 ) -> Result<Vec<(String, SnapshotVersion)>, StoreError> {
     let sql = "SELECT region || '/' || shard AS replica, epoch, seq FROM receipts
                WHERE project = $1 AND environment = $2 AND epoch IS NOT NULL AND seq IS NOT NULL";
-    let rows = sqlx::query(sql).bind(project).bind(environment).fetch_all(conn).await?;
+    let rows = sqlx::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
     rows.iter().map(|row| Ok((row.try_get("replica")?, version_of(row)?))).collect()
 }
 
-/// First versions under a keyset, by project and environment.
+/// First versions under a keyset, by environment.
 async fn publications(
     conn: &mut Connection,
     keyset_version: u64,
-) -> Result<Vec<(String, String, SnapshotVersion)>, StoreError> {
+) -> Result<Vec<(Scope, SnapshotVersion)>, StoreError> {
     let sql = "SELECT project, environment, epoch, seq FROM keyset_publications WHERE keyset_version = $1
                ORDER BY project, environment";
     let rows = sqlx::query(sql).bind(to_sql(keyset_version)).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| Ok((row.try_get("project")?, row.try_get("environment")?, version_of(row)?)))
-        .collect()
-}
-
-fn is_of(scope: &Scope, project: &str, environment: &str) -> bool {
-    scope.project.as_str() == project && scope.environment.as_str() == environment
+    rows.iter().map(|row| Ok((StoredProject::scope(row)?, version_of(row)?))).collect()
 }
 
 fn version_of(row: &SqliteRow) -> Result<SnapshotVersion, StoreError> {

@@ -3,7 +3,7 @@
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 
 /// A buffer that has said nothing for this long has gone with its region; what it holds, nobody waits for.
 const BUFFER_KEPT_MS: u64 = 24 * 3_600_000;
@@ -21,7 +21,7 @@ pub async fn put(
                ON CONFLICT (project, environment, buffer_id) DO UPDATE SET
                  oldest_waiting_ms = excluded.oldest_waiting_ms, seen_ms = excluded.seen_ms";
     sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(buffer_id)
         .bind(oldest_waiting_ms.map(|at| to_sql(at.0)))
@@ -36,7 +36,7 @@ pub async fn lag_ms(conn: &mut Connection, scope: &Scope, now: UnixMillis) -> Re
     let sql = "SELECT MIN(oldest_waiting_ms) FROM buffers
                WHERE project = $1 AND environment = $2 AND seen_ms >= $3";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(now.minus(BUFFER_KEPT_MS).0))
         .fetch_one(conn)

@@ -19,6 +19,7 @@ pub mod scopes;
 pub mod shared;
 pub mod snapshots;
 mod sqlite;
+mod stored_project;
 pub mod tallies;
 pub mod tokens;
 pub mod usage;
@@ -27,6 +28,7 @@ pub mod verdicts;
 pub use sqlx::SqliteConnection as Connection;
 
 pub use self::sqlite::{ReadTransaction, Store, WriteTransaction};
+use self::stored_project::StoredProject;
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use flagfuse_shared::flag::wire::CohortSliceWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::Policy;
 
@@ -55,7 +55,7 @@ pub async fn begin(
                FROM phases WHERE project = $1 AND environment = $2 AND flag = $3
                RETURNING phase_id, phase";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(new.circuit.as_str())
@@ -94,7 +94,7 @@ pub async fn by_number(
         "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3 AND phase = $4"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(phase)
@@ -115,7 +115,7 @@ pub async fn of_flag(
          ORDER BY phase DESC LIMIT $4"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(limit)

@@ -1,13 +1,13 @@
 //! Rows of flags as projects define them, and of which environments' flags follow them. Written by `change` alone.
 
 use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
 use serde_json::Value;
 use sqlx::Row as _;
 
 use super::flags::{FlagRow, flag_row};
 use super::revisions::{FIRST_IN_ENVIRONMENT, FIRST_IN_PROJECT, retire, retire_in_project};
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 
 /// A flag of an environment that follows its project's definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,24 +19,34 @@ pub struct Inherited {
 /// One definition.
 pub async fn definition(
     conn: &mut Connection,
+    tenant: &TenantKey,
     project: &ProjectKey,
     key: &str,
 ) -> Result<Option<FlagRow>, StoreError> {
     let sql = "SELECT body, revision, updated_ms FROM project_flags WHERE project = $1 AND flag = $2";
-    let row = sqlx::query(sql).bind(project.as_str()).bind(key).fetch_optional(conn).await?;
+    let row = sqlx::query(sql)
+        .bind(StoredProject::of_tenant(tenant, project))
+        .bind(key)
+        .fetch_optional(conn)
+        .await?;
     row.as_ref().map(flag_row).transpose()
 }
 
 /// All definitions of a project by key.
-pub async fn definitions(conn: &mut Connection, project: &ProjectKey) -> Result<Vec<FlagRow>, StoreError> {
+pub async fn definitions(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+) -> Result<Vec<FlagRow>, StoreError> {
     let sql = "SELECT body, revision, updated_ms FROM project_flags WHERE project = $1 ORDER BY flag";
-    let rows = sqlx::query(sql).bind(project.as_str()).fetch_all(conn).await?;
+    let rows = sqlx::query(sql).bind(StoredProject::of_tenant(tenant, project)).fetch_all(conn).await?;
     rows.iter().map(flag_row).collect()
 }
 
 /// Writes a definition and returns its new revision.
 pub async fn put(
     conn: &mut Connection,
+    tenant: &TenantKey,
     project: &ProjectKey,
     wire: &FlagWire,
     now: UnixMillis,
@@ -49,7 +59,7 @@ pub async fn put(
          RETURNING revision"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(project.as_str())
+        .bind(StoredProject::of_tenant(tenant, project))
         .bind(&wire.key)
         .bind(json_text(wire))
         .bind(to_sql(now.0))
@@ -59,10 +69,19 @@ pub async fn put(
 }
 
 /// Removes a definition that no flag follows any more.
-pub async fn delete(conn: &mut Connection, project: &ProjectKey, key: &str) -> Result<(), StoreError> {
+pub async fn delete(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+    key: &str,
+) -> Result<(), StoreError> {
     let sql = "DELETE FROM project_flags WHERE project = $1 AND flag = $2 RETURNING revision";
-    let deleted = sqlx::query(sql).bind(project.as_str()).bind(key).fetch_optional(&mut *conn).await?;
-    retire_in_project(conn, project, deleted).await
+    let deleted = sqlx::query(sql)
+        .bind(StoredProject::of_tenant(tenant, project))
+        .bind(key)
+        .fetch_optional(&mut *conn)
+        .await?;
+    retire_in_project(conn, tenant, project, deleted).await
 }
 
 /// Whether a flag of an environment follows its project, and with which patch.
@@ -73,7 +92,7 @@ pub async fn inherited(
 ) -> Result<Option<Inherited>, StoreError> {
     let sql = "SELECT patch FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .fetch_optional(conn)
@@ -93,7 +112,7 @@ pub async fn patch(
     let sql = "SELECT patch, revision FROM inherited_flags
                WHERE project = $1 AND environment = $2 AND flag = $3 AND patch IS NOT NULL";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .fetch_optional(conn)
@@ -118,7 +137,7 @@ pub async fn attach(
          WHERE inherited_flags.patch IS DISTINCT FROM excluded.patch"
     );
     sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .bind(inherited.patch.as_ref().map(json_text))
@@ -132,7 +151,7 @@ pub async fn detach(conn: &mut Connection, scope: &Scope, key: &str) -> Result<b
     let sql = "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3
                RETURNING revision";
     let deleted = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .fetch_optional(&mut *conn)

@@ -7,7 +7,7 @@ use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 
 /// Quarantined events kept for each place: at most 4 KiB each, so 40 MiB.
 pub const COUNT_KEPT: u32 = 10_000;
@@ -21,6 +21,12 @@ pub struct ClaimedPlace<'a> {
     pub project: &'a str,
     /// As claimed.
     pub environment: &'a str,
+}
+
+impl ClaimedPlace<'_> {
+    fn stored_project(self) -> StoredProject {
+        StoredProject::new(self.tenant, self.project)
+    }
 }
 
 /// A quarantined event as the API shows it.
@@ -101,7 +107,7 @@ async fn keep(
                WHERE project = $2 AND environment = $3 AND code = $4 AND raw_digest = $5";
     let repeated = sqlx::query(sql)
         .bind(to_sql(now.0))
-        .bind(place.project)
+        .bind(place.stored_project())
         .bind(place.environment)
         .bind(code.as_str())
         .bind(&digest)
@@ -115,7 +121,7 @@ async fn keep(
         "DELETE FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3 AND place_no = $4";
     sqlx::query(sql)
         .bind(place.tenant)
-        .bind(place.project)
+        .bind(place.stored_project())
         .bind(place.environment)
         .bind(number - i64::from(count_kept))
         .execute(&mut *conn)
@@ -126,7 +132,7 @@ async fn keep(
     let kept = raw.get(..raw.floor_char_boundary(EVENT_LEN_MAX)).unwrap_or_default();
     sqlx::query(sql)
         .bind(place.tenant)
-        .bind(place.project)
+        .bind(place.stored_project())
         .bind(place.environment)
         .bind(number)
         .bind(code.as_str())
@@ -146,7 +152,7 @@ async fn draw_number(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<i
                RETURNING drawn";
     let row = sqlx::query(sql)
         .bind(place.tenant)
-        .bind(place.project)
+        .bind(place.stored_project())
         .bind(place.environment)
         .fetch_one(conn)
         .await?;
@@ -163,7 +169,7 @@ pub async fn newest(
                WHERE tenant = $1 AND project = $2 AND environment = $3 ORDER BY quarantine_id DESC LIMIT $4";
     let rows = sqlx::query(sql)
         .bind(place.tenant)
-        .bind(place.project)
+        .bind(place.stored_project())
         .bind(place.environment)
         .bind(limit)
         .fetch_all(conn)
@@ -224,7 +230,7 @@ pub async fn add_balance(
                  quarantined = balance.quarantined + excluded.quarantined";
     sqlx::query(sql)
         .bind(place.tenant)
-        .bind(place.project)
+        .bind(place.stored_project())
         .bind(place.environment)
         .bind(to_sql(now.0 / 60_000 * 60_000))
         .bind(to_sql(balance.received))
@@ -246,7 +252,7 @@ pub async fn balance(
                WHERE tenant = $1 AND project = $2 AND environment = $3 ORDER BY minute_ms DESC LIMIT $4";
     let rows = sqlx::query(sql)
         .bind(place.tenant)
-        .bind(place.project)
+        .bind(place.stored_project())
         .bind(place.environment)
         .bind(limit)
         .fetch_all(conn)

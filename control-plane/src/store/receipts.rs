@@ -5,7 +5,7 @@ use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use sqlx::Row as _;
 
 use super::snapshots::{held_version, version};
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 pub use crate::publish::fleet::ReplicaName;
 
 /// What a replica last said about an environment.
@@ -93,7 +93,7 @@ pub async fn record_held(
     sqlx::query(sql)
         .bind(&replica.region)
         .bind(i64::from(replica.shard))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(held.epoch))
         .bind(to_sql(held.seq))
@@ -109,7 +109,7 @@ pub async fn record_held(
                ON CONFLICT (project, environment, epoch, seq, digest, region, shard) DO UPDATE SET
                  stored_ms = MIN(acks.stored_ms, excluded.stored_ms), acked_ms = MIN(acks.acked_ms, excluded.acked_ms)";
     sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(held.epoch))
         .bind(to_sql(held.seq))
@@ -137,7 +137,7 @@ pub async fn record_nack(
     sqlx::query(sql)
         .bind(&replica.region)
         .bind(i64::from(replica.shard))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&nack.code)
         .bind(&nack.detail)
@@ -153,7 +153,7 @@ pub async fn receipts(conn: &mut Connection, scope: &Scope) -> Result<Vec<Receip
                       nack_code, nack_detail, nack_ms
                FROM receipts WHERE project = $1 AND environment = $2 ORDER BY region, shard";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
@@ -173,7 +173,7 @@ pub async fn acks_from(
                WHERE a.project = $1 AND a.environment = $2 AND (a.epoch > $3 OR a.epoch = $3 AND a.seq >= $4)
                ORDER BY a.epoch, a.seq, a.region, a.shard";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(from.epoch))
         .bind(to_sql(from.seq))

@@ -1,11 +1,11 @@
 //! Where revisions begin: never below one that a deleted row has had, so that what was read of it names nothing that is
 //! there today.
 
-use flagfuse_shared::ids::{ProjectKey, Scope};
+use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Connection, StoreError};
+use super::{Connection, StoreError, StoredProject};
 
 /// Revision of a new row of an environment, as SQL; `$1` is its project, `$2` its environment.
 pub(super) const FIRST_IN_ENVIRONMENT: &str =
@@ -24,7 +24,7 @@ pub(super) async fn retire(
                WHERE project = $2 AND environment = $3 AND revision_floor < $1";
     sqlx::query(sql)
         .bind(row.try_get::<i64, _>(0)?)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
         .await?;
@@ -34,11 +34,16 @@ pub(super) async fn retire(
 /// The same for a project.
 pub(super) async fn retire_in_project(
     conn: &mut Connection,
+    tenant: &TenantKey,
     project: &ProjectKey,
     deleted: Option<SqliteRow>,
 ) -> Result<(), StoreError> {
     let Some(row) = deleted else { return Ok(()) };
     let sql = "UPDATE projects SET revision_floor = $1 WHERE project = $2 AND revision_floor < $1";
-    sqlx::query(sql).bind(row.try_get::<i64, _>(0)?).bind(project.as_str()).execute(conn).await?;
+    sqlx::query(sql)
+        .bind(row.try_get::<i64, _>(0)?)
+        .bind(StoredProject::of_tenant(tenant, project))
+        .execute(conn)
+        .await?;
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Rows of projects and environments.
 
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 
 /// A project as the API shows it.
@@ -48,7 +48,7 @@ pub struct SettingsRow<'s> {
     pub safety: &'s SafetySettings,
 }
 
-/// Adds a project; `false` when the installation has one of that name already.
+/// Adds a project; `false` when the tenant has one of that name already.
 pub async fn insert_project(
     conn: &mut Connection,
     tenant: &TenantKey,
@@ -59,7 +59,7 @@ pub async fn insert_project(
     let sql = "INSERT INTO projects (project, tenant, name, created_ms) VALUES ($1, $2, $3, $4)
                ON CONFLICT (project) DO NOTHING";
     let done = sqlx::query(sql)
-        .bind(project.as_str())
+        .bind(StoredProject::of_tenant(tenant, project))
         .bind(tenant.as_str())
         .bind(name)
         .bind(to_sql(now.0))
@@ -75,7 +75,7 @@ pub async fn projects(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<P
     rows.iter()
         .map(|row| {
             let created_ms = UnixMillis(from_sql(row.try_get("created_ms")?));
-            Ok(ProjectRow { key: row.try_get("project")?, name: row.try_get("name")?, created_ms })
+            Ok(ProjectRow { key: StoredProject::key(row)?, name: row.try_get("name")?, created_ms })
         })
         .collect()
 }
@@ -87,7 +87,11 @@ pub async fn has_project(
     project: &ProjectKey,
 ) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM projects WHERE tenant = $1 AND project = $2";
-    let row = sqlx::query(sql).bind(tenant.as_str()).bind(project.as_str()).fetch_optional(conn).await?;
+    let row = sqlx::query(sql)
+        .bind(tenant.as_str())
+        .bind(StoredProject::of_tenant(tenant, project))
+        .fetch_optional(conn)
+        .await?;
     Ok(row.is_some())
 }
 
@@ -104,7 +108,7 @@ pub async fn insert_environment(
                VALUES ($1, $2, $3, $4, $5, 1, 0, $6, $7, $8, $9) ON CONFLICT (project, environment) DO NOTHING";
     let done = sqlx::query(sql)
         .bind(scope.tenant.as_str())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(settings.profile)
         .bind(settings.auto_exposure)
@@ -132,14 +136,14 @@ pub async fn update_settings(
         .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
         .bind(json_text(&settings.safety.stages))
         .bind(to_sql(settings.safety.soak_s.into()))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
         .await?;
     Ok(())
 }
 
-const ENVIRONMENT_COLUMNS: &str = "tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms, \
+const ENVIRONMENT_COLUMNS: &str = "project, environment, profile, auto_exposure, epoch, seq, created_ms, \
                                    confirm_above_pct, stages, soak_s, settings_revision";
 
 /// One environment of a tenant.
@@ -149,26 +153,41 @@ pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(scope.tenant.as_str())
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
     row.as_ref().map(environment_row).transpose()
 }
 
-/// Environments by key: of a tenant or of the installation, of one project or of all.
+/// Whose environments.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'k> {
+    /// Everybody's.
+    Installation,
+    /// A tenant's.
+    Tenant(&'k TenantKey),
+    /// Those of one project of a tenant.
+    Project(&'k TenantKey, &'k ProjectKey),
+}
+
+/// Environments by key.
 pub async fn environments(
     conn: &mut Connection,
-    tenant: Option<&TenantKey>,
-    project: Option<&ProjectKey>,
+    whose: Whose<'_>,
 ) -> Result<Vec<EnvironmentRow>, StoreError> {
     let sql = format!(
         "SELECT {ENVIRONMENT_COLUMNS} FROM environments
          WHERE ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR project = $2) ORDER BY project, environment"
     );
+    let (tenant, stored_project) = match whose {
+        Whose::Installation => (None, None),
+        Whose::Tenant(tenant) => (Some(tenant), None),
+        Whose::Project(tenant, project) => (Some(tenant), Some(StoredProject::of_tenant(tenant, project))),
+    };
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(tenant.map(TenantKey::as_str))
-        .bind(project.map(ProjectKey::as_str))
+        .bind(stored_project)
         .fetch_all(conn)
         .await?;
     rows.iter().map(environment_row).collect()
@@ -179,7 +198,7 @@ pub async fn bump_version(conn: &mut Connection, scope: &Scope) -> Result<Snapsh
     let sql =
         "UPDATE environments SET seq = seq + 1 WHERE project = $1 AND environment = $2 RETURNING epoch, seq";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_one(conn)
         .await?;
@@ -187,17 +206,10 @@ pub async fn bump_version(conn: &mut Connection, scope: &Scope) -> Result<Snapsh
 }
 
 fn environment_row(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRow, StoreError> {
-    let text = |column: &'static str| row.try_get::<String, _>(column);
-    let bad = |column: &'static str, found: String| StoreError::Corrupt { column, found };
-    let (tenant, project, environment) = (text("tenant")?, text("project")?, text("environment")?);
     Ok(EnvironmentRow {
-        scope: Scope {
-            tenant: TenantKey::parse(&tenant).map_err(|_| bad("tenant", tenant))?,
-            project: ProjectKey::parse(&project).map_err(|_| bad("project", project))?,
-            environment: EnvironmentKey::parse(&environment).map_err(|_| bad("environment", environment))?,
-        },
-        profile: text("profile")?,
-        auto_exposure: text("auto_exposure")?,
+        scope: StoredProject::scope(row)?,
+        profile: row.try_get("profile")?,
+        auto_exposure: row.try_get("auto_exposure")?,
         safety: safety(row)?,
         settings_revision: from_sql(row.try_get("settings_revision")?),
         version: SnapshotVersion {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 
 /// Which kind of thing is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ pub async fn part(
     let sql = "SELECT body, revision, updated_ms FROM shared_parts
                WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
         .bind(key)
@@ -66,7 +66,7 @@ pub async fn parts(conn: &mut Connection, scope: &Scope, part: Part) -> Result<V
     let sql = "SELECT body, revision, updated_ms FROM shared_parts
                WHERE project = $1 AND environment = $2 AND part = $3 ORDER BY key";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
         .fetch_all(conn)
@@ -110,7 +110,7 @@ pub async fn put(
          RETURNING revision"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
         .bind(key)
@@ -126,7 +126,7 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, part: Part, key: &str)
     let sql = "DELETE FROM shared_parts WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4
                RETURNING revision";
     let deleted = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
         .bind(key)

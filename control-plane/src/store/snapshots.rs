@@ -6,7 +6,7 @@ use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
 use sqlx::Row as _;
 
 use super::scopes::stages;
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 use crate::publish::safety::{SoakSeconds, Stages};
 
 /// Frames kept for each environment, with the log of their receipts: the page of a change shows them, and a region that
@@ -45,7 +45,7 @@ pub async fn insert(
     let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms, urgency, stale_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(row.version.epoch))
         .bind(to_sql(row.version.seq))
@@ -67,7 +67,7 @@ pub async fn insert(
                 ORDER BY epoch DESC, seq DESC LIMIT 1 OFFSET $3)"
         );
         sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(scope.project.as_str())
+            .bind(StoredProject::of(scope))
             .bind(scope.environment.as_str())
             .bind(FRAME_COUNT_KEPT - 1)
             .execute(&mut *conn)
@@ -81,7 +81,7 @@ pub async fn newest(conn: &mut Connection, scope: &Scope) -> Result<Option<Frame
     let sql = "SELECT epoch, seq, digest, frame, created_ms FROM snapshots
                WHERE project = $1 AND environment = $2 ORDER BY epoch DESC, seq DESC LIMIT 1";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
@@ -111,7 +111,7 @@ pub async fn newest_signed(conn: &mut Connection, scope: &Scope) -> Result<Optio
     let sql = "SELECT epoch, seq, digest, created_ms, urgency FROM snapshots
                WHERE project = $1 AND environment = $2 ORDER BY epoch DESC, seq DESC LIMIT 1";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
@@ -137,7 +137,7 @@ pub async fn frame(
     let sql =
         "SELECT frame FROM snapshots WHERE project = $1 AND environment = $2 AND epoch = $3 AND seq = $4";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(version.epoch))
         .bind(to_sql(version.seq))
@@ -149,8 +149,8 @@ pub async fn frame(
 /// The newest version of an environment.
 #[derive(Debug, Clone)]
 pub struct NewestRow {
-    /// `project/environment`.
-    pub place: String,
+    /// Which environment.
+    pub scope: Scope,
     /// Version and digest.
     pub held: HeldVersion,
     /// The newest urgent version that is kept.
@@ -167,7 +167,7 @@ pub async fn newest_versions(
     tenant: &TenantKey,
 ) -> Result<Vec<NewestRow>, StoreError> {
     // One statement, so that an urgent version is never seen without its urgency.
-    let sql = "SELECT e.project || '/' || e.environment AS place, s.epoch, s.seq, s.digest,
+    let sql = "SELECT e.project, e.environment, s.epoch, s.seq, s.digest,
                       u.epoch AS urgent_epoch, u.seq AS urgent_seq, e.stages, e.soak_s
                FROM environments e JOIN snapshots s ON s.rowid =
                  (SELECT n.rowid FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
@@ -184,7 +184,13 @@ pub async fn newest_versions(
             let urgent =
                 urgent.map(|(epoch, seq)| SnapshotVersion { epoch: from_sql(epoch), seq: from_sql(seq) });
             let (stages, soak_s) = stages(row)?;
-            Ok(NewestRow { place: row.try_get("place")?, held: held_version(row)?, urgent, stages, soak_s })
+            Ok(NewestRow {
+                scope: StoredProject::scope(row)?,
+                held: held_version(row)?,
+                urgent,
+                stages,
+                soak_s,
+            })
         })
         .collect()
 }
@@ -207,7 +213,7 @@ pub async fn kept_to_urgent(conn: &mut Connection, scope: &Scope) -> Result<Vec<
                   ORDER BY u.epoch DESC, u.seq DESC LIMIT 1) AS is_urgent
                FROM snapshots s WHERE s.project = $1 AND s.environment = $2 ORDER BY s.epoch DESC, s.seq DESC";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
@@ -232,7 +238,7 @@ pub async fn stale_ms_max(
     let sql = "SELECT MAX(stale_ms) AS stale_ms FROM snapshots
                WHERE project = $1 AND environment = $2 AND (epoch < $3 OR epoch = $3 AND seq <= $4)";
     let row = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(upto.epoch))
         .bind(to_sql(upto.seq))

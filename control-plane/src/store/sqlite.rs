@@ -26,6 +26,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (9, include_str!("../../../migrations/sqlite/0009_honest_events.sql")),
     (10, include_str!("../../../migrations/sqlite/0010_revisions.sql")),
     (12, include_str!("../../../migrations/sqlite/0012_quarantine_bound.sql")),
+    (13, include_str!("../../../migrations/sqlite/0013_tenants.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.
@@ -242,6 +243,55 @@ mod tests {
             .collect();
         let expected = [("other".to_owned(), [2, 1, 2, 2]), ("t".to_owned(), [10_000, 2, 10_001, 3])];
         assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn every_row_from_before_tenants_had_their_own_keys_is_its_tenants_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        // Without foreign keys, so that tables can be filled in any order.
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true).foreign_keys(false);
+        let old = SqlitePool::connect_with(options).await.unwrap();
+        let sql =
+            "CREATE TABLE migrations (migration BIGINT PRIMARY KEY); INSERT INTO migrations VALUES (12)";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= 12) {
+            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
+        }
+        let sql = "SELECT m.name, group_concat(c.name) FROM sqlite_master m JOIN pragma_table_info(m.name) c
+                   WHERE m.type = 'table' GROUP BY m.name";
+        let rows = sqlx::query(sql).fetch_all(&old).await.unwrap();
+        let mut tables: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        tables.retain(|(_, columns)| columns.split(',').any(|column| column == "project"));
+        // All environments, flags and the like are called by the number of their row.
+        for (n, (tenant, project)) in (1..).zip([("t", "p"), ("t", "q"), ("u", "r")]) {
+            for (table, columns) in &tables {
+                let value = |column: &str| match column {
+                    "tenant" => format!("'{tenant}'"),
+                    "project" => format!("'{project}'"),
+                    _ => format!("'{n}'"),
+                };
+                let values: Vec<String> = columns.split(',').map(value).collect();
+                let sql = format!("INSERT INTO {table} ({columns}) VALUES ({})", values.join(","));
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&old).await.unwrap();
+            }
+        }
+        let sql = "INSERT INTO forks VALUES ('eu', 0, 'unknown', 'e', 1, 1, 'd', 1);
+                   INSERT INTO audit (tenant, at_ms, actor, action, subject, detail)
+                   VALUES ('t', 1, 'a', 'token.create', 's', '{}')";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        old.close().await;
+        let store = Store::open(&path).await.unwrap();
+        let mut reader = store.read().await.unwrap();
+        assert_eq!(tables.len(), 23, "{tables:?}");
+        for (table, _) in &tables {
+            let sql = format!("SELECT project FROM {table} WHERE project IS NOT NULL ORDER BY project");
+            let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *reader).await.unwrap();
+            let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            assert_eq!(found, ["t/p", "t/q", "u/r"], "{table}");
+        }
+        let faults = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *reader).await.unwrap();
+        assert!(faults.is_empty(), "rows name what is not there");
     }
 
     #[tokio::test]

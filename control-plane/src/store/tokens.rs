@@ -5,7 +5,7 @@ use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 
 /// A token as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +34,10 @@ impl TokenRow {
     pub fn revision(&self) -> u64 {
         1 + u64::from(self.revoked_ms.is_some())
     }
+
+    fn stored_project(&self) -> Option<StoredProject> {
+        self.project.as_ref().map(|project| StoredProject::new(&self.tenant, project))
+    }
 }
 
 const COLUMNS: &str = "token_id, tenant, kind, name, project, environment, created_ms, revoked_ms";
@@ -47,7 +51,7 @@ pub async fn insert(conn: &mut Connection, token: &TokenRow, secret: &Digest) ->
         .bind(&token.tenant)
         .bind(&token.kind)
         .bind(&token.name)
-        .bind(&token.project)
+        .bind(token.stored_project())
         .bind(&token.environment)
         .bind(secret.to_string())
         .bind(to_sql(token.created_ms.0))
@@ -96,7 +100,7 @@ pub async fn client_key_digests(conn: &mut Connection, scope: &Scope) -> Result<
     let sql = "SELECT sha256 FROM tokens
                WHERE kind = 'client' AND project = $1 AND environment = $2 AND revoked_ms IS NULL ORDER BY sha256";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
@@ -135,7 +139,7 @@ fn token_row(row: &sqlx::sqlite::SqliteRow) -> Result<TokenRow, StoreError> {
         tenant: row.try_get("tenant")?,
         kind: row.try_get("kind")?,
         name: row.try_get("name")?,
-        project: row.try_get("project")?,
+        project: StoredProject::key_if_any(row)?,
         environment: row.try_get("environment")?,
         created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
         revoked_ms: revoked_ms.map(|ms| UnixMillis(from_sql(ms))),

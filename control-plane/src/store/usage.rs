@@ -6,7 +6,7 @@ use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 
 /// One hour of a flag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -33,7 +33,7 @@ pub async fn add(
                       THEN 9223372036854775807 ELSE usage.evaluations + excluded.evaluations END";
     for (served, count) in counts {
         sqlx::query(sql)
-            .bind(scope.project.as_str())
+            .bind(StoredProject::of(scope))
             .bind(scope.environment.as_str())
             .bind(flag.as_str())
             .bind(to_sql(hour.0))
@@ -59,7 +59,7 @@ pub async fn hours(
                    AND hour_ms >= $4 ORDER BY hour_ms DESC LIMIT $5)
                ORDER BY hour_ms, served";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(to_sql(from.0))

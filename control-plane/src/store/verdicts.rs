@@ -4,7 +4,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 use crate::fuse::verdict::{GuardrailEvidence, Verdict};
 
 /// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
@@ -42,7 +42,7 @@ pub async fn insert(
                                      ingest_lag_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(phase)
@@ -57,7 +57,7 @@ pub async fn insert(
                  SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3
                  ORDER BY verdict_id DESC LIMIT 10 OFFSET $4)";
     sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(VERDICT_COUNT_KEPT)
@@ -76,7 +76,7 @@ pub async fn newest(
     let sql = "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms FROM verdicts
                WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY verdict_id DESC LIMIT $4";
     let rows = sqlx::query(sql)
-        .bind(scope.project.as_str())
+        .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(limit)

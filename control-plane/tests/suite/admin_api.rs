@@ -110,11 +110,14 @@ async fn tenant_reads_only_its_own_audit() {
     }
     let put = world.send(&other, "PUT", FLAG, flag().to_string().into_bytes()).await;
     assert_eq!(put.code(), "unknown_environment");
-    let taken = world.send(&other, "POST", "/v1/projects", br#"{"key":"demo"}"#.to_vec()).await;
-    assert_eq!(taken.code(), "exists");
     let environments =
         world.send(&other, "POST", "/v1/projects/demo/environments", br#"{"key":"x"}"#.to_vec()).await;
     assert_eq!(environments.code(), "unknown_project");
+    let create = async || world.send(&other, "POST", "/v1/projects", br#"{"key":"demo"}"#.to_vec()).await;
+    assert_eq!(create().await.status.as_u16(), 201, "the key is its own to choose");
+    assert_eq!(create().await.code(), "exists");
+    let own = get("/v1/projects/demo/environments").await.body;
+    assert_eq!(own["environments"], json!([]));
     let mine = world.get("/v1/tokens").await["tokens"][0]["token_id"].as_str().unwrap().to_owned();
     let revoke = world.send(&other, "DELETE", &format!("/v1/tokens/{mine}"), Vec::new()).await;
     assert_eq!(revoke.code(), "unknown_token");

@@ -14,7 +14,6 @@ use super::rotation::{self, Next};
 use crate::store::Connection;
 use crate::store::forks::{self, ForkRow};
 use crate::store::keysets::Laggard;
-use crate::store::scopes::ProjectRow;
 
 /// A keyset that ends sooner is warned of: a ceremony takes a while to bring together.
 const EXPIRY_WARNING_MS: u64 = 30 * 24 * 3_600_000;
@@ -110,22 +109,22 @@ pub async fn status(
 impl KeyStatus {
     /// What concerns one tenant: keys are everybody's, environments are not.
     #[must_use]
-    pub fn for_tenant(mut self, tenant: &TenantKey, projects: &[ProjectRow]) -> Self {
+    pub fn for_tenant(mut self, tenant: &TenantKey) -> Self {
         let is_own =
             |scope: &str| scope.strip_prefix(tenant.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        let has = |project: &str| projects.iter().any(|own| own.key == project);
         self.min_epoch.retain(|scope, _| is_own(scope));
         self.rotation.unpublished.retain(|scope| is_own(scope));
-        self.rotation.replicas.retain(|laggard| laggard.environment.split('/').next().is_some_and(has));
-        self.forks.retain(|fork| has(&fork.project));
+        self.rotation.replicas.retain(|laggard| is_own(&laggard.environment));
+        self.forks.retain(|fork| fork.tenant == tenant.as_str());
         self
     }
 
     /// Forks in words.
     pub fn fork_warnings(&self) -> impl Iterator<Item = String> {
         self.forks.iter().map(|fork| {
-            let ForkRow { region, shard, project, environment, held, .. } = fork;
-            format!("replica {region}/{shard} holds {held} of {project}/{environment}, which was never signed here")
+            let ForkRow { region, shard, tenant, project, environment, held, .. } = fork;
+            let place = format!("{tenant}/{project}/{environment}");
+            format!("replica {region}/{shard} holds {held} of {place}, which was never signed here")
         })
     }
 }

@@ -42,4 +42,6 @@ mod shared;
 #[cfg(test)]
 mod staging;
 #[cfg(test)]
+mod tenants;
+#[cfg(test)]
 mod world;

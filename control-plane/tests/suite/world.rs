@@ -57,13 +57,22 @@ impl Answer {
 impl World {
     /// With project `demo`, environment `production` and flag `checkout`.
     pub(crate) async fn new() -> Self {
+        let world = Self::empty().await;
+        world.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
+        world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "production" })).await;
+        world.ok("PUT", FLAG, flag()).await;
+        world
+    }
+
+    /// Without any project.
+    pub(crate) async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(START);
         let tenant = TenantKey::parse("default").unwrap();
         let made = plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
         let plane = ControlPlane::open(dir.path(), clock.clone()).await.unwrap();
         let router = plane.router(fleet());
-        let world = Self {
+        Self {
             plane,
             router,
             clock,
@@ -72,11 +81,7 @@ impl World {
             dir,
             batch_seq: AtomicU64::new(1),
             event_seq: AtomicU64::new(1),
-        };
-        world.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
-        world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "production" })).await;
-        world.ok("PUT", FLAG, flag()).await;
-        world
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {

@@ -112,6 +112,24 @@ fn only_clock_files_read_a_clock() {
 }
 
 #[test]
+fn the_store_names_a_project_with_its_tenant_only() {
+    let rule = "columns `project` are bound and read by store/stored_project.rs alone";
+    let others: Vec<_> = rust_files("control-plane/src/store")
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|name| name != "stored_project.rs"))
+        .collect();
+    assert_absent(&others, &["\"project\"", "project.as_str()"], rule);
+    for path in others {
+        for bound in code(&path).split(".bind(").skip(1) {
+            let argument = bound.lines().next().unwrap_or_default().split(").").next().unwrap_or_default();
+            let name = argument.to_lowercase().replace('_', "");
+            let is_sound = !name.contains("project") || name.contains("storedproject");
+            assert!(is_sound, "{}: .bind({argument} breaks the rule: {rule}", path.display());
+        }
+    }
+}
+
+#[test]
 fn pure_modules_import_no_shell() {
     let mut pure: Vec<PathBuf> = rust_files("control-plane/src/stats");
     pure.extend(

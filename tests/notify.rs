@@ -123,7 +123,7 @@ fn a_websocket_hears_the_same(seen: &Value) {
         .map(|m| serde_json::from_str(m).unwrap())
         .collect();
     let (told, burst) = (news(&seen["steady"]), seen["burst"].as_array().unwrap());
-    assert_eq!(heard[0]["etag"], seen["bulks"][0]["body"]["metadata"]["flagVersion"]);
+    assert_eq!(heard[0]["etag"], seen["bulks"][0]["body"]["metadata"]["version"]);
     // In between, two listeners may be told different ones of a burst: their slots are apart.
     assert!(heard.contains(&told[0].1), "{heard:?} lack {:?}", told[0]);
     assert_eq!(heard.last().map(|last| &last["etag"]), burst.last());

@@ -16,7 +16,7 @@ pub mod socket;
 use std::rc::Rc;
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::Scope;
+use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::{METRICS_BODY_LEN_MAX, REQUEST_BODY_LEN_MAX};
 use worker::{Context, Env, Method, Request, Response, event};
 
@@ -119,16 +119,27 @@ impl Asked<'_> {
 
     async fn stream(&self, request: &Request) -> Result<Response, EdgeError> {
         let by_token = stream::by_token(self.ask, self.config)?;
-        let (opened, expires_at) = if let Some((scope, shown, expires_at)) = by_token {
-            let opened = open(self.env, self.config, &scope, &shown).await;
-            if opened == Err(EdgeError::KeyUnknown) {
-                return stream::revoked(request);
-            }
-            opened?;
-            (Opened { scope, shown }, expires_at)
-        } else {
-            (self.open().await?, clock::now().plus(self.config.notify.window_ms))
+        let Some((scope, shown, expires_at)) = by_token else {
+            let expires_at = clock::now().plus(self.config.notify.window_ms);
+            return self.connect(request, self.open().await?, expires_at).await;
         };
+        let opened = open(self.env, self.config, &scope, &shown).await;
+        let connected = match opened {
+            Ok(()) => self.connect(request, Opened { scope, shown }, expires_at).await,
+            Err(error) => Err(error),
+        };
+        match connected {
+            Err(EdgeError::KeyUnknown) => stream::revoked(request),
+            other => other,
+        }
+    }
+
+    async fn connect(
+        &self,
+        request: &Request,
+        opened: Opened,
+        expires_at: UnixMillis,
+    ) -> Result<Response, EdgeError> {
         let served = self.served(&opened).await?.version;
         let Opened { scope, shown } = opened;
         let client = stream::client(request, &shown);

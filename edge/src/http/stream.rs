@@ -50,7 +50,7 @@ pub fn client(request: &Request, shown: &Credential) -> Client {
     Client::of(shown.key_id(), header(request, "cf-connecting-ip").as_deref())
 }
 
-/// Connects a listener with its notifier.
+/// Connects a listener with its notifier, which may know sooner than this isolate that its key was taken away.
 pub async fn connect(
     request: &Request,
     env: &Env,
@@ -74,7 +74,7 @@ pub async fn connect(
     let Some(place) = Place::take(listener.client) else { return away(served, jitter) };
     let upgraded = match listen(env, config, &listener, jitter).await {
         Ok(Some(upgraded)) => upgraded,
-        Err(EdgeError::KeyUnknown) => return revoked(request),
+        Err(error @ EdgeError::KeyUnknown) => return Err(error),
         // No room or no answer: an error would bring a browser's client back in a second, for as long as it lasts.
         Ok(None) | Err(_) => return away(served, jitter),
     };

@@ -81,6 +81,15 @@ fn seeded_mutants_are_all_refused() {
     });
 }
 
+#[test]
+fn the_held_manifest_before_another_payload_is_no_repetition() {
+    let mut victim = Victim::holding();
+    let held = victim.forge.draft(victim.forge.held, "held");
+    assert_eq!(victim.push(&held.frame()), "same");
+    let other = victim.forge.draft(victim.forge.held, "replayed").payload;
+    assert_eq!(victim.push(&held.with(|draft| draft.payload = other).frame()), "E_DIGEST");
+}
+
 /// An insider's mutants are signed correctly: they may be sound by accident, but may neither panic nor serve a version
 /// that was not signed.
 #[test]

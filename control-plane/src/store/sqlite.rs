@@ -132,6 +132,19 @@ async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
 mod tests {
     use super::*;
 
+    /// A database as a program left it whose newest migration was `newest`.
+    async fn database_of(path: &Path, newest: i64) -> SqlitePool {
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
+        let old = SqlitePool::connect_with(options).await.unwrap();
+        let sql = "CREATE TABLE migrations (migration BIGINT PRIMARY KEY)";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        sqlx::query("INSERT INTO migrations VALUES ($1)").bind(newest).execute(&old).await.unwrap();
+        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= newest) {
+            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
+        }
+        old
+    }
+
     #[tokio::test]
     async fn opening_twice_migrates_once_and_a_newer_database_is_refused() {
         let dir = tempfile::tempdir().unwrap();
@@ -147,13 +160,7 @@ mod tests {
     async fn frames_from_before_urgency_count_as_ordinary_with_the_lax_bound_and_old_receipts_go() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("flagfuse.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let old = SqlitePool::connect_with(options).await.unwrap();
-        let sql = "CREATE TABLE migrations (migration BIGINT PRIMARY KEY); INSERT INTO migrations VALUES (5)";
-        sqlx::raw_sql(sql).execute(&old).await.unwrap();
-        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= 5) {
-            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
-        }
+        let old = database_of(&path, 5).await;
         let sql = "INSERT INTO snapshots VALUES ('p', 'e', 1, 7, 'd', x'01', 9);
                    INSERT INTO receipts (region, project, environment) VALUES ('eu', 'p', 'e')";
         sqlx::raw_sql(sql).execute(&old).await.unwrap();
@@ -172,13 +179,7 @@ mod tests {
     async fn revisions_of_an_older_database_go_on_above_all_that_may_have_been_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("flagfuse.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let old = SqlitePool::connect_with(options).await.unwrap();
-        let sql = "CREATE TABLE migrations (migration BIGINT PRIMARY KEY); INSERT INTO migrations VALUES (8)";
-        sqlx::raw_sql(sql).execute(&old).await.unwrap();
-        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= 8) {
-            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
-        }
+        let old = database_of(&path, 8).await;
         let sql = "INSERT INTO projects VALUES ('p', 't', '', 1);
                    INSERT INTO environments (tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms)
                    VALUES ('t', 'p', 'e', 'strict', 'single', 1, 7, 1);
@@ -219,13 +220,7 @@ mod tests {
     async fn quarantined_events_from_before_the_bound_are_numbered_and_the_oldest_beyond_it_go() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("flagfuse.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-        let old = SqlitePool::connect_with(options).await.unwrap();
-        let sql = "CREATE TABLE migrations (migration BIGINT PRIMARY KEY); INSERT INTO migrations VALUES (8)";
-        sqlx::raw_sql(sql).execute(&old).await.unwrap();
-        for (_, sql) in MIGRATIONS.iter().filter(|(number, _)| *number <= 8) {
-            sqlx::raw_sql(*sql).execute(&old).await.unwrap();
-        }
+        let old = database_of(&path, 8).await;
         let sql = "INSERT INTO quarantine (tenant, project, environment, code, raw, raw_digest, first_ms, last_ms, events,
                                            replay_state)
                    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10003)

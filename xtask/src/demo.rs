@@ -11,8 +11,10 @@ use std::{io, thread};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::demo_project::{GUARDED_FLAG, environment_path};
+use crate::demo_project::{self, GUARDED_FLAG, environment_path};
 use crate::http::Client;
+use crate::picture;
+use crate::tools::progress;
 use crate::traffic::{Behaviour, now_ms, visit};
 use crate::up::read_dev;
 
@@ -20,12 +22,29 @@ const USER_THREAD_COUNT: u64 = 6;
 const LIMIT: Duration = Duration::from_mins(2);
 const VIEW_PAUSE: Duration = Duration::from_millis(250);
 
-/// Reads `--data DIR`.
-pub fn parse(root: &Path, arguments: &[String]) -> Result<PathBuf> {
-    match arguments {
-        [] => Ok(root.join(".flagfuse")),
-        [name, dir] if name == "--data" => Ok(PathBuf::from(dir)),
-        _ => bail!("usage: cargo xtask demo [--data DIR]"),
+/// How the command was called.
+#[derive(Debug, Clone)]
+pub struct DemoOptions {
+    /// Data folder of the running `up`.
+    pub data_dir: PathBuf,
+    /// Where to leave pictures of the end, one for light and one for dark pages.
+    pub picture_dir: Option<PathBuf>,
+}
+
+impl DemoOptions {
+    /// Reads `--data DIR` and `--picture DIR`.
+    pub fn parse(root: &Path, arguments: &[String]) -> Result<Self> {
+        let mut options = Self { data_dir: root.join(".flagfuse"), picture_dir: None };
+        let mut rest = arguments.iter();
+        while let Some(name) = rest.next() {
+            let value = rest.next().with_context(|| format!("{name} needs a folder"))?;
+            match name.as_str() {
+                "--data" => options.data_dir = PathBuf::from(value),
+                "--picture" => options.picture_dir = Some(PathBuf::from(value)),
+                _ => bail!("unknown option {name}; known: --data DIR, --picture DIR"),
+            }
+        }
+        Ok(options)
     }
 }
 
@@ -52,9 +71,18 @@ struct Moment {
     isolates: Vec<(String, String, String)>,
 }
 
+impl Moment {
+    fn isolates_in_words(&self) -> Vec<String> {
+        let words = |(label, version, value): &(String, String, String)| {
+            format!("{label}: version {version} answers {value}")
+        };
+        self.isolates.iter().map(words).collect()
+    }
+}
+
 /// Runs until the fuse has tripped and every isolate serves the switched-off flag.
-pub fn demo(data_dir: &Path) -> Result<()> {
-    let dev = read_dev(data_dir)?;
+pub fn demo(options: &DemoOptions) -> Result<()> {
+    let dev = read_dev(&options.data_dir)?;
     let text = |name: &str| dev[name].as_str().with_context(|| format!("dev.json has no {name}"));
     let admin = Client::new(text("control_plane")?, Some(text("admin_token")?));
     let edges: Vec<Client> = dev["edges"]
@@ -65,6 +93,9 @@ pub fn demo(data_dir: &Path) -> Result<()> {
         .map(|url| Client::new(url, dev["client_key"].as_str()))
         .collect();
     let fuse_path = format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path());
+    for repaired in demo_project::repair(&admin)? {
+        progress(&repaired);
+    }
     // A demo may be run again: whatever the last one left open is closed, in a new phase with fresh cohorts.
     if circuit(&admin, &fuse_path)? != "CLOSED" {
         admin
@@ -83,7 +114,8 @@ pub fn demo(data_dir: &Path) -> Result<()> {
         }
         let result = watch(&admin, &fuse_path, &edges, &counters, began);
         stop.store(true, Ordering::Relaxed);
-        result
+        let lines = result?;
+        options.picture_dir.as_ref().map_or(Ok(()), |dir| picture::write(dir, &lines))
     })
 }
 
@@ -119,7 +151,7 @@ fn watch(
     edges: &[Client],
     counters: &Counters,
     began: Instant,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     let mut screen = Screen::default();
     loop {
         let moment = look(admin, fuse_path, edges, began)?;
@@ -128,7 +160,10 @@ fn watch(
             && moment.isolates.iter().all(|(_, _, value)| value == "false")
             && let Some(live_ms) = live_ms(&moment, counters)
         {
-            return finish(moment.elapsed, live_ms);
+            let words = finish(moment.elapsed, live_ms);
+            let mut out = io::stdout().lock();
+            writeln!(out, "\n{}", words.join("\n")).context("writing to the terminal")?;
+            return Ok([frame(&moment, counters), vec![String::new()], words.to_vec()].concat());
         }
         if moment.elapsed > LIMIT {
             let last = counters.last_failure.lock().ok().and_then(|last| last.clone());
@@ -219,39 +254,17 @@ struct Screen {
 
 impl Screen {
     fn draw(&mut self, moment: &Moment, counters: &Counters) -> Result<()> {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let isolates: Vec<String> = moment
-            .isolates
-            .iter()
-            .map(|(label, version, value)| format!("{label}: version {version} answers {value}"))
-            .collect();
         let mut out = io::stdout().lock();
         if !out.is_terminal() {
-            let line = format!("{} | {} | {}", moment.circuit, moment.verdict, isolates.join(", "));
+            let isolates = moment.isolates_in_words().join(", ");
+            let line = format!("{} | {} | {isolates}", moment.circuit, moment.verdict);
             if line != self.last_line {
                 writeln!(out, "{:5.1} s  {line} | {}", moment.elapsed.as_secs_f64(), moment.reading)?;
                 self.last_line = line;
             }
             return Ok(());
         }
-        let lines = [
-            format!(
-                "Flagfuse demo: {GUARDED_FLAG} halves conversion          {:6.1} s",
-                moment.elapsed.as_secs_f64()
-            ),
-            String::new(),
-            format!(
-                "  users      {:>7}   saw the feature {:>7}   converted {:>7}   failed {}",
-                get(&counters.users),
-                get(&counters.saw_feature),
-                get(&counters.conversions),
-                get(&counters.failures)
-            ),
-            format!("  tallies    {}", moment.reading),
-            format!("  verdict    {}", moment.verdict),
-            format!("  circuit    {}", moment.circuit),
-            format!("  isolates   {}", isolates.join("      ")),
-        ];
+        let lines = frame(moment, counters);
         if self.drawn_line_count > 0 {
             write!(out, "\x1b[{}A", self.drawn_line_count)?;
         }
@@ -263,12 +276,33 @@ impl Screen {
     }
 }
 
-fn finish(elapsed: Duration, live_ms: u64) -> Result<()> {
-    writeln!(
-        io::stdout().lock(),
-        "\nThe fuse tripped after {:.1} s of traffic. {live_ms} ms after that decision began, users of every isolate got `false`.\n\
-         The feature stays off until somebody closes the fuse, or the demo is run again.",
-        elapsed.as_secs_f64()
-    )
-    .context("writing to the terminal")
+/// What the view shows of one moment, line by line.
+fn frame(moment: &Moment, counters: &Counters) -> Vec<String> {
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    vec![
+        format!(
+            "Flagfuse demo: {GUARDED_FLAG} halves conversion          {:6.1} s",
+            moment.elapsed.as_secs_f64()
+        ),
+        String::new(),
+        format!(
+            "  users      {:>7}   saw the feature {:>7}   converted {:>7}   failed {}",
+            get(&counters.users),
+            get(&counters.saw_feature),
+            get(&counters.conversions),
+            get(&counters.failures)
+        ),
+        format!("  tallies    {}", moment.reading),
+        format!("  verdict    {}", moment.verdict),
+        format!("  circuit    {}", moment.circuit),
+        format!("  isolates   {}", moment.isolates_in_words().join("      ")),
+    ]
+}
+
+fn finish(elapsed: Duration, live_ms: u64) -> [String; 3] {
+    [
+        format!("The fuse tripped after {:.1} s of traffic.", elapsed.as_secs_f64()),
+        format!("{live_ms} ms after that decision began, users of every isolate got `false`."),
+        "The feature stays off until somebody closes the fuse, or the demo is run again.".to_owned(),
+    ]
 }

@@ -1,6 +1,7 @@
 //! The demo project: an environment, six flags of all value types, a fuse and a client key. Created once, kept after.
 
 use anyhow::{Context, Result, bail};
+use flagfuse_shared::flag::FlagWire;
 use serde_json::{Value, json};
 
 use crate::http::Client;
@@ -27,6 +28,65 @@ pub fn ensure(admin: &Client) -> Result<()> {
         put_if_missing(admin, &format!("{}/flags/{key}", environment_path()), &flag)?;
     }
     put_if_missing(admin, &format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path()), &fuse())
+}
+
+/// Brings the guarded flag and its fuse back to what the demo needs, whatever was tried on them; says what it did.
+pub fn repair(admin: &Client) -> Result<Vec<String>> {
+    let flag_path = format!("{}/flags/{GUARDED_FLAG}", environment_path());
+    let fuse_path = format!("{flag_path}/fuse");
+    let wanted = flags().into_iter().find(|flag| flag["key"] == GUARDED_FLAG).context("no guarded flag")?;
+    let found = [admin.get(&flag_path)?, admin.get(&fuse_path)?];
+    let [flag, policy] = [("flag", &found[0]), ("policy", &found[1])]
+        .map(|(name, answer)| if answer.status == 200 { answer.body[name].clone() } else { Value::Null });
+    let mut repaired = Vec::new();
+    let is_same_flag = is_same_flag(&flag, &wanted);
+    if !is_same_flag {
+        // A fuse holds the flag it watches, so it goes first and is put back below.
+        if !policy.is_null() {
+            delete(admin, &fuse_path)?;
+        }
+        admin.put(&flag_path, &wanted)?.ok().with_context(|| format!("PUT {flag_path}"))?;
+        repaired.push(format!("the flag {GUARDED_FLAG} was changed: it is as the demo needs it again"));
+    }
+    let is_same_policy = fuse()
+        .as_object()
+        .is_some_and(|fields| fields.iter().all(|(name, value)| covers(&policy[name], value)));
+    if !is_same_flag || !is_same_policy {
+        admin.put(&fuse_path, &fuse())?.ok().with_context(|| format!("PUT {fuse_path}"))?;
+    }
+    if !is_same_policy {
+        repaired.push(format!("the fuse of {GUARDED_FLAG} was changed: it is as the demo needs it again"));
+    }
+    Ok(repaired)
+}
+
+/// Whether a flag decides as the wanted one; its cohort belongs to its fuse.
+fn is_same_flag(flag: &Value, wanted: &Value) -> bool {
+    let read = |flag: &Value| {
+        let mut flag: FlagWire = serde_json::from_value(flag.clone()).ok()?;
+        flag.cohort = None;
+        Some(flag)
+    };
+    read(flag).is_some_and(|flag| Some(flag) == read(wanted))
+}
+
+/// Whether everything in `wanted` is in `found`; numbers are compared as numbers.
+fn covers(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => {
+            wanted.iter().all(|(name, value)| found.get(name).is_some_and(|found| covers(found, value)))
+        }
+        (Value::Array(found), Value::Array(wanted)) => {
+            found.len() == wanted.len()
+                && found.iter().zip(wanted).all(|(found, wanted)| covers(found, wanted))
+        }
+        (Value::Number(found), Value::Number(wanted)) => found.as_f64() == wanted.as_f64(),
+        _ => found == wanted,
+    }
+}
+
+fn delete(admin: &Client, path: &str) -> Result<()> {
+    admin.send("DELETE", path, &[], None)?.ok().map(|_| ()).with_context(|| format!("DELETE {path}"))
 }
 
 /// A new client key of the demo environment.
@@ -118,4 +178,38 @@ pub fn fuse() -> Value {
         "min_sample": 1_000, "min_confidence": 0.2, "window_hours": 72,
         "grace_s": 1, "cooldown_s": 5, "half_open_percent": 10.0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_adds_is_no_difference_and_what_was_tried_on_a_flag_is_one() {
+        let wanted = &flags()[0];
+        let mut found = wanted.clone();
+        found["enabled"] = json!(true);
+        found["rules"] = json!([]);
+        assert!(is_same_flag(&found, wanted), "defaults that the server writes out");
+        for (field, value) in [
+            ("enabled", json!(false)),
+            ("rules", json!([{ "key": "all", "split": [{ "variation": "on" }] }])),
+            ("salt", json!("another")),
+        ] {
+            let mut changed = wanted.clone();
+            changed[field] = value;
+            assert!(!is_same_flag(&changed, wanted), "{field}");
+        }
+        assert!(!is_same_flag(&Value::Null, wanted), "a deleted flag");
+    }
+
+    #[test]
+    fn a_policy_is_compared_by_what_the_demo_names() {
+        let mut found = fuse();
+        found["exposure_percent"] = json!(50);
+        found["ema"] = json!(null);
+        assert!(covers(&found, &fuse()));
+        found["guardrails"][0]["threshold"] = json!(-0.5);
+        assert!(!covers(&found, &fuse()));
+    }
 }

@@ -14,6 +14,8 @@ pub mod demo_project;
 pub mod deny;
 pub mod http;
 pub mod output;
+pub mod picture;
+pub mod ports;
 pub mod private;
 pub mod process;
 pub mod relay;

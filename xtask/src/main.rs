@@ -10,8 +10,10 @@ use xtask::{attack, bench, check, demo, private, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  up [--data DIR] [--control-plane-port N] [--edge-port N]   build and run everything, with a demo project
-  demo [--data DIR]                      a harmful feature is switched off on a running `up`
+  up [--data DIR] [--control-plane-port N] [--edge-port N] [--regions NAME,NAME]
+                                         build and run everything, with a demo project; in one region of two isolates,
+                                         or in these regions of one isolate each
+  demo [--data DIR] [--picture DIR]      a harmful feature is switched off on a running `up`; leaves pictures of the end
   test                                   everything CI runs
   test --repeat N [--rest M] [--busy] [NAME …]
                                          the tests on processes and the simulation N times, all others M times, beside
@@ -40,7 +42,7 @@ fn command() -> Result<()> {
     let Some((command, rest)) = arguments.split_first() else { bail!("{USAGE}") };
     match (command.as_str(), rest) {
         ("up", options) => up::up(root, &up::UpOptions::parse(root, options)?),
-        ("demo", options) => demo::demo(&demo::parse(root, options)?),
+        ("demo", options) => demo::demo(&demo::DemoOptions::parse(root, options)?),
         ("test", []) => check::test(root),
         ("test", options) => repeat::repeat(root, &RepeatOptions::parse(options)?),
         ("attack", names) => attack::attack(root, names),

@@ -385,6 +385,7 @@ async fn record(
             Some(scope) => AuditPlace::Environment(scope),
             None => AuditPlace::Tenant(&actor.tenant),
         };
+        let flags = flags_of(&effect, altered);
         let mut detail = effect.detail;
         if let Some(fields) = detail.as_object_mut() {
             fields.extend(version.map(|version| ("version".to_owned(), Value::from(version.to_string()))));
@@ -392,7 +393,8 @@ async fn record(
             let own = altered.iter().find(|altered| effect.scope.as_ref() == Some(&altered.scope));
             fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
         }
-        let entry = NewAudit { actor: &actor.name, action: effect.action, subject: &effect.subject, detail };
+        let (action, subject) = (effect.action, effect.subject.as_str());
+        let entry = NewAudit { actor: &actor.name, action, subject, detail, flags: &flags };
         insert_audit(conn, place, entry, now).await?;
         match (&mut applied, effect.scope, version) {
             (Some(applied), Some(scope), Some(version)) => {
@@ -408,6 +410,16 @@ async fn record(
         }
     }
     Ok(applied)
+}
+
+/// The flags that an entry is found by: of a change of many, those whose definition is another one now.
+fn flags_of(effect: &Effect, altered: &[Altered]) -> Vec<String> {
+    let (family, _) = effect.action.split_once('.').unwrap_or_default();
+    if ["flag", "override", "fuse", "project_flag"].contains(&family) {
+        return vec![effect.subject.clone()];
+    }
+    let altered = altered.iter().filter(|altered| effect.scope.as_ref() == Some(&altered.scope));
+    altered.flat_map(Altered::own_flags).collect()
 }
 
 /// Says where a change of several environments failed.

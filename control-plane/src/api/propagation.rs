@@ -1,4 +1,4 @@
-//! `…/publish`, `…/propagation` and `…/changes/{epoch}.{seq}`: sending anew, and where what was sent has arrived.
+//! `…/publish`, `…/propagation` and `…/changes/{epoch}.{seq}` or `…/changes/latest`: sending anew, and where what was sent has arrived.
 
 use axum::Json;
 use axum::extract::State;
@@ -15,6 +15,7 @@ use crate::change::Change;
 use crate::error::ApiError;
 use crate::publish::{arrival, receipts};
 use crate::store::forks;
+use crate::store::snapshots::newest_signed;
 
 /// The same content under a new version.
 pub(super) async fn publish(
@@ -41,16 +42,40 @@ pub(super) async fn read(
     Ok(Json(answer))
 }
 
+/// Which change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Version(SnapshotVersion),
+    Latest,
+}
+
+impl Asked {
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        if text == "latest" {
+            return Ok(Self::Latest);
+        }
+        SnapshotVersion::parse(text).map(Self::Version).ok_or_else(|| {
+            let detail = format!("version {text:?} is neither EPOCH.SEQ, two numbers, nor \"latest\"");
+            ApiError::bad_request("bad_version", detail)
+        })
+    }
+}
+
 pub(super) async fn change(
     State(state): State<ApiState>,
     Viewer(caller): Viewer,
     PathParams((project, key, version)): PathParams<(String, String, String)>,
 ) -> Result<Json<Value>, ApiError> {
-    let parsed = SnapshotVersion::parse(&version).ok_or_else(|| {
-        ApiError::bad_request("bad_version", format!("version {version:?} is not EPOCH.SEQ, two numbers"))
-    })?;
+    let asked = Asked::parse(&version)?;
     let mut conn = state.store.read().await?;
     let row = environment(&mut conn, &caller, &project, &key).await?;
+    let parsed = match asked {
+        Asked::Version(version) => version,
+        // Not the row's: an epoch that was raised has no change of its own yet.
+        Asked::Latest => {
+            newest_signed(&mut conn, &row.scope).await?.map_or(row.version, |frame| frame.held.version())
+        }
+    };
     let found = arrival::arrival(&mut conn, &row, parsed, &state.fleet, state.now()).await?;
     let found = found.ok_or_else(|| {
         let detail =

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::diff::{Diff, FlagDiff, Side, diff};
+use flagfuse_shared::diff::{Diff, FlagDiff, Kind, Side, diff};
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::{DIFF_FLAG_TOLD_COUNT_MAX, DIFF_MOVE_TOLD_COUNT_MAX};
@@ -162,6 +162,12 @@ impl Altered {
             Memory::Flag { key: own, wire } if own == key => wire.as_deref(),
             Memory::Flag { .. } => self.after.flags.get(key),
         }
+    }
+
+    /// The flags whose own definition is another one, new or gone.
+    pub(super) fn own_flags(&self) -> impl Iterator<Item = String> {
+        let own = self.diff.flags.iter().filter(|flag| flag.kind != Kind::Dependent);
+        own.map(|flag| flag.flag.clone())
     }
 
     /// Whether something that flags share changed.

@@ -1,9 +1,9 @@
-//! Rows of the audit trail. Added with the change they tell of, never altered.
+//! Rows of the audit trail, and of which flags they are about. Added with the change they tell of, never altered.
 
-use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::Row as _;
+use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
 
@@ -18,6 +18,8 @@ pub struct NewAudit<'a> {
     pub subject: &'a str,
     /// Details, without secrets and without units.
     pub detail: Value,
+    /// The flags it is about, by which it is found.
+    pub flags: &'a [String],
 }
 
 /// An entry as the API shows it.
@@ -68,8 +70,8 @@ pub async fn insert(
 ) -> Result<(), StoreError> {
     let (tenant, scope) = place.parts();
     let sql = "INSERT INTO audit (tenant, project, environment, at_ms, actor, action, subject, detail)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    sqlx::query(sql)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING audit_id";
+    let row = sqlx::query(sql)
         .bind(tenant.as_str())
         .bind(scope.map(StoredProject::of))
         .bind(scope.map(|scope| scope.environment.as_str()))
@@ -78,8 +80,14 @@ pub async fn insert(
         .bind(entry.action)
         .bind(entry.subject)
         .bind(json_text(&entry.detail))
-        .execute(conn)
+        .fetch_one(&mut *conn)
         .await?;
+    let audit_id: i64 = row.try_get("audit_id")?;
+    for flag in entry.flags {
+        let sql =
+            "INSERT INTO audit_flags (tenant, flag, audit_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        sqlx::query(sql).bind(tenant.as_str()).bind(flag).bind(audit_id).execute(&mut *conn).await?;
+    }
     Ok(())
 }
 
@@ -102,26 +110,61 @@ pub async fn of_version(
     row.as_ref().map(audit_row).transpose()
 }
 
-/// Entries below `before`, newest first: all of a tenant, or those of one environment.
+/// Which entries of a place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuditFilter<'a> {
+    /// Those that are about this flag.
+    pub flag: Option<&'a FlagKey>,
+    /// Those of this actor, by its whole name.
+    pub actor: Option<&'a str>,
+}
+
+/// Entries below `before`, newest first: of a tenant or of one environment, those that the filter lets through.
 pub async fn page(
     conn: &mut Connection,
     place: AuditPlace<'_>,
+    filter: AuditFilter<'_>,
     before: i64,
     limit: u32,
 ) -> Result<Vec<AuditRow>, StoreError> {
-    let sql = "SELECT audit_id, project, environment, at_ms, actor, action, subject, detail FROM audit
-               WHERE tenant = $1 AND audit_id < $2 AND ($3 IS NULL OR (project = $3 AND environment = $4))
-               ORDER BY audit_id DESC LIMIT $5";
+    let mut query = page_query(place, filter, before, limit);
+    query.build().fetch_all(conn).await?.iter().map(audit_row).collect()
+}
+
+/// Walks along the index of the narrowest of the filters, in the order that is asked for.
+fn page_query<'a>(
+    place: AuditPlace<'a>,
+    filter: AuditFilter<'a>,
+    before: i64,
+    limit: u32,
+) -> QueryBuilder<Sqlite> {
     let (tenant, scope) = place.parts();
-    let rows = sqlx::query(sql)
-        .bind(tenant.as_str())
-        .bind(before)
-        .bind(scope.map(StoredProject::of))
-        .bind(scope.map(|scope| scope.environment.as_str()))
-        .bind(limit)
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(audit_row).collect()
+    let columns = "a.audit_id, a.project, a.environment, a.at_ms, a.actor, a.action, a.subject, a.detail";
+    let mut query = QueryBuilder::new(format!("SELECT {columns} FROM "));
+    let id = if let Some(flag) = filter.flag {
+        // CROSS JOIN keeps the order of the tables: a flag has few entries.
+        query.push("audit_flags f CROSS JOIN audit a ON a.audit_id = f.audit_id WHERE f.tenant = ");
+        query.push_bind(tenant.to_string()).push(" AND f.flag = ").push_bind(flag.to_string());
+        "f.audit_id"
+    } else {
+        let index = match (filter.actor, scope) {
+            (Some(_), _) => "audit_by_actor",
+            (None, Some(_)) => "audit_by_environment",
+            (None, None) => "audit_by_tenant",
+        };
+        query.push(format!("audit a INDEXED BY {index} WHERE a.tenant = ")).push_bind(tenant.to_string());
+        "a.audit_id"
+    };
+    if let Some(actor) = filter.actor {
+        query.push(" AND a.actor = ").push_bind(actor.to_owned());
+    }
+    if let Some(scope) = scope {
+        query.push(" AND a.project = ").push_bind(StoredProject::of(scope));
+        query.push(" AND a.environment = ").push_bind(scope.environment.to_string());
+    }
+    query.push(format!(" AND {id} < ")).push_bind(before);
+    query.push(format!(" ORDER BY {id} DESC LIMIT ")).push_bind(limit);
+    query
 }
 
 fn audit_row(row: &sqlx::sqlite::SqliteRow) -> Result<AuditRow, StoreError> {
@@ -136,4 +179,32 @@ fn audit_row(row: &sqlx::sqlite::SqliteRow) -> Result<AuditRow, StoreError> {
         subject: row.try_get("subject")?,
         detail: json_column("audit.detail", &detail)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn every_page_walks_along_an_index_and_sorts_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
+        let mut conn = store.read().await.unwrap();
+        let (scope, flag) = (Scope::parse("t/p/e").unwrap(), FlagKey::parse("f").unwrap());
+        for place in [AuditPlace::Tenant(&scope.tenant), AuditPlace::Environment(&scope)] {
+            for (flag, actor) in
+                [(None, None), (Some(&flag), None), (None, Some("fuse")), (Some(&flag), Some("fuse"))]
+            {
+                let filter = AuditFilter { flag, actor };
+                let plan = page_query(place, filter, 7, 10).into_sql();
+                let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.as_str()));
+                let rows = sqlx::query(plan).fetch_all(&mut *conn).await.unwrap();
+                for row in rows {
+                    let step: String = row.get("detail");
+                    assert!(step.contains("SEARCH"), "{place:?} {filter:?}: {step}");
+                }
+            }
+        }
+    }
 }

@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (10, include_str!("../../../migrations/sqlite/0010_revisions.sql")),
     (12, include_str!("../../../migrations/sqlite/0012_quarantine_bound.sql")),
     (13, include_str!("../../../migrations/sqlite/0013_tenants.sql")),
+    (14, include_str!("../../../migrations/sqlite/0014_verbs.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.
@@ -287,6 +288,30 @@ mod tests {
         }
         let faults = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut *reader).await.unwrap();
         assert!(faults.is_empty(), "rows name what is not there");
+    }
+
+    #[tokio::test]
+    async fn entries_from_before_the_filter_are_found_by_their_flag() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        let old = database_of(&path, 13).await;
+        let sql = "INSERT INTO audit (tenant, project, environment, at_ms, actor, action, subject, detail) VALUES
+                   ('t', 't/p', 'e', 1, 'a', 'flag.put', 'f', '{}'), ('t', 't/p', 'e', 1, 'a', 'segment.put', 'f', '{}'),
+                   ('t', 't/p', 'e', 1, 'fuse', 'fuse.transition', 'f', '{}'),
+                   ('t', NULL, NULL, 1, 'a', 'project_flag.put', 'f', '{}'),
+                   ('t', 't/p', 'e', 1, 'a', 'environment.revert', 'f', '{}'),
+                   ('t', 't/p', 'f', 1, 'a', 'environment.revert', 'f', '{}')";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        old.close().await;
+        let store = Store::open(&path).await.unwrap();
+        let rows = sqlx::query(
+            "SELECT audit_id FROM audit_flags WHERE tenant = 't' AND flag = 'f' ORDER BY audit_id",
+        )
+        .fetch_all(&mut *store.read().await.unwrap())
+        .await
+        .unwrap();
+        let found: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(found, [1, 3, 4, 5]);
     }
 
     #[tokio::test]

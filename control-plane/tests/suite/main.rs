@@ -44,4 +44,6 @@ mod staging;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]
+mod trail;
+#[cfg(test)]
 mod world;

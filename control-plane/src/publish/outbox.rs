@@ -83,7 +83,7 @@ pub async fn enqueue(
     urgency: Urgency,
     now: UnixMillis,
 ) -> Result<SnapshotVersion, OutboxError> {
-    let environment = scopes::environment(conn, scope)
+    let environment = scopes::environment_or_deleted(conn, scope)
         .await?
         .ok_or_else(|| OutboxError::UnknownEnvironment { scope: scope.clone() })?;
     let forks = forks::of_environment(conn, scope).await?;

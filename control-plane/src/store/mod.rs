@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod batches;
+pub mod contents;
 pub mod events;
 pub mod flags;
 pub mod forks;

@@ -1,4 +1,4 @@
-//! Rows of projects and environments.
+//! Rows of projects and environments. What was deleted stays as a row for its version and its revisions, and is hidden.
 
 use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
@@ -48,7 +48,7 @@ pub struct SettingsRow<'s> {
     pub safety: &'s SafetySettings,
 }
 
-/// Adds a project; `false` when the tenant has one of that name already.
+/// Adds a project, or makes a deleted one anew; `false` when the tenant has one of that name already.
 pub async fn insert_project(
     conn: &mut Connection,
     tenant: &TenantKey,
@@ -57,7 +57,9 @@ pub async fn insert_project(
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO projects (project, tenant, name, created_ms) VALUES ($1, $2, $3, $4)
-               ON CONFLICT (project) DO NOTHING";
+               ON CONFLICT (project) DO UPDATE
+               SET name = excluded.name, created_ms = excluded.created_ms, deleted_ms = NULL
+               WHERE projects.deleted_ms IS NOT NULL";
     let done = sqlx::query(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(tenant.as_str())
@@ -70,32 +72,44 @@ pub async fn insert_project(
 
 /// A tenant's projects by key.
 pub async fn projects(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<ProjectRow>, StoreError> {
-    let sql = "SELECT project, name, created_ms FROM projects WHERE tenant = $1 ORDER BY project";
+    let sql = "SELECT project, name, created_ms FROM projects
+               WHERE tenant = $1 AND deleted_ms IS NULL ORDER BY project";
     let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let created_ms = UnixMillis(from_sql(row.try_get("created_ms")?));
-            Ok(ProjectRow { key: StoredProject::key(row)?, name: row.try_get("name")?, created_ms })
-        })
-        .collect()
+    rows.iter().map(project_row).collect()
+}
+
+/// One project of a tenant.
+pub async fn project(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+) -> Result<Option<ProjectRow>, StoreError> {
+    let sql = "SELECT project, name, created_ms FROM projects
+               WHERE tenant = $1 AND project = $2 AND deleted_ms IS NULL";
+    let row = sqlx::query(sql)
+        .bind(tenant.as_str())
+        .bind(StoredProject::of_tenant(tenant, project))
+        .fetch_optional(conn)
+        .await?;
+    row.as_ref().map(project_row).transpose()
+}
+
+fn project_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProjectRow, StoreError> {
+    let created_ms = UnixMillis(from_sql(row.try_get("created_ms")?));
+    Ok(ProjectRow { key: StoredProject::key(row)?, name: row.try_get("name")?, created_ms })
 }
 
 /// Whether the tenant has the project.
 pub async fn has_project(
     conn: &mut Connection,
     tenant: &TenantKey,
-    project: &ProjectKey,
+    key: &ProjectKey,
 ) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM projects WHERE tenant = $1 AND project = $2";
-    let row = sqlx::query(sql)
-        .bind(tenant.as_str())
-        .bind(StoredProject::of_tenant(tenant, project))
-        .fetch_optional(conn)
-        .await?;
-    Ok(row.is_some())
+    Ok(project(conn, tenant, key).await?.is_some())
 }
 
-/// Adds an environment at version 1.0; `false` when the project has it already.
+/// Adds an environment at version 1.0, or makes a deleted one anew at the version that it has come to: replicas take
+/// nothing below that. `false` when the project has it already.
 pub async fn insert_environment(
     conn: &mut Connection,
     scope: &Scope,
@@ -105,7 +119,12 @@ pub async fn insert_environment(
     let sql = "INSERT INTO environments
                  (tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms,
                   confirm_above_pct, stages, soak_s)
-               VALUES ($1, $2, $3, $4, $5, 1, 0, $6, $7, $8, $9) ON CONFLICT (project, environment) DO NOTHING";
+               VALUES ($1, $2, $3, $4, $5, 1, 0, $6, $7, $8, $9)
+               ON CONFLICT (project, environment) DO UPDATE SET
+                 profile = excluded.profile, auto_exposure = excluded.auto_exposure, created_ms = excluded.created_ms,
+                 confirm_above_pct = excluded.confirm_above_pct, stages = excluded.stages, soak_s = excluded.soak_s,
+                 settings_revision = environments.settings_revision + 1, deleted_ms = NULL
+               WHERE environments.deleted_ms IS NOT NULL";
     let done = sqlx::query(sql)
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
@@ -148,8 +167,25 @@ const ENVIRONMENT_COLUMNS: &str = "project, environment, profile, auto_exposure,
 
 /// One environment of a tenant.
 pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<EnvironmentRow>, StoreError> {
+    environment_of(conn, scope, "deleted_ms IS NULL").await
+}
+
+/// The same, also when it was deleted: what is signed and sent for it goes on from its last version.
+pub async fn environment_or_deleted(
+    conn: &mut Connection,
+    scope: &Scope,
+) -> Result<Option<EnvironmentRow>, StoreError> {
+    environment_of(conn, scope, "TRUE").await
+}
+
+async fn environment_of(
+    conn: &mut Connection,
+    scope: &Scope,
+    condition: &str,
+) -> Result<Option<EnvironmentRow>, StoreError> {
     let sql = format!(
-        "SELECT {ENVIRONMENT_COLUMNS} FROM environments WHERE tenant = $1 AND project = $2 AND environment = $3"
+        "SELECT {ENVIRONMENT_COLUMNS} FROM environments
+         WHERE tenant = $1 AND project = $2 AND environment = $3 AND {condition}"
     );
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(scope.tenant.as_str())
@@ -163,7 +199,7 @@ pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<
 /// Whose environments.
 #[derive(Debug, Clone, Copy)]
 pub enum Whose<'k> {
-    /// Everybody's.
+    /// Everybody's, those that were deleted among them: their replicas hold a last version, which has to be renewed too.
     Installation,
     /// A tenant's.
     Tenant(&'k TenantKey),
@@ -178,7 +214,8 @@ pub async fn environments(
 ) -> Result<Vec<EnvironmentRow>, StoreError> {
     let sql = format!(
         "SELECT {ENVIRONMENT_COLUMNS} FROM environments
-         WHERE ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR project = $2) ORDER BY project, environment"
+         WHERE ($1 IS NULL OR (tenant = $1 AND deleted_ms IS NULL)) AND ($2 IS NULL OR project = $2)
+         ORDER BY project, environment"
     );
     let (tenant, stored_project) = match whose {
         Whose::Installation => (None, None),

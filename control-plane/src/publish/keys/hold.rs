@@ -163,7 +163,7 @@ pub async fn chain(conn: &mut Connection, keys: &SigningKeys) -> Result<Vec<Step
 
 /// The highest epoch of an environment that anybody is known to hold.
 async fn epoch_known(conn: &mut Connection, chain: &[Step], scope: &Scope) -> Result<u64, StoreError> {
-    let own = scopes::environment(conn, scope).await?.map_or(1, |row| row.version.epoch);
+    let own = scopes::environment_or_deleted(conn, scope).await?.map_or(1, |row| row.version.epoch);
     let held = forks::of_environment(conn, scope).await?;
     let held = held.iter().filter_map(ForkRow::version).map(|version| version.epoch);
     let lowest = chain.iter().filter_map(|step| step.keyset.min_epoch.get(&scope.to_string()).copied());

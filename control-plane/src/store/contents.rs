@@ -1,0 +1,123 @@
+//! What environments and projects hold, row by row, and its removal. What was measured, published or audited stays.
+
+use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
+use serde::Serialize;
+use sqlx::Row as _;
+
+use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+
+/// One row that an environment or a project holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldRow {
+    /// `flag`, `fuse`, `override`, `segment`, `layer`, `holdout`, `client_key`, `project_flag`.
+    pub kind: String,
+    /// Its key.
+    pub key: String,
+    /// Rises with every write of it.
+    pub revision: u64,
+}
+
+/// Everything that an environment holds and somebody would miss. Flags that it inherits as they are count too: they are
+/// served there.
+pub async fn of_environment(conn: &mut Connection, scope: &Scope) -> Result<Vec<HeldRow>, StoreError> {
+    let sql =
+        "SELECT 'flag' AS kind, flag AS key, revision FROM flags WHERE project = $1 AND environment = $2
+               UNION ALL SELECT 'fuse', flag, revision FROM fuses WHERE project = $1 AND environment = $2
+               UNION ALL SELECT 'override', flag, revision FROM inherited_flags
+                 WHERE project = $1 AND environment = $2 AND patch IS NOT NULL
+               UNION ALL SELECT part, key, revision FROM shared_parts WHERE project = $1 AND environment = $2
+               UNION ALL SELECT 'client_key', token_id, 1 FROM tokens
+                 WHERE kind = 'client' AND project = $1 AND environment = $2 AND revoked_ms IS NULL
+               ORDER BY 1, 2";
+    let rows = sqlx::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(held_row).collect()
+}
+
+/// What a project holds beside its environments.
+pub async fn of_project(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+) -> Result<Vec<HeldRow>, StoreError> {
+    let sql = "SELECT 'project_flag' AS kind, flag AS key, revision FROM project_flags WHERE project = $1 ORDER BY flag";
+    let rows = sqlx::query(sql).bind(StoredProject::of_tenant(tenant, project)).fetch_all(conn).await?;
+    rows.iter().map(held_row).collect()
+}
+
+fn held_row(row: &sqlx::sqlite::SqliteRow) -> Result<HeldRow, StoreError> {
+    Ok(HeldRow {
+        kind: row.try_get("kind")?,
+        key: row.try_get("key")?,
+        revision: from_sql(row.try_get("revision")?),
+    })
+}
+
+/// Empties an environment and marks it as deleted. Its phases end and stay, so that a phase's number never means another
+/// one; its client keys are revoked; its version and the highest of its revisions are kept. Its last version is one for
+/// all regions, so its stages go.
+pub async fn delete_environment(
+    conn: &mut Connection,
+    scope: &Scope,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let marks = [
+        "UPDATE environments SET deleted_ms = $3, settings_revision = settings_revision + 1, stages = '[]', soak_s = 0,
+           revision_floor = MAX(revision_floor, (SELECT COALESCE(MAX(revision), 0) FROM (
+             SELECT revision FROM flags WHERE project = $1 AND environment = $2
+             UNION ALL SELECT revision FROM fuses WHERE project = $1 AND environment = $2
+             UNION ALL SELECT revision FROM inherited_flags WHERE project = $1 AND environment = $2
+             UNION ALL SELECT revision FROM shared_parts WHERE project = $1 AND environment = $2)))
+         WHERE project = $1 AND environment = $2",
+        "UPDATE phases SET ended_ms = $3 WHERE project = $1 AND environment = $2 AND ended_ms IS NULL",
+        "UPDATE tokens SET revoked_ms = $3
+         WHERE kind = 'client' AND project = $1 AND environment = $2 AND revoked_ms IS NULL",
+    ];
+    for sql in marks {
+        sqlx::query(sql)
+            .bind(StoredProject::of(scope))
+            .bind(scope.environment.as_str())
+            .bind(to_sql(now.0))
+            .execute(&mut *conn)
+            .await?;
+    }
+    // In the order in which they name one another.
+    let removals = [
+        "DELETE FROM fuses WHERE project = $1 AND environment = $2",
+        "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2",
+        "DELETE FROM flags WHERE project = $1 AND environment = $2",
+        "DELETE FROM shared_parts WHERE project = $1 AND environment = $2",
+    ];
+    for sql in removals {
+        sqlx::query(sql)
+            .bind(StoredProject::of(scope))
+            .bind(scope.environment.as_str())
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The same for a project whose environments are deleted.
+pub async fn delete_project(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE projects SET deleted_ms = $2,
+                 revision_floor = MAX(revision_floor,
+                   (SELECT COALESCE(MAX(revision), 0) FROM project_flags WHERE project = $1))
+               WHERE project = $1";
+    sqlx::query(sql)
+        .bind(StoredProject::of_tenant(tenant, project))
+        .bind(to_sql(now.0))
+        .execute(&mut *conn)
+        .await?;
+    let sql = "DELETE FROM project_flags WHERE project = $1";
+    sqlx::query(sql).bind(StoredProject::of_tenant(tenant, project)).execute(conn).await?;
+    Ok(())
+}

@@ -5,16 +5,22 @@
 
 mod consent;
 mod decisions;
+mod edit;
 mod environment;
 mod error;
+mod fields;
 mod flag;
 mod fuse;
 mod held;
 mod import;
 mod inheritance;
+mod loss;
 mod precondition;
+mod proposal;
 mod reach;
+mod record;
 mod revert;
+mod same;
 mod scope;
 mod shared;
 mod standing;
@@ -31,18 +37,22 @@ use serde_json::{Map, Value};
 use self::consent::confirmation;
 pub use self::consent::{Above, Consent, Given};
 use self::decisions::{Altered, Watch};
+pub use self::edit::{Edit, Power, SettingsPatch};
 pub use self::environment::SharedPart;
 pub use self::error::{ChangeError, Conflict};
 pub use self::import::{Existing, Import};
+use self::loss::Loss;
+pub use self::loss::{Lost, project_tag};
 pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};
-use self::standing::Subject;
+pub use self::proposal::Proposal;
+use self::proposal::{Resolved, Work};
+use self::record::{Told, record};
 use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::Policy;
 use crate::publish::Publisher;
 use crate::publish::build::EnvironmentSettings;
-use crate::publish::outbox::{Reserve, enqueue};
+use crate::publish::outbox::Reserve;
 use crate::publish::safety::SafetySettings;
-use crate::store::audit::{AuditPlace, NewAudit, insert as insert_audit};
 use crate::store::shared::Part;
 use crate::store::tokens::TokenRow;
 use crate::store::{Connection, Store, StoreError, scopes};
@@ -75,6 +85,11 @@ pub enum Change {
         /// For people.
         name: String,
     },
+    /// A project goes with everything in it.
+    DeleteProject {
+        /// Which.
+        project: ProjectKey,
+    },
     /// A new environment; publishes its first snapshot.
     CreateEnvironment {
         /// Which.
@@ -83,6 +98,11 @@ pub enum Change {
         settings: EnvironmentSettings,
         /// How careful it is.
         safety: Box<SafetySettings>,
+    },
+    /// An environment goes with everything in it; publishes its last snapshot.
+    DeleteEnvironment {
+        /// Which.
+        scope: Scope,
     },
     /// Other settings.
     SetSettings {
@@ -238,8 +258,18 @@ pub struct Applied {
 pub struct Rehearsed {
     /// What it does to decisions, for each environment.
     pub decisions: Vec<Value>,
+    /// What a deletion would take away.
+    pub lost: Option<Value>,
     /// What a person has to confirm it with, when it has to be confirmed.
     pub confirmation: Option<Digest>,
+}
+
+/// What was done, or would be.
+struct Done {
+    /// Nothing when there was nothing to do.
+    applied: Option<Applied>,
+    altered: Vec<Altered>,
+    loss: Option<Loss>,
 }
 
 /// What one change leaves behind beside its rows.
@@ -280,7 +310,7 @@ pub async fn apply(
     change: Change,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
-    propose(store, publisher, actor, change, &Terms::default(), now).await
+    propose(store, publisher, actor, change.into(), &Terms::default(), now).await
 }
 
 /// What a change depends on beside itself. By default on nothing: nobody is there to ask, and any state will do.
@@ -303,18 +333,25 @@ pub async fn propose(
     store: &Store,
     publisher: &Publisher,
     actor: &Actor,
-    change: Change,
+    proposal: Proposal,
     terms: &Terms,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
     let mut tx = store.write().await?;
-    let subject = Subject::of(actor, &change);
-    let (applied, _) = transact(&mut tx, publisher, actor, change, terms, now).await?;
+    let resolved = Resolved::read(&mut tx, actor, proposal, terms).await?;
+    let (subject, is_answered) = (resolved.subject.clone(), resolved.is_answered_with_the_version);
+    let done = transact(&mut tx, publisher, actor, resolved, now).await?;
     let tag = subject.tag(&mut tx).await?;
-    let Some(applied) = applied else { return Ok(Applied { tag, ..Applied::default() }) };
-    tx.commit().await.map_err(StoreError::from)?;
-    publisher.ring();
-    Ok(Applied { tag, ..applied })
+    let is_done = done.applied.is_some();
+    let mut applied = Applied { tag, ..done.applied.unwrap_or_default() };
+    if is_answered && applied.version.is_none() {
+        (applied.version, applied.revision) = subject.stands_at(&mut tx).await?;
+    }
+    if is_done {
+        tx.commit().await.map_err(StoreError::from)?;
+        publisher.ring();
+    }
+    Ok(applied)
 }
 
 /// Everything that `apply` does and checks, but nothing is kept.
@@ -322,104 +359,50 @@ pub async fn rehearse(
     store: &Store,
     publisher: &Publisher,
     actor: &Actor,
-    change: Change,
+    proposal: Proposal,
     preconditions: Preconditions,
     now: UnixMillis,
 ) -> Result<Rehearsed, ChangeError> {
     let mut tx = store.write().await?;
-    let asked = Consent::Person(None).about(&change);
-    let terms = Terms { consent: Consent::NotAsked, preconditions };
-    let (_, altered) = transact(&mut tx, publisher, actor, change, &terms, now).await?;
+    let terms = Terms { consent: Consent::Person(None), preconditions };
+    let mut resolved = Resolved::read(&mut tx, actor, proposal, &terms).await?;
+    let asked = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
+    let Done { altered, loss, .. } = transact(&mut tx, publisher, actor, resolved, now).await?;
     tx.rollback().await.map_err(StoreError::from)?;
-    let is_asked = asked != Consent::NotAsked && Above::of(&altered).is_some();
+    let confirmation = match &loss {
+        Some(loss) => loss.asked(),
+        None => Above::of(&altered).map(|_| confirmation(&altered)),
+    };
     Ok(Rehearsed {
         decisions: altered.iter().map(Altered::told).collect(),
-        confirmation: is_asked.then(|| confirmation(&altered)),
+        lost: loss.map(|loss| loss.told()),
+        confirmation: confirmation.filter(|_| asked != Consent::NotAsked),
     })
 }
 
-/// Nothing applied when there was nothing to do.
 async fn transact(
     conn: &mut Connection,
     publisher: &Publisher,
     actor: &Actor,
-    change: Change,
-    terms: &Terms,
+    resolved: Resolved,
     now: UnixMillis,
-) -> Result<(Option<Applied>, Vec<Altered>), ChangeError> {
-    let (reserve, consent) = (reserve(&change), terms.consent.about(&change));
-    let subject = Subject::of(actor, &change);
-    standing::check(conn, actor, &subject, &change, &terms.preconditions).await?;
+) -> Result<Done, ChangeError> {
+    let Resolved { subject, change, work, consent, preconditions, reserve, .. } = resolved;
+    standing::check(conn, actor, &subject, &change, &preconditions).await?;
+    if work == Work::Nothing {
+        return Ok(Done { applied: None, altered: Vec::new(), loss: None });
+    }
+    let loss = Loss::of(conn, actor, &change).await?;
     let watch = Watch::before(conn, actor, &change).await?;
     let effects = perform(conn, actor, change, now).await?;
     let altered = watch.after(conn, &effects, now).await?;
     consent.check(&altered)?;
-    let applied = record(conn, publisher, actor, effects, &altered, reserve, now).await?;
-    Ok((applied, altered))
-}
-
-/// Publishes what was done and writes it into the audit trail.
-async fn record(
-    conn: &mut Connection,
-    publisher: &Publisher,
-    actor: &Actor,
-    effects: Vec<Effect>,
-    altered: &[Altered],
-    reserve: Reserve,
-    now: UnixMillis,
-) -> Result<Option<Applied>, ChangeError> {
-    // The first effect is what was asked for, the others follow from it.
-    let mut applied: Option<Applied> = None;
-    for effect in effects {
-        let version = match (&effect.scope, effect.publication.urgency()) {
-            (Some(scope), Some(urgency)) => {
-                let queued = enqueue(conn, publisher.keys(), scope, reserve, urgency, now).await;
-                Some(queued.map_err(|error| match &applied {
-                    None => ChangeError::from(error),
-                    Some(_) => in_environment(scope)(error.into()),
-                })?)
-            }
-            (Some(_) | None, _) => None,
-        };
-        let place = match &effect.scope {
-            Some(scope) => AuditPlace::Environment(scope),
-            None => AuditPlace::Tenant(&actor.tenant),
-        };
-        let flags = flags_of(&effect, altered);
-        let mut detail = effect.detail;
-        if let Some(fields) = detail.as_object_mut() {
-            fields.extend(version.map(|version| ("version".to_owned(), Value::from(version.to_string()))));
-            fields.extend(effect.told.clone());
-            let own = altered.iter().find(|altered| effect.scope.as_ref() == Some(&altered.scope));
-            fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
-        }
-        let (action, subject) = (effect.action, effect.subject.as_str());
-        let entry = NewAudit { actor: &actor.name, action, subject, detail, flags: &flags };
-        insert_audit(conn, place, entry, now).await?;
-        match (&mut applied, effect.scope, version) {
-            (Some(applied), Some(scope), Some(version)) => {
-                applied.environments.push((scope.environment, version));
-            }
-            (Some(_), _, _) => {}
-            (None, _, version) => {
-                let (revision, told) = (effect.revision, effect.told);
-                let decisions = altered.iter().map(Altered::summary).collect();
-                let environments = Vec::new();
-                applied = Some(Applied { version, revision, tag: None, environments, told, decisions });
-            }
-        }
+    if let Some(loss) = &loss {
+        loss.check(consent)?;
     }
-    Ok(applied)
-}
-
-/// The flags that an entry is found by: of a change of many, those whose definition is another one now.
-fn flags_of(effect: &Effect, altered: &[Altered]) -> Vec<String> {
-    let (family, _) = effect.action.split_once('.').unwrap_or_default();
-    if ["flag", "override", "fuse", "project_flag"].contains(&family) {
-        return vec![effect.subject.clone()];
-    }
-    let altered = altered.iter().filter(|altered| effect.scope.as_ref() == Some(&altered.scope));
-    altered.flat_map(Altered::own_flags).collect()
+    let told = Told { altered: &altered, loss: loss.as_ref() };
+    let applied = record(conn, publisher, actor, effects, told, reserve, now).await?;
+    Ok(Done { applied, altered, loss })
 }
 
 /// Says where a change of several environments failed.
@@ -442,6 +425,8 @@ const fn reserve(change: &Change) -> Reserve {
         Change::CreateProject { .. }
         | Change::CreateEnvironment { .. }
         | Change::SetSettings { .. }
+        | Change::DeleteProject { .. }
+        | Change::DeleteEnvironment { .. }
         | Change::DeleteFlag { .. }
         | Change::DeleteShared { .. }
         | Change::DeleteProjectFlag { .. }
@@ -469,6 +454,8 @@ async fn perform(
         Change::SetSettings { scope, settings, safety } => {
             scope::set(conn, actor, scope, settings, &safety).await
         }
+        Change::DeleteProject { project } => scope::delete_project(conn, actor, project, now).await,
+        Change::DeleteEnvironment { scope } => scope::delete(conn, actor, scope, now).await,
         Change::Revert { scope, to, flag } => revert::apply(conn, actor, scope, to, flag, now).await,
         Change::Republish { scope, urgency } => scope::republish(conn, actor, scope, urgency).await,
         Change::PutFlag { scope, wire } => flag::put(conn, actor, scope, *wire, now).await,

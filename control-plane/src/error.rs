@@ -162,6 +162,10 @@ impl From<ChangeError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "confirmation_needed", detail)
                     .with(json!({ "confirmation": confirmation, "diff": told }))
             }
+            ChangeError::LossToConfirm { confirmation, loss, .. } => {
+                Self::new(StatusCode::CONFLICT, "confirmation_needed", detail)
+                    .with(json!({ "confirmation": confirmation, "lost": loss.numbers }))
+            }
             ChangeError::NotKept { kept, .. } => {
                 Self::not_found("version_not_kept", detail).with(json!({ "kept": kept }))
             }
@@ -169,7 +173,9 @@ impl From<ChangeError> for ApiError {
             ChangeError::Unreadable { .. } => Self::internal(&detail),
             ChangeError::InEnvironment { source, .. } => Self { detail, ..Self::from(*source) },
             ChangeError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
-            ChangeError::Flag { .. } => Self::bad_request("invalid_flag", detail),
+            ChangeError::Flag { .. } | ChangeError::FlagShape { .. } => {
+                Self::bad_request("invalid_flag", detail)
+            }
             ChangeError::Segment { .. } => Self::bad_request("invalid_segment", detail),
             ChangeError::Environment(fault) => Self::bad_request(environment_code(&fault), detail),
             ChangeError::Policy(fault) => fault.into(),

@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
-use axum::http::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use flagfuse_shared::strict::{self, Fault, Objects};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::change::Preconditions;
@@ -74,6 +74,48 @@ pub(super) fn shaped<T: DeserializeOwned>(code: &'static str, value: Value) -> R
     // serde says what was wrong, the path says where.
     serde_path_to_error::deserialize(Objects::of(value))
         .map_err(|e| ApiError::bad_request(code, e.to_string()))
+}
+
+/// A JSON merge patch (RFC 7396). Its content type may be left out or say just JSON.
+pub(super) struct MergePatch(pub(super) Map<String, Value>);
+
+impl<S: Send + Sync> FromRequest<S> for MergePatch {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json-patch+json")) {
+            let detail = "a JSON patch (RFC 6902) is not taken: send a merge patch (RFC 7396), an object with the \
+                          fields that change";
+            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type", detail));
+        }
+        let JsonBody(body) = JsonBody::from_request(request, state).await?;
+        match body {
+            Value::Object(fields) => Ok(Self(fields)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                let detail = "a merge patch is an object with the fields that change";
+                Err(ApiError::bad_request("bad_schema", detail))
+            }
+        }
+    }
+}
+
+/// No body, or an empty object.
+pub(super) struct NoBody;
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        if !bytes.is_empty() {
+            let Nothing {} = json(&bytes)?;
+        }
+        Ok(Self)
+    }
 }
 
 /// Query parameters of a shape.

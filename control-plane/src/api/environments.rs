@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::answer::{Changed, labelled, tagged};
 use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, ListParams, Params, PathParams, Seen, list_limit};
-use crate::change::{Change, Tag};
+use super::body::{JsonBody, ListParams, MergePatch, Params, PathParams, Seen, list_limit, shaped};
+use super::echo::{self, Echo};
+use super::manner::Manner;
+use crate::change::{Change, Edit, SettingsPatch, Tag};
 use crate::error::ApiError;
 use crate::publish::build::EnvironmentSettings;
 use crate::publish::outbox;
@@ -92,9 +94,13 @@ pub(super) async fn create(
 
 /// Refuses regions that nothing is pushed to: a stage of them would never be over.
 fn checked(state: &ApiState, safety: SafetySettings) -> Result<Box<SafetySettings>, ApiError> {
-    let checked = safety.stages.check_known(&state.fleet.regions);
-    checked.map_err(|fault| ApiError::bad_request("invalid_stages", fault.to_string()))?;
+    check_stages(state, &safety.stages)?;
     Ok(Box::new(safety))
+}
+
+fn check_stages(state: &ApiState, stages: &Stages) -> Result<(), ApiError> {
+    let checked = stages.check_known(&state.fleet.regions);
+    checked.map_err(|fault| ApiError::bad_request("invalid_stages", fault.to_string()))
 }
 
 pub(super) async fn list(
@@ -129,18 +135,58 @@ pub(super) async fn read(
     Ok(tagged(&Tag::revision(row.settings_revision), environment_json(&row)?))
 }
 
+/// An environment as a whole: its tag is its version, which changes with whatever is written in it.
+pub(super) async fn read_whole(
+    State(state): State<ApiState>,
+    Viewer(caller): Viewer,
+    PathParams((project, environment)): PathParams<(String, String)>,
+) -> Result<Response, ApiError> {
+    let row = state.environment(&caller, &project, &environment).await?;
+    Ok(tagged(&Tag::version(row.version), environment_json(&row)?))
+}
+
+/// At once when it holds nothing, else with a confirmation.
+pub(super) async fn delete(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    manner: Manner,
+    PathParams((project, environment)): PathParams<(String, String)>,
+) -> Result<Changed, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    state.propose(&caller, manner, Change::DeleteEnvironment { scope }).await
+}
+
+/// A JSON merge patch (RFC 7396) of the settings: what it does not name stays.
+pub(super) async fn patch_settings(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    manner: Manner,
+    PathParams((project, environment)): PathParams<(String, String)>,
+    MergePatch(patch): MergePatch,
+) -> Result<Changed, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let patch: Box<SettingsPatch> = Box::new(shaped("bad_schema", Value::Object(patch))?);
+    if let Some(stages) = patch.stages() {
+        check_stages(&state, stages)?;
+    }
+    state.propose(&caller, manner, Edit::Settings { scope, patch }).await
+}
+
 pub(super) async fn put_settings(
     State(state): State<ApiState>,
     Admin(caller): Admin,
     Seen(seen): Seen,
     PathParams((project, environment)): PathParams<(String, String)>,
-    JsonBody(all): JsonBody<AllSettings>,
+    JsonBody(body): JsonBody<Value>,
 ) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let echo = Echo::read(echo::SETTINGS, body)?;
+    echo.check(echo::SETTINGS, "key", &json!(scope.environment), "the path says which environment is meant")?;
+    let all: AllSettings = shaped("bad_schema", echo.content)?;
     let settings = EnvironmentSettings { profile: all.profile, auto_exposure: all.auto_exposure };
     let AllSettings { confirm_above_pct, stages, soak_s, .. } = all;
     let safety = checked(&state, SafetySettings { confirm_above_pct, stages, soak_s })?;
-    state.apply(&caller, seen, Change::SetSettings { scope, settings, safety }).await
+    state.apply(&caller, seen.read_at(echo.revision), Change::SetSettings { scope, settings, safety }).await
 }
 
 /// The newest signed frame: what `flagfuse verify-snapshot` checks.

@@ -1,17 +1,19 @@
-//! `…/flags`: read, put, delete. The cohort inside a flag belongs to its fuse.
+//! `…/flags`: read, put, patch, switch, delete. The cohort inside a flag belongs to its fuse.
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::Scope;
 use serde_json::{Value, json};
 
 use super::answer::{Changed, tagged};
-use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, PathParams, shaped};
+use super::auth::{Admin, Caller, Viewer};
+use super::body::{JsonBody, MergePatch, NoBody, PathParams, shaped};
+use super::echo::{self, Echo};
 use super::manner::Manner;
 use super::{ApiState, flag_key};
-use crate::change::{Change, Tag};
+use crate::change::{Change, Edit, Power, Tag};
 use crate::error::ApiError;
 use crate::store::flags::{self, FlagRow};
 use crate::store::project_flags;
@@ -60,8 +62,68 @@ pub(super) async fn put(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let wire = Box::new(read_wire(&flag, body)?);
-    state.propose(&caller, manner, Change::PutFlag { scope, wire }).await
+    let echo = Echo::read(echo::FLAG, body)?;
+    check_override(&state, &scope, &flag, &echo).await?;
+    let wire = Box::new(read_wire(&flag, echo.content)?);
+    state.propose(&caller, manner.read_at(echo.revision), Change::PutFlag { scope, wire }).await
+}
+
+/// What came back as the override is what stands: it is not written here.
+async fn check_override(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo) -> Result<(), ApiError> {
+    let stored = project_flags::inherited(&mut *state.store.read().await?, scope, flag).await?;
+    let (is_inherited, patch) = (stored.is_some(), stored.and_then(|stored| stored.patch));
+    let remedy = "an override is written by PUT of …/override, and a flag that is written directly is inherited no longer";
+    // Only of what is inherited now: what was and is not any more has another revision.
+    if !is_inherited {
+        return Ok(());
+    }
+    echo.check(echo::FLAG, "inherited", &json!(true), remedy)?;
+    echo.check(echo::FLAG, "override", &json!(patch), remedy)
+}
+
+/// A JSON merge patch (RFC 7396) of a flag that is there. Of an inherited one it changes the environment's override.
+pub(super) async fn patch(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    manner: Manner,
+    PathParams((project, environment, flag)): FlagPath,
+    MergePatch(patch): MergePatch,
+) -> Result<Changed, ApiError> {
+    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    state.propose(&caller, manner, Edit::Flag { scope, flag: flag_key(&flag)?, patch }).await
+}
+
+/// `POST …/flags/{flag}/on`.
+pub(super) async fn on(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    manner: Manner,
+    PathParams(path): FlagPath,
+    NoBody: NoBody,
+) -> Result<Changed, ApiError> {
+    switch(&state, &caller, manner, path, Power::On).await
+}
+
+/// `POST …/flags/{flag}/off`: urgent, and held up by nothing, whatever its sender has seen.
+pub(super) async fn off(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    manner: Manner,
+    PathParams(path): FlagPath,
+    NoBody: NoBody,
+) -> Result<Changed, ApiError> {
+    switch(&state, &caller, manner, path, Power::Off).await
+}
+
+async fn switch(
+    state: &ApiState,
+    caller: &Caller,
+    manner: Manner,
+    (project, environment, flag): (String, String, String),
+    to: Power,
+) -> Result<Changed, ApiError> {
+    let scope = state.environment(caller, &project, &environment).await?.scope;
+    state.propose(caller, manner, Edit::Switch { scope, flag: flag_key(&flag)?, to }).await
 }
 
 /// A flag from its body, which may leave the key out.

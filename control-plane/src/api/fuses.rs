@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{self, JsonBody, PathParams, RawBody};
+use super::echo::{self, Echo};
 use super::manner::{Kind, Manner};
 use super::{ApiState, flag_key};
 use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
@@ -72,9 +73,24 @@ pub(super) async fn put(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let policy = Policy::parse(body)?;
+    let echo = Echo::read(echo::FUSE, body)?;
+    check_state(&state, &scope, &flag, &echo).await?;
+    let policy = Policy::parse(echo.content)?;
     let change = Change::PutFuse { scope, flag: flag_key(&flag)?, policy: Box::new(policy) };
-    state.propose(&caller, manner, change).await
+    state.propose(&caller, manner.read_at(echo.revision), change).await
+}
+
+/// What came back as the fuse's state is what stands, or what stood at the revision that the body names: nobody moves a
+/// fuse by its policy.
+async fn check_state(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo) -> Result<(), ApiError> {
+    echo.check(echo::FUSE, "flag", &json!(flag), "the path says which flag is meant")?;
+    let Some(row) = fuses::fuse(&mut *state.store.read().await?, scope, flag).await? else { return Ok(()) };
+    if echo.revision.is_some_and(|revision| revision != row.revision) {
+        return Ok(());
+    }
+    let remedy = "a fuse is moved by POST of …/fuse/trip, …/fuse/half-open and …/fuse/close";
+    echo.check(echo::FUSE, "circuit", &json!(row.circuit), remedy)?;
+    echo.check(echo::FUSE, "opened_by_hand", &json!(row.hand == Hand::Holds), remedy)
 }
 
 pub(super) async fn delete(

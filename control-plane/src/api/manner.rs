@@ -11,7 +11,7 @@ use super::ApiState;
 use super::answer::Changed;
 use super::auth::Caller;
 use super::body::Seen;
-use crate::change::{Change, ChangeError, Consent, Preconditions, Terms, rehearse};
+use crate::change::{ChangeError, Consent, Preconditions, Proposal, Terms, rehearse};
 use crate::error::ApiError;
 
 /// Header with the confirmation that a refused request was answered with.
@@ -54,13 +54,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Manner {
     }
 }
 
+impl Manner {
+    /// The same for a body that says at which revision it was read.
+    pub(super) fn read_at(self, revision: Option<u64>) -> Self {
+        Self { seen: self.seen.read_at(revision), ..self }
+    }
+}
+
 impl ApiState {
     /// Makes a change of the caller, or tells what it would do.
     pub(super) async fn propose(
         &self,
         caller: &Caller,
         manner: Manner,
-        change: Change,
+        change: impl Into<Proposal> + Send,
     ) -> Result<Changed, ApiError> {
         Ok(self.try_propose(caller, manner, change).await?)
     }
@@ -70,7 +77,7 @@ impl ApiState {
         &self,
         caller: &Caller,
         manner: Manner,
-        change: Change,
+        change: impl Into<Proposal> + Send,
     ) -> Result<Changed, ChangeError> {
         let Manner { kind, seen: preconditions, confirmation } = manner;
         if kind == Kind::Real {
@@ -78,13 +85,16 @@ impl ApiState {
             return Ok(self.change(caller, change, terms).await?.into());
         }
         let (store, publisher, now) = (&self.store, &self.publisher, self.now());
-        let rehearsed = rehearse(store, publisher, &caller.actor(), change, preconditions, now).await?;
+        let rehearsed =
+            rehearse(store, publisher, &caller.actor(), change.into(), preconditions, now).await?;
         let fields = [
             ("dry_run", json!(true)),
             ("diff", json!(rehearsed.decisions)),
             ("confirmation_needed", json!(rehearsed.confirmation.is_some())),
             ("confirmation", json!(rehearsed.confirmation)),
         ];
-        Ok(Changed::rehearsed(fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()))
+        let lost = rehearsed.lost.map(|lost| ("lost", lost));
+        let fields = fields.into_iter().chain(lost);
+        Ok(Changed::rehearsed(fields.map(|(name, value)| (name.to_owned(), value)).collect()))
     }
 }

@@ -4,6 +4,7 @@ mod answer;
 mod audit;
 mod auth;
 mod body;
+mod echo;
 mod environments;
 mod explain;
 mod failures;
@@ -42,7 +43,7 @@ use tokio::sync::Semaphore;
 use self::answer::Changed;
 use self::auth::Caller;
 use self::failures::Failures;
-use crate::change::{Applied, Change, ChangeError, Preconditions, Terms, propose};
+use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
 use crate::error::ApiError;
 use crate::ingest::identity::UnitKey;
@@ -104,9 +105,14 @@ impl ApiState {
 
     /// In a task of its own: a caller that hangs up during the commit would otherwise take the wake-up of the pushers
     /// with it, and the change would travel seconds later.
-    async fn change(&self, caller: &Caller, change: Change, terms: Terms) -> Result<Applied, ChangeError> {
+    async fn change(
+        &self,
+        caller: &Caller,
+        change: impl Into<Proposal> + Send,
+        terms: Terms,
+    ) -> Result<Applied, ChangeError> {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        let (actor, now) = (caller.actor(), self.now());
+        let (actor, now, change) = (caller.actor(), self.now(), change.into());
         let task =
             tokio::spawn(async move { propose(&store, &publisher, &actor, change, &terms, now).await });
         // Fails only when the runtime shuts down: the caller may ask again.
@@ -135,11 +141,13 @@ fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
     FlagKey::parse(text).map_err(|e| ApiError::bad_request("invalid_flag", format!("flag key: {e}")))
 }
 
-/// All routes. Everything but `/healthz` needs a bearer token.
-pub fn router(state: ApiState) -> Router {
-    let environment = Router::new()
+/// The routes below an environment.
+fn environment_routes() -> Router<ApiState> {
+    Router::new()
         .route("/flags", get(flags::list))
-        .route("/flags/{flag}", get(flags::read).put(flags::put).delete(flags::delete))
+        .route("/flags/{flag}", get(flags::read).put(flags::put).patch(flags::patch).delete(flags::delete))
+        .route("/flags/{flag}/on", post(flags::on))
+        .route("/flags/{flag}/off", post(flags::off))
         .route(
             "/flags/{flag}/override",
             get(project_flags::read_override)
@@ -152,7 +160,10 @@ pub fn router(state: ApiState) -> Router {
         .route("/flags/{flag}/usage", get(readings::usage))
         .route("/flags/{flag}/verdicts", get(readings::verdicts))
         .route("/flags/{flag}/retention-delta", get(readings::retention_delta))
-        .route("/settings", get(environments::read).put(environments::put_settings))
+        .route(
+            "/settings",
+            get(environments::read).put(environments::put_settings).patch(environments::patch_settings),
+        )
         .route("/publish", post(propagation::publish))
         .route("/propagation", get(propagation::read))
         .route("/changes/{version}", get(propagation::change))
@@ -164,7 +175,11 @@ pub fn router(state: ApiState) -> Router {
         .route("/audit", get(audit::of_environment))
         .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key))
         .route("/import", post(import::import).layer(DefaultBodyLimit::max(IMPORT_LEN_MAX)))
-        .merge(shared::routes());
+        .merge(shared::routes())
+}
+
+/// All routes. Everything but `/healthz` needs a bearer token.
+pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::read))
@@ -176,13 +191,21 @@ pub fn router(state: ApiState) -> Router {
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token_id}", get(tokens::read).delete(tokens::revoke))
         .route("/v1/projects", get(projects::list).post(projects::create))
+        .route("/v1/projects/{project}", get(projects::read).delete(projects::delete))
         .route("/v1/projects/{project}/flags", get(project_flags::list))
         .route(
             "/v1/projects/{project}/flags/{flag}",
-            get(project_flags::read).put(project_flags::put).delete(project_flags::delete),
+            get(project_flags::read)
+                .put(project_flags::put)
+                .patch(project_flags::patch)
+                .delete(project_flags::delete),
         )
         .route("/v1/projects/{project}/environments", get(environments::list).post(environments::create))
-        .nest("/v1/projects/{project}/environments/{environment}", environment)
+        .route(
+            "/v1/projects/{project}/environments/{environment}",
+            get(environments::read_whole).delete(environments::delete),
+        )
+        .nest("/v1/projects/{project}/environments/{environment}", environment_routes())
         .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
         .merge(
             Router::new()

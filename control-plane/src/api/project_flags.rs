@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, PathParams};
+use super::body::{JsonBody, MergePatch, PathParams};
+use super::echo::{self, Echo};
 use super::flags::{FlagPath, flag_json, read_wire};
 use super::manner::Manner;
 use super::{ApiState, flag_key};
-use crate::change::{Change, Tag};
+use crate::change::{Change, Edit, Tag};
 use crate::error::ApiError;
 use crate::store::{project_flags, scopes};
 
@@ -58,8 +59,21 @@ pub(super) async fn put(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Changed, ApiError> {
     let project = project(&state, &caller, &name).await?;
-    let wire = Box::new(read_wire(&flag, body)?);
-    state.propose(&caller, manner, Change::PutProjectFlag { project, wire }).await
+    let echo = Echo::read(echo::FLAG, body)?;
+    let wire = Box::new(read_wire(&flag, echo.content)?);
+    state.propose(&caller, manner.read_at(echo.revision), Change::PutProjectFlag { project, wire }).await
+}
+
+/// A JSON merge patch (RFC 7396) of a flag that is there.
+pub(super) async fn patch(
+    State(state): State<ApiState>,
+    Admin(caller): Admin,
+    manner: Manner,
+    PathParams((name, flag)): PathParams<(String, String)>,
+    MergePatch(patch): MergePatch,
+) -> Result<Changed, ApiError> {
+    let project = project(&state, &caller, &name).await?;
+    state.propose(&caller, manner, Edit::ProjectFlag { project, flag: flag_key(&flag)?, patch }).await
 }
 
 pub(super) async fn delete(
@@ -90,9 +104,10 @@ pub(super) async fn put_override(
     Admin(caller): Admin,
     manner: Manner,
     PathParams(path): FlagPath,
-    JsonBody(patch): JsonBody<Value>,
+    JsonBody(body): JsonBody<Value>,
 ) -> Result<Changed, ApiError> {
-    change_override(&state, &caller, manner, path, Some(patch)).await
+    let echo = Echo::read(echo::OVERRIDE, body)?;
+    change_override(&state, &caller, manner.read_at(echo.revision), path, Some(echo.content)).await
 }
 
 pub(super) async fn delete_override(

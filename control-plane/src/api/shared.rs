@@ -12,6 +12,7 @@ use super::ApiState;
 use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, shaped};
+use super::echo::{self, Echo};
 use super::manner::Manner;
 use crate::change::{Change, SharedPart, Tag};
 use crate::error::ApiError;
@@ -89,25 +90,34 @@ async fn put(
     JsonBody(body): JsonBody<Map<String, Value>>,
 ) -> Result<Changed, ApiError> {
     let scope = path.scope(&state, &caller).await?;
-    let part = Box::new(parse(part, &path.key, body)?);
-    state.propose(&caller, manner, Change::PutShared { scope, part }).await
+    let echo = Echo::read(echo::part(part.as_str(), code(part)), Value::Object(body))?;
+    let part = Box::new(parse(part, &path.key, echo.content)?);
+    state.propose(&caller, manner.read_at(echo.revision), Change::PutShared { scope, part }).await
+}
+
+/// What a body of that kind is refused with.
+const fn code(part: Part) -> &'static str {
+    match part {
+        Part::Segment => "invalid_segment",
+        Part::Layer => "invalid_layer",
+        Part::Holdout => "invalid_holdout",
+    }
 }
 
 /// The key may be left out of the body.
-fn parse(part: Part, key: &str, mut body: Map<String, Value>) -> Result<SharedPart, ApiError> {
-    let code = match part {
-        Part::Segment => "invalid_segment",
-        Part::Layer => "invalid_layer",
-        Part::Holdout => return Ok(SharedPart::Holdout(shaped("invalid_holdout", Value::Object(body))?)),
-    };
-    let named = body.entry("key").or_insert_with(|| Value::from(key));
-    if named.as_str() != Some(key) {
-        let detail = format!("key in the body is {named}, in the path {key:?}");
-        return Err(ApiError::bad_request(code, detail));
+fn parse(part: Part, key: &str, mut body: Value) -> Result<SharedPart, ApiError> {
+    let code = code(part);
+    if let (Part::Segment | Part::Layer, Some(fields)) = (part, body.as_object_mut()) {
+        let named = fields.entry("key").or_insert_with(|| Value::from(key));
+        if named.as_str() != Some(key) {
+            let detail = format!("key in the body is {named}, in the path {key:?}");
+            return Err(ApiError::bad_request(code, detail));
+        }
     }
     Ok(match part {
-        Part::Layer => SharedPart::Layer(shaped(code, Value::Object(body))?),
-        Part::Segment | Part::Holdout => SharedPart::Segment(shaped(code, Value::Object(body))?),
+        Part::Segment => SharedPart::Segment(shaped(code, body)?),
+        Part::Layer => SharedPart::Layer(shaped(code, body)?),
+        Part::Holdout => SharedPart::Holdout(shaped(code, body)?),
     })
 }
 

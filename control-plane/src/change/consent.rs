@@ -6,6 +6,7 @@ use flagfuse_shared::flag::FlagWire;
 use serde_json::{Value, json};
 
 use super::decisions::Altered;
+use super::edit::{Edit, Power};
 use super::{Change, ChangeError};
 
 /// Whether whoever makes a change can be asked.
@@ -24,6 +25,17 @@ impl Consent {
         match change {
             Change::FuseTransition { .. } => Self::NotAsked,
             _ => self,
+        }
+    }
+
+    /// The same of an edit: who switches off is not asked.
+    pub(super) const fn about_edit(self, edit: &Edit) -> Self {
+        match edit {
+            Edit::Switch { to: Power::Off, .. } => Self::NotAsked,
+            Edit::Switch { to: Power::On, .. }
+            | Edit::Flag { .. }
+            | Edit::ProjectFlag { .. }
+            | Edit::Settings { .. } => self,
         }
     }
 

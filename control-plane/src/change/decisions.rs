@@ -123,6 +123,9 @@ fn subject(change: &Change) -> Subject<'_> {
         Change::CreateProject { .. }
         | Change::CreateEnvironment { .. }
         | Change::SetSettings { .. }
+        // Nobody is asked whether decisions change where all of them do: what is lost is told instead.
+        | Change::DeleteProject { .. }
+        | Change::DeleteEnvironment { .. }
         | Change::CreateToken { .. }
         | Change::RevokeToken { .. }
         | Change::Republish { .. } => Subject::Nothing,

@@ -6,6 +6,7 @@ use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::compile::{Compiled, EnvironmentFault, compile_environment};
 use flagfuse_shared::flag::environment::{HoldoutWire, LayerWire, SegmentWire, SharedWire};
 use flagfuse_shared::ids::{FlagKey, Scope};
+use serde_json::{Value, json};
 
 use super::{ChangeError, Conflict};
 use crate::store::shared::Part;
@@ -29,6 +30,15 @@ impl SharedPart {
             Self::Segment(wire) => (Part::Segment, &wire.key),
             Self::Layer(wire) => (Part::Layer, &wire.key),
             Self::Holdout(_) => (Part::Holdout, ""),
+        }
+    }
+
+    /// As it is stored.
+    pub(super) fn body(&self) -> Value {
+        match self {
+            Self::Segment(wire) => json!(wire),
+            Self::Layer(wire) => json!(wire),
+            Self::Holdout(wire) => json!(wire),
         }
     }
 }
@@ -205,10 +215,8 @@ fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), Change
 
 #[cfg(test)]
 mod tests {
-    use flagfuse_shared::flag::FlagFault;
-    use serde_json::{Value, json};
-
     use super::*;
+    use flagfuse_shared::flag::FlagFault;
 
     fn flag(key: &str, patch: Value) -> FlagWire {
         let mut flag = json!({

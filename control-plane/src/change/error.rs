@@ -8,7 +8,7 @@ use flagfuse_shared::segment::SegmentFault;
 use flagfuse_shared::snapshot::payload::PayloadError;
 use serde_json::Value;
 
-use super::{Above, Given, Tag, Unmet};
+use super::{Above, Given, Lost, Tag, Unmet};
 use crate::fuse::circuit::Circuit;
 use crate::fuse::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
@@ -58,6 +58,12 @@ pub enum ChangeError {
         key: String,
         /// Why.
         source: FlagFault,
+    },
+    /// A merge patch leads to what is no flag.
+    #[error("{detail}")]
+    FlagShape {
+        /// Which field, and why.
+        detail: String,
     },
     /// The segment cannot be evaluated.
     #[error("segment {key:?}: {source}")]
@@ -175,6 +181,19 @@ pub enum ChangeError {
         /// The diff of each environment.
         told: Vec<Value>,
     },
+    /// A person has to look at what would be lost first.
+    #[error(
+        "{}deleting the {} {:?} takes away {}: look at what would be lost and repeat the request with the confirmation",
+        preface(*given), loss.what, loss.key, loss.summary
+    )]
+    LossToConfirm {
+        /// What would be lost.
+        loss: Box<Lost>,
+        /// What came along in vain.
+        given: Given,
+        /// What to repeat the request with.
+        confirmation: Digest,
+    },
     /// The version to go back to is not kept.
     #[error("version {version} is not kept; there are: {}", listed(kept))]
     NotKept {
@@ -253,6 +272,15 @@ fn standing(unmet: Unmet, current: Option<&Tag>) -> String {
             format!("is at {current}, which if-match does not list: look at it again and repeat the request")
         }
         (Unmet::Match, None) => "is not there, and if-match asks for one that is".to_owned(),
+        (Unmet::Read, Some(current)) => format!(
+            "is at {current}, and `revision` in the body says that it was read at another one: look at it again, or say \
+             with if-match which state to replace"
+        ),
+        (Unmet::Read, None) => {
+            "is not there, and `revision` in the body says that it was read: leave it out to make a \
+                                new one"
+                .to_owned()
+        }
         (Unmet::NoneMatch, Some(current)) => format!("is at {current}, which if-none-match rules out"),
         (Unmet::NoneMatch, None) => "is not there, which if-none-match rules out".to_owned(),
     }

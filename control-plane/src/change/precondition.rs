@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::SnapshotVersion;
 
 /// Tags that one request may list. A writer has seen one state, hardly ever a few.
@@ -15,6 +16,11 @@ impl Tag {
     /// Of what has a revision.
     pub fn revision(revision: u64) -> Self {
         Self(revision.to_string())
+    }
+
+    /// Of what has no number of its own; half of the digest tells states apart.
+    pub fn content(digest: &Digest) -> Self {
+        Self(digest.to_string().chars().take(32).collect())
     }
 
     /// Of a whole environment.
@@ -49,6 +55,8 @@ enum Listed {
 pub struct Preconditions {
     matching: Option<Listed>,
     none_matching: Option<Listed>,
+    /// What the body says it was read at.
+    read: Option<Tag>,
 }
 
 /// Why a header means nothing.
@@ -72,6 +80,8 @@ pub enum Unmet {
     Match,
     /// What is there is what `If-None-Match` rules out.
     NoneMatch,
+    /// What is there is not what the body was read from, or there is nothing.
+    Read,
 }
 
 impl Preconditions {
@@ -83,7 +93,26 @@ impl Preconditions {
         Ok(Self {
             matching: listed(if_match).map_err(|fault| ("if-match", fault))?,
             none_matching: listed(if_none_match).map_err(|fault| ("if-none-match", fault))?,
+            read: None,
         })
+    }
+
+    /// The same for a body that was read here and says at which revision: somebody may have written since, and what they
+    /// wrote would be lost. Headers are said for this request, so they decide alone where there are any.
+    #[must_use]
+    pub fn read_at(self, revision: Option<u64>) -> Self {
+        let is_said = self.matching.is_some() || self.none_matching.is_some();
+        Self { read: revision.filter(|_| !is_said).map(Tag::revision), ..self }
+    }
+
+    /// Whether the body says at which revision it was read.
+    pub(super) const fn is_read(&self) -> bool {
+        self.read.is_some()
+    }
+
+    /// Without what the body says.
+    pub(super) fn of_headers(&self) -> Self {
+        Self { read: None, ..self.clone() }
     }
 
     /// Compares with the state that is there; `None` when nothing is.
@@ -102,7 +131,13 @@ impl Preconditions {
             Some(Listed::Any) => current.is_some(),
             Some(Listed::Tags(tags)) => tags.iter().any(|tag| tag.names(current)),
         };
-        if is_ruled_out { Err(Unmet::NoneMatch) } else { Ok(()) }
+        if is_ruled_out {
+            return Err(Unmet::NoneMatch);
+        }
+        match &self.read {
+            Some(read) if current != Some(read) => Err(Unmet::Read),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -209,6 +244,28 @@ mod tests {
         let both = read(&["\"7\""], &["*"]).unwrap();
         assert_eq!((both.check(Some(&seven)), both.check(None)), (Err(Unmet::NoneMatch), Err(Unmet::Match)));
         assert_eq!(Preconditions::default().check(Some(&seven)), Ok(()));
+    }
+
+    #[test]
+    fn a_body_names_the_state_it_was_read_at_unless_a_header_does() {
+        let seven = Tag::revision(7);
+        let bare = Preconditions::default();
+        for (asked, revision, finds_seven, finds_nothing) in [
+            (bare.clone(), None, Ok(()), Ok(())),
+            (bare.clone(), Some(7), Ok(()), Err(Unmet::Read)),
+            (bare, Some(6), Err(Unmet::Read), Err(Unmet::Read)),
+            (read(&["\"7\""], &[]).unwrap(), Some(6), Ok(()), Err(Unmet::Match)),
+            (read(&["*"], &[]).unwrap(), Some(6), Ok(()), Err(Unmet::Match)),
+            (read(&[], &["*"]).unwrap(), Some(6), Err(Unmet::NoneMatch), Ok(())),
+        ] {
+            let asked = asked.read_at(revision);
+            assert_eq!(
+                (asked.check(Some(&seven)), asked.check(None)),
+                (finds_seven, finds_nothing),
+                "{asked:?}"
+            );
+            assert_eq!(asked.of_headers().read_at(None), asked.of_headers());
+        }
     }
 
     #[test]

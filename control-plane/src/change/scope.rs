@@ -1,4 +1,4 @@
-//! Changes of projects and environments. Never touches a flag.
+//! Changes of projects and environments. Touches a flag only when its whole environment goes.
 
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
@@ -9,7 +9,7 @@ use super::{Actor, ChangeError, Effect, Publication, inheritance, require_enviro
 use crate::publish::build::EnvironmentSettings;
 use crate::publish::safety::SafetySettings;
 use crate::store::scopes::SettingsRow;
-use crate::store::{Connection, scopes};
+use crate::store::{Connection, contents, scopes};
 
 pub(super) async fn create_project(
     conn: &mut Connection,
@@ -73,13 +73,63 @@ pub(super) async fn set(
     Ok(vec![effect("environment.settings", scope, settings, safety)])
 }
 
+/// Empties an environment and hides it. Replicas keep the last snapshot that they have, so the last one is empty, with no
+/// client key either, and waits for no stage: no edge answers for the environment from then on.
+pub(super) async fn delete(
+    conn: &mut Connection,
+    actor: &Actor,
+    scope: Scope,
+    now: UnixMillis,
+) -> Result<Vec<Effect>, ChangeError> {
+    require_environment(conn, actor, &scope).await?;
+    contents::delete_environment(conn, &scope, now).await?;
+    Ok(vec![Effect {
+        action: "environment.delete",
+        subject: scope.environment.to_string(),
+        detail: json!({}),
+        scope: Some(scope),
+        publication: Publication::Urgent,
+        revision: None,
+        told: Map::new(),
+    }])
+}
+
+/// A project goes with all its environments, or not at all.
+pub(super) async fn delete_project(
+    conn: &mut Connection,
+    actor: &Actor,
+    project: ProjectKey,
+    now: UnixMillis,
+) -> Result<Vec<Effect>, ChangeError> {
+    if !scopes::has_project(conn, &actor.tenant, &project).await? {
+        return Err(ChangeError::UnknownProject { project });
+    }
+    let mut effects = vec![Effect {
+        action: "project.delete",
+        subject: project.to_string(),
+        detail: json!({}),
+        scope: None,
+        publication: Publication::NotNeeded,
+        revision: None,
+        told: Map::new(),
+    }];
+    for environment in scopes::environments(conn, scopes::Whose::Project(&actor.tenant, &project)).await? {
+        effects.extend(delete(conn, actor, environment.scope, now).await?);
+    }
+    contents::delete_project(conn, &actor.tenant, &project, now).await?;
+    Ok(effects)
+}
+
 pub(super) async fn republish(
     conn: &mut Connection,
     actor: &Actor,
     scope: Scope,
     urgency: Urgency,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
+    // A deleted one too: its last version has to stay valid for replicas that begin today.
+    if scope.tenant != actor.tenant || scopes::environment_or_deleted(conn, &scope).await?.is_none() {
+        return Err(ChangeError::UnknownEnvironment { scope });
+    }
     Ok(vec![Effect {
         action: "environment.republish",
         subject: scope.environment.to_string(),

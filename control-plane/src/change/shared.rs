@@ -33,13 +33,8 @@ pub(super) async fn write(
     new: &SharedPart,
     now: UnixMillis,
 ) -> Result<u64, ChangeError> {
-    let body = match new {
-        SharedPart::Segment(wire) => json!(wire),
-        SharedPart::Layer(wire) => json!(wire),
-        SharedPart::Holdout(wire) => json!(wire),
-    };
     let (part, key) = new.name();
-    Ok(shared::put(conn, scope, part, key, &body, now).await?)
+    Ok(shared::put(conn, scope, part, key, &new.body(), now).await?)
 }
 
 pub(super) async fn delete(

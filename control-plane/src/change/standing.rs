@@ -2,9 +2,11 @@
 //! the transaction that makes it.
 
 use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey};
+use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey};
 use serde_json::{Map, Value};
 
+use super::edit::Edit;
+use super::loss::project_tag;
 use super::precondition::{Preconditions, Tag};
 use super::{Actor, Change, ChangeError, flag};
 use crate::fuse::circuit::Circuit;
@@ -12,9 +14,10 @@ use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared, tokens};
 
 /// What a change is about: the thing whose tag its answer names.
+#[derive(Debug, Clone)]
 pub(super) enum Subject {
-    /// A project has no tag: nothing of it can be changed.
-    Project(ProjectKey),
+    /// A project with everything in it.
+    Project(TenantKey, ProjectKey),
     /// An environment's settings.
     Settings(Scope),
     /// Everything in an environment; its version is the tag.
@@ -30,7 +33,9 @@ pub(super) enum Subject {
 impl Subject {
     pub(super) fn of(actor: &Actor, change: &Change) -> Self {
         match change {
-            Change::CreateProject { project, .. } => Self::Project(project.clone()),
+            Change::CreateProject { project, .. } | Change::DeleteProject { project } => {
+                Self::Project(actor.tenant.clone(), project.clone())
+            }
             Change::CreateEnvironment { scope, .. } | Change::SetSettings { scope, .. } => {
                 Self::Settings(scope.clone())
             }
@@ -48,9 +53,10 @@ impl Subject {
                 Self::Part(scope.clone(), part, key.to_owned())
             }
             Change::DeleteShared { scope, part, key } => Self::Part(scope.clone(), *part, key.clone()),
-            Change::Import { scope, .. } | Change::Revert { scope, .. } | Change::Republish { scope, .. } => {
-                Self::Environment(scope.clone())
-            }
+            Change::Import { scope, .. }
+            | Change::Revert { scope, .. }
+            | Change::Republish { scope, .. }
+            | Change::DeleteEnvironment { scope } => Self::Environment(scope.clone()),
             Change::PutFuse { scope, flag, .. }
             | Change::DeleteFuse { scope, flag }
             | Change::FuseTransition { scope, flag, .. } => Self::Fuse(scope.clone(), flag.to_string()),
@@ -59,15 +65,61 @@ impl Subject {
         }
     }
 
+    /// What an edit is about. An inherited flag is looked at as a flag, not as the override that is written.
+    pub(super) fn of_edit(actor: &Actor, edit: &Edit) -> Self {
+        match edit {
+            Edit::Flag { scope, flag, .. } | Edit::Switch { scope, flag, .. } => {
+                Self::Flag(scope.clone(), flag.to_string())
+            }
+            Edit::ProjectFlag { project, flag, .. } => {
+                Self::ProjectFlag(actor.tenant.clone(), project.clone(), flag.to_string())
+            }
+            Edit::Settings { scope, .. } => Self::Settings(scope.clone()),
+        }
+    }
+
+    /// The environment that it belongs to.
+    pub(super) const fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::Project(..) | Self::ProjectFlag(..) | Self::Token(..) => None,
+            Self::Settings(scope)
+            | Self::Environment(scope)
+            | Self::Flag(scope, _)
+            | Self::Override(scope, _)
+            | Self::Part(scope, _, _)
+            | Self::Fuse(scope, _) => Some(scope),
+        }
+    }
+
     /// Its state; `None` when it is not there.
     pub(super) async fn tag(&self, conn: &mut Connection) -> Result<Option<Tag>, StoreError> {
-        let revision = match self {
-            Self::Project(_) => None,
-            Self::Settings(scope) => scopes::environment(conn, scope).await?.map(|row| row.settings_revision),
+        match self {
+            Self::Project(tenant, project) => project_tag(conn, tenant, project).await,
             Self::Environment(scope) => {
                 let row = scopes::environment(conn, scope).await?;
-                return Ok(row.map(|row| Tag::version(row.version)));
+                Ok(row.map(|row| Tag::version(row.version)))
             }
+            _ => Ok(self.revision(conn).await?.map(Tag::revision)),
+        }
+    }
+
+    /// The version of its environment and its own revision.
+    pub(super) async fn stands_at(
+        &self,
+        conn: &mut Connection,
+    ) -> Result<(Option<SnapshotVersion>, Option<u64>), StoreError> {
+        let row = match self.scope() {
+            Some(scope) => scopes::environment(conn, scope).await?,
+            None => None,
+        };
+        Ok((row.map(|row| row.version), self.revision(conn).await?))
+    }
+
+    async fn revision(&self, conn: &mut Connection) -> Result<Option<u64>, StoreError> {
+        Ok(match self {
+            // These are told by other things.
+            Self::Project(..) | Self::Environment(_) => None,
+            Self::Settings(scope) => scopes::environment(conn, scope).await?.map(|row| row.settings_revision),
             Self::Flag(scope, key) => flags::flag(conn, scope, key).await?.map(|row| row.revision),
             Self::ProjectFlag(tenant, project, key) => {
                 project_flags::definition(conn, tenant, project, key).await?.map(|row| row.revision)
@@ -80,27 +132,18 @@ impl Subject {
             }
             Self::Fuse(scope, key) => fuses::fuse(conn, scope, key).await?.map(|row| row.revision),
             Self::Token(tenant, id) => tokens::token(conn, tenant, id).await?.map(|row| row.revision()),
-        };
-        Ok(revision.map(Tag::revision))
+        })
     }
 
     /// Whether it belongs to the actor.
     fn is_own(&self, actor: &Actor) -> bool {
-        match self {
-            Self::Project(_) | Self::ProjectFlag(..) | Self::Token(..) => true,
-            Self::Settings(scope)
-            | Self::Environment(scope)
-            | Self::Flag(scope, _)
-            | Self::Override(scope, _)
-            | Self::Part(scope, _, _)
-            | Self::Fuse(scope, _) => scope.tenant == actor.tenant,
-        }
+        self.scope().is_none_or(|scope| scope.tenant == actor.tenant)
     }
 
     /// What it is called in a message.
     fn name(&self) -> (&'static str, &str) {
         match self {
-            Self::Project(key) => ("project", key.as_str()),
+            Self::Project(_, key) => ("project", key.as_str()),
             Self::Settings(scope) => ("settings of environment", scope.environment.as_str()),
             Self::Environment(scope) => ("environment", scope.environment.as_str()),
             Self::Flag(_, key) => ("flag", key),
@@ -189,6 +232,8 @@ async fn is_possible(
         Change::DeleteFlag { .. }
         | Change::DeleteShared { .. }
         | Change::DeleteFuse { .. }
+        | Change::DeleteProject { .. }
+        | Change::DeleteEnvironment { .. }
         | Change::PutOverride { patch: None, .. }
         | Change::FuseTransition { .. } => is_there,
         Change::PutOverride { scope, flag, patch: Some(_) } => {

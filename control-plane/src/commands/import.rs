@@ -29,7 +29,7 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<String> {
     let actor = Actor { tenant: args.tenant, name: "operator".to_owned() };
     let (store, publisher, now) = (&plane.store, &plane.publisher, plane.clock.now());
     if args.dry_run {
-        rehearse(store, publisher, &actor, change, Preconditions::default(), now).await?;
+        rehearse(store, publisher, &actor, change.into(), Preconditions::default(), now).await?;
         lines.push("nothing was stored: --dry-run".to_owned());
     } else {
         let version = apply(store, publisher, &actor, change, now).await?.version;

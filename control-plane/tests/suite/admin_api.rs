@@ -19,7 +19,8 @@ async fn nothing_answers_without_a_token_of_the_right_kind() {
         (&viewer, "POST", "/v1/ingest", 403, "forbidden"),
         (&world.admin, "POST", "/v1/ingest", 403, "forbidden"),
         (&world.admin, "GET", "/v1/nothing", 404, "unknown_path"),
-        (&world.admin, "PATCH", FLAG, 405, "method_not_allowed"),
+        (&viewer, "PATCH", FLAG, 403, "forbidden"),
+        (&world.admin, "PATCH", "/v1/tokens", 405, "method_not_allowed"),
     ];
     for (token, method, path, status, code) in rows {
         let answer = world.send(token, method, path, b"{}".to_vec()).await;

@@ -42,7 +42,8 @@ async fn no_answer_is_guessed_at_or_kept() {
         ("GET", "/metrics", 200),
         ("GET", FLAG, 200),
         ("GET", "/v1/nothing", 404),
-        ("PATCH", FLAG, 405),
+        ("PATCH", "/v1/tokens", 405),
+        ("PATCH", FLAG, 400),
         ("PUT", FLAG, 400),
         ("GET", "/healthz", 200),
     ];

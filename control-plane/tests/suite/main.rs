@@ -6,7 +6,11 @@ mod admin_api;
 #[cfg(test)]
 mod circuit;
 #[cfg(test)]
+mod deletion;
+#[cfg(test)]
 mod doors;
+#[cfg(test)]
+mod echo;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
@@ -45,5 +49,7 @@ mod staging;
 mod tenants;
 #[cfg(test)]
 mod trail;
+#[cfg(test)]
+mod verbs;
 #[cfg(test)]
 mod world;

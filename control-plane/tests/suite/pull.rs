@@ -23,13 +23,13 @@ fn request(held: &HeldMap) -> Value {
 }
 
 /// The frames and the beat of an answer.
-struct Pulled {
-    frames: Vec<(Scope, Urgency, Vec<u8>)>,
-    beat: Beat,
+pub(crate) struct Pulled {
+    pub(crate) frames: Vec<(Scope, Urgency, Vec<u8>)>,
+    pub(crate) beat: Beat,
     len: usize,
 }
 
-async fn pull(world: &World, ledger: &mut BeatLedger, held: &HeldMap) -> Pulled {
+pub(crate) async fn pull(world: &World, ledger: &mut BeatLedger, held: &HeldMap) -> Pulled {
     let builder = Request::builder().method("POST").uri("/v1/replica/pull");
     let builder = builder.header("authorization", format!("Bearer {}", world.ingest));
     let request = builder.body(Body::from(request(held).to_string())).unwrap();
@@ -52,7 +52,7 @@ async fn pull(world: &World, ledger: &mut BeatLedger, held: &HeldMap) -> Pulled 
     Pulled { frames, beat: beats.pop().unwrap(), len: bytes.len() }
 }
 
-fn roots(world: &World) -> TrustedRoots {
+pub(crate) fn roots(world: &World) -> TrustedRoots {
     let roots = world.plane.publisher.keys().root_public_keys();
     TrustedRoots::parse(roots.iter().map(String::as_str), 1).unwrap()
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use flagfuse_shared::contract::replica::PULL_PATH;
 use serde_json::{Value, json};
 
-use self::Tagged::{At, Made, Nowhere};
+use self::Tagged::{At, Ignored, Made, Nowhere};
 use crate::world::{flag, policy};
 
 /// Where a route's tag is read.
@@ -14,6 +14,8 @@ use crate::world::{flag, policy};
 pub(crate) enum Tagged {
     /// `GET` of this path tells it.
     At(&'static str),
+    /// `GET` of this path tells it, and a stale one is no reason not to switch off.
+    Ignored(&'static str),
     /// What is made is not there yet.
     Made,
     /// Nothing is changed, or nothing has a tag.
@@ -45,7 +47,8 @@ type Row = (&'static str, &'static str, &'static str, Value, Tagged);
 
 /// In an order in which each of them succeeds once in the fixture of [`crate::preconditions`].
 pub(crate) fn all() -> Vec<Route> {
-    let rows = puts().into_iter().chain(switches()).chain(deletions()).chain(of_tenant());
+    let rows = puts().into_iter().chain(patches()).chain(switches()).chain(deletions());
+    let rows = rows.chain(of_tenant()).chain(whole_deletions());
     rows.map(|(method, template, path, body, tagged)| Route { method, template, path, body, tagged })
         .collect()
 }
@@ -69,6 +72,28 @@ fn puts() -> Vec<Row> {
         ("PUT", "/flags/{flag}/override", over, json!({ "rules": rules }), At(over)),
         ("DELETE", "/flags/{flag}/override", over, Value::Null, At(over)),
         ("PUT", "/flags/{flag}/fuse", FUSE, policy(json!({ "exposure_percent": 10 })), At(FUSE)),
+    ]
+}
+
+fn patches() -> Vec<Row> {
+    let (settings, free) = (at!("/settings"), at!("/flags/free"));
+    let rules = json!([{ "key": "p", "split": [{ "variation": "on" }] }]);
+    vec![
+        ("PATCH", "/settings", settings, json!({ "soak_s": 1 }), At(settings)),
+        ("PATCH", "/flags/{flag}", free, json!({ "rules": rules, "schedule": { "from_ms": 1 } }), At(free)),
+        ("PATCH", "/v1/projects/{project}/flags/{flag}", BASE, json!({ "rules": rules }), At(BASE)),
+        ("POST", "/flags/{flag}/off", at!("/flags/free/off"), Value::Null, Ignored(free)),
+        ("POST", "/flags/{flag}/on", at!("/flags/free/on"), Value::Null, At(free)),
+    ]
+}
+
+/// Of what the rows before have made and left empty.
+fn whole_deletions() -> Vec<Row> {
+    let environment = "/v1/projects/demo/environments/second";
+    let (template, project) = ("/v1/projects/{project}/environments/{environment}", "/v1/projects/second");
+    vec![
+        ("DELETE", template, environment, Value::Null, At(environment)),
+        ("DELETE", "/v1/projects/{project}", project, Value::Null, At(project)),
     ]
 }
 

@@ -71,6 +71,7 @@ async fn every_route_takes_objects_for_objects_and_each_key_once() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     world.ok("PUT", "/v1/projects/demo/flags/base", flag()).await;
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/free"), flag()).await;
     let mut tried = 0;
     for route in all() {
         let (lists, twice) = mutants(&route.body);

@@ -1,0 +1,156 @@
+//! Bodies as `GET` shows them, on their way back through `PUT`: what is to be written, and what only the server says.
+//! Pure: reads no row.
+//!
+//! `revision` is taken at its word: it says which state the body was read from. When another one stands, somebody has
+//! written since, and what they wrote would be lost, so the body is refused like a stale `If-Match` (412, with the state
+//! that stands). A header says more: with `If-Match` or `If-None-Match` the revision in the body is not looked at. A body
+//! that comes back as it was changes nothing, makes no version, and is never stale. What else the server adds is ignored
+//! by name, and a name that it does not add is refused.
+
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+
+/// How `GET` shows something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    /// The field with what can be written; `None` when it stands between what cannot.
+    pub(super) content: Option<&'static str>,
+    /// What the server adds, beside `revision`.
+    pub(super) added: &'static [&'static str],
+    /// The code of a refusal.
+    pub(super) code: &'static str,
+}
+
+/// A flag, of an environment or a project.
+pub(super) const FLAG: Shape =
+    Shape { content: Some("flag"), added: &["updated_ms", "inherited", "override"], code: "invalid_flag" };
+/// What an environment changes of a flag.
+pub(super) const OVERRIDE: Shape = Shape { content: Some("override"), added: &[], code: "invalid_flag" };
+/// A fuse: its policy can be written, its state is moved by its switches.
+pub(super) const FUSE: Shape = Shape {
+    content: Some("policy"),
+    added: &[
+        "flag",
+        "circuit",
+        "opened_by_hand",
+        "rollout",
+        "phase",
+        "phase_started_ms",
+        "slices",
+        "tripped_phase",
+        "changed_ms",
+        "acted_ms",
+        "ema",
+    ],
+    code: "invalid_policy",
+};
+/// Settings of an environment.
+pub(super) const SETTINGS: Shape =
+    Shape { content: None, added: &["key", "version", "created_ms"], code: "bad_schema" };
+
+/// A segment, a layer or the holdout, under its own name.
+pub(super) const fn part(content: &'static str, code: &'static str) -> Shape {
+    Shape { content: Some(content), added: &["updated_ms"], code }
+}
+
+/// A body taken apart.
+#[derive(Debug, PartialEq)]
+pub(super) struct Echo {
+    /// What is to be written.
+    pub(super) content: Value,
+    /// At which revision it was read.
+    pub(super) revision: Option<u64>,
+    /// What else the server says.
+    added: Map<String, Value>,
+}
+
+impl Echo {
+    /// Takes what `GET` shows, and what can be written alone.
+    pub(super) fn read(shape: Shape, body: Value) -> Result<Self, ApiError> {
+        let bare = |content| Ok(Self { content, revision: None, added: Map::new() });
+        let Value::Object(mut fields) = body else { return bare(body) };
+        let content = match shape.content {
+            Some(name) => match fields.remove(name) {
+                Some(content) => Some(content),
+                None => return bare(Value::Object(fields)),
+            },
+            None => None,
+        };
+        let revision = fields.remove("revision").map(|found| revision(shape, &found)).transpose()?;
+        let mut added = Map::new();
+        for name in shape.added {
+            added.extend(fields.remove_entry(*name));
+        }
+        if let (Some(name), Some(other)) = (shape.content, fields.keys().next()) {
+            let known = shape.added.join(", ");
+            let detail =
+                format!("unknown field `{other}` beside `{name}`, expected one of revision, {known}");
+            return Err(ApiError::bad_request(shape.code, detail.trim_end_matches(", ")));
+        }
+        Ok(Self { content: content.unwrap_or(Value::Object(fields)), revision, added })
+    }
+
+    /// Refuses what the server says when it is not so: whoever changed it there expects an effect that it does not have.
+    /// `remedy` says how it is changed.
+    pub(super) fn check(&self, shape: Shape, name: &str, is: &Value, remedy: &str) -> Result<(), ApiError> {
+        match self.added.get(name) {
+            Some(found) if found != is => {
+                let detail = format!("{name} in the body is {found}, and it is {is}: {remedy}");
+                Err(ApiError::bad_request(shape.code, detail))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn revision(shape: Shape, found: &Value) -> Result<u64, ApiError> {
+    found.as_u64().ok_or_else(|| {
+        let detail = format!("revision is {found}, expected the number that was read");
+        ApiError::bad_request(shape.code, detail)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_get_shows_and_what_can_be_written_alone_are_taken() {
+        let wire = json!({ "key": "f", "enabled": true });
+        let alone = Echo::read(FLAG, wire.clone()).unwrap();
+        assert_eq!((&alone.content, alone.revision), (&wire, None));
+        let shown =
+            json!({ "flag": wire, "revision": 7, "updated_ms": 5, "inherited": true, "override": null });
+        let read = Echo::read(FLAG, shown).unwrap();
+        assert_eq!((&read.content, read.revision), (&wire, Some(7)));
+        assert!(read.check(FLAG, "override", &Value::Null, "").is_ok());
+        assert!(read.check(FLAG, "override", &json!({ "enabled": false }), "").is_err());
+        assert!(alone.check(FLAG, "override", &json!({ "enabled": false }), "").is_ok(), "nothing is said");
+        let flat = Echo::read(SETTINGS, json!({ "soak_s": 5, "key": "e", "revision": 2, "version": "1.2" }))
+            .unwrap();
+        assert_eq!((flat.content, flat.revision), (json!({ "soak_s": 5 }), Some(2)));
+        for other in [json!([]), json!(null), json!({})] {
+            assert_eq!(Echo::read(FLAG, other.clone()).unwrap().content, other);
+        }
+    }
+
+    #[test]
+    fn what_the_server_does_not_say_is_refused_by_its_name() {
+        for (shape, body) in [
+            (FLAG, json!({ "flag": {}, "enabled": false })),
+            (FLAG, json!({ "flag": {}, "revision": "7" })),
+            (FLAG, json!({ "flag": {}, "revision": -1 })),
+            (OVERRIDE, json!({ "override": {}, "enabled": false })),
+            (FUSE, json!({ "policy": {}, "enabled": false })),
+            (part("segment", "invalid_segment"), json!({ "segment": {}, "enabled": false })),
+        ] {
+            assert!(Echo::read(shape, body.clone()).is_err(), "{body}");
+        }
+        // The shape of the settings says which fields there are.
+        let flat = Echo::read(SETTINGS, json!({ "enabled": false })).unwrap();
+        assert_eq!(flat.content, json!({ "enabled": false }));
+    }
+}

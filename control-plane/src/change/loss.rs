@@ -1,0 +1,239 @@
+//! What a deletion would take away, and the confirmation that lets it. Reads, and writes nothing.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey};
+use serde_json::{Map, Value, json};
+
+use super::{Actor, Change, ChangeError, Consent, Given, Tag};
+use crate::store::contents::{self, HeldRow};
+use crate::store::{Connection, StoreError, scopes};
+
+/// Kinds of what is held, with the words for one and for several.
+const KINDS: [(&str, &str, &str); 8] = [
+    ("project_flag", "project flag", "project flags"),
+    ("flag", "flag", "flags"),
+    ("override", "override", "overrides"),
+    ("fuse", "fuse", "fuses"),
+    ("segment", "segment", "segments"),
+    ("layer", "layer", "layers"),
+    ("holdout", "holdout", "holdouts"),
+    ("client_key", "client key", "client keys"),
+];
+
+/// Everything that goes with a project or an environment.
+#[derive(Debug)]
+pub(super) struct Loss {
+    what: &'static str,
+    key: String,
+    /// Beside the environments.
+    own: Vec<HeldRow>,
+    environments: Vec<Place>,
+}
+
+/// The same as it is told to whoever has to confirm it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lost {
+    /// `project`, `environment`.
+    pub what: &'static str,
+    /// Which.
+    pub key: String,
+    /// In words.
+    pub summary: String,
+    /// In numbers.
+    pub numbers: Value,
+}
+
+/// An environment that goes.
+#[derive(Debug)]
+struct Place {
+    scope: Scope,
+    version: SnapshotVersion,
+    held: Vec<HeldRow>,
+}
+
+impl Loss {
+    /// `None` of what is no deletion of that kind, not there, or not the actor's.
+    pub(super) async fn of(
+        conn: &mut Connection,
+        actor: &Actor,
+        change: &Change,
+    ) -> Result<Option<Self>, StoreError> {
+        match change {
+            Change::DeleteEnvironment { scope } if scope.tenant == actor.tenant => {
+                let Some(row) = scopes::environment(conn, scope).await? else { return Ok(None) };
+                let held = contents::of_environment(conn, scope).await?;
+                let environments = vec![Place { scope: row.scope, version: row.version, held }];
+                let key = scope.environment.to_string();
+                Ok(Some(Self { what: "environment", key, own: Vec::new(), environments }))
+            }
+            Change::DeleteProject { project } => Self::of_project(conn, &actor.tenant, project).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn of_project(
+        conn: &mut Connection,
+        tenant: &TenantKey,
+        project: &ProjectKey,
+    ) -> Result<Option<Self>, StoreError> {
+        if !scopes::has_project(conn, tenant, project).await? {
+            return Ok(None);
+        }
+        let mut environments = Vec::new();
+        for row in scopes::environments(conn, scopes::Whose::Project(tenant, project)).await? {
+            let held = contents::of_environment(conn, &row.scope).await?;
+            environments.push(Place { scope: row.scope, version: row.version, held });
+        }
+        let own = contents::of_project(conn, tenant, project).await?;
+        Ok(Some(Self { what: "project", key: project.to_string(), own, environments }))
+    }
+
+    /// Whether nobody would miss anything.
+    fn is_nothing(&self) -> bool {
+        self.own.is_empty()
+            && match self.what {
+                "environment" => self.environments.iter().all(|place| place.held.is_empty()),
+                _ => self.environments.is_empty(),
+            }
+    }
+
+    /// Refuses a person's deletion that takes something away and was not confirmed.
+    pub(super) fn check(&self, consent: Consent) -> Result<(), ChangeError> {
+        let Consent::Person(given) = consent else { return Ok(()) };
+        let confirmation = self.confirmation();
+        if self.is_nothing() || given == Some(confirmation) {
+            return Ok(());
+        }
+        let given = if given.is_some() { Given::Other } else { Given::Nothing };
+        let (what, key) = (self.what, self.key.clone());
+        let loss = Box::new(Lost { what, key, summary: self.summary(), numbers: self.told() });
+        Err(ChangeError::LossToConfirm { loss, given, confirmation })
+    }
+
+    /// The confirmation that a person would be asked for.
+    pub(super) fn asked(&self) -> Option<Digest> {
+        (!self.is_nothing()).then(|| self.confirmation())
+    }
+
+    /// Names the versions and every row that would go, with its revision: a yes to this is a yes to nothing else.
+    fn confirmation(&self) -> Digest {
+        let places = self.environments.iter();
+        let places =
+            places.map(|place| json!([place.scope.to_string(), place.version.to_string(), place.held]));
+        let all = json!({
+            "delete": self.what, "key": self.key, "own": self.own, "environments": places.collect::<Vec<_>>(),
+        });
+        Digest::of(all.to_string().as_bytes())
+    }
+
+    /// How much of everything, by kind; of a project, environment by environment.
+    pub(super) fn told(&self) -> Value {
+        let numbers = |held: &[HeldRow]| -> Map<String, Value> {
+            let counts = counts(held);
+            let named = KINDS.into_iter().filter(|(kind, _, _)| *kind != "project_flag");
+            named
+                .map(|(kind, _, several)| {
+                    let count = counts.get(kind).copied().unwrap_or_default();
+                    (several.replace(' ', "_"), Value::from(count))
+                })
+                .collect()
+        };
+        if let ("environment", [place]) = (self.what, self.environments.as_slice()) {
+            return Value::Object(numbers(&place.held));
+        }
+        let environments = self.environments.iter().map(|place| {
+            let mut told = numbers(&place.held);
+            told.insert("environment".to_owned(), json!(place.scope.environment));
+            Value::Object(told)
+        });
+        json!({ "project_flags": self.own.len(), "environments": environments.collect::<Vec<_>>() })
+    }
+
+    /// The flags of an environment that goes.
+    pub(super) fn flags(&self, scope: &Scope) -> Vec<String> {
+        let places = self.environments.iter().filter(|place| place.scope == *scope);
+        let held = places.flat_map(|place| &place.held).filter(|row| row.kind == "flag");
+        held.map(|row| row.key.clone()).collect()
+    }
+
+    /// `2 environments, 3 flags, 1 client key`.
+    fn summary(&self) -> String {
+        let count = self.environments.len();
+        let environments = (self.what == "project" && count > 0)
+            .then(|| format!("{count} environment{}", if count == 1 { "" } else { "s" }));
+        let held: Vec<HeldRow> =
+            self.own.iter().chain(self.environments.iter().flat_map(|place| &place.held)).cloned().collect();
+        let counts = counts(&held);
+        let kinds = KINDS.into_iter().filter_map(|(kind, one, several)| {
+            let count = counts.get(kind).copied()?;
+            Some(format!("{count} {}", if count == 1 { one } else { several }))
+        });
+        environments.into_iter().chain(kinds).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn counts(held: &[HeldRow]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for row in held {
+        *counts.entry(row.kind.as_str()).or_default() += 1;
+    }
+    counts
+}
+
+/// The state of a whole project: whatever is written in it changes this. `None` when there is none.
+pub async fn project_tag(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+) -> Result<Option<Tag>, StoreError> {
+    let loss = Loss::of_project(conn, tenant, project).await?;
+    Ok(loss.map(|loss| Tag::content(&loss.confirmation())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(kind: &str, key: &str, revision: u64) -> HeldRow {
+        HeldRow { kind: kind.to_owned(), key: key.to_owned(), revision }
+    }
+
+    fn loss(what: &'static str, own: Vec<HeldRow>, held: Vec<HeldRow>) -> Loss {
+        let scope = Scope::parse("t/p/e").unwrap();
+        let place = Place { scope, version: SnapshotVersion { epoch: 1, seq: 7 }, held };
+        Loss { what, key: "e".to_owned(), own, environments: vec![place] }
+    }
+
+    #[test]
+    fn what_would_be_lost_is_told_in_numbers_and_in_words() {
+        let held =
+            vec![row("flag", "a", 1), row("flag", "b", 2), row("client_key", "k", 1), row("holdout", "", 3)];
+        let environment = loss("environment", Vec::new(), held.clone());
+        assert_eq!(environment.summary(), "2 flags, 1 holdout, 1 client key");
+        let told = environment.told();
+        let numbers = ["flags", "fuses", "overrides", "segments", "layers", "holdouts", "client_keys"];
+        assert_eq!(numbers.map(|name| told[name].as_u64()), [2, 0, 0, 0, 0, 1, 1].map(Some), "{told}");
+        assert_eq!(environment.flags(&Scope::parse("t/p/e").unwrap()), ["a", "b"]);
+        let project = loss("project", vec![row("project_flag", "a", 1)], held);
+        assert_eq!(project.summary(), "1 environment, 1 project flag, 2 flags, 1 holdout, 1 client key");
+        assert_eq!(project.told()["environments"][0]["flags"], 2);
+        assert_eq!(project.told()["project_flags"], 1);
+    }
+
+    #[test]
+    fn what_holds_nothing_goes_at_once_and_a_confirmation_fits_one_state_only() {
+        let nothing = loss("environment", Vec::new(), Vec::new());
+        assert!(nothing.check(Consent::Person(None)).is_ok() && nothing.asked().is_none());
+        // An environment is something that a project holds.
+        assert!(loss("project", Vec::new(), Vec::new()).check(Consent::Person(None)).is_err());
+        let some = |revision| loss("environment", Vec::new(), vec![row("flag", "a", revision)]);
+        let asked = some(1).asked();
+        assert!(some(1).check(Consent::Person(asked)).is_ok() && some(1).check(Consent::NotAsked).is_ok());
+        let fault = some(2).check(Consent::Person(asked)).unwrap_err();
+        assert!(matches!(fault, ChangeError::LossToConfirm { given: Given::Other, .. }), "{fault}");
+        let fault = some(1).check(Consent::Person(None)).unwrap_err().to_string();
+        assert!(fault.starts_with("deleting the environment \"e\" takes away 1 flag: "), "{fault}");
+    }
+}

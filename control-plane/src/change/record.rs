@@ -1,0 +1,91 @@
+//! What a change leaves behind beside its rows: the version that carries it, and its entries in the audit trail.
+
+use flagfuse_shared::ids::UnixMillis;
+use serde_json::Value;
+
+use super::decisions::Altered;
+use super::loss::Loss;
+use super::{Actor, Applied, ChangeError, Effect, in_environment};
+use crate::publish::Publisher;
+use crate::publish::outbox::{Reserve, enqueue};
+use crate::store::Connection;
+use crate::store::audit::{AuditPlace, NewAudit, insert};
+
+/// What a change did beside its own effects.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'t> {
+    pub(super) altered: &'t [Altered],
+    pub(super) loss: Option<&'t Loss>,
+}
+
+impl Told<'_> {
+    /// The flags that an entry is found by: of a change of many, those whose definition is another one now.
+    fn flags(&self, effect: &Effect) -> Vec<String> {
+        let (family, _) = effect.action.split_once('.').unwrap_or_default();
+        if ["flag", "override", "fuse", "project_flag"].contains(&family) {
+            return vec![effect.subject.clone()];
+        }
+        let Some(scope) = &effect.scope else { return Vec::new() };
+        let altered = self.altered.iter().filter(|altered| altered.scope == *scope);
+        let altered = altered.flat_map(Altered::own_flags);
+        altered.chain(self.loss.map(|loss| loss.flags(scope)).unwrap_or_default()).collect()
+    }
+}
+
+/// Publishes what was done and writes it into the audit trail.
+pub(super) async fn record(
+    conn: &mut Connection,
+    publisher: &Publisher,
+    actor: &Actor,
+    mut effects: Vec<Effect>,
+    told: Told<'_>,
+    reserve: Reserve,
+    now: UnixMillis,
+) -> Result<Option<Applied>, ChangeError> {
+    let altered = told.altered;
+    if let (Some(effect), Some(loss)) = (effects.first_mut(), told.loss) {
+        effect.told.insert("lost".to_owned(), loss.told());
+    }
+    // The first effect is what was asked for, the others follow from it.
+    let mut applied: Option<Applied> = None;
+    for effect in effects {
+        let version = match (&effect.scope, effect.publication.urgency()) {
+            (Some(scope), Some(urgency)) => {
+                let queued = enqueue(conn, publisher.keys(), scope, reserve, urgency, now).await;
+                Some(queued.map_err(|error| match &applied {
+                    None => ChangeError::from(error),
+                    Some(_) => in_environment(scope)(error.into()),
+                })?)
+            }
+            (Some(_) | None, _) => None,
+        };
+        let place = match &effect.scope {
+            Some(scope) => AuditPlace::Environment(scope),
+            None => AuditPlace::Tenant(&actor.tenant),
+        };
+        let flags = told.flags(&effect);
+        let mut detail = effect.detail;
+        if let Some(fields) = detail.as_object_mut() {
+            fields.extend(version.map(|version| ("version".to_owned(), Value::from(version.to_string()))));
+            fields.extend(effect.told.clone());
+            let own = altered.iter().find(|altered| effect.scope.as_ref() == Some(&altered.scope));
+            fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
+        }
+        let (action, subject) = (effect.action, effect.subject.as_str());
+        let entry = NewAudit { actor: &actor.name, action, subject, detail, flags: &flags };
+        insert(conn, place, entry, now).await?;
+        match (&mut applied, effect.scope, version) {
+            (Some(applied), Some(scope), Some(version)) => {
+                applied.environments.push((scope.environment, version));
+            }
+            (Some(_), _, _) => {}
+            (None, _, version) => {
+                let (revision, told) = (effect.revision, effect.told);
+                let decisions = altered.iter().map(Altered::summary).collect();
+                let environments = Vec::new();
+                applied = Some(Applied { version, revision, tag: None, environments, told, decisions });
+            }
+        }
+    }
+    Ok(applied)
+}

@@ -137,6 +137,9 @@ impl From<ChangeError> for ApiError {
             ChangeError::Unknown { what: "holdout", .. } => Self::not_found("unknown_holdout", detail),
             ChangeError::Unknown { .. } => Self::not_found("unknown_token", detail),
             ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
+            ChangeError::TooManyEnvironments { .. } => {
+                Self::new(StatusCode::CONFLICT, "too_many_environments", detail)
+            }
             ChangeError::Conflicts { conflicts } => {
                 let errors = conflict_errors(conflicts);
                 let told = json!({ "conflicts": conflicts_json(&errors) });

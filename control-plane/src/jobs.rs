@@ -137,7 +137,7 @@ pub async fn run_pushers(store: Store, publisher: Publisher, clock: Clock, optio
 }
 
 async fn environments(store: &Store) -> Result<Vec<Scope>, StoreError> {
-    let rows = scopes::environments(&mut *store.read().await?, scopes::Whose::Installation).await?;
+    let rows = scopes::environments(&mut *store.read().await?, scopes::Whose::Replicas).await?;
     Ok(rows.into_iter().map(|row| row.scope).collect())
 }
 

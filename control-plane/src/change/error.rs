@@ -4,6 +4,7 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagFault;
 use flagfuse_shared::flag::compile::EnvironmentFault;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion};
+use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
 use flagfuse_shared::segment::SegmentFault;
 use flagfuse_shared::snapshot::payload::PayloadError;
 use serde_json::Value;
@@ -44,6 +45,17 @@ pub enum ChangeError {
         what: &'static str,
         /// Which.
         key: String,
+    },
+    /// No replica of the tenant could hold one more.
+    #[error(
+        "the tenant has {count} environments, {deleted} of them deleted, which replicas hold all the same; the limit is \
+         {REPLICA_ENVIRONMENT_COUNT_MAX}: make a deleted one anew under its key"
+    )]
+    TooManyEnvironments {
+        /// All of them.
+        count: usize,
+        /// Those that were deleted.
+        deleted: usize,
     },
     /// An import cannot be made as it is; everything that stands against it.
     #[error("{}", told(conflicts))]

@@ -2,7 +2,7 @@
 
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
-use flagfuse_shared::limits::STRING_LEN_MAX;
+use flagfuse_shared::limits::{REPLICA_ENVIRONMENT_COUNT_MAX, STRING_LEN_MAX};
 use serde_json::{Map, Value, json};
 
 use super::{Actor, ChangeError, Effect, Publication, inheritance, require_environment};
@@ -45,6 +45,11 @@ pub(super) async fn create(
 ) -> Result<Vec<Effect>, ChangeError> {
     if scope.tenant != actor.tenant || !scopes::has_project(conn, &actor.tenant, &scope.project).await? {
         return Err(ChangeError::UnknownProject { project: scope.project });
+    }
+    let (count, deleted) = scopes::counts(conn, &actor.tenant).await?;
+    let is_held = scopes::environment_or_deleted(conn, &scope).await?.is_some();
+    if !is_held && count >= REPLICA_ENVIRONMENT_COUNT_MAX {
+        return Err(ChangeError::TooManyEnvironments { count, deleted });
     }
     let (profile, auto_exposure) = columns(settings);
     let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };

@@ -131,7 +131,7 @@ pub async fn note_publication(
 /// Environments that have no version under a keyset yet.
 pub async fn unpublished(conn: &mut Connection, keyset_version: u64) -> Result<Vec<Scope>, StoreError> {
     let published = publications(conn, keyset_version).await?;
-    let all = scopes::environments(conn, scopes::Whose::Installation).await?;
+    let all = scopes::environments(conn, scopes::Whose::Replicas).await?;
     let is_there = |scope: &Scope| published.iter().any(|(of, _)| of == scope);
     Ok(all.into_iter().map(|row| row.scope).filter(|scope| !is_there(scope)).collect())
 }

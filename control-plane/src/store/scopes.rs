@@ -199,8 +199,10 @@ async fn environment_of(
 /// Whose environments.
 #[derive(Debug, Clone, Copy)]
 pub enum Whose<'k> {
-    /// Everybody's, those that were deleted among them: their replicas hold a last version, which has to be renewed too.
+    /// Everybody's.
     Installation,
+    /// Everybody's, and those that were deleted: their replicas hold a last version, which has to be renewed too.
+    Replicas,
     /// A tenant's.
     Tenant(&'k TenantKey),
     /// Those of one project of a tenant.
@@ -214,20 +216,30 @@ pub async fn environments(
 ) -> Result<Vec<EnvironmentRow>, StoreError> {
     let sql = format!(
         "SELECT {ENVIRONMENT_COLUMNS} FROM environments
-         WHERE ($1 IS NULL OR (tenant = $1 AND deleted_ms IS NULL)) AND ($2 IS NULL OR project = $2)
+         WHERE ($1 IS NULL OR tenant = $1) AND ($2 IS NULL OR project = $2) AND ($3 OR deleted_ms IS NULL)
          ORDER BY project, environment"
     );
     let (tenant, stored_project) = match whose {
-        Whose::Installation => (None, None),
+        Whose::Installation | Whose::Replicas => (None, None),
         Whose::Tenant(tenant) => (Some(tenant), None),
         Whose::Project(tenant, project) => (Some(tenant), Some(StoredProject::of_tenant(tenant, project))),
     };
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(tenant.map(TenantKey::as_str))
         .bind(stored_project)
+        .bind(matches!(whose, Whose::Replicas))
         .fetch_all(conn)
         .await?;
     rows.iter().map(environment_row).collect()
+}
+
+/// How many environments a tenant has, with those that were deleted, and how many of them were.
+pub async fn counts(conn: &mut Connection, tenant: &TenantKey) -> Result<(usize, usize), StoreError> {
+    let sql = "SELECT COUNT(*), COUNT(deleted_ms) FROM environments WHERE tenant = $1";
+    let row = sqlx::query(sql).bind(tenant.as_str()).fetch_one(conn).await?;
+    let count =
+        |column: usize| row.try_get::<i64, _>(column).map(|count| usize::try_from(count).unwrap_or(0));
+    Ok((count(0)?, count(1)?))
 }
 
 /// Takes the next version of an environment.

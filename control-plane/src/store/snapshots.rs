@@ -161,7 +161,7 @@ pub struct NewestRow {
     pub soak_s: SoakSeconds,
 }
 
-/// The newest version of every environment of a tenant. Reads no frame.
+/// The newest version of every environment of a tenant, of deleted ones their last. Reads no frame.
 pub async fn newest_versions(
     conn: &mut Connection,
     tenant: &TenantKey,

@@ -4,14 +4,20 @@
 use std::collections::BTreeMap;
 
 use flagfuse_control_plane::credential::TokenKind;
-use flagfuse_control_plane::jobs::{prune, republish};
+use flagfuse_control_plane::jobs::{prune, republish, rotate};
+use flagfuse_control_plane::publish::keys::ceremony::OnlineRole;
+use flagfuse_control_plane::publish::keys::rotation::Next;
+use flagfuse_control_plane::publish::safety::SafetySettings;
+use flagfuse_control_plane::store::scopes::{SettingsRow, insert_environment};
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, Urgency};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::SnapshotVersion;
+use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
 use flagfuse_shared::snapshot::beat::BeatLedger;
 use flagfuse_shared::snapshot::{Admitted, Held, Outcome, verify};
 use serde_json::{Value, json};
 
+use crate::keys::ceremony;
 use crate::pull::{pull, roots};
 use crate::world::{Answer, ENVIRONMENT, FLAG, World, flag, policy};
 
@@ -337,4 +343,57 @@ async fn a_deletion_is_its_tenants_alone() {
     replica.pull(&world).await;
     assert_eq!((replica.shows(&key).1, replica.shows(&key).2), (2, true), "the neighbour's is as it was");
     assert_eq!(world.get(ENVIRONMENT).await["key"], "production");
+}
+
+#[tokio::test]
+async fn a_new_keyset_reaches_the_replicas_of_what_was_deleted_too() {
+    let (world, key) = world().await;
+    deleted(&world, ENVIRONMENT).await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "other" })).await;
+    ceremony(&world, &world.plane).rotate(OnlineRole::Release).await.unwrap();
+    let done = rotate(&world.plane.store, &world.plane.publisher, &[], world.clock.now()).await.unwrap();
+    assert_eq!(done, Next::Done);
+    // One that is signed under the old keyset would be refused beside the other, and nothing vouched for.
+    let mut replica = Replica::default();
+    replica.pull(&world).await;
+    let keysets: Vec<u64> = replica.held.values().map(|(held, _)| held.keyset_version).collect();
+    assert_eq!((keysets, replica.shows(&key).1), (vec![3, 3], 0));
+}
+
+#[tokio::test]
+async fn what_was_deleted_by_mistake_comes_back_by_its_name_and_a_revert() {
+    let (world, key) = world().await;
+    let before = world.get(&here("snapshots")).await["snapshots"][0]["version"].clone();
+    deleted(&world, ENVIRONMENT).await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "production" })).await;
+    let reverted = world.ok("POST", &here("revert"), json!({ "to": before })).await;
+    assert_eq!(world.get(FLAG).await["flag"]["key"], "checkout", "{reverted}");
+    assert_eq!(world.count(&here("segments"), "segments").await, 1);
+    let mut replica = Replica::default();
+    replica.pull(&world).await;
+    assert_eq!((replica.shows(&key).1, replica.shows(&key).2), (2, false), "its keys stay revoked");
+}
+
+#[tokio::test]
+async fn replicas_have_room_for_what_was_deleted_or_no_more_is_made() {
+    let world = World::new().await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "old" })).await;
+    world.ok("DELETE", "/v1/projects/demo/environments/old", Value::Null).await;
+    let mut tx = world.plane.store.write().await.unwrap();
+    let safety = SafetySettings::default();
+    let settings = SettingsRow { profile: "strict", auto_exposure: "single", safety: &safety };
+    for n in 2..REPLICA_ENVIRONMENT_COUNT_MAX - 1 {
+        let scope = Scope::parse(&format!("default/demo/e{n}")).unwrap();
+        assert!(insert_environment(&mut tx, &scope, settings, world.clock.now()).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+    let make =
+        async |key: &str| world.call("POST", "/v1/projects/demo/environments", json!({ "key": key })).await;
+    assert_eq!(make("last").await.status.as_u16(), 201);
+    let refused = make("more").await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (409, "too_many_environments"));
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("1000 environments, 1 of them deleted"), "{detail}");
+    assert_eq!(make("last").await.code(), "exists");
+    assert_eq!(make("old").await.status.as_u16(), 201, "its place is kept");
 }

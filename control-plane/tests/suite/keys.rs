@@ -36,7 +36,7 @@ fn scope() -> Scope {
     Scope::parse("default/demo/production").unwrap()
 }
 
-fn ceremony<'p>(world: &World, plane: &'p ControlPlane) -> Ceremony<'p> {
+pub(crate) fn ceremony<'p>(world: &World, plane: &'p ControlPlane) -> Ceremony<'p> {
     let root = world.data().join("keys/root.key");
     Ceremony {
         keys: plane.publisher.keys(),

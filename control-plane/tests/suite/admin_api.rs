@@ -1,5 +1,6 @@
 //! The admin API: who may do what, and how wrong requests are told so.
 
+use crate::routes::all;
 use crate::world::{ENVIRONMENT, FLAG, World, flag, policy};
 use flagfuse_control_plane::credential::TokenKind;
 use serde_json::{Value, json};
@@ -27,6 +28,32 @@ async fn nothing_answers_without_a_token_of_the_right_kind() {
         assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{method} {path}");
     }
     assert_eq!(world.send("", "GET", "/healthz", Vec::new()).await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn every_route_that_changes_something_is_for_admins_of_the_tenant_alone() {
+    let world = World::new().await;
+    let viewer = world.token(TokenKind::Viewer, "default").await;
+    let stranger = world.token(TokenKind::Admin, "other").await;
+    for route in all() {
+        if matches!(route.path, "/v1/ingest" | "/v1/replica/pull" | "/v1/explain") {
+            continue;
+        }
+        let name = format!("{} {}", route.method, route.path);
+        let body = || if route.body.is_null() { Vec::new() } else { route.body.to_string().into_bytes() };
+        for (token, status, code) in
+            [("", 401, "unauthorized"), (&world.ingest, 403, "forbidden"), (&viewer, 403, "forbidden")]
+        {
+            let answer = world.send(token, route.method, route.path, body()).await;
+            assert_eq!((answer.status.as_u16(), answer.code()), (status, code), "{name}");
+        }
+        // So that guesses are not too many.
+        world.clock.advance(60_000);
+        if route.path.starts_with("/v1/projects/demo") {
+            let answer = world.send(&stranger, route.method, route.path, body()).await;
+            assert_eq!(answer.status.as_u16(), 404, "{name}: {}", answer.body);
+        }
+    }
 }
 
 #[tokio::test]

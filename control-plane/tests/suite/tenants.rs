@@ -15,21 +15,27 @@ use tower::ServiceExt as _;
 use crate::world::{ENVIRONMENT, FLAG, World, flag, members, policy};
 
 const PROJECT_FLAG: &str = "/v1/projects/demo/flags/home";
-const STEP_COUNT: usize = 9;
+const STEP_COUNT: usize = 10;
 /// Every page of a tenant that shows something of its projects.
 const PAGES: &[&str] = &[
     "/metrics",
     "/v1/audit?limit=1000",
+    "/v1/audit?limit=1000&flag=checkout",
+    "/v1/audit?limit=1000&actor=fuse",
     "/v1/keys",
     "/v1/projects",
+    "/v1/projects/demo",
     "/v1/projects/demo/environments",
     "/v1/projects/demo/flags",
     "/v1/projects/demo/flags/home",
     "/v1/projects/demo/environments/ghost/balance",
     "/v1/projects/demo/environments/ghost/quarantine",
+    "/v1/projects/demo/environments/production",
     "/v1/projects/demo/environments/production/audit?limit=1000",
+    "/v1/projects/demo/environments/production/audit?limit=1000&flag=checkout&actor=token:test",
     "/v1/projects/demo/environments/production/balance",
     "/v1/projects/demo/environments/production/changes/1.3",
+    "/v1/projects/demo/environments/production/changes/latest",
     "/v1/projects/demo/environments/production/flags",
     "/v1/projects/demo/environments/production/flags/checkout/fuse",
     "/v1/projects/demo/environments/production/flags/checkout/tallies",
@@ -150,7 +156,27 @@ impl<'w> Tenant<'w> {
                 self.ok("DELETE", PROJECT_FLAG, Value::Null).await;
                 self.ok("PUT", PROJECT_FLAG, self.flag()).await;
             }
+            8 => self.use_verbs(is_left).await,
             _ => self.hear_of_replicas().await,
+        }
+    }
+
+    /// Switches, patches, and an environment that goes again with one of them.
+    async fn use_verbs(&self, is_left: bool) {
+        self.ok("POST", &format!("{FLAG}/off"), Value::Null).await;
+        self.ok("PATCH", PROJECT_FLAG, json!({ "description": format!("{} again", self.name) })).await;
+        if is_left {
+            self.ok("POST", &format!("{FLAG}/on"), Value::Null).await;
+        }
+        self.ok("POST", "/v1/projects/demo/environments", json!({ "key": "passing" })).await;
+        let passing = "/v1/projects/demo/environments/passing";
+        self.ok("PUT", &format!("{passing}/flags/checkout"), self.flag()).await;
+        if is_left {
+            let (status, asked) = self.send("DELETE", passing, Value::Null).await;
+            assert_eq!(status, 409, "{asked}");
+            let header = ("x-flagfuse-confirm", asked["confirmation"].as_str().unwrap());
+            let gone = self.world.send_with(&self.admin, "DELETE", passing, &[header], Vec::new()).await;
+            assert_eq!(gone.status.as_u16(), 200, "{}", gone.body);
         }
     }
 
@@ -310,7 +336,9 @@ async fn two_tenants_use_the_same_keys_and_neither_makes_a_difference_to_the_oth
             assert_eq!(page, expected, "{name} {path}");
             assert!(!page.contains(other), "{name} {path}: {page}");
         }
-        assert_eq!(pages.last().unwrap().1, format!("{name}/demo/production"));
+        let mut pulled: Vec<&str> = pages.last().unwrap().1.split(' ').collect();
+        pulled.sort_unstable();
+        assert_eq!(pulled, [format!("{name}/demo/passing"), format!("{name}/demo/production")]);
     }
     for (pages, units) in together.iter().zip([3, 2]) {
         let (_, tallies) = pages.iter().find(|(path, _)| path.ends_with("tallies")).unwrap();

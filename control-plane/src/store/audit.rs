@@ -83,10 +83,16 @@ pub async fn insert(
         .fetch_one(&mut *conn)
         .await?;
     let audit_id: i64 = row.try_get("audit_id")?;
-    for flag in entry.flags {
-        let sql =
-            "INSERT INTO audit_flags (tenant, flag, audit_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-        sqlx::query(sql).bind(tenant.as_str()).bind(flag).bind(audit_id).execute(&mut *conn).await?;
+    if !entry.flags.is_empty() {
+        // One statement: an import brings thousands, and a kill waits for it.
+        let sql = "INSERT OR IGNORE INTO audit_flags (tenant, flag, audit_id)
+                   SELECT $1, value, $3 FROM json_each($2)";
+        sqlx::query(sql)
+            .bind(tenant.as_str())
+            .bind(json_text(&entry.flags))
+            .bind(audit_id)
+            .execute(conn)
+            .await?;
     }
     Ok(())
 }

@@ -175,7 +175,7 @@ async fn a_kill_wins_against_whoever_moves_the_fuse_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_fuse_opens_in_an_environment_that_is_full() {
+async fn a_fuse_opens_and_flags_go_off_in_an_environment_that_is_full() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     let filler = |n: usize, len: usize| {
@@ -204,6 +204,9 @@ async fn a_fuse_opens_in_an_environment_that_is_full() {
     }
     let opened = world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
     assert_eq!(opened["fuse"]["circuit"], "OPEN");
+    let off = world.ok("POST", &format!("{FLAG}/off"), Value::Null).await;
+    assert_ne!(off["version"], opened["version"]);
+    assert_eq!(world.get(FLAG).await["flag"]["enabled"], false);
 }
 
 #[tokio::test]

@@ -75,6 +75,8 @@ async fn off_waits_for_nobody_and_on_is_asked_like_any_change() {
     for header in stale {
         let off = world.call_if(header, "POST", &format!("{FLAG}/off"), &Value::Null).await;
         assert_eq!(off.status.as_u16(), 200, "{header:?}: {}", off.body);
+        let again = world.call_if(header, "POST", &format!("{FLAG}/off"), &Value::Null).await;
+        assert_eq!((again.status.as_u16(), again.etag), (200, off.etag), "{header:?}: {}", again.body);
         let refused =
             world.call_if(("if-match", "\"stale\""), "POST", &format!("{FLAG}/on"), &Value::Null).await;
         assert_eq!(refused.code(), "precondition_failed");

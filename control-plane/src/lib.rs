@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod credential;
 pub mod error;
+pub mod figures;
 pub mod fuse;
 pub mod import;
 pub mod ingest;

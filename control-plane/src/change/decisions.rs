@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::diff::{Diff, FlagDiff, Kind, Side, diff};
+use flagfuse_shared::diff::{Diff, FlagDiff, Kind, Served, Side, diff};
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::{DIFF_FLAG_TOLD_COUNT_MAX, DIFF_MOVE_TOLD_COUNT_MAX};
@@ -11,12 +11,15 @@ use serde_json::{Map, Value, json};
 
 use super::environment::Environment;
 use super::{Actor, Change, ChangeError, Effect, Publication};
+use crate::figures::count;
 use crate::publish::safety::ConfirmAbove;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Connection, StoreError, flags, scopes};
 
 /// Flags that the summary in an answer or an audit entry names, those that change most.
 const SUMMARY_FLAG_COUNT: usize = 5;
+/// Variations whose shares are told of a flag that comes or goes, the commonest.
+const SERVED_COUNT_TOLD: usize = 8;
 
 /// The environments that a change is about, as they were before it.
 pub(super) struct Watch {
@@ -109,13 +112,13 @@ enum Subject<'c> {
 fn subject(change: &Change) -> Subject<'_> {
     match change {
         Change::PutFlag { scope, wire, .. } => Subject::Flag(scope, &wire.key),
-        Change::DeleteFlag { scope, flag }
+        Change::DeleteFlag { scope, flag, .. }
         | Change::PutOverride { scope, flag, .. }
         | Change::PutFuse { scope, flag, .. }
         | Change::DeleteFuse { scope, flag }
         | Change::FuseTransition { scope, flag, .. } => Subject::Flag(scope, flag.as_str()),
         Change::PutProjectFlag { project, wire, .. } => Subject::Project(project, &wire.key),
-        Change::DeleteProjectFlag { project, flag } => Subject::Project(project, flag.as_str()),
+        Change::DeleteProjectFlag { project, flag, .. } => Subject::Project(project, flag.as_str()),
         Change::PutShared { scope, .. }
         | Change::DeleteShared { scope, .. }
         | Change::Import { scope, .. }
@@ -185,30 +188,52 @@ impl Altered {
     pub(super) fn told(&self) -> Value {
         let flags = self.largest(DIFF_FLAG_TOLD_COUNT_MAX).map(|flag| {
             let moves = flag.moves.get(..DIFF_MOVE_TOLD_COUNT_MAX).unwrap_or(&flag.moves);
-            json!({
+            let mut told = json!({
                 "flag": flag.flag, "kind": flag.kind, "sampled": flag.sampled, "changed": flag.changed,
                 "changed_pct": rounded_pct(flag), "moves": moves,
-            })
+            });
+            if let (Some(fields), Some(summary)) = (told.as_object_mut(), served_in_words(flag)) {
+                let share = |served: &Served| {
+                    let pct = one_decimal(served.count, flag.sampled);
+                    json!({ "variation": served.variation, "count": served.count, "pct": pct })
+                };
+                let shares = flag.served.iter().take(SERVED_COUNT_TOLD).map(share);
+                fields.insert("served".to_owned(), shares.collect());
+                fields.insert("summary".to_owned(), summary.into());
+            }
+            told
         });
-        self.counted("flags", flags.collect())
+        self.counted("flags", flags.collect(), DIFF_FLAG_TOLD_COUNT_MAX)
     }
 
     /// The diff in a line or two.
     pub(super) fn summary(&self) -> Value {
         let flags: BTreeMap<&str, f64> =
             self.largest(SUMMARY_FLAG_COUNT).map(|flag| (flag.flag.as_str(), rounded_pct(flag))).collect();
-        self.counted("changed_pct", json!(flags))
+        let served: BTreeMap<&str, String> = self
+            .largest(SUMMARY_FLAG_COUNT)
+            .filter_map(|flag| Some((flag.flag.as_str(), served_in_words(flag)?)))
+            .collect();
+        let mut summary = self.counted("changed_pct", json!(flags), SUMMARY_FLAG_COUNT);
+        if let Some(fields) = summary.as_object_mut().filter(|_| !served.is_empty()) {
+            fields.insert("served".to_owned(), json!(served));
+        }
+        summary
     }
 
-    fn counted(&self, name: &str, detail: Value) -> Value {
+    /// With `cut_after` where there are more flags than are named.
+    fn counted(&self, name: &str, detail: Value, count_told_max: usize) -> Value {
         let changed = self.diff.flags.iter().filter(|flag| flag.changed > 0).count();
+        let reached = self.diff.flags.len();
         let fields = [
             ("environment", json!(self.scope.environment)),
-            ("flags_reached", json!(self.diff.flags.len())),
+            ("flags_reached", json!(reached)),
             ("flags_changed", json!(changed)),
             (name, detail),
         ];
-        Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Map<_, _>>())
+        let cut = (reached > count_told_max).then(|| ("cut_after", json!(count_told_max)));
+        let fields = fields.into_iter().chain(cut);
+        Value::Object(fields.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
     }
 
     fn largest(&self, count: usize) -> impl Iterator<Item = &FlagDiff> {
@@ -221,5 +246,30 @@ impl Altered {
 
 /// Percent with one decimal: a thousand samples tell no more.
 fn rounded_pct(flag: &FlagDiff) -> f64 {
-    (flag.changed_pct() * 10.0).round() / 10.0
+    one_decimal(flag.changed, flag.sampled)
+}
+
+fn one_decimal(count: u32, of: u32) -> f64 {
+    if of == 0 { 0.0 } else { (f64::from(count) * 1_000.0 / f64::from(of)).round() / 10.0 }
+}
+
+/// `new: on 3.1 %, off 96.9 % of 1,000 sampled askers`; `None` of a flag that was there before and is there afterwards.
+fn served_in_words(flag: &FlagDiff) -> Option<String> {
+    let what = match flag.kind {
+        Kind::Added => "new",
+        Kind::Removed => "deleted, and served until now",
+        Kind::Altered | Kind::Dependent => return None,
+    };
+    if flag.served.is_empty() {
+        return Some(format!("{what}: nobody could be sampled"));
+    }
+    let share = |served: &Served| {
+        let name = served.variation.as_deref().unwrap_or("the default in the caller's code");
+        format!("{name} {} %", one_decimal(served.count, flag.sampled))
+    };
+    let shares: Vec<String> = flag.served.iter().take(SERVED_COUNT_TOLD).map(share).collect();
+    let others = flag.served.len().saturating_sub(SERVED_COUNT_TOLD);
+    let others = if others == 0 { String::new() } else { format!(" and {others} others") };
+    let askers = count(u64::from(flag.sampled), "sampled asker");
+    Some(format!("{what}: {}{others} of {askers}", shares.join(", ")))
 }

@@ -55,12 +55,16 @@ pub struct FlagDiff {
     pub flag: String,
     /// In which way it is reached.
     pub kind: Kind,
-    /// Decisions that were sampled; none of a new flag, which nobody can have asked for.
+    /// Decisions that were sampled.
     pub sampled: u32,
-    /// Those that are others afterwards.
+    /// Those that are others afterwards; none of a new flag, which nobody can have asked for yet.
     pub changed: u32,
     /// From what to what, the commonest first.
     pub moves: Vec<Move>,
+    /// What the sampled askers of a new flag get, and what those of a removed one got, the commonest first. Empty for
+    /// every other flag: its moves tell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub served: Vec<Served>,
 }
 
 impl FlagDiff {
@@ -82,6 +86,15 @@ pub enum Kind {
     Altered,
     /// A segment, a layer, the holdout or a prerequisite changed that it depends on.
     Dependent,
+}
+
+/// Askers that get the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Served {
+    /// Which variation; `None` for the default in the caller's code.
+    pub variation: Option<String>,
+    /// How many of the sampled ones.
+    pub count: u32,
 }
 
 /// Decisions that change in the same way.
@@ -111,10 +124,7 @@ pub fn diff(old: &Side<'_>, new: &Side<'_>, now: UnixMillis) -> Result<Diff, Env
     let share = DIFF_DECISION_COUNT_MAX / reach.flags().count().max(1);
     let count = share.clamp(DIFF_SAMPLE_COUNT_MIN, DIFF_SAMPLE_COUNT);
     let flags = reach.flags().map(|(flag, kind)| {
-        let sample = match kind {
-            Kind::Added => Sample::default(),
-            Kind::Removed | Kind::Altered | Kind::Dependent => Sample::draw(&glossary, flag, count),
-        };
+        let sample = Sample::draw(&glossary, flag, count);
         compare(flag, kind, &before, &after, &sample, now)
     });
     Ok(Diff { flags: flags.collect() })
@@ -156,11 +166,18 @@ fn compare(
     now: UnixMillis,
 ) -> FlagDiff {
     let mut moves: BTreeMap<Pair<'_>, (u32, &Asked)> = BTreeMap::new();
+    let mut served: BTreeMap<Option<&str>, u32> = BTreeMap::new();
     for asked in &sample.asked {
         let at = asked.at_ms.unwrap_or(now);
         let question = Question { chance: asked.chance, ..Question::new(&asked.context, at) };
         let (old, new) = (decide(before, flag, question), decide(after, flag, question));
-        if old != new {
+        match kind {
+            Kind::Added => *served.entry(new.map(|(key, _)| key)).or_insert(0) += 1,
+            Kind::Removed => *served.entry(old.map(|(key, _)| key)).or_insert(0) += 1,
+            Kind::Altered | Kind::Dependent => {}
+        }
+        // Nobody can have asked for a new flag yet: it changes no decision.
+        if old != new && kind != Kind::Added {
             let pair = (old.map(|(key, _)| key), new.map(|(key, _)| key));
             moves.entry(pair).or_insert((0, asked)).0 += 1;
         }
@@ -177,7 +194,14 @@ fn compare(
     // Stable, so that equal counts stay in the order of their names.
     moves.sort_by_key(|told| std::cmp::Reverse(told.count));
     let sampled = u32::try_from(sample.asked.len()).unwrap_or(u32::MAX);
-    FlagDiff { flag: flag.to_owned(), kind, sampled, changed, moves }
+    FlagDiff { flag: flag.to_owned(), kind, sampled, changed, moves, served: commonest(served) }
+}
+
+fn commonest(served: BTreeMap<Option<&str>, u32>) -> Vec<Served> {
+    let told = served.into_iter().map(|(key, count)| Served { variation: key.map(str::to_owned), count });
+    let mut told: Vec<Served> = told.collect();
+    told.sort_by_key(|served| std::cmp::Reverse(served.count));
+    told
 }
 
 /// Both environments' keys, each once.

@@ -14,7 +14,7 @@ use crate::limits::{
 };
 
 /// The questions about one flag.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sample {
     pub(super) asked: Vec<Asked>,
 }

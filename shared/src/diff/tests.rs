@@ -177,8 +177,33 @@ fn another_value_under_the_same_name_is_another_decision() {
 fn new_and_removed_flags_are_told_as_such() {
     let found = of(&[flag("a", json!({}))], &[flag("b", json!({}))]);
     let told: Vec<_> = found.iter().map(|f| (f.flag.as_str(), f.kind, f.sampled, f.changed)).collect();
-    assert_eq!(told, [("a", Kind::Removed, 1_000, 1_000), ("b", Kind::Added, 0, 0)]);
+    assert_eq!(told, [("a", Kind::Removed, 1_000, 1_000), ("b", Kind::Added, 1_000, 0)]);
     assert_eq!((&found[0].moves[0].from, &found[0].moves[0].to), (&Some("off".into()), &None));
+    assert_eq!(found[1].moves, []);
+}
+
+#[test]
+fn flags_that_come_and_go_tell_whom_they_serve() {
+    let served = |found: &FlagDiff| -> Vec<(Option<String>, u32)> {
+        found.served.iter().map(|served| (served.variation.clone(), served.count)).collect()
+    };
+    let counts = |on: u32, found: &FlagDiff| {
+        let told = served(found);
+        let of = |name: Option<&str>| told.iter().find(|(key, _)| key.as_deref() == name).unwrap().1;
+        // One of sixteen has no unit and gets the default in its code; a percentage is one of the others.
+        assert!(of(Some("on")).abs_diff(on) <= 3 && of(None).abs_diff(62) <= 1, "{told:?}");
+        assert_eq!((told.iter().map(|(_, count)| count).sum::<u32>(), found.sampled), (1_000, 1_000));
+        assert!(told.is_sorted_by(|(_, left), (_, right)| left >= right), "{told:?}");
+    };
+    for (percentage, on) in [(3.3, 31), (10.0, 94)] {
+        let new = [flag("f", rule(json!({ "percentage": percentage })))];
+        counts(on, &of(&[], &new)[0]);
+        counts(on, &of(&new, &[])[0]);
+    }
+    // Without a default the caller's own code decides.
+    let bare = [flag("f", json!({ "default_variation": null }))];
+    assert_eq!(served(&of(&[], &bare)[0]), [(None, 1_000)]);
+    assert_eq!(one(json!({}), json!({ "default_variation": "on" })).served, [], "its moves tell");
 }
 
 #[test]

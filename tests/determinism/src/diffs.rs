@@ -116,7 +116,10 @@ proptest! {
         for flag in &found.flags {
             let count: u32 = flag.moves.iter().map(|told| told.count).sum();
             prop_assert_eq!(count, flag.changed);
-            prop_assert!(flag.changed <= flag.sampled && (flag.kind != Kind::Added || flag.sampled == 0));
+            prop_assert!(flag.changed <= flag.sampled && (flag.kind != Kind::Added || flag.changed == 0));
+            let is_told = matches!(flag.kind, Kind::Added | Kind::Removed);
+            let served: u32 = flag.served.iter().map(|served| served.count).sum();
+            prop_assert_eq!(served, if is_told { flag.sampled } else { 0 });
             for told in &flag.moves {
                 // Not by way of text: its reader may lose the last bit of a long double, and a condition can name just that.
                 let context = Context::from_json(told.example.clone()).unwrap();

@@ -51,7 +51,10 @@ fn every_isolate_goes_on_labelled_while_the_control_plane_is_away() {
     let returned = Instant::now();
     eventually("every isolate is fresh again", PATIENCE, || all_fresh(&world)).unwrap();
     let recovered = returned.elapsed();
-    let put = world.admin.put(&format!("{}/settings", environment_path()), &json!({ "profile": "economy" }));
+    let settings = json!({
+        "profile": "economy", "auto_exposure": "single", "confirm_above_pct": null, "stages": [], "soak_s": 0,
+    });
+    let put = world.admin.put(&format!("{}/settings", environment_path()), &settings);
     let changed = put.unwrap().ok().unwrap()["version"].as_str().unwrap().to_owned();
     eventually("a change arrives as before", PATIENCE, || {
         let (_, served) = state(&world, 1)?;

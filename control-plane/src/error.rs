@@ -38,7 +38,7 @@ impl ApiError {
     }
 
     /// The same with further members.
-    fn with(mut self, extensions: Value) -> Self {
+    pub fn with(mut self, extensions: Value) -> Self {
         if let Value::Object(extensions) = extensions {
             self.extensions = extensions;
         }

@@ -10,12 +10,12 @@ use flagfuse_shared::snapshot::payload::Profile;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ApiState;
 use super::answer::{Changed, labelled, tagged};
 use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, ListParams, MergePatch, Params, PathParams, Seen, list_limit, shaped};
+use super::body::{JsonBody, ListParams, MergePatch, Params, PathParams, Seen, list_limit};
 use super::echo::{self, Echo};
 use super::manner::Manner;
+use super::{ApiState, settings};
 use crate::change::{Change, Edit, SettingsPatch, Tag};
 use crate::error::ApiError;
 use crate::publish::build::EnvironmentSettings;
@@ -29,22 +29,6 @@ use crate::store::snapshots;
 #[serde(deny_unknown_fields)]
 pub(super) struct NewEnvironment {
     key: EnvironmentKey,
-    #[serde(default)]
-    profile: Profile,
-    #[serde(default = "single")]
-    auto_exposure: AutoExposure,
-    #[serde(default)]
-    confirm_above_pct: Option<ConfirmAbove>,
-    #[serde(default)]
-    stages: Stages,
-    #[serde(default)]
-    soak_s: SoakSeconds,
-}
-
-/// All settings: what is left out is set back.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AllSettings {
     #[serde(default)]
     profile: Profile,
     #[serde(default = "single")]
@@ -182,10 +166,8 @@ pub(super) async fn put_settings(
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let echo = Echo::read(echo::SETTINGS, body)?;
     echo.check(echo::SETTINGS, "key", &json!(scope.environment), "the path says which environment is meant")?;
-    let all: AllSettings = shaped("bad_schema", echo.content)?;
-    let settings = EnvironmentSettings { profile: all.profile, auto_exposure: all.auto_exposure };
-    let AllSettings { confirm_above_pct, stages, soak_s, .. } = all;
-    let safety = checked(&state, SafetySettings { confirm_above_pct, stages, soak_s })?;
+    let (settings, safety) = settings::whole(echo.content)?;
+    let safety = checked(&state, safety)?;
     state.apply(&caller, seen.read_at(echo.revision), Change::SetSettings { scope, settings, safety }).await
 }
 

@@ -21,6 +21,7 @@ mod projects;
 mod propagation;
 mod readings;
 mod replica;
+mod settings;
 mod shared;
 mod tokens;
 

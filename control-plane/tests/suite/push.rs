@@ -10,7 +10,7 @@ use flagfuse_shared::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::replica::{Edge, POLL, POLL_COUNT_MAX, Serving};
-use crate::world::{ENVIRONMENT, FLAG, START, World, flag};
+use crate::world::{ENVIRONMENT, FLAG, START, World, flag, settings};
 
 const SCOPE: &str = "default/demo/production";
 const PROPAGATION: &str = "/v1/projects/demo/environments/production/propagation";
@@ -320,9 +320,9 @@ async fn a_change_is_called_live_when_every_replica_of_every_region_has_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stricter_bound_is_promised_only_when_nobody_can_hold_the_laxer_one() {
     let world = World::new().await;
-    let settings = format!("{ENVIRONMENT}/settings");
-    world.ok("PUT", &settings, json!({ "profile": "economy" })).await;
-    world.ok("PUT", &settings, json!({ "profile": "strict" })).await;
+    let path = format!("{ENVIRONMENT}/settings");
+    world.ok("PUT", &path, settings(json!({ "profile": "economy" }))).await;
+    world.ok("PUT", &path, settings(json!({ "profile": "strict" }))).await;
     let edge = Edge::start(&world, "local", 1).await;
     let serving = Serving::start(&world.plane, &[&edge], 1).await;
     let found = propagation(&world, |found| found["acked"] == 1).await;

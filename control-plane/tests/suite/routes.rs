@@ -7,7 +7,7 @@ use flagfuse_shared::contract::replica::PULL_PATH;
 use serde_json::{Value, json};
 
 use self::Tagged::{At, Ignored, Made, Nowhere};
-use crate::world::{flag, policy};
+use crate::world::{flag, policy, settings};
 
 /// Where a route's tag is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,11 @@ fn puts() -> Vec<Row> {
     let mut ruled = flag();
     ruled["rules"] = rules.clone();
     ruled["targets"] = json!([{ "variation": "on", "units": ["anna"] }]);
-    let (settings, segment, layer) = (at!("/settings"), at!("/segments/beta"), at!("/layers/home"));
+    let (place, segment, layer) = (at!("/settings"), at!("/segments/beta"), at!("/layers/home"));
     let (free, over) = (at!("/flags/free"), at!("/flags/base/override"));
     let group = json!({ "included": ["a"], "rules": [{ "conditions": conditions }] });
     vec![
-        ("PUT", "/settings", settings, json!({ "soak_s": 0 }), At(settings)),
+        ("PUT", "/settings", place, settings(json!({})), At(place)),
         ("PUT", "/segments/{key}", segment, group, At(segment)),
         ("PUT", "/layers/{key}", layer, json!({ "salt": "s" }), At(layer)),
         ("PUT", "/flags/{flag}", free, ruled.clone(), At(free)),

@@ -3,7 +3,7 @@
 use flagfuse_control_plane::credential::TokenKind;
 use serde_json::{Value, json};
 
-use crate::world::{Answer, ENVIRONMENT, FLAG, World, flag, policy};
+use crate::world::{Answer, ENVIRONMENT, FLAG, World, flag, policy, settings};
 
 fn path(rest: &str) -> String {
     format!("{ENVIRONMENT}/{rest}")
@@ -30,7 +30,7 @@ async fn call_with(world: &World, method: &str, path: &str, body: Value, confirm
 async fn asking(confirm_above_pct: u32) -> World {
     let world = World::new().await;
     world.ok("PUT", FLAG, rollout(10)).await;
-    world.ok("PUT", &path("settings"), json!({ "confirm_above_pct": confirm_above_pct })).await;
+    world.ok("PUT", &path("settings"), settings(json!({ "confirm_above_pct": confirm_above_pct }))).await;
     world
 }
 
@@ -83,8 +83,67 @@ async fn every_change_tells_in_short_what_it_does_in_its_answer_and_in_the_audit
         })
         .await;
     assert_eq!(described["diff"][0]["flags_reached"], 0);
-    let settings = world.ok("PUT", &path("settings"), json!({})).await;
-    assert_eq!(settings["diff"], Value::Null);
+    let put = world.ok("PUT", &path("settings"), settings(json!({}))).await;
+    assert_eq!(put["diff"], Value::Null);
+}
+
+#[tokio::test]
+async fn flags_that_come_and_go_tell_whom_they_serve() {
+    let world = World::new().await;
+    let new = path("flags/new");
+    let rehearsed = world.ok("PUT", &format!("{new}?dry_run=true"), rollout(10)).await;
+    let told = &rehearsed["diff"][0]["flags"][0];
+    assert_eq!(
+        (&told["kind"], &told["sampled"], &told["changed"]),
+        (&json!("added"), &json!(1_000), &json!(0))
+    );
+    let served: Vec<(Option<&str>, f64)> = told["served"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|share| (share["variation"].as_str(), share["pct"].as_f64().unwrap()))
+        .collect();
+    let [(Some("off"), off), (Some("on"), on), (None, bare)] = served.as_slice() else { panic!("{told}") };
+    // A tenth of those with a unit; one of sixteen has none.
+    assert!((9.1..=9.7).contains(on) && (6.1..=6.3).contains(bare), "{told}");
+    assert!((off + on + bare - 100.0).abs() < 0.15, "{told}");
+    let words = format!(
+        "new: off {off} %, on {on} %, the default in the caller's code {bare} % of 1,000 sampled askers"
+    );
+    assert_eq!(told["summary"], json!(words));
+    // Made, it says so in short, and so does the audit trail.
+    let answer = world.ok("PUT", &new, rollout(10)).await;
+    let told = &answer["diff"][0];
+    assert_eq!((&told["flags_changed"], &told["served"]), (&json!(0), &json!({ "new": words })), "{answer}");
+    let audit = world.get(&path("audit?limit=1")).await;
+    assert_eq!(&audit["audit"][0]["detail"]["decisions"], told);
+    // What those askers got is told when it goes.
+    let answer = world.ok("DELETE", &new, Value::Null).await;
+    let gone = answer["diff"][0]["served"]["new"].as_str().unwrap();
+    assert!(gone.starts_with("deleted, and served until now: off 84.") && gone.contains(", on 9."), "{gone}");
+    // Of a flag that is there before and afterwards the moves tell.
+    let answer = world.ok("PUT", FLAG, rollout(10)).await;
+    assert_eq!(answer["diff"][0]["served"], Value::Null, "{answer}");
+}
+
+#[tokio::test]
+async fn a_diff_that_names_not_every_flag_says_so() {
+    let world = World::new().await;
+    world.ok("PUT", &path("holdout"), json!({ "percentage": 1, "salt": "h" })).await;
+    for n in 0..5 {
+        world.ok("PUT", &path(&format!("flags/f{n}")), rollout(50)).await;
+    }
+    let holdout = async |percentage: u32, query: &str| {
+        let body = json!({ "percentage": percentage, "salt": "h" });
+        world.ok("PUT", &path(&format!("holdout{query}")), body).await["diff"][0].clone()
+    };
+    // Five are named in short, of six.
+    let short = holdout(10, "").await;
+    assert_eq!((&short["flags_reached"], &short["cut_after"]), (&json!(6), &json!(5)), "{short}");
+    let whole = holdout(20, "?dry_run=true").await;
+    assert_eq!((&whole["flags_reached"], &whole["cut_after"]), (&json!(6), &Value::Null), "{whole}");
+    world.ok("DELETE", &path("flags/f0"), Value::Null).await;
+    assert_eq!(holdout(30, "").await["cut_after"], Value::Null);
 }
 
 #[tokio::test]
@@ -385,7 +444,7 @@ async fn going_back_does_not_bring_a_tripped_feature_back() {
     let audit = world.get(&path("audit?limit=1")).await;
     assert_eq!(audit["audit"][0]["detail"]["decisions"]["flags_changed"], 0, "{audit}");
     // The flag and its open fuse are deleted: it comes back switched off.
-    world.ok("DELETE", FLAG, Value::Null).await;
+    world.ok("DELETE", &format!("{FLAG}?with_fuse=true"), Value::Null).await;
     let answer = world.ok("POST", &path("revert"), json!({ "to": to })).await;
     assert_eq!(answer["restored_off"], json!(["checkout"]), "{answer}");
     assert_eq!(world.get(FLAG).await["flag"]["enabled"], false);
@@ -421,10 +480,10 @@ async fn flags_that_came_from_the_project_since_stay() {
 #[tokio::test]
 async fn settings_are_kept_told_and_checked() {
     let world = World::new().await;
-    let settings = json!({ "confirm_above_pct": 25, "stages": [["local"]], "soak_s": 60 });
-    world.ok("PUT", &path("settings"), settings.clone()).await;
+    let set = settings(json!({ "confirm_above_pct": 25, "stages": [["local"]], "soak_s": 60 }));
+    world.ok("PUT", &path("settings"), set.clone()).await;
     let read = world.get(&path("settings")).await;
-    for (name, value) in settings.as_object().unwrap() {
+    for (name, value) in set.as_object().unwrap() {
         assert_eq!(&read[name], value);
     }
     for (bad, code, words) in [
@@ -437,7 +496,7 @@ async fn settings_are_kept_told_and_checked() {
         ),
         (json!({ "stages": [["local"], ["local"]] }), "bad_schema", "\"local\" twice"),
     ] {
-        let answer = world.call("PUT", &path("settings"), bad.clone()).await;
+        let answer = world.call("PUT", &path("settings"), settings(bad.clone())).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (400, code), "{bad}");
         assert!(answer.body["detail"].as_str().unwrap().contains(words), "{}", answer.body);
     }
@@ -449,7 +508,40 @@ async fn settings_are_kept_told_and_checked() {
         .await;
     let read = world.get("/v1/projects/demo/environments/staging/settings").await;
     assert_eq!((&read["confirm_above_pct"], &read["stages"]), (&json!(0), &json!([])));
-    // Left out is set back.
-    world.ok("PUT", &path("settings"), json!({})).await;
+    world.ok("PUT", &path("settings"), settings(json!({}))).await;
     assert_eq!(world.get(&path("settings")).await["confirm_above_pct"], Value::Null);
+}
+
+#[tokio::test]
+async fn settings_that_leave_out_a_field_set_nothing_back() {
+    let world = World::new().await;
+    let set = settings(json!({ "confirm_above_pct": 25, "stages": [["local"]], "soak_s": 60 }));
+    world.ok("PUT", &path("settings"), set.clone()).await;
+    let before = (world.get(&path("settings")).await, state(&world).await);
+    for left_out in set.as_object().unwrap().keys() {
+        let mut body = set.clone();
+        body.as_object_mut().unwrap().remove(left_out);
+        let answer = world.call("PUT", &path("settings"), body).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (400, "settings_incomplete"), "{left_out}");
+        assert_eq!(answer.body["missing"], json!([left_out]));
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains(left_out.as_str()) && detail.contains("PATCH …/settings"), "{detail}");
+    }
+    let alone = world.call("PUT", &path("settings"), json!({ "confirm_above_pct": 30 })).await;
+    assert_eq!(alone.body["missing"], json!(["profile", "auto_exposure", "stages", "soak_s"]));
+    assert_eq!((world.get(&path("settings")).await, state(&world).await), before, "nothing is stored");
+    // What GET shows can be sent back as it is, but to no other environment.
+    let mut read = before.0.clone();
+    world.ok("PUT", &path("settings"), read.clone()).await;
+    let mut after = world.get(&path("settings")).await;
+    for shown in ["revision", "version"] {
+        after[shown] = read[shown].clone();
+    }
+    assert_eq!(after, read);
+    read["key"] = json!("staging");
+    let answer = world.call("PUT", &path("settings"), read).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_schema"));
+    assert!(answer.body["detail"].as_str().unwrap().contains("key in the body is \"staging\""));
+    let answer = world.call("PUT", &path("settings"), json!({ "soak": 60 })).await;
+    assert!(answer.body["detail"].as_str().unwrap().contains("unknown field `soak`"), "{}", answer.body);
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::push::{propagation, text, until};
 use crate::replica::{Edge, Serving, version};
-use crate::world::{ENVIRONMENT, FLAG, World, flag};
+use crate::world::{ENVIRONMENT, FLAG, World, flag, settings};
 
 const SCOPE: &str = "default/demo/production";
 /// Less than what a beat is valid for, so that the clock may jump over it.
@@ -40,7 +40,7 @@ impl Staged {
 
     /// Sets the stages, which is a version of its own; it, once all replicas have it.
     async fn set_stages(&self) -> String {
-        let settings = json!({ "stages": [["eu"], ["us"]], "soak_s": SOAK_MS / 1_000 });
+        let settings = settings(json!({ "stages": [["eu"], ["us"]], "soak_s": SOAK_MS / 1_000 }));
         self.world.ok("PUT", &format!("{ENVIRONMENT}/settings"), settings).await;
         propagation(&self.world, |found| found["acked"] == 1).await;
         self.world.clock.advance(SOAK_MS);
@@ -196,7 +196,7 @@ async fn a_switch_off_goes_to_both_stages_at_once_and_takes_along_what_waited() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_has_a_version_before_its_turn_is_no_fork_and_its_region_keeps_it() {
     let staged = Staged::new().await;
-    let settings = json!({ "stages": [["eu"], ["us"]], "soak_s": 86_400 });
+    let settings = settings(json!({ "stages": [["eu"], ["us"]], "soak_s": 86_400 }));
     staged.world.ok("PUT", &format!("{ENVIRONMENT}/settings"), settings).await;
     let early = staged.change().await;
     let scope = Scope::parse(SCOPE).unwrap();

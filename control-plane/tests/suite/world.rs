@@ -264,6 +264,17 @@ pub(crate) fn flag() -> Value {
     })
 }
 
+/// All settings as they are in a new environment, but for some of them.
+pub(crate) fn settings(patch: Value) -> Value {
+    let mut settings = json!({
+        "profile": "strict", "auto_exposure": "single", "confirm_above_pct": null, "stages": [], "soak_s": 0,
+    });
+    for (name, value) in patch.as_object().unwrap() {
+        settings[name] = value.clone();
+    }
+    settings
+}
+
 /// A policy with a small sample and no waiting, watching conversion.
 pub(crate) fn policy(patch: Value) -> Value {
     let mut policy = json!({

@@ -135,7 +135,10 @@ fn run_scenario(root: &Path, built: &Built, scenario: &Scenario, change_count: u
     let stack = Stack::start(root, built, config)?;
     let admin = stack.admin();
     demo_project::ensure(&admin)?;
-    admin.put(&format!("{}/settings", environment_path()), &json!({ "profile": scenario.profile }))?.ok()?;
+    let settings = json!({
+        "profile": scenario.profile, "auto_exposure": "single", "confirm_above_pct": null, "stages": [], "soak_s": 0,
+    });
+    admin.put(&format!("{}/settings", environment_path()), &settings)?.ok()?;
     let key = demo_project::create_client_key(&admin)?;
     let edges: Vec<Client> = stack.edge_urls().iter().map(|url| Client::new(url, Some(&key))).collect();
     for edge in &edges {

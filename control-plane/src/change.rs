@@ -15,6 +15,7 @@ mod held;
 mod import;
 mod inheritance;
 mod loss;
+mod named;
 mod precondition;
 mod proposal;
 mod reach;
@@ -75,6 +76,16 @@ pub enum Decider {
     Person,
 }
 
+/// What becomes of the fuse of a flag that goes. It goes too only where somebody says so: it may be holding a feature
+/// off, and what it has counted is not to be had again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fuses {
+    /// A flag under a fuse stays.
+    Kept,
+    /// The fuse goes with its flag.
+    Deleted,
+}
+
 /// Everything that can be changed.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -120,12 +131,14 @@ pub enum Change {
         /// The flag.
         wire: Box<FlagWire>,
     },
-    /// A flag and its fuse go.
+    /// A flag goes.
     DeleteFlag {
         /// Which environment.
         scope: Scope,
         /// Which flag.
         flag: FlagKey,
+        /// Whether it may be under a fuse.
+        fuses: Fuses,
     },
     /// A flag that every environment of a project inherits.
     PutProjectFlag {
@@ -140,6 +153,8 @@ pub enum Change {
         project: ProjectKey,
         /// Which flag.
         flag: FlagKey,
+        /// Whether it may be under a fuse anywhere.
+        fuses: Fuses,
     },
     /// What an environment changes of its project's flag.
     PutOverride {
@@ -226,6 +241,8 @@ pub enum Change {
         to: SnapshotVersion,
         /// Of everything, this flag alone.
         flag: Option<FlagKey>,
+        /// Whether flags under a fuse go that were not there then.
+        fuses: Fuses,
     },
     /// The same content under a new version.
     Republish {
@@ -260,6 +277,8 @@ pub struct Rehearsed {
     pub decisions: Vec<Value>,
     /// What a deletion would take away.
     pub lost: Option<Value>,
+    /// What its answer would tell beside that.
+    pub told: Map<String, Value>,
     /// What a person has to confirm it with, when it has to be confirmed.
     pub confirmation: Option<Digest>,
 }
@@ -367,7 +386,7 @@ pub async fn rehearse(
     let terms = Terms { consent: Consent::Person(None), preconditions };
     let mut resolved = Resolved::read(&mut tx, actor, proposal, &terms).await?;
     let asked = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
-    let Done { altered, loss, .. } = transact(&mut tx, publisher, actor, resolved, now).await?;
+    let Done { applied, altered, loss } = transact(&mut tx, publisher, actor, resolved, now).await?;
     tx.rollback().await.map_err(StoreError::from)?;
     let confirmation = match &loss {
         Some(loss) => loss.asked(),
@@ -376,6 +395,7 @@ pub async fn rehearse(
     Ok(Rehearsed {
         decisions: altered.iter().map(Altered::told).collect(),
         lost: loss.map(|loss| loss.told()),
+        told: applied.map(|applied| applied.told).unwrap_or_default(),
         confirmation: confirmation.filter(|_| asked != Consent::NotAsked),
     })
 }
@@ -456,13 +476,17 @@ async fn perform(
         }
         Change::DeleteProject { project } => scope::delete_project(conn, actor, project, now).await,
         Change::DeleteEnvironment { scope } => scope::delete(conn, actor, scope, now).await,
-        Change::Revert { scope, to, flag } => revert::apply(conn, actor, scope, to, flag, now).await,
+        Change::Revert { scope, to, flag, fuses } => {
+            revert::apply(conn, actor, scope, revert::Way { to, only: flag, fuses }, now).await
+        }
         Change::Republish { scope, urgency } => scope::republish(conn, actor, scope, urgency).await,
         Change::PutFlag { scope, wire } => flag::put(conn, actor, scope, *wire, now).await,
-        Change::DeleteFlag { scope, flag } => flag::delete(conn, actor, scope, &flag, now).await,
+        Change::DeleteFlag { scope, flag, fuses } => {
+            flag::delete(conn, actor, scope, &flag, fuses, now).await
+        }
         Change::PutProjectFlag { project, wire } => inheritance::put(conn, actor, &project, *wire, now).await,
-        Change::DeleteProjectFlag { project, flag } => {
-            inheritance::delete(conn, actor, &project, &flag, now).await
+        Change::DeleteProjectFlag { project, flag, fuses } => {
+            inheritance::delete(conn, actor, &project, &flag, fuses, now).await
         }
         Change::PutOverride { scope, flag, patch } => {
             inheritance::put_override(conn, actor, scope, &flag, patch, now).await

@@ -158,6 +158,13 @@ impl From<ChangeError> for ApiError {
             }
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
             ChangeError::SharedSalt { .. } => Self::new(StatusCode::CONFLICT, "shared_salt", detail),
+            ChangeError::FuseInUse { fuses, .. } => {
+                let told = fuses
+                    .iter()
+                    .map(|(environment, circuit)| json!({ "environment": environment, "circuit": circuit }));
+                let told = json!({ "fuses": told.collect::<Vec<_>>() });
+                Self::new(StatusCode::CONFLICT, "fuse_in_use", detail).with(told)
+            }
             ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
             ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
             ChangeError::Inherited { .. } => Self::new(StatusCode::CONFLICT, "inherited", detail),

@@ -11,7 +11,7 @@ use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, MergePatch, NoBody, PathParams, shaped};
 use super::echo::{self, Echo};
-use super::manner::Manner;
+use super::manner::{Manner, WithFuse};
 use super::{ApiState, flag_key};
 use crate::change::{Change, Edit, Power, Tag};
 use crate::error::ApiError;
@@ -143,9 +143,10 @@ pub(super) async fn delete(
     State(state): State<ApiState>,
     Admin(caller): Admin,
     manner: Manner,
+    WithFuse(fuses): WithFuse,
     PathParams((project, environment, flag)): FlagPath,
 ) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let change = Change::DeleteFlag { scope, flag: flag_key(&flag)? };
+    let change = Change::DeleteFlag { scope, flag: flag_key(&flag)?, fuses };
     state.propose(&caller, manner, change).await
 }

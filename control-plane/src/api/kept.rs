@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::answer::Changed;
 use super::auth::{Admin, Viewer};
 use super::body::{JsonBody, PathParams};
-use super::manner::Manner;
+use super::manner::{Manner, WithFuse};
 use super::{ApiState, flag_key};
 use crate::change::Change;
 use crate::error::ApiError;
@@ -37,6 +37,7 @@ pub(super) async fn revert(
     State(state): State<ApiState>,
     Admin(caller): Admin,
     manner: Manner,
+    WithFuse(fuses): WithFuse,
     PathParams((project, environment)): PathParams<(String, String)>,
     JsonBody(body): JsonBody<Revert>,
 ) -> Result<Changed, ApiError> {
@@ -45,5 +46,5 @@ pub(super) async fn revert(
         ApiError::bad_request("bad_schema", format!("to is {:?}, expected a version like 1.17", body.to))
     })?;
     let flag = body.flag.as_deref().map(flag_key).transpose()?;
-    state.propose(&caller, manner, Change::Revert { scope, to, flag }).await
+    state.propose(&caller, manner, Change::Revert { scope, to, flag, fuses }).await
 }

@@ -11,7 +11,7 @@ use super::ApiState;
 use super::answer::Changed;
 use super::auth::Caller;
 use super::body::Seen;
-use crate::change::{ChangeError, Consent, Preconditions, Proposal, Terms, rehearse};
+use crate::change::{ChangeError, Consent, Fuses, Preconditions, Proposal, Terms, rehearse};
 use crate::error::ApiError;
 
 /// Header with the confirmation that a refused request was answered with.
@@ -61,6 +61,26 @@ impl Manner {
     }
 }
 
+/// `?with_fuse=true`: fuses may go with their flags.
+pub(super) struct WithFuse(pub(super) Fuses);
+
+#[derive(Deserialize)]
+struct WithFuseQuery {
+    #[serde(default)]
+    with_fuse: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WithFuse {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = Query::<WithFuseQuery>::try_from_uri(&parts.uri);
+        let WithFuseQuery { with_fuse } =
+            query.map_err(|e| ApiError::bad_request("bad_query", e.body_text()))?.0;
+        Ok(Self(if with_fuse { Fuses::Deleted } else { Fuses::Kept }))
+    }
+}
+
 impl ApiState {
     /// Makes a change of the caller, or tells what it would do.
     pub(super) async fn propose(
@@ -87,14 +107,15 @@ impl ApiState {
         let (store, publisher, now) = (&self.store, &self.publisher, self.now());
         let rehearsed =
             rehearse(store, publisher, &caller.actor(), change.into(), preconditions, now).await?;
+        let mut body = rehearsed.told;
         let fields = [
             ("dry_run", json!(true)),
             ("diff", json!(rehearsed.decisions)),
             ("confirmation_needed", json!(rehearsed.confirmation.is_some())),
             ("confirmation", json!(rehearsed.confirmation)),
         ];
-        let lost = rehearsed.lost.map(|lost| ("lost", lost));
-        let fields = fields.into_iter().chain(lost);
-        Ok(Changed::rehearsed(fields.map(|(name, value)| (name.to_owned(), value)).collect()))
+        body.extend(fields.map(|(name, value)| (name.to_owned(), value)));
+        body.extend(rehearsed.lost.map(|lost| ("lost".to_owned(), lost)));
+        Ok(Changed::rehearsed(body))
     }
 }

@@ -11,7 +11,7 @@ use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, MergePatch, PathParams};
 use super::echo::{self, Echo};
 use super::flags::{FlagPath, flag_json, read_wire};
-use super::manner::Manner;
+use super::manner::{Manner, WithFuse};
 use super::{ApiState, flag_key};
 use crate::change::{Change, Edit, Tag};
 use crate::error::ApiError;
@@ -80,10 +80,11 @@ pub(super) async fn delete(
     State(state): State<ApiState>,
     Admin(caller): Admin,
     manner: Manner,
+    WithFuse(fuses): WithFuse,
     PathParams((name, flag)): PathParams<(String, String)>,
 ) -> Result<Changed, ApiError> {
     let project = project(&state, &caller, &name).await?;
-    let change = Change::DeleteProjectFlag { project, flag: flag_key(&flag)? };
+    let change = Change::DeleteProjectFlag { project, flag: flag_key(&flag)?, fuses };
     state.propose(&caller, manner, change).await
 }
 

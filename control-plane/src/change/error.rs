@@ -117,6 +117,18 @@ pub enum ChangeError {
         /// Which flag.
         flag: String,
     },
+    /// A flag would take its fuse along, and nobody said that it may.
+    #[error(
+        "flag {flag:?} is under a fuse in {}: with the flag the fuse would go, and all that it has counted; delete the \
+         fuse first, or repeat the request with ?with_fuse=true",
+        circuits(fuses)
+    )]
+    FuseInUse {
+        /// Which flag.
+        flag: String,
+        /// Where, and where each of them stands.
+        fuses: Vec<(EnvironmentKey, Circuit)>,
+    },
     /// Two watched flags of an environment may not put the same units into the same arms.
     #[error(
         "the flags {flag:?} and {other:?} have the same salt, {salt:?}, and both would be watched: give one another salt"
@@ -267,6 +279,11 @@ fn told(conflicts: &[Conflict]) -> String {
         .then(|| format!("already there: {}; with `replace` they are replaced", listed(&taken)));
     let parts = taken.into_iter().chain((!others.is_empty()).then(|| listed(&others)));
     parts.collect::<Vec<_>>().join("; ")
+}
+
+fn circuits(fuses: &[(EnvironmentKey, Circuit)]) -> String {
+    let told = fuses.iter().map(|(environment, circuit)| format!("{environment} ({})", circuit.as_str()));
+    listed(&told.collect::<Vec<_>>())
 }
 
 fn preface(given: Given) -> &'static str {

@@ -1,12 +1,13 @@
 //! Changes of flags by their owners. The cohort inside belongs to the fuse and passes through untouched.
 
 use flagfuse_shared::flag::{FlagFault, FlagWire};
-use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
-use serde_json::{Map, json};
+use flagfuse_shared::ids::{EnvironmentKey, FlagKey, Scope, UnixMillis};
+use serde_json::{Map, Value, json};
 
 use super::environment::{Environment, Touched, check};
-use super::{Actor, ChangeError, Effect, Publication, held, require_environment};
-use crate::fuse::circuit::Rollout;
+use super::named::named;
+use super::{Actor, ChangeError, Effect, Fuses, Publication, held, require_environment};
+use crate::fuse::circuit::{Circuit, Rollout};
 use crate::store::fuses::FuseRow;
 use crate::store::{Connection, flags, fuses, phases, project_flags};
 
@@ -97,6 +98,7 @@ pub(super) async fn delete(
     actor: &Actor,
     scope: Scope,
     flag: &FlagKey,
+    watched: Fuses,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
@@ -105,32 +107,43 @@ pub(super) async fn delete(
     }
     let before = Environment::load(conn, &scope).await?;
     check(&before, &before.without_flag(flag.as_str()), &[Touched::Flag(flag.as_str())])?;
-    let fuse_deleted = remove(conn, &scope, flag.as_str(), now).await?;
+    let fuse = fuses::fuse(conn, &scope, flag.as_str()).await?;
+    if let Some(fuse) = fuse.as_ref().filter(|_| watched == Fuses::Kept) {
+        let fuses = vec![(scope.environment, fuse.circuit)];
+        return Err(ChangeError::FuseInUse { flag: flag.to_string(), fuses });
+    }
+    remove(conn, &scope, flag.as_str(), now).await?;
+    let gone = fuse.map(|fuse| gone(&scope.environment, fuse.circuit));
+    let detail = json!({ "fuse_deleted": gone.is_some() });
     Ok(vec![Effect {
         action: "flag.delete",
         subject: flag.to_string(),
-        detail: json!({ "fuse_deleted": fuse_deleted }),
+        detail,
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: Map::new(),
+        told: named([("fuses_deleted", gone.into_iter().collect())]),
     }])
 }
 
-/// Removes a flag whose environment was checked without it, and its fuse; whether it had one.
+/// A fuse that went with its flag, as answers tell it.
+pub(super) fn gone(environment: &EnvironmentKey, circuit: Circuit) -> Value {
+    json!({ "environment": environment, "circuit": circuit })
+}
+
+/// Removes a flag whose environment was checked without it, and its fuse.
 pub(super) async fn remove(
     conn: &mut Connection,
     scope: &Scope,
     key: &str,
     now: UnixMillis,
-) -> Result<bool, ChangeError> {
-    let fuse = fuses::fuse(conn, scope, key).await?;
-    if let Some(fuse) = &fuse {
+) -> Result<(), ChangeError> {
+    if let Some(fuse) = fuses::fuse(conn, scope, key).await? {
         phases::end(conn, fuse.phase_id, now).await?;
         fuses::delete(conn, scope, key).await?;
     }
     if flags::delete(conn, scope, key).await? {
-        Ok(fuse.is_some())
+        Ok(())
     } else {
         Err(ChangeError::Unknown { what: "flag", key: key.to_owned() })
     }

@@ -7,9 +7,10 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, TenantKey, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::environment::{Environment, Touched, check};
-use super::{Actor, ChangeError, Effect, Publication, flag, in_environment, require_environment};
+use super::named::named;
+use super::{Actor, ChangeError, Effect, Fuses, Publication, flag, in_environment, require_environment};
 use crate::store::project_flags::{self, Inherited};
-use crate::store::{Connection, flags, scopes};
+use crate::store::{Connection, flags, fuses, scopes};
 
 pub(super) async fn put(
     conn: &mut Connection,
@@ -49,17 +50,34 @@ pub(super) async fn delete(
     actor: &Actor,
     project: &ProjectKey,
     key: &FlagKey,
+    watched: Fuses,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_project(conn, actor, project).await?;
     require_definition(conn, &actor.tenant, project, key.as_str()).await?;
-    let mut effects = vec![effect("project_flag.delete", project, key.as_str(), None, Map::new())];
+    let (mut followers, mut circuits, mut patched) = (Vec::new(), Vec::new(), Vec::new());
     for environment in scopes::environments(conn, scopes::Whose::Project(&actor.tenant, project)).await? {
         let scope = environment.scope;
-        if project_flags::detach(conn, &scope, key.as_str()).await? {
-            let deleted = flag::delete(conn, actor, scope.clone(), key, now).await;
-            effects.extend(deleted.map_err(in_environment(&scope))?);
+        let Some(inherited) = project_flags::inherited(conn, &scope, key.as_str()).await? else { continue };
+        if inherited.patch.is_some() {
+            patched.push(json!(scope.environment));
         }
+        if let Some(fuse) = fuses::fuse(conn, &scope, key.as_str()).await? {
+            circuits.push((scope.environment.clone(), fuse.circuit));
+        }
+        followers.push(scope);
+    }
+    let gone = circuits.iter().map(|(environment, circuit)| flag::gone(environment, *circuit));
+    let told = named([("fuses_deleted", gone.collect()), ("overrides_deleted", patched)]);
+    let mut effects = vec![effect("project_flag.delete", project, key.as_str(), None, told)];
+    for scope in followers {
+        project_flags::detach(conn, &scope, key.as_str()).await?;
+        let deleted = flag::delete(conn, actor, scope.clone(), key, Fuses::Deleted, now).await;
+        effects.extend(deleted.map_err(in_environment(&scope))?);
+    }
+    // Last, since what else stands against it would also with a word for the fuses. Nothing of this is kept.
+    if watched == Fuses::Kept && !circuits.is_empty() {
+        return Err(ChangeError::FuseInUse { flag: key.to_string(), fuses: circuits });
     }
     project_flags::delete(conn, &actor.tenant, project, key.as_str()).await?;
     Ok(effects)

@@ -7,41 +7,48 @@ use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::payload::{Definitions, definitions};
-use serde_json::{Map, json};
+use serde_json::{Value, json};
 
 use super::environment::{Environment, SharedPart, Touched, check};
-use super::{Actor, ChangeError, Effect, Publication, flag, held, require_environment, shared};
+use super::named::named;
+use super::{Actor, ChangeError, Effect, Fuses, Publication, flag, held, require_environment, shared};
 use crate::fuse::circuit::Circuit;
 use crate::store::shared::Part;
 use crate::store::{Connection, fuses, kept, phases, project_flags};
+
+/// Where to go back to.
+pub(super) struct Way {
+    pub(super) to: SnapshotVersion,
+    /// Of everything, this flag alone.
+    pub(super) only: Option<FlagKey>,
+    /// What becomes of fuses whose flags were not there then.
+    pub(super) fuses: Fuses,
+}
 
 pub(super) async fn apply(
     conn: &mut Connection,
     actor: &Actor,
     scope: Scope,
-    to: SnapshotVersion,
-    only: Option<FlagKey>,
+    Way { to, only, fuses: watched }: Way,
     now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     require_environment(conn, actor, &scope).await?;
     let then = read(conn, &scope, to).await?;
     let before = Environment::load(conn, &scope).await?;
+    let today = circuits(conn, &scope).await?;
     let mut plan = match &only {
         Some(flag) => Plan::of_flag(&before, then, flag, to)?,
-        None => Plan::of_everything(conn, &scope, &before, then).await?,
+        None => Plan::of_everything(conn, &scope, &before, then, (watched, &today)).await?,
     };
+    plan.fuses_not_restored.retain(|key| !today.contains_key(key));
     let restored_off = plan.keep_tripped_off(conn, &scope).await?;
     let after = plan.applied_to(&before);
     let touched: Vec<Touched<'_>> = plan.touched().collect();
     check(&before, &after, &touched)?;
     held::check_shared(conn, &scope, &before, &after).await?;
     let detached = plan.write(conn, &scope, &before, now).await?;
-    let told = [
-        ("detached", json!(detached)),
-        ("restored_off", json!(restored_off)),
-        ("kept_inherited", json!(plan.kept_inherited)),
-    ];
-    let told = told.into_iter().filter(|(_, keys)| keys != &json!([]));
+    let mut told = plan.told(&scope, &today);
+    told.extend([("detached", texts(&detached)), ("restored_off", texts(&restored_off))]);
     Ok(vec![Effect {
         action: "environment.revert",
         subject: only.map_or_else(|| scope.environment.to_string(), |flag| flag.to_string()),
@@ -52,8 +59,17 @@ pub(super) async fn apply(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: told.map(|(name, keys)| (name.to_owned(), keys)).collect::<Map<_, _>>(),
+        told: named(told),
     }])
+}
+
+/// Where the fuses of an environment stand, by flag.
+async fn circuits(conn: &mut Connection, scope: &Scope) -> Result<BTreeMap<String, Circuit>, ChangeError> {
+    Ok(fuses::fuses(conn, scope).await?.into_iter().map(|fuse| (fuse.flag, fuse.circuit)).collect())
+}
+
+fn texts(keys: &[String]) -> Vec<Value> {
+    keys.iter().map(|key| Value::from(key.as_str())).collect()
 }
 
 /// What a kept version said.
@@ -78,6 +94,10 @@ struct Plan {
     parts_gone: Vec<(Part, String)>,
     /// Flags that came from the project since: an environment cannot do without them.
     kept_inherited: Vec<String>,
+    /// Flags that came since and are under a fuse: nobody said that it may go.
+    kept_under_fuse: Vec<String>,
+    /// Flags that were under a fuse then and are not today: a revert brings no fuse back.
+    fuses_not_restored: Vec<String>,
 }
 
 impl Plan {
@@ -89,8 +109,9 @@ impl Plan {
     ) -> Result<Self, ChangeError> {
         let wire = then.flags.into_iter().find(|wire| wire.key == flag.as_str());
         let wire = wire.ok_or_else(|| ChangeError::NotInVersion { flag: flag.to_string(), version })?;
-        let flags = restored(before.flags.get(&wire.key), wire)?.into_iter().collect();
-        Ok(Self { flags, ..Self::default() })
+        let mut plan = Self::default();
+        plan.restore(before, wire)?;
+        Ok(plan)
     }
 
     async fn of_everything(
@@ -98,17 +119,51 @@ impl Plan {
         scope: &Scope,
         before: &Environment,
         then: Definitions,
+        (watched, today): (Fuses, &BTreeMap<String, Circuit>),
     ) -> Result<Self, ChangeError> {
         let mut plan = Self::default();
         for key in before.flags.keys().filter(|key| !then.flags.iter().any(|wire| wire.key == **key)) {
-            let is_inherited = project_flags::inherited(conn, scope, key).await?.is_some();
-            if is_inherited { &mut plan.kept_inherited } else { &mut plan.gone }.push(key.clone());
+            let list = if project_flags::inherited(conn, scope, key).await?.is_some() {
+                &mut plan.kept_inherited
+            } else if watched == Fuses::Kept && today.contains_key(key) {
+                &mut plan.kept_under_fuse
+            } else {
+                &mut plan.gone
+            };
+            list.push(key.clone());
         }
         for wire in then.flags {
-            plan.flags.extend(restored(before.flags.get(&wire.key), wire)?);
+            plan.restore(before, wire)?;
         }
         plan.restore_shared(&before.shared, then.shared);
         Ok(plan)
+    }
+
+    fn restore(&mut self, before: &Environment, wire: FlagWire) -> Result<(), ChangeError> {
+        if wire.cohort.is_some() {
+            self.fuses_not_restored.push(wire.key.clone());
+        }
+        self.flags.extend(restored(before.flags.get(&wire.key), wire)?);
+        Ok(())
+    }
+
+    /// Everything that this changes, keeps back or loses, by name.
+    fn told(&self, scope: &Scope, today: &BTreeMap<String, Circuit>) -> Vec<(&'static str, Vec<Value>)> {
+        let fuse = |key: &String| {
+            let circuit = today.get(key)?;
+            Some(json!({ "flag": key, "environment": scope.environment, "circuit": circuit }))
+        };
+        let part = |(part, key): (Part, &str)| json!(format!("{} {key}", part.as_str()).trim_end());
+        vec![
+            ("changed_flags", self.flags.iter().map(|wire| json!(wire.key)).collect()),
+            ("deleted_flags", texts(&self.gone)),
+            ("changed_shared", self.parts.iter().map(|new| part(new.name())).collect()),
+            ("deleted_shared", self.parts_gone.iter().map(|(kind, key)| part((*kind, key))).collect()),
+            ("kept_inherited", texts(&self.kept_inherited)),
+            ("kept_under_fuse", self.kept_under_fuse.iter().filter_map(fuse).collect()),
+            ("fuses_deleted", self.gone.iter().filter_map(fuse).collect()),
+            ("fuses_not_restored", texts(&self.fuses_not_restored)),
+        ]
     }
 
     fn restore_shared(&mut self, now: &SharedWire, mut then: SharedWire) {

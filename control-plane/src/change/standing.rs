@@ -40,11 +40,11 @@ impl Subject {
                 Self::Settings(scope.clone())
             }
             Change::PutFlag { scope, wire, .. } => Self::Flag(scope.clone(), wire.key.clone()),
-            Change::DeleteFlag { scope, flag } => Self::Flag(scope.clone(), flag.to_string()),
+            Change::DeleteFlag { scope, flag, .. } => Self::Flag(scope.clone(), flag.to_string()),
             Change::PutProjectFlag { project, wire, .. } => {
                 Self::ProjectFlag(actor.tenant.clone(), project.clone(), wire.key.clone())
             }
-            Change::DeleteProjectFlag { project, flag } => {
+            Change::DeleteProjectFlag { project, flag, .. } => {
                 Self::ProjectFlag(actor.tenant.clone(), project.clone(), flag.to_string())
             }
             Change::PutOverride { scope, flag, .. } => Self::Override(scope.clone(), flag.to_string()),

@@ -201,7 +201,7 @@ async fn the_cohort_passes_through_a_flag_and_what_it_hangs_on_is_held() {
     assert_eq!(world.get(FLAG).await["flag"]["cohort"], Value::Null);
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     assert_eq!(world.get(FLAG).await["flag"]["cohort"]["phase"], 2, "a phase number is never used again");
-    world.ok("DELETE", FLAG, Value::Null).await;
+    world.ok("DELETE", &format!("{FLAG}?with_fuse=true"), Value::Null).await;
     assert_eq!(world.call("GET", FLAG, Value::Null).await.code(), "unknown_flag");
 }
 

@@ -24,6 +24,8 @@ mod inheritance;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod losses;
+#[cfg(test)]
 mod preconditions;
 #[cfg(test)]
 mod private;

@@ -1,0 +1,225 @@
+//! What a change would lose beside what it names: refused, kept, or told by name.
+
+use serde_json::{Value, json};
+
+use crate::world::{Answer, ENVIRONMENT, FLAG, World, flag, policy, settings};
+
+const BASE: &str = "/v1/projects/demo/flags/shared";
+const STAGING: &str = "/v1/projects/demo/environments/staging";
+
+fn here(rest: &str) -> String {
+    format!("{ENVIRONMENT}/{rest}")
+}
+
+fn there(rest: &str) -> String {
+    format!("{STAGING}/{rest}")
+}
+
+async fn newest(world: &World) -> String {
+    world.get(&here("snapshots")).await["snapshots"][0]["version"].as_str().unwrap().to_owned()
+}
+
+/// Everything that could have changed.
+async fn everything(world: &World) -> Vec<Value> {
+    let mut all = vec![world.get("/v1/audit").await, world.get("/v1/projects/demo/flags").await];
+    for rest in ["flags", "segments", "snapshots"] {
+        all.push(world.get(&here(rest)).await);
+    }
+    all
+}
+
+/// Refused for the fuses in these environments; nothing is stored.
+async fn in_use(world: &World, method: &str, path: &str, fuses: Value) -> Answer {
+    let before = everything(world).await;
+    let answer = world.call(method, path, Value::Null).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (409, "fuse_in_use"), "{path}: {}", answer.body);
+    assert_eq!(answer.body["fuses"], fuses);
+    assert_eq!(everything(world).await, before, "nothing is stored");
+    answer
+}
+
+#[tokio::test]
+async fn a_flag_takes_its_fuse_along_only_where_somebody_says_so() {
+    let world = World::new().await;
+    for (action, circuit) in [(None, "CLOSED"), (Some("trip"), "OPEN"), (Some("half-open"), "HALF_OPEN")] {
+        if world.call("GET", FLAG, Value::Null).await.code() == "unknown_flag" {
+            world.ok("PUT", FLAG, flag()).await;
+        }
+        world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+        if let Some(action) = action {
+            world.ok("POST", &format!("{FLAG}/fuse/{action}"), Value::Null).await;
+        }
+        let fuses = json!([{ "environment": "production", "circuit": circuit }]);
+        for query in ["", "?dry_run=true", "?with_fuse=false"] {
+            let answer = in_use(&world, "DELETE", &format!("{FLAG}{query}"), fuses.clone()).await;
+            let detail = answer.body["detail"].as_str().unwrap();
+            for words in ["\"checkout\"", &format!("production ({circuit})"), "?with_fuse=true"] {
+                assert!(detail.contains(words), "{detail}");
+            }
+        }
+        let rehearsed = world.ok("DELETE", &format!("{FLAG}?with_fuse=true&dry_run=true"), Value::Null).await;
+        assert_eq!(rehearsed["fuses_deleted"], fuses);
+        let answer = world.ok("DELETE", &format!("{FLAG}?with_fuse=true"), Value::Null).await;
+        assert_eq!(answer["fuses_deleted"], fuses);
+        let entry = world.get(&here("audit?limit=1")).await["audit"][0].clone();
+        assert_eq!((&entry["action"], &entry["detail"]["fuses_deleted"]), (&json!("flag.delete"), &fuses));
+    }
+    let answer = world.call("DELETE", &format!("{FLAG}?with_fuse=perhaps"), Value::Null).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_query"));
+    // Without a fuse nobody asks, and there is nothing to tell.
+    world.ok("PUT", FLAG, flag()).await;
+    assert_eq!(world.ok("DELETE", FLAG, Value::Null).await["fuses_deleted"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_projects_flag_goes_only_with_the_fuses_of_all_environments_named() {
+    let world = World::new().await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "staging" })).await;
+    world.ok("PUT", BASE, flag()).await;
+    for path in [here("flags/shared/fuse"), there("flags/shared/fuse")] {
+        world.ok("PUT", &path, policy(json!({}))).await;
+    }
+    world.ok("POST", &there("flags/shared/fuse/trip"), Value::Null).await;
+    world.ok("PUT", &there("flags/shared/override"), json!({ "description": "ours" })).await;
+    let fuses = json!([
+        { "environment": "production", "circuit": "CLOSED" }, { "environment": "staging", "circuit": "OPEN" },
+    ]);
+    let answer = in_use(&world, "DELETE", BASE, fuses.clone()).await;
+    let detail = answer.body["detail"].as_str().unwrap();
+    assert!(detail.contains("production (CLOSED), staging (OPEN)"), "{detail}");
+    // An override that goes leaves the flag, and so the fuse and its hold.
+    world.ok("DELETE", &there("flags/shared/override"), Value::Null).await;
+    let kept = world.get(&there("flags/shared/fuse")).await;
+    assert_eq!(
+        (&kept["circuit"], &kept["opened_by_hand"], &kept["phase"]),
+        (&json!("OPEN"), &json!(true), &json!(2))
+    );
+    world.ok("PUT", &there("flags/shared/override"), json!({ "description": "ours" })).await;
+    let answer = world.ok("DELETE", &format!("{BASE}?with_fuse=true"), Value::Null).await;
+    assert_eq!((&answer["fuses_deleted"], &answer["overrides_deleted"]), (&fuses, &json!(["staging"])));
+    assert_eq!(world.call("GET", &there("flags/shared"), Value::Null).await.code(), "unknown_flag");
+}
+
+#[tokio::test]
+async fn an_import_that_replaces_a_watched_flag_keeps_its_fuse() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
+    let (fuse, cohort) =
+        (world.get(&format!("{FLAG}/fuse")).await, world.get(FLAG).await["flag"]["cohort"].clone());
+    let definition =
+        json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "off" });
+    let document = json!({ "flags": { "checkout": definition } });
+    let answer = world.call("POST", &here("import?format=flagd&replace=true"), document).await;
+    // Either way: taken over with its fuse, or refused for what the fuse holds.
+    if answer.status.is_success() {
+        assert_eq!(world.get(FLAG).await["flag"]["cohort"], cohort);
+    } else {
+        assert_eq!(answer.code(), "held_by_fuse", "{}", answer.body);
+    }
+    assert_eq!(world.get(&format!("{FLAG}/fuse")).await["circuit"], fuse["circuit"]);
+    assert_eq!(world.get(&format!("{FLAG}/fuse")).await["phase"], fuse["phase"]);
+}
+
+#[tokio::test]
+async fn going_back_keeps_the_flag_of_a_fuse_and_says_so() {
+    let world = World::new().await;
+    let to = newest(&world).await;
+    world.ok("PUT", &here("flags/new"), flag()).await;
+    world.ok("PUT", &here("flags/watched"), flag()).await;
+    world.ok("PUT", &here("flags/watched/fuse"), policy(json!({}))).await;
+    world.ok("POST", &here("flags/watched/fuse/trip"), Value::Null).await;
+    world.ok("PUT", &here("segments/beta"), json!({})).await;
+    let mut edited = flag();
+    edited["rules"] = json!([{ "key": "r", "split": [{ "variation": "on" }] }]);
+    world.ok("PUT", FLAG, edited).await;
+    let fuse = json!([{ "flag": "watched", "environment": "production", "circuit": "OPEN" }]);
+    let told = [
+        ("changed_flags", json!(["checkout"])),
+        ("deleted_flags", json!(["new"])),
+        ("deleted_shared", json!(["segment beta"])),
+        ("kept_under_fuse", fuse.clone()),
+        ("fuses_deleted", Value::Null),
+        ("cut", Value::Null),
+    ];
+    let before = everything(&world).await;
+    let rehearsed = world.ok("POST", &here("revert?dry_run=true"), json!({ "to": to })).await;
+    assert_eq!(everything(&world).await, before, "nothing is stored");
+    let answer = world.ok("POST", &here("revert"), json!({ "to": to })).await;
+    for (name, expected) in &told {
+        assert_eq!((&rehearsed[name], &answer[name]), (expected, expected), "{name}: {answer}");
+    }
+    let entry = world.get(&here("audit?limit=1")).await["audit"][0]["detail"].clone();
+    assert_eq!((&entry["kept_under_fuse"], &entry["deleted_flags"]), (&fuse, &json!(["new"])));
+    assert_eq!(world.get(&here("flags/watched/fuse")).await["circuit"], "OPEN");
+    // Said so, it goes too, and is named.
+    let answer = world.ok("POST", &here("revert?with_fuse=true"), json!({ "to": to })).await;
+    assert_eq!(
+        (&answer["fuses_deleted"], &answer["deleted_flags"]),
+        (&fuse, &json!(["watched"])),
+        "{answer}"
+    );
+    assert_eq!(world.call("GET", &here("flags/watched"), Value::Null).await.code(), "unknown_flag");
+}
+
+#[tokio::test]
+async fn going_back_says_which_fuses_it_does_not_bring_back() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let to = newest(&world).await;
+    let answer = world.ok("POST", &here("revert"), json!({ "to": to })).await;
+    assert_eq!(answer["fuses_not_restored"], Value::Null, "it is still there");
+    world.ok("DELETE", &format!("{FLAG}?with_fuse=true"), Value::Null).await;
+    for body in [json!({ "to": to }), json!({ "to": to, "flag": "checkout" })] {
+        let answer = world.ok("POST", &here("revert?dry_run=true"), body).await;
+        assert_eq!(answer["fuses_not_restored"], json!(["checkout"]), "{answer}");
+    }
+    let answer = world.ok("POST", &here("revert"), json!({ "to": to })).await;
+    assert_eq!(
+        (&answer["fuses_not_restored"], &answer["changed_flags"]),
+        (&json!(["checkout"]), &json!(["checkout"]))
+    );
+    assert_eq!(world.call("GET", &format!("{FLAG}/fuse"), Value::Null).await.code(), "unknown_fuse");
+}
+
+#[tokio::test]
+async fn going_back_names_every_flag_up_to_a_number_and_says_where_the_list_ends() {
+    let world = World::new().await;
+    let to = newest(&world).await;
+    let flags: Vec<(String, Value)> = (0..201)
+        .map(|n| {
+            let variants = json!({ "on": true, "off": false });
+            (format!("f{n:03}"), json!({ "state": "ENABLED", "variants": variants, "defaultVariant": "on" }))
+        })
+        .collect();
+    let document = |count: usize| json!({ "flags": flags.iter().take(count).cloned().collect::<serde_json::Map<_, _>>() });
+    let deleted = async |count: usize| {
+        world.ok("POST", &here("import?format=flagd"), document(count)).await;
+        let answer = world.ok("POST", &here("revert"), json!({ "to": to })).await;
+        (answer["deleted_flags"].as_array().unwrap().len(), answer["cut"].clone())
+    };
+    assert_eq!(deleted(200).await, (200, Value::Null));
+    assert_eq!(deleted(201).await, (200, json!({ "deleted_flags": { "named": 200, "count": 201 } })));
+}
+
+#[tokio::test]
+async fn going_back_over_a_fuse_is_asked_about_like_any_other_change() {
+    let world = World::new().await;
+    let to = newest(&world).await;
+    let mut on = flag();
+    on["default_variation"] = json!("off");
+    world.ok("PUT", &here("flags/watched"), on).await;
+    world.ok("PUT", &here("flags/watched/fuse"), policy(json!({}))).await;
+    world.ok("PUT", &here("settings"), settings(json!({ "confirm_above_pct": 20 }))).await;
+    // Kept, it changes no decision, so nobody has to be asked.
+    world.ok("POST", &here("revert"), json!({ "to": to })).await;
+    let path = here("revert?with_fuse=true");
+    let before = everything(&world).await;
+    let asked = world.call("POST", &path, json!({ "to": to })).await;
+    assert_eq!((asked.status.as_u16(), asked.code()), (409, "confirmation_needed"), "{}", asked.body);
+    assert_eq!(everything(&world).await, before, "nothing is stored");
+    let given = asked.body["confirmation"].as_str().unwrap();
+    let answer = world.call_if(("x-flagfuse-confirm", given), "POST", &path, &json!({ "to": to })).await;
+    assert!(answer.status.is_success(), "{}", answer.body);
+    assert_eq!(answer.body["deleted_flags"], json!(["watched"]));
+}

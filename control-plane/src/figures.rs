@@ -45,7 +45,19 @@ pub fn difference(delta: f64) -> String {
     if percent == "0" {
         return "no difference".to_owned();
     }
+    // Beyond ten times as much the digits behind the point are noise.
+    let percent = if delta.abs() < 10.0 { percent } else { grouped(whole(delta.abs() * 100.0)) };
     format!("{percent} % {}", if delta < 0.0 { "less" } else { "more" })
+}
+
+/// The nearest whole number of one that is not negative.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "not negative, and saturating is right for what is beyond"
+)]
+pub fn whole(number: f64) -> u64 {
+    number.max(0.0).round() as u64
 }
 
 /// So many decimal digits at most.
@@ -112,7 +124,8 @@ mod tests {
             (0.000_04, "no difference"),
             (-0.050_2, "5.02 % less"),
             (0.5, "50 % more"),
-            (99.0, "9900 % more"),
+            (9.876_5, "987.65 % more"),
+            (99.0, "9,900 % more"),
             (100.0, "101 times as much"),
             (1e12, "more than a million times as much"),
         ] {

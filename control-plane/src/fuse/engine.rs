@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::circuit::Circuit;
 use super::policy::{Guardrail, Policy};
-use super::verdict::{EmaStep, Look, Reading, Verdict, decide};
+use super::verdict::{EmaStep, Look, Reading, Recent, Verdict, blocked, decide};
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
@@ -19,6 +19,11 @@ const VERDICT_INTERVAL_MS: u64 = 10_000;
 
 /// One step of a moving average, however often and by however many engines a fuse is looked at.
 const EMA_INTERVAL_MS: u64 = 1_000;
+
+/// What the present rate is taken from.
+const RECENT_MS: u64 = 3_600_000;
+/// Tallies are by the minute.
+const MINUTE_MS: u64 = 60_000;
 
 /// What a tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,13 +85,14 @@ async fn look_and_act(
 ) -> Result<Acted, ChangeError> {
     let (mut verdict, ema, forks) = {
         let mut conn = store.read().await?;
-        let Seen { readings, buckets } = see(&mut conn, fuse, now).await?;
+        let Seen { readings, recent, buckets } = see(&mut conn, fuse, now).await?;
         let look = Look {
             policy: &fuse.policy,
             circuit: fuse.circuit,
             hand: fuse.hand,
             acted_ms: fuse.acted_ms,
             readings: &readings,
+            recent: &recent,
             buckets,
             tripped_metrics: &fuse.tripped_metrics,
             ingest_lag_ms: lags::lag_ms(&mut conn, scope, now).await?,
@@ -99,6 +105,7 @@ async fn look_and_act(
     };
     if verdict.decision.target().is_some() && !forks.is_empty() {
         BLOCKED.clone_into(&mut verdict.reason);
+        verdict.summary = blocked(verdict.decision, &verdict.summary);
         // As often as the verdict is written: at once, then every ten seconds.
         if record(store, scope, fuse, &verdict, &ema, now).await? == Recorded::Written {
             let (flag, decision) = (&fuse.flag, verdict.decision.as_str());
@@ -129,6 +136,8 @@ async fn look_and_act(
 struct Seen {
     /// One for each guardrail.
     readings: Vec<Reading>,
+    /// What came lately, one for each guardrail.
+    recent: Vec<Recent>,
     /// Widths of the exposed and the control arm.
     buckets: (u32, u32),
 }
@@ -139,14 +148,22 @@ async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<S
         (Circuit::Open, Some(tripped)) => tripped,
         (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
     };
+    let phase = phases::by_id(conn, phase_id).await?;
+    let started_ms = phase.as_ref().map_or(now, |phase| phase.started_ms);
     let mut readings = Vec::with_capacity(fuse.policy.guardrails.len());
+    let mut recent = Vec::with_capacity(fuse.policy.guardrails.len());
     for guardrail in &fuse.policy.guardrails {
         let range = enrolment_range(&fuse.policy, guardrail, now);
         readings.push(reading(conn, phase_id, &guardrail.metric, range).await?);
+        // Of a young phase only what there is of it: an hour of which it ran for a minute would look like a slow one.
+        let from = range.to.minus(RECENT_MS).max(started_ms);
+        let newest = EnrolmentRange { from: from.minus(from.0 % MINUTE_MS), ..range };
+        let span_ms = range.to.since(from).max(MINUTE_MS);
+        let came = reading(conn, phase_id, &guardrail.metric, newest).await?;
+        recent.push(Recent { reading: came, span_ms });
     }
-    let phase = phases::by_id(conn, phase_id).await?;
     let buckets = phase.map_or((0, 0), |phase| (phase.width(Arm::Exposed), phase.width(Arm::Control)));
-    Ok(Seen { readings, buckets })
+    Ok(Seen { readings, recent, buckets })
 }
 
 /// The enrolment minutes a guardrail looks at: the observation window, moved back by the time a unit needs to mature.

@@ -1,5 +1,8 @@
 //! (policy, state, tallies, now) → verdict with its evidence. Pure: never reads a database or a clock.
 
+mod forecast;
+mod words;
+
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::UnixMillis;
@@ -11,11 +14,13 @@ use crate::metric::LATENCY_METRIC;
 use crate::stats::classic::{self, ArmCount};
 use crate::stats::ratio::{self, mismatch_evidence};
 
+pub use self::words::blocked;
+
 /// Largest relative difference that is told apart: a million million times as much.
 const DELTA_MAX: f64 = 1e12;
 /// Events over both arms below which nothing is compared: with one unit in a small arm, or none, smoothing alone makes
 /// any difference.
-const EVENT_COUNT_MIN: u64 = 10;
+pub const EVENT_COUNT_MIN: u64 = 10;
 /// Age of the oldest event that is not known yet from which on nothing is called healthy.
 pub const INGEST_LAG_MS_MAX: u64 = 30_000;
 
@@ -39,6 +44,15 @@ pub struct Reading {
     pub control: ArmTotal,
 }
 
+/// What came to both arms of one guardrail lately: the present rate.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Recent {
+    /// Sums over the newest enrolment minutes that count.
+    pub reading: Reading,
+    /// How long that took.
+    pub span_ms: u64,
+}
+
 /// All a verdict depends on.
 #[derive(Debug)]
 pub struct Look<'a> {
@@ -52,6 +66,8 @@ pub struct Look<'a> {
     pub acted_ms: Option<UnixMillis>,
     /// One reading for each guardrail, in their order. Of the tripped phase while open, else of the running one.
     pub readings: &'a [Reading],
+    /// The present rate for each guardrail, in their order. Says when, and decides nothing.
+    pub recent: &'a [Recent],
     /// Widths of the exposed and the control arm of the readings' phase, in buckets.
     pub buckets: (u32, u32),
     /// The metrics whose harm opened the fuse last; empty when a person did.
@@ -181,6 +197,9 @@ pub struct GuardrailEvidence {
     pub confidence: f64,
     /// How often the rule trips by chance alone at the first look at which it may; `null` for means and without a baseline.
     pub false_trip_rate_first_look: Option<f64>,
+    /// The same in a sentence; empty in a database of before there were any.
+    #[serde(default)]
+    pub summary: String,
 }
 
 /// A decision and why.
@@ -194,6 +213,9 @@ pub struct Verdict {
     pub evidence: Vec<GuardrailEvidence>,
     /// For how long the oldest event had been waiting that the evidence does not know.
     pub ingest_lag_ms: u64,
+    /// The same in a sentence: why, and what it waits for. Made here and kept with the verdict, because it names what was
+    /// true at that moment (the rate, the rest of a cooldown, the limits in force), which later nobody could tell.
+    pub summary: String,
 }
 
 /// Decides. The second part are the moving averages to keep for the next look.
@@ -204,20 +226,18 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
         .guardrails
         .iter()
         .zip(look.readings)
-        .map(|(guardrail, reading)| {
+        .enumerate()
+        .map(|(at, (guardrail, reading))| {
             let ema_before = look.ema.get(&guardrail.metric).copied();
-            let (found, average) = judge(look, guardrail, *reading, ema_before);
+            let (mut found, average) = judge(look, guardrail, *reading, ema_before);
+            found.summary = words::evidence(look, guardrail, look.recent.get(at), &found);
             if look.policy.ema_alpha.is_some() && has_both(guardrail, reading).is_ok() {
                 ema.insert(guardrail.metric.clone(), average);
             }
             found
         })
         .collect();
-    let (decision, reason) = match look.circuit {
-        Circuit::Closed => decide_closed(&evidence),
-        Circuit::Open => decide_open(look, &evidence),
-        Circuit::HalfOpen => decide_half_open(look, &evidence),
-    };
+    let (decision, reason) = of_evidence(look, &evidence);
     let cooling = look.acted_ms.is_some_and(|at| look.now.since(at) < look.policy.cooldown_s * 1_000);
     let (decision, reason) = if look.circuit == Circuit::Open && look.hand == Hand::Holds {
         (Decision::Hold, "opened_by_hand")
@@ -229,8 +249,18 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     } else {
         (decision, reason)
     };
-    let ingest_lag_ms = look.ingest_lag_ms;
-    (Verdict { decision, reason: reason.to_owned(), evidence, ingest_lag_ms }, ema)
+    let summary = words::verdict(look, &evidence, reason);
+    let (reason, ingest_lag_ms) = (reason.to_owned(), look.ingest_lag_ms);
+    (Verdict { decision, reason, evidence, ingest_lag_ms, summary }, ema)
+}
+
+/// What the evidence alone would decide.
+fn of_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
+    match look.circuit {
+        Circuit::Closed => decide_closed(evidence),
+        Circuit::Open => decide_open(look, evidence),
+        Circuit::HalfOpen => decide_half_open(look, evidence),
+    }
 }
 
 fn decide_closed(evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
@@ -324,6 +354,7 @@ fn judge(
         threshold: guardrail.threshold,
         confidence,
         false_trip_rate_first_look: false_trip_rate(look, guardrail, rate_control),
+        summary: String::new(),
     };
     (evidence, average)
 }

@@ -35,6 +35,21 @@ pub fn confidence(units_exposed: u64, units_control: u64) -> f64 {
     rounded(((units_exposed + units_control) as f64 / CONFIDENT_UNITS).min(1.0), 3)
 }
 
+/// The fewest units of both arms at which [`confidence`] is `confidence_min`: its rounding lets it be reached a little early.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "confidence_min is 0 ..= 1, so this is 5,000 at most"
+)]
+pub fn units_for(confidence_min: f64) -> u64 {
+    // One below where rounding lets it in, so that the last steps are decided by the rounding itself.
+    let mut units = (CONFIDENT_UNITS * (confidence_min - 0.000_5) - 1.0).max(0.0) as u64;
+    while confidence(units, 0) < confidence_min && confidence(units, 0) < 1.0 {
+        units += 1;
+    }
+    units
+}
+
 /// `value` to so many decimal digits, as the write-ups' `round` does it: the decimal nearest to the exact binary value, the
 /// even one of two that are equally near. Multiplying and dividing would round values like 0.00015 the other way.
 pub fn rounded(value: f64, digits: usize) -> f64 {
@@ -134,6 +149,19 @@ mod tests {
         }
         // 3,247.5 of 5,000 are 0.6495: rounded to 0.65 by nobody, since the nearest double is below it.
         assert!((confidence(3_247, 0) - 0.649).abs() < 1e-15 && (confidence(3_248, 0) - 0.65).abs() < 1e-15);
+    }
+
+    #[test]
+    fn the_fewest_units_reach_the_confidence_and_one_less_does_not() {
+        for (confidence_min, units) in [(0.0, 0), (0.04, 198), (0.65, 3_248), (1.0, 4_998)] {
+            assert_eq!(units_for(confidence_min), units, "{confidence_min}");
+        }
+        for thousandths in 1..=1_000_u32 {
+            let confidence_min = f64::from(thousandths) / 1_000.0;
+            let units = units_for(confidence_min);
+            assert!(confidence(units, 0) >= confidence_min, "{confidence_min}");
+            assert!(confidence(units - 1, 0) < confidence_min, "{confidence_min}");
+        }
     }
 
     #[test]

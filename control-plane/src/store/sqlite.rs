@@ -28,6 +28,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (12, include_str!("../../../migrations/sqlite/0012_quarantine_bound.sql")),
     (13, include_str!("../../../migrations/sqlite/0013_tenants.sql")),
     (14, include_str!("../../../migrations/sqlite/0014_verbs.sql")),
+    (15, include_str!("../../../migrations/sqlite/0015_summaries.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.
@@ -194,6 +195,26 @@ mod tests {
         let row = sqlx::query(sql).fetch_one(&mut *store.read().await.unwrap()).await.unwrap();
         let found = [0, 1, 2].map(|column| row.get::<i64, _>(column));
         assert_eq!(found, [41, 41, 1]);
+    }
+
+    #[tokio::test]
+    async fn verdicts_from_before_sentences_have_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        let old = database_of(&path, 13).await;
+        let evidence = r#"[{"metric":"m","finding":"no_data","rate_exposed":0.5,"rate_control":0.5,"delta":0,"delta_compared":0,
+            "threshold":-0.05,"confidence":0,"false_trip_rate_first_look":null,"reading":{
+            "exposed":{"units":0,"events":0,"value_sum":0},"control":{"units":0,"events":0,"value_sum":0}}}]"#;
+        let sql =
+            "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence)
+                   VALUES ('t/p', 'e', 'f', 1, 1, 'hold', 'no_data', $1)";
+        sqlx::query(sql).bind(evidence).execute(&old).await.unwrap();
+        old.close().await;
+        let store = Store::open(&path).await.unwrap();
+        let scope = flagfuse_shared::ids::Scope::parse("t/p/e").unwrap();
+        let found =
+            crate::store::verdicts::newest(&mut *store.read().await.unwrap(), &scope, "f", 9).await.unwrap();
+        assert_eq!((found[0].summary.as_str(), found[0].evidence[0].summary.as_str()), ("", ""));
     }
 
     #[tokio::test]

@@ -23,6 +23,8 @@ pub struct VerdictRow {
     pub decision: String,
     /// Stable word.
     pub reason: String,
+    /// The same in a sentence; empty when a program wrote it that knew no sentences.
+    pub summary: String,
     /// For how long the oldest event had been waiting that the evidence does not know.
     pub ingest_lag_ms: u64,
     /// One entry for each guardrail.
@@ -39,8 +41,8 @@ pub async fn insert(
     now: UnixMillis,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence,
-                                     ingest_lag_ms)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                                     ingest_lag_ms, summary)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     sqlx::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -51,6 +53,7 @@ pub async fn insert(
         .bind(&verdict.reason)
         .bind(json_text(&verdict.evidence))
         .bind(to_sql(verdict.ingest_lag_ms))
+        .bind(&verdict.summary)
         .execute(&mut *conn)
         .await?;
     let sql = "DELETE FROM verdicts WHERE verdict_id IN (
@@ -73,7 +76,8 @@ pub async fn newest(
     flag: &str,
     limit: u32,
 ) -> Result<Vec<VerdictRow>, StoreError> {
-    let sql = "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms FROM verdicts
+    let sql =
+        "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary FROM verdicts
                WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY verdict_id DESC LIMIT $4";
     let rows = sqlx::query(sql)
         .bind(StoredProject::of(scope))
@@ -91,6 +95,7 @@ pub async fn newest(
                 at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
                 decision: row.try_get("decision")?,
                 reason: row.try_get("reason")?,
+                summary: row.try_get("summary")?,
                 ingest_lag_ms: from_sql(row.try_get("ingest_lag_ms")?),
                 evidence: json_column("verdicts.evidence", &evidence)?,
             })

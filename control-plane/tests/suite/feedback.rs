@@ -50,6 +50,15 @@ async fn a_harmful_feature_is_switched_off_in_a_signed_snapshot() {
     let evidence = &verdict["evidence"][0];
     assert_eq!(evidence["reading"]["exposed"], json!({ "units": 400, "events": 100, "value_sum": 0.0 }));
     assert!(evidence["false_trip_rate_first_look"].as_f64().unwrap() > 0.0);
+    let said = evidence["summary"].as_str().unwrap();
+    let compared =
+        "conversion 25 % of 400 exposed against 50 % of 400 control: 49.75 % less, limit 5 % less (a feature";
+    assert!(said.starts_with(compared), "{said}");
+    let summary = verdict["summary"].as_str().unwrap();
+    assert_eq!(summary, format!("{}; switched off.", said.trim_end_matches('.')));
+    // Whoever reads the audit trail reads the same.
+    let audit = world.get(&format!("{ENVIRONMENT}/audit?limit=1")).await;
+    assert_eq!(audit["audit"][0]["detail"]["evidence"][0]["summary"], json!(said));
     let content = definitions(&frame.frame).unwrap();
     let slices = &content.flags[0].cohort.as_ref().unwrap().slices;
     let arms: Vec<Arm> = slices.iter().map(|slice| slice.arm).collect();
@@ -65,6 +74,20 @@ async fn day_one_with_340_users_does_not_trip() {
     assert_eq!(world.tick().await.moved, 0);
     let verdict = &world.get(&format!("{FLAG}/verdicts")).await["verdicts"][0];
     assert_eq!((&verdict["decision"], &verdict["reason"]), (&json!("hold"), &json!("sample_too_small")));
+    // They all came in the minute that the phase is old.
+    let lacking =
+        "conversion: 340 exposed and 340 control units of the 1,500 that min_sample asks for in each arm";
+    let expected = format!("{lacking}; at the rate of the last 60 s in about 4 min.");
+    assert_eq!(
+        (&verdict["summary"], &verdict["evidence"][0]["summary"]),
+        (&json!(expected), &json!(expected))
+    );
+    // A day later nobody comes any more.
+    world.clock.advance(24 * 3_600_000);
+    world.tick().await;
+    let verdict = &world.get(&format!("{FLAG}/verdicts")).await["verdicts"][0];
+    let expected = format!("{lacking}; no exposures in the last hour, so there is no saying when.");
+    assert_eq!(verdict["summary"], json!(expected));
 }
 
 #[tokio::test]

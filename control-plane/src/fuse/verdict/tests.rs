@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const NOW: UnixMillis = UnixMillis(10_000_000_000);
+pub(super) const NOW: UnixMillis = UnixMillis(10_000_000_000);
 /// A tenth of all units in each arm.
 const BUCKETS: (u32, u32) = (100_000, 100_000);
 
-fn policy(patch: &Value) -> Policy {
+pub(super) fn policy(patch: &Value) -> Policy {
     let mut policy = json!({
         "mode": "classic", "treatment_variation": "on", "control_variation": "off",
         "exposure_percent": 10, "control_percent": 10,
@@ -20,13 +20,13 @@ fn policy(patch: &Value) -> Policy {
     Policy::parse(policy).unwrap()
 }
 
-fn reading(exposed: (u64, u64), control: (u64, u64)) -> Reading {
+pub(super) fn reading(exposed: (u64, u64), control: (u64, u64)) -> Reading {
     let arm = |(events, units)| ArmTotal { units, events, value_sum: 0.0 };
     Reading { exposed: arm(exposed), control: arm(control) }
 }
 
 /// A look at a closed fuse that nobody ever moved.
-fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> {
+pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> {
     const NO_AVERAGES: &BTreeMap<String, f64> = &BTreeMap::new();
     Look {
         policy,
@@ -34,6 +34,7 @@ fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> {
         hand: Hand::Free,
         acted_ms: None,
         readings,
+        recent: &[],
         buckets: BUCKETS,
         tripped_metrics: &[],
         ingest_lag_ms: 0,

@@ -42,6 +42,7 @@ pub(super) const FUSE: Shape = Shape {
         "changed_ms",
         "acted_ms",
         "ema",
+        "traffic",
     ],
     code: "invalid_policy",
 };

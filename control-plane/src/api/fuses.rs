@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use flagfuse_shared::ids::{FlagKey, Scope};
+use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use super::manner::{Kind, Manner};
 use super::{ApiState, flag_key};
 use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
 use crate::error::ApiError;
+use crate::fuse::arrivals;
 use crate::fuse::circuit::{Circuit, Hand};
 use crate::fuse::policy::Policy;
 use crate::store::fuses::{self, FuseRow};
@@ -31,7 +32,13 @@ async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Resul
     row.ok_or_else(|| ApiError::not_found("unknown_fuse", format!("flag {flag:?} has no fuse")))
 }
 
-async fn fuse_json(conn: &mut Connection, row: &FuseRow) -> Result<Value, ApiError> {
+async fn fuse_json(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FuseRow,
+    now: UnixMillis,
+) -> Result<Value, ApiError> {
+    let traffic = arrivals::traffic(conn, scope, &row.flag, &row.policy, Some(row), now).await?;
     let phase = phases::by_id(conn, row.phase_id).await?;
     let tripped = match row.tripped_phase_id {
         Some(phase_id) => phases::by_id(conn, phase_id).await?.map(|phase| phase.phase),
@@ -51,6 +58,7 @@ async fn fuse_json(conn: &mut Connection, row: &FuseRow) -> Result<Value, ApiErr
         "acted_ms": row.acted_ms,
         "ema": row.ema,
         "policy": row.policy,
+        "traffic": traffic,
     }))
 }
 
@@ -62,7 +70,7 @@ pub(super) async fn read(
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let mut conn = state.store.read().await?;
     let row = require_fuse(&mut conn, &scope, &flag).await?;
-    Ok(tagged(&Tag::revision(row.revision), fuse_json(&mut conn, &row).await?))
+    Ok(tagged(&Tag::revision(row.revision), fuse_json(&mut conn, &scope, &row, state.now()).await?))
 }
 
 pub(super) async fn put(
@@ -76,8 +84,23 @@ pub(super) async fn put(
     let echo = Echo::read(echo::FUSE, body)?;
     check_state(&state, &scope, &flag, &echo).await?;
     let policy = Policy::parse(echo.content)?;
-    let change = Change::PutFuse { scope, flag: flag_key(&flag)?, policy: Box::new(policy) };
-    state.propose(&caller, manner.read_at(echo.revision), change).await
+    let change =
+        Change::PutFuse { scope: scope.clone(), flag: flag_key(&flag)?, policy: Box::new(policy.clone()) };
+    let answer = state.propose(&caller, manner.read_at(echo.revision), change).await?;
+    // The change is made: that nothing can be said about traffic now must not look like a refusal.
+    let traffic = traffic(&state, &scope, &flag, &policy).await.ok();
+    Ok(answer.with("traffic", json!(traffic)))
+}
+
+async fn traffic(
+    state: &ApiState,
+    scope: &Scope,
+    flag: &str,
+    policy: &Policy,
+) -> Result<Traffic, ApiError> {
+    let mut conn = state.store.read().await?;
+    let fuse = fuses::fuse(&mut conn, scope, flag).await?;
+    Ok(arrivals::traffic(&mut conn, scope, flag, policy, fuse.as_ref(), state.now()).await?)
 }
 
 /// What came back as the fuse's state is what stands, or what stood at the revision that the body names: nobody moves a
@@ -143,7 +166,7 @@ pub(super) async fn act(
     let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, asked, manner.seen).await?;
     let mut conn = state.store.read().await?;
     let after = require_fuse(&mut conn, &scope, &flag).await?;
-    Ok(Changed::from(applied).with("fuse", fuse_json(&mut conn, &after).await?))
+    Ok(Changed::from(applied).with("fuse", fuse_json(&mut conn, &scope, &after, state.now()).await?))
 }
 
 /// What a person asked for.

@@ -7,6 +7,10 @@ use sqlx::Row as _;
 use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
 use crate::ingest::aggregate::{Activity, Contribution, Counted, Counting, Enrolment, Fact, Matching};
 use crate::ingest::identity::{ContentHash, UnitHash};
+use crate::metric::USAGE_METRIC;
+
+/// Events that are looked at for how many units there are: some tens of milliseconds, however busy an installation is.
+const SEEN_EVENT_COUNT_MAX: i64 = 20_000;
 
 /// What the database knew about an event's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,6 +238,38 @@ pub async fn plain_exposures(
         .fetch_all(conn)
         .await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, from_sql(row.try_get(1)?)))).collect()
+}
+
+/// Who was seen in an environment lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnitsSeen {
+    /// Different units.
+    pub units: u64,
+    /// The oldest event that was looked at, when there are more than are looked at.
+    pub oldest_ms: Option<UnixMillis>,
+}
+
+/// Different units with any event from `since` on, among the newest events of the installation.
+pub async fn units_seen(
+    conn: &mut Connection,
+    scope: &Scope,
+    since: UnixMillis,
+) -> Result<UnitsSeen, StoreError> {
+    let sql = "WITH newest AS (SELECT project, environment, unit, metric, at_ms FROM events
+                               WHERE at_ms >= $1 ORDER BY at_ms DESC LIMIT $2)
+               SELECT COUNT(DISTINCT CASE WHEN project = $3 AND environment = $4 AND metric <> $5 THEN unit END),
+                      COUNT(*), COALESCE(MIN(at_ms), 0) FROM newest";
+    let row = sqlx::query(sql)
+        .bind(to_sql(since.0))
+        .bind(SEEN_EVENT_COUNT_MAX)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(USAGE_METRIC)
+        .fetch_one(conn)
+        .await?;
+    let is_cut = row.try_get::<i64, _>(1)? >= SEEN_EVENT_COUNT_MAX;
+    let oldest_ms = UnixMillis(from_sql(row.try_get(2)?));
+    Ok(UnitsSeen { units: from_sql(row.try_get(0)?), oldest_ms: is_cut.then_some(oldest_ms) })
 }
 
 /// Writes a contribution; the fact's change, or `None` when the unit had counted for the metric already.

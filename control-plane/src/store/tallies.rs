@@ -94,6 +94,15 @@ pub async fn reading(
     Ok(reading)
 }
 
+/// Units of both arms that enrolled in a phase from `since` on.
+pub async fn units_since(conn: &mut Connection, phase_id: i64, since: UnixMillis) -> Result<u64, StoreError> {
+    let sql =
+        "SELECT COALESCE(SUM(units), 0) FROM tallies WHERE phase_id = $1 AND metric = $2 AND bucket_ms >= $3";
+    let row =
+        sqlx::query(sql).bind(phase_id).bind(EXPOSURE_METRIC).bind(to_sql(since.0)).fetch_one(conn).await?;
+    Ok(from_sql(row.try_get(0)?))
+}
+
 /// All sums of a phase.
 pub async fn of_phase(conn: &mut Connection, phase_id: i64, phase: u32) -> Result<Vec<TallyRow>, StoreError> {
     let sql = "SELECT arm, metric, SUM(units) AS units, SUM(events) AS events, SUM(value_sum) AS value_sum,

@@ -50,6 +50,8 @@ mod staging;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]
+mod traffic;
+#[cfg(test)]
 mod trail;
 #[cfg(test)]
 mod verbs;

@@ -1,0 +1,119 @@
+//! How many visitors come to a flag, and how often they do what its fuse watches: what traffic is computed from. Reads
+//! tallies, and the environment's events where the flag has no tally yet; decides nothing.
+
+use flagfuse_shared::flag::Arm;
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::limits::BUCKET_COUNT;
+
+use super::circuit::Circuit;
+use super::engine::enrolment_range;
+use super::policy::Policy;
+use super::traffic::{Basis, Rate, Traffic};
+use crate::metric::LATENCY_METRIC;
+use crate::store::fuses::FuseRow;
+use crate::store::phases::PhaseRow;
+use crate::store::tallies::{reading, units_since};
+use crate::store::{Connection, StoreError, events, phases};
+
+const HOUR_MS: u64 = 3_600_000;
+const MINUTE_MS: u64 = 60_000;
+/// An hour where somebody came in it, else a day.
+const SPANS_MS: [u64; 2] = [HOUR_MS, 24 * HOUR_MS];
+/// Phases of one flag that are looked at; more in a day is somebody trying things out.
+const PHASE_COUNT_MAX: u32 = 20;
+
+/// What `policy` needs on this flag, whose fuse may stand already.
+pub async fn traffic(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    policy: &Policy,
+    fuse: Option<&FuseRow>,
+    now: UnixMillis,
+) -> Result<Traffic, StoreError> {
+    let circuit = fuse.map_or(Circuit::Closed, |fuse| fuse.circuit);
+    let baselines = match fuse {
+        Some(fuse) => {
+            // Nobody is exposed while open: the units of the tripped phase are the newest there are.
+            let tripped = fuse.tripped_phase_id.filter(|_| fuse.circuit == Circuit::Open);
+            baselines(conn, policy, tripped.unwrap_or(fuse.phase_id), now).await?
+        }
+        None => Vec::new(),
+    };
+    let mut rate = None;
+    for span_ms in SPANS_MS {
+        if rate.is_none() {
+            rate = of_flag(conn, scope, flag, span_ms, now).await?;
+        }
+    }
+    for span_ms in SPANS_MS {
+        if rate.is_none() {
+            rate = of_environment(conn, scope, span_ms, now).await?;
+        }
+    }
+    Ok(Traffic::of(policy, circuit, &baselines, rate))
+}
+
+/// Shares of units with the event, over both arms of a phase.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+async fn baselines(
+    conn: &mut Connection,
+    policy: &Policy,
+    phase_id: i64,
+    now: UnixMillis,
+) -> Result<Vec<Option<f64>>, StoreError> {
+    let mut found = Vec::with_capacity(policy.guardrails.len());
+    for guardrail in &policy.guardrails {
+        let range = enrolment_range(policy, guardrail, now);
+        let both = reading(conn, phase_id, &guardrail.metric, range).await?;
+        let (units, events) =
+            (both.exposed.units + both.control.units, both.exposed.events + both.control.events);
+        // A unit may send many values.
+        let is_share = guardrail.metric != LATENCY_METRIC && units > 0 && events > 0;
+        found.push(is_share.then(|| events as f64 / units as f64));
+    }
+    Ok(found)
+}
+
+/// Units that enrolled, scaled up by the shares that their phases enrol.
+async fn of_flag(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    span_ms: u64,
+    now: UnixMillis,
+) -> Result<Option<Rate>, StoreError> {
+    let since = now.minus(span_ms);
+    let mut visitors = 0.0;
+    let mut from = now;
+    for phase in phases::of_flag(conn, scope, flag, PHASE_COUNT_MAX).await? {
+        if phase.ended_ms.is_some_and(|ended_ms| ended_ms < since) {
+            break;
+        }
+        let units = units_since(conn, phase.phase_id, since).await?;
+        visitors += scaled_up(units, &phase);
+        from = phase.started_ms.max(since);
+    }
+    // A minute at least: what came in the first second of a phase is no rate.
+    let span_ms = now.since(from).max(MINUTE_MS);
+    Ok((visitors > 0.0).then_some(Rate { visitors, span_ms, basis: Basis::Flag }))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn scaled_up(units: u64, phase: &PhaseRow) -> f64 {
+    let width = phase.width(Arm::Exposed) + phase.width(Arm::Control);
+    if width == 0 { 0.0 } else { units as f64 * f64::from(BUCKET_COUNT) / f64::from(width) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+async fn of_environment(
+    conn: &mut Connection,
+    scope: &Scope,
+    span_ms: u64,
+    now: UnixMillis,
+) -> Result<Option<Rate>, StoreError> {
+    let seen = events::units_seen(conn, scope, now.minus(span_ms)).await?;
+    let span_ms = seen.oldest_ms.map_or(span_ms, |oldest_ms| now.since(oldest_ms).max(MINUTE_MS));
+    let rate = Rate { visitors: seen.units as f64, span_ms, basis: Basis::Environment };
+    Ok((seen.units > 0).then_some(rate))
+}

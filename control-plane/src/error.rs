@@ -38,6 +38,7 @@ impl ApiError {
     }
 
     /// The same with further members.
+    #[must_use]
     pub fn with(mut self, extensions: Value) -> Self {
         if let Value::Object(extensions) = extensions {
             self.extensions = extensions;

@@ -77,12 +77,15 @@ pub fn span(ms: u64) -> String {
     const DAY_MS: u64 = 24 * HOUR_MS;
     /// Longer is no plan.
     const DAY_COUNT_MAX: u64 = 1_000;
-    let (unit_ms, unit) = match ms {
-        ..=90_000 => (SECOND_MS, "s"),
-        ..=5_400_000 => (MINUTE_MS, "min"),
-        // Two days are still told in hours, as observation windows are.
-        ..=259_200_000 => (HOUR_MS, "h"),
-        _ => (DAY_MS, "d"),
+    let (unit_ms, unit) = if ms <= 90 * SECOND_MS {
+        (SECOND_MS, "s")
+    } else if ms <= 90 * MINUTE_MS {
+        (MINUTE_MS, "min")
+    } else if ms <= 72 * HOUR_MS {
+        // Three days are still told in hours, as observation windows are.
+        (HOUR_MS, "h")
+    } else {
+        (DAY_MS, "d")
     };
     if ms > DAY_COUNT_MAX * DAY_MS {
         return format!("more than {} d", grouped(DAY_COUNT_MAX));

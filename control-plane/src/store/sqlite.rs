@@ -213,7 +213,7 @@ mod tests {
         let store = Store::open(&path).await.unwrap();
         let scope = flagfuse_shared::ids::Scope::parse("t/p/e").unwrap();
         let found =
-            crate::store::verdicts::newest(&mut *store.read().await.unwrap(), &scope, "f", 9).await.unwrap();
+            crate::store::verdicts::newest(&mut store.read().await.unwrap(), &scope, "f", 9).await.unwrap();
         assert_eq!((found[0].summary.as_str(), found[0].evidence[0].summary.as_str()), ("", ""));
     }
 

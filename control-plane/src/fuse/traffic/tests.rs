@@ -25,8 +25,8 @@ fn of(patch: &Value) -> Traffic {
     Traffic::of(&policy(patch), Circuit::Closed, &[], None)
 }
 
-fn hourly(visitors: f64) -> Option<Rate> {
-    Some(Rate { visitors, span_ms: HOUR_MS, basis: Basis::Flag })
+fn hourly(visitors: f64) -> Rate {
+    Rate { visitors, span_ms: HOUR_MS, basis: Basis::Flag }
 }
 
 #[test]
@@ -115,25 +115,25 @@ fn the_time_is_told_at_the_present_rate_and_a_window_that_is_too_short_is_a_warn
             false,
         ),
         (
-            hourly(452.0),
+            Some(hourly(452.0)),
             "at the present rate of about 452 visitors an hour in about 72 h",
             Some(258_690_265),
             false,
         ),
         (
-            hourly(451.0),
+            Some(hourly(451.0)),
             "at the present rate of about 451 visitors an hour never, it takes at least 452 an hour",
             None,
             true,
         ),
         (
-            hourly(1.0),
+            Some(hourly(1.0)),
             "at the present rate of about 1 visitor an hour never, it takes at least 452 an hour",
             None,
             true,
         ),
         (
-            hourly(100_000.0),
+            Some(hourly(100_000.0)),
             "at the present rate of about 100,000 visitors an hour in about 20 min",
             Some(1_169_280),
             false,
@@ -144,7 +144,7 @@ fn the_time_is_told_at_the_present_rate_and_a_window_that_is_too_short_is_a_warn
         assert_eq!(found.summary, format!("{base}; {expected}."));
         assert_eq!((found.takes_ms, found.warning.is_some()), (takes_ms, is_warned), "{expected}");
     }
-    let slow = Traffic::of(&policy(&json!({})), Circuit::Closed, &[], hourly(100.0));
+    let slow = Traffic::of(&policy(&json!({})), Circuit::Closed, &[], Some(hourly(100.0)));
     let expected = "At the present rate this fuse can never trip: within its window of 72 h only about 7,200 visitors \
                     come. Raise exposure_percent and control_percent, widen window_hours, or lower min_sample and \
                     min_confidence, with which it trips by chance more often.";
@@ -155,7 +155,8 @@ fn the_time_is_told_at_the_present_rate_and_a_window_that_is_too_short_is_a_warn
 #[test]
 fn units_that_count_late_take_that_much_longer() {
     let rail = json!([{ "metric": "return", "direction": "decrease_is_harm", "threshold": -0.05 }]);
-    let found = Traffic::of(&policy(&json!({ "guardrails": rail })), Circuit::Closed, &[], hourly(32_480.0));
+    let found =
+        Traffic::of(&policy(&json!({ "guardrails": rail })), Circuit::Closed, &[], Some(hourly(32_480.0)));
     assert_eq!(found.takes_ms, Some(HOUR_MS + 7 * 24 * HOUR_MS));
     assert!(
         found.summary.ends_with("in about 8 d (a unit counts only 7 d after its first exposure)."),

@@ -26,8 +26,12 @@ pub(super) async fn put(
     check(&before, &after, &[Touched::Flag(&wire.key)])?;
     let revision = write(conn, &scope, stored.as_ref(), &wire, now).await?;
     let mut effect = effect(scope.clone(), stored.as_ref(), &wire, revision);
+    let inherited = project_flags::inherited(conn, &scope, &wire.key).await?;
     if project_flags::detach(conn, &scope, &wire.key).await? {
         effect.told.insert("detached".to_owned(), json!(true));
+        // Its patch goes with the inheritance: whoever wants it back finds it here and in the audit trail.
+        let patch = inherited.and_then(|inherited| inherited.patch);
+        effect.told.extend(patch.map(|patch| ("override_deleted".to_owned(), patch)));
     }
     Ok(vec![effect])
 }
@@ -54,6 +58,12 @@ pub(super) fn admit(stored: Option<&FlagWire>, mut wire: FlagWire) -> Result<Fla
 pub(super) fn is_switch_off(stored: &FlagWire, wire: &FlagWire) -> bool {
     !wire.enabled
         && *stored == FlagWire { enabled: stored.enabled, cohort: stored.cohort.clone(), ..wire.clone() }
+}
+
+/// The flags of `wires` that are off and would be on: somebody may have had a reason to switch them off.
+pub(super) fn switched_on(before: &Environment, wires: &[FlagWire]) -> Vec<String> {
+    let is_off = |key: &str| before.flags.get(key).is_some_and(|stored| !stored.enabled);
+    wires.iter().filter(|wire| wire.enabled && is_off(&wire.key)).map(|wire| wire.key.clone()).collect()
 }
 
 /// Writes a flag that was checked with its environment; what its fuse holds is checked here.

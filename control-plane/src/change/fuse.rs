@@ -11,10 +11,12 @@ use super::{Actor, ChangeError, Decider, Effect, Publication, held, require_envi
 use crate::fuse::circuit::{Circuit, Hand, Rollout};
 use crate::fuse::phase::{allocation, withheld};
 use crate::fuse::policy::Policy;
-use crate::fuse::verdict::{Finding, GuardrailEvidence};
+use crate::fuse::verdict::{Finding, GuardrailEvidence, Reading};
+use crate::metric::EXPOSURE_METRIC;
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
 use crate::store::phases::PhaseRow;
+use crate::store::tallies::{EnrolmentRange, reading};
 use crate::store::{Connection, flags, fuses, phases};
 
 /// A move to another circuit.
@@ -54,8 +56,12 @@ pub(super) async fn put(
         None if row.wire.enabled => Rollout::Validating,
         None => Rollout::Pending,
     };
+    let mut told = Map::new();
     let before = match &stored {
-        Some(fuse) => end_phase(conn, fuse, now).await?,
+        Some(fuse) => {
+            told.extend(left_behind(conn, fuse, now).await?.map(|left| ("left_behind".to_owned(), left)));
+            end_phase(conn, fuse, now).await?
+        }
         None => Vec::new(),
     };
     let detail = json!({ "policy": policy, "circuit": circuit });
@@ -82,7 +88,20 @@ pub(super) async fn put(
         fuses::replace(conn, &scope, &fuse).await?;
         fuse.revision + 1
     };
-    Ok(vec![effect("fuse.put", scope, flag, phase.phase, detail, Some(revision))])
+    Ok(vec![Effect { told, ..effect("fuse.put", scope, flag, phase.phase, detail, Some(revision)) }])
+}
+
+/// The units of the running phase, which count for another policy no longer; `None` when there are none.
+async fn left_behind(
+    conn: &mut Connection,
+    fuse: &FuseRow,
+    now: UnixMillis,
+) -> Result<Option<Value>, ChangeError> {
+    let range = EnrolmentRange { from: UnixMillis(0), to: now.plus(1) };
+    let Reading { exposed, control } = reading(conn, fuse.phase_id, EXPOSURE_METRIC, range).await?;
+    let phase = phases::by_id(conn, fuse.phase_id).await?.map(|phase| phase.phase);
+    let left = json!({ "phase": phase, "exposed_units": exposed.units, "control_units": control.units });
+    Ok((exposed.units + control.units > 0).then_some(left))
 }
 
 pub(super) async fn delete(

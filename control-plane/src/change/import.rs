@@ -90,7 +90,10 @@ pub(super) async fn apply(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: Map::from_iter([("detached".to_owned(), json!(detached))]),
+        told: Map::from_iter([
+            ("detached".to_owned(), json!(detached)),
+            ("switched_on".to_owned(), json!(flag::switched_on(&before, &wires))),
+        ]),
     }])
 }
 

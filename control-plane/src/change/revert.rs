@@ -48,7 +48,12 @@ pub(super) async fn apply(
     held::check_shared(conn, &scope, &before, &after).await?;
     let detached = plan.write(conn, &scope, &before, now).await?;
     let mut told = plan.told(&scope, &today);
-    told.extend([("detached", texts(&detached)), ("restored_off", texts(&restored_off))]);
+    let switched_on = flag::switched_on(&before, &plan.flags);
+    told.extend([
+        ("detached", texts(&detached)),
+        ("restored_off", texts(&restored_off)),
+        ("switched_on", texts(&switched_on)),
+    ]);
     Ok(vec![Effect {
         action: "environment.revert",
         subject: only.map_or_else(|| scope.environment.to_string(), |flag| flag.to_string()),

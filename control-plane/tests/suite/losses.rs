@@ -218,3 +218,56 @@ async fn going_back_over_a_fuse_is_asked_about_like_any_other_change() {
     assert!(answer.status.is_success(), "{}", answer.body);
     assert_eq!(answer.body["deleted_flags"], json!(["watched"]));
 }
+
+#[tokio::test]
+async fn going_back_and_importing_name_the_flags_that_they_switch_on() {
+    let world = World::new().await;
+    let to = newest(&world).await;
+    let mut off = flag();
+    off["enabled"] = json!(false);
+    world.ok("PUT", FLAG, off.clone()).await;
+    let rehearsed = world.ok("POST", &here("revert?dry_run=true"), json!({ "to": to })).await;
+    assert_eq!(rehearsed["switched_on"], json!(["checkout"]));
+    assert_eq!(
+        world.ok("POST", &here("revert"), json!({ "to": to })).await["switched_on"],
+        json!(["checkout"])
+    );
+    assert_eq!(world.ok("POST", &here("revert"), json!({ "to": to })).await["switched_on"], Value::Null);
+    let variants = json!({ "on": true, "off": false });
+    let definition = json!({ "state": "ENABLED", "variants": variants, "defaultVariant": "off" });
+    let document = json!({ "flags": { "checkout": definition } });
+    let import = here("import?format=flagd&replace=true");
+    assert_eq!(world.ok("POST", &import, document.clone()).await["switched_on"], json!([]));
+    world.ok("PUT", FLAG, off).await;
+    assert_eq!(world.ok("POST", &import, document).await["switched_on"], json!(["checkout"]));
+}
+
+#[tokio::test]
+async fn another_policy_says_which_units_it_leaves_behind() {
+    let world = World::new().await;
+    let fuse = format!("{FLAG}/fuse");
+    assert_eq!(world.ok("PUT", &fuse, policy(json!({}))).await["left_behind"], Value::Null);
+    assert_eq!(world.ok("PUT", &fuse, policy(json!({ "cooldown_s": 10 }))).await["left_behind"], Value::Null);
+    world.run_cohort(2, 30, (0, 0), "conversion").await;
+    let left = json!({ "phase": 2, "exposed_units": 30, "control_units": 30 });
+    let other = policy(json!({ "cooldown_s": 20 }));
+    assert_eq!(world.ok("PUT", &format!("{fuse}?dry_run=true"), other.clone()).await["left_behind"], left);
+    assert_eq!(world.ok("PUT", &fuse, other.clone()).await["left_behind"], left);
+    assert_eq!(
+        world.ok("PUT", &fuse, other).await["left_behind"],
+        Value::Null,
+        "the same policy goes on counting"
+    );
+    let entry = world.get(&here("audit?limit=1")).await["audit"][0].clone();
+    assert_eq!((&entry["action"], &entry["detail"]["left_behind"]), (&json!("fuse.put"), &left));
+}
+
+#[tokio::test]
+async fn a_flag_of_its_own_says_which_override_it_takes_the_place_of() {
+    let world = World::new().await;
+    world.ok("PUT", BASE, flag()).await;
+    let patch = json!({ "description": "ours" });
+    world.ok("PUT", &here("flags/shared/override"), patch.clone()).await;
+    let answer = world.ok("PUT", &here("flags/shared"), flag()).await;
+    assert_eq!((&answer["detached"], &answer["override_deleted"]), (&json!(true), &patch));
+}

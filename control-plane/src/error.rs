@@ -159,6 +159,7 @@ impl From<ChangeError> for ApiError {
             }
             ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
             ChangeError::SharedSalt { .. } => Self::new(StatusCode::CONFLICT, "shared_salt", detail),
+            ChangeError::IsOff { .. } => Self::new(StatusCode::CONFLICT, "flag_is_off", detail),
             ChangeError::FuseInUse { fuses, .. } => {
                 let told = fuses
                     .iter()

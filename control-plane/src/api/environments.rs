@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Changed, labelled, tagged};
 use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, ListParams, MergePatch, Params, PathParams, Seen, list_limit};
+use super::body::{JsonBody, ListParams, MergePatch, Params, PathParams, Seen, list_limit, shaped};
 use super::echo::{self, Echo};
 use super::manner::Manner;
 use super::{ApiState, settings};

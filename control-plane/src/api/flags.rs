@@ -64,8 +64,9 @@ pub(super) async fn put(
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let echo = Echo::read(echo::FLAG, body)?;
     check_override(&state, &scope, &flag, &echo).await?;
+    let manner = manner.with_body(&echo.content).read_at(echo.revision);
     let wire = Box::new(read_wire(&flag, echo.content)?);
-    state.propose(&caller, manner.read_at(echo.revision), Change::PutFlag { scope, wire }).await
+    state.propose(&caller, manner, Change::PutFlag { scope, wire }).await
 }
 
 /// What came back as the override is what stands: it is not written here.

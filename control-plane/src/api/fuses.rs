@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::fuse::arrivals;
 use crate::fuse::circuit::{Circuit, Hand};
 use crate::fuse::policy::Policy;
+use crate::fuse::traffic::Traffic;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::{Connection, phases};
 
@@ -92,12 +93,7 @@ pub(super) async fn put(
     Ok(answer.with("traffic", json!(traffic)))
 }
 
-async fn traffic(
-    state: &ApiState,
-    scope: &Scope,
-    flag: &str,
-    policy: &Policy,
-) -> Result<Traffic, ApiError> {
+async fn traffic(state: &ApiState, scope: &Scope, flag: &str, policy: &Policy) -> Result<Traffic, ApiError> {
     let mut conn = state.store.read().await?;
     let fuse = fuses::fuse(&mut conn, scope, flag).await?;
     Ok(arrivals::traffic(&mut conn, scope, flag, policy, fuse.as_ref(), state.now()).await?)

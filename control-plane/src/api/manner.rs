@@ -5,7 +5,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ApiState;
 use super::answer::Changed;
@@ -58,6 +58,12 @@ impl Manner {
     /// The same for a body that says at which revision it was read.
     pub(super) fn read_at(self, revision: Option<u64>) -> Self {
         Self { seen: self.seen.read_at(revision), ..self }
+    }
+
+    /// The same with this content of a flag or an override, which may not say whether the flag is to be on.
+    pub(super) fn with_body(self, content: &Value) -> Self {
+        let is_said = content.get("enabled").is_some();
+        if is_said { self } else { Self { seen: self.seen.without_enabled(), ..self } }
     }
 }
 

@@ -60,8 +60,9 @@ pub(super) async fn put(
 ) -> Result<Changed, ApiError> {
     let project = project(&state, &caller, &name).await?;
     let echo = Echo::read(echo::FLAG, body)?;
+    let manner = manner.with_body(&echo.content).read_at(echo.revision);
     let wire = Box::new(read_wire(&flag, echo.content)?);
-    state.propose(&caller, manner.read_at(echo.revision), Change::PutProjectFlag { project, wire }).await
+    state.propose(&caller, manner, Change::PutProjectFlag { project, wire }).await
 }
 
 /// A JSON merge patch (RFC 7396) of a flag that is there.
@@ -108,7 +109,8 @@ pub(super) async fn put_override(
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Changed, ApiError> {
     let echo = Echo::read(echo::OVERRIDE, body)?;
-    change_override(&state, &caller, manner.read_at(echo.revision), path, Some(echo.content)).await
+    let manner = manner.with_body(&echo.content).read_at(echo.revision);
+    change_override(&state, &caller, manner, path, Some(echo.content)).await
 }
 
 pub(super) async fn delete_override(

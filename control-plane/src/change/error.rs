@@ -117,6 +117,15 @@ pub enum ChangeError {
         /// Which flag.
         flag: String,
     },
+    /// A body that does not say so would switch a flag on.
+    #[error(
+        "flag {flag:?} is off, and the body leaves out enabled, which would switch it on: send \"enabled\" with it, true \
+         or false"
+    )]
+    IsOff {
+        /// Which flag.
+        flag: String,
+    },
     /// A flag would take its fuse along, and nobody said that it may.
     #[error(
         "flag {flag:?} is under a fuse in {}: with the flag the fuse would go, and all that it has counted; delete the \

@@ -57,6 +57,16 @@ pub struct Preconditions {
     none_matching: Option<Listed>,
     /// What the body says it was read at.
     read: Option<Tag>,
+    enabled: EnabledField,
+}
+
+/// Whether a body says if its flag is to be on. Left out it means on, which is right for a new flag; of one that somebody
+/// switched off nobody has said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum EnabledField {
+    #[default]
+    Named,
+    LeftOut,
 }
 
 /// Why a header means nothing.
@@ -94,6 +104,7 @@ impl Preconditions {
             matching: listed(if_match).map_err(|fault| ("if-match", fault))?,
             none_matching: listed(if_none_match).map_err(|fault| ("if-none-match", fault))?,
             read: None,
+            enabled: EnabledField::Named,
         })
     }
 
@@ -110,9 +121,20 @@ impl Preconditions {
         self.read.is_some()
     }
 
-    /// Without what the body says.
+    /// Without what the body says of its revision.
     pub(super) fn of_headers(&self) -> Self {
         Self { read: None, ..self.clone() }
+    }
+
+    /// The same of a body that does not say whether its flag is to be on: what is off has to stay off, then.
+    #[must_use]
+    pub fn without_enabled(self) -> Self {
+        Self { enabled: EnabledField::LeftOut, ..self }
+    }
+
+    /// Whether what is off may be switched on.
+    pub(super) fn admit_switching_on(&self) -> bool {
+        self.enabled == EnabledField::Named
     }
 
     /// Compares with the state that is there; `None` when nothing is.

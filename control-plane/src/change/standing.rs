@@ -168,6 +168,9 @@ pub(super) async fn check(
     if *asked == Preconditions::default() {
         return Ok(());
     }
+    if !asked.admit_switching_on() && is_switched_on(conn, actor, change).await? {
+        return Err(ChangeError::IsOff { flag: subject.name().1.to_owned() });
+    }
     // What is only being made is not there, and what belongs to somebody else is not there for this caller.
     let current =
         if is_creation(change) || !subject.is_own(actor) { None } else { subject.tag(conn).await? };
@@ -205,6 +208,27 @@ async fn is_switch_off(conn: &mut Connection, actor: &Actor, change: &Change) ->
         Change::PutOverride { scope, flag, patch: Some(patch) } => {
             let before = project_flags::inherited(conn, scope, flag.as_str()).await?;
             before.is_some_and(|before| switched_off(before.patch) == *patch)
+        }
+        _ => false,
+    })
+}
+
+/// Whether a flag that is off would be on.
+async fn is_switched_on(conn: &mut Connection, actor: &Actor, change: &Change) -> Result<bool, StoreError> {
+    let is_off = |stored: Option<FlagWire>| stored.is_some_and(|stored| !stored.enabled);
+    Ok(match change {
+        Change::PutFlag { scope, wire } if scope.tenant == actor.tenant => {
+            wire.enabled && is_off(flags::flag(conn, scope, &wire.key).await?.map(|row| row.wire))
+        }
+        Change::PutProjectFlag { project, wire } => {
+            let stored = project_flags::definition(conn, &actor.tenant, project, &wire.key).await?;
+            wire.enabled && is_off(stored.map(|row| row.wire))
+        }
+        // The patch says nothing of it, so that the project's definition decides.
+        Change::PutOverride { scope, flag, patch: Some(_) } if scope.tenant == actor.tenant => {
+            let base = project_flags::definition(conn, &scope.tenant, &scope.project, flag.as_str()).await?;
+            let stored = flags::flag(conn, scope, flag.as_str()).await?;
+            base.is_some_and(|base| base.wire.enabled) && is_off(stored.map(|row| row.wire))
         }
         _ => false,
     })

@@ -34,7 +34,7 @@ pub struct Policy {
     /// Sample progress, 0 ..= 1, below which nothing is decided.
     #[serde(default = "min_confidence")]
     pub min_confidence: f64,
-    /// Exposed units below which nothing is decided.
+    /// Units of each arm below which nothing is decided.
     #[serde(default = "min_sample")]
     pub min_sample: u64,
     /// Length of the sliding observation window.

@@ -127,7 +127,8 @@ async fn a_direct_write_detaches_and_an_override_attaches_again() {
     assert_eq!(code, "inherited");
     let put = world.ok("PUT", &there("flags/shared"), with(json!({ "enabled": false }))).await;
     assert_eq!(put["detached"], true);
-    assert_eq!(world.ok("PUT", &there("flags/shared"), flag()).await["detached"], Value::Null);
+    let on = with(json!({ "enabled": true }));
+    assert_eq!(world.ok("PUT", &there("flags/shared"), on).await["detached"], Value::Null);
     let put = world.ok("PUT", BASE, with(json!({ "default_variation": "on" }))).await;
     assert_eq!(put["detached_in"], json!(["staging"]));
     assert_eq!(world.get(&there("flags/shared")).await["flag"]["default_variation"], "off");

@@ -271,3 +271,44 @@ async fn a_flag_of_its_own_says_which_override_it_takes_the_place_of() {
     let answer = world.ok("PUT", &here("flags/shared"), flag()).await;
     assert_eq!((&answer["detached"], &answer["override_deleted"]), (&json!(true), &patch));
 }
+
+#[tokio::test]
+async fn what_somebody_switched_off_is_not_switched_on_by_a_body_that_does_not_say_so() {
+    let world = World::new().await;
+    let with = |mut body: Value, enabled: bool| {
+        body["enabled"] = json!(enabled);
+        body
+    };
+    world.ok("PUT", BASE, flag()).await;
+    let over = here("flags/shared/override");
+    for (path, body) in [(FLAG, flag()), (BASE, flag()), (over.as_str(), json!({ "description": "ours" }))] {
+        world.ok("PUT", path, body.clone()).await;
+        world.ok("PUT", path, with(body.clone(), false)).await;
+        let before = everything(&world).await;
+        for query in ["", "?dry_run=true"] {
+            let answer = world.call("PUT", &format!("{path}{query}"), body.clone()).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.code()),
+                (409, "flag_is_off"),
+                "{path}: {}",
+                answer.body
+            );
+            assert!(answer.body["detail"].as_str().unwrap().contains("send \"enabled\""), "{}", answer.body);
+        }
+        assert_eq!(everything(&world).await, before, "nothing is stored");
+        world.ok("PUT", path, with(body.clone(), true)).await;
+        world.ok("PUT", path, body).await;
+    }
+    // An own flag that is off does not come back on as its project's by an override that does not say so.
+    world.ok("PUT", &here("flags/shared"), with(flag(), false)).await;
+    assert_eq!(world.call("PUT", &over, json!({})).await.code(), "flag_is_off");
+    world.ok("PUT", &over, json!({ "enabled": true })).await;
+    // What is off in the project stays off, whatever an override says of other things.
+    world.ok("PUT", BASE, with(flag(), false)).await;
+    world.ok("PUT", &over, json!({ "enabled": false })).await;
+    world.ok("PUT", &over, json!({ "description": "ours" })).await;
+    assert_eq!(world.get(&here("flags/shared")).await["flag"]["enabled"], false);
+    // A new flag is on without saying so.
+    world.ok("PUT", &here("flags/new"), flag()).await;
+    assert_eq!(world.get(&here("flags/new")).await["flag"]["enabled"], true);
+}

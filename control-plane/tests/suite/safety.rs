@@ -267,8 +267,10 @@ async fn killing_is_never_held_up() {
     let mut off = rollout(10);
     off["enabled"] = json!(false);
     world.ok("PUT", FLAG, off.clone()).await;
-    let asked = refused(&world, "PUT", FLAG, rollout(10)).await;
-    assert!(call_with(&world, "PUT", FLAG, rollout(10), &confirmation(&asked)).await.status.is_success());
+    let mut on = rollout(10);
+    on["enabled"] = json!(true);
+    let asked = refused(&world, "PUT", FLAG, on.clone()).await;
+    assert!(call_with(&world, "PUT", FLAG, on, &confirmation(&asked)).await.status.is_success());
     // Off, but "off" serves the feature: that is no kill.
     off["off_variation"] = json!("on");
     refused(&world, "PUT", FLAG, off).await;

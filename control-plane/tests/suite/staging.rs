@@ -50,7 +50,9 @@ impl Staged {
     }
 
     async fn change(&self) -> String {
-        text(&self.world.ok("PUT", FLAG, flag()).await["version"]).to_owned()
+        let mut on = flag();
+        on["enabled"] = json!(true);
+        text(&self.world.ok("PUT", FLAG, on).await["version"]).to_owned()
     }
 
     async fn both_hold(&self, edge: &Edge, version: &str) {

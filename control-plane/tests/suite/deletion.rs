@@ -118,7 +118,8 @@ async fn what_is_not_empty_goes_with_a_confirmation_of_exactly_that() {
     {
         let asked = world.call("DELETE", ENVIRONMENT, Value::Null).await.body["confirmation"].clone();
         let method = if path == FLAG { "DELETE" } else { "PUT" };
-        let change = world.call(method, path, if path == FLAG { Value::Null } else { body }).await;
+        let at = if path == FLAG { format!("{path}?with_fuse=true") } else { path.to_owned() };
+        let change = world.call(method, &at, if path == FLAG { Value::Null } else { body }).await;
         assert!(change.status.is_success(), "{path}: {}", change.body);
         let header = ("x-flagfuse-confirm", asked.as_str().unwrap());
         let late = world.call_if(header, "DELETE", ENVIRONMENT, &Value::Null).await;

@@ -237,7 +237,9 @@ impl<'w> Tenant<'w> {
             forks::observe(&mut tx, &scope, ("local", 0), held, now).await.unwrap();
         }
         tx.commit().await.unwrap();
-        let (status, answer) = self.send("PUT", FLAG, self.flag()).await;
+        let mut flag = self.flag();
+        flag["enabled"] = json!(true);
+        let (status, answer) = self.send("PUT", FLAG, flag).await;
         assert_eq!(status, if self.name == "left" { 409 } else { 200 }, "{}: {answer}", self.name);
     }
 

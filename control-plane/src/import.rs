@@ -92,7 +92,7 @@ mod tests {
             (b"{flags: {}}", "key must be a string at line 1"),
             (b"flags: {\n", "line "),
             (b"\xff\xfef\0", "UTF-16"),
-            (b"flags: \xe4", "document is no flagd definition"),
+            (b"flags: \xe4", "the document cannot be read as a flagd definition"),
         ];
         for (document, expected) in rows {
             let found = importer(Format::Flagd)(document, None).unwrap_err().to_string();

@@ -74,7 +74,7 @@ impl Config {
         let threshold = get("FLAGFUSE_ROOT_THRESHOLD").unwrap_or_else(|| "1".to_owned());
         let threshold = threshold
             .parse()
-            .map_err(|_| wrong("FLAGFUSE_ROOT_THRESHOLD", format!("{threshold:?} is no number")))?;
+            .map_err(|_| wrong("FLAGFUSE_ROOT_THRESHOLD", format!("{threshold:?} is not a number")))?;
         let push_digest = text("FLAGFUSE_PUSH_TOKEN_SHA256");
         Ok(Self {
             tenant: TenantKey::parse(&tenant).map_err(|error| wrong("FLAGFUSE_TENANT", error.to_string()))?,

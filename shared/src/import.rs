@@ -33,7 +33,7 @@ pub struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
     /// More bytes than the limit.
-    #[error("document has {len} bytes, the limit is {len_max}")]
+    #[error("the document has {len} bytes, the limit is {len_max}")]
     TooLong {
         /// Bytes found.
         len: usize,
@@ -41,7 +41,7 @@ pub enum ImportError {
         len_max: usize,
     },
     /// No JSON, or JSON of another shape.
-    #[error("document is no {format}: {detail}")]
+    #[error("the document cannot be read as {format}: {detail}")]
     Shape {
         /// `Unleash features`, `flagd definition`, `LaunchDarkly flags`.
         format: &'static str,
@@ -49,7 +49,7 @@ pub enum ImportError {
         detail: String,
     },
     /// More entries than the limit.
-    #[error("document has {count} {what}, the limit is {count_max}")]
+    #[error("the document has {count} {what}, the limit is {count_max}")]
     TooMany {
         /// `flags`, `segments`.
         what: &'static str,

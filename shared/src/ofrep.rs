@@ -13,7 +13,7 @@ use crate::evaluate::{Assignment, EvaluationError, Freshness, Reason, Resolution
 use crate::fingerprint::Fingerprint;
 use crate::ids::{FlagKey, Scope, SnapshotVersion};
 use crate::limits::REQUEST_BODY_LEN_MAX;
-use crate::strict::{Place, ValueAt, twice};
+use crate::strict::{Place, ValueAt, not_json, twice};
 
 /// Error codes of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,19 +47,25 @@ impl ErrorCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// More bytes than the limit.
-    #[error("body has more than {REQUEST_BODY_LEN_MAX} bytes")]
+    #[error("the body has more than {REQUEST_BODY_LEN_MAX} bytes")]
     TooLong,
     /// No JSON.
-    #[error("body is no JSON: {detail}")]
+    #[error("the body is not JSON: {detail}")]
     NotJson {
         /// What the parser said.
         detail: String,
     },
     /// JSON, but no object.
-    #[error("body must be a JSON object with a context")]
+    #[error("the body must be a JSON object with a context, such as {EXAMPLE}")]
     NotAnObject,
+    /// An object with something in it, which is not a context.
+    #[error("the body has no context, but {name:?} beside it: put the attributes into it, such as {EXAMPLE}")]
+    NoContext {
+        /// The first field that is there instead.
+        name: String,
+    },
     /// An object has a key twice: nobody could say which of the two counts.
-    #[error("body is ambiguous: {detail}")]
+    #[error("the body is ambiguous: {detail}")]
     DuplicateKey {
         /// Which key, and where.
         detail: String,
@@ -75,12 +81,15 @@ impl RequestError {
         match self {
             Self::TooLong => ErrorCode::General,
             Self::NotJson { .. } | Self::NotAnObject | Self::DuplicateKey { .. } => ErrorCode::ParseError,
-            Self::Context(_) => ErrorCode::InvalidContext,
+            Self::NoContext { .. } | Self::Context(_) => ErrorCode::InvalidContext,
         }
     }
 }
 
-/// Reads `{"context": {…}}`; an empty body, `{}` and a missing or null context are an empty context.
+/// A body that every flag can be asked with.
+const EXAMPLE: &str = r#"{"context": {"targetingKey": "user-1"}}"#;
+
+/// Reads `{"context": {…}}`; an empty body, `{}` and a null context are an empty context.
 pub fn parse_request(body: &[u8]) -> Result<Context, RequestError> {
     if body.len() > REQUEST_BODY_LEN_MAX {
         return Err(RequestError::TooLong);
@@ -88,16 +97,17 @@ pub fn parse_request(body: &[u8]) -> Result<Context, RequestError> {
     let Some(first) = body.trim_ascii_start().first() else {
         return Ok(Context::default());
     };
-    let body: Body = serde_json::from_slice(body).map_err(|error| match error.classify() {
+    let read: Body = serde_json::from_slice(body).map_err(|error| match error.classify() {
         // An object of any values is what was asked for: what is left to complain about are its keys.
         Category::Data if *first == b'{' => RequestError::DuplicateKey { detail: error.to_string() },
         Category::Data => RequestError::NotAnObject,
         Category::Io | Category::Syntax | Category::Eof => {
-            RequestError::NotJson { detail: error.to_string() }
+            RequestError::NotJson { detail: not_json(body, &error) }
         }
     })?;
-    match body.context {
+    match read.context {
         ContextIn::Absent => Ok(Context::default()),
+        ContextIn::Beside(name) => Err(RequestError::NoContext { name }),
         ContextIn::Object(entries) => Ok(Context::from_attributes(entries)?),
         ContextIn::Other => Err(ContextError::NotAnObject.into()),
     }
@@ -113,6 +123,8 @@ struct Body {
 
 enum ContextIn {
     Absent,
+    /// Absent where something else is there.
+    Beside(String),
     Object(Vec<(String, Value)>),
     Other,
 }
@@ -139,7 +151,11 @@ impl<'de> Deserialize<'de> for Body {
                         return Err(M::Error::custom(twice(&name, &Place::Root)));
                     }
                 }
-                Ok(Body { context: context.unwrap_or(ContextIn::Absent) })
+                // What was meant for the context must not be ignored without a word.
+                let beside = || {
+                    others.into_iter().next().map_or(ContextIn::Absent, |(name, _)| ContextIn::Beside(name))
+                };
+                Ok(Body { context: context.unwrap_or_else(beside) })
             }
         }
         deserializer.deserialize_map(BodyVisitor)

@@ -246,7 +246,7 @@ fn segments_and_layers_are_bounded_on_each_side() {
 fn events_are_bounded_on_each_side() {
     let event = |id_len: usize| {
         let raw = json!({ "id": "i".repeat(id_len), "type": "outcome", "metric": "m", "unit": "u", "occurred_ms": NOW });
-        parse_event(&raw.to_string(), NOW, None).map(|_| ())
+        parse_event(&raw.to_string(), NOW, None).map(|_| ()).map_err(|fault| fault.code)
     };
     assert_eq!(event(EVENT_ID_LEN_MAX), Ok(()));
     assert_eq!(event(EVENT_ID_LEN_MAX + 1), Err(QuarantineCode::BadSchema));

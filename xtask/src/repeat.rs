@@ -42,7 +42,7 @@ impl RepeatOptions {
         let mut rest = arguments.iter();
         let number = |name: &str, value: Option<&String>| -> Result<u32> {
             let text = value.with_context(|| format!("{name} needs a number"))?;
-            text.parse().with_context(|| format!("{name} is {text:?}, which is no number"))
+            text.parse().with_context(|| format!("{name} is {text:?}, which is not a number"))
         };
         while let Some(argument) = rest.next() {
             match argument.as_str() {

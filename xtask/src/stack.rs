@@ -398,7 +398,7 @@ fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
         push_token: text_of("push_token")?,
         stream_secret: text_of("stream_secret")?,
         root_public_keys: serde_json::from_value(all["root_public_keys"].clone())
-            .context("root_public_keys is no list of texts")?,
+            .context("root_public_keys is not a list of texts")?,
     })
 }
 

@@ -48,7 +48,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Manner {
         let header = parts.headers.get(CONFIRM_HEADER);
         let confirmation = header.map(|header| Digest::parse(header.to_str().unwrap_or_default()));
         let confirmation = confirmation.transpose().map_err(|e| {
-            ApiError::bad_request("bad_header", format!("{CONFIRM_HEADER} is no confirmation: {e}"))
+            ApiError::bad_request("bad_header", format!("{CONFIRM_HEADER} is not a confirmation: {e}"))
         })?;
         Ok(Self { kind: if dry_run { Kind::DryRun } else { Kind::Real }, seen, confirmation })
     }

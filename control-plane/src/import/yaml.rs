@@ -23,7 +23,7 @@ pub(super) struct YamlError {
 /// What is wrong in the line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 enum YamlFault {
-    #[error("is no YAML: {detail}")]
+    #[error("it is not YAML: {detail}")]
     Syntax { detail: String },
     #[error("a second document begins, only one is taken")]
     SecondDocument,
@@ -33,13 +33,13 @@ enum YamlFault {
     Tag { tag: String },
     #[error("a key must be a text: quote it")]
     KeyType,
-    #[error("the key {key:?} comes twice")]
+    #[error("the key {key:?} is repeated")]
     KeyTwice { key: String },
     #[error("<< merges a mapping or a list of mappings, here is neither")]
     Merge,
     #[error("{text:?} is a {kind} to some readers of YAML only: quote it, or write it like JSON")]
     Ambiguous { text: String, kind: &'static str },
-    #[error("{text:?} is no number that JSON has")]
+    #[error("{text:?} is not a number that JSON has")]
     NoJsonNumber { text: String },
     #[error("nested deeper than {IMPORT_YAML_DEPTH_MAX} levels")]
     TooDeep,

@@ -14,7 +14,7 @@ use crate::store::{Connection, StoreError, snapshots};
 pub enum PullError {
     /// Nobody of that name is known here.
     #[error(
-        "region {region:?} shard {shard} is no replica of this installation; there are regions {known} with shards 0 to {shard_max}"
+        "region {region:?} shard {shard} is not a replica of this installation; there are regions {known} with shards 0 to {shard_max}"
     )]
     UnknownReplica {
         /// Region that was named.

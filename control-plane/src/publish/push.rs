@@ -82,7 +82,7 @@ enum PushError {
     Closed,
     #[error("{0}")]
     HangUp(HangUp),
-    #[error("the push token is no header value")]
+    #[error("the push token is not a header value")]
     Token,
     #[error("replica {found} answers in place of {expected}; the edge's regions or shards are set otherwise")]
     WrongReplica { expected: ReplicaName, found: ReplicaName },

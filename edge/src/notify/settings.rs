@@ -39,7 +39,7 @@ impl NotifySettings {
             let Some(text) = get(name).filter(|text| !text.is_empty()) else { return Ok(default) };
             let number = text.parse().ok().filter(|number| (1..=max).contains(number));
             number.ok_or_else(|| EdgeError::Misconfigured {
-                detail: format!("{name}: {text:?} is no number from 1 to {max}"),
+                detail: format!("{name}: {text:?} is not a number from 1 to {max}"),
             })
         };
         let secret = match get("FLAGFUSE_STREAM_SECRET").filter(|text| !text.is_empty()) {

@@ -159,7 +159,7 @@ impl Replica {
     fn load(&self) -> Result<Memory> {
         let name = self.name();
         let identity = read_replica_name(&name)
-            .ok_or_else(|| Error::RustError(format!("{name:?} is no replica's name")))?;
+            .ok_or_else(|| Error::RustError(format!("{name:?} is not a replica's name")))?;
         let config = Rc::new(config(&self.env).map_err(|error| failed(&error))?.at(&identity.region));
         let roots = config.roots.as_ref().map_err(failed)?;
         let (sql, now) = (self.sql(), clock::now());

@@ -63,7 +63,7 @@ pub fn frame(sql: &SqlStorage, scope: &Scope) -> Result<Option<Vec<u8>>> {
     match rows.raw().next().transpose()?.and_then(|mut columns| columns.pop()) {
         None => Ok(None),
         Some(SqlStorageValue::Blob(frame)) => Ok(Some(frame)),
-        Some(_) => Err(Error::RustError("a stored frame is no blob".to_owned())),
+        Some(_) => Err(Error::RustError("a stored frame is not a blob".to_owned())),
     }
 }
 

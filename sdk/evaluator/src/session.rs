@@ -35,7 +35,7 @@ pub struct Circumstance {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum SessionError {
     /// The scope is no `tenant/project/environment`.
-    #[error("scope {text:?} is no tenant/project/environment")]
+    #[error("scope {text:?} is not tenant/project/environment")]
     ScopeShape {
         /// As given.
         text: String,

@@ -34,7 +34,7 @@ impl CidrTest {
                 .ok_or(ConditionFault::ValueType { at, expected: "a text of at most 4096 bytes" })?;
             Network::parse(text).map_err(|reason| ConditionFault::ValueForm {
                 at,
-                form: "IP network",
+                form: "an IP network",
                 reason: reason.to_owned(),
             })
         });
@@ -97,7 +97,7 @@ fn prefix_len(text: Option<&str>, bits: u32) -> Result<u32, &'static str> {
     let Some(text) = text else { return Ok(bits) };
     let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     let len = if plain { text.parse().ok() } else { None };
-    len.filter(|len| *len <= bits).ok_or("the prefix is no number of 0 to 32 (IPv4) or 0 to 128 (IPv6)")
+    len.filter(|len| *len <= bits).ok_or("the prefix is not a number from 0 to 32 (IPv4) or 0 to 128 (IPv6)")
 }
 
 #[cfg(test)]

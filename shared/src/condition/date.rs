@@ -33,7 +33,7 @@ impl DateTest {
         let bound_ms = match wire.values.first().ok_or(WRONG_TYPE)? {
             Value::String(text) => parse_ms(text).map_err(|reason| ConditionFault::ValueForm {
                 at: 0,
-                form: "RFC 3339 date-time",
+                form: "an RFC 3339 date-time",
                 reason: reason.to_owned(),
             })?,
             value => whole(value).ok_or(WRONG_TYPE)?,

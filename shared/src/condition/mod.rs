@@ -16,6 +16,7 @@ mod regex;
 mod scalar;
 mod semver;
 mod string;
+mod unreadable;
 
 use std::borrow::Cow;
 
@@ -34,6 +35,7 @@ use self::regex::RegexTest;
 use self::scalar::{ScalarSet, WALK_COUNT_MAX, scalars};
 use self::semver::{Relation, SemverTest};
 use self::string::{Case, Place, StringTest};
+pub(crate) use self::unreadable::unreadable;
 use crate::context::{AttributeName, CURRENT_TIME, Context};
 use crate::flag::wire::{ConditionWire, Operator};
 use crate::ids::UnixMillis;
@@ -104,7 +106,7 @@ pub enum ConditionFault {
         expected: &'static str,
     },
     /// A value of the right type that the operator cannot read.
-    #[error("values[{at}] is no {form}: {reason}")]
+    #[error("values[{at}] is not {form}: {reason}")]
     ValueForm {
         /// Position.
         at: usize,

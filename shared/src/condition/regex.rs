@@ -34,7 +34,7 @@ impl RegexTest {
                 .ok_or(ConditionFault::ValueType { at, expected: "a pattern of at most 512 bytes" })?;
             compile_pattern(pattern, wire.ignore_case).map_err(|reason| ConditionFault::ValueForm {
                 at,
-                form: "regular expression",
+                form: "a regular expression",
                 reason,
             })
         });
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(states.len(), largest - 1, "the limit is one threshold");
         assert!((950..=1_050).contains(&largest), "{largest} states are what limits.rs says");
         let fault = compile(&format!("a{{{}}}", largest + 1)).unwrap_err().to_string();
-        assert!(fault.contains("values[0] is no regular expression: "), "{fault}");
+        assert!(fault.contains("values[0] is not a regular expression: "), "{fault}");
         assert!(compile("((((a{9}){9}){9}){9}){9}").is_err());
     }
 

@@ -95,7 +95,7 @@ impl SemverTest {
                 .ok_or(ConditionFault::ValueType { at, expected: "a text of at most 4096 bytes" })?;
             let version = Version::parse(text).ok_or_else(|| ConditionFault::ValueForm {
                 at,
-                form: "semantic version",
+                form: "a semantic version",
                 reason: "expected like 1.2.3, 1.2.3-rc.1 or 1.2.3+build, without leading v or zeros"
                     .to_owned(),
             })?;
@@ -124,6 +124,11 @@ impl SemverTest {
             }),
         }
     }
+}
+
+/// Whether a text is a version.
+pub(super) fn is_version(text: &str) -> bool {
+    Version::parse(text).is_some()
 }
 
 impl Relation {

@@ -155,15 +155,15 @@ fn faults_say_where_and_why() {
     let rows = [
         (
             json!({ "attribute": "a", "op": "after", "values": ["2023-02-29T00:00:00Z"] }),
-            "values[0] is no RFC 3339 date-time: the calendar has no such day",
+            "values[0] is not an RFC 3339 date-time: the calendar has no such day",
         ),
         (
             json!({ "attribute": "a", "op": "in_cidr", "values": ["::1", "x"] }),
-            "values[1] is no IP network: the address is neither IPv4 nor IPv6",
+            "values[1] is not an IP network: the address is neither IPv4 nor IPv6",
         ),
         (
             json!({ "attribute": "a", "op": "semver_equal", "values": ["v1.2.3"] }),
-            "values[0] is no semantic version: \
+            "values[0] is not a semantic version: \
              expected like 1.2.3, 1.2.3-rc.1 or 1.2.3+build, without leading v or zeros",
         ),
         (

@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::ids::{FlagKey, MetricKey, SnapshotVersion, Unit, UnixMillis, VariationKey};
+use super::fault::{EventFault, looks_like_seconds};
+use crate::ids::{FlagKey, IdError, MetricKey, SnapshotVersion, Unit, UnixMillis, VariationKey};
 use crate::limits::{
     BATCH_EVENT_COUNT_MAX, EVENT_AGE_MS_MAX, EVENT_COUNT_MAX, EVENT_ID_LEN_MAX, EVENT_LEN_MAX,
     EVENT_SKEW_MS_MAX, USAGE_COUNT_MAX,
 };
-use crate::strict::{self, Fault, Fields};
+use crate::strict::{self, Fault, Misfit};
 
 /// Path of client events at the edge.
 pub const EVENTS_PATH: &str = "/v1/events";
@@ -32,13 +34,13 @@ pub struct ClientBatch<'b> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
     /// No JSON of the batch's shape.
-    #[error("body must be {{\"events\": […]}}: {detail}")]
+    #[error("{detail}")]
     Shape {
-        /// What the parser said.
+        /// What is wrong, as a sentence.
         detail: String,
     },
     /// More events than the limit.
-    #[error("body has {count} events, the limit is {count_max}")]
+    #[error("the body has {count} events, the limit is {count_max}: send the others in another request")]
     TooMany {
         /// Events found.
         count: usize,
@@ -49,35 +51,43 @@ pub enum BatchError {
 
 impl From<Fault> for BatchError {
     fn from(fault: Fault) -> Self {
-        Self::Shape { detail: fault.to_string() }
+        Self::Shape { detail: fault.of("the body") }
     }
 }
 
 impl<'b> ClientBatch<'b> {
     /// Parses a request's body.
     pub fn parse(body: &'b [u8]) -> Result<Self, BatchError> {
+        let refused = |detail: &str| BatchError::Shape { detail: format!("{detail}; {EXPECTED}") };
         let (mut sent_ms, mut events) = (None, None);
-        let Fields(fields) = strict::shaped(body)?;
-        for (name, raw) in fields {
-            let read = match name.as_str() {
-                "sent_ms" => strict::shaped(raw.get().as_bytes()).map(|read| sent_ms = read),
+        for (name, raw) in strict::fields(body).map_err(|fault| refused(&fault.of("the body")))? {
+            let in_field = |misfit: Misfit| refused(&misfit.of(&name));
+            match name.as_str() {
+                "sent_ms" => {
+                    let sent = Value::deserialize(raw).map_err(|_| refused("sent_ms is out of range"))?;
+                    sent_ms = strict::from_value(&sent).map_err(in_field)?;
+                }
                 // Unread, each for itself: what is wrong with one is no reason to refuse the others.
-                "events" => strict::shaped(raw.get().as_bytes()).map(|read| events = Some(read)),
-                _ => strict::parse(raw.get().as_bytes()).map(drop),
-            };
-            read.map_err(|fault| BatchError::Shape { detail: format!("{name}: {fault}") })?;
+                "events" => events = Some(strict::items(raw).map_err(in_field)?),
+                _ => {
+                    strict::parse(raw.get().as_bytes()).map_err(|fault| refused(&fault.of(&name)))?;
+                }
+            }
         }
-        let missing = || BatchError::Shape { detail: "it has no events".to_owned() };
-        let batch = Self { sent_ms, events: events.ok_or_else(missing)? };
+        let batch = Self { sent_ms, events: events.ok_or_else(|| refused("events is missing"))? };
         check_count(batch.events.len(), EVENT_COUNT_MAX)?;
         Ok(batch)
     }
 }
 
+/// What the body of events looks like.
+const EXPECTED: &str =
+    "expected is {\"events\": [{\"id\": …, \"type\": …, \"unit\": …, \"occurred_ms\": …}]}";
+
 /// A batch as the edge's buffer sends it; `(buffer_id, batch_seq)` names it for ever.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct IngestBatch {
+pub struct IngestBatch<E = IngestEvent> {
     /// The buffer's own id, 32 hexadecimal digits, drawn once.
     pub buffer_id: String,
     /// Counts up in one buffer; a retry repeats it with the same events.
@@ -98,7 +108,7 @@ pub struct IngestBatch {
     #[serde(default)]
     pub oldest_waiting_ms: Option<UnixMillis>,
     /// In the order in which they were accepted.
-    pub events: Vec<IngestEvent>,
+    pub events: Vec<E>,
 }
 
 /// Who reported events. Each has buffers of its own, so that no flood of one delays the other's.
@@ -128,7 +138,12 @@ impl IngestBatch {
     /// Parses a request's body.
     pub fn parse(body: &[u8]) -> Result<Self, BatchError> {
         // It has no unknown fields and each once; what is wrong inside an event is for that event to answer for.
-        let batch: Self = strict::shaped(body)?;
+        let batch: Self = strict::shaped(body).map_err(|error| {
+            // Read once more for its fault in words.
+            let fault = strict::from_slice::<IngestBatch<IngestEvent<Value>>>(body).err();
+            let detail = fault.map_or_else(|| error.to_string(), |fault| fault.of("the body"));
+            BatchError::Shape { detail }
+        })?;
         check_count(batch.events.len(), BATCH_EVENT_COUNT_MAX)?;
         Ok(batch)
     }
@@ -141,14 +156,14 @@ const fn check_count(count: usize, count_max: usize) -> Result<(), BatchError> {
 /// One event on its way to the control plane, as it arrived.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct IngestEvent {
+pub struct IngestEvent<R = Box<RawValue>> {
     /// The edge's clock when it arrived.
     pub received_ms: UnixMillis,
     /// The client's clock when it sent it, if it said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_ms: Option<UnixMillis>,
     /// Exactly what arrived, valid or not.
-    pub raw: Box<RawValue>,
+    pub raw: R,
 }
 
 /// A valid event.
@@ -292,55 +307,90 @@ enum KindWire {
 }
 
 /// Checks one event that arrived at `received` and was sent, by the client's clock, at `sent`.
-pub fn parse_event(
-    raw: &str,
-    received: UnixMillis,
-    sent: Option<UnixMillis>,
-) -> Result<Event, QuarantineCode> {
+pub fn parse_event(raw: &str, received: UnixMillis, sent: Option<UnixMillis>) -> Result<Event, EventFault> {
     if raw.len() > EVENT_LEN_MAX {
-        return Err(QuarantineCode::Oversize);
+        let reason = format!("the event has {} bytes, the limit is {EVENT_LEN_MAX}", raw.len());
+        return Err(EventFault::of(QuarantineCode::Oversize, reason));
     }
-    let wire: EventWire = strict::from_slice(raw.as_bytes()).map_err(|fault| match fault {
-        Fault::NotJson { .. } => QuarantineCode::BadJson,
-        Fault::DuplicateKey { .. } | Fault::Shape { .. } => QuarantineCode::BadSchema,
-    })?;
+    let value = strict::parse(raw.as_bytes())?;
+    let seconds = looks_like_seconds(value.get("occurred_ms"), received);
+    let wire: EventWire = strict::from_value(&value)
+        .map_err(|misfit| EventFault::from(Fault::Shape(misfit)).in_seconds(seconds.as_deref()))?;
     if wire.id.is_empty() || wire.id.len() > EVENT_ID_LEN_MAX {
-        return Err(QuarantineCode::BadSchema);
+        let reason = format!("id has {} bytes, allowed are 1 to {EVENT_ID_LEN_MAX}", wire.id.len());
+        return Err(EventFault::in_field("id", reason));
     }
-    let unit = match wire.unit.filter(|unit| !unit.is_empty()) {
+    let unit = match wire.unit.as_deref().filter(|unit| !unit.is_empty()) {
         _ if wire.kind == KindWire::Usage => None,
-        Some(unit) => Some(Unit::parse(&unit).map_err(|_| QuarantineCode::BadSchema)?),
-        None => return Err(QuarantineCode::UnitMissing),
-    };
-    let occurred_ms = corrected(wire.occurred_ms, received, sent)?;
-    let kind = match wire.kind {
-        KindWire::Exposure => EventKind::Exposure {
-            flag: required(wire.flag.as_deref(), FlagKey::parse)?,
-            variation: required(wire.variation.as_deref(), VariationKey::parse)?,
-            phase: wire.phase,
-            version: match wire.version {
-                None => None,
-                Some(text) => Some(SnapshotVersion::parse(&text).ok_or(QuarantineCode::BadSchema)?),
-            },
-        },
-        KindWire::Outcome => EventKind::Outcome {
-            metric: required(wire.metric.as_deref(), MetricKey::parse)?,
-            value: wire.value,
-        },
-        KindWire::Usage => {
-            let flag = required(wire.flag.as_deref(), FlagKey::parse)?;
-            let counts = wire.variants.values().chain([&wire.yes, &wire.no]);
-            if counts.max().is_some_and(|count| *count > USAGE_COUNT_MAX) {
-                return Err(QuarantineCode::ImplausibleCount);
-            }
-            EventKind::Usage { flag, yes: wire.yes, no: wire.no, variants: wire.variants }
+        Some(unit) => {
+            Some(Unit::parse(unit).map_err(|error| EventFault::in_field("unit", error.to_string()))?)
+        }
+        None => {
+            let reason = "unit is missing: it says who did it, and is the targetingKey of the evaluation";
+            return Err(EventFault::of(QuarantineCode::UnitMissing, reason).with_field("unit"));
         }
     };
-    Ok(Event { id: wire.id, unit, occurred_ms, kind })
+    let occurred_ms = corrected(wire.occurred_ms, received, sent)
+        .map_err(|fault| fault.with_field("occurred_ms").in_seconds(seconds.as_deref()))?;
+    let what = wire.what()?;
+    Ok(Event { id: wire.id, unit, occurred_ms, kind: what })
 }
 
-fn required<T, E>(field: Option<&str>, parse: fn(&str) -> Result<T, E>) -> Result<T, QuarantineCode> {
-    field.and_then(|text| parse(text).ok()).ok_or(QuarantineCode::BadSchema)
+impl EventWire {
+    /// What happened, from the fields of its type.
+    fn what(&self) -> Result<EventKind, EventFault> {
+        let flag = || required("flag", self.flag.as_deref(), self.kind, FlagKey::parse);
+        Ok(match self.kind {
+            KindWire::Exposure => EventKind::Exposure {
+                flag: flag()?,
+                variation: required("variation", self.variation.as_deref(), self.kind, VariationKey::parse)?,
+                phase: self.phase,
+                version: self.version()?,
+            },
+            KindWire::Outcome => EventKind::Outcome {
+                metric: required("metric", self.metric.as_deref(), self.kind, MetricKey::parse)?,
+                value: self.value,
+            },
+            KindWire::Usage => {
+                let flag = flag()?;
+                let counts = self.variants.values().chain([&self.yes, &self.no]);
+                if let Some(count) = counts.max().filter(|count| **count > USAGE_COUNT_MAX) {
+                    let reason = format!("a count is {count}, the limit is {USAGE_COUNT_MAX} for each event");
+                    return Err(EventFault::of(QuarantineCode::ImplausibleCount, reason));
+                }
+                EventKind::Usage { flag, yes: self.yes, no: self.no, variants: self.variants.clone() }
+            }
+        })
+    }
+
+    fn version(&self) -> Result<Option<SnapshotVersion>, EventFault> {
+        let Some(text) = &self.version else { return Ok(None) };
+        let malformed = || EventFault::in_field("version", "version must be epoch.seq, such as 1.42");
+        SnapshotVersion::parse(text).ok_or_else(malformed).map(Some)
+    }
+}
+
+impl KindWire {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exposure => "exposure",
+            Self::Outcome => "outcome",
+            Self::Usage => "usage",
+        }
+    }
+}
+
+fn required<T>(
+    name: &'static str,
+    field: Option<&str>,
+    kind: KindWire,
+    parse: fn(&str) -> Result<T, IdError>,
+) -> Result<T, EventFault> {
+    let missing = || {
+        let reason = format!("{name} is missing: every event of type {:?} names one", kind.as_str());
+        EventFault::in_field(name, reason)
+    };
+    parse(field.ok_or_else(missing)?).map_err(|error| EventFault::in_field(name, error.to_string()))
 }
 
 /// `received − (sent − occurred)`: the client's own clock only measures the difference between two of its readings.
@@ -348,15 +398,24 @@ fn corrected(
     occurred: UnixMillis,
     received: UnixMillis,
     sent: Option<UnixMillis>,
-) -> Result<UnixMillis, QuarantineCode> {
-    let corrected = match sent {
-        Some(sent) if occurred > sent.plus(EVENT_SKEW_MS_MAX) => return Err(QuarantineCode::Future),
-        Some(sent) => received.minus(sent.since(occurred)),
-        None if occurred > received.plus(EVENT_SKEW_MS_MAX) => return Err(QuarantineCode::Future),
-        None => occurred.min(received),
-    };
-    if received.since(corrected) > EVENT_AGE_MS_MAX {
-        return Err(QuarantineCode::TooOld);
+) -> Result<UnixMillis, EventFault> {
+    let (clock, name) = sent.map_or((received, "the edge's clock"), |sent| (sent, "sent_ms"));
+    if occurred > clock.plus(EVENT_SKEW_MS_MAX) {
+        let ahead_ms = occurred.since(clock);
+        let reason = format!(
+            "occurred_ms is {}, {ahead_ms} ms after {name}, the limit is {EVENT_SKEW_MS_MAX} ms",
+            occurred.0
+        );
+        return Err(EventFault::of(QuarantineCode::Future, reason));
+    }
+    let corrected = sent.map_or_else(|| occurred.min(received), |sent| received.minus(sent.since(occurred)));
+    let age_ms = received.since(corrected);
+    if age_ms > EVENT_AGE_MS_MAX {
+        let reason = format!(
+            "occurred_ms is {}, {age_ms} ms before {name}, the limit is {EVENT_AGE_MS_MAX} ms (14 days)",
+            occurred.0
+        );
+        return Err(EventFault::of(QuarantineCode::TooOld, reason));
     }
     Ok(corrected)
 }
@@ -368,7 +427,7 @@ mod tests {
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
     fn parse(raw: &str) -> Result<Event, QuarantineCode> {
-        parse_event(raw, NOW, None)
+        parse_event(raw, NOW, None).map_err(|fault| fault.code)
     }
 
     fn event(fields: &str) -> String {
@@ -488,13 +547,21 @@ mod tests {
     #[test]
     fn a_request_is_an_object_with_each_key_once_and_its_events_are_nobody_elses_fault() {
         for (bad, said) in [
-            (&br"[1800000000000,[]]"[..], "invalid type: sequence"),
-            (br#"{"events":[],"events":[]}"#, r#"the key "events" comes twice"#),
-            (br#"{"events":[],"new":1,"new":1}"#, r#"the key "new" comes twice"#),
-            (br#"{"events":[],"new":[{"a":1,"a":1}]}"#, r#"new: the key "a" comes twice in [0]"#),
-            (br#"{"events":{}}"#, "events: invalid type: map"),
-            (br#"{"events":[],"sent_ms":"now"}"#, "sent_ms: invalid type: string"),
-            (br#"{"sent_ms":1}"#, "it has no events"),
+            (&br"[1800000000000,[]]"[..], "the body must be an object, but is an array; expected is {"),
+            (b"", "the body is not JSON: it is empty"),
+            (br#"{"events":["#, "the body is not JSON: it ends too early, at line 1 column"),
+            (br#"{"events":[],"events":[]}"#, r#"the body is ambiguous: the key "events" is repeated"#),
+            (br#"{"events":[],"new":1,"new":1}"#, r#"the key "new" is repeated"#),
+            (
+                br#"{"events":[],"new":[{"a":1,"a":1}]}"#,
+                r#"new is ambiguous: the key "a" is repeated in [0]"#,
+            ),
+            (br#"{"events":{}}"#, "events must be an array, but is an object"),
+            (
+                br#"{"events":[],"sent_ms":"now"}"#,
+                r#"sent_ms must be a whole number from 0 on, but is the string "now""#,
+            ),
+            (br#"{"sent_ms":1}"#, "events is missing"),
         ] {
             let refused = ClientBatch::parse(bad).unwrap_err().to_string();
             assert!(refused.contains(said), "{refused}");

@@ -121,7 +121,8 @@ pub enum EvaluationError<'s> {
     },
     /// The deciding rule needs a unit and the context has none.
     #[error(
-        "flag needs the context attribute {attribute:?} to name a unit (a non-empty text or whole number)"
+        "the flag needs the context attribute {attribute:?} to name a unit (a non-empty string or a whole number), such as \
+         {{\"context\": {{{attribute:?}: \"user-1\"}}}}"
     )]
     TargetingKeyMissing {
         /// The attribute that names the unit.

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Written;
+use crate::condition::unreadable;
 use crate::context::CURRENT_TIME;
 use crate::evaluate::{Lane, Observer, Passage, Step};
 use crate::flag::environment::SegmentWire;
@@ -359,6 +360,10 @@ fn condition(at: usize, wire: Option<&ConditionWire>, found: Option<&Value>, now
             found.as_ref().map_or_else(|| "the attribute is missing".to_owned(), |v| format!("found {v}"));
         text.push_str(", ");
         text.push_str(&end);
+        if let Some(why) = found.as_ref().and_then(|found| unreadable(wire, found)) {
+            text.push_str(", ");
+            text.push_str(why);
+        }
     }
     let mut fields = json!({ "at": at, "op": op, "values": wire.values, "negate": wire.negate });
     if let (Some(fields), true) = (fields.as_object_mut(), wire.op != Operator::InSegment) {

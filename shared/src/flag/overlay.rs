@@ -12,13 +12,13 @@ const FIXED: [&str; 2] = ["key", "cohort"];
 pub fn overlay(base: &FlagWire, patch: &Value) -> Result<FlagWire, FlagFault> {
     let shape = |detail: String| FlagFault::Shape { detail };
     let Value::Object(fields) = patch else {
-        return Err(shape("a patch of a flag is a JSON object".to_owned()));
+        return Err(shape("a patch of a flag must be a JSON object".to_owned()));
     };
     if let Some(field) = FIXED.into_iter().find(|field| fields.contains_key(*field)) {
-        return Err(shape(format!("a patch may not have the field `{field}`")));
+        return Err(shape(format!("a patch may not have the field {field:?}")));
     }
     let target = serde_json::to_value(base).map_err(|error| shape(error.to_string()))?;
-    strict::from_value(merge_patch(target, patch)).map_err(|error| shape(error.to_string()))
+    strict::from_value(&merge_patch(target, patch)).map_err(|misfit| shape(misfit.of("the flag")))
 }
 
 /// `MergePatch(Target, Patch)` of RFC 7386, section 2: objects are merged member by member, null removes, anything else
@@ -99,11 +99,11 @@ mod tests {
         assert_eq!(overlay(&base, &json!({ "default_variation": null })).unwrap().default_variation, None);
         assert_eq!(overlay(&base, &json!({})).unwrap(), base);
         let rows = [
-            (json!({ "key": "g" }), "`key`"),
-            (json!({ "cohort": null }), "`cohort`"),
+            (json!({ "key": "g" }), "\"key\""),
+            (json!({ "cohort": null }), "\"cohort\""),
             (json!([]), "JSON object"),
-            (json!({ "variations": null }), "missing field `variations`"),
-            (json!({ "surprise": 1 }), "unknown field `surprise`"),
+            (json!({ "variations": null }), "variations is missing"),
+            (json!({ "surprise": 1 }), "surprise is unknown"),
         ];
         for (patch, words) in rows {
             let fault = overlay(&base, &patch).unwrap_err().to_string();

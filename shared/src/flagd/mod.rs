@@ -43,7 +43,7 @@ use crate::import::{ImportError, Imported, Refused};
 use crate::limits::FLAG_COUNT_MAX;
 use crate::strict;
 
-const FORMAT: &str = "flagd definition";
+const FORMAT: &str = "a flagd definition";
 
 /// A flag as flagd writes it. Metadata decides nothing.
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,7 @@ enum State {
 pub fn import(bytes: &[u8]) -> Result<Imported, ImportError> {
     let mut document = document::parse(bytes, FORMAT)?;
     if !document.contains_key("flags") {
-        return Err(ImportError::Shape { format: FORMAT, detail: "it has no \"flags\"".to_owned() });
+        return Err(ImportError::Shape { format: FORMAT, detail: "\"flags\" is missing".to_owned() });
     }
     let flags = document::take_object(&mut document, "flags", FORMAT)?;
     document::check_count("flags", flags.len(), FLAG_COUNT_MAX)?;
@@ -99,7 +99,7 @@ fn import_flag(
         return Err(Obstacle::Shape { detail: "it must be a JSON object".to_owned() });
     }
     let definition: Definition =
-        strict::from_value(definition).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })?;
+        strict::from_value(&definition).map_err(|misfit| Obstacle::Shape { detail: misfit.of("it") })?;
     let scope = Scope::new(key, evaluators);
     let default = definition.default_variant.as_deref().filter(|name| !name.is_empty());
     let targeting = targeting_of(&definition)?;

@@ -6,7 +6,7 @@ use crate::limits::{IMPORT_DEPTH_MAX, IMPORT_EXPRESSION_LEN_MAX, RULE_COUNT_MAX}
 /// What has no equivalent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Obstacle {
-    #[error("is no flag definition: {detail}")]
+    #[error("is not a flag definition: {detail}")]
     Shape { detail: String },
     #[error("has no variants")]
     NoVariants,
@@ -22,7 +22,7 @@ pub(super) enum Obstacle {
     Arguments { op: String },
     #[error("targeting: {op:?} as an answer may be null or any value")]
     NoAnswer { op: String },
-    #[error("targeting: an object with {count} keys is no expression")]
+    #[error("targeting: an object with {count} keys is not an expression")]
     NoExpression { count: usize },
     #[error(
         "targeting: fractional buckets by murmur3 over 2^32 and no lane here reproduces that; \
@@ -48,7 +48,7 @@ pub(super) enum Obstacle {
          give the variable a default, or use === or !=="
     )]
     NullDiffers { op: String, literal: String, attribute: String },
-    #[error("targeting: {text:?} is no version")]
+    #[error("targeting: {text:?} is not a version")]
     Version { text: String },
     #[error("targeting: $ref names {evaluator:?}, which is not in $evaluators")]
     UnknownEvaluator { evaluator: String },

@@ -85,12 +85,12 @@ fn what_has_no_equivalent_is_refused_with_the_reason() {
         (missing("in", json!("text")), "\"in\" has arguments"),
         (missing("in", json!([[1, 5]])), "\"in\" has arguments"),
         (missing("sem_ver", json!("1.2.3")), "\"sem_ver\" has arguments"),
-        (json!({ "if": [{ "sem_ver": [{ "var": "v" }, ">=", "one"] }, "on"] }), "\"one\" is no version"),
-        (json!({ "if": [{ "sem_ver": [{ "var": "v" }, "=", "1.2-rc.1"] }, "on"] }), "is no version"),
+        (json!({ "if": [{ "sem_ver": [{ "var": "v" }, ">=", "one"] }, "on"] }), "\"one\" is not a version"),
+        (json!({ "if": [{ "sem_ver": [{ "var": "v" }, "=", "1.2-rc.1"] }, "on"] }), "is not a version"),
         (json!({ "if": [{ "$ref": "nobody" }, "on"] }), "\"nobody\", which is not in $evaluators"),
         (json!({ "if": [{ "$ref": "refers" }, "on"] }), "\"refers\" refers to another one"),
         (json!({ "if": [{ "$ref": "itself" }, "on"] }), "more than 20000 values"),
-        (json!({ "if": [{ "a": 1, "b": 2 }, "on"] }), "2 keys is no expression"),
+        (json!({ "if": [{ "a": 1, "b": 2 }, "on"] }), "2 keys is not an expression"),
         (json!({ "if": [true, "purple"] }), "answers \"purple\", which is none"),
         (json!({ "if": [true, 1] }), "answers \"1\", which is none"),
         (json!({ "and": [{ "var": "a" }] }), "may be null or any value"),
@@ -116,8 +116,8 @@ fn flags_that_could_not_answer_are_refused() {
             "different types",
         ),
         (json!({ "state": "ENABLED", "variants": { "a": null }, "defaultVariant": "a" }), "or null"),
-        (json!({ "state": "ON", "variants": { "a": 1 }, "defaultVariant": "a" }), "no flag definition"),
-        (json!([]), "no flag definition"),
+        (json!({ "state": "ON", "variants": { "a": 1 }, "defaultVariant": "a" }), "not a flag definition"),
+        (json!([]), "not a flag definition"),
     ];
     for (definition, expected) in rows {
         let found = imported(&json!({ "flags": { "f": definition } }));

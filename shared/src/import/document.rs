@@ -17,8 +17,8 @@ pub(crate) fn parse(bytes: &[u8], format: &'static str) -> Result<Map<String, Va
     }
     match strict::parse(without_mark(bytes)) {
         Ok(Value::Object(document)) => Ok(document),
-        Ok(_) => Err(ImportError::Shape { format, detail: "the document must be a JSON object".to_owned() }),
-        Err(fault) => Err(ImportError::Shape { format, detail: fault.to_string() }),
+        Ok(_) => Err(ImportError::Shape { format, detail: "it must be a JSON object".to_owned() }),
+        Err(fault) => Err(ImportError::Shape { format, detail: fault.of("it") }),
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn take_object(
     match document.remove(name) {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(object)) => Ok(object),
-        Some(_) => Err(ImportError::Shape { format, detail: format!("{name:?} must be an object") }),
+        Some(_) => Err(ImportError::Shape { format, detail: format!("{name} must be an object") }),
     }
 }
 

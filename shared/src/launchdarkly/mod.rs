@@ -90,7 +90,7 @@ fn read<T: DeserializeOwned>(json: Value) -> Result<T, Obstacle> {
     if !json.is_object() {
         return Err(Obstacle::Shape { detail: "must be a JSON object".to_owned() });
     }
-    strict::from_value(json).map_err(|fault| Obstacle::Shape { detail: fault.to_string() })
+    strict::from_value(&json).map_err(|misfit| Obstacle::Shape { detail: misfit.of("it") })
 }
 
 /// Each flag of the document, ordered by key.

@@ -8,7 +8,7 @@ use crate::limits::{CONDITION_VALUE_COUNT_MAX, RULE_COUNT_MAX, SEGMENT_RULE_COUN
 pub(super) enum Obstacle {
     #[error("{detail}")]
     Shape { detail: String },
-    #[error("stands under the key {key:?} and calls itself {name:?}")]
+    #[error("has the key {key:?} in the document and calls itself {name:?}")]
     Key { key: String, name: String },
     #[error("has flagValues of the same key")]
     Twice,
@@ -29,7 +29,7 @@ pub(super) enum Obstacle {
     ContextKind { place: String, kind: String },
     #[error("{place}: the attribute {attribute:?} is nested, and only top-level attributes have a name here")]
     Nested { place: String, attribute: String },
-    #[error("{place}: {attribute:?} is no attribute reference that all SDKs read alike")]
+    #[error("{place}: {attribute:?} is not an attribute reference that all SDKs read alike")]
     NoReference { place: String, attribute: String },
     #[error("{place}: the attribute {attribute:?} has a meaning of its own here")]
     Reserved { place: String, attribute: String },
@@ -39,7 +39,7 @@ pub(super) enum Obstacle {
     Null { place: String },
     #[error("{place}: the operator {op:?} has no equivalent here")]
     Operator { place: String, op: String },
-    #[error("{place}: {text:?} is no version")]
+    #[error("{place}: {text:?} is not a version")]
     Version { place: String, text: String },
     #[error(
         "{place}: the pattern {pattern:?} has {part}, which regular expressions read differently elsewhere"

@@ -139,13 +139,20 @@ fn requests_are_lenient_where_clients_differ_and_strict_otherwise() {
         (r#"{"x":1,"x":1}"#, ErrorCode::ParseError),
         (r#"{"x":{"y":1,"y":1}}"#, ErrorCode::ParseError),
         (r#"{"context":{"targetingKey":1}}"#, ErrorCode::InvalidContext),
+        (r#"{"targetingKey":"u"}"#, ErrorCode::InvalidContext),
     ];
     for (bad, code) in rows {
         assert_eq!(parse_request(bad.as_bytes()).unwrap_err().code(), code, "{bad}");
     }
     let said = parse_request(br#"{"context":{"a":[{"b":1,"b":2}]}}"#).unwrap_err().to_string();
-    assert!(said.starts_with(r#"body is ambiguous: the key "b" comes twice in context.a[0] at"#), "{said}");
-    let long = |len: usize| format!(r#"{{"x":"{}"}}"#, "y".repeat(len - 8));
+    assert!(
+        said.starts_with(r#"the body is ambiguous: the key "b" is repeated in context.a[0] at"#),
+        "{said}"
+    );
+    let said = parse_request(br#"{"targetingKey":"u"}"#).unwrap_err().to_string();
+    assert!(said.contains(r#"no context, but "targetingKey" beside it"#), "{said}");
+    assert!(said.ends_with(r#"such as {"context": {"targetingKey": "user-1"}}"#), "{said}");
+    let long = |len: usize| format!(r#"{{"context":{{}},"x":"{}"}}"#, "y".repeat(len - 21));
     assert!(parse_request(long(REQUEST_BODY_LEN_MAX).as_bytes()).is_ok());
     assert_eq!(parse_request(long(REQUEST_BODY_LEN_MAX + 1).as_bytes()), Err(RequestError::TooLong));
 }

@@ -49,7 +49,7 @@ impl Envelope {
     pub fn payload_bytes(&self) -> Result<Vec<u8>, Refusal> {
         STANDARD
             .decode(&self.payload)
-            .map_err(|e| Refusal::new(RefusalCode::Env, format!("envelope payload is no base64: {e}")))
+            .map_err(|e| Refusal::new(RefusalCode::Env, format!("envelope payload is not base64: {e}")))
     }
 }
 

@@ -63,7 +63,7 @@ pub struct TrustedRoots {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
     /// Not 32 bytes in base64, or no point of the curve, or one of small order.
-    #[error("root key {text:?} is no ed25519 public key in base64")]
+    #[error("root key {text:?} is not an ed25519 public key in base64")]
     BadKey {
         /// As configured.
         text: String,
@@ -275,7 +275,7 @@ fn role_keys(name: &str, role: &Role) -> Result<Vec<VerifyingKey>, Refusal> {
     role.keys
         .iter()
         .map(|text| {
-            let detail = || format!("role {name} has a key that is no ed25519 public key");
+            let detail = || format!("role {name} has a key that is not an ed25519 public key");
             parse_key(text).ok_or_else(|| Refusal::new(RefusalCode::Key, detail()))
         })
         .collect()

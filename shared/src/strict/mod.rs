@@ -4,7 +4,9 @@
 //! readers of one body could then disagree about what it says. Everything that reads a body goes through here; a test of
 //! the architecture sees to that.
 
+mod misfit;
 mod objects;
+mod shape;
 mod value;
 
 use std::fmt;
@@ -14,14 +16,16 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-pub use self::objects::Objects;
+pub use self::misfit::Misfit;
+use self::objects::Objects;
+use self::shape::Placed;
 pub(crate) use self::value::{Place, ValueAt, twice};
 
 /// Why bytes are not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// No JSON, or nested deeper than the parser's 128 levels.
-    #[error("no JSON: {detail}")]
+    #[error("not JSON: {detail}")]
     NotJson {
         /// What the parser said, with line and column.
         detail: String,
@@ -33,11 +37,19 @@ pub enum Fault {
         detail: String,
     },
     /// JSON of another shape than was asked for.
-    #[error("{detail}")]
-    Shape {
-        /// What was expected and what was there.
-        detail: String,
-    },
+    #[error(transparent)]
+    Shape(#[from] Misfit),
+}
+
+impl Fault {
+    /// The whole sentence; `subject` is what the document is called: `the body`, `the event`.
+    pub fn of(&self, subject: &str) -> String {
+        match self {
+            Self::NotJson { detail } => format!("{subject} is not JSON: {detail}"),
+            Self::DuplicateKey { detail } => format!("{subject} is ambiguous: {detail}"),
+            Self::Shape(misfit) => misfit.of(subject),
+        }
+    }
 }
 
 /// Any JSON document.
@@ -47,30 +59,60 @@ pub fn parse(bytes: &[u8]) -> Result<Value, Fault> {
     read.map_err(|error| match error.classify() {
         // A tree of values takes anything: what is left to complain about are keys.
         Category::Data => Fault::DuplicateKey { detail: error.to_string() },
-        Category::Io | Category::Syntax | Category::Eof => Fault::NotJson { detail: error.to_string() },
+        Category::Io | Category::Syntax | Category::Eof => Fault::NotJson { detail: not_json(bytes, &error) },
     })
 }
 
-/// A document of a shape.
-pub fn from_slice<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Fault> {
-    parse(bytes)?;
-    shaped(bytes)
+/// What keeps bytes from being JSON, for people who do not know the parser.
+#[cold]
+pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> String {
+    if bytes.trim_ascii().is_empty() {
+        return "it is empty".to_owned();
+    }
+    let (line, column) = (error.line(), error.column());
+    if error.is_eof() {
+        return format!("it ends too early, at line {line} column {column}");
+    }
+    error.to_string().replace("expected value at", "expected a value at")
 }
 
-/// The same for a document whose keys are judged elsewhere: a batch of events, each of which is judged alone.
-pub(crate) fn shaped<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Fault> {
+/// A document of a shape.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    Ok(from_value(&parse(bytes)?)?)
+}
+
+/// The same for a document whose keys are judged elsewhere: a batch of events, each of which is judged alone. Its faults are
+/// in the parser's words.
+pub(crate) fn shaped<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let read = T::deserialize(Objects::of(&mut json)).and_then(|shaped| json.end().map(|()| shaped));
-    read.map_err(|error| Fault::Shape { detail: error.to_string() })
+    T::deserialize(Objects::of(&mut json)).and_then(|shaped| json.end().map(|()| shaped))
 }
 
 /// A shape from a value that was read by [`parse`].
-pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, serde_json::Error> {
-    T::deserialize(Objects::of(value))
+pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
+    T::deserialize(Placed { value, place: &Place::Root }).map_err(|misfit| misfit.at(&Place::Root))
 }
 
-/// The fields of an object, each of them unread.
-pub(crate) struct Fields<'b>(pub(crate) Vec<(String, &'b RawValue)>);
+/// The fields of an object, each of them unread and there once.
+pub(crate) fn fields(bytes: &[u8]) -> Result<Vec<(String, &RawValue)>, Fault> {
+    let unread = |error: serde_json::Error| match error.classify() {
+        Category::Data if bytes.trim_ascii_start().starts_with(b"{") => {
+            Fault::DuplicateKey { detail: error.to_string() }
+        }
+        Category::Data => Fault::Shape(Misfit::another(bytes, "an object")),
+        Category::Io | Category::Syntax | Category::Eof => Fault::NotJson { detail: not_json(bytes, &error) },
+    };
+    serde_json::from_slice(bytes).map(|Fields(fields)| fields).map_err(unread)
+}
+
+/// The items of an array that is JSON, each of them unread.
+pub(crate) fn items(array: &RawValue) -> Result<Vec<&RawValue>, Misfit> {
+    let text = array.get();
+    serde_json::from_str(text).map_err(|_| Misfit::another(text.as_bytes(), "an array"))
+}
+
+/// What [`fields`] reads.
+struct Fields<'b>(Vec<(String, &'b RawValue)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -9,11 +9,11 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess,
 /// What serde keeps in a buffer first (enums with a tag inside, flattened structs) escapes it below that point: see that
 /// such types have no place in a body.
 #[derive(Debug, Clone, Copy)]
-pub struct Objects<T>(T);
+pub(super) struct Objects<T>(T);
 
 impl<T> Objects<T> {
     /// Around `inner`.
-    pub const fn of(inner: T) -> Self {
+    pub(super) const fn of(inner: T) -> Self {
         Self(inner)
     }
 }

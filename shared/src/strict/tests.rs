@@ -32,10 +32,10 @@ enum Kind {
 #[test]
 fn an_object_with_a_key_twice_is_refused_at_any_depth_and_the_place_is_named() {
     for (text, place) in [
-        (r#"{"a":1,"a":1}"#, r#"the key "a" comes twice at"#),
-        (r#"{"a":1,"\u0061":2}"#, r#"the key "a" comes twice at"#),
-        (r#"{"b":{"c":[0,{"x":1,"y":2,"x":3}]}}"#, r#"the key "x" comes twice in b.c[1] at"#),
-        (r#"[[],[{"":1,"":1}]]"#, r#"the key "" comes twice in [1][0] at"#),
+        (r#"{"a":1,"a":1}"#, r#"the key "a" is repeated at"#),
+        (r#"{"a":1,"\u0061":2}"#, r#"the key "a" is repeated at"#),
+        (r#"{"b":{"c":[0,{"x":1,"y":2,"x":3}]}}"#, r#"the key "x" is repeated in b.c[1] at"#),
+        (r#"[[],[{"":1,"":1}]]"#, r#"the key "" is repeated in [1][0] at"#),
     ] {
         let Err(Fault::DuplicateKey { detail }) = parse(text.as_bytes()) else { panic!("{text}") };
         assert!(detail.starts_with(place), "{text}: {detail}");
@@ -52,7 +52,7 @@ fn long_keys_are_shown_in_part() {
     let key = "ä".repeat(500);
     let text = format!(r#"{{"{key}":{{"{key}":1,"{key}":2}}}}"#);
     let said = parse(text.as_bytes()).unwrap_err().to_string();
-    assert!(said.len() < 600 && said.contains("comes twice in ääää"), "{said}");
+    assert!(said.len() < 600 && said.contains("is repeated in ääää"), "{said}");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_is_no_json_is_told_from_what_is_of_another_shape() {
 fn an_array_is_no_object_at_any_depth() {
     let sound = r#"{"name":"n","inner":{"number":1},"more":[{"number":2}],"maybe":{"number":3},"kind":{"Rich":{"number":4}}}"#;
     let read = from_slice::<Outer>(sound.as_bytes()).unwrap();
-    assert_eq!(read, from_value(serde_json::from_str(sound).unwrap()).unwrap());
+    assert_eq!(read, from_value(&serde_json::from_str(sound).unwrap()).unwrap());
     assert_eq!(read.kind, Some(Kind::Rich { number: 4 }));
     for (object, array) in [
         (sound, r#"["n",{"number":1},[],null,null]"#),
@@ -82,8 +82,8 @@ fn an_array_is_no_object_at_any_depth() {
         let text = sound.replace(object, array);
         assert!(serde_json::from_str::<Outer>(&text).is_ok(), "a derived struct takes {text}");
         let refused = from_slice::<Outer>(text.as_bytes()).unwrap_err().to_string();
-        assert!(refused.contains("invalid type: sequence"), "{refused}");
-        assert!(from_value::<Outer>(serde_json::from_str(&text).unwrap()).is_err(), "{text}");
+        assert!(refused.contains("must be an object, but is an array"), "{refused}");
+        assert!(from_value::<Outer>(&serde_json::from_str(&text).unwrap()).is_err(), "{text}");
     }
 }
 
@@ -96,11 +96,11 @@ fn what_may_be_left_out_or_is_unknown_stays_so() {
 
 #[test]
 fn fields_are_handed_out_unread_and_each_once() {
-    let Fields(fields) = shaped(br#"{"a":{"x":1,"x":2}, "b":[1]}"#).unwrap();
-    let fields: Vec<_> = fields.iter().map(|(name, raw)| (name.as_str(), raw.get())).collect();
-    assert_eq!(fields, [("a", r#"{"x":1,"x":2}"#), ("b", "[1]")]);
-    assert!(shaped::<Fields<'_>>(br#"{"a":1,"a":1}"#).is_err());
-    assert!(shaped::<Fields<'_>>(br#"["a",1]"#).is_err());
+    let read = fields(br#"{"a":{"x":1,"x":2}, "b":[1]}"#).unwrap();
+    let read: Vec<_> = read.iter().map(|(name, raw)| (name.as_str(), raw.get())).collect();
+    assert_eq!(read, [("a", r#"{"x":1,"x":2}"#), ("b", "[1]")]);
+    assert!(matches!(fields(br#"{"a":1,"a":1}"#), Err(Fault::DuplicateKey { .. })));
+    assert!(matches!(fields(br#"["a",1]"#), Err(Fault::Shape(_))));
 }
 
 proptest! {

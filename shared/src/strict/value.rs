@@ -5,6 +5,8 @@ use std::fmt::{self, Write as _};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::misfit::escaped;
+
 /// Bytes of a path or a key that a message shows.
 const SHOWN_LEN_MAX: usize = 200;
 
@@ -17,6 +19,17 @@ pub(crate) enum Place<'p> {
     Field(&'p Place<'p>, &'p str),
     /// An item of an array.
     Item(&'p Place<'p>, usize),
+}
+
+impl Place<'_> {
+    /// As RFC 6901 writes it: `/rules/0/op`, and nothing for the document itself.
+    pub(super) fn pointer(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Field(parent, name) => format!("{}/{}", parent.pointer(), escaped(name)),
+            Self::Item(parent, at) => format!("{}/{at}", parent.pointer()),
+        }
+    }
 }
 
 impl fmt::Display for Place<'_> {
@@ -35,7 +48,7 @@ impl fmt::Display for Place<'_> {
 pub(crate) fn twice(key: &str, place: &Place<'_>) -> String {
     let mut said = String::from("the key ");
     // Writing to a String cannot fail.
-    let _ = write!(said, "{:?} comes twice", shown(key));
+    let _ = write!(said, "{:?} is repeated", shown(key));
     if !matches!(place, Place::Root) {
         let _ = write!(said, " in {}", shown(&place.to_string()));
     }

@@ -18,19 +18,19 @@ use crate::strict;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFault {
     /// More bytes than the limit.
-    #[error("request has {len} bytes, the limit is {REQUEST_BODY_LEN_MAX}")]
+    #[error("the request has {len} bytes, the limit is {REQUEST_BODY_LEN_MAX}")]
     TooLong {
         /// Bytes found.
         len: usize,
     },
     /// No JSON object, or a `context` that is none.
-    #[error("body is no Unleash context: {detail}")]
+    #[error("{detail}; expected is an Unleash context, such as {{\"context\": {{\"userId\": \"7\"}}}}")]
     Shape {
         /// What was there.
         detail: String,
     },
     /// More fields than a context can have.
-    #[error("context has {count} fields, the limit is {CONTEXT_ATTRIBUTE_COUNT_MAX}")]
+    #[error("the context has {count} fields, the limit is {CONTEXT_ATTRIBUTE_COUNT_MAX}")]
     TooManyFields {
         /// Fields found.
         count: usize,
@@ -66,12 +66,13 @@ pub fn parse_body(bytes: &[u8]) -> Result<Map<String, Value>, RequestFault> {
         return Ok(Map::new());
     }
     let shape = |detail: String| RequestFault::Shape { detail };
-    let mut body: Map<String, Value> = strict::from_slice(bytes).map_err(|fault| shape(fault.to_string()))?;
+    let mut body: Map<String, Value> =
+        strict::from_slice(bytes).map_err(|fault| shape(fault.of("the body")))?;
     match body.remove("context") {
         None => flatten(body),
         Some(Value::Object(context)) => flatten(context),
         Some(Value::Null) => Ok(Map::new()),
-        Some(other) => Err(shape(format!("context is {other}, expected an object"))),
+        Some(other) => Err(shape(format!("context must be an object, but is {other}"))),
     }
 }
 

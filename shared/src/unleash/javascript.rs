@@ -35,12 +35,12 @@ pub(super) fn text(value: &Value) -> Option<String> {
     }
 }
 
-/// A parameter that counts as absent when it is falsy. `Err` names the parameter that is no text.
+/// A parameter that counts as absent when it is falsy. `Err` names the parameter that is not a string.
 pub(super) fn truthy_text(parameters: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
     match parameters.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => Ok(None),
         Some(value) => {
-            let text = text(value).ok_or_else(|| format!("parameters.{name} is no text"))?;
+            let text = text(value).ok_or_else(|| format!("parameters.{name} is not a string"))?;
             Ok(Some(text).filter(|text| !text.is_empty()))
         }
     }

@@ -152,7 +152,7 @@ fn median_ratio(theirs: &[f64], ours: &[f64]) -> f64 {
 fn count_argument<T: FromStr>(arguments: &[String], at: usize, default: T) -> Result<T> {
     match arguments.get(at) {
         None => Ok(default),
-        Some(text) => text.parse().map_err(|_| anyhow!("{text:?} is no number that fits here")),
+        Some(text) => text.parse().map_err(|_| anyhow!("{text:?} is not a number that fits here")),
     }
 }
 

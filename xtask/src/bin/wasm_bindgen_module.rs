@@ -21,7 +21,7 @@ fn main() -> Result<()> {
             .force_enable_abort_handler(true),
         // Browsers fetch the Wasm from beside the module; the other hosts bring it.
         Some("any") => bindgen.typescript(true).web(true)?.omit_default_module_path(false),
-        _ => bail!("{} is no host, expected worker or any", host.display()),
+        _ => bail!("{} is not a host, expected worker or any", host.display()),
     };
     bindgen.generate(out_dir).with_context(|| format!("wasm-bindgen on {}", input.display()))
 }

@@ -40,22 +40,22 @@ fn anchors_aliases_and_merges_stand_for_what_they_name() {
 #[test]
 fn what_is_not_taken_is_refused_with_its_line() {
     let rows = [
-        ("a: 1\na: 2\n", "line 2: the key \"a\" comes twice"),
+        ("a: 1\na: 2\n", "line 2: the key \"a\" is repeated"),
         ("a: 1\n1: 2\n", "line 2: a key must be a text"),
         ("? [a]\n: 1\n", "a key must be a text"),
         ("a: 1\n--- \nb: 1\n", "a second document begins"),
         ("a: !!binary aGk=\n", "the tag tag:yaml.org,2002:"),
         ("a: !mine {}\n", "the tag !mine has no equivalent"),
         ("a: &x [*x]\n", "line 1: the alias names an anchor that is not complete"),
-        ("a: *x\n", "is no YAML"),
-        ("a: [1\n", "is no YAML"),
-        ("a: \"x\n", "is no YAML"),
+        ("a: *x\n", "is not YAML"),
+        ("a: [1\n", "is not YAML"),
+        ("a: \"x\n", "is not YAML"),
         ("a: 0x10\n", "\"0x10\" is a number to some readers"),
         ("a: 010\n", "\"010\" is a number to some readers"),
         ("a: 1_000\n", "\"1_000\" is a number to some readers"),
         ("a: 2026-01-31\n", "\"2026-01-31\" is a time to some readers"),
-        ("a: .inf\n", "\".inf\" is no number that JSON has"),
-        ("a: 1e999\n", "\"1e999\" is no number that JSON has"),
+        ("a: .inf\n", "\".inf\" is not a number that JSON has"),
+        ("a: 1e999\n", "\"1e999\" is not a number that JSON has"),
         ("a:\n  <<: 1\n", "<< merges a mapping"),
     ];
     for (text, expected) in rows {

@@ -105,7 +105,7 @@ pub enum CeremonyError {
         keyset_version: u64,
     },
     /// A file that is no root key of this installation.
-    #[error("key {key_id} is no root key of keyset {keyset_version}")]
+    #[error("key {key_id} is not a root key of keyset {keyset_version}")]
     ForeignRoot {
         /// Which key.
         key_id: String,

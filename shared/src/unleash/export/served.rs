@@ -111,7 +111,7 @@ pub(super) fn variants(
 ) -> Result<Vec<Value>, String> {
     let entry = |entry: &WeightedVariationWire| match served_by_name(flag, &entry.variation)? {
         Served::Variant(variant) => Ok(weighted(&variant, entry.weight, stickiness)),
-        Served::Off | Served::On => Err(format!("{:?} is no variant", entry.variation)),
+        Served::Off | Served::On => Err(format!("{:?} is not a variant", entry.variation)),
     };
     split.iter().map(entry).collect()
 }

@@ -45,7 +45,7 @@ pub(super) fn plan(flag: &FlagWire, rule: &RuleWire) -> Result<Plan, String> {
     let lane = lane.ok_or("a split in Flagfuse's own lane")?;
     for entry in &split {
         if !matches!(served_by_name(flag, &entry.variation)?, Served::Variant(_)) {
-            return Err(format!("a split with {:?}, which is no variant", entry.variation));
+            return Err(format!("a split with {:?}, which is not a variant", entry.variation));
         }
     }
     Ok(Plan::Variants { split, lane: Some(lane) })

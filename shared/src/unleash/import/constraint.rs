@@ -104,7 +104,7 @@ fn cleaned(constraint: &Constraint) -> Result<Vec<String>, String> {
             Value::String(text) => texts.push(javascript::trim(text).to_owned()),
             Value::Null => {}
             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(format!("the value {value} is no text"));
+                return Err(format!("the value {value} is not a string"));
             }
         }
     }
@@ -141,7 +141,9 @@ fn with_case(clause: Clause, constraint: &Constraint) -> Clause {
 
 fn scalar(constraint: &Constraint) -> Result<Option<&Value>, String> {
     match &constraint.value {
-        Some(value @ (Value::Array(_) | Value::Object(_))) => Err(format!("the value {value} is no scalar")),
+        Some(value @ (Value::Array(_) | Value::Object(_))) => {
+            Err(format!("the value {value} is not a string, a number or a boolean"))
+        }
         value => Ok(value.as_ref()),
     }
 }

@@ -91,7 +91,7 @@ fn list_if_present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let written = Value::deserialize(deserializer)?;
-    whole(&written).ok_or_else(|| D::Error::custom(format!("{written} is no whole number")))
+    whole(&written).ok_or_else(|| D::Error::custom(format!("{written} is not a whole number")))
 }
 
 fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u64>>, D::Error> {

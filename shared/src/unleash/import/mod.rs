@@ -42,7 +42,8 @@ pub fn import(bytes: &[u8], environment: Option<&str>) -> Result<Imported, Impor
             Some(version) if matches!(whole(version), Some(1 | 2)) => {}
             Some(version) => return Err(shape(format!("version {version}, known are 1 and 2"))),
         }
-        list(&mut document, "features", FLAG_COUNT_MAX)?.ok_or_else(|| shape("no features".to_owned()))?
+        list(&mut document, "features", FLAG_COUNT_MAX)?
+            .ok_or_else(|| shape("features is missing".to_owned()))?
     };
     let segments = list(&mut document, "segments", SEGMENT_COUNT_MAX)?.unwrap_or_default();
     Ok(convert(features, segments))
@@ -64,7 +65,7 @@ fn list(
             Err(ImportError::TooMany { what, count: entries.len(), count_max })
         }
         Some(Value::Array(entries)) => Ok(Some(entries)),
-        Some(_) => Err(shape(format!("{what} is no list"))),
+        Some(_) => Err(shape(format!("{what} must be an array"))),
     }
 }
 
@@ -167,14 +168,14 @@ fn read_toggles(features: Vec<Value>, imported: &mut Imported) -> BTreeMap<Strin
     let mut toggles = BTreeMap::new();
     for feature in features {
         let name = feature.get("name").and_then(Value::as_str).unwrap_or("without name").to_owned();
-        match strict::from_value::<Toggle>(feature) {
+        match strict::from_value::<Toggle>(&feature) {
             Ok(mut toggle) => {
                 toggle.drop_disabled();
                 toggles.insert(name, toggle);
             }
             Err(fault) => {
                 toggles.remove(&name);
-                imported.refuse(format!("flag {name}"), fault.to_string());
+                imported.refuse(format!("flag {name}"), fault.of("the toggle"));
             }
         }
     }
@@ -184,8 +185,8 @@ fn read_toggles(features: Vec<Value>, imported: &mut Imported) -> BTreeMap<Strin
 type ReadSegment = (u64, Result<SegmentWire, String>);
 
 fn read_segment(segment: Value) -> Result<ReadSegment, String> {
-    let id = segment.get("id").and_then(whole).ok_or("the id is no whole number")?;
-    Ok((id, strict::from_value(segment).map_err(|fault| fault.to_string()).and_then(segment_wire)))
+    let id = segment.get("id").and_then(whole).ok_or("the id is not a whole number")?;
+    Ok((id, strict::from_value(&segment).map_err(|misfit| misfit.of("the segment")).and_then(segment_wire)))
 }
 
 fn segment_wire(segment: Segment) -> Result<SegmentWire, String> {

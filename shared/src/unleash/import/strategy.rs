@@ -86,7 +86,7 @@ fn list(parameters: &Map<String, Value>, name: &str) -> Result<Vec<String>, Stri
         Some(Value::String(text)) if text.is_empty() => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(javascript::split_list(text)),
         Some(Value::Bool(true) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Err(format!("parameters.{name} is no text"))
+            Err(format!("parameters.{name} is not a string"))
         }
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn outcome(toggle: &Toggle, strategy: &Strategy, all: &Variations) ->
     let parameter = |name: &str| {
         let value = strategy.parameters.as_ref().and_then(|parameters| parameters.get(name));
         value
-            .map(|value| javascript::text(value).ok_or_else(|| format!("parameters.{name} is no text")))
+            .map(|value| javascript::text(value).ok_or_else(|| format!("parameters.{name} is not a string")))
             .transpose()
     };
     if let Some((variants, weights)) = weighted(strategy.variants.as_deref())? {
@@ -122,20 +122,25 @@ fn weighted(variants: Option<&[Variant]>) -> Result<Option<Weighted<'_>>, String
 
 /// How many of the buckets 1, 2, … up to the sum each weight has.
 ///
-/// The Node.js client adds doubles up and gives a bucket to the first variant whose sum reaches it. Buckets are whole
-/// numbers while the sum of all is one, so those that a variant adds are the difference of two sums without their fractions.
-/// With any other sum the client's buckets have fractions too, and some units get no variant at all.
+/// The Node.js client adds doubles up and gives a bucket, `murmur % sum + 1`, to the first variant whose sum reaches it.
+/// Buckets are whole numbers while the sum of all is one, so those that a variant adds are the difference of two sums without
+/// their fractions.
+///
+/// No other sum can be rounded, however near it is to a whole number N: below N, a remainder of N - 1 makes the bucket N,
+/// which no sum reaches; above it, the hashes that are multiples of N have a remainder just below the sum, and a bucket
+/// beyond it. Either way one unit of N gets no variant at all.
 fn bucket_counts(weights: &[f64]) -> Result<Option<Vec<u32>>, String> {
     if let Some(negative) = weights.iter().find(|weight| **weight < 0.0) {
         return Err(format!("a variant has the weight {negative}"));
     }
-    let total = settled(weights.iter().fold(0.0, |sum, weight| sum + weight));
+    let total: f64 = weights.iter().fold(0.0, |sum, weight| sum + weight);
     if total <= 0.0 {
         return Ok(None);
     }
     if total.fract() != 0.0 || total > f64::from(u32::MAX) {
         return Err(format!(
-            "the variants' weights add up to {total}: expected a whole number, up to {}",
+            "the variants' weights add up to {total}: expected a whole number, up to {}, since with another sum Unleash's \
+             Node.js client leaves some units without a variant",
             u32::MAX
         ));
     }
@@ -144,18 +149,11 @@ fn bucket_counts(weights: &[f64]) -> Result<Option<Vec<u32>>, String> {
     for weight in weights {
         sum += weight;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to u32::MAX, and cut")]
-        let reached = settled(sum) as u32;
+        let reached = sum as u32;
         counts.push(reached - before);
         before = reached;
     }
     Ok(Some(counts))
-}
-
-/// The whole number next to a sum that is none by a last bit only: reading a text as a double can lose that.
-fn settled(sum: f64) -> f64 {
-    const BITS_LOST_MAX: f64 = 4.0;
-    let whole = sum.round();
-    if (sum - whole).abs() <= whole * f64::EPSILON * BITS_LOST_MAX { whole } else { sum }
 }
 
 fn divided(
@@ -212,5 +210,64 @@ pub(super) fn stickiness_of(name: Option<&str>) -> Result<String, String> {
         Some(name) => attribute_of(name)
             .map(str::to_owned)
             .ok_or_else(|| format!("the stickiness {name:?} would be mistaken for userId")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The Node.js client's arithmetic: `unleash-client` 6.12.1, `variant.ts` and `strategy/util.ts`, where `hash` is murmur's.
+    fn picked(weights: &[f64], hash: u32) -> Option<usize> {
+        let total: f64 = weights.iter().fold(0.0, |sum, weight| sum + weight);
+        let target = f64::from(hash) % total + 1.0;
+        let mut counter = 0.0;
+        weights.iter().position(|weight| {
+            counter += if *weight == 0.0 { 0.0 } else { *weight };
+            *weight != 0.0 && counter >= target
+        })
+    }
+
+    #[test]
+    fn every_bucket_goes_to_the_variant_that_the_client_picks() {
+        for weights in [
+            &[500.0, 500.0][..],
+            &[333.3, 333.3, 333.4],
+            &[333.299_999_999_95, 333.299_999_999_95, 333.400_000_000_1],
+            &[0.1, 0.2, 0.7],
+            &[0.0, 999.5, 0.5],
+            &[1.0, 0.0, 2.0, 0.25, 0.75],
+        ] {
+            let counts = bucket_counts(weights).unwrap().unwrap();
+            let total: u32 = counts.iter().sum();
+            for hash in (0..total).chain((u32::MAX - 2 * total)..=u32::MAX) {
+                let mut bucket = hash % total;
+                let ours = counts.iter().position(|count| {
+                    let is_its = bucket < *count;
+                    bucket = bucket.saturating_sub(*count);
+                    is_its
+                });
+                assert_eq!(picked(weights, hash), ours, "{weights:?} {hash}");
+            }
+        }
+    }
+
+    /// Each of these was looked up with the client itself: of 300,000 users about 300 get no variant.
+    #[test]
+    fn a_sum_beside_a_whole_number_leaves_units_without_a_variant_and_is_refused() {
+        for (weights, lost) in [
+            (&[500.0, 499.999_999_999_9][..], 999),
+            (&[500.0, 500.000_000_000_1], 1_000),
+            (&[333.299_999_999_95, 333.299_999_999_95, 333.4], 999),
+            (&[381.3, 346.6, 272.1], 1_000),
+            (&[333.300_000_000_000_1, 333.3, 333.4], 1_000),
+        ] {
+            let whole: f64 = weights.iter().sum::<f64>().round();
+            assert!((weights.iter().sum::<f64>() - whole).abs() < 1e-6, "{weights:?}");
+            assert_eq!(picked(weights, lost), None, "{weights:?}");
+            assert_eq!(picked(weights, 7), Some(0), "{weights:?}");
+            let fault = bucket_counts(weights).unwrap_err();
+            assert!(fault.contains("expected a whole number") && fault.contains("Node.js"), "{fault}");
+        }
     }
 }

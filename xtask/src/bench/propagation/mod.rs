@@ -109,7 +109,7 @@ const SCENARIOS: [Scenario; 5] = [
 pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
     let change_count = match arguments {
         [] => CHANGE_COUNT,
-        [count] => count.parse().with_context(|| format!("{count:?} is no number of changes"))?,
+        [count] => count.parse().with_context(|| format!("{count:?} is not a number of changes"))?,
         _ => bail!("usage: cargo xtask bench propagation [CHANGES_UNDER_EACH_LOAD]"),
     };
     let built = build(root)?;

@@ -21,8 +21,8 @@ pub(crate) enum RecordFault {
         /// The length allowed.
         max: usize,
     },
-    /// A text that is no UTF-8.
-    #[error("{field} is no UTF-8")]
+    /// A text that is not UTF-8.
+    #[error("{field} is not UTF-8")]
     Text {
         /// Where.
         field: &'static str,

@@ -101,8 +101,8 @@ fn what_has_no_equivalent_is_refused_by_name() {
     let rows = [
         (constraint(json!({ "contextName": "f", "operator": "REGEX", "value": r"\pL" })), "Unicode classes"),
         (constraint(json!({ "contextName": "f", "operator": "NUM_LT", "value": "Infinity" })), "infinite"),
-        (constraint(json!({ "contextName": "f", "operator": "NUM_LT", "value": [1] })), "no scalar"),
-        (constraint(json!({ "contextName": "f", "operator": "IN", "values": [1] })), "no text"),
+        (constraint(json!({ "contextName": "f", "operator": "NUM_LT", "value": [1] })), "is not a string, a number or a boolean"),
+        (constraint(json!({ "contextName": "f", "operator": "IN", "values": [1] })), "is not a string"),
         (constraint(json!({ "operator": "DATE_AFTER", "value": "2022-01-01T00:00:00" })), "other servers"),
         (constraint(json!({ "contextName": "targetingKey", "operator": "IN", "values": ["a"] })), "mistaken"),
         (constraint(json!({ "contextName": "f", "operator": "IN", "values": ["a".repeat(5_000)] })), "4096"),
@@ -116,8 +116,8 @@ fn what_has_no_equivalent_is_refused_by_name() {
             json!({ "variants": [{ "name": "a", "weight": 2_000_000 }, { "name": "b", "weight": 1 }] }),
             "weight",
         ),
-        (json!({ "enabled": "yes" }), "boolean"),
-        (json!({ "name": "t", "strategies": {} }), "sequence"),
+        (json!({ "enabled": "yes" }), "enabled must be true or false, but is the string \"yes\""),
+        (json!({ "name": "t", "strategies": {} }), "strategies must be an array, but is an object"),
     ];
     for (feature, expected) in rows {
         let reason = refusal(feature.clone());

@@ -15,10 +15,10 @@ fn of_names_that_come_twice_the_last_counts() {
 #[test]
 fn documents_of_another_shape_are_refused() {
     let fault = |text: &str| import(text.as_bytes(), None).unwrap_err().to_string();
-    assert!(fault("[]").starts_with("document is no Unleash features: "));
-    assert!(fault("{}").ends_with("no features"));
+    assert!(fault("[]").starts_with("the document cannot be read as Unleash features: "));
+    assert!(fault("{}").ends_with("features is missing"));
     assert!(fault(r#"{"version":3,"features":[]}"#).ends_with("version 3, known are 1 and 2"));
-    assert!(fault(r#"{"features":{}}"#).ends_with("features is no list"));
+    assert!(fault(r#"{"features":{}}"#).ends_with("features must be an array"));
     let many = json!({ "features": vec![json!(null); FLAG_COUNT_MAX + 1] });
     assert!(fault(&many.to_string()).contains("5001 features, the limit is 5000"));
     let most = json!({ "features": vec![json!(null); FLAG_COUNT_MAX] });

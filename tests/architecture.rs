@@ -210,7 +210,7 @@ fn bodies_are_read_strictly() {
         .filter(|path| !own.iter().any(|own| path.starts_with(own)) && !path.ends_with("tests.rs"))
         .filter(|path| !path.iter().any(|part| part == "tests"))
         .collect();
-    let words = ["serde_json::from_", "serde_json::Deserializer", "serde_path_to_error::deserialize(value"];
+    let words = ["serde_json::from_", "serde_json::Deserializer", "serde_path_to_error"];
     assert_absent(&readers, &words, "what comes from outside is read by shared::strict");
     // Serde keeps such types in a buffer, behind which nobody sees an array that stands for an object.
     let others: Vec<_> = readers.into_iter().filter(|path| !path.ends_with("contract/replica.rs")).collect();

@@ -6,6 +6,7 @@ use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use flagfuse_shared::flag::compile::EnvironmentFault;
 use flagfuse_shared::import::ImportError;
+use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};
 
 use crate::change::{ChangeError, Conflict, Tag};
@@ -54,6 +55,17 @@ impl ApiError {
     /// 404.
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// 404 for what edges answer, with the words that OFREP's clients read.
+    pub fn at_the_edge(detail: String, flag_key: &str) -> Self {
+        let told = json!({ "key": flag_key, "errorCode": "GENERAL", "errorDetails": detail, "metadata": {} });
+        Self::not_found("edge_only", detail).with(told)
+    }
+
+    /// 400 for a document that does not have its shape, with the pointer to the place.
+    pub fn misfit(code: &'static str, misfit: &Misfit, subject: &str) -> Self {
+        Self::bad_request(code, misfit.of(subject)).with(json!({ "pointer": misfit.pointer() }))
     }
 
     /// 429: come back in a second.
@@ -113,11 +125,10 @@ impl From<StoreError> for ApiError {
 
 impl From<PolicyFault> for ApiError {
     fn from(fault: PolicyFault) -> Self {
-        let code = match fault {
+        let code = match &fault {
             PolicyFault::Mode { .. } => "mode_not_available",
-            PolicyFault::Shape(_) | PolicyFault::OutOfRange { .. } | PolicyFault::UnknownVariation { .. } => {
-                "invalid_policy"
-            }
+            PolicyFault::Shape(misfit) => return Self::misfit("invalid_policy", misfit, "the policy"),
+            PolicyFault::OutOfRange { .. } | PolicyFault::UnknownVariation { .. } => "invalid_policy",
         };
         Self::bad_request(code, fault.to_string())
     }

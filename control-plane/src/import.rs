@@ -54,7 +54,7 @@ fn json_of(document: &[u8]) -> Result<Cow<'_, [u8]>, ImportError> {
     }
     // What is no UTF-8 is named where JSON is read.
     let Ok(text) = std::str::from_utf8(without_mark(document)) else { return Ok(Cow::Borrowed(document)) };
-    let shape = |detail| ImportError::Shape { format: "flagd definition", detail };
+    let shape = |detail| ImportError::Shape { format: "a flagd definition", detail };
     let value = yaml::parse(text).map_err(|error| shape(error.to_string()))?;
     serde_json::to_vec(&value).map(Cow::Owned).map_err(|error| shape(error.to_string()))
 }
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn what_is_neither_is_refused() {
         let rows: [(&[u8], &str); 6] = [
-            (b"", "the document must be a JSON object"),
-            (b"[]", "the document must be a JSON object"),
+            (b"", "it must be a JSON object"),
+            (b"[]", "it must be a JSON object"),
             (b"{flags: {}}", "key must be a string at line 1"),
             (b"flags: {\n", "line "),
             (b"\xff\xfef\0", "UTF-16"),

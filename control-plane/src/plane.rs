@@ -217,8 +217,14 @@ impl ControlPlane {
 
     /// The API alone, without anything running beside it.
     pub fn router(&self, fleet: Fleet) -> axum::Router {
+        self.router_beside(fleet, Vec::new())
+    }
+
+    /// The same with the addresses of the edges, for those who ask this side what the edges answer.
+    fn router_beside(&self, fleet: Fleet, edge_addresses: Vec<String>) -> axum::Router {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        router(ApiState::new(store, publisher, self.unit_key.clone(), self.clock.clone(), fleet))
+        let state = ApiState::new(store, publisher, self.unit_key.clone(), self.clock.clone(), fleet);
+        router(state.beside(edge_addresses))
     }
 
     /// Serves until `shutdown` is ready, then lets requests in flight finish and closes the database.
@@ -233,12 +239,13 @@ impl ControlPlane {
         beside.spawn(jobs::run_engine(store.clone(), publisher.clone(), clock.clone(), options.tick));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
         let fleet = options.fleet();
+        let addresses = options.edges.iter().map(|edge| edge.url.clone()).collect();
         beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet.clone()));
         beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
         let limits = Limits::of(capacity::claim());
         tracing::info!(connections = limits.count_max, "listening");
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let serving = listen::serve(listener, self.router(fleet), limits, stopped);
+        let serving = listen::serve(listener, self.router_beside(fleet, addresses), limits, stopped);
         let drained = async {
             shutdown.await;
             stop.send_replace(true);

@@ -4,7 +4,7 @@ use flagfuse_shared::context::ContextError;
 use flagfuse_shared::contract::beacon::BatchError;
 use flagfuse_shared::ofrep::{ErrorCode, RequestError};
 use flagfuse_shared::unleash::frontend::RequestFault;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::http::reply::Reply;
 
@@ -12,8 +12,16 @@ use crate::http::reply::Reply;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EdgeError {
     /// No route has this path.
-    #[error("no route has this path")]
+    #[error(
+        "there is nothing at this path: the edge answers /ofrep/v1/evaluate/flags, /v1/events, /v1/stream and Unleash's \
+         /api/frontend and /api/client"
+    )]
     RouteNotFound,
+    /// The control plane has this path. Where that is, strangers need not know.
+    #[error(
+        "this is the edge: projects, flags, fuses and tokens are the admin API's, at the control plane, with an admin token"
+    )]
+    AdminPath,
     /// The environment has no such toggle that Unleash's clients could decide.
     #[error("this environment has no feature of this name, or one that Unleash cannot express")]
     FeatureNotFound,
@@ -27,10 +35,19 @@ pub enum EdgeError {
     #[error("a client key is missing: send it as Authorization: Bearer or X-API-Key")]
     KeyMissing,
     /// A key of another form than `project:environment.secret`.
-    #[error("the client key is malformed: expected project:environment.secret")]
+    #[error("the client key is malformed: expected is project:environment.secret")]
     KeyMalformed,
+    /// A token of the control plane, by its look: nobody has asked whether it is valid.
+    #[error(
+        "this is {kind} token, which is for the control plane: the edge needs a client key, project:environment.secret, which \
+         POST /v1/projects/PROJECT/environments/ENVIRONMENT/tokens makes there"
+    )]
+    KeyOfControlPlane {
+        /// `an admin`, `a viewer`, `an ingest`.
+        kind: &'static str,
+    },
     /// A well-formed key that no environment knows; that it names one which does not exist is not told apart.
-    #[error("the client key is not valid")]
+    #[error("the client key is not valid: it is unknown or revoked")]
     KeyUnknown,
     /// Nobody can tell yet whether the key is valid: no round is left, or nobody vouches for the replica.
     #[error("this edge cannot tell yet whether the client key is valid: try again")]
@@ -74,6 +91,14 @@ pub enum EdgeError {
     /// The body is no batch of events.
     #[error(transparent)]
     Events(#[from] BatchError),
+    /// Not one of the events can be used. They are kept, and told one by one.
+    #[error("none of the {count} events can be used: events[0]: {first}")]
+    EventsRefused {
+        /// How many there were.
+        count: usize,
+        /// What is wrong with the first.
+        first: String,
+    },
     /// A header has a value that means nothing.
     #[error("header {name} must be {expected}")]
     HeaderMalformed {
@@ -130,10 +155,12 @@ impl EdgeError {
     pub const fn status(&self) -> (u16, &'static str, Option<u32>) {
         match self {
             Self::RouteNotFound => (404, "route_not_found", None),
+            Self::AdminPath => (404, "control_plane_only", None),
             Self::FeatureNotFound => (404, "feature_not_found", None),
             Self::MethodNotAllowed { .. } => (405, "method_not_allowed", None),
             Self::KeyMissing => (401, "key_missing", None),
             Self::KeyMalformed => (401, "key_malformed", None),
+            Self::KeyOfControlPlane { .. } => (401, "key_wrong_kind", None),
             Self::KeyUnknown => (401, "key_unknown", None),
             Self::KeyUnsure => (503, "key_unsure", Some(1)),
             Self::PushTokenWrong => (401, "push_token_wrong", None),
@@ -145,7 +172,9 @@ impl EdgeError {
             Self::BodyTooLarge { .. } => (413, "body_too_large", None),
             Self::BodyIncomplete => (400, "body_incomplete", None),
             Self::Evaluation(RequestError::TooLong) => (413, "body_too_large", None),
-            Self::Evaluation(RequestError::Context(_)) => (400, "context_malformed", None),
+            Self::Evaluation(RequestError::NoContext { .. } | RequestError::Context(_)) => {
+                (400, "context_malformed", None)
+            }
             Self::Evaluation(
                 RequestError::NotJson { .. } | RequestError::NotAnObject | RequestError::DuplicateKey { .. },
             ) => (400, "body_malformed", None),
@@ -156,6 +185,7 @@ impl EdgeError {
             }
             Self::Events(BatchError::TooMany { .. }) => (413, "too_many_events", None),
             Self::Events(BatchError::Shape { .. }) => (400, "body_malformed", None),
+            Self::EventsRefused { .. } => (400, "events_refused", None),
             Self::HeaderMalformed { .. } => (400, "header_malformed", None),
             Self::PathMalformed { .. } => (400, "path_malformed", None),
             Self::ReplicaUnknown { .. } => (404, "replica_unknown", None),
@@ -185,14 +215,20 @@ impl EdgeError {
     /// OFREP's `errorCode`, `errorDetails` and `metadata` are always there: one official client fails on a body without
     /// `metadata`, and a client cannot tell which route refused it.
     pub fn reply(&self, flag_key: Option<&str>) -> Reply {
+        self.reply_with(flag_key, Map::new())
+    }
+
+    /// The same with further members, for programs.
+    pub fn reply_with(&self, flag_key: Option<&str>, members: Map<String, Value>) -> Reply {
         let (status, code, retry_after_s) = self.status();
         let detail = self.to_string();
         let mut body = json!({
             "type": "about:blank", "status": status, "code": code, "detail": detail,
             "errorCode": self.ofrep_code().as_str(), "errorDetails": detail, "metadata": {},
         });
-        if let (Some(key), Value::Object(fields)) = (flag_key, &mut body) {
-            fields.insert("key".to_owned(), Value::String(key.to_owned()));
+        if let Value::Object(fields) = &mut body {
+            fields.extend(flag_key.map(|key| ("key".to_owned(), Value::from(key))));
+            fields.extend(members);
         }
         let mut reply = Reply::json(status, body.to_string());
         if let Some(seconds) = retry_after_s {

@@ -45,6 +45,7 @@ async fn fetch(mut request: Request, env: Env, context: Context) -> worker::Resu
     let ask = ask(&request);
     let reply = match (&ask.route, &method) {
         (Route::Unknown, _) => EdgeError::RouteNotFound.reply(None),
+        (Route::Admin, _) => EdgeError::AdminPath.reply(None),
         (route, Method::Options) => {
             let asked = header(&request, "access-control-request-headers");
             Reply::preflight(asked.as_deref(), route.methods())

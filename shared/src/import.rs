@@ -18,6 +18,17 @@ pub struct Imported {
     pub shared: SharedWire,
     /// What was left out, and why. Nothing is approximated: a flag decides as it did, or stands here.
     pub refused: Vec<Refused>,
+    /// What was taken over and is not all of what it was.
+    pub notes: Vec<Note>,
+}
+
+/// Something that people should know about a part that was taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Which part: `flag checkout`, `segment 7`.
+    pub name: String,
+    /// What, as a sentence about it.
+    pub note: String,
 }
 
 /// Something that has no equivalent.

@@ -45,6 +45,11 @@ impl Changed {
         Self { status: StatusCode::OK, tag: None, body }
     }
 
+    /// With what may not have been meant, where there is something.
+    pub(super) fn with_notes(self, notes: Vec<String>) -> Self {
+        if notes.is_empty() { self } else { self.with("notes", notes) }
+    }
+
     /// With a further field.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.body.insert(name.to_owned(), value.into());

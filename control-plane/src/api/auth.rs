@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::TenantKey;
+use flagfuse_shared::ids::{TenantKey, client_key_scope};
 use serde_json::{Value, json};
 
 use super::ApiState;
@@ -33,6 +33,16 @@ impl Caller {
     }
 }
 
+const MISSING: &str = "this path needs a token: send it as `Authorization: Bearer TOKEN`";
+const UNKNOWN: &str = "the token is unknown or revoked: `flagfuse token create` makes a new one";
+const CLIENT_KEY: &str = "this is a client key, project:environment.secret, which is for the edge: the control plane needs \
+                          a token of kind admin or viewer, ff_admin_… or ff_viewer_…";
+
+/// From where a request comes. Without a listener, in tests, everybody has the same address.
+fn peer(parts: &Parts) -> IpAddr {
+    parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address)
+}
+
 impl FromRequestParts<ApiState> for Caller {
     type Rejection = ApiError;
 
@@ -40,16 +50,11 @@ impl FromRequestParts<ApiState> for Caller {
         let refused = |detail| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
         let missing = || {
             state.failures.missing();
-            refused("this path needs `Authorization: Bearer TOKEN`")
+            refused(MISSING)
         };
-        let unknown = || {
-            // Without a listener, in tests, everybody has the same address.
-            let peer =
-                parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address);
-            match state.failures.unknown(peer, state.now()) {
-                None => refused("the token is unknown or revoked"),
-                Some(wait_s) => ApiError::too_many_failures(wait_s),
-            }
+        let unknown = || match state.failures.unknown(peer(parts), state.now()) {
+            None => refused(UNKNOWN),
+            Some(wait_s) => ApiError::too_many_failures(wait_s),
         };
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header
@@ -57,6 +62,11 @@ impl FromRequestParts<ApiState> for Caller {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim())
             .ok_or_else(missing)?;
+        // By its look, before anybody knows whether it is valid: whoever has one learns nothing of that here.
+        if client_key_scope(token).is_some() {
+            let slowed = state.failures.unknown(peer(parts), state.now());
+            return Err(slowed.map_or_else(|| refused(CLIENT_KEY), ApiError::too_many_failures));
+        }
         // Looked up by digest: how long a comparison takes tells nothing about a token.
         let found = tokens::find(&mut *state.store.read().await?, &Digest::of(token.as_bytes())).await?;
         let row = found.ok_or_else(unknown)?;

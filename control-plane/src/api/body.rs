@@ -1,15 +1,16 @@
 //! Bodies and queries whose refusals are problem+json too.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
-use flagfuse_shared::strict::{self, Fault, Objects};
+use flagfuse_shared::strict::{self, Fault};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -62,18 +63,16 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value = strict::parse(bytes).map_err(|fault| {
         let code = match fault {
             Fault::DuplicateKey { .. } => "duplicate_key",
-            Fault::NotJson { .. } | Fault::Shape { .. } => "bad_json",
+            Fault::NotJson { .. } | Fault::Shape(_) => "bad_json",
         };
-        ApiError::bad_request(code, format!("the body: {fault}"))
+        ApiError::bad_request(code, fault.of("the body"))
     })?;
     shaped("bad_schema", value)
 }
 
 /// Gives a value that was read a shape.
 pub(super) fn shaped<T: DeserializeOwned>(code: &'static str, value: Value) -> Result<T, ApiError> {
-    // serde says what was wrong, the path says where.
-    serde_path_to_error::deserialize(Objects::of(value))
-        .map_err(|e| ApiError::bad_request(code, e.to_string()))
+    strict::from_value(&value).map_err(|misfit| ApiError::misfit(code, &misfit, "the body"))
 }
 
 /// A JSON merge patch (RFC 7396). Its content type may be left out or say just JSON.
@@ -124,10 +123,38 @@ pub(super) struct Params<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let read = Query::from_request_parts(parts, state).await;
-        read.map(|Query(params)| Self(params)).map_err(|e| ApiError::bad_request("bad_query", e.body_text()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        query(&parts.uri).map(Self)
     }
+}
+
+/// Reads a query of a shape.
+pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    Query::try_from_uri(uri).map(|Query(params)| params).map_err(|_| {
+        let detail = misread::<T>(uri)
+            .unwrap_or_else(|| "a name in the query is repeated, or not percent-encoded UTF-8".to_owned());
+        ApiError::bad_request("bad_query", detail)
+    })
+}
+
+/// What keeps a query from having its shape, in words: read once more as JSON, in which values have types.
+fn misread<T: DeserializeOwned>(uri: &Uri) -> Option<String> {
+    let Query(pairs) = Query::<BTreeMap<String, String>>::try_from_uri(uri).ok()?;
+    let typed = |text: &String| match strict::parse(text.as_bytes()) {
+        Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
+        _ => Value::from(text.as_str()),
+    };
+    let mut fields: Map<String, Value> =
+        pairs.iter().map(|(name, text)| (name.clone(), typed(text))).collect();
+    for _ in 0..=pairs.len() {
+        let misfit = strict::from_value::<T>(&Value::Object(fields.clone())).err()?;
+        // A text that looks like a number may have been a text.
+        match (pairs.get(&misfit.field()), fields.get_mut(&misfit.field())) {
+            (Some(text), Some(field)) if !field.is_string() => *field = Value::from(text.as_str()),
+            _ => return Some(misfit.of("the query")),
+        }
+    }
+    None
 }
 
 /// Path parameters, percent-decoded.

@@ -23,8 +23,11 @@ pub(super) struct Shape {
 }
 
 /// A flag, of an environment or a project.
-pub(super) const FLAG: Shape =
-    Shape { content: Some("flag"), added: &["updated_ms", "inherited", "override"], code: "invalid_flag" };
+pub(super) const FLAG: Shape = Shape {
+    content: Some("flag"),
+    added: &["updated_ms", "inherited", "override", "unleash_sdk"],
+    code: "invalid_flag",
+};
 /// What an environment changes of a flag.
 pub(super) const OVERRIDE: Shape = Shape { content: Some("override"), added: &[], code: "invalid_flag" };
 /// A fuse: its policy can be written, its state is moved by its switches.

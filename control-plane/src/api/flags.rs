@@ -11,8 +11,8 @@ use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, MergePatch, NoBody, PathParams, shaped};
 use super::echo::{self, Echo};
-use super::manner::{Manner, WithFuse};
-use super::{ApiState, flag_key};
+use super::manner::{Kind, Manner, WithFuse};
+use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Power, Tag};
 use crate::error::ApiError;
 use crate::store::flags::{self, FlagRow};
@@ -42,14 +42,23 @@ pub(super) async fn read(
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let mut conn = state.store.read().await?;
     let row = flags::flag(&mut conn, &scope, &flag).await?;
-    let row =
-        row.ok_or_else(|| ApiError::not_found("unknown_flag", format!("flag {flag:?} does not exist")))?;
+    let row = row.ok_or_else(|| {
+        ApiError::not_found(
+            "unknown_flag",
+            format!("flag {flag:?} does not exist: GET …/flags lists those that do"),
+        )
+    })?;
     let mut body = flag_json(&row);
     if let (Some(fields), Some(inherited)) =
         (body.as_object_mut(), project_flags::inherited(&mut conn, &scope, &flag).await?)
     {
         fields.insert("inherited".to_owned(), json!(true));
         fields.insert("override".to_owned(), json!(inherited.patch));
+    }
+    if let (Some(fields), Some(said)) =
+        (body.as_object_mut(), hints::unleash_sdk(&mut conn, &scope, &row.wire).await?)
+    {
+        fields.insert("unleash_sdk".to_owned(), json!(said));
     }
     Ok(tagged(&Tag::revision(row.revision), body))
 }
@@ -66,7 +75,20 @@ pub(super) async fn put(
     check_override(&state, &scope, &flag, &echo).await?;
     let manner = manner.with_body(&echo.content).read_at(echo.revision);
     let wire = Box::new(read_wire(&flag, echo.content)?);
-    state.propose(&caller, manner, Change::PutFlag { scope, wire }).await
+    let change = Change::PutFlag { scope: scope.clone(), wire: wire.clone() };
+    let changed = state.propose(&caller, manner, change).await?;
+    Ok(with_hints(&state, &scope, &wire, changed).await)
+}
+
+/// An answer with what may not have been meant, and who will not see it. The change is made: that nothing can be said
+/// about it now must not look like a refusal.
+async fn with_hints(state: &ApiState, scope: &Scope, wire: &FlagWire, changed: Changed) -> Changed {
+    let changed = changed.with_notes(hints::of_flag(wire));
+    let Ok(mut conn) = state.store.read().await else { return changed };
+    match hints::unleash_sdk(&mut conn, scope, wire).await {
+        Ok(Some(said)) => changed.with("unleash_sdk", said),
+        Ok(None) | Err(_) => changed,
+    }
 }
 
 /// What came back as the override is what stands: it is not written here.
@@ -91,7 +113,17 @@ pub(super) async fn patch(
     MergePatch(patch): MergePatch,
 ) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    state.propose(&caller, manner, Edit::Flag { scope, flag: flag_key(&flag)?, patch }).await
+    let is_real = manner.kind == Kind::Real;
+    let edit = Edit::Flag { scope: scope.clone(), flag: flag_key(&flag)?, patch };
+    let changed = state.propose(&caller, manner, edit).await?;
+    let patched = match state.store.read().await {
+        Ok(mut conn) if is_real => flags::flag(&mut conn, &scope, &flag).await.ok().flatten(),
+        _ => None,
+    };
+    match patched {
+        Some(row) => Ok(with_hints(&state, &scope, &row.wire, changed).await),
+        None => Ok(changed),
+    }
 }
 
 /// `POST …/flags/{flag}/on`.

@@ -11,7 +11,7 @@ use super::auth::{Admin, Caller, Viewer};
 use super::body::{self, JsonBody, PathParams, RawBody};
 use super::echo::{self, Echo};
 use super::manner::{Kind, Manner};
-use super::{ApiState, flag_key};
+use super::{ApiState, flag_key, hints, metrics_seen};
 use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
 use crate::error::ApiError;
 use crate::fuse::arrivals;
@@ -85,9 +85,11 @@ pub(super) async fn put(
     let echo = Echo::read(echo::FUSE, body)?;
     check_state(&state, &scope, &flag, &echo).await?;
     let policy = Policy::parse(echo.content)?;
+    let mut notes = hints::of_policy(&policy);
+    notes.extend(metrics_seen::notes(&state, &scope, &policy).await?);
     let change =
         Change::PutFuse { scope: scope.clone(), flag: flag_key(&flag)?, policy: Box::new(policy.clone()) };
-    let answer = state.propose(&caller, manner.read_at(echo.revision), change).await?;
+    let answer = state.propose(&caller, manner.read_at(echo.revision), change).await?.with_notes(notes);
     // The change is made: that nothing can be said about traffic now must not look like a refusal.
     let traffic = traffic(&state, &scope, &flag, &policy).await.ok();
     Ok(answer.with("traffic", json!(traffic)))

@@ -1,7 +1,7 @@
 //! `POST …/import`: flags of another system, taken over in one change or not at all.
 
 use axum::extract::State;
-use flagfuse_shared::import::Refused;
+use flagfuse_shared::import::{Note, Refused};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -45,6 +45,7 @@ pub(super) async fn import(
     let flags: Vec<String> = imported.flags.iter().map(|wire| wire.key.clone()).collect();
     let segments: Vec<String> = imported.shared.segments.iter().map(|wire| wire.key.clone()).collect();
     let refused: Vec<Value> = imported.refused.iter().map(refused_json).collect();
+    let notes: Vec<Value> = imported.notes.iter().map(note_json).collect();
     let existing = if how.replace { Existing::Replace } else { Existing::Refuse };
     let import = Import { format: how.format, imported, existing };
     let change = Change::Import { scope, import: Box::new(import) };
@@ -57,7 +58,11 @@ pub(super) async fn import(
         done => done?.with("conflicts", json!([])),
     };
     let answer = answer.with("dry_run", how.dry_run).with("flags", keys(&flags));
-    Ok(answer.with("segments", keys(&segments)).with("refused", refused))
+    Ok(answer.with("segments", keys(&segments)).with("refused", refused).with("notes", notes))
+}
+
+fn note_json(noted: &Note) -> Value {
+    json!({ "name": noted.name, "note": noted.note })
 }
 
 fn refused_json(refused: &Refused) -> Value {

@@ -1,7 +1,7 @@
 //! How a change is to be made: for real or only rehearsed, of which state, and with which confirmation. One answer for
 //! all kinds of changes.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::answer::Changed;
 use super::auth::Caller;
-use super::body::Seen;
+use super::body::{Seen, query};
 use crate::change::{ChangeError, Consent, Fuses, Preconditions, Proposal, Terms, rehearse};
 use crate::error::ApiError;
 
@@ -43,8 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Manner {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Seen(seen) = Seen::from_request_parts(parts, state).await?;
-        let query = Query::<DryRun>::try_from_uri(&parts.uri);
-        let DryRun { dry_run } = query.map_err(|e| ApiError::bad_request("bad_query", e.body_text()))?.0;
+        let DryRun { dry_run } = query(&parts.uri)?;
         let header = parts.headers.get(CONFIRM_HEADER);
         let confirmation = header.map(|header| Digest::parse(header.to_str().unwrap_or_default()));
         let confirmation = confirmation.transpose().map_err(|e| {
@@ -80,9 +79,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WithFuse {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let query = Query::<WithFuseQuery>::try_from_uri(&parts.uri);
-        let WithFuseQuery { with_fuse } =
-            query.map_err(|e| ApiError::bad_request("bad_query", e.body_text()))?.0;
+        let WithFuseQuery { with_fuse } = query(&parts.uri)?;
         Ok(Self(if with_fuse { Fuses::Deleted } else { Fuses::Kept }))
     }
 }

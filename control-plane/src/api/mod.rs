@@ -1,6 +1,7 @@
 //! The HTTP API: one file per resource, one route table. Handlers write no SQL and decide nothing.
 
 mod answer;
+mod astray;
 mod audit;
 mod auth;
 mod body;
@@ -10,12 +11,14 @@ mod explain;
 mod failures;
 mod flags;
 mod fuses;
+mod hints;
 mod import;
 mod ingest;
 mod kept;
 mod keys;
 mod manner;
 mod metrics;
+mod metrics_seen;
 mod project_flags;
 mod projects;
 mod propagation;
@@ -28,7 +31,7 @@ mod tokens;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::map_response;
 use axum::response::Response;
@@ -68,6 +71,8 @@ pub struct ApiState {
     ingest_slots: Arc<Semaphore>,
     pull_slots: Arc<Semaphore>,
     failures: Arc<Failures>,
+    /// Where the edges are, for those who ask the wrong one.
+    edge_addresses: Arc<[String]>,
 }
 
 impl ApiState {
@@ -76,7 +81,14 @@ impl ApiState {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
         let (fleet, failures) = (Arc::new(fleet), Arc::default());
-        Self { store, publisher, unit_key, clock, fleet, ingest_slots, pull_slots, failures }
+        let edge_addresses = Arc::default();
+        Self { store, publisher, unit_key, clock, fleet, ingest_slots, pull_slots, failures, edge_addresses }
+    }
+
+    /// With the addresses of the edges.
+    #[must_use]
+    pub fn beside(self, edge_addresses: Vec<String>) -> Self {
+        Self { edge_addresses: edge_addresses.into(), ..self }
     }
 
     fn now(&self) -> UnixMillis {
@@ -129,7 +141,9 @@ async fn environment(
     key: &str,
 ) -> Result<EnvironmentRow, ApiError> {
     let unknown = || {
-        let detail = format!("environment {}/{project}/{key} does not exist", caller.tenant);
+        let detail = format!(
+            "environment {project}/{key} does not exist: GET /v1/projects/{project}/environments lists those that do"
+        );
         ApiError::not_found("unknown_environment", detail)
     };
     let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
@@ -139,7 +153,7 @@ async fn environment(
 }
 
 fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
-    FlagKey::parse(text).map_err(|e| ApiError::bad_request("invalid_flag", format!("flag key: {e}")))
+    FlagKey::parse(text).map_err(|e| ApiError::bad_request("invalid_flag", e.to_string()))
 }
 
 /// The routes below an environment.
@@ -173,6 +187,7 @@ fn environment_routes() -> Router<ApiState> {
         .route("/revert", post(kept::revert))
         .route("/quarantine", get(environments::quarantine))
         .route("/balance", get(environments::balance))
+        .route("/metrics-seen", get(metrics_seen::read))
         .route("/audit", get(audit::of_environment))
         .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key))
         .route("/import", post(import::import).layer(DefaultBodyLimit::max(IMPORT_LEN_MAX)))
@@ -181,7 +196,8 @@ fn environment_routes() -> Router<ApiState> {
 
 /// All routes. Everything but `/healthz` needs a bearer token.
 pub fn router(state: ApiState) -> Router {
-    Router::new()
+    let edges = Arc::clone(&state.edge_addresses);
+    let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics::read))
         .route("/v1/whoami", get(auth::whoami))
@@ -213,21 +229,16 @@ pub fn router(state: ApiState) -> Router {
                 .route(INGEST_PATH, post(ingest::batch))
                 .layer(DefaultBodyLimit::max(BATCH_BODY_LEN_MAX)),
         )
-        .fallback(async || ApiError::not_found("unknown_path", "there is nothing at this path"))
-        .method_not_allowed_fallback(async || {
-            ApiError::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "this path has no such method",
-            )
-        })
-        .layer(map_response(for_browsers_and_caches))
-        .with_state(state)
+        .fallback(async move |uri: Uri| astray::not_found(&uri, &edges))
+        .with_state(state);
+    Router::new()
+        .fallback_service(routes)
+        .layer(map_response(async |response| for_browsers_and_caches(astray::with_methods(response))))
 }
 
 /// What every answer says: it is what its type says, and nobody keeps it. It may hold a secret, and all but `/healthz` is
 /// for one caller only.
-async fn for_browsers_and_caches(mut response: Response) -> Response {
+fn for_browsers_and_caches(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

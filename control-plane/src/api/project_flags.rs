@@ -12,7 +12,7 @@ use super::body::{JsonBody, MergePatch, PathParams};
 use super::echo::{self, Echo};
 use super::flags::{FlagPath, flag_json, read_wire};
 use super::manner::{Manner, WithFuse};
-use super::{ApiState, flag_key};
+use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Tag};
 use crate::error::ApiError;
 use crate::store::{project_flags, scopes};
@@ -62,7 +62,9 @@ pub(super) async fn put(
     let echo = Echo::read(echo::FLAG, body)?;
     let manner = manner.with_body(&echo.content).read_at(echo.revision);
     let wire = Box::new(read_wire(&flag, echo.content)?);
-    state.propose(&caller, manner, Change::PutProjectFlag { project, wire }).await
+    let notes = hints::of_flag(&wire);
+    let change = Change::PutProjectFlag { project, wire };
+    Ok(state.propose(&caller, manner, change).await?.with_notes(notes))
 }
 
 /// A JSON merge patch (RFC 7396) of a flag that is there.

@@ -25,7 +25,7 @@ pub enum ChangeError {
         project: ProjectKey,
     },
     /// No such environment in the tenant.
-    #[error("environment {scope} does not exist")]
+    #[error("environment {}/{} does not exist", scope.project, scope.environment)]
     UnknownEnvironment {
         /// Which.
         scope: Scope,

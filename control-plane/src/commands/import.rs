@@ -21,6 +21,7 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<String> {
     let mut lines: Vec<String> = imported.flags.iter().map(|wire| format!("flag {}", wire.key)).collect();
     lines.extend(imported.shared.segments.iter().map(|wire| format!("segment {}", wire.key)));
     lines.extend(imported.refused.iter().map(|left| format!("refused: {}: {}", left.name, left.reason)));
+    lines.extend(imported.notes.iter().map(|noted| format!("note: {}: {}", noted.name, noted.note)));
     let scope = Scope { tenant: args.tenant.clone(), project: args.project, environment: args.environment };
     let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
     let import = Import { format: args.format, imported, existing };

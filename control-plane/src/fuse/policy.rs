@@ -3,7 +3,7 @@
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::compile::percent_to_buckets;
 use flagfuse_shared::ids::MetricKey;
-use flagfuse_shared::strict::Objects;
+use flagfuse_shared::strict::{self, Misfit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -139,8 +139,8 @@ impl Guardrail {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PolicyFault {
     /// Not the shape of a policy.
-    #[error("{0}")]
-    Shape(String),
+    #[error("{}", .0.of("the policy"))]
+    Shape(Misfit),
     /// A mode that does not exist here.
     #[error("mode {found:?} is not available, available: classic")]
     Mode {
@@ -179,8 +179,7 @@ impl Policy {
         {
             return Err(PolicyFault::Mode { found: mode.to_owned() });
         }
-        let policy: Self = serde_path_to_error::deserialize(Objects::of(value))
-            .map_err(|e| PolicyFault::Shape(e.to_string()))?;
+        let policy: Self = strict::from_value(&value).map_err(PolicyFault::Shape)?;
         policy.check()?;
         Ok(policy)
     }
@@ -381,7 +380,7 @@ mod tests {
         };
         let rows = [
             (json!({ "mode": "anytime" }), "mode \"anytime\" is not available"),
-            (json!({ "surprise": 1 }), "unknown field `surprise`"),
+            (json!({ "surprise": 1 }), "surprise is unknown"),
             (json!({ "exposure_percent": 90.1 }), "exposure_percent is 90.1, allowed is 0.0001 to 90"),
             (json!({ "exposure_percent": 0.000_15 }), "exposure_percent"),
             (json!({ "control_percent": 0 }), "control_percent is 0, allowed is 0.0001 to 50"),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent, QuarantineCode};
+use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{FlagKey, Scope, Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::{EVENT_AGE_MS_MAX, UNIT_DAY_ACTIVITY_COUNT_MAX};
@@ -18,7 +19,7 @@ use crate::metric::USAGE_METRIC;
 use crate::store::events::{self, Novelty};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::quarantine::{Balance, ClaimedPlace, insert as insert_quarantine};
-use crate::store::{Connection, StoreError, flags, tallies, usage as stored_usage};
+use crate::store::{Connection, StoreError, flags, metrics_seen, tallies, usage as stored_usage};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
@@ -26,7 +27,7 @@ const DAY_MS: u64 = 24 * 3_600_000;
 enum Outcome {
     Stored,
     Duplicate,
-    Quarantined(QuarantineCode),
+    Quarantined(EventFault),
 }
 
 /// One slice of a batch. Caches what its events share.
@@ -39,6 +40,8 @@ pub(super) struct Application<'k> {
     /// Activities of a unit on a day.
     busy: BTreeMap<(UnitHash, u64), u64>,
     tallies: Tallies,
+    /// Outcomes by the metric that they name.
+    seen: BTreeMap<String, u64>,
 }
 
 /// A checked exposure.
@@ -58,6 +61,7 @@ impl<'k> Application<'k> {
             policies: BTreeMap::new(),
             busy: BTreeMap::new(),
             tallies: Tallies::default(),
+            seen: BTreeMap::new(),
         }
     }
 
@@ -77,9 +81,9 @@ impl<'k> Application<'k> {
             match self.apply(conn, incoming).await? {
                 Outcome::Stored => balance.stored += 1,
                 Outcome::Duplicate => balance.duplicate += 1,
-                Outcome::Quarantined(code) => {
+                Outcome::Quarantined(fault) => {
                     balance.quarantined += 1;
-                    insert_quarantine(conn, place, code, incoming.raw.get(), now).await?;
+                    insert_quarantine(conn, place, &fault, incoming.raw.get(), now).await?;
                 }
             }
             taken += 1;
@@ -88,30 +92,37 @@ impl<'k> Application<'k> {
             }
         }
         tallies::add(conn, &self.tallies).await?;
+        metrics_seen::add(conn, &self.scope, &self.seen, now).await?;
         Ok((balance, taken))
     }
 
     async fn apply(&mut self, conn: &mut Connection, incoming: &IngestEvent) -> Result<Outcome, StoreError> {
         let event = match validate::event(incoming) {
             Ok(event) => event,
-            Err(code) => return Ok(Outcome::Quarantined(code)),
+            Err(fault) => return Ok(Outcome::Quarantined(fault)),
         };
         let content = content_hash(incoming.raw.get());
         if let EventKind::Usage { .. } = &event.kind {
             return self.count_usage(conn, &event, content).await;
         }
-        let Some(named) = &event.unit else { return Ok(Outcome::Quarantined(QuarantineCode::UnitMissing)) };
+        let Some(named) = &event.unit else {
+            let fault = EventFault::of(QuarantineCode::UnitMissing, "unit is missing").with_field("unit");
+            return Ok(Outcome::Quarantined(fault));
+        };
         let exposure = match self.check_exposure(conn, &event, incoming.received_ms, named).await? {
             Ok(exposure) => exposure,
-            Err(code) => return Ok(Outcome::Quarantined(code)),
+            Err(fault) => return Ok(Outcome::Quarantined(fault)),
         };
         let unit = self.unit_key.hash(&self.scope.tenant, named);
         let activity = activity_of(&event);
         match self.remember(conn, &event.id, content, unit, &activity).await? {
             Ok(Novelty::New) => {}
             Ok(Novelty::Same) => return Ok(Outcome::Duplicate),
-            Ok(Novelty::Conflict) => return Ok(Outcome::Quarantined(QuarantineCode::IdConflict)),
-            Err(code) => return Ok(Outcome::Quarantined(code)),
+            Ok(Novelty::Conflict) => return Ok(Outcome::Quarantined(id_conflict())),
+            Err(fault) => return Ok(Outcome::Quarantined(fault)),
+        }
+        if let EventKind::Outcome { metric, .. } = &event.kind {
+            *self.seen.entry(metric.as_str().to_owned()).or_default() += 1;
         }
         self.attribute(conn, unit, &activity).await?;
         match exposure {
@@ -128,7 +139,7 @@ impl<'k> Application<'k> {
         content: ContentHash,
         unit: UnitHash,
         activity: &Activity,
-    ) -> Result<Result<Novelty, QuarantineCode>, StoreError> {
+    ) -> Result<Result<Novelty, EventFault>, StoreError> {
         let day = activity.at_ms.0 / DAY_MS;
         let count = if let Some(count) = self.busy.get(&(unit, day)) {
             *count
@@ -140,7 +151,12 @@ impl<'k> Application<'k> {
             events::insert_event(conn, &self.scope, event_id, content, unit, activity).await?
         } else {
             match events::novelty(conn, &self.scope, event_id, content).await? {
-                Novelty::New => return Ok(Err(QuarantineCode::UnitFlood)),
+                Novelty::New => {
+                    let reason = format!(
+                        "the unit has {UNIT_DAY_ACTIVITY_COUNT_MAX} events on that day (UTC), which is the limit"
+                    );
+                    return Ok(Err(EventFault::of(QuarantineCode::UnitFlood, reason).with_field("unit")));
+                }
                 known @ (Novelty::Same | Novelty::Conflict) => known,
             }
         };
@@ -155,7 +171,7 @@ impl<'k> Application<'k> {
         event: &Event,
         received_ms: UnixMillis,
         unit: &Unit,
-    ) -> Result<Result<Option<Exposure>, QuarantineCode>, StoreError> {
+    ) -> Result<Result<Option<Exposure>, EventFault>, StoreError> {
         let EventKind::Exposure { flag, variation, phase, .. } = &event.kind else { return Ok(Ok(None)) };
         let row = match phase {
             Some(phase) => self.phase(conn, flag, *phase).await?,
@@ -167,8 +183,14 @@ impl<'k> Application<'k> {
                     .map(|enrolment| Some((enrolment, row)))
             }
             (phase, _) => match (self.flag(conn, flag).await?, phase) {
-                (None, _) => Err(QuarantineCode::UnknownFlag),
-                (Some(_), Some(_)) => Err(QuarantineCode::BadSchema),
+                (None, _) => Err(unknown_flag(flag)),
+                (Some(_), Some(phase)) => {
+                    let reason = format!(
+                        "phase is {phase}, and the fuse of flag {:?} has had no such phase",
+                        flag.as_str()
+                    );
+                    Err(EventFault::in_field("phase", reason))
+                }
                 (Some(known), None) => validate::variation(known, variation).map(|()| None),
             },
         };
@@ -185,14 +207,14 @@ impl<'k> Application<'k> {
     ) -> Result<Outcome, StoreError> {
         let EventKind::Usage { flag, yes, no, variants } = &event.kind else { return Ok(Outcome::Duplicate) };
         let Some(known) = self.flag(conn, flag).await? else {
-            return Ok(Outcome::Quarantined(QuarantineCode::UnknownFlag));
+            return Ok(Outcome::Quarantined(unknown_flag(flag)));
         };
         let counts = usage::counts(known, *yes, *no, variants);
         match events::insert_event(conn, &self.scope, &event.id, content, NOBODY, &activity_of(event)).await?
         {
             Novelty::New => {}
             Novelty::Same => return Ok(Outcome::Duplicate),
-            Novelty::Conflict => return Ok(Outcome::Quarantined(QuarantineCode::IdConflict)),
+            Novelty::Conflict => return Ok(Outcome::Quarantined(id_conflict())),
         }
         stored_usage::add(conn, &self.scope, flag, usage::hour(event.occurred_ms), &counts).await?;
         Ok(Outcome::Stored)
@@ -301,6 +323,16 @@ impl<'k> Application<'k> {
         self.policies.insert(phase_id, Arc::clone(&policy));
         Ok(Some(policy))
     }
+}
+
+fn unknown_flag(flag: &FlagKey) -> EventFault {
+    let reason = format!("flag {:?} does not exist in this environment", flag.as_str());
+    EventFault::of(QuarantineCode::UnknownFlag, reason).with_field("flag")
+}
+
+fn id_conflict() -> EventFault {
+    let reason = "the same id came before with other content: every event needs an id of its own";
+    EventFault::of(QuarantineCode::IdConflict, reason).with_field("id")
 }
 
 fn activity_of(event: &Event) -> Activity {

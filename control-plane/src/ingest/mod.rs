@@ -17,6 +17,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use flagfuse_shared::contract::beacon::{IngestBatch, IngestEvent, QuarantineCode};
+use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, UnixMillis};
 use futures_util::FutureExt as _;
 use serde::Serialize;
@@ -197,8 +198,10 @@ impl Delivery<'_> {
     ) -> Result<(Balance, usize), StoreError> {
         let until = monotonic() + SLICE_TIME;
         let Some(scope) = existing_scope(tx, self.tenant, self.batch).await? else {
-            let code = QuarantineCode::UnknownEnvironment;
-            return quarantine::all(tx, self.place(), events, code, until, self.now).await;
+            let IngestBatch { project, environment, .. } = self.batch;
+            let reason = format!("environment {project}/{environment} does not exist");
+            let fault = EventFault::of(QuarantineCode::UnknownEnvironment, reason);
+            return quarantine::all(tx, self.place(), events, &fault, until, self.now).await;
         };
         let application = Application::new(scope.clone(), self.unit_key);
         let (balance, taken) = application.run(tx, self.place(), events, until, self.now).await?;
@@ -216,8 +219,11 @@ impl Delivery<'_> {
         rest: &[IngestEvent],
     ) -> Result<(Balance, usize), StoreError> {
         let poison = rest.get(..1).unwrap_or_default();
-        let code = QuarantineCode::Unprocessable;
-        quarantine::all(tx, self.place(), poison, code, monotonic() + SLICE_TIME, self.now).await
+        let reason = format!(
+            "the control plane could not apply it {FAILURE_COUNT_MAX} times: nothing is wrong with it, and the log says why"
+        );
+        let fault = EventFault::of(QuarantineCode::Unprocessable, reason);
+        quarantine::all(tx, self.place(), poison, &fault, monotonic() + SLICE_TIME, self.now).await
     }
 
     async fn note_failure(&self) -> Result<(), StoreError> {

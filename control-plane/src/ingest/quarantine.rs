@@ -1,6 +1,7 @@
 //! Where unusable events go: kept with their reason, never dropped, never in the way of the next one.
 
-use flagfuse_shared::contract::beacon::{IngestEvent, QuarantineCode};
+use flagfuse_shared::contract::beacon::IngestEvent;
+use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::ids::UnixMillis;
 use tokio::time::Instant;
 
@@ -13,13 +14,13 @@ pub async fn all(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
     events: &[IngestEvent],
-    code: QuarantineCode,
+    fault: &EventFault,
     until: Instant,
     now: UnixMillis,
 ) -> Result<(Balance, usize), StoreError> {
     let mut taken = 0;
     for event in events {
-        insert(conn, place, code, event.raw.get(), now).await?;
+        insert(conn, place, fault, event.raw.get(), now).await?;
         taken += 1;
         if monotonic() >= until {
             break;

@@ -1,7 +1,8 @@
 //! Re-evaluates what an exposure claims. Pure: never trusts the edge, never reads a database.
 
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
-use flagfuse_shared::contract::beacon::{Event, EventKind, QuarantineCode, parse_event};
+use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent, QuarantineCode, parse_event};
+use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::flag::{Arm, FlagWire};
 use flagfuse_shared::ids::{Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::EVENT_SKEW_MS_MAX;
@@ -14,16 +15,22 @@ use crate::store::phases::PhaseRow;
 pub const LATENCY_MS_MAX: f64 = 86_400_000.0;
 
 /// Checks an event as the edge did, and that a latency carries a value within its limits.
-pub fn event(incoming: &flagfuse_shared::contract::beacon::IngestEvent) -> Result<Event, QuarantineCode> {
+pub fn event(incoming: &IngestEvent) -> Result<Event, EventFault> {
     let event = parse_event(incoming.raw.get(), incoming.received_ms, incoming.sent_ms)?;
     match &event.kind {
         // Tallies count enrolled units under this name.
         EventKind::Outcome { metric, .. } if metric.as_str() == EXPOSURE_METRIC => {
-            Err(QuarantineCode::BadSchema)
+            let reason =
+                "metric is \"exposure\", which no outcome can be: send an event of type \"exposure\"";
+            Err(EventFault::in_field("metric", reason))
         }
         EventKind::Outcome { metric, value } if metric.as_str() == LATENCY_METRIC => match value {
             Some(value) if (0.0..=LATENCY_MS_MAX).contains(value) => Ok(event),
-            Some(_) | None => Err(QuarantineCode::BadSchema),
+            value => {
+                let found = value.map_or_else(|| "is missing".to_owned(), |value| format!("is {value}"));
+                let reason = format!("value {found}, allowed for {LATENCY_METRIC} is 0 to {LATENCY_MS_MAX}");
+                Err(EventFault::in_field("value", reason))
+            }
         },
         EventKind::Outcome { .. } | EventKind::Exposure { .. } | EventKind::Usage { .. } => Ok(event),
     }
@@ -39,13 +46,22 @@ pub fn enrolment(
     variation: &VariationKey,
     occurred_ms: UnixMillis,
     received_ms: UnixMillis,
-) -> Result<Enrolment, QuarantineCode> {
+) -> Result<Enrolment, EventFault> {
     let arm = arm(phase, unit, variation)?;
     let grace_end = phase.started_ms.plus(phase.policy.grace_s * 1_000);
     let is_counted = occurred_ms >= grace_end;
     let is_known_in_time = is_counted || received_ms <= grace_end.plus(EVENT_SKEW_MS_MAX);
     if occurred_ms < phase.started_ms || !is_known_in_time {
-        return Err(QuarantineCode::TooEarly);
+        let (number, started, grace_s) = (phase.phase, phase.started_ms.0, phase.policy.grace_s);
+        let reason = if occurred_ms < phase.started_ms {
+            format!("occurred_ms is {}, before phase {number} began at {started}", occurred_ms.0)
+        } else {
+            format!(
+                "occurred_ms is {}, within the first {grace_s} s of phase {number}, and it came more than {} ms after them",
+                occurred_ms.0, EVENT_SKEW_MS_MAX
+            )
+        };
+        return Err(EventFault::of(QuarantineCode::TooEarly, reason).with_field("occurred_ms"));
     }
     Ok(Enrolment { phase_id: phase.phase_id, arm, is_counted, first_ms: occurred_ms })
 }
@@ -54,7 +70,7 @@ pub fn enrolment(
 ///
 /// A phase's slices may carry units that an earlier phase enrolled: they are counted there, whatever phase runs. Their
 /// exposures name that phase, whose own row has the same slice, and none of them counts here.
-fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, QuarantineCode> {
+fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, EventFault> {
     let bucket = Bucket::of(&phase.salt, unit.as_str(), COHORT_SEED).get();
     phase
         .slices
@@ -63,11 +79,30 @@ fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, Q
         .filter(|slice| slice.phase.is_none_or(|enrolled_in| enrolled_in == phase.phase))
         .filter(|slice| slice.variation == variation.as_str())
         .map(|slice| slice.arm)
-        .ok_or(QuarantineCode::VariantMismatch)
+        .ok_or_else(|| {
+            mismatch(format!(
+                "variation is {:?}, which is not what this unit gets in phase {}: send what the evaluation answered",
+                variation.as_str(),
+                phase.phase
+            ))
+        })
+}
+
+fn mismatch(reason: String) -> EventFault {
+    EventFault::of(QuarantineCode::VariantMismatch, reason).with_field("variation")
 }
 
 /// Whether the flag has the variation at all, for exposures outside a cohort.
-pub fn variation(flag: &FlagWire, variation: &VariationKey) -> Result<(), QuarantineCode> {
+pub fn variation(flag: &FlagWire, variation: &VariationKey) -> Result<(), EventFault> {
     let known = flag.variations.iter().any(|own| own.key == variation.as_str());
-    if known { Ok(()) } else { Err(QuarantineCode::VariantMismatch) }
+    let unknown = || {
+        let has: Vec<&str> = flag.variations.iter().map(|own| own.key.as_str()).take(10).collect();
+        let found = variation.as_str();
+        mismatch(format!(
+            "variation is {found:?}, which flag {:?} does not have: it has {}",
+            flag.key,
+            has.join(", ")
+        ))
+    };
+    if known { Ok(()) } else { Err(unknown()) }
 }

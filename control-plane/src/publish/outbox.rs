@@ -38,9 +38,9 @@ pub enum OutboxError {
     Keys(#[from] KeyError),
     /// Replicas hold what this database never signed, so they would refuse whatever it signs now.
     #[error(
-        "{scope} was restored from an old copy, or somebody else signs with its keys: {}; it takes no change until its \
+        "environment {}/{} was restored from an old copy, or somebody else signs with its keys: {}; it takes no change until its \
          epoch is raised: `flagfuse keys bump-epoch --project {} --environment {} --tenant {} --roots FILE,…`",
-        held_by(forks), scope.project, scope.environment, scope.tenant
+        scope.project, scope.environment, held_by(forks), scope.project, scope.environment, scope.tenant
     )]
     Forked {
         /// Which environment.
@@ -49,7 +49,7 @@ pub enum OutboxError {
         forks: Vec<ForkRow>,
     },
     /// The environment has gone.
-    #[error("environment {scope} does not exist")]
+    #[error("environment {}/{} does not exist", scope.project, scope.environment)]
     UnknownEnvironment {
         /// Which.
         scope: Scope,

@@ -15,7 +15,7 @@ pub enum PublishedError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No frame yet.
-    #[error("nothing was published yet in {scope}")]
+    #[error("nothing was published yet in environment {}/{}", scope.project, scope.environment)]
     Nothing {
         /// Where.
         scope: Scope,

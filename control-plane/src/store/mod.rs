@@ -11,6 +11,7 @@ pub mod kept;
 pub mod keysets;
 pub mod lags;
 mod lanes;
+pub mod metrics_seen;
 pub mod phases;
 pub mod project_flags;
 pub mod quarantine;

@@ -1,6 +1,6 @@
 //! Rows of quarantined events and of the balance that proves none was lost.
 
-use flagfuse_shared::contract::beacon::QuarantineCode;
+use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::EVENT_LEN_MAX;
@@ -34,8 +34,14 @@ impl ClaimedPlace<'_> {
 pub struct QuarantineRow {
     /// Its number.
     pub quarantine_id: i64,
-    /// Why.
+    /// Why, for programs.
     pub code: String,
+    /// Which field of the event is to blame, when it is one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub field: String,
+    /// Why, for people; nothing in a database from before reasons were kept.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
     /// The bytes as they arrived, capped.
     pub raw: String,
     /// First time.
@@ -86,18 +92,18 @@ pub struct BalanceRow {
 pub async fn insert(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
-    code: QuarantineCode,
+    fault: &EventFault,
     raw: &str,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    keep(conn, place, (code, raw), COUNT_KEPT, now).await
+    keep(conn, place, (fault, raw), COUNT_KEPT, now).await
 }
 
 /// A few look-ups by key, however many rows there are.
 async fn keep(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
-    (code, raw): (QuarantineCode, &str),
+    (fault, raw): (&EventFault, &str),
     count_kept: u32,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
@@ -109,7 +115,7 @@ async fn keep(
         .bind(to_sql(now.0))
         .bind(place.stored_project())
         .bind(place.environment)
-        .bind(code.as_str())
+        .bind(fault.code.as_str())
         .bind(&digest)
         .execute(&mut *conn)
         .await?;
@@ -127,18 +133,20 @@ async fn keep(
         .execute(&mut *conn)
         .await?;
     let sql = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
-                                       events, replay_state)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 1, 'waiting')";
+                                       events, replay_state, field, reason)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 1, 'waiting', $9, $10)";
     let kept = raw.get(..raw.floor_char_boundary(EVENT_LEN_MAX)).unwrap_or_default();
     sqlx::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
         .bind(number)
-        .bind(code.as_str())
+        .bind(fault.code.as_str())
         .bind(kept)
         .bind(digest)
         .bind(to_sql(now.0))
+        .bind(&fault.field)
+        .bind(&fault.reason)
         .execute(conn)
         .await?;
     Ok(())
@@ -165,7 +173,7 @@ pub async fn newest(
     place: ClaimedPlace<'_>,
     limit: u32,
 ) -> Result<Vec<QuarantineRow>, StoreError> {
-    let sql = "SELECT quarantine_id, code, raw, first_ms, last_ms, events, replay_state FROM quarantine
+    let sql = "SELECT quarantine_id, code, field, reason, raw, first_ms, last_ms, events, replay_state FROM quarantine
                WHERE tenant = $1 AND project = $2 AND environment = $3 ORDER BY quarantine_id DESC LIMIT $4";
     let rows = sqlx::query(sql)
         .bind(place.tenant)
@@ -179,6 +187,8 @@ pub async fn newest(
             Ok(QuarantineRow {
                 quarantine_id: row.try_get("quarantine_id")?,
                 code: row.try_get("code")?,
+                field: row.try_get("field")?,
+                reason: row.try_get("reason")?,
                 raw: row.try_get("raw")?,
                 first_ms: UnixMillis(from_sql(row.try_get("first_ms")?)),
                 last_ms: UnixMillis(from_sql(row.try_get("last_ms")?)),
@@ -293,10 +303,10 @@ mod tests {
         let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
         let mut tx = store.write().await.unwrap();
         let place = |tenant| ClaimedPlace { tenant, project: "p", environment: "e" };
-        let code = QuarantineCode::BadSchema;
-        keep(&mut tx, place("other"), (code, "theirs"), 3, UnixMillis(1)).await.unwrap();
+        let fault = &EventFault::in_field("id", "id is missing");
+        keep(&mut tx, place("other"), (fault, "theirs"), 3, UnixMillis(1)).await.unwrap();
         for raw in ["1", "2", "3", "2", "3"] {
-            keep(&mut tx, place("t"), (code, raw), 3, UnixMillis(1)).await.unwrap();
+            keep(&mut tx, place("t"), (fault, raw), 3, UnixMillis(1)).await.unwrap();
         }
         let raws = async |tx: &mut Connection, tenant| {
             let rows = newest(tx, place(tenant), 100).await.unwrap();
@@ -304,15 +314,15 @@ mod tests {
         };
         let row = |raw: &str, events| (raw.to_owned(), events);
         assert_eq!(raws(&mut tx, "t").await, [row("3", 2), row("2", 2), row("1", 1)], "as many as are kept");
-        keep(&mut tx, place("t"), (code, "4"), 3, UnixMillis(2)).await.unwrap();
+        keep(&mut tx, place("t"), (fault, "4"), 3, UnixMillis(2)).await.unwrap();
         assert_eq!(raws(&mut tx, "t").await, [row("4", 1), row("3", 2), row("2", 2)], "one more");
         // What pruning took leaves a gap, and no more are kept for it.
         prune(&mut tx, UnixMillis(2), 100).await.unwrap();
         for raw in ["5", "6", "7"] {
-            keep(&mut tx, place("t"), (code, raw), 3, UnixMillis(3)).await.unwrap();
+            keep(&mut tx, place("t"), (fault, raw), 3, UnixMillis(3)).await.unwrap();
         }
         assert_eq!(raws(&mut tx, "t").await, [row("7", 1), row("6", 1), row("5", 1)]);
-        keep(&mut tx, place("other"), (code, "1"), 3, UnixMillis(3)).await.unwrap();
+        keep(&mut tx, place("other"), (fault, "1"), 3, UnixMillis(3)).await.unwrap();
         assert_eq!(raws(&mut tx, "other").await, [row("1", 1)]);
     }
 }

@@ -29,6 +29,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (13, include_str!("../../../migrations/sqlite/0013_tenants.sql")),
     (14, include_str!("../../../migrations/sqlite/0014_verbs.sql")),
     (15, include_str!("../../../migrations/sqlite/0015_summaries.sql")),
+    (16, include_str!("../../../migrations/sqlite/0016_told.sql")),
 ];
 const READER_COUNT: u32 = 4;
 /// How long a statement waits for another process's write lock.

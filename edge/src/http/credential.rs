@@ -25,8 +25,15 @@ pub fn client_key(
     let presented =
         authorization.map(|value| without_scheme(&value).to_owned()).or_else(api_key).or(query_key);
     let text = presented.filter(|text| !text.is_empty()).ok_or(EdgeError::KeyMissing)?;
-    let (project, environment) = client_key_scope(&text).ok_or(EdgeError::KeyMalformed)?;
+    let (project, environment) = client_key_scope(&text).ok_or_else(|| malformed(&text))?;
     Ok(ClientKey { text, project, environment })
+}
+
+/// What a text is that is not a client key, by how it begins.
+fn malformed(text: &str) -> EdgeError {
+    let kinds = [("ff_admin_", "an admin"), ("ff_viewer_", "a viewer"), ("ff_ingest_", "an ingest")];
+    let kind = kinds.into_iter().find(|(prefix, _)| text.starts_with(prefix));
+    kind.map_or(EdgeError::KeyMalformed, |(_, kind)| EdgeError::KeyOfControlPlane { kind })
 }
 
 /// Whether `authorization` carries the token whose digest is `expected`.
@@ -74,6 +81,17 @@ mod tests {
             client_key(Some("Bearer nonsense".to_owned()), || None, None),
             Err(EdgeError::KeyMalformed)
         );
+    }
+
+    #[test]
+    fn a_token_of_the_control_plane_is_called_by_its_kind_whether_it_is_valid_or_not() {
+        for (text, kind) in
+            [("ff_admin_0123", "an admin"), ("ff_viewer_x", "a viewer"), ("ff_ingest_", "an ingest")]
+        {
+            let refused = client_key(Some(format!("Bearer {text}")), || None, None);
+            assert_eq!(refused, Err(EdgeError::KeyOfControlPlane { kind }), "{text}");
+        }
+        assert_eq!(client_key(Some("ff_other_1".to_owned()), || None, None), Err(EdgeError::KeyMalformed));
     }
 
     #[test]

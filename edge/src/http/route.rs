@@ -45,6 +45,8 @@ pub enum Route {
     UnleashRegister,
     /// An Unleash SDK says how often it was asked.
     UnleashMetrics,
+    /// A path of the admin API, which is the control plane's.
+    Admin,
     /// Nothing we know.
     Unknown,
 }
@@ -71,6 +73,7 @@ impl Route {
             | Self::UnleashFeature { .. }
             | Self::UnleashRegister
             | Self::UnleashMetrics
+            | Self::Admin
             | Self::Unknown => false,
         }
     }
@@ -89,7 +92,7 @@ impl Route {
             | Self::UnleashRegister
             | Self::UnleashMetrics => "POST",
             Self::UnleashFrontend { .. } => "GET, POST",
-            Self::Unknown => "",
+            Self::Admin | Self::Unknown => "",
         }
     }
 
@@ -125,8 +128,17 @@ pub fn route(path: &str) -> Route {
         "/healthz" => Route::Health,
         "/v1/events" => Route::Events,
         "/v1/stream" => Route::Stream,
-        _ => unleash(path).or_else(|| push(path)).unwrap_or(Route::Unknown),
+        _ => unleash(path)
+            .or_else(|| push(path))
+            .unwrap_or_else(|| if is_admin(path) { Route::Admin } else { Route::Unknown }),
     }
+}
+
+/// Whether the control plane has such a path.
+fn is_admin(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v1/") else { return path == "/metrics" };
+    let first = rest.split('/').next().unwrap_or_default();
+    ["projects", "tokens", "whoami", "audit", "explain", "keys", "ingest", "replica"].contains(&first)
 }
 
 /// Unleash's paths, behind whatever base URL its clients were given.
@@ -268,6 +280,16 @@ mod tests {
             ("/api/client", Route::Unknown),
         ] {
             assert_eq!(route(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_of_the_admin_api_are_known_as_such() {
+        for path in ["/v1/projects", "/v1/projects/demo/environments/dev/flags/", "/v1/tokens", "/metrics"] {
+            assert_eq!(route(path), Route::Admin, "{path}");
+        }
+        for path in ["/v1/projectsX", "/v1/", "/v2/projects", "/metrics/x"] {
+            assert_eq!(route(path), Route::Unknown, "{path}");
         }
     }
 

@@ -62,6 +62,15 @@ pub fn export(flags: &[FlagWire], shared: &SharedWire) -> Exported {
     Exported { features_json: Value::Object(document).to_string(), left_out }
 }
 
+/// Why Unleash's SDKs do not see a flag, so that they answer `false` for it; `None` when they do. `prerequisites` are the
+/// flags that it names.
+pub fn left_out(flag: &FlagWire, prerequisites: &[FlagWire], shared: &SharedWire) -> Option<String> {
+    let flags: Vec<FlagWire> = prerequisites.iter().chain([flag]).cloned().collect();
+    let (_, left_out) = document(&flags, shared);
+    let name = format!("flag {}", flag.key);
+    left_out.into_iter().find(|refused| refused.name == name).map(|refused| refused.reason)
+}
+
 fn document(flags: &[FlagWire], shared: &SharedWire) -> (Map<String, Value>, Vec<Refused>) {
     let mut segments = Segments::of(&shared.segments);
     let mut toggles: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();

@@ -3,6 +3,7 @@
 mod constraint;
 mod document;
 mod export;
+mod note;
 mod strategy;
 mod toggle;
 mod variant;
@@ -84,7 +85,10 @@ fn convert(features: Vec<Value>, segments: Vec<Value>) -> Imported {
             None => toggle::flag(toggle, &toggles, &known),
         };
         match flag {
-            Ok(flag) => imported.flags.push(flag),
+            Ok(flag) => {
+                imported.flags.push(flag);
+                imported.notes.extend(note::of_toggle(toggle));
+            }
             Err(reason) => {
                 refused.insert(toggle.name.clone());
                 imported.refuse(format!("flag {}", toggle.name), reason);
@@ -94,6 +98,11 @@ fn convert(features: Vec<Value>, segments: Vec<Value>) -> Imported {
     imported.flags.sort_by(|left, right| left.key.cmp(&right.key));
     imported.shared = SharedWire { segments: named(&imported.flags, wires), ..SharedWire::default() };
     imported.refuse_beyond_bounds();
+    imported.notes.extend(imported.shared.segments.iter().filter_map(note::of_segment));
+    // A flag may have been refused since its note was made.
+    let refused: BTreeSet<&str> = imported.refused.iter().map(|refused| refused.name.as_str()).collect();
+    imported.notes.retain(|note| !refused.contains(note.name.as_str()));
+    imported.notes.sort_by(|left, right| left.name.cmp(&right.name));
     imported
 }
 

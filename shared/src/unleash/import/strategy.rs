@@ -21,6 +21,32 @@ pub(super) struct Activation {
 /// What became of the document's segments, by id.
 pub(super) type Segments = BTreeMap<u64, Result<(), String>>;
 
+/// Where the code of a strategy is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Here.
+    Known,
+    /// One of Unleash's own that asks for what only the deciding server knows.
+    HostName,
+    /// In the programs of those who made it up.
+    Custom,
+}
+
+/// The kind of a strategy by its name.
+pub(super) fn kind(name: &str) -> Kind {
+    match name {
+        "default"
+        | "userWithId"
+        | "remoteAddress"
+        | "gradualRolloutUserId"
+        | "gradualRolloutSessionId"
+        | "gradualRolloutRandom"
+        | "flexibleRollout" => Kind::Known,
+        "applicationHostname" => Kind::HostName,
+        _ => Kind::Custom,
+    }
+}
+
 /// The ways a strategy can be on; none when it never is. `Err` says what has no equivalent.
 pub(super) fn activations(
     strategy: &Strategy,
@@ -48,7 +74,7 @@ pub(super) fn activations(
         "gradualRolloutSessionId" => gradual(parameters, "sessionId")?,
         "gradualRolloutRandom" => gradual(parameters, STICKINESS_RANDOM)?,
         "flexibleRollout" => flexible(parameters, toggle)?,
-        // `applicationHostname` asks for the server's own name, and others for code that is not here.
+        // Of another kind: the import says so in a note.
         _ => Vec::new(),
     };
     let activation = |(condition, gate): Way| {

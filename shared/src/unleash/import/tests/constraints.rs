@@ -101,7 +101,10 @@ fn what_has_no_equivalent_is_refused_by_name() {
     let rows = [
         (constraint(json!({ "contextName": "f", "operator": "REGEX", "value": r"\pL" })), "Unicode classes"),
         (constraint(json!({ "contextName": "f", "operator": "NUM_LT", "value": "Infinity" })), "infinite"),
-        (constraint(json!({ "contextName": "f", "operator": "NUM_LT", "value": [1] })), "is not a string, a number or a boolean"),
+        (
+            constraint(json!({ "contextName": "f", "operator": "NUM_LT", "value": [1] })),
+            "is not a string, a number or a boolean",
+        ),
         (constraint(json!({ "contextName": "f", "operator": "IN", "values": [1] })), "is not a string"),
         (constraint(json!({ "operator": "DATE_AFTER", "value": "2022-01-01T00:00:00" })), "other servers"),
         (constraint(json!({ "contextName": "targetingKey", "operator": "IN", "values": ["a"] })), "mistaken"),

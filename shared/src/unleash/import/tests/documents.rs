@@ -154,3 +154,33 @@ fn any_bytes_are_an_answer() {
         let _ = (import(&bytes, None), import(text.as_bytes(), None));
     });
 }
+
+#[test]
+fn what_is_not_all_of_what_it_was_is_noted() {
+    let strategy = |name: &str| json!({ "name": name, "segments": [7] });
+    let toggle = |name: &str, strategies: Value, variants: Value| json!({ "name": name, "enabled": true, "strategies": strategies, "variants": variants });
+    let variants = json!([{ "name": "red", "weight": 1 }]);
+    let document = json!({
+        "features": [
+            toggle("alone", json!([strategy("ourOwn")]), json!([])),
+            toggle("beside", json!([strategy("default"), strategy("ourOwn"), strategy("ourOwn")]), json!(null)),
+            toggle("host", json!([strategy("applicationHostname")]), json!([])),
+            toggle("none", json!([]), json!([])),
+            toggle("refused", json!([{ "name": "default", "parameters": {}, "variants": [{ "name": "", "weight": 1 }] }]), variants.clone()),
+            toggle("several", json!([{ "name": "default" }]), variants),
+        ],
+        "segments": [{ "id": 7, "name": "Beta users", "constraints": [] }, { "id": 8, "name": "Nobody asks", "constraints": [] }],
+    });
+    let imported = import(document.to_string().as_bytes(), None).unwrap();
+    let notes: Vec<(&str, &str)> =
+        imported.notes.iter().map(|note| (note.name.as_str(), note.note.as_str())).collect();
+    let found = |name: &str, said: &str| notes.iter().any(|(at, note)| *at == name && note.contains(said));
+    assert!(found("flag alone", "\"ourOwn\" is decided by code of your own"), "{notes:?}");
+    assert!(found("flag alone", "the flag is off for everybody"), "{notes:?}");
+    assert!(found("flag beside", "only its other strategies turn it on"), "{notes:?}");
+    assert!(found("flag host", "the host name of the server that decides"), "{notes:?}");
+    assert!(found("flag several", "became an object flag"), "{notes:?}");
+    assert!(found("segment 7", "called \"Beta users\" in Unleash"), "{notes:?}");
+    assert_eq!(notes.len(), 5, "{notes:?}");
+    assert_eq!(imported.shared.segments[0].description, "Beta users");
+}

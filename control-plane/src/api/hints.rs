@@ -1,0 +1,67 @@
+//! What an answer says beside what was asked for: what is allowed and may not have been meant, and who will not see it.
+
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::Scope;
+use flagfuse_shared::unleash::export::left_out;
+
+use crate::error::ApiError;
+use crate::fuse::policy::Policy;
+use crate::store::{Connection, flags, shared};
+
+/// Notes about a flag as it was written.
+pub(super) fn of_flag(wire: &FlagWire) -> Vec<String> {
+    let shares = wire.rules.iter().enumerate().filter_map(|(at, rule)| {
+        let share = rule.percentage?;
+        small(&format!("rules[{at}].percentage"), share)
+    });
+    shares.collect()
+}
+
+/// Notes about a policy as it was written.
+pub(super) fn of_policy(policy: &Policy) -> Vec<String> {
+    let fields = [
+        ("exposure_percent", policy.exposure_percent),
+        ("control_percent", policy.control_percent),
+        ("half_open_percent", policy.half_open_percent),
+    ];
+    fields.into_iter().filter_map(|(field, share)| small(field, share)).collect()
+}
+
+/// Whoever thinks in fractions writes 0.1 for a tenth.
+fn small(field: &str, share: f64) -> Option<String> {
+    let is_small = share > 0.0 && share < 1.0;
+    is_small.then(|| {
+        let meant = (share * 100_000.0).round() / 1_000.0;
+        format!("{field} is {share}, which is {share} % and not {meant} %: it goes from 0 to 100")
+    })
+}
+
+/// Why Unleash's SDKs answer `false` for a flag, where they do.
+pub(super) async fn unleash_sdk(
+    conn: &mut Connection,
+    scope: &Scope,
+    wire: &FlagWire,
+) -> Result<Option<String>, ApiError> {
+    let shared = shared::shared(conn, scope).await?;
+    let mut prerequisites = Vec::new();
+    for prerequisite in &wire.prerequisites {
+        prerequisites.extend(flags::flag(conn, scope, &prerequisite.flag).await?.map(|row| row.wire));
+    }
+    let reason = left_out(wire, &prerequisites, &shared);
+    Ok(reason.map(|reason| format!("left out: {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_below_one_percent_are_noted_and_others_are_not() {
+        let said = small("rules[0].percentage", 0.1).unwrap();
+        assert_eq!(said, "rules[0].percentage is 0.1, which is 0.1 % and not 10 %: it goes from 0 to 100");
+        assert!(small("f", 0.07).unwrap().contains("0.07 % and not 7 %"));
+        for plain in [0.0, 1.0, 50.0, 100.0] {
+            assert_eq!(small("f", plain), None, "{plain}");
+        }
+    }
+}

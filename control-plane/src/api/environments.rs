@@ -106,8 +106,9 @@ fn project_key(text: &str) -> Result<ProjectKey, ApiError> {
     ProjectKey::parse(text).map_err(|_| unknown_project(text))
 }
 
-fn unknown_project(text: &str) -> ApiError {
-    ApiError::not_found("unknown_project", format!("project {text} does not exist"))
+pub(super) fn unknown_project(text: &str) -> ApiError {
+    let detail = format!("project {text:?} does not exist: GET /v1/projects lists those that do");
+    ApiError::not_found("unknown_project", detail)
 }
 
 pub(super) async fn read(

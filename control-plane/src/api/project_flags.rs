@@ -10,6 +10,7 @@ use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, MergePatch, PathParams};
 use super::echo::{self, Echo};
+use super::environments::unknown_project;
 use super::flags::{FlagPath, flag_json, read_wire};
 use super::manner::{Manner, WithFuse};
 use super::{ApiState, flag_key, hints};
@@ -19,7 +20,7 @@ use crate::store::{project_flags, scopes};
 
 /// The caller's project of this name.
 async fn project(state: &ApiState, caller: &Caller, text: &str) -> Result<ProjectKey, ApiError> {
-    let unknown = || ApiError::not_found("unknown_project", format!("project {text} does not exist"));
+    let unknown = || unknown_project(text);
     let project = ProjectKey::parse(text).map_err(|_| unknown())?;
     let is_there = scopes::has_project(&mut *state.store.read().await?, &caller.tenant, &project).await?;
     if is_there { Ok(project) } else { Err(unknown()) }
@@ -48,7 +49,10 @@ pub(super) async fn read(
 }
 
 fn unknown_flag(flag: &str) -> ApiError {
-    ApiError::not_found("unknown_flag", format!("project flag {flag:?} does not exist"))
+    ApiError::not_found(
+        "unknown_flag",
+        format!("project flag {flag:?} does not exist: GET …/flags of the project lists those that do"),
+    )
 }
 
 pub(super) async fn put(

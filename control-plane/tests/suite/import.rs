@@ -121,7 +121,7 @@ async fn a_byte_order_mark_and_yaml_are_read() {
     }
     let (status, answer) = post(&world, "format=flagd", b"flags: {a: 1, a: 2}".to_vec()).await;
     assert_eq!((status, &answer["code"]), (400, &json!("invalid_import")), "{answer}");
-    assert!(answer["detail"].as_str().unwrap().contains("line 1: the key \"a\" comes twice"), "{answer}");
+    assert!(answer["detail"].as_str().unwrap().contains("line 1: the key \"a\" is repeated"), "{answer}");
 }
 
 #[tokio::test]

@@ -239,8 +239,9 @@ async fn what_has_no_use_after_its_horizon_is_forgotten_and_nothing_else() {
     let prune = async || jobs::prune(&world.plane.store, world.clock.now()).await.unwrap();
     assert_eq!(prune().await, 0);
     world.clock.advance(31 * DAY);
-    let gone = "events, the batch before the newest, the quarantined bytes, the buffer that fell silent";
-    assert_eq!(prune().await, 2 + 1 + 1 + 1, "{gone}");
+    let gone = "events, the batch before the newest, the quarantined bytes, the buffer that fell silent, the name of \
+                the metric";
+    assert_eq!(prune().await, 2 + 1 + 1 + 1 + 1, "{gone}");
     assert_eq!(count("SELECT COUNT(*) FROM batches").await, 1);
     assert_eq!(
         world.deliver(&last).await["status"],

@@ -106,8 +106,8 @@ async fn an_override_is_merged_and_outlives_a_new_definition() {
     assert_eq!(world.get(&there("flags/shared")).await["flag"]["default_variation"], "off");
     for (patch, code, words) in [
         (json!([]), "invalid_flag", "JSON object"),
-        (json!({ "key": "x" }), "invalid_flag", "`key`"),
-        (json!({ "cohort": null }), "invalid_flag", "`cohort`"),
+        (json!({ "key": "x" }), "invalid_flag", "\"key\""),
+        (json!({ "cohort": null }), "invalid_flag", "\"cohort\""),
         (json!({ "default_variation": "ghost" }), "invalid_flag", "default_variation names the variation"),
         (json!({ "surprise": 1 }), "invalid_flag", "surprise"),
     ] {

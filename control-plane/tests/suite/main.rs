@@ -50,6 +50,8 @@ mod staging;
 #[cfg(test)]
 mod tenants;
 #[cfg(test)]
+mod told;
+#[cfg(test)]
 mod traffic;
 #[cfg(test)]
 mod trail;

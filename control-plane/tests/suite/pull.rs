@@ -182,7 +182,7 @@ async fn a_bad_pull_is_refused_with_what_where_and_the_limit() {
             "bad_pull",
             "1001 environments, the limit is 1000",
         ),
-        (&world.ingest, "{".to_owned(), 400, "bad_json", "EOF"),
+        (&world.ingest, "{".to_owned(), 400, "bad_json", "ends too early"),
         (&world.ingest, ok, 200, "", ""),
     ] {
         let answer = world.send(token, "POST", "/v1/replica/pull", body.into_bytes()).await;

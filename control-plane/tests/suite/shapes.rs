@@ -170,13 +170,13 @@ async fn the_fault_is_told_with_its_place() {
             r#"{"key":"on","#,
             r#"{"key":"on","\u006bey":"x","#,
             "duplicate_key",
-            r#"the key "key" comes twice in variations[0] at"#,
+            r#"the key "key" is repeated in variations[0] at"#,
         ),
         (
             r#"{"key":"on","value":true}"#,
             r#"["on",true]"#,
             "invalid_flag",
-            "variations[0]: invalid type: sequence",
+            "variations[0] must be an object, but is an array",
         ),
         ("}]", "}", "bad_json", "line 1 column"),
     ] {

@@ -111,7 +111,7 @@ async fn malformed_parts_are_refused_by_field_and_limit() {
     let rules = |condition: Value| json!({ "rules": [{ "conditions": [condition] }] });
     let long = path(&format!("segments/{}", "x".repeat(129)));
     let rows = [
-        (path("segments/s"), json!([]), "bad_schema", "map"),
+        (path("segments/s"), json!([]), "bad_schema", "the body must be an object, but is an array"),
         (path("segments/s"), json!({ "key": "other" }), "invalid_segment", "key in the body"),
         (path("segments/s"), json!({ "surprise": 1 }), "invalid_segment", "surprise"),
         (path("segments/s"), json!({ "included": units }), "invalid_segment", "10001 entries"),

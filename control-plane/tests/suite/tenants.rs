@@ -34,6 +34,7 @@ const PAGES: &[&str] = &[
     "/v1/projects/demo/environments/production/audit?limit=1000",
     "/v1/projects/demo/environments/production/audit?limit=1000&flag=checkout&actor=token:test",
     "/v1/projects/demo/environments/production/balance",
+    "/v1/projects/demo/environments/production/metrics-seen",
     "/v1/projects/demo/environments/production/changes/1.3",
     "/v1/projects/demo/environments/production/changes/latest",
     "/v1/projects/demo/environments/production/flags",
@@ -109,7 +110,7 @@ impl<'w> Tenant<'w> {
 
     /// One of the things that a tenant does: the same ones by both, with other values.
     async fn act(&self, step: usize) {
-        let is_left = self.name == "left";
+        let is_left = self.name == "lefty";
         match step {
             0 => {
                 let project = json!({ "key": "demo", "name": self.name });
@@ -137,7 +138,7 @@ impl<'w> Tenant<'w> {
             }
             4 => self.report().await,
             5 if is_left => {
-                self.ok("POST", &format!("{FLAG}/fuse/trip"), json!({ "reason": "left" })).await;
+                self.ok("POST", &format!("{FLAG}/fuse/trip"), json!({ "reason": "lefty" })).await;
             }
             5 => {}
             6 => {
@@ -198,7 +199,7 @@ impl<'w> Tenant<'w> {
                 json!({ "type": "exposure", "unit": "u", "flag": "home", "variation": "off" }),
             ),
         ];
-        let unit_count = if self.name == "left" { 3 } else { 2 };
+        let unit_count = if self.name == "lefty" { 3 } else { 2 };
         for (n, unit) in members(0..200_000, unit_count, 1).iter().enumerate() {
             events.push(event(
                 format!("e{n}"),
@@ -214,7 +215,7 @@ impl<'w> Tenant<'w> {
             batch["tenant"] = json!(self.name);
             batch["environment"] = json!(environment);
             batch["oldest_waiting_ms"] =
-                json!(if self.name == "left" { Some(now.minus(60_000)) } else { None });
+                json!(if self.name == "lefty" { Some(now.minus(60_000)) } else { None });
             let batch = batch.to_string().into_bytes();
             let answer = self.world.send(&self.ingest, "POST", "/v1/ingest", batch).await;
             assert!(answer.status.is_success(), "{}", answer.body);
@@ -230,17 +231,17 @@ impl<'w> Tenant<'w> {
         let told = Told::Ack { keyset_version: 1, stored_ms: now };
         record_held(&mut tx, &scope, &replica, newest, told, now).await.unwrap();
         forks::observe(&mut tx, &scope, ("local", 0), newest, now).await.unwrap();
-        if self.name == "left" {
-            let nack = NackRow { code: "E_SIZE".to_owned(), detail: "left".to_owned(), at_ms: now };
+        if self.name == "lefty" {
+            let nack = NackRow { code: "E_SIZE".to_owned(), detail: "lefty".to_owned(), at_ms: now };
             record_nack(&mut tx, &scope, &replica, &nack).await.unwrap();
-            let held = HeldVersion { seq: newest.seq + 100, digest: Digest::of(b"left"), ..newest };
+            let held = HeldVersion { seq: newest.seq + 100, digest: Digest::of(b"lefty"), ..newest };
             forks::observe(&mut tx, &scope, ("local", 0), held, now).await.unwrap();
         }
         tx.commit().await.unwrap();
         let mut flag = self.flag();
         flag["enabled"] = json!(true);
         let (status, answer) = self.send("PUT", FLAG, flag).await;
-        assert_eq!(status, if self.name == "left" { 409 } else { 200 }, "{}: {answer}", self.name);
+        assert_eq!(status, if self.name == "lefty" { 409 } else { 200 }, "{}: {answer}", self.name);
     }
 
     /// All that it can read, without what chance made of it.
@@ -331,8 +332,8 @@ async fn pages_of(names: &[&'static str]) -> Vec<Vec<(String, String)>> {
 
 #[tokio::test]
 async fn two_tenants_use_the_same_keys_and_neither_makes_a_difference_to_the_other() {
-    let together = pages_of(&["left", "right"]).await;
-    for (name, other, pages) in [("left", "right", &together[0]), ("right", "left", &together[1])] {
+    let together = pages_of(&["lefty", "righty"]).await;
+    for (name, other, pages) in [("lefty", "righty", &together[0]), ("righty", "lefty", &together[1])] {
         let alone = pages_of(&[name]).await.remove(0);
         for ((path, page), (_, expected)) in pages.iter().zip(&alone) {
             assert_eq!(page, expected, "{name} {path}");

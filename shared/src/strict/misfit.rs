@@ -230,8 +230,12 @@ fn instead(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known name that is a slip of the fingers away.
+/// The known name that is a slip of the fingers away, or the only one that begins so.
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let mut longer = known.iter().filter(|candidate| name.len() > 2 && candidate.starts_with(name));
+    if let (Some(only), None) = (longer.next(), longer.next()) {
+        return Some(only);
+    }
     let letters: Vec<char> = name.chars().take(NAME_COUNT_MAX).collect();
     let slips_max = (letters.len() / 3).min(3);
     let near = known.iter().map(|candidate| (slips(&letters, candidate), *candidate)).min()?;
@@ -269,5 +273,7 @@ mod tests {
         }
         assert_eq!(nearest("percentag", &["key", "percentage"]), Some("percentage"));
         assert_eq!(nearest("id", &["op"]), None, "short names are near to everything");
+        assert_eq!(nearest("bool", &["boolean", "string"]), Some("boolean"));
+        assert_eq!(nearest("in_", &["in_cidr", "in_segment"]), None, "two begin so");
     }
 }

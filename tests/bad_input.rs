@@ -125,22 +125,38 @@ fn events_are_checked(world: &World) {
     let list = json!(["list", "outcome", "u", now, null, null, null, null, "conversion", null]);
     let twice = r#"{"id":"twice","type":"outcome","metric":"error","metric":"conversion","unit":"u","occurred_ms":1}"#;
     let text = batch.to_string().replace(",5]", &format!(",5,{twice},{list}]"));
-    let answer = edge.send("POST", "/v1/events", &[], Some(text.into_bytes())).unwrap();
+    let answer = edge.send("POST", "/v1/events", &[], Some(text.clone().into_bytes())).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.body);
     assert_eq!(answer.body["accepted"], 2, "{}", answer.body);
-    let codes = json!([
-        { "index": 1, "code": "bad_schema" }, { "index": 3, "code": "too_old" },
-        { "index": 4, "code": "unit_missing" }, { "index": 5, "code": "bad_schema" },
-        { "index": 6, "code": "bad_schema" }, { "index": 7, "code": "bad_schema" },
+    let told = answer.body["quarantined"].as_array().unwrap().iter();
+    let told: Vec<_> = told.map(|row| json!([row["index"], row["code"], row["field"]])).collect();
+    let expected = json!([
+        [1, "bad_schema", "type"],
+        [3, "too_old", "occurred_ms"],
+        [4, "unit_missing", "unit"],
+        [5, "bad_schema", null],
+        [6, "bad_schema", null],
+        [7, "bad_schema", null],
     ]);
-    assert_eq!(answer.body["quarantined"], codes);
+    assert_eq!(json!(told), expected, "{}", answer.body);
+    for row in answer.body["quarantined"].as_array().unwrap() {
+        assert!(row["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{row}");
+    }
+    // The same without those that can be used: nothing is accepted, and the answer says so. Each is kept once.
+    let refused = text.replace("\"id\":\"good\"", "\"id\":7").replace("\"id\":\"extra\"", "\"id\":8");
+    let answer = edge.send("POST", "/v1/events", &[], Some(refused.into_bytes())).unwrap();
+    problem(&answer, 400, "events_refused");
+    assert_eq!(
+        (&answer.body["accepted"], answer.body["quarantined"].as_array().map(Vec::len)),
+        (&json!(0), Some(8))
+    );
     // Nothing was dropped: what was refused waits in the quarantine.
     support::eventually("the quarantine fills", support::PATIENCE, || {
         let list = world.admin.get(&format!("{}/quarantine", environment_path()))?.ok()?;
         let count: u64 = list["quarantine"]
             .as_array()
             .map_or(0, |all| all.iter().filter_map(|e| e["events"].as_u64()).sum());
-        anyhow::ensure!(count == 6, "{list}");
+        anyhow::ensure!(count == 6 + 8, "{list}");
         Ok(())
     })
     .unwrap();

@@ -92,7 +92,7 @@ pub enum EdgeError {
     #[error(transparent)]
     Events(#[from] BatchError),
     /// Not one of the events can be used. They are kept, and told one by one.
-    #[error("none of the {count} events can be used: events[0]: {first}")]
+    #[error("{}: events[0]: {first}", all_of(*count))]
     EventsRefused {
         /// How many there were.
         count: usize,
@@ -148,6 +148,11 @@ pub enum EdgeError {
     /// The platform failed us: our bug or theirs, never the client's.
     #[error("internal error")]
     Internal,
+}
+
+/// All of so many.
+fn all_of(count: usize) -> String {
+    if count == 1 { "the event is refused".to_owned() } else { format!("all {count} events are refused") }
 }
 
 impl EdgeError {

@@ -26,20 +26,18 @@ pub(super) async fn read(
     let mut watched = watched(&mut conn, &scope).await?;
     // Any sign of life is a return: no outcome has to be called that.
     watched.remove(RETURN_METRIC);
-    let times = |seen: &SeenMetric| json!({ "count": seen.outcomes, "first_ms": seen.first_ms, "last_ms": seen.last_ms });
     let mut metrics = Vec::new();
     let mut other = Value::Null;
-    for seen in &all {
-        let Some(name) = &seen.metric else {
-            other = times(seen);
+    for SeenMetric { metric, outcomes, first_ms, last_ms } in all {
+        let Some(metric) = metric else {
+            other = json!({ "count": outcomes, "first_ms": first_ms, "last_ms": last_ms });
             continue;
         };
-        let flags = watched.remove(name).unwrap_or_default();
-        let mut told = times(seen);
-        told["metric"] = json!(name);
-        told["watched"] = json!(!flags.is_empty());
-        told["watched_by"] = json!(flags);
-        metrics.push(told);
+        let flags = watched.remove(&metric).unwrap_or_default();
+        metrics.push(json!({
+            "metric": metric, "count": outcomes, "first_ms": first_ms, "last_ms": last_ms,
+            "watched": !flags.is_empty(), "watched_by": flags,
+        }));
     }
     let unseen = watched.into_iter().map(|(metric, flags)| {
         json!({ "metric": metric, "count": 0, "first_ms": null, "last_ms": null, "watched": true, "watched_by": flags })

@@ -6,7 +6,7 @@ use flagfuse_shared::flag::overlay::merge_patch;
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope};
 use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::payload::Profile;
-use flagfuse_shared::strict::Objects;
+use flagfuse_shared::strict;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
@@ -210,8 +210,7 @@ fn merged(stored: &FlagWire, mut patch: Map<String, Value>) -> Result<FlagWire, 
         Value::Object(after) => after,
         other => return Err(shape(format!("a merge patch of a flag is a JSON object, found {other}"))),
     };
-    serde_path_to_error::deserialize(Objects::of(Value::Object(before)))
-        .map_err(|error| shape(error.to_string()))
+    strict::from_value(&Value::Object(before)).map_err(|misfit| shape(misfit.of("the patched flag")))
 }
 
 const fn shape(detail: String) -> ChangeError {

@@ -31,7 +31,7 @@ pub enum ChangeError {
         scope: Scope,
     },
     /// No such flag, fuse, segment, layer, holdout or token.
-    #[error("{what} {key:?} does not exist")]
+    #[error("{what} {key:?} does not exist{}", remedy(what))]
     Unknown {
         /// Which of them.
         what: &'static str,
@@ -293,6 +293,15 @@ fn told(conflicts: &[Conflict]) -> String {
 fn circuits(fuses: &[(EnvironmentKey, Circuit)]) -> String {
     let told = fuses.iter().map(|(environment, circuit)| format!("{environment} ({})", circuit.as_str()));
     listed(&told.collect::<Vec<_>>())
+}
+
+/// What to do about something that is not there.
+fn remedy(what: &str) -> &'static str {
+    match what {
+        "flag" => ": PUT …/flags/FLAG makes it",
+        "project flag" => ": PUT /v1/projects/PROJECT/flags/FLAG makes it",
+        _ => "",
+    }
 }
 
 fn preface(given: Given) -> &'static str {

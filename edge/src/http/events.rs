@@ -33,12 +33,9 @@ type Quarantined = (usize, EventFault);
 /// Those events are on disk: a client that sent nothing usable learns it, and one that sends them again repeats them.
 fn reply(count: usize, refused: &[Quarantined]) -> Reply {
     let accepted = count - refused.len();
-    let told = refused.iter().map(|(at, fault)| {
-        let mut told = json!({ "index": at, "code": fault.code, "reason": fault.reason });
-        if !fault.field.is_empty() {
-            told["field"] = json!(fault.field);
-        }
-        told
+    let told = refused.iter().map(|(at, EventFault { code, field, reason })| {
+        let field = Some(field).filter(|field| !field.is_empty());
+        json!({ "index": at, "code": code, "field": field, "reason": reason })
     });
     let mut members = Map::new();
     members.insert("accepted".to_owned(), json!(accepted));
@@ -102,7 +99,10 @@ mod tests {
         let body: Value = serde_json::from_str(&reply.body).unwrap();
         assert_eq!((reply.status, events.len()), (400, 2));
         assert_eq!((&body["code"], &body["accepted"]), (&json!("events_refused"), &json!(0)));
-        assert_eq!(body["detail"], "none of the 2 events can be used: events[0]: type is missing");
+        assert_eq!(
+            body["detail"],
+            "all 2 events are refused: events[0]: type is missing: every event has an id, a type and occurred_ms"
+        );
         assert_eq!(body["quarantined"].as_array().map(Vec::len), Some(2));
         let (events, refused) = read(br#"{"events":[]}"#, NOW).unwrap();
         assert_eq!(super::reply(events.len(), &refused).status, 202, "nothing was asked for");

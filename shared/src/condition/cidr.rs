@@ -50,6 +50,11 @@ impl CidrTest {
     }
 }
 
+/// Whether a text is an address that could be in a network.
+pub(super) fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
 impl Network {
     fn parse(text: &str) -> Result<Self, &'static str> {
         let (address, prefix) = match text.split_once('/') {

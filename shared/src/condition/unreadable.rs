@@ -1,11 +1,9 @@
 //! Why an operator cannot read an attribute, in words for people. Asked only when an answer is explained.
 
-use std::net::IpAddr;
-
 use serde_json::Value;
 
 use super::reading::Reading;
-use super::{date_ms, semver};
+use super::{cidr, date_ms, semver};
 use crate::flag::wire::{ConditionWire, Operator};
 
 /// What keeps a condition from comparing `value`; `None` when it can.
@@ -22,15 +20,16 @@ pub(crate) fn unreadable(wire: &ConditionWire, value: &Value) -> Option<&'static
             text.is_some_and(semver::is_version),
             "which is not a version: expected is a string like 1.2.3, 1.2.3-rc.1 or 1.2.3+build, without leading v or zeros",
         ),
-        Operator::LessThan | Operator::AtMost | Operator::GreaterThan | Operator::AtLeast => {
-            (read.as_deref().is_some_and(Value::is_number), NOT_A_NUMBER[usize::from(value.is_string())])
-        }
+        Operator::LessThan | Operator::AtMost | Operator::GreaterThan | Operator::AtLeast => (
+            read.as_deref().is_some_and(Value::is_number),
+            if value.is_string() { TEXT_FOR_NUMBER } else { "which is not a number" },
+        ),
         Operator::Before | Operator::After => (
             read.as_deref().and_then(date_ms).is_some(),
             "which is not a time: expected is an RFC 3339 date-time, or milliseconds since 1970",
         ),
         Operator::InCidr => (
-            text.is_some_and(|text| text.parse::<IpAddr>().is_ok()),
+            text.is_some_and(cidr::is_address),
             "which is not an IP address: expected is a string like 192.0.2.7 or 2001:db8::7",
         ),
         Operator::Contains | Operator::StartsWith | Operator::EndsWith | Operator::Matches => {
@@ -42,9 +41,8 @@ pub(crate) fn unreadable(wire: &ConditionWire, value: &Value) -> Option<&'static
     (!can_read).then_some(why)
 }
 
-/// For what is no string, and for strings, of which some look like numbers.
-const NOT_A_NUMBER: [&str; 2] =
-    ["which is not a number", "which is a string and not a number: write it without quotes, or set coerce"];
+/// Some strings look like numbers.
+const TEXT_FOR_NUMBER: &str = "which is a string and not a number: write it without quotes, or set coerce";
 
 #[cfg(test)]
 mod tests {

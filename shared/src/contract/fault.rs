@@ -56,6 +56,10 @@ impl From<Fault> for EventFault {
         match fault {
             Fault::NotJson { .. } => Self::of(QuarantineCode::BadJson, reason),
             Fault::DuplicateKey { .. } => Self::of(QuarantineCode::BadSchema, reason),
+            Fault::Shape(misfit) if misfit.is_missing() => Self::in_field(
+                misfit.field(),
+                format!("{reason}: every event has an id, a type and occurred_ms"),
+            ),
             Fault::Shape(misfit) => Self::in_field(misfit.field(), reason),
         }
     }

@@ -114,7 +114,9 @@ pub enum Freshness {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EvaluationError<'s> {
     /// The snapshot has no such flag.
-    #[error("flag {key:?} is not in this snapshot")]
+    #[error(
+        "flag {key:?} is not in this snapshot: the environment has no such flag, or it has not got here yet"
+    )]
     FlagNotFound {
         /// What was asked for.
         key: String,

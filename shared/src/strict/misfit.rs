@@ -78,6 +78,11 @@ impl Misfit {
         }
     }
 
+    /// Whether a field is not there.
+    pub const fn is_missing(&self) -> bool {
+        matches!(self.complaint, Complaint::Missing(_))
+    }
+
     /// The field that is missing or unknown.
     fn name(&self) -> Option<&str> {
         match &self.complaint {
@@ -96,17 +101,15 @@ impl Misfit {
             Complaint::Predicate(said) if field.is_empty() => format!("{subject} {said}"),
             Complaint::Predicate(said) => format!("{field} {said}"),
             // Some types name their field themselves.
-            Complaint::Sentence(said) if field.is_empty() || said.starts_with(last_name(&field)) => {
-                said.clone()
-            }
+            Complaint::Sentence(said) if field.is_empty() || names(said, &field) => said.clone(),
             Complaint::Sentence(said) => format!("{field}: {said}"),
         }
     }
 }
 
-/// `op` of `rules[0].op`.
-fn last_name(field: &str) -> &str {
-    field.rsplit('.').next().unwrap_or(field)
+/// Whether a sentence begins with its field's own name, perhaps behind what it is of: `project key has …`.
+fn names(said: &str, field: &str) -> bool {
+    said.split(' ').take(2).any(|word| word == field)
 }
 
 impl fmt::Display for Misfit {

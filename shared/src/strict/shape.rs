@@ -47,9 +47,9 @@ impl<'de> Deserializer<'de> for Placed<'_> {
             (_, Unexpected::Float(number)) => visitor.visit_f64(number),
             (_, Unexpected::Str(text)) => visitor.visit_str(text),
             (Value::Array(list), _) => {
-                let mut items = Items { items: list.iter(), at: 0, place: self.place };
+                let mut items = Items { rest: list.iter(), at: 0, place: self.place };
                 let read = visitor.visit_seq(&mut items)?;
-                let is_read = items.items.len() == 0;
+                let is_read = items.rest.len() == 0;
                 is_read.then_some(read).ok_or_else(|| Misfit::invalid_length(list.len(), &"a shorter array"))
             }
             (Value::Object(fields), _) => visitor.visit_map(Entries::of(fields, self.place)),
@@ -109,7 +109,7 @@ impl<'de> Deserializer<'de> for Placed<'_> {
 
 /// The items of an array.
 struct Items<'v> {
-    items: std::slice::Iter<'v, Value>,
+    rest: std::slice::Iter<'v, Value>,
     at: usize,
     place: &'v Place<'v>,
 }
@@ -118,14 +118,14 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Misfit;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Misfit> {
-        let Some(value) = self.items.next() else { return Ok(None) };
+        let Some(value) = self.rest.next() else { return Ok(None) };
         let place = Place::Item(self.place, self.at);
         self.at += 1;
         seed.deserialize(Placed { value, place: &place }).map(Some).map_err(|misfit| misfit.at(&place))
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(self.items.len())
+        Some(self.rest.len())
     }
 }
 

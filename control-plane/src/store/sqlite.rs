@@ -264,6 +264,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn quarantined_events_from_before_reasons_have_none_and_are_counted_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("flagfuse.db");
+        let old = database_of(&path, 13).await;
+        let sql = "INSERT INTO quarantine (tenant, project, environment, code, raw, raw_digest, first_ms, last_ms, events,
+                                           replay_state, place_no)
+                   VALUES ('t', 't/p', 'e', 'bad_json', '{', 'd', 1, 1, 1, 'waiting', 1)";
+        sqlx::raw_sql(sql).execute(&old).await.unwrap();
+        old.close().await;
+        let store = Store::open(&path).await.unwrap();
+        let sql = "SELECT code, field, reason FROM quarantine";
+        let row = sqlx::query(sql).fetch_one(&mut *store.read().await.unwrap()).await.unwrap();
+        let found: [String; 3] = [row.get(0), row.get(1), row.get(2)];
+        assert_eq!(found, ["bad_json", "", ""]);
+    }
+
+    #[tokio::test]
     async fn every_row_from_before_tenants_had_their_own_keys_is_its_tenants_afterwards() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("flagfuse.db");

@@ -205,3 +205,18 @@ fn a_lot_is_told_where_one_may_be_drawn() {
     assert!(lots[3].to_text().contains("the lot 3"));
     assert_eq!(ask(&opened, "f", json!({ "targetingKey": "u" })).chance, None);
 }
+
+#[test]
+fn an_attribute_that_cannot_be_compared_is_told_in_words() {
+    let rules = json!([{ "key": "new", "conditions": [
+        { "attribute": "app", "op": "semver_at_least", "values": ["1.2.0"] } ], "split": [{ "variation": "on" }] }]);
+    let opened = opened(&[flag("f", json!({ "rules": rules }))], json!({}));
+    for (found, end) in [
+        (json!("v1.3.0"), "found \"v1.3.0\", which is not a version: expected is a string like 1.2.3"),
+        (json!(2), "found 2, which is not a version"),
+        (json!("1.3.0"), "found \"1.3.0\""),
+    ] {
+        let told = ask(&opened, "f", json!({ "targetingKey": "u", "app": found })).steps[1].text.clone();
+        assert!(told.contains(end) && told.contains("which") == end.contains("which"), "{told}");
+    }
+}

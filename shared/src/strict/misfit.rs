@@ -13,7 +13,11 @@ const NAME_COUNT_MAX: usize = 64;
 
 /// Why a value does not have the shape that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Misfit {
+pub struct Misfit(Box<Detail>);
+
+/// In a box: every step of reading may return one, and hardly any does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Detail {
     /// `rules[0].op`, and as RFC 6901 writes it; `None` until the place is known.
     place: Option<(String, String)>,
     complaint: Complaint,
@@ -53,15 +57,14 @@ impl Misfit {
 
     /// Says where, unless a place further inside has been named.
     pub(crate) fn at(self, place: &Place<'_>) -> Self {
-        match self.place {
-            Some(_) => self,
-            None => Self { place: Some((place.to_string(), place.pointer())), ..self },
-        }
+        let Self(mut detail) = self;
+        detail.place.get_or_insert_with(|| (place.to_string(), place.pointer()));
+        Self(detail)
     }
 
     /// The field that it is about, as in `rules[0].op`; nothing when it is the whole document.
     pub fn field(&self) -> String {
-        let place = self.place.as_ref().map_or("", |(place, _)| place);
+        let place = self.0.place.as_ref().map_or("", |(place, _)| place);
         match self.name() {
             Some(name) if place.is_empty() => name.to_owned(),
             Some(name) => format!("{place}.{name}"),
@@ -71,7 +74,7 @@ impl Misfit {
 
     /// The same as RFC 6901 writes it: `/rules/0/op`.
     pub fn pointer(&self) -> String {
-        let place = self.place.as_ref().map_or("", |(_, pointer)| pointer);
+        let place = self.0.place.as_ref().map_or("", |(_, pointer)| pointer);
         match self.name() {
             Some(name) => format!("{place}/{}", escaped(name)),
             None => place.to_owned(),
@@ -79,13 +82,13 @@ impl Misfit {
     }
 
     /// Whether a field is not there.
-    pub const fn is_missing(&self) -> bool {
-        matches!(self.complaint, Complaint::Missing(_))
+    pub fn is_missing(&self) -> bool {
+        matches!(self.0.complaint, Complaint::Missing(_))
     }
 
     /// The field that is missing or unknown.
     fn name(&self) -> Option<&str> {
-        match &self.complaint {
+        match &self.0.complaint {
             Complaint::Missing(name) => Some(name),
             Complaint::Unknown { name, .. } => Some(name),
             Complaint::Predicate(_) | Complaint::Sentence(_) => None,
@@ -95,7 +98,7 @@ impl Misfit {
     /// The sentence; `subject` is what the whole document is called: `the body`, `the event`.
     pub fn of(&self, subject: &str) -> String {
         let field = self.field();
-        match &self.complaint {
+        match &self.0.complaint {
             Complaint::Missing(_) => format!("{field} is missing"),
             Complaint::Unknown { name, known } => format!("{field} is unknown{}", instead(name, known)),
             Complaint::Predicate(said) if field.is_empty() => format!("{subject} {said}"),
@@ -122,7 +125,7 @@ impl std::error::Error for Misfit {}
 
 impl From<Complaint> for Misfit {
     fn from(complaint: Complaint) -> Self {
-        Self { place: None, complaint }
+        Self(Box::new(Detail { place: None, complaint }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A mistake, how it is made, and what its answer has to say.
 
 use serde_json::{Value, json};
-use support::{Answer, Client, World, environment_path};
+use support::{Answer, Client, PATIENCE, World, environment_path, eventually};
 
 /// Whom a request is sent to, and what it shows.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +97,13 @@ impl Mistake {
             To::Other(kind) => Client::new(&edge, shown(kind)),
         };
         let body = self.body.clone().map(String::into_bytes);
-        client.send(self.method, &self.path, self.headers, body).unwrap()
+        // A newcomer does as the answer says: an edge that has just started may ask to be asked again.
+        eventually("the product answers", PATIENCE, || {
+            let answer = client.send(self.method, &self.path, self.headers, body.clone())?;
+            anyhow::ensure!(answer.status != 503, "{}", answer.body);
+            Ok(answer)
+        })
+        .unwrap()
     }
 
     /// What the answer says to people: its detail, or everything when it was accepted.

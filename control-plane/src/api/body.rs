@@ -1,6 +1,6 @@
 //! Bodies and queries whose refusals are problem+json too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -131,10 +131,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 /// Reads a query of a shape.
 pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     Query::try_from_uri(uri).map(|Query(params)| params).map_err(|_| {
-        let detail = misread::<T>(uri)
-            .unwrap_or_else(|| "a name in the query is repeated, or not percent-encoded UTF-8".to_owned());
+        let detail = repeated(uri)
+            .or_else(|| misread::<T>(uri))
+            .unwrap_or_else(|| "the query is not percent-encoded UTF-8".to_owned());
         ApiError::bad_request("bad_query", detail)
     })
+}
+
+/// Which name of a query is there more than once, in words.
+fn repeated(uri: &Uri) -> Option<String> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    let mut seen = BTreeSet::new();
+    let name = pairs.into_iter().map(|(name, _)| name).find(|name| !seen.insert(name.clone()))?;
+    Some(format!("{name} is repeated in the query"))
 }
 
 /// What keeps a query from having its shape, in words: read once more as JSON, in which values have types.
@@ -177,13 +186,27 @@ pub(super) fn list_limit(limit: Option<u32>) -> Result<u32, ApiError> {
     }
 }
 
-/// Which state the caller has seen, from `If-Match` and `If-None-Match`. Every route that changes something asks for it.
+/// Which state the caller has seen, from `If-Match` and `If-None-Match`. Every route that changes something asks for it, or
+/// for a `Manner`. A route that asks for this alone cannot rehearse: a change made for real by who asked for a rehearsal
+/// would be the worst of answers, so `dry_run` is refused there.
 pub(super) struct Seen(pub(super) Preconditions);
 
 impl<S: Send + Sync> FromRequestParts<S> for Seen {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let names = parts.uri.query().unwrap_or_default().split('&');
+        if names.map(|pair| pair.split('=').next().unwrap_or_default()).any(|name| name == "dry_run") {
+            let detail = "this request cannot be rehearsed: without dry_run it is made for real";
+            return Err(ApiError::bad_request("bad_query", detail));
+        }
+        Self::of_headers(parts)
+    }
+}
+
+impl Seen {
+    /// For who reads `dry_run` itself.
+    pub(super) fn of_headers(parts: &Parts) -> Result<Self, ApiError> {
         let lines = |name| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
         Preconditions::parse(lines(IF_MATCH), lines(IF_NONE_MATCH))
             .map(Self)

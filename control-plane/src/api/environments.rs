@@ -160,7 +160,7 @@ pub(super) async fn patch_settings(
 pub(super) async fn put_settings(
     State(state): State<ApiState>,
     Admin(caller): Admin,
-    Seen(seen): Seen,
+    manner: Manner,
     PathParams((project, environment)): PathParams<(String, String)>,
     JsonBody(body): JsonBody<Value>,
 ) -> Result<Changed, ApiError> {
@@ -169,7 +169,8 @@ pub(super) async fn put_settings(
     echo.check(echo::SETTINGS, "key", &json!(scope.environment), "the path says which environment is meant")?;
     let (settings, safety) = settings::whole(echo.content)?;
     let safety = checked(&state, safety)?;
-    state.apply(&caller, seen.read_at(echo.revision), Change::SetSettings { scope, settings, safety }).await
+    let change = Change::SetSettings { scope, settings, safety };
+    state.propose(&caller, manner.read_at(echo.revision), change).await
 }
 
 /// The newest signed frame: what `flagfuse verify-snapshot` checks.

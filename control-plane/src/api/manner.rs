@@ -41,8 +41,8 @@ struct DryRun {
 impl<S: Send + Sync> FromRequestParts<S> for Manner {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Seen(seen) = Seen::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Seen(seen) = Seen::of_headers(parts)?;
         let DryRun { dry_run } = query(&parts.uri)?;
         let header = parts.headers.get(CONFIRM_HEADER);
         let confirmation = header.map(|header| Digest::parse(header.to_str().unwrap_or_default()));

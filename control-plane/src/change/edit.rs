@@ -294,9 +294,9 @@ mod tests {
             (json!({ "cohort": { "phase": 1, "slices": [] } }), "cohort is managed"),
             (json!({ "enabeld": false }), "unknown field `enabeld`, a flag has key, description, "),
             (json!({ "enabeld": null }), "unknown field `enabeld`"),
-            (json!({ "variations": null }), "`variations`"),
+            (json!({ "variations": null }), "variations is missing"),
             (json!({ "variations": [{ "key": "on" }] }), "variations[0]"),
-            (json!({ "enabled": "no" }), "enabled: "),
+            (json!({ "enabled": "no" }), "enabled"),
         ] {
             let fault = merged(&stored, object(patch.clone())).unwrap_err().to_string();
             assert!(fault.contains(words), "{patch}: {fault}");

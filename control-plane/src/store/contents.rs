@@ -90,6 +90,8 @@ pub async fn delete_environment(
         "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2",
         "DELETE FROM flags WHERE project = $1 AND environment = $2",
         "DELETE FROM shared_parts WHERE project = $1 AND environment = $2",
+        // Names that outcomes of the old environment had: the next one under this key has seen none.
+        "DELETE FROM metrics_seen WHERE project = $1 AND environment = $2",
     ];
     for sql in removals {
         sqlx::query(sql)

@@ -28,10 +28,19 @@ async fn world() -> (World, String) {
 
 impl Route {
     async fn send(&self, world: &World, token: &str, header: (&str, &str)) -> crate::world::Answer {
+        self.send_to(world, &self.path.replace("TOKEN", token), header).await
+    }
+
+    async fn rehearse(&self, world: &World, token: &str, header: (&str, &str)) -> crate::world::Answer {
+        let path = self.path.replace("TOKEN", token);
+        let joint = if path.contains('?') { '&' } else { '?' };
+        self.send_to(world, &format!("{path}{joint}dry_run=true"), header).await
+    }
+
+    async fn send_to(&self, world: &World, path: &str, header: (&str, &str)) -> crate::world::Answer {
         let caller = if self.path == "/v1/ingest" { &world.ingest } else { &world.admin };
         let body = if self.body.is_null() { Vec::new() } else { self.body.to_string().into_bytes() };
-        let path = self.path.replace("TOKEN", token);
-        world.send_with(caller, self.method, &path, &[header], body).await
+        world.send_with(caller, self.method, path, &[header], body).await
     }
 }
 
@@ -90,6 +99,14 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
             Some(tag) => ("if-match", format!("\"other\", {tag}")),
             None => ("if-none-match", "*".to_owned()),
         };
+        let rehearsed = route.rehearse(&world, &token, (header.0, &header.1)).await;
+        match rehearsed.status.as_u16() {
+            200 => assert_eq!(rehearsed.body["dry_run"], true, "{name}: {}", rehearsed.body),
+            status => {
+                assert_eq!((status, rehearsed.code()), (400, "bad_query"), "{name}: {}", rehearsed.body)
+            }
+        }
+        assert_eq!(world.get("/v1/audit?limit=1000").await, before, "{name}: nothing is kept of a rehearsal");
         let answer = route.send(&world, &token, (header.0, &header.1)).await;
         assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.body);
         if let Some(place) = place {

@@ -1,0 +1,210 @@
+//! Walks a document in a folder that stands for a clone: every block is run as it stands, in order, in one shell. `cargo` is a
+//! stand-in there, since nothing is compiled twice: it hands out what is built, and stays away from the network.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use support::hosts::chromium_binary;
+use support::{COMMAND_LIMIT, eventually, fresh_dir, output, root};
+use xtask::output::Dialogue;
+use xtask::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
+use xtask::stack::build;
+use xtask::tools;
+
+use crate::document::{Block, blocks, broken_promise, command};
+
+/// The ports that the documents name.
+const PORTS: [u16; 3] = [7400, 8787, 8788];
+/// What stays for as long as the walk lasts.
+const LONG_RUNNING: &str = "cargo xtask up";
+
+/// A line of a document that is not run, and why.
+pub(crate) type Skipped = (&'static str, &'static str);
+
+/// A folder that stands for a clone, and a shell in it.
+pub(crate) struct Walk {
+    dir: PathBuf,
+    shell: Dialogue,
+    /// `up`, once it was started.
+    running: Option<OwnedProcess>,
+}
+
+impl Walk {
+    /// An empty clone; says plainly which port is taken.
+    pub(crate) fn begin(name: &str) -> Result<Self> {
+        for port in PORTS {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+                format!(
+                    "port {port} on 127.0.0.1 is taken, and {name} uses it as it stands: end what listens there \
+                     (a `cargo xtask up` of your own?) and run this test again"
+                )
+            })?;
+        }
+        let built = build(root())?;
+        let mut xtask = cargo();
+        xtask.args(["build", "--quiet", "--package", "xtask"]).current_dir(root());
+        run_within("building xtask", &mut xtask, COMPILE_LIMIT)?;
+        // Installs what the JavaScript of the documents imports.
+        tools::node_22(root())?;
+        tools::browser_packages(root())?;
+        tools::workerd(root())?;
+        let dir = fresh_dir(name);
+        for linked in ["wrangler.toml", "node_modules"] {
+            symlink(root().join(linked), dir.join(linked))?;
+        }
+        stand_in(&dir, &built.control_plane, &built.edge.dir)?;
+        let mut command = Command::new("sh");
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .current_dir(&dir)
+            .env("PATH", format!("{}:{path}", dir.join("bin").display()))
+            .env("HOME", dir.join("home"))
+            .args(["-c", "set -e; while read -r script; do . \"$script\" > \"$script.out\" 2>&1 < /dev/null; echo done; done"]);
+        fs::create_dir_all(dir.join("home"))?;
+        Ok(Self { shell: Dialogue::start("the reader's shell", &mut command)?, dir, running: None })
+    }
+
+    /// Runs every block of `document`. Each entry of `skipped` has to be a line there.
+    pub(crate) fn through(&mut self, document: &str, skipped: &[Skipped]) -> Result<()> {
+        let text = fs::read_to_string(root().join(document))?;
+        let all = blocks(&text);
+        let lines: Vec<&str> = all.iter().flat_map(|block| &block.lines).map(|line| command(line)).collect();
+        for (line, reason) in skipped {
+            ensure!(
+                lines.contains(line),
+                "{document} has no line {line:?} any more, which was skipped: {reason}"
+            );
+        }
+        for block in &all {
+            let place = format!("{document}:{}", block.line);
+            let began = Instant::now();
+            self.block(block, skipped).with_context(|| format!("the block at {place}"))?;
+            println!("{place}: {} ms", began.elapsed().as_millis());
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, block: &Block, skipped: &[Skipped]) -> Result<()> {
+        match block.language.as_str() {
+            "sh" => {
+                if block.lines.iter().any(|line| command(line) == LONG_RUNNING) {
+                    self.start()?;
+                }
+                let is_left_out =
+                    |line: &str| line == LONG_RUNNING || skipped.iter().any(|(skipped, _)| *skipped == line);
+                self.shell(block, &block.script(is_left_out))
+            }
+            "js" if block.script(|_| false).contains("@openfeature/web-sdk") => self.page(block),
+            "js" => self.server(block),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts what stays, and waits until it has said where everything is.
+    fn start(&mut self) -> Result<()> {
+        let said = self.dir.join("up.out");
+        let mut up = Command::new("cargo");
+        let path = std::env::var("PATH").unwrap_or_default();
+        up.args(["xtask", "up"])
+            .current_dir(&self.dir)
+            .env("PATH", format!("{}:{path}", self.dir.join("bin").display()))
+            .stdout(fs::File::create(&said)?)
+            .stderr(Stdio::inherit());
+        let mut process = OwnedProcess::spawn(LONG_RUNNING, &mut up)?;
+        eventually("`up` says that it runs", COMPILE_LIMIT, || {
+            if let Some(status) = process.exit_status()? {
+                return Ok(Err(format!("`up` ended with {status}")));
+            }
+            ensure!(fs::read_to_string(&said)?.contains("Flagfuse runs"), "it has said nothing yet");
+            Ok(Ok(()))
+        })?
+        .map_err(anyhow::Error::msg)?;
+        self.running = Some(process);
+        Ok(())
+    }
+
+    fn shell(&mut self, block: &Block, script: &str) -> Result<()> {
+        let path = self.dir.join(format!("block-{}.sh", block.line));
+        fs::write(&path, script)?;
+        let said = || fs::read_to_string(path.with_extension("sh.out")).unwrap_or_default();
+        let done = self.shell.ask(&path.display().to_string(), COMMAND_LIMIT);
+        done.with_context(|| format!("a command failed; the block had said:\n{}", said()))?;
+        kept(block, &said())
+    }
+
+    /// In Node.js, with the variables that the shell has exported.
+    fn server(&mut self, block: &Block) -> Result<()> {
+        let path = self.dir.join(format!("block-{}.mjs", block.line));
+        fs::write(&path, block.script(|_| false))?;
+        link_packages(&self.dir, "tests/node")?;
+        let script = format!("node {}", path.display());
+        self.shell(block, &script)
+    }
+
+    /// In Chromium, bundled, in a page that carries what the block says it carries.
+    fn page(&mut self, block: &Block) -> Result<()> {
+        let Some(chromium) = chromium_binary()? else {
+            eprintln!("SKIPPED: the page: Chromium is not installed (on Debian: apt-get install chromium)");
+            return Ok(());
+        };
+        let path = self.dir.join("page").join(format!("block-{}.js", block.line));
+        fs::create_dir_all(self.dir.join("page"))?;
+        fs::write(&path, block.script(|_| false))?;
+        let dev: serde_json::Value = serde_json::from_slice(&fs::read(self.dir.join(".flagfuse/dev.json"))?)?;
+        let text = |name: &str| dev[name].as_str().with_context(|| format!("dev.json has no {name}"));
+        let promise = block.promises().join("");
+        let mut node = tools::node_22(root())?;
+        node.arg(root().join("tests/browser/readme.mjs"))
+            .args([&chromium, &path.display().to_string()])
+            .args([text("edge")?, text("client_key")?, &promise]);
+        let found = output("the page", &mut node, COMMAND_LIMIT);
+        let said = String::from_utf8_lossy(&found.stdout).into_owned();
+        ensure!(found.status.success(), "{said}{}", String::from_utf8_lossy(&found.stderr));
+        kept(block, &said)
+    }
+}
+
+fn kept(block: &Block, said: &str) -> Result<()> {
+    match broken_promise(&block.promises(), said) {
+        None => Ok(()),
+        Some(promise) => bail!("the document promises {promise:?}; the block said:\n{said}"),
+    }
+}
+
+/// `node_modules` of the folder's JavaScript.
+fn link_packages(dir: &Path, packages: &str) -> Result<()> {
+    let link = dir.join("node_modules");
+    fs::remove_file(&link)?;
+    Ok(symlink(root().join(packages).join("node_modules"), link)?)
+}
+
+/// The `cargo` of the walk. What it starts has the real one.
+fn stand_in(dir: &Path, control_plane: &Path, edge: &Path) -> Result<()> {
+    let bin = dir.join("bin");
+    fs::create_dir_all(&bin)?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let script = format!(
+        r#"#!/bin/sh
+PATH='{path}'
+case "$1 $2" in
+  "xtask up" | "xtask demo") verb=$2; shift 2; exec '{xtask}' "$verb" --data "$PWD/.flagfuse" "$@" ;;
+  "xtask build") mkdir -p edge && cp -R '{edge}' edge/build ;;
+  "xtask wrangler") exec '{xtask}' wrangler "$3" --dry-run --outdir "$PWD/deployed" "$4" "$PWD/$5" ;;
+  "build --release") mkdir -p target/release && ln -sf '{control_plane}' target/release/flagfuse ;;
+  *) echo "the walk has no stand-in for cargo $*" >&2; exit 1 ;;
+esac
+"#,
+        xtask = root().join("target/debug/xtask").display(),
+        edge = edge.display(),
+        control_plane = control_plane.display(),
+    );
+    let path = bin.join("cargo");
+    fs::write(&path, script)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}

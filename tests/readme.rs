@@ -9,6 +9,7 @@ mod walk;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use flagfuse_control_plane::fuse::policy::Policy;
@@ -206,9 +207,10 @@ fn every_code_of_the_quarantine_is_in_the_docs() {
     }
 }
 
-fn number(cell: &str) -> f64 {
+/// The number in a cell, without its unit and the commas of thousands.
+fn number<T: FromStr>(cell: &str) -> T {
     let digits: String = cell.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
-    digits.parse().unwrap_or_else(|_| panic!("{cell:?} has no number"))
+    digits.parse().unwrap_or_else(|_| panic!("{cell:?} has no such number"))
 }
 
 /// `min_sample` and `min_confidence` in a cell of the README, or the defaults.
@@ -221,16 +223,12 @@ fn sample_of(cell: &str) -> (u64, f64) {
         );
     }
     let (sample, confidence) = cell.split_once(", ").expect("two fields");
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
-    let sample = number(sample) as u64;
-    (sample, number(confidence))
+    (number(sample), number(confidence))
 }
 
-/// Units of both arms at the first look, and the visitors that takes.
-fn look(shares: (f64, f64), (sample, confidence): (u64, f64), rate: f64) -> ((u64, u64), u64) {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most a million")]
-    let buckets = |percent: f64| (percent * 10_000.0) as u32;
-    let buckets = (buckets(shares.0), buckets(shares.1));
+/// Units of both arms, whose shares are percents, at the first look, and the visitors that takes.
+fn look(shares: (u32, u32), (sample, confidence): (u64, f64), rate: f64) -> ((u64, u64), u64) {
+    let buckets = (shares.0 * 10_000, shares.1 * 10_000);
     let units = first_admissible_look(buckets, sample, confidence, 10, rate).expect("two arms");
     let share = u64::from(buckets.0 + buckets.1);
     (units, ((units.0 + units.1) * 1_000_000).div_ceil(share))
@@ -245,11 +243,7 @@ fn the_tables_of_traffic_are_what_the_rule_makes_of_it() {
         let (exposure, control) = row[0].split_once(", ").expect("two shares");
         let (shares, sample) = ((number(exposure), number(control)), sample_of(&row[1]));
         let (_, visitors) = look(shares, sample, 0.4);
-        assert_eq!(
-            [number(&row[2]), number(&row[3])].map(|n| n as u64),
-            [visitors, visitors.div_ceil(3)],
-            "{row:?}"
-        );
+        assert_eq!([number(&row[2]), number::<u64>(&row[3])], [visitors, visitors.div_ceil(3)], "{row:?}");
         let chance = |rate: f64| {
             let (units, _) = look(shares, sample, rate);
             let percent = 100.0 * false_trip_rate(rate, -0.2, units.0, units.1).expect("a rate");
@@ -264,12 +258,8 @@ fn the_tables_of_traffic_are_what_the_rule_makes_of_it() {
         let shares = (number(&row[0]), number(&row[1]));
         let (units, visitors) = look(shares, sample_of("defaults"), 0.4);
         let told = row[2].split_once(" + ").expect("two arms");
-        assert_eq!((number(told.0) as u64, number(told.1) as u64), units, "{row:?}");
-        assert_eq!(
-            [number(&row[3]), number(&row[4])].map(|n| n as u64),
-            [visitors, visitors.div_ceil(3)],
-            "{row:?}"
-        );
+        assert_eq!((number(told.0), number(told.1)), units, "{row:?}");
+        assert_eq!([number(&row[3]), number::<u64>(&row[4])], [visitors, visitors.div_ceil(3)], "{row:?}");
     }
 }
 

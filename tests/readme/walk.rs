@@ -1,12 +1,16 @@
 //! Walks a document in a folder that stands for a clone: every block is run as it stands, in order, in one shell. `cargo` is a
 //! stand-in there, since nothing is compiled twice: it hands out what is built, and stays away from the network.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real commands take real time, on the PATH of whoever runs the test"
+)]
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use support::hosts::chromium_binary;
@@ -20,6 +24,8 @@ use crate::document::{Block, blocks, broken_promise, command};
 
 /// The ports that the documents name.
 const PORTS: [u16; 3] = [7400, 8787, 8788];
+/// How long `up` may take to end, and what it had started after it.
+const GOODBYE: Duration = Duration::from_secs(20);
 /// What stays for as long as the walk lasts.
 const LONG_RUNNING: &str = "cargo xtask up";
 
@@ -31,19 +37,33 @@ pub(crate) struct Walk {
     dir: PathBuf,
     shell: Dialogue,
     /// `up`, once it was started.
-    running: Option<OwnedProcess>,
+    running: Option<Running>,
+}
+
+/// `up` with all that it has started. Killed at once, with its group, it could not take its own processes along.
+struct Running(OwnedProcess);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let id = self.0.id().to_string();
+        // What a terminal's end does. Whatever goes wrong here, the kill comes after it.
+        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        let _ = self.0.wait_for(GOODBYE);
+    }
 }
 
 impl Walk {
     /// An empty clone; says plainly which port is taken.
     pub(crate) fn begin(name: &str) -> Result<Self> {
         for port in PORTS {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
-                format!(
-                    "port {port} on 127.0.0.1 is taken, and {name} uses it as it stands: end what listens there \
-                     (a `cargo xtask up` of your own?) and run this test again"
-                )
-            })?;
+            // The walk before this one may just be ending.
+            eventually("its ports are free", GOODBYE, || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?))
+                .with_context(|| {
+                    format!(
+                        "port {port} on 127.0.0.1 is taken, and {name} uses it as it stands: end what listens there \
+                         (a `cargo xtask up` of your own?) and run this test again"
+                    )
+                })?;
         }
         let built = build(root())?;
         let mut xtask = cargo();
@@ -59,10 +79,9 @@ impl Walk {
         }
         stand_in(&dir, &built.control_plane, &built.edge.dir)?;
         let mut command = Command::new("sh");
-        let path = std::env::var("PATH").unwrap_or_default();
         command
             .current_dir(&dir)
-            .env("PATH", format!("{}:{path}", dir.join("bin").display()))
+            .env("PATH", path_in(&dir))
             .env("HOME", dir.join("home"))
             .args(["-c", "set -e; while read -r script; do . \"$script\" > \"$script.out\" 2>&1 < /dev/null; echo done; done"]);
         fs::create_dir_all(dir.join("home"))?;
@@ -109,23 +128,20 @@ impl Walk {
     fn start(&mut self) -> Result<()> {
         let said = self.dir.join("up.out");
         let mut up = Command::new("cargo");
-        let path = std::env::var("PATH").unwrap_or_default();
         up.args(["xtask", "up"])
             .current_dir(&self.dir)
-            .env("PATH", format!("{}:{path}", self.dir.join("bin").display()))
+            .env("PATH", path_in(&self.dir))
             .stdout(fs::File::create(&said)?)
             .stderr(Stdio::inherit());
-        let mut process = OwnedProcess::spawn(LONG_RUNNING, &mut up)?;
+        let running = self.running.insert(Running(OwnedProcess::spawn(LONG_RUNNING, &mut up)?));
         eventually("`up` says that it runs", COMPILE_LIMIT, || {
-            if let Some(status) = process.exit_status()? {
+            if let Some(status) = running.0.exit_status()? {
                 return Ok(Err(format!("`up` ended with {status}")));
             }
             ensure!(fs::read_to_string(&said)?.contains("Flagfuse runs"), "it has said nothing yet");
             Ok(Ok(()))
         })?
-        .map_err(anyhow::Error::msg)?;
-        self.running = Some(process);
-        Ok(())
+        .map_err(anyhow::Error::msg)
     }
 
     fn shell(&mut self, block: &Block, script: &str) -> Result<()> {
@@ -176,6 +192,15 @@ fn kept(block: &Block, said: &str) -> Result<()> {
     }
 }
 
+fn real_path() -> String {
+    std::env::var("PATH").unwrap_or_default()
+}
+
+/// Where programs are found in the folder: the stand-in first.
+fn path_in(dir: &Path) -> String {
+    format!("{}:{}", dir.join("bin").display(), real_path())
+}
+
 /// `node_modules` of the folder's JavaScript.
 fn link_packages(dir: &Path, packages: &str) -> Result<()> {
     let link = dir.join("node_modules");
@@ -187,10 +212,10 @@ fn link_packages(dir: &Path, packages: &str) -> Result<()> {
 fn stand_in(dir: &Path, control_plane: &Path, edge: &Path) -> Result<()> {
     let bin = dir.join("bin");
     fs::create_dir_all(&bin)?;
-    let path = std::env::var("PATH").unwrap_or_default();
+    let (path, home) = (real_path(), std::env::var("HOME").unwrap_or_default());
     let script = format!(
         r#"#!/bin/sh
-PATH='{path}'
+PATH='{path}' HOME='{home}'
 case "$1 $2" in
   "xtask up" | "xtask demo") verb=$2; shift 2; exec '{xtask}' "$verb" --data "$PWD/.flagfuse" "$@" ;;
   "xtask build") mkdir -p edge && cp -R '{edge}' edge/build ;;

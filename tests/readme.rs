@@ -16,6 +16,7 @@ use flagfuse_control_plane::fuse::policy::Policy;
 use flagfuse_control_plane::stats::classic::{false_trip_rate, first_admissible_look};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::contract::replica::PULL_PATH;
+use flagfuse_shared::flag::compile::percent_to_buckets;
 use serde_json::{Value, json};
 use support::root;
 
@@ -53,14 +54,10 @@ const NOT_IN_PRODUCTION: [Skipped; 6] = [
 const NETWORK: &str = "it sends a secret to an account";
 
 /// Routes that are documented ahead of the code: each has to go from here with the code that serves it.
-const AHEAD: [&str; 6] = [
-    "/v1/projects/{project}",
-    "/v1/projects/{project}/environments/{environment}",
-    "/flags/{flag}/on",
-    "/flags/{flag}/off",
-    "/metrics-seen",
-    "/changes/latest",
-];
+const AHEAD: [&str; 5] =
+    ["/v1/projects/{project}", ENVIRONMENT_PATH, "/flags/{flag}/on", "/flags/{flag}/off", "/metrics-seen"];
+/// Other routes hang below it; it is one itself where the router names it once more.
+const ENVIRONMENT_PATH: &str = "/v1/projects/{project}/environments/{environment}";
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -122,7 +119,7 @@ fn every_relative_link_leads_to_a_file_and_a_heading() {
 
 /// Paths in the sources of the router: each text that begins with a slash, and the constants.
 fn routes_of_the_code() -> BTreeSet<String> {
-    let mut routes = BTreeSet::from([INGEST_PATH.to_owned(), PULL_PATH.to_owned()]);
+    let mut routes = vec![INGEST_PATH.to_owned(), PULL_PATH.to_owned()];
     for file in ["control-plane/src/api/mod.rs", "control-plane/src/api/shared.rs"] {
         let source = read(file);
         let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -131,9 +128,9 @@ fn routes_of_the_code() -> BTreeSet<String> {
             routes.extend(texts.map(str::to_owned));
         }
     }
-    // Where the environment's own routes hang.
-    routes.remove("/v1/projects/{project}/environments/{environment}");
-    routes
+    let hook = routes.iter().position(|path| path == ENVIRONMENT_PATH).expect("the environment's routes");
+    routes.remove(hook);
+    routes.into_iter().collect()
 }
 
 #[test]
@@ -227,8 +224,9 @@ fn sample_of(cell: &str) -> (u64, f64) {
 }
 
 /// Units of both arms, whose shares are percents, at the first look, and the visitors that takes.
-fn look(shares: (u32, u32), (sample, confidence): (u64, f64), rate: f64) -> ((u64, u64), u64) {
-    let buckets = (shares.0 * 10_000, shares.1 * 10_000);
+fn look(shares: (f64, f64), (sample, confidence): (u64, f64), rate: f64) -> ((u64, u64), u64) {
+    let buckets = |percent| percent_to_buckets("share", percent).expect("a share");
+    let buckets = (buckets(shares.0), buckets(shares.1));
     let units = first_admissible_look(buckets, sample, confidence, 10, rate).expect("two arms");
     let share = u64::from(buckets.0 + buckets.1);
     (units, ((units.0 + units.1) * 1_000_000).div_ceil(share))

@@ -40,6 +40,14 @@ pub(crate) struct Walk {
     running: Option<Running>,
 }
 
+/// Whether the documents' ports are free; the first that is taken.
+fn free_ports() -> Result<()> {
+    let taken = |port| format!("port {port} on 127.0.0.1 is taken");
+    PORTS.iter().try_for_each(|port| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).map(drop).with_context(|| taken(port))
+    })
+}
+
 /// `up` with all that it has started. Killed at once, with its group, it could not take its own processes along.
 struct Running(OwnedProcess);
 
@@ -49,22 +57,21 @@ impl Drop for Running {
         // What a terminal's end does. Whatever goes wrong here, the kill comes after it.
         let _ = Command::new("kill").args(["-TERM", &id]).status();
         let _ = self.0.wait_for(GOODBYE);
+        // Those that end its processes are in its group too.
+        let _ = eventually("`up` has taken everything along", GOODBYE, free_ports);
     }
 }
 
 impl Walk {
     /// An empty clone; says plainly which port is taken.
     pub(crate) fn begin(name: &str) -> Result<Self> {
-        for port in PORTS {
-            // The walk before this one may just be ending.
-            eventually("its ports are free", GOODBYE, || Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?))
-                .with_context(|| {
-                    format!(
-                        "port {port} on 127.0.0.1 is taken, and {name} uses it as it stands: end what listens there \
-                         (a `cargo xtask up` of your own?) and run this test again"
-                    )
-                })?;
-        }
+        // The walk before this one may just be ending.
+        eventually("the walk can begin", GOODBYE, free_ports).with_context(|| {
+            format!(
+                "{name} uses the ports that it names as they stand: end what listens there (a `cargo xtask up` of your own?) \
+                 and run this test again"
+            )
+        })?;
         let built = build(root())?;
         let mut xtask = cargo();
         xtask.args(["build", "--quiet", "--package", "xtask"]).current_dir(root());

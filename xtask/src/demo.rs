@@ -299,10 +299,13 @@ fn frame(moment: &Moment, counters: &Counters) -> Vec<String> {
     ]
 }
 
-fn finish(elapsed: Duration, live_ms: u64) -> [String; 3] {
+fn finish(elapsed: Duration, live_ms: u64) -> [String; 2] {
+    let elapsed_s = elapsed.as_secs_f64();
     [
-        format!("The fuse tripped after {:.1} s of traffic.", elapsed.as_secs_f64()),
-        format!("{live_ms} ms after that decision began, users of every isolate got `false`."),
+        format!(
+            "The fuse tripped after {elapsed_s:.1} s of traffic. {live_ms} ms after that decision began, users of every \
+             isolate got `false`."
+        ),
         "The feature stays off until somebody closes the fuse, or the demo is run again.".to_owned(),
     ]
 }

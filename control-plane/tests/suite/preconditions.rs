@@ -103,7 +103,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
         match rehearsed.status.as_u16() {
             200 => assert_eq!(rehearsed.body["dry_run"], true, "{name}: {}", rehearsed.body),
             status => {
-                assert_eq!((status, rehearsed.code()), (400, "bad_query"), "{name}: {}", rehearsed.body)
+                assert_eq!((status, rehearsed.code()), (400, "bad_query"), "{name}: {}", rehearsed.body);
             }
         }
         assert_eq!(world.get("/v1/audit?limit=1000").await, before, "{name}: nothing is kept of a rehearsal");

@@ -330,8 +330,11 @@ pub fn parse_event(raw: &str, received: UnixMillis, sent: Option<UnixMillis>) ->
             return Err(EventFault::of(QuarantineCode::UnitMissing, reason).with_field("unit"));
         }
     };
-    let occurred_ms = corrected(wire.occurred_ms, received, sent)
-        .map_err(|fault| fault.with_field("occurred_ms").in_seconds(seconds.as_deref()))?;
+    // Also where the batch says sent_ms in seconds: their difference alone would look like milliseconds.
+    let occurred_ms = match &seconds {
+        Some(reason) => Err(EventFault::of(QuarantineCode::TooOld, reason.clone()).with_field("occurred_ms")),
+        None => corrected(wire.occurred_ms, received, sent).map_err(|fault| fault.with_field("occurred_ms")),
+    }?;
     let what = wire.what()?;
     Ok(Event { id: wire.id, unit, occurred_ms, kind: what })
 }

@@ -164,6 +164,15 @@ mod tests {
     }
 
     #[test]
+    fn seconds_are_told_also_where_the_batch_was_sent_in_seconds() {
+        let mut event = outcome();
+        event["occurred_ms"] = json!(1_800_000_000);
+        let fault = parse_event(&event.to_string(), NOW, Some(UnixMillis(1_800_000_002))).unwrap_err();
+        assert_eq!((fault.code.as_str(), fault.field.as_str()), ("too_old", "occurred_ms"));
+        assert!(fault.reason.contains("looks like seconds"), "{}", fault.reason);
+    }
+
+    #[test]
     fn seconds_are_told_from_times_that_are_old() {
         let year_s = 366 * 24 * 3_600;
         for (ms, is_seconds) in [

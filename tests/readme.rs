@@ -12,7 +12,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
-use flagfuse_control_plane::fuse::policy::Policy;
+use flagfuse_control_plane::model::policy::Policy;
 use flagfuse_control_plane::stats::classic::{false_trip_rate, first_admissible_look};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::contract::replica::PULL_PATH;

@@ -10,8 +10,8 @@ use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};
 
 use crate::change::{ChangeError, Conflict, Tag};
-use crate::fuse::policy::PolicyFault;
 use crate::ingest::IngestError;
+use crate::model::policy::PolicyFault;
 use crate::publish::keys::KeyError;
 use crate::publish::outbox::OutboxError;
 use crate::publish::published::PublishedError;

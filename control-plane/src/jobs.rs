@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flagfuse_shared::contract::replica::Urgency;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use flagfuse_shared::limits::EVENT_AGE_MS_MAX;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -12,14 +12,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
-use crate::fuse::engine;
-use crate::plane::ServeOptions;
+use crate::engine;
+use crate::model::fleet::Fleet;
 use crate::publish::keys::rotation::{self, Next};
 use crate::publish::outbox::OutboxError;
-use crate::publish::push::{PushContext, push_replica};
+use crate::publish::push::{EdgeRegion, PushContext, push_replica};
 use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
-use crate::publish::{Fleet, Publisher, receipts};
+use crate::publish::{Publisher, receipts};
 use crate::store::{Store, StoreError, batches, events, lags, metrics_seen, quarantine, scopes};
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
@@ -33,6 +33,28 @@ const RAW_KEPT_MS: u64 = 30 * 24 * 3_600_000;
 const PRUNE_COUNT: u32 = 500;
 /// A revocation counts at most this much after its ceremony.
 const ROTATION_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How to serve.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Where snapshots are pushed to.
+    pub edges: Vec<EdgeRegion>,
+    /// Replicas of each of those regions.
+    pub shards: u16,
+    /// Whose environments they hold.
+    pub tenant: TenantKey,
+    /// Presented to those edges.
+    pub push_token: String,
+    /// Time between two looks at the fuses.
+    pub tick: Duration,
+}
+
+impl ServeOptions {
+    /// The replicas that are pushed to.
+    pub fn fleet(&self) -> Fleet {
+        Fleet { regions: self.edges.iter().map(|edge| edge.name.clone()).collect(), shards: self.shards }
+    }
+}
 
 /// Looks at every fuse each `period`.
 pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period: Duration) {

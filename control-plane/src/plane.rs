@@ -12,16 +12,16 @@ use crate::api::{ApiState, router};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, TokenKind, draw};
-use crate::ingest::identity::UnitKey;
-use crate::jobs;
+use crate::jobs::{self, ServeOptions};
 use crate::listen::{self, Limits, capacity};
+use crate::model::fleet::Fleet;
+use crate::model::identity::UnitKey;
 use crate::private;
+use crate::publish::Publisher;
 use crate::publish::beat::Issuer;
 use crate::publish::keys::files::KeyFolder;
 use crate::publish::keys::status::{file_warnings, status};
 use crate::publish::keys::{KeyError, Passphrase, Protection, SigningKeys, create_development, rotation};
-use crate::publish::push::EdgeRegion;
-use crate::publish::{Fleet, Publisher};
 use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
@@ -72,28 +72,6 @@ pub struct Initialised {
     pub root_public_keys: Vec<String>,
     /// How many of them have to sign.
     pub root_threshold: usize,
-}
-
-/// How to serve.
-#[derive(Debug, Clone)]
-pub struct ServeOptions {
-    /// Where snapshots are pushed to.
-    pub edges: Vec<EdgeRegion>,
-    /// Replicas of each of those regions.
-    pub shards: u16,
-    /// Whose environments they hold.
-    pub tenant: TenantKey,
-    /// Presented to those edges.
-    pub push_token: String,
-    /// Time between two looks at the fuses.
-    pub tick: Duration,
-}
-
-impl ServeOptions {
-    /// The replicas that are pushed to.
-    pub fn fleet(&self) -> Fleet {
-        Fleet { regions: self.edges.iter().map(|edge| edge.name.clone()).collect(), shards: self.shards }
-    }
 }
 
 /// An opened control plane.

@@ -14,12 +14,11 @@ use super::manner::{Kind, Manner};
 use super::{ApiState, flag_key, hints, metrics_seen};
 use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
 use crate::error::ApiError;
-use crate::fuse::arrivals;
-use crate::fuse::circuit::{Circuit, Hand};
-use crate::fuse::policy::Policy;
-use crate::fuse::traffic::Traffic;
+use crate::model::circuit::{Circuit, Hand};
+use crate::model::policy::Policy;
+use crate::model::traffic::Traffic;
 use crate::store::fuses::{self, FuseRow};
-use crate::store::{Connection, phases};
+use crate::store::{Connection, arrivals, phases};
 
 /// Bytes of the reason a person gives.
 const REASON_LEN_MAX: usize = 512;

@@ -5,7 +5,7 @@ use flagfuse_shared::ids::Scope;
 use flagfuse_shared::unleash::export::left_out;
 
 use crate::error::ApiError;
-use crate::fuse::policy::Policy;
+use crate::model::policy::Policy;
 use crate::store::{Connection, flags, shared};
 
 /// Notes about a flag as it was written.

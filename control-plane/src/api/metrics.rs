@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::ApiState;
 use super::auth::Viewer;
 use crate::error::ApiError;
-use crate::fuse::circuit::Circuit;
+use crate::model::circuit::Circuit;
 use crate::store::{fuses, quarantine, scopes};
 
 pub(super) async fn read(

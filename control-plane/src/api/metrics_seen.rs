@@ -10,8 +10,8 @@ use super::ApiState;
 use super::auth::Viewer;
 use super::body::PathParams;
 use crate::error::ApiError;
-use crate::fuse::policy::Policy;
-use crate::metric::RETURN_METRIC;
+use crate::model::metric::RETURN_METRIC;
+use crate::model::policy::Policy;
 use crate::store::metrics_seen::{KEPT_MS, NAME_COUNT_MAX, SeenMetric, seen, watched};
 
 pub(super) async fn read(

@@ -50,8 +50,9 @@ use self::failures::Failures;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
 use crate::error::ApiError;
-use crate::ingest::identity::UnitKey;
-use crate::publish::{Fleet, Publisher};
+use crate::model::fleet::Fleet;
+use crate::model::identity::UnitKey;
+use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Connection, Store, StoreError, scopes};
 

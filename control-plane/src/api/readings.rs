@@ -12,10 +12,10 @@ use super::ApiState;
 use super::auth::Viewer;
 use super::body::{ListParams, Params, PathParams, list_limit};
 use crate::error::ApiError;
-use crate::fuse::circuit::Circuit;
-use crate::fuse::policy::default_window;
-use crate::fuse::verdict::ArmTotal;
-use crate::metric::RETURN_METRIC;
+use crate::model::circuit::Circuit;
+use crate::model::metric::RETURN_METRIC;
+use crate::model::policy::default_window;
+use crate::model::verdict::ArmTotal;
 use crate::stats::classic::{ArmCount, confidence, delta, smoothed_rate};
 use crate::store::tallies::EnrolmentRange;
 use crate::store::{

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::body::shaped;
 use crate::error::ApiError;
-use crate::publish::build::EnvironmentSettings;
-use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::settings::EnvironmentSettings;
 
 /// What of the answer to `GET …/settings` can be set. Fields are options so that a wrong one is named before a
 /// missing one.

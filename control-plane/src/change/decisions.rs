@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::environment::Environment;
 use super::{Actor, Change, ChangeError, Effect, Publication};
 use crate::figures::count;
-use crate::publish::safety::ConfirmAbove;
+use crate::model::safety::ConfirmAbove;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Connection, StoreError, flags, scopes};
 

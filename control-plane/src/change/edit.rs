@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 
 use super::fields::field_names;
 use super::{Actor, Change, ChangeError, require_environment};
-use crate::publish::build::EnvironmentSettings;
+use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::settings::EnvironmentSettings;
 use crate::publish::outbox::settings;
-use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Connection, flags, project_flags, scopes};
 

@@ -10,8 +10,8 @@ use flagfuse_shared::snapshot::payload::PayloadError;
 use serde_json::Value;
 
 use super::{Above, Given, Lost, Tag, Unmet};
-use crate::fuse::circuit::Circuit;
-use crate::fuse::policy::PolicyFault;
+use crate::model::circuit::Circuit;
+use crate::model::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
 use crate::store::StoreError;
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::environment::{Environment, Touched, check};
 use super::named::named;
 use super::{Actor, ChangeError, Effect, Fuses, Publication, held, require_environment};
-use crate::fuse::circuit::{Circuit, Rollout};
+use crate::model::circuit::{Circuit, Rollout};
 use crate::store::fuses::FuseRow;
 use crate::store::{Connection, flags, fuses, phases, project_flags};
 

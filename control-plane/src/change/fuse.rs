@@ -8,11 +8,11 @@ use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::{Actor, ChangeError, Decider, Effect, Publication, held, require_environment};
-use crate::fuse::circuit::{Circuit, Hand, Rollout};
-use crate::fuse::phase::{allocation, withheld};
-use crate::fuse::policy::Policy;
-use crate::fuse::verdict::{Finding, GuardrailEvidence, Reading};
-use crate::metric::EXPOSURE_METRIC;
+use crate::model::circuit::{Circuit, Hand, Rollout};
+use crate::model::metric::EXPOSURE_METRIC;
+use crate::model::phase::{allocation, withheld};
+use crate::model::policy::Policy;
+use crate::model::verdict::{Finding, GuardrailEvidence, Reading};
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
 use crate::store::phases::PhaseRow;

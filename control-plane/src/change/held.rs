@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::environment::Environment;
 use super::{ChangeError, reach};
-use crate::fuse::circuit::Circuit;
+use crate::model::circuit::Circuit;
 use crate::store::fuses::FuseRow;
 use crate::store::{Connection, flags, fuses};
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::environment::{Environment, SharedPart, Touched, check};
 use super::named::named;
 use super::{Actor, ChangeError, Effect, Fuses, Publication, flag, held, require_environment, shared};
-use crate::fuse::circuit::Circuit;
+use crate::model::circuit::Circuit;
 use crate::store::shared::Part;
 use crate::store::{Connection, fuses, kept, phases, project_flags};
 

@@ -6,8 +6,8 @@ use flagfuse_shared::limits::{REPLICA_ENVIRONMENT_COUNT_MAX, STRING_LEN_MAX};
 use serde_json::{Map, Value, json};
 
 use super::{Actor, ChangeError, Effect, Publication, inheritance, require_environment};
-use crate::publish::build::EnvironmentSettings;
-use crate::publish::safety::SafetySettings;
+use crate::model::safety::SafetySettings;
+use crate::model::settings::EnvironmentSettings;
 use crate::store::scopes::SettingsRow;
 use crate::store::{Connection, contents, scopes};
 

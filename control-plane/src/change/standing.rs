@@ -9,7 +9,7 @@ use super::edit::Edit;
 use super::loss::project_tag;
 use super::precondition::{Preconditions, Tag};
 use super::{Actor, Change, ChangeError, flag};
-use crate::fuse::circuit::Circuit;
+use crate::model::circuit::Circuit;
 use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared, tokens};
 

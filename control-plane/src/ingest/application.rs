@@ -10,12 +10,12 @@ use flagfuse_shared::ids::{FlagKey, Scope, Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::{EVENT_AGE_MS_MAX, UNIT_DAY_ACTIVITY_COUNT_MAX};
 use tokio::time::Instant;
 
-use super::aggregate::{Activity, Enrolment, Tallies, contributions, counted};
-use super::identity::{ContentHash, NOBODY, UnitHash, UnitKey, content_hash};
 use super::{usage, validate};
 use crate::clock::monotonic;
-use crate::fuse::policy::Policy;
-use crate::metric::USAGE_METRIC;
+use crate::model::aggregate::{Activity, Enrolment, Tallies, contributions, counted};
+use crate::model::identity::{ContentHash, NOBODY, UnitHash, UnitKey, content_hash};
+use crate::model::metric::USAGE_METRIC;
+use crate::model::policy::Policy;
 use crate::store::events::{self, Novelty};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::quarantine::{Balance, ClaimedPlace, insert as insert_quarantine};

@@ -6,9 +6,7 @@
 //! What cannot be applied is narrowed down to one event, tried again on further deliveries, and then kept in the
 //! quarantine: no event stands in the way of the next one.
 
-pub mod aggregate;
 mod application;
-pub mod identity;
 pub mod quarantine;
 pub mod usage;
 pub mod validate;
@@ -23,8 +21,8 @@ use futures_util::FutureExt as _;
 use serde::Serialize;
 
 use self::application::Application;
-use self::identity::UnitKey;
 use crate::clock::monotonic;
+use crate::model::identity::UnitKey;
 use crate::store::quarantine::{Balance, ClaimedPlace, add_balance};
 use crate::store::{Connection, Store, StoreError, batches, lags, scopes};
 

@@ -7,8 +7,8 @@ use flagfuse_shared::flag::{Arm, FlagWire};
 use flagfuse_shared::ids::{Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::EVENT_SKEW_MS_MAX;
 
-use super::aggregate::Enrolment;
-use crate::metric::{EXPOSURE_METRIC, LATENCY_METRIC};
+use crate::model::aggregate::Enrolment;
+use crate::model::metric::{EXPOSURE_METRIC, LATENCY_METRIC};
 use crate::store::phases::PhaseRow;
 
 /// A day: longer is no latency, and sums of such values stay finite for ever.

@@ -4,10 +4,10 @@
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
-use super::Fleet;
 use super::receipts::{stale_ms, stored_by};
 use super::staged::waits;
 use super::staging::Wait;
+use crate::model::fleet::Fleet;
 use crate::store::audit::{self, AuditRow};
 use crate::store::receipts::{AckRow, ReceiptRow, ReplicaName, acks_from, receipts};
 use crate::store::scopes::EnvironmentRow;

@@ -6,35 +6,13 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
-use flagfuse_shared::snapshot::AutoExposure;
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::Release;
-use serde::{Deserialize, Serialize};
+
+use crate::model::settings::EnvironmentSettings;
 
 /// Validity of a snapshot for a verifier that holds none; the daily republication renews it.
 pub const VALIDITY_MS: u64 = 30 * 24 * 3_600_000;
-
-/// How the edge behaves in an environment, as users set it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnvironmentSettings {
-    /// Staleness bounds.
-    #[serde(default)]
-    pub profile: Profile,
-    /// Whether the edge records exposures of single-flag evaluations.
-    #[serde(default = "single")]
-    pub auto_exposure: AutoExposure,
-}
-
-const fn single() -> AutoExposure {
-    AutoExposure::Single
-}
-
-impl Default for EnvironmentSettings {
-    fn default() -> Self {
-        Self { profile: Profile::default(), auto_exposure: single() }
-    }
-}
 
 /// Content of a snapshot.
 pub fn content(

@@ -3,7 +3,6 @@
 pub mod arrival;
 pub mod beat;
 pub mod build;
-pub mod fleet;
 pub mod keys;
 pub mod outbox;
 pub mod published;
@@ -12,7 +11,6 @@ pub mod push;
 pub mod pusher;
 pub mod receipts;
 pub mod recorder;
-pub mod safety;
 pub mod staged;
 pub mod staging;
 pub mod target;
@@ -22,7 +20,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use self::beat::Issuer;
-pub use self::fleet::{Fleet, ReplicaName};
 use self::keys::SigningKeys;
 
 /// What a change needs to publish: keys, and the bell that wakes the pushers.

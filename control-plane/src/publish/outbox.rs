@@ -6,8 +6,9 @@ use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
 use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
 
-use super::build::{self, EnvironmentSettings};
+use super::build;
 use super::keys::{KeyError, SigningKeys};
+use crate::model::settings::EnvironmentSettings;
 use crate::store::forks::ForkRow;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{FrameRow, FrameTraits};

@@ -5,8 +5,9 @@ use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use flagfuse_shared::limits::{PULL_LEN_MAX, REPLICA_ENVIRONMENT_COUNT_MAX};
 use flagfuse_shared::snapshot::sign::SignError;
 
+use super::Publisher;
 use super::target::target;
-use super::{Fleet, Publisher};
+use crate::model::fleet::Fleet;
 use crate::store::{Connection, StoreError, snapshots};
 
 /// Why a pull is not answered.

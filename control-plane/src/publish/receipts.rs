@@ -6,10 +6,10 @@ use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
-use super::Fleet;
 use super::outbox::settings;
 use super::staged::waits;
 use super::staging::Wait;
+use crate::model::fleet::Fleet;
 use crate::store::receipts::{ReceiptRow, ReplicaName, receipts};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{SignedRow, newest_signed, stale_ms_max};

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 
-use super::fleet::{Fleet, ReplicaName};
 use super::pusher::Wanted;
-use super::safety::{SoakSeconds, Stages};
 use super::staging::{self, Acknowledgement, KeptVersion, Known, Wait};
+use crate::model::fleet::{Fleet, ReplicaName};
+use crate::model::safety::{SoakSeconds, Stages};
 use crate::store::receipts::{AckRow, acks_from, receipts};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{KeptRow, kept_to_urgent};

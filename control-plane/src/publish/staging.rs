@@ -13,8 +13,8 @@ use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
-use super::fleet::ReplicaName;
-use super::safety::Stages;
+use crate::model::fleet::ReplicaName;
+use crate::model::safety::Stages;
 
 /// A version that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-use super::Fleet;
 use super::pusher::{Target, Wanted};
 use super::staged::Staged;
 use crate::clock::{Clock, monotonic};
+use crate::model::fleet::Fleet;
 use crate::store::{Connection, Store, StoreError, snapshots};
 
 /// What the replicas of a tenant in `region` should hold at `now`: the newest of every environment, unless its stages

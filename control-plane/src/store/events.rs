@@ -5,9 +5,9 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
-use crate::ingest::aggregate::{Activity, Contribution, Counted, Counting, Enrolment, Fact, Matching};
-use crate::ingest::identity::{ContentHash, UnitHash};
-use crate::metric::USAGE_METRIC;
+use crate::model::aggregate::{Activity, Contribution, Counted, Counting, Enrolment, Fact, Matching};
+use crate::model::identity::{ContentHash, UnitHash};
+use crate::model::metric::USAGE_METRIC;
 
 /// Events that are looked at for how many units there are: some tens of milliseconds, however busy an installation is.
 const SEEN_EVENT_COUNT_MAX: i64 = 20_000;

@@ -7,8 +7,8 @@ use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
-use crate::fuse::circuit::{Circuit, Hand, Rollout};
-use crate::fuse::policy::Policy;
+use crate::model::circuit::{Circuit, Hand, Rollout};
+use crate::model::policy::Policy;
 
 /// A fuse and where it stands.
 #[derive(Debug, Clone)]

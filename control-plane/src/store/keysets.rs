@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::{Connection, StoreError, StoredProject, from_sql, scopes, to_sql};
-use crate::publish::keys::ceremony::{Gate, SignedStep};
+use crate::model::ceremony::{Gate, SignedStep};
 
 /// A keyset that is or was in force or waits for its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]

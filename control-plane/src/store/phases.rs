@@ -6,8 +6,8 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
-use crate::fuse::circuit::Circuit;
-use crate::fuse::policy::Policy;
+use crate::model::circuit::Circuit;
+use crate::model::policy::Policy;
 
 /// A phase of a flag.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 
 use super::snapshots::{held_version, version};
 use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
-pub use crate::publish::fleet::ReplicaName;
+pub use crate::model::fleet::ReplicaName;
 
 /// What a replica last said about an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]

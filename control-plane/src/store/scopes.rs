@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
-use crate::publish::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 
 /// A project as the API shows it.
 #[derive(Debug, Clone, Serialize)]

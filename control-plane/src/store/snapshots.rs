@@ -7,7 +7,7 @@ use sqlx::Row as _;
 
 use super::scopes::stages;
 use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
-use crate::publish::safety::{SoakSeconds, Stages};
+use crate::model::safety::{SoakSeconds, Stages};
 
 /// Frames kept for each environment, with the log of their receipts: the page of a change shows them, and a region that
 /// is held back may still be sent one. 100 frames of a typical 50 KB are 5 MB.

@@ -5,9 +5,10 @@ use serde::Serialize;
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, from_sql, to_sql};
-use crate::fuse::verdict::{ArmTotal, Reading};
-use crate::ingest::aggregate::Tallies;
-use crate::metric::EXPOSURE_METRIC;
+use crate::model::aggregate::Tallies;
+use crate::model::metric::EXPOSURE_METRIC;
+use crate::model::policy::{Guardrail, Policy};
+use crate::model::verdict::{ArmTotal, Reading};
 
 /// A tally as the API shows it, summed over time.
 #[derive(Debug, Clone, Serialize)]
@@ -59,6 +60,17 @@ pub struct EnrolmentRange {
     pub from: UnixMillis,
     /// First minute no longer included.
     pub to: UnixMillis,
+}
+
+impl EnrolmentRange {
+    /// What a guardrail looks at: the observation window, moved back by the time a unit needs to mature.
+    pub fn of(policy: &Policy, guardrail: &Guardrail, now: UnixMillis) -> Self {
+        let matures_after_ms = guardrail.matures_after_ms();
+        let newest = now.minus(matures_after_ms);
+        // A minute counts as mature when its last unit is. Nothing to wait for: the running minute counts too.
+        let to = if matures_after_ms > 0 { newest.minus(59_999) } else { newest.plus(1) };
+        Self { from: newest.minus(policy.window_ms()), to }
+    }
 }
 
 /// Both arms of a metric, summed over units that enrolled in the range: a scan of one key range.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
-use crate::fuse::verdict::{GuardrailEvidence, Verdict};
+use crate::model::verdict::{GuardrailEvidence, Verdict};
 
 /// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
 const VERDICT_COUNT_KEPT: i64 = 1_000;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_control_plane::jobs::{prune, republish, rotate};
-use flagfuse_control_plane::publish::keys::ceremony::OnlineRole;
+use flagfuse_control_plane::model::ceremony::OnlineRole;
+use flagfuse_control_plane::model::safety::SafetySettings;
 use flagfuse_control_plane::publish::keys::rotation::Next;
-use flagfuse_control_plane::publish::safety::SafetySettings;
 use flagfuse_control_plane::store::scopes::{SettingsRow, insert_environment};
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, Urgency};
 use flagfuse_shared::digest::Digest;

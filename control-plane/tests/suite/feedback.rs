@@ -1,7 +1,7 @@
 //! The fuse from exposure to snapshot: when it trips, when it does not, and what survives.
 
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::fuse::engine::tick;
+use flagfuse_control_plane::engine::tick;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};

@@ -3,8 +3,8 @@
 
 use axum::http::StatusCode;
 use flagfuse_control_plane::jobs::{republish, rotate, rotate_once};
+use flagfuse_control_plane::model::ceremony::OnlineRole;
 use flagfuse_control_plane::plane::{ControlPlane, PlaneError};
-use flagfuse_control_plane::publish::keys::ceremony::OnlineRole;
 use flagfuse_control_plane::publish::keys::files::mode;
 use flagfuse_control_plane::publish::keys::hold::{Ceremony, read_roots};
 use flagfuse_control_plane::publish::keys::rotation::Next;

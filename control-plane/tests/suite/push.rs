@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
 
+use flagfuse_control_plane::model::fleet::Fleet;
 use flagfuse_control_plane::plane::ControlPlane;
-use flagfuse_control_plane::publish::Fleet;
 use flagfuse_shared::contract::replica::HeldVersion;
 use flagfuse_shared::digest::Digest;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Exposures of a ramp: each unit counts in the phase that enrolled it, whatever phase runs when it is seen.
 
-use flagfuse_control_plane::fuse::circuit::Circuit;
-use flagfuse_control_plane::fuse::ramp::{Ramp, Stage, Variations};
+use flagfuse_control_plane::model::circuit::Circuit;
+use flagfuse_control_plane::model::ramp::{Ramp, Stage, Variations};
 use flagfuse_control_plane::store::phases::{self, PhaseRow};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
 use serde_json::{Value, json};

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::plane::{ControlPlane, ServeOptions};
+use flagfuse_control_plane::jobs::ServeOptions;
+use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::push::EdgeRegion;
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, PlaneMessage, ReplicaMessage, Urgency};
 use flagfuse_shared::ids::{Scope, TenantKey};

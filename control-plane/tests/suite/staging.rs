@@ -2,7 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use flagfuse_control_plane::publish::Fleet;
+use flagfuse_control_plane::model::fleet::Fleet;
 use flagfuse_control_plane::store::snapshots::kept_to_urgent;
 use flagfuse_shared::contract::replica::{HeldMap, PlaneMessage, decode_messages};
 use flagfuse_shared::ids::Scope;

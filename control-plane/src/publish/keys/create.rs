@@ -8,10 +8,10 @@ use flagfuse_shared::limits::{ROOT_COUNT_MAX, SIGNATURE_COUNT_MAX};
 use flagfuse_shared::snapshot::manifest::{Role, Roles};
 use flagfuse_shared::snapshot::sign::{PrivateKey, sign_keyset};
 
-use super::ceremony::first;
 use super::error::KeyError;
 use super::files::{KEYSET_FILE, KeyFolder, Protection, key_name};
 use super::format::Secret;
+use crate::model::ceremony::first;
 use crate::random;
 
 /// Validity of the development keyset: ten years, since there is no ceremony that would renew it.

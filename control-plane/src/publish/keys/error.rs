@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use flagfuse_shared::snapshot::sign::SignError;
 use flagfuse_shared::snapshot::verify::TrustError;
 
-use super::ceremony::CeremonyError;
 use super::format::FormatError;
+use crate::model::ceremony::CeremonyError;
 use crate::store::StoreError;
 
 /// Why keys cannot be made, read or used.

@@ -7,15 +7,15 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::snapshot::manifest::Role;
 use flagfuse_shared::snapshot::sign::PrivateKey;
 
-use super::ceremony::{
-    CeremonyError, OnlineRole, SignedStep, Step, bump_epoch, replacements_needed, revoke, rotate,
-    rotate_roots, sign,
-};
 use super::create::{RoleSize, draw_keys, draw_roots, refuse_inside};
 use super::error::KeyError;
 use super::files::{KEYSET_FILE, KeyFolder, Protection, read_key_file};
 use super::format::Passphrase;
 use super::ring::{SigningKeys, parse_keyset};
+use crate::model::ceremony::{
+    CeremonyError, OnlineRole, SignedStep, Step, bump_epoch, replacements_needed, revoke, rotate,
+    rotate_roots, sign,
+};
 use crate::store::forks::ForkRow;
 use crate::store::keysets::{self, KeysetRow};
 use crate::store::{Connection, Store, StoreError, forks, scopes};

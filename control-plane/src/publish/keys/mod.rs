@@ -1,6 +1,5 @@
 //! The installation's keys: made in ceremonies, sealed on disk, read by `serve`. Never sends a private key anywhere.
 
-pub mod ceremony;
 mod create;
 pub mod error;
 pub mod files;

@@ -10,11 +10,11 @@ use flagfuse_shared::snapshot::sign::PrivateKey;
 use flagfuse_shared::snapshot::verify::TrustError;
 use flagfuse_shared::snapshot::{TrustedRoots, verify_keyset};
 
-use super::ceremony::{OnlineRole, trusted};
 use super::error::KeyError;
 use super::files::{KEYSET_FILE, KeyFolder, read_key_file};
 use super::format::Passphrase;
-use crate::ingest::identity::UnitKey;
+use crate::model::ceremony::{OnlineRole, trusted};
+use crate::model::identity::UnitKey;
 use crate::store::{Connection, keysets};
 
 /// The keys of one data directory, opened.

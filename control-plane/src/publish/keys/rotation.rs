@@ -6,9 +6,9 @@ use std::sync::Arc;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
-use super::ceremony::{Gate, SignedStep};
 use super::error::KeyError;
 use super::ring::SigningKeys;
+use crate::model::ceremony::{Gate, SignedStep};
 use crate::store::keysets::{self, KeysetRow, Laggard};
 use crate::store::{Connection, Store, StoreError, forks};
 

@@ -5,12 +5,12 @@ use flagfuse_shared::snapshot::manifest::{Keyset, Role};
 use flagfuse_shared::snapshot::verify::key_id_of;
 use serde::Serialize;
 
-use super::ceremony::{Gate, OnlineRole};
 use super::error::KeyError;
 use super::files::{KEYSET_FILE, is_key_sealed, mode};
 use super::hold::chain;
 use super::ring::SigningKeys;
 use super::rotation::{self, Next};
+use crate::model::ceremony::{Gate, OnlineRole};
 use crate::store::Connection;
 use crate::store::forks::{self, ForkRow};
 use crate::store::keysets::Laggard;

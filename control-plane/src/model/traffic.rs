@@ -14,7 +14,7 @@ use super::phase::allocation;
 use super::policy::{Guardrail, Policy};
 use super::verdict::EVENT_COUNT_MIN;
 use crate::figures::{count, grouped, percent, span, whole};
-use crate::metric::LATENCY_METRIC;
+use crate::model::metric::LATENCY_METRIC;
 use crate::stats::classic;
 
 const HOUR_MS: u64 = 3_600_000;

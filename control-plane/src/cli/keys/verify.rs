@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::cli::arguments::keys::KeysVerifyArgs;
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::config::keys::KeysVerifyArgs;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::keys::status::{KeyStatus, RoleStatus, file_warnings, status};
 use flagfuse_control_plane::store::keysets;
@@ -15,7 +15,7 @@ use flagfuse_shared::snapshot::verify::key_id_of;
 use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify, verify_keyset};
 use serde_json::json;
 
-use crate::commands::explain::{claimed_scope, read_frame, refused};
+use crate::cli::explain::{claimed_scope, read_frame, refused};
 
 /// What to print; an error when an edge would refuse the keyset or the frame.
 pub(super) async fn run(args: &KeysVerifyArgs) -> anyhow::Result<String> {

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::super::tests::{NOW, look, policy, reading};
 use super::super::{ArmTotal, Look, Reading, Recent, decide};
 use super::blocked;
-use crate::fuse::circuit::{Circuit, Hand};
-use crate::fuse::policy::Policy;
+use crate::model::circuit::{Circuit, Hand};
+use crate::model::policy::Policy;
 
 const HOUR_MS: u64 = 3_600_000;
 

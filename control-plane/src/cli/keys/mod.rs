@@ -4,14 +4,14 @@ mod verify;
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, bail};
-use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::config::DataArgs;
-use flagfuse_control_plane::config::keys::{
+use crate::cli::arguments::DataArgs;
+use crate::cli::arguments::keys::{
     BumpEpochArgs, KeysArgs, KeysCommand, KeysInitArgs, RevokeArgs, RootsArgs, RotateArgs, RotatedRole,
 };
+use anyhow::{Context as _, bail};
+use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::model::ceremony::{Gate, OnlineRole, SignedStep};
 use flagfuse_control_plane::plane::ControlPlane;
-use flagfuse_control_plane::publish::keys::ceremony::{Gate, OnlineRole, SignedStep};
 use flagfuse_control_plane::publish::keys::files::KeyFolder;
 use flagfuse_control_plane::publish::keys::hold::{Ceremony, read_roots};
 use flagfuse_control_plane::publish::keys::{NewKeys, Protection, RoleSize, create};
@@ -42,7 +42,7 @@ fn init(args: &KeysInitArgs) -> anyhow::Result<String> {
         ),
     };
     let roots_protection = match &args.roots_passphrase_file {
-        Some(path) => Protection::Sealed(flagfuse_control_plane::config::passphrase_of_file(path)?),
+        Some(path) => Protection::Sealed(crate::cli::arguments::passphrase_of_file(path)?),
         None => protection.clone(),
     };
     let made = create(&NewKeys {

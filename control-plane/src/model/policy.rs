@@ -7,7 +7,7 @@ use flagfuse_shared::strict::{self, Misfit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::metric::{EXPOSURE_METRIC, OTHER_METRIC, RETURN_METRIC};
+use crate::model::metric::{EXPOSURE_METRIC, OTHER_METRIC, RETURN_METRIC};
 
 /// Metrics one fuse may watch.
 pub const GUARDRAIL_COUNT_MAX: usize = 8;

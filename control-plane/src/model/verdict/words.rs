@@ -7,8 +7,8 @@ use super::{
     Recent, is_mean, of_evidence,
 };
 use crate::figures::{count, difference, grouped, percent, span, whole};
-use crate::fuse::circuit::Circuit;
-use crate::fuse::policy::Guardrail;
+use crate::model::circuit::Circuit;
+use crate::model::policy::Guardrail;
 use crate::stats::classic;
 
 const HOUR_MS: u64 = 3_600_000;

@@ -1,25 +1,25 @@
 //! The command line and its environment variables, parsed once.
 
-pub mod keys;
+pub(crate) mod keys;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use flagfuse_control_plane::credential::TokenKind;
+use flagfuse_control_plane::import::Format;
+use flagfuse_control_plane::publish::keys::Passphrase;
+use flagfuse_control_plane::publish::keys::format::PassphraseError as LengthError;
+use flagfuse_control_plane::publish::push::EdgeRegion;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
 use zeroize::Zeroizing;
 
-use crate::credential::TokenKind;
-use crate::import::Format;
-use crate::publish::keys::Passphrase;
-use crate::publish::keys::format::PassphraseError as LengthError;
-use crate::publish::push::EdgeRegion;
-
 /// The control plane of Flagfuse.
 #[derive(Debug, Parser)]
 #[command(name = "flagfuse", version, about)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -30,7 +30,7 @@ pub struct Cli {
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Make keys, database and the first tokens in an empty directory.
     Init(InitArgs),
     /// Serve the API, evaluate fuses, push snapshots.
@@ -51,7 +51,7 @@ pub enum Command {
 
 /// Where everything is kept.
 #[derive(Debug, Args)]
-pub struct DataArgs {
+pub(crate) struct DataArgs {
     /// Directory of the database and the keys.
     #[arg(long, value_name = "DIR", env = "FLAGFUSE_DATA")]
     pub data: PathBuf,
@@ -62,7 +62,7 @@ pub struct DataArgs {
 
 impl DataArgs {
     /// The passphrase from the file or the environment; `None` when there is neither.
-    pub fn passphrase(&self) -> Result<Option<Passphrase>, PassphraseError> {
+    pub(crate) fn passphrase(&self) -> Result<Option<Passphrase>, PassphraseError> {
         passphrase(self.passphrase_file.as_deref())
     }
 }
@@ -72,7 +72,7 @@ const PASSPHRASE_VARIABLE: &str = "FLAGFUSE_KEY_PASSPHRASE";
 
 /// Why there is no passphrase where one was announced.
 #[derive(Debug, thiserror::Error)]
-pub enum PassphraseError {
+pub(crate) enum PassphraseError {
     /// The file.
     #[error("passphrase file {path}: {source}")]
     File {
@@ -92,7 +92,7 @@ pub enum PassphraseError {
 }
 
 /// The passphrase from a file or the environment.
-pub fn passphrase(file: Option<&Path>) -> Result<Option<Passphrase>, PassphraseError> {
+pub(crate) fn passphrase(file: Option<&Path>) -> Result<Option<Passphrase>, PassphraseError> {
     if let Some(path) = file {
         return passphrase_of_file(path).map(Some);
     }
@@ -103,7 +103,7 @@ pub fn passphrase(file: Option<&Path>) -> Result<Option<Passphrase>, PassphraseE
 }
 
 /// The passphrase in a file.
-pub fn passphrase_of_file(path: &Path) -> Result<Passphrase, PassphraseError> {
+pub(crate) fn passphrase_of_file(path: &Path) -> Result<Passphrase, PassphraseError> {
     let failed = |source| PassphraseError::File { path: path.to_owned(), source };
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
     let place = || path.display().to_string();
@@ -112,7 +112,7 @@ pub fn passphrase_of_file(path: &Path) -> Result<Passphrase, PassphraseError> {
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
@@ -126,7 +126,7 @@ pub struct InitArgs {
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
@@ -155,7 +155,7 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// Refuses regions that receipts could not tell apart, and more of them than there can be.
-    pub fn check_edges(&self) -> Result<(), String> {
+    pub(crate) fn check_edges(&self) -> Result<(), String> {
         let count = self.edges.len();
         if count > REGION_COUNT_MAX {
             return Err(format!("--edge is given {count} times, the limit is {REGION_COUNT_MAX} regions"));
@@ -171,7 +171,7 @@ impl ServeArgs {
 
 /// Arguments of `token`.
 #[derive(Debug, Args)]
-pub struct TokenArgs {
+pub(crate) struct TokenArgs {
     /// What to do with tokens.
     #[command(subcommand)]
     pub command: TokenCommand,
@@ -179,19 +179,19 @@ pub struct TokenArgs {
 
 /// What can be done with tokens from the command line.
 #[derive(Debug, Subcommand)]
-pub enum TokenCommand {
+pub(crate) enum TokenCommand {
     /// Make one and print it; it is not shown again.
     Create(TokenCreateArgs),
 }
 
 /// Arguments of `token create`.
 #[derive(Debug, Args)]
-pub struct TokenCreateArgs {
+pub(crate) struct TokenCreateArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
     /// What it is for.
-    #[arg(long)]
+    #[arg(long, value_parser = token_kind())]
     pub kind: TokenKind,
     /// For people.
     #[arg(long)]
@@ -209,7 +209,7 @@ pub struct TokenCreateArgs {
 
 /// Arguments of `verify-snapshot`.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The signed frame.
     pub file: PathBuf,
     /// A root public key in base64, repeatable.
@@ -222,7 +222,7 @@ pub struct VerifyArgs {
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
@@ -253,7 +253,7 @@ pub struct ImportArgs {
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// Directory of the database and the keys; its newest snapshot answers.
     #[arg(long, value_name = "DIR", env = "FLAGFUSE_DATA", required_unless_present = "frame")]
     pub data: Option<PathBuf>,
@@ -295,14 +295,13 @@ pub struct ExplainArgs {
     pub json: bool,
 }
 
-impl ValueEnum for TokenKind {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Admin, Self::Viewer, Self::Ingest, Self::Client]
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
+/// The kinds of tokens by their words.
+fn token_kind() -> impl TypedValueParser<Value = TokenKind> {
+    let kinds = [TokenKind::Admin, TokenKind::Viewer, TokenKind::Ingest, TokenKind::Client];
+    let words = PossibleValuesParser::new(kinds.map(TokenKind::as_str));
+    words.try_map(move |word| {
+        kinds.into_iter().find(|kind| kind.as_str() == word).ok_or("not a kind of token")
+    })
 }
 
 fn tenant(text: &str) -> Result<TenantKey, String> {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
-use crate::fuse::policy::{OutcomeWindow, Policy};
-use crate::metric::{EXPOSURE_METRIC, LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};
+use crate::model::metric::{EXPOSURE_METRIC, LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};
+use crate::model::policy::{OutcomeWindow, Policy};
 
 /// Length of a tally's time bucket.
 const BUCKET_MS: u64 = 60_000;

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::cli::arguments::{ExplainArgs, passphrase};
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::config::{ExplainArgs, passphrase};
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::published;
 use flagfuse_shared::context::Context;

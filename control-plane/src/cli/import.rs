@@ -1,9 +1,9 @@
 //! `flagfuse import`: flags of another system from a file into an environment, on behalf of who has the database.
 
+use crate::cli::arguments::ImportArgs;
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::change::{Actor, Change, Existing, Import, Preconditions, apply, rehearse};
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::config::ImportArgs;
 use flagfuse_control_plane::import::importer;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_shared::ids::Scope;

@@ -6,8 +6,8 @@ use flagfuse_shared::ids::UnixMillis;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fuse::circuit::Hand;
-use crate::fuse::verdict::{ArmTotal, Decision, EmaStep, Look, Reading, decide};
+use crate::model::circuit::Hand;
+use crate::model::verdict::{ArmTotal, Decision, EmaStep, Look, Reading, decide};
 
 fn policy(patch: &Value) -> Policy {
     let mut policy = json!({

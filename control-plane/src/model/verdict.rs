@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::circuit::{Circuit, Hand};
 use super::policy::{Direction, Guardrail, HalfOpenRule, Policy};
-use crate::metric::LATENCY_METRIC;
+use crate::model::metric::LATENCY_METRIC;
 use crate::stats::classic::{self, ArmCount};
 use crate::stats::ratio::{self, mismatch_evidence};
 

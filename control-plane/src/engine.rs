@@ -4,10 +4,9 @@ use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::json;
 
-use super::circuit::Circuit;
-use super::policy::{Guardrail, Policy};
-use super::verdict::{EmaStep, Look, Reading, Recent, Verdict, blocked, decide};
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
+use crate::model::circuit::Circuit;
+use crate::model::verdict::{EmaStep, Look, Reading, Recent, Verdict, blocked, decide};
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::{self, FuseRow};
@@ -153,7 +152,7 @@ async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<S
     let mut readings = Vec::with_capacity(fuse.policy.guardrails.len());
     let mut recent = Vec::with_capacity(fuse.policy.guardrails.len());
     for guardrail in &fuse.policy.guardrails {
-        let range = enrolment_range(&fuse.policy, guardrail, now);
+        let range = EnrolmentRange::of(&fuse.policy, guardrail, now);
         readings.push(reading(conn, phase_id, &guardrail.metric, range).await?);
         // Of a young phase only what there is of it: an hour of which it ran for a minute would look like a slow one.
         let from = range.to.minus(RECENT_MS).max(started_ms);
@@ -164,15 +163,6 @@ async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<S
     }
     let buckets = phase.map_or((0, 0), |phase| (phase.width(Arm::Exposed), phase.width(Arm::Control)));
     Ok(Seen { readings, recent, buckets })
-}
-
-/// The enrolment minutes a guardrail looks at: the observation window, moved back by the time a unit needs to mature.
-pub fn enrolment_range(policy: &Policy, guardrail: &Guardrail, now: UnixMillis) -> EnrolmentRange {
-    let matures_after_ms = guardrail.matures_after_ms();
-    let newest = now.minus(matures_after_ms);
-    // A minute counts as mature when its last unit is. Nothing to wait for: the running minute counts too.
-    let to = if matures_after_ms > 0 { newest.minus(59_999) } else { newest.plus(1) };
-    EnrolmentRange { from: newest.minus(policy.window_ms()), to }
 }
 
 /// Whether the verdict was written down.

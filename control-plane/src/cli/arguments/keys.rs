@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
+use flagfuse_control_plane::model::ceremony::OnlineRole;
+use flagfuse_control_plane::publish::keys::Passphrase;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 
 use super::{DataArgs, PassphraseError, environment, passphrase_of_file, project, tenant};
-use crate::publish::keys::Passphrase;
-use crate::publish::keys::ceremony::OnlineRole;
 
 /// Arguments of `keys`.
 #[derive(Debug, Args)]
-pub struct KeysArgs {
+pub(crate) struct KeysArgs {
     /// What to do with keys.
     #[command(subcommand)]
     pub command: KeysCommand,
@@ -19,7 +20,7 @@ pub struct KeysArgs {
 
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
-pub enum KeysCommand {
+pub(crate) enum KeysCommand {
     /// Make root keys in a folder to be carried away, and all other keys in the data directory.
     Init(KeysInitArgs),
     /// Replace the keys of a role without anybody noticing.
@@ -34,7 +35,7 @@ pub enum KeysCommand {
 
 /// Arguments of `keys init`.
 #[derive(Debug, Args)]
-pub struct KeysInitArgs {
+pub(crate) struct KeysInitArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
@@ -67,7 +68,7 @@ pub struct KeysInitArgs {
 
 /// The root keys that take part in a ceremony.
 #[derive(Debug, Args)]
-pub struct RootsArgs {
+pub(crate) struct RootsArgs {
     /// Files of root keys, as many different ones as the root threshold says.
     #[arg(long, value_name = "FILE", value_delimiter = ',', num_args = 1.., required = true)]
     pub roots: Vec<PathBuf>,
@@ -85,7 +86,7 @@ pub struct RootsArgs {
 
 impl RootsArgs {
     /// Their passphrases: from the files, or the data directory's.
-    pub fn passphrases(&self, data: &DataArgs) -> Result<Vec<Passphrase>, PassphraseError> {
+    pub(crate) fn passphrases(&self, data: &DataArgs) -> Result<Vec<Passphrase>, PassphraseError> {
         if self.roots_passphrase_file.is_empty() {
             return Ok(data.passphrase()?.into_iter().collect());
         }
@@ -95,7 +96,7 @@ impl RootsArgs {
 
 /// Which keys are rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RotatedRole {
+pub(crate) enum RotatedRole {
     /// Sign manifests.
     Release,
     /// Sign beats.
@@ -106,7 +107,7 @@ pub enum RotatedRole {
 
 /// Arguments of `keys rotate`.
 #[derive(Debug, Args)]
-pub struct RotateArgs {
+pub(crate) struct RotateArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
@@ -129,12 +130,12 @@ pub struct RotateArgs {
 
 /// Arguments of `keys revoke`.
 #[derive(Debug, Args)]
-pub struct RevokeArgs {
+pub(crate) struct RevokeArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
     /// Its role.
-    #[arg(long)]
+    #[arg(long, value_parser = online_role())]
     pub role: OnlineRole,
     /// Its id, as `keys verify` shows it.
     #[arg(long, value_name = "KEYID")]
@@ -146,7 +147,7 @@ pub struct RevokeArgs {
 
 /// Arguments of `keys bump-epoch`.
 #[derive(Debug, Args)]
-pub struct BumpEpochArgs {
+pub(crate) struct BumpEpochArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
@@ -166,7 +167,7 @@ pub struct BumpEpochArgs {
 
 /// Arguments of `keys verify`.
 #[derive(Debug, Args)]
-pub struct KeysVerifyArgs {
+pub(crate) struct KeysVerifyArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
@@ -184,12 +185,9 @@ pub struct KeysVerifyArgs {
     pub json: bool,
 }
 
-impl ValueEnum for OnlineRole {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Release, Self::Freshness]
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
+/// The roles whose keys lie with the control plane, by their words.
+fn online_role() -> impl TypedValueParser<Value = OnlineRole> {
+    let roles = [OnlineRole::Release, OnlineRole::Freshness];
+    let words = PossibleValuesParser::new(roles.map(OnlineRole::as_str));
+    words.try_map(move |word| roles.into_iter().find(|role| role.as_str() == word).ok_or("not a role"))
 }

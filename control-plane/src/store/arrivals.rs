@@ -5,15 +5,14 @@ use flagfuse_shared::flag::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BUCKET_COUNT;
 
-use super::circuit::Circuit;
-use super::engine::enrolment_range;
-use super::policy::Policy;
-use super::traffic::{Basis, Rate, Traffic};
-use crate::metric::LATENCY_METRIC;
-use crate::store::fuses::FuseRow;
-use crate::store::phases::PhaseRow;
-use crate::store::tallies::{reading, units_since};
-use crate::store::{Connection, StoreError, events, phases};
+use super::fuses::FuseRow;
+use super::phases::PhaseRow;
+use super::tallies::{EnrolmentRange, reading, units_since};
+use super::{Connection, StoreError, events, phases};
+use crate::model::circuit::Circuit;
+use crate::model::metric::LATENCY_METRIC;
+use crate::model::policy::Policy;
+use crate::model::traffic::{Basis, Rate, Traffic};
 
 const HOUR_MS: u64 = 3_600_000;
 const MINUTE_MS: u64 = 60_000;
@@ -64,7 +63,7 @@ async fn baselines(
 ) -> Result<Vec<Option<f64>>, StoreError> {
     let mut found = Vec::with_capacity(policy.guardrails.len());
     for guardrail in &policy.guardrails {
-        let range = enrolment_range(policy, guardrail, now);
+        let range = EnrolmentRange::of(policy, guardrail, now);
         let both = reading(conn, phase_id, &guardrail.metric, range).await?;
         let (units, events) =
             (both.exposed.units + both.control.units, both.exposed.events + both.control.events);

@@ -1,0 +1,40 @@
+//! The command line: what it takes, and one file for each command. Commands print; everything else is the library's.
+
+pub(crate) mod arguments;
+mod explain;
+mod import;
+mod init;
+mod keys;
+mod serve;
+mod token;
+mod verify;
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use flagfuse_control_plane::plane;
+
+use self::arguments::{Command, TokenCommand};
+
+/// Does what the command line says.
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => init::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Migrate(args) => {
+            plane::open_store(&args.data).await?.close().await;
+            say("the database is up to date")
+        }
+        Command::Token(args) => match args.command {
+            TokenCommand::Create(args) => say(&token::create(args).await?),
+        },
+        Command::Keys(args) => say(&keys::run(args).await?),
+        Command::VerifySnapshot(args) => say(&verify::run(&args)?),
+        Command::Import(args) => say(&import::run(args).await?),
+        Command::Explain(args) => say(&explain::run(args).await?),
+    }
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+}

@@ -1,0 +1,15 @@
+//! What flags, fuses, regions and keys are here, and how they are judged: pure, and below everything that reads or writes.
+
+pub mod aggregate;
+pub mod ceremony;
+pub mod circuit;
+pub mod fleet;
+pub mod identity;
+pub mod metric;
+pub mod phase;
+pub mod policy;
+pub mod ramp;
+pub mod safety;
+pub mod settings;
+pub mod traffic;
+pub mod verdict;

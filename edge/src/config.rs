@@ -1,5 +1,7 @@
 //! What the deployment tells the worker, read once per isolate or object. Never guesses a missing secret.
 
+pub mod notifier;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -9,8 +11,8 @@ use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
 use flagfuse_shared::snapshot::TrustedRoots;
 use worker::Env;
 
+use crate::config::notifier::NotifySettings;
 use crate::error::EdgeError;
-use crate::notify::settings::NotifySettings;
 use crate::region::{Position, nearest};
 
 /// The parsed bindings.

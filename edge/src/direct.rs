@@ -15,9 +15,11 @@ use worker::wasm_bindgen_futures;
 
 use crate::beacon::exposure::{self, Exposure};
 use crate::config::{cached_config, config};
-use crate::http::ask::{Ask, AskHeaders, Asker, Verb};
+use crate::http::ask::{Ask, AskHeaders};
 use crate::http::evaluation;
+use crate::http::reply::Asker;
 use crate::http::reply::Reply;
+use crate::http::route::Verb;
 use crate::snapshot::credential::Credential;
 use crate::snapshot::isolate::{Refresh, from_memory, refresh};
 

@@ -12,6 +12,7 @@ pub mod notify;
 pub mod region;
 pub mod snapshot;
 pub mod socket;
+pub mod stream_token;
 
 use std::rc::Rc;
 
@@ -23,10 +24,12 @@ use worker::{Context, Env, Method, Request, Response, event};
 use crate::beacon::exposure;
 use crate::config::{Config, config_near};
 use crate::error::EdgeError;
-use crate::http::ask::{Ask, AskHeaders, Asker, Verb};
+use crate::http::ask::{Ask, AskHeaders};
 use crate::http::body::{self, header};
+use crate::http::reply::Asker;
 use crate::http::reply::Reply;
 use crate::http::route::Route;
+use crate::http::route::Verb;
 use crate::http::{evaluation, events, health, labels, push, stream, unleash, usage};
 use crate::notify::Listener;
 use crate::snapshot::credential::Credential;

@@ -3,7 +3,16 @@
 use flagfuse_shared::ids::TenantKey;
 use flagfuse_shared::limits::SHARD_COUNT_MAX;
 
-use crate::snapshot::replica::Identity;
+/// Which replica this is; its object's name says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Region, as receipts name it.
+    pub region: String,
+    /// Isolation boundary: everything it holds belongs to this tenant.
+    pub tenant: TenantKey,
+    /// Which of the region's replicas.
+    pub shard: u16,
+}
 
 /// Degrees north and east.
 pub type Position = (f64, f64);

@@ -5,8 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
+use flagfuse_edge::region::Identity;
 use flagfuse_edge::snapshot::pulling::PullEnd;
-use flagfuse_edge::snapshot::replica::{Identity, Mark, ProbeReply, Replica, Step, Via};
+use flagfuse_edge::snapshot::pulling::Via;
+use flagfuse_edge::snapshot::replica::{Mark, ProbeReply, Replica, Step};
 use flagfuse_edge::snapshot::slot::Row;
 use flagfuse_shared::contract::replica::{PlaneMessage, ReplicaMessage, decode_messages};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};

@@ -5,46 +5,8 @@ use flagfuse_shared::ids::SnapshotVersion;
 
 use crate::error::EdgeError;
 use crate::http::credential::{ClientKey, client_key};
-use crate::http::route::{Route, query_value, route};
-
-/// Methods that evaluation routes tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Without a body.
-    Get,
-    /// With one.
-    Post,
-    /// No evaluation.
-    Other,
-}
-
-impl Verb {
-    /// From the word on the wire.
-    pub fn of(method: &str) -> Self {
-        match method {
-            "GET" => Self::Get,
-            "POST" => Self::Post,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// Whose program asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Asker {
-    /// No browser for a page of another origin: headers that tell a browser what a page may read are for nobody.
-    #[default]
-    Program,
-    /// A browser for a page, whose `Origin` it names.
-    Page,
-}
-
-impl Asker {
-    /// By whether the request names an origin.
-    pub const fn of(names_origin: bool) -> Self {
-        if names_origin { Self::Page } else { Self::Program }
-    }
-}
+use crate::http::reply::Asker;
+use crate::http::route::{Route, Verb, query_value, route};
 
 /// The headers that mean something to an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -8,6 +8,7 @@ pub mod events;
 pub mod health;
 pub mod labels;
 pub mod ofrep;
+pub mod problem;
 pub mod push;
 pub mod reply;
 pub mod route;

@@ -11,7 +11,7 @@ use crate::http::credential::is_push_token;
 use crate::http::route::ReplicaPage;
 use crate::region::read_shard;
 use crate::snapshot::ask::replica_stub;
-use crate::snapshot::slot_do::{PUSH_PATH, STATE_PATH};
+use crate::snapshot::replica_do::{PUSH_PATH, STATE_PATH};
 
 /// Connects the caller with a replica, or shows its state; credentials first.
 pub async fn connect(

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 
 use worker::Headers;
 
-use crate::http::ask::Asker;
-
 /// What every answer says: no cache may keep it.
 const ALWAYS: (&str, &str) = ("cache-control", "private, no-cache");
 /// What a browser is told: pages of any origin may read the answer, and the headers that clients need.
@@ -25,6 +23,23 @@ const REQUEST_HEADERS: &str = "Authorization, Cache-Control, Content-Type, If-No
      X-Flags-Min-Version";
 /// Bytes of a list of headers that a page may ask for. Browsers send some hundred.
 const REQUEST_HEADERS_LEN_MAX: usize = 4_096;
+
+/// Whose program asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Asker {
+    /// No browser for a page of another origin: headers that tell a browser what a page may read are for nobody.
+    #[default]
+    Program,
+    /// A browser for a page, whose `Origin` it names.
+    Page,
+}
+
+impl Asker {
+    /// By whether the request names an origin.
+    pub const fn of(names_origin: bool) -> Self {
+        if names_origin { Self::Page } else { Self::Program }
+    }
+}
 
 /// Status, headers and a JSON body.
 #[derive(Debug, Clone, PartialEq, Eq)]

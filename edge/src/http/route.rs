@@ -2,7 +2,27 @@
 
 use flagfuse_shared::unleash::toggles::Listing;
 
-use crate::http::ask::Verb;
+/// Methods that evaluation routes tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Without a body.
+    Get,
+    /// With one.
+    Post,
+    /// No evaluation.
+    Other,
+}
+
+impl Verb {
+    /// From the word on the wire.
+    pub fn of(method: &str) -> Self {
+        match method {
+            "GET" => Self::Get,
+            "POST" => Self::Post,
+            _ => Self::Other,
+        }
+    }
+}
 
 /// What a path asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use flagfuse_shared::unleash::toggles::{Listing, write_toggles};
 
 use crate::config::Config;
 use crate::error::EdgeError;
-use crate::http::ask::{Ask, Verb};
+use crate::http::ask::Ask;
 use crate::http::ofrep::{Asked, all_flags};
 use crate::http::reply::Reply;
-use crate::http::route::{Route, query_value};
+use crate::http::route::{Route, Verb, query_value};
 
 /// The context of a request: in its query, or in its body, and from where it came.
 pub fn context(ask: &Ask, body: &[u8]) -> Result<Context, EdgeError> {

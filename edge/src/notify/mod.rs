@@ -8,9 +8,7 @@ pub mod door;
 pub mod hub;
 pub mod hub_do;
 pub mod relay;
-pub mod settings;
 pub mod shares;
-pub mod token;
 pub mod writer;
 
 use flagfuse_shared::contract::probe::VERSION_HEADER;

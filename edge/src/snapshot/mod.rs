@@ -15,6 +15,6 @@ pub mod pull;
 pub mod pulling;
 pub mod refused;
 pub mod replica;
+pub mod replica_do;
 pub mod slot;
-pub mod slot_do;
 pub mod table;

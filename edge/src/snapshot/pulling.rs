@@ -3,7 +3,14 @@
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::{BEAT_INTERVAL_MS, BEAT_VALID_MS};
 
-use crate::snapshot::replica::Via;
+/// How a message reached the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// The control plane sent it.
+    Push,
+    /// It was in the answer to a pull.
+    Pull,
+}
 
 /// While beats come by pulls only, the next pull comes before the last beat has ended.
 const PULL_INTERVAL_MS: u64 = 2 * BEAT_INTERVAL_MS;

@@ -6,27 +6,18 @@ use std::collections::BTreeMap;
 use flagfuse_shared::contract::replica::{
     HeldMap, HeldVersion, PlaneMessage, PullRequest, ReplicaMessage, Urgency,
 };
-use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
 use flagfuse_shared::ordered;
 use flagfuse_shared::snapshot::beat::{Beat, BeatLedger, FreshnessKeys};
 use flagfuse_shared::snapshot::envelope::split_frame;
 use flagfuse_shared::snapshot::{Held, KeyIds, Refusal, RefusalCode, TrustedRoots};
 
+use crate::region::Identity;
 use crate::snapshot::load::LoadMeter;
+use crate::snapshot::pulling::Via;
 use crate::snapshot::pulling::{PullEnd, Pulling};
 use crate::snapshot::slot::{Decision, Row, decide};
-
-/// Which replica this is; its object's name says so.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Region, as receipts name it.
-    pub region: String,
-    /// Isolation boundary: everything it holds belongs to this tenant.
-    pub tenant: TenantKey,
-    /// Which of the region's replicas.
-    pub shard: u16,
-}
 
 /// What memory keeps of a row; its bytes may be on disk only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,15 +54,6 @@ pub enum Step {
     Nudge,
     /// Nothing to do.
     Nothing,
-}
-
-/// How a message reached the replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
-    /// The control plane sent it.
-    Push,
-    /// It was in the answer to a pull.
-    Pull,
 }
 
 /// The answer to an isolate's question.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_shared::contract::replica::map_digest;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::ids::TenantKey;
 use flagfuse_shared::limits::BEAT_VALID_MS;
 use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::beat::sign_beat;

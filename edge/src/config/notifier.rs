@@ -9,7 +9,7 @@ use flagfuse_shared::limits::{LISTENER_COUNT_MAX, NOTIFIER_COUNT_MAX};
 use flagfuse_shared::snapshot::KeyId;
 
 use crate::error::EdgeError;
-use crate::notify::token::StreamSecret;
+use crate::stream_token::StreamSecret;
 
 /// Six hours: a tab moves to a new URL two to four times a day, with five requests each.
 const WINDOW_S_DEFAULT: u64 = 6 * 3_600;

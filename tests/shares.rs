@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use flagfuse_shared::limits::STREAM_SHARE_MAX;
 use serde_json::{Value, json};
 use support::edge::{CLIENT_KEY, LoneEdge};
-use support::plane::{Draft, Replica};
+use support::plane::Draft;
 use support::{Client, PATIENCE, eventually};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket};
@@ -78,19 +78,6 @@ fn websocket(url: &str, target: &str) -> Result<WebSocket<TcpStream>, u16> {
     }
 }
 
-fn served(name: &str) -> (LoneEdge, Replica) {
-    let edge = LoneEdge::start(name, &["weur"], "");
-    let mut replica = edge.dial("weur");
-    let draft = edge.draft(1);
-    replica.store(&draft.scope, &edge.keys.frame(&draft)).unwrap();
-    eventually("the snapshot is served", PATIENCE, || {
-        replica.vouch(&edge.keys);
-        edge.ask_for_state("weur", "on", "fresh").map(|_| ())
-    })
-    .unwrap();
-    (edge, replica)
-}
-
 /// Where a page listens, as a bulk answer says it.
 fn endpoint(url: &str) -> String {
     let body = json!({ "context": { "targetingKey": "u" } });
@@ -107,7 +94,7 @@ const FIRST: &str = "192.0.2.1";
 
 #[test]
 fn one_client_gets_its_share_of_an_isolates_streams() {
-    let (edge, _replica) = served("shares-streams");
+    let (edge, _replica) = LoneEdge::served("shares-streams");
     let url = edge.url("weur");
     let by_key = format!("/v1/stream?key={CLIENT_KEY}");
     let by_token = endpoint(&url);
@@ -132,7 +119,7 @@ fn one_client_gets_its_share_of_an_isolates_streams() {
 
 #[test]
 fn a_key_that_is_taken_away_ends_its_streams_and_sockets_and_no_others() {
-    let (edge, mut replica) = served("shares-revoked");
+    let (edge, mut replica) = LoneEdge::served("shares-revoked");
     let url = edge.url("weur");
     let by_key = format!("/v1/stream?key={CLIENT_KEY}");
     let by_token = endpoint(&url);

@@ -8,24 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::edge::{CLIENT_KEY, LONE_ENVIRONMENT, LoneEdge};
 use support::plane::{Draft, Replica, scope};
-use support::{Answer, Client, PATIENCE, eventually};
+use support::{Answer, Client, eventually};
 
 const BULK: &str = "/ofrep/v1/evaluate/flags";
 const SINGLE: &str = "/ofrep/v1/evaluate/flags/on";
-
-/// An edge that serves version 1.1, and the connection that goes on vouching for it.
-fn served(name: &str) -> (LoneEdge, Replica) {
-    let edge = LoneEdge::start(name, &["weur"], "");
-    let mut replica = edge.dial("weur");
-    let draft = edge.draft(1);
-    replica.store(&draft.scope, &edge.keys.frame(&draft)).unwrap();
-    eventually("the snapshot is served and vouched for", PATIENCE, || {
-        replica.vouch(&edge.keys);
-        edge.ask_for_state("weur", "on", "fresh").map(|_| ())
-    })
-    .unwrap();
-    (edge, replica)
-}
 
 fn body() -> Vec<u8> {
     br#"{"context":{"targetingKey":"u"},"events":[]}"#.to_vec()
@@ -41,7 +27,7 @@ fn told(answer: &Answer) -> (u16, Vec<(String, String)>, Value) {
 
 #[test]
 fn a_key_that_is_not_known_and_an_environment_that_is_not_get_one_answer() {
-    let (edge, mut replica) = served("strangers-answers");
+    let (edge, mut replica) = LoneEdge::served("strangers-answers");
     let url = edge.url("weur");
     let routes = [
         ("POST", BULK),
@@ -88,7 +74,7 @@ fn a_key_that_is_not_known_and_an_environment_that_is_not_get_one_answer() {
 
 #[test]
 fn made_up_keys_cost_fewer_than_a_tenth_of_a_question_and_take_as_long_anywhere() {
-    let (edge, mut replica) = served("strangers-keys");
+    let (edge, mut replica) = LoneEdge::served("strangers-keys");
     let url = edge.url("weur");
     let mut slowest = Vec::new();
     for environment in ["dev", "nowhere"] {
@@ -136,7 +122,7 @@ fn made_up_keys_cost_fewer_than_a_tenth_of_a_question_and_take_as_long_anywhere(
 
 #[test]
 fn a_new_key_works_at_once_also_while_others_make_keys_up() {
-    let (edge, mut replica) = served("strangers-new-key");
+    let (edge, mut replica) = LoneEdge::served("strangers-new-key");
     let url = edge.url("weur");
     let store = |replica: &mut Replica, seq, key: &str| {
         let draft = Draft { client_key: Some(key.to_owned()), ..edge.draft(seq) };
@@ -168,7 +154,7 @@ fn a_new_key_works_at_once_also_while_others_make_keys_up() {
 
 #[test]
 fn made_up_versions_cost_fewer_than_a_tenth_of_a_question() {
-    let (edge, mut replica) = served("strangers-versions");
+    let (edge, mut replica) = LoneEdge::served("strangers-versions");
     let client = Client::new(&edge.url("weur"), Some(CLIENT_KEY));
     for (query, headers, statuses) in [
         ("?flagConfigEtag=abc", &[][..], [200, 200]),
@@ -195,7 +181,7 @@ fn made_up_versions_cost_fewer_than_a_tenth_of_a_question() {
 
 #[test]
 fn a_version_that_is_on_its_way_is_waited_for_and_nothing_older_is_answered() {
-    let (edge, mut replica) = served("strangers-catch-up");
+    let (edge, mut replica) = LoneEdge::served("strangers-catch-up");
     let client = Client::new(&edge.url("weur"), Some(CLIENT_KEY));
     let draft = edge.draft(2);
     let frame = edge.keys.frame(&draft);

@@ -13,7 +13,7 @@ use xtask::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
 use xtask::workerd::{Edge, EdgeConfig, start};
 
 use crate::plane::{Draft, Keys, Replica, scope};
-use crate::{fresh_dir, root};
+use crate::{PATIENCE, eventually, fresh_dir, root};
 
 const PUSH_TOKEN: &str = "push-token";
 /// Presented to the control plane by replicas that pull.
@@ -53,6 +53,20 @@ impl LoneEdge {
         let mut edge = Self { edge: None, bundle, config, keys };
         edge.start_again();
         edge
+    }
+
+    /// One region that serves version 1.1, and the connection that goes on vouching for it.
+    pub fn served(name: &str) -> (Self, Replica) {
+        let edge = Self::start(name, &["weur"], "");
+        let mut replica = edge.dial("weur");
+        let draft = edge.draft(1);
+        replica.store(&draft.scope, &edge.keys.frame(&draft)).expect("the replica takes the first version");
+        let vouched = eventually("the snapshot is served and vouched for", PATIENCE, || {
+            replica.vouch(&edge.keys);
+            edge.ask_for_state("weur", "on", "fresh").map(|_| ())
+        });
+        vouched.expect("an edge that has just started serves what it was given");
+        (edge, replica)
     }
 
     /// Kills workerd with SIGKILL.

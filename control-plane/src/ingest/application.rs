@@ -12,10 +12,9 @@ use tokio::time::Instant;
 
 use super::{usage, validate};
 use crate::clock::monotonic;
-use crate::model::aggregate::{Activity, Enrolment, Tallies, contributions, counted};
+use crate::model::aggregate::{Activity, Counted, Enrolment, Tallies, contributions, counted};
 use crate::model::identity::{ContentHash, NOBODY, UnitHash, UnitKey, content_hash};
 use crate::model::metric::USAGE_METRIC;
-use crate::model::policy::Policy;
 use crate::store::events::{self, Novelty};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::quarantine::{Balance, ClaimedPlace, insert as insert_quarantine};
@@ -36,7 +35,8 @@ pub(super) struct Application<'k> {
     unit_key: &'k UnitKey,
     flags: BTreeMap<FlagKey, Option<FlagWire>>,
     phases: BTreeMap<(FlagKey, u32), Option<Arc<PhaseRow>>>,
-    policies: BTreeMap<i64, Arc<Policy>>,
+    /// What a phase counts.
+    counted: BTreeMap<i64, Arc<[Counted]>>,
     /// Activities of a unit on a day.
     busy: BTreeMap<(UnitHash, u64), u64>,
     tallies: Tallies,
@@ -58,7 +58,7 @@ impl<'k> Application<'k> {
             unit_key,
             flags: BTreeMap::new(),
             phases: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            counted: BTreeMap::new(),
             busy: BTreeMap::new(),
             tallies: Tallies::default(),
             seen: BTreeMap::new(),
@@ -229,8 +229,8 @@ impl<'k> Application<'k> {
     ) -> Result<(), StoreError> {
         let since = activity.at_ms.minus(EVENT_AGE_MS_MAX);
         for enrolment in events::enrolments(conn, &self.scope, unit, since).await? {
-            let Some(policy) = self.policy(conn, enrolment.phase_id).await? else { continue };
-            for contribution in contributions(&policy, enrolment.first_ms, activity) {
+            let Some(counted) = self.counted(conn, enrolment.phase_id).await? else { continue };
+            for contribution in contributions(&counted, enrolment.first_ms, activity) {
                 if let Some(fact) = events::add_fact(conn, unit, enrolment.phase_id, &contribution).await? {
                     self.tallies.count(&enrolment, &fact);
                 }
@@ -278,8 +278,9 @@ impl<'k> Application<'k> {
             return Ok(());
         }
         self.tallies.count_enrolment(new);
-        for counted in counted(&phase.policy) {
-            let waiting = events::waiting(conn, &self.scope, unit, new.first_ms, &counted).await?;
+        let all = self.counted.entry(new.phase_id).or_insert_with(|| counted(&phase.policy).into());
+        for counted in all.iter() {
+            let waiting = events::waiting(conn, &self.scope, unit, new.first_ms, counted).await?;
             let Some(contribution) = waiting else { continue };
             if let Some(fact) = events::add_fact(conn, unit, new.phase_id, &contribution).await? {
                 self.tallies.count(new, &fact);
@@ -310,18 +311,18 @@ impl<'k> Application<'k> {
         Ok(self.phases.get(&key).cloned().flatten())
     }
 
-    async fn policy(
+    async fn counted(
         &mut self,
         conn: &mut Connection,
         phase_id: i64,
-    ) -> Result<Option<Arc<Policy>>, StoreError> {
-        if let Some(policy) = self.policies.get(&phase_id) {
-            return Ok(Some(Arc::clone(policy)));
+    ) -> Result<Option<Arc<[Counted]>>, StoreError> {
+        if let Some(counted) = self.counted.get(&phase_id) {
+            return Ok(Some(Arc::clone(counted)));
         }
         let Some(row) = phases::by_id(conn, phase_id).await? else { return Ok(None) };
-        let policy = Arc::new(row.policy);
-        self.policies.insert(phase_id, Arc::clone(&policy));
-        Ok(Some(policy))
+        let counted: Arc<[Counted]> = counted(&row.policy).into();
+        self.counted.insert(phase_id, Arc::clone(&counted));
+        Ok(Some(counted))
     }
 }
 

@@ -126,8 +126,8 @@ pub struct Contribution {
     pub value_sq_sum: f64,
 }
 
-/// What an activity contributes for a unit that enrolled at `first_ms`.
-pub fn contributions(policy: &Policy, first_ms: UnixMillis, activity: &Activity) -> Vec<Contribution> {
+/// What an activity contributes, under a policy that counts `counted`, for a unit that enrolled at `first_ms`.
+pub fn contributions(counted: &[Counted], first_ms: UnixMillis, activity: &Activity) -> Vec<Contribution> {
     if activity.at_ms < first_ms {
         return Vec::new();
     }
@@ -136,15 +136,15 @@ pub fn contributions(policy: &Policy, first_ms: UnixMillis, activity: &Activity)
         (counted.window.after_ms..counted.window.within_ms).contains(&age_ms)
             && counted.matching.fits(&activity.metric)
     };
-    let contribution = |counted: Counted| {
+    let contribution = |counted: &Counted| {
         let value = match counted.counting {
             Counting::Values => activity.value.unwrap_or(0.0),
             Counting::First => 0.0,
         };
-        let (metric, counting) = (counted.metric, counted.counting);
+        let (metric, counting) = (counted.metric.clone(), counted.counting);
         Contribution { metric, counting, events: 1, value_sum: value, value_sq_sum: value * value }
     };
-    counted(policy).into_iter().filter(counts).map(contribution).collect()
+    counted.iter().filter(|counted| counts(counted)).map(contribution).collect()
 }
 
 /// What a unit adds to a metric.
@@ -244,7 +244,7 @@ mod tests {
     fn found(metric: &str, after_ms: u64) -> Vec<Contribution> {
         let first = UnixMillis(1_000_000);
         let activity = Activity { metric: metric.to_owned(), at_ms: first.plus(after_ms), value: Some(7.0) };
-        contributions(&policy(), first, &activity)
+        contributions(&counted(&policy()), first, &activity)
     }
 
     fn metrics(metric: &str, after_ms: u64) -> Vec<String> {
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn outcomes_before_the_exposure_do_not_count() {
         let activity = Activity { metric: "conversion".to_owned(), at_ms: UnixMillis(5), value: None };
-        assert_eq!(contributions(&policy(), UnixMillis(6), &activity), []);
+        assert_eq!(contributions(&counted(&policy()), UnixMillis(6), &activity), []);
     }
 
     #[test]

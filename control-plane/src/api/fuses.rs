@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, Scope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,13 +32,8 @@ async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Resul
     row.ok_or_else(|| ApiError::not_found("unknown_fuse", format!("flag {flag:?} has no fuse")))
 }
 
-async fn fuse_json(
-    conn: &mut Connection,
-    scope: &Scope,
-    row: &FuseRow,
-    now: UnixMillis,
-) -> Result<Value, ApiError> {
-    let traffic = arrivals::traffic(conn, scope, &row.flag, &row.policy, Some(row), now).await?;
+/// Without its traffic, which reads thousands of events: the answer to a kill does not wait for that.
+async fn fuse_json(conn: &mut Connection, row: &FuseRow) -> Result<Value, ApiError> {
     let phase = phases::by_id(conn, row.phase_id).await?;
     let tripped = match row.tripped_phase_id {
         Some(phase_id) => phases::by_id(conn, phase_id).await?.map(|phase| phase.phase),
@@ -58,7 +53,6 @@ async fn fuse_json(
         "acted_ms": row.acted_ms,
         "ema": row.ema,
         "policy": row.policy,
-        "traffic": traffic,
     }))
 }
 
@@ -70,7 +64,13 @@ pub(super) async fn read(
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let mut conn = state.store.read().await?;
     let row = require_fuse(&mut conn, &scope, &flag).await?;
-    Ok(tagged(&Tag::revision(row.revision), fuse_json(&mut conn, &scope, &row, state.now()).await?))
+    let mut body = fuse_json(&mut conn, &row).await?;
+    let traffic =
+        arrivals::traffic(&mut conn, &scope, &row.flag, &row.policy, Some(&row), state.now()).await?;
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("traffic".to_owned(), json!(traffic));
+    }
+    Ok(tagged(&Tag::revision(row.revision), body))
 }
 
 pub(super) async fn put(
@@ -163,7 +163,7 @@ pub(super) async fn act(
     let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, asked, manner.seen).await?;
     let mut conn = state.store.read().await?;
     let after = require_fuse(&mut conn, &scope, &flag).await?;
-    Ok(Changed::from(applied).with("fuse", fuse_json(&mut conn, &scope, &after, state.now()).await?))
+    Ok(Changed::from(applied).with("fuse", fuse_json(&mut conn, &after).await?))
 }
 
 /// What a person asked for.

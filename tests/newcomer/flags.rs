@@ -43,6 +43,14 @@ pub(crate) fn of_shape() -> Vec<Mistake> {
     let mut stale = to(To::Admin, "writes over what somebody else wrote", "PUT", &theme).with(flag());
     stale.headers = &[("if-match", "\"0\"")];
     vec![
+        to(To::Admin, "misspells a field of a patch", "PATCH", &theme)
+            .with(json!({ "enabeld": false }))
+            .says(400, "invalid_flag", &["enabeld is unknown", "a flag has key, description"]),
+        put("writes beside what GET shows").with(json!({ "flag": flag(), "enabled": false })).says(
+            400,
+            "invalid_flag",
+            &["enabled is unknown beside flag", "revision"],
+        ),
         put("names another flag in the body").with(patched(flag(), "key", json!("new comer"))).says(
             400,
             "invalid_flag",

@@ -88,8 +88,7 @@ impl Echo {
         }
         if let (Some(name), Some(other)) = (shape.content, fields.keys().next()) {
             let known = shape.added.join(", ");
-            let detail =
-                format!("unknown field `{other}` beside `{name}`, expected one of revision, {known}");
+            let detail = format!("{other} is unknown beside {name}, where GET shows revision, {known}");
             return Err(ApiError::bad_request(shape.code, detail.trim_end_matches(", ")));
         }
         Ok(Self { content: content.unwrap_or(Value::Object(fields)), revision, added })

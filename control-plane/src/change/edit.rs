@@ -204,7 +204,7 @@ fn merged(stored: &FlagWire, mut patch: Map<String, Value>) -> Result<FlagWire, 
     }
     let names = field_names::<FlagWire>();
     if let Some(name) = patch.keys().find(|name| !names.contains(&name.as_str())) {
-        return Err(shape(format!("unknown field `{name}`, a flag has {}", names.join(", "))));
+        return Err(shape(format!("{name} is unknown: a flag has {}", names.join(", "))));
     }
     before = match merge_patch(Value::Object(before), &Value::Object(patch)) {
         Value::Object(after) => after,
@@ -292,8 +292,8 @@ mod tests {
             (json!({ "key": "g" }), "key in the body is \"g\", in the path \"f\""),
             (json!({ "cohort": null }), "cohort is managed"),
             (json!({ "cohort": { "phase": 1, "slices": [] } }), "cohort is managed"),
-            (json!({ "enabeld": false }), "unknown field `enabeld`, a flag has key, description, "),
-            (json!({ "enabeld": null }), "unknown field `enabeld`"),
+            (json!({ "enabeld": false }), "enabeld is unknown: a flag has key, description, "),
+            (json!({ "enabeld": null }), "enabeld is unknown"),
             (json!({ "variations": null }), "variations is missing"),
             (json!({ "variations": [{ "key": "on" }] }), "variations[0]"),
             (json!({ "enabled": "no" }), "enabled"),

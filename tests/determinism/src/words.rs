@@ -204,5 +204,5 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// The value that JSON text stands for.
 pub(crate) fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?} of the alphabet is no JSON: {error}"))
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?} of the alphabet is not JSON: {error}"))
 }

@@ -12,6 +12,7 @@ pub mod check;
 pub mod demo;
 pub mod demo_project;
 pub mod deny;
+pub mod figure;
 pub mod http;
 pub mod output;
 pub mod picture;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::ground::{Ground, Scene, Terms, bulk, client_key};
 use super::{Finding, Found, kills, witness};
-use crate::bench::{Metric, Target};
+use crate::figure::{Metric, Target};
 use crate::http::{Answer, Client};
 use crate::output::output;
 use crate::wait::eventually;

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::ground::{Ground, flag_path, idle_policy};
-use crate::bench::quantile;
+use crate::figure::quantile;
 use crate::http::{Answer, Client};
 
 /// Kills measured during one attack, each of a flag of its own: to close a fuse takes as long as to trip it, and whoever has

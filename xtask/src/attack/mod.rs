@@ -18,7 +18,7 @@ use anyhow::{Result, bail};
 
 use self::ground::Scene;
 use self::kills::Kills;
-use crate::bench::{Metric, Report, Target};
+use crate::figure::{Metric, Report, Target};
 use crate::stack::build;
 use crate::tools::progress;
 

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::ground::{Ground, Scene, Terms, bulk};
 use super::{Finding, Found, kills};
-use crate::bench::{Metric, Target};
+use crate::figure::{Metric, Target};
 use crate::http::{Answer, Client};
 
 const PATH: &str = "/ofrep/v1/evaluate/flags";

@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Metric, Report, Target, quantile};
+use crate::figure::{Metric, Report, Target, quantile};
 use crate::stack::{Built, Stack, StackConfig, build};
 use crate::wasm_build::{EDGE, WasmProfile, build_wasm};
 

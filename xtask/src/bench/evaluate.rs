@@ -8,7 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{Metric, Report, Target, count_argument, median, median_ratio, processor};
+use super::{count_argument, processor};
+use crate::figure::{Metric, Report, Target, median, median_ratio};
 use crate::http::Client;
 use crate::process::{cargo, run as run_command};
 use crate::stack::free_ports;

@@ -3,6 +3,7 @@
 //! counts is the server's time on that core.
 
 mod servers;
+mod slot;
 mod unleash_edge;
 mod wrk;
 
@@ -11,8 +12,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use self::servers::{LARGE, Servers, Slot};
-use super::{Metric, Report, Target, count_argument, median, median_ratio};
+use self::servers::{LARGE, Servers};
+use self::slot::Slot;
+use super::count_argument;
+use crate::figure::{Metric, Report, Target, median, median_ratio};
 use crate::tools::progress;
 
 const SECONDS: u32 = 10;

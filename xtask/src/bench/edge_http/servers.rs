@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,6 +10,7 @@ use flagfuse_bench_ours::evaluator::flag_json;
 use flagfuse_bench_ours::flags::{FlagSpec, Kind, Person, asked_rollouts, flags, people};
 use serde_json::{Value, json};
 
+use super::slot::Slot;
 use super::unleash_edge::{self, TOKEN, UnleashEdge};
 use super::wrk::{Request, bind_server, write_script};
 use crate::http::{Answer, Client};
@@ -24,17 +25,6 @@ pub(super) const SMALL: usize = 20;
 pub(super) const LARGE: usize = 1_000;
 const PROJECT: &str = "bench";
 const PUBLISH_LIMIT: Duration = Duration::from_mins(1);
-
-/// One kind of request to one server.
-pub(super) struct Slot {
-    pub(super) name: &'static str,
-    /// For people.
-    pub(super) what: &'static str,
-    pub(super) base_url: String,
-    pub(super) script: PathBuf,
-    /// The server's process.
-    pub(super) process_id: u32,
-}
 
 /// Where a server is.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::servers::Slot;
+use super::slot::Slot;
 use crate::bench::processor;
 
 /// Core of the servers and core of the load generator, where a machine has two and Linux' `taskset` binds to them.

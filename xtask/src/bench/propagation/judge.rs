@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use flagfuse_shared::snapshot::payload::Profile;
 
 use super::traffic::{Answer, Change, Measured, Watch};
-use crate::bench::quantile;
+use crate::figure::quantile;
 
 /// What a probe and a push may add to H on one machine.
 const SLACK_MS: u64 = 30;

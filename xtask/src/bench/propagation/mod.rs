@@ -14,8 +14,8 @@ use serde_json::json;
 
 use self::judge::{Bounds, Verdict, judge};
 use self::traffic::{Load, measure};
-use super::{Metric, Report, Target, quantile};
 use crate::demo_project::{self, environment_path};
+use crate::figure::{Metric, Report, Target, quantile};
 use crate::http::Client;
 use crate::stack::{Built, Stack, StackConfig, build};
 use crate::tools::progress;

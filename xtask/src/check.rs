@@ -1,27 +1,66 @@
 //! `cargo xtask test`: everything CI runs, in the order in which a failure is cheapest. Decides nothing by itself.
 
+use std::fs;
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::deny;
+use crate::parallel::side_by_side;
 use crate::process::{cargo, run_within};
+use crate::programs::{Ended, Program, programs};
 use crate::stack;
 use crate::tools::{self, progress};
 use crate::wasm_build::{DETERMINISM, WasmProfile, build_wasm};
 
 /// How long a step may take. Each wait inside has a bound of its own, so only what nobody thought of comes to this.
 const STEP_LIMIT: Duration = Duration::from_hours(3);
+/// Lines of a failed program's output that are shown; its log has the rest.
+const SHOWN_LINE_COUNT: usize = 200;
+/// Those that take longest come first, so that none of them is the one everybody waits for in the end.
+const LONGEST: [&str; 8] =
+    ["/simulation", "/notify", "/browser", "/chaos", "/suite", "/readme", "/listener", "/determinism"];
+
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What every change has to pass.
+    Usual,
+    /// More seeds, mutants and cases, and longer chaos: hours.
+    Full,
+}
+
+impl Extent {
+    /// What the tests go by, each in its own words.
+    const fn variables(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Usual => &[],
+            Self::Full => &[
+                ("FLAGFUSE_SIM_SEEDS", "300"),
+                ("FLAGFUSE_MUTANTS", "200000"),
+                ("FLAGFUSE_CHAOS_S", "1200"),
+                ("FLAGFUSE_OUTAGE_S", "120"),
+                ("PROPTEST_CASES", "20000"),
+            ],
+        }
+    }
+}
 
 /// Formatting, licences and sources, lints, builds, all tests.
-pub fn test(root: &Path) -> Result<()> {
+pub fn test(root: &Path, extent: Extent) -> Result<()> {
     let began = Instant::now();
     step(root, "formatting", &["fmt", "--all", "--check"])?;
     deny::check(root)?;
     step(root, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
-    prepare(root)?;
-    step(root, "tests", &["test", "--workspace", "--no-fail-fast"])?;
+    timed("builds", || prepare(root))?;
+    let mut programs = timed("compiling the tests", || programs(root))?;
+    programs.sort_by_key(|program| {
+        LONGEST.iter().position(|name| program.name.ends_with(name)).unwrap_or(LONGEST.len())
+    });
+    timed("tests", || run_all(root, &programs, extent))?;
     progress(&format!("all checks passed in {} s", began.elapsed().as_secs()));
     Ok(())
 }
@@ -34,10 +73,45 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     tools::browser_packages(root)
 }
 
+/// Runs the programs side by side: most of them wait for processes more than they compute.
+fn run_all(root: &Path, programs: &[Program], extent: Extent) -> Result<()> {
+    let logs = root.join("target/test-logs");
+    if logs.exists() {
+        fs::remove_dir_all(&logs).with_context(|| format!("removing {}", logs.display()))?;
+    }
+    fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
+    let log_of = |program: &Program| logs.join(program.log_name());
+    let at_once = available_parallelism().map_or(1, NonZeroUsize::get) + 1;
+    let mut failures = Vec::new();
+    side_by_side(
+        programs,
+        at_once,
+        |program| program.run(extent.variables(), &log_of(program), STEP_LIMIT),
+        |program, ended| {
+            let Ended { seconds, failure } = ended?;
+            let Some(failure) = failure else {
+                progress(&format!("{}: ok, {seconds} s", program.name));
+                return Ok(());
+            };
+            let log = fs::read_to_string(log_of(program)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = lines.get(lines.len().saturating_sub(SHOWN_LINE_COUNT)..).unwrap_or_default();
+            progress(&format!("{} FAILED: {failure}\n{}", program.name, shown.join("\n")));
+            failures.push(format!("{}: {failure}; see {}", program.name, log_of(program).display()));
+            Ok(())
+        },
+    )?;
+    if failures.is_empty() { Ok(()) } else { bail!("tests failed:\n{}", failures.join("\n")) }
+}
+
 fn step(root: &Path, name: &str, arguments: &[&str]) -> Result<()> {
+    timed(name, || run_within(name, cargo().args(arguments).current_dir(root), STEP_LIMIT))
+}
+
+fn timed<T>(name: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let began = Instant::now();
     progress(name);
-    run_within(name, cargo().args(arguments).current_dir(root), STEP_LIMIT)?;
+    let done = act()?;
     progress(&format!("{name}: ok, {} s", began.elapsed().as_secs()));
-    Ok(())
+    Ok(done)
 }

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use xtask::check::{self, Extent};
 use xtask::repeat::{self, RepeatOptions};
 use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
-use xtask::{attack, bench, check, demo, private, process, tools, up};
+use xtask::{attack, bench, demo, private, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
@@ -15,7 +16,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                                          or in these regions of one isolate each
   demo [--data DIR] [--picture DIR]      a harmful feature is switched off on a running `up`; leaves pictures of the end
   test                                   everything CI runs
-  test --repeat N [--rest M] [--busy] [NAME …]
+  test --full                            the same with more seeds, mutants and cases, and longer chaos: hours
+  test --repeat N [--rest M] [--busy] [--at-once K] [NAME …]
                                          the tests on processes and the simulation N times, all others M times, beside
                                          two busy loops; goes on where it was stopped (target/repeat/journal.json)
   attack [NAME …]                        what one client key may try, on a fresh stack; an error when a rule is broken
@@ -43,7 +45,8 @@ fn command() -> Result<()> {
     match (command.as_str(), rest) {
         ("up", options) => up::up(root, &up::UpOptions::parse(root, options)?),
         ("demo", options) => demo::demo(&demo::DemoOptions::parse(root, options)?),
-        ("test", []) => check::test(root),
+        ("test", []) => check::test(root, Extent::Usual),
+        ("test", [full]) if full == "--full" => check::test(root, Extent::Full),
         ("test", options) => repeat::repeat(root, &RepeatOptions::parse(options)?),
         ("attack", names) => attack::attack(root, names),
         ("bench", [name, options @ ..]) => bench::bench(root, name, options),

@@ -3,24 +3,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use crate::check::prepare;
-use crate::output::output;
-use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo};
+use crate::parallel::side_by_side;
+use crate::process::OwnedProcess;
+use crate::programs::{Ended, Program, programs};
 use crate::tools::progress;
 
 /// Loops beside the tests: as many as a small machine has cores.
 const BUSY_COUNT: usize = 2;
 /// How long one program of tests may take. Each wait inside has a bound of its own.
 const RUN_LIMIT: Duration = Duration::from_hours(1);
-/// The package whose tests are stories on real processes and the simulation, and the one other program of that kind.
-const STORIES: (&str, &str) = ("flagfuse-tests", "flagfuse-control-plane/suite");
-const DOCTESTS: &str = "doctests";
 
 /// What to run how often.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,14 +29,16 @@ pub struct RepeatOptions {
     pub rest: u32,
     /// Whether the processor is kept busy meanwhile.
     pub is_busy: bool,
+    /// Programs that run at the same time.
+    pub at_once: usize,
     /// Only programs whose name contains one of these, when there are any.
     pub names: Vec<String>,
 }
 
 impl RepeatOptions {
-    /// Reads `--repeat N [--rest M] [--busy] [NAME …]`.
+    /// Reads `--repeat N [--rest M] [--busy] [--at-once K] [NAME …]`.
     pub fn parse(arguments: &[String]) -> Result<Self> {
-        let mut options = Self::default();
+        let mut options = Self { at_once: 1, ..Self::default() };
         let mut rest = arguments.iter();
         let number = |name: &str, value: Option<&String>| -> Result<u32> {
             let text = value.with_context(|| format!("{name} needs a number"))?;
@@ -48,9 +48,14 @@ impl RepeatOptions {
             match argument.as_str() {
                 "--repeat" => options.stories = number("--repeat", rest.next())?,
                 "--rest" => options.rest = number("--rest", rest.next())?,
+                "--at-once" => {
+                    options.at_once = usize::try_from(number("--at-once", rest.next())?)?.max(1);
+                }
                 "--busy" => options.is_busy = true,
                 unknown if unknown.starts_with('-') => {
-                    bail!("unknown option {unknown}; known: --repeat N, --rest M, --busy, and names of tests")
+                    bail!(
+                        "unknown option {unknown}; known: --repeat N, --rest M, --busy, --at-once K, and names of tests"
+                    )
                 }
                 name => options.names.push(name.to_owned()),
             }
@@ -71,19 +76,6 @@ impl RepeatOptions {
     }
 }
 
-/// A program of tests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Program {
-    /// `PACKAGE/TARGET`.
-    name: String,
-    is_story: bool,
-    /// `None` for the documentation's examples, which cargo runs.
-    executable: Option<PathBuf>,
-    package_dir: PathBuf,
-    /// Differs when anything was compiled anew.
-    stamp: String,
-}
-
 /// Builds everything and runs what has not been run yet with this build; an error when anything failed.
 pub fn repeat(root: &Path, options: &RepeatOptions) -> Result<()> {
     prepare(root)?;
@@ -91,15 +83,30 @@ pub fn repeat(root: &Path, options: &RepeatOptions) -> Result<()> {
     let mut journal = Journal::open(root)?;
     let _busy = busy_loops(options)?;
     let round_count = options.stories.max(options.rest);
+    let mut turns = Vec::new();
     for round in 1..=round_count {
         for program in programs.iter().filter(|program| options.rounds(program) >= round) {
-            if journal.count(program, options.is_busy) < u64::from(round) {
-                let number = journal.count(program, options.is_busy) + 1;
-                progress(&format!("{}: {number} of {}", program.name, options.rounds(program)));
-                journal.note(run(root, program, options.is_busy, number)?)?;
+            let done_count = journal.count(program, options.is_busy);
+            if done_count < u64::from(round) {
+                turns.push((program, u64::from(round)));
             }
         }
     }
+    let act = |&(program, round): &(&Program, u64)| run(root, program, options.is_busy, round);
+    side_by_side(&turns, options.at_once, act, |(program, round), run| {
+        let run = run?;
+        let result = run
+            .failure
+            .as_ref()
+            .map_or("ok".to_owned(), |failure| format!("FAILED: {failure}, see {}", run.log));
+        progress(&format!(
+            "{}, {round} of {}: {result}, {} s",
+            program.name,
+            options.rounds(program),
+            run.seconds
+        ));
+        journal.note(run)
+    })?;
     report(&programs, options, &journal)
 }
 
@@ -110,72 +117,6 @@ fn busy_loops(options: &RepeatOptions) -> Result<Vec<OwnedProcess>> {
         OwnedProcess::spawn("a busy loop", command.args(["-c", "while :; do :; done"]))
     };
     (0..count).map(start).collect()
-}
-
-/// All programs of tests of the workspace, compiled.
-fn programs(root: &Path) -> Result<Vec<Program>> {
-    progress("compiling the tests");
-    let mut cargo = cargo();
-    cargo.args(["test", "--workspace", "--no-run", "--message-format", "json"]).current_dir(root);
-    let compiled = output("compiling the tests", &mut cargo, COMPILE_LIMIT)?;
-    if !compiled.status.success() {
-        bail!("compiling the tests: {}", String::from_utf8_lossy(&compiled.stderr));
-    }
-    let product = stamp(&root.join("target/debug/flagfuse"))?;
-    let edge = root.join("target/edge");
-    let edge = format!("{product} {}", stamp(&edge).unwrap_or_default());
-    let messages = String::from_utf8_lossy(&compiled.stdout).into_owned();
-    let mut programs = Vec::new();
-    for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        programs.extend(program(&message, &edge)?);
-    }
-    let stamp = programs.iter().map(|program| program.stamp.as_str()).max().unwrap_or_default().to_owned();
-    programs.push(Program {
-        name: DOCTESTS.to_owned(),
-        is_story: false,
-        executable: None,
-        package_dir: root.to_owned(),
-        stamp,
-    });
-    programs.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(programs)
-}
-
-/// What a message of cargo's names, when it is a program of tests.
-fn program(message: &Value, product: &str) -> Result<Option<Program>> {
-    let (Some(executable), Some(manifest), Some(target), Some(true)) = (
-        message["executable"].as_str(),
-        message["manifest_path"].as_str(),
-        message["target"]["name"].as_str(),
-        message["profile"]["test"].as_bool(),
-    ) else {
-        return Ok(None);
-    };
-    let package = package_name(message["package_id"].as_str().unwrap_or_default());
-    let name = format!("{package}/{target}");
-    Ok(Some(Program {
-        is_story: package == STORIES.0 || name == STORIES.1,
-        stamp: format!("{} {product}", stamp(Path::new(executable))?),
-        executable: Some(PathBuf::from(executable)),
-        package_dir: Path::new(manifest).parent().unwrap_or(Path::new(".")).to_owned(),
-        name,
-    }))
-}
-
-/// `path+file:///…/xtask#0.1.0` and `path+file:///…/tests#flagfuse-tests@0.1.0` are how cargo names packages.
-fn package_name(id: &str) -> &str {
-    let (path, fragment) = id.split_once('#').unwrap_or(("", id));
-    match fragment.split_once('@') {
-        Some((name, _)) => name,
-        None => path.rsplit('/').next().unwrap_or(fragment),
-    }
-}
-
-/// Length and time of a file, which cargo leaves alone when nothing changed.
-fn stamp(path: &Path) -> Result<String> {
-    let about = fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
-    let modified = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(format!("{}-{}", about.len(), modified.as_millis()))
 }
 
 /// One run of one program.
@@ -191,38 +132,16 @@ struct Run {
 }
 
 fn run(root: &Path, program: &Program, is_busy: bool, number: u64) -> Result<Run> {
-    let log_path =
-        root.join("target/repeat").join(format!("{}-{number}.log", program.name.replace('/', "-")));
-    let log = fs::File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
-    let mut command = program.executable.as_ref().map_or_else(cargo, Command::new);
-    if program.executable.is_none() {
-        command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
-    }
-    command.current_dir(&program.package_dir).stdout(Stdio::from(log.try_clone()?)).stderr(log);
-    let began = Instant::now();
-    let ended = OwnedProcess::spawn(&program.name, &mut command)?.wait_for(RUN_LIMIT)?;
-    let failure = match ended {
-        Some(status) if status.success() => None,
-        Some(status) => Some(format!("{status}: {}", failed(&fs::read_to_string(&log_path)?))),
-        None => Some(format!("not done within {} s, killed", RUN_LIMIT.as_secs())),
-    };
-    if let Some(failure) = &failure {
-        progress(&format!("{} FAILED: {failure}; see {}", program.name, log_path.display()));
-    }
+    let log = root.join("target/repeat").join(format!("{}-{number}.log", program.name.replace('/', "-")));
+    let Ended { seconds, failure } = program.run(&[], &log, RUN_LIMIT)?;
     Ok(Run {
         name: program.name.clone(),
         stamp: program.stamp.clone(),
         is_busy,
-        seconds: began.elapsed().as_secs(),
+        seconds,
         failure,
-        log: log_path.display().to_string(),
+        log: log.display().to_string(),
     })
-}
-
-/// The tests that a program says have failed.
-fn failed(log: &str) -> String {
-    let names = log.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
-    names.collect::<Vec<_>>().join(", ")
 }
 
 /// What was run, kept in `target/repeat/journal.json` after every run.
@@ -328,12 +247,6 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_named_as_cargo_names_them() {
-        assert_eq!(package_name("path+file:///x/tests#flagfuse-tests@0.1.0"), "flagfuse-tests");
-        assert_eq!(package_name("path+file:///x/xtask#0.1.0"), "xtask");
-    }
-
-    #[test]
     fn a_journal_goes_on_where_it_was_stopped_and_forgets_what_was_compiled_anew() {
         let root = std::env::temp_dir().join(format!("repeat-{}", std::process::id()));
         let run = |stamp: &str, failure: Option<&str>| Run {
@@ -357,11 +270,5 @@ mod tests {
         assert_eq!(told, "1 runs failed");
         report(&[story("a", "old")], &options, &journal).unwrap();
         fs::remove_dir_all(&root).unwrap();
-    }
-
-    #[test]
-    fn the_tests_that_failed_are_named() {
-        let log = "test one ... ok\ntest two::three ... FAILED\ntest four ... FAILED\n";
-        assert_eq!(failed(log), "two::three, four");
     }
 }

@@ -5,9 +5,11 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
 use serde_json::{Value, json};
 
+use super::confirm::{Above, Given};
 use super::decisions::Altered;
 use super::edit::{Edit, Power};
-use super::{Change, ChangeError};
+use super::error::ChangeError;
+use super::kinds::Change;
 
 /// Whether whoever makes a change can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +44,7 @@ impl Consent {
     /// Refuses what needs a yes and does not have it.
     pub(super) fn check(self, altered: &[Altered]) -> Result<(), ChangeError> {
         let Self::Person(given) = self else { return Ok(()) };
-        let Some(above) = Above::of(altered) else { return Ok(()) };
+        let Some(above) = above(altered) else { return Ok(()) };
         let confirmation = confirmation(altered);
         if given == Some(confirmation) {
             return Ok(());
@@ -53,46 +55,22 @@ impl Consent {
     }
 }
 
-/// The flag that changes most beyond what its environment lets pass.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Above {
-    /// Which flag.
-    pub flag: String,
-    /// In which environment.
-    pub environment: String,
-    /// Share of its sampled decisions that change.
-    pub changed_pct: f64,
-    /// The environment's setting.
-    pub limit_pct: u8,
-}
-
-/// What a person sent along.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Given {
-    /// No confirmation.
-    Nothing,
-    /// One of another change, or of an environment that has moved on.
-    Other,
-}
-
-impl Above {
-    /// `None` when nobody has to be asked.
-    pub(super) fn of(altered: &[Altered]) -> Option<Self> {
-        let beyond = altered.iter().filter(|altered| !is_switch_off(altered)).flat_map(|altered| {
-            let limit = altered.confirm_above;
-            let flags = altered.diff.flags.iter();
-            flags.filter_map(move |flag| {
-                let limit_pct = limit?.get();
-                (flag.changed_pct() > f64::from(limit_pct)).then(|| Self {
-                    flag: flag.flag.clone(),
-                    environment: altered.scope.environment.to_string(),
-                    changed_pct: flag.changed_pct(),
-                    limit_pct,
-                })
+/// `None` when nobody has to be asked.
+pub(super) fn above(altered: &[Altered]) -> Option<Above> {
+    let beyond = altered.iter().filter(|altered| !is_switch_off(altered)).flat_map(|altered| {
+        let limit = altered.confirm_above;
+        let flags = altered.diff.flags.iter();
+        flags.filter_map(move |flag| {
+            let limit_pct = limit?.get();
+            (flag.changed_pct() > f64::from(limit_pct)).then(|| Above {
+                flag: flag.flag.clone(),
+                environment: altered.scope.environment.to_string(),
+                changed_pct: flag.changed_pct(),
+                limit_pct,
             })
-        });
-        beyond.max_by(|left, right| left.changed_pct.total_cmp(&right.changed_pct))
-    }
+        })
+    });
+    beyond.max_by(|left, right| left.changed_pct.total_cmp(&right.changed_pct))
 }
 
 /// Whether nothing happens but that flags are off afterwards. A kill must not wait for a second look; but one that also

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 
 use flagfuse_shared::diff::{Diff, FlagDiff, Kind, Served, Side, diff};
 use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use flagfuse_shared::limits::{DIFF_FLAG_TOLD_COUNT_MAX, DIFF_MOVE_TOLD_COUNT_MAX};
 use serde_json::{Map, Value, json};
 
+use super::effect::{Effect, Publication};
 use super::environment::Environment;
-use super::{Actor, Change, ChangeError, Effect, Publication};
+use super::error::ChangeError;
+use super::kinds::Change;
+use super::writing::Writing;
 use crate::figures::count;
 use crate::model::safety::ConfirmAbove;
 use crate::store::scopes::EnvironmentRow;
-use crate::store::{Connection, StoreError, flags, scopes};
+use crate::store::{StoreError, flags, scopes};
 
 /// Flags that the summary in an answer or an audit entry names, those that change most.
 const SUMMARY_FLAG_COUNT: usize = 5;
@@ -46,29 +49,22 @@ pub(super) struct Altered {
 }
 
 impl Watch {
-    pub(super) async fn before(
-        conn: &mut Connection,
-        actor: &Actor,
-        change: &Change,
-    ) -> Result<Self, StoreError> {
+    pub(super) async fn before(writing: &mut Writing<'_>, change: &Change) -> Result<Self, StoreError> {
         let (environments, flag) = match subject(change) {
             Subject::Nothing => (Vec::new(), None),
-            Subject::Flag(scope, flag) => (own_environment(conn, actor, scope).await?, Some(flag)),
-            Subject::Environment(scope) => (own_environment(conn, actor, scope).await?, None),
-            Subject::Project(project, flag) => (
-                scopes::environments(conn, scopes::Whose::Project(&actor.tenant, project)).await?,
-                Some(flag),
-            ),
+            Subject::Flag(scope, flag) => (own_environment(writing, scope).await?, Some(flag)),
+            Subject::Environment(scope) => (own_environment(writing, scope).await?, None),
+            Subject::Project(project, flag) => (writing.environments_of(project).await?, Some(flag)),
         };
         let mut before = Vec::with_capacity(environments.len());
         for environment in environments {
             let scope = &environment.scope;
             let memory = match flag {
                 Some(key) => {
-                    let row = flags::flag(conn, scope, key).await?;
+                    let row = flags::flag(writing.conn, scope, key).await?;
                     Memory::Flag { key: key.to_owned(), wire: row.map(|row| Box::new(row.wire)) }
                 }
-                None => Memory::All(Environment::load(conn, scope).await?),
+                None => Memory::All(Environment::load(writing.conn, scope).await?),
             };
             before.push((environment, memory));
         }
@@ -78,9 +74,8 @@ impl Watch {
     /// Compares what the change published.
     pub(super) async fn after(
         self,
-        conn: &mut Connection,
+        writing: &mut Writing<'_>,
         effects: &[Effect],
-        now: UnixMillis,
     ) -> Result<Vec<Altered>, ChangeError> {
         let mut altered = Vec::with_capacity(self.before.len());
         for (environment, before) in self.before {
@@ -91,8 +86,9 @@ impl Watch {
             if !effects.iter().any(|effect| is_published(&effect)) {
                 continue;
             }
-            let after = Environment::load(conn, &scope).await?;
-            let diff = diff(&before.side(&after), &Side::new(after.flags.values(), &after.shared), now)?;
+            let after = Environment::load(writing.conn, &scope).await?;
+            let diff =
+                diff(&before.side(&after), &Side::new(after.flags.values(), &after.shared), writing.now)?;
             let (base, confirm_above) = (environment.version, environment.safety.confirm_above_pct);
             altered.push(Altered { scope, base, confirm_above, diff, before, after });
         }
@@ -137,14 +133,13 @@ fn subject(change: &Change) -> Subject<'_> {
 
 /// Nothing when it is not the actor's or not there: the change itself is refused for that.
 async fn own_environment(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: &Scope,
 ) -> Result<Vec<EnvironmentRow>, StoreError> {
-    if scope.tenant != actor.tenant {
+    if !writing.owns(scope) {
         return Ok(Vec::new());
     }
-    Ok(scopes::environment(conn, scope).await?.into_iter().collect())
+    Ok(scopes::environment(writing.conn, scope).await?.into_iter().collect())
 }
 
 impl Memory {

@@ -10,13 +10,15 @@ use flagfuse_shared::strict;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::error::ChangeError;
 use super::fields::field_names;
-use super::{Actor, Change, ChangeError, require_environment};
+use super::kinds::Change;
+use super::writing::Writing;
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
 use crate::publish::outbox::settings;
 use crate::store::scopes::EnvironmentRow;
-use crate::store::{Connection, flags, project_flags, scopes};
+use crate::store::{flags, project_flags, scopes};
 
 /// What is to become of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,25 +136,27 @@ impl SettingsPatch {
 }
 
 /// The change that an edit comes to, as things stand.
-pub(super) async fn resolve(conn: &mut Connection, actor: &Actor, edit: Edit) -> Result<Change, ChangeError> {
+pub(super) async fn resolve(writing: &mut Writing<'_>, edit: Edit) -> Result<Change, ChangeError> {
     match edit {
-        Edit::Flag { scope, flag, patch } => merge(conn, actor, scope, flag, patch).await,
+        Edit::Flag { scope, flag, patch } => merge(writing, scope, flag, patch).await,
         Edit::Switch { scope, flag, to } => {
             let patch = Map::from_iter([("enabled".to_owned(), Value::Bool(to == Power::On))]);
-            merge(conn, actor, scope, flag, patch).await
+            merge(writing, scope, flag, patch).await
         }
         Edit::ProjectFlag { project, flag, patch } => {
-            if !scopes::has_project(conn, &actor.tenant, &project).await? {
+            if !writing.has_project(&project).await? {
                 return Err(ChangeError::UnknownProject { project });
             }
-            let stored = project_flags::definition(conn, &actor.tenant, &project, flag.as_str()).await?;
+            let stored =
+                project_flags::definition(writing.conn, &writing.actor.tenant, &project, flag.as_str())
+                    .await?;
             let stored = stored.ok_or_else(|| unknown("project flag", &flag))?;
             let wire = Box::new(merged(&stored.wire, patch)?);
             Ok(Change::PutProjectFlag { project, wire })
         }
         Edit::Settings { scope, patch } => {
-            require_environment(conn, actor, &scope).await?;
-            let row = scopes::environment(conn, &scope).await?;
+            writing.require_environment(&scope).await?;
+            let row = scopes::environment(writing.conn, &scope).await?;
             let row = row.ok_or_else(|| ChangeError::UnknownEnvironment { scope: scope.clone() })?;
             let (settings, safety) = patch.merged_into(&row)?;
             Ok(Change::SetSettings { scope, settings, safety: Box::new(safety) })
@@ -161,20 +165,20 @@ pub(super) async fn resolve(conn: &mut Connection, actor: &Actor, edit: Edit) ->
 }
 
 async fn merge(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     flag: FlagKey,
     patch: Map<String, Value>,
 ) -> Result<Change, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    let stored = flags::flag(conn, &scope, flag.as_str()).await?.ok_or_else(|| unknown("flag", &flag))?;
+    writing.require_environment(&scope).await?;
+    let stored =
+        flags::flag(writing.conn, &scope, flag.as_str()).await?.ok_or_else(|| unknown("flag", &flag))?;
     let names: Vec<String> = patch.keys().cloned().collect();
     let wire = merged(&stored.wire, patch)?;
-    let Some(inherited) = project_flags::inherited(conn, &scope, flag.as_str()).await? else {
+    let Some(inherited) = project_flags::inherited(writing.conn, &scope, flag.as_str()).await? else {
         return Ok(Change::PutFlag { scope, wire: Box::new(wire) });
     };
-    let base = project_flags::definition(conn, &scope.tenant, &scope.project, flag.as_str()).await?;
+    let base = project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str()).await?;
     let base = base.ok_or_else(|| unknown("project flag", &flag))?;
     let (base, target) = (fields(&base.wire)?, fields(&wire)?);
     // Nothing is named: there is no override where there was none.

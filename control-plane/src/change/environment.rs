@@ -8,7 +8,7 @@ use flagfuse_shared::flag::environment::{HoldoutWire, LayerWire, SegmentWire, Sh
 use flagfuse_shared::ids::{FlagKey, Scope};
 use serde_json::{Value, json};
 
-use super::{ChangeError, Conflict};
+use super::error::{ChangeError, Conflict};
 use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, shared};
 

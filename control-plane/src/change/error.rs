@@ -9,7 +9,8 @@ use flagfuse_shared::segment::SegmentFault;
 use flagfuse_shared::snapshot::payload::PayloadError;
 use serde_json::Value;
 
-use super::{Above, Given, Lost, Tag, Unmet};
+use super::confirm::{Above, Given, Lost};
+use super::precondition::{Tag, Unmet};
 use crate::model::circuit::Circuit;
 use crate::model::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
@@ -267,6 +268,14 @@ pub enum ChangeError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ChangeError {
+    /// Says where a change of several environments failed.
+    pub(super) fn in_environment(scope: &Scope) -> impl FnOnce(Self) -> Self {
+        let environment = scope.environment.clone();
+        move |source| Self::InEnvironment { environment, source: Box::new(source) }
+    }
 }
 
 /// What stands against one part of an import.

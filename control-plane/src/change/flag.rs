@@ -1,33 +1,35 @@
 //! Changes of flags by their owners. The cohort inside belongs to the fuse and passes through untouched.
 
 use flagfuse_shared::flag::{FlagFault, FlagWire};
-use flagfuse_shared::ids::{EnvironmentKey, FlagKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{EnvironmentKey, FlagKey, Scope};
 use serde_json::{Map, Value, json};
 
+use super::effect::{Effect, Publication};
 use super::environment::{Environment, Touched, check};
+use super::error::ChangeError;
+use super::held;
+use super::kinds::Fuses;
 use super::named::named;
-use super::{Actor, ChangeError, Effect, Fuses, Publication, held, require_environment};
+use super::writing::Writing;
 use crate::model::circuit::{Circuit, Rollout};
 use crate::store::fuses::FuseRow;
 use crate::store::{Connection, flags, fuses, phases, project_flags};
 
 pub(super) async fn put(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     wire: FlagWire,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    let stored = flags::flag(conn, &scope, &wire.key).await?.map(|row| row.wire);
+    writing.require_environment(&scope).await?;
+    let stored = flags::flag(writing.conn, &scope, &wire.key).await?.map(|row| row.wire);
     let wire = admit(stored.as_ref(), wire)?;
-    let before = Environment::load(conn, &scope).await?;
+    let before = Environment::load(writing.conn, &scope).await?;
     let after = before.with_flag(&wire);
     check(&before, &after, &[Touched::Flag(&wire.key)])?;
-    let revision = write(conn, &scope, stored.as_ref(), &wire, now).await?;
+    let revision = write(writing, &scope, stored.as_ref(), &wire).await?;
     let mut effect = effect(scope.clone(), stored.as_ref(), &wire, revision);
-    let inherited = project_flags::inherited(conn, &scope, &wire.key).await?;
-    if project_flags::detach(conn, &scope, &wire.key).await? {
+    let inherited = project_flags::inherited(writing.conn, &scope, &wire.key).await?;
+    if project_flags::detach(writing.conn, &scope, &wire.key).await? {
         effect.told.insert("detached".to_owned(), json!(true));
         // Its patch goes with the inheritance: whoever wants it back finds it here and in the audit trail.
         let patch = inherited.and_then(|inherited| inherited.patch);
@@ -68,19 +70,18 @@ pub(super) fn switched_on(before: &Environment, wires: &[FlagWire]) -> Vec<Strin
 
 /// Writes a flag that was checked with its environment; what its fuse holds is checked here.
 pub(super) async fn write(
-    conn: &mut Connection,
+    writing: &mut Writing<'_>,
     scope: &Scope,
     stored: Option<&FlagWire>,
     wire: &FlagWire,
-    now: UnixMillis,
 ) -> Result<u64, ChangeError> {
     if let Some(stored) = stored
-        && let Some(fuse) = fuses::fuse(conn, scope, &wire.key).await?
+        && let Some(fuse) = fuses::fuse(writing.conn, scope, &wire.key).await?
     {
         held::check_flag(&fuse, stored, wire)?;
-        follow_power(conn, scope, &fuse, wire).await?;
+        follow_power(writing.conn, scope, &fuse, wire).await?;
     }
-    Ok(flags::put(conn, scope, wire, now).await?)
+    Ok(flags::put(writing.conn, scope, wire, writing.now).await?)
 }
 
 pub(super) fn effect(scope: Scope, stored: Option<&FlagWire>, wire: &FlagWire, revision: u64) -> Effect {
@@ -104,25 +105,23 @@ pub(super) fn publication(stored: Option<&FlagWire>, wire: &FlagWire) -> Publica
 }
 
 pub(super) async fn delete(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     flag: &FlagKey,
     watched: Fuses,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    if project_flags::inherited(conn, &scope, flag.as_str()).await?.is_some() {
+    writing.require_environment(&scope).await?;
+    if project_flags::inherited(writing.conn, &scope, flag.as_str()).await?.is_some() {
         return Err(ChangeError::Inherited { flag: flag.to_string() });
     }
-    let before = Environment::load(conn, &scope).await?;
+    let before = Environment::load(writing.conn, &scope).await?;
     check(&before, &before.without_flag(flag.as_str()), &[Touched::Flag(flag.as_str())])?;
-    let fuse = fuses::fuse(conn, &scope, flag.as_str()).await?;
+    let fuse = fuses::fuse(writing.conn, &scope, flag.as_str()).await?;
     if let Some(fuse) = fuse.as_ref().filter(|_| watched == Fuses::Kept) {
         let fuses = vec![(scope.environment, fuse.circuit)];
         return Err(ChangeError::FuseInUse { flag: flag.to_string(), fuses });
     }
-    remove(conn, &scope, flag.as_str(), now).await?;
+    remove(writing, &scope, flag.as_str()).await?;
     let gone = fuse.map(|fuse| gone(&scope.environment, fuse.circuit));
     let detail = json!({ "fuse_deleted": gone.is_some() });
     Ok(vec![Effect {
@@ -142,17 +141,12 @@ pub(super) fn gone(environment: &EnvironmentKey, circuit: Circuit) -> Value {
 }
 
 /// Removes a flag whose environment was checked without it, and its fuse.
-pub(super) async fn remove(
-    conn: &mut Connection,
-    scope: &Scope,
-    key: &str,
-    now: UnixMillis,
-) -> Result<(), ChangeError> {
-    if let Some(fuse) = fuses::fuse(conn, scope, key).await? {
-        phases::end(conn, fuse.phase_id, now).await?;
-        fuses::delete(conn, scope, key).await?;
+pub(super) async fn remove(writing: &mut Writing<'_>, scope: &Scope, key: &str) -> Result<(), ChangeError> {
+    if let Some(fuse) = fuses::fuse(writing.conn, scope, key).await? {
+        phases::end(writing.conn, fuse.phase_id, writing.now).await?;
+        fuses::delete(writing.conn, scope, key).await?;
     }
-    if flags::delete(conn, scope, key).await? {
+    if flags::delete(writing.conn, scope, key).await? {
         Ok(())
     } else {
         Err(ChangeError::Unknown { what: "flag", key: key.to_owned() })

@@ -7,7 +7,11 @@ use flagfuse_shared::flag::{FlagWire, compile};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
-use super::{Actor, ChangeError, Decider, Effect, Publication, held, require_environment};
+use super::effect::{Effect, Publication};
+use super::error::ChangeError;
+use super::held;
+use super::kinds::Decider;
+use super::writing::Writing;
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::metric::EXPOSURE_METRIC;
 use crate::model::phase::{allocation, withheld};
@@ -17,7 +21,7 @@ use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
 use crate::store::phases::PhaseRow;
 use crate::store::tallies::{EnrolmentRange, reading};
-use crate::store::{Connection, flags, fuses, phases};
+use crate::store::{flags, fuses, phases};
 
 /// A move to another circuit.
 pub(super) struct Transition {
@@ -30,22 +34,20 @@ pub(super) struct Transition {
 }
 
 pub(super) async fn put(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     flag: &FlagKey,
     policy: Policy,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    let row = require_flag(conn, &scope, flag).await?;
+    writing.require_environment(&scope).await?;
+    let row = writing.require_flag(&scope, flag).await?;
     policy.check_flag(&row.wire)?;
-    let stored = fuses::fuse(conn, &scope, flag.as_str()).await?;
+    let stored = fuses::fuse(writing.conn, &scope, flag.as_str()).await?;
     if stored.as_ref().is_some_and(|fuse| fuse.policy == policy) {
         return Ok(Vec::new());
     }
     if stored.is_none() {
-        held::check_salt(conn, &scope, &row.wire).await?;
+        held::check_salt(writing.conn, &scope, &row.wire).await?;
     }
     if let Some(fuse) = &stored {
         check_roles(fuse, &policy)?;
@@ -59,13 +61,13 @@ pub(super) async fn put(
     let mut told = Map::new();
     let before = match &stored {
         Some(fuse) => {
-            told.extend(left_behind(conn, fuse, now).await?.map(|left| ("left_behind".to_owned(), left)));
-            end_phase(conn, fuse, now).await?
+            told.extend(left_behind(writing, fuse).await?.map(|left| ("left_behind".to_owned(), left)));
+            end_phase(writing, fuse).await?
         }
         None => Vec::new(),
     };
     let detail = json!({ "policy": policy, "circuit": circuit });
-    let phase = begin_phase(conn, &scope, row, &policy, circuit, &before, now).await?;
+    let phase = begin_phase(writing, &scope, row, &policy, circuit, &before).await?;
     let fuse = FuseRow {
         flag: flag.to_string(),
         revision: stored.as_ref().map_or(0, |fuse| fuse.revision),
@@ -75,50 +77,44 @@ pub(super) async fn put(
         phase_id: phase.phase_id,
         tripped_phase_id: stored.as_ref().and_then(|fuse| fuse.tripped_phase_id),
         tripped_metrics: stored.as_ref().map(|fuse| fuse.tripped_metrics.clone()).unwrap_or_default(),
-        changed_ms: now,
+        changed_ms: writing.now,
         acted_ms: stored.as_ref().and_then(|fuse| fuse.acted_ms),
         ema: BTreeMap::new(),
         ema_ms: UnixMillis(0),
         hand: stored.as_ref().map_or(Hand::Free, |fuse| fuse.hand),
     };
     let revision = if stored.is_none() {
-        fuses::insert(conn, &scope, &fuse).await?
+        fuses::insert(writing.conn, &scope, &fuse).await?
     } else {
         // The write lock is held since the fuse was read: its revision still stands.
-        fuses::replace(conn, &scope, &fuse).await?;
+        fuses::replace(writing.conn, &scope, &fuse).await?;
         fuse.revision + 1
     };
     Ok(vec![Effect { told, ..effect("fuse.put", scope, flag, phase.phase, detail, Some(revision)) }])
 }
 
 /// The units of the running phase, which count for another policy no longer; `None` when there are none.
-async fn left_behind(
-    conn: &mut Connection,
-    fuse: &FuseRow,
-    now: UnixMillis,
-) -> Result<Option<Value>, ChangeError> {
-    let range = EnrolmentRange { from: UnixMillis(0), to: now.plus(1) };
-    let Reading { exposed, control } = reading(conn, fuse.phase_id, EXPOSURE_METRIC, range).await?;
-    let phase = phases::by_id(conn, fuse.phase_id).await?.map(|phase| phase.phase);
+async fn left_behind(writing: &mut Writing<'_>, fuse: &FuseRow) -> Result<Option<Value>, ChangeError> {
+    let range = EnrolmentRange { from: UnixMillis(0), to: writing.now.plus(1) };
+    let Reading { exposed, control } = reading(writing.conn, fuse.phase_id, EXPOSURE_METRIC, range).await?;
+    let phase = phases::by_id(writing.conn, fuse.phase_id).await?.map(|phase| phase.phase);
     let left = json!({ "phase": phase, "exposed_units": exposed.units, "control_units": control.units });
     Ok((exposed.units + control.units > 0).then_some(left))
 }
 
 pub(super) async fn delete(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     flag: &FlagKey,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    let mut row = require_flag(conn, &scope, flag).await?;
-    let fuse = require_fuse(conn, &scope, flag).await?;
+    writing.require_environment(&scope).await?;
+    let mut row = writing.require_flag(&scope, flag).await?;
+    let fuse = writing.require_fuse(&scope, flag).await?;
     check_deletable(&fuse, &row)?;
-    phases::end(conn, fuse.phase_id, now).await?;
-    fuses::delete(conn, &scope, flag.as_str()).await?;
+    phases::end(writing.conn, fuse.phase_id, writing.now).await?;
+    fuses::delete(writing.conn, &scope, flag.as_str()).await?;
     row.wire.cohort = None;
-    flags::put(conn, &scope, &row.wire, now).await?;
+    flags::put(writing.conn, &scope, &row.wire, writing.now).await?;
     let detail = json!({ "circuit": fuse.circuit });
     Ok(vec![Effect {
         action: "fuse.delete",
@@ -133,23 +129,21 @@ pub(super) async fn delete(
 
 /// Two engines may decide the same: the revision lets one of them through.
 pub(super) async fn transition(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     transition: Transition,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
+    writing.require_environment(&scope).await?;
     let flag = &transition.flag;
-    let row = require_flag(conn, &scope, flag).await?;
-    let fuse = require_fuse(conn, &scope, flag).await?;
+    let row = writing.require_flag(&scope, flag).await?;
+    let fuse = writing.require_fuse(&scope, flag).await?;
     let stale =
         ChangeError::Stale { what: "fuse", found: fuse.revision, expected: transition.expected_revision };
     if fuse.revision != transition.expected_revision {
         return Err(stale);
     }
-    let before = end_phase(conn, &fuse, now).await?;
-    let phase = begin_phase(conn, &scope, row, &fuse.policy, transition.to, &before, now).await?;
+    let before = end_phase(writing, &fuse).await?;
+    let phase = begin_phase(writing, &scope, row, &fuse.policy, transition.to, &before).await?;
     let is_trip = transition.to == Circuit::Open && fuse.circuit != Circuit::Open;
     let next = FuseRow {
         circuit: transition.to,
@@ -157,15 +151,15 @@ pub(super) async fn transition(
         phase_id: phase.phase_id,
         tripped_phase_id: if is_trip { Some(fuse.phase_id) } else { fuse.tripped_phase_id },
         tripped_metrics: if is_trip { harmed(&transition.evidence) } else { fuse.tripped_metrics.clone() },
-        changed_ms: now,
-        acted_ms: Some(now),
+        changed_ms: writing.now,
+        acted_ms: Some(writing.now),
         hand: match (transition.by, transition.to) {
             (Decider::Person, Circuit::Open) => Hand::Holds,
             (Decider::Person | Decider::Engine, _) => Hand::Free,
         },
         ..fuse.clone()
     };
-    if !fuses::replace(conn, &scope, &next).await? {
+    if !fuses::replace(writing.conn, &scope, &next).await? {
         return Err(stale);
     }
     let detail = json!({
@@ -233,39 +227,24 @@ fn effect(
     Effect { action, subject, detail, scope: Some(scope), publication, revision, told: Map::new() }
 }
 
-async fn require_flag(conn: &mut Connection, scope: &Scope, flag: &FlagKey) -> Result<FlagRow, ChangeError> {
-    let row = flags::flag(conn, scope, flag.as_str()).await?;
-    row.ok_or_else(|| ChangeError::Unknown { what: "flag", key: flag.to_string() })
-}
-
-async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &FlagKey) -> Result<FuseRow, ChangeError> {
-    let row = fuses::fuse(conn, scope, flag.as_str()).await?;
-    row.ok_or_else(|| ChangeError::Unknown { what: "fuse", key: flag.to_string() })
-}
-
 /// Ends the running phase. Returns the slices that a probe has to avoid: those of the running phase, or of the
 /// tripped one when the running phase exposes nobody.
-async fn end_phase(
-    conn: &mut Connection,
-    fuse: &FuseRow,
-    now: UnixMillis,
-) -> Result<Vec<CohortSliceWire>, ChangeError> {
-    phases::end(conn, fuse.phase_id, now).await?;
+async fn end_phase(writing: &mut Writing<'_>, fuse: &FuseRow) -> Result<Vec<CohortSliceWire>, ChangeError> {
+    phases::end(writing.conn, fuse.phase_id, writing.now).await?;
     let harmful = match (fuse.circuit, fuse.tripped_phase_id) {
         (Circuit::Open, Some(tripped)) => tripped,
         (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
     };
-    Ok(phases::by_id(conn, harmful).await?.map(|phase| phase.slices).unwrap_or_default())
+    Ok(phases::by_id(writing.conn, harmful).await?.map(|phase| phase.slices).unwrap_or_default())
 }
 
 async fn begin_phase(
-    conn: &mut Connection,
+    writing: &mut Writing<'_>,
     scope: &Scope,
     mut row: FlagRow,
     policy: &Policy,
     circuit: Circuit,
     before: &[CohortSliceWire],
-    now: UnixMillis,
 ) -> Result<PhaseRow, ChangeError> {
     let new = PhaseRow {
         phase_id: 0,
@@ -275,14 +254,14 @@ async fn begin_phase(
         bucket_by: row.wire.bucket_by.clone(),
         slices: allocation(policy, circuit, before),
         policy: policy.clone(),
-        started_ms: now,
+        started_ms: writing.now,
         ended_ms: None,
     };
-    let phase = phases::begin(conn, scope, &row.wire.key, new).await?;
+    let phase = phases::begin(writing.conn, scope, &row.wire.key, new).await?;
     let withheld = withheld(policy, circuit);
     row.wire.cohort = Some(CohortWire { phase: phase.phase, slices: phase.slices.clone(), withheld });
     check_cohort(&row.wire)?;
-    flags::put(conn, scope, &row.wire, now).await?;
+    flags::put(writing.conn, scope, &row.wire, writing.now).await?;
     Ok(phase)
 }
 

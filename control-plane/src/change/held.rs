@@ -11,7 +11,8 @@ use flagfuse_shared::ids::Scope;
 use serde_json::Value;
 
 use super::environment::Environment;
-use super::{ChangeError, reach};
+use super::error::ChangeError;
+use super::reach;
 use crate::model::circuit::Circuit;
 use crate::store::fuses::FuseRow;
 use crate::store::{Connection, flags, fuses};

@@ -1,50 +1,31 @@
 //! Flags and segments of another system, taken over in one change. What a fuse holds is held here too.
 
 use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::Scope;
 use flagfuse_shared::import::Imported;
 use serde_json::{Map, json};
 
+use super::effect::{Effect, Publication};
 use super::environment::{Environment, SharedPart, Touched, conflicts as malformed};
-use super::{Actor, ChangeError, Conflict, Effect, Publication, flag, held, require_environment, shared};
-use crate::import::Format;
+use super::error::{ChangeError, Conflict};
+use super::kinds::{Existing, Import};
+use super::writing::Writing;
+use super::{flag, held, shared};
 use crate::store::fuses::FuseRow;
 use crate::store::shared::Part;
-use crate::store::{Connection, fuses, project_flags};
-
-/// What to do with keys that the environment has already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
-    /// Refuse everything and name them.
-    Refuse,
-    /// Put the imported ones in their place.
-    Replace,
-}
-
-/// A document that was read.
-#[derive(Debug, Clone)]
-pub struct Import {
-    /// Where it comes from.
-    pub format: Format,
-    /// What it says.
-    pub imported: Imported,
-    /// What to do with keys that are there.
-    pub existing: Existing,
-}
+use crate::store::{fuses, project_flags};
 
 pub(super) async fn apply(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     import: Import,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
+    writing.require_environment(&scope).await?;
     let parts = parts(&import.imported);
     if import.imported.flags.is_empty() && parts.is_empty() {
         return Ok(Vec::new());
     }
-    let before = Environment::load(conn, &scope).await?;
+    let before = Environment::load(writing.conn, &scope).await?;
     let taken = taken(&before, &import.imported, &parts);
     let replaced = taken.len();
     let mut conflicts = if import.existing == Existing::Refuse { taken } else { Vec::new() };
@@ -66,17 +47,17 @@ pub(super) async fn apply(
     let flags = wires.iter().map(|wire| Touched::Flag(&wire.key));
     let named = parts.iter().map(SharedPart::name).map(|(part, key)| Touched::part(part, key));
     conflicts.extend(malformed(&before, &after, &flags.chain(named).collect::<Vec<_>>())?);
-    conflicts.extend(held_parts(&fuses::fuses(conn, &scope).await?, &before, &after, &wires));
+    conflicts.extend(held_parts(&fuses::fuses(writing.conn, &scope).await?, &before, &after, &wires));
     if !conflicts.is_empty() {
         return Err(ChangeError::Conflicts { conflicts });
     }
     for part in &parts {
-        shared::write(conn, &scope, part, now).await?;
+        shared::write(writing, &scope, part).await?;
     }
     let mut detached = Vec::new();
     for wire in &wires {
-        flag::write(conn, &scope, before.flags.get(&wire.key), wire, now).await?;
-        if project_flags::detach(conn, &scope, &wire.key).await? {
+        flag::write(writing, &scope, before.flags.get(&wire.key), wire).await?;
+        if project_flags::detach(writing.conn, &scope, &wire.key).await? {
             detached.push(wire.key.clone());
         }
     }

@@ -6,7 +6,12 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey};
 use serde_json::{Map, Value, json};
 
-use super::{Actor, Change, ChangeError, Consent, Given, Tag};
+use super::confirm::{Given, Lost};
+use super::consent::Consent;
+use super::error::ChangeError;
+use super::kinds::Change;
+use super::precondition::Tag;
+use super::writing::Writing;
 use crate::store::contents::{self, HeldRow};
 use crate::store::{Connection, StoreError, scopes};
 
@@ -32,19 +37,6 @@ pub(super) struct Loss {
     environments: Vec<Place>,
 }
 
-/// The same as it is told to whoever has to confirm it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Lost {
-    /// `project`, `environment`.
-    pub what: &'static str,
-    /// Which.
-    pub key: String,
-    /// In words.
-    pub summary: String,
-    /// In numbers.
-    pub numbers: Value,
-}
-
 /// An environment that goes.
 #[derive(Debug)]
 struct Place {
@@ -55,20 +47,18 @@ struct Place {
 
 impl Loss {
     /// `None` of what is no deletion of that kind, not there, or not the actor's.
-    pub(super) async fn of(
-        conn: &mut Connection,
-        actor: &Actor,
-        change: &Change,
-    ) -> Result<Option<Self>, StoreError> {
+    pub(super) async fn of(writing: &mut Writing<'_>, change: &Change) -> Result<Option<Self>, StoreError> {
         match change {
-            Change::DeleteEnvironment { scope } if scope.tenant == actor.tenant => {
-                let Some(row) = scopes::environment(conn, scope).await? else { return Ok(None) };
-                let held = contents::of_environment(conn, scope).await?;
+            Change::DeleteEnvironment { scope } if writing.owns(scope) => {
+                let Some(row) = scopes::environment(writing.conn, scope).await? else { return Ok(None) };
+                let held = contents::of_environment(writing.conn, scope).await?;
                 let environments = vec![Place { scope: row.scope, version: row.version, held }];
                 let key = scope.environment.to_string();
                 Ok(Some(Self { what: "environment", key, own: Vec::new(), environments }))
             }
-            Change::DeleteProject { project } => Self::of_project(conn, &actor.tenant, project).await,
+            Change::DeleteProject { project } => {
+                Self::of_project(writing.conn, &writing.actor.tenant, project).await
+            }
             _ => Ok(None),
         }
     }

@@ -1,10 +1,14 @@
 //! What somebody asks for, and what that is as things stand: a change, whether it has anything to do, and on which terms.
 
+use super::consent::Consent;
 use super::edit::{self, Edit, Power};
+use super::error::ChangeError;
+use super::kinds::Change;
+use super::precondition::Preconditions;
 use super::same::is_same;
 use super::standing::Subject;
-use super::{Actor, Change, ChangeError, Consent, Preconditions, Reserve, Terms, reserve};
-use crate::store::Connection;
+use super::writing::Writing;
+use crate::publish::outbox::Reserve;
 
 /// A change, or an edit that becomes one.
 #[derive(Debug, Clone)]
@@ -24,6 +28,21 @@ impl From<Change> for Proposal {
 impl From<Edit> for Proposal {
     fn from(edit: Edit) -> Self {
         Self::Edit(edit)
+    }
+}
+
+/// What a change depends on beside itself. By default on nothing: nobody is there to ask, and any state will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Who is asked when it alters many decisions.
+    pub consent: Consent,
+    /// Which state it was made for.
+    pub preconditions: Preconditions,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { consent: Consent::NotAsked, preconditions: Preconditions::default() }
     }
 }
 
@@ -51,29 +70,28 @@ impl Resolved {
     /// and comes back as it was, and an edit that leads to what is there, have nothing to do; then it does not matter at
     /// which revision a body was read.
     pub(super) async fn read(
-        conn: &mut Connection,
-        actor: &Actor,
+        writing: &mut Writing<'_>,
         proposal: Proposal,
         terms: &Terms,
     ) -> Result<Self, ChangeError> {
         let (change, subject, consent, reserve, is_edit) = match proposal {
             Proposal::Change(change) => {
-                let subject = Subject::of(actor, &change);
-                let (consent, reserve) = (terms.consent.about(&change), reserve(&change));
+                let subject = Subject::of(writing.actor, &change);
+                let (consent, reserve) = (terms.consent.about(&change), change.reserve());
                 (change, subject, consent, reserve, false)
             }
             Proposal::Edit(edit) => {
-                let subject = Subject::of_edit(actor, &edit);
+                let subject = Subject::of_edit(writing.actor, &edit);
                 let consent = terms.consent.about_edit(&edit);
                 let is_off = matches!(edit, Edit::Switch { to: Power::Off, .. });
-                let change = edit::resolve(conn, actor, edit).await?;
+                let change = edit::resolve(writing, edit).await?;
                 // A switch that is needed may not fail for want of room.
-                let reserve = if is_off { Reserve::Usable } else { reserve(&change) };
+                let reserve = if is_off { Reserve::Usable } else { change.reserve() };
                 (change, subject, consent, reserve, true)
             }
         };
         let is_read = terms.preconditions.is_read();
-        let is_nothing = (is_edit || is_read) && is_same(conn, actor, &change).await?;
+        let is_nothing = (is_edit || is_read) && is_same(writing, &change).await?;
         Ok(Self {
             subject,
             change,

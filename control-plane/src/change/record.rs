@@ -1,14 +1,15 @@
 //! What a change leaves behind beside its rows: the version that carries it, and its entries in the audit trail.
 
-use flagfuse_shared::ids::UnixMillis;
 use serde_json::Value;
 
 use super::decisions::Altered;
+use super::effect::Effect;
+use super::error::ChangeError;
 use super::loss::Loss;
-use super::{Actor, Applied, ChangeError, Effect, in_environment};
+use super::outcome::Applied;
+use super::writing::Writing;
 use crate::publish::Publisher;
 use crate::publish::outbox::{Reserve, enqueue};
-use crate::store::Connection;
 use crate::store::audit::{AuditPlace, NewAudit, insert};
 
 /// What a change did beside its own effects.
@@ -34,13 +35,11 @@ impl Told<'_> {
 
 /// Publishes what was done and writes it into the audit trail.
 pub(super) async fn record(
-    conn: &mut Connection,
+    writing: &mut Writing<'_>,
     publisher: &Publisher,
-    actor: &Actor,
     mut effects: Vec<Effect>,
     told: Told<'_>,
     reserve: Reserve,
-    now: UnixMillis,
 ) -> Result<Option<Applied>, ChangeError> {
     let altered = told.altered;
     if let (Some(effect), Some(loss)) = (effects.first_mut(), told.loss) {
@@ -51,17 +50,18 @@ pub(super) async fn record(
     for effect in effects {
         let version = match (&effect.scope, effect.publication.urgency()) {
             (Some(scope), Some(urgency)) => {
-                let queued = enqueue(conn, publisher.keys(), scope, reserve, urgency, now).await;
+                let queued =
+                    enqueue(writing.conn, publisher.keys(), scope, reserve, urgency, writing.now).await;
                 Some(queued.map_err(|error| match &applied {
                     None => ChangeError::from(error),
-                    Some(_) => in_environment(scope)(error.into()),
+                    Some(_) => ChangeError::in_environment(scope)(error.into()),
                 })?)
             }
             (Some(_) | None, _) => None,
         };
         let place = match &effect.scope {
             Some(scope) => AuditPlace::Environment(scope),
-            None => AuditPlace::Tenant(&actor.tenant),
+            None => AuditPlace::Tenant(&writing.actor.tenant),
         };
         let flags = told.flags(&effect);
         let mut detail = effect.detail;
@@ -72,8 +72,8 @@ pub(super) async fn record(
             fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
         }
         let (action, subject) = (effect.action, effect.subject.as_str());
-        let entry = NewAudit { actor: &actor.name, action, subject, detail, flags: &flags };
-        insert(conn, place, entry, now).await?;
+        let entry = NewAudit { actor: &writing.actor.name, action, subject, detail, flags: &flags };
+        insert(writing.conn, place, entry, writing.now).await?;
         match (&mut applied, effect.scope, version) {
             (Some(applied), Some(scope), Some(version)) => {
                 applied.environments.push((scope.environment, version));

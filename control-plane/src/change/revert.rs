@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::flag::environment::SharedWire;
-use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
 use flagfuse_shared::snapshot::payload::{Definitions, definitions};
 use serde_json::{Value, json};
 
+use super::effect::{Effect, Publication};
 use super::environment::{Environment, SharedPart, Touched, check};
+use super::error::ChangeError;
+use super::kinds::Fuses;
 use super::named::named;
-use super::{Actor, ChangeError, Effect, Fuses, Publication, flag, held, require_environment, shared};
+use super::writing::Writing;
+use super::{flag, held, shared};
 use crate::model::circuit::Circuit;
 use crate::store::shared::Part;
 use crate::store::{Connection, fuses, kept, phases, project_flags};
@@ -26,27 +30,25 @@ pub(super) struct Way {
 }
 
 pub(super) async fn apply(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     Way { to, only, fuses: watched }: Way,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    let then = read(conn, &scope, to).await?;
-    let before = Environment::load(conn, &scope).await?;
-    let today = circuits(conn, &scope).await?;
+    writing.require_environment(&scope).await?;
+    let then = read(writing.conn, &scope, to).await?;
+    let before = Environment::load(writing.conn, &scope).await?;
+    let today = circuits(writing.conn, &scope).await?;
     let mut plan = match &only {
         Some(flag) => Plan::of_flag(&before, then, flag, to)?,
-        None => Plan::of_everything(conn, &scope, &before, then, (watched, &today)).await?,
+        None => Plan::of_everything(writing.conn, &scope, &before, then, (watched, &today)).await?,
     };
     plan.fuses_not_restored.retain(|key| !today.contains_key(key));
-    let restored_off = plan.keep_tripped_off(conn, &scope).await?;
+    let restored_off = plan.keep_tripped_off(writing.conn, &scope).await?;
     let after = plan.applied_to(&before);
     let touched: Vec<Touched<'_>> = plan.touched().collect();
     check(&before, &after, &touched)?;
-    held::check_shared(conn, &scope, &before, &after).await?;
-    let detached = plan.write(conn, &scope, &before, now).await?;
+    held::check_shared(writing.conn, &scope, &before, &after).await?;
+    let detached = plan.write(writing, &scope, &before).await?;
     let mut told = plan.told(&scope, &today);
     let switched_on = flag::switched_on(&before, &plan.flags);
     told.extend([
@@ -237,24 +239,23 @@ impl Plan {
     /// The flags that follow their project no longer.
     async fn write(
         &self,
-        conn: &mut Connection,
+        writing: &mut Writing<'_>,
         scope: &Scope,
         before: &Environment,
-        now: UnixMillis,
     ) -> Result<Vec<String>, ChangeError> {
         for (part, key) in &self.parts_gone {
-            crate::store::shared::delete(conn, scope, *part, key).await?;
+            crate::store::shared::delete(writing.conn, scope, *part, key).await?;
         }
         for part in &self.parts {
-            shared::write(conn, scope, part, now).await?;
+            shared::write(writing, scope, part).await?;
         }
         for key in &self.gone {
-            flag::remove(conn, scope, key, now).await?;
+            flag::remove(writing, scope, key).await?;
         }
         let mut detached = Vec::new();
         for wire in &self.flags {
-            flag::write(conn, scope, before.flags.get(&wire.key), wire, now).await?;
-            if project_flags::detach(conn, scope, &wire.key).await? {
+            flag::write(writing, scope, before.flags.get(&wire.key), wire).await?;
+            if project_flags::detach(writing.conn, scope, &wire.key).await? {
                 detached.push(wire.key.clone());
             }
         }

@@ -1,51 +1,48 @@
 //! Whether a change would write what is there already. Compares, and writes nothing.
 
-use super::{Actor, Change, flag};
+use super::flag;
+use super::kinds::Change;
+use super::writing::Writing;
 use crate::publish::outbox::settings;
-use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared};
+use crate::store::{StoreError, flags, fuses, project_flags, scopes, shared};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
-pub(super) async fn is_same(
-    conn: &mut Connection,
-    actor: &Actor,
-    change: &Change,
-) -> Result<bool, StoreError> {
+pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
     Ok(match change {
-        Change::PutFlag { scope, wire } if scope.tenant == actor.tenant => {
-            let stored = flags::flag(conn, scope, &wire.key).await?.map(|row| row.wire);
+        Change::PutFlag { scope, wire } if writing.owns(scope) => {
+            let stored = flags::flag(writing.conn, scope, &wire.key).await?.map(|row| row.wire);
             let admitted = flag::admit(stored.as_ref(), (**wire).clone()).ok();
             stored.is_some() && admitted == stored
         }
         Change::PutProjectFlag { project, wire } => {
-            let stored = project_flags::definition(conn, &actor.tenant, project, &wire.key).await?;
+            let stored =
+                project_flags::definition(writing.conn, &writing.actor.tenant, project, &wire.key).await?;
             if stored.is_none_or(|stored| stored.wire != **wire) {
                 return Ok(false);
             }
-            // An environment that could not take the flag before may take it now.
-            for environment in
-                scopes::environments(conn, scopes::Whose::Project(&actor.tenant, project)).await?
-            {
-                if flags::flag(conn, &environment.scope, &wire.key).await?.is_none() {
+            // An environment that could not take the flag before may take it writing.now.
+            for environment in writing.environments_of(project).await? {
+                if flags::flag(writing.conn, &environment.scope, &wire.key).await?.is_none() {
                     return Ok(false);
                 }
             }
             true
         }
-        Change::PutOverride { scope, flag, patch } if scope.tenant == actor.tenant => {
-            let inherited = project_flags::inherited(conn, scope, flag.as_str()).await?;
+        Change::PutOverride { scope, flag, patch } if writing.owns(scope) => {
+            let inherited = project_flags::inherited(writing.conn, scope, flag.as_str()).await?;
             inherited.is_some_and(|inherited| inherited.patch == *patch)
         }
-        Change::PutShared { scope, part } if scope.tenant == actor.tenant => {
+        Change::PutShared { scope, part } if writing.owns(scope) => {
             let (kind, key) = part.name();
-            let stored = shared::part(conn, scope, kind, key).await?;
+            let stored = shared::part(writing.conn, scope, kind, key).await?;
             stored.is_some_and(|stored| stored.body == part.body())
         }
-        Change::PutFuse { scope, flag, policy } if scope.tenant == actor.tenant => {
-            let stored = fuses::fuse(conn, scope, flag.as_str()).await?;
+        Change::PutFuse { scope, flag, policy } if writing.owns(scope) => {
+            let stored = fuses::fuse(writing.conn, scope, flag.as_str()).await?;
             stored.is_some_and(|stored| stored.policy == **policy)
         }
-        Change::SetSettings { scope, settings: new, safety } if scope.tenant == actor.tenant => {
-            match scopes::environment(conn, scope).await? {
+        Change::SetSettings { scope, settings: new, safety } if writing.owns(scope) => {
+            match scopes::environment(writing.conn, scope).await? {
                 Some(row) => settings(&row)? == *new && row.safety == **safety,
                 None => false,
             }

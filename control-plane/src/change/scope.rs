@@ -1,27 +1,28 @@
 //! Changes of projects and environments. Touches a flag only when its whole environment goes.
 
 use flagfuse_shared::contract::replica::Urgency;
-use flagfuse_shared::ids::{ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{ProjectKey, Scope};
 use flagfuse_shared::limits::{REPLICA_ENVIRONMENT_COUNT_MAX, STRING_LEN_MAX};
 use serde_json::{Map, Value, json};
 
-use super::{Actor, ChangeError, Effect, Publication, inheritance, require_environment};
+use super::effect::{Effect, Publication};
+use super::error::ChangeError;
+use super::inheritance;
+use super::writing::Writing;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
 use crate::store::scopes::SettingsRow;
-use crate::store::{Connection, contents, scopes};
+use crate::store::{contents, scopes};
 
 pub(super) async fn create_project(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     project: &ProjectKey,
     name: &str,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
     if name.len() > STRING_LEN_MAX {
         return Err(ChangeError::TooLong { field: "name", len: name.len(), len_max: STRING_LEN_MAX });
     }
-    if !scopes::insert_project(conn, &actor.tenant, project, name, now).await? {
+    if !scopes::insert_project(writing.conn, &writing.actor.tenant, project, name, writing.now).await? {
         return Err(ChangeError::Exists { what: "project", key: project.to_string() });
     }
     Ok(vec![Effect {
@@ -36,27 +37,25 @@ pub(super) async fn create_project(
 }
 
 pub(super) async fn create(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     settings: EnvironmentSettings,
     safety: &SafetySettings,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    if scope.tenant != actor.tenant || !scopes::has_project(conn, &actor.tenant, &scope.project).await? {
+    if !writing.owns(&scope) || !writing.has_project(&scope.project).await? {
         return Err(ChangeError::UnknownProject { project: scope.project });
     }
-    let (count, deleted) = scopes::counts(conn, &actor.tenant).await?;
-    let is_held = scopes::environment_or_deleted(conn, &scope).await?.is_some();
+    let (count, deleted) = scopes::counts(writing.conn, &writing.actor.tenant).await?;
+    let is_held = scopes::environment_or_deleted(writing.conn, &scope).await?.is_some();
     if !is_held && count >= REPLICA_ENVIRONMENT_COUNT_MAX {
         return Err(ChangeError::TooManyEnvironments { count, deleted });
     }
     let (profile, auto_exposure) = columns(settings);
     let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
-    if !scopes::insert_environment(conn, &scope, row, now).await? {
+    if !scopes::insert_environment(writing.conn, &scope, row, writing.now).await? {
         return Err(ChangeError::Exists { what: "environment", key: scope.environment.to_string() });
     }
-    let left_out = inheritance::inherit_all(conn, &scope, now).await?;
+    let left_out = inheritance::inherit_all(writing, &scope).await?;
     let mut effect = effect("environment.create", scope, settings, safety);
     if !left_out.is_empty() {
         effect.told.insert("not_inherited".to_owned(), json!(left_out));
@@ -65,29 +64,23 @@ pub(super) async fn create(
 }
 
 pub(super) async fn set(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     settings: EnvironmentSettings,
     safety: &SafetySettings,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
+    writing.require_environment(&scope).await?;
     let (profile, auto_exposure) = columns(settings);
     let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
-    scopes::update_settings(conn, &scope, row).await?;
+    scopes::update_settings(writing.conn, &scope, row).await?;
     Ok(vec![effect("environment.settings", scope, settings, safety)])
 }
 
 /// Empties an environment and hides it. Replicas keep the last snapshot that they have, so the last one is empty, with no
 /// client key either, and waits for no stage: no edge answers for the environment from then on.
-pub(super) async fn delete(
-    conn: &mut Connection,
-    actor: &Actor,
-    scope: Scope,
-    now: UnixMillis,
-) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    contents::delete_environment(conn, &scope, now).await?;
+pub(super) async fn delete(writing: &mut Writing<'_>, scope: Scope) -> Result<Vec<Effect>, ChangeError> {
+    writing.require_environment(&scope).await?;
+    contents::delete_environment(writing.conn, &scope, writing.now).await?;
     Ok(vec![Effect {
         action: "environment.delete",
         subject: scope.environment.to_string(),
@@ -101,12 +94,10 @@ pub(super) async fn delete(
 
 /// A project goes with all its environments, or not at all.
 pub(super) async fn delete_project(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     project: ProjectKey,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    if !scopes::has_project(conn, &actor.tenant, &project).await? {
+    if !writing.has_project(&project).await? {
         return Err(ChangeError::UnknownProject { project });
     }
     let mut effects = vec![Effect {
@@ -118,21 +109,20 @@ pub(super) async fn delete_project(
         revision: None,
         told: Map::new(),
     }];
-    for environment in scopes::environments(conn, scopes::Whose::Project(&actor.tenant, &project)).await? {
-        effects.extend(delete(conn, actor, environment.scope, now).await?);
+    for environment in writing.environments_of(&project).await? {
+        effects.extend(delete(writing, environment.scope).await?);
     }
-    contents::delete_project(conn, &actor.tenant, &project, now).await?;
+    contents::delete_project(writing.conn, &writing.actor.tenant, &project, writing.now).await?;
     Ok(effects)
 }
 
 pub(super) async fn republish(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     urgency: Urgency,
 ) -> Result<Vec<Effect>, ChangeError> {
     // A deleted one too: its last version has to stay valid for replicas that begin today.
-    if scope.tenant != actor.tenant || scopes::environment_or_deleted(conn, &scope).await?.is_none() {
+    if !writing.owns(&scope) || scopes::environment_or_deleted(writing.conn, &scope).await?.is_none() {
         return Err(ChangeError::UnknownEnvironment { scope });
     }
     Ok(vec![Effect {

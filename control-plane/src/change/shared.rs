@@ -1,56 +1,54 @@
 //! Changes of segments, layers and the holdout. Never touches a flag.
 
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::Scope;
 use serde_json::{Map, Value, json};
 
+use super::effect::{Effect, Publication};
 use super::environment::{Environment, SharedPart, Touched, check};
-use super::{Actor, ChangeError, Effect, Publication, held, require_environment};
-use crate::store::Connection;
+use super::error::ChangeError;
+use super::held;
+use super::writing::Writing;
 use crate::store::shared::{self, Part};
 
 pub(super) async fn put(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     new: SharedPart,
-    now: UnixMillis,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
+    writing.require_environment(&scope).await?;
     let (part, key) = new.name();
-    let before = Environment::load(conn, &scope).await?;
+    let before = Environment::load(writing.conn, &scope).await?;
     let mut after = before.clone();
     after.put_part(&new);
     check(&before, &after, &[Touched::part(part, key)])?;
-    held::check_shared(conn, &scope, &before, &after).await?;
-    let revision = write(conn, &scope, &new, now).await?;
+    held::check_shared(writing.conn, &scope, &before, &after).await?;
+    let revision = write(writing, &scope, &new).await?;
     Ok(vec![effect(scope, part, "put", key, json!({ "revision": revision }), Some(revision))])
 }
 
 /// Writes a part that was checked.
 pub(super) async fn write(
-    conn: &mut Connection,
+    writing: &mut Writing<'_>,
     scope: &Scope,
     new: &SharedPart,
-    now: UnixMillis,
 ) -> Result<u64, ChangeError> {
     let (part, key) = new.name();
-    Ok(shared::put(conn, scope, part, key, &new.body(), now).await?)
+    Ok(shared::put(writing.conn, scope, part, key, &new.body(), writing.now).await?)
 }
 
 pub(super) async fn delete(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     scope: Scope,
     part: Part,
     key: &str,
 ) -> Result<Vec<Effect>, ChangeError> {
-    require_environment(conn, actor, &scope).await?;
-    let before = Environment::load(conn, &scope).await?;
+    writing.require_environment(&scope).await?;
+    let before = Environment::load(writing.conn, &scope).await?;
     let mut after = before.clone();
     after.remove_part(part, key);
     check(&before, &after, &[Touched::part(part, key)])?;
-    held::check_shared(conn, &scope, &before, &after).await?;
-    if !shared::delete(conn, &scope, part, key).await? {
+    held::check_shared(writing.conn, &scope, &before, &after).await?;
+    if !shared::delete(writing.conn, &scope, part, key).await? {
         return Err(ChangeError::Unknown { what: part.as_str(), key: key.to_owned() });
     }
     Ok(vec![effect(scope, part, "delete", key, json!({}), None)])

@@ -6,9 +6,12 @@ use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey};
 use serde_json::{Map, Value};
 
 use super::edit::Edit;
+use super::error::ChangeError;
+use super::flag;
+use super::kinds::{Actor, Change};
 use super::loss::project_tag;
 use super::precondition::{Preconditions, Tag};
-use super::{Actor, Change, ChangeError, flag};
+use super::writing::Writing;
 use crate::model::circuit::Circuit;
 use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared, tokens};
@@ -159,8 +162,7 @@ impl Subject {
 /// Refuses a change whose writer has seen another state. What only switches off is not refused for that: whatever has
 /// happened meanwhile, it is to be off.
 pub(super) async fn check(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     subject: &Subject,
     change: &Change,
     asked: &Preconditions,
@@ -168,16 +170,17 @@ pub(super) async fn check(
     if *asked == Preconditions::default() {
         return Ok(());
     }
-    if !asked.admit_switching_on() && is_switched_on(conn, actor, change).await? {
+    if !asked.admit_switching_on() && is_switched_on(writing, change).await? {
         return Err(ChangeError::IsOff { flag: subject.name().1.to_owned() });
     }
     // What is only being made is not there, and what belongs to somebody else is not there for this caller.
-    let current =
-        if is_creation(change) || !subject.is_own(actor) { None } else { subject.tag(conn).await? };
+    let current = if is_creation(change) || !subject.is_own(writing.actor) {
+        None
+    } else {
+        subject.tag(writing.conn).await?
+    };
     let Err(unmet) = asked.check(current.as_ref()) else { return Ok(()) };
-    if is_switch_off(conn, actor, change).await?
-        || !is_possible(conn, actor, change, current.is_some()).await?
-    {
+    if is_switch_off(writing, change).await? || !is_possible(writing, change, current.is_some()).await? {
         return Ok(());
     }
     let (what, key) = subject.name();
@@ -192,21 +195,22 @@ const fn is_creation(change: &Change) -> bool {
 }
 
 /// Whether nothing happens but that something is off afterwards.
-async fn is_switch_off(conn: &mut Connection, actor: &Actor, change: &Change) -> Result<bool, StoreError> {
+async fn is_switch_off(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
     let switches_off =
         |stored: Option<FlagWire>, wire| stored.is_some_and(|stored| flag::is_switch_off(&stored, wire));
     Ok(match change {
         Change::FuseTransition { to, .. } => *to == Circuit::Open,
         Change::PutFlag { scope, wire } => {
-            let stored = flags::flag(conn, scope, &wire.key).await?;
+            let stored = flags::flag(writing.conn, scope, &wire.key).await?;
             switches_off(stored.map(|row| row.wire), wire)
         }
         Change::PutProjectFlag { project, wire } => {
-            let stored = project_flags::definition(conn, &actor.tenant, project, &wire.key).await?;
+            let stored =
+                project_flags::definition(writing.conn, &writing.actor.tenant, project, &wire.key).await?;
             switches_off(stored.map(|row| row.wire), wire)
         }
         Change::PutOverride { scope, flag, patch: Some(patch) } => {
-            let before = project_flags::inherited(conn, scope, flag.as_str()).await?;
+            let before = project_flags::inherited(writing.conn, scope, flag.as_str()).await?;
             before.is_some_and(|before| switched_off(before.patch) == *patch)
         }
         _ => false,
@@ -214,20 +218,22 @@ async fn is_switch_off(conn: &mut Connection, actor: &Actor, change: &Change) ->
 }
 
 /// Whether a flag that is off would be on.
-async fn is_switched_on(conn: &mut Connection, actor: &Actor, change: &Change) -> Result<bool, StoreError> {
+async fn is_switched_on(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
     let is_off = |stored: Option<FlagWire>| stored.is_some_and(|stored| !stored.enabled);
     Ok(match change {
-        Change::PutFlag { scope, wire } if scope.tenant == actor.tenant => {
-            wire.enabled && is_off(flags::flag(conn, scope, &wire.key).await?.map(|row| row.wire))
+        Change::PutFlag { scope, wire } if writing.owns(scope) => {
+            wire.enabled && is_off(flags::flag(writing.conn, scope, &wire.key).await?.map(|row| row.wire))
         }
         Change::PutProjectFlag { project, wire } => {
-            let stored = project_flags::definition(conn, &actor.tenant, project, &wire.key).await?;
+            let stored =
+                project_flags::definition(writing.conn, &writing.actor.tenant, project, &wire.key).await?;
             wire.enabled && is_off(stored.map(|row| row.wire))
         }
         // The patch says nothing of it, so that the project's definition decides.
-        Change::PutOverride { scope, flag, patch: Some(_) } if scope.tenant == actor.tenant => {
-            let base = project_flags::definition(conn, &scope.tenant, &scope.project, flag.as_str()).await?;
-            let stored = flags::flag(conn, scope, flag.as_str()).await?;
+        Change::PutOverride { scope, flag, patch: Some(_) } if writing.owns(scope) => {
+            let base =
+                project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str()).await?;
+            let stored = flags::flag(writing.conn, scope, flag.as_str()).await?;
             base.is_some_and(|base| base.wire.enabled) && is_off(stored.map(|row| row.wire))
         }
         _ => false,
@@ -246,12 +252,7 @@ fn switched_off(patch: Option<Value>) -> Value {
 
 /// Whether what the change needs is there. Where it is not, the change is refused for that: it would be without any
 /// precondition, too.
-async fn is_possible(
-    conn: &mut Connection,
-    actor: &Actor,
-    change: &Change,
-    is_there: bool,
-) -> Result<bool, StoreError> {
+async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool) -> Result<bool, StoreError> {
     Ok(match change {
         Change::DeleteFlag { .. }
         | Change::DeleteShared { .. }
@@ -261,20 +262,20 @@ async fn is_possible(
         | Change::PutOverride { patch: None, .. }
         | Change::FuseTransition { .. } => is_there,
         Change::PutOverride { scope, flag, patch: Some(_) } => {
-            project_flags::definition(conn, &scope.tenant, &scope.project, flag.as_str()).await?.is_some()
+            project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str())
+                .await?
+                .is_some()
         }
-        Change::PutFuse { scope, flag, .. } => flags::flag(conn, scope, flag.as_str()).await?.is_some(),
+        Change::PutFuse { scope, flag, .. } => {
+            flags::flag(writing.conn, scope, flag.as_str()).await?.is_some()
+        }
         Change::RevokeToken { token_id } => {
-            let token = tokens::token(conn, &actor.tenant, token_id).await?;
+            let token = tokens::token(writing.conn, &writing.actor.tenant, token_id).await?;
             token.is_some_and(|token| token.revoked_ms.is_none())
         }
-        Change::CreateEnvironment { scope, .. } => {
-            scopes::has_project(conn, &actor.tenant, &scope.project).await?
-        }
-        Change::PutProjectFlag { project, .. } => scopes::has_project(conn, &actor.tenant, project).await?,
-        Change::DeleteProjectFlag { project, .. } => {
-            is_there && scopes::has_project(conn, &actor.tenant, project).await?
-        }
+        Change::CreateEnvironment { scope, .. } => writing.has_project(&scope.project).await?,
+        Change::PutProjectFlag { project, .. } => writing.has_project(project).await?,
+        Change::DeleteProjectFlag { project, .. } => is_there && writing.has_project(project).await?,
         _ => true,
     })
 }

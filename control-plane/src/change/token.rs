@@ -1,17 +1,19 @@
 //! Changes of tokens. Sees digests only; the secret was shown to its owner and is known to nobody else.
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
 use flagfuse_shared::limits::STRING_LEN_MAX;
 use serde_json::{Map, json};
 
-use super::{Actor, ChangeError, Effect, Publication, require_environment};
+use super::effect::{Effect, Publication};
+use super::error::ChangeError;
+use super::kinds::Actor;
+use super::writing::Writing;
+use crate::store::StoreError;
 use crate::store::tokens::{self, TokenRow};
-use crate::store::{Connection, StoreError};
 
 pub(super) async fn create(
-    conn: &mut Connection,
-    actor: &Actor,
+    writing: &mut Writing<'_>,
     token: TokenRow,
     secret: Digest,
 ) -> Result<Vec<Effect>, ChangeError> {
@@ -19,24 +21,19 @@ pub(super) async fn create(
         let len = token.name.len();
         return Err(ChangeError::TooLong { field: "name", len, len_max: STRING_LEN_MAX });
     }
-    let scope = scope_of(actor, &token)?;
+    let scope = scope_of(writing.actor, &token)?;
     if let Some(scope) = &scope {
-        require_environment(conn, actor, scope).await?;
+        writing.require_environment(scope).await?;
     }
-    tokens::insert(conn, &token, &secret).await?;
+    tokens::insert(writing.conn, &token, &secret).await?;
     Ok(vec![effect("token.create", &token, scope)])
 }
 
-pub(super) async fn revoke(
-    conn: &mut Connection,
-    actor: &Actor,
-    token_id: &str,
-    now: UnixMillis,
-) -> Result<Vec<Effect>, ChangeError> {
-    let token = tokens::revoke(conn, &actor.tenant, token_id, now)
+pub(super) async fn revoke(writing: &mut Writing<'_>, token_id: &str) -> Result<Vec<Effect>, ChangeError> {
+    let token = tokens::revoke(writing.conn, &writing.actor.tenant, token_id, writing.now)
         .await?
         .ok_or_else(|| ChangeError::Unknown { what: "token", key: token_id.to_owned() })?;
-    let scope = scope_of(actor, &token)?;
+    let scope = scope_of(writing.actor, &token)?;
     Ok(vec![effect("token.revoke", &token, scope)])
 }
 

@@ -1,0 +1,35 @@
+//! What one change leaves behind beside its rows: an entry in the audit trail, and whether a snapshot carries it.
+
+use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::ids::Scope;
+use serde_json::{Map, Value};
+
+/// What one change leaves behind beside its rows.
+pub(super) struct Effect {
+    pub(super) action: &'static str,
+    pub(super) subject: String,
+    pub(super) detail: Value,
+    pub(super) scope: Option<Scope>,
+    pub(super) publication: Publication,
+    pub(super) revision: Option<u64>,
+    pub(super) told: Map<String, Value>,
+}
+
+/// Whether the snapshot changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Publication {
+    Needed,
+    /// Something is switched off: clients hear of it at once.
+    Urgent,
+    NotNeeded,
+}
+
+impl Publication {
+    pub(super) const fn urgency(self) -> Option<Urgency> {
+        match self {
+            Self::Needed => Some(Urgency::Ordinary),
+            Self::Urgent => Some(Urgency::Urgent),
+            Self::NotNeeded => None,
+        }
+    }
+}

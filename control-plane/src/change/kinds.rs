@@ -1,0 +1,261 @@
+//! The vocabulary of changes: who makes one, and everything that can be changed. Never applies one.
+
+use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey};
+use flagfuse_shared::import::Imported;
+use serde_json::Value;
+
+use super::environment::SharedPart;
+use crate::import::Format;
+use crate::model::circuit::Circuit;
+use crate::model::policy::Policy;
+use crate::model::safety::SafetySettings;
+use crate::model::settings::EnvironmentSettings;
+use crate::publish::outbox::Reserve;
+use crate::store::shared::Part;
+use crate::store::tokens::TokenRow;
+
+/// Who makes a change.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// What it may see and change.
+    pub tenant: TenantKey,
+    /// For the audit trail: `token:NAME`, `fuse`, `job:NAME`.
+    pub name: String,
+}
+
+/// Who decided to move a fuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decider {
+    /// The fuse itself, on its evidence.
+    Engine,
+    /// A person, for reasons of their own.
+    Person,
+}
+
+/// What becomes of the fuse of a flag that goes. It goes too only where somebody says so: it may be holding a feature
+/// off, and what it has counted is not to be had again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fuses {
+    /// A flag under a fuse stays.
+    Kept,
+    /// The fuse goes with its flag.
+    Deleted,
+}
+
+/// What to do with keys that the environment has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// Refuse everything and name them.
+    Refuse,
+    /// Put the imported ones in their place.
+    Replace,
+}
+
+/// A document that was read.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// Where it comes from.
+    pub format: Format,
+    /// What it says.
+    pub imported: Imported,
+    /// What to do with keys that are there.
+    pub existing: Existing,
+}
+
+/// Everything that can be changed.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A new group of flags.
+    CreateProject {
+        /// Its key.
+        project: ProjectKey,
+        /// For people.
+        name: String,
+    },
+    /// A project goes with everything in it.
+    DeleteProject {
+        /// Which.
+        project: ProjectKey,
+    },
+    /// A new environment; publishes its first snapshot.
+    CreateEnvironment {
+        /// Which.
+        scope: Scope,
+        /// How its edge behaves.
+        settings: EnvironmentSettings,
+        /// How careful it is.
+        safety: Box<SafetySettings>,
+    },
+    /// An environment goes with everything in it; publishes its last snapshot.
+    DeleteEnvironment {
+        /// Which.
+        scope: Scope,
+    },
+    /// Other settings.
+    SetSettings {
+        /// Which environment.
+        scope: Scope,
+        /// How its edge behaves.
+        settings: EnvironmentSettings,
+        /// How careful it is.
+        safety: Box<SafetySettings>,
+    },
+    /// A new or altered flag.
+    PutFlag {
+        /// Which environment.
+        scope: Scope,
+        /// The flag.
+        wire: Box<FlagWire>,
+    },
+    /// A flag goes.
+    DeleteFlag {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// Whether it may be under a fuse.
+        fuses: Fuses,
+    },
+    /// A flag that every environment of a project inherits.
+    PutProjectFlag {
+        /// Which project.
+        project: ProjectKey,
+        /// The flag, without a cohort.
+        wire: Box<FlagWire>,
+    },
+    /// A project's flag goes, and with it the flags that follow it.
+    DeleteProjectFlag {
+        /// Which project.
+        project: ProjectKey,
+        /// Which flag.
+        flag: FlagKey,
+        /// Whether it may be under a fuse anywhere.
+        fuses: Fuses,
+    },
+    /// What an environment changes of its project's flag.
+    PutOverride {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// Merged into the project's flag; `None` takes the override away.
+        patch: Option<Value>,
+    },
+    /// A new or altered segment, layer or holdout.
+    PutShared {
+        /// Which environment.
+        scope: Scope,
+        /// The part.
+        part: Box<SharedPart>,
+    },
+    /// A segment, a layer or the holdout goes.
+    DeleteShared {
+        /// Which environment.
+        scope: Scope,
+        /// Which kind.
+        part: Part,
+        /// Which one; empty for the holdout.
+        key: String,
+    },
+    /// Flags and segments of another system.
+    Import {
+        /// Into which environment.
+        scope: Scope,
+        /// What was read.
+        import: Box<Import>,
+    },
+    /// A new fuse, or another policy for one: both begin a phase.
+    PutFuse {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// The rules.
+        policy: Box<Policy>,
+    },
+    /// A fuse goes, and its cohort with it.
+    DeleteFuse {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+    },
+    /// A fuse moves to another circuit.
+    FuseTransition {
+        /// Which environment.
+        scope: Scope,
+        /// Which flag.
+        flag: FlagKey,
+        /// The revision it was decided on.
+        expected_revision: u64,
+        /// Where to.
+        to: Circuit,
+        /// Who decided.
+        by: Decider,
+        /// Stable word.
+        reason: String,
+        /// What led to it.
+        evidence: Value,
+    },
+    /// A new token; a client key publishes.
+    CreateToken {
+        /// Everything but the secret.
+        token: Box<TokenRow>,
+        /// Digest of the secret.
+        secret: Digest,
+    },
+    /// A token is valid no longer; a client key publishes.
+    RevokeToken {
+        /// Its public name.
+        token_id: String,
+    },
+    /// The content of a kept version under a new one.
+    Revert {
+        /// Which environment.
+        scope: Scope,
+        /// Which version.
+        to: SnapshotVersion,
+        /// Of everything, this flag alone.
+        flag: Option<FlagKey>,
+        /// Whether flags under a fuse go that were not there then.
+        fuses: Fuses,
+    },
+    /// The same content under a new version.
+    Republish {
+        /// Which environment.
+        scope: Scope,
+        /// What is urgent waits for no stage.
+        urgency: Urgency,
+    },
+}
+
+impl Change {
+    /// What adds content leaves room for fuses to open.
+    pub(super) const fn reserve(&self) -> Reserve {
+        match self {
+            Self::PutFlag { .. }
+            | Self::PutShared { .. }
+            | Self::Import { .. }
+            | Self::PutProjectFlag { .. }
+            | Self::PutOverride { .. }
+            | Self::PutFuse { .. }
+            | Self::Revert { .. }
+            | Self::CreateToken { .. } => Reserve::Kept,
+            Self::CreateProject { .. }
+            | Self::CreateEnvironment { .. }
+            | Self::SetSettings { .. }
+            | Self::DeleteProject { .. }
+            | Self::DeleteEnvironment { .. }
+            | Self::DeleteFlag { .. }
+            | Self::DeleteShared { .. }
+            | Self::DeleteProjectFlag { .. }
+            | Self::DeleteFuse { .. }
+            | Self::FuseTransition { .. }
+            | Self::RevokeToken { .. }
+            | Self::Republish { .. } => Reserve::Usable,
+        }
+    }
+}

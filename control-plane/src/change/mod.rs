@@ -1,0 +1,53 @@
+//! The only writer of flags: validate, write, audit, sign and queue, in one transaction; then wake the pushers.
+//!
+//! A person and a fuse come through the same door, so both get the same checks, the same audit row and the same
+//! publication. Never judges whether a change is wise.
+//!
+//! - `kinds`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
+//! - `precondition`, `standing`, `consent`, `loss`, `decisions`: what may speak against it, and who has to confirm it
+//! - `flag`, `inheritance`, `shared`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
+//! - `environment`, `held`, `reach`, `same`, `fields`, `named`: what those share
+//! - `writing`, `effect`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
+//! - `transaction`: all of it in order
+
+mod confirm;
+mod consent;
+mod decisions;
+mod edit;
+mod effect;
+mod environment;
+mod error;
+mod fields;
+mod flag;
+mod fuse;
+mod held;
+mod import;
+mod inheritance;
+mod kinds;
+mod loss;
+mod named;
+mod outcome;
+mod precondition;
+mod proposal;
+mod reach;
+mod record;
+mod revert;
+mod same;
+mod scope;
+mod shared;
+mod standing;
+mod token;
+mod transaction;
+mod writing;
+
+pub use self::confirm::{Above, Given, Lost};
+pub use self::consent::Consent;
+pub use self::edit::{Edit, Power, SettingsPatch};
+pub use self::environment::SharedPart;
+pub use self::error::{ChangeError, Conflict};
+pub use self::kinds::{Actor, Change, Decider, Existing, Fuses, Import};
+pub use self::loss::project_tag;
+pub use self::outcome::{Applied, Rehearsed};
+pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};
+pub use self::proposal::{Proposal, Terms};
+pub use self::transaction::{apply, propose, rehearse};

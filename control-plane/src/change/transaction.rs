@@ -1,0 +1,154 @@
+//! The transaction of a change: check, write, compare, audit, sign and queue, or nothing of all that.
+
+use flagfuse_shared::ids::UnixMillis;
+
+use super::consent::{Consent, above, confirmation};
+use super::decisions::{Altered, Watch};
+use super::effect::Effect;
+use super::error::ChangeError;
+use super::kinds::{Actor, Change};
+use super::loss::Loss;
+use super::outcome::{Applied, Rehearsed};
+use super::precondition::Preconditions;
+use super::proposal::{Proposal, Resolved, Terms, Work};
+use super::record::{Told, record};
+use super::writing::Writing;
+use super::{flag, fuse, import, inheritance, revert, scope, shared, standing, token};
+use crate::publish::Publisher;
+use crate::store::{Store, StoreError};
+
+/// What was done, or would be.
+struct Done {
+    /// Nothing when there was nothing to do.
+    applied: Option<Applied>,
+    altered: Vec<Altered>,
+    loss: Option<Loss>,
+}
+
+/// Applies a change that nobody is there to confirm. When this returns `Ok`, it is on disk and its snapshot is queued.
+pub async fn apply(
+    store: &Store,
+    publisher: &Publisher,
+    actor: &Actor,
+    change: Change,
+    now: UnixMillis,
+) -> Result<Applied, ChangeError> {
+    propose(store, publisher, actor, change.into(), &Terms::default(), now).await
+}
+
+/// Applies a change, if what is there is what it was made for, and unless a person has to look at what it does first.
+pub async fn propose(
+    store: &Store,
+    publisher: &Publisher,
+    actor: &Actor,
+    proposal: Proposal,
+    terms: &Terms,
+    now: UnixMillis,
+) -> Result<Applied, ChangeError> {
+    let mut tx = store.write().await?;
+    let mut writing = Writing { conn: &mut tx, actor, now };
+    let resolved = Resolved::read(&mut writing, proposal, terms).await?;
+    let (subject, is_answered) = (resolved.subject.clone(), resolved.is_answered_with_the_version);
+    let done = transact(&mut writing, publisher, resolved).await?;
+    let tag = subject.tag(writing.conn).await?;
+    let is_done = done.applied.is_some();
+    let mut applied = Applied { tag, ..done.applied.unwrap_or_default() };
+    if is_answered && applied.version.is_none() {
+        (applied.version, applied.revision) = subject.stands_at(writing.conn).await?;
+    }
+    if is_done {
+        tx.commit().await.map_err(StoreError::from)?;
+        publisher.ring();
+    }
+    Ok(applied)
+}
+
+/// Everything that `apply` does and checks, but nothing is kept.
+pub async fn rehearse(
+    store: &Store,
+    publisher: &Publisher,
+    actor: &Actor,
+    proposal: Proposal,
+    preconditions: Preconditions,
+    now: UnixMillis,
+) -> Result<Rehearsed, ChangeError> {
+    let mut tx = store.write().await?;
+    let terms = Terms { consent: Consent::Person(None), preconditions };
+    let mut writing = Writing { conn: &mut tx, actor, now };
+    let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
+    let asked = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
+    let Done { applied, altered, loss } = transact(&mut writing, publisher, resolved).await?;
+    tx.rollback().await.map_err(StoreError::from)?;
+    let confirmation = match &loss {
+        Some(loss) => loss.asked(),
+        None => above(&altered).map(|_| confirmation(&altered)),
+    };
+    Ok(Rehearsed {
+        decisions: altered.iter().map(Altered::told).collect(),
+        lost: loss.map(|loss| loss.told()),
+        told: applied.map(|applied| applied.told).unwrap_or_default(),
+        confirmation: confirmation.filter(|_| asked != Consent::NotAsked),
+    })
+}
+
+async fn transact(
+    writing: &mut Writing<'_>,
+    publisher: &Publisher,
+    resolved: Resolved,
+) -> Result<Done, ChangeError> {
+    let Resolved { subject, change, work, consent, preconditions, reserve, .. } = resolved;
+    standing::check(writing, &subject, &change, &preconditions).await?;
+    if work == Work::Nothing {
+        return Ok(Done { applied: None, altered: Vec::new(), loss: None });
+    }
+    let loss = Loss::of(writing, &change).await?;
+    let watch = Watch::before(writing, &change).await?;
+    let effects = perform(writing, change).await?;
+    let altered = watch.after(writing, &effects).await?;
+    consent.check(&altered)?;
+    if let Some(loss) = &loss {
+        loss.check(consent)?;
+    }
+    let told = Told { altered: &altered, loss: loss.as_ref() };
+    let applied = record(writing, publisher, effects, told, reserve).await?;
+    Ok(Done { applied, altered, loss })
+}
+
+/// Nothing when there was nothing to do.
+async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect>, ChangeError> {
+    match change {
+        Change::CreateProject { project, name } => scope::create_project(writing, &project, &name).await,
+        Change::CreateEnvironment { scope, settings, safety } => {
+            scope::create(writing, scope, settings, &safety).await
+        }
+        Change::SetSettings { scope, settings, safety } => {
+            scope::set(writing, scope, settings, &safety).await
+        }
+        Change::DeleteProject { project } => scope::delete_project(writing, project).await,
+        Change::DeleteEnvironment { scope } => scope::delete(writing, scope).await,
+        Change::Revert { scope, to, flag, fuses } => {
+            revert::apply(writing, scope, revert::Way { to, only: flag, fuses }).await
+        }
+        Change::Republish { scope, urgency } => scope::republish(writing, scope, urgency).await,
+        Change::PutFlag { scope, wire } => flag::put(writing, scope, *wire).await,
+        Change::DeleteFlag { scope, flag, fuses } => flag::delete(writing, scope, &flag, fuses).await,
+        Change::PutProjectFlag { project, wire } => inheritance::put(writing, &project, *wire).await,
+        Change::DeleteProjectFlag { project, flag, fuses } => {
+            inheritance::delete(writing, &project, &flag, fuses).await
+        }
+        Change::PutOverride { scope, flag, patch } => {
+            inheritance::put_override(writing, scope, &flag, patch).await
+        }
+        Change::PutShared { scope, part } => shared::put(writing, scope, *part).await,
+        Change::DeleteShared { scope, part, key } => shared::delete(writing, scope, part, &key).await,
+        Change::Import { scope, import } => import::apply(writing, scope, *import).await,
+        Change::PutFuse { scope, flag, policy } => fuse::put(writing, scope, &flag, *policy).await,
+        Change::DeleteFuse { scope, flag } => fuse::delete(writing, scope, &flag).await,
+        Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence } => {
+            let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence };
+            fuse::transition(writing, scope, transition).await
+        }
+        Change::CreateToken { token, secret } => token::create(writing, *token, secret).await,
+        Change::RevokeToken { token_id } => token::revoke(writing, &token_id).await,
+    }
+}

@@ -217,7 +217,6 @@ fn pure_modules_import_no_shell() {
     pure.extend(
         [
             "control-plane/src/listen/seat.rs",
-            "control-plane/src/publish/build.rs",
             "control-plane/src/publish/pusher.rs",
             "control-plane/src/publish/staging.rs",
             "control-plane/src/change/named.rs",

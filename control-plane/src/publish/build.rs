@@ -1,49 +1,50 @@
-//! Rows → what a snapshot says and what its manifest announces. Pure: never signs, never reads a database or a clock.
-
-use std::collections::BTreeSet;
+//! Rows → what an environment's next snapshot says, and what its manifest announces. Never signs or queues anything.
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
-use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::Release;
 
 use crate::model::settings::EnvironmentSettings;
+use crate::store::{Connection, StoreError, flags, scopes, shared, snapshots, tokens};
 
 /// Validity of a snapshot for a verifier that holds none; the daily republication renews it.
 pub const VALIDITY_MS: u64 = 30 * 24 * 3_600_000;
 
-/// Content of a snapshot.
-pub fn content(
-    flags: Vec<FlagWire>,
-    shared: SharedWire,
-    client_keys: impl IntoIterator<Item = Digest>,
+/// The content of an environment as its rows are now.
+pub async fn content(
+    conn: &mut Connection,
+    scope: &Scope,
     settings: EnvironmentSettings,
-) -> Content {
-    Content {
-        flags,
-        client_keys: client_keys.into_iter().collect::<BTreeSet<_>>(),
+) -> Result<Content, StoreError> {
+    Ok(Content {
+        flags: flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect(),
+        shared: shared::shared(conn, scope).await?,
+        client_keys: tokens::client_key_digests(conn, scope).await?.into_iter().collect(),
         profile: settings.profile,
         auto_exposure: settings.auto_exposure,
-        shared,
-    }
+    })
 }
 
-/// What the manifest says beside the content. `previous` is the digest of the manifest before.
-pub fn release(
-    scope: Scope,
-    version: SnapshotVersion,
-    previous: Digest,
+/// What the manifest says beside the content. Takes the environment's next version, and names the frame before it.
+pub async fn release(
+    conn: &mut Connection,
+    scope: &Scope,
     keyset_version: u64,
     now: UnixMillis,
-) -> Release {
-    Release {
-        scope,
-        version,
-        prev_sha256: previous,
+) -> Result<Release, StoreError> {
+    let previous = snapshots::newest(conn, scope).await?;
+    Ok(Release {
+        scope: scope.clone(),
+        version: scopes::bump_version(conn, scope).await?,
+        prev_sha256: previous.map_or_else(no_digest, |frame| frame.digest),
         created_ms: now,
         expires_ms: now.plus(VALIDITY_MS),
         keyset_version,
-    }
+    })
+}
+
+/// The digest before the first: all zero.
+fn no_digest() -> Digest {
+    Digest::parse(&"0".repeat(64)).unwrap_or_else(|_| Digest::of(b""))
 }

@@ -1,7 +1,6 @@
 //! Signs and queues an environment's next snapshot inside the transaction of the change that caused it.
 
 use flagfuse_shared::contract::replica::Urgency;
-use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
 use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
@@ -12,7 +11,7 @@ use crate::model::settings::EnvironmentSettings;
 use crate::store::forks::ForkRow;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{FrameRow, FrameTraits};
-use crate::store::{Connection, StoreError, flags, forks, keysets, scopes, shared, snapshots, tokens};
+use crate::store::{Connection, StoreError, forks, keysets, scopes, snapshots};
 
 /// Why there is no next snapshot; the change is rolled back with it.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +74,7 @@ pub enum Reserve {
     Usable,
 }
 
-/// Takes the next version and writes its frame.
+/// Builds the next version, signs it and queues its frame.
 pub async fn enqueue(
     conn: &mut Connection,
     keys: &SigningKeys,
@@ -96,15 +95,11 @@ pub async fn enqueue(
         // Made anew after a restore, or restored itself: below this epoch no replica takes anything.
         keysets::raise_epoch(conn, scope, *epoch).await?;
     }
-    let wires = flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect();
-    let shared = shared::shared(conn, scope).await?;
-    let client_keys = tokens::client_key_digests(conn, scope).await?;
-    let previous = snapshots::newest(conn, scope).await?.map_or_else(no_digest, |frame| frame.digest);
-    let version = scopes::bump_version(conn, scope).await?;
     let settings = settings(&environment)?;
-    let content = build::content(wires, shared, client_keys, settings);
+    let content = build::content(conn, scope, settings).await?;
     let keyset_version = signer.keyset.keyset_version;
-    let release = build::release(scope.clone(), version, previous, keyset_version, now);
+    let release = build::release(conn, scope, keyset_version, now).await?;
+    let version = release.version;
     let signed = sign_snapshot(&content, &release, &signer.envelope, &signer.release)?;
     // The manifest's few hundred bytes are counted too.
     let len = signed.frame.len().saturating_sub(signer.envelope.len());
@@ -124,9 +119,4 @@ pub fn settings(row: &EnvironmentRow) -> Result<EnvironmentSettings, StoreError>
     let text = serde_json::json!({ "profile": row.profile, "auto_exposure": row.auto_exposure });
     serde_json::from_value(text)
         .map_err(|_| StoreError::Corrupt { column: "environments.profile", found: row.profile.clone() })
-}
-
-/// The digest before the first: all zero.
-fn no_digest() -> Digest {
-    Digest::parse(&"0".repeat(64)).unwrap_or_else(|_| Digest::of(b""))
 }

@@ -218,7 +218,7 @@ fn pure_modules_import_no_shell() {
         [
             "control-plane/src/listen/seat.rs",
             "control-plane/src/publish/pusher.rs",
-            "control-plane/src/publish/staging.rs",
+            "control-plane/src/publish/stage_rules.rs",
             "control-plane/src/change/named.rs",
             "control-plane/src/figures.rs",
             "edge/src/region.rs",

@@ -84,7 +84,7 @@ async fn look_and_act(
 ) -> Result<Acted, ChangeError> {
     let (mut verdict, ema, forks) = {
         let mut conn = store.read().await?;
-        let Seen { readings, recent, buckets } = see(&mut conn, fuse, now).await?;
+        let Figures { readings, recent, buckets } = see(&mut conn, fuse, now).await?;
         let look = Look {
             policy: &fuse.policy,
             circuit: fuse.circuit,
@@ -132,7 +132,7 @@ async fn look_and_act(
 }
 
 /// What the tallies say of a fuse.
-struct Seen {
+struct Figures {
     /// One for each guardrail.
     readings: Vec<Reading>,
     /// What came lately, one for each guardrail.
@@ -142,7 +142,7 @@ struct Seen {
 }
 
 /// Reads the running phase, or the tripped one while open, since nobody is exposed then.
-async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<Seen, StoreError> {
+async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<Figures, StoreError> {
     let phase_id = match (fuse.circuit, fuse.tripped_phase_id) {
         (Circuit::Open, Some(tripped)) => tripped,
         (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
@@ -162,7 +162,7 @@ async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<S
         recent.push(Recent { reading: came, span_ms });
     }
     let buckets = phase.map_or((0, 0), |phase| (phase.width(Arm::Exposed), phase.width(Arm::Control)));
-    Ok(Seen { readings, recent, buckets })
+    Ok(Figures { readings, recent, buckets })
 }
 
 /// Whether the verdict was written down.

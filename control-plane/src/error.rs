@@ -13,8 +13,8 @@ use crate::change::{ChangeError, Conflict, Tag};
 use crate::ingest::IngestError;
 use crate::model::policy::PolicyFault;
 use crate::publish::keys::KeyError;
+use crate::publish::newest_snapshot::NewestSnapshotError;
 use crate::publish::outbox::OutboxError;
-use crate::publish::published::PublishedError;
 use crate::publish::pull::PullError;
 use crate::store::StoreError;
 
@@ -178,19 +178,19 @@ impl From<ChangeError> for ApiError {
                 let told = json!({ "fuses": told.collect::<Vec<_>>() });
                 Self::new(StatusCode::CONFLICT, "fuse_in_use", detail).with(told)
             }
-            ChangeError::HeldByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
+            ChangeError::LockedByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
             ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
             ChangeError::Inherited { .. } => Self::new(StatusCode::CONFLICT, "inherited", detail),
-            ChangeError::ConfirmationNeeded { confirmation, told, .. } => {
+            ChangeError::ConfirmationNeeded { confirmation, diffs, .. } => {
                 Self::new(StatusCode::CONFLICT, "confirmation_needed", detail)
-                    .with(json!({ "confirmation": confirmation, "diff": told }))
+                    .with(json!({ "confirmation": confirmation, "diff": diffs }))
             }
             ChangeError::LossToConfirm { confirmation, loss, .. } => {
                 Self::new(StatusCode::CONFLICT, "confirmation_needed", detail)
                     .with(json!({ "confirmation": confirmation, "lost": loss.numbers }))
             }
-            ChangeError::NotKept { kept, .. } => {
-                Self::not_found("version_not_kept", detail).with(json!({ "kept": kept }))
+            ChangeError::NotInHistory { available, .. } => {
+                Self::not_found("version_not_kept", detail).with(json!({ "kept": available }))
             }
             ChangeError::NotInVersion { .. } => Self::not_found("unknown_flag", detail),
             ChangeError::Unreadable { .. } => Self::internal(&detail),
@@ -262,16 +262,16 @@ impl From<KeyError> for ApiError {
     }
 }
 
-impl From<PublishedError> for ApiError {
-    fn from(error: PublishedError) -> Self {
+impl From<NewestSnapshotError> for ApiError {
+    fn from(error: NewestSnapshotError) -> Self {
         match error {
-            PublishedError::Store(error) => error.into(),
-            PublishedError::Nothing { .. } => Self::not_found("no_snapshot", error.to_string()),
+            NewestSnapshotError::Store(error) => error.into(),
+            NewestSnapshotError::Nothing { .. } => Self::not_found("no_snapshot", error.to_string()),
             // Expired for want of a republication, or tampered with: an edge would not take it either.
-            PublishedError::Refused(_) => {
+            NewestSnapshotError::Refused(_) => {
                 Self::new(StatusCode::CONFLICT, "snapshot_refused", error.to_string())
             }
-            PublishedError::Roots(_) => Self::internal(&error),
+            NewestSnapshotError::Roots(_) => Self::internal(&error),
         }
     }
 }

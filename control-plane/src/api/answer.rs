@@ -60,7 +60,7 @@ impl Changed {
 /// What every change is answered with.
 impl From<Applied> for Changed {
     fn from(applied: Applied) -> Self {
-        let mut body = applied.told;
+        let mut body = applied.notes;
         let version = applied.version;
         body.insert("version".to_owned(), json!(version.map(|version| version.to_string())));
         body.insert("epoch".to_owned(), json!(version.map(|version| version.epoch)));

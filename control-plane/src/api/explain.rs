@@ -13,7 +13,7 @@ use super::ApiState;
 use super::auth::Viewer;
 use super::body::JsonBody;
 use crate::error::ApiError;
-use crate::publish::published;
+use crate::publish::newest_snapshot;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,7 +53,7 @@ pub(super) async fn ask(
     };
     let now = state.now();
     let keys = state.publisher.keys();
-    let opened = published::newest(&mut *state.store.read().await?, keys, &scope, now).await?;
+    let opened = newest_snapshot::opened(&mut *state.store.read().await?, keys, &scope, now).await?;
     let question = Question { chance: asked.chance, ..Question::new(&context, asked.now_ms.unwrap_or(now)) };
     Ok(Json(explain(&opened, &asked.flag, question).to_json()))
 }

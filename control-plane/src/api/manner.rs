@@ -110,7 +110,7 @@ impl ApiState {
         let (store, publisher, now) = (&self.store, &self.publisher, self.now());
         let rehearsed =
             rehearse(store, publisher, &caller.actor(), change.into(), preconditions, now).await?;
-        let mut body = rehearsed.told;
+        let mut body = rehearsed.notes;
         let fields = [
             ("dry_run", json!(true)),
             ("diff", json!(rehearsed.decisions)),

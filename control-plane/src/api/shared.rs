@@ -14,7 +14,7 @@ use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, shaped};
 use super::echo::{self, Echo};
 use super::manner::Manner;
-use crate::change::{Change, SharedPart, Tag};
+use crate::change::{Change, PartWire, Tag};
 use crate::error::ApiError;
 use crate::store::shared::{self, Part, PartRow};
 
@@ -92,7 +92,7 @@ async fn put(
     let scope = path.scope(&state, &caller).await?;
     let echo = Echo::read(echo::part(part.as_str(), code(part)), Value::Object(body))?;
     let part = Box::new(parse(part, &path.key, echo.content)?);
-    state.propose(&caller, manner.read_at(echo.revision), Change::PutShared { scope, part }).await
+    state.propose(&caller, manner.read_at(echo.revision), Change::PutPart { scope, part }).await
 }
 
 /// What a body of that kind is refused with.
@@ -105,7 +105,7 @@ const fn code(part: Part) -> &'static str {
 }
 
 /// The key may be left out of the body.
-fn parse(part: Part, key: &str, mut body: Value) -> Result<SharedPart, ApiError> {
+fn parse(part: Part, key: &str, mut body: Value) -> Result<PartWire, ApiError> {
     let code = code(part);
     if let (Part::Segment | Part::Layer, Some(fields)) = (part, body.as_object_mut()) {
         let named = fields.entry("key").or_insert_with(|| Value::from(key));
@@ -115,9 +115,9 @@ fn parse(part: Part, key: &str, mut body: Value) -> Result<SharedPart, ApiError>
         }
     }
     Ok(match part {
-        Part::Segment => SharedPart::Segment(shaped(code, body)?),
-        Part::Layer => SharedPart::Layer(shaped(code, body)?),
-        Part::Holdout => SharedPart::Holdout(shaped(code, body)?),
+        Part::Segment => PartWire::Segment(shaped(code, body)?),
+        Part::Layer => PartWire::Layer(shaped(code, body)?),
+        Part::Holdout => PartWire::Holdout(shaped(code, body)?),
     })
 }
 
@@ -129,6 +129,6 @@ async fn delete(
     PathParams(path): PathParams<PartPath>,
 ) -> Result<Changed, ApiError> {
     let scope = path.scope(&state, &caller).await?;
-    let change = Change::DeleteShared { scope, part, key: path.key };
+    let change = Change::DeletePart { scope, part, key: path.key };
     state.propose(&caller, manner, change).await
 }

@@ -49,9 +49,9 @@ impl Consent {
         if given == Some(confirmation) {
             return Ok(());
         }
-        let told = altered.iter().map(Altered::told).collect();
+        let diffs = altered.iter().map(Altered::detail).collect();
         let given = if given.is_some() { Given::Other } else { Given::Nothing };
-        Err(ChangeError::ConfirmationNeeded { above: Box::new(above), given, confirmation, told })
+        Err(ChangeError::ConfirmationNeeded { above: Box::new(above), given, confirmation, diffs })
     }
 }
 

@@ -50,11 +50,11 @@ pub(super) struct Altered {
 
 impl Watch {
     pub(super) async fn before(writing: &mut Writing<'_>, change: &Change) -> Result<Self, StoreError> {
-        let (environments, flag) = match subject(change) {
-            Subject::Nothing => (Vec::new(), None),
-            Subject::Flag(scope, flag) => (own_environment(writing, scope).await?, Some(flag)),
-            Subject::Environment(scope) => (own_environment(writing, scope).await?, None),
-            Subject::Project(project, flag) => (writing.environments_of(project).await?, Some(flag)),
+        let (environments, flag) = match affected(change) {
+            Affected::Nothing => (Vec::new(), None),
+            Affected::Flag(scope, flag) => (own_environment(writing, scope).await?, Some(flag)),
+            Affected::Environment(scope) => (own_environment(writing, scope).await?, None),
+            Affected::Project(project, flag) => (writing.environments_of(project).await?, Some(flag)),
         };
         let mut before = Vec::with_capacity(environments.len());
         for environment in environments {
@@ -96,7 +96,7 @@ impl Watch {
     }
 }
 
-enum Subject<'c> {
+enum Affected<'c> {
     /// No decision can change.
     Nothing,
     Flag(&'c Scope, &'c str),
@@ -105,20 +105,20 @@ enum Subject<'c> {
     Project(&'c flagfuse_shared::ids::ProjectKey, &'c str),
 }
 
-fn subject(change: &Change) -> Subject<'_> {
+fn affected(change: &Change) -> Affected<'_> {
     match change {
-        Change::PutFlag { scope, wire, .. } => Subject::Flag(scope, &wire.key),
+        Change::PutFlag { scope, wire, .. } => Affected::Flag(scope, &wire.key),
         Change::DeleteFlag { scope, flag, .. }
         | Change::PutOverride { scope, flag, .. }
         | Change::PutFuse { scope, flag, .. }
         | Change::DeleteFuse { scope, flag }
-        | Change::FuseTransition { scope, flag, .. } => Subject::Flag(scope, flag.as_str()),
-        Change::PutProjectFlag { project, wire, .. } => Subject::Project(project, &wire.key),
-        Change::DeleteProjectFlag { project, flag, .. } => Subject::Project(project, flag.as_str()),
-        Change::PutShared { scope, .. }
-        | Change::DeleteShared { scope, .. }
+        | Change::FuseTransition { scope, flag, .. } => Affected::Flag(scope, flag.as_str()),
+        Change::PutProjectFlag { project, wire, .. } => Affected::Project(project, &wire.key),
+        Change::DeleteProjectFlag { project, flag, .. } => Affected::Project(project, flag.as_str()),
+        Change::PutPart { scope, .. }
+        | Change::DeletePart { scope, .. }
         | Change::Import { scope, .. }
-        | Change::Revert { scope, .. } => Subject::Environment(scope),
+        | Change::Revert { scope, .. } => Affected::Environment(scope),
         Change::CreateProject { .. }
         | Change::CreateEnvironment { .. }
         | Change::SetSettings { .. }
@@ -127,7 +127,7 @@ fn subject(change: &Change) -> Subject<'_> {
         | Change::DeleteEnvironment { .. }
         | Change::CreateToken { .. }
         | Change::RevokeToken { .. }
-        | Change::Republish { .. } => Subject::Nothing,
+        | Change::Republish { .. } => Affected::Nothing,
     }
 }
 
@@ -180,14 +180,14 @@ impl Altered {
     }
 
     /// The diff for whoever has to look at it: the flags that change most, each with its moves.
-    pub(super) fn told(&self) -> Value {
+    pub(super) fn detail(&self) -> Value {
         let flags = self.largest(DIFF_FLAG_TOLD_COUNT_MAX).map(|flag| {
             let moves = flag.moves.get(..DIFF_MOVE_TOLD_COUNT_MAX).unwrap_or(&flag.moves);
-            let mut told = json!({
+            let mut detail = json!({
                 "flag": flag.flag, "kind": flag.kind, "sampled": flag.sampled, "changed": flag.changed,
                 "changed_pct": rounded_pct(flag), "moves": moves,
             });
-            if let (Some(fields), Some(summary)) = (told.as_object_mut(), served_in_words(flag)) {
+            if let (Some(fields), Some(summary)) = (detail.as_object_mut(), served_in_words(flag)) {
                 let share = |served: &Served| {
                     let pct = one_decimal(served.count, flag.sampled);
                     json!({ "variation": served.variation, "count": served.count, "pct": pct })
@@ -196,7 +196,7 @@ impl Altered {
                 fields.insert("served".to_owned(), shares.collect());
                 fields.insert("summary".to_owned(), summary.into());
             }
-            told
+            detail
         });
         self.counted("flags", flags.collect(), DIFF_FLAG_TOLD_COUNT_MAX)
     }

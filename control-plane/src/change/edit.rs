@@ -70,17 +70,17 @@ pub enum Edit {
 
 /// A setting that a patch names, or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Named<T> {
+enum PatchField<T> {
     #[default]
-    Not,
-    To(T),
+    Absent,
+    Set(T),
 }
 
-impl<T> Named<T> {
+impl<T> PatchField<T> {
     fn or(self, old: T) -> T {
         match self {
-            Self::Not => old,
-            Self::To(new) => new,
+            Self::Absent => old,
+            Self::Set(new) => new,
         }
     }
 }
@@ -90,33 +90,35 @@ impl<T> Named<T> {
 #[serde(deny_unknown_fields)]
 pub struct SettingsPatch {
     #[serde(default, deserialize_with = "named")]
-    profile: Named<Profile>,
+    profile: PatchField<Profile>,
     #[serde(default, deserialize_with = "named_exposure")]
-    auto_exposure: Named<AutoExposure>,
+    auto_exposure: PatchField<AutoExposure>,
     #[serde(default, deserialize_with = "named")]
-    confirm_above_pct: Named<Option<ConfirmAbove>>,
+    confirm_above_pct: PatchField<Option<ConfirmAbove>>,
     #[serde(default, deserialize_with = "named")]
-    stages: Named<Stages>,
+    stages: PatchField<Stages>,
     #[serde(default, deserialize_with = "named")]
-    soak_s: Named<SoakSeconds>,
+    soak_s: PatchField<SoakSeconds>,
 }
 
 /// A field that is there, with null for what it is without anybody's word.
-fn named<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(json: D) -> Result<Named<T>, D::Error> {
-    Ok(Named::To(Option::<T>::deserialize(json)?.unwrap_or_default()))
+fn named<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    json: D,
+) -> Result<PatchField<T>, D::Error> {
+    Ok(PatchField::Set(Option::<T>::deserialize(json)?.unwrap_or_default()))
 }
 
-fn named_exposure<'de, D: Deserializer<'de>>(json: D) -> Result<Named<AutoExposure>, D::Error> {
+fn named_exposure<'de, D: Deserializer<'de>>(json: D) -> Result<PatchField<AutoExposure>, D::Error> {
     let default = EnvironmentSettings::default().auto_exposure;
-    Ok(Named::To(Option::deserialize(json)?.unwrap_or(default)))
+    Ok(PatchField::Set(Option::deserialize(json)?.unwrap_or(default)))
 }
 
 impl SettingsPatch {
     /// The stages, when they are named.
     pub const fn stages(&self) -> Option<&Stages> {
         match &self.stages {
-            Named::To(stages) => Some(stages),
-            Named::Not => None,
+            PatchField::Set(stages) => Some(stages),
+            PatchField::Absent => None,
         }
     }
 
@@ -255,8 +257,8 @@ fn pin(base: Option<&Value>, target: Option<&Value>) -> Value {
         (Some(Value::Object(base)), Some(Value::Object(target))) => {
             let gone = base.keys().filter(|name| !target.contains_key(*name));
             let gone = gone.map(|name| (name.clone(), Value::Null));
-            let kept = target.iter().map(|(name, value)| (name.clone(), pin(base.get(name), Some(value))));
-            gone.chain(kept).collect()
+            let set = target.iter().map(|(name, value)| (name.clone(), pin(base.get(name), Some(value))));
+            gone.chain(set).collect()
         }
         (_, Some(target)) => target.clone(),
     }
@@ -339,10 +341,13 @@ mod tests {
         let back = back.unwrap();
         assert_eq!(
             (back.profile, back.auto_exposure),
-            (Named::To(Profile::Strict), Named::To(AutoExposure::Single))
+            (PatchField::Set(Profile::Strict), PatchField::Set(AutoExposure::Single))
         );
-        assert_eq!((back.confirm_above_pct, back.stages), (Named::To(None), Named::To(Stages::default())));
-        assert_eq!(back.soak_s, Named::Not);
+        assert_eq!(
+            (back.confirm_above_pct, back.stages),
+            (PatchField::Set(None), PatchField::Set(Stages::default()))
+        );
+        assert_eq!(back.soak_s, PatchField::Absent);
         for (patch, words) in
             [(json!({ "soak": null }), "`soak`"), (json!({ "soak_s": 86_401 }), "soak_s is 86401")]
         {

@@ -12,7 +12,7 @@ pub(super) struct Effect {
     pub(super) scope: Option<Scope>,
     pub(super) publication: Publication,
     pub(super) revision: Option<u64>,
-    pub(super) told: Map<String, Value>,
+    pub(super) notes: Map<String, Value>,
 }
 
 /// Whether the snapshot changes.

@@ -14,7 +14,7 @@ use crate::store::{Connection, StoreError, flags, shared};
 
 /// A segment, a layer or the holdout as it is to be.
 #[derive(Debug, Clone, PartialEq)]
-pub enum SharedPart {
+pub enum PartWire {
     /// A named group of askers.
     Segment(SegmentWire),
     /// A set of buckets that flags divide.
@@ -23,7 +23,7 @@ pub enum SharedPart {
     Holdout(HoldoutWire),
 }
 
-impl SharedPart {
+impl PartWire {
     /// Kind and key.
     pub(super) fn name(&self) -> (Part, &str) {
         match self {
@@ -105,13 +105,13 @@ impl Environment {
     }
 
     /// Puts a part in the place of the one with its key.
-    pub(super) fn put_part(&mut self, part: &SharedPart) {
+    pub(super) fn put_part(&mut self, part: &PartWire) {
         let (kind, key) = part.name();
         self.remove_part(kind, key);
         match part {
-            SharedPart::Segment(wire) => self.shared.segments.push(wire.clone()),
-            SharedPart::Layer(wire) => self.shared.layers.push(wire.clone()),
-            SharedPart::Holdout(wire) => self.shared.holdout = Some(wire.clone()),
+            PartWire::Segment(wire) => self.shared.segments.push(wire.clone()),
+            PartWire::Layer(wire) => self.shared.layers.push(wire.clone()),
+            PartWire::Holdout(wire) => self.shared.holdout = Some(wire.clone()),
         }
     }
 

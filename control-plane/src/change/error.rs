@@ -59,7 +59,7 @@ pub enum ChangeError {
         deleted: usize,
     },
     /// An import cannot be made as it is; everything that stands against it.
-    #[error("{}", told(conflicts))]
+    #[error("{}", in_words(conflicts))]
     Conflicts {
         /// At least one.
         conflicts: Vec<Conflict>,
@@ -112,7 +112,7 @@ pub enum ChangeError {
         "{field} cannot change like that while a fuse watches the flag {flag:?}: units that are counted could be served \
          something else; delete the fuse first"
     )]
-    HeldByFuse {
+    LockedByFuse {
         /// Which field.
         field: &'static str,
         /// Which flag.
@@ -178,7 +178,7 @@ pub enum ChangeError {
         source: Box<ChangeError>,
     },
     /// What is there is not what the writer has seen.
-    #[error("{what} {key:?} {}", standing(*unmet, current.as_ref()))]
+    #[error("{what} {key:?} {}", state_in_words(*unmet, current.as_ref()))]
     Precondition {
         /// `flag`, `fuse`, `settings of environment`.
         what: &'static str,
@@ -213,7 +213,7 @@ pub enum ChangeError {
         /// What to repeat the request with.
         confirmation: Digest,
         /// The diff of each environment.
-        told: Vec<Value>,
+        diffs: Vec<Value>,
     },
     /// A person has to look at what would be lost first.
     #[error(
@@ -228,13 +228,13 @@ pub enum ChangeError {
         /// What to repeat the request with.
         confirmation: Digest,
     },
-    /// The version to go back to is not kept.
-    #[error("version {version} is not kept; there are: {}", listed(kept))]
-    NotKept {
+    /// The version to go back to has left the history.
+    #[error("version {version} is not kept; there are: {}", listed(available))]
+    NotInHistory {
         /// Which.
         version: SnapshotVersion,
         /// Those that are, the newest first.
-        kept: Vec<String>,
+        available: Vec<String>,
     },
     /// The version to go back to does not have the flag.
     #[error("flag {flag:?} is not in version {version}")]
@@ -244,7 +244,7 @@ pub enum ChangeError {
         /// Which version.
         version: SnapshotVersion,
     },
-    /// A kept frame cannot be read.
+    /// A frame of the history cannot be read.
     #[error("version {version} cannot be read: {source}")]
     Unreadable {
         /// Which.
@@ -288,7 +288,7 @@ pub struct Conflict {
 }
 
 /// What is there already comes in one list: one word takes care of all of it.
-fn told(conflicts: &[Conflict]) -> String {
+fn in_words(conflicts: &[Conflict]) -> String {
     let is_taken = |conflict: &&Conflict| matches!(conflict.reason, ChangeError::Exists { .. });
     let taken: Vec<String> = conflicts.iter().filter(is_taken).map(|taken| taken.name.clone()).collect();
     let others = conflicts.iter().filter(|conflict| !is_taken(conflict));
@@ -300,8 +300,8 @@ fn told(conflicts: &[Conflict]) -> String {
 }
 
 fn circuits(fuses: &[(EnvironmentKey, Circuit)]) -> String {
-    let told = fuses.iter().map(|(environment, circuit)| format!("{environment} ({})", circuit.as_str()));
-    listed(&told.collect::<Vec<_>>())
+    let places = fuses.iter().map(|(environment, circuit)| format!("{environment} ({})", circuit.as_str()));
+    listed(&places.collect::<Vec<_>>())
 }
 
 /// What to do about something that is not there.
@@ -322,7 +322,7 @@ fn preface(given: Given) -> &'static str {
     }
 }
 
-fn standing(unmet: Unmet, current: Option<&Tag>) -> String {
+fn state_in_words(unmet: Unmet, current: Option<&Tag>) -> String {
     match (unmet, current) {
         (Unmet::Match, Some(current)) => {
             format!("is at {current}, which if-match does not list: look at it again and repeat the request")

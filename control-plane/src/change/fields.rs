@@ -7,14 +7,14 @@ use serde::forward_to_deserialize_any;
 /// The names in the order of their declaration; none of what is no struct.
 pub(super) fn field_names<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // Asked what it wants to read, it gets nothing: the failure is what was bargained for.
-    let _ = T::deserialize(Asked(&mut names));
+    // FieldNames what it wants to read, it gets nothing: the failure is what was bargained for.
+    let _ = T::deserialize(FieldNames(&mut names));
     names
 }
 
-struct Asked<'n>(&'n mut &'static [&'static str]);
+struct FieldNames<'n>(&'n mut &'static [&'static str]);
 
-impl<'de> Deserializer<'de> for Asked<'_> {
+impl<'de> Deserializer<'de> for FieldNames<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {

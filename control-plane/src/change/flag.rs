@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::effect::{Effect, Publication};
 use super::environment::{Environment, Touched, check};
 use super::error::ChangeError;
-use super::held;
+use super::fuse_lock;
 use super::kinds::Fuses;
 use super::named::named;
 use super::writing::Writing;
@@ -30,10 +30,10 @@ pub(super) async fn put(
     let mut effect = effect(scope.clone(), stored.as_ref(), &wire, revision);
     let inherited = project_flags::inherited(writing.conn, &scope, &wire.key).await?;
     if project_flags::detach(writing.conn, &scope, &wire.key).await? {
-        effect.told.insert("detached".to_owned(), json!(true));
+        effect.notes.insert("detached".to_owned(), json!(true));
         // Its patch goes with the inheritance: whoever wants it back finds it here and in the audit trail.
         let patch = inherited.and_then(|inherited| inherited.patch);
-        effect.told.extend(patch.map(|patch| ("override_deleted".to_owned(), patch)));
+        effect.notes.extend(patch.map(|patch| ("override_deleted".to_owned(), patch)));
     }
     Ok(vec![effect])
 }
@@ -78,7 +78,7 @@ pub(super) async fn write(
     if let Some(stored) = stored
         && let Some(fuse) = fuses::fuse(writing.conn, scope, &wire.key).await?
     {
-        held::check_flag(&fuse, stored, wire)?;
+        fuse_lock::check_flag(&fuse, stored, wire)?;
         follow_power(writing.conn, scope, &fuse, wire).await?;
     }
     Ok(flags::put(writing.conn, scope, wire, writing.now).await?)
@@ -94,7 +94,7 @@ pub(super) fn effect(scope: Scope, stored: Option<&FlagWire>, wire: &FlagWire, r
         scope: Some(scope),
         publication: publication(stored, wire),
         revision: Some(revision),
-        told: Map::new(),
+        notes: Map::new(),
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn delete(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: named([("fuses_deleted", gone.into_iter().collect())]),
+        notes: named([("fuses_deleted", gone.into_iter().collect())]),
     }])
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
-use super::held;
+use super::fuse_lock;
 use super::kinds::Decider;
 use super::writing::Writing;
 use crate::model::circuit::{Circuit, Hand, Rollout};
@@ -47,7 +47,7 @@ pub(super) async fn put(
         return Ok(Vec::new());
     }
     if stored.is_none() {
-        held::check_salt(writing.conn, &scope, &row.wire).await?;
+        fuse_lock::check_salt(writing.conn, &scope, &row.wire).await?;
     }
     if let Some(fuse) = &stored {
         check_roles(fuse, &policy)?;
@@ -58,10 +58,10 @@ pub(super) async fn put(
         None if row.wire.enabled => Rollout::Validating,
         None => Rollout::Pending,
     };
-    let mut told = Map::new();
+    let mut notes = Map::new();
     let before = match &stored {
         Some(fuse) => {
-            told.extend(left_behind(writing, fuse).await?.map(|left| ("left_behind".to_owned(), left)));
+            notes.extend(left_behind(writing, fuse).await?.map(|left| ("left_behind".to_owned(), left)));
             end_phase(writing, fuse).await?
         }
         None => Vec::new(),
@@ -90,7 +90,7 @@ pub(super) async fn put(
         fuses::replace(writing.conn, &scope, &fuse).await?;
         fuse.revision + 1
     };
-    Ok(vec![Effect { told, ..effect("fuse.put", scope, flag, phase.phase, detail, Some(revision)) }])
+    Ok(vec![Effect { notes, ..effect("fuse.put", scope, flag, phase.phase, detail, Some(revision)) }])
 }
 
 /// The units of the running phase, which count for another policy no longer; `None` when there are none.
@@ -123,7 +123,7 @@ pub(super) async fn delete(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: Map::new(),
+        notes: Map::new(),
     }])
 }
 
@@ -224,7 +224,7 @@ fn effect(
     }
     let subject = flag.to_string();
     let publication = Publication::Needed;
-    Effect { action, subject, detail, scope: Some(scope), publication, revision, told: Map::new() }
+    Effect { action, subject, detail, scope: Some(scope), publication, revision, notes: Map::new() }
 }
 
 /// Ends the running phase. Returns the slices that a probe has to avoid: those of the running phase, or of the

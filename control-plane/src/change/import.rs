@@ -6,11 +6,11 @@ use flagfuse_shared::import::Imported;
 use serde_json::{Map, json};
 
 use super::effect::{Effect, Publication};
-use super::environment::{Environment, SharedPart, Touched, conflicts as malformed};
+use super::environment::{Environment, PartWire, Touched, conflicts as malformed};
 use super::error::{ChangeError, Conflict};
 use super::kinds::{Existing, Import};
 use super::writing::Writing;
-use super::{flag, held, shared};
+use super::{flag, fuse_lock, part};
 use crate::store::fuses::FuseRow;
 use crate::store::shared::Part;
 use crate::store::{fuses, project_flags};
@@ -45,14 +45,14 @@ pub(super) async fn apply(
         after.put_part(part);
     }
     let flags = wires.iter().map(|wire| Touched::Flag(&wire.key));
-    let named = parts.iter().map(SharedPart::name).map(|(part, key)| Touched::part(part, key));
+    let named = parts.iter().map(PartWire::name).map(|(part, key)| Touched::part(part, key));
     conflicts.extend(malformed(&before, &after, &flags.chain(named).collect::<Vec<_>>())?);
-    conflicts.extend(held_parts(&fuses::fuses(writing.conn, &scope).await?, &before, &after, &wires));
+    conflicts.extend(locked_parts(&fuses::fuses(writing.conn, &scope).await?, &before, &after, &wires));
     if !conflicts.is_empty() {
         return Err(ChangeError::Conflicts { conflicts });
     }
     for part in &parts {
-        shared::write(writing, &scope, part).await?;
+        part::write(writing, &scope, part).await?;
     }
     let mut detached = Vec::new();
     for wire in &wires {
@@ -71,22 +71,22 @@ pub(super) async fn apply(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: Map::from_iter([
+        notes: Map::from_iter([
             ("detached".to_owned(), json!(detached)),
             ("switched_on".to_owned(), json!(flag::switched_on(&before, &wires))),
         ]),
     }])
 }
 
-fn parts(imported: &Imported) -> Vec<SharedPart> {
-    let segments = imported.shared.segments.iter().cloned().map(SharedPart::Segment);
-    let layers = imported.shared.layers.iter().cloned().map(SharedPart::Layer);
-    let holdout = imported.shared.holdout.iter().cloned().map(SharedPart::Holdout);
+fn parts(imported: &Imported) -> Vec<PartWire> {
+    let segments = imported.shared.segments.iter().cloned().map(PartWire::Segment);
+    let layers = imported.shared.layers.iter().cloned().map(PartWire::Layer);
+    let holdout = imported.shared.holdout.iter().cloned().map(PartWire::Holdout);
     segments.chain(layers).chain(holdout).collect()
 }
 
 /// What watching fuses hold against it: of their flags, and of what those share with others.
-fn held_parts(
+fn locked_parts(
     fuses: &[FuseRow],
     before: &Environment,
     after: &Environment,
@@ -96,8 +96,8 @@ fn held_parts(
     for fuse in fuses {
         let wire = wires.iter().find(|wire| wire.key == fuse.flag);
         let own = wire.zip(before.flags.get(&fuse.flag));
-        let own = own.and_then(|(wire, stored)| held::check_flag(fuse, stored, wire).err());
-        let shared = held::shared_conflict(fuse, before, after);
+        let own = own.and_then(|(wire, stored)| fuse_lock::check_flag(fuse, stored, wire).err());
+        let shared = fuse_lock::parts_conflict(fuse, before, after);
         let reasons = own.into_iter().chain(shared);
         conflicts.extend(reasons.map(|reason| Conflict { name: format!("flag {}", fuse.flag), reason }));
     }
@@ -105,14 +105,14 @@ fn held_parts(
 }
 
 /// What the environment has already.
-fn taken(before: &Environment, imported: &Imported, parts: &[SharedPart]) -> Vec<Conflict> {
+fn taken(before: &Environment, imported: &Imported, parts: &[PartWire]) -> Vec<Conflict> {
     let exists = |what: &'static str, key: &str| Conflict {
         name: format!("{what} {key}"),
         reason: ChangeError::Exists { what, key: key.to_owned() },
     };
     let flags = imported.flags.iter().filter(|wire| before.flags.contains_key(&wire.key));
     let flags = flags.map(|wire| exists("flag", &wire.key));
-    let parts = parts.iter().map(SharedPart::name).filter(|(part, key)| match part {
+    let parts = parts.iter().map(PartWire::name).filter(|(part, key)| match part {
         Part::Segment => before.shared.segments.iter().any(|segment| segment.key == *key),
         Part::Layer => before.shared.layers.iter().any(|layer| layer.key == *key),
         Part::Holdout => before.shared.holdout.is_some(),

@@ -44,8 +44,8 @@ pub(super) async fn put(
             effects.push(flag::effect(scope, before.as_ref(), &wire, revision));
         }
     }
-    let told = Map::from_iter([("detached_in".to_owned(), json!(detached))]);
-    effects.insert(0, effect("project_flag.put", project, &base.key, Some(revision), told));
+    let notes = Map::from_iter([("detached_in".to_owned(), json!(detached))]);
+    effects.insert(0, effect("project_flag.put", project, &base.key, Some(revision), notes));
     Ok(effects)
 }
 
@@ -72,8 +72,8 @@ pub(super) async fn delete(
         followers.push(scope);
     }
     let gone = circuits.iter().map(|(environment, circuit)| flag::gone(environment, *circuit));
-    let told = named([("fuses_deleted", gone.collect()), ("overrides_deleted", patched)]);
-    let mut effects = vec![effect("project_flag.delete", project, key.as_str(), None, told)];
+    let notes = named([("fuses_deleted", gone.collect()), ("overrides_deleted", patched)]);
+    let mut effects = vec![effect("project_flag.delete", project, key.as_str(), None, notes)];
     for scope in followers {
         project_flags::detach(writing.conn, &scope, key.as_str()).await?;
         let deleted = flag::delete(writing, scope.clone(), key, Fuses::Deleted).await;
@@ -105,7 +105,7 @@ pub(super) async fn put_override(
     let inherited = Inherited { patch };
     let followed = follow(writing, &scope, &base, &inherited).await?;
     let action = if inherited.patch.is_some() { "override.put" } else { "override.delete" };
-    let told = Map::from_iter([("attached".to_owned(), json!(before.is_none() && found > 0))]);
+    let notes = Map::from_iter([("attached".to_owned(), json!(before.is_none() && found > 0))]);
     Ok(vec![Effect {
         action,
         subject: key.to_string(),
@@ -115,7 +115,7 @@ pub(super) async fn put_override(
         }),
         revision: Some(followed.map_or(found, |followed| followed.revision)),
         scope: Some(scope),
-        told,
+        notes,
     }])
 }
 
@@ -190,7 +190,7 @@ fn effect(
     project: &ProjectKey,
     key: &str,
     revision: Option<u64>,
-    told: Map<String, Value>,
+    notes: Map<String, Value>,
 ) -> Effect {
     Effect {
         action,
@@ -199,6 +199,6 @@ fn effect(
         scope: None,
         publication: Publication::NotNeeded,
         revision,
-        told,
+        notes,
     }
 }

@@ -7,7 +7,7 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKe
 use flagfuse_shared::import::Imported;
 use serde_json::Value;
 
-use super::environment::SharedPart;
+use super::environment::PartWire;
 use crate::import::Format;
 use crate::model::circuit::Circuit;
 use crate::model::policy::Policy;
@@ -145,14 +145,14 @@ pub enum Change {
         patch: Option<Value>,
     },
     /// A new or altered segment, layer or holdout.
-    PutShared {
+    PutPart {
         /// Which environment.
         scope: Scope,
         /// The part.
-        part: Box<SharedPart>,
+        part: Box<PartWire>,
     },
     /// A segment, a layer or the holdout goes.
-    DeleteShared {
+    DeletePart {
         /// Which environment.
         scope: Scope,
         /// Which kind.
@@ -212,7 +212,7 @@ pub enum Change {
         /// Its public name.
         token_id: String,
     },
-    /// The content of a kept version under a new one.
+    /// The content of a version of the history under a new one.
     Revert {
         /// Which environment.
         scope: Scope,
@@ -237,7 +237,7 @@ impl Change {
     pub(super) const fn reserve(&self) -> Reserve {
         match self {
             Self::PutFlag { .. }
-            | Self::PutShared { .. }
+            | Self::PutPart { .. }
             | Self::Import { .. }
             | Self::PutProjectFlag { .. }
             | Self::PutOverride { .. }
@@ -250,7 +250,7 @@ impl Change {
             | Self::DeleteProject { .. }
             | Self::DeleteEnvironment { .. }
             | Self::DeleteFlag { .. }
-            | Self::DeleteShared { .. }
+            | Self::DeletePart { .. }
             | Self::DeleteProjectFlag { .. }
             | Self::DeleteFuse { .. }
             | Self::FuseTransition { .. }

@@ -34,12 +34,12 @@ pub(super) struct Loss {
     key: String,
     /// Beside the environments.
     own: Vec<HeldRow>,
-    environments: Vec<Place>,
+    environments: Vec<EnvironmentLoss>,
 }
 
 /// An environment that goes.
 #[derive(Debug)]
-struct Place {
+struct EnvironmentLoss {
     scope: Scope,
     version: SnapshotVersion,
     held: Vec<HeldRow>,
@@ -52,7 +52,7 @@ impl Loss {
             Change::DeleteEnvironment { scope } if writing.owns(scope) => {
                 let Some(row) = scopes::environment(writing.conn, scope).await? else { return Ok(None) };
                 let held = contents::of_environment(writing.conn, scope).await?;
-                let environments = vec![Place { scope: row.scope, version: row.version, held }];
+                let environments = vec![EnvironmentLoss { scope: row.scope, version: row.version, held }];
                 let key = scope.environment.to_string();
                 Ok(Some(Self { what: "environment", key, own: Vec::new(), environments }))
             }
@@ -74,7 +74,7 @@ impl Loss {
         let mut environments = Vec::new();
         for row in scopes::environments(conn, scopes::Whose::Project(tenant, project)).await? {
             let held = contents::of_environment(conn, &row.scope).await?;
-            environments.push(Place { scope: row.scope, version: row.version, held });
+            environments.push(EnvironmentLoss { scope: row.scope, version: row.version, held });
         }
         let own = contents::of_project(conn, tenant, project).await?;
         Ok(Some(Self { what: "project", key: project.to_string(), own, environments }))
@@ -98,12 +98,12 @@ impl Loss {
         }
         let given = if given.is_some() { Given::Other } else { Given::Nothing };
         let (what, key) = (self.what, self.key.clone());
-        let loss = Box::new(Lost { what, key, summary: self.summary(), numbers: self.told() });
+        let loss = Box::new(Lost { what, key, summary: self.summary(), numbers: self.numbers() });
         Err(ChangeError::LossToConfirm { loss, given, confirmation })
     }
 
     /// The confirmation that a person would be asked for.
-    pub(super) fn asked(&self) -> Option<Digest> {
+    pub(super) fn required_confirmation(&self) -> Option<Digest> {
         (!self.is_nothing()).then(|| self.confirmation())
     }
 
@@ -119,8 +119,8 @@ impl Loss {
     }
 
     /// How much of everything, by kind; of a project, environment by environment.
-    pub(super) fn told(&self) -> Value {
-        let numbers = |held: &[HeldRow]| -> Map<String, Value> {
+    pub(super) fn numbers(&self) -> Value {
+        let counted = |held: &[HeldRow]| -> Map<String, Value> {
             let counts = counts(held);
             let named = KINDS.into_iter().filter(|(kind, _, _)| *kind != "project_flag");
             named
@@ -131,12 +131,12 @@ impl Loss {
                 .collect()
         };
         if let ("environment", [place]) = (self.what, self.environments.as_slice()) {
-            return Value::Object(numbers(&place.held));
+            return Value::Object(counted(&place.held));
         }
         let environments = self.environments.iter().map(|place| {
-            let mut told = numbers(&place.held);
-            told.insert("environment".to_owned(), json!(place.scope.environment));
-            Value::Object(told)
+            let mut numbers = counted(&place.held);
+            numbers.insert("environment".to_owned(), json!(place.scope.environment));
+            Value::Object(numbers)
         });
         json!({ "project_flags": self.own.len(), "environments": environments.collect::<Vec<_>>() })
     }
@@ -192,7 +192,7 @@ mod tests {
 
     fn loss(what: &'static str, own: Vec<HeldRow>, held: Vec<HeldRow>) -> Loss {
         let scope = Scope::parse("t/p/e").unwrap();
-        let place = Place { scope, version: SnapshotVersion { epoch: 1, seq: 7 }, held };
+        let place = EnvironmentLoss { scope, version: SnapshotVersion { epoch: 1, seq: 7 }, held };
         Loss { what, key: "e".to_owned(), own, environments: vec![place] }
     }
 
@@ -202,26 +202,28 @@ mod tests {
             vec![row("flag", "a", 1), row("flag", "b", 2), row("client_key", "k", 1), row("holdout", "", 3)];
         let environment = loss("environment", Vec::new(), held.clone());
         assert_eq!(environment.summary(), "2 flags, 1 holdout, 1 client key");
-        let told = environment.told();
+        let found = environment.numbers();
         let numbers = ["flags", "fuses", "overrides", "segments", "layers", "holdouts", "client_keys"];
-        assert_eq!(numbers.map(|name| told[name].as_u64()), [2, 0, 0, 0, 0, 1, 1].map(Some), "{told}");
+        assert_eq!(numbers.map(|name| found[name].as_u64()), [2, 0, 0, 0, 0, 1, 1].map(Some), "{found}");
         assert_eq!(environment.flags(&Scope::parse("t/p/e").unwrap()), ["a", "b"]);
         let project = loss("project", vec![row("project_flag", "a", 1)], held);
         assert_eq!(project.summary(), "1 environment, 1 project flag, 2 flags, 1 holdout, 1 client key");
-        assert_eq!(project.told()["environments"][0]["flags"], 2);
-        assert_eq!(project.told()["project_flags"], 1);
+        assert_eq!(project.numbers()["environments"][0]["flags"], 2);
+        assert_eq!(project.numbers()["project_flags"], 1);
     }
 
     #[test]
     fn what_holds_nothing_goes_at_once_and_a_confirmation_fits_one_state_only() {
         let nothing = loss("environment", Vec::new(), Vec::new());
-        assert!(nothing.check(Consent::Person(None)).is_ok() && nothing.asked().is_none());
+        assert!(nothing.check(Consent::Person(None)).is_ok() && nothing.required_confirmation().is_none());
         // An environment is something that a project holds.
         assert!(loss("project", Vec::new(), Vec::new()).check(Consent::Person(None)).is_err());
         let some = |revision| loss("environment", Vec::new(), vec![row("flag", "a", revision)]);
-        let asked = some(1).asked();
-        assert!(some(1).check(Consent::Person(asked)).is_ok() && some(1).check(Consent::NotAsked).is_ok());
-        let fault = some(2).check(Consent::Person(asked)).unwrap_err();
+        let confirmation = some(1).required_confirmation();
+        assert!(
+            some(1).check(Consent::Person(confirmation)).is_ok() && some(1).check(Consent::NotAsked).is_ok()
+        );
+        let fault = some(2).check(Consent::Person(confirmation)).unwrap_err();
         assert!(matches!(fault, ChangeError::LossToConfirm { given: Given::Other, .. }), "{fault}");
         let fault = some(1).check(Consent::Person(None)).unwrap_err().to_string();
         assert!(fault.starts_with("deleting the environment \"e\" takes away 1 flag: "), "{fault}");

@@ -4,9 +4,9 @@
 //! publication. Never judges whether a change is wise.
 //!
 //! - `kinds`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
-//! - `precondition`, `standing`, `consent`, `loss`, `decisions`: what may speak against it, and who has to confirm it
-//! - `flag`, `inheritance`, `shared`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
-//! - `environment`, `held`, `reach`, `same`, `fields`, `named`: what those share
+//! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`: what may speak against it, and who has to confirm it
+//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
+//! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `transaction`: all of it in order
 
@@ -20,22 +20,23 @@ mod error;
 mod fields;
 mod flag;
 mod fuse;
-mod held;
+mod fuse_lock;
 mod import;
 mod inheritance;
 mod kinds;
 mod loss;
 mod named;
 mod outcome;
+mod part;
 mod precondition;
+mod precondition_check;
 mod proposal;
 mod reach;
 mod record;
 mod revert;
 mod same;
 mod scope;
-mod shared;
-mod standing;
+mod subject;
 mod token;
 mod transaction;
 mod writing;
@@ -43,7 +44,7 @@ mod writing;
 pub use self::confirm::{Above, Given, Lost};
 pub use self::consent::Consent;
 pub use self::edit::{Edit, Power, SettingsPatch};
-pub use self::environment::SharedPart;
+pub use self::environment::PartWire;
 pub use self::error::{ChangeError, Conflict};
 pub use self::kinds::{Actor, Change, Decider, Existing, Fuses, Import};
 pub use self::loss::project_tag;

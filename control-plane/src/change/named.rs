@@ -8,7 +8,7 @@ pub(super) const NAMED_COUNT_MAX: usize = 200;
 
 /// The lists by name, and under `cut` how many entries each cut one has.
 pub(super) fn named(lists: impl IntoIterator<Item = (&'static str, Vec<Value>)>) -> Map<String, Value> {
-    let mut told = Map::new();
+    let mut found = Map::new();
     let mut cut = Map::new();
     for (name, mut entries) in lists {
         if entries.is_empty() {
@@ -18,12 +18,12 @@ pub(super) fn named(lists: impl IntoIterator<Item = (&'static str, Vec<Value>)>)
             cut.insert(name.to_owned(), json!({ "named": NAMED_COUNT_MAX, "count": entries.len() }));
             entries.truncate(NAMED_COUNT_MAX);
         }
-        told.insert(name.to_owned(), Value::Array(entries));
+        found.insert(name.to_owned(), Value::Array(entries));
     }
     if !cut.is_empty() {
-        told.insert("cut".to_owned(), Value::Object(cut));
+        found.insert("cut".to_owned(), Value::Object(cut));
     }
-    told
+    found
 }
 
 #[cfg(test)]
@@ -33,10 +33,10 @@ mod tests {
     #[test]
     fn a_list_is_whole_or_says_that_it_is_cut() {
         let list = |count: usize| (0..count).map(Value::from).collect::<Vec<_>>();
-        let told = named([("all", list(NAMED_COUNT_MAX)), ("none", Vec::new())]);
-        assert_eq!(Value::Object(told), json!({ "all": list(NAMED_COUNT_MAX) }));
-        let told = named([("many", list(NAMED_COUNT_MAX + 1))]);
+        let found = named([("all", list(NAMED_COUNT_MAX)), ("none", Vec::new())]);
+        assert_eq!(Value::Object(found), json!({ "all": list(NAMED_COUNT_MAX) }));
+        let found = named([("many", list(NAMED_COUNT_MAX + 1))]);
         let cut = json!({ "many": { "named": 200, "count": 201 } });
-        assert_eq!(Value::Object(told), json!({ "many": list(NAMED_COUNT_MAX), "cut": cut }));
+        assert_eq!(Value::Object(found), json!({ "many": list(NAMED_COUNT_MAX), "cut": cut }));
     }
 }

@@ -18,7 +18,7 @@ pub struct Applied {
     /// The versions that carry a change of a whole project.
     pub environments: Vec<(EnvironmentKey, SnapshotVersion)>,
     /// What else the caller should know: `detached`, `not_inherited` …
-    pub told: Map<String, Value>,
+    pub notes: Map<String, Value>,
     /// What it does to decisions, in short, for each environment.
     pub decisions: Vec<Value>,
 }
@@ -30,8 +30,8 @@ pub struct Rehearsed {
     pub decisions: Vec<Value>,
     /// What a deletion would take away.
     pub lost: Option<Value>,
-    /// What its answer would tell beside that.
-    pub told: Map<String, Value>,
+    /// What else its answer would say.
+    pub notes: Map<String, Value>,
     /// What a person has to confirm it with, when it has to be confirmed.
     pub confirmation: Option<Digest>,
 }

@@ -37,7 +37,7 @@ impl fmt::Display for Tag {
 
 /// A tag that a request lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Named {
+struct ListedTag {
     opaque: String,
     is_weak: bool,
 }
@@ -47,7 +47,7 @@ struct Named {
 enum Listed {
     /// `*`: any state, as long as there is one.
     Any,
-    Tags(Vec<Named>),
+    Tags(Vec<ListedTag>),
 }
 
 /// What a request asks of the state that it finds. Nothing, by default.
@@ -163,7 +163,7 @@ impl Preconditions {
     }
 }
 
-impl Named {
+impl ListedTag {
     fn names(&self, current: Option<&Tag>) -> bool {
         current.is_some_and(|current| current.0 == self.opaque)
     }
@@ -185,7 +185,7 @@ fn listed<'h>(lines: impl Iterator<Item = &'h [u8]>) -> Result<Option<Listed>, H
 }
 
 /// `#entity-tag`: at least one, with commas between, and empty elements allowed. A tag may have commas inside.
-fn tags(text: &str) -> Result<Vec<Named>, HeaderFault> {
+fn tags(text: &str) -> Result<Vec<ListedTag>, HeaderFault> {
     let malformed = |rest: &str| HeaderFault::Malformed { found: rest.chars().take(80).collect() };
     let mut tags = Vec::new();
     let mut rest = text.trim_matches([' ', '\t', ',']);
@@ -202,7 +202,7 @@ fn tags(text: &str) -> Result<Vec<Named>, HeaderFault> {
         if tags.len() == TAG_COUNT_MAX {
             return Err(HeaderFault::TooMany);
         }
-        tags.push(Named { opaque: opaque.to_owned(), is_weak });
+        tags.push(ListedTag { opaque: opaque.to_owned(), is_weak });
         let behind = behind.trim_start_matches([' ', '\t']);
         if behind.is_empty() {
             return Ok(tags);
@@ -242,9 +242,9 @@ mod tests {
             ("\"\"", false, false),
             ("\"ä\"", false, false),
         ] {
-            let asked = read(&[line], &[]).unwrap();
-            assert_eq!(asked.check(Some(&seven)).is_ok(), finds_seven, "{line}");
-            assert_eq!(asked.check(None).is_ok(), finds_nothing, "{line}");
+            let preconditions = read(&[line], &[]).unwrap();
+            assert_eq!(preconditions.check(Some(&seven)).is_ok(), finds_seven, "{line}");
+            assert_eq!(preconditions.check(None).is_ok(), finds_nothing, "{line}");
         }
         let lines = read(&["\"5\"", "\"7\""], &[]).unwrap();
         assert_eq!(lines.check(Some(&seven)), Ok(()));
@@ -259,9 +259,9 @@ mod tests {
     fn if_none_match_compares_weakly_and_its_star_means_that_nothing_is_there() {
         let seven = Tag::revision(7);
         for (line, passes_seven) in [("*", false), ("\"7\"", false), ("W/\"7\"", false), ("\"6\"", true)] {
-            let asked = read(&[], &[line]).unwrap();
-            assert_eq!(asked.check(Some(&seven)).is_ok(), passes_seven, "{line}");
-            assert_eq!(asked.check(None), Ok(()), "{line}");
+            let preconditions = read(&[], &[line]).unwrap();
+            assert_eq!(preconditions.check(Some(&seven)).is_ok(), passes_seven, "{line}");
+            assert_eq!(preconditions.check(None), Ok(()), "{line}");
         }
         let both = read(&["\"7\""], &["*"]).unwrap();
         assert_eq!((both.check(Some(&seven)), both.check(None)), (Err(Unmet::NoneMatch), Err(Unmet::Match)));
@@ -272,7 +272,7 @@ mod tests {
     fn a_body_names_the_state_it_was_read_at_unless_a_header_does() {
         let seven = Tag::revision(7);
         let bare = Preconditions::default();
-        for (asked, revision, finds_seven, finds_nothing) in [
+        for (preconditions, revision, finds_seven, finds_nothing) in [
             (bare.clone(), None, Ok(()), Ok(())),
             (bare.clone(), Some(7), Ok(()), Err(Unmet::Read)),
             (bare, Some(6), Err(Unmet::Read), Err(Unmet::Read)),
@@ -280,13 +280,13 @@ mod tests {
             (read(&["*"], &[]).unwrap(), Some(6), Ok(()), Err(Unmet::Match)),
             (read(&[], &["*"]).unwrap(), Some(6), Err(Unmet::NoneMatch), Ok(())),
         ] {
-            let asked = asked.read_at(revision);
+            let preconditions = preconditions.read_at(revision);
             assert_eq!(
-                (asked.check(Some(&seven)), asked.check(None)),
+                (preconditions.check(Some(&seven)), preconditions.check(None)),
                 (finds_seven, finds_nothing),
-                "{asked:?}"
+                "{preconditions:?}"
             );
-            assert_eq!(asked.of_headers().read_at(None), asked.of_headers());
+            assert_eq!(preconditions.of_headers().read_at(None), preconditions.of_headers());
         }
     }
 

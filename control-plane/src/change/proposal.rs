@@ -6,7 +6,7 @@ use super::error::ChangeError;
 use super::kinds::Change;
 use super::precondition::Preconditions;
 use super::same::is_same;
-use super::standing::Subject;
+use super::subject::Subject;
 use super::writing::Writing;
 use crate::publish::outbox::Reserve;
 

@@ -14,12 +14,12 @@ use crate::store::audit::{AuditPlace, NewAudit, insert};
 
 /// What a change did beside its own effects.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'t> {
-    pub(super) altered: &'t [Altered],
-    pub(super) loss: Option<&'t Loss>,
+pub(super) struct Consequences<'c> {
+    pub(super) altered: &'c [Altered],
+    pub(super) loss: Option<&'c Loss>,
 }
 
-impl Told<'_> {
+impl Consequences<'_> {
     /// The flags that an entry is found by: of a change of many, those whose definition is another one now.
     fn flags(&self, effect: &Effect) -> Vec<String> {
         let (family, _) = effect.action.split_once('.').unwrap_or_default();
@@ -38,12 +38,12 @@ pub(super) async fn record(
     writing: &mut Writing<'_>,
     publisher: &Publisher,
     mut effects: Vec<Effect>,
-    told: Told<'_>,
+    consequences: Consequences<'_>,
     reserve: Reserve,
 ) -> Result<Option<Applied>, ChangeError> {
-    let altered = told.altered;
-    if let (Some(effect), Some(loss)) = (effects.first_mut(), told.loss) {
-        effect.told.insert("lost".to_owned(), loss.told());
+    let altered = consequences.altered;
+    if let (Some(effect), Some(loss)) = (effects.first_mut(), consequences.loss) {
+        effect.notes.insert("lost".to_owned(), loss.numbers());
     }
     // The first effect is what was asked for, the others follow from it.
     let mut applied: Option<Applied> = None;
@@ -63,11 +63,11 @@ pub(super) async fn record(
             Some(scope) => AuditPlace::Environment(scope),
             None => AuditPlace::Tenant(&writing.actor.tenant),
         };
-        let flags = told.flags(&effect);
+        let flags = consequences.flags(&effect);
         let mut detail = effect.detail;
         if let Some(fields) = detail.as_object_mut() {
             fields.extend(version.map(|version| ("version".to_owned(), Value::from(version.to_string()))));
-            fields.extend(effect.told.clone());
+            fields.extend(effect.notes.clone());
             let own = altered.iter().find(|altered| effect.scope.as_ref() == Some(&altered.scope));
             fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
         }
@@ -80,10 +80,10 @@ pub(super) async fn record(
             }
             (Some(_), _, _) => {}
             (None, _, version) => {
-                let (revision, told) = (effect.revision, effect.told);
+                let (revision, notes) = (effect.revision, effect.notes);
                 let decisions = altered.iter().map(Altered::summary).collect();
                 let environments = Vec::new();
-                applied = Some(Applied { version, revision, tag: None, environments, told, decisions });
+                applied = Some(Applied { version, revision, tag: None, environments, notes, decisions });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Going back: what a kept version said, under a new version and through the checks of any other change. What a fuse
+//! Going back: what a version of the history said, under a new version and through the checks of any other change. What a fuse
 //! holds stays as it is, and a feature that tripped does not come back this way.
 
 use std::collections::BTreeMap;
@@ -10,12 +10,12 @@ use flagfuse_shared::snapshot::payload::{Definitions, definitions};
 use serde_json::{Value, json};
 
 use super::effect::{Effect, Publication};
-use super::environment::{Environment, SharedPart, Touched, check};
+use super::environment::{Environment, PartWire, Touched, check};
 use super::error::ChangeError;
 use super::kinds::Fuses;
 use super::named::named;
 use super::writing::Writing;
-use super::{flag, held, shared};
+use super::{flag, fuse_lock, part};
 use crate::model::circuit::Circuit;
 use crate::store::shared::Part;
 use crate::store::{Connection, fuses, kept, phases, project_flags};
@@ -39,19 +39,19 @@ pub(super) async fn apply(
     let before = Environment::load(writing.conn, &scope).await?;
     let today = circuits(writing.conn, &scope).await?;
     let mut plan = match &only {
-        Some(flag) => Plan::of_flag(&before, then, flag, to)?,
-        None => Plan::of_everything(writing.conn, &scope, &before, then, (watched, &today)).await?,
+        Some(flag) => RevertPlan::of_flag(&before, then, flag, to)?,
+        None => RevertPlan::of_everything(writing.conn, &scope, &before, then, (watched, &today)).await?,
     };
     plan.fuses_not_restored.retain(|key| !today.contains_key(key));
     let restored_off = plan.keep_tripped_off(writing.conn, &scope).await?;
     let after = plan.applied_to(&before);
     let touched: Vec<Touched<'_>> = plan.touched().collect();
     check(&before, &after, &touched)?;
-    held::check_shared(writing.conn, &scope, &before, &after).await?;
+    fuse_lock::check_parts(writing.conn, &scope, &before, &after).await?;
     let detached = plan.write(writing, &scope, &before).await?;
-    let mut told = plan.told(&scope, &today);
+    let mut notes = plan.notes(&scope, &today);
     let switched_on = flag::switched_on(&before, &plan.flags);
-    told.extend([
+    notes.extend([
         ("detached", texts(&detached)),
         ("restored_off", texts(&restored_off)),
         ("switched_on", texts(&switched_on)),
@@ -66,7 +66,7 @@ pub(super) async fn apply(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: named(told),
+        notes: named(notes),
     }])
 }
 
@@ -79,7 +79,7 @@ fn texts(keys: &[String]) -> Vec<Value> {
     keys.iter().map(|key| Value::from(key.as_str())).collect()
 }
 
-/// What a kept version said.
+/// What a version of the history said.
 async fn read(
     conn: &mut Connection,
     scope: &Scope,
@@ -88,16 +88,16 @@ async fn read(
     if let Some(frame) = kept::frame(conn, scope, version).await? {
         return definitions(&frame).map_err(|source| ChangeError::Unreadable { version, source });
     }
-    let kept = kept::versions(conn, scope).await?;
-    Err(ChangeError::NotKept { version, kept: kept.iter().map(ToString::to_string).collect() })
+    let available = kept::versions(conn, scope).await?;
+    Err(ChangeError::NotInHistory { version, available: available.iter().map(ToString::to_string).collect() })
 }
 
 /// The writes that lead back; what is as it was already is not written.
 #[derive(Default)]
-struct Plan {
+struct RevertPlan {
     flags: Vec<FlagWire>,
     gone: Vec<String>,
-    parts: Vec<SharedPart>,
+    parts: Vec<PartWire>,
     parts_gone: Vec<(Part, String)>,
     /// Flags that came from the project since: an environment cannot do without them.
     kept_inherited: Vec<String>,
@@ -107,7 +107,7 @@ struct Plan {
     fuses_not_restored: Vec<String>,
 }
 
-impl Plan {
+impl RevertPlan {
     fn of_flag(
         before: &Environment,
         then: Definitions,
@@ -142,7 +142,7 @@ impl Plan {
         for wire in then.flags {
             plan.restore(before, wire)?;
         }
-        plan.restore_shared(&before.shared, then.shared);
+        plan.restore_parts(&before.shared, then.shared);
         Ok(plan)
     }
 
@@ -155,7 +155,7 @@ impl Plan {
     }
 
     /// Everything that this changes, keeps back or loses, by name.
-    fn told(&self, scope: &Scope, today: &BTreeMap<String, Circuit>) -> Vec<(&'static str, Vec<Value>)> {
+    fn notes(&self, scope: &Scope, today: &BTreeMap<String, Circuit>) -> Vec<(&'static str, Vec<Value>)> {
         let fuse = |key: &String| {
             let circuit = today.get(key)?;
             Some(json!({ "flag": key, "environment": scope.environment, "circuit": circuit }))
@@ -173,7 +173,7 @@ impl Plan {
         ]
     }
 
-    fn restore_shared(&mut self, now: &SharedWire, mut then: SharedWire) {
+    fn restore_parts(&mut self, now: &SharedWire, mut then: SharedWire) {
         // Descriptions are no part of a snapshot: those of today stay.
         for wire in &mut then.segments {
             let today = now.segments.iter().find(|today| today.key == wire.key);
@@ -185,7 +185,7 @@ impl Plan {
         }
         let (then, now) = (parts(then), parts(now.clone()));
         self.parts_gone = now.keys().filter(|key| !then.contains_key(*key)).cloned().collect();
-        let is_other = |key: &PartKey, part: &SharedPart| now.get(key) != Some(part);
+        let is_other = |key: &PartKey, part: &PartWire| now.get(key) != Some(part);
         self.parts =
             then.into_iter().filter(|(key, part)| is_other(key, part)).map(|(_, part)| part).collect();
     }
@@ -247,7 +247,7 @@ impl Plan {
             crate::store::shared::delete(writing.conn, scope, *part, key).await?;
         }
         for part in &self.parts {
-            shared::write(writing, scope, part).await?;
+            part::write(writing, scope, part).await?;
         }
         for key in &self.gone {
             flag::remove(writing, scope, key).await?;
@@ -274,10 +274,10 @@ fn restored(stored: Option<&FlagWire>, mut wire: FlagWire) -> Result<Option<Flag
 
 type PartKey = (Part, String);
 
-fn parts(shared: SharedWire) -> BTreeMap<PartKey, SharedPart> {
-    let segments = shared.segments.into_iter().map(SharedPart::Segment);
-    let layers = shared.layers.into_iter().map(SharedPart::Layer);
-    let holdout = shared.holdout.into_iter().map(SharedPart::Holdout);
+fn parts(shared: SharedWire) -> BTreeMap<PartKey, PartWire> {
+    let segments = shared.segments.into_iter().map(PartWire::Segment);
+    let layers = shared.layers.into_iter().map(PartWire::Layer);
+    let holdout = shared.holdout.into_iter().map(PartWire::Holdout);
     let all = segments.chain(layers).chain(holdout);
     all.map(|part| {
         let (kind, key) = part.name();

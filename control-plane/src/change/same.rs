@@ -32,7 +32,7 @@ pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Resul
             let inherited = project_flags::inherited(writing.conn, scope, flag.as_str()).await?;
             inherited.is_some_and(|inherited| inherited.patch == *patch)
         }
-        Change::PutShared { scope, part } if writing.owns(scope) => {
+        Change::PutPart { scope, part } if writing.owns(scope) => {
             let (kind, key) = part.name();
             let stored = shared::part(writing.conn, scope, kind, key).await?;
             stored.is_some_and(|stored| stored.body == part.body())

@@ -32,7 +32,7 @@ pub(super) async fn create_project(
         scope: None,
         publication: Publication::NotNeeded,
         revision: None,
-        told: Map::new(),
+        notes: Map::new(),
     }])
 }
 
@@ -58,7 +58,7 @@ pub(super) async fn create(
     let left_out = inheritance::inherit_all(writing, &scope).await?;
     let mut effect = effect("environment.create", scope, settings, safety);
     if !left_out.is_empty() {
-        effect.told.insert("not_inherited".to_owned(), json!(left_out));
+        effect.notes.insert("not_inherited".to_owned(), json!(left_out));
     }
     Ok(vec![effect])
 }
@@ -88,7 +88,7 @@ pub(super) async fn delete(writing: &mut Writing<'_>, scope: Scope) -> Result<Ve
         scope: Some(scope),
         publication: Publication::Urgent,
         revision: None,
-        told: Map::new(),
+        notes: Map::new(),
     }])
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn delete_project(
         scope: None,
         publication: Publication::NotNeeded,
         revision: None,
-        told: Map::new(),
+        notes: Map::new(),
     }];
     for environment in writing.environments_of(&project).await? {
         effects.extend(delete(writing, environment.scope).await?);
@@ -135,7 +135,7 @@ pub(super) async fn republish(
             Urgency::Urgent => Publication::Urgent,
         },
         revision: None,
-        told: Map::new(),
+        notes: Map::new(),
     }])
 }
 
@@ -155,7 +155,7 @@ fn effect(
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
-        told: Map::new(),
+        notes: Map::new(),
     }
 }
 

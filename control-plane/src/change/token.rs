@@ -60,6 +60,6 @@ fn effect(action: &'static str, token: &TokenRow, scope: Option<Scope>) -> Effec
         publication: if scope.is_some() { Publication::Needed } else { Publication::NotNeeded },
         scope,
         revision: None,
-        told: Map::new(),
+        notes: Map::new(),
     }
 }

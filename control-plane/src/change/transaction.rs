@@ -11,9 +11,9 @@ use super::loss::Loss;
 use super::outcome::{Applied, Rehearsed};
 use super::precondition::Preconditions;
 use super::proposal::{Proposal, Resolved, Terms, Work};
-use super::record::{Told, record};
+use super::record::{Consequences, record};
 use super::writing::Writing;
-use super::{flag, fuse, import, inheritance, revert, scope, shared, standing, token};
+use super::{flag, fuse, import, inheritance, part, precondition_check, revert, scope, token};
 use crate::publish::Publisher;
 use crate::store::{Store, StoreError};
 
@@ -54,7 +54,7 @@ pub async fn propose(
     let is_done = done.applied.is_some();
     let mut applied = Applied { tag, ..done.applied.unwrap_or_default() };
     if is_answered && applied.version.is_none() {
-        (applied.version, applied.revision) = subject.stands_at(writing.conn).await?;
+        (applied.version, applied.revision) = subject.version_and_revision(writing.conn).await?;
     }
     if is_done {
         tx.commit().await.map_err(StoreError::from)?;
@@ -76,18 +76,18 @@ pub async fn rehearse(
     let terms = Terms { consent: Consent::Person(None), preconditions };
     let mut writing = Writing { conn: &mut tx, actor, now };
     let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
-    let asked = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
+    let consent = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
     let Done { applied, altered, loss } = transact(&mut writing, publisher, resolved).await?;
     tx.rollback().await.map_err(StoreError::from)?;
     let confirmation = match &loss {
-        Some(loss) => loss.asked(),
+        Some(loss) => loss.required_confirmation(),
         None => above(&altered).map(|_| confirmation(&altered)),
     };
     Ok(Rehearsed {
-        decisions: altered.iter().map(Altered::told).collect(),
-        lost: loss.map(|loss| loss.told()),
-        told: applied.map(|applied| applied.told).unwrap_or_default(),
-        confirmation: confirmation.filter(|_| asked != Consent::NotAsked),
+        decisions: altered.iter().map(Altered::detail).collect(),
+        lost: loss.map(|loss| loss.numbers()),
+        notes: applied.map(|applied| applied.notes).unwrap_or_default(),
+        confirmation: confirmation.filter(|_| consent != Consent::NotAsked),
     })
 }
 
@@ -97,7 +97,7 @@ async fn transact(
     resolved: Resolved,
 ) -> Result<Done, ChangeError> {
     let Resolved { subject, change, work, consent, preconditions, reserve, .. } = resolved;
-    standing::check(writing, &subject, &change, &preconditions).await?;
+    precondition_check::check(writing, &subject, &change, &preconditions).await?;
     if work == Work::Nothing {
         return Ok(Done { applied: None, altered: Vec::new(), loss: None });
     }
@@ -109,8 +109,8 @@ async fn transact(
     if let Some(loss) = &loss {
         loss.check(consent)?;
     }
-    let told = Told { altered: &altered, loss: loss.as_ref() };
-    let applied = record(writing, publisher, effects, told, reserve).await?;
+    let consequences = Consequences { altered: &altered, loss: loss.as_ref() };
+    let applied = record(writing, publisher, effects, consequences, reserve).await?;
     Ok(Done { applied, altered, loss })
 }
 
@@ -139,8 +139,8 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::PutOverride { scope, flag, patch } => {
             inheritance::put_override(writing, scope, &flag, patch).await
         }
-        Change::PutShared { scope, part } => shared::put(writing, scope, *part).await,
-        Change::DeleteShared { scope, part, key } => shared::delete(writing, scope, part, &key).await,
+        Change::PutPart { scope, part } => part::put(writing, scope, *part).await,
+        Change::DeletePart { scope, part, key } => part::delete(writing, scope, part, &key).await,
         Change::Import { scope, import } => import::apply(writing, scope, *import).await,
         Change::PutFuse { scope, flag, policy } => fuse::put(writing, scope, &flag, *policy).await,
         Change::DeleteFuse { scope, flag } => fuse::delete(writing, scope, &flag).await,

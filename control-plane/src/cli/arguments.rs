@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_control_plane::import::Format;
 use flagfuse_control_plane::publish::keys::Passphrase;
-use flagfuse_control_plane::publish::keys::format::PassphraseError as LengthError;
+use flagfuse_control_plane::publish::keys::format::PassphraseLengthError as LengthError;
 use flagfuse_control_plane::publish::push::EdgeRegion;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};

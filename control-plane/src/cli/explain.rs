@@ -6,7 +6,7 @@ use crate::cli::arguments::{ExplainArgs, passphrase};
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::plane::ControlPlane;
-use flagfuse_control_plane::publish::published;
+use flagfuse_control_plane::publish::newest_snapshot;
 use flagfuse_shared::context::Context;
 use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::explain::{Opened, explain, open};
@@ -31,7 +31,7 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<String> {
             let passphrase = passphrase(args.passphrase_file.as_deref())?;
             let plane = ControlPlane::unlock(data, passphrase, Clock::System).await?;
             let keys = plane.publisher.keys();
-            let opened = published::newest(&mut *plane.store.read().await?, keys, &scope, now).await?;
+            let opened = newest_snapshot::opened(&mut *plane.store.read().await?, keys, &scope, now).await?;
             plane.store.close().await;
             opened
         }

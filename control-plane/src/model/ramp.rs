@@ -163,13 +163,13 @@ mod tests {
     #[test]
     fn a_ramp_enrols_fresh_units_in_both_arms_at_every_stage() {
         let ramp = ramp(&[(1.0, 4.0), (5.0, 12.0), (10.0, 10.0), (25.0, 15.0), (50.0, 9.0)]).unwrap();
-        let told = |earlier: &[u32]| -> Vec<(u32, u32, Arm, Option<u32>)> {
+        let rows = |earlier: &[u32]| -> Vec<(u32, u32, Arm, Option<u32>)> {
             let slices = ramp.slices(earlier, VARIATIONS).unwrap();
             slices.into_iter().map(|slice| (slice.from, slice.to, slice.arm, slice.phase)).collect()
         };
-        assert_eq!(told(&[]), [(0, 10_000, Arm::Exposed, None), (960_000, 1_000_000, Arm::Control, None)]);
+        assert_eq!(rows(&[]), [(0, 10_000, Arm::Exposed, None), (960_000, 1_000_000, Arm::Control, None)]);
         assert_eq!(
-            told(&[3, 4]),
+            rows(&[3, 4]),
             [
                 (0, 10_000, Arm::Exposed, Some(3)),
                 (10_000, 50_000, Arm::Exposed, Some(4)),
@@ -179,7 +179,7 @@ mod tests {
                 (960_000, 1_000_000, Arm::Control, Some(3)),
             ]
         );
-        let last = told(&[1, 2, 3, 4]);
+        let last = rows(&[1, 2, 3, 4]);
         assert_eq!((last[4].1, last[5].0), (500_000, 500_000), "everybody is in an arm");
         assert_eq!(ramp.slices(&[1, 2, 3, 4, 5], VARIATIONS), None);
     }

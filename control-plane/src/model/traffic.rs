@@ -95,7 +95,7 @@ impl Traffic {
         let takes_ms = takes_ms.map(|takes_ms| takes_ms.saturating_add(matures_ms));
         let per_hour_min = need.visitors.div_ceil(policy.window_hours.max(1));
         let warning = per_hour.filter(|_| is_too_slow).map(|per_hour| warning(policy, per_hour));
-        let told = Told { need, per_hour_min, per_hour, takes_ms, matures_ms, is_too_slow };
+        let estimate = Estimate { need, per_hour_min, per_hour, takes_ms, matures_ms, is_too_slow };
         Self {
             exposed_units: need.exposed_units,
             control_units: need.control_units,
@@ -106,14 +106,14 @@ impl Traffic {
             visitors_per_hour: per_hour.map(whole),
             rate_from: rate.map(|rate| rate.basis),
             takes_ms: takes_ms.filter(|_| !is_too_slow),
-            summary: told.summary(policy),
+            summary: estimate.summary(policy),
             warning,
         }
     }
 }
 
 /// What the sentence is made of.
-struct Told {
+struct Estimate {
     need: Need,
     per_hour_min: u64,
     per_hour: Option<f64>,
@@ -122,7 +122,7 @@ struct Told {
     is_too_slow: bool,
 }
 
-impl Told {
+impl Estimate {
     fn summary(&self, policy: &Policy) -> String {
         let Need { exposed_units, control_units, visitors } = self.need;
         let window = span(policy.window_ms());

@@ -5,8 +5,8 @@ use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
 use super::receipts::{stale_ms, stored_by};
-use super::staged::waits;
-use super::staging::Wait;
+use super::stage_rows::waits;
+use super::stage_rules::Wait;
 use crate::model::fleet::Fleet;
 use crate::store::audit::{self, AuditRow};
 use crate::store::receipts::{AckRow, ReceiptRow, ReplicaName, acks_from, receipts};

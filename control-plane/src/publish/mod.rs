@@ -4,15 +4,15 @@ pub mod arrival;
 pub mod beat;
 pub mod build;
 pub mod keys;
+pub mod newest_snapshot;
 pub mod outbox;
-pub mod published;
 pub mod pull;
 pub mod push;
 pub mod pusher;
 pub mod receipts;
 pub mod recorder;
-pub mod staged;
-pub mod staging;
+pub mod stage_rows;
+pub mod stage_rules;
 pub mod target;
 
 use std::sync::Arc;

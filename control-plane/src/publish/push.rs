@@ -21,7 +21,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls};
 use super::Publisher;
 use super::pusher::{HangUp, Input, Moment, Output, Pusher, Receipt};
 use super::recorder::{Arrived, fault};
-use super::target::{Reading, Targets};
+use super::target::{TargetReading, Targets};
 use crate::clock::{Clock, monotonic};
 use crate::random::jitter_ms;
 use crate::store::receipts::ReplicaName;
@@ -105,7 +105,7 @@ pub async fn push_replica(context: PushContext, edge: EdgeRegion, shard: u16) {
     let replica = ReplicaName { region: edge.name.clone(), shard };
     let mut backoff_ms = BACKOFF_MS_MIN;
     let mut driver =
-        Driver { context, replica, pusher: Pusher::new(), began: monotonic(), told: BTreeMap::new() };
+        Driver { context, replica, pusher: Pusher::new(), began: monotonic(), reported: BTreeMap::new() };
     loop {
         let dialled = monotonic();
         let (replica, url) = (driver.replica.clone(), &edge.url);
@@ -157,8 +157,8 @@ struct Driver {
     replica: ReplicaName,
     pusher: Pusher,
     began: Instant,
-    /// Faults by environment, each told to the log once however often it happens again.
-    told: BTreeMap<String, String>,
+    /// Faults by environment, each reported to the log once however often it happens again.
+    reported: BTreeMap<String, String>,
 }
 
 impl Driver {
@@ -300,12 +300,12 @@ impl Driver {
             Receipt::BeatRefused { .. } => "beat",
         };
         if let Some((code, detail)) = fault(&receipt) {
-            if self.told.get(scope) != Some(&code) {
+            if self.reported.get(scope) != Some(&code) {
                 tracing::warn!(replica = %self.replica, scope, code, detail, "replica cannot be updated");
-                self.told.insert(scope.to_owned(), code);
+                self.reported.insert(scope.to_owned(), code);
             }
         } else if matches!(receipt, Receipt::Held { stored_ms: Some(_), .. }) {
-            self.told.remove(scope);
+            self.reported.remove(scope);
         }
         let arrived = Arrived { replica: self.replica.clone(), receipt, at: self.context.clock.now() };
         self.context.recorder.send(arrived).await.map_err(|_| PushError::Stopping)
@@ -323,7 +323,7 @@ impl Driver {
 /// What one connection has.
 struct Connection {
     socket: Socket,
-    reading: Option<Arc<Reading>>,
+    reading: Option<Arc<TargetReading>>,
 }
 
 impl Connection {

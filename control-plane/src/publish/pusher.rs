@@ -75,7 +75,7 @@ pub enum Output {
         scope: String,
         /// Which.
         version: HeldVersion,
-        /// How soon clients are told.
+        /// How soon clients are receipt.
         urgency: Urgency,
     },
     /// Sign and send a beat, dated when the target was read.
@@ -104,9 +104,9 @@ pub enum Receipt {
         scope: String,
         /// Which.
         held: HeldVersion,
-        /// Version of the keyset it came with; unknown when a hello told.
+        /// Version of the keyset it came with; unknown when a hello receipt.
         keyset_version: Option<u64>,
-        /// When it was stored; unknown when a hello told.
+        /// When it was stored; unknown when a hello receipt.
         stored_ms: Option<UnixMillis>,
     },
     /// It refused a frame.
@@ -353,8 +353,8 @@ impl Link {
                 self.acknowledged(&scope, held.version(), now);
                 self.raise(&scope, Some(held));
                 let (keyset_version, stored_ms) = (Some(keyset_version), Some(stored_ms));
-                let told = Receipt::Held { scope: scope.clone(), held, keyset_version, stored_ms };
-                out.push(Output::Record(told));
+                let receipt = Receipt::Held { scope: scope.clone(), held, keyset_version, stored_ms };
+                out.push(Output::Record(receipt));
                 self.note_equivocation(&scope, held, target, out);
             }
             ReplicaMessage::Nack { scope: Some(scope), code, detail, held, .. } => {

@@ -7,8 +7,8 @@ use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
 use super::outbox::settings;
-use super::staged::waits;
-use super::staging::Wait;
+use super::stage_rows::waits;
+use super::stage_rules::Wait;
 use crate::model::fleet::Fleet;
 use crate::store::receipts::{ReceiptRow, ReplicaName, receipts};
 use crate::store::scopes::EnvironmentRow;
@@ -115,8 +115,8 @@ pub(super) async fn stale_ms(
     environment: &EnvironmentRow,
     version: SnapshotVersion,
 ) -> Result<u64, StoreError> {
-    let kept = stale_ms_max(conn, &environment.scope, version).await?;
-    Ok(kept.unwrap_or(0).max(settings(environment)?.profile.bounds_ms().1))
+    let earlier = stale_ms_max(conn, &environment.scope, version).await?;
+    Ok(earlier.unwrap_or(0).max(settings(environment)?.profile.bounds_ms().1))
 }
 
 /// When a replica stored, by our clock: its own word, unless that lies outside of what is possible, because its clock is

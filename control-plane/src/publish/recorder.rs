@@ -35,12 +35,12 @@ pub struct Arrived {
 pub async fn run(store: Store, mut inbox: mpsc::Receiver<Arrived>) {
     let mut batch = Vec::with_capacity(BATCH_COUNT);
     while inbox.recv_many(&mut batch, BATCH_COUNT).await > 0 {
-        let mut is_told = false;
+        let mut is_logged = false;
         // A pusher says what changed and says it once, so nothing may be lost here.
         while let Err(error) = write(&store, &batch).await {
-            if !is_told {
+            if !is_logged {
                 tracing::error!(%error, count = batch.len(), "receipts could not be written, trying on");
-                is_told = true;
+                is_logged = true;
             }
             sleep(RETRY_PAUSE).await;
         }

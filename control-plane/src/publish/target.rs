@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::pusher::{Target, Wanted};
-use super::staged::Staged;
+use super::stage_rows::StagedEnvironment;
 use crate::clock::{Clock, monotonic};
 use crate::model::fleet::Fleet;
 use crate::store::{Connection, Store, StoreError, snapshots};
@@ -22,29 +22,31 @@ pub async fn target(
     region: &str,
     now: UnixMillis,
 ) -> Result<Target, StoreError> {
-    Ok(Plan::read(conn, tenant, fleet).await?.target(region, now))
+    Ok(TargetRows::read(conn, tenant, fleet).await?.target(region, now))
 }
 
 /// What every region's target follows from.
 #[derive(Debug)]
-struct Plan {
+struct TargetRows {
     flat: BTreeMap<String, Wanted>,
-    staged: Vec<(String, Staged)>,
+    staged: Vec<(String, StagedEnvironment)>,
 }
 
-impl Plan {
+impl TargetRows {
     /// One statement for all environments without stages, and a few for each that has some.
     async fn read(conn: &mut Connection, tenant: &TenantKey, fleet: &Fleet) -> Result<Self, StoreError> {
-        let mut plan = Self { flat: BTreeMap::new(), staged: Vec::new() };
+        let mut rows = Self { flat: BTreeMap::new(), staged: Vec::new() };
         for row in snapshots::newest_versions(conn, tenant).await? {
             let name = row.scope.to_string();
-            if let Some(staged) = Staged::read(conn, &row.scope, (&row.stages, row.soak_s), fleet).await? {
-                plan.staged.push((name, staged));
+            if let Some(staged) =
+                StagedEnvironment::read(conn, &row.scope, (&row.stages, row.soak_s), fleet).await?
+            {
+                rows.staged.push((name, staged));
             } else {
-                plan.flat.insert(name, Wanted { held: row.held, urgent: row.urgent });
+                rows.flat.insert(name, Wanted { held: row.held, urgent: row.urgent });
             }
         }
-        Ok(plan)
+        Ok(rows)
     }
 
     fn target(&self, region: &str, now: UnixMillis) -> Target {
@@ -61,7 +63,7 @@ impl Plan {
 
 /// A target and what it is worth.
 #[derive(Debug)]
-pub struct Reading {
+pub struct TargetReading {
     /// What should be held.
     pub target: Arc<Target>,
     /// When it was read: a beat for it is dated so.
@@ -71,13 +73,13 @@ pub struct Reading {
 /// The last reading, and the targets that were derived from it so far.
 #[derive(Debug)]
 struct Last {
-    plan: Plan,
+    rows: TargetRows,
     as_of: UnixMillis,
     began: Instant,
     rung: u64,
-    by_region: BTreeMap<String, Arc<Reading>>,
+    by_region: BTreeMap<String, Arc<TargetReading>>,
     /// Of the reading before: what has not changed is shared.
-    before: BTreeMap<String, Arc<Reading>>,
+    before: BTreeMap<String, Arc<TargetReading>>,
 }
 
 /// Reads targets for all pushers of a process: a hundred of them wake at the same bell and need to read once.
@@ -104,15 +106,16 @@ impl Targets {
     }
 
     /// A reading that began at `since` or later, and after the last ring of the bell.
-    pub async fn read(&self, region: &str, since: Instant) -> Result<Arc<Reading>, StoreError> {
+    pub async fn read(&self, region: &str, since: Instant) -> Result<Arc<TargetReading>, StoreError> {
         let mut slot = self.last.lock().await;
         let (rung, began, as_of) = (*self.bell.borrow(), monotonic(), self.clock.now());
         let mut last = match slot.take() {
             Some(last) if last.rung == rung && last.began >= since => last,
             outdated => {
-                let plan = Plan::read(&mut *self.store.read().await?, &self.tenant, &self.fleet).await?;
+                let rows =
+                    TargetRows::read(&mut *self.store.read().await?, &self.tenant, &self.fleet).await?;
                 let before = outdated.map(|last| last.by_region).unwrap_or_default();
-                Last { plan, as_of, began, rung, by_region: BTreeMap::new(), before }
+                Last { rows, as_of, began, rung, by_region: BTreeMap::new(), before }
             }
         };
         let reading = last.reading(region);
@@ -122,16 +125,16 @@ impl Targets {
 }
 
 impl Last {
-    fn reading(&mut self, region: &str) -> Arc<Reading> {
+    fn reading(&mut self, region: &str) -> Arc<TargetReading> {
         if let Some(known) = self.by_region.get(region) {
             return Arc::clone(known);
         }
-        let found = self.plan.target(region, self.as_of);
+        let found = self.rows.target(region, self.as_of);
         let target = match self.before.get(region) {
             Some(before) if *before.target == found => Arc::clone(&before.target),
             Some(_) | None => Arc::new(found),
         };
-        let reading = Arc::new(Reading { target, as_of: self.as_of });
+        let reading = Arc::new(TargetReading { target, as_of: self.as_of });
         self.by_region.insert(region.to_owned(), Arc::clone(&reading));
         reading
     }

@@ -103,9 +103,9 @@ fn missing(guardrail: &Guardrail, found: &GuardrailEvidence, minimum: u64, when:
     let is_exposed = *finding == Finding::NoData;
     let (arm, name) = if is_exposed { (reading.exposed, "exposed") } else { (reading.control, "control") };
     if arm.units == 0 {
-        let asked = count(minimum, "unit");
+        let needed = count(minimum, "unit");
         return format!(
-            "{metric}: no {name} unit counts yet, and min_sample asks for {asked} in each arm; {when}."
+            "{metric}: no {name} unit counts yet, and min_sample asks for {needed} in each arm; {when}."
         );
     }
     if is_mean(guardrail) && arm.events > 0 {

@@ -38,13 +38,13 @@ pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
     /// Takes a text without the line break that a file of it ends with.
-    pub fn parse(text: &str) -> Result<Self, PassphraseError> {
+    pub fn parse(text: &str) -> Result<Self, PassphraseLengthError> {
         let text = text.trim_end_matches(['\r', '\n']);
         let len = text.len();
         if (PASSPHRASE_LEN_MIN..=PASSPHRASE_LEN_MAX).contains(&len) {
             Ok(Self(Zeroizing::new(text.to_owned())))
         } else {
-            Err(PassphraseError { len })
+            Err(PassphraseLengthError { len })
         }
     }
 }
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Passphrase {
 /// A passphrase of another length than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the passphrase has {len} bytes, allowed is {PASSPHRASE_LEN_MIN} to {PASSPHRASE_LEN_MAX}")]
-pub struct PassphraseError {
+pub struct PassphraseLengthError {
     /// Bytes found.
     pub len: usize,
 }
@@ -295,7 +295,7 @@ mod tests {
             assert!(Passphrase::parse(&"x".repeat(len)).is_ok());
         }
         for len in [0, PASSPHRASE_LEN_MIN - 1, PASSPHRASE_LEN_MAX + 1] {
-            assert_eq!(Passphrase::parse(&"x".repeat(len)).unwrap_err(), PassphraseError { len });
+            assert_eq!(Passphrase::parse(&"x".repeat(len)).unwrap_err(), PassphraseLengthError { len });
         }
     }
 

@@ -1,4 +1,4 @@
-//! What stays as it is while a fuse watches a flag: counted units would change arms, or a tripped feature come back.
+//! What a fuse locks while it watches a flag: counted units would change arms, or a tripped feature come back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,14 +30,14 @@ pub(super) fn check_flag(fuse: &FuseRow, before: &FlagWire, after: &FlagWire) ->
         ("rules", is_idle || reach::is_within(after, before)),
     ];
     if let Some((field, _)) = fields.into_iter().find(|(_, is_harmless)| !is_harmless) {
-        return Err(held(field, &after.key));
+        return Err(locked(field, &after.key));
     }
     check_values(fuse, before, after)?;
     Ok(fuse.policy.check_flag(after)?)
 }
 
 /// Checks a change of what flags share against every watched flag of the environment.
-pub(super) async fn check_shared(
+pub(super) async fn check_parts(
     conn: &mut Connection,
     scope: &Scope,
     before: &Environment,
@@ -47,14 +47,14 @@ pub(super) async fn check_shared(
         return Ok(());
     }
     let watched = fuses::fuses(conn, scope).await?;
-    match watched.iter().find_map(|fuse| shared_conflict(fuse, before, after)) {
+    match watched.iter().find_map(|fuse| parts_conflict(fuse, before, after)) {
         Some(conflict) => Err(conflict),
         None => Ok(()),
     }
 }
 
 /// What of a change of shared things one fuse holds.
-pub(super) fn shared_conflict(
+pub(super) fn parts_conflict(
     fuse: &FuseRow,
     before: &Environment,
     after: &Environment,
@@ -62,12 +62,12 @@ pub(super) fn shared_conflict(
     let (old, new) = (&before.shared, &after.shared);
     let flag = before.flags.get(&fuse.flag)?;
     if flag.holdout == HoldoutRole::Member && old.holdout != new.holdout {
-        return Some(held("holdout", &flag.key));
+        return Some(locked("holdout", &flag.key));
     }
     if let Some(share) = &flag.layer
         && layer_identity(old, &share.key) != layer_identity(new, &share.key)
     {
-        return Some(held("layer", &flag.key));
+        return Some(locked("layer", &flag.key));
     }
     let mut named = BTreeSet::new();
     for (shared, flag) in [(old, Some(flag)), (new, after.flags.get(&fuse.flag))] {
@@ -76,11 +76,11 @@ pub(super) fn shared_conflict(
         }
     }
     let is_harmful = |key: &String| !is_segment_change_harmless(flag, segment(old, key), segment(new, key));
-    named.iter().any(is_harmful).then(|| held("segments", &flag.key))
+    named.iter().any(is_harmful).then(|| locked("segments", &flag.key))
 }
 
-fn held(field: &'static str, flag: &str) -> ChangeError {
-    ChangeError::HeldByFuse { field, flag: flag.to_owned() }
+fn locked(field: &'static str, flag: &str) -> ChangeError {
+    ChangeError::LockedByFuse { field, flag: flag.to_owned() }
 }
 
 /// Two cohorts that hash alike hold the same units in the same order: what one feature does would be counted for the other.
@@ -209,7 +209,7 @@ fn check_values(fuse: &FuseRow, before: &FlagWire, after: &FlagWire) -> Result<(
         let (old, new) = (value(before, arm), value(after, arm));
         // A variation that is gone is refused by the policy's own check, by its name.
         if new.is_some() && new != old {
-            return Err(held("variations", &after.key));
+            return Err(locked("variations", &after.key));
         }
     }
     let treatment = value(before, &policy.treatment_variation);

@@ -1,18 +1,12 @@
-//! How what is to be changed stands: the tag that preconditions are compared with, before a change and after it, inside
-//! the transaction that makes it.
+//! What a change is about, and the state that it is in: the tag that preconditions are compared with, before a change and
+//! after it, inside the transaction that makes it.
 
-use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey};
-use serde_json::{Map, Value};
 
 use super::edit::Edit;
-use super::error::ChangeError;
-use super::flag;
 use super::kinds::{Actor, Change};
 use super::loss::project_tag;
-use super::precondition::{Preconditions, Tag};
-use super::writing::Writing;
-use crate::model::circuit::Circuit;
+use super::precondition::Tag;
 use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared, tokens};
 
@@ -51,11 +45,11 @@ impl Subject {
                 Self::ProjectFlag(actor.tenant.clone(), project.clone(), flag.to_string())
             }
             Change::PutOverride { scope, flag, .. } => Self::Override(scope.clone(), flag.to_string()),
-            Change::PutShared { scope, part, .. } => {
+            Change::PutPart { scope, part, .. } => {
                 let (part, key) = part.name();
                 Self::Part(scope.clone(), part, key.to_owned())
             }
-            Change::DeleteShared { scope, part, key } => Self::Part(scope.clone(), *part, key.clone()),
+            Change::DeletePart { scope, part, key } => Self::Part(scope.clone(), *part, key.clone()),
             Change::Import { scope, .. }
             | Change::Revert { scope, .. }
             | Change::Republish { scope, .. }
@@ -106,8 +100,8 @@ impl Subject {
         }
     }
 
-    /// The version of its environment and its own revision.
-    pub(super) async fn stands_at(
+    /// The version of its environment and its own revision, as they are now.
+    pub(super) async fn version_and_revision(
         &self,
         conn: &mut Connection,
     ) -> Result<(Option<SnapshotVersion>, Option<u64>), StoreError> {
@@ -139,12 +133,12 @@ impl Subject {
     }
 
     /// Whether it belongs to the actor.
-    fn is_own(&self, actor: &Actor) -> bool {
+    pub(super) fn is_own(&self, actor: &Actor) -> bool {
         self.scope().is_none_or(|scope| scope.tenant == actor.tenant)
     }
 
     /// What it is called in a message.
-    fn name(&self) -> (&'static str, &str) {
+    pub(super) fn name(&self) -> (&'static str, &str) {
         match self {
             Self::Project(_, key) => ("project", key.as_str()),
             Self::Settings(scope) => ("settings of environment", scope.environment.as_str()),
@@ -157,125 +151,4 @@ impl Subject {
             Self::Token(_, id) => ("token", id),
         }
     }
-}
-
-/// Refuses a change whose writer has seen another state. What only switches off is not refused for that: whatever has
-/// happened meanwhile, it is to be off.
-pub(super) async fn check(
-    writing: &mut Writing<'_>,
-    subject: &Subject,
-    change: &Change,
-    asked: &Preconditions,
-) -> Result<(), ChangeError> {
-    if *asked == Preconditions::default() {
-        return Ok(());
-    }
-    if !asked.admit_switching_on() && is_switched_on(writing, change).await? {
-        return Err(ChangeError::IsOff { flag: subject.name().1.to_owned() });
-    }
-    // What is only being made is not there, and what belongs to somebody else is not there for this caller.
-    let current = if is_creation(change) || !subject.is_own(writing.actor) {
-        None
-    } else {
-        subject.tag(writing.conn).await?
-    };
-    let Err(unmet) = asked.check(current.as_ref()) else { return Ok(()) };
-    if is_switch_off(writing, change).await? || !is_possible(writing, change, current.is_some()).await? {
-        return Ok(());
-    }
-    let (what, key) = subject.name();
-    Err(ChangeError::Precondition { what, key: key.to_owned(), unmet, current })
-}
-
-const fn is_creation(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::CreateProject { .. } | Change::CreateEnvironment { .. } | Change::CreateToken { .. }
-    )
-}
-
-/// Whether nothing happens but that something is off afterwards.
-async fn is_switch_off(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
-    let switches_off =
-        |stored: Option<FlagWire>, wire| stored.is_some_and(|stored| flag::is_switch_off(&stored, wire));
-    Ok(match change {
-        Change::FuseTransition { to, .. } => *to == Circuit::Open,
-        Change::PutFlag { scope, wire } => {
-            let stored = flags::flag(writing.conn, scope, &wire.key).await?;
-            switches_off(stored.map(|row| row.wire), wire)
-        }
-        Change::PutProjectFlag { project, wire } => {
-            let stored =
-                project_flags::definition(writing.conn, &writing.actor.tenant, project, &wire.key).await?;
-            switches_off(stored.map(|row| row.wire), wire)
-        }
-        Change::PutOverride { scope, flag, patch: Some(patch) } => {
-            let before = project_flags::inherited(writing.conn, scope, flag.as_str()).await?;
-            before.is_some_and(|before| switched_off(before.patch) == *patch)
-        }
-        _ => false,
-    })
-}
-
-/// Whether a flag that is off would be on.
-async fn is_switched_on(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
-    let is_off = |stored: Option<FlagWire>| stored.is_some_and(|stored| !stored.enabled);
-    Ok(match change {
-        Change::PutFlag { scope, wire } if writing.owns(scope) => {
-            wire.enabled && is_off(flags::flag(writing.conn, scope, &wire.key).await?.map(|row| row.wire))
-        }
-        Change::PutProjectFlag { project, wire } => {
-            let stored =
-                project_flags::definition(writing.conn, &writing.actor.tenant, project, &wire.key).await?;
-            wire.enabled && is_off(stored.map(|row| row.wire))
-        }
-        // The patch says nothing of it, so that the project's definition decides.
-        Change::PutOverride { scope, flag, patch: Some(_) } if writing.owns(scope) => {
-            let base =
-                project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str()).await?;
-            let stored = flags::flag(writing.conn, scope, flag.as_str()).await?;
-            base.is_some_and(|base| base.wire.enabled) && is_off(stored.map(|row| row.wire))
-        }
-        _ => false,
-    })
-}
-
-/// The patch that changes nothing more than that the flag is off.
-fn switched_off(patch: Option<Value>) -> Value {
-    let mut fields = match patch {
-        Some(Value::Object(fields)) => fields,
-        Some(_) | None => Map::new(),
-    };
-    fields.insert("enabled".to_owned(), Value::Bool(false));
-    Value::Object(fields)
-}
-
-/// Whether what the change needs is there. Where it is not, the change is refused for that: it would be without any
-/// precondition, too.
-async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool) -> Result<bool, StoreError> {
-    Ok(match change {
-        Change::DeleteFlag { .. }
-        | Change::DeleteShared { .. }
-        | Change::DeleteFuse { .. }
-        | Change::DeleteProject { .. }
-        | Change::DeleteEnvironment { .. }
-        | Change::PutOverride { patch: None, .. }
-        | Change::FuseTransition { .. } => is_there,
-        Change::PutOverride { scope, flag, patch: Some(_) } => {
-            project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str())
-                .await?
-                .is_some()
-        }
-        Change::PutFuse { scope, flag, .. } => {
-            flags::flag(writing.conn, scope, flag.as_str()).await?.is_some()
-        }
-        Change::RevokeToken { token_id } => {
-            let token = tokens::token(writing.conn, &writing.actor.tenant, token_id).await?;
-            token.is_some_and(|token| token.revoked_ms.is_none())
-        }
-        Change::CreateEnvironment { scope, .. } => writing.has_project(&scope.project).await?,
-        Change::PutProjectFlag { project, .. } => writing.has_project(project).await?,
-        Change::DeleteProjectFlag { project, .. } => is_there && writing.has_project(project).await?,
-        _ => true,
-    })
 }

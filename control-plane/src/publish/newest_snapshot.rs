@@ -10,7 +10,7 @@ use crate::store::{Connection, StoreError, snapshots};
 
 /// Why there is nothing to ask.
 #[derive(Debug, thiserror::Error)]
-pub enum PublishedError {
+pub enum NewestSnapshotError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -29,14 +29,14 @@ pub enum PublishedError {
 }
 
 /// Reads and verifies the newest frame under the root keys that edges are given.
-pub async fn newest(
+pub async fn opened(
     conn: &mut Connection,
     keys: &SigningKeys,
     scope: &Scope,
     now: UnixMillis,
-) -> Result<Opened, PublishedError> {
+) -> Result<Opened, NewestSnapshotError> {
     let frame = snapshots::newest(conn, scope).await?;
-    let frame = frame.ok_or_else(|| PublishedError::Nothing { scope: scope.clone() })?;
+    let frame = frame.ok_or_else(|| NewestSnapshotError::Nothing { scope: scope.clone() })?;
     let roots = keys.trusted_roots()?;
-    open(&frame.frame, &roots, scope, now).map_err(PublishedError::Refused)
+    open(&frame.frame, &roots, scope, now).map_err(NewestSnapshotError::Refused)
 }

@@ -6,7 +6,7 @@ use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 
 use super::pusher::Wanted;
-use super::staging::{self, Acknowledgement, KeptVersion, Known, Wait};
+use super::stage_rules::{self, Acknowledgement, SendableVersion, StageFacts, Wait};
 use crate::model::fleet::{Fleet, ReplicaName};
 use crate::model::safety::{SoakSeconds, Stages};
 use crate::store::receipts::{AckRow, acks_from, receipts};
@@ -16,17 +16,17 @@ use crate::store::{Connection, StoreError};
 
 /// What is known of an environment with stages.
 #[derive(Debug)]
-pub struct Staged {
+pub struct StagedEnvironment {
     stages: Stages,
     soak_ms: u64,
     rows: Vec<KeptRow>,
-    kept: Vec<KeptVersion>,
+    sendable: Vec<SendableVersion>,
     replicas: Vec<ReplicaName>,
     acks: Vec<Acknowledgement>,
     refusing: Vec<ReplicaName>,
 }
 
-impl Staged {
+impl StagedEnvironment {
     /// `None` when all regions get the newest version at once, or there is none.
     pub async fn read(
         conn: &mut Connection,
@@ -52,11 +52,12 @@ impl Staged {
         let from = if replicas.iter().all(has_newest) { newest } else { oldest };
         let acks = acks_from(conn, scope, from.held.version()).await?;
         let ack = |AckRow { replica, version, acked_ms, .. }| Acknowledgement { replica, version, acked_ms };
-        let kept = rows.iter().map(|row| KeptVersion { version: row.held.version(), urgency: row.urgency });
+        let sendable =
+            rows.iter().map(|row| SendableVersion { version: row.held.version(), urgency: row.urgency });
         Ok(Some(Self {
             stages: stages.clone(),
             soak_ms: soak_s.ms(),
-            kept: kept.collect(),
+            sendable: sendable.collect(),
             rows,
             replicas,
             acks: acks.into_iter().map(ack).collect(),
@@ -66,7 +67,7 @@ impl Staged {
 
     /// What `region` should hold at `now`, and what was signed after that.
     pub fn wanted(&self, region: &str, now: UnixMillis) -> Option<(Wanted, Vec<HeldVersion>)> {
-        let version = staging::place(&self.known(), region, now).version?;
+        let version = stage_rules::place(&self.facts(), region, now).version?;
         let at = self.rows.iter().position(|row| row.held.version() == version)?;
         let (later, rest) = self.rows.split_at_checked(at)?;
         let held = rest.first()?.held;
@@ -74,11 +75,11 @@ impl Staged {
         Some((Wanted { held, urgent }, later.iter().map(|row| row.held).collect()))
     }
 
-    fn known(&self) -> Known<'_> {
-        Known {
+    fn facts(&self) -> StageFacts<'_> {
+        StageFacts {
             stages: &self.stages,
             soak_ms: self.soak_ms,
-            kept: &self.kept,
+            sendable: &self.sendable,
             replicas: &self.replicas,
             acks: &self.acks,
             refusing: &self.refusing,
@@ -95,10 +96,11 @@ pub async fn waits(
     now: UnixMillis,
 ) -> Result<BTreeMap<String, Wait>, StoreError> {
     let safety = &environment.safety;
-    let staged = Staged::read(conn, &environment.scope, (&safety.stages, safety.soak_s), fleet).await?;
+    let staged =
+        StagedEnvironment::read(conn, &environment.scope, (&safety.stages, safety.soak_s), fleet).await?;
     let Some(staged) = staged else { return Ok(BTreeMap::new()) };
     let wait = |region: &String| {
-        let wait = staging::wait(&staged.known(), region, version, now);
+        let wait = stage_rules::wait(&staged.facts(), region, version, now);
         wait.map(|wait| (region.clone(), wait))
     };
     Ok(fleet.regions.iter().filter_map(wait).collect())

@@ -18,7 +18,7 @@ use crate::model::safety::Stages;
 
 /// A version that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptVersion {
+pub struct SendableVersion {
     /// Which.
     pub version: SnapshotVersion,
     /// Whether it waits for anything.
@@ -36,18 +36,18 @@ pub struct Acknowledgement {
     pub acked_ms: UnixMillis,
 }
 
-/// What is known of one environment.
+/// What is facts of one environment.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'k> {
+pub struct StageFacts<'k> {
     /// The order of the regions.
     pub stages: &'k Stages,
     /// How long a version stays with a stage.
     pub soak_ms: u64,
     /// Versions that can be sent, the newest first.
-    pub kept: &'k [KeptVersion],
+    pub sendable: &'k [SendableVersion],
     /// Every replica there is, heard of or not.
     pub replicas: &'k [ReplicaName],
-    /// Receipts of kept versions, in any order.
+    /// Receipts of sendable versions, in any order.
     pub acks: &'k [Acknowledgement],
     /// Replicas whose last word about the environment was a refusal.
     pub refusing: &'k [ReplicaName],
@@ -55,7 +55,7 @@ pub struct Known<'k> {
 
 /// What a region should hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Placement {
     /// The version; `None` when nothing was published.
     pub version: Option<SnapshotVersion>,
     /// Why it is not the newest.
@@ -84,32 +84,32 @@ pub enum Wait {
 }
 
 /// The version that `region` should hold at `now`.
-pub fn place(known: &Known<'_>, region: &str, now: UnixMillis) -> Place {
-    let Some(newest) = known.kept.first() else { return Place { version: None, wait: None } };
-    let firsts = Firsts::of(known);
-    let version = known.due(&firsts, region, now);
-    let stage = known.stages.of_region(region);
-    let wait = known.wait(&firsts, stage, *newest, now).filter(|_| version != Some(newest.version));
-    Place { version, wait }
+pub fn place(facts: &StageFacts<'_>, region: &str, now: UnixMillis) -> Placement {
+    let Some(newest) = facts.sendable.first() else { return Placement { version: None, wait: None } };
+    let firsts = Firsts::of(facts);
+    let version = facts.due(&firsts, region, now);
+    let stage = facts.stages.of_region(region);
+    let wait = facts.wait(&firsts, stage, *newest, now).filter(|_| version != Some(newest.version));
+    Placement { version, wait }
 }
 
 /// What keeps `version`, and those after it, from `region` at `now`; `None` when nothing does.
-pub fn wait(known: &Known<'_>, region: &str, version: SnapshotVersion, now: UnixMillis) -> Option<Wait> {
-    let kept = known.kept.iter().find(|kept| kept.version == version)?;
-    let firsts = Firsts::of(known);
-    if known.due(&firsts, region, now) >= Some(version) {
+pub fn wait(facts: &StageFacts<'_>, region: &str, version: SnapshotVersion, now: UnixMillis) -> Option<Wait> {
+    let sendable = facts.sendable.iter().find(|sendable| sendable.version == version)?;
+    let firsts = Firsts::of(facts);
+    if facts.due(&firsts, region, now) >= Some(version) {
         return None;
     }
-    known.wait(&firsts, known.stages.of_region(region), *kept, now)
+    facts.wait(&firsts, facts.stages.of_region(region), *sendable, now)
 }
 
 /// For each replica: versions in descending order with the first time that it, or a later one, was acknowledged.
 struct Firsts<'k>(BTreeMap<&'k ReplicaName, Vec<(SnapshotVersion, UnixMillis)>>);
 
 impl<'k> Firsts<'k> {
-    fn of(known: &Known<'k>) -> Self {
+    fn of(facts: &StageFacts<'k>) -> Self {
         let mut firsts: BTreeMap<&ReplicaName, Vec<(SnapshotVersion, UnixMillis)>> = BTreeMap::new();
-        for ack in known.acks {
+        for ack in facts.acks {
             firsts.entry(&ack.replica).or_default().push((ack.version, ack.acked_ms));
         }
         for list in firsts.values_mut() {
@@ -131,35 +131,42 @@ impl<'k> Firsts<'k> {
     }
 }
 
-impl Known<'_> {
+impl StageFacts<'_> {
     /// The version that a region should hold.
     fn due(&self, firsts: &Firsts<'_>, region: &str, now: UnixMillis) -> Option<SnapshotVersion> {
         let stage = self.stages.of_region(region);
         let own = |ack: &&Acknowledgement| ack.replica.region == region;
-        // Not what is kept no longer: it could not be sent again.
-        let kept = |version: &SnapshotVersion| self.kept.iter().any(|kept| kept.version == *version);
-        let held = self.acks.iter().filter(own).map(|ack| ack.version).filter(kept).max();
-        let due = self.kept.iter().find(|kept| self.wait(firsts, stage, **kept, now).is_none());
-        let due = due.map(|kept| kept.version).max(held);
+        // Not what has left the history: it could not be sent again.
+        let is_sendable =
+            |version: &SnapshotVersion| self.sendable.iter().any(|other| other.version == *version);
+        let held = self.acks.iter().filter(own).map(|ack| ack.version).filter(is_sendable).max();
+        let due = self.sendable.iter().find(|sendable| self.wait(firsts, stage, **sendable, now).is_none());
+        let due = due.map(|sendable| sendable.version).max(held);
         // A region that never had anything has nothing to keep: the version that was tried for the longest time.
-        due.or_else(|| self.kept.last().map(|kept| kept.version))
+        due.or_else(|| self.sendable.last().map(|sendable| sendable.version))
     }
 
     /// What keeps a version from a stage; `None` when nothing does.
-    fn wait(&self, firsts: &Firsts<'_>, stage: usize, kept: KeptVersion, now: UnixMillis) -> Option<Wait> {
-        if kept.urgency == Urgency::Urgent {
+    fn wait(
+        &self,
+        firsts: &Firsts<'_>,
+        stage: usize,
+        sendable: SendableVersion,
+        now: UnixMillis,
+    ) -> Option<Wait> {
+        if sendable.urgency == Urgency::Urgent {
             return None;
         }
         let earlier =
             || self.replicas.iter().filter(|replica| self.stages.of_region(&replica.region) < stage);
-        let missing = |replica: &&ReplicaName| firsts.held_since(replica, kept.version).is_none();
+        let missing = |replica: &&ReplicaName| firsts.held_since(replica, sendable.version).is_none();
         if let Some(replica) = earlier().filter(missing).find(|replica| self.refusing.contains(replica)) {
             return Some(Wait::Refusal { replica: replica.clone() });
         }
         if let Some(replica) = earlier().find(missing) {
             return Some(Wait::Acknowledgement { replica: replica.clone() });
         }
-        let last = earlier().filter_map(|replica| firsts.held_since(replica, kept.version)).max()?;
+        let last = earlier().filter_map(|replica| firsts.held_since(replica, sendable.version)).max()?;
         let until_ms = last.plus(self.soak_ms);
         (now < until_ms).then_some(Wait::Soak { until_ms })
     }
@@ -174,7 +181,7 @@ mod tests {
     /// Two replicas in each of four regions; the last two form the last stage, one of them without being named.
     struct World {
         stages: Stages,
-        kept: Vec<KeptVersion>,
+        sendable: Vec<SendableVersion>,
         replicas: Vec<ReplicaName>,
         acks: Vec<Acknowledgement>,
         refusing: Vec<ReplicaName>,
@@ -195,9 +202,9 @@ mod tests {
             let stages = [["canary"], ["eu"], ["us"]].map(|stage| stage.map(str::to_owned).to_vec()).to_vec();
             let mut world = Self {
                 stages: Stages::try_from(stages).unwrap(),
-                kept: (1..=newest)
+                sendable: (1..=newest)
                     .rev()
-                    .map(|seq| KeptVersion { version: version(seq), urgency: Urgency::Ordinary })
+                    .map(|seq| SendableVersion { version: version(seq), urgency: Urgency::Ordinary })
                     .collect(),
                 replicas: regions
                     .iter()
@@ -222,16 +229,16 @@ mod tests {
             self.ack_shard(region, 1, seq, at_ms);
         }
 
-        fn place(&self, region: &str, now: u64) -> Place {
-            let known = Known {
+        fn place(&self, region: &str, now: u64) -> Placement {
+            let facts = StageFacts {
                 stages: &self.stages,
                 soak_ms: SOAK_MS,
-                kept: &self.kept,
+                sendable: &self.sendable,
                 replicas: &self.replicas,
                 acks: &self.acks,
                 refusing: &self.refusing,
             };
-            place(&known, region, UnixMillis(now))
+            place(&facts, region, UnixMillis(now))
         }
 
         fn seqs(&self, now: u64) -> [u64; 4] {
@@ -275,7 +282,7 @@ mod tests {
         let wait = world.place("us", 2 * LATER).wait;
         assert_eq!(wait, Some(Wait::Refusal { replica: replica("canary", 1) }));
         // A later version that is taken heals it.
-        world.kept.insert(0, KeptVersion { version: version(3), urgency: Urgency::Ordinary });
+        world.sendable.insert(0, SendableVersion { version: version(3), urgency: Urgency::Ordinary });
         world.refusing.clear();
         world.ack("canary", 3, 2 * LATER);
         assert_eq!(world.seqs(2 * LATER + SOAK_MS), [3, 3, 1, 1]);
@@ -299,11 +306,11 @@ mod tests {
     #[test]
     fn what_is_urgent_goes_everywhere_and_takes_along_what_was_before_it() {
         let mut world = World::new(3);
-        if let Some(newest) = world.kept.first_mut() {
+        if let Some(newest) = world.sendable.first_mut() {
             newest.urgency = Urgency::Urgent;
         }
         assert_eq!(world.seqs(LATER), [3, 3, 3, 3]);
-        world.kept.insert(0, KeptVersion { version: version(4), urgency: Urgency::Ordinary });
+        world.sendable.insert(0, SendableVersion { version: version(4), urgency: Urgency::Ordinary });
         assert_eq!(world.seqs(LATER), [4, 3, 3, 3], "what comes after it waits again");
     }
 
@@ -318,7 +325,7 @@ mod tests {
         assert_eq!(world.seqs(LATER), [3, 3, 3, 3]);
         assert_eq!(world.place("asia", LATER).wait, None);
         world.stages = Stages::try_from(vec![vec!["asia".to_owned()], vec!["canary".to_owned()]]).unwrap();
-        world.kept.insert(0, KeptVersion { version: version(4), urgency: Urgency::Ordinary });
+        world.sendable.insert(0, SendableVersion { version: version(4), urgency: Urgency::Ordinary });
         assert_eq!(world.seqs(LATER), [3, 3, 3, 4]);
     }
 
@@ -327,8 +334,8 @@ mod tests {
         let mut world = World::new(3);
         world.acks.clear();
         assert_eq!(world.seqs(LATER), [3, 1, 1, 1]);
-        world.kept.clear();
-        assert_eq!(world.place("eu", LATER), Place { version: None, wait: None });
+        world.sendable.clear();
+        assert_eq!(world.place("eu", LATER), Placement { version: None, wait: None });
     }
 
     #[test]
@@ -353,9 +360,9 @@ mod tests {
             for _ in 0..60 {
                 now += below(SOAK_MS);
                 if below(3) == 0 {
-                    let newest = world.kept[0].version.seq + 1;
+                    let newest = world.sendable[0].version.seq + 1;
                     let urgency = if below(12) == 0 { Urgency::Urgent } else { Urgency::Ordinary };
-                    world.kept.insert(0, KeptVersion { version: version(newest), urgency });
+                    world.sendable.insert(0, SendableVersion { version: version(newest), urgency });
                 } else {
                     let replica = world.replicas[usize::try_from(below(8)).unwrap()].clone();
                     let target = world.place(&replica.region, now).version.unwrap();
@@ -365,9 +372,10 @@ mod tests {
                 assert!(after.iter().zip(before).all(|(after, before)| *after >= before), "seed {seed}");
                 assert!(after.is_sorted_by(|early, late| early >= late), "seed {seed}: {after:?}");
                 for (stage, (target, old)) in after.into_iter().zip(before).enumerate() {
-                    let is_urgent =
-                        |kept: &KeptVersion| kept.version.seq == target && kept.urgency == Urgency::Urgent;
-                    if target == old || stage == 0 || world.kept.iter().any(is_urgent) {
+                    let is_urgent = |sendable: &SendableVersion| {
+                        sendable.version.seq == target && sendable.urgency == Urgency::Urgent
+                    };
+                    if target == old || stage == 0 || world.sendable.iter().any(is_urgent) {
                         continue;
                     }
                     let earlier = world.replicas.iter().take(2 * stage.min(2));

@@ -4,16 +4,16 @@ use flagfuse_shared::ids::Scope;
 use serde_json::{Map, Value, json};
 
 use super::effect::{Effect, Publication};
-use super::environment::{Environment, SharedPart, Touched, check};
+use super::environment::{Environment, PartWire, Touched, check};
 use super::error::ChangeError;
-use super::held;
+use super::fuse_lock;
 use super::writing::Writing;
 use crate::store::shared::{self, Part};
 
 pub(super) async fn put(
     writing: &mut Writing<'_>,
     scope: Scope,
-    new: SharedPart,
+    new: PartWire,
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_environment(&scope).await?;
     let (part, key) = new.name();
@@ -21,7 +21,7 @@ pub(super) async fn put(
     let mut after = before.clone();
     after.put_part(&new);
     check(&before, &after, &[Touched::part(part, key)])?;
-    held::check_shared(writing.conn, &scope, &before, &after).await?;
+    fuse_lock::check_parts(writing.conn, &scope, &before, &after).await?;
     let revision = write(writing, &scope, &new).await?;
     Ok(vec![effect(scope, part, "put", key, json!({ "revision": revision }), Some(revision))])
 }
@@ -30,7 +30,7 @@ pub(super) async fn put(
 pub(super) async fn write(
     writing: &mut Writing<'_>,
     scope: &Scope,
-    new: &SharedPart,
+    new: &PartWire,
 ) -> Result<u64, ChangeError> {
     let (part, key) = new.name();
     Ok(shared::put(writing.conn, scope, part, key, &new.body(), writing.now).await?)
@@ -47,7 +47,7 @@ pub(super) async fn delete(
     let mut after = before.clone();
     after.remove_part(part, key);
     check(&before, &after, &[Touched::part(part, key)])?;
-    held::check_shared(writing.conn, &scope, &before, &after).await?;
+    fuse_lock::check_parts(writing.conn, &scope, &before, &after).await?;
     if !shared::delete(writing.conn, &scope, part, key).await? {
         return Err(ChangeError::Unknown { what: part.as_str(), key: key.to_owned() });
     }
@@ -71,6 +71,6 @@ fn effect(scope: Scope, part: Part, verb: &str, key: &str, detail: Value, revisi
         scope: Some(scope),
         publication: Publication::Needed,
         revision,
-        told: Map::new(),
+        notes: Map::new(),
     }
 }

@@ -9,7 +9,7 @@ use flagfuse_shared::import::ImportError;
 use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};
 
-use crate::change::{ChangeError, Conflict, Tag};
+use crate::change::{ChangeError, Conflict, Resource, Tag};
 use crate::ingest::IngestError;
 use crate::model::policy::PolicyFault;
 use crate::publish::keys::KeyError;
@@ -140,14 +140,7 @@ impl From<ChangeError> for ApiError {
         match error {
             ChangeError::UnknownProject { .. } => Self::not_found("unknown_project", detail),
             ChangeError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
-            ChangeError::Unknown { what: "flag", .. } => Self::not_found("unknown_flag", detail),
-            ChangeError::Unknown { what: "fuse", .. } => Self::not_found("unknown_fuse", detail),
-            ChangeError::Unknown { what: "project flag", .. } => Self::not_found("unknown_flag", detail),
-            ChangeError::Unknown { what: "override", .. } => Self::not_found("unknown_override", detail),
-            ChangeError::Unknown { what: "segment", .. } => Self::not_found("unknown_segment", detail),
-            ChangeError::Unknown { what: "layer", .. } => Self::not_found("unknown_layer", detail),
-            ChangeError::Unknown { what: "holdout", .. } => Self::not_found("unknown_holdout", detail),
-            ChangeError::Unknown { .. } => Self::not_found("unknown_token", detail),
+            ChangeError::Unknown { what, .. } => Self::not_found(unknown_code(what), detail),
             ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
             ChangeError::TooManyEnvironments { .. } => {
                 Self::new(StatusCode::CONFLICT, "too_many_environments", detail)
@@ -207,6 +200,20 @@ impl From<ChangeError> for ApiError {
             ChangeError::Outbox(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
+    }
+}
+
+const fn unknown_code(what: Resource) -> &'static str {
+    match what {
+        Resource::Project => "unknown_project",
+        Resource::Environment | Resource::Settings => "unknown_environment",
+        Resource::Flag | Resource::ProjectFlag => "unknown_flag",
+        Resource::Override => "unknown_override",
+        Resource::Fuse => "unknown_fuse",
+        Resource::Segment => "unknown_segment",
+        Resource::Layer => "unknown_layer",
+        Resource::Holdout => "unknown_holdout",
+        Resource::Token => "unknown_token",
     }
 }
 

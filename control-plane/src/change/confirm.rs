@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::resource::Resource;
+
 /// The flag that changes most beyond what its environment lets pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Above {
@@ -27,8 +29,8 @@ pub enum Given {
 /// What a deletion would take away.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lost {
-    /// `project`, `environment`.
-    pub what: &'static str,
+    /// A project or an environment.
+    pub what: Resource,
     /// Which.
     pub key: String,
     /// In words.

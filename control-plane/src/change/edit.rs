@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::error::ChangeError;
 use super::fields::field_names;
 use super::kinds::Change;
+use super::resource::Resource;
 use super::writing::Writing;
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
@@ -152,7 +153,7 @@ pub(super) async fn resolve(writing: &mut Writing<'_>, edit: Edit) -> Result<Cha
             let stored =
                 project_flags::definition(writing.conn, &writing.actor.tenant, &project, flag.as_str())
                     .await?;
-            let stored = stored.ok_or_else(|| unknown("project flag", &flag))?;
+            let stored = stored.ok_or_else(|| unknown(Resource::ProjectFlag, &flag))?;
             let wire = Box::new(merged(&stored.wire, patch)?);
             Ok(Change::PutProjectFlag { project, wire })
         }
@@ -173,15 +174,16 @@ async fn merge(
     patch: Map<String, Value>,
 ) -> Result<Change, ChangeError> {
     writing.require_environment(&scope).await?;
-    let stored =
-        flags::flag(writing.conn, &scope, flag.as_str()).await?.ok_or_else(|| unknown("flag", &flag))?;
+    let stored = flags::flag(writing.conn, &scope, flag.as_str())
+        .await?
+        .ok_or_else(|| unknown(Resource::Flag, &flag))?;
     let names: Vec<String> = patch.keys().cloned().collect();
     let wire = merged(&stored.wire, patch)?;
     let Some(inherited) = project_flags::inherited(writing.conn, &scope, flag.as_str()).await? else {
         return Ok(Change::PutFlag { scope, wire: Box::new(wire) });
     };
     let base = project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str()).await?;
-    let base = base.ok_or_else(|| unknown("project flag", &flag))?;
+    let base = base.ok_or_else(|| unknown(Resource::ProjectFlag, &flag))?;
     let (base, target) = (fields(&base.wire)?, fields(&wire)?);
     // Nothing is named: there is no override where there was none.
     let patch = match inherited.patch {
@@ -191,7 +193,7 @@ async fn merge(
     Ok(Change::PutOverride { scope, flag, patch })
 }
 
-fn unknown(what: &'static str, flag: &FlagKey) -> ChangeError {
+fn unknown(what: Resource, flag: &FlagKey) -> ChangeError {
     ChangeError::Unknown { what, key: flag.to_string() }
 }
 

@@ -9,6 +9,7 @@ use flagfuse_shared::ids::{FlagKey, Scope};
 use serde_json::{Value, json};
 
 use super::error::{ChangeError, Conflict};
+use super::resource::Resource;
 use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, shared};
 
@@ -72,12 +73,12 @@ impl<'k> Touched<'k> {
         }
     }
 
-    const fn name(self) -> (&'static str, &'k str) {
+    const fn name(self) -> (Resource, &'k str) {
         match self {
-            Self::Flag(key) => ("flag", key),
-            Self::Segment(key) => ("segment", key),
-            Self::Layer(key) => ("layer", key),
-            Self::Holdout => ("holdout", ""),
+            Self::Flag(key) => (Resource::Flag, key),
+            Self::Segment(key) => (Resource::Segment, key),
+            Self::Layer(key) => (Resource::Layer, key),
+            Self::Holdout => (Resource::Holdout, ""),
         }
     }
 }
@@ -138,14 +139,14 @@ impl Environment {
         Ok(compiled.flags().filter(|(_, flag)| flag.is_err()).map(|(key, _)| key.to_string()).collect())
     }
 
-    /// What is malformed: `flag` or `segment`, its key, and why.
-    fn faults<'c>(&'c self, compiled: &'c Compiled) -> impl Iterator<Item = (&'static str, &'c str, String)> {
-        let flags = compiled
-            .flags()
-            .filter_map(|(key, flag)| flag.err().map(|fault| ("flag", key.as_str(), fault.to_string())));
+    /// What is malformed, its key, and why.
+    fn faults<'c>(&'c self, compiled: &'c Compiled) -> impl Iterator<Item = (Resource, &'c str, String)> {
+        let flags = compiled.flags().filter_map(|(key, flag)| {
+            flag.err().map(|fault| (Resource::Flag, key.as_str(), fault.to_string()))
+        });
         let segments = self.shared.segments.iter().filter_map(|segment| {
             let fault = compiled.segment_fault(&segment.key)?;
-            Some(("segment", segment.key.as_str(), fault.to_string()))
+            Some((Resource::Segment, segment.key.as_str(), fault.to_string()))
         });
         flags.chain(segments)
     }
@@ -181,8 +182,9 @@ pub(super) fn conflicts(
     let mut faults = after.faults(&compiled).peekable();
     let Some(first) = touched.first().filter(|_| faults.peek().is_some()) else { return Ok(found) };
     let earlier = before.compile()?;
-    let known: BTreeSet<(&str, &str)> = before.faults(&earlier).map(|(what, key, _)| (what, key)).collect();
-    let own: BTreeSet<(&str, &str)> = touched.iter().map(|touched| touched.name()).collect();
+    let known: BTreeSet<(Resource, &str)> =
+        before.faults(&earlier).map(|(what, key, _)| (what, key)).collect();
+    let own: BTreeSet<(Resource, &str)> = touched.iter().map(|touched| touched.name()).collect();
     let (what, key) = first.name();
     let others =
         faults.filter(|(what, key, _)| !known.contains(&(*what, *key)) && !own.contains(&(*what, *key)));

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::confirm::{Above, Given, Lost};
 use super::precondition::{Tag, Unmet};
+use super::resource::Resource;
 use crate::model::circuit::Circuit;
 use crate::model::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
@@ -32,18 +33,16 @@ pub enum ChangeError {
         scope: Scope,
     },
     /// No such flag, fuse, segment, layer, holdout or token.
-    #[error("{what} {key:?} does not exist{}", remedy(what))]
+    #[error("{what} {key:?} does not exist{}", remedy(*what))]
     Unknown {
-        /// Which of them.
-        what: &'static str,
+        what: Resource,
         /// Which.
         key: String,
     },
     /// The tenant has one of that key.
     #[error("{what} {key:?} exists already")]
     Exists {
-        /// `project`, `environment`.
-        what: &'static str,
+        what: Resource,
         /// Which.
         key: String,
     },
@@ -92,8 +91,7 @@ pub enum ChangeError {
     /// Others would become malformed.
     #[error("{what} {key:?} is in use: with this change {by} could not be evaluated: {fault}")]
     InUse {
-        /// `flag`, `segment`, `layer`.
-        what: &'static str,
+        what: Resource,
         /// Which.
         key: String,
         /// `flag "checkout"`, `segment "beta"`.
@@ -190,10 +188,8 @@ pub enum ChangeError {
         current: Option<Tag>,
     },
     /// Somebody else moved the fuse between a look at it and this decision.
-    #[error("{what} is at revision {found}, the change was made for {expected}")]
+    #[error("fuse is at revision {found}, the change was made for {expected}")]
     Stale {
-        /// `fuse`.
-        what: &'static str,
         /// Revision now.
         found: u64,
         /// Revision the writer had seen.
@@ -305,11 +301,19 @@ fn circuits(fuses: &[(EnvironmentKey, Circuit)]) -> String {
 }
 
 /// What to do about something that is not there.
-fn remedy(what: &str) -> &'static str {
+const fn remedy(what: Resource) -> &'static str {
     match what {
-        "flag" => ": PUT …/flags/FLAG makes it",
-        "project flag" => ": PUT /v1/projects/PROJECT/flags/FLAG makes it",
-        _ => "",
+        Resource::Flag => ": PUT …/flags/FLAG makes it",
+        Resource::ProjectFlag => ": PUT /v1/projects/PROJECT/flags/FLAG makes it",
+        Resource::Project
+        | Resource::Environment
+        | Resource::Settings
+        | Resource::Override
+        | Resource::Fuse
+        | Resource::Segment
+        | Resource::Layer
+        | Resource::Holdout
+        | Resource::Token => "",
     }
 }
 

@@ -10,6 +10,7 @@ use super::error::ChangeError;
 use super::fuse_lock;
 use super::kinds::Fuses;
 use super::named::named;
+use super::resource::Resource;
 use super::writing::Writing;
 use crate::model::circuit::{Circuit, Rollout};
 use crate::store::fuses::FuseRow;
@@ -149,7 +150,7 @@ pub(super) async fn remove(writing: &mut Writing<'_>, scope: &Scope, key: &str) 
     if flags::delete(writing.conn, scope, key).await? {
         Ok(())
     } else {
-        Err(ChangeError::Unknown { what: "flag", key: key.to_owned() })
+        Err(ChangeError::Unknown { what: Resource::Flag, key: key.to_owned() })
     }
 }
 

@@ -137,8 +137,7 @@ pub(super) async fn transition(
     let flag = &transition.flag;
     let row = writing.require_flag(&scope, flag).await?;
     let fuse = writing.require_fuse(&scope, flag).await?;
-    let stale =
-        ChangeError::Stale { what: "fuse", found: fuse.revision, expected: transition.expected_revision };
+    let stale = ChangeError::Stale { found: fuse.revision, expected: transition.expected_revision };
     if fuse.revision != transition.expected_revision {
         return Err(stale);
     }

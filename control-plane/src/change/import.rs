@@ -9,6 +9,7 @@ use super::effect::{Effect, Publication};
 use super::environment::{Environment, PartWire, Touched, conflicts as malformed};
 use super::error::{ChangeError, Conflict};
 use super::kinds::{Existing, Import};
+use super::resource::Resource;
 use super::writing::Writing;
 use super::{flag, fuse_lock, part};
 use crate::store::fuses::FuseRow;
@@ -106,16 +107,16 @@ fn locked_parts(
 
 /// What the environment has already.
 fn taken(before: &Environment, imported: &Imported, parts: &[PartWire]) -> Vec<Conflict> {
-    let exists = |what: &'static str, key: &str| Conflict {
+    let exists = |what: Resource, key: &str| Conflict {
         name: format!("{what} {key}"),
         reason: ChangeError::Exists { what, key: key.to_owned() },
     };
     let flags = imported.flags.iter().filter(|wire| before.flags.contains_key(&wire.key));
-    let flags = flags.map(|wire| exists("flag", &wire.key));
+    let flags = flags.map(|wire| exists(Resource::Flag, &wire.key));
     let parts = parts.iter().map(PartWire::name).filter(|(part, key)| match part {
         Part::Segment => before.shared.segments.iter().any(|segment| segment.key == *key),
         Part::Layer => before.shared.layers.iter().any(|layer| layer.key == *key),
         Part::Holdout => before.shared.holdout.is_some(),
     });
-    flags.chain(parts.map(|(part, key)| exists(part.as_str(), key))).collect()
+    flags.chain(parts.map(|(part, key)| exists(part.into(), key))).collect()
 }

@@ -12,6 +12,7 @@ use super::error::ChangeError;
 use super::flag;
 use super::kinds::Fuses;
 use super::named::named;
+use super::resource::Resource;
 use super::writing::Writing;
 use crate::store::project_flags::{self, Inherited};
 use crate::store::{flags, fuses};
@@ -99,7 +100,7 @@ pub(super) async fn put_override(
     let before = project_flags::inherited(writing.conn, &scope, key.as_str()).await?;
     let has_patch = before.as_ref().is_some_and(|inherited| inherited.patch.is_some());
     if patch.is_none() && !has_patch {
-        return Err(ChangeError::Unknown { what: "override", key: key.to_string() });
+        return Err(ChangeError::Unknown { what: Resource::Override, key: key.to_string() });
     }
     let found = flags::flag(writing.conn, &scope, key.as_str()).await?.map_or(0, |row| row.revision);
     let inherited = Inherited { patch };

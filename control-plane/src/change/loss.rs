@@ -11,6 +11,7 @@ use super::consent::Consent;
 use super::error::ChangeError;
 use super::kinds::Change;
 use super::precondition::Tag;
+use super::resource::Resource;
 use super::writing::Writing;
 use crate::store::contents::{self, HeldRow};
 use crate::store::{Connection, StoreError, scopes};
@@ -27,10 +28,26 @@ const KINDS: [(&str, &str, &str); 8] = [
     ("client_key", "client key", "client keys"),
 ];
 
+/// What is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    Project,
+    Environment,
+}
+
+impl Going {
+    const fn resource(self) -> Resource {
+        match self {
+            Self::Project => Resource::Project,
+            Self::Environment => Resource::Environment,
+        }
+    }
+}
+
 /// Everything that goes with a project or an environment.
 #[derive(Debug)]
 pub(super) struct Loss {
-    what: &'static str,
+    what: Going,
     key: String,
     /// Beside the environments.
     own: Vec<HeldRow>,
@@ -54,7 +71,7 @@ impl Loss {
                 let held = contents::of_environment(writing.conn, scope).await?;
                 let environments = vec![EnvironmentLoss { scope: row.scope, version: row.version, held }];
                 let key = scope.environment.to_string();
-                Ok(Some(Self { what: "environment", key, own: Vec::new(), environments }))
+                Ok(Some(Self { what: Going::Environment, key, own: Vec::new(), environments }))
             }
             Change::DeleteProject { project } => {
                 Self::of_project(writing.conn, &writing.actor.tenant, project).await
@@ -77,15 +94,15 @@ impl Loss {
             environments.push(EnvironmentLoss { scope: row.scope, version: row.version, held });
         }
         let own = contents::of_project(conn, tenant, project).await?;
-        Ok(Some(Self { what: "project", key: project.to_string(), own, environments }))
+        Ok(Some(Self { what: Going::Project, key: project.to_string(), own, environments }))
     }
 
     /// Whether nobody would miss anything.
     fn is_nothing(&self) -> bool {
         self.own.is_empty()
             && match self.what {
-                "environment" => self.environments.iter().all(|place| place.held.is_empty()),
-                _ => self.environments.is_empty(),
+                Going::Environment => self.environments.iter().all(|place| place.held.is_empty()),
+                Going::Project => self.environments.is_empty(),
             }
     }
 
@@ -97,7 +114,7 @@ impl Loss {
             return Ok(());
         }
         let given = if given.is_some() { Given::Other } else { Given::Nothing };
-        let (what, key) = (self.what, self.key.clone());
+        let (what, key) = (self.what.resource(), self.key.clone());
         let loss = Box::new(Lost { what, key, summary: self.summary(), numbers: self.numbers() });
         Err(ChangeError::LossToConfirm { loss, given, confirmation })
     }
@@ -113,7 +130,7 @@ impl Loss {
         let places =
             places.map(|place| json!([place.scope.to_string(), place.version.to_string(), place.held]));
         let all = json!({
-            "delete": self.what, "key": self.key, "own": self.own, "environments": places.collect::<Vec<_>>(),
+            "delete": self.what.resource().as_str(), "key": self.key, "own": self.own, "environments": places.collect::<Vec<_>>(),
         });
         Digest::of(all.to_string().as_bytes())
     }
@@ -130,7 +147,7 @@ impl Loss {
                 })
                 .collect()
         };
-        if let ("environment", [place]) = (self.what, self.environments.as_slice()) {
+        if let (Going::Environment, [place]) = (self.what, self.environments.as_slice()) {
             return Value::Object(counted(&place.held));
         }
         let environments = self.environments.iter().map(|place| {
@@ -151,7 +168,7 @@ impl Loss {
     /// `2 environments, 3 flags, 1 client key`.
     fn summary(&self) -> String {
         let count = self.environments.len();
-        let environments = (self.what == "project" && count > 0)
+        let environments = (self.what == Going::Project && count > 0)
             .then(|| format!("{count} environment{}", if count == 1 { "" } else { "s" }));
         let held: Vec<HeldRow> =
             self.own.iter().chain(self.environments.iter().flat_map(|place| &place.held)).cloned().collect();
@@ -190,7 +207,7 @@ mod tests {
         HeldRow { kind: kind.to_owned(), key: key.to_owned(), revision }
     }
 
-    fn loss(what: &'static str, own: Vec<HeldRow>, held: Vec<HeldRow>) -> Loss {
+    fn loss(what: Going, own: Vec<HeldRow>, held: Vec<HeldRow>) -> Loss {
         let scope = Scope::parse("t/p/e").unwrap();
         let place = EnvironmentLoss { scope, version: SnapshotVersion { epoch: 1, seq: 7 }, held };
         Loss { what, key: "e".to_owned(), own, environments: vec![place] }
@@ -200,13 +217,13 @@ mod tests {
     fn what_would_be_lost_is_told_in_numbers_and_in_words() {
         let held =
             vec![row("flag", "a", 1), row("flag", "b", 2), row("client_key", "k", 1), row("holdout", "", 3)];
-        let environment = loss("environment", Vec::new(), held.clone());
+        let environment = loss(Going::Environment, Vec::new(), held.clone());
         assert_eq!(environment.summary(), "2 flags, 1 holdout, 1 client key");
         let found = environment.numbers();
         let numbers = ["flags", "fuses", "overrides", "segments", "layers", "holdouts", "client_keys"];
         assert_eq!(numbers.map(|name| found[name].as_u64()), [2, 0, 0, 0, 0, 1, 1].map(Some), "{found}");
         assert_eq!(environment.flags(&Scope::parse("t/p/e").unwrap()), ["a", "b"]);
-        let project = loss("project", vec![row("project_flag", "a", 1)], held);
+        let project = loss(Going::Project, vec![row("project_flag", "a", 1)], held);
         assert_eq!(project.summary(), "1 environment, 1 project flag, 2 flags, 1 holdout, 1 client key");
         assert_eq!(project.numbers()["environments"][0]["flags"], 2);
         assert_eq!(project.numbers()["project_flags"], 1);
@@ -214,11 +231,11 @@ mod tests {
 
     #[test]
     fn what_holds_nothing_goes_at_once_and_a_confirmation_fits_one_state_only() {
-        let nothing = loss("environment", Vec::new(), Vec::new());
+        let nothing = loss(Going::Environment, Vec::new(), Vec::new());
         assert!(nothing.check(Consent::Person(None)).is_ok() && nothing.required_confirmation().is_none());
         // An environment is something that a project holds.
-        assert!(loss("project", Vec::new(), Vec::new()).check(Consent::Person(None)).is_err());
-        let some = |revision| loss("environment", Vec::new(), vec![row("flag", "a", revision)]);
+        assert!(loss(Going::Project, Vec::new(), Vec::new()).check(Consent::Person(None)).is_err());
+        let some = |revision| loss(Going::Environment, Vec::new(), vec![row("flag", "a", revision)]);
         let confirmation = some(1).required_confirmation();
         assert!(
             some(1).check(Consent::Person(confirmation)).is_ok() && some(1).check(Consent::NotAsked).is_ok()

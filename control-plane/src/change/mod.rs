@@ -3,7 +3,7 @@
 //! A person and a fuse come through the same door, so both get the same checks, the same audit row and the same
 //! publication. Never judges whether a change is wise.
 //!
-//! - `kinds`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
+//! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
 //! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`: what may speak against it, and who has to confirm it
 //! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
 //! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
@@ -33,6 +33,7 @@ mod precondition_check;
 mod proposal;
 mod reach;
 mod record;
+mod resource;
 mod revert;
 mod same;
 mod scope;
@@ -51,4 +52,5 @@ pub use self::loss::project_tag;
 pub use self::outcome::{Applied, Rehearsed};
 pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};
 pub use self::proposal::{Proposal, Terms};
+pub use self::resource::Resource;
 pub use self::transaction::{apply, propose, rehearse};

@@ -49,7 +49,7 @@ pub(super) async fn delete(
     check(&before, &after, &[Touched::part(part, key)])?;
     fuse_lock::check_parts(writing.conn, &scope, &before, &after).await?;
     if !shared::delete(writing.conn, &scope, part, key).await? {
-        return Err(ChangeError::Unknown { what: part.as_str(), key: key.to_owned() });
+        return Err(ChangeError::Unknown { what: part.into(), key: key.to_owned() });
     }
     Ok(vec![effect(scope, part, "delete", key, json!({}), None)])
 }

@@ -37,7 +37,7 @@ pub(super) async fn check(
         return Ok(());
     }
     let (what, key) = subject.name();
-    Err(ChangeError::Precondition { what, key: key.to_owned(), unmet, current })
+    Err(ChangeError::Precondition { what: what.as_str(), key: key.to_owned(), unmet, current })
 }
 
 const fn is_creation(change: &Change) -> bool {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::inheritance;
+use super::resource::Resource;
 use super::writing::Writing;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
@@ -23,7 +24,7 @@ pub(super) async fn create_project(
         return Err(ChangeError::TooLong { field: "name", len: name.len(), len_max: STRING_LEN_MAX });
     }
     if !scopes::insert_project(writing.conn, &writing.actor.tenant, project, name, writing.now).await? {
-        return Err(ChangeError::Exists { what: "project", key: project.to_string() });
+        return Err(ChangeError::Exists { what: Resource::Project, key: project.to_string() });
     }
     Ok(vec![Effect {
         action: "project.create",
@@ -53,7 +54,7 @@ pub(super) async fn create(
     let (profile, auto_exposure) = columns(settings);
     let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
     if !scopes::insert_environment(writing.conn, &scope, row, writing.now).await? {
-        return Err(ChangeError::Exists { what: "environment", key: scope.environment.to_string() });
+        return Err(ChangeError::Exists { what: Resource::Environment, key: scope.environment.to_string() });
     }
     let left_out = inheritance::inherit_all(writing, &scope).await?;
     let mut effect = effect("environment.create", scope, settings, safety);

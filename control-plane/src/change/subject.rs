@@ -7,6 +7,7 @@ use super::edit::Edit;
 use super::kinds::{Actor, Change};
 use super::loss::project_tag;
 use super::precondition::Tag;
+use super::resource::Resource;
 use crate::store::shared::Part;
 use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared, tokens};
 
@@ -138,17 +139,17 @@ impl Subject {
     }
 
     /// What it is called in a message.
-    pub(super) fn name(&self) -> (&'static str, &str) {
+    pub(super) fn name(&self) -> (Resource, &str) {
         match self {
-            Self::Project(_, key) => ("project", key.as_str()),
-            Self::Settings(scope) => ("settings of environment", scope.environment.as_str()),
-            Self::Environment(scope) => ("environment", scope.environment.as_str()),
-            Self::Flag(_, key) => ("flag", key),
-            Self::ProjectFlag(_, _, key) => ("project flag", key),
-            Self::Override(_, key) => ("override", key),
-            Self::Part(_, part, key) => (part.as_str(), key),
-            Self::Fuse(_, key) => ("fuse", key),
-            Self::Token(_, id) => ("token", id),
+            Self::Project(_, key) => (Resource::Project, key.as_str()),
+            Self::Settings(scope) => (Resource::Settings, scope.environment.as_str()),
+            Self::Environment(scope) => (Resource::Environment, scope.environment.as_str()),
+            Self::Flag(_, key) => (Resource::Flag, key),
+            Self::ProjectFlag(_, _, key) => (Resource::ProjectFlag, key),
+            Self::Override(_, key) => (Resource::Override, key),
+            Self::Part(_, part, key) => ((*part).into(), key),
+            Self::Fuse(_, key) => (Resource::Fuse, key),
+            Self::Token(_, id) => (Resource::Token, id),
         }
     }
 }

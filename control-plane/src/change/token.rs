@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::kinds::Actor;
+use super::resource::Resource;
 use super::writing::Writing;
 use crate::store::StoreError;
 use crate::store::tokens::{self, TokenRow};
@@ -32,7 +33,7 @@ pub(super) async fn create(
 pub(super) async fn revoke(writing: &mut Writing<'_>, token_id: &str) -> Result<Vec<Effect>, ChangeError> {
     let token = tokens::revoke(writing.conn, &writing.actor.tenant, token_id, writing.now)
         .await?
-        .ok_or_else(|| ChangeError::Unknown { what: "token", key: token_id.to_owned() })?;
+        .ok_or_else(|| ChangeError::Unknown { what: Resource::Token, key: token_id.to_owned() })?;
     let scope = scope_of(writing.actor, &token)?;
     Ok(vec![effect("token.revoke", &token, scope)])
 }

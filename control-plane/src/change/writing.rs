@@ -5,6 +5,7 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, UnixMillis};
 
 use super::error::ChangeError;
 use super::kinds::Actor;
+use super::resource::Resource;
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
 use crate::store::scopes::{EnvironmentRow, Whose};
@@ -56,7 +57,7 @@ impl Writing<'_> {
         key: &str,
     ) -> Result<FlagWire, ChangeError> {
         let row = project_flags::definition(self.conn, &self.actor.tenant, project, key).await?;
-        let unknown = || ChangeError::Unknown { what: "project flag", key: key.to_owned() };
+        let unknown = || ChangeError::Unknown { what: Resource::ProjectFlag, key: key.to_owned() };
         row.map(|row| row.wire).ok_or_else(unknown)
     }
 
@@ -66,7 +67,7 @@ impl Writing<'_> {
         flag: &FlagKey,
     ) -> Result<FlagRow, ChangeError> {
         let row = flags::flag(self.conn, scope, flag.as_str()).await?;
-        row.ok_or_else(|| ChangeError::Unknown { what: "flag", key: flag.to_string() })
+        row.ok_or_else(|| ChangeError::Unknown { what: Resource::Flag, key: flag.to_string() })
     }
 
     pub(super) async fn require_fuse(
@@ -75,6 +76,6 @@ impl Writing<'_> {
         flag: &FlagKey,
     ) -> Result<FuseRow, ChangeError> {
         let row = fuses::fuse(self.conn, scope, flag.as_str()).await?;
-        row.ok_or_else(|| ChangeError::Unknown { what: "fuse", key: flag.to_string() })
+        row.ok_or_else(|| ChangeError::Unknown { what: Resource::Fuse, key: flag.to_string() })
     }
 }

@@ -1,0 +1,67 @@
+//! The kinds of what can be changed, with the words that errors use for them.
+
+use std::fmt;
+
+use crate::store::shared::Part;
+
+/// A kind of what can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// With everything in it.
+    Project,
+    /// With everything in it.
+    Environment,
+    /// Of an environment.
+    Settings,
+    /// An environment's own.
+    Flag,
+    /// What the environments of a project inherit.
+    ProjectFlag,
+    /// What an environment changes of its project's flag.
+    Override,
+    /// Of a flag.
+    Fuse,
+    /// Of an environment.
+    Segment,
+    /// Of an environment.
+    Layer,
+    /// Of an environment, which has one at most.
+    Holdout,
+    /// Of a tenant, or a client's of an environment.
+    Token,
+}
+
+impl Resource {
+    /// The word for one of them.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Project => "project",
+            Self::Environment => "environment",
+            Self::Settings => "settings of environment",
+            Self::Flag => "flag",
+            Self::ProjectFlag => "project flag",
+            Self::Override => "override",
+            Self::Fuse => "fuse",
+            Self::Segment => "segment",
+            Self::Layer => "layer",
+            Self::Holdout => "holdout",
+            Self::Token => "token",
+        }
+    }
+}
+
+impl From<Part> for Resource {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Segment => Self::Segment,
+            Part::Layer => Self::Layer,
+            Part::Holdout => Self::Holdout,
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

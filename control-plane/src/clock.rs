@@ -21,7 +21,6 @@ impl Clock {
         Self::Manual(Arc::new(AtomicU64::new(now.0)))
     }
 
-    /// The time.
     pub fn now(&self) -> UnixMillis {
         match self {
             Self::System => system_now(),

@@ -51,7 +51,6 @@ pub enum Bearer {
 pub struct Drawn {
     /// The secret text; show it once.
     pub text: String,
-    /// Its digest.
     pub digest: Digest,
     /// Everything else.
     pub row: TokenRow,

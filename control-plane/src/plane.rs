@@ -36,7 +36,6 @@ pub enum PlaneError {
     /// Keys are missing, unreadable, or there already.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A token could not be made.
@@ -47,14 +46,9 @@ pub enum PlaneError {
     Random(#[from] getrandom::Error),
     /// Nobody could use it.
     #[error("tenant {tenant} has no admin token; `flagfuse token create --kind admin --name NAME` makes one")]
-    NoAdminToken {
-        /// Which tenant.
-        tenant: TenantKey,
-    },
-    /// The data directory.
+    NoAdminToken { tenant: TenantKey },
     #[error("{path}: {source}")]
     Directory {
-        /// Which.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -77,13 +71,11 @@ pub struct Initialised {
 /// An opened control plane.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
-    /// Its database.
     pub store: Store,
     /// Its signer and bell.
     pub publisher: Publisher,
     /// Hashes units.
     pub unit_key: UnitKey,
-    /// Its time.
     pub clock: Clock,
 }
 

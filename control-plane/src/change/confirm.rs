@@ -7,9 +7,7 @@ use super::resource::Resource;
 /// The flag that changes most beyond what its environment lets pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Above {
-    /// Which flag.
     pub flag: String,
-    /// In which environment.
     pub environment: String,
     /// Share of its sampled decisions that change.
     pub changed_pct: f64,
@@ -31,7 +29,6 @@ pub enum Given {
 pub struct Lost {
     /// A project or an environment.
     pub what: Resource,
-    /// Which.
     pub key: String,
     /// In words.
     pub summary: String,

@@ -35,38 +35,26 @@ pub enum Power {
 pub enum Edit {
     /// Merges into an environment's flag; of one that is inherited, into the environment's override.
     Flag {
-        /// Which environment.
         scope: Scope,
-        /// Which flag.
         flag: FlagKey,
         /// A merge patch (RFC 7396).
         patch: Map<String, Value>,
     },
     /// Merges into a project's flag.
     ProjectFlag {
-        /// Which project.
         project: ProjectKey,
-        /// Which flag.
         flag: FlagKey,
         /// A merge patch (RFC 7396).
         patch: Map<String, Value>,
     },
     /// Changes the settings that it names.
     Settings {
-        /// Which environment.
         scope: Scope,
         /// What is named.
         patch: Box<SettingsPatch>,
     },
     /// Switches a flag; one that is inherited, by the environment's override.
-    Switch {
-        /// Which environment.
-        scope: Scope,
-        /// Which flag.
-        flag: FlagKey,
-        /// Where to.
-        to: Power,
-    },
+    Switch { scope: Scope, flag: FlagKey, to: Power },
 }
 
 /// A setting that a patch names, or does not.

@@ -58,9 +58,7 @@ pub(super) enum Touched<'k> {
     Flag(&'k str),
     /// As a flag: sound, or gone.
     Segment(&'k str),
-    /// A layer.
     Layer(&'k str),
-    /// The holdout.
     Holdout,
 }
 

@@ -22,30 +22,16 @@ use crate::store::StoreError;
 pub enum ChangeError {
     /// No such project in the tenant.
     #[error("project {project} does not exist")]
-    UnknownProject {
-        /// Which.
-        project: ProjectKey,
-    },
+    UnknownProject { project: ProjectKey },
     /// No such environment in the tenant.
     #[error("environment {}/{} does not exist", scope.project, scope.environment)]
-    UnknownEnvironment {
-        /// Which.
-        scope: Scope,
-    },
+    UnknownEnvironment { scope: Scope },
     /// No such flag, fuse, segment, layer, holdout or token.
     #[error("{what} {key:?} does not exist{}", remedy(*what))]
-    Unknown {
-        what: Resource,
-        /// Which.
-        key: String,
-    },
+    Unknown { what: Resource, key: String },
     /// The tenant has one of that key.
     #[error("{what} {key:?} exists already")]
-    Exists {
-        what: Resource,
-        /// Which.
-        key: String,
-    },
+    Exists { what: Resource, key: String },
     /// No replica of the tenant could hold one more.
     #[error(
         "the tenant has {count} environments, {deleted} of them deleted, which replicas hold all the same; the limit is \
@@ -65,12 +51,7 @@ pub enum ChangeError {
     },
     /// The flag cannot be evaluated.
     #[error("flag {key:?}: {source}")]
-    Flag {
-        /// Which.
-        key: String,
-        /// Why.
-        source: FlagFault,
-    },
+    Flag { key: String, source: FlagFault },
     /// A merge patch leads to what is no flag.
     #[error("{detail}")]
     FlagShape {
@@ -79,12 +60,7 @@ pub enum ChangeError {
     },
     /// The segment cannot be evaluated.
     #[error("segment {key:?}: {source}")]
-    Segment {
-        /// Which.
-        key: String,
-        /// Why.
-        source: SegmentFault,
-    },
+    Segment { key: String, source: SegmentFault },
     /// A layer or the holdout has no meaning, or there are too many of them.
     #[error(transparent)]
     Environment(#[from] EnvironmentFault),
@@ -92,7 +68,6 @@ pub enum ChangeError {
     #[error("{what} {key:?} is in use: with this change {by} could not be evaluated: {fault}")]
     InUse {
         what: Resource,
-        /// Which.
         key: String,
         /// `flag "checkout"`, `segment "beta"`.
         by: String,
@@ -110,21 +85,13 @@ pub enum ChangeError {
         "{field} cannot change like that while a fuse watches the flag {flag:?}: units that are counted could be served \
          something else; delete the fuse first"
     )]
-    LockedByFuse {
-        /// Which field.
-        field: &'static str,
-        /// Which flag.
-        flag: String,
-    },
+    LockedByFuse { field: &'static str, flag: String },
     /// A body that does not say so would switch a flag on.
     #[error(
         "flag {flag:?} is off, and the body leaves out enabled, which would switch it on: send \"enabled\" with it, true \
          or false"
     )]
-    IsOff {
-        /// Which flag.
-        flag: String,
-    },
+    IsOff { flag: String },
     /// A flag would take its fuse along, and nobody said that it may.
     #[error(
         "flag {flag:?} is under a fuse in {}: with the flag the fuse would go, and all that it has counted; delete the \
@@ -132,7 +99,6 @@ pub enum ChangeError {
         circuits(fuses)
     )]
     FuseInUse {
-        /// Which flag.
         flag: String,
         /// Where, and where each of them stands.
         fuses: Vec<(EnvironmentKey, Circuit)>,
@@ -152,7 +118,6 @@ pub enum ChangeError {
     /// It would serve a tripped feature again without anybody saying so.
     #[error("{what} while the fuse is {}: {remedy}", circuit.as_str())]
     Tripped {
-        /// What was asked for.
         what: String,
         /// Where the fuse stands.
         circuit: Circuit,
@@ -163,24 +128,15 @@ pub enum ChangeError {
     #[error(
         "flag {flag:?} is inherited from the project: switch it off with an override, or delete the project's flag"
     )]
-    Inherited {
-        /// Which.
-        flag: String,
-    },
+    Inherited { flag: String },
     /// One environment does not take what all of them should.
     #[error("environment {environment}: {source}")]
-    InEnvironment {
-        /// Which.
-        environment: EnvironmentKey,
-        /// Why not.
-        source: Box<ChangeError>,
-    },
+    InEnvironment { environment: EnvironmentKey, source: Box<ChangeError> },
     /// What is there is not what the writer has seen.
     #[error("{what} {key:?} {}", state_in_words(*unmet, current.as_ref()))]
     Precondition {
         /// `flag`, `fuse`, `settings of environment`.
         what: &'static str,
-        /// Which.
         key: String,
         /// The condition that does not hold.
         unmet: Unmet,
@@ -227,31 +183,19 @@ pub enum ChangeError {
     /// The version to go back to has left the history.
     #[error("version {version} is not kept; there are: {}", listed(available))]
     NotInHistory {
-        /// Which.
         version: SnapshotVersion,
         /// Those that are, the newest first.
         available: Vec<String>,
     },
     /// The version to go back to does not have the flag.
     #[error("flag {flag:?} is not in version {version}")]
-    NotInVersion {
-        /// Which flag.
-        flag: String,
-        /// Which version.
-        version: SnapshotVersion,
-    },
+    NotInVersion { flag: String, version: SnapshotVersion },
     /// A frame of the history cannot be read.
     #[error("version {version} cannot be read: {source}")]
-    Unreadable {
-        /// Which.
-        version: SnapshotVersion,
-        /// Why.
-        source: PayloadError,
-    },
+    Unreadable { version: SnapshotVersion, source: PayloadError },
     /// A text of people is too long.
     #[error("{field} has {len} bytes, the limit is {len_max}")]
     TooLong {
-        /// Which field.
         field: &'static str,
         /// Bytes found.
         len: usize,
@@ -261,7 +205,6 @@ pub enum ChangeError {
     /// The environment's snapshot would be outside its limits.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -70,19 +70,14 @@ pub struct Import {
 pub enum Change {
     /// A new group of flags.
     CreateProject {
-        /// Its key.
         project: ProjectKey,
         /// For people.
         name: String,
     },
     /// A project goes with everything in it.
-    DeleteProject {
-        /// Which.
-        project: ProjectKey,
-    },
+    DeleteProject { project: ProjectKey },
     /// A new environment; publishes its first snapshot.
     CreateEnvironment {
-        /// Which.
         scope: Scope,
         /// How its edge behaves.
         settings: EnvironmentSettings,
@@ -90,13 +85,9 @@ pub enum Change {
         safety: Box<SafetySettings>,
     },
     /// An environment goes with everything in it; publishes its last snapshot.
-    DeleteEnvironment {
-        /// Which.
-        scope: Scope,
-    },
+    DeleteEnvironment { scope: Scope },
     /// Other settings.
     SetSettings {
-        /// Which environment.
         scope: Scope,
         /// How its edge behaves.
         settings: EnvironmentSettings,
@@ -104,94 +95,59 @@ pub enum Change {
         safety: Box<SafetySettings>,
     },
     /// A new or altered flag.
-    PutFlag {
-        /// Which environment.
-        scope: Scope,
-        /// The flag.
-        wire: Box<FlagWire>,
-    },
+    PutFlag { scope: Scope, wire: Box<FlagWire> },
     /// A flag goes.
     DeleteFlag {
-        /// Which environment.
         scope: Scope,
-        /// Which flag.
         flag: FlagKey,
         /// Whether it may be under a fuse.
         fuses: Fuses,
     },
     /// A flag that every environment of a project inherits.
     PutProjectFlag {
-        /// Which project.
         project: ProjectKey,
         /// The flag, without a cohort.
         wire: Box<FlagWire>,
     },
     /// A project's flag goes, and with it the flags that follow it.
     DeleteProjectFlag {
-        /// Which project.
         project: ProjectKey,
-        /// Which flag.
         flag: FlagKey,
         /// Whether it may be under a fuse anywhere.
         fuses: Fuses,
     },
     /// What an environment changes of its project's flag.
     PutOverride {
-        /// Which environment.
         scope: Scope,
-        /// Which flag.
         flag: FlagKey,
         /// Merged into the project's flag; `None` takes the override away.
         patch: Option<Value>,
     },
     /// A new or altered segment, layer or holdout.
-    PutPart {
-        /// Which environment.
-        scope: Scope,
-        /// The part.
-        part: Box<PartWire>,
-    },
+    PutPart { scope: Scope, part: Box<PartWire> },
     /// A segment, a layer or the holdout goes.
     DeletePart {
-        /// Which environment.
         scope: Scope,
-        /// Which kind.
         part: Part,
         /// Which one; empty for the holdout.
         key: String,
     },
     /// Flags and segments of another system.
     Import {
-        /// Into which environment.
         scope: Scope,
         /// What was read.
         import: Box<Import>,
     },
     /// A new fuse, or another policy for one: both begin a phase.
-    PutFuse {
-        /// Which environment.
-        scope: Scope,
-        /// Which flag.
-        flag: FlagKey,
-        /// The rules.
-        policy: Box<Policy>,
-    },
+    PutFuse { scope: Scope, flag: FlagKey, policy: Box<Policy> },
     /// A fuse goes, and its cohort with it.
-    DeleteFuse {
-        /// Which environment.
-        scope: Scope,
-        /// Which flag.
-        flag: FlagKey,
-    },
+    DeleteFuse { scope: Scope, flag: FlagKey },
     /// A fuse moves to another circuit.
     FuseTransition {
-        /// Which environment.
         scope: Scope,
-        /// Which flag.
         flag: FlagKey,
         /// The revision it was decided on.
         expected_revision: u64,
-        /// Where to.
         to: Circuit,
         /// Who decided.
         by: Decider,
@@ -214,9 +170,7 @@ pub enum Change {
     },
     /// The content of a version of the history under a new one.
     Revert {
-        /// Which environment.
         scope: Scope,
-        /// Which version.
         to: SnapshotVersion,
         /// Of everything, this flag alone.
         flag: Option<FlagKey>,
@@ -225,7 +179,6 @@ pub enum Change {
     },
     /// The same content under a new version.
     Republish {
-        /// Which environment.
         scope: Scope,
         /// What is urgent waits for no stage.
         urgency: Urgency,

@@ -7,25 +7,17 @@ use crate::store::shared::Part;
 /// A kind of what can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
-    /// With everything in it.
     Project,
-    /// With everything in it.
     Environment,
-    /// Of an environment.
     Settings,
-    /// An environment's own.
     Flag,
     /// What the environments of a project inherit.
     ProjectFlag,
     /// What an environment changes of its project's flag.
     Override,
-    /// Of a flag.
     Fuse,
-    /// Of an environment.
     Segment,
-    /// Of an environment.
     Layer,
-    /// Of an environment, which has one at most.
     Holdout,
     /// Of a tenant, or a client's of an environment.
     Token,

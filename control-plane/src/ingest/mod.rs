@@ -56,10 +56,7 @@ pub enum IngestError {
     },
     /// A number the database cannot tell from others.
     #[error("batch_seq is {batch_seq}, the limit is {}", i64::MAX)]
-    BatchSeq {
-        /// What was sent.
-        batch_seq: u64,
-    },
+    BatchSeq { batch_seq: u64 },
     /// Applying an event panicked: a fault of ours, which must not take the batch's other events along.
     #[error("event {position} of batch {batch_seq} cannot be applied")]
     Panicked {
@@ -68,7 +65,6 @@ pub enum IngestError {
         /// Number of the batch.
         batch_seq: u64,
     },
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -16,7 +16,6 @@ const BUCKET_MS: u64 = 60_000;
 pub struct Activity {
     /// The outcome's metric.
     pub metric: String,
-    /// When.
     pub at_ms: UnixMillis,
     /// For latency.
     pub value: Option<f64>,
@@ -31,7 +30,6 @@ pub struct Enrolment {
     pub arm: Arm,
     /// Whether it enters tallies; not within the phase's grace.
     pub is_counted: bool,
-    /// When.
     pub first_ms: UnixMillis,
 }
 
@@ -114,11 +112,9 @@ pub fn counted(policy: &Policy) -> Vec<Counted> {
 /// Part of what a unit did that counts for one metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contribution {
-    /// Which metric.
     pub metric: String,
     /// How often it counts.
     pub counting: Counting,
-    /// Events.
     pub events: i64,
     /// Sum of values.
     pub value_sum: f64,
@@ -150,11 +146,9 @@ pub fn contributions(counted: &[Counted], first_ms: UnixMillis, activity: &Activ
 /// What a unit adds to a metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fact {
-    /// Which metric.
     pub metric: String,
     /// 1 when the unit is new to the metric, else 0.
     pub units: i64,
-    /// Events.
     pub events: i64,
     /// Sum of values.
     pub value_sum: f64,
@@ -167,20 +161,16 @@ pub struct Fact {
 pub struct TallyKey {
     /// Number of the phase in the database.
     pub phase_id: i64,
-    /// Which metric.
     pub metric: String,
     /// Minute of enrolment.
     pub bucket_ms: UnixMillis,
-    /// Arm.
     pub arm: Arm,
 }
 
 /// What is added to a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct TallySum {
-    /// Units.
     pub units: i64,
-    /// Events.
     pub events: i64,
     /// Sum of values.
     pub value_sum: f64,

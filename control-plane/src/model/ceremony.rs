@@ -74,9 +74,7 @@ impl Gate {
 /// A keyset and when its turn comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The keyset.
     pub keyset: Keyset,
-    /// Its gate.
     pub gate: Gate,
 }
 
@@ -85,9 +83,7 @@ pub struct Step {
 pub struct SignedStep {
     /// Version of the keyset.
     pub keyset_version: u64,
-    /// Its envelope.
     pub envelope: Vec<u8>,
-    /// Its gate.
     pub gate: Gate,
 }
 
@@ -99,19 +95,12 @@ pub enum CeremonyError {
     TooFewRoots {
         /// Different ones that the keyset lists.
         given: usize,
-        /// Its threshold.
         needed: usize,
-        /// Which keyset.
         keyset_version: u64,
     },
     /// A file that is no root key of this installation.
     #[error("key {key_id} is not a root key of keyset {keyset_version}")]
-    ForeignRoot {
-        /// Which key.
-        key_id: String,
-        /// Which keyset.
-        keyset_version: u64,
-    },
+    ForeignRoot { key_id: String, keyset_version: u64 },
     /// More signatures than an envelope holds.
     #[error("{count} root keys would have to sign, an envelope holds {SIGNATURE_COUNT_MAX} signatures")]
     TooManySignatures {
@@ -121,7 +110,6 @@ pub enum CeremonyError {
     /// More keys than a role may have.
     #[error("role {role} would have {count} keys, the limit is {ROLE_KEY_COUNT_MAX}")]
     TooManyKeys {
-        /// Which role.
         role: &'static str,
         /// Keys it would have.
         count: usize,
@@ -129,9 +117,7 @@ pub enum CeremonyError {
     /// The key to revoke is not there.
     #[error("role {role} has no key {key_id}; it has {}", known.join(", "))]
     UnknownKey {
-        /// Which role.
         role: &'static str,
-        /// As asked for.
         key_id: String,
         /// Ids of its keys.
         known: Vec<String>,
@@ -145,7 +131,6 @@ pub enum CeremonyError {
     /// An epoch that changes nothing.
     #[error("epoch {epoch} is not above the {held} that is in force")]
     EpochTooLow {
-        /// As asked for.
         epoch: u64,
         /// In force or seen at a replica.
         held: u64,

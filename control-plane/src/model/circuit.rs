@@ -15,7 +15,6 @@ pub enum Circuit {
 }
 
 impl Circuit {
-    /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "CLOSED",
@@ -62,7 +61,6 @@ pub enum Rollout {
 }
 
 impl Rollout {
-    /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "PENDING",

@@ -5,7 +5,6 @@ use serde::Serialize;
 /// One of a region's replicas.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct ReplicaName {
-    /// Its region.
     pub region: String,
     /// Which of the region's replicas.
     pub shard: u16,

@@ -143,16 +143,11 @@ pub enum PolicyFault {
     Shape(Misfit),
     /// A mode that does not exist here.
     #[error("mode {found:?} is not available, available: classic")]
-    Mode {
-        /// What was asked for.
-        found: String,
-    },
+    Mode { found: String },
     /// A number or text outside its limits.
     #[error("{field} is {found}, allowed is {allowed}")]
     OutOfRange {
-        /// Which field.
         field: String,
-        /// What was there.
         found: String,
         /// The limits in words.
         allowed: String,
@@ -160,7 +155,6 @@ pub enum PolicyFault {
     /// A variation the flag does not have.
     #[error("{field} names the variation {variation:?}, which the flag does not have")]
     UnknownVariation {
-        /// Which field.
         field: &'static str,
         /// The missing name.
         variation: String,

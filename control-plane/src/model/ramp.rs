@@ -49,20 +49,10 @@ pub enum RampFault {
     },
     /// A number that is no share of the buckets.
     #[error("stages[{at}].{field} is {found}, allowed is 0.0001 to 100 in steps of 0.0001")]
-    Percent {
-        /// Which stage.
-        at: usize,
-        /// Which field.
-        field: &'static str,
-        /// What was there.
-        found: f64,
-    },
+    Percent { at: usize, field: &'static str, found: f64 },
     /// A stage that exposes nobody new.
     #[error("stages[{at}].exposed_percent is not above the one of the stage before")]
-    NotAscending {
-        /// Which stage.
-        at: usize,
-    },
+    NotAscending { at: usize },
     /// Exposed units would meet control units.
     #[error(
         "the last stage exposes {exposed} buckets and all stages reserve {control}, together at most {BUCKET_COUNT}"

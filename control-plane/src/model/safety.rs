@@ -24,16 +24,10 @@ pub struct SafetySettings {
 pub enum SafetyFault {
     /// More than a hundred percent.
     #[error("confirm_above_pct is {found}, allowed is 0 to 100")]
-    Percent {
-        /// What was there.
-        found: u64,
-    },
+    Percent { found: u64 },
     /// Longer than a day.
     #[error("soak_s is {found}, allowed is 0 to {SOAK_S_MAX}")]
-    Soak {
-        /// What was there.
-        found: u64,
-    },
+    Soak { found: u64 },
     /// More stages than there can be regions.
     #[error("stages has {found} entries, allowed is 0 to {REGION_COUNT_MAX}")]
     StageCount {
@@ -48,14 +42,10 @@ pub enum SafetyFault {
     },
     /// A region cannot be early and late.
     #[error("stages names the region {region:?} twice")]
-    RegionTwice {
-        /// Which.
-        region: String,
-    },
+    RegionTwice { region: String },
     /// A region that this control plane does not push to.
     #[error("stages names the region {region:?}, which is not configured; there are: {known}")]
     UnknownRegion {
-        /// Which.
         region: String,
         /// All others, in words.
         known: String,

@@ -56,7 +56,6 @@ pub struct Recent {
 /// All a verdict depends on.
 #[derive(Debug)]
 pub struct Look<'a> {
-    /// The rules.
     pub policy: &'a Policy,
     /// Where the fuse stands.
     pub circuit: Circuit,
@@ -78,7 +77,6 @@ pub struct Look<'a> {
     pub ema: &'a BTreeMap<String, f64>,
     /// Whether this look moves them.
     pub ema_step: EmaStep,
-    /// The time.
     pub now: UnixMillis,
 }
 
@@ -181,7 +179,6 @@ pub struct GuardrailEvidence {
     pub metric: String,
     /// What it says.
     pub finding: Finding,
-    /// Both arms.
     pub reading: Reading,
     /// Smoothed rate or mean of the exposed arm.
     pub rate_exposed: f64,
@@ -191,7 +188,6 @@ pub struct GuardrailEvidence {
     pub delta: f64,
     /// What was compared with the threshold: the delta or its moving average, to 4 digits.
     pub delta_compared: f64,
-    /// The threshold.
     pub threshold: f64,
     /// min(1, n/5000) over both arms, to 3 digits: sample progress, no probability.
     pub confidence: f64,

@@ -30,7 +30,6 @@ pub enum ArrivalState {
 /// One replica and the change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReplicaArrival {
-    /// Which replica.
     #[serde(flatten)]
     pub replica: ReplicaName,
     /// The version that brought it: this one or a later one.
@@ -54,9 +53,7 @@ pub struct ReplicaArrival {
 pub struct Arrival {
     /// The version that carries it.
     pub version: String,
-    /// Its epoch.
     pub epoch: u64,
-    /// Its sequence number.
     pub seq: u64,
     /// How far it has come.
     pub state: ArrivalState,

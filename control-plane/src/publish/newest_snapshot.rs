@@ -11,15 +11,11 @@ use crate::store::{Connection, StoreError, snapshots};
 /// Why there is nothing to ask.
 #[derive(Debug, thiserror::Error)]
 pub enum NewestSnapshotError {
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No frame yet.
     #[error("nothing was published yet in environment {}/{}", scope.project, scope.environment)]
-    Nothing {
-        /// Where.
-        scope: Scope,
-    },
+    Nothing { scope: Scope },
     /// An edge would refuse it too.
     #[error("the newest snapshot is refused: {0}")]
     Refused(Refusal),

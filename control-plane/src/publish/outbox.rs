@@ -16,7 +16,6 @@ use crate::store::{Connection, StoreError, forks, keysets, scopes, snapshots};
 /// Why there is no next snapshot; the change is rolled back with it.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The content is outside the limits of a snapshot.
@@ -43,17 +42,13 @@ pub enum OutboxError {
         scope.project, scope.environment, held_by(forks), scope.project, scope.environment, scope.tenant
     )]
     Forked {
-        /// Which environment.
         scope: Scope,
         /// Who holds what.
         forks: Vec<ForkRow>,
     },
     /// The environment has gone.
     #[error("environment {}/{} does not exist", scope.project, scope.environment)]
-    UnknownEnvironment {
-        /// Which.
-        scope: Scope,
-    },
+    UnknownEnvironment { scope: Scope },
 }
 
 fn held_by(forks: &[ForkRow]) -> String {

@@ -36,7 +36,6 @@ pub enum PullError {
     /// Not `tenant/project/environment`.
     #[error("held names {scope:?}: {reason}")]
     Scope {
-        /// What was named.
         scope: String,
         /// What is wrong with it.
         reason: String,
@@ -44,12 +43,10 @@ pub enum PullError {
     /// Somebody else's environment.
     #[error("held names {scope}, the token is for tenant {tenant}")]
     WrongTenant {
-        /// What was named.
         scope: String,
         /// Tenant of the token.
         tenant: TenantKey,
     },
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The beat could not be signed.

@@ -71,11 +71,9 @@ pub enum Input {
 pub enum Output {
     /// Send the frame of this version.
     Publish {
-        /// Whose frame.
         scope: String,
-        /// Which.
         version: HeldVersion,
-        /// How soon clients are receipt.
+        /// How soon clients are told.
         urgency: Urgency,
     },
     /// Sign and send a beat, dated when the target was read.
@@ -100,35 +98,29 @@ pub enum Output {
 pub enum Receipt {
     /// It holds a version.
     Held {
-        /// Of which environment.
         scope: String,
-        /// Which.
         held: HeldVersion,
-        /// Version of the keyset it came with; unknown when a hello receipt.
+        /// Version of the keyset it came with; unknown when a hello told it.
         keyset_version: Option<u64>,
-        /// When it was stored; unknown when a hello receipt.
+        /// When it was stored; unknown when a hello told it.
         stored_ms: Option<UnixMillis>,
     },
     /// It refused a frame.
     Refused {
-        /// Of which environment.
         scope: String,
         /// Stable code.
         code: String,
-        /// Its reason.
         detail: String,
     },
     /// It refused a beat.
     BeatRefused {
         /// Stable code.
         code: String,
-        /// Its reason.
         detail: String,
     },
     /// It holds what this database never signed, so it would refuse everything: the database was restored from an old
     /// copy, or another one signs with the same keys. The other environments go on.
     Forked {
-        /// Of which environment.
         scope: String,
         /// What it holds.
         held: HeldVersion,
@@ -143,10 +135,7 @@ pub enum HangUp {
     /// No hello in time.
     NoHello,
     /// A frame was not answered in time.
-    NoAnswer {
-        /// Whose frame.
-        scope: String,
-    },
+    NoAnswer { scope: String },
     /// Not even pings are answered.
     Silent,
 }

@@ -18,7 +18,6 @@ use crate::store::{Connection, StoreError};
 /// One replica's state.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReplicaState {
-    /// Which replica.
     #[serde(flatten)]
     pub replica: ReplicaName,
     /// Whether it holds exactly the newest version.
@@ -48,7 +47,6 @@ pub struct ReplicaState {
 /// One region's state.
 #[derive(Debug, Clone, Serialize)]
 pub struct RegionState {
-    /// Its name.
     pub region: String,
     /// Replicas that stored the newest version.
     pub acked: usize,
@@ -69,9 +67,7 @@ pub struct RegionState {
 pub struct Propagation {
     /// Newest version.
     pub version: String,
-    /// Its epoch.
     pub epoch: u64,
-    /// Its sequence number.
     pub seq: u64,
     /// When it was signed.
     pub created_ms: Option<UnixMillis>,

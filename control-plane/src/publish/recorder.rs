@@ -23,11 +23,9 @@ const DETAIL_LEN_MAX: usize = 1_024;
 /// A receipt, who gave it and when it arrived.
 #[derive(Debug, Clone)]
 pub struct Arrived {
-    /// Which replica.
     pub replica: ReplicaName,
     /// What it said.
     pub receipt: Receipt,
-    /// When.
     pub at: UnixMillis,
 }
 

@@ -19,7 +19,6 @@ use crate::model::safety::Stages;
 /// A version that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendableVersion {
-    /// Which.
     pub version: SnapshotVersion,
     /// Whether it waits for anything.
     pub urgency: Urgency,
@@ -36,7 +35,7 @@ pub struct Acknowledgement {
     pub acked_ms: UnixMillis,
 }
 
-/// What is facts of one environment.
+/// What is known of one environment.
 #[derive(Debug, Clone, Copy)]
 pub struct StageFacts<'k> {
     /// The order of the regions.
@@ -67,15 +66,9 @@ pub struct Placement {
 #[serde(tag = "waits_for", rename_all = "snake_case")]
 pub enum Wait {
     /// A replica of an earlier stage refused it.
-    Refusal {
-        /// Which.
-        replica: ReplicaName,
-    },
+    Refusal { replica: ReplicaName },
     /// A replica of an earlier stage has not acknowledged it.
-    Acknowledgement {
-        /// Which.
-        replica: ReplicaName,
-    },
+    Acknowledgement { replica: ReplicaName },
     /// Every earlier stage has it, but not for long enough.
     Soak {
         /// When that will be over.

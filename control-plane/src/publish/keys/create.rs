@@ -48,7 +48,6 @@ impl RoleSize {
 /// What to make.
 #[derive(Debug, Clone)]
 pub struct NewKeys<'d> {
-    /// The data directory.
     pub data: &'d Path,
     /// Where the root keys go.
     pub roots_dir: &'d Path,

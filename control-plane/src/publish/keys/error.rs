@@ -27,23 +27,16 @@ pub enum KeyError {
     /// The file system.
     #[error("{path}: {source}")]
     File {
-        /// Which file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
     /// The file gives no key.
     #[error("{path} {source}")]
-    Format {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: FormatError,
-    },
+    Format { path: PathBuf, source: FormatError },
     /// The file is longer than any key.
     #[error("{path} has {len} bytes, a key's file has at most {len_max}")]
     TooLong {
-        /// Which file.
         path: PathBuf,
         /// Bytes found.
         len: usize,
@@ -63,11 +56,8 @@ pub enum KeyError {
         "keyset {keyset_version} needs {needed} of its {role} keys to sign, {found} of them lie in {path}"
     )]
     NoSigner {
-        /// Which keyset.
         keyset_version: u64,
-        /// Which role.
         role: &'static str,
-        /// Its threshold.
         needed: usize,
         /// Private keys found.
         found: usize,
@@ -83,7 +73,6 @@ pub enum KeyError {
     /// A number of roots or of keys that makes no sense.
     #[error("{what} is {threshold} of {count}; allowed is 1 to {count} of 1 to {count_max}")]
     Threshold {
-        /// Which role.
         what: &'static str,
         /// Signatures asked for.
         threshold: usize,
@@ -104,7 +93,6 @@ pub enum KeyError {
     /// The system gave no random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The keyset in force changed while the next ones were signed.

@@ -48,9 +48,7 @@ pub struct KeyFolder(PathBuf);
 /// A private key that was found.
 #[derive(Debug)]
 pub struct KeyFile {
-    /// Where.
     pub path: PathBuf,
-    /// The key.
     pub secret: Secret,
 }
 

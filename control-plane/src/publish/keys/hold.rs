@@ -25,7 +25,6 @@ use crate::store::{Connection, Store, StoreError, forks, scopes};
 pub struct Ceremony<'k> {
     /// The installation.
     pub keys: &'k SigningKeys,
-    /// Its database.
     pub store: &'k Store,
     /// Root keys that are present.
     pub roots: Vec<PrivateKey>,

@@ -36,7 +36,6 @@ pub struct OpenedKey {
     pub role: OnlineRole,
     /// Its file.
     pub path: PathBuf,
-    /// The key.
     pub key: PrivateKey,
 }
 

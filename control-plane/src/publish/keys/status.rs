@@ -32,7 +32,6 @@ pub struct RoleStatus {
 /// A keyset that waits for its turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WaitingKeyset {
-    /// Its version.
     pub keyset_version: u64,
     /// What has to be so before.
     pub gate: Gate,

@@ -4,9 +4,11 @@ use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::Scope;
 use serde_json::{Map, Value};
 
+use super::action::Action;
+
 /// What one change leaves behind beside its rows.
 pub(super) struct Effect {
-    pub(super) action: &'static str,
+    pub(super) action: Action,
     pub(super) subject: String,
     pub(super) detail: Value,
     pub(super) scope: Option<Scope>,

@@ -4,6 +4,7 @@ use flagfuse_shared::flag::{FlagFault, FlagWire};
 use flagfuse_shared::ids::{EnvironmentKey, FlagKey, Scope};
 use serde_json::{Map, Value, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::environment::{Environment, Touched, check};
 use super::error::ChangeError;
@@ -87,7 +88,7 @@ pub(super) async fn write(
 
 pub(super) fn effect(scope: Scope, stored: Option<&FlagWire>, wire: &FlagWire, revision: u64) -> Effect {
     Effect {
-        action: "flag.put",
+        action: Action::PutFlag,
         subject: wire.key.clone(),
         detail: json!({
             "revision": revision, "enabled": wire.enabled, "default_variation": wire.default_variation,
@@ -126,7 +127,7 @@ pub(super) async fn delete(
     let gone = fuse.map(|fuse| gone(&scope.environment, fuse.circuit));
     let detail = json!({ "fuse_deleted": gone.is_some() });
     Ok(vec![Effect {
-        action: "flag.delete",
+        action: Action::DeleteFlag,
         subject: flag.to_string(),
         detail,
         scope: Some(scope),

@@ -7,6 +7,7 @@ use flagfuse_shared::flag::{FlagWire, compile};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::fuse_lock;
@@ -90,7 +91,7 @@ pub(super) async fn put(
         fuses::replace(writing.conn, &scope, &fuse).await?;
         fuse.revision + 1
     };
-    Ok(vec![Effect { notes, ..effect("fuse.put", scope, flag, phase.phase, detail, Some(revision)) }])
+    Ok(vec![Effect { notes, ..effect(Action::PutFuse, scope, flag, phase.phase, detail, Some(revision)) }])
 }
 
 /// The units of the running phase, which count for another policy no longer; `None` when there are none.
@@ -117,7 +118,7 @@ pub(super) async fn delete(
     flags::put(writing.conn, &scope, &row.wire, writing.now).await?;
     let detail = json!({ "circuit": fuse.circuit });
     Ok(vec![Effect {
-        action: "fuse.delete",
+        action: Action::DeleteFuse,
         subject: flag.to_string(),
         detail,
         scope: Some(scope),
@@ -164,7 +165,8 @@ pub(super) async fn transition(
     let detail = json!({
         "from": fuse.circuit, "to": transition.to, "reason": transition.reason, "evidence": transition.evidence,
     });
-    let mut effect = effect("fuse.transition", scope, flag, phase.phase, detail, Some(fuse.revision + 1));
+    let mut effect =
+        effect(Action::FuseTransition, scope, flag, phase.phase, detail, Some(fuse.revision + 1));
     if transition.to == Circuit::Open {
         effect.publication = Publication::Urgent;
     }
@@ -211,7 +213,7 @@ fn check_deletable(fuse: &FuseRow, row: &FlagRow) -> Result<(), ChangeError> {
 }
 
 fn effect(
-    action: &'static str,
+    action: Action,
     scope: Scope,
     flag: &FlagKey,
     phase: u32,

@@ -5,6 +5,7 @@ use flagfuse_shared::ids::Scope;
 use flagfuse_shared::import::Imported;
 use serde_json::{Map, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::environment::{Environment, PartWire, Touched, conflicts as malformed};
 use super::error::{ChangeError, Conflict};
@@ -63,7 +64,7 @@ pub(super) async fn apply(
         }
     }
     Ok(vec![Effect {
-        action: "environment.import",
+        action: Action::Import,
         subject: scope.environment.to_string(),
         detail: json!({
             "format": import.format, "flags": wires.len(), "shared": parts.len(), "replaced": replaced,

@@ -6,6 +6,7 @@ use flagfuse_shared::flag::{FlagFault, FlagWire, compile};
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope};
 use serde_json::{Map, Value, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::environment::{Environment, Touched, check};
 use super::error::ChangeError;
@@ -46,7 +47,7 @@ pub(super) async fn put(
         }
     }
     let notes = Map::from_iter([("detached_in".to_owned(), json!(detached))]);
-    effects.insert(0, effect("project_flag.put", project, &base.key, Some(revision), notes));
+    effects.insert(0, effect(Action::PutProjectFlag, project, &base.key, Some(revision), notes));
     Ok(effects)
 }
 
@@ -74,7 +75,7 @@ pub(super) async fn delete(
     }
     let gone = circuits.iter().map(|(environment, circuit)| flag::gone(environment, *circuit));
     let notes = named([("fuses_deleted", gone.collect()), ("overrides_deleted", patched)]);
-    let mut effects = vec![effect("project_flag.delete", project, key.as_str(), None, notes)];
+    let mut effects = vec![effect(Action::DeleteProjectFlag, project, key.as_str(), None, notes)];
     for scope in followers {
         project_flags::detach(writing.conn, &scope, key.as_str()).await?;
         let deleted = flag::delete(writing, scope.clone(), key, Fuses::Deleted).await;
@@ -105,7 +106,7 @@ pub(super) async fn put_override(
     let found = flags::flag(writing.conn, &scope, key.as_str()).await?.map_or(0, |row| row.revision);
     let inherited = Inherited { patch };
     let followed = follow(writing, &scope, &base, &inherited).await?;
-    let action = if inherited.patch.is_some() { "override.put" } else { "override.delete" };
+    let action = if inherited.patch.is_some() { Action::PutOverride } else { Action::DeleteOverride };
     let notes = Map::from_iter([("attached".to_owned(), json!(before.is_none() && found > 0))]);
     Ok(vec![Effect {
         action,
@@ -187,7 +188,7 @@ async fn follow(
 }
 
 fn effect(
-    action: &'static str,
+    action: Action,
     project: &ProjectKey,
     key: &str,
     revision: Option<u64>,

@@ -7,9 +7,10 @@
 //! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`: what may speak against it, and who has to confirm it
 //! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
 //! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
-//! - `writing`, `effect`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
+//! - `writing`, `effect`, `action`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `transaction`: all of it in order
 
+mod action;
 mod confirm;
 mod consent;
 mod decisions;

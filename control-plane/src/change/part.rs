@@ -3,6 +3,7 @@
 use flagfuse_shared::ids::Scope;
 use serde_json::{Map, Value, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::environment::{Environment, PartWire, Touched, check};
 use super::error::ChangeError;
@@ -23,7 +24,7 @@ pub(super) async fn put(
     check(&before, &after, &[Touched::part(part, key)])?;
     fuse_lock::check_parts(writing.conn, &scope, &before, &after).await?;
     let revision = write(writing, &scope, &new).await?;
-    Ok(vec![effect(scope, part, "put", key, json!({ "revision": revision }), Some(revision))])
+    Ok(vec![effect(scope, Action::PutPart(part), part, key, json!({ "revision": revision }), Some(revision))])
 }
 
 /// Writes a part that was checked.
@@ -51,18 +52,17 @@ pub(super) async fn delete(
     if !shared::delete(writing.conn, &scope, part, key).await? {
         return Err(ChangeError::Unknown { what: part.into(), key: key.to_owned() });
     }
-    Ok(vec![effect(scope, part, "delete", key, json!({}), None)])
+    Ok(vec![effect(scope, Action::DeletePart(part), part, key, json!({}), None)])
 }
 
-fn effect(scope: Scope, part: Part, verb: &str, key: &str, detail: Value, revision: Option<u64>) -> Effect {
-    let action = match (part, verb) {
-        (Part::Segment, "put") => "segment.put",
-        (Part::Segment, _) => "segment.delete",
-        (Part::Layer, "put") => "layer.put",
-        (Part::Layer, _) => "layer.delete",
-        (Part::Holdout, "put") => "holdout.put",
-        (Part::Holdout, _) => "holdout.delete",
-    };
+fn effect(
+    scope: Scope,
+    action: Action,
+    part: Part,
+    key: &str,
+    detail: Value,
+    revision: Option<u64>,
+) -> Effect {
     let subject = if key.is_empty() { part.as_str() } else { key };
     Effect {
         action,

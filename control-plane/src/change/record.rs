@@ -22,8 +22,7 @@ pub(super) struct Consequences<'c> {
 impl Consequences<'_> {
     /// The flags that an entry is found by: of a change of many, those whose definition is another one now.
     fn flags(&self, effect: &Effect) -> Vec<String> {
-        let (family, _) = effect.action.split_once('.').unwrap_or_default();
-        if ["flag", "override", "fuse", "project_flag"].contains(&family) {
+        if effect.action.is_of_one_flag() {
             return vec![effect.subject.clone()];
         }
         let Some(scope) = &effect.scope else { return Vec::new() };
@@ -71,7 +70,7 @@ pub(super) async fn record(
             let own = altered.iter().find(|altered| effect.scope.as_ref() == Some(&altered.scope));
             fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
         }
-        let (action, subject) = (effect.action, effect.subject.as_str());
+        let (action, subject) = (effect.action.as_str(), effect.subject.as_str());
         let entry = NewAudit { actor: &writing.actor.name, action, subject, detail, flags: &flags };
         insert(writing.conn, place, entry, writing.now).await?;
         match (&mut applied, effect.scope, version) {

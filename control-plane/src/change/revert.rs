@@ -9,6 +9,7 @@ use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
 use flagfuse_shared::snapshot::payload::{Definitions, definitions};
 use serde_json::{Value, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::environment::{Environment, PartWire, Touched, check};
 use super::error::ChangeError;
@@ -57,7 +58,7 @@ pub(super) async fn apply(
         ("switched_on", texts(&switched_on)),
     ]);
     Ok(vec![Effect {
-        action: "environment.revert",
+        action: Action::Revert,
         subject: only.map_or_else(|| scope.environment.to_string(), |flag| flag.to_string()),
         detail: json!({
             "to": to.to_string(), "flags": plan.flags.len(), "flags_deleted": plan.gone.len(),

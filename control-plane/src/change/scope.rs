@@ -5,6 +5,7 @@ use flagfuse_shared::ids::{ProjectKey, Scope};
 use flagfuse_shared::limits::{REPLICA_ENVIRONMENT_COUNT_MAX, STRING_LEN_MAX};
 use serde_json::{Map, Value, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::inheritance;
@@ -27,7 +28,7 @@ pub(super) async fn create_project(
         return Err(ChangeError::Exists { what: Resource::Project, key: project.to_string() });
     }
     Ok(vec![Effect {
-        action: "project.create",
+        action: Action::CreateProject,
         subject: project.to_string(),
         detail: json!({ "name": name }),
         scope: None,
@@ -57,7 +58,7 @@ pub(super) async fn create(
         return Err(ChangeError::Exists { what: Resource::Environment, key: scope.environment.to_string() });
     }
     let left_out = inheritance::inherit_all(writing, &scope).await?;
-    let mut effect = effect("environment.create", scope, settings, safety);
+    let mut effect = effect(Action::CreateEnvironment, scope, settings, safety);
     if !left_out.is_empty() {
         effect.notes.insert("not_inherited".to_owned(), json!(left_out));
     }
@@ -74,7 +75,7 @@ pub(super) async fn set(
     let (profile, auto_exposure) = columns(settings);
     let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
     scopes::update_settings(writing.conn, &scope, row).await?;
-    Ok(vec![effect("environment.settings", scope, settings, safety)])
+    Ok(vec![effect(Action::SetSettings, scope, settings, safety)])
 }
 
 /// Empties an environment and hides it. Replicas keep the last snapshot that they have, so the last one is empty, with no
@@ -83,7 +84,7 @@ pub(super) async fn delete(writing: &mut Writing<'_>, scope: Scope) -> Result<Ve
     writing.require_environment(&scope).await?;
     contents::delete_environment(writing.conn, &scope, writing.now).await?;
     Ok(vec![Effect {
-        action: "environment.delete",
+        action: Action::DeleteEnvironment,
         subject: scope.environment.to_string(),
         detail: json!({}),
         scope: Some(scope),
@@ -102,7 +103,7 @@ pub(super) async fn delete_project(
         return Err(ChangeError::UnknownProject { project });
     }
     let mut effects = vec![Effect {
-        action: "project.delete",
+        action: Action::DeleteProject,
         subject: project.to_string(),
         detail: json!({}),
         scope: None,
@@ -127,7 +128,7 @@ pub(super) async fn republish(
         return Err(ChangeError::UnknownEnvironment { scope });
     }
     Ok(vec![Effect {
-        action: "environment.republish",
+        action: Action::Republish,
         subject: scope.environment.to_string(),
         detail: json!({}),
         scope: Some(scope),
@@ -140,12 +141,7 @@ pub(super) async fn republish(
     }])
 }
 
-fn effect(
-    action: &'static str,
-    scope: Scope,
-    settings: EnvironmentSettings,
-    safety: &SafetySettings,
-) -> Effect {
+fn effect(action: Action, scope: Scope, settings: EnvironmentSettings, safety: &SafetySettings) -> Effect {
     Effect {
         action,
         subject: scope.environment.to_string(),

@@ -5,6 +5,7 @@ use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
 use flagfuse_shared::limits::STRING_LEN_MAX;
 use serde_json::{Map, json};
 
+use super::action::Action;
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::kinds::Actor;
@@ -27,7 +28,7 @@ pub(super) async fn create(
         writing.require_environment(scope).await?;
     }
     tokens::insert(writing.conn, &token, &secret).await?;
-    Ok(vec![effect("token.create", &token, scope)])
+    Ok(vec![effect(Action::CreateToken, &token, scope)])
 }
 
 pub(super) async fn revoke(writing: &mut Writing<'_>, token_id: &str) -> Result<Vec<Effect>, ChangeError> {
@@ -35,7 +36,7 @@ pub(super) async fn revoke(writing: &mut Writing<'_>, token_id: &str) -> Result<
         .await?
         .ok_or_else(|| ChangeError::Unknown { what: Resource::Token, key: token_id.to_owned() })?;
     let scope = scope_of(writing.actor, &token)?;
-    Ok(vec![effect("token.revoke", &token, scope)])
+    Ok(vec![effect(Action::RevokeToken, &token, scope)])
 }
 
 /// A client key's environment; the other kinds have none.
@@ -52,7 +53,7 @@ fn scope_of(actor: &Actor, token: &TokenRow) -> Result<Option<Scope>, StoreError
     }))
 }
 
-fn effect(action: &'static str, token: &TokenRow, scope: Option<Scope>) -> Effect {
+fn effect(action: Action, token: &TokenRow, scope: Option<Scope>) -> Effect {
     Effect {
         action,
         subject: token.token_id.clone(),

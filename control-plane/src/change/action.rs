@@ -1,0 +1,130 @@
+//! What was done, by the words that the audit trail has for it. The words are stored, so none is ever renamed.
+
+use crate::store::shared::Part;
+
+/// What was done to something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Action {
+    CreateProject,
+    DeleteProject,
+    CreateEnvironment,
+    SetSettings,
+    DeleteEnvironment,
+    Import,
+    Revert,
+    Republish,
+    PutFlag,
+    DeleteFlag,
+    PutProjectFlag,
+    DeleteProjectFlag,
+    PutOverride,
+    DeleteOverride,
+    PutPart(Part),
+    DeletePart(Part),
+    PutFuse,
+    DeleteFuse,
+    FuseTransition,
+    CreateToken,
+    RevokeToken,
+}
+
+impl Action {
+    /// The word in the audit trail.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateProject => "project.create",
+            Self::DeleteProject => "project.delete",
+            Self::CreateEnvironment => "environment.create",
+            Self::SetSettings => "environment.settings",
+            Self::DeleteEnvironment => "environment.delete",
+            Self::Import => "environment.import",
+            Self::Revert => "environment.revert",
+            Self::Republish => "environment.republish",
+            Self::PutFlag => "flag.put",
+            Self::DeleteFlag => "flag.delete",
+            Self::PutProjectFlag => "project_flag.put",
+            Self::DeleteProjectFlag => "project_flag.delete",
+            Self::PutOverride => "override.put",
+            Self::DeleteOverride => "override.delete",
+            Self::PutPart(Part::Segment) => "segment.put",
+            Self::PutPart(Part::Layer) => "layer.put",
+            Self::PutPart(Part::Holdout) => "holdout.put",
+            Self::DeletePart(Part::Segment) => "segment.delete",
+            Self::DeletePart(Part::Layer) => "layer.delete",
+            Self::DeletePart(Part::Holdout) => "holdout.delete",
+            Self::PutFuse => "fuse.put",
+            Self::DeleteFuse => "fuse.delete",
+            Self::FuseTransition => "fuse.transition",
+            Self::CreateToken => "token.create",
+            Self::RevokeToken => "token.revoke",
+        }
+    }
+
+    /// Whether its subject is a flag, by which an entry is found.
+    pub(super) const fn is_of_one_flag(self) -> bool {
+        match self {
+            Self::PutFlag
+            | Self::DeleteFlag
+            | Self::PutProjectFlag
+            | Self::DeleteProjectFlag
+            | Self::PutOverride
+            | Self::DeleteOverride
+            | Self::PutFuse
+            | Self::DeleteFuse
+            | Self::FuseTransition => true,
+            Self::CreateProject
+            | Self::DeleteProject
+            | Self::CreateEnvironment
+            | Self::SetSettings
+            | Self::DeleteEnvironment
+            | Self::Import
+            | Self::Revert
+            | Self::Republish
+            | Self::PutPart(_)
+            | Self::DeletePart(_)
+            | Self::CreateToken
+            | Self::RevokeToken => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words are in databases that exist.
+    #[test]
+    fn an_action_is_of_one_flag_when_its_word_says_so() {
+        let parts = [Part::Segment, Part::Layer, Part::Holdout];
+        let others = [
+            Action::CreateProject,
+            Action::DeleteProject,
+            Action::CreateEnvironment,
+            Action::SetSettings,
+            Action::DeleteEnvironment,
+            Action::Import,
+            Action::Revert,
+            Action::Republish,
+            Action::PutFlag,
+            Action::DeleteFlag,
+            Action::PutProjectFlag,
+            Action::DeleteProjectFlag,
+            Action::PutOverride,
+            Action::DeleteOverride,
+            Action::PutFuse,
+            Action::DeleteFuse,
+            Action::FuseTransition,
+            Action::CreateToken,
+            Action::RevokeToken,
+        ];
+        let all = parts.into_iter().flat_map(|part| [Action::PutPart(part), Action::DeletePart(part)]);
+        let mut words = Vec::new();
+        for action in all.chain(others) {
+            let (family, verb) = action.as_str().split_once('.').unwrap();
+            let is_flags = ["flag", "project_flag", "override", "fuse"].contains(&family);
+            assert_eq!(action.is_of_one_flag(), is_flags, "{action:?}");
+            assert!(!verb.is_empty() && !words.contains(&action.as_str()), "{action:?}");
+            words.push(action.as_str());
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
 use crate::model::circuit::Circuit;
-use crate::model::verdict::{EmaStep, Look, Reading, Recent, Verdict, blocked, decide};
+use crate::model::verdict::{EmaStep, Look, Reading, Reason, Recent, Verdict, blocked, decide};
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::{self, FuseRow};
@@ -72,9 +72,6 @@ enum Acted {
     Blocked,
 }
 
-/// Stands where the reason of a move would, when it could not be made.
-const BLOCKED: &str = "blocked_restored_from_old_copy";
-
 async fn look_and_act(
     store: &Store,
     publisher: &Publisher,
@@ -103,7 +100,7 @@ async fn look_and_act(
         (verdict, ema, forks::of_environment(&mut conn, scope).await?)
     };
     if verdict.decision.target().is_some() && !forks.is_empty() {
-        BLOCKED.clone_into(&mut verdict.reason);
+        verdict.reason = Reason::RestoredFromOldCopy;
         verdict.summary = blocked(verdict.decision, &verdict.summary);
         // As often as the verdict is written: at once, then every ten seconds.
         if record(store, scope, fuse, &verdict, &ema, now).await? == Recorded::Written {
@@ -121,13 +118,13 @@ async fn look_and_act(
         expected_revision: fuse.revision,
         to,
         by: Decider::Engine,
-        reason: verdict.reason.clone(),
+        reason: verdict.reason.as_str().to_owned(),
         evidence: json!(verdict.evidence),
     };
     let actor = Actor { tenant: scope.tenant.clone(), name: "fuse".to_owned() };
     let applied = apply(store, publisher, &actor, change, now).await?;
     let version = applied.version.map(|version| version.to_string());
-    tracing::info!(%scope, flag = fuse.flag, to = to.as_str(), reason = verdict.reason, version, "fuse moved");
+    tracing::info!(%scope, flag = fuse.flag, to = to.as_str(), reason = verdict.reason.as_str(), version, "fuse moved");
     Ok(Acted::Moved)
 }
 
@@ -187,8 +184,9 @@ async fn record(
         (phase, verdicts::newest(&mut conn, scope, &fuse.flag, 1).await?.pop())
     };
     let is_due = newest.is_none_or(|old| {
-        let is_same =
-            old.decision == verdict.decision.as_str() && old.reason == verdict.reason && old.phase == phase;
+        let is_same = old.decision == verdict.decision.as_str()
+            && old.reason == verdict.reason.as_str()
+            && old.phase == phase;
         !is_same || now.since(old.at_ms) >= VERDICT_INTERVAL_MS
     });
     if !is_due && ema == &fuse.ema {

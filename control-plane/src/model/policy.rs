@@ -19,8 +19,7 @@ const WEEK_S: u64 = 7 * 24 * HOUR_S;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// `classic`.
-    pub mode: String,
+    pub mode: Mode,
     /// Served to the exposed slice.
     pub treatment_variation: String,
     /// Served to the control reserve, and to everybody once the fuse is open through the flag's default.
@@ -55,6 +54,22 @@ pub struct Policy {
     /// What it takes to try again.
     #[serde(default)]
     pub half_open: HalfOpenRule,
+}
+
+/// How two arms are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Smoothed rates against fixed thresholds, as the system did that this one follows.
+    Classic,
+}
+
+impl Mode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+        }
+    }
 }
 
 /// What moves an open fuse to half open.
@@ -169,7 +184,7 @@ impl Policy {
     /// Reads and checks a policy; the first fault found is returned.
     pub fn parse(value: Value) -> Result<Self, PolicyFault> {
         if let Some(mode) = value.get("mode").and_then(Value::as_str)
-            && mode != "classic"
+            && mode != Mode::Classic.as_str()
         {
             return Err(PolicyFault::Mode { found: mode.to_owned() });
         }

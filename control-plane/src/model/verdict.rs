@@ -1,6 +1,7 @@
 //! (policy, state, tallies, now) → verdict with its evidence. Pure: never reads a database or a clock.
 
 mod forecast;
+mod reason;
 mod words;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::model::metric::LATENCY_METRIC;
 use crate::stats::classic::{self, ArmCount};
 use crate::stats::ratio::{self, mismatch_evidence};
 
+pub use self::reason::Reason;
 pub use self::words::blocked;
 
 /// Largest relative difference that is told apart: a million million times as much.
@@ -156,20 +158,6 @@ impl Finding {
     const fn is_full_sample(self) -> bool {
         matches!(self, Self::Harm | Self::Neutral | Self::Recovered)
     }
-
-    const fn reason(self) -> &'static str {
-        match self {
-            Self::NoData => "no_data",
-            Self::NoControl => "no_control",
-            Self::SampleRatioMismatch => "sample_ratio_mismatch",
-            Self::SampleTooSmall => "sample_too_small",
-            Self::ConfidenceTooLow => "confidence_too_low",
-            Self::TooFewEvents => "too_few_events",
-            Self::Harm => "harm",
-            Self::Neutral => "within_limits",
-            Self::Recovered => "recovered",
-        }
-    }
 }
 
 /// The numbers behind one guardrail's finding.
@@ -199,12 +187,11 @@ pub struct GuardrailEvidence {
 }
 
 /// A decision and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
     /// What to do.
     pub decision: Decision,
-    /// Stable word.
-    pub reason: String,
+    pub reason: Reason,
     /// One entry for each guardrail.
     pub evidence: Vec<GuardrailEvidence>,
     /// For how long the oldest event had been waiting that the evidence does not know.
@@ -236,22 +223,21 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     let (decision, reason) = of_evidence(look, &evidence);
     let cooling = look.acted_ms.is_some_and(|at| look.now.since(at) < look.policy.cooldown_s * 1_000);
     let (decision, reason) = if look.circuit == Circuit::Open && look.hand == Hand::Holds {
-        (Decision::Hold, "opened_by_hand")
+        (Decision::Hold, Reason::OpenedByHand)
     } else if look.ingest_lag_ms > INGEST_LAG_MS_MAX && decision != Decision::Trip {
         // What harms may be what is still waiting. A trip needs nothing that is not known yet.
-        (Decision::Hold, "blind")
+        (Decision::Hold, Reason::Blind)
     } else if cooling && decision.target().is_some() {
-        (Decision::Hold, "cooldown")
+        (Decision::Hold, Reason::Cooldown)
     } else {
         (decision, reason)
     };
     let summary = words::verdict(look, &evidence, reason);
-    let (reason, ingest_lag_ms) = (reason.to_owned(), look.ingest_lag_ms);
-    (Verdict { decision, reason, evidence, ingest_lag_ms, summary }, ema)
+    (Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary }, ema)
 }
 
 /// What the evidence alone would decide.
-fn of_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
+fn of_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
     match look.circuit {
         Circuit::Closed => decide_closed(evidence),
         Circuit::Open => decide_open(look, evidence),
@@ -259,37 +245,41 @@ fn of_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, &'
     }
 }
 
-fn decide_closed(evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
+fn decide_closed(evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
     if any(evidence, Finding::Harm) {
-        return (Decision::Trip, Finding::Harm.reason());
+        return (Decision::Trip, Reason::Found(Finding::Harm));
     }
     match first_lack(evidence) {
-        Some(lack) => (Decision::Hold, lack.reason()),
-        None => (Decision::Continue, Finding::Neutral.reason()),
+        Some(lack) => (Decision::Hold, Reason::Found(lack)),
+        None => (Decision::Continue, Reason::Found(Finding::Neutral)),
     }
 }
 
 /// Back to half open when the tripped phase's units recover, which late outcomes can show, or after the cooldown.
-fn decide_open(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
+fn decide_open(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
     match look.policy.half_open {
-        HalfOpenRule::AfterCooldown => (Decision::HalfOpen, "cooldown_over"),
-        HalfOpenRule::OnRecovery if any(evidence, Finding::Harm) => (Decision::Hold, "still_harmful"),
-        HalfOpenRule::OnRecovery if has_recovered(look, evidence) => (Decision::HalfOpen, "recovered"),
-        HalfOpenRule::OnRecovery => (Decision::Hold, "not_recovered"),
+        HalfOpenRule::AfterCooldown => (Decision::HalfOpen, Reason::CooldownOver),
+        HalfOpenRule::OnRecovery if any(evidence, Finding::Harm) => (Decision::Hold, Reason::StillHarmful),
+        HalfOpenRule::OnRecovery if has_recovered(look, evidence) => {
+            (Decision::HalfOpen, Reason::Found(Finding::Recovered))
+        }
+        HalfOpenRule::OnRecovery => (Decision::Hold, Reason::NotRecovered),
     }
 }
 
-fn decide_half_open(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, &'static str) {
+fn decide_half_open(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
     if any(evidence, Finding::Harm) {
-        return (Decision::Trip, Finding::Harm.reason());
+        return (Decision::Trip, Reason::Found(Finding::Harm));
     }
     if let Some(lack) = first_lack(evidence) {
-        return (Decision::Hold, lack.reason());
+        return (Decision::Hold, Reason::Found(lack));
     }
     match look.policy.half_open {
-        HalfOpenRule::AfterCooldown => (Decision::Close, "full_sample_without_harm"),
-        HalfOpenRule::OnRecovery if has_recovered(look, evidence) => (Decision::Close, "recovered"),
-        HalfOpenRule::OnRecovery => (Decision::Hold, "not_recovered"),
+        HalfOpenRule::AfterCooldown => (Decision::Close, Reason::FullSampleWithoutHarm),
+        HalfOpenRule::OnRecovery if has_recovered(look, evidence) => {
+            (Decision::Close, Reason::Found(Finding::Recovered))
+        }
+        HalfOpenRule::OnRecovery => (Decision::Hold, Reason::NotRecovered),
     }
 }
 

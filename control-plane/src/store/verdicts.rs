@@ -50,7 +50,7 @@ pub async fn insert(
         .bind(phase)
         .bind(to_sql(now.0))
         .bind(verdict.decision.as_str())
-        .bind(&verdict.reason)
+        .bind(verdict.reason.as_str())
         .bind(json_text(&verdict.evidence))
         .bind(to_sql(verdict.ingest_lag_ms))
         .bind(&verdict.summary)

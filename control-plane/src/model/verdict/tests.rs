@@ -46,7 +46,7 @@ pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> 
 
 fn said(look: &Look<'_>) -> (Decision, String) {
     let (verdict, _) = decide(look);
-    (verdict.decision, verdict.reason)
+    (verdict.decision, verdict.reason.as_str().to_owned())
 }
 
 fn at(
@@ -250,7 +250,7 @@ fn what_is_not_known_yet_holds_everything_but_a_trip() {
         let look = Look { circuit, ingest_lag_ms, ..look(&policy, readings) };
         let (verdict, _) = decide(&look);
         assert_eq!(verdict.ingest_lag_ms, ingest_lag_ms);
-        (verdict.decision, verdict.reason)
+        (verdict.decision, verdict.reason.as_str().to_owned())
     };
     for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
         assert_eq!(say(circuit, &even, 30_001), (Decision::Hold, "blind".to_owned()));

@@ -4,7 +4,7 @@
 use super::forecast::{Forecast, forecast};
 use super::{
     ArmTotal, Decision, EVENT_COUNT_MIN, Finding, GuardrailEvidence, INGEST_LAG_MS_MAX, Look, Reading,
-    Recent, is_mean, of_evidence,
+    Reason, Recent, is_mean, of_evidence,
 };
 use crate::figures::{count, difference, grouped, percent, span, whole};
 use crate::model::circuit::Circuit;
@@ -178,21 +178,26 @@ fn when(
 }
 
 /// Why this is decided, and what it waits for.
-pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: &str) -> String {
+pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> String {
     match reason {
-        "opened_by_hand" => {
+        Reason::OpenedByHand => {
             "A person opened the fuse, so only a person tries again: POST …/fuse/half-open or \
                              …/fuse/close."
                 .to_owned()
         }
-        "blind" => format!(
+        Reason::Blind => format!(
             "Events have been waiting to be counted for {}, longer than {}: until they are counted nothing is called \
              healthy. What is known already may still trip.",
             span(look.ingest_lag_ms),
             span(INGEST_LAG_MS_MAX),
         ),
-        "cooldown" => cooling(look, evidence),
-        reason => by_evidence(look, evidence, reason),
+        Reason::Cooldown => cooling(look, evidence),
+        Reason::Found(_)
+        | Reason::CooldownOver
+        | Reason::StillHarmful
+        | Reason::NotRecovered
+        | Reason::FullSampleWithoutHarm
+        | Reason::RestoredFromOldCopy => by_evidence(look, evidence, reason),
     }
 }
 
@@ -202,7 +207,7 @@ fn cooling(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> String {
     let since_ms = look.acted_ms.map_or(0, |acted| look.now.since(acted));
     let left_ms = (look.policy.cooldown_s * 1_000).saturating_sub(since_ms);
     // That the cooldown is over is what is being waited for.
-    let because = if reason == "cooldown_over" {
+    let because = if reason == Reason::CooldownOver {
         String::new()
     } else {
         format!("{} ", because(look, evidence, reason))
@@ -217,7 +222,7 @@ fn cooling(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> String {
 }
 
 /// Verdicts that follow from the evidence and the circuit.
-fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: &str) -> String {
+fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> String {
     let because = because(look, evidence, reason);
     let (decision, _) = of_evidence(look, evidence);
     match decision {
@@ -233,26 +238,30 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: &str) ->
 }
 
 /// The evidence behind a reason.
-fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: &str) -> String {
+fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> String {
     let of = |is_meant: &dyn Fn(&GuardrailEvidence) -> bool| {
         let meant: Vec<&str> =
             evidence.iter().filter(|found| is_meant(found)).map(|found| found.summary.as_str()).collect();
         meant.join(" ")
     };
     match reason {
-        "harm" => of(&|found| found.finding == Finding::Harm),
-        "still_harmful" => {
+        Reason::Found(Finding::Harm) => of(&|found| found.finding == Finding::Harm),
+        Reason::StillHarmful => {
             format!("Still harmful: {}", of(&|found| found.finding == Finding::Harm))
         }
-        "not_recovered" => {
+        Reason::NotRecovered => {
             let waited = of(&|found| found.finding != Finding::Recovered && is_asked(look, evidence, found));
             let next = if look.circuit == Circuit::Open { "tried again" } else { "closed" };
             format!("Not {next} before it recovers: {waited}")
         }
-        "recovered" => of(&|found| is_asked(look, evidence, found)),
-        "cooldown_over" => format!("The cooldown of {} is over.", span(look.policy.cooldown_s * 1_000)),
-        "within_limits" | "full_sample_without_harm" => of(&|_| true),
-        lack => of(&|found| found.finding.reason() == lack),
+        Reason::Found(Finding::Recovered) => of(&|found| is_asked(look, evidence, found)),
+        Reason::CooldownOver => format!("The cooldown of {} is over.", span(look.policy.cooldown_s * 1_000)),
+        Reason::Found(Finding::Neutral) | Reason::FullSampleWithoutHarm => of(&|_| true),
+        Reason::Found(lack) => of(&|found| found.finding == lack),
+        // What holds or blocks a move is told in its own sentence.
+        Reason::OpenedByHand | Reason::Blind | Reason::Cooldown | Reason::RestoredFromOldCopy => {
+            String::new()
+        }
     }
 }
 

@@ -1,0 +1,48 @@
+//! Why something is decided, by the words that verdicts are stored and answered with. No word is ever renamed.
+
+use super::Finding;
+
+/// Why something is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// What the guardrails say.
+    Found(Finding),
+    /// A person opened the fuse, so the fuse does not move on its own.
+    OpenedByHand,
+    /// What harms may be among what is not counted yet.
+    Blind,
+    /// The fuse moved a moment ago.
+    Cooldown,
+    CooldownOver,
+    /// The tripped phase's units still show harm.
+    StillHarmful,
+    NotRecovered,
+    FullSampleWithoutHarm,
+    /// Replicas hold what this database never signed, and would refuse the move.
+    RestoredFromOldCopy,
+}
+
+impl Reason {
+    /// The word used in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Found(Finding::NoData) => "no_data",
+            Self::Found(Finding::NoControl) => "no_control",
+            Self::Found(Finding::SampleRatioMismatch) => "sample_ratio_mismatch",
+            Self::Found(Finding::SampleTooSmall) => "sample_too_small",
+            Self::Found(Finding::ConfidenceTooLow) => "confidence_too_low",
+            Self::Found(Finding::TooFewEvents) => "too_few_events",
+            Self::Found(Finding::Harm) => "harm",
+            Self::Found(Finding::Neutral) => "within_limits",
+            Self::Found(Finding::Recovered) => "recovered",
+            Self::OpenedByHand => "opened_by_hand",
+            Self::Blind => "blind",
+            Self::Cooldown => "cooldown",
+            Self::CooldownOver => "cooldown_over",
+            Self::StillHarmful => "still_harmful",
+            Self::NotRecovered => "not_recovered",
+            Self::FullSampleWithoutHarm => "full_sample_without_harm",
+            Self::RestoredFromOldCopy => "blocked_restored_from_old_copy",
+        }
+    }
+}

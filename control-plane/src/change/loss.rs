@@ -16,17 +16,55 @@ use super::writing::Writing;
 use crate::store::contents::{self, HeldRow};
 use crate::store::{Connection, StoreError, scopes};
 
-/// Kinds of what is held, with the words for one and for several.
-const KINDS: [(&str, &str, &str); 8] = [
-    ("project_flag", "project flag", "project flags"),
-    ("flag", "flag", "flags"),
-    ("override", "override", "overrides"),
-    ("fuse", "fuse", "fuses"),
-    ("segment", "segment", "segments"),
-    ("layer", "layer", "layers"),
-    ("holdout", "holdout", "holdouts"),
-    ("client_key", "client key", "client keys"),
-];
+/// The kinds of what is held, in the order in which they are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum HeldKind {
+    ProjectFlag,
+    Flag,
+    Override,
+    Fuse,
+    Segment,
+    Layer,
+    Holdout,
+    ClientKey,
+}
+
+impl HeldKind {
+    const ALL: [Self; 8] = [
+        Self::ProjectFlag,
+        Self::Flag,
+        Self::Override,
+        Self::Fuse,
+        Self::Segment,
+        Self::Layer,
+        Self::Holdout,
+        Self::ClientKey,
+    ];
+
+    fn of(row: &HeldRow) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == row.kind)
+    }
+
+    /// As rows have it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProjectFlag => "project_flag",
+            Self::Flag => "flag",
+            Self::Override => "override",
+            Self::Fuse => "fuse",
+            Self::Segment => "segment",
+            Self::Layer => "layer",
+            Self::Holdout => "holdout",
+            Self::ClientKey => "client_key",
+        }
+    }
+
+    /// `3 client keys`.
+    fn counted(self, count: usize) -> String {
+        let word = self.as_str().replace('_', " ");
+        format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+    }
+}
 
 /// What is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,11 +177,11 @@ impl Loss {
     pub(super) fn numbers(&self) -> Value {
         let counted = |held: &[HeldRow]| -> Map<String, Value> {
             let counts = counts(held);
-            let named = KINDS.into_iter().filter(|(kind, _, _)| *kind != "project_flag");
-            named
-                .map(|(kind, _, several)| {
-                    let count = counts.get(kind).copied().unwrap_or_default();
-                    (several.replace(' ', "_"), Value::from(count))
+            let kinds = HeldKind::ALL.into_iter().filter(|kind| *kind != HeldKind::ProjectFlag);
+            kinds
+                .map(|kind| {
+                    let count = counts.get(&kind).copied().unwrap_or_default();
+                    (format!("{}s", kind.as_str()), Value::from(count))
                 })
                 .collect()
         };
@@ -161,7 +199,8 @@ impl Loss {
     /// The flags of an environment that goes.
     pub(super) fn flags(&self, scope: &Scope) -> Vec<String> {
         let places = self.environments.iter().filter(|place| place.scope == *scope);
-        let held = places.flat_map(|place| &place.held).filter(|row| row.kind == "flag");
+        let held =
+            places.flat_map(|place| &place.held).filter(|row| HeldKind::of(row) == Some(HeldKind::Flag));
         held.map(|row| row.key.clone()).collect()
     }
 
@@ -173,18 +212,15 @@ impl Loss {
         let held: Vec<HeldRow> =
             self.own.iter().chain(self.environments.iter().flat_map(|place| &place.held)).cloned().collect();
         let counts = counts(&held);
-        let kinds = KINDS.into_iter().filter_map(|(kind, one, several)| {
-            let count = counts.get(kind).copied()?;
-            Some(format!("{count} {}", if count == 1 { one } else { several }))
-        });
+        let kinds = counts.into_iter().map(|(kind, count)| kind.counted(count));
         environments.into_iter().chain(kinds).collect::<Vec<_>>().join(", ")
     }
 }
 
-fn counts(held: &[HeldRow]) -> BTreeMap<&str, usize> {
+fn counts(held: &[HeldRow]) -> BTreeMap<HeldKind, usize> {
     let mut counts = BTreeMap::new();
-    for row in held {
-        *counts.entry(row.kind.as_str()).or_default() += 1;
+    for kind in held.iter().filter_map(HeldKind::of) {
+        *counts.entry(kind).or_default() += 1;
     }
     counts
 }

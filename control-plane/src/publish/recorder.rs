@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::snapshot::RefusalCode;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -92,18 +93,22 @@ pub fn fault(receipt: &Receipt) -> Option<(String, String)> {
     };
     let version = held.version();
     let (code, what, last) = match wanted {
-        Some(wanted) if wanted.version() == version => {
-            ("E_EQUIV", "the same version with other content", format!("signed {version} last"))
+        Some(wanted) if wanted.version() == version => (
+            RefusalCode::Equivocation,
+            "the same version with other content",
+            format!("signed {version} last"),
+        ),
+        Some(wanted) => {
+            (RefusalCode::Rollback, "a later version", format!("signed {} last", wanted.version()))
         }
-        Some(wanted) => ("E_ROLLBACK", "a later version", format!("signed {} last", wanted.version())),
-        None => ("E_ROLLBACK", "an environment", "knows none of that name".to_owned()),
+        None => (RefusalCode::Rollback, "an environment", "knows none of that name".to_owned()),
     };
     let detail = format!(
         "the replica holds {version}, {what} than this database, which {last}: it was restored from an old copy, or \
          another control plane signs with its keys; the replica keeps what it has and takes nothing until this \
          environment's version is above the held one",
     );
-    Some((code.to_owned(), detail))
+    Some((code.as_str().to_owned(), detail))
 }
 
 fn cut(text: &str, len_max: usize) -> String {

@@ -5,8 +5,8 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagWire;
 use serde_json::{Value, json};
 
+use super::altered::Altered;
 use super::confirm::{Above, Given};
-use super::decisions::Altered;
 use super::edit::{Edit, Power};
 use super::error::ChangeError;
 use super::kinds::Change;
@@ -105,4 +105,91 @@ pub(super) fn confirmation(altered: &[Altered]) -> Digest {
         })
     });
     Digest::of(Value::Array(parts.collect()).to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use flagfuse_shared::ids::{FlagKey, Scope};
+
+    use super::*;
+    use crate::change::testing::{altered, environment, flag};
+
+    /// A share of the units in the place of none; `percentage` of a rule counts buckets, so the sample comes near it.
+    fn rollout(percentage: u32, patch: &Value) -> FlagWire {
+        let mut all =
+            json!({ "rules": [{ "key": "r", "percentage": percentage, "split": [{ "variation": "on" }] }] });
+        for (name, value) in patch.as_object().unwrap() {
+            all[name] = value.clone();
+        }
+        flag("f", &all)
+    }
+
+    fn change(before: FlagWire, after: FlagWire, limit_pct: Option<u64>) -> [Altered; 1] {
+        [altered(environment([before], json!({})), environment([after], json!({})), limit_pct)]
+    }
+
+    #[test]
+    fn who_changes_more_than_agreed_is_asked_and_nobody_else() {
+        let to = |percentage, limit| change(flag("f", &json!({})), rollout(percentage, &json!({})), limit);
+        assert_eq!(above(&to(100, None)), None, "no limit");
+        assert_eq!(above(&to(100, Some(100))), None, "at the limit");
+        let found = above(&to(100, Some(99))).unwrap();
+        assert_eq!((found.flag.as_str(), found.environment.as_str(), found.limit_pct), ("f", "e", 99));
+        assert!((found.changed_pct - 100.0).abs() < 1e-9);
+        let both = [to(20, Some(1)), to(60, Some(1))].into_iter().flatten().collect::<Vec<_>>();
+        assert!(above(&both).unwrap().changed_pct > 40.0, "the flag that changes most");
+    }
+
+    #[test]
+    fn killing_is_not_asked_about_unless_it_changes_what_off_serves() {
+        let on = || rollout(100, &json!({ "off_variation": "off" }));
+        let off = |patch: &Value| FlagWire { enabled: false, ..rollout(100, patch) };
+        let same = json!({ "off_variation": "off" });
+        assert_eq!(above(&change(on(), off(&same), Some(0))), None);
+        let other = json!({ "off_variation": "off", "variations": [
+            { "key": "on", "value": true }, { "key": "off", "value": true }, { "key": "no", "value": false },
+        ], "default_variation": "no" });
+        assert!(above(&change(on(), off(&other), Some(0))).is_some(), "off serves the feature now");
+        assert!(
+            above(&change(on(), off(&json!({})), Some(0))).is_some(),
+            "the caller's default is not \"off\""
+        );
+        assert!(above(&change(off(&same), on(), Some(0))).is_some());
+    }
+
+    #[test]
+    fn a_confirmation_fits_one_change_of_one_version() {
+        let made = || change(flag("f", &json!({})), rollout(100, &json!({})), Some(10));
+        let yes = confirmation(&made());
+        assert!(
+            Consent::NotAsked.check(&made()).is_ok() && Consent::Person(Some(yes)).check(&made()).is_ok()
+        );
+        let given = |consent: Consent, altered: &[Altered]| match consent.check(altered) {
+            Err(ChangeError::ConfirmationNeeded { given, diffs, .. }) => {
+                assert_eq!(diffs.len(), altered.len());
+                given
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(given(Consent::Person(None), &made()), Given::Nothing);
+        let mut later = made();
+        for altered in &mut later {
+            altered.base.seq += 1;
+        }
+        assert_eq!(given(Consent::Person(Some(yes)), &later), Given::Other);
+        let other = change(flag("f", &json!({})), rollout(99, &json!({})), Some(10));
+        assert_eq!(given(Consent::Person(Some(yes)), &other), Given::Other);
+    }
+
+    #[test]
+    fn fuses_and_switches_to_off_ask_nobody() {
+        let (scope, flag) = (Scope::parse("t/p/e").unwrap(), FlagKey::parse("f").unwrap());
+        let asked = Consent::Person(None);
+        for (to, expected) in [(Power::Off, Consent::NotAsked), (Power::On, asked)] {
+            let edit = Edit::Switch { scope: scope.clone(), flag: flag.clone(), to };
+            assert_eq!(asked.about_edit(&edit), expected);
+        }
+        let change = Change::DeleteFuse { scope, flag };
+        assert_eq!(asked.about(&change), asked);
+    }
 }

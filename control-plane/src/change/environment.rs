@@ -44,6 +44,13 @@ impl PartWire {
     }
 }
 
+/// Every part, one by one.
+pub(super) fn parts(shared: SharedWire) -> impl Iterator<Item = PartWire> {
+    let segments = shared.segments.into_iter().map(PartWire::Segment);
+    let layers = shared.layers.into_iter().map(PartWire::Layer);
+    segments.chain(layers).chain(shared.holdout.into_iter().map(PartWire::Holdout))
+}
+
 /// Everything that is compiled together.
 #[derive(Debug, Clone)]
 pub(super) struct Environment {
@@ -216,29 +223,15 @@ fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), Change
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change::testing::{environment, flag};
     use flagfuse_shared::flag::FlagFault;
-
-    fn flag(key: &str, patch: Value) -> FlagWire {
-        let mut flag = json!({
-            "key": key, "value_type": "boolean", "default_variation": "off",
-            "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
-        });
-        for (name, value) in patch.as_object().unwrap() {
-            flag[name] = value.clone();
-        }
-        serde_json::from_value(flag).unwrap()
-    }
-
-    fn environment(flags: Vec<FlagWire>) -> Environment {
-        let flags = flags.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
-        Environment { flags, shared: SharedWire::default() }
-    }
 
     #[test]
     fn only_new_faults_of_others_count() {
         let needs = |other: &str| json!({ "prerequisites": [{ "flag": other, "variations": ["on"] }] });
-        let sick = environment(vec![flag("a", json!({})), flag("b", needs("ghost")), flag("c", needs("a"))]);
-        let touched = sick.with_flag(&flag("a", json!({ "enabled": false })));
+        let flags = [flag("a", &json!({})), flag("b", &needs("ghost")), flag("c", &needs("a"))];
+        let sick = environment(flags, json!({}));
+        let touched = sick.with_flag(&flag("a", &json!({ "enabled": false })));
         check(&sick, &touched, &[Touched::Flag("a")]).unwrap();
         check(&sick, &sick, &[Touched::Layer("home")]).unwrap();
         let fault = check(&sick, &sick, &[Touched::Flag("b")]).unwrap_err();
@@ -250,5 +243,40 @@ mod tests {
         for word in ["flag \"a\"", "flag \"c\"", "prerequisites names the flag \"a\""] {
             assert!(fault.contains(word), "{fault}");
         }
+    }
+
+    #[test]
+    fn everything_that_an_import_would_leave_malformed_is_named_and_of_others_what_was_sound() {
+        let names = |key: &str| {
+            json!({ "rules": [{ "key": "r", "split": [{ "variation": "on" }],
+                "conditions": [{ "op": "in_segment", "values": [key] }] }] })
+        };
+        let before = environment([flag("a", &names("beta"))], json!({ "segments": [{ "key": "beta" }] }));
+        let mut after = before.with_flag(&flag("b", &names("ghost")));
+        after.remove_part(Part::Segment, "beta");
+        let touched = [Touched::Flag("b"), Touched::Segment("beta")];
+        let found = conflicts(&before, &after, &touched).unwrap();
+        let names: Vec<&str> = found.iter().map(|conflict| conflict.name.as_str()).collect();
+        assert_eq!(names, ["flag b", "flag a"]);
+        assert!(matches!(found[1].reason, ChangeError::InUse { what: Resource::Flag, .. }));
+        assert_eq!(before.malformed_flags().unwrap(), [""; 0]);
+        assert_eq!(after.malformed_flags().unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_part_takes_the_place_of_the_one_with_its_key() {
+        let shared = json!({ "segments": [{ "key": "a" }, { "key": "b" }], "layers": [{ "key": "l" }],
+            "holdout": { "percentage": 5.0, "salt": "h" } });
+        let before = environment([], shared);
+        let mut after = before.clone();
+        for part in parts(before.shared.clone()) {
+            after.put_part(&part);
+        }
+        assert_eq!(after.shared, before.shared, "in their order");
+        for part in parts(before.shared.clone()) {
+            let (kind, key) = part.name();
+            after.remove_part(kind, key);
+        }
+        assert_eq!(after.shared, SharedWire::default());
     }
 }

@@ -297,3 +297,6 @@ fn listed(keys: &[String]) -> String {
     let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
     keys.iter().take(LISTED_COUNT_MAX).map(String::as_str).collect::<Vec<_>>().join(", ") + &tail
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,3 +172,60 @@ async fn follow_power(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::testing::{cohort, environment, flag};
+
+    #[test]
+    fn the_cohort_passes_through_and_is_nobodys_to_write() {
+        let stored = flag("f", &json!({ "cohort": cohort() }));
+        let bare = flag("f", &json!({ "description": "d" }));
+        let admitted = admit(Some(&stored), bare.clone()).unwrap();
+        assert_eq!(admitted.cohort, stored.cohort, "left out, it stays");
+        assert_eq!(admit(Some(&stored), admitted.clone()).unwrap(), admitted);
+        let other = flag("f", &json!({ "cohort": { "phase": 2, "slices": [] } }));
+        for (stored, wire) in [(Some(&stored), other.clone()), (Some(&bare), other), (None, admitted)] {
+            let fault = admit(stored, wire).unwrap_err();
+            assert!(matches!(fault, ChangeError::CohortIsManaged), "{fault}");
+        }
+        // Whoever switches off has not seen the newest phase, which is no reason to stay on.
+        let old = json!({ "cohort": { "phase": 9, "slices": [] }, "enabled": false });
+        assert_eq!(admit(Some(&stored), flag("f", &old)).unwrap().cohort, stored.cohort);
+        let fault = admit(None, flag("", &json!({}))).unwrap_err().to_string();
+        assert!(fault.starts_with("flag \"\": key"), "{fault}");
+    }
+
+    #[test]
+    fn only_what_switches_off_and_does_nothing_else_is_a_switch_off() {
+        let stored = flag("f", &json!({ "cohort": cohort() }));
+        for (patch, is_off) in [
+            (json!({ "enabled": false }), true),
+            (json!({ "enabled": true }), false),
+            (json!({ "enabled": false, "description": "d" }), false),
+            (json!({ "enabled": false, "off_variation": "on" }), false),
+        ] {
+            assert_eq!(is_switch_off(&stored, &flag("f", &patch)), is_off, "{patch}");
+        }
+        let off = flag("f", &json!({ "enabled": false }));
+        assert!(is_switch_off(&off, &off), "it is off afterwards, whatever it was");
+    }
+
+    #[test]
+    fn switching_off_is_urgent_and_switching_on_is_told() {
+        let (on, off) = (flag("f", &json!({})), flag("f", &json!({ "enabled": false })));
+        for (stored, wire, expected) in [
+            (Some(&on), &off, Publication::Urgent),
+            (Some(&off), &off, Publication::Needed),
+            (Some(&off), &on, Publication::Needed),
+            (None, &off, Publication::Needed),
+        ] {
+            assert_eq!(publication(stored, wire), expected);
+        }
+        let before = environment([off.clone(), flag("g", &json!({}))], json!({}));
+        let wires = [on, flag("g", &json!({})), flag("new", &json!({}))];
+        assert_eq!(switched_on(&before, &wires), ["f"]);
+        assert_eq!(switched_on(&before, &[off]), [""; 0]);
+    }
+}

@@ -284,3 +284,66 @@ fn check_cohort(wire: &FlagWire) -> Result<(), ChangeError> {
         Ok(_) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::testing::{cohort, flag, fuse, policy};
+
+    #[test]
+    fn the_metrics_that_tripped_are_those_past_their_threshold() {
+        let evidence = |metric: &str, finding: &str| {
+            let arm = json!({ "units": 1, "events": 1, "value_sum": 0.0 });
+            json!({ "metric": metric, "finding": finding, "reading": { "exposed": arm, "control": arm },
+                "rate_exposed": 0.5, "rate_control": 0.5, "delta": 0.0, "delta_compared": 0.0, "threshold": 0.5,
+                "confidence": 1.0, "false_trip_rate_first_look": null })
+        };
+        let all = json!([evidence("error", "harm"), evidence("return", "neutral"), evidence("sale", "harm")]);
+        assert_eq!(harmed(&all), ["error", "sale"]);
+        assert_eq!(harmed(&json!({ "given": "a person's words" })), [""; 0]);
+    }
+
+    #[test]
+    fn arms_change_their_roles_only_while_closed() {
+        let turned = Policy { treatment_variation: "off".to_owned(), ..policy() };
+        let wider = Policy { exposure_percent: 20.0, ..policy() };
+        for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
+            let fuse = fuse("f", circuit);
+            assert!(check_roles(&fuse, &wider).is_ok());
+            assert_eq!(check_roles(&fuse, &turned).is_ok(), circuit == Circuit::Closed, "{circuit:?}");
+        }
+    }
+
+    #[test]
+    fn a_fuse_goes_only_when_nothing_would_serve_the_tripped_feature() {
+        let rule = |variation: &str| json!([{ "key": "r", "split": [{ "variation": variation }] }]);
+        let target = json!([{ "variation": "on", "units": ["u"] }]);
+        for (patch, server) in [
+            (json!({}), None),
+            (json!({ "rules": rule("off") }), None),
+            (json!({ "rules": rule("on") }), Some("rule \"r\"")),
+            (json!({ "targets": target }), Some("targets")),
+        ] {
+            let row = FlagRow { wire: flag("f", &patch), revision: 1, updated_ms: UnixMillis(1) };
+            assert!(check_deletable(&fuse("f", Circuit::Closed), &row).is_ok());
+            let fault = check_deletable(&fuse("f", Circuit::Open), &row).map_err(|fault| fault.to_string());
+            match server {
+                None => assert_eq!(fault, Ok(())),
+                Some(server) => assert!(fault.unwrap_err().contains(&format!("let {server} serve"))),
+            }
+        }
+    }
+
+    #[test]
+    fn a_cohort_has_to_fit_its_flag_alone() {
+        let needs = json!([{ "flag": "ghost", "variations": ["on"] }]);
+        assert!(check_cohort(&flag("f", &json!({ "cohort": cohort(), "prerequisites": needs }))).is_ok());
+        let stray = json!({ "phase": 1, "slices": [
+            { "from": 0, "to": 5, "variation": "ghost", "arm": "exposed" } ] });
+        let fault = check_cohort(&flag("f", &json!({ "cohort": stray }))).unwrap_err();
+        assert!(matches!(fault, ChangeError::Flag { .. }), "{fault}");
+        // A fuse acts on what is malformed already, too.
+        let sick = json!({ "cohort": stray, "default_variation": "gone" });
+        assert!(check_cohort(&flag("f", &sick)).is_ok());
+    }
+}

@@ -231,3 +231,6 @@ fn check_values(fuse: &FuseRow, before: &FlagWire, after: &FlagWire) -> Result<(
 fn value<'f>(flag: &'f FlagWire, key: &str) -> Option<&'f Value> {
     flag.variations.iter().find(|variation| variation.key == key).map(|variation| &variation.value)
 }
+
+#[cfg(test)]
+mod tests;

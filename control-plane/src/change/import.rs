@@ -1,4 +1,4 @@
-//! Flags and segments of another system, taken over in one change. What a fuse holds is held here too.
+//! Flags and segments of another system, taken over in one change. What a fuse locks stays locked.
 
 use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::Scope;
@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 
 use super::action::Action;
 use super::effect::{Effect, Publication};
-use super::environment::{Environment, PartWire, Touched, conflicts as malformed};
+use super::environment::{Environment, PartWire, Touched, conflicts as malformed, parts};
 use super::error::{ChangeError, Conflict};
 use super::kinds::{Existing, Import};
 use super::resource::Resource;
@@ -23,7 +23,7 @@ pub(super) async fn apply(
     import: Import,
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_environment(&scope).await?;
-    let parts = parts(&import.imported);
+    let parts: Vec<PartWire> = parts(import.imported.shared.clone()).collect();
     if import.imported.flags.is_empty() && parts.is_empty() {
         return Ok(Vec::new());
     }
@@ -80,14 +80,7 @@ pub(super) async fn apply(
     }])
 }
 
-fn parts(imported: &Imported) -> Vec<PartWire> {
-    let segments = imported.shared.segments.iter().cloned().map(PartWire::Segment);
-    let layers = imported.shared.layers.iter().cloned().map(PartWire::Layer);
-    let holdout = imported.shared.holdout.iter().cloned().map(PartWire::Holdout);
-    segments.chain(layers).chain(holdout).collect()
-}
-
-/// What watching fuses hold against it: of their flags, and of what those share with others.
+/// What watching fuses lock of it: of their flags, and of what those share with others.
 fn locked_parts(
     fuses: &[FuseRow],
     before: &Environment,
@@ -120,4 +113,62 @@ fn taken(before: &Environment, imported: &Imported, parts: &[PartWire]) -> Vec<C
         Part::Holdout => before.shared.holdout.is_some(),
     });
     flags.chain(parts.map(|(part, key)| exists(part.into(), key))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::testing::{cohort, environment, flag, fuse, unit};
+    use crate::model::circuit::Circuit;
+
+    fn shared() -> serde_json::Value {
+        json!({ "segments": [{ "key": "beta" }], "layers": [{ "key": "l" }],
+            "holdout": { "percentage": 5.0, "salt": "h" } })
+    }
+
+    #[test]
+    fn what_is_there_already_is_named_each_by_its_kind() {
+        let before = environment([flag("f", &json!({}))], shared());
+        let imported = Imported {
+            flags: vec![flag("f", &json!({})), flag("new", &json!({}))],
+            shared: serde_json::from_value(shared()).unwrap(),
+            refused: Vec::new(),
+            notes: Vec::new(),
+        };
+        let parts: Vec<PartWire> = parts(imported.shared.clone()).collect();
+        let names = |conflicts: Vec<Conflict>| {
+            conflicts.into_iter().map(|conflict| conflict.name.trim_end().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(taken(&before, &imported, &parts)),
+            ["flag f", "segment beta", "layer l", "holdout"]
+        );
+        assert_eq!(names(taken(&environment([], json!({})), &imported, &parts)), [""; 0]);
+    }
+
+    #[test]
+    fn watched_flags_lock_what_an_import_would_change_of_them_and_of_their_parts() {
+        let names = json!([{ "key": "r", "split": [{ "variation": "off" }],
+            "conditions": [{ "op": "in_segment", "values": ["beta"] }] }]);
+        let watched = |salt: &str| flag("f", &json!({ "cohort": cohort(), "rules": names, "salt": salt }));
+        let before = environment([watched("f")], shared());
+        let mut parts = shared();
+        parts["segments"][0]["included"] = json!([unit("f", 0, 100_000)]);
+        let after = environment([watched("s")], parts);
+        let fuses = [fuse("f", Circuit::Closed), fuse("gone", Circuit::Closed)];
+        let fields = |wires: &[FlagWire], after: &Environment| {
+            let conflicts = locked_parts(&fuses, &before, after, wires).into_iter();
+            let field = |conflict: Conflict| match conflict.reason {
+                ChangeError::LockedByFuse { field, flag } => (conflict.name, field, flag),
+                other => panic!("{other}"),
+            };
+            conflicts
+                .map(field)
+                .map(|(name, field, flag)| format!("{name}: {field} {flag}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(fields(&[watched("s")], &after), ["flag f: salt f", "flag f: segments f"]);
+        assert_eq!(fields(&[], &after), ["flag f: segments f"]);
+        assert_eq!(fields(&[watched("f")], &before), [""; 0]);
+    }
 }

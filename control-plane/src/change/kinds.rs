@@ -212,3 +212,39 @@ impl Change {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::testing::scope;
+
+    #[test]
+    fn what_switches_off_or_takes_away_may_use_the_reserve() {
+        let flag = || FlagKey::parse("f").unwrap();
+        let trip = Change::FuseTransition {
+            scope: scope(),
+            flag: flag(),
+            expected_revision: 1,
+            to: Circuit::Open,
+            by: Decider::Engine,
+            reason: String::new(),
+            evidence: Value::Null,
+        };
+        for change in [
+            trip,
+            Change::DeleteFlag { scope: scope(), flag: flag(), fuses: Fuses::Kept },
+            Change::DeleteFuse { scope: scope(), flag: flag() },
+            Change::RevokeToken { token_id: "t".to_owned() },
+            Change::Republish { scope: scope(), urgency: Urgency::Ordinary },
+        ] {
+            assert_eq!(change.reserve(), Reserve::Usable, "{change:?}");
+        }
+        let (to, fuses) = (SnapshotVersion { epoch: 1, seq: 1 }, Fuses::Kept);
+        for change in [
+            Change::PutOverride { scope: scope(), flag: flag(), patch: None },
+            Change::Revert { scope: scope(), to, flag: None, fuses },
+        ] {
+            assert_eq!(change.reserve(), Reserve::Kept, "{change:?}");
+        }
+    }
+}

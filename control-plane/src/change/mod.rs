@@ -4,13 +4,14 @@
 //! publication. Never judges whether a change is wise.
 //!
 //! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
-//! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`: what may speak against it, and who has to confirm it
+//! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against it, and who has to confirm it
 //! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
 //! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `transaction`: all of it in order
 
 mod action;
+mod altered;
 mod confirm;
 mod consent;
 mod decisions;
@@ -39,6 +40,8 @@ mod revert;
 mod same;
 mod scope;
 mod subject;
+#[cfg(test)]
+mod testing;
 mod token;
 mod transaction;
 mod writing;

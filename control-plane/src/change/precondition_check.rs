@@ -132,3 +132,22 @@ async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool)
         _ => true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_that_switches_off_keeps_what_it_says_beside_that() {
+        for (patch, expected) in [
+            (None, json!({ "enabled": false })),
+            (Some(json!({ "enabled": true, "salt": "s" })), json!({ "enabled": false, "salt": "s" })),
+            (Some(json!({ "enabled": false })), json!({ "enabled": false })),
+            (Some(Value::Null), json!({ "enabled": false })),
+        ] {
+            assert_eq!(switched_off(patch.clone()), expected, "{patch:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::decisions::Altered;
+use super::altered::Altered;
 use super::effect::Effect;
 use super::error::ChangeError;
 use super::loss::Loss;
@@ -87,4 +87,35 @@ pub(super) async fn record(
         }
     }
     Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::change::action::Action;
+    use crate::change::effect::Publication;
+    use crate::change::testing::{altered, environment, flag, scope};
+
+    #[test]
+    fn an_entry_is_found_by_its_own_flag_or_by_those_that_a_change_of_many_altered() {
+        let (f, g) = (flag("f", &json!({})), flag("g", &json!({})));
+        let off = flag("g", &json!({ "enabled": false }));
+        let all = [altered(environment([f.clone(), g], json!({})), environment([f, off], json!({})), None)];
+        let consequences = Consequences { altered: &all, loss: None };
+        let effect = |action, scope| Effect {
+            action,
+            subject: "s".to_owned(),
+            detail: Value::Null,
+            scope,
+            publication: Publication::Needed,
+            revision: None,
+            notes: Map::new(),
+        };
+        assert_eq!(consequences.flags(&effect(Action::PutFlag, Some(scope()))), ["s"]);
+        assert_eq!(consequences.flags(&effect(Action::PutProjectFlag, None)), ["s"]);
+        assert_eq!(consequences.flags(&effect(Action::Import, Some(scope()))), ["g"]);
+        assert_eq!(consequences.flags(&effect(Action::CreateToken, None)), [""; 0]);
+    }
 }

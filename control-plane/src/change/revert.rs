@@ -1,5 +1,5 @@
-//! Going back: what a version of the history said, under a new version and through the checks of any other change. What a fuse
-//! holds stays as it is, and a feature that tripped does not come back this way.
+//! Going back: what a version of the history said, under a new version and through the checks of any other change. What a
+//! fuse locks stays as it is, and a feature that tripped does not come back this way.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::action::Action;
 use super::effect::{Effect, Publication};
-use super::environment::{Environment, PartWire, Touched, check};
+use super::environment::{Environment, PartWire, Touched, check, parts};
 use super::error::ChangeError;
 use super::kinds::Fuses;
 use super::named::named;
@@ -184,7 +184,7 @@ impl RevertPlan {
             let today = now.layers.iter().find(|today| today.key == wire.key);
             wire.description = today.map(|today| today.description.clone()).unwrap_or_default();
         }
-        let (then, now) = (parts(then), parts(now.clone()));
+        let (then, now) = (by_key(then), by_key(now.clone()));
         self.parts_gone = now.keys().filter(|key| !then.contains_key(*key)).cloned().collect();
         let is_other = |key: &PartKey, part: &PartWire| now.get(key) != Some(part);
         self.parts =
@@ -275,14 +275,64 @@ fn restored(stored: Option<&FlagWire>, mut wire: FlagWire) -> Result<Option<Flag
 
 type PartKey = (Part, String);
 
-fn parts(shared: SharedWire) -> BTreeMap<PartKey, PartWire> {
-    let segments = shared.segments.into_iter().map(PartWire::Segment);
-    let layers = shared.layers.into_iter().map(PartWire::Layer);
-    let holdout = shared.holdout.into_iter().map(PartWire::Holdout);
-    let all = segments.chain(layers).chain(holdout);
-    all.map(|part| {
+fn by_key(shared: SharedWire) -> BTreeMap<PartKey, PartWire> {
+    let keyed = parts(shared).map(|part| {
         let (kind, key) = part.name();
         ((kind, key.to_owned()), part)
-    })
-    .collect()
+    });
+    keyed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::testing::{cohort, environment, flag, scope};
+
+    #[test]
+    fn a_flag_comes_back_with_todays_cohort_and_description() {
+        let then = flag("f", &json!({ "enabled": false, "cohort": { "phase": 1, "slices": [] } }));
+        let today = flag("f", &json!({ "description": "d", "cohort": cohort() }));
+        let found = restored(Some(&today), then.clone()).unwrap().unwrap();
+        assert_eq!(found, FlagWire { enabled: false, ..today.clone() });
+        assert_eq!(restored(Some(&found), then.clone()).unwrap(), None, "that is what it is already");
+        let anew = restored(None, then).unwrap().unwrap();
+        assert_eq!((anew.cohort, anew.description.as_str()), (None, ""));
+    }
+
+    #[test]
+    fn parts_come_back_where_they_are_others_and_go_where_they_were_not() {
+        let before = environment(
+            [],
+            json!({ "segments": [{ "key": "same", "description": "d" }, { "key": "other", "included": ["u"] }],
+                "layers": [{ "key": "later" }], "holdout": { "percentage": 5.0, "salt": "h" } }),
+        );
+        let then = json!({ "segments": [{ "key": "same" }, { "key": "other" }, { "key": "gone" }],
+            "holdout": { "percentage": 6.0, "salt": "h" } });
+        let mut plan = RevertPlan { gone: vec!["f".to_owned()], ..RevertPlan::default() };
+        plan.restore_parts(&before.shared, serde_json::from_value(then).unwrap());
+        let notes: BTreeMap<_, _> = plan.notes(&scope(), &BTreeMap::new()).into_iter().collect();
+        assert_eq!(json!(notes["changed_shared"]), json!(["segment gone", "segment other", "holdout"]));
+        assert_eq!(json!(notes["deleted_shared"]), json!(["layer later"]));
+        assert_eq!(json!(notes["deleted_flags"]), json!(["f"]));
+        let touched = plan.touched().count();
+        assert_eq!(touched, 5);
+        let after = plan.applied_to(&before).shared;
+        let mut keys: Vec<_> = after.segments.iter().map(|segment| segment.key.as_str()).collect();
+        keys.sort_unstable();
+        assert_eq!((keys, after.layers.len()), (vec!["gone", "other", "same"], 0));
+        assert_eq!(after.segments[0].description, "d", "descriptions are no part of a snapshot");
+    }
+
+    #[test]
+    fn a_flag_that_the_version_lacks_is_named_with_the_version() {
+        let then =
+            Definitions { flags: vec![flag("f", &json!({ "cohort": cohort() }))], ..Definitions::default() };
+        let version = SnapshotVersion { epoch: 1, seq: 7 };
+        let before = environment([flag("f", &json!({ "enabled": false }))], json!({}));
+        let key = |key: &str| FlagKey::parse(key).unwrap();
+        let plan = RevertPlan::of_flag(&before, then.clone(), &key("f"), version).unwrap();
+        assert_eq!((plan.flags.len(), plan.fuses_not_restored), (1, vec!["f".to_owned()]));
+        let fault = RevertPlan::of_flag(&before, then, &key("g"), version).err().unwrap().to_string();
+        assert_eq!(fault, "flag \"g\" is not in version 1.7");
+    }
 }

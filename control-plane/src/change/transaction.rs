@@ -2,8 +2,9 @@
 
 use flagfuse_shared::ids::UnixMillis;
 
+use super::altered::Altered;
 use super::consent::{Consent, above, confirmation};
-use super::decisions::{Altered, Watch};
+use super::decisions::Watch;
 use super::effect::Effect;
 use super::error::ChangeError;
 use super::kinds::{Actor, Change};

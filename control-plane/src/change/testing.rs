@@ -1,0 +1,85 @@
+//! Flags, fuses and environments that the tests of changes begin with.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
+use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use serde_json::{Value, json};
+
+use super::altered::{Altered, Memory};
+use super::environment::Environment;
+use crate::model::circuit::{Circuit, Hand, Rollout};
+use crate::model::policy::Policy;
+use crate::store::fuses::FuseRow;
+
+pub(super) fn scope() -> Scope {
+    Scope::parse("t/p/e").unwrap()
+}
+
+/// A boolean flag that serves `off`, with the fields of `patch` in it.
+pub(super) fn flag(key: &str, patch: &Value) -> FlagWire {
+    let mut flag = json!({
+        "key": key, "value_type": "boolean", "default_variation": "off",
+        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
+    });
+    for (name, value) in patch.as_object().unwrap() {
+        flag[name] = value.clone();
+    }
+    serde_json::from_value(flag).unwrap()
+}
+
+pub(super) fn environment(flags: impl IntoIterator<Item = FlagWire>, shared: Value) -> Environment {
+    let flags = flags.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
+    Environment { flags, shared: serde_json::from_value(shared).unwrap() }
+}
+
+/// `on` against `off`, a tenth of the units each.
+pub(super) fn policy() -> Policy {
+    Policy::parse(json!({
+        "mode": "classic", "treatment_variation": "on", "control_variation": "off",
+        "exposure_percent": 10, "control_percent": 10,
+        "guardrails": [{ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }],
+    }))
+    .unwrap()
+}
+
+/// The cohort that `policy` gives a flag.
+pub(super) fn cohort() -> Value {
+    json!({ "phase": 1, "slices": [
+        { "from": 0, "to": 100_000, "variation": "on", "arm": "exposed" },
+        { "from": 900_000, "to": 1_000_000, "variation": "off", "arm": "control" },
+    ] })
+}
+
+/// A unit whose bucket under `salt` lies in the range.
+pub(super) fn unit(salt: &str, from: u32, to: u32) -> String {
+    let names = (0..1_000).map(|n| format!("u{n}"));
+    let mut found = names.filter(|name| (from..to).contains(&Bucket::of(salt, name, COHORT_SEED).get()));
+    found.next().unwrap()
+}
+
+pub(super) fn fuse(flag: &str, circuit: Circuit) -> FuseRow {
+    FuseRow {
+        flag: flag.to_owned(),
+        revision: 1,
+        policy: policy(),
+        circuit,
+        rollout: Rollout::Validating,
+        phase_id: 1,
+        tripped_phase_id: None,
+        tripped_metrics: Vec::new(),
+        changed_ms: UnixMillis(1),
+        acted_ms: None,
+        ema: BTreeMap::new(),
+        ema_ms: UnixMillis(0),
+        hand: Hand::Free,
+    }
+}
+
+/// What a change from one environment to another does, where a person is asked above `limit_pct`.
+pub(super) fn altered(before: Environment, after: Environment, limit_pct: Option<u64>) -> Altered {
+    let limit = limit_pct.map(|pct| pct.try_into().unwrap());
+    let base = SnapshotVersion { epoch: 1, seq: 7 };
+    Altered::of(scope(), base, limit, (Memory::All(before), after), UnixMillis(1_000)).unwrap()
+}

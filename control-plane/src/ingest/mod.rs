@@ -240,3 +240,58 @@ async fn existing_scope(
     let scope = Scope { tenant: tenant.clone(), project, environment };
     Ok(scopes::environment(conn, &scope).await?.map(|found| found.scope))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A number for each variant: one that is new does not compile before it is here.
+    const fn number(error: &IngestError) -> usize {
+        match error {
+            IngestError::WrongTenant { .. } => 0,
+            IngestError::BufferId { .. } => 1,
+            IngestError::BatchSeq { .. } => 2,
+            // These are no batch's fault.
+            IngestError::Panicked { .. } | IngestError::Store(_) => 3,
+        }
+    }
+
+    fn batch(tenant: &str, buffer_id_len: usize, batch_seq: u64) -> IngestBatch {
+        IngestBatch {
+            buffer_id: "b".repeat(buffer_id_len),
+            batch_seq,
+            tenant: tenant.to_owned(),
+            project: "p".to_owned(),
+            environment: "e".to_owned(),
+            region: "eu".to_owned(),
+            source: None,
+            oldest_waiting_ms: None,
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_batch_is_named_so_that_it_is_applied_once() {
+        let tenant = TenantKey::parse("t").unwrap();
+        let seq_max = u64::try_from(i64::MAX).unwrap();
+        assert!(check_name(&tenant, &batch("t", 1, 0)).is_ok());
+        assert!(check_name(&tenant, &batch("t", BUFFER_ID_LEN_MAX, seq_max)).is_ok());
+        let mut found = BTreeSet::new();
+        for (batch, words) in [
+            (batch("other", 1, 0), "batch is for tenant \"other\", the token is for t"),
+            (batch("t", 0, 0), "buffer_id has 0 bytes, allowed is 1 to 64"),
+            (batch("t", BUFFER_ID_LEN_MAX + 1, 0), "buffer_id has 65 bytes, allowed is 1 to 64"),
+            (
+                batch("t", 1, seq_max + 1),
+                "batch_seq is 9223372036854775808, the limit is 9223372036854775807",
+            ),
+        ] {
+            let fault = check_name(&tenant, &batch).unwrap_err();
+            found.insert(number(&fault));
+            assert_eq!(fault.to_string(), words);
+        }
+        assert_eq!(found, (0..3).collect());
+    }
+}

@@ -104,3 +104,58 @@ fn check(fleet: &Fleet, tenant: &TenantKey, request: &PullRequest) -> Result<(),
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use flagfuse_shared::contract::replica::{HeldMap, HeldVersion};
+    use flagfuse_shared::digest::Digest;
+
+    use super::*;
+
+    /// A number for each variant: one that is new does not compile before it is here.
+    const fn number(error: &PullError) -> usize {
+        match error {
+            PullError::UnknownReplica { .. } => 0,
+            PullError::TooMany { .. } => 1,
+            PullError::Scope { .. } => 2,
+            PullError::WrongTenant { .. } => 3,
+            // These are no request's fault.
+            PullError::Store(_) | PullError::Sign(_) => 4,
+        }
+    }
+
+    fn request(region: &str, shard: u16, held: &[&str]) -> PullRequest {
+        let held_version = HeldVersion { epoch: 1, seq: 1, digest: Digest::of(b"x") };
+        let held: HeldMap = held.iter().map(|scope| ((*scope).to_owned(), held_version)).collect();
+        PullRequest { region: region.to_owned(), shard, held }
+    }
+
+    #[test]
+    fn a_request_is_refused_for_what_it_names() {
+        let fleet = Fleet { regions: vec!["eu".to_owned(), "us".to_owned()], shards: 2 };
+        let tenant = TenantKey::parse("t").unwrap();
+        let names = |count: usize| (0..count).map(|n| format!("t/p/e{n}")).collect::<Vec<_>>();
+        let most = names(REPLICA_ENVIRONMENT_COUNT_MAX);
+        let most: Vec<&str> = most.iter().map(String::as_str).collect();
+        let more: Vec<&str> = most.iter().copied().chain(["t/p/one-more"]).collect();
+        assert!(check(&fleet, &tenant, &request("us", 1, &most)).is_ok());
+        let mut found = BTreeSet::new();
+        for (request, words) in [
+            (
+                request("asia", 0, &[]),
+                "region \"asia\" shard 0 is not a replica of this installation; there are regions eu, us",
+            ),
+            (request("eu", 2, &[]), "with shards 0 to 1"),
+            (request("eu", 1, &more), "held names 1001 environments, the limit is 1000"),
+            (request("eu", 1, &["t/p"]), "held names \"t/p\": "),
+            (request("eu", 1, &["other/p/e"]), "held names other/p/e, the token is for tenant t"),
+        ] {
+            let fault = check(&fleet, &tenant, &request).unwrap_err();
+            found.insert(number(&fault));
+            assert!(fault.to_string().contains(words), "{fault}");
+        }
+        assert_eq!(found, (0..4).collect());
+    }
+}

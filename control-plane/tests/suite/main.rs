@@ -26,6 +26,10 @@ mod keys;
 #[cfg(test)]
 mod losses;
 #[cfg(test)]
+mod notes;
+#[cfg(test)]
+mod parts;
+#[cfg(test)]
 mod preconditions;
 #[cfg(test)]
 mod private;
@@ -44,13 +48,9 @@ mod safety;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
-mod shared;
-#[cfg(test)]
-mod staging;
+mod stages;
 #[cfg(test)]
 mod tenants;
-#[cfg(test)]
-mod told;
 #[cfg(test)]
 mod traffic;
 #[cfg(test)]

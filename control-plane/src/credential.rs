@@ -1,4 +1,4 @@
-//! Draws tokens and client keys. The text is shown once; only its digest goes on.
+//! Makes tokens and client keys. The text is shown once; only its digest goes on.
 
 use flagfuse_shared::digest::{Digest, hex};
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
@@ -38,7 +38,7 @@ impl TokenKind {
     }
 }
 
-/// For whom a token is drawn.
+/// For whom a token is made.
 #[derive(Debug, Clone)]
 pub enum Bearer {
     /// A person or a program of the tenant.
@@ -48,7 +48,7 @@ pub enum Bearer {
 }
 
 /// A new token: `text` for its owner, `row` and `digest` for the database.
-pub struct Drawn {
+pub struct Credential {
     /// The secret text; show it once.
     pub text: String,
     pub digest: Digest,
@@ -56,14 +56,19 @@ pub struct Drawn {
     pub row: TokenRow,
 }
 
-impl std::fmt::Debug for Drawn {
+impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Drawn({})", self.row.token_id)
+        write!(f, "Credential({})", self.row.token_id)
     }
 }
 
-/// Draws a token of 256 random bits.
-pub fn draw(kind: TokenKind, bearer: Bearer, name: &str, now: UnixMillis) -> Result<Drawn, getrandom::Error> {
+/// Makes a token of 256 random bits.
+pub fn generate(
+    kind: TokenKind,
+    bearer: Bearer,
+    name: &str,
+    now: UnixMillis,
+) -> Result<Credential, getrandom::Error> {
     let secret = hex(&random::bytes_32()?);
     let (text, tenant, scope) = match bearer {
         Bearer::Tenant(tenant) => (format!("ff_{}_{secret}", kind.as_str()), tenant, None),
@@ -82,5 +87,5 @@ pub fn draw(kind: TokenKind, bearer: Bearer, name: &str, now: UnixMillis) -> Res
         created_ms: now,
         revoked_ms: None,
     };
-    Ok(Drawn { text, digest, row })
+    Ok(Credential { text, digest, row })
 }

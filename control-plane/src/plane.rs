@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::api::{ApiState, router};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
-use crate::credential::{Bearer, TokenKind, draw};
+use crate::credential::{Bearer, TokenKind, generate};
 use crate::jobs::{self, ServeOptions};
 use crate::listen::{self, Limits, capacity};
 use crate::model::fleet::Fleet;
@@ -138,7 +138,7 @@ impl ControlPlane {
         let unit_key = keys.unit_key()?;
         let store = open_store(data).await?;
         rotation::adopt(&store, &keys, clock.now()).await?;
-        Ok(Self { store, publisher: Publisher::new(keys, Issuer::draw()?), unit_key, clock })
+        Ok(Self { store, publisher: Publisher::new(keys, Issuer::random()?), unit_key, clock })
     }
 
     /// Makes a token on behalf of whoever has the data directory; its text.
@@ -153,11 +153,11 @@ impl ControlPlane {
             Bearer::Environment(scope) => scope.tenant.clone(),
         };
         let now = self.clock.now();
-        let drawn = draw(kind, bearer, name, now)?;
+        let credential = generate(kind, bearer, name, now)?;
         let actor = Actor { tenant, name: "operator".to_owned() };
-        let change = Change::CreateToken { token: Box::new(drawn.row), secret: drawn.digest };
+        let change = Change::CreateToken { token: Box::new(credential.row), secret: credential.digest };
         apply(&self.store, &self.publisher, &actor, change, now).await?;
-        Ok(drawn.text)
+        Ok(credential.text)
     }
 
     /// Refuses when the tenant has no way in.

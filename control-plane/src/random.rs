@@ -1,4 +1,4 @@
-//! The only place that draws chance; keys, token secrets and jitter come from here.
+//! The only source of random bytes; keys, token secrets and jitter come from here.
 
 /// 32 bytes from the system.
 pub fn bytes_32() -> Result<[u8; 32], getrandom::Error> {

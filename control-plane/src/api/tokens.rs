@@ -11,7 +11,7 @@ use super::answer::{Changed, tagged};
 use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, Seen};
 use crate::change::{Change, Preconditions, Tag};
-use crate::credential::{Bearer, TokenKind, draw};
+use crate::credential::{Bearer, TokenKind, generate};
 use crate::error::ApiError;
 use crate::store::tokens;
 
@@ -73,7 +73,7 @@ async fn make(
             return Err(ApiError::bad_request("bad_schema", detail));
         }
     };
-    let drawn = draw(new.kind, bearer, &new.name, state.now())?;
+    let drawn = generate(new.kind, bearer, &new.name, state.now())?;
     let (token_id, text) = (drawn.row.token_id.clone(), drawn.text);
     let change = Change::CreateToken { token: Box::new(drawn.row), secret: drawn.digest };
     let created = state.apply(caller, seen, change).await?.created();

@@ -4,7 +4,8 @@
 //! publication. Never judges whether a change is wise.
 //!
 //! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
-//! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against it, and who has to confirm it
+//! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against it,
+//!   and who has to confirm it
 //! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
 //! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `outcome`: what every one of them is handed, and what it leaves behind

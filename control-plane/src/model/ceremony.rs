@@ -1,5 +1,5 @@
 //! What root keys are brought together for: the next keysets, made and signed at once so that the roots can leave again.
-//! Pure: neither draws keys nor knows where they are kept.
+//! Pure: neither generates keys nor knows where they are kept.
 
 use std::collections::BTreeSet;
 

@@ -63,7 +63,7 @@ pub struct Arrival {
     pub replicas_total: usize,
     /// Slowest of those that have it, in milliseconds from the change.
     pub slowest_ms: Option<u64>,
-    /// max(stored) + H, once all replicas have it.
+    /// max(stored) + hard TTL, once all replicas have it.
     pub guaranteed_live_at_ms: Option<UnixMillis>,
     /// Who did what.
     pub change: AuditRow,

@@ -11,7 +11,7 @@ use flagfuse_shared::snapshot::sign::{PrivateKey, SignError};
 use super::pusher::Claim;
 use crate::random;
 
-/// Who signs the beats of this process. Drawn anew at each start, because the numbers begin anew.
+/// Who signs the beats of this process. Named anew at each start, because the numbers begin anew.
 #[derive(Debug)]
 pub struct Issuer {
     name: String,
@@ -20,9 +20,9 @@ pub struct Issuer {
 
 impl Issuer {
     /// Draws a name.
-    pub fn draw() -> Result<Self, getrandom::Error> {
-        let drawn = random::bytes_32()?;
-        Ok(Self { name: hex(drawn.get(..16).unwrap_or(&drawn)), pull_no: AtomicU64::new(0) })
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let bytes = random::bytes_32()?;
+        Ok(Self { name: hex(bytes.get(..16).unwrap_or(&bytes)), pull_no: AtomicU64::new(0) })
     }
 
     /// A beat for a push connection, which counts for itself.
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_longest_beat_fits_and_two_processes_never_share_a_name() {
-        let (one, other) = (Issuer::draw().unwrap(), Issuer::draw().unwrap());
+        let (one, other) = (Issuer::random().unwrap(), Issuer::random().unwrap());
         assert_ne!(one.name, other.name);
         assert!(format!("{}-pull", one.name).len() <= BEAT_ISSUER_LEN_MAX);
         let claim = Claim { map_sha256: Digest::of(b"x"), count: usize::MAX };

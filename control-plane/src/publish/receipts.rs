@@ -83,7 +83,7 @@ pub struct Propagation {
     pub replicas_total: usize,
     /// Slowest of those that stored it, in milliseconds from signing.
     pub slowest_ms: Option<u64>,
-    /// max(stored) + H, once all replicas stored it.
+    /// max(stored) + hard TTL, once all replicas stored it.
     pub guaranteed_live_at_ms: Option<UnixMillis>,
     /// By region.
     pub regions: Vec<RegionState>,

@@ -125,7 +125,7 @@ pub(super) fn draw_roots(
     protection: &Protection,
 ) -> Result<Vec<PrivateKey>, KeyError> {
     folder.make()?;
-    names.iter().map(|name| draw(folder, name, "root", protection)).collect()
+    names.iter().map(|name| generate(folder, name, "root", protection)).collect()
 }
 
 /// Root keys in the data directory would lie where whatever steals the release key looks first.
@@ -152,10 +152,10 @@ fn create_in(new: &NewKeys<'_>, roots: &KeyFolder, root_names: Vec<String>) -> R
     let root_keys = draw_roots(roots, &root_names, new.roots_protection)?;
     let release: Vec<PrivateKey> = release_names
         .iter()
-        .map(|name| draw(&folder, name, "release", new.protection))
+        .map(|name| generate(&folder, name, "release", new.protection))
         .collect::<Result<_, _>>()?;
-    let freshness = draw(&folder, "freshness.key", "freshness", new.protection)?;
-    draw(&folder, "unit.key", "unit", new.protection)?;
+    let freshness = generate(&folder, "freshness.key", "freshness", new.protection)?;
+    generate(&folder, "unit.key", "unit", new.protection)?;
     let role = |size: RoleSize, keys: &[PrivateKey]| Role {
         threshold: size.threshold,
         keys: keys.iter().map(PrivateKey::public_base64).collect(),
@@ -173,7 +173,12 @@ fn create_in(new: &NewKeys<'_>, roots: &KeyFolder, root_names: Vec<String>) -> R
     Ok(Created { root_paths, root_public_keys })
 }
 
-fn draw(folder: &KeyFolder, name: &str, role: &str, protection: &Protection) -> Result<PrivateKey, KeyError> {
+fn generate(
+    folder: &KeyFolder,
+    name: &str,
+    role: &str,
+    protection: &Protection,
+) -> Result<PrivateKey, KeyError> {
     let secret = Secret::new(random::bytes_32()?);
     folder.write_key(name, role, &secret, protection)?;
     Ok(PrivateKey::from_seed(secret.bytes()))

@@ -1,5 +1,5 @@
 //! A private key as text: 64 hexadecimal digits in clear, or sealed under a passphrase (argon2id, XChaCha20-Poly1305).
-//! Pure: draws nothing and reads no file.
+//! Pure: generates nothing and reads no file.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
@@ -106,7 +106,7 @@ impl Cost {
     pub const RECOMMENDED: Self = Self { memory_kib: 64 * 1024, passes: 3, lanes: 4 };
 }
 
-/// What a sealed key needs beside its passphrase; both are drawn anew for each file.
+/// What a sealed key needs beside its passphrase; both are random, anew for each file.
 #[derive(Debug, Clone, Copy)]
 pub struct Salt {
     /// Makes equal passphrases different keys.

@@ -51,10 +51,10 @@ impl Ceremony<'_> {
     pub async fn rotate(&self, role: OnlineRole) -> Result<Vec<SignedStep>, KeyError> {
         let chain = self.chain().await?;
         let count = chain.first().map_or(1, |step| role.of(&step.keyset.roles).keys.len());
-        // Checked before anything is written, with a placeholder for what is to be drawn.
+        // Checked before anything is written, with a placeholder for what is to be generated.
         rotate(&chain, role, &[])?;
         self.check_roots(&chain)?;
-        let new = self.draw(role, count)?;
+        let new = self.generate(role, count)?;
         self.finish(&chain, rotate(&chain, role, &new)?, &[]).await
     }
 
@@ -63,7 +63,7 @@ impl Ceremony<'_> {
         let chain = self.chain().await?;
         revoke(&chain, role, key_id, &[])?;
         self.check_roots(&chain)?;
-        let new = self.draw(role, replacements_needed(&chain, role, key_id))?;
+        let new = self.generate(role, replacements_needed(&chain, role, key_id))?;
         self.finish(&chain, revoke(&chain, role, key_id, &new)?, &[]).await
     }
 
@@ -104,21 +104,21 @@ impl Ceremony<'_> {
         chain(&mut *self.store.read().await?, self.keys).await
     }
 
-    /// Before anything is drawn: signing what is in force needs the same roots as signing what comes.
+    /// Before anything is generated: signing what is in force needs the same roots as signing what comes.
     fn check_roots(&self, chain: &[Step]) -> Result<(), KeyError> {
         let Some(base) = chain.first() else { return Ok(()) };
         sign(vec![base.clone()], &base.keyset, &self.roots, &[], 1, self.now)?;
         Ok(())
     }
 
-    fn draw(&self, role: OnlineRole, count: usize) -> Result<Vec<String>, KeyError> {
+    fn generate(&self, role: OnlineRole, count: usize) -> Result<Vec<String>, KeyError> {
         let protection = Protection::of(self.keys.passphrase().cloned());
         let new = draw_keys(self.keys.folder(), role.as_str(), count, &protection)?;
         Ok(new.iter().map(PrivateKey::public_base64).collect())
     }
 
     /// Signs the steps and lets them wait for their turn. A crash before the commit leaves key files that no keyset
-    /// names; the next ceremony draws others.
+    /// names; the next ceremony generates others.
     async fn finish(
         &self,
         chain: &[Step],

@@ -28,8 +28,8 @@ mod standing;
 mod token;
 
 use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{
     EnvironmentKey, FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis,
 };

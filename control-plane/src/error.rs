@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
-use flagfuse_shared::flag::compile::EnvironmentFault;
+use flagfuse_shared::environment::EnvironmentFault;
 use flagfuse_shared::import::ImportError;
 use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};

@@ -11,8 +11,8 @@ mod workload;
 use std::hint::black_box;
 use std::time::Instant;
 
+use flagfuse_shared::definition::HoldoutWire;
 use flagfuse_shared::diff::{Side, diff};
-use flagfuse_shared::flag::environment::HoldoutWire;
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::snapshot::payload::Content;
 

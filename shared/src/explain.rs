@@ -10,9 +10,8 @@ use serde_json::{Map, Value, json};
 
 use self::told::Recorder;
 pub use self::told::Told;
-use crate::evaluate::{Evaluator, Question};
-use crate::flag::FlagWire;
-use crate::flag::environment::SegmentWire;
+use crate::definition::{FlagWire, SegmentWire};
+use crate::evaluate::Question;
 use crate::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
 use crate::ofrep::{Origin, single_status, write_answer};
 use crate::snapshot::payload::definitions;
@@ -73,7 +72,7 @@ pub struct Explanation {
 /// Asks one question about one flag.
 pub fn explain(opened: &Opened, flag_key: &str, question: Question<'_>) -> Explanation {
     let mut recorder = Recorder::new(flag_key, &opened.written, question.now);
-    let answer = Evaluator::new(&opened.snapshot, question).flag_observed(flag_key, &mut recorder);
+    let answer = opened.snapshot.evaluator(question).flag_observed(flag_key, &mut recorder);
     let mut body = String::new();
     write_answer(&mut body, flag_key, &answer, &Origin::new(opened.version, &opened.scope));
     let mut outcome = Map::new();

@@ -6,8 +6,7 @@ pub(crate) mod formula;
 pub(crate) mod version;
 
 pub use self::document::without_mark;
-use crate::flag::FlagWire;
-use crate::flag::environment::SharedWire;
+use crate::definition::{FlagWire, SharedWire};
 
 /// Flags in our model, and what could not be taken over.
 #[derive(Debug, Clone, PartialEq, Default)]

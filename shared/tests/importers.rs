@@ -12,13 +12,13 @@ use std::path::PathBuf;
 
 use flagfuse_shared::context::Context;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::evaluate::{Question, evaluate};
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::import::Imported;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, Profile, TrustedRoots, verify};
 use flagfuse_shared::{flagd, launchdarkly};
 use serde_json::{Value, json};
 
@@ -94,7 +94,7 @@ fn compare(
             }
             count.compared += 1;
             let parsed = Context::from_json(context.clone()).unwrap();
-            let found = evaluate(&admitted.snapshot, key.as_str(), Question::new(&parsed, now)).unwrap();
+            let found = admitted.snapshot.evaluate(key.as_str(), Question::new(&parsed, now)).unwrap();
             let found = found.variation.map(|variation| variation.key().as_str().to_owned());
             if found != expected_of(key.as_str(), answer) {
                 wrong.push(format!("{key} for {context}: {found:?}, there {answer}"));

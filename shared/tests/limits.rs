@@ -9,20 +9,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flagfuse_shared::contract::beacon::{QuarantineCode, parse_event};
+use flagfuse_shared::contract::beacon::parse_event;
+use flagfuse_shared::contract::fault::QuarantineCode;
 use flagfuse_shared::contract::usage::UsageReport;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::compile::{EnvironmentFault, compile_environment};
-use flagfuse_shared::flag::environment::SharedWire;
-use flagfuse_shared::flag::{FlagFault, FlagWire};
+use flagfuse_shared::environment::{EnvironmentFault, compile_environment};
+use flagfuse_shared::flag::FlagFault;
 use flagfuse_shared::ids::{
     EnvironmentKey, FlagKey, MetricKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis,
 };
 use flagfuse_shared::limits::*;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, SignError, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{AutoExposure, Refusal, RefusalCode, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{AutoExposure, Profile, Refusal, RefusalCode, TrustedRoots, verify};
 use serde_json::{Value, json};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);

@@ -12,13 +12,13 @@ use std::path::PathBuf;
 
 use flagfuse_shared::context::Context;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::evaluate::{EvaluationError, Question, evaluate};
+use flagfuse_shared::evaluate::{EvaluationError, Question};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::import::Imported;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{AutoExposure, Outcome, Snapshot, TrustedRoots, Verified, verify};
+use flagfuse_shared::snapshot::{AutoExposure, Outcome, Profile, Snapshot, TrustedRoots, Verified, verify};
 use flagfuse_shared::unleash::export::export;
 use flagfuse_shared::unleash::frontend::parse_body;
 use flagfuse_shared::unleash::import::import;
@@ -116,7 +116,7 @@ fn answer(snapshot: &Verified<Snapshot>, case: &Value) -> (bool, Value) {
     let none = |is_on: bool| json!({ "name": "disabled", "enabled": false, "feature_enabled": is_on });
     let attributes = parse_body(case["context"].to_string().as_bytes()).unwrap();
     let context = Context::from_attributes(attributes).unwrap();
-    match evaluate(snapshot, case["toggleName"].as_str().unwrap(), Question::new(&context, NOW)) {
+    match snapshot.evaluate(case["toggleName"].as_str().unwrap(), Question::new(&context, NOW)) {
         Err(EvaluationError::FlagNotFound { .. }) => (false, none(false)),
         Err(other) => panic!("{other}"),
         Ok(resolution) => match serde_json::from_str(resolution.variation.unwrap().json()).unwrap() {

@@ -1,11 +1,11 @@
 //! Why a change is refused. Each refusal names what it is about, and who or what stands against it.
 
+use flagfuse_shared::condition::SegmentFault;
 use flagfuse_shared::digest::Digest;
+use flagfuse_shared::environment::EnvironmentFault;
 use flagfuse_shared::flag::FlagFault;
-use flagfuse_shared::flag::compile::EnvironmentFault;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion};
 use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
-use flagfuse_shared::segment::SegmentFault;
 use flagfuse_shared::snapshot::payload::PayloadError;
 use serde_json::Value;
 

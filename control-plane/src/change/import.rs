@@ -1,6 +1,6 @@
 //! Flags and segments of another system, taken over in one change. What a fuse holds is held here too.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::import::Imported;
 use serde_json::{Map, json};

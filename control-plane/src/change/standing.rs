@@ -1,7 +1,7 @@
 //! How what is to be changed stands: the tag that preconditions are compared with, before a change and after it, inside
 //! the transaction that makes it.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey};
 use serde_json::{Map, Value};
 

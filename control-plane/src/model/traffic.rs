@@ -5,7 +5,7 @@
 //! progress reaches `min_confidence`, and both together ten events. Units leave when they are older than the window, so
 //! a policy whose visitors do not come within its window compares nothing, ever.
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::limits::BUCKET_COUNT;
 use serde::Serialize;
 

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::Release;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
     Answer, Circumstances, Origin, answers_mark, bulk_etag, if_none_match, single_status, write_answer,
@@ -67,7 +67,7 @@ impl<'a> Asked<'a> {
 
 /// Answers for one flag, and says which exposure to record if the environment wants that.
 pub fn single(config: &Config, asked: &Asked<'_>, flag_key: &str) -> (Reply, Option<Exposure>) {
-    let answer = evaluate(&asked.served.compiled.snapshot, flag_key, asked.question());
+    let answer = asked.served.compiled.snapshot.evaluate(flag_key, asked.question());
     let mut body = String::with_capacity(SINGLE_LEN_TYPICAL);
     write_answer(&mut body, flag_key, &answer, &asked.origin());
     let mut reply = Reply::json(single_status(&answer), body);
@@ -80,7 +80,7 @@ pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
     let origin = asked.bulk_origin(config);
     let compiled = &asked.served.compiled;
     let mut reply = all_flags(config, asked, &origin, have, &compiled.bulk_len_typical, |body| {
-        write_bulk(body, Evaluator::new(&compiled.snapshot, asked.question()).all(), &origin);
+        write_bulk(body, compiled.snapshot.evaluator(asked.question()).all(), &origin);
     });
     reply.header("vary", "Authorization, X-API-Key, Origin");
     reply

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::contract::replica::map_digest;
+use flagfuse_shared::definition::SharedWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::TenantKey;
 use flagfuse_shared::limits::BEAT_VALID_MS;
-use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::beat::sign_beat;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 
 use super::*;
 

@@ -47,13 +47,13 @@ pub fn decide(
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use flagfuse_shared::definition::SharedWire;
     use flagfuse_shared::digest::Digest;
-    use flagfuse_shared::flag::environment::SharedWire;
     use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, SnapshotVersion, TenantKey};
-    use flagfuse_shared::snapshot::AutoExposure;
     use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-    use flagfuse_shared::snapshot::payload::{Content, Profile};
+    use flagfuse_shared::snapshot::payload::Content;
     use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+    use flagfuse_shared::snapshot::{AutoExposure, Profile};
 
     use super::*;
 

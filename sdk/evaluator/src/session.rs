@@ -1,7 +1,7 @@
 //! One environment's verified snapshot and the answers from it, in texts and numbers. Knows no JavaScript.
 
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Evaluator, Freshness, Question, evaluate};
+use flagfuse_shared::evaluate::{Freshness, Question};
 use flagfuse_shared::ids::{
     EnvironmentKey, IdError, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis,
 };
@@ -102,7 +102,7 @@ impl Session {
             Ok(context) => context,
             Err(error) => return error_body(Some(flag_key), error.code(), &error.to_string()),
         };
-        let answer = evaluate(&self.admitted.snapshot, flag_key, question(&context, circumstance));
+        let answer = self.admitted.snapshot.evaluate(flag_key, question(&context, circumstance));
         let mut body = String::new();
         write_answer(&mut body, flag_key, &answer, &self.origin);
         body
@@ -114,7 +114,7 @@ impl Session {
             Ok(context) => context,
             Err(error) => return error_body(None, error.code(), &error.to_string()),
         };
-        let evaluator = Evaluator::new(&self.admitted.snapshot, question(&context, circumstance));
+        let evaluator = self.admitted.snapshot.evaluator(question(&context, circumstance));
         let mut body = String::new();
         write_bulk(&mut body, evaluator.all(), &self.origin);
         body
@@ -164,7 +164,7 @@ pub fn millis(now_ms: f64) -> UnixMillis {
 #[cfg(test)]
 mod tests {
     use flagfuse_determinism::signing::{NOW, root_key, scope, sign};
-    use flagfuse_shared::flag::environment::SharedWire;
+    use flagfuse_shared::definition::SharedWire;
     use serde_json::{Value, json};
 
     use super::*;

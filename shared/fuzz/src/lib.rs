@@ -1,6 +1,6 @@
 //! What the targets of the importers share.
 
-use flagfuse_shared::flag::compile::compile_environment;
+use flagfuse_shared::environment::compile_environment;
 use flagfuse_shared::ids::FlagKey;
 use flagfuse_shared::import::Imported;
 

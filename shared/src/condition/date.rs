@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::ConditionFault;
-use crate::flag::wire::ConditionWire;
+use crate::definition::ConditionWire;
 use crate::ids::UnixMillis;
 
 /// A bound in Unix milliseconds and the side of it that matches.

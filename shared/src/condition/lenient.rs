@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::reading::scalar_text;
+use crate::context::scalar_text;
 
 /// A version in full from a text or number as flagd's `sem_ver` reads it: without one leading `v`, and with zeros for the
 /// numbers it lacks, which no version with a pre-release or build may. `None` for what cannot become one; whether the

@@ -8,12 +8,12 @@
 mod array;
 mod cidr;
 mod date;
-mod digits;
 mod lenient;
 mod number;
 mod reading;
 mod regex;
 mod scalar;
+mod segments;
 mod semver;
 mod string;
 mod unreadable;
@@ -26,23 +26,21 @@ use self::array::{ArrayTest, Quantity};
 use self::cidr::CidrTest;
 use self::date::DateTest;
 pub(crate) use self::date::date_ms;
-pub(crate) use self::digits::number_text;
 pub(crate) use self::lenient::in_full;
 use self::number::NumberTest;
 use self::reading::Reading;
-pub(crate) use self::reading::scalar_text;
 use self::regex::RegexTest;
 use self::scalar::{ScalarSet, WALK_COUNT_MAX, scalars};
+pub use self::segments::{SegmentFault, SegmentIndex, SegmentNames};
 use self::semver::{Relation, SemverTest};
 use self::string::{Case, Place, StringTest};
 pub(crate) use self::unreadable::unreadable;
 use crate::context::{AttributeName, CURRENT_TIME, Context};
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 use crate::ids::UnixMillis;
 use crate::limits::{
     CONDITION_VALUE_COUNT_MAX, CONTAINS_ALL_VALUE_COUNT_MAX, REGEX_PATTERN_COUNT_MAX, STRING_LEN_MAX,
 };
-use crate::segment::{SegmentIndex, SegmentNames};
 use crate::text::{Ends, Needle};
 
 /// A checked condition.

@@ -1,9 +1,14 @@
 //! The evaluation context: who is asking, parsed within limits. Never evaluates anything.
 
+mod printed;
+mod unit;
+
 use std::borrow::Cow;
 
 use serde_json::Value;
 
+pub(crate) use self::printed::{number_text, scalar_text};
+pub use self::unit::UnitSource;
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, JSON_DEPTH_MAX, STRING_LEN_MAX, UNIT_LEN_MAX};
 use crate::text::{Ends, ShortText, table_hash};
 

@@ -1,9 +1,21 @@
-//! Numbers → the texts that JavaScript makes of them, because Unleash's contexts compare and hash those. Compares nothing.
+//! Scalars → the texts that JavaScript makes of them, because Unleash's contexts compare and hash those. Compares nothing.
 
-use serde_json::Number;
+use std::borrow::Cow;
+
+use serde_json::{Number, Value};
 
 /// Whole numbers up to here are doubles too, and print their own digits.
 const EXACT_MAX: u64 = 1 << 53;
+
+/// A text itself, or what JavaScript prints for a number or boolean.
+pub(crate) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
+        Value::Number(number) => Some(Cow::Owned(number_text(number))),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
 
 /// `String(number)`: `7.0` is `7`, a number beyond 2^53 the double next to it, and an exponent stands in front of 10^-6 and
 /// behind 10^21 only.
@@ -56,7 +68,7 @@ fn length(digits: &str) -> i32 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -98,6 +110,23 @@ mod tests {
             let Value::Number(written) = json!(number) else { panic!("{number}") };
             let read: f64 = number_text(&written).parse().unwrap();
             prop_assert!(read.total_cmp(&number).is_eq() || read.abs() == 0.0 && number.abs() == 0.0, "{}", read);
+        }
+    }
+
+    #[test]
+    fn scalars_print_as_in_javascript() {
+        let rows = [
+            (json!(1), Some("1")),
+            (json!(1.0), Some("1")),
+            (json!(-0.0), Some("0")),
+            (json!(1.5), Some("1.5")),
+            (json!(true), Some("true")),
+            (json!("x"), Some("x")),
+            (json!(null), None),
+            (json!([1]), None),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(scalar_text(&value).as_deref(), expected, "{value}");
         }
     }
 }

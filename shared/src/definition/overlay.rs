@@ -2,15 +2,23 @@
 
 use serde_json::Value;
 
-use super::{FlagFault, FlagWire};
+use super::flag::FlagWire;
 use crate::strict;
 
 /// Fields that no patch may touch: the name, and what belongs to the environment's fuse.
 const FIXED: [&str; 2] = ["key", "cohort"];
 
+/// Why a patch gives no flag.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct OverlayFault {
+    /// A sentence that names the field.
+    pub detail: String,
+}
+
 /// A flag with a patch merged into it. Whether the result can be evaluated is for `compile` to say.
-pub fn overlay(base: &FlagWire, patch: &Value) -> Result<FlagWire, FlagFault> {
-    let shape = |detail: String| FlagFault::Shape { detail };
+pub fn overlay(base: &FlagWire, patch: &Value) -> Result<FlagWire, OverlayFault> {
+    let shape = |detail: String| OverlayFault { detail };
     let Value::Object(fields) = patch else {
         return Err(shape("a patch of a flag must be a JSON object".to_owned()));
     };

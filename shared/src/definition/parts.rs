@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::wire::ConditionWire;
+use super::flag::ConditionWire;
 
 /// A named group of askers. Excluded beats included, included beats rules, one rule that holds is enough.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

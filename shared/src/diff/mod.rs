@@ -19,13 +19,11 @@ use serde_json::Value;
 use self::reach::Reach;
 use self::sample::{Asked, Sample};
 use self::vocabulary::Glossary;
+use crate::definition::{FlagWire, SharedWire};
+use crate::environment::{Environment, EnvironmentFault, compile_environment};
 use crate::evaluate::{Evaluator, Question};
-use crate::flag::FlagWire;
-use crate::flag::compile::{EnvironmentFault, compile_environment};
-use crate::flag::environment::SharedWire;
 use crate::ids::{FlagKey, UnixMillis};
 use crate::limits::{DIFF_DECISION_COUNT_MAX, DIFF_SAMPLE_COUNT, DIFF_SAMPLE_COUNT_MIN};
-use crate::snapshot::{Snapshot, Verified};
 
 /// One of the two environments, as users wrote it.
 #[derive(Debug, Clone)]
@@ -131,7 +129,7 @@ pub fn diff(old: &Side<'_>, new: &Side<'_>, now: UnixMillis) -> Result<Diff, Env
 }
 
 /// What is reached and what that depends on, nothing else: the cost is that of the change, not of the environment.
-fn compile(side: &Side<'_>, reach: &Reach<'_>) -> Result<Verified<Snapshot>, EnvironmentFault> {
+fn compile(side: &Side<'_>, reach: &Reach<'_>) -> Result<Environment, EnvironmentFault> {
     let flags = side
         .flags
         .iter()
@@ -143,7 +141,7 @@ fn compile(side: &Side<'_>, reach: &Reach<'_>) -> Result<Verified<Snapshot>, Env
         layers: side.shared.layers.clone(),
         holdout: side.shared.holdout.clone(),
     };
-    Ok(Snapshot::rehearsed(compile_environment(flags, &shared)?))
+    compile_environment(flags, &shared)
 }
 
 /// What a caller gets: a variation and its value, or nothing.
@@ -152,16 +150,16 @@ type Decision<'s> = Option<(&'s str, &'s str)>;
 /// Variations before and afterwards.
 type Pair<'s> = (Option<&'s str>, Option<&'s str>);
 
-fn decide<'s>(snapshot: &'s Verified<Snapshot>, flag: &str, question: Question<'_>) -> Decision<'s> {
-    let variation = Evaluator::new(snapshot, question).flag(flag).ok()?.variation?;
+fn decide<'s>(environment: &'s Environment, flag: &str, question: Question<'_>) -> Decision<'s> {
+    let variation = Evaluator::new(environment, question).flag(flag).ok()?.variation?;
     Some((variation.key().as_str(), variation.json()))
 }
 
 fn compare(
     flag: &str,
     kind: Kind,
-    before: &Verified<Snapshot>,
-    after: &Verified<Snapshot>,
+    before: &Environment,
+    after: &Environment,
     sample: &Sample,
     now: UnixMillis,
 ) -> FlagDiff {

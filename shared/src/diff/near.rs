@@ -6,7 +6,7 @@ use serde_json::{Number, Value, json};
 
 use super::pattern;
 use crate::condition::date_ms;
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 
 /// How the values of a condition are compared, as far as it matters for what lies beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

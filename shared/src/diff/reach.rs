@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Kind, Side, keys};
-use crate::flag::environment::SegmentWire;
-use crate::flag::wire::{ConditionWire, LayerShareWire, Operator};
-use crate::flag::{FlagWire, HoldoutRole};
+use crate::definition::{ConditionWire, FlagWire, HoldoutRole, LayerShareWire, Operator, SegmentWire};
 use crate::limits::REGEX_ENVIRONMENT_COUNT_MAX;
 
 /// What a change reaches.

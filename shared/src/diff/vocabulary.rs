@@ -10,15 +10,14 @@ use super::near::{Shape, near, together};
 use super::reach::{Reach, conditions};
 use super::{Side, keys};
 use crate::bucket::{COHORT_SEED, GATE_SEED};
-use crate::condition::{Condition, date_ms};
+use crate::condition::{Condition, SegmentNames, date_ms};
 use crate::context::{CURRENT_TIME, Context, TARGETING_KEY};
+use crate::definition::{
+    ConditionWire, FlagWire, HoldoutRole, Operator, RuleWire, ScheduleWire, SegmentWire,
+};
 use crate::digest::Digest;
-use crate::flag::environment::SegmentWire;
-use crate::flag::wire::{ConditionWire, Operator, RuleWire, ScheduleWire};
-use crate::flag::{FlagWire, HoldoutRole};
 use crate::ids::UnixMillis;
 use crate::limits::DIFF_VALUE_COUNT_MAX;
-use crate::segment::SegmentNames;
 
 /// Values of one condition that an aimed sample chooses from.
 const RECIPE_VALUE_COUNT: usize = 8;

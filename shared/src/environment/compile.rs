@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::rules::percent_to_buckets;
-use super::{FlagFault, Layer, Surroundings, VariationValue, compile_in};
+use super::{Environment, Holdout};
 use crate::bucket::{HOLDOUT_SEED, LAYER_SEED, Salted};
 use crate::condition::{Condition, ConditionValue};
-use crate::context::TARGETING_KEY;
-use crate::flag::environment::{HoldoutWire, LayerWire, SharedWire};
-use crate::flag::wire::FlagWire;
-use crate::flag::{Flag, Prerequisite, PrerequisiteLink, UnitSource};
+use crate::context::{TARGETING_KEY, UnitSource};
+use crate::definition::{FlagWire, HoldoutWire, LayerWire, SharedWire};
+use crate::flag::compile::{
+    Layer, Surroundings, VariationValue, compile_in, out_of_range, percent_to_buckets,
+};
+use crate::flag::{Flag, FlagFault, Prerequisite, PrerequisiteLink};
 use crate::graph::{Standing, standings};
 use crate::ids::FlagKey;
 use crate::limits::{
     FLAG_COUNT_MAX, LAYER_COUNT_MAX, PREREQUISITE_DEPTH_MAX, REGEX_ENVIRONMENT_COUNT_MAX, SEGMENT_COUNT_MAX,
     STRING_LEN_MAX, VARIATION_KEY_LEN_MAX,
 };
-use crate::segment::{Segment, SegmentFault, SegmentNames, compile_segments};
+use crate::segment::{Segment, compile_segments};
 
 /// Why an environment has no meaning as a whole.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -49,42 +50,12 @@ pub enum EnvironmentFault {
     },
 }
 
-/// A compiled environment, ordered by the flags' keys.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Compiled {
-    pub(crate) flags: Vec<(FlagKey, Result<Flag, FlagFault>)>,
-    pub(crate) segments: Vec<Segment>,
-    pub(crate) holdout: Option<Holdout>,
-    names: SegmentNames,
-}
-
-impl Compiled {
-    /// Each flag, or why it alone cannot be evaluated.
-    pub fn flags(&self) -> impl Iterator<Item = (&FlagKey, Result<&Flag, &FlagFault>)> {
-        self.flags.iter().map(|(key, flag)| (key, flag.as_ref()))
-    }
-
-    /// What is wrong with a segment; `None` when it is sound or not there.
-    pub fn segment_fault(&self, key: &str) -> Option<&SegmentFault> {
-        self.names.fault(key)
-    }
-}
-
-/// Units that get no feature.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Holdout {
-    pub(crate) salt: Salted,
-    pub(crate) source: UnitSource,
-    /// Buckets below this number are held out.
-    pub(crate) below: u32,
-}
-
 /// Compiles an environment. A flag that cannot be evaluated, also because of what it names, fails alone. Of flags that
 /// could not even be read the caller brings the fault. Keys are expected to be distinct.
 pub fn compile_environment(
     flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire, FlagFault>)>,
     shared: &SharedWire,
-) -> Result<Compiled, EnvironmentFault> {
+) -> Result<Environment, EnvironmentFault> {
     compile_flags(flags, shared)
 }
 
@@ -92,7 +63,7 @@ pub fn compile_environment(
 pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
     flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire<T, V>, FlagFault>)>,
     shared: &SharedWire,
-) -> Result<Compiled, EnvironmentFault> {
+) -> Result<Environment, EnvironmentFault> {
     check_list("segments", shared.segments.iter().map(|segment| segment.key.as_str()), SEGMENT_COUNT_MAX)?;
     check_list("layers", shared.layers.iter().map(|layer| layer.key.as_str()), LAYER_COUNT_MAX)?;
     let (segments, names) = compile_segments(&shared.segments);
@@ -100,7 +71,7 @@ pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
     let holdout = shared.holdout.as_ref().map(compile_holdout).transpose()?;
     let surroundings = Surroundings { segments: names, layers };
     let flags = flags.into_iter();
-    // Compiled flags are large: growing step by step would move all of them again and again.
+    // Environment flags are large: growing step by step would move all of them again and again.
     let count_expected = flags.size_hint().1.unwrap_or_default().min(FLAG_COUNT_MAX);
     let mut compiled: Vec<(FlagKey, Result<Flag, FlagFault>)> = Vec::with_capacity(count_expected);
     compiled.extend(flags.map(|(key, wire)| {
@@ -111,7 +82,7 @@ pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
     refuse_patterns(&mut compiled, &segments);
     refuse_overlaps(&mut compiled);
     link_prerequisites(&mut compiled);
-    Ok(Compiled { flags: compiled, segments, holdout, names: surroundings.segments })
+    Ok(Environment::new(compiled, segments, surroundings.segments, holdout))
 }
 
 fn check_list<'k>(
@@ -138,7 +109,7 @@ fn check_field(what: &'static str, field: &str, text: &str, len_max: usize) -> R
         return Ok(());
     }
     let found = format!("{} bytes", text.len());
-    let source = super::out_of_range(field, found, format!("1 to {len_max} bytes"));
+    let source = out_of_range(field, found, format!("1 to {len_max} bytes"));
     Err(EnvironmentFault::Field { what, source: Box::new(source) })
 }
 
@@ -174,7 +145,7 @@ fn refuse_patterns(flags: &mut [(FlagKey, Result<Flag, FlagFault>)], segments: &
         if own > 0 && sum + own > REGEX_ENVIRONMENT_COUNT_MAX {
             let found = format!("{own} patterns after {sum} in other flags and in segments");
             let allowed = format!("{REGEX_ENVIRONMENT_COUNT_MAX} in one environment");
-            *slot = Err(super::out_of_range("rules", found, allowed));
+            *slot = Err(out_of_range("rules", found, allowed));
         } else {
             sum += own;
         }

@@ -1,42 +1,42 @@
-//! Which askers' answers may be left to chance, as Unleash leaves some; known before anything is evaluated.
+//! Which askers' answers may be random, as some of Unleash's are; known before anything is evaluated.
 
-use crate::context::{AttributeName, Context};
-use crate::flag::{Flag, Gate, Split, Stickiness, UnitSource};
+use crate::context::{AttributeName, Context, UnitSource};
+use crate::flag::{Flag, Gate, Split, Stickiness};
 
-/// What a snapshot's rules stick to.
+/// What an environment's rules stick to.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Chance {
-    /// Some rule rolls dice for everybody.
-    is_random: bool,
+pub(super) struct Random {
+    /// Some rule is random for everybody.
+    is_for_everybody: bool,
     /// Some rule sticks to the user or, without one, to the first of these that is there.
     fallbacks: Option<Box<[AttributeName]>>,
-    /// Some split rolls dice for askers without this.
+    /// Some split is random for askers without this.
     needed: Vec<UnitSource>,
 }
 
-impl Chance {
+impl Random {
     pub(super) fn of<'f>(flags: impl Iterator<Item = &'f Flag>) -> Self {
-        let mut chance = Self::default();
+        let mut random = Self::default();
         for rule in flags.flat_map(|flag| &flag.rules) {
             match &rule.gate {
                 // A gate that names an attribute stops whoever has none.
                 Gate::Open | Gate::Native(_) => {}
                 Gate::Unleash(gate) => match &gate.stickiness {
                     Stickiness::Attribute(_) => {}
-                    stickiness => chance.add(stickiness),
+                    stickiness => random.add(stickiness),
                 },
             }
             if let Split::Unleash(split) = &rule.split {
-                chance.add(&split.stickiness);
+                random.add(&split.stickiness);
             }
         }
-        chance
+        random
     }
 
     fn add(&mut self, stickiness: &Stickiness) {
         match stickiness {
-            Stickiness::Random => self.is_random = true,
-            // Gates look at fewer fallbacks than splits: the shorter list is the one that leaves more to chance.
+            Stickiness::Random => self.is_for_everybody = true,
+            // Gates look at fewer fallbacks than splits: the shorter list is the one that is random more often.
             Stickiness::Default(names) => match &self.fallbacks {
                 Some(known) if known.len() <= names.len() => {}
                 Some(_) | None => self.fallbacks = Some(names.clone()),
@@ -53,7 +53,7 @@ impl Chance {
             UnitSource::Attribute(name) => has(name),
         };
         let is_adrift = |names: &[AttributeName]| context.targeting_key().is_none() && !names.iter().any(has);
-        self.is_random
+        self.is_for_everybody
             || self.fallbacks.as_deref().is_some_and(is_adrift)
             || !self.needed.iter().all(has_source)
     }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_askers_without_what_should_stick_are_left_to_chance() {
+    fn only_askers_without_what_should_stick_get_random_answers() {
         let user = json!({ "targetingKey": "u" });
         for (lanes, context, expected) in [
             (vec![], json!({}), false),

@@ -1,4 +1,4 @@
-//! Evaluation: one verified snapshot, one question → resolutions. Never looks at a clock or at chance: both are part of
+//! Evaluation: one environment, one question → resolutions. Never looks at a clock or at chance: both are part of
 //! the question.
 //!
 //! The order in which a flag decides: off · schedule · `on_stale` · prerequisites · individual targets · holdout · layer ·
@@ -10,11 +10,12 @@ mod resolve;
 use std::cell::{Cell, OnceCell};
 
 pub use self::observer::{Lane, Observer, Passage, Silent, Step};
+use crate::condition::SegmentIndex;
 use crate::context::Context;
-use crate::flag::{Arm, Flag, FlagFault, Rule, Variation};
+use crate::definition::Arm;
+use crate::environment::Environment;
+use crate::flag::{Flag, FlagFault, Rule, Variation};
 use crate::ids::{FlagKey, RuleKey, UnixMillis};
-use crate::segment::SegmentIndex;
-use crate::snapshot::{Snapshot, Verified};
 
 /// Who asks, when, and with which luck.
 #[derive(Debug, Clone, Copy)]
@@ -139,7 +140,7 @@ pub enum EvaluationError<'s> {
 /// once.
 #[derive(Debug)]
 pub struct Evaluator<'s, 'c> {
-    snapshot: &'s Verified<Snapshot>,
+    environment: &'s Environment,
     question: Question<'c>,
     /// One cell for each segment; made when the first segment is asked for.
     segments: OnceCell<Box<[Cell<Known>]>>,
@@ -177,11 +178,11 @@ enum Served {
 }
 
 impl<'s, 'c> Evaluator<'s, 'c> {
-    /// Asks `question` of `snapshot`.
+    /// Asks `question` of `environment`. Outside this crate the door is `Verified::evaluator`.
     #[inline]
-    pub const fn new(snapshot: &'s Verified<Snapshot>, question: Question<'c>) -> Self {
+    pub(crate) const fn new(environment: &'s Environment, question: Question<'c>) -> Self {
         Self {
-            snapshot,
+            environment,
             question,
             segments: OnceCell::new(),
             prerequisites: OnceCell::new(),
@@ -201,7 +202,7 @@ impl<'s, 'c> Evaluator<'s, 'c> {
         key: &str,
         observer: &mut impl Observer,
     ) -> Result<Resolution<'s>, EvaluationError<'s>> {
-        match self.snapshot.find(key) {
+        match self.environment.find(key) {
             None => Err(EvaluationError::FlagNotFound { key: key.to_owned() }),
             Some((_, Err(fault))) => Err(EvaluationError::Malformed(fault)),
             Some((_, Ok(flag))) => self.resolve(flag, observer),
@@ -210,8 +211,7 @@ impl<'s, 'c> Evaluator<'s, 'c> {
 
     /// Evaluates every flag, in the order of their keys.
     pub fn all(&self) -> impl Iterator<Item = (&'s FlagKey, Result<Resolution<'s>, EvaluationError<'s>>)> {
-        let snapshot: &'s Snapshot = self.snapshot;
-        snapshot.flags.iter().map(|(key, flag)| {
+        self.environment.flags.iter().map(|(key, flag)| {
             let answer = match flag {
                 Ok(flag) => self.resolve(flag, &mut Silent),
                 Err(fault) => Err(EvaluationError::Malformed(fault)),
@@ -230,9 +230,9 @@ impl<'s, 'c> Evaluator<'s, 'c> {
     fn is_in(&self, index: SegmentIndex) -> bool {
         let known = self
             .segments
-            .get_or_init(|| self.snapshot.segments.iter().map(|_| Cell::new(Known::NotYet)).collect());
+            .get_or_init(|| self.environment.segments.iter().map(|_| Cell::new(Known::NotYet)).collect());
         let at = usize::from(index.0);
-        let (Some(cell), Some(segment)) = (known.get(at), self.snapshot.segments.get(at)) else {
+        let (Some(cell), Some(segment)) = (known.get(at), self.environment.segments.get(at)) else {
             return false;
         };
         match cell.get() {
@@ -240,22 +240,13 @@ impl<'s, 'c> Evaluator<'s, 'c> {
             Known::Outside => false,
             Known::NotYet => {
                 let Question { context, now, .. } = self.question;
-                // Cycles were refused when the snapshot was compiled, so this ends.
+                // Cycles were refused when the environment was compiled, so this ends.
                 let is_inside = segment.holds(context, now, &|other| self.is_in(other));
                 cell.set(if is_inside { Known::Inside } else { Known::Outside });
                 is_inside
             }
         }
     }
-}
-
-/// Evaluates one flag.
-pub fn evaluate<'s>(
-    snapshot: &'s Verified<Snapshot>,
-    flag_key: &str,
-    question: Question<'_>,
-) -> Result<Resolution<'s>, EvaluationError<'s>> {
-    Evaluator::new(snapshot, question).flag(flag_key)
 }
 
 #[cfg(test)]

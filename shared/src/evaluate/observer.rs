@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::condition::Condition;
-use crate::flag::{Arm, Flag, OnStale};
+use crate::definition::{Arm, OnStale};
+use crate::flag::Flag;
 use crate::ids::{RuleKey, VariationKey};
 use crate::segment::Membership;
 

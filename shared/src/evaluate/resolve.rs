@@ -7,11 +7,12 @@ use super::{
     Served, Standing, Step,
 };
 use crate::bucket::{Bucket, unleash_bucket_under};
-use crate::condition::{Condition, scalar_text};
-use crate::context::{AttributeName, Context};
+use crate::condition::Condition;
+use crate::context::{AttributeName, Context, UnitSource, scalar_text};
+use crate::definition::{HoldoutRole, OnStale};
 use crate::flag::{
-    Flag, Gate, Guards, HoldoutRole, LayerShare, OnStale, Power, Prerequisite, Rule, Shares, Split,
-    Stickiness, UnitSource, UnleashGate, UnleashSplit, VariationIndex,
+    Flag, Gate, Guards, LayerShare, Power, Prerequisite, Rule, Shares, Split, Stickiness, UnleashGate,
+    UnleashSplit, VariationIndex,
 };
 use crate::ids::VariationKey;
 use crate::limits::BUCKET_COUNT;
@@ -33,7 +34,7 @@ impl<'s> Evaluator<'s, '_> {
         if let Some(answer) = decided {
             return Ok(answer);
         }
-        if self.snapshot.holdout.is_some()
+        if self.environment.holdout.is_some()
             && flag.holdout == HoldoutRole::Member
             && self.is_held_out(observer)
         {
@@ -104,13 +105,13 @@ impl<'s> Evaluator<'s, '_> {
     fn is_met(&self, prerequisite: &'s Prerequisite, observer: &mut impl Observer) -> bool {
         let Some(link) = prerequisite.link else { return false };
         let known = self.prerequisites.get_or_init(|| {
-            self.snapshot.flags.iter().map(|_| std::cell::Cell::new(Served::NotYet)).collect()
+            self.environment.flags.iter().map(|_| std::cell::Cell::new(Served::NotYet)).collect()
         });
-        let other = self.snapshot.flags.get(link.flag_at).and_then(|(_, flag)| flag.as_ref().ok());
+        let other = self.environment.flags.get(link.flag_at).and_then(|(_, flag)| flag.as_ref().ok());
         let (Some(cell), Some(other)) = (known.get(link.flag_at), other) else { return false };
         if cell.get() == Served::NotYet {
             observer.saw(Step::PrerequisiteBegins { flag: other });
-            // Cycles were refused when the snapshot was compiled, so this ends; generic observers would not.
+            // Cycles were refused when the environment was compiled, so this ends; generic observers would not.
             let variation = self.resolve_dyn(other, observer).ok().and_then(|answer| answer.variation);
             let at = variation
                 .and_then(|variation| other.variations.iter().position(|v| std::ptr::eq(v, variation)));
@@ -134,7 +135,7 @@ impl<'s> Evaluator<'s, '_> {
     }
 
     fn is_held_out(&self, observer: &mut impl Observer) -> bool {
-        let Some(holdout) = &self.snapshot.holdout else { return false };
+        let Some(holdout) = &self.environment.holdout else { return false };
         let bucket = match self.holdout.get() {
             Standing::Unknown => holdout
                 .source
@@ -213,7 +214,7 @@ impl<'s> Evaluator<'s, '_> {
         let found = context.value(condition.attribute());
         observer.saw(Step::Condition { at, condition, found, passage });
         for index in condition.segments().iter().filter(|index| self.is_known(**index)) {
-            let Some(segment) = self.snapshot.segments.get(usize::from(index.0)) else { continue };
+            let Some(segment) = self.environment.segments.get(usize::from(index.0)) else { continue };
             let membership = segment.membership(context, now, &is_in);
             observer.saw(Step::Segment { key: &segment.key, membership });
             let is_told = !segments.contains(index)
@@ -331,6 +332,16 @@ impl<'s> Evaluator<'s, '_> {
             },
             None => served(flag, flag.default, Reason::Split),
         })
+    }
+}
+
+impl Rule {
+    /// Why units get what it serves.
+    const fn reason(&self) -> Reason {
+        match (&self.gate, &self.split) {
+            (Gate::Open, Split::One(_)) => Reason::TargetingMatch,
+            (Gate::Open | Gate::Native(_) | Gate::Unleash(_), _) => Reason::Split,
+        }
     }
 }
 

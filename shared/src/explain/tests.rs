@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::context::Context;
-use crate::flag::environment::SharedWire;
+use crate::definition::SharedWire;
 use crate::snapshot::fixtures::{NOW, key, keyset, release, roots, scope};
 use crate::snapshot::sign::{sign_keyset, sign_snapshot};
 
@@ -83,7 +83,7 @@ fn the_answer_is_the_edges_byte_for_byte() {
     let context = Context::for_unit("u");
     for key in ["f", "off", "ghost"] {
         let question = Question::new(&context, NOW);
-        let answer = crate::evaluate::evaluate(&opened.snapshot, key, question);
+        let answer = opened.snapshot.evaluate(key, question);
         let mut body = String::new();
         write_answer(&mut body, key, &answer, &Origin::new(opened.version, &opened.scope));
         let explanation = explain(&opened, key, question);

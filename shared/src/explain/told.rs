@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use super::Written;
 use crate::condition::unreadable;
 use crate::context::CURRENT_TIME;
+use crate::definition::{
+    Arm, ConditionWire, FlagWire, OnStale, Operator, RuleWire, ScheduleWire, SegmentWire,
+};
 use crate::evaluate::{Lane, Observer, Passage, Step};
-use crate::flag::environment::SegmentWire;
-use crate::flag::wire::{ConditionWire, Operator, RuleWire, ScheduleWire};
-use crate::flag::{Arm, FlagWire, OnStale};
 use crate::ids::{FlagKey, UnixMillis, VariationKey};
 use crate::segment::Membership;
 

@@ -1,19 +1,14 @@
 //! The validated flag: what evaluation works on. Only `compile` builds it, and it carries no serde.
 
 pub mod compile;
-pub mod environment;
-pub mod overlay;
-pub mod wire;
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 pub use self::compile::{FlagFault, compile};
-pub use self::wire::{Arm, FlagWire, HoldoutRole, OnStale, UnleashToggleWire, ValueType};
 use crate::bucket::{Bucket, Salted};
 use crate::condition::Condition;
-use crate::context::{AttributeName, Context, TARGETING_KEY};
-use crate::evaluate::Reason;
+use crate::context::{AttributeName, Context, UnitSource};
+use crate::definition::{Arm, HoldoutRole, OnStale, UnleashToggleWire, ValueType};
 use crate::ids::{FlagKey, RuleKey, UnixMillis, VariationKey};
 
 /// A flag that passed every check.
@@ -129,43 +124,6 @@ impl Variation {
     }
 }
 
-/// What names the unit that is bucketed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnitSource {
-    /// The context's targeting key.
-    TargetingKey,
-    /// Another attribute.
-    Attribute(Box<AttributeName>),
-}
-
-impl UnitSource {
-    /// The source that an attribute's name means.
-    pub fn of(attribute: &str) -> Self {
-        if attribute == TARGETING_KEY {
-            Self::TargetingKey
-        } else {
-            Self::Attribute(Box::new(AttributeName::new(attribute)))
-        }
-    }
-
-    /// The attribute's name.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::TargetingKey => TARGETING_KEY,
-            Self::Attribute(name) => name.as_str(),
-        }
-    }
-
-    /// The unit of an asker: a text that is not empty, or the digits of a whole number.
-    #[inline]
-    pub fn unit<'c>(&self, context: &'c Context) -> Option<Cow<'c, str>> {
-        match self {
-            Self::TargetingKey => context.targeting_key().map(Cow::Borrowed),
-            Self::Attribute(name) => context.unit(name),
-        }
-    }
-}
-
 /// What can decide before the rules are asked.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Guards {
@@ -237,16 +195,6 @@ pub(crate) struct Rule {
     pub(crate) conditions: Box<[Condition]>,
     pub(crate) gate: Gate,
     pub(crate) split: Split,
-}
-
-impl Rule {
-    /// Why units get what it serves.
-    pub(crate) const fn reason(&self) -> Reason {
-        match (&self.gate, &self.split) {
-            (Gate::Open, Split::One(_)) => Reason::TargetingMatch,
-            (Gate::Open | Gate::Native(_) | Gate::Unleash(_), _) => Reason::Split,
-        }
-    }
 }
 
 /// Whom of those that meet the conditions a rule is for.

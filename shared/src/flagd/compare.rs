@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use serde_json::{Value, json};
 
 use super::obstacle::Obstacle;
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 use crate::import::formula::Formula;
 
 /// A comparison with the variable on its left.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::compare::{Comparison, Variable, compare, compare_literals, identical, is_truthy, with_missing};
 use super::obstacle::Obstacle;
-use crate::flag::wire::Operator;
+use crate::definition::Operator;
 use crate::ids::UnixMillis;
 use crate::import::formula::Formula;
 use crate::import::version;

@@ -35,11 +35,10 @@ use serde_json::{Map, Value};
 
 use self::expression::Scope;
 use self::obstacle::Obstacle;
+use crate::definition::{FlagWire, HoldoutRole, OnStale, ValueType, VariationWire};
 use crate::flag::compile;
-use crate::flag::wire::{FlagWire, HoldoutRole, OnStale, ValueType, VariationWire};
 use crate::import::budget::ValueBudget;
-use crate::import::document;
-use crate::import::{ImportError, Imported, Refused};
+use crate::import::{ImportError, Imported, Refused, document};
 use crate::limits::FLAG_COUNT_MAX;
 use crate::strict;
 

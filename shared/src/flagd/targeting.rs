@@ -8,7 +8,7 @@ use super::compare::Comparison;
 use super::expression::{Node, Scope, arguments};
 use super::obstacle::Obstacle;
 use crate::context::TARGETING_KEY;
-use crate::flag::wire::{RuleWire, WeightedVariationWire};
+use crate::definition::{RuleWire, WeightedVariationWire};
 use crate::import::budget::ValueBudget;
 use crate::import::formula::{Alternative, Formula, alternatives};
 use crate::limits::RULE_COUNT_MAX;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::budget::{TooSpread, ValueBudget};
-use crate::flag::wire::{ConditionWire, Operator, ScheduleWire};
+use crate::definition::{ConditionWire, Operator, ScheduleWire};
 use crate::ids::UnixMillis;
 use crate::limits::{CONDITION_COUNT_MAX, RULE_COUNT_MAX};
 

@@ -10,7 +10,7 @@ use super::obstacle::Obstacle;
 use super::pattern::foreign_part;
 use super::wire::ClauseJson;
 use crate::context::{CURRENT_TIME, TARGETING_KEY};
-use crate::flag::wire::Operator;
+use crate::definition::Operator;
 use crate::import::budget::ValueBudget;
 use crate::import::formula::{self, Alternative, Formula};
 use crate::import::version;

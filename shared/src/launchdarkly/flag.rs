@@ -8,7 +8,7 @@ use super::WHOLE;
 use super::clause::{alternatives, check_kind};
 use super::obstacle::Obstacle;
 use super::wire::{FlagJson, PrerequisiteJson, RuleJson, ServedJson, TargetJson};
-use crate::flag::wire::{
+use crate::definition::{
     FlagWire, HoldoutRole, OnStale, PrerequisiteWire, RuleWire, TargetWire, ValueType, VariationWire,
     WeightedVariationWire,
 };

@@ -37,12 +37,12 @@ use serde_json::{Map, Value, json};
 use self::flag::{Neighbours, Outline};
 use self::obstacle::Obstacle;
 use self::wire::FlagJson;
-use crate::flag::compile::compile_environment;
-use crate::flag::{FlagFault, FlagWire};
+use crate::definition::FlagWire;
+use crate::environment::compile_environment;
+use crate::flag::FlagFault;
 use crate::ids::FlagKey;
 use crate::import::budget::ValueBudget;
-use crate::import::document;
-use crate::import::{ImportError, Imported, Refused};
+use crate::import::{ImportError, Imported, Refused, document};
 use crate::limits::{FLAG_COUNT_MAX, SEGMENT_COUNT_MAX};
 use crate::strict;
 

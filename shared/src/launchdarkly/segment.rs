@@ -6,7 +6,7 @@ use super::WHOLE;
 use super::clause::{alternatives, check_kind};
 use super::obstacle::Obstacle;
 use super::wire::{SegmentJson, SegmentTargetJson};
-use crate::flag::environment::{SegmentRuleWire, SegmentWire};
+use crate::definition::{SegmentRuleWire, SegmentWire};
 use crate::import::budget::ValueBudget;
 use crate::limits::SEGMENT_RULE_COUNT_MAX;
 

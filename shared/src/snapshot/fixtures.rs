@@ -6,17 +6,16 @@ use serde_json::Value;
 
 use super::manifest::{Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, Role, Roles, View};
 use super::payload::records::{payload_of, write_record};
-use super::payload::{CODEC, decode, selftest_digest};
+use super::payload::{CODEC, decode};
 use super::refusal::Refusal;
+use super::selftest::selftest_digest;
 use super::verify::*;
+use crate::definition::{FlagWire, SharedWire};
 use crate::digest::Digest;
-use crate::flag::FlagWire;
-use crate::flag::environment::SharedWire;
-use crate::ids::{EnvironmentKey, ProjectKey, TenantKey};
-use crate::ids::{Scope, SnapshotVersion, UnixMillis};
-use crate::snapshot::AutoExposure;
-use crate::snapshot::payload::{Content, Profile};
+use crate::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use crate::snapshot::payload::Content;
 use crate::snapshot::sign::{PrivateKey, Release, SignedSnapshot, sign_keyset, sign_snapshot};
+use crate::snapshot::{AutoExposure, Profile};
 
 pub(crate) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
@@ -93,7 +92,7 @@ pub(crate) fn admitted_with(flags: &[Value], shared: SharedWire) -> Admitted {
 /// A correctly signed frame around any payload, as a careless or hostile signer could make it.
 pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) -> Vec<u8> {
     let selftest = decode(payload, CODEC)
-        .map_or(Digest::of(b""), |d| selftest_digest(&Verified::by_signer(d.snapshot), &d.selftest));
+        .map_or(Digest::of(b""), |d| selftest_digest(&d.snapshot.environment, &d.selftest));
     let mut manifest = Manifest {
         tenant: scope().tenant,
         project: scope().project,

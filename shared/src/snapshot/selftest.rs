@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use crate::context::Context;
+use crate::definition::FlagWire;
 use crate::digest::Digest;
-use crate::evaluate::{Question, evaluate};
-use crate::flag::FlagWire;
+use crate::environment::Environment;
+use crate::evaluate::{Evaluator, Question};
 use crate::ids::{FlagKey, Unit, UnixMillis};
 use crate::limits::SELFTEST_COUNT_MAX;
-use crate::snapshot::{Snapshot, Verified};
 
 /// When the questions are asked: signer and readers have to agree on it, whatever their clocks say.
 const SELFTEST_TIME: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -30,12 +30,12 @@ pub(super) fn questions(flags: &[&FlagWire]) -> Vec<SelftestQuestion> {
 }
 
 /// Digest over the answers to the self-test: `flag NUL unit NUL variation NUL reason LF` for each question.
-pub(crate) fn selftest_digest(snapshot: &Verified<Snapshot>, questions: &[SelftestQuestion]) -> Digest {
+pub(crate) fn selftest_digest(environment: &Environment, questions: &[SelftestQuestion]) -> Digest {
     let mut transcript = String::new();
     for question in questions {
         let context = Context::for_unit(question.unit.as_str());
         let asked = Question::new(&context, SELFTEST_TIME);
-        let (variation, reason) = match evaluate(snapshot, question.flag.as_str(), asked) {
+        let (variation, reason) = match Evaluator::new(environment, asked).flag(question.flag.as_str()) {
             Ok(resolution) => {
                 (resolution.variation.map_or("", |v| v.key().as_str()), resolution.reason.as_str())
             }

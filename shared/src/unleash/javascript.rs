@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::condition::number_text;
+use crate::context::number_text;
 
 /// `String.prototype.trim`: Unicode's white space without NEL, and the byte order mark.
 pub(super) fn trim(text: &str) -> &str {

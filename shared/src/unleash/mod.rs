@@ -17,7 +17,7 @@ mod moment;
 mod pattern;
 pub mod toggles;
 
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 
 /// The variation of a toggle that is off.
 const DISABLED: &str = "disabled";

@@ -1,10 +1,11 @@
 //! Resolutions → the answer of Unleash's frontend API: `{"toggles":[…]}` with the enabled ones, or with all. Pure text.
 
+use crate::definition::{UnleashToggleWire, ValueType};
 use crate::evaluate::{Reason, Resolution};
-use crate::flag::wire::UnleashToggleWire;
-use crate::flag::{Flag, ValueType, Variation};
+use crate::flag::{Flag, Variation};
 use crate::ids::FlagKey;
-use crate::ofrep::{Answer, write_json_string};
+use crate::ofrep::Answer;
+use crate::text::write_json_string;
 
 /// A toggle that is on without a variant, as all of Unleash's clients know it.
 const NO_VARIANT: &str =
@@ -127,7 +128,7 @@ mod tests {
 
     use super::*;
     use crate::context::Context;
-    use crate::evaluate::{Evaluator, Question};
+    use crate::evaluate::Question;
     use crate::ids::UnixMillis;
     use crate::snapshot::fixtures;
 
@@ -139,7 +140,7 @@ mod tests {
         let admitted = fixtures::admitted(flags);
         let context = Context::from_json(context).unwrap();
         let mut body = String::new();
-        let evaluator = Evaluator::new(&admitted.snapshot, Question::new(&context, UnixMillis(0)));
+        let evaluator = admitted.snapshot.evaluator(Question::new(&context, UnixMillis(0)));
         write_toggles(&mut body, listing, evaluator.all());
         serde_json::from_str::<Value>(&body).unwrap_or_else(|e| panic!("{e}: {body}"))["toggles"].clone()
     }

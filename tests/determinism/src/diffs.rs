@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::context::Context;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::diff::{Diff, Kind, Side, diff};
-use flagfuse_shared::evaluate::{Evaluator, Question};
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ofrep::parse_request;
 use flagfuse_shared::snapshot::Admitted;
 use proptest::prelude::*;
@@ -62,7 +61,7 @@ fn of(old: &Written, new: &Written) -> Diff {
 
 /// What a caller gets of each flag.
 fn decisions(admitted: &Admitted, question: Question<'_>) -> BTreeMap<String, Option<(String, String)>> {
-    let evaluator = Evaluator::new(&admitted.snapshot, question);
+    let evaluator = admitted.snapshot.evaluator(question);
     let served = evaluator.all().map(|(key, answer)| {
         let variation = answer.ok().and_then(|answer| answer.variation);
         (key.to_string(), variation.map(|served| (served.key().to_string(), served.json().to_owned())))

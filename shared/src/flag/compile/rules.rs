@@ -5,16 +5,15 @@ use std::fmt::{self, Display};
 use super::guards::compile_schedule;
 use super::{Finder, FlagFault, check_count, key_fault, out_of_range};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
-use crate::condition::{Condition, ConditionValue};
-use crate::context::AttributeName;
-use crate::flag::wire::{Operator, RuleWire, UnleashLaneWire, WeightedVariationWire};
-use crate::flag::{Gate, Rule, Shares, Split, Stickiness, UnitSource, UnleashGate, UnleashSplit};
+use crate::condition::{Condition, ConditionValue, SegmentNames};
+use crate::context::{AttributeName, UnitSource};
+use crate::definition::{Operator, RuleWire, UnleashLaneWire, WeightedVariationWire};
+use crate::flag::{Gate, Rule, Shares, Split, Stickiness, UnleashGate, UnleashSplit};
 use crate::ids::RuleKey;
 use crate::limits::{
     BUCKET_COUNT, CONDITION_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, RULE_COUNT_MAX, SPLIT_WEIGHT_SUM_MAX,
     STRING_LEN_MAX, VARIATION_COUNT_MAX,
 };
-use crate::segment::SegmentNames;
 
 /// A rule's field in a message.
 #[derive(Clone, Copy)]

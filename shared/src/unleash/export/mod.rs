@@ -14,10 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use self::served::{Served, served};
+use crate::definition::{ConditionWire, FlagWire, PrerequisiteWire, SegmentWire, SharedWire};
 use crate::fingerprint::Fingerprint;
-use crate::flag::FlagWire;
-use crate::flag::environment::{SegmentWire, SharedWire};
-use crate::flag::wire::{ConditionWire, PrerequisiteWire};
 use crate::ids::{Scope, SnapshotVersion};
 use crate::import::Refused;
 use crate::ordered;

@@ -6,9 +6,8 @@ use super::Segments;
 use super::constraint::constraint;
 use super::served::{Served, served_by_name, variants};
 use crate::context::TARGETING_KEY;
-use crate::flag::FlagWire;
-use crate::flag::wire::{
-    ConditionWire, Operator, RuleWire, UnleashGateWire, UnleashSplitWire, WeightedVariationWire,
+use crate::definition::{
+    ConditionWire, FlagWire, Operator, RuleWire, UnleashGateWire, UnleashSplitWire, WeightedVariationWire,
 };
 use crate::unleash::{STICKINESS_RANDOM, field_of, is_strategys_own, javascript};
 

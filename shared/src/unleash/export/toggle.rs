@@ -5,8 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Segments;
 use super::served::{Served, complete, served_by_name};
 use super::strategy::{Plan, can_own, never, plan, stickiness_field, strategy};
-use crate::flag::environment::SharedWire;
-use crate::flag::wire::{FlagWire, HoldoutRole, OnStale, RuleWire, WeightedVariationWire};
+use crate::definition::{FlagWire, HoldoutRole, OnStale, RuleWire, SharedWire, WeightedVariationWire};
 
 /// The toggle of a flag. One that is off for everybody needs no strategies, whatever its rules say.
 pub(super) fn toggle(

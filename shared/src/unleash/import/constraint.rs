@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::document::Constraint;
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 use crate::unleash::pattern::{Folding, Pattern};
 use crate::unleash::{attribute_of, javascript, pattern};
 

@@ -17,10 +17,8 @@ use serde_json::{Map, Value};
 
 use self::document::{Segment, Toggle, whole};
 use self::strategy::Segments;
-use crate::flag::FlagWire;
-use crate::flag::compile::compile_environment;
-use crate::flag::environment::{SegmentRuleWire, SegmentWire, SharedWire};
-use crate::flag::wire::Operator;
+use crate::definition::{FlagWire, Operator, SegmentRuleWire, SegmentWire, SharedWire};
+use crate::environment::compile_environment;
 use crate::ids::FlagKey;
 use crate::import::document::parse;
 use crate::import::{ImportError, Imported, Refused};

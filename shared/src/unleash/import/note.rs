@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::document::Toggle;
 use super::strategy::{Kind, kind};
-use crate::flag::environment::SegmentWire;
+use crate::definition::SegmentWire;
 use crate::import::Note;
 
 /// The notes of a toggle.

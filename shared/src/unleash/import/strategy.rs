@@ -8,7 +8,7 @@ use super::constraint::{conditions, network};
 use super::document::Strategy;
 use super::variant::stickiness_of;
 use crate::context::TARGETING_KEY;
-use crate::flag::wire::{ConditionWire, Operator, UnleashGateWire};
+use crate::definition::{ConditionWire, Operator, UnleashGateWire};
 use crate::unleash::{STICKINESS_RANDOM, javascript};
 
 /// One way for a strategy to be on.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Dependency, Strategy, Toggle};
 use super::strategy::{Activation, Segments, activations};
 use super::variant::{Outcome, Variations, outcome};
-use crate::flag::wire::{
+use crate::definition::{
     ConditionWire, FlagWire, HoldoutRole, OnStale, Operator, PrerequisiteWire, RuleWire, UnleashGateWire,
     UnleashLaneWire, UnleashToggleWire, WeightedVariationWire,
 };

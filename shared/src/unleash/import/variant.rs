@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::constraint::{self, Clause};
 use super::document::{Constraint, Override, Strategy, Toggle, Variant};
-use crate::flag::wire::{ConditionWire, UnleashSplitWire, ValueType, VariationWire, WeightedVariationWire};
+use crate::definition::{ConditionWire, UnleashSplitWire, ValueType, VariationWire, WeightedVariationWire};
 use crate::unleash::{DISABLED, ENABLED, STICKINESS_DEFAULT, STICKINESS_RANDOM, attribute_of, javascript};
 
 /// The variations of a toggle, in the order in which its document names them.

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::definition::*;
+use crate::definition::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
 use crate::flag::compile::{Surroundings, compile, compile_in};
-use crate::flag::environment::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
-use crate::flag::wire::*;
 use crate::ids::UnixMillis;
 use crate::limits::{JSON_DEPTH_MAX, RULE_COUNT_MAX, STRING_LEN_MAX, VALUE_LEN_MAX, VARIATION_COUNT_MAX};
 use crate::snapshot::payload::{CODEC, decode, encode};

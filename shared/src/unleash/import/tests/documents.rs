@@ -70,7 +70,7 @@ fn an_export_is_read_for_one_environment() {
     let [parent, flag] = dev.flags.as_slice() else { panic!("{:?}", dev.flags) };
     assert_eq!((parent.key.as_str(), parent.enabled), ("parent", false));
     assert!(flag.enabled && flag.prerequisites[0].flag == "parent" && flag.variations[2].key == "a");
-    let percent = |rule: &crate::flag::wire::RuleWire| rule.unleash.clone().unwrap().gate.unwrap().percent;
+    let percent = |rule: &crate::definition::RuleWire| rule.unleash.clone().unwrap().gate.unwrap().percent;
     let rules: Vec<(&str, u8)> = flag.rules.iter().map(|rule| (rule.key.as_str(), percent(rule))).collect();
     assert_eq!(rules, [("Twenty", 20), ("strategy-2", 10)]);
     assert_eq!(flag.rules[1].conditions[0].values, [json!("5")]);

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
+use flagfuse_inspect::explain::explain;
 use flagfuse_shared::context::Context;
 use flagfuse_shared::evaluate::Question;
-use flagfuse_shared::explain::explain;
 use flagfuse_shared::ids::UnixMillis;
 use serde::Deserialize;
 use serde_json::Value;

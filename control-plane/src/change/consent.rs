@@ -1,7 +1,7 @@
 //! Who is asked before a change that alters many decisions, and what counts as their yes. Pure: changes nothing.
 
+use flagfuse_inspect::diff::Kind;
 use flagfuse_shared::definition::FlagWire;
-use flagfuse_shared::diff::Kind;
 use flagfuse_shared::digest::Digest;
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use flagfuse_inspect::diff::{Diff, FlagDiff, Kind, Served, Side, diff};
 use flagfuse_shared::definition::FlagWire;
-use flagfuse_shared::diff::{Diff, FlagDiff, Kind, Served, Side, diff};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::{DIFF_FLAG_TOLD_COUNT_MAX, DIFF_MOVE_TOLD_COUNT_MAX};
 use serde_json::{Map, Value, json};

@@ -1,5 +1,6 @@
 //! Why a change is refused. Each refusal names what it is about, and who or what stands against it.
 
+use flagfuse_inspect::diff::DiffError;
 use flagfuse_shared::condition::SegmentFault;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::environment::EnvironmentFault;
@@ -88,6 +89,9 @@ pub enum ChangeError {
     /// A layer or the holdout has no meaning, or there are too many of them.
     #[error(transparent)]
     Environment(#[from] EnvironmentFault),
+    /// What was published cannot be compared with what was there before: a bug.
+    #[error("the change cannot be compared with what was there before: {0}")]
+    Diff(DiffError),
     /// Others would become malformed.
     #[error("{what} {key:?} is in use: with this change {by} could not be evaluated: {fault}")]
     InUse {
@@ -267,6 +271,15 @@ pub enum ChangeError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<DiffError> for ChangeError {
+    fn from(error: DiffError) -> Self {
+        match error {
+            DiffError::Environment(fault) => Self::Environment(fault),
+            error @ (DiffError::Unsignable(_) | DiffError::Refused(_)) => Self::Diff(error),
+        }
+    }
 }
 
 /// What stands against one part of an import.

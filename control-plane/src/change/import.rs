@@ -1,16 +1,16 @@
 //! Flags and segments of another system, taken over in one change. What a fuse holds is held here too.
 
+use flagfuse_importers::Imported;
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use flagfuse_shared::import::Imported;
 use serde_json::{Map, json};
 
 use super::environment::{Environment, SharedPart, Touched, conflicts as malformed};
 use super::{Actor, ChangeError, Conflict, Effect, Publication, flag, held, require_environment, shared};
-use crate::import::Format;
 use crate::store::fuses::FuseRow;
 use crate::store::shared::Part;
 use crate::store::{Connection, fuses, project_flags};
+use flagfuse_importers::Format;
 
 /// What to do with keys that the environment has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::policy::{Guardrail, Policy};
 use super::verdict::EVENT_COUNT_MIN;
 use crate::figures::{count, grouped, percent, span, whole};
 use crate::model::metric::LATENCY_METRIC;
-use crate::stats::classic;
+use flagfuse_stats::classic;
 
 const HOUR_MS: u64 = 3_600_000;
 

@@ -2,7 +2,7 @@
 
 use flagfuse_shared::environment::compile_environment;
 use flagfuse_shared::ids::FlagKey;
-use flagfuse_shared::import::Imported;
+use flagfuse_importers::Imported;
 
 /// Whatever is imported compiles together, and each refusal says what and why.
 pub fn check(imported: &Imported) {

@@ -18,7 +18,7 @@ pub(super) fn read(value: &Value) -> Option<Cow<'_, Value>> {
 }
 
 /// `1`, `1.2` and `1.2.3`, each with an optional pre-release and build, as `major.minor.patch` and the rest.
-pub(crate) fn in_full(text: &str) -> Option<String> {
+pub fn in_full(text: &str) -> Option<String> {
     let core_len = text.find(['-', '+']).unwrap_or(text.len());
     let (core, rest) = text.split_at_checked(core_len)?;
     let mut numbers: Vec<&str> = core.split('.').collect();

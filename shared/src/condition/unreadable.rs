@@ -7,7 +7,7 @@ use super::{cidr, date_ms, semver};
 use crate::definition::{ConditionWire, Operator};
 
 /// What keeps a condition from comparing `value`; `None` when it can.
-pub(crate) fn unreadable(wire: &ConditionWire, value: &Value) -> Option<&'static str> {
+pub fn unreadable(wire: &ConditionWire, value: &Value) -> Option<&'static str> {
     let reading = Reading::of(wire).unwrap_or(Reading::Plain);
     let read = reading.read(value);
     let text = read.as_deref().and_then(Value::as_str);

@@ -189,21 +189,4 @@ mod tests {
             assert_eq!(seen[0]["variant"], expected, "{value_type}");
         }
     }
-
-    #[test]
-    fn imported_toggles_show_unleashs_own_variants() {
-        let document = json!({ "version": 1, "features": [
-            { "name": "v", "enabled": true, "impressionData": true, "strategies": [{ "name": "default" }],
-              "variants": [{ "name": "blue", "weight": 1000, "payload": { "type": "csv", "value": "1,2" } }] },
-            { "name": "w", "enabled": false, "strategies": [{ "name": "default" }],
-              "variants": [{ "name": "blue", "weight": 1000 }] } ] });
-        let imported = crate::unleash::import::import(document.to_string().as_bytes(), None).unwrap();
-        let flags: Vec<Value> = imported.flags.iter().map(|flag| json!(flag)).collect();
-        let expected = json!([{ "name": "v", "enabled": true, "impressionData": true, "variant": {
-            "name": "blue", "enabled": true, "feature_enabled": true, "featureEnabled": true,
-            "payload": { "type": "csv", "value": "1,2" } } }]);
-        let user = json!({ "targetingKey": "u" });
-        assert_eq!(toggles(&flags, user.clone()), expected);
-        assert_eq!(listed(Listing::All, &flags, user)[1]["name"], "w");
-    }
 }

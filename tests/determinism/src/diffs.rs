@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use flagfuse_inspect::diff::{Diff, Kind, Side, diff};
 use flagfuse_shared::context::Context;
 use flagfuse_shared::definition::{FlagWire, SharedWire};
-use flagfuse_shared::diff::{Diff, Kind, Side, diff};
 use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ofrep::parse_request;
 use flagfuse_shared::snapshot::Admitted;

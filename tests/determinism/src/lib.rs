@@ -17,9 +17,9 @@ mod words;
 
 use std::fmt::Write as _;
 
+use flagfuse_inspect::explain::explain;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::evaluate::Question;
-use flagfuse_shared::explain::explain;
 use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, parse_request, write_answer, write_bulk};
 use flagfuse_shared::snapshot::Admitted;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use flagfuse_inspect::explain::explain;
 use flagfuse_shared::definition::{ConditionWire, FlagWire, Operator, SharedWire};
 use flagfuse_shared::evaluate::{EvaluationError, Observer, Question, Step};
-use flagfuse_shared::explain::explain;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::ofrep::{Answer, Origin, parse_request, write_answer};
 use flagfuse_shared::snapshot::Admitted;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::condition::{Condition, SegmentFault, SegmentIndex, SegmentNames};
 use crate::context::{Context, TARGETING_KEY, UnitSource};
 use crate::definition::{Operator, SegmentWire};
-use crate::graph::{Standing, standings};
+use crate::graph::{Depth, depths};
 use crate::ids::UnixMillis;
 use crate::limits::{
     CONDITION_COUNT_MAX, LISTED_UNIT_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, SEGMENT_DEPTH_MAX,
@@ -139,17 +139,17 @@ fn refuse_endless(segments: &[Segment], faults: &mut [Option<SegmentFault>]) {
     };
     let edges: Vec<Vec<usize>> = segments.iter().map(named).collect();
     let key = |at: usize| segments.get(at).map(|segment| segment.key.to_string()).unwrap_or_default();
-    let standings = standings(&edges);
+    let depths = depths(&edges);
     let mut order: Vec<(usize, usize)> = Vec::with_capacity(segments.len());
-    for ((at, standing), fault) in standings.into_iter().enumerate().zip(faults.iter_mut()) {
-        match standing {
-            Standing::Cycle(path) => {
+    for ((at, depth), fault) in depths.into_iter().enumerate().zip(faults.iter_mut()) {
+        match depth {
+            Depth::Cycle(path) => {
                 fault.get_or_insert(SegmentFault::Cycle { path: path.into_iter().map(key).collect() });
             }
-            Standing::Height(height) if height >= SEGMENT_DEPTH_MAX => {
+            Depth::Finite(height) if height >= SEGMENT_DEPTH_MAX => {
                 fault.get_or_insert(SegmentFault::TooDeep);
             }
-            Standing::Height(height) => order.push((height, at)),
+            Depth::Finite(height) => order.push((height, at)),
         }
     }
     // Lower ones first, so that a fault below has reached each segment before those that name it are looked at.

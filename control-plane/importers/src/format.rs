@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
+    /// Every format there is.
     pub const ALL: [Self; 3] = [Self::Unleash, Self::Flagd, Self::LaunchDarkly];
 
     /// The word in the API, on the command line and in the audit trail.

@@ -54,6 +54,6 @@ pub(super) async fn ask(
     let now = state.now();
     let keys = state.publisher.keys();
     let opened = published::newest(&mut *state.store.read().await?, keys, &scope, now).await?;
-    let question = Question { chance: asked.chance, ..Question::new(&context, asked.now_ms.unwrap_or(now)) };
+    let question = Question { random: asked.chance, ..Question::new(&context, asked.now_ms.unwrap_or(now)) };
     Ok(Json(explain(&opened, &asked.flag, question).to_json()))
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<String> {
         (None, _, _, _) => bail!("either --data, --project and --environment, or --frame and --roots"),
     };
     let explanation =
-        explain(&opened, &args.flag, Question { chance: args.chance, ..Question::new(&context, now) });
+        explain(&opened, &args.flag, Question { random: args.chance, ..Question::new(&context, now) });
     Ok(if args.json { explanation.to_json().to_string() } else { explanation.to_text() })
 }
 

@@ -25,8 +25,8 @@ pub struct Session {
 pub struct Circumstance {
     /// The time that schedules are compared with.
     pub now: UnixMillis,
-    /// Luck, where a flag is left to it.
-    pub chance: u64,
+    /// Decides where a flag is random.
+    pub random: u64,
     /// Whether the snapshot's freshness is proven.
     pub freshness: Freshness,
 }
@@ -122,8 +122,8 @@ impl Session {
 }
 
 fn question(context: &Context, circumstance: Circumstance) -> Question<'_> {
-    let Circumstance { now, chance, freshness } = circumstance;
-    Question { context, now, freshness, chance }
+    let Circumstance { now, random, freshness } = circumstance;
+    Question { context, now, freshness, random }
 }
 
 /// The same limits and the same words as for a context in a request's body.
@@ -182,7 +182,7 @@ mod tests {
         Session::open(frame, &[root_key()], 1, scope, NOW_MS)
     }
 
-    const ASKED: Circumstance = Circumstance { now: NOW, chance: 0, freshness: Freshness::Fresh };
+    const ASKED: Circumstance = Circumstance { now: NOW, random: 0, freshness: Freshness::Fresh };
 
     #[test]
     fn a_verified_frame_answers_in_the_protocols_bodies() {

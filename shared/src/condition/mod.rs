@@ -98,7 +98,7 @@ pub enum ConditionFault {
     /// A value the operator cannot compare with.
     #[error("values[{at}] must be {expected}")]
     ValueType {
-        /// Position.
+        /// Its position among the values.
         at: usize,
         /// The type in words.
         expected: &'static str,
@@ -106,7 +106,7 @@ pub enum ConditionFault {
     /// A value of the right type that the operator cannot read.
     #[error("values[{at}] is not {form}: {reason}")]
     ValueForm {
-        /// Position.
+        /// Its position among the values.
         at: usize,
         /// What it was read as.
         form: &'static str,
@@ -125,7 +125,7 @@ pub enum ConditionFault {
     /// `in_segment` names no segment of the environment.
     #[error("values[{at}] names the segment {key:?}, which the environment does not have")]
     UnknownSegment {
-        /// Position.
+        /// Its position among the values.
         at: usize,
         /// The missing name.
         key: String,
@@ -133,9 +133,9 @@ pub enum ConditionFault {
     /// `in_segment` names a segment that cannot be evaluated.
     #[error("values[{at}] names the segment {key:?}, which is malformed: {detail}")]
     MalformedSegment {
-        /// Position.
+        /// Its position among the values.
         at: usize,
-        /// Which one.
+        /// The key of the malformed segment.
         key: String,
         /// What is wrong with it.
         detail: String,

@@ -62,7 +62,7 @@ pub enum SegmentFault {
     /// A list or text is outside its bounds.
     #[error("{field} is {found}, allowed is {allowed}")]
     OutOfRange {
-        /// Where.
+        /// The field: `key`, `included`, `rules`.
         field: &'static str,
         /// What was there.
         found: String,
@@ -76,7 +76,7 @@ pub enum SegmentFault {
         rule: usize,
         /// Position in it.
         at: usize,
-        /// Why.
+        /// What is wrong with it.
         source: ConditionFault,
     },
     /// It contains itself.
@@ -88,7 +88,7 @@ pub enum SegmentFault {
     /// It names a segment that cannot be evaluated.
     #[error("it names the segment {key:?}, which is malformed")]
     NamesMalformed {
-        /// Which one.
+        /// The key of the malformed segment.
         key: String,
     },
     /// It names segments that name segments … more often than an evaluation may follow.

@@ -94,9 +94,9 @@ pub enum ContextError {
         count: usize,
     },
     /// Nobody could say which of the two counts.
-    #[error("context has the attribute {attribute:?} twice")]
+    #[error("context repeats the attribute {attribute:?}")]
     Duplicate {
-        /// Its name.
+        /// The name that is repeated.
         attribute: String,
     },
     /// Nested deeper than the limit.

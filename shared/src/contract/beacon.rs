@@ -122,7 +122,7 @@ pub enum EventSource {
 }
 
 impl EventSource {
-    /// All of them.
+    /// Every source there is.
     pub const ALL: [Self; 2] = [Self::Edge, Self::Client];
 
     /// The word in JSON and in a buffer's name.
@@ -175,7 +175,7 @@ pub struct Event {
     pub unit: Option<Unit>,
     /// When, corrected by the difference between the client's and the edge's clock.
     pub occurred_ms: UnixMillis,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
 }
 

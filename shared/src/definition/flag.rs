@@ -194,14 +194,14 @@ pub struct RuleWire<T = String, V = Value> {
 /// How Unleash would bucket for this rule, byte for byte. Excludes `percentage`.
 ///
 /// A stickiness is `default`, `random` or the name of an attribute. `default` is the targeting key (Unleash's
-/// `userId`), else `sessionId`, else (splits only) `remoteAddress`, else chance.
+/// `userId`), else `sessionId`, else (splits only) `remoteAddress`, else at random.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnleashLaneWire {
     /// Whom the rule is for; absent means everybody. An attribute that is missing is outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<UnleashGateWire>,
-    /// How `split` divides; needed when it has several entries. An attribute that is missing is left to chance.
+    /// How `split` divides; needed when it has several entries. An attribute that is missing is divided at random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<UnleashSplitWire>,
 }

@@ -11,7 +11,7 @@ use crate::flag::compile::{
     Layer, Surroundings, VariationValue, compile_in, out_of_range, percent_to_buckets,
 };
 use crate::flag::{Flag, FlagFault, Prerequisite, PrerequisiteLink};
-use crate::graph::{Standing, standings};
+use crate::graph::{Depth, depths};
 use crate::ids::FlagKey;
 use crate::limits::{
     FLAG_COUNT_MAX, LAYER_COUNT_MAX, PREREQUISITE_DEPTH_MAX, REGEX_ENVIRONMENT_COUNT_MAX, SEGMENT_COUNT_MAX,
@@ -25,7 +25,7 @@ pub enum EnvironmentFault {
     /// A list has too many entries.
     #[error("{what} has {count} entries, the limit is {count_max}")]
     TooMany {
-        /// Which list.
+        /// The list: `flags`, `segments`, `layers`.
         what: &'static str,
         /// Entries found.
         count: usize,
@@ -33,9 +33,9 @@ pub enum EnvironmentFault {
         count_max: usize,
     },
     /// Two entries share a key.
-    #[error("{what} has {key:?} twice")]
+    #[error("{what} repeats {key:?}")]
     Duplicate {
-        /// Which list.
+        /// The list: `flags`, `segments`, `layers`.
         what: &'static str,
         /// The repeated key.
         key: String,
@@ -200,22 +200,22 @@ fn link_prerequisites(flags: &mut [(FlagKey, Result<Flag, FlagFault>)]) {
             }
         }
     }
-    let standings = standings(&edges);
+    let depths = depths(&edges);
     let keys = |path: Vec<usize>| -> Vec<String> {
         path.into_iter().filter_map(|at| flags.get(at)).map(|(key, _)| key.to_string()).collect()
     };
     let mut faults = BTreeMap::new();
     let mut order = Vec::new();
-    for (at, standing) in standings.into_iter().enumerate() {
-        match standing {
-            Standing::Cycle(path) => {
+    for (at, depth) in depths.into_iter().enumerate() {
+        match depth {
+            Depth::Cycle(path) => {
                 faults.insert(at, FlagFault::PrerequisiteCycle { path: keys(path) });
             }
-            Standing::Height(height) if height > PREREQUISITE_DEPTH_MAX => {
+            Depth::Finite(height) if height > PREREQUISITE_DEPTH_MAX => {
                 faults.insert(at, FlagFault::PrerequisitesTooDeep);
             }
-            Standing::Height(0) => {}
-            Standing::Height(height) => order.push((height, at)),
+            Depth::Finite(0) => {}
+            Depth::Finite(height) => order.push((height, at)),
         }
     }
     for (at, fault) in faults {

@@ -93,8 +93,8 @@ impl Environment {
     }
 
     /// Whether some answer for this asker may be random, as Unleash's are when what should stick is not there.
-    pub fn may_draw(&self, context: &Context) -> bool {
-        self.random.may_draw(context)
+    pub fn may_be_random(&self, context: &Context) -> bool {
+        self.random.may_be_random(context)
     }
 }
 

@@ -46,7 +46,7 @@ impl Random {
         }
     }
 
-    pub(super) fn may_draw(&self, context: &Context) -> bool {
+    pub(super) fn may_be_random(&self, context: &Context) -> bool {
         let has = |name: &AttributeName| context.value(name).is_some_and(|value| value.as_str() != Some(""));
         let has_source = |source: &UnitSource| match source {
             UnitSource::TargetingKey => context.targeting_key().is_some(),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use crate::snapshot::fixtures;
 
-    fn may_draw(lanes: &[Value], context: Value) -> bool {
+    fn may_be_random(lanes: &[Value], context: Value) -> bool {
         let rules: Vec<Value> = lanes
             .iter()
             .enumerate()
@@ -76,7 +76,7 @@ mod tests {
             .collect();
         let flag = json!({ "key": "f", "value_type": "boolean", "default_variation": "off", "rules": rules,
             "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }] });
-        fixtures::admitted(&[flag]).snapshot.may_draw(&Context::from_json(context).unwrap())
+        fixtures::admitted(&[flag]).snapshot.may_be_random(&Context::from_json(context).unwrap())
     }
 
     fn lane(gate: &str, split: &str) -> Value {
@@ -97,7 +97,7 @@ mod tests {
             (vec![lane("team", "team")], json!({ "team": 7 }), false),
             (vec![lane("default", "default"), lane("random", "default")], user, true),
         ] {
-            assert_eq!(may_draw(&lanes, context.clone()), expected, "{lanes:?} {context}");
+            assert_eq!(may_be_random(&lanes, context.clone()), expected, "{lanes:?} {context}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Evaluation: one environment, one question → resolutions. Never looks at a clock or at chance: both are part of
+//! Evaluation: one environment, one question → resolutions. Never looks at a clock or for randomness: both are part of
 //! the question.
 //!
 //! The order in which a flag decides: off · schedule · `on_stale` · prerequisites · individual targets · holdout · layer ·
@@ -17,24 +17,24 @@ use crate::environment::Environment;
 use crate::flag::{Flag, FlagFault, Rule, Variation};
 use crate::ids::{FlagKey, RuleKey, UnixMillis};
 
-/// Who asks, when, and with which luck.
+/// Who asks, when, and with which random number.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'c> {
-    /// Who.
+    /// The asker.
     pub context: &'c Context,
     /// The time that schedules and `currentTime` are compared with.
     pub now: UnixMillis,
     /// Whether the snapshot's freshness is proven at that time.
     pub freshness: Freshness,
-    /// Decides where Unleash would roll dice, and nowhere else. Draw it anew for each question; the same number gives the
+    /// Decides where Unleash would roll dice, and nowhere else. Take a new one for each question; the same number gives the
     /// same answers.
-    pub chance: u64,
+    pub random: u64,
 }
 
 impl<'c> Question<'c> {
-    /// A question at `now` with a fresh snapshot and no luck.
+    /// A question at `now` with a fresh snapshot and the random number 0.
     pub const fn new(context: &'c Context, now: UnixMillis) -> Self {
-        Self { context, now, freshness: Freshness::Fresh, chance: 0 }
+        Self { context, now, freshness: Freshness::Fresh, random: 0 }
     }
 }
 
@@ -43,7 +43,7 @@ impl<'c> Question<'c> {
 pub struct Resolution<'s> {
     /// What to serve; `None` tells the caller to use the default in its code.
     pub variation: Option<&'s Variation>,
-    /// Why.
+    /// What led to it, in OpenFeature's words.
     pub reason: Reason,
     /// Arm and phase when the unit is in the flag's cohort, so an exposure cannot disagree with the value.
     pub assignment: Option<Assignment>,
@@ -76,7 +76,7 @@ pub struct Assignment {
 pub enum Reason {
     /// The same for everybody.
     Static,
-    /// A rule without chance decided.
+    /// A rule decided that takes everybody who meets its conditions.
     TargetingMatch,
     /// A gate, a split or the cohort decided by the unit's bucket.
     Split,
@@ -136,6 +136,9 @@ pub enum EvaluationError<'s> {
     Malformed(&'s FlagFault),
 }
 
+/// What a question about one flag comes to.
+pub type EvaluationResult<'s> = Result<Resolution<'s>, EvaluationError<'s>>;
+
 /// Answers one question about any number of flags. What flags share — segments, prerequisites, the holdout — is found out
 /// once.
 #[derive(Debug)]
@@ -145,8 +148,8 @@ pub struct Evaluator<'s, 'c> {
     /// One cell for each segment; made when the first segment is asked for.
     segments: OnceCell<Box<[Cell<Known>]>>,
     /// What a flag serves as a prerequisite of others, by the flag's position; made when the first one is asked for.
-    prerequisites: OnceCell<Box<[Cell<Served>]>>,
-    holdout: Cell<Standing>,
+    prerequisites: OnceCell<Box<[Cell<KnownVariation>]>>,
+    holdout: Cell<HoldoutBucket>,
 }
 
 /// Whether the asker is in a segment.
@@ -159,7 +162,7 @@ enum Known {
 
 /// Where the unit stands in the environment's holdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum HoldoutBucket {
     /// Nobody has asked.
     Unknown,
     /// The asker has no unit.
@@ -170,7 +173,7 @@ enum Standing {
 
 /// What a flag serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Served {
+enum KnownVariation {
     NotYet,
     Variation(u8),
     /// The code's default, or an error.
@@ -186,22 +189,18 @@ impl<'s, 'c> Evaluator<'s, 'c> {
             question,
             segments: OnceCell::new(),
             prerequisites: OnceCell::new(),
-            holdout: Cell::new(Standing::Unknown),
+            holdout: Cell::new(HoldoutBucket::Unknown),
         }
     }
 
     /// Evaluates one flag.
     #[inline]
-    pub fn flag(&self, key: &str) -> Result<Resolution<'s>, EvaluationError<'s>> {
+    pub fn flag(&self, key: &str) -> EvaluationResult<'s> {
         self.flag_observed(key, &mut Silent)
     }
 
     /// Evaluates one flag and tells `observer` every step.
-    pub fn flag_observed(
-        &self,
-        key: &str,
-        observer: &mut impl Observer,
-    ) -> Result<Resolution<'s>, EvaluationError<'s>> {
+    pub fn flag_observed(&self, key: &str, observer: &mut impl Observer) -> EvaluationResult<'s> {
         match self.environment.find(key) {
             None => Err(EvaluationError::FlagNotFound { key: key.to_owned() }),
             Some((_, Err(fault))) => Err(EvaluationError::Malformed(fault)),
@@ -210,7 +209,7 @@ impl<'s, 'c> Evaluator<'s, 'c> {
     }
 
     /// Evaluates every flag, in the order of their keys.
-    pub fn all(&self) -> impl Iterator<Item = (&'s FlagKey, Result<Resolution<'s>, EvaluationError<'s>>)> {
+    pub fn all(&self) -> impl Iterator<Item = (&'s FlagKey, EvaluationResult<'s>)> {
         self.environment.flags.iter().map(|(key, flag)| {
             let answer = match flag {
                 Ok(flag) => self.resolve(flag, &mut Silent),

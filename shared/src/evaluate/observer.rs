@@ -47,9 +47,9 @@ impl Observer for Silent {
 /// Whether something let the asker through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
-    /// Yes.
+    /// It did, or what was asked for holds.
     Passed,
-    /// No.
+    /// It did not.
     Stopped,
 }
 
@@ -120,7 +120,7 @@ pub enum Step<'a> {
     },
     /// A rule is looked at; its conditions, gate and split follow.
     Rule {
-        /// Which one.
+        /// Its key.
         key: &'a RuleKey,
     },
     /// The rule has a schedule.

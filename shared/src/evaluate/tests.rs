@@ -394,7 +394,7 @@ fn a_unit_keeps_the_phase_that_enrolled_it() {
 }
 
 #[test]
-fn unleashs_lane_buckets_as_unleash_does_and_leaves_the_rest_to_chance() {
+fn unleashs_lane_buckets_as_unleash_does_and_makes_the_rest_random() {
     let rule = |gate: Value, split: Value| {
         json!([{ "key": "r", "split": [{ "variation": "on" }, { "variation": "off" }],
             "unleash": { "gate": gate, "split": split } }])
@@ -408,8 +408,8 @@ fn unleashs_lane_buckets_as_unleash_does_and_leaves_the_rest_to_chance() {
     let session = Context::from_json(json!({ "sessionId": 123 })).unwrap();
     assert!(snapshot.evaluate("f", question(&session)).unwrap().rule().is_some());
     let nobody = Context::default();
-    let passes = (0..10_000_u64).filter(|chance| {
-        let question = Question { chance: chance.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..question(&nobody) };
+    let passes = (0..10_000_u64).filter(|random| {
+        let question = Question { random: random.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..question(&nobody) };
         snapshot.evaluate("f", question).unwrap().rule().is_some()
     });
     // 7,300 ± 5σ (44).

@@ -44,7 +44,7 @@ pub(crate) struct FlagRest {
 }
 
 impl Flag {
-    /// Its name.
+    /// What code asks for.
     pub fn key(&self) -> &FlagKey {
         &self.rest.key
     }
@@ -113,7 +113,7 @@ pub struct Variation {
 }
 
 impl Variation {
-    /// Its name.
+    /// What rules and targets name it by.
     pub const fn key(&self) -> &VariationKey {
         &self.key
     }
@@ -214,8 +214,8 @@ pub(crate) struct UnleashGate {
     pub(crate) group: Salted,
     pub(crate) stickiness: Stickiness,
     pub(crate) percent: u32,
-    /// Position of the rule, so that two gates of one group draw their own lots.
-    pub(crate) lot: u64,
+    /// Position of the rule, so that two gates of one group have random numbers of their own.
+    pub(crate) position: u64,
 }
 
 /// Who of the passing units gets what.
@@ -236,7 +236,7 @@ pub(crate) struct UnleashSplit {
     pub(crate) stickiness: Stickiness,
     pub(crate) shares: Shares,
     /// Position of the rule.
-    pub(crate) lot: u64,
+    pub(crate) position: u64,
 }
 
 /// Ascending upper ends of the shares in units of weight, and their sum.
@@ -265,9 +265,9 @@ impl Shares {
 /// What Unleash hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stickiness {
-    /// The targeting key, else the first of these attributes that is there, else chance.
+    /// The targeting key, else the first of these attributes that is there, else random.
     Default(Box<[AttributeName]>),
-    /// Chance.
+    /// Nothing: random for each question.
     Random,
     /// An attribute.
     Attribute(UnitSource),

@@ -9,7 +9,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::context::{Context, ContextError};
-use crate::evaluate::{Assignment, EvaluationError, Freshness, Reason, Resolution};
+use crate::evaluate::{Assignment, EvaluationError, EvaluationResult, Freshness, Reason, Resolution};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{FlagKey, Scope, SnapshotVersion};
 use crate::limits::REQUEST_BODY_LEN_MAX;
@@ -234,11 +234,8 @@ impl Origin {
     }
 }
 
-/// The outcome of one flag, ready to be rendered.
-pub type Answer<'s> = Result<Resolution<'s>, EvaluationError<'s>>;
-
 /// Status of a single evaluation.
-pub const fn single_status(answer: &Answer<'_>) -> u16 {
+pub const fn single_status(answer: &EvaluationResult<'_>) -> u16 {
     match answer {
         Ok(_) => 200,
         Err(EvaluationError::FlagNotFound { .. }) => 404,
@@ -247,7 +244,7 @@ pub const fn single_status(answer: &Answer<'_>) -> u16 {
 }
 
 /// Writes the whole body of a single evaluation: an item, and in its metadata the rule that decided.
-pub fn write_answer(out: &mut String, key: &str, answer: &Answer<'_>, origin: &Origin) {
+pub fn write_answer(out: &mut String, key: &str, answer: &EvaluationResult<'_>, origin: &Origin) {
     begin_item(out, key, answer);
     if let Some(rule) = answer.as_ref().ok().and_then(Resolution::rule) {
         out.push_str("\"rule\":");
@@ -264,7 +261,7 @@ const END: &str = "}}";
 /// Writes one flag's object up to the place in its metadata where the origin stands. A key's text is asked for only where
 /// it is needed: it may stand in the key or elsewhere.
 #[inline]
-fn begin_item<K: Borrow<str> + ?Sized>(out: &mut String, key: &K, answer: &Answer<'_>) {
+fn begin_item<K: Borrow<str> + ?Sized>(out: &mut String, key: &K, answer: &EvaluationResult<'_>) {
     match answer {
         Ok(resolution) => begin_resolution(out, resolution),
         Err(error) => begin_error(out, key.borrow(), error),
@@ -319,7 +316,7 @@ impl Reason {
 /// metadata, and the bulk's own only where a flag is missing. The rules that decided are named by single evaluations only.
 pub fn write_bulk<'s>(
     out: &mut String,
-    answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>,
+    answers: impl Iterator<Item = (&'s FlagKey, EvaluationResult<'s>)>,
     origin: &Origin,
 ) {
     // The comma is part of it: one text fewer for each flag.
@@ -365,11 +362,11 @@ pub struct Circumstances {
     pub freshness: Freshness,
     /// The stretch of time in which no schedule changes anything.
     pub stretch: usize,
-    /// What tells the answers apart that chance may have had a part in, see [`answers_mark`]; else 0.
-    pub chance: u64,
+    /// What tells answers apart that may be random, see [`answers_mark`]; else 0.
+    pub random: u64,
 }
 
-/// A number that tells bodies of answers apart. Where chance may decide for an asker, the answers themselves are the only
+/// A number that tells bodies of answers apart. Where answers may be random, the answers themselves are the only
 /// thing that says whether it did: those that it did not change stay valid.
 pub fn answers_mark(body: &str) -> u64 {
     let mut covered = Fingerprint::new();
@@ -379,7 +376,7 @@ pub fn answers_mark(body: &str) -> u64 {
 
 /// Strong validator of a bulk answer: the same context, version and circumstances give the same on every node.
 pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstances) -> String {
-    let Circumstances { freshness, stretch, chance } = circumstances;
+    let Circumstances { freshness, stretch, random } = circumstances;
     let mut covered = Fingerprint::new();
     covered.text(&origin.fields);
     // A client that has this answer has these streams: it would never learn of others from a 304.
@@ -388,7 +385,7 @@ pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstance
     }
     covered.word(u64::from(freshness == Freshness::Fresh));
     covered.word(stretch as u64);
-    covered.word(chance);
+    covered.word(random);
     for (name, value) in context.attributes() {
         covered.text(name);
         covered.value(value);

@@ -103,7 +103,7 @@ fn bulk_items_come_ordered_by_key() {
 #[test]
 fn event_streams_stand_in_a_bulk_and_in_its_validator() {
     let context = Context::default();
-    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, chance: 0 };
+    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, random: 0 };
     let streams = |text: Option<&str>| origin(2).with_event_streams(text.map(Rc::from));
     let mut body = String::new();
     write_bulk(&mut body, std::iter::empty(), &streams(Some(r#"[{"type":"sse"}]"#)));
@@ -160,7 +160,7 @@ fn requests_are_lenient_where_clients_differ_and_strict_otherwise() {
 #[test]
 fn etags_cover_context_and_version_but_not_attribute_order() {
     let context = |text: &str| parse_request(text.as_bytes()).unwrap();
-    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, chance: 0 };
+    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, random: 0 };
     let etag = |text: &str| bulk_etag(&context(text), &origin(2), fresh);
     let text = r#"{"context":{"a":1,"b":2}}"#;
     let one = etag(text);
@@ -171,7 +171,7 @@ fn etags_cover_context_and_version_but_not_attribute_order() {
     for other in [
         Circumstances { freshness: Freshness::Stale, ..fresh },
         Circumstances { stretch: 1, ..fresh },
-        Circumstances { chance: 1, ..fresh },
+        Circumstances { random: 1, ..fresh },
     ] {
         assert_ne!(one, bulk_etag(&context(text), &origin(2), other));
     }

@@ -78,8 +78,8 @@ impl Snapshot {
         self.environment.stretch(now)
     }
 
-    /// See [`Environment::may_draw`].
-    pub fn may_draw(&self, context: &Context) -> bool {
-        self.environment.may_draw(context)
+    /// See [`Environment::may_be_random`].
+    pub fn may_be_random(&self, context: &Context) -> bool {
+        self.environment.may_be_random(context)
     }
 }

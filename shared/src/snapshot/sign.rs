@@ -64,7 +64,7 @@ pub struct SignedSnapshot {
     pub frame: Vec<u8>,
     /// Digest of the manifest: what an ACK names.
     pub digest: Digest,
-    /// Its version.
+    /// The version that the manifest announces.
     pub version: SnapshotVersion,
 }
 

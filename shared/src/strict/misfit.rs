@@ -162,7 +162,7 @@ impl Error for Misfit {
     }
 
     fn duplicate_field(name: &'static str) -> Self {
-        Complaint::Predicate(format!("has the key {name:?} twice")).into()
+        Complaint::Predicate(format!("repeats the key {name:?}")).into()
     }
 }
 

@@ -1,10 +1,9 @@
 //! Resolutions → the answer of Unleash's frontend API: `{"toggles":[…]}` with the enabled ones, or with all. Pure text.
 
 use crate::definition::{UnleashToggleWire, ValueType};
-use crate::evaluate::{Reason, Resolution};
+use crate::evaluate::{EvaluationResult, Reason, Resolution};
 use crate::flag::{Flag, Variation};
 use crate::ids::FlagKey;
-use crate::ofrep::Answer;
 use crate::text::write_json_string;
 
 /// A toggle that is on without a variant, as all of Unleash's clients know it.
@@ -33,7 +32,7 @@ const VARIANT: &str = r#"{"enabled":true,"feature_enabled":true,"#;
 pub fn write_toggles<'s>(
     out: &mut String,
     listing: Listing,
-    answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>,
+    answers: impl Iterator<Item = (&'s FlagKey, EvaluationResult<'s>)>,
 ) {
     out.push_str("{\"toggles\":[");
     let start = out.len();

@@ -97,7 +97,7 @@ proptest! {
         for _ in 0..50 {
             let ask = Ask::draw(&mut chance);
             let Ok(context) = parse_request(ask.body.as_bytes()) else { continue };
-            let question = Question { chance: ask.chance, ..Question::new(&context, ask.now) };
+            let question = Question { random: ask.chance, ..Question::new(&context, ask.now) };
             let (was, is) = (decisions(&before, question), decisions(&after, question));
             for key in was.keys().chain(is.keys()).filter(|key| was.get(*key) != is.get(*key)) {
                 prop_assert!(found.flags.iter().any(|flag| flag.flag == *key), "{key} {}", ask.body);
@@ -122,7 +122,7 @@ proptest! {
             for told in &flag.moves {
                 // Not by way of text: its reader may lose the last bit of a long double, and a condition can name just that.
                 let context = Context::from_json(told.example.clone()).unwrap();
-                if before.snapshot.may_draw(&context) || after.snapshot.may_draw(&context) {
+                if before.snapshot.may_be_random(&context) || after.snapshot.may_be_random(&context) {
                     continue;
                 }
                 let question = Question::new(&context, told.at_ms.unwrap_or(NOW));

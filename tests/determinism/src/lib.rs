@@ -79,7 +79,7 @@ fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usi
     let Environment { admitted, opened } = environment;
     let snapshot = &admitted.snapshot;
     let question =
-        Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
+        Question { freshness: ask.freshness, random: ask.chance, ..Question::new(&context, ask.now) };
     let origin = Origin::new(admitted.held.version, &signing::scope());
     for (key, answer) in snapshot.evaluator(question).all() {
         write_answer(out, key.as_str(), &answer, &origin);
@@ -93,9 +93,9 @@ fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usi
     let key = keys.get(single_at).map_or("missing", String::as_str);
     write_answer(out, key, &snapshot.evaluate(key, question), &origin);
     let _ = write!(out, "\n{}", explain(opened, key, question).to_json());
-    let chance = if snapshot.may_draw(&context) { ask.chance } else { 0 };
+    let random = if snapshot.may_be_random(&context) { ask.chance } else { 0 };
     let stretch = snapshot.stretch(ask.now);
-    let circumstances = Circumstances { freshness: ask.freshness, stretch, chance };
+    let circumstances = Circumstances { freshness: ask.freshness, stretch, random };
     let _ = writeln!(out, "\n{}", bulk_etag(&context, &origin, circumstances));
 }
 

@@ -144,8 +144,8 @@ impl Rules<'_> {
             let split = vec![WeightedVariationWire { variation: variation.clone(), weight: 1 }];
             let lane = UnleashLaneWire { gate: gate.clone(), split: None };
             self.push(&format!("{name}-override-{}", at + 1), own, split, lane);
-            // Whom chance kept out of one rule it would let into the next, so those rules may not be for the same.
-            if gate.as_ref().is_some_and(is_left_to_chance) {
+            // Whom a random gate kept out of one rule, the next could let in, so those rules may not be for the same.
+            if gate.as_ref().is_some_and(is_random) {
                 excluded.push(ConditionWire { negate: !condition.negate, ..condition.clone() });
             }
         }
@@ -167,8 +167,8 @@ impl Rules<'_> {
         let key = free(name, &self.names);
         self.names.insert(key.clone());
         if let Some(gate) = lane.gate.as_mut().filter(|gate| gate.stickiness == STICKINESS_RANDOM) {
-            // Each strategy of Unleash rolls its own dice, while a group has the same luck throughout a question. Where
-            // nothing but chance decides, the group has no other meaning, so each rule gets its own.
+            // Each strategy of Unleash rolls its own dice, while a group has the same random number throughout a question. Where
+            // everything is random, the group has no other meaning, so each rule gets its own.
             gate.group = format!("{}:{key}", self.toggle);
         }
         let unleash = (lane.gate.is_some() || lane.split.is_some()).then_some(lane);
@@ -176,7 +176,7 @@ impl Rules<'_> {
     }
 }
 
-fn is_left_to_chance(gate: &UnleashGateWire) -> bool {
+fn is_random(gate: &UnleashGateWire) -> bool {
     gate.percent < 100 && [STICKINESS_DEFAULT, STICKINESS_RANDOM].contains(&gate.stickiness.as_str())
 }
 

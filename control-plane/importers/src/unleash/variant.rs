@@ -205,7 +205,7 @@ fn override_condition(listed: &Override) -> Result<Option<ConditionWire>, String
     }
 }
 
-/// A stickiness in our words. A field without a name is missing in every context, which leaves splits to chance.
+/// A stickiness in our words. A field without a name is missing in every context, which makes splits random.
 pub(super) fn stickiness_of(name: Option<&str>) -> Result<String, String> {
     match name {
         None => Ok(STICKINESS_DEFAULT.to_owned()),

@@ -5,12 +5,12 @@
 //! covers whatever cannot be evaluated. Only flags that a change can reach are compiled and asked. Snapshots are taken to
 //! be fresh, so a change of `on_stale` alone shows no difference.
 
+mod matching_text;
 mod near;
-mod pattern;
 mod reach;
 mod rehearsal;
 mod sample;
-mod vocabulary;
+mod sample_space;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +25,8 @@ use serde_json::Value;
 use self::reach::Reach;
 pub use self::rehearsal::DiffError;
 use self::rehearsal::rehearse;
-use self::sample::{Asked, Sample};
-use self::vocabulary::Glossary;
+use self::sample::{Sample, SampledQuestion};
+use self::sample_space::SampleSpaces;
 
 /// One of the two environments, as users wrote it.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub struct Diff {
 /// What a change does to one flag.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FlagDiff {
-    /// Which.
+    /// Its key.
     pub flag: String,
     /// In which way it is reached.
     pub kind: Kind,
@@ -121,11 +121,11 @@ pub fn diff(old: &Side<'_>, new: &Side<'_>, now: UnixMillis) -> Result<Diff, Dif
         return Ok(Diff::default());
     }
     let (before, after) = (compile(old, &reach)?, compile(new, &reach)?);
-    let glossary = Glossary::of(old, new, &reach);
+    let spaces = SampleSpaces::of(old, new, &reach);
     let share = DIFF_DECISION_COUNT_MAX / reach.flags().count().max(1);
     let count = share.clamp(DIFF_SAMPLE_COUNT_MIN, DIFF_SAMPLE_COUNT);
     let flags = reach.flags().map(|(flag, kind)| {
-        let sample = Sample::draw(&glossary, flag, count);
+        let sample = Sample::of(&spaces, flag, count);
         compare(flag, kind, &before, &after, &sample, now)
     });
     Ok(Diff { flags: flags.collect() })
@@ -166,11 +166,11 @@ fn compare(
     sample: &Sample,
     now: UnixMillis,
 ) -> FlagDiff {
-    let mut moves: BTreeMap<Pair<'_>, (u32, &Asked)> = BTreeMap::new();
+    let mut moves: BTreeMap<Pair<'_>, (u32, &SampledQuestion)> = BTreeMap::new();
     let mut served: BTreeMap<Option<&str>, u32> = BTreeMap::new();
-    for asked in &sample.asked {
+    for asked in &sample.questions {
         let at = asked.at_ms.unwrap_or(now);
-        let question = Question { chance: asked.chance, ..Question::new(&asked.context, at) };
+        let question = Question { random: asked.random, ..Question::new(&asked.context, at) };
         let (old, new) = (decide(before, flag, question), decide(after, flag, question));
         match kind {
             Kind::Added => *served.entry(new.map(|(key, _)| key)).or_insert(0) += 1,
@@ -194,7 +194,7 @@ fn compare(
     let mut moves: Vec<Move> = told.collect();
     // Stable, so that equal counts stay in the order of their names.
     moves.sort_by_key(|told| std::cmp::Reverse(told.count));
-    let sampled = u32::try_from(sample.asked.len()).unwrap_or(u32::MAX);
+    let sampled = u32::try_from(sample.questions.len()).unwrap_or(u32::MAX);
     FlagDiff { flag: flag.to_owned(), kind, sampled, changed, moves, served: commonest(served) }
 }
 

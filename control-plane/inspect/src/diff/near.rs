@@ -6,7 +6,7 @@ use flagfuse_shared::condition::date_ms;
 use flagfuse_shared::definition::{ConditionWire, Operator};
 use serde_json::{Number, Value, json};
 
-use super::pattern;
+use super::matching_text;
 
 /// How the values of a condition are compared, as far as it matters for what lies beside them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ pub(super) fn near(shape: Shape, value: &Value, out: &mut Vec<Value>) {
     match (shape, value) {
         (Shape::Present, _) => out.push(json!("present")),
         (Shape::Pattern, Value::String(source)) => {
-            out.extend(pattern::example(source).map(Value::String));
+            out.extend(matching_text::example(source).map(Value::String));
             out.push(json!("~"));
         }
         (Shape::Date, _) => dates(value, out),

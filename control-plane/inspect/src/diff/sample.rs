@@ -1,4 +1,4 @@
-//! Askers that cross a flag's boundary values with units from all of its buckets. Chance comes from a seed: the same
+//! Askers that cross a flag's boundary values with units from all of its buckets. Randomness comes from a seed: the same
 //! definitions are always asked the same questions.
 
 use std::collections::BTreeMap;
@@ -11,24 +11,24 @@ use flagfuse_shared::limits::{
 };
 use serde_json::{Map, Value};
 
-use super::vocabulary::{Aim, Glossary, Pool, Recipe, Words};
+use super::sample_space::{BoundaryValues, Case, CaseAttribute, SampleSpace, SampleSpaces};
 
 /// The questions about one flag.
 #[derive(Debug)]
 pub(super) struct Sample {
-    pub(super) asked: Vec<Asked>,
+    pub(super) questions: Vec<SampledQuestion>,
 }
 
 /// One question.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct SampledQuestion {
     pub(super) context: Context,
-    pub(super) chance: u64,
+    pub(super) random: u64,
     /// `None` for now.
     pub(super) at_ms: Option<UnixMillis>,
 }
 
-impl Asked {
+impl SampledQuestion {
     /// The asker's attributes.
     pub(super) fn to_json(&self) -> Value {
         let attributes = self.context.attributes();
@@ -39,52 +39,52 @@ impl Asked {
 impl Sample {
     /// `count` questions. Of each sixteen one has no unit; of each four one aims at a rule, a target or a segment; of
     /// each eight one is asked when something begins or ends.
-    pub(super) fn draw(glossary: &Glossary<'_>, flag: &str, count: usize) -> Self {
-        let words = glossary.words(flag);
-        let mut chance = Chance(words.seed);
-        let units = units(words.salt, words.lane_seed, count, &mut chance);
-        let times: Vec<u64> = words.times.iter().copied().collect();
-        let asked = units.iter().enumerate().filter_map(|(at, unit)| {
+    pub(super) fn of(spaces: &SampleSpaces<'_>, flag: &str, count: usize) -> Self {
+        let space = spaces.of_flag(flag);
+        let mut random = Random(space.seed);
+        let units = units(space.salt, space.lane_seed, count, &mut random);
+        let times: Vec<u64> = space.times.iter().copied().collect();
+        let questions = units.iter().enumerate().filter_map(|(at, unit)| {
             let has_unit = at % 16 != 15;
-            let mut attributes = crossed(&words, unit, has_unit, &mut chance);
+            let mut attributes = crossed(&space, unit, has_unit, &mut random);
             if at % 4 == 3
-                && let Some(recipe) = chance.pick(&words.recipes)
+                && let Some(case) = random.pick(&space.cases)
             {
-                aim(glossary, recipe, &mut attributes, SEGMENT_DEPTH_MAX, &mut chance);
+                apply_case(spaces, case, &mut attributes, SEGMENT_DEPTH_MAX, &mut random);
             }
-            let at_ms = if at % 8 == 6 { chance.pick(&times).copied().map(UnixMillis) } else { None };
+            let at_ms = if at % 8 == 6 { random.pick(&times).copied().map(UnixMillis) } else { None };
             let attributes = attributes.into_iter().take(CONTEXT_ATTRIBUTE_COUNT_MAX);
             let attributes = attributes.map(|(name, value)| (name.to_owned(), value));
             // What cannot be a context, such as a long text beside the longest one, nobody can ask with.
             let context = Context::from_attributes(attributes).ok()?;
-            Some(Asked { context, chance: chance.next(), at_ms })
+            Some(SampledQuestion { context, random: random.next(), at_ms })
         });
-        Self { asked: asked.collect() }
+        Self { questions: questions.collect() }
     }
 }
 
 /// A value or nothing for each attribute.
 fn crossed<'w>(
-    words: &Words<'w>,
+    space: &SampleSpace<'w>,
     unit: &str,
     has_unit: bool,
-    chance: &mut Chance,
+    random: &mut Random,
 ) -> BTreeMap<&'w str, Value> {
     let mut attributes = BTreeMap::new();
-    for name in words.units.iter().filter(|_| has_unit) {
+    for name in space.units.iter().filter(|_| has_unit) {
         attributes.insert(*name, Value::from(unit));
     }
-    for (name, Pool { values, is_compared }) in &words.pools {
-        let is_unit = words.units.contains(name);
+    for (name, BoundaryValues { values, is_compared }) in &space.boundaries {
+        let is_unit = space.units.contains(name);
         // Units that are only listed are few among all units; an attribute that is compared is mostly there.
         let is_drawn = match (is_unit, is_compared) {
-            (true, true) => chance.below(2) == 0,
-            (true, false) => chance.below(8) == 0,
-            (false, _) => chance.below(values.len().min(7) as u64 + 1) > 0,
+            (true, true) => random.below(2) == 0,
+            (true, false) => random.below(8) == 0,
+            (false, _) => random.below(values.len().min(7) as u64 + 1) > 0,
         };
         if is_drawn
             && (has_unit || !is_unit)
-            && let Some(value) = chance.pick(values)
+            && let Some(value) = random.pick(values)
         {
             put(&mut attributes, name, value);
         }
@@ -93,17 +93,17 @@ fn crossed<'w>(
 }
 
 /// Sets what a rule asks for, in half of the cases but for one attribute.
-fn aim<'w>(
-    glossary: &Glossary<'w>,
-    recipe: &Recipe<'w>,
+fn apply_case<'w>(
+    spaces: &SampleSpaces<'w>,
+    case: &Case<'w>,
     attributes: &mut BTreeMap<&'w str, Value>,
     depth_left: usize,
-    chance: &mut Chance,
+    random: &mut Random,
 ) {
-    let missed_at = chance.below(2 * recipe.aims.len() as u64);
-    for (at, Aim { attribute, hits, misses }) in (0..).zip(&recipe.aims) {
+    let missed_at = random.below(2 * case.attributes.len() as u64);
+    for (at, CaseAttribute { attribute, hits, misses }) in (0..).zip(&case.attributes) {
         let is_missed = at == missed_at && !misses.is_empty() || hits.is_empty();
-        match chance.pick(if is_missed { misses } else { hits }) {
+        match random.pick(if is_missed { misses } else { hits }) {
             Some(Some(value)) => put(attributes, attribute, value),
             Some(None) => {
                 attributes.remove(attribute);
@@ -112,10 +112,10 @@ fn aim<'w>(
         }
     }
     if let Some(depth_left) = depth_left.checked_sub(1)
-        && let Some(segment) = chance.pick(&recipe.segments)
-        && let Some(recipe) = chance.pick(glossary.segment_recipes(segment))
+        && let Some(segment) = random.pick(&case.segments)
+        && let Some(case) = random.pick(spaces.segment_cases(segment))
     {
-        aim(glossary, recipe, attributes, depth_left, chance);
+        apply_case(spaces, case, attributes, depth_left, random);
     }
 }
 
@@ -128,22 +128,22 @@ fn put<'w>(attributes: &mut BTreeMap<&'w str, Value>, name: &'w str, value: &Val
 }
 
 /// One unit for each of `count` equal parts of the lane's buckets under `salt`, as far as they are found.
-fn units(salt: &str, lane_seed: u32, count: usize, chance: &mut Chance) -> Vec<String> {
+fn units(salt: &str, lane_seed: u32, count: usize, random: &mut Random) -> Vec<String> {
     let mut found: Vec<Option<String>> = vec![None; count];
     for _ in 0..count.saturating_mul(DIFF_UNIT_TRY_COUNT) {
-        let unit = chance.unit();
+        let unit = random.unit();
         let bucket = Bucket::of(salt, &unit, lane_seed).get() as usize;
         if let Some(part @ None) = found.get_mut(bucket * count / BUCKET_COUNT as usize) {
             *part = Some(unit);
         }
     }
-    found.into_iter().map(|unit| unit.unwrap_or_else(|| chance.unit())).collect()
+    found.into_iter().map(|unit| unit.unwrap_or_else(|| random.unit())).collect()
 }
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): a seed and a few shifts, the same on every platform.
-struct Chance(u64);
+struct Random(u64);
 
-impl Chance {
+impl Random {
     const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

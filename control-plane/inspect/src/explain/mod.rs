@@ -14,8 +14,8 @@ use flagfuse_shared::snapshot::payload::definitions;
 use flagfuse_shared::snapshot::{Outcome, Refusal, RefusalCode, Snapshot, TrustedRoots, Verified, verify};
 use serde_json::{Map, Value, json};
 
+pub use self::steps::ExplanationStep;
 use self::steps::Recorder;
-pub use self::steps::Told;
 
 /// Flags and segments word for word.
 #[derive(Debug)]
@@ -56,15 +56,15 @@ pub struct Explanation {
     pub version: SnapshotVersion,
     /// The time of the question.
     pub now: UnixMillis,
-    /// The lot that was drawn, when some answer for this asker may be left to chance: the edge draws another one for each
-    /// question.
-    pub chance: Option<u64>,
+    /// The random number of the question, when some answer for this asker may depend on it: the edge takes another one for
+    /// each question.
+    pub random: Option<u64>,
     /// The HTTP status of the answer at the edge.
     pub status: u16,
     /// The answer, byte for byte as OFREP has it.
     pub body: String,
     /// What was found, in the order in which it was looked at.
-    pub steps: Vec<Told>,
+    pub steps: Vec<ExplanationStep>,
     /// Variation, reason, rule, arm and phase, as far as there are any.
     pub outcome: Map<String, Value>,
 }
@@ -97,7 +97,7 @@ pub fn explain(opened: &Opened, flag_key: &str, question: Question<'_>) -> Expla
         flag: flag_key.to_owned(),
         version: opened.version,
         now: question.now,
-        chance: opened.snapshot.may_draw(question.context).then_some(question.chance),
+        random: opened.snapshot.may_be_random(question.context).then_some(question.random),
         status: single_status(&answer),
         body,
         steps: recorder.into_steps(),
@@ -112,19 +112,21 @@ impl Explanation {
             "flag": self.flag,
             "version": self.version.to_string(),
             "now_ms": self.now,
-            "chance": self.chance,
+            "chance": self.random,
             "status": self.status,
             "resolution": serde_json::from_str::<Value>(&self.body).unwrap_or_default(),
             "outcome": self.outcome,
-            "steps": self.steps.iter().map(Told::to_json).collect::<Vec<_>>(),
+            "steps": self.steps.iter().map(ExplanationStep::to_json).collect::<Vec<_>>(),
         })
     }
 
     /// For people: one line a step, the outcome last.
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("{} in snapshot {} at {} ms", self.flag, self.version, self.now.0)];
-        lines.extend(self.chance.map(|lot| {
-            format!("  the edge may draw lots for this asker, another one for each question; this answer has the lot {lot}")
+        lines.extend(self.random.map(|random| {
+            format!(
+                "  answers for this asker may be random: the edge takes another number for each question, this answer has {random}"
+            )
         }));
         for step in &self.steps {
             step.write_lines(1, &mut lines);

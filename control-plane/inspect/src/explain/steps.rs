@@ -17,7 +17,7 @@ const LISTED_COUNT_MAX: usize = 5;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct ExplanationStep {
     /// `condition`, `gate`, `cohort` …
     pub kind: &'static str,
     /// What was compared.
@@ -27,10 +27,10 @@ pub struct Told {
     /// The same as a sentence.
     pub text: String,
     /// The steps of a prerequisite.
-    pub steps: Vec<Told>,
+    pub steps: Vec<ExplanationStep>,
 }
 
-impl Told {
+impl ExplanationStep {
     fn new(kind: &'static str, text: impl Into<String>, fields: Value) -> Self {
         let fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
         Self { kind, fields, passage: None, text: text.into(), steps: Vec::new() }
@@ -85,7 +85,7 @@ struct Level<'w> {
     flag: Option<&'w FlagWire>,
     rule: Option<String>,
     segment: Option<&'w SegmentWire>,
-    steps: Vec<Told>,
+    steps: Vec<ExplanationStep>,
 }
 
 impl<'w> Recorder<'w> {
@@ -95,7 +95,7 @@ impl<'w> Recorder<'w> {
         recorder
     }
 
-    pub(super) fn into_steps(mut self) -> Vec<Told> {
+    pub(super) fn into_steps(mut self) -> Vec<ExplanationStep> {
         // A prerequisite always ends, so only the flag itself is left.
         self.levels.drain(..).next().map(|level| level.steps).unwrap_or_default()
     }
@@ -106,12 +106,12 @@ impl<'w> Recorder<'w> {
     }
 
     /// The steps of a prerequisite whose evaluation just ended; none when its answer was remembered.
-    fn leave(&mut self, key: &str) -> Vec<Told> {
+    fn leave(&mut self, key: &str) -> Vec<ExplanationStep> {
         let is_there = self.levels.len() > 1 && self.levels.last().is_some_and(|level| level.key == key);
         if is_there { self.levels.pop().map(|level| level.steps).unwrap_or_default() } else { Vec::new() }
     }
 
-    fn push(&mut self, told: Told) {
+    fn push(&mut self, told: ExplanationStep) {
         if let Some(level) = self.levels.last_mut() {
             level.steps.push(told);
         }
@@ -128,14 +128,18 @@ impl Observer for Recorder<'_> {
                     wire.prerequisites.iter().find(|prerequisite| prerequisite.flag == flag)
                 });
                 let wanted = wanted.map(|wanted| wanted.variations.clone()).unwrap_or_default();
-                let told = Told { steps, ..prerequisite(flag, &wanted, served).passing(passage) };
+                let told = ExplanationStep { steps, ..prerequisite(flag, &wanted, served).passing(passage) };
                 self.push(told);
             }
             Step::Rule { key } => {
                 if let Some(level) = self.levels.last_mut() {
                     level.rule = Some(key.to_string());
                 }
-                self.push(Told::new("rule", format!("rule {key}"), json!({ "rule": key.as_str() })));
+                self.push(ExplanationStep::new(
+                    "rule",
+                    format!("rule {key}"),
+                    json!({ "rule": key.as_str() }),
+                ));
             }
             Step::Segment { key, membership } => {
                 if let Some(level) = self.levels.last_mut() {
@@ -161,9 +165,9 @@ impl Level<'_> {
     }
 
     /// Puts a step into words. `None` for those that begin or end something: the recorder tells them.
-    fn tell(&self, step: Step<'_>, now: UnixMillis) -> Option<Told> {
+    fn tell(&self, step: Step<'_>, now: UnixMillis) -> Option<ExplanationStep> {
         Some(match step {
-            Step::Off => Told::new("off", "the flag is switched off", json!({})),
+            Step::Off => ExplanationStep::new("off", "the flag is switched off", json!({})),
             Step::Schedule(passage) => {
                 schedule("schedule", self.flag.and_then(|flag| flag.schedule), now, passage)
             }
@@ -173,7 +177,7 @@ impl Level<'_> {
             Step::Layer { layer, bucket, from, to, passage } => {
                 let text = format!("layer {layer}: bucket {bucket}, the flag has {from} up to {to}");
                 let fields = json!({ "layer": layer, "bucket": bucket, "from": from, "to": to });
-                Told::new("layer", text, fields).passing(passage)
+                ExplanationStep::new("layer", text, fields).passing(passage)
             }
             Step::RuleSchedule(passage) => {
                 let wire = self.written_rule().and_then(|rule| rule.schedule);
@@ -201,7 +205,7 @@ impl Level<'_> {
             Step::Cohort { bucket, slice } => cohort(bucket, slice),
             Step::Default { variation } => {
                 let served = variation.map_or("default in the code", |_| "default variation");
-                Told::new("default", format!("nothing decided: the {served}"), json!({}))
+                ExplanationStep::new("default", format!("nothing decided: the {served}"), json!({}))
             }
             Step::PrerequisiteBegins { .. }
             | Step::Prerequisite { .. }
@@ -210,7 +214,7 @@ impl Level<'_> {
         })
     }
 
-    fn of_rule(&self, mut told: Told) -> Told {
+    fn of_rule(&self, mut told: ExplanationStep) -> ExplanationStep {
         if let Some(rule) = &self.rule {
             told.fields.insert("rule".to_owned(), json!(rule));
         }
@@ -218,13 +222,17 @@ impl Level<'_> {
     }
 }
 
-fn prerequisite(flag: &str, wanted: &[String], served: Option<&VariationKey>) -> Told {
+fn prerequisite(flag: &str, wanted: &[String], served: Option<&VariationKey>) -> ExplanationStep {
     let served = served.map(VariationKey::as_str);
     let text = match served {
         Some(served) => format!("prerequisite {flag} serves {served:?}, needed is {}", one_of(wanted)),
         None => format!("prerequisite {flag} serves nothing, needed is {}", one_of(wanted)),
     };
-    Told::new("prerequisite", text, json!({ "flag": flag, "variations": wanted, "served": served }))
+    ExplanationStep::new(
+        "prerequisite",
+        text,
+        json!({ "flag": flag, "variations": wanted, "served": served }),
+    )
 }
 
 fn one_of<T: serde::Serialize>(values: &[T]) -> String {
@@ -238,41 +246,50 @@ fn one_of<T: serde::Serialize>(values: &[T]) -> String {
     format!("[{}]{tail}", listed.join(", "))
 }
 
-fn schedule(kind: &'static str, wire: Option<ScheduleWire>, now: UnixMillis, passage: Passage) -> Told {
+fn schedule(
+    kind: &'static str,
+    wire: Option<ScheduleWire>,
+    now: UnixMillis,
+    passage: Passage,
+) -> ExplanationStep {
     let bound = |bound: Option<UnixMillis>| bound.map_or_else(|| "ever".to_owned(), |ms| ms.0.to_string());
     let (from, until) = wire.map(|wire| (wire.from_ms, wire.until_ms)).unwrap_or_default();
     let text = format!("schedule: now is {}, on from {} until {}", now.0, bound(from), bound(until));
     let fields = json!({ "now_ms": now, "from_ms": from, "until_ms": until });
-    Told::new(kind, text, fields).passing(passage)
+    ExplanationStep::new(kind, text, fields).passing(passage)
 }
 
-fn stale(on_stale: OnStale) -> Told {
+fn stale(on_stale: OnStale) -> ExplanationStep {
     let word = match on_stale {
         OnStale::Keep => "go on",
         OnStale::Default => "the default variation",
         OnStale::Off => "the off variation",
     };
-    Told::new("stale", format!("the snapshot is not proven fresh: {word}"), json!({ "on_stale": on_stale }))
+    ExplanationStep::new(
+        "stale",
+        format!("the snapshot is not proven fresh: {word}"),
+        json!({ "on_stale": on_stale }),
+    )
 }
 
-fn target(variation: Option<&VariationKey>) -> Told {
+fn target(variation: Option<&VariationKey>) -> ExplanationStep {
     let variation = variation.map(VariationKey::as_str);
     let text = match variation {
         Some(variation) => format!("targets: the unit is named and gets {variation:?}"),
         None => "targets: the unit is not named".to_owned(),
     };
-    Told::new("target", text, json!({ "variation": variation }))
+    ExplanationStep::new("target", text, json!({ "variation": variation }))
 }
 
-fn holdout(bucket: Option<u32>, below: u32) -> Told {
+fn holdout(bucket: Option<u32>, below: u32) -> ExplanationStep {
     let text = match bucket {
         Some(bucket) => format!("holdout: bucket {bucket}, held out are those below {below}"),
         None => "holdout: no unit, so nobody to hold out".to_owned(),
     };
-    Told::new("holdout", text, json!({ "bucket": bucket, "below": below }))
+    ExplanationStep::new("holdout", text, json!({ "bucket": bucket, "below": below }))
 }
 
-fn segment(key: &str, membership: Membership) -> Told {
+fn segment(key: &str, membership: Membership) -> ExplanationStep {
     let (word, end) = match membership {
         Membership::Excluded => ("excluded", "the unit is excluded by name".to_owned()),
         Membership::Included => ("included", "the unit is included by name".to_owned()),
@@ -285,11 +302,11 @@ fn segment(key: &str, membership: Membership) -> Told {
         Membership::Excluded | Membership::Outside => (None, Passage::Stopped),
     };
     let fields = json!({ "segment": key, "membership": word, "holding_rule": rule });
-    Told::new("segment", format!("segment {key}: {end}"), fields).passing(passage)
+    ExplanationStep::new("segment", format!("segment {key}: {end}"), fields).passing(passage)
 }
 
 /// Which buckets pass: those below the threshold in our lane, those up to it in Unleash's.
-fn gate(lane: Lane, bucket: Option<u32>, threshold: u32) -> Told {
+fn gate(lane: Lane, bucket: Option<u32>, threshold: u32) -> ExplanationStep {
     let (word, passing) = match lane {
         Lane::Native => ("native", "below"),
         Lane::Unleash => ("unleash", "up to"),
@@ -298,10 +315,10 @@ fn gate(lane: Lane, bucket: Option<u32>, threshold: u32) -> Told {
         Some(bucket) => format!("gate: bucket {bucket}, those {passing} {threshold} pass"),
         None => format!("gate: no unit, those {passing} {threshold} pass"),
     };
-    Told::new("gate", text, json!({ "lane": word, "bucket": bucket, "threshold": threshold }))
+    ExplanationStep::new("gate", text, json!({ "lane": word, "bucket": bucket, "threshold": threshold }))
 }
 
-fn split(lane: Lane, bucket: u32, weight_sum: u32, variation: Option<&VariationKey>) -> Told {
+fn split(lane: Lane, bucket: u32, weight_sum: u32, variation: Option<&VariationKey>) -> ExplanationStep {
     let lane = match lane {
         Lane::Native => "native",
         Lane::Unleash => "unleash",
@@ -312,29 +329,38 @@ fn split(lane: Lane, bucket: u32, weight_sum: u32, variation: Option<&VariationK
         variation.map_or_else(|| "nothing".to_owned(), |variation| format!("{variation:?}")),
     );
     let fields = json!({ "lane": lane, "bucket": bucket, "weight_sum": weight_sum, "variation": variation });
-    Told::new("split", text, fields)
+    ExplanationStep::new("split", text, fields)
 }
 
-fn withheld(wanted: Option<&VariationKey>, instead: Option<&VariationKey>) -> Told {
+fn withheld(wanted: Option<&VariationKey>, instead: Option<&VariationKey>) -> ExplanationStep {
     let (wanted, instead) = (wanted.map(VariationKey::as_str), instead.map(VariationKey::as_str));
     let name = |variation: Option<&str>| variation.unwrap_or_default().to_owned();
     let text = format!("the fuse withholds {:?} and serves {:?} in its place", name(wanted), name(instead));
-    Told::new("withheld", text, json!({ "wanted": wanted, "instead": instead }))
+    ExplanationStep::new("withheld", text, json!({ "wanted": wanted, "instead": instead }))
 }
 
-fn cohort(bucket: u32, slice: Option<(Arm, u32)>) -> Told {
+fn cohort(bucket: u32, slice: Option<(Arm, u32)>) -> ExplanationStep {
     let (arm, phase) = slice.map(|(arm, phase)| (arm.as_str(), phase)).unzip();
     let place = match slice {
         Some((arm, phase)) => format!("{} in phase {phase}", arm.as_str()),
         None => "in no slice: the default variation".to_owned(),
     };
     let fields = json!({ "bucket": bucket, "arm": arm, "phase": phase });
-    Told::new("cohort", format!("cohort: bucket {bucket}, {place}"), fields)
+    ExplanationStep::new("cohort", format!("cohort: bucket {bucket}, {place}"), fields)
 }
 
-fn condition(at: usize, wire: Option<&ConditionWire>, found: Option<&Value>, now: UnixMillis) -> Told {
+fn condition(
+    at: usize,
+    wire: Option<&ConditionWire>,
+    found: Option<&Value>,
+    now: UnixMillis,
+) -> ExplanationStep {
     let Some(wire) = wire else {
-        return Told::new("condition", format!("condition {at}"), json!({ "at": at, "found": found }));
+        return ExplanationStep::new(
+            "condition",
+            format!("condition {at}"),
+            json!({ "at": at, "found": found }),
+        );
     };
     let op = json!(wire.op);
     let mut text = String::new();
@@ -370,5 +396,5 @@ fn condition(at: usize, wire: Option<&ConditionWire>, found: Option<&Value>, now
         fields.insert("attribute".to_owned(), json!(wire.attribute));
         fields.insert("found".to_owned(), json!(found));
     }
-    Told::new("condition", text, fields)
+    ExplanationStep::new("condition", text, fields)
 }

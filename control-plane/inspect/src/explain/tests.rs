@@ -197,13 +197,13 @@ fn a_lot_is_told_where_one_may_be_drawn() {
     let rules = json!([{ "key": "r", "split": [{ "variation": "on" }], "unleash": { "gate": gate } }]);
     let opened = opened(&[flag("f", json!({ "rules": rules }))], json!({}));
     let context = Context::default();
-    let draw = |chance| explain(&opened, "f", Question { chance, ..Question::new(&context, NOW) });
-    let lots: Vec<Explanation> = (0..50).map(draw).collect();
-    assert!(lots.iter().enumerate().all(|(n, told)| told.chance == Some(n as u64)));
-    let served = |on: &str| lots.iter().filter(|told| told.outcome["variation"] == on).count();
-    assert!(served("on") > 5 && served("off") > 5, "the lot decides");
-    assert!(lots[3].to_text().contains("the lot 3"));
-    assert_eq!(ask(&opened, "f", json!({ "targetingKey": "u" })).chance, None);
+    let draw = |random| explain(&opened, "f", Question { random, ..Question::new(&context, NOW) });
+    let drawn: Vec<Explanation> = (0..50).map(draw).collect();
+    assert!(drawn.iter().enumerate().all(|(n, told)| told.random == Some(n as u64)));
+    let served = |on: &str| drawn.iter().filter(|told| told.outcome["variation"] == on).count();
+    assert!(served("on") > 5 && served("off") > 5, "the number decides");
+    assert!(drawn[3].to_text().contains("this answer has 3"));
+    assert_eq!(ask(&opened, "f", json!({ "targetingKey": "u" })).random, None);
 }
 
 #[test]

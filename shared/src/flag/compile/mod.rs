@@ -34,15 +34,15 @@ pub enum FlagFault {
     /// A key is no identifier.
     #[error("{field}: {source}")]
     Key {
-        /// Where.
+        /// The path of the field, as in `rules["beta"].percentage`.
         field: String,
-        /// Why.
+        /// What is wrong with it.
         source: IdError,
     },
     /// A list, text or number is outside its bounds.
     #[error("{field} is {found}, allowed is {allowed}")]
     OutOfRange {
-        /// Where.
+        /// The path of the field, as in `rules["beta"].percentage`.
         field: String,
         /// What was there.
         found: String,
@@ -50,9 +50,9 @@ pub enum FlagFault {
         allowed: String,
     },
     /// Two entries share a key.
-    #[error("{field} has {key:?} twice")]
+    #[error("{field} repeats {key:?}")]
     Duplicate {
-        /// Which list.
+        /// The list: `rules`, `variations`.
         field: &'static str,
         /// The repeated key.
         key: String,
@@ -60,7 +60,7 @@ pub enum FlagFault {
     /// A reference to a variation that does not exist.
     #[error("{field} names the variation {variation:?}, which the flag does not have")]
     UnknownVariation {
-        /// Where.
+        /// The path of the field, as in `rules["beta"].percentage`.
         field: String,
         /// The missing name.
         variation: String,
@@ -98,7 +98,7 @@ pub enum FlagFault {
         rule: String,
         /// Position in it.
         at: usize,
-        /// Why.
+        /// What is wrong with it.
         source: ConditionFault,
     },
     /// A prerequisite that is no flag of the environment.

@@ -51,7 +51,7 @@ pub enum PayloadError {
     /// A list has too many entries.
     #[error("{what} has {count} entries, the limit is {count_max}")]
     TooMany {
-        /// Which list.
+        /// The list: `flags`, `client_keys`.
         what: &'static str,
         /// Entries found.
         count: usize,
@@ -65,7 +65,7 @@ pub enum PayloadError {
         len: usize,
     },
     /// Two flags share a key.
-    #[error("flag {key:?} appears twice")]
+    #[error("flag {key:?} is repeated")]
     DuplicateFlag {
         /// The repeated key.
         key: String,
@@ -76,7 +76,7 @@ pub enum PayloadError {
     /// A flag has no usable key, so that it could not even fail alone.
     #[error("flags[{at}] has no valid key")]
     FlagWithoutKey {
-        /// Position.
+        /// Its position in the payload.
         at: usize,
     },
 }
@@ -167,7 +167,7 @@ impl<'b> StoredFlag<'b> {
     }
 }
 
-/// Every flag has a key, and no two the same: answers would depend on chance. Expects them in the keys' order.
+/// Every flag has a key, and no two the same: nobody could say which one answers. Expects them in the keys' order.
 fn check_keys(flags: &[StoredFlag<'_>]) -> Result<(), PayloadError> {
     if let Some(at) = flags.iter().position(|flag| FlagKey::check(flag.key).is_err()) {
         return Err(PayloadError::FlagWithoutKey { at });

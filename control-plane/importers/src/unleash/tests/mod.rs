@@ -180,7 +180,7 @@ fn overrides_are_rules_in_front_with_the_same_gate() {
 }
 
 #[test]
-fn whom_chance_kept_out_of_one_rule_it_does_not_let_into_the_next() {
+fn whom_a_random_gate_kept_out_of_one_rule_the_next_does_not_let_in() {
     let random = json!({ "name": "gradualRolloutRandom", "parameters": { "percentage": 50 } });
     let flag = flag(json!({
         "strategies": [random, random],

@@ -1,4 +1,4 @@
-//! The words that a flag's decisions hang on: attributes with their boundary values, what names units, when schedules
+//! What a flag's decisions hang on: attributes with their boundary values, what names units, when schedules
 //! turn. Collected once for each flag and segment, from both environments; never evaluates.
 
 use std::borrow::Cow;
@@ -20,22 +20,22 @@ use super::reach::{Reach, conditions};
 use super::{Side, keys};
 
 /// Values of one condition that an aimed sample chooses from.
-const RECIPE_VALUE_COUNT: usize = 8;
+const CASE_VALUE_COUNT: usize = 8;
 
-/// What there is to say about everything that a change reaches.
+/// The sample spaces of everything that a change reaches.
 #[derive(Debug)]
-pub(super) struct Glossary<'w> {
-    flags: BTreeMap<&'w str, Words<'w>>,
-    segments: BTreeMap<&'w str, Words<'w>>,
+pub(super) struct SampleSpaces<'w> {
+    flags: BTreeMap<&'w str, SampleSpace<'w>>,
+    segments: BTreeMap<&'w str, SampleSpace<'w>>,
 }
 
-/// The words of one flag or segment, and after [`Glossary::words`] of all that it depends on.
+/// The sample space of one flag or segment, and after [`SampleSpaces::of_flag`] of all that it depends on.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Words<'w> {
-    pub(super) pools: BTreeMap<&'w str, Pool>,
+pub(super) struct SampleSpace<'w> {
+    pub(super) boundaries: BTreeMap<&'w str, BoundaryValues>,
     /// Attributes that name units.
     pub(super) units: BTreeSet<&'w str>,
-    pub(super) recipes: Vec<Recipe<'w>>,
+    pub(super) cases: Vec<Case<'w>>,
     /// Unix milliseconds at which a schedule begins or ends, and the ones before.
     pub(super) times: BTreeSet<u64>,
     pub(super) salt: &'w str,
@@ -48,7 +48,7 @@ pub(super) struct Words<'w> {
 
 /// Boundary values of an attribute.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pool {
+pub(super) struct BoundaryValues {
     pub(super) values: Vec<Value>,
     /// Whether conditions look at it; otherwise it only lists units.
     pub(super) is_compared: bool,
@@ -56,14 +56,14 @@ pub(super) struct Pool {
 
 /// Values for each attribute that a rule looks at, so that a sample can aim at it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Recipe<'w> {
-    pub(super) aims: Vec<Aim<'w>>,
+pub(super) struct Case<'w> {
+    pub(super) attributes: Vec<CaseAttribute<'w>>,
     pub(super) segments: Vec<&'w str>,
 }
 
 /// Values of one attribute; `None` for its absence.
 #[derive(Debug, Clone)]
-pub(super) struct Aim<'w> {
+pub(super) struct CaseAttribute<'w> {
     pub(super) attribute: &'w str,
     /// All conditions of the rule that look at the attribute hold.
     pub(super) hits: Vec<Option<Value>>,
@@ -71,12 +71,12 @@ pub(super) struct Aim<'w> {
     pub(super) misses: Vec<Option<Value>>,
 }
 
-impl<'w> Glossary<'w> {
+impl<'w> SampleSpaces<'w> {
     pub(super) fn of(old: &Side<'w>, new: &Side<'w>, reach: &Reach<'w>) -> Self {
         let needed = keys(&old.flags, &new.flags).into_iter().filter(|key| reach.needs_flag(key));
         let flags = needed.map(|key| {
             let sides = [(old.flags.get(key).copied(), old), (new.flags.get(key).copied(), new)];
-            (key, flag_words(sides))
+            (key, flag_space(sides))
         });
         let find = |side: &Side<'w>| -> BTreeMap<&'w str, &'w SegmentWire> {
             let segments = side.shared.segments.iter().map(|segment| (segment.key.as_str(), segment));
@@ -85,47 +85,47 @@ impl<'w> Glossary<'w> {
         let (before, after) = (find(old), find(new));
         let segments = keys(&before, &after)
             .into_iter()
-            .map(|key| (key, segment_words([before.get(key).copied(), after.get(key).copied()])));
+            .map(|key| (key, segment_space([before.get(key).copied(), after.get(key).copied()])));
         Self { flags: flags.collect(), segments: segments.collect() }
     }
 
-    /// Everything that the decisions of a flag hang on.
-    pub(super) fn words(&self, flag: &str) -> Words<'w> {
-        let Some(own) = self.flags.get(flag) else { return Words::default() };
-        let mut words = own.clone();
+    /// Everything that the decisions of a flag depend on.
+    pub(super) fn of_flag(&self, flag: &str) -> SampleSpace<'w> {
+        let Some(own) = self.flags.get(flag) else { return SampleSpace::default() };
+        let mut space = own.clone();
         let mut flags: Vec<&str> = own.prerequisites.iter().copied().collect();
         let mut seen = BTreeSet::from([flag]);
         while let Some(key) = flags.pop() {
             if let Some(other) = self.flags.get(key).filter(|_| seen.insert(key)) {
-                words.merge(other);
-                words.recipes.extend(other.recipes.iter().cloned());
+                space.merge(other);
+                space.cases.extend(other.cases.iter().cloned());
                 flags.extend(other.prerequisites.iter().copied());
             }
         }
-        let mut segments: Vec<&str> = words.segments.iter().copied().collect();
+        let mut segments: Vec<&str> = space.segments.iter().copied().collect();
         let mut seen = BTreeSet::new();
         while let Some(key) = segments.pop() {
             if let Some(segment) = self.segments.get(key).filter(|_| seen.insert(key)) {
-                words.merge(segment);
+                space.merge(segment);
                 segments.extend(segment.segments.iter().copied());
             }
         }
-        words
+        space
     }
 
     /// How to get into a segment, or nearly.
-    pub(super) fn segment_recipes(&self, segment: &str) -> &[Recipe<'w>] {
-        self.segments.get(segment).map_or(&[], |words| &words.recipes)
+    pub(super) fn segment_cases(&self, segment: &str) -> &[Case<'w>] {
+        self.segments.get(segment).map_or(&[], |space| &space.cases)
     }
 }
 
-impl<'w> Words<'w> {
+impl<'w> SampleSpace<'w> {
     fn merge(&mut self, other: &Self) {
-        for (name, pool) in &other.pools {
-            let own = self.pools.entry(name).or_default();
-            own.is_compared |= pool.is_compared;
+        for (name, boundary) in &other.boundaries {
+            let own = self.boundaries.entry(name).or_default();
+            own.is_compared |= boundary.is_compared;
             let room = DIFF_VALUE_COUNT_MAX.saturating_sub(own.values.len());
-            own.values.extend(pool.values.iter().take(room).cloned());
+            own.values.extend(boundary.values.iter().take(room).cloned());
         }
         self.units.extend(&other.units);
         self.times.extend(&other.times);
@@ -163,15 +163,15 @@ impl<'w> Words<'w> {
             names.entry(term.attribute).or_default()[1].push(term);
         }
         for (name, [fresh, known]) in names {
-            let pool = self.pools.entry(name).or_default();
+            let boundary = self.boundaries.entry(name).or_default();
             // A value leads to four values on average.
             for term in
                 spread(&fresh, DIFF_VALUE_COUNT_MAX / 8).chain(spread(&known, DIFF_VALUE_COUNT_MAX / 8))
             {
-                pool.is_compared |= term.shape != Shape::Unit;
-                near(term.shape, &term.value(), &mut pool.values);
+                boundary.is_compared |= term.shape != Shape::Unit;
+                near(term.shape, &term.value(), &mut boundary.values);
             }
-            pool.values.truncate(DIFF_VALUE_COUNT_MAX);
+            boundary.values.truncate(DIFF_VALUE_COUNT_MAX);
         }
     }
 }
@@ -226,21 +226,22 @@ fn spread<T>(list: &[T], count: usize) -> impl Iterator<Item = &T> {
     list.iter().step_by(list.len().div_ceil(count.max(1)).max(1))
 }
 
-fn recipe(conditions: &[ConditionWire]) -> Recipe<'_> {
-    let mut recipe = Recipe::default();
+fn case(conditions: &[ConditionWire]) -> Case<'_> {
+    let mut case = Case::default();
     let mut looked_at: BTreeMap<&str, Vec<&ConditionWire>> = BTreeMap::new();
     for condition in conditions {
         if condition.op == Operator::InSegment {
-            recipe.segments.extend(condition.values.iter().filter_map(Value::as_str));
+            case.segments.extend(condition.values.iter().filter_map(Value::as_str));
         } else {
             looked_at.entry(&condition.attribute).or_default().push(condition);
         }
     }
-    recipe.aims = looked_at.into_iter().map(|(attribute, conditions)| aim(attribute, &conditions)).collect();
-    recipe
+    case.attributes =
+        looked_at.into_iter().map(|(attribute, conditions)| case_attribute(attribute, &conditions)).collect();
+    case
 }
 
-fn aim<'w>(attribute: &'w str, conditions: &[&ConditionWire]) -> Aim<'w> {
+fn case_attribute<'w>(attribute: &'w str, conditions: &[&ConditionWire]) -> CaseAttribute<'w> {
     let mut values = Vec::new();
     for condition in conditions {
         let Some(shape) = Shape::of(condition.op) else { continue };
@@ -248,80 +249,80 @@ fn aim<'w>(attribute: &'w str, conditions: &[&ConditionWire]) -> Aim<'w> {
         if condition.values.is_empty() {
             near(shape, &Value::Null, &mut values);
         }
-        for value in spread(&condition.values, RECIPE_VALUE_COUNT) {
+        for value in spread(&condition.values, CASE_VALUE_COUNT) {
             near(shape, value, &mut values);
         }
     }
     // What cannot be compiled makes its flag malformed: then there is nothing to aim at.
     let compile = |wire: &&ConditionWire| Condition::compile(wire, &SegmentNames::default()).ok();
     let tests: Vec<Condition> = conditions.iter().filter_map(compile).collect();
-    let mut aim = Aim { attribute, hits: Vec::new(), misses: Vec::new() };
+    let mut values_of = CaseAttribute { attribute, hits: Vec::new(), misses: Vec::new() };
     for value in values.into_iter().map(Some).chain([None]) {
         let named = value.iter().map(|value| (attribute.to_owned(), value.clone()));
         let Ok(context) = Context::from_attributes(named) else { continue };
         let holds = |test: &Condition| test.holds(&context, UnixMillis(0), |_| false);
-        if tests.iter().all(holds) { aim.hits.push(value) } else { aim.misses.push(value) }
+        if tests.iter().all(holds) { values_of.hits.push(value) } else { values_of.misses.push(value) }
     }
-    aim
+    values_of
 }
 
-fn listed<'w>(attribute: &'w str, units: &'w [String]) -> Recipe<'w> {
-    let hits = spread(units, RECIPE_VALUE_COUNT).map(|unit| Some(Value::from(unit.as_str()))).collect();
-    Recipe { aims: vec![Aim { attribute, hits, misses: Vec::new() }], segments: Vec::new() }
+fn listed<'w>(attribute: &'w str, units: &'w [String]) -> Case<'w> {
+    let hits = spread(units, CASE_VALUE_COUNT).map(|unit| Some(Value::from(unit.as_str()))).collect();
+    Case { attributes: vec![CaseAttribute { attribute, hits, misses: Vec::new() }], segments: Vec::new() }
 }
 
-fn flag_words<'w>(sides: [(Option<&'w FlagWire>, &Side<'w>); 2]) -> Words<'w> {
-    let mut words = Words { seed: seed(sides.map(|(flag, _)| flag)), ..Words::default() };
+fn flag_space<'w>(sides: [(Option<&'w FlagWire>, &Side<'w>); 2]) -> SampleSpace<'w> {
+    let mut space = SampleSpace { seed: seed(sides.map(|(flag, _)| flag)), ..SampleSpace::default() };
     let mut terms = [Terms::new(), Terms::new()];
     for ((flag, side), terms) in sides.into_iter().zip(&mut terms) {
         let Some(flag) = flag else { continue };
-        words.salt = flag.salt.as_deref().unwrap_or(&flag.key);
+        space.salt = flag.salt.as_deref().unwrap_or(&flag.key);
         let has_gate = flag.rules.iter().any(|rule| rule.percentage.is_some());
-        words.lane_seed = if flag.cohort.is_some() && !has_gate { COHORT_SEED } else { GATE_SEED };
+        space.lane_seed = if flag.cohort.is_some() && !has_gate { COHORT_SEED } else { GATE_SEED };
         let bucket_by = flag.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
-        words.units.insert(bucket_by);
-        words.units.extend(shared_units(flag, side));
-        words.add_schedule(flag.schedule);
-        words.add_conditions(conditions(flag));
-        words.prerequisites.extend(flag.prerequisites.iter().map(|prerequisite| prerequisite.flag.as_str()));
+        space.units.insert(bucket_by);
+        space.units.extend(shared_units(flag, side));
+        space.add_schedule(flag.schedule);
+        space.add_conditions(conditions(flag));
+        space.prerequisites.extend(flag.prerequisites.iter().map(|prerequisite| prerequisite.flag.as_str()));
         conditions(flag).for_each(|condition| condition_terms(condition, terms));
         for target in &flag.targets {
             let attribute = target.attribute.as_deref().unwrap_or(bucket_by);
-            words.units.insert(attribute);
+            space.units.insert(attribute);
             unit_terms(attribute, &target.units, terms);
-            words.recipes.push(listed(attribute, &target.units));
+            space.cases.push(listed(attribute, &target.units));
         }
         for rule in &flag.rules {
-            words.add_schedule(rule.schedule);
-            words.units.extend(sticky_units(rule));
-            words.recipes.push(recipe(&rule.conditions));
+            space.add_schedule(rule.schedule);
+            space.units.extend(sticky_units(rule));
+            space.cases.push(case(&rule.conditions));
         }
     }
     let [old, new] = terms;
-    words.add_terms(&old, &new);
-    words
+    space.add_terms(&old, &new);
+    space
 }
 
-fn segment_words(sides: [Option<&SegmentWire>; 2]) -> Words<'_> {
-    let mut words = Words::default();
+fn segment_space(sides: [Option<&SegmentWire>; 2]) -> SampleSpace<'_> {
+    let mut space = SampleSpace::default();
     let mut terms = [Terms::new(), Terms::new()];
     for (segment, terms) in sides.into_iter().zip(&mut terms) {
         let Some(segment) = segment else { continue };
         let attribute = segment.attribute.as_deref().unwrap_or(TARGETING_KEY);
-        words.units.insert(attribute);
+        space.units.insert(attribute);
         for units in [&segment.included, &segment.excluded] {
             unit_terms(attribute, units, terms);
-            words.recipes.push(listed(attribute, units));
+            space.cases.push(listed(attribute, units));
         }
         for rule in &segment.rules {
-            words.add_conditions(rule.conditions.iter());
+            space.add_conditions(rule.conditions.iter());
             rule.conditions.iter().for_each(|condition| condition_terms(condition, terms));
-            words.recipes.push(recipe(&rule.conditions));
+            space.cases.push(case(&rule.conditions));
         }
     }
     let [old, new] = terms;
-    words.add_terms(&old, &new);
-    words
+    space.add_terms(&old, &new);
+    space
 }
 
 /// What names the units of the flag's layer and of the holdout.

@@ -216,17 +216,7 @@ fn check_subject(compiled: &Compiled, subject: Touched<'_>) -> Result<(), Change
 mod tests {
     use super::*;
     use flagfuse_shared::flag::FlagFault;
-
-    fn flag(key: &str, patch: Value) -> FlagWire {
-        let mut flag = json!({
-            "key": key, "value_type": "boolean", "default_variation": "off",
-            "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
-        });
-        for (name, value) in patch.as_object().unwrap() {
-            flag[name] = value.clone();
-        }
-        serde_json::from_value(flag).unwrap()
-    }
+    use flagfuse_testing::flag_wire as flag;
 
     fn environment(flags: Vec<FlagWire>) -> Environment {
         let flags = flags.into_iter().map(|wire| (wire.key.clone(), wire)).collect();

@@ -35,9 +35,13 @@ pub fn roots() -> TrustedRoots {
     TrustedRoots::parse([key(1).public_base64().as_str()], 1).unwrap()
 }
 
+/// A role that one key fulfils.
+pub fn role(seed: u8) -> Role {
+    Role { threshold: 1, keys: vec![key(seed).public_base64()] }
+}
+
 /// Version 1, with the keys 1, 2 and 3.
 pub fn keyset() -> Keyset {
-    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
     Keyset {
         keyset_version: 1,
         expires_ms: NOW.plus(1_000_000),
@@ -69,10 +73,15 @@ pub fn release(seq: u64) -> Release {
     }
 }
 
+/// Content signed by the keys 1 and 2 under any keyset and release.
+pub fn signed_under(keyset: &Keyset, release: &Release, content: &Content) -> SignedSnapshot {
+    let keyset = sign_keyset(keyset, &[key(1)]).unwrap();
+    sign_snapshot(content, release, &keyset, &[key(2)]).unwrap()
+}
+
 /// Flags as a signed snapshot.
 pub fn signed(flags: &[Value], seq: u64) -> SignedSnapshot {
-    let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
-    sign_snapshot(&content(flags), &release(seq), &keyset, &[key(2)]).unwrap()
+    signed_under(&keyset(), &release(seq), &content(flags))
 }
 
 /// Verifies a frame as an edge would at [`NOW`].
@@ -97,9 +106,7 @@ pub fn admitted_definitions(flags: &[FlagWire], shared: &SharedWire) -> Admitted
 
 /// Any content, signed and verified.
 pub fn admitted_content(content: &Content) -> Admitted {
-    let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
-    let signed = sign_snapshot(content, &release(1), &keyset, &[key(2)]).unwrap();
-    match admit(&signed.frame, None) {
+    match admit(&signed_under(&keyset(), &release(1), content).frame, None) {
         Ok(Outcome::Newer(admitted)) => *admitted,
         other => panic!("{other:?}"),
     }
@@ -115,4 +122,9 @@ pub fn flag(key: &str, patch: Value) -> Value {
         flag[name] = value.clone();
     }
     flag
+}
+
+/// The same as a definition.
+pub fn flag_wire(key: &str, patch: Value) -> FlagWire {
+    serde_json::from_value(flag(key, patch)).unwrap()
 }

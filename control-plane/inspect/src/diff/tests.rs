@@ -1,6 +1,6 @@
 //! Diffs of small changes whose effect is known.
 
-use flagfuse_testing::NOW;
+use flagfuse_testing::{NOW, flag};
 use serde_json::json;
 
 use super::*;
@@ -19,17 +19,6 @@ impl Written {
 fn written(flags: &[Value], shared: Value) -> Written {
     let flags = flags.iter().map(|flag| serde_json::from_value(flag.clone()).unwrap()).collect();
     Written { flags, shared: serde_json::from_value(shared).unwrap() }
-}
-
-fn flag(key: &str, patch: Value) -> Value {
-    let mut flag = json!({
-        "key": key, "value_type": "boolean", "default_variation": "off", "off_variation": "off",
-        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
-    });
-    for (name, value) in patch.as_object().unwrap() {
-        flag[name] = value.clone();
-    }
-    flag
 }
 
 fn rule(patch: Value) -> Value {

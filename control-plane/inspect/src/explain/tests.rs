@@ -2,8 +2,7 @@
 
 use flagfuse_shared::context::Context;
 use flagfuse_shared::definition::SharedWire;
-use flagfuse_shared::snapshot::sign::{sign_keyset, sign_snapshot};
-use flagfuse_testing::{NOW, key, keyset, release, roots, scope};
+use flagfuse_testing::{NOW, flag, keyset, release, roots, scope, signed_under};
 use serde_json::{Value, json};
 
 use super::*;
@@ -11,20 +10,8 @@ use super::*;
 fn opened(flags: &[Value], shared: Value) -> Opened {
     let mut content = flagfuse_testing::content(flags);
     content.shared = serde_json::from_value::<SharedWire>(shared).unwrap();
-    let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
-    let signed = sign_snapshot(&content, &release(7), &keyset, &[key(2)]).unwrap();
+    let signed = signed_under(&keyset(), &release(7), &content);
     open(&signed.frame, &roots(), &scope(), NOW).unwrap()
-}
-
-fn flag(key: &str, patch: Value) -> Value {
-    let mut flag = json!({
-        "key": key, "value_type": "boolean", "default_variation": "off", "off_variation": "off",
-        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
-    });
-    for (name, value) in patch.as_object().unwrap() {
-        flag[name] = value.clone();
-    }
-    flag
 }
 
 fn ask(opened: &Opened, key: &str, context: Value) -> Explanation {

@@ -13,10 +13,10 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use flagfuse_control_plane::model::policy::Policy;
-use flagfuse_control_plane::stats::classic::{false_trip_rate, first_admissible_look};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::contract::replica::PULL_PATH;
 use flagfuse_shared::flag::compile::percent_to_buckets;
+use flagfuse_stats::classic::{false_trip_rate, first_admissible_look};
 use serde_json::{Value, json};
 use support::root;
 

@@ -1,6 +1,6 @@
 //! Each tick: read tallies, decide, record, act through `change`. Holds nothing between ticks, so any number may run.
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::json;
 

@@ -4,8 +4,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
-use flagfuse_shared::flag::compile::EnvironmentFault;
-use flagfuse_shared::import::ImportError;
+use flagfuse_importers::ImportError;
+use flagfuse_shared::environment::EnvironmentFault;
 use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};
 
@@ -186,7 +186,7 @@ impl From<ChangeError> for ApiError {
                 Self::not_found("version_not_kept", detail).with(json!({ "kept": available }))
             }
             ChangeError::NotInVersion { .. } => Self::not_found("unknown_flag", detail),
-            ChangeError::Unreadable { .. } => Self::internal(&detail),
+            ChangeError::Unreadable { .. } | ChangeError::Diff(_) => Self::internal(&detail),
             ChangeError::InEnvironment { source, .. } => Self { detail, ..Self::from(*source) },
             ChangeError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
             ChangeError::Flag { .. } | ChangeError::FlagShape { .. } => {

@@ -11,7 +11,8 @@ mod workload;
 use std::hint::black_box;
 use std::time::Instant;
 
-use flagfuse_shared::flag::{Flag, FlagWire, compile};
+use flagfuse_shared::definition::FlagWire;
+use flagfuse_shared::flag::{Flag, compile};
 use flagfuse_shared::snapshot::payload::{CODEC, Content, Decoded, decode, encode};
 
 const ROUND_COUNT: usize = 9;

@@ -81,14 +81,14 @@ impl Salted {
         hash.finish()
     }
 
-    /// A number of this salt's and `lot`'s own that depends on `chance` and on no unit, 0 ..= 2^32 − 1.
-    pub const fn draw(self, chance: u64, lot: u64) -> u32 {
+    /// A number of this salt's and `position`'s own that depends on `random` and on no unit, 0 ..= 2^32 − 1.
+    pub const fn random(self, random: u64, position: u64) -> u32 {
         let mut hash = self.0;
         // An odd constant with well mixed bits keeps the lots of one question apart.
-        let chance = chance.wrapping_add(lot.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        hash.state = mixed(hash.state, (chance >> 32) as u32);
+        let random = random.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        hash.state = mixed(hash.state, (random >> 32) as u32);
         #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is meant")]
-        let lower = chance as u32;
+        let lower = random as u32;
         hash.state = mixed(hash.state, lower);
         hash.finish()
     }

@@ -1,19 +1,19 @@
 //! How deep a graph of references goes and where it turns in circles; never recurses, so no graph is too deep for it.
 
-/// How a node stands.
+/// How far the references of a node go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Depth {
     /// Length of the longest chain of references from here: 0 without references.
-    Height(usize),
+    Finite(usize),
     /// Some chain from here never ends. The beginning of one: each node refers to the next.
     Cycle(Vec<usize>),
 }
 
-/// Nodes of a chain that are told.
-const TOLD_COUNT_MAX: usize = 16;
+/// Nodes of a chain that are shown.
+const SHOWN_COUNT_MAX: usize = 16;
 
-/// The standing of each node; `edges[n]` are the nodes that `n` refers to, all of them smaller than the node count.
-pub(crate) fn standings(edges: &[Vec<usize>]) -> Vec<Standing> {
+/// The depth of each node; `edges[n]` are the nodes that `n` refers to, all of them smaller than the node count.
+pub(crate) fn depths(edges: &[Vec<usize>]) -> Vec<Depth> {
     let mut referrers: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
     for (from, targets) in edges.iter().enumerate() {
         for to in targets {
@@ -38,21 +38,17 @@ pub(crate) fn standings(edges: &[Vec<usize>]) -> Vec<Standing> {
         }
     }
     let is_endless = |node: usize| open_counts.get(node).is_some_and(|open| *open > 0);
-    let standing = |(node, height)| {
-        if is_endless(node) {
-            Standing::Cycle(chain(edges, is_endless, node))
-        } else {
-            Standing::Height(height)
-        }
+    let depth = |(node, height)| {
+        if is_endless(node) { Depth::Cycle(chain(edges, is_endless, node)) } else { Depth::Finite(height) }
     };
-    heights.into_iter().enumerate().map(standing).collect()
+    heights.into_iter().enumerate().map(depth).collect()
 }
 
 /// From `start` along nodes without an end, until one comes again.
 fn chain(edges: &[Vec<usize>], is_endless: impl Fn(usize) -> bool, start: usize) -> Vec<usize> {
     let mut path = vec![start];
     let mut node = start;
-    while path.len() <= TOLD_COUNT_MAX {
+    while path.len() <= SHOWN_COUNT_MAX {
         let next = edges.get(node).and_then(|targets| targets.iter().copied().find(|to| is_endless(*to)));
         let Some(next) = next else { break };
         let is_repeat = path.contains(&next);
@@ -72,23 +68,23 @@ mod tests {
     #[test]
     fn heights_are_the_longest_chains_and_cycles_are_told() {
         let edges = [vec![1, 2], vec![2], vec![], vec![4], vec![3], vec![3], vec![6]];
-        let found = standings(&edges);
-        assert_eq!(found[..3], [Standing::Height(2), Standing::Height(1), Standing::Height(0)]);
-        assert_eq!(found[3], Standing::Cycle(vec![3, 4, 3]));
-        assert_eq!(found[5], Standing::Cycle(vec![5, 3, 4, 3]));
-        assert_eq!(found[6], Standing::Cycle(vec![6, 6]));
+        let found = depths(&edges);
+        assert_eq!(found[..3], [Depth::Finite(2), Depth::Finite(1), Depth::Finite(0)]);
+        assert_eq!(found[3], Depth::Cycle(vec![3, 4, 3]));
+        assert_eq!(found[5], Depth::Cycle(vec![5, 3, 4, 3]));
+        assert_eq!(found[6], Depth::Cycle(vec![6, 6]));
     }
 
     #[test]
     fn layers_of_diamonds_and_long_chains_cost_one_step_for_each_edge() {
         let layer = |at: usize| if at < 10 { vec![] } else { ((at / 10 - 1) * 10..at / 10 * 10).collect() };
         let diamonds: Vec<Vec<usize>> = (0..5_000).map(layer).collect();
-        assert_eq!(standings(&diamonds)[4_999], Standing::Height(499));
+        assert_eq!(depths(&diamonds)[4_999], Depth::Finite(499));
         let ring: Vec<Vec<usize>> = (0..5_000).map(|at| vec![(at + 1) % 5_000]).collect();
         assert!(
-            standings(&ring)
+            depths(&ring)
                 .iter()
-                .all(|s| matches!(s, Standing::Cycle(path) if path.len() == TOLD_COUNT_MAX + 1))
+                .all(|s| matches!(s, Depth::Cycle(path) if path.len() == SHOWN_COUNT_MAX + 1))
         );
     }
 }

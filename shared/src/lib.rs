@@ -7,22 +7,28 @@ pub mod bucket;
 pub mod condition;
 pub mod context;
 pub mod contract;
-pub mod diff;
+pub mod definition;
 pub mod digest;
+pub mod environment;
 pub mod evaluate;
-pub mod explain;
 mod fingerprint;
 pub mod flag;
-pub mod flagd;
 mod graph;
 pub mod ids;
-pub mod import;
-pub mod launchdarkly;
 pub mod limits;
 pub mod ofrep;
 pub mod ordered;
 pub mod segment;
 pub mod snapshot;
 pub mod strict;
-mod text;
+pub mod text;
 pub mod unleash;
+
+#[cfg(test)]
+extern crate self as flagfuse_shared;
+// The crate `flagfuse-testing`, compiled once more as a part of this one: a crate that depends on this one would bring types
+// of another build into unit tests.
+#[cfg(test)]
+#[expect(clippy::missing_panics_doc, reason = "a fixture that cannot be made has to fail where it stands")]
+#[path = "../testing/src/lib.rs"]
+pub mod testing;

@@ -2,22 +2,15 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
-use crate::condition::{Condition, ConditionFault};
-use crate::context::{Context, TARGETING_KEY};
-use crate::flag::UnitSource;
-use crate::flag::environment::SegmentWire;
-use crate::graph::{Standing, standings};
+use crate::condition::{Condition, SegmentFault, SegmentIndex, SegmentNames};
+use crate::context::{Context, TARGETING_KEY, UnitSource};
+use crate::definition::{Operator, SegmentWire};
+use crate::graph::{Depth, depths};
 use crate::ids::UnixMillis;
 use crate::limits::{
     CONDITION_COUNT_MAX, LISTED_UNIT_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, SEGMENT_DEPTH_MAX,
     SEGMENT_RULE_COUNT_MAX, STRING_LEN_MAX, UNIT_LEN_MAX, VARIATION_KEY_LEN_MAX,
 };
-
-/// Position of a segment in its environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentIndex(pub(crate) u16);
 
 /// A checked segment.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,81 +48,6 @@ impl UnitList {
 
     fn holds(&self, unit: Option<&str>) -> bool {
         unit.is_some_and(|unit| self.0.binary_search_by(|listed| (**listed).cmp(unit)).is_ok())
-    }
-}
-
-/// Why a segment cannot be evaluated; flags that name it fail with it, all others work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SegmentFault {
-    /// A list or text is outside its bounds.
-    #[error("{field} is {found}, allowed is {allowed}")]
-    OutOfRange {
-        /// Where.
-        field: &'static str,
-        /// What was there.
-        found: String,
-        /// The bound in words.
-        allowed: String,
-    },
-    /// A condition that cannot be evaluated.
-    #[error("rules[{rule}].conditions[{at}]: {source}")]
-    Condition {
-        /// Position of the rule.
-        rule: usize,
-        /// Position in it.
-        at: usize,
-        /// Why.
-        source: ConditionFault,
-    },
-    /// It contains itself.
-    #[error("segments form a cycle: {}", path.join(" -> "))]
-    Cycle {
-        /// Each names the next; the first and last are the same.
-        path: Vec<String>,
-    },
-    /// It names a segment that cannot be evaluated.
-    #[error("it names the segment {key:?}, which is malformed")]
-    NamesMalformed {
-        /// Which one.
-        key: String,
-    },
-    /// It names segments that name segments … more often than an evaluation may follow.
-    #[error("segments are nested deeper than {SEGMENT_DEPTH_MAX} levels")]
-    TooDeep,
-}
-
-/// The segments that conditions may name, and which of them are malformed.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct SegmentNames {
-    /// Ordered by key; the position is the segment's index.
-    entries: Vec<(Box<str>, Option<SegmentFault>)>,
-}
-
-impl SegmentNames {
-    /// The positions of the segments that a condition's values name.
-    pub(crate) fn resolve(&self, values: &[Value]) -> Result<Box<[SegmentIndex]>, ConditionFault> {
-        values
-            .iter()
-            .enumerate()
-            .map(|(at, value)| {
-                let key =
-                    value.as_str().ok_or(ConditionFault::ValueType { at, expected: "a segment's key" })?;
-                let unknown = || ConditionFault::UnknownSegment { at, key: key.to_owned() };
-                let index =
-                    self.entries.binary_search_by(|(name, _)| (**name).cmp(key)).map_err(|_| unknown())?;
-                if let Some((_, Some(fault))) = self.entries.get(index) {
-                    let detail = fault.to_string();
-                    return Err(ConditionFault::MalformedSegment { at, key: key.to_owned(), detail });
-                }
-                u16::try_from(index).map(SegmentIndex).map_err(|_| unknown())
-            })
-            .collect()
-    }
-
-    /// What is wrong with a segment; `None` when it is sound or not there.
-    pub fn fault(&self, key: &str) -> Option<&SegmentFault> {
-        let at = self.entries.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
-        self.entries.get(at)?.1.as_ref()
     }
 }
 
@@ -181,8 +99,7 @@ impl Segment {
 pub(crate) fn compile_segments(wires: &[SegmentWire]) -> (Vec<Segment>, SegmentNames) {
     let mut ordered: Vec<&SegmentWire> = wires.iter().collect();
     ordered.sort_by(|left, right| left.key.cmp(&right.key));
-    let entries = ordered.iter().map(|wire| (wire.key.as_str().into(), None)).collect();
-    let mut names = SegmentNames { entries };
+    let mut names = SegmentNames::of(ordered.iter().map(|wire| wire.key.as_str()));
     let mut segments: Vec<Segment> = Vec::with_capacity(ordered.len());
     let mut faults = Vec::with_capacity(ordered.len());
     for wire in &ordered {
@@ -194,9 +111,7 @@ pub(crate) fn compile_segments(wires: &[SegmentWire]) -> (Vec<Segment>, SegmentN
         faults.push(fault);
     }
     refuse_endless(&segments, &mut faults);
-    for (entry, fault) in names.entries.iter_mut().zip(faults) {
-        entry.1 = fault;
-    }
+    names.fail(faults);
     (segments, names)
 }
 
@@ -224,17 +139,17 @@ fn refuse_endless(segments: &[Segment], faults: &mut [Option<SegmentFault>]) {
     };
     let edges: Vec<Vec<usize>> = segments.iter().map(named).collect();
     let key = |at: usize| segments.get(at).map(|segment| segment.key.to_string()).unwrap_or_default();
-    let standings = standings(&edges);
+    let depths = depths(&edges);
     let mut order: Vec<(usize, usize)> = Vec::with_capacity(segments.len());
-    for ((at, standing), fault) in standings.into_iter().enumerate().zip(faults.iter_mut()) {
-        match standing {
-            Standing::Cycle(path) => {
+    for ((at, depth), fault) in depths.into_iter().enumerate().zip(faults.iter_mut()) {
+        match depth {
+            Depth::Cycle(path) => {
                 fault.get_or_insert(SegmentFault::Cycle { path: path.into_iter().map(key).collect() });
             }
-            Standing::Height(height) if height >= SEGMENT_DEPTH_MAX => {
+            Depth::Finite(height) if height >= SEGMENT_DEPTH_MAX => {
                 fault.get_or_insert(SegmentFault::TooDeep);
             }
-            Standing::Height(height) => order.push((height, at)),
+            Depth::Finite(height) => order.push((height, at)),
         }
     }
     // Lower ones first, so that a fault below has reached each segment before those that name it are looked at.
@@ -261,7 +176,7 @@ fn compile_segment(wire: &SegmentWire, names: &SegmentNames) -> Result<Segment, 
     let attribute = wire.attribute.as_deref().unwrap_or(TARGETING_KEY);
     check_len("attribute", attribute.len(), STRING_LEN_MAX, "bytes")?;
     let patterns = wire.rules.iter().flat_map(|rule| &rule.conditions);
-    let patterns = patterns.filter(|condition| condition.op == crate::flag::wire::Operator::Matches).count();
+    let patterns = patterns.filter(|condition| condition.op == Operator::Matches).count();
     check_count("conditions with op matches", patterns, REGEX_CONDITION_COUNT_MAX)?;
     let mut rules = Vec::with_capacity(wire.rules.len());
     for (rule, wire) in wire.rules.iter().enumerate() {

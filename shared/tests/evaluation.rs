@@ -12,14 +12,12 @@ use std::path::PathBuf;
 
 use flagfuse_shared::context::Context;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::evaluate::{
-    EvaluationError, Evaluator, Freshness, Observer, Question, Resolution, Step,
-};
+use flagfuse_shared::evaluate::{EvaluationError, Freshness, Observer, Question, Resolution, Step};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, Profile, TrustedRoots, verify};
 use serde_json::{Value, json};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -120,7 +118,7 @@ fn flags_answer_as_an_independent_implementation_of_the_rules_does() {
             let question = Question { freshness, ..Question::new(&context, now) };
             for expected in ask["answers"].as_array().unwrap() {
                 let mut buckets = Buckets::default();
-                let evaluator = Evaluator::new(&admitted.snapshot, question);
+                let evaluator = admitted.snapshot.evaluator(question);
                 let answer = evaluator.flag_observed(expected["flag"].as_str().unwrap(), &mut buckets);
                 let got = told(&answer, buckets.0, expected);
                 if got != *expected {

@@ -6,17 +6,15 @@ use std::fs;
 use std::path::PathBuf;
 
 use flagfuse_shared::bucket::{Bucket, murmur3_32_joined, unleash_bucket};
-use flagfuse_shared::condition::Condition;
+use flagfuse_shared::condition::{Condition, SegmentNames};
 use flagfuse_shared::context::Context;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
-use flagfuse_shared::segment::SegmentNames;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{Admitted, AutoExposure, Outcome, Profile, TrustedRoots, verify};
 use serde_json::{Value, json};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);

@@ -9,34 +9,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flagfuse_shared::contract::beacon::{QuarantineCode, parse_event};
+use flagfuse_shared::contract::beacon::parse_event;
+use flagfuse_shared::contract::fault::QuarantineCode;
 use flagfuse_shared::contract::usage::UsageReport;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::compile::{EnvironmentFault, compile_environment};
-use flagfuse_shared::flag::environment::SharedWire;
-use flagfuse_shared::flag::{FlagFault, FlagWire};
-use flagfuse_shared::ids::{
-    EnvironmentKey, FlagKey, MetricKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis,
-};
+use flagfuse_shared::environment::{EnvironmentFault, compile_environment};
+use flagfuse_shared::flag::FlagFault;
+use flagfuse_shared::ids::{FlagKey, MetricKey, SnapshotVersion};
 use flagfuse_shared::limits::*;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, SignError, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{AutoExposure, Refusal, RefusalCode, TrustedRoots, verify};
+use flagfuse_shared::snapshot::{AutoExposure, Profile, Refusal, RefusalCode, TrustedRoots, verify};
+use flagfuse_testing::{NOW, flag_wire, key, scope};
 use serde_json::{Value, json};
-
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
 /// A boolean flag with some fields of its own, compiled in an environment.
 fn flag_in(patch: &Value, shared: &Value) -> Result<(), FlagFault> {
-    let mut flag = json!({
-        "key": "f", "value_type": "boolean", "default_variation": "off", "off_variation": "off",
-        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
-    });
-    for (name, value) in patch.as_object().unwrap() {
-        flag[name] = value.clone();
-    }
-    let wire: FlagWire = serde_json::from_value(flag).unwrap();
+    let wire = flag_wire("f", patch.clone());
     let shared: SharedWire = serde_json::from_value(shared.clone()).unwrap();
     let key = FlagKey::parse("f").unwrap();
     let compiled = compile_environment([(key, Ok(wire))], &shared).unwrap();
@@ -260,10 +251,6 @@ fn events_are_bounded_on_each_side() {
     assert_eq!((parts(USAGE_VARIANT_COUNT_MAX), parts(USAGE_VARIANT_COUNT_MAX + 1)), (1, 2));
 }
 
-fn key(seed: u8) -> PrivateKey {
-    PrivateKey::from_seed(&[seed; 32])
-}
-
 fn keyset(release_keys: usize, epochs: usize) -> Keyset {
     let role = |seeds: std::ops::Range<usize>| Role {
         threshold: 1,
@@ -274,14 +261,6 @@ fn keyset(release_keys: usize, epochs: usize) -> Keyset {
         expires_ms: NOW.plus(1_000),
         roles: Roles { root: role(1..2), release: role(2..2 + release_keys), freshness: role(1..2) },
         min_epoch: (0..epochs).map(|n| (format!("default/demo/environment-{n:04}"), 1)).collect(),
-    }
-}
-
-fn scope() -> Scope {
-    Scope {
-        tenant: TenantKey::parse("default").unwrap(),
-        project: ProjectKey::parse("demo").unwrap(),
-        environment: EnvironmentKey::parse("production").unwrap(),
     }
 }
 

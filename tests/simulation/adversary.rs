@@ -11,8 +11,8 @@ use std::rc::Rc;
 use flagfuse_shared::contract::replica::{PlaneMessage, Urgency, decode_messages, encode_messages};
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use flagfuse_shared::limits::{BEAT_LEN_MAX, BEAT_VALID_MS, SEQ_JUMP_MAX};
+use flagfuse_shared::snapshot::Profile;
 use flagfuse_shared::snapshot::beat::{Beat, sign_beat};
-use flagfuse_shared::snapshot::payload::Profile;
 use flagfuse_shared::snapshot::sign::sign_envelope;
 
 use super::network::Socket;

@@ -6,8 +6,7 @@ use flagfuse_control_plane::publish::pusher::{Target, Wanted};
 use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
-use flagfuse_shared::snapshot::Held;
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::{Held, Profile};
 
 use super::signer::{Draft, Holder, Releasers, keyset};
 use super::sim::Node;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use flagfuse_edge::snapshot::cache::{Cache, Doubt, Entry, Freshness, Heard, Plan, Standing, Word};
 use flagfuse_edge::snapshot::hedge::hedge;
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Question, evaluate};
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PROBE_TIMEOUT_MS;
 use flagfuse_shared::snapshot::{Held, Outcome, Snapshot, TrustedRoots, Verified, verify};
@@ -144,7 +144,7 @@ impl IsolateHost {
     fn tell(&self, client: Node, scope: &Scope, token: Option<SnapshotVersion>, told: Told) {
         let Some((version, compiled)) = self.with(scope, |entry| entry.held()) else { return };
         let context = Context::for_unit("u");
-        let resolution = evaluate(&compiled.snapshot, "f", Question::new(&context, self.now()));
+        let resolution = compiled.snapshot.evaluate("f", Question::new(&context, self.now()));
         let variation = resolution.ok().and_then(|resolution| resolution.variation);
         let answer = Answer {
             isolate: self.node,

@@ -26,8 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use flagfuse_shared::limits::BEAT_VALID_MS;
-use flagfuse_shared::snapshot::Held;
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::{Held, Profile};
 
 use super::sim::{Node, Sim};
 

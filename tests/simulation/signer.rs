@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Verifier as _, VerifyingKey};
+use flagfuse_shared::definition::SharedWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::MANIFEST_LEN_MAX;
 use flagfuse_shared::snapshot::beat::Beat;
@@ -15,11 +15,11 @@ use flagfuse_shared::snapshot::envelope::{
     Envelope, Segments, encode_frame, pre_authentication_encoding, split_frame,
 };
 use flagfuse_shared::snapshot::manifest::{Keyset, MANIFEST_TYPE, Manifest, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{
     PrivateKey, Release, SignedSnapshot, sign_envelope, sign_keyset, sign_snapshot,
 };
-use flagfuse_shared::snapshot::{AutoExposure, Held, TrustedRoots};
+use flagfuse_shared::snapshot::{AutoExposure, Held, Profile, TrustedRoots};
 use serde_json::json;
 
 /// Longer than any run.

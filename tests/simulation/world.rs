@@ -9,7 +9,7 @@ use std::rc::Rc;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use flagfuse_shared::limits::CLOCK_SKEW_MS_MAX;
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::Profile;
 
 use super::adversary::{Adversary, Shared};
 use super::beacon::{Buffer, Producer, produce};

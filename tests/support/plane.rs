@@ -7,15 +7,15 @@ use anyhow::{Context as _, Result, bail};
 use flagfuse_shared::contract::replica::{
     HeldMap, HeldVersion, PlaneMessage, ReplicaMessage, Urgency, map_digest, push_path,
 };
+use flagfuse_shared::definition::SharedWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::BEAT_VALID_MS;
-use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::beat::{Beat, sign_beat};
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use serde_json::Value;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message, WebSocket};

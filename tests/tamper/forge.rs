@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flagfuse_shared::definition::SharedWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
-use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::envelope::{Envelope, Segments, encode_frame, split_frame};
 use flagfuse_shared::snapshot::manifest::{KEYSET_TYPE, MANIFEST_TYPE};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_envelope, sign_snapshot};
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use serde_json::{Value, json};
 
 /// A private key that can be copied, unlike the product's.

@@ -1,7 +1,7 @@
 //! The demo project: an environment, six flags of all value types, a fuse and a client key. Created once, kept after.
 
 use anyhow::{Context, Result, bail};
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use serde_json::{Value, json};
 
 use crate::http::Client;

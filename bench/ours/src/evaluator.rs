@@ -5,17 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 
 use flagfuse_shared::context::Context;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::ofrep::{Origin, write_bulk};
 use flagfuse_shared::snapshot::envelope::split_frame;
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{CODEC, Content, Profile, decode};
+use flagfuse_shared::snapshot::payload::{CODEC, Content, decode};
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
-use flagfuse_shared::snapshot::{AutoExposure, Outcome, Snapshot, TrustedRoots, Verified, verify};
+use flagfuse_shared::snapshot::{AutoExposure, Outcome, Profile, Snapshot, TrustedRoots, Verified, verify};
 use serde_json::{Value, json};
 
 use crate::flags::{self, COLOURS, FlagSpec, Kind};
@@ -59,14 +58,14 @@ impl Ours {
     /// One boolean flag with a 50 % rollout, looked up by key: 1 when it is on, else 0.
     pub fn a(&self, turn: usize) -> u64 {
         let (flag, person) = flags::turn(turn);
-        let answer = evaluate(&self.snapshot, &self.rollouts[flag], self.question(person)).unwrap();
+        let answer = self.snapshot.evaluate(&self.rollouts[flag], self.question(person)).unwrap();
         u64::from(answer.variation.unwrap().key().as_str() == "on")
     }
 
     /// One flag with three conditions and a three-way split, looked up by key: the first byte of the variation's name.
     pub fn b(&self, turn: usize) -> u64 {
         let (flag, person) = flags::turn(turn);
-        let answer = evaluate(&self.snapshot, &self.conditions[flag], self.question(person)).unwrap();
+        let answer = self.snapshot.evaluate(&self.conditions[flag], self.question(person)).unwrap();
         u64::from(answer.variation.unwrap().key().as_str().as_bytes()[0])
     }
 
@@ -77,7 +76,7 @@ impl Ours {
         let mut body = std::mem::take(&mut self.body);
         body.clear();
         let mut count = 0;
-        let evaluator = Evaluator::new(&self.snapshot, self.question(person));
+        let evaluator = self.snapshot.evaluator(self.question(person));
         write_bulk(&mut body, evaluator.all().inspect(|_| count += 1), &origin);
         self.body = body;
         assert!(self.body.len() > flags::FLAG_COUNT);

@@ -5,8 +5,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
-use flagfuse_shared::snapshot::AutoExposure;
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
+use flagfuse_inspect::explain::explain;
 use flagfuse_shared::context::Context;
 use flagfuse_shared::evaluate::Question;
-use flagfuse_shared::explain::explain;
 use flagfuse_shared::ids::UnixMillis;
 use serde::Deserialize;
 use serde_json::Value;
@@ -54,6 +54,6 @@ pub(super) async fn ask(
     let now = state.now();
     let keys = state.publisher.keys();
     let opened = newest_snapshot::opened(&mut *state.store.read().await?, keys, &scope, now).await?;
-    let question = Question { chance: asked.chance, ..Question::new(&context, asked.now_ms.unwrap_or(now)) };
+    let question = Question { random: asked.chance, ..Question::new(&context, asked.now_ms.unwrap_or(now)) };
     Ok(Json(explain(&opened, &asked.flag, question).to_json()))
 }

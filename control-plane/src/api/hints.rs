@@ -1,6 +1,6 @@
 //! What an answer says beside what was asked for: what is allowed and may not have been meant, and who will not see it.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::unleash::export::left_out;
 

@@ -1,7 +1,7 @@
 //! `POST …/import`: flags of another system, taken over in one change or not at all.
 
 use axum::extract::State;
-use flagfuse_shared::import::{Note, Refused};
+use flagfuse_importers::{Note, Refused};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,7 @@ use super::body::{Params, PathParams, RawBody};
 use super::manner::{Kind, Manner};
 use crate::change::{Change, ChangeError, Existing, Import};
 use crate::error::{ApiError, conflict_errors, conflicts_json};
-use crate::import::{Format, importer};
+use flagfuse_importers::{Format, importer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

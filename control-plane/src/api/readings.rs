@@ -16,11 +16,11 @@ use crate::model::circuit::Circuit;
 use crate::model::metric::RETURN_METRIC;
 use crate::model::policy::default_window;
 use crate::model::verdict::ArmTotal;
-use crate::stats::classic::{ArmCount, confidence, delta, smoothed_rate};
 use crate::store::tallies::EnrolmentRange;
 use crate::store::{
     events, fuses, phases, tallies as stored_tallies, usage as stored_usage, verdicts as stored_verdicts,
 };
+use flagfuse_stats::classic::{ArmCount, confidence, delta, smoothed_rate};
 
 /// Phases whose tallies are shown.
 const PHASE_COUNT_SHOWN: u32 = 20;

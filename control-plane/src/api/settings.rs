@@ -3,8 +3,7 @@
 //! Taking a default for a field that the caller did not name would set back what somebody else set: stages, a soak time,
 //! a confirmation. One field alone is what `PATCH …/settings` is for.
 
-use flagfuse_shared::snapshot::AutoExposure;
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::diff::{Diff, FlagDiff, Kind, Served, Side, diff};
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::compile::EnvironmentFault;
+use flagfuse_inspect::diff::{Diff, DiffError, FlagDiff, Kind, Served, Side, diff};
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::{DIFF_FLAG_TOLD_COUNT_MAX, DIFF_MOVE_TOLD_COUNT_MAX};
 use serde_json::{Map, Value, json};
@@ -59,7 +58,7 @@ impl Altered {
         confirm_above: Option<ConfirmAbove>,
         (before, after): (Memory, Environment),
         now: UnixMillis,
-    ) -> Result<Self, EnvironmentFault> {
+    ) -> Result<Self, DiffError> {
         let diff = diff(&before.side(&after), &Side::new(after.flags.values(), &after.shared), now)?;
         Ok(Self { scope, base, confirm_above, diff, before, after })
     }

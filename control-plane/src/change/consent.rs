@@ -1,8 +1,8 @@
 //! Who is asked before a change that alters many decisions, and what counts as their yes. Pure: changes nothing.
 
-use flagfuse_shared::diff::Kind;
+use flagfuse_inspect::diff::Kind;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
 use serde_json::{Value, json};
 
 use super::altered::Altered;

@@ -1,11 +1,10 @@
 //! Edits of what is there: a merge patch, or a switch. Each becomes the change that writes what it leads to, inside the
 //! transaction that makes it, so that it is never merged into what nobody has looked at since.
 
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::overlay::merge_patch;
+use flagfuse_shared::definition::FlagWire;
+use flagfuse_shared::definition::overlay::merge_patch;
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope};
-use flagfuse_shared::snapshot::AutoExposure;
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use flagfuse_shared::strict;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::compile::{Compiled, EnvironmentFault, compile_environment};
-use flagfuse_shared::flag::environment::{HoldoutWire, LayerWire, SegmentWire, SharedWire};
+use flagfuse_shared::definition::{FlagWire, HoldoutWire, LayerWire, SegmentWire, SharedWire};
+use flagfuse_shared::environment::{Environment as Compiled, EnvironmentFault, compile_environment};
 use flagfuse_shared::ids::{FlagKey, Scope};
 use serde_json::{Value, json};
 

@@ -1,11 +1,12 @@
 //! Why a change is refused. Each refusal names what it is about, and who or what stands against it.
 
+use flagfuse_inspect::diff::DiffError;
+use flagfuse_shared::condition::SegmentFault;
 use flagfuse_shared::digest::Digest;
+use flagfuse_shared::environment::EnvironmentFault;
 use flagfuse_shared::flag::FlagFault;
-use flagfuse_shared::flag::compile::EnvironmentFault;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion};
 use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
-use flagfuse_shared::segment::SegmentFault;
 use flagfuse_shared::snapshot::payload::PayloadError;
 use serde_json::Value;
 
@@ -64,6 +65,9 @@ pub enum ChangeError {
     /// A layer or the holdout has no meaning, or there are too many of them.
     #[error(transparent)]
     Environment(#[from] EnvironmentFault),
+    /// What was published cannot be compared with what was there before: a bug.
+    #[error("the change cannot be compared with what was there before: {0}")]
+    Diff(DiffError),
     /// Others would become malformed.
     #[error("{what} {key:?} is in use: with this change {by} could not be evaluated: {fault}")]
     InUse {
@@ -214,6 +218,15 @@ impl ChangeError {
     pub(super) fn in_environment(scope: &Scope) -> impl FnOnce(Self) -> Self {
         let environment = scope.environment.clone();
         move |source| Self::InEnvironment { environment, source: Box::new(source) }
+    }
+}
+
+impl From<DiffError> for ChangeError {
+    fn from(error: DiffError) -> Self {
+        match error {
+            DiffError::Environment(fault) => Self::Environment(fault),
+            error @ (DiffError::Unsignable(_) | DiffError::Refused(_)) => Self::Diff(error),
+        }
     }
 }
 

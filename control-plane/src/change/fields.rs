@@ -39,7 +39,7 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
 
 #[cfg(test)]
 mod tests {
-    use flagfuse_shared::flag::FlagWire;
+    use flagfuse_shared::definition::FlagWire;
 
     use super::*;
 

@@ -1,6 +1,7 @@
 //! Changes of flags by their owners. The cohort inside belongs to the fuse and passes through untouched.
 
-use flagfuse_shared::flag::{FlagFault, FlagWire};
+use flagfuse_shared::definition::FlagWire;
+use flagfuse_shared::flag::FlagFault;
 use flagfuse_shared::ids::{EnvironmentKey, FlagKey, Scope};
 use serde_json::{Map, Value, json};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::flag::wire::{CohortSliceWire, CohortWire, RuleWire};
-use flagfuse_shared::flag::{FlagWire, compile};
+use flagfuse_shared::definition::{CohortSliceWire, CohortWire, FlagWire, RuleWire};
+use flagfuse_shared::flag::compile;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 

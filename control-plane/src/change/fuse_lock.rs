@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::context::TARGETING_KEY;
-use flagfuse_shared::flag::environment::{LayerWire, SegmentWire, SharedWire};
-use flagfuse_shared::flag::wire::{CohortSliceWire, ConditionWire, Operator, VariationWire};
-use flagfuse_shared::flag::{FlagWire, HoldoutRole};
+use flagfuse_shared::definition::{
+    CohortSliceWire, ConditionWire, FlagWire, HoldoutRole, LayerWire, Operator, SegmentWire, SharedWire,
+    VariationWire,
+};
 use flagfuse_shared::ids::Scope;
 use serde_json::Value;
 

@@ -1,8 +1,8 @@
 //! Flags and segments of another system, taken over in one change. What a fuse locks stays locked.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_importers::Imported;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::Scope;
-use flagfuse_shared::import::Imported;
 use serde_json::{Map, json};
 
 use super::action::Action;

@@ -1,8 +1,9 @@
 //! Flags that projects define and environments inherit: every environment takes a new definition, or none does.
 
 use flagfuse_shared::condition::ConditionFault;
-use flagfuse_shared::flag::overlay::overlay;
-use flagfuse_shared::flag::{FlagFault, FlagWire, compile};
+use flagfuse_shared::definition::FlagWire;
+use flagfuse_shared::definition::overlay::overlay;
+use flagfuse_shared::flag::{FlagFault, compile};
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope};
 use serde_json::{Map, Value, json};
 
@@ -169,9 +170,8 @@ async fn follow(
 ) -> Result<Option<Followed>, ChangeError> {
     let merged = match &inherited.patch {
         None => base.clone(),
-        Some(patch) => {
-            overlay(base, patch).map_err(|source| ChangeError::Flag { key: base.key.clone(), source })?
-        }
+        Some(patch) => overlay(base, patch)
+            .map_err(|fault| ChangeError::Flag { key: base.key.clone(), source: fault.into() })?,
     };
     let stored = flags::flag(writing.conn, scope, &base.key).await?.map(|row| row.wire);
     let wire = flag::admit(stored.as_ref(), merged)?;

@@ -1,14 +1,13 @@
 //! The vocabulary of changes: who makes one, and everything that can be changed. Never applies one.
 
+use flagfuse_importers::Imported;
 use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey};
-use flagfuse_shared::import::Imported;
 use serde_json::Value;
 
 use super::environment::PartWire;
-use crate::import::Format;
 use crate::model::circuit::Circuit;
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
@@ -16,6 +15,7 @@ use crate::model::settings::EnvironmentSettings;
 use crate::publish::outbox::Reserve;
 use crate::store::shared::Part;
 use crate::store::tokens::TokenRow;
+use flagfuse_importers::Format;
 
 /// Who makes a change.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Refuses a change whose writer has seen another state. Reads, inside the transaction, and writes nothing.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use serde_json::{Map, Value};
 
 use super::error::ChangeError;

@@ -1,7 +1,6 @@
 //! Whether changed rules can serve anybody whom the old ones left to the cohort. Pure; says no when it cannot tell.
 
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::wire::{RuleWire, UnleashGateWire};
+use flagfuse_shared::definition::{FlagWire, RuleWire, UnleashGateWire};
 
 /// Whoever a rule serves never enrols, so whom the old rules served may be left to the cohort now, and may be served
 /// anything. Whom they did not serve may be counted already, and must not be served by a rule from now on.

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
 use flagfuse_shared::snapshot::payload::{Definitions, definitions};
 use serde_json::{Value, json};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde_json::{Value, json};
 

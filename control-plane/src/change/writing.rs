@@ -1,6 +1,6 @@
 //! What every step of a change is handed: the transaction's connection, who makes the change, and when.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, UnixMillis};
 
 use super::error::ChangeError;

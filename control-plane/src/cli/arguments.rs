@@ -5,13 +5,13 @@ pub(crate) mod keys;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use flagfuse_control_plane::credential::TokenKind;
-use flagfuse_control_plane::import::Format;
 use flagfuse_control_plane::publish::keys::Passphrase;
 use flagfuse_control_plane::publish::keys::format::PassphraseLengthError as LengthError;
 use flagfuse_control_plane::publish::push::EdgeRegion;
+use flagfuse_importers::Format;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
 use zeroize::Zeroizing;
@@ -236,7 +236,7 @@ pub(crate) struct ImportArgs {
     #[arg(long, value_parser = environment)]
     pub environment: EnvironmentKey,
     /// What wrote the file.
-    #[arg(long)]
+    #[arg(long, value_parser = import_format())]
     pub format: Format,
     /// Which environment of the file counts, where it has several.
     #[arg(long, value_name = "NAME")]
@@ -302,6 +302,18 @@ fn token_kind() -> impl TypedValueParser<Value = TokenKind> {
     words.try_map(move |word| {
         kinds.into_iter().find(|kind| kind.as_str() == word).ok_or("not a kind of token")
     })
+}
+
+/// The formats by their words.
+fn import_format() -> impl TypedValueParser<Value = Format> {
+    let help = |format| match format {
+        Format::Unleash => "A client features document, or an export",
+        Format::Flagd => "A flag definition",
+        Format::LaunchDarkly => "What `…/sdk/latest-all` answers",
+    };
+    let word = |format: Format| PossibleValue::new(format.as_str()).help(help(format));
+    PossibleValuesParser::new(Format::ALL.map(word))
+        .try_map(|word| Format::ALL.into_iter().find(|format| format.as_str() == word).ok_or("not a format"))
 }
 
 fn tenant(text: &str) -> Result<TenantKey, String> {

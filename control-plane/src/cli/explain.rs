@@ -7,15 +7,14 @@ use anyhow::{Context as _, bail};
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::newest_snapshot;
+use flagfuse_inspect::explain::{Opened, explain, open};
 use flagfuse_shared::context::Context;
 use flagfuse_shared::evaluate::Question;
-use flagfuse_shared::explain::{Opened, explain, open};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::FRAME_LEN_MAX;
-use flagfuse_shared::snapshot::Refusal;
-use flagfuse_shared::snapshot::TrustedRoots;
 use flagfuse_shared::snapshot::envelope::{Envelope, split_frame};
 use flagfuse_shared::snapshot::manifest::Manifest;
+use flagfuse_shared::snapshot::{Refusal, TrustedRoots};
 use flagfuse_shared::strict;
 
 /// What to print.
@@ -38,7 +37,7 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<String> {
         (None, _, _, _) => bail!("either --data, --project and --environment, or --frame and --roots"),
     };
     let explanation =
-        explain(&opened, &args.flag, Question { chance: args.chance, ..Question::new(&context, now) });
+        explain(&opened, &args.flag, Question { random: args.chance, ..Question::new(&context, now) });
     Ok(if args.json { explanation.to_json().to_string() } else { explanation.to_text() })
 }
 

@@ -4,8 +4,8 @@ use crate::cli::arguments::ImportArgs;
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::change::{Actor, Change, Existing, Import, Preconditions, apply, rehearse};
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::import::importer;
 use flagfuse_control_plane::plane::ControlPlane;
+use flagfuse_importers::importer;
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::limits::IMPORT_LEN_MAX;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent, QuarantineCode};
-use flagfuse_shared::contract::fault::EventFault;
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent};
+use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{FlagKey, Scope, Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::{EVENT_AGE_MS_MAX, UNIT_DAY_ACTIVITY_COUNT_MAX};
 use tokio::time::Instant;

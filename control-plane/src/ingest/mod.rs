@@ -14,8 +14,8 @@ pub mod validate;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use flagfuse_shared::contract::beacon::{IngestBatch, IngestEvent, QuarantineCode};
-use flagfuse_shared::contract::fault::EventFault;
+use flagfuse_shared::contract::beacon::{IngestBatch, IngestEvent};
+use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, UnixMillis};
 use futures_util::FutureExt as _;
 use serde::Serialize;

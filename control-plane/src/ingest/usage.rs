@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::UnixMillis;
 
 const HOUR_MS: u64 = 3_600_000;

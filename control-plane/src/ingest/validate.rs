@@ -1,9 +1,9 @@
 //! Re-evaluates what an exposure claims. Pure: never trusts the edge, never reads a database.
 
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
-use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent, QuarantineCode, parse_event};
-use flagfuse_shared::contract::fault::EventFault;
-use flagfuse_shared::flag::{Arm, FlagWire};
+use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent, parse_event};
+use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
+use flagfuse_shared::definition::{Arm, FlagWire};
 use flagfuse_shared::ids::{Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::EVENT_SKEW_MS_MAX;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
 use crate::model::metric::{EXPOSURE_METRIC, LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};

@@ -1,8 +1,7 @@
 //! Which buckets a phase exposes and which it reserves as control. Pure: never touches the flag itself.
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::{Arm, CohortSliceWire, WithheldWire};
 use flagfuse_shared::flag::compile::percent_to_buckets;
-use flagfuse_shared::flag::wire::{CohortSliceWire, WithheldWire};
 use flagfuse_shared::limits::BUCKET_COUNT;
 
 use super::circuit::Circuit;

@@ -1,6 +1,6 @@
 //! A fuse's policy as users write it, checked field by field at the door. Never holds state.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::flag::compile::percent_to_buckets;
 use flagfuse_shared::ids::MetricKey;
 use flagfuse_shared::strict::{self, Misfit};

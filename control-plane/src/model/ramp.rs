@@ -5,9 +5,8 @@
 //! phase that enrolled it, so a rate never mixes units that met the feature in different stages, and each exposed unit
 //! is compared with controls of the same days.
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::flag::compile::percent_to_buckets;
-use flagfuse_shared::flag::wire::CohortSliceWire;
 use flagfuse_shared::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX};
 
 /// Stages of one ramp: an exposed and a control slice each, and a spare factor for what a flag may carry.

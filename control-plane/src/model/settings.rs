@@ -1,7 +1,6 @@
 //! How the edge behaves in an environment. Pure.
 
-use flagfuse_shared::snapshot::AutoExposure;
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use serde::{Deserialize, Serialize};
 
 /// How the edge behaves in an environment, as users set it.

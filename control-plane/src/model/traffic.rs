@@ -5,7 +5,7 @@
 //! progress reaches `min_confidence`, and both together ten events. Units leave when they are older than the window, so
 //! a policy whose visitors do not come within its window compares nothing, ever.
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::limits::BUCKET_COUNT;
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use super::policy::{Guardrail, Policy};
 use super::verdict::EVENT_COUNT_MIN;
 use crate::figures::{count, grouped, percent, span, whole};
 use crate::model::metric::LATENCY_METRIC;
-use crate::stats::classic;
+use flagfuse_stats::classic;
 
 const HOUR_MS: u64 = 3_600_000;
 

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::circuit::{Circuit, Hand};
 use super::policy::{Direction, Guardrail, HalfOpenRule, Policy};
 use crate::model::metric::LATENCY_METRIC;
-use crate::stats::classic::{self, ArmCount};
-use crate::stats::ratio::{self, mismatch_evidence};
+use flagfuse_stats::classic::{self, ArmCount};
+use flagfuse_stats::ratio::{self, mismatch_evidence};
 
 pub use self::reason::Reason;
 pub use self::words::blocked;

@@ -1,6 +1,6 @@
 //! The newest signed frame of an environment, opened as an edge opens it. Never trusts its own database.
 
-use flagfuse_shared::explain::{Opened, open};
+use flagfuse_inspect::explain::{Opened, open};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::snapshot::Refusal;
 use flagfuse_shared::snapshot::verify::TrustError;

@@ -1,7 +1,7 @@
 //! How many visitors come to a flag, and how often they do what its fuse watches: what traffic is computed from. Reads
 //! tallies, and the environment's events where the flag has no tally yet; decides nothing.
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BUCKET_COUNT;
 

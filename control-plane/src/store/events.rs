@@ -1,6 +1,6 @@
 //! Rows of events, first exposures and facts: what makes ingestion exactly-once. Never read by a verdict.
 
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 

@@ -1,6 +1,6 @@
 //! Rows of flags. Written by `change` alone.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 

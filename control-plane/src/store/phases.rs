@@ -1,7 +1,6 @@
 //! Rows of phases: periods of constant allocation, kept for late events.
 
-use flagfuse_shared::flag::Arm;
-use flagfuse_shared::flag::wire::CohortSliceWire;
+use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use sqlx::Row as _;
 

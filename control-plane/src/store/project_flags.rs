@@ -1,6 +1,6 @@
 //! Rows of flags as projects define them, and of which environments' flags follow them. Written by `change` alone.
 
-use flagfuse_shared::flag::FlagWire;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
 use serde_json::Value;
 use sqlx::Row as _;

@@ -1,6 +1,6 @@
 //! Rows of what the flags of an environment share: segments, layers, the holdout. Written by `change` alone.
 
-use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::definition::SharedWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -3,7 +3,7 @@
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::engine::tick;
 use flagfuse_control_plane::plane::ControlPlane;
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
 use flagfuse_shared::snapshot::payload::definitions;
 use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};

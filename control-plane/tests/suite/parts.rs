@@ -2,7 +2,7 @@
 
 use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Question, evaluate};
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
 use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ async fn served(world: &World, flag: &str, unit: &str) -> String {
         panic!("nothing was held");
     };
     let context = Context::for_unit(unit);
-    let resolution = evaluate(&admitted.snapshot, flag, Question::new(&context, START)).unwrap();
+    let resolution = admitted.snapshot.evaluate(flag, Question::new(&context, START)).unwrap();
     resolution.variation.unwrap().key().to_string()
 }
 

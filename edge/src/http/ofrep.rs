@@ -3,11 +3,10 @@
 use std::cell::Cell;
 
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
+use flagfuse_shared::evaluate::{EvaluationResult, Question};
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
-    Answer, Circumstances, Origin, answers_mark, bulk_etag, if_none_match, single_status, write_answer,
-    write_bulk,
+    Circumstances, Origin, answers_mark, bulk_etag, if_none_match, single_status, write_answer, write_bulk,
 };
 use flagfuse_shared::snapshot::KeyId;
 
@@ -40,7 +39,7 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Draws what the question needs beside the context.
     pub fn new(scope: &'a Scope, served: &'a Served, key: KeyId, context: &'a Context) -> Self {
-        let chance = served.compiled.snapshot.may_draw(context).then(chance::number);
+        let chance = served.compiled.snapshot.may_be_random(context).then(chance::number);
         Self { scope, served, key, context, chance }
     }
 
@@ -50,7 +49,7 @@ impl<'a> Asked<'a> {
             context: self.context,
             now: clock::now(),
             freshness: self.served.proof,
-            chance: self.chance.unwrap_or(0),
+            random: self.chance.unwrap_or(0),
         }
     }
 
@@ -67,7 +66,7 @@ impl<'a> Asked<'a> {
 
 /// Answers for one flag, and says which exposure to record if the environment wants that.
 pub fn single(config: &Config, asked: &Asked<'_>, flag_key: &str) -> (Reply, Option<Exposure>) {
-    let answer = evaluate(&asked.served.compiled.snapshot, flag_key, asked.question());
+    let answer = asked.served.compiled.snapshot.evaluate(flag_key, asked.question());
     let mut body = String::with_capacity(SINGLE_LEN_TYPICAL);
     write_answer(&mut body, flag_key, &answer, &asked.origin());
     let mut reply = Reply::json(single_status(&answer), body);
@@ -80,7 +79,7 @@ pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
     let origin = asked.bulk_origin(config);
     let compiled = &asked.served.compiled;
     let mut reply = all_flags(config, asked, &origin, have, &compiled.bulk_len_typical, |body| {
-        write_bulk(body, Evaluator::new(&compiled.snapshot, asked.question()).all(), &origin);
+        write_bulk(body, compiled.snapshot.evaluator(asked.question()).all(), &origin);
     });
     reply.header("vary", "Authorization, X-API-Key, Origin");
     reply
@@ -107,7 +106,7 @@ pub fn all_flags(
     let circumstances = Circumstances {
         freshness: question.freshness,
         stretch: asked.served.compiled.snapshot.stretch(question.now),
-        chance: drawn.as_deref().map_or(0, answers_mark),
+        random: drawn.as_deref().map_or(0, answers_mark),
     };
     let etag = bulk_etag(asked.context, origin, circumstances);
     let is_known = have.is_some_and(|header| if_none_match(header, &etag));
@@ -119,7 +118,7 @@ pub fn all_flags(
 }
 
 /// A unit that was shown a flag with a running cohort. A bulk evaluation is a prefetch and never one.
-fn exposure(asked: &Asked<'_>, answer: &Answer<'_>) -> Option<Exposure> {
+fn exposure(asked: &Asked<'_>, answer: &EvaluationResult<'_>) -> Option<Exposure> {
     let resolution = answer.as_ref().ok()?;
     let assignment = resolution.assignment?;
     Some(Exposure {

@@ -1,7 +1,6 @@
 //! `…/api/frontend` and `…/api/client/features`: what Unleash's clients ask. Never decides anything: `shared` evaluates.
 
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::Evaluator;
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use flagfuse_shared::ofrep::if_none_match;
 use flagfuse_shared::unleash::export::{features_etag, selection};
@@ -31,7 +30,7 @@ pub fn context(ask: &Ask, body: &[u8]) -> Result<Context, EdgeError> {
 pub fn answer(config: &Config, asked: &Asked<'_>, listing: Listing, have: Option<&str>) -> Reply {
     let compiled = &asked.served.compiled;
     let mut reply = all_flags(config, asked, &asked.origin(), have, &compiled.toggles_len_typical, |body| {
-        write_toggles(body, listing, Evaluator::new(&compiled.snapshot, asked.question()).all());
+        write_toggles(body, listing, compiled.snapshot.evaluator(asked.question()).all());
     });
     reply.header("vary", "Authorization, Origin");
     reply

@@ -1,29 +1,16 @@
 //! The replica among several environments: what is stored, refused, vouched for, told and pulled.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use flagfuse_shared::contract::replica::map_digest;
-use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::TenantKey;
 use flagfuse_shared::limits::BEAT_VALID_MS;
-use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::beat::sign_beat;
-use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
-use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+use flagfuse_shared::snapshot::manifest::Keyset;
+use flagfuse_shared::snapshot::sign::Release;
+use flagfuse_testing::{NOW, content, key, keyset, release, role, roots, signed_under};
 
 use super::*;
-
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-
-fn key(seed: u8) -> PrivateKey {
-    PrivateKey::from_seed(&[seed; 32])
-}
-
-fn roots() -> TrustedRoots {
-    TrustedRoots::parse([key(1).public_base64().as_str()], 1).unwrap()
-}
 
 fn scope(environment: &str) -> Scope {
     Scope::parse(&format!("default/demo/{environment}")).unwrap()
@@ -31,30 +18,10 @@ fn scope(environment: &str) -> Scope {
 
 /// A frame under a keyset whose beats are signed by the key of `freshness_seed`.
 fn frame_under(keyset_version: u64, freshness_seed: u8, environment: &str, seq: u64) -> Vec<u8> {
-    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
-    let keyset = Keyset {
-        keyset_version,
-        expires_ms: NOW.plus(1_000_000),
-        roles: Roles { root: role(1), release: role(2), freshness: role(freshness_seed) },
-        min_epoch: BTreeMap::new(),
-    };
-    let content = Content {
-        flags: vec![],
-        client_keys: BTreeSet::new(),
-        profile: Profile::Strict,
-        auto_exposure: AutoExposure::Off,
-        shared: SharedWire::default(),
-    };
-    let release = Release {
-        scope: scope(environment),
-        version: SnapshotVersion { epoch: 1, seq },
-        prev_sha256: Digest::of(b""),
-        created_ms: NOW,
-        expires_ms: NOW.plus(1_000_000),
-        keyset_version,
-    };
-    let keyset = sign_keyset(&keyset, &[key(1)]).unwrap();
-    sign_snapshot(&content, &release, &keyset, &[key(2)]).unwrap().frame
+    let mut keyset = Keyset { keyset_version, ..keyset() };
+    keyset.roles.freshness = role(freshness_seed);
+    let release = Release { scope: scope(environment), keyset_version, ..release(seq) };
+    signed_under(&keyset, &release, &content(&[])).frame
 }
 
 fn frame(environment: &str, seq: u64) -> Vec<u8> {

@@ -45,61 +45,15 @@ pub fn decide(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use flagfuse_shared::digest::Digest;
-    use flagfuse_shared::flag::environment::SharedWire;
-    use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, SnapshotVersion, TenantKey};
-    use flagfuse_shared::snapshot::AutoExposure;
-    use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
-    use flagfuse_shared::snapshot::payload::{Content, Profile};
-    use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
+    use flagfuse_shared::ids::EnvironmentKey;
+    use flagfuse_shared::snapshot::Profile;
+    use flagfuse_shared::snapshot::payload::Content;
+    use flagfuse_testing::{NOW, content, keyset, release, roots, scope, signed_under};
 
     use super::*;
 
-    const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
-
-    fn scope() -> Scope {
-        Scope {
-            tenant: TenantKey::parse("default").unwrap(),
-            project: ProjectKey::parse("demo").unwrap(),
-            environment: EnvironmentKey::parse("dev").unwrap(),
-        }
-    }
-
-    fn key() -> PrivateKey {
-        PrivateKey::from_seed(&[7; 32])
-    }
-
-    fn roots() -> TrustedRoots {
-        TrustedRoots::parse([key().public_base64().as_str()], 1).unwrap()
-    }
-
     fn frame(seq: u64, profile: Profile) -> Vec<u8> {
-        let role = || Role { threshold: 1, keys: vec![key().public_base64()] };
-        let keyset = Keyset {
-            keyset_version: 1,
-            expires_ms: NOW.plus(1_000_000),
-            roles: Roles { root: role(), release: role(), freshness: role() },
-            min_epoch: BTreeMap::new(),
-        };
-        let content = Content {
-            flags: vec![],
-            client_keys: BTreeSet::new(),
-            profile,
-            auto_exposure: AutoExposure::Off,
-            shared: SharedWire::default(),
-        };
-        let release = Release {
-            scope: scope(),
-            version: SnapshotVersion { epoch: 1, seq },
-            prev_sha256: Digest::of(b""),
-            created_ms: NOW,
-            expires_ms: NOW.plus(1_000_000),
-            keyset_version: 1,
-        };
-        let keyset = sign_keyset(&keyset, &[key()]).unwrap();
-        sign_snapshot(&content, &release, &keyset, &[key()]).unwrap().frame
+        signed_under(&keyset(), &release(seq), &Content { profile, ..content(&[]) }).frame
     }
 
     fn stored(seq: u64) -> Row {

@@ -46,17 +46,17 @@ impl Evaluator {
         self.0.version().to_string()
     }
 
-    /// The body of an OFREP single evaluation. `contextJson` is the context as JSON text, empty for none. `chance` decides
-    /// where Unleash would roll dice: draw it anew for each question. Errors are bodies too.
+    /// The body of an OFREP single evaluation. `contextJson` is the context as JSON text, empty for none. `random` decides
+    /// where Unleash would roll dice: take a new number for each question. Errors are bodies too.
     pub fn evaluate(
         &self,
         #[wasm_bindgen(js_name = flagKey)] flag_key: &str,
         #[wasm_bindgen(js_name = contextJson)] context_json: &str,
         #[wasm_bindgen(js_name = nowMs)] now_ms: f64,
-        chance: u64,
+        random: u64,
         freshness: Option<Freshness>,
     ) -> String {
-        self.0.evaluate(flag_key, context_json, circumstance(now_ms, chance, freshness))
+        self.0.evaluate(flag_key, context_json, circumstance(now_ms, random, freshness))
     }
 
     /// The body of an OFREP bulk evaluation: all flags, ordered by key.
@@ -65,17 +65,17 @@ impl Evaluator {
         &self,
         #[wasm_bindgen(js_name = contextJson)] context_json: &str,
         #[wasm_bindgen(js_name = nowMs)] now_ms: f64,
-        chance: u64,
+        random: u64,
         freshness: Option<Freshness>,
     ) -> String {
-        self.0.evaluate_all(context_json, circumstance(now_ms, chance, freshness))
+        self.0.evaluate_all(context_json, circumstance(now_ms, random, freshness))
     }
 }
 
-fn circumstance(now_ms: f64, chance: u64, freshness: Option<Freshness>) -> Circumstance {
+fn circumstance(now_ms: f64, random: u64, freshness: Option<Freshness>) -> Circumstance {
     let freshness = match freshness {
         None | Some(Freshness::Fresh) => flagfuse_shared::evaluate::Freshness::Fresh,
         Some(Freshness::Stale) => flagfuse_shared::evaluate::Freshness::Stale,
     };
-    Circumstance { now: session::millis(now_ms), chance, freshness }
+    Circumstance { now: session::millis(now_ms), random, freshness }
 }

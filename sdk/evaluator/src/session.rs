@@ -1,7 +1,7 @@
 //! One environment's verified snapshot and the answers from it, in texts and numbers. Knows no JavaScript.
 
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Evaluator, Freshness, Question, evaluate};
+use flagfuse_shared::evaluate::{Freshness, Question};
 use flagfuse_shared::ids::{
     EnvironmentKey, IdError, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis,
 };
@@ -25,8 +25,8 @@ pub struct Session {
 pub struct Circumstance {
     /// The time that schedules are compared with.
     pub now: UnixMillis,
-    /// Luck, where a flag is left to it.
-    pub chance: u64,
+    /// Decides where a flag is random.
+    pub random: u64,
     /// Whether the snapshot's freshness is proven.
     pub freshness: Freshness,
 }
@@ -102,7 +102,7 @@ impl Session {
             Ok(context) => context,
             Err(error) => return error_body(Some(flag_key), error.code(), &error.to_string()),
         };
-        let answer = evaluate(&self.admitted.snapshot, flag_key, question(&context, circumstance));
+        let answer = self.admitted.snapshot.evaluate(flag_key, question(&context, circumstance));
         let mut body = String::new();
         write_answer(&mut body, flag_key, &answer, &self.origin);
         body
@@ -114,7 +114,7 @@ impl Session {
             Ok(context) => context,
             Err(error) => return error_body(None, error.code(), &error.to_string()),
         };
-        let evaluator = Evaluator::new(&self.admitted.snapshot, question(&context, circumstance));
+        let evaluator = self.admitted.snapshot.evaluator(question(&context, circumstance));
         let mut body = String::new();
         write_bulk(&mut body, evaluator.all(), &self.origin);
         body
@@ -122,8 +122,8 @@ impl Session {
 }
 
 fn question(context: &Context, circumstance: Circumstance) -> Question<'_> {
-    let Circumstance { now, chance, freshness } = circumstance;
-    Question { context, now, freshness, chance }
+    let Circumstance { now, random, freshness } = circumstance;
+    Question { context, now, freshness, random }
 }
 
 /// The same limits and the same words as for a context in a request's body.
@@ -164,7 +164,7 @@ pub fn millis(now_ms: f64) -> UnixMillis {
 #[cfg(test)]
 mod tests {
     use flagfuse_determinism::signing::{NOW, root_key, scope, sign};
-    use flagfuse_shared::flag::environment::SharedWire;
+    use flagfuse_shared::definition::SharedWire;
     use serde_json::{Value, json};
 
     use super::*;
@@ -182,7 +182,7 @@ mod tests {
         Session::open(frame, &[root_key()], 1, scope, NOW_MS)
     }
 
-    const ASKED: Circumstance = Circumstance { now: NOW, chance: 0, freshness: Freshness::Fresh };
+    const ASKED: Circumstance = Circumstance { now: NOW, random: 0, freshness: Freshness::Fresh };
 
     #[test]
     fn a_verified_frame_answers_in_the_protocols_bodies() {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
-use flagfuse_shared::snapshot::AutoExposure;
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use serde_json::{Value, json};
 
 /// An environment with so many flags of the mixture.

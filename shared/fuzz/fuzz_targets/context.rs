@@ -4,9 +4,9 @@
 use std::sync::OnceLock;
 
 use flagfuse_determinism::signing::scope;
-use flagfuse_shared::evaluate::{Evaluator, Freshness, Question};
+use flagfuse_shared::evaluate::{Freshness, Question};
 use flagfuse_shared::ids::UnixMillis;
-use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, error_body, parse_request, write_bulk};
+use flagfuse_shared::ofrep::{bulk_etag, error_body, parse_request, write_bulk, Circumstances, Origin};
 use flagfuse_shared::snapshot::Admitted;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -31,12 +31,12 @@ fuzz_target!(|body: &[u8]| {
     for (at, admitted) in (0_u64..).zip(environments()) {
         let freshness = if body.len() % 8 == 0 { Freshness::Stale } else { Freshness::Fresh };
         let now = UnixMillis(1_799_999_999_999 + at);
-        let question = Question { freshness, chance: at, ..Question::new(&context, now) };
+        let question = Question { freshness, random: at, ..Question::new(&context, now) };
         let origin = Origin::new(admitted.held.version, &scope());
         let mut out = String::new();
-        write_bulk(&mut out, Evaluator::new(&admitted.snapshot, question).all(), &origin);
+        write_bulk(&mut out, admitted.snapshot.evaluator(question).all(), &origin);
         let flags = &parsed(&out)["flags"];
         assert_eq!(flags.as_array().map(Vec::len), Some(admitted.snapshot.flags().count()));
-        bulk_etag(&context, &origin, Circumstances { freshness, stretch: 0, chance: at });
+        bulk_etag(&context, &origin, Circumstances { freshness, stretch: 0, random: at });
     }
 });

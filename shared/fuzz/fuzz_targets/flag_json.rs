@@ -3,17 +3,16 @@
 
 use std::sync::OnceLock;
 
-use flagfuse_determinism::signing::{NOW, root_key, scope, sign};
+use flagfuse_determinism::signing::{root_key, scope, sign, NOW};
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Evaluator, Question};
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::compile::compile_environment;
-use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::evaluate::Question;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
+use flagfuse_shared::environment::compile_environment;
 use flagfuse_shared::ids::FlagKey;
-use flagfuse_shared::ofrep::{Origin, write_bulk};
-use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
+use flagfuse_shared::ofrep::{write_bulk, Origin};
+use flagfuse_shared::snapshot::{verify, Outcome, TrustedRoots};
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Value, json};
+use serde_json::{json, Value};
 
 fn roots() -> &'static TrustedRoots {
     static ROOTS: OnceLock<TrustedRoots> = OnceLock::new();
@@ -49,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
     for context in contexts() {
         let mut out = String::new();
         let origin = Origin::new(admitted.held.version, &scope());
-        write_bulk(&mut out, Evaluator::new(&admitted.snapshot, Question::new(context, NOW)).all(), &origin);
+        write_bulk(&mut out, admitted.snapshot.evaluator(Question::new(context, NOW)).all(), &origin);
         serde_json::from_str::<Value>(&out).expect("bodies are JSON");
     }
 });

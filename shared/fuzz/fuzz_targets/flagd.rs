@@ -1,7 +1,7 @@
 //! Any bytes as flagd's flag definitions: refused, or flags that compile together.
 #![no_main]
 
-use flagfuse_shared::flagd::import;
+use flagfuse_importers::flagd::import;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

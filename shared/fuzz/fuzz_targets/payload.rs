@@ -4,11 +4,11 @@
 
 use std::sync::OnceLock;
 
-use flagfuse_determinism::signing::{NOW, root_key, scope, sign_around};
+use flagfuse_determinism::signing::{root_key, scope, sign_around, NOW};
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Evaluator, Question};
-use flagfuse_shared::ofrep::{Origin, write_bulk};
-use flagfuse_shared::snapshot::{Outcome, TrustedRoots, verify};
+use flagfuse_shared::evaluate::Question;
+use flagfuse_shared::ofrep::{write_bulk, Origin};
+use flagfuse_shared::snapshot::{verify, Outcome, TrustedRoots};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -19,6 +19,6 @@ fuzz_target!(|bytes: &[u8]| {
     let context = Context::for_unit("user-1");
     let mut out = String::new();
     let origin = Origin::new(admitted.held.version, &scope());
-    write_bulk(&mut out, Evaluator::new(&admitted.snapshot, Question::new(&context, NOW)).all(), &origin);
+    write_bulk(&mut out, admitted.snapshot.evaluator(Question::new(&context, NOW)).all(), &origin);
     serde_json::from_str::<Value>(&out).expect("bodies are JSON");
 });

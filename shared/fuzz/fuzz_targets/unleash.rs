@@ -1,7 +1,7 @@
 //! Any bytes as Unleash's features or export: refused, or flags that compile together.
 #![no_main]
 
-use flagfuse_shared::unleash::import::import;
+use flagfuse_importers::unleash::import;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,8 +1,8 @@
 //! What the targets of the importers share.
 
-use flagfuse_shared::flag::compile::compile_environment;
+use flagfuse_shared::environment::compile_environment;
 use flagfuse_shared::ids::FlagKey;
-use flagfuse_shared::import::Imported;
+use flagfuse_importers::Imported;
 
 /// Whatever is imported compiles together, and each refusal says what and why.
 pub fn check(imported: &Imported) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::ConditionFault;
 use super::scalar::{ScalarSet, scalar_eq, scalars};
 use super::string::Case;
-use crate::flag::wire::ConditionWire;
+use crate::definition::ConditionWire;
 use crate::limits::CONTAINS_ALL_VALUE_COUNT_MAX;
 
 /// What has to be in the array.

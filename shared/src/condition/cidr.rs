@@ -11,7 +11,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 
 use super::ConditionFault;
-use crate::flag::wire::ConditionWire;
+use crate::definition::ConditionWire;
 use crate::limits::STRING_LEN_MAX;
 
 /// Networks, one of which has to hold the address.

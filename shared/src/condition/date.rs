@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::ConditionFault;
-use crate::flag::wire::ConditionWire;
+use crate::definition::ConditionWire;
 use crate::ids::UnixMillis;
 
 /// A bound in Unix milliseconds and the side of it that matches.
@@ -67,7 +67,7 @@ impl DateTest {
 }
 
 /// Unix milliseconds of a value that these conditions can read.
-pub(crate) fn date_ms(value: &Value) -> Option<i64> {
+pub fn date_ms(value: &Value) -> Option<i64> {
     match value {
         Value::String(text) => parse_ms(text).ok(),
         value => whole(value),

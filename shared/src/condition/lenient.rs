@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::reading::scalar_text;
+use crate::context::scalar_text;
 
 /// A version in full from a text or number as flagd's `sem_ver` reads it: without one leading `v`, and with zeros for the
 /// numbers it lacks, which no version with a pre-release or build may. `None` for what cannot become one; whether the
@@ -18,7 +18,7 @@ pub(super) fn read(value: &Value) -> Option<Cow<'_, Value>> {
 }
 
 /// `1`, `1.2` and `1.2.3`, each with an optional pre-release and build, as `major.minor.patch` and the rest.
-pub(crate) fn in_full(text: &str) -> Option<String> {
+pub fn in_full(text: &str) -> Option<String> {
     let core_len = text.find(['-', '+']).unwrap_or(text.len());
     let (core, rest) = text.split_at_checked(core_len)?;
     let mut numbers: Vec<&str> = core.split('.').collect();

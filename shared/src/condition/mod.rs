@@ -8,12 +8,12 @@
 mod array;
 mod cidr;
 mod date;
-mod digits;
 mod lenient;
 mod number;
 mod reading;
 mod regex;
 mod scalar;
+mod segments;
 mod semver;
 mod string;
 mod unreadable;
@@ -25,24 +25,22 @@ use serde_json::Value;
 use self::array::{ArrayTest, Quantity};
 use self::cidr::CidrTest;
 use self::date::DateTest;
-pub(crate) use self::date::date_ms;
-pub(crate) use self::digits::number_text;
-pub(crate) use self::lenient::in_full;
+pub use self::date::date_ms;
+pub use self::lenient::in_full;
 use self::number::NumberTest;
 use self::reading::Reading;
-pub(crate) use self::reading::scalar_text;
 use self::regex::RegexTest;
 use self::scalar::{ScalarSet, WALK_COUNT_MAX, scalars};
+pub use self::segments::{SegmentFault, SegmentIndex, SegmentNames};
 use self::semver::{Relation, SemverTest};
 use self::string::{Case, Place, StringTest};
-pub(crate) use self::unreadable::unreadable;
+pub use self::unreadable::unreadable;
 use crate::context::{AttributeName, CURRENT_TIME, Context};
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 use crate::ids::UnixMillis;
 use crate::limits::{
     CONDITION_VALUE_COUNT_MAX, CONTAINS_ALL_VALUE_COUNT_MAX, REGEX_PATTERN_COUNT_MAX, STRING_LEN_MAX,
 };
-use crate::segment::{SegmentIndex, SegmentNames};
 use crate::text::{Ends, Needle};
 
 /// A checked condition.
@@ -100,7 +98,7 @@ pub enum ConditionFault {
     /// A value the operator cannot compare with.
     #[error("values[{at}] must be {expected}")]
     ValueType {
-        /// Position.
+        /// Its position among the values.
         at: usize,
         /// The type in words.
         expected: &'static str,
@@ -108,7 +106,7 @@ pub enum ConditionFault {
     /// A value of the right type that the operator cannot read.
     #[error("values[{at}] is not {form}: {reason}")]
     ValueForm {
-        /// Position.
+        /// Its position among the values.
         at: usize,
         /// What it was read as.
         form: &'static str,
@@ -127,7 +125,7 @@ pub enum ConditionFault {
     /// `in_segment` names no segment of the environment.
     #[error("values[{at}] names the segment {key:?}, which the environment does not have")]
     UnknownSegment {
-        /// Position.
+        /// Its position among the values.
         at: usize,
         /// The missing name.
         key: String,
@@ -135,9 +133,9 @@ pub enum ConditionFault {
     /// `in_segment` names a segment that cannot be evaluated.
     #[error("values[{at}] names the segment {key:?}, which is malformed: {detail}")]
     MalformedSegment {
-        /// Position.
+        /// Its position among the values.
         at: usize,
-        /// Which one.
+        /// The key of the malformed segment.
         key: String,
         /// What is wrong with it.
         detail: String,

@@ -1,7 +1,7 @@
 //! Numeric order comparisons. Whole numbers beyond 2^53 compare as the nearest double, as JSON peers do.
 
 use super::ConditionFault;
-use crate::flag::wire::ConditionWire;
+use crate::definition::ConditionWire;
 
 /// A bound and the side of it that matches.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::digits::number_text;
 use super::semver::Relation;
 use super::{ConditionFault, lenient};
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::context::scalar_text;
+use crate::definition::{ConditionWire, Operator};
 
 /// What becomes of an attribute before the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,16 +79,6 @@ impl Reading {
     }
 }
 
-/// A text itself, or what JavaScript prints for a number or boolean.
-pub(crate) fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::String(text) => Some(Cow::Borrowed(text)),
-        Value::Bool(truth) => Some(Cow::Borrowed(if *truth { "true" } else { "false" })),
-        Value::Number(number) => Some(Cow::Owned(number_text(number))),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
 /// JavaScript's `Number(text)`; `None` stands for NaN and, since JSON has no such number, for infinities.
 fn number_of_text(text: &str) -> Option<f64> {
     let text = text.trim();
@@ -109,7 +99,6 @@ fn number_of_text(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
 
@@ -137,23 +126,6 @@ mod tests {
         ];
         for (text, expected) in rows {
             assert_eq!(number_of_text(text), expected, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn scalars_print_as_in_javascript() {
-        let rows = [
-            (json!(1), Some("1")),
-            (json!(1.0), Some("1")),
-            (json!(-0.0), Some("0")),
-            (json!(1.5), Some("1.5")),
-            (json!(true), Some("true")),
-            (json!("x"), Some("x")),
-            (json!(null), None),
-            (json!([1]), None),
-        ];
-        for (value, expected) in rows {
-            assert_eq!(scalar_text(&value).as_deref(), expected, "{value}");
         }
     }
 }

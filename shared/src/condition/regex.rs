@@ -7,7 +7,7 @@ use regex_lite::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::ConditionFault;
-use crate::flag::wire::ConditionWire;
+use crate::definition::ConditionWire;
 use crate::limits::{REGEX_COMPILED_LEN_MAX, REGEX_GROUP_COUNT_MAX, REGEX_PATTERN_LEN_MAX};
 
 /// Patterns, one of which has to be found.

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::ConditionFault;
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 use crate::limits::STRING_LEN_MAX;
 
 /// A relation and the versions of which one has to be in it.

@@ -1,7 +1,7 @@
 //! Text comparisons: contained, at the start, at the end, or equal without regard to case.
 
 use super::ConditionFault;
-use crate::flag::wire::ConditionWire;
+use crate::definition::ConditionWire;
 use crate::limits::STRING_LEN_MAX;
 
 /// Texts to look for, already folded when case does not matter.

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::reading::Reading;
 use super::{cidr, date_ms, semver};
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 
 /// What keeps a condition from comparing `value`; `None` when it can.
-pub(crate) fn unreadable(wire: &ConditionWire, value: &Value) -> Option<&'static str> {
+pub fn unreadable(wire: &ConditionWire, value: &Value) -> Option<&'static str> {
     let reading = Reading::of(wire).unwrap_or(Reading::Plain);
     let read = reading.read(value);
     let text = read.as_deref().and_then(Value::as_str);
@@ -49,10 +49,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::condition::Condition;
+    use crate::condition::{Condition, SegmentNames};
     use crate::context::Context;
     use crate::ids::UnixMillis;
-    use crate::segment::SegmentNames;
 
     #[test]
     fn what_cannot_be_read_is_told_in_words_and_never_matches() {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::fault::{EventFault, looks_like_seconds};
+use super::fault::{EventFault, QuarantineCode, looks_like_seconds};
 use crate::ids::{FlagKey, IdError, MetricKey, SnapshotVersion, Unit, UnixMillis, VariationKey};
 use crate::limits::{
     BATCH_EVENT_COUNT_MAX, EVENT_AGE_MS_MAX, EVENT_COUNT_MAX, EVENT_ID_LEN_MAX, EVENT_LEN_MAX,
@@ -122,7 +122,7 @@ pub enum EventSource {
 }
 
 impl EventSource {
-    /// All of them.
+    /// Every source there is.
     pub const ALL: [Self; 2] = [Self::Edge, Self::Client];
 
     /// The word in JSON and in a buffer's name.
@@ -175,7 +175,7 @@ pub struct Event {
     pub unit: Option<Unit>,
     /// When, corrected by the difference between the client's and the edge's clock.
     pub occurred_ms: UnixMillis,
-    /// What.
+    /// What happened.
     pub kind: EventKind,
 }
 
@@ -211,62 +211,6 @@ pub enum EventKind {
         /// Times that a variant was served, by its name.
         variants: BTreeMap<String, u64>,
     },
-}
-
-/// Why an event is quarantined; stable words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QuarantineCode {
-    /// No JSON.
-    BadJson,
-    /// A field is missing, comes twice or has the wrong type.
-    BadSchema,
-    /// The flag does not exist.
-    UnknownFlag,
-    /// The environment does not exist.
-    UnknownEnvironment,
-    /// There is no unit.
-    UnitMissing,
-    /// Older than the horizon of the dedupe.
-    TooOld,
-    /// Dated ahead.
-    Future,
-    /// The same id came before with other content.
-    IdConflict,
-    /// Longer than the limit.
-    Oversize,
-    /// The claimed variation is not what this unit gets in that phase.
-    VariantMismatch,
-    /// An exposure that is dated before the phase it names, or that claims its first seconds long after them.
-    TooEarly,
-    /// The unit has done more on that day than any unit may.
-    UnitFlood,
-    /// It could not be applied, again and again, though nothing is wrong with it: a fault of ours.
-    Unprocessable,
-    /// Usage beyond what any client can have counted.
-    ImplausibleCount,
-}
-
-impl QuarantineCode {
-    /// The word in JSON and SQL.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadJson => "bad_json",
-            Self::BadSchema => "bad_schema",
-            Self::UnknownFlag => "unknown_flag",
-            Self::UnknownEnvironment => "unknown_environment",
-            Self::UnitMissing => "unit_missing",
-            Self::TooOld => "too_old",
-            Self::Future => "future",
-            Self::IdConflict => "id_conflict",
-            Self::Oversize => "oversize",
-            Self::VariantMismatch => "variant_mismatch",
-            Self::TooEarly => "too_early",
-            Self::UnitFlood => "unit_flood",
-            Self::Unprocessable => "unprocessable",
-            Self::ImplausibleCount => "implausible_count",
-        }
-    }
 }
 
 /// The fields of an event as they travel; unknown ones are kept in the raw bytes and ignored here.

@@ -1,14 +1,69 @@
 //! Why an event is refused: a code for programs, and for people the field and a sentence. Names no unit.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::beacon::QuarantineCode;
 use crate::ids::UnixMillis;
 use crate::strict::Fault;
 
 /// What people who send seconds are told, and nobody else: a clock that is wrong by less than this, read as seconds.
 const SECONDS_AGE_MS_MAX: f64 = 366.0 * 24.0 * 3_600_000.0;
+
+/// Why an event is quarantined; stable words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuarantineCode {
+    /// No JSON.
+    BadJson,
+    /// A field is missing, comes twice or has the wrong type.
+    BadSchema,
+    /// The flag does not exist.
+    UnknownFlag,
+    /// The environment does not exist.
+    UnknownEnvironment,
+    /// There is no unit.
+    UnitMissing,
+    /// Older than the horizon of the dedupe.
+    TooOld,
+    /// Dated ahead.
+    Future,
+    /// The same id came before with other content.
+    IdConflict,
+    /// Longer than the limit.
+    Oversize,
+    /// The claimed variation is not what this unit gets in that phase.
+    VariantMismatch,
+    /// An exposure that is dated before the phase it names, or that claims its first seconds long after them.
+    TooEarly,
+    /// The unit has done more on that day than any unit may.
+    UnitFlood,
+    /// It could not be applied, again and again, though nothing is wrong with it: a fault of ours.
+    Unprocessable,
+    /// Usage beyond what any client can have counted.
+    ImplausibleCount,
+}
+
+impl QuarantineCode {
+    /// The word in JSON and SQL.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadJson => "bad_json",
+            Self::BadSchema => "bad_schema",
+            Self::UnknownFlag => "unknown_flag",
+            Self::UnknownEnvironment => "unknown_environment",
+            Self::UnitMissing => "unit_missing",
+            Self::TooOld => "too_old",
+            Self::Future => "future",
+            Self::IdConflict => "id_conflict",
+            Self::Oversize => "oversize",
+            Self::VariantMismatch => "variant_mismatch",
+            Self::TooEarly => "too_early",
+            Self::UnitFlood => "unit_flood",
+            Self::Unprocessable => "unprocessable",
+            Self::ImplausibleCount => "implausible_count",
+        }
+    }
+}
 
 /// Why an event cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Evaluation: one verified snapshot, one question → resolutions. Never looks at a clock or at chance: both are part of
+//! Evaluation: one environment, one question → resolutions. Never looks at a clock or for randomness: both are part of
 //! the question.
 //!
 //! The order in which a flag decides: off · schedule · `on_stale` · prerequisites · individual targets · holdout · layer ·
@@ -10,30 +10,31 @@ mod resolve;
 use std::cell::{Cell, OnceCell};
 
 pub use self::observer::{Lane, Observer, Passage, Silent, Step};
+use crate::condition::SegmentIndex;
 use crate::context::Context;
-use crate::flag::{Arm, Flag, FlagFault, Rule, Variation};
+use crate::definition::Arm;
+use crate::environment::Environment;
+use crate::flag::{Flag, FlagFault, Rule, Variation};
 use crate::ids::{FlagKey, RuleKey, UnixMillis};
-use crate::segment::SegmentIndex;
-use crate::snapshot::{Snapshot, Verified};
 
-/// Who asks, when, and with which luck.
+/// Who asks, when, and with which random number.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'c> {
-    /// Who.
+    /// The asker.
     pub context: &'c Context,
     /// The time that schedules and `currentTime` are compared with.
     pub now: UnixMillis,
     /// Whether the snapshot's freshness is proven at that time.
     pub freshness: Freshness,
-    /// Decides where Unleash would roll dice, and nowhere else. Draw it anew for each question; the same number gives the
+    /// Decides where Unleash would roll dice, and nowhere else. Take a new one for each question; the same number gives the
     /// same answers.
-    pub chance: u64,
+    pub random: u64,
 }
 
 impl<'c> Question<'c> {
-    /// A question at `now` with a fresh snapshot and no luck.
+    /// A question at `now` with a fresh snapshot and the random number 0.
     pub const fn new(context: &'c Context, now: UnixMillis) -> Self {
-        Self { context, now, freshness: Freshness::Fresh, chance: 0 }
+        Self { context, now, freshness: Freshness::Fresh, random: 0 }
     }
 }
 
@@ -42,7 +43,7 @@ impl<'c> Question<'c> {
 pub struct Resolution<'s> {
     /// What to serve; `None` tells the caller to use the default in its code.
     pub variation: Option<&'s Variation>,
-    /// Why.
+    /// What led to it, in OpenFeature's words.
     pub reason: Reason,
     /// Arm and phase when the unit is in the flag's cohort, so an exposure cannot disagree with the value.
     pub assignment: Option<Assignment>,
@@ -75,7 +76,7 @@ pub struct Assignment {
 pub enum Reason {
     /// The same for everybody.
     Static,
-    /// A rule without chance decided.
+    /// A rule decided that takes everybody who meets its conditions.
     TargetingMatch,
     /// A gate, a split or the cohort decided by the unit's bucket.
     Split,
@@ -135,17 +136,20 @@ pub enum EvaluationError<'s> {
     Malformed(&'s FlagFault),
 }
 
+/// What a question about one flag comes to.
+pub type EvaluationResult<'s> = Result<Resolution<'s>, EvaluationError<'s>>;
+
 /// Answers one question about any number of flags. What flags share — segments, prerequisites, the holdout — is found out
 /// once.
 #[derive(Debug)]
 pub struct Evaluator<'s, 'c> {
-    snapshot: &'s Verified<Snapshot>,
+    environment: &'s Environment,
     question: Question<'c>,
     /// One cell for each segment; made when the first segment is asked for.
     segments: OnceCell<Box<[Cell<Known>]>>,
     /// What a flag serves as a prerequisite of others, by the flag's position; made when the first one is asked for.
-    prerequisites: OnceCell<Box<[Cell<Served>]>>,
-    holdout: Cell<Standing>,
+    prerequisites: OnceCell<Box<[Cell<KnownVariation>]>>,
+    holdout: Cell<HoldoutBucket>,
 }
 
 /// Whether the asker is in a segment.
@@ -158,7 +162,7 @@ enum Known {
 
 /// Where the unit stands in the environment's holdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum HoldoutBucket {
     /// Nobody has asked.
     Unknown,
     /// The asker has no unit.
@@ -169,7 +173,7 @@ enum Standing {
 
 /// What a flag serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Served {
+enum KnownVariation {
     NotYet,
     Variation(u8),
     /// The code's default, or an error.
@@ -177,31 +181,27 @@ enum Served {
 }
 
 impl<'s, 'c> Evaluator<'s, 'c> {
-    /// Asks `question` of `snapshot`.
+    /// Asks `question` of `environment`. Outside this crate the door is `Verified::evaluator`.
     #[inline]
-    pub const fn new(snapshot: &'s Verified<Snapshot>, question: Question<'c>) -> Self {
+    pub(crate) const fn new(environment: &'s Environment, question: Question<'c>) -> Self {
         Self {
-            snapshot,
+            environment,
             question,
             segments: OnceCell::new(),
             prerequisites: OnceCell::new(),
-            holdout: Cell::new(Standing::Unknown),
+            holdout: Cell::new(HoldoutBucket::Unknown),
         }
     }
 
     /// Evaluates one flag.
     #[inline]
-    pub fn flag(&self, key: &str) -> Result<Resolution<'s>, EvaluationError<'s>> {
+    pub fn flag(&self, key: &str) -> EvaluationResult<'s> {
         self.flag_observed(key, &mut Silent)
     }
 
     /// Evaluates one flag and tells `observer` every step.
-    pub fn flag_observed(
-        &self,
-        key: &str,
-        observer: &mut impl Observer,
-    ) -> Result<Resolution<'s>, EvaluationError<'s>> {
-        match self.snapshot.find(key) {
+    pub fn flag_observed(&self, key: &str, observer: &mut impl Observer) -> EvaluationResult<'s> {
+        match self.environment.find(key) {
             None => Err(EvaluationError::FlagNotFound { key: key.to_owned() }),
             Some((_, Err(fault))) => Err(EvaluationError::Malformed(fault)),
             Some((_, Ok(flag))) => self.resolve(flag, observer),
@@ -209,9 +209,8 @@ impl<'s, 'c> Evaluator<'s, 'c> {
     }
 
     /// Evaluates every flag, in the order of their keys.
-    pub fn all(&self) -> impl Iterator<Item = (&'s FlagKey, Result<Resolution<'s>, EvaluationError<'s>>)> {
-        let snapshot: &'s Snapshot = self.snapshot;
-        snapshot.flags.iter().map(|(key, flag)| {
+    pub fn all(&self) -> impl Iterator<Item = (&'s FlagKey, EvaluationResult<'s>)> {
+        self.environment.flags.iter().map(|(key, flag)| {
             let answer = match flag {
                 Ok(flag) => self.resolve(flag, &mut Silent),
                 Err(fault) => Err(EvaluationError::Malformed(fault)),
@@ -230,9 +229,9 @@ impl<'s, 'c> Evaluator<'s, 'c> {
     fn is_in(&self, index: SegmentIndex) -> bool {
         let known = self
             .segments
-            .get_or_init(|| self.snapshot.segments.iter().map(|_| Cell::new(Known::NotYet)).collect());
+            .get_or_init(|| self.environment.segments.iter().map(|_| Cell::new(Known::NotYet)).collect());
         let at = usize::from(index.0);
-        let (Some(cell), Some(segment)) = (known.get(at), self.snapshot.segments.get(at)) else {
+        let (Some(cell), Some(segment)) = (known.get(at), self.environment.segments.get(at)) else {
             return false;
         };
         match cell.get() {
@@ -240,22 +239,13 @@ impl<'s, 'c> Evaluator<'s, 'c> {
             Known::Outside => false,
             Known::NotYet => {
                 let Question { context, now, .. } = self.question;
-                // Cycles were refused when the snapshot was compiled, so this ends.
+                // Cycles were refused when the environment was compiled, so this ends.
                 let is_inside = segment.holds(context, now, &|other| self.is_in(other));
                 cell.set(if is_inside { Known::Inside } else { Known::Outside });
                 is_inside
             }
         }
     }
-}
-
-/// Evaluates one flag.
-pub fn evaluate<'s>(
-    snapshot: &'s Verified<Snapshot>,
-    flag_key: &str,
-    question: Question<'_>,
-) -> Result<Resolution<'s>, EvaluationError<'s>> {
-    Evaluator::new(snapshot, question).flag(flag_key)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use crate::condition::Condition;
-use crate::flag::{Arm, Flag, OnStale};
+use crate::definition::{Arm, OnStale};
+use crate::flag::Flag;
 use crate::ids::{RuleKey, VariationKey};
 use crate::segment::Membership;
 
@@ -46,9 +47,9 @@ impl Observer for Silent {
 /// Whether something let the asker through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
-    /// Yes.
+    /// It did, or what was asked for holds.
     Passed,
-    /// No.
+    /// It did not.
     Stopped,
 }
 
@@ -119,7 +120,7 @@ pub enum Step<'a> {
     },
     /// A rule is looked at; its conditions, gate and split follow.
     Rule {
-        /// Which one.
+        /// Its key.
         key: &'a RuleKey,
     },
     /// The rule has a schedule.

@@ -3,25 +3,24 @@
 use std::borrow::Cow;
 
 use super::{
-    Assignment, EvaluationError, Evaluator, Freshness, Lane, Observer, Passage, Question, Reason, Resolution,
-    Served, Standing, Step,
+    Assignment, EvaluationError, EvaluationResult, Evaluator, Freshness, HoldoutBucket, KnownVariation, Lane,
+    Observer, Passage, Question, Reason, Resolution, Step,
 };
 use crate::bucket::{Bucket, unleash_bucket_under};
-use crate::condition::{Condition, scalar_text};
-use crate::context::{AttributeName, Context};
+use crate::condition::Condition;
+use crate::context::{AttributeName, Context, UnitSource, scalar_text};
+use crate::definition::{HoldoutRole, OnStale};
 use crate::flag::{
-    Flag, Gate, Guards, HoldoutRole, LayerShare, OnStale, Power, Prerequisite, Rule, Shares, Split,
-    Stickiness, UnitSource, UnleashGate, UnleashSplit, VariationIndex,
+    Flag, Gate, Guards, LayerShare, Power, Prerequisite, Rule, Shares, Split, Stickiness, UnleashGate,
+    UnleashSplit, VariationIndex,
 };
 use crate::ids::VariationKey;
 use crate::limits::BUCKET_COUNT;
 use crate::segment::Membership;
 
-type Answer<'s> = Result<Resolution<'s>, EvaluationError<'s>>;
-
 impl<'s> Evaluator<'s, '_> {
     #[inline]
-    pub(super) fn resolve(&self, flag: &'s Flag, observer: &mut impl Observer) -> Answer<'s> {
+    pub(super) fn resolve(&self, flag: &'s Flag, observer: &mut impl Observer) -> EvaluationResult<'s> {
         if flag.power == Power::Off {
             observer.saw(Step::Off);
             return Ok(served(flag, flag.off, Reason::Disabled));
@@ -33,7 +32,7 @@ impl<'s> Evaluator<'s, '_> {
         if let Some(answer) = decided {
             return Ok(answer);
         }
-        if self.snapshot.holdout.is_some()
+        if self.environment.holdout.is_some()
             && flag.holdout == HoldoutRole::Member
             && self.is_held_out(observer)
         {
@@ -104,24 +103,27 @@ impl<'s> Evaluator<'s, '_> {
     fn is_met(&self, prerequisite: &'s Prerequisite, observer: &mut impl Observer) -> bool {
         let Some(link) = prerequisite.link else { return false };
         let known = self.prerequisites.get_or_init(|| {
-            self.snapshot.flags.iter().map(|_| std::cell::Cell::new(Served::NotYet)).collect()
+            self.environment.flags.iter().map(|_| std::cell::Cell::new(KnownVariation::NotYet)).collect()
         });
-        let other = self.snapshot.flags.get(link.flag_at).and_then(|(_, flag)| flag.as_ref().ok());
+        let other = self.environment.flags.get(link.flag_at).and_then(|(_, flag)| flag.as_ref().ok());
         let (Some(cell), Some(other)) = (known.get(link.flag_at), other) else { return false };
-        if cell.get() == Served::NotYet {
+        if cell.get() == KnownVariation::NotYet {
             observer.saw(Step::PrerequisiteBegins { flag: other });
-            // Cycles were refused when the snapshot was compiled, so this ends; generic observers would not.
+            // Cycles were refused when the environment was compiled, so this ends; generic observers would not.
             let variation = self.resolve_dyn(other, observer).ok().and_then(|answer| answer.variation);
             let at = variation
                 .and_then(|variation| other.variations.iter().position(|v| std::ptr::eq(v, variation)));
-            cell.set(at.and_then(|at| u8::try_from(at).ok()).map_or(Served::Nothing, Served::Variation));
+            cell.set(
+                at.and_then(|at| u8::try_from(at).ok())
+                    .map_or(KnownVariation::Nothing, KnownVariation::Variation),
+            );
         }
         let (passage, served) = match cell.get() {
-            Served::Variation(at) => {
+            KnownVariation::Variation(at) => {
                 let wanted = 1_u64.checked_shl(at.into()).unwrap_or(0) & link.variations != 0;
                 (Passage::of(wanted), name(other, VariationIndex(at)))
             }
-            Served::NotYet | Served::Nothing => (Passage::Stopped, None),
+            KnownVariation::NotYet | KnownVariation::Nothing => (Passage::Stopped, None),
         };
         observer.saw(Step::Prerequisite { flag: &prerequisite.key, served, passage });
         passage == Passage::Passed
@@ -129,21 +131,21 @@ impl<'s> Evaluator<'s, '_> {
 
     /// One instance for every kind of observer.
     #[inline(never)]
-    fn resolve_dyn(&self, flag: &'s Flag, mut observer: &mut dyn Observer) -> Answer<'s> {
+    fn resolve_dyn(&self, flag: &'s Flag, mut observer: &mut dyn Observer) -> EvaluationResult<'s> {
         self.resolve(flag, &mut observer)
     }
 
     fn is_held_out(&self, observer: &mut impl Observer) -> bool {
-        let Some(holdout) = &self.snapshot.holdout else { return false };
+        let Some(holdout) = &self.environment.holdout else { return false };
         let bucket = match self.holdout.get() {
-            Standing::Unknown => holdout
+            HoldoutBucket::Unknown => holdout
                 .source
                 .unit(self.question.context)
                 .map(|unit| Bucket::under(holdout.salt, &unit).get()),
-            Standing::Without => None,
-            Standing::In(bucket) => Some(bucket),
+            HoldoutBucket::Without => None,
+            HoldoutBucket::In(bucket) => Some(bucket),
         };
-        self.holdout.set(bucket.map_or(Standing::Without, Standing::In));
+        self.holdout.set(bucket.map_or(HoldoutBucket::Without, HoldoutBucket::In));
         let is_held_out = bucket.is_some_and(|bucket| bucket < holdout.below);
         observer.saw(Step::Holdout { bucket, below: holdout.below, passage: Passage::of(!is_held_out) });
         is_held_out
@@ -213,7 +215,7 @@ impl<'s> Evaluator<'s, '_> {
         let found = context.value(condition.attribute());
         observer.saw(Step::Condition { at, condition, found, passage });
         for index in condition.segments().iter().filter(|index| self.is_known(**index)) {
-            let Some(segment) = self.snapshot.segments.get(usize::from(index.0)) else { continue };
+            let Some(segment) = self.environment.segments.get(usize::from(index.0)) else { continue };
             let membership = segment.membership(context, now, &is_in);
             observer.saw(Step::Segment { key: &segment.key, membership });
             let is_told = !segments.contains(index)
@@ -268,7 +270,7 @@ impl<'s> Evaluator<'s, '_> {
         const NORMALIZER: u32 = 100;
         match self.sticky(&gate.stickiness) {
             Sticky::Text(text) => Some(unleash_bucket_under(gate.group, &text, NORMALIZER)),
-            Sticky::Chance => Some(gate.group.draw(self.question.chance, gate.lot) % NORMALIZER + 1),
+            Sticky::Random => Some(gate.group.random(self.question.random, gate.position) % NORMALIZER + 1),
             Sticky::Missing => None,
         }
     }
@@ -282,8 +284,8 @@ impl<'s> Evaluator<'s, '_> {
         let weight_sum = split.shares.weight_sum;
         let bucket = match self.sticky(&split.stickiness) {
             Sticky::Text(text) => unleash_bucket_under(split.group, &text, weight_sum),
-            Sticky::Chance | Sticky::Missing => {
-                split.group.draw(self.question.chance, split.lot) % weight_sum.max(1) + 1
+            Sticky::Random | Sticky::Missing => {
+                split.group.random(self.question.random, split.position) % weight_sum.max(1) + 1
             }
         };
         let index = split.shares.at(bucket.saturating_sub(1)).unwrap_or_default();
@@ -297,7 +299,7 @@ impl<'s> Evaluator<'s, '_> {
     fn sticky(&self, stickiness: &Stickiness) -> Sticky<'_> {
         let context = self.question.context;
         match stickiness {
-            Stickiness::Random => Sticky::Chance,
+            Stickiness::Random => Sticky::Random,
             Stickiness::Attribute(UnitSource::TargetingKey) => {
                 context.targeting_key().map_or(Sticky::Missing, |text| Sticky::Text(text.into()))
             }
@@ -308,11 +310,11 @@ impl<'s> Evaluator<'s, '_> {
                 .targeting_key()
                 .map(Cow::Borrowed)
                 .or_else(|| fallbacks.iter().find_map(|name| sticky_text(context, name)))
-                .map_or(Sticky::Chance, Sticky::Text),
+                .map_or(Sticky::Random, Sticky::Text),
         }
     }
 
-    fn without_rule(&self, flag: &'s Flag, observer: &mut impl Observer) -> Answer<'s> {
+    fn without_rule(&self, flag: &'s Flag, observer: &mut impl Observer) -> EvaluationResult<'s> {
         let Some(cohort) = &flag.cohort else {
             observer.saw(Step::Default { variation: flag.default.and_then(|index| name(flag, index)) });
             // Without a variation it is not we who serve the same to everybody.
@@ -334,10 +336,20 @@ impl<'s> Evaluator<'s, '_> {
     }
 }
 
+impl Rule {
+    /// Why units get what it serves.
+    const fn reason(&self) -> Reason {
+        match (&self.gate, &self.split) {
+            (Gate::Open, Split::One(_)) => Reason::TargetingMatch,
+            (Gate::Open | Gate::Native(_) | Gate::Unleash(_), _) => Reason::Split,
+        }
+    }
+}
+
 /// What Unleash would hash.
 enum Sticky<'c> {
     Text(Cow<'c, str>),
-    Chance,
+    Random,
     Missing,
 }
 

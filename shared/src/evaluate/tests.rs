@@ -7,8 +7,8 @@ mod units;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::flag::environment::SharedWire;
-use crate::snapshot::fixtures;
+use crate::definition::SharedWire;
+use crate::snapshot::{Snapshot, Verified, fixtures};
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
@@ -34,7 +34,7 @@ fn boolean(patch: &Value) -> Value {
 fn ask(flag: &Value, context: Value) -> (Option<String>, Reason) {
     let snapshot = snapshot(std::slice::from_ref(flag));
     let context = Context::from_json(context).unwrap();
-    let answer = evaluate(&snapshot, "f", question(&context)).unwrap();
+    let answer = snapshot.evaluate("f", question(&context)).unwrap();
     (answer.variation.map(|v| v.key().to_string()), answer.reason)
 }
 
@@ -67,7 +67,7 @@ fn rollout_is_monotone() {
         let snapshot = snapshot(&[boolean(&json!({ "rules": rules }))]);
         move |unit: usize| {
             let context = Context::for_unit(&unit.to_string());
-            evaluate(&snapshot, "f", question(&context)).unwrap().rule().is_some()
+            snapshot.evaluate("f", question(&context)).unwrap().rule().is_some()
         }
     };
     let (five, ten) = (at(5.0), at(10.0));
@@ -91,7 +91,9 @@ fn a_ramp_moves_nobody_from_control_to_exposed() {
     let mut arms = [0_u32; 3];
     for unit in 0..20_000 {
         let context = Context::for_unit(&format!("user-{unit}"));
-        let of = |s| evaluate(s, "f", question(&context)).unwrap().assignment.map(|a| (a.arm, a.phase));
+        let of = |s: &Verified<Snapshot>| {
+            s.evaluate("f", question(&context)).unwrap().assignment.map(|a| (a.arm, a.phase))
+        };
         match (of(&small), of(&large)) {
             (Some((Arm::Exposed, 7)), Some((Arm::Exposed, 7))) => arms[0] += 1,
             (Some((Arm::Control, 7)), Some((Arm::Control, 7))) => arms[1] += 1,
@@ -115,7 +117,7 @@ fn a_tripped_feature_is_off_for_targeted_units_too() {
         let snapshot = snapshot(&[boolean(&json!({ "rules": rules, "cohort": cohort(withheld) }))]);
         let ask = |context: Value| {
             let context = Context::from_json(context).unwrap();
-            let answer = evaluate(&snapshot, "f", question(&context)).unwrap();
+            let answer = snapshot.evaluate("f", question(&context)).unwrap();
             answer.variation.unwrap().key().to_string()
         };
         assert_eq!(ask(json!({ "staff": 1 })), staff_gets);
@@ -131,7 +133,7 @@ fn splits_follow_their_weights() {
     let snapshot = snapshot(&[boolean(&json!({ "rules": rules }))]);
     let on = (0..20_000).filter(|unit| {
         let context = Context::for_unit(&format!("user-{unit}"));
-        let answer = evaluate(&snapshot, "f", question(&context)).unwrap();
+        let answer = snapshot.evaluate("f", question(&context)).unwrap();
         answer.variation.unwrap().key().as_str() == "on"
     });
     // 5,000 ± 5σ, σ = sqrt(20,000 · ¼ · ¾) = 61.
@@ -143,12 +145,12 @@ fn a_malformed_flag_fails_alone() {
     let good = boolean(&json!({ "key": "good" }));
     let admitted = fixtures::admitted_raw(&[("bad", &[0xff]), ("good", &fixtures::record(&good))]);
     let context = Context::default();
-    assert!(evaluate(&admitted.snapshot, "good", question(&context)).is_ok());
+    assert!(admitted.snapshot.evaluate("good", question(&context)).is_ok());
     assert!(matches!(
-        evaluate(&admitted.snapshot, "bad", question(&context)),
+        admitted.snapshot.evaluate("bad", question(&context)),
         Err(EvaluationError::Malformed(_))
     ));
-    assert_eq!(Evaluator::new(&admitted.snapshot, question(&context)).all().count(), 2);
+    assert_eq!(admitted.snapshot.evaluator(question(&context)).all().count(), 2);
 }
 
 #[test]
@@ -158,7 +160,8 @@ fn on_stale_applies_only_when_stale() {
         let snapshot = snapshot(&[boolean(&json!({ "rules": rules, "on_stale": on_stale }))]);
         let context = Context::default();
         let at = |freshness| {
-            evaluate(&snapshot, "f", Question { freshness, ..question(&context) })
+            snapshot
+                .evaluate("f", Question { freshness, ..question(&context) })
                 .unwrap()
                 .variation
                 .unwrap()
@@ -182,7 +185,7 @@ fn flag(key: &str, patch: &Value) -> Value {
 
 fn served_to(snapshot: &Verified<Snapshot>, key: &str, context: Value) -> (String, Reason) {
     let context = Context::from_json(context).unwrap();
-    let answer = evaluate(snapshot, key, question(&context)).unwrap_or_else(|e| panic!("{key}: {e}"));
+    let answer = snapshot.evaluate(key, question(&context)).unwrap_or_else(|e| panic!("{key}: {e}"));
     (answer.variation.map_or_else(|| "-".to_owned(), |v| v.key().to_string()), answer.reason)
 }
 
@@ -199,7 +202,7 @@ fn a_schedule_is_from_inclusive_until_exclusive_and_outside_the_flag_is_off() {
     let schedule = json!({ "from_ms": 1_000, "until_ms": 2_000 });
     let snapshot = environment(&[boolean(&json!({ "rules": everybody(), "schedule": schedule }))], json!({}));
     let context = Context::default();
-    let at = |now| evaluate(&snapshot, "f", Question::new(&context, UnixMillis(now))).unwrap().reason;
+    let at = |now| snapshot.evaluate("f", Question::new(&context, UnixMillis(now))).unwrap().reason;
     let expected = [Reason::Disabled, Reason::TargetingMatch, Reason::TargetingMatch, Reason::Disabled];
     assert_eq!([999, 1_000, 1_999, 2_000].map(at), expected);
     assert_eq!([999, 1_000, 1_999, 2_000].map(|now| snapshot.stretch(UnixMillis(now))), [0, 1, 1, 2]);
@@ -211,8 +214,7 @@ fn a_rule_outside_its_schedule_is_skipped() {
         json!([{ "key": "later", "schedule": { "from_ms": 5_000 }, "split": [{ "variation": "on" }] }]);
     let snapshot = environment(&[boolean(&json!({ "rules": rules }))], json!({}));
     let context = Context::default();
-    let at =
-        |now| evaluate(&snapshot, "f", Question::new(&context, UnixMillis(now))).unwrap().rule().is_some();
+    let at = |now| snapshot.evaluate("f", Question::new(&context, UnixMillis(now))).unwrap().rule().is_some();
     assert_eq!([4_999, 5_000].map(at), [false, true]);
 }
 
@@ -336,7 +338,7 @@ fn no_unit_is_in_two_flags_of_a_layer_and_overlaps_are_refused() {
     assert!(fault(&snapshot, "c").contains("belong to the flag \"a\""), "{}", fault(&snapshot, "c"));
     assert!(fault(&snapshot, "d").contains("layer names \"m\""));
     let context = Context::default();
-    let missing = evaluate(&snapshot, "a", question(&context));
+    let missing = snapshot.evaluate("a", question(&context));
     assert_eq!(missing, Err(EvaluationError::TargetingKeyMissing { attribute: "targetingKey" }));
 }
 
@@ -355,7 +357,7 @@ fn held_out_units_get_the_default_everywhere_but_in_exempt_flags() {
     let mut held_out = 0;
     for unit in 0..10_000 {
         let context = Context::for_unit(&format!("user-{unit}"));
-        let evaluator = Evaluator::new(&snapshot, question(&context));
+        let evaluator = snapshot.evaluator(question(&context));
         let is_on = |key| evaluator.flag(key).unwrap().variation.unwrap().json() == "true";
         assert!(is_on("z"));
         assert_eq!(is_on("x"), is_on("y"), "user-{unit} is held out of all of them or of none");
@@ -379,7 +381,7 @@ fn a_unit_keeps_the_phase_that_enrolled_it() {
         let text = format!("user-{unit}");
         let bucket = crate::bucket::Bucket::of("f", &text, crate::bucket::COHORT_SEED).get();
         let context = Context::for_unit(&text);
-        let got = evaluate(&snapshot, "f", question(&context)).unwrap().assignment.map(|a| (a.arm, a.phase));
+        let got = snapshot.evaluate("f", question(&context)).unwrap().assignment.map(|a| (a.arm, a.phase));
         let expected = match bucket {
             0..100_000 => Some((Arm::Exposed, 1)),
             100_000..300_000 => Some((Arm::Exposed, 3)),
@@ -392,7 +394,7 @@ fn a_unit_keeps_the_phase_that_enrolled_it() {
 }
 
 #[test]
-fn unleashs_lane_buckets_as_unleash_does_and_leaves_the_rest_to_chance() {
+fn unleashs_lane_buckets_as_unleash_does_and_makes_the_rest_random() {
     let rule = |gate: Value, split: Value| {
         json!([{ "key": "r", "split": [{ "variation": "on" }, { "variation": "off" }],
             "unleash": { "gate": gate, "split": split } }])
@@ -402,13 +404,13 @@ fn unleashs_lane_buckets_as_unleash_does_and_leaves_the_rest_to_chance() {
     let snapshot = environment(&[boolean(&json!({ "rules": rule(gate, split) }))], json!({}));
     // "gr1:123" has the value 73 in the tests of Unleash's own clients.
     let context = Context::for_unit("123");
-    assert!(evaluate(&snapshot, "f", question(&context)).unwrap().rule().is_some());
+    assert!(snapshot.evaluate("f", question(&context)).unwrap().rule().is_some());
     let session = Context::from_json(json!({ "sessionId": 123 })).unwrap();
-    assert!(evaluate(&snapshot, "f", question(&session)).unwrap().rule().is_some());
+    assert!(snapshot.evaluate("f", question(&session)).unwrap().rule().is_some());
     let nobody = Context::default();
-    let passes = (0..10_000_u64).filter(|chance| {
-        let question = Question { chance: chance.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..question(&nobody) };
-        evaluate(&snapshot, "f", question).unwrap().rule().is_some()
+    let passes = (0..10_000_u64).filter(|random| {
+        let question = Question { random: random.wrapping_mul(0x9e37_79b9_7f4a_7c15), ..question(&nobody) };
+        snapshot.evaluate("f", question).unwrap().rule().is_some()
     });
     // 7,300 ± 5σ (44).
     let passes = passes.count();
@@ -436,8 +438,8 @@ fn observers_see_every_step_and_change_no_answer() {
     let snapshot = environment(&flags, json!({ "holdout": { "percentage": 0, "salt": "h" } }));
     let context = Context::for_unit("ann");
     let mut seen = Count::default();
-    let observed = Evaluator::new(&snapshot, question(&context)).flag_observed("f", &mut seen);
-    assert_eq!(observed, evaluate(&snapshot, "f", question(&context)));
+    let observed = snapshot.evaluator(question(&context)).flag_observed("f", &mut seen);
+    assert_eq!(observed, snapshot.evaluate("f", question(&context)));
     let expected = [
         "PrerequisiteBegins",
         "Holdout",
@@ -475,8 +477,8 @@ fn the_order_in_which_flags_and_segments_are_stored_changes_no_answer() {
     let other = environment(&flags([2, 0, 1]), segments([1, 2, 0]));
     for unit in ["a", "b", "c", "d"] {
         let context = Context::for_unit(unit);
-        let ask = |snapshot| {
-            let evaluator = Evaluator::new(snapshot, question(&context));
+        let ask = |snapshot: &Verified<Snapshot>| {
+            let evaluator = snapshot.evaluator(question(&context));
             let all = evaluator.all();
             all.map(|(key, answer)| (key.to_string(), answer.unwrap().variation.unwrap().key().to_string()))
                 .collect::<Vec<_>>()

@@ -1,19 +1,14 @@
 //! The validated flag: what evaluation works on. Only `compile` builds it, and it carries no serde.
 
 pub mod compile;
-pub mod environment;
-pub mod overlay;
-pub mod wire;
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 pub use self::compile::{FlagFault, compile};
-pub use self::wire::{Arm, FlagWire, HoldoutRole, OnStale, UnleashToggleWire, ValueType};
 use crate::bucket::{Bucket, Salted};
 use crate::condition::Condition;
-use crate::context::{AttributeName, Context, TARGETING_KEY};
-use crate::evaluate::Reason;
+use crate::context::{AttributeName, Context, UnitSource};
+use crate::definition::{Arm, HoldoutRole, OnStale, UnleashToggleWire, ValueType};
 use crate::ids::{FlagKey, RuleKey, UnixMillis, VariationKey};
 
 /// A flag that passed every check.
@@ -49,7 +44,7 @@ pub(crate) struct FlagRest {
 }
 
 impl Flag {
-    /// Its name.
+    /// What code asks for.
     pub fn key(&self) -> &FlagKey {
         &self.rest.key
     }
@@ -118,7 +113,7 @@ pub struct Variation {
 }
 
 impl Variation {
-    /// Its name.
+    /// What rules and targets name it by.
     pub const fn key(&self) -> &VariationKey {
         &self.key
     }
@@ -126,43 +121,6 @@ impl Variation {
     /// The value as JSON text, rendered once: floats with a decimal point, integers without.
     pub fn json(&self) -> &str {
         self.opening.get(self.json_at.clone()).unwrap_or("null")
-    }
-}
-
-/// What names the unit that is bucketed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UnitSource {
-    /// The context's targeting key.
-    TargetingKey,
-    /// Another attribute.
-    Attribute(Box<AttributeName>),
-}
-
-impl UnitSource {
-    /// The source that an attribute's name means.
-    pub fn of(attribute: &str) -> Self {
-        if attribute == TARGETING_KEY {
-            Self::TargetingKey
-        } else {
-            Self::Attribute(Box::new(AttributeName::new(attribute)))
-        }
-    }
-
-    /// The attribute's name.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::TargetingKey => TARGETING_KEY,
-            Self::Attribute(name) => name.as_str(),
-        }
-    }
-
-    /// The unit of an asker: a text that is not empty, or the digits of a whole number.
-    #[inline]
-    pub fn unit<'c>(&self, context: &'c Context) -> Option<Cow<'c, str>> {
-        match self {
-            Self::TargetingKey => context.targeting_key().map(Cow::Borrowed),
-            Self::Attribute(name) => context.unit(name),
-        }
     }
 }
 
@@ -239,16 +197,6 @@ pub(crate) struct Rule {
     pub(crate) split: Split,
 }
 
-impl Rule {
-    /// Why units get what it serves.
-    pub(crate) const fn reason(&self) -> Reason {
-        match (&self.gate, &self.split) {
-            (Gate::Open, Split::One(_)) => Reason::TargetingMatch,
-            (Gate::Open | Gate::Native(_) | Gate::Unleash(_), _) => Reason::Split,
-        }
-    }
-}
-
 /// Whom of those that meet the conditions a rule is for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Gate {
@@ -266,8 +214,8 @@ pub(crate) struct UnleashGate {
     pub(crate) group: Salted,
     pub(crate) stickiness: Stickiness,
     pub(crate) percent: u32,
-    /// Position of the rule, so that two gates of one group draw their own lots.
-    pub(crate) lot: u64,
+    /// Position of the rule, so that two gates of one group have random numbers of their own.
+    pub(crate) position: u64,
 }
 
 /// Who of the passing units gets what.
@@ -288,7 +236,7 @@ pub(crate) struct UnleashSplit {
     pub(crate) stickiness: Stickiness,
     pub(crate) shares: Shares,
     /// Position of the rule.
-    pub(crate) lot: u64,
+    pub(crate) position: u64,
 }
 
 /// Ascending upper ends of the shares in units of weight, and their sum.
@@ -317,9 +265,9 @@ impl Shares {
 /// What Unleash hashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stickiness {
-    /// The targeting key, else the first of these attributes that is there, else chance.
+    /// The targeting key, else the first of these attributes that is there, else random.
     Default(Box<[AttributeName]>),
-    /// Chance.
+    /// Nothing: random for each question.
     Random,
     /// An attribute.
     Attribute(UnitSource),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::evaluate::{Evaluator, Question, evaluate};
+use crate::evaluate::Question;
 use crate::ids::UnixMillis;
 use crate::snapshot::fixtures;
 
@@ -17,7 +17,7 @@ fn question(context: &Context) -> Question<'_> {
 
 fn render(flags: &[Value], key: &str, context: &Context) -> (u16, Value) {
     let admitted = fixtures::admitted(flags);
-    let answer = evaluate(&admitted.snapshot, key, question(context));
+    let answer = admitted.snapshot.evaluate(key, question(context));
     let mut body = String::new();
     write_answer(&mut body, key, &answer, &origin(2));
     (single_status(&answer), serde_json::from_str(&body).unwrap())
@@ -68,12 +68,12 @@ fn an_item_of_a_bulk_is_the_single_answer_but_for_the_rule() {
     ]);
     for context in [Context::for_unit("u"), Context::default()] {
         let mut bulk = String::new();
-        write_bulk(&mut bulk, Evaluator::new(&admitted.snapshot, question(&context)).all(), &origin(2));
+        write_bulk(&mut bulk, admitted.snapshot.evaluator(question(&context)).all(), &origin(2));
         let bulk: Value = serde_json::from_str(&bulk).unwrap();
         for item in bulk["flags"].as_array().unwrap() {
             let key = item["key"].as_str().unwrap();
             let mut body = String::new();
-            let answer = evaluate(&admitted.snapshot, key, question(&context));
+            let answer = admitted.snapshot.evaluate(key, question(&context));
             write_answer(&mut body, key, &answer, &origin(2));
             let mut single: Value = serde_json::from_str(&body).unwrap();
             assert_eq!(single["metadata"]["flagSetId"], "demo/production");
@@ -92,7 +92,7 @@ fn bulk_items_come_ordered_by_key() {
     let admitted = fixtures::admitted(&[flag("b"), flag("a"), flag("c")]);
     let mut body = String::new();
     let context = Context::default();
-    write_bulk(&mut body, Evaluator::new(&admitted.snapshot, question(&context)).all(), &origin(2));
+    write_bulk(&mut body, admitted.snapshot.evaluator(question(&context)).all(), &origin(2));
     let body: Value = serde_json::from_str(&body).unwrap();
     let keys: Vec<_> = body["flags"].as_array().unwrap().iter().map(|f| f["key"].clone()).collect();
     assert_eq!(keys, ["a", "b", "c"]);
@@ -103,7 +103,7 @@ fn bulk_items_come_ordered_by_key() {
 #[test]
 fn event_streams_stand_in_a_bulk_and_in_its_validator() {
     let context = Context::default();
-    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, chance: 0 };
+    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, random: 0 };
     let streams = |text: Option<&str>| origin(2).with_event_streams(text.map(Rc::from));
     let mut body = String::new();
     write_bulk(&mut body, std::iter::empty(), &streams(Some(r#"[{"type":"sse"}]"#)));
@@ -160,7 +160,7 @@ fn requests_are_lenient_where_clients_differ_and_strict_otherwise() {
 #[test]
 fn etags_cover_context_and_version_but_not_attribute_order() {
     let context = |text: &str| parse_request(text.as_bytes()).unwrap();
-    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, chance: 0 };
+    let fresh = Circumstances { freshness: Freshness::Fresh, stretch: 0, random: 0 };
     let etag = |text: &str| bulk_etag(&context(text), &origin(2), fresh);
     let text = r#"{"context":{"a":1,"b":2}}"#;
     let one = etag(text);
@@ -171,7 +171,7 @@ fn etags_cover_context_and_version_but_not_attribute_order() {
     for other in [
         Circumstances { freshness: Freshness::Stale, ..fresh },
         Circumstances { stretch: 1, ..fresh },
-        Circumstances { chance: 1, ..fresh },
+        Circumstances { random: 1, ..fresh },
     ] {
         assert_ne!(one, bulk_etag(&context(text), &origin(2), other));
     }

@@ -1,99 +1,22 @@
-//! Signed snapshots for unit tests, made through the same door as real ones.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Frames for unit tests that no honest signer makes. The honest ones are in `testing`.
 
 use serde_json::Value;
 
-use super::manifest::{Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, Role, Roles, View};
+use super::Admitted;
+use super::envelope::{Segments, encode_frame};
+use super::manifest::{MANIFEST_TYPE, Manifest, PayloadInfo, View};
 use super::payload::records::{payload_of, write_record};
-use super::payload::{CODEC, decode, selftest_digest};
-use super::refusal::Refusal;
-use super::verify::*;
+use super::payload::{CODEC, decode};
+use super::selftest::selftest_digest;
+use super::sign::{PrivateKey, sign_envelope, sign_keyset};
+use super::verify::Outcome;
 use crate::digest::Digest;
-use crate::flag::FlagWire;
-use crate::flag::environment::SharedWire;
-use crate::ids::{EnvironmentKey, ProjectKey, TenantKey};
-use crate::ids::{Scope, SnapshotVersion, UnixMillis};
-use crate::snapshot::AutoExposure;
-use crate::snapshot::payload::{Content, Profile};
-use crate::snapshot::sign::{PrivateKey, Release, SignedSnapshot, sign_keyset, sign_snapshot};
-
-pub(crate) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
-
-pub(crate) fn key(seed: u8) -> PrivateKey {
-    PrivateKey::from_seed(&[seed; 32])
-}
-
-pub(crate) fn scope() -> Scope {
-    Scope {
-        tenant: TenantKey::parse("default").unwrap(),
-        project: ProjectKey::parse("demo").unwrap(),
-        environment: EnvironmentKey::parse("production").unwrap(),
-    }
-}
-
-pub(crate) fn roots() -> TrustedRoots {
-    TrustedRoots::parse([key(1).public_base64().as_str()], 1).unwrap()
-}
-
-pub(crate) fn keyset() -> Keyset {
-    let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
-    Keyset {
-        keyset_version: 1,
-        expires_ms: NOW.plus(1_000_000),
-        roles: Roles { root: role(1), release: role(2), freshness: role(3) },
-        min_epoch: BTreeMap::new(),
-    }
-}
-
-pub(crate) fn content(flags: &[Value]) -> Content {
-    Content {
-        flags: flags.iter().map(|flag| serde_json::from_value::<FlagWire>(flag.clone()).unwrap()).collect(),
-        client_keys: BTreeSet::from([Digest::of(b"demo:production.s3cret")]),
-        profile: Profile::Strict,
-        auto_exposure: AutoExposure::Single,
-        shared: SharedWire::default(),
-    }
-}
-
-pub(crate) fn release(seq: u64) -> Release {
-    Release {
-        scope: scope(),
-        version: SnapshotVersion { epoch: 1, seq },
-        prev_sha256: Digest::of(b""),
-        created_ms: NOW,
-        expires_ms: NOW.plus(1_000_000),
-        keyset_version: 1,
-    }
-}
-
-pub(crate) fn signed(flags: &[Value], seq: u64) -> SignedSnapshot {
-    let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
-    sign_snapshot(&content(flags), &release(seq), &keyset, &[key(2)]).unwrap()
-}
-
-pub(crate) fn admit(frame: &[u8], held: Option<&Held>) -> Result<Outcome, Refusal> {
-    verify(frame, &roots(), &scope(), held, NOW)
-}
-
-pub(crate) fn admitted(flags: &[Value]) -> Admitted {
-    admitted_with(flags, SharedWire::default())
-}
-
-pub(crate) fn admitted_with(flags: &[Value], shared: SharedWire) -> Admitted {
-    let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
-    let content = Content { shared, ..content(flags) };
-    let signed = sign_snapshot(&content, &release(1), &keyset, &[key(2)]).unwrap();
-    match admit(&signed.frame, None) {
-        Ok(Outcome::Newer(admitted)) => *admitted,
-        other => panic!("{other:?}"),
-    }
-}
+pub(crate) use crate::testing::*;
 
 /// A correctly signed frame around any payload, as a careless or hostile signer could make it.
 pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) -> Vec<u8> {
     let selftest = decode(payload, CODEC)
-        .map_or(Digest::of(b""), |d| selftest_digest(&Verified::by_signer(d.snapshot), &d.selftest));
+        .map_or(Digest::of(b""), |d| selftest_digest(&d.snapshot.environment, &d.selftest));
     let mut manifest = Manifest {
         tenant: scope().tenant,
         project: scope().project,
@@ -114,8 +37,6 @@ pub(crate) fn frame_around(payload: &[u8], patch: impl FnOnce(&mut Manifest)) ->
 }
 
 pub(crate) fn frame_of(manifest: &[u8], kind: &str, keys: &[PrivateKey], payload: &[u8]) -> Vec<u8> {
-    use crate::snapshot::envelope::{Segments, encode_frame};
-    use crate::snapshot::sign::sign_envelope;
     let keyset = sign_keyset(&keyset(), &[key(1)]).unwrap();
     let manifest = sign_envelope("manifest", kind, manifest, keys, 1 << 20).unwrap();
     encode_frame(Segments { keyset: &keyset, manifest: &manifest, payload })

@@ -82,7 +82,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(code: RefusalCode, detail: impl Into<String>) -> Self {
+    /// A refusal with what was found.
+    pub fn new(code: RefusalCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into() }
     }
 }

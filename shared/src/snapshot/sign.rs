@@ -6,8 +6,9 @@ use ed25519_dalek::{Signer as _, SigningKey};
 
 use super::envelope::{Envelope, Segments, Signature, encode_frame, pre_authentication_encoding};
 use super::manifest::{KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, View};
-use super::payload::{CODEC, Content, PayloadError, decode, encode, selftest_digest};
-use super::verify::{Verified, key_id};
+use super::payload::{CODEC, Content, PayloadError, decode, encode};
+use super::selftest::selftest_digest;
+use super::verify::key_id;
 use crate::digest::Digest;
 use crate::ids::{Scope, SnapshotVersion, UnixMillis};
 use crate::limits::{KEYSET_LEN_MAX, MANIFEST_LEN_MAX};
@@ -63,7 +64,7 @@ pub struct SignedSnapshot {
     pub frame: Vec<u8>,
     /// Digest of the manifest: what an ACK names.
     pub digest: Digest,
-    /// Its version.
+    /// The version that the manifest announces.
     pub version: SnapshotVersion,
 }
 
@@ -120,7 +121,7 @@ pub fn sign_snapshot(
         keyset_version: release.keyset_version,
         payload: PayloadInfo { codec: CODEC, len: payload.len(), sha256: Digest::of(&payload) },
         reader_min: CODEC.reader_min(),
-        selftest_sha256: selftest_digest(&Verified::by_signer(decoded.snapshot), &decoded.selftest),
+        selftest_sha256: selftest_digest(&decoded.snapshot.environment, &decoded.selftest),
     };
     let body = to_json("manifest", &manifest)?;
     let digest = Digest::of(&body);

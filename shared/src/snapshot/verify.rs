@@ -3,15 +3,33 @@
 //! The numbered steps follow one fixed order, so that a hostile input always meets the cheapest check first and
 //! always gets the same code. Only this file builds [`Verified`]:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0451
 //! let forged = flagfuse_shared::snapshot::Verified { content: () };
 //! ```
 //!
-//! and evaluation takes nothing else:
+//! and outside this crate nothing else is evaluated: no snapshot that was only decoded,
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! fn ask(unverified: &flagfuse_shared::snapshot::Snapshot, question: flagfuse_shared::evaluate::Question<'_>) {
-//!     let _ = flagfuse_shared::evaluate::evaluate(unverified, "flag", question);
+//!     let _ = unverified.evaluate("flag", question);
+//! }
+//! ```
+//!
+//! and no environment that was only compiled:
+//!
+//! ```compile_fail,E0624
+//! use flagfuse_shared::{environment::Environment, evaluate::{Evaluator, Question}};
+//! fn ask(unsigned: &Environment, question: Question<'_>) {
+//!     let _ = Evaluator::new(unsigned, question).flag("flag");
+//! }
+//! ```
+//!
+//! while what was verified is:
+//!
+//! ```
+//! use flagfuse_shared::{evaluate::Question, snapshot::{Snapshot, Verified}};
+//! fn ask(verified: &Verified<Snapshot>, question: Question<'_>) -> bool {
+//!     verified.evaluate("flag", question).is_ok()
 //! }
 //! ```
 
@@ -25,23 +43,35 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use super::Snapshot;
 use super::envelope::{Envelope, pre_authentication_encoding, split_frame};
 use super::manifest::{KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, READER_VERSION, Role};
-use super::payload::{decode, selftest_digest};
+use super::payload::decode;
 use super::refusal::{Refusal, RefusalCode};
+use super::selftest::selftest_digest;
 use crate::digest::{Digest, hex};
+use crate::evaluate::{EvaluationError, Evaluator, Question, Resolution};
 use crate::ids::{Scope, SnapshotVersion, UnixMillis};
 use crate::limits::{CLOCK_SKEW_MS_MAX, KEYSET_LEN_MAX, ROLE_KEY_COUNT_MAX, SEQ_JUMP_MAX};
 use crate::ordered;
 
-/// Something that passed verification. Only `verify` makes one.
+/// Something that passed verification, the self-test included. Only `verify` makes one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified<T> {
     content: T,
 }
 
-impl<T> Verified<T> {
-    /// The signer evaluates its own content to write down what readers have to reproduce.
-    pub(super) const fn by_signer(content: T) -> Self {
-        Self { content }
+impl Verified<Snapshot> {
+    /// Answers `question` about any number of flags: the only door to evaluation from outside this crate.
+    #[inline]
+    pub const fn evaluator<'c>(&self, question: Question<'c>) -> Evaluator<'_, 'c> {
+        Evaluator::new(&self.content.environment, question)
+    }
+
+    /// Evaluates one flag.
+    pub fn evaluate(
+        &self,
+        flag_key: &str,
+        question: Question<'_>,
+    ) -> Result<Resolution<'_>, EvaluationError<'_>> {
+        self.evaluator(question).flag(flag_key)
     }
 }
 
@@ -402,12 +432,11 @@ fn open_payload(manifest: &Manifest, payload: &[u8]) -> Result<Verified<Snapshot
     }
     let decoded = decode(payload, manifest.payload.codec)
         .map_err(|e| Refusal::new(RefusalCode::Decode, e.to_string()))?;
-    let snapshot = Verified { content: decoded.snapshot };
-    if selftest_digest(&snapshot, &decoded.selftest) != manifest.selftest_sha256 {
+    if selftest_digest(&decoded.snapshot.environment, &decoded.selftest) != manifest.selftest_sha256 {
         let detail = "self-test gives other answers than the signer's";
         return Err(Refusal::new(RefusalCode::Selftest, detail));
     }
-    Ok(snapshot)
+    Ok(Verified { content: decoded.snapshot })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{Error, Expected, Unexpected};
 
-use super::value::Place;
+use super::place::{Place, escaped};
 
 /// Characters of a text that a message shows.
 const SHOWN_COUNT_MAX: usize = 60;
@@ -162,13 +162,8 @@ impl Error for Misfit {
     }
 
     fn duplicate_field(name: &'static str) -> Self {
-        Complaint::Predicate(format!("has the key {name:?} twice")).into()
+        Complaint::Predicate(format!("repeats the key {name:?}")).into()
     }
-}
-
-/// A name's escape in a pointer.
-pub(super) fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// `"a", "b" or "c"`.

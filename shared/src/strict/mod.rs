@@ -6,6 +6,7 @@
 
 mod misfit;
 mod objects;
+mod place;
 mod shape;
 mod value;
 
@@ -18,8 +19,9 @@ use serde_json::{Map, Value};
 
 pub use self::misfit::Misfit;
 use self::objects::Objects;
+pub(crate) use self::place::Place;
 use self::shape::Placed;
-pub(crate) use self::value::{Place, ValueAt, twice};
+pub(crate) use self::value::{ValueAt, twice};
 
 /// Why bytes are not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, map};
 
 use super::misfit::{Misfit, one_of};
-use super::value::Place;
+use super::place::Place;
 
 /// A value and where it stands.
 ///

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::USER_ID;
 use super::moment::moment_ms;
-use crate::condition::{date_ms, scalar_text};
-use crate::context::{CURRENT_TIME, TARGETING_KEY};
+use crate::condition::date_ms;
+use crate::context::{CURRENT_TIME, TARGETING_KEY, scalar_text};
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, REQUEST_BODY_LEN_MAX};
 use crate::strict;
 

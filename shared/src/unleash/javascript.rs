@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::condition::number_text;
+use crate::context::number_text;
 
 /// `String.prototype.trim`: Unicode's white space without NEL, and the byte order mark.
-pub(super) fn trim(text: &str) -> &str {
+pub fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
@@ -14,7 +14,7 @@ const fn is_space(c: char) -> bool {
 }
 
 /// `text.split(/\s*,\s*/)`: space around commas goes, space at either end of the text stays.
-pub(super) fn split_list(text: &str) -> Vec<String> {
+pub fn split_list(text: &str) -> Vec<String> {
     let count = text.split(',').count();
     let pieces = text.split(',').enumerate().map(|(at, piece)| {
         let piece = if at > 0 { piece.trim_start_matches(is_space) } else { piece };
@@ -25,7 +25,7 @@ pub(super) fn split_list(text: &str) -> Vec<String> {
 }
 
 /// What `${value}` prints for a scalar. `None` for arrays and objects, which no document of Unleash has there.
-pub(super) fn text(value: &Value) -> Option<String> {
+pub fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number_text(number)),
@@ -36,7 +36,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
 }
 
 /// A parameter that counts as absent when it is falsy. `Err` names the parameter that is not a string.
-pub(super) fn truthy_text(parameters: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+pub fn truthy_text(parameters: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
     match parameters.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => Ok(None),
         Some(value) => {
@@ -47,7 +47,7 @@ pub(super) fn truthy_text(parameters: &Map<String, Value>, name: &str) -> Result
 }
 
 /// `Number(value)`, where `None` as an argument is `undefined`. `None` as an answer is NaN.
-pub(super) fn number(value: Option<&Value>) -> Option<f64> {
+pub fn number(value: Option<&Value>) -> Option<f64> {
     match value? {
         Value::Null => Some(0.0),
         Value::Bool(truth) => Some(f64::from(u8::from(*truth))),
@@ -82,7 +82,7 @@ fn number_of_text(text: &str) -> Option<f64> {
 }
 
 /// A finite number as JSON, whole numbers without a point while doubles hold them exactly.
-pub(super) fn json_number(number: f64) -> Option<Value> {
+pub fn json_number(number: f64) -> Option<Value> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= EXACT_MAX {
         #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53, as was checked")]
@@ -93,7 +93,7 @@ pub(super) fn json_number(number: f64) -> Option<Value> {
 
 /// What `new Date(value)` is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Date {
+pub enum Date {
     /// Compares false with everything.
     Invalid,
     /// Unix milliseconds.
@@ -103,7 +103,7 @@ pub(super) enum Date {
 }
 
 /// Reads a constraint's date; `None` is `undefined`.
-pub(super) fn date(value: Option<&Value>) -> Date {
+pub fn date(value: Option<&Value>) -> Date {
     match value {
         None | Some(Value::Array(_) | Value::Object(_)) => Date::Invalid,
         Some(Value::Null) => Date::At(0),
@@ -139,15 +139,16 @@ fn date_of_text(text: &str) -> Date {
 
 /// An instant in ECMAScript's own format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Iso {
+pub struct Iso {
     /// Unix milliseconds; of a local time, those of the same time in UTC.
-    pub(super) ms: i64,
-    pub(super) zone: Zone,
+    pub ms: i64,
+    /// Whose time that is.
+    pub zone: Zone,
 }
 
 /// In whose time an instant is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
+pub enum Zone {
     /// In the one that the text says, or in UTC where it has a date only.
     Named,
     /// In the reader's own.
@@ -155,7 +156,7 @@ pub(super) enum Zone {
 }
 
 /// `YYYY[-MM[-DD]][THH:mm[:ss[.fraction]][Z|±HH:mm]]`.
-pub(super) fn iso(text: &str) -> Option<Iso> {
+pub fn iso(text: &str) -> Option<Iso> {
     let (day, time) = text.split_once('T').map_or((text, None), |(day, time)| (day, Some(time)));
     let mut parts = day.split('-');
     let year = digits(parts.next()?, 4)?;
@@ -224,7 +225,7 @@ fn days_until_month(year: i64, month: i64) -> i64 {
 }
 
 /// `new Date(ms).toISOString()` for the years 0 to 9999.
-pub(super) fn iso_text(ms: i64) -> Option<String> {
+pub fn iso_text(ms: i64) -> Option<String> {
     let (days, clock) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));

@@ -11,34 +11,25 @@
 
 pub mod export;
 pub mod frontend;
-pub mod import;
-mod javascript;
+pub mod javascript;
 mod moment;
-mod pattern;
+pub mod pattern;
 pub mod toggles;
 
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 
 /// The variation of a toggle that is off.
-const DISABLED: &str = "disabled";
+pub const DISABLED: &str = "disabled";
 /// The variation of a toggle that is on without a variant.
-const ENABLED: &str = "enabled";
+pub const ENABLED: &str = "enabled";
 /// Stickiness that prefers the user, then the session.
-const STICKINESS_DEFAULT: &str = "default";
+pub const STICKINESS_DEFAULT: &str = "default";
 /// Stickiness to nothing.
-const STICKINESS_RANDOM: &str = "random";
+pub const STICKINESS_RANDOM: &str = "random";
 
 /// Unleash's name of the targeting key.
-const USER_ID: &str = "userId";
+pub const USER_ID: &str = "userId";
 
-/// Our attribute behind a context field. `None` for a field that would be mistaken for the targeting key.
-fn attribute_of(field: &str) -> Option<&str> {
-    match field {
-        USER_ID => Some(crate::context::TARGETING_KEY),
-        crate::context::TARGETING_KEY => None,
-        other => Some(other),
-    }
-}
 /// The context field behind our attribute. `None` when Unleash would look somewhere else.
 fn field_of(attribute: &str) -> Option<&str> {
     match attribute {
@@ -49,7 +40,7 @@ fn field_of(attribute: &str) -> Option<&str> {
 }
 
 /// Conditions that compare as the old strategies do: exactly, unlike a constraint.
-fn is_strategys_own(condition: &ConditionWire) -> bool {
+pub fn is_strategys_own(condition: &ConditionWire) -> bool {
     let is_plain = !condition.coerce && !condition.negate && !condition.ignore_case && !condition.lenient;
     let is_text = condition.values.iter().all(serde_json::Value::is_string);
     is_plain

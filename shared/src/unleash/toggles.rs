@@ -1,10 +1,10 @@
 //! Resolutions → the answer of Unleash's frontend API: `{"toggles":[…]}` with the enabled ones, or with all. Pure text.
 
-use crate::evaluate::{Reason, Resolution};
-use crate::flag::wire::UnleashToggleWire;
-use crate::flag::{Flag, ValueType, Variation};
+use crate::definition::{UnleashToggleWire, ValueType};
+use crate::evaluate::{EvaluationResult, Reason, Resolution};
+use crate::flag::{Flag, Variation};
 use crate::ids::FlagKey;
-use crate::ofrep::{Answer, write_json_string};
+use crate::text::write_json_string;
 
 /// A toggle that is on without a variant, as all of Unleash's clients know it.
 const NO_VARIANT: &str =
@@ -32,7 +32,7 @@ const VARIANT: &str = r#"{"enabled":true,"feature_enabled":true,"#;
 pub fn write_toggles<'s>(
     out: &mut String,
     listing: Listing,
-    answers: impl Iterator<Item = (&'s FlagKey, Answer<'s>)>,
+    answers: impl Iterator<Item = (&'s FlagKey, EvaluationResult<'s>)>,
 ) {
     out.push_str("{\"toggles\":[");
     let start = out.len();
@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
     use crate::context::Context;
-    use crate::evaluate::{Evaluator, Question};
+    use crate::evaluate::Question;
     use crate::ids::UnixMillis;
     use crate::snapshot::fixtures;
 
@@ -139,7 +139,7 @@ mod tests {
         let admitted = fixtures::admitted(flags);
         let context = Context::from_json(context).unwrap();
         let mut body = String::new();
-        let evaluator = Evaluator::new(&admitted.snapshot, Question::new(&context, UnixMillis(0)));
+        let evaluator = admitted.snapshot.evaluator(Question::new(&context, UnixMillis(0)));
         write_toggles(&mut body, listing, evaluator.all());
         serde_json::from_str::<Value>(&body).unwrap_or_else(|e| panic!("{e}: {body}"))["toggles"].clone()
     }
@@ -187,22 +187,5 @@ mod tests {
                 "payload": payload });
             assert_eq!(seen[0]["variant"], expected, "{value_type}");
         }
-    }
-
-    #[test]
-    fn imported_toggles_show_unleashs_own_variants() {
-        let document = json!({ "version": 1, "features": [
-            { "name": "v", "enabled": true, "impressionData": true, "strategies": [{ "name": "default" }],
-              "variants": [{ "name": "blue", "weight": 1000, "payload": { "type": "csv", "value": "1,2" } }] },
-            { "name": "w", "enabled": false, "strategies": [{ "name": "default" }],
-              "variants": [{ "name": "blue", "weight": 1000 }] } ] });
-        let imported = crate::unleash::import::import(document.to_string().as_bytes(), None).unwrap();
-        let flags: Vec<Value> = imported.flags.iter().map(|flag| json!(flag)).collect();
-        let expected = json!([{ "name": "v", "enabled": true, "impressionData": true, "variant": {
-            "name": "blue", "enabled": true, "feature_enabled": true, "featureEnabled": true,
-            "payload": { "type": "csv", "value": "1,2" } } }]);
-        let user = json!({ "targetingKey": "u" });
-        assert_eq!(toggles(&flags, user.clone()), expected);
-        assert_eq!(listed(Listing::All, &flags, user)[1]["name"], "w");
     }
 }

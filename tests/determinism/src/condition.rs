@@ -1,7 +1,6 @@
 //! Random conditions with every operator; few are refused when they are loaded.
 
-use flagfuse_shared::condition::Condition;
-use flagfuse_shared::segment::SegmentNames;
+use flagfuse_shared::condition::{Condition, SegmentNames};
 use serde_json::{Value, json};
 
 use crate::chance::Chance;

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use flagfuse_inspect::diff::{Diff, Kind, Side, diff};
 use flagfuse_shared::context::Context;
-use flagfuse_shared::diff::{Diff, Kind, Side, diff};
-use flagfuse_shared::evaluate::{Evaluator, Question};
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_shared::definition::{FlagWire, SharedWire};
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ofrep::parse_request;
 use flagfuse_shared::snapshot::Admitted;
 use proptest::prelude::*;
@@ -62,7 +61,7 @@ fn of(old: &Written, new: &Written) -> Diff {
 
 /// What a caller gets of each flag.
 fn decisions(admitted: &Admitted, question: Question<'_>) -> BTreeMap<String, Option<(String, String)>> {
-    let evaluator = Evaluator::new(&admitted.snapshot, question);
+    let evaluator = admitted.snapshot.evaluator(question);
     let served = evaluator.all().map(|(key, answer)| {
         let variation = answer.ok().and_then(|answer| answer.variation);
         (key.to_string(), variation.map(|served| (served.key().to_string(), served.json().to_owned())))
@@ -98,7 +97,7 @@ proptest! {
         for _ in 0..50 {
             let ask = Ask::draw(&mut chance);
             let Ok(context) = parse_request(ask.body.as_bytes()) else { continue };
-            let question = Question { chance: ask.chance, ..Question::new(&context, ask.now) };
+            let question = Question { random: ask.chance, ..Question::new(&context, ask.now) };
             let (was, is) = (decisions(&before, question), decisions(&after, question));
             for key in was.keys().chain(is.keys()).filter(|key| was.get(*key) != is.get(*key)) {
                 prop_assert!(found.flags.iter().any(|flag| flag.flag == *key), "{key} {}", ask.body);
@@ -123,7 +122,7 @@ proptest! {
             for told in &flag.moves {
                 // Not by way of text: its reader may lose the last bit of a long double, and a condition can name just that.
                 let context = Context::from_json(told.example.clone()).unwrap();
-                if before.snapshot.may_draw(&context) || after.snapshot.may_draw(&context) {
+                if before.snapshot.may_be_random(&context) || after.snapshot.may_be_random(&context) {
                     continue;
                 }
                 let question = Question::new(&context, told.at_ms.unwrap_or(NOW));

@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
-use flagfuse_shared::explain::{Opened, open};
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
+use flagfuse_inspect::explain::{Opened, open};
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::snapshot::{Admitted, Outcome, TrustedRoots, verify};
 use serde_json::{Value, json};
 

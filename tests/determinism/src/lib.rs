@@ -17,9 +17,9 @@ mod words;
 
 use std::fmt::Write as _;
 
+use flagfuse_inspect::explain::explain;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::evaluate::{Evaluator, Question, evaluate};
-use flagfuse_shared::explain::explain;
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ofrep::{Circumstances, Origin, bulk_etag, parse_request, write_answer, write_bulk};
 use flagfuse_shared::snapshot::Admitted;
 
@@ -79,23 +79,23 @@ fn answer(out: &mut String, environment: &Environment, ask: &Ask, single_at: usi
     let Environment { admitted, opened } = environment;
     let snapshot = &admitted.snapshot;
     let question =
-        Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
+        Question { freshness: ask.freshness, random: ask.chance, ..Question::new(&context, ask.now) };
     let origin = Origin::new(admitted.held.version, &signing::scope());
-    for (key, answer) in Evaluator::new(snapshot, question).all() {
+    for (key, answer) in snapshot.evaluator(question).all() {
         write_answer(out, key.as_str(), &answer, &origin);
         out.push('\n');
     }
     let mut bulk = String::new();
-    write_bulk(&mut bulk, Evaluator::new(snapshot, question).all(), &origin);
+    write_bulk(&mut bulk, snapshot.evaluator(question).all(), &origin);
     let _ = writeln!(out, "{}", Digest::of(bulk.as_bytes()));
     // One flag by itself, which shares nothing with the others, or one that does not exist.
     let keys = environment::flag_keys();
     let key = keys.get(single_at).map_or("missing", String::as_str);
-    write_answer(out, key, &evaluate(snapshot, key, question), &origin);
+    write_answer(out, key, &snapshot.evaluate(key, question), &origin);
     let _ = write!(out, "\n{}", explain(opened, key, question).to_json());
-    let chance = if snapshot.may_draw(&context) { ask.chance } else { 0 };
+    let random = if snapshot.may_be_random(&context) { ask.chance } else { 0 };
     let stretch = snapshot.stretch(ask.now);
-    let circumstances = Circumstances { freshness: ask.freshness, stretch, chance };
+    let circumstances = Circumstances { freshness: ask.freshness, stretch, random };
     let _ = writeln!(out, "\n{}", bulk_etag(&context, &origin, circumstances));
 }
 

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::evaluate::{EvaluationError, Evaluator, Observer, Question, Step};
-use flagfuse_shared::explain::explain;
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
-use flagfuse_shared::flag::wire::{ConditionWire, Operator};
+use flagfuse_inspect::explain::explain;
+use flagfuse_shared::definition::{ConditionWire, FlagWire, Operator, SharedWire};
+use flagfuse_shared::evaluate::{EvaluationError, EvaluationResult, Observer, Question, Step};
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
-use flagfuse_shared::ofrep::{Answer, Origin, parse_request, write_answer};
+use flagfuse_shared::ofrep::{Origin, parse_request, write_answer};
 use flagfuse_shared::snapshot::Admitted;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -58,12 +56,12 @@ impl World {
 fn answers(admitted: &Admitted, ask: &Ask) -> BTreeMap<String, String> {
     let Ok(context) = parse_request(ask.body.as_bytes()) else { return BTreeMap::new() };
     let question =
-        Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
-    let evaluator = Evaluator::new(&admitted.snapshot, question);
+        Question { freshness: ask.freshness, random: ask.chance, ..Question::new(&context, ask.now) };
+    let evaluator = admitted.snapshot.evaluator(question);
     evaluator.all().map(|(key, answer)| (key.to_string(), text(key.as_str(), &answer))).collect()
 }
 
-fn text(key: &str, answer: &Answer<'_>) -> String {
+fn text(key: &str, answer: &EvaluationResult<'_>) -> String {
     let mut text = String::new();
     if matches!(answer, Err(EvaluationError::Malformed(_))) {
         text.push_str("malformed");
@@ -156,7 +154,7 @@ fn served_on(flags: Value, units: &[String]) -> Vec<Vec<bool>> {
     let is_on = |key: &String, unit: &String| {
         let context = flagfuse_shared::context::Context::for_unit(unit);
         let question = Question::new(&context, crate::signing::NOW);
-        let answer = Evaluator::new(&admitted.snapshot, question).flag(key).expect("the flag answers");
+        let answer = admitted.snapshot.evaluator(question).flag(key).expect("the flag answers");
         answer.variation.is_some_and(|variation| variation.key().as_str() == "on")
     };
     keys.iter().map(|key| units.iter().map(|unit| is_on(key, unit)).collect()).collect()
@@ -227,12 +225,12 @@ proptest! {
         let Environment { admitted, opened } = world.environment();
         for ask in &world.asks {
             let Ok(context) = parse_request(ask.body.as_bytes()) else { continue };
-            let question = Question { freshness: ask.freshness, chance: ask.chance, ..Question::new(&context, ask.now) };
+            let question = Question { freshness: ask.freshness, random: ask.chance, ..Question::new(&context, ask.now) };
             let mut counter = Counter::default();
-            let watched = Evaluator::new(&admitted.snapshot, question);
-            for (key, together) in Evaluator::new(&admitted.snapshot, question).all() {
+            let watched = admitted.snapshot.evaluator(question);
+            for (key, together) in admitted.snapshot.evaluator(question).all() {
                 let key = key.as_str();
-                let alone = Evaluator::new(&admitted.snapshot, question).flag(key);
+                let alone = admitted.snapshot.evaluator(question).flag(key);
                 prop_assert_eq!(&together, &alone);
                 prop_assert_eq!(&together, &watched.flag_observed(key, &mut counter));
                 let mut body = String::new();
@@ -250,7 +248,7 @@ proptest! {
         for ask in &world.asks {
             let Ok(context) = parse_request(ask.body.as_bytes()) else { continue };
             let unlucky = Ask { chance: ask.chance.wrapping_add(1), ..ask.clone() };
-            if !admitted.snapshot.may_draw(&context) {
+            if !admitted.snapshot.may_be_random(&context) {
                 prop_assert_eq!(answers(&admitted, ask), answers(&admitted, &unlucky));
             }
             for moment in MOMENTS.map(UnixMillis) {

@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::flag::FlagWire;
-use flagfuse_shared::flag::environment::SharedWire;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use flagfuse_shared::limits::MANIFEST_LEN_MAX;
-use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::snapshot::envelope::{Envelope, Segments, encode_frame, split_frame};
 use flagfuse_shared::snapshot::manifest::{Keyset, MANIFEST_TYPE, Role, Roles};
-use flagfuse_shared::snapshot::payload::{Content, Profile};
+use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{
     PrivateKey, Release, SignError, sign_envelope, sign_keyset, sign_snapshot,
 };
+use flagfuse_shared::snapshot::{AutoExposure, Profile};
 use serde_json::Value;
 
 /// When every frame is signed and last valid.

@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, Result, bail};
 use flagfuse_shared::context::Context;
-use flagfuse_shared::evaluate::{Evaluator, Question};
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
+use flagfuse_shared::evaluate::Question;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::snapshot::{Outcome, Snapshot, TrustedRoots, Verified, verify};
 use serde_json::json;
@@ -45,7 +45,7 @@ impl Crowd {
     pub(super) fn member(&self, flag: &str, unit: &str) -> Result<Option<Member>> {
         let context = Context::from_json(json!({ "targetingKey": unit }))?;
         let question = Question::new(&context, UnixMillis(now_ms()));
-        let Ok(resolution) = Evaluator::new(&self.0, question).flag(flag) else {
+        let Ok(resolution) = self.0.evaluator(question).flag(flag) else {
             bail!("flag {flag} cannot be evaluated")
         };
         let (Some(assignment), Some(variation)) = (resolution.assignment, resolution.variation) else {

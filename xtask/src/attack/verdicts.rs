@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use flagfuse_shared::flag::Arm;
+use flagfuse_shared::definition::Arm;
 use serde_json::{Value, json};
 
 use super::crowd::{Crowd, Member};

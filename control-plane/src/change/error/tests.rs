@@ -40,10 +40,11 @@ const fn number(error: &ChangeError) -> usize {
         ChangeError::TooLong { .. } => 27,
         ChangeError::Outbox(_) => 28,
         ChangeError::Store(_) => 29,
+        ChangeError::Diff(_) => 30,
     }
 }
 
-const VARIANT_COUNT: usize = 30;
+const VARIANT_COUNT: usize = 31;
 
 fn key() -> String {
     "k".to_owned()
@@ -107,6 +108,10 @@ fn of_shapes() -> Vec<(ChangeError, &'static str)> {
         (
             ChangeError::Outbox(OutboxError::UnknownEnvironment { scope: scope() }),
             "environment p/e does not exist",
+        ),
+        (
+            ChangeError::Diff(DiffError::Refused("x".to_owned())),
+            "the change cannot be compared with what was there before: a rehearsed snapshot is refused: x",
         ),
         (ChangeError::Store(StoreError::Busy), ""),
     ]

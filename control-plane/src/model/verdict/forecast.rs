@@ -1,7 +1,7 @@
 //! When a comparison has what it waits for, at the present rate. Pure; decides nothing.
 
 use super::{ArmTotal, EVENT_COUNT_MIN, Finding, Look, Reading, Recent};
-use crate::stats::classic;
+use flagfuse_stats::classic;
 
 /// When what is missing will be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

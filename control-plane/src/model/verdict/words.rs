@@ -9,7 +9,7 @@ use super::{
 use crate::figures::{count, difference, grouped, percent, span, whole};
 use crate::model::circuit::Circuit;
 use crate::model::policy::Guardrail;
-use crate::stats::classic;
+use flagfuse_stats::classic;
 
 const HOUR_MS: u64 = 3_600_000;
 

@@ -52,7 +52,7 @@ fn a_gate_in_front_of_a_cohort_takes_as_many_from_each_arm() {
         let country = if n % 2 == 0 { "DE" } else { "FR" };
         let context = Context::from_json(json!({ "targetingKey": format!("user-{n}"), "country": country }));
         let context = context.unwrap();
-        let answer = evaluate(&snapshot, "f", question(&context)).unwrap();
+        let answer = snapshot.evaluate("f", question(&context)).unwrap();
         if let Some(assignment) = answer.assignment {
             counts[usize::from(country == "FR")][usize::from(assignment.arm == Arm::Control)] += 1;
         }

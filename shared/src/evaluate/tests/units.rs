@@ -11,8 +11,8 @@ fn only_rules_that_need_a_unit_miss_it() {
     ]);
     let snapshot = snapshot(&[boolean(&json!({ "rules": rules }))]);
     let staff = Context::from_json(json!({ "staff": true })).unwrap();
-    assert!(evaluate(&snapshot, "f", question(&staff)).is_ok());
-    let missing = evaluate(&snapshot, "f", question(&Context::default()));
+    assert!(snapshot.evaluate("f", question(&staff)).is_ok());
+    let missing = snapshot.evaluate("f", question(&Context::default()));
     assert_eq!(missing, Err(EvaluationError::TargetingKeyMissing { attribute: "targetingKey" }));
 }
 
@@ -48,7 +48,7 @@ fn what_is_the_same_for_every_unit_needs_none() {
     ];
     for flag in undecided {
         let snapshot = snapshot(std::slice::from_ref(&flag));
-        let missing = evaluate(&snapshot, "f", question(&Context::default())).map(|answer| answer.reason);
+        let missing = snapshot.evaluate("f", question(&Context::default())).map(|answer| answer.reason);
         let expected = Err(EvaluationError::TargetingKeyMissing { attribute: "targetingKey" });
         assert_eq!(missing, expected, "{flag}");
     }

@@ -2,7 +2,7 @@
 
 use super::{Finder, FlagFault, check_count, out_of_range};
 use crate::bucket::{COHORT_SEED, Salted};
-use crate::flag::wire::CohortWire;
+use crate::definition::CohortWire;
 use crate::flag::{Cohort, CohortSlice, Withheld};
 use crate::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX};
 

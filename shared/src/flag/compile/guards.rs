@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use super::{Finder, FlagFault, Layer, check_count, check_text, out_of_range, text};
-use crate::flag::wire::{FlagWire, LayerShareWire, PrerequisiteWire, ScheduleWire, TargetWire};
-use crate::flag::{Guards, LayerShare, Prerequisite, Schedule, TargetList, UnitSource, VariationIndex};
+use crate::context::UnitSource;
+use crate::definition::{FlagWire, LayerShareWire, PrerequisiteWire, ScheduleWire, TargetWire};
+use crate::flag::{Guards, LayerShare, Prerequisite, Schedule, TargetList, VariationIndex};
 use crate::ids::UnixMillis;
 use crate::limits::{
     BUCKET_COUNT, LISTED_UNIT_COUNT_MAX, PREREQUISITE_COUNT_MAX, UNIT_LEN_MAX, VARIATION_COUNT_MAX,

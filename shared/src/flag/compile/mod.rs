@@ -1,7 +1,6 @@
 //! Wire flag → validated flag, with one result per flag, so that a malformed flag fails alone.
 
 mod cohort;
-mod environment;
 mod guards;
 mod rules;
 mod variations;
@@ -9,21 +8,19 @@ mod variations;
 use std::fmt::Display;
 
 use self::cohort::compile_cohort;
-pub use self::environment::{Compiled, EnvironmentFault, compile_environment};
-pub(crate) use self::environment::{Holdout, compile_flags};
 use self::guards::compile_guards;
 use self::rules::compile_rules;
 pub use self::rules::percent_to_buckets;
 use self::variations::compile_variations;
 pub(crate) use self::variations::{ValueFault, VariationValue, wrong_type};
-use super::wire::FlagWire;
-use super::{Flag, FlagRest, Power, UnitSource, Variation, VariationIndex};
+use super::{Flag, FlagRest, Power, Variation, VariationIndex};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
-use crate::condition::{ConditionFault, ConditionValue};
-use crate::context::TARGETING_KEY;
+use crate::condition::{ConditionFault, ConditionValue, SegmentNames};
+use crate::context::{TARGETING_KEY, UnitSource};
+use crate::definition::FlagWire;
+use crate::definition::overlay::OverlayFault;
 use crate::ids::{FlagKey, IdError};
 use crate::limits::{JSON_DEPTH_MAX, PREREQUISITE_DEPTH_MAX, STRING_LEN_MAX};
-use crate::segment::SegmentNames;
 
 /// Why a flag cannot be evaluated. Each message names the field and the limit.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -37,15 +34,15 @@ pub enum FlagFault {
     /// A key is no identifier.
     #[error("{field}: {source}")]
     Key {
-        /// Where.
+        /// The path of the field, as in `rules["beta"].percentage`.
         field: String,
-        /// Why.
+        /// What is wrong with it.
         source: IdError,
     },
     /// A list, text or number is outside its bounds.
     #[error("{field} is {found}, allowed is {allowed}")]
     OutOfRange {
-        /// Where.
+        /// The path of the field, as in `rules["beta"].percentage`.
         field: String,
         /// What was there.
         found: String,
@@ -53,9 +50,9 @@ pub enum FlagFault {
         allowed: String,
     },
     /// Two entries share a key.
-    #[error("{field} has {key:?} twice")]
+    #[error("{field} repeats {key:?}")]
     Duplicate {
-        /// Which list.
+        /// The list: `rules`, `variations`.
         field: &'static str,
         /// The repeated key.
         key: String,
@@ -63,7 +60,7 @@ pub enum FlagFault {
     /// A reference to a variation that does not exist.
     #[error("{field} names the variation {variation:?}, which the flag does not have")]
     UnknownVariation {
-        /// Where.
+        /// The path of the field, as in `rules["beta"].percentage`.
         field: String,
         /// The missing name.
         variation: String,
@@ -101,7 +98,7 @@ pub enum FlagFault {
         rule: String,
         /// Position in it.
         at: usize,
-        /// Why.
+        /// What is wrong with it.
         source: ConditionFault,
     },
     /// A prerequisite that is no flag of the environment.
@@ -151,6 +148,12 @@ pub enum FlagFault {
         /// Who has some of them.
         other: String,
     },
+}
+
+impl From<OverlayFault> for FlagFault {
+    fn from(fault: OverlayFault) -> Self {
+        Self::Shape { detail: fault.detail }
+    }
 }
 
 /// What a flag may name beside itself.
@@ -216,7 +219,11 @@ fn text<T: AsRef<str>>(text: Option<&T>) -> Option<&str> {
 }
 
 /// Fields are named by what prints them: sound flags, which are nearly all, put no name together.
-fn out_of_range(field: impl Display, found: impl Display, allowed: impl Into<String>) -> FlagFault {
+pub(crate) fn out_of_range(
+    field: impl Display,
+    found: impl Display,
+    allowed: impl Into<String>,
+) -> FlagFault {
     FlagFault::OutOfRange { field: field.to_string(), found: found.to_string(), allowed: allowed.into() }
 }
 

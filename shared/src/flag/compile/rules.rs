@@ -5,16 +5,15 @@ use std::fmt::{self, Display};
 use super::guards::compile_schedule;
 use super::{Finder, FlagFault, check_count, key_fault, out_of_range};
 use crate::bucket::{GATE_SEED, SPLIT_SEED, Salted};
-use crate::condition::{Condition, ConditionValue};
-use crate::context::AttributeName;
-use crate::flag::wire::{Operator, RuleWire, UnleashLaneWire, WeightedVariationWire};
-use crate::flag::{Gate, Rule, Shares, Split, Stickiness, UnitSource, UnleashGate, UnleashSplit};
+use crate::condition::{Condition, ConditionValue, SegmentNames};
+use crate::context::{AttributeName, UnitSource};
+use crate::definition::{Operator, RuleWire, UnleashLaneWire, WeightedVariationWire};
+use crate::flag::{Gate, Rule, Shares, Split, Stickiness, UnleashGate, UnleashSplit};
 use crate::ids::RuleKey;
 use crate::limits::{
     BUCKET_COUNT, CONDITION_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, RULE_COUNT_MAX, SPLIT_WEIGHT_SUM_MAX,
     STRING_LEN_MAX, VARIATION_COUNT_MAX,
 };
-use crate::segment::SegmentNames;
 
 /// A rule's field in a message.
 #[derive(Clone, Copy)]
@@ -42,8 +41,8 @@ pub(super) fn compile_rules<T: AsRef<str>, V: ConditionValue>(
         return Err(out_of_range("rules", found, format!("at most {REGEX_CONDITION_COUNT_MAX} in one flag")));
     }
     let mut rules: Vec<Rule> = Vec::with_capacity(wires.len());
-    for (lot, wire) in (0..).zip(wires) {
-        let rule = compile_rule(wire, lot, find, segments)?;
+    for (position, wire) in (0..).zip(wires) {
+        let rule = compile_rule(wire, position, find, segments)?;
         if rules.iter().any(|earlier| earlier.key == rule.key) {
             return Err(FlagFault::Duplicate { field: "rules", key: rule.key.to_string() });
         }
@@ -54,7 +53,7 @@ pub(super) fn compile_rules<T: AsRef<str>, V: ConditionValue>(
 
 fn compile_rule<T: AsRef<str>, V: ConditionValue>(
     wire: &RuleWire<T, V>,
-    lot: u64,
+    position: u64,
     find: &Finder<'_>,
     segments: &SegmentNames,
 ) -> Result<Rule, FlagFault> {
@@ -75,15 +74,15 @@ fn compile_rule<T: AsRef<str>, V: ConditionValue>(
         key,
         schedule: schedule.map(Box::new),
         conditions: conditions.into(),
-        gate: compile_gate(wire.percentage, wire.unleash.as_ref(), lot, field)?,
-        split: compile_split(wire, lot, field, find)?,
+        gate: compile_gate(wire.percentage, wire.unleash.as_ref(), position, field)?,
+        split: compile_split(wire, position, field, find)?,
     })
 }
 
 fn compile_gate<'w>(
     percentage: Option<f64>,
     lane: Option<&UnleashLaneWire>,
-    lot: u64,
+    position: u64,
     field: impl Fn(&'static str) -> Field<'w>,
 ) -> Result<Gate, FlagFault> {
     match (percentage, lane.and_then(|lane| lane.gate.as_ref())) {
@@ -98,7 +97,7 @@ fn compile_gate<'w>(
                 group: Salted::new(&gate.group, GATE_SEED),
                 stickiness: stickiness(field("unleash.gate.stickiness"), &gate.stickiness, &["sessionId"])?,
                 percent: gate.percent.into(),
-                lot,
+                position,
             })))
         }
         (Some(percent), Some(_)) => {
@@ -141,7 +140,7 @@ pub fn percent_to_buckets(field: impl Display, percent: f64) -> Result<u32, Flag
 
 fn compile_split<'w, T: AsRef<str>, V>(
     wire: &RuleWire<T, V>,
-    lot: u64,
+    position: u64,
     field: impl Fn(&'static str) -> Field<'w>,
     find: &Finder<'_>,
 ) -> Result<Split, FlagFault> {
@@ -165,7 +164,7 @@ fn compile_split<'w, T: AsRef<str>, V>(
         group: Salted::new(&split.group, SPLIT_SEED),
         stickiness: stickiness(field("unleash.split.stickiness"), &split.stickiness, &fallbacks)?,
         shares,
-        lot,
+        position,
     })))
 }
 

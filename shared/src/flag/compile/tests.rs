@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::flag::wire::ValueType;
+use crate::definition::ValueType;
 use crate::limits::{REGEX_CONDITION_COUNT_MAX, RULE_COUNT_MAX, VARIATION_COUNT_MAX};
 
 fn flag(patch: Value) -> Result<Flag, FlagFault> {

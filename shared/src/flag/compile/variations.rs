@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::{FlagFault, key_fault, out_of_range};
 use crate::context::{JsonShape, json_shape};
+use crate::definition::{FlagWire, ValueType};
 use crate::flag::Variation;
-use crate::flag::wire::{FlagWire, ValueType};
 use crate::ids::{FlagKey, VariationKey};
 use crate::limits::{JSON_DEPTH_MAX, UNLEASH_VALUE_LEN_MAX, VALUE_LEN_MAX, VARIATION_COUNT_MAX};
-use crate::ofrep::write_json_string;
+use crate::text::write_json_string;
 
 /// All variations, and how many bytes of their openings name the flag.
 pub(super) fn compile_variations<T: AsRef<str>, V: VariationValue>(

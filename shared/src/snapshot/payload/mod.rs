@@ -1,45 +1,20 @@
 //! The payload: flags, client keys and settings as bytes, and back within limits. Trusts nothing it reads.
 
 pub(crate) mod records;
-mod selftest;
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
-pub(crate) use self::selftest::{SelftestQuestion, selftest_digest};
+use super::Snapshot;
 use super::envelope::{Envelope, split_frame};
 use super::manifest::{Codec, Manifest};
-use super::{AutoExposure, Settings, Snapshot};
+use super::selftest::{SelftestQuestion, questions};
+use super::settings::{AutoExposure, Profile, Settings};
+use crate::definition::{FlagWire, SharedWire};
 use crate::digest::Digest;
-use crate::flag::compile::{EnvironmentFault, compile_flags};
-use crate::flag::environment::SharedWire;
-use crate::flag::{FlagFault, FlagWire};
+use crate::environment::{EnvironmentFault, compile_flags};
+use crate::flag::FlagFault;
 use crate::ids::FlagKey;
-use crate::limits::{
-    CLIENT_KEY_COUNT_MAX, FLAG_COUNT_MAX, PAYLOAD_LEN_MAX, STRICT_FRESH_MS, STRICT_STALE_MS,
-};
-
-/// The staleness bounds an environment may choose from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Profile {
-    /// S = 100 ms, H = 250 ms.
-    #[default]
-    Strict,
-    /// S = 250 ms, H = 1 s: fewer probes.
-    Economy,
-}
-
-impl Profile {
-    /// S and H in milliseconds.
-    pub const fn bounds_ms(self) -> (u64, u64) {
-        match self {
-            Self::Strict => (STRICT_FRESH_MS, STRICT_STALE_MS),
-            Self::Economy => (250, 1_000),
-        }
-    }
-}
+use crate::limits::{CLIENT_KEY_COUNT_MAX, FLAG_COUNT_MAX, PAYLOAD_LEN_MAX};
 
 /// What a control plane puts into a snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +51,7 @@ pub enum PayloadError {
     /// A list has too many entries.
     #[error("{what} has {count} entries, the limit is {count_max}")]
     TooMany {
-        /// Which list.
+        /// The list: `flags`, `client_keys`.
         what: &'static str,
         /// Entries found.
         count: usize,
@@ -90,7 +65,7 @@ pub enum PayloadError {
         len: usize,
     },
     /// Two flags share a key.
-    #[error("flag {key:?} appears twice")]
+    #[error("flag {key:?} is repeated")]
     DuplicateFlag {
         /// The repeated key.
         key: String,
@@ -101,7 +76,7 @@ pub enum PayloadError {
     /// A flag has no usable key, so that it could not even fail alone.
     #[error("flags[{at}] has no valid key")]
     FlagWithoutKey {
-        /// Position.
+        /// Its position in the payload.
         at: usize,
     },
 }
@@ -115,7 +90,7 @@ pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
     check_count("client_keys", content.client_keys.len(), CLIENT_KEY_COUNT_MAX)?;
     let mut flags: Vec<&FlagWire> = content.flags.iter().collect();
     flags.sort_by(|left, right| left.key.cmp(&right.key));
-    let bytes = records::write(content, &flags, &selftest::questions(&flags));
+    let bytes = records::write(content, &flags, &questions(&flags));
     // Whatever we are about to sign has to be readable by the same code the edge runs.
     decode(&bytes, CODEC)?;
     Ok(bytes)
@@ -135,10 +110,10 @@ pub fn decode(bytes: &[u8], codec: Codec) -> Result<Decoded, PayloadError> {
     let flags = flags
         .iter()
         .filter_map(|stored| Some((FlagKey::parse(stored.key).ok()?, stored.read(records::read_stored))));
-    let compiled = compile_flags(flags, &shared)?;
+    let environment = compile_flags(flags, &shared)?;
     let (fresh_ms, stale_ms) = profile.bounds_ms();
     let settings = Settings { fresh_ms, stale_ms, auto_exposure };
-    Ok(Decoded { snapshot: Snapshot::new(compiled, client_keys, settings), selftest })
+    Ok(Decoded { snapshot: Snapshot::new(environment, client_keys, settings), selftest })
 }
 
 /// Flags and what they share, as users wrote them.
@@ -192,7 +167,7 @@ impl<'b> StoredFlag<'b> {
     }
 }
 
-/// Every flag has a key, and no two the same: answers would depend on chance. Expects them in the keys' order.
+/// Every flag has a key, and no two the same: nobody could say which one answers. Expects them in the keys' order.
 fn check_keys(flags: &[StoredFlag<'_>]) -> Result<(), PayloadError> {
     if let Some(at) = flags.iter().position(|flag| FlagKey::check(flag.key).is_err()) {
         return Err(PayloadError::FlagWithoutKey { at });

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::context::CURRENT_TIME;
-use crate::flag::wire::{ConditionWire, Operator};
+use crate::definition::{ConditionWire, Operator};
 use crate::unleash::pattern::{Folding, Pattern};
 use crate::unleash::{field_of, javascript, pattern};
 

@@ -6,20 +6,14 @@ mod served;
 mod strategy;
 mod toggle;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use self::served::{Served, served};
+use crate::definition::{ConditionWire, FlagWire, PrerequisiteWire, SegmentWire, SharedWire};
 use crate::fingerprint::Fingerprint;
-use crate::flag::FlagWire;
-use crate::flag::environment::{SegmentWire, SharedWire};
-use crate::flag::wire::{ConditionWire, PrerequisiteWire};
 use crate::ids::{Scope, SnapshotVersion};
-use crate::import::Refused;
 use crate::ordered;
 use crate::snapshot::payload::Definitions;
 
@@ -29,14 +23,23 @@ pub struct Exported {
     /// Version 2: `features`, `segments`, an empty `query`, no `meta`.
     pub features_json: String,
     /// Flags that Unleash cannot express, with what it has no word for.
-    pub left_out: Vec<Refused>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A flag that Unleash cannot decide exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Which: `flag checkout`.
+    pub name: String,
+    /// What Unleash has no word for.
+    pub reason: String,
 }
 
 /// The whole body of Unleash's client API for a snapshot: the export, its revision, and what is not in it, by name.
 pub fn client_features(definitions: &Definitions, scope: &Scope, version: SnapshotVersion) -> String {
     let (mut document, left_out) = document(&definitions.flags, &definitions.shared);
     let left_out: Vec<Value> =
-        left_out.iter().map(|refused| json!({ "name": refused.name, "reason": refused.reason })).collect();
+        left_out.iter().map(|left| json!({ "name": left.name, "reason": left.reason })).collect();
     let etag = features_etag(scope, version, None);
     let mut put = |name: &str, value: Value| drop(document.insert(name.to_owned(), value));
     put("query", json!({ "project": [scope.project.as_str()], "environment": scope.environment.as_str() }));
@@ -71,7 +74,7 @@ pub fn left_out(flag: &FlagWire, prerequisites: &[FlagWire], shared: &SharedWire
     left_out.into_iter().find(|refused| refused.name == name).map(|refused| refused.reason)
 }
 
-fn document(flags: &[FlagWire], shared: &SharedWire) -> (Map<String, Value>, Vec<Refused>) {
+fn document(flags: &[FlagWire], shared: &SharedWire) -> (Map<String, Value>, Vec<LeftOut>) {
     let mut segments = Segments::of(&shared.segments);
     let mut toggles: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     let mut left_out = Vec::new();
@@ -90,7 +93,7 @@ fn document(flags: &[FlagWire], shared: &SharedWire) -> (Map<String, Value>, Vec
         });
         match toggle {
             Ok(toggle) => drop(toggles.insert(&flag.key, toggle)),
-            Err(reason) => left_out.push(Refused { name: format!("flag {}", flag.key), reason }),
+            Err(reason) => left_out.push(LeftOut { name: format!("flag {}", flag.key), reason }),
         }
     }
     let features: Vec<Value> = toggles.into_values().map(Value::Object).collect();

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::flag::FlagWire;
-use crate::flag::wire::{ValueType, VariationWire, WeightedVariationWire};
+use crate::definition::{FlagWire, ValueType, VariationWire, WeightedVariationWire};
 
 /// A variation in Unleash's words.
 #[derive(Debug, Clone, PartialEq)]

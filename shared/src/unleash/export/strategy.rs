@@ -6,15 +6,14 @@ use super::Segments;
 use super::constraint::constraint;
 use super::served::{Served, served_by_name, variants};
 use crate::context::TARGETING_KEY;
-use crate::flag::FlagWire;
-use crate::flag::wire::{
-    ConditionWire, Operator, RuleWire, UnleashGateWire, UnleashSplitWire, WeightedVariationWire,
+use crate::definition::{
+    ConditionWire, FlagWire, Operator, RuleWire, UnleashGateWire, UnleashSplitWire, WeightedVariationWire,
 };
 use crate::unleash::{STICKINESS_RANDOM, field_of, is_strategys_own, javascript};
 
 /// What a rule serves.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Plan {
+pub(super) enum ServedByRule {
     Off,
     On,
     /// Variants with their weights, and how they are divided when there are several.
@@ -25,7 +24,7 @@ pub(super) enum Plan {
 }
 
 /// What the rule serves, when Unleash can serve it.
-pub(super) fn plan(flag: &FlagWire, rule: &RuleWire) -> Result<Plan, String> {
+pub(super) fn served_by_rule(flag: &FlagWire, rule: &RuleWire) -> Result<ServedByRule, String> {
     if rule.schedule.is_some() {
         return Err("a schedule".to_owned());
     }
@@ -37,9 +36,9 @@ pub(super) fn plan(flag: &FlagWire, rule: &RuleWire) -> Result<Plan, String> {
     let lane = rule.unleash.as_ref().and_then(|lane| lane.split.clone());
     if let [only] = split.as_slice() {
         return Ok(match served_by_name(flag, &only.variation)? {
-            Served::Off => Plan::Off,
-            Served::On => Plan::On,
-            Served::Variant(_) => Plan::Variants { split, lane: None },
+            Served::Off => ServedByRule::Off,
+            Served::On => ServedByRule::On,
+            Served::Variant(_) => ServedByRule::Variants { split, lane: None },
         });
     }
     let lane = lane.ok_or("a split in Flagfuse's own lane")?;
@@ -48,7 +47,7 @@ pub(super) fn plan(flag: &FlagWire, rule: &RuleWire) -> Result<Plan, String> {
             return Err(format!("a split with {:?}, which is not a variant", entry.variation));
         }
     }
-    Ok(Plan::Variants { split, lane: Some(lane) })
+    Ok(ServedByRule::Variants { split, lane: Some(lane) })
 }
 
 fn gate(rule: &RuleWire) -> Option<&UnleashGateWire> {
@@ -56,10 +55,10 @@ fn gate(rule: &RuleWire) -> Option<&UnleashGateWire> {
 }
 
 /// Whether the variants can be the strategy's own: its one group counts for the gate and for them.
-pub(super) fn can_own(flag: &FlagWire, rule: &RuleWire, plan: &Plan) -> bool {
-    match plan {
-        Plan::Variants { lane, .. } => parameters(&flag.key, gate(rule), lane.as_ref()).is_ok(),
-        Plan::Off | Plan::On => true,
+pub(super) fn can_own(flag: &FlagWire, rule: &RuleWire, served: &ServedByRule) -> bool {
+    match served {
+        ServedByRule::Variants { lane, .. } => parameters(&flag.key, gate(rule), lane.as_ref()).is_ok(),
+        ServedByRule::Off | ServedByRule::On => true,
     }
 }
 
@@ -67,7 +66,7 @@ pub(super) fn can_own(flag: &FlagWire, rule: &RuleWire, plan: &Plan) -> bool {
 pub(super) fn strategy(
     flag: &FlagWire,
     rule: &RuleWire,
-    owned: Option<&Plan>,
+    owned: Option<&ServedByRule>,
     segments: &mut Segments<'_>,
 ) -> Result<Value, String> {
     let (mut constraints, mut ids, mut named) = (Vec::new(), Vec::new(), None);
@@ -83,8 +82,8 @@ pub(super) fn strategy(
         }
     }
     let lane = match owned {
-        Some(Plan::Variants { lane, .. }) => lane.as_ref(),
-        Some(Plan::Off | Plan::On) | None => None,
+        Some(ServedByRule::Variants { lane, .. }) => lane.as_ref(),
+        Some(ServedByRule::Off | ServedByRule::On) | None => None,
     };
     let (name, mut parameters) = parameters(&flag.key, gate(rule), lane)?;
     let name = match named {
@@ -100,7 +99,7 @@ pub(super) fn strategy(
         if !ids.is_empty() {
             fields.insert("segments".to_owned(), json!(ids));
         }
-        if let Some(Plan::Variants { split, lane }) = owned {
+        if let Some(ServedByRule::Variants { split, lane }) = owned {
             let stickiness = lane.as_ref().map(|lane| stickiness_field(&lane.stickiness)).transpose()?;
             fields.insert("variants".to_owned(), Value::Array(variants(flag, split, stickiness)?));
         }
@@ -142,7 +141,7 @@ fn parameters(
         }
         return Ok(("default", parameters));
     };
-    // Where chance decides, the gate's group has no meaning.
+    // Where answers are random, the gate's group has no meaning.
     let is_random = gate.stickiness == STICKINESS_RANDOM;
     let own = if is_random { key } else { &gate.group };
     let wanted = lane.map_or(own, |lane| &lane.group);

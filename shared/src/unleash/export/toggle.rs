@@ -4,9 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::Segments;
 use super::served::{Served, complete, served_by_name};
-use super::strategy::{Plan, can_own, never, plan, stickiness_field, strategy};
-use crate::flag::environment::SharedWire;
-use crate::flag::wire::{FlagWire, HoldoutRole, OnStale, RuleWire, WeightedVariationWire};
+use super::strategy::{ServedByRule, can_own, never, served_by_rule, stickiness_field, strategy};
+use crate::definition::{FlagWire, HoldoutRole, OnStale, RuleWire, SharedWire, WeightedVariationWire};
 
 /// The toggle of a flag. One that is off for everybody needs no strategies, whatever its rules say.
 pub(super) fn toggle(
@@ -69,14 +68,14 @@ fn strategies(flag: &FlagWire, segments: &mut Segments<'_>) -> Result<Parts, Str
     let rules = serving(flag)?;
     let shared = toggles_own(flag, &rules);
     let mut strategies = Vec::with_capacity(rules.len());
-    for (rule, plan) in &rules {
+    for (rule, served) in &rules {
         let fault = |reason: String| format!("rule {:?}: {reason}", rule.key);
-        let owned = match (plan, &shared) {
-            (Plan::On, Some(_)) => {
+        let owned = match (served, &shared) {
+            (ServedByRule::On, Some(_)) => {
                 return Err(fault("on without a variant beside the toggle's own".to_owned()));
             }
-            (Plan::Variants { .. }, shared) if shared.as_ref() != Some(plan) => Some(plan),
-            (Plan::Variants { .. } | Plan::On | Plan::Off, _) => None,
+            (ServedByRule::Variants { .. }, shared) if shared.as_ref() != Some(served) => Some(served),
+            (ServedByRule::Variants { .. } | ServedByRule::On | ServedByRule::Off, _) => None,
         };
         let mut strategy = strategy(flag, rule, owned, segments).map_err(fault)?;
         if let Some(fields) = strategy.as_object_mut()
@@ -87,12 +86,12 @@ fn strategies(flag: &FlagWire, segments: &mut Segments<'_>) -> Result<Parts, Str
         strategies.push(strategy);
     }
     let own = match &shared {
-        Some(Plan::Variants { split, lane }) => {
+        Some(ServedByRule::Variants { split, lane }) => {
             let stickiness = lane.as_ref().map(|lane| stickiness_field(&lane.stickiness)).transpose()?;
             complete(flag, split, stickiness)?
         }
-        Some(Plan::On | Plan::Off) | None if tells_all(flag, &rules) => Vec::new(),
-        Some(Plan::On | Plan::Off) | None => complete(flag, &[], None)?,
+        Some(ServedByRule::On | ServedByRule::Off) | None if tells_all(flag, &rules) => Vec::new(),
+        Some(ServedByRule::On | ServedByRule::Off) | None => complete(flag, &[], None)?,
     };
     // No strategy at all would be on for everybody.
     if strategies.is_empty() {
@@ -102,7 +101,7 @@ fn strategies(flag: &FlagWire, segments: &mut Segments<'_>) -> Result<Parts, Str
 }
 
 /// The rules that serve something, with what everybody else gets as the last one. Without a default that is nothing.
-fn serving(flag: &FlagWire) -> Result<Vec<(RuleWire, Plan)>, String> {
+fn serving(flag: &FlagWire) -> Result<Vec<(RuleWire, ServedByRule)>, String> {
     let last = flag.default_variation.clone().map(|variation| RuleWire {
         key: "default".to_owned(),
         conditions: Vec::new(),
@@ -111,19 +110,19 @@ fn serving(flag: &FlagWire) -> Result<Vec<(RuleWire, Plan)>, String> {
         schedule: None,
         unleash: None,
     });
-    let mut serving: Vec<(RuleWire, Plan)> = Vec::new();
+    let mut serving: Vec<(RuleWire, ServedByRule)> = Vec::new();
     let mut off_rule: Option<&str> = None;
     for rule in flag.rules.iter().chain(&last) {
-        match plan(flag, rule).map_err(|reason| format!("rule {:?}: {reason}", rule.key))? {
-            Plan::Off => {
+        match served_by_rule(flag, rule).map_err(|reason| format!("rule {:?}: {reason}", rule.key))? {
+            ServedByRule::Off => {
                 off_rule.get_or_insert(&rule.key);
             }
-            plan => {
+            served => {
                 // Unleash has no strategy that turns a toggle off for those who match.
                 if let Some(off_rule) = off_rule {
                     return Err(format!("rule {off_rule:?} is off before rule {:?} is on", rule.key));
                 }
-                serving.push((rule.clone(), plan));
+                serving.push((rule.clone(), served));
             }
         }
     }
@@ -131,25 +130,25 @@ fn serving(flag: &FlagWire) -> Result<Vec<(RuleWire, Plan)>, String> {
 }
 
 /// The variants that are the toggle's own: those no strategy can own, else those that all strategies share.
-fn toggles_own(flag: &FlagWire, rules: &[(RuleWire, Plan)]) -> Option<Plan> {
-    let is_of_toggle = |plan: &Plan| match plan {
-        Plan::Variants { lane, .. } => lane.as_ref().is_none_or(|lane| lane.group == flag.key),
-        Plan::On | Plan::Off => false,
+fn toggles_own(flag: &FlagWire, rules: &[(RuleWire, ServedByRule)]) -> Option<ServedByRule> {
+    let is_of_toggle = |served: &ServedByRule| match served {
+        ServedByRule::Variants { lane, .. } => lane.as_ref().is_none_or(|lane| lane.group == flag.key),
+        ServedByRule::On | ServedByRule::Off => false,
     };
     let (_, first) = rules.first()?;
-    let needing = rules.iter().find(|(rule, plan)| is_of_toggle(plan) && !can_own(flag, rule, plan));
+    let needing = rules.iter().find(|(rule, served)| is_of_toggle(served) && !can_own(flag, rule, served));
     match needing {
-        Some((_, plan)) => Some(plan.clone()),
-        None if is_of_toggle(first) && rules.iter().all(|(_, plan)| plan == first) => Some(first.clone()),
+        Some((_, served)) => Some(served.clone()),
+        None if is_of_toggle(first) && rules.iter().all(|(_, served)| served == first) => Some(first.clone()),
         None => None,
     }
 }
 
 /// Whether the strategies' own variants are all the flag has, in its order.
-fn tells_all(flag: &FlagWire, rules: &[(RuleWire, Plan)]) -> bool {
+fn tells_all(flag: &FlagWire, rules: &[(RuleWire, ServedByRule)]) -> bool {
     let mut told: Vec<&str> = Vec::new();
-    for (_, plan) in rules {
-        let Plan::Variants { split, .. } = plan else { continue };
+    for (_, served) in rules {
+        let ServedByRule::Variants { split, .. } = served else { continue };
         for entry in split {
             if !told.contains(&entry.variation.as_str()) {
                 told.push(&entry.variation);

@@ -14,7 +14,7 @@ use crate::limits::REGEX_PATTERN_LEN_MAX;
 
 /// What becomes of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Pattern {
+pub enum Pattern {
     /// Means the same in both engines.
     Same(String),
     /// RE2 refuses it, so Unleash finds it in no text.
@@ -25,8 +25,10 @@ pub(super) enum Pattern {
 
 /// How texts are compared with the pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Folding {
+pub enum Folding {
+    /// As they are.
     Exact,
+    /// Upper and lower case of ASCII letters are the same.
     IgnoreCase,
 }
 
@@ -36,7 +38,7 @@ enum Fault {
 }
 
 /// Reads a pattern.
-pub(super) fn read(pattern: &str, folding: Folding) -> Pattern {
+pub fn read(pattern: &str, folding: Folding) -> Pattern {
     if pattern.len() > REGEX_PATTERN_LEN_MAX {
         return Pattern::Unsupported("more than 512 bytes");
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use flagfuse_shared::snapshot::payload::Profile;
+use flagfuse_shared::snapshot::Profile;
 
 use super::traffic::{Answer, Change, Measured, Watch};
 use crate::figure::quantile;

@@ -4,8 +4,7 @@ use super::reader::{Reader, RecordFault};
 use super::rule::{read_condition, write_condition};
 use super::value::read_value;
 use super::writer::{Writer, bits};
-use crate::flag::environment::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
-use crate::flag::wire::ConditionWire;
+use crate::definition::{ConditionWire, HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
 use crate::limits::{
     CONDITION_COUNT_MAX, LAYER_COUNT_MAX, LISTED_UNIT_COUNT_MAX, SEGMENT_COUNT_MAX, SEGMENT_RULE_COUNT_MAX,
 };

@@ -5,7 +5,7 @@ use super::rule::{read_rule, read_schedule, write_rule, write_schedule};
 use super::tags::{Tagged, read_tag};
 use super::value::{ReadValue, write_value};
 use super::writer::{Writer, bits};
-use crate::flag::wire::{
+use crate::definition::{
     CohortSliceWire, CohortWire, FlagWire, LayerShareWire, PrerequisiteWire, TargetWire, UnleashToggleWire,
     VariationWire, WithheldWire,
 };

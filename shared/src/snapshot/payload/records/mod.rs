@@ -46,16 +46,17 @@ use self::reader::{Reader, RecordFault};
 use self::tags::{Tagged, read_tag};
 pub(super) use self::value::{ReadValue, read_stored, read_value};
 use self::writer::Writer;
-use super::selftest::SelftestQuestion;
 use super::{Opened, PayloadError, StoredFlag, check_keys};
+use crate::definition::FlagWire;
 use crate::digest::Digest;
-use crate::flag::{FlagFault, FlagWire};
+use crate::flag::FlagFault;
 use crate::ids::{FlagKey, Unit};
 use crate::limits::{
     CLIENT_KEY_COUNT_MAX, FLAG_COUNT_MAX, FLAG_KEY_LEN_MAX, PAYLOAD_LEN_MAX, SELFTEST_COUNT_MAX, UNIT_LEN_MAX,
 };
 use crate::ordered;
 use crate::snapshot::payload::Content;
+use crate::snapshot::selftest::SelftestQuestion;
 
 const FORMAT: u64 = 2;
 
@@ -116,8 +117,8 @@ pub(crate) fn write_record(flag: &FlagWire) -> Vec<u8> {
 /// A payload with these records behind these keys, sound or not, and nothing else.
 #[cfg(test)]
 pub(crate) fn payload_of(flags: &[(&str, &[u8])]) -> Vec<u8> {
-    use crate::flag::environment::SharedWire;
-    use crate::snapshot::{AutoExposure, payload::Profile};
+    use crate::definition::SharedWire;
+    use crate::snapshot::{AutoExposure, Profile};
     let mut out = Writer::default();
     out.bytes(&[2, Profile::Strict.tag(), AutoExposure::Off.tag(), 0]);
     write_shared(&mut out, &SharedWire::default());

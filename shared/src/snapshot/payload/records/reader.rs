@@ -8,13 +8,13 @@ pub(crate) enum RecordFault {
     /// The bytes end too early.
     #[error("{field}: the bytes end inside")]
     End {
-        /// Where.
+        /// The field that was read, as in `selftest.flag`.
         field: &'static str,
     },
     /// A list or text that is longer than allowed.
     #[error("{field} has the length {found}, the limit is {max}")]
     Length {
-        /// Where.
+        /// The field that was read, as in `selftest.flag`.
         field: &'static str,
         /// The length announced.
         found: u64,
@@ -24,13 +24,13 @@ pub(crate) enum RecordFault {
     /// A text that is not UTF-8.
     #[error("{field} is not UTF-8")]
     Text {
-        /// Where.
+        /// The field that was read, as in `selftest.flag`.
         field: &'static str,
     },
     /// A number without a meaning: written by a newer format, or not by us.
     #[error("{field} is {found}, which this reader does not know")]
     Unknown {
-        /// Where.
+        /// The field that was read, as in `selftest.flag`.
         field: &'static str,
         /// What was there.
         found: u64,
@@ -38,19 +38,19 @@ pub(crate) enum RecordFault {
     /// A value that the writer spells otherwise, or would have left out.
     #[error("{field} is not spelled as a writer does")]
     Spelling {
-        /// Where.
+        /// The field that was read, as in `selftest.flag`.
         field: &'static str,
     },
     /// Arrays and objects inside each other.
     #[error("{field} is nested deeper than {JSON_DEPTH_MAX} levels")]
     Depth {
-        /// Where.
+        /// The field that was read, as in `selftest.flag`.
         field: &'static str,
     },
     /// Bytes behind the last field.
     #[error("{field} has {len} bytes behind its end")]
     Rest {
-        /// Where.
+        /// The field that was read, as in `selftest.flag`.
         field: &'static str,
         /// How many.
         len: usize,

@@ -4,7 +4,7 @@ use super::reader::{Reader, RecordFault};
 use super::tags::{Tagged, read_tag};
 use super::value::{ReadValue, write_value};
 use super::writer::{Writer, bits};
-use crate::flag::wire::{
+use crate::definition::{
     ConditionWire, RuleWire, ScheduleWire, UnleashGateWire, UnleashLaneWire, UnleashSplitWire,
     WeightedVariationWire,
 };

@@ -1,9 +1,8 @@
 //! The number that stands for each name of the wire shapes. A number is never given a second meaning.
 
 use super::reader::{Reader, RecordFault};
-use crate::flag::wire::{Arm, HoldoutRole, OnStale, Operator, ValueType};
-use crate::snapshot::AutoExposure;
-use crate::snapshot::payload::Profile;
+use crate::definition::{Arm, HoldoutRole, OnStale, Operator, ValueType};
+use crate::snapshot::{AutoExposure, Profile};
 
 /// Names with a number each.
 pub(super) trait Tagged: Copy {

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::definition::*;
+use crate::definition::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
 use crate::flag::compile::{Surroundings, compile, compile_in};
-use crate::flag::environment::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};
-use crate::flag::wire::*;
 use crate::ids::UnixMillis;
 use crate::limits::{JSON_DEPTH_MAX, RULE_COUNT_MAX, STRING_LEN_MAX, VALUE_LEN_MAX, VARIATION_COUNT_MAX};
 use crate::snapshot::payload::{CODEC, decode, encode};
@@ -343,7 +343,7 @@ fn a_broken_structure_is_refused_as_a_whole() {
         (vec![], "payload is malformed: format: the bytes end inside"),
         (vec![3], "payload format is 3, in this codec the reader knows 2"),
         ([good.as_slice(), &[0]].concat(), "payload is malformed: payload has 1 bytes behind its end"),
-        (payload_of(&[("f", &record), ("f", &record)]), "flag \"f\" appears twice"),
+        (payload_of(&[("f", &record), ("f", &record)]), "flag \"f\" is repeated"),
         (
             payload_of(&[("g", &record), ("f", &record)]),
             "payload is malformed: flags is not spelled as a writer does",

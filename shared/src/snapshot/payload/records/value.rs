@@ -8,10 +8,10 @@ use serde_json::{Map, Number, Value};
 use super::reader::{Reader, RecordFault};
 use super::writer::Writer;
 use crate::condition::ConditionValue;
+use crate::definition::ValueType;
 use crate::flag::compile::{ValueFault, VariationValue, wrong_type};
-use crate::flag::wire::ValueType;
 use crate::limits::{ADMIN_BODY_LEN_MAX, JSON_DEPTH_MAX, VALUE_LEN_MAX};
-use crate::ofrep::write_json_string;
+use crate::text::write_json_string;
 
 const NULL: u8 = 0;
 const FALSE: u8 = 1;

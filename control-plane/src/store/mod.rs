@@ -1,5 +1,6 @@
 //! Everything that is SQL: rows in, rows out. Decides nothing and never reads a clock.
 
+pub mod address;
 pub mod arrivals;
 pub mod audit;
 pub mod batches;

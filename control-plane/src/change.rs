@@ -14,6 +14,7 @@ mod fuse;
 mod held;
 mod import;
 mod inheritance;
+mod lock;
 mod loss;
 mod named;
 mod precondition;
@@ -42,6 +43,7 @@ pub use self::edit::{Edit, Power, SettingsPatch};
 pub use self::environment::SharedPart;
 pub use self::error::{ChangeError, Conflict};
 pub use self::import::{Existing, Import};
+use self::lock::lock;
 use self::loss::Loss;
 pub use self::loss::{Lost, project_tag};
 pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};
@@ -56,7 +58,7 @@ use crate::publish::Publisher;
 use crate::publish::outbox::Reserve;
 use crate::store::shared::Part;
 use crate::store::tokens::TokenRow;
-use crate::store::{Connection, Store, StoreError, scopes};
+use crate::store::{Connection, Store, scopes};
 
 /// Who makes a change.
 #[derive(Debug, Clone)]
@@ -356,7 +358,7 @@ pub async fn propose(
     terms: &Terms,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
-    let mut tx = store.write().await?;
+    let mut tx = store.write(lock(actor, &proposal)).await?;
     let resolved = Resolved::read(&mut tx, actor, proposal, terms).await?;
     let (subject, is_answered) = (resolved.subject.clone(), resolved.is_answered_with_the_version);
     let done = transact(&mut tx, publisher, actor, resolved, now).await?;
@@ -367,7 +369,7 @@ pub async fn propose(
         (applied.version, applied.revision) = subject.stands_at(&mut tx).await?;
     }
     if is_done {
-        tx.commit().await.map_err(StoreError::from)?;
+        tx.commit().await?;
         publisher.ring();
     }
     Ok(applied)
@@ -382,12 +384,12 @@ pub async fn rehearse(
     preconditions: Preconditions,
     now: UnixMillis,
 ) -> Result<Rehearsed, ChangeError> {
-    let mut tx = store.write().await?;
+    let mut tx = store.write(lock(actor, &proposal)).await?;
     let terms = Terms { consent: Consent::Person(None), preconditions };
     let mut resolved = Resolved::read(&mut tx, actor, proposal, &terms).await?;
     let asked = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
     let Done { applied, altered, loss } = transact(&mut tx, publisher, actor, resolved, now).await?;
-    tx.rollback().await.map_err(StoreError::from)?;
+    tx.rollback().await?;
     let confirmation = match &loss {
         Some(loss) => loss.asked(),
         None => Above::of(&altered).map(|_| confirmation(&altered)),

@@ -2,10 +2,10 @@
 
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// A flag with its revision, which rises with every write.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ pub struct FlagRow {
 pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Option<FlagRow>, StoreError> {
     let sql =
         "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 AND flag = $3";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
@@ -35,7 +35,7 @@ pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Opt
 pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>, StoreError> {
     let sql =
         "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 ORDER BY flag";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
@@ -57,7 +57,7 @@ pub async fn put(
          SET revision = flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
          RETURNING revision"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&wire.key)
@@ -65,13 +65,13 @@ pub async fn put(
         .bind(to_sql(now.0))
         .fetch_one(conn)
         .await?;
-    Ok(from_sql(row.try_get("revision")?))
+    Ok(from_sql(row.get("revision")?))
 }
 
 /// Removes a flag; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM flags WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
-    let deleted = sqlx::query(sql)
+    let deleted = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
@@ -81,11 +81,11 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<b
 }
 
 /// The columns `body`, `revision` and `updated_ms`.
-pub(super) fn flag_row(row: &sqlx::sqlite::SqliteRow) -> Result<FlagRow, StoreError> {
-    let body: String = row.try_get("body")?;
+pub(super) fn flag_row(row: &Row) -> Result<FlagRow, StoreError> {
+    let body: String = row.get("body")?;
     Ok(FlagRow {
         wire: json_column("flags.body", &body)?,
-        revision: from_sql(row.try_get("revision")?),
-        updated_ms: UnixMillis(from_sql(row.try_get("updated_ms")?)),
+        revision: from_sql(row.get("revision")?),
+        updated_ms: UnixMillis(from_sql(row.get("updated_ms")?)),
     })
 }

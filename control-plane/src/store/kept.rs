@@ -2,9 +2,9 @@
 
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// A kept snapshot as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -31,21 +31,21 @@ pub async fn frame(
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let sql = "SELECT frame FROM snapshots
                WHERE project = $1 AND environment = $2 AND epoch = $3 AND seq = $4";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(version.epoch))
         .bind(to_sql(version.seq))
         .fetch_optional(conn)
         .await?;
-    Ok(row.map(|row| row.try_get("frame")).transpose()?)
+    Ok(row.map(|row| row.get("frame")).transpose()?)
 }
 
 /// Kept versions, the newest first.
 pub async fn versions(conn: &mut Connection, scope: &Scope) -> Result<Vec<SnapshotVersion>, StoreError> {
     let sql = "SELECT epoch, seq FROM snapshots WHERE project = $1 AND environment = $2
                ORDER BY epoch DESC, seq DESC";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
@@ -60,9 +60,9 @@ pub async fn list(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, 
                LEFT JOIN audit a ON a.audit_id = (
                  SELECT MIN(audit_id) FROM audit
                  WHERE project = s.project AND environment = s.environment
-                   AND json_extract(detail, '$.version') = s.epoch || '.' || s.seq)
+                   AND version = s.epoch || '.' || s.seq)
                WHERE s.project = $1 AND s.environment = $2 ORDER BY s.epoch DESC, s.seq DESC";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
@@ -71,16 +71,16 @@ pub async fn list(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, 
         .map(|row| {
             Ok(KeptRow {
                 version: version(row)?.to_string(),
-                created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
-                urgency: row.try_get("urgency")?,
-                actor: row.try_get("actor")?,
-                action: row.try_get("action")?,
-                subject: row.try_get("subject")?,
+                created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
+                urgency: row.get("urgency")?,
+                actor: row.get("actor")?,
+                action: row.get("action")?,
+                subject: row.get("subject")?,
             })
         })
         .collect()
 }
 
-fn version(row: &sqlx::sqlite::SqliteRow) -> Result<SnapshotVersion, StoreError> {
-    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
+fn version(row: &Row) -> Result<SnapshotVersion, StoreError> {
+    Ok(SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) })
 }

@@ -2,9 +2,9 @@
 
 use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 
 /// A project as the API shows it.
@@ -60,21 +60,21 @@ pub async fn insert_project(
                ON CONFLICT (project) DO UPDATE
                SET name = excluded.name, created_ms = excluded.created_ms, deleted_ms = NULL
                WHERE projects.deleted_ms IS NOT NULL";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(tenant.as_str())
         .bind(name)
         .bind(to_sql(now.0))
         .execute(conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done == 1)
 }
 
 /// A tenant's projects by key.
 pub async fn projects(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<ProjectRow>, StoreError> {
     let sql = "SELECT project, name, created_ms FROM projects
                WHERE tenant = $1 AND deleted_ms IS NULL ORDER BY project";
-    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
+    let rows = sql::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
     rows.iter().map(project_row).collect()
 }
 
@@ -86,7 +86,7 @@ pub async fn project(
 ) -> Result<Option<ProjectRow>, StoreError> {
     let sql = "SELECT project, name, created_ms FROM projects
                WHERE tenant = $1 AND project = $2 AND deleted_ms IS NULL";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(tenant.as_str())
         .bind(StoredProject::of_tenant(tenant, project))
         .fetch_optional(conn)
@@ -94,9 +94,9 @@ pub async fn project(
     row.as_ref().map(project_row).transpose()
 }
 
-fn project_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProjectRow, StoreError> {
-    let created_ms = UnixMillis(from_sql(row.try_get("created_ms")?));
-    Ok(ProjectRow { key: StoredProject::key(row)?, name: row.try_get("name")?, created_ms })
+fn project_row(row: &Row) -> Result<ProjectRow, StoreError> {
+    let created_ms = UnixMillis(from_sql(row.get("created_ms")?));
+    Ok(ProjectRow { key: StoredProject::key(row)?, name: row.get("name")?, created_ms })
 }
 
 /// Whether the tenant has the project.
@@ -125,7 +125,7 @@ pub async fn insert_environment(
                  confirm_above_pct = excluded.confirm_above_pct, stages = excluded.stages, soak_s = excluded.soak_s,
                  settings_revision = environments.settings_revision + 1, deleted_ms = NULL
                WHERE environments.deleted_ms IS NOT NULL";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -137,7 +137,7 @@ pub async fn insert_environment(
         .bind(to_sql(settings.safety.soak_s.into()))
         .execute(conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done == 1)
 }
 
 /// Replaces the settings.
@@ -149,7 +149,7 @@ pub async fn update_settings(
     let sql = "UPDATE environments SET profile = $1, auto_exposure = $2, confirm_above_pct = $3, stages = $4,
                  soak_s = $5, settings_revision = settings_revision + 1
                WHERE project = $6 AND environment = $7";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(settings.profile)
         .bind(settings.auto_exposure)
         .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
@@ -187,7 +187,7 @@ async fn environment_of(
         "SELECT {ENVIRONMENT_COLUMNS} FROM environments
          WHERE tenant = $1 AND project = $2 AND environment = $3 AND {condition}"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -224,7 +224,7 @@ pub async fn environments(
         Whose::Tenant(tenant) => (Some(tenant), None),
         Whose::Project(tenant, project) => (Some(tenant), Some(StoredProject::of_tenant(tenant, project))),
     };
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sql::composed(sql)
         .bind(tenant.map(TenantKey::as_str))
         .bind(stored_project)
         .bind(matches!(whose, Whose::Replicas))
@@ -236,9 +236,8 @@ pub async fn environments(
 /// How many environments a tenant has, with those that were deleted, and how many of them were.
 pub async fn counts(conn: &mut Connection, tenant: &TenantKey) -> Result<(usize, usize), StoreError> {
     let sql = "SELECT COUNT(*), COUNT(deleted_ms) FROM environments WHERE tenant = $1";
-    let row = sqlx::query(sql).bind(tenant.as_str()).fetch_one(conn).await?;
-    let count =
-        |column: usize| row.try_get::<i64, _>(column).map(|count| usize::try_from(count).unwrap_or(0));
+    let row = sql::query(sql).bind(tenant.as_str()).fetch_one(conn).await?;
+    let count = |column: usize| row.get::<i64>(column).map(|count| usize::try_from(count).unwrap_or(0));
     Ok((count(0)?, count(1)?))
 }
 
@@ -246,31 +245,28 @@ pub async fn counts(conn: &mut Connection, tenant: &TenantKey) -> Result<(usize,
 pub async fn bump_version(conn: &mut Connection, scope: &Scope) -> Result<SnapshotVersion, StoreError> {
     let sql =
         "UPDATE environments SET seq = seq + 1 WHERE project = $1 AND environment = $2 RETURNING epoch, seq";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_one(conn)
         .await?;
-    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
+    Ok(SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) })
 }
 
-fn environment_row(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRow, StoreError> {
+fn environment_row(row: &Row) -> Result<EnvironmentRow, StoreError> {
     Ok(EnvironmentRow {
         scope: StoredProject::scope(row)?,
-        profile: row.try_get("profile")?,
-        auto_exposure: row.try_get("auto_exposure")?,
+        profile: row.get("profile")?,
+        auto_exposure: row.get("auto_exposure")?,
         safety: safety(row)?,
-        settings_revision: from_sql(row.try_get("settings_revision")?),
-        version: SnapshotVersion {
-            epoch: from_sql(row.try_get("epoch")?),
-            seq: from_sql(row.try_get("seq")?),
-        },
-        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+        settings_revision: from_sql(row.get("settings_revision")?),
+        version: SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) },
+        created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
     })
 }
 
-fn safety(row: &sqlx::sqlite::SqliteRow) -> Result<SafetySettings, StoreError> {
-    let percent: Option<i64> = row.try_get("confirm_above_pct")?;
+fn safety(row: &Row) -> Result<SafetySettings, StoreError> {
+    let percent: Option<i64> = row.get("confirm_above_pct")?;
     let (stages, soak_s) = stages(row)?;
     let bad = |column: &'static str, found: i64| StoreError::Corrupt { column, found: found.to_string() };
     let column = "environments.confirm_above_pct";
@@ -280,8 +276,8 @@ fn safety(row: &sqlx::sqlite::SqliteRow) -> Result<SafetySettings, StoreError> {
 }
 
 /// The columns `stages` and `soak_s`.
-pub(super) fn stages(row: &sqlx::sqlite::SqliteRow) -> Result<(Stages, SoakSeconds), StoreError> {
-    let (stages, soak_s): (String, i64) = (row.try_get("stages")?, row.try_get("soak_s")?);
+pub(super) fn stages(row: &Row) -> Result<(Stages, SoakSeconds), StoreError> {
+    let (stages, soak_s): (String, i64) = (row.get("stages")?, row.get("soak_s")?);
     let soak = SoakSeconds::try_from(from_sql(soak_s));
     let bad = |_| StoreError::Corrupt { column: "environments.soak_s", found: soak_s.to_string() };
     Ok((json_column("environments.stages", &stages)?, soak.map_err(bad)?))

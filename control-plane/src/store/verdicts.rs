@@ -2,9 +2,8 @@
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::verdict::{GuardrailEvidence, Verdict};
 
 /// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
@@ -43,7 +42,7 @@ pub async fn insert(
     let sql = "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence,
                                      ingest_lag_ms, summary)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -59,7 +58,7 @@ pub async fn insert(
     let sql = "DELETE FROM verdicts WHERE verdict_id IN (
                  SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3
                  ORDER BY verdict_id DESC LIMIT 10 OFFSET $4)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -79,7 +78,7 @@ pub async fn newest(
     let sql =
         "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary FROM verdicts
                WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY verdict_id DESC LIMIT $4";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -88,15 +87,15 @@ pub async fn newest(
         .await?;
     rows.iter()
         .map(|row| {
-            let evidence: String = row.try_get("evidence")?;
+            let evidence: String = row.get("evidence")?;
             Ok(VerdictRow {
-                verdict_id: row.try_get("verdict_id")?,
-                phase: row.try_get("phase")?,
-                at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
-                decision: row.try_get("decision")?,
-                reason: row.try_get("reason")?,
-                summary: row.try_get("summary")?,
-                ingest_lag_ms: from_sql(row.try_get("ingest_lag_ms")?),
+                verdict_id: row.get("verdict_id")?,
+                phase: row.get_u32("phase")?,
+                at_ms: UnixMillis(from_sql(row.get("at_ms")?)),
+                decision: row.get("decision")?,
+                reason: row.get("reason")?,
+                summary: row.get("summary")?,
+                ingest_lag_ms: from_sql(row.get("ingest_lag_ms")?),
                 evidence: json_column("verdicts.evidence", &evidence)?,
             })
         })

@@ -56,7 +56,7 @@ use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
 use crate::publish::Publisher;
 use crate::publish::outbox::Reserve;
-use crate::store::shared::Part;
+use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
 use crate::store::{Connection, Store, scopes};
 

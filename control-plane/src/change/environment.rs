@@ -8,8 +8,8 @@ use flagfuse_shared::ids::{FlagKey, Scope};
 use serde_json::{Value, json};
 
 use super::{ChangeError, Conflict};
-use crate::store::shared::Part;
-use crate::store::{Connection, StoreError, flags, shared};
+use crate::store::parts::Part;
+use crate::store::{Connection, StoreError, flags, parts};
 
 /// A segment, a layer or the holdout as it is to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,7 +86,7 @@ impl Environment {
     pub(super) async fn load(conn: &mut Connection, scope: &Scope) -> Result<Self, StoreError> {
         let rows = flags::flags(conn, scope).await?;
         let flags = rows.into_iter().map(|row| (row.wire.key.clone(), row.wire)).collect();
-        Ok(Self { flags, shared: shared::shared(conn, scope).await? })
+        Ok(Self { flags, shared: parts::environment_parts(conn, scope).await? })
     }
 
     /// With one flag more, or another one under its key.

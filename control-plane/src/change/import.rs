@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 use super::environment::{Environment, SharedPart, Touched, conflicts as malformed};
 use super::{Actor, ChangeError, Conflict, Effect, Publication, flag, held, require_environment, shared};
 use crate::store::fuses::FuseRow;
-use crate::store::shared::Part;
+use crate::store::parts::Part;
 use crate::store::{Connection, fuses, project_flags};
 use flagfuse_importers::Format;
 

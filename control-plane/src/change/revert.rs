@@ -12,8 +12,8 @@ use super::environment::{Environment, SharedPart, Touched, check};
 use super::named::named;
 use super::{Actor, ChangeError, Effect, Fuses, Publication, flag, held, require_environment, shared};
 use crate::model::circuit::Circuit;
-use crate::store::shared::Part;
-use crate::store::{Connection, fuses, kept, phases, project_flags};
+use crate::store::parts::Part;
+use crate::store::{Connection, fuses, history, phases, project_flags, snapshots};
 
 /// Where to go back to.
 pub(super) struct Way {
@@ -82,10 +82,10 @@ async fn read(
     scope: &Scope,
     version: SnapshotVersion,
 ) -> Result<Definitions, ChangeError> {
-    if let Some(frame) = kept::frame(conn, scope, version).await? {
+    if let Some(frame) = snapshots::frame(conn, scope, version).await? {
         return definitions(&frame).map_err(|source| ChangeError::Unreadable { version, source });
     }
-    let kept = kept::versions(conn, scope).await?;
+    let kept = history::versions(conn, scope).await?;
     Err(ChangeError::NotKept { version, kept: kept.iter().map(ToString::to_string).collect() })
 }
 
@@ -242,7 +242,7 @@ impl Plan {
         now: UnixMillis,
     ) -> Result<Vec<String>, ChangeError> {
         for (part, key) in &self.parts_gone {
-            crate::store::shared::delete(conn, scope, *part, key).await?;
+            crate::store::parts::delete(conn, scope, *part, key).await?;
         }
         for part in &self.parts {
             shared::write(conn, scope, part, now).await?;

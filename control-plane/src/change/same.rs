@@ -2,7 +2,7 @@
 
 use super::{Actor, Change, flag};
 use crate::publish::outbox::settings;
-use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared};
+use crate::store::{Connection, StoreError, flags, fuses, parts, project_flags, scopes};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
 pub(super) async fn is_same(
@@ -37,7 +37,7 @@ pub(super) async fn is_same(
         }
         Change::PutShared { scope, part } if scope.tenant == actor.tenant => {
             let (kind, key) = part.name();
-            let stored = shared::part(conn, scope, kind, key).await?;
+            let stored = parts::part(conn, scope, kind, key).await?;
             stored.is_some_and(|stored| stored.body == part.body())
         }
         Change::PutFuse { scope, flag, policy } if scope.tenant == actor.tenant => {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::environment::{Environment, SharedPart, Touched, check};
 use super::{Actor, ChangeError, Effect, Publication, held, require_environment};
 use crate::store::Connection;
-use crate::store::shared::{self, Part};
+use crate::store::parts::{self, Part};
 
 pub(super) async fn put(
     conn: &mut Connection,
@@ -34,7 +34,7 @@ pub(super) async fn write(
     now: UnixMillis,
 ) -> Result<u64, ChangeError> {
     let (part, key) = new.name();
-    Ok(shared::put(conn, scope, part, key, &new.body(), now).await?)
+    Ok(parts::put(conn, scope, part, key, &new.body(), now).await?)
 }
 
 pub(super) async fn delete(
@@ -50,7 +50,7 @@ pub(super) async fn delete(
     after.remove_part(part, key);
     check(&before, &after, &[Touched::part(part, key)])?;
     held::check_shared(conn, &scope, &before, &after).await?;
-    if !shared::delete(conn, &scope, part, key).await? {
+    if !parts::delete(conn, &scope, part, key).await? {
         return Err(ChangeError::Unknown { what: part.as_str(), key: key.to_owned() });
     }
     Ok(vec![effect(scope, part, "delete", key, json!({}), None)])

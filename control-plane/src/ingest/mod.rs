@@ -24,7 +24,7 @@ use self::application::Application;
 use crate::clock::monotonic;
 use crate::model::identity::UnitKey;
 use crate::store::quarantine::{Balance, ClaimedPlace, add_balance};
-use crate::store::{Connection, Lock, Store, StoreError, batches, lags, scopes};
+use crate::store::{Connection, Lock, Store, StoreError, batches, buffers, scopes};
 
 /// Bytes of a buffer's id; it has 32 hexadecimal digits.
 const BUFFER_ID_LEN_MAX: usize = 64;
@@ -206,7 +206,7 @@ impl Delivery<'_> {
         // What this batch still holds waits as well.
         let next = events.get(taken).map(|event| event.received_ms);
         let waiting = next.into_iter().chain(self.batch.oldest_waiting_ms).min();
-        lags::put(tx, &scope, &self.batch.buffer_id, waiting, self.now).await?;
+        buffers::put(tx, &scope, &self.batch.buffer_id, waiting, self.now).await?;
         Ok((balance, taken))
     }
 

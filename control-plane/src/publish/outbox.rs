@@ -12,7 +12,7 @@ use crate::model::settings::EnvironmentSettings;
 use crate::store::forks::ForkRow;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{FrameRow, FrameTraits};
-use crate::store::{Connection, StoreError, flags, forks, keysets, scopes, shared, snapshots, tokens};
+use crate::store::{Connection, StoreError, flags, forks, keysets, parts, scopes, snapshots, tokens};
 
 /// Why there is no next snapshot; the change is rolled back with it.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ pub async fn enqueue(
         keysets::raise_epoch(conn, scope, *epoch).await?;
     }
     let wires = flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect();
-    let shared = shared::shared(conn, scope).await?;
+    let shared = parts::environment_parts(conn, scope).await?;
     let client_keys = tokens::client_key_digests(conn, scope).await?;
     let previous = snapshots::newest(conn, scope).await?.map_or_else(no_digest, |frame| frame.digest);
     let version = scopes::bump_version(conn, scope).await?;

@@ -33,11 +33,23 @@ pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Opt
 
 /// All flags of an environment by key.
 pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>, StoreError> {
-    let sql =
-        "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 ORDER BY flag";
+    page(conn, scope, None, u32::MAX).await
+}
+
+/// The same, those behind the key `after`.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<FlagRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM flags
+               WHERE project = $1 AND environment = $2 AND flag > $3 ORDER BY flag LIMIT $4";
     let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
+        .bind(after.unwrap_or_default())
+        .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(flag_row).collect()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
+use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, fuses, sql, to_sql};
 
 /// Names of one environment, beside those that its fuses watch: whoever floods it with invented ones hides none of these.
@@ -102,24 +103,38 @@ pub async fn seen(
     scope: &Scope,
     since: UnixMillis,
 ) -> Result<Vec<SeenMetric>, StoreError> {
+    page(conn, scope, since, None, u32::MAX).await
+}
+
+/// The same, those behind the name `after`; the empty one is that of those without a place.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    since: UnixMillis,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<SeenMetric>, StoreError> {
     let sql = "SELECT metric, outcomes, first_ms, last_ms FROM metrics_seen
-               WHERE project = $1 AND environment = $2 AND last_ms >= $3 ORDER BY metric";
+               WHERE project = $1 AND environment = $2 AND last_ms >= $3 AND ($4 IS NULL OR metric > $4)
+               ORDER BY metric LIMIT $5";
     let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(since.0))
+        .bind(after)
+        .bind(limit)
         .fetch_all(conn)
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(SeenMetric {
-                metric: Some(row.get("metric")?).filter(|name| name != OTHERS),
-                outcomes: from_sql(row.get("outcomes")?),
-                first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
-                last_ms: UnixMillis(from_sql(row.get("last_ms")?)),
-            })
-        })
-        .collect()
+    rows.iter().map(seen_row).collect()
+}
+
+fn seen_row(row: &Row) -> Result<SeenMetric, StoreError> {
+    Ok(SeenMetric {
+        metric: Some(row.get("metric")?).filter(|name| name != OTHERS),
+        outcomes: from_sql(row.get("outcomes")?),
+        first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
+        last_ms: UnixMillis(from_sql(row.get("last_ms")?)),
+    })
 }
 
 /// The metrics that fuses of an environment watch, with the flags of those fuses.

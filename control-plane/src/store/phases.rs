@@ -109,14 +109,26 @@ pub async fn of_flag(
     flag: &str,
     limit: u32,
 ) -> Result<Vec<PhaseRow>, StoreError> {
+    page(conn, scope, flag, u32::MAX, limit).await
+}
+
+/// The same, those below the number `before`.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    before: u32,
+    limit: u32,
+) -> Result<Vec<PhaseRow>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3
-         ORDER BY phase DESC LIMIT $4"
+        "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3 AND phase < $4
+         ORDER BY phase DESC LIMIT $5"
     );
     let rows = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
+        .bind(before)
         .bind(limit)
         .fetch_all(conn)
         .await?;

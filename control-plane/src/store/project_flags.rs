@@ -37,8 +37,21 @@ pub async fn definitions(
     tenant: &TenantKey,
     project: &ProjectKey,
 ) -> Result<Vec<FlagRow>, StoreError> {
-    let sql = "SELECT body, revision, updated_ms FROM project_flags WHERE project = $1 ORDER BY flag";
-    let rows = sql::query(sql).bind(StoredProject::of_tenant(tenant, project)).fetch_all(conn).await?;
+    page(conn, tenant, project, None, u32::MAX).await
+}
+
+/// The same, those behind the key `after`.
+pub async fn page(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<FlagRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM project_flags
+               WHERE project = $1 AND flag > $2 ORDER BY flag LIMIT $3";
+    let query = sql::query(sql).bind(StoredProject::of_tenant(tenant, project));
+    let rows = query.bind(after.unwrap_or_default()).bind(limit).fetch_all(conn).await?;
     rows.iter().map(flag_row).collect()
 }
 

@@ -173,12 +173,24 @@ pub async fn newest(
     place: ClaimedPlace<'_>,
     limit: u32,
 ) -> Result<Vec<QuarantineRow>, StoreError> {
+    page(conn, place, i64::MAX, limit).await
+}
+
+/// The same, those below `before`.
+pub async fn page(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<QuarantineRow>, StoreError> {
     let sql = "SELECT quarantine_id, code, field, reason, raw, first_ms, last_ms, events, replay_state FROM quarantine
-               WHERE tenant = $1 AND project = $2 AND environment = $3 ORDER BY quarantine_id DESC LIMIT $4";
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND quarantine_id < $4
+               ORDER BY quarantine_id DESC LIMIT $5";
     let rows = sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
+        .bind(before)
         .bind(limit)
         .fetch_all(conn)
         .await?;
@@ -258,12 +270,24 @@ pub async fn balance(
     place: ClaimedPlace<'_>,
     limit: u32,
 ) -> Result<Vec<BalanceRow>, StoreError> {
+    balance_page(conn, place, UnixMillis(u64::MAX), limit).await
+}
+
+/// The same, those before `before`.
+pub async fn balance_page(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    before: UnixMillis,
+    limit: u32,
+) -> Result<Vec<BalanceRow>, StoreError> {
     let sql = "SELECT minute_ms, received, stored, duplicate, quarantined FROM balance
-               WHERE tenant = $1 AND project = $2 AND environment = $3 ORDER BY minute_ms DESC LIMIT $4";
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND minute_ms < $4
+               ORDER BY minute_ms DESC LIMIT $5";
     let rows = sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
+        .bind(to_sql(before.0))
         .bind(limit)
         .fetch_all(conn)
         .await?;

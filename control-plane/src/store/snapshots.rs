@@ -199,7 +199,7 @@ pub async fn newest_versions(
 
 /// A version that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptRow {
+pub struct SendableRow {
     /// Version and digest.
     pub held: HeldVersion,
     /// How soon clients are told.
@@ -208,7 +208,7 @@ pub struct KeptRow {
 
 /// Versions that can be sent, the newest first, back to the newest urgent one: no region holds an older one on purpose.
 /// Reads no frame.
-pub async fn kept_to_urgent(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, StoreError> {
+pub async fn sendable(conn: &mut Connection, scope: &Scope) -> Result<Vec<SendableRow>, StoreError> {
     // The urgency lies behind the frame, so it is asked for once and not of every row.
     let sql = "SELECT s.epoch, s.seq, s.digest, CASE WHEN (s.epoch, s.seq) =
                  (SELECT u.epoch, u.seq FROM snapshots u
@@ -224,7 +224,7 @@ pub async fn kept_to_urgent(conn: &mut Connection, scope: &Scope) -> Result<Vec<
     for row in &rows {
         let is_urgent = row.get::<bool>("is_urgent")?;
         let urgency = if is_urgent { Urgency::Urgent } else { Urgency::Ordinary };
-        kept.push(KeptRow { held: held_version(row)?, urgency });
+        kept.push(SendableRow { held: held_version(row)?, urgency });
         if is_urgent {
             break;
         }
@@ -308,7 +308,7 @@ mod tests {
             let store = database.store().await;
             let mut tx = store.write(Lock::Keys).await.unwrap();
             let (scope, other) = (Scope::parse("t/p/e").unwrap(), Scope::parse("t/p/other").unwrap());
-            assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), []);
+            assert_eq!(sendable(&mut tx, &scope).await.unwrap(), []);
             let mut expected = Vec::new();
             for (epoch, seq, urgency) in [
                 (1, 8, Urgency::Ordinary),
@@ -327,8 +327,8 @@ mod tests {
                 if urgency == Urgency::Urgent {
                     expected.clear();
                 }
-                expected.insert(0, KeptRow { held: HeldVersion { epoch, seq, digest }, urgency });
-                assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), expected, "{version}");
+                expected.insert(0, SendableRow { held: HeldVersion { epoch, seq, digest }, urgency });
+                assert_eq!(sendable(&mut tx, &scope).await.unwrap(), expected, "{version}");
             }
         }
     }

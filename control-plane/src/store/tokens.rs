@@ -69,9 +69,24 @@ pub async fn find(conn: &mut Connection, secret: &Digest) -> Result<Option<Token
 
 /// A tenant's tokens, oldest first, revoked ones included.
 pub async fn list(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<TokenRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE tenant = $1 ORDER BY created_ms, token_id");
-    let rows = sql::composed(sql).bind(tenant.as_str()).fetch_all(conn).await?;
-    rows.iter().map(token_row).collect()
+    page(conn, tenant, None, u32::MAX).await
+}
+
+/// The same, those behind the token `after`; none when the tenant has no such token.
+pub async fn page(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<TokenRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens
+         WHERE tenant = $1 AND ($2 IS NULL OR (created_ms, token_id) >
+           (SELECT created_ms, token_id FROM tokens WHERE tenant = $1 AND token_id = $2))
+         ORDER BY created_ms, token_id LIMIT $3"
+    );
+    let query = sql::composed(sql).bind(tenant.as_str()).bind(after).bind(limit);
+    query.fetch_all(conn).await?.iter().map(token_row).collect()
 }
 
 /// One token of a tenant, valid or revoked.

@@ -52,17 +52,29 @@ pub async fn hours(
     from: UnixMillis,
     limit: u32,
 ) -> Result<Vec<UsageHour>, StoreError> {
+    hours_between(conn, scope, flag, (from, UnixMillis(u64::MAX)), limit).await
+}
+
+/// The same, those before `before`.
+pub async fn hours_between(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    (from, before): (UnixMillis, UnixMillis),
+    limit: u32,
+) -> Result<Vec<UsageHour>, StoreError> {
     let sql = "SELECT hour_ms, served, evaluations FROM usage
                WHERE project = $1 AND environment = $2 AND flag = $3 AND hour_ms IN (
                  SELECT DISTINCT hour_ms FROM usage WHERE project = $1 AND environment = $2 AND flag = $3
-                   AND hour_ms >= $4 ORDER BY hour_ms DESC LIMIT $5)
+                   AND hour_ms >= $4 AND hour_ms < $5 ORDER BY hour_ms DESC LIMIT $6)
                ORDER BY hour_ms, served";
     let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(to_sql(from.0))
-        .bind(i64::from(limit))
+        .bind(to_sql(before.0))
+        .bind(limit)
         .fetch_all(conn)
         .await?;
     let mut hours: Vec<UsageHour> = Vec::new();

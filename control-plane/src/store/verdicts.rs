@@ -75,13 +75,26 @@ pub async fn newest(
     flag: &str,
     limit: u32,
 ) -> Result<Vec<VerdictRow>, StoreError> {
+    page(conn, scope, flag, i64::MAX, limit).await
+}
+
+/// The same, those below `before`.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<VerdictRow>, StoreError> {
     let sql =
         "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary FROM verdicts
-               WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY verdict_id DESC LIMIT $4";
+               WHERE project = $1 AND environment = $2 AND flag = $3 AND verdict_id < $4
+               ORDER BY verdict_id DESC LIMIT $5";
     let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
+        .bind(before)
         .bind(limit)
         .fetch_all(conn)
         .await?;

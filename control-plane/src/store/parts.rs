@@ -63,19 +63,33 @@ pub async fn part(
 
 /// All parts of a kind by key.
 pub async fn parts(conn: &mut Connection, scope: &Scope, part: Part) -> Result<Vec<PartRow>, StoreError> {
+    page(conn, scope, part, None, u32::MAX).await
+}
+
+/// The same, those behind the key `after`. The one holdout is behind nothing.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    part: Part,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<PartRow>, StoreError> {
     let sql = "SELECT body, revision, updated_ms FROM shared_parts
-               WHERE project = $1 AND environment = $2 AND part = $3 ORDER BY key";
+               WHERE project = $1 AND environment = $2 AND part = $3 AND ($4 IS NULL OR key > $4)
+               ORDER BY key LIMIT $5";
     let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
+        .bind(after)
+        .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(part_row).collect()
 }
 
 /// Everything that an environment's flags share, as a snapshot carries it.
-pub async fn shared(conn: &mut Connection, scope: &Scope) -> Result<SharedWire, StoreError> {
+pub async fn environment_parts(conn: &mut Connection, scope: &Scope) -> Result<SharedWire, StoreError> {
     Ok(SharedWire {
         segments: wires(parts(conn, scope, Part::Segment).await?)?,
         layers: wires(parts(conn, scope, Part::Layer).await?)?,

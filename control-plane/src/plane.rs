@@ -171,7 +171,8 @@ impl ControlPlane {
     /// Refuses when the tenant has no way in.
     pub async fn require_admin_token(&self, tenant: &TenantKey) -> Result<(), PlaneError> {
         let all = tokens::list(&mut *self.store.read().await?, tenant).await?;
-        let is_way_in = |token: &tokens::TokenRow| token.kind == "admin" && token.revoked_ms.is_none();
+        let is_way_in =
+            |token: &tokens::TokenRow| token.kind == TokenKind::Admin && token.revoked_ms.is_none();
         if all.iter().any(is_way_in) {
             Ok(())
         } else {

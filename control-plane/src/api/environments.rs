@@ -19,7 +19,6 @@ use crate::change::{Change, Edit, SettingsPatch, Tag};
 use crate::error::ApiError;
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
-use crate::publish::outbox;
 use crate::store::quarantine::{self as quarantined, ClaimedPlace};
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::snapshots;
@@ -45,7 +44,7 @@ const fn single() -> AutoExposure {
 }
 
 fn environment_json(row: &EnvironmentRow) -> Result<Value, ApiError> {
-    let settings = outbox::settings(row)?;
+    let settings = row.settings;
     Ok(json!({
         "key": row.scope.environment,
         "profile": settings.profile,

@@ -13,7 +13,6 @@ use super::fields::field_names;
 use super::{Actor, Change, ChangeError, require_environment};
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
-use crate::publish::outbox::settings;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Connection, flags, project_flags, scopes};
 
@@ -118,7 +117,7 @@ impl SettingsPatch {
     }
 
     fn merged_into(self, row: &EnvironmentRow) -> Result<(EnvironmentSettings, SafetySettings), ChangeError> {
-        let old = settings(row)?;
+        let old = row.settings;
         let new = EnvironmentSettings {
             profile: self.profile.or(old.profile),
             auto_exposure: self.auto_exposure.or(old.auto_exposure),

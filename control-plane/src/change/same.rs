@@ -1,7 +1,6 @@
 //! Whether a change would write what is there already. Compares, and writes nothing.
 
 use super::{Actor, Change, flag};
-use crate::publish::outbox::settings;
 use crate::store::{Connection, StoreError, flags, fuses, parts, project_flags, scopes};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
@@ -46,7 +45,7 @@ pub(super) async fn is_same(
         }
         Change::SetSettings { scope, settings: new, safety } if scope.tenant == actor.tenant => {
             match scopes::environment(conn, scope).await? {
-                Some(row) => settings(&row)? == *new && row.safety == **safety,
+                Some(row) => row.settings == *new && row.safety == **safety,
                 None => false,
             }
         }

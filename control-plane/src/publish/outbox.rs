@@ -8,9 +8,7 @@ use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
 
 use super::build;
 use super::keys::{KeyError, SigningKeys};
-use crate::model::settings::EnvironmentSettings;
 use crate::store::forks::ForkRow;
-use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{FrameRow, FrameTraits};
 use crate::store::{Connection, StoreError, flags, forks, keysets, parts, scopes, snapshots, tokens};
 
@@ -101,7 +99,7 @@ pub async fn enqueue(
     let client_keys = tokens::client_key_digests(conn, scope).await?;
     let previous = snapshots::newest(conn, scope).await?.map_or_else(no_digest, |frame| frame.digest);
     let version = scopes::bump_version(conn, scope).await?;
-    let settings = settings(&environment)?;
+    let settings = environment.settings;
     let content = build::content(wires, shared, client_keys, settings);
     let keyset_version = signer.keyset.keyset_version;
     let release = build::release(scope.clone(), version, previous, keyset_version, now);
@@ -117,13 +115,6 @@ pub async fn enqueue(
     snapshots::insert(conn, scope, &row, traits).await?;
     keysets::note_publication(conn, keyset_version, scope, version).await?;
     Ok(version)
-}
-
-/// An environment's settings from their columns.
-pub fn settings(row: &EnvironmentRow) -> Result<EnvironmentSettings, StoreError> {
-    let text = serde_json::json!({ "profile": row.profile, "auto_exposure": row.auto_exposure });
-    serde_json::from_value(text)
-        .map_err(|_| StoreError::Corrupt { column: "environments.profile", found: row.profile.clone() })
 }
 
 /// The digest before the first: all zero.

@@ -6,7 +6,6 @@ use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
-use super::outbox::settings;
 use super::staged::waits;
 use super::staging::Wait;
 use crate::model::fleet::Fleet;
@@ -116,7 +115,7 @@ pub(super) async fn stale_ms(
     version: SnapshotVersion,
 ) -> Result<u64, StoreError> {
     let kept = stale_ms_max(conn, &environment.scope, version).await?;
-    Ok(kept.unwrap_or(0).max(settings(environment)?.profile.bounds_ms().1))
+    Ok(kept.unwrap_or(0).max(environment.settings.profile.bounds_ms().1))
 }
 
 /// When a replica stored, by our clock: its own word, unless that lies outside of what is possible, because its clock is

@@ -1,9 +1,9 @@
 //! Rows of events, first exposures and facts: what makes ingestion exactly-once. Never read by a verdict.
 
-use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
 use super::sql::Row;
+use super::tallies::arm;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 use crate::model::aggregate::{Activity, Contribution, Counted, Counting, Enrolment, Fact, Matching};
 use crate::model::identity::{ContentHash, UnitHash};
@@ -323,10 +323,9 @@ pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Res
 }
 
 fn enrolment_row(row: &Row) -> Result<Enrolment, StoreError> {
-    let arm: String = row.get("arm")?;
     Ok(Enrolment {
         phase_id: row.get("phase_id")?,
-        arm: if arm == Arm::Exposed.as_str() { Arm::Exposed } else { Arm::Control },
+        arm: arm(row, "exposures.arm")?,
         is_counted: row.get::<i64>("enrolled")? == 1,
         first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
     })

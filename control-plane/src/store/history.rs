@@ -1,10 +1,12 @@
 //! The history of an environment: the versions that can be looked back at and gone back to, with the change that each
 //! carried. Never writes one.
 
+use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
-use super::sql::Row;
+use super::snapshots::{urgency, version};
+
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// A version as the API shows it.
@@ -15,7 +17,7 @@ pub struct HistoryRow {
     /// When it was signed.
     pub created_ms: UnixMillis,
     /// How soon clients were told.
-    pub urgency: String,
+    pub urgency: Urgency,
     /// Who made it: `token:NAME`, `fuse` or `job:NAME`.
     pub actor: Option<String>,
     /// What they did, e.g. `flag.put`.
@@ -69,15 +71,11 @@ pub async fn page(
             Ok(HistoryRow {
                 version: version(row)?.to_string(),
                 created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
-                urgency: row.get("urgency")?,
+                urgency: urgency(row)?,
                 actor: row.get("actor")?,
                 action: row.get("action")?,
                 subject: row.get("subject")?,
             })
         })
         .collect()
-}
-
-fn version(row: &Row) -> Result<SnapshotVersion, StoreError> {
-    Ok(SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) })
 }

@@ -2,10 +2,12 @@
 
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::settings::EnvironmentSettings;
 
 /// A project as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -23,10 +25,8 @@ pub struct ProjectRow {
 pub struct EnvironmentRow {
     /// Which one.
     pub scope: Scope,
-    /// `strict` or `economy`.
-    pub profile: String,
-    /// `single` or `off`.
-    pub auto_exposure: String,
+    /// How its edge behaves.
+    pub settings: EnvironmentSettings,
     /// What it asks for before a change goes everywhere.
     pub safety: SafetySettings,
     /// Rises with every write of the settings.
@@ -40,10 +40,8 @@ pub struct EnvironmentRow {
 /// Settings as columns hold them.
 #[derive(Debug, Clone, Copy)]
 pub struct SettingsRow<'s> {
-    /// `strict` or `economy`.
-    pub profile: &'s str,
-    /// `single` or `off`.
-    pub auto_exposure: &'s str,
+    /// How the edge behaves.
+    pub settings: EnvironmentSettings,
     /// What the environment asks for before a change goes everywhere.
     pub safety: &'s SafetySettings,
 }
@@ -128,7 +126,7 @@ pub async fn has_project(
 pub async fn insert_environment(
     conn: &mut Connection,
     scope: &Scope,
-    settings: SettingsRow<'_>,
+    row: SettingsRow<'_>,
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO environments
@@ -140,16 +138,17 @@ pub async fn insert_environment(
                  confirm_above_pct = excluded.confirm_above_pct, stages = excluded.stages, soak_s = excluded.soak_s,
                  settings_revision = environments.settings_revision + 1, deleted_ms = NULL
                WHERE environments.deleted_ms IS NOT NULL";
+    let (profile, auto_exposure) = words(row.settings);
     let done = sql::query(sql)
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
-        .bind(settings.profile)
-        .bind(settings.auto_exposure)
+        .bind(profile)
+        .bind(auto_exposure)
         .bind(to_sql(now.0))
-        .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
-        .bind(json_text(&settings.safety.stages))
-        .bind(to_sql(settings.safety.soak_s.into()))
+        .bind(row.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
+        .bind(json_text(&row.safety.stages))
+        .bind(to_sql(row.safety.soak_s.into()))
         .execute(conn)
         .await?;
     Ok(done == 1)
@@ -159,17 +158,18 @@ pub async fn insert_environment(
 pub async fn update_settings(
     conn: &mut Connection,
     scope: &Scope,
-    settings: SettingsRow<'_>,
+    row: SettingsRow<'_>,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE environments SET profile = $1, auto_exposure = $2, confirm_above_pct = $3, stages = $4,
                  soak_s = $5, settings_revision = settings_revision + 1
                WHERE project = $6 AND environment = $7";
+    let (profile, auto_exposure) = words(row.settings);
     sql::query(sql)
-        .bind(settings.profile)
-        .bind(settings.auto_exposure)
-        .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
-        .bind(json_text(&settings.safety.stages))
-        .bind(to_sql(settings.safety.soak_s.into()))
+        .bind(profile)
+        .bind(auto_exposure)
+        .bind(row.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
+        .bind(json_text(&row.safety.stages))
+        .bind(to_sql(row.safety.soak_s.into()))
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
@@ -288,13 +288,26 @@ pub async fn bump_version(conn: &mut Connection, scope: &Scope) -> Result<Snapsh
 fn environment_row(row: &Row) -> Result<EnvironmentRow, StoreError> {
     Ok(EnvironmentRow {
         scope: StoredProject::scope(row)?,
-        profile: row.get("profile")?,
-        auto_exposure: row.get("auto_exposure")?,
+        settings: settings(row)?,
         safety: safety(row)?,
         settings_revision: from_sql(row.get("settings_revision")?),
         version: SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) },
         created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
     })
+}
+
+/// The columns `profile` and `auto_exposure`, whose words are those of the JSON.
+fn settings(row: &Row) -> Result<EnvironmentSettings, StoreError> {
+    let (profile, auto_exposure): (String, String) = (row.get("profile")?, row.get("auto_exposure")?);
+    let words = json!({ "profile": profile, "auto_exposure": auto_exposure });
+    serde_json::from_value(words)
+        .map_err(|_| StoreError::Corrupt { column: "environments.profile", found: profile })
+}
+
+/// The same on the way back.
+fn words(settings: EnvironmentSettings) -> (String, String) {
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+    (word(json!(settings.profile)), word(json!(settings.auto_exposure)))
 }
 
 fn safety(row: &Row) -> Result<SafetySettings, StoreError> {

@@ -116,15 +116,10 @@ pub async fn newest_signed(conn: &mut Connection, scope: &Scope) -> Result<Optio
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let urgency: String = row.get("urgency")?;
     Ok(Some(SignedRow {
         held: held_version(&row)?,
         created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
-        urgency: match urgency.as_str() {
-            "ordinary" => Urgency::Ordinary,
-            "urgent" => Urgency::Urgent,
-            _ => return Err(StoreError::Corrupt { column: "snapshots.urgency", found: urgency }),
-        },
+        urgency: urgency(&row)?,
     }))
 }
 
@@ -248,6 +243,16 @@ pub async fn stale_ms_max(
         .fetch_one(conn)
         .await?;
     Ok(row.get::<Option<i64>>("stale_ms")?.map(from_sql))
+}
+
+/// The column `urgency`.
+pub(super) fn urgency(row: &Row) -> Result<Urgency, StoreError> {
+    let found: String = row.get("urgency")?;
+    match found.as_str() {
+        "ordinary" => Ok(Urgency::Ordinary),
+        "urgent" => Ok(Urgency::Urgent),
+        _ => Err(StoreError::Corrupt { column: "snapshots.urgency", found }),
+    }
 }
 
 /// The columns `epoch` and `seq`.

@@ -1,8 +1,10 @@
 //! Rows of tallies: added to by ingestion, summed for verdicts. The only data statistics ever reads.
 
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 use serde::Serialize;
 
+use super::sql::Row;
 use super::{Connection, StoreError, from_sql, sql, to_sql};
 use crate::model::aggregate::Tallies;
 use crate::model::metric::EXPOSURE_METRIC;
@@ -14,8 +16,8 @@ use crate::model::verdict::{ArmTotal, Reading};
 pub struct TallyRow {
     /// Number of the phase in the flag.
     pub phase: u32,
-    /// Arm.
-    pub arm: String,
+    /// Of which arm.
+    pub arm: Arm,
     /// What was measured.
     pub metric: String,
     /// Units that contributed.
@@ -94,8 +96,10 @@ pub async fn reading(
         .await?;
     let mut reading = Reading::default();
     for row in &rows {
-        let arm: String = row.get("arm")?;
-        let total: &mut ArmTotal = if arm == "exposed" { &mut reading.exposed } else { &mut reading.control };
+        let total: &mut ArmTotal = match arm(row, "tallies.arm")? {
+            Arm::Exposed => &mut reading.exposed,
+            Arm::Control => &mut reading.control,
+        };
         let found: String = row.get("metric")?;
         if found == EXPOSURE_METRIC {
             total.units = from_sql(row.get("units")?);
@@ -105,6 +109,13 @@ pub async fn reading(
         }
     }
     Ok(reading)
+}
+
+/// The column `arm`, which is called `column` when it holds anything else.
+pub(super) fn arm(row: &Row, column: &'static str) -> Result<Arm, StoreError> {
+    let found: String = row.get("arm")?;
+    let arm = [Arm::Exposed, Arm::Control].into_iter().find(|arm| arm.as_str() == found);
+    arm.ok_or(StoreError::Corrupt { column, found })
 }
 
 /// Units of both arms that enrolled in a phase from `since` on.
@@ -127,7 +138,7 @@ pub async fn of_phase(conn: &mut Connection, phase_id: i64, phase: u32) -> Resul
         .map(|row| {
             Ok(TallyRow {
                 phase,
-                arm: row.get("arm")?,
+                arm: arm(row, "tallies.arm")?,
                 metric: row.get("metric")?,
                 units: from_sql(row.get("units")?),
                 events: from_sql(row.get("events")?),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+use crate::model::token::TokenKind;
 
 /// A token as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -15,8 +16,8 @@ pub struct TokenRow {
     /// Tenant it belongs to.
     #[serde(skip)]
     pub tenant: String,
-    /// `admin`, `viewer`, `client` or `ingest`.
-    pub kind: String,
+    /// What it is for.
+    pub kind: TokenKind,
     /// For people.
     pub name: String,
     /// Only for client keys.
@@ -49,7 +50,7 @@ pub async fn insert(conn: &mut Connection, token: &TokenRow, secret: &Digest) ->
     sql::query(sql)
         .bind(&token.token_id)
         .bind(&token.tenant)
-        .bind(&token.kind)
+        .bind(token.kind.as_str())
         .bind(&token.name)
         .bind(token.stored_project())
         .bind(&token.environment)
@@ -89,6 +90,30 @@ pub async fn page(
     query.fetch_all(conn).await?.iter().map(token_row).collect()
 }
 
+/// The client keys of an environment, oldest first, revoked ones included: those behind the token `after`.
+pub async fn client_keys_page(
+    conn: &mut Connection,
+    scope: &Scope,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<TokenRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens
+         WHERE tenant = $1 AND project = $2 AND environment = $3 AND ($4 IS NULL OR (created_ms, token_id) >
+           (SELECT created_ms, token_id FROM tokens WHERE tenant = $1 AND token_id = $4))
+         ORDER BY created_ms, token_id LIMIT $5"
+    );
+    let rows = sql::composed(sql)
+        .bind(scope.tenant.as_str())
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(token_row).collect()
+}
+
 /// One token of a tenant, valid or revoked.
 pub async fn token(
     conn: &mut Connection,
@@ -101,9 +126,9 @@ pub async fn token(
 }
 
 /// Valid tokens of one kind in the whole installation.
-pub async fn count(conn: &mut Connection, kind: &str) -> Result<u64, StoreError> {
+pub async fn count(conn: &mut Connection, kind: TokenKind) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM tokens WHERE kind = $1 AND revoked_ms IS NULL";
-    Ok(from_sql(sql::query(sql).bind(kind).fetch_one(conn).await?.get(0)?))
+    Ok(from_sql(sql::query(sql).bind(kind.as_str()).fetch_one(conn).await?.get(0)?))
 }
 
 /// Digests of an environment's valid client keys, sorted.
@@ -144,11 +169,12 @@ pub async fn revoke(
 }
 
 fn token_row(row: &Row) -> Result<TokenRow, StoreError> {
+    let kind: String = row.get("kind")?;
     let revoked_ms: Option<i64> = row.get("revoked_ms")?;
     Ok(TokenRow {
         token_id: row.get("token_id")?,
         tenant: row.get("tenant")?,
-        kind: row.get("kind")?,
+        kind: TokenKind::parse(&kind).ok_or(StoreError::Corrupt { column: "tokens.kind", found: kind })?,
         name: row.get("name")?,
         project: StoredProject::key_if_any(row)?,
         environment: row.get("environment")?,

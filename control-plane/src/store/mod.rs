@@ -5,6 +5,8 @@ pub mod arrivals;
 pub mod audit;
 pub mod batches;
 pub mod buffers;
+#[cfg(test)]
+mod conformance;
 mod connection;
 pub mod contents;
 mod database;

@@ -116,7 +116,7 @@ impl SettingsPatch {
         }
     }
 
-    fn merged_into(self, row: &EnvironmentRow) -> Result<(EnvironmentSettings, SafetySettings), ChangeError> {
+    fn merged_into(self, row: &EnvironmentRow) -> (EnvironmentSettings, SafetySettings) {
         let old = row.settings;
         let new = EnvironmentSettings {
             profile: self.profile.or(old.profile),
@@ -127,7 +127,7 @@ impl SettingsPatch {
             stages: self.stages.or(row.safety.stages.clone()),
             soak_s: self.soak_s.or(row.safety.soak_s),
         };
-        Ok((new, safety))
+        (new, safety)
     }
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn resolve(conn: &mut Connection, actor: &Actor, edit: Edit) ->
             require_environment(conn, actor, &scope).await?;
             let row = scopes::environment(conn, &scope).await?;
             let row = row.ok_or_else(|| ChangeError::UnknownEnvironment { scope: scope.clone() })?;
-            let (settings, safety) = patch.merged_into(&row)?;
+            let (settings, safety) = patch.merged_into(&row);
             Ok(Change::SetSettings { scope, settings, safety: Box::new(safety) })
         }
     }

@@ -14,7 +14,6 @@ pub struct NewAudit<'a> {
     pub actor: &'a str,
     /// What was done, e.g. `flag.put`.
     pub action: &'a str,
-    /// To what.
     pub subject: &'a str,
     /// Details, without secrets and without units.
     pub detail: Value,
@@ -27,17 +26,13 @@ pub struct NewAudit<'a> {
 pub struct AuditRow {
     /// Rising number.
     pub audit_id: i64,
-    /// When.
     pub at_ms: UnixMillis,
     /// Where, when it concerns one project.
     pub project: Option<String>,
     /// Where, when it concerns one environment.
     pub environment: Option<String>,
-    /// Who.
     pub actor: String,
-    /// What.
     pub action: String,
-    /// To what.
     pub subject: String,
     /// Details.
     pub detail: Value,
@@ -48,7 +43,6 @@ pub struct AuditRow {
 pub enum AuditPlace<'a> {
     /// The tenant as a whole.
     Tenant(&'a TenantKey),
-    /// One environment.
     Environment(&'a Scope),
 }
 
@@ -167,7 +161,7 @@ fn page_query<'a>(
     let mut values: Vec<sql::Value<'a>> = vec![tenant.as_str().into()];
     let mut only = |column: &str, value: sql::Value<'a>| {
         values.push(value);
-        conditions.push_str(&format!(" AND {column} = ${}", values.len()));
+        conditions.extend([" AND ", column, " = $", &values.len().to_string()]);
     };
     if let Some(flag) = filter.flag {
         only("f.flag", flag.as_str().into());

@@ -11,7 +11,6 @@ use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 pub struct HeldRow {
     /// `flag`, `fuse`, `override`, `segment`, `layer`, `holdout`, `client_key`, `project_flag`.
     pub kind: String,
-    /// Its key.
     pub key: String,
     /// Rises with every write of it.
     pub revision: u64,

@@ -319,7 +319,7 @@ pub async fn add_fact(
 pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM events WHERE (project, environment, event_id) IN (
                  SELECT project, environment, event_id FROM events WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-    Ok(sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?)
+    sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await
 }
 
 fn enrolment_row(row: &Row) -> Result<Enrolment, StoreError> {

@@ -14,7 +14,6 @@ pub struct FlagRow {
     pub wire: FlagWire,
     /// What `If-Match` compares.
     pub revision: u64,
-    /// Last write.
     pub updated_ms: UnixMillis,
 }
 

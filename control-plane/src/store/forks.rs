@@ -14,17 +14,13 @@ use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 /// A replica that went another way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForkRow {
-    /// Its region.
     pub region: String,
     /// Which of the region's replicas.
     pub shard: u16,
     /// Tenant of the environment.
     pub tenant: String,
-    /// Its project.
     pub project: String,
-    /// The environment.
     pub environment: String,
-    /// What it holds.
     pub held: String,
     /// Digest of that.
     pub digest: String,
@@ -238,7 +234,7 @@ mod tests {
             let digest = Digest::of(b"ours");
             let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms)
                    VALUES ('t/p', 'e', 1, 5, $1, '', 0)";
-            sql::query(sql).bind(digest.to_string()).execute(&mut *tx).await.unwrap();
+            sql::query(sql).bind(digest.to_string()).execute(&mut tx).await.unwrap();
             let held = |seq| HeldVersion { epoch: 1, seq, digest };
             let mut rows = Vec::new();
             for (replica, seq, expected) in [

@@ -31,7 +31,6 @@ pub struct FuseRow {
     pub tripped_metrics: Vec<String>,
     /// Last change of policy or circuit.
     pub changed_ms: UnixMillis,
-    /// Last transition.
     pub acted_ms: Option<UnixMillis>,
     /// Moving averages by metric.
     pub ema: BTreeMap<String, f64>,

@@ -12,9 +12,7 @@ use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 /// A version as the API shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct HistoryRow {
-    /// Its version.
     pub version: String,
-    /// When it was signed.
     pub created_ms: UnixMillis,
     /// How soon clients were told.
     pub urgency: Urgency,
@@ -22,7 +20,6 @@ pub struct HistoryRow {
     pub actor: Option<String>,
     /// What they did, e.g. `flag.put`.
     pub action: Option<String>,
-    /// To what.
     pub subject: Option<String>,
 }
 

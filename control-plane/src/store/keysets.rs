@@ -12,7 +12,6 @@ use crate::model::ceremony::{Gate, SignedStep};
 pub struct KeysetRow {
     /// The signed keyset and its gate.
     pub step: SignedStep,
-    /// When it was signed.
     pub created_ms: UnixMillis,
     /// Since when it is in force; `None` while it waits.
     pub in_force_ms: Option<UnixMillis>,
@@ -21,13 +20,10 @@ pub struct KeysetRow {
 /// A replica that a keyset waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Laggard {
-    /// Which replica.
     pub replica: String,
     /// `tenant/project/environment`.
     pub environment: String,
-    /// The first version under the keyset.
     pub needs: String,
-    /// What it confirmed last.
     pub holds: Option<String>,
 }
 
@@ -42,7 +38,7 @@ pub async fn in_force_version(conn: &mut Connection) -> Result<Option<u64>, Stor
 pub async fn envelope(conn: &mut Connection, keyset_version: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let sql = "SELECT envelope FROM keysets WHERE keyset_version = $1";
     let row = sql::query(sql).bind(to_sql(keyset_version)).fetch_optional(conn).await?;
-    Ok(row.map(|row| row.get("envelope")).transpose()?)
+    row.map(|row| row.get("envelope")).transpose()
 }
 
 /// The keyset in force and those that wait, in their order.
@@ -164,7 +160,7 @@ pub async fn laggards(
 pub async fn known_replicas(conn: &mut Connection) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT DISTINCT region || '/' || shard AS replica FROM receipts WHERE epoch IS NOT NULL ORDER BY replica";
     let rows = sql::query(sql).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok(row.get("replica")?)).collect()
+    rows.iter().map(|row| row.get("replica")).collect()
 }
 
 /// Whether any replica ever confirmed anything.

@@ -1,6 +1,7 @@
 //! What becomes of a database that an earlier program left, from each of its versions, on both kinds.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 
@@ -174,7 +175,7 @@ async fn every_row_from_before_tenants_had_their_own_keys_is_its_tenants_afterwa
                 };
                 let values: Vec<String> = columns.iter().map(value).collect();
                 let (columns, values) = (columns.join(","), values.join(","));
-                script.push_str(&format!("INSERT INTO {table} ({columns}) VALUES ({values});"));
+                write!(script, "INSERT INTO {table} ({columns}) VALUES ({values});").unwrap();
             }
         }
         script.push_str(

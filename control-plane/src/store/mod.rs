@@ -51,26 +51,13 @@ use self::stored_project::StoredProject;
 pub enum StoreError {
     /// The file, its directory or the disk.
     #[error("database {path}: {source}")]
-    Open {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: sqlx::Error,
-    },
+    Open { path: String, source: sqlx::Error },
     /// SQLite older than 3.51.3 corrupts a WAL that is reset under a reader.
     #[error("the bundled sqlite is {found}, at least 3.51.3 is needed")]
-    OldSqlite {
-        /// Version found.
-        found: String,
-    },
+    OldSqlite { found: String },
     /// The database was written by a newer program.
     #[error("the database has migration {found}, this program knows {known}")]
-    Newer {
-        /// Highest in the database.
-        found: i64,
-        /// Highest in this program.
-        known: i64,
-    },
+    Newer { found: i64, known: i64 },
     /// All connections are busy: the caller should come back later.
     #[error("every database connection is busy")]
     Busy,
@@ -82,12 +69,7 @@ pub enum StoreError {
     Sql(sqlx::Error),
     /// A row holds what this program never writes.
     #[error("column {column} holds {found:?}, which no version of this program writes")]
-    Corrupt {
-        /// Which column.
-        column: &'static str,
-        /// What is there.
-        found: String,
-    },
+    Corrupt { column: &'static str, found: String },
 }
 
 impl StoreError {

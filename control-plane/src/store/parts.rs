@@ -38,7 +38,6 @@ pub struct PartRow {
     pub body: Value,
     /// What `If-Match` compares.
     pub revision: u64,
-    /// Last write.
     pub updated_ms: UnixMillis,
 }
 

@@ -11,7 +11,6 @@ use crate::model::policy::Policy;
 /// A phase of a flag.
 #[derive(Debug, Clone)]
 pub struct PhaseRow {
-    /// Number in the database.
     pub phase_id: i64,
     /// Number in the flag, rising from 1, never used again.
     pub phase: u32,
@@ -25,9 +24,7 @@ pub struct PhaseRow {
     pub slices: Vec<CohortSliceWire>,
     /// Policy in force when the phase began.
     pub policy: Policy,
-    /// Its beginning.
     pub started_ms: UnixMillis,
-    /// Its end; `None` while it runs.
     pub ended_ms: Option<UnixMillis>,
 }
 

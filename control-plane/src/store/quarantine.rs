@@ -17,9 +17,7 @@ pub const COUNT_KEPT: u32 = 10_000;
 pub struct ClaimedPlace<'a> {
     /// Tenant of the token that delivered it.
     pub tenant: &'a str,
-    /// As claimed.
     pub project: &'a str,
-    /// As claimed.
     pub environment: &'a str,
 }
 
@@ -32,7 +30,6 @@ impl ClaimedPlace<'_> {
 /// A quarantined event as the API shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct QuarantineRow {
-    /// Its number.
     pub quarantine_id: i64,
     /// Why, for programs.
     pub code: String,
@@ -44,11 +41,8 @@ pub struct QuarantineRow {
     pub reason: String,
     /// The bytes as they arrived, capped.
     pub raw: String,
-    /// First time.
     pub first_ms: UnixMillis,
-    /// Last time.
     pub last_ms: UnixMillis,
-    /// How often.
     pub events: u64,
     /// `waiting` until replayed.
     pub replay_state: String,
@@ -57,7 +51,6 @@ pub struct QuarantineRow {
 /// How many events of a batch went where: `received = stored + duplicate + quarantined`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Balance {
-    /// All of them.
     pub received: u64,
     /// Had an effect.
     pub stored: u64,
@@ -80,7 +73,6 @@ impl Balance {
 /// The balance of one minute.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct BalanceRow {
-    /// The minute's beginning.
     pub minute_ms: UnixMillis,
     /// Its counts.
     #[serde(flatten)]
@@ -164,7 +156,7 @@ async fn draw_number(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<i
         .bind(place.environment)
         .fetch_one(conn)
         .await?;
-    Ok(row.get("drawn")?)
+    row.get("drawn")
 }
 
 /// Newest entries of a place.
@@ -215,7 +207,7 @@ pub async fn page(
 pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM quarantine WHERE last_ms < $1 AND quarantine_id IN (
                  SELECT quarantine_id FROM quarantine WHERE last_ms < $1 ORDER BY last_ms LIMIT $2)";
-    Ok(sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?)
+    sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await
 }
 
 /// Adds up the minutes of each day before `before` in that day's first one. No count changes, only its grain.

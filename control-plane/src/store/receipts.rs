@@ -11,9 +11,7 @@ pub use crate::model::fleet::ReplicaName;
 /// What a replica last said about an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptRow {
-    /// Which replica.
     pub replica: ReplicaName,
-    /// What it has stored.
     pub held: Option<HeldVersion>,
     /// Version of the keyset that came with it.
     pub keyset_version: Option<u64>,
@@ -30,18 +28,14 @@ pub struct ReceiptRow {
 pub struct NackRow {
     /// Stable code.
     pub code: String,
-    /// Why it refused.
     pub detail: String,
-    /// When it refused.
     pub at_ms: UnixMillis,
 }
 
 /// A line of the log: a replica has stored a version that this database signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AckRow {
-    /// Which replica.
     pub replica: ReplicaName,
-    /// What it stored.
     pub version: SnapshotVersion,
     /// When, by the replica's clock.
     pub stored_ms: UnixMillis,
@@ -56,7 +50,6 @@ pub enum Told {
     Ack {
         /// Version of the keyset that came with it.
         keyset_version: u64,
-        /// When it was stored.
         stored_ms: UnixMillis,
     },
     /// It is there: some time ago it was stored.

@@ -12,18 +12,15 @@ use crate::model::settings::EnvironmentSettings;
 /// A project as the API shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProjectRow {
-    /// Its key.
     pub key: String,
     /// For people.
     pub name: String,
-    /// When it was made.
     pub created_ms: UnixMillis,
 }
 
 /// An environment with its settings and its newest version.
 #[derive(Debug, Clone)]
 pub struct EnvironmentRow {
-    /// Which one.
     pub scope: Scope,
     /// How its edge behaves.
     pub settings: EnvironmentSettings,
@@ -33,7 +30,6 @@ pub struct EnvironmentRow {
     pub settings_revision: u64,
     /// Newest published version.
     pub version: SnapshotVersion,
-    /// When it was made.
     pub created_ms: UnixMillis,
 }
 

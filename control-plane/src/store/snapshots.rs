@@ -16,13 +16,11 @@ const FRAME_COUNT_KEPT: i64 = 100;
 /// A frame of an environment.
 #[derive(Debug, Clone)]
 pub struct FrameRow {
-    /// Its version.
     pub version: SnapshotVersion,
     /// Digest of its manifest.
     pub digest: Digest,
     /// The bytes that travel.
     pub frame: Vec<u8>,
-    /// When it was signed.
     pub created_ms: UnixMillis,
 }
 
@@ -98,9 +96,7 @@ pub async fn newest(conn: &mut Connection, scope: &Scope) -> Result<Option<Frame
 /// A frame without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedRow {
-    /// Version and digest.
     pub held: HeldVersion,
-    /// When it was signed.
     pub created_ms: UnixMillis,
     /// How soon clients are told.
     pub urgency: Urgency,
@@ -138,15 +134,13 @@ pub async fn frame(
         .bind(to_sql(version.seq))
         .fetch_optional(conn)
         .await?;
-    Ok(row.map(|row| row.get("frame")).transpose()?)
+    row.map(|row| row.get("frame")).transpose()
 }
 
 /// The newest version of an environment.
 #[derive(Debug, Clone)]
 pub struct NewestRow {
-    /// Which environment.
     pub scope: Scope,
-    /// Version and digest.
     pub held: HeldVersion,
     /// The newest urgent version that is kept.
     pub urgent: Option<SnapshotVersion>,
@@ -195,7 +189,6 @@ pub async fn newest_versions(
 /// A version that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendableRow {
-    /// Version and digest.
     pub held: HeldVersion,
     /// How soon clients are told.
     pub urgency: Urgency,

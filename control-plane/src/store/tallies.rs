@@ -14,19 +14,13 @@ use crate::model::verdict::{ArmTotal, Reading};
 /// A tally as the API shows it, summed over time.
 #[derive(Debug, Clone, Serialize)]
 pub struct TallyRow {
-    /// Number of the phase in the flag.
     pub phase: u32,
-    /// Of which arm.
     pub arm: Arm,
-    /// What was measured.
     pub metric: String,
-    /// Units that contributed.
     pub units: u64,
     /// Events that counted.
     pub events: u64,
-    /// Sum of values.
     pub value_sum: f64,
-    /// Sum of squared values.
     pub value_sq_sum: f64,
 }
 
@@ -57,7 +51,6 @@ pub async fn add(conn: &mut Connection, tallies: &Tallies) -> Result<(), StoreEr
 /// Enrolment minutes from `from` up to, not including, `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EnrolmentRange {
-    /// First minute.
     pub from: UnixMillis,
     /// First minute no longer included.
     pub to: UnixMillis,

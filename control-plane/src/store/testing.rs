@@ -39,6 +39,7 @@ pub(super) fn sqlite() -> TestDatabase {
 pub(super) async fn postgres() -> Option<TestDatabase> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     static TOLD: Once = Once::new();
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
     let Ok(admin) = std::env::var(VARIABLE) else {
         assert!(std::env::var_os("CI").is_none(), "{VARIABLE} is not set: PostgreSQL is not tested");
         TOLD.call_once(|| eprintln!("{VARIABLE} is not set: the tests on PostgreSQL are skipped"));

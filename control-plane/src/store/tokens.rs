@@ -24,9 +24,7 @@ pub struct TokenRow {
     pub project: Option<String>,
     /// Only for client keys.
     pub environment: Option<String>,
-    /// When it was made.
     pub created_ms: UnixMillis,
-    /// When it was revoked.
     pub revoked_ms: Option<UnixMillis>,
 }
 

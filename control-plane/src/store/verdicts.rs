@@ -14,9 +14,7 @@ const VERDICT_COUNT_KEPT: i64 = 1_000;
 pub struct VerdictRow {
     /// Rising number.
     pub verdict_id: i64,
-    /// Number of the phase in the flag.
     pub phase: u32,
-    /// When.
     pub at_ms: UnixMillis,
     /// `continue`, `hold`, `trip`, `half_open`, `close`.
     pub decision: String,

@@ -109,7 +109,7 @@ async fn keysets_come_into_force_once_and_wait_for_the_replicas_that_lag() {
         assert_eq!(keysets::in_force_version(&mut tx).await.unwrap(), Some(2));
 
         let scope = scope("t/p/e");
-        assert_eq!(keysets::unpublished(&mut tx, 2).await.unwrap(), [scope.clone()]);
+        assert_eq!(keysets::unpublished(&mut tx, 2).await.unwrap(), std::slice::from_ref(&scope));
         for seq in [3, 4] {
             keysets::note_publication(&mut tx, 2, &scope, version(1, seq)).await.unwrap();
         }

@@ -93,21 +93,21 @@ async fn whoever_names_what_another_holds_waits_and_sees_what_that_one_has_commi
         let store = database.store().await;
         for (first, second) in rows {
             let other = store.clone();
-            let waiting = first
+            let (waiting,) = first
                 .hold(&store, async |conn| {
                     assert_eq!(number(conn, COUNT).await, 0);
                     let mut waiting = tokio::spawn(async move { claim(&other, second).await });
                     let waits = timeout(MOMENT, &mut waiting).await.is_err();
                     assert!(waits, "{second:?} does not wait for {first:?}");
                     script(conn, "INSERT INTO migrations VALUES (1001)").await;
-                    waiting
+                    (waiting,)
                 })
                 .await;
             let has_claimed = timeout(BOUND, waiting).await.expect("it comes through").unwrap();
             assert!(!has_claimed, "{second:?} overlooked what {first:?} wrote");
             Of::Keys
                 .hold(&store, async |conn| {
-                    script(conn, "DELETE FROM migrations WHERE migration > 1000").await
+                    script(conn, "DELETE FROM migrations WHERE migration > 1000").await;
                 })
                 .await;
         }

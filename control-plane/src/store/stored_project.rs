@@ -52,7 +52,8 @@ impl StoredProject {
     }
 }
 
-const COLUMN: &str = "project";
+/// What the column is called.
+pub(super) const COLUMN: &str = "project";
 
 /// Tenant and project.
 fn parts(found: &str) -> Result<(&str, &str), StoreError> {

@@ -41,9 +41,16 @@ pub enum Next {
 pub async fn adopt(store: &Store, keys: &SigningKeys, now: UnixMillis) -> Result<(), KeyError> {
     let on_disk = keys.current();
     let version = on_disk.keyset.keyset_version;
-    let in_database = keysets::in_force_version(&mut *store.read().await?).await?;
-    if let Some(newer) = in_database.filter(|found| *found > version) {
-        let envelope = keysets::envelope(&mut *store.read().await?, newer).await?.unwrap_or_default();
+    let (in_database, newer) = {
+        let mut view = store.read().await?;
+        let in_database = keysets::in_force_version(&mut view).await?;
+        let newer = match in_database.filter(|found| *found > version) {
+            Some(newer) => keysets::envelope(&mut view, newer).await?,
+            None => None,
+        };
+        (in_database, newer)
+    };
+    if let Some(envelope) = newer {
         keys.take(envelope.clone())?;
         keys.folder().write_keyset(&envelope)?;
     } else if in_database != Some(version) {

@@ -221,7 +221,7 @@ async fn an_uncommitted_write_leaves_no_trace() {
 async fn on_postgres_what_passes_is_told_from_what_is_wrong() {
     let Some(database) = postgres().await else { return };
     let store = database.store().await;
-    let (level, name) = ("environment", "/t/p/a");
+    let (level, name) = ("environments", "/t/p/a");
     Of::Environment("p/a")
         .hold(&store, async |_| {
             let mut other = store.write(Lock::Housekeeping).await.unwrap();

@@ -106,6 +106,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn there_are_only_so_many_patient_writers_at_a_time() {
+        let lanes = Lanes::new(2);
+        let first = lanes.patient().await;
+        let second = lanes.patient().await;
+        assert!(!passes(&lanes), "a third");
+        drop(first);
+        assert!(passes(&lanes));
+        drop(second);
+    }
+
+    #[tokio::test]
     async fn patience_has_an_end() {
         let lanes = Lanes::new(1);
         let _endless = lanes.urgent();

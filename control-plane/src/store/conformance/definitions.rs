@@ -264,7 +264,7 @@ fn token(token_id: &str, kind: TokenKind, created_ms: u64) -> TokenRow {
 
 #[tokio::test]
 async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
-    for (_database, _store, mut tx) in worlds().await {
+    for (database, _store, mut tx) in worlds().await {
         let digest = |token_id: &str| Digest::of(token_id.as_bytes());
         for (token_id, kind, created_ms) in [
             ("z", TokenKind::Admin, 1),
@@ -277,7 +277,10 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
         }
         let twice = token("d", TokenKind::Admin, 4);
         assert!(tokens::find(&mut tx, &digest("d")).await.unwrap().is_none());
-        assert_eq!(tokens::find(&mut tx, &digest("c")).await.unwrap().unwrap().kind, TokenKind::Client);
+        let found = tokens::find(&mut tx, &digest("c")).await.unwrap().unwrap();
+        // PostgreSQL has every character but one.
+        let name = if database.is_postgres() { "größe \u{fffd}" } else { "größe \0" };
+        assert_eq!((found.kind, found.name.as_str()), (TokenKind::Client, name));
         let ids = |rows: Vec<TokenRow>| rows.into_iter().map(|row| row.token_id).collect::<String>();
         let page = async |conn: &mut Connection, after: Option<String>, limit| {
             tokens::page(conn, &tenant(), after.as_deref(), limit).await.unwrap()

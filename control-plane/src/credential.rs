@@ -2,41 +2,10 @@
 
 use flagfuse_shared::digest::{Digest, hex};
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
-use serde::{Deserialize, Serialize};
 
+pub use crate::model::token::TokenKind;
 use crate::random;
 use crate::store::tokens::TokenRow;
-
-/// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenKind {
-    /// Reads and changes everything of its tenant.
-    Admin,
-    /// Reads everything of its tenant.
-    Viewer,
-    /// What edges present with batches of events.
-    Ingest,
-    /// What clients present to the edge; publishable, valid for one environment.
-    Client,
-}
-
-impl TokenKind {
-    /// The word in JSON and SQL.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Viewer => "viewer",
-            Self::Ingest => "ingest",
-            Self::Client => "client",
-        }
-    }
-
-    /// The kind of a word.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Admin, Self::Viewer, Self::Ingest, Self::Client].into_iter().find(|kind| kind.as_str() == text)
-    }
-}
 
 /// For whom a token is made.
 #[derive(Debug, Clone)]
@@ -80,7 +49,7 @@ pub fn generate(
     let row = TokenRow {
         token_id: hex(random::bytes_32()?.first_chunk::<8>().map_or(&[][..], |half| half)),
         tenant: tenant.to_string(),
-        kind: kind.as_str().to_owned(),
+        kind,
         name: name.to_owned(),
         project: scope.as_ref().map(|scope| scope.project.to_string()),
         environment: scope.as_ref().map(|scope| scope.environment.to_string()),

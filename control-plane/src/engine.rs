@@ -11,7 +11,7 @@ use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::tallies::{EnrolmentRange, reading};
-use crate::store::{Connection, Store, StoreError, forks, lags, phases, scopes, verdicts};
+use crate::store::{Connection, Lock, Store, StoreError, buffers, forks, phases, scopes, verdicts};
 
 /// An unchanged verdict is written again after this long, as a sign of life.
 const VERDICT_INTERVAL_MS: u64 = 10_000;
@@ -91,7 +91,7 @@ async fn look_and_act(
             recent: &recent,
             buckets,
             tripped_metrics: &fuse.tripped_metrics,
-            ingest_lag_ms: lags::lag_ms(&mut conn, scope, now).await?,
+            ingest_lag_ms: buffers::lag_ms(&mut conn, scope, now).await?,
             ema: &fuse.ema,
             ema_step: if now.since(fuse.ema_ms) >= EMA_INTERVAL_MS { EmaStep::Move } else { EmaStep::Keep },
             now,
@@ -192,7 +192,7 @@ async fn record(
     if !is_due && ema == &fuse.ema {
         return Ok(Recorded::NotDue);
     }
-    let mut tx = store.write().await?;
+    let mut tx = store.write(Lock::Environment(scope)).await?;
     if is_due {
         verdicts::insert(&mut tx, scope, &fuse.flag, phase, verdict, now).await?;
     }

@@ -113,7 +113,7 @@ impl IntoResponse for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Busy => Self::overloaded(error.to_string()),
+            StoreError::Busy | StoreError::Lost(_) => Self::overloaded(error.to_string()),
             StoreError::Open { .. }
             | StoreError::OldSqlite { .. }
             | StoreError::Newer { .. }

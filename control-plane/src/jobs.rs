@@ -20,7 +20,7 @@ use crate::publish::push::{EdgeRegion, PushContext, push_replica};
 use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
 use crate::publish::{Publisher, receipts};
-use crate::store::{Store, StoreError, batches, events, lags, metrics_seen, quarantine, scopes};
+use crate::store::{Lock, Store, StoreError, batches, buffers, events, metrics_seen, quarantine, scopes};
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
 const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
@@ -222,7 +222,7 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
     for what in [Prunable::Events, Prunable::Batches, Prunable::Quarantine] {
         loop {
-            let mut tx = store.write_patiently().await?;
+            let mut tx = store.write_patiently(Lock::Housekeeping).await?;
             let count = match what {
                 Prunable::Events => events::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?,
                 Prunable::Batches => batches::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?,
@@ -237,8 +237,8 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
             }
         }
     }
-    let mut tx = store.write_patiently().await?;
-    total += lags::prune(&mut tx, now).await?;
+    let mut tx = store.write_patiently(Lock::Housekeeping).await?;
+    total += buffers::prune(&mut tx, now).await?;
     total += metrics_seen::prune(&mut tx, now.minus(metrics_seen::KEPT_MS)).await?;
     quarantine::coarsen_balance(&mut tx, now.minus(RAW_KEPT_MS)).await?;
     tx.commit().await?;

@@ -164,7 +164,7 @@ impl ControlPlane {
     pub async fn require_admin_token(&self, tenant: &TenantKey) -> Result<(), PlaneError> {
         let all = tokens::list(&mut *self.store.read().await?, tenant).await?;
         let is_way_in =
-            |token: &tokens::TokenRow| token.kind == TokenKind::Admin.as_str() && token.revoked_ms.is_none();
+            |token: &tokens::TokenRow| token.kind == TokenKind::Admin && token.revoked_ms.is_none();
         if all.iter().any(is_way_in) {
             Ok(())
         } else {

@@ -19,7 +19,6 @@ use crate::change::{Change, Edit, SettingsPatch, Tag};
 use crate::error::ApiError;
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
-use crate::publish::outbox;
 use crate::store::quarantine::{self as quarantined, ClaimedPlace};
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::snapshots;
@@ -44,9 +43,9 @@ const fn single() -> AutoExposure {
     AutoExposure::Single
 }
 
-fn environment_json(row: &EnvironmentRow) -> Result<Value, ApiError> {
-    let settings = outbox::settings(row)?;
-    Ok(json!({
+fn environment_json(row: &EnvironmentRow) -> Value {
+    let settings = row.settings;
+    json!({
         "key": row.scope.environment,
         "profile": settings.profile,
         "auto_exposure": settings.auto_exposure,
@@ -56,7 +55,7 @@ fn environment_json(row: &EnvironmentRow) -> Result<Value, ApiError> {
         "revision": row.settings_revision,
         "version": row.version.to_string(),
         "created_ms": row.created_ms,
-    }))
+    })
 }
 
 pub(super) async fn create(
@@ -97,7 +96,7 @@ pub(super) async fn list(
         return Err(unknown_project(project.as_str()));
     }
     let rows = scopes::environments(&mut conn, scopes::Whose::Project(&caller.tenant, &project)).await?;
-    let environments = rows.iter().map(environment_json).collect::<Result<Vec<_>, _>>()?;
+    let environments = rows.iter().map(environment_json).collect::<Vec<_>>();
     Ok(Json(json!({ "environments": environments })))
 }
 
@@ -116,7 +115,7 @@ pub(super) async fn read(
     PathParams((project, environment)): PathParams<(String, String)>,
 ) -> Result<Response, ApiError> {
     let row = state.environment(&caller, &project, &environment).await?;
-    Ok(tagged(&Tag::revision(row.settings_revision), environment_json(&row)?))
+    Ok(tagged(&Tag::revision(row.settings_revision), environment_json(&row)))
 }
 
 /// An environment as a whole: its tag is its version, which changes with whatever is written in it.
@@ -126,7 +125,7 @@ pub(super) async fn read_whole(
     PathParams((project, environment)): PathParams<(String, String)>,
 ) -> Result<Response, ApiError> {
     let row = state.environment(&caller, &project, &environment).await?;
-    Ok(tagged(&Tag::version(row.version), environment_json(&row)?))
+    Ok(tagged(&Tag::version(row.version), environment_json(&row)))
 }
 
 /// At once when it holds nothing, else with a confirmation.

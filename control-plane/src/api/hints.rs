@@ -6,7 +6,7 @@ use flagfuse_shared::unleash::export::left_out;
 
 use crate::error::ApiError;
 use crate::model::policy::Policy;
-use crate::store::{Connection, flags, shared};
+use crate::store::{Connection, flags, parts};
 
 /// Notes about a flag as it was written.
 pub(super) fn of_flag(wire: &FlagWire) -> Vec<String> {
@@ -42,7 +42,7 @@ pub(super) async fn unleash_sdk(
     scope: &Scope,
     wire: &FlagWire,
 ) -> Result<Option<String>, ApiError> {
-    let shared = shared::shared(conn, scope).await?;
+    let shared = parts::environment_parts(conn, scope).await?;
     let mut prerequisites = Vec::new();
     for prerequisite in &wire.prerequisites {
         prerequisites.extend(flags::flag(conn, scope, &prerequisite.flag).await?.map(|row| row.wire));

@@ -13,7 +13,7 @@ use super::manner::{Manner, WithFuse};
 use super::{ApiState, flag_key};
 use crate::change::Change;
 use crate::error::ApiError;
-use crate::store::kept;
+use crate::store::history;
 
 pub(super) async fn list(
     State(state): State<ApiState>,
@@ -21,7 +21,7 @@ pub(super) async fn list(
     PathParams((project, environment)): PathParams<(String, String)>,
 ) -> Result<Json<Value>, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    Ok(Json(json!({ "snapshots": kept::list(&mut *state.store.read().await?, &scope).await? })))
+    Ok(Json(json!({ "snapshots": history::list(&mut *state.store.read().await?, &scope).await? })))
 }
 
 #[derive(Deserialize)]

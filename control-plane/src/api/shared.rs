@@ -16,7 +16,7 @@ use super::echo::{self, Echo};
 use super::manner::Manner;
 use crate::change::{Change, PartWire, Tag};
 use crate::error::ApiError;
-use crate::store::shared::{self, Part, PartRow};
+use crate::store::parts::{self, Part, PartRow};
 
 #[derive(Deserialize)]
 pub(super) struct PartPath {
@@ -56,7 +56,7 @@ async fn list(
     PathParams(path): PathParams<PartPath>,
 ) -> Result<Json<Value>, ApiError> {
     let scope = path.scope(&state, &caller).await?;
-    let rows = shared::parts(&mut *state.store.read().await?, &scope, part).await?;
+    let rows = parts::parts(&mut *state.store.read().await?, &scope, part).await?;
     let rows = rows.iter().map(|row| part_json(part, row)).collect::<Vec<_>>();
     Ok(Json(json!({ format!("{}s", part.as_str()): rows })))
 }
@@ -68,7 +68,7 @@ async fn read(
     PathParams(path): PathParams<PartPath>,
 ) -> Result<Response, ApiError> {
     let scope = path.scope(&state, &caller).await?;
-    let row = shared::part(&mut *state.store.read().await?, &scope, part, &path.key).await?;
+    let row = parts::part(&mut *state.store.read().await?, &scope, part, &path.key).await?;
     let row = row.ok_or_else(|| unknown(part, &path.key))?;
     Ok(tagged(&Tag::revision(row.revision), part_json(part, &row)))
 }

@@ -1,6 +1,6 @@
 //! What was done, by the words that the audit trail has for it. The words are stored, so none is ever renamed.
 
-use crate::store::shared::Part;
+use crate::store::parts::Part;
 
 /// What was done to something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

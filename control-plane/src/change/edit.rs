@@ -16,7 +16,6 @@ use super::resource::Resource;
 use super::writing::Writing;
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
-use crate::publish::outbox::settings;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{flags, project_flags, scopes};
 
@@ -110,8 +109,8 @@ impl SettingsPatch {
         }
     }
 
-    fn merged_into(self, row: &EnvironmentRow) -> Result<(EnvironmentSettings, SafetySettings), ChangeError> {
-        let old = settings(row)?;
+    fn merged_into(self, row: &EnvironmentRow) -> (EnvironmentSettings, SafetySettings) {
+        let old = row.settings;
         let new = EnvironmentSettings {
             profile: self.profile.or(old.profile),
             auto_exposure: self.auto_exposure.or(old.auto_exposure),
@@ -121,7 +120,7 @@ impl SettingsPatch {
             stages: self.stages.or(row.safety.stages.clone()),
             soak_s: self.soak_s.or(row.safety.soak_s),
         };
-        Ok((new, safety))
+        (new, safety)
     }
 }
 
@@ -148,7 +147,7 @@ pub(super) async fn resolve(writing: &mut Writing<'_>, edit: Edit) -> Result<Cha
             writing.require_environment(&scope).await?;
             let row = scopes::environment(writing.conn, &scope).await?;
             let row = row.ok_or_else(|| ChangeError::UnknownEnvironment { scope: scope.clone() })?;
-            let (settings, safety) = patch.merged_into(&row)?;
+            let (settings, safety) = patch.merged_into(&row);
             Ok(Change::SetSettings { scope, settings, safety: Box::new(safety) })
         }
     }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::error::{ChangeError, Conflict};
 use super::resource::Resource;
-use crate::store::shared::Part;
-use crate::store::{Connection, StoreError, flags, shared};
+use crate::store::parts::Part;
+use crate::store::{Connection, StoreError, flags, parts as stored};
 
 /// A segment, a layer or the holdout as it is to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +92,7 @@ impl Environment {
     pub(super) async fn load(conn: &mut Connection, scope: &Scope) -> Result<Self, StoreError> {
         let rows = flags::flags(conn, scope).await?;
         let flags = rows.into_iter().map(|row| (row.wire.key.clone(), row.wire)).collect();
-        Ok(Self { flags, shared: shared::shared(conn, scope).await? })
+        Ok(Self { flags, shared: stored::environment_parts(conn, scope).await? })
     }
 
     /// With one flag more, or another one under its key.

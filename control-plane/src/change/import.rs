@@ -14,7 +14,7 @@ use super::resource::Resource;
 use super::writing::Writing;
 use super::{flag, fuse_lock, part};
 use crate::store::fuses::FuseRow;
-use crate::store::shared::Part;
+use crate::store::parts::Part;
 use crate::store::{fuses, project_flags};
 
 pub(super) async fn apply(

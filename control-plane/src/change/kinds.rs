@@ -13,7 +13,7 @@ use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
 use crate::publish::outbox::Reserve;
-use crate::store::shared::Part;
+use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
 use flagfuse_importers::Format;
 

@@ -9,7 +9,7 @@
 //! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
 //! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
-//! - `transaction`: all of it in order
+//! - `lock`, `transaction`: all of it in order, with as much locked as is checked
 
 mod action;
 mod altered;
@@ -27,6 +27,7 @@ mod fuse_lock;
 mod import;
 mod inheritance;
 mod kinds;
+mod lock;
 mod loss;
 mod named;
 mod outcome;

@@ -9,7 +9,7 @@ use super::environment::{Environment, PartWire, Touched, check};
 use super::error::ChangeError;
 use super::fuse_lock;
 use super::writing::Writing;
-use crate::store::shared::{self, Part};
+use crate::store::parts::{self, Part};
 
 pub(super) async fn put(
     writing: &mut Writing<'_>,
@@ -34,7 +34,7 @@ pub(super) async fn write(
     new: &PartWire,
 ) -> Result<u64, ChangeError> {
     let (part, key) = new.name();
-    Ok(shared::put(writing.conn, scope, part, key, &new.body(), writing.now).await?)
+    Ok(parts::put(writing.conn, scope, part, key, &new.body(), writing.now).await?)
 }
 
 pub(super) async fn delete(
@@ -49,7 +49,7 @@ pub(super) async fn delete(
     after.remove_part(part, key);
     check(&before, &after, &[Touched::part(part, key)])?;
     fuse_lock::check_parts(writing.conn, &scope, &before, &after).await?;
-    if !shared::delete(writing.conn, &scope, part, key).await? {
+    if !parts::delete(writing.conn, &scope, part, key).await? {
         return Err(ChangeError::Unknown { what: part.into(), key: key.to_owned() });
     }
     Ok(vec![effect(scope, Action::DeletePart(part), part, key, json!({}), None)])

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::store::shared::Part;
+use crate::store::parts::Part;
 
 /// A kind of what can be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,8 +17,8 @@ use super::named::named;
 use super::writing::Writing;
 use super::{flag, fuse_lock, part};
 use crate::model::circuit::Circuit;
-use crate::store::shared::Part;
-use crate::store::{Connection, fuses, kept, phases, project_flags};
+use crate::store::parts::Part;
+use crate::store::{Connection, fuses, history, phases, project_flags, snapshots};
 
 /// Where to go back to.
 pub(super) struct Way {
@@ -85,10 +85,10 @@ async fn read(
     scope: &Scope,
     version: SnapshotVersion,
 ) -> Result<Definitions, ChangeError> {
-    if let Some(frame) = kept::frame(conn, scope, version).await? {
+    if let Some(frame) = snapshots::frame(conn, scope, version).await? {
         return definitions(&frame).map_err(|source| ChangeError::Unreadable { version, source });
     }
-    let available = kept::versions(conn, scope).await?;
+    let available = history::versions(conn, scope).await?;
     Err(ChangeError::NotInHistory { version, available: available.iter().map(ToString::to_string).collect() })
 }
 
@@ -244,7 +244,7 @@ impl RevertPlan {
         before: &Environment,
     ) -> Result<Vec<String>, ChangeError> {
         for (part, key) in &self.parts_gone {
-            crate::store::shared::delete(writing.conn, scope, *part, key).await?;
+            crate::store::parts::delete(writing.conn, scope, *part, key).await?;
         }
         for part in &self.parts {
             part::write(writing, scope, part).await?;

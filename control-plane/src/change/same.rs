@@ -3,8 +3,7 @@
 use super::flag;
 use super::kinds::Change;
 use super::writing::Writing;
-use crate::publish::outbox::settings;
-use crate::store::{StoreError, flags, fuses, project_flags, scopes, shared};
+use crate::store::{StoreError, flags, fuses, parts, project_flags, scopes};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
 pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
@@ -34,7 +33,7 @@ pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Resul
         }
         Change::PutPart { scope, part } if writing.owns(scope) => {
             let (kind, key) = part.name();
-            let stored = shared::part(writing.conn, scope, kind, key).await?;
+            let stored = parts::part(writing.conn, scope, kind, key).await?;
             stored.is_some_and(|stored| stored.body == part.body())
         }
         Change::PutFuse { scope, flag, policy } if writing.owns(scope) => {
@@ -43,7 +42,7 @@ pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Resul
         }
         Change::SetSettings { scope, settings: new, safety } if writing.owns(scope) => {
             match scopes::environment(writing.conn, scope).await? {
-                Some(row) => settings(&row)? == *new && row.safety == **safety,
+                Some(row) => row.settings == *new && row.safety == **safety,
                 None => false,
             }
         }

@@ -3,7 +3,7 @@
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{ProjectKey, Scope};
 use flagfuse_shared::limits::{REPLICA_ENVIRONMENT_COUNT_MAX, STRING_LEN_MAX};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::action::Action;
 use super::effect::{Effect, Publication};
@@ -52,8 +52,7 @@ pub(super) async fn create(
     if !is_held && count >= REPLICA_ENVIRONMENT_COUNT_MAX {
         return Err(ChangeError::TooManyEnvironments { count, deleted });
     }
-    let (profile, auto_exposure) = columns(settings);
-    let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
+    let row = SettingsRow { settings, safety };
     if !scopes::insert_environment(writing.conn, &scope, row, writing.now).await? {
         return Err(ChangeError::Exists { what: Resource::Environment, key: scope.environment.to_string() });
     }
@@ -72,8 +71,7 @@ pub(super) async fn set(
     safety: &SafetySettings,
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_environment(&scope).await?;
-    let (profile, auto_exposure) = columns(settings);
-    let row = SettingsRow { profile: &profile, auto_exposure: &auto_exposure, safety };
+    let row = SettingsRow { settings, safety };
     scopes::update_settings(writing.conn, &scope, row).await?;
     Ok(vec![effect(Action::SetSettings, scope, settings, safety)])
 }
@@ -154,10 +152,4 @@ fn effect(action: Action, scope: Scope, settings: EnvironmentSettings, safety: &
         revision: None,
         notes: Map::new(),
     }
-}
-
-/// The words that the columns hold are those of the JSON.
-fn columns(settings: EnvironmentSettings) -> (String, String) {
-    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
-    (word(json!(settings.profile)), word(json!(settings.auto_exposure)))
 }

@@ -8,8 +8,8 @@ use super::kinds::{Actor, Change};
 use super::loss::project_tag;
 use super::precondition::Tag;
 use super::resource::Resource;
-use crate::store::shared::Part;
-use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes, shared, tokens};
+use crate::store::parts::Part;
+use crate::store::{Connection, StoreError, flags, fuses, parts, project_flags, scopes, tokens};
 
 /// What a change is about: the thing whose tag its answer names.
 #[derive(Debug, Clone)]
@@ -126,7 +126,7 @@ impl Subject {
                 project_flags::patch(conn, scope, key).await?.map(|(_, revision)| revision)
             }
             Self::Part(scope, part, key) => {
-                shared::part(conn, scope, *part, key).await?.map(|row| row.revision)
+                parts::part(conn, scope, *part, key).await?.map(|row| row.revision)
             }
             Self::Fuse(scope, key) => fuses::fuse(conn, scope, key).await?.map(|row| row.revision),
             Self::Token(tenant, id) => tokens::token(conn, tenant, id).await?.map(|row| row.revision()),

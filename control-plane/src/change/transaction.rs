@@ -8,6 +8,7 @@ use super::decisions::Watch;
 use super::effect::Effect;
 use super::error::ChangeError;
 use super::kinds::{Actor, Change};
+use super::lock::lock;
 use super::loss::Loss;
 use super::outcome::{Applied, Rehearsed};
 use super::precondition::Preconditions;
@@ -16,7 +17,7 @@ use super::record::{Consequences, record};
 use super::writing::Writing;
 use super::{flag, fuse, import, inheritance, part, precondition_check, revert, scope, token};
 use crate::publish::Publisher;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// What was done, or would be.
 struct Done {
@@ -46,7 +47,7 @@ pub async fn propose(
     terms: &Terms,
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
-    let mut tx = store.write().await?;
+    let mut tx = store.write(lock(actor, &proposal)).await?;
     let mut writing = Writing { conn: &mut tx, actor, now };
     let resolved = Resolved::read(&mut writing, proposal, terms).await?;
     let (subject, is_answered) = (resolved.subject.clone(), resolved.is_answered_with_the_version);
@@ -58,7 +59,7 @@ pub async fn propose(
         (applied.version, applied.revision) = subject.version_and_revision(writing.conn).await?;
     }
     if is_done {
-        tx.commit().await.map_err(StoreError::from)?;
+        tx.commit().await?;
         publisher.ring();
     }
     Ok(applied)
@@ -73,13 +74,13 @@ pub async fn rehearse(
     preconditions: Preconditions,
     now: UnixMillis,
 ) -> Result<Rehearsed, ChangeError> {
-    let mut tx = store.write().await?;
+    let mut tx = store.write(lock(actor, &proposal)).await?;
     let terms = Terms { consent: Consent::Person(None), preconditions };
     let mut writing = Writing { conn: &mut tx, actor, now };
     let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
     let consent = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
     let Done { applied, altered, loss } = transact(&mut writing, publisher, resolved).await?;
-    tx.rollback().await.map_err(StoreError::from)?;
+    tx.rollback().await?;
     let confirmation = match &loss {
         Some(loss) => loss.required_confirmation(),
         None => above(&altered).map(|_| confirmation(&altered)),

@@ -24,7 +24,7 @@ use self::application::Application;
 use crate::clock::monotonic;
 use crate::model::identity::UnitKey;
 use crate::store::quarantine::{Balance, ClaimedPlace, add_balance};
-use crate::store::{Connection, Store, StoreError, batches, lags, scopes};
+use crate::store::{Connection, Lock, Store, StoreError, batches, buffers, scopes};
 
 /// Bytes of a buffer's id; it has 32 hexadecimal digits.
 const BUFFER_ID_LEN_MAX: usize = 64;
@@ -107,8 +107,8 @@ pub async fn ingest(
                     return Ok(Ingested::Applied { balance });
                 }
             }
-            // Others hold the database: nothing is wrong with the events.
-            Err(error @ IngestError::Store(StoreError::Busy)) => return Err(error),
+            // Others hold the database, or it has gone: nothing is wrong with the events.
+            Err(IngestError::Store(error)) if error.is_passing() => return Err(error.into()),
             // Half of the slice at a time, down to the event that is to blame.
             Err(_) if len_max > 1 => len_max /= 2,
             Err(error) => {
@@ -161,7 +161,7 @@ impl Delivery<'_> {
 
     /// Applies at most `len_max` of the events that are not applied yet.
     async fn apply_slice(&self, len_max: usize) -> Result<Slice, IngestError> {
-        let mut tx = self.store.write_patiently().await?;
+        let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
         let count = self.batch.events.len();
         let progress = batches::begin(&mut tx, self.tenant, self.name(), count as u64, self.now).await?;
         let position = usize::try_from(progress.position).unwrap_or(usize::MAX).min(count);
@@ -180,7 +180,7 @@ impl Delivery<'_> {
         };
         add_balance(&mut tx, self.place(), balance, self.now).await?;
         batches::advance(&mut tx, self.tenant, self.name(), (position + taken) as u64).await?;
-        tx.commit().await.map_err(StoreError::from)?;
+        tx.commit().await?;
         Ok(Slice::Applied { balance, is_last: position + taken >= count })
     }
 
@@ -202,7 +202,7 @@ impl Delivery<'_> {
         // What this batch still holds waits as well.
         let next = events.get(taken).map(|event| event.received_ms);
         let waiting = next.into_iter().chain(self.batch.oldest_waiting_ms).min();
-        lags::put(tx, &scope, &self.batch.buffer_id, waiting, self.now).await?;
+        buffers::put(tx, &scope, &self.batch.buffer_id, waiting, self.now).await?;
         Ok((balance, taken))
     }
 
@@ -221,12 +221,12 @@ impl Delivery<'_> {
     }
 
     async fn note_failure(&self) -> Result<(), StoreError> {
-        let mut tx = self.store.write_patiently().await?;
+        let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
         // The transaction that failed took the batch's row along.
         let count = self.batch.events.len() as u64;
         batches::begin(&mut tx, self.tenant, self.name(), count, self.now).await?;
         batches::fail(&mut tx, self.tenant, self.name()).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 }
 

@@ -11,5 +11,6 @@ pub mod policy;
 pub mod ramp;
 pub mod safety;
 pub mod settings;
+pub mod token;
 pub mod traffic;
 pub mod verdict;

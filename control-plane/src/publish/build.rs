@@ -6,7 +6,7 @@ use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::Release;
 
 use crate::model::settings::EnvironmentSettings;
-use crate::store::{Connection, StoreError, flags, scopes, shared, snapshots, tokens};
+use crate::store::{Connection, StoreError, flags, parts, scopes, snapshots, tokens};
 
 /// Validity of a snapshot for a verifier that holds none; the daily republication renews it.
 pub const VALIDITY_MS: u64 = 30 * 24 * 3_600_000;
@@ -19,7 +19,7 @@ pub async fn content(
 ) -> Result<Content, StoreError> {
     Ok(Content {
         flags: flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect(),
-        shared: shared::shared(conn, scope).await?,
+        shared: parts::environment_parts(conn, scope).await?,
         client_keys: tokens::client_key_digests(conn, scope).await?.into_iter().collect(),
         profile: settings.profile,
         auto_exposure: settings.auto_exposure,

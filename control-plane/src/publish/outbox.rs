@@ -7,9 +7,7 @@ use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
 
 use super::build;
 use super::keys::{KeyError, SigningKeys};
-use crate::model::settings::EnvironmentSettings;
 use crate::store::forks::ForkRow;
-use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{FrameRow, FrameTraits};
 use crate::store::{Connection, StoreError, forks, keysets, scopes, snapshots};
 
@@ -90,7 +88,7 @@ pub async fn enqueue(
         // Made anew after a restore, or restored itself: below this epoch no replica takes anything.
         keysets::raise_epoch(conn, scope, *epoch).await?;
     }
-    let settings = settings(&environment)?;
+    let settings = environment.settings;
     let content = build::content(conn, scope, settings).await?;
     let keyset_version = signer.keyset.keyset_version;
     let release = build::release(conn, scope, keyset_version, now).await?;
@@ -107,11 +105,4 @@ pub async fn enqueue(
     snapshots::insert(conn, scope, &row, traits).await?;
     keysets::note_publication(conn, keyset_version, scope, version).await?;
     Ok(version)
-}
-
-/// An environment's settings from their columns.
-pub fn settings(row: &EnvironmentRow) -> Result<EnvironmentSettings, StoreError> {
-    let text = serde_json::json!({ "profile": row.profile, "auto_exposure": row.auto_exposure });
-    serde_json::from_value(text)
-        .map_err(|_| StoreError::Corrupt { column: "environments.profile", found: row.profile.clone() })
 }

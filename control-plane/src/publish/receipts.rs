@@ -6,7 +6,6 @@ use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
-use super::outbox::settings;
 use super::stage_rows::waits;
 use super::stage_rules::Wait;
 use crate::model::fleet::Fleet;
@@ -112,7 +111,7 @@ pub(super) async fn stale_ms(
     version: SnapshotVersion,
 ) -> Result<u64, StoreError> {
     let earlier = stale_ms_max(conn, &environment.scope, version).await?;
-    Ok(earlier.unwrap_or(0).max(settings(environment)?.profile.bounds_ms().1))
+    Ok(earlier.unwrap_or(0).max(environment.settings.profile.bounds_ms().1))
 }
 
 /// When a replica stored, by our clock: its own word, unless that lies outside of what is possible, because its clock is

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::pusher::Receipt;
 use crate::store::receipts::{NackRow, ReplicaName, Told, record_held, record_nack};
-use crate::store::{Store, StoreError, forks};
+use crate::store::{Lock, Store, StoreError, forks};
 
 /// Receipts written in one transaction.
 const BATCH_COUNT: usize = 512;
@@ -48,7 +48,9 @@ pub async fn run(store: Store, mut inbox: mpsc::Receiver<Arrived>) {
 }
 
 async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {
-    let mut tx = store.write().await?;
+    let scopes: Vec<Scope> = batch.iter().filter_map(|arrived| scope_of(&arrived.receipt)).collect();
+    // Whether a replica went another way is told by what was signed last.
+    let mut tx = store.write(Lock::Environments(&scopes)).await?;
     for Arrived { replica, receipt, at } in batch {
         match receipt {
             Receipt::Held { scope, held, keyset_version, stored_ms } => {
@@ -79,7 +81,17 @@ async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {
             Receipt::BeatRefused { .. } => {}
         }
     }
-    Ok(tx.commit().await?)
+    tx.commit().await
+}
+
+/// The environment that a receipt is about.
+fn scope_of(receipt: &Receipt) -> Option<Scope> {
+    match receipt {
+        Receipt::Held { scope, .. } | Receipt::Refused { scope, .. } | Receipt::Forked { scope, .. } => {
+            Scope::parse(scope).ok()
+        }
+        Receipt::BeatRefused { .. } => None,
+    }
 }
 
 /// Code and sentence of a receipt that tells of a fault.

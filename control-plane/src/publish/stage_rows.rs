@@ -11,7 +11,7 @@ use crate::model::fleet::{Fleet, ReplicaName};
 use crate::model::safety::{SoakSeconds, Stages};
 use crate::store::receipts::{AckRow, acks_from, receipts};
 use crate::store::scopes::EnvironmentRow;
-use crate::store::snapshots::{KeptRow, kept_to_urgent};
+use crate::store::snapshots::{SendableRow, sendable};
 use crate::store::{Connection, StoreError};
 
 /// What is known of an environment with stages.
@@ -19,7 +19,7 @@ use crate::store::{Connection, StoreError};
 pub struct StagedEnvironment {
     stages: Stages,
     soak_ms: u64,
-    rows: Vec<KeptRow>,
+    rows: Vec<SendableRow>,
     sendable: Vec<SendableVersion>,
     replicas: Vec<ReplicaName>,
     acks: Vec<Acknowledgement>,
@@ -38,7 +38,7 @@ impl StagedEnvironment {
             return Ok(None);
         }
         // Versions before receipts: a receipt for a version that is not known yet counts for the earlier ones.
-        let rows = kept_to_urgent(conn, scope).await?;
+        let rows = sendable(conn, scope).await?;
         let (Some(newest), Some(oldest)) = (rows.first().copied(), rows.last().copied()) else {
             return Ok(None);
         };

@@ -3,9 +3,9 @@
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::{Dialect, Query, Row};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// What is being recorded.
 #[derive(Debug, Clone)]
@@ -14,7 +14,6 @@ pub struct NewAudit<'a> {
     pub actor: &'a str,
     /// What was done, e.g. `flag.put`.
     pub action: &'a str,
-    /// To what.
     pub subject: &'a str,
     /// Details, without secrets and without units.
     pub detail: Value,
@@ -27,17 +26,13 @@ pub struct NewAudit<'a> {
 pub struct AuditRow {
     /// Rising number.
     pub audit_id: i64,
-    /// When.
     pub at_ms: UnixMillis,
     /// Where, when it concerns one project.
     pub project: Option<String>,
     /// Where, when it concerns one environment.
     pub environment: Option<String>,
-    /// Who.
     pub actor: String,
-    /// What.
     pub action: String,
-    /// To what.
     pub subject: String,
     /// Details.
     pub detail: Value,
@@ -48,7 +43,6 @@ pub struct AuditRow {
 pub enum AuditPlace<'a> {
     /// The tenant as a whole.
     Tenant(&'a TenantKey),
-    /// One environment.
     Environment(&'a Scope),
 }
 
@@ -69,9 +63,10 @@ pub async fn insert(
     now: UnixMillis,
 ) -> Result<(), StoreError> {
     let (tenant, scope) = place.parts();
-    let sql = "INSERT INTO audit (tenant, project, environment, at_ms, actor, action, subject, detail)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING audit_id";
-    let row = sqlx::query(sql)
+    let sql =
+        "INSERT INTO audit (tenant, project, environment, at_ms, actor, action, subject, detail, version)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING audit_id";
+    let row = sql::query(sql)
         .bind(tenant.as_str())
         .bind(scope.map(StoredProject::of))
         .bind(scope.map(|scope| scope.environment.as_str()))
@@ -80,14 +75,18 @@ pub async fn insert(
         .bind(entry.action)
         .bind(entry.subject)
         .bind(json_text(&entry.detail))
+        .bind(entry.detail.get("version").and_then(Value::as_str))
         .fetch_one(&mut *conn)
         .await?;
-    let audit_id: i64 = row.try_get("audit_id")?;
+    let audit_id: i64 = row.get("audit_id")?;
     if !entry.flags.is_empty() {
         // One statement: an import brings thousands, and a kill waits for it.
-        let sql = "INSERT OR IGNORE INTO audit_flags (tenant, flag, audit_id)
-                   SELECT $1, value, $3 FROM json_each($2)";
-        sqlx::query(sql)
+        let flags = conn.dialect().json_strings("$2");
+        let sql = format!(
+            "INSERT INTO audit_flags (tenant, flag, audit_id)
+             SELECT $1, value, $3 FROM {flags} AS flags WHERE TRUE ON CONFLICT DO NOTHING"
+        );
+        sql::composed(sql)
             .bind(tenant.as_str())
             .bind(json_text(&entry.flags))
             .bind(audit_id)
@@ -104,9 +103,9 @@ pub async fn of_version(
     version: SnapshotVersion,
 ) -> Result<Option<AuditRow>, StoreError> {
     let sql = "SELECT audit_id, project, environment, at_ms, actor, action, subject, detail FROM audit
-               WHERE tenant = $1 AND project = $2 AND environment = $3 AND json_extract(detail, '$.version') = $4
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND version = $4
                ORDER BY audit_id LIMIT 1";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -133,56 +132,66 @@ pub async fn page(
     before: i64,
     limit: u32,
 ) -> Result<Vec<AuditRow>, StoreError> {
-    let mut query = page_query(place, filter, before, limit);
-    query.build().fetch_all(conn).await?.iter().map(audit_row).collect()
+    let query = page_query(conn.dialect(), place, filter, before, limit);
+    query.fetch_all(conn).await?.iter().map(audit_row).collect()
 }
 
 /// Walks along the index of the narrowest of the filters, in the order that is asked for.
 fn page_query<'a>(
+    dialect: Dialect,
     place: AuditPlace<'a>,
     filter: AuditFilter<'a>,
     before: i64,
     limit: u32,
-) -> QueryBuilder<Sqlite> {
+) -> Query<'a> {
     let (tenant, scope) = place.parts();
-    let columns = "a.audit_id, a.project, a.environment, a.at_ms, a.actor, a.action, a.subject, a.detail";
-    let mut query = QueryBuilder::new(format!("SELECT {columns} FROM "));
-    let id = if let Some(flag) = filter.flag {
-        // CROSS JOIN keeps the order of the tables: a flag has few entries.
-        query.push("audit_flags f CROSS JOIN audit a ON a.audit_id = f.audit_id WHERE f.tenant = ");
-        query.push_bind(tenant.to_string()).push(" AND f.flag = ").push_bind(flag.to_string());
-        "f.audit_id"
+    let (from, id) = if filter.flag.is_some() {
+        // A flag has few entries.
+        let join = dialect.join_from_left();
+        (format!("audit_flags f {join} audit a ON a.audit_id = f.audit_id WHERE f.tenant = $1"), "f.audit_id")
     } else {
         let index = match (filter.actor, scope) {
             (Some(_), _) => "audit_by_actor",
             (None, Some(_)) => "audit_by_environment",
             (None, None) => "audit_by_tenant",
         };
-        query.push(format!("audit a INDEXED BY {index} WHERE a.tenant = ")).push_bind(tenant.to_string());
-        "a.audit_id"
+        (format!("audit a{} WHERE a.tenant = $1", dialect.indexed_by(index)), "a.audit_id")
     };
+    let mut conditions = String::new();
+    let mut values: Vec<sql::Value<'a>> = vec![tenant.as_str().into()];
+    let mut only = |column: &str, value: sql::Value<'a>| {
+        values.push(value);
+        conditions.extend([" AND ", column, " = $", &values.len().to_string()]);
+    };
+    if let Some(flag) = filter.flag {
+        only("f.flag", flag.as_str().into());
+    }
     if let Some(actor) = filter.actor {
-        query.push(" AND a.actor = ").push_bind(actor.to_owned());
+        only("a.actor", actor.into());
     }
     if let Some(scope) = scope {
-        query.push(" AND a.project = ").push_bind(StoredProject::of(scope));
-        query.push(" AND a.environment = ").push_bind(scope.environment.to_string());
+        only("a.project", StoredProject::of(scope).into());
+        only("a.environment", scope.environment.as_str().into());
     }
-    query.push(format!(" AND {id} < ")).push_bind(before);
-    query.push(format!(" ORDER BY {id} DESC LIMIT ")).push_bind(limit);
-    query
+    let (before_no, limit_no) = (values.len() + 1, values.len() + 2);
+    let columns = "a.audit_id, a.project, a.environment, a.at_ms, a.actor, a.action, a.subject, a.detail";
+    let sql = format!(
+        "SELECT {columns} FROM {from}{conditions} AND {id} < ${before_no} ORDER BY {id} DESC LIMIT ${limit_no}"
+    );
+    let query = values.into_iter().fold(sql::composed(sql), Query::bind);
+    query.bind(before).bind(limit)
 }
 
-fn audit_row(row: &sqlx::sqlite::SqliteRow) -> Result<AuditRow, StoreError> {
-    let detail: String = row.try_get("detail")?;
+fn audit_row(row: &Row) -> Result<AuditRow, StoreError> {
+    let detail: String = row.get("detail")?;
     Ok(AuditRow {
-        audit_id: row.try_get("audit_id")?,
-        at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
+        audit_id: row.get("audit_id")?,
+        at_ms: UnixMillis(from_sql(row.get("at_ms")?)),
         project: StoredProject::key_if_any(row)?,
-        environment: row.try_get("environment")?,
-        actor: row.try_get("actor")?,
-        action: row.try_get("action")?,
-        subject: row.try_get("subject")?,
+        environment: row.get("environment")?,
+        actor: row.get("actor")?,
+        action: row.get("action")?,
+        subject: row.get("subject")?,
         detail: json_column("audit.detail", &detail)?,
     })
 }
@@ -203,11 +212,10 @@ mod tests {
                 [(None, None), (Some(&flag), None), (None, Some("fuse")), (Some(&flag), Some("fuse"))]
             {
                 let filter = AuditFilter { flag, actor };
-                let plan = page_query(place, filter, 7, 10).into_sql();
-                let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", plan.as_str()));
-                let rows = sqlx::query(plan).fetch_all(&mut *conn).await.unwrap();
+                let plan = page_query(Dialect::Sqlite, place, filter, 7, 10).explained();
+                let rows = plan.fetch_all(&mut conn).await.unwrap();
                 for row in rows {
-                    let step: String = row.get("detail");
+                    let step: String = row.get("detail").unwrap();
                     assert!(step.contains("SEARCH"), "{place:?} {filter:?}: {step}");
                 }
             }

@@ -1,9 +1,8 @@
 //! Rows of batches: which were applied, and how far. What makes a repeated delivery a no-op.
 
 use flagfuse_shared::ids::{TenantKey, UnixMillis};
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::{Connection, StoreError, from_sql, sql, to_sql};
 
 /// How far a batch has got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,20 +26,22 @@ pub async fn begin(
     let name = batch_name(tenant, buffer_id);
     let sql = "INSERT INTO batches (buffer_id, batch_seq, applied_ms, events) VALUES ($1, $2, $3, $4)
                ON CONFLICT (buffer_id, batch_seq) DO NOTHING";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(&name)
         .bind(to_sql(batch_seq))
         .bind(to_sql(now.0))
         .bind(to_sql(events))
         .execute(&mut *conn)
         .await?;
-    if done.rows_affected() == 1 {
+    if done == 1 {
         return Ok(Progress { position: 0, failures: 0, is_new: true });
     }
-    let sql = "SELECT position, failures FROM batches WHERE buffer_id = $1 AND batch_seq = $2";
-    let row = sqlx::query(sql).bind(&name).bind(to_sql(batch_seq)).fetch_one(conn).await?;
-    let position = from_sql(row.try_get("position")?);
-    Ok(Progress { position, failures: row.try_get("failures")?, is_new: false })
+    // Written, so that it is this delivery's until the transaction ends.
+    let sql = "UPDATE batches SET failures = failures WHERE buffer_id = $1 AND batch_seq = $2
+               RETURNING position, failures";
+    let row = sql::query(sql).bind(&name).bind(to_sql(batch_seq)).fetch_one(conn).await?;
+    let position = from_sql(row.get("position")?);
+    Ok(Progress { position, failures: row.get_u32("failures")?, is_new: false })
 }
 
 /// Notes that the first `position` events of a batch are applied.
@@ -51,7 +52,7 @@ pub async fn advance(
     position: u64,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE batches SET position = $3, failures = 0 WHERE buffer_id = $1 AND batch_seq = $2";
-    let update = sqlx::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq));
+    let update = sql::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq));
     update.bind(to_sql(position)).execute(conn).await?;
     Ok(())
 }
@@ -63,7 +64,7 @@ pub async fn fail(
     (buffer_id, batch_seq): (&str, u64),
 ) -> Result<(), StoreError> {
     let sql = "UPDATE batches SET failures = failures + 1 WHERE buffer_id = $1 AND batch_seq = $2";
-    sqlx::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq)).execute(conn).await?;
+    sql::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq)).execute(conn).await?;
     Ok(())
 }
 
@@ -78,7 +79,7 @@ pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Res
                    SELECT 1 FROM batches newer
                    WHERE newer.buffer_id = old.buffer_id AND newer.batch_seq > old.batch_seq)
                  ORDER BY old.applied_ms LIMIT $2)";
-    Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
+    sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await
 }
 
 /// Under the tenant's name: nobody can use up the numbers of another tenant's buffer.

@@ -2,16 +2,15 @@
 
 use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// One row that an environment or a project holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldRow {
     /// `flag`, `fuse`, `override`, `segment`, `layer`, `holdout`, `client_key`, `project_flag`.
     pub kind: String,
-    /// Its key.
     pub key: String,
     /// Rises with every write of it.
     pub revision: u64,
@@ -29,7 +28,7 @@ pub async fn of_environment(conn: &mut Connection, scope: &Scope) -> Result<Vec<
                UNION ALL SELECT 'client_key', token_id, 1 FROM tokens
                  WHERE kind = 'client' AND project = $1 AND environment = $2 AND revoked_ms IS NULL
                ORDER BY 1, 2";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
@@ -44,16 +43,12 @@ pub async fn of_project(
     project: &ProjectKey,
 ) -> Result<Vec<HeldRow>, StoreError> {
     let sql = "SELECT 'project_flag' AS kind, flag AS key, revision FROM project_flags WHERE project = $1 ORDER BY flag";
-    let rows = sqlx::query(sql).bind(StoredProject::of_tenant(tenant, project)).fetch_all(conn).await?;
+    let rows = sql::query(sql).bind(StoredProject::of_tenant(tenant, project)).fetch_all(conn).await?;
     rows.iter().map(held_row).collect()
 }
 
-fn held_row(row: &sqlx::sqlite::SqliteRow) -> Result<HeldRow, StoreError> {
-    Ok(HeldRow {
-        kind: row.try_get("kind")?,
-        key: row.try_get("key")?,
-        revision: from_sql(row.try_get("revision")?),
-    })
+fn held_row(row: &Row) -> Result<HeldRow, StoreError> {
+    Ok(HeldRow { kind: row.get("kind")?, key: row.get("key")?, revision: from_sql(row.get("revision")?) })
 }
 
 /// Empties an environment and marks it as deleted. Its phases end and stay, so that a phase's number never means another
@@ -66,18 +61,19 @@ pub async fn delete_environment(
 ) -> Result<(), StoreError> {
     let marks = [
         "UPDATE environments SET deleted_ms = $3, settings_revision = settings_revision + 1, stages = '[]', soak_s = 0,
-           revision_floor = MAX(revision_floor, (SELECT COALESCE(MAX(revision), 0) FROM (
-             SELECT revision FROM flags WHERE project = $1 AND environment = $2
+           revision_floor = (SELECT MAX(revision) FROM (
+             SELECT environments.revision_floor AS revision
+             UNION ALL SELECT revision FROM flags WHERE project = $1 AND environment = $2
              UNION ALL SELECT revision FROM fuses WHERE project = $1 AND environment = $2
              UNION ALL SELECT revision FROM inherited_flags WHERE project = $1 AND environment = $2
-             UNION ALL SELECT revision FROM shared_parts WHERE project = $1 AND environment = $2)))
+             UNION ALL SELECT revision FROM shared_parts WHERE project = $1 AND environment = $2) AS revisions)
          WHERE project = $1 AND environment = $2",
         "UPDATE phases SET ended_ms = $3 WHERE project = $1 AND environment = $2 AND ended_ms IS NULL",
         "UPDATE tokens SET revoked_ms = $3
          WHERE kind = 'client' AND project = $1 AND environment = $2 AND revoked_ms IS NULL",
     ];
     for sql in marks {
-        sqlx::query(sql)
+        sql::query(sql)
             .bind(StoredProject::of(scope))
             .bind(scope.environment.as_str())
             .bind(to_sql(now.0))
@@ -94,7 +90,7 @@ pub async fn delete_environment(
         "DELETE FROM metrics_seen WHERE project = $1 AND environment = $2",
     ];
     for sql in removals {
-        sqlx::query(sql)
+        sql::query(sql)
             .bind(StoredProject::of(scope))
             .bind(scope.environment.as_str())
             .execute(&mut *conn)
@@ -111,15 +107,16 @@ pub async fn delete_project(
     now: UnixMillis,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE projects SET deleted_ms = $2,
-                 revision_floor = MAX(revision_floor,
-                   (SELECT COALESCE(MAX(revision), 0) FROM project_flags WHERE project = $1))
+                 revision_floor = (SELECT MAX(revision) FROM (
+                   SELECT projects.revision_floor AS revision
+                   UNION ALL SELECT revision FROM project_flags WHERE project = $1) AS revisions)
                WHERE project = $1";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(to_sql(now.0))
         .execute(&mut *conn)
         .await?;
     let sql = "DELETE FROM project_flags WHERE project = $1";
-    sqlx::query(sql).bind(StoredProject::of_tenant(tenant, project)).execute(conn).await?;
+    sql::query(sql).bind(StoredProject::of_tenant(tenant, project)).execute(conn).await?;
     Ok(())
 }

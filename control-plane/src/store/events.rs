@@ -1,10 +1,10 @@
 //! Rows of events, first exposures and facts: what makes ingestion exactly-once. Never read by a verdict.
 
-use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::tallies::arm;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 use crate::model::aggregate::{Activity, Contribution, Counted, Counting, Enrolment, Fact, Matching};
 use crate::model::identity::{ContentHash, UnitHash};
 use crate::model::metric::USAGE_METRIC;
@@ -34,7 +34,7 @@ pub async fn insert_event(
 ) -> Result<Novelty, StoreError> {
     let sql = "INSERT INTO events (project, environment, event_id, content, unit, metric, at_ms, value)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project, environment, event_id) DO NOTHING";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(event_id)
@@ -45,7 +45,7 @@ pub async fn insert_event(
         .bind(activity.value)
         .execute(&mut *conn)
         .await?;
-    if done.rows_affected() == 1 {
+    if done == 1 {
         return Ok(Novelty::New);
     }
     novelty(conn, scope, event_id, content).await
@@ -59,14 +59,14 @@ pub async fn novelty(
     content: ContentHash,
 ) -> Result<Novelty, StoreError> {
     let sql = "SELECT content FROM events WHERE project = $1 AND environment = $2 AND event_id = $3";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(event_id)
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(Novelty::New) };
-    let known: Vec<u8> = row.try_get("content")?;
+    let known: Vec<u8> = row.get("content")?;
     Ok(if known == content.as_slice() { Novelty::Same } else { Novelty::Conflict })
 }
 
@@ -80,7 +80,7 @@ pub async fn activity_count(
 ) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM events
                WHERE unit = $1 AND project = $2 AND environment = $3 AND at_ms >= $4 AND at_ms < $5";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(unit.as_slice())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -88,7 +88,7 @@ pub async fn activity_count(
         .bind(to_sql(to.0))
         .fetch_one(conn)
         .await?;
-    Ok(from_sql(row.try_get(0)?))
+    Ok(from_sql(row.get(0)?))
 }
 
 /// What a unit that enrolled at `first_ms` has contributed to a metric already; `None` when nothing. One statement that
@@ -102,22 +102,27 @@ pub async fn waiting(
 ) -> Result<Option<Contribution>, StoreError> {
     // The first one is enough where each unit counts once.
     let sum = match counted.counting {
-        Counting::First => "SELECT COUNT(*), 0.0, 0.0 FROM (SELECT 1 FROM events WHERE ",
+        Counting::First => {
+            "SELECT COUNT(*), CAST(0 AS DOUBLE PRECISION), CAST(0 AS DOUBLE PRECISION) FROM (
+               SELECT 1 FROM events WHERE "
+        }
         Counting::Values => {
             "SELECT COUNT(*), COALESCE(SUM(value), 0.0), COALESCE(SUM(value * value), 0.0) FROM (
                SELECT value FROM events WHERE "
         }
     };
     let matching = match &counted.matching {
-        Matching::Any => "",
-        Matching::Named(_) => " AND metric = $6",
-        Matching::NoneOf(_) => " AND metric <> '' AND metric NOT IN (SELECT value FROM json_each($6))",
+        Matching::Any => String::new(),
+        Matching::Named(_) => " AND metric = $6".to_owned(),
+        Matching::NoneOf(_) => {
+            format!(" AND metric <> '' AND metric NOT IN {}", conn.dialect().json_strings("$6"))
+        }
     };
     let limit = if counted.counting == Counting::First { " LIMIT 1" } else { "" };
     let sql = format!(
-        "{sum}unit = $1 AND project = $2 AND environment = $3 AND at_ms >= $4 AND at_ms < $5{matching}{limit})"
+        "{sum}unit = $1 AND project = $2 AND environment = $3 AND at_ms >= $4 AND at_ms < $5{matching}{limit}) AS found"
     );
-    let query = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let query = sql::composed(sql)
         .bind(unit.as_slice())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -129,13 +134,13 @@ pub async fn waiting(
         Matching::NoneOf(names) => query.bind(super::json_text(names)),
     };
     let row = query.fetch_one(conn).await?;
-    let events: i64 = row.try_get(0)?;
+    let events: i64 = row.get(0)?;
     Ok((events > 0).then_some(Contribution {
         metric: counted.metric.clone(),
         counting: counted.counting,
         events,
-        value_sum: row.try_get(1)?,
-        value_sq_sum: row.try_get(2)?,
+        value_sum: row.get(1)?,
+        value_sq_sum: row.get(2)?,
     }))
 }
 
@@ -146,7 +151,7 @@ pub async fn enrolment(
     phase_id: i64,
 ) -> Result<Option<Enrolment>, StoreError> {
     let sql = "SELECT phase_id, arm, enrolled, first_ms FROM exposures WHERE unit = $1 AND phase_id = $2";
-    let row = sqlx::query(sql).bind(unit.as_slice()).bind(phase_id).fetch_optional(conn).await?;
+    let row = sql::query(sql).bind(unit.as_slice()).bind(phase_id).fetch_optional(conn).await?;
     row.as_ref().map(enrolment_row).transpose()
 }
 
@@ -161,7 +166,7 @@ pub async fn enrolments(
                FROM exposures e JOIN phases p ON p.phase_id = e.phase_id
                WHERE e.unit = $1 AND p.project = $2 AND p.environment = $3 AND e.enrolled = 1 AND e.first_ms >= $4
                ORDER BY e.phase_id";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(unit.as_slice())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -178,7 +183,7 @@ pub async fn insert_enrolment(
     new: &Enrolment,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO exposures (unit, phase_id, arm, enrolled, first_ms) VALUES ($1, $2, $3, $4, $5)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(unit.as_slice())
         .bind(new.phase_id)
         .bind(new.arm.as_str())
@@ -193,15 +198,15 @@ pub async fn insert_enrolment(
 pub async fn count_correction(conn: &mut Connection, known: &Enrolment) -> Result<(), StoreError> {
     let sql = "INSERT INTO corrections (phase_id, arm, events) VALUES ($1, $2, 1)
                ON CONFLICT (phase_id, arm) DO UPDATE SET events = corrections.events + 1";
-    sqlx::query(sql).bind(known.phase_id).bind(known.arm.as_str()).execute(conn).await?;
+    sql::query(sql).bind(known.phase_id).bind(known.arm.as_str()).execute(conn).await?;
     Ok(())
 }
 
 /// Corrections of a phase, by arm.
 pub async fn corrections(conn: &mut Connection, phase_id: i64) -> Result<Vec<(String, u64)>, StoreError> {
     let sql = "SELECT arm, events FROM corrections WHERE phase_id = $1 ORDER BY arm";
-    let rows = sqlx::query(sql).bind(phase_id).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, from_sql(row.try_get(1)?)))).collect()
+    let rows = sql::query(sql).bind(phase_id).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, from_sql(row.get(1)?)))).collect()
 }
 
 /// Counts an exposure outside any cohort.
@@ -213,7 +218,7 @@ pub async fn count_plain_exposure(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO plain_exposures (project, environment, flag, variation, events) VALUES ($1, $2, $3, $4, 1)
                ON CONFLICT (project, environment, flag, variation) DO UPDATE SET events = plain_exposures.events + 1";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -231,13 +236,13 @@ pub async fn plain_exposures(
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let sql = "SELECT variation, events FROM plain_exposures
                WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY variation";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .fetch_all(conn)
         .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, from_sql(row.try_get(1)?)))).collect()
+    rows.iter().map(|row| Ok((row.get(0)?, from_sql(row.get(1)?)))).collect()
 }
 
 /// Who was seen in an environment lately.
@@ -259,7 +264,7 @@ pub async fn units_seen(
                                WHERE at_ms >= $1 ORDER BY at_ms DESC LIMIT $2)
                SELECT COUNT(DISTINCT CASE WHEN project = $3 AND environment = $4 AND metric <> $5 THEN unit END),
                       COUNT(*), COALESCE(MIN(at_ms), 0) FROM newest";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(to_sql(since.0))
         .bind(SEEN_EVENT_COUNT_MAX)
         .bind(StoredProject::of(scope))
@@ -267,9 +272,9 @@ pub async fn units_seen(
         .bind(USAGE_METRIC)
         .fetch_one(conn)
         .await?;
-    let is_cut = row.try_get::<i64, _>(1)? >= SEEN_EVENT_COUNT_MAX;
-    let oldest_ms = UnixMillis(from_sql(row.try_get(2)?));
-    Ok(UnitsSeen { units: from_sql(row.try_get(0)?), oldest_ms: is_cut.then_some(oldest_ms) })
+    let is_cut = row.get::<i64>(1)? >= SEEN_EVENT_COUNT_MAX;
+    let oldest_ms = UnixMillis(from_sql(row.get(2)?));
+    Ok(UnitsSeen { units: from_sql(row.get(0)?), oldest_ms: is_cut.then_some(oldest_ms) })
 }
 
 /// Writes a contribution; the fact's change, or `None` when the unit had counted for the metric already.
@@ -293,7 +298,7 @@ pub async fn add_fact(
              RETURNING events"
         }
     };
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(phase_id)
         .bind(unit.as_slice())
         .bind(&contribution.metric)
@@ -303,7 +308,7 @@ pub async fn add_fact(
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let total: i64 = row.try_get("events")?;
+    let total: i64 = row.get("events")?;
     let Contribution { metric, events, value_sum, value_sq_sum, .. } = contribution.clone();
     // More than what was just added: the unit was there before.
     let units = i64::from(total == events);
@@ -314,15 +319,14 @@ pub async fn add_fact(
 pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM events WHERE (project, environment, event_id) IN (
                  SELECT project, environment, event_id FROM events WHERE at_ms < $1 ORDER BY at_ms LIMIT $2)";
-    Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
+    sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await
 }
 
-fn enrolment_row(row: &sqlx::sqlite::SqliteRow) -> Result<Enrolment, StoreError> {
-    let arm: String = row.try_get("arm")?;
+fn enrolment_row(row: &Row) -> Result<Enrolment, StoreError> {
     Ok(Enrolment {
-        phase_id: row.try_get("phase_id")?,
-        arm: if arm == Arm::Exposed.as_str() { Arm::Exposed } else { Arm::Control },
-        is_counted: row.try_get::<i64, _>("enrolled")? == 1,
-        first_ms: UnixMillis(from_sql(row.try_get("first_ms")?)),
+        phase_id: row.get("phase_id")?,
+        arm: arm(row, "exposures.arm")?,
+        is_counted: row.get::<i64>("enrolled")? == 1,
+        first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
     })
 }

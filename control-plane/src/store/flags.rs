@@ -2,10 +2,10 @@
 
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// A flag with its revision, which rises with every write.
 #[derive(Debug, Clone)]
@@ -14,7 +14,6 @@ pub struct FlagRow {
     pub wire: FlagWire,
     /// What `If-Match` compares.
     pub revision: u64,
-    /// Last write.
     pub updated_ms: UnixMillis,
 }
 
@@ -22,7 +21,7 @@ pub struct FlagRow {
 pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Option<FlagRow>, StoreError> {
     let sql =
         "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 AND flag = $3";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
@@ -33,11 +32,23 @@ pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Opt
 
 /// All flags of an environment by key.
 pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>, StoreError> {
-    let sql =
-        "SELECT body, revision, updated_ms FROM flags WHERE project = $1 AND environment = $2 ORDER BY flag";
-    let rows = sqlx::query(sql)
+    page(conn, scope, None, u32::MAX).await
+}
+
+/// The same, those behind the key `after`.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<FlagRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM flags
+               WHERE project = $1 AND environment = $2 AND flag > $3 ORDER BY flag LIMIT $4";
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
+        .bind(after.unwrap_or_default())
+        .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(flag_row).collect()
@@ -57,7 +68,7 @@ pub async fn put(
          SET revision = flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
          RETURNING revision"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&wire.key)
@@ -65,13 +76,13 @@ pub async fn put(
         .bind(to_sql(now.0))
         .fetch_one(conn)
         .await?;
-    Ok(from_sql(row.try_get("revision")?))
+    Ok(from_sql(row.get("revision")?))
 }
 
 /// Removes a flag; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM flags WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
-    let deleted = sqlx::query(sql)
+    let deleted = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
@@ -81,11 +92,11 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<b
 }
 
 /// The columns `body`, `revision` and `updated_ms`.
-pub(super) fn flag_row(row: &sqlx::sqlite::SqliteRow) -> Result<FlagRow, StoreError> {
-    let body: String = row.try_get("body")?;
+pub(super) fn flag_row(row: &Row) -> Result<FlagRow, StoreError> {
+    let body: String = row.get("body")?;
     Ok(FlagRow {
         wire: json_column("flags.body", &body)?,
-        revision: from_sql(row.try_get("revision")?),
-        updated_ms: UnixMillis(from_sql(row.try_get("updated_ms")?)),
+        revision: from_sql(row.get("revision")?),
+        updated_ms: UnixMillis(from_sql(row.get("updated_ms")?)),
     })
 }

@@ -7,24 +7,20 @@ use flagfuse_shared::contract::replica::HeldVersion;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// A replica that went another way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForkRow {
-    /// Its region.
     pub region: String,
     /// Which of the region's replicas.
     pub shard: u16,
     /// Tenant of the environment.
     pub tenant: String,
-    /// Its project.
     pub project: String,
-    /// The environment.
     pub environment: String,
-    /// What it holds.
     pub held: String,
     /// Digest of that.
     pub digest: String,
@@ -111,7 +107,7 @@ async fn note(
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                ON CONFLICT (region, shard, project, environment) DO UPDATE SET
                  epoch = excluded.epoch, seq = excluded.seq, digest = excluded.digest, seen_ms = excluded.seen_ms";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(region)
         .bind(i64::from(shard))
         .bind(StoredProject::of(scope))
@@ -132,7 +128,7 @@ pub async fn forget(
     (region, shard): (&str, u16),
 ) -> Result<(), StoreError> {
     let sql = "DELETE FROM forks WHERE region = $1 AND shard = $2 AND project = $3 AND environment = $4";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(region)
         .bind(i64::from(shard))
         .bind(StoredProject::of(scope))
@@ -146,26 +142,22 @@ pub async fn forget(
 async fn signed_last(conn: &mut Connection, scope: &Scope) -> Result<Option<HeldVersion>, StoreError> {
     let sql = "SELECT epoch, seq, digest FROM snapshots WHERE project = $1 AND environment = $2
                ORDER BY epoch DESC, seq DESC LIMIT 1";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let found: String = row.try_get("digest")?;
+    let found: String = row.get("digest")?;
     let digest =
         Digest::parse(&found).map_err(|_| StoreError::Corrupt { column: "snapshots.digest", found })?;
-    Ok(Some(HeldVersion {
-        epoch: from_sql(row.try_get("epoch")?),
-        seq: from_sql(row.try_get("seq")?),
-        digest,
-    }))
+    Ok(Some(HeldVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?), digest }))
 }
 
 /// Forgets the forks of an environment below an epoch: whatever is published now is above what those replicas hold.
 pub async fn clear_below(conn: &mut Connection, scope: &Scope, epoch: u64) -> Result<(), StoreError> {
     let sql = "DELETE FROM forks WHERE project = $1 AND environment = $2 AND epoch < $3";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(epoch))
@@ -188,7 +180,7 @@ async fn rows(conn: &mut Connection, scope: Option<&Scope>) -> Result<Vec<ForkRo
     let sql = "SELECT region, shard, project, environment, epoch, seq, digest, seen_ms FROM forks
                WHERE $1 IS NULL OR (project = $1 AND environment = $2)
                ORDER BY project, environment, region, shard";
-    let found = sqlx::query(sql)
+    let found = sql::query(sql)
         .bind(scope.map(StoredProject::of))
         .bind(scope.map(|scope| scope.environment.as_str()))
         .fetch_all(conn)
@@ -196,25 +188,25 @@ async fn rows(conn: &mut Connection, scope: Option<&Scope>) -> Result<Vec<ForkRo
     found.iter().map(fork_row).collect()
 }
 
-fn fork_row(row: &sqlx::sqlite::SqliteRow) -> Result<ForkRow, StoreError> {
-    let version =
-        SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) };
+fn fork_row(row: &Row) -> Result<ForkRow, StoreError> {
+    let version = SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) };
     let Scope { tenant, project, environment } = StoredProject::scope(row)?;
     Ok(ForkRow {
-        region: row.try_get("region")?,
-        shard: u16::try_from(row.try_get::<i64, _>("shard")?).unwrap_or(u16::MAX),
+        region: row.get("region")?,
+        shard: u16::try_from(row.get::<i64>("shard")?).unwrap_or(u16::MAX),
         tenant: tenant.into(),
         project: project.into(),
         environment: environment.into(),
         held: version.to_string(),
-        digest: row.try_get("digest")?,
-        seen_ms: UnixMillis(from_sql(row.try_get("seen_ms")?)),
+        digest: row.get("digest")?,
+        seen_ms: UnixMillis(from_sql(row.get("seen_ms")?)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Lock, testing};
 
     #[test]
     fn only_what_was_never_signed_is_a_fork() {
@@ -235,32 +227,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_fork_is_news_once_and_gone_when_its_replica_is_healed() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = crate::store::Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
-        let mut tx = store.write().await.unwrap();
-        let scope = Scope::parse("t/p/e").unwrap();
-        let digest = Digest::of(b"ours");
-        let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms)
-                   VALUES ('t/p', 'e', 1, 5, $1, x'', 0)";
-        sqlx::query(sql).bind(digest.to_string()).execute(&mut *tx).await.unwrap();
-        let held = |seq| HeldVersion { epoch: 1, seq, digest };
-        let mut rows = Vec::new();
-        for (replica, seq, expected) in [
-            (("eu", 0), 5, Observed::Sound),
-            (("eu", 0), 9, Observed::NewFork(Standing::Ahead)),
-            (("eu", 0), 9, Observed::KnownFork),
-            (("eu", 1), 9, Observed::NewFork(Standing::Ahead)),
-            (("eu", 0), 10, Observed::NewFork(Standing::Ahead)),
-            (("eu", 0), 4, Observed::Sound),
-        ] {
-            let observed = observe(&mut tx, &scope, replica, held(seq), UnixMillis(1)).await.unwrap();
-            assert_eq!(observed, expected, "{replica:?} {seq}");
-            rows.push(list(&mut tx).await.unwrap().len());
+        for database in testing::databases().await {
+            let store = database.store().await;
+            let mut tx = store.write(Lock::Keys).await.unwrap();
+            let scope = Scope::parse("t/p/e").unwrap();
+            let digest = Digest::of(b"ours");
+            let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms)
+                   VALUES ('t/p', 'e', 1, 5, $1, '', 0)";
+            sql::query(sql).bind(digest.to_string()).execute(&mut tx).await.unwrap();
+            let held = |seq| HeldVersion { epoch: 1, seq, digest };
+            let mut rows = Vec::new();
+            for (replica, seq, expected) in [
+                (("eu", 0), 5, Observed::Sound),
+                (("eu", 0), 9, Observed::NewFork(Standing::Ahead)),
+                (("eu", 0), 9, Observed::KnownFork),
+                (("eu", 1), 9, Observed::NewFork(Standing::Ahead)),
+                (("eu", 0), 10, Observed::NewFork(Standing::Ahead)),
+                (("eu", 0), 4, Observed::Sound),
+            ] {
+                let observed = observe(&mut tx, &scope, replica, held(seq), UnixMillis(1)).await.unwrap();
+                assert_eq!(observed, expected, "{replica:?} {seq}");
+                rows.push(list(&mut tx).await.unwrap().len());
+            }
+            assert_eq!(rows, [0, 1, 1, 2, 2, 1]);
+            clear_below(&mut tx, &scope, 1).await.unwrap();
+            assert_eq!(of_environment(&mut tx, &scope).await.unwrap().len(), 1);
+            clear_below(&mut tx, &scope, 2).await.unwrap();
+            assert!(list(&mut tx).await.unwrap().is_empty());
         }
-        assert_eq!(rows, [0, 1, 1, 2, 2, 1]);
-        clear_below(&mut tx, &scope, 1).await.unwrap();
-        assert_eq!(of_environment(&mut tx, &scope).await.unwrap().len(), 1);
-        clear_below(&mut tx, &scope, 2).await.unwrap();
-        assert!(list(&mut tx).await.unwrap().is_empty());
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::policy::Policy;
 
@@ -31,7 +31,6 @@ pub struct FuseRow {
     pub tripped_metrics: Vec<String>,
     /// Last change of policy or circuit.
     pub changed_ms: UnixMillis,
-    /// Last transition.
     pub acted_ms: Option<UnixMillis>,
     /// Moving averages by metric.
     pub ema: BTreeMap<String, f64>,
@@ -47,7 +46,7 @@ const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripp
 /// One fuse.
 pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Option<FuseRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -59,7 +58,7 @@ pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Op
 /// All fuses of an environment by flag.
 pub async fn fuses(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM fuses WHERE project = $1 AND environment = $2 ORDER BY flag");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
@@ -74,7 +73,7 @@ pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Res
                             changed_ms, ema, ema_ms)
          VALUES ($1, $2, $3, {FIRST_IN_ENVIRONMENT}, $4, $5, $6, $7, $8, '{{}}', 0) RETURNING revision"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&fuse.flag)
@@ -85,7 +84,7 @@ pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Res
         .bind(to_sql(fuse.changed_ms.0))
         .fetch_one(conn)
         .await?;
-    Ok(from_sql(row.try_get("revision")?))
+    Ok(from_sql(row.get("revision")?))
 }
 
 /// Replaces everything but the key when `fuse.revision` still stands, and forgets the moving averages, which belong to
@@ -96,7 +95,7 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
                  tripped_phase_id = $5, changed_ms = $6, acted_ms = $7, ema = '{}', ema_ms = 0,
                  held_by_hand = $8, tripped_metrics = $9
                WHERE project = $10 AND environment = $11 AND flag = $12 AND revision = $13";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(json_text(&fuse.policy))
         .bind(fuse.circuit.as_str())
         .bind(fuse.rollout.as_str())
@@ -112,7 +111,7 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
         .bind(to_sql(fuse.revision))
         .execute(conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done == 1)
 }
 
 /// Sets the rollout alone: a flag that is switched on or off starts or stops being watched.
@@ -123,7 +122,7 @@ pub async fn set_rollout(
     rollout: Rollout,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE fuses SET rollout = $1 WHERE project = $2 AND environment = $3 AND flag = $4";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(rollout.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -143,7 +142,7 @@ pub async fn move_ema(
 ) -> Result<(), StoreError> {
     let sql = "UPDATE fuses SET ema = $1, ema_ms = $2
                WHERE project = $3 AND environment = $4 AND flag = $5 AND revision = $6 AND ema_ms = $7";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(json_text(ema))
         .bind(to_sql(now.0))
         .bind(StoredProject::of(scope))
@@ -159,7 +158,7 @@ pub async fn move_ema(
 /// Removes a fuse; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
-    let deleted = sqlx::query(sql)
+    let deleted = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -172,30 +171,30 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<
 pub async fn count_by_circuit(conn: &mut Connection, tenant: &str) -> Result<Vec<(String, u64)>, StoreError> {
     let sql = "SELECT f.circuit, COUNT(*) FROM fuses f JOIN projects p ON p.project = f.project
                WHERE p.tenant = $1 GROUP BY f.circuit ORDER BY f.circuit";
-    let rows = sqlx::query(sql).bind(tenant).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, from_sql(row.try_get(1)?)))).collect()
+    let rows = sql::query(sql).bind(tenant).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, from_sql(row.get(1)?)))).collect()
 }
 
-fn fuse_row(row: &sqlx::sqlite::SqliteRow) -> Result<FuseRow, StoreError> {
-    let text = |column: &'static str| row.try_get::<String, _>(column);
-    let time = |column: &'static str| Ok::<_, StoreError>(UnixMillis(from_sql(row.try_get(column)?)));
+fn fuse_row(row: &Row) -> Result<FuseRow, StoreError> {
+    let text = |column: &'static str| row.get::<String>(column);
+    let time = |column: &'static str| Ok::<_, StoreError>(UnixMillis(from_sql(row.get(column)?)));
     let (circuit, rollout) = (text("circuit")?, text("rollout")?);
-    let acted_ms: Option<i64> = row.try_get("acted_ms")?;
+    let acted_ms: Option<i64> = row.get("acted_ms")?;
     Ok(FuseRow {
         flag: text("flag")?,
-        revision: from_sql(row.try_get("revision")?),
+        revision: from_sql(row.get("revision")?),
         policy: json_column("fuses.policy", &text("policy")?)?,
         circuit: Circuit::parse(&circuit)
             .ok_or(StoreError::Corrupt { column: "fuses.circuit", found: circuit })?,
         rollout: Rollout::parse(&rollout)
             .ok_or(StoreError::Corrupt { column: "fuses.rollout", found: rollout })?,
-        phase_id: row.try_get("phase_id")?,
-        tripped_phase_id: row.try_get("tripped_phase_id")?,
+        phase_id: row.get("phase_id")?,
+        tripped_phase_id: row.get("tripped_phase_id")?,
         tripped_metrics: json_column("fuses.tripped_metrics", &text("tripped_metrics")?)?,
         changed_ms: time("changed_ms")?,
         acted_ms: acted_ms.map(|ms| UnixMillis(from_sql(ms))),
         ema: json_column("fuses.ema", &text("ema")?)?,
         ema_ms: time("ema_ms")?,
-        hand: if row.try_get::<i64, _>("held_by_hand")? == 1 { Hand::Holds } else { Hand::Free },
+        hand: if row.get::<i64>("held_by_hand")? == 1 { Hand::Holds } else { Hand::Free },
     })
 }

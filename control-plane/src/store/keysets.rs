@@ -2,10 +2,9 @@
 
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
-use super::{Connection, StoreError, StoredProject, from_sql, scopes, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, scopes, sql, to_sql};
 use crate::model::ceremony::{Gate, SignedStep};
 
 /// A keyset that is or was in force or waits for its turn.
@@ -13,7 +12,6 @@ use crate::model::ceremony::{Gate, SignedStep};
 pub struct KeysetRow {
     /// The signed keyset and its gate.
     pub step: SignedStep,
-    /// When it was signed.
     pub created_ms: UnixMillis,
     /// Since when it is in force; `None` while it waits.
     pub in_force_ms: Option<UnixMillis>,
@@ -22,28 +20,25 @@ pub struct KeysetRow {
 /// A replica that a keyset waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Laggard {
-    /// Which replica.
     pub replica: String,
     /// `tenant/project/environment`.
     pub environment: String,
-    /// The first version under the keyset.
     pub needs: String,
-    /// What it confirmed last.
     pub holds: Option<String>,
 }
 
 /// Version of the keyset in force.
 pub async fn in_force_version(conn: &mut Connection) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT MAX(keyset_version) AS newest FROM keysets WHERE in_force_ms IS NOT NULL";
-    let row = sqlx::query(sql).fetch_one(conn).await?;
-    Ok(row.try_get::<Option<i64>, _>("newest")?.map(from_sql))
+    let row = sql::query(sql).fetch_one(conn).await?;
+    Ok(row.get::<Option<i64>>("newest")?.map(from_sql))
 }
 
 /// A keyset's envelope.
 pub async fn envelope(conn: &mut Connection, keyset_version: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let sql = "SELECT envelope FROM keysets WHERE keyset_version = $1";
-    let row = sqlx::query(sql).bind(to_sql(keyset_version)).fetch_optional(conn).await?;
-    Ok(row.map(|row| row.try_get("envelope")).transpose()?)
+    let row = sql::query(sql).bind(to_sql(keyset_version)).fetch_optional(conn).await?;
+    row.map(|row| row.get("envelope")).transpose()
 }
 
 /// The keyset in force and those that wait, in their order.
@@ -52,21 +47,21 @@ pub async fn chain(conn: &mut Connection) -> Result<Vec<KeysetRow>, StoreError> 
                WHERE in_force_ms IS NULL
                   OR keyset_version = (SELECT MAX(keyset_version) FROM keysets WHERE in_force_ms IS NOT NULL)
                ORDER BY keyset_version";
-    sqlx::query(sql).fetch_all(conn).await?.iter().map(keyset_row).collect()
+    sql::query(sql).fetch_all(conn).await?.iter().map(keyset_row).collect()
 }
 
 /// Highest version there is, in force or not.
 pub async fn newest_version(conn: &mut Connection) -> Result<u64, StoreError> {
     let row =
-        sqlx::query("SELECT COALESCE(MAX(keyset_version), 0) AS newest FROM keysets").fetch_one(conn).await?;
-    Ok(from_sql(row.try_get("newest")?))
+        sql::query("SELECT COALESCE(MAX(keyset_version), 0) AS newest FROM keysets").fetch_one(conn).await?;
+    Ok(from_sql(row.get("newest")?))
 }
 
 /// Adds a keyset that waits, or one that is in force already.
 pub async fn insert(conn: &mut Connection, row: &KeysetRow) -> Result<(), StoreError> {
     let sql = "INSERT INTO keysets (keyset_version, envelope, gate, created_ms, in_force_ms)
                VALUES ($1, $2, $3, $4, $5)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(to_sql(row.step.keyset_version))
         .bind(&row.step.envelope)
         .bind(row.step.gate.as_str())
@@ -79,7 +74,7 @@ pub async fn insert(conn: &mut Connection, row: &KeysetRow) -> Result<(), StoreE
 
 /// Forgets the keysets that wait: others take their place.
 pub async fn drop_waiting(conn: &mut Connection) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM keysets WHERE in_force_ms IS NULL").execute(conn).await?;
+    sql::query("DELETE FROM keysets WHERE in_force_ms IS NULL").execute(conn).await?;
     Ok(())
 }
 
@@ -90,22 +85,22 @@ pub async fn put_in_force(
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE keysets SET in_force_ms = $1 WHERE keyset_version = $2 AND in_force_ms IS NULL";
-    let done = sqlx::query(sql).bind(to_sql(now.0)).bind(to_sql(keyset_version)).execute(conn).await?;
-    Ok(done.rows_affected() == 1)
+    let done = sql::query(sql).bind(to_sql(now.0)).bind(to_sql(keyset_version)).execute(conn).await?;
+    Ok(done == 1)
 }
 
 /// Raises an environment's epoch, where it is lower; the next version is the first of the new epoch.
 pub async fn raise_epoch(conn: &mut Connection, scope: &Scope, epoch: u64) -> Result<bool, StoreError> {
     let sql = "UPDATE environments SET epoch = $1, seq = 0
                WHERE tenant = $2 AND project = $3 AND environment = $4 AND epoch < $1";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(to_sql(epoch))
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done == 1)
 }
 
 /// Notes a version as published under a keyset; only the first one counts.
@@ -117,7 +112,7 @@ pub async fn note_publication(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO keyset_publications (keyset_version, project, environment, epoch, seq)
                VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(to_sql(keyset_version))
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -164,14 +159,14 @@ pub async fn laggards(
 /// Every replica that ever confirmed anything, by the name that its receipts bear.
 pub async fn known_replicas(conn: &mut Connection) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT DISTINCT region || '/' || shard AS replica FROM receipts WHERE epoch IS NOT NULL ORDER BY replica";
-    let rows = sqlx::query(sql).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok(row.try_get("replica")?)).collect()
+    let rows = sql::query(sql).fetch_all(conn).await?;
+    rows.iter().map(|row| row.get("replica")).collect()
 }
 
 /// Whether any replica ever confirmed anything.
 pub async fn has_receipts(conn: &mut Connection) -> Result<bool, StoreError> {
     let row =
-        sqlx::query("SELECT 1 FROM receipts WHERE epoch IS NOT NULL LIMIT 1").fetch_optional(conn).await?;
+        sql::query("SELECT 1 FROM receipts WHERE epoch IS NOT NULL LIMIT 1").fetch_optional(conn).await?;
     Ok(row.is_some())
 }
 
@@ -182,12 +177,12 @@ async fn confirmed(
 ) -> Result<Vec<(String, SnapshotVersion)>, StoreError> {
     let sql = "SELECT region || '/' || shard AS replica, epoch, seq FROM receipts
                WHERE project = $1 AND environment = $2 AND epoch IS NOT NULL AND seq IS NOT NULL";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
-    rows.iter().map(|row| Ok((row.try_get("replica")?, version_of(row)?))).collect()
+    rows.iter().map(|row| Ok((row.get("replica")?, version_of(row)?))).collect()
 }
 
 /// First versions under a keyset, by environment.
@@ -197,23 +192,23 @@ async fn publications(
 ) -> Result<Vec<(Scope, SnapshotVersion)>, StoreError> {
     let sql = "SELECT project, environment, epoch, seq FROM keyset_publications WHERE keyset_version = $1
                ORDER BY project, environment";
-    let rows = sqlx::query(sql).bind(to_sql(keyset_version)).fetch_all(conn).await?;
+    let rows = sql::query(sql).bind(to_sql(keyset_version)).fetch_all(conn).await?;
     rows.iter().map(|row| Ok((StoredProject::scope(row)?, version_of(row)?))).collect()
 }
 
-fn version_of(row: &SqliteRow) -> Result<SnapshotVersion, StoreError> {
-    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
+fn version_of(row: &Row) -> Result<SnapshotVersion, StoreError> {
+    Ok(SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) })
 }
 
-fn keyset_row(row: &SqliteRow) -> Result<KeysetRow, StoreError> {
-    let gate: String = row.try_get("gate")?;
+fn keyset_row(row: &Row) -> Result<KeysetRow, StoreError> {
+    let gate: String = row.get("gate")?;
     Ok(KeysetRow {
         step: SignedStep {
-            keyset_version: from_sql(row.try_get("keyset_version")?),
-            envelope: row.try_get("envelope")?,
+            keyset_version: from_sql(row.get("keyset_version")?),
+            envelope: row.get("envelope")?,
             gate: Gate::parse(&gate).ok_or(StoreError::Corrupt { column: "keysets.gate", found: gate })?,
         },
-        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
-        in_force_ms: row.try_get::<Option<i64>, _>("in_force_ms")?.map(|ms| UnixMillis(from_sql(ms))),
+        created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
+        in_force_ms: row.get::<Option<i64>>("in_force_ms")?.map(|ms| UnixMillis(from_sql(ms))),
     })
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, fuses, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, fuses, sql, to_sql};
 
 /// Names of one environment, beside those that its fuses watch: whoever floods it with invented ones hides none of these.
 pub const NAME_COUNT_MAX: usize = 200;
@@ -81,7 +81,7 @@ async fn put(
                VALUES ($1, $2, $3, $4, $5, $5)
                ON CONFLICT (project, environment, metric) DO UPDATE SET
                  outcomes = metrics_seen.outcomes + excluded.outcomes, last_ms = excluded.last_ms";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(name)
@@ -103,24 +103,38 @@ pub async fn seen(
     scope: &Scope,
     since: UnixMillis,
 ) -> Result<Vec<SeenMetric>, StoreError> {
+    page(conn, scope, since, None, u32::MAX).await
+}
+
+/// The same, those behind the name `after`; the empty one is that of those without a place.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    since: UnixMillis,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<SeenMetric>, StoreError> {
     let sql = "SELECT metric, outcomes, first_ms, last_ms FROM metrics_seen
-               WHERE project = $1 AND environment = $2 AND last_ms >= $3 ORDER BY metric";
-    let rows = sqlx::query(sql)
+               WHERE project = $1 AND environment = $2 AND last_ms >= $3 AND ($4 IS NULL OR metric > $4)
+               ORDER BY metric LIMIT $5";
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(since.0))
+        .bind(after)
+        .bind(limit)
         .fetch_all(conn)
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(SeenMetric {
-                metric: Some(row.try_get("metric")?).filter(|name| name != OTHERS),
-                outcomes: from_sql(row.try_get("outcomes")?),
-                first_ms: UnixMillis(from_sql(row.try_get("first_ms")?)),
-                last_ms: UnixMillis(from_sql(row.try_get("last_ms")?)),
-            })
-        })
-        .collect()
+    rows.iter().map(seen_row).collect()
+}
+
+fn seen_row(row: &Row) -> Result<SeenMetric, StoreError> {
+    Ok(SeenMetric {
+        metric: Some(row.get("metric")?).filter(|name| name != OTHERS),
+        outcomes: from_sql(row.get("outcomes")?),
+        first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
+        last_ms: UnixMillis(from_sql(row.get("last_ms")?)),
+    })
 }
 
 /// The metrics that fuses of an environment watch, with the flags of those fuses.
@@ -139,7 +153,7 @@ pub async fn watched(
 
 async fn forget(conn: &mut Connection, scope: &Scope, before: UnixMillis) -> Result<(), StoreError> {
     let sql = "DELETE FROM metrics_seen WHERE project = $1 AND environment = $2 AND last_ms < $3";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(before.0))
@@ -151,13 +165,13 @@ async fn forget(conn: &mut Connection, scope: &Scope, before: UnixMillis) -> Res
 /// Forgets what no outcome has named since `before`, in all environments; how many rows went.
 pub async fn prune(conn: &mut Connection, before: UnixMillis) -> Result<u64, StoreError> {
     let sql = "DELETE FROM metrics_seen WHERE last_ms < $1";
-    Ok(sqlx::query(sql).bind(to_sql(before.0)).execute(conn).await?.rows_affected())
+    sql::query(sql).bind(to_sql(before.0)).execute(conn).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Lock, testing};
 
     fn counts(names: &[(&str, u64)]) -> BTreeMap<String, u64> {
         names.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
@@ -170,40 +184,41 @@ mod tests {
 
     #[tokio::test]
     async fn so_many_names_have_a_place_and_the_others_share_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
-        let mut tx = store.write().await.unwrap();
-        let scope = Scope::parse("t/p/e").unwrap();
-        let row = |name: &str, outcomes, first_ms, last_ms| {
-            (Some(name.to_owned()).filter(|name| !name.is_empty()), outcomes, first_ms, last_ms)
-        };
-        let now = KEPT_MS;
-        let first = counts(&[("a", 1), ("b", 2)]);
-        add_bounded(&mut tx, &scope, &first, 3, UnixMillis(now)).await.unwrap();
-        let second = counts(&[("a", 10), ("c", 3), ("d", 4), ("e", 5)]);
-        add_bounded(&mut tx, &scope, &second, 3, UnixMillis(now + 5)).await.unwrap();
-        let expected = [
-            row("", 9, now + 5, now + 5),
-            row("a", 11, now, now + 5),
-            row("b", 2, now, now),
-            row("c", 3, now + 5, now + 5),
-        ];
-        assert_eq!(told(&mut tx, &scope, now).await, expected);
-        assert_eq!(told(&mut tx, &scope, now + 5).await.len(), 3, "b came too long ago");
-        let other = Scope::parse("u/p/e").unwrap();
-        add_bounded(&mut tx, &other, &first, 3, UnixMillis(now)).await.unwrap();
-        // What nobody names any more gives its place away; elsewhere it stays until it is pruned.
-        let late = UnixMillis(now + KEPT_MS + 1);
-        add_bounded(&mut tx, &scope, &counts(&[("f", 6)]), 3, late).await.unwrap();
-        let expected = [
-            row("", 9, now + 5, now + 5),
-            row("a", 11, now, now + 5),
-            row("c", 3, now + 5, now + 5),
-            row("f", 6, late.0, late.0),
-        ];
-        assert_eq!(told(&mut tx, &scope, 0).await, expected);
-        assert_eq!(told(&mut tx, &other, 0).await.len(), 2);
-        assert_eq!(prune(&mut tx, UnixMillis(now + 6)).await.unwrap(), 5);
-        assert_eq!(told(&mut tx, &scope, 0).await, [row("f", 6, late.0, late.0)]);
+        for database in testing::databases().await {
+            let store = database.store().await;
+            let mut tx = store.write(Lock::Keys).await.unwrap();
+            let scope = Scope::parse("t/p/e").unwrap();
+            let row = |name: &str, outcomes, first_ms, last_ms| {
+                (Some(name.to_owned()).filter(|name| !name.is_empty()), outcomes, first_ms, last_ms)
+            };
+            let now = KEPT_MS;
+            let first = counts(&[("a", 1), ("b", 2)]);
+            add_bounded(&mut tx, &scope, &first, 3, UnixMillis(now)).await.unwrap();
+            let second = counts(&[("a", 10), ("c", 3), ("d", 4), ("e", 5)]);
+            add_bounded(&mut tx, &scope, &second, 3, UnixMillis(now + 5)).await.unwrap();
+            let expected = [
+                row("", 9, now + 5, now + 5),
+                row("a", 11, now, now + 5),
+                row("b", 2, now, now),
+                row("c", 3, now + 5, now + 5),
+            ];
+            assert_eq!(told(&mut tx, &scope, now).await, expected);
+            assert_eq!(told(&mut tx, &scope, now + 5).await.len(), 3, "b came too long ago");
+            let other = Scope::parse("u/p/e").unwrap();
+            add_bounded(&mut tx, &other, &first, 3, UnixMillis(now)).await.unwrap();
+            // What nobody names any more gives its place away; elsewhere it stays until it is pruned.
+            let late = UnixMillis(now + KEPT_MS + 1);
+            add_bounded(&mut tx, &scope, &counts(&[("f", 6)]), 3, late).await.unwrap();
+            let expected = [
+                row("", 9, now + 5, now + 5),
+                row("a", 11, now, now + 5),
+                row("c", 3, now + 5, now + 5),
+                row("f", 6, late.0, late.0),
+            ];
+            assert_eq!(told(&mut tx, &scope, 0).await, expected);
+            assert_eq!(told(&mut tx, &other, 0).await.len(), 2);
+            assert_eq!(prune(&mut tx, UnixMillis(now + 6)).await.unwrap(), 5);
+            assert_eq!(told(&mut tx, &scope, 0).await, [row("f", 6, late.0, late.0)]);
+        }
     }
 }

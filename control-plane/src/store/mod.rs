@@ -1,36 +1,49 @@
 //! Everything that is SQL: rows in, rows out. Decides nothing and never reads a clock.
 
+pub mod address;
 pub mod arrivals;
 pub mod audit;
 pub mod batches;
+pub mod buffers;
+#[cfg(test)]
+mod conformance;
+mod connection;
 pub mod contents;
+mod database;
 pub mod events;
 pub mod flags;
 pub mod forks;
 pub mod fuses;
-pub mod kept;
+pub mod history;
 pub mod keysets;
-pub mod lags;
 mod lanes;
+mod lock;
 pub mod metrics_seen;
+mod migrations;
+#[cfg(test)]
+mod migrations_tests;
+pub mod parts;
 pub mod phases;
+mod postgres;
 pub mod project_flags;
 pub mod quarantine;
 pub mod receipts;
 mod revisions;
 pub mod scopes;
-pub mod shared;
 pub mod snapshots;
+mod sql;
 mod sqlite;
 mod stored_project;
 pub mod tallies;
+#[cfg(test)]
+mod testing;
 pub mod tokens;
 pub mod usage;
 pub mod verdicts;
 
-pub use sqlx::SqliteConnection as Connection;
-
-pub use self::sqlite::{ReadTransaction, Store, WriteTransaction};
+pub use self::connection::{Connection, ReadTransaction, WriteTransaction};
+pub use self::database::Store;
+pub use self::lock::Lock;
 use self::stored_project::StoredProject;
 
 /// Why the database did not do it.
@@ -38,53 +51,53 @@ use self::stored_project::StoredProject;
 pub enum StoreError {
     /// The file, its directory or the disk.
     #[error("database {path}: {source}")]
-    Open {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: sqlx::Error,
-    },
+    Open { path: String, source: sqlx::Error },
     /// SQLite older than 3.51.3 corrupts a WAL that is reset under a reader.
     #[error("the bundled sqlite is {found}, at least 3.51.3 is needed")]
-    OldSqlite {
-        /// Version found.
-        found: String,
-    },
+    OldSqlite { found: String },
     /// The database was written by a newer program.
     #[error("the database has migration {found}, this program knows {known}")]
-    Newer {
-        /// Highest in the database.
-        found: i64,
-        /// Highest in this program.
-        known: i64,
-    },
+    Newer { found: i64, known: i64 },
     /// All connections are busy: the caller should come back later.
     #[error("every database connection is busy")]
     Busy,
+    /// The server has gone, or the way to it: the caller should come back later.
+    #[error("the connection to the database was lost: {0}")]
+    Lost(sqlx::Error),
     /// A statement failed.
     #[error("database: {0}")]
     Sql(sqlx::Error),
     /// A row holds what this program never writes.
     #[error("column {column} holds {found:?}, which no version of this program writes")]
-    Corrupt {
-        /// Which column.
-        column: &'static str,
-        /// What is there.
-        found: String,
-    },
+    Corrupt { column: &'static str, found: String },
+}
+
+impl StoreError {
+    /// Whether the same may go well in a while, without anything being wrong with what was asked for.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Lost(_))
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolTimedOut => Self::Busy,
-            sqlx::Error::Database(db) if matches!(db.code().as_deref(), Some("5" | "261" | "517")) => {
-                Self::Busy
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Lost(error),
+            sqlx::Error::Database(db) if db.code().is_some_and(|code| BUSY.contains(&&*code)) => Self::Busy,
+            sqlx::Error::Database(db) if db.code().is_some_and(|code| LOST.contains(&&*code)) => {
+                Self::Lost(sqlx::Error::Database(db))
             }
             other => Self::Sql(other),
         }
     }
 }
+
+/// SQLite: another process writes, also in the middle of a snapshot or a recovery. PostgreSQL: serialisation, deadlock,
+/// lock timeout, cancelled, too many connections.
+const BUSY: [&str; 8] = ["5", "261", "517", "40001", "40P01", "55P03", "57014", "53300"];
+/// PostgreSQL is shut down, has crashed or is starting, or the connection broke.
+const LOST: [&str; 6] = ["57P01", "57P02", "57P03", "08000", "08003", "08006"];
 
 /// SQL has no unsigned numbers. Times and counts stay far below 2^63; what does not is stored as the largest.
 pub(crate) fn to_sql(number: u64) -> i64 {

@@ -2,16 +2,15 @@
 
 use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::circuit::Circuit;
 use crate::model::policy::Policy;
 
 /// A phase of a flag.
 #[derive(Debug, Clone)]
 pub struct PhaseRow {
-    /// Number in the database.
     pub phase_id: i64,
     /// Number in the flag, rising from 1, never used again.
     pub phase: u32,
@@ -25,9 +24,7 @@ pub struct PhaseRow {
     pub slices: Vec<CohortSliceWire>,
     /// Policy in force when the phase began.
     pub policy: Policy,
-    /// Its beginning.
     pub started_ms: UnixMillis,
-    /// Its end; `None` while it runs.
     pub ended_ms: Option<UnixMillis>,
 }
 
@@ -53,7 +50,7 @@ pub async fn begin(
                SELECT $1, $2, $3, COALESCE(MAX(phase), 0) + 1, $4, $5, $6, $7, $8, $9
                FROM phases WHERE project = $1 AND environment = $2 AND flag = $3
                RETURNING phase_id, phase";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -65,20 +62,20 @@ pub async fn begin(
         .bind(to_sql(new.started_ms.0))
         .fetch_one(conn)
         .await?;
-    Ok(PhaseRow { phase_id: row.try_get("phase_id")?, phase: row.try_get("phase")?, ..new })
+    Ok(PhaseRow { phase_id: row.get("phase_id")?, phase: row.get_u32("phase")?, ..new })
 }
 
 /// Ends a phase.
 pub async fn end(conn: &mut Connection, phase_id: i64, now: UnixMillis) -> Result<(), StoreError> {
     let sql = "UPDATE phases SET ended_ms = $1 WHERE phase_id = $2 AND ended_ms IS NULL";
-    sqlx::query(sql).bind(to_sql(now.0)).bind(phase_id).execute(conn).await?;
+    sql::query(sql).bind(to_sql(now.0)).bind(phase_id).execute(conn).await?;
     Ok(())
 }
 
 /// A phase by its number in the database.
 pub async fn by_id(conn: &mut Connection, phase_id: i64) -> Result<Option<PhaseRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM phases WHERE phase_id = $1");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(phase_id).fetch_optional(conn).await?;
+    let row = sql::composed(sql).bind(phase_id).fetch_optional(conn).await?;
     row.as_ref().map(phase_row).transpose()
 }
 
@@ -92,7 +89,7 @@ pub async fn by_number(
     let sql = format!(
         "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3 AND phase = $4"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -109,34 +106,46 @@ pub async fn of_flag(
     flag: &str,
     limit: u32,
 ) -> Result<Vec<PhaseRow>, StoreError> {
+    page(conn, scope, flag, u32::MAX, limit).await
+}
+
+/// The same, those below the number `before`.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    before: u32,
+    limit: u32,
+) -> Result<Vec<PhaseRow>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3
-         ORDER BY phase DESC LIMIT $4"
+        "SELECT {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND flag = $3 AND phase < $4
+         ORDER BY phase DESC LIMIT $5"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
+        .bind(before)
         .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(phase_row).collect()
 }
 
-fn phase_row(row: &sqlx::sqlite::SqliteRow) -> Result<PhaseRow, StoreError> {
-    let text = |column: &'static str| row.try_get::<String, _>(column);
+fn phase_row(row: &Row) -> Result<PhaseRow, StoreError> {
+    let text = |column: &'static str| row.get::<String>(column);
     let circuit = text("circuit")?;
-    let ended_ms: Option<i64> = row.try_get("ended_ms")?;
+    let ended_ms: Option<i64> = row.get("ended_ms")?;
     Ok(PhaseRow {
-        phase_id: row.try_get("phase_id")?,
-        phase: row.try_get("phase")?,
+        phase_id: row.get("phase_id")?,
+        phase: row.get_u32("phase")?,
         circuit: Circuit::parse(&circuit)
             .ok_or(StoreError::Corrupt { column: "phases.circuit", found: circuit })?,
         salt: text("salt")?,
-        bucket_by: row.try_get("bucket_by")?,
+        bucket_by: row.get("bucket_by")?,
         slices: json_column("phases.slices", &text("slices")?)?,
         policy: json_column("phases.policy", &text("policy")?)?,
-        started_ms: UnixMillis(from_sql(row.try_get("started_ms")?)),
+        started_ms: UnixMillis(from_sql(row.get("started_ms")?)),
         ended_ms: ended_ms.map(|ms| UnixMillis(from_sql(ms))),
     })
 }

@@ -3,11 +3,10 @@
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
 use serde_json::Value;
-use sqlx::Row as _;
 
 use super::flags::{FlagRow, flag_row};
 use super::revisions::{FIRST_IN_ENVIRONMENT, FIRST_IN_PROJECT, retire, retire_in_project};
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// A flag of an environment that follows its project's definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +23,7 @@ pub async fn definition(
     key: &str,
 ) -> Result<Option<FlagRow>, StoreError> {
     let sql = "SELECT body, revision, updated_ms FROM project_flags WHERE project = $1 AND flag = $2";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(key)
         .fetch_optional(conn)
@@ -38,8 +37,21 @@ pub async fn definitions(
     tenant: &TenantKey,
     project: &ProjectKey,
 ) -> Result<Vec<FlagRow>, StoreError> {
-    let sql = "SELECT body, revision, updated_ms FROM project_flags WHERE project = $1 ORDER BY flag";
-    let rows = sqlx::query(sql).bind(StoredProject::of_tenant(tenant, project)).fetch_all(conn).await?;
+    page(conn, tenant, project, None, u32::MAX).await
+}
+
+/// The same, those behind the key `after`.
+pub async fn page(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<FlagRow>, StoreError> {
+    let sql = "SELECT body, revision, updated_ms FROM project_flags
+               WHERE project = $1 AND flag > $2 ORDER BY flag LIMIT $3";
+    let query = sql::query(sql).bind(StoredProject::of_tenant(tenant, project));
+    let rows = query.bind(after.unwrap_or_default()).bind(limit).fetch_all(conn).await?;
     rows.iter().map(flag_row).collect()
 }
 
@@ -58,14 +70,14 @@ pub async fn put(
          SET revision = project_flags.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
          RETURNING revision"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(&wire.key)
         .bind(json_text(wire))
         .bind(to_sql(now.0))
         .fetch_one(conn)
         .await?;
-    Ok(from_sql(row.try_get("revision")?))
+    Ok(from_sql(row.get("revision")?))
 }
 
 /// Removes a definition that no flag follows any more.
@@ -76,7 +88,7 @@ pub async fn delete(
     key: &str,
 ) -> Result<(), StoreError> {
     let sql = "DELETE FROM project_flags WHERE project = $1 AND flag = $2 RETURNING revision";
-    let deleted = sqlx::query(sql)
+    let deleted = sql::query(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(key)
         .fetch_optional(&mut *conn)
@@ -91,14 +103,14 @@ pub async fn inherited(
     key: &str,
 ) -> Result<Option<Inherited>, StoreError> {
     let sql = "SELECT patch FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let text: Option<String> = row.try_get("patch")?;
+    let text: Option<String> = row.get("patch")?;
     let patch = text.map(|text| json_column("inherited_flags.patch", &text)).transpose()?;
     Ok(Some(Inherited { patch }))
 }
@@ -111,15 +123,15 @@ pub async fn patch(
 ) -> Result<Option<(Value, u64)>, StoreError> {
     let sql = "SELECT patch, revision FROM inherited_flags
                WHERE project = $1 AND environment = $2 AND flag = $3 AND patch IS NOT NULL";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let text: String = row.try_get("patch")?;
-    Ok(Some((json_column("inherited_flags.patch", &text)?, from_sql(row.try_get("revision")?))))
+    let text: String = row.get("patch")?;
+    Ok(Some((json_column("inherited_flags.patch", &text)?, from_sql(row.get("revision")?))))
 }
 
 /// Makes a flag of an environment follow its project.
@@ -136,7 +148,7 @@ pub async fn attach(
          SET patch = excluded.patch, revision = inherited_flags.revision + 1
          WHERE inherited_flags.patch IS DISTINCT FROM excluded.patch"
     );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
+    sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)
@@ -150,7 +162,7 @@ pub async fn attach(
 pub async fn detach(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2 AND flag = $3
                RETURNING revision";
-    let deleted = sqlx::query(sql)
+    let deleted = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(key)

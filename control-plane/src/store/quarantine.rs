@@ -5,9 +5,9 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// Quarantined events kept for each place: at most 4 KiB each, so 40 MiB.
 pub const COUNT_KEPT: u32 = 10_000;
@@ -17,9 +17,7 @@ pub const COUNT_KEPT: u32 = 10_000;
 pub struct ClaimedPlace<'a> {
     /// Tenant of the token that delivered it.
     pub tenant: &'a str,
-    /// As claimed.
     pub project: &'a str,
-    /// As claimed.
     pub environment: &'a str,
 }
 
@@ -32,7 +30,6 @@ impl ClaimedPlace<'_> {
 /// A quarantined event as the API shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct QuarantineRow {
-    /// Its number.
     pub quarantine_id: i64,
     /// Why, for programs.
     pub code: String,
@@ -44,11 +41,8 @@ pub struct QuarantineRow {
     pub reason: String,
     /// The bytes as they arrived, capped.
     pub raw: String,
-    /// First time.
     pub first_ms: UnixMillis,
-    /// Last time.
     pub last_ms: UnixMillis,
-    /// How often.
     pub events: u64,
     /// `waiting` until replayed.
     pub replay_state: String,
@@ -57,7 +51,6 @@ pub struct QuarantineRow {
 /// How many events of a batch went where: `received = stored + duplicate + quarantined`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Balance {
-    /// All of them.
     pub received: u64,
     /// Had an effect.
     pub stored: u64,
@@ -80,7 +73,6 @@ impl Balance {
 /// The balance of one minute.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct BalanceRow {
-    /// The minute's beginning.
     pub minute_ms: UnixMillis,
     /// Its counts.
     #[serde(flatten)]
@@ -111,7 +103,7 @@ async fn keep(
     let digest = Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string();
     let sql = "UPDATE quarantine SET events = events + 1, last_ms = $1
                WHERE project = $2 AND environment = $3 AND code = $4 AND raw_digest = $5";
-    let repeated = sqlx::query(sql)
+    let repeated = sql::query(sql)
         .bind(to_sql(now.0))
         .bind(place.stored_project())
         .bind(place.environment)
@@ -119,13 +111,13 @@ async fn keep(
         .bind(&digest)
         .execute(&mut *conn)
         .await?;
-    if repeated.rows_affected() > 0 {
+    if repeated > 0 {
         return Ok(());
     }
     let number = draw_number(conn, place).await?;
     let sql =
         "DELETE FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3 AND place_no = $4";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
@@ -136,7 +128,7 @@ async fn keep(
                                        events, replay_state, field, reason)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 1, 'waiting', $9, $10)";
     let kept = raw.get(..raw.floor_char_boundary(EVENT_LEN_MAX)).unwrap_or_default();
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
@@ -158,13 +150,13 @@ async fn draw_number(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<i
     let sql = "INSERT INTO quarantine_places (tenant, project, environment, drawn) VALUES ($1, $2, $3, 1)
                ON CONFLICT (tenant, project, environment) DO UPDATE SET drawn = quarantine_places.drawn + 1
                RETURNING drawn";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
         .fetch_one(conn)
         .await?;
-    Ok(row.try_get("drawn")?)
+    row.get("drawn")
 }
 
 /// Newest entries of a place.
@@ -173,27 +165,39 @@ pub async fn newest(
     place: ClaimedPlace<'_>,
     limit: u32,
 ) -> Result<Vec<QuarantineRow>, StoreError> {
+    page(conn, place, i64::MAX, limit).await
+}
+
+/// The same, those below `before`.
+pub async fn page(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<QuarantineRow>, StoreError> {
     let sql = "SELECT quarantine_id, code, field, reason, raw, first_ms, last_ms, events, replay_state FROM quarantine
-               WHERE tenant = $1 AND project = $2 AND environment = $3 ORDER BY quarantine_id DESC LIMIT $4";
-    let rows = sqlx::query(sql)
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND quarantine_id < $4
+               ORDER BY quarantine_id DESC LIMIT $5";
+    let rows = sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
+        .bind(before)
         .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter()
         .map(|row| {
             Ok(QuarantineRow {
-                quarantine_id: row.try_get("quarantine_id")?,
-                code: row.try_get("code")?,
-                field: row.try_get("field")?,
-                reason: row.try_get("reason")?,
-                raw: row.try_get("raw")?,
-                first_ms: UnixMillis(from_sql(row.try_get("first_ms")?)),
-                last_ms: UnixMillis(from_sql(row.try_get("last_ms")?)),
-                events: from_sql(row.try_get("events")?),
-                replay_state: row.try_get("replay_state")?,
+                quarantine_id: row.get("quarantine_id")?,
+                code: row.get("code")?,
+                field: row.get("field")?,
+                reason: row.get("reason")?,
+                raw: row.get("raw")?,
+                first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
+                last_ms: UnixMillis(from_sql(row.get("last_ms")?)),
+                events: from_sql(row.get("events")?),
+                replay_state: row.get("replay_state")?,
             })
         })
         .collect()
@@ -201,17 +205,17 @@ pub async fn newest(
 
 /// Forgets what was last seen before `before`, at most `limit` rows; how many went.
 pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
-    let sql = "DELETE FROM quarantine WHERE quarantine_id IN (
+    let sql = "DELETE FROM quarantine WHERE last_ms < $1 AND quarantine_id IN (
                  SELECT quarantine_id FROM quarantine WHERE last_ms < $1 ORDER BY last_ms LIMIT $2)";
-    Ok(sqlx::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await?.rows_affected())
+    sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await
 }
 
 /// Adds up the minutes of each day before `before` in that day's first one. No count changes, only its grain.
 pub async fn coarsen_balance(conn: &mut Connection, before: UnixMillis) -> Result<(), StoreError> {
     const DAY_MS: i64 = 24 * 3_600_000;
     let sql = "INSERT INTO balance (tenant, project, environment, minute_ms, received, stored, duplicate, quarantined)
-               SELECT tenant, project, environment, minute_ms / $2 * $2, SUM(received), SUM(stored), SUM(duplicate),
-                      SUM(quarantined)
+               SELECT tenant, project, environment, minute_ms / $2 * $2, CAST(SUM(received) AS BIGINT), CAST(SUM(stored) AS BIGINT), CAST(SUM(duplicate) AS BIGINT),
+                      CAST(SUM(quarantined) AS BIGINT)
                FROM balance WHERE minute_ms < $1 AND minute_ms % $2 <> 0
                GROUP BY tenant, project, environment, minute_ms / $2
                ON CONFLICT (tenant, project, environment, minute_ms) DO UPDATE SET
@@ -219,9 +223,9 @@ pub async fn coarsen_balance(conn: &mut Connection, before: UnixMillis) -> Resul
                  duplicate = balance.duplicate + excluded.duplicate,
                  quarantined = balance.quarantined + excluded.quarantined";
     let before = to_sql(before.0);
-    sqlx::query(sql).bind(before).bind(DAY_MS).execute(&mut *conn).await?;
+    sql::query(sql).bind(before).bind(DAY_MS).execute(&mut *conn).await?;
     let sql = "DELETE FROM balance WHERE minute_ms < $1 AND minute_ms % $2 <> 0";
-    sqlx::query(sql).bind(before).bind(DAY_MS).execute(conn).await?;
+    sql::query(sql).bind(before).bind(DAY_MS).execute(conn).await?;
     Ok(())
 }
 
@@ -238,7 +242,7 @@ pub async fn add_balance(
                  received = balance.received + excluded.received, stored = balance.stored + excluded.stored,
                  duplicate = balance.duplicate + excluded.duplicate,
                  quarantined = balance.quarantined + excluded.quarantined";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
@@ -258,18 +262,30 @@ pub async fn balance(
     place: ClaimedPlace<'_>,
     limit: u32,
 ) -> Result<Vec<BalanceRow>, StoreError> {
+    balance_page(conn, place, UnixMillis(u64::MAX), limit).await
+}
+
+/// The same, those before `before`.
+pub async fn balance_page(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    before: UnixMillis,
+    limit: u32,
+) -> Result<Vec<BalanceRow>, StoreError> {
     let sql = "SELECT minute_ms, received, stored, duplicate, quarantined FROM balance
-               WHERE tenant = $1 AND project = $2 AND environment = $3 ORDER BY minute_ms DESC LIMIT $4";
-    let rows = sqlx::query(sql)
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND minute_ms < $4
+               ORDER BY minute_ms DESC LIMIT $5";
+    let rows = sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
+        .bind(to_sql(before.0))
         .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter()
         .map(|row| {
-            let minute_ms = UnixMillis(from_sql(row.try_get("minute_ms")?));
+            let minute_ms = UnixMillis(from_sql(row.get("minute_ms")?));
             Ok(BalanceRow { minute_ms, balance: balance_of(row)? })
         })
         .collect()
@@ -277,52 +293,59 @@ pub async fn balance(
 
 /// A tenant's counts over all time.
 pub async fn balance_total(conn: &mut Connection, tenant: &str) -> Result<Balance, StoreError> {
-    let sql = "SELECT COALESCE(SUM(received), 0) AS received, COALESCE(SUM(stored), 0) AS stored,
-                      COALESCE(SUM(duplicate), 0) AS duplicate, COALESCE(SUM(quarantined), 0) AS quarantined
+    let sql = "SELECT CAST(COALESCE(SUM(received), 0) AS BIGINT) AS received,
+                      CAST(COALESCE(SUM(stored), 0) AS BIGINT) AS stored,
+                      CAST(COALESCE(SUM(duplicate), 0) AS BIGINT) AS duplicate,
+                      CAST(COALESCE(SUM(quarantined), 0) AS BIGINT) AS quarantined
                FROM balance WHERE tenant = $1";
-    balance_of(&sqlx::query(sql).bind(tenant).fetch_one(conn).await?)
+    balance_of(&sql::query(sql).bind(tenant).fetch_one(conn).await?)
 }
 
-fn balance_of(row: &sqlx::sqlite::SqliteRow) -> Result<Balance, StoreError> {
+fn balance_of(row: &Row) -> Result<Balance, StoreError> {
     Ok(Balance {
-        received: from_sql(row.try_get("received")?),
-        stored: from_sql(row.try_get("stored")?),
-        duplicate: from_sql(row.try_get("duplicate")?),
-        quarantined: from_sql(row.try_get("quarantined")?),
+        received: from_sql(row.get("received")?),
+        stored: from_sql(row.get("stored")?),
+        duplicate: from_sql(row.get("duplicate")?),
+        quarantined: from_sql(row.get("quarantined")?),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Lock, testing};
 
     #[tokio::test]
     async fn the_newest_rows_of_a_place_are_kept_and_other_places_do_not_notice() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
-        let mut tx = store.write().await.unwrap();
-        let place = |tenant| ClaimedPlace { tenant, project: "p", environment: "e" };
-        let fault = &EventFault::in_field("id", "id is missing");
-        keep(&mut tx, place("other"), (fault, "theirs"), 3, UnixMillis(1)).await.unwrap();
-        for raw in ["1", "2", "3", "2", "3"] {
-            keep(&mut tx, place("t"), (fault, raw), 3, UnixMillis(1)).await.unwrap();
+        for database in testing::databases().await {
+            let store = database.store().await;
+            let mut tx = store.write(Lock::Keys).await.unwrap();
+            let place = |tenant| ClaimedPlace { tenant, project: "p", environment: "e" };
+            let fault = &EventFault::in_field("id", "id is missing");
+            keep(&mut tx, place("other"), (fault, "theirs"), 3, UnixMillis(1)).await.unwrap();
+            for raw in ["1", "2", "3", "2", "3"] {
+                keep(&mut tx, place("t"), (fault, raw), 3, UnixMillis(1)).await.unwrap();
+            }
+            let raws = async |tx: &mut Connection, tenant| {
+                let rows = newest(tx, place(tenant), 100).await.unwrap();
+                rows.into_iter().map(|row| (row.raw, row.events)).collect::<Vec<_>>()
+            };
+            let row = |raw: &str, events| (raw.to_owned(), events);
+            assert_eq!(
+                raws(&mut tx, "t").await,
+                [row("3", 2), row("2", 2), row("1", 1)],
+                "as many as are kept"
+            );
+            keep(&mut tx, place("t"), (fault, "4"), 3, UnixMillis(2)).await.unwrap();
+            assert_eq!(raws(&mut tx, "t").await, [row("4", 1), row("3", 2), row("2", 2)], "one more");
+            // What pruning took leaves a gap, and no more are kept for it.
+            prune(&mut tx, UnixMillis(2), 100).await.unwrap();
+            for raw in ["5", "6", "7"] {
+                keep(&mut tx, place("t"), (fault, raw), 3, UnixMillis(3)).await.unwrap();
+            }
+            assert_eq!(raws(&mut tx, "t").await, [row("7", 1), row("6", 1), row("5", 1)]);
+            keep(&mut tx, place("other"), (fault, "1"), 3, UnixMillis(3)).await.unwrap();
+            assert_eq!(raws(&mut tx, "other").await, [row("1", 1)]);
         }
-        let raws = async |tx: &mut Connection, tenant| {
-            let rows = newest(tx, place(tenant), 100).await.unwrap();
-            rows.into_iter().map(|row| (row.raw, row.events)).collect::<Vec<_>>()
-        };
-        let row = |raw: &str, events| (raw.to_owned(), events);
-        assert_eq!(raws(&mut tx, "t").await, [row("3", 2), row("2", 2), row("1", 1)], "as many as are kept");
-        keep(&mut tx, place("t"), (fault, "4"), 3, UnixMillis(2)).await.unwrap();
-        assert_eq!(raws(&mut tx, "t").await, [row("4", 1), row("3", 2), row("2", 2)], "one more");
-        // What pruning took leaves a gap, and no more are kept for it.
-        prune(&mut tx, UnixMillis(2), 100).await.unwrap();
-        for raw in ["5", "6", "7"] {
-            keep(&mut tx, place("t"), (fault, raw), 3, UnixMillis(3)).await.unwrap();
-        }
-        assert_eq!(raws(&mut tx, "t").await, [row("7", 1), row("6", 1), row("5", 1)]);
-        keep(&mut tx, place("other"), (fault, "1"), 3, UnixMillis(3)).await.unwrap();
-        assert_eq!(raws(&mut tx, "other").await, [row("1", 1)]);
     }
 }

@@ -2,18 +2,16 @@
 
 use flagfuse_shared::contract::replica::HeldVersion;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
-use sqlx::Row as _;
 
 use super::snapshots::{held_version, version};
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 pub use crate::model::fleet::ReplicaName;
 
 /// What a replica last said about an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptRow {
-    /// Which replica.
     pub replica: ReplicaName,
-    /// What it has stored.
     pub held: Option<HeldVersion>,
     /// Version of the keyset that came with it.
     pub keyset_version: Option<u64>,
@@ -30,18 +28,14 @@ pub struct ReceiptRow {
 pub struct NackRow {
     /// Stable code.
     pub code: String,
-    /// Why it refused.
     pub detail: String,
-    /// When it refused.
     pub at_ms: UnixMillis,
 }
 
 /// A line of the log: a replica has stored a version that this database signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AckRow {
-    /// Which replica.
     pub replica: ReplicaName,
-    /// What it stored.
     pub version: SnapshotVersion,
     /// When, by the replica's clock.
     pub stored_ms: UnixMillis,
@@ -56,7 +50,6 @@ pub enum Told {
     Ack {
         /// Version of the keyset that came with it.
         keyset_version: u64,
-        /// When it was stored.
         stored_ms: UnixMillis,
     },
     /// It is there: some time ago it was stored.
@@ -90,7 +83,7 @@ pub async fn record_held(
                  acked_ms = excluded.acked_ms, nack_code = NULL, nack_detail = NULL, nack_ms = NULL
                WHERE $9 IS NULL OR receipts.epoch IS NULL OR receipts.epoch < excluded.epoch
                  OR receipts.epoch = excluded.epoch AND receipts.seq <= excluded.seq";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(&replica.region)
         .bind(i64::from(replica.shard))
         .bind(StoredProject::of(scope))
@@ -104,11 +97,15 @@ pub async fn record_held(
         .execute(&mut *conn)
         .await?;
     // What only a hello told was stored by now at the latest.
-    let sql = "INSERT INTO acks (project, environment, epoch, seq, digest, region, shard, stored_ms, acked_ms)
+    let sql =
+        "INSERT INTO acks (project, environment, epoch, seq, digest, region, shard, stored_ms, acked_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8, $9), $9)
                ON CONFLICT (project, environment, epoch, seq, digest, region, shard) DO UPDATE SET
-                 stored_ms = MIN(acks.stored_ms, excluded.stored_ms), acked_ms = MIN(acks.acked_ms, excluded.acked_ms)";
-    sqlx::query(sql)
+                 stored_ms = CASE WHEN acks.stored_ms < excluded.stored_ms
+                                  THEN acks.stored_ms ELSE excluded.stored_ms END,
+                 acked_ms = CASE WHEN acks.acked_ms < excluded.acked_ms
+                                 THEN acks.acked_ms ELSE excluded.acked_ms END";
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(held.epoch))
@@ -134,7 +131,7 @@ pub async fn record_nack(
                VALUES ($1, $2, $3, $4, $5, $6, $7)
                ON CONFLICT (project, environment, region, shard) DO UPDATE SET
                  nack_code = excluded.nack_code, nack_detail = excluded.nack_detail, nack_ms = excluded.nack_ms";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(&replica.region)
         .bind(i64::from(replica.shard))
         .bind(StoredProject::of(scope))
@@ -152,7 +149,7 @@ pub async fn receipts(conn: &mut Connection, scope: &Scope) -> Result<Vec<Receip
     let sql = "SELECT region, shard, epoch, seq, digest, keyset_version, stored_ms, acked_ms,
                       nack_code, nack_detail, nack_ms
                FROM receipts WHERE project = $1 AND environment = $2 ORDER BY region, shard";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
@@ -172,7 +169,7 @@ pub async fn acks_from(
                  AND s.digest = a.digest
                WHERE a.project = $1 AND a.environment = $2 AND (a.epoch > $3 OR a.epoch = $3 AND a.seq >= $4)
                ORDER BY a.epoch, a.seq, a.region, a.shard";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(from.epoch))
@@ -184,28 +181,28 @@ pub async fn acks_from(
             Ok(AckRow {
                 replica: replica_name(row)?,
                 version: version(row)?,
-                stored_ms: UnixMillis(from_sql(row.try_get("stored_ms")?)),
-                acked_ms: UnixMillis(from_sql(row.try_get("acked_ms")?)),
+                stored_ms: UnixMillis(from_sql(row.get("stored_ms")?)),
+                acked_ms: UnixMillis(from_sql(row.get("acked_ms")?)),
             })
         })
         .collect()
 }
 
-fn replica_name(row: &sqlx::sqlite::SqliteRow) -> Result<ReplicaName, StoreError> {
-    let found: i64 = row.try_get("shard")?;
+fn replica_name(row: &Row) -> Result<ReplicaName, StoreError> {
+    let found: i64 = row.get("shard")?;
     let shard = u16::try_from(found)
         .map_err(|_| StoreError::Corrupt { column: "shard", found: found.to_string() })?;
-    Ok(ReplicaName { region: row.try_get("region")?, shard })
+    Ok(ReplicaName { region: row.get("region")?, shard })
 }
 
-fn receipt_row(row: &sqlx::sqlite::SqliteRow) -> Result<ReceiptRow, StoreError> {
-    let number = |column: &'static str| row.try_get::<Option<i64>, _>(column);
+fn receipt_row(row: &Row) -> Result<ReceiptRow, StoreError> {
+    let number = |column: &'static str| row.get::<Option<i64>>(column);
     let time = |column| Ok::<_, StoreError>(number(column)?.map(|ms| UnixMillis(from_sql(ms))));
     // Replicas that have only refused so far hold nothing.
     let held = if number("epoch")?.is_some() { Some(held_version(row)?) } else { None };
-    let nack = match (row.try_get::<Option<String>, _>("nack_code")?, time("nack_ms")?) {
+    let nack = match (row.get::<Option<String>>("nack_code")?, time("nack_ms")?) {
         (Some(code), Some(at_ms)) => {
-            let detail = row.try_get::<Option<String>, _>("nack_detail")?.unwrap_or_default();
+            let detail = row.get::<Option<String>>("nack_detail")?.unwrap_or_default();
             Some(NackRow { code, detail, at_ms })
         }
         (_, _) => None,
@@ -225,7 +222,7 @@ mod tests {
     use flagfuse_shared::digest::Digest;
 
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Lock, testing};
 
     fn held(seq: u64, content: &str) -> HeldVersion {
         HeldVersion { epoch: 1, seq, digest: Digest::of(content.as_bytes()) }
@@ -233,24 +230,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_late_acknowledgement_takes_nothing_back_and_a_hello_does() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
-        let mut tx = store.write().await.unwrap();
-        let scope = Scope::parse("t/p/e").unwrap();
-        let replica = ReplicaName { region: "eu".to_owned(), shard: 3 };
-        let ack = |stored| Told::Ack { keyset_version: 2, stored_ms: UnixMillis(stored) };
-        for (seq, told, now, expected) in [
-            (5, ack(100), 110, (5, Some(100), Some(2))),
-            (5, Told::Hello, 200, (5, Some(100), Some(2))),
-            (4, ack(90), 210, (5, Some(100), Some(2))),
-            (3, Told::Hello, 220, (3, Some(220), None)),
-            (6, ack(300), 310, (6, Some(300), Some(2))),
-        ] {
-            let version = held(seq, &seq.to_string());
-            record_held(&mut tx, &scope, &replica, version, told, UnixMillis(now)).await.unwrap();
-            let row = receipts(&mut tx, &scope).await.unwrap().remove(0);
-            let found = (row.held.unwrap().seq, row.stored_ms.map(|ms| ms.0), row.keyset_version);
-            assert_eq!(found, expected, "{seq} {told:?}");
+        for database in testing::databases().await {
+            let store = database.store().await;
+            let mut tx = store.write(Lock::Keys).await.unwrap();
+            let scope = Scope::parse("t/p/e").unwrap();
+            let replica = ReplicaName { region: "eu".to_owned(), shard: 3 };
+            let ack = |stored| Told::Ack { keyset_version: 2, stored_ms: UnixMillis(stored) };
+            for (seq, told, now, expected) in [
+                (5, ack(100), 110, (5, Some(100), Some(2))),
+                (5, Told::Hello, 200, (5, Some(100), Some(2))),
+                (4, ack(90), 210, (5, Some(100), Some(2))),
+                (3, Told::Hello, 220, (3, Some(220), None)),
+                (6, ack(300), 310, (6, Some(300), Some(2))),
+            ] {
+                let version = held(seq, &seq.to_string());
+                record_held(&mut tx, &scope, &replica, version, told, UnixMillis(now)).await.unwrap();
+                let row = receipts(&mut tx, &scope).await.unwrap().remove(0);
+                let found = (row.held.unwrap().seq, row.stored_ms.map(|ms| ms.0), row.keyset_version);
+                assert_eq!(found, expected, "{seq} {told:?}");
+            }
         }
     }
 }

@@ -2,10 +2,9 @@
 //! there today.
 
 use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
-use super::{Connection, StoreError, StoredProject};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, sql};
 
 /// Revision of a new row of an environment, as SQL; `$1` is its project, `$2` its environment.
 pub(super) const FIRST_IN_ENVIRONMENT: &str =
@@ -17,13 +16,13 @@ pub(super) const FIRST_IN_PROJECT: &str = "(SELECT revision_floor + 1 FROM proje
 pub(super) async fn retire(
     conn: &mut Connection,
     scope: &Scope,
-    deleted: Option<SqliteRow>,
+    deleted: Option<Row>,
 ) -> Result<bool, StoreError> {
     let Some(row) = deleted else { return Ok(false) };
     let sql = "UPDATE environments SET revision_floor = $1
                WHERE project = $2 AND environment = $3 AND revision_floor < $1";
-    sqlx::query(sql)
-        .bind(row.try_get::<i64, _>(0)?)
+    sql::query(sql)
+        .bind(row.get::<i64>(0)?)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
@@ -36,12 +35,12 @@ pub(super) async fn retire_in_project(
     conn: &mut Connection,
     tenant: &TenantKey,
     project: &ProjectKey,
-    deleted: Option<SqliteRow>,
+    deleted: Option<Row>,
 ) -> Result<(), StoreError> {
     let Some(row) = deleted else { return Ok(()) };
     let sql = "UPDATE projects SET revision_floor = $1 WHERE project = $2 AND revision_floor < $1";
-    sqlx::query(sql)
-        .bind(row.try_get::<i64, _>(0)?)
+    sql::query(sql)
+        .bind(row.get::<i64>(0)?)
         .bind(StoredProject::of_tenant(tenant, project))
         .execute(conn)
         .await?;

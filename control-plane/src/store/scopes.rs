@@ -1,49 +1,43 @@
 //! Rows of projects and environments. What was deleted stays as a row for its version and its revisions, and is hidden.
 
-use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
+use serde_json::{Value, json};
 
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::settings::EnvironmentSettings;
 
 /// A project as the API shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProjectRow {
-    /// Its key.
     pub key: String,
     /// For people.
     pub name: String,
-    /// When it was made.
     pub created_ms: UnixMillis,
 }
 
 /// An environment with its settings and its newest version.
 #[derive(Debug, Clone)]
 pub struct EnvironmentRow {
-    /// Which one.
     pub scope: Scope,
-    /// `strict` or `economy`.
-    pub profile: String,
-    /// `single` or `off`.
-    pub auto_exposure: String,
+    /// How its edge behaves.
+    pub settings: EnvironmentSettings,
     /// What it asks for before a change goes everywhere.
     pub safety: SafetySettings,
     /// Rises with every write of the settings.
     pub settings_revision: u64,
     /// Newest published version.
     pub version: SnapshotVersion,
-    /// When it was made.
     pub created_ms: UnixMillis,
 }
 
 /// Settings as columns hold them.
 #[derive(Debug, Clone, Copy)]
 pub struct SettingsRow<'s> {
-    /// `strict` or `economy`.
-    pub profile: &'s str,
-    /// `single` or `off`.
-    pub auto_exposure: &'s str,
+    /// How the edge behaves.
+    pub settings: EnvironmentSettings,
     /// What the environment asks for before a change goes everywhere.
     pub safety: &'s SafetySettings,
 }
@@ -60,21 +54,36 @@ pub async fn insert_project(
                ON CONFLICT (project) DO UPDATE
                SET name = excluded.name, created_ms = excluded.created_ms, deleted_ms = NULL
                WHERE projects.deleted_ms IS NOT NULL";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(tenant.as_str())
         .bind(name)
         .bind(to_sql(now.0))
         .execute(conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done == 1)
 }
 
 /// A tenant's projects by key.
 pub async fn projects(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<ProjectRow>, StoreError> {
+    projects_page(conn, tenant, None, u32::MAX).await
+}
+
+/// The same, those behind the key `after`.
+pub async fn projects_page(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    after: Option<&ProjectKey>,
+    limit: u32,
+) -> Result<Vec<ProjectRow>, StoreError> {
     let sql = "SELECT project, name, created_ms FROM projects
-               WHERE tenant = $1 AND deleted_ms IS NULL ORDER BY project";
-    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
+               WHERE tenant = $1 AND deleted_ms IS NULL AND ($2 IS NULL OR project > $2) ORDER BY project LIMIT $3";
+    let rows = sql::query(sql)
+        .bind(tenant.as_str())
+        .bind(after.map(|key| StoredProject::of_tenant(tenant, key)))
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
     rows.iter().map(project_row).collect()
 }
 
@@ -86,7 +95,7 @@ pub async fn project(
 ) -> Result<Option<ProjectRow>, StoreError> {
     let sql = "SELECT project, name, created_ms FROM projects
                WHERE tenant = $1 AND project = $2 AND deleted_ms IS NULL";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(tenant.as_str())
         .bind(StoredProject::of_tenant(tenant, project))
         .fetch_optional(conn)
@@ -94,9 +103,9 @@ pub async fn project(
     row.as_ref().map(project_row).transpose()
 }
 
-fn project_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProjectRow, StoreError> {
-    let created_ms = UnixMillis(from_sql(row.try_get("created_ms")?));
-    Ok(ProjectRow { key: StoredProject::key(row)?, name: row.try_get("name")?, created_ms })
+fn project_row(row: &Row) -> Result<ProjectRow, StoreError> {
+    let created_ms = UnixMillis(from_sql(row.get("created_ms")?));
+    Ok(ProjectRow { key: StoredProject::key(row)?, name: row.get("name")?, created_ms })
 }
 
 /// Whether the tenant has the project.
@@ -113,7 +122,7 @@ pub async fn has_project(
 pub async fn insert_environment(
     conn: &mut Connection,
     scope: &Scope,
-    settings: SettingsRow<'_>,
+    row: SettingsRow<'_>,
     now: UnixMillis,
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO environments
@@ -125,36 +134,38 @@ pub async fn insert_environment(
                  confirm_above_pct = excluded.confirm_above_pct, stages = excluded.stages, soak_s = excluded.soak_s,
                  settings_revision = environments.settings_revision + 1, deleted_ms = NULL
                WHERE environments.deleted_ms IS NOT NULL";
-    let done = sqlx::query(sql)
+    let (profile, auto_exposure) = words(row.settings);
+    let done = sql::query(sql)
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
-        .bind(settings.profile)
-        .bind(settings.auto_exposure)
+        .bind(profile)
+        .bind(auto_exposure)
         .bind(to_sql(now.0))
-        .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
-        .bind(json_text(&settings.safety.stages))
-        .bind(to_sql(settings.safety.soak_s.into()))
+        .bind(row.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
+        .bind(json_text(&row.safety.stages))
+        .bind(to_sql(row.safety.soak_s.into()))
         .execute(conn)
         .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done == 1)
 }
 
 /// Replaces the settings.
 pub async fn update_settings(
     conn: &mut Connection,
     scope: &Scope,
-    settings: SettingsRow<'_>,
+    row: SettingsRow<'_>,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE environments SET profile = $1, auto_exposure = $2, confirm_above_pct = $3, stages = $4,
                  soak_s = $5, settings_revision = settings_revision + 1
                WHERE project = $6 AND environment = $7";
-    sqlx::query(sql)
-        .bind(settings.profile)
-        .bind(settings.auto_exposure)
-        .bind(settings.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
-        .bind(json_text(&settings.safety.stages))
-        .bind(to_sql(settings.safety.soak_s.into()))
+    let (profile, auto_exposure) = words(row.settings);
+    sql::query(sql)
+        .bind(profile)
+        .bind(auto_exposure)
+        .bind(row.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
+        .bind(json_text(&row.safety.stages))
+        .bind(to_sql(row.safety.soak_s.into()))
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
@@ -187,7 +198,7 @@ async fn environment_of(
         "SELECT {ENVIRONMENT_COLUMNS} FROM environments
          WHERE tenant = $1 AND project = $2 AND environment = $3 AND {condition}"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(scope.tenant.as_str())
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
@@ -224,7 +235,7 @@ pub async fn environments(
         Whose::Tenant(tenant) => (Some(tenant), None),
         Whose::Project(tenant, project) => (Some(tenant), Some(StoredProject::of_tenant(tenant, project))),
     };
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let rows = sql::composed(sql)
         .bind(tenant.map(TenantKey::as_str))
         .bind(stored_project)
         .bind(matches!(whose, Whose::Replicas))
@@ -233,12 +244,28 @@ pub async fn environments(
     rows.iter().map(environment_row).collect()
 }
 
+/// Environments of a tenant's project by key, those behind the key `after`.
+pub async fn environments_page(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+    after: Option<&EnvironmentKey>,
+    limit: u32,
+) -> Result<Vec<EnvironmentRow>, StoreError> {
+    let sql = format!(
+        "SELECT {ENVIRONMENT_COLUMNS} FROM environments
+         WHERE tenant = $1 AND project = $2 AND deleted_ms IS NULL AND environment > $3 ORDER BY environment LIMIT $4"
+    );
+    let query = sql::composed(sql).bind(tenant.as_str()).bind(StoredProject::of_tenant(tenant, project));
+    let rows = query.bind(after.map_or("", EnvironmentKey::as_str)).bind(limit).fetch_all(conn).await?;
+    rows.iter().map(environment_row).collect()
+}
+
 /// How many environments a tenant has, with those that were deleted, and how many of them were.
 pub async fn counts(conn: &mut Connection, tenant: &TenantKey) -> Result<(usize, usize), StoreError> {
     let sql = "SELECT COUNT(*), COUNT(deleted_ms) FROM environments WHERE tenant = $1";
-    let row = sqlx::query(sql).bind(tenant.as_str()).fetch_one(conn).await?;
-    let count =
-        |column: usize| row.try_get::<i64, _>(column).map(|count| usize::try_from(count).unwrap_or(0));
+    let row = sql::query(sql).bind(tenant.as_str()).fetch_one(conn).await?;
+    let count = |column: usize| row.get::<i64>(column).map(|count| usize::try_from(count).unwrap_or(0));
     Ok((count(0)?, count(1)?))
 }
 
@@ -246,31 +273,41 @@ pub async fn counts(conn: &mut Connection, tenant: &TenantKey) -> Result<(usize,
 pub async fn bump_version(conn: &mut Connection, scope: &Scope) -> Result<SnapshotVersion, StoreError> {
     let sql =
         "UPDATE environments SET seq = seq + 1 WHERE project = $1 AND environment = $2 RETURNING epoch, seq";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_one(conn)
         .await?;
-    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
+    Ok(SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) })
 }
 
-fn environment_row(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRow, StoreError> {
+fn environment_row(row: &Row) -> Result<EnvironmentRow, StoreError> {
     Ok(EnvironmentRow {
         scope: StoredProject::scope(row)?,
-        profile: row.try_get("profile")?,
-        auto_exposure: row.try_get("auto_exposure")?,
+        settings: settings(row)?,
         safety: safety(row)?,
-        settings_revision: from_sql(row.try_get("settings_revision")?),
-        version: SnapshotVersion {
-            epoch: from_sql(row.try_get("epoch")?),
-            seq: from_sql(row.try_get("seq")?),
-        },
-        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+        settings_revision: from_sql(row.get("settings_revision")?),
+        version: SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) },
+        created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
     })
 }
 
-fn safety(row: &sqlx::sqlite::SqliteRow) -> Result<SafetySettings, StoreError> {
-    let percent: Option<i64> = row.try_get("confirm_above_pct")?;
+/// The columns `profile` and `auto_exposure`, whose words are those of the JSON.
+fn settings(row: &Row) -> Result<EnvironmentSettings, StoreError> {
+    let (profile, auto_exposure): (String, String) = (row.get("profile")?, row.get("auto_exposure")?);
+    let words = json!({ "profile": profile, "auto_exposure": auto_exposure });
+    serde_json::from_value(words)
+        .map_err(|_| StoreError::Corrupt { column: "environments.profile", found: profile })
+}
+
+/// The same on the way back.
+fn words(settings: EnvironmentSettings) -> (String, String) {
+    let word = |value: Value| value.as_str().unwrap_or_default().to_owned();
+    (word(json!(settings.profile)), word(json!(settings.auto_exposure)))
+}
+
+fn safety(row: &Row) -> Result<SafetySettings, StoreError> {
+    let percent: Option<i64> = row.get("confirm_above_pct")?;
     let (stages, soak_s) = stages(row)?;
     let bad = |column: &'static str, found: i64| StoreError::Corrupt { column, found: found.to_string() };
     let column = "environments.confirm_above_pct";
@@ -280,8 +317,8 @@ fn safety(row: &sqlx::sqlite::SqliteRow) -> Result<SafetySettings, StoreError> {
 }
 
 /// The columns `stages` and `soak_s`.
-pub(super) fn stages(row: &sqlx::sqlite::SqliteRow) -> Result<(Stages, SoakSeconds), StoreError> {
-    let (stages, soak_s): (String, i64) = (row.try_get("stages")?, row.try_get("soak_s")?);
+pub(super) fn stages(row: &Row) -> Result<(Stages, SoakSeconds), StoreError> {
+    let (stages, soak_s): (String, i64) = (row.get("stages")?, row.get("soak_s")?);
     let soak = SoakSeconds::try_from(from_sql(soak_s));
     let bad = |_| StoreError::Corrupt { column: "environments.soak_s", found: soak_s.to_string() };
     Ok((json_column("environments.stages", &stages)?, soak.map_err(bad)?))

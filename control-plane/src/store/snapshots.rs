@@ -3,10 +3,10 @@
 use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, TenantKey, UnixMillis};
-use sqlx::Row as _;
 
 use super::scopes::stages;
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 use crate::model::safety::{SoakSeconds, Stages};
 
 /// Frames kept for each environment, with the log of their receipts: the page of a change shows them, and a region that
@@ -16,13 +16,11 @@ const FRAME_COUNT_KEPT: i64 = 100;
 /// A frame of an environment.
 #[derive(Debug, Clone)]
 pub struct FrameRow {
-    /// Its version.
     pub version: SnapshotVersion,
     /// Digest of its manifest.
     pub digest: Digest,
     /// The bytes that travel.
     pub frame: Vec<u8>,
-    /// When it was signed.
     pub created_ms: UnixMillis,
 }
 
@@ -44,7 +42,7 @@ pub async fn insert(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO snapshots (project, environment, epoch, seq, digest, frame, created_ms, urgency, stale_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(row.version.epoch))
@@ -66,7 +64,7 @@ pub async fn insert(
                (SELECT epoch, seq FROM snapshots WHERE project = $1 AND environment = $2
                 ORDER BY epoch DESC, seq DESC LIMIT 1 OFFSET $3)"
         );
-        sqlx::query(sqlx::AssertSqlSafe(sql))
+        sql::composed(sql)
             .bind(StoredProject::of(scope))
             .bind(scope.environment.as_str())
             .bind(FRAME_COUNT_KEPT - 1)
@@ -80,7 +78,7 @@ pub async fn insert(
 pub async fn newest(conn: &mut Connection, scope: &Scope) -> Result<Option<FrameRow>, StoreError> {
     let sql = "SELECT epoch, seq, digest, frame, created_ms FROM snapshots
                WHERE project = $1 AND environment = $2 ORDER BY epoch DESC, seq DESC LIMIT 1";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
@@ -90,17 +88,15 @@ pub async fn newest(conn: &mut Connection, scope: &Scope) -> Result<Option<Frame
     Ok(Some(FrameRow {
         version: held.version(),
         digest: held.digest,
-        frame: row.try_get("frame")?,
-        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+        frame: row.get("frame")?,
+        created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
     }))
 }
 
 /// A frame without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedRow {
-    /// Version and digest.
     pub held: HeldVersion,
-    /// When it was signed.
     pub created_ms: UnixMillis,
     /// How soon clients are told.
     pub urgency: Urgency,
@@ -110,21 +106,16 @@ pub struct SignedRow {
 pub async fn newest_signed(conn: &mut Connection, scope: &Scope) -> Result<Option<SignedRow>, StoreError> {
     let sql = "SELECT epoch, seq, digest, created_ms, urgency FROM snapshots
                WHERE project = $1 AND environment = $2 ORDER BY epoch DESC, seq DESC LIMIT 1";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_optional(conn)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let urgency: String = row.try_get("urgency")?;
     Ok(Some(SignedRow {
         held: held_version(&row)?,
-        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
-        urgency: match urgency.as_str() {
-            "ordinary" => Urgency::Ordinary,
-            "urgent" => Urgency::Urgent,
-            _ => return Err(StoreError::Corrupt { column: "snapshots.urgency", found: urgency }),
-        },
+        created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
+        urgency: urgency(&row)?,
     }))
 }
 
@@ -136,22 +127,20 @@ pub async fn frame(
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let sql =
         "SELECT frame FROM snapshots WHERE project = $1 AND environment = $2 AND epoch = $3 AND seq = $4";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(version.epoch))
         .bind(to_sql(version.seq))
         .fetch_optional(conn)
         .await?;
-    Ok(row.map(|row| row.try_get("frame")).transpose()?)
+    row.map(|row| row.get("frame")).transpose()
 }
 
 /// The newest version of an environment.
 #[derive(Debug, Clone)]
 pub struct NewestRow {
-    /// Which environment.
     pub scope: Scope,
-    /// Version and digest.
     pub held: HeldVersion,
     /// The newest urgent version that is kept.
     pub urgent: Option<SnapshotVersion>,
@@ -169,17 +158,19 @@ pub async fn newest_versions(
     // One statement, so that an urgent version is never seen without its urgency.
     let sql = "SELECT e.project, e.environment, s.epoch, s.seq, s.digest,
                       u.epoch AS urgent_epoch, u.seq AS urgent_seq, e.stages, e.soak_s
-               FROM environments e JOIN snapshots s ON s.rowid =
-                 (SELECT n.rowid FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
+               FROM environments e
+               JOIN snapshots s ON s.project = e.project AND s.environment = e.environment AND (s.epoch, s.seq) =
+                 (SELECT n.epoch, n.seq FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
                   ORDER BY n.epoch DESC, n.seq DESC LIMIT 1)
-               LEFT JOIN snapshots u ON u.rowid =
-                 (SELECT n.rowid FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
+               LEFT JOIN snapshots u ON u.project = e.project AND u.environment = e.environment
+                 AND u.urgency = 'urgent' AND (u.epoch, u.seq) =
+                 (SELECT n.epoch, n.seq FROM snapshots n WHERE n.project = e.project AND n.environment = e.environment
                     AND n.urgency = 'urgent' ORDER BY n.epoch DESC, n.seq DESC LIMIT 1)
                WHERE e.tenant = $1";
-    let rows = sqlx::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
+    let rows = sql::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
     rows.iter()
         .map(|row| {
-            let number = |column: &'static str| row.try_get::<Option<i64>, _>(column);
+            let number = |column: &'static str| row.get::<Option<i64>>(column);
             let urgent = number("urgent_epoch")?.zip(number("urgent_seq")?);
             let urgent =
                 urgent.map(|(epoch, seq)| SnapshotVersion { epoch: from_sql(epoch), seq: from_sql(seq) });
@@ -197,8 +188,7 @@ pub async fn newest_versions(
 
 /// A version that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptRow {
-    /// Version and digest.
+pub struct SendableRow {
     pub held: HeldVersion,
     /// How soon clients are told.
     pub urgency: Urgency,
@@ -206,22 +196,23 @@ pub struct KeptRow {
 
 /// Versions that can be sent, the newest first, back to the newest urgent one: no region holds an older one on purpose.
 /// Reads no frame.
-pub async fn kept_to_urgent(conn: &mut Connection, scope: &Scope) -> Result<Vec<KeptRow>, StoreError> {
+pub async fn sendable(conn: &mut Connection, scope: &Scope) -> Result<Vec<SendableRow>, StoreError> {
     // The urgency lies behind the frame, so it is asked for once and not of every row.
-    let sql = "SELECT s.epoch, s.seq, s.digest, s.rowid IS
-                 (SELECT u.rowid FROM snapshots u WHERE u.project = $1 AND u.environment = $2 AND u.urgency = 'urgent'
-                  ORDER BY u.epoch DESC, u.seq DESC LIMIT 1) AS is_urgent
+    let sql = "SELECT s.epoch, s.seq, s.digest, CASE WHEN (s.epoch, s.seq) =
+                 (SELECT u.epoch, u.seq FROM snapshots u
+                  WHERE u.project = $1 AND u.environment = $2 AND u.urgency = 'urgent'
+                  ORDER BY u.epoch DESC, u.seq DESC LIMIT 1) THEN TRUE ELSE FALSE END AS is_urgent
                FROM snapshots s WHERE s.project = $1 AND s.environment = $2 ORDER BY s.epoch DESC, s.seq DESC";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
     let mut kept = Vec::with_capacity(rows.len());
     for row in &rows {
-        let is_urgent: bool = row.try_get("is_urgent")?;
+        let is_urgent = row.get::<bool>("is_urgent")?;
         let urgency = if is_urgent { Urgency::Urgent } else { Urgency::Ordinary };
-        kept.push(KeptRow { held: held_version(row)?, urgency });
+        kept.push(SendableRow { held: held_version(row)?, urgency });
         if is_urgent {
             break;
         }
@@ -237,25 +228,35 @@ pub async fn stale_ms_max(
 ) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT MAX(stale_ms) AS stale_ms FROM snapshots
                WHERE project = $1 AND environment = $2 AND (epoch < $3 OR epoch = $3 AND seq <= $4)";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(upto.epoch))
         .bind(to_sql(upto.seq))
         .fetch_one(conn)
         .await?;
-    Ok(row.try_get::<Option<i64>, _>("stale_ms")?.map(from_sql))
+    Ok(row.get::<Option<i64>>("stale_ms")?.map(from_sql))
+}
+
+/// The column `urgency`.
+pub(super) fn urgency(row: &Row) -> Result<Urgency, StoreError> {
+    let found: String = row.get("urgency")?;
+    match found.as_str() {
+        "ordinary" => Ok(Urgency::Ordinary),
+        "urgent" => Ok(Urgency::Urgent),
+        _ => Err(StoreError::Corrupt { column: "snapshots.urgency", found }),
+    }
 }
 
 /// The columns `epoch` and `seq`.
-pub(super) fn version(row: &sqlx::sqlite::SqliteRow) -> Result<SnapshotVersion, StoreError> {
-    Ok(SnapshotVersion { epoch: from_sql(row.try_get("epoch")?), seq: from_sql(row.try_get("seq")?) })
+pub(super) fn version(row: &Row) -> Result<SnapshotVersion, StoreError> {
+    Ok(SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) })
 }
 
 /// The columns `epoch`, `seq` and `digest` of a stored frame.
-pub(super) fn held_version(row: &sqlx::sqlite::SqliteRow) -> Result<HeldVersion, StoreError> {
+pub(super) fn held_version(row: &Row) -> Result<HeldVersion, StoreError> {
     let SnapshotVersion { epoch, seq } = version(row)?;
-    let found: String = row.try_get("digest")?;
+    let found: String = row.get("digest")?;
     let digest = Digest::parse(&found);
     let digest = digest.map_err(|_| StoreError::Corrupt { column: "digest", found: found.clone() })?;
     Ok(HeldVersion { epoch, seq, digest })
@@ -265,67 +266,68 @@ pub(super) fn held_version(row: &sqlx::sqlite::SqliteRow) -> Result<HeldVersion,
 mod tests {
     use super::super::receipts::{ReplicaName, Told, acks_from, record_held};
     use super::*;
-    use crate::store::Store;
+    use crate::store::{Lock, testing};
 
     #[tokio::test]
     async fn a_hundred_versions_are_kept_with_their_receipts_also_when_the_epoch_rises() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
-        let mut tx = store.write().await.unwrap();
-        let scope = Scope::parse("t/p/e").unwrap();
-        let replica = ReplicaName { region: "eu".to_owned(), shard: 0 };
-        let told = Told::Ack { keyset_version: 1, stored_ms: UnixMillis(1) };
-        let first = SnapshotVersion { epoch: 1, seq: 1 };
-        let before = (1..=60).map(|seq| (1, seq, 1_000));
-        let after = (1..=41).map(|seq| (2, seq, 250));
-        let mut counts = Vec::new();
-        for (epoch, seq, stale_ms) in before.chain(after) {
-            let version = SnapshotVersion { epoch, seq };
-            let digest = Digest::of(version.to_string().as_bytes());
-            let row = FrameRow { version, digest, frame: vec![1], created_ms: UnixMillis(1) };
-            let traits = FrameTraits { urgency: Urgency::Ordinary, stale_ms };
-            insert(&mut tx, &scope, &row, traits).await.unwrap();
-            let held = HeldVersion { epoch, seq, digest };
-            record_held(&mut tx, &scope, &replica, held, told, UnixMillis(2)).await.unwrap();
-            counts.push(acks_from(&mut tx, &scope, first).await.unwrap().len());
-            assert_eq!(stale_ms_max(&mut tx, &scope, version).await.unwrap(), Some(1_000), "{version}");
+        for database in testing::databases().await {
+            let store = database.store().await;
+            let mut tx = store.write(Lock::Keys).await.unwrap();
+            let scope = Scope::parse("t/p/e").unwrap();
+            let replica = ReplicaName { region: "eu".to_owned(), shard: 0 };
+            let told = Told::Ack { keyset_version: 1, stored_ms: UnixMillis(1) };
+            let first = SnapshotVersion { epoch: 1, seq: 1 };
+            let before = (1..=60).map(|seq| (1, seq, 1_000));
+            let after = (1..=41).map(|seq| (2, seq, 250));
+            let mut counts = Vec::new();
+            for (epoch, seq, stale_ms) in before.chain(after) {
+                let version = SnapshotVersion { epoch, seq };
+                let digest = Digest::of(version.to_string().as_bytes());
+                let row = FrameRow { version, digest, frame: vec![1], created_ms: UnixMillis(1) };
+                let traits = FrameTraits { urgency: Urgency::Ordinary, stale_ms };
+                insert(&mut tx, &scope, &row, traits).await.unwrap();
+                let held = HeldVersion { epoch, seq, digest };
+                record_held(&mut tx, &scope, &replica, held, told, UnixMillis(2)).await.unwrap();
+                counts.push(acks_from(&mut tx, &scope, first).await.unwrap().len());
+                assert_eq!(stale_ms_max(&mut tx, &scope, version).await.unwrap(), Some(1_000), "{version}");
+            }
+            assert_eq!(counts, (1..=100).chain([100]).collect::<Vec<_>>());
+            assert!(frame(&mut tx, &scope, first).await.unwrap().is_none());
+            let second = SnapshotVersion { epoch: 1, seq: 2 };
+            assert!(frame(&mut tx, &scope, second).await.unwrap().is_some());
+            assert_eq!(acks_from(&mut tx, &scope, first).await.unwrap()[0].version, second);
+            assert_eq!(testing::number(&mut tx, "SELECT COUNT(*) FROM acks").await, 100);
         }
-        assert_eq!(counts, (1..=100).chain([100]).collect::<Vec<_>>());
-        assert!(frame(&mut tx, &scope, first).await.unwrap().is_none());
-        let second = SnapshotVersion { epoch: 1, seq: 2 };
-        assert!(frame(&mut tx, &scope, second).await.unwrap().is_some());
-        assert_eq!(acks_from(&mut tx, &scope, first).await.unwrap()[0].version, second);
-        let lines = sqlx::query("SELECT COUNT(*) FROM acks").fetch_one(&mut *tx).await.unwrap();
-        assert_eq!(lines.get::<i64, _>(0), 100);
     }
 
     #[tokio::test]
     async fn what_can_be_sent_ends_with_the_newest_urgent_version() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
-        let mut tx = store.write().await.unwrap();
-        let (scope, other) = (Scope::parse("t/p/e").unwrap(), Scope::parse("t/p/other").unwrap());
-        assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), []);
-        let mut expected = Vec::new();
-        for (epoch, seq, urgency) in [
-            (1, 8, Urgency::Ordinary),
-            (1, 9, Urgency::Urgent),
-            (1, 10, Urgency::Ordinary),
-            (2, 1, Urgency::Urgent),
-            (2, 2, Urgency::Ordinary),
-            (2, 3, Urgency::Ordinary),
-        ] {
-            let version = SnapshotVersion { epoch, seq };
-            let digest = Digest::of(version.to_string().as_bytes());
-            let row = FrameRow { version, digest, frame: vec![1], created_ms: UnixMillis(1) };
-            insert(&mut tx, &scope, &row, FrameTraits { urgency, stale_ms: 250 }).await.unwrap();
-            let traits = FrameTraits { urgency: Urgency::Urgent, stale_ms: 250 };
-            insert(&mut tx, &other, &row, traits).await.unwrap();
-            if urgency == Urgency::Urgent {
-                expected.clear();
+        for database in testing::databases().await {
+            let store = database.store().await;
+            let mut tx = store.write(Lock::Keys).await.unwrap();
+            let (scope, other) = (Scope::parse("t/p/e").unwrap(), Scope::parse("t/p/other").unwrap());
+            assert_eq!(sendable(&mut tx, &scope).await.unwrap(), []);
+            let mut expected = Vec::new();
+            for (epoch, seq, urgency) in [
+                (1, 8, Urgency::Ordinary),
+                (1, 9, Urgency::Urgent),
+                (1, 10, Urgency::Ordinary),
+                (2, 1, Urgency::Urgent),
+                (2, 2, Urgency::Ordinary),
+                (2, 3, Urgency::Ordinary),
+            ] {
+                let version = SnapshotVersion { epoch, seq };
+                let digest = Digest::of(version.to_string().as_bytes());
+                let row = FrameRow { version, digest, frame: vec![1], created_ms: UnixMillis(1) };
+                insert(&mut tx, &scope, &row, FrameTraits { urgency, stale_ms: 250 }).await.unwrap();
+                let traits = FrameTraits { urgency: Urgency::Urgent, stale_ms: 250 };
+                insert(&mut tx, &other, &row, traits).await.unwrap();
+                if urgency == Urgency::Urgent {
+                    expected.clear();
+                }
+                expected.insert(0, SendableRow { held: HeldVersion { epoch, seq, digest }, urgency });
+                assert_eq!(sendable(&mut tx, &scope).await.unwrap(), expected, "{version}");
             }
-            expected.insert(0, KeptRow { held: HeldVersion { epoch, seq, digest }, urgency });
-            assert_eq!(kept_to_urgent(&mut tx, &scope).await.unwrap(), expected, "{version}");
         }
     }
 }

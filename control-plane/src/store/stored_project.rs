@@ -2,12 +2,9 @@
 //! a project of the same name, and neither learns of the other's.
 
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
-use sqlx::encode::{Encode, IsNull};
-use sqlx::error::BoxDynError;
-use sqlx::sqlite::{SqliteArgumentsBuffer, SqliteRow, SqliteTypeInfo};
-use sqlx::{Row as _, Sqlite, Type};
 
 use super::StoreError;
+use super::sql::{Row, Value};
 
 /// The one thing that statements bind for a column `project` (`tests/architecture.rs`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,21 +28,21 @@ impl StoredProject {
     }
 
     /// The column of a row, without the tenant.
-    pub(super) fn key(row: &SqliteRow) -> Result<String, StoreError> {
-        let found: String = row.try_get(COLUMN)?;
+    pub(super) fn key(row: &Row) -> Result<String, StoreError> {
+        let found: String = row.get(COLUMN)?;
         Ok(parts(&found)?.1.to_owned())
     }
 
     /// The same of a row that may belong to no project.
-    pub(super) fn key_if_any(row: &SqliteRow) -> Result<Option<String>, StoreError> {
-        let found: Option<String> = row.try_get(COLUMN)?;
+    pub(super) fn key_if_any(row: &Row) -> Result<Option<String>, StoreError> {
+        let found: Option<String> = row.get(COLUMN)?;
         found.map(|found| Ok(parts(&found)?.1.to_owned())).transpose()
     }
 
     /// The environment that a row with the columns `project` and `environment` names.
-    pub(super) fn scope(row: &SqliteRow) -> Result<Scope, StoreError> {
+    pub(super) fn scope(row: &Row) -> Result<Scope, StoreError> {
         let bad = |column: &'static str, found: &str| StoreError::Corrupt { column, found: found.to_owned() };
-        let (found, environment): (String, String) = (row.try_get(COLUMN)?, row.try_get("environment")?);
+        let (found, environment): (String, String) = (row.get(COLUMN)?, row.get("environment")?);
         let (tenant, project) = parts(&found)?;
         Ok(Scope {
             tenant: TenantKey::parse(tenant).map_err(|_| bad(COLUMN, &found))?,
@@ -55,22 +52,23 @@ impl StoredProject {
     }
 }
 
-const COLUMN: &str = "project";
+/// What the column is called.
+pub(super) const COLUMN: &str = "project";
 
 /// Tenant and project.
 fn parts(found: &str) -> Result<(&str, &str), StoreError> {
     found.split_once('/').ok_or_else(|| StoreError::Corrupt { column: COLUMN, found: found.to_owned() })
 }
 
-impl Type<Sqlite> for StoredProject {
-    fn type_info() -> SqliteTypeInfo {
-        <String as Type<Sqlite>>::type_info()
+impl From<StoredProject> for Value<'_> {
+    fn from(StoredProject(stored): StoredProject) -> Self {
+        stored.into()
     }
 }
 
-impl Encode<'_, Sqlite> for StoredProject {
-    fn encode_by_ref(&self, buffer: &mut SqliteArgumentsBuffer) -> Result<IsNull, BoxDynError> {
-        Encode::<Sqlite>::encode_by_ref(&self.0, buffer)
+impl From<Option<StoredProject>> for Value<'_> {
+    fn from(project: Option<StoredProject>) -> Self {
+        project.map(|StoredProject(stored)| stored).into()
     }
 }
 

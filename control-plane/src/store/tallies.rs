@@ -1,10 +1,11 @@
 //! Rows of tallies: added to by ingestion, summed for verdicts. The only data statistics ever reads.
 
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, from_sql, sql, to_sql};
 use crate::model::aggregate::Tallies;
 use crate::model::metric::EXPOSURE_METRIC;
 use crate::model::policy::{Guardrail, Policy};
@@ -13,19 +14,13 @@ use crate::model::verdict::{ArmTotal, Reading};
 /// A tally as the API shows it, summed over time.
 #[derive(Debug, Clone, Serialize)]
 pub struct TallyRow {
-    /// Number of the phase in the flag.
     pub phase: u32,
-    /// Arm.
-    pub arm: String,
-    /// What was measured.
+    pub arm: Arm,
     pub metric: String,
-    /// Units that contributed.
     pub units: u64,
     /// Events that counted.
     pub events: u64,
-    /// Sum of values.
     pub value_sum: f64,
-    /// Sum of squared values.
     pub value_sq_sum: f64,
 }
 
@@ -38,7 +33,7 @@ pub async fn add(conn: &mut Connection, tallies: &Tallies) -> Result<(), StoreEr
                  value_sum = tallies.value_sum + excluded.value_sum,
                  value_sq_sum = tallies.value_sq_sum + excluded.value_sq_sum";
     for (key, sum) in tallies.iter() {
-        sqlx::query(sql)
+        sql::query(sql)
             .bind(key.phase_id)
             .bind(&key.metric)
             .bind(to_sql(key.bucket_ms.0))
@@ -56,7 +51,6 @@ pub async fn add(conn: &mut Connection, tallies: &Tallies) -> Result<(), StoreEr
 /// Enrolment minutes from `from` up to, not including, `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EnrolmentRange {
-    /// First minute.
     pub from: UnixMillis,
     /// First minute no longer included.
     pub to: UnixMillis,
@@ -80,10 +74,12 @@ pub async fn reading(
     metric: &str,
     range: EnrolmentRange,
 ) -> Result<Reading, StoreError> {
-    let sql = "SELECT metric, arm, SUM(units) AS units, SUM(events) AS events, SUM(value_sum) AS value_sum
+    let sql =
+        "SELECT metric, arm, CAST(SUM(units) AS BIGINT) AS units, CAST(SUM(events) AS BIGINT) AS events,
+                      SUM(value_sum) AS value_sum
                FROM tallies WHERE phase_id = $1 AND metric IN ($2, $3) AND bucket_ms >= $4 AND bucket_ms < $5
                GROUP BY metric, arm";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(phase_id)
         .bind(metric)
         .bind(EXPOSURE_METRIC)
@@ -93,44 +89,54 @@ pub async fn reading(
         .await?;
     let mut reading = Reading::default();
     for row in &rows {
-        let arm: String = row.try_get("arm")?;
-        let total: &mut ArmTotal = if arm == "exposed" { &mut reading.exposed } else { &mut reading.control };
-        let found: String = row.try_get("metric")?;
+        let total: &mut ArmTotal = match arm(row, "tallies.arm")? {
+            Arm::Exposed => &mut reading.exposed,
+            Arm::Control => &mut reading.control,
+        };
+        let found: String = row.get("metric")?;
         if found == EXPOSURE_METRIC {
-            total.units = from_sql(row.try_get("units")?);
+            total.units = from_sql(row.get("units")?);
         } else {
-            total.events = from_sql(row.try_get("events")?);
-            total.value_sum = row.try_get("value_sum")?;
+            total.events = from_sql(row.get("events")?);
+            total.value_sum = row.get("value_sum")?;
         }
     }
     Ok(reading)
 }
 
+/// The column `arm`, which is called `column` when it holds anything else.
+pub(super) fn arm(row: &Row, column: &'static str) -> Result<Arm, StoreError> {
+    let found: String = row.get("arm")?;
+    let arm = [Arm::Exposed, Arm::Control].into_iter().find(|arm| arm.as_str() == found);
+    arm.ok_or(StoreError::Corrupt { column, found })
+}
+
 /// Units of both arms that enrolled in a phase from `since` on.
 pub async fn units_since(conn: &mut Connection, phase_id: i64, since: UnixMillis) -> Result<u64, StoreError> {
-    let sql =
-        "SELECT COALESCE(SUM(units), 0) FROM tallies WHERE phase_id = $1 AND metric = $2 AND bucket_ms >= $3";
+    let sql = "SELECT CAST(COALESCE(SUM(units), 0) AS BIGINT) FROM tallies WHERE phase_id = $1 AND metric = $2 AND bucket_ms >= $3";
     let row =
-        sqlx::query(sql).bind(phase_id).bind(EXPOSURE_METRIC).bind(to_sql(since.0)).fetch_one(conn).await?;
-    Ok(from_sql(row.try_get(0)?))
+        sql::query(sql).bind(phase_id).bind(EXPOSURE_METRIC).bind(to_sql(since.0)).fetch_one(conn).await?;
+    Ok(from_sql(row.get(0)?))
 }
 
 /// All sums of a phase.
 pub async fn of_phase(conn: &mut Connection, phase_id: i64, phase: u32) -> Result<Vec<TallyRow>, StoreError> {
-    let sql = "SELECT arm, metric, SUM(units) AS units, SUM(events) AS events, SUM(value_sum) AS value_sum,
+    let sql =
+        "SELECT arm, metric, CAST(SUM(units) AS BIGINT) AS units, CAST(SUM(events) AS BIGINT) AS events,
+                      SUM(value_sum) AS value_sum,
                       SUM(value_sq_sum) AS value_sq_sum
                FROM tallies WHERE phase_id = $1 GROUP BY arm, metric ORDER BY metric, arm";
-    let rows = sqlx::query(sql).bind(phase_id).fetch_all(conn).await?;
+    let rows = sql::query(sql).bind(phase_id).fetch_all(conn).await?;
     rows.iter()
         .map(|row| {
             Ok(TallyRow {
                 phase,
-                arm: row.try_get("arm")?,
-                metric: row.try_get("metric")?,
-                units: from_sql(row.try_get("units")?),
-                events: from_sql(row.try_get("events")?),
-                value_sum: row.try_get("value_sum")?,
-                value_sq_sum: row.try_get("value_sq_sum")?,
+                arm: arm(row, "tallies.arm")?,
+                metric: row.get("metric")?,
+                units: from_sql(row.get("units")?),
+                events: from_sql(row.get("events")?),
+                value_sum: row.get("value_sum")?,
+                value_sq_sum: row.get("value_sq_sum")?,
             })
         })
         .collect()

@@ -3,9 +3,10 @@
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+use crate::model::token::TokenKind;
 
 /// A token as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -15,17 +16,15 @@ pub struct TokenRow {
     /// Tenant it belongs to.
     #[serde(skip)]
     pub tenant: String,
-    /// `admin`, `viewer`, `client` or `ingest`.
-    pub kind: String,
+    /// What it is for.
+    pub kind: TokenKind,
     /// For people.
     pub name: String,
     /// Only for client keys.
     pub project: Option<String>,
     /// Only for client keys.
     pub environment: Option<String>,
-    /// When it was made.
     pub created_ms: UnixMillis,
-    /// When it was revoked.
     pub revoked_ms: Option<UnixMillis>,
 }
 
@@ -46,10 +45,10 @@ const COLUMNS: &str = "token_id, tenant, kind, name, project, environment, creat
 pub async fn insert(conn: &mut Connection, token: &TokenRow, secret: &Digest) -> Result<(), StoreError> {
     let sql = "INSERT INTO tokens (token_id, tenant, kind, name, project, environment, sha256, created_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(&token.token_id)
         .bind(&token.tenant)
-        .bind(&token.kind)
+        .bind(token.kind.as_str())
         .bind(&token.name)
         .bind(token.stored_project())
         .bind(&token.environment)
@@ -63,14 +62,53 @@ pub async fn insert(conn: &mut Connection, token: &TokenRow, secret: &Digest) ->
 /// The valid token with this digest.
 pub async fn find(conn: &mut Connection, secret: &Digest) -> Result<Option<TokenRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM tokens WHERE sha256 = $1 AND revoked_ms IS NULL");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(secret.to_string()).fetch_optional(conn).await?;
+    let row = sql::composed(sql).bind(secret.to_string()).fetch_optional(conn).await?;
     row.as_ref().map(token_row).transpose()
 }
 
 /// A tenant's tokens, oldest first, revoked ones included.
 pub async fn list(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<TokenRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE tenant = $1 ORDER BY created_ms, token_id");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(tenant.as_str()).fetch_all(conn).await?;
+    page(conn, tenant, None, u32::MAX).await
+}
+
+/// The same, those behind the token `after`; none when the tenant has no such token.
+pub async fn page(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<TokenRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens
+         WHERE tenant = $1 AND ($2 IS NULL OR (created_ms, token_id) >
+           (SELECT created_ms, token_id FROM tokens WHERE tenant = $1 AND token_id = $2))
+         ORDER BY created_ms, token_id LIMIT $3"
+    );
+    let query = sql::composed(sql).bind(tenant.as_str()).bind(after).bind(limit);
+    query.fetch_all(conn).await?.iter().map(token_row).collect()
+}
+
+/// The client keys of an environment, oldest first, revoked ones included: those behind the token `after`.
+pub async fn client_keys_page(
+    conn: &mut Connection,
+    scope: &Scope,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<TokenRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens
+         WHERE tenant = $1 AND project = $2 AND environment = $3 AND ($4 IS NULL OR (created_ms, token_id) >
+           (SELECT created_ms, token_id FROM tokens WHERE tenant = $1 AND token_id = $4))
+         ORDER BY created_ms, token_id LIMIT $5"
+    );
+    let rows = sql::composed(sql)
+        .bind(scope.tenant.as_str())
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
     rows.iter().map(token_row).collect()
 }
 
@@ -81,32 +119,28 @@ pub async fn token(
     token_id: &str,
 ) -> Result<Option<TokenRow>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM tokens WHERE tenant = $1 AND token_id = $2");
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(tenant.as_str())
-        .bind(token_id)
-        .fetch_optional(conn)
-        .await?;
+    let row = sql::composed(sql).bind(tenant.as_str()).bind(token_id).fetch_optional(conn).await?;
     row.as_ref().map(token_row).transpose()
 }
 
 /// Valid tokens of one kind in the whole installation.
-pub async fn count(conn: &mut Connection, kind: &str) -> Result<u64, StoreError> {
+pub async fn count(conn: &mut Connection, kind: TokenKind) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM tokens WHERE kind = $1 AND revoked_ms IS NULL";
-    Ok(from_sql(sqlx::query(sql).bind(kind).fetch_one(conn).await?.try_get(0)?))
+    Ok(from_sql(sql::query(sql).bind(kind.as_str()).fetch_one(conn).await?.get(0)?))
 }
 
 /// Digests of an environment's valid client keys, sorted.
 pub async fn client_key_digests(conn: &mut Connection, scope: &Scope) -> Result<Vec<Digest>, StoreError> {
     let sql = "SELECT sha256 FROM tokens
                WHERE kind = 'client' AND project = $1 AND environment = $2 AND revoked_ms IS NULL ORDER BY sha256";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .fetch_all(conn)
         .await?;
     rows.iter()
         .map(|row| {
-            let found: String = row.try_get(0)?;
+            let found: String = row.get(0)?;
             Digest::parse(&found).map_err(|_| StoreError::Corrupt { column: "tokens.sha256", found })
         })
         .collect()
@@ -123,7 +157,7 @@ pub async fn revoke(
         "UPDATE tokens SET revoked_ms = $1 WHERE tenant = $2 AND token_id = $3 AND revoked_ms IS NULL
          RETURNING {COLUMNS}"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(to_sql(now.0))
         .bind(tenant.as_str())
         .bind(token_id)
@@ -132,16 +166,17 @@ pub async fn revoke(
     row.as_ref().map(token_row).transpose()
 }
 
-fn token_row(row: &sqlx::sqlite::SqliteRow) -> Result<TokenRow, StoreError> {
-    let revoked_ms: Option<i64> = row.try_get("revoked_ms")?;
+fn token_row(row: &Row) -> Result<TokenRow, StoreError> {
+    let kind: String = row.get("kind")?;
+    let revoked_ms: Option<i64> = row.get("revoked_ms")?;
     Ok(TokenRow {
-        token_id: row.try_get("token_id")?,
-        tenant: row.try_get("tenant")?,
-        kind: row.try_get("kind")?,
-        name: row.try_get("name")?,
+        token_id: row.get("token_id")?,
+        tenant: row.get("tenant")?,
+        kind: TokenKind::parse(&kind).ok_or(StoreError::Corrupt { column: "tokens.kind", found: kind })?,
+        name: row.get("name")?,
         project: StoredProject::key_if_any(row)?,
-        environment: row.try_get("environment")?,
-        created_ms: UnixMillis(from_sql(row.try_get("created_ms")?)),
+        environment: row.get("environment")?,
+        created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
         revoked_ms: revoked_ms.map(|ms| UnixMillis(from_sql(ms))),
     })
 }

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// One hour of a flag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,7 +31,7 @@ pub async fn add(
                  CASE WHEN usage.evaluations > 9223372036854775807 - excluded.evaluations
                       THEN 9223372036854775807 ELSE usage.evaluations + excluded.evaluations END";
     for (served, count) in counts {
-        sqlx::query(sql)
+        sql::query(sql)
             .bind(StoredProject::of(scope))
             .bind(scope.environment.as_str())
             .bind(flag.as_str())
@@ -53,27 +52,39 @@ pub async fn hours(
     from: UnixMillis,
     limit: u32,
 ) -> Result<Vec<UsageHour>, StoreError> {
+    hours_between(conn, scope, flag, (from, UnixMillis(u64::MAX)), limit).await
+}
+
+/// The same, those before `before`.
+pub async fn hours_between(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    (from, before): (UnixMillis, UnixMillis),
+    limit: u32,
+) -> Result<Vec<UsageHour>, StoreError> {
     let sql = "SELECT hour_ms, served, evaluations FROM usage
                WHERE project = $1 AND environment = $2 AND flag = $3 AND hour_ms IN (
                  SELECT DISTINCT hour_ms FROM usage WHERE project = $1 AND environment = $2 AND flag = $3
-                   AND hour_ms >= $4 ORDER BY hour_ms DESC LIMIT $5)
+                   AND hour_ms >= $4 AND hour_ms < $5 ORDER BY hour_ms DESC LIMIT $6)
                ORDER BY hour_ms, served";
-    let rows = sqlx::query(sql)
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
         .bind(to_sql(from.0))
-        .bind(i64::from(limit))
+        .bind(to_sql(before.0))
+        .bind(limit)
         .fetch_all(conn)
         .await?;
     let mut hours: Vec<UsageHour> = Vec::new();
     for row in rows {
-        let hour_ms = UnixMillis(from_sql(row.try_get("hour_ms")?));
+        let hour_ms = UnixMillis(from_sql(row.get("hour_ms")?));
         if hours.last().is_none_or(|last| last.hour_ms != hour_ms) {
             hours.push(UsageHour { hour_ms, served: BTreeMap::new() });
         }
         if let Some(hour) = hours.last_mut() {
-            hour.served.insert(row.try_get("served")?, from_sql(row.try_get("evaluations")?));
+            hour.served.insert(row.get("served")?, from_sql(row.get("evaluations")?));
         }
     }
     Ok(hours)

@@ -2,9 +2,8 @@
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::verdict::{GuardrailEvidence, Verdict};
 
 /// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
@@ -15,9 +14,7 @@ const VERDICT_COUNT_KEPT: i64 = 1_000;
 pub struct VerdictRow {
     /// Rising number.
     pub verdict_id: i64,
-    /// Number of the phase in the flag.
     pub phase: u32,
-    /// When.
     pub at_ms: UnixMillis,
     /// `continue`, `hold`, `trip`, `half_open`, `close`.
     pub decision: String,
@@ -43,7 +40,7 @@ pub async fn insert(
     let sql = "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence,
                                      ingest_lag_ms, summary)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -59,7 +56,7 @@ pub async fn insert(
     let sql = "DELETE FROM verdicts WHERE verdict_id IN (
                  SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3
                  ORDER BY verdict_id DESC LIMIT 10 OFFSET $4)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
@@ -76,27 +73,40 @@ pub async fn newest(
     flag: &str,
     limit: u32,
 ) -> Result<Vec<VerdictRow>, StoreError> {
+    page(conn, scope, flag, i64::MAX, limit).await
+}
+
+/// The same, those below `before`.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<VerdictRow>, StoreError> {
     let sql =
         "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary FROM verdicts
-               WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY verdict_id DESC LIMIT $4";
-    let rows = sqlx::query(sql)
+               WHERE project = $1 AND environment = $2 AND flag = $3 AND verdict_id < $4
+               ORDER BY verdict_id DESC LIMIT $5";
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(flag)
+        .bind(before)
         .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter()
         .map(|row| {
-            let evidence: String = row.try_get("evidence")?;
+            let evidence: String = row.get("evidence")?;
             Ok(VerdictRow {
-                verdict_id: row.try_get("verdict_id")?,
-                phase: row.try_get("phase")?,
-                at_ms: UnixMillis(from_sql(row.try_get("at_ms")?)),
-                decision: row.try_get("decision")?,
-                reason: row.try_get("reason")?,
-                summary: row.try_get("summary")?,
-                ingest_lag_ms: from_sql(row.try_get("ingest_lag_ms")?),
+                verdict_id: row.get("verdict_id")?,
+                phase: row.get_u32("phase")?,
+                at_ms: UnixMillis(from_sql(row.get("at_ms")?)),
+                decision: row.get("decision")?,
+                reason: row.get("reason")?,
+                summary: row.get("summary")?,
+                ingest_lag_ms: from_sql(row.get("ingest_lag_ms")?),
                 evidence: json_column("verdicts.evidence", &evidence)?,
             })
         })

@@ -7,7 +7,9 @@ use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_control_plane::jobs::{prune, republish, rotate};
 use flagfuse_control_plane::model::ceremony::OnlineRole;
 use flagfuse_control_plane::model::safety::SafetySettings;
+use flagfuse_control_plane::model::settings::EnvironmentSettings;
 use flagfuse_control_plane::publish::keys::rotation::Next;
+use flagfuse_control_plane::store::Lock;
 use flagfuse_control_plane::store::scopes::{SettingsRow, insert_environment};
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, Urgency};
 use flagfuse_shared::digest::Digest;
@@ -380,9 +382,9 @@ async fn replicas_have_room_for_what_was_deleted_or_no_more_is_made() {
     let world = World::new().await;
     world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "old" })).await;
     world.ok("DELETE", "/v1/projects/demo/environments/old", Value::Null).await;
-    let mut tx = world.plane.store.write().await.unwrap();
+    let mut tx = world.plane.store.write(Lock::Keys).await.unwrap();
     let safety = SafetySettings::default();
-    let settings = SettingsRow { profile: "strict", auto_exposure: "single", safety: &safety };
+    let settings = SettingsRow { settings: EnvironmentSettings::default(), safety: &safety };
     for n in 2..REPLICA_ENVIRONMENT_COUNT_MAX - 1 {
         let scope = Scope::parse(&format!("default/demo/e{n}")).unwrap();
         assert!(insert_environment(&mut tx, &scope, settings, world.clock.now()).await.unwrap());

@@ -196,11 +196,9 @@ async fn verdict_reads_tallies_never_raw_events() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     world.run_cohort(1, 400, (100, 200), "conversion").await;
-    let mut tx = world.plane.store.write().await.unwrap();
     for table in ["DELETE FROM events", "DELETE FROM exposures", "DELETE FROM facts"] {
-        sqlx::query(table).execute(&mut *tx).await.unwrap();
+        sqlx::query(table).execute(&mut world.database().await).await.unwrap();
     }
-    tx.commit().await.unwrap();
     assert_eq!(world.tick().await.moved, 1);
     assert_eq!(fuse(&world).await["circuit"], "OPEN");
 }

@@ -233,8 +233,7 @@ async fn what_has_no_use_after_its_horizon_is_forgotten_and_nothing_else() {
     world.deliver(&last).await;
     let (before, audit) = (world.get(&format!("{FLAG}/tallies")).await, world.get("/v1/audit").await);
     let count = async |table: &'static str| {
-        let mut conn = world.plane.store.read().await.unwrap();
-        sqlx::query_scalar::<_, i64>(table).fetch_one(&mut *conn).await.unwrap()
+        sqlx::query_scalar::<_, i64>(table).fetch_one(&mut world.database().await).await.unwrap()
     };
     let prune = async || jobs::prune(&world.plane.store, world.clock.now()).await.unwrap();
     assert_eq!(prune().await, 0);
@@ -322,9 +321,8 @@ async fn tallies_of_a_fixed_batch() {
         world.clock.advance(3_600_000);
         world.ingest(&[world.exposure(unit, "on", 1), world.outcome(unit, "conversion")]).await;
     }
-    let mut conn = world.plane.store.read().await.unwrap();
     let sql = "SELECT group_concat(metric || bucket_ms || arm || units || events) FROM tallies";
-    let cells: String = sqlx::query_scalar(sql).fetch_one(&mut *conn).await.unwrap();
+    let cells: String = sqlx::query_scalar(sql).fetch_one(&mut world.database().await).await.unwrap();
     println!("cells {cells} {}", world.get(&format!("{FLAG}/retention-delta")).await);
 }
 
@@ -366,8 +364,7 @@ async fn usage_is_counted_once_by_the_hour_and_unknown_flags_are_kept_in_quarant
 }
 
 async fn count(world: &World, sql: &'static str) -> i64 {
-    let mut conn = world.plane.store.read().await.unwrap();
-    sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut *conn).await.unwrap()
+    sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut world.database().await).await.unwrap()
 }
 
 #[tokio::test]
@@ -482,9 +479,8 @@ async fn an_event_that_cannot_be_applied_is_set_aside_and_the_others_go_on() {
     world.ok("PUT", &format!("{ENVIRONMENT}/flags/other"), crate::world::flag()).await;
     world.ok("PUT", &format!("{ENVIRONMENT}/flags/other/fuse"), policy(json!({}))).await;
     // What no version of this program writes stands for every fault of ours.
-    let mut tx = world.plane.store.write().await.unwrap();
-    sqlx::query("UPDATE phases SET policy = 'garbage' WHERE flag = 'other'").execute(&mut *tx).await.unwrap();
-    tx.commit().await.unwrap();
+    let sql = "UPDATE phases SET policy = 'garbage' WHERE flag = 'other'";
+    sqlx::query(sql).execute(&mut world.database().await).await.unwrap();
     let units = exposed(40);
     let mut events: Vec<Value> = units.iter().map(|unit| world.exposure(unit, "on", 1)).collect();
     let mut poison = world.exposure(&units[0], "on", 1);

@@ -12,6 +12,7 @@ use flagfuse_control_plane::publish::keys::status::file_warnings;
 use flagfuse_control_plane::publish::keys::{
     KeyError, NewKeys, Passphrase, Protection, RoleSize, create, create_development,
 };
+use flagfuse_control_plane::store::Lock;
 use flagfuse_control_plane::store::forks::{self, Observed, Standing};
 use flagfuse_control_plane::store::receipts::{ReplicaName, Told, record_held};
 use flagfuse_control_plane::store::snapshots;
@@ -63,7 +64,7 @@ async fn confirm(world: &World, plane: &ControlPlane, held: Option<&Held>) -> He
         Outcome::Newer(admitted) => admitted.held,
         Outcome::Same => *held.unwrap(),
     };
-    let mut tx = plane.store.write().await.unwrap();
+    let mut tx = plane.store.write(Lock::Keys).await.unwrap();
     let newest = snapshots::newest_signed(&mut tx, &scope()).await.unwrap().unwrap().held;
     let now = world.clock.now();
     let replica = ReplicaName { region: REGION.to_owned(), shard: 0 };
@@ -213,7 +214,7 @@ async fn a_revoked_key_and_the_keyset_that_listed_it_count_no_longer() {
 
 /// A replica of a database that was put back: it holds a hundred versions more.
 async fn fork(world: &World, plane: &ControlPlane) -> HeldVersion {
-    let mut tx = plane.store.write().await.unwrap();
+    let mut tx = plane.store.write(Lock::Keys).await.unwrap();
     let newest = snapshots::newest_signed(&mut tx, &scope()).await.unwrap().unwrap().held.version();
     let digest = Digest::of(b"from another life");
     let held = HeldVersion { epoch: newest.epoch, seq: newest.seq + 100, digest };

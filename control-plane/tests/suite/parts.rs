@@ -183,8 +183,7 @@ async fn a_malformed_flag_of_somebody_else_blocks_neither_a_fuse_nor_a_neighbour
     world.ok("PUT", &path("flags/sick"), flag()).await;
     world.ok("PUT", &path("flags/above"), needs("sick")).await;
     // As an older program may have left it behind.
-    let database = format!("sqlite://{}", world.data().join("flagfuse.db").display());
-    let mut conn = <sqlx::SqliteConnection as sqlx::Connection>::connect(&database).await.unwrap();
+    let mut conn = world.database().await;
     sqlx::query("UPDATE flags SET body = replace(body, 'value_type\":\"boolean', 'value_type\":\"string') WHERE flag = 'sick'")
         .execute(&mut conn)
         .await

@@ -4,6 +4,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_control_plane::publish::pusher::Claim;
+use flagfuse_control_plane::store::Lock;
 use flagfuse_control_plane::store::snapshots::{FrameRow, FrameTraits, insert};
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, PlaneMessage, Urgency, decode_messages};
 use flagfuse_shared::digest::Digest;
@@ -126,7 +127,7 @@ async fn an_answer_is_cut_at_its_limit_and_the_next_pull_brings_the_rest() {
         let digest = Digest::of(key.as_bytes());
         let row = FrameRow { version, digest, frame: frame.clone(), created_ms: world.clock.now() };
         let traits = FrameTraits { urgency: Urgency::Ordinary, stale_ms: 250 };
-        let mut tx = world.plane.store.write().await.unwrap();
+        let mut tx = world.plane.store.write(Lock::Keys).await.unwrap();
         insert(&mut tx, &scope, &row, traits).await.unwrap();
         tx.commit().await.unwrap();
     }

@@ -2,6 +2,7 @@
 
 use flagfuse_control_plane::model::circuit::Circuit;
 use flagfuse_control_plane::model::ramp::{Ramp, Stage, Variations};
+use flagfuse_control_plane::store::Lock;
 use flagfuse_control_plane::store::phases::{self, PhaseRow};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ async fn world() -> World {
     let stage = |exposed_percent| Stage { exposed_percent, control_percent: 10.0 };
     let ramp = Ramp::new(&[stage(10.0), stage(30.0)]).unwrap();
     let variations = Variations { treatment: "on", control: "off" };
-    let mut tx = world.plane.store.write().await.unwrap();
+    let mut tx = world.plane.store.write(Lock::Keys).await.unwrap();
     let first = phases::by_number(&mut tx, &scope, "checkout", 1).await.unwrap().unwrap();
     let mut earlier = Vec::new();
     for number in [2, 3] {

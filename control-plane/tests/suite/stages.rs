@@ -3,7 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use flagfuse_control_plane::model::fleet::Fleet;
-use flagfuse_control_plane::store::snapshots::kept_to_urgent;
+use flagfuse_control_plane::store::snapshots::sendable;
 use flagfuse_shared::contract::replica::{HeldMap, PlaneMessage, decode_messages};
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::snapshot::beat::{BeatLedger, FreshnessKeys};
@@ -202,7 +202,7 @@ async fn a_replica_that_has_a_version_before_its_turn_is_no_fork_and_its_region_
     staged.world.ok("PUT", &format!("{ENVIRONMENT}/settings"), settings).await;
     let early = staged.change().await;
     let scope = Scope::parse(SCOPE).unwrap();
-    let kept = kept_to_urgent(&mut staged.world.plane.store.read().await.unwrap(), &scope).await.unwrap();
+    let kept = sendable(&mut staged.world.plane.store.read().await.unwrap(), &scope).await.unwrap();
     staged.us.replica(0).foreign.insert(SCOPE.to_owned(), kept[0].held);
     let serving = staged.serve().await;
     staged.us.holds(1, SCOPE, &early).await;

@@ -4,6 +4,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use flagfuse_control_plane::credential::TokenKind;
+use flagfuse_control_plane::store::Lock;
 use flagfuse_control_plane::store::receipts::{NackRow, ReplicaName, Told, record_held, record_nack};
 use flagfuse_control_plane::store::{forks, snapshots, tokens};
 use flagfuse_shared::contract::replica::{HeldVersion, PlaneMessage, decode_messages};
@@ -225,7 +226,7 @@ impl<'w> Tenant<'w> {
     /// The left one's replica refuses what it was sent, and then turns out to hold what was never signed.
     async fn hear_of_replicas(&self) {
         let (store, now, scope) = (&self.world.plane.store, self.world.clock.now(), self.scope());
-        let mut tx = store.write().await.unwrap();
+        let mut tx = store.write(Lock::Keys).await.unwrap();
         let newest = snapshots::newest_signed(&mut tx, &scope).await.unwrap().unwrap().held;
         let replica = ReplicaName { region: "local".to_owned(), shard: 0 };
         let told = Told::Ack { keyset_version: 1, stored_ms: now };

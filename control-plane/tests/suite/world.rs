@@ -93,6 +93,12 @@ impl World {
         self.plane.create_token(kind, bearer, "test").await.unwrap()
     }
 
+    /// A way of its own into the database, for what the API never does.
+    pub(crate) async fn database(&self) -> sqlx::SqliteConnection {
+        let url = format!("sqlite://{}", self.data().join("flagfuse.db").display());
+        <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.unwrap()
+    }
+
     pub(crate) async fn send(&self, token: &str, method: &str, path: &str, body: Vec<u8>) -> Answer {
         self.send_with(token, method, path, &[], body).await
     }

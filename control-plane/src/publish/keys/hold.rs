@@ -18,7 +18,7 @@ use crate::model::ceremony::{
 };
 use crate::store::forks::ForkRow;
 use crate::store::keysets::{self, KeysetRow};
-use crate::store::{Connection, Store, StoreError, forks, scopes};
+use crate::store::{Connection, Lock, Store, StoreError, forks, scopes};
 
 /// What a ceremony is held with.
 #[derive(Debug)]
@@ -129,7 +129,7 @@ impl Ceremony<'_> {
             .first()
             .map(|step| step.keyset.clone())
             .ok_or(CeremonyError::UnderWay { keyset_version: 0 })?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write(Lock::Keys).await?;
         let newest = keysets::newest_version(&mut tx).await?;
         let seen = chain.last().map_or(0, |step| step.keyset.keyset_version);
         if newest != seen {
@@ -143,7 +143,7 @@ impl Ceremony<'_> {
             let row = KeysetRow { step: step.clone(), created_ms: self.now, in_force_ms: None };
             keysets::insert(&mut tx, &row).await?;
         }
-        tx.commit().await.map_err(StoreError::from)?;
+        tx.commit().await?;
         Ok(signed)
     }
 }

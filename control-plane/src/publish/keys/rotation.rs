@@ -10,7 +10,7 @@ use super::error::KeyError;
 use super::ring::SigningKeys;
 use crate::model::ceremony::{Gate, SignedStep};
 use crate::store::keysets::{self, KeysetRow, Laggard};
-use crate::store::{Connection, Store, StoreError, forks};
+use crate::store::{Connection, Lock, Store, forks};
 
 /// What the next step is, or what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +41,20 @@ pub enum Next {
 pub async fn adopt(store: &Store, keys: &SigningKeys, now: UnixMillis) -> Result<(), KeyError> {
     let on_disk = keys.current();
     let version = on_disk.keyset.keyset_version;
-    let in_database = keysets::in_force_version(&mut *store.read().await?).await?;
-    if let Some(newer) = in_database.filter(|found| *found > version) {
-        let envelope = keysets::envelope(&mut *store.read().await?, newer).await?.unwrap_or_default();
+    let (in_database, newer) = {
+        let mut view = store.read().await?;
+        let in_database = keysets::in_force_version(&mut view).await?;
+        let newer = match in_database.filter(|found| *found > version) {
+            Some(newer) => keysets::envelope(&mut view, newer).await?,
+            None => None,
+        };
+        (in_database, newer)
+    };
+    if let Some(envelope) = newer {
         keys.take(envelope.clone())?;
         keys.folder().write_keyset(&envelope)?;
     } else if in_database != Some(version) {
-        let mut tx = store.write().await?;
+        let mut tx = store.write(Lock::Keys).await?;
         // What waited there was signed before the keyset on disk, so its turn is over.
         keysets::drop_waiting(&mut tx).await?;
         let step =
@@ -56,7 +63,7 @@ pub async fn adopt(store: &Store, keys: &SigningKeys, now: UnixMillis) -> Result
         if keysets::envelope(&mut tx, version).await?.is_none() {
             keysets::insert(&mut tx, &row).await?;
         }
-        tx.commit().await.map_err(StoreError::from)?;
+        tx.commit().await?;
     }
     keys.current().require_signers(keys.folder().dir())
 }
@@ -111,7 +118,7 @@ pub async fn put_in_force(
     reload(keys).await?;
     let next = keys.with(step.envelope.clone())?;
     next.require_signers(keys.folder().dir())?;
-    let mut tx = store.write().await?;
+    let mut tx = store.write(Lock::Keys).await?;
     if !keysets::put_in_force(&mut tx, step.keyset_version, now).await? {
         return Ok(false);
     }
@@ -121,7 +128,7 @@ pub async fn put_in_force(
             forks::clear_below(&mut tx, &scope, *epoch).await?;
         }
     }
-    tx.commit().await.map_err(StoreError::from)?;
+    tx.commit().await?;
     keys.take(step.envelope.clone())?;
     // A crash before this line leaves the old file; the next start finds the newer keyset in the database.
     keys.folder().write_keyset(&step.envelope)?;

@@ -1,9 +1,8 @@
 //! Rows of buffers at the edge: what waits there that no verdict can know yet.
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, StoredProject, from_sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// A buffer that has said nothing for this long has gone with its region; what it holds, nobody waits for.
 const BUFFER_KEPT_MS: u64 = 24 * 3_600_000;
@@ -20,7 +19,7 @@ pub async fn put(
                VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (project, environment, buffer_id) DO UPDATE SET
                  oldest_waiting_ms = excluded.oldest_waiting_ms, seen_ms = excluded.seen_ms";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(buffer_id)
@@ -35,13 +34,13 @@ pub async fn put(
 pub async fn lag_ms(conn: &mut Connection, scope: &Scope, now: UnixMillis) -> Result<u64, StoreError> {
     let sql = "SELECT MIN(oldest_waiting_ms) FROM buffers
                WHERE project = $1 AND environment = $2 AND seen_ms >= $3";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(now.minus(BUFFER_KEPT_MS).0))
         .fetch_one(conn)
         .await?;
-    let oldest: Option<i64> = row.try_get(0)?;
+    let oldest: Option<i64> = row.get(0)?;
     Ok(oldest.map_or(0, |at| now.since(UnixMillis(from_sql(at)))))
 }
 
@@ -49,5 +48,5 @@ pub async fn lag_ms(conn: &mut Connection, scope: &Scope, now: UnixMillis) -> Re
 pub async fn prune(conn: &mut Connection, now: UnixMillis) -> Result<u64, StoreError> {
     let sql = "DELETE FROM buffers WHERE seen_ms < $1";
     let before = to_sql(now.minus(BUFFER_KEPT_MS).0);
-    Ok(sqlx::query(sql).bind(before).execute(conn).await?.rows_affected())
+    sql::query(sql).bind(before).execute(conn).await
 }

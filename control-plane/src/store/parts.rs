@@ -4,10 +4,10 @@ use flagfuse_shared::definition::SharedWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::Row as _;
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, to_sql};
+use super::sql::Row;
+use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// Which kind of thing is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +38,6 @@ pub struct PartRow {
     pub body: Value,
     /// What `If-Match` compares.
     pub revision: u64,
-    /// Last write.
     pub updated_ms: UnixMillis,
 }
 
@@ -51,7 +50,7 @@ pub async fn part(
 ) -> Result<Option<PartRow>, StoreError> {
     let sql = "SELECT body, revision, updated_ms FROM shared_parts
                WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4";
-    let row = sqlx::query(sql)
+    let row = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
@@ -63,19 +62,33 @@ pub async fn part(
 
 /// All parts of a kind by key.
 pub async fn parts(conn: &mut Connection, scope: &Scope, part: Part) -> Result<Vec<PartRow>, StoreError> {
+    page(conn, scope, part, None, u32::MAX).await
+}
+
+/// The same, those behind the key `after`. The one holdout is behind nothing.
+pub async fn page(
+    conn: &mut Connection,
+    scope: &Scope,
+    part: Part,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<PartRow>, StoreError> {
     let sql = "SELECT body, revision, updated_ms FROM shared_parts
-               WHERE project = $1 AND environment = $2 AND part = $3 ORDER BY key";
-    let rows = sqlx::query(sql)
+               WHERE project = $1 AND environment = $2 AND part = $3 AND ($4 IS NULL OR key > $4)
+               ORDER BY key LIMIT $5";
+    let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
+        .bind(after)
+        .bind(limit)
         .fetch_all(conn)
         .await?;
     rows.iter().map(part_row).collect()
 }
 
 /// Everything that an environment's flags share, as a snapshot carries it.
-pub async fn shared(conn: &mut Connection, scope: &Scope) -> Result<SharedWire, StoreError> {
+pub async fn environment_parts(conn: &mut Connection, scope: &Scope) -> Result<SharedWire, StoreError> {
     Ok(SharedWire {
         segments: wires(parts(conn, scope, Part::Segment).await?)?,
         layers: wires(parts(conn, scope, Part::Layer).await?)?,
@@ -109,7 +122,7 @@ pub async fn put(
          SET revision = shared_parts.revision + 1, body = excluded.body, updated_ms = excluded.updated_ms
          RETURNING revision"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let row = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
@@ -118,14 +131,14 @@ pub async fn put(
         .bind(to_sql(now.0))
         .fetch_one(conn)
         .await?;
-    Ok(from_sql(row.try_get("revision")?))
+    Ok(from_sql(row.get("revision")?))
 }
 
 /// Removes a part; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, part: Part, key: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM shared_parts WHERE project = $1 AND environment = $2 AND part = $3 AND key = $4
                RETURNING revision";
-    let deleted = sqlx::query(sql)
+    let deleted = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(part.as_str())
@@ -135,11 +148,11 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, part: Part, key: &str)
     retire(conn, scope, deleted).await
 }
 
-fn part_row(row: &sqlx::sqlite::SqliteRow) -> Result<PartRow, StoreError> {
-    let body: String = row.try_get("body")?;
+fn part_row(row: &Row) -> Result<PartRow, StoreError> {
+    let body: String = row.get("body")?;
     Ok(PartRow {
         body: json_column("shared_parts.body", &body)?,
-        revision: from_sql(row.try_get("revision")?),
-        updated_ms: UnixMillis(from_sql(row.try_get("updated_ms")?)),
+        revision: from_sql(row.get("revision")?),
+        updated_ms: UnixMillis(from_sql(row.get("updated_ms")?)),
     })
 }

@@ -1,0 +1,102 @@
+//! The database that everything is kept in: a file of SQLite, or PostgreSQL. Clones share its connections.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::address::DatabaseUrl;
+use super::connection::{ReadTransaction, WriteTransaction};
+use super::lanes::Lanes;
+use super::lock::Lock;
+#[cfg(test)]
+use super::migrations::{self, Migrations};
+use super::postgres::{PATIENT_COUNT, Postgres};
+use super::sqlite::Sqlite;
+use super::{Connection, StoreError};
+
+/// How long a request waits for a connection before it is told to come back.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pools: Pools,
+    lanes: Lanes,
+}
+
+#[derive(Debug, Clone)]
+enum Pools {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+impl Store {
+    /// Opens or creates a file of SQLite and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        // One patient writer: the others would only wait for the one connection behind it.
+        Ok(Self { pools: Pools::Sqlite(Sqlite::open(path).await?), lanes: Lanes::new(1) })
+    }
+
+    /// Opens the file, or connects to the server, and brings its schema up to date.
+    pub async fn connect(url: &DatabaseUrl) -> Result<Self, StoreError> {
+        match url {
+            DatabaseUrl::Sqlite(path) => Self::open(path).await,
+            DatabaseUrl::Postgres(url) => {
+                let pools = Pools::Postgres(Postgres::connect(url).await?);
+                Ok(Self { pools, lanes: Lanes::new(PATIENT_COUNT) })
+            }
+        }
+    }
+
+    /// The same with a schema as an earlier program left it.
+    #[cfg(test)]
+    pub(super) async fn connect_at(url: &DatabaseUrl, newest: i64) -> Result<Self, StoreError> {
+        let upto = |known: Migrations| &known[..known.iter().filter(|(number, _)| *number <= newest).count()];
+        let pools = match url {
+            DatabaseUrl::Sqlite(path) => {
+                Pools::Sqlite(Sqlite::open_with(path, upto(migrations::SQLITE)).await?)
+            }
+            DatabaseUrl::Postgres(url) => {
+                Pools::Postgres(Postgres::connect_with(url, upto(migrations::POSTGRES)).await?)
+            }
+        };
+        Ok(Self { pools, lanes: Lanes::new(1) })
+    }
+
+    /// Starts a write transaction of a person, the engine or a receipt. Rolled back when dropped without a commit.
+    pub async fn write(&self, lock: Lock<'_>) -> Result<WriteTransaction, StoreError> {
+        let _waiting = self.lanes.urgent();
+        Ok(WriteTransaction::new(self.begin(lock).await?, None))
+    }
+
+    /// Starts a write transaction of what can wait, such as ingestion: it gives way to those of [`Self::write`], and must
+    /// itself be short, since they may wait for its end.
+    pub async fn write_patiently(&self, lock: Lock<'_>) -> Result<WriteTransaction, StoreError> {
+        let turn = self.lanes.patient().await;
+        Ok(WriteTransaction::new(self.begin(lock).await?, turn))
+    }
+
+    async fn begin(&self, lock: Lock<'_>) -> Result<Connection, StoreError> {
+        match &self.pools {
+            Pools::Sqlite(sqlite) => sqlite.begin().await,
+            Pools::Postgres(postgres) => postgres.begin(lock).await,
+        }
+    }
+
+    /// A view of one moment: however many statements it takes, no commit falls between them. Nobody can forget to ask
+    /// for it, since there is no other way to read. Not to be kept: the database cannot tidy up what it still sees.
+    pub async fn read(&self) -> Result<ReadTransaction, StoreError> {
+        let connection = match &self.pools {
+            Pools::Sqlite(sqlite) => sqlite.view().await?,
+            Pools::Postgres(postgres) => postgres.view().await?,
+        };
+        Ok(ReadTransaction::new(connection))
+    }
+
+    /// Waits for running statements and closes all connections.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite(sqlite) => sqlite.close().await,
+            Pools::Postgres(postgres) => postgres.close().await,
+        }
+    }
+}

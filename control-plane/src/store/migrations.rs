@@ -1,0 +1,73 @@
+//! The schema, one step after the other, under the same numbers for both databases. Forward only.
+
+use super::{Connection, StoreError, sql};
+
+/// Numbers and scripts, rising.
+pub(super) type Migrations = &'static [(i64, &'static str)];
+
+/// Those of SQLite.
+pub(super) const SQLITE: Migrations = &[
+    (1, include_str!("../../../migrations/sqlite/0001_loop.sql")),
+    (2, include_str!("../../../migrations/sqlite/0002_held_by_hand.sql")),
+    (3, include_str!("../../../migrations/sqlite/0003_age.sql")),
+    (4, include_str!("../../../migrations/sqlite/0004_shared.sql")),
+    (5, include_str!("../../../migrations/sqlite/0005_usage.sql")),
+    (6, include_str!("../../../migrations/sqlite/0006_propagation.sql")),
+    (7, include_str!("../../../migrations/sqlite/0007_keys.sql")),
+    (8, include_str!("../../../migrations/sqlite/0008_safety.sql")),
+    (9, include_str!("../../../migrations/sqlite/0009_honest_events.sql")),
+    (10, include_str!("../../../migrations/sqlite/0010_revisions.sql")),
+    (12, include_str!("../../../migrations/sqlite/0012_quarantine_bound.sql")),
+    (13, include_str!("../../../migrations/sqlite/0013_tenants.sql")),
+    (14, include_str!("../../../migrations/sqlite/0014_verbs.sql")),
+    (15, include_str!("../../../migrations/sqlite/0015_summaries.sql")),
+    (16, include_str!("../../../migrations/sqlite/0016_told.sql")),
+    (17, include_str!("../../../migrations/sqlite/0017_audit_version.sql")),
+];
+
+/// Those of PostgreSQL.
+pub(super) const POSTGRES: Migrations = &[
+    (1, include_str!("../../../migrations/postgres/0001_loop.sql")),
+    (2, include_str!("../../../migrations/postgres/0002_held_by_hand.sql")),
+    (3, include_str!("../../../migrations/postgres/0003_age.sql")),
+    (4, include_str!("../../../migrations/postgres/0004_shared.sql")),
+    (5, include_str!("../../../migrations/postgres/0005_usage.sql")),
+    (6, include_str!("../../../migrations/postgres/0006_propagation.sql")),
+    (7, include_str!("../../../migrations/postgres/0007_keys.sql")),
+    (8, include_str!("../../../migrations/postgres/0008_safety.sql")),
+    (9, include_str!("../../../migrations/postgres/0009_honest_events.sql")),
+    (10, include_str!("../../../migrations/postgres/0010_revisions.sql")),
+    (12, include_str!("../../../migrations/postgres/0012_quarantine_bound.sql")),
+    (13, include_str!("../../../migrations/postgres/0013_tenants.sql")),
+    (14, include_str!("../../../migrations/postgres/0014_verbs.sql")),
+    (15, include_str!("../../../migrations/postgres/0015_summaries.sql")),
+    (16, include_str!("../../../migrations/postgres/0016_told.sql")),
+    (17, include_str!("../../../migrations/postgres/0017_audit_version.sql")),
+];
+
+/// The newest that a database has; 0 when it is empty.
+pub(super) async fn newest(conn: &mut Connection) -> Result<i64, StoreError> {
+    sql::query("SELECT COALESCE(MAX(migration), 0) FROM migrations").fetch_one(conn).await?.get(0)
+}
+
+/// Brings the schema up to date, all steps in the caller's transaction, which nobody else may be doing meanwhile.
+pub(super) async fn apply(conn: &mut Connection, known: Migrations) -> Result<(), StoreError> {
+    sql::script(conn, "CREATE TABLE IF NOT EXISTS migrations (migration BIGINT PRIMARY KEY)").await?;
+    let found = newest(conn).await?;
+    for &(number, script) in missing(found, known)? {
+        sql::script(conn, script).await?;
+        let insert = sql::query("INSERT INTO migrations (migration) VALUES ($1)");
+        insert.bind(number).execute(conn).await?;
+    }
+    Ok(())
+}
+
+/// The steps that a database at `found` has not made.
+pub(super) fn missing(found: i64, known: Migrations) -> Result<Migrations, StoreError> {
+    let newest = known.last().map_or(0, |&(number, _)| number);
+    if found > newest {
+        return Err(StoreError::Newer { found, known: newest });
+    }
+    let made = known.iter().take_while(|&&(number, _)| number <= found).count();
+    Ok(known.get(made..).unwrap_or_default())
+}

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use flagfuse_edge::snapshot::cache::{Cache, Doubt, Entry, Freshness, Heard, Plan, Standing, Word};
+use flagfuse_edge::snapshot::cache::{
+    Cache, Doubt, Entry, ProbeOutcome, ProbeStatus, ServePlan, SnapshotState, Ttl,
+};
 use flagfuse_edge::snapshot::hedge::hedge;
 use flagfuse_shared::context::Context;
 use flagfuse_shared::evaluate::Question;
@@ -125,9 +127,9 @@ impl IsolateHost {
         let plan = self.cache.borrow_mut().plan(&scope.project, &scope.environment, now, |_| true)?;
         self.check_plan(&scope, plan);
         match plan {
-            Plan::Memory => {}
-            Plan::MemoryAndRefresh => self.refresh_beside(&scope),
-            Plan::Probe => self.ask_first(&scope).await,
+            ServePlan::Memory => {}
+            ServePlan::MemoryAndRefresh => self.refresh_beside(&scope),
+            ServePlan::Probe => self.ask_first(&scope).await,
         }
         let is_enough = |told: &Told| {
             token.is_none_or(|token| told.version >= token) || self.cast.has(Fault::CausalTokenIgnored)
@@ -169,12 +171,12 @@ impl IsolateHost {
         let now = self.now();
         self.with(scope, |entry| {
             let (version, _) = entry.held()?;
-            Some(Told { version, is_fresh: entry.standing(now) == Standing::Fresh })
+            Some(Told { version, is_fresh: entry.state(now) == SnapshotState::Fresh })
         })
     }
 
-    /// Within H nobody waits, and somebody asks for what is older than S.
-    fn check_plan(&self, scope: &Scope, plan: Plan) {
+    /// Within the hard TTL nobody waits, and somebody asks for what is older than the soft one.
+    fn check_plan(&self, scope: &Scope, plan: ServePlan) {
         let Some((_, compiled)) = self.with(scope, |entry| entry.held()) else { return };
         let seen = self.seen.borrow().get(scope).copied().unwrap_or_default();
         let (now_ms, settings) = (self.sim.now_ms(), compiled.snapshot.settings());
@@ -182,12 +184,12 @@ impl IsolateHost {
         if age_ms > settings.stale_ms {
             return;
         }
-        if plan == Plan::Probe {
+        if plan == ServePlan::Probe {
             let detail = format!("{} waits although {scope} was confirmed {age_ms} ms ago", self.node);
             self.cast.oracle().violate(Invariant::Refresh, detail);
         }
         let is_asking = seen.asked_ms.is_some_and(|asked_ms| now_ms - asked_ms <= PROBE_TIMEOUT_MS);
-        let will_ask = plan == Plan::MemoryAndRefresh && self.may_refresh(scope);
+        let will_ask = plan == ServePlan::MemoryAndRefresh && self.may_refresh(scope);
         if age_ms > settings.fresh_ms && !is_asking && !will_ask {
             let detail =
                 format!("{} was last confirmed of {scope} {age_ms} ms ago, and nobody asks", self.node);
@@ -231,11 +233,11 @@ impl IsolateHost {
             if is_held() {
                 return Some(());
             }
-            let has_word = self.with(scope, |entry| entry.word_since(round.due)).is_some();
+            let has_word = self.with(scope, |entry| entry.vouched_since(round.due)).is_some();
             if has_word || has_failed && sent_at >= round.due {
                 return None;
             }
-            round.asks_at_once = false;
+            round.probes_at_once = false;
             let left_ms = round.due.since(self.now());
             self.sim
                 .sleep(if left_ms == 0 { CATCH_UP_PAUSE_MS } else { left_ms.min(CATCH_UP_PAUSE_MS) })
@@ -266,29 +268,29 @@ impl IsolateHost {
         let copy = self.cast.adversary().cold_copy(&scope.to_string())?;
         let now = self.now();
         let Ok(Outcome::Newer(admitted)) = verify(&copy, &self.roots, scope, None, now) else { return None };
-        let (version, freshness) = (admitted.held.version, self.freshness(&admitted.snapshot));
+        let (version, ttl) = (admitted.held.version, self.ttl(&admitted.snapshot));
         let compiled = Compiled { snapshot: admitted.snapshot, held: admitted.held };
         self.sim.log(self.node, format_args!("starts from a copy of {version} of {scope}"));
         // That a replica held nothing confirmed nothing of this.
         self.seen.borrow_mut().remove(scope);
         self.with(scope, |entry| {
             if self.cast.has(Fault::ColdCopyLabelledFresh) {
-                let word = Word { is_vouched: true, ..Word::default() };
-                entry.swap(version, compiled, freshness, word, now);
+                let status = ProbeStatus { is_vouched: true, ..ProbeStatus::default() };
+                entry.swap(version, compiled, ttl, status, now);
             } else {
-                entry.bootstrap(version, compiled, freshness);
+                entry.bootstrap(version, compiled, ttl);
             }
         });
         Some(())
     }
 
-    fn freshness(&self, snapshot: &Verified<Snapshot>) -> Freshness {
+    fn ttl(&self, snapshot: &Verified<Snapshot>) -> Ttl {
         let settings = snapshot.settings();
         let (fresh_ms, stale_ms) = (settings.fresh_ms, settings.stale_ms);
         match self.cast.fault {
-            Some(Fault::StaleBoundIgnored) => Freshness { fresh_ms, stale_ms: u64::MAX },
-            Some(Fault::BoundsSwapped) => Freshness { fresh_ms: stale_ms, stale_ms: fresh_ms },
-            _ => Freshness { fresh_ms, stale_ms },
+            Some(Fault::StaleBoundIgnored) => Ttl { soft_ms: fresh_ms, hard_ms: u64::MAX },
+            Some(Fault::BoundsSwapped) => Ttl { soft_ms: stale_ms, hard_ms: fresh_ms },
+            _ => Ttl { soft_ms: fresh_ms, hard_ms: stale_ms },
         }
     }
 
@@ -308,7 +310,7 @@ impl IsolateHost {
                 self.sim.sleep(CATCH_UP_PAUSE_MS).await;
             }
             let now = self.now();
-            if self.with(scope, |entry| entry.lease_ask(now)) {
+            if self.with(scope, |entry| entry.lease_probe(now)) {
                 self.refresh(scope).await.ok()?;
             }
             let told = self.served(scope)?;
@@ -344,21 +346,21 @@ impl IsolateHost {
             .sim
             .call(self.node, replica.node, move || Rc::clone(&replica).probe(asked.clone(), have))
             .await;
-        let word = Word {
+        let status = ProbeStatus {
             is_vouched: reply.is_vouched || self.cast.has(Fault::FreshWithoutVouch),
             beat_age_ms: reply.beat_age_ms,
-            fresh_ms: reply.fresh_ms,
+            soft_ttl_ms: reply.soft_ttl_ms,
         };
         let sent_at = if self.cast.has(Fault::AgeCountedFromArrival) { self.now() } else { sent_at };
-        let heard = self.take_over(scope, reply.version, frame, word, sent_at)?;
-        if heard == Heard::Confirmed {
+        let heard = self.take_over(scope, reply.version, frame, status, sent_at)?;
+        if heard == ProbeOutcome::Confirmed {
             let mut all = self.seen.borrow_mut();
             let seen = all.entry(scope.clone()).or_default();
             seen.confirmed_ms = seen.confirmed_ms.max(Some(sent_ms));
         }
         match heard {
-            Heard::Confirmed if reply.version.is_some() || word.is_vouched => Ok(()),
-            Heard::Confirmed | Heard::Behind => Err(Unavailable),
+            ProbeOutcome::Confirmed if reply.version.is_some() || status.is_vouched => Ok(()),
+            ProbeOutcome::Confirmed | ProbeOutcome::Behind => Err(Unavailable),
         }
     }
 
@@ -368,16 +370,16 @@ impl IsolateHost {
         scope: &Scope,
         version: Option<SnapshotVersion>,
         frame: Option<Vec<u8>>,
-        word: Word,
+        status: ProbeStatus,
         sent_at: UnixMillis,
-    ) -> Result<Heard, Unavailable> {
+    ) -> Result<ProbeOutcome, Unavailable> {
         let Some(frame) = frame else {
             let held = self.with(scope, |entry| entry.held().map(|(version, _)| version));
             if version.is_none() && held.is_some() && self.cast.has(Fault::MissingCountsAsConfirmed) {
-                let word = Word { is_vouched: true, ..word };
-                return Ok(self.with(scope, |entry| entry.confirmed(held, word, sent_at)));
+                let status = ProbeStatus { is_vouched: true, ..status };
+                return Ok(self.with(scope, |entry| entry.confirmed(held, status, sent_at)));
             }
-            return Ok(self.with(scope, |entry| entry.confirmed(version, word, sent_at)));
+            return Ok(self.with(scope, |entry| entry.confirmed(version, status, sent_at)));
         };
         let takes_any = self.cast.has(Fault::CacheTakesOlder);
         let held =
@@ -387,13 +389,13 @@ impl IsolateHost {
                 if takes_any {
                     self.cache.take();
                 }
-                let (version, freshness) = (admitted.held.version, self.freshness(&admitted.snapshot));
+                let (version, ttl) = (admitted.held.version, self.ttl(&admitted.snapshot));
                 let compiled = Compiled { snapshot: admitted.snapshot, held: admitted.held };
-                Ok(self.with(scope, |entry| entry.swap(version, compiled, freshness, word, sent_at)))
+                Ok(self.with(scope, |entry| entry.swap(version, compiled, ttl, status, sent_at)))
             }
             Ok(Outcome::Same) => {
                 let version = held.map(|held| held.version);
-                Ok(self.with(scope, |entry| entry.confirmed(version, word, sent_at)))
+                Ok(self.with(scope, |entry| entry.confirmed(version, status, sent_at)))
             }
             Err(refusal) => {
                 self.sim.log(self.node, format_args!("refuses its replica's frame: {refusal}"));

@@ -3,7 +3,7 @@
 //!
 //! # The staleness theorem, and the bounds checked here
 //!
-//! Let an isolate answer `fresh` at real time `t`, from a snapshot whose profile has the bound H, confirmed by a probe that
+//! Let an isolate answer `fresh` at real time `t`, from a snapshot whose profile has the hard TTL H, confirmed by a probe that
 //! was sent at `s` and that a replica answered at `p`.
 //!
 //! *Isolate.* The label says that its clock moved at most H since `s`, so `s ≥ t − H`; the replica answered after the question
@@ -49,7 +49,7 @@ pub(crate) enum Invariant {
     Receipt,
     /// 8: a restored database takes nobody back.
     Restore,
-    /// Within H nobody waits, and somebody refreshes what is older than S.
+    /// Within the hard TTL nobody waits, and somebody refreshes what is older than the soft one.
     Refresh,
     /// A beat follows everything that it vouches for.
     Order,
@@ -362,7 +362,7 @@ impl Oracle {
         if Some(version) < promised {
             let promised = promised.unwrap();
             let detail = format!(
-                "{isolate} answered {version} of {scope}, all receipts for {promised} were there H ago"
+                "{isolate} answered {version} of {scope}, all receipts for {promised} were there a hard TTL ago"
             );
             self.violate(Invariant::Staleness, detail);
         }

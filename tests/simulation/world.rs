@@ -37,7 +37,7 @@ const CALM_MS: u64 = 3_000;
 /// How long things go wrong.
 const STORM_MS: u64 = 30_000;
 /// After healing, replicas hold and isolates serve the newest within this time. A pull that was lost just before is given
-/// up after 3 s and repeated within 1 s; what it brings is durable 25 ms later, and an isolate asks at most H = 1 s after
+/// up after 3 s and repeated within 1 s; what it brings is durable 25 ms later, and an isolate asks at most a hard TTL of 1 s after
 /// that. The rest is for the ways between them. When nothing was lost it takes a beat and a pull.
 const CONVERGE_MS: u64 = 5_500;
 /// After healing, events are delivered within this time: the longest pause of a buffer, a delivery that was lost, and the ways.

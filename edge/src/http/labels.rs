@@ -6,7 +6,7 @@ use flagfuse_shared::contract::probe::{
 
 use crate::config::Config;
 use crate::http::reply::Reply;
-use crate::snapshot::cache::Standing;
+use crate::snapshot::cache::SnapshotState;
 use crate::snapshot::isolate::{Served, Source};
 
 /// Labels an answer that came from a snapshot.
@@ -24,7 +24,7 @@ pub fn label(reply: &mut Reply, config: &Config, served: &Served) {
             Source::Bootstrap => "bootstrap",
         },
     );
-    reply.header(STATE_HEADER, state(served.standing));
+    reply.header(STATE_HEADER, state(served.state));
     label_place(reply, config);
 }
 
@@ -36,11 +36,11 @@ pub fn label_unanswered(reply: &mut Reply, config: &Config) {
 }
 
 /// The word for how far an answer can be relied upon.
-pub const fn state(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Fresh => "fresh",
-        Standing::Stale => "stale",
-        Standing::Bootstrap => "stale-bootstrap",
+pub const fn state(state: SnapshotState) -> &'static str {
+    match state {
+        SnapshotState::Fresh => "fresh",
+        SnapshotState::Stale => "stale",
+        SnapshotState::Bootstrap => "stale-bootstrap",
     }
 }
 

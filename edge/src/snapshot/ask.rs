@@ -12,7 +12,7 @@ use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::region::{location_hint, neighbour, replica_name};
-use crate::snapshot::cache::Word;
+use crate::snapshot::cache::ProbeStatus;
 use crate::snapshot::hedge::hedge;
 
 /// What a replica answered.
@@ -23,7 +23,7 @@ pub struct Answer {
     /// The signed bytes, when they are newer than what was asked with.
     pub frame: Option<Vec<u8>>,
     /// What it says beside.
-    pub word: Word,
+    pub status: ProbeStatus,
 }
 
 /// The replica object of a region and shard. The hint counts when the object is created, which its first caller does.
@@ -45,7 +45,7 @@ pub async fn ask(stub: &Stub, scope: &Scope, have: Option<SnapshotVersion>) -> R
         let status = response.status_code();
         let frame = if status == 200 { Some(response.bytes().await?) } else { None };
         let version = header(&response, VERSION_HEADER, SnapshotVersion::parse);
-        let answer = Answer { version, frame, word: word(&response) };
+        let answer = Answer { version, frame, status: probe_status(&response) };
         Ok::<_, worker::Error>(matches!(status, 200 | 204 | 404).then_some(answer))
     };
     answered.await.ok().flatten().ok_or(EdgeError::ReplicaUnavailable)
@@ -79,11 +79,11 @@ fn header<T>(response: &Response, name: &str, read: impl FnOnce(&str) -> Option<
     response.headers().get(name).ok().flatten().and_then(|text| read(&text))
 }
 
-fn word(response: &Response) -> Word {
+fn probe_status(response: &Response) -> ProbeStatus {
     let number = |name| header(response, name, |text| text.parse().ok());
-    Word {
+    ProbeStatus {
         is_vouched: number(VOUCHED_HEADER) == Some(1),
         beat_age_ms: number(BEAT_AGE_HEADER),
-        fresh_ms: number(FRESH_HEADER),
+        soft_ttl_ms: number(FRESH_HEADER),
     }
 }

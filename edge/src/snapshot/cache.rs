@@ -10,12 +10,12 @@ use crate::snapshot::budget::Budget;
 /// Environments one isolate keeps. A compiled snapshot of 1,000 flags takes about 1 MB of the isolate's 128 MB.
 pub const ENVIRONMENT_COUNT_MAX: usize = 64;
 /// Requests that wait for a snapshot share one probe within this time, whoever sends it.
-const ASK_SPACING_MS: u64 = 5;
+const PROBE_SPACING_MS: u64 = 5;
 /// After a replica did not answer, requests are answered from what there is for this long: each that asked in vain would
 /// have waited for the time-out. It costs freshness of answers that are labelled stale anyway.
 const RETRY_MS: u64 = 250;
-/// Part of H that a replica under load leaves for refreshing in the background: isolates that were asked to wait until H
-/// would let every request at H wait for a probe.
+/// Part of the hard TTL that a replica under load leaves for refreshing in the background: isolates that were asked to
+/// wait until the hard TTL would let every request at it wait for a probe.
 const REFRESH_PART: u64 = 5;
 /// A key's snapshot leaves the control plane when the key is handed out and is here some 10 ms later: only an answer to a
 /// question that was sent so long after a request's arrival may refuse its key.
@@ -32,8 +32,8 @@ const ROUND_REFILL_MS: u64 = 1_000;
 const COLD_BURST: u64 = ENVIRONMENT_COUNT_MAX as u64;
 const COLD_REFILL_MS: u64 = 50;
 /// Questions for requests with a good key that wait for a version: beyond a burst no more than refreshing takes anyway.
-const ASK_BURST: u64 = 4;
-const ASK_REFILL_MS: u64 = STRICT_FRESH_MS;
+const PROBE_BURST: u64 = 4;
+const PROBE_REFILL_MS: u64 = STRICT_FRESH_MS;
 /// Requests that were told of a version whose name means nothing may wait for an answer once in this time.
 const STRAY_MS: u64 = 1_000;
 /// How long nobody waits for a version that was waited for in vain.
@@ -41,33 +41,33 @@ const VAIN_MS: u64 = 2_000;
 /// Versions that a client may really have seen elsewhere: that many were published within one refresh.
 const PLAUSIBLE_SEQ_AHEAD: u64 = 4;
 
-/// How old an answer may be: the staleness bound of the environment's profile.
+/// How old an answer may be, by the environment's profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freshness {
-    /// S: up to this age, answer without asking.
-    pub fresh_ms: u64,
-    /// H: beyond this age, ask before answering.
-    pub stale_ms: u64,
+pub struct Ttl {
+    /// Up to this age, answer without asking.
+    pub soft_ms: u64,
+    /// Beyond this age, ask before answering.
+    pub hard_ms: u64,
 }
 
 /// Until a snapshot says otherwise, the strict profile holds.
-pub const STRICT: Freshness = Freshness { fresh_ms: STRICT_FRESH_MS, stale_ms: STRICT_STALE_MS };
+pub const STRICT: Ttl = Ttl { soft_ms: STRICT_FRESH_MS, hard_ms: STRICT_STALE_MS };
 
-/// What a replica says beside a version.
+/// What a replica says of itself in its answer to a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Word {
+pub struct ProbeStatus {
     /// The control plane vouched for the replica when it answered.
     pub is_vouched: bool,
     /// Age of the newest beat that vouched, when it answered.
     pub beat_age_ms: Option<u64>,
     /// Under load: the age up to which it would like to be left alone.
-    pub fresh_ms: Option<u64>,
+    pub soft_ttl_ms: Option<u64>,
 }
 
 /// How far a snapshot in memory can be relied upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// A replica that was vouched for confirmed it, within H.
+pub enum SnapshotState {
+    /// A replica that was vouched for confirmed it, within the hard TTL.
     Fresh,
     /// A replica confirmed it, too long ago or unvouched.
     Stale,
@@ -75,9 +75,9 @@ pub enum Standing {
     Bootstrap,
 }
 
-/// What became of a replica's answer.
+/// What a replica's answer to a probe means for the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum ProbeOutcome {
     /// It confirms what is in memory.
     Confirmed,
     /// It knows less than this isolate: another replica may know more.
@@ -86,7 +86,7 @@ pub enum Heard {
 
 /// What one request has to do before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
+pub enum ServePlan {
     /// Answer from memory.
     Memory,
     /// Answer from memory; this request also refreshes it in the background.
@@ -110,7 +110,7 @@ pub struct Round {
     /// The answer to a question that was sent then or later has the last word.
     pub due: UnixMillis,
     /// Whether this request asks at once as well: it opened the first round in a while, so the answer is most likely new.
-    pub asks_at_once: bool,
+    pub probes_at_once: bool,
 }
 
 /// The state of one environment in one isolate. `S` is the compiled snapshot.
@@ -119,11 +119,11 @@ pub struct Entry<S> {
     project: ProjectKey,
     environment: EnvironmentKey,
     held: Option<(SnapshotVersion, Rc<S>)>,
-    freshness: Freshness,
+    ttl: Ttl,
     /// When the last successful probe was *sent*; its answer cannot be older than that.
     as_of: Option<UnixMillis>,
     /// What the replica said then.
-    word: Word,
+    status: ProbeStatus,
     /// Until when nobody asks, since nobody answered.
     retry_at: UnixMillis,
     /// One request refreshes at a time: a time until which nobody else tries. A request that is cancelled leaves
@@ -135,7 +135,7 @@ pub struct Entry<S> {
     /// When the round that doubtful requests may join is due.
     round_due: UnixMillis,
     rounds: Budget,
-    asks: Budget,
+    probes: Budget,
     strays: Budget,
     /// The lowest version that was waited for in vain, and until when nobody waits for it or a higher one.
     vain: Option<(SnapshotVersion, UnixMillis)>,
@@ -152,54 +152,54 @@ impl<S> Entry<S> {
         self.as_of.map(|as_of| now.since(as_of))
     }
 
-    /// Whether the last confirmation is within the staleness bound at `now`, whoever vouched for it.
+    /// Whether the last confirmation is within the hard TTL at `now`, whoever vouched for it.
     fn is_recent(&self, now: UnixMillis) -> bool {
-        self.age_ms(now).is_some_and(|age_ms| age_ms <= self.freshness.stale_ms)
+        self.age_ms(now).is_some_and(|age_ms| age_ms <= self.ttl.hard_ms)
     }
 
     /// How far an answer given at `now` can be relied upon.
-    pub fn standing(&self, now: UnixMillis) -> Standing {
+    pub fn state(&self, now: UnixMillis) -> SnapshotState {
         match self.as_of {
-            None => Standing::Bootstrap,
-            Some(_) if self.word.is_vouched && self.is_recent(now) => Standing::Fresh,
-            Some(_) => Standing::Stale,
+            None => SnapshotState::Bootstrap,
+            Some(_) if self.status.is_vouched && self.is_recent(now) => SnapshotState::Fresh,
+            Some(_) => SnapshotState::Stale,
         }
     }
 
     /// Age at `now` of the newest beat that vouched for the replica which confirmed the memory.
     pub fn beat_age_ms(&self, now: UnixMillis) -> Option<u64> {
         let since_then = self.age_ms(now)?;
-        self.word.beat_age_ms.map(|age_ms| age_ms.saturating_add(since_then))
+        self.status.beat_age_ms.map(|age_ms| age_ms.saturating_add(since_then))
     }
 
-    /// S, or what a replica under load asked for; never so long that H comes before the refresh.
-    fn fresh_ms(&self) -> u64 {
-        let Freshness { fresh_ms, stale_ms } = self.freshness;
-        let wanted = self.word.fresh_ms.unwrap_or(fresh_ms);
-        wanted.min(stale_ms - stale_ms / REFRESH_PART).max(fresh_ms)
+    /// The soft TTL, or what a replica under load asked for; never so long that the hard TTL comes before the refresh.
+    fn soft_ttl_ms(&self) -> u64 {
+        let Ttl { soft_ms, hard_ms } = self.ttl;
+        let wanted = self.status.soft_ttl_ms.unwrap_or(soft_ms);
+        wanted.min(hard_ms - hard_ms / REFRESH_PART).max(soft_ms)
     }
 
     /// Decides for one request with a good key, and takes the refresh lease when the plan says so.
-    fn plan(&mut self, now: UnixMillis) -> Plan {
+    fn plan(&mut self, now: UnixMillis) -> ServePlan {
         (self.used_at, self.is_opened) = (now, true);
-        let beyond = if now < self.retry_at { Plan::Memory } else { Plan::Probe };
+        let beyond = if now < self.retry_at { ServePlan::Memory } else { ServePlan::Probe };
         let Some(age_ms) = self.age_ms(now) else {
             return beyond;
         };
-        if age_ms > self.freshness.stale_ms {
+        if age_ms > self.ttl.hard_ms {
             return beyond;
         }
-        if age_ms <= self.fresh_ms() || now < self.leased_until {
-            return Plan::Memory;
+        if age_ms <= self.soft_ttl_ms() || now < self.leased_until {
+            return ServePlan::Memory;
         }
         self.leased_until = now.plus(PROBE_TIMEOUT_MS);
-        Plan::MemoryAndRefresh
+        ServePlan::MemoryAndRefresh
     }
 
     /// Whether a request that waits for something newer should ask at `now`; otherwise another one just has, or does.
-    pub fn lease_ask(&mut self, now: UnixMillis) -> bool {
-        let was_asked_just_now = self.age_ms(now).is_some_and(|age_ms| age_ms < ASK_SPACING_MS);
-        if was_asked_just_now || now < self.leased_until || !self.asks.take(now) {
+    pub fn lease_probe(&mut self, now: UnixMillis) -> bool {
+        let was_asked_just_now = self.age_ms(now).is_some_and(|age_ms| age_ms < PROBE_SPACING_MS);
+        if was_asked_just_now || now < self.leased_until || !self.probes.take(now) {
             return false;
         }
         self.leased_until = now.plus(PROBE_TIMEOUT_MS);
@@ -208,13 +208,13 @@ impl<S> Entry<S> {
 
     /// The same for a request that was told of a version whose name means nothing: anyone can make one up.
     pub fn lease_stray(&mut self, now: UnixMillis) -> bool {
-        self.strays.take(now) && self.lease_ask(now)
+        self.strays.take(now) && self.lease_probe(now)
     }
 
     /// The same for a doubtful request in `round`.
     pub fn lease_doubt(&mut self, round: Round, now: UnixMillis) -> bool {
-        let is_early = now < round.due && !round.asks_at_once;
-        if is_early || self.word_since(round.due).is_some() || now < self.leased_until {
+        let is_early = now < round.due && !round.probes_at_once;
+        if is_early || self.vouched_since(round.due).is_some() || now < self.leased_until {
             return false;
         }
         self.leased_until = now.plus(PROBE_TIMEOUT_MS);
@@ -222,8 +222,8 @@ impl<S> Entry<S> {
     }
 
     /// Whether the replica was vouched for when it answered the last question, if that was sent at `due` or later.
-    pub fn word_since(&self, due: UnixMillis) -> Option<bool> {
-        self.as_of.filter(|as_of| *as_of >= due).map(|_| self.word.is_vouched)
+    pub fn vouched_since(&self, due: UnixMillis) -> Option<bool> {
+        self.as_of.filter(|as_of| *as_of >= due).map(|_| self.status.is_vouched)
     }
 
     /// Whether waiting for `wanted` has a chance. A version that a client may well have seen elsewhere always has one.
@@ -247,16 +247,21 @@ impl<S> Entry<S> {
     /// A replica that has lost its storage, or is further from the control plane than the one before, answers with less
     /// than this isolate holds; then the memory stays, and stays as old as it is, so that the answers are soon labelled
     /// stale.
-    pub fn confirmed(&mut self, answered: Option<SnapshotVersion>, word: Word, sent_at: UnixMillis) -> Heard {
+    pub fn confirmed(
+        &mut self,
+        answered: Option<SnapshotVersion>,
+        status: ProbeStatus,
+        sent_at: UnixMillis,
+    ) -> ProbeOutcome {
         if self.held.as_ref().map(|(version, _)| *version) > answered {
-            return Heard::Behind;
+            return ProbeOutcome::Behind;
         }
         if Some(sent_at) >= self.as_of {
-            (self.as_of, self.word) = (Some(sent_at), word);
+            (self.as_of, self.status) = (Some(sent_at), status);
         }
-        // The refresh is over: a lease held on would stretch every cycle from S to the probe's time-out.
+        // The refresh is over: a lease held on would stretch every cycle from the soft TTL to the probe's time-out.
         (self.leased_until, self.retry_at) = (UnixMillis(0), UnixMillis(0));
-        Heard::Confirmed
+        ProbeOutcome::Confirmed
     }
 
     /// Takes a verified snapshot that a replica, asked at `sent_at`, answered with. Never goes back to an older one.
@@ -264,15 +269,15 @@ impl<S> Entry<S> {
         &mut self,
         version: SnapshotVersion,
         snapshot: S,
-        freshness: Freshness,
-        word: Word,
+        ttl: Ttl,
+        status: ProbeStatus,
         sent_at: UnixMillis,
-    ) -> Heard {
+    ) -> ProbeOutcome {
         if self.held.as_ref().is_none_or(|(held, _)| version > *held) {
             self.held = Some((version, Rc::new(snapshot)));
-            self.freshness = freshness;
+            self.ttl = ttl;
         }
-        self.confirmed(Some(version), word, sent_at)
+        self.confirmed(Some(version), status, sent_at)
     }
 
     /// No replica answered a request that waited for one until `now`.
@@ -281,12 +286,12 @@ impl<S> Entry<S> {
     }
 
     /// Takes a verified copy of last resort when there is nothing else. It is confirmed by nobody.
-    pub fn bootstrap(&mut self, version: SnapshotVersion, snapshot: S, freshness: Freshness) {
+    pub fn bootstrap(&mut self, version: SnapshotVersion, snapshot: S, ttl: Ttl) {
         if self.held.is_none() {
             self.held = Some((version, Rc::new(snapshot)));
-            self.freshness = freshness;
+            self.ttl = ttl;
             // That a replica held nothing confirmed nothing of this.
-            (self.as_of, self.word) = (None, Word::default());
+            (self.as_of, self.status) = (None, ProbeStatus::default());
         }
     }
 }
@@ -318,7 +323,7 @@ impl<S> Cache<S> {
         environment: &EnvironmentKey,
         now: UnixMillis,
         admits: impl FnOnce(&S) -> bool,
-    ) -> Option<Plan> {
+    ) -> Option<ServePlan> {
         let entry = self.known(project, environment)?;
         let is_admitted = entry.held.as_ref().is_some_and(|(_, snapshot)| admits(snapshot));
         is_admitted.then(|| entry.plan(now))
@@ -341,7 +346,7 @@ impl<S> Cache<S> {
             // Not one that a clock which went back put into the future.
             let can_join = now.plus(KEY_ON_ITS_WAY_MS)..=now.plus(ROUND_MS);
             if can_join.contains(&entry.round_due) {
-                return Doubt::Wait(Round { due: entry.round_due, asks_at_once: false });
+                return Doubt::Wait(Round { due: entry.round_due, probes_at_once: false });
             }
             let is_first = entry.rounds.is_full(now);
             if !entry.rounds.take(now) || !self.cold.take(now) {
@@ -361,11 +366,11 @@ impl<S> Cache<S> {
         project: &ProjectKey,
         environment: &EnvironmentKey,
         now: UnixMillis,
-        asks_at_once: bool,
+        probes_at_once: bool,
     ) -> Doubt {
         let due = now.plus(ROUND_MS);
         self.entry(project, environment, now).round_due = due;
-        Doubt::Wait(Round { due, asks_at_once })
+        Doubt::Wait(Round { due, probes_at_once })
     }
 
     fn known(&mut self, project: &ProjectKey, environment: &EnvironmentKey) -> Option<&mut Entry<S>> {
@@ -392,16 +397,16 @@ impl<S> Cache<S> {
                 project: project.clone(),
                 environment: environment.clone(),
                 held: None,
-                freshness: STRICT,
+                ttl: STRICT,
                 as_of: None,
-                word: Word::default(),
+                status: ProbeStatus::default(),
                 retry_at: UnixMillis(0),
                 leased_until: UnixMillis(0),
                 used_at: now,
                 is_opened: false,
                 round_due: UnixMillis(0),
                 rounds: Budget::new(ROUND_BURST, ROUND_REFILL_MS),
-                asks: Budget::new(ASK_BURST, ASK_REFILL_MS),
+                probes: Budget::new(PROBE_BURST, PROBE_REFILL_MS),
                 strays: Budget::new(1, STRAY_MS),
                 vain: None,
             });

@@ -10,7 +10,7 @@ fn at(ms: u64) -> UnixMillis {
     UnixMillis(1_000_000 + ms)
 }
 
-const VOUCHED: Word = Word { is_vouched: true, beat_age_ms: Some(30), fresh_ms: None };
+const VOUCHED: ProbeStatus = ProbeStatus { is_vouched: true, beat_age_ms: Some(30), soft_ttl_ms: None };
 
 fn names(environment: &str) -> (ProjectKey, EnvironmentKey) {
     (ProjectKey::parse("demo").unwrap(), EnvironmentKey::parse(environment).unwrap())
@@ -24,11 +24,11 @@ fn with_entry(test: impl FnOnce(&mut Entry<&'static str>)) {
 #[test]
 fn age_decides_between_memory_refresh_and_probe() {
     for (age_ms, expected) in [
-        (0, Plan::Memory),
-        (100, Plan::Memory),
-        (101, Plan::MemoryAndRefresh),
-        (250, Plan::MemoryAndRefresh),
-        (251, Plan::Probe),
+        (0, ServePlan::Memory),
+        (100, ServePlan::Memory),
+        (101, ServePlan::MemoryAndRefresh),
+        (250, ServePlan::MemoryAndRefresh),
+        (251, ServePlan::Probe),
     ] {
         with_entry(|entry| {
             entry.swap(version(1), "one", STRICT, VOUCHED, at(0));
@@ -41,13 +41,21 @@ fn age_decides_between_memory_refresh_and_probe() {
 fn one_request_refreshes_while_the_others_answer_from_memory() {
     with_entry(|entry| {
         entry.swap(version(1), "one", STRICT, VOUCHED, at(0));
-        assert_eq!(entry.plan(at(120)), Plan::MemoryAndRefresh);
-        assert_eq!(entry.plan(at(121)), Plan::Memory);
+        assert_eq!(entry.plan(at(120)), ServePlan::MemoryAndRefresh);
+        assert_eq!(entry.plan(at(121)), ServePlan::Memory);
         entry.confirmed(Some(version(1)), VOUCHED, at(120));
-        assert_eq!(entry.plan(at(220)), Plan::Memory);
-        assert_eq!(entry.plan(at(221)), Plan::MemoryAndRefresh, "the next cycle begins S after this one");
-        assert_eq!(entry.plan(at(350)), Plan::Memory);
-        assert_eq!(entry.plan(at(371)), Plan::Probe, "a vanished request's lease holds nobody up beyond H");
+        assert_eq!(entry.plan(at(220)), ServePlan::Memory);
+        assert_eq!(
+            entry.plan(at(221)),
+            ServePlan::MemoryAndRefresh,
+            "the next cycle begins a soft TTL after this one"
+        );
+        assert_eq!(entry.plan(at(350)), ServePlan::Memory);
+        assert_eq!(
+            entry.plan(at(371)),
+            ServePlan::Probe,
+            "a vanished request's lease holds nobody up beyond the hard TTL"
+        );
     });
 }
 
@@ -69,14 +77,14 @@ fn age_counts_from_the_probe_being_sent_and_late_answers_do_not_turn_it_back() {
         entry.swap(version(1), "one", STRICT, VOUCHED, at(40));
         entry.confirmed(Some(version(1)), VOUCHED, at(10));
         assert_eq!(entry.age_ms(at(90)), Some(50));
-        assert_eq!(entry.standing(at(290)), Standing::Fresh);
-        assert_eq!(entry.standing(at(291)), Standing::Stale);
+        assert_eq!(entry.state(at(290)), SnapshotState::Fresh);
+        assert_eq!(entry.state(at(291)), SnapshotState::Stale);
         assert_eq!(entry.beat_age_ms(at(90)), Some(80), "a beat ages with the answer that told it");
     });
 }
 
-fn wait(due_ms: u64, asks_at_once: bool) -> Doubt {
-    Doubt::Wait(Round { due: at(due_ms), asks_at_once })
+fn wait(due_ms: u64, probes_at_once: bool) -> Doubt {
+    Doubt::Wait(Round { due: at(due_ms), probes_at_once })
 }
 
 #[test]
@@ -108,7 +116,7 @@ fn a_hundred_made_up_keys_in_a_row_cost_fewer_than_ten_questions() {
     let (mut now, mut question_count) = (at(0), 0);
     for _ in 0..100 {
         if let Doubt::Wait(round) = cache.doubt(&project, &environment, now) {
-            question_count += 1 + u32::from(round.asks_at_once);
+            question_count += 1 + u32::from(round.probes_at_once);
             now = round.due;
         }
         now = now.plus(30);
@@ -120,15 +128,15 @@ fn a_hundred_made_up_keys_in_a_row_cost_fewer_than_ten_questions() {
 fn one_of_those_who_wait_asks_and_only_then() {
     with_entry(|entry| {
         let (opener, joined) =
-            (Round { due: at(100), asks_at_once: true }, Round { due: at(100), asks_at_once: false });
+            (Round { due: at(100), probes_at_once: true }, Round { due: at(100), probes_at_once: false });
         assert!(!entry.lease_doubt(joined, at(0)) && entry.lease_doubt(opener, at(0)));
         assert!(!entry.lease_doubt(opener, at(1)), "it is being asked");
         entry.confirmed(None, VOUCHED, at(0));
-        assert_eq!(entry.word_since(at(100)), None);
+        assert_eq!(entry.vouched_since(at(100)), None);
         assert!(!entry.lease_doubt(joined, at(99)) && entry.lease_doubt(joined, at(100)));
         assert!(!entry.lease_doubt(joined, at(249)) && entry.lease_doubt(joined, at(250)), "it vanished");
-        entry.confirmed(None, Word { is_vouched: false, ..VOUCHED }, at(250));
-        assert_eq!((entry.word_since(at(100)), entry.word_since(at(251))), (Some(false), None));
+        entry.confirmed(None, ProbeStatus { is_vouched: false, ..VOUCHED }, at(250));
+        assert_eq!((entry.vouched_since(at(100)), entry.vouched_since(at(251))), (Some(false), None));
         assert!(!entry.lease_doubt(joined, at(300)), "there is an answer");
     });
 }
@@ -160,7 +168,7 @@ fn a_request_whose_key_is_not_admitted_leaves_no_trace() {
     );
     assert_eq!(cache.held_count(), 0, "nobody is told what others asked for");
     let plan = cache.plan(&project, &environment, at(150), |_| true);
-    assert_eq!((plan, cache.held_count()), (Some(Plan::MemoryAndRefresh), 1), "the lease was not taken");
+    assert_eq!((plan, cache.held_count()), (Some(ServePlan::MemoryAndRefresh), 1), "the lease was not taken");
 }
 
 #[test]
@@ -202,13 +210,13 @@ fn who_was_told_nonsense_waits_once_a_second() {
 fn requests_that_wait_share_their_questions() {
     with_entry(|entry| {
         entry.swap(version(1), "one", STRICT, VOUCHED, at(0));
-        assert!(!entry.lease_ask(at(4)));
-        assert!(entry.lease_ask(at(5)));
-        assert!(!entry.lease_ask(at(6)));
+        assert!(!entry.lease_probe(at(4)));
+        assert!(entry.lease_probe(at(5)));
+        assert!(!entry.lease_probe(at(6)));
         let mut asked = 1;
         for ms in 6..1_000 {
             entry.confirmed(Some(version(1)), VOUCHED, at(ms - 1));
-            asked += u32::from(entry.lease_ask(at(ms + 10)));
+            asked += u32::from(entry.lease_probe(at(ms + 10)));
         }
         assert_eq!(asked, 4 + 10, "a burst, and then as often as memory is refreshed anyway");
     });
@@ -230,15 +238,15 @@ fn memory_is_bounded_and_environments_with_a_snapshot_stay_longest() {
 #[test]
 fn only_a_replica_that_is_vouched_for_makes_fresh() {
     with_entry(|entry| {
-        let unvouched = Word { is_vouched: false, beat_age_ms: Some(1_600), fresh_ms: None };
+        let unvouched = ProbeStatus { is_vouched: false, beat_age_ms: Some(1_600), soft_ttl_ms: None };
         entry.swap(version(1), "one", STRICT, unvouched, at(0));
-        assert_eq!((entry.standing(at(10)), entry.plan(at(10))), (Standing::Stale, Plan::Memory));
+        assert_eq!((entry.state(at(10)), entry.plan(at(10))), (SnapshotState::Stale, ServePlan::Memory));
         entry.confirmed(Some(version(1)), VOUCHED, at(20));
-        assert_eq!(entry.standing(at(30)), Standing::Fresh);
+        assert_eq!(entry.state(at(30)), SnapshotState::Fresh);
         entry.confirmed(Some(version(1)), unvouched, at(15));
         assert_eq!(
-            entry.standing(at(30)),
-            Standing::Fresh,
+            entry.state(at(30)),
+            SnapshotState::Fresh,
             "an answer to an older question says nothing new"
         );
     });
@@ -248,24 +256,24 @@ fn only_a_replica_that_is_vouched_for_makes_fresh() {
 fn a_replica_that_is_behind_is_told_apart_and_changes_nothing() {
     with_entry(|entry| {
         entry.swap(version(7), "seven", STRICT, VOUCHED, at(0));
-        assert_eq!(entry.confirmed(Some(version(6)), VOUCHED, at(50)), Heard::Behind);
-        assert_eq!(entry.confirmed(None, VOUCHED, at(50)), Heard::Behind);
+        assert_eq!(entry.confirmed(Some(version(6)), VOUCHED, at(50)), ProbeOutcome::Behind);
+        assert_eq!(entry.confirmed(None, VOUCHED, at(50)), ProbeOutcome::Behind);
         assert_eq!((entry.held().unwrap().0, entry.age_ms(at(50))), (version(7), Some(50)));
-        assert_eq!(entry.confirmed(Some(version(7)), VOUCHED, at(50)), Heard::Confirmed);
+        assert_eq!(entry.confirmed(Some(version(7)), VOUCHED, at(50)), ProbeOutcome::Confirmed);
     });
 }
 
 #[test]
-fn load_stretches_s_but_never_to_h() {
+fn load_stretches_the_soft_ttl_but_never_to_the_hard_one() {
     for (asked, last_from_memory) in [(None, 100), (Some(50), 100), (Some(150), 150), (Some(5_000), 200)] {
         with_entry(|entry| {
-            let word = Word { fresh_ms: asked, ..VOUCHED };
-            entry.swap(version(1), "one", STRICT, word, at(0));
-            assert_eq!(entry.plan(at(last_from_memory)), Plan::Memory, "{asked:?}");
-            assert_eq!(entry.plan(at(last_from_memory + 1)), Plan::MemoryAndRefresh, "{asked:?}");
-            assert_eq!(entry.plan(at(251)), Plan::Probe, "{asked:?}");
+            let status = ProbeStatus { soft_ttl_ms: asked, ..VOUCHED };
+            entry.swap(version(1), "one", STRICT, status, at(0));
+            assert_eq!(entry.plan(at(last_from_memory)), ServePlan::Memory, "{asked:?}");
+            assert_eq!(entry.plan(at(last_from_memory + 1)), ServePlan::MemoryAndRefresh, "{asked:?}");
+            assert_eq!(entry.plan(at(251)), ServePlan::Probe, "{asked:?}");
             entry.confirmed(Some(version(1)), VOUCHED, at(300));
-            assert_eq!(entry.plan(at(401)), Plan::MemoryAndRefresh, "asked for no longer");
+            assert_eq!(entry.plan(at(401)), ServePlan::MemoryAndRefresh, "asked for no longer");
         });
     }
 }
@@ -274,18 +282,21 @@ fn load_stretches_s_but_never_to_h() {
 fn a_replica_that_does_not_answer_holds_up_one_request_in_a_while() {
     with_entry(|entry| {
         entry.swap(version(1), "one", STRICT, VOUCHED, at(0));
-        assert_eq!(entry.plan(at(1_000)), Plan::Probe);
+        assert_eq!(entry.plan(at(1_000)), ServePlan::Probe);
         entry.failed(at(1_150));
-        assert_eq!((entry.plan(at(1_399)), entry.standing(at(1_399))), (Plan::Memory, Standing::Stale));
-        assert_eq!(entry.plan(at(1_400)), Plan::Probe);
+        assert_eq!(
+            (entry.plan(at(1_399)), entry.state(at(1_399))),
+            (ServePlan::Memory, SnapshotState::Stale)
+        );
+        assert_eq!(entry.plan(at(1_400)), ServePlan::Probe);
         entry.failed(at(1_550));
         entry.confirmed(Some(version(1)), VOUCHED, at(1_560));
-        assert_eq!(entry.plan(at(1_811)), Plan::Probe, "nothing is left of the failure");
+        assert_eq!(entry.plan(at(1_811)), ServePlan::Probe, "nothing is left of the failure");
     });
     with_entry(|entry| {
         entry.failed(at(0));
         entry.bootstrap(version(1), "copy", STRICT);
-        assert_eq!((entry.plan(at(249)), entry.plan(at(250))), (Plan::Memory, Plan::Probe));
+        assert_eq!((entry.plan(at(249)), entry.plan(at(250))), (ServePlan::Memory, ServePlan::Probe));
     });
 }
 
@@ -295,12 +306,12 @@ fn a_copy_of_last_resort_serves_until_a_replica_answers_and_never_replaces_anyth
         entry.confirmed(None, VOUCHED, at(0));
         entry.failed(at(0));
         entry.bootstrap(version(5), "copy", STRICT);
-        assert_eq!(entry.standing(at(1)), Standing::Bootstrap);
-        assert_eq!(entry.plan(at(1)), Plan::Memory, "it has just been asked for in vain");
-        assert_eq!(entry.confirmed(Some(version(4)), VOUCHED, at(300)), Heard::Behind);
-        assert_eq!((entry.standing(at(300)), entry.held().unwrap().0), (Standing::Bootstrap, version(5)));
+        assert_eq!(entry.state(at(1)), SnapshotState::Bootstrap);
+        assert_eq!(entry.plan(at(1)), ServePlan::Memory, "it has just been asked for in vain");
+        assert_eq!(entry.confirmed(Some(version(4)), VOUCHED, at(300)), ProbeOutcome::Behind);
+        assert_eq!((entry.state(at(300)), entry.held().unwrap().0), (SnapshotState::Bootstrap, version(5)));
         entry.confirmed(Some(version(5)), VOUCHED, at(300));
-        assert_eq!(entry.standing(at(301)), Standing::Fresh);
+        assert_eq!(entry.state(at(301)), SnapshotState::Fresh);
         entry.bootstrap(version(9), "other copy", STRICT);
         assert_eq!(entry.held().unwrap().0, version(5));
     });

@@ -19,7 +19,7 @@ use crate::error::EdgeError;
 use crate::region::draw_shard;
 use crate::snapshot::ask::{Answer, ask, hedged, replica_stub};
 use crate::snapshot::bootstrap::{copies_are_kept, read_copy};
-use crate::snapshot::cache::{Cache, Doubt, Entry, Freshness, Heard, Plan, Standing, Word};
+use crate::snapshot::cache::{Cache, Doubt, Entry, ProbeOutcome, ProbeStatus, ServePlan, SnapshotState, Ttl};
 use crate::snapshot::credential::Credential;
 use crate::{chance, clock};
 
@@ -50,7 +50,7 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    fn new(admitted: Admitted) -> (SnapshotVersion, Self, Freshness) {
+    fn new(admitted: Admitted) -> (SnapshotVersion, Self, Ttl) {
         let settings = admitted.snapshot.settings();
         let compiled = Self {
             snapshot: admitted.snapshot,
@@ -60,8 +60,8 @@ impl Compiled {
             held: admitted.held,
             created_ms: admitted.created_ms,
         };
-        let freshness = Freshness { fresh_ms: settings.fresh_ms, stale_ms: settings.stale_ms };
-        (admitted.held.version, compiled, freshness)
+        let ttl = Ttl { soft_ms: settings.fresh_ms, hard_ms: settings.stale_ms };
+        (admitted.held.version, compiled, ttl)
     }
 }
 
@@ -88,7 +88,7 @@ pub struct Served {
     /// What a flag may ask about it.
     pub proof: Proof,
     /// How far it can be relied upon.
-    pub standing: Standing,
+    pub state: SnapshotState,
     /// Milliseconds since a replica confirmed it; since it was signed, when none has.
     pub age_ms: u64,
     /// Milliseconds since the newest beat that vouched for that replica.
@@ -158,8 +158,8 @@ pub async fn current(
     wish: Wish,
 ) -> Result<Served, EdgeError> {
     let source = match plan(scope, shown)? {
-        Plan::Memory => Source::Memory,
-        Plan::MemoryAndRefresh => {
+        ServePlan::Memory => Source::Memory,
+        ServePlan::MemoryAndRefresh => {
             let (env, config, scope) = (env.clone(), Rc::clone(config), scope.clone());
             context.wait_until(async move {
                 // A failed refresh changes nothing: the next request sees an older age and asks again.
@@ -167,7 +167,7 @@ pub async fn current(
             });
             Source::Memory
         }
-        Plan::Probe => ask_first(env, config, scope).await,
+        ServePlan::Probe => ask_first(env, config, scope).await,
     };
     let is_stray = wish.is_stray && source == Source::Memory;
     let source = if is_stray && with_entry(scope, |entry| entry.lease_stray(clock::now())) {
@@ -185,7 +185,7 @@ pub async fn current(
 }
 
 /// What to do for a request that shows this.
-fn plan(scope: &Scope, shown: &Credential) -> Result<Plan, EdgeError> {
+fn plan(scope: &Scope, shown: &Credential) -> Result<ServePlan, EdgeError> {
     let now = clock::now();
     let plan = CACHE.with_borrow_mut(|cache| {
         cache.plan(&scope.project, &scope.environment, now, |compiled| shown.is_admitted(&compiled.snapshot))
@@ -236,9 +236,9 @@ pub fn from_memory(scope: &Scope, shown: &Credential) -> Option<(Served, Refresh
         cache.plan(&scope.project, &scope.environment, now, |compiled| shown.is_admitted(&compiled.snapshot))
     })?;
     let refresh = match plan {
-        Plan::Memory => Refresh::NotNeeded,
-        Plan::MemoryAndRefresh => Refresh::Needed,
-        Plan::Probe => return None,
+        ServePlan::Memory => Refresh::NotNeeded,
+        ServePlan::MemoryAndRefresh => Refresh::Needed,
+        ServePlan::Probe => return None,
     };
     served(scope, Source::Memory).ok().map(|served| (served, refresh))
 }
@@ -252,12 +252,12 @@ fn served(scope: &Scope, source: Source) -> Result<Served, EdgeError> {
     let now = clock::now();
     with_entry(scope, |entry| {
         let (version, compiled) = entry.held().ok_or(EdgeError::NoSnapshot)?;
-        let standing = entry.standing(now);
+        let state = entry.state(now);
         Ok(Served {
             version,
-            source: if standing == Standing::Bootstrap { Source::Bootstrap } else { source },
-            proof: if standing == Standing::Fresh { Proof::Fresh } else { Proof::Stale },
-            standing,
+            source: if state == SnapshotState::Bootstrap { Source::Bootstrap } else { source },
+            proof: if state == SnapshotState::Fresh { Proof::Fresh } else { Proof::Stale },
+            state,
             age_ms: entry.age_ms(now).unwrap_or_else(|| now.since(compiled.created_ms)),
             beat_age_ms: entry.beat_age_ms(now),
             compiled,
@@ -281,7 +281,7 @@ async fn catch_up(
         if attempt > 0 {
             Delay::from(Duration::from_millis(CATCH_UP_PAUSE_MS)).await;
         }
-        if with_entry(scope, |entry| entry.lease_ask(clock::now())) {
+        if with_entry(scope, |entry| entry.lease_probe(clock::now())) {
             refresh(env, config, scope).await?;
         }
         let served = served(scope, Source::Probe)?;
@@ -313,16 +313,16 @@ async fn probe(
 
 /// An answer that makes memory no surer is an error: a neighbour may know more.
 fn take_over(config: &Config, scope: &Scope, answer: Answer, sent_at: UnixMillis) -> Result<(), EdgeError> {
-    let Answer { version, frame, word } = answer;
+    let Answer { version, frame, status } = answer;
     let heard = match frame {
-        Some(frame) => admit(config, scope, &frame, word, sent_at)?,
-        None => with_entry(scope, |entry| entry.confirmed(version, word, sent_at)),
+        Some(frame) => admit(config, scope, &frame, status, sent_at)?,
+        None => with_entry(scope, |entry| entry.confirmed(version, status, sent_at)),
     };
     match heard {
-        Heard::Confirmed if version.is_some() || word.is_vouched => Ok(()),
+        ProbeOutcome::Confirmed if version.is_some() || status.is_vouched => Ok(()),
         // The replica is new and has not heard of anything yet.
-        Heard::Confirmed => Err(EdgeError::NoSnapshot),
-        Heard::Behind => Err(EdgeError::ReplicaUnavailable),
+        ProbeOutcome::Confirmed => Err(EdgeError::NoSnapshot),
+        ProbeOutcome::Behind => Err(EdgeError::ReplicaUnavailable),
     }
 }
 
@@ -332,8 +332,8 @@ async fn bootstrap(env: &Env, config: &Config, scope: &Scope) -> Option<()> {
     let roots = config.roots.as_ref().ok()?;
     match verify(&frame, roots, scope, None, clock::now()) {
         Ok(Outcome::Newer(admitted)) => {
-            let (version, compiled, freshness) = Compiled::new(*admitted);
-            with_entry(scope, |entry| entry.bootstrap(version, compiled, freshness));
+            let (version, compiled, ttl) = Compiled::new(*admitted);
+            with_entry(scope, |entry| entry.bootstrap(version, compiled, ttl));
             Some(())
         }
         Ok(Outcome::Same) => None,
@@ -398,18 +398,18 @@ fn admit(
     config: &Config,
     scope: &Scope,
     frame: &[u8],
-    word: Word,
+    status: ProbeStatus,
     sent_at: UnixMillis,
-) -> Result<Heard, EdgeError> {
+) -> Result<ProbeOutcome, EdgeError> {
     let roots = config.roots.as_ref().map_err(Clone::clone)?;
     with_entry(scope, |entry| {
         let held = entry.held().map(|(_, compiled)| compiled.held);
         match verify(frame, roots, scope, held.as_ref(), clock::now()) {
             Ok(Outcome::Newer(admitted)) => {
-                let (version, compiled, freshness) = Compiled::new(*admitted);
-                Ok(entry.swap(version, compiled, freshness, word, sent_at))
+                let (version, compiled, ttl) = Compiled::new(*admitted);
+                Ok(entry.swap(version, compiled, ttl, status, sent_at))
             }
-            Ok(Outcome::Same) => Ok(entry.confirmed(held.map(|held| held.version), word, sent_at)),
+            Ok(Outcome::Same) => Ok(entry.confirmed(held.map(|held| held.version), status, sent_at)),
             Err(refusal) => {
                 worker::console_error!("this isolate refused its replica's snapshot of {scope}: {refusal}");
                 Err(EdgeError::ReplicaUnavailable)

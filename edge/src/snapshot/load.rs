@@ -7,20 +7,20 @@ use flagfuse_shared::limits::STRICT_FRESH_MS;
 pub const PROBES_PER_SECOND_MAX: u64 = 500;
 const WINDOW_MS: u64 = 1_000;
 
-/// Isolates never answer from memory for longer than their H, and no profile's H is longer than this.
-const FRESH_MS_MAX: u64 = 1_000;
+/// Isolates never answer from memory for longer than their hard TTL, and no profile's is longer than this.
+const SOFT_TTL_MS_MAX: u64 = 1_000;
 
 /// Counts probes by the second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadMeter {
     window: u64,
     count: u64,
-    fresh_ms: u64,
+    soft_ttl_ms: u64,
 }
 
 impl Default for LoadMeter {
     fn default() -> Self {
-        Self { window: 0, count: 0, fresh_ms: STRICT_FRESH_MS }
+        Self { window: 0, count: 0, soft_ttl_ms: STRICT_FRESH_MS }
     }
 }
 
@@ -33,13 +33,13 @@ impl LoadMeter {
         let window = now.0 / WINDOW_MS;
         if window != self.window {
             let is_next = window == self.window.wrapping_add(1);
-            let wanted = self.fresh_ms.saturating_mul(self.count) / PROBES_PER_SECOND_MAX;
-            self.fresh_ms =
-                if is_next { wanted.clamp(STRICT_FRESH_MS, FRESH_MS_MAX) } else { STRICT_FRESH_MS };
+            let wanted = self.soft_ttl_ms.saturating_mul(self.count) / PROBES_PER_SECOND_MAX;
+            self.soft_ttl_ms =
+                if is_next { wanted.clamp(STRICT_FRESH_MS, SOFT_TTL_MS_MAX) } else { STRICT_FRESH_MS };
             (self.window, self.count) = (window, 0);
         }
         self.count = self.count.saturating_add(1);
-        (self.fresh_ms > STRICT_FRESH_MS).then_some(self.fresh_ms)
+        (self.soft_ttl_ms > STRICT_FRESH_MS).then_some(self.soft_ttl_ms)
     }
 }
 

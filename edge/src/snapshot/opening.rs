@@ -58,7 +58,7 @@ async fn wait(
             return Ok(());
         }
         let now = clock::now();
-        match with_entry(scope, |entry| entry.word_since(round.due)) {
+        match with_entry(scope, |entry| entry.vouched_since(round.due)) {
             Some(true) => {
                 REFUSED.with_borrow_mut(|refused| refused.remember(*shown.digest(), now));
                 return Err(EdgeError::KeyUnknown);
@@ -67,7 +67,7 @@ async fn wait(
             None if has_failed && sent_at >= round.due => break,
             None => {}
         }
-        round.asks_at_once = false;
+        round.probes_at_once = false;
         let pause_ms = match round.due.since(now) {
             0 => PAUSE_MS,
             left_ms => left_ms.min(PAUSE_MS),

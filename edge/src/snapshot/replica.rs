@@ -68,7 +68,7 @@ pub struct ProbeReply {
     /// Milliseconds since the newest beat that vouched; `None` before the first.
     pub beat_age_ms: Option<u64>,
     /// Under load: up to which age isolates should answer without asking.
-    pub fresh_ms: Option<u64>,
+    pub soft_ttl_ms: Option<u64>,
 }
 
 /// One replica.
@@ -267,7 +267,7 @@ impl Replica {
             is_newer: version > have,
             is_vouched: self.ledger.is_vouched(now),
             beat_age_ms: self.ledger.age_ms(now),
-            fresh_ms: self.load.count(now),
+            soft_ttl_ms: self.load.count(now),
         }
     }
 

@@ -206,7 +206,7 @@ impl Replica {
             (None, None) => Response::empty()?.with_status(404),
         };
         let headers = response.headers();
-        let numbers = [(BEAT_AGE_HEADER, reply.beat_age_ms), (FRESH_HEADER, reply.fresh_ms)];
+        let numbers = [(BEAT_AGE_HEADER, reply.beat_age_ms), (FRESH_HEADER, reply.soft_ttl_ms)];
         for (name, value) in numbers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             headers.set(name, &value.to_string())?;
         }

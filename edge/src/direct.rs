@@ -14,6 +14,7 @@ use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::wasm_bindgen_futures;
 
 use crate::beacon::exposure::{self, Exposure};
+use crate::clock;
 use crate::config::{cached_config, config};
 use crate::http::ask::{Ask, AskHeaders};
 use crate::http::evaluation;
@@ -21,7 +22,8 @@ use crate::http::reply::Asker;
 use crate::http::reply::Reply;
 use crate::http::route::Verb;
 use crate::snapshot::credential::Credential;
-use crate::snapshot::isolate::{Refresh, from_memory, refresh};
+use crate::snapshot::isolate::{driver, with_memory};
+use crate::snapshot::served::{Passage, Refresh, Wish};
 
 /// Set in the number that [`direct_answer`] returns when [`direct_work`] has something to do.
 const HAS_WORK: u32 = 1 << 16;
@@ -115,7 +117,7 @@ pub async fn direct_work(env: Env) {
     for work in WORK.take() {
         match work {
             // A failed refresh changes nothing: the next request sees an older age and asks again.
-            Work::Refresh(scope) => drop(refresh(&env, &config, &scope).await),
+            Work::Refresh(scope) => drop(driver(&env, &config).refresh(&scope).await),
             Work::Record(scope, exposure) => exposure::store(&exposure, &env, &config, &scope).await,
         }
     }
@@ -160,14 +162,13 @@ fn answer(ask: &Ask, body: &[u8]) -> Option<Reply> {
         return None;
     }
     let scope = config.scope(&key.project, &key.environment);
-    let (served, need) = from_memory(&scope, &shown)?;
-    if need == Refresh::Needed {
+    let wish = Wish { version_min, is_stray: false };
+    let passage = with_memory(|memory| memory.pass(&scope, &shown, wish, clock::now())).ok()?;
+    if let Passage::Answer(_, Refresh::Needed) | Passage::Behind(Refresh::Needed) = passage {
         // A refresh that finds no room is made up for by the next lease.
         let _ = wait(Work::Refresh(scope.clone()));
     }
-    if version_min.is_some_and(|wanted| served.version < wanted) {
-        return None;
-    }
+    let Passage::Answer(served, _) = passage else { return None };
     Some(match evaluation::answer(&config, &scope, &served, shown.key_id(), ask, body) {
         Ok((reply, exposure)) => {
             if let Some(exposure) = exposure {

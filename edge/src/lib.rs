@@ -33,8 +33,8 @@ use crate::http::route::Verb;
 use crate::http::{evaluation, events, health, labels, push, stream, unleash, usage};
 use crate::notify::Listener;
 use crate::snapshot::credential::Credential;
-use crate::snapshot::isolate::{Served, Wish, current, features};
-use crate::snapshot::opening::open;
+use crate::snapshot::isolate::driver;
+use crate::snapshot::served::{Served, Wish};
 
 /// Answers a request. Whatever goes wrong becomes a JSON body with a stable code.
 #[event(fetch)]
@@ -127,7 +127,7 @@ impl Asked<'_> {
             let expires_at = clock::now().plus(self.config.notify.window_ms);
             return self.connect(request, self.open().await?, expires_at).await;
         };
-        let opened = open(self.env, self.config, &scope, &shown).await;
+        let opened = driver(self.env, self.config).open(&scope, &shown).await;
         let connected = match opened {
             Ok(()) => self.connect(request, Opened { scope, shown }, expires_at).await,
             Err(error) => Err(error),
@@ -180,7 +180,7 @@ impl Asked<'_> {
 
     async fn features(&self, opened: &Opened) -> Result<Reply, EdgeError> {
         let served = self.served(opened).await?;
-        let (version, text) = features(self.env, self.config, &opened.scope, &served).await?;
+        let (version, text) = driver(self.env, self.config).features(&opened.scope, &served).await?;
         let mut reply = unleash::features(&opened.scope, self.ask, version, &text)?;
         labels::label(&mut reply, self.config, &served);
         Ok(reply)
@@ -191,14 +191,21 @@ impl Asked<'_> {
         let key = self.ask.client_key()?;
         let scope = self.config.scope(&key.project, &key.environment);
         let shown = Credential::Key(Digest::of(key.text.as_bytes()));
-        open(self.env, self.config, &scope, &shown).await?;
+        driver(self.env, self.config).open(&scope, &shown).await?;
         Ok(Opened { scope, shown })
     }
 
     /// Its snapshot, as new as the client wants it.
     async fn served(&self, opened: &Opened) -> Result<Served, EdgeError> {
         let wish = Wish { version_min: self.ask.version_min()?, is_stray: self.ask.is_told_of_unknown() };
-        current(self.env, self.context, self.config, &opened.scope, &opened.shown, wish).await
+        let refresh_beside = || {
+            let (env, config, scope) = (self.env.clone(), Rc::clone(self.config), opened.scope.clone());
+            self.context.wait_until(async move {
+                // A failed refresh changes nothing: the next request sees an older age and asks again.
+                let _ = driver(&env, &config).refresh(&scope).await;
+            });
+        };
+        driver(self.env, self.config).current(&opened.scope, &opened.shown, wish, refresh_beside).await
     }
 }
 

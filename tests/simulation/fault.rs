@@ -1,5 +1,5 @@
-//! Planted faults: what a careless change could break, one at a time, at the seams around the production calls.
-//! Production code knows nothing of them.
+//! Planted faults: what a careless change could break, one at a time, at the seams around the production calls. Those that
+//! have no seam are planted in the production code itself, where it asks its runtime for a `Slip` and gets none.
 
 use super::oracle::Invariant::{
     self, Authentic, Convergence, ExactlyOnce, Monotonic, Order, Receipt, Refresh, Restore, Staleness,
@@ -15,6 +15,7 @@ pub(crate) enum Fault {
     BoundsSwapped,
     FreshWithoutVouch,
     AgeCountedFromArrival,
+    AskedAfterAwait,
     LeaseNeverReleased,
     MissingCountsAsConfirmed,
     CausalTokenIgnored,
@@ -62,6 +63,7 @@ pub(crate) const PLANTED: &[Planted] = &[
     planted(Fault::BoundsSwapped, &[Refresh], 1),
     planted(Fault::FreshWithoutVouch, &[Staleness], 1),
     planted(Fault::AgeCountedFromArrival, &[Refresh, Staleness], 1),
+    planted(Fault::AskedAfterAwait, &[Refresh, Staleness], 1),
     planted(Fault::LeaseNeverReleased, &[Refresh], 1),
     planted(Fault::MissingCountsAsConfirmed, &[Staleness], 1),
     planted(Fault::CausalTokenIgnored, &[Monotonic], 1),

@@ -83,6 +83,11 @@ pub(crate) fn keyset(
     sign_keyset(&keyset, &[key(Holder::Root)]).unwrap()
 }
 
+/// The digest of the client key that every snapshot admits.
+pub(crate) fn client_key() -> Digest {
+    Digest::of(b"a client key")
+}
+
 /// The identity, a point of order 1.
 pub(crate) const fn weak_point() -> [u8; 32] {
     let mut point = [0_u8; 32];
@@ -108,7 +113,7 @@ impl Draft<'_> {
             "variations": [{ "key": "v", "value": self.value }] });
         let content = Content {
             flags: vec![serde_json::from_value(flag).unwrap()],
-            client_keys: BTreeSet::new(),
+            client_keys: BTreeSet::from([client_key()]),
             profile: self.profile,
             auto_exposure: AutoExposure::Off,
             shared: SharedWire::default(),

@@ -46,6 +46,7 @@ const DELIVER_MS: u64 = 15_000 + 10_000 + 3_000;
 /// What everybody in a world shares.
 pub(crate) struct Cast {
     pub(crate) sim: Sim,
+    pub(crate) seed: u64,
     pub(crate) fault: Option<Fault>,
     oracle: RefCell<Oracle>,
     adversary: Shared,
@@ -182,6 +183,7 @@ impl World {
         let sim = Sim::new(setting.seed);
         let cast = Rc::new(Cast {
             sim: sim.clone(),
+            seed: setting.seed,
             fault: setting.fault,
             oracle: RefCell::new(Oracle::new(sim.clone())),
             adversary: RefCell::new(Adversary::new(sim.clone())),

@@ -13,7 +13,7 @@ use crate::http::ofrep::{self, Asked};
 use crate::http::reply::Reply;
 use crate::http::route::Route;
 use crate::http::unleash;
-use crate::snapshot::isolate::Served;
+use crate::snapshot::served::Served;
 
 /// Answers an evaluation to who has shown this key, and says which exposure is to be recorded.
 pub fn answer(

@@ -5,13 +5,14 @@ use serde_json::json;
 use crate::config::Config;
 use crate::http::reply::Reply;
 use crate::notify::relay::stream_count;
-use crate::snapshot::isolate::{held_count, shard};
+use crate::snapshot::isolate::{shard, with_memory};
+use crate::snapshot::memory::Memory;
 
 /// The health page of this isolate.
 pub fn answer(config: &Config) -> Reply {
     let body = json!({
         "status": "ok", "region": config.region, "shard": shard(config), "isolate": config.isolate,
-        "snapshots": held_count(), "streams": stream_count(), "metadata": {},
+        "snapshots": with_memory(Memory::held_count), "streams": stream_count(), "metadata": {},
     });
     Reply::json(200, body.to_string())
 }

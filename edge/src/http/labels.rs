@@ -7,7 +7,7 @@ use flagfuse_shared::contract::probe::{
 use crate::config::Config;
 use crate::http::reply::Reply;
 use crate::snapshot::cache::SnapshotState;
-use crate::snapshot::isolate::{Served, Source};
+use crate::snapshot::served::{Served, Source};
 
 /// Labels an answer that came from a snapshot.
 pub fn label(reply: &mut Reply, config: &Config, served: &Served) {

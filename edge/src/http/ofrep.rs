@@ -16,7 +16,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::http::labels::label;
 use crate::http::reply::Reply;
-use crate::snapshot::isolate::Served;
+use crate::snapshot::served::Served;
 
 /// Bytes of a single answer with some room: key, value, variant, reason, metadata.
 const SINGLE_LEN_TYPICAL: usize = 256;
@@ -48,7 +48,7 @@ impl<'a> Asked<'a> {
         Question {
             context: self.context,
             now: clock::now(),
-            freshness: self.served.proof,
+            freshness: self.served.freshness(),
             random: self.chance.unwrap_or(0),
         }
     }

@@ -10,7 +10,7 @@ use crate::http::body::header;
 use crate::http::credential::is_push_token;
 use crate::http::route::ReplicaPage;
 use crate::region::read_shard;
-use crate::snapshot::ask::replica_stub;
+use crate::snapshot::probe::replica_stub;
 use crate::snapshot::replica_do::{PUSH_PATH, STATE_PATH};
 
 /// Connects the caller with a replica, or shows its state; credentials first.

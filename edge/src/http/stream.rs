@@ -19,7 +19,7 @@ use crate::notify::shares::Client;
 use crate::notify::writer::StreamWriter;
 use crate::notify::{Listener, listen};
 use crate::snapshot::credential::Credential;
-use crate::snapshot::isolate::is_revoked;
+use crate::snapshot::isolate::with_memory;
 
 /// A stream tells nothing that a page may not read, and no proxy may keep, compress or collect it.
 const SSE_HEADERS: [(&str, &str); 5] = [
@@ -81,7 +81,7 @@ pub async fn connect(
     };
     let socket = upgraded.websocket().ok_or(EdgeError::NotifierUnavailable)?;
     let (writer, response) = StreamWriter::new().map_err(|_| EdgeError::Internal)?;
-    let is_revoked = move || is_revoked(&listener.scope, listener.key);
+    let is_revoked = move || with_memory(|memory| memory.is_revoked(&listener.scope, listener.key));
     context.wait_until(relay(place, writer, socket, leave_at, jitter, is_revoked));
     with_headers(response)
 }

@@ -1,4 +1,4 @@
-//! A second question when the first is late or fails: the first success counts. Pure: brings no clock and asks nobody itself.
+//! A second question when the first is late or fails: the first success counts. Brings no clock and asks nobody itself.
 
 use std::pin::pin;
 

@@ -6,73 +6,61 @@
 //! that wait for it share a round (`cache`), whose questions, times and answers do not depend on what memory holds. Where
 //! no round is left, or nobody vouches for the replica, nobody can tell yet: 503, which clients repeat.
 
-use std::cell::RefCell;
-use std::time::Duration;
-
 use flagfuse_shared::ids::Scope;
-use worker::{Delay, Env};
 
-use crate::clock;
-use crate::config::Config;
 use crate::error::EdgeError;
 use crate::snapshot::cache::{Doubt, Round};
 use crate::snapshot::credential::Credential;
-use crate::snapshot::isolate::{admits, ask_cold, join_round, with_entry};
-use crate::snapshot::refused::Refused;
+use crate::snapshot::driver::Driver;
+use crate::snapshot::runtime::Runtime;
 
 /// Between two looks at memory.
 const PAUSE_MS: u64 = 25;
 /// A round's 100 ms, two cold questions of up to 2 s, and the leases of those that went away.
 const STEP_COUNT_MAX: u32 = 200;
 
-thread_local! {
-    static REFUSED: RefCell<Refused> = const { RefCell::new(Refused::new()) };
-}
-
-/// Returns once memory holds a snapshot that admits what a client shows.
-pub async fn open(env: &Env, config: &Config, scope: &Scope, shown: &Credential) -> Result<(), EdgeError> {
-    if admits(scope, shown) {
-        return Ok(());
-    }
-    if REFUSED.with_borrow(|refused| refused.has(shown.digest(), clock::now())) {
-        return Err(EdgeError::KeyUnknown);
-    }
-    match join_round(scope) {
-        Doubt::Later => Err(EdgeError::KeyUnsure),
-        Doubt::Wait(round) => wait(env, config, scope, shown, round).await,
-    }
-}
-
-async fn wait(
-    env: &Env,
-    config: &Config,
-    scope: &Scope,
-    shown: &Credential,
-    mut round: Round,
-) -> Result<(), EdgeError> {
-    for _ in 0..STEP_COUNT_MAX {
-        let sent_at = clock::now();
-        let has_failed = with_entry(scope, |entry| entry.lease_doubt(round, sent_at))
-            && ask_cold(env, config, scope).await.is_err();
-        if admits(scope, shown) {
+impl<R: Runtime> Driver<'_, R> {
+    /// Returns once memory holds a snapshot that admits what a client shows.
+    pub async fn open(&self, scope: &Scope, shown: &Credential) -> Result<(), EdgeError> {
+        if self.memory.admits(scope, shown) {
             return Ok(());
         }
-        let now = clock::now();
-        match with_entry(scope, |entry| entry.vouched_since(round.due)) {
-            Some(true) => {
-                REFUSED.with_borrow_mut(|refused| refused.remember(*shown.digest(), now));
-                return Err(EdgeError::KeyUnknown);
-            }
-            Some(false) => break,
-            None if has_failed && sent_at >= round.due => break,
-            None => {}
+        let now = self.runtime.now();
+        if self.memory.has_refused(shown, now) {
+            return Err(EdgeError::KeyUnknown);
         }
-        round.probes_at_once = false;
-        let pause_ms = match round.due.since(now) {
-            0 => PAUSE_MS,
-            left_ms => left_ms.min(PAUSE_MS),
-        };
-        Delay::from(Duration::from_millis(pause_ms)).await;
+        match self.memory.doubt(scope, now) {
+            Doubt::Later => Err(EdgeError::KeyUnsure),
+            Doubt::Wait(round) => self.wait(scope, shown, round).await,
+        }
     }
-    Err(EdgeError::KeyUnsure)
+
+    async fn wait(&self, scope: &Scope, shown: &Credential, mut round: Round) -> Result<(), EdgeError> {
+        for _ in 0..STEP_COUNT_MAX {
+            let sent_at = self.runtime.now();
+            let has_failed =
+                self.memory.with_entry(scope, sent_at, |entry| entry.lease_doubt(round, sent_at))
+                    && self.probe_cold(scope).await.is_err();
+            if self.memory.admits(scope, shown) {
+                return Ok(());
+            }
+            let now = self.runtime.now();
+            match self.memory.with_entry(scope, now, |entry| entry.vouched_since(round.due)) {
+                Some(true) => {
+                    self.memory.refuse(shown, now);
+                    return Err(EdgeError::KeyUnknown);
+                }
+                Some(false) => break,
+                None if has_failed && sent_at >= round.due => break,
+                None => {}
+            }
+            round.probes_at_once = false;
+            let pause_ms = match round.due.since(now) {
+                0 => PAUSE_MS,
+                left_ms => left_ms.min(PAUSE_MS),
+            };
+            self.runtime.sleep(pause_ms).await;
+        }
+        Err(EdgeError::KeyUnsure)
+    }
 }

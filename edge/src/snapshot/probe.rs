@@ -1,30 +1,16 @@
-//! An isolate's question to a replica, and the second one to a neighbour when the first is late. Never shares a question
-//! between requests: what one request waits for, no other may.
-
-use std::time::Duration;
+//! An isolate's question to a replica. Never shares a question between requests: what one request waits for, no other may.
 
 use flagfuse_shared::contract::probe::{
     BEAT_AGE_HEADER, FRESH_HEADER, HAVE_HEADER, PROBE_PATH, VERSION_HEADER, VOUCHED_HEADER,
 };
 use flagfuse_shared::ids::{Scope, SnapshotVersion};
-use worker::{Delay, Env, Headers, Method, Request, RequestInit, Response, Stub};
+use worker::{Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::config::Config;
 use crate::error::EdgeError;
-use crate::region::{location_hint, neighbour, replica_name};
+use crate::region::{location_hint, replica_name};
 use crate::snapshot::cache::ProbeStatus;
-use crate::snapshot::hedge::hedge;
-
-/// What a replica answered.
-#[derive(Debug)]
-pub struct Answer {
-    /// What it holds; `None` when it holds nothing.
-    pub version: Option<SnapshotVersion>,
-    /// The signed bytes, when they are newer than what was asked with.
-    pub frame: Option<Vec<u8>>,
-    /// What it says beside.
-    pub status: ProbeStatus,
-}
+use crate::snapshot::runtime::ProbeAnswer;
 
 /// The replica object of a region and shard. The hint counts when the object is created, which its first caller does.
 pub fn replica_stub(env: &Env, config: &Config, region: &str, shard: u16) -> Result<Stub, EdgeError> {
@@ -38,30 +24,21 @@ pub fn replica_stub(env: &Env, config: &Config, region: &str, shard: u16) -> Res
 }
 
 /// Asks one replica.
-pub async fn ask(stub: &Stub, scope: &Scope, have: Option<SnapshotVersion>) -> Result<Answer, EdgeError> {
+pub async fn probe(
+    stub: &Stub,
+    scope: &Scope,
+    have: Option<SnapshotVersion>,
+) -> Result<ProbeAnswer, EdgeError> {
     let request = request(scope, have).map_err(|_| EdgeError::Internal)?;
     let answered = async {
         let mut response = stub.fetch_with_request(request).await?;
         let status = response.status_code();
         let frame = if status == 200 { Some(response.bytes().await?) } else { None };
         let version = header(&response, VERSION_HEADER, SnapshotVersion::parse);
-        let answer = Answer { version, frame, status: probe_status(&response) };
+        let answer = ProbeAnswer { version, frame, status: probe_status(&response) };
         Ok::<_, worker::Error>(matches!(status, 200 | 204 | 404).then_some(answer))
     };
     answered.await.ok().flatten().ok_or(EdgeError::ReplicaUnavailable)
-}
-
-/// Does `ask` for the own region and, when that fails or takes longer than `hedge_after_ms`, for its neighbour too.
-pub async fn hedged<T>(
-    config: &Config,
-    hedge_after_ms: u64,
-    ask: impl AsyncFn(&str) -> Result<T, EdgeError>,
-) -> Result<T, EdgeError> {
-    let Some(neighbour) = neighbour(&config.regions, &config.region) else {
-        return ask(&config.region).await;
-    };
-    let late = Delay::from(Duration::from_millis(hedge_after_ms));
-    hedge(ask(&config.region), late, async || ask(neighbour).await).await
 }
 
 fn request(scope: &Scope, have: Option<SnapshotVersion>) -> worker::Result<Request> {

@@ -1,10 +1,11 @@
-//! Events on their way: producers, the buffer of a region with its disk, and the delivery of numbered batches.
-//! The bounds and pauses are the production buffer's; this shell follows `edge/src/beacon/buffer_do.rs` step by step.
+//! Events on their way: producers, and the buffer of a region with its disk around the production delivery.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 
-use flagfuse_edge::beacon::buffer::{FLUSH_DELAY_MS, Row, backoff_ms, batch_end, has_room};
+use flagfuse_edge::beacon::buffer::{FLUSH_DELAY_MS, Row, has_room};
+use flagfuse_edge::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt};
 use flagfuse_shared::contract::beacon::IngestBatch;
 use serde_json::json;
 
@@ -26,8 +27,8 @@ const IDENTITY: &str = "identity";
 
 #[derive(Clone)]
 pub(crate) enum Record {
-    Identity { buffer_id: String, next_batch_seq: u64 },
-    Pending { batch_seq: Option<u64>, event_count: u64, events: String },
+    Identity { buffer_id: String, next_batch_seq: i64 },
+    Pending { batch_seq: Option<i64>, event_count: u64, events: String },
 }
 
 impl Tear for Record {
@@ -137,87 +138,117 @@ impl Buffer {
     }
 
     async fn deliver_for_ever(self: Rc<Self>, planes: &Planes) {
-        let mut failure_count = 0;
+        let (delivery, way) = (Delivery::default(), Way { buffer: &self, planes });
+        let mut pause_ms = FLUSH_DELAY_MS;
         loop {
-            let pause_ms = match failure_count {
-                0 => FLUSH_DELAY_MS,
-                #[expect(clippy::cast_precision_loss, reason = "a number below 1,000")]
-                count => backoff_ms(count, self.sim.chance().below(1_000) as f64 / 1_000.0),
-            };
             self.sim.sleep(pause_ms).await;
-            while let Some(batch_seq) = self.next_batch() {
-                if !self.cast.has(Fault::BatchNumberNotDurable) {
-                    // The number must be on disk before anyone else sees it, or a crash could give it to other events.
-                    self.sync().await;
-                }
-                if self.deliver(planes, batch_seq).await {
-                    failure_count = 0;
-                } else {
-                    failure_count += 1;
-                    break;
-                }
-            }
+            // Nobody arms this one: it rings as if something had just been stored.
+            pause_ms = delivery.take_turn(&way).await.unwrap_or(FLUSH_DELAY_MS);
         }
     }
 
-    /// The batch to send: the one that was sent before and not confirmed, else a new one from the oldest rows.
-    fn next_batch(&self) -> Option<u64> {
-        let records = self.disk.records();
-        let numbered = records.values().filter_map(|record| match record {
+    fn identity(&self) -> Result<(String, i64), DeliveryError> {
+        match self.disk.record(IDENTITY) {
+            Some(Record::Identity { buffer_id, next_batch_seq }) => Ok((buffer_id, next_batch_seq)),
+            _ => Err(DeliveryError::Platform("the buffer has no identity row".to_owned())),
+        }
+    }
+
+    /// The names and events of a batch's rows.
+    fn batch(&self, batch_seq: i64) -> Vec<(String, String)> {
+        let rows = self.disk.records().into_iter().filter_map(|(key, record)| match record {
+            Record::Pending { batch_seq: Some(of), events, .. } if of == batch_seq => Some((key, events)),
+            _ => None,
+        });
+        rows.collect()
+    }
+}
+
+/// A buffer's rows and its way to the control planes.
+struct Way<'b> {
+    buffer: &'b Rc<Buffer>,
+    planes: &'b Planes,
+}
+
+impl Queue for Way<'_> {
+    fn unconfirmed(&self) -> Result<Option<i64>, DeliveryError> {
+        if self.buffer.cast.has(Fault::RetryWithNewNumber) {
+            return Ok(None);
+        }
+        let records = self.buffer.disk.records();
+        let numbers = records.values().filter_map(|record| match record {
             Record::Pending { batch_seq, .. } => *batch_seq,
             Record::Identity { .. } => None,
         });
-        let unconfirmed = numbered.min();
-        if unconfirmed.is_some() && !self.cast.has(Fault::RetryWithNewNumber) {
-            return unconfirmed;
-        }
-        let end = batch_end(self.rows())?;
-        let Some(Record::Identity { buffer_id, next_batch_seq }) = records.get(IDENTITY).cloned() else {
-            return None;
-        };
-        let identity = Record::Identity { buffer_id, next_batch_seq: next_batch_seq + 1 };
+        Ok(numbers.min())
+    }
+
+    fn oldest(&self) -> Result<Vec<Row>, DeliveryError> {
+        Ok(self.buffer.rows())
+    }
+
+    fn number_batch(&self, end: i64) -> Result<i64, DeliveryError> {
+        let (buffer_id, batch_seq) = self.buffer.identity()?;
+        let identity = Record::Identity { buffer_id, next_batch_seq: batch_seq + 1 };
         let mut unit = vec![(IDENTITY.to_owned(), Some(identity))];
-        for (key, record) in &records {
+        for (key, record) in self.buffer.disk.records() {
             let is_in =
                 key.strip_prefix("row/").and_then(|id| id.parse::<i64>().ok()).is_some_and(|id| id <= end);
             if let Record::Pending { event_count, events, .. } = record
                 && is_in
             {
-                let (batch_seq, event_count, events) = (Some(next_batch_seq), *event_count, events.clone());
-                unit.push((key.clone(), Some(Record::Pending { batch_seq, event_count, events })));
+                let batch_seq = Some(batch_seq);
+                unit.push((key, Some(Record::Pending { batch_seq, event_count, events })));
             }
         }
-        self.disk.write(unit);
-        Some(next_batch_seq)
+        self.buffer.disk.write(unit);
+        Ok(batch_seq)
     }
 
-    /// Sends one batch and forgets its rows once the control plane has committed it.
-    async fn deliver(&self, planes: &Planes, wanted: u64) -> bool {
-        let records = self.disk.records();
-        let Some(Record::Identity { buffer_id, .. }) = records.get(IDENTITY) else { return false };
-        let in_batch = |record: &Record| matches!(record, Record::Pending { batch_seq, .. } if *batch_seq == Some(wanted));
-        let keys: Vec<_> =
-            records.iter().filter(|(_, record)| in_batch(record)).map(|(key, _)| key.clone()).collect();
-        let rows = keys.iter().filter_map(|key| match records.get(key) {
-            Some(Record::Pending { events, .. }) => Some(events.as_str()),
-            _ => None,
-        });
-        let head = json!({ "buffer_id": buffer_id, "batch_seq": wanted, "region": format!("r{}", self.region),
+    async fn sync(&self) -> Result<(), DeliveryError> {
+        if !self.buffer.cast.has(Fault::BatchNumberNotDurable) {
+            self.buffer.sync().await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, batch_seq: i64) -> Result<Receipt, DeliveryError> {
+        let Self { buffer, planes } = self;
+        let (buffer_id, _) = buffer.identity()?;
+        let rows: Vec<_> = buffer.batch(batch_seq).into_iter().map(|(_, events)| events).collect();
+        let region = format!("r{}", buffer.region);
+        let head = json!({ "buffer_id": buffer_id, "batch_seq": batch_seq, "region": region,
             "tenant": "default", "project": "demo", "environment": "live" });
         let head = head.to_string();
-        let events = rows.collect::<Vec<_>>().join(",");
-        let body = format!("{},\"events\":[{events}]}}", head.strip_suffix('}').unwrap());
-        self.sim.log(self.node, format_args!("sends batch {wanted} of {} rows", keys.len()));
+        let body = format!("{},\"events\":[{}]}}", head.strip_suffix('}').unwrap(), rows.join(","));
+        buffer.sim.log(buffer.node, format_args!("sends batch {batch_seq} of {} rows", rows.len()));
         let plane = planes.any();
-        let ingested = self.sim.call(self.node, plane.node, move || {
+        let ingested = buffer.sim.call(buffer.node, plane.node, move || {
             let (plane, body) = (Rc::clone(&plane), body.clone());
             async move { plane.ingest(&body).await }
         });
-        let is_committed = self.sim.within(DELIVERY_TIMEOUT_MS, ingested).await.unwrap_or(false);
-        if is_committed {
-            self.disk.write(keys.into_iter().map(|key| (key, None)).collect());
-        }
-        is_committed
+        let status = buffer.sim.within(DELIVERY_TIMEOUT_MS, ingested).await;
+        let status = status.ok_or_else(|| DeliveryError::Platform("no answer in time".to_owned()))?;
+        Ok(Receipt { status, reason: String::new() })
+    }
+
+    fn forget(&self, batch_seq: i64) -> Result<(), DeliveryError> {
+        let rows = self.buffer.batch(batch_seq);
+        self.buffer.disk.write(rows.into_iter().map(|(key, _)| (key, None)).collect());
+        Ok(())
+    }
+
+    fn part(&self, batch_seq: i64, receipt: &Receipt) -> Result<Parted, DeliveryError> {
+        panic!("control planes of this world refuse nothing, and batch {batch_seq} got {receipt:?}")
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a number below 1,000")]
+    fn random(&self) -> f64 {
+        self.buffer.sim.chance().below(1_000) as f64 / 1_000.0
+    }
+
+    fn log_failure(&self, what: fmt::Arguments<'_>) {
+        self.buffer.sim.log(self.buffer.node, what);
     }
 }
 

@@ -251,8 +251,8 @@ impl Plane {
 
     // Events.
 
-    /// Applies a batch; says so only after the commit.
-    pub(crate) async fn ingest(&self, body: &str) -> bool {
+    /// Applies a batch; its status says so only after the commit.
+    pub(crate) async fn ingest(&self, body: &str) -> u16 {
         self.some_time(10).await;
         let batch = read_batch(body);
         let id = |raw: &str| {
@@ -265,7 +265,7 @@ impl Plane {
             self.cast.oracle().counted(id, *times);
         }
         self.some_time(10).await;
-        true
+        200
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(missing_docs, reason = "the durable_object macro generates undocumented items")]
 
 use std::cell::Cell;
-use std::rc::Rc;
+use std::fmt;
 
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::ids::UnixMillis;
@@ -12,12 +12,10 @@ use worker::{
     durable_object, wasm_bindgen,
 };
 
-use crate::beacon::buffer::{
-    FLUSH_DELAY_MS, Parting, Row, Verdict, aside_pause_ms, backoff_ms, batch_end, crowded_out, has_room,
-    part, verdict,
-};
+use crate::beacon::buffer::{FLUSH_DELAY_MS, Parting, Row, Verdict, crowded_out, has_room, part, verdict};
+use crate::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt};
 use crate::beacon::rows;
-use crate::config::{Config, config, scope_of_object};
+use crate::config::{config, scope_of_object};
 use crate::deadline::within;
 use crate::{chance, clock};
 
@@ -27,9 +25,6 @@ pub const COUNT_HEADER: &str = "x-flags-event-count";
 pub const RECEIVED_HEADER: &str = "x-flags-received-ms";
 /// Time the control plane has to commit one batch.
 const DELIVERY_TIMEOUT_MS: u64 = 10_000;
-/// Batches one alarm delivers before it gives way to requests that wait.
-const BATCH_COUNT_PER_ALARM: u32 = 16;
-
 /// Bytes of a refusal's text that are logged.
 const REASON_LEN_MAX: usize = 300;
 
@@ -40,10 +35,7 @@ pub struct Buffer {
     env: Env,
     /// Undelivered bytes; `None` until they were counted once.
     backlog_len: Cell<Option<u64>>,
-    /// Deliveries that failed in a row.
-    failure_count: Cell<u32>,
-    /// Requests whose events were set aside since a batch was committed.
-    aside_count: Cell<u32>,
+    delivery: Delivery,
     /// When the alarm that we know to be set will ring; 0 when we know of none.
     alarm_at_ms: Cell<u64>,
 }
@@ -54,8 +46,7 @@ impl DurableObject for Buffer {
             state,
             env,
             backlog_len: Cell::new(None),
-            failure_count: Cell::new(0),
-            aside_count: Cell::new(0),
+            delivery: Delivery::default(),
             alarm_at_ms: Cell::new(0),
         }
     }
@@ -71,18 +62,18 @@ impl DurableObject for Buffer {
     async fn alarm(&self) -> Result<Response> {
         self.alarm_at_ms.set(0);
         // An error would make the platform retry six times and then give up; we never do.
-        if let Err(error) = self.deliver_backlog().await {
-            let failures = self.failure_count.get().saturating_add(1);
-            self.failure_count.set(failures);
-            let delay_ms = backoff_ms(failures, chance::unit_interval());
-            worker::console_warn!("delivery failed {failures} times, next try in {delay_ms} ms: {error}");
-            self.arm(delay_ms).await?;
+        if let Some(pause_ms) = self.delivery.take_turn(self).await {
+            self.arm(pause_ms).await?;
         }
         Response::empty()
     }
 }
 
 impl Buffer {
+    fn name(&self) -> String {
+        self.state.id().name().unwrap_or_default()
+    }
+
     fn sql(&self) -> Result<SqlStorage> {
         let sql = self.state.storage().sql();
         if self.backlog_len.get().is_none() {
@@ -129,29 +120,33 @@ impl Buffer {
         self.state.storage().set_alarm(i64::try_from(delay_ms).unwrap_or(0)).await
     }
 
-    async fn deliver_backlog(&self) -> Result<()> {
-        let config = config(&self.env).map_err(|error| worker::Error::RustError(error.to_string()))?;
-        let sql = self.sql()?;
-        for _ in 0..BATCH_COUNT_PER_ALARM {
-            let Some(batch_seq) = next_batch(&sql)? else {
-                return Ok(());
-            };
-            // The number must be on disk before anyone else sees it, or a crash could give it to other events.
-            self.state.storage().sync().await?;
-            let has_set_aside = self.deliver(&sql, &config, batch_seq).await?;
-            self.failure_count.set(0);
-            if has_set_aside {
-                return self.arm(aside_pause_ms(self.aside_count.get(), chance::unit_interval())).await;
-            }
-        }
-        self.arm(0).await
+    fn free(&self, len: u64) {
+        self.backlog_len.set(self.backlog_len.get().map(|backlog_len| backlog_len.saturating_sub(len)));
+    }
+}
+
+impl Queue for Buffer {
+    fn unconfirmed(&self) -> Result<Option<i64>, DeliveryError> {
+        Ok(rows::unconfirmed(&self.sql()?)?)
     }
 
-    /// Sends one batch and forgets its rows once the control plane has committed it. Says whether something was set aside.
-    async fn deliver(&self, sql: &SqlStorage, config: &Rc<Config>, batch_seq: i64) -> Result<bool> {
-        let name = self.state.id().name().unwrap_or_default();
-        let scope = scope_of_object(&name).map_err(|error| worker::Error::RustError(error.to_string()))?;
-        let body = rows::batch_body(sql, batch_seq, &name, &scope)?;
+    fn oldest(&self) -> Result<Vec<Row>, DeliveryError> {
+        Ok(rows::oldest(&self.sql()?)?)
+    }
+
+    fn number_batch(&self, end: i64) -> Result<i64, DeliveryError> {
+        Ok(rows::number_batch(&self.sql()?, end)?)
+    }
+
+    async fn sync(&self) -> Result<(), DeliveryError> {
+        Ok(self.state.storage().sync().await?)
+    }
+
+    async fn send(&self, batch_seq: i64) -> Result<Receipt, DeliveryError> {
+        let config = config(&self.env).map_err(platform)?;
+        let name = self.name();
+        let scope = scope_of_object(&name).map_err(platform)?;
+        let body = rows::batch_body(&self.sql()?, batch_seq, &name, &scope)?;
         let headers = Headers::new();
         headers.set("content-type", "application/json")?;
         headers.set("authorization", &format!("Bearer {}", config.ingest_token))?;
@@ -159,40 +154,33 @@ impl Buffer {
         init.with_method(Method::Post).with_headers(headers).with_body(Some(body.into()));
         let url = format!("{}{INGEST_PATH}", config.control_plane_url);
         let fetch = Fetch::Request(Request::new_with_init(&url, &init)?);
-        let mut response = within(DELIVERY_TIMEOUT_MS, fetch.send())
-            .await
-            .map_err(|error| worker::Error::RustError(error.to_string()))??;
+        let mut response = within(DELIVERY_TIMEOUT_MS, fetch.send()).await.map_err(platform)??;
         let status = response.status_code();
-        match verdict(status) {
-            Verdict::Committed => {
-                let freed = rows::forget(sql, batch_seq)?;
-                self.aside_count.set(0);
-                self.free(freed);
-                Ok(false)
-            }
-            Verdict::Refused => {
-                let reason = within(DELIVERY_TIMEOUT_MS, response.text()).await;
-                let reason = reason.ok().and_then(Result::ok).unwrap_or_default();
-                let reason: String = reason.chars().take(REASON_LEN_MAX).collect();
-                self.part(sql, batch_seq, status, &format!("{name}, batch {batch_seq}: {status} {reason}"))
-            }
-            Verdict::Again => {
-                Err(worker::Error::RustError(format!("batch {batch_seq}: control plane answered {status}")))
-            }
+        let mut reason = String::new();
+        if verdict(status) == Verdict::Refused {
+            let text = within(DELIVERY_TIMEOUT_MS, response.text()).await.ok().and_then(Result::ok);
+            reason = text.unwrap_or_default().chars().take(REASON_LEN_MAX).collect();
         }
+        Ok(Receipt { status, reason })
     }
 
-    /// Halves a refused batch, or sets it aside when it is one request's. Says whether it did that.
-    fn part(&self, sql: &SqlStorage, batch_seq: i64, status: u16, what: &str) -> Result<bool> {
-        let refused = rows::of_batch(sql, batch_seq)?;
+    fn forget(&self, batch_seq: i64) -> Result<(), DeliveryError> {
+        self.free(rows::forget(&self.sql()?, batch_seq)?);
+        Ok(())
+    }
+
+    fn part(&self, batch_seq: i64, receipt: &Receipt) -> Result<Parted, DeliveryError> {
+        let Receipt { status, reason } = receipt;
+        let what = format!("{}, batch {batch_seq}: {status} {reason}", self.name());
+        let sql = self.sql()?;
+        let refused = rows::of_batch(&sql, batch_seq)?;
         if let Parting::Halves { first_end } = part(&refused) {
             worker::console_warn!("refused, so its {} requests are sent in halves: {what}", refused.len());
-            rows::halve_batch(sql, batch_seq, first_end)?;
-            return Ok(false);
+            rows::halve_batch(&sql, batch_seq, first_end)?;
+            return Ok(Parted::Halved);
         }
         let event_count: u64 = refused.iter().map(|row| row.event_count).sum();
-        let (freed, aside) = rows::set_aside(sql, batch_seq, status)?;
-        self.aside_count.set(self.aside_count.get().saturating_add(1));
+        let (freed, aside) = rows::set_aside(&sql, batch_seq, *status)?;
         self.free(freed);
         worker::console_error!(
             "{event_count} events of one request are refused for good and set aside, with {} requests before them: {what}",
@@ -205,24 +193,26 @@ impl Buffer {
             worker::console_error!(
                 "{requests} requests with {events} events had been set aside and are dropped: no room"
             );
-            rows::forget_aside(sql, end)?;
+            rows::forget_aside(&sql, end)?;
         }
-        Ok(true)
+        Ok(Parted::SetAside)
     }
 
-    fn free(&self, len: u64) {
-        self.backlog_len.set(self.backlog_len.get().map(|backlog_len| backlog_len.saturating_sub(len)));
+    fn random(&self) -> f64 {
+        chance::unit_interval()
+    }
+
+    fn log_failure(&self, what: fmt::Arguments<'_>) {
+        worker::console_warn!("{what}");
     }
 }
 
-/// The batch to send: the one that was sent before and not confirmed, else a new one from the oldest rows.
-fn next_batch(sql: &SqlStorage) -> Result<Option<i64>> {
-    if let Some(batch_seq) = rows::unconfirmed(sql)? {
-        return Ok(Some(batch_seq));
+impl From<worker::Error> for DeliveryError {
+    fn from(error: worker::Error) -> Self {
+        platform(error)
     }
-    let oldest: Vec<Row> = rows::oldest(sql)?;
-    match batch_end(oldest) {
-        Some(end) => rows::number_batch(sql, end).map(Some),
-        None => Ok(None),
-    }
+}
+
+fn platform(error: impl fmt::Display) -> DeliveryError {
+    DeliveryError::Platform(error.to_string())
 }

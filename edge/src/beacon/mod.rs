@@ -2,6 +2,7 @@
 
 pub mod buffer;
 pub mod buffer_do;
+pub mod delivery;
 pub mod exposure;
 pub mod recent;
 pub mod rows;

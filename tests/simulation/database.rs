@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_control_plane::publish::pusher::{Target, Wanted};
+use flagfuse_control_plane::store::snapshots::FRAME_COUNT_KEPT;
 use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
@@ -10,9 +11,6 @@ use flagfuse_shared::snapshot::{Held, Profile};
 
 use super::signer::{Draft, Holder, Releasers, keyset};
 use super::sim::Node;
-
-/// Frames kept for each environment.
-const FRAME_COUNT_KEPT: usize = 20;
 
 #[derive(Clone)]
 pub(crate) struct Frame {
@@ -94,7 +92,7 @@ impl Database {
         let held = Held { version, digest: signed.digest, keyset_version: self.keyset_version };
         environment.version = version;
         environment.frames.push(Frame { held, bytes: signed.frame });
-        if environment.frames.len() > FRAME_COUNT_KEPT {
+        if environment.frames.len() > usize::try_from(FRAME_COUNT_KEPT).unwrap() {
             environment.frames.remove(0);
         }
         if urgency == Urgency::Urgent {

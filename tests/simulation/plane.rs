@@ -1,12 +1,13 @@
-//! A control plane's process around the production pusher: commits, one connection for each replica, beats, pulls and
-//! ingestion. Several share one database, and none of them knows of the others.
+//! A control plane's process around the production pusher and its connections: commits, one line to each replica, beats,
+//! pulls and ingestion. Several share one database, and none of them knows of the others.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use flagfuse_control_plane::publish::pusher::{Claim, Input, Moment, Output, Pusher, Receipt, Target};
+use flagfuse_control_plane::publish::connection::{Line, Occasion, Redial, Woken, serve};
+use flagfuse_control_plane::publish::pusher::{Claim, HangUp, Input, Moment, Pusher, Receipt, Target};
 use flagfuse_shared::contract::replica::{
     HeldVersion, PlaneMessage, PullRequest, ReplicaMessage, Urgency, encode_messages,
 };
@@ -28,8 +29,6 @@ use super::world::Cast;
 /// A disk that is busy with something else makes a reader wait so long.
 const SLOW_READ_MS_MAX: u64 = 4_000;
 const DIAL_TIMEOUT_MS: u64 = 1_000;
-const BACKOFF_MS_MIN: u64 = 50;
-const BACKOFF_MS_MAX: u64 = 1_000;
 
 /// All control planes of the world.
 pub(crate) struct Planes {
@@ -169,23 +168,18 @@ impl Plane {
 
     /// Keeps a replica up to date for ever.
     async fn keep(self: Rc<Self>, replica: &Rc<ReplicaHost>) {
-        let mut pusher = Pusher::new();
-        let mut backoff_ms = BACKOFF_MS_MIN;
+        let (mut pusher, mut redial) = (Pusher::new(), Redial::default());
         loop {
+            let dialled_ms = self.sim.now_ms();
             if let Some(socket) = self.dial(replica).await {
-                let connected_ms = self.sim.now_ms();
-                Connection { plane: &self, replica, socket: &socket, read: None, told: BTreeMap::new() }
-                    .run(&mut pusher)
-                    .await;
+                let mut wire = Wire::new(&self, replica, &socket);
+                let Err(Over) = serve(&mut wire, &mut pusher).await;
                 pusher.step(Input::Closed, self.moment());
                 socket.break_off();
-                if self.sim.now_ms() - connected_ms >= 10_000 {
-                    backoff_ms = BACKOFF_MS_MIN;
-                }
             }
-            let pause_ms = backoff_ms / 2 + self.sim.chance().between(0, backoff_ms / 2);
+            let lasted_ms = self.sim.now_ms() - dialled_ms;
+            let pause_ms = redial.pause_ms(lasted_ms, |ms_max| self.sim.chance().between(0, ms_max));
             self.sim.sleep(pause_ms).await;
-            backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX);
         }
     }
 
@@ -270,84 +264,35 @@ impl Plane {
 }
 
 /// One connection while it lasts.
-struct Connection<'p> {
+struct Wire<'p> {
     plane: &'p Rc<Plane>,
     replica: &'p Rc<ReplicaHost>,
     socket: &'p Socket,
+    rung: u64,
     /// The last target and when it was read.
     read: Option<(Arc<Target>, UnixMillis)>,
     /// What the replica said it has, refused or was sent.
     told: BTreeMap<String, SnapshotVersion>,
+    /// A hello was the last thing heard.
+    hears_hello: bool,
+    /// For the planted fault whose publications come after the beat that vouches for them.
+    held_back: Vec<(String, SnapshotVersion, Vec<u8>)>,
 }
 
-enum Woken {
-    Message(Vec<u8>),
-    Bell(u64),
-    Time,
-    Closed,
-}
+/// The connection is over.
+#[derive(Debug)]
+struct Over;
 
-impl Connection<'_> {
-    async fn run(&mut self, pusher: &mut Pusher) {
-        let (plane, socket) = (self.plane, self.socket);
-        let mut rung = plane.bell.rung();
-        if self.feed(pusher, Input::Connected).await == Going::Over
-            || self.read_target(pusher).await == Going::Over
-        {
-            return;
-        }
-        loop {
-            let due_ms = pusher.next_tick().map_or(1_000, |tick| tick.0.saturating_sub(plane.sim.now_ms()));
-            let woken = tokio::select! {
-                biased;
-                message = socket.receive() => message.map_or(Woken::Closed, Woken::Message),
-                count = plane.bell.rings_after(rung) => Woken::Bell(count),
-                () = plane.sim.sleep(due_ms) => Woken::Time,
-            };
-            let input = match woken {
-                Woken::Closed => return,
-                Woken::Bell(count) => {
-                    rung = count;
-                    if self.read_target(pusher).await == Going::Over {
-                        return;
-                    }
-                    continue;
-                }
-                Woken::Time => {
-                    if pusher.is_beat_due(plane.moment()) && self.read_target(pusher).await == Going::Over {
-                        return;
-                    }
-                    Input::Tick
-                }
-                Woken::Message(text) => match serde_json::from_slice::<ReplicaMessage>(&text) {
-                    Err(_) => Input::Heard,
-                    Ok(said) => {
-                        let is_ack = matches!(said, ReplicaMessage::Ack { .. });
-                        if !is_ack && self.read_target(pusher).await == Going::Over {
-                            return;
-                        }
-                        Input::Said(said)
-                    }
-                },
-            };
-            if let Input::Said(said) = &input {
-                self.note_said(said);
-            }
-            let is_hello = matches!(input, Input::Said(ReplicaMessage::Hello { .. }));
-            if self.feed(pusher, input).await == Going::Over {
-                return;
-            }
-            if is_hello {
-                // Only now: a fork that the hello shows has been noted.
-                plane.unseen.borrow_mut().remove(&self.replica.node);
-            }
-        }
+impl From<HangUp> for Over {
+    fn from(_: HangUp) -> Self {
+        Self
     }
+}
 
-    async fn read_target(&mut self, pusher: &mut Pusher) -> Going {
-        let (target, read_at) = self.plane.read().await;
-        self.read = Some((Arc::clone(&target), read_at));
-        self.feed(pusher, Input::Target(target)).await
+impl<'p> Wire<'p> {
+    fn new(plane: &'p Rc<Plane>, replica: &'p Rc<ReplicaHost>, socket: &'p Socket) -> Self {
+        let (rung, told, held_back) = (plane.bell.rung(), BTreeMap::new(), Vec::new());
+        Self { plane, replica, socket, rung, read: None, told, hears_hello: false, held_back }
     }
 
     fn note(&mut self, scope: &str, version: SnapshotVersion) {
@@ -387,80 +332,6 @@ impl Connection<'_> {
         }
     }
 
-    async fn feed(&mut self, pusher: &mut Pusher, input: Input) -> Going {
-        let mut outputs = pusher.step(input, self.plane.moment());
-        if self.plane.cast.has(Fault::BeatBeforePublish) {
-            outputs.sort_by_key(|output| !matches!(output, Output::Beat { .. }));
-        }
-        let mut outputs = VecDeque::from(outputs);
-        while let Some(output) = outputs.pop_front() {
-            let sent = if let Output::Publish { scope, .. } = &output { Some(scope.clone()) } else { None };
-            if self.act(output).await == Going::Over {
-                return Going::Over;
-            }
-            if let Some(scope) = sent {
-                outputs.extend(pusher.step(Input::Written(scope), self.plane.moment()));
-            }
-        }
-        Going::On
-    }
-
-    async fn act(&mut self, output: Output) -> Going {
-        let plane = self.plane;
-        match output {
-            Output::Publish { scope, version, urgency } => {
-                plane.some_time(2).await;
-                let frame = plane.database.borrow().frame(&scope, version.version()).cloned();
-                // Forgotten by now, so the next connection finds a newer one.
-                let Some(frame) = frame else { return Going::Over };
-                if plane.given_up.borrow().contains(&(self.replica.node, scope.clone())) {
-                    return Going::On;
-                }
-                plane.cast.adversary().overhears_frame(&scope, &frame.bytes);
-                self.note(&scope, version.version());
-                let scope = super::signer::scope(&scope);
-                self.socket.send(PlaneMessage::Publish { scope, urgency, frame: &frame.bytes }.encode());
-            }
-            Output::Beat { beat_no, claim } => {
-                let read_at = self.read.as_ref().map_or(plane.sim.clock(plane.node), |(_, read_at)| *read_at);
-                plane.some_time(2).await;
-                self.check_order();
-                let late = plane.cast.has(Fault::BeatDatedAfterReading);
-                let issued_ms = if late { plane.sim.clock(plane.node) } else { read_at };
-                let issuer = plane.issuer.borrow().clone();
-                let envelope = plane.beat(issuer, beat_no, claim, issued_ms);
-                self.socket.send(PlaneMessage::Beat(&envelope).encode());
-            }
-            Output::Nudge => self.socket.send(PlaneMessage::Nudge.encode()),
-            Output::Ping => self.socket.send(b"ping".to_vec()),
-            Output::Record(receipt) => self.record(receipt),
-            Output::HangUp(why) => {
-                plane.sim.log(plane.node, format_args!("hangs up on {}: {why}", self.replica.node));
-                return Going::Over;
-            }
-        }
-        Going::On
-    }
-
-    fn record(&self, receipt: Receipt) {
-        let plane = self.plane;
-        match receipt {
-            Receipt::Held { scope, held, .. } => self.record_held(scope, held),
-            Receipt::Forked { scope, held, .. } => {
-                plane.sim.log(
-                    plane.node,
-                    format_args!("notes that {} forked {scope} at {}", self.replica.node, held.version()),
-                );
-                plane.cast.oracle().forked();
-                plane.database.borrow_mut().forks.insert(scope);
-            }
-            Receipt::Refused { scope, .. } if plane.cast.has(Fault::RefusedForEver) => {
-                plane.given_up.borrow_mut().insert((self.replica.node, scope));
-            }
-            Receipt::Refused { .. } | Receipt::BeatRefused { .. } => {}
-        }
-    }
-
     fn record_held(&self, scope: String, held: HeldVersion) {
         let (plane, node) = (self.plane, self.replica.node);
         let mut database = plane.database.borrow_mut();
@@ -474,10 +345,110 @@ impl Connection<'_> {
             plane.cast.oracle().guaranteed(&environment.scope, version, stale_ms);
         }
     }
+
+    fn send(&mut self, scope: &str, version: SnapshotVersion, message: Vec<u8>) {
+        self.note(scope, version);
+        self.socket.send(message);
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Going {
-    On,
-    Over,
+impl Line for Wire<'_> {
+    type Error = Over;
+
+    fn now(&self) -> Moment {
+        self.plane.moment()
+    }
+
+    async fn next(&mut self, tick_at: Option<Moment>) -> Result<Woken, Over> {
+        let plane = self.plane;
+        if std::mem::take(&mut self.hears_hello) {
+            // Only now: a fork that the hello shows has been noted.
+            plane.unseen.borrow_mut().remove(&self.replica.node);
+        }
+        for (scope, version, message) in std::mem::take(&mut self.held_back) {
+            self.send(&scope, version, message);
+        }
+        let due_ms = tick_at.map_or(0, |tick| tick.0.saturating_sub(plane.sim.now_ms()));
+        let message = tokio::select! {
+            biased;
+            message = self.socket.receive() => message.ok_or(Over)?,
+            count = plane.bell.rings_after(self.rung) => {
+                self.rung = count;
+                return Ok(Woken::Rung);
+            }
+            () = plane.sim.sleep(due_ms) => return Ok(Woken::Tick),
+        };
+        let Ok(said) = serde_json::from_slice::<ReplicaMessage>(&message) else { return Ok(Woken::Heard) };
+        self.hears_hello = matches!(said, ReplicaMessage::Hello { .. });
+        self.note_said(&said);
+        Ok(Woken::Said(said))
+    }
+
+    async fn read_target(&mut self, _: Occasion) -> Result<Option<Arc<Target>>, Over> {
+        let (target, read_at) = self.plane.read().await;
+        self.read = Some((Arc::clone(&target), read_at));
+        Ok(Some(target))
+    }
+
+    async fn publish(&mut self, scope: &str, version: HeldVersion, urgency: Urgency) -> Result<(), Over> {
+        let plane = self.plane;
+        plane.some_time(2).await;
+        // Forgotten by now, so the next connection finds a newer one.
+        let frame = plane.database.borrow().frame(scope, version.version()).cloned().ok_or(Over)?;
+        if plane.given_up.borrow().contains(&(self.replica.node, scope.to_owned())) {
+            return Ok(());
+        }
+        plane.cast.adversary().overhears_frame(scope, &frame.bytes);
+        let (of, frame) = (super::signer::scope(scope), &frame.bytes);
+        let message = PlaneMessage::Publish { scope: of, urgency, frame }.encode();
+        if plane.cast.has(Fault::BeatBeforePublish) {
+            self.held_back.push((scope.to_owned(), version.version(), message));
+        } else {
+            self.send(scope, version.version(), message);
+        }
+        Ok(())
+    }
+
+    async fn beat(&mut self, beat_no: u64, claim: Claim) -> Result<(), Over> {
+        let plane = self.plane;
+        let read_at = self.read.as_ref().map_or(plane.sim.clock(plane.node), |(_, read_at)| *read_at);
+        plane.some_time(2).await;
+        self.check_order();
+        let late = plane.cast.has(Fault::BeatDatedAfterReading);
+        let issued_ms = if late { plane.sim.clock(plane.node) } else { read_at };
+        let issuer = plane.issuer.borrow().clone();
+        let envelope = plane.beat(issuer, beat_no, claim, issued_ms);
+        self.socket.send(PlaneMessage::Beat(&envelope).encode());
+        Ok(())
+    }
+
+    async fn nudge(&mut self) -> Result<(), Over> {
+        self.socket.send(PlaneMessage::Nudge.encode());
+        Ok(())
+    }
+
+    async fn ping(&mut self) -> Result<(), Over> {
+        self.socket.send(b"ping".to_vec());
+        Ok(())
+    }
+
+    async fn record(&mut self, receipt: Receipt) -> Result<(), Over> {
+        let (plane, replica) = (self.plane, self.replica.node);
+        match receipt {
+            Receipt::Held { scope, held, .. } => self.record_held(scope, held),
+            Receipt::Forked { scope, held, .. } => {
+                plane.sim.log(
+                    plane.node,
+                    format_args!("notes that {replica} forked {scope} at {}", held.version()),
+                );
+                plane.cast.oracle().forked();
+                plane.database.borrow_mut().forks.insert(scope);
+            }
+            Receipt::Refused { scope, .. } if plane.cast.has(Fault::RefusedForEver) => {
+                plane.given_up.borrow_mut().insert((replica, scope));
+            }
+            Receipt::Refused { .. } | Receipt::BeatRefused { .. } => {}
+        }
+        Ok(())
+    }
 }

@@ -3,6 +3,7 @@
 pub mod arrival;
 pub mod beat;
 pub mod build;
+pub mod connection;
 pub mod keys;
 pub mod newest_snapshot;
 pub mod outbox;

@@ -1,7 +1,7 @@
-//! Dials every replica and does what its pusher decides: reads frames, signs beats, sends, hands receipts on. Holds no
-//! state that matters: several control planes may run, and every message may be repeated.
+//! Dials every replica and is the line that `connection` serves it over: reads frames, signs beats, sends, hands receipts on.
+//! Holds no state that matters: several control planes may run, and every message may be repeated.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls};
 
 use super::Publisher;
-use super::pusher::{HangUp, Input, Moment, Output, Pusher, Receipt};
+use super::connection::{Line, Occasion, Redial, Woken, serve};
+use super::pusher::{Claim, HangUp, Input, Moment, Pusher, Receipt, Target};
 use super::recorder::{Arrived, fault};
 use super::target::{TargetReading, Targets};
 use crate::clock::{Clock, monotonic};
@@ -36,11 +37,6 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// How old a reading may be that a beat is dated by.
 const READING_AGE_MAX: Duration = Duration::from_millis(50);
-const BACKOFF_MS_MIN: u64 = 50;
-/// With the timeout above, a replica is dialled anew less than two seconds after it can be reached again.
-const BACKOFF_MS_MAX: u64 = 1_000;
-/// A connection that lived this long was a good one.
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
 /// An edge region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +90,12 @@ enum PushError {
     Stopping,
 }
 
+impl From<HangUp> for PushError {
+    fn from(why: HangUp) -> Self {
+        Self::HangUp(why)
+    }
+}
+
 impl From<WsError> for PushError {
     fn from(error: WsError) -> Self {
         Self::Socket(Box::new(error))
@@ -103,30 +105,25 @@ impl From<WsError> for PushError {
 /// Keeps one replica up to date until the bell is gone.
 pub async fn push_replica(context: PushContext, edge: EdgeRegion, shard: u16) {
     let replica = ReplicaName { region: edge.name.clone(), shard };
-    let mut backoff_ms = BACKOFF_MS_MIN;
-    let mut driver =
-        Driver { context, replica, pusher: Pusher::new(), began: monotonic(), reported: BTreeMap::new() };
+    let mut side = Side { context, replica, began: monotonic(), reported: BTreeMap::new() };
+    let (mut pusher, mut redial) = (Pusher::new(), Redial::default());
     loop {
         let dialled = monotonic();
-        let (replica, url) = (driver.replica.clone(), &edge.url);
-        match dial(&edge, shard, &driver.context.token).await {
-            Ok(socket) => match driver.run(socket).await {
+        let (replica, url) = (side.replica.clone(), &edge.url);
+        match dial(&edge, shard, &side.context.token).await {
+            Ok(socket) => match side.run(socket, &mut pusher).await {
                 PushError::Stopping => return,
                 error => tracing::info!(%replica, %error, "push connection ended"),
             },
             // Said once, not at every try: a wrong token or address must be seen, a long outage must not fill the log.
-            Err(error) if backoff_ms == BACKOFF_MS_MIN => {
+            Err(error) if redial.is_first() => {
                 tracing::warn!(%replica, url, %error, "edge is not reachable, trying on");
             }
             Err(error) => tracing::debug!(%replica, %error, "edge is not reachable"),
         }
-        // An edge that hangs up at once is not dialled in a hot loop; one that served for a while is, at once.
-        if dialled.elapsed() >= SETTLED_AFTER {
-            backoff_ms = BACKOFF_MS_MIN;
-        }
-        sleep(Duration::from_millis(backoff_ms / 2 + jitter_ms(backoff_ms / 2))).await;
-        backoff_ms = (backoff_ms * 2).min(BACKOFF_MS_MAX);
-        if driver.context.bell.has_changed().is_err() {
+        let pause_ms = redial.pause_ms(millis(dialled.elapsed()), jitter_ms);
+        sleep(Duration::from_millis(pause_ms)).await;
+        if side.context.bell.has_changed().is_err() {
             return;
         }
     }
@@ -151,133 +148,110 @@ async fn dial(edge: &EdgeRegion, shard: u16, token: &str) -> Result<Socket, Push
     Ok(upgraded.map_err(|_| PushError::Silent(UPGRADE_TIMEOUT))??.0)
 }
 
-/// What stays over all connections to a replica.
-struct Driver {
+/// What stays over all connections to a replica, beside its pusher.
+struct Side {
     context: PushContext,
     replica: ReplicaName,
-    pusher: Pusher,
     began: Instant,
     /// Faults by environment, each reported to the log once however often it happens again.
     reported: BTreeMap<String, String>,
 }
 
-impl Driver {
+impl Side {
     /// Serves a connection until it ends; why it did.
-    async fn run(&mut self, socket: Socket) -> PushError {
-        let mut connection = Connection { socket, reading: None };
-        let error = match self.serve(&mut connection).await {
+    async fn run(&mut self, socket: Socket, pusher: &mut Pusher) -> PushError {
+        let mut connection = Connection { side: self, socket, reading: None };
+        let error = match serve(&mut connection, pusher).await {
             Ok(never) => match never {},
             Err(error) => error,
         };
-        let now = self.moment();
-        self.pusher.step(Input::Closed, now);
+        let now = connection.now();
+        pusher.step(Input::Closed, now);
         error
     }
+}
 
-    async fn serve(&mut self, connection: &mut Connection) -> Result<std::convert::Infallible, PushError> {
-        self.step(connection, Input::Connected).await?;
-        self.read_target(connection, monotonic()).await?;
-        loop {
-            let tick_at = self.pusher.next_tick().map_or_else(monotonic, |at| self.instant(at));
-            // What has arrived is heard before the time is looked at: it may be the answer that is waited for.
-            tokio::select! {
-                biased;
-                message = connection.socket.next() => self.hear(connection, message).await?,
-                rung = self.context.bell.changed() => {
-                    rung.map_err(|_| PushError::Stopping)?;
-                    self.reread(connection, self.began).await?;
-                }
-                () = sleep_until(tick_at) => {
-                    if self.pusher.is_beat_due(self.moment()) {
-                        // Another process may have published. A hundred replicas that beat at the same time read once.
-                        let since = monotonic().checked_sub(READING_AGE_MAX).unwrap_or(self.began);
-                        self.reread(connection, since).await?;
-                    }
-                    self.step(connection, Input::Tick).await?;
-                }
-            }
-        }
+/// What one connection has.
+struct Connection<'s> {
+    side: &'s mut Side,
+    socket: Socket,
+    reading: Option<Arc<TargetReading>>,
+}
+
+impl Connection<'_> {
+    async fn send(&mut self, message: Message) -> Result<(), PushError> {
+        let sent = timeout(SEND_TIMEOUT, self.socket.send(message)).await;
+        Ok(sent.map_err(|_| PushError::Silent(SEND_TIMEOUT))??)
     }
 
-    /// Without a reading the last one goes on to count: a beat for it is dated as it is, so it soon vouches for nothing.
-    async fn reread(&mut self, connection: &mut Connection, since: Instant) -> Result<(), PushError> {
-        match self.read_target(connection, since).await {
-            Err(PushError::Store(error)) => {
-                tracing::warn!(replica = %self.replica, %error, "what to push could not be read");
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    async fn read_target(&mut self, connection: &mut Connection, since: Instant) -> Result<(), PushError> {
-        let reading = self.context.targets.read(&self.replica.region, since).await?;
-        let target = Arc::clone(&reading.target);
-        connection.reading = Some(reading);
-        self.step(connection, Input::Target(target)).await
-    }
-
-    async fn hear(
-        &mut self,
-        connection: &mut Connection,
-        message: Option<Result<Message, WsError>>,
-    ) -> Result<(), PushError> {
+    fn hear(&self, message: Option<Result<Message, WsError>>) -> Result<Woken, PushError> {
         let text = match message {
             None | Some(Ok(Message::Close(_))) => return Err(PushError::Closed),
             Some(Err(error)) => return Err(error.into()),
             Some(Ok(Message::Text(text))) => text,
-            Some(Ok(_)) => return self.step(connection, Input::Heard).await,
+            Some(Ok(_)) => return Ok(Woken::Heard),
         };
         let Ok(said) = serde_json::from_str::<ReplicaMessage>(&text) else {
             if text.as_str() != "pong" {
-                tracing::warn!(replica = %self.replica, "replica said something unknown");
+                tracing::warn!(replica = %self.side.replica, "replica said something unknown");
             }
-            return self.step(connection, Input::Heard).await;
+            return Ok(Woken::Heard);
         };
-        match &said {
-            ReplicaMessage::Hello { region, shard, .. } => {
-                let found = ReplicaName { region: region.clone(), shard: *shard };
-                if found != self.replica {
-                    return Err(PushError::WrongReplica { expected: self.replica.clone(), found });
-                }
-                self.read_target(connection, monotonic()).await?;
+        if let ReplicaMessage::Hello { region, shard, .. } = &said {
+            let found = ReplicaName { region: region.clone(), shard: *shard };
+            if found != self.side.replica {
+                return Err(PushError::WrongReplica { expected: self.side.replica.clone(), found });
             }
-            ReplicaMessage::Nack { .. } => self.read_target(connection, monotonic()).await?,
-            ReplicaMessage::Ack { .. } => {}
         }
-        self.step(connection, Input::Said(said)).await
+        Ok(Woken::Said(said))
     }
 
-    /// Does what the pusher decides, in its order.
-    async fn step(&mut self, connection: &mut Connection, input: Input) -> Result<(), PushError> {
-        let now = self.moment();
-        let mut outputs = VecDeque::from(self.pusher.step(input, now));
-        while let Some(output) = outputs.pop_front() {
-            match output {
-                Output::Publish { scope, version, urgency } => {
-                    self.publish(connection, &scope, version, urgency).await?;
-                    let written = self.moment();
-                    outputs.extend(self.pusher.step(Input::Written(scope), written));
-                }
-                Output::Beat { beat_no, claim } => {
-                    let Some(reading) = &connection.reading else { continue };
-                    let publisher = &self.context.publisher;
-                    let keys = publisher.keys().freshness();
-                    let envelope = publisher.issuer().push_beat(claim, beat_no, reading.as_of, &keys)?;
-                    connection.send(Message::binary(PlaneMessage::Beat(&envelope).encode())).await?;
-                }
-                Output::Nudge => connection.send(Message::binary(PlaneMessage::Nudge.encode())).await?,
-                Output::Ping => connection.send(Message::text("ping")).await?,
-                Output::Record(receipt) => self.record(receipt).await?,
-                Output::HangUp(why) => return Err(PushError::HangUp(why)),
+    fn instant(&self, at: Moment) -> Instant {
+        self.side.began + Duration::from_millis(at.0)
+    }
+}
+
+impl Line for Connection<'_> {
+    type Error = PushError;
+
+    fn now(&self) -> Moment {
+        Moment(millis(self.side.began.elapsed()))
+    }
+
+    async fn next(&mut self, tick_at: Option<Moment>) -> Result<Woken, PushError> {
+        let tick_at = tick_at.map_or_else(monotonic, |at| self.instant(at));
+        tokio::select! {
+            biased;
+            message = self.socket.next() => self.hear(message),
+            rung = self.side.context.bell.changed() => rung.map(|()| Woken::Rung).map_err(|_| PushError::Stopping),
+            () = sleep_until(tick_at) => Ok(Woken::Tick),
+        }
+    }
+
+    async fn read_target(&mut self, occasion: Occasion) -> Result<Option<Arc<Target>>, PushError> {
+        let Side { context, replica, began, .. } = &*self.side;
+        let since = match occasion {
+            Occasion::Told => monotonic(),
+            Occasion::Rung => *began,
+            // A hundred replicas that beat at the same time read once.
+            Occasion::BeatDue => monotonic().checked_sub(READING_AGE_MAX).unwrap_or(*began),
+        };
+        match context.targets.read(&replica.region, since).await {
+            Ok(reading) => {
+                let target = Arc::clone(&reading.target);
+                self.reading = Some(reading);
+                Ok(Some(target))
+            }
+            Err(error) if occasion == Occasion::Told => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(%replica, %error, "what to push could not be read");
+                Ok(None)
             }
         }
-        Ok(())
     }
 
     async fn publish(
         &mut self,
-        connection: &mut Connection,
         scope: &str,
         version: HeldVersion,
         urgency: Urgency,
@@ -285,14 +259,31 @@ impl Driver {
         let gone =
             || PushError::FrameGone { scope: scope.to_owned(), version: version.version().to_string() };
         let parsed = Scope::parse(scope).map_err(|_| gone())?;
-        let mut conn = self.context.store.read().await?;
+        let mut conn = self.side.context.store.read().await?;
         let frame = snapshots::frame(&mut conn, &parsed, version.version()).await?.ok_or_else(gone)?;
         drop(conn);
         let message = PlaneMessage::Publish { scope: parsed, urgency, frame: &frame }.encode();
-        connection.send(Message::binary(message)).await
+        self.send(Message::binary(message)).await
+    }
+
+    async fn beat(&mut self, beat_no: u64, claim: Claim) -> Result<(), PushError> {
+        let Some(reading) = &self.reading else { return Ok(()) };
+        let publisher = &self.side.context.publisher;
+        let keys = publisher.keys().freshness();
+        let envelope = publisher.issuer().push_beat(claim, beat_no, reading.as_of, &keys)?;
+        self.send(Message::binary(PlaneMessage::Beat(&envelope).encode())).await
+    }
+
+    async fn nudge(&mut self) -> Result<(), PushError> {
+        self.send(Message::binary(PlaneMessage::Nudge.encode())).await
+    }
+
+    async fn ping(&mut self) -> Result<(), PushError> {
+        self.send(Message::text("ping")).await
     }
 
     async fn record(&mut self, receipt: Receipt) -> Result<(), PushError> {
+        let Side { context, replica, reported, .. } = &mut *self.side;
         let scope = match &receipt {
             Receipt::Held { scope, .. } | Receipt::Refused { scope, .. } | Receipt::Forked { scope, .. } => {
                 scope.as_str()
@@ -300,35 +291,18 @@ impl Driver {
             Receipt::BeatRefused { .. } => "beat",
         };
         if let Some((code, detail)) = fault(&receipt) {
-            if self.reported.get(scope) != Some(&code) {
-                tracing::warn!(replica = %self.replica, scope, code, detail, "replica cannot be updated");
-                self.reported.insert(scope.to_owned(), code);
+            if reported.get(scope) != Some(&code) {
+                tracing::warn!(%replica, scope, code, detail, "replica cannot be updated");
+                reported.insert(scope.to_owned(), code);
             }
         } else if matches!(receipt, Receipt::Held { stored_ms: Some(_), .. }) {
-            self.reported.remove(scope);
+            reported.remove(scope);
         }
-        let arrived = Arrived { replica: self.replica.clone(), receipt, at: self.context.clock.now() };
-        self.context.recorder.send(arrived).await.map_err(|_| PushError::Stopping)
-    }
-
-    fn moment(&self) -> Moment {
-        Moment(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    fn instant(&self, at: Moment) -> Instant {
-        self.began + Duration::from_millis(at.0)
+        let arrived = Arrived { replica: replica.clone(), receipt, at: context.clock.now() };
+        context.recorder.send(arrived).await.map_err(|_| PushError::Stopping)
     }
 }
 
-/// What one connection has.
-struct Connection {
-    socket: Socket,
-    reading: Option<Arc<TargetReading>>,
-}
-
-impl Connection {
-    async fn send(&mut self, message: Message) -> Result<(), PushError> {
-        let sent = timeout(SEND_TIMEOUT, self.socket.send(message)).await;
-        Ok(sent.map_err(|_| PushError::Silent(SEND_TIMEOUT))??)
-    }
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

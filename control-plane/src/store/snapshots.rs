@@ -11,7 +11,7 @@ use crate::model::safety::{SoakSeconds, Stages};
 
 /// Frames kept for each environment, with the log of their receipts: the page of a change shows them, and a region that
 /// is held back may still be sent one. 100 frames of a typical 50 KB are 5 MB.
-const FRAME_COUNT_KEPT: i64 = 100;
+pub const FRAME_COUNT_KEPT: u32 = 100;
 
 /// A frame of an environment.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ pub async fn insert(
         sql::composed(sql)
             .bind(StoredProject::of(scope))
             .bind(scope.environment.as_str())
-            .bind(FRAME_COUNT_KEPT - 1)
+            .bind(i64::from(FRAME_COUNT_KEPT) - 1)
             .execute(&mut *conn)
             .await?;
     }

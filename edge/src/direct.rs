@@ -16,14 +16,14 @@ use worker::wasm_bindgen_futures;
 use crate::beacon::exposure::{self, Exposure};
 use crate::clock;
 use crate::config::{cached_config, config};
-use crate::http::ask::{Ask, AskHeaders};
 use crate::http::evaluation;
-use crate::http::reply::Asker;
+use crate::http::gate::pass;
 use crate::http::reply::Reply;
+use crate::http::reply::RequestedBy;
+use crate::http::request::{RequestHead, RequestHeaders};
 use crate::http::route::Verb;
-use crate::snapshot::credential::Credential;
 use crate::snapshot::isolate::{driver, with_memory};
-use crate::snapshot::served::{Passage, Refresh, Wish};
+use crate::snapshot::served::{Passage, Refresh};
 
 /// Set in the number that [`direct_answer`] returns when [`direct_work`] has something to do.
 const HAS_WORK: u32 = 1 << 16;
@@ -70,14 +70,14 @@ pub fn direct_answer(
     body: &str,
     body_len: u32,
 ) -> u32 {
-    let asker = Asker::of(names_origin);
-    let headers = AskHeaders { authorization, api_key, none_match, version_min, address, asker };
+    let requested_by = RequestedBy::of(names_origin);
+    let headers = RequestHeaders { authorization, api_key, none_match, version_min, address, requested_by };
     let is_whole = u32::try_from(body.len()) == Ok(body_len);
     let body = if is_whole { body.as_bytes() } else { NO_UTF8 };
-    let status = match answer(&Ask::new(Verb::of(method), target, headers), body) {
+    let status = match answer(&RequestHead::new(Verb::of(method), target, headers), body) {
         Some(reply) => {
             let status = u32::from(reply.status);
-            let head = head(&reply, asker);
+            let head = head(&reply, requested_by);
             let is_same = HEAD.with_borrow(|last| *last == head);
             HEAD.set(head);
             ANSWER.set(reply);
@@ -135,48 +135,41 @@ fn digest_of(key: &str) -> Digest {
     })
 }
 
-/// All headers of the answer to `asker`, those that every answer has as well.
-fn head(reply: &Reply, asker: Asker) -> String {
+/// All headers of the answer to `requested_by`, those that every answer has as well.
+fn head(reply: &Reply, requested_by: RequestedBy) -> String {
     let mut head = String::with_capacity(512);
     let mut line = |name: &str, value: &str| {
         for part in [name, ":", if name == ETAG { "" } else { value }, "\n"] {
             head.push_str(part);
         }
     };
-    reply.common_headers(asker).for_each(|(name, value)| line(name, value));
+    reply.common_headers(requested_by).for_each(|(name, value)| line(name, value));
     reply.headers.iter().for_each(|(name, value)| line(name, value));
     head.pop();
     head
 }
 
 /// `None` when memory alone cannot answer.
-fn answer(ask: &Ask, body: &[u8]) -> Option<Reply> {
-    if !ask.route.is_evaluation() || !ask.route.allows(ask.verb) {
+fn answer(head: &RequestHead, body: &[u8]) -> Option<Reply> {
+    if !head.route.is_evaluation() || !head.route.allows(head.verb) {
         return None;
     }
     let config = cached_config()?;
-    let key = ask.client_key().ok()?;
-    let shown = Credential::Key(digest_of(&key.text));
-    let version_min = ask.version_min().ok()?;
-    if ask.is_told_of_unknown() {
-        return None;
-    }
-    let scope = config.scope(&key.project, &key.environment);
-    let wish = Wish { version_min, is_stray: false };
-    let passage = with_memory(|memory| memory.pass(&scope, &shown, wish, clock::now())).ok()?;
+    let passed = with_memory(|memory| pass(head, &config.tenant, digest_of, memory, clock::now()));
+    let (claim, passage) = passed.ok()?;
     if let Passage::Answer(_, Refresh::Needed) | Passage::Behind(Refresh::Needed) = passage {
         // A refresh that finds no room is made up for by the next lease.
-        let _ = wait(Work::Refresh(scope.clone()));
+        let _ = wait(Work::Refresh(claim.scope.clone()));
     }
     let Passage::Answer(served, _) = passage else { return None };
-    Some(match evaluation::answer(&config, &scope, &served, shown.key_id(), ask, body) {
+    Some(match evaluation::answer(&config, &claim, &served, head, body) {
         Ok((reply, exposure)) => {
             if let Some(exposure) = exposure {
-                record(scope, exposure);
+                record(claim.scope, exposure);
             }
             reply
         }
-        Err(error) => evaluation::refusal(&config, &ask.route, &error),
+        Err(error) => evaluation::refusal(&config, &head.route, &error),
     })
 }
 

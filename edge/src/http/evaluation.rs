@@ -1,48 +1,56 @@
 //! The routes that evaluate flags, over a snapshot that is there: plain request in, plain answer out. Never waits.
 
-use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::parse_request;
-use flagfuse_shared::snapshot::{AutoExposure, KeyId};
+use flagfuse_shared::snapshot::AutoExposure;
 
 use crate::beacon::exposure::Exposure;
 use crate::config::Config;
 use crate::error::EdgeError;
-use crate::http::ask::Ask;
+use crate::http::gate::Claim;
 use crate::http::labels;
-use crate::http::ofrep::{self, Asked};
+use crate::http::ofrep::{self, EvaluationInput};
 use crate::http::reply::Reply;
+use crate::http::request::RequestHead;
 use crate::http::route::Route;
 use crate::http::unleash;
 use crate::snapshot::served::Served;
 
-/// Answers an evaluation to who has shown this key, and says which exposure is to be recorded.
+/// Answers an evaluation to who has this claim, and says which exposure is to be recorded.
 pub fn answer(
     config: &Config,
-    scope: &Scope,
+    claim: &Claim,
     served: &Served,
-    shown: KeyId,
-    ask: &Ask,
+    head: &RequestHead,
     body: &[u8],
 ) -> Result<(Reply, Option<Exposure>), EdgeError> {
-    let have = ask.headers.none_match.as_deref();
-    match &ask.route {
+    let (scope, shown) = (&claim.scope, claim.shown.key_id());
+    let have = head.headers.none_match.as_deref();
+    match &head.route {
         Route::OfrepSingle { key } => {
             let flag_key = key
                 .as_deref()
                 .ok_or_else(|| EdgeError::PathMalformed { detail: "the flag key is not UTF-8".to_owned() })?;
             let context = parse_request(body)?;
             let (reply, exposure) =
-                ofrep::single(config, &Asked::new(scope, served, shown, &context), flag_key);
+                ofrep::single(config, &EvaluationInput::new(scope, served, shown, &context), flag_key);
             let is_recorded = served.compiled.snapshot.settings().auto_exposure == AutoExposure::Single;
             Ok((reply, exposure.filter(|_| is_recorded)))
         }
         Route::OfrepBulk => {
             let context = parse_request(body)?;
-            Ok((ofrep::bulk(config, &Asked::new(scope, served, shown, &context), have), None))
+            Ok((ofrep::bulk(config, &EvaluationInput::new(scope, served, shown, &context), have), None))
         }
         Route::UnleashFrontend { listing } => {
-            let context = unleash::context(ask, body)?;
-            Ok((unleash::answer(config, &Asked::new(scope, served, shown, &context), *listing, have), None))
+            let context = unleash::context(head, body)?;
+            Ok((
+                unleash::answer(
+                    config,
+                    &EvaluationInput::new(scope, served, shown, &context),
+                    *listing,
+                    have,
+                ),
+                None,
+            ))
         }
         _ => Err(EdgeError::RouteNotFound),
     }

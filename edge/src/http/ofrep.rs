@@ -23,7 +23,7 @@ const SINGLE_LEN_TYPICAL: usize = 256;
 
 /// Who asks, of which snapshot.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct EvaluationInput<'a> {
     /// The environment.
     pub scope: &'a Scope,
     /// Its snapshot.
@@ -36,7 +36,7 @@ pub struct Asked<'a> {
     chance: Option<u64>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> EvaluationInput<'a> {
     /// Draws what the question needs beside the context.
     pub fn new(scope: &'a Scope, served: &'a Served, key: KeyId, context: &'a Context) -> Self {
         let chance = served.compiled.snapshot.may_be_random(context).then(chance::number);
@@ -65,21 +65,21 @@ impl<'a> Asked<'a> {
 }
 
 /// Answers for one flag, and says which exposure to record if the environment wants that.
-pub fn single(config: &Config, asked: &Asked<'_>, flag_key: &str) -> (Reply, Option<Exposure>) {
-    let answer = asked.served.compiled.snapshot.evaluate(flag_key, asked.question());
+pub fn single(config: &Config, input: &EvaluationInput<'_>, flag_key: &str) -> (Reply, Option<Exposure>) {
+    let answer = input.served.compiled.snapshot.evaluate(flag_key, input.question());
     let mut body = String::with_capacity(SINGLE_LEN_TYPICAL);
-    write_answer(&mut body, flag_key, &answer, &asked.origin());
+    write_answer(&mut body, flag_key, &answer, &input.origin());
     let mut reply = Reply::json(single_status(&answer), body);
-    label(&mut reply, config, asked.served);
-    (reply, exposure(asked, &answer))
+    label(&mut reply, config, input.served);
+    (reply, exposure(input, &answer))
 }
 
 /// Answers for all flags, or 304 when the client has this answer already.
-pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
-    let origin = asked.bulk_origin(config);
-    let compiled = &asked.served.compiled;
-    let mut reply = all_flags(config, asked, &origin, have, &compiled.bulk_len_typical, |body| {
-        write_bulk(body, compiled.snapshot.evaluator(asked.question()).all(), &origin);
+pub fn bulk(config: &Config, input: &EvaluationInput<'_>, have: Option<&str>) -> Reply {
+    let origin = input.bulk_origin(config);
+    let compiled = &input.served.compiled;
+    let mut reply = all_flags(config, input, &origin, have, &compiled.bulk_len_typical, |body| {
+        write_bulk(body, compiled.snapshot.evaluator(input.question()).all(), &origin);
     });
     reply.header("vary", "Authorization, X-API-Key, Origin");
     reply
@@ -88,7 +88,7 @@ pub fn bulk(config: &Config, asked: &Asked<'_>, have: Option<&str>) -> Reply {
 /// The answer about all flags that `write` writes, with its validator, or 304 when the client has it already.
 pub fn all_flags(
     config: &Config,
-    asked: &Asked<'_>,
+    input: &EvaluationInput<'_>,
     origin: &Origin,
     have: Option<&str>,
     len_typical: &Cell<usize>,
@@ -101,31 +101,31 @@ pub fn all_flags(
         body
     };
     // Only the answers themselves say whether chance had a part in them.
-    let drawn = asked.chance.map(|_| written());
-    let question = asked.question();
+    let drawn = input.chance.map(|_| written());
+    let question = input.question();
     let circumstances = Circumstances {
         freshness: question.freshness,
-        stretch: asked.served.compiled.snapshot.stretch(question.now),
+        stretch: input.served.compiled.snapshot.stretch(question.now),
         random: drawn.as_deref().map_or(0, answers_mark),
     };
-    let etag = bulk_etag(asked.context, origin, circumstances);
+    let etag = bulk_etag(input.context, origin, circumstances);
     let is_known = have.is_some_and(|header| if_none_match(header, &etag));
     let mut reply =
         if is_known { Reply::empty(304) } else { Reply::json(200, drawn.unwrap_or_else(written)) };
     reply.header("etag", etag);
-    label(&mut reply, config, asked.served);
+    label(&mut reply, config, input.served);
     reply
 }
 
 /// A unit that was shown a flag with a running cohort. A bulk evaluation is a prefetch and never one.
-fn exposure(asked: &Asked<'_>, answer: &EvaluationResult<'_>) -> Option<Exposure> {
+fn exposure(input: &EvaluationInput<'_>, answer: &EvaluationResult<'_>) -> Option<Exposure> {
     let resolution = answer.as_ref().ok()?;
     let assignment = resolution.assignment?;
     Some(Exposure {
         flag: resolution.flag.key().as_str().to_owned(),
         variation: resolution.variation?.key().as_str().to_owned(),
         phase: assignment.phase,
-        unit: resolution.flag.bucket_by().unit(asked.context)?.into_owned(),
-        version: asked.served.version,
+        unit: resolution.flag.bucket_by().unit(input.context)?.into_owned(),
+        version: input.served.version,
     })
 }

@@ -26,7 +26,7 @@ const REQUEST_HEADERS_LEN_MAX: usize = 4_096;
 
 /// Whose program asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Asker {
+pub enum RequestedBy {
     /// No browser for a page of another origin: headers that tell a browser what a page may read are for nobody.
     #[default]
     Program,
@@ -34,7 +34,7 @@ pub enum Asker {
     Page,
 }
 
-impl Asker {
+impl RequestedBy {
     /// By whether the request names an origin.
     pub const fn of(names_origin: bool) -> Self {
         if names_origin { Self::Page } else { Self::Program }
@@ -80,9 +80,12 @@ impl Reply {
         reply
     }
 
-    /// What every answer to `asker` says, and the type of a body when there is one.
-    pub fn common_headers(&self, asker: Asker) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let for_pages = (asker == Asker::Page).then_some(FOR_PAGES);
+    /// What every answer to `requested_by` says, and the type of a body when there is one.
+    pub fn common_headers(
+        &self,
+        requested_by: RequestedBy,
+    ) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let for_pages = (requested_by == RequestedBy::Page).then_some(FOR_PAGES);
         let for_bodies = (!self.body.is_empty()).then_some(FOR_BODIES);
         std::iter::once(ALWAYS).chain(for_pages.into_iter().flatten()).chain(for_bodies.into_iter().flatten())
     }
@@ -92,10 +95,10 @@ impl Reply {
         self.headers.push((name, value.into()));
     }
 
-    /// Turns the data into the platform's response to `asker`.
-    pub fn into_response(self, asker: Asker) -> worker::Result<worker::Response> {
+    /// Turns the data into the platform's response to `requested_by`.
+    pub fn into_response(self, requested_by: RequestedBy) -> worker::Result<worker::Response> {
         let headers = Headers::new();
-        for (name, value) in self.common_headers(asker) {
+        for (name, value) in self.common_headers(requested_by) {
             headers.set(name, value)?;
         }
         for (name, value) in &self.headers {

@@ -1,17 +1,18 @@
 //! `GET /v1/stream`: an event stream for browsers, a WebSocket for our own SDK. Lets them in; what they hear is `notify`'s.
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use worker::{Context, Env, Request, Response, ResponseBuilder};
 
 use crate::chance;
 use crate::clock;
 use crate::config::Config;
 use crate::error::EdgeError;
-use crate::http::ask::Ask;
 use crate::http::body::header;
-use crate::http::reply::Asker;
+use crate::http::gate::Claim;
 use crate::http::reply::Reply;
+use crate::http::reply::RequestedBy;
+use crate::http::request::RequestHead;
 use crate::http::route::query_value;
 use crate::notify::course::{Course, turned_away};
 use crate::notify::relay::{Place, relay};
@@ -30,14 +31,15 @@ const SSE_HEADERS: [(&str, &str); 5] = [
     ("x-content-type-options", "nosniff"),
 ];
 
-/// The environment that a stream token names, what it shows, and when it expires; `None` when the request has none and
+/// What a stream token claims, and when it expires; `None` when the request has none and
 /// needs a client key.
-pub fn by_token(ask: &Ask, config: &Config) -> Result<Option<(Scope, Credential, UnixMillis)>, EdgeError> {
-    let Some(text) = query_value(&ask.query, "token") else { return Ok(None) };
+pub fn by_token(head: &RequestHead, config: &Config) -> Result<Option<(Claim, UnixMillis)>, EdgeError> {
+    let Some(text) = query_value(&head.query, "token") else { return Ok(None) };
     let secret = config.notify.secret.as_ref().ok_or(EdgeError::StreamTokenWrong)?;
     let token = secret.verify(&config.tenant, &text).map_err(|_| EdgeError::StreamTokenWrong)?;
     let shown = Credential::Token(token.key, Digest::of(text.as_bytes()));
-    Ok(Some((config.scope(&token.project, &token.environment), shown, token.expires_at)))
+    let scope = config.scope(&token.project, &token.environment);
+    Ok(Some((Claim { scope, shown }, token.expires_at)))
 }
 
 /// The answer to an authentic token whose key was taken away.
@@ -91,7 +93,7 @@ fn is_upgrade(request: &Request) -> bool {
 }
 
 fn gone() -> Result<Response, EdgeError> {
-    Reply::empty(204).into_response(Asker::Page).map_err(|_| EdgeError::Internal)
+    Reply::empty(204).into_response(RequestedBy::Page).map_err(|_| EdgeError::Internal)
 }
 
 fn away(served: SnapshotVersion, jitter: u64) -> Result<Response, EdgeError> {

@@ -91,7 +91,7 @@ pub enum ServePlan {
     Memory,
     /// Answer from memory; this request also refreshes it in the background.
     MemoryAndRefresh,
-    /// Ask the replica first.
+    /// RequestHead the replica first.
     Probe,
 }
 

@@ -1,16 +1,16 @@
-//! A request as plain data: what evaluation routes read of it, however it reached the worker. Opens no body.
+//! A request as plain data: what routes read of it, however it reached the worker. Opens no body.
 
 use flagfuse_shared::contract::probe::MIN_VERSION_HEADER;
 use flagfuse_shared::ids::SnapshotVersion;
 
 use crate::error::EdgeError;
 use crate::http::credential::{ClientKey, client_key};
-use crate::http::reply::Asker;
+use crate::http::reply::RequestedBy;
 use crate::http::route::{Route, Verb, query_value, route};
 
 /// The headers that mean something to an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AskHeaders {
+pub struct RequestHeaders {
     /// `Authorization`.
     pub authorization: Option<String>,
     /// `X-API-Key`.
@@ -22,12 +22,12 @@ pub struct AskHeaders {
     /// `CF-Connecting-IP`: from where the request came, where the platform says so.
     pub address: Option<String>,
     /// By `Origin`.
-    pub asker: Asker,
+    pub requested_by: RequestedBy,
 }
 
 /// A request without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct RequestHead {
     /// What its path asks for.
     pub route: Route,
     /// How.
@@ -35,12 +35,12 @@ pub struct Ask {
     /// The query, without its question mark; still percent-encoded.
     pub query: String,
     /// Its headers.
-    pub headers: AskHeaders,
+    pub headers: RequestHeaders,
 }
 
-impl Ask {
+impl RequestHead {
     /// `target` is path and query, as in a request line.
-    pub fn new(verb: Verb, target: &str, headers: AskHeaders) -> Self {
+    pub fn new(verb: Verb, target: &str, headers: RequestHeaders) -> Self {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         Self { route: route(path), verb, query: query.to_owned(), headers }
     }
@@ -90,16 +90,17 @@ mod tests {
 
     #[test]
     fn a_key_in_the_query_opens_events_only() {
-        let of = |target: &str| Ask::new(Verb::Post, target, AskHeaders::default()).client_key();
+        let of = |target: &str| RequestHead::new(Verb::Post, target, RequestHeaders::default()).client_key();
         assert!(of("/v1/events?key=demo%3Adev.s3cret").is_ok());
         assert_eq!(of("/ofrep/v1/evaluate/flags?key=demo%3Adev.s3cret"), Err(EdgeError::KeyMissing));
     }
 
     #[test]
     fn what_a_stream_told_is_a_minimum_version_for_all_flags() {
-        let ask = |target: &str, header: Option<&str>| {
-            let headers = AskHeaders { version_min: header.map(str::to_owned), ..AskHeaders::default() };
-            Ask::new(Verb::Post, target, headers)
+        let head = |target: &str, header: Option<&str>| {
+            let headers =
+                RequestHeaders { version_min: header.map(str::to_owned), ..RequestHeaders::default() };
+            RequestHead::new(Verb::Post, target, headers)
         };
         let bulk = "/ofrep/v1/evaluate/flags";
         let version = |seq| Ok(Some(SnapshotVersion { epoch: 1, seq }));
@@ -111,18 +112,18 @@ mod tests {
             ("?flagConfigLastModified=5", Some("1.5"), version(5), true),
             ("", None, Ok(None), false),
         ] {
-            let ask = ask(&format!("{bulk}{query}"), header);
-            assert_eq!((ask.version_min(), ask.is_told_of_unknown()), (expected, is_unknown), "{query}");
+            let head = head(&format!("{bulk}{query}"), header);
+            assert_eq!((head.version_min(), head.is_told_of_unknown()), (expected, is_unknown), "{query}");
         }
-        let single = ask(&format!("{bulk}/a?flagConfigEtag=1.7"), None);
+        let single = head(&format!("{bulk}/a?flagConfigEtag=1.7"), None);
         assert_eq!((single.version_min(), single.is_told_of_unknown()), (Ok(None), false));
     }
 
     #[test]
     fn a_malformed_minimum_version_is_named() {
         let of = |text: &str| {
-            let headers = AskHeaders { version_min: Some(text.to_owned()), ..AskHeaders::default() };
-            Ask::new(Verb::Post, "/ofrep/v1/evaluate/flags", headers).version_min()
+            let headers = RequestHeaders { version_min: Some(text.to_owned()), ..RequestHeaders::default() };
+            RequestHead::new(Verb::Post, "/ofrep/v1/evaluate/flags", headers).version_min()
         };
         assert_eq!(of("1.2"), Ok(Some(SnapshotVersion { epoch: 1, seq: 2 })));
         assert!(of("v1").is_err());

@@ -14,6 +14,8 @@ use flagfuse_shared::snapshot::KeyId;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+/// Path of streams; a token lets its URL in.
+pub const STREAM_PATH: &str = "/v1/stream";
 /// What separates this use of the secret from any other.
 const PURPOSE: &[u8] = b"flagfuse stream token 2\n";
 /// Half of HMAC-SHA-256, as RFC 2104, 5 allows: 128 bits cannot be guessed against a server.

@@ -19,6 +19,10 @@ use crate::config::{config, scope_of_object};
 use crate::deadline::within;
 use crate::{chance, clock};
 
+/// Path on which the edge hands over events.
+pub const STORE_PATH: &str = "/events";
+/// Path on which a replica asks for what waits to be delivered.
+pub const NUDGE_PATH: &str = "/nudge";
 /// On a request that stores events: how many there are.
 pub const COUNT_HEADER: &str = "x-flags-event-count";
 /// On a request that stores events: when they arrived at the edge.
@@ -53,8 +57,8 @@ impl DurableObject for Buffer {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         match (request.method(), request.path().as_str()) {
-            (Method::Post, "/events") => self.store(&mut request).await,
-            (Method::Post, "/nudge") => self.nudge().await,
+            (Method::Post, STORE_PATH) => self.store(&mut request).await,
+            (Method::Post, NUDGE_PATH) => self.nudge().await,
             _ => Ok(Response::empty()?.with_status(404)),
         }
     }

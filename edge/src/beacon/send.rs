@@ -5,7 +5,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use worker::{Env, Headers, Method, Request, RequestInit, Stub};
 
 use crate::beacon::buffer::buffer_name;
-use crate::beacon::buffer_do::{COUNT_HEADER, RECEIVED_HEADER};
+use crate::beacon::buffer_do::{COUNT_HEADER, RECEIVED_HEADER, STORE_PATH};
 use crate::config::Config;
 use crate::deadline::within;
 use crate::error::EdgeError;
@@ -51,5 +51,5 @@ fn store_request(events: &[IngestEvent]) -> worker::Result<Request> {
     headers.set(RECEIVED_HEADER, &received_ms.0.to_string())?;
     let mut init = RequestInit::new();
     init.with_method(Method::Post).with_headers(headers).with_body(Some(inner.into()));
-    Request::new_with_init("http://buffer/events", &init)
+    Request::new_with_init(&format!("http://buffer{STORE_PATH}"), &init)
 }

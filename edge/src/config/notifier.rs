@@ -9,7 +9,7 @@ use flagfuse_shared::limits::{LISTENER_COUNT_MAX, NOTIFIER_COUNT_MAX};
 use flagfuse_shared::snapshot::KeyId;
 
 use crate::error::EdgeError;
-use crate::stream_token::StreamSecret;
+use crate::stream_token::{STREAM_PATH, StreamSecret};
 
 /// Six hours: a tab moves to a new URL two to four times a day, with five requests each.
 const WINDOW_S_DEFAULT: u64 = 6 * 3_600;
@@ -76,7 +76,7 @@ impl NotifySettings {
             let expires_at = StreamSecret::expires_at(scope, self.window_ms, now);
             let token = secret.issue(scope, key, expires_at);
             let block: Rc<str> = format!(
-                "[{{\"type\":\"sse\",\"endpoint\":{{\"requestUri\":\"/v1/stream?token={token}\"}},\
+                "[{{\"type\":\"sse\",\"endpoint\":{{\"requestUri\":\"{STREAM_PATH}?token={token}\"}},\
                  \"inactivityDelaySec\":{INACTIVITY_S}}}]"
             )
             .into();

@@ -11,7 +11,7 @@ use crate::http::credential::is_push_token;
 use crate::http::route::ReplicaPage;
 use crate::region::read_shard;
 use crate::snapshot::probe::replica_stub;
-use crate::snapshot::replica_do::{PUSH_PATH, STATE_PATH};
+use crate::snapshot::replica_do::{ACCEPT_PATH, STATE_PATH};
 
 /// Connects the caller with a replica, or shows its state; credentials first.
 pub async fn connect(
@@ -52,7 +52,7 @@ fn inner_request(page: ReplicaPage) -> worker::Result<Request> {
             let headers = Headers::new();
             headers.set("upgrade", "websocket")?;
             init.with_headers(headers);
-            PUSH_PATH
+            ACCEPT_PATH
         }
         ReplicaPage::State => STATE_PATH,
     };

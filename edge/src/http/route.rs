@@ -1,6 +1,10 @@
 //! From a request's path to the route it means; tolerant where clients differ. Never looks at headers or bodies.
 
+use flagfuse_shared::contract::beacon::EVENTS_PATH;
+use flagfuse_shared::contract::replica::PUSH_PATH;
 use flagfuse_shared::unleash::toggles::Listing;
+
+use crate::stream_token::STREAM_PATH;
 
 /// Methods that evaluation routes tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ impl Verb {
 pub enum Route {
     /// `/healthz`
     Health,
-    /// `/v1/events`
+    /// [`EVENTS_PATH`]
     Events,
     /// `/v1/push/{region}/{shard}`, and `/state` behind it.
     Push {
@@ -40,7 +44,7 @@ pub enum Route {
         /// What of the replica.
         page: ReplicaPage,
     },
-    /// `/v1/stream`
+    /// [`STREAM_PATH`]
     Stream,
     /// OFREP, all flags.
     OfrepBulk,
@@ -146,8 +150,8 @@ pub fn route(path: &str) -> Route {
     let path = path.strip_suffix('/').unwrap_or(path);
     match path {
         "/healthz" => Route::Health,
-        "/v1/events" => Route::Events,
-        "/v1/stream" => Route::Stream,
+        EVENTS_PATH => Route::Events,
+        STREAM_PATH => Route::Stream,
         _ => unleash(path)
             .or_else(|| push(path))
             .unwrap_or_else(|| if is_admin(path) { Route::Admin } else { Route::Unknown }),
@@ -192,7 +196,7 @@ fn told(what: &str) -> Option<Route> {
 }
 
 fn push(path: &str) -> Option<Route> {
-    let mut parts = path.strip_prefix("/v1/push/")?.split('/');
+    let mut parts = path.strip_prefix(PUSH_PATH)?.strip_prefix('/')?.split('/');
     let (region, shard) = (parts.next()?.to_owned(), parts.next()?.to_owned());
     let page = match (parts.next(), parts.next()) {
         (None, _) => ReplicaPage::Push,

@@ -14,17 +14,16 @@ use flagfuse_shared::contract::probe::VERSION_HEADER;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::{KeyId, KeyIds};
-use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     Delay, DurableObject, Env, Error, Method, Request, Response, Result, State, WebSocket,
-    WebSocketIncomingMessage, WebSocketPair, durable_object, wasm_bindgen,
+    WebSocketIncomingMessage, durable_object, wasm_bindgen,
 };
 
 use crate::config::config;
 use crate::notify::door::{Door, Look};
 use crate::notify::hub::{Hub, News, Reaction, SLOT_COUNT};
 use crate::notify::shares::{Client, gives_way};
-use crate::socket::close_back;
+use crate::socket::{accept, close_back};
 use crate::{chance, clock};
 
 /// Path of a listener's WebSocket; [`VERSION_HEADER`] says what its isolate serves.
@@ -134,15 +133,13 @@ impl Notifier {
         if !self.inner.has_room(count_max) && !self.inner.make_room(client) {
             return Ok(Response::empty()?.with_status(503));
         }
-        let pair = WebSocketPair::new()?;
         let slot = chance::number() >> 32;
         let slot = (slot % u64::from(SLOT_COUNT)).to_string();
         let (key, client) = (format!("{KEY_TAG}{key}"), format!("{CLIENT_TAG}{client}"));
-        self.inner.state.accept_websocket_with_tags(&pair.server, &[&slot, &key, &client]);
-        self.inner.state.set_websocket_auto_response(&WebSocketRequestResponsePair::new("ping", "pong")?);
+        let welcome = self.inner.hub.borrow().welcome(served).message();
+        let response = accept(&self.inner.state, &[&slot, &key, &client], &welcome)?;
         self.inner.listener_count.set(self.inner.listener_count.get().map(|count| count + 1));
-        pair.server.send_with_str(self.inner.hub.borrow().welcome(served).message())?;
-        Response::from_websocket(pair.client)
+        Ok(response)
     }
 
     async fn announce(&self, request: &mut Request) -> Result<Response> {

@@ -13,12 +13,12 @@ use flagfuse_shared::contract::replica::{PlaneMessage, ReplicaMessage, decode_me
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::TrustedRoots;
 use futures_util::future::join_all;
-use worker::worker_sys::WebSocketRequestResponsePair;
 use worker::{
     DurableObject, Env, Error, Method, Request, Response, Result, SqlStorage, State, WebSocket,
-    WebSocketIncomingMessage, WebSocketPair, durable_object, wasm_bindgen,
+    WebSocketIncomingMessage, durable_object, wasm_bindgen,
 };
 
+use crate::beacon::buffer_do::NUDGE_PATH;
 use crate::beacon::send::buffer_stub;
 use crate::config::{Config, config};
 use crate::notify::announce;
@@ -31,11 +31,11 @@ use crate::snapshot::pulling::PullEnd;
 use crate::snapshot::pulling::Via;
 use crate::snapshot::replica::{self, Publication, Step};
 use crate::snapshot::table;
-use crate::socket::close_back;
+use crate::socket::{accept, close_back};
 use crate::{chance, clock};
 
 /// Path on which the edge hands over a push connection.
-pub const PUSH_PATH: &str = "/push";
+pub const ACCEPT_PATH: &str = "/push";
 /// Path on which the edge asks what people and tests want to know of a replica.
 pub const STATE_PATH: &str = "/state";
 /// Open push connections: one per control plane, and some that have not noticed their end yet.
@@ -90,7 +90,7 @@ impl DurableObject for Replica {
     async fn fetch(&self, request: Request) -> Result<Response> {
         let path = request.path();
         let answer = match path.as_str() {
-            PUSH_PATH => self.accept_push(),
+            ACCEPT_PATH => self.accept_push(),
             STATE_PATH => self.tell_state(),
             path => match path.strip_prefix(PROBE_PATH).and_then(|rest| rest.strip_prefix('/')) {
                 Some(scope) => self.answer_probe(&request, scope),
@@ -217,17 +217,12 @@ impl Replica {
         Ok(response)
     }
 
-    /// Accepts a connection that may hibernate: this object sleeps between messages, pings included.
     fn accept_push(&self) -> Result<Response> {
         if self.state.get_websockets().len() >= SOCKET_COUNT_MAX {
             return Ok(Response::empty()?.with_status(503));
         }
         let hello = self.with(|memory| memory.roots().map(|_| memory.replica.hello()))??;
-        let pair = WebSocketPair::new()?;
-        self.state.accept_web_socket(&pair.server);
-        self.state.set_websocket_auto_response(&WebSocketRequestResponsePair::new("ping", "pong")?);
-        pair.server.send_with_str(serde_json::to_string(&hello)?)?;
-        Response::from_websocket(pair.client)
+        accept(&self.state, &[], &serde_json::to_string(&hello)?)
     }
 
     fn tell_state(&self) -> Result<Response> {
@@ -300,7 +295,8 @@ impl Replica {
             let all = some.iter().flat_map(|scope| EventSource::ALL.map(|source| (scope, source)));
             let nudged = all.map(async |(scope, source)| {
                 let stub = buffer_stub(&self.env, &config, scope, source)?;
-                stub.fetch_with_request(Request::new("http://buffer/nudge", Method::Post)?).await
+                stub.fetch_with_request(Request::new(&format!("http://buffer{NUDGE_PATH}"), Method::Post)?)
+                    .await
             });
             for error in join_all(nudged).await.into_iter().filter_map(Result::err) {
                 worker::console_warn!("a buffer could not be nudged: {error}");

@@ -17,9 +17,12 @@ const NUDGE: u8 = 0x12;
 /// First byte: a signed beat.
 const BEAT: u8 = 0x13;
 
+/// Path of the push connections at the edge; `/region/shard` follows.
+pub const PUSH_PATH: &str = "/v1/push";
+
 /// Path of the push connection of one replica.
 pub fn push_path(region: &str, shard: u16) -> String {
-    format!("/v1/push/{region}/{shard}")
+    format!("{PUSH_PATH}/{region}/{shard}")
 }
 
 /// Path at the control plane where a replica pulls; authenticated like ingestion.

@@ -173,7 +173,7 @@ const CONTROL_PLANE: Floors = &[
 ];
 
 const EDGE: Floors = &[
-    &["chance", "clock", "deadline", "error", "region", "socket", "stream_token"],
+    &["clock", "deadline", "error", "random", "region", "socket", "stream_token"],
     &["config"],
     &["beacon", "notify"],
     &["snapshot"],
@@ -251,11 +251,11 @@ fn pure_modules_import_no_shell() {
             "edge/src/region.rs",
             "edge/src/snapshot/budget.rs",
             "edge/src/snapshot/cache.rs",
-            "edge/src/snapshot/copies.rs",
+            "edge/src/snapshot/kv_copies.rs",
             "edge/src/snapshot/credential.rs",
             "edge/src/snapshot/frames.rs",
             "edge/src/snapshot/load.rs",
-            "edge/src/snapshot/pulling.rs",
+            "edge/src/snapshot/pull_timer.rs",
             "edge/src/snapshot/refused.rs",
             "edge/src/snapshot/replica.rs",
             "edge/src/snapshot/slot.rs",

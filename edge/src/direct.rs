@@ -23,7 +23,7 @@ use crate::http::reply::RequestedBy;
 use crate::http::request::{RequestHead, RequestHeaders};
 use crate::http::route::Verb;
 use crate::snapshot::isolate::{driver, with_memory};
-use crate::snapshot::served::{Passage, Refresh};
+use crate::snapshot::served::{GateOutcome, Refresh};
 
 /// Set in the number that [`direct_answer`] returns when [`direct_work`] has something to do.
 const HAS_WORK: u32 = 1 << 16;
@@ -156,12 +156,12 @@ fn answer(head: &RequestHead, body: &[u8]) -> Option<Reply> {
     }
     let config = cached_config()?;
     let passed = with_memory(|memory| pass(head, &config.tenant, digest_of, memory, clock::now()));
-    let (claim, passage) = passed.ok()?;
-    if let Passage::Answer(_, Refresh::Needed) | Passage::Behind(Refresh::Needed) = passage {
+    let (claim, outcome) = passed.ok()?;
+    if let GateOutcome::Answer(_, Refresh::Needed) | GateOutcome::Behind(Refresh::Needed) = outcome {
         // A refresh that finds no room is made up for by the next lease.
         let _ = wait(Work::Refresh(claim.scope.clone()));
     }
-    let Passage::Answer(served, _) = passage else { return None };
+    let GateOutcome::Answer(served, _) = outcome else { return None };
     Some(match evaluation::answer(&config, &claim, &served, head, body) {
         Ok((reply, exposure)) => {
             if let Some(exposure) = exposure {

@@ -1,7 +1,6 @@
 //! Worker entry points and route table, nothing else.
 
 pub mod beacon;
-pub mod chance;
 pub mod clock;
 pub mod config;
 pub mod deadline;
@@ -9,6 +8,7 @@ pub mod direct;
 pub mod error;
 pub mod http;
 pub mod notify;
+pub mod random;
 pub mod region;
 pub mod snapshot;
 pub mod socket;

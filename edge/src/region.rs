@@ -97,15 +97,15 @@ pub fn region_of_object(name: &str) -> &str {
     name.split('/').next().unwrap_or_default()
 }
 
-/// A shard for an isolate's life. `chance` is uniform in 0..1.
-pub fn draw_shard(shards: u16, chance: f64) -> u16 {
+/// A shard for an isolate's life. `random` is uniform in 0..1.
+pub fn draw_shard(shards: u16, random: f64) -> u16 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to below 16")]
-    let drawn = (f64::from(shards) * chance.clamp(0.0, 1.0)) as u16;
+    let drawn = (f64::from(shards) * random.clamp(0.0, 1.0)) as u16;
     drawn.min(shards.saturating_sub(1))
 }
 
 /// Which region's replica keeps the copies in KV: one, since KV takes one write a second and key.
-pub fn keeps_copies(regions: &[String], identity: &Identity) -> bool {
+pub fn is_kv_writer(regions: &[String], identity: &Identity) -> bool {
     identity.shard == 0 && regions.first().is_some_and(|first| *first == identity.region)
 }
 
@@ -189,7 +189,7 @@ mod tests {
         let regions = list(&["weur", "enam"]);
         let keeps = |region: &str, shard| {
             let tenant = TenantKey::parse("default").unwrap();
-            keeps_copies(&regions, &Identity { region: region.to_owned(), tenant, shard })
+            is_kv_writer(&regions, &Identity { region: region.to_owned(), tenant, shard })
         };
         assert!(keeps("weur", 0));
         assert!(!keeps("weur", 1) && !keeps("enam", 0));

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 
-use flagfuse_edge::beacon::buffer::{FLUSH_DELAY_MS, Row, has_room};
+use flagfuse_edge::beacon::buffer::{EventRow, FLUSH_DELAY_MS, has_room};
 use flagfuse_edge::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt};
 use flagfuse_shared::contract::beacon::IngestBatch;
 use serde_json::json;
@@ -124,11 +124,11 @@ impl Buffer {
         Stored::Accepted
     }
 
-    fn rows(&self) -> Vec<Row> {
+    fn rows(&self) -> Vec<EventRow> {
         let records = self.disk.records();
         let rows = records.iter().filter_map(|(key, record)| match record {
             Record::Identity { .. } => None,
-            Record::Pending { event_count, events, .. } => Some(Row {
+            Record::Pending { event_count, events, .. } => Some(EventRow {
                 row_id: key.strip_prefix("row/")?.parse().ok()?,
                 event_count: *event_count,
                 len: events.len() as u64,
@@ -183,7 +183,7 @@ impl Queue for Way<'_> {
         Ok(numbers.min())
     }
 
-    fn oldest(&self) -> Result<Vec<Row>, DeliveryError> {
+    fn oldest(&self) -> Result<Vec<EventRow>, DeliveryError> {
         Ok(self.buffer.rows())
     }
 

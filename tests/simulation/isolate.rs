@@ -299,11 +299,11 @@ impl Runtime for World {
         Ok(answer)
     }
 
-    fn has_copies(&self) -> bool {
+    fn has_kv_copies(&self) -> bool {
         true
     }
 
-    async fn read_copy(&self, scope: &Scope) -> Option<Vec<u8>> {
+    async fn read_kv_copy(&self, scope: &Scope) -> Option<Vec<u8>> {
         let copy = self.host.cast.adversary().cold_copy(&scope.to_string())?;
         self.host.sim.log(self.host.node, format_args!("reads a copy of {scope}"));
         // That a replica held nothing confirmed nothing of this.

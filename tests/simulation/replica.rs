@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 
 use flagfuse_edge::region::Identity;
-use flagfuse_edge::snapshot::pulling::PullEnd;
-use flagfuse_edge::snapshot::pulling::Via;
-use flagfuse_edge::snapshot::replica::{Mark, ProbeReply, Replica, Step};
-use flagfuse_edge::snapshot::slot::Row;
+use flagfuse_edge::snapshot::pull_timer::PullEnd;
+use flagfuse_edge::snapshot::pull_timer::Via;
+use flagfuse_edge::snapshot::replica::{Mark, ProbeReply, ReplicaMachine, ReplicaStep};
+use flagfuse_edge::snapshot::slot::ReplicaRow;
 use flagfuse_shared::contract::replica::{PlaneMessage, ReplicaMessage, decode_messages};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::BEAT_VALID_MS;
@@ -27,7 +27,7 @@ const SYNC_MS_MAX: u64 = 25;
 /// A pull that hears nothing for so long has failed.
 const PULL_TIMEOUT_MS: u64 = 1_000;
 
-impl Tear for Row {
+impl Tear for ReplicaRow {
     fn torn(&self) -> Self {
         let frame = self.frame[..self.frame.len() / 2].to_vec();
         Self { held: self.held, stored_ms: self.stored_ms, frame }
@@ -41,8 +41,8 @@ pub(crate) struct ReplicaHost {
     pub(crate) node: Node,
     identity: Identity,
     roots: TrustedRoots,
-    disk: Disk<Row>,
-    machine: RefCell<Option<Replica>>,
+    disk: Disk<ReplicaRow>,
+    machine: RefCell<Option<ReplicaMachine>>,
     sockets: RefCell<Vec<Weak<Socket>>>,
     /// For the planted fault that believes repeated beats: until when it believes the last one.
     believed_until: Cell<UnixMillis>,
@@ -88,10 +88,10 @@ impl ReplicaHost {
     fn load(&self) {
         let rows = self.disk.records();
         let newest = rows.values().max_by_key(|row| row.held.keyset_version).map(|row| row.frame.clone());
-        let mark = |row: &Row| Mark { held: row.held, stored_ms: row.stored_ms };
+        let mark = |row: &ReplicaRow| Mark { held: row.held, stored_ms: row.stored_ms };
         let marks = rows.iter().map(|(scope, row)| (signer::scope(scope), mark(row))).collect();
         let now = self.sim.clock(self.node);
-        let machine = Replica::load(self.identity.clone(), marks, newest.as_deref(), &self.roots, now);
+        let machine = ReplicaMachine::load(self.identity.clone(), marks, newest.as_deref(), &self.roots, now);
         self.machine.replace(Some(machine));
     }
 
@@ -133,7 +133,7 @@ impl ReplicaHost {
         !self.disk.is_settled()
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Replica) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut ReplicaMachine) -> T) -> T {
         act(self.machine.borrow_mut().as_mut().expect("a replica that runs has read its disk"))
     }
 
@@ -151,7 +151,7 @@ impl ReplicaHost {
         }
     }
 
-    fn check_intact(&self, scope: &str, row: &Row) {
+    fn check_intact(&self, scope: &str, row: &ReplicaRow) {
         if !signer::is_intact(&row.frame, &row.held) {
             let detail = format!(
                 "{} holds bytes for {} of {scope} that are not that version",
@@ -217,7 +217,7 @@ impl ReplicaHost {
     async fn hear(&self, bytes: &[u8], via: Via) -> Option<ReplicaMessage> {
         let now = self.sim.clock(self.node);
         let reply = match self.step(PlaneMessage::decode(bytes), via, now) {
-            Step::Store(publication) => {
+            ReplicaStep::Store(publication) => {
                 // No await between the decision and the write: two publications cannot both be newer than the same row.
                 let scope = publication.scope.to_string();
                 self.sim.log(self.node, format_args!("writes {} of {scope}", publication.row.held.version));
@@ -225,8 +225,8 @@ impl ReplicaHost {
                 self.disk.write(vec![(scope, Some(publication.row.clone()))]);
                 Some(self.with(|machine| machine.stored(&publication)))
             }
-            Step::Say(message) => Some(message),
-            Step::Nudge | Step::Nothing => None,
+            ReplicaStep::Say(message) => Some(message),
+            ReplicaStep::Nudge | ReplicaStep::Nothing => None,
         };
         if !self.cast.has(Fault::AckBeforeDurable) {
             self.sync().await;
@@ -243,7 +243,7 @@ impl ReplicaHost {
     }
 
     /// The production decision, or a planted fault's.
-    fn step(&self, message: PlaneMessage<'_>, via: Via, now: UnixMillis) -> Step {
+    fn step(&self, message: PlaneMessage<'_>, via: Via, now: UnixMillis) -> ReplicaStep {
         if let PlaneMessage::Publish { scope, frame, .. } = &message
             && let Some(step) = self.faulty_publication(scope, frame, &message, via, now)
         {
@@ -265,13 +265,13 @@ impl ReplicaHost {
         via: Via,
         now: UnixMillis,
         mislead: impl Fn(&Scope, Mark) -> Option<Mark>,
-    ) -> Step {
+    ) -> ReplicaStep {
         let marks = self.with(|machine| machine.marks().clone());
         let marks: BTreeMap<_, _> = marks
             .into_iter()
             .filter_map(|(scope, mark)| Some((scope.clone(), mislead(&scope, mark)?)))
             .collect();
-        let mut other = Replica::load(self.identity.clone(), marks, None, &self.roots, now);
+        let mut other = ReplicaMachine::load(self.identity.clone(), marks, None, &self.roots, now);
         other.hear(message.clone(), via, &self.roots, now)
     }
 
@@ -282,7 +282,7 @@ impl ReplicaHost {
         message: &PlaneMessage<'_>,
         via: Via,
         now: UnixMillis,
-    ) -> Option<Step> {
+    ) -> Option<ReplicaStep> {
         let manifest = signer::try_manifest_of(frame)?;
         match self.cast.fault? {
             Fault::ReplicaTakesOlder => {
@@ -299,9 +299,9 @@ impl ReplicaHost {
                 let PlaneMessage::Publish { urgency, frame, .. } = *message else { return None };
                 let other = PlaneMessage::Publish { scope: manifest.scope(), urgency, frame };
                 match self.misled(&other, via, now, |_, _| None) {
-                    Step::Store(mut publication) => {
+                    ReplicaStep::Store(mut publication) => {
                         publication.scope = scope.clone();
-                        Some(Step::Store(publication))
+                        Some(ReplicaStep::Store(publication))
                     }
                     other => Some(other),
                 }
@@ -320,7 +320,7 @@ impl ReplicaHost {
     }
 
     /// Stores a frame as it came, unless it is older than what is held.
-    fn take_unchecked(&self, scope: &Scope, frame: &[u8], now: UnixMillis) -> Option<Step> {
+    fn take_unchecked(&self, scope: &Scope, frame: &[u8], now: UnixMillis) -> Option<ReplicaStep> {
         let manifest = signer::try_manifest_of(frame)?;
         if self.held(scope).is_some_and(|held| held.version > manifest.version()) {
             return None;
@@ -330,11 +330,11 @@ impl ReplicaHost {
             digest: signer::digest_of(frame),
             keyset_version: manifest.keyset_version,
         };
-        let row = Row { held, stored_ms: now, frame: frame.to_vec() };
+        let row = ReplicaRow { held, stored_ms: now, frame: frame.to_vec() };
         self.check_intact(&scope.to_string(), &row);
         self.disk.write(vec![(scope.to_string(), Some(row))]);
         self.load();
-        Some(Step::Nothing)
+        Some(ReplicaStep::Nothing)
     }
 
     // Pulls and probes.

@@ -42,7 +42,7 @@ pub fn source_of_buffer(name: &str) -> EventSource {
 
 /// One stored row: the events of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct EventRow {
     /// Order of arrival.
     pub row_id: i64,
     /// Events in the row.
@@ -54,7 +54,7 @@ pub struct Row {
 /// The last row of the next batch, given the rows in order; `None` without rows.
 ///
 /// The first row always fits: a request is smaller than a batch, and a row that did not fit would block the queue.
-pub fn batch_end(rows: impl IntoIterator<Item = Row>) -> Option<i64> {
+pub fn batch_end(rows: impl IntoIterator<Item = EventRow>) -> Option<i64> {
     let (mut event_count, mut len, mut end) = (0_u64, 0_u64, None);
     for row in rows {
         event_count += row.event_count;
@@ -100,7 +100,7 @@ pub enum Parting {
 }
 
 /// Halves find a poisoned row among 2,000 in eleven steps, and whatever is sound on the way is delivered.
-pub fn part(rows: &[Row]) -> Parting {
+pub fn part(rows: &[EventRow]) -> Parting {
     match rows.get((rows.len() / 2).wrapping_sub(1)) {
         Some(last) => Parting::Halves { first_end: last.row_id },
         None => Parting::SetAside,
@@ -108,7 +108,7 @@ pub fn part(rows: &[Row]) -> Parting {
 }
 
 /// The last row, of those that are set aside, oldest first, that has to go for the rest to be within its bounds.
-pub fn crowded_out(aside: &[Row]) -> Option<i64> {
+pub fn crowded_out(aside: &[EventRow]) -> Option<i64> {
     let mut len = 0_u64;
     let kept = aside.iter().rev().take(ASIDE_ROW_COUNT_MAX).take_while(|row| {
         len = len.saturating_add(row.len);
@@ -147,8 +147,8 @@ pub fn backoff_ms(failure_count: u32, random: f64) -> u64 {
 mod tests {
     use super::*;
 
-    fn row(row_id: i64, event_count: u64, len: u64) -> Row {
-        Row { row_id, event_count, len }
+    fn row(row_id: i64, event_count: u64, len: u64) -> EventRow {
+        EventRow { row_id, event_count, len }
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
     }
 
     /// Sends rows as the buffer does until none is left: how often it sent, what was delivered, what was set aside.
-    fn deliver(rows: Vec<Row>, is_poison: impl Fn(i64) -> bool) -> (usize, Vec<i64>, Vec<i64>) {
+    fn deliver(rows: Vec<EventRow>, is_poison: impl Fn(i64) -> bool) -> (usize, Vec<i64>, Vec<i64>) {
         let (mut batches, mut sent, mut delivered, mut aside) = (vec![rows], 0, vec![], vec![]);
         while let Some(batch) = batches.pop() {
             sent += 1;

@@ -12,12 +12,14 @@ use worker::{
     durable_object, wasm_bindgen,
 };
 
-use crate::beacon::buffer::{FLUSH_DELAY_MS, Parting, Row, Verdict, crowded_out, has_room, part, verdict};
+use crate::beacon::buffer::{
+    EventRow, FLUSH_DELAY_MS, Parting, Verdict, crowded_out, has_room, part, verdict,
+};
 use crate::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt};
 use crate::beacon::rows;
 use crate::config::{config, scope_of_object};
 use crate::deadline::within;
-use crate::{chance, clock};
+use crate::{clock, random};
 
 /// Path on which the edge hands over events.
 pub const STORE_PATH: &str = "/events";
@@ -134,7 +136,7 @@ impl Queue for Buffer {
         Ok(rows::unconfirmed(&self.sql()?)?)
     }
 
-    fn oldest(&self) -> Result<Vec<Row>, DeliveryError> {
+    fn oldest(&self) -> Result<Vec<EventRow>, DeliveryError> {
         Ok(rows::oldest(&self.sql()?)?)
     }
 
@@ -203,7 +205,7 @@ impl Queue for Buffer {
     }
 
     fn random(&self) -> f64 {
-        chance::unit_interval()
+        random::unit_interval()
     }
 
     fn log_failure(&self, what: fmt::Arguments<'_>) {

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::fmt;
 
-use crate::beacon::buffer::{Row, Verdict, aside_pause_ms, backoff_ms, batch_end, verdict};
+use crate::beacon::buffer::{EventRow, Verdict, aside_pause_ms, backoff_ms, batch_end, verdict};
 
 /// Batches one turn delivers before it gives way to requests that wait.
 const BATCH_COUNT_PER_TURN: u32 = 16;
@@ -50,7 +50,7 @@ pub trait Queue {
     fn unconfirmed(&self) -> Result<Option<i64>, DeliveryError>;
 
     /// The oldest rows, in order.
-    fn oldest(&self) -> Result<Vec<Row>, DeliveryError>;
+    fn oldest(&self) -> Result<Vec<EventRow>, DeliveryError>;
 
     /// Gives the rows up to `end` the next number, all at once.
     fn number_batch(&self, end: i64) -> Result<i64, DeliveryError>;

@@ -11,9 +11,9 @@ use worker::{Context, Env};
 
 use crate::beacon::recent::{ExposureKey, Recent};
 use crate::beacon::send;
-use crate::chance;
 use crate::clock;
 use crate::config::Config;
+use crate::random;
 
 /// A unit that was shown a flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub fn forget(exposure: &Exposure, scope: &Scope) {
 
 /// Hands an exposure to the buffer.
 pub async fn store(exposure: &Exposure, env: &Env, config: &Config, scope: &Scope) {
-    let Ok(event) = event(exposure, chance::uuid(), clock::now()) else { return };
+    let Ok(event) = event(exposure, random::uuid(), clock::now()) else { return };
     if let Err(error) = send::store(env, config, scope, EventSource::Edge, &[event]).await {
         forget(exposure, scope);
         worker::console_warn!(

@@ -5,8 +5,8 @@ use flagfuse_shared::limits::BATCH_EVENT_COUNT_MAX;
 use serde_json::json;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
-use crate::beacon::buffer::{Row, source_of_buffer};
-use crate::chance;
+use crate::beacon::buffer::{EventRow, source_of_buffer};
+use crate::random;
 use crate::region::region_of_object;
 
 /// Creates what is missing; the first call ever also draws the buffer's identity.
@@ -31,7 +31,7 @@ pub fn create_tables(sql: &SqlStorage) -> Result<()> {
     )?;
     sql.exec(
         "INSERT INTO identity (id, buffer_id, next_batch_seq) VALUES (1, ?, 1) ON CONFLICT DO NOTHING",
-        vec![SqlStorageValue::String(chance::uuid().replace('-', ""))],
+        vec![SqlStorageValue::String(random::uuid().replace('-', ""))],
     )?;
     Ok(())
 }
@@ -74,19 +74,19 @@ pub fn unconfirmed(sql: &SqlStorage) -> Result<Option<i64>> {
 }
 
 /// The oldest rows: every row holds at least one event, so a batch never needs more of them than it may hold events.
-pub fn oldest(sql: &SqlStorage) -> Result<Vec<Row>> {
+pub fn oldest(sql: &SqlStorage) -> Result<Vec<EventRow>> {
     let limit = i64::try_from(BATCH_EVENT_COUNT_MAX).unwrap_or(i64::MAX);
     let statement = "SELECT row_id, event_count, len FROM pending ORDER BY row_id LIMIT ?";
     read_rows(sql, statement, vec![limit.into()])
 }
 
 /// The rows of a batch, in order.
-pub fn of_batch(sql: &SqlStorage, batch_seq: i64) -> Result<Vec<Row>> {
+pub fn of_batch(sql: &SqlStorage, batch_seq: i64) -> Result<Vec<EventRow>> {
     let statement = "SELECT row_id, event_count, len FROM pending WHERE batch_seq = ? ORDER BY row_id";
     read_rows(sql, statement, vec![batch_seq.into()])
 }
 
-fn read_rows(sql: &SqlStorage, statement: &str, bindings: Vec<SqlStorageValue>) -> Result<Vec<Row>> {
+fn read_rows(sql: &SqlStorage, statement: &str, bindings: Vec<SqlStorageValue>) -> Result<Vec<EventRow>> {
     let mut rows = Vec::new();
     for row in sql.exec(statement, bindings)?.raw() {
         if let [
@@ -96,7 +96,7 @@ fn read_rows(sql: &SqlStorage, statement: &str, bindings: Vec<SqlStorageValue>) 
         ] = row?.as_slice()
         {
             let natural = |number: i64| u64::try_from(number).unwrap_or(0);
-            rows.push(Row { row_id: *row_id, event_count: natural(*count), len: natural(*len) });
+            rows.push(EventRow { row_id: *row_id, event_count: natural(*count), len: natural(*len) });
         }
     }
     Ok(rows)
@@ -129,7 +129,7 @@ fn next_number(sql: &SqlStorage) -> Result<i64> {
 }
 
 /// Sets the rows of a batch aside. Returns the bytes that this frees, and the rows that are set aside, oldest first.
-pub fn set_aside(sql: &SqlStorage, batch_seq: i64, status: u16) -> Result<(u64, Vec<Row>)> {
+pub fn set_aside(sql: &SqlStorage, batch_seq: i64, status: u16) -> Result<(u64, Vec<EventRow>)> {
     sql.exec(
         "INSERT OR REPLACE INTO set_aside (row_id, event_count, len, received_ms, status, events)
            SELECT row_id, event_count, len, received_ms, ?, events FROM pending WHERE batch_seq = ?",

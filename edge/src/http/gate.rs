@@ -11,7 +11,7 @@ use crate::error::EdgeError;
 use crate::http::request::RequestHead;
 use crate::snapshot::credential::Credential;
 use crate::snapshot::memory::Memory;
-use crate::snapshot::served::{Passage, Wish};
+use crate::snapshot::served::{GateOutcome, Wish};
 
 /// An environment, and what is shown to open it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +48,10 @@ pub fn pass(
     digest_of: impl FnOnce(&str) -> Digest,
     memory: &Memory,
     now: UnixMillis,
-) -> Result<(Claim, Passage), EdgeError> {
+) -> Result<(Claim, GateOutcome), EdgeError> {
     let claim = Claim::of(head, tenant, digest_of)?;
-    let passage = memory.pass(&claim.scope, &claim.shown, wish(head)?, now)?;
-    Ok((claim, passage))
+    let outcome = memory.pass(&claim.scope, &claim.shown, wish(head)?, now)?;
+    Ok((claim, outcome))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 use crate::http::request::RequestHeaders;
 use crate::http::route::Verb;
 use crate::snapshot::cache::ProbeStatus;
-use crate::snapshot::compiled::Compiled;
+use crate::snapshot::compiled::CompiledSnapshot;
 use crate::snapshot::served::Refresh;
 
 const KEY: &str = "demo:production.s3cret";
@@ -15,7 +15,7 @@ const BULK: &str = "/ofrep/v1/evaluate/flags";
 /// A memory that holds version 1.1 of `demo/production`, confirmed at [`NOW`] by a replica that was vouched for.
 fn memory() -> Memory {
     let memory = Memory::default();
-    let compiled = Compiled::new(admitted(&[]));
+    let compiled = CompiledSnapshot::new(admitted(&[]));
     let status = ProbeStatus { is_vouched: true, ..ProbeStatus::default() };
     memory.with_entry(&scope(), NOW, |entry| {
         entry.swap(compiled.held.version, compiled, crate::snapshot::cache::STRICT, status, NOW)
@@ -37,12 +37,12 @@ fn outcome(memory: &Memory, head: &RequestHead, age_ms: u64) -> String {
     let tenant = TenantKey::parse("default").unwrap();
     let passed = pass(head, &tenant, |text| Digest::of(text.as_bytes()), memory, NOW.plus(age_ms));
     match passed {
-        Ok((claim, Passage::Answer(served, refresh))) => {
+        Ok((claim, GateOutcome::Answer(served, refresh))) => {
             let refreshes = if refresh == Refresh::Needed { " and refresh" } else { "" };
             format!("{} {}{refreshes}", claim.scope, served.version)
         }
-        Ok((_, Passage::Behind(_))) => "behind".to_owned(),
-        Ok((_, Passage::Probe)) => "probe".to_owned(),
+        Ok((_, GateOutcome::Behind(_))) => "behind".to_owned(),
+        Ok((_, GateOutcome::Probe)) => "probe".to_owned(),
         Err(error) => error.status().1.to_owned(),
     }
 }

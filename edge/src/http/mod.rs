@@ -1,7 +1,7 @@
 //! What clients and the control plane can ask over HTTP, one file per route. Handlers never touch storage.
 
 pub mod body;
-pub mod credential;
+pub mod client_key;
 pub mod evaluation;
 pub mod events;
 pub mod gate;

@@ -11,11 +11,11 @@ use flagfuse_shared::ofrep::{
 use flagfuse_shared::snapshot::KeyId;
 
 use crate::beacon::exposure::Exposure;
-use crate::chance;
 use crate::clock;
 use crate::config::Config;
 use crate::http::labels::label;
 use crate::http::reply::Reply;
+use crate::random;
 use crate::snapshot::served::Served;
 
 /// Bytes of a single answer with some room: key, value, variant, reason, metadata.
@@ -33,14 +33,14 @@ pub struct EvaluationInput<'a> {
     /// Who.
     pub context: &'a Context,
     /// Drawn only for askers whose answers may need it.
-    chance: Option<u64>,
+    random: Option<u64>,
 }
 
 impl<'a> EvaluationInput<'a> {
     /// Draws what the question needs beside the context.
     pub fn new(scope: &'a Scope, served: &'a Served, key: KeyId, context: &'a Context) -> Self {
-        let chance = served.compiled.snapshot.may_be_random(context).then(chance::number);
-        Self { scope, served, key, context, chance }
+        let random = served.compiled.snapshot.may_be_random(context).then(random::number);
+        Self { scope, served, key, context, random }
     }
 
     /// The question, now.
@@ -49,7 +49,7 @@ impl<'a> EvaluationInput<'a> {
             context: self.context,
             now: clock::now(),
             freshness: self.served.freshness(),
-            random: self.chance.unwrap_or(0),
+            random: self.random.unwrap_or(0),
         }
     }
 
@@ -100,8 +100,8 @@ pub fn all_flags(
         len_typical.set(body.len() + body.len() / 8);
         body
     };
-    // Only the answers themselves say whether chance had a part in them.
-    let drawn = input.chance.map(|_| written());
+    // Only the answers themselves say whether anything random had a part in them.
+    let drawn = input.random.map(|_| written());
     let question = input.question();
     let circumstances = Circumstances {
         freshness: question.freshness,

@@ -7,7 +7,7 @@ use worker::{Env, Headers, Request, RequestInit, Response};
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::http::body::header;
-use crate::http::credential::is_push_token;
+use crate::http::client_key::is_push_token;
 use crate::http::route::ReplicaPage;
 use crate::region::read_shard;
 use crate::snapshot::probe::replica_stub;

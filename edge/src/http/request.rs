@@ -4,7 +4,7 @@ use flagfuse_shared::contract::probe::MIN_VERSION_HEADER;
 use flagfuse_shared::ids::SnapshotVersion;
 
 use crate::error::EdgeError;
-use crate::http::credential::{ClientKey, client_key};
+use crate::http::client_key::{ClientKey, client_key};
 use crate::http::reply::RequestedBy;
 use crate::http::route::{Route, Verb, query_value, route};
 

@@ -4,7 +4,6 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use worker::{Context, Env, Request, Response, ResponseBuilder};
 
-use crate::chance;
 use crate::clock;
 use crate::config::Config;
 use crate::error::EdgeError;
@@ -19,6 +18,7 @@ use crate::notify::relay::{Place, relay};
 use crate::notify::shares::Client;
 use crate::notify::writer::StreamWriter;
 use crate::notify::{Listener, listen};
+use crate::random;
 use crate::snapshot::credential::Credential;
 use crate::snapshot::isolate::with_memory;
 
@@ -61,7 +61,7 @@ pub async fn connect(
     config: &Config,
     listener: Listener,
 ) -> Result<Response, EdgeError> {
-    let (jitter, now) = (chance::number() >> 16, clock::now());
+    let (jitter, now) = (random::number() >> 16, clock::now());
     let (served, expires_at) = (listener.served, listener.expires_at);
     if is_upgrade(request) {
         if now >= expires_at {

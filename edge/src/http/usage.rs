@@ -7,10 +7,10 @@ use flagfuse_shared::limits::EVENT_COUNT_MAX;
 use worker::Env;
 
 use crate::beacon::send;
-use crate::chance;
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::http::reply::Reply;
+use crate::random;
 
 /// Stores a report as events, as many at a time as a client's request may have. When a later part finds no room, the
 /// earlier ones stay, and the client that sends the whole report again is counted twice for them: its protocol has no
@@ -22,7 +22,7 @@ pub async fn answer(
     scope: &Scope,
     now: UnixMillis,
 ) -> Result<Reply, EdgeError> {
-    let events = UsageReport::parse(body)?.events(now, chance::uuid);
+    let events = UsageReport::parse(body)?.events(now, random::uuid);
     for part in events.chunks(EVENT_COUNT_MAX) {
         send::store(env, config, scope, EventSource::Client, part).await?;
     }

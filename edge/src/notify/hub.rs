@@ -1,4 +1,4 @@
-//! When which listener hears of a publication. Pure: no clock, no chance, no sockets; it never learns a flag's name.
+//! When which listener hears of a publication. Pure: no clock, nothing random, no sockets; it never learns a flag's name.
 //!
 //! Clients that hear of a version ask for all their flags, so a message is a request that comes back. Ordinary news
 //! therefore go out in a *wave*: every connection has drawn one of [`SLOT_COUNT`] slots when it came, and the slots are

@@ -24,7 +24,7 @@ use crate::notify::door::{Door, Look};
 use crate::notify::hub::{Hub, News, Reaction, SLOT_COUNT};
 use crate::notify::shares::{Client, gives_way};
 use crate::socket::{accept, close_back};
-use crate::{chance, clock};
+use crate::{clock, random};
 
 /// Path of a listener's WebSocket; [`VERSION_HEADER`] says what its isolate serves.
 pub const LISTEN_PATH: &str = "/listen";
@@ -133,7 +133,7 @@ impl Notifier {
         if !self.inner.has_room(count_max) && !self.inner.make_room(client) {
             return Ok(Response::empty()?.with_status(503));
         }
-        let slot = chance::number() >> 32;
+        let slot = random::number() >> 32;
         let slot = (slot % u64::from(SLOT_COUNT)).to_string();
         let (key, client) = (format!("{KEY_TAG}{key}"), format!("{CLIENT_TAG}{client}"));
         let welcome = self.inner.hub.borrow().welcome(served).message();

@@ -91,7 +91,7 @@ pub enum ServePlan {
     Memory,
     /// Answer from memory; this request also refreshes it in the background.
     MemoryAndRefresh,
-    /// RequestHead the replica first.
+    /// Ask the replica first.
     Probe,
 }
 

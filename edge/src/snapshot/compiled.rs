@@ -10,7 +10,7 @@ use crate::snapshot::cache::Ttl;
 
 /// A verified snapshot in memory.
 #[derive(Debug)]
-pub struct Compiled {
+pub struct CompiledSnapshot {
     /// What to evaluate.
     pub snapshot: Verified<Snapshot>,
     /// Its version, and the digest and keyset it came with.
@@ -25,7 +25,7 @@ pub struct Compiled {
     pub features: OnceCell<Rc<str>>,
 }
 
-impl Compiled {
+impl CompiledSnapshot {
     /// Nothing was answered from it yet.
     pub fn new(admitted: Admitted) -> Self {
         Self {

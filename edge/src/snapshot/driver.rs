@@ -13,12 +13,12 @@ use futures_util::future::{Either, select};
 
 use crate::error::EdgeError;
 use crate::snapshot::cache::{ProbeOutcome, ProbeStatus, Ttl};
-use crate::snapshot::compiled::Compiled;
+use crate::snapshot::compiled::CompiledSnapshot;
 use crate::snapshot::credential::Credential;
 use crate::snapshot::hedge::hedge;
 use crate::snapshot::memory::Memory;
 use crate::snapshot::runtime::{Nearness, ProbeAnswer, Runtime, Slip};
-use crate::snapshot::served::{Passage, Refresh, Served, Source, Wish};
+use crate::snapshot::served::{GateOutcome, Refresh, Served, Source, Wish};
 
 /// A replica answers within a few milliseconds from nearby; a third of the time-out leaves a neighbour two thirds.
 const HEDGE_AFTER_MS: u64 = PROBE_TIMEOUT_MS / 3;
@@ -59,14 +59,14 @@ impl<'r, R: Runtime> Driver<'r, R> {
         wish: Wish,
         refresh_beside: impl FnOnce(),
     ) -> Result<Served, EdgeError> {
-        let passage = self.memory.pass(scope, shown, wish, self.runtime.now())?;
-        if matches!(passage, Passage::Answer(_, Refresh::Needed) | Passage::Behind(Refresh::Needed)) {
+        let outcome = self.memory.pass(scope, shown, wish, self.runtime.now())?;
+        if matches!(outcome, GateOutcome::Answer(_, Refresh::Needed) | GateOutcome::Behind(Refresh::Needed)) {
             refresh_beside();
         }
-        let source = match passage {
-            Passage::Answer(served, _) => return Ok(served),
-            Passage::Behind(_) => Source::Memory,
-            Passage::Probe => self.probe_first(scope).await,
+        let source = match outcome {
+            GateOutcome::Answer(served, _) => return Ok(served),
+            GateOutcome::Behind(_) => Source::Memory,
+            GateOutcome::Probe => self.probe_first(scope).await,
         };
         let is_stray = wish.is_stray && source == Source::Memory;
         let source = if is_stray { self.probe_for_stray(scope).await } else { source };
@@ -87,8 +87,8 @@ impl<'r, R: Runtime> Driver<'r, R> {
     ///
     /// It has as much time whatever memory holds: how long it takes must not tell that.
     pub(super) async fn probe_cold(&self, scope: &Scope) -> Result<(), EdgeError> {
-        let has_copies = self.runtime.has_copies();
-        let limit_ms = if has_copies { COLD_PROBE_TIMEOUT_WITH_COPY_MS } else { COLD_PROBE_TIMEOUT_MS };
+        let has_kv_copies = self.runtime.has_kv_copies();
+        let limit_ms = if has_kv_copies { COLD_PROBE_TIMEOUT_WITH_COPY_MS } else { COLD_PROBE_TIMEOUT_MS };
         let probed = self.probe(scope, limit_ms, COLD_HEDGE_AFTER_MS).await;
         if probed.is_err() && self.held_version(scope).is_none() {
             let now = self.runtime.now();
@@ -214,7 +214,7 @@ impl<'r, R: Runtime> Driver<'r, R> {
             let held = entry.held().map(|(_, compiled)| compiled.held);
             match verify(frame, roots, scope, held.as_ref(), now) {
                 Ok(Outcome::Newer(admitted)) => {
-                    let compiled = Compiled::new(*admitted);
+                    let compiled = CompiledSnapshot::new(*admitted);
                     let (version, ttl) = (compiled.held.version, self.ttl(&compiled));
                     Ok(entry.swap(version, compiled, ttl, status, sent_at))
                 }
@@ -226,11 +226,11 @@ impl<'r, R: Runtime> Driver<'r, R> {
 
     /// Starts from the copy, verified as a cold isolate verifies: one that has expired is refused.
     async fn bootstrap(&self, scope: &Scope) -> Option<()> {
-        let frame = self.runtime.read_copy(scope).await?;
+        let frame = self.runtime.read_kv_copy(scope).await?;
         let (roots, now) = (self.roots().ok()?, self.runtime.now());
         match verify(&frame, roots, scope, None, now) {
             Ok(Outcome::Newer(admitted)) => {
-                let compiled = Compiled::new(*admitted);
+                let compiled = CompiledSnapshot::new(*admitted);
                 let (version, ttl) = (compiled.held.version, self.ttl(&compiled));
                 self.memory.with_entry(scope, now, |entry| entry.bootstrap(version, compiled, ttl));
                 Some(())
@@ -244,7 +244,7 @@ impl<'r, R: Runtime> Driver<'r, R> {
         }
     }
 
-    fn ttl(&self, compiled: &Compiled) -> Ttl {
+    fn ttl(&self, compiled: &CompiledSnapshot) -> Ttl {
         let Ttl { soft_ms, hard_ms } = compiled.ttl();
         match self.runtime.slip() {
             Some(Slip::HardTtlIgnored) => Ttl { soft_ms, hard_ms: u64::MAX },

@@ -11,12 +11,12 @@ use worker::{Delay, Env};
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::region::{draw_shard, neighbour};
-use crate::snapshot::bootstrap::{copies_are_kept, read_copy};
 use crate::snapshot::driver::Driver;
+use crate::snapshot::kv::{keeps_kv_copies, read_kv_copy};
 use crate::snapshot::memory::Memory;
 use crate::snapshot::probe::{probe, replica_stub};
 use crate::snapshot::runtime::{Nearness, ProbeAnswer, Runtime};
-use crate::{chance, clock};
+use crate::{clock, random};
 
 thread_local! {
     static MEMORY: Rc<Memory> = Rc::default();
@@ -29,10 +29,10 @@ pub fn with_memory<T>(look: impl FnOnce(&Memory) -> T) -> T {
 }
 
 /// Which of a region's replicas this isolate asks, for all its life: each shard holds everything, so that isolates spread
-/// over them by chance, and one that always asks the same hears no older version from the next.
+/// over them at random, and one that always asks the same hears no older version from the next.
 pub fn shard(config: &Config) -> u16 {
     SHARD.get().unwrap_or_else(|| {
-        let drawn = draw_shard(config.shards, chance::unit_interval());
+        let drawn = draw_shard(config.shards, random::unit_interval());
         SHARD.set(Some(drawn));
         drawn
     })
@@ -83,12 +83,12 @@ impl Runtime for Worker<'_> {
         probe(&stub, scope, have).await
     }
 
-    fn has_copies(&self) -> bool {
-        copies_are_kept(self.env)
+    fn has_kv_copies(&self) -> bool {
+        keeps_kv_copies(self.env)
     }
 
-    async fn read_copy(&self, scope: &Scope) -> Option<Vec<u8>> {
-        read_copy(self.env, scope).await
+    async fn read_kv_copy(&self, scope: &Scope) -> Option<Vec<u8>> {
+        read_kv_copy(self.env, scope).await
     }
 
     fn log_refusal(&self, what: fmt::Arguments<'_>) {

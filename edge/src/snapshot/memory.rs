@@ -8,16 +8,16 @@ use flagfuse_shared::snapshot::KeyId;
 
 use crate::error::EdgeError;
 use crate::snapshot::cache::{Cache, Doubt, Entry, ServePlan, SnapshotState};
-use crate::snapshot::compiled::Compiled;
+use crate::snapshot::compiled::CompiledSnapshot;
 use crate::snapshot::credential::Credential;
-use crate::snapshot::refused::Refused;
-use crate::snapshot::served::{Passage, Refresh, Served, Source, Wish};
+use crate::snapshot::refused::RefusedKeys;
+use crate::snapshot::served::{GateOutcome, Refresh, Served, Source, Wish};
 
 /// What an isolate knows. Borrowed between two awaits only.
 #[derive(Debug, Default)]
 pub struct Memory {
-    cache: RefCell<Cache<Compiled>>,
-    refused: RefCell<Refused>,
+    cache: RefCell<Cache<CompiledSnapshot>>,
+    refused: RefCell<RefusedKeys>,
 }
 
 impl Memory {
@@ -31,20 +31,20 @@ impl Memory {
         &self,
         scope: &Scope,
         now: UnixMillis,
-        act: impl FnOnce(&mut Entry<Compiled>) -> T,
+        act: impl FnOnce(&mut Entry<CompiledSnapshot>) -> T,
     ) -> T {
         act(self.cache.borrow_mut().entry(&scope.project, &scope.environment, now))
     }
 
     /// Whether a snapshot in memory admits what a client shows. Costs and changes nothing.
     pub fn admits(&self, scope: &Scope, shown: &Credential) -> bool {
-        let admits = |compiled: &Compiled| shown.is_admitted(&compiled.snapshot);
+        let admits = |compiled: &CompiledSnapshot| shown.is_admitted(&compiled.snapshot);
         self.cache.borrow().admits(&scope.project, &scope.environment, admits)
     }
 
     /// Whether memory knows that a key does not open its environment any more.
     pub fn is_revoked(&self, scope: &Scope, key: KeyId) -> bool {
-        let refuses = |compiled: &Compiled| !compiled.snapshot.admits_key_id(key);
+        let refuses = |compiled: &CompiledSnapshot| !compiled.snapshot.admits_key_id(key);
         self.cache.borrow().admits(&scope.project, &scope.environment, refuses)
     }
 
@@ -70,23 +70,23 @@ impl Memory {
         shown: &Credential,
         wish: Wish,
         now: UnixMillis,
-    ) -> Result<Passage, EdgeError> {
+    ) -> Result<GateOutcome, EdgeError> {
         let refresh = match self.plan(scope, shown, now)? {
             ServePlan::Memory => Refresh::NotNeeded,
             ServePlan::MemoryAndRefresh => Refresh::Needed,
-            ServePlan::Probe => return Ok(Passage::Probe),
+            ServePlan::Probe => return Ok(GateOutcome::Probe),
         };
         let served = self.served(scope, Source::Memory, now)?;
         let is_enough = wish.version_min.is_none_or(|wanted| served.version >= wanted);
         Ok(if is_enough && !wish.is_stray {
-            Passage::Answer(served, refresh)
+            GateOutcome::Answer(served, refresh)
         } else {
-            Passage::Behind(refresh)
+            GateOutcome::Behind(refresh)
         })
     }
 
     fn plan(&self, scope: &Scope, shown: &Credential, now: UnixMillis) -> Result<ServePlan, EdgeError> {
-        let admits = |compiled: &Compiled| shown.is_admitted(&compiled.snapshot);
+        let admits = |compiled: &CompiledSnapshot| shown.is_admitted(&compiled.snapshot);
         let plan = self.cache.borrow_mut().plan(&scope.project, &scope.environment, now, admits);
         plan.ok_or_else(|| {
             // Memory went on while the request was being read, or others' environments took its place.

@@ -12,9 +12,9 @@ pub const REFUSED_MS: u64 = 10_000;
 
 /// The last keys that were refused, by digest.
 #[derive(Debug, Default)]
-pub struct Refused(VecDeque<(Digest, UnixMillis)>);
+pub struct RefusedKeys(VecDeque<(Digest, UnixMillis)>);
 
-impl Refused {
+impl RefusedKeys {
     /// None.
     pub const fn new() -> Self {
         Self(VecDeque::new())
@@ -44,7 +44,7 @@ mod tests {
     fn a_key_is_remembered_for_a_while_and_the_oldest_one_goes_first() {
         let key = |n: usize| Digest::of(&n.to_be_bytes());
         let now = UnixMillis(1_000_000);
-        let mut refused = Refused::new();
+        let mut refused = RefusedKeys::new();
         refused.remember(key(0), now);
         assert!(refused.has(&key(0), now.plus(REFUSED_MS - 1)));
         assert!(!refused.has(&key(0), now.plus(REFUSED_MS)) && !refused.has(&key(0), now.minus(1)));

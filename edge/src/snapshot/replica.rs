@@ -1,5 +1,5 @@
 //! The replica's state machine: all environments of a tenant, who vouches for them, what to answer and when to pull.
-//! Pure: no storage, no socket, no clock. A publication counts only after [`Replica::stored`] was told of its write.
+//! Pure: no storage, no socket, no clock. A publication counts only after [`ReplicaMachine::stored`] was told of its write.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use flagfuse_shared::snapshot::{Held, KeyIds, Refusal, RefusalCode, TrustedRoots
 
 use crate::region::Identity;
 use crate::snapshot::load::LoadMeter;
-use crate::snapshot::pulling::Via;
-use crate::snapshot::pulling::{PullEnd, Pulling};
-use crate::snapshot::slot::{Decision, Row, decide};
+use crate::snapshot::pull_timer::Via;
+use crate::snapshot::pull_timer::{PullEnd, PullTimer};
+use crate::snapshot::slot::{Decision, ReplicaRow, decide};
 
 /// What memory keeps of a row; its bytes may be on disk only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Publication {
     /// How soon clients are told.
     pub urgency: Urgency,
     /// What to write.
-    pub row: Row,
+    pub row: ReplicaRow,
     /// Client keys that are valid from then on.
     pub keys: KeyIds,
     /// Keys for beats, when its keyset is the newest.
@@ -45,8 +45,8 @@ pub struct Publication {
 
 /// What a message from the control plane asks for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    /// Write the row, tell [`Replica::stored`], and say what that returns once the write is durable: in this order.
+pub enum ReplicaStep {
+    /// Write the row, tell [`ReplicaMachine::stored`], and say what that returns once the write is durable: in this order.
     Store(Box<Publication>),
     /// Tell whoever the message came from.
     Say(ReplicaMessage),
@@ -73,13 +73,13 @@ pub struct ProbeReply {
 
 /// One replica.
 #[derive(Debug, Clone)]
-pub struct Replica {
+pub struct ReplicaMachine {
     identity: Identity,
     marks: BTreeMap<Scope, Mark>,
     /// Keys for beats and the version of the keyset they are from: the newest one held.
     freshness: Option<(u64, FreshnessKeys)>,
     ledger: BeatLedger,
-    pulling: Pulling,
+    pull_timer: PullTimer,
     load: LoadMeter,
     /// Questions since this replica woke up.
     probe_count: u64,
@@ -87,7 +87,7 @@ pub struct Replica {
     refusals: BTreeMap<&'static str, u64>,
 }
 
-impl Replica {
+impl ReplicaMachine {
     /// What was on disk at `now`, with the frame of a row whose keyset is the newest one.
     ///
     /// A keyset that the roots no longer trust leaves the replica without keys for beats: it serves on, unvouched.
@@ -105,7 +105,7 @@ impl Replica {
             marks,
             freshness: keyset_version.zip(keys),
             ledger: BeatLedger::default(),
-            pulling: Pulling::new(now),
+            pull_timer: PullTimer::new(now),
             load: LoadMeter::default(),
             probe_count: 0,
             refusals: BTreeMap::new(),
@@ -150,14 +150,14 @@ impl Replica {
         via: Via,
         roots: &TrustedRoots,
         now: UnixMillis,
-    ) -> Step {
+    ) -> ReplicaStep {
         match message {
             PlaneMessage::Publish { scope, urgency, frame } => {
                 self.hear_publication(scope, urgency, frame, roots, now)
             }
             PlaneMessage::Beat(envelope) => self.hear_beat(envelope, via, now),
-            PlaneMessage::Nudge => Step::Nudge,
-            PlaneMessage::Unknown => Step::Nothing,
+            PlaneMessage::Nudge => ReplicaStep::Nudge,
+            PlaneMessage::Unknown => ReplicaStep::Nothing,
         }
     }
 
@@ -168,12 +168,12 @@ impl Replica {
         frame: &[u8],
         roots: &TrustedRoots,
         now: UnixMillis,
-    ) -> Step {
+    ) -> ReplicaStep {
         match self.decide(scope.clone(), urgency, frame, roots, now) {
-            Ok(Some(publication)) => Step::Store(Box::new(publication)),
+            Ok(Some(publication)) => ReplicaStep::Store(Box::new(publication)),
             // The row is held, or it could not be the same.
-            Ok(None) => self.ack(&scope).map_or(Step::Nothing, Step::Say),
-            Err(refusal) => Step::Say(self.nack(Some(&scope), refusal)),
+            Ok(None) => self.ack(&scope).map_or(ReplicaStep::Nothing, ReplicaStep::Say),
+            Err(refusal) => ReplicaStep::Say(self.nack(Some(&scope), refusal)),
         }
     }
 
@@ -229,22 +229,22 @@ impl Replica {
         if let Some(keys) = freshness {
             self.freshness = Some((row.held.keyset_version, keys.clone()));
         }
-        self.pulling.stored();
+        self.pull_timer.stored();
         self.ack_of(scope, &mark)
     }
 
-    fn hear_beat(&mut self, envelope: &[u8], via: Via, now: UnixMillis) -> Step {
+    fn hear_beat(&mut self, envelope: &[u8], via: Via, now: UnixMillis) -> ReplicaStep {
         let Some((_, keys)) = &self.freshness else {
             // Without a keyset nobody's word counts; what is missing comes after a hello.
-            return Step::Say(self.hello());
+            return ReplicaStep::Say(self.hello());
         };
         match self.ledger.hear(envelope, keys, now) {
             Ok(beat) => {
                 let is_complete = self.consider(&beat);
-                self.pulling.heard(via, now);
-                if is_complete { Step::Nothing } else { Step::Say(self.hello()) }
+                self.pull_timer.heard(via, now);
+                if is_complete { ReplicaStep::Nothing } else { ReplicaStep::Say(self.hello()) }
             }
-            Err(refusal) => Step::Say(self.nack(None, refusal)),
+            Err(refusal) => ReplicaStep::Say(self.nack(None, refusal)),
         }
     }
 
@@ -278,21 +278,21 @@ impl Replica {
 
     /// When the alarm has to ring next.
     pub const fn alarm_at(&self) -> UnixMillis {
-        self.pulling.due_at()
+        self.pull_timer.due_at()
     }
 
     /// The alarm rang at `now`: the question to pull with, when no beat was heard for too long.
     pub fn alarm(&mut self, now: UnixMillis) -> Option<PullRequest> {
-        self.pulling.begin(now).then(|| PullRequest {
+        self.pull_timer.begin(now).then(|| PullRequest {
             region: self.identity.region.clone(),
             shard: self.identity.shard,
             held: self.held(),
         })
     }
 
-    /// A pull has ended and its messages were heard. `chance` is uniform in 0..1.
-    pub fn pulled(&mut self, end: PullEnd, chance: f64, now: UnixMillis) {
-        self.pulling.end(end, chance, now);
+    /// A pull has ended and its messages were heard. `random` is uniform in 0..1.
+    pub fn pulled(&mut self, end: PullEnd, random: f64, now: UnixMillis) {
+        self.pull_timer.end(end, random, now);
     }
 
     /// Receipt for what is held; `None` when nothing is.

@@ -22,17 +22,17 @@ use crate::beacon::buffer_do::NUDGE_PATH;
 use crate::beacon::send::buffer_stub;
 use crate::config::{Config, config};
 use crate::notify::announce;
-use crate::region::{keeps_copies, read_replica_name};
-use crate::snapshot::bootstrap::{copies_are_kept, write_copy};
-use crate::snapshot::copies::Copies;
+use crate::region::{is_kv_writer, read_replica_name};
 use crate::snapshot::frames::Frames;
-use crate::snapshot::pull::pull;
-use crate::snapshot::pulling::PullEnd;
-use crate::snapshot::pulling::Via;
-use crate::snapshot::replica::{self, Publication, Step};
+use crate::snapshot::kv::{keeps_kv_copies, write_kv_copy};
+use crate::snapshot::kv_copies::KvCopies;
+use crate::snapshot::pull_client::pull;
+use crate::snapshot::pull_timer::PullEnd;
+use crate::snapshot::pull_timer::Via;
+use crate::snapshot::replica::{self, Publication, ReplicaStep};
 use crate::snapshot::table;
 use crate::socket::{accept, close_back};
-use crate::{chance, clock};
+use crate::{clock, random};
 
 /// Path on which the edge hands over a push connection.
 pub const ACCEPT_PATH: &str = "/push";
@@ -50,26 +50,26 @@ const ALARM_LATE_MS: u64 = 3_000;
 pub struct Replica {
     state: State,
     env: Env,
-    memory: RefCell<Option<Memory>>,
+    memory: RefCell<Option<Loaded>>,
     /// When the alarm that we know to be set will ring; 0 when we know of none.
     alarm_at_ms: Cell<u64>,
 }
 
 /// What this object keeps beside its tables. Borrowed between two awaits only.
-struct Memory {
-    replica: replica::Replica,
+struct Loaded {
+    replica: replica::ReplicaMachine,
     frames: Frames,
     /// `None` when another replica keeps the copies, or none does.
-    copies: Option<Copies>,
+    copies: Option<KvCopies>,
     config: Rc<Config>,
 }
 
-impl Memory {
+impl Loaded {
     fn roots(&self) -> Result<&TrustedRoots> {
         self.config.roots.as_ref().map_err(failed)
     }
 
-    fn hear(&mut self, message: PlaneMessage<'_>, via: Via, now: UnixMillis) -> Result<Step> {
+    fn hear(&mut self, message: PlaneMessage<'_>, via: Via, now: UnixMillis) -> Result<ReplicaStep> {
         let roots = self.config.roots.as_ref().map_err(failed)?;
         Ok(self.replica.hear(message, via, roots, now))
     }
@@ -77,7 +77,7 @@ impl Memory {
     /// When the alarm has to ring; `None` when there is nothing to wait for.
     fn alarm_at(&self) -> Option<UnixMillis> {
         let pull_at = (!self.config.control_plane_url.is_empty()).then(|| self.replica.alarm_at());
-        let copy_at = self.copies.as_ref().and_then(Copies::due_at);
+        let copy_at = self.copies.as_ref().and_then(KvCopies::due_at);
         pull_at.into_iter().chain(copy_at).min()
     }
 }
@@ -148,7 +148,7 @@ impl Replica {
     }
 
     /// What is in memory, read from the tables once in the life of this object.
-    fn with<T>(&self, act: impl FnOnce(&mut Memory) -> T) -> Result<T> {
+    fn with<T>(&self, act: impl FnOnce(&mut Loaded) -> T) -> Result<T> {
         let mut slot = self.memory.borrow_mut();
         let memory = match slot.as_mut() {
             Some(memory) => memory,
@@ -157,7 +157,7 @@ impl Replica {
         Ok(act(memory))
     }
 
-    fn load(&self) -> Result<Memory> {
+    fn load(&self) -> Result<Loaded> {
         let name = self.name();
         let identity = read_replica_name(&name)
             .ok_or_else(|| Error::RustError(format!("{name:?} is not a replica's name")))?;
@@ -169,18 +169,18 @@ impl Replica {
         let newest = marks.iter().max_by_key(|(_, mark)| mark.held.keyset_version);
         let newest = newest.map(|(scope, _)| table::frame(&sql, scope)).transpose()?.flatten();
         let mut copies = None;
-        if keeps_copies(&config.regions, &identity) && copies_are_kept(&self.env) {
-            let copies = copies.insert(Copies::default());
+        if is_kv_writer(&config.regions, &identity) && keeps_kv_copies(&self.env) {
+            let copies = copies.insert(KvCopies::default());
             for scope in table::uncopied(&sql)? {
                 copies.changed(&scope, now);
             }
         }
-        let replica = replica::Replica::load(identity, marks, newest.as_deref(), roots, now);
-        Ok(Memory { replica, frames: Frames::default(), copies, config })
+        let replica = replica::ReplicaMachine::load(identity, marks, newest.as_deref(), roots, now);
+        Ok(Loaded { replica, frames: Frames::default(), copies, config })
     }
 
     /// An environment's signed bytes, from memory or from disk.
-    fn frame(&self, memory: &mut Memory, scope: &Scope) -> Result<Rc<Vec<u8>>> {
+    fn frame(&self, memory: &mut Loaded, scope: &Scope) -> Result<Rc<Vec<u8>>> {
         if let Some(frame) = memory.frames.get(scope) {
             return Ok(frame);
         }
@@ -234,7 +234,7 @@ impl Replica {
                 "region": replica.identity().region, "shard": replica.identity().shard, "held": replica.held(),
                 "vouched": is_vouched, "beat_age_ms": beat_age_ms, "refusals": replica.refusals(),
                 "probes": replica.probe_count(),
-                "connections": sockets, "copies_waiting": memory.copies.as_ref().map(Copies::waiting_count),
+                "connections": sockets, "copies_waiting": memory.copies.as_ref().map(KvCopies::waiting_count),
                 "metadata": {},
             })
         })?;
@@ -242,10 +242,10 @@ impl Replica {
     }
 
     /// Does what a message asks for. `say` reaches whoever is told.
-    async fn perform(&self, step: Step, say: impl Fn(&str) -> Result<()>) -> Result<()> {
+    async fn perform(&self, step: ReplicaStep, say: impl Fn(&str) -> Result<()>) -> Result<()> {
         match step {
-            Step::Store(publication) => self.store(&publication, say).await,
-            Step::Say(said) => {
+            ReplicaStep::Store(publication) => self.store(&publication, say).await,
+            ReplicaStep::Say(said) => {
                 if let ReplicaMessage::Nack { scope, code, detail, .. } = &said {
                     let what = scope.as_deref().unwrap_or("a beat");
                     worker::console_warn!("replica {} refused {what}: {code}: {detail}", self.name());
@@ -254,8 +254,8 @@ impl Replica {
                 self.state.storage().sync().await?;
                 say(&serde_json::to_string(&said)?)
             }
-            Step::Nudge => self.nudge_buffers().await,
-            Step::Nothing => Ok(()),
+            ReplicaStep::Nudge => self.nudge_buffers().await,
+            ReplicaStep::Nothing => Ok(()),
         }
     }
 
@@ -316,7 +316,7 @@ impl Replica {
                 Err(_) => Ok(PullEnd::Failed),
             };
             let end = *outcome.as_ref().unwrap_or(&PullEnd::Failed);
-            self.with(|memory| memory.replica.pulled(end, chance::unit_interval(), clock::now()))?;
+            self.with(|memory| memory.replica.pulled(end, random::unit_interval(), clock::now()))?;
             outcome?;
         }
         self.write_copies().await
@@ -345,7 +345,7 @@ impl Replica {
                 let version = memory.replica.marks().get(&scope).map(|mark| mark.held.version);
                 self.frame(memory, &scope).map(|frame| (frame, version))
             })??;
-            let written = write_copy(&self.env, &scope, &frame).await;
+            let written = write_kv_copy(&self.env, &scope, &frame).await;
             if let (Ok(()), Some(version)) = (&written, version) {
                 table::set_copied(&self.sql(), &scope, version)?;
             }

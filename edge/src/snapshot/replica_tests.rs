@@ -28,28 +28,28 @@ fn frame(environment: &str, seq: u64) -> Vec<u8> {
     frame_under(1, 3, environment, seq)
 }
 
-fn empty() -> Replica {
+fn empty() -> ReplicaMachine {
     let identity =
         Identity { region: "weur".to_owned(), tenant: TenantKey::parse("default").unwrap(), shard: 2 };
-    Replica::load(identity, BTreeMap::new(), None, &roots(), NOW)
+    ReplicaMachine::load(identity, BTreeMap::new(), None, &roots(), NOW)
 }
 
-fn publish(replica: &mut Replica, environment: &str, frame: &[u8]) -> Step {
+fn publish(replica: &mut ReplicaMachine, environment: &str, frame: &[u8]) -> ReplicaStep {
     let message = PlaneMessage::Publish { scope: scope(environment), urgency: Urgency::Ordinary, frame };
     replica.hear(message, Via::Push, &roots(), NOW)
 }
 
 /// Publishes as the shell does: the replica hears of a write only after it.
-fn store(replica: &mut Replica, environment: &str, frame: &[u8]) -> ReplicaMessage {
+fn store(replica: &mut ReplicaMachine, environment: &str, frame: &[u8]) -> ReplicaMessage {
     match publish(replica, environment, frame) {
-        Step::Store(publication) => replica.stored(&publication),
+        ReplicaStep::Store(publication) => replica.stored(&publication),
         other => panic!("{other:?}"),
     }
 }
 
-fn refusal(step: Step) -> String {
+fn refusal(step: ReplicaStep) -> String {
     match step {
-        Step::Say(ReplicaMessage::Nack { code, .. }) => code,
+        ReplicaStep::Say(ReplicaMessage::Nack { code, .. }) => code,
         other => panic!("{other:?}"),
     }
 }
@@ -66,7 +66,7 @@ fn beat_by(seed: u8, beat_no: u64, held: &HeldMap, issued_ms: UnixMillis) -> Vec
     sign_beat(&beat, &[key(seed)]).unwrap()
 }
 
-fn hear_beat(replica: &mut Replica, envelope: &[u8], now: UnixMillis) -> Step {
+fn hear_beat(replica: &mut ReplicaMachine, envelope: &[u8], now: UnixMillis) -> ReplicaStep {
     replica.hear(PlaneMessage::Beat(envelope), Via::Push, &roots(), now)
 }
 
@@ -74,7 +74,7 @@ fn hear_beat(replica: &mut Replica, envelope: &[u8], now: UnixMillis) -> Step {
 fn a_publication_counts_only_once_its_row_is_written() {
     let mut replica = empty();
     let first = frame("dev", 1);
-    let Step::Store(publication) = publish(&mut replica, "dev", &first) else { panic!() };
+    let ReplicaStep::Store(publication) = publish(&mut replica, "dev", &first) else { panic!() };
     assert_eq!((publication.row.frame.as_slice(), replica.held().len()), (first.as_slice(), 0));
     assert_eq!(replica.probe(&scope("dev"), None, NOW).version, None, "nothing is served before the write");
 
@@ -85,7 +85,7 @@ fn a_publication_counts_only_once_its_row_is_written() {
     assert_eq!((region.as_str(), shard, acked.as_str()), ("weur", 2, "default/demo/dev"));
     assert_eq!((held.seq, keyset_version, stored_ms), (1, 1, NOW));
     let repeated = publish(&mut replica, "dev", &first);
-    assert!(matches!(repeated, Step::Say(ReplicaMessage::Ack { held: again, .. }) if again == held));
+    assert!(matches!(repeated, ReplicaStep::Say(ReplicaMessage::Ack { held: again, .. }) if again == held));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn another_tenant_and_one_environment_too_many_are_refused() {
     };
     assert_eq!(refusal(replica.hear(foreign, Via::Push, &roots(), NOW)), "E_SCOPE");
 
-    let Step::Store(first) = publish(&mut replica, "dev", &frame("dev", 1)) else { panic!() };
+    let ReplicaStep::Store(first) = publish(&mut replica, "dev", &frame("dev", 1)) else { panic!() };
     for n in 0..REPLICA_ENVIRONMENT_COUNT_MAX - 1 {
         replica.stored(&Publication { scope: scope(&format!("e{n}")), ..(*first).clone() });
     }
@@ -127,12 +127,12 @@ fn a_keyset_that_is_old_for_one_environment_is_old_for_all() {
     store(&mut replica, "prod", &frame_under(2, 4, "prod", 1));
     assert_eq!(refusal(publish(&mut replica, "dev", &frame_under(1, 3, "dev", 2))), "E_KEYSET");
     assert_eq!(refusal(publish(&mut replica, "new", &frame_under(1, 3, "new", 1))), "E_KEYSET");
-    assert!(matches!(publish(&mut replica, "dev", &old), Step::Say(ReplicaMessage::Ack { .. })));
+    assert!(matches!(publish(&mut replica, "dev", &old), ReplicaStep::Say(ReplicaMessage::Ack { .. })));
     store(&mut replica, "dev", &frame_under(2, 4, "dev", 2));
     // The newer keyset's freshness key counts, the older one's no longer.
     let held = replica.held();
     assert_eq!(refusal(hear_beat(&mut replica, &beat_by(3, 1, &held, NOW), NOW)), "E_KEY");
-    assert_eq!(hear_beat(&mut replica, &beat_by(4, 1, &held, NOW), NOW), Step::Nothing);
+    assert_eq!(hear_beat(&mut replica, &beat_by(4, 1, &held, NOW), NOW), ReplicaStep::Nothing);
 }
 
 #[test]
@@ -140,12 +140,12 @@ fn a_beat_vouches_for_exactly_what_is_held() {
     let mut replica = empty();
     assert!(matches!(
         hear_beat(&mut replica, &beat_by(3, 1, &HeldMap::new(), NOW), NOW),
-        Step::Say(ReplicaMessage::Hello { .. })
+        ReplicaStep::Say(ReplicaMessage::Hello { .. })
     ));
     store(&mut replica, "dev", &frame("dev", 1));
     let held = replica.held();
     assert!(!replica.probe(&scope("dev"), None, NOW).is_vouched);
-    assert_eq!(hear_beat(&mut replica, &beat_by(3, 1, &held, NOW), NOW), Step::Nothing);
+    assert_eq!(hear_beat(&mut replica, &beat_by(3, 1, &held, NOW), NOW), ReplicaStep::Nothing);
     let reply = replica.probe(&scope("dev"), Some(SnapshotVersion { epoch: 1, seq: 1 }), NOW.plus(40));
     assert_eq!((reply.is_newer, reply.is_vouched, reply.beat_age_ms), (false, true, Some(40)));
 
@@ -155,7 +155,7 @@ fn a_beat_vouches_for_exactly_what_is_held() {
         held.seq += 1;
     }
     let said = hear_beat(&mut replica, &beat_by(3, 2, &ahead, NOW.plus(500)), NOW.plus(500));
-    assert_eq!(said, Step::Say(replica.hello()));
+    assert_eq!(said, ReplicaStep::Say(replica.hello()));
     assert!(replica.vouched(NOW.plus(BEAT_VALID_MS)).0);
     assert!(!replica.vouched(NOW.plus(BEAT_VALID_MS + 1)).0);
     assert_eq!(refusal(hear_beat(&mut replica, &beat_by(3, 2, &ahead, NOW), NOW)), "E_ROLLBACK");
@@ -180,10 +180,10 @@ fn a_silent_control_plane_is_asked_and_its_answer_is_heard_like_a_push() {
     assert_eq!((request.region.as_str(), request.shard, request.held.len()), ("weur", 2, 0));
     let message =
         PlaneMessage::Publish { scope: scope("dev"), urgency: Urgency::Ordinary, frame: &frame("dev", 1) };
-    let Step::Store(publication) = replica.hear(message, Via::Pull, &roots(), NOW) else { panic!() };
+    let ReplicaStep::Store(publication) = replica.hear(message, Via::Pull, &roots(), NOW) else { panic!() };
     replica.stored(&publication);
     let envelope = beat_by(3, 1, &replica.held(), NOW);
-    assert_eq!(replica.hear(PlaneMessage::Beat(&envelope), Via::Pull, &roots(), NOW), Step::Nothing);
+    assert_eq!(replica.hear(PlaneMessage::Beat(&envelope), Via::Pull, &roots(), NOW), ReplicaStep::Nothing);
     replica.pulled(PullEnd::Answered, 0.5, NOW);
     assert!(replica.vouched(NOW).0);
 
@@ -202,17 +202,17 @@ fn what_was_on_disk_is_held_after_a_restart_but_nobody_vouches_for_it_yet() {
     let held = replica.held();
     hear_beat(&mut replica, &beat_by(4, 1, &held, NOW), NOW);
 
-    let Replica { identity, marks, .. } = replica;
-    let mut restarted = Replica::load(identity, marks, Some(&newest), &roots(), NOW);
+    let ReplicaMachine { identity, marks, .. } = replica;
+    let mut restarted = ReplicaMachine::load(identity, marks, Some(&newest), &roots(), NOW);
     assert_eq!(restarted.held(), held);
     assert!(!restarted.vouched(NOW).0);
-    assert_eq!(hear_beat(&mut restarted, &beat_by(4, 2, &held, NOW), NOW), Step::Nothing);
+    assert_eq!(hear_beat(&mut restarted, &beat_by(4, 2, &held, NOW), NOW), ReplicaStep::Nothing);
     assert!(restarted.vouched(NOW).0);
 }
 
 #[test]
 fn what_is_unknown_is_ignored_and_a_nudge_is_passed_on() {
     let mut replica = empty();
-    assert_eq!(replica.hear(PlaneMessage::Unknown, Via::Push, &roots(), NOW), Step::Nothing);
-    assert_eq!(replica.hear(PlaneMessage::Nudge, Via::Push, &roots(), NOW), Step::Nudge);
+    assert_eq!(replica.hear(PlaneMessage::Unknown, Via::Push, &roots(), NOW), ReplicaStep::Nothing);
+    assert_eq!(replica.hear(PlaneMessage::Nudge, Via::Push, &roots(), NOW), ReplicaStep::Nudge);
 }

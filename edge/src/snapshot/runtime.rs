@@ -47,10 +47,10 @@ pub trait Runtime {
     ) -> impl Future<Output = Result<ProbeAnswer, EdgeError>>;
 
     /// Whether this deployment keeps copies to start from when no replica answers.
-    fn has_copies(&self) -> bool;
+    fn has_kv_copies(&self) -> bool;
 
     /// The copy of an environment's frame; `None` when there is none, or it cannot be had in time.
-    fn read_copy(&self, scope: &Scope) -> impl Future<Output = Option<Vec<u8>>>;
+    fn read_kv_copy(&self, scope: &Scope) -> impl Future<Output = Option<Vec<u8>>>;
 
     /// Logs that something signed was refused.
     fn log_refusal(&self, what: fmt::Arguments<'_>);

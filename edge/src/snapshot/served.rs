@@ -6,7 +6,7 @@ use flagfuse_shared::evaluate::Freshness;
 use flagfuse_shared::ids::SnapshotVersion;
 
 use crate::snapshot::cache::SnapshotState;
-use crate::snapshot::compiled::Compiled;
+use crate::snapshot::compiled::CompiledSnapshot;
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Wish {
 #[derive(Debug)]
 pub struct Served {
     /// The snapshot.
-    pub compiled: Rc<Compiled>,
+    pub compiled: Rc<CompiledSnapshot>,
     /// Its version.
     pub version: SnapshotVersion,
     /// Where it comes from.
@@ -63,7 +63,7 @@ pub enum Refresh {
 
 /// How memory lets a request through whose key it admits.
 #[derive(Debug)]
-pub enum Passage {
+pub enum GateOutcome {
     /// It can be answered at once.
     Answer(Served, Refresh),
     /// Memory holds an older version than the client has seen, or may have.

@@ -5,7 +5,7 @@ use flagfuse_shared::snapshot::{Held, KeyIds, Outcome, Refusal, TrustedRoots, ve
 
 /// What a replica keeps on disk, in one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub struct ReplicaRow {
     /// Its high-water mark.
     pub held: Held,
     /// When the row was written.
@@ -18,7 +18,7 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Write this row, then acknowledge it. These client keys are valid from then on.
-    Store(Box<Row>, KeyIds),
+    Store(Box<ReplicaRow>, KeyIds),
     /// It is stored already: the acknowledgement was lost.
     AckAgain,
     /// Keep what is held and say why.
@@ -35,7 +35,7 @@ pub fn decide(
 ) -> Decision {
     match verify(frame, roots, scope, held, now) {
         Ok(Outcome::Newer(admitted)) => {
-            let row = Row { held: admitted.held, stored_ms: now, frame: frame.to_vec() };
+            let row = ReplicaRow { held: admitted.held, stored_ms: now, frame: frame.to_vec() };
             Decision::Store(Box::new(row), admitted.snapshot.key_ids())
         }
         Ok(Outcome::Same) => Decision::AckAgain,
@@ -56,7 +56,7 @@ mod tests {
         signed_under(&keyset(), &release(seq), &Content { profile, ..content(&[]) }).frame
     }
 
-    fn stored(seq: u64) -> Row {
+    fn stored(seq: u64) -> ReplicaRow {
         match decide(&frame(seq, Profile::Strict), &roots(), &scope(), None, NOW) {
             Decision::Store(row, _) => *row,
             other => panic!("{other:?}"),

@@ -8,7 +8,7 @@ use flagfuse_shared::snapshot::Held;
 use worker::{Error, Result, SqlStorage, SqlStorageValue};
 
 use crate::snapshot::replica::Mark;
-use crate::snapshot::slot::Row;
+use crate::snapshot::slot::ReplicaRow;
 
 /// Creates what is missing.
 pub fn create(sql: &SqlStorage) -> Result<()> {
@@ -68,7 +68,7 @@ pub fn frame(sql: &SqlStorage, scope: &Scope) -> Result<Option<Vec<u8>>> {
 }
 
 /// Replaces an environment's row in one statement: a crash leaves the old or the new one.
-pub fn put(sql: &SqlStorage, scope: &Scope, row: &Row) -> Result<()> {
+pub fn put(sql: &SqlStorage, scope: &Scope, row: &ReplicaRow) -> Result<()> {
     sql.exec(
         "INSERT OR REPLACE INTO held (scope, version, digest, keyset_version, stored_ms, frame)
            VALUES (?, ?, ?, ?, ?, ?)",

@@ -14,7 +14,7 @@ const COUNT_PER_ALARM: usize = 8;
 
 /// Which copies are behind. What changes several times within a second is written once.
 #[derive(Debug, Default)]
-pub struct Copies {
+pub struct KvCopies {
     /// Environments to be copied, and not before when.
     waiting: BTreeMap<Scope, UnixMillis>,
     /// When a key may be written again.
@@ -23,7 +23,7 @@ pub struct Copies {
     under_way: BTreeSet<Scope>,
 }
 
-impl Copies {
+impl KvCopies {
     /// An environment has something newer than its copy.
     pub fn changed(&mut self, scope: &Scope, now: UnixMillis) {
         let free_at = self.free_at.get(scope).copied().unwrap_or(now);
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_key_is_written_at_once_and_then_once_a_second_however_often_it_changes() {
-        let mut copies = Copies::default();
+        let mut copies = KvCopies::default();
         assert_eq!(copies.due_at(), None);
         let mut written = Vec::new();
         for ms in (0..3_000).step_by(10) {
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_failed_write_is_tried_again_later_and_many_take_turns() {
-        let mut copies = Copies::default();
+        let mut copies = KvCopies::default();
         for n in 0..=COUNT_PER_ALARM {
             copies.changed(&scope(n), NOW);
         }

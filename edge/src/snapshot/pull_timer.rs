@@ -1,4 +1,4 @@
-//! When a replica that hears nothing asks the control plane by itself. Pure: no clock, no chance, sends nothing.
+//! When a replica that hears nothing asks the control plane by itself. Pure: no clock, nothing random, sends nothing.
 
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::{BEAT_INTERVAL_MS, BEAT_VALID_MS};
@@ -30,9 +30,9 @@ pub enum PullEnd {
     Failed,
 }
 
-/// The replica's decision to pull.
+/// When a replica pulls.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulling {
+pub struct PullTimer {
     due_at: UnixMillis,
     /// Pulls that failed in a row.
     failure_count: u32,
@@ -48,7 +48,7 @@ enum Progress {
     Stored,
 }
 
-impl Pulling {
+impl PullTimer {
     /// A replica that has just woken up heard nobody yet, so it asks at once.
     pub const fn new(now: UnixMillis) -> Self {
         Self { due_at: now, failure_count: 0, progress: Progress::None }
@@ -82,8 +82,8 @@ impl Pulling {
         is_due
     }
 
-    /// A pull ended at `now`. `chance` in 0..1 spreads the replicas that all lost the same control plane.
-    pub fn end(&mut self, end: PullEnd, chance: f64, now: UnixMillis) {
+    /// A pull ended at `now`. `random` in 0..1 spreads the replicas that all lost the same control plane.
+    pub fn end(&mut self, end: PullEnd, random: f64, now: UnixMillis) {
         let pause_ms = match (end, self.progress) {
             (PullEnd::Answered, Progress::Stored) => {
                 self.failure_count = 0;
@@ -94,7 +94,7 @@ impl Pulling {
                 PULL_INTERVAL_MS
             }
             (PullEnd::Failed, _) => {
-                let pause_ms = backoff_ms(self.failure_count, chance);
+                let pause_ms = backoff_ms(self.failure_count, random);
                 self.failure_count = self.failure_count.saturating_add(1);
                 pause_ms
             }
@@ -103,11 +103,11 @@ impl Pulling {
     }
 }
 
-/// Doubles up to the longest pause; half of it is fixed, half is chance.
-fn backoff_ms(failure_count: u32, chance: f64) -> u64 {
+/// Doubles up to the longest pause; half of it is fixed, half is random.
+fn backoff_ms(failure_count: u32, random: f64) -> u64 {
     let pause_ms = BACKOFF_MS_MIN.saturating_mul(1 << failure_count.min(8)).min(BACKOFF_MS_MAX);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000")]
-    let spread = (chance.clamp(0.0, 1.0) * 1_000.0) as u64;
+    let spread = (random.clamp(0.0, 1.0) * 1_000.0) as u64;
     pause_ms / 2 + pause_ms / 2 * spread / 1_000
 }
 
@@ -119,50 +119,47 @@ mod tests {
 
     #[test]
     fn pulls_begin_when_beats_stop_and_end_when_they_are_pushed_again() {
-        let mut pulling = Pulling::new(NOW);
-        pulling.heard(Via::Push, NOW);
-        assert!(!pulling.begin(NOW.plus(BEAT_VALID_MS - 1)));
-        assert!(pulling.begin(NOW.plus(BEAT_VALID_MS)));
-        assert!(!pulling.begin(NOW.plus(BEAT_VALID_MS + 1)), "one pull at a time");
-        pulling.end(PullEnd::Answered, 0.5, NOW.plus(1_600));
-        assert_eq!(pulling.due_at(), NOW.plus(1_600 + PULL_INTERVAL_MS));
-        pulling.heard(Via::Push, NOW.plus(1_700));
-        assert_eq!(pulling.due_at(), NOW.plus(1_700 + BEAT_VALID_MS));
+        let mut timer = PullTimer::new(NOW);
+        timer.heard(Via::Push, NOW);
+        assert!(!timer.begin(NOW.plus(BEAT_VALID_MS - 1)));
+        assert!(timer.begin(NOW.plus(BEAT_VALID_MS)));
+        assert!(!timer.begin(NOW.plus(BEAT_VALID_MS + 1)), "one pull at a time");
+        timer.end(PullEnd::Answered, 0.5, NOW.plus(1_600));
+        assert_eq!(timer.due_at(), NOW.plus(1_600 + PULL_INTERVAL_MS));
+        timer.heard(Via::Push, NOW.plus(1_700));
+        assert_eq!(timer.due_at(), NOW.plus(1_700 + BEAT_VALID_MS));
     }
 
     #[test]
     fn beats_that_only_pulls_bring_never_run_out() {
-        let mut pulling = Pulling::new(NOW);
-        assert!(pulling.begin(NOW));
-        pulling.heard(Via::Pull, NOW.plus(20));
-        pulling.end(PullEnd::Answered, 0.0, NOW.plus(20));
-        assert!(
-            pulling.due_at().since(NOW.plus(20)) + 300 < BEAT_VALID_MS,
-            "leaves time for the pull itself"
-        );
+        let mut timer = PullTimer::new(NOW);
+        assert!(timer.begin(NOW));
+        timer.heard(Via::Pull, NOW.plus(20));
+        timer.end(PullEnd::Answered, 0.0, NOW.plus(20));
+        assert!(timer.due_at().since(NOW.plus(20)) + 300 < BEAT_VALID_MS, "leaves time for the pull itself");
     }
 
     #[test]
     fn an_answer_that_brought_something_is_followed_by_the_next_question_at_once() {
-        let mut pulling = Pulling::new(NOW);
-        assert!(pulling.begin(NOW));
-        pulling.stored();
-        pulling.end(PullEnd::Answered, 0.5, NOW.plus(5));
-        assert!(pulling.begin(NOW.plus(5)));
-        pulling.end(PullEnd::Answered, 0.5, NOW.plus(9));
-        assert!(!pulling.begin(NOW.plus(10)));
+        let mut timer = PullTimer::new(NOW);
+        assert!(timer.begin(NOW));
+        timer.stored();
+        timer.end(PullEnd::Answered, 0.5, NOW.plus(5));
+        assert!(timer.begin(NOW.plus(5)));
+        timer.end(PullEnd::Answered, 0.5, NOW.plus(9));
+        assert!(!timer.begin(NOW.plus(10)));
     }
 
     #[test]
     fn failures_are_repeated_ever_more_slowly_but_within_a_second() {
-        let mut pulling = Pulling::new(NOW);
+        let mut timer = PullTimer::new(NOW);
         let mut now = NOW;
         let mut pauses = Vec::new();
         for _ in 0..6 {
-            assert!(pulling.begin(now));
-            pulling.end(PullEnd::Failed, 1.0, now);
-            pauses.push(pulling.due_at().since(now));
-            now = pulling.due_at();
+            assert!(timer.begin(now));
+            timer.end(PullEnd::Failed, 1.0, now);
+            pauses.push(timer.due_at().since(now));
+            now = timer.due_at();
         }
         assert_eq!(pauses, [250, 500, 1_000, 1_000, 1_000, 1_000]);
         assert_eq!(backoff_ms(u32::MAX, 0.0), 500, "replicas spread over half of the pause");

@@ -143,3 +143,7 @@ fn next_batch(queue: &impl Queue) -> Result<Option<i64>, DeliveryError> {
     }
     batch_end(queue.oldest()?).map(|end| queue.number_batch(end)).transpose()
 }
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;

@@ -32,7 +32,7 @@ pub struct EvaluationInput<'a> {
     pub key: KeyId,
     /// Who.
     pub context: &'a Context,
-    /// Drawn only for askers whose answers may need it.
+    /// Drawn only for contexts whose answers may need it.
     random: Option<u64>,
 }
 

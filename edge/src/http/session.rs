@@ -19,7 +19,7 @@ use crate::http::route::{Route, Verb};
 use crate::http::{body, evaluation, events, labels, stream, unleash, usage};
 use crate::notify::Listener;
 use crate::snapshot::driver::Driver;
-use crate::snapshot::isolate::{Worker, driver};
+use crate::snapshot::isolate::{WorkerRuntime, driver};
 use crate::snapshot::served::Served;
 
 /// What every client route needs.
@@ -115,7 +115,7 @@ impl Session<'_> {
         Ok(reply)
     }
 
-    fn driver(&self) -> Driver<'_, Worker<'_>> {
+    fn driver(&self) -> Driver<'_, WorkerRuntime<'_>> {
         driver(self.env, self.config)
     }
 

@@ -273,3 +273,7 @@ impl<'r, R: Runtime> Driver<'r, R> {
         self.memory.with_entry(scope, now, |entry| entry.held().map(|(version, _)| version))
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -39,24 +39,24 @@ pub fn shard(config: &Config) -> u16 {
 }
 
 /// Drives this isolate's memory.
-pub fn driver<'r>(env: &'r Env, config: &'r Config) -> Driver<'r, Worker<'r>> {
-    Driver::new(Worker { env, config }, MEMORY.with(Rc::clone), &config.roots)
+pub fn driver<'r>(env: &'r Env, config: &'r Config) -> Driver<'r, WorkerRuntime<'r>> {
+    Driver::new(WorkerRuntime { env, config }, MEMORY.with(Rc::clone), &config.roots)
 }
 
 /// The platform, as this isolate reaches it.
 #[derive(Debug)]
-pub struct Worker<'r> {
+pub struct WorkerRuntime<'r> {
     env: &'r Env,
     config: &'r Config,
 }
 
-impl Worker<'_> {
+impl WorkerRuntime<'_> {
     fn neighbour(&self) -> Option<&str> {
         neighbour(&self.config.regions, &self.config.region)
     }
 }
 
-impl Runtime for Worker<'_> {
+impl Runtime for WorkerRuntime<'_> {
     fn now(&self) -> UnixMillis {
         clock::now()
     }

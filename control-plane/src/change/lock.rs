@@ -1,4 +1,4 @@
-//! What a change has to itself while it is checked and made: as much as it checks. Pure.
+//! What a change has to itself while it is checked and made: as much as it checks.
 
 use super::edit::Edit;
 use super::kinds::{Actor, Change};

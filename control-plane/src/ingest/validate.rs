@@ -1,4 +1,4 @@
-//! Re-evaluates what an exposure claims. Pure: never trusts the edge, never reads a database.
+//! Re-evaluates what an exposure claims, from its phase and flag. Never trusts the edge, never reads a database.
 
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent, parse_event};

@@ -4,7 +4,8 @@ use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, TenantKey, UnixMilli
 use serde::Serialize;
 use serde_json::Value;
 
-use super::sql::{Dialect, Query, Row};
+use super::dialect::Dialect;
+use super::sql::{Query, Row};
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// What is being recorded.

@@ -2,12 +2,16 @@
 //! written outside of a transaction.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use sqlx::{Postgres, Sqlite};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::StoreError;
-use super::sql::Dialect;
+use super::dialect::Dialect;
+
+/// How long a request waits for a connection before it is told to come back.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What statements are run on.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! The database that everything is kept in: a file of SQLite, or PostgreSQL. Clones share its connections.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::address::DatabaseUrl;
 use super::connection::{ReadTransaction, WriteTransaction};
@@ -12,9 +11,6 @@ use super::migrations::{self, Migrations};
 use super::postgres::{PATIENT_COUNT, Postgres};
 use super::sqlite::Sqlite;
 use super::{Connection, StoreError};
-
-/// How long a request waits for a connection before it is told to come back.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The database. Clones share its connections.
 #[derive(Debug, Clone)]

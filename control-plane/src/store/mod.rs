@@ -10,6 +10,7 @@ mod conformance;
 mod connection;
 pub mod contents;
 mod database;
+mod dialect;
 pub mod events;
 pub mod flags;
 pub mod forks;

@@ -7,8 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 
 use super::StoreError;
 use super::address::PostgresUrl;
-use super::connection::{Connection, Inner};
-use super::database::ACQUIRE_TIMEOUT;
+use super::connection::{ACQUIRE_TIMEOUT, Connection, Inner};
 use super::lock::{Lock, Mode, number};
 use super::migrations::{self, Migrations};
 

@@ -7,8 +7,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 
-use super::connection::{Connection, Inner};
-use super::database::ACQUIRE_TIMEOUT;
+use super::connection::{ACQUIRE_TIMEOUT, Connection, Inner};
 use super::migrations::{self, Migrations};
 use super::{StoreError, sql};
 

@@ -1,0 +1,36 @@
+//! What the two databases spell differently, in one place.
+
+/// Which of the two databases it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+impl Dialect {
+    /// The strings of a JSON array, as the rows of a subquery with the column `value`; `array` is text such as `$2`.
+    pub(super) fn json_strings(self, array: &str) -> String {
+        match self {
+            Self::Sqlite => format!("(SELECT value FROM json_each({array}))"),
+            Self::Postgres => format!("(SELECT value FROM json_array_elements_text(CAST({array} AS json)))"),
+        }
+    }
+
+    /// Makes SQLite walk along this index. PostgreSQL takes no such hint and chooses by its statistics.
+    pub(super) fn indexed_by(self, index: &str) -> String {
+        match self {
+            Self::Sqlite => format!(" INDEXED BY {index}"),
+            Self::Postgres => String::new(),
+        }
+    }
+
+    /// A join whose left side SQLite reads first; PostgreSQL orders joins by itself.
+    pub(super) const fn join_from_left(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CROSS JOIN",
+            Self::Postgres => "JOIN",
+        }
+    }
+}

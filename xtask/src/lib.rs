@@ -18,6 +18,7 @@ pub mod output;
 mod parallel;
 pub mod picture;
 pub mod ports;
+pub mod postgres;
 pub mod private;
 pub mod process;
 mod programs;

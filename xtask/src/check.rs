@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::deny;
 use crate::parallel::side_by_side;
+use crate::postgres::Postgres;
 use crate::process::{cargo, run_within};
 use crate::programs::{Ended, Program, programs};
 use crate::stack;
@@ -60,7 +61,9 @@ pub fn test(root: &Path, extent: Extent) -> Result<()> {
     programs.sort_by_key(|program| {
         LONGEST.iter().position(|name| program.name.ends_with(name)).unwrap_or(LONGEST.len())
     });
-    timed("tests", || run_all(root, &programs, extent))?;
+    let postgres = Postgres::for_tests()?;
+    let variables = [extent.variables(), &Postgres::variables(postgres.as_ref())].concat();
+    timed("tests", || run_all(root, &programs, &variables))?;
     progress(&format!("all checks passed in {} s", began.elapsed().as_secs()));
     Ok(())
 }
@@ -74,7 +77,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
 }
 
 /// Runs the programs side by side: most of them wait for processes more than they compute.
-fn run_all(root: &Path, programs: &[Program], extent: Extent) -> Result<()> {
+fn run_all(root: &Path, programs: &[Program], variables: &[(&str, &str)]) -> Result<()> {
     let logs = root.join("target/test-logs");
     if logs.exists() {
         fs::remove_dir_all(&logs).with_context(|| format!("removing {}", logs.display()))?;
@@ -86,7 +89,7 @@ fn run_all(root: &Path, programs: &[Program], extent: Extent) -> Result<()> {
     side_by_side(
         programs,
         at_once,
-        |program| program.run(extent.variables(), &log_of(program), STEP_LIMIT),
+        |program| program.run(variables, &log_of(program), STEP_LIMIT),
         |program, ended| {
             let Ended { seconds, failure } = ended?;
             let Some(failure) = failure else {

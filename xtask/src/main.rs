@@ -11,9 +11,9 @@ use xtask::{attack, bench, demo, private, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  up [--data DIR] [--control-plane-port N] [--edge-port N] [--regions NAME,NAME]
+  up [--data DIR] [--control-plane-port N] [--edge-port N] [--regions NAME,NAME] [--database-url URL]
                                          build and run everything, with a demo project; in one region of two isolates,
-                                         or in these regions of one isolate each
+                                         or in these regions of one isolate each; on SQLite or on this database
   demo [--data DIR] [--picture DIR]      a harmful feature is switched off on a running `up`; leaves pictures of the end
   test                                   everything CI runs
   test --full                            the same with more seeds, mutants and cases, and longer chaos: hours

@@ -118,6 +118,11 @@ impl Postgres {
         }
     }
 
+    /// What tells tests which server they may use.
+    pub(crate) fn variables(server: Option<&Self>) -> Vec<(&'static str, &str)> {
+        server.iter().map(|server| (TEST_SERVER_VARIABLE, server.admin_url.as_str())).collect()
+    }
+
     /// Starts a private server in a temporary folder.
     pub fn start(binaries: &Binaries) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -131,6 +136,11 @@ impl Postgres {
         let (private, port) = started?;
         let admin_url = format!("postgres://{SUPERUSER}@127.0.0.1:{port}/postgres");
         Ok(Self { admin_url, binaries: binaries.clone(), private: Some(private) })
+    }
+
+    /// Whether the server goes with this.
+    pub const fn is_private(&self) -> bool {
+        self.private.is_some()
     }
 
     /// The URL of a role that may create databases.
@@ -249,6 +259,7 @@ mod tests {
             return;
         };
         let server = Postgres::start(&binaries).unwrap();
+        assert!(server.is_private());
         let dir = server.private.as_ref().unwrap().dir.clone();
         let url = server.fresh_database("one").unwrap();
         server.run(&url, "CREATE TABLE t (word TEXT); INSERT INTO t VALUES ('a'), ('B')").unwrap();

@@ -37,7 +37,8 @@ impl OwnedProcess {
             .stdin(input)
             .process_group(0)
             .spawn()
-            .with_context(|| format!("starting {name} ({command:?})"))?;
+            // Not the whole command: its variables may be secrets.
+            .with_context(|| format!("starting {name} ({})", command.get_program().display()))?;
         let reaper = Command::new("sh")
             .args(["-c", REAPER_SCRIPT, "reaper", &child.id().to_string()])
             .stdin(Stdio::piped())

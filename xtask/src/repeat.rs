@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::check::prepare;
 use crate::parallel::side_by_side;
+use crate::postgres::Postgres;
 use crate::process::OwnedProcess;
 use crate::programs::{Ended, Program, programs};
 use crate::tools::progress;
@@ -92,7 +93,9 @@ pub fn repeat(root: &Path, options: &RepeatOptions) -> Result<()> {
             }
         }
     }
-    let act = |&(program, round): &(&Program, u64)| run(root, program, options.is_busy, round);
+    let postgres = Postgres::for_tests()?;
+    let variables = Postgres::variables(postgres.as_ref());
+    let act = |&(program, round): &(&Program, u64)| run(root, program, &variables, options.is_busy, round);
     side_by_side(&turns, options.at_once, act, |(program, round), run| {
         let run = run?;
         let result = run
@@ -131,9 +134,15 @@ struct Run {
     log: String,
 }
 
-fn run(root: &Path, program: &Program, is_busy: bool, number: u64) -> Result<Run> {
+fn run(
+    root: &Path,
+    program: &Program,
+    variables: &[(&str, &str)],
+    is_busy: bool,
+    number: u64,
+) -> Result<Run> {
     let log = root.join("target/repeat").join(format!("{}-{number}.log", program.name.replace('/', "-")));
-    let Ended { seconds, failure } = program.run(&[], &log, RUN_LIMIT)?;
+    let Ended { seconds, failure } = program.run(variables, &log, RUN_LIMIT)?;
     Ok(Run {
         name: program.name.clone(),
         stamp: program.stamp.clone(),

@@ -1,29 +1,22 @@
-//! The whole product on one machine: control plane on SQLite, edge in workerd, a demo project. Builds nothing.
+//! The whole product on one machine: control plane on either database, edge in workerd, a demo project.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result};
 
 use crate::http::Client;
-use crate::output::output;
-use crate::private::write_private;
+use crate::plane::PlaneConfig;
 use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use crate::relay::Relay;
+use crate::secrets::{Secrets, shown};
 use crate::tools::progress;
-use crate::wait::eventually;
 use crate::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
 use crate::workerd::{Edge, EdgeConfig, Region, log_tail, start};
-
-/// How long a process may take until it answers, on a machine that does much else.
-const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// What a build leaves behind.
 #[derive(Debug, Clone)]
@@ -74,6 +67,8 @@ pub struct StackConfig {
     pub edge_vars: BTreeMap<String, String>,
     /// Files that the control plane may have open, as `ulimit -n` sets it; without one, what this process may.
     pub open_file_count_max: Option<u32>,
+    /// The control plane's database; without one, a file in the data folder.
+    pub database_url: Option<String>,
 }
 
 impl StackConfig {
@@ -100,6 +95,7 @@ impl StackConfig {
             link_delay_ms: None,
             edge_vars: BTreeMap::new(),
             open_file_count_max: None,
+            database_url: None,
         })
     }
 
@@ -132,21 +128,6 @@ pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
         .collect())
 }
 
-/// Secrets of a development stack, drawn once and kept with mode 0600 in its data folder.
-#[derive(Debug, Clone)]
-pub struct Secrets {
-    /// Full rights at the control plane.
-    pub admin_token: String,
-    /// What the edge presents to the control plane.
-    pub ingest_token: String,
-    /// What the control plane presents to the edge.
-    pub push_token: String,
-    /// What stream tokens are made with.
-    pub stream_secret: String,
-    /// Public keys of the development root.
-    pub root_public_keys: Vec<String>,
-}
-
 /// A running stack. Dropping it kills its processes.
 #[derive(Debug)]
 pub struct Stack {
@@ -165,7 +146,7 @@ impl Stack {
     pub fn start(root: &Path, built: &Built, config: StackConfig) -> Result<Self> {
         fs::create_dir_all(&config.data_dir)
             .with_context(|| format!("creating {}", config.data_dir.display()))?;
-        let secrets = secrets(&built.control_plane, &config.data_dir)?;
+        let secrets = Secrets::of(&built.control_plane, &config.data_dir, config.database_url.as_deref())?;
         let mut stack = Self {
             root: root.to_owned(),
             built: built.clone(),
@@ -198,39 +179,30 @@ impl Stack {
 
     /// Starts the control plane, also again after [`Stack::kill_control_plane`].
     pub fn start_control_plane(&mut self) -> Result<()> {
-        let port = self.config.control_plane_port;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
-            format!("port {port} on 127.0.0.1 is taken: the control plane cannot listen there")
-        })?;
-        let log_path = self.config.data_dir.join("control-plane.log");
-        let log = fs::File::options().create(true).append(true).open(&log_path)?;
-        let mut command = limited(&self.built.control_plane, self.config.open_file_count_max);
-        command
-            .arg("serve")
-            .arg("--data")
-            .arg(self.config.data_dir.join("control-plane"))
-            .args(["--listen", &format!("127.0.0.1:{port}")])
-            .args(self.edge_arguments())
-            .args(["--edge-shards", &self.config.shards.to_string()])
-            .args(["--tick-ms", &self.config.tick_ms.to_string()])
-            .env("FLAGFUSE_PUSH_TOKEN", &self.secrets.push_token)
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let mut process = OwnedProcess::spawn("control plane", &mut command)?;
-        let client = Client::new(&self.control_plane_url(), None);
-        let ended = eventually("the control plane answers", START_LIMIT, || {
-            if let Some(status) = process.exit_status()? {
-                return Ok(Some(status));
-            }
-            let answer = client.get("/healthz")?;
-            ensure!(answer.status == 200, "status {}", answer.status);
-            Ok(None)
-        });
-        match ended.with_context(|| log_tail(&log_path))? {
-            Some(status) => bail!("control plane ended with {status} at start:\n{}", log_tail(&log_path)),
-            None => self.control_plane = Some(process),
-        }
+        self.control_plane = Some(self.plane(self.config.control_plane_port, "control-plane").start()?);
         Ok(())
+    }
+
+    /// A control plane of this stack: on its database, with its keys, before its edges. Several may run at once where the
+    /// database is a server.
+    pub fn plane(&self, port: u16, name: &str) -> PlaneConfig {
+        PlaneConfig {
+            program: self.built.control_plane.clone(),
+            data_dir: self.config.data_dir.join("control-plane"),
+            database_url: self.config.database_url.clone(),
+            port,
+            log_path: self.config.data_dir.join(format!("{name}.log")),
+            edge_arguments: self.edge_arguments(),
+            shards: self.config.shards,
+            tick_ms: self.config.tick_ms,
+            push_token: self.secrets.push_token.clone(),
+            open_file_count_max: self.config.open_file_count_max,
+        }
+    }
+
+    /// The database, without who connects.
+    pub fn database(&self) -> String {
+        shown(self.config.database_url.as_deref())
     }
 
     /// The control plane's program.
@@ -338,15 +310,6 @@ impl Stack {
     }
 }
 
-/// A program that may have so many files open.
-fn limited(program: &Path, open_file_count_max: Option<u32>) -> Command {
-    let Some(count_max) = open_file_count_max else { return Command::new(program) };
-    let mut command = Command::new("sh");
-    // `exec`: the process that is started stays the one that is killed.
-    command.args(["-c", r#"ulimit -n "$0" && exec "$@""#, &count_max.to_string()]).arg(program);
-    command
-}
-
 fn edge_vars(secrets: &Secrets, control_plane_url: String) -> BTreeMap<String, String> {
     let push_digest = flagfuse_shared::digest::Digest::of(secrets.push_token.as_bytes()).to_string();
     let vars = [
@@ -359,55 +322,4 @@ fn edge_vars(secrets: &Secrets, control_plane_url: String) -> BTreeMap<String, S
         ("FLAGFUSE_STREAM_SECRET", secrets.stream_secret.clone()),
     ];
     vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// Reads the stack's secrets, or initialises the control plane's data and draws them.
-fn secrets(control_plane: &Path, data_dir: &Path) -> Result<Secrets> {
-    let path = data_dir.join("secrets.json");
-    if !path.exists() {
-        let mut init = Command::new(control_plane);
-        init.args(["init", "--json", "--data"]).arg(data_dir.join("control-plane"));
-        let output = output("flagfuse init", &mut init, START_LIMIT)?;
-        // What it says about development keys is for whoever watches.
-        progress(String::from_utf8_lossy(&output.stderr).trim_end());
-        if !output.status.success() {
-            bail!("flagfuse init failed with {}", output.status);
-        }
-        let mut all: Value =
-            serde_json::from_slice(&output.stdout).context("reading flagfuse init's answer")?;
-        all["push_token"] = json!(random_hex()?);
-        write_private(&path, &format!("{all:#}\n"))?;
-    }
-    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let mut all: Value =
-        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-    if all.get("stream_secret").is_none() {
-        // Older data has none yet.
-        all["stream_secret"] = json!(random_hex()?);
-        write_private(&path, &format!("{all:#}\n"))?;
-    }
-    let text_of = |name: &str| {
-        let value = all.get(name).and_then(Value::as_str).map(str::to_owned);
-        value.with_context(|| {
-            format!("{} has no {name}: remove the data folder and start anew", path.display())
-        })
-    };
-    Ok(Secrets {
-        admin_token: text_of("admin_token")?,
-        ingest_token: text_of("ingest_token")?,
-        push_token: text_of("push_token")?,
-        stream_secret: text_of("stream_secret")?,
-        root_public_keys: serde_json::from_value(all["root_public_keys"].clone())
-            .context("root_public_keys is not a list of texts")?,
-    })
-}
-
-/// 32 hexadecimal digits from the operating system.
-fn random_hex() -> Result<String> {
-    use std::io::Read as _;
-    let mut bytes = [0_u8; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .context("reading /dev/urandom")?;
-    Ok(flagfuse_shared::digest::hex(&bytes))
 }

@@ -37,16 +37,19 @@ pub struct UpOptions {
     pub edge_port: u16,
     /// Regions of one isolate each; empty for one region of two.
     pub region_names: Vec<String>,
+    /// The control plane's database; without one, a file in the data folder.
+    pub database_url: Option<String>,
 }
 
 impl UpOptions {
-    /// Reads `--data DIR`, `--control-plane-port N`, `--edge-port N` and `--regions NAME,NAME`.
+    /// Reads `--data DIR`, `--control-plane-port N`, `--edge-port N`, `--regions NAME,NAME` and `--database-url URL`.
     pub fn parse(root: &Path, arguments: &[String]) -> Result<Self> {
         let mut options = Self {
             data_dir: root.join(".flagfuse"),
             control_plane_port: 7400,
             edge_port: 8787,
             region_names: Vec::new(),
+            database_url: None,
         };
         let mut rest = arguments.iter();
         while let Some(name) = rest.next() {
@@ -56,8 +59,10 @@ impl UpOptions {
                 "--control-plane-port" => options.control_plane_port = port(name, value)?,
                 "--edge-port" => options.edge_port = port(name, value)?,
                 "--regions" => options.region_names = region_names(value)?,
+                "--database-url" => options.database_url = Some(value.clone()),
                 _ => bail!(
-                    "unknown option {name}; known: --data DIR, --control-plane-port N, --edge-port N, --regions NAME,NAME"
+                    "unknown option {name}; known: --data DIR, --control-plane-port N, --edge-port N, --regions NAME,NAME, \
+                     --database-url URL"
                 ),
             }
         }
@@ -119,6 +124,7 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
         link_delay_ms: None,
         edge_vars: BTreeMap::new(),
         open_file_count_max: None,
+        database_url: options.database_url.clone(),
     };
     progress("starting edge and control plane");
     let mut stack = Stack::start(root, &built, config)?;
@@ -198,6 +204,7 @@ fn write_dev(data_dir: &Path, stack: &Stack, client_key: &str) -> Result<PathBuf
         "edge": stack.edge_url(0),
         "edges": stack.edge_urls(),
         "regions": regions(stack),
+        "database": stack.database(),
         "admin_token": stack.secrets().admin_token,
         "client_key": client_key,
         "project": PROJECT,
@@ -253,6 +260,7 @@ fn print_summary(stack: &Stack, client_key: &str, dev_path: &Path, took: Duratio
 Flagfuse runs ({:.1} s). Its root key is a 1-of-1 development key: for this machine only.
 
   control plane   {}
+  database        {}
   edge isolates   {edges}
   project         {PROJECT}, environment {ENVIRONMENT}
   client key      {client_key}
@@ -268,6 +276,7 @@ Watch a harmful feature being switched off:   cargo xtask demo
 Stop with Ctrl-C; flags, circuits and events are kept.",
         took.as_secs_f64(),
         stack.control_plane_url(),
+        stack.database(),
         stack.secrets().admin_token,
         dev_path.display(),
         stack.edge_url(0),

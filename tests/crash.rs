@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
-use support::{Client, GUARDED_FLAG, PATIENCE, SetOnDrop, World, environment_path, eventually};
+use support::{Client, Database, GUARDED_FLAG, PATIENCE, SetOnDrop, World, environment_path, eventually};
 
 /// What clients were promised.
 #[derive(Debug, Default)]
@@ -22,7 +22,17 @@ struct Promises {
 
 #[test]
 fn nothing_acknowledged_is_lost_when_processes_are_killed() {
-    let mut world = World::start("crash");
+    nothing_acknowledged_is_lost(World::start("crash"));
+}
+
+#[test]
+fn nor_on_postgres() {
+    if let Some(world) = World::start_on("crash_postgres", Database::Postgres) {
+        nothing_acknowledged_is_lost(world);
+    }
+}
+
+fn nothing_acknowledged_is_lost(mut world: World) {
     world.put_fuse(1_000_000);
     let promises = Promises::default();
     let audit_before = audit_count(&world.admin);

@@ -1,23 +1,28 @@
 //! The loop as one story on real processes: flag → snapshot → edge → exposure → tally → fuse → flag.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
-use support::{GUARDED_FLAG, PATIENCE, World, environment_path, eventually};
-use xtask::traffic::{Behaviour, visit};
+use support::{Database, GUARDED_FLAG, PATIENCE, World, environment_path, eventually};
 
 #[test]
 fn a_harmful_feature_is_switched_off_by_itself_while_users_ask() {
-    let mut world = World::start("feedback_loop");
+    a_harmful_feature_goes(World::start("feedback_loop"));
+}
 
+#[test]
+fn so_it_is_on_postgres() {
+    if let Some(world) = World::start_on("feedback_loop_postgres", Database::Postgres) {
+        a_harmful_feature_goes(world);
+    }
+}
+
+fn a_harmful_feature_goes(mut world: World) {
     // A flag is put under a fuse: half of the units are exposed, half are control.
     world.put_fuse(150);
     assert_eq!(world.fuse().unwrap()["circuit"], "CLOSED");
 
     // Users come to both isolates; those who see the feature convert half as often.
-    let seen = drive_until_open(&world);
+    let seen = world.harm_until_open();
     assert!(seen > 0, "nobody saw the feature before it was switched off");
 
     // The flag says so everywhere, for the units that saw the feature too.
@@ -44,36 +49,6 @@ fn a_harmful_feature_is_switched_off_by_itself_while_users_ask() {
         Ok(())
     })
     .unwrap();
-}
-
-/// Four threads of users until the fuse opens; how many saw the feature.
-fn drive_until_open(world: &World) -> u32 {
-    let next = AtomicU32::new(0);
-    let seen = AtomicU32::new(0);
-    let done = AtomicU32::new(0);
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                while done.load(Ordering::Relaxed) == 0 && next.load(Ordering::Relaxed) < 60_000 {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let edge = &world.edges[number as usize % 2];
-                    let visit =
-                        visit(edge, &format!("user-{number}"), Behaviour::HARMFUL).expect("a visit works");
-                    seen.fetch_add(u32::from(visit.saw_feature), Ordering::Relaxed);
-                }
-            });
-        }
-        let opened = eventually("the fuse opens", PATIENCE, || {
-            let fuse = world.fuse()?;
-            if fuse["circuit"] != "OPEN" {
-                bail!("{fuse}");
-            }
-            Ok(())
-        });
-        done.store(1, Ordering::Relaxed);
-        opened.unwrap();
-    });
-    seen.into_inner()
 }
 
 /// What a unit in the lowest bucket gets, without counting as an exposure.

@@ -7,7 +7,8 @@ pub mod stream;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -16,8 +17,10 @@ use flagfuse_shared::limits::{BEAT_VALID_MS, STRICT_STALE_MS};
 use serde_json::{Value, json};
 pub use xtask::demo_project::{ENVIRONMENT, GUARDED_FLAG, PROJECT, environment_path};
 pub use xtask::http::{Answer, Client};
+use xtask::postgres::Postgres;
 pub use xtask::stack::Stack;
 use xtask::stack::{StackConfig, build};
+use xtask::traffic::{Behaviour, visit};
 pub use xtask::wait::eventually;
 
 /// How long anything may take on a busy machine before a test calls it broken.
@@ -44,6 +47,17 @@ pub struct World {
     pub edges: Vec<Client>,
     /// Where everything is stored.
     pub data_dir: PathBuf,
+    /// The server of its database, when that is no file. Goes after the processes.
+    pub postgres: Option<Postgres>,
+}
+
+/// What a control plane keeps its data in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    /// A file in its data directory.
+    Sqlite,
+    /// A database of its own on a server.
+    Postgres,
 }
 
 /// Root of the repository.
@@ -87,6 +101,21 @@ impl World {
         Self::in_regions(name, &["local"], 2)
     }
 
+    /// The same on either database; `None` where there is no Postgres, which is said and is an error in CI.
+    pub fn start_on(name: &str, database: Database) -> Option<Self> {
+        let mut config = StackConfig::on_free_ports(&fresh_dir(name), 2).expect("ports are free");
+        let postgres = match database {
+            Database::Sqlite => None,
+            Database::Postgres => {
+                let server = Postgres::for_tests().unwrap_or_else(|error| panic!("{error:#}"))?;
+                let url = server.fresh_database(&format!("flagfuse_{name}")).expect("a database can be made");
+                config.database_url = Some(url);
+                Some(server)
+            }
+        };
+        Some(Self { postgres, ..Self::on(config) })
+    }
+
     /// The same with further settings of the edge.
     pub fn start_with(name: &str, edge_vars: &[(&str, &str)]) -> Self {
         let mut config = StackConfig::on_free_ports(&fresh_dir(name), 2).expect("ports are free");
@@ -111,7 +140,7 @@ impl World {
         let client_key = xtask::demo_project::create_client_key(&admin).expect("a client key can be created");
         let edges: Vec<Client> =
             stack.edge_urls().iter().map(|url| Client::new(url, Some(&client_key))).collect();
-        let world = Self { stack, admin, client_key, edges, data_dir };
+        let world = Self { stack, admin, client_key, edges, data_dir, postgres: None };
         for index in 0..world.edges.len() {
             eventually("the edge serves the demo", PATIENCE, || {
                 world.ask(index, "theme", "somebody").map(|_| ())
@@ -130,6 +159,33 @@ impl World {
             bail!("status {}: {}", answer.status, answer.body);
         }
         Ok(answer)
+    }
+
+    /// Four threads of users who convert half as often when they see the guarded feature, until its fuse opens; how many of
+    /// them saw it.
+    pub fn harm_until_open(&self) -> u32 {
+        let (next, seen, done) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let _done = SetOnDrop(&done);
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) && next.load(Ordering::Relaxed) < 60_000 {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let edge = &self.edges[number as usize % self.edges.len()];
+                        let unit = format!("user-{number}");
+                        let visit = visit(edge, &unit, Behaviour::HARMFUL).expect("a visit works");
+                        seen.fetch_add(u32::from(visit.saw_feature), Ordering::Relaxed);
+                    }
+                });
+            }
+            eventually("the fuse opens", PATIENCE, || {
+                let fuse = self.fuse()?;
+                ensure!(fuse["circuit"] == "OPEN", "{fuse}");
+                Ok(())
+            })
+            .unwrap();
+        });
+        seen.into_inner()
     }
 
     /// The fuse of the guarded flag as the control plane tells it.

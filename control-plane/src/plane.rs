@@ -22,6 +22,7 @@ use crate::publish::beat::Issuer;
 use crate::publish::keys::files::KeyFolder;
 use crate::publish::keys::status::{file_warnings, status};
 use crate::publish::keys::{KeyError, Passphrase, Protection, SigningKeys, create_development, rotation};
+use crate::store::address::DatabaseUrl;
 use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
@@ -47,12 +48,31 @@ pub enum PlaneError {
     /// Nobody could use it.
     #[error("tenant {tenant} has no admin token; `flagfuse token create --kind admin --name NAME` makes one")]
     NoAdminToken { tenant: TenantKey },
+    /// Its tokens are somebody's already.
+    #[error("{database} is initialised already: `flagfuse token create` makes further tokens")]
+    Initialised { database: DatabaseUrl },
     #[error("{path}: {source}")]
     Directory {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// Where a control plane keeps what it has.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// Directory of the keys.
+    pub data: PathBuf,
+    /// Everything else.
+    pub database: DatabaseUrl,
+}
+
+impl Location {
+    /// All of it in one directory.
+    pub fn directory(data: &Path) -> Self {
+        Self { data: data.to_owned(), database: DatabaseUrl::Sqlite(data.join(DATABASE_FILE)) }
+    }
 }
 
 /// What `init` hands out, once.
@@ -83,21 +103,28 @@ pub struct ControlPlane {
 pub async fn init(data: &Path, tenant: &TenantKey, clock: Clock) -> Result<Initialised, PlaneError> {
     create_directory(data)?;
     create_development(data, &Protection::Unencrypted, clock.now())?;
-    init_database(data, tenant, None, clock).await
+    init_database(&Location::directory(data), tenant, None, clock).await
 }
 
-/// Makes database and first tokens beside keys that are there; refuses a directory that has a database.
+/// Makes database and first tokens beside keys that are there; refuses a database that has tokens.
 pub async fn init_database(
-    data: &Path,
+    location: &Location,
     tenant: &TenantKey,
     passphrase: Option<Passphrase>,
     clock: Clock,
 ) -> Result<Initialised, PlaneError> {
-    let path = data.join(DATABASE_FILE);
-    if path.exists() {
-        return Err(KeyError::Exists { path }.into());
+    if let DatabaseUrl::Sqlite(path) = &location.database
+        && path.exists()
+    {
+        return Err(KeyError::Exists { path: path.clone() }.into());
     }
-    let plane = ControlPlane::unlock(data, passphrase, clock).await?;
+    let keys = ControlPlane::keys(&location.data, passphrase)?;
+    let store = open_store(location).await?;
+    // Before anything is written: the database may be another installation's.
+    if tokens::count(&mut *store.read().await?, TokenKind::Admin).await? > 0 {
+        return Err(PlaneError::Initialised { database: location.database.clone() });
+    }
+    let plane = ControlPlane::over(keys, store, clock).await?;
     let admin_token =
         plane.create_token(TokenKind::Admin, Bearer::Tenant(tenant.clone()), "first admin").await?;
     let ingest_token = plane.create_token(TokenKind::Ingest, Bearer::Tenant(tenant.clone()), "edges").await?;
@@ -107,14 +134,17 @@ pub async fn init_database(
 }
 
 /// Opens the database alone, which brings its schema up to date.
-pub async fn open_store(data: &Path) -> Result<Store, PlaneError> {
-    create_directory(data)?;
-    let path = data.join(DATABASE_FILE);
-    // The log and its index get the database's mode when they are made.
-    for suffix in ["", "-wal", "-shm"] {
-        private::tighten_or_warn(&data.join(format!("{DATABASE_FILE}{suffix}")));
+pub async fn open_store(location: &Location) -> Result<Store, PlaneError> {
+    create_directory(&location.data)?;
+    if let DatabaseUrl::Sqlite(path) = &location.database {
+        // The log and its index get the database's mode when they are made.
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(suffix);
+            private::tighten_or_warn(Path::new(&file));
+        }
     }
-    Ok(Store::open(&path).await?)
+    Ok(Store::connect(&location.database).await?)
 }
 
 fn create_directory(data: &Path) -> Result<(), PlaneError> {
@@ -124,19 +154,26 @@ fn create_directory(data: &Path) -> Result<(), PlaneError> {
 impl ControlPlane {
     /// Opens keys in clear and database of an initialised directory.
     pub async fn open(data: &Path, clock: Clock) -> Result<Self, PlaneError> {
-        Self::unlock(data, None, clock).await
+        Self::unlock(&Location::directory(data), None, clock).await
     }
 
-    /// Opens keys and database of an initialised directory.
+    /// Opens keys and database.
     pub async fn unlock(
-        data: &Path,
+        location: &Location,
         passphrase: Option<Passphrase>,
         clock: Clock,
     ) -> Result<Self, PlaneError> {
+        let keys = Self::keys(&location.data, passphrase)?;
+        Self::over(keys, open_store(location).await?, clock).await
+    }
+
+    fn keys(data: &Path, passphrase: Option<Passphrase>) -> Result<SigningKeys, PlaneError> {
         KeyFolder::of_data(data).tighten();
-        let keys = SigningKeys::load(data, passphrase)?;
+        Ok(SigningKeys::load(data, passphrase)?)
+    }
+
+    async fn over(keys: SigningKeys, store: Store, clock: Clock) -> Result<Self, PlaneError> {
         let unit_key = keys.unit_key()?;
-        let store = open_store(data).await?;
         rotation::adopt(&store, &keys, clock.now()).await?;
         Ok(Self { store, publisher: Publisher::new(keys, Issuer::random()?), unit_key, clock })
     }

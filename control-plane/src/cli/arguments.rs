@@ -1,20 +1,20 @@
 //! The command line and its environment variables, parsed once.
 
 pub(crate) mod keys;
+pub(crate) mod place;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use flagfuse_control_plane::credential::TokenKind;
-use flagfuse_control_plane::publish::keys::Passphrase;
-use flagfuse_control_plane::publish::keys::format::PassphraseLengthError as LengthError;
 use flagfuse_control_plane::publish::push::EdgeRegion;
 use flagfuse_importers::Format;
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
+use flagfuse_shared::ids::EnvironmentKey;
 use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
-use zeroize::Zeroizing;
+
+use self::place::{DataArgs, DatabaseArgs, OptionalScopeArgs, ScopeArgs, TenantArgs};
 
 /// The control plane of Flagfuse.
 #[derive(Debug, Parser)]
@@ -49,76 +49,15 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
 }
 
-/// Where everything is kept.
-#[derive(Debug, Args)]
-pub(crate) struct DataArgs {
-    /// Directory of the database and the keys.
-    #[arg(long, value_name = "DIR", env = "FLAGFUSE_DATA")]
-    pub data: PathBuf,
-    /// File with the passphrase of the keys; `FLAGFUSE_KEY_PASSPHRASE` when absent.
-    #[arg(long, value_name = "FILE")]
-    pub passphrase_file: Option<PathBuf>,
-}
-
-impl DataArgs {
-    /// The passphrase from the file or the environment; `None` when there is neither.
-    pub(crate) fn passphrase(&self) -> Result<Option<Passphrase>, PassphraseError> {
-        passphrase(self.passphrase_file.as_deref())
-    }
-}
-
-/// Where a passphrase is looked for when no file is given. An argument could be seen by others.
-const PASSPHRASE_VARIABLE: &str = "FLAGFUSE_KEY_PASSPHRASE";
-
-/// Why there is no passphrase where one was announced.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PassphraseError {
-    /// The file.
-    #[error("passphrase file {path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Too short or too long.
-    #[error("{place}: {source}")]
-    Length {
-        /// File or variable.
-        place: String,
-        /// How long.
-        source: LengthError,
-    },
-}
-
-/// The passphrase from a file or the environment.
-pub(crate) fn passphrase(file: Option<&Path>) -> Result<Option<Passphrase>, PassphraseError> {
-    if let Some(path) = file {
-        return passphrase_of_file(path).map(Some);
-    }
-    #[expect(clippy::disallowed_methods, reason = "this is config.rs")]
-    let text = std::env::var(PASSPHRASE_VARIABLE).ok().filter(|text| !text.is_empty()).map(Zeroizing::new);
-    let parsed = text.map(|text| Passphrase::parse(&text)).transpose();
-    parsed.map_err(|source| PassphraseError::Length { place: PASSPHRASE_VARIABLE.to_owned(), source })
-}
-
-/// The passphrase in a file.
-pub(crate) fn passphrase_of_file(path: &Path) -> Result<Passphrase, PassphraseError> {
-    let failed = |source| PassphraseError::File { path: path.to_owned(), source };
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-    let place = || path.display().to_string();
-    Passphrase::parse(&text).map_err(|source| PassphraseError::Length { place: place(), source })
-}
-
 /// Arguments of `init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Tenant of the first tokens.
-    #[arg(long, default_value = "default", value_parser = tenant)]
-    pub tenant: TenantKey,
+    /// The tenant of the first tokens.
+    #[command(flatten)]
+    pub of: TenantArgs,
     /// Print JSON for programs.
     #[arg(long)]
     pub json: bool,
@@ -149,8 +88,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub tick_ms: u64,
     /// The tenant whose environments the edges hold; it must have a way in.
-    #[arg(long, default_value = "default", value_parser = tenant)]
-    pub tenant: TenantKey,
+    #[command(flatten)]
+    pub of: TenantArgs,
 }
 
 impl ServeArgs {
@@ -196,15 +135,9 @@ pub(crate) struct TokenCreateArgs {
     /// For people.
     #[arg(long)]
     pub name: String,
-    /// Its tenant.
-    #[arg(long, default_value = "default", value_parser = tenant)]
-    pub tenant: TenantKey,
-    /// Project of a client key.
-    #[arg(long, value_parser = project, required_if_eq("kind", "client"))]
-    pub project: Option<ProjectKey>,
-    /// Environment of a client key.
-    #[arg(long, value_parser = environment, required_if_eq("kind", "client"))]
-    pub environment: Option<EnvironmentKey>,
+    /// Its tenant; a client key's environment.
+    #[command(flatten)]
+    pub place: OptionalScopeArgs,
 }
 
 /// Arguments of `verify-snapshot`.
@@ -226,15 +159,9 @@ pub(crate) struct ImportArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Its tenant.
-    #[arg(long, default_value = "default", value_parser = tenant)]
-    pub tenant: TenantKey,
-    /// Into which project.
-    #[arg(long, value_parser = project)]
-    pub project: ProjectKey,
     /// Into which environment.
-    #[arg(long, value_parser = environment)]
-    pub environment: EnvironmentKey,
+    #[command(flatten)]
+    pub place: ScopeArgs,
     /// What wrote the file.
     #[arg(long, value_parser = import_format())]
     pub format: Format,
@@ -260,15 +187,12 @@ pub(crate) struct ExplainArgs {
     /// File with the passphrase of the keys; `FLAGFUSE_KEY_PASSPHRASE` when absent.
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
-    /// Its tenant.
-    #[arg(long, default_value = "default", value_parser = tenant)]
-    pub tenant: TenantKey,
-    /// Which project.
-    #[arg(long, value_parser = project, required_unless_present = "frame")]
-    pub project: Option<ProjectKey>,
-    /// Which environment.
-    #[arg(long, value_parser = environment, required_unless_present = "frame")]
-    pub environment: Option<EnvironmentKey>,
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+    /// Which environment of it.
+    #[command(flatten)]
+    pub place: OptionalScopeArgs,
     /// A signed frame that answers instead of a database.
     #[arg(long, value_name = "FILE", requires = "roots")]
     pub frame: Option<PathBuf>,
@@ -314,18 +238,6 @@ fn import_format() -> impl TypedValueParser<Value = Format> {
     let word = |format: Format| PossibleValue::new(format.as_str()).help(help(format));
     PossibleValuesParser::new(Format::ALL.map(word))
         .try_map(|word| Format::ALL.into_iter().find(|format| format.as_str() == word).ok_or("not a format"))
-}
-
-fn tenant(text: &str) -> Result<TenantKey, String> {
-    TenantKey::parse(text).map_err(|e| e.to_string())
-}
-
-fn project(text: &str) -> Result<ProjectKey, String> {
-    ProjectKey::parse(text).map_err(|e| e.to_string())
-}
-
-fn environment(text: &str) -> Result<EnvironmentKey, String> {
-    EnvironmentKey::parse(text).map_err(|e| e.to_string())
 }
 
 fn edge(text: &str) -> Result<EdgeRegion, String> {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::cli::arguments::{ExplainArgs, passphrase};
+use crate::cli::arguments::ExplainArgs;
+use crate::cli::arguments::place::passphrase;
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::plane::ControlPlane;
@@ -23,18 +24,18 @@ pub(crate) async fn run(args: ExplainArgs) -> anyhow::Result<String> {
     let now = args.now_ms.map_or_else(|| Clock::System.now(), UnixMillis);
     let given = strict::parse(args.context.as_bytes()).context("--context")?;
     let context = Context::from_json(given).context("--context")?;
-    let opened = match (&args.frame, &args.data, args.project.clone(), args.environment.clone()) {
-        (Some(path), _, _, _) => from_frame(path, &args, now)?,
-        (None, Some(data), Some(project), Some(environment)) => {
-            let scope = Scope { tenant: args.tenant.clone(), project, environment };
+    let opened = match (&args.frame, &args.data, args.place.scope()) {
+        (Some(path), _, _) => from_frame(path, &args, now)?,
+        (None, Some(data), Some(scope)) => {
+            let location = args.database.location(data)?;
             let passphrase = passphrase(args.passphrase_file.as_deref())?;
-            let plane = ControlPlane::unlock(data, passphrase, Clock::System).await?;
+            let plane = ControlPlane::unlock(&location, passphrase, Clock::System).await?;
             let keys = plane.publisher.keys();
             let opened = newest_snapshot::opened(&mut *plane.store.read().await?, keys, &scope, now).await?;
             plane.store.close().await;
             opened
         }
-        (None, _, _, _) => bail!("either --data, --project and --environment, or --frame and --roots"),
+        (None, _, _) => bail!("either --data, --project and --environment, or --frame and --roots"),
     };
     let explanation =
         explain(&opened, &args.flag, Question { random: args.chance, ..Question::new(&context, now) });

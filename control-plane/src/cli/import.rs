@@ -6,7 +6,6 @@ use flagfuse_control_plane::change::{Actor, Change, Existing, Import, Preconditi
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_importers::importer;
-use flagfuse_shared::ids::Scope;
 use flagfuse_shared::limits::IMPORT_LEN_MAX;
 
 /// What to print: each flag and segment, what was refused and why, and the version.
@@ -22,12 +21,12 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<String> {
     lines.extend(imported.shared.segments.iter().map(|wire| format!("segment {}", wire.key)));
     lines.extend(imported.refused.iter().map(|left| format!("refused: {}: {}", left.name, left.reason)));
     lines.extend(imported.notes.iter().map(|noted| format!("note: {}: {}", noted.name, noted.note)));
-    let scope = Scope { tenant: args.tenant.clone(), project: args.project, environment: args.environment };
+    let scope = args.place.scope();
+    let actor = Actor { tenant: scope.tenant.clone(), name: "operator".to_owned() };
     let existing = if args.replace { Existing::Replace } else { Existing::Refuse };
     let import = Import { format: args.format, imported, existing };
     let change = Change::Import { scope, import: Box::new(import) };
-    let plane = ControlPlane::unlock(&args.data.data, args.data.passphrase()?, Clock::System).await?;
-    let actor = Actor { tenant: args.tenant, name: "operator".to_owned() };
+    let plane = ControlPlane::unlock(&args.data.location()?, args.data.passphrase()?, Clock::System).await?;
     let (store, publisher, now) = (&plane.store, &plane.publisher, plane.clock.now());
     if args.dry_run {
         rehearse(store, publisher, &actor, change.into(), Preconditions::default(), now).await?;

@@ -15,16 +15,18 @@ use super::say;
 
 /// Makes what is missing and prints what edges and people need.
 pub(crate) async fn run(args: InitArgs) -> anyhow::Result<()> {
-    let data = &args.data.data;
+    let location = args.data.location()?;
+    let data = &location.data;
     let passphrase = args.data.passphrase()?;
     let are_keys_there = KeyFolder::of_data(data).path(KEYSET_FILE).exists();
     if !are_keys_there {
         create_development(data, &Protection::of(passphrase.clone()), Clock::System.now())?;
         warn_of_development(data, passphrase.is_some())?;
     }
-    let made = plane::init_database(data, &args.tenant, passphrase, Clock::System).await?;
+    let made = plane::init_database(&location, &args.of.tenant, passphrase, Clock::System).await?;
     if args.json {
         let out = json!({
+            "database": location.database.to_string(),
             "admin_token": made.admin_token,
             "ingest_token": made.ingest_token,
             "root_public_keys": made.root_public_keys,
@@ -34,11 +36,13 @@ pub(crate) async fn run(args: InitArgs) -> anyhow::Result<()> {
     }
     say(&format!(
         "initialised {}\n\
+         database:                   {}\n\
          admin token (shown once):   {}\n\
          ingest token for the edges: {}\n\
          root public keys:           {}\n\
          root threshold:             {}",
         data.display(),
+        location.database,
         made.admin_token,
         made.ingest_token,
         made.root_public_keys.join(","),

@@ -22,7 +22,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Init(args) => init::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => {
-            plane::open_store(&args.data).await?.close().await;
+            plane::open_store(&args.location()?).await?.close().await;
             say("the database is up to date")
         }
         Command::Token(args) => match args.command {

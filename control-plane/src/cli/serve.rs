@@ -24,8 +24,8 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
-    let plane = ControlPlane::unlock(&args.data.data, args.data.passphrase()?, Clock::System).await?;
-    plane.require_admin_token(&args.tenant).await?;
+    let plane = ControlPlane::unlock(&args.data.location()?, args.data.passphrase()?, Clock::System).await?;
+    plane.require_admin_token(&args.of.tenant).await?;
     plane.report().await?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -39,8 +39,13 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     tracing::info!(listen = %listener.local_addr()?, edges = args.edges.len(), "serving");
     let tick = Duration::from_millis(args.tick_ms);
-    let options =
-        ServeOptions { edges: args.edges, shards: args.edge_shards, tenant: args.tenant, push_token, tick };
+    let options = ServeOptions {
+        edges: args.edges,
+        shards: args.edge_shards,
+        tenant: args.of.tenant,
+        push_token,
+        tick,
+    };
     plane.serve(listener, options, shutdown).await;
     Ok(())
 }

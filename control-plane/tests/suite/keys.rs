@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use flagfuse_control_plane::jobs::{republish, rotate, rotate_once};
 use flagfuse_control_plane::model::ceremony::OnlineRole;
-use flagfuse_control_plane::plane::{ControlPlane, PlaneError};
+use flagfuse_control_plane::plane::{ControlPlane, Location, PlaneError};
 use flagfuse_control_plane::publish::keys::files::mode;
 use flagfuse_control_plane::publish::keys::hold::{Ceremony, read_roots};
 use flagfuse_control_plane::publish::keys::rotation::Next;
@@ -330,7 +330,8 @@ async fn a_sealed_installation_with_two_of_three_roots_runs_a_ceremony() {
     })
     .unwrap();
     let clock = flagfuse_control_plane::clock::Clock::manual(START);
-    let open = |text: Option<&str>| ControlPlane::unlock(dir.path(), text.map(passphrase), clock.clone());
+    let location = Location::directory(dir.path());
+    let open = |text: Option<&str>| ControlPlane::unlock(&location, text.map(passphrase), clock.clone());
     for (given, expected) in [(None, "is sealed"), (Some("wrong passphrase"), "wrong passphrase")] {
         let Err(PlaneError::Keys(error)) = open(given).await else { panic!("it opened") };
         assert!(error.to_string().contains(expected), "{error}");

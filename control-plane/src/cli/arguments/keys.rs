@@ -6,9 +6,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use flagfuse_control_plane::model::ceremony::OnlineRole;
 use flagfuse_control_plane::publish::keys::Passphrase;
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, TenantKey};
 
-use super::{DataArgs, PassphraseError, environment, passphrase_of_file, project, tenant};
+use super::place::{DataArgs, DirectoryArgs, PassphraseError, ScopeArgs, passphrase_of_file};
 
 /// Arguments of `keys`.
 #[derive(Debug, Args)]
@@ -38,7 +37,7 @@ pub(crate) enum KeysCommand {
 pub(crate) struct KeysInitArgs {
     /// Where.
     #[command(flatten)]
-    pub data: DataArgs,
+    pub directory: DirectoryArgs,
     /// Folder for the root keys, outside of the data directory.
     #[arg(long, value_name = "DIR")]
     pub roots_dir: PathBuf,
@@ -151,15 +150,9 @@ pub(crate) struct BumpEpochArgs {
     /// Where.
     #[command(flatten)]
     pub data: DataArgs,
-    /// Its tenant.
-    #[arg(long, default_value = "default", value_parser = tenant)]
-    pub tenant: TenantKey,
-    /// Which project.
-    #[arg(long, value_parser = project)]
-    pub project: ProjectKey,
     /// Which environment.
-    #[arg(long, value_parser = environment)]
-    pub environment: EnvironmentKey,
+    #[command(flatten)]
+    pub place: ScopeArgs,
     /// Who signs.
     #[command(flatten)]
     pub roots: RootsArgs,

@@ -4,10 +4,10 @@ mod verify;
 
 use std::fmt::Write as _;
 
-use crate::cli::arguments::DataArgs;
 use crate::cli::arguments::keys::{
     BumpEpochArgs, KeysArgs, KeysCommand, KeysInitArgs, RevokeArgs, RootsArgs, RotateArgs, RotatedRole,
 };
+use crate::cli::arguments::place::{DataArgs, passphrase_of_file};
 use anyhow::{Context as _, bail};
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::model::ceremony::{Gate, OnlineRole, SignedStep};
@@ -15,7 +15,6 @@ use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::keys::files::KeyFolder;
 use flagfuse_control_plane::publish::keys::hold::{Ceremony, read_roots};
 use flagfuse_control_plane::publish::keys::{NewKeys, Protection, RoleSize, create};
-use flagfuse_shared::ids::Scope;
 use flagfuse_shared::snapshot::manifest::Role;
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -32,7 +31,7 @@ pub(crate) async fn run(args: KeysArgs) -> anyhow::Result<String> {
 }
 
 fn init(args: &KeysInitArgs) -> anyhow::Result<String> {
-    let protection = match (args.data.passphrase()?, args.unencrypted) {
+    let protection = match (args.directory.passphrase()?, args.unencrypted) {
         (Some(_), true) => bail!("--unencrypted and a passphrase contradict each other"),
         (Some(passphrase), false) => Protection::Sealed(passphrase),
         (None, true) => Protection::Unencrypted,
@@ -42,11 +41,11 @@ fn init(args: &KeysInitArgs) -> anyhow::Result<String> {
         ),
     };
     let roots_protection = match &args.roots_passphrase_file {
-        Some(path) => Protection::Sealed(crate::cli::arguments::passphrase_of_file(path)?),
+        Some(path) => Protection::Sealed(passphrase_of_file(path)?),
         None => protection.clone(),
     };
     let made = create(&NewKeys {
-        data: &args.data.data,
+        data: &args.directory.data,
         roots_dir: &args.roots_dir,
         root: RoleSize { count: args.root_count, threshold: args.root_threshold },
         release: RoleSize { count: args.release_count, threshold: args.release_threshold },
@@ -60,7 +59,12 @@ fn init(args: &KeysInitArgs) -> anyhow::Result<String> {
         let _ = writeln!(text, "root key {}: carry it away, to a place of its own", path.display());
     }
     let role = Role { threshold: args.root_threshold, keys: made.root_public_keys };
-    let _ = write!(text, "{}\nnext: flagfuse init --data {}", edge_settings(&role), args.data.data.display());
+    let _ = write!(
+        text,
+        "{}\nnext: flagfuse init --data {}",
+        edge_settings(&role),
+        args.directory.data.display()
+    );
     Ok(text)
 }
 
@@ -74,7 +78,7 @@ struct Open {
 
 impl Open {
     async fn new(data: &DataArgs, roots: &RootsArgs) -> anyhow::Result<Self> {
-        let plane = ControlPlane::unlock(&data.data, data.passphrase()?, Clock::System).await?;
+        let plane = ControlPlane::unlock(&data.location()?, data.passphrase()?, Clock::System).await?;
         Ok(Self {
             plane,
             validity_ms: roots.valid_days * DAY_MS,
@@ -118,7 +122,8 @@ async fn rotate_roots(args: &RotateArgs, open: &Open) -> anyhow::Result<String> 
     // The new roots are sealed like the old ones: by whoever is here.
     let protection = Protection::of(args.roots.passphrases(&args.data)?.into_iter().next());
     let folder = KeyFolder::at(dir);
-    let (role, steps) = open.ceremony().rotate_roots(&args.data.data, &folder, size, &protection).await?;
+    let (role, steps) =
+        open.ceremony().rotate_roots(&args.data.directory.data, &folder, size, &protection).await?;
     Ok(format!(
         "{}\n{}\nthe keyset is signed by old and new roots, so edges with either of them take it: change the settings of \
          every edge before the next ceremony, which the new roots alone will sign\n\
@@ -143,7 +148,7 @@ async fn revoke(args: &RevokeArgs) -> anyhow::Result<String> {
 
 async fn bump_epoch(args: BumpEpochArgs) -> anyhow::Result<String> {
     let open = Open::new(&args.data, &args.roots).await?;
-    let scope = Scope { tenant: args.tenant, project: args.project, environment: args.environment };
+    let scope = args.place.scope();
     let (epoch, steps) = open.ceremony().bump_epoch(&scope).await?;
     open.plane.store.close().await;
     Ok(format!("{}\n{scope} goes on in epoch {epoch}, with the content of this database", told(&steps)))

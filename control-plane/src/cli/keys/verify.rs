@@ -19,7 +19,7 @@ use crate::cli::explain::{claimed_scope, read_frame, refused};
 
 /// What to print; an error when an edge would refuse the keyset or the frame.
 pub(super) async fn run(args: &KeysVerifyArgs) -> anyhow::Result<String> {
-    let plane = ControlPlane::unlock(&args.data.data, args.data.passphrase()?, Clock::System).await?;
+    let plane = ControlPlane::unlock(&args.data.location()?, args.data.passphrase()?, Clock::System).await?;
     let keys = plane.publisher.keys();
     let roots = if args.roots.is_empty() {
         keys.trusted_roots()?

@@ -43,6 +43,17 @@ pub enum KeyError {
         /// Bytes allowed.
         len_max: usize,
     },
+    /// A database of another installation, or a directory that was made anew.
+    #[error(
+        "the database was signed for with other keys than those in {path} (both have a keyset {keyset_version}): give the \
+         data directory that belongs to the database"
+    )]
+    OtherKeys {
+        /// The directory of the keys.
+        path: PathBuf,
+        /// The keyset that differs.
+        keyset_version: u64,
+    },
     /// No keyset inside.
     #[error("{path} holds no signed keyset: {detail}")]
     Keyset {

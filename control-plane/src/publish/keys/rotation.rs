@@ -37,7 +37,7 @@ pub enum Next {
 }
 
 /// Makes database and directory agree on the keyset in force: the newer one counts. A database from an old copy thereby
-/// learns what replicas know already.
+/// learns what replicas know already. Where both have the same number, it has to be the same keyset.
 pub async fn adopt(store: &Store, keys: &SigningKeys, now: UnixMillis) -> Result<(), KeyError> {
     let on_disk = keys.current();
     let version = on_disk.keyset.keyset_version;
@@ -53,7 +53,13 @@ pub async fn adopt(store: &Store, keys: &SigningKeys, now: UnixMillis) -> Result
     if let Some(envelope) = newer {
         keys.take(envelope.clone())?;
         keys.folder().write_keyset(&envelope)?;
-    } else if in_database != Some(version) {
+    } else if in_database == Some(version) {
+        let known = keysets::envelope(&mut *store.read().await?, version).await?;
+        if known.is_some_and(|known| known != on_disk.envelope) {
+            let path = keys.folder().dir().to_owned();
+            return Err(KeyError::OtherKeys { path, keyset_version: version });
+        }
+    } else {
         let mut tx = store.write(Lock::Keys).await?;
         // What waited there was signed before the keyset on disk, so its turn is over.
         keysets::drop_waiting(&mut tx).await?;

@@ -114,7 +114,8 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy | StoreError::Lost(_) => Self::overloaded(error.to_string()),
-            StoreError::Open { .. }
+            StoreError::Refused { .. }
+            | StoreError::Open { .. }
             | StoreError::OldSqlite { .. }
             | StoreError::Newer { .. }
             | StoreError::Sql(_)

@@ -118,6 +118,14 @@ impl Postgres {
         }
     }
 
+    /// The same, and always a private one: for tests that make roles or look for settings of their own.
+    pub fn private_for_tests() -> Result<Option<Self>> {
+        match Self::for_tests()? {
+            Some(named) if named.private.is_none() => Self::start(&named.binaries).map(Some),
+            found => Ok(found),
+        }
+    }
+
     /// What tells tests which server they may use.
     pub(crate) fn variables(server: Option<&Self>) -> Vec<(&'static str, &str)> {
         server.iter().map(|server| (TEST_SERVER_VARIABLE, server.admin_url.as_str())).collect()
@@ -125,10 +133,27 @@ impl Postgres {
 
     /// Starts a private server in a temporary folder.
     pub fn start(binaries: &Binaries) -> Result<Self> {
+        let mut initdb = binaries.as_server("initdb");
+        initdb
+            .args(["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"])
+            // An order of texts that is not that of their bytes, as many databases have one.
+            .args(["--locale-provider=icu", "--icu-locale=en"]);
+        Self::start_on(binaries, initdb)
+    }
+
+    /// Starts a hot standby that follows this server.
+    pub fn start_standby(&self) -> Result<Self> {
+        let mut backup = self.binaries.as_server("pg_basebackup");
+        backup.args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync", "-d", &self.admin_url]);
+        Self::start_on(&self.binaries, backup)
+    }
+
+    /// A server on what `fill` writes into the folder that it is given with `-D`.
+    fn start_on(binaries: &Binaries, fill: Command) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("flagfuse-postgres-{}-{number}", std::process::id()));
-        let started = Private::start(binaries, &dir);
+        let started = Private::start(binaries, &dir, fill);
         if started.is_err() {
             // What was made of it is of no use.
             let _ = fs::remove_dir_all(&dir);
@@ -136,11 +161,6 @@ impl Postgres {
         let (private, port) = started?;
         let admin_url = format!("postgres://{SUPERUSER}@127.0.0.1:{port}/postgres");
         Ok(Self { admin_url, binaries: binaries.clone(), private: Some(private) })
-    }
-
-    /// Whether the server goes with this.
-    pub const fn is_private(&self) -> bool {
-        self.private.is_some()
     }
 
     /// The URL of a role that may create databases.
@@ -159,6 +179,17 @@ impl Postgres {
         let url = self.url(database);
         let host = url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host);
         format!("postgres://{role}:{password}@{host}")
+    }
+
+    /// What makes `psql` and others find this server by themselves.
+    pub fn libpq_variables(&self) -> Vec<(&'static str, String)> {
+        let (_, place) = self.admin_url.rsplit_once("://").unwrap_or(("", &self.admin_url));
+        let (who, place) = place.split_once('@').unwrap_or((SUPERUSER, place));
+        let (host, port) =
+            place.split('/').next().and_then(|at| at.split_once(':')).unwrap_or((place, "5432"));
+        let (user, password) = who.split_once(':').unwrap_or((who, ""));
+        let pairs = [("PGHOST", host), ("PGPORT", port), ("PGUSER", user), ("PGPASSWORD", password)];
+        pairs.map(|(name, value)| (name, value.to_owned())).into()
     }
 
     /// Makes an empty database, also where the last run left one; its URL.
@@ -180,21 +211,14 @@ impl Postgres {
 
 impl Private {
     /// The server and its port, once it answers.
-    fn start(binaries: &Binaries, dir: &Path) -> Result<(Self, u16)> {
+    fn start(binaries: &Binaries, dir: &Path, mut fill: Command) -> Result<(Self, u16)> {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         if is_root() {
             run_within("chown", Command::new("chown").arg(SUPERUSER).arg(dir), LIMIT)?;
         }
         let data = dir.join("data");
-        let mut initdb = binaries.as_server("initdb");
-        initdb
-            .arg("-D")
-            .arg(&data)
-            .args(["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"])
-            // An order of texts that is not that of their bytes, as many databases have one.
-            .args(["--locale-provider=icu", "--icu-locale=en"])
-            .stdout(Stdio::null());
-        run_within("initdb", &mut initdb, LIMIT)?;
+        fill.arg("-D").arg(&data).stdout(Stdio::null());
+        run_within("making the data of a private PostgreSQL", &mut fill, LIMIT)?;
         let port = free_ports(1)?.pop().context("no free port")?;
         let log_path = dir.join("postgres.log");
         let log = fs::File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
@@ -259,7 +283,6 @@ mod tests {
             return;
         };
         let server = Postgres::start(&binaries).unwrap();
-        assert!(server.is_private());
         let dir = server.private.as_ref().unwrap().dir.clone();
         let url = server.fresh_database("one").unwrap();
         server.run(&url, "CREATE TABLE t (word TEXT); INSERT INTO t VALUES ('a'), ('B')").unwrap();
@@ -271,6 +294,10 @@ mod tests {
         let url = server.fresh_database("one").unwrap();
         assert!(server.run(&url, "SELECT * FROM t").is_err(), "it is a new one");
         assert!(server.url_as("ada", "s3cret", "one").starts_with("postgres://ada:s3cret@127.0.0.1:"));
+        let standby = server.start_standby().unwrap();
+        let recovers = standby.run(standby.admin_url(), "SELECT pg_is_in_recovery()").unwrap();
+        assert_eq!(recovers, "t");
+        drop(standby);
         drop(server);
         assert!(!dir.exists());
         let mut ready = Command::new(binaries.program("pg_isready"));

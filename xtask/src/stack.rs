@@ -29,22 +29,24 @@ pub struct Built {
 
 /// Builds control plane and edge at the same time: their slow single-threaded ends overlap.
 pub fn build(root: &Path) -> Result<Built> {
-    let edge = thread::scope(|scope| {
+    let (control_plane, edge) = thread::scope(|scope| {
         let edge = scope.spawn(|| build_wasm(root, &EDGE, WasmProfile::Fast));
         let control_plane = build_control_plane(root);
         let edge = edge.join().map_err(|_| anyhow::anyhow!("building the edge panicked"))?;
-        control_plane.and(edge)
+        Ok::<_, anyhow::Error>((control_plane?, edge?))
     })?;
-    Ok(Built { control_plane: root.join("target/debug/flagfuse"), edge })
+    Ok(Built { control_plane, edge })
 }
 
-fn build_control_plane(root: &Path) -> Result<()> {
+/// Builds the control plane alone; where its program is.
+pub fn build_control_plane(root: &Path) -> Result<PathBuf> {
     progress("compiling the control plane");
     let mut build = cargo();
     // The whole workspace's features, as `cargo test --workspace` has them: with those of one package alone, half of the
     // dependencies would be compiled once for the tests and once more for `up`.
     build.args(["build", "--workspace", "--bin", "flagfuse"]).current_dir(root);
-    run_within("compiling the control plane", &mut build, COMPILE_LIMIT)
+    run_within("compiling the control plane", &mut build, COMPILE_LIMIT)?;
+    Ok(root.join("target/debug/flagfuse"))
 }
 
 /// Where a stack lives and listens.

@@ -1,6 +1,7 @@
 //! The schema, one step after the other, under the same numbers for both databases. Forward only.
 
-use super::{Connection, StoreError, sql};
+use super::sql::{self, Dialect};
+use super::{Connection, StoreError};
 
 /// Numbers and scripts, rising.
 pub(super) type Migrations = &'static [(i64, &'static str)];
@@ -52,7 +53,14 @@ pub(super) async fn newest(conn: &mut Connection) -> Result<i64, StoreError> {
 
 /// Brings the schema up to date, all steps in the caller's transaction, which nobody else may be doing meanwhile.
 pub(super) async fn apply(conn: &mut Connection, known: Migrations) -> Result<(), StoreError> {
-    sql::script(conn, "CREATE TABLE IF NOT EXISTS migrations (migration BIGINT PRIMARY KEY)").await?;
+    // Asked for first: `IF NOT EXISTS` needs the right to make tables even where there is nothing to make.
+    let existing = match conn.dialect() {
+        Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'migrations'",
+        Dialect::Postgres => "SELECT COUNT(*) FROM pg_class WHERE oid = to_regclass('migrations')",
+    };
+    if sql::query(existing).fetch_one(conn).await?.get::<i64>(0)? == 0 {
+        sql::script(conn, "CREATE TABLE migrations (migration BIGINT PRIMARY KEY)").await?;
+    }
     let found = newest(conn).await?;
     for &(number, script) in missing(found, known)? {
         sql::script(conn, script).await?;
@@ -60,6 +68,12 @@ pub(super) async fn apply(conn: &mut Connection, known: Migrations) -> Result<()
         insert.bind(number).execute(conn).await?;
     }
     Ok(())
+}
+
+/// The tables that these steps make.
+pub(super) fn tables(known: Migrations) -> Vec<&'static str> {
+    let lines = known.iter().flat_map(|(_, script)| script.lines());
+    lines.filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split(' ').next()).collect()
 }
 
 /// The steps that a database at `found` has not made.

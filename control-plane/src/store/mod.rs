@@ -29,7 +29,10 @@ mod postgres;
 pub mod project_flags;
 pub mod quarantine;
 pub mod receipts;
+mod refusal;
 mod revisions;
+#[cfg(test)]
+mod schema_tests;
 pub mod scopes;
 pub mod snapshots;
 mod sql;
@@ -45,19 +48,27 @@ pub mod verdicts;
 pub use self::connection::{Connection, ReadTransaction, WriteTransaction};
 pub use self::database::Store;
 pub use self::lock::Lock;
+pub use self::refusal::Refusal;
 use self::stored_project::StoredProject;
 
 /// Why the database did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// A server that cannot be worked with.
+    #[error("{database} {refusal}")]
+    Refused { database: String, refusal: Refusal },
     /// The file, its directory or the disk.
-    #[error("database {path}: {source}")]
-    Open { path: String, source: sqlx::Error },
+    #[error(
+        "cannot open the database {path} ({why}): check that its folder is there, has room and may be written"
+    )]
+    Open { path: String, why: String },
     /// SQLite older than 3.51.3 corrupts a WAL that is reset under a reader.
     #[error("the bundled sqlite is {found}, at least 3.51.3 is needed")]
     OldSqlite { found: String },
     /// The database was written by a newer program.
-    #[error("the database has migration {found}, this program knows {known}")]
+    #[error(
+        "the database has migration {found}, this program knows {known}: start a newer program, or go back to a backup"
+    )]
     Newer { found: i64, known: i64 },
     /// All connections are busy: the caller should come back later.
     #[error("every database connection is busy")]

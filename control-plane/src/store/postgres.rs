@@ -10,6 +10,7 @@ use super::address::PostgresUrl;
 use super::connection::{ACQUIRE_TIMEOUT, Connection, Inner};
 use super::lock::{Lock, Mode, number};
 use super::migrations::{self, Migrations};
+use super::refusal::{self, Refusal};
 
 /// A server has a hundred connections by default, and several processes of ours may share it.
 const WRITER_COUNT: u32 = 10;
@@ -33,15 +34,21 @@ impl Postgres {
     }
 
     pub(super) async fn connect_with(url: &PostgresUrl, known: Migrations) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Open { path: url.to_string(), source };
-        let options = PgConnectOptions::from_str(url.secret()).map_err(failed)?.application_name("flagfuse");
+        let refused = |refusal| StoreError::Refused { database: url.to_string(), refusal };
+        let given = PgConnectOptions::from_str(url.secret());
+        let options = given.map_err(|error| refused(error.into()))?.application_name("flagfuse");
+        // A pool would try again for a while, and then say that it was busy.
+        refusal::look(&options, &migrations::tables(known)).await.map_err(refused)?;
         let pool = |count| PgPoolOptions::new().max_connections(count).acquire_timeout(ACQUIRE_TIMEOUT);
-        let writers = pool(WRITER_COUNT).connect_with(options.clone()).await.map_err(failed)?;
+        let writers = pool(WRITER_COUNT).connect_lazy_with(options.clone());
         let readers = pool(READER_COUNT).connect_lazy_with(options);
         let connected = Self { writers, readers };
         // Two processes that start together: the second one finds the schema as it should be.
         let mut conn = connected.begin_with(&[(number("schema", ""), Mode::Exclusive)]).await?;
-        migrations::apply(&mut conn, known).await?;
+        migrations::apply(&mut conn, known).await.map_err(|error| match error {
+            StoreError::Sql(error) => refused(Refusal::from(error)),
+            other => other,
+        })?;
         conn.commit().await?;
         Ok(connected)
     }

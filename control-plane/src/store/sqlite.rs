@@ -38,7 +38,10 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let opened = |source| StoreError::Open { path: path.display().to_string(), source };
+        let opened = |error: sqlx::Error| StoreError::Open {
+            path: path.display().to_string(),
+            why: error.to_string(),
+        };
         let pool = |count| SqlitePoolOptions::new().max_connections(count).acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool(1).connect_with(options.clone()).await.map_err(opened)?;
         let readers = pool(READER_COUNT).connect_with(options).await.map_err(opened)?;

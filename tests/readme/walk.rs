@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use support::hosts::chromium_binary;
 use support::{COMMAND_LIMIT, eventually, fresh_dir, output, root};
 use xtask::output::Dialogue;
+use xtask::postgres::Postgres;
 use xtask::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use xtask::stack::build;
 use xtask::tools;
@@ -29,6 +30,9 @@ const GOODBYE: Duration = Duration::from_secs(20);
 /// What stays for as long as the walk lasts.
 const LONG_RUNNING: &str = "cargo xtask up";
 
+/// Begins a line that needs a server.
+const PSQL: &str = "psql ";
+
 /// A line of a document that is not run, and why.
 pub(crate) type Skipped = (&'static str, &'static str);
 
@@ -36,6 +40,8 @@ pub(crate) type Skipped = (&'static str, &'static str);
 pub(crate) struct Walk {
     dir: PathBuf,
     shell: Dialogue,
+    /// The server that `psql` finds, where there is one.
+    postgres: Option<Postgres>,
     /// `up`, once it was started.
     running: Option<Running>,
 }
@@ -85,14 +91,16 @@ impl Walk {
             symlink(root().join(linked), dir.join(linked))?;
         }
         stand_in(&dir, &built.control_plane, &built.edge.dir)?;
+        let postgres = Postgres::private_for_tests()?;
         let mut command = Command::new("sh");
         command
+            .envs(postgres.iter().flat_map(Postgres::libpq_variables))
             .current_dir(&dir)
             .env("PATH", path_in(&dir))
             .env("HOME", dir.join("home"))
             .args(["-c", "set -e; while read -r script; do . \"$script\" > \"$script.out\" 2>&1 < /dev/null; echo done; done"]);
         fs::create_dir_all(dir.join("home"))?;
-        Ok(Self { shell: Dialogue::start("the reader's shell", &mut command)?, dir, running: None })
+        Ok(Self { shell: Dialogue::start("the reader's shell", &mut command)?, dir, postgres, running: None })
     }
 
     /// Runs every block of `document`. Each entry of `skipped` has to be a line there.
@@ -117,6 +125,10 @@ impl Walk {
 
     fn block(&mut self, block: &Block, skipped: &[Skipped]) -> Result<()> {
         match block.language.as_str() {
+            "sh" if self.postgres.is_none() && block.lines.iter().any(|line| line.starts_with(PSQL)) => {
+                eprintln!("SKIPPED: the block with {PSQL}: there is no PostgreSQL here");
+                Ok(())
+            }
             "sh" => {
                 if block.lines.iter().any(|line| command(line) == LONG_RUNNING) {
                     self.start()?;

@@ -319,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn the_database_is_in_the_data_folder_unless_one_is_named() {
+        assert_eq!(parse(&[]).unwrap().database_url, None);
+        let named = parse(&["--database-url", "postgres://host/flags"]).unwrap();
+        assert_eq!(named.database_url.as_deref(), Some("postgres://host/flags"));
+        assert!(parse(&["--database-url"]).unwrap_err().to_string().contains("needs a value"));
+    }
+
+    #[test]
     fn a_data_folder_serves_one_stack_at_a_time() {
         let folder = std::env::temp_dir().join(format!("flagfuse-up-lock-{}", std::process::id()));
         let first = lock(&folder).unwrap();

@@ -12,7 +12,7 @@ use flagfuse_control_plane::store::address::{AddressError, DatabaseUrl};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
 use zeroize::Zeroizing;
 
-/// The data directory and what opens its keys.
+/// The data directory, and what opens its keys.
 #[derive(Debug, Args)]
 pub(crate) struct DirectoryArgs {
     /// Directory of the keys, and of the database when no other is given.
@@ -67,10 +67,8 @@ impl fmt::Debug for UnreadUrl {
 /// Where everything is kept.
 #[derive(Debug, Args)]
 pub(crate) struct DataArgs {
-    /// The keys.
     #[command(flatten)]
     pub directory: DirectoryArgs,
-    /// The rest.
     #[command(flatten)]
     pub database: DatabaseArgs,
 }

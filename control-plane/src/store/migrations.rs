@@ -1,7 +1,7 @@
 //! The schema, one step after the other, under the same numbers for both databases. Forward only.
 
-use super::sql::{self, Dialect};
-use super::{Connection, StoreError};
+use super::dialect::Dialect;
+use super::{Connection, StoreError, sql};
 
 /// Numbers and scripts, rising.
 pub(super) type Migrations = &'static [(i64, &'static str)];

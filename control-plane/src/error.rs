@@ -1,4 +1,6 @@
-//! What a request is told when it fails: one table from errors to status, stable code and problem+json.
+//! What a request is told when it fails: every error by its variant, as problem+json with a stable code.
+
+mod code;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -9,6 +11,7 @@ use flagfuse_shared::environment::EnvironmentFault;
 use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};
 
+pub use self::code::Code;
 use crate::change::{ChangeError, Conflict, Resource, Tag};
 use crate::ingest::IngestError;
 use crate::model::policy::PolicyFault;
@@ -21,10 +24,9 @@ use crate::store::StoreError;
 /// A failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
-    status: StatusCode,
-    code: &'static str,
+    code: Code,
     detail: String,
-    /// What is there instead of what the caller has seen.
+    /// The state that is there instead of the one that the caller has seen.
     tag: Option<Tag>,
     /// Further members of the problem, for programs.
     extensions: Map<String, Value>,
@@ -33,9 +35,9 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// A problem of a status, a stable code and a sentence.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), tag: None, extensions: Map::new(), wait_s: 1 }
+    /// A problem: a code, which brings its status, and a sentence.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), tag: None, extensions: Map::new(), wait_s: 1 }
     }
 
     /// The same with further members.
@@ -47,63 +49,59 @@ impl ApiError {
         self
     }
 
-    /// 400.
-    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, code, detail)
-    }
-
-    /// 404.
-    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, detail)
-    }
-
-    /// 404 for what edges answer, with the words that OFREP's clients read.
+    /// For what edges answer, with the words that OFREP's clients read.
     pub fn at_the_edge(detail: String, flag_key: &str) -> Self {
-        let told = json!({ "key": flag_key, "errorCode": "GENERAL", "errorDetails": detail, "metadata": {} });
-        Self::not_found("edge_only", detail).with(told)
+        let members =
+            json!({ "key": flag_key, "errorCode": "GENERAL", "errorDetails": detail, "metadata": {} });
+        Self::new(Code::EdgeOnly, detail).with(members)
     }
 
-    /// 400 for a document that does not have its shape, with the pointer to the place.
-    pub fn misfit(code: &'static str, misfit: &Misfit, subject: &str) -> Self {
-        Self::bad_request(code, misfit.of(subject)).with(json!({ "pointer": misfit.pointer() }))
+    /// A document that does not have its shape, with the pointer to the place.
+    pub fn misfit(code: Code, misfit: &Misfit, subject: &str) -> Self {
+        Self::new(code, misfit.of(subject)).with(json!({ "pointer": misfit.pointer() }))
     }
 
-    /// 429: come back in a second.
+    /// Come back in a second.
     pub fn overloaded(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "overloaded", detail)
+        Self::new(Code::Overloaded, detail)
     }
 
-    /// 429, in the place of a 401: too many tokens from one address that open nothing.
+    /// In the place of a 401: too many tokens from one address that open nothing.
     pub fn too_many_failures(wait_s: u64) -> Self {
         let detail = "the token is unknown or revoked, like too many others from this address; a valid one is answered at \
                       any time";
-        Self { wait_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", detail) }
+        Self { wait_s, ..Self::new(Code::TooManyFailures, detail) }
     }
 
     /// Our bug: the only kind that is logged as an error, here and nowhere else.
     pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "request failed through no fault of the caller");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the control plane failed; its log says why")
+        Self::new(Code::Internal, "the control plane failed; its log says why")
+    }
+
+    /// Why, for programs.
+    pub const fn code(&self) -> Code {
+        self.code
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = self.extensions;
+        let (status, mut body) = (self.code.status(), self.extensions);
         body.extend([
             ("type".to_owned(), Value::from("about:blank")),
-            ("title".to_owned(), self.status.canonical_reason().unwrap_or_default().into()),
-            ("status".to_owned(), self.status.as_u16().into()),
-            ("code".to_owned(), self.code.into()),
+            ("title".to_owned(), status.canonical_reason().unwrap_or_default().into()),
+            ("status".to_owned(), status.as_u16().into()),
+            ("code".to_owned(), self.code.as_str().into()),
             ("detail".to_owned(), self.detail.into()),
         ]);
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(tag) = self.tag.and_then(|tag| HeaderValue::try_from(tag.to_string()).ok()) {
             headers.insert(ETAG, tag);
         }
-        if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.wait_s));
         }
         response
@@ -127,11 +125,11 @@ impl From<StoreError> for ApiError {
 impl From<PolicyFault> for ApiError {
     fn from(fault: PolicyFault) -> Self {
         let code = match &fault {
-            PolicyFault::Mode { .. } => "mode_not_available",
-            PolicyFault::Shape(misfit) => return Self::misfit("invalid_policy", misfit, "the policy"),
-            PolicyFault::OutOfRange { .. } | PolicyFault::UnknownVariation { .. } => "invalid_policy",
+            PolicyFault::Mode { .. } => Code::ModeNotAvailable,
+            PolicyFault::Shape(misfit) => return Self::misfit(Code::InvalidPolicy, misfit, "the policy"),
+            PolicyFault::OutOfRange { .. } | PolicyFault::UnknownVariation { .. } => Code::InvalidPolicy,
         };
-        Self::bad_request(code, fault.to_string())
+        Self::new(code, fault.to_string())
     }
 }
 
@@ -139,82 +137,75 @@ impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         let detail = error.to_string();
         match error {
-            ChangeError::UnknownProject { .. } => Self::not_found("unknown_project", detail),
-            ChangeError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
-            ChangeError::Unknown { what, .. } => Self::not_found(unknown_code(what), detail),
-            ChangeError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", detail),
-            ChangeError::TooManyEnvironments { .. } => {
-                Self::new(StatusCode::CONFLICT, "too_many_environments", detail)
-            }
+            ChangeError::UnknownProject { .. } => Self::new(Code::UnknownProject, detail),
+            ChangeError::UnknownEnvironment { .. } => Self::new(Code::UnknownEnvironment, detail),
+            ChangeError::Unknown { what, .. } => Self::new(unknown_code(what), detail),
+            ChangeError::Exists { .. } => Self::new(Code::Exists, detail),
+            ChangeError::TooManyEnvironments { .. } => Self::new(Code::TooManyEnvironments, detail),
             ChangeError::Conflicts { conflicts } => {
                 let errors = conflict_errors(conflicts);
                 let told = json!({ "conflicts": conflicts_json(&errors) });
                 // The first one gives status and code, as if it stood alone.
                 let first = errors.into_iter().next().map(|(_, error)| error);
-                let first = first.unwrap_or_else(|| Self::new(StatusCode::CONFLICT, "exists", ""));
+                let first = first.unwrap_or_else(|| Self::new(Code::Exists, ""));
                 Self { detail, ..first }.with(told)
             }
             ChangeError::Precondition { current, .. } => {
                 let shown = json!({ "etag": current.as_ref().map(ToString::to_string) });
-                Self {
-                    tag: current,
-                    ..Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail)
-                }
-                .with(shown)
+                Self { tag: current, ..Self::new(Code::PreconditionFailed, detail) }.with(shown)
             }
-            ChangeError::Stale { .. } => Self::new(StatusCode::CONFLICT, "stale_revision", detail),
-            ChangeError::SharedSalt { .. } => Self::new(StatusCode::CONFLICT, "shared_salt", detail),
-            ChangeError::IsOff { .. } => Self::new(StatusCode::CONFLICT, "flag_is_off", detail),
+            ChangeError::Stale { .. } => Self::new(Code::StaleRevision, detail),
+            ChangeError::SharedSalt { .. } => Self::new(Code::SharedSalt, detail),
+            ChangeError::IsOff { .. } => Self::new(Code::FlagIsOff, detail),
             ChangeError::FuseInUse { fuses, .. } => {
                 let told = fuses
                     .iter()
                     .map(|(environment, circuit)| json!({ "environment": environment, "circuit": circuit }));
                 let told = json!({ "fuses": told.collect::<Vec<_>>() });
-                Self::new(StatusCode::CONFLICT, "fuse_in_use", detail).with(told)
+                Self::new(Code::FuseInUse, detail).with(told)
             }
-            ChangeError::LockedByFuse { .. } => Self::new(StatusCode::CONFLICT, "held_by_fuse", detail),
-            ChangeError::Tripped { .. } => Self::new(StatusCode::CONFLICT, "fuse_not_closed", detail),
-            ChangeError::Inherited { .. } => Self::new(StatusCode::CONFLICT, "inherited", detail),
+            ChangeError::LockedByFuse { .. } => Self::new(Code::HeldByFuse, detail),
+            ChangeError::Tripped { .. } => Self::new(Code::FuseNotClosed, detail),
+            ChangeError::Inherited { .. } => Self::new(Code::Inherited, detail),
             ChangeError::ConfirmationNeeded { confirmation, diffs, .. } => {
-                Self::new(StatusCode::CONFLICT, "confirmation_needed", detail)
+                Self::new(Code::ConfirmationNeeded, detail)
                     .with(json!({ "confirmation": confirmation, "diff": diffs }))
             }
             ChangeError::LossToConfirm { confirmation, loss, .. } => {
-                Self::new(StatusCode::CONFLICT, "confirmation_needed", detail)
+                Self::new(Code::ConfirmationNeeded, detail)
                     .with(json!({ "confirmation": confirmation, "lost": loss.numbers }))
             }
             ChangeError::NotInHistory { available, .. } => {
-                Self::not_found("version_not_kept", detail).with(json!({ "kept": available }))
+                Self::new(Code::VersionNotKept, detail).with(json!({ "kept": available }))
             }
-            ChangeError::NotInVersion { .. } => Self::not_found("unknown_flag", detail),
+            ChangeError::NotInVersion { .. } => Self::new(Code::UnknownFlag, detail),
             ChangeError::Unreadable { .. } | ChangeError::Diff(_) => Self::internal(&detail),
             ChangeError::InEnvironment { source, .. } => Self { detail, ..Self::from(*source) },
-            ChangeError::InUse { .. } => Self::new(StatusCode::CONFLICT, "in_use", detail),
-            ChangeError::Flag { .. } | ChangeError::FlagShape { .. } => {
-                Self::bad_request("invalid_flag", detail)
-            }
-            ChangeError::Segment { .. } => Self::bad_request("invalid_segment", detail),
-            ChangeError::Environment(fault) => Self::bad_request(environment_code(&fault), detail),
+            ChangeError::InUse { .. } => Self::new(Code::InUse, detail),
+            ChangeError::Flag { .. } | ChangeError::FlagShape { .. } => Self::new(Code::InvalidFlag, detail),
+            ChangeError::Segment { .. } => Self::new(Code::InvalidSegment, detail),
+            ChangeError::Environment(fault) => Self::new(environment_code(&fault), detail),
             ChangeError::Policy(fault) => fault.into(),
-            ChangeError::CohortIsManaged => Self::bad_request("cohort_is_managed", detail),
-            ChangeError::TooLong { .. } => Self::bad_request("too_long", detail),
+            ChangeError::CohortIsManaged => Self::new(Code::CohortIsManaged, detail),
+            ChangeError::TooLong { .. } => Self::new(Code::TooLong, detail),
             ChangeError::Outbox(error) => error.into(),
             ChangeError::Store(error) => error.into(),
         }
     }
 }
 
-const fn unknown_code(what: Resource) -> &'static str {
+/// What is not there.
+const fn unknown_code(what: Resource) -> Code {
     match what {
-        Resource::Project => "unknown_project",
-        Resource::Environment | Resource::Settings => "unknown_environment",
-        Resource::Flag | Resource::ProjectFlag => "unknown_flag",
-        Resource::Override => "unknown_override",
-        Resource::Fuse => "unknown_fuse",
-        Resource::Segment => "unknown_segment",
-        Resource::Layer => "unknown_layer",
-        Resource::Holdout => "unknown_holdout",
-        Resource::Token => "unknown_token",
+        Resource::Project => Code::UnknownProject,
+        Resource::Environment | Resource::Settings => Code::UnknownEnvironment,
+        Resource::Flag | Resource::ProjectFlag => Code::UnknownFlag,
+        Resource::Override => Code::UnknownOverride,
+        Resource::Fuse => Code::UnknownFuse,
+        Resource::Segment => Code::UnknownSegment,
+        Resource::Layer => Code::UnknownLayer,
+        Resource::Holdout => Code::UnknownHoldout,
+        Resource::Token => Code::UnknownToken,
     }
 }
 
@@ -226,19 +217,20 @@ pub fn conflict_errors(conflicts: Vec<Conflict>) -> Vec<(String, ApiError)> {
 /// The same for programs and people.
 pub fn conflicts_json(conflicts: &[(String, ApiError)]) -> Value {
     let told = conflicts.iter();
-    told.map(|(name, error)| json!({ "name": name, "code": error.code, "reason": error.detail })).collect()
+    told.map(|(name, error)| json!({ "name": name, "code": error.code.as_str(), "reason": error.detail }))
+        .collect()
 }
 
-const fn environment_code(fault: &EnvironmentFault) -> &'static str {
+const fn environment_code(fault: &EnvironmentFault) -> Code {
     let what = match fault {
         EnvironmentFault::TooMany { what, .. }
         | EnvironmentFault::Duplicate { what, .. }
         | EnvironmentFault::Field { what, .. } => what,
     };
     match what.as_bytes() {
-        b"segments" => "invalid_segment",
-        b"layers" => "invalid_layer",
-        _ => "invalid_holdout",
+        b"segments" => Code::InvalidSegment,
+        b"layers" => Code::InvalidLayer,
+        _ => Code::InvalidHoldout,
     }
 }
 
@@ -247,9 +239,9 @@ impl From<OutboxError> for ApiError {
         let detail = error.to_string();
         match error {
             OutboxError::Store(error) => error.into(),
-            OutboxError::Sign(_) | OutboxError::Reserve { .. } => Self::bad_request("snapshot_limit", detail),
-            OutboxError::UnknownEnvironment { .. } => Self::not_found("unknown_environment", detail),
-            OutboxError::Forked { .. } => Self::new(StatusCode::CONFLICT, "restored_from_old_copy", detail),
+            OutboxError::Sign(_) | OutboxError::Reserve { .. } => Self::new(Code::SnapshotLimit, detail),
+            OutboxError::UnknownEnvironment { .. } => Self::new(Code::UnknownEnvironment, detail),
+            OutboxError::Forked { .. } => Self::new(Code::RestoredFromOldCopy, detail),
             OutboxError::Keys(error) => error.into(),
         }
     }
@@ -263,7 +255,7 @@ impl From<KeyError> for ApiError {
             KeyError::NoSigner { .. } => {
                 let detail =
                     "the keyset in force changed a moment ago, and its private key is not opened yet";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "keys_changing", detail)
+                Self::new(Code::KeysChanging, detail)
             }
             error => Self::internal(&error),
         }
@@ -274,11 +266,9 @@ impl From<NewestSnapshotError> for ApiError {
     fn from(error: NewestSnapshotError) -> Self {
         match error {
             NewestSnapshotError::Store(error) => error.into(),
-            NewestSnapshotError::Nothing { .. } => Self::not_found("no_snapshot", error.to_string()),
+            NewestSnapshotError::Nothing { .. } => Self::new(Code::NoSnapshot, error.to_string()),
             // Expired for want of a republication, or tampered with: an edge would not take it either.
-            NewestSnapshotError::Refused(_) => {
-                Self::new(StatusCode::CONFLICT, "snapshot_refused", error.to_string())
-            }
+            NewestSnapshotError::Refused(_) => Self::new(Code::SnapshotRefused, error.to_string()),
             NewestSnapshotError::Roots(_) => Self::internal(&error),
         }
     }
@@ -288,9 +278,9 @@ impl From<PullError> for ApiError {
     fn from(error: PullError) -> Self {
         let detail = error.to_string();
         match error {
-            PullError::UnknownReplica { .. } => Self::not_found("unknown_replica", detail),
-            PullError::TooMany { .. } | PullError::Scope { .. } => Self::bad_request("bad_pull", detail),
-            PullError::WrongTenant { .. } => Self::new(StatusCode::FORBIDDEN, "wrong_tenant", detail),
+            PullError::UnknownReplica { .. } => Self::new(Code::UnknownReplica, detail),
+            PullError::TooMany { .. } | PullError::Scope { .. } => Self::new(Code::BadPull, detail),
+            PullError::WrongTenant { .. } => Self::new(Code::WrongTenant, detail),
             PullError::Store(error) => error.into(),
             PullError::Sign(_) => Self::internal(&error),
         }
@@ -299,7 +289,7 @@ impl From<PullError> for ApiError {
 
 impl From<ImportError> for ApiError {
     fn from(error: ImportError) -> Self {
-        Self::bad_request("invalid_import", error.to_string())
+        Self::new(Code::InvalidImport, error.to_string())
     }
 }
 
@@ -307,10 +297,8 @@ impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         let detail = error.to_string();
         match error {
-            IngestError::WrongTenant { .. } => Self::new(StatusCode::FORBIDDEN, "wrong_tenant", detail),
-            IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => {
-                Self::bad_request("bad_batch", detail)
-            }
+            IngestError::WrongTenant { .. } => Self::new(Code::WrongTenant, detail),
+            IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => Self::new(Code::BadBatch, detail),
             IngestError::Panicked { .. } => Self::internal(&error),
             IngestError::Store(error) => error.into(),
         }

@@ -6,7 +6,7 @@ use axum::http::header::ALLOW;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 
 /// What stands behind a path's first part at an edge.
 const EDGE_PATHS: [&str; 6] =
@@ -19,7 +19,7 @@ pub(super) fn not_found(uri: &Uri, edges: &Arc<[String]>) -> ApiError {
     let path = uri.path();
     if !EDGE_PATHS.iter().any(|edge| path.starts_with(edge)) {
         let detail = format!("there is nothing at {:?}: the API begins with /v1/projects", shown(path));
-        return ApiError::not_found("unknown_path", detail);
+        return ApiError::new(Code::UnknownPath, detail);
     }
     let at = match edges.as_ref() {
         [] => String::new(),
@@ -49,8 +49,7 @@ pub(super) fn with_methods(response: Response) -> Response {
     let methods = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or_default();
     let methods: Vec<&str> = methods.split(',').filter(|method| *method != "HEAD").collect();
     let detail = format!("this path takes {} only", methods.join(", "));
-    let mut told =
-        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response();
+    let mut told = ApiError::new(Code::MethodNotAllowed, detail).into_response();
     told.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
     told
 }

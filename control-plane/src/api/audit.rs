@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::auth::Viewer;
 use super::body::{Params, PathParams, list_limit};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::store::audit::{self, AuditFilter, AuditPlace};
 
 #[derive(Deserialize)]
@@ -27,13 +27,13 @@ impl AuditParams {
     /// The flag that is asked for. It need not exist any more.
     fn flag(&self) -> Result<Option<FlagKey>, ApiError> {
         let parsed = self.flag.as_deref().map(FlagKey::parse).transpose();
-        parsed.map_err(|error| ApiError::bad_request("bad_query", format!("flag: {error}")))
+        parsed.map_err(|error| ApiError::new(Code::BadQuery, format!("flag: {error}")))
     }
 
     fn actor(&self) -> Result<Option<&str>, ApiError> {
         if self.actor.as_deref() == Some("") {
             let detail = "actor is empty, expected one as entries show it, like token:NAME or fuse";
-            return Err(ApiError::bad_request("bad_query", detail));
+            return Err(ApiError::new(Code::BadQuery, detail));
         }
         Ok(self.actor.as_deref())
     }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::Json;
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 use super::ApiState;
 use crate::change::Actor;
 use crate::credential::TokenKind;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::listen::Peer;
 use crate::store::tokens;
 
@@ -47,7 +46,7 @@ impl FromRequestParts<ApiState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let refused = |detail| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);
+        let refused = |detail| ApiError::new(Code::Unauthorized, detail);
         let missing = || {
             state.failures.missing();
             refused(MISSING)
@@ -81,7 +80,7 @@ fn require(caller: Caller, kinds: &[TokenKind]) -> Result<Caller, ApiError> {
     }
     let needed = kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
     let detail = format!("a token of kind {} may not do this, needed is {needed}", caller.kind.as_str());
-    Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", detail))
+    Err(ApiError::new(Code::Forbidden, detail))
 }
 
 /// A caller that may change things.

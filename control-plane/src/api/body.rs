@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::change::Preconditions;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 
 /// How long a body may take: one that never ends would hold its connection, and a batch its slot, for ever.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let slow = |_| {
             let detail = format!("the body took longer than the limit of {} s", BODY_TIMEOUT.as_secs());
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "slow_body", detail)
+            ApiError::new(Code::SlowBody, detail)
         };
         let read = timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await.map_err(slow)?;
         read.map(Self).map_err(|rejection| match rejection.status() {
@@ -39,9 +39,9 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
                     "the body is above the limit of {ADMIN_BODY_LEN_MAX} bytes ({BATCH_BODY_LEN_MAX} for {INGEST_PATH}, \
                      {IMPORT_LEN_MAX} for imports)"
                 );
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+                ApiError::new(Code::TooLarge, detail)
             }
-            _ => ApiError::bad_request("bad_body", rejection.body_text()),
+            _ => ApiError::new(Code::BadBody, rejection.body_text()),
         })
     }
 }
@@ -62,16 +62,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value = strict::parse(bytes).map_err(|fault| {
         let code = match fault {
-            Fault::DuplicateKey { .. } => "duplicate_key",
-            Fault::NotJson { .. } | Fault::Shape(_) => "bad_json",
+            Fault::DuplicateKey { .. } => Code::DuplicateKey,
+            Fault::NotJson { .. } | Fault::Shape(_) => Code::BadJson,
         };
-        ApiError::bad_request(code, fault.of("the body"))
+        ApiError::new(code, fault.of("the body"))
     })?;
-    shaped("bad_schema", value)
+    shaped(Code::BadSchema, value)
 }
 
 /// Gives a value that was read a shape.
-pub(super) fn shaped<T: DeserializeOwned>(code: &'static str, value: Value) -> Result<T, ApiError> {
+pub(super) fn shaped<T: DeserializeOwned>(code: Code, value: Value) -> Result<T, ApiError> {
     strict::from_value(&value).map_err(|misfit| ApiError::misfit(code, &misfit, "the body"))
 }
 
@@ -86,14 +86,14 @@ impl<S: Send + Sync> FromRequest<S> for MergePatch {
         if kind.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json-patch+json")) {
             let detail = "a JSON patch (RFC 6902) is not taken: send a merge patch (RFC 7396), an object with the \
                           fields that change";
-            return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_content_type", detail));
+            return Err(ApiError::new(Code::BadContentType, detail));
         }
         let JsonBody(body) = JsonBody::from_request(request, state).await?;
         match body {
             Value::Object(fields) => Ok(Self(fields)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 let detail = "a merge patch is an object with the fields that change";
-                Err(ApiError::bad_request("bad_schema", detail))
+                Err(ApiError::new(Code::BadSchema, detail))
             }
         }
     }
@@ -134,7 +134,7 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
         let detail = repeated(uri)
             .or_else(|| misread::<T>(uri))
             .unwrap_or_else(|| "the query is not percent-encoded UTF-8".to_owned());
-        ApiError::bad_request("bad_query", detail)
+        ApiError::new(Code::BadQuery, detail)
     })
 }
 
@@ -174,7 +174,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let read = Path::from_request_parts(parts, state).await;
-        read.map(|Path(params)| Self(params)).map_err(|e| ApiError::bad_request("bad_path", e.body_text()))
+        read.map(|Path(params)| Self(params)).map_err(|e| ApiError::new(Code::BadPath, e.body_text()))
     }
 }
 
@@ -182,7 +182,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
 pub(super) fn list_limit(limit: Option<u32>) -> Result<u32, ApiError> {
     match limit.unwrap_or(100) {
         limit @ 1..=1_000 => Ok(limit),
-        limit => Err(ApiError::bad_request("bad_query", format!("limit is {limit}, allowed is 1 to 1000"))),
+        limit => Err(ApiError::new(Code::BadQuery, format!("limit is {limit}, allowed is 1 to 1000"))),
     }
 }
 
@@ -198,7 +198,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Seen {
         let names = parts.uri.query().unwrap_or_default().split('&');
         if names.map(|pair| pair.split('=').next().unwrap_or_default()).any(|name| name == "dry_run") {
             let detail = "this request cannot be rehearsed: without dry_run it is made for real";
-            return Err(ApiError::bad_request("bad_query", detail));
+            return Err(ApiError::new(Code::BadQuery, detail));
         }
         Self::of_headers(parts)
     }
@@ -210,7 +210,7 @@ impl Seen {
         let lines = |name| parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
         Preconditions::parse(lines(IF_MATCH), lines(IF_NONE_MATCH))
             .map(Self)
-            .map_err(|(name, fault)| ApiError::bad_request("bad_header", format!("{name}: {fault}")))
+            .map_err(|(name, fault)| ApiError::new(Code::BadHeader, format!("{name}: {fault}")))
     }
 }
 

@@ -9,7 +9,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 
 /// How `GET` shows something.
 #[derive(Debug, Clone, Copy)]
@@ -19,17 +19,17 @@ pub(super) struct Shape {
     /// What the server adds, beside `revision`.
     pub(super) added: &'static [&'static str],
     /// The code of a refusal.
-    pub(super) code: &'static str,
+    pub(super) code: Code,
 }
 
 /// A flag, of an environment or a project.
 pub(super) const FLAG: Shape = Shape {
     content: Some("flag"),
     added: &["updated_ms", "inherited", "override", "unleash_sdk"],
-    code: "invalid_flag",
+    code: Code::InvalidFlag,
 };
 /// What an environment changes of a flag.
-pub(super) const OVERRIDE: Shape = Shape { content: Some("override"), added: &[], code: "invalid_flag" };
+pub(super) const OVERRIDE: Shape = Shape { content: Some("override"), added: &[], code: Code::InvalidFlag };
 /// A fuse: its policy can be written, its state is moved by its switches.
 pub(super) const FUSE: Shape = Shape {
     content: Some("policy"),
@@ -47,14 +47,14 @@ pub(super) const FUSE: Shape = Shape {
         "ema",
         "traffic",
     ],
-    code: "invalid_policy",
+    code: Code::InvalidPolicy,
 };
 /// Settings of an environment.
 pub(super) const SETTINGS: Shape =
-    Shape { content: None, added: &["key", "version", "created_ms"], code: "bad_schema" };
+    Shape { content: None, added: &["key", "version", "created_ms"], code: Code::BadSchema };
 
 /// A segment, a layer or the holdout, under its own name.
-pub(super) const fn part(content: &'static str, code: &'static str) -> Shape {
+pub(super) const fn part(content: &'static str, code: Code) -> Shape {
     Shape { content: Some(content), added: &["updated_ms"], code }
 }
 
@@ -89,7 +89,7 @@ impl Echo {
         if let (Some(name), Some(other)) = (shape.content, fields.keys().next()) {
             let known = shape.added.join(", ");
             let detail = format!("{other} is unknown beside {name}, where GET shows revision, {known}");
-            return Err(ApiError::bad_request(shape.code, detail.trim_end_matches(", ")));
+            return Err(ApiError::new(shape.code, detail.trim_end_matches(", ")));
         }
         Ok(Self { content: content.unwrap_or(Value::Object(fields)), revision, added })
     }
@@ -100,7 +100,7 @@ impl Echo {
         match self.added.get(name) {
             Some(found) if found != is => {
                 let detail = format!("{name} in the body is {found}, and it is {is}: {remedy}");
-                Err(ApiError::bad_request(shape.code, detail))
+                Err(ApiError::new(shape.code, detail))
             }
             Some(_) | None => Ok(()),
         }
@@ -110,7 +110,7 @@ impl Echo {
 fn revision(shape: Shape, found: &Value) -> Result<u64, ApiError> {
     found.as_u64().ok_or_else(|| {
         let detail = format!("revision is {found}, expected the number that was read");
-        ApiError::bad_request(shape.code, detail)
+        ApiError::new(shape.code, detail)
     })
 }
 
@@ -148,7 +148,7 @@ mod tests {
             (FLAG, json!({ "flag": {}, "revision": -1 })),
             (OVERRIDE, json!({ "override": {}, "enabled": false })),
             (FUSE, json!({ "policy": {}, "enabled": false })),
-            (part("segment", "invalid_segment"), json!({ "segment": {}, "enabled": false })),
+            (part("segment", Code::InvalidSegment), json!({ "segment": {}, "enabled": false })),
         ] {
             assert!(Echo::read(shape, body.clone()).is_err(), "{body}");
         }

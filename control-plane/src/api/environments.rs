@@ -16,7 +16,7 @@ use super::echo::{self, Echo};
 use super::manner::Manner;
 use super::{ApiState, settings};
 use crate::change::{Change, Edit, SettingsPatch, Tag};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
 use crate::store::quarantine::{self as quarantined, ClaimedPlace};
@@ -82,7 +82,7 @@ fn checked(state: &ApiState, safety: SafetySettings) -> Result<Box<SafetySetting
 
 fn check_stages(state: &ApiState, stages: &Stages) -> Result<(), ApiError> {
     let checked = stages.check_known(&state.fleet.regions);
-    checked.map_err(|fault| ApiError::bad_request("invalid_stages", fault.to_string()))
+    checked.map_err(|fault| ApiError::new(Code::InvalidStages, fault.to_string()))
 }
 
 pub(super) async fn list(
@@ -106,7 +106,7 @@ fn project_key(text: &str) -> Result<ProjectKey, ApiError> {
 
 pub(super) fn unknown_project(text: &str) -> ApiError {
     let detail = format!("project {text:?} does not exist: GET /v1/projects lists those that do");
-    ApiError::not_found("unknown_project", detail)
+    ApiError::new(Code::UnknownProject, detail)
 }
 
 pub(super) async fn read(
@@ -148,7 +148,7 @@ pub(super) async fn patch_settings(
     MergePatch(patch): MergePatch,
 ) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let patch: Box<SettingsPatch> = Box::new(shaped("bad_schema", Value::Object(patch))?);
+    let patch: Box<SettingsPatch> = Box::new(shaped(Code::BadSchema, Value::Object(patch))?);
     if let Some(stages) = patch.stages() {
         check_stages(&state, stages)?;
     }
@@ -179,7 +179,7 @@ pub(super) async fn snapshot(
 ) -> Result<Response, ApiError> {
     let row = state.environment(&caller, &project, &environment).await?;
     let newest = snapshots::newest(&mut *state.store.read().await?, &row.scope).await?;
-    let frame = newest.ok_or_else(|| ApiError::not_found("no_snapshot", "nothing was published yet"))?;
+    let frame = newest.ok_or_else(|| ApiError::new(Code::NoSnapshot, "nothing was published yet"))?;
     let version = ("x-flags-version", frame.version.to_string());
     let headers = [(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()), version];
     // What a revert, an import or a publication compares with.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::ApiState;
 use super::auth::Viewer;
 use super::body::JsonBody;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::publish::newest_snapshot;
 
 #[derive(Deserialize)]
@@ -49,7 +49,7 @@ pub(super) async fn ask(
     let context = match asked.context {
         Value::Null => Context::default(),
         given => Context::from_json(given)
-            .map_err(|error| ApiError::bad_request("invalid_context", error.to_string()))?,
+            .map_err(|error| ApiError::new(Code::InvalidContext, error.to_string()))?,
     };
     let now = state.now();
     let keys = state.publisher.keys();

@@ -14,7 +14,7 @@ use super::echo::{self, Echo};
 use super::manner::{Kind, Manner, WithFuse};
 use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Power, Tag};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::store::flags::{self, FlagRow};
 use crate::store::project_flags;
 
@@ -43,8 +43,8 @@ pub(super) async fn read(
     let mut conn = state.store.read().await?;
     let row = flags::flag(&mut conn, &scope, &flag).await?;
     let row = row.ok_or_else(|| {
-        ApiError::not_found(
-            "unknown_flag",
+        ApiError::new(
+            Code::UnknownFlag,
             format!("flag {flag:?} does not exist: GET …/flags lists those that do"),
         )
     })?;
@@ -166,10 +166,10 @@ pub(super) fn read_wire(flag: &str, mut body: Value) -> Result<FlagWire, ApiErro
         let named = fields.entry("key").or_insert_with(|| Value::from(flag));
         if named.as_str() != Some(key.as_str()) {
             let detail = format!("key in the body is {named}, in the path {flag:?}");
-            return Err(ApiError::bad_request("invalid_flag", detail));
+            return Err(ApiError::new(Code::InvalidFlag, detail));
         }
     }
-    shaped("invalid_flag", body)
+    shaped(Code::InvalidFlag, body)
 }
 
 pub(super) async fn delete(

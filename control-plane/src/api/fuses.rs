@@ -13,7 +13,7 @@ use super::echo::{self, Echo};
 use super::manner::{Kind, Manner};
 use super::{ApiState, flag_key, hints, metrics_seen};
 use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::model::circuit::{Circuit, Hand};
 use crate::model::policy::Policy;
 use crate::model::traffic::Traffic;
@@ -29,7 +29,7 @@ type FlagPath = PathParams<(String, String, String)>;
 
 async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<FuseRow, ApiError> {
     let row = fuses::fuse(conn, scope, flag).await?;
-    row.ok_or_else(|| ApiError::not_found("unknown_fuse", format!("flag {flag:?} has no fuse")))
+    row.ok_or_else(|| ApiError::new(Code::UnknownFuse, format!("flag {flag:?} has no fuse")))
 }
 
 /// Without its traffic, which reads thousands of events: the answer to a kill does not wait for that.
@@ -146,13 +146,13 @@ pub(super) async fn act(
         "close" | "reset" => Circuit::Closed,
         other => {
             let detail = format!("action {other:?} does not exist, there are trip, half-open, close, reset");
-            return Err(ApiError::not_found("unknown_action", detail));
+            return Err(ApiError::new(Code::UnknownAction, detail));
         }
     };
     let Action { reason } = if body.is_empty() { Action::default() } else { body::json(&body)? };
     if reason.len() > REASON_LEN_MAX {
         let detail = format!("reason has {} bytes, the limit is {REASON_LEN_MAX}", reason.len());
-        return Err(ApiError::bad_request("too_long", detail));
+        return Err(ApiError::new(Code::TooLong, detail));
     }
     let asked = Switch { to, action, reason };
     if manner.kind == Kind::DryRun {

@@ -12,7 +12,7 @@ use super::ApiState;
 use super::auth::Deliverer;
 use super::body::{RawBody, Seen};
 use crate::change::ChangeError;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::ingest::{Ingested, ingest};
 
 /// Leave to hold one batch in memory, taken before a byte of it is read and held until it is answered.
@@ -43,7 +43,7 @@ pub(super) async fn batch(
         let key = "of events".to_owned();
         ChangeError::Precondition { what: "batch", key, unmet, current: None }
     })?;
-    let batch = IngestBatch::parse(&body).map_err(|e| ApiError::bad_request("bad_batch", e.to_string()))?;
+    let batch = IngestBatch::parse(&body).map_err(|e| ApiError::new(Code::BadBatch, e.to_string()))?;
     let now = state.now();
     Ok(Json(ingest(&state.store, &state.unit_key, &caller.tenant, &batch, now).await?))
 }

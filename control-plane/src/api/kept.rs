@@ -12,7 +12,7 @@ use super::body::{JsonBody, PathParams};
 use super::manner::{Manner, WithFuse};
 use super::{ApiState, flag_key};
 use crate::change::Change;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::store::history;
 
 pub(super) async fn list(
@@ -43,7 +43,7 @@ pub(super) async fn revert(
 ) -> Result<Changed, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let to = SnapshotVersion::parse(&body.to).ok_or_else(|| {
-        ApiError::bad_request("bad_schema", format!("to is {:?}, expected a version like 1.17", body.to))
+        ApiError::new(Code::BadSchema, format!("to is {:?}, expected a version like 1.17", body.to))
     })?;
     let flag = body.flag.as_deref().map(flag_key).transpose()?;
     state.propose(&caller, manner, Change::Revert { scope, to, flag, fuses }).await

@@ -12,7 +12,7 @@ use super::answer::Changed;
 use super::auth::Caller;
 use super::body::{Seen, query};
 use crate::change::{ChangeError, Consent, Fuses, Preconditions, Proposal, Terms, rehearse};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 
 /// Header with the confirmation that a refused request was answered with.
 const CONFIRM_HEADER: &str = "x-flagfuse-confirm";
@@ -47,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Manner {
         let header = parts.headers.get(CONFIRM_HEADER);
         let confirmation = header.map(|header| Digest::parse(header.to_str().unwrap_or_default()));
         let confirmation = confirmation.transpose().map_err(|e| {
-            ApiError::bad_request("bad_header", format!("{CONFIRM_HEADER} is not a confirmation: {e}"))
+            ApiError::new(Code::BadHeader, format!("{CONFIRM_HEADER} is not a confirmation: {e}"))
         })?;
         Ok(Self { kind: if dry_run { Kind::DryRun } else { Kind::Real }, seen, confirmation })
     }

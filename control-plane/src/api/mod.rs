@@ -49,7 +49,7 @@ use self::auth::Caller;
 use self::failures::Failures;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::model::fleet::Fleet;
 use crate::model::identity::UnitKey;
 use crate::publish::Publisher;
@@ -145,7 +145,7 @@ async fn environment(
         let detail = format!(
             "environment {project}/{key} does not exist: GET /v1/projects/{project}/environments lists those that do"
         );
-        ApiError::not_found("unknown_environment", detail)
+        ApiError::new(Code::UnknownEnvironment, detail)
     };
     let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
     let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
@@ -154,7 +154,7 @@ async fn environment(
 }
 
 fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
-    FlagKey::parse(text).map_err(|e| ApiError::bad_request("invalid_flag", e.to_string()))
+    FlagKey::parse(text).map_err(|e| ApiError::new(Code::InvalidFlag, e.to_string()))
 }
 
 /// The routes below an environment.

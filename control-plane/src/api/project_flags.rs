@@ -15,7 +15,7 @@ use super::flags::{FlagPath, flag_json, read_wire};
 use super::manner::{Manner, WithFuse};
 use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Tag};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::store::{project_flags, scopes};
 
 /// The caller's project of this name.
@@ -49,8 +49,8 @@ pub(super) async fn read(
 }
 
 fn unknown_flag(flag: &str) -> ApiError {
-    ApiError::not_found(
-        "unknown_flag",
+    ApiError::new(
+        Code::UnknownFlag,
         format!("project flag {flag:?} does not exist: GET …/flags of the project lists those that do"),
     )
 }
@@ -102,8 +102,8 @@ pub(super) async fn read_override(
 ) -> Result<Response, ApiError> {
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let read = project_flags::patch(&mut *state.store.read().await?, &scope, &flag).await?;
-    let (patch, revision) = read
-        .ok_or_else(|| ApiError::not_found("unknown_override", format!("flag {flag:?} has no override")))?;
+    let (patch, revision) =
+        read.ok_or_else(|| ApiError::new(Code::UnknownOverride, format!("flag {flag:?} has no override")))?;
     Ok(tagged(&Tag::revision(revision), json!({ "override": patch, "revision": revision })))
 }
 

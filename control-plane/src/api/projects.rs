@@ -13,7 +13,7 @@ use super::auth::{Admin, Viewer};
 use super::body::{JsonBody, PathParams, Seen};
 use super::manner::Manner;
 use crate::change::{Change, project_tag};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::store::scopes;
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ pub(super) async fn list(
 }
 
 fn unknown(name: &str) -> ApiError {
-    ApiError::not_found("unknown_project", format!("project {name} does not exist"))
+    ApiError::new(Code::UnknownProject, format!("project {name} does not exist"))
 }
 
 /// One project. Its tag changes with whatever is written in it.

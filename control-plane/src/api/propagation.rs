@@ -12,7 +12,7 @@ use super::auth::{Admin, Viewer};
 use super::body::{PathParams, Seen};
 use super::environment;
 use crate::change::Change;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::publish::{arrival, receipts};
 use crate::store::forks;
 use crate::store::snapshots::newest_signed;
@@ -56,7 +56,7 @@ impl Asked {
         }
         SnapshotVersion::parse(text).map(Self::Version).ok_or_else(|| {
             let detail = format!("version {text:?} is neither EPOCH.SEQ, two numbers, nor \"latest\"");
-            ApiError::bad_request("bad_version", detail)
+            ApiError::new(Code::BadVersion, detail)
         })
     }
 }
@@ -80,7 +80,7 @@ pub(super) async fn change(
     let found = found.ok_or_else(|| {
         let detail =
             format!("no change of {} has version {parsed}, the newest is {}", row.scope, row.version);
-        ApiError::not_found("unknown_version", detail)
+        ApiError::new(Code::UnknownVersion, detail)
     })?;
     Ok(Json(json!(found)))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::ApiState;
 use super::auth::Viewer;
 use super::body::{ListParams, Params, PathParams, list_limit};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::model::circuit::Circuit;
 use crate::model::metric::RETURN_METRIC;
 use crate::model::policy::default_window;
@@ -104,7 +104,7 @@ pub(super) async fn retention_delta(
     let window_hours = params.window_hours.unwrap_or(72);
     if !(24..=720).contains(&window_hours) {
         let detail = format!("window_hours is {window_hours}, allowed is 24 to 720");
-        return Err(ApiError::bad_request("bad_query", detail));
+        return Err(ApiError::new(Code::BadQuery, detail));
     }
     let scope = state.environment(&caller, &project, &environment).await?.scope;
     let mut conn = state.store.read().await?;
@@ -118,10 +118,7 @@ pub(super) async fn retention_delta(
         (None, None) => phases::of_flag(&mut conn, &scope, &flag, 1).await?.pop(),
     };
     let phase = phase.ok_or_else(|| {
-        ApiError::not_found(
-            "unknown_phase",
-            format!("flag {flag:?} has no such phase: it has, or had, no fuse"),
-        )
+        ApiError::new(Code::UnknownPhase, format!("flag {flag:?} has no such phase: it has, or had, no fuse"))
     })?;
     let mature = state.now().minus(phase.policy.window(RETURN_METRIC).within_ms);
     let range = EnrolmentRange { from: mature.minus(window_hours * 3_600_000), to: mature.minus(59_999) };

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::body::shaped;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
 
@@ -28,7 +28,7 @@ struct Document {
 pub(super) fn whole(body: Value) -> Result<(EnvironmentSettings, SafetySettings), ApiError> {
     // `null` means something for `confirm_above_pct`: nobody is asked. That it is there is not to be told from its value.
     let has_confirm = body.get("confirm_above_pct").is_some();
-    let document: Document = shaped("bad_schema", body)?;
+    let document: Document = shaped(Code::BadSchema, body)?;
     let fields = [
         ("profile", document.profile.is_some()),
         ("auto_exposure", document.auto_exposure.is_some()),
@@ -54,5 +54,5 @@ fn incomplete(missing: &[&str]) -> ApiError {
          only some of them with PATCH …/settings",
         missing.join(", ")
     );
-    ApiError::bad_request("settings_incomplete", detail).with(json!({ "missing": missing }))
+    ApiError::new(Code::SettingsIncomplete, detail).with(json!({ "missing": missing }))
 }

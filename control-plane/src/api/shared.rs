@@ -15,7 +15,7 @@ use super::body::{JsonBody, PathParams, shaped};
 use super::echo::{self, Echo};
 use super::manner::Manner;
 use crate::change::{Change, PartWire, Tag};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::store::parts::{self, Part, PartRow};
 
 #[derive(Deserialize)]
@@ -75,9 +75,9 @@ async fn read(
 
 fn unknown(part: Part, key: &str) -> ApiError {
     match part {
-        Part::Segment => ApiError::not_found("unknown_segment", format!("segment {key:?} does not exist")),
-        Part::Layer => ApiError::not_found("unknown_layer", format!("layer {key:?} does not exist")),
-        Part::Holdout => ApiError::not_found("unknown_holdout", "the environment has no holdout"),
+        Part::Segment => ApiError::new(Code::UnknownSegment, format!("segment {key:?} does not exist")),
+        Part::Layer => ApiError::new(Code::UnknownLayer, format!("layer {key:?} does not exist")),
+        Part::Holdout => ApiError::new(Code::UnknownHoldout, "the environment has no holdout"),
     }
 }
 
@@ -96,11 +96,11 @@ async fn put(
 }
 
 /// What a body of that kind is refused with.
-const fn code(part: Part) -> &'static str {
+const fn code(part: Part) -> Code {
     match part {
-        Part::Segment => "invalid_segment",
-        Part::Layer => "invalid_layer",
-        Part::Holdout => "invalid_holdout",
+        Part::Segment => Code::InvalidSegment,
+        Part::Layer => Code::InvalidLayer,
+        Part::Holdout => Code::InvalidHoldout,
     }
 }
 
@@ -111,7 +111,7 @@ fn parse(part: Part, key: &str, mut body: Value) -> Result<PartWire, ApiError> {
         let named = fields.entry("key").or_insert_with(|| Value::from(key));
         if named.as_str() != Some(key) {
             let detail = format!("key in the body is {named}, in the path {key:?}");
-            return Err(ApiError::bad_request(code, detail));
+            return Err(ApiError::new(code, detail));
         }
     }
     Ok(match part {

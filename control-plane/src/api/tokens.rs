@@ -12,7 +12,7 @@ use super::auth::{Admin, Caller, Viewer};
 use super::body::{JsonBody, PathParams, Seen};
 use crate::change::{Change, Preconditions, Tag};
 use crate::credential::{Bearer, TokenKind, generate};
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::store::tokens;
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ async fn make(
             Bearer::Environment(state.environment(caller, project, environment).await?.scope)
         }
         (TokenKind::Client, _, _) => {
-            return Err(ApiError::bad_request("bad_schema", "a client key needs project and environment"));
+            return Err(ApiError::new(Code::BadSchema, "a client key needs project and environment"));
         }
         (TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest, None, None) => {
             Bearer::Tenant(caller.tenant.clone())
@@ -70,7 +70,7 @@ async fn make(
         (TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest, _, _) => {
             let detail =
                 "project and environment are for client keys: this kind is valid in the whole tenant";
-            return Err(ApiError::bad_request("bad_schema", detail));
+            return Err(ApiError::new(Code::BadSchema, detail));
         }
     };
     let drawn = generate(new.kind, bearer, &new.name, state.now())?;
@@ -95,8 +95,8 @@ pub(super) async fn read(
     PathParams(token_id): PathParams<String>,
 ) -> Result<Response, ApiError> {
     let row = tokens::token(&mut *state.store.read().await?, &caller.tenant, &token_id).await?;
-    let row = row
-        .ok_or_else(|| ApiError::not_found("unknown_token", format!("token {token_id:?} does not exist")))?;
+    let row =
+        row.ok_or_else(|| ApiError::new(Code::UnknownToken, format!("token {token_id:?} does not exist")))?;
     Ok(tagged(&Tag::revision(row.revision()), json!({ "token": row })))
 }
 

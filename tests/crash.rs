@@ -182,12 +182,11 @@ fn exposed_units(admin: &Client) -> anyhow::Result<u64> {
 
 fn audit_count(admin: &Client) -> u64 {
     let mut count = 0;
-    let mut before = String::new();
+    let mut after = String::new();
     loop {
-        let page = admin.get(&format!("/v1/audit?limit=200{before}")).unwrap().ok().unwrap();
-        let entries = page["audit"].as_array().cloned().unwrap_or_default();
-        let Some(last) = entries.last() else { return count };
-        count += entries.len() as u64;
-        before = format!("&before={}", last["audit_id"]);
+        let page = admin.get(&format!("/v1/audit?limit=200{after}")).unwrap().ok().unwrap();
+        count += page["audit"].as_array().map_or(0, Vec::len) as u64;
+        let Some(next) = page["next"].as_str() else { return count };
+        after = format!("&after={next}");
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn with_methods(response: Response) -> Response {
     let methods = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or_default();
     let methods: Vec<&str> = methods.split(',').filter(|method| *method != "HEAD").collect();
     let detail = format!("this path takes {} only", methods.join(", "));
-    let mut told = ApiError::new(Code::MethodNotAllowed, detail).into_response();
-    told.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
-    told
+    let mut answer = ApiError::new(Code::MethodNotAllowed, detail).into_response();
+    answer.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
+    answer
 }

@@ -2,28 +2,40 @@
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::FlagKey;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use flagfuse_shared::ids::{FlagKey, UnixMillis};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::auth::Viewer;
-use super::body::{Params, PathParams, list_limit};
+use super::auth::{InEnvironment, InTenant, Viewer};
+use super::body::Params;
+use super::page::{LIMIT_OF_EVENTS, Page};
 use crate::error::{ApiError, Code};
-use crate::store::audit::{self, AuditFilter, AuditPlace};
+use crate::store::audit::{self, AuditFilter, AuditPlace, AuditRow};
 
-#[derive(Deserialize)]
+/// Which entries.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AuditParams {
+    /// Items of a page; 100 when absent.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
-    before: Option<i64>,
+    /// The `next` of the page before.
+    #[param(min_length = 1, max_length = 512)]
+    after: Option<String>,
     /// Changes of this flag, also those of many flags, and of its fuse.
     flag: Option<String>,
     /// As the entries show it: `token:NAME`, `fuse`, `job:NAME`.
+    #[param(min_length = 1)]
     actor: Option<String>,
 }
 
 impl AuditParams {
+    fn page(&self) -> Result<Page<i64>, ApiError> {
+        Page::read("audit", self.limit.unwrap_or(LIMIT_OF_EVENTS), self.after.as_deref())
+    }
+
     /// The flag that is asked for. It need not exist any more.
     fn flag(&self) -> Result<Option<FlagKey>, ApiError> {
         let parsed = self.flag.as_deref().map(FlagKey::parse).transpose();
@@ -39,34 +51,71 @@ impl AuditParams {
     }
 }
 
+/// An entry of the audit trail.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Entry {
+    /// Rising number.
+    audit_id: i64,
+    #[schema(value_type = u64)]
+    at_ms: UnixMillis,
+    /// Where, when it concerns one project.
+    #[schema(required)]
+    project: Option<String>,
+    /// Where, when it concerns one environment.
+    #[schema(required)]
+    environment: Option<String>,
+    /// Who: `token:NAME`, `fuse` or `job:NAME`.
+    actor: String,
+    /// What was done, like `flag.put`.
+    action: String,
+    /// To what.
+    subject: String,
+    /// More about it, without secrets and without units. Its fields depend on the action.
+    detail: Value,
+}
+
+impl From<AuditRow> for Entry {
+    fn from(row: AuditRow) -> Self {
+        let AuditRow { audit_id, at_ms, project, environment, actor, action, subject, detail } = row;
+        Self { audit_id, at_ms, project, environment, actor, action, subject, detail }
+    }
+}
+
+/// Entries, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EntryList {
+    audit: Vec<Entry>,
+    /// Where the next page begins; null when there is none.
+    #[schema(required)]
+    next: Option<String>,
+}
+
 pub(super) async fn of_tenant(
+    InTenant { caller, .. }: InTenant<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
     Params(params): Params<AuditParams>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<EntryList>, ApiError> {
     page(&state, AuditPlace::Tenant(&caller.tenant), &params).await
 }
 
 pub(super) async fn of_environment(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
     Params(params): Params<AuditParams>,
-) -> Result<Json<Value>, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    page(&state, AuditPlace::Environment(&scope), &params).await
+) -> Result<Json<EntryList>, ApiError> {
+    page(&state, AuditPlace::Environment(at.scope()), &params).await
 }
 
 async fn page(
     state: &ApiState,
     place: AuditPlace<'_>,
     params: &AuditParams,
-) -> Result<Json<Value>, ApiError> {
-    let limit = list_limit(params.limit)?;
-    let before = params.before.unwrap_or(i64::MAX);
+) -> Result<Json<EntryList>, ApiError> {
+    let page = params.page()?;
     let flag = params.flag()?;
     let filter = AuditFilter { flag: flag.as_ref(), actor: params.actor()? };
-    let entries = audit::page(&mut *state.store.read().await?, place, filter, before, limit).await?;
-    let next = entries.last().filter(|_| entries.len() == limit as usize).map(|entry| entry.audit_id);
-    Ok(Json(json!({ "audit": entries, "next_before": next })))
+    let before = page.after.unwrap_or(i64::MAX);
+    let rows = audit::page(&mut *state.store.read().await?, place, filter, before, page.sought()).await?;
+    let (rows, next) = page.cut(rows, |row| row.audit_id);
+    Ok(Json(EntryList { audit: rows.into_iter().map(Entry::from).collect(), next }))
 }

@@ -1,23 +1,32 @@
-//! Who is asking: bearer tokens by their digest, and the role each route needs. Never logs or echoes a token.
+//! Who is asking, and whether they may: one extractor finds the token, its role, and the project or environment of the
+//! path, so that no handler works for somebody who was not let in. Never logs or echoes a token.
 
+use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::Json;
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{TenantKey, client_key_scope};
-use serde_json::{Value, json};
+use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, client_key_scope};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::body::PathParams;
+use super::document::{Authorises, Draft, Takes, schema};
 use crate::change::Actor;
 use crate::credential::TokenKind;
 use crate::error::{ApiError, Code};
 use crate::listen::Peer;
-use crate::store::tokens;
+use crate::store::quarantine::ClaimedPlace;
+use crate::store::scopes::{self, EnvironmentRow};
+use crate::store::{Connection, tokens};
 
-/// A caller with a valid token.
+/// A caller with a valid token. Whether it may do what is asked is not said yet.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) tenant: TenantKey,
@@ -74,50 +83,237 @@ impl FromRequestParts<ApiState> for Caller {
     }
 }
 
-fn require(caller: Caller, kinds: &[TokenKind]) -> Result<Caller, ApiError> {
-    if kinds.contains(&caller.kind) {
+/// Whom a route lets in, by the kind of token.
+pub(super) trait Role: Send {
+    /// Any of these will do.
+    const KINDS: &'static [TokenKind];
+}
+
+macro_rules! roles {
+    ($($(#[$doc:meta])* $role:ident = [$($kind:ident),+];)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) enum $role {}
+
+            impl Role for $role {
+                const KINDS: &'static [TokenKind] = &[$(TokenKind::$kind),+];
+            }
+        )*
+    };
+}
+
+roles! {
+    /// May change things.
+    Admin = [Admin];
+    /// May read.
+    Viewer = [Admin, Viewer];
+    /// Edges, which deliver events and ask for snapshots.
+    Edge = [Ingest];
+    /// Whoever has a token for this API.
+    Anyone = [Admin, Viewer, Ingest];
+}
+
+fn require<R: Role>(caller: Caller) -> Result<Caller, ApiError> {
+    if R::KINDS.contains(&caller.kind) {
         return Ok(caller);
     }
-    let needed = kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
+    let needed = R::KINDS.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
     let detail = format!("a token of kind {} may not do this, needed is {needed}", caller.kind.as_str());
     Err(ApiError::new(Code::Forbidden, detail))
 }
 
-/// A caller that may change things.
-pub(super) struct Admin(pub(super) Caller);
+/// A caller of a role, in the caller's tenant.
+pub(super) struct InTenant<R> {
+    pub(super) caller: Caller,
+    role: PhantomData<R>,
+}
 
-impl FromRequestParts<ApiState> for Admin {
+impl<R: Role> FromRequestParts<ApiState> for InTenant<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Admin]).map(Self)
+        let caller = require::<R>(Caller::from_request_parts(parts, state).await?)?;
+        Ok(Self { caller, role: PhantomData })
     }
 }
 
-/// A caller that may read.
-pub(super) struct Viewer(pub(super) Caller);
+/// The same with a project of the tenant that the path names and that is there.
+pub(super) struct InProject<R> {
+    pub(super) caller: Caller,
+    pub(super) project: ProjectKey,
+    role: PhantomData<R>,
+}
 
-impl FromRequestParts<ApiState> for Viewer {
+impl<R: Role> FromRequestParts<ApiState> for InProject<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Admin, TokenKind::Viewer])
-            .map(Self)
+        let InTenant { caller, role } = InTenant::<R>::from_request_parts(parts, state).await?;
+        let PathParams(ProjectPath { project }) = PathParams::from_request_parts(parts, state).await?;
+        let project = state.project(&caller, &project).await?;
+        Ok(Self { caller, project, role })
     }
 }
 
-/// An edge that delivers events.
-pub(super) struct Deliverer(pub(super) Caller);
+/// The same with an environment of the tenant that the path names and that is there.
+pub(super) struct InEnvironment<R> {
+    pub(super) caller: Caller,
+    /// As it was when the request came in.
+    pub(super) row: EnvironmentRow,
+    role: PhantomData<R>,
+}
 
-impl FromRequestParts<ApiState> for Deliverer {
+impl<R> InEnvironment<R> {
+    /// Which environment.
+    pub(super) const fn scope(&self) -> &Scope {
+        &self.row.scope
+    }
+
+    /// As it is in a view, for pages that tell more of that moment; as it was when the request came in, should it be gone.
+    pub(super) async fn seen_by(&self, conn: &mut Connection) -> Result<EnvironmentRow, ApiError> {
+        Ok(scopes::environment(conn, self.scope()).await?.unwrap_or_else(|| self.row.clone()))
+    }
+}
+
+impl<R: Role> FromRequestParts<ApiState> for InEnvironment<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        require(Caller::from_request_parts(parts, state).await?, &[TokenKind::Ingest]).map(Self)
+        let InTenant { caller, role } = InTenant::<R>::from_request_parts(parts, state).await?;
+        let PathParams(path) = PathParams::<EnvironmentPath>::from_request_parts(parts, state).await?;
+        let row = state.environment(&caller, &path.project, &path.environment).await?;
+        Ok(Self { caller, row, role })
     }
 }
 
-/// `GET /v1/whoami`.
-pub(super) async fn whoami(caller: Caller) -> Json<Value> {
-    Json(json!({ "tenant": caller.tenant.as_str(), "name": caller.name, "kind": caller.kind }))
+/// A place that events claim to come from. It need not exist: events that name an unknown environment are kept under
+/// that name.
+pub(super) struct InClaimedPlace<R> {
+    caller: Caller,
+    path: ClaimedPath,
+    role: PhantomData<R>,
+}
+
+impl<R> InClaimedPlace<R> {
+    pub(super) fn place(&self) -> ClaimedPlace<'_> {
+        let ClaimedPath { project, environment } = &self.path;
+        ClaimedPlace { tenant: self.caller.tenant.as_str(), project, environment }
+    }
+}
+
+impl<R: Role> FromRequestParts<ApiState> for InClaimedPlace<R> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let InTenant { caller, role } = InTenant::<R>::from_request_parts(parts, state).await?;
+        let PathParams(path) = PathParams::from_request_parts(parts, state).await?;
+        Ok(Self { caller, path, role })
+    }
+}
+
+/// Whoever asks, without a token: for what says nothing about anybody's flags.
+pub(super) struct Public;
+
+impl<S: Sync> FromRequestParts<S> for Public {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self)
+    }
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct ProjectPath {
+    /// Key of the project.
+    #[param(min_length = 1, max_length = 64, example = "demo")]
+    project: String,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct EnvironmentPath {
+    /// Key of the project.
+    #[param(min_length = 1, max_length = 64, example = "demo")]
+    project: String,
+    /// Key of the environment.
+    #[param(min_length = 1, max_length = 64, example = "production")]
+    environment: String,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct ClaimedPath {
+    /// Key of the project, as events claim it.
+    #[param(min_length = 1, example = "demo")]
+    project: String,
+    /// Key of the environment, as events claim it.
+    #[param(min_length = 1, example = "production")]
+    environment: String,
+}
+
+fn describe_role<R: Role>(draft: &mut Draft) {
+    draft.bearer(R::KINDS.iter().map(|kind| kind.as_str()));
+    draft.fails(&[
+        StatusCode::UNAUTHORIZED,
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::INTERNAL_SERVER_ERROR,
+    ]);
+    if R::KINDS != Anyone::KINDS {
+        draft.fails(&[StatusCode::FORBIDDEN]);
+    }
+}
+
+impl<R: Role> Takes for InTenant<R> {
+    fn describe(draft: &mut Draft) {
+        describe_role::<R>(draft);
+    }
+}
+
+impl<R: Role> Takes for InProject<R> {
+    fn describe(draft: &mut Draft) {
+        describe_role::<R>(draft);
+        PathParams::<ProjectPath>::describe(draft);
+    }
+}
+
+impl<R: Role> Takes for InEnvironment<R> {
+    fn describe(draft: &mut Draft) {
+        describe_role::<R>(draft);
+        PathParams::<EnvironmentPath>::describe(draft);
+    }
+}
+
+impl<R: Role> Takes for InClaimedPlace<R> {
+    fn describe(draft: &mut Draft) {
+        describe_role::<R>(draft);
+        PathParams::<ClaimedPath>::describe(draft);
+    }
+}
+
+impl Takes for Public {
+    fn describe(_: &mut Draft) {}
+}
+
+impl<R: Role> Authorises for InTenant<R> {}
+impl<R: Role> Authorises for InProject<R> {}
+impl<R: Role> Authorises for InEnvironment<R> {}
+impl<R: Role> Authorises for InClaimedPlace<R> {}
+impl Authorises for Public {}
+
+/// A token's own standing.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WhoAmI {
+    /// Tenant that it belongs to.
+    tenant: String,
+    /// Its name, for people.
+    name: String,
+    #[schema(value_type = schema::TokenKind)]
+    kind: TokenKind,
+}
+
+/// Whose token it is.
+pub(super) async fn whoami(InTenant { caller, .. }: InTenant<Anyone>) -> Json<WhoAmI> {
+    let Caller { tenant, name, kind } = caller;
+    Json(WhoAmI { tenant: tenant.to_string(), name, kind })
 }

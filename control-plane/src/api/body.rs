@@ -1,6 +1,7 @@
-//! Bodies and queries whose refusals are problem+json too.
+//! Bodies, queries and paths, whose refusals are problem+json too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -14,6 +15,13 @@ use flagfuse_shared::strict::{self, Fault};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Content, RefOr, Required, Schema};
+use utoipa::{IntoParams, ToSchema};
+
+use super::document::{Draft, Takes};
 
 use crate::change::Preconditions;
 use crate::error::{ApiError, Code};
@@ -75,10 +83,13 @@ pub(super) fn shaped<T: DeserializeOwned>(code: Code, value: Value) -> Result<T,
     strict::from_value(&value).map_err(|misfit| ApiError::misfit(code, &misfit, "the body"))
 }
 
-/// A JSON merge patch (RFC 7396). Its content type may be left out or say just JSON.
-pub(super) struct MergePatch(pub(super) Map<String, Value>);
+/// A JSON merge patch (RFC 7396) of what `T` is the schema of. Its content type may be left out or say just JSON.
+pub(super) struct MergePatch<T> {
+    pub(super) fields: Map<String, Value>,
+    of: PhantomData<T>,
+}
 
-impl<S: Send + Sync> FromRequest<S> for MergePatch {
+impl<S: Send + Sync, T> FromRequest<S> for MergePatch<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
@@ -90,7 +101,7 @@ impl<S: Send + Sync> FromRequest<S> for MergePatch {
         }
         let JsonBody(body) = JsonBody::from_request(request, state).await?;
         match body {
-            Value::Object(fields) => Ok(Self(fields)),
+            Value::Object(fields) => Ok(Self { fields, of: PhantomData }),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 let detail = "a merge patch is an object with the fields that change";
                 Err(ApiError::new(Code::BadSchema, detail))
@@ -102,13 +113,27 @@ impl<S: Send + Sync> FromRequest<S> for MergePatch {
 /// No body, or an empty object.
 pub(super) struct NoBody;
 
+/// Nothing.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// A JSON body that may be left out.
+pub(super) struct OptionalBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { json(&bytes).map(Self) }
+    }
+}
+
 impl<S: Send + Sync> FromRequest<S> for NoBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        #[derive(serde::Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Nothing {}
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
         if !bytes.is_empty() {
             let Nothing {} = json(&bytes)?;
@@ -178,16 +203,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
     }
 }
 
-/// `limit` of a list: 1 ..= 1000, 100 when absent.
-pub(super) fn list_limit(limit: Option<u32>) -> Result<u32, ApiError> {
-    match limit.unwrap_or(100) {
-        limit @ 1..=1_000 => Ok(limit),
-        limit => Err(ApiError::new(Code::BadQuery, format!("limit is {limit}, allowed is 1 to 1000"))),
-    }
-}
-
 /// Which state the caller has seen, from `If-Match` and `If-None-Match`. Every route that changes something asks for it, or
-/// for a `Manner`. A route that asks for this alone cannot rehearse: a change made for real by who asked for a rehearsal
+/// for a `Submission`. A route that asks for this alone cannot rehearse: a change made for real by who asked for a rehearsal
 /// would be the worst of answers, so `dry_run` is refused there.
 pub(super) struct Seen(pub(super) Preconditions);
 
@@ -214,9 +231,94 @@ impl Seen {
     }
 }
 
-/// The query of a list without pages.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListParams {
-    pub(super) limit: Option<u32>,
+/// What goes wrong with any body.
+pub(super) const BODY_FAILURES: [StatusCode; 3] =
+    [StatusCode::BAD_REQUEST, StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE];
+
+/// Says that the body is JSON of a schema.
+pub(super) fn describe_json(draft: &mut Draft, schema: RefOr<Schema>, required: Required) {
+    let body = RequestBodyBuilder::new().content("application/json", Content::new(Some(schema)));
+    draft.body(body.required(Some(required)).build());
+    draft.fails(&BODY_FAILURES);
 }
+
+impl<T: ToSchema> Takes for JsonBody<T> {
+    fn describe(draft: &mut Draft) {
+        let schema = draft.schema::<T>();
+        describe_json(draft, schema, Required::True);
+    }
+}
+
+impl<T: ToSchema> Takes for OptionalBody<T> {
+    fn describe(draft: &mut Draft) {
+        let schema = draft.schema::<T>();
+        describe_json(draft, schema, Required::False);
+    }
+}
+
+impl Takes for NoBody {
+    fn describe(draft: &mut Draft) {
+        OptionalBody::<Nothing>::describe(draft);
+    }
+}
+
+impl<T: ToSchema> Takes for MergePatch<T> {
+    fn describe(draft: &mut Draft) {
+        let content = Content::new(Some(draft.schema::<T>()));
+        let body = RequestBodyBuilder::new()
+            .content("application/merge-patch+json", content.clone())
+            .content("application/json", content);
+        draft.body(body.required(Some(Required::True)).build());
+        draft.fails(&BODY_FAILURES);
+        draft.fails(&[StatusCode::UNSUPPORTED_MEDIA_TYPE]);
+    }
+}
+
+impl<T: IntoParams> Takes for Params<T> {
+    fn describe(draft: &mut Draft) {
+        for parameter in T::into_params(|| Some(ParameterIn::Query)) {
+            draft.parameter(parameter);
+        }
+        draft.fails(&[StatusCode::BAD_REQUEST]);
+    }
+}
+
+impl<T: IntoParams> Takes for PathParams<T> {
+    fn describe(draft: &mut Draft) {
+        for parameter in T::into_params(|| Some(ParameterIn::Path)) {
+            draft.parameter(parameter);
+        }
+        // Not UTF-8 behind its percent signs, or nothing of that name.
+        draft.fails(&[StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND]);
+    }
+}
+
+impl Takes for Seen {
+    fn describe(draft: &mut Draft) {
+        let rows = [
+            ("if-match", "Tags of the state to change, `*` for any; another state is answered with 412."),
+            (
+                "if-none-match",
+                "Tags of states not to change, `*` for any, so that only something new is made.",
+            ),
+        ];
+        for (name, description) in rows {
+            let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(TAG_LIST)).build();
+            let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header);
+            let parameter = parameter.description(Some(description)).required(Required::False);
+            draft.parameter(parameter.schema(Some(Schema::Object(schema))).build());
+        }
+        draft.fails(&CHANGE_FAILURES);
+    }
+}
+
+/// `*`, or a list of tags.
+const TAG_LIST: &str = r#"^(\*|(W/)?"[!-~]*"( *, *(W/)?"[!-~]*")*)$"#;
+/// What goes wrong with any change.
+const CHANGE_FAILURES: [StatusCode; 5] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::NOT_FOUND,
+    StatusCode::CONFLICT,
+    StatusCode::PRECONDITION_FAILED,
+    StatusCode::SERVICE_UNAVAILABLE,
+];

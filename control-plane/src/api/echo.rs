@@ -1,5 +1,5 @@
 //! Bodies as `GET` shows them, on their way back through `PUT`: what is to be written, and what only the server says.
-//! Pure: reads no row.
+//! Reads no row.
 //!
 //! `revision` is taken at its word: it says which state the body was read from. When another one stands, somebody has
 //! written since, and what they wrote would be lost, so the body is refused like a stale `If-Match` (412, with the state
@@ -7,8 +7,16 @@
 //! that comes back as it was changes nothing, makes no version, and is never stale. What else the server adds is ignored
 //! by name, and a name that it does not add is refused.
 
-use serde_json::{Map, Value};
+use std::marker::PhantomData;
 
+use axum::extract::{FromRequest, Request};
+use serde_json::{Map, Value};
+use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{RefOr, Required};
+use utoipa::{PartialSchema as _, ToSchema};
+
+use super::body::{JsonBody, describe_json};
+use super::document::{Draft, Takes};
 use crate::error::{ApiError, Code};
 
 /// How `GET` shows something.
@@ -56,6 +64,57 @@ pub(super) const SETTINGS: Shape =
 /// A segment, a layer or the holdout, under its own name.
 pub(super) const fn part(content: &'static str, code: Code) -> Shape {
     Shape { content: Some(content), added: &["updated_ms"], code }
+}
+
+/// What is shown by `GET` and written by `PUT`.
+pub(super) trait Shown: Send {
+    /// How it is shown.
+    const SHAPE: Shape;
+    /// What can be written of it.
+    type Content: ToSchema;
+}
+
+/// A body of what is shown.
+pub(super) struct EchoBody<K> {
+    pub(super) echo: Echo,
+    of: PhantomData<K>,
+}
+
+impl<S: Send + Sync, K: Shown> FromRequest<S> for EchoBody<K> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let JsonBody(body) = JsonBody::<Value>::from_request(request, state).await?;
+        Ok(Self { echo: Echo::read(K::SHAPE, body)?, of: PhantomData })
+    }
+}
+
+impl<K: Shown> Takes for EchoBody<K> {
+    /// What can be written alone, or what `GET` shows around it. What only the server says may be anything here: it is
+    /// ignored, or compared with what is there.
+    fn describe(draft: &mut Draft) {
+        let content = draft.schema::<K::Content>();
+        let revision = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        let revision =
+            revision.description(Some("The revision that was read: another one is answered with 412."));
+        let any = || ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+        let mut shown = ObjectBuilder::new().property("revision", revision);
+        for name in K::SHAPE.added {
+            shown = shown.property(*name, any().description(Some("As the server says it.")));
+        }
+        let closed = Some(AdditionalProperties::FreeForm(false));
+        let schema = if let Some(name) = K::SHAPE.content {
+            let shown = shown.property(name, content.clone()).required(name).additional_properties(closed);
+            Schema::AnyOf(AnyOfBuilder::new().item(content).item(shown).build())
+        } else {
+            let RefOr::T(Schema::Object(own)) = K::Content::schema() else { return };
+            let mut shown = shown.additional_properties(closed).build();
+            shown.properties.extend(own.properties);
+            shown.required = own.required;
+            Schema::Object(shown)
+        };
+        describe_json(draft, RefOr::T(schema), Required::True);
+    }
 }
 
 /// A body taken apart.

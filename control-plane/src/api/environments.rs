@@ -2,39 +2,49 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
+use flagfuse_shared::ids::{EnvironmentKey, Scope, UnixMillis};
 use flagfuse_shared::snapshot::{AutoExposure, Profile};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::answer::{Changed, labelled, tagged};
-use super::auth::{Admin, Viewer};
-use super::body::{JsonBody, ListParams, MergePatch, Params, PathParams, Seen, list_limit, shaped};
-use super::echo::{self, Echo};
-use super::manner::Manner;
-use super::{ApiState, settings};
-use crate::change::{Change, Edit, SettingsPatch, Tag};
+use super::ApiState;
+use super::answer::{Binary, Changed, Created, Tagged};
+use super::auth::{Admin, InEnvironment, InProject, Viewer};
+use super::body::{JsonBody, Params, Seen};
+use super::document::schema;
+use super::page::Paging;
+use super::settings::check_stages;
+use super::submission::Submission;
+use crate::change::{Change, Tag};
 use crate::error::{ApiError, Code};
 use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
 use crate::model::settings::EnvironmentSettings;
-use crate::store::quarantine::{self as quarantined, ClaimedPlace};
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::snapshots;
 
-#[derive(Deserialize)]
+/// An environment to make.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewEnvironment {
+    /// Lower-case letters, digits, `-` and `_`.
+    #[schema(value_type = String, min_length = 1, max_length = 64)]
     key: EnvironmentKey,
+    #[schema(value_type = schema::Profile)]
     #[serde(default)]
     profile: Profile,
+    #[schema(value_type = schema::AutoExposure)]
     #[serde(default = "single")]
     auto_exposure: AutoExposure,
+    /// A person's change of more than this share of a flag's sampled decisions has to be confirmed; null: none has.
+    #[schema(value_type = Option<u8>, maximum = 100)]
     #[serde(default)]
     confirm_above_pct: Option<ConfirmAbove>,
+    /// Which regions get a version one after the other; empty for all at once.
+    #[schema(value_type = Vec<Vec<String>>, max_items = 9)]
     #[serde(default)]
     stages: Stages,
+    /// Seconds that a version stays with a stage before the next one gets it.
+    #[schema(value_type = u64, maximum = 86_400)]
     #[serde(default)]
     soak_s: SoakSeconds,
 }
@@ -43,170 +53,115 @@ const fn single() -> AutoExposure {
     AutoExposure::Single
 }
 
-fn environment_json(row: &EnvironmentRow) -> Value {
-    let settings = row.settings;
-    json!({
-        "key": row.scope.environment,
-        "profile": settings.profile,
-        "auto_exposure": settings.auto_exposure,
-        "confirm_above_pct": row.safety.confirm_above_pct,
-        "stages": row.safety.stages,
-        "soak_s": row.safety.soak_s,
-        "revision": row.settings_revision,
-        "version": row.version.to_string(),
-        "created_ms": row.created_ms,
-    })
+/// An environment with its settings and its newest version.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Environment {
+    #[schema(value_type = String)]
+    key: EnvironmentKey,
+    #[schema(value_type = schema::Profile)]
+    profile: Profile,
+    #[schema(value_type = schema::AutoExposure)]
+    auto_exposure: AutoExposure,
+    /// A person's change of more than this share of a flag's sampled decisions has to be confirmed; null: none has.
+    #[schema(required, value_type = Option<u8>, maximum = 100)]
+    confirm_above_pct: Option<ConfirmAbove>,
+    /// Which regions get a version one after the other; empty for all at once.
+    #[schema(value_type = Vec<Vec<String>>)]
+    stages: Stages,
+    /// Seconds that a version stays with a stage before the next one gets it.
+    #[schema(value_type = u64, maximum = 86_400)]
+    soak_s: SoakSeconds,
+    /// Rises with every write of the settings.
+    revision: u64,
+    /// Newest published version, `epoch.seq`.
+    version: String,
+    #[schema(value_type = u64)]
+    created_ms: UnixMillis,
+}
+
+impl Environment {
+    fn of(row: EnvironmentRow) -> Self {
+        let EnvironmentSettings { profile, auto_exposure } = row.settings;
+        let SafetySettings { confirm_above_pct, stages, soak_s } = row.safety;
+        Self {
+            key: row.scope.environment,
+            profile,
+            auto_exposure,
+            confirm_above_pct,
+            stages,
+            soak_s,
+            revision: row.settings_revision,
+            version: row.version.to_string(),
+            created_ms: row.created_ms,
+        }
+    }
+}
+
+/// Environments of a project by key.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EnvironmentList {
+    environments: Vec<Environment>,
+    /// Where the next page begins; null when there is none.
+    #[schema(required)]
+    next: Option<String>,
 }
 
 pub(super) async fn create(
+    at: InProject<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
     Seen(seen): Seen,
-    PathParams(project): PathParams<String>,
     JsonBody(new): JsonBody<NewEnvironment>,
-) -> Result<Changed, ApiError> {
-    let project = project_key(&project)?;
-    let scope = Scope { tenant: caller.tenant.clone(), project, environment: new.key };
+) -> Result<Created, ApiError> {
+    let scope = Scope { tenant: at.caller.tenant.clone(), project: at.project, environment: new.key };
     let settings = EnvironmentSettings { profile: new.profile, auto_exposure: new.auto_exposure };
     let NewEnvironment { confirm_above_pct, stages, soak_s, .. } = new;
-    let safety = checked(&state, SafetySettings { confirm_above_pct, stages, soak_s })?;
+    check_stages(&state, &stages)?;
+    let safety = Box::new(SafetySettings { confirm_above_pct, stages, soak_s });
     let change = Change::CreateEnvironment { scope, settings, safety };
-    Ok(state.apply(&caller, seen, change).await?.created())
-}
-
-/// Refuses regions that nothing is pushed to: a stage of them would never be over.
-fn checked(state: &ApiState, safety: SafetySettings) -> Result<Box<SafetySettings>, ApiError> {
-    check_stages(state, &safety.stages)?;
-    Ok(Box::new(safety))
-}
-
-fn check_stages(state: &ApiState, stages: &Stages) -> Result<(), ApiError> {
-    let checked = stages.check_known(&state.fleet.regions);
-    checked.map_err(|fault| ApiError::new(Code::InvalidStages, fault.to_string()))
+    Ok(Created(state.apply(&at.caller, seen, change).await?))
 }
 
 pub(super) async fn list(
+    at: InProject<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams(project): PathParams<String>,
-) -> Result<Json<Value>, ApiError> {
-    let project = project_key(&project)?;
+    Params(paging): Params<Paging>,
+) -> Result<Json<EnvironmentList>, ApiError> {
+    let page = paging.page::<EnvironmentKey>("environments")?;
     let mut conn = state.store.read().await?;
-    if !scopes::has_project(&mut conn, &caller.tenant, &project).await? {
-        return Err(unknown_project(project.as_str()));
-    }
-    let rows = scopes::environments(&mut conn, scopes::Whose::Project(&caller.tenant, &project)).await?;
-    let environments = rows.iter().map(environment_json).collect::<Vec<_>>();
-    Ok(Json(json!({ "environments": environments })))
+    let (tenant, after) = (&at.caller.tenant, page.after.as_ref());
+    let rows = scopes::environments_page(&mut conn, tenant, &at.project, after, page.sought()).await?;
+    let (rows, next) = page.cut(rows, |row| row.scope.environment.clone());
+    Ok(Json(EnvironmentList { environments: rows.into_iter().map(Environment::of).collect(), next }))
 }
 
-fn project_key(text: &str) -> Result<ProjectKey, ApiError> {
-    ProjectKey::parse(text).map_err(|_| unknown_project(text))
-}
-
-pub(super) fn unknown_project(text: &str) -> ApiError {
-    let detail = format!("project {text:?} does not exist: GET /v1/projects lists those that do");
-    ApiError::new(Code::UnknownProject, detail)
-}
-
-pub(super) async fn read(
-    State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Response, ApiError> {
-    let row = state.environment(&caller, &project, &environment).await?;
-    Ok(tagged(&Tag::revision(row.settings_revision), environment_json(&row)))
+/// The settings: their tag is their revision.
+pub(super) async fn read_settings(at: InEnvironment<Viewer>) -> Tagged<Environment> {
+    Tagged::new(Tag::revision(at.row.settings_revision), Environment::of(at.row))
 }
 
 /// An environment as a whole: its tag is its version, which changes with whatever is written in it.
-pub(super) async fn read_whole(
-    State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Response, ApiError> {
-    let row = state.environment(&caller, &project, &environment).await?;
-    Ok(tagged(&Tag::version(row.version), environment_json(&row)))
+pub(super) async fn read(at: InEnvironment<Viewer>) -> Tagged<Environment> {
+    Tagged::new(Tag::version(at.row.version), Environment::of(at.row))
 }
 
 /// At once when it holds nothing, else with a confirmation.
 pub(super) async fn delete(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment)): PathParams<(String, String)>,
+    submission: Submission,
 ) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    state.propose(&caller, manner, Change::DeleteEnvironment { scope }).await
-}
-
-/// A JSON merge patch (RFC 7396) of the settings: what it does not name stays.
-pub(super) async fn patch_settings(
-    State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment)): PathParams<(String, String)>,
-    MergePatch(patch): MergePatch,
-) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let patch: Box<SettingsPatch> = Box::new(shaped(Code::BadSchema, Value::Object(patch))?);
-    if let Some(stages) = patch.stages() {
-        check_stages(&state, stages)?;
-    }
-    state.propose(&caller, manner, Edit::Settings { scope, patch }).await
-}
-
-pub(super) async fn put_settings(
-    State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment)): PathParams<(String, String)>,
-    JsonBody(body): JsonBody<Value>,
-) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let echo = Echo::read(echo::SETTINGS, body)?;
-    echo.check(echo::SETTINGS, "key", &json!(scope.environment), "the path says which environment is meant")?;
-    let (settings, safety) = settings::whole(echo.content)?;
-    let safety = checked(&state, safety)?;
-    let change = Change::SetSettings { scope, settings, safety };
-    state.propose(&caller, manner.read_at(echo.revision), change).await
+    let change = Change::DeleteEnvironment { scope: at.scope().clone() };
+    state.propose(&at.caller, submission, change).await
 }
 
 /// The newest signed frame: what `flagfuse verify-snapshot` checks.
 pub(super) async fn snapshot(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Response, ApiError> {
-    let row = state.environment(&caller, &project, &environment).await?;
-    let newest = snapshots::newest(&mut *state.store.read().await?, &row.scope).await?;
+) -> Result<Binary, ApiError> {
+    let newest = snapshots::newest(&mut *state.store.read().await?, at.scope()).await?;
     let frame = newest.ok_or_else(|| ApiError::new(Code::NoSnapshot, "nothing was published yet"))?;
-    let version = ("x-flags-version", frame.version.to_string());
-    let headers = [(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned()), version];
     // What a revert, an import or a publication compares with.
-    Ok(labelled(Some(&Tag::version(frame.version)), (headers, frame.frame).into_response()))
-}
-
-pub(super) async fn quarantine(
-    State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-    Params(params): Params<ListParams>,
-) -> Result<Json<Value>, ApiError> {
-    // The place need not exist: events that name an unknown environment are kept under that name.
-    let place = ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
-    let limit = list_limit(params.limit)?;
-    let events = quarantined::newest(&mut *state.store.read().await?, place, limit).await?;
-    Ok(Json(json!({ "quarantine": events })))
-}
-
-pub(super) async fn balance(
-    State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-    Params(params): Params<ListParams>,
-) -> Result<Json<Value>, ApiError> {
-    let place = ClaimedPlace { tenant: caller.tenant.as_str(), project: &project, environment: &environment };
-    let limit = list_limit(params.limit)?;
-    let minutes = quarantined::balance(&mut *state.store.read().await?, place, limit).await?;
-    Ok(Json(json!({ "minutes": minutes })))
+    let (tag, version) = (Some(Tag::version(frame.version)), Some(frame.version.to_string()));
+    Ok(Binary { bytes: frame.frame, tag, version })
 }

@@ -2,93 +2,177 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
 use flagfuse_shared::definition::FlagWire;
-use flagfuse_shared::ids::Scope;
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{Changed, tagged};
-use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, MergePatch, NoBody, PathParams, shaped};
-use super::echo::{self, Echo};
-use super::manner::{Kind, Manner, WithFuse};
+use super::answer::{Changed, Tagged};
+use super::auth::{Admin, InEnvironment, Viewer};
+use super::body::{MergePatch, NoBody, Params, PathParams, shaped};
+use super::document::schema;
+use super::echo::{self, Echo, EchoBody, Shape, Shown};
+use super::page::Paging;
+use super::submission::{Mode, Submission, WithFuse};
 use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Power, Tag};
 use crate::error::{ApiError, Code};
 use crate::store::flags::{self, FlagRow};
 use crate::store::project_flags;
 
-pub(super) type FlagPath = PathParams<(String, String, String)>;
+/// A flag in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct FlagPath {
+    /// Key of the flag.
+    #[param(min_length = 1, example = "checkout")]
+    pub(super) flag: String,
+}
 
-pub(super) fn flag_json(row: &FlagRow) -> Value {
-    json!({ "flag": row.wire, "revision": row.revision, "updated_ms": row.updated_ms })
+/// A flag with its state.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FlagAnswer {
+    /// As it was written, with the cohort that its fuse manages.
+    #[schema(value_type = schema::Flag)]
+    flag: FlagWire,
+    /// Rises with every write.
+    revision: u64,
+    /// Last write.
+    #[schema(value_type = u64)]
+    updated_ms: UnixMillis,
+}
+
+impl From<FlagRow> for FlagAnswer {
+    fn from(FlagRow { wire, revision, updated_ms }: FlagRow) -> Self {
+        Self { flag: wire, revision, updated_ms }
+    }
+}
+
+/// Flags by key.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FlagList {
+    pub(super) flags: Vec<FlagAnswer>,
+    /// Where the next page begins; null when there is none.
+    #[schema(required)]
+    pub(super) next: Option<String>,
+}
+
+/// A flag of an environment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct EnvironmentFlag {
+    /// As it was written, with the cohort that its fuse manages.
+    #[schema(value_type = schema::Flag)]
+    flag: FlagWire,
+    /// Rises with every write.
+    revision: u64,
+    /// Last write.
+    #[schema(value_type = u64)]
+    updated_ms: UnixMillis,
+    /// True of a flag that follows its project.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inherited: Option<bool>,
+    /// What the environment changes of its project's flag; null for nothing.
+    #[schema(value_type = Option<Object>)]
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    override_patch: Option<Value>,
+    /// Why Unleash's SDKs answer false, where they do.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unleash_sdk: Option<String>,
+}
+
+/// What may not have been meant, and who will not see it.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct FlagHints {
+    /// What is allowed and may not have been meant.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) notes: Vec<String>,
+    /// Why Unleash's SDKs answer false, where they do.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unleash_sdk: Option<String>,
+}
+
+/// A flag as `GET` shows it.
+pub(super) enum ShownFlag {}
+
+impl Shown for ShownFlag {
+    const SHAPE: Shape = echo::FLAG;
+    type Content = schema::FlagBody;
 }
 
 pub(super) async fn list(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let rows = flags::flags(&mut *state.store.read().await?, &scope).await?;
-    Ok(Json(json!({ "flags": rows.iter().map(flag_json).collect::<Vec<_>>() })))
+    Params(paging): Params<Paging>,
+) -> Result<Json<FlagList>, ApiError> {
+    let page = paging.page::<String>("flags")?;
+    let mut conn = state.store.read().await?;
+    let rows = flags::page(&mut conn, at.scope(), page.after.as_deref(), page.sought()).await?;
+    let (flags, next) = page.cut(rows, |row| row.wire.key.clone());
+    Ok(Json(FlagList { flags: flags.into_iter().map(FlagAnswer::from).collect(), next }))
 }
 
 pub(super) async fn read(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment, flag)): FlagPath,
-) -> Result<Response, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+) -> Result<Tagged<EnvironmentFlag>, ApiError> {
+    let scope = at.scope();
     let mut conn = state.store.read().await?;
-    let row = flags::flag(&mut conn, &scope, &flag).await?;
+    let row = flags::flag(&mut conn, scope, &flag).await?;
     let row = row.ok_or_else(|| {
         ApiError::new(
             Code::UnknownFlag,
             format!("flag {flag:?} does not exist: GET …/flags lists those that do"),
         )
     })?;
-    let mut body = flag_json(&row);
-    if let (Some(fields), Some(inherited)) =
-        (body.as_object_mut(), project_flags::inherited(&mut conn, &scope, &flag).await?)
-    {
-        fields.insert("inherited".to_owned(), json!(true));
-        fields.insert("override".to_owned(), json!(inherited.patch));
-    }
-    if let (Some(fields), Some(said)) =
-        (body.as_object_mut(), hints::unleash_sdk(&mut conn, &scope, &row.wire).await?)
-    {
-        fields.insert("unleash_sdk".to_owned(), json!(said));
-    }
-    Ok(tagged(&Tag::revision(row.revision), body))
+    let inherited = project_flags::inherited(&mut conn, scope, &flag).await?;
+    let unleash_sdk = hints::unleash_sdk(&mut conn, scope, &row.wire).await?;
+    let FlagRow { wire, revision, updated_ms } = row;
+    let body = EnvironmentFlag {
+        flag: wire,
+        revision,
+        updated_ms,
+        inherited: inherited.is_some().then_some(true),
+        override_patch: inherited.map(|inherited| json!(inherited.patch)),
+        unleash_sdk,
+    };
+    Ok(Tagged::new(Tag::revision(revision), body))
 }
 
 pub(super) async fn put(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment, flag)): FlagPath,
-    JsonBody(body): JsonBody<Value>,
-) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let echo = Echo::read(echo::FLAG, body)?;
-    check_override(&state, &scope, &flag, &echo).await?;
-    let manner = manner.with_body(&echo.content).read_at(echo.revision);
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    EchoBody { echo, .. }: EchoBody<ShownFlag>,
+) -> Result<Changed<FlagHints>, ApiError> {
+    let scope = at.scope();
+    check_override(&state, scope, &flag, &echo).await?;
+    let submission = submission.with_body(&echo.content).read_at(echo.revision);
     let wire = Box::new(read_wire(&flag, echo.content)?);
     let change = Change::PutFlag { scope: scope.clone(), wire: wire.clone() };
-    let changed = state.propose(&caller, manner, change).await?;
-    Ok(with_hints(&state, &scope, &wire, changed).await)
+    let changed = state.propose(&at.caller, submission, change).await?;
+    Ok(with_hints(&state, scope, &wire, changed).await)
 }
 
 /// An answer with what may not have been meant, and who will not see it. The change is made: that nothing can be said
 /// about it now must not look like a refusal.
-async fn with_hints(state: &ApiState, scope: &Scope, wire: &FlagWire, changed: Changed) -> Changed {
-    let changed = changed.with_notes(hints::of_flag(wire));
-    let Ok(mut conn) = state.store.read().await else { return changed };
-    match hints::unleash_sdk(&mut conn, scope, wire).await {
-        Ok(Some(said)) => changed.with("unleash_sdk", said),
-        Ok(None) | Err(_) => changed,
-    }
+async fn with_hints(
+    state: &ApiState,
+    scope: &Scope,
+    wire: &FlagWire,
+    changed: Changed,
+) -> Changed<FlagHints> {
+    let unleash_sdk = match state.store.read().await {
+        Ok(mut conn) => hints::unleash_sdk(&mut conn, scope, wire).await.ok().flatten(),
+        Err(_) => None,
+    };
+    changed.with(&FlagHints { notes: hints::of_flag(wire), unleash_sdk })
 }
 
 /// What came back as the override is what stands: it is not written here.
@@ -106,57 +190,53 @@ async fn check_override(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo
 
 /// A JSON merge patch (RFC 7396) of a flag that is there. Of an inherited one it changes the environment's override.
 pub(super) async fn patch(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment, flag)): FlagPath,
-    MergePatch(patch): MergePatch,
-) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let is_real = manner.kind == Kind::Real;
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    MergePatch { fields: patch, .. }: MergePatch<schema::FlagPatch>,
+) -> Result<Changed<FlagHints>, ApiError> {
+    let scope = at.scope();
+    let is_real = submission.mode == Mode::Real;
     let edit = Edit::Flag { scope: scope.clone(), flag: flag_key(&flag)?, patch };
-    let changed = state.propose(&caller, manner, edit).await?;
+    let changed = state.propose(&at.caller, submission, edit).await?;
     let patched = match state.store.read().await {
-        Ok(mut conn) if is_real => flags::flag(&mut conn, &scope, &flag).await.ok().flatten(),
+        Ok(mut conn) if is_real => flags::flag(&mut conn, scope, &flag).await.ok().flatten(),
         _ => None,
     };
     match patched {
-        Some(row) => Ok(with_hints(&state, &scope, &row.wire, changed).await),
-        None => Ok(changed),
+        Some(row) => Ok(with_hints(&state, scope, &row.wire, changed).await),
+        None => Ok(changed.with(&FlagHints::default())),
     }
 }
 
-/// `POST …/flags/{flag}/on`.
-pub(super) async fn on(
-    State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams(path): FlagPath,
-    NoBody: NoBody,
-) -> Result<Changed, ApiError> {
-    switch(&state, &caller, manner, path, Power::On).await
+/// Where a switch leads.
+pub(super) trait Switch: Send {
+    const TO: Power;
 }
 
-/// `POST …/flags/{flag}/off`: urgent, and held up by nothing, whatever its sender has seen.
-pub(super) async fn off(
-    State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams(path): FlagPath,
-    NoBody: NoBody,
-) -> Result<Changed, ApiError> {
-    switch(&state, &caller, manner, path, Power::Off).await
+pub(super) enum On {}
+
+impl Switch for On {
+    const TO: Power = Power::On;
 }
 
-async fn switch(
-    state: &ApiState,
-    caller: &Caller,
-    manner: Manner,
-    (project, environment, flag): (String, String, String),
-    to: Power,
+/// Urgent, and held up by nothing, whatever its sender has seen.
+pub(super) enum Off {}
+
+impl Switch for Off {
+    const TO: Power = Power::Off;
+}
+
+pub(super) async fn switch<S: Switch>(
+    at: InEnvironment<Admin>,
+    State(state): State<ApiState>,
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    NoBody: NoBody,
 ) -> Result<Changed, ApiError> {
-    let scope = state.environment(caller, &project, &environment).await?.scope;
-    state.propose(caller, manner, Edit::Switch { scope, flag: flag_key(&flag)?, to }).await
+    let edit = Edit::Switch { scope: at.scope().clone(), flag: flag_key(&flag)?, to: S::TO };
+    state.propose(&at.caller, submission, edit).await
 }
 
 /// A flag from its body, which may leave the key out.
@@ -173,13 +253,12 @@ pub(super) fn read_wire(flag: &str, mut body: Value) -> Result<FlagWire, ApiErro
 }
 
 pub(super) async fn delete(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
+    submission: Submission,
     WithFuse(fuses): WithFuse,
-    PathParams((project, environment, flag)): FlagPath,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let change = Change::DeleteFlag { scope, flag: flag_key(&flag)?, fuses };
-    state.propose(&caller, manner, change).await
+    let change = Change::DeleteFlag { scope: at.scope().clone(), flag: flag_key(&flag)?, fuses };
+    state.propose(&at.caller, submission, change).await
 }

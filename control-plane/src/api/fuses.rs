@@ -1,20 +1,25 @@
 //! `…/flags/{flag}/fuse`: policy, state, and the switches of people, which no cooldown holds back.
 
-use axum::extract::State;
-use axum::response::Response;
-use flagfuse_shared::ids::{FlagKey, Scope};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-use super::answer::{Changed, tagged};
-use super::auth::{Admin, Caller, Viewer};
-use super::body::{self, JsonBody, PathParams, RawBody};
-use super::echo::{self, Echo};
-use super::manner::{Kind, Manner};
+use axum::extract::State;
+use flagfuse_shared::definition::CohortSliceWire;
+use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
+
+use super::answer::{Changed, Tagged};
+use super::auth::{Admin, Caller, InEnvironment, Viewer};
+use super::body::{OptionalBody, PathParams};
+use super::document::schema;
+use super::echo::{self, Echo, EchoBody, Shape, Shown};
+use super::flags::FlagPath;
+use super::submission::{Mode, Submission};
 use super::{ApiState, flag_key, hints, metrics_seen};
 use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
 use crate::error::{ApiError, Code};
-use crate::model::circuit::{Circuit, Hand};
+use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::policy::Policy;
 use crate::model::traffic::Traffic;
 use crate::store::fuses::{self, FuseRow};
@@ -25,7 +30,76 @@ const REASON_LEN_MAX: usize = 512;
 /// How often a switch is tried against others that move the same fuse.
 const ATTEMPT_COUNT: u32 = 8;
 
-type FlagPath = PathParams<(String, String, String)>;
+/// A fuse and where it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FuseAnswer {
+    /// The flag that it watches.
+    flag: String,
+    /// Rises with every change of policy or circuit.
+    revision: u64,
+    #[schema(value_type = schema::Circuit)]
+    circuit: Circuit,
+    /// Whether a person opened it, so that only a person tries again.
+    opened_by_hand: bool,
+    #[schema(value_type = schema::Rollout)]
+    rollout: Rollout,
+    /// Number of the running phase.
+    #[schema(required)]
+    phase: Option<u32>,
+    /// When that began.
+    #[schema(required, value_type = Option<u64>)]
+    phase_started_ms: Option<UnixMillis>,
+    /// The buckets that it exposes and compares.
+    #[schema(required, value_type = Option<Vec<schema::CohortSlice>>)]
+    slices: Option<Vec<CohortSliceWire>>,
+    /// Number of the phase whose units showed the harm; null before the first trip.
+    #[schema(required)]
+    tripped_phase: Option<u32>,
+    /// Last change of policy or circuit.
+    #[schema(value_type = u64)]
+    changed_ms: UnixMillis,
+    /// Last transition.
+    #[schema(required, value_type = Option<u64>)]
+    acted_ms: Option<UnixMillis>,
+    /// Moving averages by metric.
+    ema: BTreeMap<String, f64>,
+    /// What it watches and what it does.
+    #[schema(value_type = schema::Policy)]
+    policy: Policy,
+    /// What its policy needs; left out of the answer to a switch, which does not wait for it.
+    #[schema(nullable = false, value_type = Option<schema::Traffic>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<Traffic>,
+}
+
+/// What a policy needs, and what of it may not have been meant.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PolicyHints {
+    /// What is allowed and may not have been meant.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+    /// How much traffic it needs; null when nothing can be said now.
+    #[schema(required, value_type = Option<schema::Traffic>)]
+    traffic: Option<Traffic>,
+}
+
+/// The fuse that was moved.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct Moved {
+    /// As it stands now; left out of a rehearsal.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fuse: Option<FuseAnswer>,
+}
+
+/// A fuse as `GET` shows it: its policy can be written, its state is moved by its switches.
+pub(super) enum ShownFuse {}
+
+impl Shown for ShownFuse {
+    const SHAPE: Shape = echo::FUSE;
+    type Content = schema::Policy;
+}
 
 async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<FuseRow, ApiError> {
     let row = fuses::fuse(conn, scope, flag).await?;
@@ -33,65 +107,62 @@ async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Resul
 }
 
 /// Without its traffic, which reads thousands of events: the answer to a kill does not wait for that.
-async fn fuse_json(conn: &mut Connection, row: &FuseRow) -> Result<Value, ApiError> {
+async fn answer(conn: &mut Connection, row: &FuseRow) -> Result<FuseAnswer, ApiError> {
     let phase = phases::by_id(conn, row.phase_id).await?;
     let tripped = match row.tripped_phase_id {
         Some(phase_id) => phases::by_id(conn, phase_id).await?.map(|phase| phase.phase),
         None => None,
     };
-    Ok(json!({
-        "flag": row.flag,
-        "revision": row.revision,
-        "circuit": row.circuit,
-        "opened_by_hand": row.hand == Hand::Holds,
-        "rollout": row.rollout,
-        "phase": phase.as_ref().map(|phase| phase.phase),
-        "phase_started_ms": phase.as_ref().map(|phase| phase.started_ms),
-        "slices": phase.map(|phase| phase.slices),
-        "tripped_phase": tripped,
-        "changed_ms": row.changed_ms,
-        "acted_ms": row.acted_ms,
-        "ema": row.ema,
-        "policy": row.policy,
-    }))
+    Ok(FuseAnswer {
+        flag: row.flag.clone(),
+        revision: row.revision,
+        circuit: row.circuit,
+        opened_by_hand: row.hand == Hand::Holds,
+        rollout: row.rollout,
+        phase: phase.as_ref().map(|phase| phase.phase),
+        phase_started_ms: phase.as_ref().map(|phase| phase.started_ms),
+        slices: phase.map(|phase| phase.slices),
+        tripped_phase: tripped,
+        changed_ms: row.changed_ms,
+        acted_ms: row.acted_ms,
+        ema: row.ema.clone(),
+        policy: row.policy.clone(),
+        traffic: None,
+    })
 }
 
 pub(super) async fn read(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment, flag)): FlagPath,
-) -> Result<Response, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+) -> Result<Tagged<FuseAnswer>, ApiError> {
+    let scope = at.scope();
     let mut conn = state.store.read().await?;
-    let row = require_fuse(&mut conn, &scope, &flag).await?;
-    let mut body = fuse_json(&mut conn, &row).await?;
+    let row = require_fuse(&mut conn, scope, &flag).await?;
+    let answer = answer(&mut conn, &row).await?;
     let traffic =
-        arrivals::traffic(&mut conn, &scope, &row.flag, &row.policy, Some(&row), state.now()).await?;
-    if let Some(fields) = body.as_object_mut() {
-        fields.insert("traffic".to_owned(), json!(traffic));
-    }
-    Ok(tagged(&Tag::revision(row.revision), body))
+        arrivals::traffic(&mut conn, scope, &row.flag, &row.policy, Some(&row), state.now()).await?;
+    Ok(Tagged::new(Tag::revision(row.revision), FuseAnswer { traffic: Some(traffic), ..answer }))
 }
 
 pub(super) async fn put(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment, flag)): FlagPath,
-    JsonBody(body): JsonBody<Value>,
-) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let echo = Echo::read(echo::FUSE, body)?;
-    check_state(&state, &scope, &flag, &echo).await?;
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    EchoBody { echo, .. }: EchoBody<ShownFuse>,
+) -> Result<Changed<PolicyHints>, ApiError> {
+    let scope = at.scope();
+    check_state(&state, scope, &flag, &echo).await?;
     let policy = Policy::parse(echo.content)?;
     let mut notes = hints::of_policy(&policy);
-    notes.extend(metrics_seen::notes(&state, &scope, &policy).await?);
+    notes.extend(metrics_seen::notes(&state, scope, &policy).await?);
     let change =
         Change::PutFuse { scope: scope.clone(), flag: flag_key(&flag)?, policy: Box::new(policy.clone()) };
-    let answer = state.propose(&caller, manner.read_at(echo.revision), change).await?.with_notes(notes);
+    let changed = state.propose(&at.caller, submission.read_at(echo.revision), change).await?;
     // The change is made: that nothing can be said about traffic now must not look like a refusal.
-    let traffic = traffic(&state, &scope, &flag, &policy).await.ok();
-    Ok(answer.with("traffic", json!(traffic)))
+    let traffic = traffic(&state, scope, &flag, &policy).await.ok();
+    Ok(changed.with(&PolicyHints { notes, traffic }))
 }
 
 async fn traffic(state: &ApiState, scope: &Scope, flag: &str, policy: &Policy) -> Result<Traffic, ApiError> {
@@ -114,69 +185,140 @@ async fn check_state(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo) -
 }
 
 pub(super) async fn delete(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment, flag)): FlagPath,
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let change = Change::DeleteFuse { scope, flag: flag_key(&flag)? };
-    state.propose(&caller, manner, change).await
+    let change = Change::DeleteFuse { scope: at.scope().clone(), flag: flag_key(&flag)? };
+    state.propose(&at.caller, submission, change).await
 }
 
-#[derive(Deserialize, Default)]
+/// Why a person moves a fuse.
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Action {
+pub(super) struct Reason {
+    /// For the audit trail.
     #[serde(default)]
+    #[schema(max_length = 512)]
     reason: String,
 }
 
-/// `POST …/fuse/{trip|half-open|close|reset}`; the body, `{"reason": "…"}`, may be left out.
-pub(super) async fn act(
-    State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((project, environment, flag, action)): PathParams<(String, String, String, String)>,
-    RawBody(body): RawBody,
-) -> Result<Changed, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let to = match action.as_str() {
-        "trip" => Circuit::Open,
-        "half-open" => Circuit::HalfOpen,
-        "close" | "reset" => Circuit::Closed,
-        other => {
-            let detail = format!("action {other:?} does not exist, there are trip, half-open, close, reset");
-            return Err(ApiError::new(Code::UnknownAction, detail));
+/// A switch of a fuse in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct ActionPath {
+    /// Key of the flag.
+    #[param(min_length = 1, example = "checkout")]
+    flag: String,
+    /// What to do.
+    #[param(inline, value_type = ActionWord)]
+    action: String,
+}
+
+/// What a person does to a fuse.
+#[derive(ToSchema)]
+#[schema(rename_all = "kebab-case")]
+#[expect(dead_code, reason = "a schema of what `Action` reads")]
+pub(super) enum ActionWord {
+    Trip,
+    HalfOpen,
+    Close,
+    Reset,
+}
+
+/// What a person does to a fuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Trip,
+    HalfOpen,
+    Close,
+    /// Closes it and begins a phase, also of one that is closed.
+    Reset,
+}
+
+impl Action {
+    fn parse(word: &str) -> Result<Self, ApiError> {
+        match word {
+            "trip" => Ok(Self::Trip),
+            "half-open" => Ok(Self::HalfOpen),
+            "close" => Ok(Self::Close),
+            "reset" => Ok(Self::Reset),
+            other => {
+                let detail =
+                    format!("action {other:?} does not exist, there are trip, half-open, close, reset");
+                Err(ApiError::new(Code::UnknownAction, detail))
+            }
         }
-    };
-    let Action { reason } = if body.is_empty() { Action::default() } else { body::json(&body)? };
+    }
+
+    const fn target(self) -> Circuit {
+        match self {
+            Self::Trip => Circuit::Open,
+            Self::HalfOpen => Circuit::HalfOpen,
+            Self::Close | Self::Reset => Circuit::Closed,
+        }
+    }
+
+    /// The reason in the audit trail.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Trip => "manual_trip",
+            Self::HalfOpen => "manual_half_open",
+            Self::Close => "manual_close",
+            Self::Reset => "manual_reset",
+        }
+    }
+}
+
+pub(super) async fn act(
+    at: InEnvironment<Admin>,
+    State(state): State<ApiState>,
+    submission: Submission,
+    PathParams(ActionPath { flag, action }): PathParams<ActionPath>,
+    OptionalBody(Reason { reason }): OptionalBody<Reason>,
+) -> Result<Changed<Moved>, ApiError> {
+    let scope = at.scope();
+    let action = Action::parse(&action)?;
     if reason.len() > REASON_LEN_MAX {
         let detail = format!("reason has {} bytes, the limit is {REASON_LEN_MAX}", reason.len());
         return Err(ApiError::new(Code::TooLong, detail));
     }
-    let asked = Switch { to, action, reason };
-    if manner.kind == Kind::DryRun {
-        let before = require_fuse(&mut *state.store.read().await?, &scope, &flag).await?;
-        let change = asked.change(&scope, &flag_key(&flag)?, before.revision);
-        return state.propose(&caller, manner, change).await;
+    let asked = Switch { action, reason };
+    let flag = flag_key(&flag)?;
+    if submission.mode == Mode::DryRun {
+        let before = require_fuse(&mut *state.store.read().await?, scope, flag.as_str()).await?;
+        let change = asked.change(scope, &flag, before.revision);
+        return Ok(state.propose(&at.caller, submission, change).await?.with(&Moved::default()));
     }
-    let applied = switch(&state, &caller, &scope, &flag_key(&flag)?, asked, manner.seen).await?;
+    let applied = switch(&state, &at.caller, scope, &flag, asked, submission.seen).await?;
     let mut conn = state.store.read().await?;
-    let after = require_fuse(&mut conn, &scope, &flag).await?;
-    Ok(Changed::from(applied).with("fuse", fuse_json(&mut conn, &after).await?))
+    let after = require_fuse(&mut conn, scope, flag.as_str()).await?;
+    let fuse = Some(answer(&mut conn, &after).await?);
+    Ok(Changed::from(applied).with(&Moved { fuse }))
 }
 
 /// What a person asked for.
 struct Switch {
-    to: Circuit,
-    action: String,
+    action: Action,
     reason: String,
 }
 
 impl Switch {
     /// A trip never asks what its sender has seen: the feature is to be off, whatever has happened meanwhile.
     fn admits(&self, seen: &Preconditions, fuse: &FuseRow) -> bool {
-        self.to == Circuit::Open || seen.check(Some(&Tag::revision(fuse.revision))).is_ok()
+        self.action == Action::Trip || seen.check(Some(&Tag::revision(fuse.revision))).is_ok()
+    }
+
+    /// Whether there is nothing to do. A repeated click changes nothing; a reset always begins a phase; a trip takes an
+    /// open fuse into a person's hand when the engine had opened it.
+    fn is_done(&self, fuse: &FuseRow) -> bool {
+        let is_there = fuse.circuit == self.action.target();
+        match self.action {
+            Action::Trip => is_there && fuse.hand == Hand::Holds,
+            Action::HalfOpen | Action::Close => is_there,
+            Action::Reset => false,
+        }
     }
 
     fn change(&self, scope: &Scope, flag: &FlagKey, expected_revision: u64) -> Change {
@@ -184,9 +326,9 @@ impl Switch {
             scope: scope.clone(),
             flag: flag.clone(),
             expected_revision,
-            to: self.to,
+            to: self.action.target(),
             by: Decider::Person,
-            reason: format!("manual_{}", self.action.replace('-', "_")),
+            reason: self.action.reason().to_owned(),
             evidence: json!({ "given": self.reason }),
         }
     }
@@ -205,11 +347,7 @@ async fn switch(
     let mut attempts_left = ATTEMPT_COUNT;
     loop {
         let before = require_fuse(&mut *state.store.read().await?, scope, flag.as_str()).await?;
-        // A repeated click changes nothing; a reset always begins a phase; a trip takes an open fuse into a
-        // person's hand when the engine had opened it.
-        let is_there =
-            before.circuit == asked.to && (asked.to != Circuit::Open || before.hand == Hand::Holds);
-        if is_there && asked.action != "reset" && asked.admits(&terms.preconditions, &before) {
+        if asked.is_done(&before) && asked.admits(&terms.preconditions, &before) {
             let tag = Some(Tag::revision(before.revision));
             return Ok(Applied { revision: Some(before.revision), tag, ..Applied::default() });
         }

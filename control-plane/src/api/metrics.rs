@@ -3,19 +3,44 @@
 use std::fmt::Write as _;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::{Content, RefOr};
 
 use super::ApiState;
-use super::auth::Viewer;
+use super::auth::{InTenant, Viewer};
+use super::document::{Answers, Draft};
 use crate::error::ApiError;
 use crate::model::circuit::Circuit;
 use crate::store::{fuses, quarantine, scopes};
 
+const CONTENT: &str = "text/plain; version=0.0.4";
+
+/// Prometheus text.
+pub(super) struct Exposition(String);
+
+impl IntoResponse for Exposition {
+    fn into_response(self) -> Response {
+        ([(CONTENT_TYPE, CONTENT)], self.0).into_response()
+    }
+}
+
+impl Answers for Exposition {
+    fn describe(draft: &mut Draft) {
+        let text = ObjectBuilder::new().schema_type(Type::String).build();
+        let content = Content::new(Some(RefOr::T(Schema::Object(text))));
+        let response = ResponseBuilder::new().description("Prometheus text.").content("text/plain", content);
+        draft.answer(StatusCode::OK, response.build());
+    }
+}
+
 pub(super) async fn read(
+    InTenant { caller, .. }: InTenant<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-) -> Result<Response, ApiError> {
+) -> Result<Exposition, ApiError> {
     let mut conn = state.store.read().await?;
     let tenant = caller.tenant.as_str();
     let balance = quarantine::balance_total(&mut conn, tenant).await?;
@@ -49,7 +74,7 @@ pub(super) async fn read(
     for (reason, count) in [("missing", missing), ("unknown", unknown)] {
         line(&mut text, format_args!("flagfuse_refused_tokens_total{{reason=\"{reason}\"}} {count}"));
     }
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+    Ok(Exposition(text))
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -3,49 +3,101 @@
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::Scope;
-use serde_json::{Value, json};
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::ApiState;
-use super::auth::Viewer;
-use super::body::PathParams;
+use super::auth::{InEnvironment, Viewer};
+use super::body::Params;
+use super::page::Paging;
 use crate::error::ApiError;
 use crate::model::metric::RETURN_METRIC;
 use crate::model::policy::Policy;
 use crate::store::metrics_seen::{KEPT_MS, NAME_COUNT_MAX, SeenMetric, seen, watched};
 
+/// A name that outcomes named, or that a fuse watches.
+#[derive(Debug, Serialize, ToSchema)]
+struct Named {
+    metric: String,
+    /// Outcomes since `first_ms`.
+    count: u64,
+    /// When the first of them was ingested; null when none came.
+    #[schema(required, value_type = Option<u64>)]
+    first_ms: Option<UnixMillis>,
+    /// When the last one was; null when none came.
+    #[schema(required, value_type = Option<u64>)]
+    last_ms: Option<UnixMillis>,
+    /// Whether a fuse watches it.
+    watched: bool,
+    /// The flags of those fuses.
+    watched_by: Vec<String>,
+}
+
+/// All names that came when there was no room for more.
+#[derive(Debug, Serialize, ToSchema)]
+struct Other {
+    count: u64,
+    #[schema(value_type = u64)]
+    first_ms: UnixMillis,
+    #[schema(value_type = u64)]
+    last_ms: UnixMillis,
+}
+
+/// Names by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MetricList {
+    metrics: Vec<Named>,
+    /// Null when there was room for all names.
+    #[schema(required)]
+    other: Option<Other>,
+    /// Names that came before are forgotten.
+    #[schema(value_type = u64)]
+    since_ms: UnixMillis,
+    /// How many names have room.
+    name_count_max: usize,
+    /// Where the next page begins; null when there is none.
+    #[schema(required)]
+    next: Option<String>,
+}
+
 pub(super) async fn read(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    Params(paging): Params<Paging>,
+) -> Result<Json<MetricList>, ApiError> {
+    let page = paging.page::<String>("metrics")?;
+    let scope = at.scope();
     let since = state.now().minus(KEPT_MS);
     let mut conn = state.store.read().await?;
-    let all = seen(&mut conn, &scope, since).await?;
-    let mut watched = watched(&mut conn, &scope).await?;
+    let all = seen(&mut conn, scope, since).await?;
+    let mut watched = watched(&mut conn, scope).await?;
     // Any sign of life is a return: no outcome has to be called that.
     watched.remove(RETURN_METRIC);
     let mut metrics = Vec::new();
-    let mut other = Value::Null;
-    for SeenMetric { metric, outcomes, first_ms, last_ms } in all {
+    let mut other = None;
+    for SeenMetric { metric, outcomes: count, first_ms, last_ms } in all {
         let Some(metric) = metric else {
-            other = json!({ "count": outcomes, "first_ms": first_ms, "last_ms": last_ms });
+            other = Some(Other { count, first_ms, last_ms });
             continue;
         };
         let flags = watched.remove(&metric).unwrap_or_default();
-        metrics.push(json!({
-            "metric": metric, "count": outcomes, "first_ms": first_ms, "last_ms": last_ms,
-            "watched": !flags.is_empty(), "watched_by": flags,
-        }));
+        metrics.push(named(metric, count, Some((first_ms, last_ms)), flags));
     }
-    let unseen = watched.into_iter().map(|(metric, flags)| {
-        json!({ "metric": metric, "count": 0, "first_ms": null, "last_ms": null, "watched": true, "watched_by": flags })
-    });
-    metrics.extend(unseen);
-    Ok(Json(json!({
-        "metrics": metrics, "other": other, "since_ms": since, "name_count_max": NAME_COUNT_MAX,
-    })))
+    metrics.extend(watched.into_iter().map(|(metric, flags)| named(metric, 0, None, flags)));
+    metrics.sort_by(|left, right| left.metric.cmp(&right.metric));
+    let (metrics, next) = page.of(metrics, |named| named.metric.clone());
+    Ok(Json(MetricList { metrics, other, since_ms: since, name_count_max: NAME_COUNT_MAX, next }))
+}
+
+fn named(
+    metric: String,
+    count: u64,
+    span: Option<(UnixMillis, UnixMillis)>,
+    watched_by: Vec<String>,
+) -> Named {
+    let (first_ms, last_ms) = span.unzip();
+    Named { metric, count, first_ms, last_ms, watched: !watched_by.is_empty(), watched_by }
 }
 
 /// A note for each metric of a policy that no outcome has named lately: its name may be misspelt.

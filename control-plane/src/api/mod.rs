@@ -1,10 +1,12 @@
-//! The HTTP API: one file per resource, one route table. Handlers write no SQL and decide nothing.
+//! The HTTP API: one file a resource with its endpoints, requests and answers; one route table, of which the `OpenAPI`
+//! document is made. Handlers write no SQL and decide nothing.
 
 mod answer;
 mod astray;
 mod audit;
 mod auth;
 mod body;
+mod document;
 mod echo;
 mod environments;
 mod explain;
@@ -12,40 +14,46 @@ mod failures;
 mod flags;
 mod fuses;
 mod hints;
+mod history;
 mod import;
 mod ingest;
-mod kept;
 mod keys;
-mod manner;
 mod metrics;
 mod metrics_seen;
+mod page;
+mod parts;
 mod project_flags;
 mod projects;
 mod propagation;
+mod quarantine;
 mod readings;
 mod replica;
 mod settings;
-mod shared;
+mod slots;
+mod submission;
 mod tokens;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::map_response;
 use axum::response::Response;
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::contract::replica::PULL_PATH;
 use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, UnixMillis};
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use self::answer::Changed;
-use self::auth::Caller;
+use self::auth::{Caller, Public};
+use self::document::{delete, get, patch, post, put};
 use self::failures::Failures;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
@@ -54,7 +62,7 @@ use crate::model::fleet::Fleet;
 use crate::model::identity::UnitKey;
 use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
-use crate::store::{Connection, Store, StoreError, scopes};
+use crate::store::{Store, StoreError, scopes};
 
 /// Batches that may wait for the one writer; a body each, so this bounds memory to 32 MiB.
 const INGEST_SLOT_COUNT: usize = 8;
@@ -96,6 +104,13 @@ impl ApiState {
         self.clock.now()
     }
 
+    /// The caller's project of this name.
+    async fn project(&self, caller: &Caller, name: &str) -> Result<ProjectKey, ApiError> {
+        let Ok(project) = ProjectKey::parse(name) else { return Err(unknown_project(name)) };
+        let is_there = scopes::has_project(&mut *self.store.read().await?, &caller.tenant, &project).await?;
+        if is_there { Ok(project) } else { Err(unknown_project(name)) }
+    }
+
     /// The caller's environment of these names.
     async fn environment(
         &self,
@@ -103,7 +118,16 @@ impl ApiState {
         project: &str,
         key: &str,
     ) -> Result<EnvironmentRow, ApiError> {
-        environment(&mut *self.store.read().await?, caller, project, key).await
+        let unknown = || {
+            let detail = format!(
+                "environment {project}/{key} does not exist: GET /v1/projects/{project}/environments lists those that do"
+            );
+            ApiError::new(Code::UnknownEnvironment, detail)
+        };
+        let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
+        let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
+        let scope = Scope { tenant: caller.tenant.clone(), project, environment };
+        scopes::environment(&mut *self.store.read().await?, &scope).await?.ok_or_else(unknown)
     }
 
     /// Applies a change of the caller that alters no decision, so that nobody is asked about it.
@@ -134,23 +158,9 @@ impl ApiState {
     }
 }
 
-/// The caller's environment of these names, as of the view that `conn` has: for pages that tell more of that moment.
-async fn environment(
-    conn: &mut Connection,
-    caller: &Caller,
-    project: &str,
-    key: &str,
-) -> Result<EnvironmentRow, ApiError> {
-    let unknown = || {
-        let detail = format!(
-            "environment {project}/{key} does not exist: GET /v1/projects/{project}/environments lists those that do"
-        );
-        ApiError::new(Code::UnknownEnvironment, detail)
-    };
-    let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
-    let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
-    let scope = Scope { tenant: caller.tenant.clone(), project, environment };
-    scopes::environment(conn, &scope).await?.ok_or_else(unknown)
+fn unknown_project(name: &str) -> ApiError {
+    let detail = format!("project {name:?} does not exist: GET /v1/projects lists those that do");
+    ApiError::new(Code::UnknownProject, detail)
 }
 
 fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
@@ -158,83 +168,110 @@ fn flag_key(text: &str) -> Result<FlagKey, ApiError> {
 }
 
 /// The routes below an environment.
-fn environment_routes() -> Router<ApiState> {
-    Router::new()
-        .route("/flags", get(flags::list))
-        .route("/flags/{flag}", get(flags::read).put(flags::put).patch(flags::patch).delete(flags::delete))
-        .route("/flags/{flag}/on", post(flags::on))
-        .route("/flags/{flag}/off", post(flags::off))
-        .route(
-            "/flags/{flag}/override",
-            get(project_flags::read_override)
-                .put(project_flags::put_override)
-                .delete(project_flags::delete_override),
-        )
-        .route("/flags/{flag}/fuse", get(fuses::read).put(fuses::put).delete(fuses::delete))
-        .route("/flags/{flag}/fuse/{action}", post(fuses::act))
-        .route("/flags/{flag}/tallies", get(readings::tallies))
-        .route("/flags/{flag}/usage", get(readings::usage))
-        .route("/flags/{flag}/verdicts", get(readings::verdicts))
-        .route("/flags/{flag}/retention-delta", get(readings::retention_delta))
-        .route(
-            "/settings",
-            get(environments::read).put(environments::put_settings).patch(environments::patch_settings),
-        )
-        .route("/publish", post(propagation::publish))
-        .route("/propagation", get(propagation::read))
-        .route("/changes/{version}", get(propagation::change))
-        .route("/snapshot", get(environments::snapshot))
-        .route("/snapshots", get(kept::list))
-        .route("/revert", post(kept::revert))
-        .route("/quarantine", get(environments::quarantine))
-        .route("/balance", get(environments::balance))
-        .route("/metrics-seen", get(metrics_seen::read))
-        .route("/audit", get(audit::of_environment))
-        .route("/tokens", get(tokens::list_client_keys).post(tokens::create_client_key))
-        .route("/import", post(import::import).layer(DefaultBodyLimit::max(IMPORT_LEN_MAX)))
-        .merge(shared::routes())
+fn environment_routes() -> OpenApiRouter<ApiState> {
+    let import = post("/import", import::import, "Takes over another system's flags, all or none");
+    let import = OpenApiRouter::new().routes(import).layer(DefaultBodyLimit::max(IMPORT_LEN_MAX));
+    OpenApiRouter::new()
+        .routes(get("/settings", environments::read_settings, "Reads the settings"))
+        .routes(put("/settings", settings::put, "Replaces all settings"))
+        .routes(patch("/settings", settings::patch, "Changes the settings that it names"))
+        .routes(post("/publish", propagation::publish, "Publishes the same content under a new version"))
+        .routes(get("/propagation", propagation::read, "Tells where the newest version is"))
+        .routes(get("/changes/{version}", propagation::change, "Tells who made a change, and where it is"))
+        .routes(get("/snapshot", environments::snapshot, "Hands out the newest signed frame"))
+        .routes(get("/snapshots", history::list, "Lists the versions that are kept"))
+        .routes(post("/revert", history::revert, "Goes back to a kept version, under a new one"))
+        .routes(get("/quarantine", quarantine::list, "Lists events that could not be counted"))
+        .routes(get("/balance", quarantine::balance, "Tells what became of all events, by minute"))
+        .routes(get("/metrics-seen", metrics_seen::read, "Lists metric names that outcomes named lately"))
+        .routes(get("/audit", audit::of_environment, "Lists who did what in the environment"))
+        .routes(get("/tokens", tokens::list_client_keys, "Lists the environment's client keys"))
+        .routes(post("/tokens", tokens::create_client_key, "Makes a client key"))
+        .merge(flag_routes())
+        .merge(parts::routes())
+        .merge(import)
 }
 
-/// All routes. Everything but `/healthz` needs a bearer token.
+/// The routes of flags below an environment.
+fn flag_routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(get("/flags", flags::list, "Lists the flags"))
+        .routes(get("/flags/{flag}", flags::read, "Reads a flag"))
+        .routes(put("/flags/{flag}", flags::put, "Writes a flag"))
+        .routes(patch("/flags/{flag}", flags::patch, "Changes what it names of a flag"))
+        .routes(delete("/flags/{flag}", flags::delete, "Deletes a flag"))
+        .routes(post("/flags/{flag}/on", flags::switch::<flags::On>, "Switches a flag on"))
+        .routes(post("/flags/{flag}/off", flags::switch::<flags::Off>, "Switches a flag off, at once"))
+        .routes(get("/flags/{flag}/override", project_flags::read_override, "Reads an override"))
+        .routes(put("/flags/{flag}/override", project_flags::put_override, "Writes an override"))
+        .routes(delete("/flags/{flag}/override", project_flags::delete_override, "Deletes an override"))
+        .routes(get("/flags/{flag}/fuse", fuses::read, "Reads a fuse and where it stands"))
+        .routes(put("/flags/{flag}/fuse", fuses::put, "Writes a fuse's policy"))
+        .routes(delete("/flags/{flag}/fuse", fuses::delete, "Deletes a fuse"))
+        .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
+        .routes(get("/flags/{flag}/tallies", readings::tallies, "Tells what was counted"))
+        .routes(get("/flags/{flag}/usage", readings::usage, "Tells how often clients asked, by hour"))
+        .routes(get("/flags/{flag}/verdicts", readings::verdicts, "Lists what the fuse found"))
+        .routes(get("/flags/{flag}/retention-delta", readings::retention_delta, "Compares who comes back"))
+}
+
+/// The routes of tenants and projects.
+fn tenant_routes() -> OpenApiRouter<ApiState> {
+    const PROJECT_FLAG: &str = "/v1/projects/{project}/flags/{flag}";
+    OpenApiRouter::new()
+        .routes(get("/metrics", metrics::read, "Prometheus text of the tenant"))
+        .routes(get("/v1/whoami", auth::whoami, "Tells whose token it is"))
+        .routes(get("/v1/audit", audit::of_tenant, "Lists who did what in the tenant"))
+        .routes(post(PULL_PATH, replica::pull, "Hands a replica what it misses"))
+        .routes(post("/v1/explain", explain::ask, "Tells every comparison on the way to an answer"))
+        .routes(get("/v1/keys", keys::read, "Tells who may sign, and what a rotation waits for"))
+        .routes(get("/v1/tokens", tokens::list, "Lists the tokens"))
+        .routes(post("/v1/tokens", tokens::create, "Makes a token"))
+        .routes(get("/v1/tokens/{token_id}", tokens::read, "Reads a token, without its secret"))
+        .routes(delete("/v1/tokens/{token_id}", tokens::revoke, "Revokes a token"))
+        .routes(get("/v1/projects", projects::list, "Lists the projects"))
+        .routes(post("/v1/projects", projects::create, "Makes a project"))
+        .routes(get("/v1/projects/{project}", projects::read, "Reads a project"))
+        .routes(delete("/v1/projects/{project}", projects::delete, "Deletes a project"))
+        .routes(get("/v1/projects/{project}/flags", project_flags::list, "Lists the project's flags"))
+        .routes(get(PROJECT_FLAG, project_flags::read, "Reads a project's flag"))
+        .routes(put(PROJECT_FLAG, project_flags::put, "Writes a flag that every environment inherits"))
+        .routes(patch(PROJECT_FLAG, project_flags::patch, "Changes what it names of a project's flag"))
+        .routes(delete(PROJECT_FLAG, project_flags::delete, "Deletes a project's flag"))
+        .routes(get(ENVIRONMENTS, environments::list, "Lists the environments"))
+        .routes(post(ENVIRONMENTS, environments::create, "Makes an environment"))
+        .routes(get(ENVIRONMENT, environments::read, "Reads an environment"))
+        .routes(delete(ENVIRONMENT, environments::delete, "Deletes an environment"))
+}
+
+const ENVIRONMENTS: &str = "/v1/projects/{project}/environments";
+const ENVIRONMENT: &str = "/v1/projects/{project}/environments/{environment}";
+
+/// All routes with what they say of themselves.
+fn routes() -> OpenApiRouter<ApiState> {
+    let ingest = post(INGEST_PATH, ingest::batch, "Takes a batch of events from an edge");
+    OpenApiRouter::with_openapi(document::empty())
+        .routes(get("/healthz", healthz, "Tells that the process answers"))
+        .routes(get(document::PATH, openapi, "This document"))
+        .merge(tenant_routes())
+        .nest(ENVIRONMENT, environment_routes())
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
+        .merge(OpenApiRouter::new().routes(ingest).layer(DefaultBodyLimit::max(BATCH_BODY_LEN_MAX)))
+}
+
+/// All routes. Everything but `/healthz` and the document needs a bearer token.
 pub fn router(state: ApiState) -> Router {
     let edges = Arc::clone(&state.edge_addresses);
-    let routes = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/metrics", get(metrics::read))
-        .route("/v1/whoami", get(auth::whoami))
-        .route("/v1/audit", get(audit::of_tenant))
-        .route(PULL_PATH, post(replica::pull))
-        .route("/v1/explain", post(explain::ask))
-        .route("/v1/keys", get(keys::read))
-        .route("/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/v1/tokens/{token_id}", get(tokens::read).delete(tokens::revoke))
-        .route("/v1/projects", get(projects::list).post(projects::create))
-        .route("/v1/projects/{project}", get(projects::read).delete(projects::delete))
-        .route("/v1/projects/{project}/flags", get(project_flags::list))
-        .route(
-            "/v1/projects/{project}/flags/{flag}",
-            get(project_flags::read)
-                .put(project_flags::put)
-                .patch(project_flags::patch)
-                .delete(project_flags::delete),
-        )
-        .route("/v1/projects/{project}/environments", get(environments::list).post(environments::create))
-        .route(
-            "/v1/projects/{project}/environments/{environment}",
-            get(environments::read_whole).delete(environments::delete),
-        )
-        .nest("/v1/projects/{project}/environments/{environment}", environment_routes())
-        .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
-        .merge(
-            Router::new()
-                .route(INGEST_PATH, post(ingest::batch))
-                .layer(DefaultBodyLimit::max(BATCH_BODY_LEN_MAX)),
-        )
-        .fallback(async move |uri: Uri| astray::not_found(&uri, &edges))
-        .with_state(state);
+    let (routes, _) = routes().split_for_parts();
+    let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges)).with_state(state);
     Router::new()
         .fallback_service(routes)
         .layer(map_response(async |response| for_browsers_and_caches(astray::with_methods(response))))
+}
+
+/// The `OpenAPI` document of all routes.
+pub fn openapi_document() -> OpenApi {
+    routes().into_openapi()
 }
 
 /// What every answer says: it is what its type says, and nobody keeps it. It may hold a secret, and all but `/healthz` is
@@ -246,6 +283,19 @@ fn for_browsers_and_caches(mut response: Response) -> Response {
     response
 }
 
-async fn healthz() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+/// That the process answers.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
+async fn healthz(_: Public) -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Made when it is first asked for, and the same from then on.
+async fn openapi(_: Public) -> Json<document::Document> {
+    static DOCUMENT: LazyLock<OpenApi> = LazyLock::new(openapi_document);
+    Json(document::Document(&DOCUMENT))
 }

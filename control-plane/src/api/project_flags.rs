@@ -2,50 +2,63 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
-use flagfuse_shared::ids::{FlagKey, ProjectKey};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
-use super::answer::{Changed, tagged};
-use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, MergePatch, PathParams};
-use super::echo::{self, Echo};
-use super::environments::unknown_project;
-use super::flags::{FlagPath, flag_json, read_wire};
-use super::manner::{Manner, WithFuse};
+use super::answer::{Changed, Tagged};
+use super::auth::{Admin, InEnvironment, InProject, Viewer};
+use super::body::{MergePatch, Params, PathParams};
+use super::document::schema;
+use super::echo::{self, EchoBody, Shape, Shown};
+use super::flags::{FlagAnswer, FlagHints, FlagList, FlagPath, ShownFlag, read_wire};
+use super::page::Paging;
+use super::submission::{Submission, WithFuse};
 use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Tag};
 use crate::error::{ApiError, Code};
-use crate::store::{project_flags, scopes};
+use crate::store::project_flags;
 
-/// The caller's project of this name.
-async fn project(state: &ApiState, caller: &Caller, text: &str) -> Result<ProjectKey, ApiError> {
-    let unknown = || unknown_project(text);
-    let project = ProjectKey::parse(text).map_err(|_| unknown())?;
-    let is_there = scopes::has_project(&mut *state.store.read().await?, &caller.tenant, &project).await?;
-    if is_there { Ok(project) } else { Err(unknown()) }
+/// What an environment changes of its project's flag.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Override {
+    /// A merge patch over the project's flag.
+    #[schema(value_type = Object)]
+    r#override: Value,
+    /// Rises when the patch becomes another one.
+    revision: u64,
+}
+
+/// An override as `GET` shows it.
+pub(super) enum ShownOverride {}
+
+impl Shown for ShownOverride {
+    const SHAPE: Shape = echo::OVERRIDE;
+    type Content = schema::FlagPatch;
 }
 
 pub(super) async fn list(
+    at: InProject<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams(name): PathParams<String>,
-) -> Result<Json<Value>, ApiError> {
-    let project = project(&state, &caller, &name).await?;
-    let rows = project_flags::definitions(&mut *state.store.read().await?, &caller.tenant, &project).await?;
-    Ok(Json(json!({ "flags": rows.iter().map(flag_json).collect::<Vec<_>>() })))
+    Params(paging): Params<Paging>,
+) -> Result<Json<FlagList>, ApiError> {
+    let page = paging.page::<String>("project_flags")?;
+    let mut conn = state.store.read().await?;
+    let (tenant, after) = (&at.caller.tenant, page.after.as_deref());
+    let rows = project_flags::page(&mut conn, tenant, &at.project, after, page.sought()).await?;
+    let (flags, next) = page.cut(rows, |row| row.wire.key.clone());
+    Ok(Json(FlagList { flags: flags.into_iter().map(FlagAnswer::from).collect(), next }))
 }
 
 pub(super) async fn read(
+    at: InProject<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((name, flag)): PathParams<(String, String)>,
-) -> Result<Response, ApiError> {
-    let project = project(&state, &caller, &name).await?;
-    let row =
-        project_flags::definition(&mut *state.store.read().await?, &caller.tenant, &project, &flag).await?;
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+) -> Result<Tagged<FlagAnswer>, ApiError> {
+    let mut conn = state.store.read().await?;
+    let row = project_flags::definition(&mut conn, &at.caller.tenant, &at.project, &flag).await?;
     let row = row.ok_or_else(|| unknown_flag(&flag))?;
-    Ok(tagged(&Tag::revision(row.revision), flag_json(&row)))
+    Ok(Tagged::new(Tag::revision(row.revision), row.into()))
 }
 
 fn unknown_flag(flag: &str) -> ApiError {
@@ -56,86 +69,73 @@ fn unknown_flag(flag: &str) -> ApiError {
 }
 
 pub(super) async fn put(
+    at: InProject<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((name, flag)): PathParams<(String, String)>,
-    JsonBody(body): JsonBody<Value>,
-) -> Result<Changed, ApiError> {
-    let project = project(&state, &caller, &name).await?;
-    let echo = Echo::read(echo::FLAG, body)?;
-    let manner = manner.with_body(&echo.content).read_at(echo.revision);
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    EchoBody { echo, .. }: EchoBody<ShownFlag>,
+) -> Result<Changed<FlagHints>, ApiError> {
+    let submission = submission.with_body(&echo.content).read_at(echo.revision);
     let wire = Box::new(read_wire(&flag, echo.content)?);
-    let notes = hints::of_flag(&wire);
-    let change = Change::PutProjectFlag { project, wire };
-    Ok(state.propose(&caller, manner, change).await?.with_notes(notes))
+    let hints = FlagHints { notes: hints::of_flag(&wire), ..FlagHints::default() };
+    let change = Change::PutProjectFlag { project: at.project, wire };
+    Ok(state.propose(&at.caller, submission, change).await?.with(&hints))
 }
 
 /// A JSON merge patch (RFC 7396) of a flag that is there.
 pub(super) async fn patch(
+    at: InProject<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams((name, flag)): PathParams<(String, String)>,
-    MergePatch(patch): MergePatch,
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    MergePatch { fields: patch, .. }: MergePatch<schema::FlagPatch>,
 ) -> Result<Changed, ApiError> {
-    let project = project(&state, &caller, &name).await?;
-    state.propose(&caller, manner, Edit::ProjectFlag { project, flag: flag_key(&flag)?, patch }).await
+    let edit = Edit::ProjectFlag { project: at.project, flag: flag_key(&flag)?, patch };
+    state.propose(&at.caller, submission, edit).await
 }
 
 pub(super) async fn delete(
+    at: InProject<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
+    submission: Submission,
     WithFuse(fuses): WithFuse,
-    PathParams((name, flag)): PathParams<(String, String)>,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Changed, ApiError> {
-    let project = project(&state, &caller, &name).await?;
-    let change = Change::DeleteProjectFlag { project, flag: flag_key(&flag)?, fuses };
-    state.propose(&caller, manner, change).await
+    let change = Change::DeleteProjectFlag { project: at.project, flag: flag_key(&flag)?, fuses };
+    state.propose(&at.caller, submission, change).await
 }
 
 pub(super) async fn read_override(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment, flag)): FlagPath,
-) -> Result<Response, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let read = project_flags::patch(&mut *state.store.read().await?, &scope, &flag).await?;
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+) -> Result<Tagged<Override>, ApiError> {
+    let read = project_flags::patch(&mut *state.store.read().await?, at.scope(), &flag).await?;
     let (patch, revision) =
         read.ok_or_else(|| ApiError::new(Code::UnknownOverride, format!("flag {flag:?} has no override")))?;
-    Ok(tagged(&Tag::revision(revision), json!({ "override": patch, "revision": revision })))
+    Ok(Tagged::new(Tag::revision(revision), Override { r#override: patch, revision }))
 }
 
 pub(super) async fn put_override(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams(path): FlagPath,
-    JsonBody(body): JsonBody<Value>,
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    EchoBody { echo, .. }: EchoBody<ShownOverride>,
 ) -> Result<Changed, ApiError> {
-    let echo = Echo::read(echo::OVERRIDE, body)?;
-    let manner = manner.with_body(&echo.content).read_at(echo.revision);
-    change_override(&state, &caller, manner, path, Some(echo.content)).await
+    let submission = submission.with_body(&echo.content).read_at(echo.revision);
+    let (scope, flag) = (at.scope().clone(), flag_key(&flag)?);
+    state
+        .propose(&at.caller, submission, Change::PutOverride { scope, flag, patch: Some(echo.content) })
+        .await
 }
 
 pub(super) async fn delete_override(
+    at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
-    manner: Manner,
-    PathParams(path): FlagPath,
+    submission: Submission,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Changed, ApiError> {
-    change_override(&state, &caller, manner, path, None).await
-}
-
-async fn change_override(
-    state: &ApiState,
-    caller: &Caller,
-    manner: Manner,
-    (project, environment, flag): (String, String, String),
-    patch: Option<Value>,
-) -> Result<Changed, ApiError> {
-    let scope = state.environment(caller, &project, &environment).await?.scope;
-    let flag: FlagKey = flag_key(&flag)?;
-    state.propose(caller, manner, Change::PutOverride { scope, flag, patch }).await
+    let (scope, flag) = (at.scope().clone(), flag_key(&flag)?);
+    state.propose(&at.caller, submission, Change::PutOverride { scope, flag, patch: None }).await
 }

@@ -4,19 +4,26 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::UnixMillis;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::auth::Viewer;
-use super::body::{ListParams, Params, PathParams, list_limit};
+use super::auth::{InEnvironment, Viewer};
+use super::body::{Params, PathParams};
+use super::document::schema;
+use super::flags::FlagPath;
+use super::page::{EventPaging, LIMIT_OF_EVENTS, Page};
 use crate::error::{ApiError, Code};
 use crate::model::circuit::Circuit;
 use crate::model::metric::RETURN_METRIC;
 use crate::model::policy::default_window;
-use crate::model::verdict::ArmTotal;
-use crate::store::tallies::EnrolmentRange;
+use crate::model::verdict::{ArmTotal, GuardrailEvidence};
+use crate::store::phases::PhaseRow;
+use crate::store::tallies::{EnrolmentRange, TallyRow};
+use crate::store::usage::UsageHour;
+use crate::store::verdicts::VerdictRow;
 use crate::store::{
     events, fuses, phases, tallies as stored_tallies, usage as stored_usage, verdicts as stored_verdicts,
 };
@@ -25,119 +32,286 @@ use flagfuse_stats::classic::{ArmCount, confidence, delta, smoothed_rate};
 /// Phases whose tallies are shown.
 const PHASE_COUNT_SHOWN: u32 = 20;
 
-type FlagPath = PathParams<(String, String, String)>;
+/// Counts of a phase of a flag.
+#[derive(Debug, Serialize, ToSchema)]
+struct PhaseAnswer {
+    /// Events that arrived when their effect could not be undone, by kind.
+    corrections: BTreeMap<String, u64>,
+    /// Its number in the flag.
+    phase: u32,
+    #[schema(value_type = schema::Circuit)]
+    circuit: Circuit,
+    /// The buckets that it exposes and compares.
+    #[schema(value_type = Vec<schema::CohortSlice>)]
+    slices: Vec<CohortSliceWire>,
+    #[schema(value_type = u64)]
+    started_ms: UnixMillis,
+    /// Null while it runs.
+    #[schema(required, value_type = Option<u64>)]
+    ended_ms: Option<UnixMillis>,
+}
+
+/// What was counted of one metric in one arm of a phase.
+#[derive(Debug, Serialize, ToSchema)]
+struct Tally {
+    /// Number of the phase in the flag.
+    phase: u32,
+    #[schema(value_type = schema::Arm)]
+    arm: Arm,
+    metric: String,
+    /// Units that contributed.
+    units: u64,
+    /// Events that counted.
+    events: u64,
+    value_sum: f64,
+    /// Sum of squared values.
+    value_sq_sum: f64,
+}
+
+impl From<TallyRow> for Tally {
+    fn from(row: TallyRow) -> Self {
+        let TallyRow { phase, arm, metric, units, events, value_sum, value_sq_sum } = row;
+        Self { phase, arm, metric, units, events, value_sum, value_sq_sum }
+    }
+}
+
+/// What was counted of a flag.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Tallies {
+    /// The newest 20, the newest first.
+    phases: Vec<PhaseAnswer>,
+    tallies: Vec<Tally>,
+    /// Exposures of units in no arm, by variation.
+    exposures_outside_cohort: BTreeMap<String, u64>,
+}
 
 pub(super) async fn tallies(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment, flag)): FlagPath,
-) -> Result<Json<Value>, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+) -> Result<Json<Tallies>, ApiError> {
+    let scope = at.scope();
     let mut conn = state.store.read().await?;
-    let mut rows = Vec::new();
+    let mut tallies = Vec::new();
     let mut shown = Vec::new();
-    for phase in phases::of_flag(&mut conn, &scope, &flag, PHASE_COUNT_SHOWN).await? {
-        rows.extend(stored_tallies::of_phase(&mut conn, phase.phase_id, phase.phase).await?);
-        let corrections: BTreeMap<String, u64> =
-            events::corrections(&mut conn, phase.phase_id).await?.into_iter().collect();
-        shown.push(json!({
-            "corrections": corrections, "phase": phase.phase, "circuit": phase.circuit, "slices": phase.slices,
-            "started_ms": phase.started_ms, "ended_ms": phase.ended_ms,
-        }));
+    for row in phases::of_flag(&mut conn, scope, &flag, PHASE_COUNT_SHOWN).await? {
+        let PhaseRow { phase_id, phase, circuit, slices, started_ms, ended_ms, .. } = row;
+        let rows = stored_tallies::of_phase(&mut conn, phase_id, phase).await?;
+        tallies.extend(rows.into_iter().map(Tally::from));
+        let corrections = events::corrections(&mut conn, phase_id).await?.into_iter().collect();
+        shown.push(PhaseAnswer { corrections, phase, circuit, slices, started_ms, ended_ms });
     }
-    let plain: serde_json::Map<String, Value> = events::plain_exposures(&mut conn, &scope, &flag)
-        .await?
-        .into_iter()
-        .map(|(variation, count)| (variation, Value::from(count)))
-        .collect();
-    Ok(Json(json!({ "phases": shown, "tallies": rows, "exposures_outside_cohort": plain })))
+    let outside = events::plain_exposures(&mut conn, scope, &flag).await?;
+    let exposures_outside_cohort = outside.into_iter().collect();
+    Ok(Json(Tallies { phases: shown, tallies, exposures_outside_cohort }))
 }
 
 /// The query of usage: the newest hours, or those from a time on.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageParams {
+    /// Nothing before.
+    #[param(value_type = u64, format = "uint64")]
     from_ms: Option<UnixMillis>,
+    /// Hours of a page; 100 when absent.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
+    /// The `next` of the page before, which has later hours.
+    #[param(min_length = 1, max_length = 512)]
+    after: Option<String>,
+}
+
+/// How often clients asked for a flag in one hour.
+#[derive(Debug, Serialize, ToSchema)]
+struct Hour {
+    /// Its beginning.
+    #[schema(value_type = u64)]
+    hour_ms: UnixMillis,
+    /// Evaluations by answer: `yes`, `no` and `variant/NAME`.
+    served: BTreeMap<String, u64>,
+}
+
+impl From<UsageHour> for Hour {
+    fn from(UsageHour { hour_ms, served }: UsageHour) -> Self {
+        Self { hour_ms, served }
+    }
+}
+
+/// How often clients asked for a flag, by the hour: of a page the oldest first, of the pages the newest.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Usage {
+    usage: Vec<Hour>,
+    /// Where the page with earlier hours begins; null when there is none.
+    #[schema(required)]
+    next: Option<String>,
 }
 
 /// How often clients asked for the flag, by the hour.
 pub(super) async fn usage(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment, flag)): FlagPath,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
     Params(params): Params<UsageParams>,
-) -> Result<Json<Value>, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let limit = list_limit(params.limit)?;
-    let from = params.from_ms.unwrap_or_default();
-    let hours = stored_usage::hours(&mut *state.store.read().await?, &scope, &flag, from, limit).await?;
-    Ok(Json(json!({ "usage": hours })))
+) -> Result<Json<Usage>, ApiError> {
+    let limit = params.limit.unwrap_or(LIMIT_OF_EVENTS);
+    let page = Page::<UnixMillis>::read("usage", limit, params.after.as_deref())?;
+    let span = (params.from_ms.unwrap_or_default(), page.after.unwrap_or(UnixMillis(u64::MAX)));
+    let mut conn = state.store.read().await?;
+    let mut hours = stored_usage::hours_between(&mut conn, at.scope(), &flag, span, page.sought()).await?;
+    hours.reverse();
+    let (hours, next) = page.cut(hours, |hour| hour.hour_ms);
+    Ok(Json(Usage { usage: hours.into_iter().rev().map(Hour::from).collect(), next }))
+}
+
+/// What a fuse found, and what it did for it.
+#[derive(Debug, Serialize, ToSchema)]
+struct VerdictAnswer {
+    /// Rising number.
+    verdict_id: i64,
+    /// Number of the phase in the flag.
+    phase: u32,
+    #[schema(value_type = u64)]
+    at_ms: UnixMillis,
+    /// `continue`, `hold`, `trip`, `half_open`, `close`.
+    decision: String,
+    /// Stable word.
+    reason: String,
+    /// The same in a sentence.
+    summary: String,
+    /// For how long the oldest event had been waiting that the evidence does not know.
+    ingest_lag_ms: u64,
+    /// One entry for each guardrail.
+    #[schema(value_type = Vec<schema::GuardrailEvidence>)]
+    evidence: Vec<GuardrailEvidence>,
+}
+
+impl From<VerdictRow> for VerdictAnswer {
+    fn from(row: VerdictRow) -> Self {
+        let VerdictRow { verdict_id, phase, at_ms, decision, reason, summary, ingest_lag_ms, evidence } = row;
+        Self { verdict_id, phase, at_ms, decision, reason, summary, ingest_lag_ms, evidence }
+    }
+}
+
+/// Verdicts of a flag's fuse, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VerdictList {
+    verdicts: Vec<VerdictAnswer>,
+    /// Where the next page begins; null when there is none.
+    #[schema(required)]
+    next: Option<String>,
 }
 
 pub(super) async fn verdicts(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment, flag)): FlagPath,
-    Params(params): Params<ListParams>,
-) -> Result<Json<Value>, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let limit = list_limit(params.limit)?;
-    let rows = stored_verdicts::newest(&mut *state.store.read().await?, &scope, &flag, limit).await?;
-    Ok(Json(json!({ "verdicts": rows })))
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
+    Params(paging): Params<EventPaging>,
+) -> Result<Json<VerdictList>, ApiError> {
+    let page = paging.page::<i64>("verdicts")?;
+    let mut conn = state.store.read().await?;
+    let before = page.after.unwrap_or(i64::MAX);
+    let rows = stored_verdicts::page(&mut conn, at.scope(), &flag, before, page.sought()).await?;
+    let (rows, next) = page.cut(rows, |row| row.verdict_id);
+    Ok(Json(VerdictList { verdicts: rows.into_iter().map(VerdictAnswer::from).collect(), next }))
 }
 
-#[derive(Deserialize)]
+/// Which units a retention delta compares.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeltaParams {
+    /// In how many hours they enrolled; 72 when absent.
+    #[param(minimum = 24, maximum = 720)]
     window_hours: Option<u64>,
+    /// Number of a phase in the flag; the one that counts now when absent.
+    #[param(format = "uint32")]
     phase: Option<u32>,
+}
+
+/// Units of one arm, and how many of them came back.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
+#[derive(Debug, Serialize, ToSchema)]
+struct Returned {
+    units: u64,
+    returned: u64,
+    /// Smoothed share.
+    rate: f64,
+}
+
+/// Retention of mature units: those whose window for coming back has closed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RetentionDelta {
+    /// Number of the phase in the flag.
+    phase: u32,
+    window_hours: u64,
+    /// First millisecond of their enrolment.
+    #[schema(value_type = u64)]
+    enrolled_from_ms: UnixMillis,
+    /// First millisecond that is over.
+    #[schema(value_type = u64)]
+    enrolled_before_ms: UnixMillis,
+    /// A unit comes back from so long after its first exposure on …
+    return_after_ms: u64,
+    /// … and before that.
+    return_within_ms: u64,
+    /// Whether that is the window of seven days.
+    is_seven_day_retention: bool,
+    exposed: Returned,
+    control: Returned,
+    /// Relative difference of the rates.
+    delta: f64,
+    /// Sample progress: no probability.
+    #[schema(minimum = 0, maximum = 1)]
+    confidence: f64,
 }
 
 /// Retention of mature units only: those whose window for coming back has closed.
 pub(super) async fn retention_delta(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment, flag)): FlagPath,
+    PathParams(FlagPath { flag }): PathParams<FlagPath>,
     Params(params): Params<DeltaParams>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<RetentionDelta>, ApiError> {
     let window_hours = params.window_hours.unwrap_or(72);
     if !(24..=720).contains(&window_hours) {
         let detail = format!("window_hours is {window_hours}, allowed is 24 to 720");
         return Err(ApiError::new(Code::BadQuery, detail));
     }
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
+    let scope = at.scope();
     let mut conn = state.store.read().await?;
-    let fuse = fuses::fuse(&mut conn, &scope, &flag).await?;
+    let fuse = fuses::fuse(&mut conn, scope, &flag).await?;
     let phase = match (params.phase, fuse) {
-        (Some(number), _) => phases::by_number(&mut conn, &scope, &flag, number).await?,
+        (Some(number), _) => phases::by_number(&mut conn, scope, &flag, number).await?,
         (None, Some(fuse)) => {
             let tripped = fuse.tripped_phase_id.filter(|_| fuse.circuit == Circuit::Open);
             phases::by_id(&mut conn, tripped.unwrap_or(fuse.phase_id)).await?
         }
-        (None, None) => phases::of_flag(&mut conn, &scope, &flag, 1).await?.pop(),
+        (None, None) => phases::of_flag(&mut conn, scope, &flag, 1).await?.pop(),
     };
     let phase = phase.ok_or_else(|| {
         ApiError::new(Code::UnknownPhase, format!("flag {flag:?} has no such phase: it has, or had, no fuse"))
     })?;
-    let mature = state.now().minus(phase.policy.window(RETURN_METRIC).within_ms);
+    let window = phase.policy.window(RETURN_METRIC);
+    let mature = state.now().minus(window.within_ms);
     let range = EnrolmentRange { from: mature.minus(window_hours * 3_600_000), to: mature.minus(59_999) };
     let reading = stored_tallies::reading(&mut conn, phase.phase_id, RETURN_METRIC, range).await?;
-    let rate = |arm: ArmTotal| smoothed_rate(ArmCount { units: arm.units, events: arm.events });
-    let (exposed, control) = (rate(reading.exposed), rate(reading.control));
-    let window = phase.policy.window(RETURN_METRIC);
-    let standard = default_window(RETURN_METRIC);
-    Ok(Json(json!({
-        "phase": phase.phase,
-        "window_hours": window_hours,
-        "enrolled_from_ms": range.from,
-        "enrolled_before_ms": range.to,
-        "return_after_ms": window.after_ms,
-        "return_within_ms": window.within_ms,
-        "is_seven_day_retention": window == standard,
-        "exposed": { "units": reading.exposed.units, "returned": reading.exposed.events, "rate": exposed },
-        "control": { "units": reading.control.units, "returned": reading.control.events, "rate": control },
-        "delta": delta(exposed, control),
-        "confidence": confidence(reading.exposed.units, reading.control.units),
-    })))
+    let (exposed, control) = (returned(reading.exposed), returned(reading.control));
+    Ok(Json(RetentionDelta {
+        phase: phase.phase,
+        window_hours,
+        enrolled_from_ms: range.from,
+        enrolled_before_ms: range.to,
+        return_after_ms: window.after_ms,
+        return_within_ms: window.within_ms,
+        is_seven_day_retention: window == default_window(RETURN_METRIC),
+        delta: delta(exposed.rate, control.rate),
+        confidence: confidence(exposed.units, control.units),
+        exposed,
+        control,
+    }))
+}
+
+fn returned(arm: ArmTotal) -> Returned {
+    let rate = smoothed_rate(ArmCount { units: arm.units, events: arm.events });
+    Returned { units: arm.units, returned: arm.events, rate }
 }

@@ -2,64 +2,115 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use flagfuse_shared::ids::UnixMillis;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::answer::{Changed, tagged};
-use super::auth::{Admin, Caller, Viewer};
-use super::body::{JsonBody, PathParams, Seen};
+use super::answer::{Changed, Created, Tagged};
+use super::auth::{Admin, Caller, InEnvironment, InTenant, Viewer};
+use super::body::{JsonBody, Params, PathParams, Seen};
+use super::document::schema;
+use super::page::{Page, Paging};
 use crate::change::{Change, Preconditions, Tag};
 use crate::credential::{Bearer, TokenKind, generate};
 use crate::error::{ApiError, Code};
-use crate::store::tokens;
+use crate::store::tokens::{self, TokenRow};
 
-#[derive(Deserialize)]
+/// A token to make. A client key names project and environment, other kinds are valid in the whole tenant.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
+    #[schema(value_type = schema::TokenKind)]
     kind: TokenKind,
+    /// For people.
     name: String,
+    /// Of client keys.
     project: Option<String>,
+    /// Of client keys.
     environment: Option<String>,
 }
 
-pub(super) async fn create(
-    State(state): State<ApiState>,
-    Admin(caller): Admin,
-    Seen(seen): Seen,
-    JsonBody(new): JsonBody<NewToken>,
-) -> Result<Changed, ApiError> {
-    make(&state, &caller, seen, &new).await
-}
-
-#[derive(Deserialize)]
+/// A client key to make.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewClientKey {
+    /// For people.
     name: String,
 }
 
-/// `POST …/tokens` of an environment: a client key for it.
-pub(super) async fn create_client_key(
-    State(state): State<ApiState>,
-    Admin(caller): Admin,
-    Seen(seen): Seen,
-    PathParams((project, environment)): PathParams<(String, String)>,
-    JsonBody(NewClientKey { name }): JsonBody<NewClientKey>,
-) -> Result<Changed, ApiError> {
-    let (project, environment) = (Some(project), Some(environment));
-    make(&state, &caller, seen, &NewToken { kind: TokenKind::Client, name, project, environment }).await
+/// A token without its secret.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Token {
+    /// Its public name.
+    token_id: String,
+    #[schema(value_type = schema::TokenKind)]
+    kind: TokenKind,
+    /// For people.
+    name: String,
+    /// Of client keys.
+    #[schema(required)]
+    project: Option<String>,
+    /// Of client keys.
+    #[schema(required)]
+    environment: Option<String>,
+    #[schema(value_type = u64)]
+    created_ms: UnixMillis,
+    /// When it was revoked; null while it is valid.
+    #[schema(required, value_type = Option<u64>)]
+    revoked_ms: Option<UnixMillis>,
 }
 
-async fn make(
-    state: &ApiState,
-    caller: &Caller,
-    seen: Preconditions,
-    new: &NewToken,
-) -> Result<Changed, ApiError> {
+impl From<TokenRow> for Token {
+    fn from(row: TokenRow) -> Self {
+        let TokenRow { token_id, kind, name, project, environment, created_ms, revoked_ms, .. } = row;
+        Self { token_id, kind, name, project, environment, created_ms, revoked_ms }
+    }
+}
+
+/// One token.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TokenAnswer {
+    token: Token,
+}
+
+/// Tokens, the oldest first, revoked ones too.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TokenList {
+    tokens: Vec<Token>,
+    /// Where the next page begins; null when there is none.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// A new token. Its secret is here and nowhere else.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NewSecret {
+    /// Its public name.
+    token_id: String,
+    /// The secret.
+    token: String,
+}
+
+/// A token in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct TokenPath {
+    /// Its public name.
+    #[param(min_length = 1)]
+    token_id: String,
+}
+
+pub(super) async fn create(
+    InTenant { caller, .. }: InTenant<Admin>,
+    State(state): State<ApiState>,
+    Seen(seen): Seen,
+    JsonBody(new): JsonBody<NewToken>,
+) -> Result<Created<NewSecret>, ApiError> {
     let bearer = match (new.kind, &new.project, &new.environment) {
         (TokenKind::Client, Some(project), Some(environment)) => {
-            Bearer::Environment(state.environment(caller, project, environment).await?.scope)
+            Bearer::Environment(state.environment(&caller, project, environment).await?.scope)
         }
         (TokenKind::Client, _, _) => {
             return Err(ApiError::new(Code::BadSchema, "a client key needs project and environment"));
@@ -73,53 +124,79 @@ async fn make(
             return Err(ApiError::new(Code::BadSchema, detail));
         }
     };
-    let drawn = generate(new.kind, bearer, &new.name, state.now())?;
-    let (token_id, text) = (drawn.row.token_id.clone(), drawn.text);
-    let change = Change::CreateToken { token: Box::new(drawn.row), secret: drawn.digest };
-    let created = state.apply(caller, seen, change).await?.created();
-    Ok(created.with("token_id", token_id).with("token", text))
+    make(&state, &caller, seen, new.kind, bearer, &new.name).await
+}
+
+/// `POST …/tokens` of an environment: a client key for it.
+pub(super) async fn create_client_key(
+    at: InEnvironment<Admin>,
+    State(state): State<ApiState>,
+    Seen(seen): Seen,
+    JsonBody(NewClientKey { name }): JsonBody<NewClientKey>,
+) -> Result<Created<NewSecret>, ApiError> {
+    let bearer = Bearer::Environment(at.scope().clone());
+    make(&state, &at.caller, seen, TokenKind::Client, bearer, &name).await
+}
+
+async fn make(
+    state: &ApiState,
+    caller: &Caller,
+    seen: Preconditions,
+    kind: TokenKind,
+    bearer: Bearer,
+    name: &str,
+) -> Result<Created<NewSecret>, ApiError> {
+    let generated = generate(kind, bearer, name, state.now())?;
+    let (token_id, token) = (generated.row.token_id.clone(), generated.text);
+    let change = Change::CreateToken { token: Box::new(generated.row), secret: generated.digest };
+    Ok(Created(state.apply(caller, seen, change).await?.with(&NewSecret { token_id, token })))
 }
 
 pub(super) async fn list(
+    InTenant { caller, .. }: InTenant<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-) -> Result<Json<Value>, ApiError> {
-    let rows = tokens::list(&mut *state.store.read().await?, &caller.tenant).await?;
-    Ok(Json(json!({ "tokens": rows })))
+    Params(paging): Params<Paging>,
+) -> Result<Json<TokenList>, ApiError> {
+    let page = paging.page::<String>("tokens")?;
+    let mut conn = state.store.read().await?;
+    let rows = tokens::page(&mut conn, &caller.tenant, page.after.as_deref(), page.sought()).await?;
+    Ok(Json(listed(&page, rows)))
+}
+
+fn listed(page: &Page<String>, rows: Vec<TokenRow>) -> TokenList {
+    let (rows, next) = page.cut(rows, |row| row.token_id.clone());
+    TokenList { tokens: rows.into_iter().map(Token::from).collect(), next }
 }
 
 /// `GET /v1/tokens/{token_id}`: valid or revoked, never its secret.
 pub(super) async fn read(
+    InTenant { caller, .. }: InTenant<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams(token_id): PathParams<String>,
-) -> Result<Response, ApiError> {
+    PathParams(TokenPath { token_id }): PathParams<TokenPath>,
+) -> Result<Tagged<TokenAnswer>, ApiError> {
     let row = tokens::token(&mut *state.store.read().await?, &caller.tenant, &token_id).await?;
     let row =
         row.ok_or_else(|| ApiError::new(Code::UnknownToken, format!("token {token_id:?} does not exist")))?;
-    Ok(tagged(&Tag::revision(row.revision()), json!({ "token": row })))
+    Ok(Tagged::new(Tag::revision(row.revision()), TokenAnswer { token: row.into() }))
 }
 
 /// `GET …/tokens` of an environment: its client keys.
 pub(super) async fn list_client_keys(
+    at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Viewer(caller): Viewer,
-    PathParams((project, environment)): PathParams<(String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    let scope = state.environment(&caller, &project, &environment).await?.scope;
-    let mut rows = tokens::list(&mut *state.store.read().await?, &caller.tenant).await?;
-    rows.retain(|row| {
-        row.project.as_deref() == Some(scope.project.as_str())
-            && row.environment.as_deref() == Some(scope.environment.as_str())
-    });
-    Ok(Json(json!({ "tokens": rows })))
+    Params(paging): Params<Paging>,
+) -> Result<Json<TokenList>, ApiError> {
+    let page = paging.page::<String>("client_keys")?;
+    let mut conn = state.store.read().await?;
+    let rows = tokens::client_keys_page(&mut conn, at.scope(), page.after.as_deref(), page.sought()).await?;
+    Ok(Json(listed(&page, rows)))
 }
 
 pub(super) async fn revoke(
+    InTenant { caller, .. }: InTenant<Admin>,
     State(state): State<ApiState>,
-    Admin(caller): Admin,
     Seen(seen): Seen,
-    PathParams(token_id): PathParams<String>,
+    PathParams(TokenPath { token_id }): PathParams<TokenPath>,
 ) -> Result<Changed, ApiError> {
     state.apply(&caller, seen, Change::RevokeToken { token_id }).await
 }

@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Tell why a flag answers as it does, step by step.
     Explain(ExplainArgs),
+    /// Print the `OpenAPI` document of the API.
+    Openapi,
 }
 
 /// Arguments of `init`.

@@ -8,6 +8,8 @@ mod circuit;
 #[cfg(test)]
 mod deletion;
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod doors;
 #[cfg(test)]
 mod echo;
@@ -28,6 +30,8 @@ mod losses;
 #[cfg(test)]
 mod notes;
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod parts;
 #[cfg(test)]
 mod preconditions;
@@ -45,6 +49,8 @@ mod replica;
 mod routes;
 #[cfg(test)]
 mod safety;
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]

@@ -160,10 +160,10 @@ async fn names_of_metrics_are_seen_whether_a_fuse_watches_them_or_not() {
     let seen = world.get(&format!("{ENVIRONMENT}/metrics-seen")).await;
     let now = world.clock.now();
     let expected = json!([
-        { "metric": "convertion", "count": 2, "first_ms": now, "last_ms": now, "watched": false, "watched_by": [] },
-        { "metric": "sign-up", "count": 1, "first_ms": now, "last_ms": now, "watched": false, "watched_by": [] },
         { "metric": "conversion", "count": 0, "first_ms": null, "last_ms": null, "watched": true,
           "watched_by": ["checkout"] },
+        { "metric": "convertion", "count": 2, "first_ms": now, "last_ms": now, "watched": false, "watched_by": [] },
+        { "metric": "sign-up", "count": 1, "first_ms": now, "last_ms": now, "watched": false, "watched_by": [] },
     ]);
     assert_eq!((&seen["metrics"], &seen["other"]), (&expected, &Value::Null), "{seen}");
     world.ingest(&[world.outcome("anna", "conversion")]).await;

@@ -20,6 +20,8 @@ use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::document::{Exchange, assert_documented};
+
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START: UnixMillis = UnixMillis(1_767_225_600_000);
 pub(crate) const ENVIRONMENT: &str = "/v1/projects/demo/environments/production";
@@ -114,10 +116,15 @@ impl World {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("authorization", format!("Bearer {token}"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let sent = body.clone();
         let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
-        let status = response.status();
-        let etag = response.headers().get("etag").map(|etag| etag.to_str().unwrap().to_owned());
-        let bytes = to_bytes(response.into_body(), 64 << 20).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let status = parts.status;
+        let header = |name| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (etag, content_type) = (header("etag"), header("content-type").unwrap_or_default());
+        let bytes = to_bytes(body, 64 << 20).await.unwrap();
+        let (content_type, sent, received) = (content_type.as_str(), sent.as_slice(), &*bytes);
+        assert_documented(&Exchange { method, path, sent, status, content_type, received });
         Answer { status, etag, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
     }
 

@@ -1,16 +1,21 @@
-//! How a change is to be made: for real or only rehearsed, of which state, and with which confirmation. One answer for
-//! all kinds of changes.
+//! How a change is submitted: for real or only rehearsed, of which state, and with which confirmation. One answer for all
+//! kinds of changes.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{Required, Schema};
 
 use super::ApiState;
 use super::answer::Changed;
 use super::auth::Caller;
-use super::body::{Seen, query};
+use super::body::{Params, Seen, query};
+use super::document::{Draft, Takes};
 use crate::change::{ChangeError, Consent, Fuses, Preconditions, Proposal, Terms, rehearse};
 use crate::error::{ApiError, Code};
 
@@ -19,26 +24,27 @@ const CONFIRM_HEADER: &str = "x-flagfuse-confirm";
 
 /// What came along with a change.
 #[derive(Debug, Clone)]
-pub(super) struct Manner {
-    pub(super) kind: Kind,
+pub(super) struct Submission {
+    pub(super) mode: Mode,
     pub(super) seen: Preconditions,
     confirmation: Option<Digest>,
 }
 
 /// Whether anything is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Mode {
     Real,
     DryRun,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct DryRun {
+    /// True: everything is checked and answered, and nothing is kept.
     #[serde(default)]
     dry_run: bool,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Manner {
+impl<S: Send + Sync> FromRequestParts<S> for Submission {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -49,11 +55,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Manner {
         let confirmation = confirmation.transpose().map_err(|e| {
             ApiError::new(Code::BadHeader, format!("{CONFIRM_HEADER} is not a confirmation: {e}"))
         })?;
-        Ok(Self { kind: if dry_run { Kind::DryRun } else { Kind::Real }, seen, confirmation })
+        Ok(Self { mode: if dry_run { Mode::DryRun } else { Mode::Real }, seen, confirmation })
     }
 }
 
-impl Manner {
+impl Submission {
     /// The same for a body that says at which revision it was read.
     pub(super) fn read_at(self, revision: Option<u64>) -> Self {
         Self { seen: self.seen.read_at(revision), ..self }
@@ -69,8 +75,9 @@ impl Manner {
 /// `?with_fuse=true`: fuses may go with their flags.
 pub(super) struct WithFuse(pub(super) Fuses);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct WithFuseQuery {
+    /// True: a fuse goes with its flag, and all that it has counted.
     #[serde(default)]
     with_fuse: bool,
 }
@@ -84,41 +91,54 @@ impl<S: Send + Sync> FromRequestParts<S> for WithFuse {
     }
 }
 
+impl Takes for Submission {
+    fn describe(draft: &mut Draft) {
+        draft.is_rehearsable = true;
+        Params::<DryRun>::describe(draft);
+        let digest = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{64}$")).build();
+        let confirmation = ParameterBuilder::new()
+            .name(CONFIRM_HEADER)
+            .parameter_in(ParameterIn::Header)
+            .description(Some("The `confirmation` that a refused request was answered with."))
+            .required(Required::False)
+            .schema(Some(Schema::Object(digest)));
+        draft.parameter(confirmation.build());
+        Seen::describe(draft);
+    }
+}
+
+impl Takes for WithFuse {
+    fn describe(draft: &mut Draft) {
+        Params::<WithFuseQuery>::describe(draft);
+    }
+}
+
 impl ApiState {
     /// Makes a change of the caller, or tells what it would do.
     pub(super) async fn propose(
         &self,
         caller: &Caller,
-        manner: Manner,
+        submission: Submission,
         change: impl Into<Proposal> + Send,
     ) -> Result<Changed, ApiError> {
-        Ok(self.try_propose(caller, manner, change).await?)
+        Ok(self.try_propose(caller, submission, change).await?)
     }
 
     /// The same for whoever makes something of a refusal.
     pub(super) async fn try_propose(
         &self,
         caller: &Caller,
-        manner: Manner,
+        submission: Submission,
         change: impl Into<Proposal> + Send,
     ) -> Result<Changed, ChangeError> {
-        let Manner { kind, seen: preconditions, confirmation } = manner;
-        if kind == Kind::Real {
+        let Submission { mode, seen: preconditions, confirmation } = submission;
+        if mode == Mode::Real {
             let terms = Terms { consent: Consent::Person(confirmation), preconditions };
             return Ok(self.change(caller, change, terms).await?.into());
         }
         let (store, publisher, now) = (&self.store, &self.publisher, self.now());
         let rehearsed =
             rehearse(store, publisher, &caller.actor(), change.into(), preconditions, now).await?;
-        let mut body = rehearsed.notes;
-        let fields = [
-            ("dry_run", json!(true)),
-            ("diff", json!(rehearsed.decisions)),
-            ("confirmation_needed", json!(rehearsed.confirmation.is_some())),
-            ("confirmation", json!(rehearsed.confirmation)),
-        ];
-        body.extend(fields.map(|(name, value)| (name.to_owned(), value)));
-        body.extend(rehearsed.lost.map(|lost| ("lost".to_owned(), lost)));
-        Ok(Changed::rehearsed(body))
+        Ok(rehearsed.into())
     }
 }

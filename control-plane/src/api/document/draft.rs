@@ -1,0 +1,174 @@
+//! One operation of the `OpenAPI` document, drafted from the types of its handler: whom it lets in, what it takes and what it
+//! answers with. Each type says its own part, so that nothing is said twice and nothing can be left out.
+
+use std::future::Future;
+
+use axum::extract::State;
+use axum::handler::Handler;
+use axum::http::StatusCode;
+use axum::routing::{MethodFilter, on};
+use utoipa::ToSchema;
+use utoipa::openapi::path::{Operation, Parameter, Paths};
+use utoipa::openapi::request_body::RequestBody;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{Content, HttpMethod, Ref, RefOr};
+use utoipa_axum::PathItemExt as _;
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use super::problem;
+use crate::api::ApiState;
+
+/// An operation on its way into the document.
+#[derive(Default)]
+pub(in crate::api) struct Draft {
+    operation: Operation,
+    schemas: Vec<(String, RefOr<Schema>)>,
+    /// Whether the handler takes `dry_run`, so that its answer may be a rehearsal.
+    pub(in crate::api) is_rehearsable: bool,
+}
+
+impl Draft {
+    /// Adds a parameter.
+    pub(in crate::api) fn parameter(&mut self, parameter: Parameter) {
+        self.operation.parameters.get_or_insert_default().push(parameter);
+    }
+
+    /// Says what the body is.
+    pub(in crate::api) fn body(&mut self, body: RequestBody) {
+        self.operation.request_body = Some(body);
+    }
+
+    /// Says who is let in; nobody needs a token otherwise.
+    pub(in crate::api) fn bearer(&mut self, kinds: impl IntoIterator<Item = &'static str>) {
+        self.operation.security = Some(vec![SecurityRequirement::new("bearer", kinds)]);
+    }
+
+    /// Adds an answer.
+    pub(in crate::api) fn answer(&mut self, status: StatusCode, response: Response) {
+        self.operation.responses.responses.insert(status.as_str().to_owned(), RefOr::T(response));
+    }
+
+    /// Adds failures, as each status has them everywhere.
+    pub(in crate::api) fn fails(&mut self, statuses: &[StatusCode]) {
+        for status in statuses {
+            let named = RefOr::Ref(Ref::from_response_name(problem::response_name(*status)));
+            self.operation.responses.responses.insert(status.as_str().to_owned(), named);
+        }
+    }
+
+    /// The schema of a type by its name, with all that it refers to.
+    pub(in crate::api) fn schema<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        let name = T::name().into_owned();
+        T::schemas(&mut self.schemas);
+        self.schemas.push((name.clone(), T::schema()));
+        RefOr::Ref(Ref::from_schema_name(name))
+    }
+
+    /// An answer in JSON.
+    pub(in crate::api) fn json<T: ToSchema>(&mut self, description: &str) -> ResponseBuilder {
+        let content = Content::new(Some(self.schema::<T>()));
+        ResponseBuilder::new().description(description).content("application/json", content)
+    }
+}
+
+/// What a handler takes from a request.
+pub(in crate::api) trait Takes {
+    /// Says so in the document.
+    fn describe(draft: &mut Draft);
+}
+
+impl Takes for State<ApiState> {
+    fn describe(_: &mut Draft) {}
+}
+
+/// What lets a request in or refuses it. A handler takes one first of all, or it is no handler.
+pub(in crate::api) trait Authorises: Takes {}
+
+/// What a handler answers with.
+pub(in crate::api) trait Answers {
+    /// Says so in the document.
+    fn describe(draft: &mut Draft);
+}
+
+/// A handler whose operation follows from its types; `T` are what it takes.
+pub(in crate::api) trait Documented<T> {
+    /// Drafts the operation.
+    fn describe(draft: &mut Draft);
+}
+
+macro_rules! documented {
+    ($($taken:ident)*) => {
+        impl<F, Fut, A, $($taken,)* R> Documented<(A, $($taken,)*)> for F
+        where
+            F: Fn(A, $($taken,)*) -> Fut,
+            Fut: Future<Output = R>,
+            A: Authorises,
+            $($taken: Takes,)*
+            R: Answers,
+        {
+            fn describe(draft: &mut Draft) {
+                A::describe(draft);
+                $($taken::describe(draft);)*
+                R::describe(draft);
+            }
+        }
+    };
+}
+
+documented!();
+documented!(B);
+documented!(B C);
+documented!(B C D);
+documented!(B C D E);
+documented!(B C D E G);
+
+/// A route: a method of a path, its handler, and what it does in a line.
+pub(in crate::api) fn route<H, T, M>(
+    method: HttpMethod,
+    path: &str,
+    handler: H,
+    summary: &str,
+) -> UtoipaMethodRouter<ApiState>
+where
+    H: Handler<M, ApiState> + Documented<T>,
+    M: 'static,
+{
+    let mut draft = Draft::default();
+    H::describe(&mut draft);
+    let Draft { mut operation, schemas, .. } = draft;
+    let (tag, id) = names(std::any::type_name::<H>());
+    operation.summary = Some(summary.to_owned());
+    operation.operation_id = Some(id);
+    operation.tags = Some(vec![tag]);
+    let filter: MethodFilter = method.to_method_filter();
+    let mut paths = Paths::new();
+    paths.add_path_operation(path, vec![method], operation);
+    (schemas, paths, on(filter, handler))
+}
+
+/// `…::api::flags::list` → (`flags`, `flags_list`); a handler for several kinds has the kind behind it.
+fn names(handler: &str) -> (String, String) {
+    let (path, kind) = handler.split_once('<').unwrap_or((handler, ""));
+    let mut parts = path.rsplit("::");
+    let (name, module) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let kind = kind.trim_end_matches('>').rsplit("::").next().unwrap_or_default().to_lowercase();
+    let id = [module, name, &kind].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_");
+    (module.to_owned(), id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_named_after_their_handlers() {
+        let named = |handler| {
+            let (tag, id) = names(handler);
+            format!("{tag} {id}")
+        };
+        assert_eq!(named("a::api::flags::list"), "flags flags_list");
+        assert_eq!(named("a::api::parts::put<a::api::parts::Segment>"), "parts parts_put_segment");
+    }
+}

@@ -1,0 +1,227 @@
+//! Policies of fuses, and what their verdicts rest on. The words of `model`.
+
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// What a fuse watches and what it does.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({
+    "mode": "classic", "treatment_variation": "on", "control_variation": "off", "exposure_percent": 10,
+    "control_percent": 10,
+    "guardrails": [{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 }],
+}))]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Policy {
+    mode: Mode,
+    /// Served to the exposed slice.
+    treatment_variation: String,
+    /// Served to the control reserve.
+    control_variation: String,
+    /// Share of units that see the feature, in steps of 0.0001.
+    #[schema(minimum = 0.0001, maximum = 90)]
+    exposure_percent: f64,
+    /// Share of units reserved as control, in steps of 0.0001.
+    #[schema(minimum = 0.0001, maximum = 50)]
+    control_percent: f64,
+    /// What must not get worse.
+    #[schema(min_items = 1, max_items = 8)]
+    guardrails: Vec<Guardrail>,
+    /// Sample progress below which nothing is decided.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1, default = 0.65)]
+    min_confidence: f64,
+    /// Units of each arm below which nothing is decided.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 100_000_000, default = 1500)]
+    min_sample: u64,
+    /// Length of the sliding observation window.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 720, default = 72)]
+    window_hours: u64,
+    /// Weight of the newest delta in the moving average; absent compares the delta itself.
+    #[schema(minimum = 0.01, maximum = 1)]
+    ema_alpha: Option<f64>,
+    /// Seconds after an action in which no automatic one follows.
+    #[serde(default)]
+    #[schema(maximum = 604_800)]
+    cooldown_s: u64,
+    /// Seconds after a phase began in which units are not enrolled: the change is still travelling.
+    #[serde(default)]
+    #[schema(maximum = 3_600)]
+    grace_s: u64,
+    /// Share of units that see the feature while half open, in steps of 0.0001.
+    #[serde(default)]
+    #[schema(minimum = 0.0001, maximum = 50)]
+    half_open_percent: f64,
+    /// What it takes to try again.
+    #[serde(default)]
+    half_open: HalfOpenRule,
+}
+
+/// How a fuse decides.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    Classic,
+}
+
+/// What moves an open fuse to half open.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(rename_all = "snake_case")]
+enum HalfOpenRule {
+    #[default]
+    OnRecovery,
+    AfterCooldown,
+}
+
+/// One metric that must not get worse.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Guardrail {
+    /// What is measured.
+    #[schema(min_length = 1, max_length = 64)]
+    metric: String,
+    /// Which way is worse.
+    direction: Direction,
+    /// Relative change that trips: below 0 when a decrease is harm, above 0 when an increase is.
+    #[schema(minimum = -0.99, maximum = 100)]
+    threshold: f64,
+    /// Relative improvement that counts as recovered.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1)]
+    recovery_threshold: f64,
+    /// Outcomes earlier than this after the first exposure do not count.
+    #[schema(maximum = 604_800)]
+    after_s: Option<u64>,
+    /// Outcomes later than this after the first exposure do not count.
+    #[schema(maximum = 604_800)]
+    within_s: Option<u64>,
+}
+
+/// Which way is worse.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Direction {
+    IncreaseIsHarm,
+    DecreaseIsHarm,
+}
+
+/// Whether the feature is served to its cohort.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(in crate::api) enum Circuit {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+/// How far the roll-out got.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(in crate::api) enum Rollout {
+    Pending,
+    Validating,
+    Promoted,
+    RolledBack,
+}
+
+/// How much traffic a policy needs before it can trip, and how long that takes.
+#[derive(ToSchema)]
+pub(in crate::api) struct Traffic {
+    /// Exposed units at the first look that can trip.
+    exposed_units: u64,
+    /// Control units at that look.
+    control_units: u64,
+    /// Events over both arms at that look.
+    events: u64,
+    /// Visitors of whom that many fall into the arms, on average.
+    visitors: u64,
+    /// In how long they have to come.
+    window_hours: u64,
+    /// Fewer an hour are never enough.
+    visitors_per_hour_min: u64,
+    /// The present rate; null when it is not known.
+    #[schema(required)]
+    visitors_per_hour: Option<u64>,
+    /// Where that was seen.
+    #[schema(required)]
+    rate_from: Option<RateFrom>,
+    /// How long it takes at that rate.
+    #[schema(required)]
+    takes_ms: Option<u64>,
+    /// The same in a sentence.
+    summary: String,
+    /// Why it can never trip, when that is so at the present rate.
+    #[schema(nullable = false)]
+    warning: Option<String>,
+}
+
+/// Where a rate was seen.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum RateFrom {
+    Flag,
+    Environment,
+}
+
+/// The numbers behind one guardrail's finding.
+#[derive(ToSchema)]
+pub(in crate::api) struct GuardrailEvidence {
+    /// What was measured.
+    metric: String,
+    /// What it says.
+    finding: Finding,
+    /// Both arms.
+    reading: Reading,
+    /// Smoothed rate or mean of the exposed arm.
+    rate_exposed: f64,
+    /// Smoothed rate or mean of the control arm.
+    rate_control: f64,
+    /// Relative difference.
+    delta: f64,
+    /// What was compared with the threshold: the delta or its moving average, to 4 digits.
+    delta_compared: f64,
+    /// The threshold.
+    threshold: f64,
+    /// Sample progress, to 3 digits: no probability.
+    #[schema(minimum = 0, maximum = 1)]
+    confidence: f64,
+    /// How often the rule trips by chance alone at the first look at which it may; null for means and without a baseline.
+    #[schema(required)]
+    false_trip_rate_first_look: Option<f64>,
+    /// The same in a sentence.
+    summary: String,
+}
+
+/// What one guardrail says.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Finding {
+    NoData,
+    NoControl,
+    SampleRatioMismatch,
+    SampleTooSmall,
+    ConfidenceTooLow,
+    TooFewEvents,
+    Harm,
+    Neutral,
+    Recovered,
+}
+
+/// Both arms of one guardrail.
+#[derive(ToSchema)]
+struct Reading {
+    exposed: ArmTotal,
+    control: ArmTotal,
+}
+
+/// Sums over the enrolment minutes of one arm that the window covers.
+#[derive(ToSchema)]
+struct ArmTotal {
+    /// Enrolled units.
+    units: u64,
+    /// Units with the event; for a metric with values, the events themselves.
+    events: u64,
+    /// Sum of the values.
+    value_sum: f64,
+}

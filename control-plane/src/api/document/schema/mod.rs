@@ -1,0 +1,14 @@
+//! Schemas of what other floors write down, which know nothing of documents: the same fields, bounds and words again. The
+//! tests hold every answer and every body of theirs against these.
+#![expect(dead_code, reason = "nobody makes a value of a schema")]
+
+mod change;
+mod definition;
+mod fuse;
+
+pub(in crate::api) use self::change::{ChangeNotes, Conflict, DecisionDiff, Decisions, FuseStanding, Lost};
+pub(in crate::api) use self::definition::{
+    Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, Profile, Segment,
+    SegmentBody, TokenKind,
+};
+pub(in crate::api) use self::fuse::{Circuit, GuardrailEvidence, Policy, Rollout, Traffic};

@@ -144,11 +144,11 @@ impl From<ChangeError> for ApiError {
             ChangeError::TooManyEnvironments { .. } => Self::new(Code::TooManyEnvironments, detail),
             ChangeError::Conflicts { conflicts } => {
                 let errors = conflict_errors(conflicts);
-                let told = json!({ "conflicts": conflicts_json(&errors) });
+                let members = json!({ "conflicts": conflicts_json(&errors) });
                 // The first one gives status and code, as if it stood alone.
                 let first = errors.into_iter().next().map(|(_, error)| error);
                 let first = first.unwrap_or_else(|| Self::new(Code::Exists, ""));
-                Self { detail, ..first }.with(told)
+                Self { detail, ..first }.with(members)
             }
             ChangeError::Precondition { current, .. } => {
                 let shown = json!({ "etag": current.as_ref().map(ToString::to_string) });
@@ -158,11 +158,11 @@ impl From<ChangeError> for ApiError {
             ChangeError::SharedSalt { .. } => Self::new(Code::SharedSalt, detail),
             ChangeError::IsOff { .. } => Self::new(Code::FlagIsOff, detail),
             ChangeError::FuseInUse { fuses, .. } => {
-                let told = fuses
+                let fuses = fuses
                     .iter()
                     .map(|(environment, circuit)| json!({ "environment": environment, "circuit": circuit }));
-                let told = json!({ "fuses": told.collect::<Vec<_>>() });
-                Self::new(Code::FuseInUse, detail).with(told)
+                let fuses = fuses.collect::<Vec<_>>();
+                Self::new(Code::FuseInUse, detail).with(json!({ "fuses": fuses }))
             }
             ChangeError::LockedByFuse { .. } => Self::new(Code::HeldByFuse, detail),
             ChangeError::Tripped { .. } => Self::new(Code::FuseNotClosed, detail),
@@ -216,8 +216,9 @@ pub fn conflict_errors(conflicts: Vec<Conflict>) -> Vec<(String, ApiError)> {
 
 /// The same for programs and people.
 pub fn conflicts_json(conflicts: &[(String, ApiError)]) -> Value {
-    let told = conflicts.iter();
-    told.map(|(name, error)| json!({ "name": name, "code": error.code.as_str(), "reason": error.detail }))
+    let conflicts = conflicts.iter();
+    conflicts
+        .map(|(name, error)| json!({ "name": name, "code": error.code.as_str(), "reason": error.detail }))
         .collect()
 }
 
@@ -257,7 +258,20 @@ impl From<KeyError> for ApiError {
                     "the keyset in force changed a moment ago, and its private key is not opened yet";
                 Self::new(Code::KeysChanging, detail)
             }
-            error => Self::internal(&error),
+            KeyError::Exists { .. }
+            | KeyError::Missing { .. }
+            | KeyError::File { .. }
+            | KeyError::Format { .. }
+            | KeyError::TooLong { .. }
+            | KeyError::Keyset { .. }
+            | KeyError::RootsInside { .. }
+            | KeyError::Threshold { .. }
+            | KeyError::Ceremony(_)
+            | KeyError::Sign(_)
+            | KeyError::Roots(_)
+            | KeyError::Random(_)
+            | KeyError::Overtaken { .. }
+            | KeyError::OtherKeys { .. } => Self::internal(&error),
         }
     }
 }
@@ -310,3 +324,6 @@ impl From<getrandom::Error> for ApiError {
         Self::internal(&error)
     }
 }
+
+#[cfg(test)]
+mod tests;

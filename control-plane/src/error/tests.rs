@@ -1,0 +1,220 @@
+//! Every error of the floors below, and the code that a request is told for it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use flagfuse_inspect::diff::DiffError;
+use flagfuse_shared::condition::SegmentFault;
+use flagfuse_shared::digest::Digest;
+use flagfuse_shared::flag::FlagFault;
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey};
+use flagfuse_shared::snapshot::payload::PayloadError;
+
+use super::*;
+use crate::change::{Above, Given, Lost, Unmet};
+use crate::model::circuit::Circuit;
+
+/// A number for each variant. One that is new does not compile before it is here, and has no row below until it gets one.
+const fn number(error: &ChangeError) -> usize {
+    match error {
+        ChangeError::UnknownProject { .. } => 0,
+        ChangeError::UnknownEnvironment { .. } => 1,
+        ChangeError::Unknown { .. } => 2,
+        ChangeError::Exists { .. } => 3,
+        ChangeError::TooManyEnvironments { .. } => 4,
+        ChangeError::Conflicts { .. } => 5,
+        ChangeError::Flag { .. } => 6,
+        ChangeError::FlagShape { .. } => 7,
+        ChangeError::Segment { .. } => 8,
+        ChangeError::Environment(_) => 9,
+        ChangeError::InUse { .. } => 10,
+        ChangeError::Policy(_) => 11,
+        ChangeError::CohortIsManaged => 12,
+        ChangeError::LockedByFuse { .. } => 13,
+        ChangeError::IsOff { .. } => 14,
+        ChangeError::FuseInUse { .. } => 15,
+        ChangeError::SharedSalt { .. } => 16,
+        ChangeError::Tripped { .. } => 17,
+        ChangeError::Inherited { .. } => 18,
+        ChangeError::InEnvironment { .. } => 19,
+        ChangeError::Precondition { .. } => 20,
+        ChangeError::Stale { .. } => 21,
+        ChangeError::ConfirmationNeeded { .. } => 22,
+        ChangeError::LossToConfirm { .. } => 23,
+        ChangeError::NotInHistory { .. } => 24,
+        ChangeError::NotInVersion { .. } => 25,
+        ChangeError::Unreadable { .. } => 26,
+        ChangeError::TooLong { .. } => 27,
+        ChangeError::Outbox(_) => 28,
+        ChangeError::Store(_) => 29,
+        ChangeError::Diff(_) => 30,
+    }
+}
+
+const VARIANT_COUNT: usize = 31;
+
+fn key() -> String {
+    "k".to_owned()
+}
+
+fn scope() -> Scope {
+    Scope::parse("t/p/e").unwrap()
+}
+
+const VERSION: SnapshotVersion = SnapshotVersion { epoch: 1, seq: 7 };
+
+/// 400 and 404.
+fn of_requests() -> Vec<(ChangeError, Code)> {
+    let unknown = |what| ChangeError::Unknown { what, key: key() };
+    let flag = FlagFault::UnknownLayer { layer: key() };
+    let segment = SegmentFault::OutOfRange { field: "key", found: key(), allowed: key() };
+    let too_many =
+        |what| ChangeError::Environment(EnvironmentFault::TooMany { what, count: 3, count_max: 2 });
+    let mode = PolicyFault::Mode { found: key() };
+    let variation = PolicyFault::UnknownVariation { field: "control_variation", variation: key() };
+    vec![
+        (ChangeError::UnknownProject { project: ProjectKey::parse("p").unwrap() }, Code::UnknownProject),
+        (ChangeError::UnknownEnvironment { scope: scope() }, Code::UnknownEnvironment),
+        (unknown(Resource::Project), Code::UnknownProject),
+        (unknown(Resource::Environment), Code::UnknownEnvironment),
+        (unknown(Resource::Settings), Code::UnknownEnvironment),
+        (unknown(Resource::Flag), Code::UnknownFlag),
+        (unknown(Resource::ProjectFlag), Code::UnknownFlag),
+        (unknown(Resource::Override), Code::UnknownOverride),
+        (unknown(Resource::Fuse), Code::UnknownFuse),
+        (unknown(Resource::Segment), Code::UnknownSegment),
+        (unknown(Resource::Layer), Code::UnknownLayer),
+        (unknown(Resource::Holdout), Code::UnknownHoldout),
+        (unknown(Resource::Token), Code::UnknownToken),
+        (ChangeError::NotInVersion { flag: key(), version: VERSION }, Code::UnknownFlag),
+        (ChangeError::NotInHistory { version: VERSION, available: Vec::new() }, Code::VersionNotKept),
+        (ChangeError::Flag { key: key(), source: flag }, Code::InvalidFlag),
+        (ChangeError::FlagShape { detail: key() }, Code::InvalidFlag),
+        (ChangeError::Segment { key: key(), source: segment }, Code::InvalidSegment),
+        (too_many("segments"), Code::InvalidSegment),
+        (too_many("layers"), Code::InvalidLayer),
+        (too_many("holdout"), Code::InvalidHoldout),
+        (ChangeError::Policy(mode), Code::ModeNotAvailable),
+        (ChangeError::Policy(variation), Code::InvalidPolicy),
+        (ChangeError::CohortIsManaged, Code::CohortIsManaged),
+        (ChangeError::TooLong { field: "name", len: 9, len_max: 8 }, Code::TooLong),
+    ]
+}
+
+/// 409 and 412.
+fn of_states() -> Vec<(ChangeError, Code)> {
+    let used = ChangeError::InUse { what: Resource::Segment, key: key(), by: key(), fault: key() };
+    let environment = EnvironmentKey::parse("e").unwrap();
+    let inside = ChangeError::InEnvironment { environment, source: Box::new(ChangeError::CohortIsManaged) };
+    let tripped = ChangeError::Tripped { what: key(), circuit: Circuit::Open, remedy: "close it" };
+    let unmet = ChangeError::Precondition { what: "flag", key: key(), unmet: Unmet::Match, current: None };
+    let conflict = |reason| ChangeError::Conflicts { conflicts: vec![Conflict { name: key(), reason }] };
+    vec![
+        (ChangeError::Exists { what: Resource::Project, key: key() }, Code::Exists),
+        (ChangeError::TooManyEnvironments { count: 9, deleted: 2 }, Code::TooManyEnvironments),
+        (conflict(ChangeError::Exists { what: Resource::Flag, key: key() }), Code::Exists),
+        (conflict(ChangeError::CohortIsManaged), Code::CohortIsManaged),
+        (used, Code::InUse),
+        (ChangeError::LockedByFuse { field: "salt", flag: key() }, Code::HeldByFuse),
+        (ChangeError::IsOff { flag: key() }, Code::FlagIsOff),
+        (ChangeError::FuseInUse { flag: key(), fuses: Vec::new() }, Code::FuseInUse),
+        (ChangeError::SharedSalt { flag: key(), other: key(), salt: key() }, Code::SharedSalt),
+        (tripped, Code::FuseNotClosed),
+        (ChangeError::Inherited { flag: key() }, Code::Inherited),
+        (inside, Code::CohortIsManaged),
+        (unmet, Code::PreconditionFailed),
+        (ChangeError::Stale { found: 8, expected: 7 }, Code::StaleRevision),
+    ]
+}
+
+/// What a person has to confirm, and what the floors below say.
+fn of_the_rest() -> Vec<(ChangeError, Code)> {
+    let above = Above { flag: key(), environment: key(), changed_pct: 12.0, limit_pct: 5 };
+    let lost = Lost { what: Resource::Project, key: key(), summary: key(), numbers: json!({}) };
+    let (given, confirmation) = (Given::Nothing, Digest::of(b"x"));
+    let needed =
+        ChangeError::ConfirmationNeeded { above: Box::new(above), given, confirmation, diffs: Vec::new() };
+    let unreadable = PayloadError::Format { found: 9, expected: 4 };
+    vec![
+        (needed, Code::ConfirmationNeeded),
+        (ChangeError::LossToConfirm { loss: Box::new(lost), given, confirmation }, Code::ConfirmationNeeded),
+        (ChangeError::Unreadable { version: VERSION, source: unreadable }, Code::Internal),
+        (ChangeError::Outbox(OutboxError::UnknownEnvironment { scope: scope() }), Code::UnknownEnvironment),
+        (ChangeError::Diff(DiffError::Refused(key())), Code::Internal),
+        (ChangeError::Store(StoreError::Busy), Code::Overloaded),
+    ]
+}
+
+#[test]
+fn every_refusal_of_a_change_has_its_code() {
+    let mut found = BTreeSet::new();
+    for (error, code) in of_requests().into_iter().chain(of_states()).chain(of_the_rest()) {
+        let (number, words) = (number(&error), error.to_string());
+        let told = ApiError::from(error);
+        assert_eq!(told.code(), code, "{words}");
+        assert!(code == Code::Internal || told.detail == words, "{words}: {}", told.detail);
+        found.insert(number);
+    }
+    assert_eq!(found, (0..VARIANT_COUNT).collect(), "a variant has no row");
+}
+
+#[test]
+fn every_error_of_the_store_the_outbox_and_the_keys_has_its_code() {
+    let sql = || sqlx_error();
+    let path = || PathBuf::from("p");
+    let signer = KeyError::NoSigner { keyset_version: 1, role: "release", needed: 1, found: 0, path: path() };
+    for (error, code) in [
+        (ApiError::from(StoreError::Busy), Code::Overloaded),
+        (StoreError::Lost(sql()).into(), Code::Overloaded),
+        (StoreError::Sql(sql()).into(), Code::Internal),
+        (StoreError::Open { path: key(), why: key() }.into(), Code::Internal),
+        (StoreError::OldSqlite { found: key() }.into(), Code::Internal),
+        (StoreError::Newer { found: 9, known: 8 }.into(), Code::Internal),
+        (StoreError::Corrupt { column: "c", found: key() }.into(), Code::Internal),
+        (OutboxError::Store(StoreError::Busy).into(), Code::Overloaded),
+        (OutboxError::Reserve { len: 9, len_max: 8 }.into(), Code::SnapshotLimit),
+        (OutboxError::Forked { scope: scope(), forks: Vec::new() }.into(), Code::RestoredFromOldCopy),
+        (OutboxError::UnknownEnvironment { scope: scope() }.into(), Code::UnknownEnvironment),
+        (OutboxError::Keys(signer).into(), Code::KeysChanging),
+        (KeyError::Store(StoreError::Busy).into(), Code::Overloaded),
+        (KeyError::Exists { path: path() }.into(), Code::Internal),
+        (KeyError::Overtaken { found: 2 }.into(), Code::Internal),
+    ] {
+        assert_eq!(error.code(), code, "{error:?}");
+    }
+}
+
+fn sqlx_error() -> sqlx::Error {
+    sqlx::Error::RowNotFound
+}
+
+#[test]
+fn every_error_of_pulls_batches_snapshots_and_policies_has_its_code() {
+    let tenant = || TenantKey::parse("t").unwrap();
+    let replica = PullError::UnknownReplica { region: key(), shard: 9, known: key(), shard_max: 0 };
+    let out_of_range = PolicyFault::OutOfRange { field: key(), found: key(), allowed: key() };
+    for (error, code) in [
+        (ApiError::from(replica), Code::UnknownReplica),
+        (PullError::TooMany { count: 9 }.into(), Code::BadPull),
+        (PullError::Scope { scope: key(), reason: key() }.into(), Code::BadPull),
+        (PullError::WrongTenant { scope: key(), tenant: tenant() }.into(), Code::WrongTenant),
+        (PullError::Store(StoreError::Busy).into(), Code::Overloaded),
+        (IngestError::WrongTenant { claimed: key(), tenant: tenant() }.into(), Code::WrongTenant),
+        (IngestError::BufferId { len: 0 }.into(), Code::BadBatch),
+        (IngestError::BatchSeq { batch_seq: u64::MAX }.into(), Code::BadBatch),
+        (IngestError::Panicked { position: 1, batch_seq: 2 }.into(), Code::Internal),
+        (IngestError::Store(StoreError::Busy).into(), Code::Overloaded),
+        (NewestSnapshotError::Nothing { scope: scope() }.into(), Code::NoSnapshot),
+        (NewestSnapshotError::Store(StoreError::Busy).into(), Code::Overloaded),
+        (out_of_range.into(), Code::InvalidPolicy),
+        (ImportError::TooLong { len: 9, len_max: 8 }.into(), Code::InvalidImport),
+    ] {
+        assert_eq!(error.code(), code, "{error:?}");
+    }
+}
+
+#[test]
+fn nothing_of_an_error_of_ours_is_told() {
+    let error = StoreError::Corrupt { column: "tokens.sha256", found: "secret".to_owned() };
+    assert_eq!(ApiError::from(error).detail, "the control plane failed; its log says why");
+}

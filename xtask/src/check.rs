@@ -41,6 +41,7 @@ impl Extent {
             Self::Usual => &[],
             Self::Full => &[
                 ("FLAGFUSE_SIM_SEEDS", "300"),
+                ("FLAGFUSE_API_CASES", "20000"),
                 ("FLAGFUSE_MUTANTS", "200000"),
                 ("FLAGFUSE_CHAOS_S", "1200"),
                 ("FLAGFUSE_OUTAGE_S", "120"),
@@ -73,6 +74,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     stack::build(root)?;
     build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
     tools::node_22(root)?;
+    tools::schemathesis(root)?;
     tools::browser_packages(root)
 }
 

@@ -306,6 +306,11 @@ impl Stack {
         &self.secrets
     }
 
+    /// A token with full rights at the control plane, for clients that are not ours.
+    pub fn admin_token(&self) -> &str {
+        &self.secrets.admin_token
+    }
+
     /// A client with full rights at the control plane.
     pub fn admin(&self) -> Client {
         Client::new(&self.control_plane_url(), Some(&self.secrets.admin_token))

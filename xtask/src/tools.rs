@@ -1,4 +1,5 @@
-//! Finds or installs what a build needs besides cargo: npm packages and the tools inside them, each installed once.
+//! Finds or installs what a build or a test needs besides cargo: packages of npm and Python and the tools inside them, each
+//! installed once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,31 @@ pub fn node_22(root: &Path) -> Result<Command> {
 /// Installs what the browser test needs.
 pub fn browser_packages(root: &Path) -> Result<()> {
     install(root, BROWSER_PACKAGES)
+}
+
+/// `schemathesis`, ready for its arguments; `None` where there is no Python to run it.
+pub fn schemathesis(root: &Path) -> Result<Option<Command>> {
+    let requirements_path = root.join("tests/python/requirements.txt");
+    let folder = root.join("target/tools/python");
+    let binary = folder.join("bin/schemathesis");
+    let requirements =
+        fs::read(&requirements_path).with_context(|| format!("reading {}", requirements_path.display()))?;
+    let installed = folder.join("requirements.txt");
+    if !binary.exists() || fs::read(&installed).is_ok_and(|have| have != requirements) {
+        let is_there = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
+        if !is_there.is_ok_and(|output| output.status.success()) {
+            return Ok(None);
+        }
+        progress(&format!("installing Python packages in {} (once)", folder.display()));
+        let mut venv = Command::new("python3");
+        run_within("python3 -m venv", venv.args(["-m", "venv"]).arg(&folder), INSTALL_LIMIT)?;
+        let mut pip = Command::new(folder.join("bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(&requirements_path);
+        run_within("pip install", &mut pip, INSTALL_LIMIT)?;
+        fs::write(&installed, requirements).with_context(|| format!("writing {}", installed.display()))?;
+    }
+    Ok(Some(Command::new(existing(binary)?)))
 }
 
 /// Runs `npm ci` in `folder` unless its lock file is the one installed last.

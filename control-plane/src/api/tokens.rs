@@ -168,7 +168,7 @@ fn listed(page: &Page<String>, rows: Vec<TokenRow>) -> TokenList {
     TokenList { tokens: rows.into_iter().map(Token::from).collect(), next }
 }
 
-/// `GET /v1/tokens/{token_id}`: valid or revoked, never its secret.
+/// `GET /v1/tokens/{token_id}`: never its secret. One that is revoked is gone here; the lists go on showing when it was.
 pub(super) async fn read(
     InTenant { caller, .. }: InTenant<Viewer>,
     State(state): State<ApiState>,
@@ -177,6 +177,10 @@ pub(super) async fn read(
     let row = tokens::token(&mut *state.store.read().await?, &caller.tenant, &token_id).await?;
     let row =
         row.ok_or_else(|| ApiError::new(Code::UnknownToken, format!("token {token_id:?} does not exist")))?;
+    if row.revoked_ms.is_some() {
+        let detail = format!("token {token_id:?} is revoked: the list of tokens says since when");
+        return Err(ApiError::new(Code::UnknownToken, detail));
+    }
     Ok(Tagged::new(Tag::revision(row.revision()), TokenAnswer { token: row.into() }))
 }
 

@@ -168,6 +168,10 @@ fn every_error_of_the_store_the_outbox_and_the_keys_has_its_code() {
         (StoreError::Lost(sql()).into(), Code::Overloaded),
         (StoreError::Sql(sql()).into(), Code::Internal),
         (StoreError::Open { path: key(), why: key() }.into(), Code::Internal),
+        (
+            StoreError::Refused { database: key(), refusal: crate::store::Refusal::NoDatabase }.into(),
+            Code::Internal,
+        ),
         (StoreError::OldSqlite { found: key() }.into(), Code::Internal),
         (StoreError::Newer { found: 9, known: 8 }.into(), Code::Internal),
         (StoreError::Corrupt { column: "c", found: key() }.into(), Code::Internal),

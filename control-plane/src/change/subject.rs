@@ -129,7 +129,11 @@ impl Subject {
                 parts::part(conn, scope, *part, key).await?.map(|row| row.revision)
             }
             Self::Fuse(scope, key) => fuses::fuse(conn, scope, key).await?.map(|row| row.revision),
-            Self::Token(tenant, id) => tokens::token(conn, tenant, id).await?.map(|row| row.revision()),
+            // One that is revoked is gone.
+            Self::Token(tenant, id) => {
+                let row = tokens::token(conn, tenant, id).await?;
+                row.filter(|row| row.revoked_ms.is_none()).map(|row| row.revision())
+            }
         })
     }
 

@@ -11,6 +11,7 @@ use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::tallies::{EnrolmentRange, reading};
+use crate::store::verdicts::VerdictRow;
 use crate::store::{Connection, Lock, Store, StoreError, buffers, forks, phases, scopes, verdicts};
 
 /// An unchanged verdict is written again after this long, as a sign of life.
@@ -183,16 +184,16 @@ async fn record(
         let phase = phases::by_id(&mut conn, fuse.phase_id).await?.map_or(0, |phase| phase.phase);
         (phase, verdicts::newest(&mut conn, scope, &fuse.flag, 1).await?.pop())
     };
-    let is_due = newest.is_none_or(|old| {
-        let is_same = old.decision == verdict.decision.as_str()
-            && old.reason == verdict.reason.as_str()
-            && old.phase == phase;
-        !is_same || now.since(old.at_ms) >= VERDICT_INTERVAL_MS
-    });
+    let is_due = is_due(newest.as_ref(), verdict, phase, now);
     if !is_due && ema == &fuse.ema {
         return Ok(Recorded::NotDue);
     }
     let mut tx = store.write(Lock::Environment(scope)).await?;
+    // Looked at again under the lock: another engine on this database may have written the same one.
+    let is_due = is_due && {
+        let newest = verdicts::newest(&mut tx, scope, &fuse.flag, 1).await?.pop();
+        self::is_due(newest.as_ref(), verdict, phase, now)
+    };
     if is_due {
         verdicts::insert(&mut tx, scope, &fuse.flag, phase, verdict, now).await?;
     }
@@ -201,4 +202,14 @@ async fn record(
     }
     tx.commit().await?;
     Ok(if is_due { Recorded::Written } else { Recorded::NotDue })
+}
+
+/// Whether a verdict differs from the newest that is written, or that one is old enough.
+fn is_due(newest: Option<&VerdictRow>, verdict: &Verdict, phase: u32, now: UnixMillis) -> bool {
+    newest.is_none_or(|old| {
+        let is_same = old.decision == verdict.decision.as_str()
+            && old.reason == verdict.reason.as_str()
+            && old.phase == phase;
+        !is_same || now.since(old.at_ms) >= VERDICT_INTERVAL_MS
+    })
 }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use flagfuse_importers::ImportError;
-use flagfuse_shared::environment::EnvironmentFault;
+use flagfuse_shared::environment::{EnvironmentFault, SharedField};
 use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};
 
@@ -228,10 +228,10 @@ const fn environment_code(fault: &EnvironmentFault) -> Code {
         | EnvironmentFault::Duplicate { what, .. }
         | EnvironmentFault::Field { what, .. } => what,
     };
-    match what.as_bytes() {
-        b"segments" => Code::InvalidSegment,
-        b"layers" => Code::InvalidLayer,
-        _ => Code::InvalidHoldout,
+    match what {
+        SharedField::Segments => Code::InvalidSegment,
+        SharedField::Layers => Code::InvalidLayer,
+        SharedField::Holdout => Code::InvalidHoldout,
     }
 }
 

@@ -15,7 +15,6 @@ use crate::config::notifier::NotifySettings;
 use crate::error::EdgeError;
 use crate::region::{Position, nearest};
 
-/// The parsed bindings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The installation this edge serves.

@@ -99,21 +99,16 @@ pub enum EdgeError {
     /// A header has a value that means nothing.
     #[error("header {name} must be {expected}")]
     HeaderMalformed {
-        /// The header.
         name: &'static str,
         /// The form it should have.
         expected: &'static str,
     },
     /// The path names something that cannot exist.
     #[error("{detail}")]
-    PathMalformed {
-        /// What is wrong.
-        detail: String,
-    },
+    PathMalformed { detail: String },
     /// No such replica in this deployment.
     #[error("no such replica: this edge has shards 0 to {} in {regions}", shards.saturating_sub(1))]
     ReplicaUnknown {
-        /// Its regions.
         regions: String,
         /// Replicas of each.
         shards: u16,

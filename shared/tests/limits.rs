@@ -14,7 +14,7 @@ use flagfuse_shared::contract::fault::QuarantineCode;
 use flagfuse_shared::contract::usage::UsageReport;
 use flagfuse_shared::definition::{FlagWire, SharedWire};
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::environment::{EnvironmentFault, compile_environment};
+use flagfuse_shared::environment::{EnvironmentFault, SharedField, compile_environment};
 use flagfuse_shared::flag::FlagFault;
 use flagfuse_shared::ids::{FlagKey, MetricKey, SnapshotVersion};
 use flagfuse_shared::limits::*;
@@ -216,12 +216,12 @@ fn segments_and_layers_are_bounded_on_each_side() {
         let conditions = vec![json!({ "attribute": "a", "op": "matches", "values": ["x"] }); count];
         segment(json!({ "rules": [{ "conditions": conditions }] }))
     });
-    let count = |what: &str, count: usize| {
+    let count = |what: SharedField, count: usize| {
         let entries: Vec<Value> = (0..count).map(|n| json!({ "key": format!("k{n}") })).collect();
-        let shared: SharedWire = serde_json::from_value(json!({ what: entries })).unwrap();
+        let shared: SharedWire = serde_json::from_value(json!({ what.to_string(): entries })).unwrap();
         compile_environment([], &shared).map(|_| ())
     };
-    for (what, max) in [("segments", SEGMENT_COUNT_MAX), ("layers", LAYER_COUNT_MAX)] {
+    for (what, max) in [(SharedField::Segments, SEGMENT_COUNT_MAX), (SharedField::Layers, LAYER_COUNT_MAX)] {
         assert_eq!(count(what, max), Ok(()));
         let expected = EnvironmentFault::TooMany { what, count: max + 1, count_max: max };
         assert_eq!(count(what, max + 1), Err(expected));

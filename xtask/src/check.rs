@@ -73,6 +73,7 @@ pub fn test(root: &Path, extent: Extent) -> Result<()> {
 pub(crate) fn prepare(root: &Path) -> Result<()> {
     stack::build(root)?;
     build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
+    tools::workerd(root)?;
     tools::node_22(root)?;
     tools::schemathesis(root)?;
     tools::browser_packages(root)

@@ -102,6 +102,7 @@ pub fn schemathesis(root: &Path) -> Result<Option<Command>> {
     let requirements =
         fs::read(&requirements_path).with_context(|| format!("reading {}", requirements_path.display()))?;
     let installed = folder.join("requirements.txt");
+    let _alone = alone(root)?;
     if !binary.exists() || fs::read(&installed).is_ok_and(|have| have != requirements) {
         let is_there = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
         if !is_there.is_ok_and(|output| output.status.success()) {
@@ -119,8 +120,22 @@ pub fn schemathesis(root: &Path) -> Result<Option<Command>> {
     Ok(Some(Command::new(existing(binary)?)))
 }
 
+/// Waits until no other process installs anything here; holds until it is dropped. Tests run side by side, and a program that
+/// is being written cannot be started.
+fn alone(root: &Path) -> Result<fs::File> {
+    let path = root.join("target/install.lock");
+    let open = || {
+        fs::create_dir_all(root.join("target"))?;
+        let file = fs::File::create(&path)?;
+        file.lock()?;
+        Ok::<_, std::io::Error>(file)
+    };
+    open().with_context(|| format!("locking {}", path.display()))
+}
+
 /// Runs `npm ci` in `folder` unless its lock file is the one installed last.
 fn install(root: &Path, folder: &str) -> Result<()> {
+    let _alone = alone(root)?;
     let folder = root.join(folder);
     let lock_path = folder.join("package-lock.json");
     let lock = fs::read(&lock_path).with_context(|| format!("reading {}", lock_path.display()))?;

@@ -149,7 +149,6 @@ pub enum Change {
         /// The revision it was decided on.
         expected_revision: u64,
         to: Circuit,
-        /// Who decided.
         by: Decider,
         /// Stable word.
         reason: String,

@@ -79,7 +79,6 @@ pub struct Counted {
     pub matching: Matching,
     /// When, after the enrolment.
     pub window: OutcomeWindow,
-    /// How often.
     pub counting: Counting,
 }
 

@@ -30,10 +30,7 @@ pub enum SafetyFault {
     Soak { found: u64 },
     /// More stages than there can be regions.
     #[error("stages has {found} entries, allowed is 0 to {REGION_COUNT_MAX}")]
-    StageCount {
-        /// How many.
-        found: usize,
-    },
+    StageCount { found: usize },
     /// A stage without a region.
     #[error("stages[{at}] names no region")]
     EmptyStage {

@@ -46,7 +46,6 @@ impl Moment {
     }
 }
 
-/// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     /// The connection is open.

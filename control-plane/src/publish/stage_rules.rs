@@ -27,9 +27,7 @@ pub struct SendableVersion {
 /// A replica stored a version that this control plane signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledgement {
-    /// Who.
     pub replica: ReplicaName,
-    /// What.
     pub version: SnapshotVersion,
     /// When the receipt arrived, by our own clock: no other one is compared with `now`.
     pub acked_ms: UnixMillis,

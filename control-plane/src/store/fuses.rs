@@ -17,7 +17,6 @@ pub struct FuseRow {
     pub flag: String,
     /// Rises with every change of policy or circuit.
     pub revision: u64,
-    /// The rules.
     pub policy: Policy,
     /// Closed, open, half open.
     pub circuit: Circuit,

@@ -74,7 +74,6 @@ impl Balance {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct BalanceRow {
     pub minute_ms: UnixMillis,
-    /// Its counts.
     #[serde(flatten)]
     pub balance: Balance,
 }

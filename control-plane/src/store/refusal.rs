@@ -48,10 +48,7 @@ pub enum Refusal {
     },
     /// Texts of ours would not fit in.
     #[error("has the encoding {found}, UTF8 is needed: make another with `createdb --encoding=UTF8 NAME`")]
-    NotUtf8 {
-        /// Its encoding.
-        found: String,
-    },
+    NotUtf8 { found: String },
     /// A copy that follows another server.
     #[error("is a hot standby and takes no writes: give the URL of the primary")]
     Standby,
@@ -63,10 +60,7 @@ pub enum Refusal {
     NoSchema,
     /// Tables have to be made.
     #[error("does not let the role make tables: grant CREATE on schema {schema} to it, or make it the owner")]
-    MayNotCreate {
-        /// Where.
-        schema: String,
-    },
+    MayNotCreate { schema: String },
     /// Tables are another role's.
     #[error("does not let the role write table {table}: connect as its owner, or grant it ALL on all tables")]
     MayNotWrite {

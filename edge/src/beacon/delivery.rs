@@ -18,18 +18,12 @@ pub enum DeliveryError {
     Platform(String),
     /// An outage, or a setting that people can put right.
     #[error("batch {batch_seq}: control plane answered {status}")]
-    Answered {
-        /// The batch.
-        batch_seq: i64,
-        /// The status.
-        status: u16,
-    },
+    Answered { batch_seq: i64, status: u16 },
 }
 
 /// What the control plane said of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The status.
     pub status: u16,
     /// The text of a refusal.
     pub reason: String,

@@ -24,7 +24,6 @@ pub struct Exposure {
     pub variation: String,
     /// Phase of the flag's cohort.
     pub phase: u32,
-    /// Who.
     pub unit: String,
     /// The snapshot that answered.
     pub version: SnapshotVersion,

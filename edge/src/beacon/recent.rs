@@ -25,7 +25,6 @@ pub struct ExposureKey<'k> {
     pub flag: &'k str,
     /// Phase of the flag's cohort.
     pub phase: u32,
-    /// Who.
     pub unit: &'k str,
 }
 

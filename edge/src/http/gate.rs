@@ -16,7 +16,6 @@ use crate::snapshot::served::{GateOutcome, Wish};
 /// An environment, and what is shown to open it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The environment.
     pub scope: Scope,
     /// A well-formed key, or an authentic stream token.
     pub shown: Credential,

@@ -24,13 +24,10 @@ const SINGLE_LEN_TYPICAL: usize = 256;
 /// Who asks, of which snapshot.
 #[derive(Debug, Clone, Copy)]
 pub struct EvaluationInput<'a> {
-    /// The environment.
     pub scope: &'a Scope,
-    /// Its snapshot.
     pub served: &'a Served,
     /// The client key's name.
     pub key: KeyId,
-    /// Who.
     pub context: &'a Context,
     /// Drawn only for contexts whose answers may need it.
     random: Option<u64>,

@@ -30,11 +30,9 @@ pub struct RequestHeaders {
 pub struct RequestHead {
     /// What its path asks for.
     pub route: Route,
-    /// How.
     pub verb: Verb,
     /// The query, without its question mark; still percent-encoded.
     pub query: String,
-    /// Its headers.
     pub headers: RequestHeaders,
 }
 

@@ -54,10 +54,7 @@ pub enum Route {
         key: Option<String>,
     },
     /// Unleash's frontend API: toggles for one context.
-    UnleashFrontend {
-        /// Which of them.
-        listing: Listing,
-    },
+    UnleashFrontend { listing: Listing },
     /// Unleash's client API: the toggles' definitions.
     UnleashFeatures,
     /// One of them.
@@ -78,7 +75,6 @@ pub enum Route {
 /// What is wanted of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplicaPage {
-    /// The push connection.
     Push,
     /// What it holds, who vouches for it and what it refused.
     State,

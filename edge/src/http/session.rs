@@ -31,7 +31,6 @@ pub struct Session<'a> {
     pub context: &'a Context,
     /// This isolate's configuration.
     pub config: &'a Rc<Config>,
-    /// The request.
     pub head: &'a RequestHead,
 }
 

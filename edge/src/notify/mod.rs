@@ -73,7 +73,6 @@ pub async fn announce(
 /// Who listens to what.
 #[derive(Debug)]
 pub struct Listener {
-    /// The environment.
     pub scope: Scope,
     /// What this isolate serves of it.
     pub served: SnapshotVersion,

@@ -41,7 +41,6 @@ extern "C" {
 #[error("the client is gone")]
 pub struct ClientGone;
 
-/// The writing end.
 #[derive(Debug)]
 pub struct StreamWriter(JsWriter);
 

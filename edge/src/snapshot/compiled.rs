@@ -11,7 +11,6 @@ use crate::snapshot::cache::Ttl;
 /// A verified snapshot in memory.
 #[derive(Debug)]
 pub struct CompiledSnapshot {
-    /// What to evaluate.
     pub snapshot: Verified<Snapshot>,
     /// Its version, and the digest and keyset it came with.
     pub held: Held,

@@ -6,7 +6,6 @@ use worker::{Env, Result};
 
 use crate::deadline::within;
 
-/// The optional binding.
 const BINDING: &str = "FLAGS_KV";
 /// Time KV has: a key that no colocation nearby has cached comes from far away.
 const READ_TIMEOUT_MS: u64 = 1_000;

@@ -35,7 +35,6 @@ pub struct Publication {
     pub scope: Scope,
     /// How soon clients are told.
     pub urgency: Urgency,
-    /// What to write.
     pub row: ReplicaRow,
     /// Client keys that are valid from then on.
     pub keys: KeyIds,

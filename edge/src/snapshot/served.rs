@@ -31,9 +31,7 @@ pub struct Wish {
 /// A snapshot to answer one request with.
 #[derive(Debug)]
 pub struct Served {
-    /// The snapshot.
     pub compiled: Rc<CompiledSnapshot>,
-    /// Its version.
     pub version: SnapshotVersion,
     /// Where it comes from.
     pub source: Source,

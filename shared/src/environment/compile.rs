@@ -1,6 +1,7 @@
 //! All flags of an environment at once: what they share, then each flag, then the links between them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{Environment, Holdout};
 use crate::bucket::{HOLDOUT_SEED, LAYER_SEED, Salted};
@@ -19,14 +20,35 @@ use crate::limits::{
 };
 use crate::segment::{Segment, compile_segments};
 
+/// What the flags of an environment share, by the field of the definition that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SharedField {
+    /// Groups of units.
+    Segments,
+    /// Flags of which a unit gets one at most.
+    Layers,
+    /// Units that get no feature.
+    Holdout,
+}
+
+impl fmt::Display for SharedField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Segments => "segments",
+            Self::Layers => "layers",
+            Self::Holdout => "holdout",
+        })
+    }
+}
+
 /// Why an environment has no meaning as a whole.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum EnvironmentFault {
     /// A list has too many entries.
     #[error("{what} has {count} entries, the limit is {count_max}")]
     TooMany {
-        /// The list: `flags`, `segments`, `layers`.
-        what: &'static str,
+        /// The list.
+        what: SharedField,
         /// Entries found.
         count: usize,
         /// Entries allowed.
@@ -35,16 +57,16 @@ pub enum EnvironmentFault {
     /// Two entries share a key.
     #[error("{what} repeats {key:?}")]
     Duplicate {
-        /// The list: `flags`, `segments`, `layers`.
-        what: &'static str,
+        /// The list.
+        what: SharedField,
         /// The repeated key.
         key: String,
     },
     /// A layer's or the holdout's own fields.
     #[error("{what}: {source}")]
     Field {
-        /// `layers`, `holdout`.
-        what: &'static str,
+        /// Which of them.
+        what: SharedField,
         /// Which field, and why.
         source: Box<FlagFault>,
     },
@@ -64,8 +86,12 @@ pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
     flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire<T, V>, FlagFault>)>,
     shared: &SharedWire,
 ) -> Result<Environment, EnvironmentFault> {
-    check_list("segments", shared.segments.iter().map(|segment| segment.key.as_str()), SEGMENT_COUNT_MAX)?;
-    check_list("layers", shared.layers.iter().map(|layer| layer.key.as_str()), LAYER_COUNT_MAX)?;
+    check_list(
+        SharedField::Segments,
+        shared.segments.iter().map(|segment| segment.key.as_str()),
+        SEGMENT_COUNT_MAX,
+    )?;
+    check_list(SharedField::Layers, shared.layers.iter().map(|layer| layer.key.as_str()), LAYER_COUNT_MAX)?;
     let (segments, names) = compile_segments(&shared.segments);
     let layers = shared.layers.iter().map(compile_layer).collect::<Result<_, _>>()?;
     let holdout = shared.holdout.as_ref().map(compile_holdout).transpose()?;
@@ -86,7 +112,7 @@ pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
 }
 
 fn check_list<'k>(
-    what: &'static str,
+    what: SharedField,
     keys: impl Iterator<Item = &'k str>,
     count_max: usize,
 ) -> Result<(), EnvironmentFault> {
@@ -104,7 +130,7 @@ fn check_list<'k>(
     }
 }
 
-fn check_field(what: &'static str, field: &str, text: &str, len_max: usize) -> Result<(), EnvironmentFault> {
+fn check_field(what: SharedField, field: &str, text: &str, len_max: usize) -> Result<(), EnvironmentFault> {
     if (1..=len_max).contains(&text.len()) {
         return Ok(());
     }
@@ -114,11 +140,11 @@ fn check_field(what: &'static str, field: &str, text: &str, len_max: usize) -> R
 }
 
 fn compile_layer(wire: &LayerWire) -> Result<Layer, EnvironmentFault> {
-    check_field("layers", "key", &wire.key, VARIATION_KEY_LEN_MAX)?;
+    check_field(SharedField::Layers, "key", &wire.key, VARIATION_KEY_LEN_MAX)?;
     let salt = wire.salt.as_deref().unwrap_or(&wire.key);
-    check_field("layers", "salt", salt, STRING_LEN_MAX)?;
+    check_field(SharedField::Layers, "salt", salt, STRING_LEN_MAX)?;
     let bucket_by = wire.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
-    check_field("layers", "bucket_by", bucket_by, STRING_LEN_MAX)?;
+    check_field(SharedField::Layers, "bucket_by", bucket_by, STRING_LEN_MAX)?;
     Ok(Layer {
         key: wire.key.as_str().into(),
         salt: Salted::new(salt, LAYER_SEED),
@@ -128,10 +154,10 @@ fn compile_layer(wire: &LayerWire) -> Result<Layer, EnvironmentFault> {
 
 fn compile_holdout(wire: &HoldoutWire) -> Result<Holdout, EnvironmentFault> {
     let below = percent_to_buckets("percentage", wire.percentage)
-        .map_err(|source| EnvironmentFault::Field { what: "holdout", source: Box::new(source) })?;
-    check_field("holdout", "salt", &wire.salt, STRING_LEN_MAX)?;
+        .map_err(|source| EnvironmentFault::Field { what: SharedField::Holdout, source: Box::new(source) })?;
+    check_field(SharedField::Holdout, "salt", &wire.salt, STRING_LEN_MAX)?;
     let bucket_by = wire.bucket_by.as_deref().unwrap_or(TARGETING_KEY);
-    check_field("holdout", "bucket_by", bucket_by, STRING_LEN_MAX)?;
+    check_field(SharedField::Holdout, "bucket_by", bucket_by, STRING_LEN_MAX)?;
     Ok(Holdout { salt: Salted::new(&wire.salt, HOLDOUT_SEED), source: UnitSource::of(bucket_by), below })
 }
 

@@ -6,7 +6,7 @@ mod index;
 mod random;
 
 pub(crate) use self::compile::compile_flags;
-pub use self::compile::{EnvironmentFault, compile_environment};
+pub use self::compile::{EnvironmentFault, SharedField, compile_environment};
 use self::index::KeyIndex;
 use self::random::Random;
 use crate::bucket::Salted;

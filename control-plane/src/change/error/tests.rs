@@ -83,7 +83,11 @@ const fn version() -> SnapshotVersion {
 fn of_shapes() -> Vec<(ChangeError, &'static str)> {
     let source = FlagFault::UnknownLayer { layer: "l".to_owned() };
     let fault = || SegmentFault::OutOfRange { field: "key", found: "x".to_owned(), allowed: "y".to_owned() };
-    let too_many = EnvironmentFault::TooMany { what: "layers", count: 3, count_max: 2 };
+    let too_many = EnvironmentFault::TooMany {
+        what: flagfuse_shared::environment::SharedField::Layers,
+        count: 3,
+        count_max: 2,
+    };
     let unreadable = PayloadError::Format { found: 9, expected: 4 };
     vec![
         (ChangeError::Flag { key: key(), source }, "flag \"k\": layer"),

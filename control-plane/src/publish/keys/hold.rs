@@ -23,7 +23,6 @@ use crate::store::{Connection, Lock, Store, StoreError, forks, scopes};
 /// What a ceremony is held with.
 #[derive(Debug)]
 pub struct Ceremony<'k> {
-    /// The installation.
     pub keys: &'k SigningKeys,
     pub store: &'k Store,
     /// Root keys that are present.

@@ -32,9 +32,7 @@ struct State {
 /// A private key and where it came from.
 #[derive(Debug, Clone)]
 pub struct OpenedKey {
-    /// Its role.
     pub role: OnlineRole,
-    /// Its file.
     pub path: PathBuf,
     pub key: PrivateKey,
 }

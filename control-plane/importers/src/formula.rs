@@ -37,6 +37,19 @@ pub(crate) struct Alternative {
     pub(crate) schedule: Option<ScheduleWire>,
 }
 
+/// A comparison that reads its values and the attribute as they are.
+pub(crate) fn plain(attribute: &str, op: Operator, values: Vec<Value>) -> ConditionWire {
+    ConditionWire {
+        attribute: attribute.to_owned(),
+        op,
+        values,
+        negate: false,
+        ignore_case: false,
+        coerce: false,
+        lenient: false,
+    }
+}
+
 impl Formula {
     /// Holds for everybody.
     pub(crate) const ALWAYS: Self = Self::All(Vec::new());
@@ -50,28 +63,12 @@ impl Formula {
 
     /// A comparison of equal types.
     pub(crate) fn test(attribute: &str, op: Operator, values: Vec<Value>) -> Self {
-        Self::Test(ConditionWire {
-            attribute: attribute.to_owned(),
-            op,
-            values,
-            negate: false,
-            ignore_case: false,
-            coerce: false,
-            lenient: false,
-        })
+        Self::Test(plain(attribute, op, values))
     }
 
     /// A comparison with a version in full, of an attribute that need not be.
     pub(crate) fn lenient_version(attribute: &str, op: Operator, version: String) -> Self {
-        Self::Test(ConditionWire {
-            attribute: attribute.to_owned(),
-            op,
-            values: vec![Value::String(version)],
-            negate: false,
-            ignore_case: false,
-            coerce: false,
-            lenient: true,
-        })
+        Self::Test(ConditionWire { lenient: true, ..plain(attribute, op, vec![Value::String(version)]) })
     }
 
     /// Equal to one of the values; never, if there are none.

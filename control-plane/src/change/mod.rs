@@ -43,7 +43,7 @@ mod same;
 mod scope;
 mod subject;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod token;
 mod transaction;
 mod writing;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::altered::{Altered, Memory};
 use super::environment::Environment;
+use super::error::ChangeError;
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::policy::Policy;
 use crate::store::fuses::FuseRow;
@@ -83,3 +84,44 @@ pub(super) fn altered(before: Environment, after: Environment, limit_pct: Option
     let base = SnapshotVersion { epoch: 1, seq: 7 };
     Altered::of(scope(), base, limit, (Memory::All(before), after), UnixMillis(1_000)).unwrap()
 }
+
+/// A number for each variant. One that is new does not compile before it is here, and fails every table of errors that has no
+/// row for it.
+pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
+    match error {
+        ChangeError::UnknownProject { .. } => 0,
+        ChangeError::UnknownEnvironment { .. } => 1,
+        ChangeError::Unknown { .. } => 2,
+        ChangeError::Exists { .. } => 3,
+        ChangeError::TooManyEnvironments { .. } => 4,
+        ChangeError::Conflicts { .. } => 5,
+        ChangeError::Flag { .. } => 6,
+        ChangeError::FlagShape { .. } => 7,
+        ChangeError::Segment { .. } => 8,
+        ChangeError::Environment(_) => 9,
+        ChangeError::InUse { .. } => 10,
+        ChangeError::Policy(_) => 11,
+        ChangeError::CohortIsManaged => 12,
+        ChangeError::LockedByFuse { .. } => 13,
+        ChangeError::IsOff { .. } => 14,
+        ChangeError::FuseInUse { .. } => 15,
+        ChangeError::SharedSalt { .. } => 16,
+        ChangeError::Tripped { .. } => 17,
+        ChangeError::Inherited { .. } => 18,
+        ChangeError::InEnvironment { .. } => 19,
+        ChangeError::Precondition { .. } => 20,
+        ChangeError::Stale { .. } => 21,
+        ChangeError::ConfirmationNeeded { .. } => 22,
+        ChangeError::LossToConfirm { .. } => 23,
+        ChangeError::NotInHistory { .. } => 24,
+        ChangeError::NotInVersion { .. } => 25,
+        ChangeError::Unreadable { .. } => 26,
+        ChangeError::TooLong { .. } => 27,
+        ChangeError::Outbox(_) => 28,
+        ChangeError::Store(_) => 29,
+        ChangeError::Diff(_) => 30,
+    }
+}
+
+/// Variants of the error, each with a number below this.
+pub(crate) const CHANGE_ERROR_COUNT: usize = 31;

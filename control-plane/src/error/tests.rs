@@ -11,47 +11,9 @@ use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, T
 use flagfuse_shared::snapshot::payload::PayloadError;
 
 use super::*;
+use crate::change::testing::{CHANGE_ERROR_COUNT, change_error_number as number};
 use crate::change::{Above, Given, Lost, Unmet};
 use crate::model::circuit::Circuit;
-
-/// A number for each variant. One that is new does not compile before it is here, and has no row below until it gets one.
-const fn number(error: &ChangeError) -> usize {
-    match error {
-        ChangeError::UnknownProject { .. } => 0,
-        ChangeError::UnknownEnvironment { .. } => 1,
-        ChangeError::Unknown { .. } => 2,
-        ChangeError::Exists { .. } => 3,
-        ChangeError::TooManyEnvironments { .. } => 4,
-        ChangeError::Conflicts { .. } => 5,
-        ChangeError::Flag { .. } => 6,
-        ChangeError::FlagShape { .. } => 7,
-        ChangeError::Segment { .. } => 8,
-        ChangeError::Environment(_) => 9,
-        ChangeError::InUse { .. } => 10,
-        ChangeError::Policy(_) => 11,
-        ChangeError::CohortIsManaged => 12,
-        ChangeError::LockedByFuse { .. } => 13,
-        ChangeError::IsOff { .. } => 14,
-        ChangeError::FuseInUse { .. } => 15,
-        ChangeError::SharedSalt { .. } => 16,
-        ChangeError::Tripped { .. } => 17,
-        ChangeError::Inherited { .. } => 18,
-        ChangeError::InEnvironment { .. } => 19,
-        ChangeError::Precondition { .. } => 20,
-        ChangeError::Stale { .. } => 21,
-        ChangeError::ConfirmationNeeded { .. } => 22,
-        ChangeError::LossToConfirm { .. } => 23,
-        ChangeError::NotInHistory { .. } => 24,
-        ChangeError::NotInVersion { .. } => 25,
-        ChangeError::Unreadable { .. } => 26,
-        ChangeError::TooLong { .. } => 27,
-        ChangeError::Outbox(_) => 28,
-        ChangeError::Store(_) => 29,
-        ChangeError::Diff(_) => 30,
-    }
-}
-
-const VARIANT_COUNT: usize = 31;
 
 fn key() -> String {
     "k".to_owned()
@@ -155,7 +117,7 @@ fn every_refusal_of_a_change_has_its_code() {
         assert!(code == Code::Internal || told.detail == words, "{words}: {}", told.detail);
         found.insert(number);
     }
-    assert_eq!(found, (0..VARIANT_COUNT).collect(), "a variant has no row");
+    assert_eq!(found, (0..CHANGE_ERROR_COUNT).collect(), "a variant has no row");
 }
 
 #[test]

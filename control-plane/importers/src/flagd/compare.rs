@@ -9,7 +9,7 @@ use flagfuse_shared::definition::{ConditionWire, Operator};
 use serde_json::{Value, json};
 
 use super::obstacle::Obstacle;
-use crate::formula::Formula;
+use crate::formula::{Formula, plain};
 
 /// A comparison with the variable on its left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,15 +203,7 @@ fn order(comparison: Comparison, attribute: &str, literal: &Value) -> Result<For
 
 /// A comparison with a number that reads texts as numbers too.
 fn read_as_number(attribute: &str, op: Operator, bound: Value) -> Formula {
-    Formula::Test(ConditionWire {
-        attribute: attribute.to_owned(),
-        op,
-        values: vec![bound],
-        negate: false,
-        ignore_case: false,
-        coerce: true,
-        lenient: false,
-    })
+    Formula::Test(ConditionWire { coerce: true, ..plain(attribute, op, vec![bound]) })
 }
 
 /// `===` of scalars: numbers by value, everything else by type and value.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::attribute_of;
 use super::document::Constraint;
+use crate::formula::plain;
 
 /// What a constraint amounts to.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,16 +85,8 @@ fn when(constraint: &Constraint, op: Operator, values: Vec<Value>) -> Result<Cla
     if field.is_empty() || values.is_empty() {
         return Ok(Clause::Never);
     }
-    let attribute = attribute_of(field).ok_or("the field would be mistaken for userId")?.to_owned();
-    Ok(Clause::When(ConditionWire {
-        attribute,
-        op,
-        values,
-        negate: false,
-        ignore_case: false,
-        coerce: true,
-        lenient: false,
-    }))
+    let attribute = attribute_of(field).ok_or("the field would be mistaken for userId")?;
+    Ok(Clause::When(ConditionWire { coerce: true, ..plain(attribute, op, values) }))
 }
 
 /// Texts as the clients clean them: without space at the ends, empty ones left out before that.
@@ -168,17 +161,7 @@ fn date(constraint: &Constraint, op: Operator) -> Result<Clause, String> {
         }
     };
     let value = javascript::iso_text(ms).map_or_else(|| Value::from(ms), Value::String);
-    let attribute = flagfuse_shared::context::CURRENT_TIME.to_owned();
-    let values = vec![value];
-    Ok(Clause::When(ConditionWire {
-        attribute,
-        op,
-        values,
-        negate: false,
-        ignore_case: false,
-        coerce: false,
-        lenient: false,
-    }))
+    Ok(Clause::When(plain(flagfuse_shared::context::CURRENT_TIME, op, vec![value])))
 }
 
 /// The clients accept a leading `v` and space in a constraint's version, not so in the context's.

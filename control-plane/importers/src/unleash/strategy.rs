@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::constraint::{conditions, network};
 use super::document::Strategy;
 use super::variant::stickiness_of;
+use crate::formula::plain;
 
 /// One way for a strategy to be on.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,16 +94,7 @@ fn in_segment(id: u64) -> ConditionWire {
 }
 
 fn condition(attribute: &str, op: Operator, texts: Vec<String>) -> ConditionWire {
-    let values = texts.into_iter().map(Value::String).collect();
-    ConditionWire {
-        attribute: attribute.to_owned(),
-        op,
-        values,
-        negate: false,
-        ignore_case: false,
-        coerce: false,
-        lenient: false,
-    }
+    plain(attribute, op, texts.into_iter().map(Value::String).collect())
 }
 
 /// A parameter that the clients call text methods on.

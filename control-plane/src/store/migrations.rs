@@ -24,6 +24,7 @@ pub(super) const SQLITE: Migrations = &[
     (15, include_str!("../../../migrations/sqlite/0015_summaries.sql")),
     (16, include_str!("../../../migrations/sqlite/0016_told.sql")),
     (17, include_str!("../../../migrations/sqlite/0017_audit_version.sql")),
+    (18, include_str!("../../../migrations/sqlite/0018_cells.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -44,6 +45,7 @@ pub(super) const POSTGRES: Migrations = &[
     (15, include_str!("../../../migrations/postgres/0015_summaries.sql")),
     (16, include_str!("../../../migrations/postgres/0016_told.sql")),
     (17, include_str!("../../../migrations/postgres/0017_audit_version.sql")),
+    (18, include_str!("../../../migrations/postgres/0018_cells.sql")),
 ];
 
 /// The newest that a database has; 0 when it is empty.

@@ -1,1 +1,327 @@
-//! Records at fixed places.
+//! Records at fixed places, in chunks that never move, with a picture of the past while a checkpoint is being taken.
+//!
+//! A place is a number that stays with its record until the record is removed; then the next record takes it. All of that
+//! follows from the order of calls, so that two ledgers that saw the same facts hold the same bytes at the same places.
+
+use hashbrown::HashTable;
+
+use crate::bytes::Reader;
+
+/// No place.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Where an empty place would name the next one: it is not empty.
+pub(crate) const LIVE: u32 = NONE - 1;
+
+/// Records in a chunk, and in a part of a checkpoint.
+pub(crate) const CHUNK: usize = 1 << CHUNK_BITS;
+const CHUNK_BITS: u32 = 16;
+
+/// What an arena holds: a fixed number of bytes.
+pub(crate) trait Record: Copy + PartialEq {
+    /// Bytes in a checkpoint.
+    const BYTES: usize;
+
+    fn put(&self, bytes: &mut Vec<u8>);
+    fn take(rest: &mut Reader<'_>) -> Option<Self>;
+    /// An empty place that names the next empty one.
+    fn empty(next: u32) -> Self;
+    /// The next empty place, if this is one.
+    fn next_empty(&self) -> Option<u32>;
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Arena<T> {
+    chunks: Vec<Vec<T>>,
+    /// Places, empty ones too.
+    length: u32,
+    /// Records.
+    used: u32,
+    /// The first empty place.
+    empty: u32,
+    saving: Option<Saving<T>>,
+}
+
+/// A picture of the arena as it was when a checkpoint began.
+#[derive(Debug, Clone)]
+struct Saving<T> {
+    length: u32,
+    /// The chunk that is to be taken next.
+    next: u32,
+    /// What changed since, of chunks that have not been taken.
+    before: HashTable<(u32, T)>,
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), length: 0, used: 0, empty: NONE, saving: None }
+    }
+}
+
+/// Whether all places hold the same; not whether a checkpoint is under way.
+impl<T: PartialEq> PartialEq for Arena<T> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.length, self.used, self.empty) == (other.length, other.used, other.empty)
+            && self.chunks == other.chunks
+    }
+}
+
+impl<T: Eq> Eq for Arena<T> {}
+
+const fn chunk_of(place: u32) -> usize {
+    (place >> CHUNK_BITS) as usize
+}
+
+const fn within(place: u32) -> usize {
+    place as usize & (CHUNK - 1)
+}
+
+/// Places are dense: spreading them is enough.
+fn hash(place: u32) -> u64 {
+    u64::from(place).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+impl<T: Record> Arena<T> {
+    /// The record at a place.
+    #[inline]
+    pub(crate) fn get(&self, place: u32) -> Option<&T> {
+        self.chunks.get(chunk_of(place))?.get(within(place))
+    }
+
+    /// The record at a place, to be changed.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, place: u32) -> Option<&mut T> {
+        let record = self.chunks.get_mut(chunk_of(place))?.get_mut(within(place))?;
+        if let Some(saving) = &mut self.saving {
+            saving.keep(place, *record);
+        }
+        Some(record)
+    }
+
+    /// Puts a record into an empty place and returns it; [`NONE`] when there is no number left.
+    pub(crate) fn insert(&mut self, record: T) -> u32 {
+        if self.empty != NONE {
+            let place = self.empty;
+            if let Some(there) = self.get_mut(place) {
+                let next = there.next_empty().unwrap_or(NONE);
+                *there = record;
+                self.empty = next;
+                self.used += 1;
+                return place;
+            }
+        }
+        if self.length == LIVE {
+            return NONE;
+        }
+        let place = self.length;
+        if chunk_of(place) == self.chunks.len() {
+            // Small ledgers are many: only the first chunk grows.
+            let room = if self.chunks.is_empty() { 0 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(room));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(record);
+        }
+        self.length += 1;
+        self.used += 1;
+        place
+    }
+
+    /// Empties a place.
+    pub(crate) fn remove(&mut self, place: u32) {
+        let next = self.empty;
+        if let Some(there) = self.get_mut(place)
+            && there.next_empty().is_none()
+        {
+            *there = T::empty(next);
+            self.empty = place;
+            self.used -= 1;
+        }
+    }
+
+    /// Places, empty ones too.
+    pub(crate) const fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// Records.
+    pub(crate) const fn used(&self) -> u32 {
+        self.used
+    }
+
+    /// All records with their places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0..).zip(self.chunks.iter().flatten()).filter(|(_, record)| record.next_empty().is_none())
+    }
+
+    /// Bytes it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let records: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let saved = self.saving.as_ref().map_or(0, |saving| saving.before.allocation_size());
+        (records * size_of::<T>() + saved) as u64
+    }
+
+    /// Chunks, and so parts of a checkpoint.
+    pub(crate) const fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Takes a picture of what is there now, for [`Arena::next_chunk`].
+    pub(crate) fn begin_saving(&mut self) {
+        self.saving = Some(Saving { length: self.length, next: 0, before: HashTable::new() });
+    }
+
+    pub(crate) fn end_saving(&mut self) {
+        self.saving = None;
+    }
+
+    /// Length, records and first empty place, for [`Arena::restoring`].
+    pub(crate) const fn shape(&self) -> [u32; 3] {
+        [self.length, self.used, self.empty]
+    }
+
+    /// The next chunk of the picture: the number of its records and their bytes. `None` when all have been taken.
+    pub(crate) fn next_chunk(&mut self) -> Option<Vec<u8>> {
+        let saving = self.saving.as_mut()?;
+        let first = saving.next << CHUNK_BITS;
+        if first >= saving.length {
+            self.saving = None;
+            return None;
+        }
+        let count = (saving.length - first).min(1 << CHUNK_BITS);
+        let chunk = self.chunks.get(chunk_of(first))?;
+        let mut bytes = Vec::with_capacity(16 + count as usize * T::BYTES);
+        bytes.extend_from_slice(&count.to_le_bytes());
+        for (place, record) in (first..first + count).zip(chunk) {
+            saving.before(place).unwrap_or(record).put(&mut bytes);
+        }
+        saving.next += 1;
+        saving.drop_taken();
+        Some(bytes)
+    }
+
+    /// An arena whose chunks are to come.
+    pub(crate) fn restoring([length, used, empty]: [u32; 3]) -> Self {
+        Self { chunks: Vec::new(), length, used, empty, saving: None }
+    }
+
+    /// Whether all chunks have come.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.chunks.len() == (self.length as usize).div_ceil(CHUNK)
+    }
+
+    /// Takes the next chunk. `None` if it is not what the shape asks for.
+    pub(crate) fn restore_chunk(&mut self, rest: &mut Reader<'_>) -> Option<()> {
+        let first = self.chunks.len() * CHUNK;
+        let expected = (self.length as usize).checked_sub(first)?.min(CHUNK);
+        let count = rest.u32()? as usize;
+        if count != expected || rest.len() != count * T::BYTES {
+            return None;
+        }
+        let mut chunk = Vec::with_capacity(if first == 0 { count } else { CHUNK });
+        for _ in 0..count {
+            chunk.push(T::take(rest)?);
+        }
+        self.chunks.push(chunk);
+        Some(())
+    }
+}
+
+impl<T: Record> Saving<T> {
+    /// Keeps what a place held before its first change.
+    fn keep(&mut self, place: u32, record: T) {
+        if place >= self.length || chunk_of(place) < self.next as usize {
+            return;
+        }
+        let is_same = |(kept, _): &(u32, T)| *kept == place;
+        if self.before.find(hash(place), is_same).is_none() {
+            self.before.insert_unique(hash(place), (place, record), |(kept, _)| hash(*kept));
+        }
+    }
+
+    fn before(&self, place: u32) -> Option<&T> {
+        if self.before.is_empty() {
+            return None;
+        }
+        self.before.find(hash(place), |(kept, _)| *kept == place).map(|(_, record)| record)
+    }
+
+    /// Gives memory back, once a quarter of the chunks has been taken since the last time.
+    fn drop_taken(&mut self) {
+        let chunks = self.length.div_ceil(1 << CHUNK_BITS);
+        if self.next.is_multiple_of((chunks / 4).max(1)) {
+            let next = self.next as usize;
+            self.before.retain(|(kept, _)| chunk_of(*kept) >= next);
+            self.before.shrink_to_fit(|(kept, _)| hash(*kept));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Record for u64 {
+        const BYTES: usize = 8;
+
+        fn put(&self, bytes: &mut Vec<u8>) {
+            bytes.extend_from_slice(&self.to_le_bytes());
+        }
+
+        fn take(rest: &mut Reader<'_>) -> Option<Self> {
+            rest.u64()
+        }
+
+        fn empty(next: u32) -> Self {
+            1 << 63 | Self::from(next)
+        }
+
+        fn next_empty(&self) -> Option<u32> {
+            (self >> 63 == 1).then_some(u32::try_from(self & u64::from(NONE)).unwrap())
+        }
+    }
+
+    #[test]
+    fn a_place_stays_until_its_record_goes_and_is_taken_again() {
+        let mut arena = Arena::<u64>::default();
+        let places: Vec<u32> = (0..5).map(|value| arena.insert(value)).collect();
+        assert_eq!(places, [0, 1, 2, 3, 4]);
+        arena.remove(1);
+        arena.remove(1);
+        arena.remove(3);
+        assert_eq!((arena.used(), arena.length()), (3, 5));
+        assert_eq!(
+            arena.iter().map(|(place, value)| (place, *value)).collect::<Vec<_>>(),
+            [(0, 0), (2, 2), (4, 4)]
+        );
+        assert_eq!([arena.insert(7), arena.insert(8), arena.insert(9)], [3, 1, 5]);
+    }
+
+    #[test]
+    fn a_picture_shows_what_was_there_when_it_was_begun() {
+        let mut arena = Arena::<u64>::default();
+        let count = 2 * CHUNK as u64 + 100;
+        for value in 0..count {
+            arena.insert(value);
+        }
+        arena.remove(7);
+        let then = arena.clone();
+        arena.begin_saving();
+        let mut restored = Arena::<u64>::restoring(arena.shape());
+        let mut turn = 0;
+        loop {
+            // Before each part something changes everywhere: in what was taken, in what was not, and behind the end.
+            for place in [0, 7, 65_535, 65_536, 100_000, 2 * 65_536 + 99] {
+                *arena.get_mut(place).unwrap() = 1_000_000 + turn;
+            }
+            arena.insert(5);
+            turn += 1;
+            let Some(bytes) = arena.next_chunk() else { break };
+            restored.restore_chunk(&mut Reader(&bytes)).unwrap();
+        }
+        assert_eq!(turn, 4);
+        assert!(restored.is_whole());
+        assert_eq!(restored, then);
+        assert_ne!(restored, arena);
+    }
+}

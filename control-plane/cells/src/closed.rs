@@ -17,6 +17,8 @@ pub struct Closed {
     pub networks: Vec<NetworkRow>,
     /// To be added to what is there.
     pub counters: Vec<CounterRow>,
+    /// Outcomes that waited for their unit's enrolment and had to make room for others; 0 unless a million wait at once.
+    pub waiting_dropped: u64,
 }
 
 /// A slot: the units whose enrolments became known from `starts_ms` up to `ends_ms`.
@@ -135,6 +137,7 @@ impl Closed {
             && self.spreads.is_empty()
             && self.networks.is_empty()
             && self.counters.is_empty()
+            && self.waiting_dropped == 0
     }
 
     /// The cells added up over their steps, in the order of their keys.
@@ -142,7 +145,7 @@ impl Closed {
         let mut sums: BTreeMap<_, (u64, u64, i64)> = BTreeMap::new();
         for cell in &self.cells {
             let sum = sums.entry((cell.phase, cell.metric, cell.slice, cell.slot, cell.arm)).or_default();
-            *sum = (sum.0 + cell.units, sum.1 + cell.events, sum.2.saturating_add(cell.total_micros));
+            *sum = (sum.0 + cell.units, sum.1 + cell.events, sum.2.wrapping_add(cell.total_micros));
         }
         let row = |((phase, metric, slice, slot, arm), (units, events, total_micros))| SumRow {
             phase,

@@ -21,6 +21,7 @@ pub mod schedule;
 
 mod arena;
 mod bytes;
+mod index;
 
 pub use closed::{CellRow, Closed, Counter, CounterRow, NetworkRow, SlotRow, SpreadRow, SumRow};
 pub use fact::{Balance, Effect, Exposure, Fact, Outcome};

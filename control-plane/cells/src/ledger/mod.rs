@@ -1,16 +1,127 @@
-//! What memory holds of the events of one environment, a function of its log alone.
+//! What memory holds of the events of one environment: a function of its log alone.
+//!
+//! **Why the order within a tick does not matter.** An enrolment is *fresh* until its tick: of several exposures the first
+//! stands, by when they happened, and then by all else they say. Outcomes of a fresh unit wait with those that came before
+//! it, and count when it settles. Outcomes of a unit that stands set bits and add numbers; of two samples of one tick the
+//! earlier counts. Links hold from their tick on, before the tick's enrolments settle; erasures hold after them. Whether a
+//! unit is flooding is judged by the tick before, and which networks are told by their numbers.
+//!
+//! **What costs what.** A fact costs the lookup of its unit, a tick what is due: enrolments since the last one, slots, steps
+//! and spreads that close. What exists is never walked, but by the sweep behind an ended phase, a bounded stretch a tick.
 
-use thiserror::Error;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::closed::Closed;
+use crate::arena::Arena;
+use crate::closed::{Closed, Counter};
 use crate::fact::{Effect, Fact};
-use crate::id::{Arm, NameNo, PhaseId, SliceSet, UnitHash};
-use crate::rules::Names;
+use crate::id::{Arm, MetricNo, NameNo, PhaseId, SliceSet, UnitHash};
+use crate::ledger::cells::Cells;
+use crate::ledger::enrol::Rival;
+use crate::ledger::flood::Flood;
+use crate::ledger::links::Links;
+use crate::ledger::outcome::Samples;
+use crate::ledger::phase::{Phase, Phases};
+use crate::ledger::slot::Slot;
+use crate::ledger::state::States;
+use crate::ledger::sums::Sums;
+use crate::ledger::waiting::Waiting;
+use crate::rules::{Names, PhaseRules};
+use crate::schedule::tick_at;
 
-/// What memory holds of the events of one environment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+mod cells;
+mod checkpoint;
+mod closing;
+mod departure;
+mod enrol;
+mod flood;
+mod links;
+mod outcome;
+mod phase;
+mod restore;
+mod slot;
+mod state;
+mod sums;
+mod waiting;
+
+pub use checkpoint::{CheckpointError, Part};
+pub use restore::{Restore, RestoreError};
+
+/// What memory holds of the events of one environment. Two are equal when they hold the same at the same places; a
+/// checkpoint under way makes no difference.
+#[derive(Debug, Clone, Default)]
 pub struct Ledger {
+    clock: Clock,
     names: Names,
+    phases: Phases,
+    states: States,
+    links: Links,
+    waiting: Waiting,
+    slots: Arena<Slot>,
+    cells: Cells,
+    sums: Sums,
+    flood: Flood,
+    /// When each metric's next slot matures, by the phase's place.
+    maturities: BTreeSet<(u64, u16, MetricNo)>,
+    /// Phases with an open slot.
+    enrolling: BTreeSet<u16>,
+    /// Phases that have ended and are not gone.
+    ending: BTreeSet<u16>,
+    /// Phases that are gone and not swept away.
+    going: BTreeSet<u16>,
+    /// The place of the state that is swept next.
+    sweep: u32,
+    erased: BTreeSet<UnitHash>,
+    counters: BTreeMap<(u16, Arm, Counter), u64>,
+    since: SinceTick,
+    checkpoint: Option<checkpoint::Progress>,
+}
+
+/// What has come since the last tick and is settled by the next one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct SinceTick {
+    /// Places of states.
+    fresh: Vec<u32>,
+    rivals: Vec<Rival>,
+    samples: Samples,
+    links: Vec<(UnitHash, UnitHash)>,
+    forget: BTreeSet<UnitHash>,
+    /// Phases of which new networks are known.
+    networks: BTreeSet<u16>,
+}
+
+impl SinceTick {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty()
+            && self.rivals.is_empty()
+            && self.samples.is_empty()
+            && self.links.is_empty()
+            && self.forget.is_empty()
+            && self.networks.is_empty()
+    }
+}
+
+/// Known times, in the resolution of ticks. They never go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Clock {
+    last_tick_ms: u64,
+    latest_ms: u64,
+    /// The tick in which the first fact since the last tick became known.
+    since_ms: u64,
+    has_facts: bool,
+}
+
+impl Clock {
+    fn advance(&mut self, known_ms: u64) {
+        self.latest_ms = self.now_ms().max(tick_at(known_ms));
+        if !self.has_facts {
+            self.has_facts = true;
+            self.since_ms = self.latest_ms;
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.latest_ms.max(self.last_tick_ms)
+    }
 }
 
 /// What a ledger knows of a phase.
@@ -31,8 +142,8 @@ pub enum Standing {
 pub struct EnrolledIn {
     pub phase: PhaseId,
     pub arm: Arm,
-    /// `None` for a unit that counts in no cell: it enrolled in the phase's grace, or is the canonical unit of a device that
-    /// had enrolled before their link.
+    /// `None` for a unit that counts in no cell: it enrolled in the phase's grace, or since the last tick, or is the canonical
+    /// unit of a device that had enrolled before their link.
     pub slot: Option<u32>,
     /// When its exposure happened.
     pub first_ms: u64,
@@ -49,73 +160,51 @@ pub struct Memory {
     pub unit_bytes: u64,
     /// All else: open cells and sums, slots, links, outcomes that wait.
     pub other_bytes: u64,
+    /// Outcomes that wait for an enrolment.
+    pub waiting: u64,
 }
 
 impl Memory {
     /// Bytes for each enrolment, rounded up; 0 without any.
     pub fn bytes_per_unit(self) -> u64 {
-        self.unit_bytes
-            .checked_add(self.units.saturating_sub(1))
-            .and_then(|sum| sum.checked_div(self.units))
-            .unwrap_or(0)
+        if self.units == 0 { 0 } else { self.unit_bytes.div_ceil(self.units) }
     }
 }
 
-/// A part of a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// From 0, without gaps.
-    pub number: u32,
-    pub bytes: Vec<u8>,
-}
-
-/// Why a checkpoint does not begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum CheckpointError {
-    /// It holds what a tick left: begin it right after one, before the next fact.
-    #[error("facts have come since the last tick; a checkpoint begins right after a tick")]
-    MidTick,
-    /// One at a time.
-    #[error("a checkpoint is under way; finish or abandon it first")]
-    UnderWay,
-}
-
-/// Why a ledger cannot be restored from parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum RestoreError {
-    /// Written by a later program.
-    #[error("checkpoint of version {found}, known are versions up to {known}")]
-    Version { found: u8, known: u8 },
-    /// Not the part that comes next, or damaged.
-    #[error("part {part} of the checkpoint is damaged or in the wrong place")]
-    Damaged { part: u32 },
-    /// Some parts never came.
-    #[error("the checkpoint ends after {found} parts of {expected}")]
-    Incomplete { found: u32, expected: u32 },
-}
-
-/// A ledger that is being restored, part by part.
-#[derive(Debug, Default)]
-pub struct Restore {
-    ledger: Ledger,
-}
-
-impl Restore {
-    /// Takes the parts from number 0 on.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes the next part.
-    pub fn part(&mut self, _bytes: &[u8]) -> Result<(), RestoreError> {
-        Ok(())
-    }
-
-    /// The ledger, if all parts have come.
-    pub fn finish(self) -> Result<Ledger, RestoreError> {
-        Ok(self.ledger)
+impl PartialEq for Ledger {
+    fn eq(&self, other: &Self) -> bool {
+        // Names every field, so that none is forgotten.
+        let Self {
+            clock,
+            names,
+            phases,
+            states,
+            links,
+            waiting,
+            slots,
+            cells,
+            sums,
+            flood,
+            maturities,
+            enrolling,
+            ending,
+            going,
+            sweep,
+            erased,
+            counters,
+            since,
+            checkpoint: _,
+        } = self;
+        (clock, names, phases, sweep) == (&other.clock, &other.names, &other.phases, &other.sweep)
+            && (states, links, waiting, slots) == (&other.states, &other.links, &other.waiting, &other.slots)
+            && (cells, sums, flood) == (&other.cells, &other.sums, &other.flood)
+            && (maturities, enrolling) == (&other.maturities, &other.enrolling)
+            && (ending, going, erased) == (&other.ending, &other.going, &other.erased)
+            && (counters, since) == (&other.counters, &other.since)
     }
 }
+
+impl Eq for Ledger {}
 
 impl Ledger {
     /// An empty ledger.
@@ -123,21 +212,55 @@ impl Ledger {
         Self::default()
     }
 
-    /// Counts a fact that became known at `known_ms`. Facts come in the order of their log; a known time that goes back
-    /// counts as the latest so far.
-    pub fn apply(&mut self, fact: &Fact, _known_ms: u64) -> Effect {
-        if let Fact::Phase(rules) = fact {
-            for name in rules.metrics.iter().flat_map(|metric| metric.matching.names()) {
-                self.names.intern(name);
-            }
+    /// Counts a fact that became known at `known_ms`. Facts come in the order of their log; a known time that goes back counts
+    /// as the latest so far. What a [`Fact::Tick`] closes is dropped here, as a replay does: use [`Ledger::tick`] to have it.
+    pub fn apply(&mut self, fact: &Fact, known_ms: u64) -> Effect {
+        if let Fact::Tick { at_ms } = fact {
+            self.tick(*at_ms);
+            return Effect::Stored;
         }
-        Effect::Stored
+        self.clock.advance(known_ms);
+        match fact {
+            Fact::Expose(exposure) => self.expose(exposure),
+            Fact::Outcome(outcome) => self.outcome(outcome),
+            Fact::Phase(rules) => self.begin_phase(rules),
+            Fact::PhaseEnded { phase, at_ms } => self.end_phase(*phase, *at_ms),
+            Fact::Link { device, canonical } => self.note_link(*device, *canonical),
+            Fact::Forget { unit } => self.note_forget(*unit),
+            Fact::Tick { .. } => Effect::Stored,
+        }
     }
 
     /// Closes what is due at `at_ms`, which is rounded down to a multiple of 5 seconds. A tick that is not after the last one
     /// closes nothing.
-    pub fn tick(&mut self, _at_ms: u64) -> Closed {
-        Closed::default()
+    pub fn tick(&mut self, at_ms: u64) -> Closed {
+        let at_ms = tick_at(at_ms);
+        if at_ms <= self.clock.last_tick_ms {
+            return Closed::at(self.clock.last_tick_ms);
+        }
+        if !self.clock.has_facts {
+            self.clock.since_ms = at_ms;
+        }
+        self.join_links();
+        self.judge_rivals();
+        self.settle_fresh(at_ms);
+        self.clock.last_tick_ms = at_ms;
+        self.clock.latest_ms = self.clock.latest_ms.max(at_ms);
+        let mut closed = Closed::at(at_ms);
+        self.close_slots(at_ms, &mut closed);
+        self.close_steps(at_ms, &mut closed);
+        self.close_spreads(at_ms, &mut closed);
+        self.tell_networks(&mut closed);
+        self.tell_counters(&mut closed);
+        closed.waiting_dropped = self.waiting.expire(at_ms);
+        self.forget_units();
+        self.let_phases_go(at_ms);
+        self.sweep();
+        self.phases.count_accepting(at_ms);
+        self.since.samples.clear();
+        self.clock.has_facts = false;
+        closed.sort();
+        closed
     }
 
     /// The number of an outcome's name: [`NameNo::OTHER`] for a name that no rules have mentioned so far.
@@ -146,36 +269,118 @@ impl Ledger {
     }
 
     /// What is known of a phase.
-    pub fn standing(&self, _phase: PhaseId) -> Standing {
-        Standing::Unknown
+    pub fn standing(&self, phase: PhaseId) -> Standing {
+        match self.phases.place(phase).and_then(|place| self.phases.get(place)) {
+            Some(found) if found.ended_ms.is_none() => Standing::Running,
+            Some(_) => Standing::Ended,
+            None if self.phases.gone.contains(&phase) => Standing::Gone,
+            None => Standing::Unknown,
+        }
+    }
+
+    /// Time of the last tick; 0 before the first.
+    pub const fn last_tick_ms(&self) -> u64 {
+        self.clock.last_tick_ms
     }
 
     /// Whether ticks have nothing to do until the next fact comes.
     pub fn is_idle(&self) -> bool {
-        true
+        !self.clock.has_facts
+            && self.since.is_empty()
+            && self.cells.due.is_empty()
+            && self.maturities.is_empty()
+            && [&self.enrolling, &self.ending, &self.going].into_iter().all(BTreeSet::is_empty)
+            && self.waiting.groups.is_empty()
+            && !self.waiting.has_dropped()
+            && self.counters.is_empty()
     }
 
     /// The phases in which a unit is enrolled, through its canonical unit too.
-    pub fn unit_phases(&self, _unit: &UnitHash) -> Vec<EnrolledIn> {
-        Vec::new()
+    pub fn unit_phases(&self, unit: &UnitHash) -> Vec<EnrolledIn> {
+        let canonical = self.links.resolve(*unit);
+        let own = self.states.of(unit).map(|(_, state)| state);
+        let linked = self.states.of(&canonical).map(|(_, state)| state).filter(|_| canonical != *unit);
+        let mut found: Vec<EnrolledIn> = Vec::new();
+        for state in own.chain(linked) {
+            let Some(phase) = self.phases.get(state.phase).filter(|phase| !phase.is_gone) else { continue };
+            if found.iter().all(|other| other.phase != phase.rules.phase) {
+                found.push(EnrolledIn {
+                    phase: phase.rules.phase,
+                    arm: state.arm(),
+                    slot: self.slots.get(state.slot).map(|slot| slot.number),
+                    first_ms: state.first_ms(),
+                    slices: state.slices,
+                    is_bot: state.is_bot(),
+                });
+            }
+        }
+        found
     }
-
-    /// Begins a checkpoint of the ledger as it is now and returns the number of its parts. Facts may go on.
-    pub fn begin_checkpoint(&mut self) -> Result<u32, CheckpointError> {
-        Err(CheckpointError::MidTick)
-    }
-
-    /// The next part of the checkpoint that is under way: 65,536 records at most. `None` when all have been taken, or none is
-    /// under way.
-    pub fn next_part(&mut self) -> Option<Part> {
-        None
-    }
-
-    /// Ends a checkpoint whose parts could not be kept.
-    pub fn abandon_checkpoint(&mut self) {}
 
     /// What it takes of memory.
     pub fn memory(&self) -> Memory {
-        Memory::default()
+        let slots = self.slots.bytes();
+        let others = [self.links.bytes(), self.waiting.bytes(), self.cells.bytes(), self.sums.bytes()];
+        let transient = self.since.fresh.capacity() * 4 + self.since.rivals.capacity() * size_of::<Rival>();
+        Memory {
+            units: u64::from(self.states.arena.used()),
+            unit_bytes: self.states.bytes(),
+            other_bytes: others.iter().sum::<u64>() + slots + self.flood.bytes() + transient as u64,
+            waiting: u64::from(self.waiting.arena.used()),
+        }
+    }
+
+    fn begin_phase(&mut self, rules: &PhaseRules) -> Effect {
+        match self.standing(rules.phase) {
+            Standing::Unknown => {}
+            Standing::Running | Standing::Ended | Standing::Gone => return Effect::Duplicate,
+        }
+        if rules.check().is_err() {
+            return Effect::UnknownPhase;
+        }
+        let phase = Phase::new(rules, &mut self.names);
+        if self.phases.insert(phase).is_none() {
+            return Effect::UnknownPhase;
+        }
+        self.phases.count_accepting(self.clock.last_tick_ms);
+        Effect::Stored
+    }
+
+    fn end_phase(&mut self, phase: PhaseId, at_ms: u64) -> Effect {
+        let Some(place) = self.phases.place(phase) else { return Effect::UnknownPhase };
+        let Some(found) = self.phases.get_mut(place) else { return Effect::UnknownPhase };
+        if found.ended_ms.is_some() {
+            return Effect::Duplicate;
+        }
+        found.ended_ms = Some(at_ms);
+        self.ending.insert(place);
+        self.phases.count_accepting(self.clock.last_tick_ms);
+        Effect::Stored
+    }
+
+    fn note_link(&mut self, device: UnitHash, canonical: UnitHash) -> Effect {
+        if self.is_erased(&device) || self.is_erased(&canonical) {
+            return Effect::Erased;
+        }
+        if device == canonical || self.links.of(&device).is_some() {
+            return Effect::Duplicate;
+        }
+        self.since.links.push((device, canonical));
+        Effect::Stored
+    }
+
+    fn note_forget(&mut self, unit: UnitHash) -> Effect {
+        if self.is_erased(&unit) || !self.since.forget.insert(unit) {
+            return Effect::Duplicate;
+        }
+        Effect::Stored
+    }
+
+    fn is_erased(&self, unit: &UnitHash) -> bool {
+        !self.erased.is_empty() && self.erased.contains(unit)
+    }
+
+    fn count(&mut self, phase: u16, arm: Arm, counter: Counter, events: u64) {
+        *self.counters.entry((phase, arm, counter)).or_default() += events;
     }
 }

@@ -127,6 +127,10 @@ pub const EVENT_COUNT_MAX: usize = 200;
 pub const EVENT_LEN_MAX: usize = 4 * 1024;
 /// Bytes of an event id; a UUID has 36.
 pub const EVENT_ID_LEN_MAX: usize = 64;
+/// Bytes of the name that a client's program gives itself, such as `web/1.4.0`.
+pub const SDK_LEN_MAX: usize = 64;
+/// Bytes of a ticket: a key's name of 16, a window's number, 22 characters of a keyed hash.
+pub const TICKET_LEN_MAX: usize = 64;
 /// Events in one batch from the edge to the control plane.
 pub const BATCH_EVENT_COUNT_MAX: usize = 2_000;
 /// Bytes of one such batch; with full events 2,000 would be 8 MB, so the buffer cuts at this size first.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use flagfuse_shared::contract::beacon::IngestBatch;
+use flagfuse_shared::contract::beacon::{BatchHead, FORMATS, IngestBatch};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -20,6 +21,7 @@ use super::slots::{Slot, Slots};
 use crate::change::ChangeError;
 use crate::error::{ApiError, Code};
 use crate::ingest::{Ingested, ingest};
+use crate::store::{Store, StoreError, fuses};
 
 /// Batches in memory.
 pub(super) enum Batches {}
@@ -37,9 +39,12 @@ impl Slots for Batches {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "a schema: `IngestBatch` reads it")]
 struct Delivery {
+    /// 2; nothing in format 1, which lists `events`.
+    format: Option<u32>,
     /// The buffer's own id, drawn once.
     buffer_id: String,
-    /// Counts up in one buffer; a retry repeats it with the same events.
+    /// Counts up in one buffer from 1; a retry repeats it with the same events. 0 with no events says only how far the
+    /// buffer is.
     batch_seq: u64,
     tenant: String,
     project: String,
@@ -47,12 +52,66 @@ struct Delivery {
     /// Region of the buffer.
     region: String,
     /// Who reported the events.
+    queue: Option<Source>,
+    /// The same in format 1.
     source: Option<Source>,
+    /// Every event that arrived at the buffer until then is delivered with this batch.
+    delivered_through_ms: Option<u64>,
     /// When the oldest event arrived at the edge that still waits behind this batch.
     oldest_waiting_ms: Option<u64>,
+    /// Nothing waits, and the buffer says nothing more until the next event.
+    rests: Option<bool>,
     /// In the order in which they were accepted.
+    requests: Option<Vec<DeliveredRequest>>,
+    /// The same in format 1.
     #[schema(max_items = 2_000)]
-    events: Vec<DeliveredEvent>,
+    events: Option<Vec<DeliveredEvent>>,
+}
+
+/// A request's events, and what the edge knew when they arrived.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+struct DeliveredRequest {
+    received_ms: u64,
+    /// The client's clock when it sent them.
+    sent_ms: Option<u64>,
+    source: Mark,
+    /// Keyed hash of its network.
+    network: Option<u32>,
+    /// Whether its user agent is a bot's.
+    is_bot: Option<bool>,
+    /// Whether its key and network enrol more units than they may.
+    is_limited: Option<bool>,
+    /// The program that reported it.
+    sdk: Option<String>,
+    /// As they arrived.
+    events: Option<Vec<Value>>,
+    /// What the edge recorded itself.
+    exposures: Option<Vec<DeliveredExposures>>,
+}
+
+/// What the edge could make sure of.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Mark {
+    Edge,
+    Ticket,
+    Open,
+    None,
+    Server,
+}
+
+/// Units that were shown one flag in one phase by one version.
+#[derive(Deserialize, ToSchema)]
+#[expect(dead_code, reason = "a schema")]
+struct DeliveredExposures {
+    flag: String,
+    phase: u32,
+    /// `epoch.seq` of the snapshot that answered.
+    version: String,
+    variations: Vec<String>,
+    /// Each `[unit, index of its variation, milliseconds after received_ms, network]`.
+    units: Vec<Vec<Value>>,
 }
 
 /// Who reported events.
@@ -95,6 +154,9 @@ impl Takes for Batch {
 #[derive(Serialize, ToSchema)]
 pub(super) struct BatchAnswer {
     status: BatchStatus,
+    /// Formats of batches that this control plane reads.
+    formats: [u32; 2],
+    settings: SettingsAnswer,
     /// All events that this delivery applied, where it applied some.
     #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,14 +183,25 @@ enum BatchStatus {
     Duplicate,
 }
 
-impl From<Ingested> for BatchAnswer {
-    fn from(ingested: Ingested) -> Self {
+/// How the buffer is to go on.
+#[derive(Serialize, ToSchema)]
+struct SettingsAnswer {
+    /// A fuse of the environment watches: say every few seconds how far you are.
+    watched: bool,
+    /// Units that one key may enrol from one network in a minute; null for any number.
+    enrolments_per_minute: Option<u32>,
+}
+
+impl BatchAnswer {
+    fn new(ingested: Ingested, settings: SettingsAnswer) -> Self {
         let (status, balance) = match ingested {
             Ingested::Applied { balance } => (BatchStatus::Applied, Some(balance)),
             Ingested::Duplicate => (BatchStatus::Duplicate, None),
         };
         Self {
             status,
+            formats: FORMATS,
+            settings,
             received: balance.map(|balance| balance.received),
             stored: balance.map(|balance| balance.stored),
             duplicate: balance.map(|balance| balance.duplicate),
@@ -150,6 +223,16 @@ pub(super) async fn batch(
         ChangeError::Precondition { what: "batch", key, unmet, current: None }
     })?;
     let batch = IngestBatch::parse(&body).map_err(|e| ApiError::new(Code::BadBatch, e.to_string()))?;
-    let now = state.now();
-    Ok(Json(ingest(&state.store, &state.unit_key, &caller.tenant, &batch, now).await?.into()))
+    let ingested = ingest(&state.store, &state.unit_key, &caller.tenant, &batch, state.now()).await?;
+    let watched = is_watched(&state.store, &caller.tenant, &batch.head).await?;
+    let settings = SettingsAnswer { watched, enrolments_per_minute: None };
+    Ok(Json(BatchAnswer::new(ingested, settings)))
+}
+
+/// Whether any fuse waits for what the buffer delivers.
+async fn is_watched(store: &Store, tenant: &TenantKey, head: &BatchHead) -> Result<bool, StoreError> {
+    let keys = (ProjectKey::parse(&head.project), EnvironmentKey::parse(&head.environment));
+    let (Ok(project), Ok(environment)) = keys else { return Ok(false) };
+    let scope = Scope { tenant: tenant.clone(), project, environment };
+    fuses::is_any(&mut *store.read().await?, &scope).await
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent};
+use flagfuse_shared::contract::beacon::{Event, EventKind};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{FlagKey, Scope, Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::{EVENT_AGE_MS_MAX, UNIT_DAY_ACTIVITY_COUNT_MAX};
 use tokio::time::Instant;
 
-use super::{usage, validate};
+use super::{Incoming, usage, validate};
 use crate::clock::monotonic;
 use crate::model::aggregate::{Activity, Counted, Enrolment, Tallies, contributions, counted};
 use crate::model::identity::{ContentHash, NOBODY, UnitHash, UnitKey, content_hash};
@@ -70,7 +70,7 @@ impl<'k> Application<'k> {
         mut self,
         conn: &mut Connection,
         place: ClaimedPlace<'_>,
-        events: &[IngestEvent],
+        events: &[Incoming<'_>],
         until: Instant,
         now: UnixMillis,
     ) -> Result<(Balance, usize), StoreError> {
@@ -83,7 +83,7 @@ impl<'k> Application<'k> {
                 Outcome::Duplicate => balance.duplicate += 1,
                 Outcome::Quarantined(fault) => {
                     balance.quarantined += 1;
-                    insert_quarantine(conn, place, &fault, incoming.raw.get(), now).await?;
+                    insert_quarantine(conn, place, &fault, &incoming.raw(), now).await?;
                 }
             }
             taken += 1;
@@ -96,12 +96,12 @@ impl<'k> Application<'k> {
         Ok((balance, taken))
     }
 
-    async fn apply(&mut self, conn: &mut Connection, incoming: &IngestEvent) -> Result<Outcome, StoreError> {
+    async fn apply(&mut self, conn: &mut Connection, incoming: &Incoming<'_>) -> Result<Outcome, StoreError> {
         let event = match validate::event(incoming) {
             Ok(event) => event,
             Err(fault) => return Ok(Outcome::Quarantined(fault)),
         };
-        let content = content_hash(incoming.raw.get());
+        let content = content_hash(&incoming.raw());
         if let EventKind::Usage { .. } = &event.kind {
             return self.count_usage(conn, &event, content).await;
         }
@@ -109,7 +109,7 @@ impl<'k> Application<'k> {
             let fault = EventFault::of(QuarantineCode::UnitMissing, "unit is missing").with_field("unit");
             return Ok(Outcome::Quarantined(fault));
         };
-        let exposure = match self.check_exposure(conn, &event, incoming.received_ms, named).await? {
+        let exposure = match self.check_exposure(conn, &event, incoming.arrival.received_ms, named).await? {
             Ok(exposure) => exposure,
             Err(fault) => return Ok(Outcome::Quarantined(fault)),
         };

@@ -11,10 +11,11 @@ pub mod quarantine;
 pub mod usage;
 pub mod validate;
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use flagfuse_shared::contract::beacon::{IngestBatch, IngestEvent};
+use flagfuse_shared::contract::beacon::{Arrival, BatchHead, Event, IngestBatch};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, UnixMillis};
 use futures_util::FutureExt as _;
@@ -88,11 +89,17 @@ pub async fn ingest(
     store: &Store,
     unit_key: &UnitKey,
     tenant: &TenantKey,
-    batch: &IngestBatch,
+    batch: &IngestBatch<'_>,
     now: UnixMillis,
 ) -> Result<Ingested, IngestError> {
-    check_name(tenant, batch)?;
-    let delivery = Delivery { store, unit_key, tenant, batch, now };
+    let head = &batch.head;
+    check_name(tenant, head)?;
+    let arrivals = batch.arrivals().enumerate();
+    let events: Vec<_> = arrivals.map(|(position, arrival)| Incoming { arrival, head, position }).collect();
+    let delivery = Delivery { store, unit_key, tenant, head, events, now };
+    if batch.is_word_only() {
+        return delivery.note_progress().await;
+    }
     let mut balance = Balance::default();
     let mut len_max = SLICE_EVENT_COUNT_MAX;
     let mut is_known = true;
@@ -119,7 +126,7 @@ pub async fn ingest(
     }
 }
 
-fn check_name(tenant: &TenantKey, batch: &IngestBatch) -> Result<(), IngestError> {
+fn check_name(tenant: &TenantKey, batch: &BatchHead) -> Result<(), IngestError> {
     if batch.tenant != tenant.as_str() {
         return Err(IngestError::WrongTenant { claimed: batch.tenant.clone(), tenant: tenant.clone() });
     }
@@ -132,12 +139,36 @@ fn check_name(tenant: &TenantKey, batch: &IngestBatch) -> Result<(), IngestError
     Ok(())
 }
 
+/// An event and its place in its batch, which names it where it has no id of its own.
+struct Incoming<'b> {
+    arrival: Arrival<'b>,
+    head: &'b BatchHead,
+    position: usize,
+}
+
+impl Incoming<'_> {
+    fn id(&self) -> String {
+        let BatchHead { buffer_id, batch_seq, .. } = self.head;
+        format!("{buffer_id}/{batch_seq}/{}", self.position)
+    }
+
+    fn event(&self) -> Result<Event, EventFault> {
+        self.arrival.event(|| self.id())
+    }
+
+    /// What is kept of it.
+    fn raw(&self) -> Cow<'_, str> {
+        self.arrival.raw(|| self.id())
+    }
+}
+
 /// One delivery of a batch.
 struct Delivery<'d> {
     store: &'d Store,
     unit_key: &'d UnitKey,
     tenant: &'d TenantKey,
-    batch: &'d IngestBatch,
+    head: &'d BatchHead,
+    events: Vec<Incoming<'d>>,
     now: UnixMillis,
 }
 
@@ -151,21 +182,21 @@ enum Slice {
 
 impl Delivery<'_> {
     fn name(&self) -> (&str, u64) {
-        (&self.batch.buffer_id, self.batch.batch_seq)
+        (&self.head.buffer_id, self.head.batch_seq)
     }
 
     fn place(&self) -> ClaimedPlace<'_> {
-        let IngestBatch { project, environment, .. } = self.batch;
+        let BatchHead { project, environment, .. } = self.head;
         ClaimedPlace { tenant: self.tenant.as_str(), project, environment }
     }
 
     /// Applies at most `len_max` of the events that are not applied yet.
     async fn apply_slice(&self, len_max: usize) -> Result<Slice, IngestError> {
         let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
-        let count = self.batch.events.len();
+        let count = self.events.len();
         let progress = batches::begin(&mut tx, self.tenant, self.name(), count as u64, self.now).await?;
         let position = usize::try_from(progress.position).unwrap_or(usize::MAX).min(count);
-        let rest = self.batch.events.get(position..).unwrap_or_default();
+        let rest = self.events.get(position..).unwrap_or_default();
         if rest.is_empty() && !progress.is_new {
             return Ok(Slice::Nothing);
         }
@@ -175,7 +206,7 @@ impl Delivery<'_> {
             let events = rest.get(..len_max.min(rest.len())).unwrap_or_default();
             // A panic is a fault of ours; it would close the connection, and the edge would send the batch for ever.
             let applied = AssertUnwindSafe(self.apply(&mut tx, events)).catch_unwind().await;
-            let (position, batch_seq) = (progress.position, self.batch.batch_seq);
+            let (position, batch_seq) = (progress.position, self.head.batch_seq);
             applied.map_err(|_| IngestError::Panicked { position, batch_seq })??
         };
         add_balance(&mut tx, self.place(), balance, self.now).await?;
@@ -188,11 +219,11 @@ impl Delivery<'_> {
     async fn apply(
         &self,
         tx: &mut Connection,
-        events: &[IngestEvent],
+        events: &[Incoming<'_>],
     ) -> Result<(Balance, usize), StoreError> {
         let until = monotonic() + SLICE_TIME;
-        let Some(scope) = existing_scope(tx, self.tenant, self.batch).await? else {
-            let IngestBatch { project, environment, .. } = self.batch;
+        let Some(scope) = existing_scope(tx, self.tenant, self.head).await? else {
+            let BatchHead { project, environment, .. } = self.head;
             let reason = format!("environment {project}/{environment} does not exist");
             let fault = EventFault::of(QuarantineCode::UnknownEnvironment, reason);
             return quarantine::all(tx, self.place(), events, &fault, until, self.now).await;
@@ -200,9 +231,9 @@ impl Delivery<'_> {
         let application = Application::new(scope.clone(), self.unit_key);
         let (balance, taken) = application.run(tx, self.place(), events, until, self.now).await?;
         // What this batch still holds waits as well.
-        let next = events.get(taken).map(|event| event.received_ms);
-        let waiting = next.into_iter().chain(self.batch.oldest_waiting_ms).min();
-        buffers::put(tx, &scope, &self.batch.buffer_id, waiting, self.now).await?;
+        let next = events.get(taken).map(|event| event.arrival.received_ms);
+        let waiting = next.into_iter().chain(self.head.oldest_waiting_ms).min();
+        buffers::put(tx, &scope, &self.head.buffer_id, waiting, self.now).await?;
         Ok((balance, taken))
     }
 
@@ -210,7 +241,7 @@ impl Delivery<'_> {
     async fn set_aside(
         &self,
         tx: &mut Connection,
-        rest: &[IngestEvent],
+        rest: &[Incoming<'_>],
     ) -> Result<(Balance, usize), StoreError> {
         let poison = rest.get(..1).unwrap_or_default();
         let reason = format!(
@@ -220,10 +251,21 @@ impl Delivery<'_> {
         quarantine::all(tx, self.place(), poison, &fault, monotonic() + SLICE_TIME, self.now).await
     }
 
+    /// Notes how far a buffer is that delivers nothing.
+    async fn note_progress(&self) -> Result<Ingested, IngestError> {
+        let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
+        if let Some(scope) = existing_scope(&mut tx, self.tenant, self.head).await? {
+            buffers::put(&mut tx, &scope, &self.head.buffer_id, self.head.oldest_waiting_ms, self.now)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(Ingested::Applied { balance: Balance::default() })
+    }
+
     async fn note_failure(&self) -> Result<(), StoreError> {
         let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
         // The transaction that failed took the batch's row along.
-        let count = self.batch.events.len() as u64;
+        let count = self.events.len() as u64;
         batches::begin(&mut tx, self.tenant, self.name(), count, self.now).await?;
         batches::fail(&mut tx, self.tenant, self.name()).await?;
         tx.commit().await
@@ -233,7 +275,7 @@ impl Delivery<'_> {
 async fn existing_scope(
     conn: &mut Connection,
     tenant: &TenantKey,
-    batch: &IngestBatch,
+    batch: &BatchHead,
 ) -> Result<Option<Scope>, StoreError> {
     let keys = (ProjectKey::parse(&batch.project), EnvironmentKey::parse(&batch.environment));
     let (Ok(project), Ok(environment)) = keys else { return Ok(None) };
@@ -258,17 +300,19 @@ mod tests {
         }
     }
 
-    fn batch(tenant: &str, buffer_id_len: usize, batch_seq: u64) -> IngestBatch {
-        IngestBatch {
+    fn batch(tenant: &str, buffer_id_len: usize, batch_seq: u64) -> BatchHead {
+        BatchHead {
+            format: 2,
             buffer_id: "b".repeat(buffer_id_len),
             batch_seq,
             tenant: tenant.to_owned(),
             project: "p".to_owned(),
             environment: "e".to_owned(),
             region: "eu".to_owned(),
-            source: None,
+            queue: None,
+            delivered_through_ms: None,
             oldest_waiting_ms: None,
-            events: Vec::new(),
+            rests: false,
         }
     }
 

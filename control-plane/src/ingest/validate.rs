@@ -1,12 +1,13 @@
 //! Re-evaluates what an exposure claims, from its phase and flag. Never trusts the edge, never reads a database.
 
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
-use flagfuse_shared::contract::beacon::{Event, EventKind, IngestEvent, parse_event};
+use flagfuse_shared::contract::beacon::{Event, EventKind};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::definition::{Arm, FlagWire};
 use flagfuse_shared::ids::{Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::EVENT_SKEW_MS_MAX;
 
+use super::Incoming;
 use crate::model::aggregate::Enrolment;
 use crate::model::metric::{EXPOSURE_METRIC, LATENCY_METRIC};
 use crate::store::phases::PhaseRow;
@@ -15,9 +16,14 @@ use crate::store::phases::PhaseRow;
 pub const LATENCY_MS_MAX: f64 = 86_400_000.0;
 
 /// Checks an event as the edge did, and that a latency carries a value within its limits.
-pub fn event(incoming: &IngestEvent) -> Result<Event, EventFault> {
-    let event = parse_event(incoming.raw.get(), incoming.received_ms, incoming.sent_ms)?;
+pub(super) fn event(incoming: &Incoming<'_>) -> Result<Event, EventFault> {
+    let event = incoming.event()?;
     match &event.kind {
+        EventKind::Exposure { .. } if incoming.arrival.is_limited => {
+            let reason =
+                "its client key has enrolled as many units from its network in that minute as it may";
+            Err(EventFault::of(QuarantineCode::RateLimited, reason))
+        }
         // Tallies count enrolled units under this name.
         EventKind::Outcome { metric, .. } if metric.as_str() == EXPOSURE_METRIC => {
             let reason =

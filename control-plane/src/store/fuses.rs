@@ -65,6 +65,13 @@ pub async fn fuses(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseRow>,
     rows.iter().map(fuse_row).collect()
 }
 
+/// Whether the environment has a fuse at all.
+pub async fn is_any(conn: &mut Connection, scope: &Scope) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM fuses WHERE project = $1 AND environment = $2 LIMIT 1";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    Ok(query.fetch_optional(conn).await?.is_some())
+}
+
 /// Adds a fuse and returns its revision; the one it claims does not count.
 pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<u64, StoreError> {
     let sql = format!(

@@ -41,6 +41,8 @@ pub enum QuarantineCode {
     Unprocessable,
     /// Usage beyond what any client can have counted.
     ImplausibleCount,
+    /// An exposure beyond what its key and network may enrol in a minute.
+    RateLimited,
 }
 
 impl QuarantineCode {
@@ -61,6 +63,7 @@ impl QuarantineCode {
             Self::UnitFlood => "unit_flood",
             Self::Unprocessable => "unprocessable",
             Self::ImplausibleCount => "implausible_count",
+            Self::RateLimited => "rate_limited",
         }
     }
 }
@@ -123,15 +126,19 @@ impl From<Fault> for EventFault {
 /// A sentence for a time that is near `received` when it is read as seconds.
 pub(super) fn looks_like_seconds(written: Option<&Value>, received: UnixMillis) -> Option<String> {
     let written = written?;
-    let seconds = written.as_f64()?;
-    #[expect(clippy::cast_precision_loss, reason = "a time of this century has 41 bits")]
-    let away_ms = (seconds * 1_000.0 - received.0 as f64).abs();
-    (away_ms <= SECONDS_AGE_MS_MAX).then(|| {
+    are_seconds(written.as_f64()?, received).then(|| {
         format!(
             "occurred_ms is {written}: looks like seconds, expected milliseconds since 1970, such as {}",
             received.0
         )
     })
+}
+
+/// Whether a number is a time near `received` when it is read as seconds.
+pub(super) fn are_seconds(number: f64, received: UnixMillis) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "a time of this century has 41 bits")]
+    let away_ms = (number * 1_000.0 - received.0 as f64).abs();
+    away_ms <= SECONDS_AGE_MS_MAX
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::beacon::{BatchError, IngestEvent};
+use super::beacon::BatchError;
 use crate::ids::UnixMillis;
 use crate::limits::{METRICS_BODY_LEN_MAX, USAGE_TOGGLE_COUNT_MAX, USAGE_VARIANT_COUNT_MAX};
 use crate::{ordered, strict};
@@ -63,8 +63,8 @@ impl UsageReport {
         Ok(report)
     }
 
-    /// The events of a report that arrived at `now`; `id` draws a name for each.
-    pub fn events(&self, now: UnixMillis, mut id: impl FnMut() -> String) -> Vec<IngestEvent> {
+    /// The events of a report that arrived at `now`, as JSON; `id` draws a name for each.
+    pub fn events(&self, now: UnixMillis, mut id: impl FnMut() -> String) -> Vec<Box<RawValue>> {
         let toggles = self.bucket.iter().flat_map(|bucket| &bucket.toggles);
         let mut events = Vec::new();
         for (flag, toggle) in toggles.filter_map(|(flag, toggle)| Some((flag, toggle.as_ref()?))) {
@@ -77,11 +77,7 @@ impl UsageReport {
             let raws = [(counted, first)].into_iter().chain(parts.map(|part| (None, part)));
             events.extend(raws.filter_map(|(counts, part)| {
                 let (yes, no) = counts.unwrap_or((0, 0));
-                raw_event(id(), flag, (yes, no), part, now).map(|raw| IngestEvent {
-                    received_ms: now,
-                    sent_ms: None,
-                    raw,
-                })
+                raw_event(id(), flag, (yes, no), part, now)
             }));
         }
         events
@@ -116,7 +112,7 @@ mod tests {
             drawn += 1;
             format!("id-{drawn}")
         });
-        events.iter().map(|event| parse_event(event.raw.get(), NOW, None).unwrap().kind).collect()
+        events.iter().map(|event| parse_event(event.get(), NOW, None).unwrap().kind).collect()
     }
 
     #[test]

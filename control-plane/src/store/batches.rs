@@ -2,6 +2,7 @@
 
 use flagfuse_shared::ids::{TenantKey, UnixMillis};
 
+use super::rows::Rows;
 use super::{Connection, StoreError, from_sql, sql, to_sql};
 
 /// How far a batch has got.
@@ -66,6 +67,63 @@ pub async fn fail(
     let sql = "UPDATE batches SET failures = failures + 1 WHERE buffer_id = $1 AND batch_seq = $2";
     sql::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq)).execute(conn).await?;
     Ok(())
+}
+
+/// A batch as it is written when its events are applied.
+#[derive(Debug, Clone, Copy)]
+pub struct AppliedBatch<'b> {
+    pub buffer_id: &'b str,
+    pub batch_seq: u64,
+    /// Events that it has.
+    pub events: u64,
+    /// How many of its first events are applied.
+    pub position: u64,
+}
+
+/// Notes how far batches have got, new ones and others.
+pub async fn put_all(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    batches: &[AppliedBatch<'_>],
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let rows = batches.iter().map(|batch| {
+        let name = batch_name(tenant, batch.buffer_id).into();
+        let (events, position) = (to_sql(batch.events).into(), to_sql(batch.position).into());
+        [name, to_sql(batch.batch_seq).into(), to_sql(now.0).into(), events, position]
+    });
+    let head = "INSERT INTO batches (buffer_id, batch_seq, applied_ms, events, position)";
+    let tail = "ON CONFLICT (buffer_id, batch_seq) DO UPDATE SET position = excluded.position, failures = 0";
+    Rows::of(rows).write(conn, head, tail).await?;
+    Ok(())
+}
+
+/// How far a batch has got; `None` where it was never seen.
+pub async fn progress(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    (buffer_id, batch_seq): (&str, u64),
+) -> Result<Option<Progress>, StoreError> {
+    let sql = "SELECT position, failures FROM batches WHERE buffer_id = $1 AND batch_seq = $2";
+    let query = sql::query(sql).bind(batch_name(tenant, buffer_id)).bind(to_sql(batch_seq));
+    let row = query.fetch_optional(conn).await?;
+    row.map(|row| {
+        let position = from_sql(row.get("position")?);
+        Ok(Progress { position, failures: row.get_u32("failures")?, is_new: false })
+    })
+    .transpose()
+}
+
+/// The newest batch of a buffer; `None` where none was seen.
+pub async fn newest(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    buffer_id: &str,
+) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT MAX(batch_seq) FROM batches WHERE buffer_id = $1";
+    let row = sql::query(sql).bind(batch_name(tenant, buffer_id)).fetch_one(conn).await?;
+    let newest: Option<i64> = row.get(0)?;
+    Ok(newest.map(from_sql))
 }
 
 /// Forgets batches applied before `before`, at most `limit` of them; how many went.

@@ -2,6 +2,7 @@
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
+use super::rows::Rows;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// A buffer that has said nothing for this long has gone with its region; what it holds, nobody waits for.
@@ -27,6 +28,54 @@ pub async fn put(
         .bind(to_sql(now.0))
         .execute(conn)
         .await?;
+    Ok(())
+}
+
+/// What a buffer says of itself with a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct BufferNews<'b> {
+    pub buffer_id: &'b str,
+    /// What its events come from, `edge` or `client`; empty when it does not say.
+    pub queue: &'b str,
+    pub region: &'b str,
+    /// When the oldest event arrived that waits behind the batch.
+    pub oldest_waiting_ms: Option<UnixMillis>,
+    /// Up to when everything that it took is delivered; `None` of a buffer that does not say.
+    pub delivered_through_ms: Option<UnixMillis>,
+    /// When its last event arrived there; `None` for a batch without events.
+    pub last_event_ms: Option<UnixMillis>,
+}
+
+/// Notes what buffers say, the last word of each.
+pub async fn put_all(
+    conn: &mut Connection,
+    scope: &Scope,
+    buffers: &[BufferNews<'_>],
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let rows = buffers.iter().map(|news| {
+        [
+            StoredProject::of(scope).into(),
+            scope.environment.as_str().into(),
+            news.buffer_id.into(),
+            news.oldest_waiting_ms.map(|at| to_sql(at.0)).into(),
+            to_sql(now.0).into(),
+            news.delivered_through_ms.map(|at| to_sql(at.0)).into(),
+            news.queue.into(),
+            news.region.into(),
+            news.last_event_ms.map_or(0, |at| to_sql(at.0)).into(),
+        ]
+    });
+    let head = "INSERT INTO buffers (project, environment, buffer_id, oldest_waiting_ms, seen_ms,
+                                     delivered_through_ms, queue, region, last_event_ms)";
+    // What a buffer has delivered it does not take back, whatever order its requests come in.
+    let tail = "ON CONFLICT (project, environment, buffer_id) DO UPDATE SET
+                  oldest_waiting_ms = excluded.oldest_waiting_ms, seen_ms = excluded.seen_ms,
+                  delivered_through_ms = COALESCE(excluded.delivered_through_ms, buffers.delivered_through_ms),
+                  queue = excluded.queue, region = excluded.region,
+                  last_event_ms = CASE WHEN excluded.last_event_ms > buffers.last_event_ms
+                    THEN excluded.last_event_ms ELSE buffers.last_event_ms END";
+    Rows::of(rows).write(conn, head, tail).await?;
     Ok(())
 }
 

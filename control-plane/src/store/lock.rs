@@ -28,6 +28,9 @@ pub enum Lock<'l> {
     Environments(&'l [Scope]),
     /// What events of one place add up to, while the environment stays as it is.
     Ingestion(ClaimedPlace<'l>),
+    /// The events of one environment: its partition, and nothing that people or the engine write. A kill does not wait for
+    /// it, nor it for a kill.
+    Partition(&'l Scope),
     /// What is forgotten by age.
     Housekeeping,
 }
@@ -39,10 +42,11 @@ pub(super) enum Mode {
     Exclusive,
 }
 
-/// Wider ones first. Ingestion stands before all: who waits for its turn there does not hold the environment meanwhile,
+/// Wider ones first. Events stand before all: who waits for its turn there does not hold the environment meanwhile,
 /// so that a kill waits for one slice of events and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
+    Partition,
     Ingestion,
     Housekeeping,
     Installation,
@@ -54,6 +58,7 @@ enum Level {
 impl Level {
     const fn as_str(self) -> &'static str {
         match self {
+            Self::Partition => "partitions",
             Self::Ingestion => "ingestion",
             Self::Housekeeping => "housekeeping",
             Self::Installation => "installation",
@@ -88,6 +93,10 @@ impl Lock<'_> {
                 let name = [tenant, project, environment].join("/");
                 take(&mut names, Level::Ingestion, name, Mode::Exclusive);
                 path(&mut names, [&tenant, &project, &environment], Mode::Shared);
+            }
+            Self::Partition(Scope { tenant, project, environment }) => {
+                let name = format!("/{tenant}/{project}/{environment}");
+                take(&mut names, Level::Partition, name, Mode::Exclusive);
             }
             Self::Housekeeping => take(&mut names, Level::Housekeeping, String::new(), Mode::Exclusive),
         }
@@ -147,6 +156,7 @@ mod tests {
         let place = ClaimedPlace { tenant: "t", project: "p", environment: "a" };
         let expected = [&["Exclusive Ingestiont/p/a"], &above[..], &["Shared Environment/t/p/a"]].concat();
         assert_eq!(names(Lock::Ingestion(place)), expected);
+        assert_eq!(names(Lock::Partition(&a)), ["Exclusive Partition/t/p/a"]);
         assert_eq!(names(Lock::Housekeeping), ["Exclusive Housekeeping"]);
     }
 

@@ -5,12 +5,14 @@ pub mod arrivals;
 pub mod audit;
 pub mod batches;
 pub mod buffers;
+pub mod checkpoints;
 #[cfg(test)]
 mod conformance;
 mod connection;
 pub mod contents;
 mod database;
 mod dialect;
+pub mod event_ids;
 pub mod events;
 pub mod flags;
 pub mod forks;
@@ -23,14 +25,19 @@ pub mod metrics_seen;
 mod migrations;
 #[cfg(test)]
 mod migrations_tests;
+pub mod partitions;
 pub mod parts;
+pub mod phase_counters;
+pub mod phase_rules;
 pub mod phases;
+pub mod plain_exposures;
 mod postgres;
 pub mod project_flags;
 pub mod quarantine;
 pub mod receipts;
 mod refusal;
 mod revisions;
+mod rows;
 #[cfg(test)]
 mod schema_tests;
 pub mod scopes;
@@ -39,6 +46,7 @@ mod sql;
 mod sqlite;
 mod stored_project;
 pub mod tallies;
+pub mod telemetry_log;
 #[cfg(test)]
 mod testing;
 pub mod tokens;

@@ -1,11 +1,15 @@
 //! Rows of quarantined events and of the balance that proves none was lost.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
 use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
 
+use super::rows::{Rows, list};
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
@@ -98,61 +102,141 @@ async fn keep(
     count_kept: u32,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    // With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's.
-    let digest = Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string();
-    let sql = "UPDATE quarantine SET events = events + 1, last_ms = $1
-               WHERE project = $2 AND environment = $3 AND code = $4 AND raw_digest = $5";
-    let repeated = sql::query(sql)
-        .bind(to_sql(now.0))
-        .bind(place.stored_project())
-        .bind(place.environment)
-        .bind(fault.code.as_str())
-        .bind(&digest)
-        .execute(&mut *conn)
-        .await?;
-    if repeated > 0 {
+    let refused = Refused { fault: fault.clone(), raw: raw.into() };
+    keep_all(conn, place, &[refused], count_kept, now).await
+}
+
+/// An event on its way into the quarantine.
+#[derive(Debug)]
+pub struct Refused<'r> {
+    pub fault: EventFault,
+    /// The bytes as they arrived.
+    pub raw: Cow<'r, str>,
+}
+
+/// Keeps events of one place as [`insert`] does, with a few statements for all of them.
+pub async fn insert_all(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    refused: &[Refused<'_>],
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    keep_all(conn, place, refused, COUNT_KEPT, now).await
+}
+
+async fn keep_all(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    refused: &[Refused<'_>],
+    count_kept: u32,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let mut counts: BTreeMap<(&'static str, String), (u64, &Refused<'_>)> = BTreeMap::new();
+    for event in refused {
+        let key = (event.fault.code.as_str(), raw_digest(place, &event.raw));
+        counts.entry(key).or_insert((0, event)).0 += 1;
+    }
+    let known = known_among(conn, place, counts.keys()).await?;
+    let (repeated, new): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(key, _)| known.contains(key));
+    for ((code, digest), (count, _)) in &repeated {
+        let sql = "UPDATE quarantine SET events = events + $5, last_ms = $1
+                   WHERE project = $2 AND environment = $3 AND code = $4 AND raw_digest = $6";
+        let update = sql::query(sql).bind(to_sql(now.0)).bind(place.stored_project()).bind(place.environment);
+        update.bind(*code).bind(to_sql(*count)).bind(digest).execute(&mut *conn).await?;
+    }
+    // The newest ones, where one group has more than are kept.
+    let new = new.get(new.len().saturating_sub(count_kept as usize)..).unwrap_or_default();
+    if new.is_empty() {
         return Ok(());
     }
-    let number = draw_number(conn, place).await?;
+    let last = draw_numbers(conn, place, new.len()).await?;
     let sql =
-        "DELETE FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3 AND place_no = $4";
+        "DELETE FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3 AND place_no <= $4";
     sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
-        .bind(number - i64::from(count_kept))
+        .bind(last - i64::from(count_kept))
         .execute(&mut *conn)
         .await?;
-    let sql = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
-                                       events, replay_state, field, reason)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, 1, 'waiting', $9, $10)";
-    let kept = raw.get(..raw.floor_char_boundary(EVENT_LEN_MAX)).unwrap_or_default();
-    sql::query(sql)
-        .bind(place.tenant)
-        .bind(place.stored_project())
-        .bind(place.environment)
-        .bind(number)
-        .bind(fault.code.as_str())
-        .bind(kept)
-        .bind(digest)
-        .bind(to_sql(now.0))
-        .bind(&fault.field)
-        .bind(&fault.reason)
-        .execute(conn)
-        .await?;
+    let rows =
+        (last - to_sql(new.len() as u64) + 1..).zip(new).map(|(number, ((code, digest), (count, event)))| {
+            let kept = event.raw.get(..event.raw.floor_char_boundary(EVENT_LEN_MAX)).unwrap_or_default();
+            let place_of_row = [place.tenant.into(), place.stored_project().into(), place.environment.into()];
+            let [tenant, project, environment] = place_of_row;
+            let at = || to_sql(now.0).into();
+            let (field, reason) = ((&event.fault.field).into(), (&event.fault.reason).into());
+            let count = to_sql(*count).into();
+            [
+                tenant,
+                project,
+                environment,
+                number.into(),
+                (*code).into(),
+                kept.into(),
+                digest.into(),
+                at(),
+                at(),
+                count,
+                "waiting".into(),
+                field,
+                reason,
+            ]
+        });
+    let head = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
+                                        events, replay_state, field, reason)";
+    Rows::of(rows).write(conn, head, "").await?;
     Ok(())
 }
 
-/// The next number of a place. Each is drawn once, so at most as many rows are kept as lie between the newest number and
-/// the one that gives way to it.
-async fn draw_number(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<i64, StoreError> {
-    let sql = "INSERT INTO quarantine_places (tenant, project, environment, drawn) VALUES ($1, $2, $3, 1)
-               ON CONFLICT (tenant, project, environment) DO UPDATE SET drawn = quarantine_places.drawn + 1
+/// Which of these codes and digests have a row.
+async fn known_among(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    keys: impl Iterator<Item = &(&'static str, String)>,
+) -> Result<BTreeSet<(&'static str, String)>, StoreError> {
+    const SOUGHT_COUNT: usize = 100;
+    let keys: Vec<_> = keys.collect();
+    let mut known = BTreeSet::new();
+    // They are in the order of their codes, so each chunk is of one code.
+    for of_code in keys.chunk_by(|one, next| one.0 == next.0) {
+        for chunk in of_code.chunks(SOUGHT_COUNT) {
+            let Some(&&(code, _)) = chunk.first() else { continue };
+            let sql = format!(
+                "SELECT raw_digest FROM quarantine
+                 WHERE project = $1 AND environment = $2 AND code = $3 AND raw_digest IN {}",
+                list(3, chunk.len())
+            );
+            let query = sql::composed(sql).bind(place.stored_project()).bind(place.environment).bind(code);
+            let query = chunk.iter().fold(query, |query, (_, digest)| query.bind(digest));
+            for row in query.fetch_all(&mut *conn).await? {
+                known.insert((code, row.get("raw_digest")?));
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's.
+fn raw_digest(place: ClaimedPlace<'_>, raw: &str) -> String {
+    Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string()
+}
+
+/// The last of the next `count` numbers of a place. Each is drawn once, so at most as many rows are kept as lie between the
+/// newest number and the one that gives way to it.
+async fn draw_numbers(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    count: usize,
+) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO quarantine_places (tenant, project, environment, drawn) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (tenant, project, environment) DO UPDATE SET drawn = quarantine_places.drawn + excluded.drawn
                RETURNING drawn";
     let row = sql::query(sql)
         .bind(place.tenant)
         .bind(place.stored_project())
         .bind(place.environment)
+        .bind(to_sql(count as u64))
         .fetch_one(conn)
         .await?;
     row.get("drawn")

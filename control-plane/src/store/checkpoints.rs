@@ -1,0 +1,110 @@
+//! Rows of checkpoints: what memory held of a partition behind one row of its log, in parts. The newest one whose parts are
+//! all there counts.
+
+use flagfuse_shared::ids::UnixMillis;
+
+use super::{Connection, StoreError, sql, to_sql};
+
+/// Which checkpoint of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub partition_id: i64,
+    /// Counts up.
+    pub generation: i64,
+    /// The newest row of the log that it has in it.
+    pub log_seq: i64,
+}
+
+/// Begins a checkpoint behind the row `log_seq`; what is left of one that was not completed goes.
+pub async fn begin(
+    conn: &mut Connection,
+    partition_id: i64,
+    log_seq: i64,
+    now: UnixMillis,
+) -> Result<Checkpoint, StoreError> {
+    let sql = "SELECT COALESCE(MAX(generation), 0) + 1 FROM checkpoints WHERE partition_id = $1";
+    let generation = sql::query(sql).bind(partition_id).fetch_one(&mut *conn).await?.get(0)?;
+    forget_where(conn, partition_id, "is_complete = 0").await?;
+    let sql = "INSERT INTO checkpoints (partition_id, generation, log_seq, parts, begun_ms) VALUES ($1, $2, $3, 0, $4)";
+    let insert = sql::query(sql).bind(partition_id).bind(generation).bind(log_seq).bind(to_sql(now.0));
+    insert.execute(conn).await?;
+    Ok(Checkpoint { partition_id, generation, log_seq })
+}
+
+/// Adds a part, numbered from 0.
+pub async fn put_part(
+    conn: &mut Connection,
+    checkpoint: &Checkpoint,
+    part: u32,
+    states: &[u8],
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO checkpoint_parts (partition_id, generation, part, states) VALUES ($1, $2, $3, $4)";
+    let insert = sql::query(sql).bind(checkpoint.partition_id).bind(checkpoint.generation);
+    insert.bind(part).bind(states).execute(conn).await?;
+    Ok(())
+}
+
+/// Says that all `parts` parts are there; earlier checkpoints go.
+pub async fn complete(conn: &mut Connection, checkpoint: &Checkpoint, parts: u32) -> Result<(), StoreError> {
+    let Checkpoint { partition_id, generation, .. } = *checkpoint;
+    let sql =
+        "UPDATE checkpoints SET is_complete = 1, parts = $3 WHERE partition_id = $1 AND generation = $2";
+    sql::query(sql).bind(partition_id).bind(generation).bind(parts).execute(&mut *conn).await?;
+    let sql = "DELETE FROM checkpoints WHERE partition_id = $1 AND generation < $2";
+    sql::query(sql).bind(partition_id).bind(generation).execute(conn).await?;
+    Ok(())
+}
+
+/// Forgets parts of checkpoints that are no more, at most `limit`; how many went.
+pub async fn prune(conn: &mut Connection, partition_id: i64, limit: u32) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM checkpoint_parts WHERE (partition_id, generation, part) IN (
+                 SELECT partition_id, generation, part FROM checkpoint_parts AS old
+                 WHERE partition_id = $1 AND NOT EXISTS (
+                   SELECT 1 FROM checkpoints
+                   WHERE checkpoints.partition_id = old.partition_id AND checkpoints.generation = old.generation)
+                 LIMIT $2)";
+    sql::query(sql).bind(partition_id).bind(limit).execute(conn).await
+}
+
+/// The newest checkpoint whose parts are all there, with their number.
+pub async fn newest(
+    conn: &mut Connection,
+    partition_id: i64,
+) -> Result<Option<(Checkpoint, u32)>, StoreError> {
+    let sql = "SELECT generation, log_seq, parts FROM checkpoints WHERE partition_id = $1 AND is_complete = 1
+               ORDER BY generation DESC LIMIT 1";
+    let row = sql::query(sql).bind(partition_id).fetch_optional(conn).await?;
+    row.map(|row| {
+        let (generation, log_seq) = (row.get("generation")?, row.get("log_seq")?);
+        Ok((Checkpoint { partition_id, generation, log_seq }, row.get_u32("parts")?))
+    })
+    .transpose()
+}
+
+/// A part of a checkpoint.
+pub async fn part(
+    conn: &mut Connection,
+    checkpoint: &Checkpoint,
+    part: u32,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT states FROM checkpoint_parts WHERE partition_id = $1 AND generation = $2 AND part = $3";
+    let query = sql::query(sql).bind(checkpoint.partition_id).bind(checkpoint.generation).bind(part);
+    query.fetch_optional(conn).await?.map(|row| row.get("states")).transpose()
+}
+
+/// Forgets every checkpoint of a partition: its log is rewritten, or no checkpoint may be older than what was forgotten.
+pub async fn forget(conn: &mut Connection, partition_id: i64, before_seq: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM checkpoints WHERE partition_id = $1 AND log_seq < $2";
+    sql::query(sql).bind(partition_id).bind(before_seq).execute(conn).await?;
+    Ok(())
+}
+
+async fn forget_where(
+    conn: &mut Connection,
+    partition_id: i64,
+    which: &'static str,
+) -> Result<(), StoreError> {
+    let sql = format!("DELETE FROM checkpoints WHERE partition_id = $1 AND {which}");
+    sql::composed(sql).bind(partition_id).execute(conn).await?;
+    Ok(())
+}

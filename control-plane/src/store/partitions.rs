@@ -1,0 +1,121 @@
+//! Rows of partitions: the events of an environment, and which control plane counts them. It holds a lease for a while and a
+//! fence for good: whoever was overtaken writes nothing more, however late it notices.
+
+use flagfuse_shared::ids::{Scope, UnixMillis};
+
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+
+/// Who takes a partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimant<'c> {
+    /// The process, by a name that no other one has.
+    pub owner: &'c str,
+    /// Where other control planes reach it; empty when it does not say.
+    pub address: &'c str,
+    /// Whether there is no other process, so that a lease of an earlier one means nothing.
+    pub is_alone: bool,
+}
+
+/// A partition in somebody's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub partition_id: i64,
+    /// Rises with every change of hands.
+    pub fence: i64,
+    /// Number of the newest row of its log; 0 when it has none.
+    pub log_seq: i64,
+}
+
+/// What came of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    Ours(Held),
+    /// Another process has it.
+    Others {
+        /// Where that one is reached; empty when it does not say.
+        address: String,
+    },
+}
+
+/// Takes an environment's partition until `until_ms`, unless another process's lease lasts; makes it where there is none.
+/// Taking what is one's own raises the fence as well: what the process may still be writing there does not count any more.
+pub async fn claim(
+    conn: &mut Connection,
+    scope: &Scope,
+    claimant: Claimant<'_>,
+    until_ms: UnixMillis,
+    now: UnixMillis,
+) -> Result<Claimed, StoreError> {
+    let sql = "INSERT INTO partitions (project, environment) VALUES ($1, $2)
+               ON CONFLICT (project, environment) DO NOTHING";
+    let insert = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    insert.execute(&mut *conn).await?;
+    let sql = "UPDATE partitions SET fence = fence + 1, owner = $3, address = $4, until_ms = $5
+               WHERE project = $1 AND environment = $2 AND (until_ms <= $6 OR owner = $3 OR $7 = 1)
+               RETURNING partition_id, fence, log_seq";
+    let row = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(claimant.owner)
+        .bind(claimant.address)
+        .bind(to_sql(until_ms.0))
+        .bind(to_sql(now.0))
+        .bind(i64::from(claimant.is_alone))
+        .fetch_optional(&mut *conn)
+        .await?;
+    if let Some(row) = row {
+        let (partition_id, fence) = (row.get("partition_id")?, row.get("fence")?);
+        return Ok(Claimed::Ours(Held { partition_id, fence, log_seq: row.get("log_seq")? }));
+    }
+    let sql = "SELECT address FROM partitions WHERE project = $1 AND environment = $2";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    Ok(Claimed::Others { address: query.fetch_one(conn).await?.get("address")? })
+}
+
+/// Holds a partition for longer; whether it is still in these hands.
+pub async fn renew(conn: &mut Connection, held: &Held, until_ms: UnixMillis) -> Result<bool, StoreError> {
+    let sql = "UPDATE partitions SET until_ms = $3 WHERE partition_id = $1 AND fence = $2";
+    let update = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(to_sql(until_ms.0));
+    Ok(update.execute(conn).await? == 1)
+}
+
+/// Lets go of a partition, so that nobody has to wait for the end of the lease.
+pub async fn release(conn: &mut Connection, held: &Held) -> Result<(), StoreError> {
+    renew(conn, held, UnixMillis(0)).await.map(|_| ())
+}
+
+/// Moves the log on to its row `held.log_seq + 1`, with `closed_tick` where that row is a tick; `false` where the partition
+/// has changed hands. The first statement of everything that writes for a partition.
+pub async fn advance(
+    conn: &mut Connection,
+    held: &Held,
+    closed_tick: Option<UnixMillis>,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE partitions SET log_seq = $3 + 1, closed_tick = COALESCE($4, closed_tick)
+               WHERE partition_id = $1 AND fence = $2 AND log_seq = $3";
+    let update = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(held.log_seq);
+    Ok(update.bind(closed_tick.map(|at| to_sql(at.0))).execute(conn).await? == 1)
+}
+
+/// Whether a partition is in these hands: for what is written beside its log.
+pub async fn is_held(conn: &mut Connection, held: &Held) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM partitions WHERE partition_id = $1 AND fence = $2";
+    let query = sql::query(sql).bind(held.partition_id).bind(held.fence);
+    Ok(query.fetch_optional(conn).await?.is_some())
+}
+
+/// Environments whose partition has a log and that nobody holds at `now`.
+pub async fn abandoned(conn: &mut Connection, now: UnixMillis) -> Result<Vec<Scope>, StoreError> {
+    let sql = "SELECT project, environment FROM partitions WHERE until_ms <= $1 AND log_seq > 0
+               ORDER BY partition_id";
+    let rows = sql::query(sql).bind(to_sql(now.0)).fetch_all(conn).await?;
+    rows.iter().map(StoredProject::scope).collect()
+}
+
+/// The newest tick whose cells are written; 0 before the first one.
+pub async fn closed_tick(conn: &mut Connection, scope: &Scope) -> Result<UnixMillis, StoreError> {
+    let sql = "SELECT closed_tick FROM partitions WHERE project = $1 AND environment = $2";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let row = query.fetch_optional(conn).await?;
+    row.map_or(Ok(UnixMillis(0)), |row| Ok(UnixMillis(from_sql(row.get("closed_tick")?))))
+}

@@ -1,0 +1,205 @@
+//! What events are checked against: flags and phases of one environment, read when an event names them, and anew when the
+//! environment's version moves.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flagfuse_cells::{PhaseId, PhaseRules};
+use flagfuse_shared::bucket::{COHORT_SEED, Salted};
+use flagfuse_shared::definition::FlagWire;
+use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
+use tokio::time::Instant;
+
+use crate::clock::monotonic;
+use crate::model::rules::rules;
+use crate::store::phases::{self, PhaseRow};
+use crate::store::{Connection, Store, StoreError, flags, fuses, scopes};
+
+/// How long what is known stands before the environment's version is looked at again.
+const FRESH: Duration = Duration::from_millis(250);
+/// Flags and phases that are remembered; clients may make up as many names as they like.
+const KNOWN_COUNT_MAX: usize = 20_000;
+/// Names of one batch that are looked up anew when nothing is known of them.
+const SOUGHT_COUNT_MAX: usize = 64;
+
+/// A phase, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Phase {
+    pub(super) row: PhaseRow,
+    pub(super) rules: Arc<PhaseRules>,
+    pub(super) salted: Salted,
+}
+
+impl Phase {
+    pub(super) fn of(row: PhaseRow) -> Self {
+        let rules = Arc::new(rules(PhaseId(row.phase_id), row.started_ms, &row.policy));
+        let salted = Salted::new(&row.salt, COHORT_SEED);
+        Self { row, rules, salted }
+    }
+
+    pub(super) const fn id(&self) -> PhaseId {
+        PhaseId(self.row.phase_id)
+    }
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone)]
+pub(super) enum Known<T> {
+    Is(T),
+    /// There is none of that name.
+    IsNot,
+    /// Its row cannot be read, which is our fault.
+    Broken,
+}
+
+/// Flags and phases of an environment.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    version: SnapshotVersion,
+    looked: Option<Instant>,
+    is_watched: bool,
+    flags: HashMap<FlagKey, Known<Arc<FlagWire>>>,
+    phases: HashMap<FlagKey, HashMap<u32, Known<Arc<Phase>>>>,
+    phase_count: usize,
+}
+
+/// Names that the events of a batch use.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Flags by themselves.
+    pub(super) flags: BTreeSet<FlagKey>,
+    /// Phases of flags.
+    pub(super) phases: BTreeSet<(FlagKey, u32)>,
+}
+
+impl Catalogue {
+    pub(super) fn flag(&self, key: &FlagKey) -> &Known<Arc<FlagWire>> {
+        self.flags.get(key).unwrap_or(&Known::IsNot)
+    }
+
+    pub(super) fn phase(&self, flag: &FlagKey, number: u32) -> &Known<Arc<Phase>> {
+        self.phases.get(flag).and_then(|phases| phases.get(&number)).unwrap_or(&Known::IsNot)
+    }
+
+    /// Whether a fuse watches in the environment.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// Whether it was looked at just now and knows all of these names.
+    pub(super) fn suffices(&self, names: &Names) -> bool {
+        let is_fresh = self.looked.is_some_and(|looked| monotonic() < looked + FRESH);
+        is_fresh
+            && names.flags.iter().all(|key| matches!(self.flag(key), Known::Is(_)))
+            && names.phases.iter().all(|(flag, number)| matches!(self.phase(flag, *number), Known::Is(_)))
+    }
+
+    /// Those of the names of which nothing is known, or only that there was none; not for ever as many.
+    fn missing(&self, names: &Names) -> Names {
+        let flags = names.flags.iter().filter(|key| !matches!(self.flag(key), Known::Is(_)));
+        let phases = names.phases.iter();
+        let phases = phases.filter(|(flag, number)| !matches!(self.phase(flag, *number), Known::Is(_)));
+        Names {
+            flags: flags.take(SOUGHT_COUNT_MAX).cloned().collect(),
+            phases: phases.take(SOUGHT_COUNT_MAX).cloned().collect(),
+        }
+    }
+
+    fn renew(&mut self, news: News) {
+        if self.version != news.version || self.flags.len() > KNOWN_COUNT_MAX {
+            self.flags.clear();
+        }
+        if self.phase_count > KNOWN_COUNT_MAX {
+            self.phases.clear();
+            self.phase_count = 0;
+        }
+        (self.version, self.is_watched, self.looked) = (news.version, news.is_watched, Some(monotonic()));
+        self.flags.extend(news.flags);
+        for ((flag, number), known) in news.phases {
+            self.phase_count += 1;
+            self.phases.entry(flag).or_default().insert(number, known);
+        }
+    }
+}
+
+/// What was read.
+struct News {
+    version: SnapshotVersion,
+    is_watched: bool,
+    flags: Vec<(FlagKey, Known<Arc<FlagWire>>)>,
+    phases: Vec<((FlagKey, u32), Known<Arc<Phase>>)>,
+}
+
+/// Brings a catalogue up to date for these names; `false` where the environment does not exist.
+pub(super) async fn prepare(
+    catalogue: &std::sync::RwLock<Catalogue>,
+    store: &Store,
+    scope: &Scope,
+    names: &Names,
+) -> Result<bool, StoreError> {
+    let (suffices, missing) = {
+        let known = catalogue.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (known.suffices(names), known.missing(names))
+    };
+    if suffices {
+        return Ok(true);
+    }
+    let Some(news) = read(store, scope, missing).await? else { return Ok(false) };
+    catalogue.write().unwrap_or_else(std::sync::PoisonError::into_inner).renew(news);
+    // Flags that were known under an earlier version are looked up once more.
+    let missing = {
+        let known = catalogue.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let flags = names.flags.iter().filter(|key| !known.flags.contains_key(*key)).cloned().collect();
+        Names { flags, phases: BTreeSet::new() }
+    };
+    if missing.flags.is_empty() {
+        return Ok(true);
+    }
+    let Some(news) = read(store, scope, missing).await? else { return Ok(false) };
+    catalogue.write().unwrap_or_else(std::sync::PoisonError::into_inner).renew(news);
+    Ok(true)
+}
+
+async fn read(store: &Store, scope: &Scope, missing: Names) -> Result<Option<News>, StoreError> {
+    let mut conn = store.read().await?;
+    let Some(environment) = scopes::environment(&mut conn, scope).await? else { return Ok(None) };
+    let is_watched = fuses::is_any_watching(&mut conn, scope).await?;
+    let mut news =
+        News { version: environment.version, is_watched, flags: Vec::new(), phases: Vec::new() };
+    for key in missing.flags {
+        let known = match flags::flag(&mut conn, scope, key.as_str()).await {
+            Ok(Some(row)) => Known::Is(Arc::new(row.wire)),
+            Ok(None) => Known::IsNot,
+            Err(error) => broken(&error).ok_or(error)?,
+        };
+        news.flags.push((key, known));
+    }
+    for (flag, number) in missing.phases {
+        let known = phase(&mut conn, scope, &flag, number).await?;
+        news.phases.push(((flag, number), known));
+    }
+    Ok(Some(news))
+}
+
+async fn phase(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &FlagKey,
+    number: u32,
+) -> Result<Known<Arc<Phase>>, StoreError> {
+    match phases::by_number(conn, scope, flag.as_str(), number).await {
+        Ok(Some(row)) => Ok(Known::Is(Arc::new(Phase::of(row)))),
+        Ok(None) => Ok(Known::IsNot),
+        Err(error) => broken(&error).ok_or(error),
+    }
+}
+
+/// A row that no version of this program writes is nothing that goes over.
+fn broken<T>(error: &StoreError) -> Option<Known<T>> {
+    let is_broken = matches!(error, StoreError::Corrupt { .. });
+    is_broken.then(|| {
+        tracing::error!(%error, "events name what cannot be read, and are set aside");
+        Known::Broken
+    })
+}

@@ -1,0 +1,83 @@
+//! What a phase counts under its policy. Pure.
+
+use flagfuse_cells::{Counting, Matching, MetricRules, PhaseId, PhaseRules, Window};
+use flagfuse_shared::ids::UnixMillis;
+
+use super::metric::{LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};
+use super::policy::{OutcomeWindow, Policy};
+
+/// The activities by which a unit comes back, where a policy names none.
+const ACTIVITIES: [&str; 1] = ["session"];
+
+/// Everything that a phase under `policy` counts: coming back, what the policy names, and all other outcomes in one metric,
+/// since clients may make up as many names as they like.
+pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy) -> PhaseRules {
+    let coming_back = MetricRules {
+        name: RETURN_METRIC.to_owned(),
+        matching: Matching::AnyOf(activities()),
+        window: window(policy.window(RETURN_METRIC)),
+        counting: Counting::First,
+    };
+    let named = policy.guardrails.iter().filter(|guardrail| guardrail.metric != RETURN_METRIC);
+    let named = named.map(|guardrail| MetricRules {
+        name: guardrail.metric.clone(),
+        matching: Matching::Named(guardrail.metric.clone()),
+        window: window(guardrail.window()),
+        counting: if guardrail.metric == LATENCY_METRIC { Counting::Sample } else { Counting::First },
+    });
+    let names = policy.guardrails.iter().map(|guardrail| guardrail.metric.clone());
+    let names = names.filter(|name| name != RETURN_METRIC).chain([RETURN_METRIC.to_owned()]);
+    let other = MetricRules {
+        name: OTHER_METRIC.to_owned(),
+        matching: Matching::NoneOf(names.collect()),
+        window: window(policy.window(OTHER_METRIC)),
+        counting: Counting::First,
+    };
+    PhaseRules {
+        phase,
+        started_ms: started_ms.0,
+        grace_ms: policy.grace_s * 1_000,
+        metrics: [coming_back].into_iter().chain(named).chain([other]).collect(),
+        slices: Vec::new(),
+    }
+}
+
+/// An outcome that is called `return` says it in so many words.
+fn activities() -> Vec<String> {
+    ACTIVITIES.into_iter().chain([RETURN_METRIC]).map(str::to_owned).collect()
+}
+
+const fn window(OutcomeWindow { after_ms, within_ms }: OutcomeWindow) -> Window {
+    Window { after_ms, within_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_phase_counts_coming_back_what_its_policy_names_and_the_rest_together() {
+        let policy = Policy::parse(json!({
+            "mode": "classic", "treatment_variation": "on", "control_variation": "off",
+            "exposure_percent": 10, "control_percent": 10, "grace_s": 7,
+            "guardrails": [
+                { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.5, "within_s": 60 },
+                { "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 },
+            ],
+        }))
+        .unwrap();
+        let rules = rules(PhaseId(7), UnixMillis(5), &policy);
+        assert_eq!((rules.phase, rules.started_ms, rules.grace_ms), (PhaseId(7), 5, 7_000));
+        rules.check().unwrap();
+        let found: Vec<_> = rules.metrics.iter().map(|metric| (&*metric.name, &metric.counting)).collect();
+        let (first, sample) = (&Counting::First, &Counting::Sample);
+        let expected = [("return", first), ("conversion", first), ("latency_ms", sample), ("other", first)];
+        assert_eq!(found, expected);
+        assert_eq!(rules.metrics[0].matching, Matching::AnyOf(vec!["session".into(), "return".into()]));
+        assert_eq!(rules.metrics[1].window, Window { after_ms: 0, within_ms: 60_000 });
+        let named = ["conversion", "latency_ms", "return"].map(str::to_owned).to_vec();
+        assert_eq!(rules.metrics[3].matching, Matching::NoneOf(named));
+    }
+}

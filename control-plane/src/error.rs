@@ -312,8 +312,12 @@ impl From<IngestError> for ApiError {
         let detail = error.to_string();
         match error {
             IngestError::WrongTenant { .. } => Self::new(Code::WrongTenant, detail),
-            IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => Self::new(Code::BadBatch, detail),
-            IngestError::Panicked { .. } => Self::internal(&error),
+            IngestError::Batch(_) | IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => {
+                Self::new(Code::BadBatch, detail)
+            }
+            IngestError::Full { .. } => Self::overloaded(detail),
+            IngestError::Elsewhere { .. } | IngestError::Opening => Self::new(Code::EventsMoving, detail),
+            IngestError::Panicked { .. } | IngestError::Log { .. } => Self::internal(&error),
             IngestError::Store(error) => error.into(),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flagfuse_cells::schedule::TICK_MS;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use flagfuse_shared::limits::EVENT_AGE_MS_MAX;
@@ -13,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::engine;
+use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
 use crate::publish::keys::rotation::{self, Next};
 use crate::publish::outbox::OutboxError;
@@ -64,6 +66,17 @@ pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period
         ticks.tick().await;
         if let Err(error) = engine::tick(&store, &publisher, clock.now()).await {
             tracing::error!(%error, "fuses could not be evaluated");
+        }
+    }
+}
+
+/// Closes what is due in the events of all environments, at each tick of the clock.
+pub async fn run_ticks(ingestion: Ingestion, clock: Clock) {
+    loop {
+        let next = TICK_MS - clock.now().0 % TICK_MS;
+        tokio::time::sleep(Duration::from_millis(next)).await;
+        if let Err(error) = ingestion.tick().await {
+            tracing::error!(%error, "events could not be looked after");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::api::{ApiState, router};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, TokenKind, generate};
+use crate::ingest::{Ingestion, Node};
 use crate::jobs::{self, ServeOptions};
 use crate::listen::{self, Limits, capacity};
 use crate::model::fleet::Fleet;
@@ -94,6 +95,8 @@ pub struct ControlPlane {
     pub store: Store,
     /// Its signer and bell.
     pub publisher: Publisher,
+    /// Counts events.
+    pub ingestion: Ingestion,
     /// Hashes units.
     pub unit_key: UnitKey,
     pub clock: Clock,
@@ -175,7 +178,20 @@ impl ControlPlane {
     async fn over(keys: SigningKeys, store: Store, clock: Clock) -> Result<Self, PlaneError> {
         let unit_key = keys.unit_key()?;
         rotation::adopt(&store, &keys, clock.now()).await?;
-        Ok(Self { store, publisher: Publisher::new(keys, Issuer::random()?), unit_key, clock })
+        let publisher = Publisher::new(keys, Issuer::random()?);
+        let node = Node::random(String::new())?;
+        let bell = publisher.listen();
+        let ingestion = Ingestion::new(store.clone(), unit_key.clone(), clock.clone(), node, bell);
+        Ok(Self { store, publisher, ingestion, unit_key, clock })
+    }
+
+    /// The same under an address where other control planes of its database reach it: they hand it the events that it
+    /// counts. To be called before anything is served.
+    pub fn reached_at(self, address: String) -> Result<Self, PlaneError> {
+        let node = Node::random(address)?;
+        let (store, unit_key) = (self.store.clone(), self.unit_key.clone());
+        let ingestion = Ingestion::new(store, unit_key, self.clock.clone(), node, self.publisher.listen());
+        Ok(Self { ingestion, ..self })
     }
 
     /// Makes a token on behalf of whoever has the data directory; its text.
@@ -231,7 +247,7 @@ impl ControlPlane {
     /// The same with the addresses of the edges, for those who ask this side what the edges answer.
     fn router_beside(&self, fleet: Fleet, edge_addresses: Vec<String>) -> axum::Router {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        let state = ApiState::new(store, publisher, self.unit_key.clone(), self.clock.clone(), fleet);
+        let state = ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet);
         router(state.beside(edge_addresses))
     }
 
@@ -245,6 +261,7 @@ impl ControlPlane {
         let mut beside = JoinSet::new();
         let (store, publisher, clock) = (&self.store, &self.publisher, &self.clock);
         beside.spawn(jobs::run_engine(store.clone(), publisher.clone(), clock.clone(), options.tick));
+        beside.spawn(jobs::run_ticks(self.ingestion.clone(), clock.clone()));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
         let fleet = options.fleet();
         let addresses = options.edges.iter().map(|edge| edge.url.clone()).collect();
@@ -264,6 +281,7 @@ impl ControlPlane {
             () = drained => {}
         }
         beside.shutdown().await;
+        self.ingestion.close().await;
         self.store.close().await;
     }
 }

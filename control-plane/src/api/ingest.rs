@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use flagfuse_shared::contract::beacon::{BatchHead, FORMATS, IngestBatch};
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
+use flagfuse_shared::contract::beacon::FORMATS;
+use flagfuse_shared::contract::beacon::answer::BufferSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -19,9 +19,8 @@ use super::body::{RawBody, Seen, describe_json};
 use super::document::{Draft, Takes};
 use super::slots::{Slot, Slots};
 use crate::change::ChangeError;
-use crate::error::{ApiError, Code};
-use crate::ingest::{Ingested, ingest};
-use crate::store::{Store, StoreError, fuses};
+use crate::error::ApiError;
+use crate::ingest::{Answered, Ingested};
 
 /// Batches in memory.
 pub(super) enum Batches {}
@@ -192,12 +191,14 @@ struct SettingsAnswer {
     enrolments_per_minute: Option<u32>,
 }
 
-impl BatchAnswer {
-    fn new(ingested: Ingested, settings: SettingsAnswer) -> Self {
+impl From<Answered> for BatchAnswer {
+    fn from(Answered { ingested, settings }: Answered) -> Self {
         let (status, balance) = match ingested {
             Ingested::Applied { balance } => (BatchStatus::Applied, Some(balance)),
             Ingested::Duplicate => (BatchStatus::Duplicate, None),
         };
+        let BufferSettings { watched, enrolments_per_minute } = settings;
+        let settings = SettingsAnswer { watched, enrolments_per_minute };
         Self {
             status,
             formats: FORMATS,
@@ -222,17 +223,5 @@ pub(super) async fn batch(
         let key = "of events".to_owned();
         ChangeError::Precondition { what: "batch", key, unmet, current: None }
     })?;
-    let batch = IngestBatch::parse(&body).map_err(|e| ApiError::new(Code::BadBatch, e.to_string()))?;
-    let ingested = ingest(&state.store, &state.unit_key, &caller.tenant, &batch, state.now()).await?;
-    let watched = is_watched(&state.store, &caller.tenant, &batch.head).await?;
-    let settings = SettingsAnswer { watched, enrolments_per_minute: None };
-    Ok(Json(BatchAnswer::new(ingested, settings)))
-}
-
-/// Whether any fuse waits for what the buffer delivers.
-async fn is_watched(store: &Store, tenant: &TenantKey, head: &BatchHead) -> Result<bool, StoreError> {
-    let keys = (ProjectKey::parse(&head.project), EnvironmentKey::parse(&head.environment));
-    let (Ok(project), Ok(environment)) = keys else { return Ok(false) };
-    let scope = Scope { tenant: tenant.clone(), project, environment };
-    fuses::is_any(&mut *store.read().await?, &scope).await
+    Ok(Json(state.ingestion.ingest(&caller.tenant, body).await?.into()))
 }

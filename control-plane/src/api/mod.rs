@@ -58,8 +58,8 @@ use self::failures::Failures;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
 use crate::error::{ApiError, Code};
+use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
-use crate::model::identity::UnitKey;
 use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
@@ -74,7 +74,7 @@ const PULL_SLOT_COUNT: usize = 4;
 pub struct ApiState {
     store: Store,
     publisher: Publisher,
-    unit_key: UnitKey,
+    ingestion: Ingestion,
     clock: Clock,
     fleet: Arc<Fleet>,
     ingest_slots: Arc<Semaphore>,
@@ -86,12 +86,18 @@ pub struct ApiState {
 
 impl ApiState {
     /// State over a database, with the replicas that receipts are expected from.
-    pub fn new(store: Store, publisher: Publisher, unit_key: UnitKey, clock: Clock, fleet: Fleet) -> Self {
+    pub fn new(
+        store: Store,
+        publisher: Publisher,
+        ingestion: Ingestion,
+        clock: Clock,
+        fleet: Fleet,
+    ) -> Self {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
         let (fleet, failures) = (Arc::new(fleet), Arc::default());
         let edge_addresses = Arc::default();
-        Self { store, publisher, unit_key, clock, fleet, ingest_slots, pull_slots, failures, edge_addresses }
+        Self { store, publisher, ingestion, clock, fleet, ingest_slots, pull_slots, failures, edge_addresses }
     }
 
     /// With the addresses of the edges.

@@ -123,6 +123,7 @@ codes! {
         Internal = "internal",
     }
     SERVICE_UNAVAILABLE {
+        EventsMoving = "events_moving",
         KeysChanging = "keys_changing",
     }
 }

@@ -2,17 +2,16 @@
 //! environment's version moves.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use flagfuse_cells::{PhaseId, PhaseRules};
+use flagfuse_cells::PhaseId;
 use flagfuse_shared::bucket::{COHORT_SEED, Salted};
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
 use tokio::time::Instant;
 
 use crate::clock::monotonic;
-use crate::model::rules::rules;
 use crate::store::phases::{self, PhaseRow};
 use crate::store::{Connection, Store, StoreError, flags, fuses, scopes};
 
@@ -27,15 +26,13 @@ const SOUGHT_COUNT_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Phase {
     pub(super) row: PhaseRow,
-    pub(super) rules: Arc<PhaseRules>,
     pub(super) salted: Salted,
 }
 
 impl Phase {
     pub(super) fn of(row: PhaseRow) -> Self {
-        let rules = Arc::new(rules(PhaseId(row.phase_id), row.started_ms, &row.policy));
         let salted = Salted::new(&row.salt, COHORT_SEED);
-        Self { row, rules, salted }
+        Self { row, salted }
     }
 
     pub(super) const fn id(&self) -> PhaseId {
@@ -56,8 +53,9 @@ pub(super) enum Known<T> {
 /// Flags and phases of an environment.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
-    version: SnapshotVersion,
-    looked: Option<Instant>,
+    version: Option<SnapshotVersion>,
+    /// When it was looked at, and how often the bell of changes had rung by then.
+    looked: Option<(Instant, u64)>,
     is_watched: bool,
     flags: HashMap<FlagKey, Known<Arc<FlagWire>>>,
     phases: HashMap<FlagKey, HashMap<u32, Known<Arc<Phase>>>>,
@@ -82,14 +80,19 @@ impl Catalogue {
         self.phases.get(flag).and_then(|phases| phases.get(&number)).unwrap_or(&Known::IsNot)
     }
 
+    /// The environment's version when it was looked at last.
+    pub(super) const fn version(&self) -> Option<SnapshotVersion> {
+        self.version
+    }
+
     /// Whether a fuse watches in the environment.
     pub(super) const fn is_watched(&self) -> bool {
         self.is_watched
     }
 
     /// Whether it was looked at just now and knows all of these names.
-    pub(super) fn suffices(&self, names: &Names) -> bool {
-        let is_fresh = self.looked.is_some_and(|looked| monotonic() < looked + FRESH);
+    pub(super) fn suffices(&self, names: &Names, rung: u64) -> bool {
+        let is_fresh = self.looked.is_some_and(|(at, heard)| heard == rung && monotonic() < at + FRESH);
         is_fresh
             && names.flags.iter().all(|key| matches!(self.flag(key), Known::Is(_)))
             && names.phases.iter().all(|(flag, number)| matches!(self.phase(flag, *number), Known::Is(_)))
@@ -106,15 +109,16 @@ impl Catalogue {
         }
     }
 
-    fn renew(&mut self, news: News) {
-        if self.version != news.version || self.flags.len() > KNOWN_COUNT_MAX {
+    fn renew(&mut self, news: News, rung: u64) {
+        if self.version != Some(news.version) || self.flags.len() > KNOWN_COUNT_MAX {
             self.flags.clear();
         }
         if self.phase_count > KNOWN_COUNT_MAX {
             self.phases.clear();
             self.phase_count = 0;
         }
-        (self.version, self.is_watched, self.looked) = (news.version, news.is_watched, Some(monotonic()));
+        self.looked = Some((monotonic(), rung));
+        (self.version, self.is_watched) = (Some(news.version), news.is_watched);
         self.flags.extend(news.flags);
         for ((flag, number), known) in news.phases {
             self.phase_count += 1;
@@ -131,40 +135,38 @@ struct News {
     phases: Vec<((FlagKey, u32), Known<Arc<Phase>>)>,
 }
 
-/// Brings a catalogue up to date for these names; `false` where the environment does not exist.
+/// Brings a catalogue up to date for these names; `false` where the environment does not exist. `rung` is how often the bell
+/// of this process's changes has rung.
 pub(super) async fn prepare(
-    catalogue: &std::sync::RwLock<Catalogue>,
-    store: &Store,
-    scope: &Scope,
+    catalogue: &RwLock<Catalogue>,
+    (store, scope): (&Store, &Scope),
     names: &Names,
+    rung: u64,
 ) -> Result<bool, StoreError> {
-    let (suffices, missing) = {
-        let known = catalogue.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (known.suffices(names), known.missing(names))
-    };
-    if suffices {
+    let reading = || catalogue.read().unwrap_or_else(PoisonError::into_inner);
+    if reading().suffices(names, rung) {
         return Ok(true);
     }
-    let Some(news) = read(store, scope, missing).await? else { return Ok(false) };
-    catalogue.write().unwrap_or_else(std::sync::PoisonError::into_inner).renew(news);
-    // Flags that were known under an earlier version are looked up once more.
-    let missing = {
-        let known = catalogue.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let flags = names.flags.iter().filter(|key| !known.flags.contains_key(*key)).cloned().collect();
-        Names { flags, phases: BTreeSet::new() }
-    };
-    if missing.flags.is_empty() {
-        return Ok(true);
+    let mut missing = reading().missing(names);
+    // The second time for flags that were known under an earlier version.
+    for _ in 0..2 {
+        let Some(news) = read(store, scope, missing).await? else { return Ok(false) };
+        catalogue.write().unwrap_or_else(PoisonError::into_inner).renew(news, rung);
+        let known = reading();
+        let unknown = names.flags.iter().filter(|key| !known.flags.contains_key(*key));
+        missing =
+            Names { flags: unknown.take(SOUGHT_COUNT_MAX).cloned().collect(), phases: BTreeSet::new() };
+        if missing.flags.is_empty() {
+            break;
+        }
     }
-    let Some(news) = read(store, scope, missing).await? else { return Ok(false) };
-    catalogue.write().unwrap_or_else(std::sync::PoisonError::into_inner).renew(news);
     Ok(true)
 }
 
 async fn read(store: &Store, scope: &Scope, missing: Names) -> Result<Option<News>, StoreError> {
     let mut conn = store.read().await?;
     let Some(environment) = scopes::environment(&mut conn, scope).await? else { return Ok(None) };
-    let is_watched = fuses::is_any_watching(&mut conn, scope).await?;
+    let is_watched = fuses::is_any(&mut conn, scope).await?;
     let mut news =
         News { version: environment.version, is_watched, flags: Vec::new(), phases: Vec::new() };
     for key in missing.flags {

@@ -1,341 +1,243 @@
-//! A batch from the edge → events, facts, tallies, quarantine and balance, slice by slice, each in one transaction and
-//! once for ever.
+//! Batches from the edge → cells. Each environment's events are a partition, which one control plane counts at a time: its
+//! log is the truth, memory holds what the log adds up to, and what a tick closes is written once.
 //!
-//! A transaction holds the only write lock of the database, and a kill switch waits for it. So a batch is applied in
-//! slices of some milliseconds; the batch's row says how far it got, and whoever delivers it again goes on from there.
-//! What cannot be applied is narrowed down to one event, tried again on further deliveries, and then kept in the
-//! quarantine: no event stands in the way of the next one.
+//! A request resolves the events of its batch beside others and hands them to the partition's task. That one applies what
+//! waits as a group, writes it in one transaction and answers all of them after the commit. What cannot be applied is
+//! narrowed down to one event, tried again on further deliveries, and then kept in the quarantine: no event stands in the
+//! way of the next one.
 
-mod application;
-pub mod quarantine;
-pub mod usage;
-pub mod validate;
+mod catalogue;
+mod checkpoint;
+mod commit;
+mod context;
+mod delivery;
+mod error;
+mod group;
+mod lookup;
+mod opening;
+mod partition;
+mod recent;
+mod resolve;
+mod stray;
+mod usage;
+mod validate;
 
-use std::borrow::Cow;
-use std::panic::AssertUnwindSafe;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flagfuse_shared::contract::beacon::{Arrival, BatchHead, Event, IngestBatch};
-use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, UnixMillis};
-use futures_util::FutureExt as _;
-use serde::Serialize;
+use axum::body::Bytes;
+use flagfuse_shared::contract::beacon::answer::BufferSettings;
+use flagfuse_shared::contract::beacon::{Arrival, IngestBatch};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
-use self::application::Application;
-use crate::clock::monotonic;
+use self::catalogue::{Catalogue, Known, Names};
+use self::context::{Context, Surroundings};
+pub use self::context::Node;
+use self::delivery::Delivery;
+pub use self::delivery::{Answered, Ingested};
+use self::error::BUFFER_ID_LEN_MAX;
+pub use self::error::IngestError;
+use self::partition::Message;
+use self::resolve::{Read, Resolved, Resolver};
+use crate::clock::Clock;
 use crate::model::identity::UnitKey;
-use crate::store::quarantine::{Balance, ClaimedPlace, add_balance};
-use crate::store::{Connection, Lock, Store, StoreError, batches, buffers, scopes};
+use crate::store::quarantine::Balance;
+use crate::store::{Store, StoreError, partitions};
 
-/// Bytes of a buffer's id; it has 32 hexadecimal digits.
-const BUFFER_ID_LEN_MAX: usize = 64;
-/// A slice takes no further event after this time. What is left to do then, the tallies and the commit, may take as long
-/// again; a kill switch waits for both.
-const SLICE_TIME: Duration = Duration::from_millis(15);
-/// Events of a slice, which bounds the rows of tallies that are written at its end.
-const SLICE_EVENT_COUNT_MAX: usize = 256;
-/// Deliveries in which an event alone could not be applied before it is set aside. A fault of the disk or of another
-/// process is over by then, or the event could not be set aside either.
-const FAILURE_COUNT_MAX: u32 = 3;
+/// Batches of one environment that wait. The requests that brought them hold their bodies, of which there are fewer.
+const WAITING_COUNT_MAX: usize = 64;
+/// How long a tick waits for a partition that has much to do, or is being opened.
+const TICK_LIMIT: Duration = Duration::from_secs(4);
+/// How long the end of the process waits for one.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why a batch is refused as a whole; the edge keeps it.
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    /// The token belongs to another tenant.
-    #[error("batch is for tenant {claimed:?}, the token is for {tenant}")]
-    WrongTenant {
-        /// Tenant of the batch.
-        claimed: String,
-        /// Tenant of the token.
-        tenant: TenantKey,
-    },
-    /// The batch has no usable name.
-    #[error("buffer_id has {len} bytes, allowed is 1 to {BUFFER_ID_LEN_MAX}")]
-    BufferId {
-        /// Bytes found.
-        len: usize,
-    },
-    /// A number the database cannot tell from others.
-    #[error("batch_seq is {batch_seq}, the limit is {}", i64::MAX)]
-    BatchSeq { batch_seq: u64 },
-    /// Applying an event panicked: a fault of ours, which must not take the batch's other events along.
-    #[error("event {position} of batch {batch_seq} cannot be applied")]
-    Panicked {
-        /// Position in the batch.
-        position: u64,
-        /// Number of the batch.
-        batch_seq: u64,
-    },
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// Counts events. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Ingestion {
+    shared: Arc<Shared>,
 }
 
-/// What became of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub enum Ingested {
-    /// It is applied now.
-    Applied {
-        /// What became of the events that this delivery applied.
-        #[serde(flatten)]
-        balance: Balance,
-    },
-    /// It was applied before.
-    Duplicate,
+#[derive(Debug)]
+struct Shared {
+    surroundings: Surroundings,
+    unit_key: UnitKey,
+    /// Keys of this process alone, so that nobody can make ids that collide.
+    hashing: RandomState,
+    partitions: Mutex<HashMap<Scope, Partition>>,
 }
 
-/// Applies a batch. When this returns `Ok`, everything is on disk.
-pub async fn ingest(
-    store: &Store,
-    unit_key: &UnitKey,
-    tenant: &TenantKey,
-    batch: &IngestBatch<'_>,
-    now: UnixMillis,
-) -> Result<Ingested, IngestError> {
-    let head = &batch.head;
-    check_name(tenant, head)?;
-    let arrivals = batch.arrivals().enumerate();
-    let events: Vec<_> = arrivals.map(|(position, arrival)| Incoming { arrival, head, position }).collect();
-    let delivery = Delivery { store, unit_key, tenant, head, events, now };
-    if batch.is_word_only() {
-        return delivery.note_progress().await;
+/// A partition's task.
+#[derive(Debug, Clone)]
+struct Partition {
+    context: Arc<Context>,
+    inbox: mpsc::Sender<Message>,
+}
+
+impl Ingestion {
+    /// Over a database; `bell` rings when this process has changed anything.
+    pub fn new(store: Store, unit_key: UnitKey, clock: Clock, node: Node, bell: watch::Receiver<u64>) -> Self {
+        let surroundings = Surroundings { store, clock, node: Arc::new(node), bell };
+        let (hashing, partitions) = (RandomState::new(), Mutex::default());
+        Self { shared: Arc::new(Shared { surroundings, unit_key, hashing, partitions }) }
     }
-    let mut balance = Balance::default();
-    let mut len_max = SLICE_EVENT_COUNT_MAX;
-    let mut is_known = true;
-    loop {
-        match delivery.apply_slice(len_max).await {
-            Ok(Slice::Nothing) if is_known => return Ok(Ingested::Duplicate),
-            Ok(Slice::Nothing) => return Ok(Ingested::Applied { balance }),
-            Ok(Slice::Applied { balance: slice, is_last }) => {
-                balance.add(slice);
-                is_known = false;
-                if is_last {
-                    return Ok(Ingested::Applied { balance });
+
+    /// Applies a batch that the holder of a token of `tenant` delivered. When this returns `Ok`, everything is on disk.
+    pub async fn ingest(&self, tenant: &TenantKey, body: Bytes) -> Result<Answered, IngestError> {
+        let batch = IngestBatch::parse(&body)?;
+        check_name(tenant, &batch)?;
+        let head = &batch.head;
+        let keys = (ProjectKey::parse(&head.project), EnvironmentKey::parse(&head.environment));
+        let (Ok(project), Ok(environment)) = keys else { return self.stray(tenant, &batch).await };
+        let scope = Scope { tenant: tenant.clone(), project, environment };
+        let partition = self.partition(&scope);
+        let read: Vec<Read<'_>> = batch.arrivals().map(read).collect();
+        let mut names = Names::default();
+        read.iter().for_each(|read| read.names(&mut names));
+        if !partition.context.prepare(&names).await? {
+            return self.stray(tenant, &batch).await;
+        }
+        let (events, phases, watched) = partition.context.known(|catalogue| {
+            let resolver = Resolver {
+                tenant,
+                unit_key: &self.shared.unit_key,
+                catalogue,
+                hashing: &self.shared.hashing,
+            };
+            let events: Vec<Resolved> = read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
+            (events, phases_of(catalogue, &names), catalogue.is_watched())
+        });
+        let (reply, answer) = oneshot::channel();
+        let delivery = Delivery {
+            head: head.clone(),
+            received_ms: batch.arrivals().map(|arrival| arrival.received_ms).collect(),
+            take: partition::take_count(events.len()),
+            events,
+            phases,
+            is_word_only: batch.is_word_only(),
+            body: body.clone(),
+            reply,
+            position: 0,
+            is_poisoned: false,
+            balance: Balance::default(),
+        };
+        self.deliver(&scope, partition, delivery)?;
+        let ingested = answer.await.unwrap_or(Err(IngestError::Opening))?;
+        let settings = BufferSettings { watched, ..BufferSettings::default() };
+        Ok(Answered { ingested, settings })
+    }
+
+    /// Puts a delivery in line, where there is room.
+    fn deliver(&self, scope: &Scope, partition: Partition, delivery: Delivery) -> Result<(), IngestError> {
+        let mut message = Message::Deliver(Box::new(delivery));
+        let mut partition = partition;
+        // A task that has just ended has a successor.
+        for _ in 0..2 {
+            match partition.inbox.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    return Err(IngestError::Full { waiting: WAITING_COUNT_MAX });
                 }
+                Err(mpsc::error::TrySendError::Closed(back)) => message = back,
             }
-            // Others hold the database, or it has gone: nothing is wrong with the events.
-            Err(IngestError::Store(error)) if error.is_passing() => return Err(error.into()),
-            // Half of the slice at a time, down to the event that is to blame.
-            Err(_) if len_max > 1 => len_max /= 2,
-            Err(error) => {
-                delivery.note_failure().await?;
-                return Err(error);
+            partition = self.partition(scope);
+        }
+        Err(IngestError::Opening)
+    }
+
+    /// Keeps the events of a place that does not exist.
+    async fn stray(&self, tenant: &TenantKey, batch: &IngestBatch<'_>) -> Result<Answered, IngestError> {
+        let Surroundings { store, clock, .. } = &self.shared.surroundings;
+        let ingested = stray::keep(store, tenant, batch, clock.now()).await?;
+        Ok(Answered { ingested, settings: BufferSettings::default() })
+    }
+
+    /// The environment's partition, whose task runs from here on.
+    fn partition(&self, scope: &Scope) -> Partition {
+        let mut partitions = self.shared.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(partition) = partitions.get(scope)
+            && !partition.inbox.is_closed()
+        {
+            return partition.clone();
+        }
+        let context = Arc::new(Context::new(self.shared.surroundings.clone(), scope.clone()));
+        let (inbox, messages) = mpsc::channel(WAITING_COUNT_MAX);
+        tokio::spawn(partition::run(Arc::clone(&context), messages));
+        let partition = Partition { context, inbox };
+        partitions.insert(scope.clone(), partition.clone());
+        partition
+    }
+
+    /// Closes what is due in every partition of this process, and in those that nobody holds. To be called at each tick.
+    pub async fn tick(&self) -> Result<(), StoreError> {
+        let Surroundings { store, clock, .. } = &self.shared.surroundings;
+        let abandoned = partitions::abandoned(&mut *store.read().await?, clock.now()).await?;
+        for scope in abandoned {
+            self.partition(&scope);
+        }
+        self.ask_all(Message::Tick, TICK_LIMIT).await;
+        Ok(())
+    }
+
+    /// Lets every partition go, so that another process need not wait.
+    pub async fn close(&self) {
+        self.ask_all(Message::Close, CLOSE_LIMIT).await;
+    }
+
+    /// Asks all partitions the same, and waits for their answers, no longer than `limit` for all.
+    async fn ask_all(&self, message: fn(oneshot::Sender<()>) -> Message, limit: Duration) {
+        let inboxes: Vec<_> = {
+            let mut partitions = self.shared.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            partitions.retain(|_, partition| !partition.inbox.is_closed());
+            partitions.values().map(|partition| partition.inbox.clone()).collect()
+        };
+        let asked = inboxes.into_iter().map(|inbox| async move {
+            let (done, answer) = oneshot::channel();
+            if inbox.send(message(done)).await.is_ok() {
+                // Without an answer it begins anew, and is asked again.
+                let _is_done = answer.await;
             }
+        });
+        if timeout(limit, futures_util::future::join_all(asked)).await.is_err() {
+            tracing::debug!("a partition takes its time");
         }
     }
 }
 
-fn check_name(tenant: &TenantKey, batch: &BatchHead) -> Result<(), IngestError> {
-    if batch.tenant != tenant.as_str() {
-        return Err(IngestError::WrongTenant { claimed: batch.tenant.clone(), tenant: tenant.clone() });
+fn check_name(tenant: &TenantKey, batch: &IngestBatch<'_>) -> Result<(), IngestError> {
+    let head = &batch.head;
+    if head.tenant != tenant.as_str() {
+        return Err(IngestError::WrongTenant { claimed: head.tenant.clone(), tenant: tenant.clone() });
     }
-    if batch.buffer_id.is_empty() || batch.buffer_id.len() > BUFFER_ID_LEN_MAX {
-        return Err(IngestError::BufferId { len: batch.buffer_id.len() });
+    if head.buffer_id.is_empty() || head.buffer_id.len() > BUFFER_ID_LEN_MAX {
+        return Err(IngestError::BufferId { len: head.buffer_id.len() });
     }
-    if i64::try_from(batch.batch_seq).is_err() {
-        return Err(IngestError::BatchSeq { batch_seq: batch.batch_seq });
+    if i64::try_from(head.batch_seq).is_err() {
+        return Err(IngestError::BatchSeq { batch_seq: head.batch_seq });
     }
     Ok(())
 }
 
-/// An event and its place in its batch, which names it where it has no id of its own.
-struct Incoming<'b> {
-    arrival: Arrival<'b>,
-    head: &'b BatchHead,
-    position: usize,
+/// Reads an event. A panic is a fault of ours; it would close the connection, and the edge would send the batch for ever.
+fn read(arrival: Arrival<'_>) -> Read<'_> {
+    catch_unwind(|| resolve::read(arrival)).unwrap_or_else(|_| Read::broken(arrival))
 }
 
-impl Incoming<'_> {
-    fn id(&self) -> String {
-        let BatchHead { buffer_id, batch_seq, .. } = self.head;
-        format!("{buffer_id}/{batch_seq}/{}", self.position)
-    }
-
-    fn event(&self) -> Result<Event, EventFault> {
-        self.arrival.event(|| self.id())
-    }
-
-    /// What is kept of it.
-    fn raw(&self) -> Cow<'_, str> {
-        self.arrival.raw(|| self.id())
-    }
+fn resolve(resolver: &Resolver<'_>, body: &[u8], read: Read<'_>) -> Resolved {
+    let arrival = read.arrival();
+    catch_unwind(AssertUnwindSafe(|| resolver.resolve(body, read)))
+        .unwrap_or_else(|_| resolver.resolve(body, Read::broken(arrival)))
 }
 
-/// One delivery of a batch.
-struct Delivery<'d> {
-    store: &'d Store,
-    unit_key: &'d UnitKey,
-    tenant: &'d TenantKey,
-    head: &'d BatchHead,
-    events: Vec<Incoming<'d>>,
-    now: UnixMillis,
-}
-
-/// What one transaction did.
-enum Slice {
-    /// There was nothing left to do.
-    Nothing,
-    /// The next events are applied.
-    Applied { balance: Balance, is_last: bool },
-}
-
-impl Delivery<'_> {
-    fn name(&self) -> (&str, u64) {
-        (&self.head.buffer_id, self.head.batch_seq)
-    }
-
-    fn place(&self) -> ClaimedPlace<'_> {
-        let BatchHead { project, environment, .. } = self.head;
-        ClaimedPlace { tenant: self.tenant.as_str(), project, environment }
-    }
-
-    /// Applies at most `len_max` of the events that are not applied yet.
-    async fn apply_slice(&self, len_max: usize) -> Result<Slice, IngestError> {
-        let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
-        let count = self.events.len();
-        let progress = batches::begin(&mut tx, self.tenant, self.name(), count as u64, self.now).await?;
-        let position = usize::try_from(progress.position).unwrap_or(usize::MAX).min(count);
-        let rest = self.events.get(position..).unwrap_or_default();
-        if rest.is_empty() && !progress.is_new {
-            return Ok(Slice::Nothing);
-        }
-        let (balance, taken) = if progress.failures >= FAILURE_COUNT_MAX {
-            self.set_aside(&mut tx, rest).await?
-        } else {
-            let events = rest.get(..len_max.min(rest.len())).unwrap_or_default();
-            // A panic is a fault of ours; it would close the connection, and the edge would send the batch for ever.
-            let applied = AssertUnwindSafe(self.apply(&mut tx, events)).catch_unwind().await;
-            let (position, batch_seq) = (progress.position, self.head.batch_seq);
-            applied.map_err(|_| IngestError::Panicked { position, batch_seq })??
-        };
-        add_balance(&mut tx, self.place(), balance, self.now).await?;
-        batches::advance(&mut tx, self.tenant, self.name(), (position + taken) as u64).await?;
-        tx.commit().await?;
-        Ok(Slice::Applied { balance, is_last: position + taken >= count })
-    }
-
-    /// What became of the events, and how many of them were taken before the time was over.
-    async fn apply(
-        &self,
-        tx: &mut Connection,
-        events: &[Incoming<'_>],
-    ) -> Result<(Balance, usize), StoreError> {
-        let until = monotonic() + SLICE_TIME;
-        let Some(scope) = existing_scope(tx, self.tenant, self.head).await? else {
-            let BatchHead { project, environment, .. } = self.head;
-            let reason = format!("environment {project}/{environment} does not exist");
-            let fault = EventFault::of(QuarantineCode::UnknownEnvironment, reason);
-            return quarantine::all(tx, self.place(), events, &fault, until, self.now).await;
-        };
-        let application = Application::new(scope.clone(), self.unit_key);
-        let (balance, taken) = application.run(tx, self.place(), events, until, self.now).await?;
-        // What this batch still holds waits as well.
-        let next = events.get(taken).map(|event| event.arrival.received_ms);
-        let waiting = next.into_iter().chain(self.head.oldest_waiting_ms).min();
-        buffers::put(tx, &scope, &self.head.buffer_id, waiting, self.now).await?;
-        Ok((balance, taken))
-    }
-
-    /// Keeps the event that could not be applied where it is seen.
-    async fn set_aside(
-        &self,
-        tx: &mut Connection,
-        rest: &[Incoming<'_>],
-    ) -> Result<(Balance, usize), StoreError> {
-        let poison = rest.get(..1).unwrap_or_default();
-        let reason = format!(
-            "the control plane could not apply it {FAILURE_COUNT_MAX} times: nothing is wrong with it, and the log says why"
-        );
-        let fault = EventFault::of(QuarantineCode::Unprocessable, reason);
-        quarantine::all(tx, self.place(), poison, &fault, monotonic() + SLICE_TIME, self.now).await
-    }
-
-    /// Notes how far a buffer is that delivers nothing.
-    async fn note_progress(&self) -> Result<Ingested, IngestError> {
-        let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
-        if let Some(scope) = existing_scope(&mut tx, self.tenant, self.head).await? {
-            buffers::put(&mut tx, &scope, &self.head.buffer_id, self.head.oldest_waiting_ms, self.now)
-                .await?;
-        }
-        tx.commit().await?;
-        Ok(Ingested::Applied { balance: Balance::default() })
-    }
-
-    async fn note_failure(&self) -> Result<(), StoreError> {
-        let mut tx = self.store.write_patiently(Lock::Ingestion(self.place())).await?;
-        // The transaction that failed took the batch's row along.
-        let count = self.events.len() as u64;
-        batches::begin(&mut tx, self.tenant, self.name(), count, self.now).await?;
-        batches::fail(&mut tx, self.tenant, self.name()).await?;
-        tx.commit().await
-    }
-}
-
-async fn existing_scope(
-    conn: &mut Connection,
-    tenant: &TenantKey,
-    batch: &BatchHead,
-) -> Result<Option<Scope>, StoreError> {
-    let keys = (ProjectKey::parse(&batch.project), EnvironmentKey::parse(&batch.environment));
-    let (Ok(project), Ok(environment)) = keys else { return Ok(None) };
-    let scope = Scope { tenant: tenant.clone(), project, environment };
-    Ok(scopes::environment(conn, &scope).await?.map(|found| found.scope))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    /// A number for each variant: one that is new does not compile before it is here.
-    const fn number(error: &IngestError) -> usize {
-        match error {
-            IngestError::WrongTenant { .. } => 0,
-            IngestError::BufferId { .. } => 1,
-            IngestError::BatchSeq { .. } => 2,
-            // These are no batch's fault.
-            IngestError::Panicked { .. } | IngestError::Store(_) => 3,
-        }
-    }
-
-    fn batch(tenant: &str, buffer_id_len: usize, batch_seq: u64) -> BatchHead {
-        BatchHead {
-            format: 2,
-            buffer_id: "b".repeat(buffer_id_len),
-            batch_seq,
-            tenant: tenant.to_owned(),
-            project: "p".to_owned(),
-            environment: "e".to_owned(),
-            region: "eu".to_owned(),
-            queue: None,
-            delivered_through_ms: None,
-            oldest_waiting_ms: None,
-            rests: false,
-        }
-    }
-
-    #[test]
-    fn a_batch_is_named_so_that_it_is_applied_once() {
-        let tenant = TenantKey::parse("t").unwrap();
-        let seq_max = u64::try_from(i64::MAX).unwrap();
-        assert!(check_name(&tenant, &batch("t", 1, 0)).is_ok());
-        assert!(check_name(&tenant, &batch("t", BUFFER_ID_LEN_MAX, seq_max)).is_ok());
-        let mut found = BTreeSet::new();
-        for (batch, words) in [
-            (batch("other", 1, 0), "batch is for tenant \"other\", the token is for t"),
-            (batch("t", 0, 0), "buffer_id has 0 bytes, allowed is 1 to 64"),
-            (batch("t", BUFFER_ID_LEN_MAX + 1, 0), "buffer_id has 65 bytes, allowed is 1 to 64"),
-            (
-                batch("t", 1, seq_max + 1),
-                "batch_seq is 9223372036854775808, the limit is 9223372036854775807",
-            ),
-        ] {
-            let fault = check_name(&tenant, &batch).unwrap_err();
-            found.insert(number(&fault));
-            assert_eq!(fault.to_string(), words);
-        }
-        assert_eq!(found, (0..3).collect());
-    }
+fn phases_of(catalogue: &Catalogue, names: &Names) -> Vec<Arc<catalogue::Phase>> {
+    let phases = names.phases.iter().map(|(flag, number)| catalogue.phase(flag, *number));
+    let found = phases.filter_map(|known| match known {
+        Known::Is(phase) => Some(Arc::clone(phase)),
+        Known::IsNot | Known::Broken => None,
+    });
+    found.collect()
 }

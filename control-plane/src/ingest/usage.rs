@@ -8,13 +8,13 @@ use flagfuse_shared::ids::UnixMillis;
 const HOUR_MS: u64 = 3_600_000;
 
 /// The first millisecond of the hour.
-pub const fn hour(at: UnixMillis) -> UnixMillis {
+pub(super) const fn hour(at: UnixMillis) -> UnixMillis {
     UnixMillis(at.0 / HOUR_MS * HOUR_MS)
 }
 
 /// Evaluations by what was served. A variant that the flag does not have is counted as `variant/other`, so that clients
 /// cannot make up any number of rows.
-pub fn counts(flag: &FlagWire, yes: u64, no: u64, variants: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+pub(super) fn counts(flag: &FlagWire, yes: u64, no: u64, variants: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     let mut add = |served: String, count: u64| {
         if count > 0 {

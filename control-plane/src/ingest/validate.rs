@@ -1,30 +1,25 @@
 //! Re-evaluates what an exposure claims, from its phase and flag. Never trusts the edge, never reads a database.
 
-use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
-use flagfuse_shared::contract::beacon::{Event, EventKind};
+use flagfuse_shared::bucket::Bucket;
+use flagfuse_shared::contract::beacon::{Arrival, Event, EventKind};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::definition::{Arm, FlagWire};
 use flagfuse_shared::ids::{Unit, UnixMillis, VariationKey};
 use flagfuse_shared::limits::EVENT_SKEW_MS_MAX;
 
-use super::Incoming;
-use crate::model::aggregate::Enrolment;
+use super::catalogue::Phase;
 use crate::model::metric::{EXPOSURE_METRIC, LATENCY_METRIC};
 use crate::store::phases::PhaseRow;
 
 /// A day: longer is no latency, and sums of such values stay finite for ever.
-pub const LATENCY_MS_MAX: f64 = 86_400_000.0;
+const LATENCY_MS_MAX: f64 = 86_400_000.0;
 
 /// Checks an event as the edge did, and that a latency carries a value within its limits.
-pub(super) fn event(incoming: &Incoming<'_>) -> Result<Event, EventFault> {
-    let event = incoming.event()?;
+pub(super) fn event(arrival: &Arrival<'_>) -> Result<Event, EventFault> {
+    // What the edge recorded has no id: a unit enrols once in a phase.
+    let event = arrival.event(String::new)?;
     match &event.kind {
-        EventKind::Exposure { .. } if incoming.arrival.is_limited => {
-            let reason =
-                "its client key has enrolled as many units from its network in that minute as it may";
-            Err(EventFault::of(QuarantineCode::RateLimited, reason))
-        }
-        // Tallies count enrolled units under this name.
+        // Cells show enrolled units under this name.
         EventKind::Outcome { metric, .. } if metric.as_str() == EXPOSURE_METRIC => {
             let reason =
                 "metric is \"exposure\", which no outcome can be: send an event of type \"exposure\"";
@@ -42,42 +37,36 @@ pub(super) fn event(incoming: &Incoming<'_>) -> Result<Event, EventFault> {
     }
 }
 
-/// The enrolment that an exposure claims: of `unit` in `phase` at `occurred_ms`, known to the edge at `received_ms`.
+/// Refuses an exposure that happened at `occurred_ms`, known to the edge at `received_ms`, before its phase.
 ///
 /// While a phase still travels to the edge, in its grace, the units that it is shown to are not counted. That has to be
 /// said in time: whoever dates an exposure back into the grace later would take its unit out of the experiment.
-pub fn enrolment(
-    phase: &PhaseRow,
-    unit: &Unit,
-    variation: &VariationKey,
-    occurred_ms: UnixMillis,
-    received_ms: UnixMillis,
-) -> Result<Enrolment, EventFault> {
-    let arm = arm(phase, unit, variation)?;
+pub(super) fn time(phase: &PhaseRow, occurred_ms: UnixMillis, received_ms: UnixMillis) -> Result<(), EventFault> {
     let grace_end = phase.started_ms.plus(phase.policy.grace_s * 1_000);
     let is_counted = occurred_ms >= grace_end;
     let is_known_in_time = is_counted || received_ms <= grace_end.plus(EVENT_SKEW_MS_MAX);
-    if occurred_ms < phase.started_ms || !is_known_in_time {
-        let (number, started, grace_s) = (phase.phase, phase.started_ms.0, phase.policy.grace_s);
-        let reason = if occurred_ms < phase.started_ms {
-            format!("occurred_ms is {}, before phase {number} began at {started}", occurred_ms.0)
-        } else {
-            format!(
-                "occurred_ms is {}, within the first {grace_s} s of phase {number}, and it came more than {} ms after them",
-                occurred_ms.0, EVENT_SKEW_MS_MAX
-            )
-        };
-        return Err(EventFault::of(QuarantineCode::TooEarly, reason).with_field("occurred_ms"));
+    if occurred_ms >= phase.started_ms && is_known_in_time {
+        return Ok(());
     }
-    Ok(Enrolment { phase_id: phase.phase_id, arm, is_counted, first_ms: occurred_ms })
+    let (number, started, grace_s) = (phase.phase, phase.started_ms.0, phase.policy.grace_s);
+    let reason = if occurred_ms < phase.started_ms {
+        format!("occurred_ms is {}, before phase {number} began at {started}", occurred_ms.0)
+    } else {
+        format!(
+            "occurred_ms is {}, within the first {grace_s} s of phase {number}, and it came more than {} ms after them",
+            occurred_ms.0, EVENT_SKEW_MS_MAX
+        )
+    };
+    Err(EventFault::of(QuarantineCode::TooEarly, reason).with_field("occurred_ms"))
 }
 
 /// The arm of `unit` in `phase`; a mismatch when the claimed variation is not what this unit gets there.
 ///
 /// A phase's slices may carry units that an earlier phase enrolled: they are counted there, whatever phase runs. Their
 /// exposures name that phase, whose own row has the same slice, and none of them counts here.
-fn arm(phase: &PhaseRow, unit: &Unit, variation: &VariationKey) -> Result<Arm, EventFault> {
-    let bucket = Bucket::of(&phase.salt, unit.as_str(), COHORT_SEED).get();
+pub(super) fn arm(phase: &Phase, unit: &Unit, variation: &VariationKey) -> Result<Arm, EventFault> {
+    let bucket = Bucket::under(phase.salted, unit.as_str()).get();
+    let phase = &phase.row;
     phase
         .slices
         .iter()
@@ -99,7 +88,7 @@ fn mismatch(reason: String) -> EventFault {
 }
 
 /// Whether the flag has the variation at all, for exposures outside a cohort.
-pub fn variation(flag: &FlagWire, variation: &VariationKey) -> Result<(), EventFault> {
+pub(super) fn variation(flag: &FlagWire, variation: &VariationKey) -> Result<(), EventFault> {
     let known = flag.variations.iter().any(|own| own.key == variation.as_str());
     let unknown = || {
         let has: Vec<&str> = flag.variations.iter().map(|own| own.key.as_str()).take(10).collect();

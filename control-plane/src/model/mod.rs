@@ -9,6 +9,7 @@ pub mod metric;
 pub mod phase;
 pub mod policy;
 pub mod ramp;
+pub mod rules;
 pub mod safety;
 pub mod settings;
 pub mod token;

@@ -31,6 +31,9 @@ pub async fn put(
     Ok(())
 }
 
+/// In the column `last_event_ms` of a buffer that rests.
+const AT_REST: i64 = -1;
+
 /// What a buffer says of itself with a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct BufferNews<'b> {
@@ -44,6 +47,8 @@ pub struct BufferNews<'b> {
     pub delivered_through_ms: Option<UnixMillis>,
     /// When its last event arrived there; `None` for a batch without events.
     pub last_event_ms: Option<UnixMillis>,
+    /// Whether it says nothing more until its next event, and is waited for no longer.
+    pub rests: bool,
 }
 
 /// Notes what buffers say, the last word of each.
@@ -63,7 +68,7 @@ pub async fn put_all(
             news.delivered_through_ms.map(|at| to_sql(at.0)).into(),
             news.queue.into(),
             news.region.into(),
-            news.last_event_ms.map_or(0, |at| to_sql(at.0)).into(),
+            if news.rests { AT_REST } else { news.last_event_ms.map_or(0, |at| to_sql(at.0)) }.into(),
         ]
     });
     let head = "INSERT INTO buffers (project, environment, buffer_id, oldest_waiting_ms, seen_ms,
@@ -73,7 +78,8 @@ pub async fn put_all(
                   oldest_waiting_ms = excluded.oldest_waiting_ms, seen_ms = excluded.seen_ms,
                   delivered_through_ms = COALESCE(excluded.delivered_through_ms, buffers.delivered_through_ms),
                   queue = excluded.queue, region = excluded.region,
-                  last_event_ms = CASE WHEN excluded.last_event_ms > buffers.last_event_ms
+                  last_event_ms = CASE
+                    WHEN excluded.last_event_ms = -1 OR excluded.last_event_ms > buffers.last_event_ms
                     THEN excluded.last_event_ms ELSE buffers.last_event_ms END";
     Rows::of(rows).write(conn, head, tail).await?;
     Ok(())

@@ -58,6 +58,11 @@ impl Store {
         Ok(Self { pools, lanes: Lanes::new(1) })
     }
 
+    /// Whether other processes may work on it at the same time.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.pools, Pools::Postgres(_))
+    }
+
     /// Starts a write transaction of a person, the engine or a receipt. Rolled back when dropped without a commit.
     pub async fn write(&self, lock: Lock<'_>) -> Result<WriteTransaction, StoreError> {
         let _waiting = self.lanes.urgent();

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod batches;
 pub mod buffers;
 pub mod checkpoints;
+pub mod closing;
 #[cfg(test)]
 mod conformance;
 mod connection;

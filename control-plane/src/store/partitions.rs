@@ -3,7 +3,7 @@
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
-use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+use super::{Connection, StoreError, StoredProject, sql, to_sql};
 
 /// Who takes a partition.
 #[derive(Debug, Clone, Copy)]
@@ -89,19 +89,12 @@ pub async fn release(conn: &mut Connection, held: &Held) -> Result<(), StoreErro
 pub async fn advance(
     conn: &mut Connection,
     held: &Held,
-    closed_tick: Option<UnixMillis>,
+    closed_tick: Option<u64>,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE partitions SET log_seq = $3 + 1, closed_tick = COALESCE($4, closed_tick)
                WHERE partition_id = $1 AND fence = $2 AND log_seq = $3";
     let update = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(held.log_seq);
-    Ok(update.bind(closed_tick.map(|at| to_sql(at.0))).execute(conn).await? == 1)
-}
-
-/// Whether a partition is in these hands: for what is written beside its log.
-pub async fn is_held(conn: &mut Connection, held: &Held) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM partitions WHERE partition_id = $1 AND fence = $2";
-    let query = sql::query(sql).bind(held.partition_id).bind(held.fence);
-    Ok(query.fetch_optional(conn).await?.is_some())
+    Ok(update.bind(closed_tick.map(to_sql)).execute(conn).await? == 1)
 }
 
 /// Environments whose partition has a log and that nobody holds at `now`.
@@ -112,10 +105,10 @@ pub async fn abandoned(conn: &mut Connection, now: UnixMillis) -> Result<Vec<Sco
     rows.iter().map(StoredProject::scope).collect()
 }
 
-/// The newest tick whose cells are written; 0 before the first one.
-pub async fn closed_tick(conn: &mut Connection, scope: &Scope) -> Result<UnixMillis, StoreError> {
-    let sql = "SELECT closed_tick FROM partitions WHERE project = $1 AND environment = $2";
-    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
-    let row = query.fetch_optional(conn).await?;
-    row.map_or(Ok(UnixMillis(0)), |row| Ok(UnixMillis(from_sql(row.get("closed_tick")?))))
+/// The number of the newest row of a partition's log; `None` where it is in other hands. What was lost with a connection may
+/// have been committed all the same.
+pub async fn log_seq(conn: &mut Connection, held: &Held) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT log_seq FROM partitions WHERE partition_id = $1 AND fence = $2";
+    let row = sql::query(sql).bind(held.partition_id).bind(held.fence).fetch_optional(conn).await?;
+    row.map(|row| row.get("log_seq")).transpose()
 }

@@ -20,3 +20,10 @@ pub async fn of_phase(conn: &mut Connection, phase_id: i64) -> Result<Option<Str
     let sql = "SELECT rules FROM phase_rules WHERE phase_id = $1";
     sql::query(sql).bind(phase_id).fetch_optional(conn).await?.map(|row| row.get("rules")).transpose()
 }
+
+/// Phases of a partition that have rules.
+pub async fn of_partition(conn: &mut Connection, partition_id: i64) -> Result<Vec<i64>, StoreError> {
+    let sql = "SELECT phase_id FROM phase_rules WHERE partition_id = $1 ORDER BY phase_id";
+    let rows = sql::query(sql).bind(partition_id).fetch_all(conn).await?;
+    rows.iter().map(|row| row.get("phase_id")).collect()
+}

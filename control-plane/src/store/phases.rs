@@ -79,6 +79,21 @@ pub async fn by_id(conn: &mut Connection, phase_id: i64) -> Result<Option<PhaseR
     row.as_ref().map(phase_row).transpose()
 }
 
+/// Numbers in the database of an environment's phases that have not ended, rising.
+pub async fn running(conn: &mut Connection, scope: &Scope) -> Result<Vec<i64>, StoreError> {
+    let sql = "SELECT phase_id FROM phases WHERE project = $1 AND environment = $2 AND ended_ms IS NULL ORDER BY phase_id";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    query.fetch_all(conn).await?.iter().map(|row| row.get("phase_id")).collect()
+}
+
+/// When a phase ended; `None` of one that runs, or that there is not.
+pub async fn ended_ms(conn: &mut Connection, phase_id: i64) -> Result<Option<UnixMillis>, StoreError> {
+    let sql = "SELECT ended_ms FROM phases WHERE phase_id = $1";
+    let Some(row) = sql::query(sql).bind(phase_id).fetch_optional(conn).await? else { return Ok(None) };
+    let ended_ms: Option<i64> = row.get("ended_ms")?;
+    Ok(ended_ms.map(|at| UnixMillis(from_sql(at))))
+}
+
 /// A phase by its number in the flag.
 pub async fn by_number(
     conn: &mut Connection,

@@ -1,0 +1,107 @@
+//! Writes what memory holds into the database, bit by bit between groups, so that a restart has little of the log to go
+//! through.
+
+use flagfuse_cells::Ledger;
+
+use super::context::Context;
+use super::error::IngestError;
+use super::opening::Since;
+use crate::store::checkpoints::{self, Checkpoint};
+use crate::store::partitions::{self, Held};
+use crate::store::Lock;
+
+/// Bytes of the log that may be there beyond the newest checkpoint.
+const LOG_LEN_MAX: u64 = 64 << 20;
+/// Rows of it.
+const LOG_ROW_COUNT_MAX: u64 = 20_000;
+/// Parts of old checkpoints that are forgotten at a time.
+const PRUNE_COUNT: u32 = 8;
+
+/// How far the newest checkpoint is behind, and the one that is being written.
+#[derive(Debug, Default)]
+pub(super) struct Checkpointing {
+    rows: u64,
+    bytes: u64,
+    under_way: Option<UnderWay>,
+    has_old_parts: bool,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    parts: u32,
+    /// Its row, once it is written.
+    checkpoint: Option<Checkpoint>,
+    /// The newest row of the log that is in it.
+    log_seq: i64,
+}
+
+impl Checkpointing {
+    /// With so much of the log beyond the newest checkpoint.
+    pub(super) fn behind(since: Since) -> Self {
+        Self { rows: since.rows, bytes: since.bytes, under_way: None, has_old_parts: true }
+    }
+
+    pub(super) const fn log_grew(&mut self, bytes: u64) {
+        self.rows += 1;
+        self.bytes += bytes;
+    }
+
+    /// Whether something is to be written for a checkpoint.
+    pub(super) const fn is_under_way(&self) -> bool {
+        self.under_way.is_some() || self.has_old_parts
+    }
+
+    /// Begins one right after a tick, when the log has grown long. `log_seq` is the row of the tick.
+    pub(super) fn ticked(&mut self, ledger: &mut Ledger, log_seq: i64) {
+        if self.under_way.is_some() || (self.rows < LOG_ROW_COUNT_MAX && self.bytes < LOG_LEN_MAX) {
+            return;
+        }
+        match ledger.begin_checkpoint() {
+            Ok(parts) => {
+                (self.rows, self.bytes) = (0, 0);
+                self.under_way = Some(UnderWay { parts, checkpoint: None, log_seq });
+            }
+            Err(error) => tracing::error!(%error, "no checkpoint could be begun"),
+        }
+    }
+
+    /// Writes the next part, in a transaction of its own.
+    pub(super) async fn go_on(
+        &mut self,
+        context: &Context,
+        held: &Held,
+        ledger: &mut Ledger,
+    ) -> Result<(), IngestError> {
+        let mut tx = context.store().write_patiently(Lock::Partition(&context.scope)).await?;
+        if partitions::log_seq(&mut tx, held).await?.is_none() {
+            return Err(IngestError::Elsewhere { address: String::new() });
+        }
+        let Some(under_way) = &mut self.under_way else {
+            let gone = checkpoints::prune(&mut tx, held.partition_id, PRUNE_COUNT).await?;
+            self.has_old_parts = gone == u64::from(PRUNE_COUNT);
+            tx.commit().await?;
+            return Ok(());
+        };
+        let checkpoint = match under_way.checkpoint {
+            Some(checkpoint) => checkpoint,
+            None => checkpoints::begin(&mut tx, held.partition_id, under_way.log_seq, context.now()).await?,
+        };
+        under_way.checkpoint = Some(checkpoint);
+        let is_complete = match ledger.next_part() {
+            Some(part) => {
+                checkpoints::put_part(&mut tx, &checkpoint, part.number, &part.bytes).await?;
+                false
+            }
+            None => {
+                checkpoints::complete(&mut tx, &checkpoint, under_way.parts).await?;
+                true
+            }
+        };
+        tx.commit().await?;
+        if is_complete {
+            self.under_way = None;
+            self.has_old_parts = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Writes a group in one transaction: fence, log, what closed, and everything beside it. It is committed, or nothing of it is.
+
+use flagfuse_cells::{Closed, log};
+use flagfuse_shared::ids::{Scope, TenantKey};
+
+use super::error::IngestError;
+use super::group::Group;
+use crate::store::partitions::{self, Held};
+use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
+use crate::store::{
+    Connection, Lock, Store, StoreError, batches, buffers, closing, event_ids, metrics_seen, phase_counters,
+    phase_rules, plain_exposures, telemetry_log, usage,
+};
+
+/// Where it is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Into<'i> {
+    pub(super) store: &'i Store,
+    pub(super) scope: &'i Scope,
+    pub(super) held: &'i Held,
+}
+
+/// How much the log has grown by, in bytes.
+pub(super) async fn commit(
+    into: Into<'_>,
+    group: &Group<'_>,
+    closed: Option<&Closed>,
+) -> Result<u64, IngestError> {
+    let row = log::encode(group.known_ms.0, &group.facts);
+    let mut again = false;
+    loop {
+        match attempt(into, group, closed, &row, again).await {
+            Err(IngestError::Store(error)) if error.is_passing() && !again => {
+                tracing::warn!(%error, "events could not be written, and are written once more");
+                again = true;
+            }
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(row.len() as u64),
+        }
+    }
+}
+
+async fn attempt(
+    Into { store, scope, held }: Into<'_>,
+    group: &Group<'_>,
+    closed: Option<&Closed>,
+    row: &[u8],
+    again: bool,
+) -> Result<(), IngestError> {
+    let mut tx = store.write_patiently(Lock::Partition(scope)).await?;
+    if again && partitions::log_seq(&mut tx, held).await? == Some(held.log_seq + 1) {
+        // The answer to the commit was lost, and not the commit.
+        return Ok(());
+    }
+    if !partitions::advance(&mut tx, held, closed.map(|closed| closed.tick)).await? {
+        return Err(IngestError::Elsewhere { address: String::new() });
+    }
+    telemetry_log::append(&mut tx, held.partition_id, held.log_seq + 1, group.known_ms, row).await?;
+    phase_rules::put(&mut tx, held.partition_id, &group.rules).await?;
+    if let Some(closed) = closed {
+        closing::write(&mut tx, held.partition_id, closed).await?;
+    }
+    beside(&mut tx, scope, held.partition_id, group).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Everything but the log and what closed.
+async fn beside(
+    tx: &mut Connection,
+    scope: &Scope,
+    partition_id: i64,
+    group: &Group<'_>,
+) -> Result<(), StoreError> {
+    let now = group.known_ms;
+    let tenant: &TenantKey = &scope.tenant;
+    let place = place_of(scope);
+    batches::put_all(tx, tenant, &group.batches, now).await?;
+    let news: Vec<_> = group.buffers.values().copied().collect();
+    buffers::put_all(tx, scope, &news, now).await?;
+    insert_all(tx, place, &group.refused, now).await?;
+    if group.balance.received > 0 {
+        add_balance(tx, place, group.balance, now).await?;
+    }
+    plain_exposures::add(tx, scope, &group.plain).await?;
+    for ((flag, hour), counts) in &group.usage {
+        usage::add(tx, scope, flag, *hour, counts).await?;
+    }
+    event_ids::add(tx, partition_id, &group.ids).await?;
+    metrics_seen::add(tx, scope, &group.seen, now).await?;
+    let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
+    phase_counters::add(tx, &counters).await
+}
+
+/// The place of an environment that exists.
+pub(super) fn place_of(scope: &Scope) -> ClaimedPlace<'_> {
+    ClaimedPlace {
+        tenant: scope.tenant.as_str(),
+        project: scope.project.as_str(),
+        environment: scope.environment.as_str(),
+    }
+}

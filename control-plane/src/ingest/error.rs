@@ -1,0 +1,79 @@
+//! Why a batch is refused as a whole; the edge keeps it, and sends it again.
+
+use flagfuse_shared::contract::beacon::BatchError;
+use flagfuse_shared::ids::TenantKey;
+
+use crate::store::StoreError;
+
+/// Bytes of a buffer's id; it has 32 hexadecimal digits.
+pub(super) const BUFFER_ID_LEN_MAX: usize = 64;
+
+/// Why a batch is refused as a whole; the edge keeps it.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// It is no batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The token belongs to another tenant.
+    #[error("batch is for tenant {claimed:?}, the token is for {tenant}")]
+    WrongTenant {
+        /// Tenant of the batch.
+        claimed: String,
+        /// Tenant of the token.
+        tenant: TenantKey,
+    },
+    /// The batch has no usable name.
+    #[error("buffer_id has {len} bytes, allowed is 1 to {BUFFER_ID_LEN_MAX}")]
+    BufferId {
+        /// Bytes found.
+        len: usize,
+    },
+    /// A number the database cannot tell from others.
+    #[error("batch_seq is {batch_seq}, the limit is {}", i64::MAX)]
+    BatchSeq { batch_seq: u64 },
+    /// Applying an event panicked: a fault of ours, which must not take the batch's other events along.
+    #[error("event {position} of batch {batch_seq} cannot be applied")]
+    Panicked {
+        /// Position in the batch.
+        position: u64,
+        /// Number of the batch.
+        batch_seq: u64,
+    },
+    /// More batches wait than memory has room for.
+    #[error("{waiting} batches of this environment wait, which is the limit: send it again")]
+    Full { waiting: usize },
+    /// Another control plane counts the environment's events, or is about to.
+    #[error("another control plane counts the events of this environment{}: send it again", at(.address))]
+    Elsewhere {
+        /// Where that one is reached; empty when it does not say.
+        address: String,
+    },
+    /// What memory held of the environment is read again, or the process ends.
+    #[error("the events of this environment are being read: send it again")]
+    Opening,
+    /// What memory held cannot be brought back.
+    #[error("the log of partition {partition_id} cannot be read at row {seq}: {why}")]
+    Log { partition_id: i64, seq: i64, why: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn at(address: &str) -> String {
+    if address.is_empty() { String::new() } else { format!(", at {address}") }
+}
+
+impl IngestError {
+    /// Whether the same may go well in a while, without anything being wrong with the events.
+    pub(super) const fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_passing(),
+            Self::Full { .. } | Self::Elsewhere { .. } | Self::Opening => true,
+            Self::Batch(_)
+            | Self::WrongTenant { .. }
+            | Self::BufferId { .. }
+            | Self::BatchSeq { .. }
+            | Self::Panicked { .. }
+            | Self::Log { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Deliveries → what they add up to: facts in the ledger and in the log, and everything that is written beside them in the
+//! same transaction. Never reads or writes a database.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use flagfuse_cells::{
+    Arm, Effect, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash, fact::Balance as Side,
+};
+use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
+use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
+use flagfuse_shared::ids::{FlagKey, UnixMillis};
+use flagfuse_shared::limits::UNIT_DAY_ACTIVITY_COUNT_MAX;
+
+use super::delivery::Delivery;
+use super::recent::{Novelty, Recent};
+use super::resolve::{self, Outcome, Raw, Usage, What};
+use super::usage;
+use crate::model::rules::rules;
+use crate::store::batches::AppliedBatch;
+use crate::store::buffers::BufferNews;
+use crate::store::event_ids::EventId;
+use crate::store::phase_counters::CounterKey;
+use crate::store::phases::PhaseRow;
+use crate::store::quarantine::{Balance, Refused};
+
+const DAY_MS: u64 = 24 * 3_600_000;
+/// Counts exposures and outcomes of units in a phase's arms that came without a ticket.
+const UNTICKETED: &str = "unticketed";
+/// Counts exposures that are in the quarantine.
+const QUARANTINED: &str = "quarantined";
+
+/// What memory holds of a partition beside its log.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) ledger: Ledger,
+    pub(super) recent: Recent,
+    /// Phases that enrol.
+    pub(super) running: BTreeSet<i64>,
+    /// When the newest fact became known. A clock that goes back does not take it along.
+    pub(super) known_ms: UnixMillis,
+    /// The newest batch of each buffer, where it has one: what comes behind it is new.
+    pub(super) newest_batch: BTreeMap<String, Option<u64>>,
+}
+
+/// Buffers that are remembered; clients make none, but an edge that lives long has had many.
+const BUFFER_COUNT_MAX: usize = 10_000;
+
+impl State {
+    /// Remembers the newest batch of a buffer.
+    pub(super) fn remember_newest(&mut self, buffer_id: &str, newest: Option<u64>) {
+        if self.newest_batch.len() >= BUFFER_COUNT_MAX {
+            self.newest_batch.clear();
+        }
+        self.newest_batch.insert(buffer_id.to_owned(), newest);
+    }
+
+    /// Notes that a batch is there.
+    pub(super) fn note_batch(&mut self, head: &BatchHead) {
+        if let Some(newest) = self.newest_batch.get_mut(&head.buffer_id) {
+            *newest = (*newest).max(Some(head.batch_seq));
+        }
+    }
+}
+
+/// What one transaction writes.
+#[derive(Debug, Default)]
+pub(super) struct Group<'d> {
+    pub(super) known_ms: UnixMillis,
+    pub(super) facts: Vec<Fact>,
+    pub(super) balance: Balance,
+    pub(super) refused: Vec<Refused<'d>>,
+    /// Exposures outside any cohort, by flag and variation.
+    pub(super) plain: BTreeMap<(String, String), u64>,
+    /// Evaluations by flag and hour, and by what was served.
+    pub(super) usage: BTreeMap<(FlagKey, UnixMillis), BTreeMap<String, u64>>,
+    /// Ids of usage, by their day.
+    pub(super) ids: Vec<(u64, EventId)>,
+    /// Outcomes by the metric that they name.
+    pub(super) seen: BTreeMap<String, u64>,
+    pub(super) counters: BTreeMap<CounterKey, u64>,
+    /// Rules of phases that are new, as JSON.
+    pub(super) rules: Vec<(i64, String)>,
+    pub(super) batches: Vec<AppliedBatch<'d>>,
+    pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
+}
+
+impl<'d> Group<'d> {
+    /// An empty one, whose facts become known at `now`.
+    pub(super) fn at(state: &mut State, now: UnixMillis) -> Self {
+        state.known_ms = state.known_ms.max(now);
+        Self { known_ms: state.known_ms, ..Self::default() }
+    }
+
+    /// Makes a phase known, where it is not.
+    pub(super) fn phase(&mut self, state: &mut State, row: &PhaseRow) {
+        let phase = PhaseId(row.phase_id);
+        if state.ledger.standing(phase) == Standing::Unknown {
+            let rules = rules(phase, row.started_ms, &row.policy);
+            self.rules.push((row.phase_id, serde_json::to_string(&rules).unwrap_or_default()));
+            self.apply(state, Fact::Phase(Box::new(rules)));
+            state.running.insert(row.phase_id);
+        }
+        if let Some(ended_ms) = row.ended_ms {
+            self.end_phase(state, row.phase_id, ended_ms);
+        }
+    }
+
+    /// Ends a phase that runs.
+    pub(super) fn end_phase(&mut self, state: &mut State, phase_id: i64, ended_ms: UnixMillis) {
+        if state.running.remove(&phase_id) {
+            self.apply(state, Fact::PhaseEnded { phase: PhaseId(phase_id), at_ms: ended_ms.0 });
+        }
+    }
+
+    fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {
+        let effect = state.ledger.apply(&fact, self.known_ms.0);
+        self.facts.push(fact);
+        effect
+    }
+
+    /// Takes the next `delivery.take` events of a delivery; `known` are ids of usage that were counted before.
+    pub(super) fn take(&mut self, state: &mut State, delivery: &'d Delivery, known: &BTreeSet<EventId>) -> Balance {
+        for phase in &delivery.phases {
+            self.phase(state, &phase.row);
+        }
+        let mut balance = Balance::default();
+        let until = delivery.position.saturating_add(delivery.take).min(delivery.events.len());
+        for (at, event) in delivery.events.iter().enumerate().take(until).skip(delivery.position) {
+            balance.received += 1;
+            // What could not be applied again and again stands aside, where it is seen.
+            let is_poison = delivery.is_poisoned && at == delivery.position;
+            let became = if is_poison {
+                Err((resolve::unprocessable(), None))
+            } else {
+                self.event(state, event, known)
+            };
+            match became {
+                Ok(Side::Stored) => balance.stored += 1,
+                Ok(Side::Duplicate) => balance.duplicate += 1,
+                Err((fault, of)) => {
+                    balance.quarantined += 1;
+                    if let Some((phase, arm)) = of {
+                        self.count(phase, arm, QUARANTINED);
+                    }
+                    self.refused.push(Refused { fault, raw: raw_of(delivery, &event.raw) });
+                }
+            }
+        }
+        self.note(delivery, until);
+        self.balance.add(balance);
+        balance
+    }
+
+    /// Notes how far a batch and its buffer have got.
+    fn note(&mut self, delivery: &'d Delivery, until: usize) {
+        let head = &delivery.head;
+        if !delivery.is_word_only {
+            let (events, position) = (delivery.events.len() as u64, until as u64);
+            let (buffer_id, batch_seq) = (head.buffer_id.as_str(), head.batch_seq);
+            self.batches.push(AppliedBatch { buffer_id, batch_seq, events, position });
+        }
+        // What this batch still holds waits as well.
+        let rest = delivery.received_ms.get(until).copied();
+        let is_whole = rest.is_none();
+        let news = BufferNews {
+            buffer_id: &head.buffer_id,
+            queue: head.queue.map_or("", EventSource::as_str),
+            region: &head.region,
+            oldest_waiting_ms: rest.into_iter().chain(head.oldest_waiting_ms).min(),
+            delivered_through_ms: head.delivered_through_ms.filter(|_| is_whole),
+            last_event_ms: delivery.received_ms.last().copied(),
+            rests: head.rests && is_whole,
+        };
+        self.buffers.insert(&head.buffer_id, news);
+    }
+
+    fn event(&mut self, state: &mut State, event: &resolve::Resolved, known: &BTreeSet<EventId>) -> Became {
+        if let What::Refused(fault, of) = &event.what {
+            return Err(((**fault).clone(), *of));
+        }
+        if let Some(print) = event.print {
+            match state.recent.meet(print, self.known_ms) {
+                Novelty::New => {}
+                Novelty::Same => return Ok(Side::Duplicate),
+                Novelty::Conflict => return Err((resolve::id_conflict(), None)),
+            }
+        }
+        match &event.what {
+            What::Refused(fault, of) => Err(((**fault).clone(), *of)),
+            What::Expose(exposure) => {
+                let effect = self.apply(state, Fact::Expose(*exposure));
+                Ok(effect.balance())
+            }
+            What::Plain(flag, variation) => {
+                let key = (flag.as_str().to_owned(), variation.as_str().to_owned());
+                *self.plain.entry(key).or_default() += 1;
+                Ok(Side::Stored)
+            }
+            What::Outcome(outcome) => {
+                let became = self.outcome(state, outcome);
+                if let (Err(_), Some(print)) = (&became, event.print) {
+                    state.recent.forget(print);
+                }
+                became
+            }
+            What::Unticketed(unit, of) => {
+                self.unticketed(state, unit, *of);
+                Ok(Side::Stored)
+            }
+            What::Usage(usage) => Ok(self.usage(usage, known)),
+        }
+    }
+
+    fn outcome(&mut self, state: &mut State, outcome: &Outcome) -> Became {
+        let Outcome { unit, metric, at_ms, value_micros, source } = outcome;
+        let name = state.ledger.name_no(metric.as_str());
+        let fact = OutcomeFact {
+            unit: *unit,
+            name,
+            at_ms: at_ms.0,
+            value_micros: *value_micros,
+            source: *source,
+        };
+        let effect = self.apply(state, Fact::Outcome(fact));
+        if effect == Effect::UnitFlood {
+            return Err((unit_flood(), None));
+        }
+        match self.seen.get_mut(metric.as_str()) {
+            Some(count) => *count += 1,
+            None => {
+                self.seen.insert(metric.as_str().to_owned(), 1);
+            }
+        }
+        Ok(effect.balance())
+    }
+
+    /// Counts what nobody vouches for where it would have counted.
+    fn unticketed(&mut self, state: &State, unit: &UnitHash, of: Option<(PhaseId, Arm)>) {
+        match of {
+            Some((phase, arm)) => self.count(phase, arm, UNTICKETED),
+            None => {
+                for enrolled in state.ledger.unit_phases(unit) {
+                    self.count(enrolled.phase, enrolled.arm, UNTICKETED);
+                }
+            }
+        }
+    }
+
+    fn usage(&mut self, report: &Usage, known: &BTreeSet<EventId>) -> Side {
+        let Usage { id, at_ms, flag, counts } = report;
+        if known.contains(id) || self.ids.iter().any(|(_, own)| own == id) {
+            return Side::Duplicate;
+        }
+        self.ids.push((at_ms.0 / DAY_MS, *id));
+        let hours = self.usage.entry((flag.clone(), usage::hour(*at_ms))).or_default();
+        for (served, count) in counts {
+            let sum = hours.entry(served.clone()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        Side::Stored
+    }
+
+    fn count(&mut self, phase: PhaseId, arm: Arm, kind: &'static str) {
+        *self.counters.entry((phase.0, arm.number(), kind)).or_default() += 1;
+    }
+}
+
+/// The side of the balance on which an event is, or why it is in the quarantine, with its arm of a phase where it has one.
+type Became = Result<Side, (EventFault, Option<(PhaseId, Arm)>)>;
+
+fn raw_of<'d>(delivery: &'d Delivery, raw: &'d Raw) -> Cow<'d, str> {
+    match raw {
+        Raw::Sent(range) => {
+            String::from_utf8_lossy(delivery.body.get(range.clone()).unwrap_or_default())
+        }
+        Raw::Recorded(text) => Cow::Borrowed(text),
+    }
+}
+
+fn unit_flood() -> EventFault {
+    let reason =
+        format!("the unit has {UNIT_DAY_ACTIVITY_COUNT_MAX} events on that day (UTC), which is the limit");
+    EventFault::of(QuarantineCode::UnitFlood, reason).with_field("unit")
+}

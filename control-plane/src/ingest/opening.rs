@@ -1,0 +1,137 @@
+//! Takes a partition and brings back what memory held of it: the newest checkpoint, and the log behind it.
+
+use flagfuse_cells::ledger::Restore;
+use flagfuse_cells::{Fact, Ledger, PhaseId, Standing, log};
+use flagfuse_shared::ids::UnixMillis;
+
+use super::error::IngestError;
+use super::group::State;
+use super::context::{Context, RENEWAL_MS};
+use crate::store::partitions::{self, Claimed, Held};
+use crate::store::{Lock, StoreError, checkpoints, phase_rules, telemetry_log};
+
+/// Rows of the log that are read at a time.
+const ROW_COUNT: u32 = 256;
+
+/// What opening came to.
+pub(super) enum Opened {
+    Ours(Held, Box<State>, Since),
+    /// Another process has it; where it is reached.
+    Others(String),
+}
+
+/// What the log holds beyond the newest checkpoint.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Since {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+}
+
+/// Claims the environment's partition and rebuilds what memory holds of it.
+pub(super) async fn open(context: &Context) -> Result<Opened, IngestError> {
+    let mut tx = context.store().write_patiently(Lock::Partition(&context.scope)).await?;
+    let now = context.now();
+    let claimed =
+        partitions::claim(&mut tx, &context.scope, context.surroundings.node.claimant(context.store()), context.until(), now)
+            .await?;
+    tx.commit().await?;
+    let held = match claimed {
+        Claimed::Ours(held) => held,
+        Claimed::Others { address } => return Ok(Opened::Others(address)),
+    };
+    let mut lease = Lease { context, held, renewed_ms: now };
+    let (ledger, from) = restore(&mut lease).await?;
+    let mut state = State { ledger, ..State::default() };
+    let since = replay(&mut lease, &mut state, from).await?;
+    for phase_id in phase_rules::of_partition(&mut *context.store().read().await?, held.partition_id).await? {
+        if state.ledger.standing(PhaseId(phase_id)) == Standing::Running {
+            state.running.insert(phase_id);
+        }
+    }
+    Ok(Opened::Ours(held, Box::new(state), since))
+}
+
+/// A lease that is held while much is read.
+struct Lease<'l> {
+    context: &'l Context,
+    held: Held,
+    renewed_ms: UnixMillis,
+}
+
+impl Lease<'_> {
+    /// Renews it when half of it is over.
+    async fn keep(&mut self) -> Result<(), IngestError> {
+        let now = self.context.now();
+        if now.since(self.renewed_ms) < RENEWAL_MS {
+            return Ok(());
+        }
+        let mut tx = self.context.store().write_patiently(Lock::Partition(&self.context.scope)).await?;
+        let is_ours = partitions::renew(&mut tx, &self.held, self.context.until()).await?;
+        tx.commit().await?;
+        self.renewed_ms = now;
+        if is_ours { Ok(()) } else { Err(IngestError::Elsewhere { address: String::new() }) }
+    }
+}
+
+/// The newest checkpoint, and the row of the log that it ends with. One that cannot be read is worth nothing, as long as the
+/// log goes back further.
+async fn restore(lease: &mut Lease<'_>) -> Result<(Ledger, i64), IngestError> {
+    let partition_id = lease.held.partition_id;
+    let newest = checkpoints::newest(&mut *lease.context.store().read().await?, partition_id).await?;
+    let Some((checkpoint, parts)) = newest else { return Ok((Ledger::new(), 0)) };
+    let fault = |why: String| IngestError::Log { partition_id, seq: checkpoint.log_seq, why };
+    let mut restoring = Restore::new();
+    for part in 0..parts {
+        let read = checkpoints::part(&mut *lease.context.store().read().await?, &checkpoint, part).await?;
+        let bytes = read.ok_or_else(|| fault(format!("part {part} of its checkpoint is missing")))?;
+        restoring.part(&bytes).map_err(|error| fault(error.to_string()))?;
+        lease.keep().await?;
+        tokio::task::yield_now().await;
+    }
+    let ledger = restoring.finish().map_err(|error| fault(error.to_string()))?;
+    Ok((ledger, checkpoint.log_seq))
+}
+
+/// Applies the log behind the row `from`. What ticks closed is in the database already.
+async fn replay(lease: &mut Lease<'_>, state: &mut State, from: i64) -> Result<Since, IngestError> {
+    let partition_id = lease.held.partition_id;
+    let mut since = Since::default();
+    let mut at = from;
+    loop {
+        let rows = telemetry_log::after(
+            &mut *lease.context.store().read().await?,
+            partition_id,
+            at,
+            ROW_COUNT,
+        )
+        .await?;
+        for row in &rows {
+            let (known_ms, facts) = log::decode(&row.facts).map_err(|error| IngestError::Log {
+                partition_id,
+                seq: row.seq,
+                why: error.to_string(),
+            })?;
+            apply(state, known_ms, &facts);
+            since.rows += 1;
+            since.bytes += row.facts.len() as u64;
+            at = row.seq;
+        }
+        if rows.len() < ROW_COUNT as usize {
+            break;
+        }
+        lease.keep().await?;
+        tokio::task::yield_now().await;
+    }
+    if at > lease.held.log_seq {
+        let found = format!("{at}, and its partition {}", lease.held.log_seq);
+        return Err(StoreError::Corrupt { column: "telemetry_log.seq", found }.into());
+    }
+    Ok(since)
+}
+
+fn apply(state: &mut State, known_ms: u64, facts: &[Fact]) {
+    for fact in facts {
+        state.ledger.apply(fact, known_ms);
+    }
+    state.known_ms = state.known_ms.max(UnixMillis(known_ms));
+}

@@ -1,0 +1,523 @@
+//! The task that counts the events of one environment, one group of batches after the other. What it holds in memory is what
+//! its log says; when a commit fails, memory is ahead of the log, and is read again.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flagfuse_cells::{Fact, PhaseId, Standing};
+use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::catalogue::Names;
+use super::checkpoint::Checkpointing;
+use super::commit::{Into, commit};
+use super::context::{Context, RENEWAL_MS};
+use super::delivery::{Delivery, Ingested};
+use super::error::IngestError;
+use super::group::{Group, State};
+use super::lookup;
+use super::opening::{Opened, open};
+use crate::clock::monotonic;
+use crate::store::partitions::{self, Held};
+use crate::store::{Lock, StoreError, batches, phases};
+
+/// Events of a group, unless its last batch has more.
+const GROUP_EVENT_COUNT: usize = 4_096;
+/// Events of a batch that are applied together: what a transaction writes beside the log is bounded by it.
+const TAKE_COUNT_MAX: usize = 4_096;
+/// Deliveries in which an event alone could not be applied before it is set aside. A fault of the disk or of another
+/// process is over by then, or the event could not be set aside either.
+const FAILURE_COUNT_MAX: u32 = 3;
+/// A partition that has heard nothing for this long, and where nothing is due, is let go.
+const IDLE: Duration = Duration::from_mins(2);
+/// While another process has a partition, it is asked for again this often.
+const ELSEWHERE: Duration = Duration::from_millis(500);
+
+/// How many events of a batch are applied together.
+pub(super) fn take_count(events: usize) -> usize {
+    events.clamp(1, TAKE_COUNT_MAX)
+}
+
+/// What a partition is asked.
+#[derive(Debug)]
+pub(super) enum Message {
+    Deliver(Box<Delivery>),
+    /// Closes what is due; answered when it is written.
+    Tick(oneshot::Sender<()>),
+    /// Lets the partition go.
+    Close(oneshot::Sender<()>),
+}
+
+/// Why serving ended.
+enum End {
+    /// Memory is ahead of the log, or the lease is lost.
+    Again,
+    /// Nobody needs it.
+    Done,
+}
+
+/// Runs a partition until nobody needs it.
+pub(super) async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Message>) {
+    let mut solo = VecDeque::new();
+    loop {
+        let opened = open(&context).await;
+        match opened {
+            Ok(Opened::Ours(held, state, since)) => {
+                let lease = Lease { held, renew_at: monotonic() + Duration::from_millis(RENEWAL_MS) };
+                let checkpointing = Checkpointing::behind(since);
+                let version = None;
+                let mut partition =
+                    Partition { context: &context, lease, state: *state, checkpointing, version, solo };
+                let end = partition.serve(&mut inbox).await;
+                solo = partition.solo;
+                match end {
+                    End::Again => {}
+                    End::Done => return,
+                }
+            }
+            Ok(Opened::Others(address)) => {
+                if refuse(&mut inbox, &mut solo, || IngestError::Elsewhere { address: address.clone() }).await {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, scope = %context.scope, "events cannot be counted now");
+                if refuse(&mut inbox, &mut solo, || IngestError::Opening).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Answers everybody for a moment; whether the partition is to be let go.
+async fn refuse(
+    inbox: &mut mpsc::Receiver<Message>,
+    solo: &mut VecDeque<Box<Delivery>>,
+    error: impl Fn() -> IngestError,
+) -> bool {
+    for delivery in solo.drain(..) {
+        delivery.answer(Err(error()));
+    }
+    let until = monotonic() + ELSEWHERE;
+    let mut has_answered = false;
+    loop {
+        // Until somebody asks again, nothing has to be known.
+        let next = if has_answered {
+            match tokio::time::timeout_at(until, inbox.recv()).await {
+                Ok(next) => next,
+                Err(_) => return false,
+            }
+        } else {
+            match timeout(IDLE, inbox.recv()).await {
+                Ok(next) => next,
+                Err(_) => None,
+            }
+        };
+        match next {
+            None => return true,
+            Some(Message::Deliver(delivery)) => delivery.answer(Err(error())),
+            Some(Message::Tick(done)) => drop(done),
+            Some(Message::Close(done)) => {
+                drop(done);
+                return true;
+            }
+        }
+        has_answered = true;
+        if monotonic() >= until {
+            return false;
+        }
+    }
+}
+
+/// How long a partition is ours.
+struct Lease {
+    held: Held,
+    renew_at: Instant,
+}
+
+/// A partition in our hands.
+struct Partition<'p> {
+    context: &'p Context,
+    lease: Lease,
+    state: State,
+    checkpointing: Checkpointing,
+    /// The environment's version when its phases were looked at last.
+    version: Option<SnapshotVersion>,
+    /// Deliveries that are applied one by one: one of them cannot be applied.
+    solo: VecDeque<Box<Delivery>>,
+}
+
+impl Partition<'_> {
+    async fn serve(&mut self, inbox: &mut mpsc::Receiver<Message>) -> End {
+        let mut waiting = VecDeque::new();
+        match self.go_on(inbox, &mut waiting).await {
+            Ok(()) => End::Done,
+            Err(error) => {
+                if !error.is_passing() {
+                    tracing::error!(%error, scope = %self.context.scope, "a group of events could not be applied");
+                }
+                // They were not begun.
+                self.solo.extend(waiting);
+                End::Again
+            }
+        }
+    }
+
+    /// Until nobody needs it, or something fails.
+    async fn go_on(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Message>,
+        waiting: &mut VecDeque<Box<Delivery>>,
+    ) -> Result<(), IngestError> {
+        let mut idle_at = monotonic() + IDLE;
+        loop {
+            self.alone().await?;
+            self.renew_if_due().await?;
+            if !waiting.is_empty() {
+                self.group(waiting).await?;
+                continue;
+            }
+            let checkpoint_due = self.checkpointing.is_under_way();
+            let message = tokio::select! {
+                biased;
+                message = inbox.recv() => message,
+                () = std::future::ready(()), if checkpoint_due => {
+                    self.checkpointing.go_on(self.context, &self.lease.held, &mut self.state.ledger).await?;
+                    continue;
+                }
+                () = sleep_until(self.lease.renew_at) => continue,
+                () = sleep_until(idle_at) => {
+                    if !self.state.ledger.is_idle() {
+                        idle_at = monotonic() + IDLE;
+                        continue;
+                    }
+                    inbox.close();
+                    continue;
+                }
+            };
+            idle_at = monotonic() + IDLE;
+            match message {
+                None => return self.release().await,
+                Some(Message::Tick(done)) => {
+                    self.tick().await?;
+                    let _nobody_waits = done.send(());
+                }
+                Some(Message::Close(done)) => {
+                    self.release().await?;
+                    let _nobody_waits = done.send(());
+                    return Ok(());
+                }
+                Some(Message::Deliver(delivery)) => {
+                    waiting.push_back(delivery);
+                    if let Some(done) = collect(inbox, waiting) {
+                        while !waiting.is_empty() {
+                            self.group(waiting).await?;
+                        }
+                        self.tick().await?;
+                        let _nobody_waits = done.send(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn renew_if_due(&mut self) -> Result<(), IngestError> {
+        if monotonic() < self.lease.renew_at {
+            return Ok(());
+        }
+        let mut tx = self.context.store().write_patiently(Lock::Partition(&self.context.scope)).await?;
+        let is_ours = partitions::renew(&mut tx, &self.lease.held, self.context.until()).await?;
+        tx.commit().await?;
+        self.lease.renew_at = monotonic() + Duration::from_millis(RENEWAL_MS);
+        if is_ours { Ok(()) } else { Err(IngestError::Elsewhere { address: String::new() }) }
+    }
+
+    async fn release(&self) -> Result<(), IngestError> {
+        let mut tx = self.context.store().write_patiently(Lock::Partition(&self.context.scope)).await?;
+        partitions::release(&mut tx, &self.lease.held).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Applies a group from the front of what waits.
+    async fn group(&mut self, waiting: &mut VecDeque<Box<Delivery>>) -> Result<(), IngestError> {
+        let mut taken: Vec<Box<Delivery>> = Vec::new();
+        let mut names: BTreeSet<(String, u64)> = BTreeSet::new();
+        let mut count = 0;
+        while let Some(next) = waiting.front() {
+            let name = (next.head.buffer_id.clone(), next.head.batch_seq);
+            // A repeat that came meanwhile is one when the first is committed.
+            if (count >= GROUP_EVENT_COUNT && !taken.is_empty()) || (!next.is_word_only && !names.insert(name)) {
+                break;
+            }
+            count += next.rest();
+            taken.extend(waiting.pop_front());
+        }
+        let mut taken = match self.look_up(taken).await {
+            Ok(taken) => taken,
+            Err((taken, error)) => {
+                answer_all(taken, error);
+                return Ok(());
+            }
+        };
+        if taken.is_empty() {
+            return Ok(());
+        }
+        match self.apply(&mut taken).await {
+            Ok(()) => {
+                for delivery in taken {
+                    self.answer_or_wait(delivery, waiting);
+                }
+                Ok(())
+            }
+            Err(error) if error.is_passing() => {
+                answer_all(taken, IngestError::Opening);
+                Err(error)
+            }
+            // One of them is to blame: each is tried alone, when memory is what the log says again.
+            Err(error) => {
+                self.solo.extend(taken);
+                Err(error)
+            }
+        }
+    }
+
+    /// Applies what could not be applied together, one delivery at a time, half of it after each failure.
+    async fn alone(&mut self) -> Result<(), IngestError> {
+        while let Some(delivery) = self.solo.pop_front() {
+            let mut one = match self.look_up(vec![delivery]).await {
+                Ok(one) => one,
+                Err((one, error)) => {
+                    answer_all(one, error);
+                    continue;
+                }
+            };
+            let applied = self.apply(&mut one).await;
+            let Some(mut delivery) = one.pop() else { continue };
+            match applied {
+                Ok(()) => {
+                    let mut rest = VecDeque::new();
+                    self.answer_or_wait(delivery, &mut rest);
+                    for delivery in rest.into_iter().rev() {
+                        self.solo.push_front(delivery);
+                    }
+                }
+                Err(error) if error.is_passing() => {
+                    delivery.answer(Err(IngestError::Opening));
+                    return Err(error);
+                }
+                Err(error) if delivery.take.min(delivery.rest()) > 1 => {
+                    delivery.take = delivery.take.min(delivery.rest()) / 2;
+                    self.solo.push_front(delivery);
+                    return Err(error);
+                }
+                Err(error) => {
+                    let noted = self.note_failure(&delivery).await;
+                    tracing::error!(%error, "an event could not be applied");
+                    delivery.answer(Err(error));
+                    noted?;
+                    return Err(IngestError::Opening);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads how far the batches have got; answers those that were applied before.
+    async fn look_up(
+        &mut self,
+        deliveries: Vec<Box<Delivery>>,
+    ) -> Result<Vec<Box<Delivery>>, (Vec<Box<Delivery>>, IngestError)> {
+        let mut kept = Vec::with_capacity(deliveries.len());
+        let mut rest = deliveries.into_iter();
+        while let Some(mut delivery) = rest.next() {
+            let tenant = &self.context.scope.tenant;
+            let found = lookup::progress(self.context.store(), tenant, &mut self.state, &delivery).await;
+            match found {
+                Err(error) => {
+                    kept.push(delivery);
+                    kept.extend(rest);
+                    return Err((kept, error.into()));
+                }
+                Ok(None) => kept.push(delivery),
+                Ok(Some(progress)) => {
+                    let position = usize::try_from(progress.position).unwrap_or(usize::MAX);
+                    delivery.position = position.min(delivery.events.len());
+                    delivery.is_poisoned = progress.failures >= FAILURE_COUNT_MAX;
+                    if delivery.rest() == 0 {
+                        let balance = delivery.balance;
+                        let answer = if balance.received > 0 { Ingested::Applied { balance } } else { Ingested::Duplicate };
+                        delivery.answer(Ok(answer));
+                    } else {
+                        kept.push(delivery);
+                    }
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Applies and commits what each delivery takes next.
+    async fn apply(&mut self, deliveries: &mut [Box<Delivery>]) -> Result<(), IngestError> {
+        let known = lookup::usage(self.context.store(), self.lease.held.partition_id, deliveries).await?;
+        let news = self.phase_news().await?;
+        let now = self.context.now();
+        let state = &mut self.state;
+        let mut group = Group::at(state, now);
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            news.tell(state, &mut group);
+            deliveries.iter().map(|delivery| group.take(state, delivery, &known)).collect::<Vec<_>>()
+        }));
+        let balances = applied.map_err(|_| {
+            let first = deliveries.first();
+            let position = first.map_or(0, |delivery| delivery.position as u64);
+            IngestError::Panicked { position, batch_seq: first.map_or(0, |delivery| delivery.head.batch_seq) }
+        })?;
+        let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
+        let bytes = commit(into, &group, None).await?;
+        self.committed(bytes);
+        for (delivery, balance) in deliveries.iter_mut().zip(balances) {
+            delivery.balance.add(balance);
+            delivery.position = (delivery.position + delivery.take).min(delivery.events.len());
+            delivery.is_poisoned = false;
+            self.state.note_batch(&delivery.head);
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self, bytes: u64) {
+        self.lease.held.log_seq += 1;
+        self.checkpointing.log_grew(bytes);
+    }
+
+    /// Answers a delivery that is applied; one that has more waits for its next turn, in front.
+    fn answer_or_wait(&self, delivery: Box<Delivery>, waiting: &mut VecDeque<Box<Delivery>>) {
+        if delivery.rest() == 0 {
+            let balance = delivery.balance;
+            delivery.answer(Ok(Ingested::Applied { balance }));
+        } else {
+            waiting.push_front(delivery);
+        }
+    }
+
+    async fn note_failure(&self, delivery: &Delivery) -> Result<(), StoreError> {
+        let scope = &self.context.scope;
+        let mut tx = self.context.store().write_patiently(Lock::Partition(scope)).await?;
+        // The transaction that failed took the batch's row along.
+        let (count, now) = (delivery.events.len() as u64, self.context.now());
+        batches::begin(&mut tx, &scope.tenant, delivery.name(), count, now).await?;
+        batches::fail(&mut tx, &scope.tenant, delivery.name()).await?;
+        tx.commit().await
+    }
+
+    /// Closes what is due. Where nothing can be, nothing is written.
+    async fn tick(&mut self) -> Result<(), IngestError> {
+        let is_there = self.context.prepare(&Names::default()).await?;
+        let news = if is_there { self.phase_news().await? } else { PhaseNews::default() };
+        if self.state.ledger.is_idle() && news.is_empty() {
+            return Ok(());
+        }
+        let now = self.context.now();
+        let mut group = Group::at(&mut self.state, now);
+        let closed = catch_unwind(AssertUnwindSafe(|| {
+            news.tell(&mut self.state, &mut group);
+            group.facts.push(Fact::Tick { at_ms: group.known_ms.0 });
+            self.state.ledger.tick(group.known_ms.0)
+        }));
+        let closed = closed.map_err(|_| IngestError::Panicked { position: 0, batch_seq: 0 })?;
+        let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
+        let bytes = commit(into, &group, Some(&closed)).await?;
+        self.committed(bytes);
+        self.checkpointing.ticked(&mut self.state.ledger, self.lease.held.log_seq);
+        Ok(())
+    }
+
+    /// What has become of the environment's phases since they were looked at last.
+    async fn phase_news(&mut self) -> Result<PhaseNews, IngestError> {
+        self.context.prepare(&Names::default()).await?;
+        let version = self.context.known(super::catalogue::Catalogue::version);
+        if version.is_some() && version == self.version {
+            return Ok(PhaseNews::default());
+        }
+        let mut conn = self.context.store().read().await?;
+        let running: BTreeSet<i64> =
+            phases::running(&mut conn, &self.context.scope).await?.into_iter().collect();
+        let mut news = PhaseNews::default();
+        for phase_id in &running {
+            if self.state.ledger.standing(PhaseId(*phase_id)) == Standing::Unknown {
+                match phases::by_id(&mut conn, *phase_id).await {
+                    Ok(row) => news.begun.extend(row),
+                    Err(error @ StoreError::Corrupt { .. }) => {
+                        tracing::error!(%error, "a phase cannot be read, and counts nothing");
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        for phase_id in self.state.running.difference(&running) {
+            if let Some(at) = phases::ended_ms(&mut conn, *phase_id).await? {
+                news.ended.push((*phase_id, at));
+            }
+        }
+        self.version = version;
+        Ok(news)
+    }
+}
+
+/// Phases that began or ended.
+#[derive(Debug, Default)]
+struct PhaseNews {
+    begun: Vec<phases::PhaseRow>,
+    ended: Vec<(i64, UnixMillis)>,
+}
+
+impl PhaseNews {
+    const fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.ended.is_empty()
+    }
+
+    fn tell(self, state: &mut State, group: &mut Group<'_>) {
+        for row in self.begun {
+            group.phase(state, &row);
+        }
+        for (phase_id, at) in self.ended {
+            group.end_phase(state, phase_id, at);
+        }
+    }
+}
+
+fn answer_all(deliveries: Vec<Box<Delivery>>, error: IngestError) {
+    let mut error = Some(error);
+    for delivery in deliveries {
+        delivery.answer(Err(error.take().unwrap_or(IngestError::Opening)));
+    }
+}
+
+/// Takes what waits behind a delivery, as much as a group holds; a tick that was found behind it.
+fn collect(
+    inbox: &mut mpsc::Receiver<Message>,
+    waiting: &mut VecDeque<Box<Delivery>>,
+) -> Option<oneshot::Sender<()>> {
+    let mut count: usize = waiting.iter().map(|delivery| delivery.rest()).sum();
+    while count < GROUP_EVENT_COUNT {
+        match inbox.try_recv() {
+            Ok(Message::Deliver(delivery)) => {
+                count += delivery.rest();
+                waiting.push_back(delivery);
+            }
+            Ok(Message::Tick(done)) => return Some(done),
+            // Who closes has waited for everything that came before.
+            Ok(Message::Close(done)) => {
+                inbox.close();
+                drop(done);
+                return None;
+            }
+            Err(_) => return None,
+        }
+    }
+    None
+}

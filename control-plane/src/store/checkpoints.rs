@@ -24,7 +24,8 @@ pub async fn begin(
 ) -> Result<Checkpoint, StoreError> {
     let sql = "SELECT COALESCE(MAX(generation), 0) + 1 FROM checkpoints WHERE partition_id = $1";
     let generation = sql::query(sql).bind(partition_id).fetch_one(&mut *conn).await?.get(0)?;
-    forget_where(conn, partition_id, "is_complete = 0").await?;
+    let sql = "DELETE FROM checkpoints WHERE partition_id = $1 AND is_complete = 0";
+    sql::query(sql).bind(partition_id).execute(&mut *conn).await?;
     let sql = "INSERT INTO checkpoints (partition_id, generation, log_seq, parts, begun_ms) VALUES ($1, $2, $3, 0, $4)";
     let insert = sql::query(sql).bind(partition_id).bind(generation).bind(log_seq).bind(to_sql(now.0));
     insert.execute(conn).await?;
@@ -92,19 +93,9 @@ pub async fn part(
     query.fetch_optional(conn).await?.map(|row| row.get("states")).transpose()
 }
 
-/// Forgets every checkpoint of a partition: its log is rewritten, or no checkpoint may be older than what was forgotten.
-pub async fn forget(conn: &mut Connection, partition_id: i64, before_seq: i64) -> Result<(), StoreError> {
-    let sql = "DELETE FROM checkpoints WHERE partition_id = $1 AND log_seq < $2";
-    sql::query(sql).bind(partition_id).bind(before_seq).execute(conn).await?;
-    Ok(())
-}
-
-async fn forget_where(
-    conn: &mut Connection,
-    partition_id: i64,
-    which: &'static str,
-) -> Result<(), StoreError> {
-    let sql = format!("DELETE FROM checkpoints WHERE partition_id = $1 AND {which}");
-    sql::composed(sql).bind(partition_id).execute(conn).await?;
+/// Forgets every checkpoint of a partition: they hold what has to be forgotten.
+pub async fn forget(conn: &mut Connection, partition_id: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM checkpoints WHERE partition_id = $1";
+    sql::query(sql).bind(partition_id).execute(conn).await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod definitions;
 mod measurements;
+mod partitions;
 mod publication;
 mod races;
 

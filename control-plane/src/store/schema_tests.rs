@@ -37,7 +37,7 @@ WITH named AS (
     FROM pg_constraint c WHERE c.connamespace = 'public'::REGNAMESPACE)
 SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type
     || CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END
-    || COALESCE(' default ' || regexp_replace(column_default, '::\w+$', ''), '')
+    || COALESCE(' default ' || regexp_replace(regexp_replace(column_default, '::\w+$', ''), '^''(-\d+)''$', '\1'), '')
   FROM information_schema.columns WHERE table_schema = 'public'
 UNION ALL
 SELECT CASE contype WHEN 'p' THEN 'primary ' ELSE 'unique ' END || conrelid::REGCLASS || '(' || own || ')'

@@ -4,6 +4,10 @@
 pub const EXPOSURE_METRIC: &str = "exposure";
 /// The metric whose unit is mature only when its window has closed.
 pub const RETURN_METRIC: &str = "return";
+/// Something went wrong for a unit; never a sign that it came back.
+pub const ERROR_METRIC: &str = "error";
+/// The activity that counts as coming back where a policy names none.
+pub const SESSION_METRIC: &str = "session";
 /// Under this name the dedupe remembers reports of how often flags were asked for.
 pub const USAGE_METRIC: &str = "usage";
 /// All outcomes together that a phase's policy does not name.

@@ -7,11 +7,16 @@ use flagfuse_shared::strict::{self, Misfit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::metric::{EXPOSURE_METRIC, OTHER_METRIC, RETURN_METRIC};
+use crate::model::metric::{
+    ERROR_METRIC, EXPOSURE_METRIC, LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC, SESSION_METRIC,
+};
 
 /// Metrics one fuse may watch.
 pub const GUARDRAIL_COUNT_MAX: usize = 8;
+/// Activities that one guardrail may name.
+pub const ACTIVITY_COUNT_MAX: usize = 16;
 
+const TEN_MINUTES_S: u64 = 600;
 const HOUR_S: u64 = 3_600;
 const WEEK_S: u64 = 7 * 24 * HOUR_S;
 
@@ -102,6 +107,9 @@ pub struct Guardrail {
     /// Outcomes later than this after the first exposure do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_s: Option<u64>,
+    /// The outcomes that show that a unit came back: of the metric `return` only, [`SESSION_METRIC`] when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activities: Option<Vec<String>>,
 }
 
 /// Which way is worse.
@@ -123,13 +131,15 @@ pub struct OutcomeWindow {
     pub within_ms: u64,
 }
 
-/// The window of a metric no guardrail has changed.
+/// The window of a metric no guardrail has changed: what goes wrong does so at once or for another reason, what people
+/// do takes them up to a day, and coming back takes a day at least.
 pub fn default_window(metric: &str) -> OutcomeWindow {
-    if metric == RETURN_METRIC {
-        OutcomeWindow { after_ms: 24 * HOUR_S * 1_000, within_ms: WEEK_S * 1_000 }
-    } else {
-        OutcomeWindow { after_ms: 0, within_ms: 24 * HOUR_S * 1_000 }
-    }
+    let (after_s, within_s) = match metric {
+        RETURN_METRIC => (24 * HOUR_S, WEEK_S),
+        ERROR_METRIC | LATENCY_METRIC => (0, TEN_MINUTES_S),
+        _ => (0, 24 * HOUR_S),
+    };
+    OutcomeWindow { after_ms: after_s * 1_000, within_ms: within_s * 1_000 }
 }
 
 impl Guardrail {
@@ -221,6 +231,13 @@ impl Policy {
         Ok(())
     }
 
+    /// The outcomes that show that a unit came back under this policy.
+    pub fn activities(&self) -> Vec<String> {
+        let own = self.guardrails.iter().find(|guardrail| guardrail.metric == RETURN_METRIC);
+        let named = own.and_then(|guardrail| guardrail.activities.clone());
+        named.unwrap_or_else(|| vec![SESSION_METRIC.to_owned()])
+    }
+
     /// The window of `metric` under this policy.
     pub fn window(&self, metric: &str) -> OutcomeWindow {
         let own = self.guardrails.iter().find(|guardrail| guardrail.metric == metric);
@@ -287,9 +304,36 @@ impl Policy {
             }
             check_number(&field("recovery_threshold"), guardrail.recovery_threshold, 0.0, 1.0)?;
             check_window(guardrail, &field("within_s"))?;
+            check_activities(guardrail, &field("activities"))?;
         }
         Ok(())
     }
+}
+
+/// Coming back is something that a unit does: neither what happened to it, nor what it was shown.
+fn check_activities(guardrail: &Guardrail, field: &str) -> Result<(), PolicyFault> {
+    const NONE: [&str; 5] = [ERROR_METRIC, LATENCY_METRIC, EXPOSURE_METRIC, OTHER_METRIC, RETURN_METRIC];
+    let Some(activities) = &guardrail.activities else { return Ok(()) };
+    if guardrail.metric != RETURN_METRIC {
+        let found = format!("there for the metric {:?}", guardrail.metric);
+        return Err(out_of_range(field, found, "for the metric \"return\" only"));
+    }
+    if activities.is_empty() || activities.len() > ACTIVITY_COUNT_MAX {
+        let found = format!("a list of {}", activities.len());
+        return Err(out_of_range(field, found, format!("1 to {ACTIVITY_COUNT_MAX} names")));
+    }
+    for (at, name) in activities.iter().enumerate() {
+        let field = format!("{field}[{at}]");
+        MetricKey::parse(name).map_err(|e| out_of_range(&field, format!("{name:?}"), e.to_string()))?;
+        if NONE.contains(&name.as_str()) {
+            let allowed = "something that units do, such as \"session\"";
+            return Err(out_of_range(field, format!("{name:?}"), allowed));
+        }
+        if activities.iter().take(at).any(|earlier| earlier == name) {
+            return Err(out_of_range(field, "listed twice", "each name once"));
+        }
+    }
+    Ok(())
 }
 
 fn check_window(guardrail: &Guardrail, field: &str) -> Result<(), PolicyFault> {
@@ -406,13 +450,52 @@ mod tests {
             (rail(json!({ "threshold": -0.5 })), "guardrails[0].threshold is -0.5"),
             (rail(json!({ "direction": "decrease_is_harm" })), "guardrails[0].threshold is 0.5"),
             (rail(json!({ "metric": "Bad Metric" })), "guardrails[0].metric"),
-            (rail(json!({ "after_s": 90_000 })), "guardrails[0].within_s is 86400 s"),
+            (rail(json!({ "after_s": 90_000 })), "guardrails[0].within_s is 600 s"),
             (rail(json!({ "within_s": 604_801 })), "guardrails[0].within_s is 604801"),
+            (
+                rail(json!({ "activities": ["session"] })),
+                "guardrails[0].activities is there for the metric \"error\"",
+            ),
         ];
         for (patch, expected) in rows {
             let text = parse(&patch).unwrap_err().to_string();
             assert!(text.contains(expected), "{patch}: {text}");
         }
+    }
+
+    #[test]
+    fn a_return_is_what_people_do_and_never_what_happens_to_them() {
+        let policy = |activities: Value| {
+            parse(
+                &json!({ "guardrails": [{ "metric": "return", "direction": "decrease_is_harm", "threshold": -0.05,
+                "activities": activities }] }),
+            )
+        };
+        assert_eq!(parse(&json!({})).unwrap().activities(), ["session"]);
+        assert_eq!(policy(json!(["order", "page_view"])).unwrap().activities(), ["order", "page_view"]);
+        let many: Vec<String> = (0..=ACTIVITY_COUNT_MAX).map(|n| format!("a{n}")).collect();
+        assert!(policy(json!(many[1..])).is_ok());
+        for (activities, expected) in [
+            (json!([]), "guardrails[0].activities is a list of 0, allowed is 1 to 16 names"),
+            (json!(many), "guardrails[0].activities is a list of 17"),
+            (json!(["session", "error"]), "guardrails[0].activities[1] is \"error\""),
+            (json!(["latency_ms"]), "guardrails[0].activities[0] is \"latency_ms\""),
+            (json!(["exposure"]), "guardrails[0].activities[0] is \"exposure\""),
+            (json!(["a", "b", "a"]), "guardrails[0].activities[2] is listed twice"),
+            (json!(["No Key"]), "guardrails[0].activities[0] is \"No Key\""),
+        ] {
+            let text = policy(activities).unwrap_err().to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_goes_wrong_counts_for_ten_minutes_and_what_people_do_for_a_day() {
+        let window =
+            |metric| (default_window(metric).after_ms / 1_000, default_window(metric).within_ms / 1_000);
+        assert_eq!(["error", "latency_ms"].map(window), [(0, 600), (0, 600)]);
+        assert_eq!(["conversion", "activation", "other"].map(window), [(0, 86_400); 3]);
+        assert_eq!(window("return"), (86_400, 604_800));
     }
 
     #[test]

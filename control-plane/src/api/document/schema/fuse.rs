@@ -96,6 +96,9 @@ struct Guardrail {
     /// Outcomes later than this after the first exposure do not count.
     #[schema(maximum = 604_800)]
     within_s: Option<u64>,
+    /// The outcomes that show that a unit came back: of the metric `return` only, `session` when absent.
+    #[schema(min_items = 1, max_items = 16)]
+    activities: Option<Vec<String>>,
 }
 
 /// Which way is worse.

@@ -53,6 +53,7 @@ fn every_isolate_goes_on_labelled_while_the_control_plane_is_away() {
     let recovered = returned.elapsed();
     let settings = json!({
         "profile": "economy", "auto_exposure": "single", "confirm_above_pct": null, "stages": [], "soak_s": 0,
+        "min_networks": 1, "enrolments_per_minute": 0,
     });
     let put = world.admin.put(&format!("{}/settings", environment_path()), &settings);
     let changed = put.unwrap().ok().unwrap()["version"].as_str().unwrap().to_owned();

@@ -1,29 +1,33 @@
-//! Each tick: read tallies, decide, record, act through `change`. Holds nothing between ticks, so any number may run.
+//! Each tick: read what was counted, decide, record, act through `change`. What it remembers between ticks only saves
+//! reading: any number may run, and one that starts anew decides the same.
+
+mod memory;
+mod record;
+
+use std::collections::BTreeMap;
 
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::json;
 
+use self::memory::{Figures, Memory, Watched};
+use self::record::{Finding, Recorded, record};
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
-use crate::model::circuit::Circuit;
-use crate::model::verdict::{EmaStep, Look, Reading, Reason, Recent, Verdict, blocked, decide};
+use crate::model::policy::Direction;
+use crate::model::verdict::{
+    BufferBehind, Decision, EmaStep, Finding as Found, INGEST_LAG_MS_MAX, Look, Origins, Reason, Verdict,
+    blocked, decide,
+};
+use crate::model::window::ENROLLED;
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
-use crate::store::fuses::{self, FuseRow};
-use crate::store::tallies::{EnrolmentRange, reading};
-use crate::store::verdicts::VerdictRow;
-use crate::store::{Connection, Lock, Store, StoreError, buffers, forks, phases, scopes, verdicts};
-
-/// An unchanged verdict is written again after this long, as a sign of life.
-const VERDICT_INTERVAL_MS: u64 = 10_000;
+use crate::store::fuses::Glance;
+use crate::store::scopes::EnvironmentRow;
+use crate::store::watermarks::{self, Watermark};
+use crate::store::{Connection, Store, StoreError, cells, forks, fuses, scopes};
 
 /// One step of a moving average, however often and by however many engines a fuse is looked at.
 const EMA_INTERVAL_MS: u64 = 1_000;
-
-/// What the present rate is taken from.
-const RECENT_MS: u64 = 3_600_000;
-/// Tallies are by the minute.
-const MINUTE_MS: u64 = 60_000;
 
 /// What a tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,176 +44,284 @@ pub struct Ticked {
     pub failed: u64,
 }
 
-/// Looks at every fuse of the installation once. One that fails does not keep the others from being looked at.
+/// Looks at fuses again and again, and remembers what it has added up.
+#[derive(Debug, Default)]
+pub struct Engine {
+    environments: BTreeMap<Scope, Memory>,
+}
+
+/// One tick of an engine that remembers nothing.
 pub async fn tick(store: &Store, publisher: &Publisher, now: UnixMillis) -> Result<Ticked, StoreError> {
-    let mut ticked = Ticked::default();
-    let environments = scopes::environments(&mut *store.read().await?, scopes::Whose::Installation).await?;
-    for environment in environments {
-        let scope = environment.scope;
-        let all = fuses::fuses(&mut *store.read().await?, &scope).await?;
-        for fuse in all {
-            ticked.looked += 1;
-            match look_and_act(store, publisher, &scope, &fuse, now).await {
-                Ok(Acted::Stayed) => {}
-                Ok(Acted::Moved) => ticked.moved += 1,
-                Ok(Acted::Blocked) | Err(ChangeError::Outbox(OutboxError::Forked { .. })) => {
-                    ticked.blocked += 1;
+    Engine::default().tick(store, publisher, now).await
+}
+
+impl Engine {
+    /// Looks at every fuse of the installation once. One that fails does not keep the others from being looked at.
+    pub async fn tick(
+        &mut self,
+        store: &Store,
+        publisher: &Publisher,
+        now: UnixMillis,
+    ) -> Result<Ticked, StoreError> {
+        let (environments, mut glances) = {
+            let mut conn = store.read().await?;
+            let environments = scopes::environments(&mut conn, scopes::Whose::Installation).await?;
+            (environments, fuses::glances(&mut conn).await?)
+        };
+        let mut ticked = Ticked::default();
+        // What is no longer watched is forgotten with the others.
+        let mut before = std::mem::take(&mut self.environments);
+        for environment in environments {
+            let Some(glances) = glances.remove(&environment.scope) else { continue };
+            let count = glances.len() as u64;
+            ticked.looked += count;
+            let memory = before.remove(&environment.scope).unwrap_or_default();
+            let scope = environment.scope.clone();
+            let place = Place { store, publisher, environment, now };
+            match place.tick(memory, &glances, &mut ticked).await {
+                Ok(memory) => {
+                    self.environments.insert(scope, memory);
                 }
-                Err(ChangeError::Stale { .. } | ChangeError::Unknown { .. }) => ticked.overtaken += 1,
                 Err(error) => {
-                    ticked.failed += 1;
-                    tracing::error!(%scope, flag = fuse.flag, %error, "fuse could not be evaluated");
+                    ticked.failed += count;
+                    tracing::error!(%scope, %error, "fuses could not be evaluated");
                 }
             }
         }
+        Ok(ticked)
     }
-    Ok(ticked)
+}
+
+/// One environment at one moment.
+struct Place<'p> {
+    store: &'p Store,
+    publisher: &'p Publisher,
+    environment: EnvironmentRow,
+    now: UnixMillis,
+}
+
+/// What a look at a fuse came to.
+struct Decided {
+    flag: String,
+    verdict: Verdict,
+    ema: BTreeMap<String, f64>,
 }
 
 enum Acted {
-    Stayed,
     Moved,
     /// Replicas hold what this database never signed: they would refuse the move as they refuse everything.
     Blocked,
 }
 
-async fn look_and_act(
-    store: &Store,
-    publisher: &Publisher,
-    scope: &Scope,
-    fuse: &FuseRow,
-    now: UnixMillis,
-) -> Result<Acted, ChangeError> {
-    let (mut verdict, ema, forks) = {
-        let mut conn = store.read().await?;
-        let Figures { readings, recent, buckets } = see(&mut conn, fuse, now).await?;
-        let look = Look {
+impl Place<'_> {
+    const fn scope(&self) -> &Scope {
+        &self.environment.scope
+    }
+
+    /// Looks at all fuses of the environment; what to remember of it. A memory that could not be brought up to date is
+    /// lost, and made anew with the next tick.
+    async fn tick(
+        &self,
+        mut memory: Memory,
+        glances: &[Glance],
+        ticked: &mut Ticked,
+    ) -> Result<Memory, StoreError> {
+        let decided = {
+            let mut conn = self.store.read().await?;
+            memory.refresh(&mut conn, self.scope(), glances, self.now).await?;
+            let watermarks = watermarks::watermarks(&mut conn, self.scope(), self.now).await?;
+            self.decide_all(&mut conn, &memory, glances, &watermarks).await?
+        };
+        let (moves, stays): (Vec<_>, Vec<_>) =
+            decided.into_iter().partition(|decided| decided.verdict.decision.target().is_some());
+        for decided in moves {
+            match self.act(&mut memory, decided).await {
+                Ok(Acted::Moved) => ticked.moved += 1,
+                Ok(Acted::Blocked) | Err(ChangeError::Outbox(OutboxError::Forked { .. })) => {
+                    ticked.blocked += 1
+                }
+                Err(ChangeError::Stale { .. } | ChangeError::Unknown { .. }) => ticked.overtaken += 1,
+                Err(error) => {
+                    ticked.failed += 1;
+                    tracing::error!(scope = %self.scope(), %error, "fuse could not be moved");
+                }
+            }
+        }
+        if let Err(error) = self.record_all(&mut memory, &stays).await {
+            ticked.failed += stays.len() as u64;
+            tracing::error!(scope = %self.scope(), %error, "verdicts could not be written");
+        }
+        Ok(memory)
+    }
+
+    /// Decides by the evidence, and where that would trip, once more by who sent it.
+    async fn decide_all(
+        &self,
+        conn: &mut Connection,
+        memory: &Memory,
+        glances: &[Glance],
+        watermarks: &[Watermark],
+    ) -> Result<Vec<Decided>, StoreError> {
+        let behind = behind(watermarks, self.now);
+        let around = Around { lag_ms: watermarks::lag_ms(watermarks, self.now), behind: &behind };
+        let nobody = BTreeMap::new();
+        let mut all = Vec::with_capacity(glances.len());
+        for glance in glances {
+            let Some(watched) = memory.watched(&glance.flag) else { continue };
+            let figures = memory.figures(watched, self.now);
+            let (verdict, ema) = decide(&self.look(watched, &figures, &around, &nobody));
+            if verdict.decision != Decision::Trip {
+                all.push(Decided { flag: glance.flag.clone(), verdict, ema });
+                continue;
+            }
+            let origins = self.origins(conn, memory, watched, &verdict).await?;
+            let (verdict, ema) = decide(&self.look(watched, &figures, &around, &origins));
+            all.push(Decided { flag: glance.flag.clone(), verdict, ema });
+        }
+        Ok(all)
+    }
+
+    fn look<'l>(
+        &self,
+        watched: &'l Watched,
+        figures: &'l Figures,
+        around: &Around<'l>,
+        origins: &'l BTreeMap<String, Origins>,
+    ) -> Look<'l> {
+        let fuse = &watched.fuse;
+        Look {
             policy: &fuse.policy,
             circuit: fuse.circuit,
             hand: fuse.hand,
             acted_ms: fuse.acted_ms,
-            readings: &readings,
-            recent: &recent,
-            buckets,
+            readings: &figures.readings,
+            recent: &figures.recent,
+            buckets: figures.buckets,
             tripped_metrics: &fuse.tripped_metrics,
-            ingest_lag_ms: buffers::lag_ms(&mut conn, scope, now).await?,
+            ingest_lag_ms: around.lag_ms,
+            behind: around.behind,
+            min_networks: self.environment.safety.min_networks.get(),
+            origins,
             ema: &fuse.ema,
-            ema_step: if now.since(fuse.ema_ms) >= EMA_INTERVAL_MS { EmaStep::Move } else { EmaStep::Keep },
-            now,
-        };
-        let (verdict, ema) = decide(&look);
-        (verdict, ema, forks::of_environment(&mut conn, scope).await?)
-    };
-    if verdict.decision.target().is_some() && !forks.is_empty() {
-        verdict.reason = Reason::RestoredFromOldCopy;
-        verdict.summary = blocked(verdict.decision, &verdict.summary);
-        // As often as the verdict is written: at once, then every ten seconds.
-        if record(store, scope, fuse, &verdict, &ema, now).await? == Recorded::Written {
-            let (flag, decision) = (&fuse.flag, verdict.decision.as_str());
-            tracing::error!(%scope, flag, decision, "fuse cannot move: {}", OutboxError::Forked { scope: scope.clone(), forks });
+            ema_step: if self.now.since(fuse.ema_ms) >= EMA_INTERVAL_MS {
+                EmaStep::Move
+            } else {
+                EmaStep::Keep
+            },
+            now: self.now,
         }
-        return Ok(Acted::Blocked);
     }
-    record(store, scope, fuse, &verdict, &ema, now).await?;
-    let Some(to) = verdict.decision.target() else { return Ok(Acted::Stayed) };
-    let Ok(flag) = FlagKey::parse(&fuse.flag) else { return Ok(Acted::Stayed) };
-    let change = Change::FuseTransition {
-        scope: scope.clone(),
-        flag,
-        expected_revision: fuse.revision,
-        to,
-        by: Decider::Engine,
-        reason: verdict.reason.as_str().to_owned(),
-        evidence: json!(verdict.evidence),
-    };
-    let actor = Actor { tenant: scope.tenant.clone(), name: "fuse".to_owned() };
-    let applied = apply(store, publisher, &actor, change, now).await?;
-    let version = applied.version.map(|version| version.to_string());
-    tracing::info!(%scope, flag = fuse.flag, to = to.as_str(), reason = verdict.reason.as_str(), version, "fuse moved");
-    Ok(Acted::Moved)
+
+    /// Who sent the harmful events of a verdict. Where fewer events are harm, exposed units are what harms.
+    async fn origins(
+        &self,
+        conn: &mut Connection,
+        memory: &Memory,
+        watched: &Watched,
+        verdict: &Verdict,
+    ) -> Result<BTreeMap<String, Origins>, StoreError> {
+        let is_harmful = |metric: &str| {
+            verdict.evidence.iter().any(|found| found.metric == metric && found.finding == Found::Harm)
+        };
+        let guardrails = watched.fuse.policy.guardrails.iter();
+        let asked = guardrails.filter(|guardrail| is_harmful(&guardrail.metric)).filter_map(|guardrail| {
+            let number = match guardrail.direction {
+                Direction::DecreaseIsHarm => ENROLLED,
+                Direction::IncreaseIsHarm => memory.metric_no(watched, &guardrail.metric)?,
+            };
+            Some((guardrail.metric.clone(), (watched.phase_id, number, Arm::Exposed)))
+        });
+        let (metrics, asked): (Vec<_>, Vec<_>) = asked.unzip();
+        let found = cells::origins(conn, &asked).await?;
+        Ok(metrics.into_iter().zip(found).collect())
+    }
+
+    /// Writes verdicts that are due; what was written is logged where people have to look.
+    async fn record_all(
+        &self,
+        memory: &mut Memory,
+        decided: &[Decided],
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let findings: Vec<_> = decided
+            .iter()
+            .filter_map(|decided| {
+                let watched = memory.watched(&decided.flag)?;
+                Some(Finding { watched, verdict: &decided.verdict, ema: &decided.ema })
+            })
+            .collect();
+        let recorded = record(self.store, self.scope(), &findings, self.now).await?;
+        drop(findings);
+        for (decided, recorded) in decided.iter().zip(&recorded) {
+            let Some(said) = &recorded.said else { continue };
+            memory.remember(&decided.flag, said.clone());
+            if recorded.is_written && decided.verdict.reason == Reason::FewNetworks {
+                let (scope, flag) = (self.scope(), &decided.flag);
+                tracing::warn!(%scope, flag, "fuse is held: {}", decided.verdict.summary);
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Moves a fuse, after its verdict is written.
+    async fn act(&self, memory: &mut Memory, mut decided: Decided) -> Result<Acted, ChangeError> {
+        let scope = self.scope();
+        let forks = forks::of_environment(&mut *self.store.read().await?, scope).await?;
+        let decision = decided.verdict.decision;
+        if !forks.is_empty() {
+            decided.verdict.reason = Reason::RestoredFromOldCopy;
+            decided.verdict.summary = blocked(decision, &decided.verdict.summary);
+            // As often as the verdict is written: at once, then every ten seconds.
+            if self
+                .record_all(memory, std::slice::from_ref(&decided))
+                .await?
+                .iter()
+                .any(|found| found.is_written)
+            {
+                let (flag, decision) = (&decided.flag, decision.as_str());
+                let forked = OutboxError::Forked { scope: scope.clone(), forks };
+                tracing::error!(%scope, flag, decision, "fuse cannot move: {forked}");
+            }
+            return Ok(Acted::Blocked);
+        }
+        self.record_all(memory, std::slice::from_ref(&decided)).await?;
+        let Decided { flag, verdict, .. } = decided;
+        let (Some(to), Some(watched)) = (decision.target(), memory.watched(&flag)) else {
+            return Ok(Acted::Blocked);
+        };
+        let Ok(key) = FlagKey::parse(&flag) else { return Ok(Acted::Blocked) };
+        let change = Change::FuseTransition {
+            scope: scope.clone(),
+            flag: key,
+            expected_revision: watched.fuse.revision,
+            to,
+            by: Decider::Engine,
+            reason: verdict.reason.as_str().to_owned(),
+            evidence: json!(verdict.evidence),
+        };
+        let actor = Actor { tenant: scope.tenant.clone(), name: "fuse".to_owned() };
+        let applied = apply(self.store, self.publisher, &actor, change, self.now).await?;
+        let version = applied.version.map(|version| version.to_string());
+        tracing::info!(%scope, flag, to = to.as_str(), reason = verdict.reason.as_str(), version, "fuse moved");
+        Ok(Acted::Moved)
+    }
 }
 
-/// What the tallies say of a fuse.
-struct Figures {
-    /// One for each guardrail.
-    readings: Vec<Reading>,
-    /// What came lately, one for each guardrail.
-    recent: Vec<Recent>,
-    /// Widths of the exposed and the control arm.
-    buckets: (u32, u32),
+/// What all fuses of an environment have around them.
+struct Around<'a> {
+    /// For how long the oldest event has been waiting.
+    lag_ms: u64,
+    behind: &'a [BufferBehind],
 }
 
-/// Reads the running phase, or the tripped one while open, since nobody is exposed then.
-async fn see(conn: &mut Connection, fuse: &FuseRow, now: UnixMillis) -> Result<Figures, StoreError> {
-    let phase_id = match (fuse.circuit, fuse.tripped_phase_id) {
-        (Circuit::Open, Some(tripped)) => tripped,
-        (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
-    };
-    let phase = phases::by_id(conn, phase_id).await?;
-    let started_ms = phase.as_ref().map_or(now, |phase| phase.started_ms);
-    let mut readings = Vec::with_capacity(fuse.policy.guardrails.len());
-    let mut recent = Vec::with_capacity(fuse.policy.guardrails.len());
-    for guardrail in &fuse.policy.guardrails {
-        let range = EnrolmentRange::of(&fuse.policy, guardrail, now);
-        readings.push(reading(conn, phase_id, &guardrail.metric, range).await?);
-        // Of a young phase only what there is of it: an hour of which it ran for a minute would look like a slow one.
-        let from = range.to.minus(RECENT_MS).max(started_ms);
-        let newest = EnrolmentRange { from: from.minus(from.0 % MINUTE_MS), ..range };
-        let span_ms = range.to.since(from).max(MINUTE_MS);
-        let came = reading(conn, phase_id, &guardrail.metric, newest).await?;
-        recent.push(Recent { reading: came, span_ms });
-    }
-    let buckets = phase.map_or((0, 0), |phase| (phase.width(Arm::Exposed), phase.width(Arm::Control)));
-    Ok(Figures { readings, recent, buckets })
-}
-
-/// Whether the verdict was written down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Recorded {
-    Written,
-    NotDue,
-}
-
-/// Writes the verdict when it differs from the one before or is due, and moves the averages.
-async fn record(
-    store: &Store,
-    scope: &Scope,
-    fuse: &FuseRow,
-    verdict: &Verdict,
-    ema: &std::collections::BTreeMap<String, f64>,
-    now: UnixMillis,
-) -> Result<Recorded, StoreError> {
-    let (phase, newest) = {
-        let mut conn = store.read().await?;
-        let phase = phases::by_id(&mut conn, fuse.phase_id).await?.map_or(0, |phase| phase.phase);
-        (phase, verdicts::newest(&mut conn, scope, &fuse.flag, 1).await?.pop())
-    };
-    let is_due = is_due(newest.as_ref(), verdict, phase, now);
-    if !is_due && ema == &fuse.ema {
-        return Ok(Recorded::NotDue);
-    }
-    let mut tx = store.write(Lock::Environment(scope)).await?;
-    // Looked at again under the lock: another engine on this database may have written the same one.
-    let is_due = is_due && {
-        let newest = verdicts::newest(&mut tx, scope, &fuse.flag, 1).await?.pop();
-        self::is_due(newest.as_ref(), verdict, phase, now)
-    };
-    if is_due {
-        verdicts::insert(&mut tx, scope, &fuse.flag, phase, verdict, now).await?;
-    }
-    if ema != &fuse.ema {
-        fuses::move_ema(&mut tx, scope, fuse, ema, now).await?;
-    }
-    tx.commit().await?;
-    Ok(if is_due { Recorded::Written } else { Recorded::NotDue })
-}
-
-/// Whether a verdict differs from the newest that is written, or that one is old enough.
-fn is_due(newest: Option<&VerdictRow>, verdict: &Verdict, phase: u32, now: UnixMillis) -> bool {
-    newest.is_none_or(|old| {
-        let is_same = old.decision == verdict.decision.as_str()
-            && old.reason == verdict.reason.as_str()
-            && old.phase == phase;
-        !is_same || now.since(old.at_ms) >= VERDICT_INTERVAL_MS
-    })
+/// Buffers that have not delivered for too long, the latest first.
+fn behind(watermarks: &[Watermark], now: UnixMillis) -> Vec<BufferBehind> {
+    let late = watermarks.iter().filter(|found| found.behind_ms(now) > INGEST_LAG_MS_MAX);
+    let mut behind: Vec<_> = late
+        .map(|found| BufferBehind {
+            name: [&*found.region, &*found.queue, &*found.buffer_id].join(" ").trim().to_owned(),
+            behind_ms: found.behind_ms(now),
+        })
+        .collect();
+    behind.sort_by_key(|found| std::cmp::Reverse(found.behind_ms));
+    behind
 }

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
-use crate::engine;
+use crate::engine::Engine;
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
 use crate::publish::keys::rotation::{self, Next};
@@ -62,9 +62,10 @@ impl ServeOptions {
 pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period: Duration) {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut engine = Engine::default();
     loop {
         ticks.tick().await;
-        if let Err(error) = engine::tick(&store, &publisher, clock.now()).await {
+        if let Err(error) = engine.tick(&store, &publisher, clock.now()).await {
             tracing::error!(%error, "fuses could not be evaluated");
         }
     }

@@ -205,6 +205,10 @@ pub const DIFF_MOVE_TOLD_COUNT_MAX: usize = 8;
 /// Seconds that a version stays with a stage of regions before the next one gets it: a day. A snapshot is signed anew each
 /// day, and a version that nobody has got by then would be overtaken by one that has to wait again.
 pub const SOAK_S_MAX: u64 = 86_400;
+/// Networks that an environment may ask for before what clients send trips a fuse; so many of each metric and arm are kept.
+pub const MIN_NETWORKS_MAX: u64 = 16;
+/// Enrolments of one key from one network that an environment may let pass in a minute.
+pub const ENROLMENTS_PER_MINUTE_MAX: u64 = 1_000_000;
 /// Listeners of one notifier object. Each idle one is a hibernating WebSocket, of which an object may have 32,768; telling
 /// all of them at once takes some 100 ms.
 pub const LISTENER_COUNT_MAX: usize = 10_000;

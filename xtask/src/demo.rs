@@ -231,7 +231,7 @@ fn describe(verdict: &Value) -> (String, String) {
     };
     let number = |name: &str| evidence[name].as_f64().map_or("-".to_owned(), |value| format!("{value:+.3}"));
     let reading = if evidence.is_null() {
-        "no tallies yet".to_owned()
+        "nothing yet: the first counts close after 5 s".to_owned()
     } else {
         format!(
             "{}   {}   delta {}   confidence {}",
@@ -292,7 +292,7 @@ fn frame(moment: &Moment, counters: &Counters) -> Vec<String> {
             get(&counters.conversions),
             get(&counters.failures)
         ),
-        format!("  tallies    {}", moment.reading),
+        format!("  counted    {}", moment.reading),
         format!("  verdict    {}", moment.verdict),
         format!("  circuit    {}", moment.circuit),
         format!("  isolates   {}", moment.isolates_in_words().join("      ")),

@@ -21,7 +21,10 @@ pub fn environment_path() -> String {
 /// Creates whatever is missing and leaves the rest as it is.
 pub fn ensure(admin: &Client) -> Result<()> {
     create(admin, "/v1/projects", &json!({ "key": PROJECT }))?;
-    let settings = json!({ "key": ENVIRONMENT, "profile": "strict", "auto_exposure": "single" });
+    // All of it comes from one address.
+    let settings = json!({
+        "key": ENVIRONMENT, "profile": "strict", "auto_exposure": "single", "min_networks": 1, "enrolments_per_minute": 0,
+    });
     create(admin, &format!("/v1/projects/{PROJECT}/environments"), &settings)?;
     for flag in flags() {
         let key = flag["key"].as_str().unwrap_or_default().to_owned();

@@ -17,7 +17,9 @@ use super::settings::check_stages;
 use super::submission::Submission;
 use crate::change::{Change, Tag};
 use crate::error::{ApiError, Code};
-use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::safety::{
+    ConfirmAbove, EnrolmentsPerMinute, MinNetworks, SafetySettings, SoakSeconds, Stages,
+};
 use crate::model::settings::EnvironmentSettings;
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::snapshots;
@@ -47,6 +49,14 @@ pub(super) struct NewEnvironment {
     #[schema(value_type = u64, maximum = 86_400)]
     #[serde(default)]
     soak_s: SoakSeconds,
+    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    #[schema(value_type = u64, minimum = 1, maximum = 16, default = 3)]
+    #[serde(default)]
+    min_networks: MinNetworks,
+    /// Units that one key may enrol from one network in a minute; 0 is without a limit.
+    #[schema(value_type = u64, maximum = 1_000_000, default = 600)]
+    #[serde(default)]
+    enrolments_per_minute: EnrolmentsPerMinute,
 }
 
 const fn single() -> AutoExposure {
@@ -71,6 +81,12 @@ pub(super) struct Environment {
     /// Seconds that a version stays with a stage before the next one gets it.
     #[schema(value_type = u64, maximum = 86_400)]
     soak_s: SoakSeconds,
+    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    #[schema(value_type = u64, minimum = 1, maximum = 16)]
+    min_networks: MinNetworks,
+    /// Units that one key may enrol from one network in a minute; 0 is without a limit.
+    #[schema(value_type = u64, maximum = 1_000_000)]
+    enrolments_per_minute: EnrolmentsPerMinute,
     /// Rises with every write of the settings.
     revision: u64,
     /// Newest published version, `epoch.seq`.
@@ -82,7 +98,8 @@ pub(super) struct Environment {
 impl Environment {
     fn of(row: EnvironmentRow) -> Self {
         let EnvironmentSettings { profile, auto_exposure } = row.settings;
-        let SafetySettings { confirm_above_pct, stages, soak_s } = row.safety;
+        let SafetySettings { confirm_above_pct, stages, soak_s, min_networks, enrolments_per_minute } =
+            row.safety;
         Self {
             key: row.scope.environment,
             profile,
@@ -90,6 +107,8 @@ impl Environment {
             confirm_above_pct,
             stages,
             soak_s,
+            min_networks,
+            enrolments_per_minute,
             revision: row.settings_revision,
             version: row.version.to_string(),
             created_ms: row.created_ms,
@@ -114,9 +133,10 @@ pub(super) async fn create(
 ) -> Result<Created, ApiError> {
     let scope = Scope { tenant: at.caller.tenant.clone(), project: at.project, environment: new.key };
     let settings = EnvironmentSettings { profile: new.profile, auto_exposure: new.auto_exposure };
-    let NewEnvironment { confirm_above_pct, stages, soak_s, .. } = new;
+    let NewEnvironment { confirm_above_pct, stages, soak_s, min_networks, enrolments_per_minute, .. } = new;
     check_stages(&state, &stages)?;
-    let safety = Box::new(SafetySettings { confirm_above_pct, stages, soak_s });
+    let safety =
+        Box::new(SafetySettings { confirm_above_pct, stages, soak_s, min_networks, enrolments_per_minute });
     let change = Change::CreateEnvironment { scope, settings, safety };
     Ok(Created(state.apply(&at.caller, seen, change).await?))
 }

@@ -6,6 +6,7 @@ mod astray;
 mod audit;
 mod auth;
 mod body;
+mod cells;
 mod document;
 mod echo;
 mod environments;
@@ -31,6 +32,7 @@ mod replica;
 mod settings;
 mod slots;
 mod submission;
+mod telemetry_health;
 mod tokens;
 
 use std::sync::{Arc, LazyLock};
@@ -86,13 +88,7 @@ pub struct ApiState {
 
 impl ApiState {
     /// State over a database, with the replicas that receipts are expected from.
-    pub fn new(
-        store: Store,
-        publisher: Publisher,
-        ingestion: Ingestion,
-        clock: Clock,
-        fleet: Fleet,
-    ) -> Self {
+    pub fn new(store: Store, publisher: Publisher, ingestion: Ingestion, clock: Clock, fleet: Fleet) -> Self {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
         let (fleet, failures) = (Arc::new(fleet), Arc::default());
@@ -189,6 +185,11 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         .routes(post("/revert", history::revert, "Goes back to a kept version, under a new one"))
         .routes(get("/quarantine", quarantine::list, "Lists events that could not be counted"))
         .routes(get("/balance", quarantine::balance, "Tells what became of all events, by minute"))
+        .routes(get(
+            "/telemetry-health",
+            telemetry_health::read,
+            "Tells whether what is counted can be believed",
+        ))
         .routes(get("/metrics-seen", metrics_seen::read, "Lists metric names that outcomes named lately"))
         .routes(get("/audit", audit::of_environment, "Lists who did what in the environment"))
         .routes(get("/tokens", tokens::list_client_keys, "Lists the environment's client keys"))
@@ -215,7 +216,7 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
         .routes(put("/flags/{flag}/fuse", fuses::put, "Writes a fuse's policy"))
         .routes(delete("/flags/{flag}/fuse", fuses::delete, "Deletes a fuse"))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
-        .routes(get("/flags/{flag}/tallies", readings::tallies, "Tells what was counted"))
+        .routes(get("/flags/{flag}/cells", cells::read, "Tells what was counted"))
         .routes(get("/flags/{flag}/usage", readings::usage, "Tells how often clients asked, by hour"))
         .routes(get("/flags/{flag}/verdicts", readings::verdicts, "Lists what the fuse found"))
         .routes(get("/flags/{flag}/retention-delta", readings::retention_delta, "Compares who comes back"))

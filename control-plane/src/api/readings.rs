@@ -1,10 +1,9 @@
-//! What the fuse sees: tallies, verdicts and the retention delta of a flag. Reads tallies, never events.
+//! What the fuse says and how often a flag is asked for: verdicts, the retention delta, usage. Reads counts, never events.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,92 +19,11 @@ use crate::model::circuit::Circuit;
 use crate::model::metric::RETURN_METRIC;
 use crate::model::policy::default_window;
 use crate::model::verdict::{ArmTotal, GuardrailEvidence};
-use crate::store::phases::PhaseRow;
-use crate::store::tallies::{EnrolmentRange, TallyRow};
+use crate::model::window::{Covers, EnrolmentRange};
 use crate::store::usage::UsageHour;
 use crate::store::verdicts::VerdictRow;
-use crate::store::{
-    events, fuses, phases, tallies as stored_tallies, usage as stored_usage, verdicts as stored_verdicts,
-};
+use crate::store::{cells, fuses, phases, usage as stored_usage, verdicts as stored_verdicts};
 use flagfuse_stats::classic::{ArmCount, confidence, delta, smoothed_rate};
-
-/// Phases whose tallies are shown.
-const PHASE_COUNT_SHOWN: u32 = 20;
-
-/// Counts of a phase of a flag.
-#[derive(Debug, Serialize, ToSchema)]
-struct PhaseAnswer {
-    /// Events that arrived when their effect could not be undone, by kind.
-    corrections: BTreeMap<String, u64>,
-    /// Its number in the flag.
-    phase: u32,
-    #[schema(value_type = schema::Circuit)]
-    circuit: Circuit,
-    /// The buckets that it exposes and compares.
-    #[schema(value_type = Vec<schema::CohortSlice>)]
-    slices: Vec<CohortSliceWire>,
-    #[schema(value_type = u64)]
-    started_ms: UnixMillis,
-    /// Null while it runs.
-    #[schema(required, value_type = Option<u64>)]
-    ended_ms: Option<UnixMillis>,
-}
-
-/// What was counted of one metric in one arm of a phase.
-#[derive(Debug, Serialize, ToSchema)]
-struct Tally {
-    /// Number of the phase in the flag.
-    phase: u32,
-    #[schema(value_type = schema::Arm)]
-    arm: Arm,
-    metric: String,
-    /// Units that contributed.
-    units: u64,
-    /// Events that counted.
-    events: u64,
-    value_sum: f64,
-    /// Sum of squared values.
-    value_sq_sum: f64,
-}
-
-impl From<TallyRow> for Tally {
-    fn from(row: TallyRow) -> Self {
-        let TallyRow { phase, arm, metric, units, events, value_sum, value_sq_sum } = row;
-        Self { phase, arm, metric, units, events, value_sum, value_sq_sum }
-    }
-}
-
-/// What was counted of a flag.
-#[expect(clippy::struct_field_names, reason = "the names in JSON")]
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Tallies {
-    /// The newest 20, the newest first.
-    phases: Vec<PhaseAnswer>,
-    tallies: Vec<Tally>,
-    /// Exposures of units in no arm, by variation.
-    exposures_outside_cohort: BTreeMap<String, u64>,
-}
-
-pub(super) async fn tallies(
-    at: InEnvironment<Viewer>,
-    State(state): State<ApiState>,
-    PathParams(FlagPath { flag }): PathParams<FlagPath>,
-) -> Result<Json<Tallies>, ApiError> {
-    let scope = at.scope();
-    let mut conn = state.store.read().await?;
-    let mut tallies = Vec::new();
-    let mut shown = Vec::new();
-    for row in phases::of_flag(&mut conn, scope, &flag, PHASE_COUNT_SHOWN).await? {
-        let PhaseRow { phase_id, phase, circuit, slices, started_ms, ended_ms, .. } = row;
-        let rows = stored_tallies::of_phase(&mut conn, phase_id, phase).await?;
-        tallies.extend(rows.into_iter().map(Tally::from));
-        let corrections = events::corrections(&mut conn, phase_id).await?.into_iter().collect();
-        shown.push(PhaseAnswer { corrections, phase, circuit, slices, started_ms, ended_ms });
-    }
-    let outside = events::plain_exposures(&mut conn, scope, &flag).await?;
-    let exposures_outside_cohort = outside.into_iter().collect();
-    Ok(Json(Tallies { phases: shown, tallies, exposures_outside_cohort }))
-}
 
 /// The query of usage: the newest hours, or those from a time on.
 #[derive(Deserialize, IntoParams)]
@@ -244,10 +162,10 @@ pub(super) struct RetentionDelta {
     /// Number of the phase in the flag.
     phase: u32,
     window_hours: u64,
-    /// First millisecond of their enrolment.
+    /// They enrolled in slots that began then or later …
     #[schema(value_type = u64)]
     enrolled_from_ms: UnixMillis,
-    /// First millisecond that is over.
+    /// … and had ended by then.
     #[schema(value_type = u64)]
     enrolled_before_ms: UnixMillis,
     /// A unit comes back from so long after its first exposure on …
@@ -293,8 +211,10 @@ pub(super) async fn retention_delta(
     })?;
     let window = phase.policy.window(RETURN_METRIC);
     let mature = state.now().minus(window.within_ms);
-    let range = EnrolmentRange { from: mature.minus(window_hours * 3_600_000), to: mature.minus(59_999) };
-    let reading = stored_tallies::reading(&mut conn, phase.phase_id, RETURN_METRIC, range).await?;
+    // A slot is mature when its last unit is.
+    let range =
+        EnrolmentRange { covers: Covers::Begun, from: mature.minus(window_hours * 3_600_000), to: mature };
+    let reading = cells::reading(&mut conn, phase.phase_id, RETURN_METRIC, range).await?;
     let (exposed, control) = (returned(reading.exposed), returned(reading.control));
     Ok(Json(RetentionDelta {
         phase: phase.phase,

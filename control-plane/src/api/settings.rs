@@ -18,7 +18,9 @@ use super::echo::{self, EchoBody, Shape, Shown};
 use super::submission::Submission;
 use crate::change::{Change, Edit, SettingsPatch};
 use crate::error::{ApiError, Code};
-use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::safety::{
+    ConfirmAbove, EnrolmentsPerMinute, MinNetworks, SafetySettings, SoakSeconds, Stages,
+};
 use crate::model::settings::EnvironmentSettings;
 
 /// What of the answer to `GET …/settings` can be set. Fields are options so that a wrong one is named before a
@@ -31,6 +33,8 @@ struct Document {
     confirm_above_pct: Option<ConfirmAbove>,
     stages: Option<Stages>,
     soak_s: Option<SoakSeconds>,
+    min_networks: Option<MinNetworks>,
+    enrolments_per_minute: Option<EnrolmentsPerMinute>,
 }
 
 /// All settings, as `PUT` takes them.
@@ -48,6 +52,12 @@ pub(super) struct Settings {
     /// Seconds that a version stays with a stage before the next one gets it.
     #[schema(maximum = 86_400)]
     soak_s: u64,
+    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    #[schema(minimum = 1, maximum = 16)]
+    min_networks: u64,
+    /// Units that one key may enrol from one network in a minute; 0 is without a limit.
+    #[schema(maximum = 1_000_000)]
+    enrolments_per_minute: u64,
 }
 
 /// Some settings, as `PATCH` takes them: null sets one back.
@@ -66,6 +76,12 @@ pub(super) struct SomeSettings {
     /// Seconds that a version stays with a stage before the next one gets it.
     #[schema(maximum = 86_400)]
     soak_s: Option<u64>,
+    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    #[schema(minimum = 1, maximum = 16)]
+    min_networks: Option<u64>,
+    /// Units that one key may enrol from one network in a minute; 0 is without a limit.
+    #[schema(maximum = 1_000_000)]
+    enrolments_per_minute: Option<u64>,
 }
 
 /// The settings as `GET` shows them.
@@ -121,17 +137,25 @@ fn whole(body: Value) -> Result<(EnvironmentSettings, SafetySettings), ApiError>
         ("confirm_above_pct", has_confirm),
         ("stages", document.stages.is_some()),
         ("soak_s", document.soak_s.is_some()),
+        ("min_networks", document.min_networks.is_some()),
+        ("enrolments_per_minute", document.enrolments_per_minute.is_some()),
     ];
     let missing: Vec<&str> =
         fields.into_iter().filter(|(_, is_there)| !is_there).map(|(name, _)| name).collect();
-    let Document { profile, auto_exposure, confirm_above_pct, stages, soak_s } = document;
-    match (profile, auto_exposure, stages, soak_s) {
-        (Some(profile), Some(auto_exposure), Some(stages), Some(soak_s)) if missing.is_empty() => {
-            let safety = SafetySettings { confirm_above_pct, stages, soak_s };
-            Ok((EnvironmentSettings { profile, auto_exposure }, safety))
-        }
-        _ => Err(incomplete(&missing)),
-    }
+    whole_of(document).filter(|_| missing.is_empty()).ok_or_else(|| incomplete(&missing))
+}
+
+/// `None` when anything is left out.
+fn whole_of(document: Document) -> Option<(EnvironmentSettings, SafetySettings)> {
+    let settings = EnvironmentSettings { profile: document.profile?, auto_exposure: document.auto_exposure? };
+    let safety = SafetySettings {
+        confirm_above_pct: document.confirm_above_pct,
+        stages: document.stages?,
+        soak_s: document.soak_s?,
+        min_networks: document.min_networks?,
+        enrolments_per_minute: document.enrolments_per_minute?,
+    };
+    Some((settings, safety))
 }
 
 fn incomplete(missing: &[&str]) -> ApiError {

@@ -14,7 +14,9 @@ use super::fields::field_names;
 use super::kinds::Change;
 use super::resource::Resource;
 use super::writing::Writing;
-use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::safety::{
+    ConfirmAbove, EnrolmentsPerMinute, MinNetworks, SafetySettings, SoakSeconds, Stages,
+};
 use crate::model::settings::EnvironmentSettings;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{flags, project_flags, scopes};
@@ -86,6 +88,10 @@ pub struct SettingsPatch {
     stages: PatchField<Stages>,
     #[serde(default, deserialize_with = "named")]
     soak_s: PatchField<SoakSeconds>,
+    #[serde(default, deserialize_with = "named")]
+    min_networks: PatchField<MinNetworks>,
+    #[serde(default, deserialize_with = "named")]
+    enrolments_per_minute: PatchField<EnrolmentsPerMinute>,
 }
 
 /// A field that is there, with null for what it is without anybody's word.
@@ -119,6 +125,8 @@ impl SettingsPatch {
             confirm_above_pct: self.confirm_above_pct.or(row.safety.confirm_above_pct),
             stages: self.stages.or(row.safety.stages.clone()),
             soak_s: self.soak_s.or(row.safety.soak_s),
+            min_networks: self.min_networks.or(row.safety.min_networks),
+            enrolments_per_minute: self.enrolments_per_minute.or(row.safety.enrolments_per_minute),
         };
         (new, safety)
     }

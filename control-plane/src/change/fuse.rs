@@ -18,10 +18,11 @@ use crate::model::metric::EXPOSURE_METRIC;
 use crate::model::phase::{allocation, withheld};
 use crate::model::policy::Policy;
 use crate::model::verdict::{Finding, GuardrailEvidence, Reading};
+use crate::model::window::EnrolmentRange;
+use crate::store::cells::reading;
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
 use crate::store::phases::PhaseRow;
-use crate::store::tallies::{EnrolmentRange, reading};
 use crate::store::{flags, fuses, phases};
 
 /// A move to another circuit.
@@ -96,7 +97,7 @@ pub(super) async fn put(
 
 /// The units of the running phase, which count for another policy no longer; `None` when there are none.
 async fn left_behind(writing: &mut Writing<'_>, fuse: &FuseRow) -> Result<Option<Value>, ChangeError> {
-    let range = EnrolmentRange { from: UnixMillis(0), to: writing.now.plus(1) };
+    let range = EnrolmentRange::all(writing.now);
     let Reading { exposed, control } = reading(writing.conn, fuse.phase_id, EXPOSURE_METRIC, range).await?;
     let phase = phases::by_id(writing.conn, fuse.phase_id).await?.map(|phase| phase.phase);
     let left = json!({ "phase": phase, "exposed_units": exposed.units, "control_units": control.units });

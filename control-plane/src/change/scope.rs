@@ -146,6 +146,7 @@ fn effect(action: Action, scope: Scope, settings: EnvironmentSettings, safety: &
         detail: json!({
             "profile": settings.profile, "auto_exposure": settings.auto_exposure,
             "confirm_above_pct": safety.confirm_above_pct, "stages": safety.stages, "soak_s": safety.soak_s,
+            "min_networks": safety.min_networks, "enrolments_per_minute": safety.enrolments_per_minute,
         }),
         scope: Some(scope),
         publication: Publication::Needed,

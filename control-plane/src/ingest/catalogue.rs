@@ -154,8 +154,7 @@ pub(super) async fn prepare(
         catalogue.write().unwrap_or_else(PoisonError::into_inner).renew(news, rung);
         let known = reading();
         let unknown = names.flags.iter().filter(|key| !known.flags.contains_key(*key));
-        missing =
-            Names { flags: unknown.take(SOUGHT_COUNT_MAX).cloned().collect(), phases: BTreeSet::new() };
+        missing = Names { flags: unknown.take(SOUGHT_COUNT_MAX).cloned().collect(), phases: BTreeSet::new() };
         if missing.flags.is_empty() {
             break;
         }
@@ -167,8 +166,7 @@ async fn read(store: &Store, scope: &Scope, missing: Names) -> Result<Option<New
     let mut conn = store.read().await?;
     let Some(environment) = scopes::environment(&mut conn, scope).await? else { return Ok(None) };
     let is_watched = fuses::is_any(&mut conn, scope).await?;
-    let mut news =
-        News { version: environment.version, is_watched, flags: Vec::new(), phases: Vec::new() };
+    let mut news = News { version: environment.version, is_watched, flags: Vec::new(), phases: Vec::new() };
     for key in missing.flags {
         let known = match flags::flag(&mut conn, scope, key.as_str()).await {
             Ok(Some(row)) => Known::Is(Arc::new(row.wire)),

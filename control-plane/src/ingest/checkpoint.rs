@@ -6,9 +6,9 @@ use flagfuse_cells::Ledger;
 use super::context::Context;
 use super::error::IngestError;
 use super::opening::Since;
+use crate::store::Lock;
 use crate::store::checkpoints::{self, Checkpoint};
 use crate::store::partitions::{self, Held};
-use crate::store::Lock;
 
 /// Bytes of the log that may be there beyond the newest checkpoint.
 const LOG_LEN_MAX: u64 = 64 << 20;

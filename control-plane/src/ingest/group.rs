@@ -120,7 +120,12 @@ impl<'d> Group<'d> {
     }
 
     /// Takes the next `delivery.take` events of a delivery; `known` are ids of usage that were counted before.
-    pub(super) fn take(&mut self, state: &mut State, delivery: &'d Delivery, known: &BTreeSet<EventId>) -> Balance {
+    pub(super) fn take(
+        &mut self,
+        state: &mut State,
+        delivery: &'d Delivery,
+        known: &BTreeSet<EventId>,
+    ) -> Balance {
         for phase in &delivery.phases {
             self.phase(state, &phase.row);
         }
@@ -215,13 +220,8 @@ impl<'d> Group<'d> {
     fn outcome(&mut self, state: &mut State, outcome: &Outcome) -> Became {
         let Outcome { unit, metric, at_ms, value_micros, source } = outcome;
         let name = state.ledger.name_no(metric.as_str());
-        let fact = OutcomeFact {
-            unit: *unit,
-            name,
-            at_ms: at_ms.0,
-            value_micros: *value_micros,
-            source: *source,
-        };
+        let fact =
+            OutcomeFact { unit: *unit, name, at_ms: at_ms.0, value_micros: *value_micros, source: *source };
         let effect = self.apply(state, Fact::Outcome(fact));
         if effect == Effect::UnitFlood {
             return Err((unit_flood(), None));
@@ -271,9 +271,7 @@ type Became = Result<Side, (EventFault, Option<(PhaseId, Arm)>)>;
 
 fn raw_of<'d>(delivery: &'d Delivery, raw: &'d Raw) -> Cow<'d, str> {
     match raw {
-        Raw::Sent(range) => {
-            String::from_utf8_lossy(delivery.body.get(range.clone()).unwrap_or_default())
-        }
+        Raw::Sent(range) => String::from_utf8_lossy(delivery.body.get(range.clone()).unwrap_or_default()),
         Raw::Recorded(text) => Cow::Borrowed(text),
     }
 }

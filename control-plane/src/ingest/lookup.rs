@@ -29,7 +29,10 @@ pub(super) async fn progress(
         state.remember_newest(buffer_id, newest);
     }
     // Batches are numbered from 0 or 1 on: a buffer that has none is before both.
-    let is_new = state.newest_batch.get(buffer_id).is_some_and(|newest| newest.is_none_or(|newest| batch_seq > newest));
+    let is_new = state
+        .newest_batch
+        .get(buffer_id)
+        .is_some_and(|newest| newest.is_none_or(|newest| batch_seq > newest));
     if is_new {
         return Ok(None);
     }

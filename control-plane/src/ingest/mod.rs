@@ -36,8 +36,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::catalogue::{Catalogue, Known, Names};
-use self::context::{Context, Surroundings};
 pub use self::context::Node;
+use self::context::{Context, Surroundings};
 use self::delivery::Delivery;
 pub use self::delivery::{Answered, Ingested};
 use self::error::BUFFER_ID_LEN_MAX;
@@ -80,7 +80,13 @@ struct Partition {
 
 impl Ingestion {
     /// Over a database; `bell` rings when this process has changed anything.
-    pub fn new(store: Store, unit_key: UnitKey, clock: Clock, node: Node, bell: watch::Receiver<u64>) -> Self {
+    pub fn new(
+        store: Store,
+        unit_key: UnitKey,
+        clock: Clock,
+        node: Node,
+        bell: watch::Receiver<u64>,
+    ) -> Self {
         let surroundings = Surroundings { store, clock, node: Arc::new(node), bell };
         let (hashing, partitions) = (RandomState::new(), Mutex::default());
         Self { shared: Arc::new(Shared { surroundings, unit_key, hashing, partitions }) }
@@ -108,7 +114,8 @@ impl Ingestion {
                 catalogue,
                 hashing: &self.shared.hashing,
             };
-            let events: Vec<Resolved> = read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
+            let events: Vec<Resolved> =
+                read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
             (events, phases_of(catalogue, &names), catalogue.is_watched())
         });
         let (reply, answer) = oneshot::channel();

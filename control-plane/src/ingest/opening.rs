@@ -4,9 +4,9 @@ use flagfuse_cells::ledger::Restore;
 use flagfuse_cells::{Fact, Ledger, PhaseId, Standing, log};
 use flagfuse_shared::ids::UnixMillis;
 
+use super::context::{Context, RENEWAL_MS};
 use super::error::IngestError;
 use super::group::State;
-use super::context::{Context, RENEWAL_MS};
 use crate::store::partitions::{self, Claimed, Held};
 use crate::store::{Lock, StoreError, checkpoints, phase_rules, telemetry_log};
 
@@ -31,9 +31,14 @@ pub(super) struct Since {
 pub(super) async fn open(context: &Context) -> Result<Opened, IngestError> {
     let mut tx = context.store().write_patiently(Lock::Partition(&context.scope)).await?;
     let now = context.now();
-    let claimed =
-        partitions::claim(&mut tx, &context.scope, context.surroundings.node.claimant(context.store()), context.until(), now)
-            .await?;
+    let claimed = partitions::claim(
+        &mut tx,
+        &context.scope,
+        context.surroundings.node.claimant(context.store()),
+        context.until(),
+        now,
+    )
+    .await?;
     tx.commit().await?;
     let held = match claimed {
         Claimed::Ours(held) => held,
@@ -98,13 +103,9 @@ async fn replay(lease: &mut Lease<'_>, state: &mut State, from: i64) -> Result<S
     let mut since = Since::default();
     let mut at = from;
     loop {
-        let rows = telemetry_log::after(
-            &mut *lease.context.store().read().await?,
-            partition_id,
-            at,
-            ROW_COUNT,
-        )
-        .await?;
+        let rows =
+            telemetry_log::after(&mut *lease.context.store().read().await?, partition_id, at, ROW_COUNT)
+                .await?;
         for row in &rows {
             let (known_ms, facts) = log::decode(&row.facts).map_err(|error| IngestError::Log {
                 partition_id,

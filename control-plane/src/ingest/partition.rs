@@ -79,7 +79,8 @@ pub(super) async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Message
                 }
             }
             Ok(Opened::Others(address)) => {
-                if refuse(&mut inbox, &mut solo, || IngestError::Elsewhere { address: address.clone() }).await {
+                if refuse(&mut inbox, &mut solo, || IngestError::Elsewhere { address: address.clone() }).await
+                {
                     return;
                 }
             }
@@ -251,7 +252,9 @@ impl Partition<'_> {
         while let Some(next) = waiting.front() {
             let name = (next.head.buffer_id.clone(), next.head.batch_seq);
             // A repeat that came meanwhile is one when the first is committed.
-            if (count >= GROUP_EVENT_COUNT && !taken.is_empty()) || (!next.is_word_only && !names.insert(name)) {
+            if (count >= GROUP_EVENT_COUNT && !taken.is_empty())
+                || (!next.is_word_only && !names.insert(name))
+            {
                 break;
             }
             count += next.rest();
@@ -350,7 +353,11 @@ impl Partition<'_> {
                     delivery.is_poisoned = progress.failures >= FAILURE_COUNT_MAX;
                     if delivery.rest() == 0 {
                         let balance = delivery.balance;
-                        let answer = if balance.received > 0 { Ingested::Applied { balance } } else { Ingested::Duplicate };
+                        let answer = if balance.received > 0 {
+                            Ingested::Applied { balance }
+                        } else {
+                            Ingested::Duplicate
+                        };
                         delivery.answer(Ok(answer));
                     } else {
                         kept.push(delivery);

@@ -21,11 +21,8 @@ pub(super) async fn keep(
     now: UnixMillis,
 ) -> Result<Ingested, IngestError> {
     let head = &batch.head;
-    let place = ClaimedPlace {
-        tenant: tenant.as_str(),
-        project: &head.project,
-        environment: &head.environment,
-    };
+    let place =
+        ClaimedPlace { tenant: tenant.as_str(), project: &head.project, environment: &head.environment };
     let reason = format!("environment {}/{} does not exist", head.project, head.environment);
     let fault = EventFault::of(QuarantineCode::UnknownEnvironment, reason);
     let arrivals: Vec<_> = batch.arrivals().collect();
@@ -33,7 +30,8 @@ pub(super) async fn keep(
     loop {
         let mut tx = store.write_patiently(Lock::Ingestion(place)).await?;
         let progress = batches::progress(&mut tx, tenant, (&head.buffer_id, head.batch_seq)).await?;
-        let position = progress.map_or(0, |progress| usize::try_from(progress.position).unwrap_or(usize::MAX));
+        let position =
+            progress.map_or(0, |progress| usize::try_from(progress.position).unwrap_or(usize::MAX));
         let rest = arrivals.get(position..).unwrap_or_default();
         if rest.is_empty() && (progress.is_some() || batch.is_word_only()) {
             let is_now = balance.received > 0 || batch.is_word_only();

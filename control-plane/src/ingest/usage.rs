@@ -14,7 +14,12 @@ pub(super) const fn hour(at: UnixMillis) -> UnixMillis {
 
 /// Evaluations by what was served. A variant that the flag does not have is counted as `variant/other`, so that clients
 /// cannot make up any number of rows.
-pub(super) fn counts(flag: &FlagWire, yes: u64, no: u64, variants: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+pub(super) fn counts(
+    flag: &FlagWire,
+    yes: u64,
+    no: u64,
+    variants: &BTreeMap<String, u64>,
+) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     let mut add = |served: String, count: u64| {
         if count > 0 {

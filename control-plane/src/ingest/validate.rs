@@ -41,7 +41,11 @@ pub(super) fn event(arrival: &Arrival<'_>) -> Result<Event, EventFault> {
 ///
 /// While a phase still travels to the edge, in its grace, the units that it is shown to are not counted. That has to be
 /// said in time: whoever dates an exposure back into the grace later would take its unit out of the experiment.
-pub(super) fn time(phase: &PhaseRow, occurred_ms: UnixMillis, received_ms: UnixMillis) -> Result<(), EventFault> {
+pub(super) fn time(
+    phase: &PhaseRow,
+    occurred_ms: UnixMillis,
+    received_ms: UnixMillis,
+) -> Result<(), EventFault> {
     let grace_end = phase.started_ms.plus(phase.policy.grace_s * 1_000);
     let is_counted = occurred_ms >= grace_end;
     let is_known_in_time = is_counted || received_ms <= grace_end.plus(EVENT_SKEW_MS_MAX);

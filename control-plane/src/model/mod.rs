@@ -15,3 +15,4 @@ pub mod settings;
 pub mod token;
 pub mod traffic;
 pub mod verdict;
+pub mod window;

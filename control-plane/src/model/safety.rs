@@ -1,8 +1,9 @@
-//! What an environment asks for before a change goes everywhere: confirmation, and regions one after the other. Pure.
+//! What an environment asks for before a change goes everywhere, by a person or by a fuse: confirmation, regions one after
+//! the other, and how much of what clients send is believed. Pure.
 
 use std::collections::BTreeSet;
 
-use flagfuse_shared::limits::{REGION_COUNT_MAX, SOAK_S_MAX};
+use flagfuse_shared::limits::{ENROLMENTS_PER_MINUTE_MAX, MIN_NETWORKS_MAX, REGION_COUNT_MAX, SOAK_S_MAX};
 use serde::{Deserialize, Serialize};
 
 /// How careful an environment is, as users set it.
@@ -17,6 +18,12 @@ pub struct SafetySettings {
     /// How long a version stays with a stage before the next one gets it.
     #[serde(default)]
     pub soak_s: SoakSeconds,
+    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    #[serde(default)]
+    pub min_networks: MinNetworks,
+    /// Units that one key may enrol from one network in a minute.
+    #[serde(default)]
+    pub enrolments_per_minute: EnrolmentsPerMinute,
 }
 
 /// A setting that is outside its bounds.
@@ -28,6 +35,14 @@ pub enum SafetyFault {
     /// Longer than a day.
     #[error("soak_s is {found}, allowed is 0 to {SOAK_S_MAX}")]
     Soak { found: u64 },
+    /// None, or more than are kept.
+    #[error("min_networks is {found}, allowed is 1 to {MIN_NETWORKS_MAX}")]
+    Networks { found: u64 },
+    /// More than anybody counts.
+    #[error(
+        "enrolments_per_minute is {found}, allowed is 0 to {ENROLMENTS_PER_MINUTE_MAX}, where 0 is without a limit"
+    )]
+    Enrolments { found: u64 },
     /// More stages than there can be regions.
     #[error("stages has {found} entries, allowed is 0 to {REGION_COUNT_MAX}")]
     StageCount { found: usize },
@@ -100,6 +115,76 @@ impl From<SoakSeconds> for u64 {
     }
 }
 
+/// 1 ..= 16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct MinNetworks(u64);
+
+impl MinNetworks {
+    /// How many.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for MinNetworks {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl TryFrom<u64> for MinNetworks {
+    type Error = SafetyFault;
+    fn try_from(found: u64) -> Result<Self, SafetyFault> {
+        if (1..=MIN_NETWORKS_MAX).contains(&found) {
+            Ok(Self(found))
+        } else {
+            Err(SafetyFault::Networks { found })
+        }
+    }
+}
+
+impl From<MinNetworks> for u64 {
+    fn from(networks: MinNetworks) -> Self {
+        networks.0
+    }
+}
+
+/// Up to a million; 0 is without a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct EnrolmentsPerMinute(u64);
+
+impl EnrolmentsPerMinute {
+    /// The limit, where there is one.
+    pub const fn limit(self) -> Option<u64> {
+        if self.0 == 0 { None } else { Some(self.0) }
+    }
+}
+
+impl Default for EnrolmentsPerMinute {
+    fn default() -> Self {
+        Self(600)
+    }
+}
+
+impl TryFrom<u64> for EnrolmentsPerMinute {
+    type Error = SafetyFault;
+    fn try_from(found: u64) -> Result<Self, SafetyFault> {
+        if found <= ENROLMENTS_PER_MINUTE_MAX {
+            Ok(Self(found))
+        } else {
+            Err(SafetyFault::Enrolments { found })
+        }
+    }
+}
+
+impl From<EnrolmentsPerMinute> for u64 {
+    fn from(limit: EnrolmentsPerMinute) -> Self {
+        limit.0
+    }
+}
+
 /// Regions in the order in which they get a version. Those that no stage names belong to the last one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Vec<String>>", into = "Vec<Vec<String>>")]
@@ -167,7 +252,8 @@ mod tests {
         let regions = |count: usize| (0..count).map(|n| vec![format!("r{n}")]).collect::<Vec<_>>();
         for good in [
             json!({}),
-            json!({ "confirm_above_pct": 0, "soak_s": 0, "stages": [] }),
+            json!({ "confirm_above_pct": 0, "soak_s": 0, "stages": [], "min_networks": 1, "enrolments_per_minute": 0 }),
+            json!({ "min_networks": MIN_NETWORKS_MAX, "enrolments_per_minute": ENROLMENTS_PER_MINUTE_MAX }),
             json!({ "confirm_above_pct": 100, "soak_s": SOAK_S_MAX, "stages": regions(REGION_COUNT_MAX) }),
         ] {
             read(good.clone()).unwrap_or_else(|error| panic!("{good}: {error}"));
@@ -175,6 +261,12 @@ mod tests {
         for (bad, words) in [
             (json!({ "confirm_above_pct": 101 }), "confirm_above_pct is 101, allowed is 0 to 100"),
             (json!({ "soak_s": SOAK_S_MAX + 1 }), "soak_s is 86401, allowed is 0 to 86400"),
+            (json!({ "min_networks": 0 }), "min_networks is 0, allowed is 1 to 16"),
+            (json!({ "min_networks": MIN_NETWORKS_MAX + 1 }), "min_networks is 17, allowed is 1 to 16"),
+            (
+                json!({ "enrolments_per_minute": ENROLMENTS_PER_MINUTE_MAX + 1 }),
+                "enrolments_per_minute is 1000001, allowed is 0 to 1000000",
+            ),
             (json!({ "stages": regions(REGION_COUNT_MAX + 1) }), "stages has 10 entries, allowed is 0 to 9"),
             (json!({ "stages": [["a"], []] }), "stages[1] names no region"),
             (json!({ "stages": [["a", "b"], ["a"]] }), "the region \"a\" twice"),

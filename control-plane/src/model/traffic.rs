@@ -25,7 +25,7 @@ const HOUR_MS: u64 = 3_600_000;
 pub enum Basis {
     /// Units of the flag that enrolled.
     Flag,
-    /// Units with any event in the environment: the flag has none of its own yet, and may be asked for less often.
+    /// Units of another flag of the environment: the flag has none of its own yet, and may be asked for less often.
     Environment,
 }
 
@@ -41,8 +41,9 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// How many come in an hour.
     #[expect(clippy::cast_precision_loss, reason = "times stay far below 2^53")]
-    fn per_hour(self) -> f64 {
+    pub fn per_hour(self) -> f64 {
         self.visitors * HOUR_MS as f64 / self.span_ms.max(1) as f64
     }
 }

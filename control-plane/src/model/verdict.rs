@@ -1,6 +1,7 @@
-//! (policy, state, tallies, now) → verdict with its evidence. Pure: never reads a database or a clock.
+//! (policy, state, counts, now) → verdict with its evidence. Pure: never reads a database or a clock.
 
 mod forecast;
+mod origins;
 mod reason;
 mod words;
 
@@ -15,6 +16,7 @@ use crate::model::metric::LATENCY_METRIC;
 use flagfuse_stats::classic::{self, ArmCount};
 use flagfuse_stats::ratio::{self, mismatch_evidence};
 
+pub use self::origins::{Origins, Source};
 pub use self::reason::Reason;
 pub use self::words::blocked;
 
@@ -26,14 +28,14 @@ pub const EVENT_COUNT_MIN: u64 = 10;
 /// Age of the oldest event that is not known yet from which on nothing is called healthy.
 pub const INGEST_LAG_MS_MAX: u64 = 30_000;
 
-/// Sums over the enrolment minutes of one arm that the window covers.
+/// Sums over the enrolment slots of one arm that the window covers.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct ArmTotal {
     /// Enrolled units.
     pub units: u64,
-    /// Units with the event; for a metric with values, the events themselves.
+    /// Units with the event; for a metric with values, units with a value.
     pub events: u64,
-    /// Sum of the values.
+    /// Sum of their values.
     pub value_sum: f64,
 }
 
@@ -49,10 +51,19 @@ pub struct Reading {
 /// What came to both arms of one guardrail lately: the present rate.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Recent {
-    /// Sums over the newest enrolment minutes that count.
+    /// Sums over the newest enrolment slots that count.
     pub reading: Reading,
     /// How long that took.
     pub span_ms: u64,
+}
+
+/// A buffer at an edge that has not delivered everything it took for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BufferBehind {
+    /// The region, and the name of the buffer in it.
+    pub name: String,
+    /// For how long.
+    pub behind_ms: u64,
 }
 
 /// All a verdict depends on.
@@ -75,6 +86,12 @@ pub struct Look<'a> {
     pub tripped_metrics: &'a [String],
     /// For how long the oldest event has been waiting that no reading knows.
     pub ingest_lag_ms: u64,
+    /// Live buffers that have not delivered for longer than [`INGEST_LAG_MS_MAX`], the latest first.
+    pub behind: &'a [BufferBehind],
+    /// Networks from which clients' harmful events have to come.
+    pub min_networks: u64,
+    /// Who sent the harmful events, by metric; asked for when the evidence alone would trip.
+    pub origins: &'a BTreeMap<String, Origins>,
     /// Moving averages by metric, as the look before left them.
     pub ema: &'a BTreeMap<String, f64>,
     /// Whether this look moves them.
@@ -181,6 +198,9 @@ pub struct GuardrailEvidence {
     pub confidence: f64,
     /// How often the rule trips by chance alone at the first look at which it may; `null` for means and without a baseline.
     pub false_trip_rate_first_look: Option<f64>,
+    /// Who sent the events that harm; only where it was asked, which it is before a trip.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origins: Option<Origins>,
     /// The same in a sentence; empty in a database of before there were any.
     #[serde(default)]
     pub summary: String,
@@ -227,6 +247,10 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     } else if look.ingest_lag_ms > INGEST_LAG_MS_MAX && decision != Decision::Trip {
         // What harms may be what is still waiting. A trip needs nothing that is not known yet.
         (Decision::Hold, Reason::Blind)
+    } else if !look.behind.is_empty() && decision != Decision::Trip {
+        (Decision::Hold, Reason::TelemetryStale)
+    } else if decision == Decision::Trip && !has_enough_networks(look, &evidence) {
+        (Decision::Hold, Reason::FewNetworks)
     } else if cooling && decision.target().is_some() {
         (Decision::Hold, Reason::Cooldown)
     } else {
@@ -234,6 +258,15 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     };
     let summary = words::verdict(look, &evidence, reason);
     (Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary }, ema)
+}
+
+/// One guardrail whose harm does not come from clients of few networks is enough.
+fn has_enough_networks(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> bool {
+    let harmful = evidence.iter().filter(|found| found.finding == Finding::Harm);
+    harmful.map(|found| &found.origins).any(|origins| {
+        // Not asked yet: the engine asks before it acts.
+        origins.as_ref().is_none_or(|origins| origins.are_enough(look.min_networks))
+    })
 }
 
 /// What the evidence alone would decide.
@@ -340,6 +373,7 @@ fn judge(
         threshold: guardrail.threshold,
         confidence,
         false_trip_rate_first_look: false_trip_rate(look, guardrail, rate_control),
+        origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
         summary: String::new(),
     };
     (evidence, average)

@@ -1,18 +1,19 @@
-//! How many visitors come to a flag, and how often they do what its fuse watches: what traffic is computed from. Reads
-//! tallies, and the environment's events where the flag has no tally yet; decides nothing.
+//! How many visitors come to a flag, and how often they do what its fuse watches: what traffic is computed from. Reads what
+//! was counted of the flag, and of the environment's others where that is nothing yet; decides nothing.
 
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BUCKET_COUNT;
 
+use super::cells::{reading, units_since};
 use super::fuses::FuseRow;
 use super::phases::PhaseRow;
-use super::tallies::{EnrolmentRange, reading, units_since};
-use super::{Connection, StoreError, events, phases};
+use super::{Connection, StoreError, fuses, phases};
 use crate::model::circuit::Circuit;
 use crate::model::metric::LATENCY_METRIC;
 use crate::model::policy::Policy;
 use crate::model::traffic::{Basis, Rate, Traffic};
+use crate::model::window::EnrolmentRange;
 
 const HOUR_MS: u64 = 3_600_000;
 const MINUTE_MS: u64 = 60_000;
@@ -20,6 +21,8 @@ const MINUTE_MS: u64 = 60_000;
 const SPANS_MS: [u64; 2] = [HOUR_MS, 24 * HOUR_MS];
 /// Phases of one flag that are looked at; more in a day is somebody trying things out.
 const PHASE_COUNT_MAX: u32 = 20;
+/// Other flags of the environment that are looked at.
+const FLAG_COUNT_MAX: u32 = 20;
 
 /// What `policy` needs on this flag, whose fuse may stand already.
 pub async fn traffic(
@@ -47,7 +50,7 @@ pub async fn traffic(
     }
     for span_ms in SPANS_MS {
         if rate.is_none() {
-            rate = of_environment(conn, scope, span_ms, now).await?;
+            rate = of_environment(conn, scope, flag, span_ms, now).await?;
         }
     }
     Ok(Traffic::of(policy, circuit, &baselines, rate))
@@ -104,15 +107,22 @@ fn scaled_up(units: u64, phase: &PhaseRow) -> f64 {
     if width == 0 { 0.0 } else { units as f64 * f64::from(BUCKET_COUNT) / f64::from(width) }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+/// What comes to the other watched flags of the environment: as many as come to the one that is asked for most.
 async fn of_environment(
     conn: &mut Connection,
     scope: &Scope,
+    flag: &str,
     span_ms: u64,
     now: UnixMillis,
 ) -> Result<Option<Rate>, StoreError> {
-    let seen = events::units_seen(conn, scope, now.minus(span_ms)).await?;
-    let span_ms = seen.oldest_ms.map_or(span_ms, |oldest_ms| now.since(oldest_ms).max(MINUTE_MS));
-    let rate = Rate { visitors: seen.units as f64, span_ms, basis: Basis::Environment };
-    Ok((seen.units > 0).then_some(rate))
+    let mut most: Option<Rate> = None;
+    let glances = fuses::flags(conn, scope, FLAG_COUNT_MAX).await?;
+    for other in glances.iter().filter(|other| *other != flag) {
+        let rate = of_flag(conn, scope, other, span_ms, now).await?;
+        let rate = rate.map(|rate| Rate { basis: Basis::Environment, ..rate });
+        if rate.is_some_and(|rate| most.is_none_or(|most| rate.per_hour() > most.per_hour())) {
+            most = rate;
+        }
+    }
+    Ok(most)
 }

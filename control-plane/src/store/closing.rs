@@ -26,15 +26,15 @@ pub async fn write(conn: &mut Connection, partition_id: i64, closed: &Closed) ->
                     THEN -9223372036854775807
                     ELSE sums.total_micros + excluded.total_micros END";
     Rows::of(closed.sums().iter().map(sum)).write(conn, head, tail).await?;
-    let head = "INSERT INTO spreads (phase_id, slot, metric, slice, arm, bin, units, closed_tick, partition_id)";
+    let head =
+        "INSERT INTO spreads (phase_id, slot, metric, slice, arm, bin, units, closed_tick, partition_id)";
     Rows::of(closed.spreads.iter().map(|row| spread(row, tick, partition_id))).write(conn, head, "").await?;
     let head = "INSERT INTO networks (phase_id, metric, arm, network, source)";
     let tail = "ON CONFLICT (phase_id, metric, arm, network, source) DO NOTHING";
     Rows::of(closed.networks.iter().map(network)).write(conn, head, tail).await?;
     let counters = closed.counters.iter();
-    let counters: Vec<_> = counters
-        .map(|row| ((row.phase.0, row.arm.number(), row.counter.as_str()), row.events))
-        .collect();
+    let counters: Vec<_> =
+        counters.map(|row| ((row.phase.0, row.arm.number(), row.counter.as_str()), row.events)).collect();
     super::phase_counters::add(conn, &counters).await
 }
 

@@ -18,6 +18,20 @@ impl Dialect {
         }
     }
 
+    /// The arrays of whole numbers in a JSON array, as the rows of a subquery with these columns.
+    pub(super) fn json_numbers(self, array: &str, columns: &[&str]) -> String {
+        let column = |(at, name): (usize, &&str)| match self {
+            Self::Sqlite => format!("json_extract(value, '$[{at}]') AS {name}"),
+            Self::Postgres => format!("CAST(value ->> {at} AS BIGINT) AS {name}"),
+        };
+        let columns: Vec<String> = columns.iter().enumerate().map(column).collect();
+        let rows = match self {
+            Self::Sqlite => format!("json_each({array})"),
+            Self::Postgres => format!("json_array_elements(CAST({array} AS json))"),
+        };
+        format!("(SELECT {} FROM {rows})", columns.join(", "))
+    }
+
     /// Makes SQLite walk along this index. PostgreSQL takes no such hint and chooses by its statistics.
     pub(super) fn indexed_by(self, index: &str) -> String {
         match self {

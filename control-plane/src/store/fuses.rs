@@ -39,6 +39,16 @@ pub struct FuseRow {
     pub hand: Hand,
 }
 
+impl FuseRow {
+    /// The phase whose counts say something: the running one, or the tripped one while open, since nobody is exposed then.
+    pub fn looked_at(&self) -> i64 {
+        match (self.circuit, self.tripped_phase_id) {
+            (Circuit::Open, Some(tripped)) => tripped,
+            (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => self.phase_id,
+        }
+    }
+}
+
 const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripped_phase_id, changed_ms, acted_ms, \
                        ema, ema_ms, held_by_hand, tripped_metrics";
 
@@ -70,6 +80,65 @@ pub async fn is_any(conn: &mut Connection, scope: &Scope) -> Result<bool, StoreE
     let sql = "SELECT 1 FROM fuses WHERE project = $1 AND environment = $2 LIMIT 1";
     let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
     Ok(query.fetch_optional(conn).await?.is_some())
+}
+
+/// Flags of an environment that have a fuse, those first whose fuse changed last.
+pub async fn flags(conn: &mut Connection, scope: &Scope, limit: u32) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT flag FROM fuses WHERE project = $1 AND environment = $2 ORDER BY changed_ms DESC, flag LIMIT $3";
+    let rows = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.get("flag")).collect()
+}
+
+/// What of a fuse may differ from look to look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Glance {
+    pub flag: String,
+    /// As long as it stands, everything else of the fuse does.
+    pub revision: u64,
+    /// Moving averages by metric.
+    pub ema: BTreeMap<String, f64>,
+    /// When they were last moved.
+    pub ema_ms: UnixMillis,
+}
+
+/// All fuses of the installation by environment and flag.
+pub async fn glances(conn: &mut Connection) -> Result<BTreeMap<Scope, Vec<Glance>>, StoreError> {
+    let sql = "SELECT project, environment, flag, revision, ema, ema_ms FROM fuses ORDER BY project, environment, flag";
+    let mut found: BTreeMap<Scope, Vec<Glance>> = BTreeMap::new();
+    for row in sql::query(sql).fetch_all(conn).await? {
+        let glance = Glance {
+            flag: row.get("flag")?,
+            revision: from_sql(row.get("revision")?),
+            ema: json_column("fuses.ema", &row.get::<String>("ema")?)?,
+            ema_ms: UnixMillis(from_sql(row.get("ema_ms")?)),
+        };
+        found.entry(StoredProject::scope(&row)?).or_default().push(glance);
+    }
+    Ok(found)
+}
+
+/// Those of an environment's fuses that watch these flags, by flag.
+pub async fn of_flags(
+    conn: &mut Connection,
+    scope: &Scope,
+    flags: &[&str],
+) -> Result<Vec<FuseRow>, StoreError> {
+    let named = conn.dialect().json_strings("$3");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM fuses WHERE project = $1 AND environment = $2 AND flag IN {named} ORDER BY flag"
+    );
+    let rows = sql::composed(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(json_text(&flags))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(fuse_row).collect()
 }
 
 /// Adds a fuse and returns its revision; the one it claims does not count.

@@ -25,6 +25,7 @@ pub(super) const SQLITE: Migrations = &[
     (16, include_str!("../../../migrations/sqlite/0016_told.sql")),
     (17, include_str!("../../../migrations/sqlite/0017_audit_version.sql")),
     (18, include_str!("../../../migrations/sqlite/0018_cells.sql")),
+    (20, include_str!("../../../migrations/sqlite/0020_trust.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -46,6 +47,7 @@ pub(super) const POSTGRES: Migrations = &[
     (16, include_str!("../../../migrations/postgres/0016_told.sql")),
     (17, include_str!("../../../migrations/postgres/0017_audit_version.sql")),
     (18, include_str!("../../../migrations/postgres/0018_cells.sql")),
+    (20, include_str!("../../../migrations/postgres/0020_trust.sql")),
 ];
 
 /// The newest that a database has; 0 when it is empty.

@@ -5,6 +5,7 @@ pub mod arrivals;
 pub mod audit;
 pub mod batches;
 pub mod buffers;
+pub mod cells;
 pub mod checkpoints;
 pub mod closing;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub mod plain_exposures;
 mod postgres;
 pub mod project_flags;
 pub mod quarantine;
+pub mod quarantine_groups;
 pub mod receipts;
 mod refusal;
 mod revisions;
@@ -53,6 +55,7 @@ mod testing;
 pub mod tokens;
 pub mod usage;
 pub mod verdicts;
+pub mod watermarks;
 
 pub use self::connection::{Connection, ReadTransaction, WriteTransaction};
 pub use self::database::Store;

@@ -1,5 +1,7 @@
 //! Rows of phases: periods of constant allocation, kept for late events.
 
+use std::collections::BTreeMap;
+
 use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
@@ -92,6 +94,15 @@ pub async fn ended_ms(conn: &mut Connection, phase_id: i64) -> Result<Option<Uni
     let Some(row) = sql::query(sql).bind(phase_id).fetch_optional(conn).await? else { return Ok(None) };
     let ended_ms: Option<i64> = row.get("ended_ms")?;
     Ok(ended_ms.map(|at| UnixMillis(from_sql(at))))
+}
+
+/// Phases by their numbers in the database.
+pub async fn by_ids(conn: &mut Connection, phase_ids: &[i64]) -> Result<BTreeMap<i64, PhaseRow>, StoreError> {
+    let asked: Vec<_> = phase_ids.iter().map(|phase_id| [phase_id]).collect();
+    let numbers = conn.dialect().json_numbers("$1", &["asked"]);
+    let sql = format!("SELECT {COLUMNS} FROM phases WHERE phase_id IN {numbers}");
+    let rows = sql::composed(sql).bind(json_text(&asked)).fetch_all(conn).await?;
+    rows.iter().map(|row| phase_row(row).map(|phase| (phase.phase_id, phase))).collect()
 }
 
 /// A phase by its number in the flag.

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
-use crate::model::safety::{ConfirmAbove, SafetySettings, SoakSeconds, Stages};
+use crate::model::safety::{
+    ConfirmAbove, EnrolmentsPerMinute, MinNetworks, SafetySettings, SoakSeconds, Stages,
+};
 use crate::model::settings::EnvironmentSettings;
 
 /// A project as the API shows it.
@@ -127,11 +129,12 @@ pub async fn insert_environment(
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO environments
                  (tenant, project, environment, profile, auto_exposure, epoch, seq, created_ms,
-                  confirm_above_pct, stages, soak_s)
-               VALUES ($1, $2, $3, $4, $5, 1, 0, $6, $7, $8, $9)
+                  confirm_above_pct, stages, soak_s, min_networks, enrolments_per_minute)
+               VALUES ($1, $2, $3, $4, $5, 1, 0, $6, $7, $8, $9, $10, $11)
                ON CONFLICT (project, environment) DO UPDATE SET
                  profile = excluded.profile, auto_exposure = excluded.auto_exposure, created_ms = excluded.created_ms,
                  confirm_above_pct = excluded.confirm_above_pct, stages = excluded.stages, soak_s = excluded.soak_s,
+                 min_networks = excluded.min_networks, enrolments_per_minute = excluded.enrolments_per_minute,
                  settings_revision = environments.settings_revision + 1, deleted_ms = NULL
                WHERE environments.deleted_ms IS NOT NULL";
     let (profile, auto_exposure) = words(row.settings);
@@ -145,6 +148,8 @@ pub async fn insert_environment(
         .bind(row.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
         .bind(json_text(&row.safety.stages))
         .bind(to_sql(row.safety.soak_s.into()))
+        .bind(to_sql(row.safety.min_networks.into()))
+        .bind(to_sql(row.safety.enrolments_per_minute.into()))
         .execute(conn)
         .await?;
     Ok(done == 1)
@@ -157,8 +162,8 @@ pub async fn update_settings(
     row: SettingsRow<'_>,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE environments SET profile = $1, auto_exposure = $2, confirm_above_pct = $3, stages = $4,
-                 soak_s = $5, settings_revision = settings_revision + 1
-               WHERE project = $6 AND environment = $7";
+                 soak_s = $5, min_networks = $6, enrolments_per_minute = $7, settings_revision = settings_revision + 1
+               WHERE project = $8 AND environment = $9";
     let (profile, auto_exposure) = words(row.settings);
     sql::query(sql)
         .bind(profile)
@@ -166,6 +171,8 @@ pub async fn update_settings(
         .bind(row.safety.confirm_above_pct.map(|percent| i64::from(percent.get())))
         .bind(json_text(&row.safety.stages))
         .bind(to_sql(row.safety.soak_s.into()))
+        .bind(to_sql(row.safety.min_networks.into()))
+        .bind(to_sql(row.safety.enrolments_per_minute.into()))
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .execute(conn)
@@ -174,7 +181,8 @@ pub async fn update_settings(
 }
 
 const ENVIRONMENT_COLUMNS: &str = "project, environment, profile, auto_exposure, epoch, seq, created_ms, \
-                                   confirm_above_pct, stages, soak_s, settings_revision";
+                                   confirm_above_pct, stages, soak_s, min_networks, enrolments_per_minute, \
+                                   settings_revision";
 
 /// One environment of a tenant.
 pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<EnvironmentRow>, StoreError> {
@@ -313,7 +321,17 @@ fn safety(row: &Row) -> Result<SafetySettings, StoreError> {
     let column = "environments.confirm_above_pct";
     let confirm =
         percent.map(|found| ConfirmAbove::try_from(from_sql(found)).map_err(|_| bad(column, found)));
-    Ok(SafetySettings { confirm_above_pct: confirm.transpose()?, stages, soak_s })
+    let (networks, enrolments): (i64, i64) = (row.get("min_networks")?, row.get("enrolments_per_minute")?);
+    let min_networks = MinNetworks::try_from(from_sql(networks));
+    let per_minute = EnrolmentsPerMinute::try_from(from_sql(enrolments));
+    Ok(SafetySettings {
+        confirm_above_pct: confirm.transpose()?,
+        stages,
+        soak_s,
+        min_networks: min_networks.map_err(|_| bad("environments.min_networks", networks))?,
+        enrolments_per_minute: per_minute
+            .map_err(|_| bad("environments.enrolments_per_minute", enrolments))?,
+    })
 }
 
 /// The columns `stages` and `soak_s`.

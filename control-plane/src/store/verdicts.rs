@@ -1,5 +1,7 @@
 //! Rows of verdicts: what the engine decided and on which evidence.
 
+use std::collections::BTreeMap;
+
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
 
@@ -8,6 +10,10 @@ use crate::model::verdict::{GuardrailEvidence, Verdict};
 
 /// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
 const VERDICT_COUNT_KEPT: i64 = 1_000;
+/// More than a flag gets until its turn comes.
+const VERDICT_COUNT_FORGOTTEN: i64 = 200;
+/// Verdicts written by one statement: PostgreSQL takes 65,535 values, and a kill waits for no more than this.
+pub const VERDICT_COUNT_AT_ONCE: usize = 64;
 
 /// A verdict as the API shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -28,42 +34,112 @@ pub struct VerdictRow {
     pub evidence: Vec<GuardrailEvidence>,
 }
 
-/// Adds a verdict and forgets the oldest of the flag.
+/// A verdict to write.
+#[derive(Debug, Clone, Copy)]
+pub struct NewVerdict<'v> {
+    pub flag: &'v str,
+    pub phase: u32,
+    pub verdict: &'v Verdict,
+}
+
+/// Adds verdicts, [`VERDICT_COUNT_AT_ONCE`] at most, and forgets the oldest of some of their flags: each flag has its
+/// turn every few minutes.
 pub async fn insert(
     conn: &mut Connection,
     scope: &Scope,
-    flag: &str,
-    phase: u32,
-    verdict: &Verdict,
+    new: &[NewVerdict<'_>],
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO verdicts (project, environment, flag, phase, at_ms, decision, reason, evidence,
-                                     ingest_lag_ms, summary)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    sql::query(sql)
+    if new.is_empty() {
+        return Ok(());
+    }
+    let row = |at: usize| {
+        let columns: Vec<String> = (1..=7).map(|column| format!("${}", 3 + at * 7 + column)).collect();
+        format!("($1, $2, $3, {})", columns.join(", "))
+    };
+    let rows: Vec<String> = (0..new.len()).map(row).collect();
+    let sql = format!(
+        "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary)
+         VALUES {}",
+        rows.join(", ")
+    );
+    let mut query = sql::composed(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
-        .bind(flag)
-        .bind(phase)
-        .bind(to_sql(now.0))
-        .bind(verdict.decision.as_str())
-        .bind(verdict.reason.as_str())
-        .bind(json_text(&verdict.evidence))
-        .bind(to_sql(verdict.ingest_lag_ms))
-        .bind(&verdict.summary)
-        .execute(&mut *conn)
-        .await?;
-    let sql = "DELETE FROM verdicts WHERE verdict_id IN (
-                 SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3
-                 ORDER BY verdict_id DESC LIMIT 10 OFFSET $4)";
-    sql::query(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(flag)
-        .bind(VERDICT_COUNT_KEPT)
-        .execute(conn)
-        .await?;
+        .bind(to_sql(now.0));
+    for NewVerdict { flag, phase, verdict } in new {
+        query = query
+            .bind(*flag)
+            .bind(*phase)
+            .bind(verdict.decision.as_str())
+            .bind(verdict.reason.as_str())
+            .bind(json_text(&verdict.evidence))
+            .bind(to_sql(verdict.ingest_lag_ms))
+            .bind(&verdict.summary);
+    }
+    query.execute(&mut *conn).await?;
+    for NewVerdict { flag, .. } in new.iter().filter(|new| is_turn_of(new.flag, now)) {
+        let sql = "DELETE FROM verdicts WHERE verdict_id IN (
+                     SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3
+                     ORDER BY verdict_id DESC LIMIT $5 OFFSET $4)";
+        sql::query(sql)
+            .bind(StoredProject::of(scope))
+            .bind(scope.environment.as_str())
+            .bind(*flag)
+            .bind(VERDICT_COUNT_KEPT)
+            .bind(VERDICT_COUNT_FORGOTTEN)
+            .execute(&mut *conn)
+            .await?;
+    }
     Ok(())
+}
+
+/// One flag in so many is tidied up with each sign of life, which comes every ten seconds.
+fn is_turn_of(flag: &str, now: UnixMillis) -> bool {
+    const TURN_COUNT: u64 = 16;
+    const TURN_MS: u64 = 10_000;
+    let place = flag.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    now.0 / TURN_MS % TURN_COUNT == place % TURN_COUNT
+}
+
+/// What the newest verdict of a flag said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub phase: u32,
+    pub at_ms: UnixMillis,
+    pub decision: String,
+    pub reason: String,
+}
+
+/// The newest verdicts of several flags, by flag.
+pub async fn newest_of(
+    conn: &mut Connection,
+    scope: &Scope,
+    flags: &[&str],
+) -> Result<BTreeMap<String, Said>, StoreError> {
+    let (named, join) = (conn.dialect().json_strings("$3"), conn.dialect().join_from_left());
+    let sql = format!(
+        "SELECT v.flag, v.phase, v.at_ms, v.decision, v.reason FROM {named} named {join} verdicts v
+           ON v.verdict_id = (SELECT MAX(verdict_id) FROM verdicts
+                              WHERE project = $1 AND environment = $2 AND flag = named.value)"
+    );
+    let rows = sql::composed(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(json_text(&flags))
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let said = Said {
+                phase: row.get_u32("phase")?,
+                at_ms: UnixMillis(from_sql(row.get("at_ms")?)),
+                decision: row.get("decision")?,
+                reason: row.get("reason")?,
+            };
+            Ok((row.get("flag")?, said))
+        })
+        .collect()
 }
 
 /// A flag's newest verdicts, newest first.

@@ -132,7 +132,15 @@ async fn tenant_reads_only_its_own_audit() {
     assert_eq!(audit["audit"].as_array().unwrap().len(), 1);
     assert_eq!(get("/v1/projects").await.body["projects"], json!([]));
     assert_eq!(get("/v1/tokens").await.body["tokens"].as_array().unwrap().len(), 1);
-    for path in ["flags", "flags/checkout", "propagation", "settings", "snapshot", "flags/checkout/tallies"] {
+    for path in [
+        "flags",
+        "flags/checkout",
+        "propagation",
+        "settings",
+        "snapshot",
+        "flags/checkout/cells",
+        "telemetry-health",
+    ] {
         let answer = get(&format!("{ENVIRONMENT}/{path}")).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (404, "unknown_environment"), "{path}");
     }

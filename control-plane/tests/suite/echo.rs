@@ -32,8 +32,10 @@ async fn world() -> (World, Vec<(String, Value)>) {
         (format!("{FLAG}/fuse"), policy(json!({})), policy(json!({ "min_sample": 300 }))),
         (
             here("settings"),
-            json!({ "profile": "economy", "auto_exposure": "off", "confirm_above_pct": 100, "stages": [], "soak_s": 9 }),
-            json!({ "profile": "economy", "auto_exposure": "off", "confirm_above_pct": null, "stages": [], "soak_s": 8 }),
+            json!({ "profile": "economy", "auto_exposure": "off", "confirm_above_pct": 100, "stages": [], "soak_s": 9,
+                "min_networks": 3, "enrolments_per_minute": 0 }),
+            json!({ "profile": "economy", "auto_exposure": "off", "confirm_above_pct": null, "stages": [], "soak_s": 8,
+                "min_networks": 2, "enrolments_per_minute": 600 }),
         ),
     ];
     let mut others = Vec::new();

@@ -74,12 +74,12 @@ async fn a_unit_counts_in_the_phase_that_enrolled_it_and_in_no_other() {
         assert_eq!(sent(&world, unit, variation, phase).await, expected, "{variation} in {phase}");
     }
     for phase in [2, 3] {
-        let tallies = world.get(&format!("{FLAG}/tallies")).await;
-        let rows = tallies["tallies"].as_array().unwrap().iter().filter(|row| row["phase"] == phase);
+        let cells = world.get(&format!("{FLAG}/cells?sum=true&phase={phase}")).await;
+        let rows = cells["sums"].as_array().unwrap().iter().filter(|row| row["metric"] == "exposure");
         let rows: Vec<&Value> = rows.collect();
         let units = |arm: &str| -> u64 {
             rows.iter().filter(|row| row["arm"] == arm).map(|row| row["units"].as_u64().unwrap()).sum()
         };
-        assert_eq!((units("exposed"), units("control")), (1, 1), "{tallies}");
+        assert_eq!((units("exposed"), units("control")), (1, 1), "{cells}");
     }
 }

@@ -530,7 +530,10 @@ async fn settings_that_leave_out_a_field_set_nothing_back() {
         assert!(detail.contains(left_out.as_str()) && detail.contains("PATCH …/settings"), "{detail}");
     }
     let alone = world.call("PUT", &path("settings"), json!({ "confirm_above_pct": 30 })).await;
-    assert_eq!(alone.body["missing"], json!(["profile", "auto_exposure", "stages", "soak_s"]));
+    assert_eq!(
+        alone.body["missing"],
+        json!(["profile", "auto_exposure", "stages", "soak_s", "min_networks", "enrolments_per_minute"])
+    );
     assert_eq!((world.get(&path("settings")).await, state(&world).await), before, "nothing is stored");
     // What GET shows can be sent back as it is, but to no other environment.
     let mut read = before.0.clone();

@@ -40,7 +40,7 @@ const PAGES: &[&str] = &[
     "/v1/projects/demo/environments/production/changes/latest",
     "/v1/projects/demo/environments/production/flags",
     "/v1/projects/demo/environments/production/flags/checkout/fuse",
-    "/v1/projects/demo/environments/production/flags/checkout/tallies",
+    "/v1/projects/demo/environments/production/flags/checkout/cells?sum=true",
     "/v1/projects/demo/environments/production/flags/checkout/usage",
     "/v1/projects/demo/environments/production/flags/checkout/verdicts",
     "/v1/projects/demo/environments/production/flags/home",
@@ -345,8 +345,8 @@ async fn two_tenants_use_the_same_keys_and_neither_makes_a_difference_to_the_oth
         assert_eq!(pulled, [format!("{name}/demo/passing"), format!("{name}/demo/production")]);
     }
     for (pages, units) in together.iter().zip([3, 2]) {
-        let (_, tallies) = pages.iter().find(|(path, _)| path.ends_with("tallies")).unwrap();
-        assert!(tallies.contains(&format!("\"units\":{units}")), "{tallies}");
+        let (_, cells) = pages.iter().find(|(path, _)| path.contains("/cells")).unwrap();
+        assert!(cells.contains(&format!("\"units\":{units}")), "{cells}");
     }
     let differing = together[0].iter().zip(&together[1]).filter(|(left, right)| left.1 != right.1);
     let differing: Vec<&str> = differing.map(|((path, _), _)| path.as_str()).collect();

@@ -61,7 +61,13 @@ impl World {
     pub(crate) async fn new() -> Self {
         let world = Self::empty().await;
         world.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
-        world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "production" })).await;
+        world
+            .ok(
+                "POST",
+                "/v1/projects/demo/environments",
+                json!({ "key": "production", "min_networks": 1, "enrolments_per_minute": 0 }),
+            )
+            .await;
         world.ok("PUT", FLAG, flag()).await;
         world
     }
@@ -277,10 +283,11 @@ pub(crate) fn flag() -> Value {
     })
 }
 
-/// All settings as they are in a new environment, but for some of them.
+/// All settings as they are in a new world, but for some of them. Its events come from one address.
 pub(crate) fn settings(patch: Value) -> Value {
     let mut settings = json!({
         "profile": "strict", "auto_exposure": "single", "confirm_above_pct": null, "stages": [], "soak_s": 0,
+        "min_networks": 1, "enrolments_per_minute": 0,
     });
     for (name, value) in patch.as_object().unwrap() {
         settings[name] = value.clone();

@@ -79,7 +79,10 @@ impl Ground {
         let admin = stack.admin();
         admin.post("/v1/projects", &json!({ "key": PROJECT }))?.ok()?;
         let profile = terms.profile.unwrap_or("strict");
-        let settings = json!({ "key": ENVIRONMENT, "profile": profile, "auto_exposure": "single" });
+        // Attacker and users come from one address.
+        let settings = json!({
+            "key": ENVIRONMENT, "profile": profile, "auto_exposure": "single", "min_networks": 1, "enrolments_per_minute": 0,
+        });
         admin.post(&format!("/v1/projects/{PROJECT}/environments"), &settings)?.ok()?;
         for flag in [TARGET, WITNESS] {
             put_watched(&admin, flag, &idle_policy())?;
@@ -104,15 +107,15 @@ impl Ground {
 
     /// Units of both arms, exposed and control, whose exposure was counted for a flag.
     pub(super) fn counted(&self, flag: &str) -> Result<u64> {
-        let tallies = self.tallies(flag)?;
-        let exposures = tallies.iter().filter(|row| row["metric"] == "exposure");
+        let sums = self.sums(flag)?;
+        let exposures = sums.iter().filter(|row| row["metric"] == "exposure");
         Ok(exposures.filter_map(|row| row["units"].as_u64()).sum())
     }
 
-    /// Rows of a flag's tallies.
-    pub(super) fn tallies(&self, flag: &str) -> Result<Vec<Value>> {
-        let tallies = self.admin.get(&format!("{}/tallies", flag_path(flag)))?.ok()?;
-        Ok(tallies["tallies"].as_array().cloned().unwrap_or_default())
+    /// What is counted of a flag in all its closed slots.
+    pub(super) fn sums(&self, flag: &str) -> Result<Vec<Value>> {
+        let cells = self.admin.get(&format!("{}/cells?sum=true", flag_path(flag)))?.ok()?;
+        Ok(cells["sums"].as_array().cloned().unwrap_or_default())
     }
 
     /// The newest verdict's decision and reason.

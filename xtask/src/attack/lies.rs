@@ -106,7 +106,7 @@ fn named_units_are_counted(ground: &Ground, named: &[Member]) -> Result<Finding>
 }
 
 fn metrics_are_bounded(ground: &Ground) -> Result<Finding> {
-    let rows = ground.tallies(TARGET)?;
+    let rows = ground.sums(TARGET)?;
     let others = rows.iter().filter(|row| row["metric"] == "other").count();
     let told = format!("{METRIC_COUNT} names are {} rows, {others} of them other", rows.len());
     let holds = rows.len() <= ROW_COUNT_MAX && others > 0;

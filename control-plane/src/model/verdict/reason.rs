@@ -11,6 +11,10 @@ pub enum Reason {
     OpenedByHand,
     /// What harms may be among what is not counted yet.
     Blind,
+    /// A buffer at an edge has not delivered for a while: what harms may be in it.
+    TelemetryStale,
+    /// What harms was sent by clients of too few networks.
+    FewNetworks,
     /// The fuse moved a moment ago.
     Cooldown,
     CooldownOver,
@@ -37,6 +41,8 @@ impl Reason {
             Self::Found(Finding::Recovered) => "recovered",
             Self::OpenedByHand => "opened_by_hand",
             Self::Blind => "blind",
+            Self::TelemetryStale => "telemetry_stale",
+            Self::FewNetworks => "few_networks",
             Self::Cooldown => "cooldown",
             Self::CooldownOver => "cooldown_over",
             Self::StillHarmful => "still_harmful",

@@ -28,6 +28,7 @@ pub(super) fn reading(exposed: (u64, u64), control: (u64, u64)) -> Reading {
 /// A look at a closed fuse that nobody ever moved.
 pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> {
     const NO_AVERAGES: &BTreeMap<String, f64> = &BTreeMap::new();
+    const NO_ORIGINS: &BTreeMap<String, Origins> = &BTreeMap::new();
     Look {
         policy,
         circuit: Circuit::Closed,
@@ -38,6 +39,9 @@ pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> 
         buckets: BUCKETS,
         tripped_metrics: &[],
         ingest_lag_ms: 0,
+        behind: &[],
+        min_networks: 3,
+        origins: NO_ORIGINS,
         ema: NO_AVERAGES,
         ema_step: EmaStep::Move,
         now: NOW,
@@ -258,4 +262,50 @@ fn what_is_not_known_yet_holds_everything_but_a_trip() {
     }
     assert_eq!(say(Circuit::Closed, &harm, 30_001).0, Decision::Trip);
     assert_eq!(say(Circuit::HalfOpen, &harm, 30_001).0, Decision::Trip);
+}
+
+#[test]
+fn two_networks_cannot_trip() {
+    let policy = policy(&json!({ "min_sample": 200, "min_confidence": 0.04 }));
+    let readings = [reading((100, 1_000), (500, 1_000))];
+    let harmful = look(&policy, &readings);
+    let from = |sources: &[Source], networks| {
+        BTreeMap::from([("conversion".to_owned(), Origins { sources: sources.to_vec(), networks })])
+    };
+    let said = |origins: &BTreeMap<String, Origins>, min_networks| {
+        decide(&Look { origins, min_networks, ..look(&policy, &readings) }).0
+    };
+    assert_eq!(decide(&harmful).0.decision, Decision::Trip, "nobody asked yet");
+    let held = said(&from(&[Source::Client], 2), 3);
+    assert_eq!((held.decision, held.reason), (Decision::Hold, Reason::FewNetworks));
+    assert!(held.summary.contains("fewer than 3 networks"), "{}", held.summary);
+    assert_eq!(held.evidence[0].origins, Some(Origins { sources: vec![Source::Client], networks: 2 }));
+    assert_eq!(said(&from(&[Source::Client], 3), 3).decision, Decision::Trip);
+    assert_eq!(
+        said(&from(&[Source::Client], 1), 1).decision,
+        Decision::Trip,
+        "a local stack has one address"
+    );
+    assert_eq!(said(&from(&[Source::Edge], 1), 3).decision, Decision::Trip);
+}
+
+#[test]
+fn a_silent_buffer_holds_the_ramp_and_never_a_trip() {
+    let policy = policy(&json!({ "min_sample": 200, "min_confidence": 0.04, "half_open": "after_cooldown" }));
+    let behind = [BufferBehind { name: "eu shard-3".to_owned(), behind_ms: 45_000 }];
+    let at = |circuit, reading| {
+        let readings = [reading];
+        let look = Look { circuit, behind: &behind, ..look(&policy, &readings) };
+        let (verdict, _) = decide(&look);
+        (verdict.decision, verdict.reason, verdict.summary)
+    };
+    let (healthy, harmful) = (reading((500, 1_000), (500, 1_000)), reading((100, 1_000), (500, 1_000)));
+    for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
+        let (decision, reason, summary) = at(circuit, healthy);
+        assert_eq!((decision, reason), (Decision::Hold, Reason::TelemetryStale), "{circuit:?}");
+        assert!(summary.starts_with("The buffer eu shard-3 has not delivered for 45 s"), "{summary}");
+    }
+    for circuit in [Circuit::Closed, Circuit::HalfOpen] {
+        assert_eq!(at(circuit, harmful).0, Decision::Trip, "{circuit:?}");
+    }
 }

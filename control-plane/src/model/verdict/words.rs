@@ -191,6 +191,13 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
             span(look.ingest_lag_ms),
             span(INGEST_LAG_MS_MAX),
         ),
+        Reason::TelemetryStale => behind(look),
+        Reason::FewNetworks => format!(
+            "{} Clients sent that from fewer than {}, which anybody can do who has a client key: the environment's \
+             min_networks holds the fuse, and POST …/fuse/trip moves it all the same.",
+            of_harm(evidence),
+            count(look.min_networks, "network"),
+        ),
         Reason::Cooldown => cooling(look, evidence),
         Reason::Found(_)
         | Reason::CooldownOver
@@ -199,6 +206,28 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         | Reason::FullSampleWithoutHarm
         | Reason::RestoredFromOldCopy => by_evidence(look, evidence, reason),
     }
+}
+
+/// Which buffer is behind.
+fn behind(look: &Look<'_>) -> String {
+    let Some(latest) = look.behind.first() else { return String::new() };
+    let others = match look.behind.len() {
+        1 => String::new(),
+        some => format!(" (and {} more)", some - 1),
+    };
+    format!(
+        "The buffer {}{others} has not delivered for {}, longer than {}: until it has, nothing is called healthy. What is \
+         known already may still trip.",
+        latest.name,
+        span(latest.behind_ms),
+        span(INGEST_LAG_MS_MAX),
+    )
+}
+
+/// The evidence of harm, and who sent it.
+fn of_harm(evidence: &[GuardrailEvidence]) -> String {
+    let harmful = evidence.iter().filter(|found| found.finding == Finding::Harm);
+    harmful.map(|found| found.summary.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// What a move waits for that was decided within the cooldown.
@@ -245,9 +274,9 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         meant.join(" ")
     };
     match reason {
-        Reason::Found(Finding::Harm) => of(&|found| found.finding == Finding::Harm),
+        Reason::Found(Finding::Harm) => of_harm(evidence),
         Reason::StillHarmful => {
-            format!("Still harmful: {}", of(&|found| found.finding == Finding::Harm))
+            format!("Still harmful: {}", of_harm(evidence))
         }
         Reason::NotRecovered => {
             let waited = of(&|found| found.finding != Finding::Recovered && is_asked(look, evidence, found));
@@ -259,9 +288,12 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         Reason::Found(Finding::Neutral) | Reason::FullSampleWithoutHarm => of(&|_| true),
         Reason::Found(lack) => of(&|found| found.finding == lack),
         // What holds or blocks a move is told in its own sentence.
-        Reason::OpenedByHand | Reason::Blind | Reason::Cooldown | Reason::RestoredFromOldCopy => {
-            String::new()
-        }
+        Reason::OpenedByHand
+        | Reason::Blind
+        | Reason::TelemetryStale
+        | Reason::FewNetworks
+        | Reason::Cooldown
+        | Reason::RestoredFromOldCopy => String::new(),
     }
 }
 

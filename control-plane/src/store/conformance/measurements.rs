@@ -11,6 +11,7 @@ use super::super::events::{Novelty, UnitsSeen};
 use super::super::quarantine::{Balance, ClaimedPlace};
 use super::super::tallies::EnrolmentRange;
 use super::super::testing::script;
+use super::super::verdicts::NewVerdict;
 use super::super::{
     Connection, StoreError, batches, buffers, events, metrics_seen, phases, quarantine, sql, tallies, usage,
     verdicts,
@@ -264,7 +265,7 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
         assert_eq!(buffers::lag_ms(&mut tx, &scope, NOW).await.unwrap(), 3);
         assert_eq!(buffers::prune(&mut tx, NOW.plus(2 * 24 * 3_600_000)).await.unwrap(), 2);
 
-        for number in 1..=1_003 {
+        for number in 1..=1_040 {
             let verdict = Verdict {
                 decision: Decision::Hold,
                 reason: Reason::Blind,
@@ -272,15 +273,19 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
                 ingest_lag_ms: u64::MAX,
                 summary: format!("größe {number}"),
             };
-            verdicts::insert(&mut tx, &scope, "f", 1, &verdict, NOW).await.unwrap();
+            let new = [NewVerdict { flag: "f", phase: 1, verdict: &verdict }];
+            verdicts::insert(&mut tx, &scope, &new, NOW.plus(number * 10_000)).await.unwrap();
         }
         let sql = "SELECT COUNT(*) FROM verdicts";
         let count: i64 = sql::query(sql).fetch_one(&mut tx).await.unwrap().get(0).unwrap();
-        assert_eq!(count, 1_000);
+        assert!((1_000..=1_016).contains(&count), "{count}");
+        let said = verdicts::newest_of(&mut tx, &scope, &["f", "g"]).await.unwrap();
+        assert_eq!(said.len(), 1);
+        assert_eq!((said["f"].at_ms, said["f"].reason.as_str()), (NOW.plus(10_400_000), "blind"));
         let newest = verdicts::newest(&mut tx, &scope, "f", 2).await.unwrap();
         let page = verdicts::page(&mut tx, &scope, "f", newest[1].verdict_id, 1).await.unwrap();
         let summaries: Vec<_> = newest.iter().chain(&page).map(|row| row.summary.as_str()).collect();
-        assert_eq!(summaries, ["größe 1003", "größe 1002", "größe 1001"]);
+        assert_eq!(summaries, ["größe 1040", "größe 1039", "größe 1038"]);
         assert_eq!((newest[0].ingest_lag_ms, newest[0].reason.as_str()), (i64::MAX as u64, "blind"));
     }
 }

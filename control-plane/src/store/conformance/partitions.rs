@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use flagfuse_cells::{
-    Arm, CellRow, Closed, Counter, CounterRow, MetricNo, NetworkRow, PhaseId, SliceNo, SlotRow, Source, SpreadRow,
+    Arm, CellRow, Closed, Counter, CounterRow, MetricNo, NetworkRow, PhaseId, SliceNo, SlotRow, Source,
+    SpreadRow,
 };
 use flagfuse_shared::ids::UnixMillis;
 use tokio::task::JoinSet;
@@ -12,8 +13,8 @@ use tokio::time::timeout;
 use super::super::partitions::{self, Claimant, Claimed, Held};
 use super::super::testing::{databases, number};
 use super::super::{
-    Connection, Lock, Store, StoreError, checkpoints, closing, event_ids, phase_counters, phase_rules, phases, sql,
-    telemetry_log,
+    Connection, Lock, Store, StoreError, checkpoints, closing, event_ids, phase_counters, phase_rules,
+    phases, sql, telemetry_log,
 };
 use super::definitions::phase;
 use super::{NOW, make, scope, worlds};
@@ -56,7 +57,10 @@ async fn a_lease_lasts_until_its_end_and_a_fence_for_ever() {
         let again = held(&mut tx, "two", NOW.plus(151)).await;
         assert_eq!(again.fence, 3);
         assert!(!partitions::advance(&mut tx, &two, None).await.unwrap());
-        assert!(!partitions::advance(&mut tx, &Held { log_seq: 0, ..again }, None).await.unwrap(), "a row twice");
+        assert!(
+            !partitions::advance(&mut tx, &Held { log_seq: 0, ..again }, None).await.unwrap(),
+            "a row twice"
+        );
         assert!(partitions::advance(&mut tx, &again, None).await.unwrap());
         assert_eq!(partitions::log_seq(&mut tx, &again).await.unwrap(), Some(2));
         assert_eq!(partitions::abandoned(&mut tx, NOW.plus(200)).await.unwrap(), []);
@@ -65,7 +69,8 @@ async fn a_lease_lasts_until_its_end_and_a_fence_for_ever() {
         // Where there can be no other process, a lease means nothing.
         held(&mut tx, "one", NOW.plus(200)).await;
         let alone = Claimant { is_alone: true, ..claimant("three") };
-        let claimed = partitions::claim(&mut tx, &scope("t/p/e"), alone, NOW.plus(300), NOW.plus(201)).await.unwrap();
+        let claimed =
+            partitions::claim(&mut tx, &scope("t/p/e"), alone, NOW.plus(300), NOW.plus(201)).await.unwrap();
         assert!(matches!(claimed, Claimed::Ours(_)), "{claimed:?}");
     }
 }
@@ -111,7 +116,8 @@ async fn two_owners_write_one_log_without_a_gap_and_the_fenced_one_writes_nothin
         for owner in ["one", "two", "three"] {
             owners.spawn(race(store.clone(), owner.to_owned()));
         }
-        let written: i64 = timeout(BOUND, owners.join_all()).await.expect("all come through").into_iter().sum();
+        let written: i64 =
+            timeout(BOUND, owners.join_all()).await.expect("all come through").into_iter().sum();
         let mut conn = store.read().await.unwrap();
         assert!(written > 3, "{written}");
         assert_eq!(number(&mut conn, "SELECT COUNT(*) FROM telemetry_log").await, written);
@@ -125,7 +131,9 @@ async fn a_log_is_kept_as_long_as_no_checkpoint_has_it() {
     for (_database, _store, mut tx) in worlds().await {
         let id = held(&mut tx, "one", NOW).await.partition_id;
         for seq in 1..=5 {
-            telemetry_log::append(&mut tx, id, seq, NOW.plus(seq.unsigned_abs()), &[7, 0, 255]).await.unwrap();
+            telemetry_log::append(&mut tx, id, seq, NOW.plus(seq.unsigned_abs()), &[7, 0, 255])
+                .await
+                .unwrap();
         }
         let rows = telemetry_log::after(&mut tx, id, 2, 2).await.unwrap();
         assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [3, 4]);
@@ -167,7 +175,15 @@ fn closed(phase: PhaseId, step: u8) -> Closed {
         total_micros,
     };
     let slot = SlotRow { phase, slot: 0, starts_ms: 5, ends_ms: 10 };
-    let bin = SpreadRow { phase, slot: 0, metric: MetricNo(1), slice: SliceNo(0), arm: Arm::Exposed, bin: 9, units: 3 };
+    let bin = SpreadRow {
+        phase,
+        slot: 0,
+        metric: MetricNo(1),
+        slice: SliceNo(0),
+        arm: Arm::Exposed,
+        bin: 9,
+        units: 3,
+    };
     let network =
         NetworkRow { phase, metric: MetricNo(1), arm: Arm::Exposed, network: u32::MAX, source: Source::Open };
     let late = CounterRow { phase, arm: Arm::Control, counter: Counter::Late, events: 2 };

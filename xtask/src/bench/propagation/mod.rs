@@ -139,6 +139,7 @@ fn run_scenario(root: &Path, built: &Built, scenario: &Scenario, change_count: u
     demo_project::ensure(&admin)?;
     let settings = json!({
         "profile": scenario.profile, "auto_exposure": "single", "confirm_above_pct": null, "stages": [], "soak_s": 0,
+        "min_networks": 1, "enrolments_per_minute": 0,
     });
     admin.put(&format!("{}/settings", environment_path()), &settings)?.ok()?;
     let key = demo_project::create_client_key(&admin)?;

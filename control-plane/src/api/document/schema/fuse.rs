@@ -192,8 +192,30 @@ pub(in crate::api) struct GuardrailEvidence {
     /// How often the rule trips by chance alone at the first look at which it may; null for means and without a baseline.
     #[schema(required)]
     false_trip_rate_first_look: Option<f64>,
+    /// Who sent the events that harm; only where it was asked, which it is before a trip.
+    #[schema(nullable = false)]
+    origins: Option<Origins>,
     /// The same in a sentence.
     summary: String,
+}
+
+/// Who sent the harmful events of a guardrail: those of exposed units, or where fewer are harm, the exposed units.
+#[derive(ToSchema)]
+struct Origins {
+    /// Kinds of senders.
+    sources: Vec<Source>,
+    /// Different networks, as far as they are counted.
+    networks: u64,
+}
+
+/// Who sent an event.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Source {
+    Edge,
+    Client,
+    Open,
+    Server,
 }
 
 /// What one guardrail says.
@@ -218,13 +240,13 @@ struct Reading {
     control: ArmTotal,
 }
 
-/// Sums over the enrolment minutes of one arm that the window covers.
+/// Sums over the enrolment slots of one arm that the window covers.
 #[derive(ToSchema)]
 struct ArmTotal {
     /// Enrolled units.
     units: u64,
-    /// Units with the event; for a metric with values, the events themselves.
+    /// Units with the event; for a metric with values, units with a value.
     events: u64,
-    /// Sum of the values.
+    /// Sum of their values.
     value_sum: f64,
 }

@@ -1,0 +1,320 @@
+//! What an engine remembers of an environment: its fuses, their phases and the sums of their windows. A tick reads what
+//! closed since the one before and what left a window; the same follows from the database alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flagfuse_shared::definition::Arm;
+use flagfuse_shared::ids::{Scope, UnixMillis};
+
+use crate::model::policy::{Guardrail, Policy};
+use crate::model::verdict::{Reading, Recent};
+use crate::model::window::{EnrolmentRange, Window};
+use crate::store::cells::{self, Asked, ClosedCell, Names};
+use crate::store::fuses::{self, FuseRow, Glance};
+use crate::store::phases::{self, PhaseRow};
+use crate::store::verdicts::Said;
+use crate::store::{Connection, StoreError};
+
+/// A shorter stretch is no rate.
+const MINUTE_MS: u64 = 60_000;
+
+/// A fuse as it stands at its revision.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) fuse: FuseRow,
+    /// Number of the running phase in the flag.
+    pub(super) phase: u32,
+    /// The phase that is looked at: the tripped one while open, since nobody is exposed then.
+    pub(super) phase_id: i64,
+    /// The newest verdict that was written or found.
+    pub(super) said: Option<Said>,
+}
+
+/// What the cells say of a fuse.
+#[derive(Debug)]
+pub(super) struct Figures {
+    /// One for each guardrail.
+    pub(super) readings: Vec<Reading>,
+    /// What came lately, one for each guardrail.
+    pub(super) recent: Vec<Recent>,
+    /// Widths of the exposed and the control arm.
+    pub(super) buckets: (u32, u32),
+}
+
+/// Which of a phase's windows: how long after their enrolment its units count, and whether all of it or its last hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct WindowKey {
+    matures_ms: u64,
+    extent: Extent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    Whole,
+    Lately,
+}
+
+impl WindowKey {
+    fn of(guardrail: &Guardrail, extent: Extent) -> Self {
+        Self { matures_ms: guardrail.matures_after_ms(), extent }
+    }
+}
+
+impl Extent {
+    fn range(self, policy: &Policy, guardrail: &Guardrail, now: UnixMillis) -> EnrolmentRange {
+        let whole = EnrolmentRange::of(policy, guardrail, now);
+        match self {
+            Self::Whole => whole,
+            Self::Lately => whole.lately(),
+        }
+    }
+}
+
+/// A phase that a fuse looks at.
+#[derive(Debug)]
+struct Phase {
+    started_ms: UnixMillis,
+    /// Widths of the exposed and the control arm.
+    buckets: (u32, u32),
+    /// What it calls its numbers; `None` until its first slot has closed.
+    names: Option<Names>,
+    numbers: Vec<u8>,
+    windows: BTreeMap<WindowKey, Window>,
+}
+
+impl Phase {
+    fn of(row: &PhaseRow) -> Self {
+        Self {
+            started_ms: row.started_ms,
+            buckets: (row.width(Arm::Exposed), row.width(Arm::Control)),
+            names: None,
+            numbers: Vec::new(),
+            windows: BTreeMap::new(),
+        }
+    }
+}
+
+/// An environment.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    /// By flag.
+    watched: BTreeMap<String, Watched>,
+    /// By their numbers in the database.
+    phases: BTreeMap<i64, Phase>,
+    /// The newest tick that is counted.
+    closed_tick: Option<i64>,
+}
+
+impl Memory {
+    pub(super) fn watched(&self, flag: &str) -> Option<&Watched> {
+        self.watched.get(flag)
+    }
+
+    /// Notes what the newest verdict of a flag says.
+    pub(super) fn remember(&mut self, flag: &str, said: Said) {
+        if let Some(watched) = self.watched.get_mut(flag) {
+            watched.said = Some(said);
+        }
+    }
+
+    /// The number of a metric in the phase that a fuse looks at.
+    pub(super) fn metric_no(&self, watched: &Watched, metric: &str) -> Option<u8> {
+        self.phases.get(&watched.phase_id)?.names.as_ref()?.metric_no(metric)
+    }
+
+    /// Reads what is new. An error leaves a memory that must not be used.
+    pub(super) async fn refresh(
+        &mut self,
+        conn: &mut Connection,
+        scope: &Scope,
+        glances: &[Glance],
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        self.take_over(conn, scope, glances).await?;
+        let closed = self.closed(conn, scope).await?;
+        self.name(conn).await?;
+        let stale = self.count(&closed, now);
+        self.shift(conn, &stale).await
+    }
+
+    /// Reads the fuses that are new or moved, and their phases; forgets those that are gone.
+    async fn take_over(
+        &mut self,
+        conn: &mut Connection,
+        scope: &Scope,
+        glances: &[Glance],
+    ) -> Result<(), StoreError> {
+        let is_known = |glance: &Glance| {
+            self.watched.get(&glance.flag).is_some_and(|watched| watched.fuse.revision == glance.revision)
+        };
+        let other: Vec<&str> =
+            glances.iter().filter(|glance| !is_known(glance)).map(|glance| glance.flag.as_str()).collect();
+        if !other.is_empty() {
+            let rows = fuses::of_flags(conn, scope, &other).await?;
+            let ids: BTreeSet<i64> = rows.iter().flat_map(|fuse| [fuse.phase_id, fuse.looked_at()]).collect();
+            let found = phases::by_ids(conn, &ids.into_iter().collect::<Vec<_>>()).await?;
+            for fuse in rows {
+                let phase_id = fuse.looked_at();
+                let phase = found.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
+                // Anew, since its policy may have other windows.
+                if let Some(row) = found.get(&phase_id) {
+                    self.phases.insert(phase_id, Phase::of(row));
+                }
+                let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
+                self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said });
+            }
+        }
+        for glance in glances {
+            if let Some(watched) = self.watched.get_mut(&glance.flag)
+                && watched.fuse.revision == glance.revision
+                && watched.fuse.ema_ms != glance.ema_ms
+            {
+                (watched.fuse.ema, watched.fuse.ema_ms) = (glance.ema.clone(), glance.ema_ms);
+            }
+        }
+        if self.watched.len() > glances.len() {
+            let flags: BTreeSet<&str> = glances.iter().map(|glance| glance.flag.as_str()).collect();
+            self.watched.retain(|flag, _| flags.contains(flag.as_str()));
+        }
+        let in_use: BTreeSet<i64> = self.watched.values().map(|watched| watched.phase_id).collect();
+        self.phases.retain(|phase_id, _| in_use.contains(phase_id));
+        Ok(())
+    }
+
+    /// What closed since the tick before. After a start nothing: windows that are new are added up from the sums.
+    async fn closed(&mut self, conn: &mut Connection, scope: &Scope) -> Result<Vec<ClosedCell>, StoreError> {
+        let Some(partition) = cells::partition(conn, scope).await? else { return Ok(Vec::new()) };
+        match self.closed_tick.replace(partition.closed_tick) {
+            Some(before) if before < partition.closed_tick => {
+                cells::closed_since(conn, partition, before).await
+            }
+            Some(before) if before > partition.closed_tick => {
+                // Another database than before, under the same name.
+                self.phases.values_mut().for_each(|phase| phase.windows.clear());
+                Ok(Vec::new())
+            }
+            Some(_) | None => Ok(Vec::new()),
+        }
+    }
+
+    /// Learns the names of phases that have begun to count.
+    async fn name(&mut self, conn: &mut Connection) -> Result<(), StoreError> {
+        if self.closed_tick.is_none() {
+            return Ok(());
+        }
+        let nameless =
+            self.phases.iter().filter(|(_, phase)| phase.names.is_none()).map(|(phase_id, _)| *phase_id);
+        let nameless: Vec<i64> = nameless.collect();
+        if nameless.is_empty() {
+            return Ok(());
+        }
+        for (phase_id, names) in cells::names(conn, nameless).await? {
+            if let Some(phase) = self.phases.get_mut(&phase_id) {
+                phase.numbers = names.numbers().collect();
+                phase.names = Some(names);
+                // Added up without names they were empty.
+                phase.windows.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what closed in the windows that cover it; the windows whose bounds have to be looked at.
+    fn count(&mut self, closed: &[ClosedCell], now: UnixMillis) -> Vec<(i64, WindowKey, EnrolmentRange)> {
+        let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
+        for cell in closed {
+            let Some(phase) = self.phases.get_mut(&cell.phase_id) else { continue };
+            for window in phase.windows.values_mut() {
+                window.count(cell.slot, cell.metric, cell.arm, cell.counts);
+            }
+            let newest = newest.entry(cell.phase_id).or_insert(cell.slot);
+            *newest = cell.slot.max(*newest);
+        }
+        let mut stale = Vec::new();
+        for watched in self.watched.values() {
+            let Some(phase) = self.phases.get_mut(&watched.phase_id) else { continue };
+            if phase.names.is_none() {
+                continue;
+            }
+            let newest = newest.get(&watched.phase_id);
+            let policy = &watched.fuse.policy;
+            let mut seen = BTreeSet::new();
+            for guardrail in &policy.guardrails {
+                for extent in [Extent::Whole, Extent::Lately] {
+                    let key = WindowKey::of(guardrail, extent);
+                    if !seen.insert(key) {
+                        continue;
+                    }
+                    let range = extent.range(policy, guardrail, now);
+                    let window = phase.windows.entry(key).or_default();
+                    if window.is_stale(range, newest.is_some_and(|slot| window.knows_not(*slot))) {
+                        stale.push((watched.phase_id, key, range));
+                    }
+                }
+            }
+        }
+        stale
+    }
+
+    /// Brings windows up to date whose bounds may have moved.
+    async fn shift(
+        &mut self,
+        conn: &mut Connection,
+        stale: &[(i64, WindowKey, EnrolmentRange)],
+    ) -> Result<(), StoreError> {
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let ranges: Vec<_> = stale.iter().map(|(phase_id, _, range)| (*phase_id, *range)).collect();
+        let bounds = cells::bounds(conn, &ranges).await?;
+        let mut shifts = Vec::with_capacity(stale.len());
+        for ((phase_id, key, _), bounds) in stale.iter().zip(bounds) {
+            let Some(phase) = self.phases.get_mut(phase_id) else { continue };
+            let Some(window) = phase.windows.get_mut(key) else { continue };
+            shifts.push((*phase_id, *key, window.shift(bounds)));
+        }
+        let asked: Vec<_> = shifts
+            .iter()
+            .flat_map(|(phase_id, _, shift)| {
+                let metrics = self.phases.get(phase_id).map_or(&[][..], |phase| &phase.numbers);
+                [&shift.leaving, &shift.entering].map(|slots| Asked {
+                    phase_id: *phase_id,
+                    metrics,
+                    slots: slots.clone(),
+                })
+            })
+            .collect();
+        let sums = cells::sums(conn, &asked).await?;
+        drop(asked);
+        for ((phase_id, key, _), sums) in shifts.iter().zip(sums.chunks_exact(2)) {
+            let window = self.phases.get_mut(phase_id).and_then(|phase| phase.windows.get_mut(key));
+            if let (Some(window), [leaving, entering]) = (window, sums) {
+                window.settle(leaving, entering);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a fuse's windows hold now.
+    pub(super) fn figures(&self, watched: &Watched, now: UnixMillis) -> Figures {
+        let Some(phase) = self.phases.get(&watched.phase_id) else {
+            let none = watched.fuse.policy.guardrails.iter().map(|_| Reading::default());
+            return Figures { readings: none.collect(), recent: Vec::new(), buckets: (0, 0) };
+        };
+        let policy = &watched.fuse.policy;
+        let mut figures = Figures { readings: Vec::new(), recent: Vec::new(), buckets: phase.buckets };
+        for guardrail in &policy.guardrails {
+            let number = phase.names.as_ref().and_then(|names| names.metric_no(&guardrail.metric));
+            let window = |extent| phase.windows.get(&WindowKey::of(guardrail, extent));
+            let reading =
+                |extent| window(extent).map_or_else(Reading::default, |window| window.sums().reading(number));
+            figures.readings.push(reading(Extent::Whole));
+            let range = Extent::Lately.range(policy, guardrail, now);
+            // Of a young phase only what there is of it: an hour of which it ran for a minute would look like a slow one.
+            let began = window(Extent::Lately).and_then(Window::begins_ms).unwrap_or(range.from);
+            let span_ms = range.to.since(began.max(phase.started_ms)).max(MINUTE_MS);
+            figures.recent.push(Recent { reading: reading(Extent::Lately), span_ms });
+        }
+        figures
+    }
+}

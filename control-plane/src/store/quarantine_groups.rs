@@ -1,0 +1,81 @@
+//! Quarantined events in groups: what is wrong, with which flag, as which SDK sent it. Never writes.
+
+use flagfuse_shared::ids::UnixMillis;
+
+use super::quarantine::{Balance, ClaimedPlace};
+use super::{Connection, StoreError, StoredProject, from_sql, sql};
+
+/// Events that are refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineGroup {
+    /// Why, for programs.
+    pub code: String,
+    /// The flag that they name; empty when they name none.
+    pub flag: String,
+    /// Name and version of the SDK that sent them; empty when it does not say.
+    pub sdk: String,
+    pub events: u64,
+    /// Those of them that were not replayed.
+    pub waiting: u64,
+    pub first_ms: UnixMillis,
+    pub last_ms: UnixMillis,
+    /// Why, for people: of one of them.
+    pub reason: String,
+}
+
+/// The largest groups of a place.
+pub async fn groups(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    limit: u32,
+) -> Result<Vec<QuarantineGroup>, StoreError> {
+    let sql = "SELECT code, flag, sdk, CAST(SUM(events) AS BIGINT) AS events,
+                      CAST(SUM(CASE WHEN replay_state = 'waiting' THEN events ELSE 0 END) AS BIGINT) AS waiting,
+                      MIN(first_ms) AS first_ms, MAX(last_ms) AS last_ms, MAX(reason) AS reason
+               FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3
+               GROUP BY code, flag, sdk ORDER BY SUM(events) DESC, code, flag, sdk LIMIT $4";
+    let rows = sql::query(sql)
+        .bind(place.tenant)
+        .bind(StoredProject::new(place.tenant, place.project))
+        .bind(place.environment)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let time = |column| Ok::<_, StoreError>(UnixMillis(from_sql(row.get(column)?)));
+            Ok(QuarantineGroup {
+                code: row.get("code")?,
+                flag: row.get("flag")?,
+                sdk: row.get("sdk")?,
+                events: from_sql(row.get("events")?),
+                waiting: from_sql(row.get("waiting")?),
+                first_ms: time("first_ms")?,
+                last_ms: time("last_ms")?,
+                reason: row.get("reason")?,
+            })
+        })
+        .collect()
+}
+
+/// A place's counts over all time.
+pub async fn balance_of_place(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<Balance, StoreError> {
+    let sql = "SELECT CAST(COALESCE(SUM(received), 0) AS BIGINT) AS received,
+                      CAST(COALESCE(SUM(stored), 0) AS BIGINT) AS stored,
+                      CAST(COALESCE(SUM(duplicate), 0) AS BIGINT) AS duplicate,
+                      CAST(COALESCE(SUM(quarantined), 0) AS BIGINT) AS quarantined
+               FROM balance WHERE tenant = $1 AND project = $2 AND environment = $3";
+    let row = sql::query(sql)
+        .bind(place.tenant)
+        .bind(StoredProject::new(place.tenant, place.project))
+        .bind(place.environment)
+        .fetch_one(conn)
+        .await?;
+    let count = |column| Ok::<_, StoreError>(from_sql(row.get(column)?));
+    Ok(Balance {
+        received: count("received")?,
+        stored: count("stored")?,
+        duplicate: count("duplicate")?,
+        quarantined: count("quarantined")?,
+    })
+}

@@ -22,15 +22,23 @@ use crate::publish::push::{EdgeRegion, PushContext, push_replica};
 use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
 use crate::publish::{Publisher, receipts};
-use crate::store::{Lock, Store, StoreError, batches, buffers, events, metrics_seen, quarantine, scopes};
+use crate::store::{
+    Lock, Store, StoreError, batches, buffers, compaction, event_ids, metrics_seen, quarantine, scopes,
+    telemetry_log,
+};
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
 const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
+const DAY_MS: u64 = 24 * 3_600_000;
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(10);
-/// Events are kept for their horizon and a week more: a batch may have waited at the edge.
-const EVENT_KEPT_MS: u64 = EVENT_AGE_MS_MAX + 7 * 24 * 3_600_000;
+/// Ids are kept for their horizon and a week more: a batch may have waited at the edge.
+const EVENT_KEPT_MS: u64 = EVENT_AGE_MS_MAX + 7 * DAY_MS;
 /// Raw bytes of quarantined events, and minutes of balances, are kept this long.
-const RAW_KEPT_MS: u64 = 30 * 24 * 3_600_000;
+const RAW_KEPT_MS: u64 = 30 * DAY_MS;
+/// The log is kept this long, and since the newest checkpoint at least.
+const LOG_KEPT_MS: u64 = 30 * DAY_MS;
+/// Cells of a phase that ended this long ago are added up over their steps.
+const STEPS_KEPT_MS: u64 = 30 * DAY_MS;
 /// Events forgotten in one transaction, so that ingestion never waits long.
 const PRUNE_COUNT: u32 = 500;
 /// A revocation counts at most this much after its ceremony.
@@ -225,28 +233,53 @@ pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) ->
 /// What is forgotten, each with its own rule.
 #[derive(Debug, Clone, Copy)]
 enum Prunable {
-    Events,
+    EventIds,
+    Log,
     Batches,
     Quarantine,
+    OldCells,
 }
 
-/// Forgets what has no use after its horizon: events, applied batches, quarantined bytes, the minutes of old balances.
-/// Never a fact, a tally, a phase or an audit row. How many rows went.
+impl Prunable {
+    const ALL: [Self; 5] = [Self::EventIds, Self::Log, Self::Batches, Self::Quarantine, Self::OldCells];
+}
+
+/// How many rows went, and whether there may be more.
+const fn full(count: u64) -> (u64, bool) {
+    (count, count == PRUNE_COUNT as u64)
+}
+
+/// Forgets what has no use after its horizon: ids of usage, the log that checkpoints have in them, applied batches, quarantined
+/// bytes, the minutes of old balances, the steps of old cells. Never a sum, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
-    for what in [Prunable::Events, Prunable::Batches, Prunable::Quarantine] {
+    for what in Prunable::ALL {
         loop {
             let mut tx = store.write_patiently(Lock::Housekeeping).await?;
-            let count = match what {
-                Prunable::Events => events::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?,
-                Prunable::Batches => batches::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?,
+            let (count, is_more) = match what {
+                Prunable::EventIds => {
+                    let day = now.minus(EVENT_KEPT_MS).0 / DAY_MS;
+                    full(event_ids::prune(&mut tx, day, PRUNE_COUNT).await?)
+                }
+                Prunable::Log => {
+                    let before = now.minus(LOG_KEPT_MS);
+                    full(telemetry_log::prune(&mut tx, before, PRUNE_COUNT).await?)
+                }
+                Prunable::Batches => {
+                    full(batches::prune(&mut tx, now.minus(EVENT_KEPT_MS), PRUNE_COUNT).await?)
+                }
                 Prunable::Quarantine => {
-                    quarantine::prune(&mut tx, now.minus(RAW_KEPT_MS), PRUNE_COUNT).await?
+                    full(quarantine::prune(&mut tx, now.minus(RAW_KEPT_MS), PRUNE_COUNT).await?)
+                }
+                Prunable::OldCells => {
+                    let count = compaction::compact(&mut tx, now.minus(STEPS_KEPT_MS), now).await?;
+                    // Nothing goes that anybody could miss.
+                    (0, count > 0)
                 }
             };
             tx.commit().await?;
             total += count;
-            if count < u64::from(PRUNE_COUNT) {
+            if !is_more {
                 break;
             }
         }

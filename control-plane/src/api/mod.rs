@@ -66,8 +66,8 @@ use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
 
-/// Batches that may wait for the one writer; a body each, so this bounds memory to 32 MiB.
-const INGEST_SLOT_COUNT: usize = 8;
+/// Batches that may wait for the one writer; a body each, so this bounds memory to 128 MiB.
+const INGEST_SLOT_COUNT: usize = 32;
 /// Pulls that are answered at once; at most 10 MiB each.
 const PULL_SLOT_COUNT: usize = 4;
 

@@ -8,6 +8,7 @@ pub mod buffers;
 pub mod cells;
 pub mod checkpoints;
 pub mod closing;
+pub mod compaction;
 #[cfg(test)]
 mod conformance;
 mod connection;

@@ -206,8 +206,46 @@ impl World {
         self.deliver(&batch).await
     }
 
+    /// Closes what is due in the events, and lets the engine look at it.
     pub(crate) async fn tick(&self) -> Ticked {
+        self.plane.ingestion.tick().await.unwrap();
         tick(&self.plane.store, &self.plane.publisher, self.clock.now()).await.unwrap()
+    }
+
+    /// Waits until every slot that is open now has closed, however few units are in it.
+    pub(crate) async fn close_slots(&self) {
+        self.plane.ingestion.tick().await.unwrap();
+        self.clock.advance(60 * 60_000);
+        self.plane.ingestion.tick().await.unwrap();
+        // What became known behind the slots' end counts in their next step.
+        self.clock.advance(5_000);
+        self.plane.ingestion.tick().await.unwrap();
+    }
+
+    /// `(units, events, total)` of an arm and metric in a phase of the flag, over all that is closed.
+    pub(crate) async fn sums(&self, phase: u32, arm: &str, metric: &str) -> (i64, i64, i64) {
+        let mut database = self.database().await;
+        let sql = "SELECT p.phase_id, r.rules FROM phases p JOIN phase_rules r ON r.phase_id = p.phase_id
+                   WHERE p.flag = 'checkout' AND p.phase = $1";
+        let found =
+            sqlx::query_as::<_, (i64, String)>(sql).bind(phase).fetch_optional(&mut database).await.unwrap();
+        let Some((phase_id, rules)) = found else { return (0, 0, 0) };
+        let rules: Value = serde_json::from_str(&rules).unwrap();
+        let names = rules["metrics"].as_array().unwrap().iter().position(|own| own["name"] == metric);
+        let number = match metric {
+            "exposure" => 0,
+            name => names.map_or_else(|| panic!("{name}: {rules}"), |at| i64::try_from(at + 1).unwrap()),
+        };
+        let sql = "SELECT COALESCE(SUM(units), 0), COALESCE(SUM(events), 0), COALESCE(SUM(total_micros), 0) FROM sums
+                   WHERE phase_id = $1 AND metric = $2 AND arm = $3 AND slice = 0";
+        let arm = i64::from(arm == "exposed");
+        sqlx::query_as(sql).bind(phase_id).bind(number).bind(arm).fetch_one(&mut database).await.unwrap()
+    }
+
+    /// A counter of the flag's first phase, of both arms.
+    pub(crate) async fn counter(&self, kind: &str) -> i64 {
+        let sql = "SELECT COALESCE(SUM(events), 0) FROM phase_counters WHERE kind = $1";
+        sqlx::query_scalar(sql).bind(kind).fetch_one(&mut self.database().await).await.unwrap()
     }
 
     /// `units` of the exposed arm of the running phase and as many of the control arm as its width asks for. Of so many

@@ -194,6 +194,7 @@ fn closed(phase: PhaseId, step: u8) -> Closed {
         spreads: if step == 1 { vec![bin] } else { Vec::new() },
         networks: vec![network],
         counters: vec![late],
+        waiting_dropped: 0,
     }
 }
 

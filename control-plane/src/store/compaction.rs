@@ -1,0 +1,42 @@
+//! Adds up the cells of phases that ended long ago: one for each slot, metric, slice and arm, since nobody asks any more in
+//! which step something became known.
+
+use flagfuse_shared::ids::UnixMillis;
+
+use super::{Connection, StoreError, sql, to_sql};
+
+/// Slots of one phase that are added up at a time.
+const SLOT_COUNT: i64 = 50;
+
+/// Adds up some slots of a phase that ended before `before`; how many. A slot's cells get the step 0 and the tick at which the
+/// slot closed.
+pub async fn compact(conn: &mut Connection, before: UnixMillis, now: UnixMillis) -> Result<u64, StoreError> {
+    let sql = "SELECT phase_id, MIN(slot) FROM slots
+               WHERE compacted_ms IS NULL AND phase_id = (
+                 SELECT MIN(open.phase_id) FROM slots open JOIN phases ON phases.phase_id = open.phase_id
+                 WHERE open.compacted_ms IS NULL AND phases.ended_ms < $1)
+               GROUP BY phase_id";
+    let Some(row) = sql::query(sql).bind(to_sql(before.0)).fetch_optional(&mut *conn).await? else {
+        return Ok(0);
+    };
+    let (phase_id, from): (i64, i64) = (row.get(0)?, row.get(1)?);
+    let to = from.saturating_add(SLOT_COUNT);
+    let sql = "SELECT MAX(partition_id) FROM cells WHERE phase_id = $1 AND slot >= $2 AND slot < $3";
+    let row = sql::query(sql).bind(phase_id).bind(from).bind(to).fetch_one(&mut *conn).await?;
+    let partition_id: Option<i64> = row.get(0)?;
+    // From here on the database lets these cells go.
+    let sql = "UPDATE slots SET compacted_ms = $4
+               WHERE phase_id = $1 AND slot >= $2 AND slot < $3 AND compacted_ms IS NULL";
+    let update = sql::query(sql).bind(phase_id).bind(from).bind(to).bind(to_sql(now.0));
+    let count = update.execute(&mut *conn).await?;
+    let sql = "DELETE FROM cells WHERE phase_id = $1 AND slot >= $2 AND slot < $3";
+    sql::query(sql).bind(phase_id).bind(from).bind(to).execute(&mut *conn).await?;
+    let sql = "INSERT INTO cells (phase_id, slot, step, metric, slice, arm, units, events, total_micros, closed_tick,
+                                  partition_id)
+               SELECT sums.phase_id, sums.slot, 0, metric, slice, arm, units, events, total_micros, slots.closed_tick, $4
+               FROM sums JOIN slots ON slots.phase_id = sums.phase_id AND slots.slot = sums.slot
+               WHERE sums.phase_id = $1 AND sums.slot >= $2 AND sums.slot < $3";
+    let insert = sql::query(sql).bind(phase_id).bind(from).bind(to).bind(partition_id.unwrap_or_default());
+    insert.execute(conn).await?;
+    Ok(count)
+}

@@ -181,7 +181,7 @@ const CONTROL_PLANE: Floors = &[
 ];
 
 const EDGE: Floors = &[
-    &["clock", "deadline", "error", "random", "region", "socket", "stream_token"],
+    &["clock", "deadline", "error", "random", "region", "socket", "stream_token", "trust"],
     &["config"],
     &["beacon", "notify"],
     &["snapshot"],

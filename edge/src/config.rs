@@ -14,6 +14,8 @@ use worker::Env;
 use crate::config::notifier::NotifySettings;
 use crate::error::EdgeError;
 use crate::region::{Position, nearest};
+use crate::trust::network::NetworkKey;
+use crate::trust::ticket::TicketSecrets;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,6 +41,10 @@ pub struct Config {
     pub ingest_token: String,
     /// How clients hear of publications.
     pub notify: NotifySettings,
+    /// Makes and checks tickets; without it every client's events count.
+    pub tickets: Option<TicketSecrets>,
+    /// Hashes the networks that requests come from.
+    pub networks: Option<NetworkKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +105,18 @@ impl Config {
             control_plane_url: text("FLAGFUSE_CONTROL_PLANE_URL").trim_end_matches('/').to_owned(),
             ingest_token: text("FLAGFUSE_INGEST_TOKEN"),
             notify: NotifySettings::parse(&get)?,
+            tickets: TicketSecrets::parse(&text("FLAGFUSE_TICKET_SECRETS"))
+                .map_err(|error| wrong("FLAGFUSE_TICKET_SECRETS", error))?,
+            networks: NetworkKey::new(&network_key(&get)),
         })
     }
+}
+
+/// What networks are hashed with: a setting of its own, else the token that every edge presents which delivers events. When it
+/// changes, a network counts as another one.
+fn network_key(get: impl Fn(&str) -> Option<String>) -> String {
+    let own = get("FLAGFUSE_NETWORK_SECRET").filter(|text| !text.is_empty());
+    own.or_else(|| get("FLAGFUSE_INGEST_TOKEN")).unwrap_or_default()
 }
 
 /// All regions. Without a list there is the one this worker serves.
@@ -212,6 +228,8 @@ mod tests {
             ("FLAGFUSE_REGIONS", "weur,a,b,c,d,e,f,g,h,i"),
             ("FLAGFUSE_SHARDS", "0"),
             ("FLAGFUSE_SHARDS", "17"),
+            ("FLAGFUSE_TICKET_SECRETS", "one"),
+            ("FLAGFUSE_TICKET_SECRETS", "a:short"),
         ] {
             let error = parse(&[("FLAGFUSE_REGION", "weur"), (name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");

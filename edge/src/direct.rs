@@ -8,14 +8,18 @@ use std::cell::RefCell;
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::Scope;
+use flagfuse_shared::snapshot::KeyId;
 use worker::Env;
+use worker::js_sys::Promise;
 use worker::wasm_bindgen;
+use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
-use worker::wasm_bindgen_futures;
+use worker::wasm_bindgen_futures::future_to_promise;
 
 use crate::beacon::exposure::{self, Exposure};
 use crate::clock;
 use crate::config::{cached_config, config};
+use crate::http::asker::asker;
 use crate::http::evaluation;
 use crate::http::gate::pass;
 use crate::http::reply::Reply;
@@ -38,7 +42,7 @@ const WORK_COUNT_MAX: usize = 1_024;
 /// Something to do once the answer is on its way.
 enum Work {
     Refresh(Scope),
-    Record(Scope, Box<Exposure>),
+    Record(Scope, KeyId, Box<Exposure>),
 }
 
 thread_local! {
@@ -110,17 +114,26 @@ pub fn direct_text() -> String {
     })
 }
 
-/// Does what waits: refreshes and exposures.
+/// Does what waits: refreshes and exposures. Address and user agent are those of the request that was just answered: they
+/// are asked for only where there is something to record.
 #[wasm_bindgen(js_name = directWork)]
-pub async fn direct_work(env: Env) {
-    let Ok(config) = config(&env) else { return };
-    for work in WORK.take() {
-        match work {
-            // A failed refresh changes nothing: the next request sees an older age and asks again.
-            Work::Refresh(scope) => drop(driver(&env, &config).refresh(&scope).await),
-            Work::Record(scope, exposure) => exposure::store(&exposure, &env, &config, &scope).await,
+pub fn direct_work(env: Env, address: Option<String>, user_agent: Option<String>) -> Promise {
+    // Taken at once: before a promise's work begins, another request may have been answered.
+    let waiting = WORK.take();
+    future_to_promise(async move {
+        let Ok(config) = config(&env) else { return Ok(JsValue::UNDEFINED) };
+        for work in waiting {
+            match work {
+                // A failed refresh changes nothing: the next request sees an older age and asks again.
+                Work::Refresh(scope) => drop(driver(&env, &config).refresh(&scope).await),
+                Work::Record(scope, key, exposure) => {
+                    let asker = asker(&config, key, address.as_deref(), user_agent.as_deref());
+                    exposure::store(&exposure, &asker, &env, &config, &scope).await;
+                }
+            }
         }
-    }
+        Ok(JsValue::UNDEFINED)
+    })
 }
 
 /// The digest of a key; the last one is remembered, since a client's requests follow each other.
@@ -165,7 +178,7 @@ fn answer(head: &RequestHead, body: &[u8]) -> Option<Reply> {
     Some(match evaluation::answer(&config, &claim, &served, head, body) {
         Ok((reply, exposure)) => {
             if let Some(exposure) = exposure {
-                record(claim.scope, exposure);
+                record(claim.scope, claim.shown.key_id(), exposure);
             }
             reply
         }
@@ -173,9 +186,9 @@ fn answer(head: &RequestHead, body: &[u8]) -> Option<Reply> {
     })
 }
 
-fn record(scope: Scope, exposure: Exposure) {
+fn record(scope: Scope, key: KeyId, exposure: Exposure) {
     if exposure::is_first(&exposure, &scope)
-        && let Err(Work::Record(scope, exposure)) = wait(Work::Record(scope, Box::new(exposure)))
+        && let Err(Work::Record(scope, _, exposure)) = wait(Work::Record(scope, key, Box::new(exposure)))
     {
         exposure::forget(&exposure, &scope);
     }

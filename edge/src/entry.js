@@ -79,7 +79,10 @@ function direct({ method, headers }, target, body, bodyLength, env, ctx) {
     body,
     bodyLength,
   );
-  if (outcome & HAS_WORK) ctx.waitUntil(worker.directWork(env));
+  if (outcome & HAS_WORK) {
+    const address = headers.get("cf-connecting-ip") ?? undefined;
+    ctx.waitUntil(worker.directWork(env, address, headers.get("user-agent") ?? undefined));
+  }
   const status = outcome & (HAS_WORK - 1);
   if (status === 0) return undefined;
   if (!(outcome & SAME_HEAD)) lastHeaders = headersOf(worker.directHead());

@@ -181,7 +181,9 @@ impl EdgeError {
                 (400, "context_malformed", None)
             }
             Self::Events(BatchError::TooMany { .. }) => (413, "too_many_events", None),
-            Self::Events(BatchError::Shape { .. }) => (400, "body_malformed", None),
+            Self::Events(BatchError::Shape { .. } | BatchError::UnknownFormat { .. }) => {
+                (400, "body_malformed", None)
+            }
             Self::EventsRefused { .. } => (400, "events_refused", None),
             Self::HeaderMalformed { .. } => (400, "header_malformed", None),
             Self::PathMalformed { .. } => (400, "path_malformed", None),
@@ -200,9 +202,9 @@ impl EdgeError {
     pub const fn ofrep_code(&self) -> ErrorCode {
         match self {
             Self::Evaluation(error) => error.code(),
-            Self::Events(BatchError::Shape { .. }) | Self::PathMalformed { .. } | Self::BodyIncomplete => {
-                ErrorCode::ParseError
-            }
+            Self::Events(BatchError::Shape { .. } | BatchError::UnknownFormat { .. })
+            | Self::PathMalformed { .. }
+            | Self::BodyIncomplete => ErrorCode::ParseError,
             _ => ErrorCode::General,
         }
     }

@@ -15,6 +15,7 @@ pub mod region;
 pub mod snapshot;
 pub mod socket;
 pub mod stream_token;
+pub mod trust;
 
 use flagfuse_shared::contract::probe::MIN_VERSION_HEADER;
 use worker::{Context, Env, Method, Request, Response, event};

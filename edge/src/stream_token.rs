@@ -113,7 +113,7 @@ impl StreamSecret {
 }
 
 /// Exactly [`MAC_LEN`] bytes in lowercase hexadecimal digits; two spellings of one token must not exist.
-fn unhex(text: &str) -> Option<[u8; MAC_LEN]> {
+pub(crate) fn unhex(text: &str) -> Option<[u8; MAC_LEN]> {
     let mut bytes = [0; MAC_LEN];
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     if pairs.len() != MAC_LEN {

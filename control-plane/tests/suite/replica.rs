@@ -107,7 +107,12 @@ impl Replica {
             return None;
         }
         self.log.push("beat differs".to_owned());
-        Some(ReplicaMessage::Hello { region: place.0.to_owned(), shard: place.1, held: self.map() })
+        Some(ReplicaMessage::Hello {
+            region: place.0.to_owned(),
+            shard: place.1,
+            held: self.map(),
+            reader: 0,
+        })
     }
 }
 
@@ -216,7 +221,7 @@ async fn serve_connection(edge: Arc<Shared>, region: String, stream: TcpStream) 
         let mut replica = replica.lock().unwrap();
         replica.log.push("hello".to_owned());
         let shard = replica.calls_itself.unwrap_or(shard);
-        ReplicaMessage::Hello { region: region.clone(), shard, held: replica.map() }
+        ReplicaMessage::Hello { region: region.clone(), shard, held: replica.map(), reader: 0 }
     };
     say(&mut socket, &hello).await;
     loop {

@@ -1,7 +1,7 @@
 //! The event buffer's arithmetic: what fits into a batch, when to try again, when to refuse more, and what becomes of a batch
 //! that nobody takes. Pure.
 
-use flagfuse_shared::contract::beacon::EventSource;
+use flagfuse_shared::contract::beacon::{EventSource, FORMAT};
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::limits::{BATCH_EVENT_COUNT_MAX, BATCH_LEN_MAX};
 
@@ -84,6 +84,31 @@ pub const fn verdict(status: u16) -> Verdict {
         200..=299 => Verdict::Committed,
         400 | 413 | 422 => Verdict::Refused,
         _ => Verdict::Again,
+    }
+}
+
+/// What follows from an answer to a batch that was written in a format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The same batch in the older format: its reader may be older than we are.
+    Older,
+    /// The answer stands, and further batches are written in this format.
+    Stands {
+        /// Of further batches.
+        format: u32,
+    },
+}
+
+/// Reads the answer to a batch in `format`; `read` is the newest format that the answer says is read. A control plane that is
+/// older than format 2 refuses it like anything malformed, so the older one is tried before a batch counts as refused.
+pub const fn after_answer(format: u32, status: u16, read: u32) -> Next {
+    match (verdict(status), format) {
+        (Verdict::Refused, FORMAT) => Next::Older,
+        (Verdict::Committed, FORMAT) => Next::Stands { format: FORMAT },
+        (Verdict::Committed, _) => Next::Stands { format: read },
+        // What refuses both has something against the batch.
+        (Verdict::Refused, _) => Next::Stands { format: FORMAT },
+        (Verdict::Again, format) => Next::Stands { format },
     }
 }
 
@@ -241,6 +266,23 @@ mod tests {
         assert_eq!(crowded_out(&rows(9, ASIDE_LEN_MAX / 8)), Some(1));
         assert_eq!(crowded_out(&rows(1, ASIDE_LEN_MAX + 1)), Some(1));
         assert_eq!((aside_pause_ms(1, 0.0), aside_pause_ms(40, 1.0)), (125, ASIDE_PAUSE_MS_MAX));
+    }
+
+    #[test]
+    fn an_older_control_plane_gets_the_older_format_until_it_reads_the_newer_one() {
+        let stands = |format| Next::Stands { format };
+        for (format, status, read, expected) in [
+            (2, 200, 2, stands(2)),
+            (2, 200, 1, stands(2)),
+            (2, 400, 1, Next::Older),
+            (2, 503, 1, stands(2)),
+            (1, 200, 1, stands(1)),
+            (1, 200, 2, stands(2)),
+            (1, 503, 1, stands(1)),
+            (1, 422, 1, stands(2)),
+        ] {
+            assert_eq!(after_answer(format, status, read), expected, "{format} {status} {read}");
+        }
     }
 
     #[test]

@@ -2,21 +2,25 @@
 //! Never changes a batch once it has a number, and drops no event silently: what is refused for good is set aside.
 #![expect(missing_docs, reason = "the durable_object macro generates undocumented items")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::time::Duration;
 
-use flagfuse_shared::contract::beacon::INGEST_PATH;
+use flagfuse_shared::contract::beacon::answer::{BufferSettings, PlaneWord};
+use flagfuse_shared::contract::beacon::{FORMAT, INGEST_PATH};
 use flagfuse_shared::ids::UnixMillis;
 use worker::{
-    DurableObject, Env, Fetch, Headers, Method, Request, RequestInit, Response, Result, SqlStorage, State,
-    durable_object, wasm_bindgen,
+    Delay, DurableObject, Env, Fetch, Headers, Method, Request, RequestInit, Response, Result, SqlStorage,
+    State, durable_object, wasm_bindgen,
 };
 
 use crate::beacon::buffer::{
-    EventRow, FLUSH_DELAY_MS, Parting, Verdict, crowded_out, has_room, part, verdict,
+    EventRow, FLUSH_DELAY_MS, Next, Parting, Verdict, after_answer, crowded_out, has_room, part, verdict,
 };
-use crate::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt};
-use crate::beacon::rows;
+use crate::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt, Silence};
+use crate::beacon::handover::Handover;
+use crate::beacon::intake::{Intake, Taken};
+use crate::beacon::rows::{self, Word};
 use crate::config::{config, scope_of_object};
 use crate::deadline::within;
 use crate::{clock, random};
@@ -25,10 +29,6 @@ use crate::{clock, random};
 pub const STORE_PATH: &str = "/events";
 /// Path on which a replica asks for what waits to be delivered.
 pub const NUDGE_PATH: &str = "/nudge";
-/// On a request that stores events: how many there are.
-pub const COUNT_HEADER: &str = "x-flags-event-count";
-/// On a request that stores events: when they arrived at the edge.
-pub const RECEIVED_HEADER: &str = "x-flags-received-ms";
 /// Time the control plane has to commit one batch.
 const DELIVERY_TIMEOUT_MS: u64 = 10_000;
 /// Bytes of a refusal's text that are logged.
@@ -44,6 +44,9 @@ pub struct Buffer {
     delivery: Delivery,
     /// When the alarm that we know to be set will ring; 0 when we know of none.
     alarm_at_ms: Cell<u64>,
+    intake: RefCell<Intake>,
+    /// The format for batches, and how to go on; `None` until it was read from disk.
+    told: Cell<Option<(u32, BufferSettings)>>,
 }
 
 impl DurableObject for Buffer {
@@ -54,6 +57,8 @@ impl DurableObject for Buffer {
             backlog_len: Cell::new(None),
             delivery: Delivery::default(),
             alarm_at_ms: Cell::new(0),
+            intake: RefCell::default(),
+            told: Cell::new(None),
         }
     }
 
@@ -89,26 +94,133 @@ impl Buffer {
         Ok(sql)
     }
 
-    /// Stores one request's events. The platform holds the answer back until the row is on disk.
+    /// Takes what an isolate hands over. The platform holds the answer back until its row is on disk.
     async fn store(&self, request: &mut Request) -> Result<Response> {
-        let (Some(event_count), Some(received_ms)) = (
-            request.headers().get(COUNT_HEADER)?.and_then(|text| text.parse::<u32>().ok()),
-            request.headers().get(RECEIVED_HEADER)?.and_then(|text| text.parse().ok()).map(UnixMillis),
-        ) else {
+        let text = request.text().await?;
+        let Some(handover) = Handover::parse(&text) else {
             return Ok(Response::empty()?.with_status(400));
         };
-        let events = request.text().await?;
-        let sql = self.sql()?;
-        let (backlog_len, len) = (self.backlog_len.get().unwrap_or(0), events.len() as u64);
-        if !has_room(backlog_len, len) {
+        self.sql()?;
+        let waiting_len = self.intake.borrow().waiting_len();
+        let backlog_len = self.backlog_len.get().unwrap_or(0).saturating_add(waiting_len);
+        if !has_room(backlog_len, text.len() as u64) {
             return Ok(Response::empty()?.with_status(429));
         }
-        rows::insert(&sql, event_count, received_ms, events)?;
-        self.backlog_len.set(Some(backlog_len + len));
+        if self.intake.borrow().is_full() {
+            self.write()?;
+        }
+        let limit = self.settings()?.enrolments_per_minute;
+        let taken = self.intake.borrow_mut().take(&handover, limit, clock::now());
+        let status = match taken {
+            Taken::Known => 202,
+            Taken::Waits(group, wait_ms) => {
+                if wait_ms > 0 {
+                    Delay::from(Duration::from_millis(wait_ms)).await;
+                }
+                if self.intake.borrow().is_open(&group) {
+                    self.write()?;
+                }
+                if group.is_written.get() == Some(true) { 202 } else { 503 }
+            }
+        };
         if self.alarm_at_ms.get() == 0 {
             self.arm(FLUSH_DELAY_MS).await?;
         }
-        Ok(Response::empty()?.with_status(202))
+        Ok(Response::empty()?.with_status(status))
+    }
+
+    /// Writes what waits as one row. Everybody who waits for it hears whether that worked.
+    fn write(&self) -> Result<()> {
+        let sql = self.sql()?;
+        let Some((row, group)) = self.intake.borrow_mut().close(clock::now()) else { return Ok(()) };
+        let written = rows::insert(&sql, &row);
+        group.is_written.set(Some(written.is_ok()));
+        written?;
+        let len = row.requests.len() as u64;
+        self.backlog_len.set(self.backlog_len.get().map(|backlog_len| backlog_len.saturating_add(len)));
+        self.intake.borrow_mut().written(&row);
+        Ok(())
+    }
+
+    /// What the control plane said last, from memory or disk.
+    fn told(&self) -> Result<(u32, BufferSettings)> {
+        if let Some(told) = self.told.get() {
+            return Ok(told);
+        }
+        let answer = rows::told(&self.sql()?)?;
+        // Who has said nothing yet is taken for one that reads what we write.
+        let word = PlaneWord::read(&answer);
+        let format = if answer.is_empty() { FORMAT } else { word.format };
+        let told = (format, word.settings.unwrap_or_default());
+        self.told.set(Some(told));
+        Ok(told)
+    }
+
+    fn settings(&self) -> Result<BufferSettings> {
+        Ok(self.told()?.1)
+    }
+
+    /// Keeps the settings of an answer and the format for further batches, on disk where they are new.
+    fn keep_told(&self, format: u32, settings: BufferSettings) -> Result<()> {
+        if self.told()? == (format, settings) {
+            return Ok(());
+        }
+        self.told.set(Some((format, settings)));
+        rows::keep_told(&self.sql()?, &PlaneWord { format, settings: Some(settings) }.write())
+    }
+
+    /// What a batch or a word says beside its events. What waits in memory is written before, so that it waits behind.
+    fn word(&self, batch_seq: i64, rests: bool) -> Result<Word> {
+        self.write()?;
+        let oldest_waiting_ms = rows::oldest_waiting_ms(&self.sql()?, batch_seq)?;
+        let waiting = oldest_waiting_ms.and_then(|at| u64::try_from(at).ok()).map(UnixMillis);
+        let delivered_through_ms = self.intake.borrow_mut().delivered_through(waiting, clock::now());
+        let rests = rests && oldest_waiting_ms.is_none();
+        Ok(Word { batch_seq, oldest_waiting_ms, delivered_through_ms, rests })
+    }
+
+    /// Sends a batch, in the older format too where the newer one is refused.
+    async fn deliver(&self, word: Word) -> Result<Receipt, DeliveryError> {
+        let (told_format, settings) = self.told()?;
+        let (name, sql) = (self.name(), self.sql()?);
+        let scope = scope_of_object(&name).map_err(platform)?;
+        let mut format = told_format.min(rows::format_of(&sql, word.batch_seq)?);
+        loop {
+            let body = rows::batch_body(&sql, word, format, &name, &scope)?;
+            let (status, answer) = self.post(body).await?;
+            let said = PlaneWord::read(&answer);
+            match after_answer(format, status, said.format) {
+                // A word has no older form.
+                Next::Older if word.batch_seq > 0 => format = 1,
+                Next::Older => {
+                    self.keep_told(told_format, BufferSettings { watched: false, ..settings })?;
+                    return Ok(Receipt { status, reason: String::new() });
+                }
+                Next::Stands { format } => {
+                    if verdict(status) == Verdict::Committed {
+                        self.keep_told(format, said.settings.unwrap_or_default())?;
+                    }
+                    let reason = answer.chars().take(REASON_LEN_MAX).collect();
+                    return Ok(Receipt { status, reason });
+                }
+            }
+        }
+    }
+
+    /// Posts a body to the control plane: status, and the answer's text.
+    async fn post(&self, body: String) -> Result<(u16, String), DeliveryError> {
+        let config = config(&self.env).map_err(platform)?;
+        let headers = Headers::new();
+        headers.set("content-type", "application/json")?;
+        headers.set("authorization", &format!("Bearer {}", config.ingest_token))?;
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_headers(headers).with_body(Some(body.into()));
+        let url = format!("{}{INGEST_PATH}", config.control_plane_url);
+        let fetch = Fetch::Request(Request::new_with_init(&url, &init)?);
+        let mut response = within(DELIVERY_TIMEOUT_MS, fetch.send()).await.map_err(platform)??;
+        // An answer that breaks off is as good as one that says nothing: its status is what counts.
+        let text = within(DELIVERY_TIMEOUT_MS, response.text()).await.ok().and_then(Result::ok);
+        Ok((response.status_code(), text.unwrap_or_default()))
     }
 
     /// Delivers soon if anything waits, whatever became of the alarm that should have.
@@ -149,25 +261,19 @@ impl Queue for Buffer {
     }
 
     async fn send(&self, batch_seq: i64) -> Result<Receipt, DeliveryError> {
-        let config = config(&self.env).map_err(platform)?;
-        let name = self.name();
-        let scope = scope_of_object(&name).map_err(platform)?;
-        let body = rows::batch_body(&self.sql()?, batch_seq, &name, &scope)?;
-        let headers = Headers::new();
-        headers.set("content-type", "application/json")?;
-        headers.set("authorization", &format!("Bearer {}", config.ingest_token))?;
-        let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_headers(headers).with_body(Some(body.into()));
-        let url = format!("{}{INGEST_PATH}", config.control_plane_url);
-        let fetch = Fetch::Request(Request::new_with_init(&url, &init)?);
-        let mut response = within(DELIVERY_TIMEOUT_MS, fetch.send()).await.map_err(platform)??;
-        let status = response.status_code();
-        let mut reason = String::new();
-        if verdict(status) == Verdict::Refused {
-            let text = within(DELIVERY_TIMEOUT_MS, response.text()).await.ok().and_then(Result::ok);
-            reason = text.unwrap_or_default().chars().take(REASON_LEN_MAX).collect();
-        }
-        Ok(Receipt { status, reason })
+        // While a fuse watches, words follow.
+        let rests = !self.settings()?.watched;
+        self.deliver(self.word(batch_seq, rests)?).await
+    }
+
+    fn silence(&self) -> Silence {
+        let watched = self.settings().is_ok_and(|settings| settings.watched);
+        let idle_ms = self.intake.borrow_mut().idle_ms(clock::now());
+        if watched { Silence::Watched { idle_ms } } else { Silence::Unwatched }
+    }
+
+    async fn say(&self, rests: bool) -> Result<Receipt, DeliveryError> {
+        self.deliver(self.word(0, rests)?).await
     }
 
     fn forget(&self, batch_seq: i64) -> Result<(), DeliveryError> {
@@ -183,6 +289,10 @@ impl Queue for Buffer {
         if let Parting::Halves { first_end } = part(&refused) {
             worker::console_warn!("refused, so its {} requests are sent in halves: {what}", refused.len());
             rows::halve_batch(&sql, batch_seq, first_end)?;
+            return Ok(Parted::Halved);
+        }
+        if rows::split_row(&sql, batch_seq)? {
+            worker::console_warn!("refused, so each of its requests is sent alone: {what}");
             return Ok(Parted::Halved);
         }
         let event_count: u64 = refused.iter().map(|row| row.event_count).sum();

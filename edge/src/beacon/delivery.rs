@@ -10,6 +10,11 @@ use crate::beacon::buffer::{EventRow, Verdict, aside_pause_ms, backoff_ms, batch
 /// Batches one turn delivers before it gives way to requests that wait.
 const BATCH_COUNT_PER_TURN: u32 = 16;
 
+/// Time between two words of a buffer that has nothing to deliver.
+pub const WORD_INTERVAL_MS: u64 = 5_000;
+/// A buffer whose last event is older says a last word.
+const WATCHED_IDLE_MS_MAX: u64 = 2 * 60_000;
+
 /// Why a turn ended early. All of it is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
@@ -38,6 +43,18 @@ pub enum Parted {
     SetAside,
 }
 
+/// What becomes of a buffer that has delivered everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Nobody waits for its word.
+    Unwatched,
+    /// A fuse watches, and the last event came so long ago.
+    Watched {
+        /// Milliseconds since.
+        idle_ms: u64,
+    },
+}
+
 /// The rows of a buffer, and the way to the control plane.
 pub trait Queue {
     /// The first batch that has a number and is not confirmed.
@@ -54,6 +71,13 @@ pub trait Queue {
 
     /// Sends a batch.
     fn send(&self, batch_seq: i64) -> impl Future<Output = Result<Receipt, DeliveryError>>;
+
+    /// What the control plane wants to hear of a buffer that has nothing to deliver.
+    fn silence(&self) -> Silence;
+
+    /// Says how far the buffer is, without a number and without events; `rests` says that nothing follows until the next
+    /// event.
+    fn say(&self, rests: bool) -> impl Future<Output = Result<Receipt, DeliveryError>>;
 
     /// Deletes the rows of a committed batch.
     fn forget(&self, batch_seq: i64) -> Result<(), DeliveryError>;
@@ -75,6 +99,8 @@ pub struct Delivery {
     failure_count: Cell<u32>,
     /// Requests whose events were set aside since a batch was committed.
     aside_count: Cell<u32>,
+    /// It has said that it rests, and no event has come since.
+    rests: Cell<bool>,
 }
 
 impl Delivery {
@@ -95,8 +121,13 @@ impl Delivery {
     }
 
     async fn deliver_backlog(&self, queue: &impl Queue) -> Result<Option<u64>, DeliveryError> {
+        let mut has_delivered = false;
         for _ in 0..BATCH_COUNT_PER_TURN {
-            let Some(batch_seq) = next_batch(queue)? else { return Ok(None) };
+            let Some(batch_seq) = next_batch(queue)? else {
+                return self.fall_silent(queue, has_delivered).await;
+            };
+            has_delivered = true;
+            self.rests.set(false);
             // The number must be on disk before anyone else sees it, or a crash could give it to other events.
             queue.sync().await?;
             let parted = self.deliver(queue, batch_seq).await?;
@@ -106,6 +137,31 @@ impl Delivery {
             }
         }
         Ok(Some(0))
+    }
+
+    /// Says how far the buffer is, every few seconds while a fuse watches, until the last event is two minutes old. A batch
+    /// that was just delivered has said so.
+    async fn fall_silent(
+        &self,
+        queue: &impl Queue,
+        has_delivered: bool,
+    ) -> Result<Option<u64>, DeliveryError> {
+        let Silence::Watched { idle_ms } = queue.silence() else { return Ok(None) };
+        if self.rests.get() {
+            return Ok(None);
+        }
+        let is_over = idle_ms >= WATCHED_IDLE_MS_MAX;
+        if !has_delivered || is_over {
+            let status = queue.say(is_over).await?.status;
+            match verdict(status) {
+                Verdict::Committed => self.failure_count.set(0),
+                // It takes no such words.
+                Verdict::Refused => return Ok(None),
+                Verdict::Again => return Err(DeliveryError::Answered { batch_seq: 0, status }),
+            }
+        }
+        self.rests.set(is_over);
+        Ok((!is_over).then_some(WORD_INTERVAL_MS))
     }
 
     /// Sends one batch and forgets its rows once the control plane has committed it. Says what became of one that it refused.

@@ -13,6 +13,7 @@ struct Rows {
     waiting: Cell<i64>,
     statuses: RefCell<Vec<u16>>,
     is_poison: Cell<bool>,
+    idle_ms: Cell<Option<u64>>,
     done: RefCell<Vec<String>>,
 }
 
@@ -44,6 +45,17 @@ impl Queue for Rows {
 
     async fn send(&self, batch_seq: i64) -> Result<Receipt, DeliveryError> {
         self.note(format!("send {batch_seq}"));
+        let status = self.statuses.borrow_mut().pop();
+        let status = status.ok_or_else(|| DeliveryError::Platform("no answer".to_owned()))?;
+        Ok(Receipt { status, reason: String::new() })
+    }
+
+    fn silence(&self) -> Silence {
+        self.idle_ms.get().map_or(Silence::Unwatched, |idle_ms| Silence::Watched { idle_ms })
+    }
+
+    async fn say(&self, rests: bool) -> Result<Receipt, DeliveryError> {
+        self.note(format!("say {}", if rests { "rests" } else { "through" }));
         let status = self.statuses.borrow_mut().pop();
         let status = status.ok_or_else(|| DeliveryError::Platform("no answer".to_owned()))?;
         Ok(Receipt { status, reason: String::new() })
@@ -129,4 +141,36 @@ fn a_turn_gives_way_after_so_many_batches() {
     assert_eq!(turn(&delivery, &rows), Some(0));
     let sent = rows.done.borrow().iter().filter(|what| what.starts_with("send")).count();
     assert_eq!(sent, BATCH_COUNT_PER_TURN as usize);
+}
+
+#[test]
+fn a_watched_buffer_says_how_far_it_is_until_its_last_event_is_old() {
+    let (delivery, rows) = (Delivery::default(), Rows::default());
+    rows.idle_ms.set(Some(0));
+    rows.waiting.set(1);
+    rows.statuses.replace(vec![200; 9]);
+    assert_eq!(turn(&delivery, &rows), Some(WORD_INTERVAL_MS), "its batch has said how far it is");
+    rows.idle_ms.set(Some(WORD_INTERVAL_MS));
+    assert_eq!(turn(&delivery, &rows), Some(WORD_INTERVAL_MS));
+    rows.idle_ms.set(Some(WATCHED_IDLE_MS_MAX));
+    assert_eq!(turn(&delivery, &rows), None);
+    assert_eq!(turn(&delivery, &rows), None, "it rests");
+    let expected = ["number to 0", "sync", "send 7", "forget 7", "say through", "say rests"];
+    assert_eq!(*rows.done.borrow(), expected);
+    rows.waiting.set(1);
+    rows.idle_ms.set(Some(0));
+    assert_eq!(turn(&delivery, &rows), Some(WORD_INTERVAL_MS), "an event woke it");
+    rows.idle_ms.set(None);
+    assert_eq!(turn(&delivery, &rows), None, "nobody watches any more");
+}
+
+#[test]
+fn words_that_do_not_arrive_are_repeated_and_those_that_nobody_takes_are_not() {
+    let (delivery, rows) = (Delivery::default(), Rows::default());
+    rows.idle_ms.set(Some(9));
+    rows.statuses.replace(vec![200, 503]);
+    assert_eq!(turn(&delivery, &rows), Some(250));
+    assert_eq!(turn(&delivery, &rows), Some(WORD_INTERVAL_MS));
+    rows.statuses.replace(vec![400]);
+    assert_eq!(turn(&delivery, &rows), None);
 }

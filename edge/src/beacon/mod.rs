@@ -4,6 +4,8 @@ pub mod buffer;
 pub mod buffer_do;
 pub mod delivery;
 pub mod exposure;
+pub mod handover;
+pub mod intake;
 pub mod recent;
 pub mod rows;
 pub mod send;

@@ -1,4 +1,4 @@
-//! Remembers which exposures were recorded lately, so that repeats cost nothing. Pure; forgets freely, since the control
+//! Remembers which exposures and requests were recorded lately, so that repeats cost nothing. Pure; forgets freely, since the control
 //! plane counts only the first exposure of a unit anyway.
 
 use std::collections::{HashSet, VecDeque};
@@ -38,6 +38,11 @@ impl ExposureKey<'_> {
 }
 
 impl Recent {
+    /// Whether `digest` is among the last.
+    pub fn has(&self, digest: u64) -> bool {
+        self.known.contains(&digest)
+    }
+
     /// Whether `digest` is new; it is remembered from now on, the oldest one forgotten.
     pub fn is_first(&mut self, digest: u64) -> bool {
         if !self.known.insert(digest) {

@@ -1,11 +1,13 @@
 //! The event buffer's SQL. Never decides anything: `buffer` does.
 
+use flagfuse_shared::contract::beacon::{FORMAT, as_format_1, split_requests};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BATCH_EVENT_COUNT_MAX;
 use serde_json::json;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
 use crate::beacon::buffer::{EventRow, source_of_buffer};
+use crate::beacon::intake::Row;
 use crate::random;
 use crate::region::region_of_object;
 
@@ -14,10 +16,14 @@ pub fn create_tables(sql: &SqlStorage) -> Result<()> {
     sql.exec(
         "CREATE TABLE IF NOT EXISTS pending (row_id INTEGER PRIMARY KEY AUTOINCREMENT, batch_seq INTEGER,
            event_count INTEGER NOT NULL, len INTEGER NOT NULL, events TEXT NOT NULL,
-           received_ms INTEGER NOT NULL DEFAULT 0)",
+           received_ms INTEGER NOT NULL DEFAULT 0, format INTEGER NOT NULL DEFAULT 1)",
         None,
     )?;
-    add_arrival_times(sql)?;
+    add_columns(sql)?;
+    sql.exec(
+        "CREATE TABLE IF NOT EXISTS told (id INTEGER PRIMARY KEY CHECK (id = 1), answer TEXT NOT NULL)",
+        None,
+    )?;
     sql.exec(
         "CREATE TABLE IF NOT EXISTS set_aside (row_id INTEGER PRIMARY KEY, event_count INTEGER NOT NULL,
            len INTEGER NOT NULL, received_ms INTEGER NOT NULL, status INTEGER NOT NULL, events TEXT NOT NULL)",
@@ -36,13 +42,17 @@ pub fn create_tables(sql: &SqlStorage) -> Result<()> {
     Ok(())
 }
 
-/// Buffers from before knew the time of arrival only inside of the events.
-fn add_arrival_times(sql: &SqlStorage) -> Result<()> {
-    let mut columns =
-        sql.exec("PRAGMA table_info(pending)", None)?.raw().collect::<Result<Vec<_>>>()?.into_iter();
-    let is_there = columns
-        .any(|column| matches!(column.get(1), Some(SqlStorageValue::String(name)) if name == "received_ms"));
-    if is_there {
+/// Buffers from before knew the time of arrival only inside of the events, and one format of them.
+fn add_columns(sql: &SqlStorage) -> Result<()> {
+    let columns = sql.exec("PRAGMA table_info(pending)", None)?.raw().collect::<Result<Vec<_>>>()?;
+    let has = |wanted: &str| {
+        let mut names = columns.iter().filter_map(|column| column.get(1));
+        names.any(|name| matches!(name, SqlStorageValue::String(name) if name == wanted))
+    };
+    if !has("format") {
+        sql.exec("ALTER TABLE pending ADD COLUMN format INTEGER NOT NULL DEFAULT 1", None)?;
+    }
+    if has("received_ms") {
         return Ok(());
     }
     sql.exec("ALTER TABLE pending ADD COLUMN received_ms INTEGER NOT NULL DEFAULT 0", None)?;
@@ -57,14 +67,29 @@ pub fn backlog_len(sql: &SqlStorage) -> Result<u64> {
         .unwrap_or(0))
 }
 
-/// Stores one request's events: JSON objects with commas between them.
-pub fn insert(sql: &SqlStorage, event_count: u32, received_ms: UnixMillis, events: String) -> Result<()> {
-    let len = i64::try_from(events.len()).unwrap_or(i64::MAX);
-    let received_ms = i64::try_from(received_ms.0).unwrap_or(i64::MAX);
+/// Stores the requests of a moment.
+pub fn insert(sql: &SqlStorage, row: &Row) -> Result<()> {
+    let len = i64::try_from(row.requests.len()).unwrap_or(i64::MAX);
+    let received_ms = i64::try_from(row.received_ms.0).unwrap_or(i64::MAX);
+    let (count, requests) = (i64::from(row.event_count), row.requests.clone());
     sql.exec(
-        "INSERT INTO pending (event_count, len, received_ms, events) VALUES (?, ?, ?, ?)",
-        vec![i64::from(event_count).into(), len.into(), received_ms.into(), events.into()],
+        "INSERT INTO pending (event_count, len, received_ms, events, format) VALUES (?, ?, ?, ?, ?)",
+        vec![count.into(), len.into(), received_ms.into(), requests.into(), i64::from(FORMAT).into()],
     )?;
+    Ok(())
+}
+
+/// What the control plane said last, as its answer's text; empty before it said anything.
+pub fn told(sql: &SqlStorage) -> Result<String> {
+    Ok(match sql.exec("SELECT answer FROM told", None)?.raw().next().transpose()?.as_deref() {
+        Some([SqlStorageValue::String(answer)]) => answer.clone(),
+        _ => String::new(),
+    })
+}
+
+/// Keeps what the control plane said.
+pub fn keep_told(sql: &SqlStorage, answer: &str) -> Result<()> {
+    sql.exec("INSERT OR REPLACE INTO told (id, answer) VALUES (1, ?)", vec![answer.into()])?;
     Ok(())
 }
 
@@ -73,10 +98,12 @@ pub fn unconfirmed(sql: &SqlStorage) -> Result<Option<i64>> {
     integer(sql, "SELECT MIN(batch_seq) FROM pending WHERE batch_seq IS NOT NULL", vec![])
 }
 
-/// The oldest rows: every row holds at least one event, so a batch never needs more of them than it may hold events.
+/// The oldest rows, all of one format: every row holds at least one event, so a batch never needs more of them than it may hold events.
 pub fn oldest(sql: &SqlStorage) -> Result<Vec<EventRow>> {
     let limit = i64::try_from(BATCH_EVENT_COUNT_MAX).unwrap_or(i64::MAX);
-    let statement = "SELECT row_id, event_count, len FROM pending ORDER BY row_id LIMIT ?";
+    // Rows of the older format are all before the others.
+    let statement = "SELECT row_id, event_count, len FROM pending
+        WHERE format = (SELECT format FROM pending ORDER BY row_id LIMIT 1) ORDER BY row_id LIMIT ?";
     read_rows(sql, statement, vec![limit.into()])
 }
 
@@ -146,15 +173,63 @@ pub fn forget_aside(sql: &SqlStorage, end: i64) -> Result<()> {
     Ok(())
 }
 
+/// Puts a batch's only row back as one row for each of its requests, so that the next batches find the one that is refused.
+/// Whether it had more than one.
+pub fn split_row(sql: &SqlStorage, batch_seq: i64) -> Result<bool> {
+    let statement = "SELECT received_ms, format, events FROM pending WHERE batch_seq = ?";
+    let row = sql.exec(statement, vec![batch_seq.into()])?.raw().next().transpose()?;
+    let Some(
+        [SqlStorageValue::Integer(received_ms), SqlStorageValue::Integer(2), SqlStorageValue::String(text)],
+    ) = row.as_deref()
+    else {
+        return Ok(false);
+    };
+    let requests = split_requests(text).unwrap_or_default();
+    if requests.len() < 2 {
+        return Ok(false);
+    }
+    sql.exec("DELETE FROM pending WHERE batch_seq = ?", vec![batch_seq.into()])?;
+    for request in requests {
+        let number = next_number(sql)?;
+        let len = i64::try_from(request.len()).unwrap_or(i64::MAX);
+        // How many events one has matters for the fill of a batch alone, and these have a number already.
+        sql.exec(
+            "INSERT INTO pending (batch_seq, event_count, len, received_ms, events, format) VALUES (?, 1, ?, ?, ?, 2)",
+            vec![number.into(), len.into(), (*received_ms).into(), request.into()],
+        )?;
+    }
+    Ok(true)
+}
+
 /// When the oldest row arrived that is not in this batch.
-fn oldest_waiting_ms(sql: &SqlStorage, batch_seq: i64) -> Result<Option<i64>> {
+pub fn oldest_waiting_ms(sql: &SqlStorage, batch_seq: i64) -> Result<Option<i64>> {
     let statement = "SELECT received_ms FROM pending WHERE batch_seq IS NULL OR batch_seq <> ?
         ORDER BY row_id LIMIT 1";
     integer(sql, statement, vec![batch_seq.into()])
 }
 
-/// The JSON body of a batch: the same events each time it is sent.
-pub fn batch_body(sql: &SqlStorage, batch_seq: i64, name: &str, scope: &Scope) -> Result<String> {
+/// What a batch says beside its events.
+#[derive(Debug, Clone, Copy)]
+pub struct Word {
+    /// 0 for a word without events.
+    pub batch_seq: i64,
+    /// When the oldest event arrived that waits behind it.
+    pub oldest_waiting_ms: Option<i64>,
+    /// Everything that arrived until then is delivered with it.
+    pub delivered_through_ms: UnixMillis,
+    /// Nothing follows until the next event.
+    pub rests: bool,
+}
+
+/// The format in which the rows of a batch are kept.
+pub fn format_of(sql: &SqlStorage, batch_seq: i64) -> Result<u32> {
+    let statement = "SELECT MIN(format) FROM pending WHERE batch_seq = ?";
+    let format = integer(sql, statement, vec![batch_seq.into()])?;
+    Ok(format.and_then(|format| u32::try_from(format).ok()).unwrap_or(FORMAT))
+}
+
+/// The JSON body of a batch: the same events each time it is sent, in either format.
+pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: &Scope) -> Result<String> {
     let buffer_id =
         match sql.exec("SELECT buffer_id FROM identity", None)?.raw().next().transpose()?.as_deref() {
             Some([SqlStorageValue::String(buffer_id)]) => buffer_id.clone(),
@@ -162,22 +237,48 @@ pub fn batch_body(sql: &SqlStorage, batch_seq: i64, name: &str, scope: &Scope) -
                 return Err(worker::Error::RustError("the buffer has no identity row".to_owned()));
             }
         };
-    let head = json!({
-        "buffer_id": buffer_id, "batch_seq": batch_seq, "region": region_of_object(name), "tenant": scope.tenant,
-        "project": scope.project, "environment": scope.environment, "source": source_of_buffer(name).as_str(),
-        "oldest_waiting_ms": oldest_waiting_ms(sql, batch_seq)?,
+    let (queue, is_newer) = (source_of_buffer(name).as_str(), format == FORMAT);
+    let mut head = json!({
+        "buffer_id": buffer_id, "batch_seq": word.batch_seq, "region": region_of_object(name), "tenant": scope.tenant,
+        "project": scope.project, "environment": scope.environment, "oldest_waiting_ms": word.oldest_waiting_ms,
     })
     .to_string();
+    head.pop();
+    let list = if is_newer {
+        let Word { delivered_through_ms, rests, .. } = word;
+        head.push_str(&format!(
+            ",\"format\":{FORMAT},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests}",
+            delivered_through_ms.0
+        ));
+        "requests"
+    } else {
+        head.push_str(&format!(",\"source\":\"{queue}\""));
+        "events"
+    };
     // The rows are JSON already: parsing and printing them again would cost more than everything else here.
-    let mut body = head.strip_suffix('}').unwrap_or_default().to_owned();
-    body.push_str(",\"events\":[");
-    let statement = "SELECT events FROM pending WHERE batch_seq = ? ORDER BY row_id";
-    for (at, row) in sql.exec(statement, vec![batch_seq.into()])?.raw().enumerate() {
-        if let [SqlStorageValue::String(events)] = row?.as_slice() {
-            if at > 0 {
-                body.push(',');
-            }
-            body.push_str(events);
+    let mut body = head;
+    body.push_str(&format!(",\"{list}\":["));
+    let start = body.len();
+    let statement = "SELECT events, format FROM pending WHERE batch_seq = ? ORDER BY row_id";
+    let mut exposure_count = 0_u64;
+    for row in sql.exec(statement, vec![word.batch_seq.into()])?.raw() {
+        let row = row?;
+        let [SqlStorageValue::String(kept), SqlStorageValue::Integer(kept_format)] = row.as_slice() else {
+            continue;
+        };
+        let older = (!is_newer && *kept_format == i64::from(FORMAT)).then(|| {
+            as_format_1(kept, || {
+                exposure_count += 1;
+                format!("{buffer_id}-{}-{exposure_count}", word.batch_seq)
+            })
+        });
+        if body.len() > start {
+            body.push(',');
+        }
+        match older {
+            None => body.push_str(kept),
+            Some(Some(older)) => body.push_str(&older),
+            Some(None) => return Err(worker::Error::RustError("a row holds no requests".to_owned())),
         }
     }
     body.push_str("]}");

@@ -1,37 +1,172 @@
 //! `POST /v1/events`: acknowledges events once they are on disk. Nothing is dropped: invalid events travel on as they came.
 
-use flagfuse_shared::contract::beacon::{ClientBatch, EventSource, IngestEvent, parse_event};
-use flagfuse_shared::contract::fault::EventFault;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::contract::beacon::{
+    ClientBatch, Event, EventKind, EventSource, RequestHead, SourceMark, parse_event,
+};
+use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
+use flagfuse_shared::flag::Flag;
+use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use worker::Env;
 
+use crate::beacon::handover::{Asker, ClientRequest, digest};
 use crate::beacon::send;
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::http::reply::Reply;
+use crate::snapshot::served::Served;
+use crate::trust::ticket::{TicketFault, TicketSecrets};
+
+/// Where events arrive.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    pub config: &'a Config,
+    pub scope: &'a Scope,
+    pub served: &'a Served,
+    pub asker: &'a Asker,
+}
 
 /// Stores a body's events, valid or not. The answer says which of them the control plane will quarantine, and why; when
 /// that is all of them, it is a refusal.
 pub async fn answer(
     body: &[u8],
     env: &Env,
-    config: &Config,
-    scope: &Scope,
+    incoming: Incoming<'_>,
     now: UnixMillis,
 ) -> Result<Reply, EdgeError> {
-    let (events, refused) = read(body, now)?;
-    if !events.is_empty() {
-        send::store(env, config, scope, EventSource::Client, &events).await?;
+    let Incoming { config, scope, served, asker } = incoming;
+    let snapshot = &served.compiled.snapshot;
+    let known = |key: &FlagKey| snapshot.flag(key.as_str()).map(Result::ok);
+    let rules = Rules { scope, tickets: config.tickets.as_ref(), version: served.version, flag: &known };
+    let batch = ClientBatch::parse(body)?;
+    let judged: Vec<Judged> = batch.events.iter().map(|raw| rules.judge(raw, &batch, now)).collect();
+    for source in [SourceMark::Ticket, SourceMark::Open, SourceMark::None] {
+        let of_source = || {
+            let both = batch.events.iter().zip(&judged);
+            both.filter(move |(_, judged)| judged.source == source)
+        };
+        if of_source().next().is_some() {
+            let exposure_count = of_source().filter(|(_, judged)| judged.enrols).count();
+            let events: Vec<&RawValue> = of_source().map(|(raw, _)| *raw).collect();
+            let handover = handover(&events, exposure_count, source, &batch, asker, now);
+            send::store(env, config, scope, EventSource::Client, handover).await?;
+        }
     }
-    Ok(reply(events.len(), &refused))
+    // Where no fuse watches, nobody asks for tickets.
+    let asks_for_tickets = !served.compiled.watched.is_empty();
+    Ok(reply(&judged, asks_for_tickets))
 }
 
-/// Position of an event that the control plane will quarantine, and why it will.
-type Quarantined = (usize, EventFault);
+fn handover(
+    events: &[&RawValue],
+    exposure_count: usize,
+    source: SourceMark,
+    batch: &ClientBatch<'_>,
+    asker: &Asker,
+    now: UnixMillis,
+) -> String {
+    let head = RequestHead {
+        sent_ms: batch.sent_ms,
+        source,
+        network: asker.network,
+        is_bot: asker.is_bot,
+        sdk: batch.sdk.as_deref(),
+    };
+    let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+    ClientRequest {
+        event_count: count(events.len()),
+        exposure_count: count(exposure_count),
+        received_ms: now,
+        key: &asker.key,
+        network: asker.network,
+        // With its source: what was sent without a ticket may be sent again with one.
+        digest: digest([source.as_str()].into_iter().chain(events.iter().map(|event| event.get()))),
+        json: &head.write(events.iter().copied()),
+    }
+    .write()
+}
+
+/// What the edge makes of an event.
+#[derive(Debug)]
+struct Judged {
+    source: SourceMark,
+    /// Why the control plane will quarantine it.
+    fault: Option<EventFault>,
+    /// Why its ticket proves nothing.
+    ticket: Option<TicketFault>,
+    /// It enrols a unit.
+    enrols: bool,
+}
+
+/// What events are judged by.
+struct Rules<'r> {
+    scope: &'r Scope,
+    tickets: Option<&'r TicketSecrets>,
+    /// Of the snapshot that is here.
+    version: SnapshotVersion,
+    /// A flag of that snapshot; `None` inside for one that is malformed.
+    flag: &'r dyn Fn(&FlagKey) -> Option<Option<&'r Flag>>,
+}
+
+impl Rules<'_> {
+    fn judge(&self, raw: &RawValue, batch: &ClientBatch<'_>, now: UnixMillis) -> Judged {
+        let event = match parse_event(raw.get(), now, batch.sent_ms) {
+            Ok(event) => event,
+            Err(fault) => {
+                return Judged { source: self.unproven(), fault: Some(fault), ticket: None, enrols: false };
+            }
+        };
+        let ticket = event.ticket.as_deref().or(batch.ticket.as_deref());
+        let (source, ticket) = match (self.tickets, &event.unit) {
+            (Some(tickets), Some(unit)) => {
+                match tickets.check(self.scope, unit.as_str(), ticket, event.occurred_ms) {
+                    Ok(()) => (SourceMark::Ticket, None),
+                    Err(fault) => (SourceMark::None, Some(fault)),
+                }
+            }
+            _ => (self.unproven(), None),
+        };
+        let enrols = matches!(event.kind, EventKind::Exposure { phase: Some(_), .. });
+        Judged { source, fault: self.check_exposure(&event), ticket, enrols }
+    }
+
+    /// The mark of what no ticket was asked for.
+    const fn unproven(&self) -> SourceMark {
+        if self.tickets.is_some() { SourceMark::None } else { SourceMark::Open }
+    }
+
+    /// Why an exposure cannot be true: by the flag and the lane of its cohort, the same for both arms. A snapshot that is
+    /// older than the one that answered says nothing.
+    fn check_exposure(&self, event: &Event) -> Option<EventFault> {
+        let EventKind::Exposure { flag: key, variation, phase, version } = &event.kind else { return None };
+        if version.is_some_and(|version| version > self.version) {
+            return None;
+        }
+        let Some(flag) = (self.flag)(key) else {
+            let reason = format!("flag {:?} does not exist in this environment", key.as_str());
+            return Some(EventFault::of(QuarantineCode::UnknownFlag, reason).with_field("flag"));
+        };
+        let unit = event.unit.as_ref().map_or("", |unit| unit.as_str());
+        if flag?.shows(variation.as_str(), *phase, unit) != Some(false) {
+            return None;
+        }
+        let found = variation.as_str();
+        let reason = match phase {
+            Some(phase) => format!(
+                "variation is {found:?}, which is not what this unit gets in phase {phase}: send what the evaluation answered"
+            ),
+            None => format!("variation is {found:?}, which flag {:?} does not have", key.as_str()),
+        };
+        Some(EventFault::of(QuarantineCode::VariantMismatch, reason).with_field("variation"))
+    }
+}
 
 /// Those events are on disk: a client that sent nothing usable learns it, and one that sends them again repeats them.
-fn reply(count: usize, refused: &[Quarantined]) -> Reply {
+fn reply(judged: &[Judged], asks_for_tickets: bool) -> Reply {
+    let count = judged.len();
+    let refused: Vec<(usize, &EventFault)> =
+        judged.iter().enumerate().filter_map(|(at, judged)| Some((at, judged.fault.as_ref()?))).collect();
     let accepted = count - refused.len();
     let told = refused.iter().map(|(at, EventFault { code, field, reason })| {
         let field = Some(field).filter(|field| !field.is_empty());
@@ -40,6 +175,14 @@ fn reply(count: usize, refused: &[Quarantined]) -> Reply {
     let mut members = Map::new();
     members.insert("accepted".to_owned(), json!(accepted));
     members.insert("quarantined".to_owned(), told.collect());
+    let unticketed = judged.iter().enumerate().filter_map(|(at, judged)| {
+        let fault = judged.ticket.filter(|_| asks_for_tickets)?;
+        Some(json!({ "index": at, "code": fault.as_str() }))
+    });
+    let unticketed: Vec<Value> = unticketed.collect();
+    if !unticketed.is_empty() {
+        members.insert("unticketed".to_owned(), Value::Array(unticketed));
+    }
     match refused.first() {
         Some((_, first)) if accepted == 0 => {
             EdgeError::EventsRefused { count, first: first.reason.clone() }.reply_with(None, members)
@@ -51,67 +194,6 @@ fn reply(count: usize, refused: &[Quarantined]) -> Reply {
     }
 }
 
-/// All events as they arrived, and which of them are invalid.
-fn read(body: &[u8], now: UnixMillis) -> Result<(Vec<IngestEvent>, Vec<Quarantined>), EdgeError> {
-    let batch = ClientBatch::parse(body)?;
-    let raws = batch.events.iter().enumerate();
-    let refused = raws
-        .filter_map(|(at, raw)| parse_event(raw.get(), now, batch.sent_ms).err().map(|fault| (at, fault)))
-        .collect();
-    let events = batch
-        .events
-        .iter()
-        .map(|raw| IngestEvent { received_ms: now, sent_ms: batch.sent_ms, raw: (*raw).to_owned() })
-        .collect();
-    Ok((events, refused))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
-
-    #[test]
-    fn invalid_events_are_named_and_kept_as_they_came() {
-        let body = br#"{"sent_ms":1790000000000,"events":[
-            {"id":"1","type":"outcome","unit":"u","occurred_ms":1790000000000,"metric":"conversion","new":[1]},
-            {"id":"2","type":"surprise"}, 7]}"#;
-        let (events, refused) = read(body, NOW).unwrap();
-        assert_eq!(events.len(), 3);
-        let told: Vec<_> = refused.iter().map(|(at, fault)| (*at, fault.code.as_str())).collect();
-        assert_eq!(told, [(1, "bad_schema"), (2, "bad_schema")]);
-        let reply = super::reply(events.len(), &refused);
-        let body: Value = serde_json::from_str(&reply.body).unwrap();
-        assert_eq!((reply.status, &body["accepted"]), (202, &json!(1)));
-        let reason = r#"type must be "exposure", "outcome" or "usage", but is the string "surprise""#;
-        let expected = json!({ "index": 1, "code": "bad_schema", "field": "type", "reason": reason });
-        assert_eq!(body["quarantined"][0], expected);
-        assert!(body["quarantined"][1]["field"].is_null(), "it is about the whole event");
-        assert_eq!(events[2].raw.get(), "7");
-        assert!(events[0].raw.get().contains("\"new\":[1]"));
-    }
-
-    #[test]
-    fn a_body_of_which_nothing_can_be_used_is_a_refusal_and_kept_all_the_same() {
-        let (events, refused) = read(br#"{"events":[{"id":"1"},7]}"#, NOW).unwrap();
-        let reply = super::reply(events.len(), &refused);
-        let body: Value = serde_json::from_str(&reply.body).unwrap();
-        assert_eq!((reply.status, events.len()), (400, 2));
-        assert_eq!((&body["code"], &body["accepted"]), (&json!("events_refused"), &json!(0)));
-        assert_eq!(
-            body["detail"],
-            "all 2 events are refused: events[0]: type is missing: every event has an id, a type and occurred_ms"
-        );
-        assert_eq!(body["quarantined"].as_array().map(Vec::len), Some(2));
-        let (events, refused) = read(br#"{"events":[]}"#, NOW).unwrap();
-        assert_eq!(super::reply(events.len(), &refused).status, 202, "nothing was asked for");
-    }
-
-    #[test]
-    fn a_body_that_is_no_batch_is_refused_whole() {
-        for body in [&b""[..], b"[]", b"{\"events\":{}}", b"{\"events\":[", b"\xff"] {
-            assert!(matches!(read(body, NOW), Err(EdgeError::Events(_))));
-        }
-    }
-}
+#[path = "events_tests.rs"]
+mod tests;

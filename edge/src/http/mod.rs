@@ -1,5 +1,6 @@
 //! What clients and the control plane can ask over HTTP, one file per route. Handlers never touch storage.
 
+pub mod asker;
 pub mod body;
 pub mod client_key;
 pub mod evaluation;

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use flagfuse_shared::context::Context;
+use flagfuse_shared::context::{Context, UnitSource};
 use flagfuse_shared::evaluate::{EvaluationResult, Question};
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
@@ -20,6 +20,9 @@ use crate::snapshot::served::Served;
 
 /// Bytes of a single answer with some room: key, value, variant, reason, metadata.
 const SINGLE_LEN_TYPICAL: usize = 256;
+
+/// The name of a ticket in an answer's metadata; one for a unit that another attribute names has that behind a colon.
+const TICKET: &str = "ticket";
 
 /// Who asks, of which snapshot.
 #[derive(Debug, Clone, Copy)]
@@ -55,9 +58,27 @@ impl<'a> EvaluationInput<'a> {
         Origin::new(self.served.version, self.scope)
     }
 
-    /// What a bulk says of its origin.
+    /// What a bulk says of its origin, with a ticket for each thing that names units of watched flags.
     fn bulk_origin(&self, config: &Config) -> Origin {
-        self.origin().with_event_streams(config.notify.event_streams(self.scope, self.key, clock::now()))
+        let streams = config.notify.event_streams(self.scope, self.key, clock::now());
+        let mut origin = self.origin().with_event_streams(streams);
+        for source in &self.served.compiled.watched {
+            match source {
+                UnitSource::TargetingKey => self.add_ticket(config, &mut origin, source, TICKET),
+                UnitSource::Attribute(name) => {
+                    self.add_ticket(config, &mut origin, source, &format!("{TICKET}:{}", name.as_str()));
+                }
+            }
+        }
+        origin
+    }
+
+    /// Adds the ticket of the asker's unit, where there are tickets and it has one.
+    fn add_ticket(&self, config: &Config, origin: &mut Origin, source: &UnitSource, name: &str) {
+        let Some((tickets, unit)) = config.tickets.as_ref().zip(source.unit(self.context)) else { return };
+        if let Some(ticket) = tickets.issue(self.scope, &unit, clock::now()) {
+            origin.add_ticket(name, &ticket);
+        }
     }
 }
 
@@ -65,7 +86,11 @@ impl<'a> EvaluationInput<'a> {
 pub fn single(config: &Config, input: &EvaluationInput<'_>, flag_key: &str) -> (Reply, Option<Exposure>) {
     let answer = input.served.compiled.snapshot.evaluate(flag_key, input.question());
     let mut body = String::with_capacity(SINGLE_LEN_TYPICAL);
-    write_answer(&mut body, flag_key, &answer, &input.origin());
+    let mut origin = input.origin();
+    if let Some(resolution) = answer.as_ref().ok().filter(|resolution| resolution.assignment.is_some()) {
+        input.add_ticket(config, &mut origin, resolution.flag.bucket_by(), TICKET);
+    }
+    write_answer(&mut body, flag_key, &answer, &origin);
     let mut reply = Reply::json(single_status(&answer), body);
     label(&mut reply, config, input.served);
     (reply, exposure(input, &answer))

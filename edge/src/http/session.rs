@@ -9,9 +9,12 @@ use flagfuse_shared::limits::{METRICS_BODY_LEN_MAX, REQUEST_BODY_LEN_MAX};
 use worker::{Context, Env, Request, Response};
 
 use crate::beacon::exposure;
+use crate::beacon::handover::Asker;
 use crate::clock;
 use crate::config::Config;
 use crate::error::EdgeError;
+use crate::http::asker::asker;
+use crate::http::events::Incoming;
 use crate::http::gate::{Claim, wish};
 use crate::http::reply::Reply;
 use crate::http::request::RequestHead;
@@ -89,21 +92,31 @@ impl Session<'_> {
         let served = self.served(claim).await?;
         let (reply, exposed) = evaluation::answer(self.config, claim, &served, self.head, &body)?;
         if let Some(exposed) = exposed {
-            exposure::record(exposed, self.env, self.context, self.config, &claim.scope);
+            let asker = self.asker(request, claim);
+            exposure::record(exposed, asker, self.env, self.context, self.config, &claim.scope);
         }
         Ok(reply)
     }
 
     async fn events(&self, request: &mut Request, claim: &Claim) -> Result<Reply, EdgeError> {
         let body = body::read(request, REQUEST_BODY_LEN_MAX).await?;
-        self.served(claim).await?;
-        events::answer(&body, self.env, self.config, &claim.scope, clock::now()).await
+        let served = self.served(claim).await?;
+        let asker = self.asker(request, claim);
+        let incoming = Incoming { config: self.config, scope: &claim.scope, served: &served, asker: &asker };
+        events::answer(&body, self.env, incoming, clock::now()).await
     }
 
     async fn usage(&self, request: &mut Request, claim: &Claim) -> Result<Reply, EdgeError> {
         let body = body::read(request, METRICS_BODY_LEN_MAX).await?;
         self.served(claim).await?;
-        usage::answer(&body, self.env, self.config, &claim.scope, clock::now()).await
+        let asker = self.asker(request, claim);
+        usage::answer(&body, self.env, self.config, &claim.scope, &asker, clock::now()).await
+    }
+
+    fn asker(&self, request: &Request, claim: &Claim) -> Asker {
+        let user_agent = body::header(request, "user-agent");
+        let address = self.head.headers.address.as_deref();
+        asker(self.config, claim.shown.key_id(), address, user_agent.as_deref())
     }
 
     async fn features(&self, claim: &Claim) -> Result<Reply, EdgeError> {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
+use flagfuse_shared::context::UnitSource;
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::snapshot::{Admitted, Held, Snapshot, Verified};
 
@@ -14,6 +15,8 @@ pub struct CompiledSnapshot {
     pub snapshot: Verified<Snapshot>,
     /// Its version, and the digest and keyset it came with.
     pub held: Held,
+    /// What names the units of flags that a fuse watches: nothing when none does, one thing nearly always.
+    pub watched: Vec<UnitSource>,
     /// When it was signed.
     pub created_ms: UnixMillis,
     /// Bytes of the last bulk answer and some more: the next one is written without growing.
@@ -27,7 +30,16 @@ pub struct CompiledSnapshot {
 impl CompiledSnapshot {
     /// Nothing was answered from it yet.
     pub fn new(admitted: Admitted) -> Self {
+        let mut watched: Vec<UnitSource> = Vec::new();
+        for flag in
+            admitted.snapshot.flags().filter_map(|(_, flag)| flag.ok().filter(|flag| flag.cohort().is_some()))
+        {
+            if !watched.contains(flag.bucket_by()) {
+                watched.push(flag.bucket_by().clone());
+            }
+        }
         Self {
+            watched,
             snapshot: admitted.snapshot,
             held: admitted.held,
             created_ms: admitted.created_ms,

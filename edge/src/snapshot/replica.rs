@@ -11,6 +11,7 @@ use flagfuse_shared::limits::REPLICA_ENVIRONMENT_COUNT_MAX;
 use flagfuse_shared::ordered;
 use flagfuse_shared::snapshot::beat::{Beat, BeatLedger, FreshnessKeys};
 use flagfuse_shared::snapshot::envelope::split_frame;
+use flagfuse_shared::snapshot::manifest::READER_VERSION;
 use flagfuse_shared::snapshot::{Held, KeyIds, Refusal, RefusalCode, TrustedRoots};
 
 use crate::region::Identity;
@@ -139,7 +140,12 @@ impl ReplicaMachine {
     /// The first message of every connection.
     pub fn hello(&self) -> ReplicaMessage {
         let Identity { region, shard, .. } = &self.identity;
-        ReplicaMessage::Hello { region: region.clone(), shard: *shard, held: self.held() }
+        ReplicaMessage::Hello {
+            region: region.clone(),
+            shard: *shard,
+            held: self.held(),
+            reader: READER_VERSION,
+        }
     }
 
     /// Takes a message that arrived at `now`. What it asks for is the caller's to do.

@@ -69,6 +69,19 @@ impl Flag {
         &self.variations
     }
 
+    /// Whether an exposure to the variation can be true: an unknown variation cannot, and in a phase of its cohort each unit
+    /// gets one. `None` when nobody here can tell.
+    pub fn shows(&self, variation: &str, phase: Option<u32>, unit: &str) -> Option<bool> {
+        let position = self.variations.iter().position(|own| own.key.as_str() == variation);
+        let Some(index) = position.and_then(|at| u8::try_from(at).ok()).map(VariationIndex) else {
+            return Some(false);
+        };
+        match phase {
+            None => Some(true),
+            Some(phase) => self.cohort()?.shows(phase, unit, index),
+        }
+    }
+
     /// Served while it is off; `None` leaves it to the caller's code.
     pub fn off_variation(&self) -> Option<&Variation> {
         self.variation(self.off?)
@@ -293,6 +306,16 @@ impl Cohort {
     /// Number of the phase.
     pub const fn phase(&self) -> u32 {
         self.phase
+    }
+
+    /// Whether an exposure of `unit` to `variation` in `phase` is one that this cohort makes; `None` when the cohort does not
+    /// know the phase, which may be over or still on its way. Asks the same of both arms.
+    fn shows(&self, phase: u32, unit: &str, variation: VariationIndex) -> Option<bool> {
+        if phase != self.phase && !self.slices.iter().any(|slice| slice.phase == phase) {
+            return None;
+        }
+        let slice = self.slice(Bucket::under(self.salt, unit));
+        Some(slice.is_some_and(|slice| slice.phase == phase && slice.variation == variation))
     }
 
     /// What a rule serves that wants to serve `wanted`.

@@ -216,6 +216,8 @@ pub struct Origin {
     fields: String,
     /// The `eventStreams` of a bulk: a JSON array.
     event_streams: Option<Rc<str>>,
+    /// `,"ticket":"…"`, in the answer's own metadata alone: once, however many flags there are.
+    tickets: String,
 }
 
 impl Origin {
@@ -224,7 +226,15 @@ impl Origin {
         // Slugs and versions hold nothing that JSON escapes.
         let Scope { tenant: _, project, environment } = scope;
         let fields = format!("\"version\":\"{version}\",\"flagSetId\":\"{project}/{environment}\"");
-        Self { fields, event_streams: None }
+        Self { fields, event_streams: None, tickets: String::new() }
+    }
+
+    /// Names a ticket under `name`, whose text needs no escaping. A bulk's validator covers it.
+    pub fn add_ticket(&mut self, name: &str, ticket: &str) {
+        self.tickets.push(',');
+        write_json_string(&mut self.tickets, name);
+        // Writing to a String cannot fail.
+        let _ = write!(self.tickets, ":\"{ticket}\"");
     }
 
     /// Bulk answers say where clients hear of changes; `event_streams` is a JSON array.
@@ -252,6 +262,7 @@ pub fn write_answer(out: &mut String, key: &str, answer: &EvaluationResult<'_>, 
         out.push(',');
     }
     out.push_str(&origin.fields);
+    out.push_str(&origin.tickets);
     out.push_str(END);
 }
 
@@ -337,6 +348,7 @@ pub fn write_bulk<'s>(
     }
     out.push_str(",\"metadata\":{");
     out.push_str(&origin.fields);
+    out.push_str(&origin.tickets);
     // Its two braces end the metadata and the whole body.
     out.push_str(END);
 }
@@ -379,6 +391,10 @@ pub fn bulk_etag(context: &Context, origin: &Origin, circumstances: Circumstance
     let Circumstances { freshness, stretch, random } = circumstances;
     let mut covered = Fingerprint::new();
     covered.text(&origin.fields);
+    // And one whose ticket's window has passed needs the next one.
+    if !origin.tickets.is_empty() {
+        covered.text(&origin.tickets);
+    }
     // A client that has this answer has these streams: it would never learn of others from a 304.
     if let Some(event_streams) = &origin.event_streams {
         covered.text(event_streams);

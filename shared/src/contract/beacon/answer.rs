@@ -32,6 +32,17 @@ pub struct PlaneWord {
 }
 
 impl PlaneWord {
+    /// The text that [`Self::read`] reads back.
+    pub fn write(&self) -> String {
+        let settings =
+            self.settings.map_or_else(String::new, |BufferSettings { watched, enrolments_per_minute }| {
+                let limit =
+                    enrolments_per_minute.map_or_else(|| "null".to_owned(), |limit| limit.to_string());
+                format!(",\"settings\":{{\"watched\":{watched},\"enrolments_per_minute\":{limit}}}")
+            });
+        format!("{{\"formats\":[{}]{settings}}}", self.format)
+    }
+
     /// Reads the body of an answer; whatever is malformed is as good as unsaid.
     pub fn read(body: &str) -> Self {
         let value = strict::parse(body.as_bytes()).unwrap_or_default();
@@ -61,7 +72,9 @@ mod tests {
             ),
             (r#"{"formats":[1,2],"settings":{"watched":7}}"#, 2, None),
         ] {
-            assert_eq!(PlaneWord::read(body), PlaneWord { format, settings: expected }, "{body}");
+            let word = PlaneWord { format, settings: expected };
+            assert_eq!(PlaneWord::read(body), word, "{body}");
+            assert_eq!(PlaneWord::read(&word.write()), word);
         }
     }
 }

@@ -139,9 +139,9 @@ pub const BATCH_LEN_MAX: usize = 4 * 1024 * 1024;
 pub const BATCH_BODY_LEN_MAX: usize = BATCH_LEN_MAX + 2 * REQUEST_BODY_LEN_MAX;
 /// An event older than this is quarantined as `too_old`: the horizon of the additive dedupe.
 pub const EVENT_AGE_MS_MAX: u64 = 14 * 24 * 3_600_000;
-/// Activities of one unit on one day, in UTC; more are quarantined as `unit_flood`. A person who works all day in a page
-/// that reports each request's latency stays below it.
-pub const UNIT_DAY_ACTIVITY_COUNT_MAX: u64 = 1_000;
+/// Outcomes of one enrolled unit on one day, in UTC; what comes after the tick in which it has more is quarantined as
+/// `unit_flood`. A person who works all day in a page that reports each request's latency stays below it.
+pub const UNIT_DAY_OUTCOME_COUNT_MAX: u64 = 10_000;
 /// An event dated further ahead than this is quarantined as `future`.
 pub const EVENT_SKEW_MS_MAX: u64 = 5 * 60_000;
 

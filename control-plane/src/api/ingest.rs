@@ -17,10 +17,11 @@ use super::ApiState;
 use super::auth::{Edge, InTenant};
 use super::body::{RawBody, Seen, describe_json};
 use super::document::{Draft, Takes};
+use super::forward::Passport;
 use super::slots::{Slot, Slots};
 use crate::change::ChangeError;
 use crate::error::ApiError;
-use crate::ingest::{Answered, Ingested};
+use crate::ingest::{Answered, IngestError, Ingested};
 
 /// Batches in memory.
 pub(super) enum Batches {}
@@ -150,7 +151,7 @@ impl Takes for Batch {
 }
 
 /// What became of a batch.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(super) struct BatchAnswer {
     status: BatchStatus,
     /// Formats of batches that this control plane reads.
@@ -175,7 +176,7 @@ pub(super) struct BatchAnswer {
 }
 
 /// Whether a batch is applied now, or was before.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum BatchStatus {
     Applied,
@@ -183,7 +184,7 @@ enum BatchStatus {
 }
 
 /// How the buffer is to go on.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 struct SettingsAnswer {
     /// A fuse of the environment watches: say every few seconds how far you are.
     watched: bool,
@@ -216,6 +217,7 @@ pub(super) async fn batch(
     State(state): State<ApiState>,
     Seen(seen): Seen,
     _slot: Slot<Batches>,
+    passport: Passport,
     Batch(RawBody(body)): Batch,
 ) -> Result<Json<BatchAnswer>, ApiError> {
     // A batch is named by its buffer and its number, which is condition enough: nothing here has a tag.
@@ -223,5 +225,12 @@ pub(super) async fn batch(
         let key = "of events".to_owned();
         ChangeError::Precondition { what: "batch", key, unmet, current: None }
     })?;
-    Ok(Json(state.ingestion.ingest(&caller.tenant, body).await?.into()))
+    match state.ingestion.ingest(&caller.tenant, body.clone()).await {
+        Ok(answered) => Ok(Json(answered.into())),
+        Err(IngestError::Elsewhere { address }) => {
+            let answer = state.forwarder.forward(&address, passport, body).await;
+            answer.map(Json).ok_or_else(|| IngestError::Elsewhere { address }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -13,6 +13,7 @@ mod environments;
 mod explain;
 mod failures;
 mod flags;
+mod forward;
 mod fuses;
 mod hints;
 mod history;
@@ -57,6 +58,7 @@ use self::answer::Changed;
 use self::auth::{Caller, Public};
 use self::document::{delete, get, patch, post, put};
 use self::failures::Failures;
+use self::forward::Forwarder;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
 use crate::error::{ApiError, Code};
@@ -79,6 +81,7 @@ pub struct ApiState {
     ingestion: Ingestion,
     clock: Clock,
     fleet: Arc<Fleet>,
+    forwarder: Arc<Forwarder>,
     ingest_slots: Arc<Semaphore>,
     pull_slots: Arc<Semaphore>,
     failures: Arc<Failures>,
@@ -92,8 +95,19 @@ impl ApiState {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
         let (fleet, failures) = (Arc::new(fleet), Arc::default());
-        let edge_addresses = Arc::default();
-        Self { store, publisher, ingestion, clock, fleet, ingest_slots, pull_slots, failures, edge_addresses }
+        let (edge_addresses, forwarder) = (Arc::default(), Arc::default());
+        Self {
+            store,
+            publisher,
+            ingestion,
+            clock,
+            fleet,
+            forwarder,
+            ingest_slots,
+            pull_slots,
+            failures,
+            edge_addresses,
+        }
     }
 
     /// With the addresses of the edges.

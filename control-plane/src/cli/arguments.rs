@@ -89,9 +89,26 @@ pub(crate) struct ServeArgs {
     /// Milliseconds between two looks at the fuses.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub tick_ms: u64,
+    /// Where other control planes of the same database reach this one, such as `http://10.0.0.7:8700`: they hand it the events
+    /// that it counts. Without it they tell edges to come back.
+    #[arg(long, value_name = "URL", env = "FLAGFUSE_ADVERTISE_URL", value_parser = advertised)]
+    pub advertise_url: Option<String>,
     /// The tenant whose environments the edges hold; it must have a way in.
     #[command(flatten)]
     pub of: TenantArgs,
+}
+
+/// `http://HOST:PORT`, and nothing behind it: control planes of one database talk in a network of their own.
+fn advertised(url: &str) -> Result<String, String> {
+    let authority = url.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let port =
+        authority.and_then(|authority| authority.rsplit_once(':')).map(|(_, port)| port.parse::<u16>());
+    match (authority, port) {
+        (Some(authority), Some(Ok(port))) if port > 0 && !authority.contains(['/', '?', '#', '@']) => {
+            Ok(format!("http://{authority}"))
+        }
+        _ => Err("it has to be http://HOST:PORT, without a path".to_owned()),
+    }
 }
 
 impl ServeArgs {

@@ -25,6 +25,10 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
     let plane = ControlPlane::unlock(&args.data.location()?, args.data.passphrase()?, Clock::System).await?;
+    let plane = match args.advertise_url {
+        Some(address) => plane.reached_at(address)?,
+        None => plane,
+    };
     plane.require_admin_token(&args.of.tenant).await?;
     plane.report().await?;
     let listener =

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flagfuse_cells::PhaseId;
 use flagfuse_shared::bucket::{COHORT_SEED, Salted};
+use flagfuse_shared::contract::beacon::answer::BufferSettings;
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
 use tokio::time::Instant;
@@ -56,7 +57,7 @@ pub(super) struct Catalogue {
     version: Option<SnapshotVersion>,
     /// When it was looked at, and how often the bell of changes had rung by then.
     looked: Option<(Instant, u64)>,
-    is_watched: bool,
+    settings: Option<BufferSettings>,
     flags: HashMap<FlagKey, Known<Arc<FlagWire>>>,
     phases: HashMap<FlagKey, HashMap<u32, Known<Arc<Phase>>>>,
     phase_count: usize,
@@ -85,9 +86,9 @@ impl Catalogue {
         self.version
     }
 
-    /// Whether a fuse watches in the environment.
-    pub(super) const fn is_watched(&self) -> bool {
-        self.is_watched
+    /// What the environment's buffers are told.
+    pub(super) fn settings(&self) -> BufferSettings {
+        self.settings.unwrap_or_default()
     }
 
     /// Whether it was looked at just now and knows all of these names.
@@ -118,7 +119,7 @@ impl Catalogue {
             self.phase_count = 0;
         }
         self.looked = Some((monotonic(), rung));
-        (self.version, self.is_watched) = (Some(news.version), news.is_watched);
+        (self.version, self.settings) = (Some(news.version), Some(news.settings));
         self.flags.extend(news.flags);
         for ((flag, number), known) in news.phases {
             self.phase_count += 1;
@@ -130,7 +131,7 @@ impl Catalogue {
 /// What was read.
 struct News {
     version: SnapshotVersion,
-    is_watched: bool,
+    settings: BufferSettings,
     flags: Vec<(FlagKey, Known<Arc<FlagWire>>)>,
     phases: Vec<((FlagKey, u32), Known<Arc<Phase>>)>,
 }
@@ -165,19 +166,28 @@ pub(super) async fn prepare(
 async fn read(store: &Store, scope: &Scope, missing: Names) -> Result<Option<News>, StoreError> {
     let mut conn = store.read().await?;
     let Some(environment) = scopes::environment(&mut conn, scope).await? else { return Ok(None) };
-    let is_watched = fuses::is_any(&mut conn, scope).await?;
-    let mut news = News { version: environment.version, is_watched, flags: Vec::new(), phases: Vec::new() };
-    for key in missing.flags {
+    let limit = environment.safety.enrolments_per_minute.limit();
+    let settings = BufferSettings {
+        watched: fuses::is_any(&mut conn, scope).await?,
+        enrolments_per_minute: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+    };
+    let mut news = News { version: environment.version, settings, flags: Vec::new(), phases: Vec::new() };
+    let mut flags = missing.flags;
+    for (flag, number) in missing.phases {
+        let known = phase(&mut conn, scope, &flag, number).await?;
+        if matches!(known, Known::IsNot) {
+            // Whether there is the flag at all.
+            flags.insert(flag.clone());
+        }
+        news.phases.push(((flag, number), known));
+    }
+    for key in flags {
         let known = match flags::flag(&mut conn, scope, key.as_str()).await {
             Ok(Some(row)) => Known::Is(Arc::new(row.wire)),
             Ok(None) => Known::IsNot,
             Err(error) => broken(&error).ok_or(error)?,
         };
         news.flags.push((key, known));
-    }
-    for (flag, number) in missing.phases {
-        let known = phase(&mut conn, scope, &flag, number).await?;
-        news.phases.push(((flag, number), known));
     }
     Ok(Some(news))
 }

@@ -10,7 +10,7 @@ use flagfuse_cells::{
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::ids::{FlagKey, UnixMillis};
-use flagfuse_shared::limits::UNIT_DAY_ACTIVITY_COUNT_MAX;
+use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
 use super::delivery::Delivery;
 use super::recent::{Novelty, Recent};
@@ -148,7 +148,8 @@ impl<'d> Group<'d> {
                     if let Some((phase, arm)) = of {
                         self.count(phase, arm, QUARANTINED);
                     }
-                    self.refused.push(Refused { fault, raw: raw_of(delivery, &event.raw) });
+                    let (flag, sdk) = (event.flag(), event.sdk());
+                    self.refused.push(Refused { fault, raw: raw_of(delivery, &event.raw), flag, sdk });
                 }
             }
         }
@@ -278,6 +279,6 @@ fn raw_of<'d>(delivery: &'d Delivery, raw: &'d Raw) -> Cow<'d, str> {
 
 fn unit_flood() -> EventFault {
     let reason =
-        format!("the unit has {UNIT_DAY_ACTIVITY_COUNT_MAX} events on that day (UTC), which is the limit");
+        format!("the unit has {UNIT_DAY_OUTCOME_COUNT_MAX} outcomes on that day (UTC), which is the limit");
     EventFault::of(QuarantineCode::UnitFlood, reason).with_field("unit")
 }

@@ -107,7 +107,7 @@ impl Ingestion {
         if !partition.context.prepare(&names).await? {
             return self.stray(tenant, &batch).await;
         }
-        let (events, phases, watched) = partition.context.known(|catalogue| {
+        let (events, phases, settings) = partition.context.known(|catalogue| {
             let resolver = Resolver {
                 tenant,
                 unit_key: &self.shared.unit_key,
@@ -116,7 +116,7 @@ impl Ingestion {
             };
             let events: Vec<Resolved> =
                 read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
-            (events, phases_of(catalogue, &names), catalogue.is_watched())
+            (events, phases_of(catalogue, &names), catalogue.settings())
         });
         let (reply, answer) = oneshot::channel();
         let delivery = Delivery {
@@ -134,7 +134,6 @@ impl Ingestion {
         };
         self.deliver(&scope, partition, delivery)?;
         let ingested = answer.await.unwrap_or(Err(IngestError::Opening))?;
-        let settings = BufferSettings { watched, ..BufferSettings::default() };
         Ok(Answered { ingested, settings })
     }
 

@@ -29,6 +29,21 @@ pub(super) struct Resolved {
     /// What is kept of it when it cannot be used.
     pub(super) raw: Raw,
     pub(super) what: What,
+    /// The flag that it names, and the program that sent it; where it is refused.
+    about: Option<Box<(Option<FlagKey>, String)>>,
+}
+
+impl Resolved {
+    /// The flag that it names; empty when it names none, or is not refused.
+    pub(super) fn flag(&self) -> &str {
+        let flag = self.about.as_ref().and_then(|about| about.0.as_ref());
+        flag.map_or("", FlagKey::as_str)
+    }
+
+    /// The program that sent it; empty when it does not say.
+    pub(super) fn sdk(&self) -> &str {
+        self.about.as_ref().map_or("", |about| &about.1)
+    }
 }
 
 /// What arrived.
@@ -128,6 +143,7 @@ impl Resolver<'_> {
     /// What an event of the batch `body` is to be counted as.
     pub(super) fn resolve(&self, body: &[u8], read: Read<'_>) -> Resolved {
         let Read { arrival, event } = read;
+        let flag = event.as_ref().ok().and_then(flag_of).cloned();
         let (print, what) = match (event, &arrival.content) {
             (Err(fault), _) => (None, What::Refused(fault, None)),
             (Ok(event), Content::Raw(raw)) => (Some(self.print(&event.id, raw)), self.what(&arrival, event)),
@@ -140,7 +156,10 @@ impl Resolver<'_> {
             }
             Content::Exposure(_) => Raw::Recorded(Box::default()),
         };
-        Resolved { print, raw, what }
+        // What is refused later on is an id that came twice, or too much of a unit: no flag's fault.
+        let is_refused = matches!(what, What::Refused(..));
+        let about = is_refused.then(|| Box::new((flag, arrival.sdk.unwrap_or_default().to_owned())));
+        Resolved { print, raw, what, about }
     }
 
     fn print(&self, id: &str, content: &str) -> Print {
@@ -239,6 +258,13 @@ impl Resolver<'_> {
         let reason =
             format!("phase is {number}, and the fuse of flag {:?} has had no such phase", flag.as_str());
         EventFault::in_field("phase", reason)
+    }
+}
+
+const fn flag_of(event: &Event) -> Option<&FlagKey> {
+    match &event.kind {
+        EventKind::Exposure { flag, .. } | EventKind::Usage { flag, .. } => Some(flag),
+        EventKind::Outcome { .. } => None,
     }
 }
 

@@ -40,7 +40,12 @@ pub(super) async fn keep(
         let slice = rest.get(..SLICE_COUNT.min(rest.len())).unwrap_or_default();
         let refused: Vec<_> = slice
             .iter()
-            .map(|arrival| Refused { fault: fault.clone(), raw: arrival.raw(String::new) })
+            .map(|arrival| Refused {
+                fault: fault.clone(),
+                raw: arrival.raw(String::new),
+                flag: "",
+                sdk: arrival.sdk.unwrap_or_default(),
+            })
             .collect();
         let count = slice.len() as u64;
         let counts = Balance { received: count, stored: 0, duplicate: 0, quarantined: count };

@@ -6,15 +6,12 @@ use flagfuse_shared::ids::UnixMillis;
 use super::metric::{LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};
 use super::policy::{OutcomeWindow, Policy};
 
-/// The activities by which a unit comes back, where a policy names none.
-const ACTIVITIES: [&str; 1] = ["session"];
-
 /// Everything that a phase under `policy` counts: coming back, what the policy names, and all other outcomes in one metric,
 /// since clients may make up as many names as they like.
 pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy) -> PhaseRules {
     let coming_back = MetricRules {
         name: RETURN_METRIC.to_owned(),
-        matching: Matching::AnyOf(activities()),
+        matching: Matching::AnyOf(policy.activities()),
         window: window(policy.window(RETURN_METRIC)),
         counting: Counting::First,
     };
@@ -40,11 +37,6 @@ pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy) -> PhaseRu
         metrics: [coming_back].into_iter().chain(named).chain([other]).collect(),
         slices: Vec::new(),
     }
-}
-
-/// An outcome that is called `return` says it in so many words.
-fn activities() -> Vec<String> {
-    ACTIVITIES.into_iter().chain([RETURN_METRIC]).map(str::to_owned).collect()
 }
 
 const fn window(OutcomeWindow { after_ms, within_ms }: OutcomeWindow) -> Window {
@@ -75,7 +67,7 @@ mod tests {
         let (first, sample) = (&Counting::First, &Counting::Sample);
         let expected = [("return", first), ("conversion", first), ("latency_ms", sample), ("other", first)];
         assert_eq!(found, expected);
-        assert_eq!(rules.metrics[0].matching, Matching::AnyOf(vec!["session".into(), "return".into()]));
+        assert_eq!(rules.metrics[0].matching, Matching::AnyOf(vec!["session".into()]));
         assert_eq!(rules.metrics[1].window, Window { after_ms: 0, within_ms: 60_000 });
         let named = ["conversion", "latency_ms", "return"].map(str::to_owned).to_vec();
         assert_eq!(rules.metrics[3].matching, Matching::NoneOf(named));

@@ -102,7 +102,7 @@ async fn keep(
     count_kept: u32,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let refused = Refused { fault: fault.clone(), raw: raw.into() };
+    let refused = Refused { fault: fault.clone(), raw: raw.into(), flag: "", sdk: "" };
     keep_all(conn, place, &[refused], count_kept, now).await
 }
 
@@ -112,6 +112,10 @@ pub struct Refused<'r> {
     pub fault: EventFault,
     /// The bytes as they arrived.
     pub raw: Cow<'r, str>,
+    /// The flag that it names; empty when it names none.
+    pub flag: &'r str,
+    /// The program that sent it; empty when it does not say.
+    pub sdk: &'r str,
 }
 
 /// Keeps events of one place as [`insert`] does, with a few statements for all of them.
@@ -181,10 +185,12 @@ async fn keep_all(
                 "waiting".into(),
                 field,
                 reason,
+                event.flag.into(),
+                event.sdk.into(),
             ]
         });
     let head = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
-                                        events, replay_state, field, reason)";
+                                        events, replay_state, field, reason, flag, sdk)";
     Rows::of(rows).write(conn, head, "").await?;
     Ok(())
 }

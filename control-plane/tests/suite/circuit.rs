@@ -238,13 +238,14 @@ async fn while_a_fuse_watches_rules_reach_nobody_who_may_be_counted() {
 }
 
 #[tokio::test]
-async fn two_watched_flags_of_an_environment_hash_with_salts_of_their_own() {
+async fn two_flags_with_one_salt_cannot_both_be_watched() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     let other = format!("{ENVIRONMENT}/flags/other");
     world.ok("PUT", &other, with("salt", json!("checkout"))).await;
     let refused = world.call("PUT", &format!("{other}/fuse"), policy(json!({}))).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (409, "shared_salt"), "{}", refused.body);
+    assert!(refused.body["detail"].as_str().unwrap().contains("\"checkout\""), "{}", refused.body);
     world.ok("PUT", &other, flag()).await;
     world.ok("PUT", &format!("{other}/fuse"), policy(json!({}))).await;
     // A watched flag keeps its salt, so that it cannot take another one's later.

@@ -192,19 +192,21 @@ async fn circuit_flags_and_audit_survive_a_restart() {
 
 #[tokio::test]
 async fn verdict_reads_tallies_never_raw_events() {
-    // Without any event left, the verdict is the same: it never looked at one.
+    // Without the log and what memory held of it the verdict is the same: it never looked at any of that.
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     world.run_cohort(1, 400, (100, 200), "conversion").await;
-    for table in ["DELETE FROM events", "DELETE FROM exposures", "DELETE FROM facts"] {
-        sqlx::query(table).execute(&mut world.database().await).await.unwrap();
+    for table in ["telemetry_log", "checkpoint_parts", "checkpoints", "batches"] {
+        let delete = sqlx::AssertSqlSafe(format!("DELETE FROM {table}"));
+        sqlx::query(delete).execute(&mut world.database().await).await.unwrap();
     }
-    assert_eq!(world.tick().await.moved, 1);
+    let ticked = tick(&world.plane.store, &world.plane.publisher, world.clock.now()).await.unwrap();
+    assert_eq!(ticked.moved, 1);
     assert_eq!(fuse(&world).await["circuit"], "OPEN");
 }
 
 #[tokio::test]
-async fn the_retention_delta_counts_mature_units_only() {
+async fn errors_on_day_two_are_no_return() {
     const HOUR: u64 = 3_600_000;
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
@@ -215,11 +217,21 @@ async fn the_retention_delta_counts_mature_units_only() {
     };
     world.ingest(&all("on", &exposed)).await;
     world.ingest(&all("off", &control)).await;
+    world.pass_a_minute().await;
     world.clock.advance(48 * HOUR);
-    let back: Vec<Value> = control.iter().take(5).map(|unit| world.outcome(unit, "page_view")).collect();
+    let back: Vec<Value> = control.iter().take(5).map(|unit| world.outcome(unit, "session")).collect();
     world.ingest(&back).await;
+    // Whatever else happens on the third day is no return.
+    for metric in ["error", "page_view", "latency_ms"] {
+        let mut event = world.outcome(&exposed[0], metric);
+        event["value"] = json!(1);
+        world.ingest(&[event]).await;
+    }
+    world.ingest(&[world.exposure(&exposed[1], "on", 1)]).await;
+    world.pass_a_minute().await;
     assert_eq!(world.get(&path).await["exposed"]["units"], 0, "nobody is mature after two days");
-    world.clock.advance(5 * 24 * HOUR + 60_000);
+    world.clock.advance(5 * 24 * HOUR);
+    world.pass_a_minute().await;
     let found = world.get(&path).await;
     assert_eq!((&found["exposed"]["units"], &found["exposed"]["returned"]), (&json!(10), &json!(0)));
     assert_eq!((&found["control"]["units"], &found["control"]["returned"]), (&json!(10), &json!(5)));

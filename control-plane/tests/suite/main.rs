@@ -56,6 +56,8 @@ mod shapes;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod tenants;
 #[cfg(test)]
 mod traffic;

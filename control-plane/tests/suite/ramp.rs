@@ -73,6 +73,7 @@ async fn a_unit_counts_in_the_phase_that_enrolled_it_and_in_no_other() {
     for (unit, variation, phase, expected) in rows {
         assert_eq!(sent(&world, unit, variation, phase).await, expected, "{variation} in {phase}");
     }
+    world.close_slots().await;
     for phase in [2, 3] {
         let cells = world.get(&format!("{FLAG}/cells?sum=true&phase={phase}")).await;
         let rows = cells["sums"].as_array().unwrap().iter().filter(|row| row["metric"] == "exposure");

@@ -1,8 +1,9 @@
 //! How much traffic a fuse says that it needs, against what it takes until it trips.
 
+use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use serde_json::{Value, json};
 
-use crate::world::{FLAG, World, policy};
+use crate::world::{ENVIRONMENT, FLAG, World, flag, policy};
 
 fn fuse() -> String {
     format!("{FLAG}/fuse")
@@ -36,6 +37,8 @@ async fn a_fuse_trips_with_the_units_that_it_says_and_not_with_fewer() {
     world.run_cohort(1, 199, (0, 199), "conversion").await;
     assert_eq!((world.tick().await.moved, verdict().await), (0, json!("sample_too_small")));
     world.run_cohort(1, 200, (0, 199), "conversion").await;
+    // One unit of each arm is new, which is no twenty.
+    world.close_slots().await;
     assert_eq!((world.tick().await.moved, verdict().await), (1, json!("harm")));
 }
 
@@ -60,26 +63,35 @@ async fn the_defaults_need_as_many_visitors_as_their_rule_says_wherever_they_are
 #[tokio::test]
 async fn the_rate_is_the_environments_until_the_flag_has_units_of_its_own() {
     let world = World::new().await;
+    // Ten units in an hour, a tenth of what comes to another flag.
+    let other = format!("{ENVIRONMENT}/flags/other");
+    world.ok("PUT", &other, flag()).await;
+    world.ok("PUT", &format!("{other}/fuse"), defaults(5.0, 5.0)).await;
+    let in_slice = |unit: &String| u64::from(Bucket::of("other", unit, COHORT_SEED).get()) < 50_000;
+    let units: Vec<String> = (0..).map(|n| format!("visitor-{n}")).filter(in_slice).take(50).collect();
+    let exposure = |unit: &String| {
+        let body =
+            json!({ "type": "exposure", "unit": unit, "flag": "other", "variation": "on", "phase": 1 });
+        world.event(body)
+    };
+    world.clock.advance(30 * 60_000);
+    world.ingest(&units.iter().map(exposure).collect::<Vec<_>>()).await;
+    world.pass_a_minute().await;
+    world.clock.advance(30 * 60_000);
     let dry = format!("{}?dry_run=true", fuse());
-    let plain: Vec<Value> = (0..100)
-        .map(|n| {
-            let unit = format!("visitor-{}", n % 50);
-            world.event(json!({ "type": "exposure", "unit": unit, "flag": "checkout", "variation": "off" }))
-        })
-        .collect();
-    world.ingest(&plain).await;
     let told = world.ok("PUT", &dry, defaults(5.0, 5.0)).await["traffic"].clone();
     assert_eq!(
         (&told["visitors_per_hour"], &told["rate_from"]),
-        (&json!(50), &json!("environment")),
+        (&json!(500), &json!("environment")),
         "{told}"
     );
-    assert!(told["warning"].as_str().unwrap().contains("only about 3,600 visitors come"), "{told}");
-    assert_eq!(told["takes_ms"], Value::Null, "never");
+    assert_eq!(told["warning"], Value::Null);
     // Two hours later nobody came in the last hour: the day counts.
     world.clock.advance(2 * 3_600_000);
     let told = world.ok("PUT", &dry, defaults(5.0, 5.0)).await["traffic"].clone();
-    assert_eq!(told["visitors_per_hour"], json!(2), "{told}");
+    assert_eq!(told["visitors_per_hour"], json!(166), "{told}");
+    assert!(told["warning"].as_str().unwrap().contains("only about 11,934 visitors come"), "{told}");
+    assert_eq!(told["takes_ms"], Value::Null, "never");
     world.clock.advance(24 * 3_600_000);
     let told = world.ok("PUT", &fuse(), defaults(5.0, 5.0)).await["traffic"].clone();
     assert_eq!((&told["visitors_per_hour"], &told["warning"]), (&Value::Null, &Value::Null), "{told}");

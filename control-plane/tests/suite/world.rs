@@ -206,6 +206,12 @@ impl World {
         self.deliver(&batch).await
     }
 
+    /// Lets a minute pass, in which every slot closes that holds twenty units.
+    pub(crate) async fn pass_a_minute(&self) {
+        self.clock.advance(SLOT_MS);
+        self.plane.ingestion.tick().await.unwrap();
+    }
+
     /// Closes what is due in the events, and lets the engine look at it.
     pub(crate) async fn tick(&self) -> Ticked {
         self.plane.ingestion.tick().await.unwrap();
@@ -249,7 +255,7 @@ impl World {
     }
 
     /// `units` of the exposed arm of the running phase and as many of the control arm as its width asks for. Of so many
-    /// in `units` has either arm `metric`.
+    /// in `units` has either arm `metric`. A minute passes, so that they are counted.
     pub(crate) async fn run_cohort(&self, phase: u32, units: usize, events: (usize, usize), metric: &str) {
         let slices = self.get(&format!("{FLAG}/fuse")).await["slices"].clone();
         let width = |arm: &str| -> usize {
@@ -276,6 +282,7 @@ impl World {
                 self.ingest(&all).await;
             }
         }
+        self.pass_a_minute().await;
     }
 
     pub(crate) async fn count(&self, path: &str, field: &str) -> usize {
@@ -288,6 +295,9 @@ impl World {
         audit["audit"].as_array().unwrap().iter().filter(|entry| entry["action"] == "fuse.transition").count()
     }
 }
+
+/// No slot that holds twenty units is longer.
+const SLOT_MS: u64 = 60_000;
 
 /// How long a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_mins(5);

@@ -37,7 +37,7 @@ fn conditions_gate_split_cohort_layer_and_holdout_are_independent() {
 }
 
 #[test]
-fn a_gate_in_front_of_a_cohort_takes_as_many_from_each_arm() {
+fn a_gate_in_front_of_a_cohort_starves_no_arm() {
     let cohort = json!({ "phase": 1, "slices": [
         { "from": 0, "to": 100_000, "variation": "on", "arm": "exposed" },
         { "from": 900_000, "to": 1_000_000, "variation": "off", "arm": "control" } ] });

@@ -1,0 +1,236 @@
+//! What was counted, as it is read: by the engine that remembers, by the API, and by whoever asks whether to believe it.
+
+use flagfuse_control_plane::engine::Engine;
+use flagfuse_control_plane::model::policy::Policy;
+use flagfuse_control_plane::model::window::EnrolmentRange;
+use flagfuse_control_plane::store::{cells, fuses};
+use flagfuse_shared::ids::Scope;
+use serde_json::{Value, json};
+
+use crate::world::{ENVIRONMENT, FLAG, World, members, policy};
+
+const MINUTE: u64 = 60_000;
+
+fn scope() -> Scope {
+    Scope::parse("default/demo/production").unwrap()
+}
+
+/// Looks with an engine that remembers, and compares its evidence with what the database adds up to.
+async fn look(world: &World, engine: &mut Engine, watched: &Policy) {
+    let now = world.clock.now();
+    let ticked = engine.tick(&world.plane.store, &world.plane.publisher, now).await.unwrap();
+    assert_eq!((ticked.looked, ticked.failed, ticked.moved), (1, 0, 0));
+    let verdict = world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone();
+    assert_eq!(verdict["at_ms"], json!(now), "a verdict of now");
+    let mut conn = world.plane.store.read().await.unwrap();
+    let phase_id = fuses::fuse(&mut conn, &scope(), "checkout").await.unwrap().unwrap().phase_id;
+    for (at, guardrail) in watched.guardrails.iter().enumerate() {
+        let range = EnrolmentRange::of(watched, guardrail, now);
+        let expected = cells::reading(&mut conn, phase_id, &guardrail.metric, range).await.unwrap();
+        assert_eq!(verdict["evidence"][at]["reading"], json!(expected), "{} at {}", guardrail.metric, now.0);
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_remembers_sees_what_one_that_starts_anew_would_see() {
+    let world = World::new().await;
+    let watched = policy(json!({
+        "min_sample": 1_000_000, "window_hours": 1, "guardrails": [
+            { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 },
+            { "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 },
+            { "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 },
+            { "metric": "activation", "direction": "decrease_is_harm", "threshold": -0.05,
+              "after_s": 60, "within_s": 1_200 },
+        ],
+    }));
+    world.ok("PUT", &format!("{FLAG}/fuse"), watched.clone()).await;
+    let watched = Policy::parse(watched).unwrap();
+    let (exposed, control) = (members(0..200_000, 600, 1), members(800_000..1_000_000, 600, 1));
+    let (mut engine, mut largest) = (Engine::default(), 0);
+    for round in 0..24 {
+        // Fifty units every ten minutes, for two hours; then nobody for two more.
+        let mut events = Vec::new();
+        for at in (round * 50..round * 50 + 25).take_while(|_| round < 12) {
+            events.push(world.exposure(&exposed[at], "on", 1));
+            events.push(world.exposure(&control[at], "off", 1));
+            events.push(world.outcome(&control[at], "conversion"));
+            let mut latency = world.outcome(&exposed[at], "latency_ms");
+            latency["value"] = json!(at);
+            events.push(latency);
+        }
+        world.ingest(&events).await;
+        for minute in 0..10 {
+            world.clock.advance(MINUTE);
+            if minute == 4 && round < 12 {
+                // Units that came minutes ago do something, which counts in a later step.
+                let late = |at: usize| {
+                    world.outcome(&exposed[round * 50 + at], if at < 9 { "error" } else { "activation" })
+                };
+                world.ingest(&(0..18).map(late).collect::<Vec<_>>()).await;
+            }
+            world.plane.ingestion.tick().await.unwrap();
+            look(&world, &mut engine, &watched).await;
+        }
+        let verdict = world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone();
+        let units = verdict["evidence"][0]["reading"]["exposed"]["units"].as_u64().unwrap();
+        largest = units.max(largest);
+        if round == 23 {
+            assert_eq!(units, 0, "everybody has left the window");
+        }
+        if round == 7 {
+            // After a restart it adds up what stands there.
+            engine = Engine::default();
+        }
+    }
+    assert!((125..=175).contains(&largest), "{largest} units at most in an hour of 150");
+}
+
+#[tokio::test]
+async fn cells_are_shown_slot_by_slot_and_added_up() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({ "min_sample": 1_000_000 }))).await;
+    let path = format!("{FLAG}/cells");
+    let empty = world.get(&path).await;
+    assert_eq!((&empty["slots"], &empty["sums"], &empty["next"]), (&json!([]), &json!([]), &Value::Null));
+    for round in 0..3 {
+        let units = members(0..200_000, 60, 1).split_off(round * 20);
+        let events: Vec<Value> = units.iter().take(20).map(|unit| world.exposure(unit, "on", 1)).collect();
+        world.ingest(&events).await;
+        world.ingest(&[world.outcome(&units[0], "conversion")]).await;
+        world.pass_a_minute().await;
+    }
+    let first = world.get(&format!("{path}?limit=2")).await;
+    let cursor = first["next"].as_str().unwrap();
+    let second = world.get(&format!("{path}?limit=2&after={cursor}")).await;
+    assert_eq!(second["next"], Value::Null);
+    let slots = |page: &Value| page["slots"].as_array().unwrap().clone();
+    let all: Vec<Value> = slots(&first).into_iter().chain(slots(&second)).collect();
+    assert_eq!(all.len(), 3);
+    for slot in &all {
+        let cell = |metric: &str| {
+            let cells = slot["cells"].as_array().unwrap();
+            cells.iter().find(|cell| cell["metric"] == metric && cell["slice"] == "all").unwrap().clone()
+        };
+        let (exposures, conversions) = (cell("exposure"), cell("conversion"));
+        assert_eq!((&exposures["units"], &exposures["step"]), (&json!(20), &json!(0)));
+        assert_eq!((&conversions["units"], &conversions["arm"]), (&json!(1), &json!("exposed")));
+    }
+    let sums = world.get(&format!("{path}?sum=true")).await;
+    let sum = |metric: &str| {
+        let sums = sums["sums"].as_array().unwrap();
+        sums.iter().find(|sum| sum["metric"] == metric && sum["slice"] == "all").unwrap()["units"].clone()
+    };
+    assert_eq!((sum("exposure"), sum("conversion")), (json!(60), json!(3)));
+    assert_eq!(world.call("GET", &format!("{path}?limit=101"), Value::Null).await.code(), "bad_query");
+    assert_eq!(world.call("GET", &format!("{path}?phase=9"), Value::Null).await.code(), "unknown_phase");
+    assert_eq!(world.call("GET", &format!("{path}?after=x"), Value::Null).await.code(), "bad_cursor");
+}
+
+/// Says as a buffer how far it has delivered.
+async fn buffer_says(world: &World, delivered_ago_ms: u64) {
+    let now = world.clock.now();
+    let through = i64::try_from(now.minus(delivered_ago_ms).0).unwrap();
+    let sql = "INSERT INTO buffers (project, environment, buffer_id, queue, region, seen_ms, delivered_through_ms, last_event_ms)
+               VALUES ('default/demo', 'production', 'shard-3', 'client', 'eu', $1, $2, $1)
+               ON CONFLICT DO UPDATE SET seen_ms = $1, delivered_through_ms = $2, last_event_ms = $1";
+    let query = sqlx::query(sql).bind(i64::try_from(now.0).unwrap()).bind(through);
+    query.execute(&mut world.database().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_silent_buffer_holds_the_ramp_and_never_a_trip() {
+    let world = World::new().await;
+    let rules = policy(json!({ "half_open": "after_cooldown", "cooldown_s": 10 }));
+    world.ok("PUT", &format!("{FLAG}/fuse"), rules).await;
+    let newest = async || world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone();
+    world.run_cohort(1, 400, (200, 200), "conversion").await;
+    buffer_says(&world, 31_000).await;
+    world.tick().await;
+    let held = newest().await;
+    assert_eq!((&held["decision"], &held["reason"]), (&json!("hold"), &json!("telemetry_stale")));
+    assert!(
+        held["summary"].as_str().unwrap().contains("The buffer eu client shard-3 has not delivered for 31 s"),
+        "{held}"
+    );
+    let health = world.get(&format!("{ENVIRONMENT}/telemetry-health")).await;
+    assert_eq!(
+        health["buffers_behind"],
+        json!([
+        { "buffer": "shard-3", "region": "eu", "queue": "client", "behind_ms": 31_000 } ])
+    );
+    assert_eq!(health["complete_up_to_ms"], json!(world.clock.now().minus(31_000)));
+    // Harm trips all the same; half open is a recovery and waits.
+    let more: Vec<String> = members(0..200_000, 800, 1).split_off(400);
+    for chunk in more.chunks(200) {
+        world.ingest(&chunk.iter().map(|unit| world.exposure(unit, "on", 1)).collect::<Vec<_>>()).await;
+    }
+    let control: Vec<String> = members(800_000..1_000_000, 800, 1).split_off(400);
+    for chunk in control.chunks(90) {
+        let both = |unit: &String| [world.exposure(unit, "off", 1), world.outcome(unit, "conversion")];
+        world.ingest(&chunk.iter().flat_map(both).collect::<Vec<_>>()).await;
+    }
+    world.pass_a_minute().await;
+    buffer_says(&world, 31_000).await;
+    assert_eq!(world.tick().await.moved, 1);
+    world.clock.advance(20_000);
+    buffer_says(&world, 31_000).await;
+    assert_eq!(world.tick().await.moved, 0);
+    assert_eq!(newest().await["reason"], "telemetry_stale");
+    buffer_says(&world, 1_000).await;
+    assert_eq!(world.tick().await.moved, 1);
+    assert_eq!(world.get(&format!("{FLAG}/fuse")).await["circuit"], "HALF_OPEN");
+}
+
+#[tokio::test]
+async fn two_networks_cannot_trip() {
+    let world = World::new().await;
+    world.ok("PATCH", &format!("{ENVIRONMENT}/settings"), json!({ "min_networks": 3 })).await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    world.run_cohort(1, 400, (100, 200), "conversion").await;
+    let mut conn = world.database().await;
+    let sql = "DELETE FROM networks";
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    // Enrolments of exposed units, by clients with tickets.
+    let from = async |conn: &mut sqlx::SqliteConnection, network: i64| {
+        let sql = "INSERT INTO networks (phase_id, metric, arm, network, source)
+                   SELECT phase_id, 0, 1, $1, 1 FROM fuses WHERE flag = 'checkout'";
+        sqlx::query(sql).bind(network).execute(conn).await.unwrap();
+    };
+    for network in [1, 2] {
+        from(&mut conn, network).await;
+    }
+    assert_eq!(world.tick().await.moved, 0);
+    let verdict = world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone();
+    assert_eq!((&verdict["decision"], &verdict["reason"]), (&json!("hold"), &json!("few_networks")));
+    assert_eq!(verdict["evidence"][0]["origins"], json!({ "sources": ["client"], "networks": 2 }));
+    from(&mut conn, 3).await;
+    assert_eq!(world.tick().await.moved, 1);
+}
+
+#[tokio::test]
+async fn health_tells_what_is_counted_what_is_not_and_why() {
+    let world = World::new().await;
+    let guardrails = json!([
+        { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 },
+        { "metric": "chekout_error", "direction": "increase_is_harm", "threshold": 0.5 },
+    ]);
+    let watched = policy(json!({ "min_sample": 1_000_000, "guardrails": guardrails }));
+    world.ok("PUT", &format!("{FLAG}/fuse"), watched).await;
+    world.run_cohort(1, 40, (10, 10), "conversion").await;
+    world.ingest(&[world.outcome("", "conversion"), json!({ "nothing": 1 }), json!({ "nothing": 2 })]).await;
+    let health = world.get(&format!("{ENVIRONMENT}/telemetry-health")).await;
+    let flag = &health["flags"][0];
+    assert_eq!(
+        (&flag["flag"], &flag["phase"], &flag["plausible"]),
+        (&json!("checkout"), &json!(1), &json!(true))
+    );
+    assert_eq!(flag["enrolled"], json!({ "exposed": 40, "control": 40 }));
+    assert_eq!(flag["buckets"], json!({ "exposed": 200_000, "control": 200_000 }));
+    assert_eq!(flag["guardrails_without_events"], json!(["chekout_error"]));
+    assert_eq!((&health["balance"]["quarantined"], &health["balance"]["exact"]), (&json!(3), &json!(true)));
+    let groups = health["quarantine"].as_array().unwrap();
+    let counted: Vec<_> =
+        groups.iter().map(|group| (group["code"].as_str().unwrap(), group["events"].clone())).collect();
+    assert_eq!(counted, [("bad_schema", json!(2)), ("unit_missing", json!(1))]);
+    assert!(groups.iter().all(|group| !group["reason"].as_str().unwrap().is_empty()), "{health}");
+}

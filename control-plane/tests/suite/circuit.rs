@@ -34,29 +34,29 @@ fn with(name: &str, value: Value) -> Value {
 #[tokio::test]
 async fn the_circuit_walks_from_closed_over_two_probes_back_to_closed() {
     let world = World::new().await;
-    let rules = policy(json!({ "half_open": "after_cooldown", "cooldown_s": 10, "grace_s": 2 }));
+    let rules = policy(json!({ "half_open": "after_cooldown", "cooldown_s": 100, "grace_s": 2 }));
     world.ok("PUT", &format!("{FLAG}/fuse"), rules).await;
     world.clock.advance(2_000);
     world.run_cohort(1, 400, (100, 200), "conversion").await;
     assert_eq!(step(&world, 0).await, at("OPEN", 2));
     assert_eq!(fuse(&world).await["rollout"], "ROLLED_BACK");
-    assert_eq!(step(&world, 9_999).await, at("OPEN", 2), "cooldown");
+    assert_eq!(step(&world, 99_999).await, at("OPEN", 2), "cooldown");
     assert_eq!(step(&world, 1).await, at("HALF_OPEN", 3));
 
     // The probe is harmed: back to open, but not within the cooldown.
     world.clock.advance(2_000);
     world.run_cohort(3, 400, (100, 200), "conversion").await;
-    assert_eq!(step(&world, 7_999).await, at("HALF_OPEN", 3), "cooldown");
+    assert_eq!(step(&world, 37_999).await, at("HALF_OPEN", 3), "cooldown");
     assert_eq!(verdict(&world).await["reason"], "cooldown");
     assert_eq!(step(&world, 1).await, at("OPEN", 4));
     assert_eq!(fuse(&world).await["tripped_phase"], 3);
 
     // The next probe sees other units and is healthy.
-    assert_eq!(step(&world, 10_000).await, at("HALF_OPEN", 5));
+    assert_eq!(step(&world, 100_000).await, at("HALF_OPEN", 5));
     assert_eq!(fuse(&world).await["slices"][0]["from"], 300_000);
     world.clock.advance(2_000);
     world.run_cohort(5, 300, (150, 150), "conversion").await;
-    assert_eq!(step(&world, 8_000).await, at("CLOSED", 6));
+    assert_eq!(step(&world, 38_000).await, at("CLOSED", 6));
     let closed = fuse(&world).await;
     assert_eq!((&closed["rollout"], &closed["slices"][0]["to"]), (&json!("VALIDATING"), &json!(200_000)));
     assert_eq!(world.get(FLAG).await["flag"]["cohort"]["withheld"], Value::Null);
@@ -75,7 +75,8 @@ async fn late_outcomes_of_the_tripped_phase_recover_the_circuit() {
     let late: Vec<Value> =
         members(0..200_000, 300, 1)[100..].iter().map(|unit| world.outcome(unit, "conversion")).collect();
     world.ingest(&late).await;
-    assert_eq!(step(&world, 1_000).await, at("HALF_OPEN", 3));
+    // They count in the step that closes next.
+    assert_eq!(step(&world, 5_000).await, at("HALF_OPEN", 3));
     world.run_cohort(3, 400, (300, 200), "conversion").await;
     assert_eq!(step(&world, 10_000).await, at("CLOSED", 4));
 }

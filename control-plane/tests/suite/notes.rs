@@ -201,14 +201,14 @@ async fn a_refused_event_says_why_in_the_quarantine() {
         .iter()
         .map(|row| ["code", "field", "reason"].map(|name| row[name].as_str().unwrap_or_default()))
         .collect();
-    for (row, (code, field, words)) in found.iter().rev().zip([
+    for (code, field, words) in [
         ("too_old", "occurred_ms", "looks like seconds, expected milliseconds since 1970"),
         ("unknown_flag", "flag", "flag \"chekout\" does not exist in this environment"),
         ("variant_mismatch", "variation", "which flag \"checkout\" does not have: it has on, off"),
         ("bad_schema", "value", "value is missing, allowed for latency_ms is 0 to 86400000"),
         ("bad_schema", "metric", "send an event of type \"exposure\""),
-    ]) {
-        assert_eq!([row[0], row[1]], [code, field], "{list}");
+    ] {
+        let row = found.iter().find(|row| row[..2] == [code, field]).unwrap_or_else(|| panic!("{list}"));
         assert!(row[2].contains(words), "{row:?}");
     }
     assert_eq!(found.len(), 5);

@@ -324,7 +324,7 @@ async fn pages_of(names: &[&'static str]) -> Vec<Vec<(String, String)>> {
         world.clock.advance(1_000);
         assert_eq!(world.tick().await.failed, 0, "step {step}");
     }
-    world.close_all_slots().await;
+    world.close_slots().await;
     let mut pages = Vec::new();
     for tenant in &tenants {
         pages.push(tenant.pages().await);

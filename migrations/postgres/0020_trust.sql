@@ -6,6 +6,10 @@ ALTER TABLE environments ADD COLUMN enrolments_per_minute BIGINT NOT NULL DEFAUL
 -- Where a window begins and ends among the slots of a phase, which end one after the other.
 CREATE INDEX slots_by_end ON slots (phase_id, ends_ms);
 
--- What a quarantined event was about and who sent it, so that people look at groups and not at rows.
+-- What a quarantined event was about and who sent it: people look at groups and not at rows, and a replay counts it with
+-- no more trust than it came with.
 ALTER TABLE quarantine ADD COLUMN flag TEXT COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE quarantine ADD COLUMN sdk TEXT COLLATE "C" NOT NULL DEFAULT '';
+ALTER TABLE quarantine ADD COLUMN source TEXT COLLATE "C" NOT NULL DEFAULT 'none';
+ALTER TABLE quarantine ADD COLUMN network BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE quarantine ADD COLUMN is_bot BIGINT NOT NULL DEFAULT 0;

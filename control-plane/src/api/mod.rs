@@ -198,6 +198,11 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/snapshots", history::list, "Lists the versions that are kept"))
         .routes(post("/revert", history::revert, "Goes back to a kept version, under a new one"))
         .routes(get("/quarantine", quarantine::list, "Lists events that could not be counted"))
+        .routes(post(
+            "/quarantine/replay",
+            quarantine::replay,
+            "Counts what is sound by now, or tells how much is",
+        ))
         .routes(get("/balance", quarantine::balance, "Tells what became of all events, by minute"))
         .routes(get(
             "/telemetry-health",

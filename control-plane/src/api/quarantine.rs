@@ -1,17 +1,26 @@
-//! `…/quarantine` and `…/balance`: events that could not be counted, and the sums that prove that none was lost.
+//! `…/quarantine` and `…/balance`: events that could not be counted, their replay, and the sums that prove that none was
+//! lost.
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::ids::UnixMillis;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::auth::{InClaimedPlace, Viewer};
-use super::body::Params;
+use super::auth::{Admin, InClaimedPlace, InEnvironment, Viewer};
+use super::body::{OptionalBody, Params};
 use super::page::EventPaging;
 use crate::error::ApiError;
-use crate::store::quarantine::{self as quarantined, BalanceRow, QuarantineRow};
+use crate::ingest::Ingested;
+use crate::store::Lock;
+use crate::store::quarantine::{self as quarantined, BalanceRow, ClaimedPlace, QuarantineRow};
+use crate::store::quarantine_groups::{GroupFilter, mark_replayed, waiting};
+
+/// Quarantined events that are counted by one batch.
+const EVENT_COUNT_AT_ONCE: u32 = 1_000;
 
 /// An event that could not be counted.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,7 +46,7 @@ struct Quarantined {
     last_ms: UnixMillis,
     /// How often it came.
     events: u64,
-    /// `waiting` until it is replayed.
+    /// `waiting`, or `replayed`.
     replay_state: String,
 }
 
@@ -78,6 +87,82 @@ pub(super) async fn list(
     let rows = quarantined::page(&mut conn, at.place(), before, page.sought()).await?;
     let (rows, next) = page.cut(rows, |row| row.quarantine_id);
     Ok(Json(QuarantineList { quarantine: rows.into_iter().map(Quarantined::from).collect(), next }))
+}
+
+/// Which quarantined events to count once more.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Replay {
+    /// Only tells how many would pass now.
+    #[serde(default)]
+    dry_run: bool,
+    /// Those with this code only.
+    #[schema(max_length = 64)]
+    code: Option<String>,
+    /// Those that name this flag only.
+    #[schema(max_length = 256)]
+    flag: Option<String>,
+    /// Those of this SDK only.
+    #[schema(max_length = 256)]
+    sdk: Option<String>,
+}
+
+/// What a replay came to.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct Replayed {
+    /// Different events that waited.
+    looked_at: u64,
+    /// Those that pass the checks now.
+    would_pass: u64,
+    /// Those that were counted now, as known now; 0 of a dry run.
+    stored: u64,
+    /// Those that were counted before, by their id.
+    duplicate: u64,
+    /// Those that are still refused, by code.
+    refused: BTreeMap<String, u64>,
+}
+
+/// Counts quarantined events that are sound by now, oldest first. A repetition counts nothing twice.
+pub(super) async fn replay(
+    at: InEnvironment<Admin>,
+    State(state): State<ApiState>,
+    OptionalBody(asked): OptionalBody<Replay>,
+) -> Result<Json<Replayed>, ApiError> {
+    let scope = at.scope();
+    let filter =
+        GroupFilter { code: asked.code.as_deref(), flag: asked.flag.as_deref(), sdk: asked.sdk.as_deref() };
+    let place = ClaimedPlace::of(scope);
+    let mut replayed = Replayed::default();
+    let mut after = 0;
+    loop {
+        let mut conn = state.store.read().await?;
+        let events = waiting(&mut conn, place, filter, after, EVENT_COUNT_AT_ONCE).await?;
+        drop(conn);
+        let Some(last) = events.last() else { return Ok(Json(replayed)) };
+        after = last.quarantine_id;
+        replayed.looked_at += events.len() as u64;
+        let codes = state.ingestion.rehearse(scope, &events).await?;
+        let mut sound = Vec::new();
+        for (event, code) in events.iter().zip(codes) {
+            match code {
+                None => sound.push(event),
+                Some(code) => *replayed.refused.entry(code).or_default() += 1,
+            }
+        }
+        replayed.would_pass += sound.len() as u64;
+        if asked.dry_run || sound.is_empty() {
+            continue;
+        }
+        let answered = state.ingestion.replay(scope, &sound).await?;
+        if let Ingested::Applied { balance } = answered.ingested {
+            replayed.stored += balance.stored;
+            replayed.duplicate += balance.duplicate;
+        }
+        let ids: Vec<i64> = sound.iter().map(|event| event.quarantine_id).collect();
+        let mut tx = state.store.write_patiently(Lock::Ingestion(place)).await?;
+        mark_replayed(&mut tx, place, &ids).await?;
+        tx.commit().await?;
+    }
 }
 
 /// What became of the events of one minute, or, when it is long ago, of one day:

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::definition::Arm;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::UnixMillis;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -150,7 +150,7 @@ pub(super) async fn read(
     for fuse in fuses {
         flags.extend(flag(&mut conn, fuse).await?);
     }
-    let place = place(scope);
+    let place = ClaimedPlace::of(scope);
     let quarantine = groups(&mut conn, place, GROUP_COUNT_SHOWN).await?;
     Ok(Json(TelemetryHealth {
         complete_up_to_ms: complete_up_to(&watermarks),
@@ -160,11 +160,6 @@ pub(super) async fn read(
         quarantine: quarantine.into_iter().map(Group::from).collect(),
         next,
     }))
-}
-
-fn place(scope: &Scope) -> ClaimedPlace<'_> {
-    let (tenant, project) = (scope.tenant.as_str(), scope.project.as_str());
-    ClaimedPlace { tenant, project, environment: scope.environment.as_str() }
 }
 
 fn behind(found: &Watermark, now: UnixMillis) -> Option<Behind> {

@@ -148,8 +148,14 @@ impl<'d> Group<'d> {
                     if let Some((phase, arm)) = of {
                         self.count(phase, arm, QUARANTINED);
                     }
-                    let (flag, sdk) = (event.flag(), event.sdk());
-                    self.refused.push(Refused { fault, raw: raw_of(delivery, &event.raw), flag, sdk });
+                    let (flag, sdk, origin) = (event.flag(), event.sdk(), event.origin);
+                    self.refused.push(Refused {
+                        fault,
+                        raw: raw_of(delivery, &event.raw),
+                        flag,
+                        sdk,
+                        origin,
+                    });
                 }
             }
         }

@@ -17,6 +17,7 @@ mod lookup;
 mod opening;
 mod partition;
 mod recent;
+mod replay;
 mod resolve;
 mod stray;
 mod usage;

@@ -17,6 +17,7 @@ use super::recent::Print;
 use super::{usage, validate};
 use crate::model::identity::UnitKey;
 use crate::store::event_ids::EventId;
+use crate::store::quarantine::Origin;
 
 /// Millionths of a value's unit.
 const MICROS: f64 = 1_000_000.0;
@@ -31,6 +32,8 @@ pub(super) struct Resolved {
     pub(super) what: What,
     /// The flag that it names, and the program that sent it; where it is refused.
     about: Option<Box<(Option<FlagKey>, String)>>,
+    /// What the edge could make sure of.
+    pub(super) origin: Origin,
 }
 
 impl Resolved {
@@ -159,7 +162,7 @@ impl Resolver<'_> {
         // What is refused later on is an id that came twice, or too much of a unit: no flag's fault.
         let is_refused = matches!(what, What::Refused(..));
         let about = is_refused.then(|| Box::new((flag, arrival.sdk.unwrap_or_default().to_owned())));
-        Resolved { print, raw, what, about }
+        Resolved { print, raw, what, about, origin: Origin::of(&arrival) }
     }
 
     fn print(&self, id: &str, content: &str) -> Print {

@@ -7,7 +7,7 @@ use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use super::delivery::Ingested;
 use super::error::IngestError;
 use crate::store::batches::AppliedBatch;
-use crate::store::quarantine::{Balance, ClaimedPlace, Refused, add_balance, insert_all};
+use crate::store::quarantine::{Balance, ClaimedPlace, Origin, Refused, add_balance, insert_all};
 use crate::store::{Lock, Store, batches};
 
 /// Events that are written in one transaction.
@@ -45,6 +45,7 @@ pub(super) async fn keep(
                 raw: arrival.raw(String::new),
                 flag: "",
                 sdk: arrival.sdk.unwrap_or_default(),
+                origin: Origin::of(arrival),
             })
             .collect();
         let count = slice.len() as u64;

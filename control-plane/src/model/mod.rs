@@ -1,6 +1,5 @@
 //! What flags, fuses, regions and keys are here, and how they are judged: pure, and below everything that reads or writes.
 
-pub mod aggregate;
 pub mod ceremony;
 pub mod circuit;
 pub mod fleet;

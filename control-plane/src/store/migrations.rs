@@ -25,6 +25,7 @@ pub(super) const SQLITE: Migrations = &[
     (16, include_str!("../../../migrations/sqlite/0016_told.sql")),
     (17, include_str!("../../../migrations/sqlite/0017_audit_version.sql")),
     (18, include_str!("../../../migrations/sqlite/0018_cells.sql")),
+    (19, include_str!("../../../migrations/sqlite/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/sqlite/0020_trust.sql")),
 ];
 
@@ -47,8 +48,12 @@ pub(super) const POSTGRES: Migrations = &[
     (16, include_str!("../../../migrations/postgres/0016_told.sql")),
     (17, include_str!("../../../migrations/postgres/0017_audit_version.sql")),
     (18, include_str!("../../../migrations/postgres/0018_cells.sql")),
+    (19, include_str!("../../../migrations/postgres/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/postgres/0020_trust.sql")),
 ];
+
+/// The step that drops what was counted before there were cells.
+const NO_TALLIES: i64 = 19;
 
 /// The newest that a database has; 0 when it is empty.
 pub(super) async fn newest(conn: &mut Connection) -> Result<i64, StoreError> {
@@ -67,6 +72,11 @@ pub(super) async fn apply(conn: &mut Connection, known: Migrations) -> Result<()
     }
     let found = newest(conn).await?;
     for &(number, script) in missing(found, known)? {
+        if number == NO_TALLIES && found > 0 {
+            tracing::warn!(
+                "the counts of before this version are dropped: phases that run count anew from their next event"
+            );
+        }
         sql::script(conn, script).await?;
         let insert = sql::query("INSERT INTO migrations (migration) VALUES ($1)");
         insert.bind(number).execute(conn).await?;
@@ -74,10 +84,17 @@ pub(super) async fn apply(conn: &mut Connection, known: Migrations) -> Result<()
     Ok(())
 }
 
-/// The tables that these steps make.
+/// The tables that these steps make and leave.
 pub(super) fn tables(known: Migrations) -> Vec<&'static str> {
-    let lines = known.iter().flat_map(|(_, script)| script.lines());
-    lines.filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split(' ').next()).collect()
+    let named = |line: &'static str, verb| line.strip_prefix(verb)?.split([' ', ';']).next();
+    let mut tables = Vec::new();
+    for line in known.iter().flat_map(|(_, script)| script.lines()) {
+        tables.extend(named(line, "CREATE TABLE "));
+        if let Some(dropped) = named(line, "DROP TABLE ") {
+            tables.retain(|table| *table != dropped);
+        }
+    }
+    tables
 }
 
 /// The steps that a database at `found` has not made.

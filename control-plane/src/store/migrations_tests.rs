@@ -188,7 +188,8 @@ async fn every_row_from_before_tenants_had_their_own_keys_is_its_tenants_afterwa
         database.fill(script).await;
         let store = database.store().await;
         let mut reader = store.read().await.unwrap();
-        for table in tables.keys() {
+        // Events have had no table of their own since they became facts in a log.
+        for table in tables.keys().filter(|table| **table != "events") {
             let sql = format!("SELECT project FROM {table} WHERE project IS NOT NULL ORDER BY project");
             let rows = sql::composed(sql).fetch_all(&mut reader).await.unwrap();
             let found: Vec<String> = rows.iter().map(|row| row.get(0).unwrap()).collect();
@@ -198,6 +199,23 @@ async fn every_row_from_before_tenants_had_their_own_keys_is_its_tenants_afterwa
             let faults = sql::query("PRAGMA foreign_key_check").fetch_all(&mut reader).await.unwrap();
             assert!(faults.is_empty(), "rows name what is not there");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_was_counted_before_cells_is_dropped_and_phases_go_on_under_their_numbers() {
+    for database in databases().await {
+        let sql = "INSERT INTO phases (phase_id, project, environment, flag, phase, circuit, salt, slices, policy, started_ms)
+                   VALUES (7, 't/p', 'e', 'f', 3, 'CLOSED', 's', '[]', '{}', 1);
+                   INSERT INTO exposures (unit, phase_id, arm, enrolled, first_ms) VALUES ('0123456789abcdef', 7, 'exposed', 1, 1);
+                   INSERT INTO facts VALUES (7, '0123456789abcdef', 'conversion', 1, 0, 0);
+                   INSERT INTO tallies VALUES (7, 'conversion', 0, 'exposed', '', 1, 1, 0, 0);
+                   INSERT INTO corrections VALUES (7, 'exposed', 1)";
+        let store = upgraded(&database, 18, sql).await;
+        assert_eq!(
+            row(&store, "SELECT phase_id, phase, (SELECT COUNT(*) FROM cells) FROM phases").await,
+            [7, 3, 0]
+        );
     }
 }
 

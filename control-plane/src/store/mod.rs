@@ -16,7 +16,6 @@ pub mod contents;
 mod database;
 mod dialect;
 pub mod event_ids;
-pub mod events;
 pub mod flags;
 pub mod forks;
 pub mod fuses;
@@ -49,7 +48,6 @@ pub mod snapshots;
 mod sql;
 mod sqlite;
 mod stored_project;
-pub mod tallies;
 pub mod telemetry_log;
 #[cfg(test)]
 mod testing;

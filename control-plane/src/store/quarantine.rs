@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use flagfuse_shared::contract::beacon::{Arrival, SourceMark};
 use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
 
@@ -23,6 +24,14 @@ pub struct ClaimedPlace<'a> {
     pub tenant: &'a str,
     pub project: &'a str,
     pub environment: &'a str,
+}
+
+impl<'a> ClaimedPlace<'a> {
+    /// The place of an environment.
+    pub fn of(scope: &'a Scope) -> Self {
+        let (tenant, project) = (scope.tenant.as_str(), scope.project.as_str());
+        Self { tenant, project, environment: scope.environment.as_str() }
+    }
 }
 
 impl ClaimedPlace<'_> {
@@ -102,7 +111,8 @@ async fn keep(
     count_kept: u32,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let refused = Refused { fault: fault.clone(), raw: raw.into(), flag: "", sdk: "" };
+    let refused =
+        Refused { fault: fault.clone(), raw: raw.into(), flag: "", sdk: "", origin: Origin::UNKNOWN };
     keep_all(conn, place, &[refused], count_kept, now).await
 }
 
@@ -116,6 +126,29 @@ pub struct Refused<'r> {
     pub flag: &'r str,
     /// The program that sent it; empty when it does not say.
     pub sdk: &'r str,
+    /// What the edge could make sure of when it arrived.
+    pub origin: Origin,
+}
+
+/// What the edge knew of an event's sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose word it is.
+    pub source: SourceMark,
+    /// Keyed hash of the network that it came from; 0 when nobody knows it.
+    pub network: u32,
+    /// Whether a bot sent it.
+    pub is_bot: bool,
+}
+
+impl Origin {
+    /// Nobody vouches for it.
+    pub const UNKNOWN: Self = Self { source: SourceMark::None, network: 0, is_bot: false };
+
+    /// That of an arrival.
+    pub const fn of(arrival: &Arrival<'_>) -> Self {
+        Self { source: arrival.source, network: arrival.network, is_bot: arrival.is_bot }
+    }
 }
 
 /// Keeps events of one place as [`insert`] does, with a few statements for all of them.
@@ -187,10 +220,13 @@ async fn keep_all(
                 reason,
                 event.flag.into(),
                 event.sdk.into(),
+                event.origin.source.as_str().into(),
+                i64::from(event.origin.network).into(),
+                i64::from(event.origin.is_bot).into(),
             ]
         });
     let head = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
-                                        events, replay_state, field, reason, flag, sdk)";
+                                        events, replay_state, field, reason, flag, sdk, source, network, is_bot)";
     Rows::of(rows).write(conn, head, "").await?;
     Ok(())
 }

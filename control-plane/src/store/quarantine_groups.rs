@@ -1,9 +1,10 @@
-//! Quarantined events in groups: what is wrong, with which flag, as which SDK sent it. Never writes.
+//! Quarantined events in groups: what is wrong, with which flag, as which SDK sent it; and those of a group that wait to be
+//! replayed.
 
 use flagfuse_shared::ids::UnixMillis;
 
 use super::quarantine::{Balance, ClaimedPlace};
-use super::{Connection, StoreError, StoredProject, from_sql, sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_text, sql};
 
 /// Events that are refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,92 @@ pub async fn groups(
             })
         })
         .collect()
+}
+
+/// Which quarantined events; all where nothing is named.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct GroupFilter<'f> {
+    pub code: Option<&'f str>,
+    pub flag: Option<&'f str>,
+    pub sdk: Option<&'f str>,
+}
+
+/// A quarantined event that was not replayed.
+#[derive(Debug, Clone)]
+pub struct WaitingEvent {
+    pub quarantine_id: i64,
+    pub code: String,
+    /// The bytes as they arrived, at most 4 KiB of them.
+    pub raw: String,
+    /// When it came first.
+    pub first_ms: UnixMillis,
+    pub sdk: String,
+    /// The word of a `SourceMark`.
+    pub source: String,
+    pub network: i64,
+    pub is_bot: bool,
+}
+
+/// The oldest events of a place that wait, those behind `after`.
+pub async fn waiting(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    filter: GroupFilter<'_>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<WaitingEvent>, StoreError> {
+    let sql = "SELECT quarantine_id, code, raw, first_ms, sdk, source, network, is_bot FROM quarantine
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND replay_state = 'waiting'
+                 AND ($4 IS NULL OR code = $4) AND ($5 IS NULL OR flag = $5) AND ($6 IS NULL OR sdk = $6)
+                 AND quarantine_id > $7
+               ORDER BY quarantine_id LIMIT $8";
+    let rows = sql::query(sql)
+        .bind(place.tenant)
+        .bind(StoredProject::new(place.tenant, place.project))
+        .bind(place.environment)
+        .bind(filter.code)
+        .bind(filter.flag)
+        .bind(filter.sdk)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(WaitingEvent {
+                quarantine_id: row.get("quarantine_id")?,
+                code: row.get("code")?,
+                raw: row.get("raw")?,
+                first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
+                sdk: row.get("sdk")?,
+                source: row.get("source")?,
+                network: row.get("network")?,
+                is_bot: row.get::<i64>("is_bot")? == 1,
+            })
+        })
+        .collect()
+}
+
+/// Notes that events of a place were replayed.
+pub async fn mark_replayed(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    quarantine_ids: &[i64],
+) -> Result<(), StoreError> {
+    let asked: Vec<_> = quarantine_ids.iter().map(|id| [id]).collect();
+    let numbers = conn.dialect().json_numbers("$4", &["asked"]);
+    let sql = format!(
+        "UPDATE quarantine SET replay_state = 'replayed'
+         WHERE tenant = $1 AND project = $2 AND environment = $3 AND quarantine_id IN {numbers}"
+    );
+    sql::composed(sql)
+        .bind(place.tenant)
+        .bind(StoredProject::new(place.tenant, place.project))
+        .bind(place.environment)
+        .bind(json_text(&asked))
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// A place's counts over all time.

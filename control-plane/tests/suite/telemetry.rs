@@ -234,3 +234,44 @@ async fn health_tells_what_is_counted_what_is_not_and_why() {
     assert_eq!(counted, [("bad_schema", json!(2)), ("unit_missing", json!(1))]);
     assert!(groups.iter().all(|group| !group["reason"].as_str().unwrap().is_empty()), "{health}");
 }
+
+#[tokio::test]
+async fn quarantined_events_are_replayed_once_after_what_was_wrong_is_mended() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let path = format!("{ENVIRONMENT}/quarantine/replay");
+    let exposure = |unit: &str| {
+        world.event(json!({ "type": "exposure", "unit": unit, "flag": "later", "variation": "on" }))
+    };
+    world.ingest(&[exposure("a"), exposure("b"), json!({ "nothing": 1 })]).await;
+    let groups = world.get(&format!("{ENVIRONMENT}/telemetry-health")).await["quarantine"].clone();
+    assert_eq!(
+        (&groups[0]["code"], &groups[0]["flag"]),
+        (&json!("unknown_flag"), &json!("later")),
+        "{groups}"
+    );
+    let told = world.ok("POST", &path, json!({ "dry_run": true })).await;
+    let refused = json!({ "bad_schema": 1, "unknown_flag": 2 });
+    assert_eq!((&told["looked_at"], &told["would_pass"], &told["refused"]), (&json!(3), &json!(0), &refused));
+
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/later"), crate::world::flag()).await;
+    let told = world.ok("POST", &path, json!({ "dry_run": true, "code": "unknown_flag" })).await;
+    assert_eq!((&told["would_pass"], &told["stored"]), (&json!(2), &json!(0)));
+    let outside = async || {
+        world.get(&format!("{ENVIRONMENT}/flags/later/cells")).await["exposures_outside_cohort"].clone()
+    };
+    assert_eq!(outside().await, json!({}), "a dry run counts nothing");
+    let told = world.ok("POST", &path, json!({ "flag": "later" })).await;
+    assert_eq!((&told["looked_at"], &told["stored"], &told["refused"]), (&json!(2), &json!(2), &json!({})));
+    assert_eq!(outside().await, json!({ "on": 2 }));
+    let again = world.ok("POST", &path, Value::Null).await;
+    assert_eq!((&again["looked_at"], &again["stored"]), (&json!(1), &json!(0)));
+    let states = world.get(&format!("{ENVIRONMENT}/quarantine")).await["quarantine"].clone();
+    let replayed = states.as_array().unwrap().iter().filter(|row| row["replay_state"] == "replayed").count();
+    assert_eq!(replayed, 2);
+    let health = world.get(&format!("{ENVIRONMENT}/telemetry-health")).await;
+    assert_eq!(
+        health["balance"],
+        json!({ "received": 5, "stored": 2, "duplicate": 0, "quarantined": 3, "exact": true })
+    );
+}

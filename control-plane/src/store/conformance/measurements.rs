@@ -1,33 +1,16 @@
-//! What is measured: batches, events, facts and tallies, usage, the quarantine and its balance, verdicts.
+//! What is measured: batches, usage, the quarantine and its balance, verdicts.
 
 use std::collections::BTreeMap;
 
 use flagfuse_shared::contract::fault::EventFault;
-use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{FlagKey, UnixMillis};
 
 use super::super::batches::Progress;
-use super::super::events::{Novelty, UnitsSeen};
 use super::super::quarantine::{Balance, ClaimedPlace};
-use super::super::tallies::EnrolmentRange;
-use super::super::testing::script;
 use super::super::verdicts::NewVerdict;
-use super::super::{
-    Connection, StoreError, batches, buffers, events, metrics_seen, phases, quarantine, sql, tallies, usage,
-    verdicts,
-};
-use super::definitions::phase;
+use super::super::{Connection, batches, buffers, metrics_seen, quarantine, sql, usage, verdicts};
 use super::{NOW, scope, worlds};
-use crate::model::aggregate::{Activity, Contribution, Counted, Counting, Enrolment, Matching, Tallies};
-use crate::model::metric::USAGE_METRIC;
-use crate::model::policy::OutcomeWindow;
 use crate::model::verdict::{Decision, Reason, Verdict};
-
-const UNIT: [u8; 16] = [0xff; 16];
-
-fn activity(metric: &str, at_ms: u64, value: Option<f64>) -> Activity {
-    Activity { metric: metric.to_owned(), at_ms: UnixMillis(at_ms), value }
-}
 
 #[tokio::test]
 async fn a_batch_is_begun_once_and_goes_on_where_it_was() {
@@ -46,134 +29,6 @@ async fn a_batch_is_begun_once_and_goes_on_where_it_was() {
         // The newest of each buffer stays, however old.
         assert_eq!(batches::prune(&mut tx, NOW.plus(1), 9).await.unwrap(), 1);
         assert_eq!(batches::prune(&mut tx, NOW.plus(1), 9).await.unwrap(), 0);
-    }
-}
-
-#[tokio::test]
-async fn an_event_is_stored_once_and_other_content_under_its_id_is_a_conflict() {
-    for (_database, _store, mut tx) in worlds().await {
-        let scope = scope("t/p/e");
-        let store = async |tx: &mut Connection, id: &str, content: u8, activity: Activity| {
-            events::insert_event(tx, &scope, id, [content; 16], UNIT, &activity).await.unwrap()
-        };
-        let latency = |value| activity("latency", 5, Some(value));
-        assert_eq!(store(&mut tx, "a\0", 1, latency(0.1)).await, Novelty::New);
-        assert_eq!(store(&mut tx, "a\0", 1, latency(0.1)).await, Novelty::Same);
-        assert_eq!(store(&mut tx, "a\0", 2, latency(0.1)).await, Novelty::Conflict);
-        assert_eq!(store(&mut tx, "b", 1, latency(0.2)).await, Novelty::New);
-        assert_eq!(store(&mut tx, "c", 1, activity("", 6, None)).await, Novelty::New);
-        assert_eq!(store(&mut tx, "d", 1, activity("click", 7, None)).await, Novelty::New);
-        assert_eq!(store(&mut tx, "e", 1, activity(USAGE_METRIC, 8, None)).await, Novelty::New);
-        let count =
-            events::activity_count(&mut tx, &scope, UNIT, UnixMillis(5), UnixMillis(7)).await.unwrap();
-        assert_eq!(count, 3, "from the first millisecond up to, not including, the last");
-        let window = OutcomeWindow { after_ms: 0, within_ms: 100 };
-        for (matching, counting, expected) in [
-            (
-                Matching::Named("latency".to_owned()),
-                Counting::Values,
-                Some((2, 0.1 + 0.2, 0.1 * 0.1 + 0.2 * 0.2)),
-            ),
-            (Matching::Named("latency".to_owned()), Counting::First, Some((1, 0.0, 0.0))),
-            (Matching::Any, Counting::First, Some((1, 0.0, 0.0))),
-            (
-                Matching::NoneOf(vec!["latency".to_owned(), USAGE_METRIC.to_owned()]),
-                Counting::Values,
-                Some((1, 0.0, 0.0)),
-            ),
-            (Matching::NoneOf(vec![]), Counting::Values, Some((4, 0.1 + 0.2, 0.1 * 0.1 + 0.2 * 0.2))),
-            (Matching::Named("never".to_owned()), Counting::Values, None),
-        ] {
-            let counted = Counted { metric: "m".to_owned(), matching, window, counting };
-            let found = events::waiting(&mut tx, &scope, UNIT, UnixMillis(5), &counted).await.unwrap();
-            let found = found.map(|found| (found.events, found.value_sum, found.value_sq_sum));
-            assert_eq!(found, expected, "{counted:?}");
-        }
-        let seen = events::units_seen(&mut tx, &scope, UnixMillis(0)).await.unwrap();
-        assert_eq!(seen, UnitsSeen { units: 1, oldest_ms: None });
-        assert_eq!(events::prune(&mut tx, UnixMillis(7), 2).await.unwrap(), 2);
-        assert_eq!(events::prune(&mut tx, UnixMillis(7), 2).await.unwrap(), 1);
-        assert_eq!(events::novelty(&mut tx, &scope, "b", [1; 16]).await.unwrap(), Novelty::New);
-        assert_eq!(events::novelty(&mut tx, &scope, "d", [1; 16]).await.unwrap(), Novelty::Same);
-    }
-}
-
-#[tokio::test]
-async fn facts_count_a_unit_once_and_tallies_add_up_by_arm() {
-    for (_database, _store, mut tx) in worlds().await {
-        let scope = scope("t/p/e");
-        let phase_id = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap().phase_id;
-        let enrolment =
-            |arm, first_ms| Enrolment { phase_id, arm, is_counted: true, first_ms: UnixMillis(first_ms) };
-        let mut sums = Tallies::default();
-        for (unit, arm) in [([1; 16], Arm::Exposed), ([2; 16], Arm::Exposed), ([3; 16], Arm::Control)] {
-            let new = enrolment(arm, 60_000);
-            events::insert_enrolment(&mut tx, unit, &new).await.unwrap();
-            sums.count_enrolment(&new);
-            assert_eq!(events::enrolment(&mut tx, unit, phase_id).await.unwrap(), Some(new));
-            for counting in [Counting::Values, Counting::Values, Counting::First, Counting::First] {
-                let metric = if counting == Counting::First { "conversion" } else { "latency" }.to_owned();
-                let new_fact =
-                    Contribution { metric, counting, events: 1, value_sum: 0.5, value_sq_sum: 0.25 };
-                if let Some(fact) = events::add_fact(&mut tx, unit, phase_id, &new_fact).await.unwrap() {
-                    sums.count(&new, &fact);
-                }
-            }
-        }
-        tallies::add(&mut tx, &sums).await.unwrap();
-        tallies::add(&mut tx, &sums).await.unwrap();
-        let range = |from, to| EnrolmentRange { from: UnixMillis(from), to: UnixMillis(to) };
-        let reading = tallies::reading(&mut tx, phase_id, "latency", range(60_000, 60_001)).await.unwrap();
-        assert_eq!((reading.exposed.units, reading.exposed.events, reading.exposed.value_sum), (4, 8, 4.0));
-        assert_eq!((reading.control.units, reading.control.events, reading.control.value_sum), (2, 4, 2.0));
-        let reading = tallies::reading(&mut tx, phase_id, "conversion", range(60_000, 60_001)).await.unwrap();
-        assert_eq!((reading.exposed.units, reading.exposed.events), (4, 4));
-        let outside = tallies::reading(&mut tx, phase_id, "latency", range(0, 60_000)).await.unwrap();
-        assert_eq!((outside.exposed.units, outside.control.events), (0, 0));
-        assert_eq!(tallies::units_since(&mut tx, phase_id, UnixMillis(60_000)).await.unwrap(), 6);
-        assert_eq!(tallies::units_since(&mut tx, phase_id, UnixMillis(60_001)).await.unwrap(), 0);
-        let rows = tallies::of_phase(&mut tx, phase_id, 1).await.unwrap();
-        let found: Vec<_> =
-            rows.iter().map(|row| (row.metric.as_str(), row.arm, row.units, row.events)).collect();
-        let expected = [
-            ("conversion", Arm::Control, 2, 2),
-            ("conversion", Arm::Exposed, 4, 4),
-            ("exposure", Arm::Control, 2, 2),
-            ("exposure", Arm::Exposed, 4, 4),
-            ("latency", Arm::Control, 2, 4),
-            ("latency", Arm::Exposed, 4, 8),
-        ];
-        assert_eq!(found, expected);
-        let known = enrolment(Arm::Exposed, 60_000);
-        for expected in 1..=2 {
-            events::count_correction(&mut tx, &known).await.unwrap();
-            let corrections = events::corrections(&mut tx, phase_id).await.unwrap();
-            assert_eq!(corrections, [("exposed".to_owned(), expected)]);
-            events::count_plain_exposure(&mut tx, &scope, "f", "on").await.unwrap();
-            let plain = events::plain_exposures(&mut tx, &scope, "f").await.unwrap();
-            assert_eq!(plain, [("on".to_owned(), expected)]);
-        }
-        let all = events::enrolments(&mut tx, &scope, [1; 16], UnixMillis(60_000)).await.unwrap();
-        assert_eq!(all, [known]);
-        assert!(events::enrolments(&mut tx, &scope, [1; 16], UnixMillis(60_001)).await.unwrap().is_empty());
-    }
-}
-
-#[tokio::test]
-async fn an_arm_that_is_none_is_never_counted_as_another() {
-    for (_database, _store, mut tx) in worlds().await {
-        let phase_id = phases::begin(&mut tx, &scope("t/p/e"), "f", phase()).await.unwrap().phase_id;
-        let new = Enrolment { phase_id, arm: Arm::Exposed, is_counted: true, first_ms: NOW };
-        let mut sums = Tallies::default();
-        sums.count_enrolment(&new);
-        tallies::add(&mut tx, &sums).await.unwrap();
-        events::insert_enrolment(&mut tx, UNIT, &new).await.unwrap();
-        script(&mut tx, "UPDATE tallies SET arm = 'holdout'; UPDATE exposures SET arm = 'holdout'").await;
-        let range = EnrolmentRange { from: UnixMillis(0), to: NOW.plus(1) };
-        let reading = tallies::reading(&mut tx, phase_id, "m", range).await;
-        assert!(matches!(reading, Err(StoreError::Corrupt { column: "tallies.arm", .. })), "{reading:?}");
-        let found = events::enrolment(&mut tx, UNIT, phase_id).await;
-        assert!(matches!(found, Err(StoreError::Corrupt { column: "exposures.arm", .. })), "{found:?}");
     }
 }
 

@@ -1,0 +1,114 @@
+//! Quarantined events once more, after what was wrong is mended: first whether they would pass now, then through the same
+//! checks and the same dedupe as any event. What they count as becomes known now, so they touch no closed cell.
+
+use axum::body::Bytes;
+use flagfuse_shared::contract::beacon::{IngestBatch, SourceMark};
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::catalogue::Names;
+use super::error::IngestError;
+use super::resolve::{Read, Resolver, What};
+use super::{Answered, Ingestion, read, resolve};
+use crate::store::quarantine_groups::WaitingEvent;
+
+/// Under this name the control plane delivers to itself.
+const BUFFER_ID: &str = "replay";
+/// Numbers that batches of one millisecond have.
+const NUMBERS_A_MILLISECOND: u64 = 1_000;
+
+/// A batch in format 2 with one request an event.
+#[derive(Serialize)]
+struct Batch<'e> {
+    format: u32,
+    buffer_id: &'static str,
+    batch_seq: u64,
+    tenant: &'e str,
+    project: &'e str,
+    environment: &'e str,
+    region: &'static str,
+    rests: bool,
+    requests: Vec<Request<'e>>,
+}
+
+#[derive(Serialize)]
+struct Request<'e> {
+    received_ms: u64,
+    source: SourceMark,
+    network: u32,
+    is_bot: bool,
+    sdk: &'e str,
+    events: [&'e RawValue; 1],
+}
+
+/// One event's bytes, if they are JSON; what was cut off is none.
+fn request(event: &WaitingEvent) -> Option<Request<'_>> {
+    let raw: &RawValue = serde_json::from_str(&event.raw).ok()?;
+    // Whoever vouched for it then does so now.
+    let mark = SourceMark::ALL.into_iter().find(|mark| mark.as_str() == event.source);
+    Some(Request {
+        received_ms: event.first_ms.0,
+        source: mark.unwrap_or(SourceMark::None),
+        network: u32::try_from(event.network).unwrap_or_default(),
+        is_bot: event.is_bot,
+        sdk: &event.sdk,
+        events: [raw],
+    })
+}
+
+fn body(scope: &Scope, events: &[&WaitingEvent], now: UnixMillis) -> Bytes {
+    // No two replays of one millisecond begin with the same event.
+    let first = events.first().map_or(0, |event| event.quarantine_id.unsigned_abs());
+    let batch = Batch {
+        format: flagfuse_shared::contract::beacon::FORMAT,
+        buffer_id: BUFFER_ID,
+        batch_seq: now.0 * NUMBERS_A_MILLISECOND + first % NUMBERS_A_MILLISECOND,
+        tenant: scope.tenant.as_str(),
+        project: scope.project.as_str(),
+        environment: scope.environment.as_str(),
+        region: "",
+        rests: true,
+        requests: events.iter().filter_map(|event| request(event)).collect(),
+    };
+    serde_json::to_vec(&batch).unwrap_or_default().into()
+}
+
+impl Ingestion {
+    /// The code with which each event would be refused now; `None` for those that would pass.
+    pub async fn rehearse(
+        &self,
+        scope: &Scope,
+        events: &[WaitingEvent],
+    ) -> Result<Vec<Option<String>>, IngestError> {
+        let mut codes: Vec<Option<String>> =
+            events.iter().map(|event| request(event).is_none().then(|| event.code.clone())).collect();
+        let readable: Vec<&WaitingEvent> =
+            events.iter().zip(&codes).filter(|(_, code)| code.is_none()).map(|(event, _)| event).collect();
+        let body = body(scope, &readable, self.shared.surroundings.clock.now());
+        let batch = IngestBatch::parse(&body)?;
+        let partition = self.partition(scope);
+        let events: Vec<Read<'_>> = batch.arrivals().map(read).collect();
+        let mut names = Names::default();
+        events.iter().for_each(|event| event.names(&mut names));
+        partition.context.prepare(&names).await?;
+        let refused: Vec<Option<String>> = partition.context.known(|catalogue| {
+            let (unit_key, hashing) = (&self.shared.unit_key, &self.shared.hashing);
+            let resolver = Resolver { tenant: &scope.tenant, unit_key, catalogue, hashing };
+            let code = |event| {
+                let What::Refused(fault, _) = resolve(&resolver, &body, event).what else { return None };
+                Some(fault.code.as_str().to_owned())
+            };
+            events.into_iter().map(code).collect()
+        });
+        let readable = codes.iter_mut().filter(|code| code.is_none());
+        readable.zip(refused).for_each(|(code, refused)| *code = refused);
+        Ok(codes)
+    }
+
+    /// Counts events that [`Self::rehearse`] let pass.
+    pub async fn replay(&self, scope: &Scope, events: &[&WaitingEvent]) -> Result<Answered, IngestError> {
+        let now = self.shared.surroundings.clock.now();
+        self.ingest(&scope.tenant, body(scope, events, now)).await
+    }
+}

@@ -138,7 +138,7 @@ impl Place<'_> {
             match self.act(&mut memory, decided).await {
                 Ok(Acted::Moved) => ticked.moved += 1,
                 Ok(Acted::Blocked) | Err(ChangeError::Outbox(OutboxError::Forked { .. })) => {
-                    ticked.blocked += 1
+                    ticked.blocked += 1;
                 }
                 Err(ChangeError::Stale { .. } | ChangeError::Unknown { .. }) => ticked.overtaken += 1,
                 Err(error) => {

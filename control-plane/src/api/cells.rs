@@ -70,6 +70,7 @@ struct PhaseAnswer {
 }
 
 /// What was counted of one metric in one slice and arm of a phase.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
 #[derive(Debug, Serialize, ToSchema)]
 struct Sum {
     /// Number of the phase in the flag.

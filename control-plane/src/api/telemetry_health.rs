@@ -47,6 +47,7 @@ impl ByArm {
 }
 
 /// A buffer at an edge that has not delivered everything it took for more than 30 seconds.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
 #[derive(Debug, Serialize, ToSchema)]
 struct Behind {
     buffer: String,

@@ -19,6 +19,7 @@ const BUFFER_ID: &str = "replay";
 const NUMBERS_A_MILLISECOND: u64 = 1_000;
 
 /// A batch in format 2 with one request an event.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
 #[derive(Serialize)]
 struct Batch<'e> {
     format: u32,
@@ -90,7 +91,9 @@ impl Ingestion {
         let partition = self.partition(scope);
         let events: Vec<Read<'_>> = batch.arrivals().map(read).collect();
         let mut names = Names::default();
-        events.iter().for_each(|event| event.names(&mut names));
+        for event in &events {
+            event.names(&mut names);
+        }
         partition.context.prepare(&names).await?;
         let refused: Vec<Option<String>> = partition.context.known(|catalogue| {
             let (unit_key, hashing) = (&self.shared.unit_key, &self.shared.hashing);

@@ -273,7 +273,7 @@ fn two_networks_cannot_trip() {
         BTreeMap::from([("conversion".to_owned(), Origins { sources: sources.to_vec(), networks })])
     };
     let said = |origins: &BTreeMap<String, Origins>, min_networks| {
-        decide(&Look { origins, min_networks, ..look(&policy, &readings) }).0
+        decide(&Look { min_networks, origins, ..look(&policy, &readings) }).0
     };
     assert_eq!(decide(&harmful).0.decision, Decision::Trip, "nobody asked yet");
     let held = said(&from(&[Source::Client], 2), 3);

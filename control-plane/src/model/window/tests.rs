@@ -4,7 +4,7 @@ use super::*;
 
 const MINUTE: u64 = 60_000;
 
-/// SplitMix64: a seed and a few shifts.
+/// `SplitMix64`: a seed and a few shifts.
 struct Dice(u64);
 
 impl Dice {

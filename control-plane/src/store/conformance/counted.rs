@@ -22,14 +22,14 @@ async fn close(conn: &mut Connection, row: Row) {
     let [phase_id, slot, _, metric, slice, arm, units, events, total_micros, _] = row;
     let sql = "INSERT INTO cells (phase_id, slot, step, metric, slice, arm, units, events, total_micros, closed_tick,
                                   partition_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 1)";
-    let query = row.into_iter().fold(sql::query(sql), |query, value| query.bind(value));
+    let query = row.into_iter().fold(sql::query(sql), sql::Query::bind);
     query.execute(&mut *conn).await.unwrap();
     let sql = "INSERT INTO sums (phase_id, metric, slice, slot, arm, units, events, total_micros)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
                ON CONFLICT (phase_id, metric, slice, slot, arm) DO UPDATE SET units = sums.units + excluded.units,
                  events = sums.events + excluded.events, total_micros = sums.total_micros + excluded.total_micros";
     let values = [phase_id, metric, slice, slot, arm, units, events, total_micros];
-    let query = values.into_iter().fold(sql::query(sql), |query, value| query.bind(value));
+    let query = values.into_iter().fold(sql::query(sql), sql::Query::bind);
     query.execute(conn).await.unwrap();
 }
 
@@ -190,11 +190,7 @@ async fn phases_tell_their_names_their_origins_and_what_they_did_not_count() {
             let sql =
                 "INSERT INTO networks (phase_id, metric, arm, network, source) VALUES ($1, $2, $3, $4, $5)";
             let row = [phase_id, metric, arm, network, source];
-            row.into_iter()
-                .fold(sql::query(sql), |query, value| query.bind(value))
-                .execute(&mut tx)
-                .await
-                .unwrap();
+            row.into_iter().fold(sql::query(sql), sql::Query::bind).execute(&mut tx).await.unwrap();
         }
         let asked = [(phase_id, 1, Arm::Exposed), (phase_id, 2, Arm::Exposed), (phase_id, 1, Arm::Control)];
         let origins = |sources: &[Source], networks| Origins { sources: sources.to_vec(), networks };

@@ -246,7 +246,7 @@ async fn bodies_that_never_end_hold_a_bounded_number_of_slots() {
     let world = World::new().await;
     let batch = world.batch(&[]).to_string().into_bytes();
     let pull = json!({ "region": "local", "shard": 0, "held": {} }).to_string().into_bytes();
-    for (path, slots, sound) in [("/v1/ingest", 8, batch), ("/v1/replica/pull", 4, pull)] {
+    for (path, slots, sound) in [("/v1/ingest", 32, batch), ("/v1/replica/pull", 4, pull)] {
         let endless = || {
             let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
             let request = Request::post(path).header("authorization", format!("Bearer {}", world.ingest));

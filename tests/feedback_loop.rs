@@ -1,4 +1,4 @@
-//! The loop as one story on real processes: flag → snapshot → edge → exposure → tally → fuse → flag.
+//! The loop as one story on real processes: flag → snapshot → edge → exposure → cell → fuse → flag.
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};

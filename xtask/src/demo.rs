@@ -221,7 +221,7 @@ fn exposed_unit() -> String {
         .unwrap_or_default()
 }
 
-/// Tallies and verdict in words.
+/// What is counted and the verdict in words.
 fn describe(verdict: &Value) -> (String, String) {
     let evidence = &verdict["evidence"][0];
     let arm = |name: &str| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -89,6 +89,12 @@ pub(super) async fn list(
     Ok(Json(QuarantineList { quarantine: rows.into_iter().map(Quarantined::from).collect(), next }))
 }
 
+/// An environment as a place that events claim to come from.
+pub(super) fn place(scope: &Scope) -> ClaimedPlace<'_> {
+    let (tenant, project) = (scope.tenant.as_str(), scope.project.as_str());
+    ClaimedPlace { tenant, project, environment: scope.environment.as_str() }
+}
+
 /// Which quarantined events to count once more.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -131,7 +137,7 @@ pub(super) async fn replay(
     let scope = at.scope();
     let filter =
         GroupFilter { code: asked.code.as_deref(), flag: asked.flag.as_deref(), sdk: asked.sdk.as_deref() };
-    let place = ClaimedPlace::of(scope);
+    let place = place(scope);
     let mut replayed = Replayed::default();
     let mut after = 0;
     loop {

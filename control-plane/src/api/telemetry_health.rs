@@ -14,6 +14,7 @@ use super::ApiState;
 use super::auth::{InEnvironment, Viewer};
 use super::body::Params;
 use super::page::Paging;
+use super::quarantine::place;
 use crate::error::ApiError;
 use crate::model::verdict::INGEST_LAG_MS_MAX;
 use crate::model::window::ENROLLED;
@@ -151,7 +152,7 @@ pub(super) async fn read(
     for fuse in fuses {
         flags.extend(flag(&mut conn, fuse).await?);
     }
-    let place = ClaimedPlace::of(scope);
+    let place = place(scope);
     let quarantine = groups(&mut conn, place, GROUP_COUNT_SHOWN).await?;
     Ok(Json(TelemetryHealth {
         complete_up_to_ms: complete_up_to(&watermarks),

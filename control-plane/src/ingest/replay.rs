@@ -40,12 +40,12 @@ struct Request<'e> {
     network: u32,
     is_bot: bool,
     sdk: &'e str,
-    events: [&'e RawValue; 1],
+    events: [Box<RawValue>; 1],
 }
 
 /// One event's bytes, if they are JSON; what was cut off is none.
 fn request(event: &WaitingEvent) -> Option<Request<'_>> {
-    let raw: &RawValue = serde_json::from_str(&event.raw).ok()?;
+    let raw = RawValue::from_string(event.raw.clone()).ok()?;
     // Whoever vouched for it then does so now.
     let mark = SourceMark::ALL.into_iter().find(|mark| mark.as_str() == event.source);
     Some(Request {

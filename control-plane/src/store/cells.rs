@@ -166,6 +166,45 @@ pub async fn closed_since(
     rows.iter().map(cell).collect()
 }
 
+/// Units of everybody in one bin of their samples or values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedSpread {
+    pub phase_id: i64,
+    pub slot: i64,
+    pub metric: u8,
+    pub arm: Arm,
+    pub bin: i64,
+    pub units: i64,
+}
+
+/// The spreads that closed in a partition after the tick `since`, up to the newest one.
+pub async fn spreads_since(
+    conn: &mut Connection,
+    partition: Partition,
+    since: i64,
+) -> Result<Vec<ClosedSpread>, StoreError> {
+    let sql = "SELECT phase_id, slot, metric, arm, bin, units FROM spreads
+               WHERE partition_id = $1 AND closed_tick > $2 AND closed_tick <= $3 AND slice = $4";
+    let rows = sql::query(sql)
+        .bind(partition.partition_id)
+        .bind(since)
+        .bind(partition.closed_tick)
+        .bind(i64::from(EVERYBODY))
+        .fetch_all(conn)
+        .await?;
+    let spread = |row: &Row| {
+        Ok(ClosedSpread {
+            phase_id: row.get("phase_id")?,
+            slot: row.get("slot")?,
+            metric: small(row, "metric")?,
+            arm: arm(row)?,
+            bin: row.get("bin")?,
+            units: row.get("units")?,
+        })
+    };
+    rows.iter().map(spread).collect()
+}
+
 /// Where each of several ranges begins and ends among the slots of its phase, in their order.
 pub async fn bounds(
     conn: &mut Connection,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_shared::contract::beacon::{Arrival, SourceMark};
 use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
 
@@ -24,14 +24,6 @@ pub struct ClaimedPlace<'a> {
     pub tenant: &'a str,
     pub project: &'a str,
     pub environment: &'a str,
-}
-
-impl<'a> ClaimedPlace<'a> {
-    /// The place of an environment.
-    pub fn of(scope: &'a Scope) -> Self {
-        let (tenant, project) = (scope.tenant.as_str(), scope.project.as_str());
-        Self { tenant, project, environment: scope.environment.as_str() }
-    }
 }
 
 impl ClaimedPlace<'_> {

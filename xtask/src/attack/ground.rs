@@ -18,6 +18,8 @@ pub(super) const ENVIRONMENT: &str = "production";
 pub(super) const TARGET: &str = "target";
 /// Its exposures are recorded by the edge while the attack goes on.
 pub(super) const WITNESS: &str = "witness";
+/// Units that may be in a slot that is open for an hour: the twentieth closes it with the next tick.
+pub(super) const OPEN_COUNT_MAX: u64 = 19;
 /// How long the stack may take for anything that nobody attacks.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -105,7 +107,7 @@ impl Ground {
         self.admin.get(&format!("{}/fuse", flag_path(flag)))?.ok()
     }
 
-    /// Units of both arms, exposed and control, whose exposure was counted for a flag.
+    /// Units of both arms, exposed and control, that are counted for a flag, but for those in the open slot.
     pub(super) fn counted(&self, flag: &str) -> Result<u64> {
         let sums = self.sums(flag)?;
         let exposures = sums.iter().filter(|row| row["metric"] == "exposure");

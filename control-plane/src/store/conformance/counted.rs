@@ -4,7 +4,7 @@ use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 use serde_json::json;
 
-use super::super::cells::{self, Asked, Names, Partition};
+use super::super::cells::{self, Asked, ClosedSpread, Names, Partition};
 use super::super::watermarks::{complete_up_to, lag_ms, watermarks};
 use super::super::{Connection, StoreError, phases, sql};
 use super::definitions::phase;
@@ -139,6 +139,16 @@ async fn a_reading_adds_up_the_slots_of_its_window_for_everybody_but_bots() {
         closed.sort_unstable();
         assert_eq!(closed, [(1, 0, 5), (1, 2, 2), (2, 1, 7)], "not the bots");
         assert_eq!(cells::closed_since(&mut tx, partition, 7).await.unwrap(), []);
+
+        for [slice, bin, tick] in [[0, 7, 3], [1, 8, 3], [0, 9, 1]] {
+            let sql = "INSERT INTO spreads (phase_id, slot, metric, slice, arm, bin, units, closed_tick, partition_id)
+                       VALUES ($1, 0, 2, $2, 1, $3, 5, $4, 1)";
+            let query = [phase_id, slice, bin, tick].into_iter().fold(sql::query(sql), sql::Query::bind);
+            query.execute(&mut tx).await.unwrap();
+        }
+        let spreads = cells::spreads_since(&mut tx, partition, 1).await.unwrap();
+        let spread = ClosedSpread { phase_id, slot: 0, metric: 2, arm: Arm::Exposed, bin: 7, units: 5 };
+        assert_eq!(spreads, [spread]);
 
         let page = cells::page(&mut tx, phase_id, -1, 2).await.unwrap();
         let steps =

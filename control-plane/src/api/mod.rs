@@ -10,6 +10,7 @@ mod cells;
 mod document;
 mod echo;
 mod environments;
+mod erasures;
 mod explain;
 mod failures;
 mod flags;
@@ -203,6 +204,7 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
             quarantine::replay,
             "Counts what is sound by now, or tells how much is",
         ))
+        .routes(post("/erasures", erasures::ask, "Erases a unit, and tells how far that is"))
         .routes(get("/balance", quarantine::balance, "Tells what became of all events, by minute"))
         .routes(get(
             "/telemetry-health",

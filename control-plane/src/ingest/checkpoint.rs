@@ -51,9 +51,11 @@ impl Checkpointing {
         self.under_way.is_some() || self.has_old_parts
     }
 
-    /// Begins one right after a tick, when the log has grown long. `log_seq` is the row of the tick.
-    pub(super) fn ticked(&mut self, ledger: &mut Ledger, log_seq: i64) {
-        if self.under_way.is_some() || (self.rows < LOG_ROW_COUNT_MAX && self.bytes < LOG_LEN_MAX) {
+    /// Begins one right after a tick, when the log has grown long, or when somebody waits for one. `log_seq` is the row of the
+    /// tick.
+    pub(super) fn ticked(&mut self, ledger: &mut Ledger, log_seq: i64, is_awaited: bool) {
+        let is_long = self.rows >= LOG_ROW_COUNT_MAX || self.bytes >= LOG_LEN_MAX;
+        if self.under_way.is_some() || !(is_long || is_awaited) {
             return;
         }
         match ledger.begin_checkpoint() {
@@ -65,13 +67,13 @@ impl Checkpointing {
         }
     }
 
-    /// Writes the next part, in a transaction of its own.
+    /// Writes the next part, in a transaction of its own; the row of the log that a checkpoint ends with which is complete now.
     pub(super) async fn go_on(
         &mut self,
         context: &Context,
         held: &Held,
         ledger: &mut Ledger,
-    ) -> Result<(), IngestError> {
+    ) -> Result<Option<i64>, IngestError> {
         let mut tx = context.store().write_patiently(Lock::Partition(&context.scope)).await?;
         if partitions::log_seq(&mut tx, held).await?.is_none() {
             return Err(IngestError::Elsewhere { address: String::new() });
@@ -80,7 +82,7 @@ impl Checkpointing {
             let gone = checkpoints::prune(&mut tx, held.partition_id, PRUNE_COUNT).await?;
             self.has_old_parts = gone == u64::from(PRUNE_COUNT);
             tx.commit().await?;
-            return Ok(());
+            return Ok(None);
         };
         let checkpoint = match under_way.checkpoint {
             Some(checkpoint) => checkpoint,
@@ -98,10 +100,11 @@ impl Checkpointing {
             }
         };
         tx.commit().await?;
-        if is_complete {
-            self.under_way = None;
-            self.has_old_parts = true;
+        if !is_complete {
+            return Ok(None);
         }
-        Ok(())
+        self.under_way = None;
+        self.has_old_parts = true;
+        Ok(Some(checkpoint.log_seq))
     }
 }

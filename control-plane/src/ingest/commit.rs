@@ -8,8 +8,8 @@ use super::group::Group;
 use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
 use crate::store::{
-    Connection, Lock, Store, StoreError, batches, buffers, closing, event_ids, metrics_seen, phase_counters,
-    phase_rules, plain_exposures, telemetry_log, usage,
+    Connection, Lock, Store, StoreError, batches, buffers, closing, erasures, event_ids, metrics_seen,
+    phase_counters, phase_rules, plain_exposures, telemetry_log, usage,
 };
 
 /// Where it is written.
@@ -88,6 +88,9 @@ async fn beside(
     }
     event_ids::add(tx, partition_id, &group.ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;
+    for unit in &group.erased {
+        erasures::ask(tx, partition_id, unit, now).await?;
+    }
     let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
     phase_counters::add(tx, &counters).await
 }

@@ -83,6 +83,8 @@ pub(super) struct Group<'d> {
     pub(super) rules: Vec<(i64, String)>,
     pub(super) batches: Vec<AppliedBatch<'d>>,
     pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
+    /// Units that somebody asked to be erased.
+    pub(super) erased: Vec<UnitHash>,
 }
 
 impl<'d> Group<'d> {
@@ -111,6 +113,12 @@ impl<'d> Group<'d> {
         if state.running.remove(&phase_id) {
             self.apply(state, Fact::PhaseEnded { phase: PhaseId(phase_id), at_ms: ended_ms.0 });
         }
+    }
+
+    /// Forgets a unit.
+    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash) {
+        self.apply(state, Fact::Forget { unit });
+        self.erased.push(unit);
     }
 
     fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {

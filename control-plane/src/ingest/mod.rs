@@ -11,6 +11,7 @@ mod checkpoint;
 mod commit;
 mod context;
 mod delivery;
+mod erasure;
 mod error;
 mod group;
 mod lookup;
@@ -32,7 +33,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
 use flagfuse_shared::contract::beacon::{Arrival, IngestBatch};
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, Unit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -47,8 +48,9 @@ use self::partition::Message;
 use self::resolve::{Read, Resolved, Resolver};
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
+use crate::store::erasures::Erasure;
 use crate::store::quarantine::Balance;
-use crate::store::{Store, StoreError, partitions};
+use crate::store::{Store, StoreError, erasures, partitions};
 
 /// Batches of one environment that wait. The requests that brought them hold their bodies, of which there are fewer.
 const WAITING_COUNT_MAX: usize = 64;
@@ -177,6 +179,22 @@ impl Ingestion {
         let partition = Partition { context, inbox };
         partitions.insert(scope.clone(), partition.clone());
         partition
+    }
+
+    /// Forgets a unit of an environment. When this returns, nothing of it is counted any more; its traces in the log go with
+    /// the next checkpoint. A unit is erased once: what it does later is not counted either.
+    pub async fn erase(&self, scope: &Scope, unit: &Unit) -> Result<Erasure, IngestError> {
+        let Surroundings { store, .. } = &self.shared.surroundings;
+        let unit = self.shared.unit_key.hash(&scope.tenant, unit);
+        if let Some(known) = erasures::of_unit(&mut *store.read().await?, scope, &unit).await? {
+            return Ok(known);
+        }
+        let (reply, answer) = oneshot::channel();
+        let inbox = self.partition(scope).inbox;
+        inbox.send(Message::Erase(unit, reply)).await.map_err(|_| IngestError::Opening)?;
+        answer.await.unwrap_or(Err(IngestError::Opening))?;
+        let known = erasures::of_unit(&mut *store.read().await?, scope, &unit).await?;
+        known.ok_or(IngestError::Opening)
     }
 
     /// Closes what is due in every partition of this process, and in those that nobody holds. To be called at each tick.

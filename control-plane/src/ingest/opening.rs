@@ -5,19 +5,28 @@ use flagfuse_cells::{Fact, Ledger, PhaseId, Standing, log};
 use flagfuse_shared::ids::UnixMillis;
 
 use super::context::{Context, RENEWAL_MS};
+use super::erasure::Erasing;
 use super::error::IngestError;
 use super::group::State;
 use crate::store::partitions::{self, Claimed, Held};
-use crate::store::{Lock, StoreError, checkpoints, phase_rules, telemetry_log};
+use crate::store::{Lock, StoreError, checkpoints, erasures, phase_rules, telemetry_log};
 
 /// Rows of the log that are read at a time.
 const ROW_COUNT: u32 = 256;
 
 /// What opening came to.
 pub(super) enum Opened {
-    Ours(Held, Box<State>, Since),
+    Ours(Box<Ours>),
     /// Another process has it; where it is reached.
     Others(String),
+}
+
+/// A partition that is ours, and what memory held of it.
+pub(super) struct Ours {
+    pub(super) held: Held,
+    pub(super) state: State,
+    pub(super) since: Since,
+    pub(super) erasing: Erasing,
 }
 
 /// What the log holds beyond the newest checkpoint.
@@ -53,7 +62,9 @@ pub(super) async fn open(context: &Context) -> Result<Opened, IngestError> {
             state.running.insert(phase_id);
         }
     }
-    Ok(Opened::Ours(held, Box::new(state), since))
+    let units = erasures::open(&mut *context.store().read().await?, held.partition_id).await?;
+    let erasing = Erasing::of(units, held.log_seq);
+    Ok(Opened::Ours(Box::new(Ours { held, state, since, erasing })))
 }
 
 /// A lease that is held while much is read.

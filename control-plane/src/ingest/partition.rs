@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flagfuse_cells::{Fact, PhaseId, Standing};
+use flagfuse_cells::schedule::tick_at;
+use flagfuse_cells::{Fact, PhaseId, Standing, UnitHash};
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -16,10 +17,11 @@ use super::checkpoint::Checkpointing;
 use super::commit::{Into, commit};
 use super::context::{Context, RENEWAL_MS};
 use super::delivery::{Delivery, Ingested};
+use super::erasure::Erasing;
 use super::error::IngestError;
 use super::group::{Group, State};
 use super::lookup;
-use super::opening::{Opened, open};
+use super::opening::{Opened, Ours, open};
 use crate::clock::monotonic;
 use crate::store::partitions::{self, Held};
 use crate::store::{Lock, StoreError, batches, phases};
@@ -47,6 +49,8 @@ pub(super) enum Message {
     Deliver(Box<Delivery>),
     /// Closes what is due; answered when it is written.
     Tick(oneshot::Sender<()>),
+    /// Forgets a unit; answered when that is written. Its traces in the log go later.
+    Erase(UnitHash, oneshot::Sender<Result<(), IngestError>>),
     /// Lets the partition go.
     Close(oneshot::Sender<()>),
 }
@@ -65,12 +69,13 @@ pub(super) async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Message
     loop {
         let opened = open(&context).await;
         match opened {
-            Ok(Opened::Ours(held, state, since)) => {
+            Ok(Opened::Ours(opened)) => {
+                let Ours { held, state, since, erasing } = *opened;
                 let lease = Lease { held, renew_at: monotonic() + Duration::from_millis(RENEWAL_MS) };
                 let checkpointing = Checkpointing::behind(since);
                 let version = None;
                 let mut partition =
-                    Partition { context: &context, lease, state: *state, checkpointing, version, solo };
+                    Partition { context: &context, lease, state, checkpointing, erasing, version, solo };
                 let end = partition.serve(&mut inbox).await;
                 solo = partition.solo;
                 match end {
@@ -122,6 +127,9 @@ async fn refuse(
             None => return true,
             Some(Message::Deliver(delivery)) => delivery.answer(Err(error())),
             Some(Message::Tick(done)) => drop(done),
+            Some(Message::Erase(_, reply)) => {
+                let _nobody_waits = reply.send(Err(error()));
+            }
             Some(Message::Close(done)) => {
                 drop(done);
                 return true;
@@ -146,6 +154,7 @@ struct Partition<'p> {
     lease: Lease,
     state: State,
     checkpointing: Checkpointing,
+    erasing: Erasing,
     /// The environment's version when its phases were looked at last.
     version: Option<SnapshotVersion>,
     /// Deliveries that are applied one by one: one of them cannot be applied.
@@ -182,17 +191,17 @@ impl Partition<'_> {
                 self.group(waiting).await?;
                 continue;
             }
-            let checkpoint_due = self.checkpointing.is_under_way();
+            let is_busy = self.checkpointing.is_under_way() || self.erasing.is_under_way();
             let message = tokio::select! {
                 biased;
                 message = inbox.recv() => message,
-                () = std::future::ready(()), if checkpoint_due => {
-                    self.checkpointing.go_on(self.context, &self.lease.held, &mut self.state.ledger).await?;
+                () = std::future::ready(()), if is_busy => {
+                    self.tidy().await?;
                     continue;
                 }
                 () = sleep_until(self.lease.renew_at) => continue,
                 () = sleep_until(idle_at) => {
-                    if !self.state.ledger.is_idle() {
+                    if !self.state.ledger.is_idle() || self.erasing.waits() {
                         idle_at = monotonic() + IDLE;
                         continue;
                     }
@@ -201,29 +210,64 @@ impl Partition<'_> {
                 }
             };
             idle_at = monotonic() + IDLE;
+            let mut message = message;
+            if let Some(Message::Deliver(delivery)) = message {
+                waiting.push_back(delivery);
+                message = collect(inbox, waiting);
+                let Some(behind) = message else { continue };
+                // What was asked behind them comes when they are applied.
+                while !waiting.is_empty() {
+                    self.group(waiting).await?;
+                }
+                message = Some(behind);
+            }
             match message {
                 None => return self.release().await,
+                Some(Message::Deliver(delivery)) => waiting.push_back(delivery),
                 Some(Message::Tick(done)) => {
                     self.tick().await?;
                     let _nobody_waits = done.send(());
+                }
+                Some(Message::Erase(unit, reply)) => {
+                    let erased = self.erase(unit).await;
+                    let failed = erased.is_err();
+                    let _nobody_waits = reply.send(erased);
+                    if failed {
+                        return Err(IngestError::Opening);
+                    }
                 }
                 Some(Message::Close(done)) => {
                     self.release().await?;
                     let _nobody_waits = done.send(());
                     return Ok(());
                 }
-                Some(Message::Deliver(delivery)) => {
-                    waiting.push_back(delivery);
-                    if let Some(done) = collect(inbox, waiting) {
-                        while !waiting.is_empty() {
-                            self.group(waiting).await?;
-                        }
-                        self.tick().await?;
-                        let _nobody_waits = done.send(());
-                    }
-                }
             }
         }
+    }
+
+    /// Writes the next bit of what can wait.
+    async fn tidy(&mut self) -> Result<(), IngestError> {
+        let held = &self.lease.held;
+        if self.checkpointing.is_under_way() {
+            let complete = self.checkpointing.go_on(self.context, held, &mut self.state.ledger).await?;
+            if let Some(log_seq) = complete {
+                self.erasing.checkpointed(log_seq);
+            }
+            return Ok(());
+        }
+        self.erasing.go_on(self.context, held).await
+    }
+
+    /// Forgets a unit, and writes down that its traces have to go.
+    async fn erase(&mut self, unit: UnitHash) -> Result<(), IngestError> {
+        let now = self.context.now();
+        let mut group = Group::at(&mut self.state, now);
+        group.erase(&mut self.state, unit);
+        let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
+        let bytes = commit(into, &group, None).await?;
+        self.committed(bytes);
+        self.erasing.ask(unit, self.lease.held.log_seq);
+        Ok(())
     }
 
     async fn renew_if_due(&mut self) -> Result<(), IngestError> {
@@ -423,12 +467,15 @@ impl Partition<'_> {
 
     /// Closes what is due. Where nothing can be, nothing is written.
     async fn tick(&mut self) -> Result<(), IngestError> {
-        let is_there = self.context.prepare(&Names::default()).await?;
-        let news = if is_there { self.phase_news().await? } else { PhaseNews::default() };
-        if self.state.ledger.is_idle() && news.is_empty() {
+        let now = self.context.now();
+        if tick_at(self.state.known_ms.max(now).0) <= self.state.ledger.last_tick_ms() {
             return Ok(());
         }
-        let now = self.context.now();
+        let is_there = self.context.prepare(&Names::default()).await?;
+        let news = if is_there { self.phase_news().await? } else { PhaseNews::default() };
+        if self.state.ledger.is_idle() && news.is_empty() && !self.erasing.waits() {
+            return Ok(());
+        }
         let mut group = Group::at(&mut self.state, now);
         let closed = catch_unwind(AssertUnwindSafe(|| {
             news.tell(&mut self.state, &mut group);
@@ -439,7 +486,8 @@ impl Partition<'_> {
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, Some(&closed)).await?;
         self.committed(bytes);
-        self.checkpointing.ticked(&mut self.state.ledger, self.lease.held.log_seq);
+        let log_seq = self.lease.held.log_seq;
+        self.checkpointing.ticked(&mut self.state.ledger, log_seq, self.erasing.waits());
         Ok(())
     }
 
@@ -504,11 +552,8 @@ fn answer_all(deliveries: Vec<Box<Delivery>>, error: IngestError) {
     }
 }
 
-/// Takes what waits behind a delivery, as much as a group holds; a tick that was found behind it.
-fn collect(
-    inbox: &mut mpsc::Receiver<Message>,
-    waiting: &mut VecDeque<Box<Delivery>>,
-) -> Option<oneshot::Sender<()>> {
+/// Takes what waits behind a delivery, as much as a group holds; what else was found behind it.
+fn collect(inbox: &mut mpsc::Receiver<Message>, waiting: &mut VecDeque<Box<Delivery>>) -> Option<Message> {
     let mut count: usize = waiting.iter().map(|delivery| delivery.rest()).sum();
     while count < GROUP_EVENT_COUNT {
         match inbox.try_recv() {
@@ -516,13 +561,7 @@ fn collect(
                 count += delivery.rest();
                 waiting.push_back(delivery);
             }
-            Ok(Message::Tick(done)) => return Some(done),
-            // Who closes has waited for everything that came before.
-            Ok(Message::Close(done)) => {
-                inbox.close();
-                drop(done);
-                return None;
-            }
+            Ok(other) => return Some(other),
             Err(_) => return None,
         }
     }

@@ -27,6 +27,7 @@ pub(super) const SQLITE: Migrations = &[
     (18, include_str!("../../../migrations/sqlite/0018_cells.sql")),
     (19, include_str!("../../../migrations/sqlite/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/sqlite/0020_trust.sql")),
+    (21, include_str!("../../../migrations/sqlite/0021_running.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -50,6 +51,7 @@ pub(super) const POSTGRES: Migrations = &[
     (18, include_str!("../../../migrations/postgres/0018_cells.sql")),
     (19, include_str!("../../../migrations/postgres/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/postgres/0020_trust.sql")),
+    (21, include_str!("../../../migrations/postgres/0021_running.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -15,6 +15,7 @@ mod connection;
 pub mod contents;
 mod database;
 mod dialect;
+pub mod erasures;
 pub mod event_ids;
 pub mod flags;
 pub mod forks;

@@ -320,6 +320,39 @@ pub async fn page(
         .collect()
 }
 
+/// Forgets events of a place whose bytes have `text` in them, as a JSON string, among the `limit` rows behind the row `after`;
+/// how many went, and the last row that was looked at, if there may be more.
+pub async fn erase(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    text: &str,
+    after: i64,
+    limit: u32,
+) -> Result<(u64, Option<i64>), StoreError> {
+    let sql = "SELECT quarantine_id, raw FROM quarantine
+               WHERE tenant = $1 AND project = $2 AND environment = $3 AND quarantine_id > $4
+               ORDER BY quarantine_id LIMIT $5";
+    let rows = sql::query(sql)
+        .bind(place.tenant)
+        .bind(place.stored_project())
+        .bind(place.environment)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut last = None;
+    let mut count = 0;
+    for row in &rows {
+        let (id, raw): (i64, String) = (row.get("quarantine_id")?, row.get("raw")?);
+        last = Some(id);
+        if raw.contains(text) {
+            let sql = "DELETE FROM quarantine WHERE quarantine_id = $1";
+            count += sql::query(sql).bind(id).execute(&mut *conn).await?;
+        }
+    }
+    Ok((count, last.filter(|_| rows.len() == limit as usize)))
+}
+
 /// Forgets what was last seen before `before`, at most `limit` rows; how many went.
 pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM quarantine WHERE last_ms < $1 AND quarantine_id IN (

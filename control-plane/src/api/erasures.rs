@@ -1,0 +1,65 @@
+//! `…/erasures`: everything that is kept of a unit goes. What it was counted in are numbers, which stay.
+
+use axum::Json;
+use axum::extract::State;
+use flagfuse_shared::ids::{Unit, UnixMillis};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ApiState;
+use super::auth::{Admin, InEnvironment};
+use super::body::JsonBody;
+use crate::error::{ApiError, Code};
+use crate::store::quarantine::{ClaimedPlace, erase};
+use crate::store::{Lock, Store, StoreError};
+
+/// Quarantined events that are looked at in one transaction.
+const QUARANTINED_COUNT: u32 = 500;
+
+/// Whom to erase.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Person {
+    /// The unit, as events name it.
+    unit: String,
+}
+
+/// How far the erasure of a unit is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErasureAnswer {
+    /// When somebody asked for it first. Since then nothing that the unit does is counted.
+    #[schema(value_type = u64)]
+    asked_ms: UnixMillis,
+    /// When its last trace was gone from the log; null while that is rewritten, which begins with the next checkpoint.
+    #[schema(value_type = Option<u64>, required)]
+    done_ms: Option<UnixMillis>,
+    /// Quarantined events that named it and are gone now.
+    quarantined: u64,
+}
+
+/// Erases a unit; asked again, it tells how far that is.
+pub(super) async fn ask(
+    at: InEnvironment<Admin>,
+    State(state): State<ApiState>,
+    JsonBody(Person { unit }): JsonBody<Person>,
+) -> Result<Json<ErasureAnswer>, ApiError> {
+    let named =
+        Unit::parse(&unit).map_err(|error| ApiError::new(Code::BadSchema, format!("unit: {error}")))?;
+    let erasure = state.ingestion.erase(at.scope(), &named).await?;
+    let quarantined = from_quarantine(&state.store, ClaimedPlace::of(at.scope()), &named).await?;
+    Ok(Json(ErasureAnswer { asked_ms: erasure.asked_ms, done_ms: erasure.done_ms, quarantined }))
+}
+
+/// Also where the unit stands in a field that no event has: it was its.
+async fn from_quarantine(store: &Store, place: ClaimedPlace<'_>, unit: &Unit) -> Result<u64, StoreError> {
+    let text = serde_json::Value::from(unit.as_str()).to_string();
+    let (mut count, mut after) = (0, Some(0));
+    while let Some(from) = after {
+        let mut tx = store.write_patiently(Lock::Ingestion(place)).await?;
+        let (gone, last) = erase(&mut tx, place, &text, from, QUARANTINED_COUNT).await?;
+        tx.commit().await?;
+        count += gone;
+        after = last;
+    }
+    Ok(count)
+}

@@ -8,7 +8,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
-use flagfuse_shared::contract::beacon::{EventSource, INGEST_PATH, IngestBatch};
+use flagfuse_shared::contract::beacon::{
+    Arrival, BatchHead, EventSource, INGEST_PATH, IngestBatch, SourceMark,
+};
+use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::snapshot::AutoExposure;
 use serde_json::{Value, json};
 use support::edge::{CLIENT_KEY, LoneEdge};
@@ -18,42 +21,69 @@ use support::{Client, PATIENCE, SCRIPT_LIMIT, eventually, output, root};
 /// A batch, and what was answered.
 #[derive(Debug, Clone)]
 struct Taken {
-    batch: Value,
+    head: BatchHead,
+    events: Vec<Told>,
     status: u16,
 }
 
+/// An event of a batch.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    raw: Value,
+    received_ms: u64,
+    source: SourceMark,
+    network: u32,
+    is_bot: bool,
+    is_limited: bool,
+    sdk: Option<String>,
+}
+
 impl Taken {
+    fn of(batch: &IngestBatch<'_>, status: u16) -> Self {
+        let told = |arrival: Arrival<'_>| Told {
+            raw: serde_json::from_str(&arrival.raw(String::new)).unwrap(),
+            received_ms: arrival.received_ms.0,
+            source: arrival.source,
+            network: arrival.network,
+            is_bot: arrival.is_bot,
+            is_limited: arrival.is_limited,
+            sdk: arrival.sdk.map(str::to_owned),
+        };
+        Self { head: batch.head.clone(), events: batch.arrivals().map(told).collect(), status }
+    }
+
     fn seq(&self) -> (String, u64) {
-        let id = self.batch["buffer_id"].as_str().unwrap().to_owned();
-        (id, self.batch["batch_seq"].as_u64().unwrap())
+        (self.head.buffer_id.clone(), self.head.batch_seq)
     }
 
     fn ids(&self) -> Vec<String> {
-        let events = self.batch["events"].as_array().unwrap().iter();
-        events.map(|event| event["raw"]["id"].as_str().unwrap().to_owned()).collect()
+        self.events.iter().map(|event| event.raw["id"].as_str().unwrap().to_owned()).collect()
     }
 
     fn is_from(&self, source: EventSource) -> bool {
-        self.batch["source"] == source.as_str()
+        self.head.queue == Some(source) && !self.events.is_empty()
     }
 }
 
-type Judge = Box<dyn FnMut(&IngestBatch) -> u16 + Send>;
+type Judge = Box<dyn FnMut(&IngestBatch<'_>) -> u16 + Send>;
 
 /// A control plane that takes batches as its judge says, and nothing else.
 #[derive(Clone)]
 struct Plane {
     url: String,
     judge: Arc<Mutex<Judge>>,
+    /// What its 200s say.
+    answer: Arc<Mutex<String>>,
     taken: Arc<Mutex<Vec<Taken>>>,
 }
 
 impl Plane {
-    fn start(judge: impl FnMut(&IngestBatch) -> u16 + Send + 'static) -> Self {
+    fn start(judge: impl FnMut(&IngestBatch<'_>) -> u16 + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let judge: Judge = Box::new(judge);
-        let plane = Self { url, judge: Arc::new(Mutex::new(judge)), taken: Arc::default() };
+        let plane =
+            Self { url, judge: Arc::new(Mutex::new(judge)), answer: Arc::default(), taken: Arc::default() };
         let own = plane.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -64,7 +94,7 @@ impl Plane {
         plane
     }
 
-    fn judge(&self, judge: impl FnMut(&IngestBatch) -> u16 + Send + 'static) {
+    fn judge(&self, judge: impl FnMut(&IngestBatch<'_>) -> u16 + Send + 'static) {
         *self.judge.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(judge);
     }
 
@@ -74,11 +104,30 @@ impl Plane {
         if path == INGEST_PATH {
             let batch = IngestBatch::parse(&body).expect("the edge sends batches");
             status = (self.judge.lock().unwrap())(&batch);
-            let batch = serde_json::from_slice(&body).unwrap();
-            self.taken.lock().unwrap().push(Taken { batch, status });
+            self.taken.lock().unwrap().push(Taken::of(&batch, status));
         }
         // One that gives up waiting has gone.
-        let _ = write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{}}");
+        let answer = self.answer.lock().unwrap().clone();
+        let len = answer.len();
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {status} X\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n{answer}"
+        );
+    }
+
+    /// From now on it answers with this text.
+    fn says(&self, answer: &str) {
+        answer.clone_into(&mut self.answer.lock().unwrap());
+    }
+
+    /// Waits for a batch; the first that was taken like that.
+    fn sees(&self, what: &str, is_it: impl Fn(&Taken) -> bool) -> Taken {
+        eventually(what, PATIENCE, || {
+            let taken = self.taken();
+            let found = taken.iter().find(|taken| is_it(taken)).cloned();
+            found.ok_or_else(|| anyhow::anyhow!("{what}: not among {taken:#?}"))
+        })
+        .unwrap()
     }
 
     fn taken(&self) -> Vec<Taken> {
@@ -128,14 +177,14 @@ fn send(edge: &LoneEdge, ids: &[&str]) {
     assert_eq!(answer.status, 202, "{}", answer.body);
 }
 
-fn has(batch: &IngestBatch, id: &str) -> bool {
-    batch.events.iter().any(|event| event.raw.get().contains(&format!("\"{id}\"")))
+fn has(batch: &IngestBatch<'_>, id: &str) -> bool {
+    batch.arrivals().any(|event| event.raw(String::new).contains(&format!("\"{id}\"")))
 }
 
 #[test]
 fn what_clients_send_does_not_delay_what_the_edge_records() {
     let began = now();
-    let plane = Plane::start(|batch| if batch.source == Some(EventSource::Client) { 503 } else { 200 });
+    let plane = Plane::start(|batch| if batch.head.queue == Some(EventSource::Client) { 503 } else { 200 });
     let (edge, mut replica) = served("buffers-sources", &plane);
     send(&edge, &["first"]);
     eventually("the first batch is on its way", PATIENCE, || {
@@ -153,8 +202,8 @@ fn what_clients_send_does_not_delay_what_the_edge_records() {
     eventually("the edge's own exposure arrives", PATIENCE, || {
         let taken = plane.taken();
         let own = taken.iter().filter(|taken| taken.is_from(EventSource::Edge) && taken.status == 200);
-        let mut events = own.flat_map(|taken| taken.batch["events"].as_array().unwrap());
-        ensure!(events.any(|event| event["raw"]["unit"] == "somebody"), "{taken:#?}");
+        let mut events = own.flat_map(|taken| &taken.events);
+        ensure!(events.any(|event| event.raw["unit"] == "somebody"), "{taken:#?}");
         Ok(())
     })
     .unwrap();
@@ -163,12 +212,12 @@ fn what_clients_send_does_not_delay_what_the_edge_records() {
     // A batch that is sent again is the same one, and says what has come to wait behind it.
     let retry = eventually("the first batch is sent again", PATIENCE, || {
         let waiting =
-            |taken: &Taken| taken.is_from(EventSource::Client) && !taken.batch["oldest_waiting_ms"].is_null();
+            |taken: &Taken| taken.is_from(EventSource::Client) && taken.head.oldest_waiting_ms.is_some();
         plane.taken().into_iter().find(waiting).ok_or_else(|| anyhow::anyhow!("nothing waits behind it"))
     })
     .unwrap();
     assert_eq!(retry.ids(), ["first"]);
-    let waits_since = retry.batch["oldest_waiting_ms"].as_u64().unwrap();
+    let waits_since = retry.head.oldest_waiting_ms.unwrap().0;
     assert!((began.0..=now().0).contains(&waits_since), "{waits_since}");
     plane.judge(|_| 200);
     eventually("everything arrives", PATIENCE, || {
@@ -182,9 +231,11 @@ fn what_clients_send_does_not_delay_what_the_edge_records() {
     .unwrap();
     let taken = plane.taken();
     let second = taken.iter().rfind(|taken| taken.ids() == ["second"]).unwrap();
-    let arrived = &second.batch["events"][0]["received_ms"];
-    assert_eq!(retry.batch["oldest_waiting_ms"], *arrived, "it named the event that waited");
-    assert_eq!(second.batch["oldest_waiting_ms"], Value::Null, "nothing waits any more");
+    let arrived = second.events[0].received_ms;
+    assert_eq!(waits_since, arrived, "it named the event that waited");
+    assert_eq!(retry.head.delivered_through_ms, Some(UnixMillis(arrived - 1)));
+    assert_eq!(second.head.oldest_waiting_ms, None, "nothing waits any more");
+    assert!(second.head.delivered_through_ms >= Some(UnixMillis(arrived)) && second.head.rests);
 }
 
 #[test]
@@ -263,7 +314,14 @@ fn a_buffer_from_before_delivers_what_it_held_and_says_since_when() {
             const database = new DatabaseSync(dir + '/' + file);
             const tables = database.prepare('SELECT name FROM sqlite_master').all().map(({name}) => name);
             if (!tables.includes('pending')) continue;
-            database.exec('ALTER TABLE pending DROP COLUMN received_ms; DROP TABLE set_aside'); count += 1;
+            const rows = database.prepare('SELECT row_id, events FROM pending').all();
+            const older = database.prepare('UPDATE pending SET events = ? WHERE row_id = ?');
+            for (const {row_id, events} of rows) {
+                const one = ({received_ms, events}) => events.map((raw) => JSON.stringify({received_ms, raw}));
+                older.run(JSON.parse('[' + events + ']').flatMap(one).join(','), row_id);
+            }
+            database.exec('ALTER TABLE pending DROP COLUMN received_ms; ALTER TABLE pending DROP COLUMN format');
+            database.exec('DROP TABLE set_aside; DROP TABLE told'); count += 1;
         }
         console.log(count)";
     let mut node: Command = xtask::tools::node_22(root()).unwrap();
@@ -296,7 +354,109 @@ fn a_buffer_from_before_delivers_what_it_held_and_says_since_when() {
     })
     .unwrap();
     let taken = plane.taken();
-    let events = taken.iter().flat_map(|taken| taken.batch["events"].as_array().unwrap());
-    let two = events.clone().find(|event| event["raw"]["id"] == "two").unwrap();
-    assert_eq!(first.batch["oldest_waiting_ms"], two["received_ms"]);
+    let two = taken.iter().flat_map(|taken| &taken.events).find(|event| event.raw["id"] == "two").unwrap();
+    assert_eq!((first.head.format, first.head.oldest_waiting_ms), (1, Some(UnixMillis(two.received_ms))));
+    let three = taken.iter().find(|taken| taken.ids() == ["three"]).unwrap();
+    assert_eq!(three.head.format, 2, "what came since is in the newer format");
+}
+
+/// A client of the edge, with what a browser or a platform says beside its key.
+fn post(edge: &LoneEdge, body: &Value, user_agent: &str, address: &str) -> Value {
+    let client = Client::new(&edge.url("weur"), Some(CLIENT_KEY));
+    let headers = [("user-agent", user_agent), ("cf-connecting-ip", address)];
+    let answer = client.send("POST", "/v1/events", &headers, Some(body.to_string().into_bytes())).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    answer.body
+}
+
+#[test]
+fn events_are_marked_with_what_the_edge_knows_and_a_repeated_request_is_one() {
+    let plane = Plane::start(|_| 200);
+    let (edge, _replica) = served("buffers-marks", &plane);
+    let single = edge.ask("weur", "on").unwrap().body;
+    let ticket = single["metadata"]["ticket"].as_str().expect("a fuse watches the flag").to_owned();
+    let outcome = |id: &str, unit: &str| json!({ "id": id, "type": "outcome", "unit": unit, "metric": "conversion", "occurred_ms": now() });
+    let events = [outcome("own", "somebody"), outcome("others", "else")];
+    let body = json!({ "sdk": "web/1.0.0", "ticket": ticket, "events": events });
+    let bot = "Mozilla/5.0 (compatible; Googlebot/2.1)";
+    let told = post(&edge, &body, bot, "192.0.2.7");
+    assert_eq!(told["accepted"], 2);
+    assert_eq!(told["unticketed"], json!([{ "index": 1, "code": "ticket_wrong" }]));
+    // The same ids again, as a client sends them that heard nothing.
+    let again = json!({ "sent_ms": now(), "sdk": "web/1.0.0", "ticket": ticket, "events": events });
+    post(&edge, &again, bot, "192.0.2.7");
+    post(&edge, &json!({ "events": [outcome("person", "else")] }), "Mozilla/5.0", "192.0.2.200");
+    plane.sees("the last one", |taken| taken.ids().contains(&"person".to_owned()));
+    let taken = plane.taken();
+    let find = |id: &str| {
+        let mut all = taken.iter().flat_map(|taken| &taken.events).filter(|event| event.raw["id"] == id);
+        let found = all.next().unwrap_or_else(|| panic!("{id} arrives")).clone();
+        assert!(all.next().is_none(), "{id} arrives once");
+        found
+    };
+    let (own, others, person) = (find("own"), find("others"), find("person"));
+    assert_eq!((own.source, others.source), (SourceMark::Ticket, SourceMark::None));
+    assert!(own.is_bot && others.is_bot && !person.is_bot);
+    assert_eq!(own.sdk.as_deref(), Some("web/1.0.0"));
+    assert!(own.network != 0 && own.network == person.network, "one /24");
+    let recorded = plane.sees("the exposure", |taken| taken.is_from(EventSource::Edge));
+    assert_eq!(recorded.events[0].source, SourceMark::Edge);
+    assert_eq!(recorded.events[0].raw["unit"], "somebody");
+}
+
+#[test]
+fn a_newer_edge_delivers_to_an_older_control_plane_and_notices_when_it_is_newer() {
+    // It has never heard of formats: what names one is malformed.
+    let plane = Plane::start(|batch| if batch.head.format == 1 { 200 } else { 400 });
+    let (edge, _replica) = served("buffers-plane-before", &plane);
+    edge.ask("weur", "on").unwrap();
+    send(&edge, &["one"]);
+    let committed = |taken: &Taken| taken.status == 200;
+    let one = plane.sees("a client's event", |taken| committed(taken) && taken.is_from(EventSource::Client));
+    assert_eq!(one.ids(), ["one"]);
+    let exposure = plane.sees("an exposure", |taken| committed(taken) && taken.is_from(EventSource::Edge));
+    assert_eq!(
+        (&exposure.events[0].raw["unit"], &exposure.events[0].raw["phase"]),
+        (&json!("somebody"), &json!(1))
+    );
+    let refused = plane.taken().iter().filter(|taken| taken.status == 400).count();
+    send(&edge, &["two"]);
+    plane.sees("the next event", |taken| committed(taken) && taken.ids() == ["two"]);
+    let again = plane.taken().iter().filter(|taken| taken.status == 400).count();
+    assert_eq!(again, refused, "it remembers");
+    plane.judge(|_| 200);
+    plane.says(r#"{"formats":[1,2],"settings":{"watched":false,"enrolments_per_minute":null}}"#);
+    send(&edge, &["three"]);
+    plane.sees("it is told", |taken| taken.ids() == ["three"]);
+    send(&edge, &["four"]);
+    assert_eq!(plane.sees("the newer format", |taken| taken.ids() == ["four"]).head.format, 2);
+}
+
+#[test]
+fn a_watched_buffer_says_how_far_it_is() {
+    let plane = Plane::start(|_| 200);
+    plane.says(r#"{"formats":[1,2],"settings":{"watched":true,"enrolments_per_minute":1}}"#);
+    let (edge, _replica) = served("buffers-words", &plane);
+    send(&edge, &["one"]);
+    let first = plane.sees("the event", |taken| taken.ids() == ["one"]);
+    assert!(first.head.rests, "nobody has told it otherwise");
+    let word = plane.sees("a word", |taken| taken.head.batch_seq == 0);
+    assert!(word.head.delivered_through_ms > first.head.delivered_through_ms && !word.head.rests);
+    // An event that comes while a word is due does not wait for it; and the answer's limit is in force.
+    let exposure = |id: &str| {
+        json!({ "id": id, "type": "exposure", "unit": id, "flag": "on", "variation": "on", "phase": 1,
+            "version": "1.1", "occurred_ms": now() })
+    };
+    for id in ["two", "three"] {
+        let told = post(&edge, &json!({ "events": [exposure(id)] }), "Mozilla/5.0", "192.0.2.7");
+        assert_eq!((&told["accepted"], &told["quarantined"]), (&json!(1), &json!([])), "as usual");
+    }
+    let three = plane.sees("both exposures", |taken| taken.ids().contains(&"three".to_owned()));
+    assert!(!three.head.rests);
+    let limited = |id: &str| {
+        let taken = plane.taken();
+        let mut events = taken.iter().flat_map(|taken| &taken.events);
+        events.find(|event| event.raw["id"] == id).is_some_and(|event| event.is_limited)
+    };
+    assert!(!limited("two") && limited("three"));
 }

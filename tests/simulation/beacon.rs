@@ -1,13 +1,17 @@
 //! Events on their way: producers, and the buffer of a region with its disk around the production delivery.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
 use flagfuse_edge::beacon::buffer::{EventRow, FLUSH_DELAY_MS, has_room};
-use flagfuse_edge::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt};
-use flagfuse_shared::contract::beacon::IngestBatch;
+use flagfuse_edge::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt, Silence};
+use flagfuse_edge::beacon::handover::{ClientRequest, Handover, digest};
+use flagfuse_edge::beacon::intake::{Intake, Taken};
+use flagfuse_shared::contract::beacon::{RequestHead, SourceMark};
+use flagfuse_shared::ids::UnixMillis;
 use serde_json::json;
+use serde_json::value::to_raw_value;
 
 use super::disk::{Disk, Tear};
 use super::fault::Fault;
@@ -28,7 +32,7 @@ const IDENTITY: &str = "identity";
 #[derive(Clone)]
 pub(crate) enum Record {
     Identity { buffer_id: String, next_batch_seq: i64 },
-    Pending { batch_seq: Option<i64>, event_count: u64, events: String },
+    Pending { batch_seq: Option<i64>, event_count: u64, received_ms: UnixMillis, events: String },
 }
 
 impl Tear for Record {
@@ -37,9 +41,14 @@ impl Tear for Record {
             Self::Identity { buffer_id, .. } => {
                 Self::Identity { buffer_id: buffer_id.clone(), next_batch_seq: 0 }
             }
-            Self::Pending { batch_seq, event_count, events } => {
+            Self::Pending { batch_seq, event_count, received_ms, events } => {
                 let events = events[..events.len() / 2].to_owned();
-                Self::Pending { batch_seq: *batch_seq, event_count: *event_count, events }
+                Self::Pending {
+                    batch_seq: *batch_seq,
+                    event_count: *event_count,
+                    received_ms: *received_ms,
+                    events,
+                }
             }
         }
     }
@@ -54,13 +63,15 @@ pub(crate) struct Buffer {
     disk: Disk<Record>,
     /// In memory; what it should be is on disk.
     next_row: Cell<u64>,
+    /// In memory: what gathers for the next row.
+    intake: RefCell<Intake>,
 }
 
 /// What a client hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stored {
     Accepted,
-    Backlog,
+    Refused,
 }
 
 impl Buffer {
@@ -73,12 +84,14 @@ impl Buffer {
             region,
             disk: Disk::new(),
             next_row: Cell::new(1),
+            intake: RefCell::default(),
         })
     }
 
     /// Begins to live, or to live again: the first time ever draws its identity.
     pub(crate) fn wake(self: &Rc<Self>, planes: &Rc<Planes>) {
         self.sim.start(self.node);
+        self.intake.replace(Intake::woken(self.sim.clock(self.node)));
         let records = self.disk.records();
         if !records.contains_key(IDENTITY) {
             let buffer_id = format!("{:016x}{:016x}", self.sim.chance().next(), self.region);
@@ -109,19 +122,47 @@ impl Buffer {
         self.disk.settle(mark);
     }
 
-    async fn store(&self, events: String, event_count: u64) -> Stored {
+    async fn store(&self, handover: String) -> Stored {
         let backlog_len: u64 = self.rows().iter().map(|row| row.len).sum();
-        if !has_room(backlog_len, events.len() as u64) {
-            return Stored::Backlog;
+        if !has_room(backlog_len, handover.len() as u64) {
+            return Stored::Refused;
         }
-        let row = self.next_row.replace(self.next_row.get() + 1);
-        let record = Record::Pending { batch_seq: None, event_count, events };
-        self.disk.write(vec![(format!("row/{row:010}"), Some(record))]);
+        let handover = Handover::parse(&handover).expect("isolates write handovers");
+        let taken = self.intake.borrow_mut().take(&handover, None, self.sim.clock(self.node));
+        let Taken::Waits(group, wait_ms) = taken else { return Stored::Accepted };
+        self.sim.sleep(wait_ms).await;
+        if self.intake.borrow().is_open(&group) {
+            self.write();
+        }
         if !self.cast.has(Fault::EventAckedBeforeDurable) {
             // The platform holds the answer back until the write is durable.
             self.sync().await;
         }
-        Stored::Accepted
+        if group.is_written.get() == Some(true) { Stored::Accepted } else { Stored::Refused }
+    }
+
+    /// Writes what gathers as one row.
+    fn write(&self) {
+        let Some((row, group)) = self.intake.borrow_mut().close(self.sim.clock(self.node)) else { return };
+        let number = self.next_row.replace(self.next_row.get() + 1);
+        let (event_count, received_ms) = (u64::from(row.event_count), row.received_ms);
+        let record =
+            Record::Pending { batch_seq: None, event_count, received_ms, events: row.requests.clone() };
+        self.disk.write(vec![(format!("row/{number:010}"), Some(record))]);
+        group.is_written.set(Some(true));
+        self.intake.borrow_mut().written(&row);
+    }
+
+    /// When the first row arrived that is not in this batch.
+    fn waiting(&self, batch_seq: i64) -> Option<UnixMillis> {
+        let records = self.disk.records();
+        let waiting = records.values().filter_map(|record| match record {
+            Record::Pending { batch_seq: of, received_ms, .. } if *of != Some(batch_seq) => {
+                Some(*received_ms)
+            }
+            _ => None,
+        });
+        waiting.min()
     }
 
     fn rows(&self) -> Vec<EventRow> {
@@ -170,6 +211,36 @@ struct Way<'b> {
     planes: &'b Planes,
 }
 
+impl Way<'_> {
+    async fn post(&self, batch_seq: i64, rows: &[String], rests: bool) -> Result<Receipt, DeliveryError> {
+        let Self { buffer, planes } = self;
+        let (buffer_id, _) = buffer.identity()?;
+        // What gathers is written before, so that it waits behind.
+        buffer.write();
+        let waiting = buffer.waiting(batch_seq);
+        let now = buffer.sim.clock(buffer.node);
+        let through = if buffer.cast.has(Fault::WatermarkAhead) {
+            now
+        } else {
+            buffer.intake.borrow_mut().delivered_through(waiting, now)
+        };
+        let region = format!("r{}", buffer.region);
+        let head = json!({ "format": 2, "buffer_id": buffer_id, "batch_seq": batch_seq, "region": region,
+            "tenant": "default", "project": "demo", "environment": "live", "queue": "client",
+            "delivered_through_ms": through, "oldest_waiting_ms": waiting, "rests": rests && waiting.is_none() });
+        let head = head.to_string();
+        let body = format!("{},\"requests\":[{}]}}", head.strip_suffix('}').unwrap(), rows.join(","));
+        let plane = planes.any();
+        let ingested = buffer.sim.call(buffer.node, plane.node, move || {
+            let (plane, body) = (Rc::clone(&plane), body.clone());
+            async move { plane.ingest(&body).await }
+        });
+        let status = buffer.sim.within(DELIVERY_TIMEOUT_MS, ingested).await;
+        let status = status.ok_or_else(|| DeliveryError::Platform("no answer in time".to_owned()))?;
+        Ok(Receipt { status, reason: String::new() })
+    }
+}
+
 impl Queue for Way<'_> {
     fn unconfirmed(&self) -> Result<Option<i64>, DeliveryError> {
         if self.buffer.cast.has(Fault::RetryWithNewNumber) {
@@ -194,11 +265,11 @@ impl Queue for Way<'_> {
         for (key, record) in self.buffer.disk.records() {
             let is_in =
                 key.strip_prefix("row/").and_then(|id| id.parse::<i64>().ok()).is_some_and(|id| id <= end);
-            if let Record::Pending { event_count, events, .. } = record
+            if let Record::Pending { event_count, received_ms, events, .. } = record
                 && is_in
             {
                 let batch_seq = Some(batch_seq);
-                unit.push((key, Some(Record::Pending { batch_seq, event_count, events })));
+                unit.push((key, Some(Record::Pending { batch_seq, event_count, received_ms, events })));
             }
         }
         self.buffer.disk.write(unit);
@@ -213,23 +284,19 @@ impl Queue for Way<'_> {
     }
 
     async fn send(&self, batch_seq: i64) -> Result<Receipt, DeliveryError> {
-        let Self { buffer, planes } = self;
-        let (buffer_id, _) = buffer.identity()?;
-        let rows: Vec<_> = buffer.batch(batch_seq).into_iter().map(|(_, events)| events).collect();
-        let region = format!("r{}", buffer.region);
-        let head = json!({ "buffer_id": buffer_id, "batch_seq": batch_seq, "region": region,
-            "tenant": "default", "project": "demo", "environment": "live" });
-        let head = head.to_string();
-        let body = format!("{},\"events\":[{}]}}", head.strip_suffix('}').unwrap(), rows.join(","));
-        buffer.sim.log(buffer.node, format_args!("sends batch {batch_seq} of {} rows", rows.len()));
-        let plane = planes.any();
-        let ingested = buffer.sim.call(buffer.node, plane.node, move || {
-            let (plane, body) = (Rc::clone(&plane), body.clone());
-            async move { plane.ingest(&body).await }
-        });
-        let status = buffer.sim.within(DELIVERY_TIMEOUT_MS, ingested).await;
-        let status = status.ok_or_else(|| DeliveryError::Platform("no answer in time".to_owned()))?;
-        Ok(Receipt { status, reason: String::new() })
+        let rows: Vec<_> = self.buffer.batch(batch_seq).into_iter().map(|(_, events)| events).collect();
+        self.buffer.sim.log(self.buffer.node, format_args!("sends batch {batch_seq} of {} rows", rows.len()));
+        self.post(batch_seq, &rows, false).await
+    }
+
+    fn silence(&self) -> Silence {
+        let now = self.buffer.sim.clock(self.buffer.node);
+        Silence::Watched { idle_ms: self.buffer.intake.borrow().idle_ms(now) }
+    }
+
+    async fn say(&self, rests: bool) -> Result<Receipt, DeliveryError> {
+        self.buffer.sim.log(self.buffer.node, format_args!("says how far it is, rests: {rests}"));
+        self.post(0, &[], rests).await
     }
 
     fn forget(&self, batch_seq: i64) -> Result<(), DeliveryError> {
@@ -268,28 +335,35 @@ pub(crate) async fn produce(cast: Rc<Cast>, buffer: Rc<Buffer>, from: Node, prod
     let ids: Vec<String> = (0..count).map(|_| format!("{prefix}-{}", sim.serial())).collect();
     let received_ms = sim.clock(from);
     let raw = |id: &String| {
-        json!({ "received_ms": received_ms, "raw": { "id": id, "type": "outcome",
-        "unit": "u", "metric": "conversion", "occurred_ms": received_ms } })
+        to_raw_value(&json!({ "id": id, "type": "outcome", "unit": "u", "metric": "conversion",
+            "occurred_ms": received_ms }))
+        .unwrap()
     };
-    let events = ids.iter().map(|id| raw(id).to_string()).collect::<Vec<_>>().join(",");
+    let events: Vec<_> = ids.iter().map(raw).collect();
+    let head = RequestHead { sent_ms: None, source: SourceMark::Open, network: 7, is_bot: false, sdk: None };
+    let request = ClientRequest {
+        event_count: u32::try_from(count).unwrap(),
+        exposure_count: 0,
+        received_ms,
+        key: "k",
+        network: 7,
+        digest: digest(events.iter().map(|event| event.get())),
+        json: &head.write(events.iter().map(|event| &**event)),
+    };
+    let handover = request.write();
     cast.oracle().sent(&ids);
     let attempts = if producer == Producer::Once { 1 } else { STORE_ATTEMPT_COUNT_MAX };
     for _ in 0..attempts {
-        let (at, events) = (Rc::clone(&buffer), events.clone());
+        let (at, handover) = (Rc::clone(&buffer), handover.clone());
         // A relay that doubled this call would be the transport's fault: below HTTP, TLS refuses what is repeated.
         let has_run = Rc::new(Cell::new(false));
         let stored = sim.call(from, buffer.node, move || {
-            let (at, events, is_repeat) = (Rc::clone(&at), events.clone(), has_run.replace(true));
-            async move { if is_repeat { Stored::Backlog } else { at.store(events, count).await } }
+            let (at, handover, is_repeat) = (Rc::clone(&at), handover.clone(), has_run.replace(true));
+            async move { if is_repeat { Stored::Refused } else { at.store(handover).await } }
         });
         if sim.within(STORE_TIMEOUT_MS, stored).await == Some(Stored::Accepted) {
             cast.oracle().promised(&ids);
             return;
         }
     }
-}
-
-/// The batch of a body, as the control plane reads it.
-pub(crate) fn read_batch(body: &str) -> IngestBatch {
-    IngestBatch::parse(body.as_bytes()).unwrap()
 }

@@ -3,7 +3,7 @@
 
 use super::oracle::Invariant::{
     self, Authentic, Convergence, ExactlyOnce, Monotonic, Order, Receipt, Refresh, Restore, Staleness,
-    Unequivocal,
+    Unequivocal, Watermark,
 };
 
 /// Each of them has to be caught by an invariant.
@@ -42,6 +42,7 @@ pub(crate) enum Fault {
     BatchNumberNotDurable,
     RetryWithNewNumber,
     DedupeLostAtRestart,
+    WatermarkAhead,
 }
 
 /// A planted fault, what has to catch it, and a world in which that is known to happen.
@@ -87,4 +88,5 @@ pub(crate) const PLANTED: &[Planted] = &[
     planted(Fault::BatchNumberNotDurable, &[ExactlyOnce], 3),
     planted(Fault::RetryWithNewNumber, &[ExactlyOnce], 1),
     planted(Fault::DedupeLostAtRestart, &[ExactlyOnce], 4),
+    planted(Fault::WatermarkAhead, &[Watermark], 1),
 ];

@@ -24,7 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::BEAT_VALID_MS;
 use flagfuse_shared::snapshot::{Held, Profile};
 
@@ -45,6 +45,8 @@ pub(crate) enum Invariant {
     Unequivocal,
     /// 6: acknowledged events count exactly once, others at most once.
     ExactlyOnce,
+    /// What a buffer says it has delivered was delivered: nothing older arrives from it later.
+    Watermark,
     /// 7: what was acknowledged outlives every crash, and a replica never goes back.
     Receipt,
     /// 8: a restored database takes nobody back.
@@ -145,6 +147,8 @@ pub(crate) struct Oracle {
 struct Events {
     sent: BTreeSet<String>,
     promised: BTreeSet<String>,
+    /// By buffer, until when it has said that everything is delivered.
+    through: BTreeMap<String, UnixMillis>,
 }
 
 impl Oracle {
@@ -415,6 +419,21 @@ impl Oracle {
         if !self.events.sent.contains(id) {
             self.violate(Invariant::ExactlyOnce, format!("event {id} was counted and never sent"));
         }
+    }
+
+    /// An event counts, of which a buffer says that it arrived then.
+    pub(crate) fn arrived(&mut self, buffer_id: &str, id: &str, received_ms: UnixMillis) {
+        if let Some(through) = self.events.through.get(buffer_id).filter(|through| received_ms <= **through) {
+            let detail =
+                format!("event {id} arrived at {received_ms:?}, all until {through:?} was delivered");
+            self.violate(Invariant::Watermark, detail);
+        }
+    }
+
+    /// A buffer says that it has delivered everything until then.
+    pub(crate) fn delivered_through(&mut self, buffer_id: &str, through: UnixMillis) {
+        let known = self.events.through.entry(buffer_id.to_owned()).or_default();
+        *known = through.max(*known);
     }
 
     /// When nothing is on its way any more: each promised event has been counted.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use flagfuse_control_plane::publish::connection::{Line, Occasion, Redial, Woken, serve};
 use flagfuse_control_plane::publish::pusher::{Claim, HangUp, Input, Moment, Pusher, Receipt, Target};
+use flagfuse_shared::contract::beacon::IngestBatch;
 use flagfuse_shared::contract::replica::{
     HeldVersion, PlaneMessage, PullRequest, ReplicaMessage, Urgency, encode_messages,
 };
@@ -15,7 +16,6 @@ use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::BEAT_VALID_MS;
 use flagfuse_shared::snapshot::beat::{Beat, sign_beat};
 
-use super::beacon::read_batch;
 use super::bell::Bell;
 use super::database::Database;
 use super::fault::Fault;
@@ -248,15 +248,26 @@ impl Plane {
     /// Applies a batch; its status says so only after the commit.
     pub(crate) async fn ingest(&self, body: &str) -> u16 {
         self.some_time(10).await;
-        let batch = read_batch(body);
+        let batch = IngestBatch::parse(body.as_bytes()).unwrap();
         let id = |raw: &str| {
             serde_json::from_str::<serde_json::Value>(raw).unwrap()["id"].as_str().unwrap().to_owned()
         };
-        let ids = batch.events.iter().map(|event| id(event.raw.get())).collect();
-        let applied = self.database.borrow_mut().apply(&batch.buffer_id, batch.batch_seq, ids);
-        self.sim.log(self.node, format_args!("batch {} counts {} events", batch.batch_seq, applied.len()));
+        let events = batch.arrivals().map(|one| (id(&one.raw(String::new)), one.received_ms));
+        let events: BTreeMap<String, UnixMillis> = events.collect();
+        let ids = batch.arrivals().map(|one| id(&one.raw(String::new))).collect();
+        let head = &batch.head;
+        let applied = if batch.is_word_only() {
+            Vec::new()
+        } else {
+            self.database.borrow_mut().apply(&head.buffer_id, head.batch_seq, ids)
+        };
+        self.sim.log(self.node, format_args!("batch {} counts {} events", head.batch_seq, applied.len()));
         for (id, times) in &applied {
             self.cast.oracle().counted(id, *times);
+            self.cast.oracle().arrived(&head.buffer_id, id, events[id]);
+        }
+        if let Some(through) = head.delivered_through_ms {
+            self.cast.oracle().delivered_through(&head.buffer_id, through);
         }
         self.some_time(10).await;
         200

@@ -18,6 +18,8 @@ use crate::{PATIENCE, eventually, fresh_dir, root};
 const PUSH_TOKEN: &str = "push-token";
 /// Presented to the control plane by replicas that pull.
 pub const INGEST_TOKEN: &str = "ingest-token";
+/// What lone edges make tickets with.
+pub const TICKET_SECRETS: &str = "t1:bm90IGEgc2VjcmV0IG9mIGFueWJvZHk";
 /// The environment of the client key.
 pub const LONE_ENVIRONMENT: &str = "demo/dev";
 /// Opens it, in every draft that names no other.
@@ -45,6 +47,7 @@ impl LoneEdge {
             ("FLAGFUSE_CONTROL_PLANE_URL", control_plane_url.to_owned()),
             ("FLAGFUSE_INGEST_TOKEN", INGEST_TOKEN.to_owned()),
             ("FLAGFUSE_STREAM_SECRET", "a stream secret of nobody".to_owned()),
+            ("FLAGFUSE_TICKET_SECRETS", TICKET_SECRETS.to_owned()),
         ];
         let vars: BTreeMap<String, String> =
             vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

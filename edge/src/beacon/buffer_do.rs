@@ -57,7 +57,7 @@ impl DurableObject for Buffer {
             backlog_len: Cell::new(None),
             delivery: Delivery::default(),
             alarm_at_ms: Cell::new(0),
-            intake: RefCell::default(),
+            intake: RefCell::new(Intake::woken(clock::now())),
             told: Cell::new(None),
         }
     }
@@ -123,7 +123,9 @@ impl Buffer {
                 if group.is_written.get() == Some(true) { 202 } else { 503 }
             }
         };
-        if self.alarm_at_ms.get() == 0 {
+        let is_due_later =
+            self.delivery.waits_to_say() && self.alarm_at_ms.get() > clock::now().plus(FLUSH_DELAY_MS).0;
+        if self.alarm_at_ms.get() == 0 || is_due_later {
             self.arm(FLUSH_DELAY_MS).await?;
         }
         Ok(Response::empty()?.with_status(status))
@@ -268,7 +270,7 @@ impl Queue for Buffer {
 
     fn silence(&self) -> Silence {
         let watched = self.settings().is_ok_and(|settings| settings.watched);
-        let idle_ms = self.intake.borrow_mut().idle_ms(clock::now());
+        let idle_ms = self.intake.borrow().idle_ms(clock::now());
         if watched { Silence::Watched { idle_ms } } else { Silence::Unwatched }
     }
 

@@ -101,6 +101,8 @@ pub struct Delivery {
     aside_count: Cell<u32>,
     /// It has said that it rests, and no event has come since.
     rests: Cell<bool>,
+    /// The next turn is due for a word alone.
+    waits_to_say: Cell<bool>,
 }
 
 impl Delivery {
@@ -120,7 +122,13 @@ impl Delivery {
         }
     }
 
+    /// Whether nothing but a word is due: whatever arrives need not wait for it.
+    pub fn waits_to_say(&self) -> bool {
+        self.waits_to_say.get()
+    }
+
     async fn deliver_backlog(&self, queue: &impl Queue) -> Result<Option<u64>, DeliveryError> {
+        self.waits_to_say.set(false);
         let mut has_delivered = false;
         for _ in 0..BATCH_COUNT_PER_TURN {
             let Some(batch_seq) = next_batch(queue)? else {
@@ -161,6 +169,7 @@ impl Delivery {
             }
         }
         self.rests.set(is_over);
+        self.waits_to_say.set(!is_over);
         Ok((!is_over).then_some(WORD_INTERVAL_MS))
     }
 

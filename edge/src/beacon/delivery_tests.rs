@@ -150,6 +150,7 @@ fn a_watched_buffer_says_how_far_it_is_until_its_last_event_is_old() {
     rows.waiting.set(1);
     rows.statuses.replace(vec![200; 9]);
     assert_eq!(turn(&delivery, &rows), Some(WORD_INTERVAL_MS), "its batch has said how far it is");
+    assert!(delivery.waits_to_say(), "an event need not wait for that");
     rows.idle_ms.set(Some(WORD_INTERVAL_MS));
     assert_eq!(turn(&delivery, &rows), Some(WORD_INTERVAL_MS));
     rows.idle_ms.set(Some(WATCHED_IDLE_MS_MAX));

@@ -98,6 +98,11 @@ pub struct Intake {
 }
 
 impl Intake {
+    /// The intake of a buffer that wakes. What was told before it slept stays true: nothing arrives before now.
+    pub fn woken(now: UnixMillis) -> Self {
+        Self { floor_ms: now.0, last_event_ms: now.0, ..Self::default() }
+    }
+
     /// Takes what is handed over. The caller closes a group that [`Self::is_full`] before.
     pub fn take(&mut self, handover: &Handover<'_>, limit: Option<u32>, now: UnixMillis) -> Taken {
         self.last_event_ms = now.0;
@@ -208,11 +213,8 @@ impl Intake {
         through
     }
 
-    /// Milliseconds since the last event arrived. A buffer that just woke counts from then.
-    pub fn idle_ms(&mut self, now: UnixMillis) -> u64 {
-        if self.last_event_ms == 0 {
-            self.last_event_ms = now.0;
-        }
+    /// Milliseconds since the last event arrived, or since the buffer woke.
+    pub fn idle_ms(&self, now: UnixMillis) -> u64 {
         now.0.saturating_sub(self.last_event_ms)
     }
 }

@@ -94,7 +94,10 @@ fn nothing_arrives_before_what_was_told_to_be_delivered() {
     assert_eq!(row.received_ms, NOW.plus(11));
     assert_eq!(intake.delivered_through(Some(row.received_ms), NOW.plus(99)), NOW.plus(10));
     assert_eq!(intake.idle_ms(NOW.plus(15)), 5);
-    assert_eq!(Intake::default().idle_ms(NOW), 0, "it just woke");
+    let mut woken = Intake::woken(NOW.plus(500));
+    assert_eq!(woken.idle_ms(NOW.plus(500)), 0);
+    woken.take(&shown("\"ann\"", NOW), None, NOW.plus(500));
+    assert_eq!(woken.close(NOW.plus(525)).unwrap().0.received_ms, NOW.plus(500));
 }
 
 #[test]

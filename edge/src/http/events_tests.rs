@@ -10,7 +10,7 @@ const VERSION: SnapshotVersion = SnapshotVersion { epoch: 1, seq: 7 };
 fn flag() -> Flag {
     let wire = json!({ "key": "f", "value_type": "boolean", "default_variation": "off", "salt": "s",
         "variations": [{ "key": "off", "value": false }, { "key": "on", "value": true }],
-        "cohort": { "salt": "s", "phase": 3, "slices": [
+        "cohort": { "phase": 3, "slices": [
             { "from": 0, "to": 500_000, "variation": "on", "arm": "exposed" },
             { "from": 500_000, "to": 1_000_000, "variation": "off", "arm": "control" }] } });
     flagfuse_shared::flag::compile(&serde_json::from_value(wire).unwrap()).unwrap()

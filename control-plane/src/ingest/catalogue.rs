@@ -128,12 +128,15 @@ impl Catalogue {
     }
 }
 
+/// What is known of a phase of a flag.
+type PhaseNews = ((FlagKey, u32), Known<Arc<Phase>>);
+
 /// What was read.
 struct News {
     version: SnapshotVersion,
     settings: BufferSettings,
     flags: Vec<(FlagKey, Known<Arc<FlagWire>>)>,
-    phases: Vec<((FlagKey, u32), Known<Arc<Phase>>)>,
+    phases: Vec<PhaseNews>,
 }
 
 /// Brings a catalogue up to date for these names; `false` where the environment does not exist. `rung` is how often the bell

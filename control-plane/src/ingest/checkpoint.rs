@@ -89,16 +89,13 @@ impl Checkpointing {
             None => checkpoints::begin(&mut tx, held.partition_id, under_way.log_seq, context.now()).await?,
         };
         under_way.checkpoint = Some(checkpoint);
-        let is_complete = match ledger.next_part() {
-            Some(part) => {
-                checkpoints::put_part(&mut tx, &checkpoint, part.number, &part.bytes).await?;
-                false
-            }
-            None => {
-                checkpoints::complete(&mut tx, &checkpoint, under_way.parts).await?;
-                true
-            }
-        };
+        let part = ledger.next_part();
+        let is_complete = part.is_none();
+        if let Some(part) = part {
+            checkpoints::put_part(&mut tx, &checkpoint, part.number, &part.bytes).await?;
+        } else {
+            checkpoints::complete(&mut tx, &checkpoint, under_way.parts).await?;
+        }
         tx.commit().await?;
         if !is_complete {
             return Ok(None);

@@ -43,7 +43,7 @@ pub(super) async fn progress(
 pub(super) async fn usage(
     store: &Store,
     partition_id: i64,
-    deliveries: &[Box<Delivery>],
+    deliveries: &[Delivery],
 ) -> Result<BTreeSet<EventId>, StoreError> {
     let events = deliveries.iter().flat_map(|delivery| &delivery.events);
     let reports = events.filter_map(|event| match &event.what {

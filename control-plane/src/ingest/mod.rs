@@ -106,7 +106,9 @@ impl Ingestion {
         let partition = self.partition(&scope);
         let read: Vec<Read<'_>> = batch.arrivals().map(read).collect();
         let mut names = Names::default();
-        read.iter().for_each(|read| read.names(&mut names));
+        for event in &read {
+            event.names(&mut names);
+        }
         if !partition.context.prepare(&names).await? {
             return self.stray(tenant, &batch).await;
         }

@@ -102,7 +102,7 @@ pub(super) async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Message
 /// Answers everybody for a moment; whether the partition is to be let go.
 async fn refuse(
     inbox: &mut mpsc::Receiver<Message>,
-    solo: &mut VecDeque<Box<Delivery>>,
+    solo: &mut VecDeque<Delivery>,
     error: impl Fn() -> IngestError,
 ) -> bool {
     for delivery in solo.drain(..) {
@@ -118,10 +118,7 @@ async fn refuse(
                 Err(_) => return false,
             }
         } else {
-            match timeout(IDLE, inbox.recv()).await {
-                Ok(next) => next,
-                Err(_) => None,
-            }
+            timeout(IDLE, inbox.recv()).await.unwrap_or_default()
         };
         match next {
             None => return true,
@@ -158,7 +155,7 @@ struct Partition<'p> {
     /// The environment's version when its phases were looked at last.
     version: Option<SnapshotVersion>,
     /// Deliveries that are applied one by one: one of them cannot be applied.
-    solo: VecDeque<Box<Delivery>>,
+    solo: VecDeque<Delivery>,
 }
 
 impl Partition<'_> {
@@ -181,7 +178,7 @@ impl Partition<'_> {
     async fn go_on(
         &mut self,
         inbox: &mut mpsc::Receiver<Message>,
-        waiting: &mut VecDeque<Box<Delivery>>,
+        waiting: &mut VecDeque<Delivery>,
     ) -> Result<(), IngestError> {
         let mut idle_at = monotonic() + IDLE;
         loop {
@@ -212,7 +209,7 @@ impl Partition<'_> {
             idle_at = monotonic() + IDLE;
             let mut message = message;
             if let Some(Message::Deliver(delivery)) = message {
-                waiting.push_back(delivery);
+                waiting.push_back(*delivery);
                 message = collect(inbox, waiting);
                 let Some(behind) = message else { continue };
                 // What was asked behind them comes when they are applied.
@@ -223,7 +220,7 @@ impl Partition<'_> {
             }
             match message {
                 None => return self.release().await,
-                Some(Message::Deliver(delivery)) => waiting.push_back(delivery),
+                Some(Message::Deliver(delivery)) => waiting.push_back(*delivery),
                 Some(Message::Tick(done)) => {
                     self.tick().await?;
                     let _nobody_waits = done.send(());
@@ -289,8 +286,8 @@ impl Partition<'_> {
     }
 
     /// Applies a group from the front of what waits.
-    async fn group(&mut self, waiting: &mut VecDeque<Box<Delivery>>) -> Result<(), IngestError> {
-        let mut taken: Vec<Box<Delivery>> = Vec::new();
+    async fn group(&mut self, waiting: &mut VecDeque<Delivery>) -> Result<(), IngestError> {
+        let mut taken: Vec<Delivery> = Vec::new();
         let mut names: BTreeSet<(String, u64)> = BTreeSet::new();
         let mut count = 0;
         while let Some(next) = waiting.front() {
@@ -317,7 +314,7 @@ impl Partition<'_> {
         match self.apply(&mut taken).await {
             Ok(()) => {
                 for delivery in taken {
-                    self.answer_or_wait(delivery, waiting);
+                    Self::answer_or_wait(delivery, waiting);
                 }
                 Ok(())
             }
@@ -348,7 +345,7 @@ impl Partition<'_> {
             match applied {
                 Ok(()) => {
                     let mut rest = VecDeque::new();
-                    self.answer_or_wait(delivery, &mut rest);
+                    Self::answer_or_wait(delivery, &mut rest);
                     for delivery in rest.into_iter().rev() {
                         self.solo.push_front(delivery);
                     }
@@ -377,8 +374,8 @@ impl Partition<'_> {
     /// Reads how far the batches have got; answers those that were applied before.
     async fn look_up(
         &mut self,
-        deliveries: Vec<Box<Delivery>>,
-    ) -> Result<Vec<Box<Delivery>>, (Vec<Box<Delivery>>, IngestError)> {
+        deliveries: Vec<Delivery>,
+    ) -> Result<Vec<Delivery>, (Vec<Delivery>, IngestError)> {
         let mut kept = Vec::with_capacity(deliveries.len());
         let mut rest = deliveries.into_iter();
         while let Some(mut delivery) = rest.next() {
@@ -413,7 +410,7 @@ impl Partition<'_> {
     }
 
     /// Applies and commits what each delivery takes next.
-    async fn apply(&mut self, deliveries: &mut [Box<Delivery>]) -> Result<(), IngestError> {
+    async fn apply(&mut self, deliveries: &mut [Delivery]) -> Result<(), IngestError> {
         let known = lookup::usage(self.context.store(), self.lease.held.partition_id, deliveries).await?;
         let news = self.phase_news().await?;
         let now = self.context.now();
@@ -446,7 +443,7 @@ impl Partition<'_> {
     }
 
     /// Answers a delivery that is applied; one that has more waits for its next turn, in front.
-    fn answer_or_wait(&self, delivery: Box<Delivery>, waiting: &mut VecDeque<Box<Delivery>>) {
+    fn answer_or_wait(delivery: Delivery, waiting: &mut VecDeque<Delivery>) {
         if delivery.rest() == 0 {
             let balance = delivery.balance;
             delivery.answer(Ok(Ingested::Applied { balance }));
@@ -545,7 +542,7 @@ impl PhaseNews {
     }
 }
 
-fn answer_all(deliveries: Vec<Box<Delivery>>, error: IngestError) {
+fn answer_all(deliveries: Vec<Delivery>, error: IngestError) {
     let mut error = Some(error);
     for delivery in deliveries {
         delivery.answer(Err(error.take().unwrap_or(IngestError::Opening)));
@@ -553,13 +550,13 @@ fn answer_all(deliveries: Vec<Box<Delivery>>, error: IngestError) {
 }
 
 /// Takes what waits behind a delivery, as much as a group holds; what else was found behind it.
-fn collect(inbox: &mut mpsc::Receiver<Message>, waiting: &mut VecDeque<Box<Delivery>>) -> Option<Message> {
-    let mut count: usize = waiting.iter().map(|delivery| delivery.rest()).sum();
+fn collect(inbox: &mut mpsc::Receiver<Message>, waiting: &mut VecDeque<Delivery>) -> Option<Message> {
+    let mut count: usize = waiting.iter().map(Delivery::rest).sum();
     while count < GROUP_EVENT_COUNT {
         match inbox.try_recv() {
             Ok(Message::Deliver(delivery)) => {
                 count += delivery.rest();
-                waiting.push_back(delivery);
+                waiting.push_back(*delivery);
             }
             Ok(other) => return Some(other),
             Err(_) => return None,

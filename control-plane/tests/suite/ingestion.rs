@@ -8,7 +8,7 @@ use flagfuse_control_plane::jobs;
 use crate::world::{ENVIRONMENT, FLAG, World, members, policy, ran};
 use serde_json::{Value, json};
 
-async fn watched() -> World {
+pub(crate) async fn watched() -> World {
     watched_for(json!({})).await
 }
 
@@ -25,7 +25,7 @@ async fn tally(world: &World, arm: &str, metric: &str) -> (i64, i64) {
     (units, events)
 }
 
-async fn quarantined(world: &World) -> Vec<String> {
+pub(crate) async fn quarantined(world: &World) -> Vec<String> {
     let rows = world.get(&format!("{ENVIRONMENT}/quarantine")).await;
     rows["quarantine"]
         .as_array()
@@ -35,7 +35,7 @@ async fn quarantined(world: &World) -> Vec<String> {
         .collect()
 }
 
-async fn assert_balanced(world: &World) {
+pub(crate) async fn assert_balanced(world: &World) {
     let minutes = world.get(&format!("{ENVIRONMENT}/balance?limit=1000")).await;
     for minute in minutes["minutes"].as_array().unwrap() {
         let count = |name: &str| minute[name].as_u64().unwrap();
@@ -47,7 +47,7 @@ async fn assert_balanced(world: &World) {
     }
 }
 
-fn exposed(count: usize) -> Vec<String> {
+pub(crate) fn exposed(count: usize) -> Vec<String> {
     members(0..200_000, count, 1)
 }
 
@@ -364,7 +364,7 @@ async fn usage_is_counted_once_by_the_hour_and_unknown_flags_are_kept_in_quarant
     assert_eq!(world.get(&format!("{FLAG}/usage?from_ms={}", hour + 1)).await["usage"], json!([]));
 }
 
-async fn count(world: &World, sql: &'static str) -> i64 {
+pub(crate) async fn count(world: &World, sql: &'static str) -> i64 {
     sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut world.database().await).await.unwrap()
 }
 
@@ -537,121 +537,4 @@ async fn a_verdict_knows_what_it_cannot_know_yet() {
     );
     world.deliver(&batch).await;
     assert_eq!(verdict().await["ingest_lag_ms"], 0, "a repeat is no news");
-}
-
-/// How many bytes of the log and the checkpoints hold the hash of a unit.
-async fn traces(world: &World, unit: &str) -> i64 {
-    use flagfuse_shared::ids::{TenantKey, Unit};
-    let (tenant, unit) = (TenantKey::parse("default").unwrap(), Unit::parse(unit).unwrap());
-    let hash = world.plane.unit_key.hash(&tenant, &unit);
-    let sql = "SELECT (SELECT COUNT(*) FROM telemetry_log WHERE INSTR(facts, $1) > 0)
-                    + (SELECT COUNT(*) FROM checkpoint_parts WHERE INSTR(states, $1) > 0)";
-    sqlx::query_scalar(sql).bind(hash.as_slice()).fetch_one(&mut world.database().await).await.unwrap()
-}
-
-#[tokio::test]
-async fn whoever_is_erased_leaves_numbers_and_a_tombstone() {
-    let world = watched().await;
-    let units = exposed(2);
-    let mut odd = world.exposure(&units[0], "off", 1);
-    odd["note"] = json!("kept in the quarantine");
-    let all: Vec<Value> = units
-        .iter()
-        .flat_map(|unit| [world.exposure(unit, "on", 1), world.outcome(unit, "conversion")])
-        .chain([odd])
-        .collect();
-    world.ingest(&all).await;
-    world.close_slots().await;
-    assert_eq!(quarantined(&world).await.len(), 1);
-    assert!(traces(&world, &units[0]).await > 0);
-    let path = format!("{ENVIRONMENT}/erasures");
-    let asked = world.ok("POST", &path, json!({ "unit": units[0] })).await;
-    assert_eq!((&asked["quarantined"], &asked["done_ms"]), (&json!(1), &Value::Null), "{asked}");
-    assert_eq!(quarantined(&world).await, [""; 0]);
-    for attempt in 0.. {
-        world.clock.advance(5_000);
-        world.tick().await;
-        let told = world.ok("POST", &path, json!({ "unit": units[0] })).await;
-        assert_eq!(told["asked_ms"], asked["asked_ms"]);
-        if !told["done_ms"].is_null() {
-            break;
-        }
-        assert!(attempt < 100, "the log is never rewritten: {told}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    // The tombstone itself names it, and nothing else does.
-    let sql = "SELECT COUNT(*) FROM telemetry_log";
-    let rows = count(&world, sql).await;
-    assert!(rows > 2 && traces(&world, &units[0]).await <= 2, "{}", traces(&world, &units[0]).await);
-    assert!(traces(&world, &units[1]).await > 0, "others stay");
-    assert_eq!(world.sums(1, "exposed", "exposure").await, (2, 2, 0), "what it was counted in are numbers");
-    // What it does later is not counted, also behind a restart.
-    let again = [world.exposure(&units[0], "on", 1), world.outcome(&units[0], "conversion")];
-    world.plane.ingestion.close().await;
-    world.ingest(&again).await;
-    world.close_slots().await;
-    assert_eq!(world.sums(1, "exposed", "exposure").await, (2, 2, 0));
-    let nobody = world.call("POST", &path, json!({ "unit": "" })).await;
-    assert_eq!(nobody.code(), "bad_schema");
-    assert_balanced(&world).await;
-}
-
-#[tokio::test]
-async fn what_a_restart_finds_counts_on_where_it_was() {
-    let world = watched().await;
-    let units = exposed(3);
-    let first: Vec<Value> = units.iter().map(|unit| world.exposure(unit, "on", 1)).collect();
-    world.ingest(&first).await;
-    world.clock.advance(5_000);
-    world.tick().await;
-    world.ingest(&[world.outcome(&units[0], "conversion")]).await;
-    // As another process would find it: nothing is left but the database.
-    world.plane.ingestion.close().await;
-    let repeated = [world.exposure(&units[0], "on", 1), world.outcome(&units[0], "conversion")];
-    assert_eq!(world.ingest(&repeated).await["duplicate"], 2);
-    world.ingest(&[world.outcome(&units[1], "conversion")]).await;
-    world.close_slots().await;
-    assert_eq!(world.sums(1, "exposed", "exposure").await, (3, 3, 0));
-    assert_eq!(world.sums(1, "exposed", "conversion").await, (2, 2, 0));
-    assert!(count(&world, "SELECT fence FROM partitions").await > 1, "it was taken anew");
-    assert_balanced(&world).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pool_exhaustion_is_backpressure() {
-    const SENT: usize = 80;
-    let world = Arc::new(watched().await);
-    world.ingest(&[world.outcome("u", "conversion")]).await;
-    // Somebody holds the database: nothing can be committed.
-    let mut database = world.database().await;
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.unwrap();
-    let mut senders = tokio::task::JoinSet::new();
-    for number in 0..SENT {
-        let world = Arc::clone(&world);
-        senders.spawn(async move {
-            let events = [world.outcome("u", "conversion")];
-            let batch = world.batch_of(&format!("b{number}"), 1, &events).to_string().into_bytes();
-            world.send(&world.ingest, "POST", "/v1/ingest", batch).await
-        });
-    }
-    let mut told = 0;
-    while let Ok(Some(answer)) =
-        tokio::time::timeout(std::time::Duration::from_secs(1), senders.join_next()).await
-    {
-        let answer = answer.unwrap();
-        assert_eq!((answer.status.as_u16(), answer.code()), (429, "overloaded"), "{}", answer.body);
-        told += 1;
-    }
-    assert!(told > 0, "all of them wait");
-    sqlx::query("ROLLBACK").execute(&mut database).await.unwrap();
-    let mut applied = 0;
-    while let Some(answer) = senders.join_next().await {
-        let answer = answer.unwrap();
-        assert!(answer.status.is_success(), "{}", answer.body);
-        applied += 1;
-    }
-    assert_eq!(told + applied, SENT);
-    assert_balanced(&world).await;
-    let stored = count(&world, "SELECT SUM(stored) FROM balance").await;
-    assert_eq!(usize::try_from(stored).unwrap(), applied + 1);
 }

@@ -149,6 +149,7 @@ fn of_tenant() -> Vec<Row> {
         ("POST", "/v1/ingest", "/v1/ingest", batch, Nowhere),
         ("POST", PULL_PATH, PULL_PATH, json!({ "region": "local", "shard": 0, "held": held }), Nowhere),
         ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
+        ("POST", "/erasures", at!("/erasures"), json!({ "unit": "nobody" }), Nowhere),
         ("POST", "/quarantine/replay", at!("/quarantine/replay"), json!({ "dry_run": true }), Nowhere),
     ]
 }

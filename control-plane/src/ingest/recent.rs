@@ -97,14 +97,15 @@ mod tests {
         assert_eq!(recent.meet(print(1, 2), now), Novelty::Conflict);
         recent.forget(print(1, 1));
         assert_eq!(recent.meet(print(1, 2), now), Novelty::New);
-        for id in 2..=2 * HALF_COUNT_MAX as u64 {
+        let newest = 2 * HALF_COUNT_MAX as u64 + 1;
+        for id in 2..=newest {
             assert_eq!(recent.meet(print(id, 0), now), Novelty::New);
         }
         assert!(recent.newer.len() <= HALF_COUNT_MAX && recent.older.len() <= HALF_COUNT_MAX);
-        assert_eq!(recent.meet(print(2 * HALF_COUNT_MAX as u64, 0), now), Novelty::Same);
+        assert_eq!(recent.meet(print(newest, 0), now), Novelty::Same);
         assert_eq!(recent.meet(print(1, 1), now), Novelty::New, "the oldest is forgotten");
         let later = now.plus(HALF_AGE_MS + 1);
         assert_eq!(recent.meet(print(0, 0), later), Novelty::New);
-        assert_eq!(recent.meet(print(2 * HALF_COUNT_MAX as u64, 0), later), Novelty::Same, "an hour is kept");
+        assert_eq!(recent.meet(print(newest, 0), later), Novelty::Same, "an hour is kept");
     }
 }

@@ -151,7 +151,6 @@ fn of_tenant() -> Vec<Row> {
         ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
         ("POST", "/erasures", at!("/erasures"), json!({ "unit": "nobody" }), Nowhere),
         ("POST", "/quarantine/replay", at!("/quarantine/replay"), json!({ "dry_run": true }), Nowhere),
-        ("POST", "/erasures", at!("/erasures"), json!({ "unit": "u" }), Nowhere),
     ]
 }
 

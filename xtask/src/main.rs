@@ -21,7 +21,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                                          the tests on processes and the simulation N times, all others M times, beside
                                          two busy loops; goes on where it was stopped (target/repeat/journal.json)
   attack [NAME …]                        what one client key may try, on a fresh stack; an error when a rule is broken
-  bench attack [NAME …] | edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]]
+  bench attack [NAME …] | edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]] |
+        ingest [ROUNDS [ENROLMENTS]]
                                          measure; writes target/bench/NAME.json
   build edge                             the optimised worker in edge/build, for deployment
   build evaluator                        the evaluator for browsers and Node.js in sdk/evaluator/pkg

@@ -92,6 +92,23 @@ struct Private {
     process: OwnedProcess,
 }
 
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    On,
+    /// Tests kill the server and never the machine.
+    Off,
+}
+
+impl Durability {
+    const fn setting(self) -> &'static str {
+        match self {
+            Self::On => "fsync=on",
+            Self::Off => "fsync=off",
+        }
+    }
+}
+
 impl Postgres {
     /// The server that [`TEST_SERVER_VARIABLE`] names, or else a private one. Without PostgreSQL on this machine there is
     /// none, which is an error where CI runs: there, nothing may be skipped.
@@ -133,27 +150,36 @@ impl Postgres {
 
     /// Starts a private server in a temporary folder.
     pub fn start(binaries: &Binaries) -> Result<Self> {
+        Self::start_with(binaries, Durability::Off)
+    }
+
+    /// The same with commits that survive a machine's failure, as in production: what benchmarks measure.
+    pub(crate) fn start_durable(binaries: &Binaries) -> Result<Self> {
+        Self::start_with(binaries, Durability::On)
+    }
+
+    fn start_with(binaries: &Binaries, durability: Durability) -> Result<Self> {
         let mut initdb = binaries.as_server("initdb");
         initdb
             .args(["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"])
             // An order of texts that is not that of their bytes, as many databases have one.
             .args(["--locale-provider=icu", "--icu-locale=en"]);
-        Self::start_on(binaries, initdb)
+        Self::start_on(binaries, initdb, durability)
     }
 
     /// Starts a hot standby that follows this server.
     pub fn start_standby(&self) -> Result<Self> {
         let mut backup = self.binaries.as_server("pg_basebackup");
         backup.args(["--checkpoint=fast", "--write-recovery-conf", "--no-sync", "-d", &self.admin_url]);
-        Self::start_on(&self.binaries, backup)
+        Self::start_on(&self.binaries, backup, Durability::Off)
     }
 
     /// A server on what `fill` writes into the folder that it is given with `-D`.
-    fn start_on(binaries: &Binaries, fill: Command) -> Result<Self> {
+    fn start_on(binaries: &Binaries, fill: Command, durability: Durability) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("flagfuse-postgres-{}-{number}", std::process::id()));
-        let started = Private::start(binaries, &dir, fill);
+        let started = Private::start(binaries, &dir, fill, durability);
         if started.is_err() {
             // What was made of it is of no use.
             let _ = fs::remove_dir_all(&dir);
@@ -211,7 +237,12 @@ impl Postgres {
 
 impl Private {
     /// The server and its port, once it answers.
-    fn start(binaries: &Binaries, dir: &Path, mut fill: Command) -> Result<(Self, u16)> {
+    fn start(
+        binaries: &Binaries,
+        dir: &Path,
+        mut fill: Command,
+        durability: Durability,
+    ) -> Result<(Self, u16)> {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         if is_root() {
             run_within("chown", Command::new("chown").arg(SUPERUSER).arg(dir), LIMIT)?;
@@ -228,8 +259,7 @@ impl Private {
             "listen_addresses=127.0.0.1",
             "unix_socket_directories=",
             "max_connections=200",
-            // It is killed by tests and never survives a machine's failure.
-            "fsync=off",
+            durability.setting(),
             "max_parallel_workers_per_gather=0",
         ];
         server.args(settings.iter().flat_map(|setting| ["-c", setting]));

@@ -12,8 +12,8 @@ use crate::http::{Answer, Client};
 use crate::stack::{Built, Stack, StackConfig};
 use crate::wait::eventually;
 
-pub(super) const PROJECT: &str = "attacked";
-pub(super) const ENVIRONMENT: &str = "production";
+pub(crate) const PROJECT: &str = "attacked";
+pub(crate) const ENVIRONMENT: &str = "production";
 /// What an attack is aimed at.
 pub(super) const TARGET: &str = "target";
 /// Its exposures are recorded by the edge while the attack goes on.
@@ -50,16 +50,16 @@ pub(super) struct Ground {
     pub(super) edges: Vec<Client>,
 }
 
-pub(super) fn environment_path() -> String {
+pub(crate) fn environment_path() -> String {
     format!("/v1/projects/{PROJECT}/environments/{ENVIRONMENT}")
 }
 
-pub(super) fn flag_path(flag: &str) -> String {
+pub(crate) fn flag_path(flag: &str) -> String {
     format!("{}/flags/{flag}", environment_path())
 }
 
 /// A fuse that never decides: its sample is larger than any attack.
-pub(super) fn idle_policy() -> Value {
+pub(crate) fn idle_policy() -> Value {
     json!({
         "mode": "classic", "treatment_variation": "on", "control_variation": "off",
         "exposure_percent": 50, "control_percent": 50, "min_sample": 1_000_000, "grace_s": 0,
@@ -148,7 +148,8 @@ pub(super) fn single(edge: &Client, flag: &str, unit: &str) -> Result<Answer> {
     edge.post(&format!("/ofrep/v1/evaluate/flags/{flag}"), &body)
 }
 
-fn put_watched(admin: &Client, flag: &str, policy: &Value) -> Result<()> {
+/// A boolean flag under a fuse with this policy.
+pub(crate) fn put_watched(admin: &Client, flag: &str, policy: &Value) -> Result<()> {
     let wire = json!({
         "key": flag, "value_type": "boolean", "off_variation": "off", "default_variation": "off",
         "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],

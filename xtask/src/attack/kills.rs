@@ -23,21 +23,32 @@ const ATTACK_LIMIT: Duration = Duration::from_secs(75);
 
 /// Kills and how long each took, in milliseconds.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Kills {
+pub(crate) struct Kills {
     times_ms: Vec<f64>,
     failures: Vec<String>,
 }
 
 impl Kills {
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.times_ms.extend(&other.times_ms);
     }
 
-    pub(super) const fn count(&self) -> usize {
+    /// Trips the fuse of a flag.
+    pub(crate) fn trip(&mut self, admin: &Client, flag: &str) {
+        let path = format!("{}/fuse/trip", flag_path(flag));
+        let sent = Instant::now();
+        let answer = admin.post(&path, &json!({ "reason": "a drill" })).and_then(Answer::ok);
+        self.times_ms.push(sent.elapsed().as_secs_f64() * 1_000.0);
+        if let Err(error) = answer {
+            self.failures.push(format!("{error:#}"));
+        }
+    }
+
+    pub(crate) const fn count(&self) -> usize {
         self.times_ms.len()
     }
 
-    pub(super) fn p99_ms(&self) -> f64 {
+    pub(crate) fn p99_ms(&self) -> f64 {
         self.quantile_ms(0.99)
     }
 
@@ -47,7 +58,7 @@ impl Kills {
         quantile(&sorted, share)
     }
 
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let (count, failed) = (self.count(), self.failures.len());
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| self.quantile_ms(share));
         let why = self.failures.first().map(|why| format!(", such as {why}")).unwrap_or_default();
@@ -109,13 +120,7 @@ fn kill(ground: &Ground, meter: &Meter, has_ended: &AtomicBool) -> Kills {
             break;
         }
         thread::sleep(PAUSE);
-        let path = format!("{}/fuse/trip", flag_path(&flag(at)));
-        let sent = Instant::now();
-        let answer = admin.post(&path, &json!({ "reason": "a drill" })).and_then(Answer::ok);
-        kills.times_ms.push(sent.elapsed().as_secs_f64() * 1_000.0);
-        if let Err(error) = answer {
-            kills.failures.push(format!("{error:#}"));
-        }
+        kills.trip(&admin, &flag(at));
     }
     kills
 }

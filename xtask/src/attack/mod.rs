@@ -17,7 +17,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use self::ground::Scene;
-use self::kills::Kills;
+pub(crate) use self::ground::{ENVIRONMENT, PROJECT, environment_path, flag_path, idle_policy, put_watched};
+pub(crate) use self::kills::Kills;
 use crate::figure::{Metric, Report, Target};
 use crate::stack::build;
 use crate::tools::progress;

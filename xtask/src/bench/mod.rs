@@ -3,6 +3,7 @@
 mod edge_http;
 mod edge_size;
 mod evaluate;
+mod ingest;
 mod processor;
 mod propagation;
 
@@ -22,9 +23,12 @@ pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
         "edge-http" => edge_http::run(root, arguments)?,
         "evaluate" => evaluate::run(root, arguments)?,
         "edge-size" => edge_size::run(root)?,
+        "ingest" => ingest::run(root, arguments)?,
         "propagation" => propagation::run(root, arguments)?,
         "attack" => crate::attack::measure(root, arguments)?,
-        _ => bail!("unknown benchmark {name:?}; known: attack, edge-http, edge-size, evaluate, propagation"),
+        _ => bail!(
+            "unknown benchmark {name:?}; known: attack, edge-http, edge-size, evaluate, ingest, propagation"
+        ),
     };
     print_table(name, &report);
     write_json(root, name, &report)

@@ -110,7 +110,7 @@ fn print_table(slots: &[Slot], figures: &Figures) {
 }
 
 /// Memory a process holds now.
-fn rss_mib(process_id: u32) -> Result<f64> {
+pub(super) fn rss_mib(process_id: u32) -> Result<f64> {
     let output = Command::new("ps").args(["-o", "rss=", "-p", &process_id.to_string()]).output()?;
     let kib: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("reading ps's answer")?;
     Ok(kib / 1_024.0)

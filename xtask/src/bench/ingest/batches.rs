@@ -1,0 +1,92 @@
+//! Bodies of batches as the edge's buffers send them: exposures from the queue of what the edge records, everything else from
+//! the one of what clients send.
+
+use std::fmt::Write as _;
+
+use flagfuse_shared::contract::beacon::EventSource;
+
+use super::mix::{Event, FLAG, unit_name, variation};
+use crate::attack::{ENVIRONMENT, PROJECT};
+
+/// A buffer and how far it is.
+#[derive(Debug, Clone)]
+pub(super) struct Buffer {
+    id: String,
+    next_seq: u64,
+    source: EventSource,
+    region: &'static str,
+}
+
+impl Buffer {
+    /// The buffer of this number.
+    pub(super) fn new(number: usize, source: EventSource) -> Self {
+        Self { id: format!("{number:032x}"), next_seq: 1, source, region: "local" }
+    }
+
+    /// Whose events it takes.
+    pub(super) const fn source(&self) -> EventSource {
+        self.source
+    }
+
+    /// Whether it takes such an event.
+    pub(super) const fn takes(&self, event: &Event) -> bool {
+        matches!(
+            (self.source, event),
+            (EventSource::Edge, Event::Exposure { .. })
+                | (
+                    EventSource::Client,
+                    Event::Outcome { .. } | Event::UnknownFlag { .. } | Event::Malformed { .. }
+                )
+        )
+    }
+
+    /// The body of its next batch.
+    pub(super) fn body(&mut self, events: &[Event], phase: u32, now_ms: u64) -> Vec<u8> {
+        let mut body = String::with_capacity(events.len() * 160 + 256);
+        let (id, seq, region, source) = (&self.id, self.next_seq, self.region, self.source.as_str());
+        // Writing into a text cannot fail.
+        let _ = write!(
+            body,
+            r#"{{"buffer_id":"{id}","batch_seq":{seq},"region":"{region}","tenant":"default","project":"{PROJECT}","environment":"{ENVIRONMENT}","source":"{source}","oldest_waiting_ms":null,"events":["#
+        );
+        for (at, event) in events.iter().enumerate() {
+            if at > 0 {
+                body.push(',');
+            }
+            let _ = write!(body, r#"{{"received_ms":{now_ms},"sent_ms":{now_ms},"raw":"#);
+            write_event(&mut body, event, phase, now_ms);
+            body.push('}');
+        }
+        body.push_str("]}");
+        self.next_seq += 1;
+        body.into_bytes()
+    }
+}
+
+fn write_event(body: &mut String, event: &Event, phase: u32, now_ms: u64) {
+    let _ = match event {
+        Event::Exposure { unit, arm } => write!(
+            body,
+            r#"{{"id":"019a0000-0000-7000-8000-{unit:012x}","type":"exposure","unit":"{}","occurred_ms":{now_ms},"flag":"{FLAG}","variation":"{}","phase":{phase},"version":"1.1"}}"#,
+            unit_name(*unit),
+            variation(*arm),
+        ),
+        Event::Outcome { unit, metric, turn } => write!(
+            body,
+            r#"{{"id":"019a0000-0000-7000-9000-{turn:012x}","type":"outcome","unit":"{}","occurred_ms":{now_ms},"metric":"{metric}","value":{}}}"#,
+            unit_name(*unit),
+            turn % 1_000,
+        ),
+        Event::UnknownFlag { unit } => write!(
+            body,
+            r#"{{"id":"019a0000-0000-7000-a000-{unit:012x}","type":"exposure","unit":"{}","occurred_ms":{now_ms},"flag":"nothing","variation":"on"}}"#,
+            unit_name(*unit),
+        ),
+        Event::Malformed { turn } => {
+            write!(
+                body,
+                r#"{{"id":"019a0000-0000-7000-b000-{turn:012x}","type":"surprise","occurred_ms":{now_ms}}}"#
+            )
+        }
+    };
+}

@@ -1,0 +1,177 @@
+//! Events that a control plane takes: HTTP, parsing, deduplication, cells and a durable commit included, on SQLite and on
+//! PostgreSQL, while fuses are killed. The load comes over loopback from the other core.
+
+mod batches;
+mod course;
+mod line;
+mod mix;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use self::course::{Acknowledged, Course};
+use super::count_argument;
+use super::edge_http::rss_mib;
+use crate::figure::{Metric, Report, Target, median};
+use crate::plane::PlaneConfig;
+use crate::postgres::{Binaries, Postgres};
+use crate::process::{COMPILE_LIMIT, cargo, run_within};
+use crate::secrets::Secrets;
+use crate::stack::free_ports;
+use crate::tools::progress;
+
+const ROUND_COUNT: usize = 5;
+/// Units that are enrolled before anything is measured.
+const ENROLMENT_COUNT: u64 = 1_000_000;
+/// And for the second look: a large launch.
+const LARGE_COUNT: u64 = 20_000_000;
+
+/// What one database came to.
+struct Found {
+    events_per_s: f64,
+    acknowledged: Acknowledged,
+    kill_p99_ms: f64,
+    kill_count: usize,
+    rss_mib: f64,
+    restart_s: f64,
+    database_bytes_per_event: f64,
+    /// The full load with `LARGE_COUNT` units against that with `ENROLMENT_COUNT`, the memory and the restart then.
+    large: Option<(f64, f64, f64)>,
+}
+
+pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
+    let round_count = count_argument(arguments, 0, ROUND_COUNT)?;
+    let large_count = count_argument(arguments, 1, LARGE_COUNT)?;
+    ensure!(round_count > 0, "usage: cargo xtask bench ingest [ROUNDS [ENROLMENTS]]");
+    let program = release_build(root)?;
+    let sqlite = on_database(root, &program, None, round_count, large_count)?;
+    let binaries = Binaries::find().context("no PostgreSQL is installed, and half of this is about it")?;
+    let server = Postgres::start_durable(&binaries)?;
+    let url = server.fresh_database("bench_ingest")?;
+    let postgres = on_database(root, &program, Some(url), round_count, 0)?;
+    Ok(Report { runs: round_count, metrics: metrics(&sqlite, &postgres) })
+}
+
+fn metrics(sqlite: &Found, postgres: &Found) -> Vec<Metric> {
+    let mut metrics = vec![
+        Metric::new("sqlite_events_per_s", sqlite.events_per_s, "events/s").with(Target::AtLeast(150_000.0)),
+        Metric::new("postgres_events_per_s", postgres.events_per_s, "events/s"),
+        Metric::new("sqlite_vs_postgres", sqlite.events_per_s / postgres.events_per_s, "x")
+            .with(Target::AtMost(2.0)),
+        Metric::new("ack_p50_ms", sqlite.acknowledged.half, "ms"),
+        Metric::new("ack_p99_ms", sqlite.acknowledged.of_99, "ms").with(Target::AtMost(12.0)),
+        Metric::new("ack_max_ms", sqlite.acknowledged.longest, "ms"),
+        Metric::new("postgres_ack_p50_ms", postgres.acknowledged.half, "ms"),
+        Metric::new("postgres_ack_p99_ms", postgres.acknowledged.of_99, "ms"),
+        Metric::new("kill_p99_ms", sqlite.kill_p99_ms, "ms").with(Target::AtMost(250.0)),
+        Metric::new("postgres_kill_p99_ms", postgres.kill_p99_ms, "ms").with(Target::AtMost(250.0)),
+        Metric::new("kills", count(sqlite.kill_count + postgres.kill_count), "kills"),
+        Metric::new("rss_mib", sqlite.rss_mib, "MiB"),
+        Metric::new("restart_s", sqlite.restart_s, "s"),
+        Metric::new("postgres_restart_s", postgres.restart_s, "s"),
+        Metric::new("database_bytes_per_event", sqlite.database_bytes_per_event, "bytes"),
+    ];
+    if let Some((ratio, rss_mib, restart_s)) = sqlite.large {
+        metrics.push(Metric::new("ratio_20m_vs_1m", ratio, "x").with(Target::AtLeast(0.7)));
+        metrics.push(Metric::new("rss_20m_mib", rss_mib, "MiB"));
+        metrics.push(Metric::new("restart_20m_s", restart_s, "s").with(Target::AtMost(20.0)));
+    }
+    metrics
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some hundred")]
+const fn count(count: usize) -> f64 {
+    count as f64
+}
+
+/// The control plane as it is deployed.
+fn release_build(root: &Path) -> Result<PathBuf> {
+    progress("compiling the control plane for release");
+    let mut build = cargo();
+    build.args(["build", "--release", "--bin", "flagfuse"]).current_dir(root);
+    run_within("compiling the control plane for release", &mut build, COMPILE_LIMIT)?;
+    Ok(root.join("target/release/flagfuse"))
+}
+
+fn on_database(
+    root: &Path,
+    program: &Path,
+    database_url: Option<String>,
+    round_count: usize,
+    large_count: u64,
+) -> Result<Found> {
+    let name = if database_url.is_some() { "postgres" } else { "sqlite" };
+    let data_dir = root.join("target/bench-ingest").join(name);
+    if data_dir.exists() {
+        fs::remove_dir_all(&data_dir).with_context(|| format!("emptying {}", data_dir.display()))?;
+    }
+    fs::create_dir_all(&data_dir)?;
+    let secrets = Secrets::of(program, &data_dir, database_url.as_deref())?;
+    let config = PlaneConfig {
+        program: program.to_owned(),
+        data_dir: data_dir.join("control-plane"),
+        database_url,
+        port: free_ports(1)?.pop().context("no free port")?,
+        log_path: data_dir.join("control-plane.log"),
+        edge_arguments: Vec::new(),
+        shards: 1,
+        tick_ms: 1_000,
+        push_token: secrets.push_token.clone(),
+        open_file_count_max: None,
+    };
+    let database = data_dir.join("control-plane");
+    let mut course = Course::start(config, &secrets)?;
+    course.fill(ENROLMENT_COUNT)?;
+    let events_per_s = rounds(&mut course, name, round_count)?;
+    let acknowledged = course.half_load(events_per_s / 2.0)?;
+    let rss = rss_mib(course.process_id()?)?;
+    let restart_s = course.restart()?;
+    course.check_balance()?;
+    let database_bytes_per_event = count(folder_len(&database)?) / course.event_count();
+    let large = if large_count > ENROLMENT_COUNT {
+        course.fill(large_count)?;
+        let large_per_s = rounds(&mut course, name, round_count)?;
+        let large_rss = rss_mib(course.process_id()?)?;
+        let large_restart_s = course.restart()?;
+        course.check_balance()?;
+        Some((large_per_s / events_per_s, large_rss, large_restart_s))
+    } else {
+        None
+    };
+    progress(&format!("{name}: {}", course.kills.told()));
+    Ok(Found {
+        events_per_s,
+        acknowledged,
+        kill_p99_ms: course.kills.p99_ms(),
+        kill_count: course.kills.count(),
+        rss_mib: rss,
+        restart_s,
+        database_bytes_per_event,
+        large,
+    })
+}
+
+/// Events a second, the median of some rounds.
+fn rounds(course: &mut Course, name: &str, round_count: usize) -> Result<f64> {
+    let mut measured = Vec::with_capacity(round_count);
+    for round in 1..=round_count {
+        let events_per_s = course.full_load()?;
+        progress(&format!("{name}, round {round} of {round_count}: {events_per_s:.0} events/s"));
+        measured.push(events_per_s);
+    }
+    Ok(median(&measured))
+}
+
+/// Bytes of the files of a folder.
+fn folder_len(dir: &Path) -> Result<usize> {
+    let mut len = 0;
+    for entry in fs::read_dir(dir)? {
+        let metadata = entry?.metadata()?;
+        if metadata.is_file() {
+            len += usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        }
+    }
+    Ok(len)
+}

@@ -3,10 +3,14 @@
 
 use std::fmt::Write as _;
 
-use flagfuse_shared::contract::beacon::EventSource;
+use flagfuse_shared::contract::beacon::{EventSource, FORMAT};
+use flagfuse_shared::definition::Arm;
 
 use super::mix::{Event, FLAG, unit_name, variation};
 use crate::attack::{ENVIRONMENT, PROJECT};
+
+/// Events of a client's request.
+const REQUEST_EVENT_COUNT: usize = 5;
 
 /// A buffer and how far it is.
 #[derive(Debug, Clone)]
@@ -43,24 +47,73 @@ impl Buffer {
     /// The body of its next batch.
     pub(super) fn body(&mut self, events: &[Event], phase: u32, now_ms: u64) -> Vec<u8> {
         let mut body = String::with_capacity(events.len() * 160 + 256);
-        let (id, seq, region, source) = (&self.id, self.next_seq, self.region, self.source.as_str());
+        let (id, seq, region, queue) = (&self.id, self.next_seq, self.region, self.source.as_str());
         // Writing into a text cannot fail.
         let _ = write!(
             body,
-            r#"{{"buffer_id":"{id}","batch_seq":{seq},"region":"{region}","tenant":"default","project":"{PROJECT}","environment":"{ENVIRONMENT}","source":"{source}","oldest_waiting_ms":null,"events":["#
+            r#"{{"format":{FORMAT},"buffer_id":"{id}","batch_seq":{seq},"region":"{region}","tenant":"default","project":"{PROJECT}","environment":"{ENVIRONMENT}","queue":"{queue}","delivered_through_ms":{now_ms},"oldest_waiting_ms":null,"rests":false,"requests":["#
         );
-        for (at, event) in events.iter().enumerate() {
-            if at > 0 {
-                body.push(',');
+        match self.source {
+            EventSource::Edge => write_exposures(&mut body, events, phase, now_ms),
+            EventSource::Client => {
+                for (at, request) in events.chunks(REQUEST_EVENT_COUNT).enumerate() {
+                    if at > 0 {
+                        body.push(',');
+                    }
+                    write_request(&mut body, request, phase, now_ms);
+                }
             }
-            let _ = write!(body, r#"{{"received_ms":{now_ms},"sent_ms":{now_ms},"raw":"#);
-            write_event(&mut body, event, phase, now_ms);
-            body.push('}');
         }
         body.push_str("]}");
         self.next_seq += 1;
         body.into_bytes()
     }
+}
+
+/// What the edge recorded, as one request: flag and phase are named once.
+fn write_exposures(body: &mut String, events: &[Event], phase: u32, now_ms: u64) {
+    let _ = write!(
+        body,
+        r#"{{"received_ms":{now_ms},"source":"edge","exposures":[{{"flag":"{FLAG}","phase":{phase},"version":"1.1","variations":["on","off"],"units":["#
+    );
+    let exposures = events.iter().filter_map(|event| match event {
+        Event::Exposure { unit, arm } => Some((*unit, *arm)),
+        Event::Outcome { .. } | Event::UnknownFlag { .. } | Event::Malformed { .. } => None,
+    });
+    for (at, (unit, arm)) in exposures.enumerate() {
+        if at > 0 {
+            body.push(',');
+        }
+        let variation = u8::from(arm == Arm::Control);
+        let _ = write!(body, r#"["{}",{variation},{},{}]"#, unit_name(unit), at % 500, network(unit));
+    }
+    body.push_str("]}]}");
+}
+
+/// What one client sent at once.
+fn write_request(body: &mut String, events: &[Event], phase: u32, now_ms: u64) {
+    let network = events.first().map_or(1, |event| match event {
+        Event::Exposure { unit, .. } | Event::Outcome { unit, .. } | Event::UnknownFlag { unit } => {
+            network(*unit)
+        }
+        Event::Malformed { turn } => network(*turn),
+    });
+    let _ = write!(
+        body,
+        r#"{{"received_ms":{now_ms},"sent_ms":{now_ms},"source":"ticket","network":{network},"sdk":"web/1.0.0","events":["#
+    );
+    for (at, event) in events.iter().enumerate() {
+        if at > 0 {
+            body.push(',');
+        }
+        write_event(body, event, phase, now_ms);
+    }
+    body.push_str("]}");
+}
+
+/// Some thousand of them.
+const fn network(unit: u64) -> u64 {
+    unit % 4_093 + 1
 }
 
 fn write_event(body: &mut String, event: &Event, phase: u32, now_ms: u64) {

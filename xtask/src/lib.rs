@@ -8,12 +8,14 @@
 
 pub mod attack;
 pub mod bench;
+pub mod chaos;
 pub mod check;
 pub mod demo;
 pub mod demo_project;
 pub mod deny;
 pub mod figure;
 pub mod http;
+pub mod load;
 pub mod output;
 mod parallel;
 pub mod picture;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use xtask::check::{self, Extent};
 use xtask::repeat::{self, RepeatOptions};
 use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
-use xtask::{attack, bench, demo, private, process, tools, up};
+use xtask::{attack, bench, chaos, demo, load, private, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
@@ -20,6 +20,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test --repeat N [--rest M] [--busy] [--at-once K] [NAME …]
                                          the tests on processes and the simulation N times, all others M times, beside
                                          two busy loops; goes on where it was stopped (target/repeat/journal.json)
+  load [PEOPLE]                          people, robots and bad lines send events; every acknowledged one is counted once
+  chaos ingest [PEOPLE] [--postgres]     the same while processes are killed; on PostgreSQL with two control planes
   attack [NAME …]                        what one client key may try, on a fresh stack; an error when a rule is broken
   bench attack [NAME …] | edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]] |
         ingest [ROUNDS [ENROLMENTS]]
@@ -49,6 +51,8 @@ fn command() -> Result<()> {
         ("test", []) => check::test(root, Extent::Usual),
         ("test", [full]) if full == "--full" => check::test(root, Extent::Full),
         ("test", options) => repeat::repeat(root, &RepeatOptions::parse(options)?),
+        ("load", options) => load::load(root, options),
+        ("chaos", [name, options @ ..]) => chaos::chaos(root, name, options),
         ("attack", names) => attack::attack(root, names),
         ("bench", [name, options @ ..]) => bench::bench(root, name, options),
         ("build", [name]) if name == EDGE.name => build_wasm(root, &EDGE, WasmProfile::Optimised).map(|_| ()),

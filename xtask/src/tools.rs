@@ -2,6 +2,7 @@
 //! installed once.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,6 +24,13 @@ const INSTALLED_LOCK: &str = "node_modules/.installed-lock.json";
 /// One line of progress on standard error, so that standard output stays a command's result.
 pub fn progress(line: &str) {
     eprintln!("xtask: {line}");
+}
+
+/// A line that the next one replaces, where somebody looks; where nobody does, nothing.
+pub(crate) fn status(line: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[Kxtask: {line}");
+    }
 }
 
 /// Adds the Wasm target to the toolchain when it is missing: `rust-toolchain.toml` asks for it, but rustup may be set

@@ -15,7 +15,7 @@ use crate::wait::eventually;
 pub(crate) const PROJECT: &str = "attacked";
 pub(crate) const ENVIRONMENT: &str = "production";
 /// What an attack is aimed at.
-pub(super) const TARGET: &str = "target";
+pub(crate) const TARGET: &str = "target";
 /// Its exposures are recorded by the edge while the attack goes on.
 pub(super) const WITNESS: &str = "witness";
 /// Units that may be in a slot that is open for an hour: the twentieth closes it with the next tick.
@@ -25,29 +25,31 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What every attack starts from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scene<'a> {
-    pub(super) root: &'a Path,
-    pub(super) built: &'a Built,
-    pub(super) name: &'static str,
+pub(crate) struct Scene<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) built: &'a Built,
+    pub(crate) name: &'static str,
 }
 
 /// What differs from attack to attack.
 #[derive(Debug, Default)]
-pub(super) struct Terms {
-    pub(super) edge_vars: BTreeMap<String, String>,
-    pub(super) open_file_count_max: Option<u32>,
+pub(crate) struct Terms {
+    pub(crate) edge_vars: BTreeMap<String, String>,
+    pub(crate) open_file_count_max: Option<u32>,
+    /// The database; without one, a file.
+    pub(crate) database_url: Option<String>,
     /// Flags under fuses of their own, beside the target and the witness.
-    pub(super) fuses: Vec<(String, Value)>,
-    pub(super) profile: Option<&'static str>,
+    pub(crate) fuses: Vec<(String, Value)>,
+    pub(crate) profile: Option<&'static str>,
 }
 
 /// The stack and what it serves.
 #[derive(Debug)]
-pub(super) struct Ground {
-    pub(super) stack: Stack,
-    pub(super) admin: Client,
+pub(crate) struct Ground {
+    pub(crate) stack: Stack,
+    pub(crate) admin: Client,
     /// Each isolate, asked with the key.
-    pub(super) edges: Vec<Client>,
+    pub(crate) edges: Vec<Client>,
 }
 
 pub(crate) fn environment_path() -> String {
@@ -63,13 +65,17 @@ pub(crate) fn idle_policy() -> Value {
     json!({
         "mode": "classic", "treatment_variation": "on", "control_variation": "off",
         "exposure_percent": 50, "control_percent": 50, "min_sample": 1_000_000, "grace_s": 0,
-        "guardrails": [{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 }],
+        "guardrails": [
+            { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 },
+            { "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 },
+            { "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 },
+        ],
     })
 }
 
 impl Ground {
     /// Starts everything on empty data.
-    pub(super) fn start(scene: &Scene<'_>, terms: Terms) -> Result<Self> {
+    pub(crate) fn start(scene: &Scene<'_>, terms: Terms) -> Result<Self> {
         let data_dir = scene.root.join("target/attack").join(scene.name);
         if data_dir.exists() {
             fs::remove_dir_all(&data_dir).with_context(|| format!("emptying {}", data_dir.display()))?;
@@ -77,6 +83,7 @@ impl Ground {
         let mut config = StackConfig::on_free_ports(&data_dir, 2)?;
         config.edge_vars = terms.edge_vars;
         config.open_file_count_max = terms.open_file_count_max;
+        config.database_url = terms.database_url;
         let stack = Stack::start(scene.root, scene.built, config)?;
         let admin = stack.admin();
         admin.post("/v1/projects", &json!({ "key": PROJECT }))?.ok()?;

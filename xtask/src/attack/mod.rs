@@ -16,8 +16,9 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use self::ground::Scene;
-pub(crate) use self::ground::{ENVIRONMENT, PROJECT, environment_path, flag_path, idle_policy, put_watched};
+pub(crate) use self::ground::{
+    ENVIRONMENT, Ground, PROJECT, Scene, TARGET, Terms, environment_path, flag_path, idle_policy, put_watched,
+};
 pub(crate) use self::kills::Kills;
 use crate::figure::{Metric, Report, Target};
 use crate::stack::build;

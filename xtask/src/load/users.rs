@@ -85,6 +85,12 @@ impl User {
         }
     }
 
+    /// Where it comes from: fifty of them are behind one network.
+    pub(super) fn address(self) -> String {
+        let network = self.number / 50;
+        format!("10.{}.{}.{}", network / 256 % 256, network % 256, self.number % 50 + 1)
+    }
+
     /// What it calls itself.
     pub(super) fn agent(self) -> &'static str {
         if self.fate().is_bot { BOT_AGENT } else { BROWSER_AGENT }
@@ -94,9 +100,16 @@ impl User {
     pub(super) fn requests(self, flag: &str, shown: &Shown, now_ms: u64) -> Vec<Vec<Value>> {
         let fate = self.fate();
         let exposed_ms = if fate.is_late { now_ms.saturating_sub(LATE_MS) } else { now_ms };
-        let exposure = |tab: &str| self.event(shown, &format!("exposure-{tab}"), exposed_ms, &json!({
-            "type": "exposure", "flag": flag, "variation": shown.variation, "phase": shown.phase,
-        }));
+        let exposure = |tab: &str| {
+            self.event(
+                shown,
+                &format!("exposure-{tab}"),
+                exposed_ms,
+                &json!({
+                    "type": "exposure", "flag": flag, "variation": shown.variation, "phase": shown.phase,
+                }),
+            )
+        };
         let mut outcomes: Vec<Value> = OUTCOMES
             .iter()
             .enumerate()
@@ -162,7 +175,8 @@ mod tests {
             assert!(of_type("exposure") > 0 && (of_type("outcome") > 0) == (fate.outcomes != 0));
             assert_eq!(of_type("surprise") > 0, fate.malformed > 0);
         }
-        let share = |is: fn(Fate) -> bool| (0..2_000).filter(|number| is(User { number: *number }.fate())).count();
+        let share =
+            |is: fn(Fate) -> bool| (0..2_000).filter(|number| is(User { number: *number }.fate())).count();
         assert!(share(|fate| fate.is_bot) > 20 && share(|fate| fate.is_late) > 10, "every kind occurs");
     }
 }

@@ -1,0 +1,16 @@
+//! `cargo xtask chaos NAME`: a load while processes are killed. Nothing acknowledged is lost, nothing is counted twice, and
+//! whoever recounts the log finds every cell as it is.
+
+mod ingest;
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+/// Runs one of them.
+pub fn chaos(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
+    match name {
+        "ingest" => ingest::run(root, arguments),
+        _ => bail!("unknown chaos {name:?}; known: ingest"),
+    }
+}

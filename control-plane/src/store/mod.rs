@@ -7,6 +7,7 @@ pub mod batches;
 pub mod buffers;
 pub mod cells;
 pub mod checkpoints;
+pub mod closed;
 pub mod closing;
 pub mod compaction;
 #[cfg(test)]

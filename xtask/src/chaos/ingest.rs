@@ -1,6 +1,7 @@
 //! Events from clients to cells while control planes and workerd die every few seconds.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::load::{Outstanding, check, send_all};
 use crate::output::output;
 use crate::plane::{PlaneConfig, set_database};
 use crate::postgres::{Binaries, Postgres};
-use crate::process::OwnedProcess;
+use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use crate::stack::{build, free_ports};
 use crate::tools::progress;
 
@@ -87,7 +88,10 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     progress(&format!("{} events were acknowledged while {deaths}", totals.events));
     progress(&format!("kill switch meanwhile: {}", kills.told()));
     check(&ground.admin, &totals, Outstanding::default())?;
-    recount(&ground, database_url.as_deref())?;
+    // Nobody writes while it is compared.
+    ground.stack.kill_control_plane();
+    drop(second);
+    recount(root, &ground, database_url.as_deref())?;
     progress("nothing was lost or counted twice, and the recount of the log finds every cell as it is");
     Ok(())
 }
@@ -180,13 +184,16 @@ fn kill_flag(at: usize) -> String {
 }
 
 /// Counts the whole log again, in the simplest way there is, and compares every cell.
-fn recount(ground: &Ground, database_url: Option<&str>) -> Result<()> {
-    let mut command = std::process::Command::new(ground.stack.program());
-    command.args(["cells", "check", "--data"]).arg(ground.stack.data_dir().join("control-plane"));
+fn recount(root: &Path, ground: &Ground, database_url: Option<&str>) -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--package", "flagfuse-control-plane", "--example", "recount"]).current_dir(root);
+    run_within("compiling the recount", &mut build, COMPILE_LIMIT)?;
+    let mut command = Command::new(root.join("target/debug/examples/recount"));
+    command.arg(ground.stack.data_dir().join("control-plane"));
     set_database(&mut command, database_url);
-    let found = output("flagfuse cells check", &mut command, RECOUNT_LIMIT)?;
+    let found = output("the recount", &mut command, RECOUNT_LIMIT)?;
     let told = String::from_utf8_lossy(&found.stdout).into_owned();
-    progress(told.trim());
     ensure!(found.status.success(), "{told}{}", String::from_utf8_lossy(&found.stderr));
+    progress(told.trim());
     Ok(())
 }

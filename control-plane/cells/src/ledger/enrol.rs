@@ -6,6 +6,7 @@ use crate::fact::{Effect, Exposure};
 use crate::id::{Arm, MetricNo, UnitHash};
 use crate::ledger::Ledger;
 use crate::ledger::cells::{Counts, Key};
+use crate::ledger::outcome::When;
 use crate::ledger::slot::Slot;
 use crate::ledger::state::State;
 use crate::schedule::{LATE_MS, TICK_MS};
@@ -185,7 +186,7 @@ impl Ledger {
             self.count_enrolment(&state, slot);
             self.waiting.of(&state.unit, &mut waiting);
             for outcome in waiting.drain(..) {
-                self.count_for(place, &outcome);
+                self.count_for(place, &outcome, When::Settling);
             }
         }
         // Its room is kept.

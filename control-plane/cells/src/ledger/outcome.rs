@@ -66,6 +66,16 @@ struct Place {
     /// `None` after the slot's last step.
     step: Option<u8>,
     last_tick_ms: u64,
+    when: When,
+}
+
+/// When a unit's outcome is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// As it becomes known: others of its tick may be before it or behind it.
+    Arriving,
+    /// As its unit settles, after all that became known or happened before it.
+    Settling,
 }
 
 impl Ledger {
@@ -116,11 +126,11 @@ impl Ledger {
         }
         let Some(phase) = self.phases.get(state.phase).filter(|phase| !phase.is_gone) else { return };
         *enrolled += usize::from(phase.is_accepting(self.clock.last_tick_ms));
-        *effect = effect.or(self.count_for(place, outcome));
+        *effect = effect.or(self.count_for(place, outcome, When::Arriving));
     }
 
     /// Counts an outcome for a state that stands.
-    pub(super) fn count_for(&mut self, place: u32, outcome: &Outcome) -> Effect {
+    pub(super) fn count_for(&mut self, place: u32, outcome: &Outcome, when: When) -> Effect {
         let now_ms = self.clock.now_ms();
         let Self { states, phases, slots, cells, sums, flood, since, clock, .. } = self;
         let Some(mut state) = states.get(place).copied() else { return Effect::Uncounted };
@@ -144,7 +154,7 @@ impl Ledger {
             }
         }
         let step = if slot.is_open() { Some(0) } else { step_at(now_ms.saturating_sub(slot.ends_ms)) };
-        let at = Place { state: place, slot: state.slot, step, last_tick_ms: clock.last_tick_ms };
+        let at = Place { state: place, slot: state.slot, step, last_tick_ms: clock.last_tick_ms, when };
         let age_ms = outcome.at_ms - first_ms;
         let mut effect = Effect::Uncounted;
         let mut late = 0;
@@ -238,6 +248,9 @@ fn count_sample(
         add(cells, slot, state, at, metric, Counts::unit(micros));
         for slice in state.slices.counted(state.is_bot()).filter(|_| is_spread) {
             cells.add_sample(slot, sample_key(slice, micros));
+        }
+        if at.when == When::Settling {
+            return Effect::Stored;
         }
         samples.insert(Sample { state: at.state, metric: metric.no, at_ms, micros, step });
         return Effect::Stored;

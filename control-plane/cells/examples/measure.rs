@@ -1,0 +1,90 @@
+//! Prints what counting costs: facts a second, bytes a unit, ticks, checkpoints and restarts. `cargo run --release -p
+//! flagfuse-cells --example measure -- 1000000 20000000`
+
+#![expect(clippy::print_stdout, reason = "printing is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "it measures time and takes arguments")]
+
+use std::time::Instant;
+
+use flagfuse_cells::{Fact, Ledger, PhaseId, Restore};
+use flagfuse_cells_testing::history::{BEGIN_MS, rules};
+use flagfuse_cells_testing::mix::Mix;
+
+const FACTS: usize = 3_000_000;
+const A_TICK: usize = 500_000;
+
+fn main() {
+    for units in std::env::args().skip(1).filter_map(|units| units.parse().ok()) {
+        measure(units);
+    }
+}
+
+fn measure(units: u64) {
+    let phases: Vec<PhaseId> = (1..=4).map(PhaseId).collect();
+    let mut ledger = Ledger::new();
+    for phase in &phases {
+        ledger.apply(&Fact::Phase(Box::new(rules(*phase, BEGIN_MS))), BEGIN_MS);
+    }
+    let mut now = BEGIN_MS + 60_000;
+    let mut mix = Mix::new(phases, now, 1);
+    while mix.units() < units {
+        mix.set_now(now);
+        let count = (units - mix.units()).min(A_TICK as u64);
+        for _ in 0..count {
+            ledger.apply(&mix.enrol(), now);
+        }
+        now += 5_000;
+        ledger.tick(now);
+    }
+    let (mut seconds, mut ticks) = (0.0, Vec::new());
+    for _ in 0..FACTS / A_TICK {
+        mix.set_now(now);
+        let facts: Vec<Fact> = (0..A_TICK).map(|_| mix.next_fact()).collect();
+        let begun = Instant::now();
+        for fact in &facts {
+            ledger.apply(fact, now);
+        }
+        seconds += begun.elapsed().as_secs_f64();
+        now += 5_000;
+        let begun = Instant::now();
+        let closed = ledger.tick(now);
+        ticks.push((begun.elapsed().as_secs_f64() * 1e3, closed.cells.len()));
+        seconds += begun.elapsed().as_secs_f64();
+    }
+    let memory = ledger.memory();
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let rate = FACTS as f64 / seconds;
+    println!(
+        "{units} units: {rate:.0} facts/s, ticks included; {memory:?}, {} bytes a unit",
+        memory.bytes_per_unit()
+    );
+    println!("  ticks of {A_TICK} facts, ms and cells: {ticks:.1?}");
+    let begun = Instant::now();
+    let parts = ledger.begin_checkpoint().unwrap_or(0);
+    let begin = begun.elapsed();
+    let (mut kept, mut longest) = (Vec::new(), 0.0_f64);
+    loop {
+        let part = Instant::now();
+        let Some(bytes) = ledger.next_part() else { break };
+        longest = longest.max(part.elapsed().as_secs_f64() * 1e3);
+        kept.push(bytes);
+    }
+    let took = begun.elapsed();
+    let bytes: usize = kept.iter().map(|part| part.bytes.len()).sum();
+    println!(
+        "  checkpoint: {parts} parts, {bytes} bytes in {took:.2?}, beginning {begin:.2?}, longest part {longest:.1} ms"
+    );
+    let begun = Instant::now();
+    let mut restore = Restore::new();
+    for part in kept {
+        if let Err(error) = restore.part(&part.bytes) {
+            println!("  {error}");
+        }
+    }
+    let restored = restore.finish();
+    println!(
+        "  restart: {:.2?}, equal: {}",
+        begun.elapsed(),
+        restored.is_ok_and(|restored| restored == ledger)
+    );
+}

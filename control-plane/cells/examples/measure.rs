@@ -1,5 +1,5 @@
 //! Prints what counting costs: facts a second, bytes a unit, ticks, checkpoints and restarts. `cargo run --release -p
-//! flagfuse-cells --example measure -- 1000000 20000000`
+//! flagfuse-cells --example measure -- 1 1000000 20000000`; the first number is that of phases, of which each unit is in one.
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures time and takes arguments")]
@@ -14,13 +14,15 @@ const FACTS: usize = 3_000_000;
 const A_TICK: usize = 500_000;
 
 fn main() {
-    for units in std::env::args().skip(1).filter_map(|units| units.parse().ok()) {
-        measure(units);
+    let mut numbers = std::env::args().skip(1).filter_map(|number| number.parse().ok());
+    let phases = numbers.next().unwrap_or(1);
+    for units in numbers {
+        measure(phases, units);
     }
 }
 
-fn measure(units: u64) {
-    let phases: Vec<PhaseId> = (1..=4).map(PhaseId).collect();
+fn measure(phases: u64, units: u64) {
+    let phases: Vec<PhaseId> = (1..=phases.cast_signed()).map(PhaseId).collect();
     let mut ledger = Ledger::new();
     for phase in &phases {
         ledger.apply(&Fact::Phase(Box::new(rules(*phase, BEGIN_MS))), BEGIN_MS);

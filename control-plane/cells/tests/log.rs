@@ -44,7 +44,7 @@ fn facts() -> Vec<Fact> {
 #[test]
 fn log_rows_of_version_1_are_unchanged() {
     let row = log::encode(KNOWN, &facts());
-    let hex: String = row.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = row.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let golden = include_str!("golden/log_v1.hex");
     assert_eq!(hex, golden.trim(), "the bytes of log rows have changed");
     assert_eq!(log::decode(&row), Ok((KNOWN, facts())));

@@ -170,6 +170,16 @@ fn served(name: &str, plane: &Plane) -> (LoneEdge, Replica) {
     (edge, replica)
 }
 
+/// What somebody is shown; the flag is off while nobody vouches for the replica.
+fn shown(edge: &LoneEdge, replica: &mut Replica) -> Value {
+    eventually("the flag is on", PATIENCE, || {
+        replica.vouch(&edge.keys);
+        edge.ask_for_state("weur", "on", "fresh")
+    })
+    .unwrap()
+    .body
+}
+
 fn send(edge: &LoneEdge, ids: &[&str]) {
     let event = |id: &&str| json!({ "id": id, "type": "outcome", "unit": "u", "metric": "conversion", "occurred_ms": now() });
     let body = json!({ "events": ids.iter().map(event).collect::<Vec<_>>() });
@@ -193,12 +203,8 @@ fn what_clients_send_does_not_delay_what_the_edge_records() {
     })
     .unwrap();
     send(&edge, &["second"]);
-    // What somebody is shown while clients' events are stuck; the flag is off while nobody vouches for the replica.
-    eventually("the flag is on", PATIENCE, || {
-        replica.vouch(&edge.keys);
-        edge.ask_for_state("weur", "on", "fresh").map(|_| ())
-    })
-    .unwrap();
+    // While clients' events are stuck.
+    shown(&edge, &mut replica);
     eventually("the edge's own exposure arrives", PATIENCE, || {
         let taken = plane.taken();
         let own = taken.iter().filter(|taken| taken.is_from(EventSource::Edge) && taken.status == 200);
@@ -372,8 +378,8 @@ fn post(edge: &LoneEdge, body: &Value, user_agent: &str, address: &str) -> Value
 #[test]
 fn events_are_marked_with_what_the_edge_knows_and_a_repeated_request_is_one() {
     let plane = Plane::start(|_| 200);
-    let (edge, _replica) = served("buffers-marks", &plane);
-    let single = edge.ask("weur", "on").unwrap().body;
+    let (edge, mut replica) = served("buffers-marks", &plane);
+    let single = shown(&edge, &mut replica);
     let ticket = single["metadata"]["ticket"].as_str().expect("a fuse watches the flag").to_owned();
     let outcome = |id: &str, unit: &str| json!({ "id": id, "type": "outcome", "unit": unit, "metric": "conversion", "occurred_ms": now() });
     let events = [outcome("own", "somebody"), outcome("others", "else")];
@@ -408,8 +414,8 @@ fn events_are_marked_with_what_the_edge_knows_and_a_repeated_request_is_one() {
 fn a_newer_edge_delivers_to_an_older_control_plane_and_notices_when_it_is_newer() {
     // It has never heard of formats: what names one is malformed.
     let plane = Plane::start(|batch| if batch.head.format == 1 { 200 } else { 400 });
-    let (edge, _replica) = served("buffers-plane-before", &plane);
-    edge.ask("weur", "on").unwrap();
+    let (edge, mut replica) = served("buffers-plane-before", &plane);
+    shown(&edge, &mut replica);
     send(&edge, &["one"]);
     let committed = |taken: &Taken| taken.status == 200;
     let one = plane.sees("a client's event", |taken| committed(taken) && taken.is_from(EventSource::Client));

@@ -28,7 +28,7 @@ static PORTS: Mutex<()> = Mutex::new(());
 
 const NOT_IN_README: [Skipped; 1] = [("cargo xtask test", "it runs this test")];
 
-const NOT_IN_PRODUCTION: [Skipped; 6] = [
+const NOT_IN_PRODUCTION: [Skipped; 7] = [
     ("cargo xtask wrangler login", "it opens a browser and asks for an account"),
     (
         r#"printf %s "$PUSH_SHA256" | cargo xtask wrangler secret put FLAGFUSE_PUSH_TOKEN_SHA256 --config wrangler.production.toml"#,
@@ -40,6 +40,10 @@ const NOT_IN_PRODUCTION: [Skipped; 6] = [
     ),
     (
         r#"cat "$F/stream-secret" | cargo xtask wrangler secret put FLAGFUSE_STREAM_SECRET --config wrangler.production.toml"#,
+        NETWORK,
+    ),
+    (
+        r#"printf %s "t1:$(cat "$F/ticket-secret")" | cargo xtask wrangler secret put FLAGFUSE_TICKET_SECRETS --config wrangler.production.toml"#,
         NETWORK,
     ),
     ("E=https://flagfuse-edge.YOUR-SUBDOMAIN.workers.dev", "it names an account"),

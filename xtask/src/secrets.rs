@@ -26,6 +26,8 @@ pub struct Secrets {
     pub push_token: String,
     /// What stream tokens are made with.
     pub stream_secret: String,
+    /// What tickets are made with.
+    pub ticket_secret: String,
     /// Public keys of the development root.
     pub root_public_keys: Vec<String>,
 }
@@ -44,7 +46,7 @@ impl Secrets {
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let mut all: Value =
             serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        // Older data was on SQLite always, and has no stream secret yet.
+        // Older data was on SQLite always, and lacks secrets that came later.
         let made_on = all["database"].as_str().unwrap_or(OWN_DATABASE);
         if made_on != database {
             bail!(
@@ -52,9 +54,11 @@ impl Secrets {
                 data_dir.display()
             );
         }
-        if all.get("stream_secret").is_none() {
-            all["stream_secret"] = json!(random_hex()?);
-            write_private(&path, &format!("{all:#}\n"))?;
+        for later in ["stream_secret", "ticket_secret"] {
+            if all.get(later).is_none() {
+                all[later] = json!(random_hex()?);
+                write_private(&path, &format!("{all:#}\n"))?;
+            }
         }
         Self::read(&all, &path)
     }
@@ -71,6 +75,7 @@ impl Secrets {
             ingest_token: text_of("ingest_token")?,
             push_token: text_of("push_token")?,
             stream_secret: text_of("stream_secret")?,
+            ticket_secret: text_of("ticket_secret")?,
             root_public_keys: serde_json::from_value(all["root_public_keys"].clone())
                 .context("root_public_keys is not a list of texts")?,
         })
@@ -137,7 +142,8 @@ mod tests {
         let of = |url| Secrets::of(Path::new("/nowhere"), &folder, url).map_err(|error| error.to_string());
         // As an older `up` wrote it: on SQLite, without a stream secret.
         fs::write(folder.join("secrets.json"), all.to_string()).unwrap();
-        assert_eq!(of(None).unwrap().stream_secret.len(), 32);
+        let secrets = of(None).unwrap();
+        assert_eq!((secrets.stream_secret.len(), secrets.ticket_secret.len()), (32, 32));
         let refused = of(Some("postgres://ada:s3cret@host/flags")).unwrap_err();
         assert!(refused.contains("on sqlite, not on postgres://host/flags"), "{refused}");
         assert!(refused.contains("--data DIR") && !refused.contains("s3cret"), "{refused}");

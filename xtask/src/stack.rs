@@ -327,6 +327,7 @@ fn edge_vars(secrets: &Secrets, control_plane_url: String) -> BTreeMap<String, S
         ("FLAGFUSE_CONTROL_PLANE_URL", control_plane_url),
         ("FLAGFUSE_INGEST_TOKEN", secrets.ingest_token.clone()),
         ("FLAGFUSE_STREAM_SECRET", secrets.stream_secret.clone()),
+        ("FLAGFUSE_TICKET_SECRETS", format!("t1:{}", secrets.ticket_secret)),
     ];
     vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

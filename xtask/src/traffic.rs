@@ -40,7 +40,8 @@ pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour) -> Result<Visit> {
     let answer = edge.post(&format!("/ofrep/v1/evaluate/flags/{GUARDED_FLAG}"), &question)?;
     let answered_ms = now_ms();
     let version = answer.header("x-flags-version").unwrap_or("none").to_owned();
-    let saw_feature = answer.ok()?["value"] == json!(true);
+    let answer = answer.ok()?;
+    let (saw_feature, ticket) = (answer["value"] == json!(true), &answer["metadata"]["ticket"]);
     let chance = if saw_feature { behaviour.converting_on } else { behaviour.converting_off };
     let converted = Bucket::of("conversion", unit, 0).get() < chance;
     if converted {
@@ -48,7 +49,8 @@ pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour) -> Result<Visit> {
             "id": format!("conversion-{unit}"), "type": "outcome", "metric": "conversion",
             "unit": unit, "occurred_ms": answered_ms,
         });
-        let answer = edge.post("/v1/events", &json!({ "sent_ms": answered_ms, "events": [event] }))?;
+        let answer =
+            edge.post("/v1/events", &json!({ "sent_ms": answered_ms, "ticket": ticket, "events": [event] }))?;
         if answer.status != 202 {
             bail!("POST /v1/events: status {}: {}", answer.status, answer.body);
         }

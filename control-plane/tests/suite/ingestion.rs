@@ -73,6 +73,56 @@ async fn a_repeated_batch_and_repeated_events_count_once() {
     assert_balanced(&world).await;
 }
 
+/// A batch of format 2 in the place of one of format 1.
+fn newer(batch: &Value, requests: Value) -> Value {
+    let mut batch = batch.clone();
+    batch.as_object_mut().unwrap().remove("events");
+    batch["format"] = json!(2);
+    batch["queue"] = json!("edge");
+    batch["delivered_through_ms"] = json!(1);
+    batch["requests"] = requests;
+    batch
+}
+
+#[tokio::test]
+async fn both_formats_of_batches_are_read_and_the_answer_says_so() {
+    let world = watched().await;
+    let (units, now) = (exposed(3), world.clock.now());
+    let shown: Vec<Value> = units
+        .iter()
+        .enumerate()
+        .map(|(at, unit)| json!([unit, 0, 0, 7, if at == 2 { 2 } else { 0 }]))
+        .collect();
+    let group =
+        json!({ "flag": "checkout", "phase": 1, "version": "1.1", "variations": ["on"], "units": shown });
+    let outcome = world.outcome(&units[0], "conversion");
+    let requests = json!([
+        { "received_ms": now, "source": "edge", "exposures": [group] },
+        { "received_ms": now, "source": "ticket", "network": 7, "sdk": "web/1", "events": [outcome] },
+    ]);
+    let batch = newer(&world.batch(&[]), requests);
+    let answer = world.deliver(&batch).await;
+    assert_eq!((&answer["received"], &answer["stored"]), (&json!(4), &json!(3)));
+    assert_eq!(answer["formats"], json!([1, 2]));
+    assert_eq!(answer["settings"], json!({ "watched": true, "enrolments_per_minute": null }));
+    assert_eq!(quarantined(&world).await, ["rate_limited"]);
+    assert_eq!(world.deliver(&batch).await["status"], "duplicate");
+    assert_eq!(tally(&world, "exposed", "exposure").await, (2, 2));
+    assert_eq!(tally(&world, "exposed", "conversion").await, (1, 1));
+    // The same batch in the other format is the same batch.
+    let mut older = world.batch(&[world.exposure(&units[0], "on", 1)]);
+    older["batch_seq"] = batch["batch_seq"].clone();
+    assert_eq!(world.deliver(&older).await["status"], "duplicate");
+    // A word has no number and is never a duplicate.
+    let mut word = newer(&batch, json!([]));
+    word["batch_seq"] = json!(0);
+    for _ in 0..2 {
+        let answer = world.deliver(&word).await;
+        assert_eq!((&answer["status"], &answer["received"]), (&json!("applied"), &json!(0)));
+    }
+    assert_balanced(&world).await;
+}
+
 #[tokio::test]
 async fn outcomes_count_in_whatever_order_they_arrive() {
     let world = watched().await;

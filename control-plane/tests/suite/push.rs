@@ -118,6 +118,21 @@ async fn a_trip_and_a_switch_off_are_urgent_and_nothing_else_is() {
     serving.stop().await;
 }
 
+/// This edge's hello names no reader, as those of before do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_edge_takes_a_kill() {
+    let world = World::new().await;
+    let edge = Edge::start(&world, "local", 1).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    let put = world.ok("PUT", &format!("{FLAG}/fuse"), crate::world::policy(json!({}))).await;
+    edge.holds(0, SCOPE, text(&put["version"])).await;
+    world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
+    edge.until(0, |replica| replica.count("urgent") == 1).await;
+    let told = edge.replica(0).log.iter().rfind(|line| line.starts_with("urgent")).cloned().unwrap();
+    edge.holds(0, SCOPE, told.rsplit(' ').next().unwrap()).await;
+    serving.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_beat_never_comes_before_what_it_vouches_for() {
     let world = World::new().await;

@@ -186,7 +186,8 @@ impl Buffer {
         let (told_format, settings) = self.told()?;
         let (name, sql) = (self.name(), self.sql()?);
         let scope = scope_of_object(&name).map_err(platform)?;
-        let mut format = told_format.min(rows::format_of(&sql, word.batch_seq)?);
+        let kept_format = rows::format_of(&sql, word.batch_seq)?;
+        let mut format = told_format.min(kept_format);
         loop {
             let body = rows::batch_body(&sql, word, format, &name, &scope)?;
             let (status, answer) = self.post(body).await?;
@@ -200,6 +201,8 @@ impl Buffer {
                 }
                 Next::Stands { format } => {
                     if verdict(status) == Verdict::Committed {
+                        // Rows of the older format go in it, whoever reads them, and say nothing about that.
+                        let format = if kept_format == FORMAT { format } else { told_format };
                         self.keep_told(format, said.settings.unwrap_or_default())?;
                     }
                     let reason = answer.chars().take(REASON_LEN_MAX).collect();

@@ -1,5 +1,7 @@
 //! The event buffer's SQL. Never decides anything: `buffer` does.
 
+use std::fmt::Write as _;
+
 use flagfuse_shared::contract::beacon::{FORMAT, as_format_1, split_requests};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BATCH_EVENT_COUNT_MAX;
@@ -246,18 +248,19 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
     head.pop();
     let list = if is_newer {
         let Word { delivered_through_ms, rests, .. } = word;
-        head.push_str(&format!(
+        let _ = write!(
+            head,
             ",\"format\":{FORMAT},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests}",
             delivered_through_ms.0
-        ));
+        );
         "requests"
     } else {
-        head.push_str(&format!(",\"source\":\"{queue}\""));
+        let _ = write!(head, ",\"source\":\"{queue}\"");
         "events"
     };
-    // The rows are JSON already: parsing and printing them again would cost more than everything else here.
+    // Writing to a String cannot fail. The rows are JSON already: parsing and printing them again would cost more than everything else here.
     let mut body = head;
-    body.push_str(&format!(",\"{list}\":["));
+    let _ = write!(body, ",\"{list}\":[");
     let start = body.len();
     let statement = "SELECT events, format FROM pending WHERE batch_seq = ? ORDER BY row_id";
     let mut exposure_count = 0_u64;

@@ -149,7 +149,7 @@ fn without_a_ticket_nothing_counts() {
     assert_eq!(judge(Some(&secrets), &for_all)[0].source, SourceMark::Ticket);
     assert!(reply(&judged, false).body.find("unticketed").is_none(), "no fuse watches");
     let usage = r#"{"events":[{"id":"1","type":"usage","flag":"f","yes":1,"occurred_ms":1790000000000}]}"#;
-    assert!(matches!(judge(Some(&secrets), usage)[0].ticket, None), "it has no unit");
+    assert!(judge(Some(&secrets), usage)[0].ticket.is_none(), "it has no unit");
     let kind = parse_event(&outcome("1", ""), NOW, None).unwrap().kind;
     assert!(matches!(kind, EventKind::Outcome { .. }));
 }

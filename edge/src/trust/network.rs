@@ -41,12 +41,14 @@ impl NetworkKey {
 fn prefix(address: IpAddr) -> [u8; 7] {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            let [a, b, c, _] = Ipv4Addr::octets(&address);
-            [4, a, b, c, 0, 0, 0]
+            let [first, second, third, _] = Ipv4Addr::octets(&address);
+            [4, first, second, third, 0, 0, 0]
         }
         IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, ..] = Ipv6Addr::octets(&address);
-            [6, a, b, c, d, e, f]
+            let mut prefix = [6; 7];
+            let [_, rest @ ..] = &mut prefix;
+            rest.iter_mut().zip(Ipv6Addr::octets(&address)).for_each(|(own, octet)| *own = octet);
+            prefix
         }
     }
 }

@@ -182,7 +182,8 @@ const CONTROL_PLANE: Floors = &[
 ];
 
 const EDGE: Floors = &[
-    &["clock", "deadline", "error", "random", "region", "socket", "stream_token", "trust"],
+    &["clock", "deadline", "error", "random", "region", "socket", "stream_token"],
+    &["trust"],
     &["config"],
     &["beacon", "notify"],
     &["snapshot"],

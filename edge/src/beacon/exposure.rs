@@ -4,28 +4,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use flagfuse_shared::contract::beacon::EventSource;
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::ids::Scope;
 use worker::{Context, Env};
 
+pub use crate::beacon::handover::Exposure;
 use crate::beacon::handover::{Asker, write_exposure};
 use crate::beacon::recent::{ExposureKey, Recent};
 use crate::beacon::send;
 use crate::clock;
 use crate::config::Config;
-
-/// A unit that was shown a flag.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exposure {
-    /// The flag's key.
-    pub flag: String,
-    /// What it was shown.
-    pub variation: String,
-    /// Phase of the flag's cohort.
-    pub phase: u32,
-    pub unit: String,
-    /// The snapshot that answered.
-    pub version: SnapshotVersion,
-}
 
 thread_local! {
     static RECENT: RefCell<Recent> = RefCell::new(Recent::default());

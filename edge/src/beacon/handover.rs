@@ -3,10 +3,8 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use flagfuse_shared::contract::beacon::exposure_group;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::text::write_json_string;
-
-use crate::beacon::exposure::Exposure;
 
 /// What is handed over at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +50,20 @@ pub struct EdgeExposure<'t> {
     pub variation: &'t str,
     /// A JSON string.
     pub unit: &'t str,
+}
+
+/// A unit that was shown a flag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// The flag's key.
+    pub flag: String,
+    /// What it was shown.
+    pub variation: String,
+    /// Phase of the flag's cohort.
+    pub phase: u32,
+    pub unit: String,
+    /// The snapshot that answered.
+    pub version: SnapshotVersion,
 }
 
 /// Who asked, as far as an exposure needs it.
@@ -130,8 +142,6 @@ pub fn write_exposure(exposure: &Exposure, asker: &Asker, received_ms: UnixMilli
 
 #[cfg(test)]
 mod tests {
-    use flagfuse_shared::ids::SnapshotVersion;
-
     use super::*;
 
     #[test]

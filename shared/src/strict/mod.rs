@@ -90,6 +90,13 @@ pub(crate) fn shaped<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, serde
     T::deserialize(Objects::of(&mut json)).and_then(|shaped| json.end().map(|()| shaped))
 }
 
+/// A document whose type refuses repeated keys and arrays for objects by itself; nothing for any other, whatever is wrong.
+pub(crate) fn judged<'b, T: Deserialize<'b>>(text: &'b str) -> Option<T> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = T::deserialize(&mut json).ok()?;
+    json.end().ok().map(|()| read)
+}
+
 /// A shape from a value that was read by [`parse`].
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, Misfit> {
     T::deserialize(Placed { value, place: &Place::Root }).map_err(|misfit| misfit.at(&Place::Root))
@@ -110,7 +117,12 @@ pub(crate) fn fields(bytes: &[u8]) -> Result<Vec<(String, &RawValue)>, Fault> {
 /// The items of an array that is JSON, each of them unread.
 pub(crate) fn items(array: &RawValue) -> Result<Vec<&RawValue>, Misfit> {
     let text = array.get();
-    serde_json::from_str(text).map_err(|_| Misfit::another(text.as_bytes(), "an array"))
+    list(text).ok_or_else(|| Misfit::another(text.as_bytes(), "an array"))
+}
+
+/// The items of an array, each of them unread; `None` for any other text.
+pub(crate) fn list(text: &str) -> Option<Vec<&RawValue>> {
+    serde_json::from_str(text).ok()
 }
 
 /// What [`fields`] reads.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::fault::{EventFault, QuarantineCode, looks_like_seconds};
+use super::fields::{Fields, KindWire};
 use super::quick;
 use crate::ids::{FlagKey, IdError, MetricKey, SnapshotVersion, Unit, UnixMillis, VariationKey};
 use crate::limits::{
@@ -91,32 +92,6 @@ struct EventWire {
     no: u64,
     #[serde(default)]
     variants: BTreeMap<String, u64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum KindWire {
-    Exposure,
-    Outcome,
-    Usage,
-}
-
-/// The same without an owner: what is read quickly borrows.
-pub(super) struct Fields<'b> {
-    pub(super) id: Cow<'b, str>,
-    pub(super) kind: KindWire,
-    pub(super) unit: Option<Cow<'b, str>>,
-    pub(super) occurred_ms: UnixMillis,
-    pub(super) flag: Option<Cow<'b, str>>,
-    pub(super) variation: Option<Cow<'b, str>>,
-    pub(super) phase: Option<u32>,
-    pub(super) version: Option<Cow<'b, str>>,
-    pub(super) metric: Option<Cow<'b, str>>,
-    pub(super) value: Option<f64>,
-    pub(super) ticket: Option<Cow<'b, str>>,
-    pub(super) yes: u64,
-    pub(super) no: u64,
-    pub(super) variants: BTreeMap<String, u64>,
 }
 
 impl From<EventWire> for Fields<'_> {
@@ -224,18 +199,6 @@ impl Fields<'_> {
         let Some(text) = &self.version else { return Ok(None) };
         let malformed = || EventFault::in_field("version", "version must be epoch.seq, such as 1.42");
         SnapshotVersion::parse(text).ok_or_else(malformed).map(Some)
-    }
-}
-
-impl KindWire {
-    pub(super) const ALL: [Self; 3] = [Self::Exposure, Self::Outcome, Self::Usage];
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exposure => "exposure",
-            Self::Outcome => "outcome",
-            Self::Usage => "usage",
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod arrival;
 mod batch;
 mod client;
 mod event;
+mod fields;
 mod older;
 mod quick;
 mod refused;

@@ -11,7 +11,7 @@ use crate::strict;
 pub fn as_format_1(requests: &str, mut id: impl FnMut() -> String) -> Option<String> {
     let array = format!("[{requests}]");
     let mut out = String::with_capacity(requests.len() + requests.len() / 4);
-    for request in serde_json::from_str::<Vec<&RawValue>>(&array).ok()? {
+    for request in strict::list(&array)? {
         let fields = strict::fields(request.get().as_bytes()).ok()?;
         let received = field(&fields, "received_ms")?.get();
         let sent = field(&fields, "sent_ms").map(RawValue::get);

@@ -7,8 +7,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
 use super::super::fault::are_seconds;
-use super::event::{Fields, KindWire};
+use super::fields::{Fields, KindWire};
 use crate::ids::UnixMillis;
+use crate::strict;
 
 /// Names of unknown fields that are compared with each other; an event with more goes the careful way.
 const UNKNOWN_COUNT_MAX: usize = 8;
@@ -16,9 +17,7 @@ const UNKNOWN_COUNT_MAX: usize = 8;
 /// The fields of an event, when it has each once, unknown ones hold plain values, and its time does not look like seconds.
 /// `None` says nothing about the event: it has to be read carefully.
 pub(super) fn fields(raw: &str, received: UnixMillis) -> Option<Fields<'_>> {
-    let mut json = serde_json::Deserializer::from_str(raw);
-    let Quick(fields) = Quick::deserialize(&mut json).ok()?;
-    json.end().ok()?;
+    let Quick(fields) = strict::judged(raw)?;
     #[expect(clippy::cast_precision_loss, reason = "a time of this century has 41 bits")]
     let occurred = fields.occurred_ms.0 as f64;
     (!are_seconds(occurred, received)).then_some(fields)

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::source::SourceMark;
 use crate::ids::{SnapshotVersion, UnixMillis};
+use crate::strict;
 use crate::text::write_json_string;
 
 /// Set in the last item of a [`Shown`] when a bot asked.
@@ -238,6 +239,5 @@ fn write_shown(out: &mut String, one: &Recorded<'_>, variation: usize, after_ms:
 /// The requests of a row, each as its JSON: what the buffer joined with commas.
 pub fn split_requests(row: &str) -> Option<Vec<String>> {
     let array = format!("[{row}]");
-    let requests: Vec<&RawValue> = serde_json::from_str(&array).ok()?;
-    Some(requests.into_iter().map(|request| request.get().to_owned()).collect())
+    Some(strict::list(&array)?.into_iter().map(|request| request.get().to_owned()).collect())
 }

@@ -13,7 +13,7 @@ fn flag() -> Flag {
         "cohort": { "phase": 3, "slices": [
             { "from": 0, "to": 500_000, "variation": "on", "arm": "exposed" },
             { "from": 500_000, "to": 1_000_000, "variation": "off", "arm": "control" }] } });
-    flagfuse_shared::flag::compile(&serde_json::from_value(wire).unwrap()).unwrap()
+    flagfuse_shared::flag::compile(&flagfuse_shared::strict::from_value(&wire).unwrap()).unwrap()
 }
 
 fn judge(tickets: Option<&TicketSecrets>, body: &str) -> Vec<Judged> {
@@ -30,7 +30,7 @@ fn codes(judged: &[Judged]) -> Vec<&'static str> {
 
 fn told(judged: &[Judged]) -> (u16, Value) {
     let reply = reply(judged, true);
-    (reply.status, serde_json::from_str(&reply.body).unwrap())
+    (reply.status, flagfuse_shared::strict::from_slice(reply.body.as_bytes()).unwrap())
 }
 
 /// A unit of each arm, and the variation that it gets.

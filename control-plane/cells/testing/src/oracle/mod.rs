@@ -5,11 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flagfuse_cells::bins::{latency_bin, value_bin, value_edges};
-use flagfuse_cells::schedule::{LATE_MS, SLOT_MS_MAX, TICK_MS, matures, slot_ms_min, step_at, step_ends};
+use flagfuse_cells::schedule::{LATE_MS, TICK_MS, step_at};
 use flagfuse_cells::{
-    Arm, CellRow, Closed, Counter, CounterRow, Counting, Exposure, Fact, Matching, MetricNo, MetricRules,
-    NameNo, NetworkRow, Outcome, PhaseId, PhaseRules, SliceNo, SlotRow, Source, SpreadRow, UnitHash,
+    Arm, Closed, Counter, CounterRow, Counting, Exposure, Fact, Matching, MetricNo, MetricRules, NameNo,
+    Outcome, PhaseId, PhaseRules, SliceNo, Source, UnitHash,
 };
 
 /// Outcomes that wait for one unit.
@@ -18,6 +17,8 @@ const WAITING_MAX: usize = 16;
 const OUTCOMES_OF_DAY_MAX: u64 = 10_000;
 const NETWORKS_MAX: usize = 64;
 const DAY_MS: u64 = 86_400_000;
+
+mod closing;
 
 /// Something that an oracle does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -509,124 +510,6 @@ impl Oracle {
             }
         }
     }
-
-    fn close_slots(&mut self, at_ms: u64, closed: &mut Closed) {
-        let units_min = if self.has(Fault::SlotsOfTwentyOne) { 21 } else { 20 };
-        for (id, phase) in &mut self.phases {
-            let open = (0_u32..).zip(&mut phase.slots).filter(|(_, slot)| slot.ends_ms.is_none());
-            for (number, slot) in open {
-                let length_ms = at_ms - slot.starts_ms;
-                let is_long = length_ms >= slot_ms_min(slot.starts_ms - phase.rules.started_ms);
-                if is_long && slot.units >= units_min || length_ms >= SLOT_MS_MAX {
-                    slot.ends_ms = Some(at_ms);
-                    let starts_ms = slot.starts_ms;
-                    closed.slots.push(SlotRow { phase: *id, slot: number, starts_ms, ends_ms: at_ms });
-                }
-            }
-        }
-    }
-
-    fn close_steps(&mut self, at_ms: u64, closed: &mut Closed) {
-        let phases = &self.phases;
-        self.cells.retain(|key, (units, events, total_micros)| {
-            let (phase, slot, step, metric, slice, arm) = *key;
-            let ends_ms = phases.get(&phase).and_then(|phase| phase.slots.get(slot)?.ends_ms);
-            if ends_ms.is_none_or(|ends_ms| ends_ms + step_ends(step) > at_ms) {
-                return true;
-            }
-            closed.cells.push(CellRow {
-                phase,
-                slot: u32::try_from(slot).unwrap_or(u32::MAX),
-                step,
-                metric,
-                slice,
-                arm,
-                units: *units,
-                events: *events,
-                total_micros: *total_micros,
-            });
-            false
-        });
-    }
-
-    fn close_spreads(&mut self, at_ms: u64, closed: &mut Closed) {
-        let mut spreads: BTreeMap<_, u64> = BTreeMap::new();
-        let are_bots_in_the_whole = self.has(Fault::BotsInTheWhole);
-        for (id, phase) in &mut self.phases {
-            let within_max = phase.rules.metrics.iter().map(|metric| metric.window.within_ms).max();
-            for (number, slot) in phase.slots.iter_mut().enumerate() {
-                let is_due = |within_ms| slot.ends_ms.is_some_and(|ends| ends + matures(within_ms) <= at_ms);
-                if is_due(within_max.unwrap_or(0)) && slot.matured.insert(MetricNo::ENROLLED) {
-                    for arm in slot.silent.values() {
-                        *self.counters.entry((*id, *arm, Counter::Silent)).or_default() += 1;
-                    }
-                }
-                for (no, metric) in (1..).map(MetricNo).zip(&phase.rules.metrics) {
-                    let is_due =
-                        slot.ends_ms.is_some_and(|ends| ends + matures(metric.window.within_ms) <= at_ms);
-                    if !is_due || !slot.matured.insert(no) {
-                        continue;
-                    }
-                    let of_slot = phase.enrolled.values().filter(|found| found.slot == Some(number));
-                    let sums = of_slot.filter_map(|found| Some((found.exposure, *found.sums.get(&no)?)));
-                    let samples = slot.samples.iter().filter(|(of, ..)| *of == no);
-                    let samples = samples.map(|(_, exposure, micros)| (*exposure, *micros));
-                    for (exposure, micros) in samples.chain(sums) {
-                        let bin = bin(micros, metric);
-                        for slice in slices(&exposure, are_bots_in_the_whole) {
-                            let number = u32::try_from(number).unwrap_or(u32::MAX);
-                            *spreads.entry((*id, number, no, slice, exposure.arm, bin)).or_default() += 1;
-                        }
-                    }
-                }
-            }
-        }
-        let row = |((phase, slot, metric, slice, arm, bin), units)| SpreadRow {
-            phase,
-            slot,
-            metric,
-            slice,
-            arm,
-            bin,
-            units,
-        };
-        closed.spreads = spreads.into_iter().map(row).collect();
-    }
-
-    fn tell_networks(&mut self, closed: &mut Closed) {
-        for (id, metric, arm, network, source) in std::mem::take(&mut self.new_networks) {
-            let Some(phase) = self.phases.get_mut(&id) else { continue };
-            let told = phase.networks.entry((metric, arm)).or_default();
-            if told.len() < NETWORKS_MAX && told.insert((network, source)) {
-                closed.networks.push(NetworkRow { phase: id, metric, arm, network, source });
-            }
-        }
-    }
-
-    fn forget(&mut self) {
-        let forget = std::mem::take(&mut self.forget);
-        if self.has(Fault::NobodyIsErased) {
-            return;
-        }
-        for unit in forget {
-            for phase in self.phases.values_mut() {
-                phase.enrolled.remove(&unit);
-            }
-            self.waiting.retain(|(of, ..)| *of != unit);
-            self.links.retain(|device, canonical| *device != unit && *canonical != unit);
-            self.erased.insert(unit);
-        }
-    }
-
-    fn let_phases_go(&mut self, at_ms: u64) {
-        for phase in self.phases.values_mut() {
-            let is_over = phase.ended_ms.is_some_and(|ended| at_ms > ended + LATE_MS);
-            if is_over && phase.slots.iter().all(|slot| slot.matured.contains(&MetricNo::ENROLLED)) {
-                phase.is_gone = true;
-                phase.enrolled.clear();
-            }
-        }
-    }
 }
 
 fn open_slot(phase: &mut Phase, starts_ms: u64) -> usize {
@@ -657,13 +540,5 @@ fn fits(metric: &MetricRules, name: NameNo, names: &[String]) -> bool {
     match &metric.matching {
         Matching::Named(_) | Matching::AnyOf(_) => is_in(metric.matching.names()),
         Matching::NoneOf(names) => !is_in(names),
-    }
-}
-
-/// The bin of a unit's sample or sum.
-fn bin(micros: i64, metric: &MetricRules) -> u16 {
-    match &metric.counting {
-        Counting::First | Counting::Sample => latency_bin(micros),
-        Counting::Sum { edges } => value_bin(edges.as_deref().unwrap_or(value_edges()), micros),
     }
 }

@@ -111,7 +111,7 @@ impl Counter {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Correction => "correction",
-            Self::Late => "late",
+            Self::Late => "late_enrolment",
             Self::LateOutcome => "late_outcome",
             Self::Silent => "silent",
             Self::Grace => "grace",

@@ -31,6 +31,7 @@ mod losses;
 mod notes;
 #[cfg(test)]
 mod pages;
+#[cfg(test)]
 mod partitions;
 #[cfg(test)]
 mod parts;

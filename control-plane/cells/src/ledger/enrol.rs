@@ -127,15 +127,18 @@ impl Ledger {
                     self.move_rivals(place, at);
                 }
                 (false, None) => {
-                    self.states.insert(state.stand_in(*canonical), first);
+                    let stand_in = self.states.insert(state.stand_in(*canonical), first);
+                    self.move_rivals(place, stand_in);
                 }
                 (false, Some((at, other))) if other.is_fresh() => {
                     if let Some(other) = self.states.arena.get_mut(at) {
                         *other = state.stand_in(*canonical).before(other.next);
                     }
                     self.since.rivals.push(Rival::of(&other, at));
+                    self.move_rivals(place, at);
                 }
-                (false, Some(_)) => {}
+                // An earlier link of the tick has brought rivals.
+                (false, Some((at, _))) => self.move_rivals(place, at),
             }
         }
     }

@@ -22,6 +22,8 @@ struct Sample {
     at_ms: u64,
     micros: i64,
     step: u8,
+    /// The tick in which it became known: several may pass before one comes.
+    known_ms: u64,
 }
 
 /// Samples counted since the last tick.
@@ -66,6 +68,7 @@ struct Place {
     /// `None` after the slot's last step.
     step: Option<u8>,
     last_tick_ms: u64,
+    now_ms: u64,
     when: When,
 }
 
@@ -154,7 +157,8 @@ impl Ledger {
             }
         }
         let step = if slot.is_open() { Some(0) } else { step_at(now_ms.saturating_sub(slot.ends_ms)) };
-        let at = Place { state: place, slot: state.slot, step, last_tick_ms: clock.last_tick_ms, when };
+        let at =
+            Place { state: place, slot: state.slot, step, last_tick_ms: clock.last_tick_ms, now_ms, when };
         let age_ms = outcome.at_ms - first_ms;
         let mut effect = Effect::Uncounted;
         let mut late = 0;
@@ -252,11 +256,18 @@ fn count_sample(
         if at.when == When::Settling {
             return Effect::Stored;
         }
-        samples.insert(Sample { state: at.state, metric: metric.no, at_ms, micros, step });
+        samples.insert(Sample {
+            state: at.state,
+            metric: metric.no,
+            at_ms,
+            micros,
+            step,
+            known_ms: at.now_ms,
+        });
         return Effect::Stored;
     }
     let Some(counted) = samples.get_mut(at.state, metric.no) else { return Effect::Duplicate };
-    if (at_ms, micros) < (counted.at_ms, counted.micros) {
+    if (at.now_ms, at_ms, micros) < (counted.known_ms, counted.at_ms, counted.micros) {
         let difference = micros.wrapping_sub(counted.micros);
         for slice in state.slices.counted(state.is_bot()) {
             let key = Key::cell(at.slot, counted.step, metric.no, slice, state.arm());

@@ -63,7 +63,7 @@ struct PhaseAnswer {
     /// Null while it runs.
     #[schema(required, value_type = Option<u64>)]
     ended_ms: Option<UnixMillis>,
-    /// What was not counted, by kind and arm: `correction` (would have put a unit elsewhere), `late` (enrolments known more
+    /// What was not counted, by kind and arm: `correction` (would have put a unit elsewhere), `late_enrolment` (known more
     /// than ten minutes after they happened), `late_outcome`, `silent` (units of which nothing came at all), `unticketed`,
     /// `quarantined`, `grace`, `unit_flood`.
     not_counted: BTreeMap<String, BTreeMap<String, u64>>,

@@ -56,7 +56,7 @@ fn late(admin: &Client, totals: &Totals, outstanding: Outstanding) -> Result<()>
     eventually(&format!("{} late exposures are told", totals.late), PATIENCE, || {
         let cells = admin.get(&format!("{}/cells?sum=true", flag_path(TARGET)))?.ok()?;
         let phases = cells["phases"].as_array().cloned().unwrap_or_default();
-        let arms = phases.iter().filter_map(|phase| phase["not_counted"]["late"].as_object());
+        let arms = phases.iter().filter_map(|phase| phase["not_counted"]["late_enrolment"].as_object());
         let told: u64 = arms.flat_map(|arms| arms.values()).filter_map(Value::as_u64).sum();
         // A second tab's is one more of the same unit.
         ensure!(told >= totals.late, "{told}, and {} may be outstanding", outstanding.people);

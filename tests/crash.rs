@@ -192,6 +192,7 @@ fn exposure(edge: &Client, unit: &str) -> Option<Value> {
     Some(json!({
         "id": format!("exposure-{unit}"), "type": "exposure", "unit": unit, "flag": GUARDED_FLAG,
         "variation": flag["variant"], "phase": flag["metadata"]["phase"], "occurred_ms": xtask::traffic::now_ms(),
+        "ticket": answer["metadata"]["ticket"],
     }))
 }
 

@@ -10,6 +10,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderNam
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
+use flagfuse_shared::strict;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -72,7 +73,7 @@ impl Forwarder {
             return None;
         }
         match timeout(LIMIT, self.ask(host, &authorization, body)).await {
-            Ok(Ok((StatusCode::OK, answer))) => serde_json::from_slice(&answer).ok(),
+            Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).ok(),
             Ok(Ok((status, _))) => {
                 tracing::debug!(%status, host, "another control plane did not take a batch");
                 None

@@ -13,7 +13,7 @@ use super::ApiState;
 use super::auth::{Admin, InClaimedPlace, InEnvironment, Viewer};
 use super::body::{OptionalBody, Params};
 use super::page::EventPaging;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::ingest::Ingested;
 use crate::store::Lock;
 use crate::store::quarantine::{self as quarantined, BalanceRow, ClaimedPlace, QuarantineRow};
@@ -103,7 +103,7 @@ pub(super) struct Replay {
     #[serde(default)]
     dry_run: bool,
     /// Those with this code only.
-    #[schema(max_length = 64)]
+    #[schema(max_length = 256)]
     code: Option<String>,
     /// Those that name this flag only.
     #[schema(max_length = 256)]
@@ -111,6 +111,23 @@ pub(super) struct Replay {
     /// Those of this SDK only.
     #[schema(max_length = 256)]
     sdk: Option<String>,
+}
+
+/// Bytes of a text that quarantined events are chosen by; a flag's key has no more.
+const CHOICE_LEN_MAX: usize = 256;
+
+impl Replay {
+    fn check(&self) -> Result<(), ApiError> {
+        let fields = [("code", &self.code), ("flag", &self.flag), ("sdk", &self.sdk)];
+        for (name, value) in fields {
+            let len = value.as_ref().map_or(0, String::len);
+            if len > CHOICE_LEN_MAX {
+                let detail = format!("{name} has {len} bytes, the limit is {CHOICE_LEN_MAX}");
+                return Err(ApiError::new(Code::BadSchema, detail));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a replay came to.
@@ -135,6 +152,7 @@ pub(super) async fn replay(
     OptionalBody(asked): OptionalBody<Replay>,
 ) -> Result<Json<Replayed>, ApiError> {
     let scope = at.scope();
+    asked.check()?;
     let filter =
         GroupFilter { code: asked.code.as_deref(), flag: asked.flag.as_deref(), sdk: asked.sdk.as_deref() };
     let place = place(scope);

@@ -9,12 +9,12 @@ use flagfuse_cells::{
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
-use flagfuse_shared::ids::{FlagKey, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
 use super::delivery::Delivery;
 use super::recent::{Novelty, Recent};
-use super::resolve::{self, Outcome, Raw, Usage, What};
+use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
 use super::usage;
 use crate::model::rules::rules;
 use crate::store::batches::AppliedBatch;
@@ -225,7 +225,7 @@ impl<'d> Group<'d> {
                 became
             }
             What::Unticketed(unit, of) => {
-                self.unticketed(state, unit, *of);
+                self.unticketed(state, unit, of);
                 Ok(Side::Stored)
             }
             What::Usage(usage) => Ok(self.usage(usage, known)),
@@ -241,20 +241,27 @@ impl<'d> Group<'d> {
         if effect == Effect::UnitFlood {
             return Err((unit_flood(), None));
         }
+        self.see(metric);
+        Ok(effect.balance())
+    }
+
+    /// Notes that an outcome named a metric, for whoever looks for it.
+    fn see(&mut self, metric: &MetricKey) {
         match self.seen.get_mut(metric.as_str()) {
             Some(count) => *count += 1,
             None => {
                 self.seen.insert(metric.as_str().to_owned(), 1);
             }
         }
-        Ok(effect.balance())
     }
 
     /// Counts what nobody vouches for where it would have counted.
-    fn unticketed(&mut self, state: &State, unit: &UnitHash, of: Option<(PhaseId, Arm)>) {
-        match of {
-            Some((phase, arm)) => self.count(phase, arm, UNTICKETED),
-            None => {
+    fn unticketed(&mut self, state: &State, unit: &UnitHash, what: &Unticketed) {
+        match what {
+            Unticketed::Exposure((phase, arm)) => self.count(*phase, *arm, UNTICKETED),
+            Unticketed::Outcome(metric) => {
+                // Who forgot the tickets has to find at least the name.
+                self.see(metric);
                 for enrolled in state.ledger.unit_phases(unit) {
                     self.count(enrolled.phase, enrolled.arm, UNTICKETED);
                 }

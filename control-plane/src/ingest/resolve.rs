@@ -69,8 +69,17 @@ pub(super) enum What {
     Plain(FlagKey, VariationKey),
     Outcome(Outcome),
     /// The same or an exposure, of a unit in a cohort, that nobody vouches for.
-    Unticketed(UnitHash, Option<(PhaseId, Arm)>),
+    Unticketed(UnitHash, Unticketed),
     Usage(Box<Usage>),
+}
+
+/// What nobody vouches for.
+#[derive(Debug)]
+pub(super) enum Unticketed {
+    /// Of the arm of a phase.
+    Exposure((PhaseId, Arm)),
+    /// Of every phase that its unit is in.
+    Outcome(MetricKey),
 }
 
 /// A unit did something.
@@ -188,7 +197,7 @@ impl Resolver<'_> {
             (EventKind::Outcome { metric, value }, Some(unit)) => {
                 let unit = self.unit_key.hash(self.tenant, &unit);
                 match source(arrival.source) {
-                    None => What::Unticketed(unit, None),
+                    None => What::Unticketed(unit, Unticketed::Outcome(metric)),
                     Some(source) => {
                         let (value_micros, at_ms) = (value.map(micros), occurred_ms);
                         What::Outcome(Outcome { unit, metric, at_ms, value_micros, source })
@@ -230,7 +239,9 @@ impl Resolver<'_> {
             return What::Refused(Box::new(rate_limited()), Some(own));
         }
         let unit = self.unit_key.hash(self.tenant, unit);
-        let Some(source) = source(arrival.source) else { return What::Unticketed(unit, Some(own)) };
+        let Some(source) = source(arrival.source) else {
+            return What::Unticketed(unit, Unticketed::Exposure(own));
+        };
         What::Expose(Exposure {
             unit,
             phase: phase.id(),

@@ -36,6 +36,9 @@ pub(crate) struct Scene<'a> {
 pub(crate) struct Terms {
     pub(crate) edge_vars: BTreeMap<String, String>,
     pub(crate) open_file_count_max: Option<u32>,
+    /// Whether events count with a ticket only. Without, every event counts as if it came with a good one: what somebody
+    /// can do who asks for each of the units first.
+    pub(crate) has_tickets: bool,
     /// The database; without one, a file.
     pub(crate) database_url: Option<String>,
     /// Flags under fuses of their own, beside the target and the witness.
@@ -82,6 +85,9 @@ impl Ground {
         }
         let mut config = StackConfig::on_free_ports(&data_dir, 2)?;
         config.edge_vars = terms.edge_vars;
+        if !terms.has_tickets {
+            config.edge_vars.insert("FLAGFUSE_TICKET_SECRETS".to_owned(), String::new());
+        }
         config.open_file_count_max = terms.open_file_count_max;
         config.database_url = terms.database_url;
         let stack = Stack::start(scene.root, scene.built, config)?;

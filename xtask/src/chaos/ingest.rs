@@ -62,7 +62,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     let name = if options.on_postgres { "chaos-ingest-postgres" } else { "chaos-ingest" };
     let scene = Scene { root, built: &built, name };
     let fuses = (0..KILL_COUNT).map(|at| (kill_flag(at), idle_policy())).collect();
-    let terms = Terms { database_url: database_url.clone(), fuses, ..Terms::default() };
+    let terms = Terms { database_url: database_url.clone(), fuses, has_tickets: true, ..Terms::default() };
     let mut ground = Ground::start(&scene, terms)?;
     let mut second = if options.on_postgres { Some(Second::start(&ground)?) } else { None };
     let (edges, stop) = (ground.edges.clone(), AtomicBool::new(false));

@@ -17,7 +17,7 @@ impl Oracle {
             let open = (0_u32..).zip(&mut phase.slots).filter(|(_, slot)| slot.ends_ms.is_none());
             for (number, slot) in open {
                 let length_ms = at_ms - slot.starts_ms;
-                let is_long = length_ms >= slot_ms_min(slot.starts_ms - phase.rules.started_ms);
+                let is_long = length_ms >= slot_ms_min(slot.starts_ms.saturating_sub(phase.rules.started_ms));
                 if is_long && slot.units >= units_min || length_ms >= SLOT_MS_MAX {
                     slot.ends_ms = Some(at_ms);
                     let starts_ms = slot.starts_ms;

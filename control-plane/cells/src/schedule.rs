@@ -8,6 +8,9 @@ pub const SLOT_UNITS_MIN: u32 = 20;
 pub const SLOT_MS_MAX: u64 = 60 * MINUTE_MS;
 /// Age up to which an exposure that becomes known enrols its unit, and for which outcomes wait for enrolments.
 pub const LATE_MS: u64 = 10 * MINUTE_MS;
+/// By how much an outcome may seem to have happened before its unit's exposure: two requests of one client take different
+/// times on their way, and what happens the moment that a feature shows would be lost. It counts as happening with it.
+pub const OVERTAKE_MS: u64 = 2_000;
 /// The last step of a slot.
 pub const STEP_LAST: u8 = 162;
 

@@ -1,5 +1,6 @@
 //! What counting promises, by name: one short story each.
 
+use flagfuse_cells::schedule::OVERTAKE_MS;
 use flagfuse_cells::{
     Arm, CellRow, Closed, Counter, CounterRow, Effect, Exposure, Fact, Ledger, MetricNo, Outcome, PhaseId,
     SliceNo, SliceSet, Source, Standing,
@@ -113,9 +114,19 @@ fn an_outcome_known_before_its_enrolment_counts_at_step_zero() {
     assert_eq!(story.cells(1, 0), [(0, Arm::Exposed, 1)]);
     // One that happened before its unit's enrolment counts for nothing.
     story.outcome(START + 10 * MINUTE, 2, "error", START + 10 * MINUTE);
-    story.expose(START + 10 * MINUTE, 2, START + 10 * MINUTE + 1);
+    story.expose(START + 10 * MINUTE, 2, START + 10 * MINUTE + OVERTAKE_MS + 1);
     story.tick(START + 80 * MINUTE);
     assert_eq!(story.cells(1, 0).len(), 1);
+}
+
+#[test]
+fn an_outcome_whose_request_overtook_that_of_the_exposure_counts() {
+    let mut story = Story::new();
+    story.expose(START, 1, START + OVERTAKE_MS);
+    assert_eq!(story.outcome(START, 1, "error", START), Effect::Waiting);
+    story.fill(START);
+    story.tick(START + 5_000);
+    assert_eq!(story.cells(1, 0), [(0, Arm::Exposed, 1)]);
 }
 
 #[test]

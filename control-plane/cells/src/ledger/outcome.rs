@@ -12,7 +12,7 @@ use crate::ledger::cells::{Cells, Counts, Key};
 use crate::ledger::phase::{Kind, Metric};
 use crate::ledger::slot::Slot;
 use crate::ledger::state::{SEEN, State};
-use crate::schedule::{LATE_MS, matures, step_at};
+use crate::schedule::{LATE_MS, OVERTAKE_MS, matures, step_at};
 
 /// The sample of a unit that was counted since the last tick: an earlier one may still take its place.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +138,7 @@ impl Ledger {
         let Self { states, phases, slots, cells, sums, flood, since, clock, .. } = self;
         let Some(mut state) = states.get(place).copied() else { return Effect::Uncounted };
         let first_ms = state.first_ms();
-        if state.is_uncounted() || outcome.at_ms < first_ms {
+        if state.is_uncounted() || outcome.at_ms.saturating_add(OVERTAKE_MS) < first_ms {
             return Effect::Uncounted;
         }
         let Some(phase) = phases.get_mut(state.phase) else { return Effect::Uncounted };
@@ -159,7 +159,7 @@ impl Ledger {
         let step = if slot.is_open() { Some(0) } else { step_at(now_ms.saturating_sub(slot.ends_ms)) };
         let at =
             Place { state: place, slot: state.slot, step, last_tick_ms: clock.last_tick_ms, now_ms, when };
-        let age_ms = outcome.at_ms - first_ms;
+        let age_ms = outcome.at_ms.saturating_sub(first_ms);
         let mut effect = Effect::Uncounted;
         let mut late = 0;
         let mut bits = phase.bits(outcome.name);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flagfuse_cells::schedule::{LATE_MS, TICK_MS, step_at};
+use flagfuse_cells::schedule::{LATE_MS, OVERTAKE_MS, TICK_MS, step_at};
 use flagfuse_cells::{
     Arm, Closed, Counter, CounterRow, Counting, Exposure, Fact, Matching, MetricNo, MetricRules, NameNo,
     Outcome, PhaseId, PhaseRules, SliceNo, Source, UnitHash,
@@ -326,7 +326,9 @@ impl Oracle {
         let Some(phase) = self.phases.get_mut(&id) else { return };
         let Some(enrolment) = phase.enrolled.get_mut(&unit) else { return };
         let exposure = enrolment.exposure;
-        let Some(slot_no) = enrolment.slot.filter(|_| outcome.at_ms >= exposure.at_ms) else { return };
+        let Some(slot_no) = enrolment.slot.filter(|_| outcome.at_ms + OVERTAKE_MS >= exposure.at_ms) else {
+            return;
+        };
         let (before, all) = enrolment.outcomes.entry(tick_ms / DAY_MS).or_default();
         if *before >= OUTCOMES_OF_DAY_MAX {
             self.count(id, exposure.arm, Counter::UnitFlood, 1);
@@ -340,7 +342,7 @@ impl Oracle {
             None => Some(0),
             Some(ends_ms) => step_at((tick_ms - ends_ms).saturating_sub(delay_ms)),
         };
-        let age_ms = outcome.at_ms - exposure.at_ms;
+        let age_ms = outcome.at_ms.saturating_sub(exposure.at_ms);
         let mut late = 0;
         let mut added = Vec::new();
         for (no, metric) in (1..).map(MetricNo).zip(&phase.rules.metrics) {

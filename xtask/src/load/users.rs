@@ -15,8 +15,6 @@ const REORDERED: u64 = 10;
 const LATE: u64 = 2;
 /// Of a hundred people: one of their events is of no known type.
 const MALFORMED: u64 = 2;
-/// How long somebody looks before doing anything: longer than requests overtake each other.
-const LOOKED_MS: u64 = 2_000;
 /// How old a late exposure is.
 const LATE_MS: u64 = 11 * 60_000;
 
@@ -101,7 +99,7 @@ impl User {
     /// Requests in the order in which they are sent: each a list of events.
     pub(super) fn requests(self, flag: &str, shown: &Shown, now_ms: u64) -> Vec<Vec<Value>> {
         let fate = self.fate();
-        let exposed_ms = now_ms.saturating_sub(if fate.is_late { LATE_MS } else { LOOKED_MS });
+        let exposed_ms = if fate.is_late { now_ms.saturating_sub(LATE_MS) } else { now_ms };
         let exposure = |tab: &str| {
             self.event(
                 shown,

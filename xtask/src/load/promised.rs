@@ -13,11 +13,11 @@ pub struct Totals {
     pub enrolled: u64,
     /// Robots that are enrolled.
     pub bots: u64,
-    /// Units whose only exposure is too old.
-    pub late: u64,
+    /// Units whose only exposure is from before the phase.
+    pub early: u64,
     /// Enrolled units by outcome, but for robots.
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// Acknowledged events, repeated ones counted each time.
+    /// Acknowledged events, without those that were sent again.
     pub events: u64,
     /// Acknowledged events that belong into the quarantine.
     pub malformed: u64,
@@ -26,7 +26,7 @@ pub struct Totals {
 impl Totals {
     fn add(&mut self, fate: Fate) {
         if !fate.is_enrolled {
-            self.late += 1;
+            self.early += 1;
             return;
         }
         if fate.is_bot {

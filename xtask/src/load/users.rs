@@ -11,12 +11,12 @@ const BOTS: u64 = 3;
 const REPEATED: u64 = 8;
 /// Of a hundred people: their exposure arrives after what they did.
 const REORDERED: u64 = 10;
-/// Of a hundred people: one of their exposures is eleven minutes old when it is sent.
-const LATE: u64 = 2;
+/// Of a hundred people: their exposures are from before the phase, by a clock that is wrong.
+const EARLY: u64 = 2;
 /// Of a hundred people: one of their events is of no known type.
 const MALFORMED: u64 = 2;
-/// How old a late exposure is.
-const LATE_MS: u64 = 11 * 60_000;
+/// By how much.
+const EARLY_MS: u64 = 60 * 60_000;
 
 /// What a robot calls itself.
 pub(super) const BOT_AGENT: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
@@ -29,8 +29,8 @@ pub(super) const BROWSER_AGENT: &str =
 pub(super) struct Fate {
     /// Is enrolled: has an exposure in time.
     pub(super) is_enrolled: bool,
-    /// The exposure that comes is too old to enrol.
-    pub(super) is_late: bool,
+    /// The exposure that comes is from before the phase.
+    pub(super) is_early: bool,
     /// Enrolled, and marked as a robot.
     pub(super) is_bot: bool,
     /// Which of the outcomes it has, one bit each.
@@ -73,12 +73,12 @@ impl User {
     }
 
     pub(super) fn fate(self) -> Fate {
-        let is_late = self.has("late", LATE);
+        let is_early = self.has("early", EARLY);
         let had = OUTCOMES.iter().enumerate().filter(|(_, (name, share))| self.has(name, *share));
         let outcomes = had.fold(0_u8, |bits, (at, _)| bits | 1 << at);
         Fate {
-            is_enrolled: !is_late,
-            is_late,
+            is_enrolled: !is_early,
+            is_early,
             is_bot: self.has("bot", BOTS),
             outcomes,
             malformed: u64::from(self.has("malformed", MALFORMED)),
@@ -99,7 +99,7 @@ impl User {
     /// Requests in the order in which they are sent: each a list of events.
     pub(super) fn requests(self, flag: &str, shown: &Shown, now_ms: u64) -> Vec<Vec<Value>> {
         let fate = self.fate();
-        let exposed_ms = if fate.is_late { now_ms.saturating_sub(LATE_MS) } else { now_ms };
+        let exposed_ms = if fate.is_early { now_ms.saturating_sub(EARLY_MS) } else { now_ms };
         let exposure = |tab: &str| {
             self.event(
                 shown,
@@ -177,6 +177,6 @@ mod tests {
         }
         let share =
             |is: fn(Fate) -> bool| (0..2_000).filter(|number| is(User { number: *number }.fate())).count();
-        assert!(share(|fate| fate.is_bot) > 20 && share(|fate| fate.is_late) > 10, "every kind occurs");
+        assert!(share(|fate| fate.is_bot) > 20 && share(|fate| fate.is_early) > 10, "every kind occurs");
     }
 }

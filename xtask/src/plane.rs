@@ -66,6 +66,7 @@ impl PlaneConfig {
             .args(["--edge-shards", &self.shards.to_string()])
             .args(["--tick-ms", &self.tick_ms.to_string()])
             .env("FLAGFUSE_PUSH_TOKEN", &self.push_token)
+            .env("FLAGFUSE_ADVERTISE_URL", self.url())
             .stdout(log.try_clone()?)
             .stderr(log);
         set_database(&mut command, self.database_url.as_deref());

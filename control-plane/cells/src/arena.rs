@@ -171,10 +171,6 @@ impl<T: Record> Arena<T> {
         self.saving = Some(Saving { length: self.length, next: 0, before: HashTable::new() });
     }
 
-    pub(crate) fn end_saving(&mut self) {
-        self.saving = None;
-    }
-
     /// Length, records and first empty place, for [`Arena::restoring`].
     pub(crate) const fn shape(&self) -> [u32; 3] {
         [self.length, self.used, self.empty]

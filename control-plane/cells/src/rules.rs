@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::bins::VALUE_EDGES;
-use crate::id::{MetricNo, NameNo, PhaseId, SliceNo};
+use crate::id::{MetricNo, NameNo, PhaseId};
 
 /// Metrics of a phase, at most: a unit keeps one bit for each.
 pub const METRICS_MAX: usize = 31;
@@ -148,17 +148,6 @@ impl PhaseRules {
     pub fn metric_no(&self, name: &str) -> Option<MetricNo> {
         let at = self.metrics.iter().position(|metric| metric.name == name)?;
         u8::try_from(at + 1).ok().map(MetricNo)
-    }
-
-    /// The slice of a dimension's value, or of the dimension's rest; `None` where the dimension is not declared.
-    pub fn slice_no(&self, dimension: &str, value: &str) -> Option<SliceNo> {
-        let of = |wanted: Option<&str>| {
-            self.slices
-                .iter()
-                .position(|slice| slice.dimension == dimension && slice.value.as_deref() == wanted)
-        };
-        let at = of(Some(value)).or_else(|| of(None))?;
-        u8::try_from(at + 2).ok().map(SliceNo)
     }
 }
 

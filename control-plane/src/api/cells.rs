@@ -22,7 +22,7 @@ use crate::model::metric::EXPOSURE_METRIC;
 use crate::model::window::{Counts, ENROLLED};
 use crate::store::cells::{self, Names, SlotCells, Total};
 use crate::store::phases::PhaseRow;
-use crate::store::{Connection, phases};
+use crate::store::{Connection, phases, plain_exposures};
 
 /// Phases whose sums are shown.
 const PHASE_COUNT_SHOWN: u32 = 20;
@@ -150,7 +150,7 @@ pub(super) async fn read(
     }
     let page = Page::<i64>::read("cells", limit, params.after.as_deref())?;
     let mut conn = state.store.read().await?;
-    let exposures_outside_cohort = cells::exposures_outside(&mut conn, at.scope(), &flag).await?;
+    let exposures_outside_cohort = plain_exposures::of_flag(&mut conn, at.scope(), &flag).await?;
     let (phases, sums, slots, next) = if params.sum {
         let rows = chosen(&mut conn, at.scope(), &flag, params.phase, PHASE_COUNT_SHOWN).await?;
         let (phases, sums) = added_up(&mut conn, rows).await?;

@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{Admin, InEnvironment};
 use super::body::JsonBody;
-use super::quarantine::place;
 use crate::error::{ApiError, Code};
+use crate::ingest::place_of;
 use crate::store::quarantine::{ClaimedPlace, erase};
 use crate::store::{Lock, Store, StoreError};
 
@@ -47,7 +47,7 @@ pub(super) async fn ask(
     let named =
         Unit::parse(&unit).map_err(|error| ApiError::new(Code::BadSchema, format!("unit: {error}")))?;
     let erasure = state.ingestion.erase(at.scope(), &named).await?;
-    let quarantined = from_quarantine(&state.store, place(at.scope()), &named).await?;
+    let quarantined = from_quarantine(&state.store, place_of(at.scope()), &named).await?;
     Ok(Json(ErasureAnswer { asked_ms: erasure.asked_ms, done_ms: erasure.done_ms, quarantined }))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,8 +15,9 @@ use super::body::{OptionalBody, Params};
 use super::page::EventPaging;
 use crate::error::{ApiError, Code};
 use crate::ingest::Ingested;
+use crate::ingest::place_of;
 use crate::store::Lock;
-use crate::store::quarantine::{self as quarantined, BalanceRow, ClaimedPlace, QuarantineRow};
+use crate::store::quarantine::{self as quarantined, BalanceRow, QuarantineRow};
 use crate::store::quarantine_groups::{GroupFilter, mark_replayed, waiting};
 
 /// Quarantined events that are counted by one batch.
@@ -89,12 +90,6 @@ pub(super) async fn list(
     Ok(Json(QuarantineList { quarantine: rows.into_iter().map(Quarantined::from).collect(), next }))
 }
 
-/// An environment as a place that events claim to come from.
-pub(super) fn place(scope: &Scope) -> ClaimedPlace<'_> {
-    let (tenant, project) = (scope.tenant.as_str(), scope.project.as_str());
-    ClaimedPlace { tenant, project, environment: scope.environment.as_str() }
-}
-
 /// Which quarantined events to count once more.
 #[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -155,7 +150,7 @@ pub(super) async fn replay(
     asked.check()?;
     let filter =
         GroupFilter { code: asked.code.as_deref(), flag: asked.flag.as_deref(), sdk: asked.sdk.as_deref() };
-    let place = place(scope);
+    let place = place_of(scope);
     let mut replayed = Replayed::default();
     let mut after = 0;
     loop {

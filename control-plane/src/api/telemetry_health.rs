@@ -14,8 +14,8 @@ use super::ApiState;
 use super::auth::{InEnvironment, Viewer};
 use super::body::Params;
 use super::page::Paging;
-use super::quarantine::place;
 use crate::error::ApiError;
+use crate::ingest::place_of;
 use crate::model::verdict::INGEST_LAG_MS_MAX;
 use crate::model::window::ENROLLED;
 use crate::store::cells::{self, EVERYBODY, Total};
@@ -152,7 +152,7 @@ pub(super) async fn read(
     for fuse in fuses {
         flags.extend(flag(&mut conn, fuse).await?);
     }
-    let place = place(scope);
+    let place = place_of(scope);
     let quarantine = groups(&mut conn, place, GROUP_COUNT_SHOWN).await?;
     Ok(Json(TelemetryHealth {
         complete_up_to_ms: complete_up_to(&watermarks),

@@ -86,7 +86,8 @@ async fn beside(
     for ((flag, hour), counts) in &group.usage {
         usage::add(tx, scope, flag, *hour, counts).await?;
     }
-    event_ids::add(tx, partition_id, &group.ids).await?;
+    let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
+    event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;
     for unit in &group.erased {
         erasures::ask(tx, partition_id, unit, now).await?;
@@ -95,11 +96,8 @@ async fn beside(
     phase_counters::add(tx, &counters).await
 }
 
-/// The place of an environment that exists.
-pub(super) fn place_of(scope: &Scope) -> ClaimedPlace<'_> {
-    ClaimedPlace {
-        tenant: scope.tenant.as_str(),
-        project: scope.project.as_str(),
-        environment: scope.environment.as_str(),
-    }
+/// An environment as a place that events claim to come from.
+pub fn place_of(scope: &Scope) -> ClaimedPlace<'_> {
+    let (tenant, project) = (scope.tenant.as_str(), scope.project.as_str());
+    ClaimedPlace { tenant, project, environment: scope.environment.as_str() }
 }

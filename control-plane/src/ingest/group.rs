@@ -24,7 +24,6 @@ use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
 
-const DAY_MS: u64 = 24 * 3_600_000;
 /// Counts exposures and outcomes of units in a phase's arms that came without a ticket.
 const UNTICKETED: &str = "unticketed";
 /// Counts exposures that are in the quarantine.
@@ -74,8 +73,8 @@ pub(super) struct Group<'d> {
     pub(super) plain: BTreeMap<(String, String), u64>,
     /// Evaluations by flag and hour, and by what was served.
     pub(super) usage: BTreeMap<(FlagKey, UnixMillis), BTreeMap<String, u64>>,
-    /// Ids of usage, by their day.
-    pub(super) ids: Vec<(u64, EventId)>,
+    /// Ids of usage, with their day.
+    pub(super) ids: BTreeMap<EventId, u64>,
     /// Outcomes by the metric that they name.
     pub(super) seen: BTreeMap<String, u64>,
     pub(super) counters: BTreeMap<CounterKey, u64>,
@@ -271,10 +270,10 @@ impl<'d> Group<'d> {
 
     fn usage(&mut self, report: &Usage, known: &BTreeSet<EventId>) -> Side {
         let Usage { id, at_ms, flag, counts } = report;
-        if known.contains(id) || self.ids.iter().any(|(_, own)| own == id) {
+        if known.contains(id) || self.ids.contains_key(id) {
             return Side::Duplicate;
         }
-        self.ids.push((at_ms.0 / DAY_MS, *id));
+        self.ids.insert(*id, usage::day(*at_ms));
         let hours = self.usage.entry((flag.clone(), usage::hour(*at_ms))).or_default();
         for (served, count) in counts {
             let sum = hours.entry(served.clone()).or_default();

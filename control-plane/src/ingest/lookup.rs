@@ -7,11 +7,10 @@ use flagfuse_shared::ids::TenantKey;
 use super::delivery::Delivery;
 use super::group::State;
 use super::resolve::What;
+use super::usage::day;
 use crate::store::batches::{self, Progress};
 use crate::store::event_ids::{self, EventId};
 use crate::store::{Store, StoreError};
-
-const DAY_MS: u64 = 24 * 3_600_000;
 
 /// How far a batch has got; `None` of one that is new.
 pub(super) async fn progress(
@@ -47,7 +46,7 @@ pub(super) async fn usage(
 ) -> Result<BTreeSet<EventId>, StoreError> {
     let events = deliveries.iter().flat_map(|delivery| &delivery.events);
     let reports = events.filter_map(|event| match &event.what {
-        What::Usage(usage) => Some((usage.at_ms.0 / DAY_MS, usage.id)),
+        What::Usage(usage) => Some((day(usage.at_ms), usage.id)),
         _ => None,
     });
     let (days, ids): (BTreeSet<u64>, Vec<EventId>) = reports.unzip();

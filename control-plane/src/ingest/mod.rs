@@ -38,6 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use self::catalogue::{Catalogue, Known, Names};
+pub use self::commit::place_of;
 pub use self::context::Node;
 use self::context::{Context, Surroundings};
 use self::delivery::Delivery;
@@ -104,21 +105,12 @@ impl Ingestion {
         let (Ok(project), Ok(environment)) = keys else { return self.stray(tenant, &batch).await };
         let scope = Scope { tenant: tenant.clone(), project, environment };
         let partition = self.partition(&scope);
-        let read: Vec<Read<'_>> = batch.arrivals().map(read).collect();
-        let mut names = Names::default();
-        for event in &read {
-            event.names(&mut names);
-        }
+        let (read, names) = read_all(&batch);
         if !partition.context.prepare(&names).await? {
             return self.stray(tenant, &batch).await;
         }
         let (events, phases, settings) = partition.context.known(|catalogue| {
-            let resolver = Resolver {
-                tenant,
-                unit_key: &self.shared.unit_key,
-                catalogue,
-                hashing: &self.shared.hashing,
-            };
+            let resolver = self.resolver(tenant, catalogue);
             let events: Vec<Resolved> =
                 read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
             (events, phases_of(catalogue, &names), catalogue.settings())
@@ -140,6 +132,11 @@ impl Ingestion {
         self.deliver(&scope, partition, delivery)?;
         let ingested = answer.await.unwrap_or(Err(IngestError::Opening))?;
         Ok(Answered { ingested, settings })
+    }
+
+    fn resolver<'r>(&'r self, tenant: &'r TenantKey, catalogue: &'r Catalogue) -> Resolver<'r> {
+        let Shared { unit_key, hashing, .. } = &*self.shared;
+        Resolver { tenant, unit_key, catalogue, hashing }
     }
 
     /// Puts a delivery in line, where there is room.
@@ -247,6 +244,16 @@ fn check_name(tenant: &TenantKey, batch: &IngestBatch<'_>) -> Result<(), IngestE
         return Err(IngestError::BatchSeq { batch_seq: head.batch_seq });
     }
     Ok(())
+}
+
+/// Reads the events of a batch, and gathers what they name.
+fn read_all<'b>(batch: &'b IngestBatch<'_>) -> (Vec<Read<'b>>, Names) {
+    let events: Vec<Read<'_>> = batch.arrivals().map(read).collect();
+    let mut names = Names::default();
+    for event in &events {
+        event.names(&mut names);
+    }
+    (events, names)
 }
 
 /// Reads an event. A panic is a fault of ours; it would close the connection, and the edge would send the batch for ever.

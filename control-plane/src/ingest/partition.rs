@@ -189,7 +189,7 @@ impl Partition<'_> {
                 continue;
             }
             let is_busy = self.checkpointing.is_under_way() || self.erasing.is_under_way();
-            let message = tokio::select! {
+            let mut message = tokio::select! {
                 biased;
                 message = inbox.recv() => message,
                 () = std::future::ready(()), if is_busy => {
@@ -207,7 +207,6 @@ impl Partition<'_> {
                 }
             };
             idle_at = monotonic() + IDLE;
-            let mut message = message;
             if let Some(Message::Deliver(delivery)) = message {
                 waiting.push_back(*delivery);
                 message = collect(inbox, waiting);

@@ -7,10 +7,9 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::catalogue::Names;
 use super::error::IngestError;
-use super::resolve::{Read, Resolver, What};
-use super::{Answered, Ingestion, read, resolve};
+use super::resolve::What;
+use super::{Answered, Ingestion, read_all, resolve};
 use crate::store::quarantine_groups::WaitingEvent;
 
 /// Under this name the control plane delivers to itself.
@@ -89,15 +88,10 @@ impl Ingestion {
         let body = body(scope, &readable, self.shared.surroundings.clock.now());
         let batch = IngestBatch::parse(&body)?;
         let partition = self.partition(scope);
-        let events: Vec<Read<'_>> = batch.arrivals().map(read).collect();
-        let mut names = Names::default();
-        for event in &events {
-            event.names(&mut names);
-        }
+        let (events, names) = read_all(&batch);
         partition.context.prepare(&names).await?;
         let refused: Vec<Option<String>> = partition.context.known(|catalogue| {
-            let (unit_key, hashing) = (&self.shared.unit_key, &self.shared.hashing);
-            let resolver = Resolver { tenant: &scope.tenant, unit_key, catalogue, hashing };
+            let resolver = self.resolver(&scope.tenant, catalogue);
             let code = |event| {
                 let What::Refused(fault, _) = resolve(&resolver, &body, event).what else { return None };
                 Some(fault.code.as_str().to_owned())

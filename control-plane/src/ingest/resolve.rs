@@ -8,7 +8,6 @@ use std::ops::Range;
 use flagfuse_cells::{Arm, Exposure, PhaseId, SliceSet, Source, UnitHash};
 use flagfuse_shared::contract::beacon::{Arrival, Content, Event, EventKind, SourceMark};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
-use flagfuse_shared::definition::Arm as WireArm;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{FlagKey, MetricKey, TenantKey, Unit, UnixMillis, VariationKey};
 
@@ -16,6 +15,7 @@ use super::catalogue::{Catalogue, Known, Names, Phase};
 use super::recent::Print;
 use super::{usage, validate};
 use crate::model::identity::UnitKey;
+use crate::model::rules::cell_arm;
 use crate::store::event_ids::EventId;
 use crate::store::quarantine::Origin;
 
@@ -294,13 +294,6 @@ const fn source(mark: SourceMark) -> Option<Source> {
         SourceMark::Open => Some(Source::Open),
         SourceMark::Server => Some(Source::Server),
         SourceMark::None => None,
-    }
-}
-
-const fn cell_arm(arm: WireArm) -> Arm {
-    match arm {
-        WireArm::Exposed => Arm::Exposed,
-        WireArm::Control => Arm::Control,
     }
 }
 

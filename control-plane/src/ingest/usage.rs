@@ -6,10 +6,16 @@ use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::UnixMillis;
 
 const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// The first millisecond of the hour.
 pub(super) const fn hour(at: UnixMillis) -> UnixMillis {
     UnixMillis(at.0 / HOUR_MS * HOUR_MS)
+}
+
+/// The number of the day, under which the id of a report is kept.
+pub(super) const fn day(at: UnixMillis) -> u64 {
+    at.0 / DAY_MS
 }
 
 /// Evaluations by what was served. A variant that the flag does not have is counted as `variant/other`, so that clients

@@ -1,10 +1,19 @@
 //! What a phase counts under its policy. Pure.
 
-use flagfuse_cells::{Counting, Matching, MetricRules, PhaseId, PhaseRules, Window};
+use flagfuse_cells::{Arm as CellArm, Counting, Matching, MetricRules, PhaseId, PhaseRules, Window};
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
 use super::metric::{LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};
 use super::policy::{OutcomeWindow, Policy};
+
+/// An arm as cells have it.
+pub const fn cell_arm(arm: Arm) -> CellArm {
+    match arm {
+        Arm::Exposed => CellArm::Exposed,
+        Arm::Control => CellArm::Control,
+    }
+}
 
 /// Everything that a phase under `policy` counts: coming back, what the policy names, and all other outcomes in one metric,
 /// since clients may make up as many names as they like.

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, sql, to_sql};
+use crate::model::rules::cell_arm;
 use crate::model::verdict::{Origins, Reading, Source};
 use crate::model::window::{Bounds, Counts, Covers, ENROLLED, EnrolmentRange, Slot, Sums};
 
@@ -145,20 +146,13 @@ pub async fn closed_since(
     partition: Partition,
     since: i64,
 ) -> Result<Vec<ClosedCell>, StoreError> {
-    let sql = "SELECT phase_id, slot, metric, arm, units, events, total_micros FROM cells
-               WHERE partition_id = $1 AND closed_tick > $2 AND closed_tick <= $3 AND slice = $4";
-    let rows = sql::query(sql)
-        .bind(partition.partition_id)
-        .bind(since)
-        .bind(partition.closed_tick)
-        .bind(i64::from(EVERYBODY))
-        .fetch_all(conn)
-        .await?;
+    let sql = "SELECT phase_id, slot, metric, arm, units, events, total_micros FROM cells";
+    let rows = of_everybody_since(conn, sql, partition, since).await?;
     let cell = |row: &Row| {
         Ok(ClosedCell {
             phase_id: row.get("phase_id")?,
             slot: row.get("slot")?,
-            metric: small(row, "metric")?,
+            metric: row.get_number("metric")?,
             arm: arm(row)?,
             counts: counts(row)?,
         })
@@ -183,26 +177,32 @@ pub async fn spreads_since(
     partition: Partition,
     since: i64,
 ) -> Result<Vec<ClosedSpread>, StoreError> {
-    let sql = "SELECT phase_id, slot, metric, arm, bin, units FROM spreads
-               WHERE partition_id = $1 AND closed_tick > $2 AND closed_tick <= $3 AND slice = $4";
-    let rows = sql::query(sql)
-        .bind(partition.partition_id)
-        .bind(since)
-        .bind(partition.closed_tick)
-        .bind(i64::from(EVERYBODY))
-        .fetch_all(conn)
-        .await?;
+    let sql = "SELECT phase_id, slot, metric, arm, bin, units FROM spreads";
+    let rows = of_everybody_since(conn, sql, partition, since).await?;
     let spread = |row: &Row| {
         Ok(ClosedSpread {
             phase_id: row.get("phase_id")?,
             slot: row.get("slot")?,
-            metric: small(row, "metric")?,
+            metric: row.get_number("metric")?,
             arm: arm(row)?,
             bin: row.get("bin")?,
             units: row.get("units")?,
         })
     };
     rows.iter().map(spread).collect()
+}
+
+/// The rows of `select` that closed in a partition after the tick `since`, without those of slices.
+async fn of_everybody_since(
+    conn: &mut Connection,
+    select: &str,
+    partition: Partition,
+    since: i64,
+) -> Result<Vec<Row>, StoreError> {
+    let sql =
+        format!("{select} WHERE partition_id = $1 AND closed_tick > $2 AND closed_tick <= $3 AND slice = $4");
+    let query = sql::composed(sql).bind(partition.partition_id).bind(since).bind(partition.closed_tick);
+    query.bind(i64::from(EVERYBODY)).fetch_all(conn).await
 }
 
 /// Where each of several ranges begins and ends among the slots of its phase, in their order.
@@ -284,7 +284,7 @@ pub async fn sums(conn: &mut Connection, asked: &[Asked<'_>]) -> Result<Vec<Sums
         for row in query.fetch_all(conn).await? {
             let at = usize::try_from(row.get::<i64>("at")?).unwrap_or(usize::MAX);
             let Some(sums) = all.get_mut(at) else { continue };
-            sums.add(small(&row, "metric")?, arm(&row)?, counts(&row)?);
+            sums.add(row.get_number("metric")?, arm(&row)?, counts(&row)?);
         }
     }
     Ok(all)
@@ -324,7 +324,7 @@ pub async fn totals(conn: &mut Connection, phase_id: i64) -> Result<Vec<Total>, 
                FROM sums WHERE phase_id = $1 GROUP BY metric, slice, arm ORDER BY metric, slice, arm DESC";
     let rows = sql::query(sql).bind(phase_id).fetch_all(conn).await?;
     let total = |row: &Row| {
-        let (metric, slice) = (small(row, "metric")?, small(row, "slice")?);
+        let (metric, slice) = (row.get_number("metric")?, row.get_number("slice")?);
         Ok(Total { metric, slice, arm: arm(row)?, counts: counts(row)? })
     };
     rows.iter().map(total).collect()
@@ -336,8 +336,6 @@ pub struct SlotCells {
     pub slot: Slot,
     /// The tick at which it closed.
     pub closed_tick: i64,
-    /// The newest step that is closed.
-    pub closed_step: i64,
     /// By step, metric, slice and arm.
     pub cells: Vec<Cell>,
 }
@@ -361,14 +359,13 @@ pub async fn page(
     after: i64,
     limit: u32,
 ) -> Result<Vec<SlotCells>, StoreError> {
-    let sql = "SELECT slot, starts_ms, ends_ms, closed_tick, closed_step FROM slots
+    let sql = "SELECT slot, starts_ms, ends_ms, closed_tick FROM slots
                WHERE phase_id = $1 AND slot > $2 ORDER BY slot LIMIT $3";
     let rows = sql::query(sql).bind(phase_id).bind(after).bind(limit).fetch_all(conn).await?;
     let mut slots = Vec::with_capacity(rows.len());
     for row in &rows {
         let Some(slot) = slot(row, ["slot", "starts_ms", "ends_ms"])? else { continue };
-        let (closed_tick, closed_step) = (row.get("closed_tick")?, row.get("closed_step")?);
-        slots.push(SlotCells { slot, closed_tick, closed_step, cells: Vec::new() });
+        slots.push(SlotCells { slot, closed_tick: row.get("closed_tick")?, cells: Vec::new() });
     }
     let Some(last) = slots.last().map(|last| last.slot.slot) else { return Ok(slots) };
     let sql = "SELECT slot, step, metric, slice, arm, units, events, total_micros, closed_tick FROM cells
@@ -380,8 +377,8 @@ pub async fn page(
         let Some(found) = slots.get_mut(at) else { continue };
         found.cells.push(Cell {
             step: row.get("step")?,
-            metric: small(row, "metric")?,
-            slice: small(row, "slice")?,
+            metric: row.get_number("metric")?,
+            slice: row.get_number("slice")?,
             arm: arm(row)?,
             counts: counts(row)?,
             closed_tick: row.get("closed_tick")?,
@@ -420,23 +417,6 @@ pub async fn counters(
     Ok(found)
 }
 
-/// Exposures of a flag's units in no arm, by variation.
-pub async fn exposures_outside(
-    conn: &mut Connection,
-    scope: &Scope,
-    flag: &str,
-) -> Result<BTreeMap<String, u64>, StoreError> {
-    let sql = "SELECT variation, events FROM plain_exposures
-               WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY variation";
-    let rows = sql::query(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(flag)
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(|row| Ok((row.get("variation")?, from_sql(row.get("events")?)))).collect()
-}
-
 /// Who sent the events of an arm, for each of several metrics of phases, in their order.
 pub async fn origins(conn: &mut Connection, asked: &[(i64, u8, Arm)]) -> Result<Vec<Origins>, StoreError> {
     let mut all = vec![(BTreeSet::new(), BTreeSet::new()); asked.len()];
@@ -455,7 +435,7 @@ pub async fn origins(conn: &mut Connection, asked: &[(i64, u8, Arm)]) -> Result<
             let at = usize::try_from(row.get::<i64>("at")?).unwrap_or(usize::MAX);
             let Some((sources, networks)) = all.get_mut(at) else { continue };
             let found: i64 = row.get("source")?;
-            let source = Source::of_number(found);
+            let source = u8::try_from(found).ok().and_then(Source::from_number);
             sources.insert(source.ok_or_else(|| corrupt("networks.source", found))?);
             networks.insert(row.get::<i64>("network")?);
         }
@@ -475,11 +455,8 @@ fn counts(row: &Row) -> Result<Counts, StoreError> {
     })
 }
 
-const fn arm_no(arm: Arm) -> i64 {
-    match arm {
-        Arm::Control => 0,
-        Arm::Exposed => 1,
-    }
+fn arm_no(arm: Arm) -> i64 {
+    cell_arm(arm).number().into()
 }
 
 /// The column `arm`.
@@ -487,12 +464,6 @@ fn arm(row: &Row) -> Result<Arm, StoreError> {
     let found: i64 = row.get("arm")?;
     let arm = [Arm::Control, Arm::Exposed].into_iter().find(|arm| arm_no(*arm) == found);
     arm.ok_or_else(|| corrupt("arm", found))
-}
-
-/// The number of a metric or a slice.
-fn small(row: &Row, column: &'static str) -> Result<u8, StoreError> {
-    let found: i64 = row.get(column)?;
-    u8::try_from(found).map_err(|_| corrupt(column, found))
 }
 
 fn corrupt(column: &'static str, found: i64) -> StoreError {

@@ -28,42 +28,42 @@ pub async fn of_partition(conn: &mut Connection, partition_id: i64) -> Result<Cl
     for row in all(conn, partition_id, &format!("SELECT * FROM slots WHERE phase_id {mine}")).await? {
         closed.slots.push(SlotRow {
             phase: phase(&row)?,
-            slot: number(&row, "slot")?,
-            starts_ms: number(&row, "starts_ms")?,
-            ends_ms: number(&row, "ends_ms")?,
+            slot: row.get_number("slot")?,
+            starts_ms: row.get_number("starts_ms")?,
+            ends_ms: row.get_number("ends_ms")?,
         });
     }
     for row in all(conn, partition_id, "SELECT * FROM cells WHERE partition_id = $1").await? {
         closed.cells.push(CellRow {
             phase: phase(&row)?,
-            slot: number(&row, "slot")?,
-            step: number(&row, "step")?,
-            metric: MetricNo(number(&row, "metric")?),
-            slice: SliceNo(number(&row, "slice")?),
+            slot: row.get_number("slot")?,
+            step: row.get_number("step")?,
+            metric: MetricNo(row.get_number("metric")?),
+            slice: SliceNo(row.get_number("slice")?),
             arm: arm(&row)?,
-            units: number(&row, "units")?,
-            events: number(&row, "events")?,
+            units: row.get_number("units")?,
+            events: row.get_number("events")?,
             total_micros: row.get("total_micros")?,
         });
     }
     for row in all(conn, partition_id, "SELECT * FROM spreads WHERE partition_id = $1").await? {
         closed.spreads.push(SpreadRow {
             phase: phase(&row)?,
-            slot: number(&row, "slot")?,
-            metric: MetricNo(number(&row, "metric")?),
-            slice: SliceNo(number(&row, "slice")?),
+            slot: row.get_number("slot")?,
+            metric: MetricNo(row.get_number("metric")?),
+            slice: SliceNo(row.get_number("slice")?),
             arm: arm(&row)?,
-            bin: number(&row, "bin")?,
-            units: number(&row, "units")?,
+            bin: row.get_number("bin")?,
+            units: row.get_number("units")?,
         });
     }
     for row in all(conn, partition_id, &format!("SELECT * FROM networks WHERE phase_id {mine}")).await? {
-        let source = Source::from_number(number(&row, "source")?);
+        let source = Source::from_number(row.get_number("source")?);
         closed.networks.push(NetworkRow {
             phase: phase(&row)?,
-            metric: MetricNo(number(&row, "metric")?),
+            metric: MetricNo(row.get_number("metric")?),
             arm: arm(&row)?,
-            network: number(&row, "network")?,
+            network: row.get_number("network")?,
             source: source.ok_or_else(|| corrupt("networks.source"))?,
         });
     }
@@ -72,7 +72,7 @@ pub async fn of_partition(conn: &mut Connection, partition_id: i64) -> Result<Cl
         let kind: String = row.get("kind")?;
         // Others are counted outside of the ledger, such as events in the quarantine.
         if let Some(counter) = Counter::ALL.into_iter().find(|counter| counter.as_str() == kind) {
-            let (phase, arm, events) = (phase(&row)?, arm(&row)?, number(&row, "events")?);
+            let (phase, arm, events) = (phase(&row)?, arm(&row)?, row.get_number("events")?);
             closed.counters.push(CounterRow { phase, arm, counter, events });
         }
     }
@@ -93,12 +93,7 @@ fn phase(row: &Row) -> Result<PhaseId, StoreError> {
 }
 
 fn arm(row: &Row) -> Result<Arm, StoreError> {
-    Arm::from_number(number(row, "arm")?).ok_or_else(|| corrupt("cells.arm"))
-}
-
-fn number<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Result<T, StoreError> {
-    let found: i64 = row.get(column)?;
-    T::try_from(found).map_err(|_| StoreError::Corrupt { column, found: found.to_string() })
+    Arm::from_number(row.get_number("arm")?).ok_or_else(|| corrupt("cells.arm"))
 }
 
 fn corrupt(column: &'static str) -> StoreError {

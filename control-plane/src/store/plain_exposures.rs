@@ -29,7 +29,7 @@ pub async fn of_flag(
     conn: &mut Connection,
     scope: &Scope,
     flag: &str,
-) -> Result<Vec<(String, u64)>, StoreError> {
+) -> Result<BTreeMap<String, u64>, StoreError> {
     let sql = "SELECT variation, events FROM plain_exposures
                WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY variation";
     let rows = sql::query(sql)

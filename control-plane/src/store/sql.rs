@@ -272,7 +272,12 @@ impl Row {
 
     /// The same for a small count, which a wider column holds.
     pub(super) fn get_u32(&self, column: &'static str) -> Result<u32, StoreError> {
+        self.get_number(column)
+    }
+
+    /// The same for a number of any type, which a wider column holds.
+    pub(super) fn get_number<T: TryFrom<i64>>(&self, column: &'static str) -> Result<T, StoreError> {
         let found: i64 = self.get(column)?;
-        u32::try_from(found).map_err(|_| StoreError::Corrupt { column, found: found.to_string() })
+        T::try_from(found).map_err(|_| StoreError::Corrupt { column, found: found.to_string() })
     }
 }

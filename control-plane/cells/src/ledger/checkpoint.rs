@@ -111,18 +111,6 @@ impl Ledger {
         }
     }
 
-    /// Ends a checkpoint whose parts could not be kept.
-    pub fn abandon_checkpoint(&mut self) {
-        self.checkpoint = None;
-        self.states.arena.end_saving();
-        self.links.arena.end_saving();
-        self.slots.end_saving();
-        self.cells.arena.end_saving();
-        self.sums.arena.end_saving();
-        self.waiting.arena.end_saving();
-        self.flood.arena.end_saving();
-    }
-
     fn root(&self, parts: u32) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         put_varint(&mut bytes, parts.into());

@@ -3,35 +3,14 @@
 //! Anybody may hold a client key, and units can be made up. What costs an attacker something is networks: so events that
 //! clients sent switch a feature off only when they came from several.
 
+pub use flagfuse_cells::Source;
 use serde::{Deserialize, Serialize};
 
-/// Who sent an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Recorded by the edge when it answered.
-    Edge,
-    /// Sent by a client with a valid ticket.
-    Client,
-    /// Sent by a client to an edge that gives out no tickets.
-    Open,
-    /// Sent by a server with a secret key.
-    Server,
-}
-
-impl Source {
-    /// The source of a number in the database.
-    pub fn of_number(number: i64) -> Option<Self> {
-        let all = [Self::Edge, Self::Client, Self::Open, Self::Server];
-        usize::try_from(number).ok().and_then(|at| all.get(at).copied())
-    }
-
-    /// Whether whoever has a client key could have sent it.
-    const fn is_client(self) -> bool {
-        match self {
-            Self::Client | Self::Open => true,
-            Self::Edge | Self::Server => false,
-        }
+/// Whether whoever has a client key could have sent it.
+const fn is_client(source: Source) -> bool {
+    match source {
+        Source::Client | Source::Open => true,
+        Source::Edge | Source::Server => false,
     }
 }
 
@@ -47,7 +26,7 @@ pub struct Origins {
 impl Origins {
     /// Whether they may trip a fuse that asks for `min_networks` where clients sent some of them.
     pub fn are_enough(&self, min_networks: u64) -> bool {
-        self.networks >= min_networks || !self.sources.iter().any(|source| source.is_client())
+        self.networks >= min_networks || !self.sources.iter().any(|source| is_client(*source))
     }
 }
 
@@ -71,7 +50,8 @@ mod tests {
             assert_eq!(origins.are_enough(3), expected, "{origins:?}");
             assert!(origins.are_enough(networks), "{origins:?}");
         }
-        let numbers = (-1..5).map(Source::of_number).collect::<Vec<_>>();
+        let of_number = |number: i64| u8::try_from(number).ok().and_then(Source::from_number);
+        let numbers = (-1..5).map(of_number).collect::<Vec<_>>();
         let known = [Source::Edge, Source::Client, Source::Open, Source::Server].map(Some);
         assert_eq!(numbers, [&[None], &known[..], &[None]].concat());
     }

@@ -144,8 +144,8 @@ pub enum ReplicaMessage {
         shard: u16,
         /// Its high-water marks.
         held: HeldMap,
-        /// The newest snapshot reader that it is ([`READER_VERSION`](crate::snapshot::manifest::READER_VERSION)); 0 from an edge that does not say. It decides nothing about a kill, which
-        /// every edge gets.
+        /// The newest snapshot reader that it is, the manifest's `READER_VERSION`; 0 from an edge that does not say. It decides
+        /// nothing about a kill, which every edge gets.
         #[serde(default)]
         reader: u32,
     },

@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::super::fault::{EventFault, QuarantineCode, looks_like_seconds};
 use super::fields::{Fields, KindWire};
 use super::quick;
@@ -63,59 +61,6 @@ pub enum EventKind {
     },
 }
 
-/// The fields of an event as they travel; unknown ones are kept in the raw bytes and ignored here.
-#[derive(Deserialize)]
-struct EventWire {
-    id: String,
-    #[serde(rename = "type")]
-    kind: KindWire,
-    #[serde(default)]
-    unit: Option<String>,
-    occurred_ms: UnixMillis,
-    #[serde(default)]
-    flag: Option<String>,
-    #[serde(default)]
-    variation: Option<String>,
-    #[serde(default)]
-    phase: Option<u32>,
-    #[serde(default)]
-    version: Option<String>,
-    #[serde(default)]
-    metric: Option<String>,
-    #[serde(default)]
-    value: Option<f64>,
-    #[serde(default)]
-    ticket: Option<String>,
-    #[serde(default)]
-    yes: u64,
-    #[serde(default)]
-    no: u64,
-    #[serde(default)]
-    variants: BTreeMap<String, u64>,
-}
-
-impl From<EventWire> for Fields<'_> {
-    fn from(wire: EventWire) -> Self {
-        let owned = |text: Option<String>| text.map(Cow::Owned);
-        Self {
-            id: Cow::Owned(wire.id),
-            kind: wire.kind,
-            unit: owned(wire.unit),
-            occurred_ms: wire.occurred_ms,
-            flag: owned(wire.flag),
-            variation: owned(wire.variation),
-            phase: wire.phase,
-            version: owned(wire.version),
-            metric: owned(wire.metric),
-            value: wire.value,
-            ticket: owned(wire.ticket),
-            yes: wire.yes,
-            no: wire.no,
-            variants: wire.variants,
-        }
-    }
-}
-
 /// Checks one event that arrived at `received` and was sent, by the client's clock, at `sent`.
 pub fn parse_event(raw: &str, received: UnixMillis, sent: Option<UnixMillis>) -> Result<Event, EventFault> {
     if raw.len() > EVENT_LEN_MAX {
@@ -125,11 +70,16 @@ pub fn parse_event(raw: &str, received: UnixMillis, sent: Option<UnixMillis>) ->
     if let Some(fields) = quick::fields(raw, received) {
         return fields.checked(received, sent, None);
     }
+    careful(raw, received, sent)
+}
+
+/// Reads what is unusual, and says what is wrong with it.
+fn careful(raw: &str, received: UnixMillis, sent: Option<UnixMillis>) -> Result<Event, EventFault> {
     let value = strict::parse(raw.as_bytes())?;
     let seconds = looks_like_seconds(value.get("occurred_ms"), received);
-    let wire: EventWire = strict::from_value(&value)
+    let fields: Fields<'_> = strict::from_value(&value)
         .map_err(|misfit| EventFault::from(Fault::Shape(misfit)).in_seconds(seconds.as_deref()))?;
-    Fields::from(wire).checked(received, sent, seconds)
+    fields.checked(received, sent, seconds)
 }
 
 impl Fields<'_> {

@@ -28,20 +28,34 @@ impl KindWire {
     }
 }
 
-/// The fields of an event, from whatever they were read: what is read quickly borrows.
+/// The fields of an event as they travel; unknown ones are kept in the raw bytes and ignored here. What is read quickly
+/// borrows, what is read carefully does not.
+#[derive(Deserialize)]
 pub(super) struct Fields<'b> {
     pub(super) id: Cow<'b, str>,
+    #[serde(rename = "type")]
     pub(super) kind: KindWire,
+    #[serde(default)]
     pub(super) unit: Option<Cow<'b, str>>,
     pub(super) occurred_ms: UnixMillis,
+    #[serde(default)]
     pub(super) flag: Option<Cow<'b, str>>,
+    #[serde(default)]
     pub(super) variation: Option<Cow<'b, str>>,
+    #[serde(default)]
     pub(super) phase: Option<u32>,
+    #[serde(default)]
     pub(super) version: Option<Cow<'b, str>>,
+    #[serde(default)]
     pub(super) metric: Option<Cow<'b, str>>,
+    #[serde(default)]
     pub(super) value: Option<f64>,
+    #[serde(default)]
     pub(super) ticket: Option<Cow<'b, str>>,
+    #[serde(default)]
     pub(super) yes: u64,
+    #[serde(default)]
     pub(super) no: u64,
+    #[serde(default)]
     pub(super) variants: BTreeMap<String, u64>,
 }

@@ -128,7 +128,7 @@ impl Ground {
     }
 
     /// What is counted of a flag in all its closed slots.
-    pub(super) fn sums(&self, flag: &str) -> Result<Vec<Value>> {
+    pub(crate) fn sums(&self, flag: &str) -> Result<Vec<Value>> {
         let cells = self.admin.get(&format!("{}/cells?sum=true", flag_path(flag)))?.ok()?;
         Ok(cells["sums"].as_array().cloned().unwrap_or_default())
     }
@@ -140,6 +140,24 @@ impl Ground {
         let text = |name: &str| newest[name].as_str().unwrap_or("none").to_owned();
         Ok((text("decision"), text("reason")))
     }
+}
+
+/// What became of all events, added up over the minutes that are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Accounts {
+    pub(crate) received: u64,
+    pub(crate) quarantined: u64,
+}
+
+/// Reads them; an error when not every event is accounted for.
+pub(crate) fn accounts(admin: &Client) -> Result<Accounts> {
+    let balance = admin.get(&format!("{}/balance?limit=1000", environment_path()))?.ok()?;
+    let minutes = balance["minutes"].as_array().cloned().unwrap_or_default();
+    let sum = |name: &str| -> u64 { minutes.iter().filter_map(|minute| minute[name].as_u64()).sum() };
+    let [received, stored, duplicate, quarantined] =
+        ["received", "stored", "duplicate", "quarantined"].map(sum);
+    ensure!(received == stored + duplicate + quarantined, "the balance is off: {balance}");
+    Ok(Accounts { received, quarantined })
 }
 
 /// A client key of the environment.

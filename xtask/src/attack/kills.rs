@@ -15,7 +15,7 @@ use crate::http::{Answer, Client};
 /// to wait for the one would not measure the other. Of a hundred, one may be late; five attacks make 500.
 const KILL_COUNT: usize = 100;
 /// A kill that is not answered by then counts as one that took so long.
-const KILL_LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const KILL_LIMIT: Duration = Duration::from_secs(15);
 /// From one kill to the next.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Where every kill takes as long as it may, an attack goes on for so long.
@@ -31,11 +31,12 @@ pub(crate) struct Kills {
 impl Kills {
     pub(crate) fn add(&mut self, other: &Self) {
         self.times_ms.extend(&other.times_ms);
+        self.failures.extend_from_slice(&other.failures);
     }
 
-    /// Trips the fuse of a flag.
-    pub(crate) fn trip(&mut self, admin: &Client, flag: &str) {
-        let path = format!("{}/fuse/trip", flag_path(flag));
+    /// Trips the fuse of the flag of this number.
+    pub(crate) fn trip(&mut self, admin: &Client, at: usize) {
+        let path = format!("{}/fuse/trip", flag_path(&flag(at)));
         let sent = Instant::now();
         let answer = admin.post(&path, &json!({ "reason": "a drill" })).and_then(Answer::ok);
         self.times_ms.push(sent.elapsed().as_secs_f64() * 1_000.0);
@@ -66,9 +67,14 @@ impl Kills {
     }
 }
 
-/// Flags to be killed.
+/// The flags that an attack has to be killed.
 pub(super) fn fuses() -> Vec<(String, Value)> {
-    (0..KILL_COUNT).map(|at| (flag(at), idle_policy())).collect()
+    fuses_to_kill(KILL_COUNT)
+}
+
+/// So many flags to be killed.
+pub(crate) fn fuses_to_kill(count: usize) -> Vec<(String, Value)> {
+    (0..count).map(|at| (flag(at), idle_policy())).collect()
 }
 
 fn flag(at: usize) -> String {
@@ -120,7 +126,7 @@ fn kill(ground: &Ground, meter: &Meter, has_ended: &AtomicBool) -> Kills {
             break;
         }
         thread::sleep(PAUSE);
-        kills.trip(&admin, &flag(at));
+        kills.trip(&admin, at);
     }
     kills
 }

@@ -17,9 +17,9 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 pub(crate) use self::ground::{
-    ENVIRONMENT, Ground, PROJECT, Scene, TARGET, Terms, environment_path, flag_path, idle_policy, put_watched,
+    Accounts, ENVIRONMENT, Ground, PROJECT, Scene, TARGET, Terms, accounts, flag_path, put_watched,
 };
-pub(crate) use self::kills::Kills;
+pub(crate) use self::kills::{KILL_LIMIT, Kills, fuses_to_kill};
 use crate::figure::{Metric, Report, Target};
 use crate::stack::build;
 use crate::tools::progress;

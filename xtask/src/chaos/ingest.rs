@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::attack::{Ground, Kills, Scene, Terms, idle_policy};
+use crate::attack::{Ground, KILL_LIMIT, Kills, Scene, Terms, fuses_to_kill};
 use crate::http::Client;
-use crate::load::{Outstanding, check, send_all};
+use crate::load::{check, send_all};
 use crate::output::output;
 use crate::plane::{PlaneConfig, set_database};
 use crate::postgres::{Binaries, Postgres};
@@ -27,7 +27,6 @@ const ABSENCE: Duration = Duration::from_millis(700);
 /// Fuses that are tripped meanwhile, each once.
 const KILL_COUNT: usize = 300;
 const KILL_PAUSE: Duration = Duration::from_millis(500);
-const KILL_LIMIT: Duration = Duration::from_secs(15);
 /// How long counting the whole log anew may take.
 const RECOUNT_LIMIT: Duration = Duration::from_mins(10);
 
@@ -61,7 +60,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     let database_url = server.as_ref().map(|server| server.fresh_database("chaos_ingest")).transpose()?;
     let name = if options.on_postgres { "chaos-ingest-postgres" } else { "chaos-ingest" };
     let scene = Scene { root, built: &built, name };
-    let fuses = (0..KILL_COUNT).map(|at| (kill_flag(at), idle_policy())).collect();
+    let fuses = fuses_to_kill(KILL_COUNT);
     let terms = Terms { database_url: database_url.clone(), fuses, has_tickets: true, ..Terms::default() };
     let mut ground = Ground::start(&scene, terms)?;
     let mut second = if options.on_postgres { Some(Second::start(&ground)?) } else { None };
@@ -72,7 +71,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         .collect();
     let token = ground.stack.secrets().admin_token.clone();
     let (totals, kills, deaths) = thread::scope(|scope| {
-        let sending = scope.spawn(|| send_all(&edges, options.user_count, &AtomicBool::new(false)));
+        let sending = scope.spawn(|| send_all(&edges, options.user_count));
         let killing = scope.spawn(|| trip_all(&planes, &token, &stop));
         let mut deaths = Deaths::default();
         let mut struck = Ok(());
@@ -87,7 +86,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     })?;
     progress(&format!("{} events were acknowledged while {deaths}", totals.events));
     progress(&format!("kill switch meanwhile: {}", kills.told()));
-    check(&ground.admin, &totals, Outstanding::default())?;
+    check(&ground, &totals)?;
     // Nobody writes while it is compared.
     ground.stack.kill_control_plane();
     drop(second);
@@ -173,14 +172,10 @@ fn trip_all(planes: &[String], token: &str, stop: &AtomicBool) -> Kills {
         thread::sleep(KILL_PAUSE);
         let there = clients.iter().find(|client| client.get("/healthz").is_ok());
         if let Some(client) = there {
-            kills.trip(client, &kill_flag(at));
+            kills.trip(client, at);
         }
     }
     kills
-}
-
-fn kill_flag(at: usize) -> String {
-    format!("kill-{at}")
 }
 
 /// Counts the whole log again, in the simplest way there is, and compares every cell.

@@ -1,7 +1,7 @@
 //! One database's course: fill it with enrolments, load it as much as it takes, load it half as much, kill fuses meanwhile,
 //! start it again. Every figure is of the release build, over HTTP.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use super::batches::Buffer;
 use super::line::Line;
 use super::mix::{Cohort, Event, FLAG, Made, Stream};
-use crate::attack::{ENVIRONMENT, Kills, PROJECT, environment_path, flag_path, idle_policy, put_watched};
+use crate::attack::{
+    Accounts, ENVIRONMENT, KILL_LIMIT, Kills, PROJECT, accounts, flag_path, fuses_to_kill, put_watched,
+};
 use crate::figure::quantile;
 use crate::http::Client;
 use crate::plane::PlaneConfig;
@@ -33,9 +35,8 @@ const TIMED_EVENT_COUNT: usize = 200;
 /// How long half of the load lasts.
 const HALF_LOAD: Duration = Duration::from_secs(20);
 /// A fuse is killed so often, each of a flag of its own.
-pub(super) const KILL_COUNT: usize = 300;
+const KILL_COUNT: usize = 300;
 const KILL_PAUSE: Duration = Duration::from_millis(100);
-const KILL_LIMIT: Duration = Duration::from_secs(15);
 /// How long a full control plane may take to take a batch after all, and to start.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -48,7 +49,6 @@ pub(super) struct Course {
     ingest_token: String,
     cohort: Cohort,
     pub(super) kills: Kills,
-    next_kill: usize,
     buffers: Vec<Buffer>,
     /// Where the stream of events goes on.
     made: Made,
@@ -71,8 +71,8 @@ impl Course {
         let settings = json!({ "key": ENVIRONMENT, "profile": "strict", "auto_exposure": "single" });
         admin.post(&format!("/v1/projects/{PROJECT}/environments"), &settings)?.ok()?;
         put_watched(&admin, FLAG, &policy())?;
-        for at in 0..KILL_COUNT {
-            put_watched(&admin, &kill_flag(at), &idle_policy())?;
+        for (flag, policy) in fuses_to_kill(KILL_COUNT) {
+            put_watched(&admin, &flag, &policy)?;
         }
         let cohort = Cohort::read(&admin.get(&flag_path(FLAG))?.ok()?)?;
         let sources = [EventSource::Edge, EventSource::Client];
@@ -88,15 +88,13 @@ impl Course {
             ingest_token: secrets.ingest_token.clone(),
             cohort,
             kills: Kills::default(),
-            next_kill: 0,
             buffers: buffers.collect(),
             made: Made::default(),
         })
     }
 
-    /// Enrols units until there are `count`; how many a second.
-    pub(super) fn fill(&mut self, count: u64) -> Result<f64> {
-        let (before, began) = (self.made.enrolled, Instant::now());
+    /// Enrols units until there are `count`.
+    pub(super) fn fill(&mut self, count: u64) -> Result<()> {
         while self.made.enrolled < count {
             let left = usize::try_from(count - self.made.enrolled).unwrap_or(usize::MAX);
             let events = self.events(left.min(ROUND_EVENT_COUNT), Stream::Enrolments)?;
@@ -104,9 +102,7 @@ impl Course {
             self.send(&bodies)?;
             progress(&format!("{} of {count} units are enrolled", self.made.enrolled));
         }
-        #[expect(clippy::cast_precision_loss, reason = "some millions")]
-        let enrolled = (self.made.enrolled - before) as f64;
-        Ok(enrolled / began.elapsed().as_secs_f64())
+        Ok(())
     }
 
     /// Sends the mix as fast as it is taken, while fuses are killed; how many events a second.
@@ -164,12 +160,7 @@ impl Course {
 
     /// Everything that was sent is accounted for, each once; an error says what is not.
     pub(super) fn check_balance(&self) -> Result<()> {
-        let balance = self.admin.get(&format!("{}/balance?limit=1000", environment_path()))?.ok()?;
-        let minutes = balance["minutes"].as_array().cloned().unwrap_or_default();
-        let sum = |name: &str| -> u64 { minutes.iter().filter_map(|minute| minute[name].as_u64()).sum() };
-        let [received, stored, duplicate, quarantined] =
-            ["received", "stored", "duplicate", "quarantined"].map(sum);
-        ensure!(received == stored + duplicate + quarantined, "the balance is off: {balance}");
+        let Accounts { received, quarantined } = accounts(&self.admin)?;
         ensure!(received == self.made.events, "{} events were sent, {received} received", self.made.events);
         ensure!(
             quarantined == self.made.refused,
@@ -250,8 +241,8 @@ impl Course {
 
     /// Does `work`, and kills one fuse after the other meanwhile.
     fn while_killing<T: Send>(&mut self, work: impl FnOnce(&Self) -> Result<T> + Send) -> Result<T> {
-        let (is_over, first) = (AtomicBool::new(false), self.next_kill);
-        let killed = AtomicU64::new(0);
+        // Each of a flag of its own, also in the next round.
+        let (is_over, first) = (AtomicBool::new(false), self.kills.count());
         let newcomer = Client::newcomer(&self.config.url(), Some(&self.admin_token), KILL_LIMIT);
         let course = &*self;
         let (outcome, kills) = thread::scope(|scope| {
@@ -261,8 +252,7 @@ impl Course {
                     if is_over.load(Ordering::SeqCst) {
                         break;
                     }
-                    kills.trip(&newcomer, &kill_flag(at));
-                    killed.fetch_add(1, Ordering::SeqCst);
+                    kills.trip(&newcomer, at);
                     thread::sleep(KILL_PAUSE);
                 }
                 kills
@@ -272,7 +262,6 @@ impl Course {
             (outcome, killing.join())
         });
         let Ok(kills) = kills else { bail!("measuring kills panicked") };
-        self.next_kill += usize::try_from(killed.into_inner()).unwrap_or(0);
         self.kills.add(&kills);
         outcome
     }
@@ -289,10 +278,6 @@ fn deliver(line: &mut Line, body: &[u8]) -> Result<()> {
         ensure!(answer.status == 200, "status {}: {}", answer.status, answer.json());
         Ok(())
     })
-}
-
-fn kill_flag(at: usize) -> String {
-    format!("kill-{at}")
 }
 
 /// Everybody is in the cohort, and nothing is ever decided: the sample is larger than any load.

@@ -3,6 +3,7 @@
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sqlx::Connection as _;
 
@@ -85,6 +86,22 @@ impl TestDatabase {
                 conn.close().await.unwrap();
             }
         }
+    }
+
+    /// Waits until so many transactions stand in line for a lock in PostgreSQL. A file has no such lines: whoever writes there
+    /// announces it before the first wait.
+    pub(super) async fn until_waiting(&self, count: i64) {
+        const BOUND: Duration = Duration::from_secs(30);
+        let DatabaseUrl::Postgres(url) = &self.url else { return };
+        let mut conn = sqlx::PgConnection::connect(url.secret()).await.unwrap();
+        let sql = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        let stand = async {
+            while sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut conn).await.unwrap() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(BOUND, stand).await.unwrap_or_else(|_| panic!("{count} wait for a lock"));
     }
 
     pub(super) const fn is_postgres(&self) -> bool {

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use flagfuse_importers::ImportError;
+use flagfuse_shared::contract::beacon::FORMATS;
 use flagfuse_shared::environment::{EnvironmentFault, SharedField};
 use flagfuse_shared::strict::Misfit;
 use serde_json::{Map, Value, json};
@@ -313,7 +314,8 @@ impl From<IngestError> for ApiError {
         match error {
             IngestError::WrongTenant { .. } => Self::new(Code::WrongTenant, detail),
             IngestError::Batch(_) | IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => {
-                Self::new(Code::BadBatch, detail)
+                // So that an edge does not take this for a control plane that reads no newer format.
+                Self::new(Code::BadBatch, detail).with(json!({ "formats": FORMATS }))
             }
             IngestError::Full { .. } => Self::overloaded(detail),
             IngestError::Elsewhere { .. } | IngestError::Opening => Self::new(Code::EventsMoving, detail),

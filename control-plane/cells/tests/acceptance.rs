@@ -245,6 +245,23 @@ fn latency_counts_one_sample_per_unit() {
 }
 
 #[test]
+fn one_enormous_sample_moves_no_mean() {
+    let mut story = Story::new();
+    story.expose(START, 1, START);
+    story.expose(START, 3, START);
+    story.fill(START);
+    story.tick(START + 5_000);
+    let day_ms = 86_400_000_000_000;
+    story.valued(START + 6_000, 1, "latency_ms", START + 6_000, Some(day_ms));
+    story.valued(START + 6_000, 3, "latency_ms", START + 6_000, Some(80_000_000));
+    story.tick(START + 3 * HOUR);
+    let samples = story.closed.iter().flat_map(|closed| &closed.cells).filter(|row| row.metric == MetricNo(2));
+    assert_eq!(samples.map(|row| row.total_micros).sum::<i64>(), 10_000_000_000 + 80_000_000, "10 s and 80 ms");
+    let bins = story.closed.iter().flat_map(|closed| &closed.spreads).map(|row| row.bin);
+    assert_eq!(bins.max(), Some(latency_bin(day_ms)), "the spread knows it as it is");
+}
+
+#[test]
 fn bots_are_marked_by_what_was_known_at_enrolment() {
     let mut story = Story::new();
     story.tell(START, Fact::Expose(Exposure { is_bot: true, ..exposure(1, START) }));

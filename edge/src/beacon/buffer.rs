@@ -100,10 +100,12 @@ pub enum Next {
 }
 
 /// Reads the answer to a batch in `format`; `read` is the newest format that the answer says is read. A control plane that is
-/// older than format 2 refuses it like anything malformed, so the older one is tried before a batch counts as refused.
+/// older than format 2 refuses it like anything malformed, so the older one is tried before a batch counts as refused. One that
+/// reads format 2 says so in its refusals too: the older format has no marks, and nobody may wash them off with a batch
+/// that is refused. Nor with one that is too long, which says nothing about formats.
 pub const fn after_answer(format: u32, status: u16, read: u32) -> Next {
     match (verdict(status), format) {
-        (Verdict::Refused, FORMAT) => Next::Older,
+        (Verdict::Refused, FORMAT) if read < FORMAT && status != 413 => Next::Older,
         (Verdict::Committed, FORMAT) => Next::Stands { format: FORMAT },
         (Verdict::Committed, _) => Next::Stands { format: read },
         // What refuses both has something against the batch.
@@ -275,6 +277,9 @@ mod tests {
             (2, 200, 2, stands(2)),
             (2, 200, 1, stands(2)),
             (2, 400, 1, Next::Older),
+            (2, 400, 2, stands(2)),
+            (2, 413, 1, stands(2)),
+            (2, 422, 2, stands(2)),
             (2, 503, 1, stands(2)),
             (1, 200, 1, stands(1)),
             (1, 200, 2, stands(2)),

@@ -95,7 +95,7 @@ struct Judged {
     fault: Option<EventFault>,
     /// Why its ticket proves nothing.
     ticket: Option<TicketFault>,
-    /// It enrols a unit.
+    /// It may enrol a unit.
     enrols: bool,
 }
 
@@ -127,8 +127,11 @@ impl Rules<'_> {
             }
             _ => (self.unproven(), None),
         };
-        let enrols = matches!(event.kind, EventKind::Exposure { phase: Some(_), .. });
-        Judged { source, fault: self.check_exposure(&event), ticket, enrols }
+        let fault = self.check_exposure(&event);
+        // What enrols nobody takes nobody's place among those whom its key and network may enrol.
+        let is_counted = fault.is_none() && source != SourceMark::None;
+        let enrols = is_counted && matches!(event.kind, EventKind::Exposure { phase: Some(_), .. });
+        Judged { source, fault, ticket, enrols }
     }
 
     /// The mark of what no ticket was asked for.

@@ -155,6 +155,24 @@ fn without_a_ticket_nothing_counts() {
 }
 
 #[test]
+fn what_cannot_enrol_takes_nobodys_place_among_those_who_may() {
+    let secrets = TicketSecrets::parse("a:AAAAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
+    let scope = Scope::parse("t/p/e").unwrap();
+    let [(exposed, on), (control, off)] = units();
+    let ticket = |unit: &str| format!(r#","phase":3,"ticket":"{}""#, secrets.issue(&scope, unit, NOW).unwrap());
+    let all = [
+        exposure(&exposed, on, &ticket(&exposed)),
+        exposure(&control, off, &ticket(&control)),
+        exposure(&exposed, on, r#","phase":3"#),
+        exposure(&exposed, off, &ticket(&exposed)),
+        exposure("made-up", on, r#","phase":3"#),
+    ];
+    let enrols = |secrets| judge(secrets, &events(&all)).iter().map(|judged| judged.enrols).collect::<Vec<_>>();
+    assert_eq!(enrols(Some(&secrets)), [true, true, false, false, false]);
+    assert_eq!(enrols(None)[..3], [true, true, true], "where there are no tickets, they count");
+}
+
+#[test]
 fn a_body_that_is_no_batch_is_refused_whole() {
     for body in [&b""[..], b"[]", b"{\"events\":{}}", b"{\"events\":[", b"\xff"] {
         assert!(ClientBatch::parse(body).map_err(EdgeError::from).is_err());

@@ -2,7 +2,7 @@
 
 use hashbrown::HashTable;
 
-use crate::bins::latency_bin;
+use crate::bins::{latency_bin, mean_part};
 use crate::closed::Counter;
 use crate::fact::{Effect, Outcome};
 use crate::id::MetricNo;
@@ -249,7 +249,7 @@ fn count_sample(
     let sample_key = |slice, micros| Key::sample(at.slot, latency_bin(micros), metric.no, slice, state.arm());
     if state.done & metric.bit() == 0 {
         let Some(step) = at.step else { return Effect::Stored };
-        add(cells, slot, state, at, metric, Counts::unit(micros));
+        add(cells, slot, state, at, metric, Counts::unit(mean_part(micros)));
         for slice in state.slices.counted(state.is_bot()).filter(|_| is_spread) {
             cells.add_sample(slot, sample_key(slice, micros));
         }
@@ -268,7 +268,7 @@ fn count_sample(
     }
     let Some(counted) = samples.get_mut(at.state, metric.no) else { return Effect::Duplicate };
     if (at.now_ms, at_ms, micros) < (counted.known_ms, counted.at_ms, counted.micros) {
-        let difference = micros.wrapping_sub(counted.micros);
+        let difference = mean_part(micros).wrapping_sub(mean_part(counted.micros));
         for slice in state.slices.counted(state.is_bot()) {
             let key = Key::cell(at.slot, counted.step, metric.no, slice, state.arm());
             cells.add(slot, at.slot, key, Counts { units: 0, events: 0, total_micros: difference });

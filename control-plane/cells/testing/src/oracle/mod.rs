@@ -17,6 +17,8 @@ const WAITING_MAX: usize = 16;
 const OUTCOMES_OF_DAY_MAX: u64 = 10_000;
 const NETWORKS_MAX: usize = 64;
 const DAY_MS: u64 = 86_400_000;
+/// What a sample adds to a sum at most: 10 s.
+const SAMPLE_MICROS_MAX: i64 = 10_000_000_000;
 
 mod closing;
 
@@ -369,7 +371,7 @@ impl Oracle {
                 Counting::First if is_new || fault == Some(Fault::RepeatsCount) => added.push((no, 1, 1, 0)),
                 Counting::First => {}
                 Counting::Sample if is_new => {
-                    added.push((no, 1, 1, micros));
+                    added.push((no, 1, 1, micros.min(SAMPLE_MICROS_MAX)));
                     if !has_matured {
                         slot.samples.push((no, exposure, micros));
                     }

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::thread;
 
 use support::{COMMAND_LIMIT, fresh_dir, output, root};
+use xtask::ports;
 use xtask::postgres::Postgres;
 use xtask::stack::build_control_plane;
 
@@ -91,8 +92,8 @@ fn urls_that_lead_nowhere_are_refused() {
         "sqlite:///no/such/folder/flags.db",
         &["/no/such/folder/flags.db", "check that its folder"],
     );
-    // Nobody listens on a port that was let go.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Nobody listens there.
+    let port = ports::free(1).unwrap()[0];
     let url = with_password(&format!("127.0.0.1:{port}/flags"));
     program.is_refused(&url, &[&format!("127.0.0.1:{port}/flags cannot be reached"), "start the server"]);
     let url = with_password("no-such-host.invalid/flags");

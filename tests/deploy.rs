@@ -1,10 +1,10 @@
 //! `wrangler.toml` as a user would deploy it: wrangler accepts it, and `wrangler dev` serves the same worker.
 
-use std::net::TcpListener;
 use std::process::Stdio;
 
 use support::{Client, PATIENCE, SCRIPT_LIMIT, eventually, fresh_dir, output, root};
 use xtask::output::Gathered;
+use xtask::ports;
 use xtask::process::OwnedProcess;
 use xtask::tools::wrangler;
 
@@ -21,7 +21,7 @@ fn wrangler_accepts_and_serves_the_worker() {
         assert!(said.contains(expected), "{expected:?} is missing in\n{said}");
     }
 
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = ports::free(1).unwrap()[0].to_string();
     let mut command = wrangler(root()).unwrap();
     command
         .args(["dev", "--port", &port, "--inspector-port", "0", "--show-interactive-dev-session=false"])

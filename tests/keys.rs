@@ -4,7 +4,6 @@
 #![expect(clippy::disallowed_methods, reason = "how long real processes take is measured with real time")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +18,7 @@ use serde_json::{Value, json};
 use support::{
     COMMAND_LIMIT, Client, PATIENCE, SetOnDrop, World, environment_path, eventually, fresh_dir, output, root,
 };
+use xtask::ports;
 use xtask::process::OwnedProcess;
 
 /// How long answers may be labelled stale at a stretch: a machine that is busy beats late, and keys that nobody accepts would
@@ -261,7 +261,7 @@ fn a_database_from_an_old_copy_changes_nothing_until_its_epoch_is_raised() {
 
 /// A control plane without edges; everything it says goes into a file.
 fn serve(data: &Path, log: &Path, variables: &[(&str, &str)]) -> (OwnedProcess, Client) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = ports::free(1).unwrap()[0];
     let file = fs::File::options().create(true).append(true).open(log).unwrap();
     let mut command = program();
     command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--data"]).arg(data);

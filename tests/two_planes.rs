@@ -2,7 +2,6 @@
 //! goes on: no change is lost, versions only rise, and a fuse that both see opening opens once.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -14,6 +13,7 @@ use support::{
     Answer, Client, Database, GUARDED_FLAG, PATIENCE, SetOnDrop, World, environment_path, eventually,
 };
 use xtask::plane::PlaneConfig;
+use xtask::ports;
 use xtask::process::OwnedProcess;
 
 /// How often each of the two is killed.
@@ -32,9 +32,7 @@ struct Plane {
 
 impl Plane {
     fn start(world: &World, name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
+        let port = ports::free(1).expect("ports are free")[0];
         let config = world.stack.plane(port, name);
         let process = Some(config.start().expect("the control plane starts"));
         let admin = Client::new(&config.url(), Some(&world.stack.secrets().admin_token));

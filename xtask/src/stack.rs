@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::http::Client;
 use crate::plane::PlaneConfig;
+pub use crate::ports::free as free_ports;
 use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use crate::relay::Relay;
 use crate::secrets::{Secrets, shown};
@@ -115,19 +116,6 @@ impl StackConfig {
             .map(|port| Relay::start(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), delay_ms.clone()))
             .collect()
     }
-}
-
-/// Ports that were free a moment ago; all are held until the last is drawn, so that they differ.
-pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>()?;
-    Ok(listeners
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<Vec<_>, _>>()?
-        .iter()
-        .map(std::net::SocketAddr::port)
-        .collect())
 }
 
 /// A running stack. Dropping it kills its processes.

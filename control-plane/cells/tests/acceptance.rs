@@ -1,5 +1,6 @@
 //! What counting promises, by name: one short story each.
 
+use flagfuse_cells::bins::latency_bin;
 use flagfuse_cells::schedule::OVERTAKE_MS;
 use flagfuse_cells::{
     Arm, CellRow, Closed, Counter, CounterRow, Effect, Exposure, Fact, Ledger, MetricNo, Outcome, PhaseId,
@@ -255,8 +256,13 @@ fn one_enormous_sample_moves_no_mean() {
     story.valued(START + 6_000, 1, "latency_ms", START + 6_000, Some(day_ms));
     story.valued(START + 6_000, 3, "latency_ms", START + 6_000, Some(80_000_000));
     story.tick(START + 3 * HOUR);
-    let samples = story.closed.iter().flat_map(|closed| &closed.cells).filter(|row| row.metric == MetricNo(2));
-    assert_eq!(samples.map(|row| row.total_micros).sum::<i64>(), 10_000_000_000 + 80_000_000, "10 s and 80 ms");
+    let samples =
+        story.closed.iter().flat_map(|closed| &closed.cells).filter(|row| row.metric == MetricNo(2));
+    assert_eq!(
+        samples.map(|row| row.total_micros).sum::<i64>(),
+        10_000_000_000 + 80_000_000,
+        "10 s and 80 ms"
+    );
     let bins = story.closed.iter().flat_map(|closed| &closed.spreads).map(|row| row.bin);
     assert_eq!(bins.max(), Some(latency_bin(day_ms)), "the spread knows it as it is");
 }

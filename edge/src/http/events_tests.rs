@@ -159,7 +159,8 @@ fn what_cannot_enrol_takes_nobodys_place_among_those_who_may() {
     let secrets = TicketSecrets::parse("a:AAAAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
     let scope = Scope::parse("t/p/e").unwrap();
     let [(exposed, on), (control, off)] = units();
-    let ticket = |unit: &str| format!(r#","phase":3,"ticket":"{}""#, secrets.issue(&scope, unit, NOW).unwrap());
+    let ticket =
+        |unit: &str| format!(r#","phase":3,"ticket":"{}""#, secrets.issue(&scope, unit, NOW).unwrap());
     let all = [
         exposure(&exposed, on, &ticket(&exposed)),
         exposure(&control, off, &ticket(&control)),
@@ -167,7 +168,8 @@ fn what_cannot_enrol_takes_nobodys_place_among_those_who_may() {
         exposure(&exposed, off, &ticket(&exposed)),
         exposure("made-up", on, r#","phase":3"#),
     ];
-    let enrols = |secrets| judge(secrets, &events(&all)).iter().map(|judged| judged.enrols).collect::<Vec<_>>();
+    let enrols =
+        |secrets| judge(secrets, &events(&all)).iter().map(|judged| judged.enrols).collect::<Vec<_>>();
     assert_eq!(enrols(Some(&secrets)), [true, true, false, false, false]);
     assert_eq!(enrols(None)[..3], [true, true, true], "where there are no tickets, they count");
 }

@@ -85,12 +85,12 @@ impl Lease<'_> {
         let is_ours = partitions::renew(&mut tx, &self.held, self.context.until()).await?;
         tx.commit().await?;
         self.renewed_ms = now;
-        if is_ours { Ok(()) } else { Err(IngestError::Elsewhere { address: String::new() }) }
+        if is_ours { Ok(()) } else { Err(IngestError::overtaken()) }
     }
 }
 
-/// The newest checkpoint, and the row of the log that it ends with. One that cannot be read is worth nothing, as long as the
-/// log goes back further.
+/// The newest checkpoint, and the row of the log that it ends with. One that cannot be read is a fault: the log in front of it
+/// may be gone, or without the units that were erased.
 async fn restore(lease: &mut Lease<'_>) -> Result<(Ledger, i64), IngestError> {
     let partition_id = lease.held.partition_id;
     let newest = checkpoints::newest(&mut *lease.context.store().read().await?, partition_id).await?;

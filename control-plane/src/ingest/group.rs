@@ -16,7 +16,7 @@ use super::delivery::Delivery;
 use super::recent::{Novelty, Recent};
 use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
 use super::usage;
-use crate::model::rules::rules;
+use crate::model::rules::{Edges, rules};
 use crate::store::batches::AppliedBatch;
 use crate::store::buffers::BufferNews;
 use crate::store::event_ids::EventId;
@@ -82,8 +82,8 @@ pub(super) struct Group<'d> {
     pub(super) rules: Vec<(i64, String)>,
     pub(super) batches: Vec<AppliedBatch<'d>>,
     pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
-    /// Units that somebody asked to be erased.
-    pub(super) erased: Vec<UnitHash>,
+    /// Units that are to be erased, each with who asked for it.
+    pub(super) erased: Vec<(UnitHash, String)>,
 }
 
 impl<'d> Group<'d> {
@@ -93,11 +93,11 @@ impl<'d> Group<'d> {
         Self { known_ms: state.known_ms, ..Self::default() }
     }
 
-    /// Makes a phase known, where it is not.
-    pub(super) fn phase(&mut self, state: &mut State, row: &PhaseRow) {
+    /// Makes a phase known, where it is not; `edges` are frozen with it.
+    pub(super) fn phase(&mut self, state: &mut State, row: &PhaseRow, edges: &Edges) {
         let phase = PhaseId(row.phase_id);
         if state.ledger.standing(phase) == Standing::Unknown {
-            let rules = rules(phase, row.started_ms, &row.policy);
+            let rules = rules(phase, row.started_ms, &row.policy, edges);
             self.rules.push((row.phase_id, serde_json::to_string(&rules).unwrap_or_default()));
             self.apply(state, Fact::Phase(Box::new(rules)));
             state.running.insert(row.phase_id);
@@ -114,10 +114,10 @@ impl<'d> Group<'d> {
         }
     }
 
-    /// Forgets a unit.
-    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash) {
+    /// Forgets a unit, which `actor` asked for.
+    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash, actor: String) {
         self.apply(state, Fact::Forget { unit });
-        self.erased.push(unit);
+        self.erased.push((unit, actor));
     }
 
     fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {
@@ -134,7 +134,7 @@ impl<'d> Group<'d> {
         known: &BTreeSet<EventId>,
     ) -> Balance {
         for phase in &delivery.phases {
-            self.phase(state, &phase.row);
+            self.phase(state, &phase.row, &phase.edges);
         }
         let mut balance = Balance::default();
         let until = delivery.position.saturating_add(delivery.take).min(delivery.events.len());

@@ -145,16 +145,17 @@ mod tests {
 
     #[test]
     fn frozen_edges_spread_the_units_of_a_history_evenly_and_the_last_one_caps_a_thousandth() {
-        // 20,000 units from 1.00 to 200.99, in steps of a cent.
-        let values = || (0..20_000).map(|at| 1_000_000 + at * 10_000);
+        // One unit at each cent from 1.00 up to the end of a bin.
+        const UNITS: u64 = 17_682;
+        let values = || (0..UNITS.cast_signed()).map(|at| 1_000_000 + at * 10_000);
         let frozen = frozen_edges(value_edges(), &binned(value_edges(), values())).unwrap();
         assert_eq!(frozen.len(), VALUE_EDGES);
         assert!(frozen.is_sorted_by(|a, b| a < b));
         let spread = binned(&frozen, values());
         let above =
             spread.iter().find(|(bin, _)| usize::from(*bin) == VALUE_EDGES).map_or(0, |(_, units)| *units);
-        assert!(above <= 20_000 / 20, "{above} above the cap");
-        let evenly = 20_000 / VALUE_BINS as u64;
+        assert!(above <= UNITS / 500, "{above} above the cap");
+        let evenly = UNITS / VALUE_BINS as u64;
         for (bin, units) in &spread[..VALUE_EDGES] {
             assert!((evenly / 2..=evenly * 2).contains(units), "bin {bin} has {units} of {evenly}");
         }

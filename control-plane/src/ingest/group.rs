@@ -24,6 +24,8 @@ use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
 
+/// Enrolments of a tick that stand before others of the process have a turn: a few milliseconds.
+pub(super) const SETTLED_COUNT: usize = 4_096;
 /// Counts exposures and outcomes of units in a phase's arms that came without a ticket.
 const UNTICKETED: &str = "unticketed";
 /// Counts exposures that are in the quarantine.

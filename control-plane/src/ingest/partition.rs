@@ -20,7 +20,7 @@ use super::delivery::{Delivery, Ingested};
 use super::elsewhere::{Wanting, refuse};
 use super::erasure::Erasing;
 use super::error::IngestError;
-use super::group::{Group, State};
+use super::group::{Group, SETTLED_COUNT, State};
 use super::lookup;
 use super::message::{IDLE, Message};
 use super::opening::{Opened, Ours, open};
@@ -34,8 +34,6 @@ use crate::store::{Connection, Lock, StoreError, batches, phases, value_history}
 const GROUP_EVENT_COUNT: usize = 4_096;
 /// Events of a batch that are applied together: what a transaction writes beside the log is bounded by it.
 const TAKE_COUNT_MAX: usize = 4_096;
-/// Enrolments that stand before others have a turn: a few milliseconds.
-const SETTLED_COUNT: usize = 4_096;
 /// Deliveries in which an event alone could not be applied before it is set aside. A fault of the disk or of another
 /// process is over by then, or the event could not be set aside either.
 const FAILURE_COUNT_MAX: u32 = 3;

@@ -1,4 +1,4 @@
-//! When a control plane lets go of events that another one has to refuse. Pure: times are arguments.
+//! When a control plane lets go of events that another one has to refuse. Times are arguments.
 //!
 //! Where control planes know each other's addresses, none refuses anything. Where they do not, an edge may reach one of them
 //! only, and its events wait as long as another one has them. So the owner lets go as soon as nothing comes to itself; and

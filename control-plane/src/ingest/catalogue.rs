@@ -13,9 +13,8 @@ use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
 use tokio::time::Instant;
 
 use crate::clock::monotonic;
-use crate::model::rules::Edges;
 use crate::store::phases::{self, PhaseRow};
-use crate::store::{Connection, Store, StoreError, flags, fuses, scopes, value_history};
+use crate::store::{Connection, Store, StoreError, flags, fuses, scopes};
 
 /// How long what is known stands before the environment's version is looked at again.
 const FRESH: Duration = Duration::from_millis(250);
@@ -29,14 +28,12 @@ const SOUGHT_COUNT_MAX: usize = 64;
 pub(super) struct Phase {
     pub(super) row: PhaseRow,
     pub(super) salted: Salted,
-    /// Of the bins of its values, as the history of its flag has them now.
-    pub(super) edges: Edges,
 }
 
 impl Phase {
-    pub(super) fn of(row: PhaseRow, edges: Edges) -> Self {
+    pub(super) fn of(row: PhaseRow) -> Self {
         let salted = Salted::new(&row.salt, COHORT_SEED);
-        Self { row, salted, edges }
+        Self { row, salted }
     }
 
     pub(super) const fn id(&self) -> PhaseId {
@@ -205,10 +202,7 @@ async fn phase(
     number: u32,
 ) -> Result<Known<Arc<Phase>>, StoreError> {
     match phases::by_number(conn, scope, flag.as_str(), number).await {
-        Ok(Some(row)) => {
-            let edges = value_history::edges(conn, row.phase_id, &row.policy.values).await?;
-            Ok(Known::Is(Arc::new(Phase::of(row, edges))))
-        }
+        Ok(Some(row)) => Ok(Known::Is(Arc::new(Phase::of(row)))),
         Ok(None) => Ok(Known::IsNot),
         Err(error) => broken(&error).ok_or(error),
     }

@@ -158,9 +158,7 @@ impl Resolver<'_> {
         let flag = event.as_ref().ok().and_then(flag_of).cloned();
         let (print, what) = match (event, &arrival.content) {
             (Err(fault), _) => (None, What::Refused(fault, None)),
-            (Ok(event), Content::Raw(raw)) => {
-                (Some(self.print(&event, arrival.source, raw)), self.what(&arrival, event))
-            }
+            (Ok(event), Content::Raw(raw)) => (Some(self.print(&event.id, raw)), self.what(&arrival, event)),
             (Ok(event), Content::Exposure(_)) => (None, self.what(&arrival, event)),
         };
         let raw = match arrival.content {
@@ -176,10 +174,8 @@ impl Resolver<'_> {
         Resolved { print, raw, what, about, origin: Origin::of(&arrival) }
     }
 
-    /// An id means something beside its unit and whoever vouches for it: nobody hides another's event by using its id first.
-    fn print(&self, event: &Event, source: SourceMark, content: &str) -> Print {
+    fn print(&self, id: &str, content: &str) -> Print {
         let content = self.hashing.hash_one(content);
-        let id = (event.id.as_str(), event.unit.as_ref().map(Unit::as_str), source.as_str());
         #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
         Print { id: self.hashing.hash_one(id), content: content as u32 }
     }

@@ -241,35 +241,6 @@ async fn two_networks_cannot_trip() {
     }
 }
 
-/// Whoever uses an id before its owner does, for another unit or with nobody's word for it, hides nothing.
-#[tokio::test]
-async fn one_client_cannot_hide_anothers_events() {
-    let world = World::new().await;
-    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
-    let units = members(0..200_000, 2, 1);
-    let both: Vec<(String, usize)> = units.iter().map(|unit| (unit.clone(), 1)).collect();
-    world.deliver(&batch_from(&world, "edge", &both, |_| 7)).await;
-    let bought = |unit: &str, source: &str, surprise: u32| {
-        let event = json!({ "type": "outcome", "id": "order-1001", "unit": unit, "metric": "conversion",
-            "occurred_ms": world.clock.now(), "surprise": surprise });
-        let mut batch = batch_from(&world, "ticket", &[], |_| 0);
-        batch["requests"] =
-            json!([{ "received_ms": world.clock.now(), "source": source, "events": [event] }]);
-        batch
-    };
-    world.deliver(&bought(&units[1], "ticket", 1)).await;
-    world.deliver(&bought(&units[0], "none", 1)).await;
-    world.deliver(&bought(&units[0], "none", 2)).await;
-    let own = world.deliver(&bought(&units[0], "ticket", 3)).await;
-    assert_eq!((&own["stored"], &own["quarantined"]), (&json!(1), &json!(0)), "{own}");
-    // Their own repeats and conflicts are told as ever.
-    assert_eq!(world.deliver(&bought(&units[0], "ticket", 3)).await["duplicate"], 1);
-    assert_eq!(world.deliver(&bought(&units[0], "ticket", 4)).await["quarantined"], 1);
-    world.close_slots().await;
-    assert_eq!(world.sums(1, "exposed", "conversion").await, (2, 2, 0));
-    assert_eq!(world.counter("unticketed").await, 1);
-}
-
 /// The rules that a phase of the flag counts under.
 async fn rules_of(world: &World, phase: u32) -> Value {
     let sql = "SELECT rules FROM phase_rules JOIN phases USING (phase_id) WHERE phase = $1";

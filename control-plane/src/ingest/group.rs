@@ -135,7 +135,7 @@ impl<'d> Group<'d> {
         delivery: &'d Delivery,
         known: &BTreeSet<EventId>,
     ) -> Balance {
-        // What runs was told with the edges of its values before; what has ended already has had none.
+        // Phases that run were told before, with the edges of their values; one that has ended without an event has none.
         for phase in &delivery.phases {
             self.phase(state, &phase.row, &Edges::new());
         }

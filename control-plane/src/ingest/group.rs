@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_cells::{
-    Arm, Effect, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash, fact::Balance as Side,
+    Arm, Effect, Exposure, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
+    fact::Balance as Side,
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
@@ -210,6 +211,12 @@ impl<'d> Group<'d> {
         }
         match &event.what {
             What::Refused(fault, of) => Err(((**fault).clone(), *of)),
+            // It counts for nothing, and would stand in the log again.
+            What::Expose(Exposure { unit, .. }) | What::Outcome(Outcome { unit, .. })
+                if state.ledger.has_forgotten(unit) =>
+            {
+                Ok(Side::Stored)
+            }
             What::Expose(exposure) => {
                 let effect = self.apply(state, Fact::Expose(*exposure));
                 Ok(effect.balance())

@@ -50,6 +50,7 @@ async fn whoever_is_erased_leaves_numbers_and_a_tombstone() {
     world.ingest(&again).await;
     world.close_slots().await;
     assert_eq!(world.sums(1, "exposed", "exposure").await, (2, 2, 0));
+    assert!(traces(&world, &units[0]).await <= 2, "and leaves no trace in the log either");
     let trail = world.get(&format!("{ENVIRONMENT}/audit?limit=100")).await["audit"].clone();
     let erasures = trail.as_array().unwrap().iter().filter(|entry| entry["action"] == "unit.erase");
     let erasures: Vec<_> =

@@ -334,6 +334,11 @@ impl Ledger {
             && self.counters.is_empty()
     }
 
+    /// Whether a unit, or the canonical unit of a device, was forgotten before the last tick: no fact of it counts for anything.
+    pub fn has_forgotten(&self, unit: &UnitHash) -> bool {
+        self.is_erased(unit) || (!self.erased.is_empty() && self.is_erased(&self.links.resolve(*unit)))
+    }
+
     /// The phases in which a unit is enrolled, through its canonical unit too.
     pub fn unit_phases(&self, unit: &UnitHash) -> Vec<EnrolledIn> {
         let canonical = self.links.resolve(*unit);

@@ -334,9 +334,15 @@ impl Ledger {
             && self.counters.is_empty()
     }
 
-    /// Whether a unit, or the canonical unit of a device, was forgotten before the last tick: no fact of it counts for anything.
+    /// Whether a unit, or the canonical unit of a device, is forgotten, by the last tick or by the next one: whoever makes facts
+    /// makes none of it any more.
     pub fn has_forgotten(&self, unit: &UnitHash) -> bool {
-        self.is_erased(unit) || (!self.erased.is_empty() && self.is_erased(&self.links.resolve(*unit)))
+        if self.erased.is_empty() && self.since.forget.is_empty() {
+            return false;
+        }
+        let canonical = self.links.resolve(*unit);
+        let mut both = [unit, &canonical].into_iter();
+        both.any(|unit| self.is_erased(unit) || self.since.forget.contains(unit))
     }
 
     /// The phases in which a unit is enrolled, through its canonical unit too.

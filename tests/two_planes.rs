@@ -1,5 +1,6 @@
-//! Two control planes on one Postgres database, both taking changes, both looking at the fuses, each killed while the other
-//! goes on: no change is lost, versions only rise, and a fuse that both see opening opens once.
+//! Two control planes on one Postgres database, both taking changes, both looking at the fuses, both receiving events, each
+//! killed while the other goes on: no change is lost, versions only rise, an event counts once wherever it is delivered, and a
+//! fuse that both see opening opens once.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -10,7 +11,8 @@ use anyhow::ensure;
 use flagfuse_shared::ids::SnapshotVersion;
 use serde_json::{Value, json};
 use support::{
-    Answer, Client, Database, GUARDED_FLAG, PATIENCE, SetOnDrop, World, environment_path, eventually,
+    Answer, Client, Database, ENVIRONMENT, GUARDED_FLAG, PATIENCE, PROJECT, SetOnDrop, World,
+    environment_path, eventually,
 };
 use xtask::plane::PlaneConfig;
 use xtask::ports;
@@ -72,6 +74,7 @@ fn two_control_planes_on_one_database_lose_nothing_and_trip_a_fuse_once() {
     let Some(mut world) = World::start_on("two_planes", Database::Postgres) else { return };
     let mut second = Plane::start(&world, "second");
     changes_survive_kills(&mut world, &mut second);
+    events_are_handed_on_and_survive_a_kill(&mut world, &mut second);
     the_fuse_opens_once(&mut world, &mut second);
 }
 
@@ -166,6 +169,84 @@ fn write_contested(admin: &Client, promises: &Promises, stop: &AtomicBool, name:
             status => panic!("status {status}: {}", answer.body),
         }
     }
+}
+
+/// A buffer of an edge that delivers where it is told to.
+struct Buffer {
+    token: String,
+    batches: u64,
+}
+
+impl Buffer {
+    /// The batch of a number: always the same.
+    fn batch(number: u64) -> Value {
+        let now = xtask::traffic::now_ms();
+        let event = json!({ "type": "outcome", "id": format!("handed-on-{number}"), "unit": format!("u{number}"),
+            "metric": "conversion", "occurred_ms": now });
+        json!({ "buffer_id": "0123456789abcdef0123456789abcdef", "batch_seq": number, "tenant": "default",
+            "project": PROJECT, "environment": ENVIRONMENT, "region": "local",
+            "events": [{ "received_ms": now, "raw": event }] })
+    }
+
+    fn send(&self, to: &str, number: u64) -> anyhow::Result<Answer> {
+        Client::new(to, Some(&self.token)).post("/v1/ingest", &Self::batch(number))
+    }
+
+    /// Delivers the next batch until it is taken; what it is told.
+    fn deliver(&mut self, to: &str) -> Value {
+        self.batches += 1;
+        let mut told = Value::Null;
+        eventually("a batch is taken", PATIENCE, || {
+            let answer = self.send(to, self.batches)?;
+            ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
+            told = answer.body;
+            Ok(())
+        })
+        .unwrap();
+        told
+    }
+}
+
+/// Each plane takes what its edge delivers, whichever of them counts; when that one is killed, the other goes on with all of it.
+fn events_are_handed_on_and_survive_a_kill(world: &mut World, second: &mut Plane) {
+    let (one, two) = (world.stack.control_plane_url(), second.config.url());
+    let mut buffer = Buffer { token: world.stack.secrets().ingest_token.clone(), batches: 0 };
+    let hands = |world: &World| -> u64 {
+        let server = world.postgres.as_ref().expect("it is on Postgres");
+        let sql = "SELECT SUM(fence) FROM partitions";
+        server.run(&server.url("flagfuse_two_planes"), sql).unwrap().parse().unwrap()
+    };
+    // Whoever counts now, both are asked and both take it, and it does not change hands for that.
+    buffer.deliver(&one);
+    let before = hands(world);
+    for to in [&two, &one, &two, &one] {
+        assert_eq!(buffer.deliver(to)["status"], "applied", "{to}");
+    }
+    assert_eq!(hands(world), before, "a batch that is handed on moves nothing");
+    // Whichever of them it is: both die once, one after the other.
+    world.stack.kill_control_plane();
+    buffer.deliver(&two);
+    world.stack.start_control_plane().unwrap();
+    second.restart();
+    buffer.deliver(&one);
+    assert!(hands(world) > before, "somebody else counts now");
+    // All of it again, at either: each batch is known, whoever took it.
+    for number in 1..=buffer.batches {
+        for to in [&one, &two] {
+            eventually("a repeated batch is known", PATIENCE, || {
+                let answer = buffer.send(to, number)?;
+                ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
+                assert_eq!(answer.body["status"], "duplicate", "batch {number} at {to}");
+                Ok(())
+            })
+            .unwrap();
+        }
+    }
+    let health =
+        second.admin.get(&format!("{}/telemetry-health", environment_path())).and_then(Answer::ok).unwrap();
+    assert_eq!(health["balance"]["exact"], true, "{health}");
+    let stored = health["balance"]["stored"].as_u64().unwrap();
+    assert!(stored >= buffer.batches, "{health}");
 }
 
 fn the_fuse_opens_once(world: &mut World, second: &mut Plane) {

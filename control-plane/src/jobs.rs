@@ -22,8 +22,9 @@ use crate::publish::push::{EdgeRegion, PushContext, push_replica};
 use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
 use crate::publish::{Publisher, receipts};
+use crate::store::days::Daily;
 use crate::store::{
-    Lock, Store, StoreError, batches, buffers, compaction, event_ids, metrics_seen, quarantine, scopes,
+    Lock, Store, StoreError, batches, buffers, compaction, days, event_ids, metrics_seen, quarantine, scopes,
     telemetry_log,
 };
 
@@ -249,10 +250,29 @@ const fn full(count: u64) -> (u64, bool) {
     (count, count == PRUNE_COUNT as u64)
 }
 
+/// Makes the partitions of the days to come, and drops those that are over; what is left goes row by row.
+async fn keep_days(store: &Store, daily: Daily, now: UnixMillis) -> Result<(), StoreError> {
+    let kept_ms = match daily {
+        Daily::Log => LOG_KEPT_MS,
+        Daily::EventIds => EVENT_KEPT_MS,
+    };
+    let mut tx = store.write_patiently(Lock::Housekeeping).await?;
+    days::prepare(&mut tx, daily, now).await?;
+    tx.commit().await?;
+    let mut tx = store.write_patiently(Lock::Housekeeping).await?;
+    days::drop_before(&mut tx, daily, now.minus(kept_ms)).await?;
+    tx.commit().await
+}
+
 /// Forgets what has no use after its horizon: ids of usage, the log that checkpoints have in them, applied batches, quarantined
 /// bytes, the minutes of old balances, the steps of old cells. Never a sum, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
+    for daily in Daily::ALL {
+        if let Err(error) = keep_days(store, daily, now).await {
+            tracing::warn!(%error, ?daily, "partitions by day are looked after later");
+        }
+    }
     for what in Prunable::ALL {
         loop {
             let mut tx = store.write_patiently(Lock::Housekeeping).await?;

@@ -85,9 +85,112 @@ pub fn value_bin(edges: &[i64], total_micros: i64) -> u16 {
     u16::try_from(bin).unwrap_or(u16::MAX)
 }
 
+/// Units of a history below which it fixes no edges: too few to know a tail by.
+pub const HISTORY_MIN: u64 = 200;
+
+/// Edges for a phase from what its control has shown before: `history` are units by bin, between `edges`. The units that have
+/// a value are spread evenly over the bins, and the last edge, the cap, has one in a thousand of them above it. Within a bin
+/// values are taken for evenly spread; what lies in the last one, which has no end, is taken for up to twice its edge, so that
+/// a cap that has become too low rises. `None` for fewer than [`HISTORY_MIN`] units.
+pub fn frozen_edges(edges: &[i64], history: &[(u16, u64)]) -> Option<Vec<i64>> {
+    let total: u64 = history.iter().map(|(_, units)| units).sum();
+    if total < HISTORY_MIN {
+        return None;
+    }
+    let mut frozen = Vec::with_capacity(VALUE_EDGES);
+    for at in 1..=VALUE_EDGES {
+        let wanted = i128::from(total) * 999 * at as i128;
+        let edge = value_at(edges, history, wanted, 1_000 * VALUE_EDGES as i128);
+        // Edges rise, also where all units have one value.
+        let least = frozen.last().map_or(i64::MIN, |last: &i64| last.saturating_add(1));
+        frozen.push(edge.max(least));
+    }
+    Some(frozen)
+}
+
+/// The value below which `wanted / scale` units of a history are.
+fn value_at(edges: &[i64], history: &[(u16, u64)], wanted: i128, scale: i128) -> i64 {
+    let mut before = 0_i128;
+    let mut value = 0_i128;
+    for (bin, units) in history.iter().filter(|(_, units)| *units > 0) {
+        let (from, to) = reach(edges, *bin);
+        let units = i128::from(*units) * scale;
+        value = to;
+        if before + units >= wanted {
+            value = from + (to - from) * (wanted - before) / units;
+            break;
+        }
+        before += units;
+    }
+    // There is room for edges that rise beyond.
+    i64::try_from(value).unwrap_or(i64::MAX).min(i64::MAX / 2)
+}
+
+/// From where to where a bin's values are taken to lie.
+fn reach(edges: &[i64], bin: u16) -> (i128, i128) {
+    let edge = |at: usize| edges.get(at).copied().map(i128::from);
+    let (first, last) = (edge(0).unwrap_or(0), edges.last().copied().map_or(0, i128::from));
+    match usize::from(bin) {
+        0 => (first.min(0), first),
+        bin => {
+            let from = edge(bin - 1).unwrap_or(last);
+            (from, edge(bin).unwrap_or_else(|| from.max(from * 2)))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Units by bin, of values between edges.
+    fn binned(edges: &[i64], values: impl IntoIterator<Item = i64>) -> Vec<(u16, u64)> {
+        let mut bins = std::collections::BTreeMap::new();
+        for value in values {
+            *bins.entry(value_bin(edges, value)).or_default() += 1;
+        }
+        bins.into_iter().collect()
+    }
+
+    #[test]
+    fn frozen_edges_spread_the_units_of_a_history_evenly_and_the_last_one_caps_a_thousandth() {
+        // One unit at each cent from 1.00 up to the end of a bin.
+        const UNITS: u64 = 17_682;
+        let values = || (0..UNITS.cast_signed()).map(|at| 1_000_000 + at * 10_000);
+        let frozen = frozen_edges(value_edges(), &binned(value_edges(), values())).unwrap();
+        assert_eq!(frozen.len(), VALUE_EDGES);
+        assert!(frozen.is_sorted_by(|a, b| a < b));
+        let spread = binned(&frozen, values());
+        let above =
+            spread.iter().find(|(bin, _)| usize::from(*bin) == VALUE_EDGES).map_or(0, |(_, units)| *units);
+        assert!(above <= UNITS / 500, "{above} above the cap");
+        let evenly = UNITS / VALUE_BINS as u64;
+        for (bin, units) in &spread[..VALUE_EDGES] {
+            assert!((evenly / 2..=evenly * 2).contains(units), "bin {bin} has {units} of {evenly}");
+        }
+        // Their own history gives edges of the same kind again: nothing drifts by being frozen anew.
+        let again = frozen_edges(&frozen, &spread).unwrap();
+        for (one, other) in frozen.iter().zip(&again).take(VALUE_EDGES - 1) {
+            let off = (one - other).abs();
+            assert!(off <= one / 20 + 10_000, "{one} has become {other}");
+        }
+    }
+
+    #[test]
+    fn a_short_history_fixes_nothing_and_an_odd_one_fixes_rising_edges() {
+        let edges = value_edges();
+        let of = |values: Vec<i64>| frozen_edges(edges, &binned(edges, values));
+        assert_eq!(of(vec![5_000_000; 199]), None);
+        assert_eq!(frozen_edges(edges, &[]), None);
+        for values in [vec![5_000_000; 200], vec![-9_000_000; 200], vec![0; 300], vec![i64::MAX; 200]] {
+            let frozen = of(values.clone()).unwrap();
+            assert!(frozen.is_sorted_by(|a, b| a < b), "{:?}: {frozen:?}", values[0]);
+        }
+        // A cap that all are above rises.
+        let high = of(vec![i64::MAX; 200]).unwrap();
+        assert!(*high.last().unwrap() > *edges.last().unwrap(), "{high:?}");
+        assert!(frozen_edges(&[1, 2], &[(0, 100), (1, 100), (2, 100), (9, 100)]).is_some());
+    }
 
     const HOUR: i64 = 3_600_000 * 1_000_000;
 

@@ -115,6 +115,22 @@ proptest! {
     }
 
     #[test]
+    fn a_tick_that_is_done_bit_by_bit_closes_the_same(shape in shapes(), count in 1_usize..9) {
+        let history = history(shape);
+        let (expected, whole) = self::count(&history);
+        let mut ledger = Ledger::new();
+        for (stretch, expected) in history.iter().zip(&expected) {
+            for (known_ms, fact) in &stretch.facts {
+                ledger.apply(fact, *known_ms);
+            }
+            let mut ticking = ledger.begin_tick(stretch.tick_ms);
+            while ledger.settle(&mut ticking, count) {}
+            prop_assert_eq!(&ledger.end_tick(ticking), expected);
+        }
+        prop_assert!(ledger == whole);
+    }
+
+    #[test]
     fn replaying_batches_in_any_order_gives_the_same_cells(shape in shapes(), seed in any::<u64>()) {
         let history = history(shape);
         let (expected, _) = count(&history);

@@ -49,7 +49,7 @@ pub(super) struct NewEnvironment {
     #[schema(value_type = u64, maximum = 86_400)]
     #[serde(default)]
     soak_s: SoakSeconds,
-    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    /// From how many networks harmful units have to come before they trip a fuse.
     #[schema(value_type = u64, minimum = 1, maximum = 16, default = 3)]
     #[serde(default)]
     min_networks: MinNetworks,
@@ -81,7 +81,7 @@ pub(super) struct Environment {
     /// Seconds that a version stays with a stage before the next one gets it.
     #[schema(value_type = u64, maximum = 86_400)]
     soak_s: SoakSeconds,
-    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    /// From how many networks harmful units have to come before they trip a fuse.
     #[schema(value_type = u64, minimum = 1, maximum = 16)]
     min_networks: MinNetworks,
     /// Units that one key may enrol from one network in a minute; 0 is without a limit.

@@ -46,7 +46,7 @@ pub(super) async fn ask(
 ) -> Result<Json<ErasureAnswer>, ApiError> {
     let named =
         Unit::parse(&unit).map_err(|error| ApiError::new(Code::BadSchema, format!("unit: {error}")))?;
-    let erasure = state.ingestion.erase(at.scope(), &named).await?;
+    let erasure = state.ingestion.erase(at.scope(), &named, at.caller.actor().name).await?;
     let quarantined = from_quarantine(&state.store, place_of(at.scope()), &named).await?;
     Ok(Json(ErasureAnswer { asked_ms: erasure.asked_ms, done_ms: erasure.done_ms, quarantined }))
 }

@@ -23,6 +23,8 @@ use super::document::{Draft, Takes};
 const FORWARDED: HeaderName = HeaderName::from_static("flagfuse-forwarded");
 /// The longest that the other one may take; the edge would send the batch again.
 const LIMIT: Duration = Duration::from_secs(10);
+/// The longest that reaching it may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of an answer.
 const ANSWER_LEN_MAX: usize = 64 * 1024;
 /// Connections that are kept for the next batch.
@@ -53,6 +55,15 @@ impl Passport {
     }
 }
 
+/// Why another control plane did not take a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// There is no way to it.
+    Unreached,
+    /// It was asked, and did not; or it may not be asked.
+    Refused,
+}
+
 /// Connections to other control planes.
 #[derive(Debug, Default)]
 pub(super) struct Forwarder {
@@ -60,31 +71,31 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// What the control plane at `address` answers to a batch; `None` when it does not take it, or may not be asked.
+    /// What the control plane at `address` answers to a batch that it takes.
     pub(super) async fn forward<T: DeserializeOwned>(
         &self,
         address: &str,
         passport: Passport,
         body: Bytes,
-    ) -> Option<T> {
-        let authorization = passport.authorization?;
-        let host = address.strip_prefix("http://")?.trim_end_matches('/');
-        if passport.is_forwarded || host.is_empty() {
-            return None;
+    ) -> Result<T, NotTaken> {
+        let authorization = passport.authorization.ok_or(NotTaken::Refused)?;
+        if passport.is_forwarded {
+            return Err(NotTaken::Refused);
         }
+        let host = address.strip_prefix("http://").ok_or(NotTaken::Unreached)?.trim_end_matches('/');
         match timeout(LIMIT, self.ask(host, &authorization, body)).await {
-            Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).ok(),
+            Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).map_err(|_| NotTaken::Refused),
             Ok(Ok((status, _))) => {
                 tracing::debug!(%status, host, "another control plane did not take a batch");
-                None
+                Err(NotTaken::Refused)
             }
             Ok(Err(error)) => {
                 tracing::warn!(error, host, "a batch could not be handed on");
-                None
+                Err(NotTaken::Unreached)
             }
             Err(_) => {
                 tracing::warn!(host, "another control plane does not answer");
-                None
+                Err(NotTaken::Refused)
             }
         }
     }
@@ -141,7 +152,8 @@ type Response = axum::http::Response<hyper::body::Incoming>;
 
 /// Asks over a new connection.
 async fn fresh(host: &str, request: Request<Body>) -> Result<(SendRequest<Body>, Response), String> {
-    let stream = TcpStream::connect(host).await.map_err(|error| error.to_string())?;
+    let connecting = timeout(CONNECT_LIMIT, TcpStream::connect(host)).await;
+    let stream = connecting.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let (mut sender, connection) =
         handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;

@@ -17,7 +17,7 @@ use super::ApiState;
 use super::auth::{Edge, InTenant};
 use super::body::{RawBody, Seen, describe_json};
 use super::document::{Draft, Takes};
-use super::forward::Passport;
+use super::forward::{NotTaken, Passport};
 use super::slots::{Slot, Slots};
 use crate::change::ChangeError;
 use crate::error::ApiError;
@@ -227,9 +227,13 @@ pub(super) async fn batch(
     })?;
     match state.ingestion.ingest(&caller.tenant, body.clone()).await {
         Ok(answered) => Ok(Json(answered.into())),
-        Err(IngestError::Elsewhere { address }) => {
-            let answer = state.forwarder.forward(&address, passport, body).await;
-            answer.map(Json).ok_or_else(|| IngestError::Elsewhere { address }.into())
+        Err(IngestError::Elsewhere { address, scope }) => {
+            match state.forwarder.forward(&address, passport, body).await {
+                Ok(answer) => return Ok(Json(answer)),
+                Err(NotTaken::Unreached) => scope.iter().for_each(|scope| state.ingestion.want(scope)),
+                Err(NotTaken::Refused) => {}
+            }
+            Err(IngestError::Elsewhere { address, scope }.into())
         }
         Err(error) => Err(error.into()),
     }

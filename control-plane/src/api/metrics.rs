@@ -1,4 +1,5 @@
-//! `/metrics`: Prometheus text of the caller's tenant. Labels are words of our own; never a unit, a flag or a key.
+//! `/metrics`: Prometheus text of the caller's tenant. Labels are words of our own and the names of environments that are
+//! there; never a unit, a flag, a key, or anything that an event claims. So however much is sent, no series comes with it.
 
 use std::fmt::Write as _;
 
@@ -6,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use flagfuse_shared::ids::{Scope, TenantKey};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Content, RefOr};
@@ -15,7 +17,10 @@ use super::auth::{InTenant, Viewer};
 use super::document::{Answers, Draft};
 use crate::error::ApiError;
 use crate::model::circuit::Circuit;
-use crate::store::{fuses, quarantine, scopes};
+use crate::store::phase_counters::{self, NotCounted};
+use crate::store::quarantine::{self, Balance};
+use crate::store::quarantine_groups::balances;
+use crate::store::{Connection, StoreError, fuses, partitions, scopes};
 
 const CONTENT: &str = "text/plain; version=0.0.4";
 
@@ -46,6 +51,7 @@ pub(super) async fn read(
     let balance = quarantine::balance_total(&mut conn, tenant).await?;
     let circuits = fuses::count_by_circuit(&mut conn, tenant).await?;
     let environments = scopes::environments(&mut conn, scopes::Whose::Tenant(&caller.tenant)).await?.len();
+    let by_environment = by_environment(&mut conn, &caller.tenant).await?;
     let mut text = String::from(
         "# HELP flagfuse_events_total Events delivered by edges, by what became of them.\n\
          # TYPE flagfuse_events_total counter\n",
@@ -59,6 +65,7 @@ pub(super) async fn read(
     for (outcome, count) in outcomes {
         line(&mut text, format_args!("flagfuse_events_total{{outcome=\"{outcome}\"}} {count}"));
     }
+    text.push_str(&by_environment);
     text.push_str("# HELP flagfuse_fuses Fuses by circuit.\n# TYPE flagfuse_fuses gauge\n");
     for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
         let count = circuits.iter().find(|(word, _)| word == circuit.as_str()).map_or(0, |&(_, count)| count);
@@ -75,6 +82,59 @@ pub(super) async fn read(
         line(&mut text, format_args!("flagfuse_refused_tokens_total{{reason=\"{reason}\"}} {count}"));
     }
     Ok(Exposition(text))
+}
+
+/// What became of the events of each environment, and what its fuses could not count.
+async fn by_environment(conn: &mut Connection, tenant: &TenantKey) -> Result<String, StoreError> {
+    let balances = balances(conn, tenant).await?;
+    let mut text = String::from(
+        "# HELP flagfuse_environment_events_total Events of an environment, by what became of them.\n\
+         # TYPE flagfuse_environment_events_total counter\n",
+    );
+    for (scope, balance) in &balances {
+        let Balance { received, stored, duplicate, quarantined } = *balance;
+        let outcomes = [
+            ("received", received),
+            ("stored", stored),
+            ("duplicate", duplicate),
+            ("quarantined", quarantined),
+        ];
+        for (outcome, count) in outcomes {
+            let (name, place) = ("flagfuse_environment_events_total", labels(scope));
+            line(&mut text, format_args!("{name}{{{place},outcome=\"{outcome}\"}} {count}"));
+        }
+    }
+    text.push_str(
+        "# HELP flagfuse_balance_off Whether received differs from stored, duplicate and quarantined: it never may.\n\
+         # TYPE flagfuse_balance_off gauge\n",
+    );
+    for (scope, balance) in &balances {
+        let (place, off) = (labels(scope), u8::from(!balance.is_exact()));
+        line(&mut text, format_args!("flagfuse_balance_off{{{place}}} {off}"));
+    }
+    text.push_str(
+        "# HELP flagfuse_not_counted_total Units and events that fuses did not count, by kind and arm.\n\
+         # TYPE flagfuse_not_counted_total counter\n",
+    );
+    for NotCounted { scope, arm, kind, events } in phase_counters::by_environment(conn, tenant).await? {
+        let (place, arm) = (labels(&scope), if arm == 0 { "control" } else { "exposed" });
+        let name = "flagfuse_not_counted_total";
+        line(&mut text, format_args!("{name}{{{place},kind=\"{kind}\",arm=\"{arm}\"}} {events}"));
+    }
+    text.push_str(
+        "# HELP flagfuse_waiting_dropped_total Outcomes that were forgotten before their exposure could come, for want of room.\n\
+         # TYPE flagfuse_waiting_dropped_total counter\n",
+    );
+    for (scope, _) in &balances {
+        let (place, dropped) = (labels(scope), partitions::dropped(conn, scope).await?);
+        line(&mut text, format_args!("flagfuse_waiting_dropped_total{{{place}}} {dropped}"));
+    }
+    Ok(text)
+}
+
+/// The labels of an environment. Its keys have no quotes.
+fn labels(scope: &Scope) -> String {
+    format!("project=\"{}\",environment=\"{}\"", scope.project, scope.environment)
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {

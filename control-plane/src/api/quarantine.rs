@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::ApiState;
@@ -17,9 +18,12 @@ use crate::error::{ApiError, Code};
 use crate::ingest::Ingested;
 use crate::ingest::place_of;
 use crate::store::Lock;
-use crate::store::quarantine::{self as quarantined, BalanceRow, QuarantineRow};
+use crate::store::audit::{AuditPlace, NewAudit, insert};
+use crate::store::quarantine::{self as quarantined, Balance, BalanceRow, QuarantineRow};
 use crate::store::quarantine_groups::{GroupFilter, mark_replayed, waiting};
 
+/// The word of a replay in the audit trail.
+const REPLAY: &str = "quarantine.replay";
 /// Quarantined events that are counted by one batch.
 const EVENT_COUNT_AT_ONCE: u32 = 1_000;
 
@@ -140,7 +144,8 @@ pub(super) struct Replayed {
     refused: BTreeMap<String, u64>,
 }
 
-/// Counts quarantined events that are sound by now, oldest first. A repetition counts nothing twice.
+/// Counts quarantined events that are sound by now, oldest first. A repetition counts nothing twice. The audit trail has an
+/// entry for each thousand of them, with what they came to.
 pub(super) async fn replay(
     at: InEnvironment<Admin>,
     State(state): State<ApiState>,
@@ -172,14 +177,20 @@ pub(super) async fn replay(
         if asked.dry_run || sound.is_empty() {
             continue;
         }
-        let answered = state.ingestion.replay(scope, &sound).await?;
-        if let Ingested::Applied { balance } = answered.ingested {
-            replayed.stored += balance.stored;
-            replayed.duplicate += balance.duplicate;
-        }
+        let counted = match state.ingestion.replay(scope, &sound).await?.ingested {
+            Ingested::Applied { balance } => balance,
+            Ingested::Duplicate => Balance::default(),
+        };
+        replayed.stored += counted.stored;
+        replayed.duplicate += counted.duplicate;
         let ids: Vec<i64> = sound.iter().map(|event| event.quarantine_id).collect();
         let mut tx = state.store.write_patiently(Lock::Ingestion(place)).await?;
         mark_replayed(&mut tx, place, &ids).await?;
+        let (actor, subject) = (at.caller.actor().name, scope.environment.as_str());
+        let detail = json!({ "code": asked.code, "flag": asked.flag, "sdk": asked.sdk, "events": ids.len(),
+            "stored": counted.stored, "duplicate": counted.duplicate });
+        let entry = NewAudit { actor: &actor, action: REPLAY, subject, detail, flags: asked.flag.as_slice() };
+        insert(&mut tx, AuditPlace::Environment(scope), entry, state.now()).await?;
         tx.commit().await?;
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Settings {
     /// Seconds that a version stays with a stage before the next one gets it.
     #[schema(maximum = 86_400)]
     soak_s: u64,
-    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    /// From how many networks harmful units have to come before they trip a fuse.
     #[schema(minimum = 1, maximum = 16)]
     min_networks: u64,
     /// Units that one key may enrol from one network in a minute; 0 is without a limit.
@@ -76,7 +76,7 @@ pub(super) struct SomeSettings {
     /// Seconds that a version stays with a stage before the next one gets it.
     #[schema(maximum = 86_400)]
     soak_s: Option<u64>,
-    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    /// From how many networks harmful units have to come before they trip a fuse.
     #[schema(minimum = 1, maximum = 16)]
     min_networks: Option<u64>,
     /// Units that one key may enrol from one network in a minute; 0 is without a limit.

@@ -23,7 +23,7 @@ use crate::store::fuses::{self, FuseRow};
 use crate::store::quarantine::ClaimedPlace;
 use crate::store::quarantine_groups::{QuarantineGroup, balance_of_place, groups};
 use crate::store::watermarks::{Watermark, complete_up_to, watermarks};
-use crate::store::{Connection, phases};
+use crate::store::{Connection, partitions, phases};
 use flagfuse_stats::ratio::{EVIDENCE_MIN, mismatch_evidence};
 
 /// Groups of quarantined events that are shown, the largest.
@@ -129,6 +129,8 @@ pub(super) struct TelemetryHealth {
     /// Buffers that hold recovery until they deliver, the first by region and name.
     buffers_behind: Vec<Behind>,
     balance: Accounts,
+    /// Outcomes that were forgotten before their exposure could come, because more of them wait than memory has room for.
+    waiting_dropped: u64,
     /// By flag, those with a fuse.
     flags: Vec<FlagHealth>,
     /// The largest groups of events that could not be counted.
@@ -158,6 +160,7 @@ pub(super) async fn read(
         complete_up_to_ms: complete_up_to(&watermarks),
         buffers_behind: watermarks.iter().filter_map(|found| behind(found, now)).collect(),
         balance: accounts(&mut conn, place).await?,
+        waiting_dropped: partitions::dropped(&mut conn, scope).await?,
         flags,
         quarantine: quarantine.into_iter().map(Group::from).collect(),
         next,
@@ -176,13 +179,12 @@ fn behind(found: &Watermark, now: UnixMillis) -> Option<Behind> {
 
 async fn accounts(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<Accounts, ApiError> {
     let balance = balance_of_place(conn, place).await?;
-    let accounted = balance.stored + balance.duplicate + balance.quarantined;
     Ok(Accounts {
         received: balance.received,
         stored: balance.stored,
         duplicate: balance.duplicate,
         quarantined: balance.quarantined,
-        exact: balance.received == accounted,
+        exact: balance.is_exact(),
     })
 }
 

@@ -76,7 +76,7 @@ impl Checkpointing {
     ) -> Result<Option<i64>, IngestError> {
         let mut tx = context.store().write_patiently(Lock::Partition(&context.scope)).await?;
         if partitions::log_seq(&mut tx, held).await?.is_none() {
-            return Err(IngestError::Elsewhere { address: String::new() });
+            return Err(IngestError::overtaken());
         }
         let Some(under_way) = &mut self.under_way else {
             let gone = checkpoints::prune(&mut tx, held.partition_id, PRUNE_COUNT).await?;
@@ -103,5 +103,58 @@ impl Checkpointing {
         self.under_way = None;
         self.has_old_parts = true;
         Ok(Some(checkpoint.log_seq))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flagfuse_cells::{Fact, PhaseId};
+
+    use super::*;
+
+    fn is_begun(checkpointing: &Checkpointing) -> bool {
+        checkpointing.under_way.is_some()
+    }
+
+    /// A checkpoint is taken right after a tick, when the log behind the newest one is long in rows or in bytes, or when an
+    /// erasure waits for it; and one at a time.
+    #[test]
+    fn a_checkpoint_begins_when_the_log_is_long_or_somebody_waits() {
+        let behind = |rows, bytes| Checkpointing::behind(Since { rows, bytes });
+        for (rows, bytes, is_awaited, expected) in [
+            (0, 0, false, false),
+            (LOG_ROW_COUNT_MAX - 1, LOG_LEN_MAX - 1, false, false),
+            (LOG_ROW_COUNT_MAX, 0, false, true),
+            (0, LOG_LEN_MAX, false, true),
+            (0, 0, true, true),
+        ] {
+            let mut checkpointing = behind(rows, bytes);
+            checkpointing.ticked(&mut Ledger::new(), 7, is_awaited);
+            assert_eq!(is_begun(&checkpointing), expected, "{rows} rows, {bytes} bytes, {is_awaited}");
+        }
+        let mut checkpointing = behind(LOG_ROW_COUNT_MAX - 1, LOG_LEN_MAX - 9);
+        checkpointing.log_grew(8);
+        let mut ledger = Ledger::new();
+        checkpointing.ticked(&mut ledger, 7, false);
+        assert!(is_begun(&checkpointing), "with the row that it grew by");
+        assert_eq!((checkpointing.rows, checkpointing.bytes), (0, 0), "what comes is behind it");
+        checkpointing.ticked(&mut ledger, 9, true);
+        assert_eq!(
+            checkpointing.under_way.as_ref().map(|under_way| under_way.log_seq),
+            Some(7),
+            "one at a time"
+        );
+    }
+
+    #[test]
+    fn no_checkpoint_begins_between_a_fact_and_its_tick() {
+        let mut ledger = Ledger::new();
+        ledger.apply(&Fact::PhaseEnded { phase: PhaseId(1), at_ms: 5_000 }, 5_000);
+        let mut checkpointing = Checkpointing::behind(Since { rows: LOG_ROW_COUNT_MAX, bytes: 0 });
+        checkpointing.ticked(&mut ledger, 7, false);
+        assert!(!is_begun(&checkpointing));
+        ledger.tick(10_000);
+        checkpointing.ticked(&mut ledger, 8, false);
+        assert!(is_begun(&checkpointing), "it is made up for");
     }
 }

@@ -2,15 +2,20 @@
 
 use flagfuse_cells::{Closed, log};
 use flagfuse_shared::ids::{Scope, TenantKey};
+use serde_json::json;
 
 use super::error::IngestError;
 use super::group::Group;
+use crate::store::audit::{self, AuditPlace, NewAudit};
 use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, closing, erasures, event_ids, metrics_seen,
     phase_counters, phase_rules, plain_exposures, telemetry_log, usage,
 };
+
+/// The word of an erasure in the audit trail.
+const ERASE: &str = "unit.erase";
 
 /// Where it is written.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +58,7 @@ async fn attempt(
         return Ok(());
     }
     if !partitions::advance(&mut tx, held, closed.map(|closed| closed.tick)).await? {
-        return Err(IngestError::Elsewhere { address: String::new() });
+        return Err(IngestError::overtaken());
     }
     telemetry_log::append(&mut tx, held.partition_id, held.log_seq + 1, group.known_ms, row).await?;
     phase_rules::put(&mut tx, held.partition_id, &group.rules).await?;
@@ -89,8 +94,12 @@ async fn beside(
     let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
     event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;
-    for unit in &group.erased {
+    for (unit, actor) in &group.erased {
         erasures::ask(tx, partition_id, unit, now).await?;
+        // Who asked and when; never whom it was about.
+        let (subject, detail) = (scope.environment.as_str(), json!({}));
+        let entry = NewAudit { actor, action: ERASE, subject, detail, flags: &[] };
+        audit::insert(tx, AuditPlace::Environment(scope), entry, now).await?;
     }
     let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
     phase_counters::add(tx, &counters).await

@@ -17,6 +17,9 @@ pub(super) const LEASE_MS: u64 = 8_000;
 /// When a lease is renewed: at half of its time.
 pub(super) const RENEWAL_MS: u64 = LEASE_MS / 2;
 
+/// How long it counts that another process has refused events: an edge asks again after half a minute at the latest.
+pub(super) const WANTED_MS: u64 = 30_000;
+
 /// This process, among others on one database.
 #[derive(Debug, Clone)]
 pub struct Node {

@@ -71,7 +71,7 @@ impl Erasing {
         let Some(rewriting) = &mut self.rewriting else { return Ok(()) };
         let mut tx = context.store().write_patiently(Lock::Partition(&context.scope)).await?;
         if partitions::log_seq(&mut tx, held).await?.is_none() {
-            return Err(IngestError::Elsewhere { address: String::new() });
+            return Err(IngestError::overtaken());
         }
         let rows = telemetry_log::after(&mut tx, held.partition_id, rewriting.at, ROW_COUNT).await?;
         let mut is_last = rows.len() < ROW_COUNT as usize;

@@ -1,7 +1,7 @@
 //! Why a batch is refused as a whole; the edge keeps it, and sends it again.
 
 use flagfuse_shared::contract::beacon::BatchError;
-use flagfuse_shared::ids::TenantKey;
+use flagfuse_shared::ids::{Scope, TenantKey};
 
 use crate::store::StoreError;
 
@@ -43,10 +43,12 @@ pub enum IngestError {
     #[error("{waiting} batches of this environment wait, which is the limit: send it again")]
     Full { waiting: usize },
     /// Another control plane counts the environment's events, or is about to.
-    #[error("another control plane counts the events of this environment{}: send it again", at(.address))]
+    #[error("another control plane counts the events of this environment{}", at(.address))]
     Elsewhere {
         /// Where that one is reached; empty when it does not say.
         address: String,
+        /// The environment, where somebody may ask for it.
+        scope: Option<Box<Scope>>,
     },
     /// What memory held of the environment is read again, or the process ends.
     #[error("the events of this environment are being read: send it again")]
@@ -59,10 +61,20 @@ pub enum IngestError {
 }
 
 fn at(address: &str) -> String {
-    if address.is_empty() { String::new() } else { format!(", at {address}") }
+    if address.is_empty() {
+        " and does not say where it is reached, see --advertise-url: send it again, it hands them over within seconds"
+            .to_owned()
+    } else {
+        format!(", at {address}: send it again")
+    }
 }
 
 impl IngestError {
+    /// Somebody else has taken the partition meanwhile.
+    pub(super) const fn overtaken() -> Self {
+        Self::Elsewhere { address: String::new(), scope: None }
+    }
+
     /// Whether the same may go well in a while, without anything being wrong with the events.
     pub(super) const fn is_passing(&self) -> bool {
         match self {

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_cells::{
-    Arm, Effect, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash, fact::Balance as Side,
+    Arm, Effect, Exposure, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
+    fact::Balance as Side,
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
@@ -16,7 +17,7 @@ use super::delivery::Delivery;
 use super::recent::{Novelty, Recent};
 use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
 use super::usage;
-use crate::model::rules::rules;
+use crate::model::rules::{Edges, rules};
 use crate::store::batches::AppliedBatch;
 use crate::store::buffers::BufferNews;
 use crate::store::event_ids::EventId;
@@ -24,6 +25,8 @@ use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
 
+/// Enrolments of a tick that stand before others of the process have a turn: a few milliseconds.
+pub(super) const SETTLED_COUNT: usize = 4_096;
 /// Counts exposures and outcomes of units in a phase's arms that came without a ticket.
 const UNTICKETED: &str = "unticketed";
 /// Counts exposures that are in the quarantine.
@@ -82,8 +85,8 @@ pub(super) struct Group<'d> {
     pub(super) rules: Vec<(i64, String)>,
     pub(super) batches: Vec<AppliedBatch<'d>>,
     pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
-    /// Units that somebody asked to be erased.
-    pub(super) erased: Vec<UnitHash>,
+    /// Units that are to be erased, each with who asked for it.
+    pub(super) erased: Vec<(UnitHash, String)>,
 }
 
 impl<'d> Group<'d> {
@@ -93,11 +96,11 @@ impl<'d> Group<'d> {
         Self { known_ms: state.known_ms, ..Self::default() }
     }
 
-    /// Makes a phase known, where it is not.
-    pub(super) fn phase(&mut self, state: &mut State, row: &PhaseRow) {
+    /// Makes a phase known, where it is not; `edges` are frozen with it.
+    pub(super) fn phase(&mut self, state: &mut State, row: &PhaseRow, edges: &Edges) {
         let phase = PhaseId(row.phase_id);
         if state.ledger.standing(phase) == Standing::Unknown {
-            let rules = rules(phase, row.started_ms, &row.policy);
+            let rules = rules(phase, row.started_ms, &row.policy, edges);
             self.rules.push((row.phase_id, serde_json::to_string(&rules).unwrap_or_default()));
             self.apply(state, Fact::Phase(Box::new(rules)));
             state.running.insert(row.phase_id);
@@ -114,10 +117,10 @@ impl<'d> Group<'d> {
         }
     }
 
-    /// Forgets a unit.
-    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash) {
+    /// Forgets a unit, which `actor` asked for.
+    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash, actor: String) {
         self.apply(state, Fact::Forget { unit });
-        self.erased.push(unit);
+        self.erased.push((unit, actor));
     }
 
     fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {
@@ -133,8 +136,9 @@ impl<'d> Group<'d> {
         delivery: &'d Delivery,
         known: &BTreeSet<EventId>,
     ) -> Balance {
+        // Phases that run were told before, with the edges of their values; one that has ended without an event has none.
         for phase in &delivery.phases {
-            self.phase(state, &phase.row);
+            self.phase(state, &phase.row, &Edges::new());
         }
         let mut balance = Balance::default();
         let until = delivery.position.saturating_add(delivery.take).min(delivery.events.len());
@@ -207,6 +211,12 @@ impl<'d> Group<'d> {
         }
         match &event.what {
             What::Refused(fault, of) => Err(((**fault).clone(), *of)),
+            // It counts for nothing, and would stand in the log again.
+            What::Expose(Exposure { unit, .. }) | What::Outcome(Outcome { unit, .. })
+                if state.ledger.has_forgotten(unit) =>
+            {
+                Ok(Side::Stored)
+            }
             What::Expose(exposure) => {
                 let effect = self.apply(state, Fact::Expose(*exposure));
                 Ok(effect.balance())

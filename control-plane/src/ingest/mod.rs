@@ -11,16 +11,21 @@ mod checkpoint;
 mod commit;
 mod context;
 mod delivery;
+mod elsewhere;
 mod erasure;
 mod error;
 mod group;
 mod lookup;
+mod message;
 mod opening;
 mod partition;
 mod recent;
 mod replay;
 mod resolve;
 mod stray;
+#[cfg(test)]
+mod tests;
+mod turn;
 mod usage;
 mod validate;
 
@@ -45,7 +50,7 @@ use self::delivery::Delivery;
 pub use self::delivery::{Answered, Ingested};
 use self::error::BUFFER_ID_LEN_MAX;
 pub use self::error::IngestError;
-use self::partition::Message;
+use self::message::Message;
 use self::resolve::{Read, Resolved, Resolver};
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
@@ -130,8 +135,20 @@ impl Ingestion {
             balance: Balance::default(),
         };
         self.deliver(&scope, partition, delivery)?;
-        let ingested = answer.await.unwrap_or(Err(IngestError::Opening))?;
-        Ok(Answered { ingested, settings })
+        match answer.await.unwrap_or(Err(IngestError::Opening)) {
+            Ok(ingested) => Ok(Answered { ingested, settings }),
+            Err(IngestError::Elsewhere { address, .. }) => {
+                Err(IngestError::Elsewhere { address, scope: Some(Box::new(scope)) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says to the control plane that counts an environment's events that this one had to refuse some: it could not hand them
+    /// on. Said where it costs nobody anything to wait for.
+    pub fn want(&self, scope: &Scope) {
+        // Whoever has no room for this word is asked often enough.
+        let _is_full = self.partition(scope).inbox.try_send(Message::Want);
     }
 
     fn resolver<'r>(&'r self, tenant: &'r TenantKey, catalogue: &'r Catalogue) -> Resolver<'r> {
@@ -181,8 +198,9 @@ impl Ingestion {
     }
 
     /// Forgets a unit of an environment. When this returns, nothing of it is counted any more; its traces in the log go with
-    /// the next checkpoint. A unit is erased once: what it does later is not counted either.
-    pub async fn erase(&self, scope: &Scope, unit: &Unit) -> Result<Erasure, IngestError> {
+    /// the next checkpoint. A unit is erased once: what it does later is not counted either. The audit trail says that `actor`
+    /// asked for it.
+    pub async fn erase(&self, scope: &Scope, unit: &Unit, actor: String) -> Result<Erasure, IngestError> {
         let Surroundings { store, .. } = &self.shared.surroundings;
         let unit = self.shared.unit_key.hash(&scope.tenant, unit);
         if let Some(known) = erasures::of_unit(&mut *store.read().await?, scope, &unit).await? {
@@ -190,7 +208,7 @@ impl Ingestion {
         }
         let (reply, answer) = oneshot::channel();
         let inbox = self.partition(scope).inbox;
-        inbox.send(Message::Erase(unit, reply)).await.map_err(|_| IngestError::Opening)?;
+        inbox.send(Message::Erase(unit, actor, reply)).await.map_err(|_| IngestError::Opening)?;
         answer.await.unwrap_or(Err(IngestError::Opening))?;
         let known = erasures::of_unit(&mut *store.read().await?, scope, &unit).await?;
         known.ok_or(IngestError::Opening)

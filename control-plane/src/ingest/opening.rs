@@ -7,7 +7,7 @@ use flagfuse_shared::ids::UnixMillis;
 use super::context::{Context, RENEWAL_MS};
 use super::erasure::Erasing;
 use super::error::IngestError;
-use super::group::State;
+use super::group::{SETTLED_COUNT, State};
 use crate::store::partitions::{self, Claimed, Held};
 use crate::store::{Lock, StoreError, checkpoints, erasures, phase_rules, telemetry_log};
 
@@ -85,12 +85,12 @@ impl Lease<'_> {
         let is_ours = partitions::renew(&mut tx, &self.held, self.context.until()).await?;
         tx.commit().await?;
         self.renewed_ms = now;
-        if is_ours { Ok(()) } else { Err(IngestError::Elsewhere { address: String::new() }) }
+        if is_ours { Ok(()) } else { Err(IngestError::overtaken()) }
     }
 }
 
-/// The newest checkpoint, and the row of the log that it ends with. One that cannot be read is worth nothing, as long as the
-/// log goes back further.
+/// The newest checkpoint, and the row of the log that it ends with. One that cannot be read is a fault: the log in front of it
+/// may be gone, or without the units that were erased.
 async fn restore(lease: &mut Lease<'_>) -> Result<(Ledger, i64), IngestError> {
     let partition_id = lease.held.partition_id;
     let newest = checkpoints::newest(&mut *lease.context.store().read().await?, partition_id).await?;
@@ -123,7 +123,7 @@ async fn replay(lease: &mut Lease<'_>, state: &mut State, from: i64) -> Result<S
                 seq: row.seq,
                 why: error.to_string(),
             })?;
-            apply(state, known_ms, &facts);
+            apply(state, known_ms, &facts).await;
             since.rows += 1;
             since.bytes += row.facts.len() as u64;
             at = row.seq;
@@ -132,7 +132,6 @@ async fn replay(lease: &mut Lease<'_>, state: &mut State, from: i64) -> Result<S
             break;
         }
         lease.keep().await?;
-        tokio::task::yield_now().await;
     }
     if at > lease.held.log_seq {
         let found = format!("{at}, and its partition {}", lease.held.log_seq);
@@ -141,9 +140,19 @@ async fn replay(lease: &mut Lease<'_>, state: &mut State, from: i64) -> Result<S
     Ok(since)
 }
 
-fn apply(state: &mut State, known_ms: u64, facts: &[Fact]) {
+/// Applies a row; what else the process does has a turn behind it, and behind each bit of a tick.
+async fn apply(state: &mut State, known_ms: u64, facts: &[Fact]) {
     for fact in facts {
-        state.ledger.apply(fact, known_ms);
+        let Fact::Tick { at_ms } = fact else {
+            state.ledger.apply(fact, known_ms);
+            continue;
+        };
+        let mut ticking = state.ledger.begin_tick(*at_ms);
+        while state.ledger.settle(&mut ticking, SETTLED_COUNT) {
+            tokio::task::yield_now().await;
+        }
+        state.ledger.end_tick(ticking);
     }
+    tokio::task::yield_now().await;
     state.known_ms = state.known_ms.max(UnixMillis(known_ms));
 }

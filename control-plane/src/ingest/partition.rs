@@ -9,22 +9,26 @@ use std::time::Duration;
 use flagfuse_cells::schedule::tick_at;
 use flagfuse_cells::{Fact, PhaseId, Standing, UnitHash};
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::catalogue::Names;
 use super::checkpoint::Checkpointing;
 use super::commit::{Into, commit};
-use super::context::{Context, RENEWAL_MS};
+use super::context::{Context, RENEWAL_MS, WANTED_MS};
 use super::delivery::{Delivery, Ingested};
+use super::elsewhere::{Wanting, refuse};
 use super::erasure::Erasing;
 use super::error::IngestError;
-use super::group::{Group, State};
+use super::group::{Group, SETTLED_COUNT, State};
 use super::lookup;
+use super::message::{IDLE, Message};
 use super::opening::{Opened, Ours, open};
+use super::turn::Turn;
 use crate::clock::monotonic;
+use crate::model::rules::Edges;
 use crate::store::partitions::{self, Held};
-use crate::store::{Lock, StoreError, batches, phases};
+use crate::store::{Connection, Lock, StoreError, batches, phases, value_history};
 
 /// Events of a group, unless its last batch has more.
 const GROUP_EVENT_COUNT: usize = 4_096;
@@ -33,26 +37,10 @@ const TAKE_COUNT_MAX: usize = 4_096;
 /// Deliveries in which an event alone could not be applied before it is set aside. A fault of the disk or of another
 /// process is over by then, or the event could not be set aside either.
 const FAILURE_COUNT_MAX: u32 = 3;
-/// A partition that has heard nothing for this long, and where nothing is due, is let go.
-const IDLE: Duration = Duration::from_mins(2);
-/// While another process has a partition, it is asked for again this often.
-const ELSEWHERE: Duration = Duration::from_millis(500);
 
 /// How many events of a batch are applied together.
 pub(super) fn take_count(events: usize) -> usize {
     events.clamp(1, TAKE_COUNT_MAX)
-}
-
-/// What a partition is asked.
-#[derive(Debug)]
-pub(super) enum Message {
-    Deliver(Box<Delivery>),
-    /// Closes what is due; answered when it is written.
-    Tick(oneshot::Sender<()>),
-    /// Forgets a unit; answered when that is written. Its traces in the log go later.
-    Erase(UnitHash, oneshot::Sender<Result<(), IngestError>>),
-    /// Lets the partition go.
-    Close(oneshot::Sender<()>),
 }
 
 /// Why serving ended.
@@ -66,12 +54,16 @@ enum End {
 /// Runs a partition until nobody needs it.
 pub(super) async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Message>) {
     let mut solo = VecDeque::new();
+    let mut wanting = Wanting::default();
     loop {
+        let began = monotonic();
         let opened = open(&context).await;
         match opened {
             Ok(Opened::Ours(opened)) => {
                 let Ours { held, state, since, erasing } = *opened;
-                let lease = Lease { held, renew_at: monotonic() + Duration::from_millis(RENEWAL_MS) };
+                let now = monotonic();
+                let turn = Turn::begun(now, now.duration_since(began));
+                let lease = Lease { held, renew_at: now + Duration::from_millis(RENEWAL_MS), turn };
                 let checkpointing = Checkpointing::behind(since);
                 let version = None;
                 let mut partition =
@@ -84,57 +76,17 @@ pub(super) async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Message
                 }
             }
             Ok(Opened::Others(address)) => {
-                if refuse(&mut inbox, &mut solo, || IngestError::Elsewhere { address: address.clone() }).await
-                {
+                let error = || IngestError::Elsewhere { address: address.clone(), scope: None };
+                if refuse(&context, &mut inbox, &mut solo, &mut wanting, error).await {
                     return;
                 }
             }
             Err(error) => {
                 tracing::error!(%error, scope = %context.scope, "events cannot be counted now");
-                if refuse(&mut inbox, &mut solo, || IngestError::Opening).await {
+                if refuse(&context, &mut inbox, &mut solo, &mut wanting, || IngestError::Opening).await {
                     return;
                 }
             }
-        }
-    }
-}
-
-/// Answers everybody for a moment; whether the partition is to be let go.
-async fn refuse(
-    inbox: &mut mpsc::Receiver<Message>,
-    solo: &mut VecDeque<Delivery>,
-    error: impl Fn() -> IngestError,
-) -> bool {
-    for delivery in solo.drain(..) {
-        delivery.answer(Err(error()));
-    }
-    let until = monotonic() + ELSEWHERE;
-    let mut has_answered = false;
-    loop {
-        // Until somebody asks again, nothing has to be known.
-        let next = if has_answered {
-            match tokio::time::timeout_at(until, inbox.recv()).await {
-                Ok(next) => next,
-                Err(_) => return false,
-            }
-        } else {
-            timeout(IDLE, inbox.recv()).await.unwrap_or_default()
-        };
-        match next {
-            None => return true,
-            Some(Message::Deliver(delivery)) => delivery.answer(Err(error())),
-            Some(Message::Tick(done)) => drop(done),
-            Some(Message::Erase(_, reply)) => {
-                let _nobody_waits = reply.send(Err(error()));
-            }
-            Some(Message::Close(done)) => {
-                drop(done);
-                return true;
-            }
-        }
-        has_answered = true;
-        if monotonic() >= until {
-            return false;
         }
     }
 }
@@ -143,6 +95,7 @@ async fn refuse(
 struct Lease {
     held: Held,
     renew_at: Instant,
+    turn: Turn,
 }
 
 /// A partition in our hands.
@@ -208,6 +161,7 @@ impl Partition<'_> {
             };
             idle_at = monotonic() + IDLE;
             if let Some(Message::Deliver(delivery)) = message {
+                self.lease.turn.take(monotonic());
                 waiting.push_back(*delivery);
                 message = collect(inbox, waiting);
                 let Some(behind) = message else { continue };
@@ -224,14 +178,16 @@ impl Partition<'_> {
                     self.tick().await?;
                     let _nobody_waits = done.send(());
                 }
-                Some(Message::Erase(unit, reply)) => {
-                    let erased = self.erase(unit).await;
+                Some(Message::Erase(unit, actor, reply)) => {
+                    let erased = self.erase(unit, actor).await;
                     let failed = erased.is_err();
                     let _nobody_waits = reply.send(erased);
                     if failed {
                         return Err(IngestError::Opening);
                     }
                 }
+                // It is ours meanwhile.
+                Some(Message::Want) => {}
                 Some(Message::Close(done)) => {
                     self.release().await?;
                     let _nobody_waits = done.send(());
@@ -255,10 +211,10 @@ impl Partition<'_> {
     }
 
     /// Forgets a unit, and writes down that its traces have to go.
-    async fn erase(&mut self, unit: UnitHash) -> Result<(), IngestError> {
+    async fn erase(&mut self, unit: UnitHash, actor: String) -> Result<(), IngestError> {
         let now = self.context.now();
         let mut group = Group::at(&mut self.state, now);
-        group.erase(&mut self.state, unit);
+        group.erase(&mut self.state, unit, actor);
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, None).await?;
         self.committed(bytes);
@@ -271,10 +227,26 @@ impl Partition<'_> {
             return Ok(());
         }
         let mut tx = self.context.store().write_patiently(Lock::Partition(&self.context.scope)).await?;
-        let is_ours = partitions::renew(&mut tx, &self.lease.held, self.context.until()).await?;
+        let (held, now) = (&self.lease.held, self.context.now());
+        let is_ours = partitions::renew(&mut tx, held, self.context.until()).await?;
+        let is_given = is_ours && self.lease.turn.is_over(monotonic()) && self.give(&mut tx, now).await?;
         tx.commit().await?;
         self.lease.renew_at = monotonic() + Duration::from_millis(RENEWAL_MS);
-        if is_ours { Ok(()) } else { Err(IngestError::Elsewhere { address: String::new() }) }
+        if is_ours && !is_given { Ok(()) } else { Err(IngestError::overtaken()) }
+    }
+
+    /// Gives the partition to a process that has to refuse its events, if there is one.
+    async fn give(&self, tx: &mut Connection, now: UnixMillis) -> Result<bool, StoreError> {
+        let held = &self.lease.held;
+        let since = UnixMillis(now.0.saturating_sub(WANTED_MS));
+        let Some(owner) = partitions::wanted_by(tx, held, since).await? else { return Ok(false) };
+        tracing::info!(
+            scope = %self.context.scope,
+            "events of this environment come to another control plane, which counts them now; with --advertise-url they \
+             would be handed on"
+        );
+        partitions::hand_over(tx, held, &owner, self.context.until()).await?;
+        Ok(true)
     }
 
     async fn release(&self) -> Result<(), IngestError> {
@@ -473,12 +445,15 @@ impl Partition<'_> {
             return Ok(());
         }
         let mut group = Group::at(&mut self.state, now);
-        let closed = catch_unwind(AssertUnwindSafe(|| {
-            news.tell(&mut self.state, &mut group);
-            group.facts.push(Fact::Tick { at_ms: group.known_ms.0 });
-            self.state.ledger.tick(group.known_ms.0)
-        }));
-        let closed = closed.map_err(|_| IngestError::Panicked { position: 0, batch_seq: 0 })?;
+        guarded(|| news.tell(&mut self.state, &mut group))?;
+        let ledger = &mut self.state.ledger;
+        let mut ticking = guarded(|| ledger.begin_tick(group.known_ms.0))?;
+        // A tick behind much takes its time, which others of this process need not wait for.
+        while guarded(|| ledger.settle(&mut ticking, SETTLED_COUNT))? {
+            tokio::task::yield_now().await;
+        }
+        let closed = guarded(|| ledger.end_tick(ticking))?;
+        group.facts.push(Fact::Tick { at_ms: group.known_ms.0 });
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, Some(&closed)).await?;
         self.committed(bytes);
@@ -501,7 +476,11 @@ impl Partition<'_> {
         for phase_id in &running {
             if self.state.ledger.standing(PhaseId(*phase_id)) == Standing::Unknown {
                 match phases::by_id(&mut conn, *phase_id).await {
-                    Ok(row) => news.begun.extend(row),
+                    Ok(Some(row)) => {
+                        let edges = value_history::edges(&mut conn, *phase_id, &row.policy.values).await?;
+                        news.begun.push((row, edges));
+                    }
+                    Ok(None) => {}
                     Err(error @ StoreError::Corrupt { .. }) => {
                         tracing::error!(%error, "a phase cannot be read, and counts nothing");
                     }
@@ -522,7 +501,8 @@ impl Partition<'_> {
 /// Phases that began or ended.
 #[derive(Debug, Default)]
 struct PhaseNews {
-    begun: Vec<phases::PhaseRow>,
+    /// With the edges of the bins of their values.
+    begun: Vec<(phases::PhaseRow, Edges)>,
     ended: Vec<(i64, UnixMillis)>,
 }
 
@@ -532,13 +512,18 @@ impl PhaseNews {
     }
 
     fn tell(self, state: &mut State, group: &mut Group<'_>) {
-        for row in self.begun {
-            group.phase(state, &row);
+        for (row, edges) in self.begun {
+            group.phase(state, &row, &edges);
         }
         for (phase_id, at) in self.ended {
             group.end_phase(state, phase_id, at);
         }
     }
+}
+
+/// Does what a fault of ours could make panic: memory is read again then.
+fn guarded<T>(count: impl FnOnce() -> T) -> Result<T, IngestError> {
+    catch_unwind(AssertUnwindSafe(count)).map_err(|_| IngestError::Panicked { position: 0, batch_seq: 0 })
 }
 
 fn answer_all(deliveries: Vec<Delivery>, error: IngestError) {

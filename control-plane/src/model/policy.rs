@@ -13,6 +13,8 @@ use crate::model::metric::{
 
 /// Metrics one fuse may watch.
 pub const GUARDRAIL_COUNT_MAX: usize = 8;
+/// Outcomes whose values one policy may add up.
+pub const VALUE_COUNT_MAX: usize = 4;
 /// Activities that one guardrail may name.
 pub const ACTIVITY_COUNT_MAX: usize = 16;
 
@@ -35,6 +37,9 @@ pub struct Policy {
     pub control_percent: f64,
     /// What must not get worse.
     pub guardrails: Vec<Guardrail>,
+    /// Outcomes whose values are added up for each unit, for their distribution; no rule of this mode compares it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
     /// Sample progress, 0 ..= 1, below which nothing is decided.
     #[serde(default = "min_confidence")]
     pub min_confidence: f64,
@@ -269,7 +274,33 @@ impl Policy {
         if let Some(alpha) = self.ema_alpha {
             check_number("ema_alpha", alpha, 0.01, 1.0)?;
         }
-        self.check_guardrails()
+        self.check_guardrails()?;
+        self.check_values()
+    }
+
+    fn check_values(&self) -> Result<(), PolicyFault> {
+        const NONE: [&str; 4] = [LATENCY_METRIC, EXPOSURE_METRIC, OTHER_METRIC, RETURN_METRIC];
+        let count = self.values.len();
+        if count > VALUE_COUNT_MAX {
+            let allowed = format!("at most {VALUE_COUNT_MAX} names");
+            return Err(out_of_range("values", format!("a list of {count}"), allowed));
+        }
+        for (at, name) in self.values.iter().enumerate() {
+            let field = format!("values[{at}]");
+            MetricKey::parse(name).map_err(|e| out_of_range(&field, format!("{name:?}"), e.to_string()))?;
+            if NONE.contains(&name.as_str()) {
+                let allowed = "an outcome's own name whose values add up, such as \"revenue\"";
+                return Err(out_of_range(field, format!("{name:?}"), allowed));
+            }
+            // A unit counts once for a guardrail and with all its values here: two metrics of one name would be.
+            if self.guardrails.iter().any(|guardrail| guardrail.metric == *name) {
+                return Err(out_of_range(field, "a guardrail's metric", "a name that no guardrail has"));
+            }
+            if self.values.iter().take(at).any(|earlier| earlier == name) {
+                return Err(out_of_range(field, "listed twice", "each name once"));
+            }
+        }
+        Ok(())
     }
 
     fn check_guardrails(&self) -> Result<(), PolicyFault> {
@@ -487,6 +518,27 @@ mod tests {
             let text = policy(activities).unwrap_err().to_string();
             assert!(text.contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn values_are_added_up_under_names_of_their_own() {
+        let values = |values: Value| parse(&json!({ "values": values }));
+        assert_eq!(parse(&json!({})).unwrap().values, [""; 0]);
+        assert_eq!(values(json!(["revenue", "items"])).unwrap().values, ["revenue", "items"]);
+        for (found, expected) in [
+            (json!(["a", "b", "c", "d", "e"]), "values is a list of 5, allowed is at most 4 names"),
+            (json!(["latency_ms"]), "values[0] is \"latency_ms\""),
+            (json!(["other"]), "values[0] is \"other\""),
+            (json!(["a", "return"]), "values[1] is \"return\""),
+            (json!(["a", "a"]), "values[1] is listed twice"),
+            (json!(["No Key"]), "values[0] is \"No Key\""),
+        ] {
+            let text = values(found).unwrap_err().to_string();
+            assert!(text.contains(expected), "{text}");
+        }
+        let rail = json!({ "metric": "revenue", "direction": "decrease_is_harm", "threshold": -0.05 });
+        let both = parse(&json!({ "guardrails": [rail], "values": ["revenue"] })).unwrap_err().to_string();
+        assert!(both.contains("values[0] is a guardrail's metric"), "{both}");
     }
 
     #[test]

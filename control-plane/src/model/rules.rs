@@ -1,5 +1,7 @@
 //! What a phase counts under its policy. Pure.
 
+use std::collections::BTreeMap;
+
 use flagfuse_cells::{Arm as CellArm, Counting, Matching, MetricRules, PhaseId, PhaseRules, Window};
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
@@ -15,9 +17,12 @@ pub const fn cell_arm(arm: Arm) -> CellArm {
     }
 }
 
+/// Edges of the bins of a phase's value metrics, by name, where there is a history to take them from.
+pub type Edges = BTreeMap<String, Vec<i64>>;
+
 /// Everything that a phase under `policy` counts: coming back, what the policy names, and all other outcomes in one metric,
-/// since clients may make up as many names as they like.
-pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy) -> PhaseRules {
+/// since clients may make up as many names as they like. `edges` are frozen with it.
+pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy, edges: &Edges) -> PhaseRules {
     let coming_back = MetricRules {
         name: RETURN_METRIC.to_owned(),
         matching: Matching::AnyOf(policy.activities()),
@@ -31,7 +36,14 @@ pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy) -> PhaseRu
         window: window(guardrail.window()),
         counting: if guardrail.metric == LATENCY_METRIC { Counting::Sample } else { Counting::First },
     });
+    let values = policy.values.iter().map(|name| MetricRules {
+        name: name.clone(),
+        matching: Matching::Named(name.clone()),
+        window: window(policy.window(name)),
+        counting: Counting::Sum { edges: edges.get(name).cloned() },
+    });
     let names = policy.guardrails.iter().map(|guardrail| guardrail.metric.clone());
+    let names = names.chain(policy.values.iter().cloned());
     let names = names.filter(|name| name != RETURN_METRIC).chain([RETURN_METRIC.to_owned()]);
     let other = MetricRules {
         name: OTHER_METRIC.to_owned(),
@@ -43,7 +55,7 @@ pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy) -> PhaseRu
         phase,
         started_ms: started_ms.0,
         grace_ms: policy.grace_s * 1_000,
-        metrics: [coming_back].into_iter().chain(named).chain([other]).collect(),
+        metrics: [coming_back].into_iter().chain(named).chain(values).chain([other]).collect(),
         slices: Vec::new(),
     }
 }
@@ -62,23 +74,34 @@ mod tests {
     fn a_phase_counts_coming_back_what_its_policy_names_and_the_rest_together() {
         let policy = Policy::parse(json!({
             "mode": "classic", "treatment_variation": "on", "control_variation": "off",
-            "exposure_percent": 10, "control_percent": 10, "grace_s": 7,
+            "exposure_percent": 10, "control_percent": 10, "grace_s": 7, "values": ["items", "revenue"],
             "guardrails": [
                 { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.5, "within_s": 60 },
                 { "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.5 },
             ],
         }))
         .unwrap();
-        let rules = rules(PhaseId(7), UnixMillis(5), &policy);
+        let edges: Vec<i64> = (1..=63).collect();
+        let history = Edges::from([("revenue".to_owned(), edges.clone()), ("gone".to_owned(), Vec::new())]);
+        let rules = rules(PhaseId(7), UnixMillis(5), &policy, &history);
         assert_eq!((rules.phase, rules.started_ms, rules.grace_ms), (PhaseId(7), 5, 7_000));
         rules.check().unwrap();
         let found: Vec<_> = rules.metrics.iter().map(|metric| (&*metric.name, &metric.counting)).collect();
         let (first, sample) = (&Counting::First, &Counting::Sample);
-        let expected = [("return", first), ("conversion", first), ("latency_ms", sample), ("other", first)];
+        let (anew, frozen) = (&Counting::Sum { edges: None }, &Counting::Sum { edges: Some(edges) });
+        let expected = [
+            ("return", first),
+            ("conversion", first),
+            ("latency_ms", sample),
+            ("items", anew),
+            ("revenue", frozen),
+            ("other", first),
+        ];
         assert_eq!(found, expected);
         assert_eq!(rules.metrics[0].matching, Matching::AnyOf(vec!["session".into()]));
         assert_eq!(rules.metrics[1].window, Window { after_ms: 0, within_ms: 60_000 });
-        let named = ["conversion", "latency_ms", "return"].map(str::to_owned).to_vec();
-        assert_eq!(rules.metrics[3].matching, Matching::NoneOf(named));
+        assert_eq!(rules.metrics[4].window, Window { after_ms: 0, within_ms: 86_400_000 });
+        let named = ["conversion", "latency_ms", "items", "revenue", "return"].map(str::to_owned).to_vec();
+        assert_eq!(rules.metrics[5].matching, Matching::NoneOf(named));
     }
 }

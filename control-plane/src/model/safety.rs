@@ -18,7 +18,7 @@ pub struct SafetySettings {
     /// How long a version stays with a stage before the next one gets it.
     #[serde(default)]
     pub soak_s: SoakSeconds,
-    /// From how many networks harmful events of clients have to come before they trip a fuse.
+    /// From how many networks harmful units have to come before they trip a fuse.
     #[serde(default)]
     pub min_networks: MinNetworks,
     /// Units that one key may enrol from one network in a minute.

@@ -88,7 +88,7 @@ pub struct Look<'a> {
     pub ingest_lag_ms: u64,
     /// Live buffers that have not delivered for longer than [`INGEST_LAG_MS_MAX`], the latest first.
     pub behind: &'a [BufferBehind],
-    /// Networks from which clients' harmful events have to come.
+    /// Networks from which harmful units have to come.
     pub min_networks: u64,
     /// Who sent the harmful events, by metric; asked for when the evidence alone would trip.
     pub origins: &'a BTreeMap<String, Origins>,
@@ -260,7 +260,7 @@ pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     (Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary }, ema)
 }
 
-/// One guardrail whose harm does not come from clients of few networks is enough.
+/// One guardrail whose harm does not come from few networks is enough.
 fn has_enough_networks(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> bool {
     let harmful = evidence.iter().filter(|found| found.finding == Finding::Harm);
     harmful.map(|found| &found.origins).any(|origins| {

@@ -5,7 +5,10 @@ use flagfuse_cells::{CellRow, Closed, NetworkRow, SlotRow, SpreadRow, SumRow};
 
 use super::rows::Rows;
 use super::sql::Value;
-use super::{Connection, StoreError, sql, to_sql};
+use super::{Connection, StoreError, json_text, sql, to_sql};
+
+/// Slots whose newest step is written by one statement: there are as many as are young, and each would be a way to the server.
+const CLOSED_COUNT: usize = 1_000;
 
 /// Writes all that a tick of a partition closed.
 pub async fn write(conn: &mut Connection, partition_id: i64, closed: &Closed) -> Result<(), StoreError> {
@@ -32,6 +35,7 @@ pub async fn write(conn: &mut Connection, partition_id: i64, closed: &Closed) ->
     let head = "INSERT INTO networks (phase_id, metric, arm, network, source)";
     let tail = "ON CONFLICT (phase_id, metric, arm, network, source) DO NOTHING";
     Rows::of(closed.networks.iter().map(network)).write(conn, head, tail).await?;
+    super::partitions::add_dropped(conn, partition_id, closed.waiting_dropped).await?;
     let counters = closed.counters.iter();
     let counters: Vec<_> =
         counters.map(|row| ((row.phase.0, row.arm.number(), row.counter.as_str()), row.events)).collect();
@@ -41,11 +45,16 @@ pub async fn write(conn: &mut Connection, partition_id: i64, closed: &Closed) ->
 /// From here on the database takes no cell of these steps.
 async fn close_steps(conn: &mut Connection, closed: &Closed) -> Result<(), StoreError> {
     // Cells are in the order of phase, slot and step: the last one of a slot is of its newest step.
-    for of_slot in closed.cells.chunk_by(|one, next| (one.phase, one.slot) == (next.phase, next.slot)) {
-        let Some(newest) = of_slot.last() else { continue };
-        let sql = "UPDATE slots SET closed_step = $3 WHERE phase_id = $1 AND slot = $2";
-        let update = sql::query(sql).bind(newest.phase.0).bind(newest.slot).bind(i64::from(newest.step));
-        update.execute(&mut *conn).await?;
+    let of_slots = closed.cells.chunk_by(|one, next| (one.phase, one.slot) == (next.phase, next.slot));
+    let newest = of_slots.filter_map(<[CellRow]>::last);
+    let newest: Vec<_> = newest.map(|row| [row.phase.0, row.slot.into(), row.step.into()]).collect();
+    for newest in newest.chunks(CLOSED_COUNT) {
+        let numbers = conn.dialect().json_numbers("$1", &["phase_id", "slot", "step"]);
+        let sql = format!(
+            "UPDATE slots SET closed_step = newest.step FROM {numbers} newest
+             WHERE slots.phase_id = newest.phase_id AND slots.slot = newest.slot"
+        );
+        sql::composed(sql).bind(json_text(&newest)).execute(&mut *conn).await?;
     }
     Ok(())
 }

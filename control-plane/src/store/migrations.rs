@@ -28,6 +28,8 @@ pub(super) const SQLITE: Migrations = &[
     (19, include_str!("../../../migrations/sqlite/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/sqlite/0020_trust.sql")),
     (21, include_str!("../../../migrations/sqlite/0021_running.sql")),
+    (24, include_str!("../../../migrations/sqlite/0024_wanted.sql")),
+    (25, include_str!("../../../migrations/sqlite/0025_days.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -52,6 +54,8 @@ pub(super) const POSTGRES: Migrations = &[
     (19, include_str!("../../../migrations/postgres/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/postgres/0020_trust.sql")),
     (21, include_str!("../../../migrations/postgres/0021_running.sql")),
+    (24, include_str!("../../../migrations/postgres/0024_wanted.sql")),
+    (25, include_str!("../../../migrations/postgres/0025_days.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -15,6 +15,7 @@ mod conformance;
 mod connection;
 pub mod contents;
 mod database;
+pub mod days;
 mod dialect;
 pub mod erasures;
 pub mod event_ids;
@@ -52,9 +53,10 @@ mod sqlite;
 mod stored_project;
 pub mod telemetry_log;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tokens;
 pub mod usage;
+pub mod value_history;
 pub mod verdicts;
 pub mod watermarks;
 

@@ -1,9 +1,10 @@
 //! Rows of partitions: the events of an environment, and which control plane counts them. It holds a lease for a while and a
-//! fence for good: whoever was overtaken writes nothing more, however late it notices.
+//! fence for good: whoever was overtaken writes nothing more, however late it notices. Another one that has to refuse events
+//! says here that it wants the partition.
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
-use super::{Connection, StoreError, StoredProject, sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// Who takes a partition.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +51,9 @@ pub async fn claim(
                ON CONFLICT (project, environment) DO NOTHING";
     let insert = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
     insert.execute(&mut *conn).await?;
-    let sql = "UPDATE partitions SET fence = fence + 1, owner = $3, address = $4, until_ms = $5
+    let sql =
+        "UPDATE partitions SET fence = fence + 1, owner = $3, address = $4, until_ms = $5, wanted_by = '',
+                 wanted_ms = 0
                WHERE project = $1 AND environment = $2 AND (until_ms <= $6 OR owner = $3 OR $7 = 1)
                RETURNING partition_id, fence, log_seq";
     let row = sql::query(sql)
@@ -84,6 +87,51 @@ pub async fn release(conn: &mut Connection, held: &Held) -> Result<(), StoreErro
     renew(conn, held, UnixMillis(0)).await.map(|_| ())
 }
 
+/// Says that `owner` had to refuse events of an environment whose partition another process has. Whoever asked first and goes
+/// on asking stays: one that has said nothing since `stale` is overtaken.
+pub async fn want(
+    conn: &mut Connection,
+    scope: &Scope,
+    owner: &str,
+    now: UnixMillis,
+    stale: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE partitions SET wanted_by = $3, wanted_ms = $4
+               WHERE project = $1 AND environment = $2 AND owner <> $3
+                 AND (wanted_by IN ('', $3) OR wanted_ms <= $5)";
+    let update = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str()).bind(owner);
+    update.bind(to_sql(now.0)).bind(to_sql(stale.0)).execute(conn).await?;
+    Ok(())
+}
+
+/// The process that has refused events since `since` because this partition is held; `None` where there is none.
+pub async fn wanted_by(
+    conn: &mut Connection,
+    held: &Held,
+    since: UnixMillis,
+) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT wanted_by FROM partitions
+               WHERE partition_id = $1 AND fence = $2 AND wanted_by <> '' AND wanted_ms >= $3";
+    let query = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(to_sql(since.0));
+    query.fetch_optional(conn).await?.map(|row| row.get("wanted_by")).transpose()
+}
+
+/// Gives a partition to another process, which has until `until_ms` to claim it; then anybody may. What this one still writes
+/// there does not count any more.
+pub async fn hand_over(
+    conn: &mut Connection,
+    held: &Held,
+    owner: &str,
+    until_ms: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE partitions SET fence = fence + 1, owner = $3, address = '', until_ms = $4, wanted_by = '',
+                 wanted_ms = 0
+               WHERE partition_id = $1 AND fence = $2";
+    let update = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(owner);
+    update.bind(to_sql(until_ms.0)).execute(conn).await.map(|_| ())
+}
+
 /// Moves the log on to its row `held.log_seq + 1`, with `closed_tick` where that row is a tick; `false` where the partition
 /// has changed hands. The first statement of everything that writes for a partition.
 pub async fn advance(
@@ -103,6 +151,23 @@ pub async fn abandoned(conn: &mut Connection, now: UnixMillis) -> Result<Vec<Sco
                ORDER BY partition_id";
     let rows = sql::query(sql).bind(to_sql(now.0)).fetch_all(conn).await?;
     rows.iter().map(StoredProject::scope).collect()
+}
+
+/// Adds to the outcomes that waited for an exposure and were forgotten before their time, for want of room.
+pub async fn add_dropped(conn: &mut Connection, partition_id: i64, dropped: u64) -> Result<(), StoreError> {
+    if dropped == 0 {
+        return Ok(());
+    }
+    let sql = "UPDATE partitions SET waiting_dropped = waiting_dropped + $2 WHERE partition_id = $1";
+    sql::query(sql).bind(partition_id).bind(to_sql(dropped)).execute(conn).await?;
+    Ok(())
+}
+
+/// Outcomes of an environment that were forgotten before their exposure could come, for want of room.
+pub async fn dropped(conn: &mut Connection, scope: &Scope) -> Result<u64, StoreError> {
+    let sql = "SELECT CAST(COALESCE(SUM(waiting_dropped), 0) AS BIGINT) FROM partitions WHERE project = $1 AND environment = $2";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    Ok(from_sql(query.fetch_one(conn).await?.get(0)?))
 }
 
 /// The number of the newest row of a partition's log; `None` where it is in other hands. What was lost with a connection may

@@ -66,6 +66,11 @@ pub struct Balance {
 }
 
 impl Balance {
+    /// Whether every event is accounted for. It has to be, always.
+    pub const fn is_exact(&self) -> bool {
+        self.received == self.stored + self.duplicate + self.quarantined
+    }
+
     /// Adds the counts of another part.
     pub const fn add(&mut self, other: Self) {
         self.received += other.received;
@@ -451,7 +456,7 @@ pub async fn balance_total(conn: &mut Connection, tenant: &str) -> Result<Balanc
     balance_of(&sql::query(sql).bind(tenant).fetch_one(conn).await?)
 }
 
-fn balance_of(row: &Row) -> Result<Balance, StoreError> {
+pub(super) fn balance_of(row: &Row) -> Result<Balance, StoreError> {
     Ok(Balance {
         received: from_sql(row.get("received")?),
         stored: from_sql(row.get("stored")?),

@@ -1,9 +1,9 @@
 //! Quarantined events in groups: what is wrong, with which flag, as which SDK sent it; and those of a group that wait to be
 //! replayed.
 
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 
-use super::quarantine::{Balance, ClaimedPlace};
+use super::quarantine::{Balance, ClaimedPlace, balance_of};
 use super::{Connection, StoreError, StoredProject, from_sql, json_text, sql};
 
 /// Events that are refused for one reason.
@@ -145,6 +145,23 @@ pub async fn mark_replayed(
     Ok(())
 }
 
+/// Counts of each environment of a tenant that is there, over all time; what names no such environment is in none of them.
+pub async fn balances(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+) -> Result<Vec<(Scope, Balance)>, StoreError> {
+    let sql = "SELECT e.project, e.environment, CAST(COALESCE(SUM(b.received), 0) AS BIGINT) AS received,
+                      CAST(COALESCE(SUM(b.stored), 0) AS BIGINT) AS stored,
+                      CAST(COALESCE(SUM(b.duplicate), 0) AS BIGINT) AS duplicate,
+                      CAST(COALESCE(SUM(b.quarantined), 0) AS BIGINT) AS quarantined
+               FROM environments e LEFT JOIN balance b
+                 ON b.tenant = e.tenant AND b.project = e.project AND b.environment = e.environment
+               WHERE e.tenant = $1 AND e.deleted_ms IS NULL
+               GROUP BY e.project, e.environment ORDER BY e.project, e.environment";
+    let rows = sql::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((StoredProject::scope(row)?, balance_of(row)?))).collect()
+}
+
 /// A place's counts over all time.
 pub async fn balance_of_place(conn: &mut Connection, place: ClaimedPlace<'_>) -> Result<Balance, StoreError> {
     let sql = "SELECT CAST(COALESCE(SUM(received), 0) AS BIGINT) AS received,
@@ -158,11 +175,5 @@ pub async fn balance_of_place(conn: &mut Connection, place: ClaimedPlace<'_>) ->
         .bind(place.environment)
         .fetch_one(conn)
         .await?;
-    let count = |column| Ok::<_, StoreError>(from_sql(row.get(column)?));
-    Ok(Balance {
-        received: count("received")?,
-        stored: count("stored")?,
-        duplicate: count("duplicate")?,
-        quarantined: count("quarantined")?,
-    })
+    balance_of(&row)
 }

@@ -14,8 +14,8 @@ const VARIABLE: &str = "FLAGFUSE_TEST_POSTGRES";
 
 /// An empty database, which goes when this goes.
 #[derive(Debug)]
-pub(super) struct TestDatabase {
-    pub(super) url: DatabaseUrl,
+pub(crate) struct TestDatabase {
+    pub(crate) url: DatabaseUrl,
     held: Held,
 }
 
@@ -26,18 +26,18 @@ enum Held {
 }
 
 /// One of each kind that is there.
-pub(super) async fn databases() -> Vec<TestDatabase> {
+pub(crate) async fn databases() -> Vec<TestDatabase> {
     std::iter::once(sqlite()).chain(postgres().await).collect()
 }
 
-pub(super) fn sqlite() -> TestDatabase {
+pub(crate) fn sqlite() -> TestDatabase {
     let dir = tempfile::tempdir().unwrap();
     let url = DatabaseUrl::Sqlite(dir.path().join("flagfuse.db"));
     TestDatabase { url, held: Held::Folder(dir) }
 }
 
 /// `None` where there is no server, which only a developer's machine may lack.
-pub(super) async fn postgres() -> Option<TestDatabase> {
+pub(crate) async fn postgres() -> Option<TestDatabase> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     static TOLD: Once = Once::new();
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
@@ -59,17 +59,17 @@ async fn administer(admin: &str, sql: String) {
 }
 
 impl TestDatabase {
-    pub(super) async fn store(&self) -> Store {
+    pub(crate) async fn store(&self) -> Store {
         Store::connect(&self.url).await.unwrap()
     }
 
     /// As a program left it whose newest migration was `newest`.
-    pub(super) async fn left_at(&self, newest: i64) -> Store {
+    pub(crate) async fn left_at(&self, newest: i64) -> Store {
         Store::connect_at(&self.url, newest).await.unwrap()
     }
 
     /// Runs statements that put rows in any order, whatever they refer to.
-    pub(super) async fn fill(&self, script: String) {
+    pub(crate) async fn fill(&self, script: String) {
         let script = sqlx::AssertSqlSafe(script);
         match &self.url {
             DatabaseUrl::Sqlite(path) => {
@@ -104,7 +104,7 @@ impl TestDatabase {
         tokio::time::timeout(BOUND, stand).await.unwrap_or_else(|_| panic!("{count} wait for a lock"));
     }
 
-    pub(super) const fn is_postgres(&self) -> bool {
+    pub(crate) const fn is_postgres(&self) -> bool {
         matches!(self.url, DatabaseUrl::Postgres(_))
     }
 }
@@ -123,11 +123,11 @@ impl Drop for TestDatabase {
 }
 
 /// Runs statements of a test.
-pub(super) async fn script(conn: &mut Connection, sql: &'static str) {
+pub(crate) async fn script(conn: &mut Connection, sql: &'static str) {
     sql::script(conn, sql).await.unwrap();
 }
 
 /// The one number that a statement answers with.
-pub(super) async fn number(conn: &mut Connection, sql: &'static str) -> i64 {
+pub(crate) async fn number(conn: &mut Connection, sql: &'static str) -> i64 {
     sql::query(sql).fetch_one(conn).await.unwrap().get(0).unwrap()
 }

@@ -28,6 +28,8 @@ mod keys;
 #[cfg(test)]
 mod losses;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod notes;
 #[cfg(test)]
 mod pages;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use flagfuse_control_plane::jobs;
 use serde_json::{Value, json};
 
 use crate::ingestion::{assert_balanced, count, exposed, quarantined, watched};
-use crate::world::{ENVIRONMENT, World};
+use crate::world::{ENVIRONMENT, FLAG, World, policy};
 
 /// How many bytes of the log and the checkpoints hold the hash of a unit.
 async fn traces(world: &World, unit: &str) -> i64 {
@@ -36,17 +37,7 @@ async fn whoever_is_erased_leaves_numbers_and_a_tombstone() {
     let asked = world.ok("POST", &path, json!({ "unit": units[0] })).await;
     assert_eq!((&asked["quarantined"], &asked["done_ms"]), (&json!(1), &Value::Null), "{asked}");
     assert_eq!(quarantined(&world).await, [""; 0]);
-    for attempt in 0.. {
-        world.clock.advance(5_000);
-        world.tick().await;
-        let told = world.ok("POST", &path, json!({ "unit": units[0] })).await;
-        assert_eq!(told["asked_ms"], asked["asked_ms"]);
-        if !told["done_ms"].is_null() {
-            break;
-        }
-        assert!(attempt < 100, "the log is never rewritten: {told}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    assert_eq!(erased(&world, &units[0]).await["asked_ms"], asked["asked_ms"]);
     // The tombstone itself names it, and nothing else does.
     let sql = "SELECT COUNT(*) FROM telemetry_log";
     let rows = count(&world, sql).await;
@@ -59,9 +50,109 @@ async fn whoever_is_erased_leaves_numbers_and_a_tombstone() {
     world.ingest(&again).await;
     world.close_slots().await;
     assert_eq!(world.sums(1, "exposed", "exposure").await, (2, 2, 0));
+    assert!(traces(&world, &units[0]).await <= 2, "and leaves no trace in the log either");
+    let trail = world.get(&format!("{ENVIRONMENT}/audit?limit=100")).await["audit"].clone();
+    let erasures = trail.as_array().unwrap().iter().filter(|entry| entry["action"] == "unit.erase");
+    let erasures: Vec<_> =
+        erasures.map(|entry| (&entry["actor"], &entry["at_ms"], &entry["detail"])).collect();
+    let expected = (&json!("token:first admin"), &asked["asked_ms"], &json!({}));
+    assert_eq!(erasures, [expected], "once, however often it is asked after, and without the unit");
     let nobody = world.call("POST", &path, json!({ "unit": "" })).await;
     assert_eq!(nobody.code(), "bad_schema");
     assert_balanced(&world).await;
+}
+
+/// Ticks until an erasure is done; how it was answered last.
+async fn erased(world: &World, unit: &str) -> Value {
+    let path = format!("{ENVIRONMENT}/erasures");
+    for _ in 0..100 {
+        world.clock.advance(5_000);
+        world.tick().await;
+        let told = world.ok("POST", &path, json!({ "unit": unit })).await;
+        if !told["done_ms"].is_null() {
+            return told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the log is never rewritten");
+}
+
+#[tokio::test]
+async fn an_erasure_that_a_restart_interrupts_goes_on_behind_it() {
+    let world = watched().await;
+    let units = exposed(2);
+    let all: Vec<Value> = units.iter().map(|unit| world.exposure(unit, "on", 1)).collect();
+    world.ingest(&all).await;
+    world.close_slots().await;
+    let path = format!("{ENVIRONMENT}/erasures");
+    let asked = world.ok("POST", &path, json!({ "unit": units[0] })).await;
+    assert!(traces(&world, &units[0]).await > 0, "nothing is rewritten yet");
+    // As another process would find it, before any checkpoint.
+    world.plane.ingestion.close().await;
+    assert_eq!(world.ingest(&[world.outcome(&units[0], "conversion")]).await["stored"], 1);
+    let told = erased(&world, &units[0]).await;
+    assert_eq!(told["asked_ms"], asked["asked_ms"]);
+    // In the tombstone and in the checkpoint that holds it.
+    assert!(traces(&world, &units[0]).await <= 2);
+    // And once more from what is left.
+    world.plane.ingestion.close().await;
+    let again = [world.exposure(&units[0], "on", 1), world.outcome(&units[1], "conversion")];
+    world.ingest(&again).await;
+    world.close_slots().await;
+    assert_eq!(world.sums(1, "exposed", "exposure").await, (2, 2, 0));
+    assert_eq!(world.sums(1, "exposed", "conversion").await, (1, 1, 0), "of the other one only");
+    assert_balanced(&world).await;
+}
+
+#[tokio::test]
+async fn cells_of_a_phase_that_ended_long_ago_are_added_up_and_say_the_same() {
+    const DAY: u64 = 24 * 3_600_000;
+    let world = watched().await;
+    world.run_cohort(1, 30, (10, 12), "conversion").await;
+    // Some become known in later steps.
+    let units = exposed(30);
+    for minutes in [3, 20, 180] {
+        world.clock.advance(minutes * 60_000);
+        world.plane.ingestion.tick().await.unwrap();
+        world
+            .ingest(&[world.outcome(&units[10 + usize::try_from(minutes % 7).unwrap()], "conversion")])
+            .await;
+    }
+    world.close_slots().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({ "min_sample": 300 }))).await;
+    world.clock.advance(9 * DAY);
+    world.plane.ingestion.tick().await.unwrap();
+    let told = async || {
+        let mut told = Vec::new();
+        for metric in ["exposure", "conversion", "return", "other"] {
+            told.push(world.sums(1, "exposed", metric).await);
+            told.push(world.sums(1, "control", metric).await);
+        }
+        told
+    };
+    let before = told().await;
+    assert_eq!((before[0], before[2].0 > 10), ((30, 30, 0), true), "{before:?}");
+    let added_up = "SELECT COALESCE(SUM(units), 0) FROM cells WHERE metric > 0";
+    let events = count(&world, added_up).await;
+    assert!(count(&world, "SELECT COUNT(DISTINCT step) FROM cells").await > 1);
+    jobs::prune(&world.plane.store, world.clock.now()).await.unwrap();
+    assert!(count(&world, "SELECT COUNT(DISTINCT step) FROM cells").await > 1, "it has not ended long ago");
+    world.clock.advance(31 * DAY);
+    jobs::prune(&world.plane.store, world.clock.now()).await.unwrap();
+    assert_eq!(count(&world, "SELECT COUNT(*) FROM cells WHERE step > 0").await, 0);
+    assert_eq!(count(&world, "SELECT COUNT(*) FROM slots WHERE compacted_ms IS NULL").await, 0);
+    assert_eq!((count(&world, added_up).await, told().await), (events, before));
+    let cells = world.get(&format!("{FLAG}/cells?phase=1")).await;
+    let steps = cells["slots"].as_array().unwrap().iter().flat_map(|slot| slot["cells"].as_array().unwrap());
+    let steps: Vec<_> = steps.map(|cell| cell["step"].as_u64().unwrap()).collect();
+    assert!(steps.len() > 2 && steps.iter().all(|step| *step == 0), "{cells}");
+    // A second time nothing is left to do, and the phase that runs is not touched.
+    jobs::prune(&world.plane.store, world.clock.now()).await.unwrap();
+    assert_eq!(count(&world, added_up).await, events);
+    let late = world.ingest(&[world.outcome(&units[29], "conversion")]).await;
+    assert_eq!(late["stored"], 1);
+    world.close_slots().await;
+    assert_eq!(count(&world, added_up).await, events, "a closed cell is never written again");
 }
 
 #[tokio::test]

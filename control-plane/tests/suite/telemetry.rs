@@ -181,30 +181,124 @@ async fn a_silent_buffer_holds_the_ramp_and_never_a_trip() {
     assert_eq!(world.get(&format!("{FLAG}/fuse")).await["circuit"], "HALF_OPEN");
 }
 
+/// A batch of what one source said of units, each of the network that `network` has for its place.
+fn batch_from(world: &World, source: &str, units: &[(String, usize)], network: fn(usize) -> u32) -> Value {
+    let requests: Vec<Value> = if source == "edge" {
+        let shown =
+            |(at, (unit, variation)): (usize, &(String, usize))| json!([unit, variation, 0, network(at)]);
+        let shown: Vec<Value> = units.iter().enumerate().map(shown).collect();
+        vec![json!({ "received_ms": world.clock.now(), "source": "edge", "exposures": [
+            { "flag": "checkout", "phase": 1, "version": "1.1", "variations": ["off", "on"], "units": shown },
+        ] })]
+    } else {
+        let of = |(at, (unit, variation)): (usize, &(String, usize))| {
+            let event = world.exposure(unit, ["off", "on"][*variation], 1);
+            json!({ "received_ms": world.clock.now(), "source": source, "network": network(at), "events": [event] })
+        };
+        units.iter().enumerate().map(of).collect()
+    };
+    let mut batch = world.batch(&[]);
+    batch["format"] = json!(2);
+    batch["requests"] = json!(requests);
+    batch.as_object_mut().unwrap().remove("events");
+    batch
+}
+
+/// Whichever way made-up units are enrolled, those of two networks trip nothing; one more network is enough.
 #[tokio::test]
 async fn two_networks_cannot_trip() {
-    let world = World::new().await;
-    world.ok("PATCH", &format!("{ENVIRONMENT}/settings"), json!({ "min_networks": 3 })).await;
-    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
-    world.run_cohort(1, 400, (100, 200), "conversion").await;
-    let mut conn = world.database().await;
-    let sql = "DELETE FROM networks";
-    sqlx::query(sql).execute(&mut conn).await.unwrap();
-    // Enrolments of exposed units, by clients with tickets.
-    let from = async |conn: &mut sqlx::SqliteConnection, network: i64| {
-        let sql = "INSERT INTO networks (phase_id, metric, arm, network, source)
-                   SELECT phase_id, 0, 1, $1, 1 FROM fuses WHERE flag = 'checkout'";
-        sqlx::query(sql).bind(network).execute(conn).await.unwrap();
-    };
-    for network in [1, 2] {
-        from(&mut conn, network).await;
+    for source in ["edge", "ticket", "open"] {
+        let world = World::new().await;
+        world.ok("PATCH", &format!("{ENVIRONMENT}/settings"), json!({ "min_networks": 3 })).await;
+        world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+        let slices = world.get(&format!("{FLAG}/fuse")).await["slices"].clone();
+        let range = |arm: &str| {
+            let slice = slices.as_array().unwrap().iter().find(|slice| slice["arm"] == arm).unwrap();
+            slice["from"].as_u64().unwrap()..slice["to"].as_u64().unwrap()
+        };
+        let of = |arm: &str, variation| {
+            let units = members(range(arm), 501, 1).into_iter();
+            units.map(|unit| (unit, variation)).collect::<Vec<_>>()
+        };
+        let (exposed, control) = (of("exposed", 1), of("control", 0));
+        for units in [&exposed[..500], &control[..500]] {
+            world.deliver(&batch_from(&world, source, units, |at| 1 + u32::from(at % 2 == 0))).await;
+        }
+        // The control arm buys, and the exposed arm does not.
+        let bought: Vec<Value> =
+            control.iter().take(500).map(|(unit, _)| world.outcome(unit, "conversion")).collect();
+        world.ingest(&bought).await;
+        world.pass_a_minute().await;
+        assert_eq!(world.tick().await.moved, 0, "{source}");
+        let verdict = world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone();
+        let said = (&verdict["decision"], &verdict["reason"]);
+        assert_eq!(said, (&json!("hold"), &json!("few_networks")), "{source}: {verdict}");
+        let named = if source == "ticket" { "client" } else { source };
+        assert_eq!(verdict["evidence"][0]["origins"], json!({ "sources": [named], "networks": 2 }));
+        world.deliver(&batch_from(&world, source, &exposed[500..], |_| 3)).await;
+        world.pass_a_minute().await;
+        assert_eq!(world.tick().await.moved, 1, "{source}");
     }
-    assert_eq!(world.tick().await.moved, 0);
-    let verdict = world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone();
-    assert_eq!((&verdict["decision"], &verdict["reason"]), (&json!("hold"), &json!("few_networks")));
-    assert_eq!(verdict["evidence"][0]["origins"], json!({ "sources": ["client"], "networks": 2 }));
-    from(&mut conn, 3).await;
-    assert_eq!(world.tick().await.moved, 1);
+}
+
+/// The rules that a phase of the flag counts under.
+async fn rules_of(world: &World, phase: u32) -> Value {
+    let sql = "SELECT rules FROM phase_rules JOIN phases USING (phase_id) WHERE phase = $1";
+    let rules: String =
+        sqlx::query_scalar(sql).bind(phase).fetch_one(&mut world.database().await).await.unwrap();
+    serde_json::from_str(&rules).unwrap()
+}
+
+#[tokio::test]
+async fn the_bins_of_values_are_frozen_from_the_control_of_earlier_phases() {
+    const DAY: u64 = 24 * 60 * MINUTE;
+    let world = World::new().await;
+    let watched = |min_sample| policy(json!({ "min_sample": min_sample, "values": ["revenue"] }));
+    world.ok("PUT", &format!("{FLAG}/fuse"), watched(1_000_000)).await;
+    let spent = |unit: &str, value: f64| {
+        world.event(json!({ "type": "outcome", "unit": unit, "metric": "revenue", "value": value }))
+    };
+    let (exposed, control) = (members(0..200_000, 300, 1), members(800_000..1_000_000, 300, 1));
+    for (units, variation, worth) in [(&exposed, "on", 9_000.0), (&control, "off", 10.0)] {
+        let mut events = Vec::new();
+        for (at, unit) in (0_u32..).zip(units) {
+            // In two parts, from 10 to 40 of control.
+            let part = worth / 2.0 + f64::from(at) / 20.0;
+            events.extend([world.exposure(unit, variation, 1), spent(unit, part), spent(unit, part)]);
+        }
+        world.ingest(&events).await;
+    }
+    world.close_slots().await;
+    let edges = |rules: &Value| {
+        let metric =
+            rules["metrics"].as_array().unwrap().iter().find(|own| own["name"] == "revenue").unwrap();
+        metric["counting"]["sum"]["edges"].clone()
+    };
+    assert_eq!(edges(&rules_of(&world, 1).await), Value::Null, "there is no history");
+    // A phase that begins before any sum is final has no history either.
+    world.ok("PUT", &format!("{FLAG}/fuse"), watched(1_000_001)).await;
+    world.pass_a_minute().await;
+    assert_eq!(edges(&rules_of(&world, 2).await), Value::Null);
+    world.clock.advance(3 * DAY);
+    world.plane.ingestion.tick().await.unwrap();
+    world.ok("PUT", &format!("{FLAG}/fuse"), watched(1_000_002)).await;
+    world.pass_a_minute().await;
+    let frozen = edges(&rules_of(&world, 3).await);
+    let micros: Vec<i64> = frozen.as_array().unwrap().iter().map(|edge| edge.as_i64().unwrap()).collect();
+    assert_eq!(micros.len(), 63);
+    assert!(micros.is_sorted_by(|a, b| a < b), "{micros:?}");
+    // Within a bin of the edges before: control spent from 10 to 40, and what the exposed spent does not matter.
+    let (first, last) = (micros[0], micros[62]);
+    assert!(
+        (7_000_000..12_000_000).contains(&first) && (35_000_000..60_000_000).contains(&last),
+        "{micros:?}"
+    );
+    // They stand, whatever comes, also behind a restart.
+    world.plane.ingestion.close().await;
+    world.ingest(&[world.exposure(&members(0..200_000, 1, 3)[0], "on", 3)]).await;
+    world.close_slots().await;
+    assert_eq!(edges(&rules_of(&world, 3).await), frozen);
+    assert_eq!(edges(&rules_of(&world, 1).await), Value::Null);
 }
 
 #[tokio::test]
@@ -236,7 +330,7 @@ async fn health_tells_what_is_counted_what_is_not_and_why() {
 }
 
 #[tokio::test]
-async fn quarantined_events_are_replayed_once_after_what_was_wrong_is_mended() {
+async fn quarantined_events_replay_once_fixed() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     let path = format!("{ENVIRONMENT}/quarantine/replay");
@@ -266,6 +360,20 @@ async fn quarantined_events_are_replayed_once_after_what_was_wrong_is_mended() {
     assert_eq!(outside().await, json!({ "on": 2 }));
     let again = world.ok("POST", &path, Value::Null).await;
     assert_eq!((&again["looked_at"], &again["stored"]), (&json!(1), &json!(0)));
+    assert_eq!(outside().await, json!({ "on": 2 }), "not a second time");
+    let trail = world.get(&format!("{ENVIRONMENT}/audit?limit=100")).await["audit"].clone();
+    let replays = trail.as_array().unwrap().iter().filter(|entry| entry["action"] == "quarantine.replay");
+    let replays: Vec<_> =
+        replays.map(|entry| (&entry["actor"], &entry["subject"], &entry["detail"])).collect();
+    let detail =
+        json!({ "code": null, "flag": "later", "sdk": null, "events": 2, "stored": 2, "duplicate": 0 });
+    let expected = (&json!("token:first admin"), &json!("production"), &detail);
+    assert_eq!(replays, [expected], "neither a dry run nor one that counts nothing");
+    let of_flag = world.get(&format!("{ENVIRONMENT}/audit?flag=later")).await["audit"].clone();
+    assert!(
+        of_flag.as_array().unwrap().iter().any(|entry| entry["action"] == "quarantine.replay"),
+        "{of_flag}"
+    );
     let states = world.get(&format!("{ENVIRONMENT}/quarantine")).await["quarantine"].clone();
     let replayed = states.as_array().unwrap().iter().filter(|row| row["replay_state"] == "replayed").count();
     assert_eq!(replayed, 2);

@@ -3,6 +3,13 @@
 //! Part 0 holds what is small: clock, names, phases. The others hold 65,536 records of one arena each, in the order of their
 //! places. While a checkpoint is under way, the first change of a record that has not been taken keeps what was there; taking
 //! a part is all the work that is left. Indexes and what is due follow from the records and are not kept.
+//!
+//! Version 1: each part begins with the version; part 0 goes on with the number of parts and what is small, in the order of
+//! `Ledger::root`, numbers as varints, places and networks as four bytes, little endian; every other part names its arena in
+//! one byte (0 states, 1 links, 2 slots, 3 cells, 4 sums, 5 waiting outcomes, 6 heavy units) and has its records in their
+//! fixed length. **Compatible** is a program that reads every version up to its own: a checkpoint outlives the program that
+//! wrote it, and the log behind it may be gone, so that what cannot be read is a fault and never an empty ledger. Whatever
+//! changes these bytes gets a version of its own and keeps the reader of this one; the golden file of the tests holds it fast.
 
 use thiserror::Error;
 

@@ -165,11 +165,10 @@ impl Ledger {
         }
     }
 
-    /// Lets the enrolments of the tick stand, each with the outcomes that wait for it.
-    pub(super) fn settle_fresh(&mut self, at_ms: u64) {
-        let mut fresh = std::mem::take(&mut self.since.fresh);
+    /// Lets enrolments of the tick stand, each with the outcomes that wait for it.
+    pub(super) fn settle_fresh(&mut self, at_ms: u64, fresh: &[u32]) {
         let mut waiting = Vec::new();
-        for place in fresh.drain(..) {
+        for place in fresh.iter().copied() {
             // Links have moved some.
             let Some(state) = self.states.get(place).copied().filter(State::is_fresh) else { continue };
             let Some(phase) = self.phases.get(state.phase) else { continue };
@@ -192,8 +191,6 @@ impl Ledger {
                 self.count_for(place, &outcome, When::Settling);
             }
         }
-        // Its room is kept.
-        self.since.fresh = fresh;
     }
 
     fn count_enrolment(&mut self, state: &State, place: u32) {

@@ -124,6 +124,16 @@ impl Clock {
     }
 }
 
+/// A tick that is under way, see [`Ledger::begin_tick`].
+#[derive(Debug)]
+pub struct Ticking {
+    at_ms: u64,
+    /// Places of the states that have come since the last tick.
+    fresh: Vec<u32>,
+    /// How many of them stand.
+    next: usize,
+}
+
 /// What a ledger knows of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -234,16 +244,45 @@ impl Ledger {
     /// Closes what is due at `at_ms`, which is rounded down to a multiple of 5 seconds. A tick that is not after the last one
     /// closes nothing.
     pub fn tick(&mut self, at_ms: u64) -> Closed {
+        let mut ticking = self.begin_tick(at_ms);
+        self.settle(&mut ticking, usize::MAX);
+        self.end_tick(ticking)
+    }
+
+    /// Begins a tick that is done bit by bit, so that whoever counts can do something else in between, though nothing to this
+    /// ledger: [`Self::settle`] until nothing is left, then [`Self::end_tick`]. It closes what [`Self::tick`] closes.
+    pub fn begin_tick(&mut self, at_ms: u64) -> Ticking {
         let at_ms = tick_at(at_ms);
         if at_ms <= self.clock.last_tick_ms {
-            return Closed::at(self.clock.last_tick_ms);
+            return Ticking { at_ms, fresh: Vec::new(), next: 0 };
         }
         if !self.clock.has_facts {
             self.clock.since_ms = at_ms;
         }
         self.join_links();
         self.judge_rivals();
-        self.settle_fresh(at_ms);
+        Ticking { at_ms, fresh: std::mem::take(&mut self.since.fresh), next: 0 }
+    }
+
+    /// Lets the next `count` enrolments since the last tick stand; whether there are more.
+    pub fn settle(&mut self, ticking: &mut Ticking, count: usize) -> bool {
+        let until = ticking.next.saturating_add(count).min(ticking.fresh.len());
+        let fresh = ticking.fresh.get(ticking.next..until).unwrap_or_default();
+        self.settle_fresh(ticking.at_ms, fresh);
+        ticking.next = until;
+        until < ticking.fresh.len()
+    }
+
+    /// Closes what is due.
+    pub fn end_tick(&mut self, mut ticking: Ticking) -> Closed {
+        self.settle(&mut ticking, usize::MAX);
+        let Ticking { at_ms, mut fresh, .. } = ticking;
+        if at_ms <= self.clock.last_tick_ms {
+            return Closed::at(self.clock.last_tick_ms);
+        }
+        // Its room is kept.
+        fresh.clear();
+        self.since.fresh = fresh;
         self.clock.last_tick_ms = at_ms;
         self.clock.latest_ms = self.clock.latest_ms.max(at_ms);
         let mut closed = Closed::at(at_ms);
@@ -293,6 +332,17 @@ impl Ledger {
             && self.waiting.groups.is_empty()
             && !self.waiting.has_dropped()
             && self.counters.is_empty()
+    }
+
+    /// Whether a unit, or the canonical unit of a device, is forgotten, by the last tick or by the next one: whoever makes facts
+    /// makes none of it any more.
+    pub fn has_forgotten(&self, unit: &UnitHash) -> bool {
+        if self.erased.is_empty() && self.since.forget.is_empty() {
+            return false;
+        }
+        let canonical = self.links.resolve(*unit);
+        let mut both = [unit, &canonical].into_iter();
+        both.any(|unit| self.is_erased(unit) || self.since.forget.contains(unit))
     }
 
     /// The phases in which a unit is enrolled, through its canonical unit too.

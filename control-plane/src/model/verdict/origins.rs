@@ -1,16 +1,17 @@
 //! Who sent the events behind a finding, and whether they are enough to act on. Pure; only ever takes a trip away.
 //!
-//! Anybody may hold a client key, and units can be made up. What costs an attacker something is networks: so events that
-//! clients sent switch a feature off only when they came from several.
+//! Anybody may hold a client key, and units can be made up: by events, or by asking for a flag, which the edge records. What
+//! costs an attacker something is networks. So units whose events came from anywhere but a server switch a feature off only
+//! when they enrolled from several.
 
 pub use flagfuse_cells::Source;
 use serde::{Deserialize, Serialize};
 
-/// Whether whoever has a client key could have sent it.
-const fn is_client(source: Source) -> bool {
+/// Whether whoever has a client key can bring it about. The edge records whatever unit it is asked for.
+const fn is_public(source: Source) -> bool {
     match source {
-        Source::Client | Source::Open => true,
-        Source::Edge | Source::Server => false,
+        Source::Edge | Source::Client | Source::Open => true,
+        Source::Server => false,
     }
 }
 
@@ -19,14 +20,14 @@ const fn is_client(source: Source) -> bool {
 pub struct Origins {
     /// Kinds of senders.
     pub sources: Vec<Source>,
-    /// Different networks, as far as they are counted.
+    /// Different networks from which their units enrolled, as far as they are counted; all that are unknown are one.
     pub networks: u64,
 }
 
 impl Origins {
-    /// Whether they may trip a fuse that asks for `min_networks` where clients sent some of them.
+    /// Whether they may trip a fuse that asks for `min_networks` where anybody could have brought some of them about.
     pub fn are_enough(&self, min_networks: u64) -> bool {
-        self.networks >= min_networks || !self.sources.iter().any(|source| is_client(*source))
+        self.networks >= min_networks || !self.sources.iter().any(|source| is_public(*source))
     }
 }
 
@@ -35,13 +36,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_clients_sent_needs_networks_and_what_edges_and_servers_sent_does_not() {
-        let rows: [(&[Source], u64, bool); 7] = [
+    fn what_anybody_can_bring_about_needs_networks_and_what_servers_sent_does_not() {
+        let rows: [(&[Source], u64, bool); 9] = [
             (&[Source::Client], 2, false),
             (&[Source::Client], 3, true),
             (&[Source::Open], 2, false),
-            (&[Source::Edge], 1, true),
+            (&[Source::Edge], 2, false),
+            (&[Source::Edge], 3, true),
             (&[Source::Server], 1, true),
+            (&[Source::Edge, Source::Server], 2, false),
             (&[Source::Edge, Source::Client], 2, false),
             (&[], 0, true),
         ];

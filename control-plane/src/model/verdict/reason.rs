@@ -13,7 +13,7 @@ pub enum Reason {
     Blind,
     /// A buffer at an edge has not delivered for a while: what harms may be in it.
     TelemetryStale,
-    /// What harms was sent by clients of too few networks.
+    /// The units behind what harms come from too few networks.
     FewNetworks,
     /// The fuse moved a moment ago.
     Cooldown,

@@ -286,7 +286,12 @@ fn two_networks_cannot_trip() {
         Decision::Trip,
         "a local stack has one address"
     );
-    assert_eq!(said(&from(&[Source::Edge], 1), 3).decision, Decision::Trip);
+    assert_eq!(
+        said(&from(&[Source::Edge], 2), 3).reason,
+        Reason::FewNetworks,
+        "it records whoever is asked for"
+    );
+    assert_eq!(said(&from(&[Source::Server], 1), 3).decision, Decision::Trip);
 }
 
 #[test]

@@ -193,8 +193,8 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         ),
         Reason::TelemetryStale => behind(look),
         Reason::FewNetworks => format!(
-            "{} Clients sent that from fewer than {}, which anybody can do who has a client key: the environment's \
-             min_networks holds the fuse, and POST …/fuse/trip moves it all the same.",
+            "{} The units behind that come from fewer than {}, and anybody who has a client key can make units up: the \
+             environment's min_networks holds the fuse, and POST …/fuse/trip moves it all the same.",
             of_harm(evidence),
             count(look.min_networks, "network"),
         ),

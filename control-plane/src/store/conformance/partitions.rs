@@ -10,6 +10,7 @@ use flagfuse_shared::ids::UnixMillis;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::super::days::{self, Daily};
 use super::super::partitions::{self, Claimant, Claimed, Held};
 use super::super::testing::{databases, number};
 use super::super::{
@@ -72,6 +73,38 @@ async fn a_lease_lasts_until_its_end_and_a_fence_for_ever() {
         let claimed =
             partitions::claim(&mut tx, &scope("t/p/e"), alone, NOW.plus(300), NOW.plus(201)).await.unwrap();
         assert!(matches!(claimed, Claimed::Ours(_)), "{claimed:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_to_refuse_events_says_so_and_is_handed_the_partition() {
+    for (_database, _store, mut tx) in worlds().await {
+        let scope = scope("t/p/e");
+        let one = held(&mut tx, "one", NOW).await;
+        let asked = async |tx: &mut Connection, since| partitions::wanted_by(tx, &one, since).await.unwrap();
+        assert_eq!(asked(&mut tx, NOW).await, None);
+        let want = async |tx: &mut Connection, who, at: u64| {
+            partitions::want(tx, &scope, who, NOW.plus(at), UnixMillis(NOW.0 + at - 10)).await.unwrap();
+        };
+        want(&mut tx, "one", 20).await;
+        assert_eq!(asked(&mut tx, NOW).await, None, "it has it");
+        want(&mut tx, "two", 20).await;
+        want(&mut tx, "three", 29).await;
+        assert_eq!(asked(&mut tx, NOW.plus(20)).await.as_deref(), Some("two"), "the first that asked");
+        assert_eq!(asked(&mut tx, NOW.plus(21)).await, None, "too long ago");
+        want(&mut tx, "three", 30).await;
+        assert_eq!(asked(&mut tx, NOW).await.as_deref(), Some("three"), "the other one has stopped asking");
+        partitions::hand_over(&mut tx, &one, "three", NOW.plus(90)).await.unwrap();
+        assert!(!partitions::advance(&mut tx, &one, None).await.unwrap(), "it is given away");
+        for who in ["one", "two"] {
+            let others = Claimed::Others { address: String::new() };
+            assert_eq!(claim(&mut tx, who, NOW.plus(89)).await, others, "it is kept for whom it is given to");
+        }
+        let three = held(&mut tx, "three", NOW.plus(89)).await;
+        assert_eq!((three.partition_id, three.fence), (one.partition_id, 3));
+        assert_eq!(partitions::wanted_by(&mut tx, &three, NOW).await.unwrap(), None);
+        partitions::hand_over(&mut tx, &one, "two", NOW.plus(900)).await.unwrap();
+        assert!(partitions::advance(&mut tx, &three, None).await.unwrap(), "by whoever has it only");
     }
 }
 
@@ -162,6 +195,76 @@ async fn a_log_is_kept_as_long_as_no_checkpoint_has_it() {
     }
 }
 
+/// On PostgreSQL a day is a partition, which goes as a whole; on SQLite there are none.
+#[tokio::test]
+async fn a_day_that_is_over_goes_as_a_whole_where_a_checkpoint_has_it() {
+    const DAY: u64 = 24 * 3_600_000;
+    let at = |day: u64| UnixMillis(day * DAY + 7);
+    for (database, _store, mut tx) in worlds().await {
+        let id = held(&mut tx, "one", NOW).await.partition_id;
+        let prepare = async |tx: &mut Connection, day| {
+            let mut made = 0;
+            for daily in Daily::ALL {
+                made += days::prepare(tx, daily, at(day)).await.unwrap();
+            }
+            made
+        };
+        let dropped = async |tx: &mut Connection, day| {
+            let mut gone = Vec::new();
+            for daily in Daily::ALL {
+                gone.push(days::drop_before(tx, daily, at(day)).await.unwrap());
+            }
+            gone
+        };
+        let is_postgres = database.is_postgres();
+        let if_postgres = |count: u64| if is_postgres { count } else { 0 };
+        assert_eq!(prepare(&mut tx, 100).await, if_postgres(6), "today and two more, of each table");
+        assert_eq!(prepare(&mut tx, 100).await, 0);
+        assert_eq!(prepare(&mut tx, 101).await, if_postgres(2), "one day further");
+        // A week ago there was no partition: what is of then has a place all the same.
+        for (seq, day) in [(1, 93), (2, 100), (3, 101), (4, 102)] {
+            telemetry_log::append(&mut tx, id, seq, at(day), b"facts").await.unwrap();
+            event_ids::add(&mut tx, id, &[(day, [u8::try_from(day).unwrap(); 16])]).await.unwrap();
+        }
+        let rows = telemetry_log::after(&mut tx, id, 0, 9).await.unwrap();
+        assert_eq!(
+            rows.iter().map(|row| row.seq).collect::<Vec<_>>(),
+            [1, 2, 3, 4],
+            "in their order, over all days"
+        );
+        if is_postgres {
+            let sql = "SELECT COUNT(*) FROM telemetry_log_100";
+            assert_eq!(number(&mut tx, sql).await, 1, "each has its day");
+        }
+        let sought: Vec<_> = (90..=110_u8).map(|day| [day; 16]).collect();
+        assert_eq!(event_ids::known(&mut tx, id, 90..=110, &sought).await.unwrap().len(), 4);
+        // No checkpoint has any of it: the ids go, and the log stays. What was there before the days goes too: it is empty.
+        let gone = dropped(&mut tx, 102).await;
+        assert_eq!(gone, [if_postgres(1), if_postgres(3)]);
+        assert_eq!(number(&mut tx, "SELECT COUNT(*) FROM telemetry_log").await, 4);
+        let left = event_ids::known(&mut tx, id, 90..=110, &sought).await.unwrap().len();
+        assert_eq!(left, if is_postgres { 2 } else { 4 }, "the day that had no partition goes row by row");
+        let checkpoint = checkpoints::begin(&mut tx, id, 2, NOW).await.unwrap();
+        checkpoints::complete(&mut tx, &checkpoint, 0).await.unwrap();
+        assert_eq!(
+            dropped(&mut tx, 102).await,
+            [if_postgres(1), 0],
+            "the day 100 only: row 3 is in no checkpoint"
+        );
+        assert_eq!(
+            number(&mut tx, "SELECT COUNT(*) FROM telemetry_log").await,
+            if is_postgres { 3 } else { 4 }
+        );
+        let gone = telemetry_log::prune(&mut tx, at(102), 9).await.unwrap();
+        assert_eq!(gone, if is_postgres { 1 } else { 2 }, "the rest goes row by row");
+        let gone = event_ids::prune(&mut tx, 102, 9).await.unwrap();
+        assert_eq!(gone, if is_postgres { 1 } else { 3 });
+        let rows = telemetry_log::after(&mut tx, id, 0, 9).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(event_ids::known(&mut tx, id, 90..=110, &sought).await.unwrap().len(), 1);
+    }
+}
+
 fn closed(phase: PhaseId, step: u8) -> Closed {
     let cell = |metric, arm, total_micros| CellRow {
         phase,
@@ -194,7 +297,7 @@ fn closed(phase: PhaseId, step: u8) -> Closed {
         spreads: if step == 1 { vec![bin] } else { Vec::new() },
         networks: vec![network],
         counters: vec![late],
-        waiting_dropped: 0,
+        waiting_dropped: 3,
     }
 }
 
@@ -224,6 +327,8 @@ async fn a_closed_cell_is_never_written() {
         let largest = number(&mut tx, "SELECT total_micros FROM sums WHERE metric = 1").await;
         assert_eq!(largest, i64::MAX, "it stays at the largest number");
         assert_eq!(number(&mut tx, "SELECT events FROM phase_counters").await, 4);
+        assert_eq!(partitions::dropped(&mut tx, &scope).await.unwrap(), 6);
+        assert_eq!(partitions::dropped(&mut tx, &super::scope("t/p/other")).await.unwrap(), 0);
         assert_eq!(number(&mut tx, "SELECT network FROM networks").await, i64::from(u32::MAX));
         let row = |step: u8, arm: u8| {
             format!("INSERT INTO cells VALUES ({phase_id}, 0, {step}, 7, 0, {arm}, 1, 1, 0, 102, {id})")

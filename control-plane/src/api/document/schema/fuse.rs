@@ -26,6 +26,10 @@ pub(in crate::api) struct Policy {
     /// What must not get worse.
     #[schema(min_items = 1, max_items = 8)]
     guardrails: Vec<Guardrail>,
+    /// Outcomes whose values are added up for each unit, for their distribution; no rule of this mode compares it.
+    #[serde(default)]
+    #[schema(max_items = 4)]
+    values: Vec<String>,
     /// Sample progress below which nothing is decided.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1, default = 0.65)]
@@ -204,7 +208,7 @@ pub(in crate::api) struct GuardrailEvidence {
 struct Origins {
     /// Kinds of senders.
     sources: Vec<Source>,
-    /// Different networks, as far as they are counted.
+    /// Different networks from which their units enrolled, as far as they are counted; all that are unknown are one.
     networks: u64,
 }
 

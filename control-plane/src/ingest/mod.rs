@@ -105,16 +105,8 @@ impl Ingestion {
         let (Ok(project), Ok(environment)) = keys else { return self.stray(tenant, &batch).await };
         let scope = Scope { tenant: tenant.clone(), project, environment };
         let partition = self.partition(&scope);
-        let (read, names) = read_all(&batch);
-        if !partition.context.prepare(&names).await? {
-            return self.stray(tenant, &batch).await;
-        }
-        let (events, phases, settings) = partition.context.known(|catalogue| {
-            let resolver = self.resolver(tenant, catalogue);
-            let events: Vec<Resolved> =
-                read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
-            (events, phases_of(catalogue, &names), catalogue.settings())
-        });
+        let resolved = self.resolved(&partition.context, tenant, (&batch, &body)).await?;
+        let Some((events, phases, settings)) = resolved else { return self.stray(tenant, &batch).await };
         let (reply, answer) = oneshot::channel();
         let delivery = Delivery {
             head: head.clone(),
@@ -132,6 +124,28 @@ impl Ingestion {
         self.deliver(&scope, partition, delivery)?;
         let ingested = answer.await.unwrap_or(Err(IngestError::Opening))?;
         Ok(Answered { ingested, settings })
+    }
+
+    /// A batch's events as what they are to be counted as; `None` where the environment does not exist.
+    async fn resolved(
+        &self,
+        context: &Context,
+        tenant: &TenantKey,
+        (batch, body): (&IngestBatch<'_>, &Bytes),
+    ) -> Result<Option<(Vec<Resolved>, Vec<Arc<catalogue::Phase>>, BufferSettings)>, IngestError> {
+        let (read, names) = read_all(batch);
+        if !context.prepare(&names).await? {
+            return Ok(None);
+        }
+        let resolved = context.known(|catalogue| {
+            // Others look up other names; what is not known here any more is no reason to refuse an event.
+            catalogue.has(&names).then(|| {
+                let resolver = self.resolver(tenant, catalogue);
+                let events = read.into_iter().map(|read| resolve(&resolver, body, read)).collect();
+                (events, phases_of(catalogue, &names), catalogue.settings())
+            })
+        });
+        resolved.map(Some).ok_or(IngestError::Opening)
     }
 
     fn resolver<'r>(&'r self, tenant: &'r TenantKey, catalogue: &'r Catalogue) -> Resolver<'r> {

@@ -90,14 +90,18 @@ impl Ingestion {
         let partition = self.partition(scope);
         let (events, names) = read_all(&batch);
         partition.context.prepare(&names).await?;
-        let refused: Vec<Option<String>> = partition.context.known(|catalogue| {
+        let refused: Option<Vec<Option<String>>> = partition.context.known(|catalogue| {
+            if !catalogue.has(&names) {
+                return None;
+            }
             let resolver = self.resolver(&scope.tenant, catalogue);
             let code = |event| {
                 let What::Refused(fault, _) = resolve(&resolver, &body, event).what else { return None };
                 Some(fault.code.as_str().to_owned())
             };
-            events.into_iter().map(code).collect()
+            Some(events.into_iter().map(code).collect())
         });
+        let refused = refused.ok_or(IngestError::Opening)?;
         let readable = codes.iter_mut().filter(|code| code.is_none());
         readable.zip(refused).for_each(|(code, refused)| *code = refused);
         Ok(codes)

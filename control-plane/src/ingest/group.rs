@@ -211,7 +211,11 @@ impl<'d> Group<'d> {
                 let effect = self.apply(state, Fact::Expose(*exposure));
                 Ok(effect.balance())
             }
-            What::Plain(flag, variation) => {
+            What::Plain(flag, variation, print) => {
+                // The same without its ticket counts as much.
+                if state.recent.meet(*print, self.known_ms) != Novelty::New {
+                    return Ok(Side::Duplicate);
+                }
                 let key = (flag.as_str().to_owned(), variation.as_str().to_owned());
                 *self.plain.entry(key).or_default() += 1;
                 Ok(Side::Stored)

@@ -2,7 +2,7 @@
 //! reads no database.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 use std::ops::Range;
 
 use flagfuse_cells::{Arm, Exposure, PhaseId, SliceSet, Source, UnitHash};
@@ -25,7 +25,7 @@ const MICROS: f64 = 1_000_000.0;
 /// An event, ready to be applied.
 #[derive(Debug)]
 pub(super) struct Resolved {
-    /// Its id and content, where it has an id.
+    /// Its id and content, where it has an id and somebody vouches for it.
     pub(super) print: Option<Print>,
     /// What is kept of it when it cannot be used.
     pub(super) raw: Raw,
@@ -65,8 +65,8 @@ pub(super) enum What {
     Refused(Box<EventFault>, Option<(PhaseId, Arm)>),
     /// A unit met the flag of a phase.
     Expose(Exposure),
-    /// A unit met a flag outside any cohort.
-    Plain(FlagKey, VariationKey),
+    /// A unit met a flag outside any cohort; with what is the same for whoever reports it.
+    Plain(FlagKey, VariationKey, Print),
     Outcome(Outcome),
     /// The same or an exposure, of a unit in a cohort, that nobody vouches for.
     Unticketed(UnitHash, Unticketed),
@@ -158,7 +158,7 @@ impl Resolver<'_> {
         let flag = event.as_ref().ok().and_then(flag_of).cloned();
         let (print, what) = match (event, &arrival.content) {
             (Err(fault), _) => (None, What::Refused(fault, None)),
-            (Ok(event), Content::Raw(raw)) => (Some(self.print(&event.id, raw)), self.what(&arrival, event)),
+            (Ok(event), Content::Raw(raw)) => (self.print(&event, arrival.source, raw), self.what(&arrival, event)),
             (Ok(event), Content::Exposure(_)) => (None, self.what(&arrival, event)),
         };
         let raw = match arrival.content {
@@ -174,10 +174,17 @@ impl Resolver<'_> {
         Resolved { print, raw, what, about, origin: Origin::of(&arrival) }
     }
 
-    fn print(&self, id: &str, content: &str) -> Print {
+    /// An id is its unit's and that of who vouches for it: nobody else can use it up. Of what nobody vouches for, nothing is
+    /// remembered: it may come again with its ticket.
+    fn print(&self, event: &Event, source: SourceMark, content: &str) -> Option<Print> {
+        let unit = event.unit.as_ref().map_or("", |unit| unit.as_str());
+        (source != SourceMark::None).then(|| self.print_of(&(event.id.as_str(), unit, source), content))
+    }
+
+    fn print_of(&self, name: &impl Hash, content: &str) -> Print {
         let content = self.hashing.hash_one(content);
         #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
-        Print { id: self.hashing.hash_one(id), content: content as u32 }
+        Print { id: self.hashing.hash_one(name), content: content as u32 }
     }
 
     fn what(&self, arrival: &Arrival<'_>, event: Event) -> What {
@@ -206,7 +213,7 @@ impl Resolver<'_> {
             }
             (EventKind::Exposure { flag, variation, phase, .. }, Some(unit)) => match phase {
                 Some(number) => self.exposure(arrival, &unit, (&flag, number), &variation, occurred_ms),
-                None => self.plain(flag, variation),
+                None => self.plain((&id, &unit), flag, variation),
             },
         }
     }
@@ -254,10 +261,14 @@ impl Resolver<'_> {
         })
     }
 
-    fn plain(&self, flag: FlagKey, variation: VariationKey) -> What {
+    fn plain(&self, (id, unit): (&str, &Unit), flag: FlagKey, variation: VariationKey) -> What {
         match self.catalogue.flag(&flag) {
             Known::Is(known) => match validate::variation(known, &variation) {
-                Ok(()) => What::Plain(flag, variation),
+                Ok(()) => {
+                    let name = (id, unit.as_str(), flag.as_str(), variation.as_str());
+                    let print = self.print_of(&name, "");
+                    What::Plain(flag, variation, print)
+                }
                 Err(fault) => refused(fault),
             },
             Known::IsNot => refused(unknown_flag(&flag)),

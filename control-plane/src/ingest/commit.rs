@@ -83,9 +83,7 @@ async fn beside(
         add_balance(tx, place, group.balance, now).await?;
     }
     plain_exposures::add(tx, scope, &group.plain).await?;
-    for ((flag, hour), counts) in &group.usage {
-        usage::add(tx, scope, flag, *hour, counts).await?;
-    }
+    usage::add(tx, scope, &group.usage).await?;
     let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
     event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;

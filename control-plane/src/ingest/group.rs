@@ -9,7 +9,7 @@ use flagfuse_cells::{
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
-use flagfuse_shared::ids::{FlagKey, MetricKey, UnixMillis};
+use flagfuse_shared::ids::{MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
 use super::delivery::Delivery;
@@ -23,6 +23,7 @@ use crate::store::event_ids::EventId;
 use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
+use crate::store::usage::UsageCounts;
 
 /// Counts exposures and outcomes of units in a phase's arms that came without a ticket.
 const UNTICKETED: &str = "unticketed";
@@ -71,8 +72,7 @@ pub(super) struct Group<'d> {
     pub(super) refused: Vec<Refused<'d>>,
     /// Exposures outside any cohort, by flag and variation.
     pub(super) plain: BTreeMap<(String, String), u64>,
-    /// Evaluations by flag and hour, and by what was served.
-    pub(super) usage: BTreeMap<(FlagKey, UnixMillis), BTreeMap<String, u64>>,
+    pub(super) usage: UsageCounts,
     /// Ids of usage, with their day.
     pub(super) ids: BTreeMap<EventId, u64>,
     /// Outcomes by the metric that they name.

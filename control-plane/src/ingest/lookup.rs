@@ -49,9 +49,9 @@ pub(super) async fn usage(
         What::Usage(usage) => Some((day(usage.at_ms), usage.id)),
         _ => None,
     });
-    let (days, ids): (BTreeSet<u64>, Vec<EventId>) = reports.unzip();
-    let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(BTreeSet::new()) };
-    // Sent again, it may be corrected to the other side of midnight.
-    let days = first.saturating_sub(1)..=last + 1;
-    event_ids::known(&mut *store.read().await?, partition_id, days, &ids).await
+    let ids: Vec<(u64, EventId)> = reports.collect();
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    event_ids::known(&mut *store.read().await?, partition_id, &ids).await
 }

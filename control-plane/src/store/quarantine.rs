@@ -10,7 +10,7 @@ use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
 
-use super::rows::{Rows, list};
+use super::rows::Rows;
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
@@ -160,19 +160,14 @@ async fn keep_all(
     count_kept: u32,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let mut counts: BTreeMap<(&'static str, String), (u64, &Refused<'_>)> = BTreeMap::new();
+    let mut counts: Counts<'_> = BTreeMap::new();
     for event in refused {
         let key = (event.fault.code.as_str(), raw_digest(place, &event.raw));
         counts.entry(key).or_insert((0, event)).0 += 1;
     }
-    let known = known_among(conn, place, counts.keys()).await?;
-    let (repeated, new): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(key, _)| known.contains(key));
-    for ((code, digest), (count, _)) in &repeated {
-        let sql = "UPDATE quarantine SET events = events + $5, last_ms = $1
-                   WHERE project = $2 AND environment = $3 AND code = $4 AND raw_digest = $6";
-        let update = sql::query(sql).bind(to_sql(now.0)).bind(place.stored_project()).bind(place.environment);
-        update.bind(*code).bind(to_sql(*count)).bind(digest).execute(&mut *conn).await?;
-    }
+    let known = count_again(conn, place, &counts, now).await?;
+    let new: Vec<_> =
+        counts.into_iter().filter(|((code, digest), _)| !known.contains(&((*code).to_owned(), digest.clone()))).collect();
     // The newest ones, where one group has more than are kept.
     let new = new.get(new.len().saturating_sub(count_kept as usize)..).unwrap_or_default();
     if new.is_empty() {
@@ -223,30 +218,32 @@ async fn keep_all(
     Ok(())
 }
 
-/// Which of these codes and digests have a row.
-async fn known_among(
+/// Events by code and digest, with how often they came.
+type Counts<'r> = BTreeMap<(&'static str, String), (u64, &'r Refused<'r>)>;
+
+/// Counts those that have a row in it, and tells which they are. What goes meanwhile, such as with an erasure, has none.
+async fn count_again(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
-    keys: impl Iterator<Item = &(&'static str, String)>,
-) -> Result<BTreeSet<(&'static str, String)>, StoreError> {
-    const SOUGHT_COUNT: usize = 100;
-    let keys: Vec<_> = keys.collect();
+    counts: &Counts<'_>,
+    now: UnixMillis,
+) -> Result<BTreeSet<(String, String)>, StoreError> {
+    let rows = counts.iter().map(|((code, digest), (count, _))| {
+        [
+            place.stored_project().into(),
+            place.environment.into(),
+            (*code).into(),
+            digest.into(),
+            to_sql(*count).into(),
+            to_sql(now.0).into(),
+        ]
+    });
+    let head = "UPDATE quarantine SET events = quarantine.events + came.column5, last_ms = came.column6 FROM (";
+    let tail = ") AS came WHERE project = came.column1 AND environment = came.column2 AND code = came.column3
+                  AND raw_digest = came.column4 RETURNING code, raw_digest";
     let mut known = BTreeSet::new();
-    // They are in the order of their codes, so each chunk is of one code.
-    for of_code in keys.chunk_by(|one, next| one.0 == next.0) {
-        for chunk in of_code.chunks(SOUGHT_COUNT) {
-            let Some(&&(code, _)) = chunk.first() else { continue };
-            let sql = format!(
-                "SELECT raw_digest FROM quarantine
-                 WHERE project = $1 AND environment = $2 AND code = $3 AND raw_digest IN {}",
-                list(3, chunk.len())
-            );
-            let query = sql::composed(sql).bind(place.stored_project()).bind(place.environment).bind(code);
-            let query = chunk.iter().fold(query, |query, (_, digest)| query.bind(digest));
-            for row in query.fetch_all(&mut *conn).await? {
-                known.insert((code, row.get("raw_digest")?));
-            }
-        }
+    for row in Rows::of(rows).fetch(conn, head, tail).await? {
+        known.insert((row.get("code")?, row.get("raw_digest")?));
     }
     Ok(known)
 }

@@ -160,7 +160,7 @@ pub(super) async fn replay(
         let Some(last) = events.last() else { return Ok(Json(replayed)) };
         after = last.quarantine_id;
         replayed.looked_at += events.len() as u64;
-        let codes = state.ingestion.rehearse(scope, &events).await?;
+        let codes = state.ingestion.rehearse(scope, &events, filter.code).await?;
         let mut sound = Vec::new();
         for (event, code) in events.iter().zip(codes) {
             match code {

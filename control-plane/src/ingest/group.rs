@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_cells::{
     Arm, Effect, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash, fact::Balance as Side,
 };
-use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
+use flagfuse_shared::contract::beacon::{BatchHead, EventSource, IngestBatch};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::ids::{MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
@@ -156,13 +156,7 @@ impl<'d> Group<'d> {
                         self.count(phase, arm, QUARANTINED);
                     }
                     let (flag, sdk, origin) = (event.flag(), event.sdk(), event.origin);
-                    self.refused.push(Refused {
-                        fault,
-                        raw: raw_of(delivery, &event.raw),
-                        flag,
-                        sdk,
-                        origin,
-                    });
+                    self.refused.push(Refused { fault, raw: raw_of(delivery, at), flag, sdk, origin });
                 }
             }
         }
@@ -294,10 +288,21 @@ impl<'d> Group<'d> {
 /// The side of the balance on which an event is, or why it is in the quarantine, with its arm of a phase where it has one.
 type Became = Result<Side, (EventFault, Option<(PhaseId, Arm)>)>;
 
-fn raw_of<'d>(delivery: &'d Delivery, raw: &'d Raw) -> Cow<'d, str> {
-    match raw {
-        Raw::Sent(range) => String::from_utf8_lossy(delivery.body.get(range.clone()).unwrap_or_default()),
-        Raw::Recorded(text) => Cow::Borrowed(text),
+/// The bytes of a delivery's event number `at`.
+fn raw_of(delivery: &Delivery, at: usize) -> Cow<'_, str> {
+    match delivery.events.get(at).map(|event| &event.raw) {
+        Some(Raw::Sent(range)) => {
+            String::from_utf8_lossy(delivery.body.get(range.clone()).unwrap_or_default())
+        }
+        Some(Raw::Recorded(text)) if !text.is_empty() => Cow::Borrowed(text),
+        // Only what could not be applied, one event of a delivery: its batch is read once more for it.
+        Some(Raw::Recorded(_)) => {
+            let batch = IngestBatch::parse(&delivery.body).ok();
+            let arrival = batch.as_ref().and_then(|batch| batch.arrivals().nth(at));
+            let raw = arrival.map(|arrival| resolve::recorded(&delivery.head, at, &arrival).into_owned());
+            raw.unwrap_or_default().into()
+        }
+        None => Cow::default(),
     }
 }
 

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
-use flagfuse_shared::contract::beacon::{Arrival, IngestBatch};
+use flagfuse_shared::contract::beacon::{Arrival, BatchHead, IngestBatch};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, Unit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -140,17 +140,23 @@ impl Ingestion {
         let resolved = context.known(|catalogue| {
             // Others look up other names; what is not known here any more is no reason to refuse an event.
             catalogue.has(&names).then(|| {
-                let resolver = self.resolver(tenant, catalogue);
-                let events = read.into_iter().map(|read| resolve(&resolver, body, read)).collect();
+                let resolver = self.resolver(tenant, &batch.head, catalogue);
+                let events = read.into_iter().enumerate();
+                let events = events.map(|event| resolve(&resolver, body, event)).collect();
                 (events, phases_of(catalogue, &names), catalogue.settings())
             })
         });
         resolved.map(Some).ok_or(IngestError::Opening)
     }
 
-    fn resolver<'r>(&'r self, tenant: &'r TenantKey, catalogue: &'r Catalogue) -> Resolver<'r> {
+    fn resolver<'r>(
+        &'r self,
+        tenant: &'r TenantKey,
+        head: &'r BatchHead,
+        catalogue: &'r Catalogue,
+    ) -> Resolver<'r> {
         let Shared { unit_key, hashing, .. } = &*self.shared;
-        Resolver { tenant, unit_key, catalogue, hashing }
+        Resolver { tenant, unit_key, catalogue, head, hashing }
     }
 
     /// Puts a delivery in line, where there is room.
@@ -275,10 +281,10 @@ fn read(arrival: Arrival<'_>) -> Read<'_> {
     catch_unwind(|| resolve::read(arrival)).unwrap_or_else(|_| Read::broken(arrival))
 }
 
-fn resolve(resolver: &Resolver<'_>, body: &[u8], read: Read<'_>) -> Resolved {
+fn resolve(resolver: &Resolver<'_>, body: &[u8], (at, read): (usize, Read<'_>)) -> Resolved {
     let arrival = read.arrival();
-    catch_unwind(AssertUnwindSafe(|| resolver.resolve(body, read)))
-        .unwrap_or_else(|_| resolver.resolve(body, Read::broken(arrival)))
+    catch_unwind(AssertUnwindSafe(|| resolver.resolve(body, (at, read))))
+        .unwrap_or_else(|_| resolver.resolve(body, (at, Read::broken(arrival))))
 }
 
 fn phases_of(catalogue: &Catalogue, names: &Names) -> Vec<Arc<catalogue::Phase>> {

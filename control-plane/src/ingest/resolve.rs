@@ -1,12 +1,13 @@
 //! An event as it arrived → what it is to be counted as, or why it cannot be used. Trusts nothing that an event claims, and
 //! reads no database.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hash};
 use std::ops::Range;
 
 use flagfuse_cells::{Arm, Exposure, PhaseId, SliceSet, Source, UnitHash};
-use flagfuse_shared::contract::beacon::{Arrival, Content, Event, EventKind, SourceMark};
+use flagfuse_shared::contract::beacon::{Arrival, BatchHead, Content, Event, EventKind, SourceMark};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{FlagKey, MetricKey, TenantKey, Unit, UnixMillis, VariationKey};
@@ -56,6 +57,17 @@ pub(super) enum Raw {
     Sent(Range<usize>),
     /// Recorded by the edge, as an event; only where it is refused.
     Recorded(Box<str>),
+}
+
+/// What is kept of an arrival that is the batch's event number `at`. What the edge recorded gets an id as in format 1, so that
+/// it can be read again: its batch's name and its place.
+pub(super) fn recorded<'a>(head: &BatchHead, at: usize, arrival: &Arrival<'a>) -> Cow<'a, str> {
+    arrival.raw(|| {
+        let buffer_id = &head.buffer_id;
+        // Buffers of ours have 32 bytes; a longer one leaves room for both numbers.
+        let buffer_id = buffer_id.get(..buffer_id.floor_char_boundary(32)).unwrap_or_default();
+        format!("{buffer_id}-{}-{at}", head.batch_seq)
+    })
 }
 
 /// What an event is to be counted as.
@@ -147,24 +159,27 @@ pub(super) struct Resolver<'r> {
     pub(super) tenant: &'r TenantKey,
     pub(super) unit_key: &'r UnitKey,
     pub(super) catalogue: &'r Catalogue,
+    pub(super) head: &'r BatchHead,
     /// With the process's own keys: nobody can make ids that collide.
     pub(super) hashing: &'r std::hash::RandomState,
 }
 
 impl Resolver<'_> {
-    /// What an event of the batch `body` is to be counted as.
-    pub(super) fn resolve(&self, body: &[u8], read: Read<'_>) -> Resolved {
+    /// What the event number `at` of the batch `body` is to be counted as.
+    pub(super) fn resolve(&self, body: &[u8], (at, read): (usize, Read<'_>)) -> Resolved {
         let Read { arrival, event } = read;
         let flag = event.as_ref().ok().and_then(flag_of).cloned();
         let (print, what) = match (event, &arrival.content) {
             (Err(fault), _) => (None, What::Refused(fault, None)),
-            (Ok(event), Content::Raw(raw)) => (self.print(&event, arrival.source, raw), self.what(&arrival, event)),
+            (Ok(event), Content::Raw(raw)) => {
+                (self.print(&event, arrival.source, raw), self.what(&arrival, event))
+            }
             (Ok(event), Content::Exposure(_)) => (None, self.what(&arrival, event)),
         };
         let raw = match arrival.content {
             Content::Raw(raw) => Raw::Sent(place_in(body, raw)),
             Content::Exposure(_) if matches!(what, What::Refused(..)) => {
-                Raw::Recorded(arrival.raw(String::new).into())
+                Raw::Recorded(recorded(self.head, at, &arrival).into())
             }
             Content::Exposure(_) => Raw::Recorded(Box::default()),
         };

@@ -48,6 +48,8 @@ mod push;
 #[cfg(test)]
 mod ramp;
 #[cfg(test)]
+mod replays;
+#[cfg(test)]
 mod replica;
 #[cfg(test)]
 mod routes;

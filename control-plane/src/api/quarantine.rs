@@ -16,9 +16,8 @@ use super::page::EventPaging;
 use crate::error::{ApiError, Code};
 use crate::ingest::Ingested;
 use crate::ingest::place_of;
-use crate::store::Lock;
 use crate::store::quarantine::{self as quarantined, BalanceRow, QuarantineRow};
-use crate::store::quarantine_groups::{GroupFilter, mark_replayed, waiting};
+use crate::store::quarantine_groups::{GroupFilter, waiting};
 
 /// Quarantined events that are counted by one batch.
 const EVENT_COUNT_AT_ONCE: u32 = 1_000;
@@ -177,10 +176,6 @@ pub(super) async fn replay(
             replayed.stored += balance.stored;
             replayed.duplicate += balance.duplicate;
         }
-        let ids: Vec<i64> = sound.iter().map(|event| event.quarantine_id).collect();
-        let mut tx = state.store.write_patiently(Lock::Ingestion(place)).await?;
-        mark_replayed(&mut tx, place, &ids).await?;
-        tx.commit().await?;
     }
 }
 

@@ -7,6 +7,7 @@ use super::error::IngestError;
 use super::group::Group;
 use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
+use crate::store::quarantine_groups::mark_replayed;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, closing, erasures, event_ids, metrics_seen,
     phase_counters, phase_rules, plain_exposures, telemetry_log, usage,
@@ -91,7 +92,8 @@ async fn beside(
         erasures::ask(tx, partition_id, unit, now).await?;
     }
     let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
-    phase_counters::add(tx, &counters).await
+    phase_counters::add(tx, &counters).await?;
+    mark_replayed(tx, place, &group.replayed).await
 }
 
 /// An environment as a place that events claim to come from.

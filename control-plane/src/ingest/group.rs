@@ -43,6 +43,15 @@ pub(super) struct State {
     pub(super) newest_batch: BTreeMap<String, Option<u64>>,
 }
 
+/// What of deliveries was counted before they are applied, or not.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// Ids of usage that was.
+    pub(super) usage: BTreeSet<EventId>,
+    /// Quarantined events that are replayed and were not.
+    pub(super) waiting: BTreeSet<i64>,
+}
+
 /// Buffers that are remembered; clients make none, but an edge that lives long has had many.
 const BUFFER_COUNT_MAX: usize = 10_000;
 
@@ -84,6 +93,8 @@ pub(super) struct Group<'d> {
     pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
     /// Units that somebody asked to be erased.
     pub(super) erased: Vec<UnitHash>,
+    /// Quarantined events that need not be replayed any more.
+    pub(super) replayed: Vec<i64>,
 }
 
 impl<'d> Group<'d> {
@@ -126,13 +137,8 @@ impl<'d> Group<'d> {
         effect
     }
 
-    /// Takes the next `delivery.take` events of a delivery; `known` are ids of usage that were counted before.
-    pub(super) fn take(
-        &mut self,
-        state: &mut State,
-        delivery: &'d Delivery,
-        known: &BTreeSet<EventId>,
-    ) -> Balance {
+    /// Takes the next `delivery.take` events of a delivery.
+    pub(super) fn take(&mut self, state: &mut State, delivery: &'d Delivery, known: &Before) -> Balance {
         for phase in &delivery.phases {
             self.phase(state, &phase.row);
         }
@@ -140,13 +146,28 @@ impl<'d> Group<'d> {
         let until = delivery.position.saturating_add(delivery.take).min(delivery.events.len());
         for (at, event) in delivery.events.iter().enumerate().take(until).skip(delivery.position) {
             balance.received += 1;
+            let replay = delivery.replays.get(at);
+            if replay.is_some_and(|(id, _)| !known.waiting.contains(id)) {
+                balance.duplicate += 1;
+                continue;
+            }
             // What could not be applied again and again stands aside, where it is seen.
             let is_poison = delivery.is_poisoned && at == delivery.position;
             let became = if is_poison {
                 Err((resolve::unprocessable(), None))
             } else {
-                self.event(state, event, known)
+                self.event(state, event, &known.usage)
             };
+            // One that is refused for the same reason goes on waiting, and is not kept twice.
+            let is_as_before =
+                |fault: &EventFault| replay.is_some_and(|(_, code)| fault.code.as_str() == code);
+            if let Err((fault, _)) = &became
+                && is_as_before(fault)
+            {
+                balance.quarantined += 1;
+                continue;
+            }
+            self.replayed.extend(replay.map(|(id, _)| *id));
             match became {
                 Ok(Side::Stored) => balance.stored += 1,
                 Ok(Side::Duplicate) => balance.duplicate += 1,

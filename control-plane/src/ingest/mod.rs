@@ -98,6 +98,16 @@ impl Ingestion {
 
     /// Applies a batch that the holder of a token of `tenant` delivered. When this returns `Ok`, everything is on disk.
     pub async fn ingest(&self, tenant: &TenantKey, body: Bytes) -> Result<Answered, IngestError> {
+        self.count(tenant, body, Vec::new()).await
+    }
+
+    /// The same, of events that are in the quarantine: `replays` has those' numbers and codes, in the order of the events.
+    async fn count(
+        &self,
+        tenant: &TenantKey,
+        body: Bytes,
+        replays: Vec<(i64, String)>,
+    ) -> Result<Answered, IngestError> {
         let batch = IngestBatch::parse(&body)?;
         check_name(tenant, &batch)?;
         let head = &batch.head;
@@ -113,6 +123,7 @@ impl Ingestion {
             received_ms: batch.arrivals().map(|arrival| arrival.received_ms).collect(),
             take: partition::take_count(events.len()),
             events,
+            replays,
             phases,
             is_word_only: batch.is_word_only(),
             body: body.clone(),

@@ -36,7 +36,8 @@ struct Batch<'e> {
 
 #[derive(Serialize)]
 struct Request<'e> {
-    received_ms: u64,
+    received_ms: UnixMillis,
+    sent_ms: Option<UnixMillis>,
     source: SourceMark,
     network: u32,
     is_bot: bool,
@@ -50,7 +51,8 @@ fn request(event: &WaitingEvent) -> Option<Request<'_>> {
     // Whoever vouched for it then does so now.
     let mark = SourceMark::ALL.into_iter().find(|mark| mark.as_str() == event.source);
     Some(Request {
-        received_ms: event.first_ms.0,
+        received_ms: event.received_ms,
+        sent_ms: event.sent_ms,
         source: mark.unwrap_or(SourceMark::None),
         network: u32::try_from(event.network).unwrap_or_default(),
         is_bot: event.is_bot,
@@ -121,9 +123,11 @@ impl Ingestion {
         Ok(codes)
     }
 
-    /// Counts events that [`Self::rehearse`] let pass.
+    /// Counts events that [`Self::rehearse`] let pass, and notes in the same transaction that they are: what was counted
+    /// before counts nothing, whoever asks for it at the same time.
     pub async fn replay(&self, scope: &Scope, events: &[&WaitingEvent]) -> Result<Answered, IngestError> {
         let now = self.shared.surroundings.clock.now();
-        self.ingest(&scope.tenant, body(scope, events, now)).await
+        let replays = events.iter().map(|event| (event.quarantine_id, event.code.clone())).collect();
+        self.count(&scope.tenant, body(scope, events, now), replays).await
     }
 }

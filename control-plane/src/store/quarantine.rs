@@ -83,7 +83,7 @@ pub struct BalanceRow {
     pub balance: Balance,
 }
 
-/// Keeps an event's bytes; the same bytes for the same reason are counted in one row. A place that has
+/// Keeps an event's bytes; the same bytes for the same reason and from the same source are counted in one row. A place that has
 /// [`COUNT_KEPT`] rows forgets its oldest one, whose events stay in the balance.
 pub async fn insert(
     conn: &mut Connection,
@@ -131,15 +131,26 @@ pub struct Origin {
     pub network: u32,
     /// Whether a bot sent it.
     pub is_bot: bool,
+    /// The edge's clock when it arrived there; 0 when nobody knows.
+    pub received_ms: UnixMillis,
+    /// Its client's clock when it was sent, if it said so.
+    pub sent_ms: Option<UnixMillis>,
 }
 
 impl Origin {
     /// Nobody vouches for it.
-    pub const UNKNOWN: Self = Self { source: SourceMark::None, network: 0, is_bot: false };
+    pub const UNKNOWN: Self = Self {
+        source: SourceMark::None,
+        network: 0,
+        is_bot: false,
+        received_ms: UnixMillis(0),
+        sent_ms: None,
+    };
 
     /// That of an arrival.
     pub const fn of(arrival: &Arrival<'_>) -> Self {
-        Self { source: arrival.source, network: arrival.network, is_bot: arrival.is_bot }
+        let Arrival { source, network, is_bot, received_ms, sent_ms, .. } = *arrival;
+        Self { source, network, is_bot, received_ms, sent_ms }
     }
 }
 
@@ -162,12 +173,14 @@ async fn keep_all(
 ) -> Result<(), StoreError> {
     let mut counts: Counts<'_> = BTreeMap::new();
     for event in refused {
-        let key = (event.fault.code.as_str(), raw_digest(place, &event.raw));
+        let key = (event.fault.code.as_str(), raw_digest(place, event));
         counts.entry(key).or_insert((0, event)).0 += 1;
     }
     let known = count_again(conn, place, &counts, now).await?;
-    let new: Vec<_> =
-        counts.into_iter().filter(|((code, digest), _)| !known.contains(&((*code).to_owned(), digest.clone()))).collect();
+    let new: Vec<_> = counts
+        .into_iter()
+        .filter(|((code, digest), _)| !known.contains(&((*code).to_owned(), digest.clone())))
+        .collect();
     // The newest ones, where one group has more than are kept.
     let new = new.get(new.len().saturating_sub(count_kept as usize)..).unwrap_or_default();
     if new.is_empty() {
@@ -210,10 +223,13 @@ async fn keep_all(
                 event.origin.source.as_str().into(),
                 i64::from(event.origin.network).into(),
                 i64::from(event.origin.is_bot).into(),
+                to_sql(event.origin.received_ms.0).into(),
+                event.origin.sent_ms.map(|at| to_sql(at.0)).into(),
             ]
         });
     let head = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
-                                        events, replay_state, field, reason, flag, sdk, source, network, is_bot)";
+                                        events, replay_state, field, reason, flag, sdk, source, network, is_bot,
+                                        received_ms, sent_ms)";
     Rows::of(rows).write(conn, head, "").await?;
     Ok(())
 }
@@ -238,7 +254,8 @@ async fn count_again(
             to_sql(now.0).into(),
         ]
     });
-    let head = "UPDATE quarantine SET events = quarantine.events + came.column5, last_ms = came.column6 FROM (";
+    let head =
+        "UPDATE quarantine SET events = quarantine.events + came.column5, last_ms = came.column6 FROM (";
     let tail = ") AS came WHERE project = came.column1 AND environment = came.column2 AND code = came.column3
                   AND raw_digest = came.column4 RETURNING code, raw_digest";
     let mut known = BTreeSet::new();
@@ -248,9 +265,12 @@ async fn count_again(
     Ok(known)
 }
 
-/// With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's.
-fn raw_digest(place: ClaimedPlace<'_>, raw: &str) -> String {
-    Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string()
+/// With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's. With the source:
+/// what came without its ticket first says nothing of what comes with it.
+fn raw_digest(place: ClaimedPlace<'_>, event: &Refused<'_>) -> String {
+    let source = event.origin.source.as_str();
+    let parts = [place.tenant.as_bytes(), &[0], source.as_bytes(), &[0], event.raw.as_bytes()];
+    Digest::of(&parts.concat()).to_string()
 }
 
 /// The last of the next `count` numbers of a place. Each is drawn once, so at most as many rows are kept as lie between the

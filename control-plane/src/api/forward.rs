@@ -1,4 +1,4 @@
-//! Hands a batch on to the control plane that counts its environment's events: one hop, and no further.
+//! Hands a request about events on to the control plane that counts its environment's events: one hop, and no further.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
@@ -9,19 +9,21 @@ use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
-use flagfuse_shared::contract::beacon::INGEST_PATH;
+use flagfuse_shared::ids::Scope;
 use flagfuse_shared::strict;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::document::{Draft, Takes};
+use crate::error::{ApiError, Code};
 
-/// Says that a batch was handed on already.
+/// Says that a request was handed on already.
 const FORWARDED: HeaderName = HeaderName::from_static("flagfuse-forwarded");
-/// The longest that the other one may take; the edge would send the batch again.
+/// The longest that the other one may take; who asked would ask again.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of an answer.
 const ANSWER_LEN_MAX: usize = 64 * 1024;
@@ -53,6 +55,18 @@ impl Passport {
     }
 }
 
+/// The path of a route below an environment.
+pub(super) fn scope_path(scope: &Scope, route: &str) -> String {
+    let (project, environment) = (scope.project.as_str(), scope.environment.as_str());
+    format!("/v1/projects/{project}/environments/{environment}/{route}")
+}
+
+/// What was read, as it is handed on.
+pub(super) fn json_bytes(body: &impl Serialize) -> Result<Bytes, ApiError> {
+    let bytes = serde_json::to_vec(body);
+    bytes.map(Bytes::from).map_err(|error| ApiError::new(Code::Internal, error.to_string()))
+}
+
 /// Connections to other control planes.
 #[derive(Debug, Default)]
 pub(super) struct Forwarder {
@@ -60,10 +74,11 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// What the control plane at `address` answers to a batch; `None` when it does not take it, or may not be asked.
+    /// What the control plane at `address` answers to a POST of `body` at `path`; `None` when it does not take it, or may not
+    /// be asked.
     pub(super) async fn forward<T: DeserializeOwned>(
         &self,
-        address: &str,
+        (address, path): (&str, &str),
         passport: Passport,
         body: Bytes,
     ) -> Option<T> {
@@ -72,14 +87,14 @@ impl Forwarder {
         if passport.is_forwarded || host.is_empty() {
             return None;
         }
-        match timeout(LIMIT, self.ask(host, &authorization, body)).await {
+        match timeout(LIMIT, self.ask((host, path), &authorization, body)).await {
             Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).ok(),
             Ok(Ok((status, _))) => {
-                tracing::debug!(%status, host, "another control plane did not take a batch");
+                tracing::debug!(%status, host, "another control plane did not take what is its");
                 None
             }
             Ok(Err(error)) => {
-                tracing::warn!(error, host, "a batch could not be handed on");
+                tracing::warn!(error, host, "what is another control plane's could not be handed on");
                 None
             }
             Err(_) => {
@@ -91,12 +106,12 @@ impl Forwarder {
 
     async fn ask(
         &self,
-        host: &str,
+        (host, path): (&str, &str),
         authorization: &HeaderValue,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let request = || {
-            Request::post(INGEST_PATH)
+            Request::post(path)
                 .header(HOST, host)
                 .header(AUTHORIZATION, authorization)
                 .header(CONTENT_TYPE, "application/json")
@@ -104,7 +119,7 @@ impl Forwarder {
                 .body(Body::from(body.clone()))
                 .map_err(|error| error.to_string())
         };
-        // One that was kept may have been closed meanwhile; a batch that comes twice counts once.
+        // One that was kept may have been closed meanwhile; what comes twice is done once.
         let answered = match self.kept_for(host) {
             Some(mut sender) => sender.send_request(request()?).await.ok().map(|response| (sender, response)),
             None => None,
@@ -152,4 +167,48 @@ async fn fresh(host: &str, request: Request<Body>) -> Result<(SendRequest<Body>,
     });
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     Ok((sender, response))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use axum::{Json, Router};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn passport(is_forwarded: bool) -> Passport {
+        Passport { authorization: Some(HeaderValue::from_static("Bearer t")), is_forwarded }
+    }
+
+    #[tokio::test]
+    async fn what_is_anothers_goes_there_once_with_its_path_and_its_token() {
+        let scope = Scope::parse("t/shop/production").unwrap();
+        let path = scope_path(&scope, "erasures");
+        assert_eq!(path, "/v1/projects/shop/environments/production/erasures");
+        let echo = async |headers: HeaderMap, Json(body): Json<Value>| {
+            let header =
+                |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            Json(
+                json!({ "body": body, "token": header("authorization"), "forwarded": header("flagfuse-forwarded") }),
+            )
+        };
+        let router = Router::new().route(&path, post(echo));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let forwarder = Forwarder::default();
+        let body = json_bytes(&json!({ "unit": "ada" })).unwrap();
+        for _ in 0..2 {
+            let answer: Option<Value> =
+                forwarder.forward((&address, &path), passport(false), body.clone()).await;
+            let expected = json!({ "body": { "unit": "ada" }, "token": "Bearer t", "forwarded": "1" });
+            assert_eq!(answer, Some(expected));
+        }
+        let again: Option<Value> = forwarder.forward((&address, &path), passport(true), body.clone()).await;
+        assert_eq!(again, None, "one hop");
+        let elsewhere: Option<Value> =
+            forwarder.forward((&address, "/v1/ingest"), passport(false), body).await;
+        assert_eq!(elsewhere, None, "what is refused there is no answer");
+    }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use flagfuse_shared::contract::beacon::FORMATS;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
+use flagfuse_shared::contract::beacon::{FORMATS, INGEST_PATH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -228,7 +228,7 @@ pub(super) async fn batch(
     match state.ingestion.ingest(&caller.tenant, body.clone()).await {
         Ok(answered) => Ok(Json(answered.into())),
         Err(IngestError::Elsewhere { address }) => {
-            let answer = state.forwarder.forward(&address, passport, body).await;
+            let answer = state.forwarder.forward((&address, INGEST_PATH), passport, body).await;
             answer.map(Json).ok_or_else(|| IngestError::Elsewhere { address }.into())
         }
         Err(error) => Err(error.into()),

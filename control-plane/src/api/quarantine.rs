@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{Admin, InClaimedPlace, InEnvironment, Viewer};
 use super::body::{OptionalBody, Params};
+use super::forward::{Passport, json_bytes, scope_path};
 use super::page::EventPaging;
 use crate::error::{ApiError, Code};
-use crate::ingest::Ingested;
-use crate::ingest::place_of;
+use crate::ingest::{IngestError, Ingested, place_of};
 use crate::store::quarantine::{self as quarantined, BalanceRow, QuarantineRow};
 use crate::store::quarantine_groups::{GroupFilter, waiting};
 
@@ -90,7 +90,7 @@ pub(super) async fn list(
 }
 
 /// Which quarantined events to count once more.
-#[derive(Deserialize, Default, ToSchema)]
+#[derive(Serialize, Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replay {
     /// Only tells how many would pass now.
@@ -125,7 +125,7 @@ impl Replay {
 }
 
 /// What a replay came to.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(super) struct Replayed {
     /// Different events that waited.
     looked_at: u64,
@@ -143,6 +143,7 @@ pub(super) struct Replayed {
 pub(super) async fn replay(
     at: InEnvironment<Admin>,
     State(state): State<ApiState>,
+    passport: Passport,
     OptionalBody(asked): OptionalBody<Replay>,
 ) -> Result<Json<Replayed>, ApiError> {
     let scope = at.scope();
@@ -171,7 +172,15 @@ pub(super) async fn replay(
         if asked.dry_run || sound.is_empty() {
             continue;
         }
-        let answered = state.ingestion.replay(scope, &sound).await?;
+        let answered = match state.ingestion.replay(scope, &sound).await {
+            // What was replayed here already waits no more.
+            Err(IngestError::Elsewhere { address }) => {
+                let path = scope_path(scope, "quarantine/replay");
+                let answer = state.forwarder.forward((&address, &path), passport, json_bytes(&asked)?).await;
+                return answer.map(Json).ok_or_else(|| IngestError::Elsewhere { address }.into());
+            }
+            answered => answered?,
+        };
         if let Ingested::Applied { balance } = answered.ingested {
             replayed.stored += balance.stored;
             replayed.duplicate += balance.duplicate;

@@ -131,7 +131,11 @@ impl<'d> Group<'d> {
         self.erased.push(unit);
     }
 
+    /// Counts a fact and logs it. One about a unit that was erased is not: the log has been rewritten without it.
     fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {
+        if state.ledger.is_of_erased(&fact) {
+            return Effect::Erased;
+        }
         let effect = state.ledger.apply(&fact, self.known_ms.0);
         self.facts.push(fact);
         effect

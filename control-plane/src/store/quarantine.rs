@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_shared::contract::beacon::{Arrival, SourceMark};
 use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{Unit, UnixMillis};
 use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
 
 use super::rows::Rows;
 use super::sql::Row;
-use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_text, sql, to_sql};
+use crate::model::mention::names_unit;
 
 /// Quarantined events kept for each place: at most 4 KiB each, so 40 MiB.
 pub const COUNT_KEPT: u32 = 10_000;
@@ -337,12 +338,12 @@ pub async fn page(
         .collect()
 }
 
-/// Forgets events of a place whose bytes have `text` in them, as a JSON string, among the `limit` rows behind the row `after`;
-/// how many went, and the last row that was looked at, if there may be more.
+/// Forgets events of a place whose bytes name `unit`, among the `limit` rows behind the row `after`; how many went, and the
+/// last row that was looked at, if there may be more.
 pub async fn erase(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
-    text: &str,
+    unit: &Unit,
     after: i64,
     limit: u32,
 ) -> Result<(u64, Option<i64>), StoreError> {
@@ -358,15 +359,16 @@ pub async fn erase(
         .fetch_all(&mut *conn)
         .await?;
     let mut last = None;
-    let mut count = 0;
+    let mut found = Vec::new();
     for row in &rows {
         let (id, raw): (i64, String) = (row.get("quarantine_id")?, row.get("raw")?);
         last = Some(id);
-        if raw.contains(text) {
-            let sql = "DELETE FROM quarantine WHERE quarantine_id = $1";
-            count += sql::query(sql).bind(id).execute(&mut *conn).await?;
-        }
+        found.extend(names_unit(&raw, unit).then_some([id]));
     }
+    let numbers = conn.dialect().json_numbers("$1", &["found"]);
+    let sql = format!("DELETE FROM quarantine WHERE quarantine_id IN {numbers}");
+    let count =
+        if found.is_empty() { 0 } else { sql::composed(sql).bind(json_text(&found)).execute(conn).await? };
     Ok((count, last.filter(|_| rows.len() == limit as usize)))
 }
 

@@ -18,6 +18,8 @@ mod explain;
 #[cfg(test)]
 mod feedback;
 #[cfg(test)]
+mod handing_on;
+#[cfg(test)]
 mod hiding;
 #[cfg(test)]
 mod import;

@@ -61,6 +61,8 @@ struct KeptFlag {
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     version: Option<SnapshotVersion>,
+    /// That of the flags here: whoever asks for no name does not wait for them.
+    listed: Option<SnapshotVersion>,
     /// When the last look at it began, and how often the bell of changes had rung by then.
     looked: Option<(Instant, u64)>,
     settings: Option<BufferSettings>,
@@ -80,6 +82,12 @@ pub(super) struct Names {
     pub(super) flags: BTreeSet<FlagKey>,
     /// Phases of flags.
     pub(super) phases: BTreeSet<(FlagKey, u32)>,
+}
+
+impl Names {
+    fn is_empty(&self) -> bool {
+        self.flags.is_empty() && self.phases.is_empty()
+    }
 }
 
 impl Catalogue {
@@ -116,7 +124,7 @@ impl Catalogue {
 
     /// Whether everything that there is to be known of these names is known.
     pub(super) fn has(&self, names: &Names) -> bool {
-        self.version.is_some() && self.sought(names).next().is_none()
+        names.is_empty() || (self.listed.is_some() && self.sought(names).next().is_none())
     }
 
     /// The phases among the names that exist and have not been looked up.
@@ -129,20 +137,21 @@ impl Catalogue {
     /// Whether it was looked at since `arrived`, or just now and everything named was there, and it knows all of these names.
     fn suffices(&self, names: &Names, rung: u64, arrived: Instant) -> bool {
         let Some((at, heard)) = self.looked else { return false };
+        let is_listed = || names.is_empty() || self.listed == self.version;
         let is_fresh = || heard == rung && monotonic() < at + FRESH;
         let are_flags = || names.flags.iter().all(|key| matches!(self.flag(key), Known::Is(_)));
         let are_phases = || names.phases.iter().all(|(flag, number)| self.is_phase(flag, *number));
-        self.has(names) && (at >= arrived || (is_fresh() && are_flags() && are_phases()))
+        self.has(names) && is_listed() && (at >= arrived || (is_fresh() && are_flags() && are_phases()))
     }
 
     fn renew(&mut self, news: News, looked: (Instant, u64)) {
         self.looked = Some(looked);
-        self.settings = Some(news.settings);
+        (self.version, self.settings) = (Some(news.version), Some(news.settings));
         if let Some(anew) = news.anew {
             self.flags.retain(|key, kept| anew.revisions.get(key) == Some(&kept.revision));
             self.flags.extend(anew.flags);
             self.newest_phases = anew.newest_phases;
-            self.version = Some(anew.version);
+            self.listed = self.version;
         }
         if self.phase_count + news.phases.len() > PHASE_COUNT_MAX {
             self.phases.clear();
@@ -157,15 +166,15 @@ impl Catalogue {
 
 /// What was read.
 struct News {
+    version: SnapshotVersion,
     settings: BufferSettings,
-    /// Where the version has moved.
+    /// Where the flags are those of an earlier version, and some are asked for.
     anew: Option<Anew>,
     phases: Vec<((FlagKey, u32), Known<Arc<Phase>>)>,
 }
 
-/// An environment under another version.
+/// The flags of an environment under another version.
 struct Anew {
-    version: SnapshotVersion,
     /// Of all flags.
     revisions: HashMap<FlagKey, u64>,
     /// Those that are new or have changed.
@@ -223,11 +232,8 @@ impl Shelf {
             enrolments_per_minute: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
         };
         let version = environment.version;
-        let anew = if self.known(Catalogue::version) == Some(version) {
-            None
-        } else {
-            Some(self.anew(conn, scope, version).await?)
-        };
+        let is_listed = self.known(|known| known.listed == Some(version));
+        let anew = if is_listed || names.is_empty() { None } else { Some(self.anew(conn, scope).await?) };
         let sought = self.known(|known| match &anew {
             None => known.sought(names).cloned().collect(),
             Some(anew) => {
@@ -239,15 +245,10 @@ impl Shelf {
             }
         });
         let phases = read_phases(conn, scope, sought).await?;
-        Ok(Some(News { settings, anew, phases }))
+        Ok(Some(News { version, settings, anew, phases }))
     }
 
-    async fn anew(
-        &self,
-        conn: &mut Connection,
-        scope: &Scope,
-        version: SnapshotVersion,
-    ) -> Result<Anew, StoreError> {
+    async fn anew(&self, conn: &mut Connection, scope: &Scope) -> Result<Anew, StoreError> {
         let mut revisions = HashMap::new();
         for (key, revision) in flags::revisions(conn, scope).await? {
             // A name that is none is nobody's: no event can be of it.
@@ -272,7 +273,7 @@ impl Shelf {
         }
         let newest = phases::newest_numbers(conn, scope).await?.into_iter();
         let newest_phases = newest.filter_map(|(key, phase)| Some((FlagKey::parse(&key).ok()?, phase)));
-        Ok(Anew { version, revisions, flags, newest_phases: newest_phases.collect() })
+        Ok(Anew { revisions, flags, newest_phases: newest_phases.collect() })
     }
 }
 

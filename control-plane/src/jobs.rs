@@ -25,7 +25,7 @@ use crate::publish::{Publisher, receipts};
 use crate::store::days::Daily;
 use crate::store::{
     Lock, Store, StoreError, batches, buffers, compaction, days, event_ids, metrics_seen, quarantine, scopes,
-    telemetry_log,
+    telemetry_log, usage,
 };
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
@@ -40,6 +40,8 @@ const RAW_KEPT_MS: u64 = 30 * DAY_MS;
 const LOG_KEPT_MS: u64 = 30 * DAY_MS;
 /// Cells of a phase that ended this long ago are added up over their steps.
 const STEPS_KEPT_MS: u64 = 30 * DAY_MS;
+/// Hours of usage are kept this long.
+const USAGE_KEPT_MS: u64 = 90 * DAY_MS;
 /// Events forgotten in one transaction, so that ingestion never waits long.
 const PRUNE_COUNT: u32 = 500;
 /// A revocation counts at most this much after its ceremony.
@@ -239,10 +241,12 @@ enum Prunable {
     Batches,
     Quarantine,
     OldCells,
+    Usage,
 }
 
 impl Prunable {
-    const ALL: [Self; 5] = [Self::EventIds, Self::Log, Self::Batches, Self::Quarantine, Self::OldCells];
+    const ALL: [Self; 6] =
+        [Self::EventIds, Self::Log, Self::Batches, Self::Quarantine, Self::OldCells, Self::Usage];
 }
 
 /// How many rows went, and whether there may be more.
@@ -265,7 +269,7 @@ async fn keep_days(store: &Store, daily: Daily, now: UnixMillis) -> Result<(), S
 }
 
 /// Forgets what has no use after its horizon: ids of usage, the log that checkpoints have in them, applied batches, quarantined
-/// bytes, the minutes of old balances, the steps of old cells. Never a sum, a phase or an audit row. How many rows went.
+/// bytes, the minutes of old balances, the steps of old cells, hours of usage. Never a sum, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
     for daily in Daily::ALL {
@@ -291,6 +295,7 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
                 Prunable::Quarantine => {
                     full(quarantine::prune(&mut tx, now.minus(RAW_KEPT_MS), PRUNE_COUNT).await?)
                 }
+                Prunable::Usage => full(usage::prune(&mut tx, now.minus(USAGE_KEPT_MS), PRUNE_COUNT).await?),
                 Prunable::OldCells => {
                     let count = compaction::compact(&mut tx, now.minus(STEPS_KEPT_MS), now).await?;
                     // Nothing goes that anybody could miss.

@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{Admin, InEnvironment};
 use super::body::JsonBody;
+use super::forward::{Passport, handed_on, json_bytes, scope_path};
 use crate::error::{ApiError, Code};
-use crate::ingest::place_of;
+use crate::ingest::{IngestError, place_of};
 use crate::store::quarantine::{ClaimedPlace, erase};
 use crate::store::{Lock, Store, StoreError};
 
@@ -18,7 +19,7 @@ use crate::store::{Lock, Store, StoreError};
 const QUARANTINED_COUNT: u32 = 500;
 
 /// Whom to erase.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Person {
     /// The unit, as events name it.
@@ -26,7 +27,7 @@ pub(super) struct Person {
 }
 
 /// How far the erasure of a unit is.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct ErasureAnswer {
     /// When somebody asked for it first. Since then nothing that the unit does is counted.
     #[schema(value_type = u64)]
@@ -42,22 +43,28 @@ pub(super) struct ErasureAnswer {
 pub(super) async fn ask(
     at: InEnvironment<Admin>,
     State(state): State<ApiState>,
-    JsonBody(Person { unit }): JsonBody<Person>,
+    passport: Passport,
+    JsonBody(person): JsonBody<Person>,
 ) -> Result<Json<ErasureAnswer>, ApiError> {
-    let named =
-        Unit::parse(&unit).map_err(|error| ApiError::new(Code::BadSchema, format!("unit: {error}")))?;
-    let erasure = state.ingestion.erase(at.scope(), &named, at.caller.actor().name).await?;
+    let named = Unit::parse(&person.unit)
+        .map_err(|error| ApiError::new(Code::BadSchema, format!("unit: {error}")))?;
+    let erasure = match state.ingestion.erase(at.scope(), &named, at.caller.actor().name).await {
+        Err(error @ IngestError::Elsewhere { .. }) => {
+            let path = scope_path(at.scope(), "erasures");
+            return handed_on(&state, error, &path, passport, json_bytes(&person)?).await;
+        }
+        erased => erased?,
+    };
     let quarantined = from_quarantine(&state.store, place_of(at.scope()), &named).await?;
     Ok(Json(ErasureAnswer { asked_ms: erasure.asked_ms, done_ms: erasure.done_ms, quarantined }))
 }
 
 /// Also where the unit stands in a field that no event has: it was its.
 async fn from_quarantine(store: &Store, place: ClaimedPlace<'_>, unit: &Unit) -> Result<u64, StoreError> {
-    let text = serde_json::Value::from(unit.as_str()).to_string();
     let (mut count, mut after) = (0, Some(0));
     while let Some(from) = after {
         let mut tx = store.write_patiently(Lock::Ingestion(place)).await?;
-        let (gone, last) = erase(&mut tx, place, &text, from, QUARANTINED_COUNT).await?;
+        let (gone, last) = erase(&mut tx, place, unit, from, QUARANTINED_COUNT).await?;
         tx.commit().await?;
         count += gone;
         after = last;

@@ -1,27 +1,32 @@
-//! Hands a batch on to the control plane that counts its environment's events: one hop, and no further.
+//! Hands a request about events on to the control plane that counts its environment's events: one hop, and no further.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
-use flagfuse_shared::contract::beacon::INGEST_PATH;
+use flagfuse_shared::ids::Scope;
 use flagfuse_shared::strict;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::ApiState;
 use super::document::{Draft, Takes};
+use crate::error::{ApiError, Code};
+use crate::ingest::IngestError;
 
-/// Says that a batch was handed on already.
+/// Says that a request was handed on already.
 const FORWARDED: HeaderName = HeaderName::from_static("flagfuse-forwarded");
-/// The longest that the other one may take; the edge would send the batch again.
+/// The longest that the other one may take; who asked would ask again.
 const LIMIT: Duration = Duration::from_secs(10);
 /// The longest that reaching it may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -55,13 +60,43 @@ impl Passport {
     }
 }
 
-/// Why another control plane did not take a batch.
+/// Why another control plane did not take what was handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NotTaken {
+enum NotTaken {
     /// There is no way to it.
     Unreached,
     /// It was asked, and did not; or it may not be asked.
     Refused,
+}
+
+/// The path of a route below an environment.
+pub(super) fn scope_path(scope: &Scope, route: &str) -> String {
+    let (project, environment) = (scope.project.as_str(), scope.environment.as_str());
+    format!("/v1/projects/{project}/environments/{environment}/{route}")
+}
+
+/// What was read, as it is handed on.
+pub(super) fn json_bytes(body: &impl Serialize) -> Result<Bytes, ApiError> {
+    let bytes = serde_json::to_vec(body);
+    bytes.map(Bytes::from).map_err(|error| ApiError::new(Code::Internal, error.to_string()))
+}
+
+/// The answer of the control plane that has the partition, to what was asked here at `path`; `error` says which one that is.
+/// What it did not take is refused here as it would have been without a way to it.
+pub(super) async fn handed_on<T: DeserializeOwned>(
+    state: &ApiState,
+    error: IngestError,
+    path: &str,
+    passport: Passport,
+    body: Bytes,
+) -> Result<Json<T>, ApiError> {
+    let IngestError::Elsewhere { address, scope } = &error else { return Err(error.into()) };
+    match state.forwarder.forward((address, path), passport, body).await {
+        Ok(answer) => return Ok(Json(answer)),
+        Err(NotTaken::Unreached) => scope.iter().for_each(|scope| state.ingestion.want(scope)),
+        Err(NotTaken::Refused) => {}
+    }
+    Err(error.into())
 }
 
 /// Connections to other control planes.
@@ -71,10 +106,10 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// What the control plane at `address` answers to a batch that it takes.
-    pub(super) async fn forward<T: DeserializeOwned>(
+    /// What the control plane at `address` answers to a POST of `body` at `path`.
+    async fn forward<T: DeserializeOwned>(
         &self,
-        address: &str,
+        (address, path): (&str, &str),
         passport: Passport,
         body: Bytes,
     ) -> Result<T, NotTaken> {
@@ -83,14 +118,14 @@ impl Forwarder {
             return Err(NotTaken::Refused);
         }
         let host = address.strip_prefix("http://").ok_or(NotTaken::Unreached)?.trim_end_matches('/');
-        match timeout(LIMIT, self.ask(host, &authorization, body)).await {
+        match timeout(LIMIT, self.ask((host, path), &authorization, body)).await {
             Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).map_err(|_| NotTaken::Refused),
             Ok(Ok((status, _))) => {
-                tracing::debug!(%status, host, "another control plane did not take a batch");
+                tracing::debug!(%status, host, "another control plane did not take what is its");
                 Err(NotTaken::Refused)
             }
             Ok(Err(error)) => {
-                tracing::warn!(error, host, "a batch could not be handed on");
+                tracing::warn!(error, host, "what is another control plane's could not be handed on");
                 Err(NotTaken::Unreached)
             }
             Err(_) => {
@@ -102,12 +137,12 @@ impl Forwarder {
 
     async fn ask(
         &self,
-        host: &str,
+        (host, path): (&str, &str),
         authorization: &HeaderValue,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let request = || {
-            Request::post(INGEST_PATH)
+            Request::post(path)
                 .header(HOST, host)
                 .header(AUTHORIZATION, authorization)
                 .header(CONTENT_TYPE, "application/json")
@@ -115,7 +150,7 @@ impl Forwarder {
                 .body(Body::from(body.clone()))
                 .map_err(|error| error.to_string())
         };
-        // One that was kept may have been closed meanwhile; a batch that comes twice counts once.
+        // One that was kept may have been closed meanwhile; what comes twice is done once.
         let answered = match self.kept_for(host) {
             Some(mut sender) => sender.send_request(request()?).await.ok().map(|response| (sender, response)),
             None => None,
@@ -164,4 +199,48 @@ async fn fresh(host: &str, request: Request<Body>) -> Result<(SendRequest<Body>,
     });
     let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
     Ok((sender, response))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use axum::{Json, Router};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn passport(is_forwarded: bool) -> Passport {
+        Passport { authorization: Some(HeaderValue::from_static("Bearer t")), is_forwarded }
+    }
+
+    #[tokio::test]
+    async fn what_is_anothers_goes_there_once_with_its_path_and_its_token() {
+        let scope = Scope::parse("t/shop/production").unwrap();
+        let path = scope_path(&scope, "erasures");
+        assert_eq!(path, "/v1/projects/shop/environments/production/erasures");
+        let echo = async |headers: HeaderMap, Json(body): Json<Value>| {
+            let header =
+                |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            Json(
+                json!({ "body": body, "token": header("authorization"), "forwarded": header("flagfuse-forwarded") }),
+            )
+        };
+        let router = Router::new().route(&path, post(echo));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let forwarder = Forwarder::default();
+        let body = json_bytes(&json!({ "unit": "ada" })).unwrap();
+        for _ in 0..2 {
+            let answer: Option<Value> =
+                forwarder.forward((&address, &path), passport(false), body.clone()).await;
+            let expected = json!({ "body": { "unit": "ada" }, "token": "Bearer t", "forwarded": "1" });
+            assert_eq!(answer, Some(expected));
+        }
+        let again: Option<Value> = forwarder.forward((&address, &path), passport(true), body.clone()).await;
+        assert_eq!(again, None, "one hop");
+        let elsewhere: Option<Value> =
+            forwarder.forward((&address, "/v1/ingest"), passport(false), body).await;
+        assert_eq!(elsewhere, None, "what is refused there is no answer");
+    }
 }

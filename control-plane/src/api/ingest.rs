@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use flagfuse_shared::contract::beacon::FORMATS;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
+use flagfuse_shared::contract::beacon::{FORMATS, INGEST_PATH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -17,7 +17,7 @@ use super::ApiState;
 use super::auth::{Edge, InTenant};
 use super::body::{RawBody, Seen, describe_json};
 use super::document::{Draft, Takes};
-use super::forward::{NotTaken, Passport};
+use super::forward::{Passport, handed_on};
 use super::slots::{Slot, Slots};
 use crate::change::ChangeError;
 use crate::error::ApiError;
@@ -227,13 +227,8 @@ pub(super) async fn batch(
     })?;
     match state.ingestion.ingest(&caller.tenant, body.clone()).await {
         Ok(answered) => Ok(Json(answered.into())),
-        Err(IngestError::Elsewhere { address, scope }) => {
-            match state.forwarder.forward(&address, passport, body).await {
-                Ok(answer) => return Ok(Json(answer)),
-                Err(NotTaken::Unreached) => scope.iter().for_each(|scope| state.ingestion.want(scope)),
-                Err(NotTaken::Refused) => {}
-            }
-            Err(IngestError::Elsewhere { address, scope }.into())
+        Err(error @ IngestError::Elsewhere { .. }) => {
+            handed_on(&state, error, INGEST_PATH, passport, body).await
         }
         Err(error) => Err(error.into()),
     }

@@ -13,14 +13,14 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{Admin, InClaimedPlace, InEnvironment, Viewer};
 use super::body::{OptionalBody, Params};
+use super::forward::{Passport, handed_on, json_bytes, scope_path};
 use super::page::EventPaging;
 use crate::error::{ApiError, Code};
-use crate::ingest::Ingested;
-use crate::ingest::place_of;
+use crate::ingest::{IngestError, Ingested, place_of};
 use crate::store::Lock;
 use crate::store::audit::{AuditPlace, NewAudit, insert};
 use crate::store::quarantine::{self as quarantined, Balance, BalanceRow, QuarantineRow};
-use crate::store::quarantine_groups::{GroupFilter, mark_replayed, waiting};
+use crate::store::quarantine_groups::{GroupFilter, waiting};
 
 /// The word of a replay in the audit trail.
 const REPLAY: &str = "quarantine.replay";
@@ -95,7 +95,7 @@ pub(super) async fn list(
 }
 
 /// Which quarantined events to count once more.
-#[derive(Deserialize, Default, ToSchema)]
+#[derive(Serialize, Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replay {
     /// Only tells how many would pass now.
@@ -130,7 +130,7 @@ impl Replay {
 }
 
 /// What a replay came to.
-#[derive(Debug, Default, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(super) struct Replayed {
     /// Different events that waited.
     looked_at: u64,
@@ -149,6 +149,7 @@ pub(super) struct Replayed {
 pub(super) async fn replay(
     at: InEnvironment<Admin>,
     State(state): State<ApiState>,
+    passport: Passport,
     OptionalBody(asked): OptionalBody<Replay>,
 ) -> Result<Json<Replayed>, ApiError> {
     let scope = at.scope();
@@ -165,7 +166,7 @@ pub(super) async fn replay(
         let Some(last) = events.last() else { return Ok(Json(replayed)) };
         after = last.quarantine_id;
         replayed.looked_at += events.len() as u64;
-        let codes = state.ingestion.rehearse(scope, &events).await?;
+        let codes = state.ingestion.rehearse(scope, &events, filter.code).await?;
         let mut sound = Vec::new();
         for (event, code) in events.iter().zip(codes) {
             match code {
@@ -177,19 +178,24 @@ pub(super) async fn replay(
         if asked.dry_run || sound.is_empty() {
             continue;
         }
-        let counted = match state.ingestion.replay(scope, &sound).await?.ingested {
-            Ingested::Applied { balance } => balance,
-            Ingested::Duplicate => Balance::default(),
+        let counted = match state.ingestion.replay(scope, &sound).await {
+            // What was replayed here already waits no more.
+            Err(error @ IngestError::Elsewhere { .. }) => {
+                let path = scope_path(scope, "quarantine/replay");
+                return handed_on(&state, error, &path, passport, json_bytes(&asked)?).await;
+            }
+            answered => match answered?.ingested {
+                Ingested::Applied { balance } => balance,
+                Ingested::Duplicate => Balance::default(),
+            },
         };
         replayed.stored += counted.stored;
         replayed.duplicate += counted.duplicate;
-        let ids: Vec<i64> = sound.iter().map(|event| event.quarantine_id).collect();
-        let mut tx = state.store.write_patiently(Lock::Ingestion(place)).await?;
-        mark_replayed(&mut tx, place, &ids).await?;
         let (actor, subject) = (at.caller.actor().name, scope.environment.as_str());
-        let detail = json!({ "code": asked.code, "flag": asked.flag, "sdk": asked.sdk, "events": ids.len(),
+        let detail = json!({ "code": asked.code, "flag": asked.flag, "sdk": asked.sdk, "events": sound.len(),
             "stored": counted.stored, "duplicate": counted.duplicate });
         let entry = NewAudit { actor: &actor, action: REPLAY, subject, detail, flags: asked.flag.as_slice() };
+        let mut tx = state.store.write_patiently(Lock::Ingestion(place)).await?;
         insert(&mut tx, AuditPlace::Environment(scope), entry, state.now()).await?;
         tx.commit().await?;
     }

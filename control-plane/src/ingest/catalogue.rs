@@ -1,7 +1,7 @@
-//! What events are checked against: flags and phases of one environment, read when an event names them, and anew when the
-//! environment's version moves.
+//! What events are checked against: all flags of one environment, read anew where the environment's version has moved, and
+//! those of its phases that events name. What has not been looked up is never taken for what does not exist.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use flagfuse_shared::bucket::{COHORT_SEED, Salted};
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::monotonic;
@@ -18,10 +19,8 @@ use crate::store::{Connection, Store, StoreError, flags, fuses, scopes};
 
 /// How long what is known stands before the environment's version is looked at again.
 const FRESH: Duration = Duration::from_millis(250);
-/// Flags and phases that are remembered; clients may make up as many names as they like.
-const KNOWN_COUNT_MAX: usize = 20_000;
-/// Names of one batch that are looked up anew when nothing is known of them.
-const SOUGHT_COUNT_MAX: usize = 64;
+/// Phases that are remembered. An environment may have had more; a batch names 2,000 at most.
+const PHASE_COUNT_MAX: usize = 20_000;
 
 /// A phase, and what follows from it.
 #[derive(Debug)]
@@ -51,14 +50,27 @@ pub(super) enum Known<T> {
     Broken,
 }
 
+/// A flag under the revision in which it was read.
+#[derive(Debug)]
+struct KeptFlag {
+    revision: u64,
+    flag: Known<Arc<FlagWire>>,
+}
+
 /// Flags and phases of an environment.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
     version: Option<SnapshotVersion>,
-    /// When it was looked at, and how often the bell of changes had rung by then.
+    /// That of the flags here: whoever asks for no name does not wait for them.
+    listed: Option<SnapshotVersion>,
+    /// When the last look at it began, and how often the bell of changes had rung by then.
     looked: Option<(Instant, u64)>,
     settings: Option<BufferSettings>,
-    flags: HashMap<FlagKey, Known<Arc<FlagWire>>>,
+    /// All of that version.
+    flags: HashMap<FlagKey, KeptFlag>,
+    /// The newest phase of each flag that has had any: there are all from 1 to it.
+    newest_phases: HashMap<FlagKey, u32>,
+    /// Those that events have named. A phase never changes.
     phases: HashMap<FlagKey, HashMap<u32, Known<Arc<Phase>>>>,
     phase_count: usize,
 }
@@ -72,13 +84,32 @@ pub(super) struct Names {
     pub(super) phases: BTreeSet<(FlagKey, u32)>,
 }
 
+impl Names {
+    fn is_empty(&self) -> bool {
+        self.flags.is_empty() && self.phases.is_empty()
+    }
+}
+
 impl Catalogue {
     pub(super) fn flag(&self, key: &FlagKey) -> &Known<Arc<FlagWire>> {
-        self.flags.get(key).unwrap_or(&Known::IsNot)
+        self.flags.get(key).map_or(&Known::IsNot, |kept| &kept.flag)
     }
 
+    /// A phase; one that [`Self::has`] not looked up is broken, since nobody may take it for one that does not exist.
     pub(super) fn phase(&self, flag: &FlagKey, number: u32) -> &Known<Arc<Phase>> {
-        self.phases.get(flag).and_then(|phases| phases.get(&number)).unwrap_or(&Known::IsNot)
+        if !self.is_phase(flag, number) {
+            return &Known::IsNot;
+        }
+        self.kept_phase(flag, number).unwrap_or(&Known::Broken)
+    }
+
+    fn kept_phase(&self, flag: &FlagKey, number: u32) -> Option<&Known<Arc<Phase>>> {
+        self.phases.get(flag)?.get(&number)
+    }
+
+    /// Whether the flag has had the phase.
+    fn is_phase(&self, flag: &FlagKey, number: u32) -> bool {
+        self.newest_phases.get(flag).is_some_and(|newest| (1..=*newest).contains(&number))
     }
 
     /// The environment's version when it was looked at last.
@@ -91,128 +122,198 @@ impl Catalogue {
         self.settings.unwrap_or_default()
     }
 
-    /// Whether it was looked at just now and knows all of these names.
-    pub(super) fn suffices(&self, names: &Names, rung: u64) -> bool {
-        let is_fresh = self.looked.is_some_and(|(at, heard)| heard == rung && monotonic() < at + FRESH);
-        is_fresh
-            && names.flags.iter().all(|key| matches!(self.flag(key), Known::Is(_)))
-            && names.phases.iter().all(|(flag, number)| matches!(self.phase(flag, *number), Known::Is(_)))
+    /// Whether everything that there is to be known of these names is known.
+    pub(super) fn has(&self, names: &Names) -> bool {
+        names.is_empty() || (self.listed.is_some() && self.sought(names).next().is_none())
     }
 
-    /// Those of the names of which nothing is known, or only that there was none; not for ever as many.
-    fn missing(&self, names: &Names) -> Names {
-        let flags = names.flags.iter().filter(|key| !matches!(self.flag(key), Known::Is(_)));
+    /// The phases among the names that exist and have not been looked up.
+    fn sought<'n>(&self, names: &'n Names) -> impl Iterator<Item = &'n (FlagKey, u32)> {
         let phases = names.phases.iter();
-        let phases = phases.filter(|(flag, number)| !matches!(self.phase(flag, *number), Known::Is(_)));
-        Names {
-            flags: flags.take(SOUGHT_COUNT_MAX).cloned().collect(),
-            phases: phases.take(SOUGHT_COUNT_MAX).cloned().collect(),
-        }
+        phases
+            .filter(|(flag, number)| self.is_phase(flag, *number) && self.kept_phase(flag, *number).is_none())
     }
 
-    fn renew(&mut self, news: News, rung: u64) {
-        if self.version != Some(news.version) || self.flags.len() > KNOWN_COUNT_MAX {
-            self.flags.clear();
+    /// Whether it was looked at since `arrived`, or just now and everything named was there, and it knows all of these names.
+    fn suffices(&self, names: &Names, rung: u64, arrived: Instant) -> bool {
+        let Some((at, heard)) = self.looked else { return false };
+        let is_listed = || names.is_empty() || self.listed == self.version;
+        let is_fresh = || heard == rung && monotonic() < at + FRESH;
+        let are_flags = || names.flags.iter().all(|key| matches!(self.flag(key), Known::Is(_)));
+        let are_phases = || names.phases.iter().all(|(flag, number)| self.is_phase(flag, *number));
+        self.has(names) && is_listed() && (at >= arrived || (is_fresh() && are_flags() && are_phases()))
+    }
+
+    fn renew(&mut self, news: News, looked: (Instant, u64)) {
+        self.looked = Some(looked);
+        (self.version, self.settings) = (Some(news.version), Some(news.settings));
+        if let Some(anew) = news.anew {
+            self.flags.retain(|key, kept| anew.revisions.get(key) == Some(&kept.revision));
+            self.flags.extend(anew.flags);
+            self.newest_phases = anew.newest_phases;
+            self.listed = self.version;
         }
-        if self.phase_count > KNOWN_COUNT_MAX {
+        if self.phase_count + news.phases.len() > PHASE_COUNT_MAX {
             self.phases.clear();
             self.phase_count = 0;
         }
-        self.looked = Some((monotonic(), rung));
-        (self.version, self.settings) = (Some(news.version), Some(news.settings));
-        self.flags.extend(news.flags);
         for ((flag, number), known) in news.phases {
-            self.phase_count += 1;
-            self.phases.entry(flag).or_default().insert(number, known);
+            let earlier = self.phases.entry(flag).or_default().insert(number, known);
+            self.phase_count += usize::from(earlier.is_none());
         }
     }
 }
-
-/// What is known of a phase of a flag.
-type PhaseNews = ((FlagKey, u32), Known<Arc<Phase>>);
 
 /// What was read.
 struct News {
     version: SnapshotVersion,
     settings: BufferSettings,
-    flags: Vec<(FlagKey, Known<Arc<FlagWire>>)>,
-    phases: Vec<PhaseNews>,
+    /// Where the flags are those of an earlier version, and some are asked for.
+    anew: Option<Anew>,
+    phases: Vec<((FlagKey, u32), Known<Arc<Phase>>)>,
 }
 
-/// Brings a catalogue up to date for these names; `false` where the environment does not exist. `rung` is how often the bell
-/// of this process's changes has rung.
-pub(super) async fn prepare(
-    catalogue: &RwLock<Catalogue>,
-    (store, scope): (&Store, &Scope),
-    names: &Names,
-    rung: u64,
-) -> Result<bool, StoreError> {
-    let reading = || catalogue.read().unwrap_or_else(PoisonError::into_inner);
-    if reading().suffices(names, rung) {
-        return Ok(true);
-    }
-    let mut missing = reading().missing(names);
-    // The second time for flags that were known under an earlier version.
-    for _ in 0..2 {
-        let Some(news) = read(store, scope, missing).await? else { return Ok(false) };
-        catalogue.write().unwrap_or_else(PoisonError::into_inner).renew(news, rung);
-        let known = reading();
-        let unknown = names.flags.iter().filter(|key| !known.flags.contains_key(*key));
-        missing = Names { flags: unknown.take(SOUGHT_COUNT_MAX).cloned().collect(), phases: BTreeSet::new() };
-        if missing.flags.is_empty() {
-            break;
-        }
-    }
-    Ok(true)
+/// The flags of an environment under another version.
+struct Anew {
+    /// Of all flags.
+    revisions: HashMap<FlagKey, u64>,
+    /// Those that are new or have changed.
+    flags: Vec<(FlagKey, KeptFlag)>,
+    newest_phases: HashMap<FlagKey, u32>,
 }
 
-async fn read(store: &Store, scope: &Scope, missing: Names) -> Result<Option<News>, StoreError> {
-    let mut conn = store.read().await?;
-    let Some(environment) = scopes::environment(&mut conn, scope).await? else { return Ok(None) };
-    let limit = environment.safety.enrolments_per_minute.limit();
-    let settings = BufferSettings {
-        watched: fuses::is_any(&mut conn, scope).await?,
-        enrolments_per_minute: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
-    };
-    let mut news = News { version: environment.version, settings, flags: Vec::new(), phases: Vec::new() };
-    let mut flags = missing.flags;
-    for (flag, number) in missing.phases {
-        let known = phase(&mut conn, scope, &flag, number).await?;
-        if matches!(known, Known::IsNot) {
-            // Whether there is the flag at all.
-            flags.insert(flag.clone());
-        }
-        news.phases.push(((flag, number), known));
+/// A catalogue, and whoever reads for it.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    catalogue: RwLock<Catalogue>,
+    /// One at a time: whoever waited finds what the other one read.
+    reading: Mutex<()>,
+}
+
+impl Shelf {
+    /// Looks something up.
+    pub(super) fn known<T>(&self, look: impl FnOnce(&Catalogue) -> T) -> T {
+        look(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
     }
-    for key in flags {
-        let known = match flags::flag(&mut conn, scope, key.as_str()).await {
-            Ok(Some(row)) => Known::Is(Arc::new(row.wire)),
-            Ok(None) => Known::IsNot,
-            Err(error) => broken(&error).ok_or(error)?,
+
+    /// Brings the catalogue up to date for these names; `false` where the environment does not exist. `rung` is how often the
+    /// bell of this process's changes has rung.
+    pub(super) async fn prepare(
+        &self,
+        (store, scope): (&Store, &Scope),
+        names: &Names,
+        rung: u64,
+    ) -> Result<bool, StoreError> {
+        let arrived = monotonic();
+        if self.known(|known| known.suffices(names, rung, arrived)) {
+            return Ok(true);
+        }
+        let _turn = self.reading.lock().await;
+        if self.known(|known| known.suffices(names, rung, arrived)) {
+            return Ok(true);
+        }
+        let looked = (monotonic(), rung);
+        let mut conn = store.read().await?;
+        let Some(news) = self.read(&mut conn, scope, names).await? else { return Ok(false) };
+        self.catalogue.write().unwrap_or_else(PoisonError::into_inner).renew(news, looked);
+        Ok(true)
+    }
+
+    async fn read(
+        &self,
+        conn: &mut Connection,
+        scope: &Scope,
+        names: &Names,
+    ) -> Result<Option<News>, StoreError> {
+        let Some(environment) = scopes::environment(conn, scope).await? else { return Ok(None) };
+        let limit = environment.safety.enrolments_per_minute.limit();
+        let settings = BufferSettings {
+            watched: fuses::is_any(conn, scope).await?,
+            enrolments_per_minute: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
         };
-        news.flags.push((key, known));
+        let version = environment.version;
+        let is_listed = self.known(|known| known.listed == Some(version));
+        let anew = if is_listed || names.is_empty() { None } else { Some(self.anew(conn, scope).await?) };
+        let sought = self.known(|known| match &anew {
+            None => known.sought(names).cloned().collect(),
+            Some(anew) => {
+                let is_sought = |(flag, number): &&(FlagKey, u32)| {
+                    let newest = anew.newest_phases.get(flag).copied().unwrap_or_default();
+                    (1..=newest).contains(number) && known.kept_phase(flag, *number).is_none()
+                };
+                names.phases.iter().filter(is_sought).cloned().collect::<Vec<_>>()
+            }
+        });
+        let phases = read_phases(conn, scope, sought).await?;
+        Ok(Some(News { version, settings, anew, phases }))
     }
-    Ok(Some(news))
+
+    async fn anew(&self, conn: &mut Connection, scope: &Scope) -> Result<Anew, StoreError> {
+        let mut revisions = HashMap::new();
+        for (key, revision) in flags::revisions(conn, scope).await? {
+            // A name that is none is nobody's: no event can be of it.
+            revisions.extend(FlagKey::parse(&key).ok().map(|key| (key, revision)));
+        }
+        let changed: Vec<&FlagKey> = self.known(|known| {
+            let is_same = |key: &FlagKey, revision| {
+                let kept = known.flags.get(key);
+                kept.is_some_and(|kept| kept.revision == revision && !matches!(kept.flag, Known::Broken))
+            };
+            let changed = revisions.iter().filter(|(key, revision)| !is_same(key, **revision));
+            changed.map(|(key, _)| key).collect()
+        });
+        let keys: Vec<&str> = changed.iter().map(|key| key.as_str()).collect();
+        let mut read: BTreeMap<String, _> = flags::by_keys(conn, scope, &keys).await?.into_iter().collect();
+        let mut flags = Vec::with_capacity(changed.len());
+        for key in changed {
+            let Some(row) = read.remove(key.as_str()) else { continue };
+            let revision = revisions.get(key).copied().unwrap_or_default();
+            let flag = known_of(row)?.map(|row| Arc::new(row.wire));
+            flags.push((key.clone(), KeptFlag { revision, flag }));
+        }
+        let newest = phases::newest_numbers(conn, scope).await?.into_iter();
+        let newest_phases = newest.filter_map(|(key, phase)| Some((FlagKey::parse(&key).ok()?, phase)));
+        Ok(Anew { revisions, flags, newest_phases: newest_phases.collect() })
+    }
 }
 
-async fn phase(
+impl<T> Known<T> {
+    fn map<U>(self, with: impl FnOnce(T) -> U) -> Known<U> {
+        match self {
+            Self::Is(found) => Known::Is(with(found)),
+            Self::IsNot => Known::IsNot,
+            Self::Broken => Known::Broken,
+        }
+    }
+}
+
+async fn read_phases(
     conn: &mut Connection,
     scope: &Scope,
-    flag: &FlagKey,
-    number: u32,
-) -> Result<Known<Arc<Phase>>, StoreError> {
-    match phases::by_number(conn, scope, flag.as_str(), number).await {
-        Ok(Some(row)) => Ok(Known::Is(Arc::new(Phase::of(row)))),
-        Ok(None) => Ok(Known::IsNot),
-        Err(error) => broken(&error).ok_or(error),
+    sought: Vec<(FlagKey, u32)>,
+) -> Result<Vec<((FlagKey, u32), Known<Arc<Phase>>)>, StoreError> {
+    let names: Vec<(&str, u32)> = sought.iter().map(|(flag, number)| (flag.as_str(), *number)).collect();
+    let mut read: BTreeMap<(String, u32), _> =
+        phases::by_numbers(conn, scope, &names).await?.into_iter().collect();
+    let mut phases = Vec::with_capacity(sought.len());
+    for (flag, number) in sought {
+        let known = match read.remove(&(flag.as_str().to_owned(), number)) {
+            Some(row) => known_of(row)?.map(|row| Arc::new(Phase::of(row))),
+            None => Known::IsNot,
+        };
+        phases.push(((flag, number), known));
     }
+    Ok(phases)
 }
 
 /// A row that no version of this program writes is nothing that goes over.
-fn broken<T>(error: &StoreError) -> Option<Known<T>> {
-    let is_broken = matches!(error, StoreError::Corrupt { .. });
-    is_broken.then(|| {
-        tracing::error!(%error, "events name what cannot be read, and are set aside");
-        Known::Broken
-    })
+fn known_of<T>(row: Result<T, StoreError>) -> Result<Known<T>, StoreError> {
+    match row {
+        Ok(row) => Ok(Known::Is(row)),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(%error, "events name what cannot be read, and are set aside");
+            Ok(Known::Broken)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -9,6 +9,7 @@ use super::group::Group;
 use crate::store::audit::{self, AuditPlace, NewAudit};
 use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
+use crate::store::quarantine_groups::mark_replayed;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, closing, erasures, event_ids, metrics_seen,
     phase_counters, phase_rules, plain_exposures, telemetry_log, usage,
@@ -88,9 +89,7 @@ async fn beside(
         add_balance(tx, place, group.balance, now).await?;
     }
     plain_exposures::add(tx, scope, &group.plain).await?;
-    for ((flag, hour), counts) in &group.usage {
-        usage::add(tx, scope, flag, *hour, counts).await?;
-    }
+    usage::add(tx, scope, &group.usage).await?;
     let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
     event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;
@@ -102,7 +101,8 @@ async fn beside(
         audit::insert(tx, AuditPlace::Environment(scope), entry, now).await?;
     }
     let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
-    phase_counters::add(tx, &counters).await
+    phase_counters::add(tx, &counters).await?;
+    mark_replayed(tx, place, &group.replayed).await
 }
 
 /// An environment as a place that events claim to come from.

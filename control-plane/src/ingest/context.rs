@@ -1,12 +1,12 @@
 //! What counting the events of an environment needs: database, clock, and who this process is.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use tokio::sync::watch;
 
-use super::catalogue::{self, Catalogue, Names};
+use super::catalogue::{Catalogue, Names, Shelf};
 use crate::clock::Clock;
 use crate::random::bytes_32;
 use crate::store::partitions::Claimant;
@@ -62,12 +62,12 @@ pub(super) struct Surroundings {
 pub(super) struct Context {
     pub(super) surroundings: Surroundings,
     pub(super) scope: Scope,
-    pub(super) catalogue: Arc<RwLock<Catalogue>>,
+    shelf: Arc<Shelf>,
 }
 
 impl Context {
     pub(super) fn new(surroundings: Surroundings, scope: Scope) -> Self {
-        Self { surroundings, scope, catalogue: Arc::default() }
+        Self { surroundings, scope, shelf: Arc::default() }
     }
 
     pub(super) const fn store(&self) -> &Store {
@@ -86,11 +86,11 @@ impl Context {
     /// Brings the catalogue up to date for these names; `false` where the environment does not exist.
     pub(super) async fn prepare(&self, names: &Names) -> Result<bool, StoreError> {
         let rung = *self.surroundings.bell.borrow();
-        catalogue::prepare(&self.catalogue, (self.store(), &self.scope), names, rung).await
+        self.shelf.prepare((self.store(), &self.scope), names, rung).await
     }
 
     /// Looks something up in the catalogue.
     pub(super) fn known<T>(&self, look: impl FnOnce(&Catalogue) -> T) -> T {
-        look(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
+        self.shelf.known(look)
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Delivery {
     /// What [`Resolved::raw`] points into.
     pub(super) body: Bytes,
     pub(super) events: Vec<Resolved>,
+    /// Whose events they are in the quarantine, with the codes that they have there; none of a batch from an edge.
+    pub(super) replays: Vec<(i64, String)>,
     /// When each event arrived at the edge.
     pub(super) received_ms: Vec<UnixMillis>,
     /// Phases that the events name.

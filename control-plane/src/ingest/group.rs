@@ -8,9 +8,9 @@ use flagfuse_cells::{
     Arm, Effect, Exposure, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
     fact::Balance as Side,
 };
-use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
+use flagfuse_shared::contract::beacon::{BatchHead, EventSource, IngestBatch};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
-use flagfuse_shared::ids::{FlagKey, MetricKey, UnixMillis};
+use flagfuse_shared::ids::{MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
 use super::delivery::Delivery;
@@ -24,6 +24,7 @@ use crate::store::event_ids::EventId;
 use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
+use crate::store::usage::UsageCounts;
 
 /// Enrolments of a tick that stand before others of the process have a turn: a few milliseconds.
 pub(super) const SETTLED_COUNT: usize = 4_096;
@@ -43,6 +44,15 @@ pub(super) struct State {
     pub(super) known_ms: UnixMillis,
     /// The newest batch of each buffer, where it has one: what comes behind it is new.
     pub(super) newest_batch: BTreeMap<String, Option<u64>>,
+}
+
+/// What of deliveries was counted before they are applied, or not.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// Ids of usage that was.
+    pub(super) usage: BTreeSet<EventId>,
+    /// Quarantined events that are replayed and were not.
+    pub(super) waiting: BTreeSet<i64>,
 }
 
 /// Buffers that are remembered; clients make none, but an edge that lives long has had many.
@@ -74,8 +84,7 @@ pub(super) struct Group<'d> {
     pub(super) refused: Vec<Refused<'d>>,
     /// Exposures outside any cohort, by flag and variation.
     pub(super) plain: BTreeMap<(String, String), u64>,
-    /// Evaluations by flag and hour, and by what was served.
-    pub(super) usage: BTreeMap<(FlagKey, UnixMillis), BTreeMap<String, u64>>,
+    pub(super) usage: UsageCounts,
     /// Ids of usage, with their day.
     pub(super) ids: BTreeMap<EventId, u64>,
     /// Outcomes by the metric that they name.
@@ -87,6 +96,8 @@ pub(super) struct Group<'d> {
     pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
     /// Units that are to be erased, each with who asked for it.
     pub(super) erased: Vec<(UnitHash, String)>,
+    /// Quarantined events that need not be replayed any more.
+    pub(super) replayed: Vec<i64>,
 }
 
 impl<'d> Group<'d> {
@@ -123,19 +134,18 @@ impl<'d> Group<'d> {
         self.erased.push((unit, actor));
     }
 
+    /// Counts a fact and logs it. One about a unit that was erased is not: the log has been rewritten without it.
     fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {
+        if state.ledger.is_of_erased(&fact) {
+            return Effect::Erased;
+        }
         let effect = state.ledger.apply(&fact, self.known_ms.0);
         self.facts.push(fact);
         effect
     }
 
-    /// Takes the next `delivery.take` events of a delivery; `known` are ids of usage that were counted before.
-    pub(super) fn take(
-        &mut self,
-        state: &mut State,
-        delivery: &'d Delivery,
-        known: &BTreeSet<EventId>,
-    ) -> Balance {
+    /// Takes the next `delivery.take` events of a delivery.
+    pub(super) fn take(&mut self, state: &mut State, delivery: &'d Delivery, known: &Before) -> Balance {
         // Phases that run were told before, with the edges of their values; one that has ended without an event has none.
         for phase in &delivery.phases {
             self.phase(state, &phase.row, &Edges::new());
@@ -144,13 +154,28 @@ impl<'d> Group<'d> {
         let until = delivery.position.saturating_add(delivery.take).min(delivery.events.len());
         for (at, event) in delivery.events.iter().enumerate().take(until).skip(delivery.position) {
             balance.received += 1;
+            let replay = delivery.replays.get(at);
+            if replay.is_some_and(|(id, _)| !known.waiting.contains(id)) {
+                balance.duplicate += 1;
+                continue;
+            }
             // What could not be applied again and again stands aside, where it is seen.
             let is_poison = delivery.is_poisoned && at == delivery.position;
             let became = if is_poison {
                 Err((resolve::unprocessable(), None))
             } else {
-                self.event(state, event, known)
+                self.event(state, event, &known.usage)
             };
+            // One that is refused for the same reason goes on waiting, and is not kept twice.
+            let is_as_before =
+                |fault: &EventFault| replay.is_some_and(|(_, code)| fault.code.as_str() == code);
+            if let Err((fault, _)) = &became
+                && is_as_before(fault)
+            {
+                balance.quarantined += 1;
+                continue;
+            }
+            self.replayed.extend(replay.map(|(id, _)| *id));
             match became {
                 Ok(Side::Stored) => balance.stored += 1,
                 Ok(Side::Duplicate) => balance.duplicate += 1,
@@ -160,13 +185,7 @@ impl<'d> Group<'d> {
                         self.count(phase, arm, QUARANTINED);
                     }
                     let (flag, sdk, origin) = (event.flag(), event.sdk(), event.origin);
-                    self.refused.push(Refused {
-                        fault,
-                        raw: raw_of(delivery, &event.raw),
-                        flag,
-                        sdk,
-                        origin,
-                    });
+                    self.refused.push(Refused { fault, raw: raw_of(delivery, at), flag, sdk, origin });
                 }
             }
         }
@@ -221,7 +240,11 @@ impl<'d> Group<'d> {
                 let effect = self.apply(state, Fact::Expose(*exposure));
                 Ok(effect.balance())
             }
-            What::Plain(flag, variation) => {
+            What::Plain(flag, variation, print) => {
+                // The same without its ticket counts as much.
+                if state.recent.meet(*print, self.known_ms) != Novelty::New {
+                    return Ok(Side::Duplicate);
+                }
                 let key = (flag.as_str().to_owned(), variation.as_str().to_owned());
                 *self.plain.entry(key).or_default() += 1;
                 Ok(Side::Stored)
@@ -300,10 +323,21 @@ impl<'d> Group<'d> {
 /// The side of the balance on which an event is, or why it is in the quarantine, with its arm of a phase where it has one.
 type Became = Result<Side, (EventFault, Option<(PhaseId, Arm)>)>;
 
-fn raw_of<'d>(delivery: &'d Delivery, raw: &'d Raw) -> Cow<'d, str> {
-    match raw {
-        Raw::Sent(range) => String::from_utf8_lossy(delivery.body.get(range.clone()).unwrap_or_default()),
-        Raw::Recorded(text) => Cow::Borrowed(text),
+/// The bytes of a delivery's event number `at`.
+fn raw_of(delivery: &Delivery, at: usize) -> Cow<'_, str> {
+    match delivery.events.get(at).map(|event| &event.raw) {
+        Some(Raw::Sent(range)) => {
+            String::from_utf8_lossy(delivery.body.get(range.clone()).unwrap_or_default())
+        }
+        Some(Raw::Recorded(text)) if !text.is_empty() => Cow::Borrowed(text),
+        // Only what could not be applied, one event of a delivery: its batch is read once more for it.
+        Some(Raw::Recorded(_)) => {
+            let batch = IngestBatch::parse(&delivery.body).ok();
+            let arrival = batch.as_ref().and_then(|batch| batch.arrivals().nth(at));
+            let raw = arrival.map(|arrival| resolve::recorded(&delivery.head, at, &arrival).into_owned());
+            raw.unwrap_or_default().into()
+        }
+        None => Cow::default(),
     }
 }
 

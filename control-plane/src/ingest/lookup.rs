@@ -1,15 +1,16 @@
-//! What the database knows of deliveries before they are applied: how far their batches have got, and which usage was counted.
+//! What the database knows of deliveries before they are applied: how far their batches have got, which usage was counted, and
+//! what of a replay still waits.
 
-use std::collections::BTreeSet;
+use flagfuse_shared::ids::{Scope, TenantKey};
 
-use flagfuse_shared::ids::TenantKey;
-
+use super::commit::place_of;
 use super::delivery::Delivery;
-use super::group::State;
+use super::group::{Before, State};
 use super::resolve::What;
 use super::usage::day;
 use crate::store::batches::{self, Progress};
 use crate::store::event_ids::{self, EventId};
+use crate::store::quarantine_groups::still_waiting;
 use crate::store::{Store, StoreError};
 
 /// How far a batch has got; `None` of one that is new.
@@ -38,20 +39,28 @@ pub(super) async fn progress(
     batches::progress(&mut *store.read().await?, tenant, delivery.name()).await
 }
 
-/// Ids of usage that was counted before.
-pub(super) async fn usage(
+/// What deliveries hold that was counted before, or not. Nobody else counts events of the partition, so it holds until they
+/// are applied.
+pub(super) async fn before(
     store: &Store,
+    scope: &Scope,
     partition_id: i64,
     deliveries: &[Delivery],
-) -> Result<BTreeSet<EventId>, StoreError> {
+) -> Result<Before, StoreError> {
     let events = deliveries.iter().flat_map(|delivery| &delivery.events);
     let reports = events.filter_map(|event| match &event.what {
         What::Usage(usage) => Some((day(usage.at_ms), usage.id)),
         _ => None,
     });
-    let (days, ids): (BTreeSet<u64>, Vec<EventId>) = reports.unzip();
-    let (Some(first), Some(last)) = (days.first(), days.last()) else { return Ok(BTreeSet::new()) };
-    // Sent again, it may be corrected to the other side of midnight.
-    let days = first.saturating_sub(1)..=last + 1;
-    event_ids::known(&mut *store.read().await?, partition_id, days, &ids).await
+    let ids: Vec<(u64, EventId)> = reports.collect();
+    let replays = deliveries.iter().flat_map(|delivery| &delivery.replays);
+    let replays: Vec<i64> = replays.map(|(quarantine_id, _)| *quarantine_id).collect();
+    if ids.is_empty() && replays.is_empty() {
+        return Ok(Before::default());
+    }
+    let mut conn = store.read().await?;
+    Ok(Before {
+        usage: event_ids::known(&mut conn, partition_id, &ids).await?,
+        waiting: still_waiting(&mut conn, place_of(scope), &replays).await?,
+    })
 }

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
-use flagfuse_shared::contract::beacon::{Arrival, IngestBatch};
+use flagfuse_shared::contract::beacon::{Arrival, BatchHead, IngestBatch};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, Unit};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -103,6 +103,16 @@ impl Ingestion {
 
     /// Applies a batch that the holder of a token of `tenant` delivered. When this returns `Ok`, everything is on disk.
     pub async fn ingest(&self, tenant: &TenantKey, body: Bytes) -> Result<Answered, IngestError> {
+        self.count(tenant, body, Vec::new()).await
+    }
+
+    /// The same, of events that are in the quarantine: `replays` has those' numbers and codes, in the order of the events.
+    async fn count(
+        &self,
+        tenant: &TenantKey,
+        body: Bytes,
+        replays: Vec<(i64, String)>,
+    ) -> Result<Answered, IngestError> {
         let batch = IngestBatch::parse(&body)?;
         check_name(tenant, &batch)?;
         let head = &batch.head;
@@ -110,22 +120,15 @@ impl Ingestion {
         let (Ok(project), Ok(environment)) = keys else { return self.stray(tenant, &batch).await };
         let scope = Scope { tenant: tenant.clone(), project, environment };
         let partition = self.partition(&scope);
-        let (read, names) = read_all(&batch);
-        if !partition.context.prepare(&names).await? {
-            return self.stray(tenant, &batch).await;
-        }
-        let (events, phases, settings) = partition.context.known(|catalogue| {
-            let resolver = self.resolver(tenant, catalogue);
-            let events: Vec<Resolved> =
-                read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
-            (events, phases_of(catalogue, &names), catalogue.settings())
-        });
+        let resolved = self.resolved(&partition.context, tenant, (&batch, &body)).await?;
+        let Some((events, phases, settings)) = resolved else { return self.stray(tenant, &batch).await };
         let (reply, answer) = oneshot::channel();
         let delivery = Delivery {
             head: head.clone(),
             received_ms: batch.arrivals().map(|arrival| arrival.received_ms).collect(),
             take: partition::take_count(events.len()),
             events,
+            replays,
             phases,
             is_word_only: batch.is_word_only(),
             body: body.clone(),
@@ -151,9 +154,37 @@ impl Ingestion {
         let _is_full = self.partition(scope).inbox.try_send(Message::Want);
     }
 
-    fn resolver<'r>(&'r self, tenant: &'r TenantKey, catalogue: &'r Catalogue) -> Resolver<'r> {
+    /// A batch's events as what they are to be counted as; `None` where the environment does not exist.
+    async fn resolved(
+        &self,
+        context: &Context,
+        tenant: &TenantKey,
+        (batch, body): (&IngestBatch<'_>, &Bytes),
+    ) -> Result<Option<(Vec<Resolved>, Vec<Arc<catalogue::Phase>>, BufferSettings)>, IngestError> {
+        let (read, names) = read_all(batch);
+        if !context.prepare(&names).await? {
+            return Ok(None);
+        }
+        let resolved = context.known(|catalogue| {
+            // Others look up other names; what is not known here any more is no reason to refuse an event.
+            catalogue.has(&names).then(|| {
+                let resolver = self.resolver(tenant, &batch.head, catalogue);
+                let events = read.into_iter().enumerate();
+                let events = events.map(|event| resolve(&resolver, body, event)).collect();
+                (events, phases_of(catalogue, &names), catalogue.settings())
+            })
+        });
+        resolved.map(Some).ok_or(IngestError::Opening)
+    }
+
+    fn resolver<'r>(
+        &'r self,
+        tenant: &'r TenantKey,
+        head: &'r BatchHead,
+        catalogue: &'r Catalogue,
+    ) -> Resolver<'r> {
         let Shared { unit_key, hashing, .. } = &*self.shared;
-        Resolver { tenant, unit_key, catalogue, hashing }
+        Resolver { tenant, unit_key, catalogue, head, hashing }
     }
 
     /// Puts a delivery in line, where there is room.
@@ -279,10 +310,10 @@ fn read(arrival: Arrival<'_>) -> Read<'_> {
     catch_unwind(|| resolve::read(arrival)).unwrap_or_else(|_| Read::broken(arrival))
 }
 
-fn resolve(resolver: &Resolver<'_>, body: &[u8], read: Read<'_>) -> Resolved {
+fn resolve(resolver: &Resolver<'_>, body: &[u8], (at, read): (usize, Read<'_>)) -> Resolved {
     let arrival = read.arrival();
-    catch_unwind(AssertUnwindSafe(|| resolver.resolve(body, read)))
-        .unwrap_or_else(|_| resolver.resolve(body, Read::broken(arrival)))
+    catch_unwind(AssertUnwindSafe(|| resolver.resolve(body, (at, read))))
+        .unwrap_or_else(|_| resolver.resolve(body, (at, Read::broken(arrival))))
 }
 
 fn phases_of(catalogue: &Catalogue, names: &Names) -> Vec<Arc<catalogue::Phase>> {

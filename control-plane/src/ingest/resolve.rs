@@ -1,12 +1,13 @@
 //! An event as it arrived → what it is to be counted as, or why it cannot be used. Trusts nothing that an event claims, and
 //! reads no database.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 use std::ops::Range;
 
 use flagfuse_cells::{Arm, Exposure, PhaseId, SliceSet, Source, UnitHash};
-use flagfuse_shared::contract::beacon::{Arrival, Content, Event, EventKind, SourceMark};
+use flagfuse_shared::contract::beacon::{Arrival, BatchHead, Content, Event, EventKind, SourceMark};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{FlagKey, MetricKey, TenantKey, Unit, UnixMillis, VariationKey};
@@ -25,7 +26,7 @@ const MICROS: f64 = 1_000_000.0;
 /// An event, ready to be applied.
 #[derive(Debug)]
 pub(super) struct Resolved {
-    /// Its id and content, where it has an id.
+    /// Its id and content, where it has an id and somebody vouches for it.
     pub(super) print: Option<Print>,
     /// What is kept of it when it cannot be used.
     pub(super) raw: Raw,
@@ -58,6 +59,17 @@ pub(super) enum Raw {
     Recorded(Box<str>),
 }
 
+/// What is kept of an arrival that is the batch's event number `at`. What the edge recorded gets an id as in format 1, so that
+/// it can be read again: its batch's name and its place.
+pub(super) fn recorded<'a>(head: &BatchHead, at: usize, arrival: &Arrival<'a>) -> Cow<'a, str> {
+    arrival.raw(|| {
+        let buffer_id = &head.buffer_id;
+        // Buffers of ours have 32 bytes; a longer one leaves room for both numbers.
+        let buffer_id = buffer_id.get(..buffer_id.floor_char_boundary(32)).unwrap_or_default();
+        format!("{buffer_id}-{}-{at}", head.batch_seq)
+    })
+}
+
 /// What an event is to be counted as.
 #[derive(Debug)]
 pub(super) enum What {
@@ -65,8 +77,8 @@ pub(super) enum What {
     Refused(Box<EventFault>, Option<(PhaseId, Arm)>),
     /// A unit met the flag of a phase.
     Expose(Exposure),
-    /// A unit met a flag outside any cohort.
-    Plain(FlagKey, VariationKey),
+    /// A unit met a flag outside any cohort; with what is the same for whoever reports it.
+    Plain(FlagKey, VariationKey, Print),
     Outcome(Outcome),
     /// The same or an exposure, of a unit in a cohort, that nobody vouches for.
     Unticketed(UnitHash, Unticketed),
@@ -147,24 +159,27 @@ pub(super) struct Resolver<'r> {
     pub(super) tenant: &'r TenantKey,
     pub(super) unit_key: &'r UnitKey,
     pub(super) catalogue: &'r Catalogue,
+    pub(super) head: &'r BatchHead,
     /// With the process's own keys: nobody can make ids that collide.
     pub(super) hashing: &'r std::hash::RandomState,
 }
 
 impl Resolver<'_> {
-    /// What an event of the batch `body` is to be counted as.
-    pub(super) fn resolve(&self, body: &[u8], read: Read<'_>) -> Resolved {
+    /// What the event number `at` of the batch `body` is to be counted as.
+    pub(super) fn resolve(&self, body: &[u8], (at, read): (usize, Read<'_>)) -> Resolved {
         let Read { arrival, event } = read;
         let flag = event.as_ref().ok().and_then(flag_of).cloned();
         let (print, what) = match (event, &arrival.content) {
             (Err(fault), _) => (None, What::Refused(fault, None)),
-            (Ok(event), Content::Raw(raw)) => (Some(self.print(&event.id, raw)), self.what(&arrival, event)),
+            (Ok(event), Content::Raw(raw)) => {
+                (self.print(&event, arrival.source, raw), self.what(&arrival, event))
+            }
             (Ok(event), Content::Exposure(_)) => (None, self.what(&arrival, event)),
         };
         let raw = match arrival.content {
             Content::Raw(raw) => Raw::Sent(place_in(body, raw)),
             Content::Exposure(_) if matches!(what, What::Refused(..)) => {
-                Raw::Recorded(arrival.raw(String::new).into())
+                Raw::Recorded(recorded(self.head, at, &arrival).into())
             }
             Content::Exposure(_) => Raw::Recorded(Box::default()),
         };
@@ -174,10 +189,17 @@ impl Resolver<'_> {
         Resolved { print, raw, what, about, origin: Origin::of(&arrival) }
     }
 
-    fn print(&self, id: &str, content: &str) -> Print {
+    /// An id is its unit's and that of who vouches for it: nobody else can use it up. Of what nobody vouches for, nothing is
+    /// remembered: it may come again with its ticket.
+    fn print(&self, event: &Event, source: SourceMark, content: &str) -> Option<Print> {
+        let unit = event.unit.as_ref().map_or("", |unit| unit.as_str());
+        (source != SourceMark::None).then(|| self.print_of(&(event.id.as_str(), unit, source), content))
+    }
+
+    fn print_of(&self, name: &impl Hash, content: &str) -> Print {
         let content = self.hashing.hash_one(content);
         #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
-        Print { id: self.hashing.hash_one(id), content: content as u32 }
+        Print { id: self.hashing.hash_one(name), content: content as u32 }
     }
 
     fn what(&self, arrival: &Arrival<'_>, event: Event) -> What {
@@ -206,7 +228,7 @@ impl Resolver<'_> {
             }
             (EventKind::Exposure { flag, variation, phase, .. }, Some(unit)) => match phase {
                 Some(number) => self.exposure(arrival, &unit, (&flag, number), &variation, occurred_ms),
-                None => self.plain(flag, variation),
+                None => self.plain((&id, &unit), flag, variation),
             },
         }
     }
@@ -254,10 +276,14 @@ impl Resolver<'_> {
         })
     }
 
-    fn plain(&self, flag: FlagKey, variation: VariationKey) -> What {
+    fn plain(&self, (id, unit): (&str, &Unit), flag: FlagKey, variation: VariationKey) -> What {
         match self.catalogue.flag(&flag) {
             Known::Is(known) => match validate::variation(known, &variation) {
-                Ok(()) => What::Plain(flag, variation),
+                Ok(()) => {
+                    let name = (id, unit.as_str(), flag.as_str(), variation.as_str());
+                    let print = self.print_of(&name, "");
+                    What::Plain(flag, variation, print)
+                }
                 Err(fault) => refused(fault),
             },
             Known::IsNot => refused(unknown_flag(&flag)),

@@ -6,6 +6,7 @@ use flagfuse_shared::ids::{TenantKey, UnixMillis};
 
 use super::delivery::Ingested;
 use super::error::IngestError;
+use super::resolve::recorded;
 use crate::store::batches::AppliedBatch;
 use crate::store::quarantine::{Balance, ClaimedPlace, Origin, Refused, add_balance, insert_all};
 use crate::store::{Lock, Store, batches};
@@ -40,9 +41,10 @@ pub(super) async fn keep(
         let slice = rest.get(..SLICE_COUNT.min(rest.len())).unwrap_or_default();
         let refused: Vec<_> = slice
             .iter()
-            .map(|arrival| Refused {
+            .enumerate()
+            .map(|(at, arrival)| Refused {
                 fault: fault.clone(),
-                raw: arrival.raw(String::new),
+                raw: recorded(head, position + at, arrival),
                 flag: "",
                 sdk: arrival.sdk.unwrap_or_default(),
                 origin: Origin::of(arrival),

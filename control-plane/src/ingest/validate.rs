@@ -14,6 +14,9 @@ use crate::store::phases::PhaseRow;
 /// A day: longer is no latency, and sums of such values stay finite for ever.
 const LATENCY_MS_MAX: f64 = 86_400_000.0;
 
+/// Edges date usage when they are told of it. Whoever could date it anywhere would make a row for each hour.
+const USAGE_AGE_MS_MAX: u64 = 3_600_000;
+
 /// Checks an event as the edge did, and that a latency carries a value within its limits.
 pub(super) fn event(arrival: &Arrival<'_>) -> Result<Event, EventFault> {
     // What the edge recorded has no id: a unit enrols once in a phase.
@@ -33,7 +36,16 @@ pub(super) fn event(arrival: &Arrival<'_>) -> Result<Event, EventFault> {
                 Err(EventFault::in_field("value", reason))
             }
         },
-        EventKind::Outcome { .. } | EventKind::Exposure { .. } | EventKind::Usage { .. } => Ok(event),
+        EventKind::Usage { .. } => match arrival.received_ms.since(event.occurred_ms) {
+            0..=USAGE_AGE_MS_MAX => Ok(event),
+            age_ms => {
+                let reason = format!(
+                    "occurred_ms is {age_ms} ms before it arrived, the limit for usage is {USAGE_AGE_MS_MAX} ms: it is counted by the hour"
+                );
+                Err(EventFault::of(QuarantineCode::TooOld, reason).with_field("occurred_ms"))
+            }
+        },
+        EventKind::Outcome { .. } | EventKind::Exposure { .. } => Ok(event),
     }
 }
 

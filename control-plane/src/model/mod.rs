@@ -4,6 +4,7 @@ pub mod ceremony;
 pub mod circuit;
 pub mod fleet;
 pub mod identity;
+pub mod mention;
 pub mod metric;
 pub mod phase;
 pub mod policy;

@@ -7,6 +7,7 @@ mod measurements;
 mod partitions;
 mod publication;
 mod races;
+mod statements;
 
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};

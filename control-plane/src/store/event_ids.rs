@@ -1,6 +1,6 @@
 //! Rows of ids of events that add up, such as usage: what is counted once for each event and not once for each unit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rows::{Rows, list};
 use super::{Connection, StoreError, sql, to_sql};
@@ -9,17 +9,24 @@ use super::{Connection, StoreError, sql, to_sql};
 pub type EventId = [u8; 16];
 
 /// Ids that are looked for by one statement.
-const SOUGHT_COUNT: usize = 100;
+const SOUGHT_COUNT: usize = 500;
 
-/// Which of `ids` are known, whatever day between `days` they are of.
+/// Which of these ids, each with its day, are known of that day, the one before or the one after: sent again, an event may be
+/// corrected to the other side of midnight.
 pub async fn known(
     conn: &mut Connection,
     partition_id: i64,
-    days: std::ops::RangeInclusive<u64>,
-    ids: &[EventId],
+    ids: &[(u64, EventId)],
 ) -> Result<BTreeSet<EventId>, StoreError> {
+    let mut by_day: BTreeMap<u64, BTreeSet<EventId>> = BTreeMap::new();
+    for (day, id) in ids {
+        for day in day.saturating_sub(1)..=day + 1 {
+            by_day.entry(day).or_default().insert(*id);
+        }
+    }
     let mut found = BTreeSet::new();
-    for day in days {
+    for (day, ids) in by_day {
+        let ids: Vec<_> = ids.into_iter().collect();
         for chunk in ids.chunks(SOUGHT_COUNT) {
             let sql = format!(
                 "SELECT id FROM event_ids WHERE partition_id = $1 AND day = $2 AND id IN {}",

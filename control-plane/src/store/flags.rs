@@ -4,8 +4,12 @@ use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
+use super::rows::list;
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
+
+/// Flags that are read by one statement.
+const SOUGHT_COUNT: usize = 100;
 
 /// A flag with its revision, which rises with every write.
 #[derive(Debug, Clone)]
@@ -52,6 +56,36 @@ pub async fn page(
         .fetch_all(conn)
         .await?;
     rows.iter().map(flag_row).collect()
+}
+
+/// Key and revision of every flag of an environment.
+pub async fn revisions(conn: &mut Connection, scope: &Scope) -> Result<Vec<(String, u64)>, StoreError> {
+    let sql = "SELECT flag, revision FROM flags WHERE project = $1 AND environment = $2";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get("flag")?, from_sql(row.get("revision")?)))).collect()
+}
+
+/// Those of an environment's flags that have these keys. One that cannot be read fails alone.
+pub async fn by_keys(
+    conn: &mut Connection,
+    scope: &Scope,
+    keys: &[&str],
+) -> Result<Vec<(String, Result<FlagRow, StoreError>)>, StoreError> {
+    let mut found = Vec::with_capacity(keys.len());
+    for chunk in keys.chunks(SOUGHT_COUNT) {
+        let sql = format!(
+            "SELECT flag, body, revision, updated_ms FROM flags
+             WHERE project = $1 AND environment = $2 AND flag IN {}",
+            list(2, chunk.len())
+        );
+        let query = sql::composed(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+        let query = chunk.iter().fold(query, |query, key| query.bind(*key));
+        for row in query.fetch_all(conn).await? {
+            found.push((row.get("flag")?, flag_row(&row)));
+        }
+    }
+    Ok(found)
 }
 
 /// Writes a flag and returns its new revision.

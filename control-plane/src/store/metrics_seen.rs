@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
+use super::rows::Rows;
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, fuses, sql, to_sql};
 
@@ -28,7 +29,7 @@ pub struct SeenMetric {
     pub last_ms: UnixMillis,
 }
 
-/// Adds outcomes by name, each name with one write.
+/// Adds outcomes by name, with a few statements for all of them.
 pub async fn add(
     conn: &mut Connection,
     scope: &Scope,
@@ -64,31 +65,21 @@ async fn add_bounded(
         room -= usize::from(is_new && room > 0);
         *sums.entry(name).or_default() += count;
     }
-    for (name, count) in sums {
-        put(conn, scope, name, count, now).await?;
-    }
-    Ok(())
-}
-
-async fn put(
-    conn: &mut Connection,
-    scope: &Scope,
-    name: &str,
-    count: u64,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO metrics_seen (project, environment, metric, outcomes, first_ms, last_ms)
-               VALUES ($1, $2, $3, $4, $5, $5)
-               ON CONFLICT (project, environment, metric) DO UPDATE SET
-                 outcomes = metrics_seen.outcomes + excluded.outcomes, last_ms = excluded.last_ms";
-    sql::query(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(name)
-        .bind(to_sql(count))
-        .bind(to_sql(now.0))
-        .execute(conn)
-        .await?;
+    let rows = sums.into_iter().map(|(name, count)| {
+        let (environment, at) = (scope.environment.as_str().into(), to_sql(now.0));
+        [
+            StoredProject::of(scope).into(),
+            environment,
+            name.into(),
+            to_sql(count).into(),
+            at.into(),
+            at.into(),
+        ]
+    });
+    let head = "INSERT INTO metrics_seen (project, environment, metric, outcomes, first_ms, last_ms)";
+    let tail = "ON CONFLICT (project, environment, metric) DO UPDATE SET
+                  outcomes = metrics_seen.outcomes + excluded.outcomes, last_ms = excluded.last_ms";
+    Rows::of(rows).write(conn, head, tail).await?;
     Ok(())
 }
 

@@ -30,6 +30,7 @@ pub(super) const SQLITE: Migrations = &[
     (21, include_str!("../../../migrations/sqlite/0021_running.sql")),
     (24, include_str!("../../../migrations/sqlite/0024_wanted.sql")),
     (25, include_str!("../../../migrations/sqlite/0025_days.sql")),
+    (26, include_str!("../../../migrations/sqlite/0026_mended.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -56,6 +57,7 @@ pub(super) const POSTGRES: Migrations = &[
     (21, include_str!("../../../migrations/postgres/0021_running.sql")),
     (24, include_str!("../../../migrations/postgres/0024_wanted.sql")),
     (25, include_str!("../../../migrations/postgres/0025_days.sql")),
+    (26, include_str!("../../../migrations/postgres/0026_mended.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -10,6 +10,9 @@ use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_t
 use crate::model::circuit::Circuit;
 use crate::model::policy::Policy;
 
+/// What names a phase in its environment.
+pub type FlagAndNumber = (String, u32);
+
 /// A phase of a flag.
 #[derive(Debug, Clone)]
 pub struct PhaseRow {
@@ -123,6 +126,39 @@ pub async fn by_number(
         .fetch_optional(conn)
         .await?;
     row.as_ref().map(phase_row).transpose()
+}
+
+/// The number of the newest phase of each flag of an environment that has had any, also of flags that are gone.
+pub async fn newest_numbers(conn: &mut Connection, scope: &Scope) -> Result<Vec<(String, u32)>, StoreError> {
+    let sql = "SELECT flag, MAX(phase) AS phase FROM phases
+               WHERE project = $1 AND environment = $2 GROUP BY flag";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get("flag")?, row.get_u32("phase")?))).collect()
+}
+
+/// Phases by flag and number. One that cannot be read fails alone.
+pub async fn by_numbers(
+    conn: &mut Connection,
+    scope: &Scope,
+    names: &[(&str, u32)],
+) -> Result<Vec<(FlagAndNumber, Result<PhaseRow, StoreError>)>, StoreError> {
+    const SOUGHT_COUNT: usize = 100;
+    let mut found = Vec::with_capacity(names.len());
+    for chunk in names.chunks(SOUGHT_COUNT) {
+        let pairs =
+            (0..chunk.len()).map(|at| format!("(flag = ${} AND phase = ${})", 2 * at + 3, 2 * at + 4));
+        let sql = format!(
+            "SELECT flag, {COLUMNS} FROM phases WHERE project = $1 AND environment = $2 AND ({})",
+            pairs.collect::<Vec<_>>().join(" OR ")
+        );
+        let query = sql::composed(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+        let query = chunk.iter().fold(query, |query, (flag, phase)| query.bind(*flag).bind(*phase));
+        for row in query.fetch_all(conn).await? {
+            found.push(((row.get("flag")?, row.get_u32("phase")?), phase_row(&row)));
+        }
+    }
+    Ok(found)
 }
 
 /// A flag's phases, newest first.

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_shared::contract::beacon::{Arrival, SourceMark};
 use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{Unit, UnixMillis};
 use flagfuse_shared::limits::EVENT_LEN_MAX;
 use serde::Serialize;
 
-use super::rows::{Rows, list};
+use super::rows::Rows;
 use super::sql::Row;
-use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+use super::{Connection, StoreError, StoredProject, from_sql, json_text, sql, to_sql};
+use crate::model::mention::names_unit;
 
 /// Quarantined events kept for each place: at most 4 KiB each, so 40 MiB.
 pub const COUNT_KEPT: u32 = 10_000;
@@ -88,7 +89,7 @@ pub struct BalanceRow {
     pub balance: Balance,
 }
 
-/// Keeps an event's bytes; the same bytes for the same reason are counted in one row. A place that has
+/// Keeps an event's bytes; the same bytes for the same reason and from the same source are counted in one row. A place that has
 /// [`COUNT_KEPT`] rows forgets its oldest one, whose events stay in the balance.
 pub async fn insert(
     conn: &mut Connection,
@@ -136,15 +137,26 @@ pub struct Origin {
     pub network: u32,
     /// Whether a bot sent it.
     pub is_bot: bool,
+    /// The edge's clock when it arrived there; 0 when nobody knows.
+    pub received_ms: UnixMillis,
+    /// Its client's clock when it was sent, if it said so.
+    pub sent_ms: Option<UnixMillis>,
 }
 
 impl Origin {
     /// Nobody vouches for it.
-    pub const UNKNOWN: Self = Self { source: SourceMark::None, network: 0, is_bot: false };
+    pub const UNKNOWN: Self = Self {
+        source: SourceMark::None,
+        network: 0,
+        is_bot: false,
+        received_ms: UnixMillis(0),
+        sent_ms: None,
+    };
 
     /// That of an arrival.
     pub const fn of(arrival: &Arrival<'_>) -> Self {
-        Self { source: arrival.source, network: arrival.network, is_bot: arrival.is_bot }
+        let Arrival { source, network, is_bot, received_ms, sent_ms, .. } = *arrival;
+        Self { source, network, is_bot, received_ms, sent_ms }
     }
 }
 
@@ -165,19 +177,16 @@ async fn keep_all(
     count_kept: u32,
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let mut counts: BTreeMap<(&'static str, String), (u64, &Refused<'_>)> = BTreeMap::new();
+    let mut counts: Counts<'_> = BTreeMap::new();
     for event in refused {
-        let key = (event.fault.code.as_str(), raw_digest(place, &event.raw));
+        let key = (event.fault.code.as_str(), raw_digest(place, event));
         counts.entry(key).or_insert((0, event)).0 += 1;
     }
-    let known = known_among(conn, place, counts.keys()).await?;
-    let (repeated, new): (Vec<_>, Vec<_>) = counts.into_iter().partition(|(key, _)| known.contains(key));
-    for ((code, digest), (count, _)) in &repeated {
-        let sql = "UPDATE quarantine SET events = events + $5, last_ms = $1
-                   WHERE project = $2 AND environment = $3 AND code = $4 AND raw_digest = $6";
-        let update = sql::query(sql).bind(to_sql(now.0)).bind(place.stored_project()).bind(place.environment);
-        update.bind(*code).bind(to_sql(*count)).bind(digest).execute(&mut *conn).await?;
-    }
+    let known = count_again(conn, place, &counts, now).await?;
+    let new: Vec<_> = counts
+        .into_iter()
+        .filter(|((code, digest), _)| !known.contains(&((*code).to_owned(), digest.clone())))
+        .collect();
     // The newest ones, where one group has more than are kept.
     let new = new.get(new.len().saturating_sub(count_kept as usize)..).unwrap_or_default();
     if new.is_empty() {
@@ -220,45 +229,54 @@ async fn keep_all(
                 event.origin.source.as_str().into(),
                 i64::from(event.origin.network).into(),
                 i64::from(event.origin.is_bot).into(),
+                to_sql(event.origin.received_ms.0).into(),
+                event.origin.sent_ms.map(|at| to_sql(at.0)).into(),
             ]
         });
     let head = "INSERT INTO quarantine (tenant, project, environment, place_no, code, raw, raw_digest, first_ms, last_ms,
-                                        events, replay_state, field, reason, flag, sdk, source, network, is_bot)";
+                                        events, replay_state, field, reason, flag, sdk, source, network, is_bot,
+                                        received_ms, sent_ms)";
     Rows::of(rows).write(conn, head, "").await?;
     Ok(())
 }
 
-/// Which of these codes and digests have a row.
-async fn known_among(
+/// Events by code and digest, with how often they came.
+type Counts<'r> = BTreeMap<(&'static str, String), (u64, &'r Refused<'r>)>;
+
+/// Counts those that have a row in it, and tells which they are. What goes meanwhile, such as with an erasure, has none.
+async fn count_again(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
-    keys: impl Iterator<Item = &(&'static str, String)>,
-) -> Result<BTreeSet<(&'static str, String)>, StoreError> {
-    const SOUGHT_COUNT: usize = 100;
-    let keys: Vec<_> = keys.collect();
+    counts: &Counts<'_>,
+    now: UnixMillis,
+) -> Result<BTreeSet<(String, String)>, StoreError> {
+    let rows = counts.iter().map(|((code, digest), (count, _))| {
+        [
+            place.stored_project().into(),
+            place.environment.into(),
+            (*code).into(),
+            digest.into(),
+            to_sql(*count).into(),
+            to_sql(now.0).into(),
+        ]
+    });
+    let head =
+        "UPDATE quarantine SET events = quarantine.events + came.column5, last_ms = came.column6 FROM (";
+    let tail = ") AS came WHERE project = came.column1 AND environment = came.column2 AND code = came.column3
+                  AND raw_digest = came.column4 RETURNING code, raw_digest";
     let mut known = BTreeSet::new();
-    // They are in the order of their codes, so each chunk is of one code.
-    for of_code in keys.chunk_by(|one, next| one.0 == next.0) {
-        for chunk in of_code.chunks(SOUGHT_COUNT) {
-            let Some(&&(code, _)) = chunk.first() else { continue };
-            let sql = format!(
-                "SELECT raw_digest FROM quarantine
-                 WHERE project = $1 AND environment = $2 AND code = $3 AND raw_digest IN {}",
-                list(3, chunk.len())
-            );
-            let query = sql::composed(sql).bind(place.stored_project()).bind(place.environment).bind(code);
-            let query = chunk.iter().fold(query, |query, (_, digest)| query.bind(digest));
-            for row in query.fetch_all(&mut *conn).await? {
-                known.insert((code, row.get("raw_digest")?));
-            }
-        }
+    for row in Rows::of(rows).fetch(conn, head, tail).await? {
+        known.insert((row.get("code")?, row.get("raw_digest")?));
     }
     Ok(known)
 }
 
-/// With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's.
-fn raw_digest(place: ClaimedPlace<'_>, raw: &str) -> String {
-    Digest::of(&[place.tenant.as_bytes(), &[0], raw.as_bytes()].concat()).to_string()
+/// With the tenant: two tenants may claim the same place and the same bytes, and neither may see the other's. With the source:
+/// what came without its ticket first says nothing of what comes with it.
+fn raw_digest(place: ClaimedPlace<'_>, event: &Refused<'_>) -> String {
+    let source = event.origin.source.as_str();
+    let parts = [place.tenant.as_bytes(), &[0], source.as_bytes(), &[0], event.raw.as_bytes()];
+    Digest::of(&parts.concat()).to_string()
 }
 
 /// The last of the next `count` numbers of a place. Each is drawn once, so at most as many rows are kept as lie between the
@@ -325,12 +343,12 @@ pub async fn page(
         .collect()
 }
 
-/// Forgets events of a place whose bytes have `text` in them, as a JSON string, among the `limit` rows behind the row `after`;
-/// how many went, and the last row that was looked at, if there may be more.
+/// Forgets events of a place whose bytes name `unit`, among the `limit` rows behind the row `after`; how many went, and the
+/// last row that was looked at, if there may be more.
 pub async fn erase(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
-    text: &str,
+    unit: &Unit,
     after: i64,
     limit: u32,
 ) -> Result<(u64, Option<i64>), StoreError> {
@@ -346,15 +364,16 @@ pub async fn erase(
         .fetch_all(&mut *conn)
         .await?;
     let mut last = None;
-    let mut count = 0;
+    let mut found = Vec::new();
     for row in &rows {
         let (id, raw): (i64, String) = (row.get("quarantine_id")?, row.get("raw")?);
         last = Some(id);
-        if raw.contains(text) {
-            let sql = "DELETE FROM quarantine WHERE quarantine_id = $1";
-            count += sql::query(sql).bind(id).execute(&mut *conn).await?;
-        }
+        found.extend(names_unit(&raw, unit).then_some([id]));
     }
+    let numbers = conn.dialect().json_numbers("$1", &["found"]);
+    let sql = format!("DELETE FROM quarantine WHERE quarantine_id IN {numbers}");
+    let count =
+        if found.is_empty() { 0 } else { sql::composed(sql).bind(json_text(&found)).execute(conn).await? };
     Ok((count, last.filter(|_| rows.len() == limit as usize)))
 }
 

@@ -1,6 +1,8 @@
 //! Quarantined events in groups: what is wrong, with which flag, as which SDK sent it; and those of a group that wait to be
 //! replayed.
 
+use std::collections::BTreeSet;
+
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 
 use super::quarantine::{Balance, ClaimedPlace, balance_of};
@@ -74,8 +76,10 @@ pub struct WaitingEvent {
     pub code: String,
     /// The bytes as they arrived, at most 4 KiB of them.
     pub raw: String,
-    /// When it came first.
-    pub first_ms: UnixMillis,
+    /// The edge's clock when it arrived there first; when it came here first, where that was not kept.
+    pub received_ms: UnixMillis,
+    /// Its client's clock when it was sent, if it said so.
+    pub sent_ms: Option<UnixMillis>,
     pub sdk: String,
     /// The word of a `SourceMark`.
     pub source: String,
@@ -91,7 +95,8 @@ pub async fn waiting(
     after: i64,
     limit: u32,
 ) -> Result<Vec<WaitingEvent>, StoreError> {
-    let sql = "SELECT quarantine_id, code, raw, first_ms, sdk, source, network, is_bot FROM quarantine
+    let sql = "SELECT quarantine_id, code, raw, CASE WHEN received_ms = 0 THEN first_ms ELSE received_ms END AS received_ms,
+                      sent_ms, sdk, source, network, is_bot FROM quarantine
                WHERE tenant = $1 AND project = $2 AND environment = $3 AND replay_state = 'waiting'
                  AND ($4 IS NULL OR code = $4) AND ($5 IS NULL OR flag = $5) AND ($6 IS NULL OR sdk = $6)
                  AND quarantine_id > $7
@@ -113,7 +118,8 @@ pub async fn waiting(
                 quarantine_id: row.get("quarantine_id")?,
                 code: row.get("code")?,
                 raw: row.get("raw")?,
-                first_ms: UnixMillis(from_sql(row.get("first_ms")?)),
+                received_ms: UnixMillis(from_sql(row.get("received_ms")?)),
+                sent_ms: row.get::<Option<i64>>("sent_ms")?.map(|at| UnixMillis(from_sql(at))),
                 sdk: row.get("sdk")?,
                 source: row.get("source")?,
                 network: row.get("network")?,
@@ -123,12 +129,40 @@ pub async fn waiting(
         .collect()
 }
 
+/// Which of these events of a place still wait.
+pub async fn still_waiting(
+    conn: &mut Connection,
+    place: ClaimedPlace<'_>,
+    quarantine_ids: &[i64],
+) -> Result<BTreeSet<i64>, StoreError> {
+    if quarantine_ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let asked: Vec<_> = quarantine_ids.iter().map(|id| [id]).collect();
+    let numbers = conn.dialect().json_numbers("$4", &["asked"]);
+    let sql = format!(
+        "SELECT quarantine_id FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3
+           AND replay_state = 'waiting' AND quarantine_id IN {numbers}"
+    );
+    let rows = sql::composed(sql)
+        .bind(place.tenant)
+        .bind(StoredProject::new(place.tenant, place.project))
+        .bind(place.environment)
+        .bind(json_text(&asked))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.get("quarantine_id")).collect()
+}
+
 /// Notes that events of a place were replayed.
 pub async fn mark_replayed(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
     quarantine_ids: &[i64],
 ) -> Result<(), StoreError> {
+    if quarantine_ids.is_empty() {
+        return Ok(());
+    }
     let asked: Vec<_> = quarantine_ids.iter().map(|id| [id]).collect();
     let numbers = conn.dialect().json_numbers("$4", &["asked"]);
     let sql = format!(

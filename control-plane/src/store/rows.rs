@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::sql::{self, Value};
+use super::sql::{self, Row, Value};
 use super::{Connection, StoreError};
 
 /// Rows of one statement. The last ones of many are written by fewer, not by a text of their own length.
@@ -29,16 +29,37 @@ impl<'v, const WIDTH: usize> Rows<'v, WIDTH> {
         tail: &str,
     ) -> Result<u64, StoreError> {
         let mut written = 0;
+        for statement in self.statements(head, tail) {
+            written += statement.execute(conn).await?;
+        }
+        Ok(written)
+    }
+
+    /// The same; the rows that it returns.
+    pub(super) async fn fetch(
+        self,
+        conn: &mut Connection,
+        head: &str,
+        tail: &str,
+    ) -> Result<Vec<Row>, StoreError> {
+        let mut found = Vec::new();
+        for statement in self.statements(head, tail) {
+            found.extend(statement.fetch_all(conn).await?);
+        }
+        Ok(found)
+    }
+
+    fn statements(self, head: &str, tail: &str) -> Vec<sql::Query<'v>> {
+        let mut statements = Vec::new();
         let mut rest = self.rows.into_iter();
         for count in COUNTS {
             while rest.len() >= count {
                 let values = rest.by_ref().take(count).flatten();
                 let text = format!("{head} VALUES {} {tail}", placeholders(count, WIDTH));
-                let statement = values.fold(sql::composed(text), sql::Query::bind);
-                written += statement.execute(conn).await?;
+                statements.push(values.fold(sql::composed(text), sql::Query::bind));
             }
         }
-        Ok(written)
+        statements
     }
 }
 

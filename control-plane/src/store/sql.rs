@@ -47,6 +47,17 @@ pub(super) async fn script(conn: &mut Connection, sql: &'static str) -> Result<(
 }
 
 #[cfg(test)]
+thread_local! {
+    static RUN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// How many statements this thread has run.
+#[cfg(test)]
+pub(super) fn run_count() -> u64 {
+    RUN.get()
+}
+
+#[cfg(test)]
 impl Query<'_> {
     /// How SQLite goes about it.
     pub(super) fn explained(self) -> Self {
@@ -64,6 +75,8 @@ impl<'v> Query<'v> {
 
     /// Runs it; how many rows it wrote.
     pub(super) async fn execute(self, conn: &mut Connection) -> Result<u64, StoreError> {
+        #[cfg(test)]
+        RUN.set(RUN.get() + 1);
         let Self { sql, values } = self;
         Ok(match conn.inner() {
             Inner::Sqlite(tx) => {
@@ -82,6 +95,8 @@ impl<'v> Query<'v> {
 
     /// Its row, if there is one.
     pub(super) async fn fetch_optional(self, conn: &mut Connection) -> Result<Option<Row>, StoreError> {
+        #[cfg(test)]
+        RUN.set(RUN.get() + 1);
         let Self { sql, values } = self;
         Ok(match conn.inner() {
             Inner::Sqlite(tx) => {
@@ -97,6 +112,8 @@ impl<'v> Query<'v> {
 
     /// All its rows.
     pub(super) async fn fetch_all(self, conn: &mut Connection) -> Result<Vec<Row>, StoreError> {
+        #[cfg(test)]
+        RUN.set(RUN.get() + 1);
         let Self { sql, values } = self;
         Ok(match conn.inner() {
             Inner::Sqlite(tx) => {

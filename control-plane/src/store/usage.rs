@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::Serialize;
 
+use super::rows::Rows;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// One hour of a flag.
@@ -16,32 +17,37 @@ pub struct UsageHour {
     pub served: BTreeMap<String, u64>,
 }
 
-/// Adds counts of one flag and hour, in key order so that concurrent writers meet in one order.
-pub async fn add(
-    conn: &mut Connection,
-    scope: &Scope,
-    flag: &FlagKey,
-    hour: UnixMillis,
-    counts: &BTreeMap<String, u64>,
-) -> Result<(), StoreError> {
+/// Evaluations by flag and hour, and by what was served.
+pub type UsageCounts = BTreeMap<(FlagKey, UnixMillis), BTreeMap<String, u64>>;
+
+/// Adds counts, in key order so that concurrent writers meet in one order.
+pub async fn add(conn: &mut Connection, scope: &Scope, counts: &UsageCounts) -> Result<(), StoreError> {
+    let rows = counts.iter().flat_map(|((flag, hour), served)| {
+        served.iter().map(move |(served, count)| {
+            [
+                StoredProject::of(scope).into(),
+                scope.environment.as_str().into(),
+                flag.as_str().into(),
+                to_sql(hour.0).into(),
+                served.into(),
+                to_sql(*count).into(),
+            ]
+        })
+    });
+    let head = "INSERT INTO usage (project, environment, flag, hour_ms, served, evaluations)";
     // A sum beyond 2^63 would turn into a float: it stays at the largest number instead.
-    let sql = "INSERT INTO usage (project, environment, flag, hour_ms, served, evaluations)
-               VALUES ($1, $2, $3, $4, $5, $6)
-               ON CONFLICT (project, environment, flag, hour_ms, served) DO UPDATE SET evaluations =
-                 CASE WHEN usage.evaluations > 9223372036854775807 - excluded.evaluations
-                      THEN 9223372036854775807 ELSE usage.evaluations + excluded.evaluations END";
-    for (served, count) in counts {
-        sql::query(sql)
-            .bind(StoredProject::of(scope))
-            .bind(scope.environment.as_str())
-            .bind(flag.as_str())
-            .bind(to_sql(hour.0))
-            .bind(served)
-            .bind(to_sql(*count))
-            .execute(&mut *conn)
-            .await?;
-    }
+    let tail = "ON CONFLICT (project, environment, flag, hour_ms, served) DO UPDATE SET evaluations =
+                  CASE WHEN usage.evaluations > 9223372036854775807 - excluded.evaluations
+                       THEN 9223372036854775807 ELSE usage.evaluations + excluded.evaluations END";
+    Rows::of(rows).write(conn, head, tail).await?;
     Ok(())
+}
+
+/// Forgets hours before `before`, at most `limit` rows; how many went.
+pub async fn prune(conn: &mut Connection, before: UnixMillis, limit: u32) -> Result<u64, StoreError> {
+    let sql = "DELETE FROM usage WHERE (project, environment, flag, hour_ms, served) IN (
+                 SELECT project, environment, flag, hour_ms, served FROM usage WHERE hour_ms < $1 LIMIT $2)";
+    sql::query(sql).bind(to_sql(before.0)).bind(limit).execute(conn).await
 }
 
 /// The hours of a flag from `from` on, oldest first, at most `limit` of the newest.

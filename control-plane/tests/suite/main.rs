@@ -18,6 +18,10 @@ mod explain;
 #[cfg(test)]
 mod feedback;
 #[cfg(test)]
+mod handing_on;
+#[cfg(test)]
+mod hiding;
+#[cfg(test)]
 mod import;
 #[cfg(test)]
 mod ingestion;
@@ -47,6 +51,8 @@ mod pull;
 mod push;
 #[cfg(test)]
 mod ramp;
+#[cfg(test)]
+mod replays;
 #[cfg(test)]
 mod replica;
 #[cfg(test)]

@@ -77,6 +77,53 @@ async fn erased(world: &World, unit: &str) -> Value {
     panic!("the log is never rewritten");
 }
 
+/// Erases a unit, and waits until its last trace is gone; the first answer.
+async fn erase(world: &World, unit: &str) -> Value {
+    let first = world.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": unit })).await;
+    erased(world, unit).await;
+    first
+}
+
+#[tokio::test]
+async fn what_comes_later_of_somebody_erased_is_not_logged() {
+    let world = watched().await;
+    let units = exposed(2);
+    world.ingest(&[world.exposure(&units[0], "on", 1)]).await;
+    erase(&world, &units[0]).await;
+    let left = traces(&world, &units[0]).await;
+    // From a buffer that was behind, and of something new.
+    let later = [world.exposure(&units[0], "on", 1), world.outcome(&units[0], "conversion")];
+    let answer =
+        world.ingest(&[later[0].clone(), later[1].clone(), world.exposure(&units[1], "on", 1)]).await;
+    assert_eq!(answer["stored"], 3, "nothing was wrong with them: {answer}");
+    world.close_slots().await;
+    assert_eq!(traces(&world, &units[0]).await, left);
+    assert!(traces(&world, &units[1]).await > 0);
+    // What memory holds is still what the log says.
+    world.plane.ingestion.close().await;
+    world.ingest(&[world.outcome(&units[1], "conversion")]).await;
+    world.close_slots().await;
+    assert_eq!(traces(&world, &units[0]).await, left);
+    assert_balanced(&world).await;
+}
+
+#[tokio::test]
+async fn an_erasure_finds_a_unit_in_the_quarantine_however_it_is_spelt() {
+    let world = watched().await;
+    let bad = |unit: &str| {
+        world.event(json!({ "type": "exposure", "unit": unit, "flag": "ghost", "variation": "on" }))
+    };
+    let batch = world.batch(&[bad("jürgen"), bad("a/b"), bad("ada")]).to_string();
+    // As clients in Python and PHP write them.
+    let batch = batch.replace("jürgen", "j\\u00fcrgen").replace("a/b", "a\\/b").into_bytes();
+    let answer = world.send(&world.ingest, "POST", "/v1/ingest", batch).await;
+    assert_eq!(answer.body["quarantined"], 3, "{}", answer.body);
+    for (unit, gone) in [("exposure", 0), ("ghost", 0), ("jürgen", 1), ("a/b", 1)] {
+        assert_eq!(erase(&world, unit).await["quarantined"], gone, "{unit}");
+    }
+    assert_eq!(quarantined(&world).await, ["unknown_flag"]);
+}
+
 #[tokio::test]
 async fn an_erasure_that_a_restart_interrupts_goes_on_behind_it() {
     let world = watched().await;

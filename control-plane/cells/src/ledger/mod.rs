@@ -317,6 +317,20 @@ impl Ledger {
         }
     }
 
+    /// Whether a fact is about a unit that was erased, or is linked to one: it changes nothing, and nobody need keep it.
+    pub fn is_of_erased(&self, fact: &Fact) -> bool {
+        if self.erased.is_empty() {
+            return false;
+        }
+        let is_gone = |unit: &UnitHash| self.is_erased(unit) || self.is_erased(&self.links.resolve(*unit));
+        match fact {
+            Fact::Expose(exposure) => is_gone(&exposure.unit),
+            Fact::Outcome(outcome) => is_gone(&outcome.unit),
+            Fact::Link { device, canonical } => self.is_erased(device) || self.is_erased(canonical),
+            Fact::Phase(_) | Fact::PhaseEnded { .. } | Fact::Forget { .. } | Fact::Tick { .. } => false,
+        }
+    }
+
     /// Time of the last tick; 0 before the first.
     pub const fn last_tick_ms(&self) -> u64 {
         self.clock.last_tick_ms

@@ -46,7 +46,8 @@ async fn usage_adds_up_by_the_hour_and_stays_at_the_largest_number() {
             (3, "variant/on", 6),
         ] {
             let counts = BTreeMap::from([(word.to_owned(), count)]);
-            usage::add(&mut tx, &scope, &f, UnixMillis(hour * HOUR_MS), &counts).await.unwrap();
+            let counts = BTreeMap::from([((f.clone(), UnixMillis(hour * HOUR_MS)), counts)]);
+            usage::add(&mut tx, &scope, &counts).await.unwrap();
         }
         let hours = async |tx: &mut Connection, from, before, limit| {
             let between = (UnixMillis(from), UnixMillis(before));
@@ -62,6 +63,9 @@ async fn usage_adds_up_by_the_hour_and_stays_at_the_largest_number() {
         assert_eq!(hours(&mut tx, HOUR_MS + 1, u64::MAX, 9).await, [two.clone(), three]);
         assert_eq!(hours(&mut tx, 0, 3 * HOUR_MS, 1).await, [two]);
         assert_eq!(hours(&mut tx, 0, 2 * HOUR_MS, 1).await, [one]);
+        assert_eq!(usage::prune(&mut tx, UnixMillis(2 * HOUR_MS), 1).await.unwrap(), 1);
+        assert_eq!(usage::prune(&mut tx, UnixMillis(2 * HOUR_MS), 9).await.unwrap(), 1);
+        assert_eq!(hours(&mut tx, 0, 3 * HOUR_MS, 9).await.len(), 1);
     }
 }
 

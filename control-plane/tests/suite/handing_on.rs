@@ -1,0 +1,101 @@
+//! Two control planes on one database: who counts an environment's events does so for the other as well, and erases and
+//! replays for it.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::plane::{self, ControlPlane, Location};
+use flagfuse_control_plane::store::address::DatabaseUrl;
+use flagfuse_shared::ids::TenantKey;
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+
+use crate::ingestion::{assert_balanced, exposed, quarantined};
+use crate::world::{ENVIRONMENT, FLAG, START, World, flag, fleet, policy};
+
+const VARIABLE: &str = "FLAGFUSE_TEST_POSTGRES";
+
+/// A database of its own on the server that the variable names, by the URL of somebody who may create databases; `None` where
+/// there is no server, which only a developer's machine may lack.
+async fn database() -> Option<DatabaseUrl> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    static TOLD: Once = Once::new();
+    #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
+    let Ok(admin) = std::env::var(VARIABLE) else {
+        assert!(std::env::var_os("CI").is_none(), "{VARIABLE} is not set: PostgreSQL is not tested");
+        TOLD.call_once(|| eprintln!("{VARIABLE} is not set: the tests on PostgreSQL are skipped"));
+        return None;
+    };
+    let name = format!("suite_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
+    let mut conn = sqlx::PgConnection::connect(&admin).await.unwrap();
+    let sql = format!("CREATE DATABASE {name}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+    let (server, _) = admin.rsplit_once('/').unwrap();
+    Some(DatabaseUrl::parse(&format!("{server}/{name}")).unwrap())
+}
+
+fn world(plane: ControlPlane, tokens: &plane::Initialised, dir: tempfile::TempDir) -> World {
+    World {
+        router: plane.router(fleet()),
+        clock: plane.clock.clone(),
+        plane,
+        admin: tokens.admin_token.clone(),
+        ingest: tokens.ingest_token.clone(),
+        dir,
+        batch_seq: AtomicU64::new(1),
+        event_seq: AtomicU64::new(1),
+    }
+}
+
+/// Two on one database; the first one is reached by the second.
+async fn two() -> Option<(World, World)> {
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, tenant) = (Clock::manual(START), TenantKey::parse("default").unwrap());
+    let location = Location { data: dir.path().to_owned(), database: database().await? };
+    // For its keys.
+    plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
+    let tokens = plane::init_database(&location, &tenant, None, clock.clone()).await.unwrap();
+    let open = async || ControlPlane::unlock(&location, None, clock.clone()).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let first = open().await.reached_at(address).unwrap();
+    let served = first.router(fleet());
+    tokio::spawn(async move { axum::serve(listener, served).await });
+    let second = open().await;
+    Some((world(first, &tokens, dir), world(second, &tokens, tempfile::tempdir().unwrap())))
+}
+
+#[tokio::test]
+async fn who_counts_the_events_erases_and_replays_for_the_other() {
+    let Some((first, second)) = two().await else { return };
+    first.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
+    let environment = json!({ "key": "production", "min_networks": 1, "enrolments_per_minute": 0 });
+    first.ok("POST", "/v1/projects/demo/environments", environment).await;
+    first.ok("PUT", FLAG, flag()).await;
+    first.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let units = exposed(2);
+    let later = |unit: &str| {
+        first.event(json!({ "type": "exposure", "unit": unit, "flag": "later", "variation": "on" }))
+    };
+    let events = [first.exposure(&units[0], "on", 1), later("ada"), later("bob")];
+    assert_eq!(first.ingest(&events).await["quarantined"], 2);
+    // The other one has batches of its own, and does not count them.
+    let batch = second.batch_of(
+        "other",
+        1,
+        &[second.event(json!({
+        "id": "of the other", "type": "outcome", "unit": units[0], "metric": "conversion" }))],
+    );
+    assert_eq!(second.deliver(&batch).await["stored"], 1);
+
+    let told = second.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": "ada" })).await;
+    assert_eq!((&told["quarantined"], &told["done_ms"]), (&json!(1), &Value::Null), "{told}");
+    second.ok("PUT", &format!("{ENVIRONMENT}/flags/later"), flag()).await;
+    let told = second.ok("POST", &format!("{ENVIRONMENT}/quarantine/replay"), Value::Null).await;
+    assert_eq!((&told["looked_at"], &told["stored"]), (&json!(1), &json!(1)), "{told}");
+    let cells = second.get(&format!("{ENVIRONMENT}/flags/later/cells")).await;
+    assert_eq!(cells["exposures_outside_cohort"], json!({ "on": 1 }));
+    assert_eq!(quarantined(&second).await, ["unknown_flag"], "it is there still, and replayed");
+    assert_balanced(&second).await;
+}

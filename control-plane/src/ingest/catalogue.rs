@@ -170,8 +170,11 @@ struct News {
     settings: BufferSettings,
     /// Where the flags are those of an earlier version, and some are asked for.
     anew: Option<Anew>,
-    phases: Vec<((FlagKey, u32), Known<Arc<Phase>>)>,
+    phases: Vec<PhaseNews>,
 }
+
+/// What is known of a phase of a flag.
+type PhaseNews = ((FlagKey, u32), Known<Arc<Phase>>);
 
 /// The flags of an environment under another version.
 struct Anew {
@@ -291,7 +294,7 @@ async fn read_phases(
     conn: &mut Connection,
     scope: &Scope,
     sought: Vec<(FlagKey, u32)>,
-) -> Result<Vec<((FlagKey, u32), Known<Arc<Phase>>)>, StoreError> {
+) -> Result<Vec<PhaseNews>, StoreError> {
     let names: Vec<(&str, u32)> = sought.iter().map(|(flag, number)| (flag.as_str(), *number)).collect();
     let mut read: BTreeMap<(String, u32), _> =
         phases::by_numbers(conn, scope, &names).await?.into_iter().collect();

@@ -80,6 +80,9 @@ struct Shared {
     partitions: Mutex<HashMap<Scope, Partition>>,
 }
 
+/// A batch's events, the phases that they name, and what their buffer is told.
+type Resolution = (Vec<Resolved>, Vec<Arc<catalogue::Phase>>, BufferSettings);
+
 /// A partition's task.
 #[derive(Debug, Clone)]
 struct Partition {
@@ -160,7 +163,7 @@ impl Ingestion {
         context: &Context,
         tenant: &TenantKey,
         (batch, body): (&IngestBatch<'_>, &Bytes),
-    ) -> Result<Option<(Vec<Resolved>, Vec<Arc<catalogue::Phase>>, BufferSettings)>, IngestError> {
+    ) -> Result<Option<Resolution>, IngestError> {
         let (read, names) = read_all(batch);
         if !context.prepare(&names).await? {
             return Ok(None);

@@ -21,6 +21,9 @@ pub struct FlagRow {
     pub updated_ms: UnixMillis,
 }
 
+/// A flag by its key; one whose row cannot be read fails alone.
+pub type ReadFlag = (String, Result<FlagRow, StoreError>);
+
 /// One flag.
 pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Option<FlagRow>, StoreError> {
     let sql =
@@ -66,12 +69,12 @@ pub async fn revisions(conn: &mut Connection, scope: &Scope) -> Result<Vec<(Stri
     rows.iter().map(|row| Ok((row.get("flag")?, from_sql(row.get("revision")?)))).collect()
 }
 
-/// Those of an environment's flags that have these keys. One that cannot be read fails alone.
+/// Those of an environment's flags that have these keys.
 pub async fn by_keys(
     conn: &mut Connection,
     scope: &Scope,
     keys: &[&str],
-) -> Result<Vec<(String, Result<FlagRow, StoreError>)>, StoreError> {
+) -> Result<Vec<ReadFlag>, StoreError> {
     let mut found = Vec::with_capacity(keys.len());
     for chunk in keys.chunks(SOUGHT_COUNT) {
         let sql = format!(

@@ -10,8 +10,8 @@ use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_t
 use crate::model::circuit::Circuit;
 use crate::model::policy::Policy;
 
-/// What names a phase in its environment.
-pub type FlagAndNumber = (String, u32);
+/// A phase by its flag and number; one whose row cannot be read fails alone.
+pub type ReadPhase = ((String, u32), Result<PhaseRow, StoreError>);
 
 /// A phase of a flag.
 #[derive(Debug, Clone)]
@@ -137,12 +137,12 @@ pub async fn newest_numbers(conn: &mut Connection, scope: &Scope) -> Result<Vec<
     rows.iter().map(|row| Ok((row.get("flag")?, row.get_u32("phase")?))).collect()
 }
 
-/// Phases by flag and number. One that cannot be read fails alone.
+/// Phases by flag and number.
 pub async fn by_numbers(
     conn: &mut Connection,
     scope: &Scope,
     names: &[(&str, u32)],
-) -> Result<Vec<(FlagAndNumber, Result<PhaseRow, StoreError>)>, StoreError> {
+) -> Result<Vec<ReadPhase>, StoreError> {
     const SOUGHT_COUNT: usize = 100;
     let mut found = Vec::with_capacity(names.len());
     for chunk in names.chunks(SOUGHT_COUNT) {

@@ -30,6 +30,25 @@ fn seconds(begun: Instant) -> f64 {
     nanos.map_or_else(|| begun.elapsed().as_secs_f64(), |nanos| nanos / 1e9)
 }
 
+/// A tick bit by bit: its milliseconds, those of its longest bit, and the cells that it closes.
+fn tick(ledger: &mut Ledger, now: u64, start: Instant) -> (f64, f64, usize) {
+    let begun = seconds(start);
+    let (mut longest, mut bit) = (0.0_f64, begun);
+    let mut told = || {
+        let now = seconds(start);
+        longest = longest.max(now - std::mem::replace(&mut bit, now));
+    };
+    let mut ticking = ledger.begin_tick(now);
+    told();
+    while ledger.settle(&mut ticking, A_BIT) {
+        told();
+    }
+    told();
+    let closed = ledger.end_tick(ticking);
+    told();
+    ((seconds(start) - begun) * 1e3, longest * 1e3, closed.cells.len())
+}
+
 fn measure(phases: u64, units: u64) {
     let phases: Vec<PhaseId> = (1..=phases.cast_signed()).map(PhaseId).collect();
     let start = Instant::now();
@@ -57,25 +76,9 @@ fn measure(phases: u64, units: u64) {
             ledger.apply(fact, now);
         }
         now += 5_000;
-        let applied = seconds(start);
-        let mut longest = 0.0_f64;
-        let mut bit = applied;
-        let mut told = |begun: &mut f64| {
-            let now = seconds(start);
-            longest = longest.max(now - *begun);
-            *begun = now;
-        };
-        let mut ticking = ledger.begin_tick(now);
-        told(&mut bit);
-        while ledger.settle(&mut ticking, A_BIT) {
-            told(&mut bit);
-        }
-        told(&mut bit);
-        let closed = ledger.end_tick(ticking);
-        told(&mut bit);
-        let ended = seconds(start);
-        ticks.push(((ended - applied) * 1e3, longest * 1e3, closed.cells.len()));
-        busy += ended - begun;
+        let (tick_ms, longest_ms, cells) = tick(&mut ledger, now, start);
+        ticks.push((tick_ms, longest_ms, cells));
+        busy += seconds(start) - begun;
     }
     let memory = ledger.memory();
     #[expect(clippy::cast_precision_loss, reason = "for people")]

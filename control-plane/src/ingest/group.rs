@@ -190,6 +190,8 @@ impl<'d> Group<'d> {
             delivered_through_ms: head.delivered_through_ms.filter(|_| is_whole),
             last_event_ms: delivery.received_ms.last().copied(),
             rests: head.rests && is_whole,
+            reader: head.reader,
+            format: head.format,
         };
         self.buffers.insert(&head.buffer_id, news);
     }

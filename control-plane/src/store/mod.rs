@@ -16,6 +16,7 @@ mod connection;
 pub mod contents;
 mod database;
 mod dialect;
+pub mod edge_readers;
 pub mod erasures;
 pub mod event_ids;
 pub mod flags;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use flagfuse_shared::contract::beacon::{FORMAT, as_format_1, split_requests};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BATCH_EVENT_COUNT_MAX;
+use flagfuse_shared::snapshot::manifest::READER_VERSION;
 use serde_json::json;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
@@ -250,7 +251,7 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
         let Word { delivered_through_ms, rests, .. } = word;
         let _ = write!(
             head,
-            ",\"format\":{FORMAT},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests}",
+            ",\"format\":{FORMAT},\"reader\":{READER_VERSION},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests}",
             delivered_through_ms.0
         );
         "requests"

@@ -39,6 +39,8 @@ impl Text<'_> {
 struct Wire<T, R> {
     #[serde(default = "format_1")]
     format: u32,
+    #[serde(default)]
+    reader: Option<u32>,
     buffer_id: T,
     batch_seq: u64,
     tenant: T,
@@ -90,6 +92,8 @@ pub struct IngestBatch<'b> {
 pub struct BatchHead {
     /// The format in which it was written.
     pub format: u32,
+    /// The newest snapshot reader that its edge is; `None` from an edge that does not say, and in format 1.
+    pub reader: Option<u32>,
     /// The buffer's own id, 32 hexadecimal digits, drawn once.
     pub buffer_id: String,
     /// Counts up from 1 in one buffer; a retry repeats it with the same events. 0 names a batch without events that only
@@ -152,6 +156,7 @@ impl<'b> IngestBatch<'b> {
         let own = |text: Text<'_>| text.0.into_owned();
         let head = BatchHead {
             format: wire.format,
+            reader: wire.reader,
             buffer_id: own(wire.buffer_id),
             batch_seq: wire.batch_seq,
             tenant: own(wire.tenant),

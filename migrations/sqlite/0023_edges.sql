@@ -19,4 +19,4 @@ ALTER TABLE buffers ADD COLUMN format BIGINT;
 
 -- By which edges know an erased unit in rows that are not delivered: salted for its environment, and no hash of the installation's
 -- key. Null for units that were erased before there was such a list.
-ALTER TABLE erasures ADD COLUMN edge_hash BLOB;
+ALTER TABLE erasures ADD COLUMN edge_hash TEXT;

@@ -89,8 +89,8 @@ async fn beside(
     let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
     event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;
-    for unit in &group.erased {
-        erasures::ask(tx, partition_id, unit, now).await?;
+    for (unit, edge_hash) in &group.erased {
+        erasures::ask(tx, partition_id, (unit, edge_hash), now).await?;
     }
     let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
     phase_counters::add(tx, &counters).await

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_cells::{
-    Arm, Effect, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash, fact::Balance as Side,
+    Arm, Effect, Fact, LINK_COUNT_MAX, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash, fact::Balance as Side,
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
@@ -82,8 +82,8 @@ pub(super) struct Group<'d> {
     pub(super) rules: Vec<(i64, String)>,
     pub(super) batches: Vec<AppliedBatch<'d>>,
     pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
-    /// Units that somebody asked to be erased.
-    pub(super) erased: Vec<UnitHash>,
+    /// Units that somebody asked to be erased, and as what edges know them.
+    pub(super) erased: Vec<(UnitHash, String)>,
 }
 
 impl<'d> Group<'d> {
@@ -115,12 +115,16 @@ impl<'d> Group<'d> {
     }
 
     /// Forgets a unit.
-    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash) {
+    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash, edge_hash: String) {
         self.apply(state, Fact::Forget { unit });
-        self.erased.push(unit);
+        self.erased.push((unit, edge_hash));
     }
 
     fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {
+        // What arrives of an erased unit leaves no trace, in the log neither.
+        if state.ledger.is_forgotten(&fact) {
+            return Effect::Erased;
+        }
         let effect = state.ledger.apply(&fact, self.known_ms.0);
         self.facts.push(fact);
         effect
@@ -150,6 +154,10 @@ impl<'d> Group<'d> {
             match became {
                 Ok(Side::Stored) => balance.stored += 1,
                 Ok(Side::Duplicate) => balance.duplicate += 1,
+                // Nothing is kept of it, not even what is wrong with it.
+                Err(_) if event.unit().is_some_and(|unit| state.ledger.is_unit_forgotten(unit)) => {
+                    balance.stored += 1;
+                }
                 Err((fault, of)) => {
                     balance.quarantined += 1;
                     if let Some((phase, arm)) = of {
@@ -225,11 +233,18 @@ impl<'d> Group<'d> {
                 }
                 became
             }
+            What::Link { device, canonical } => {
+                match self.apply(state, Fact::Link { device: *device, canonical: *canonical }) {
+                    Effect::TooManyDevices => Err((too_many_devices(), None)),
+                    effect => Ok(effect.balance()),
+                }
+            }
             What::Unticketed(unit, of) => {
                 self.unticketed(state, unit, of);
                 Ok(Side::Stored)
             }
             What::Usage(usage) => Ok(self.usage(usage, known)),
+            What::Erased => Ok(Side::Stored),
         }
     }
 
@@ -260,6 +275,7 @@ impl<'d> Group<'d> {
     fn unticketed(&mut self, state: &State, unit: &UnitHash, what: &Unticketed) {
         match what {
             Unticketed::Exposure((phase, arm)) => self.count(*phase, *arm, UNTICKETED),
+            Unticketed::Link => {}
             Unticketed::Outcome(metric) => {
                 // Who forgot the tickets has to find at least the name.
                 self.see(metric);
@@ -303,4 +319,11 @@ fn unit_flood() -> EventFault {
     let reason =
         format!("the unit has {UNIT_DAY_OUTCOME_COUNT_MAX} outcomes on that day (UTC), which is the limit");
     EventFault::of(QuarantineCode::UnitFlood, reason).with_field("unit")
+}
+
+fn too_many_devices() -> EventFault {
+    let reason = format!(
+        "a unit has {LINK_COUNT_MAX} devices at most, and one that has devices is nobody's device: this link joins more"
+    );
+    EventFault::of(QuarantineCode::RateLimited, reason).with_field("canonical")
 }

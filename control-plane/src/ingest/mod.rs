@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
+use flagfuse_shared::contract::beacon::erased::{ERASED_COUNT_MAX, ERASED_KEPT_MS, edge_hash};
 use flagfuse_shared::contract::beacon::{Arrival, IngestBatch};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, Unit};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -184,16 +185,27 @@ impl Ingestion {
     /// the next checkpoint. A unit is erased once: what it does later is not counted either.
     pub async fn erase(&self, scope: &Scope, unit: &Unit) -> Result<Erasure, IngestError> {
         let Surroundings { store, .. } = &self.shared.surroundings;
-        let unit = self.shared.unit_key.hash(&scope.tenant, unit);
+        let unit_key = &self.shared.unit_key;
+        let edge_hash = edge_hash(&unit_key.edge_salt(scope), unit.as_str());
+        let unit = unit_key.hash(&scope.tenant, unit);
         if let Some(known) = erasures::of_unit(&mut *store.read().await?, scope, &unit).await? {
             return Ok(known);
         }
         let (reply, answer) = oneshot::channel();
         let inbox = self.partition(scope).inbox;
-        inbox.send(Message::Erase(unit, reply)).await.map_err(|_| IngestError::Opening)?;
+        inbox.send(Message::Erase(Box::new((unit, edge_hash)), reply)).await.map_err(|_| IngestError::Opening)?;
         answer.await.unwrap_or(Err(IngestError::Opening))?;
         let known = erasures::of_unit(&mut *store.read().await?, scope, &unit).await?;
         known.ok_or(IngestError::Opening)
+    }
+
+    /// The salt and the hashes by which edges know the units of an environment that were erased lately.
+    pub async fn erased_for_edges(&self, scope: &Scope) -> Result<(String, Vec<String>), StoreError> {
+        let Surroundings { store, clock, .. } = &self.shared.surroundings;
+        let limit = u32::try_from(ERASED_COUNT_MAX).unwrap_or(u32::MAX);
+        let since = clock.now().minus(ERASED_KEPT_MS);
+        let units = erasures::for_edges(&mut *store.read().await?, scope, since, limit).await?;
+        Ok((self.shared.unit_key.edge_salt(scope), units))
     }
 
     /// Closes what is due in every partition of this process, and in those that nobody holds. To be called at each tick.

@@ -49,8 +49,8 @@ pub(super) enum Message {
     Deliver(Box<Delivery>),
     /// Closes what is due; answered when it is written.
     Tick(oneshot::Sender<()>),
-    /// Forgets a unit; answered when that is written. Its traces in the log go later.
-    Erase(UnitHash, oneshot::Sender<Result<(), IngestError>>),
+    /// Forgets a unit, which edges know as that; answered when that is written. Its traces in the log go later.
+    Erase(Box<(UnitHash, String)>, oneshot::Sender<Result<(), IngestError>>),
     /// Lets the partition go.
     Close(oneshot::Sender<()>),
 }
@@ -225,7 +225,7 @@ impl Partition<'_> {
                     let _nobody_waits = done.send(());
                 }
                 Some(Message::Erase(unit, reply)) => {
-                    let erased = self.erase(unit).await;
+                    let erased = self.erase(*unit).await;
                     let failed = erased.is_err();
                     let _nobody_waits = reply.send(erased);
                     if failed {
@@ -255,10 +255,10 @@ impl Partition<'_> {
     }
 
     /// Forgets a unit, and writes down that its traces have to go.
-    async fn erase(&mut self, unit: UnitHash) -> Result<(), IngestError> {
+    async fn erase(&mut self, (unit, edge_hash): (UnitHash, String)) -> Result<(), IngestError> {
         let now = self.context.now();
         let mut group = Group::at(&mut self.state, now);
-        group.erase(&mut self.state, unit);
+        group.erase(&mut self.state, unit, edge_hash);
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, None).await?;
         self.committed(bytes);

@@ -33,7 +33,10 @@ pub(super) fn event(arrival: &Arrival<'_>) -> Result<Event, EventFault> {
                 Err(EventFault::in_field("value", reason))
             }
         },
-        EventKind::Outcome { .. } | EventKind::Exposure { .. } | EventKind::Usage { .. } => Ok(event),
+        EventKind::Outcome { .. }
+        | EventKind::Exposure { .. }
+        | EventKind::Usage { .. }
+        | EventKind::Link { .. } => Ok(event),
     }
 }
 

@@ -18,6 +18,8 @@ mod explain;
 #[cfg(test)]
 mod feedback;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod import;
 #[cfg(test)]
 mod ingestion;

@@ -289,6 +289,44 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
     Ok(body)
 }
 
+/// Rows that are looked at one after the other.
+const LOOK_COUNT: i64 = 32;
+
+/// When the oldest row arrived of those that wait or are set aside.
+pub fn oldest_held_ms(sql: &SqlStorage) -> Result<Option<i64>> {
+    let oldest = |table: &str| {
+        integer(sql, &format!("SELECT received_ms FROM {table} ORDER BY row_id LIMIT 1"), vec![])
+    };
+    Ok([oldest("pending")?, oldest("set_aside")?].into_iter().flatten().min())
+}
+
+/// Writes every row anew that `rewrite` makes another one of. How many events a row has stays as it is.
+pub fn rewrite(sql: &SqlStorage, rewrite: impl Fn(&str) -> Option<String>) -> Result<()> {
+    for table in ["pending", "set_aside"] {
+        let mut after = 0;
+        loop {
+            let statement = format!("SELECT row_id, events FROM {table} WHERE row_id > ? ORDER BY row_id LIMIT ?");
+            let rows = sql.exec(&statement, vec![after.into(), LOOK_COUNT.into()])?.raw();
+            let rows = rows.collect::<Result<Vec<_>>>()?;
+            for row in &rows {
+                let [SqlStorageValue::Integer(row_id), SqlStorageValue::String(events)] = row.as_slice() else {
+                    continue;
+                };
+                after = *row_id;
+                if let Some(left) = rewrite(events) {
+                    let len = i64::try_from(left.len()).unwrap_or(i64::MAX);
+                    let update = format!("UPDATE {table} SET events = ?, len = ? WHERE row_id = ?");
+                    sql.exec(&update, vec![left.into(), len.into(), after.into()])?;
+                }
+            }
+            if rows.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Deletes a confirmed batch; returns the bytes that this frees.
 pub fn forget(sql: &SqlStorage, batch_seq: i64) -> Result<u64> {
     let freed = integer(

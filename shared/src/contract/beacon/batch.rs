@@ -218,7 +218,10 @@ fn of_request<'a>(request: &'a Request<Text<'_>, &RawValue>) -> impl Iterator<It
         sdk: request.sdk.as_ref().map(Text::get),
         content: Content::Raw(""),
     };
-    let events = request.events.iter().map(move |raw| Arrival { content: Content::Raw(raw.get()), ..common });
+    let events = request.events.iter().map(move |raw| {
+        let is_erased = request.has_erased && raw.get() == "null";
+        Arrival { content: if is_erased { Content::Erased } else { Content::Raw(raw.get()) }, ..common }
+    });
     let exposures = request.exposures.iter().flat_map(move |group| {
         group.units.iter().map(move |shown| {
             let exposure = EdgeExposure {
@@ -233,7 +236,8 @@ fn of_request<'a>(request: &'a Request<Text<'_>, &RawValue>) -> impl Iterator<It
                 network: shown.network,
                 is_bot: shown.is_bot,
                 is_limited: shown.is_limited,
-                content: Content::Exposure(exposure),
+                // An edge records nobody's exposure: its unit was erased meanwhile.
+                content: if exposure.unit.is_empty() { Content::Erased } else { Content::Exposure(exposure) },
                 ..common
             }
         })

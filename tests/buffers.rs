@@ -455,9 +455,7 @@ fn what_waits_at_an_edge_loses_a_unit_that_is_erased() {
     let units = [edge_hash("salt", "u"), edge_hash("salt", "nobody")];
     *plane.erased.lock().unwrap() = json!({ "salt": "salt", "units": units }).to_string();
     let (edge, _replica) = served("buffers-erased", &plane);
-    let outcome = |id: &str, unit: &str| {
-        json!({ "id": id, "type": "outcome", "unit": unit, "metric": "conversion", "occurred_ms": now() })
-    };
+    let outcome = |id: &str, unit: &str| json!({ "id": id, "type": "outcome", "unit": unit, "metric": "conversion", "occurred_ms": now() });
     let body = json!({ "events": [outcome("one", "u"), outcome("two", "other"), { "unit": "u" }] });
     post(&edge, &body, "Mozilla/5.0", "192.0.2.7");
     let is_client = |taken: &Taken| taken.is_from(EventSource::Client);

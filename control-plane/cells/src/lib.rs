@@ -26,5 +26,7 @@ mod index;
 pub use closed::{CellRow, Closed, Counter, CounterRow, NetworkRow, SlotRow, SpreadRow, SumRow};
 pub use fact::{Balance, Effect, Exposure, Fact, Outcome};
 pub use id::{Arm, MetricNo, NameNo, PhaseId, SliceNo, SliceSet, Source, UnitHash};
-pub use ledger::{CheckpointError, EnrolledIn, LINK_COUNT_MAX, Ledger, Memory, Part, Restore, RestoreError, Standing};
+pub use ledger::{
+    CheckpointError, EnrolledIn, LINK_COUNT_MAX, Ledger, Memory, Part, Restore, RestoreError, Standing,
+};
 pub use rules::{Counting, Matching, MetricRules, PhaseRules, RulesFault, SliceRules, Window};

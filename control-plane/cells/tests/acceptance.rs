@@ -2,8 +2,8 @@
 
 use flagfuse_cells::schedule::OVERTAKE_MS;
 use flagfuse_cells::{
-    Arm, CellRow, Closed, Counter, CounterRow, Effect, Exposure, Fact, LINK_COUNT_MAX, Ledger, MetricNo, Outcome,
-    PhaseId, SliceNo, SliceSet, Source, Standing,
+    Arm, CellRow, Closed, Counter, CounterRow, Effect, Exposure, Fact, LINK_COUNT_MAX, Ledger, MetricNo,
+    Outcome, PhaseId, SliceNo, SliceSet, Source, Standing,
 };
 use flagfuse_cells_testing::history::{BEGIN_MS, name_no, rules, unit};
 
@@ -211,7 +211,8 @@ fn a_unit_has_a_few_devices_and_none_of_them_has_devices() {
     }
     story.expose(known, 200, known);
     story.tick(START + 10_000);
-    let mut is_a_device = |device: &u64| story.expose(START + 11_000, *device, START + 11_000) != Effect::Stored;
+    let mut is_a_device =
+        |device: &u64| story.expose(START + 11_000, *device, START + 11_000) != Effect::Stored;
     let devices = (50..100).filter(|device| is_a_device(device)).count();
     assert_eq!(devices, usize::try_from(LINK_COUNT_MAX).unwrap());
     // Erased, the unit has no devices any more.

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_cells::{
-    Arm, Effect, Fact, LINK_COUNT_MAX, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash, fact::Balance as Side,
+    Arm, Effect, Fact, LINK_COUNT_MAX, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
+    fact::Balance as Side,
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};

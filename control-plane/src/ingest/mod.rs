@@ -193,7 +193,10 @@ impl Ingestion {
         }
         let (reply, answer) = oneshot::channel();
         let inbox = self.partition(scope).inbox;
-        inbox.send(Message::Erase(Box::new((unit, edge_hash)), reply)).await.map_err(|_| IngestError::Opening)?;
+        inbox
+            .send(Message::Erase(Box::new((unit, edge_hash)), reply))
+            .await
+            .map_err(|_| IngestError::Opening)?;
         answer.await.unwrap_or(Err(IngestError::Opening))?;
         let known = erasures::of_unit(&mut *store.read().await?, scope, &unit).await?;
         known.ok_or(IngestError::Opening)

@@ -86,7 +86,10 @@ pub(super) enum What {
     Plain(FlagKey, VariationKey),
     Outcome(Outcome),
     /// What one unit does, another one does.
-    Link { device: UnitHash, canonical: UnitHash },
+    Link {
+        device: UnitHash,
+        canonical: UnitHash,
+    },
     /// An outcome, an exposure of a unit in a cohort, or a link, that nobody vouches for.
     Unticketed(UnitHash, Unticketed),
     Usage(Box<Usage>),

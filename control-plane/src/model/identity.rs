@@ -41,7 +41,8 @@ impl UnitKey {
     /// What edges hash the erased units of an environment with; it tells nothing about the key.
     pub fn edge_salt(&self, scope: &Scope) -> String {
         // No tenant has such a name, so that no hash of a unit begins like that.
-        let parts = [self.0.as_slice(), b"erased units\n", scope.to_string().as_bytes()];
+        let scope = scope.to_string();
+        let parts = [self.0.as_slice(), b"erased units\n", scope.as_bytes()];
         hex(&first_half(&Digest::of(&parts.concat())))
     }
 }

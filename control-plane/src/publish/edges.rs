@@ -31,7 +31,11 @@ impl std::fmt::Display for EdgeReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { replica: ReplicaName { region, shard }, reader, is_named } = self;
         write!(f, "the edge of region {region:?} (replica {shard}) ")?;
-        if *is_named { write!(f, "is reader {reader}") } else { write!(f, "does not say its reader and counts as {reader}") }
+        if *is_named {
+            write!(f, "is reader {reader}")
+        } else {
+            write!(f, "does not say its reader and counts as {reader}")
+        }
     }
 }
 
@@ -148,10 +152,15 @@ mod tests {
         };
         assert_eq!(oldest(Vec::new()), None);
         let found = oldest(vec![row("eu", OLDEST_READER + 1), row("us", 0)]).unwrap();
-        assert_eq!((found.replica.region.as_str(), found.reader, found.is_named), ("us", OLDEST_READER, false));
+        assert_eq!(
+            (found.replica.region.as_str(), found.reader, found.is_named),
+            ("us", OLDEST_READER, false)
+        );
         assert_eq!(
             found.to_string(),
-            format!("the edge of region \"us\" (replica 0) does not say its reader and counts as {OLDEST_READER}")
+            format!(
+                "the edge of region \"us\" (replica 0) does not say its reader and counts as {OLDEST_READER}"
+            )
         );
         let found = oldest(vec![row("eu", OLDEST_READER + 1)]).unwrap();
         assert_eq!(
@@ -168,7 +177,8 @@ mod tests {
     }];
 
     fn flag(key: &str, patch: &Value) -> FlagWire {
-        let mut flag = json!({ "key": key, "value_type": "boolean", "variations": [{ "key": "on", "value": true }] });
+        let mut flag =
+            json!({ "key": key, "value_type": "boolean", "variations": [{ "key": "on", "value": true }] });
         for (name, value) in patch.as_object().unwrap() {
             flag[name] = value.clone();
         }
@@ -223,7 +233,10 @@ mod tests {
                 Some(expected) => assert_eq!(found.as_deref(), Ok(expected), "{before:?} {firmness:?}"),
                 None => {
                     let said = found.unwrap_err();
-                    let words = [format!("flag \"f\" needs edges of reader {NEW}"), "region \"eu\" (replica 1) is reader".into()];
+                    let words = [
+                        format!("flag \"f\" needs edges of reader {NEW}"),
+                        "region \"eu\" (replica 1) is reader".into(),
+                    ];
                     assert!(words.iter().all(|words| said.contains(words)), "{said}");
                 }
             }

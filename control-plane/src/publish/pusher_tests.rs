@@ -30,7 +30,13 @@ fn urgent_target(wanted: &[(&str, u64)], urgent: &[(&str, u64)]) -> Input {
 }
 
 fn hello_with(held: HeldMap) -> Input {
-    Input::Said(ReplicaMessage::Hello { region: "eu".to_owned(), shard: 0, held, reader: 0, formats: Vec::new() })
+    Input::Said(ReplicaMessage::Hello {
+        region: "eu".to_owned(),
+        shard: 0,
+        held,
+        reader: 0,
+        formats: Vec::new(),
+    })
 }
 
 fn hello(held: &[(&str, u64)]) -> Input {

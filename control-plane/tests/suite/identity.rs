@@ -76,7 +76,8 @@ async fn links_of_one_sender_join_no_crowd() {
     batch["format"] = json!(2);
     let events = [link(&world, "x", "y"), world.outcome("x", "conversion")];
     let at = world.clock.now();
-    batch["requests"] = json!([{ "received_ms": at, "source": "ticket", "is_limited": true, "events": events }]);
+    batch["requests"] =
+        json!([{ "received_ms": at, "source": "ticket", "is_limited": true, "events": events }]);
     let answer = world.deliver(&batch).await;
     assert_eq!((&answer["stored"], &answer["quarantined"]), (&json!(1), &json!(1)), "{answer}");
     let all: Vec<Value> = units.iter().map(|unit| world.exposure(unit, "on", 1)).collect();

@@ -306,9 +306,12 @@ mod tests {
     fn erased_units_are_asked_for_while_anything_is_held_that_is_old() {
         let now = 10 * ERASED_INTERVAL_MS;
         let old = Some(now - ERASED_AGE_MS);
-        for (oldest, next, expected) in
-            [(None, 0, false), (old, 0, true), (Some(now - ERASED_AGE_MS + 1), 0, false), (old, now + 1, false)]
-        {
+        for (oldest, next, expected) in [
+            (None, 0, false),
+            (old, 0, true),
+            (Some(now - ERASED_AGE_MS + 1), 0, false),
+            (old, now + 1, false),
+        ] {
             assert_eq!(is_erasure_due(oldest, next, now), expected, "{oldest:?} {next}");
         }
         assert!(!is_erasure_due(old, next_erasure_look(false, now), now + ERASED_RETRY_MS - 1));

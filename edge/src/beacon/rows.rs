@@ -305,11 +305,13 @@ pub fn rewrite(sql: &SqlStorage, rewrite: impl Fn(&str) -> Option<String>) -> Re
     for table in ["pending", "set_aside"] {
         let mut after = 0;
         loop {
-            let statement = format!("SELECT row_id, events FROM {table} WHERE row_id > ? ORDER BY row_id LIMIT ?");
+            let statement =
+                format!("SELECT row_id, events FROM {table} WHERE row_id > ? ORDER BY row_id LIMIT ?");
             let rows = sql.exec(&statement, vec![after.into(), LOOK_COUNT.into()])?.raw();
             let rows = rows.collect::<Result<Vec<_>>>()?;
             for row in &rows {
-                let [SqlStorageValue::Integer(row_id), SqlStorageValue::String(events)] = row.as_slice() else {
+                let [SqlStorageValue::Integer(row_id), SqlStorageValue::String(events)] = row.as_slice()
+                else {
                     continue;
                 };
                 after = *row_id;

@@ -120,9 +120,8 @@ impl Rules<'_> {
         let ticket = event.ticket.as_deref().or(batch.ticket.as_deref());
         let (source, ticket) = match (self.tickets, &event.unit) {
             (Some(tickets), Some(unit)) => {
-                let check = |unit: &Unit, ticket| {
-                    tickets.check(self.scope, unit.as_str(), ticket, event.occurred_ms)
-                };
+                let check =
+                    |unit: &Unit, ticket| tickets.check(self.scope, unit.as_str(), ticket, event.occurred_ms);
                 // A link says something of two units, and each has to be one that an edge answered.
                 let checked = check(unit, ticket).and_then(|()| match &event.kind {
                     EventKind::Link { canonical, canonical_ticket } => {
@@ -137,7 +136,8 @@ impl Rules<'_> {
             }
             _ => (self.unproven(), None),
         };
-        let enrols = matches!(event.kind, EventKind::Exposure { phase: Some(_), .. } | EventKind::Link { .. });
+        let enrols =
+            matches!(event.kind, EventKind::Exposure { phase: Some(_), .. } | EventKind::Link { .. });
         Judged { source, fault: self.check_exposure(&event), ticket, enrols }
     }
 

@@ -168,7 +168,10 @@ fn a_link_counts_with_good_tickets_of_both_its_units() {
     let ticket = |unit: &str| secrets.issue(&scope, unit, NOW).unwrap();
     let (phone, ada) = (ticket("phone"), ticket("ada"));
     let link = |more: &str| {
-        format!(r#"{{"id":"1","type":"link","unit":"phone","canonical":"ada","occurred_ms":{}{more}}}"#, NOW.0)
+        format!(
+            r#"{{"id":"1","type":"link","unit":"phone","canonical":"ada","occurred_ms":{}{more}}}"#,
+            NOW.0
+        )
     };
     for (body, expected) in [
         (format!(r#","ticket":"{phone}","canonical_ticket":"{ada}""#), None),
@@ -184,9 +187,13 @@ fn a_link_counts_with_good_tickets_of_both_its_units() {
         assert_eq!((judged[0].source, judged[0].enrols), (source, true));
     }
     // The body's ticket is the device's.
-    let body = format!(r#"{{"ticket":"{phone}","events":[{}]}}"#, link(&format!(r#","canonical_ticket":"{ada}""#)));
+    let body =
+        format!(r#"{{"ticket":"{phone}","events":[{}]}}"#, link(&format!(r#","canonical_ticket":"{ada}""#)));
     assert_eq!(judge(Some(&secrets), &body)[0].source, SourceMark::Ticket);
     assert_eq!(judge(None, &events(&[link("")]))[0].source, SourceMark::Open);
     let itself = link("").replace("ada", "phone");
-    assert_eq!(codes(&judge(None, &events(&[itself, link("").replace("canonical", "other")]))), ["bad_schema"; 2]);
+    assert_eq!(
+        codes(&judge(None, &events(&[itself, link("").replace("canonical", "other")]))),
+        ["bad_schema"; 2]
+    );
 }

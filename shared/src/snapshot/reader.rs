@@ -71,8 +71,10 @@ pub fn reader_needed(content: &Content) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::snapshot::fixtures::content;
+    use crate::snapshot::fixtures::{content, flag};
     use crate::snapshot::manifest::READER_VERSION;
 
     const PLANTED: &[Feature] = &[
@@ -97,11 +99,14 @@ mod tests {
     #[test]
     fn a_content_needs_what_its_flags_say_and_no_more() {
         let features = Features::planted(PLANTED);
-        let mut content = content();
+        let mut content = content(&[flag("f", json!({})), flag("g", json!({}))]);
         for flag in &mut content.flags {
             (flag.salt, flag.off_variation) = (None, None);
         }
-        assert_eq!((reader_needed(&content), features.reader_needed(&content)), (OLDEST_READER, OLDEST_READER));
+        assert_eq!(
+            (reader_needed(&content), features.reader_needed(&content)),
+            (OLDEST_READER, OLDEST_READER)
+        );
         content.flags[0].salt = Some("new".to_owned());
         assert_eq!(reader_needed(&content), OLDEST_READER, "nobody planted it");
         assert_eq!(features.reader_needed(&content), READER_VERSION + 1);
@@ -112,11 +117,13 @@ mod tests {
     #[test]
     fn a_flag_is_lowered_to_what_a_reader_understands() {
         let features = Features::planted(PLANTED);
-        let mut flag = content().flags.remove(0);
+        let mut flag = content(&[flag("f", json!({}))]).flags.remove(0);
         (flag.salt, flag.off_variation) = (Some("new".to_owned()), Some("off".to_owned()));
-        for (reader, salt, off) in
-            [(READER_VERSION, false, false), (READER_VERSION + 1, true, false), (READER_VERSION + 2, true, true)]
-        {
+        for (reader, salt, off) in [
+            (READER_VERSION, false, false),
+            (READER_VERSION + 1, true, false),
+            (READER_VERSION + 2, true, true),
+        ] {
             let lowered = features.lowered(&flag, reader);
             assert_eq!((lowered.salt.is_some(), lowered.off_variation.is_some()), (salt, off), "{reader}");
             assert!(features.flag_needs(&lowered) <= reader.max(OLDEST_READER));

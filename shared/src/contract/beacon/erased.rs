@@ -71,7 +71,9 @@ impl ErasedUnits {
             for (name, value) in strict::fields(request.get().as_bytes()).ok()? {
                 match name.as_str() {
                     "events" => {
-                        for event in strict::items(value).ok()?.into_iter().filter(|event| self.is_about(event)) {
+                        for event in
+                            strict::items(value).ok()?.into_iter().filter(|event| self.is_about(event))
+                        {
                             has_erased = true;
                             cuts.push((place_in(&array, event), "null"));
                         }
@@ -153,7 +155,9 @@ mod tests {
         let left = list(&["ann"]).without(ROW).unwrap();
         assert!(!left.contains("\"ann\"") && !left.contains("006en"), "{left}");
         let batch = |row: &str| {
-            format!(r#"{{"format":2,"buffer_id":"b","batch_seq":1,"tenant":"t","project":"p","environment":"e","region":"r","requests":[{row}]}}"#)
+            format!(
+                r#"{{"format":2,"buffer_id":"b","batch_seq":1,"tenant":"t","project":"p","environment":"e","region":"r","requests":[{row}]}}"#
+            )
         };
         let told = |row: &str| -> Vec<String> {
             let body = batch(row);

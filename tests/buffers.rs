@@ -8,11 +8,13 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
+use flagfuse_shared::contract::beacon::erased::edge_hash;
 use flagfuse_shared::contract::beacon::{
     Arrival, BatchHead, EventSource, INGEST_PATH, IngestBatch, SourceMark,
 };
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::snapshot::AutoExposure;
+use flagfuse_shared::snapshot::manifest::READER_VERSION;
 use serde_json::{Value, json};
 use support::edge::{CLIENT_KEY, LoneEdge};
 use support::plane::{Draft, Replica, now};
@@ -74,6 +76,8 @@ struct Plane {
     judge: Arc<Mutex<Judge>>,
     /// What its 200s say.
     answer: Arc<Mutex<String>>,
+    /// Its list of erased units; empty where it has none.
+    erased: Arc<Mutex<String>>,
     taken: Arc<Mutex<Vec<Taken>>>,
 }
 
@@ -82,8 +86,9 @@ impl Plane {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let judge: Judge = Box::new(judge);
+        let judge = Arc::new(Mutex::new(judge));
         let plane =
-            Self { url, judge: Arc::new(Mutex::new(judge)), answer: Arc::default(), taken: Arc::default() };
+            Self { url, judge, answer: Arc::default(), erased: Arc::default(), taken: Arc::default() };
         let own = plane.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -101,13 +106,17 @@ impl Plane {
     fn answer(&self, mut stream: TcpStream) {
         let (path, body) = read_request(&stream);
         let mut status = 503;
+        let mut answer = self.answer.lock().unwrap().clone();
+        if path.ends_with("/erasures") {
+            answer.clone_from(&self.erased.lock().unwrap());
+            status = if answer.is_empty() { 404 } else { 200 };
+        }
         if path == INGEST_PATH {
             let batch = IngestBatch::parse(&body).expect("the edge sends batches");
             status = (self.judge.lock().unwrap())(&batch);
             self.taken.lock().unwrap().push(Taken::of(&batch, status));
         }
         // One that gives up waiting has gone.
-        let answer = self.answer.lock().unwrap().clone();
         let len = answer.len();
         let _ = write!(
             stream,
@@ -419,7 +428,7 @@ fn a_newer_edge_delivers_to_an_older_control_plane_and_notices_when_it_is_newer(
     send(&edge, &["one"]);
     let committed = |taken: &Taken| taken.status == 200;
     let one = plane.sees("a client's event", |taken| committed(taken) && taken.is_from(EventSource::Client));
-    assert_eq!(one.ids(), ["one"]);
+    assert_eq!((one.ids(), one.head.format, one.head.reader), (vec!["one".to_owned()], 1, None));
     let exposure = plane.sees("an exposure", |taken| committed(taken) && taken.is_from(EventSource::Edge));
     assert_eq!(
         (&exposure.events[0].raw["unit"], &exposure.events[0].raw["phase"]),
@@ -435,7 +444,32 @@ fn a_newer_edge_delivers_to_an_older_control_plane_and_notices_when_it_is_newer(
     send(&edge, &["three"]);
     plane.sees("it is told", |taken| taken.ids() == ["three"]);
     send(&edge, &["four"]);
-    assert_eq!(plane.sees("the newer format", |taken| taken.ids() == ["four"]).head.format, 2);
+    let four = plane.sees("the newer format", |taken| taken.ids() == ["four"]).head;
+    assert_eq!((four.format, four.reader), (2, Some(READER_VERSION)));
+}
+
+/// A batch that was sent before, and may have been applied, stays the batch that it is but for the unit.
+#[test]
+fn what_waits_at_an_edge_loses_a_unit_that_is_erased() {
+    let plane = Plane::start(|_| 503);
+    let units = [edge_hash("salt", "u"), edge_hash("salt", "nobody")];
+    *plane.erased.lock().unwrap() = json!({ "salt": "salt", "units": units }).to_string();
+    let (edge, _replica) = served("buffers-erased", &plane);
+    let outcome = |id: &str, unit: &str| json!({ "id": id, "type": "outcome", "unit": unit, "metric": "conversion", "occurred_ms": now() });
+    let body = json!({ "events": [outcome("one", "u"), outcome("two", "other"), { "unit": "u" }] });
+    post(&edge, &body, "Mozilla/5.0", "192.0.2.7");
+    let is_client = |taken: &Taken| taken.is_from(EventSource::Client);
+    let sent = plane.sees("the batch as it came", |taken| is_client(taken) && taken.events.len() == 3);
+    assert!(sent.events.iter().all(|event| !event.raw.is_null()));
+    let left = plane.sees("the batch without the unit", |taken| {
+        is_client(taken) && taken.events.len() == 3 && taken.events[0].raw.is_null()
+    });
+    assert_eq!(left.seq(), sent.seq());
+    let raws: Vec<_> = left.events.iter().map(|event| event.raw["id"].clone()).collect();
+    assert_eq!(raws, [Value::Null, json!("two"), Value::Null]);
+    plane.judge(|_| 200);
+    let last = plane.sees("it is taken", |taken| is_client(taken) && taken.status == 200);
+    assert_eq!(last.events, left.events);
 }
 
 #[test]

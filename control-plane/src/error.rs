@@ -244,6 +244,7 @@ impl From<OutboxError> for ApiError {
             OutboxError::Sign(_) | OutboxError::Reserve { .. } => Self::new(Code::SnapshotLimit, detail),
             OutboxError::UnknownEnvironment { .. } => Self::new(Code::UnknownEnvironment, detail),
             OutboxError::Forked { .. } => Self::new(Code::RestoredFromOldCopy, detail),
+            OutboxError::EdgeTooOld(_) => Self::new(Code::EdgeTooOld, detail),
             OutboxError::Keys(error) => error.into(),
         }
     }

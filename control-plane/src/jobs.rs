@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flagfuse_cells::schedule::TICK_MS;
 use flagfuse_shared::contract::replica::Urgency;
-use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use flagfuse_shared::limits::EVENT_AGE_MS_MAX;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -21,11 +21,12 @@ use crate::publish::outbox::OutboxError;
 use crate::publish::push::{EdgeRegion, PushContext, push_replica};
 use crate::publish::recorder::{self, WAITING_COUNT_MAX};
 use crate::publish::target::Targets;
-use crate::publish::{Publisher, receipts};
+use crate::publish::{Publisher, edges, receipts};
 use crate::store::days::Daily;
+use crate::store::scopes::EnvironmentRow;
 use crate::store::{
-    Lock, Store, StoreError, batches, buffers, compaction, days, event_ids, metrics_seen, quarantine, scopes,
-    telemetry_log, usage,
+    Connection, Lock, Store, StoreError, batches, buffers, compaction, days, edge_readers, event_ids,
+    metrics_seen, quarantine, scopes, telemetry_log, usage,
 };
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
@@ -183,11 +184,6 @@ pub async fn run_pushers(store: Store, publisher: Publisher, clock: Clock, optio
     while tasks.join_next().await.is_some() {}
 }
 
-async fn environments(store: &Store) -> Result<Vec<Scope>, StoreError> {
-    let rows = scopes::environments(&mut *store.read().await?, scopes::Whose::Replicas).await?;
-    Ok(rows.into_iter().map(|row| row.scope).collect())
-}
-
 /// Republishes and prunes, now and every ten minutes.
 pub async fn run_housekeeping(store: Store, publisher: Publisher, clock: Clock) {
     let mut ticks = interval(HOUSEKEEPING_INTERVAL);
@@ -204,13 +200,16 @@ pub async fn run_housekeeping(store: Store, publisher: Publisher, clock: Clock) 
     }
 }
 
-/// Signs every snapshot anew that is older than a day; how many.
+/// Signs every snapshot anew that is older than a day, or was lowered for an edge that is connected no longer; how many.
 pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) -> Result<usize, ChangeError> {
     let mut count = 0;
-    for scope in environments(store).await? {
-        let is_old =
-            receipts::is_older_than(&mut *store.read().await?, &scope, REPUBLISH_AGE_MS, now).await?;
-        if is_old {
+    for row in scopes::environments(&mut *store.read().await?, scopes::Whose::Replicas).await? {
+        let mut conn = store.read().await?;
+        let is_due = receipts::is_older_than(&mut conn, &row.scope, REPUBLISH_AGE_MS, now).await?
+            || is_low_for_nobody(&mut conn, &row, now).await?;
+        drop(conn);
+        if is_due {
+            let scope = row.scope;
             let actor = Actor { tenant: scope.tenant.clone(), name: "job:republish".to_owned() };
             match apply(
                 store,
@@ -231,6 +230,17 @@ pub async fn republish(store: &Store, publisher: &Publisher, now: UnixMillis) ->
         }
     }
     Ok(count)
+}
+
+/// Whether its newest snapshot was lowered for an edge that is a newer one now, or gone.
+async fn is_low_for_nobody(
+    conn: &mut Connection,
+    row: &EnvironmentRow,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    let Some(lowered_to) = row.lowered_to else { return Ok(false) };
+    let oldest = edges::oldest(edges::lately(conn, &row.scope.tenant, now).await?);
+    Ok(oldest.is_none_or(|edge| edge.reader > lowered_to))
 }
 
 /// What is forgotten, each with its own rule.
@@ -311,6 +321,7 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     }
     let mut tx = store.write_patiently(Lock::Housekeeping).await?;
     total += buffers::prune(&mut tx, now).await?;
+    total += edge_readers::prune(&mut tx, now.minus(DAY_MS)).await?;
     total += metrics_seen::prune(&mut tx, now.minus(metrics_seen::KEPT_MS)).await?;
     quarantine::coarsen_balance(&mut tx, now.minus(RAW_KEPT_MS)).await?;
     tx.commit().await?;

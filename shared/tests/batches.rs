@@ -11,11 +11,13 @@ fn golden(name: &str) -> PathBuf {
 
 /// A batch as text: its head, then a line for each arrival.
 fn told(batch: &IngestBatch<'_>) -> String {
-    let mut lines = vec![format!("{:?}", batch.head)];
+    // A field that came later stands there where somebody names it.
+    let mut lines = vec![format!("{:?}", batch.head).replace("reader: None, ", "")];
     lines.extend(batch.arrivals().enumerate().map(|(at, arrival)| {
         let content = match arrival.content {
             Content::Raw(raw) => format!("raw {raw}"),
             Content::Exposure(exposure) => format!("{exposure:?}"),
+            Content::Erased => "erased".to_owned(),
         };
         let (received, sent, source) = (arrival.received_ms.0, arrival.sent_ms, arrival.source);
         let (network, is_bot, is_limited, sdk) =
@@ -33,7 +35,7 @@ fn told(batch: &IngestBatch<'_>) -> String {
 
 #[test]
 fn batches_of_every_format_are_read_as_ever() {
-    for format in [1, 2] {
+    for format in ["1", "2", "2-links"] {
         let body = fs::read(golden(&format!("batch-v{format}.json"))).unwrap();
         let told = told(&IngestBatch::parse(&body).unwrap());
         let path = golden(&format!("batch-v{format}.told"));

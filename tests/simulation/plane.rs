@@ -458,7 +458,7 @@ impl Line for Wire<'_> {
             Receipt::Refused { scope, .. } if plane.cast.has(Fault::RefusedForEver) => {
                 plane.given_up.borrow_mut().insert((replica, scope));
             }
-            Receipt::Refused { .. } | Receipt::BeatRefused { .. } => {}
+            Receipt::Refused { .. } | Receipt::BeatRefused { .. } | Receipt::Reader { .. } => {}
         }
         Ok(())
     }

@@ -80,6 +80,8 @@ pub enum Effect {
     UnitFlood,
     /// The unit was erased.
     Erased,
+    /// A link to a unit that has as many devices as any may have, or of a unit that has devices itself.
+    TooManyDevices,
 }
 
 /// The side of `received = stored + duplicate + quarantined` on which an applied fact is.
@@ -103,7 +105,8 @@ impl Effect {
             | Self::AfterEnd
             | Self::UnknownPhase
             | Self::UnitFlood
-            | Self::Erased => Balance::Stored,
+            | Self::Erased
+            | Self::TooManyDevices => Balance::Stored,
         }
     }
 }

@@ -3,8 +3,8 @@
 use flagfuse_cells::bins::latency_bin;
 use flagfuse_cells::schedule::OVERTAKE_MS;
 use flagfuse_cells::{
-    Arm, CellRow, Closed, Counter, CounterRow, Effect, Exposure, Fact, Ledger, MetricNo, Outcome, PhaseId,
-    SliceNo, SliceSet, Source, Standing,
+    Arm, CellRow, Closed, Counter, CounterRow, Effect, Exposure, Fact, LINK_COUNT_MAX, Ledger, MetricNo,
+    Outcome, PhaseId, SliceNo, SliceSet, Source, Standing,
 };
 use flagfuse_cells_testing::history::{BEGIN_MS, name_no, rules, unit};
 
@@ -185,6 +185,41 @@ fn a_link_after_enrolment_moves_nobody() {
     assert_eq!(known.expose(START + 6_000, 1, START + 6_000), Effect::Stored);
     known.tick(START + 10_000);
     assert_eq!(known.expose(START + 11_000, 3, START + 11_000), Effect::Duplicate);
+}
+
+/// Whoever sends links can make one of a few units, and not of many.
+#[test]
+fn a_unit_has_a_few_devices_and_none_of_them_has_devices() {
+    let mut story = Story::new();
+    let link = |device, canonical| Fact::Link { device: unit(device), canonical: unit(canonical) };
+    for device in 1..=u64::from(LINK_COUNT_MAX) {
+        assert_eq!(story.tell(START, link(device, 100)), Effect::Stored);
+    }
+    story.tick(START + 5_000);
+    let known = START + 6_000;
+    for (device, canonical, expected) in [
+        (1, 200, Effect::Duplicate),
+        (50, 100, Effect::TooManyDevices),
+        (50, 1, Effect::TooManyDevices),
+        (100, 200, Effect::TooManyDevices),
+        (50, 200, Effect::Stored),
+    ] {
+        assert_eq!(story.tell(known, link(device, canonical)), expected, "{device} {canonical}");
+    }
+    // So many of one tick that not all hold.
+    for device in 60..100 {
+        story.tell(known, link(device, 200));
+    }
+    story.expose(known, 200, known);
+    story.tick(START + 10_000);
+    let mut is_a_device =
+        |device: &u64| story.expose(START + 11_000, *device, START + 11_000) != Effect::Stored;
+    let devices = (50..100).filter(|device| is_a_device(device)).count();
+    assert_eq!(devices, usize::try_from(LINK_COUNT_MAX).unwrap());
+    // Erased, the unit has no devices any more.
+    story.tell(START + 12_000, Fact::Forget { unit: unit(2) });
+    story.tick(START + 15_000);
+    assert_eq!(story.tell(START + 16_000, link(51, 100)), Effect::Stored);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::auth::{Admin, InEnvironment};
+use super::auth::{Admin, Edge, InEnvironment};
 use super::body::JsonBody;
 use super::forward::{Passport, handed_on, json_bytes, scope_path};
 use crate::error::{ApiError, Code};
@@ -57,6 +57,25 @@ pub(super) async fn ask(
     };
     let quarantined = from_quarantine(&state.store, place_of(at.scope()), &named).await?;
     Ok(Json(ErasureAnswer { asked_ms: erasure.asked_ms, done_ms: erasure.done_ms, quarantined }))
+}
+
+/// The units of an environment that were erased lately, as edges know them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErasedList {
+    /// What units are hashed with.
+    salt: String,
+    /// The first half of SHA-256 over salt, line feed and unit, in hexadecimal digits; of 15 days, the newest 10,000.
+    #[schema(max_items = 10_000)]
+    units: Vec<String>,
+}
+
+/// Tells an edge whom it has to take out of what it has not delivered.
+pub(super) async fn list(
+    at: InEnvironment<Edge>,
+    State(state): State<ApiState>,
+) -> Result<Json<ErasedList>, ApiError> {
+    let (salt, units) = state.ingestion.erased_for_edges(at.scope()).await?;
+    Ok(Json(ErasedList { salt, units }))
 }
 
 /// Also where the unit stands in a field that no event has: it was its.

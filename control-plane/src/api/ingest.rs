@@ -41,6 +41,8 @@ impl Slots for Batches {
 struct Delivery {
     /// 2; nothing in format 1, which lists `events`.
     format: Option<u32>,
+    /// The newest snapshot reader that the edge is.
+    reader: Option<u32>,
     /// The buffer's own id, drawn once.
     buffer_id: String,
     /// Counts up in one buffer from 1; a retry repeats it with the same events. 0 with no events says only how far the

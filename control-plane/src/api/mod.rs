@@ -204,6 +204,7 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
             quarantine::replay,
             "Counts what is sound by now, or tells how much is",
         ))
+        .routes(get("/erasures", erasures::list, "Tells an edge which units were erased lately"))
         .routes(post("/erasures", erasures::ask, "Erases a unit, and tells how far that is"))
         .routes(get("/balance", quarantine::balance, "Tells what became of all events, by minute"))
         .routes(get(

@@ -59,6 +59,9 @@ pub(super) struct Propagation {
     /// From when on nobody answers with an older one, once all replicas stored it.
     #[schema(required)]
     guaranteed_live_at_ms: Option<u64>,
+    /// The snapshot reader that this version was lowered to, so that a kill reached every edge; null when it is whole.
+    #[schema(required)]
+    lowered_to: Option<u32>,
     regions: Vec<Region>,
     replicas: Vec<Replica>,
     /// Replicas that hold what this database never signed.
@@ -92,6 +95,15 @@ struct Region {
     nack_code: Option<String>,
     #[schema(required)]
     nack_detail: Option<String>,
+    /// The snapshot reader that the oldest of its edges counts as which was connected in the last ten minutes.
+    #[schema(required)]
+    oldest_reader: Option<u32>,
+    /// The oldest reader that batches from there named in the last ten minutes; null when one named none.
+    #[schema(required)]
+    batch_reader: Option<u32>,
+    /// The oldest format of those batches.
+    #[schema(required)]
+    batch_format: Option<u32>,
     /// Why it is without the version on purpose; null when it should have it.
     #[schema(required)]
     waiting_for_stage: Option<Wait>,
@@ -129,6 +141,11 @@ struct Replica {
     nack_detail: Option<String>,
     #[schema(required)]
     nack_ms: Option<u64>,
+    /// The snapshot reader that it is; null when it does not say, or was not connected in the last ten minutes.
+    #[schema(required)]
+    reader: Option<u32>,
+    /// Formats of batches that its buffers write.
+    formats: Vec<u32>,
     /// Why it is without the version on purpose; null when it should have it.
     #[schema(required)]
     waiting_for_stage: Option<Wait>,

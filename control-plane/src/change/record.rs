@@ -49,8 +49,7 @@ pub(super) async fn record(
     for effect in effects {
         let version = match (&effect.scope, effect.publication.urgency()) {
             (Some(scope), Some(urgency)) => {
-                let queued =
-                    enqueue(writing.conn, publisher.keys(), scope, reserve, urgency, writing.now).await;
+                let queued = enqueue(writing.conn, publisher, scope, reserve, urgency, writing.now).await;
                 Some(queued.map_err(|error| match &applied {
                     None => ChangeError::from(error),
                     Some(_) => ChangeError::in_environment(scope)(error.into()),

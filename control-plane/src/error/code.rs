@@ -93,6 +93,7 @@ codes! {
     }
     CONFLICT {
         ConfirmationNeeded = "confirmation_needed",
+        EdgeTooOld = "edge_too_old",
         Exists = "exists",
         FlagIsOff = "flag_is_off",
         FuseInUse = "fuse_in_use",

@@ -14,6 +14,8 @@ use super::*;
 use crate::change::testing::{CHANGE_ERROR_COUNT, change_error_number as number};
 use crate::change::{Above, Given, Lost, Unmet};
 use crate::model::circuit::Circuit;
+use crate::model::fleet::ReplicaName;
+use crate::publish::edges::{EdgeReader, EdgeTooOld};
 
 fn key() -> String {
     "k".to_owned()
@@ -140,6 +142,7 @@ fn every_error_of_the_store_the_outbox_and_the_keys_has_its_code() {
         (OutboxError::Store(StoreError::Busy).into(), Code::Overloaded),
         (OutboxError::Reserve { len: 9, len_max: 8 }.into(), Code::SnapshotLimit),
         (OutboxError::Forked { scope: scope(), forks: Vec::new() }.into(), Code::RestoredFromOldCopy),
+        (OutboxError::EdgeTooOld(too_old()).into(), Code::EdgeTooOld),
         (OutboxError::UnknownEnvironment { scope: scope() }.into(), Code::UnknownEnvironment),
         (OutboxError::Keys(signer).into(), Code::KeysChanging),
         (KeyError::Store(StoreError::Busy).into(), Code::Overloaded),
@@ -148,6 +151,12 @@ fn every_error_of_the_store_the_outbox_and_the_keys_has_its_code() {
     ] {
         assert_eq!(error.code(), code, "{error:?}");
     }
+}
+
+fn too_old() -> EdgeTooOld {
+    let replica = ReplicaName { region: key(), shard: 0 };
+    let edge = Box::new(EdgeReader { replica, reader: 2, is_named: false });
+    EdgeTooOld { edge, flag: key(), needed: 3 }
 }
 
 fn sqlx_error() -> sqlx::Error {

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::error::IngestError;
 use super::group::Group;
+use super::message::Erase;
 use crate::store::audit::{self, AuditPlace, NewAudit};
 use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
@@ -93,8 +94,8 @@ async fn beside(
     let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
     event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;
-    for (unit, actor) in &group.erased {
-        erasures::ask(tx, partition_id, unit, now).await?;
+    for Erase { unit, edge_hash, actor } in &group.erased {
+        erasures::ask(tx, partition_id, (unit, edge_hash), now).await?;
         // Who asked and when; never whom it was about.
         let (subject, detail) = (scope.environment.as_str(), json!({}));
         let entry = NewAudit { actor, action: ERASE, subject, detail, flags: &[] };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_cells::{
-    Arm, Effect, Exposure, Fact, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
+    Arm, Effect, Exposure, Fact, LINK_COUNT_MAX, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
     fact::Balance as Side,
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource, IngestBatch};
@@ -14,6 +14,7 @@ use flagfuse_shared::ids::{MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
 use super::delivery::Delivery;
+use super::message::Erase;
 use super::recent::{Novelty, Recent};
 use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
 use super::usage;
@@ -94,8 +95,8 @@ pub(super) struct Group<'d> {
     pub(super) rules: Vec<(i64, String)>,
     pub(super) batches: Vec<AppliedBatch<'d>>,
     pub(super) buffers: BTreeMap<&'d str, BufferNews<'d>>,
-    /// Units that are to be erased, each with who asked for it.
-    pub(super) erased: Vec<(UnitHash, String)>,
+    /// Units that somebody asked to be erased.
+    pub(super) erased: Vec<Erase>,
     /// Quarantined events that need not be replayed any more.
     pub(super) replayed: Vec<i64>,
 }
@@ -128,15 +129,15 @@ impl<'d> Group<'d> {
         }
     }
 
-    /// Forgets a unit, which `actor` asked for.
-    pub(super) fn erase(&mut self, state: &mut State, unit: UnitHash, actor: String) {
-        self.apply(state, Fact::Forget { unit });
-        self.erased.push((unit, actor));
+    /// Forgets a unit.
+    pub(super) fn erase(&mut self, state: &mut State, erase: Erase) {
+        self.apply(state, Fact::Forget { unit: erase.unit });
+        self.erased.push(erase);
     }
 
     /// Counts a fact and logs it. One about a unit that was erased is not: the log has been rewritten without it.
     fn apply(&mut self, state: &mut State, fact: Fact) -> Effect {
-        if state.ledger.is_of_erased(&fact) {
+        if state.ledger.is_forgotten(&fact) {
             return Effect::Erased;
         }
         let effect = state.ledger.apply(&fact, self.known_ms.0);
@@ -179,6 +180,10 @@ impl<'d> Group<'d> {
             match became {
                 Ok(Side::Stored) => balance.stored += 1,
                 Ok(Side::Duplicate) => balance.duplicate += 1,
+                // Nothing is kept of it, not even what is wrong with it.
+                Err(_) if event.unit().is_some_and(|unit| state.ledger.is_unit_forgotten(unit)) => {
+                    balance.stored += 1;
+                }
                 Err((fault, of)) => {
                     balance.quarantined += 1;
                     if let Some((phase, arm)) = of {
@@ -213,6 +218,8 @@ impl<'d> Group<'d> {
             delivered_through_ms: head.delivered_through_ms.filter(|_| is_whole),
             last_event_ms: delivery.received_ms.last().copied(),
             rests: head.rests && is_whole,
+            reader: head.reader,
+            format: head.format,
         };
         self.buffers.insert(&head.buffer_id, news);
     }
@@ -256,11 +263,18 @@ impl<'d> Group<'d> {
                 }
                 became
             }
+            What::Link { device, canonical } => {
+                match self.apply(state, Fact::Link { device: *device, canonical: *canonical }) {
+                    Effect::TooManyDevices => Err((too_many_devices(), None)),
+                    effect => Ok(effect.balance()),
+                }
+            }
             What::Unticketed(unit, of) => {
                 self.unticketed(state, unit, of);
                 Ok(Side::Stored)
             }
             What::Usage(usage) => Ok(self.usage(usage, known)),
+            What::Erased => Ok(Side::Stored),
         }
     }
 
@@ -291,6 +305,7 @@ impl<'d> Group<'d> {
     fn unticketed(&mut self, state: &State, unit: &UnitHash, what: &Unticketed) {
         match what {
             Unticketed::Exposure((phase, arm)) => self.count(*phase, *arm, UNTICKETED),
+            Unticketed::Link => {}
             Unticketed::Outcome(metric) => {
                 // Who forgot the tickets has to find at least the name.
                 self.see(metric);
@@ -345,4 +360,11 @@ fn unit_flood() -> EventFault {
     let reason =
         format!("the unit has {UNIT_DAY_OUTCOME_COUNT_MAX} outcomes on that day (UTC), which is the limit");
     EventFault::of(QuarantineCode::UnitFlood, reason).with_field("unit")
+}
+
+fn too_many_devices() -> EventFault {
+    let reason = format!(
+        "a unit has {LINK_COUNT_MAX} devices at most, and one that has devices is nobody's device: this link joins more"
+    );
+    EventFault::of(QuarantineCode::RateLimited, reason).with_field("canonical")
 }

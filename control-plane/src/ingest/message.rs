@@ -17,10 +17,20 @@ pub(super) enum Message {
     Deliver(Box<Delivery>),
     /// Closes what is due; answered when it is written.
     Tick(oneshot::Sender<()>),
-    /// Forgets a unit, which somebody asked for; answered when that is written. Its traces in the log go later.
-    Erase(UnitHash, String, oneshot::Sender<Result<(), IngestError>>),
+    /// Forgets a unit; answered when that is written. Its traces in the log go later.
+    Erase(Box<Erase>, oneshot::Sender<Result<(), IngestError>>),
     /// Events were refused, because another process has the partition and is not reached.
     Want,
     /// Lets the partition go.
     Close(oneshot::Sender<()>),
+}
+
+/// A unit that is to be erased.
+#[derive(Debug)]
+pub(super) struct Erase {
+    pub(super) unit: UnitHash,
+    /// As what edges know it.
+    pub(super) edge_hash: String,
+    /// Who asked for it.
+    pub(super) actor: String,
 }

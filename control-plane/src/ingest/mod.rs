@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
+use flagfuse_shared::contract::beacon::erased::{ERASED_COUNT_MAX, ERASED_KEPT_MS, edge_hash};
 use flagfuse_shared::contract::beacon::{Arrival, BatchHead, IngestBatch};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, Unit};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -50,7 +51,7 @@ use self::delivery::Delivery;
 pub use self::delivery::{Answered, Ingested};
 use self::error::BUFFER_ID_LEN_MAX;
 pub use self::error::IngestError;
-use self::message::Message;
+use self::message::{Erase, Message};
 use self::resolve::{Read, Resolved, Resolver};
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
@@ -236,16 +237,28 @@ impl Ingestion {
     /// asked for it.
     pub async fn erase(&self, scope: &Scope, unit: &Unit, actor: String) -> Result<Erasure, IngestError> {
         let Surroundings { store, .. } = &self.shared.surroundings;
-        let unit = self.shared.unit_key.hash(&scope.tenant, unit);
+        let unit_key = &self.shared.unit_key;
+        let edge_hash = edge_hash(&unit_key.edge_salt(scope), unit.as_str());
+        let unit = unit_key.hash(&scope.tenant, unit);
         if let Some(known) = erasures::of_unit(&mut *store.read().await?, scope, &unit).await? {
             return Ok(known);
         }
         let (reply, answer) = oneshot::channel();
         let inbox = self.partition(scope).inbox;
-        inbox.send(Message::Erase(unit, actor, reply)).await.map_err(|_| IngestError::Opening)?;
+        let erase = Box::new(Erase { unit, edge_hash, actor });
+        inbox.send(Message::Erase(erase, reply)).await.map_err(|_| IngestError::Opening)?;
         answer.await.unwrap_or(Err(IngestError::Opening))?;
         let known = erasures::of_unit(&mut *store.read().await?, scope, &unit).await?;
         known.ok_or(IngestError::Opening)
+    }
+
+    /// The salt and the hashes by which edges know the units of an environment that were erased lately.
+    pub async fn erased_for_edges(&self, scope: &Scope) -> Result<(String, Vec<String>), StoreError> {
+        let Surroundings { store, clock, .. } = &self.shared.surroundings;
+        let limit = u32::try_from(ERASED_COUNT_MAX).unwrap_or(u32::MAX);
+        let since = clock.now().minus(ERASED_KEPT_MS);
+        let units = erasures::for_edges(&mut *store.read().await?, scope, since, limit).await?;
+        Ok((self.shared.unit_key.edge_salt(scope), units))
     }
 
     /// Closes what is due in every partition of this process, and in those that nobody holds. To be called at each tick.

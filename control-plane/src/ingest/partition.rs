@@ -22,7 +22,7 @@ use super::erasure::Erasing;
 use super::error::IngestError;
 use super::group::{Group, SETTLED_COUNT, State};
 use super::lookup;
-use super::message::{IDLE, Message};
+use super::message::{Erase, IDLE, Message};
 use super::opening::{Opened, Ours, open};
 use super::turn::Turn;
 use crate::clock::monotonic;
@@ -178,8 +178,8 @@ impl Partition<'_> {
                     self.tick().await?;
                     let _nobody_waits = done.send(());
                 }
-                Some(Message::Erase(unit, actor, reply)) => {
-                    let erased = self.erase(unit, actor).await;
+                Some(Message::Erase(erase, reply)) => {
+                    let erased = self.erase(*erase).await;
                     let failed = erased.is_err();
                     let _nobody_waits = reply.send(erased);
                     if failed {
@@ -211,10 +211,10 @@ impl Partition<'_> {
     }
 
     /// Forgets a unit, and writes down that its traces have to go.
-    async fn erase(&mut self, unit: UnitHash, actor: String) -> Result<(), IngestError> {
+    async fn erase(&mut self, erase: Erase) -> Result<(), IngestError> {
         let now = self.context.now();
         let mut group = Group::at(&mut self.state, now);
-        group.erase(&mut self.state, unit, actor);
+        group.erase(&mut self.state, erase);
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, None).await?;
         self.committed(bytes);

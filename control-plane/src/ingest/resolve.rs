@@ -11,6 +11,7 @@ use flagfuse_shared::contract::beacon::{Arrival, BatchHead, Content, Event, Even
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{FlagKey, MetricKey, TenantKey, Unit, UnixMillis, VariationKey};
+use flagfuse_shared::strict;
 
 use super::catalogue::{Catalogue, Known, Names, Phase};
 use super::recent::Print;
@@ -31,8 +32,8 @@ pub(super) struct Resolved {
     /// What is kept of it when it cannot be used.
     pub(super) raw: Raw,
     pub(super) what: What,
-    /// The flag that it names, and the program that sent it; where it is refused.
-    about: Option<Box<(Option<FlagKey>, String)>>,
+    /// Where it is refused.
+    about: Option<Box<About>>,
     /// What the edge could make sure of.
     pub(super) origin: Origin,
 }
@@ -40,14 +41,30 @@ pub(super) struct Resolved {
 impl Resolved {
     /// The flag that it names; empty when it names none, or is not refused.
     pub(super) fn flag(&self) -> &str {
-        let flag = self.about.as_ref().and_then(|about| about.0.as_ref());
+        let flag = self.about.as_ref().and_then(|about| about.flag.as_ref());
         flag.map_or("", FlagKey::as_str)
     }
 
     /// The program that sent it; empty when it does not say.
     pub(super) fn sdk(&self) -> &str {
-        self.about.as_ref().map_or("", |about| &about.1)
+        self.about.as_ref().map_or("", |about| &about.sdk)
     }
+
+    /// The unit that a refused event names.
+    pub(super) fn unit(&self) -> Option<&UnitHash> {
+        self.about.as_ref()?.unit.as_ref()
+    }
+}
+
+/// What a refused event is about.
+#[derive(Debug)]
+struct About {
+    /// The flag that it names.
+    flag: Option<FlagKey>,
+    /// The program that sent it.
+    sdk: String,
+    /// Who it says did it.
+    unit: Option<UnitHash>,
 }
 
 /// What arrived.
@@ -80,9 +97,16 @@ pub(super) enum What {
     /// A unit met a flag outside any cohort; with what is the same for whoever reports it.
     Plain(FlagKey, VariationKey, Print),
     Outcome(Outcome),
-    /// The same or an exposure, of a unit in a cohort, that nobody vouches for.
+    /// What one unit does, another one does.
+    Link {
+        device: UnitHash,
+        canonical: UnitHash,
+    },
+    /// An outcome, an exposure of a unit in a cohort, or a link, that nobody vouches for.
     Unticketed(UnitHash, Unticketed),
     Usage(Box<Usage>),
+    /// Its unit was erased while it waited at the edge.
+    Erased,
 }
 
 /// What nobody vouches for.
@@ -92,6 +116,8 @@ pub(super) enum Unticketed {
     Exposure((PhaseId, Arm)),
     /// Of every phase that its unit is in.
     Outcome(MetricKey),
+    /// It moves nobody.
+    Link,
 }
 
 /// A unit did something.
@@ -149,7 +175,7 @@ impl<'b> Read<'b> {
                     names.flags.insert(flag.clone());
                 }
             }
-            Ok(EventKind::Outcome { .. }) | Err(_) => {}
+            Ok(EventKind::Outcome { .. } | EventKind::Link { .. }) | Err(_) => {}
         }
     }
 }
@@ -170,23 +196,37 @@ impl Resolver<'_> {
         let Read { arrival, event } = read;
         let flag = event.as_ref().ok().and_then(flag_of).cloned();
         let (print, what) = match (event, &arrival.content) {
+            (_, Content::Erased) => (None, What::Erased),
             (Err(fault), _) => (None, What::Refused(fault, None)),
             (Ok(event), Content::Raw(raw)) => {
                 (self.print(&event, arrival.source, raw), self.what(&arrival, event))
             }
-            (Ok(event), Content::Exposure(_)) => (None, self.what(&arrival, event)),
+            (Ok(event), _) => (None, self.what(&arrival, event)),
         };
         let raw = match arrival.content {
             Content::Raw(raw) => Raw::Sent(place_in(body, raw)),
             Content::Exposure(_) if matches!(what, What::Refused(..)) => {
                 Raw::Recorded(recorded(self.head, at, &arrival).into())
             }
-            Content::Exposure(_) => Raw::Recorded(Box::default()),
+            Content::Exposure(_) | Content::Erased => Raw::Recorded(Box::default()),
         };
         // What is refused later on is an id that came twice, or too much of a unit: no flag's fault.
         let is_refused = matches!(what, What::Refused(..));
-        let about = is_refused.then(|| Box::new((flag, arrival.sdk.unwrap_or_default().to_owned())));
+        let about = is_refused.then(|| {
+            let sdk = arrival.sdk.unwrap_or_default().to_owned();
+            Box::new(About { flag, sdk, unit: self.named_unit(&arrival) })
+        });
         Resolved { print, raw, what, about, origin: Origin::of(&arrival) }
+    }
+
+    /// The unit that an event names which cannot be used otherwise.
+    fn named_unit(&self, arrival: &Arrival<'_>) -> Option<UnitHash> {
+        let named = match arrival.content {
+            Content::Exposure(exposure) => exposure.unit.to_owned(),
+            Content::Raw(raw) => strict::parse(raw.as_bytes()).ok()?.get("unit")?.as_str()?.to_owned(),
+            Content::Erased => return None,
+        };
+        Some(self.unit_key.hash(self.tenant, &Unit::parse(&named).ok()?))
     }
 
     /// An id is its unit's and that of who vouches for it: nobody else can use it up. Of what nobody vouches for, nothing is
@@ -213,7 +253,7 @@ impl Resolver<'_> {
                 Known::IsNot => refused(unknown_flag(&flag)),
                 Known::Broken => refused(unprocessable()),
             },
-            (EventKind::Outcome { .. } | EventKind::Exposure { .. }, None) => {
+            (EventKind::Outcome { .. } | EventKind::Exposure { .. } | EventKind::Link { .. }, None) => {
                 refused(EventFault::of(QuarantineCode::UnitMissing, "unit is missing").with_field("unit"))
             }
             (EventKind::Outcome { metric, value }, Some(unit)) => {
@@ -224,6 +264,15 @@ impl Resolver<'_> {
                         let (value_micros, at_ms) = (value.map(micros), occurred_ms);
                         What::Outcome(Outcome { unit, metric, at_ms, value_micros, source })
                     }
+                }
+            }
+            (EventKind::Link { .. }, Some(_)) if arrival.is_limited => refused(rate_limited()),
+            (EventKind::Link { canonical, .. }, Some(unit)) => {
+                let hash = |unit| self.unit_key.hash(self.tenant, unit);
+                let (device, canonical) = (hash(&unit), hash(&canonical));
+                match source(arrival.source) {
+                    None => What::Unticketed(device, Unticketed::Link),
+                    Some(_) => What::Link { device, canonical },
                 }
             }
             (EventKind::Exposure { flag, variation, phase, .. }, Some(unit)) => match phase {
@@ -304,7 +353,7 @@ impl Resolver<'_> {
 const fn flag_of(event: &Event) -> Option<&FlagKey> {
     match &event.kind {
         EventKind::Exposure { flag, .. } | EventKind::Usage { flag, .. } => Some(flag),
-        EventKind::Outcome { .. } => None,
+        EventKind::Outcome { .. } | EventKind::Link { .. } => None,
     }
 }
 
@@ -352,7 +401,8 @@ fn unknown_flag(flag: &FlagKey) -> EventFault {
 }
 
 fn rate_limited() -> EventFault {
-    let reason = "its client key enrols more units from one network in a minute than the environment lets it";
+    let reason =
+        "its client key enrols or links more units from one network in a minute than the environment lets it";
     EventFault::of(QuarantineCode::RateLimited, reason)
 }
 

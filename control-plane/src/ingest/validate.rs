@@ -45,7 +45,7 @@ pub(super) fn event(arrival: &Arrival<'_>) -> Result<Event, EventFault> {
                 Err(EventFault::of(QuarantineCode::TooOld, reason).with_field("occurred_ms"))
             }
         },
-        EventKind::Outcome { .. } | EventKind::Exposure { .. } => Ok(event),
+        EventKind::Outcome { .. } | EventKind::Exposure { .. } | EventKind::Link { .. } => Ok(event),
     }
 }
 

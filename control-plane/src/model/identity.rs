@@ -1,7 +1,7 @@
 //! Units and event contents as keyed or plain hashes: the control plane never stores a unit in clear.
 
-use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{TenantKey, Unit};
+use flagfuse_shared::digest::{Digest, hex};
+use flagfuse_shared::ids::{Scope, TenantKey, Unit};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -34,6 +34,16 @@ impl UnitKey {
     pub fn hash(&self, tenant: &TenantKey, unit: &Unit) -> UnitHash {
         let parts = [self.0.as_slice(), tenant.as_str().as_bytes(), &[0], unit.as_str().as_bytes()];
         first_half(&Digest::of(&parts.concat()))
+    }
+}
+
+impl UnitKey {
+    /// What edges hash the erased units of an environment with; it tells nothing about the key.
+    pub fn edge_salt(&self, scope: &Scope) -> String {
+        // No tenant has such a name, so that no hash of a unit begins like that.
+        let scope = scope.to_string();
+        let parts = [self.0.as_slice(), b"erased units\n", scope.as_bytes()];
+        hex(&first_half(&Digest::of(&parts.concat())))
     }
 }
 

@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod beat;
 pub mod build;
 pub mod connection;
+pub mod edges;
 pub mod keys;
 pub mod newest_snapshot;
 pub mod outbox;
@@ -18,6 +19,7 @@ pub mod target;
 
 use std::sync::Arc;
 
+use flagfuse_shared::snapshot::reader::Features;
 use tokio::sync::watch;
 
 use self::beat::Issuer;
@@ -28,13 +30,26 @@ use self::keys::SigningKeys;
 pub struct Publisher {
     keys: Arc<SigningKeys>,
     issuer: Arc<Issuer>,
+    features: Features,
     bell: watch::Sender<u64>,
 }
 
 impl Publisher {
     /// A publisher nobody listens to yet.
     pub fn new(keys: SigningKeys, issuer: Issuer) -> Self {
-        Self { keys: Arc::new(keys), issuer: Arc::new(issuer), bell: watch::Sender::new(0) }
+        let (keys, issuer, features) = (Arc::new(keys), Arc::new(issuer), Features::default());
+        Self { keys, issuer, features, bell: watch::Sender::new(0) }
+    }
+
+    /// The same, which takes other features of flags for new, for tests of what becomes of one.
+    #[must_use]
+    pub fn with_features(self, features: Features) -> Self {
+        Self { features, ..self }
+    }
+
+    /// What flags may say that not every edge understands.
+    pub const fn features(&self) -> Features {
+        self.features
     }
 
     /// The keys it signs with.

@@ -1,12 +1,17 @@
 //! Signs and queues an environment's next snapshot inside the transaction of the change that caused it.
 
+use std::collections::BTreeMap;
+
 use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
-use flagfuse_shared::snapshot::sign::{SignError, sign_snapshot};
+use flagfuse_shared::snapshot::payload::definitions;
+use flagfuse_shared::snapshot::sign::{SignError, sign_for_reader};
 
-use super::build;
-use super::keys::{KeyError, SigningKeys};
+use super::edges::{self, EdgeTooOld, Firmness, Fitted, fit};
+use super::keys::KeyError;
+use super::{Publisher, build};
 use crate::store::forks::ForkRow;
 use crate::store::snapshots::{FrameRow, FrameTraits};
 use crate::store::{Connection, StoreError, forks, keysets, scopes, snapshots};
@@ -44,6 +49,9 @@ pub enum OutboxError {
         /// Who holds what.
         forks: Vec<ForkRow>,
     },
+    /// An edge that is connected, or was a few minutes ago, could not read it.
+    #[error(transparent)]
+    EdgeTooOld(#[from] EdgeTooOld),
     /// The environment has gone.
     #[error("environment {}/{} does not exist", scope.project, scope.environment)]
     UnknownEnvironment { scope: Scope },
@@ -70,7 +78,7 @@ pub enum Reserve {
 /// Builds the next version, signs it and queues its frame.
 pub async fn enqueue(
     conn: &mut Connection,
-    keys: &SigningKeys,
+    publisher: &Publisher,
     scope: &Scope,
     reserve: Reserve,
     urgency: Urgency,
@@ -83,17 +91,29 @@ pub async fn enqueue(
     if !forks.is_empty() {
         return Err(OutboxError::Forked { scope: scope.clone(), forks });
     }
-    let signer = keys.in_force(conn).await?;
+    let signer = publisher.keys().in_force(conn).await?;
     if let Some(epoch) = signer.keyset.min_epoch.get(&scope.to_string()) {
         // Made anew after a restore, or restored itself: below this epoch no replica takes anything.
         keysets::raise_epoch(conn, scope, *epoch).await?;
     }
     let settings = environment.settings;
-    let content = build::content(conn, scope, settings).await?;
+    let mut content = build::content(conn, scope, settings).await?;
+    let firmness = match (urgency, reserve) {
+        (Urgency::Urgent, _) => Firmness::Reaches,
+        (Urgency::Ordinary, Reserve::Kept) => Firmness::Refused,
+        (Urgency::Ordinary, Reserve::Usable) => Firmness::Lowered,
+    };
+    let mut fitted = Fitted { reader_min: publisher.features().reader_needed(&content), lowered_to: None };
+    let oldest = edges::oldest(edges::lately(conn, &scope.tenant, now).await?);
+    if let Some(edge) = oldest.filter(|edge| edge.reader < fitted.reader_min) {
+        let before = published(conn, scope).await?;
+        fitted = fit(publisher.features(), &mut content, &before, edge, firmness)?;
+    }
     let keyset_version = signer.keyset.keyset_version;
     let release = build::release(conn, scope, keyset_version, now).await?;
     let version = release.version;
-    let signed = sign_snapshot(&content, &release, &signer.envelope, &signer.release)?;
+    let reader_min = fitted.reader_min;
+    let signed = sign_for_reader(&content, &release, reader_min, &signer.envelope, &signer.release)?;
     // The manifest's few hundred bytes are counted too.
     let len = signed.frame.len().saturating_sub(signer.envelope.len());
     let len_max = PAYLOAD_LEN_MAX.saturating_sub(RESERVE_LEN);
@@ -103,6 +123,16 @@ pub async fn enqueue(
     let row = FrameRow { version, digest: signed.digest, frame: signed.frame, created_ms: now };
     let traits = FrameTraits { urgency, stale_ms: settings.profile.bounds_ms().1 };
     snapshots::insert(conn, scope, &row, traits).await?;
+    if fitted.lowered_to != environment.lowered_to {
+        scopes::set_lowered(conn, scope, fitted.lowered_to).await?;
+    }
     keysets::note_publication(conn, keyset_version, scope, version).await?;
     Ok(version)
+}
+
+/// The flags of the newest frame. One that cannot be read has none: then everything is new.
+async fn published(conn: &mut Connection, scope: &Scope) -> Result<BTreeMap<String, FlagWire>, StoreError> {
+    let newest = snapshots::newest(conn, scope).await?;
+    let flags = newest.and_then(|row| definitions(&row.frame).ok()).map(|found| found.flags);
+    Ok(flags.unwrap_or_default().into_iter().map(|flag| (flag.key.clone(), flag)).collect())
 }

@@ -289,6 +289,7 @@ impl Line for Connection<'_> {
                 scope.as_str()
             }
             Receipt::BeatRefused { .. } => "beat",
+            Receipt::Reader { .. } => "reader",
         };
         if let Some((code, detail)) = fault(&receipt) {
             if reported.get(scope) != Some(&code) {
@@ -298,7 +299,8 @@ impl Line for Connection<'_> {
         } else if matches!(receipt, Receipt::Held { stored_ms: Some(_), .. }) {
             reported.remove(scope);
         }
-        let arrived = Arrived { replica: replica.clone(), receipt, at: context.clock.now() };
+        let (tenant, at) = (context.targets.tenant().clone(), context.clock.now());
+        let arrived = Arrived { tenant, replica: replica.clone(), receipt, at };
         context.recorder.send(arrived).await.map_err(|_| PushError::Stopping)
     }
 }

@@ -104,6 +104,13 @@ pub enum Receipt {
         /// When it was stored; unknown when a hello told it.
         stored_ms: Option<UnixMillis>,
     },
+    /// It is connected, and says what it can read and writes.
+    Reader {
+        /// The newest snapshot reader that it is; 0 when it does not say.
+        reader: u32,
+        /// Formats of batches.
+        formats: Vec<u32>,
+    },
     /// It refused a frame.
     Refused {
         scope: String,
@@ -191,6 +198,8 @@ impl InFlight {
 struct Link {
     /// `None` before the hello.
     held: Option<HeldMap>,
+    /// Reader and formats, as its hello said.
+    reader: Option<(u32, Vec<u32>)>,
     in_flight: BTreeMap<String, InFlight>,
     sent_count: u64,
     refused: BTreeMap<String, HeldVersion>,
@@ -299,6 +308,7 @@ impl Link {
     const fn new(now: Moment) -> Self {
         Self {
             held: None,
+            reader: None,
             in_flight: BTreeMap::new(),
             sent_count: 0,
             refused: BTreeMap::new(),
@@ -331,12 +341,27 @@ impl Link {
             self.nudge_at = now.plus(NUDGE_INTERVAL_MS);
             self.refused.clear();
             out.push(Output::Nudge);
+            self.tell_reader(out);
+        }
+    }
+
+    /// Says that the replica is connected, and which reader it is.
+    fn tell_reader(&self, out: &mut Vec<Output>) {
+        if let Some((reader, formats)) = self.reader.clone() {
+            out.push(Output::Record(Receipt::Reader { reader, formats }));
         }
     }
 
     fn hear(&mut self, message: ReplicaMessage, target: Option<&Target>, now: Moment, out: &mut Vec<Output>) {
         match message {
-            ReplicaMessage::Hello { held, .. } => self.hello(held, target, now, out),
+            ReplicaMessage::Hello { held, reader, formats, .. } => {
+                let said = Some((reader, formats));
+                if self.reader != said {
+                    self.reader = said;
+                    self.tell_reader(out);
+                }
+                self.hello(held, target, now, out);
+            }
             ReplicaMessage::Ack { scope, held, keyset_version, stored_ms, .. } => {
                 self.acknowledged(&scope, held.version(), now);
                 self.raise(&scope, Some(held));

@@ -30,7 +30,13 @@ fn urgent_target(wanted: &[(&str, u64)], urgent: &[(&str, u64)]) -> Input {
 }
 
 fn hello_with(held: HeldMap) -> Input {
-    Input::Said(ReplicaMessage::Hello { region: "eu".to_owned(), shard: 0, held, reader: 0 })
+    Input::Said(ReplicaMessage::Hello {
+        region: "eu".to_owned(),
+        shard: 0,
+        held,
+        reader: 0,
+        formats: Vec::new(),
+    })
 }
 
 fn hello(held: &[(&str, u64)]) -> Input {
@@ -59,7 +65,7 @@ fn nack(scope: Option<&str>, code: &str) -> Input {
     })
 }
 
-/// Outputs as short words, so that a test is a table.
+/// Outputs as short words, so that a test is a table. Which reader it is has a test of its own.
 fn words(outputs: &[Output]) -> Vec<String> {
     let word = |output: &Output| match output {
         Output::Publish { scope, version, urgency: Urgency::Urgent } => {
@@ -73,11 +79,13 @@ fn words(outputs: &[Output]) -> Vec<String> {
             format!("{} {scope} {}", if stored_ms.is_some() { "stored" } else { "holds" }, held.seq)
         }
         Output::Record(Receipt::Refused { scope, code, .. }) => format!("refused {scope} {code}"),
+        Output::Record(Receipt::Reader { reader, .. }) => format!("reader {reader}"),
         Output::Record(Receipt::BeatRefused { code, .. }) => format!("beat refused {code}"),
         Output::Record(Receipt::Forked { scope, held, .. }) => format!("forked {scope} {}", held.seq),
         Output::HangUp(why) => format!("hang up: {why}"),
     };
-    outputs.iter().map(word).collect()
+    let is_told = |output: &&Output| !matches!(output, Output::Record(Receipt::Reader { reader: 0, .. }));
+    outputs.iter().filter(is_told).map(word).collect()
 }
 
 /// Steps a pusher through rows of time, input and the expected words.
@@ -455,4 +463,34 @@ fn the_next_tick_is_the_first_that_has_something_to_do() {
     );
     pusher.step(Input::Closed, Moment(30));
     assert_eq!(pusher.next_tick(), None);
+}
+
+#[test]
+fn a_replica_says_once_which_reader_it_is_and_goes_on_to_be_known_while_it_is_connected() {
+    let says = |reader| {
+        Input::Said(ReplicaMessage::Hello {
+            region: "eu".to_owned(),
+            shard: 0,
+            held: map(&[(A, 1)]),
+            reader,
+            formats: vec![1, 2],
+        })
+    };
+    let mut pusher = Pusher::new();
+    walk(
+        &mut pusher,
+        vec![
+            (0, Input::Connected, &["nudge"]),
+            (0, target(&[(A, 1)]), &[]),
+            (0, says(7), &["reader 7", "holds t/p/a 1", "beat 1 of 1"]),
+            (1, says(7), &[]),
+            (2, says(8), &["reader 8"]),
+        ],
+    );
+    let told = |pusher: &mut Pusher, at| {
+        pusher.step(Input::Heard, Moment(at));
+        words(&pusher.step(Input::Tick, Moment(at)))
+    };
+    assert!(!told(&mut pusher, NUDGE_INTERVAL_MS - 1).contains(&"reader 8".to_owned()));
+    assert!(told(&mut pusher, NUDGE_INTERVAL_MS).contains(&"reader 8".to_owned()));
 }

@@ -6,13 +6,14 @@ use flagfuse_shared::contract::replica::{HeldVersion, Urgency};
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
+use super::edges;
 use super::stage_rows::waits;
 use super::stage_rules::Wait;
 use crate::model::fleet::Fleet;
 use crate::store::receipts::{ReceiptRow, ReplicaName, receipts};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::snapshots::{SignedRow, newest_signed, stale_ms_max};
-use crate::store::{Connection, StoreError};
+use crate::store::{Connection, StoreError, buffers};
 
 /// One replica's state.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +40,10 @@ pub struct ReplicaState {
     pub nack_detail: Option<String>,
     /// When it refused.
     pub nack_ms: Option<UnixMillis>,
+    /// The snapshot reader that it is; absent when it does not say, or was not connected for some minutes.
+    pub reader: Option<u32>,
+    /// Formats of batches that its buffers write.
+    pub formats: Vec<u32>,
     /// Why it is without the newest version on purpose; absent when it should have it.
     pub waiting_for_stage: Option<Wait>,
 }
@@ -57,6 +62,12 @@ pub struct RegionState {
     pub nack_code: Option<String>,
     /// Why it was refused.
     pub nack_detail: Option<String>,
+    /// What the oldest of its edges counts as that was connected lately.
+    pub oldest_reader: Option<u32>,
+    /// The reader that the environment's batches from there named, the oldest of them.
+    pub batch_reader: Option<u32>,
+    /// The format of those batches, the oldest.
+    pub batch_format: Option<u32>,
     /// Why it is without the newest version on purpose; absent when it should have it.
     pub waiting_for_stage: Option<Wait>,
 }
@@ -84,6 +95,8 @@ pub struct Propagation {
     pub slowest_ms: Option<u64>,
     /// max(stored) + hard TTL, once all replicas stored it.
     pub guaranteed_live_at_ms: Option<UnixMillis>,
+    /// The reader that this version was lowered to, so that a kill reached every edge; absent when it is whole.
+    pub lowered_to: Option<u32>,
     /// By region.
     pub regions: Vec<RegionState>,
     /// By region and shard.
@@ -101,7 +114,10 @@ pub async fn propagation(
     let known = receipts(conn, &environment.scope).await?;
     let stale_ms = stale_ms(conn, environment, environment.version).await?;
     let waits = waits(conn, environment, environment.version, fleet, now).await?;
-    Ok(summarise(environment.version, newest, (&known, &waits), fleet, stale_ms))
+    let mut found = summarise(environment.version, newest, (&known, &waits), fleet, stale_ms);
+    found.lowered_to = environment.lowered_to;
+    tell_versions(conn, &environment.scope, &mut found, now).await?;
+    Ok(found)
 }
 
 /// How old an answer may be once `version` is stored: an isolate goes by the bound of the version that it still has.
@@ -156,9 +172,37 @@ fn summarise(
         replicas_total,
         slowest_ms: latest.zip(created_ms).map(|(stored, created)| stored.since(created)),
         guaranteed_live_at_ms: latest.filter(|_| is_complete).map(|stored| stored.plus(stale_ms)),
+        lowered_to: None,
         regions,
         replicas,
     }
+}
+
+/// Fills in what the edges said of themselves lately.
+async fn tell_versions(
+    conn: &mut Connection,
+    scope: &Scope,
+    found: &mut Propagation,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let lately = edges::lately(conn, &scope.tenant, now).await?;
+    for state in &mut found.replicas {
+        // The newest word of each comes first.
+        if let Some(row) = lately.iter().find(|row| row.replica == state.replica) {
+            state.reader = (row.reader > 0).then_some(row.reader);
+            state.formats.clone_from(&row.formats);
+        }
+    }
+    let writers = buffers::writers(conn, scope, now.minus(edges::LATELY_MS)).await?;
+    for region in &mut found.regions {
+        let own = lately.iter().filter(|row| row.replica.region == region.region).cloned();
+        region.oldest_reader = edges::oldest(own.collect()).map(|edge| edge.reader);
+        let own = || writers.iter().filter(|writer| writer.region == region.region);
+        // One that names none is older than all that do.
+        region.batch_reader = own().map(|writer| writer.reader).min().flatten();
+        region.batch_format = own().map(|writer| writer.format).min();
+    }
+    Ok(())
 }
 
 /// A replica's state, and when it stored the newest version. This one and no other: a replica that is ahead of the
@@ -190,6 +234,8 @@ fn state(
         nack_code: nack.as_ref().map(|nack| nack.code.clone()),
         nack_detail: nack.as_ref().map(|nack| nack.detail.clone()),
         nack_ms: nack.map(|nack| nack.at_ms),
+        reader: None,
+        formats: Vec::new(),
         waiting_for_stage: wait.filter(|_| stored.is_none()).cloned(),
     };
     (state, stored.map(|(stored, _)| stored))
@@ -205,6 +251,9 @@ fn region_state(region: &str, replicas: &[ReplicaState], wait: Option<&Wait>) ->
         lag_ms: own.iter().filter_map(|state| state.lag_ms).max(),
         nack_code: refusing.and_then(|state| state.nack_code.clone()),
         nack_detail: refusing.and_then(|state| state.nack_detail.clone()),
+        oldest_reader: None,
+        batch_reader: None,
+        batch_format: None,
         waiting_for_stage: wait.cloned(),
     }
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use flagfuse_shared::snapshot::RefusalCode;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::pusher::Receipt;
+use crate::store::edge_readers::ReaderRow;
 use crate::store::receipts::{NackRow, ReplicaName, Told, record_held, record_nack};
-use crate::store::{Lock, Store, StoreError, forks};
+use crate::store::{Lock, Store, StoreError, edge_readers, forks};
 
 /// Receipts written in one transaction.
 const BATCH_COUNT: usize = 512;
@@ -24,6 +25,8 @@ const DETAIL_LEN_MAX: usize = 1_024;
 /// A receipt, who gave it and when it arrived.
 #[derive(Debug, Clone)]
 pub struct Arrived {
+    /// Whose replica.
+    pub tenant: TenantKey,
     pub replica: ReplicaName,
     /// What it said.
     pub receipt: Receipt,
@@ -51,7 +54,7 @@ async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {
     let scopes: Vec<Scope> = batch.iter().filter_map(|arrived| scope_of(&arrived.receipt)).collect();
     // Whether a replica went another way is told by what was signed last.
     let mut tx = store.write(Lock::Environments(&scopes)).await?;
-    for Arrived { replica, receipt, at } in batch {
+    for Arrived { tenant, replica, receipt, at } in batch {
         match receipt {
             Receipt::Held { scope, held, keyset_version, stored_ms } => {
                 let Ok(scope) = Scope::parse(scope) else { continue };
@@ -77,6 +80,11 @@ async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {
                 let (code, detail) = fault(receipt).unwrap_or_default();
                 record_nack(&mut tx, &scope, replica, &NackRow { code, detail, at_ms: *at }).await?;
             }
+            Receipt::Reader { reader, formats } => {
+                let (replica, formats) = (replica.clone(), formats.clone());
+                let row = ReaderRow { replica, reader: *reader, formats, seen_ms: *at };
+                edge_readers::note(&mut tx, tenant, &row).await?;
+            }
             // Nobody's environment; the log has it.
             Receipt::BeatRefused { .. } => {}
         }
@@ -90,14 +98,14 @@ fn scope_of(receipt: &Receipt) -> Option<Scope> {
         Receipt::Held { scope, .. } | Receipt::Refused { scope, .. } | Receipt::Forked { scope, .. } => {
             Scope::parse(scope).ok()
         }
-        Receipt::BeatRefused { .. } => None,
+        Receipt::BeatRefused { .. } | Receipt::Reader { .. } => None,
     }
 }
 
 /// Code and sentence of a receipt that tells of a fault.
 pub fn fault(receipt: &Receipt) -> Option<(String, String)> {
     let (held, wanted) = match receipt {
-        Receipt::Held { .. } => return None,
+        Receipt::Held { .. } | Receipt::Reader { .. } => return None,
         Receipt::Refused { code, detail, .. } | Receipt::BeatRefused { code, detail } => {
             return Some((cut(code, CODE_LEN_MAX), cut(detail, DETAIL_LEN_MAX)));
         }

@@ -105,6 +105,11 @@ impl Targets {
         Self { store, clock, tenant, fleet, bell, last: Mutex::default() }
     }
 
+    /// Whose replicas.
+    pub const fn tenant(&self) -> &TenantKey {
+        &self.tenant
+    }
+
     /// A reading that began at `since` or later, and after the last ring of the bell.
     pub async fn read(&self, region: &str, since: Instant) -> Result<Arc<TargetReading>, StoreError> {
         let mut slot = self.last.lock().await;

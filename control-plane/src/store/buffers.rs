@@ -3,6 +3,7 @@
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
 use super::rows::Rows;
+use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// A buffer that has said nothing for this long has gone with its region; what it holds, nobody waits for.
@@ -49,6 +50,10 @@ pub struct BufferNews<'b> {
     pub last_event_ms: Option<UnixMillis>,
     /// Whether it says nothing more until its next event, and is waited for no longer.
     pub rests: bool,
+    /// The snapshot reader of its edge; `None` when it does not say.
+    pub reader: Option<u32>,
+    /// The format of its batch.
+    pub format: u32,
 }
 
 /// Notes what buffers say, the last word of each.
@@ -69,20 +74,58 @@ pub async fn put_all(
             news.queue.into(),
             news.region.into(),
             if news.rests { AT_REST } else { news.last_event_ms.map_or(0, |at| to_sql(at.0)) }.into(),
+            news.reader.map(i64::from).into(),
+            i64::from(news.format).into(),
         ]
     });
     let head = "INSERT INTO buffers (project, environment, buffer_id, oldest_waiting_ms, seen_ms,
-                                     delivered_through_ms, queue, region, last_event_ms)";
+                                     delivered_through_ms, queue, region, last_event_ms, reader, format)";
     // What a buffer has delivered it does not take back, whatever order its requests come in.
     let tail = "ON CONFLICT (project, environment, buffer_id) DO UPDATE SET
                   oldest_waiting_ms = excluded.oldest_waiting_ms, seen_ms = excluded.seen_ms,
                   delivered_through_ms = COALESCE(excluded.delivered_through_ms, buffers.delivered_through_ms),
-                  queue = excluded.queue, region = excluded.region,
+                  queue = excluded.queue, region = excluded.region, reader = excluded.reader, format = excluded.format,
                   last_event_ms = CASE
                     WHEN excluded.last_event_ms = -1 OR excluded.last_event_ms > buffers.last_event_ms
                     THEN excluded.last_event_ms ELSE buffers.last_event_ms END";
     Rows::of(rows).write(conn, head, tail).await?;
     Ok(())
+}
+
+/// Which edge a buffer's last batch came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    pub region: String,
+    /// Its snapshot reader; `None` when it does not say.
+    pub reader: Option<u32>,
+    /// The format of the batch.
+    pub format: u32,
+}
+
+/// The edges that batches of an environment came from since then.
+pub async fn writers(
+    conn: &mut Connection,
+    scope: &Scope,
+    since: UnixMillis,
+) -> Result<Vec<Writer>, StoreError> {
+    let sql = "SELECT DISTINCT region, reader, format FROM buffers
+               WHERE project = $1 AND environment = $2 AND seen_ms >= $3 AND format IS NOT NULL";
+    let rows = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(to_sql(since.0))
+        .fetch_all(conn)
+        .await?;
+    let number = |found: i64| u32::try_from(found).unwrap_or_default();
+    let writer = |row: &Row| {
+        let reader: Option<i64> = row.get("reader")?;
+        Ok(Writer {
+            region: row.get("region")?,
+            reader: reader.map(number),
+            format: number(row.get("format")?),
+        })
+    };
+    rows.iter().map(writer).collect()
 }
 
 /// For how long the oldest event of an environment has been waiting, milliseconds; 0 when none waits.

@@ -13,18 +13,38 @@ pub struct Erasure {
     pub done_ms: Option<UnixMillis>,
 }
 
-/// Asks for a unit's erasure, once.
+/// Asks for a unit's erasure, once. `edge_hash` is how edges know it.
 pub async fn ask(
     conn: &mut Connection,
     partition_id: i64,
-    unit: &UnitHash,
+    (unit, edge_hash): (&UnitHash, &str),
     now: UnixMillis,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO erasures (partition_id, unit, asked_ms) VALUES ($1, $2, $3)
+    let sql = "INSERT INTO erasures (partition_id, unit, asked_ms, edge_hash) VALUES ($1, $2, $3, $4)
                ON CONFLICT (partition_id, unit) DO NOTHING";
-    let insert = sql::query(sql).bind(partition_id).bind(unit.as_slice()).bind(to_sql(now.0));
+    let insert = sql::query(sql).bind(partition_id).bind(unit.as_slice()).bind(to_sql(now.0)).bind(edge_hash);
     insert.execute(conn).await?;
     Ok(())
+}
+
+/// The newest erasures of an environment since then, as edges know the units, at most `limit`.
+pub async fn for_edges(
+    conn: &mut Connection,
+    scope: &Scope,
+    since: UnixMillis,
+    limit: u32,
+) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT edge_hash FROM erasures JOIN partitions USING (partition_id)
+               WHERE project = $1 AND environment = $2 AND asked_ms >= $3 AND edge_hash IS NOT NULL
+               ORDER BY asked_ms DESC, edge_hash LIMIT $4";
+    let rows = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(to_sql(since.0))
+        .bind(i64::from(limit))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.get("edge_hash")).collect()
 }
 
 /// The erasure of a unit in an environment, if somebody asked for it.

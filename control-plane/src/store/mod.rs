@@ -17,6 +17,7 @@ pub mod contents;
 mod database;
 pub mod days;
 mod dialect;
+pub mod edge_readers;
 pub mod erasures;
 pub mod event_ids;
 pub mod flags;

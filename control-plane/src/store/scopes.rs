@@ -33,6 +33,8 @@ pub struct EnvironmentRow {
     /// Newest published version.
     pub version: SnapshotVersion,
     pub created_ms: UnixMillis,
+    /// The reader that its newest snapshot was lowered to, so that every edge could read it; `None` when it is whole.
+    pub lowered_to: Option<u32>,
 }
 
 /// Settings as columns hold them.
@@ -182,7 +184,7 @@ pub async fn update_settings(
 
 const ENVIRONMENT_COLUMNS: &str = "project, environment, profile, auto_exposure, epoch, seq, created_ms, \
                                    confirm_above_pct, stages, soak_s, min_networks, enrolments_per_minute, \
-                                   settings_revision";
+                                   settings_revision, lowered_to";
 
 /// One environment of a tenant.
 pub async fn environment(conn: &mut Connection, scope: &Scope) -> Result<Option<EnvironmentRow>, StoreError> {
@@ -297,7 +299,24 @@ fn environment_row(row: &Row) -> Result<EnvironmentRow, StoreError> {
         settings_revision: from_sql(row.get("settings_revision")?),
         version: SnapshotVersion { epoch: from_sql(row.get("epoch")?), seq: from_sql(row.get("seq")?) },
         created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
+        lowered_to: row.get::<Option<i64>>("lowered_to")?.and_then(|reader| u32::try_from(reader).ok()),
     })
+}
+
+/// Notes which reader the newest snapshot was lowered to.
+pub async fn set_lowered(
+    conn: &mut Connection,
+    scope: &Scope,
+    lowered_to: Option<u32>,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE environments SET lowered_to = $3 WHERE project = $1 AND environment = $2";
+    sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(lowered_to.map(i64::from))
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// The columns `profile` and `auto_exposure`, whose words are those of the JSON.

@@ -22,6 +22,8 @@ mod handing_on;
 #[cfg(test)]
 mod hiding;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod import;
 #[cfg(test)]
 mod ingestion;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use flagfuse_control_plane::jobs;
+use flagfuse_shared::contract::beacon::erased::{ERASED_KEPT_MS, ErasedUnits, edge_hash};
 use serde_json::{Value, json};
 
 use crate::ingestion::{assert_balanced, count, exposed, quarantined, watched};
@@ -45,11 +46,15 @@ async fn whoever_is_erased_leaves_numbers_and_a_tombstone() {
     assert!(traces(&world, &units[1]).await > 0, "others stay");
     assert_eq!(world.sums(1, "exposed", "exposure").await, (2, 2, 0), "what it was counted in are numbers");
     // What it does later is not counted, also behind a restart.
-    let again = [world.exposure(&units[0], "on", 1), world.outcome(&units[0], "conversion")];
+    let mut odd = world.exposure(&units[0], "off", 1);
+    odd["note"] = json!("not kept any more");
+    let again = [world.exposure(&units[0], "on", 1), world.outcome(&units[0], "conversion"), odd];
     world.plane.ingestion.close().await;
-    world.ingest(&again).await;
+    let told = world.ingest(&again).await;
+    assert_eq!((&told["stored"], &told["quarantined"]), (&json!(3), &json!(0)), "{told}");
     world.close_slots().await;
     assert_eq!(world.sums(1, "exposed", "exposure").await, (2, 2, 0));
+    assert_eq!(quarantined(&world).await, [""; 0], "nothing of it is kept");
     assert!(traces(&world, &units[0]).await <= 2, "and leaves no trace in the log either");
     let trail = world.get(&format!("{ENVIRONMENT}/audit?limit=100")).await["audit"].clone();
     let erasures = trail.as_array().unwrap().iter().filter(|entry| entry["action"] == "unit.erase");
@@ -200,6 +205,48 @@ async fn cells_of_a_phase_that_ended_long_ago_are_added_up_and_say_the_same() {
     assert_eq!(late["stored"], 1);
     world.close_slots().await;
     assert_eq!(count(&world, added_up).await, events, "a closed cell is never written again");
+}
+
+/// What waits at an edge is not in any database here: the edge asks, and sends events without their units.
+#[tokio::test]
+async fn an_edge_is_told_whom_it_has_to_take_out_of_what_waits() {
+    let world = watched().await;
+    let path = format!("{ENVIRONMENT}/erasures");
+    let list = async || {
+        let answer = world.send(&world.ingest, "GET", &path, Vec::new()).await;
+        assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
+        answer.body
+    };
+    assert_eq!(list().await["units"], json!([]));
+    for unit in ["ada", "bob"] {
+        world.ok("POST", &path, json!({ "unit": unit })).await;
+        world.clock.advance(1);
+    }
+    let told = list().await;
+    let known = |unit| edge_hash(told["salt"].as_str().unwrap(), unit);
+    assert_eq!(told["units"], json!([known("bob"), known("ada")]), "the newest first");
+    assert!(!told.to_string().contains("ada") && !told.to_string().contains("bob"));
+    assert_eq!(world.call("GET", &path, Value::Null).await.code(), "forbidden", "people need no such list");
+
+    // As an edge takes them out: events keep their places, and mean nothing any more.
+    let row = |events: &[Value]| {
+        let events: Vec<String> = events.iter().map(Value::to_string).collect();
+        let at = world.clock.now().0;
+        format!(r#"{{"received_ms":{at},"source":"open","events":[{}]}}"#, events.join(","))
+    };
+    let held = row(&[world.outcome("ada", "conversion"), world.outcome("cid", "conversion")]);
+    let erased = ErasedUnits::read(told.to_string().as_bytes()).unwrap();
+    let left = erased.without(&held).unwrap();
+    let body = format!(
+        r#"{{"format":2,"buffer_id":"b","batch_seq":1,"tenant":"default","project":"demo","environment":"production","region":"local","requests":[{left}]}}"#
+    );
+    let answer = world.send(&world.ingest, "POST", "/v1/ingest", body.into_bytes()).await.body;
+    assert_eq!((&answer["received"], &answer["stored"]), (&json!(2), &json!(2)), "{answer}");
+    assert_eq!(quarantined(&world).await, [""; 0]);
+    assert_balanced(&world).await;
+    // Longer than any event counts.
+    world.clock.advance(ERASED_KEPT_MS);
+    assert_eq!(list().await["units"], json!([]));
 }
 
 #[tokio::test]

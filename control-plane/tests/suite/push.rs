@@ -3,10 +3,17 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
 
+use flagfuse_control_plane::jobs;
 use flagfuse_control_plane::model::fleet::Fleet;
 use flagfuse_control_plane::plane::ControlPlane;
+use flagfuse_control_plane::store::snapshots::newest;
 use flagfuse_shared::contract::replica::HeldVersion;
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::digest::Digest;
+use flagfuse_shared::ids::Scope;
+use flagfuse_shared::snapshot::manifest::READER_VERSION;
+use flagfuse_shared::snapshot::payload::definitions;
+use flagfuse_shared::snapshot::reader::{Feature, Features};
 use serde_json::{Value, json};
 
 use crate::replica::{Edge, POLL, POLL_COUNT_MAX, Serving};
@@ -118,18 +125,116 @@ async fn a_trip_and_a_switch_off_are_urgent_and_nothing_else_is() {
     serving.stop().await;
 }
 
-/// This edge's hello names no reader, as those of before do.
+/// What flags may say from the next reader on, as if this control plane knew it.
+const NEXT: &[Feature] = &[Feature {
+    reader: READER_VERSION + 1,
+    is_in: |flag| flag.schedule.is_some(),
+    take_out: |flag| flag.schedule = None,
+}];
+
+/// A control plane of the next version.
+async fn next_world() -> World {
+    let mut world = World::new().await;
+    world.plane.publisher = world.plane.publisher.clone().with_features(Features::planted(NEXT));
+    world.router = world.plane.router(crate::world::fleet());
+    world
+}
+
+fn newer() -> Value {
+    let mut flag = flag();
+    flag["schedule"] = json!({ "until_ms": 4_000_000_000_000_u64 });
+    flag
+}
+
+/// The flag `newer` as the newest snapshot has it.
+async fn served_newer(world: &World) -> FlagWire {
+    let mut conn = world.plane.store.read().await.unwrap();
+    let frame = newest(&mut conn, &Scope::parse(SCOPE).unwrap()).await.unwrap().unwrap();
+    let mut flags = definitions(&frame.frame).unwrap().flags.into_iter();
+    flags.find(|flag| flag.key == "newer").unwrap()
+}
+
+/// An edge of this version at a control plane of the next one. It connects when the environment has what it cannot read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_edge_takes_a_kill() {
-    let world = World::new().await;
+    for says in [Some(0), None] {
+        let world = next_world().await;
+        let path = format!("{ENVIRONMENT}/flags/newer");
+        world.ok("PUT", &path, newer()).await;
+        world.ok("PUT", &format!("{FLAG}/fuse"), crate::world::policy(json!({}))).await;
+        let edge = Edge::start(&world, "local", 1).await;
+        edge.replica(0).reader = says;
+        let serving = Serving::start(&world.plane, &[&edge], 1).await;
+        propagation(&world, |found| found["regions"][0]["oldest_reader"] == READER_VERSION).await;
+        edge.until(0, |replica| replica.count("unreadable") >= 1).await;
+        // What has nothing to do with it goes on; what waits stays as it is.
+        world.ok("PUT", &format!("{ENVIRONMENT}/flags/other"), flag()).await;
+        assert!(served_newer(&world).await.schedule.is_some());
+        assert!(!edge.replica(0).held.contains_key(SCOPE));
+
+        let trip = world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
+        edge.until(0, |replica| replica.count("urgent") == 1).await;
+        let found = propagation(&world, |found| found["acked"] == 1).await;
+        assert_eq!(found["lowered_to"], READER_VERSION, "{trip}");
+        edge.holds(0, SCOPE, text(&found["version"])).await;
+        assert!(served_newer(&world).await.schedule.is_none(), "the flag is written as the edge can read it");
+        assert_eq!(world.get(&path).await["schedule"], newer()["schedule"], "what people wrote stays");
+        // While the edge is there, further versions reach it too.
+        let version = world.ok("PUT", &format!("{ENVIRONMENT}/flags/other"), flag()).await["version"].clone();
+        edge.holds(0, SCOPE, text(&version)).await;
+
+        // When it has gone, what waited is published.
+        serving.stop().await;
+        let republish = async || {
+            let now = world.clock.now();
+            jobs::republish(&world.plane.store, &world.plane.publisher, now).await.unwrap()
+        };
+        assert_eq!(republish().await, 0);
+        world.clock.advance(10 * 60_000 + 1);
+        assert_eq!((republish().await, republish().await), (1, 0));
+        assert!(served_newer(&world).await.schedule.is_some());
+        assert_eq!(world.get(PROPAGATION).await["lowered_to"], Value::Null);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_connected_edge_cannot_read_is_refused() {
+    let world = next_world().await;
     let edge = Edge::start(&world, "local", 1).await;
     let serving = Serving::start(&world.plane, &[&edge], 1).await;
-    let put = world.ok("PUT", &format!("{FLAG}/fuse"), crate::world::policy(json!({}))).await;
-    edge.holds(0, SCOPE, text(&put["version"])).await;
-    world.ok("POST", &format!("{FLAG}/fuse/trip"), Value::Null).await;
-    edge.until(0, |replica| replica.count("urgent") == 1).await;
-    let told = edge.replica(0).log.iter().rfind(|line| line.starts_with("urgent")).cloned().unwrap();
-    edge.holds(0, SCOPE, told.rsplit(' ').next().unwrap()).await;
+    let found = propagation(&world, |found| found["acked"] == 1).await;
+    let (replica, region) = (&found["replicas"][0], &found["regions"][0]);
+    assert_eq!((&replica["reader"], &replica["formats"]), (&json!(READER_VERSION), &json!([1, 2])));
+    assert_eq!((&region["oldest_reader"], &region["batch_format"]), (&json!(READER_VERSION), &Value::Null));
+    let path = format!("{ENVIRONMENT}/flags/newer");
+    let refused = async || {
+        let answer = world.call("PUT", &path, newer()).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (409, "edge_too_old"), "{}", answer.body);
+        let detail = text(&answer.body["detail"]).to_owned();
+        let needs = format!("flag \"newer\" needs edges of reader {}", READER_VERSION + 1);
+        let is = format!("the edge of region \"local\" (replica 0) is reader {READER_VERSION}");
+        assert!(detail.contains(&needs) && detail.contains(&is), "{detail}");
+    };
+    refused().await;
+    // So is arming a flag that needs it, which was written while nobody was there.
+    assert_eq!(world.call("PUT", &format!("{path}?dry_run=true"), newer()).await.code(), "edge_too_old");
+    serving.stop().await;
+    // Isolates may still run.
+    world.clock.advance(10 * 60_000);
+    refused().await;
+    world.clock.advance(1);
+    world.ok("PUT", &path, newer()).await;
+    let policy = crate::world::policy(json!({}));
+    world.ok("PUT", &format!("{path}/fuse"), policy.clone()).await;
+    let serving = Serving::start(&world.plane, &[&edge], 1).await;
+    propagation(&world, |found| found["regions"][0]["oldest_reader"] == READER_VERSION).await;
+    let wider = json!({ "exposure_percent": 30 });
+    let armed = world.call("PUT", &format!("{path}/fuse"), crate::world::policy(wider)).await;
+    assert_eq!(armed.code(), "edge_too_old", "{}", armed.body);
+    // What batches say is shown beside it.
+    world.ingest(&[world.outcome("u", "conversion")]).await;
+    let region = world.get(PROPAGATION).await["regions"][0].clone();
+    assert_eq!((&region["batch_format"], &region["batch_reader"]), (&json!(1), &Value::Null));
     serving.stop().await;
 }
 

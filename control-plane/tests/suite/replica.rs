@@ -9,9 +9,11 @@ use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::jobs::ServeOptions;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::push::EdgeRegion;
+use flagfuse_shared::contract::beacon::FORMATS;
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, PlaneMessage, ReplicaMessage, Urgency};
 use flagfuse_shared::ids::{Scope, TenantKey};
 use flagfuse_shared::snapshot::beat::{BeatLedger, FreshnessKeys};
+use flagfuse_shared::snapshot::manifest::READER_VERSION;
 use flagfuse_shared::snapshot::{Held, Outcome, RefusalCode, TrustedRoots, verify};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,7 +37,7 @@ pub(crate) struct Replica {
     pub(crate) held: BTreeMap<String, Held>,
     /// Held as well, but signed by nobody whom the database knows.
     pub(crate) foreign: HeldMap,
-    /// `hello`, `publish SCOPE VERSION`, `urgent SCOPE VERSION`, `beat ok`, `beat differs`, in order.
+    /// `hello`, `publish SCOPE VERSION`, `urgent SCOPE VERSION`, `unreadable SCOPE`, `beat ok`, `beat differs`, in order.
     pub(crate) log: Vec<String>,
     pub(crate) ledger: BeatLedger,
     pub(crate) lose_frames: usize,
@@ -43,11 +45,17 @@ pub(crate) struct Replica {
     pub(crate) refuse: Option<&'static str>,
     /// The shard it says it is, when that is wrong.
     pub(crate) calls_itself: Option<u16>,
+    /// The reader it says it is, when that is not its own.
+    pub(crate) reader: Option<u32>,
 }
 
 impl Replica {
     pub(crate) fn count(&self, word: &str) -> usize {
         self.log.iter().filter(|line| line.starts_with(word)).count()
+    }
+
+    fn reader(&self) -> u32 {
+        self.reader.unwrap_or(READER_VERSION)
     }
 
     fn map(&self) -> HeldMap {
@@ -72,9 +80,12 @@ impl Replica {
             // What another control plane has overtaken meanwhile; nothing else may be wrong with a frame.
             Err(refusal) if refusal.code == RefusalCode::Rollback => {
                 self.log.push(format!("overtaken {name}"));
-                let (code, detail) = (refusal.code.as_str().to_owned(), refusal.detail.clone());
-                let held = self.held.get(&name).map(version);
-                return Some(ReplicaMessage::Nack { region, shard, scope: Some(name), code, detail, held });
+                return Some(self.nack(place, name, refusal.code.as_str(), refusal.detail.clone()));
+            }
+            // Its reader is too old.
+            Err(refusal) if refusal.code == RefusalCode::Selftest => {
+                self.log.push(format!("unreadable {name}"));
+                return Some(self.nack(place, name, refusal.code.as_str(), refusal.detail.clone()));
             }
             Err(refusal) => panic!("{refusal}"),
         };
@@ -84,9 +95,7 @@ impl Replica {
             return None;
         }
         if let Some(code) = self.refuse {
-            let held = self.held.get(&name).map(version);
-            let (code, detail) = (code.to_owned(), "as it was told".to_owned());
-            return Some(ReplicaMessage::Nack { region, shard, scope: Some(name), code, detail, held });
+            return Some(self.nack(place, name, code, "as it was told".to_owned()));
         }
         if let Ok(Outcome::Newer(admitted)) = outcome {
             self.held.insert(name.clone(), admitted.held);
@@ -97,6 +106,12 @@ impl Replica {
         }
         let held = version(&self.held[&name]);
         Some(ReplicaMessage::Ack { region, shard, scope: name, held, keyset_version: 1, stored_ms: now })
+    }
+
+    fn nack(&self, place: (&str, u16), name: String, code: &str, detail: String) -> ReplicaMessage {
+        let (region, shard) = (place.0.to_owned(), place.1);
+        let held = self.held.get(&name).map(version);
+        ReplicaMessage::Nack { region, shard, scope: Some(name), code: code.to_owned(), detail, held }
     }
 
     fn beat(&mut self, edge: &Shared, place: (&str, u16), envelope: &[u8]) -> Option<ReplicaMessage> {
@@ -111,7 +126,8 @@ impl Replica {
             region: place.0.to_owned(),
             shard: place.1,
             held: self.map(),
-            reader: 0,
+            reader: self.reader(),
+            formats: FORMATS.to_vec(),
         })
     }
 }
@@ -221,7 +237,8 @@ async fn serve_connection(edge: Arc<Shared>, region: String, stream: TcpStream) 
         let mut replica = replica.lock().unwrap();
         replica.log.push("hello".to_owned());
         let shard = replica.calls_itself.unwrap_or(shard);
-        ReplicaMessage::Hello { region: region.clone(), shard, held: replica.map(), reader: 0 }
+        let (held, reader) = (replica.map(), replica.reader());
+        ReplicaMessage::Hello { region: region.clone(), shard, held, reader, formats: FORMATS.to_vec() }
     };
     say(&mut socket, &hello).await;
     loop {

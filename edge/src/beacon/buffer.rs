@@ -67,6 +67,23 @@ pub fn batch_end(rows: impl IntoIterator<Item = EventRow>) -> Option<i64> {
     end
 }
 
+/// Rows that are younger are delivered before anybody is asked: what arrives of an erased unit is dropped there.
+const ERASED_AGE_MS: u64 = 5_000;
+/// Time between two looks at the list of erased units, while rows wait or are set aside.
+const ERASED_INTERVAL_MS: u64 = 3_600_000;
+/// The same after a look that failed.
+const ERASED_RETRY_MS: u64 = 5 * 60_000;
+
+/// Whether the list of erased units is to be read at `now`: what is held is old enough, and the next look is due.
+pub fn is_erasure_due(oldest_held_ms: Option<u64>, next_look_ms: u64, now: u64) -> bool {
+    now >= next_look_ms && oldest_held_ms.is_some_and(|oldest| oldest.saturating_add(ERASED_AGE_MS) <= now)
+}
+
+/// When the next look is due after one at `now`.
+pub const fn next_erasure_look(was_read: bool, now: u64) -> u64 {
+    now + if was_read { ERASED_INTERVAL_MS } else { ERASED_RETRY_MS }
+}
+
 /// What a control plane's answer means for the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -288,6 +305,24 @@ mod tests {
         ] {
             assert_eq!(after_answer(format, status, read), expected, "{format} {status} {read}");
         }
+    }
+
+    #[test]
+    fn erased_units_are_asked_for_while_anything_is_held_that_is_old() {
+        let now = 10 * ERASED_INTERVAL_MS;
+        let old = Some(now - ERASED_AGE_MS);
+        for (oldest, next, expected) in [
+            (None, 0, false),
+            (old, 0, true),
+            (Some(now - ERASED_AGE_MS + 1), 0, false),
+            (old, now + 1, false),
+        ] {
+            assert_eq!(is_erasure_due(oldest, next, now), expected, "{oldest:?} {next}");
+        }
+        assert!(!is_erasure_due(old, next_erasure_look(false, now), now + ERASED_RETRY_MS - 1));
+        assert!(is_erasure_due(old, next_erasure_look(false, now), now + ERASED_RETRY_MS));
+        assert!(is_erasure_due(old, next_erasure_look(true, now), now + ERASED_INTERVAL_MS));
+        assert!(!is_erasure_due(old, next_erasure_look(true, now), now + ERASED_INTERVAL_MS - 1));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use flagfuse_shared::contract::beacon::answer::{BufferSettings, PlaneWord};
+use flagfuse_shared::contract::beacon::erased::{ErasedUnits, erased_path};
 use flagfuse_shared::contract::beacon::{FORMAT, INGEST_PATH};
 use flagfuse_shared::ids::UnixMillis;
 use worker::{
@@ -15,7 +16,8 @@ use worker::{
 };
 
 use crate::beacon::buffer::{
-    EventRow, FLUSH_DELAY_MS, Next, Parting, Verdict, after_answer, crowded_out, has_room, part, verdict,
+    EventRow, FLUSH_DELAY_MS, Next, Parting, Verdict, after_answer, crowded_out, has_room, is_erasure_due,
+    next_erasure_look, part, verdict,
 };
 use crate::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt, Silence};
 use crate::beacon::handover::Handover;
@@ -45,6 +47,8 @@ pub struct Buffer {
     /// When the alarm that we know to be set will ring; 0 when we know of none.
     alarm_at_ms: Cell<u64>,
     intake: RefCell<Intake>,
+    /// When the list of erased units is read next.
+    next_look_ms: Cell<u64>,
     /// The format for batches, and how to go on; `None` until it was read from disk.
     told: Cell<Option<(u32, BufferSettings)>>,
 }
@@ -58,6 +62,7 @@ impl DurableObject for Buffer {
             delivery: Delivery::default(),
             alarm_at_ms: Cell::new(0),
             intake: RefCell::new(Intake::woken(clock::now())),
+            next_look_ms: Cell::new(0),
             told: Cell::new(None),
         }
     }
@@ -72,6 +77,7 @@ impl DurableObject for Buffer {
 
     async fn alarm(&self) -> Result<Response> {
         self.alarm_at_ms.set(0);
+        self.forget_erased().await;
         // An error would make the platform retry six times and then give up; we never do.
         if let Some(pause_ms) = self.delivery.take_turn(self).await {
             self.arm(pause_ms).await?;
@@ -190,7 +196,7 @@ impl Buffer {
         let mut format = told_format.min(kept_format);
         loop {
             let body = rows::batch_body(&sql, word, format, &name, &scope)?;
-            let (status, answer) = self.post(body).await?;
+            let (status, answer) = self.ask(INGEST_PATH, Some(body)).await?;
             let said = PlaneWord::read(&answer);
             match after_answer(format, status, said.format) {
                 // A word has no older form.
@@ -212,15 +218,49 @@ impl Buffer {
         }
     }
 
-    /// Posts a body to the control plane: status, and the answer's text.
-    async fn post(&self, body: String) -> Result<(u16, String), DeliveryError> {
+    /// Takes units out of what is held that were erased since. What keeps it from that is tried again.
+    async fn forget_erased(&self) {
+        let held = || rows::oldest_held_ms(&self.sql()?);
+        let oldest = held().ok().flatten().and_then(|at| u64::try_from(at).ok());
+        if !is_erasure_due(oldest, self.next_look_ms.get(), clock::now().0) {
+            return;
+        }
+        let looked = self.look_for_erased().await;
+        self.next_look_ms.set(next_erasure_look(looked.is_ok(), clock::now().0));
+        if let Err(error) = looked {
+            worker::console_warn!("{}: erased units could not be asked for: {error}", self.name());
+        }
+    }
+
+    async fn look_for_erased(&self) -> Result<(), DeliveryError> {
+        let scope = scope_of_object(&self.name()).map_err(platform)?;
+        let path = erased_path(&scope);
+        let (status, body) = self.ask(&path, None).await?;
+        // A control plane from before has no such list.
+        if status == 404 {
+            return Ok(());
+        }
+        let erased = ErasedUnits::read(body.as_bytes()).filter(|_| status == 200);
+        let erased = erased.ok_or_else(|| platform(format!("{path} answered {status}")))?;
+        if !erased.is_empty() {
+            let sql = self.sql()?;
+            rows::rewrite(&sql, |requests| erased.without(requests))?;
+            self.backlog_len.set(Some(rows::backlog_len(&sql)?));
+        }
+        Ok(())
+    }
+
+    /// Asks the control plane, with a body or without one: status, and the answer's text.
+    async fn ask(&self, path: &str, body: Option<String>) -> Result<(u16, String), DeliveryError> {
         let config = config(&self.env).map_err(platform)?;
         let headers = Headers::new();
         headers.set("content-type", "application/json")?;
         headers.set("authorization", &format!("Bearer {}", config.ingest_token))?;
         let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_headers(headers).with_body(Some(body.into()));
-        let url = format!("{}{INGEST_PATH}", config.control_plane_url);
+        init.with_method(if body.is_some() { Method::Post } else { Method::Get })
+            .with_headers(headers)
+            .with_body(body.map(Into::into));
+        let url = format!("{}{path}", config.control_plane_url);
         let fetch = Fetch::Request(Request::new_with_init(&url, &init)?);
         let mut response = within(DELIVERY_TIMEOUT_MS, fetch.send()).await.map_err(platform)??;
         // An answer that breaks off is as good as one that says nothing: its status is what counts.
@@ -233,6 +273,9 @@ impl Buffer {
         self.sql()?;
         if self.backlog_len.get().unwrap_or(0) > 0 {
             self.arm(0).await?;
+        } else {
+            // What is set aside waits for no alarm.
+            self.forget_erased().await;
         }
         Ok(Response::empty()?.with_status(204))
     }

@@ -20,7 +20,7 @@ pub enum Handover<'t> {
 pub struct ClientRequest<'t> {
     /// How many events it has.
     pub event_count: u32,
-    /// How many of them enrol a unit.
+    /// How many of them enrol a unit or link one.
     pub exposure_count: u32,
     /// When the edge got it.
     pub received_ms: UnixMillis,

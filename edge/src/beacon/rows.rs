@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use flagfuse_shared::contract::beacon::{FORMAT, as_format_1, split_requests};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BATCH_EVENT_COUNT_MAX;
+use flagfuse_shared::snapshot::manifest::READER_VERSION;
 use serde_json::json;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
@@ -250,7 +251,7 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
         let Word { delivered_through_ms, rests, .. } = word;
         let _ = write!(
             head,
-            ",\"format\":{FORMAT},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests}",
+            ",\"format\":{FORMAT},\"reader\":{READER_VERSION},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests}",
             delivered_through_ms.0
         );
         "requests"
@@ -286,6 +287,46 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
     }
     body.push_str("]}");
     Ok(body)
+}
+
+/// Rows that are looked at one after the other.
+const LOOK_COUNT: i64 = 32;
+
+/// When the oldest row arrived of those that wait or are set aside.
+pub fn oldest_held_ms(sql: &SqlStorage) -> Result<Option<i64>> {
+    let oldest = |table: &str| {
+        integer(sql, &format!("SELECT received_ms FROM {table} ORDER BY row_id LIMIT 1"), vec![])
+    };
+    Ok([oldest("pending")?, oldest("set_aside")?].into_iter().flatten().min())
+}
+
+/// Writes every row anew that `rewrite` makes another one of. How many events a row has stays as it is.
+pub fn rewrite(sql: &SqlStorage, rewrite: impl Fn(&str) -> Option<String>) -> Result<()> {
+    for table in ["pending", "set_aside"] {
+        let mut after = 0;
+        loop {
+            let statement =
+                format!("SELECT row_id, events FROM {table} WHERE row_id > ? ORDER BY row_id LIMIT ?");
+            let rows = sql.exec(&statement, vec![after.into(), LOOK_COUNT.into()])?.raw();
+            let rows = rows.collect::<Result<Vec<_>>>()?;
+            for row in &rows {
+                let [SqlStorageValue::Integer(row_id), SqlStorageValue::String(events)] = row.as_slice()
+                else {
+                    continue;
+                };
+                after = *row_id;
+                if let Some(left) = rewrite(events) {
+                    let len = i64::try_from(left.len()).unwrap_or(i64::MAX);
+                    let update = format!("UPDATE {table} SET events = ?, len = ? WHERE row_id = ?");
+                    sql.exec(&update, vec![left.into(), len.into(), after.into()])?;
+                }
+            }
+            if rows.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Deletes a confirmed batch; returns the bytes that this frees.

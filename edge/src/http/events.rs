@@ -5,7 +5,7 @@ use flagfuse_shared::contract::beacon::{
 };
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::flag::Flag;
-use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, Unit, UnixMillis};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use worker::Env;
@@ -95,7 +95,7 @@ struct Judged {
     fault: Option<EventFault>,
     /// Why its ticket proves nothing.
     ticket: Option<TicketFault>,
-    /// It may enrol a unit.
+    /// It may enrol a unit, or say whose enrolment a unit's is.
     enrols: bool,
 }
 
@@ -120,7 +120,16 @@ impl Rules<'_> {
         let ticket = event.ticket.as_deref().or(batch.ticket.as_deref());
         let (source, ticket) = match (self.tickets, &event.unit) {
             (Some(tickets), Some(unit)) => {
-                match tickets.check(self.scope, unit.as_str(), ticket, event.occurred_ms) {
+                let check =
+                    |unit: &Unit, ticket| tickets.check(self.scope, unit.as_str(), ticket, event.occurred_ms);
+                // A link says something of two units, and each has to be one that an edge answered.
+                let checked = check(unit, ticket).and_then(|()| match &event.kind {
+                    EventKind::Link { canonical, canonical_ticket } => {
+                        check(canonical, canonical_ticket.as_deref())
+                    }
+                    _ => Ok(()),
+                });
+                match checked {
                     Ok(()) => (SourceMark::Ticket, None),
                     Err(fault) => (SourceMark::None, Some(fault)),
                 }
@@ -130,8 +139,9 @@ impl Rules<'_> {
         let fault = self.check_exposure(&event);
         // What enrols nobody takes nobody's place among those whom its key and network may enrol.
         let is_counted = fault.is_none() && source != SourceMark::None;
-        let enrols = is_counted && matches!(event.kind, EventKind::Exposure { phase: Some(_), .. });
-        Judged { source, fault, ticket, enrols }
+        let can_enrol =
+            matches!(event.kind, EventKind::Exposure { phase: Some(_), .. } | EventKind::Link { .. });
+        Judged { source, fault, ticket, enrols: is_counted && can_enrol }
     }
 
     /// The mark of what no ticket was asked for.

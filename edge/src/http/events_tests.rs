@@ -63,7 +63,7 @@ fn invalid_events_are_named_and_kept_as_they_came() {
     assert_eq!(codes(&judged), ["", "bad_schema", "bad_schema"]);
     let (status, body) = told(&judged);
     assert_eq!((status, &body["accepted"]), (202, &json!(1)));
-    let reason = r#"type must be "exposure", "outcome" or "usage", but is the string "surprise""#;
+    let reason = r#"type must be "exposure", "outcome", "usage" or "link", but is the string "surprise""#;
     let expected = json!({ "index": 1, "code": "bad_schema", "field": "type", "reason": reason });
     assert_eq!(body["quarantined"][0], expected);
     assert!(body["quarantined"][1]["field"].is_null(), "it is about the whole event");
@@ -179,4 +179,41 @@ fn a_body_that_is_no_batch_is_refused_whole() {
     for body in [&b""[..], b"[]", b"{\"events\":{}}", b"{\"events\":[", b"\xff"] {
         assert!(ClientBatch::parse(body).map_err(EdgeError::from).is_err());
     }
+}
+
+#[test]
+fn a_link_counts_with_good_tickets_of_both_its_units() {
+    let secrets = TicketSecrets::parse("k1:AAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
+    let scope = Scope::parse("t/p/e").unwrap();
+    let ticket = |unit: &str| secrets.issue(&scope, unit, NOW).unwrap();
+    let (phone, ada) = (ticket("phone"), ticket("ada"));
+    let link = |more: &str| {
+        format!(
+            r#"{{"id":"1","type":"link","unit":"phone","canonical":"ada","occurred_ms":{}{more}}}"#,
+            NOW.0
+        )
+    };
+    for (body, expected) in [
+        (format!(r#","ticket":"{phone}","canonical_ticket":"{ada}""#), None),
+        (format!(r#","ticket":"{phone}""#), Some("ticket_missing")),
+        (format!(r#","canonical_ticket":"{ada}""#), Some("ticket_missing")),
+        (format!(r#","ticket":"{phone}","canonical_ticket":"{phone}""#), Some("ticket_wrong")),
+        (format!(r#","ticket":"{ada}","canonical_ticket":"{ada}""#), Some("ticket_wrong")),
+    ] {
+        let judged = judge(Some(&secrets), &events(&[link(&body)]));
+        assert_eq!(codes(&judged), [""], "it is accepted: {body}");
+        assert_eq!(judged[0].ticket.map(|fault| fault.as_str()), expected, "{body}");
+        let source = if expected.is_none() { SourceMark::Ticket } else { SourceMark::None };
+        assert_eq!((judged[0].source, judged[0].enrols), (source, true));
+    }
+    // The body's ticket is the device's.
+    let body =
+        format!(r#"{{"ticket":"{phone}","events":[{}]}}"#, link(&format!(r#","canonical_ticket":"{ada}""#)));
+    assert_eq!(judge(Some(&secrets), &body)[0].source, SourceMark::Ticket);
+    assert_eq!(judge(None, &events(&[link("")]))[0].source, SourceMark::Open);
+    let itself = link("").replace("ada", "phone");
+    assert_eq!(
+        codes(&judge(None, &events(&[itself, link("").replace("canonical", "other")]))),
+        ["bad_schema"; 2]
+    );
 }

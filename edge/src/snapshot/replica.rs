@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use flagfuse_shared::contract::beacon::FORMATS;
 use flagfuse_shared::contract::replica::{
     HeldMap, HeldVersion, PlaneMessage, PullRequest, ReplicaMessage, Urgency,
 };
@@ -145,6 +146,7 @@ impl ReplicaMachine {
             shard: *shard,
             held: self.held(),
             reader: READER_VERSION,
+            formats: FORMATS.to_vec(),
         }
     }
 

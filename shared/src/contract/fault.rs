@@ -181,7 +181,7 @@ mod tests {
                 with("type", json!("outcom")),
                 "bad_schema",
                 "type",
-                r#"type must be "exposure", "outcome" or "usage", but is the string "outcom"; did you mean "outcome"?"#,
+                r#"type must be "exposure", "outcome", "usage" or "link", but is the string "outcom"; did you mean "outcome"?"#,
             ),
             (with("type", json!(7)), "bad_schema", "type", r#"or "usage", but is 7"#),
             (

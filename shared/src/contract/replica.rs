@@ -144,10 +144,13 @@ pub enum ReplicaMessage {
         shard: u16,
         /// Its high-water marks.
         held: HeldMap,
-        /// The newest snapshot reader that it is, the manifest's `READER_VERSION`; 0 from an edge that does not say. It decides
-        /// nothing about a kill, which every edge gets.
+        /// The newest snapshot reader that it is, the manifest's `READER_VERSION`; 0 from an edge that does not say, which
+        /// counts as the oldest there is. A kill is written so that every edge can read it.
         #[serde(default)]
         reader: u32,
+        /// The formats of batches that its buffers write; none from an edge that does not say.
+        #[serde(default)]
+        formats: Vec<u32>,
     },
     /// The frame is verified and on disk.
     Ack {

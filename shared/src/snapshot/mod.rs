@@ -7,6 +7,7 @@ pub(crate) mod fixtures;
 mod key_id;
 pub mod manifest;
 pub mod payload;
+pub mod reader;
 pub mod refusal;
 mod selftest;
 mod settings;

@@ -7,6 +7,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use super::envelope::{Envelope, Segments, Signature, encode_frame, pre_authentication_encoding};
 use super::manifest::{KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, View};
 use super::payload::{CODEC, Content, PayloadError, decode, encode};
+use super::reader::reader_needed;
 use super::selftest::selftest_digest;
 use super::verify::key_id;
 use crate::digest::Digest;
@@ -106,6 +107,17 @@ pub fn sign_snapshot(
     keyset_envelope: &[u8],
     keys: &[PrivateKey],
 ) -> Result<SignedSnapshot, SignError> {
+    sign_for_reader(content, release, reader_needed(content), keyset_envelope, keys)
+}
+
+/// The same, for whoever knows which reader the content needs.
+pub fn sign_for_reader(
+    content: &Content,
+    release: &Release,
+    reader_min: u32,
+    keyset_envelope: &[u8],
+    keys: &[PrivateKey],
+) -> Result<SignedSnapshot, SignError> {
     let payload = encode(content)?;
     let decoded = decode(&payload, CODEC)?;
     let manifest = Manifest {
@@ -120,7 +132,7 @@ pub fn sign_snapshot(
         expires_ms: release.expires_ms,
         keyset_version: release.keyset_version,
         payload: PayloadInfo { codec: CODEC, len: payload.len(), sha256: Digest::of(&payload) },
-        reader_min: CODEC.reader_min(),
+        reader_min,
         selftest_sha256: selftest_digest(&decoded.snapshot.environment, &decoded.selftest),
     };
     let body = to_json("manifest", &manifest)?;

@@ -1,9 +1,17 @@
 //! Which units are devices of another.
+//!
+//! Whoever sends links must not be able to make one of many units: a unit has a bounded number of devices, and one that has
+//! devices is nobody's device.
+
+use std::collections::BTreeMap;
 
 use crate::arena::{Arena, LIVE, NONE, Record};
 use crate::bytes::Reader;
 use crate::id::UnitHash;
 use crate::index::{Index, unit_hash};
+
+/// Devices of one unit, at most.
+pub const LINK_COUNT_MAX: u32 = 16;
 
 /// Links that are followed one after the other, at most.
 const HOPS_MAX: usize = 8;
@@ -43,6 +51,8 @@ impl Record for Link {
 pub(crate) struct Links {
     pub(crate) arena: Arena<Link>,
     index: Index,
+    /// How many devices a unit has. Follows from the records.
+    devices: BTreeMap<UnitHash, u32>,
 }
 
 impl Links {
@@ -71,19 +81,26 @@ impl Links {
         unit
     }
 
-    /// Links a device; its unit from now on, or `None` when it is linked already or would be linked to itself.
+    /// Whether a link would join more than it may.
+    pub(crate) fn is_too_much(&self, device: &UnitHash, canonical: &UnitHash) -> bool {
+        let count = |unit: &UnitHash| self.devices.get(unit).copied().unwrap_or(0);
+        count(device) > 0 || count(&self.resolve(*canonical)) >= LINK_COUNT_MAX
+    }
+
+    /// Links a device; its unit from now on, or `None` when it is linked already, would be linked to itself or is too much.
     pub(crate) fn link(&mut self, device: UnitHash, canonical: UnitHash) -> Option<UnitHash> {
         let canonical = self.resolve(canonical);
-        if canonical == device || self.place(&device).is_some() {
+        if canonical == device || self.place(&device).is_some() || self.is_too_much(&device, &canonical) {
             return None;
         }
         let place = self.arena.insert(Link { device, canonical, empty: LIVE });
         if place == NONE {
             return None;
         }
-        let Self { arena, index } = self;
+        let Self { arena, index, devices } = self;
         let hash_of = |place| arena.get(place).map_or(0, |link: &Link| unit_hash(&link.device));
         index.insert(unit_hash(&device), place, hash_of);
+        *devices.entry(canonical).or_default() += 1;
         Some(canonical)
     }
 
@@ -91,25 +108,31 @@ impl Links {
     pub(crate) fn forget(&mut self, unit: &UnitHash) {
         let names_it = |link: &Link| link.device == *unit || link.canonical == *unit;
         let found = self.arena.iter().filter(|(_, link)| names_it(link));
-        let found: Vec<(u32, UnitHash)> = found.map(|(place, link)| (place, link.device)).collect();
-        for (place, device) in found {
+        let found: Vec<(u32, Link)> = found.map(|(place, link)| (place, *link)).collect();
+        for (place, Link { device, canonical, .. }) in found {
             self.index.remove(unit_hash(&device), place);
             self.arena.remove(place);
+            let left = self.devices.remove(&canonical).unwrap_or(0).saturating_sub(1);
+            if left > 0 {
+                self.devices.insert(canonical, left);
+            }
         }
     }
 
     /// Builds what follows from the records.
     pub(crate) fn build_index(&mut self) {
-        let Self { arena, index } = self;
+        let Self { arena, index, devices } = self;
         let hash_of = |place| arena.get(place).map_or(0, |link: &Link| unit_hash(&link.device));
         index.reserve(arena.used() as usize, hash_of);
         for (place, link) in arena.iter() {
             index.insert(unit_hash(&link.device), place, hash_of);
+            *devices.entry(link.canonical).or_default() += 1;
         }
     }
 
     /// Bytes it takes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.arena.bytes() + self.index.bytes()
+        // A map of this kind has room for half as many again.
+        self.arena.bytes() + self.index.bytes() + self.devices.len() as u64 * 32
     }
 }

@@ -44,6 +44,7 @@ mod sums;
 mod waiting;
 
 pub use checkpoint::{CheckpointError, Part};
+pub use links::LINK_COUNT_MAX;
 pub use restore::{Restore, RestoreError};
 
 /// What memory holds of the events of one environment. Two are equal when they hold the same at the same places; a
@@ -317,20 +318,6 @@ impl Ledger {
         }
     }
 
-    /// Whether a fact is about a unit that was erased, or is linked to one: it changes nothing, and nobody need keep it.
-    pub fn is_of_erased(&self, fact: &Fact) -> bool {
-        if self.erased.is_empty() {
-            return false;
-        }
-        let is_gone = |unit: &UnitHash| self.is_erased(unit) || self.is_erased(&self.links.resolve(*unit));
-        match fact {
-            Fact::Expose(exposure) => is_gone(&exposure.unit),
-            Fact::Outcome(outcome) => is_gone(&outcome.unit),
-            Fact::Link { device, canonical } => self.is_erased(device) || self.is_erased(canonical),
-            Fact::Phase(_) | Fact::PhaseEnded { .. } | Fact::Forget { .. } | Fact::Tick { .. } => false,
-        }
-    }
-
     /// Time of the last tick; 0 before the first.
     pub const fn last_tick_ms(&self) -> u64 {
         self.clock.last_tick_ms
@@ -381,6 +368,24 @@ impl Ledger {
         found
     }
 
+    /// Whether a fact is about a unit that was erased: nothing of it may be kept.
+    pub fn is_forgotten(&self, fact: &Fact) -> bool {
+        let is_erased = |unit: &UnitHash| self.is_unit_forgotten(unit);
+        match fact {
+            Fact::Expose(exposure) => is_erased(&exposure.unit),
+            Fact::Outcome(outcome) => is_erased(&outcome.unit),
+            Fact::Link { device, canonical } => is_erased(device) || is_erased(canonical),
+            Fact::Phase(_) | Fact::PhaseEnded { .. } | Fact::Forget { .. } | Fact::Tick { .. } => false,
+        }
+    }
+
+    /// Whether a unit was erased, or the one as which it counts.
+    pub fn is_unit_forgotten(&self, unit: &UnitHash) -> bool {
+        let is_erased = |unit: &UnitHash| self.erased.contains(unit) || self.since.forget.contains(unit);
+        let is_nobody = self.erased.is_empty() && self.since.forget.is_empty();
+        !is_nobody && (is_erased(unit) || is_erased(&self.links.resolve(*unit)))
+    }
+
     /// What it takes of memory.
     pub fn memory(&self) -> Memory {
         let slots = self.slots.bytes();
@@ -428,6 +433,9 @@ impl Ledger {
         }
         if device == canonical || self.links.of(&device).is_some() {
             return Effect::Duplicate;
+        }
+        if self.links.is_too_much(&device, &canonical) {
+            return Effect::TooManyDevices;
         }
         self.since.links.push((device, canonical));
         Effect::Stored

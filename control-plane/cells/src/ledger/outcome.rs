@@ -296,7 +296,8 @@ impl Effect {
             | Self::TooEarly
             | Self::AfterEnd
             | Self::UnknownPhase
-            | Self::Erased => 4,
+            | Self::Erased
+            | Self::TooManyDevices => 4,
         };
         if weight(other) < weight(self) { other } else { self }
     }

@@ -37,6 +37,8 @@ pub enum Content<'b> {
     Raw(&'b str),
     /// What the edge recorded itself.
     Exposure(EdgeExposure<'b>),
+    /// Nothing any more: its unit was erased while it waited at the edge.
+    Erased,
 }
 
 /// An exposure that the edge recorded when it answered. It has no id: a unit enrols once in a phase.
@@ -60,6 +62,7 @@ impl<'b> Arrival<'b> {
         match &self.content {
             Content::Raw(raw) => parse_event(raw, self.received_ms, self.sent_ms),
             Content::Exposure(exposure) => exposure.event(id(), self.received_ms),
+            Content::Erased => Err(EventFault::of(QuarantineCode::UnitMissing, "its unit was erased")),
         }
     }
 
@@ -68,6 +71,7 @@ impl<'b> Arrival<'b> {
         match self.content {
             Content::Raw(raw) => Cow::Borrowed(raw),
             Content::Exposure(exposure) => Cow::Owned(exposure.raw(&id(), self.received_ms)),
+            Content::Erased => Cow::Borrowed("null"),
         }
     }
 }

@@ -39,6 +39,8 @@ impl Text<'_> {
 struct Wire<T, R> {
     #[serde(default = "format_1")]
     format: u32,
+    #[serde(default)]
+    reader: Option<u32>,
     buffer_id: T,
     batch_seq: u64,
     tenant: T,
@@ -90,6 +92,8 @@ pub struct IngestBatch<'b> {
 pub struct BatchHead {
     /// The format in which it was written.
     pub format: u32,
+    /// The newest snapshot reader that its edge is; `None` from an edge that does not say, and in format 1.
+    pub reader: Option<u32>,
     /// The buffer's own id, 32 hexadecimal digits, drawn once.
     pub buffer_id: String,
     /// Counts up from 1 in one buffer; a retry repeats it with the same events. 0 names a batch without events that only
@@ -152,6 +156,7 @@ impl<'b> IngestBatch<'b> {
         let own = |text: Text<'_>| text.0.into_owned();
         let head = BatchHead {
             format: wire.format,
+            reader: wire.reader,
             buffer_id: own(wire.buffer_id),
             batch_seq: wire.batch_seq,
             tenant: own(wire.tenant),
@@ -213,7 +218,10 @@ fn of_request<'a>(request: &'a Request<Text<'_>, &RawValue>) -> impl Iterator<It
         sdk: request.sdk.as_ref().map(Text::get),
         content: Content::Raw(""),
     };
-    let events = request.events.iter().map(move |raw| Arrival { content: Content::Raw(raw.get()), ..common });
+    let events = request.events.iter().map(move |raw| {
+        let is_erased = request.has_erased && raw.get() == "null";
+        Arrival { content: if is_erased { Content::Erased } else { Content::Raw(raw.get()) }, ..common }
+    });
     let exposures = request.exposures.iter().flat_map(move |group| {
         group.units.iter().map(move |shown| {
             let exposure = EdgeExposure {
@@ -228,7 +236,8 @@ fn of_request<'a>(request: &'a Request<Text<'_>, &RawValue>) -> impl Iterator<It
                 network: shown.network,
                 is_bot: shown.is_bot,
                 is_limited: shown.is_limited,
-                content: Content::Exposure(exposure),
+                // An edge records nobody's exposure: its unit was erased meanwhile.
+                content: if exposure.unit.is_empty() { Content::Erased } else { Content::Exposure(exposure) },
                 ..common
             }
         })

@@ -48,6 +48,13 @@ pub enum EventKind {
         /// For additive metrics; finite.
         value: Option<f64>,
     },
+    /// The unit is a device of another one, who uses it: a phone, an anonymous visitor who has logged in.
+    Link {
+        /// Who counts for both.
+        canonical: Unit,
+        /// The ticket of that unit, as it came.
+        canonical_ticket: Option<String>,
+    },
     /// A client has asked for a flag so often.
     Usage {
         /// Which flag.
@@ -94,9 +101,11 @@ impl Fields<'_> {
             let reason = format!("id has {} bytes, allowed are 1 to {EVENT_ID_LEN_MAX}", self.id.len());
             return Err(EventFault::in_field("id", reason));
         }
-        if let Some(ticket) = self.ticket.as_deref().filter(|ticket| ticket.len() > TICKET_LEN_MAX) {
-            let reason = format!("ticket has {} bytes, the limit is {TICKET_LEN_MAX}", ticket.len());
-            return Err(EventFault::in_field("ticket", reason));
+        for (name, ticket) in [("ticket", &self.ticket), ("canonical_ticket", &self.canonical_ticket)] {
+            if let Some(ticket) = ticket.as_deref().filter(|ticket| ticket.len() > TICKET_LEN_MAX) {
+                let reason = format!("{name} has {} bytes, the limit is {TICKET_LEN_MAX}", ticket.len());
+                return Err(EventFault::in_field(name, reason));
+            }
         }
         let unit = match self.unit.as_deref().filter(|unit| !unit.is_empty()) {
             _ if self.kind == KindWire::Usage => None,
@@ -133,6 +142,15 @@ impl Fields<'_> {
                 metric: required("metric", self.metric.as_deref(), self.kind, MetricKey::parse)?,
                 value: self.value,
             },
+            KindWire::Link => {
+                let canonical = required("canonical", self.canonical.as_deref(), self.kind, Unit::parse)?;
+                if self.unit.as_deref() == Some(canonical.as_str()) {
+                    let reason = "canonical is the unit itself: a link names two units";
+                    return Err(EventFault::in_field("canonical", reason));
+                }
+                let canonical_ticket = self.canonical_ticket.as_deref().map(str::to_owned);
+                EventKind::Link { canonical, canonical_ticket }
+            }
             KindWire::Usage => {
                 let flag = flag()?;
                 let counts = self.variants.values().chain([&self.yes, &self.no]);

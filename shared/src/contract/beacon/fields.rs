@@ -14,16 +14,18 @@ pub(super) enum KindWire {
     Exposure,
     Outcome,
     Usage,
+    Link,
 }
 
 impl KindWire {
-    pub(super) const ALL: [Self; 3] = [Self::Exposure, Self::Outcome, Self::Usage];
+    pub(super) const ALL: [Self; 4] = [Self::Exposure, Self::Outcome, Self::Usage, Self::Link];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Exposure => "exposure",
             Self::Outcome => "outcome",
             Self::Usage => "usage",
+            Self::Link => "link",
         }
     }
 }
@@ -52,6 +54,10 @@ pub(super) struct Fields<'b> {
     pub(super) value: Option<f64>,
     #[serde(default)]
     pub(super) ticket: Option<Cow<'b, str>>,
+    #[serde(default)]
+    pub(super) canonical: Option<Cow<'b, str>>,
+    #[serde(default)]
+    pub(super) canonical_ticket: Option<Cow<'b, str>>,
     #[serde(default)]
     pub(super) yes: u64,
     #[serde(default)]

@@ -6,6 +6,7 @@ pub mod answer;
 mod arrival;
 mod batch;
 mod client;
+pub mod erased;
 mod event;
 mod fields;
 mod older;

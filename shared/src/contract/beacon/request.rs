@@ -42,6 +42,9 @@ pub struct Request<T, R> {
     /// The program that reported it, as that says.
     #[serde(default)]
     pub sdk: Option<T>,
+    /// Whether its events that are `null` were those of units that were erased meanwhile.
+    #[serde(default)]
+    pub has_erased: bool,
     /// Exactly what arrived, valid or not.
     #[serde(default = "Vec::new")]
     pub events: Vec<R>,

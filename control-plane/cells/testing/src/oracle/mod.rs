@@ -16,6 +16,8 @@ const WAITING_MAX: usize = 16;
 /// Outcomes of a unit and phase on a day.
 const OUTCOMES_OF_DAY_MAX: u64 = 10_000;
 const NETWORKS_MAX: usize = 64;
+/// Devices of one unit.
+const DEVICES_MAX: usize = 16;
 const DAY_MS: u64 = 86_400_000;
 /// What a sample adds to a sum at most: 10 s.
 const SAMPLE_MICROS_MAX: i64 = 10_000_000_000;
@@ -416,6 +418,10 @@ impl Oracle {
             let is_erased = self.erased.contains(&device) || self.erased.contains(&canonical);
             let canonical = self.resolve(canonical);
             if is_erased || canonical == device || self.links.contains_key(&device) {
+                continue;
+            }
+            let devices_of = |unit: UnitHash| self.links.values().filter(|own| **own == unit).count();
+            if devices_of(device) > 0 || devices_of(canonical) >= DEVICES_MAX {
                 continue;
             }
             self.links.insert(device, canonical);

@@ -9,7 +9,6 @@ use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
-use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::strict;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -23,8 +22,8 @@ use super::document::{Draft, Takes};
 const FORWARDED: HeaderName = HeaderName::from_static("flagfuse-forwarded");
 /// The longest that the other one may take; the edge would send the batch again.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Bytes of an answer.
-const ANSWER_LEN_MAX: usize = 64 * 1024;
+/// Bytes of an answer: one to a server names each event that could not be used.
+const ANSWER_LEN_MAX: usize = 2 * 1024 * 1024;
 /// Connections that are kept for the next batch.
 const KEPT_COUNT_MAX: usize = 16;
 
@@ -32,13 +31,15 @@ const KEPT_COUNT_MAX: usize = 16;
 pub(super) struct Passport {
     authorization: Option<HeaderValue>,
     is_forwarded: bool,
+    path: String,
+    content_type: HeaderValue,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Passport {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
+        Ok(Self::of(parts.uri.path(), &parts.headers))
     }
 }
 
@@ -47,9 +48,15 @@ impl Takes for Passport {
 }
 
 impl Passport {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(path: &str, headers: &HeaderMap) -> Self {
         let authorization = headers.get(AUTHORIZATION).cloned();
-        Self { authorization, is_forwarded: headers.contains_key(FORWARDED) }
+        let json = HeaderValue::from_static("application/json");
+        Self {
+            authorization,
+            is_forwarded: headers.contains_key(FORWARDED),
+            path: path.to_owned(),
+            content_type: headers.get(CONTENT_TYPE).cloned().unwrap_or(json),
+        }
     }
 }
 
@@ -67,12 +74,12 @@ impl Forwarder {
         passport: Passport,
         body: Bytes,
     ) -> Option<T> {
-        let authorization = passport.authorization?;
+        let authorization = passport.authorization.as_ref()?;
         let host = address.strip_prefix("http://")?.trim_end_matches('/');
         if passport.is_forwarded || host.is_empty() {
             return None;
         }
-        match timeout(LIMIT, self.ask(host, &authorization, body)).await {
+        match timeout(LIMIT, self.ask(host, authorization, &passport, body)).await {
             Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).ok(),
             Ok(Ok((status, _))) => {
                 tracing::debug!(%status, host, "another control plane did not take a batch");
@@ -93,13 +100,14 @@ impl Forwarder {
         &self,
         host: &str,
         authorization: &HeaderValue,
+        passport: &Passport,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let request = || {
-            Request::post(INGEST_PATH)
+            Request::post(passport.path.as_str())
                 .header(HOST, host)
                 .header(AUTHORIZATION, authorization)
-                .header(CONTENT_TYPE, "application/json")
+                .header(CONTENT_TYPE, &passport.content_type)
                 .header(FORWARDED, "1")
                 .body(Body::from(body.clone()))
                 .map_err(|error| error.to_string())

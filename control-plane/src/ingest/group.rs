@@ -12,7 +12,7 @@ use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::ids::{FlagKey, MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Told};
 use super::recent::{Novelty, Recent};
 use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
 use super::usage;
@@ -26,6 +26,8 @@ use crate::store::quarantine::{Balance, Refused};
 
 /// Counts exposures and outcomes of units in a phase's arms that came without a ticket.
 const UNTICKETED: &str = "unticketed";
+/// Counts exposures of units that nobody signed, in a phase that asks for it.
+const UNSIGNED: &str = "unsigned";
 /// Counts exposures that are in the quarantine.
 const QUARANTINED: &str = "quarantined";
 
@@ -126,13 +128,15 @@ impl<'d> Group<'d> {
         effect
     }
 
-    /// Takes the next `delivery.take` events of a delivery; `known` are ids of usage that were counted before.
+    /// Takes the next `delivery.take` events of a delivery; `known` are ids of usage that were counted before. What became of
+    /// them, and where the sender asked, of each that could not be used.
     pub(super) fn take(
         &mut self,
         state: &mut State,
         delivery: &'d Delivery,
         known: &BTreeSet<EventId>,
-    ) -> Balance {
+    ) -> (Balance, Vec<Told>) {
+        let mut told = Vec::new();
         for phase in &delivery.phases {
             self.phase(state, &phase.row);
         }
@@ -155,6 +159,9 @@ impl<'d> Group<'d> {
                     if let Some((phase, arm)) = of {
                         self.count(phase, arm, QUARANTINED);
                     }
+                    if delivery.tells {
+                        told.push(Told { index: at, fault: fault.clone() });
+                    }
                     let (flag, sdk, origin) = (event.flag(), event.sdk(), event.origin);
                     self.refused.push(Refused {
                         fault,
@@ -168,7 +175,7 @@ impl<'d> Group<'d> {
         }
         self.note(delivery, until);
         self.balance.add(balance);
-        balance
+        (balance, told)
     }
 
     /// Notes how far a batch and its buffer have got.
@@ -190,6 +197,7 @@ impl<'d> Group<'d> {
             delivered_through_ms: head.delivered_through_ms.filter(|_| is_whole),
             last_event_ms: delivery.received_ms.last().copied(),
             rests: head.rests && is_whole,
+            has_tickets: head.has_tickets,
         };
         self.buffers.insert(&head.buffer_id, news);
     }
@@ -258,6 +266,7 @@ impl<'d> Group<'d> {
     fn unticketed(&mut self, state: &State, unit: &UnitHash, what: &Unticketed) {
         match what {
             Unticketed::Exposure((phase, arm)) => self.count(*phase, *arm, UNTICKETED),
+            Unticketed::Unsigned((phase, arm)) => self.count(*phase, *arm, UNSIGNED),
             Unticketed::Outcome(metric) => {
                 // Who forgot the tickets has to find at least the name.
                 self.see(metric);

@@ -20,6 +20,7 @@ mod partition;
 mod recent;
 mod replay;
 mod resolve;
+mod servers;
 mod stray;
 mod usage;
 mod validate;
@@ -41,12 +42,13 @@ use self::catalogue::{Catalogue, Known, Names};
 pub use self::commit::place_of;
 pub use self::context::Node;
 use self::context::{Context, Surroundings};
-use self::delivery::Delivery;
-pub use self::delivery::{Answered, Ingested};
+use self::delivery::{Delivery, Reply};
+pub use self::delivery::{Answered, Ingested, Told};
 use self::error::BUFFER_ID_LEN_MAX;
 pub use self::error::IngestError;
+pub use self::servers::ServerEvents;
 use self::partition::Message;
-use self::resolve::{Read, Resolved, Resolver};
+use self::resolve::{Read, Resolved, Resolver, What};
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
 use crate::store::erasures::Erasure;
@@ -98,16 +100,40 @@ impl Ingestion {
 
     /// Applies a batch that the holder of a token of `tenant` delivered. When this returns `Ok`, everything is on disk.
     pub async fn ingest(&self, tenant: &TenantKey, body: Bytes) -> Result<Answered, IngestError> {
+        self.take(tenant, body, false).await.map(|(answered, _)| answered)
+    }
+
+    /// Applies what a server sent, like a batch: the same body again is the same batch. Says what became of it, and of each
+    /// event that could not be used, in their order.
+    pub async fn ingest_events(
+        &self,
+        scope: &Scope,
+        events: &ServerEvents<'_>,
+    ) -> Result<(Ingested, Vec<Told>), IngestError> {
+        let body = events.batch(scope, self.shared.surroundings.clock.now());
+        let (answered, mut told) = self.take(&scope.tenant, body.into(), true).await?;
+        told.sort_by_key(|told| told.index);
+        Ok((answered.ingested, told))
+    }
+
+    async fn take(
+        &self,
+        tenant: &TenantKey,
+        body: Bytes,
+        tells: bool,
+    ) -> Result<(Answered, Vec<Told>), IngestError> {
         let batch = IngestBatch::parse(&body)?;
         check_name(tenant, &batch)?;
         let head = &batch.head;
         let keys = (ProjectKey::parse(&head.project), EnvironmentKey::parse(&head.environment));
-        let (Ok(project), Ok(environment)) = keys else { return self.stray(tenant, &batch).await };
+        let (Ok(project), Ok(environment)) = keys else {
+            return Ok((self.stray(tenant, &batch).await?, Vec::new()));
+        };
         let scope = Scope { tenant: tenant.clone(), project, environment };
         let partition = self.partition(&scope);
         let (read, names) = read_all(&batch);
         if !partition.context.prepare(&names).await? {
-            return self.stray(tenant, &batch).await;
+            return Ok((self.stray(tenant, &batch).await?, Vec::new()));
         }
         let (events, phases, settings) = partition.context.known(|catalogue| {
             let resolver = self.resolver(tenant, catalogue);
@@ -115,6 +141,7 @@ impl Ingestion {
                 read.into_iter().map(|read| resolve(&resolver, &body, read)).collect();
             (events, phases_of(catalogue, &names), catalogue.settings())
         });
+        let refused = if tells { refused(&events) } else { Vec::new() };
         let (reply, answer) = oneshot::channel();
         let delivery = Delivery {
             head: head.clone(),
@@ -125,13 +152,17 @@ impl Ingestion {
             is_word_only: batch.is_word_only(),
             body: body.clone(),
             reply,
+            tells,
+            told: Vec::new(),
             position: 0,
             is_poisoned: false,
             balance: Balance::default(),
         };
         self.deliver(&scope, partition, delivery)?;
-        let ingested = answer.await.unwrap_or(Err(IngestError::Opening))?;
-        Ok(Answered { ingested, settings })
+        let Reply { ingested, told } = answer.await.unwrap_or(Err(IngestError::Opening))?;
+        // Of what was applied before nothing is told again but what is wrong with it for ever.
+        let told = if ingested == Ingested::Duplicate { refused } else { told };
+        Ok((Answered { ingested, settings }, told))
     }
 
     fn resolver<'r>(&'r self, tenant: &'r TenantKey, catalogue: &'r Catalogue) -> Resolver<'r> {
@@ -265,6 +296,15 @@ fn resolve(resolver: &Resolver<'_>, body: &[u8], read: Read<'_>) -> Resolved {
     let arrival = read.arrival();
     catch_unwind(AssertUnwindSafe(|| resolver.resolve(body, read)))
         .unwrap_or_else(|_| resolver.resolve(body, Read::broken(arrival)))
+}
+
+/// Events that cannot be used, whatever came before them.
+fn refused(events: &[Resolved]) -> Vec<Told> {
+    let refused = events.iter().enumerate().filter_map(|(index, event)| match &event.what {
+        What::Refused(fault, _) => Some(Told { index, fault: (**fault).clone() }),
+        _ => None,
+    });
+    refused.collect()
 }
 
 fn phases_of(catalogue: &Catalogue, names: &Names) -> Vec<Arc<catalogue::Phase>> {

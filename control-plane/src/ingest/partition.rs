@@ -427,7 +427,8 @@ impl Partition<'_> {
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, None).await?;
         self.committed(bytes);
-        for (delivery, balance) in deliveries.iter_mut().zip(balances) {
+        for (delivery, (balance, told)) in deliveries.iter_mut().zip(balances) {
+            delivery.told.extend(told);
             delivery.balance.add(balance);
             delivery.position = (delivery.position + delivery.take).min(delivery.events.len());
             delivery.is_poisoned = false;

@@ -28,6 +28,7 @@ pub(super) const SQLITE: Migrations = &[
     (19, include_str!("../../../migrations/sqlite/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/sqlite/0020_trust.sql")),
     (21, include_str!("../../../migrations/sqlite/0021_running.sql")),
+    (22, include_str!("../../../migrations/sqlite/0022_guarded.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -52,6 +53,7 @@ pub(super) const POSTGRES: Migrations = &[
     (19, include_str!("../../../migrations/postgres/0019_no_tallies.sql")),
     (20, include_str!("../../../migrations/postgres/0020_trust.sql")),
     (21, include_str!("../../../migrations/postgres/0021_running.sql")),
+    (22, include_str!("../../../migrations/postgres/0022_guarded.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -8,17 +8,28 @@ const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 const VERSION: SnapshotVersion = SnapshotVersion { epoch: 1, seq: 7 };
 
 fn flag() -> Flag {
-    let wire = json!({ "key": "f", "value_type": "boolean", "default_variation": "off", "salt": "s",
+    flag_of(&json!({}))
+}
+
+fn flag_of(more: &Value) -> Flag {
+    let mut wire = json!({ "key": "f", "value_type": "boolean", "default_variation": "off", "salt": "s",
         "variations": [{ "key": "off", "value": false }, { "key": "on", "value": true }],
         "cohort": { "phase": 3, "slices": [
             { "from": 0, "to": 500_000, "variation": "on", "arm": "exposed" },
             { "from": 500_000, "to": 1_000_000, "variation": "off", "arm": "control" }] } });
+    for (name, value) in more.as_object().unwrap() {
+        wire["cohort"][name] = value.clone();
+    }
     flagfuse_shared::flag::compile(&flagfuse_shared::strict::from_value(&wire).unwrap()).unwrap()
 }
 
 fn judge(tickets: Option<&TicketSecrets>, body: &str) -> Vec<Judged> {
-    let (flag, scope) = (flag(), Scope::parse("t/p/e").unwrap());
-    let known = |key: &FlagKey| (key.as_str() == "f").then_some(Some(&flag));
+    judge_by(&flag(), tickets, body)
+}
+
+fn judge_by(flag: &Flag, tickets: Option<&TicketSecrets>, body: &str) -> Vec<Judged> {
+    let scope = Scope::parse("t/p/e").unwrap();
+    let known = |key: &FlagKey| (key.as_str() == "f").then_some(Some(flag));
     let rules = Rules { scope: &scope, tickets, version: VERSION, flag: &known };
     let batch = ClientBatch::parse(body.as_bytes()).unwrap();
     batch.events.iter().map(|raw| rules.judge(raw, &batch, NOW)).collect()
@@ -119,7 +130,7 @@ fn both_arms_enrol_on_the_same_path() {
 fn without_a_ticket_nothing_counts() {
     let secrets = TicketSecrets::parse("a:AAAAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
     let scope = Scope::parse("t/p/e").unwrap();
-    let ticket = |unit, at| secrets.issue(&scope, unit, at).unwrap();
+    let ticket = |unit, at| secrets.issue(&scope, unit, Proof::Asked, at).unwrap();
     let outcome = |id: &str, more: &str| {
         format!(r#"{{"id":"{id}","type":"outcome","unit":"ann","metric":"m","occurred_ms":{}{more}}}"#, NOW.0)
     };
@@ -152,6 +163,26 @@ fn without_a_ticket_nothing_counts() {
     assert!(judge(Some(&secrets), usage)[0].ticket.is_none(), "it has no unit");
     let kind = parse_event(&outcome("1", ""), NOW, None).unwrap().kind;
     assert!(matches!(kind, EventKind::Outcome { .. }));
+}
+
+#[test]
+fn a_client_cannot_report_the_use_of_a_unit_that_nobody_signed() {
+    let secrets = TicketSecrets::parse("a:AAAAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
+    let scope = Scope::parse("t/p/e").unwrap();
+    let signed_only = flag_of(&json!({ "units": "signed" }));
+    for (unit, variation) in units() {
+        for (proof, source, told) in [
+            (Proof::Asked, SourceMark::Ticket, Some(TicketFault::Unsigned)),
+            (Proof::Signed, SourceMark::Signed, None),
+        ] {
+            let ticket = secrets.issue(&scope, &unit, proof, NOW).unwrap();
+            let more = format!(r#","phase":3,"version":"1.7","slices":"1.0","ticket":"{ticket}""#);
+            let body = events(&[exposure(&unit, variation, &more)]);
+            let found = judge_by(&signed_only, Some(&secrets), &body);
+            assert_eq!((found[0].source, found[0].ticket), (source, told), "{unit} {proof:?}");
+            assert_eq!(judge(Some(&secrets), &body)[0].ticket, None, "others ask for no signature");
+        }
+    }
 }
 
 #[test]

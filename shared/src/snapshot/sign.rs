@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 
 use super::envelope::{Envelope, Segments, Signature, encode_frame, pre_authentication_encoding};
 use super::manifest::{KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, View};
-use super::payload::{CODEC, Content, PayloadError, decode, encode};
+use super::payload::{CODEC, Content, PayloadError, decode, encode, reader_min};
 use super::selftest::selftest_digest;
 use super::verify::key_id;
 use crate::digest::Digest;
@@ -120,7 +120,7 @@ pub fn sign_snapshot(
         expires_ms: release.expires_ms,
         keyset_version: release.keyset_version,
         payload: PayloadInfo { codec: CODEC, len: payload.len(), sha256: Digest::of(&payload) },
-        reader_min: CODEC.reader_min(),
+        reader_min: reader_min(content),
         selftest_sha256: selftest_digest(&decoded.snapshot.environment, &decoded.selftest),
     };
     let body = to_json("manifest", &manifest)?;

@@ -66,6 +66,7 @@ impl<'de> Visitor<'de> for QuickVisitor {
             (None, None, None);
         let (mut unit, mut flag, mut variation): (Maybe<'de>, Maybe<'de>, Maybe<'de>) = (None, None, None);
         let (mut version, mut metric, mut ticket): (Maybe<'de>, Maybe<'de>, Maybe<'de>) = (None, None, None);
+        let mut slices: Maybe<'de> = None;
         let (mut phase, mut value) = (None::<Option<u32>>, None::<Option<f64>>);
         let mut unknown: Vec<Cow<'de, str>> = Vec::new();
         while let Some(Text(name)) = map.next_key()? {
@@ -81,6 +82,7 @@ impl<'de> Visitor<'de> for QuickVisitor {
                 "metric" => once(&mut metric, &mut map)?,
                 "value" => once(&mut value, &mut map)?,
                 "ticket" => once(&mut ticket, &mut map)?,
+                "slices" => once(&mut slices, &mut map)?,
                 "yes" | "no" | "variants" => return Err(unusual()),
                 _ if unknown.len() == UNKNOWN_COUNT_MAX || unknown.contains(&name) => return Err(unusual()),
                 _ => {
@@ -102,6 +104,7 @@ impl<'de> Visitor<'de> for QuickVisitor {
             metric: cow(metric),
             value: value.flatten(),
             ticket: cow(ticket),
+            slices: cow(slices),
             yes: 0,
             no: 0,
             variants: BTreeMap::new(),

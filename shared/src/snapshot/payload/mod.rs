@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::Snapshot;
 use super::envelope::{Envelope, split_frame};
-use super::manifest::{Codec, Manifest};
+use super::manifest::{Codec, Manifest, READER_OF_SLICES};
 use super::selftest::{SelftestQuestion, questions};
 use super::settings::{AutoExposure, Profile, Settings};
 use crate::definition::{FlagWire, SharedWire};
@@ -94,6 +94,13 @@ pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
     // Whatever we are about to sign has to be readable by the same code the edge runs.
     decode(&bytes, CODEC)?;
     Ok(bytes)
+}
+
+/// The first reader that understands the content: what few snapshots say is no reason for older edges to refuse the others.
+pub fn reader_min(content: &Content) -> u32 {
+    let mut cohorts = content.flags.iter().filter_map(|flag| flag.cohort.as_ref());
+    let is_newer = cohorts.any(|cohort| !cohort.dimensions.is_empty() || !cohort.units.is_any());
+    if is_newer { READER_OF_SLICES } else { CODEC.reader_min() }
 }
 
 /// Parsed but not yet trusted content, together with its self-test. Only `verify` makes it one that can be evaluated.

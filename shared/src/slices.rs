@@ -20,7 +20,8 @@ impl SliceCodes {
         }
         let mut codes = Self::default();
         for part in text.split('.') {
-            let is_plain = part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+            let is_plain =
+                part.bytes().all(|byte| byte.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
             let code: u8 = part.parse().ok().filter(|_| is_plain)?;
             if usize::from(code) > DIMENSION_VALUE_COUNT_MAX || !codes.push(code) {
                 return None;
@@ -76,7 +77,10 @@ mod tests {
             let made: SliceCodes = codes.iter().copied().collect();
             assert_eq!(made.to_string(), text);
             assert_eq!(SliceCodes::parse(text), Some(made));
-            assert_eq!((made.iter().collect::<Vec<_>>(), made.is_empty()), (codes.to_vec(), codes.is_empty()));
+            assert_eq!(
+                (made.iter().collect::<Vec<_>>(), made.is_empty()),
+                (codes.to_vec(), codes.is_empty())
+            );
         }
         for text in ["21", "256", "-1", "+1", "01", "00", ".", "1.", "1.2.3.4.5", "a", " 1", "1,2"] {
             assert_eq!(SliceCodes::parse(text), None, "{text:?}");

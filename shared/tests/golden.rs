@@ -169,12 +169,20 @@ fn content_of_v3() -> Content {
     };
     let dimensions = json!([{ "attribute": "device", "values": ["mobile", "desktop"] },
                             { "attribute": "paying", "values": ["true"] }]);
-    let flag = |key: &str, cohort: Value| json!({ "key": key, "value_type": "boolean", "default_variation": "off",
-        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }], "cohort": cohort });
+    let flag = |key: &str, cohort: Value| {
+        json!({ "key": key, "value_type": "boolean", "default_variation": "off",
+        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }], "cohort": cohort })
+    };
     let later = [
         flag("s", cohort(4, json!({ "dimensions": dimensions }))),
-        flag("t", cohort(5, json!({ "dimensions": dimensions, "units": "signed",
-            "withheld": { "variation": "on", "instead": "off" } }))),
+        flag(
+            "t",
+            cohort(
+                5,
+                json!({ "dimensions": dimensions, "units": "signed",
+            "withheld": { "variation": "on", "instead": "off" } }),
+            ),
+        ),
         flag("w", cohort(6, json!({ "units": "signed" }))),
     ];
     content.flags.extend(later.map(|flag| serde_json::from_value::<FlagWire>(flag).unwrap()));
@@ -203,9 +211,7 @@ fn frame(content: &Content) -> Vec<u8> {
 
 #[test]
 fn signed_frames_are_unchanged() {
-    for (name, content) in
-        [("snapshot-v2.frame", content_of_v2()), ("snapshot-v3.frame", content_of_v3())]
-    {
+    for (name, content) in [("snapshot-v2.frame", content_of_v2()), ("snapshot-v3.frame", content_of_v3())] {
         let path = golden(name);
         let committed = fs::read(&path).unwrap_or_default();
         let made = frame(&content);

@@ -27,6 +27,4 @@ pub use closed::{CellRow, Closed, Counter, CounterRow, NetworkRow, SlotRow, Spre
 pub use fact::{Balance, Effect, Exposure, Fact, Outcome};
 pub use id::{Arm, MetricNo, NameNo, PhaseId, SliceNo, SliceSet, Source, UnitHash};
 pub use ledger::{CheckpointError, EnrolledIn, Ledger, Memory, Part, Restore, RestoreError, Standing};
-pub use rules::{
-    Counting, Matching, MetricRules, OutcomesFrom, PhaseRules, RulesFault, SliceRules, Window,
-};
+pub use rules::{Counting, Matching, MetricRules, OutcomesFrom, PhaseRules, RulesFault, SliceRules, Window};

@@ -279,12 +279,16 @@ pub(crate) fn rules(rest: &mut Reader<'_>, version: u8) -> Option<PhaseRules> {
         grace_ms: rest.varint()?,
         metrics: (0..rest.count()?).map(|_| metric(rest)).collect::<Option<_>>()?,
         slices: (0..rest.count()?).map(|_| slice(rest)).collect::<Option<_>>()?,
-        outcomes_from: match if version > 1 { rest.byte()? } else { 0 } {
-            0 => OutcomesFrom::Any,
-            1 => OutcomesFrom::Server,
-            _ => return None,
-        },
+        outcomes_from: if version > 1 { outcomes_from(rest)? } else { OutcomesFrom::Any },
     })
+}
+
+fn outcomes_from(rest: &mut Reader<'_>) -> Option<OutcomesFrom> {
+    match rest.byte()? {
+        0 => Some(OutcomesFrom::Any),
+        1 => Some(OutcomesFrom::Server),
+        _ => None,
+    }
 }
 
 fn metric(rest: &mut Reader<'_>) -> Option<MetricRules> {

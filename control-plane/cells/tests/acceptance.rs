@@ -324,8 +324,13 @@ fn where_only_servers_are_believed_clients_move_no_cell_and_flood_no_unit() {
     for _ in 0..20_000 {
         assert_eq!(story.outcome(at, 1_000, "error", START), Effect::Uncounted);
     }
-    let outcome =
-        Outcome { unit: unit(1_000), name: name_no("error"), at_ms: START, value_micros: None, source: Source::Server };
+    let outcome = Outcome {
+        unit: unit(1_000),
+        name: name_no("error"),
+        at_ms: START,
+        value_micros: None,
+        source: Source::Server,
+    };
     assert_eq!(story.tell(at, Fact::Outcome(outcome)), Effect::Stored);
     story.tick(START + 20_000);
     assert_eq!(story.cells(1, 0).iter().map(|(.., units)| units).sum::<u64>(), 1);

@@ -81,7 +81,7 @@ struct Quarantined {
 impl From<Told> for Quarantined {
     fn from(Told { index, fault }: Told) -> Self {
         let EventFault { code, field, reason } = fault;
-        let field = Some(field.to_owned()).filter(|field| !field.is_empty());
+        let field = Some(field).filter(|field| !field.is_empty());
         Self { index: index as u64, code: code.as_str().to_owned(), field, reason }
     }
 }

@@ -6,6 +6,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::BATCH_EVENT_COUNT_MAX;
 use flagfuse_shared::strict;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 /// Events of a request, unread: each answers for itself.
 #[derive(Debug)]
@@ -21,8 +22,9 @@ pub struct ServerEvents<'b> {
 impl<'b> ServerEvents<'b> {
     /// Reads `{"sent_ms": …, "events": […]}`.
     pub fn of_json(body: &'b [u8]) -> Result<Self, BatchError> {
-        let ClientBatch { sent_ms, sdk, events, .. } = ClientBatch::parse_within(body, BATCH_EVENT_COUNT_MAX)?;
-        Ok(Self { sent_ms, sdk, events: events.into_iter().map(|event| event.get()).collect() })
+        let ClientBatch { sent_ms, sdk, events, .. } =
+            ClientBatch::parse_within(body, BATCH_EVENT_COUNT_MAX)?;
+        Ok(Self { sent_ms, sdk, events: events.into_iter().map(RawValue::get).collect() })
     }
 
     /// Reads one event a line; empty lines are none.
@@ -90,7 +92,8 @@ mod tests {
     fn both_spellings_are_the_same_batch_and_other_events_another_one() {
         let lines = b"{\"id\":\"1\"}\r\n\n  {\"id\":\"2\",\"id\":\"2\"}\n";
         let object = br#"{"events":[{"id":"1"},{"id":"2","id":"2"}]}"#;
-        let later = br#"{"sent_ms":1800000000000,"sdk":"server/1","events":[{"id":"1"},{"id":"2","id":"2"}]}"#;
+        let later =
+            br#"{"sent_ms":1800000000000,"sdk":"server/1","events":[{"id":"1"},{"id":"2","id":"2"}]}"#;
         let other = br#"{"events":[{"id":"1"}]}"#;
         let of = |events: &ServerEvents<'_>| {
             let body = events.batch(&scope(), NOW);
@@ -119,7 +122,8 @@ mod tests {
         }
         let lines = |count: usize| "{}\n".repeat(count);
         assert_eq!(ServerEvents::of_lines(lines(BATCH_EVENT_COUNT_MAX).as_bytes()).unwrap().count(), 2_000);
-        let error = ServerEvents::of_lines(lines(BATCH_EVENT_COUNT_MAX + 1).as_bytes()).unwrap_err().to_string();
+        let error =
+            ServerEvents::of_lines(lines(BATCH_EVENT_COUNT_MAX + 1).as_bytes()).unwrap_err().to_string();
         assert!(error.contains("2001 events, the limit is 2000"), "{error}");
         assert!(ServerEvents::of_json(b"[]").is_err());
     }

@@ -66,6 +66,8 @@ mod traffic;
 #[cfg(test)]
 mod trail;
 #[cfg(test)]
+mod trust;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod world;

@@ -178,7 +178,7 @@ impl Buffer {
         let waiting = oldest_waiting_ms.and_then(|at| u64::try_from(at).ok()).map(UnixMillis);
         let delivered_through_ms = self.intake.borrow_mut().delivered_through(waiting, clock::now());
         let rests = rests && oldest_waiting_ms.is_none();
-        let has_tickets = config(&self.env).map_err(platform)?.tickets.is_some();
+        let has_tickets = config(&self.env).is_ok_and(|config| config.tickets.is_some());
         Ok(Word { batch_seq, oldest_waiting_ms, delivered_through_ms, rests, has_tickets })
     }
 

@@ -149,11 +149,7 @@ pub fn all_flags(
 }
 
 /// A unit that was shown a flag with a running cohort, and may enrol in it. A bulk evaluation is a prefetch and never one.
-fn exposure(
-    config: &Config,
-    input: &EvaluationInput<'_>,
-    answer: &EvaluationResult<'_>,
-) -> Option<Exposure> {
+fn exposure(config: &Config, input: &EvaluationInput<'_>, answer: &EvaluationResult<'_>) -> Option<Exposure> {
     let resolution = answer.as_ref().ok()?;
     let assignment = resolution.assignment?;
     let (source, units) = (resolution.flag.bucket_by(), resolution.flag.cohort()?.units());

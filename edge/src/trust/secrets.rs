@@ -10,7 +10,7 @@ const KEY_LEN_MAX: usize = 16;
 /// Characters of a secret: 16 bytes in base64.
 const SECRET_LEN_MIN: usize = 22;
 /// Secrets that are good at once: the one in use, its successor, and those that what is under way was made with.
-const SECRET_COUNT_MAX: usize = 8;
+pub const SECRET_COUNT_MAX: usize = 8;
 
 /// Keys by their names, newest first; at least one.
 #[derive(Clone)]

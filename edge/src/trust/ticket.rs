@@ -139,6 +139,7 @@ fn mac(key: &Hmac<Sha256>, scope: &Scope, unit: &str, (window, proof): (u64, Pro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::secrets::SECRET_COUNT_MAX;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
     const OLD: &str = "a:AAAAAAAAAAAAAAAAAAAAAAAA";

@@ -6,6 +6,7 @@
 use flagfuse_shared::context::{Context, UnitSource};
 use flagfuse_shared::ids::Scope;
 use hmac::Mac as _;
+use serde_json::Value;
 
 use crate::stream_token::unhex;
 use crate::trust::secrets::Secrets;
@@ -31,9 +32,11 @@ impl UnitSecrets {
             UnitSource::TargetingKey => context.get(SIGNATURE),
             UnitSource::Attribute(name) => context.get(&format!("{SIGNATURE}:{}", name.as_str())),
         };
-        let signature = signature.and_then(|value| value.as_str());
+        let signature = signature.and_then(Value::as_str);
         let unit = source.unit(context);
-        signature.zip(unit).is_some_and(|(signature, unit)| self.is_made_for(scope, &unit, signature).is_some())
+        signature
+            .zip(unit)
+            .is_some_and(|(signature, unit)| self.is_made_for(scope, &unit, signature).is_some())
     }
 
     fn is_made_for(&self, scope: &Scope, unit: &str, signature: &str) -> Option<()> {

@@ -108,7 +108,9 @@ impl Ledger {
             }
         }
         let now_ms = self.clock.now_ms();
-        if enrolled < self.phases.accepting_of(outcome.source) && now_ms.saturating_sub(outcome.at_ms) <= LATE_MS {
+        if enrolled < self.phases.accepting_of(outcome.source)
+            && now_ms.saturating_sub(outcome.at_ms) <= LATE_MS
+        {
             self.waiting.keep(unit, outcome, now_ms);
             effect = effect.or(Effect::Waiting);
         }

@@ -52,7 +52,8 @@ impl Restore {
             Some(found) => return Err(RestoreError::Version { found }),
             None => return Err(RestoreError::Damaged { part: self.found }),
         };
-        let taken = if self.found == 0 { self.take_root(&mut rest, version) } else { self.take_chunk(&mut rest) };
+        let taken =
+            if self.found == 0 { self.take_root(&mut rest, version) } else { self.take_chunk(&mut rest) };
         if taken.is_none() || !rest.is_empty() {
             return Err(RestoreError::Damaged { part: self.found });
         }
@@ -101,7 +102,11 @@ impl Restore {
         }
         let mut places = Vec::new();
         for _ in 0..rest.count()? {
-            places.push(if rest.byte()? == 0 { None } else { Some(phase(rest, version, &mut ledger.names)?) });
+            places.push(if rest.byte()? == 0 {
+                None
+            } else {
+                Some(phase(rest, version, &mut ledger.names)?)
+            });
         }
         let accepting = usize::try_from(rest.varint()?).ok()?;
         let gone: BTreeSet<PhaseId> =

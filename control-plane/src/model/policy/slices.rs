@@ -23,7 +23,8 @@ pub(super) fn check(slices: &[DimensionWire]) -> Result<(), PolicyFault> {
         let field = |name: &str| format!("slices[{at}].{name}");
         check_text(&field("attribute"), attribute)?;
         if RESERVED_ATTRIBUTES.contains(&attribute.as_str()) || attribute.contains('=') {
-            let allowed = "an attribute without \"=\", other than \"all\" and \"bot\", which cells have already";
+            let allowed =
+                "an attribute without \"=\", other than \"all\" and \"bot\", which cells have already";
             return Err(out_of_range(field("attribute"), format!("{attribute:?}"), allowed));
         }
         if !attributes.insert(attribute) {
@@ -31,7 +32,8 @@ pub(super) fn check(slices: &[DimensionWire]) -> Result<(), PolicyFault> {
         }
         if values.is_empty() || values.len() > DIMENSION_VALUE_COUNT_MAX {
             let found = format!("{} entries", values.len());
-            let allowed = format!("1 to {DIMENSION_VALUE_COUNT_MAX} entries: all others are counted together");
+            let allowed =
+                format!("1 to {DIMENSION_VALUE_COUNT_MAX} entries: all others are counted together");
             return Err(out_of_range(field("values"), found, allowed));
         }
         check_values(&field("values"), values)?;

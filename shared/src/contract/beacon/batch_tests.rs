@@ -116,8 +116,14 @@ fn requests_say_what_the_edge_knew_and_exposures_name_their_flag_once() {
     let raw = r#"{"id":"1", "type":"?"}"#;
     let sent = NOW.0 - 3;
     let expected = [
-        format!("5 None edge 7 false false None {}", shown(r#"check\"out"#, 3, "ann", "on", (5, r#""slices":"1.0","#))),
-        format!("9 None edge 7 false true None {}", shown(r#"check\"out"#, 3, r"b\n", "off", (9, r#""slices":"20","#))),
+        format!(
+            "5 None edge 7 false false None {}",
+            shown(r#"check\"out"#, 3, "ann", "on", (5, r#""slices":"1.0","#))
+        ),
+        format!(
+            "9 None edge 7 false true None {}",
+            shown(r#"check\"out"#, 3, r"b\n", "off", (9, r#""slices":"20","#))
+        ),
         format!("9 None edge 7 false false None {}", shown(r#"check\"out"#, 3, "cid", "on", (9, ""))),
         format!("0 None edge 7 true false None {}", shown("search", 1, "ann", "a", (0, ""))),
         format!("0 Some({sent}) ticket 9 true true Some(\"web/1\") {raw}"),

@@ -45,8 +45,7 @@ pub enum SourceMark {
 
 impl SourceMark {
     /// Every mark there is.
-    pub const ALL: [Self; 6] =
-        [Self::Edge, Self::Ticket, Self::Signed, Self::Open, Self::None, Self::Server];
+    pub const ALL: [Self; 6] = [Self::Edge, Self::Ticket, Self::Signed, Self::Open, Self::None, Self::Server];
 
     /// The word in JSON.
     pub const fn as_str(self) -> &'static str {

@@ -5,9 +5,7 @@ use crate::bucket::{COHORT_SEED, Salted};
 use crate::context::AttributeName;
 use crate::definition::{CohortWire, DimensionWire};
 use crate::flag::{Cohort, CohortSlice, Dimension, Withheld};
-use crate::limits::{
-    BUCKET_COUNT, COHORT_SLICE_COUNT_MAX, DIMENSION_COUNT_MAX, DIMENSION_VALUE_COUNT_MAX,
-};
+use crate::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX, DIMENSION_COUNT_MAX, DIMENSION_VALUE_COUNT_MAX};
 
 pub(super) fn compile_cohort<T: AsRef<str>>(
     wire: &CohortWire<T>,

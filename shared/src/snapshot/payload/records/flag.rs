@@ -6,8 +6,8 @@ use super::tags::{Tagged, read_tag};
 use super::value::{ReadValue, write_value};
 use super::writer::{Writer, bits};
 use crate::definition::{
-    CohortSliceWire, CohortWire, DimensionWire, FlagWire, LayerShareWire, PrerequisiteWire, TargetWire, Units,
-    UnleashToggleWire, VariationWire, WithheldWire,
+    CohortSliceWire, CohortWire, DimensionWire, FlagWire, LayerShareWire, PrerequisiteWire, TargetWire,
+    Units, UnleashToggleWire, VariationWire, WithheldWire,
 };
 use crate::limits::{
     COHORT_SLICE_COUNT_MAX, DIMENSION_COUNT_MAX, DIMENSION_VALUE_COUNT_MAX, LISTED_UNIT_COUNT_MAX,

@@ -124,7 +124,13 @@ fn cohort() -> impl Strategy<Value = CohortWire> {
     let units = any::<bool>().prop_map(|is_signed| if is_signed { Units::Signed } else { Units::Any });
     let dimensions = prop::collection::vec(dimension, 0..3);
     (any::<u32>(), prop::collection::vec(slice, 0..3), maybe(withheld), dimensions, units).prop_map(
-        |(phase, slices, withheld, dimensions, units)| CohortWire { phase, slices, withheld, dimensions, units },
+        |(phase, slices, withheld, dimensions, units)| CohortWire {
+            phase,
+            slices,
+            withheld,
+            dimensions,
+            units,
+        },
     )
 }
 

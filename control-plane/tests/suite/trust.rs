@@ -67,7 +67,7 @@ async fn mobile_gain_does_not_hide_desktop_loss() {
         let desktop: Vec<_> = desktop.iter().map(|(unit, _)| (unit.clone(), "2")).collect();
         shown(&world, variation, mobile).await;
         shown(&world, variation, &desktop).await;
-        for (units, count) in [(mobile, gains[0]), (&desktop, gains[1])] {
+        for (units, count) in [(mobile, gains[0]), (&desktop[..], gains[1])] {
             let outcomes: Vec<Value> =
                 units.iter().take(count).map(|(unit, _)| world.outcome(unit, "conversion")).collect();
             world.ingest(&outcomes).await;

@@ -17,12 +17,12 @@ use crate::trust::secrets::Secrets;
 
 /// What separates this use of a secret from any other.
 const PURPOSE: &[u8] = b"flagfuse ticket 1\n";
+/// The same for tickets of units that are signed.
+const PURPOSE_SIGNED: &[u8] = b"flagfuse ticket 1 signed\n";
 /// How long a window is.
 const WINDOW_MS: u64 = 24 * 3_600_000;
 /// Half of HMAC-SHA-256, as in stream tokens.
 const MAC_LEN: usize = 16;
-/// The same for tickets of units that are signed.
-const PURPOSE_SIGNED: &[u8] = b"flagfuse ticket 1 signed\n";
 /// Stands behind the window of such a ticket.
 const SIGNED: char = 's';
 

@@ -329,7 +329,7 @@ impl Oracle {
                     self.count_for(id, as_whom, &outcome, tick_ms);
                 }
             }
-            let takes = |id| {
+            let takes = |id: &PhaseId| {
                 let phase = self.phases.get(id);
                 phase.is_none_or(|phase| phase.rules.outcomes_from.takes(outcome.source))
             };

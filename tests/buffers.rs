@@ -1,6 +1,9 @@
 //! Events on their way from real buffers to a control plane that does as a test likes: queues of their own, what waits,
 //! batches that nobody takes, and buffers from before.
 
+#[path = "buffers/enrolment.rs"]
+mod enrolment;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};

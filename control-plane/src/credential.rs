@@ -12,7 +12,7 @@ use crate::store::tokens::TokenRow;
 pub enum Bearer {
     /// A person or a program of the tenant.
     Tenant(TenantKey),
-    /// The clients of one environment.
+    /// The clients or the servers of one environment.
     Environment(Scope),
 }
 
@@ -42,7 +42,12 @@ pub fn generate(
     let (text, tenant, scope) = match bearer {
         Bearer::Tenant(tenant) => (format!("ff_{}_{secret}", kind.as_str()), tenant, None),
         Bearer::Environment(scope) => {
-            (format!("{}:{}.{secret}", scope.project, scope.environment), scope.tenant.clone(), Some(scope))
+            // A client key's text says where to look; a secret one tells nothing.
+            let text = match kind {
+                TokenKind::Client => format!("{}:{}.{secret}", scope.project, scope.environment),
+                _ => format!("ff_{}_{secret}", kind.as_str()),
+            };
+            (text, scope.tenant.clone(), Some(scope))
         }
     };
     let digest = Digest::of(text.as_bytes());

@@ -16,6 +16,7 @@ use crate::error::EdgeError;
 use crate::region::{Position, nearest};
 use crate::trust::network::NetworkKey;
 use crate::trust::ticket::TicketSecrets;
+use crate::trust::unit::UnitSecrets;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -43,6 +44,8 @@ pub struct Config {
     pub notify: NotifySettings,
     /// Makes and checks tickets; without it every client's events count.
     pub tickets: Option<TicketSecrets>,
+    /// Checks units that the customer's servers signed; without it no unit is signed.
+    pub units: Option<UnitSecrets>,
     /// Hashes the networks that requests come from.
     pub networks: Option<NetworkKey>,
 }
@@ -107,6 +110,8 @@ impl Config {
             notify: NotifySettings::parse(&get)?,
             tickets: TicketSecrets::parse(&text("FLAGFUSE_TICKET_SECRETS"))
                 .map_err(|error| wrong("FLAGFUSE_TICKET_SECRETS", error))?,
+            units: UnitSecrets::parse(&text("FLAGFUSE_UNIT_SECRETS"))
+                .map_err(|error| wrong("FLAGFUSE_UNIT_SECRETS", error))?,
             networks: NetworkKey::new(&network_key(&get)),
         })
     }
@@ -230,6 +235,7 @@ mod tests {
             ("FLAGFUSE_SHARDS", "17"),
             ("FLAGFUSE_TICKET_SECRETS", "one"),
             ("FLAGFUSE_TICKET_SECRETS", "a:short"),
+            ("FLAGFUSE_UNIT_SECRETS", "a:short"),
         ] {
             let error = parse(&[("FLAGFUSE_REGION", "weur"), (name, value)]).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");

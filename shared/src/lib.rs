@@ -19,6 +19,7 @@ pub mod limits;
 pub mod ofrep;
 pub mod ordered;
 pub mod segment;
+pub mod slices;
 pub mod snapshot;
 pub mod strict;
 pub mod text;

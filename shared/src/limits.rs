@@ -34,6 +34,12 @@ pub const REGEX_GROUP_COUNT_MAX: usize = 16;
 pub const VARIATION_COUNT_MAX: usize = 64;
 /// Slices of a cohort: at most ten ramp stages with an exposed and a control range each, and a spare factor.
 pub const COHORT_SLICE_COUNT_MAX: usize = 64;
+/// Attributes by whose values a fuse tells units apart.
+pub const DIMENSION_COUNT_MAX: usize = 4;
+/// Values of such an attribute that are counted by themselves; all others together are the rest.
+pub const DIMENSION_VALUE_COUNT_MAX: usize = 20;
+/// Bytes of such an attribute's name, and of such a value.
+pub const DIMENSION_TEXT_LEN_MAX: usize = 64;
 /// Sum of the weights of a split. Products with a bucket stay below 2^53, so every language agrees.
 pub const SPLIT_WEIGHT_SUM_MAX: u64 = 1_000_000;
 

@@ -8,9 +8,11 @@ use std::path::PathBuf;
 use flagfuse_shared::bucket::{Bucket, murmur3_32_joined, unleash_bucket};
 use flagfuse_shared::condition::{Condition, SegmentNames};
 use flagfuse_shared::context::Context;
-use flagfuse_shared::definition::{FlagWire, SharedWire};
+use flagfuse_shared::definition::{FlagWire, SharedWire, Units};
 use flagfuse_shared::digest::Digest;
+use flagfuse_shared::evaluate::{Freshness, Question};
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::snapshot::envelope::{Envelope, split_frame};
 use flagfuse_shared::snapshot::manifest::{Keyset, Role, Roles};
 use flagfuse_shared::snapshot::payload::Content;
 use flagfuse_shared::snapshot::sign::{PrivateKey, Release, sign_keyset, sign_snapshot};
@@ -155,6 +157,38 @@ fn content_of_v2() -> Content {
     content
 }
 
+/// What reader 3 came for: a cohort with declared slices, and one of signed units.
+fn content_of_v3() -> Content {
+    let mut content = content_of_v2();
+    let cohort = |phase: u32, more: Value| {
+        let mut cohort = json!({ "phase": phase, "slices": [
+            { "from": 0, "to": 500_000, "variation": "on", "arm": "exposed" },
+            { "from": 500_000, "to": 1_000_000, "variation": "off", "arm": "control" } ] });
+        cohort.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        cohort
+    };
+    let dimensions = json!([{ "attribute": "device", "values": ["mobile", "desktop"] },
+                            { "attribute": "paying", "values": ["true"] }]);
+    let flag = |key: &str, cohort: Value| {
+        json!({ "key": key, "value_type": "boolean", "default_variation": "off",
+        "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }], "cohort": cohort })
+    };
+    let later = [
+        flag("s", cohort(4, json!({ "dimensions": dimensions }))),
+        flag(
+            "t",
+            cohort(
+                5,
+                json!({ "dimensions": dimensions, "units": "signed",
+            "withheld": { "variation": "on", "instead": "off" } }),
+            ),
+        ),
+        flag("w", cohort(6, json!({ "units": "signed" }))),
+    ];
+    content.flags.extend(later.map(|flag| serde_json::from_value::<FlagWire>(flag).unwrap()));
+    content
+}
+
 fn frame(content: &Content) -> Vec<u8> {
     let role = |seed| Role { threshold: 1, keys: vec![key(seed).public_base64()] };
     let keyset = Keyset {
@@ -177,19 +211,32 @@ fn frame(content: &Content) -> Vec<u8> {
 
 #[test]
 fn signed_frames_are_unchanged() {
-    let path = golden("snapshot-v2.frame");
-    let committed = fs::read(&path).unwrap_or_default();
-    let made = frame(&content_of_v2());
-    if committed != made {
-        let beside = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("snapshot-v2.frame");
-        fs::write(&beside, &made).unwrap();
-        panic!(
-            "signed bytes differ from {}: edges in the field hold such bytes. If the format was meant to change, raise \
-             reader_min and commit the frame written to {}",
-            path.display(),
-            beside.display()
-        );
+    for (name, content) in [("snapshot-v2.frame", content_of_v2()), ("snapshot-v3.frame", content_of_v3())] {
+        let path = golden(name);
+        let committed = fs::read(&path).unwrap_or_default();
+        let made = frame(&content);
+        if committed != made {
+            let beside = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+            fs::write(&beside, &made).unwrap();
+            panic!(
+                "signed bytes differ from {}: edges in the field hold such bytes. If the format was meant to change, raise \
+                 reader_min and commit the frame written to {}",
+                path.display(),
+                beside.display()
+            );
+        }
     }
+}
+
+#[test]
+fn only_snapshots_that_say_more_need_a_newer_reader() {
+    let reader = |content: &Content| {
+        let frame = frame(content);
+        let segments = split_frame(&frame).unwrap();
+        let manifest = Envelope::parse(segments.manifest).unwrap().payload_bytes().unwrap();
+        serde_json::from_slice::<Value>(&manifest).unwrap()["reader_min"].clone()
+    };
+    assert_eq!((reader(&content_of_v2()), reader(&content_of_v3())), (json!(2), json!(3)));
 }
 
 fn admitted(frame: &[u8]) -> Admitted {
@@ -206,4 +253,33 @@ fn frames_from_the_past_are_still_admitted() {
     assert!(faults.is_empty(), "{faults:?}");
     assert_eq!(admitted.snapshot.flags().count(), 7);
     assert_eq!(admitted.held.version, SnapshotVersion { epoch: 1, seq: 7 });
+}
+
+#[test]
+fn slices_come_from_the_context_alone_and_are_the_same_in_both_arms() {
+    let admitted = admitted(&fs::read(golden("snapshot-v3.frame")).unwrap());
+    let ask = |flag: &str, context: Value| {
+        let context = Context::from_json(context).unwrap();
+        let question = Question { context: &context, now: NOW, freshness: Freshness::Fresh, random: 0 };
+        admitted.snapshot.evaluate(flag, question).unwrap().assignment.unwrap()
+    };
+    let mut arms = BTreeSet::new();
+    for n in 0..40 {
+        let unit = format!("unit-{n}");
+        for (device, paying, expected) in [
+            (json!("mobile"), json!(true), "1.1"),
+            (json!("desktop"), json!("true"), "2.1"),
+            (json!("tv"), json!(false), "0.0"),
+            (json!(["mobile"]), Value::Null, "0.0"),
+        ] {
+            let found = ask("s", json!({ "targetingKey": unit, "device": device, "paying": paying }));
+            arms.insert(found.arm);
+            assert_eq!(found.slices.to_string(), expected);
+        }
+        assert_eq!(ask("s", json!({ "targetingKey": unit })).slices.to_string(), "0.0");
+        assert!(ask("w", json!({ "targetingKey": unit, "device": "mobile" })).slices.is_empty());
+    }
+    assert_eq!(arms.len(), 2);
+    let units = |flag: &str| admitted.snapshot.flag(flag).unwrap().unwrap().cohort().unwrap().units();
+    assert_eq!(["s", "t", "w"].map(units), [Units::Any, Units::Signed, Units::Signed]);
 }

@@ -126,6 +126,10 @@ pub(crate) fn of_nothing() -> Vec<Mistake> {
             .says(404, "version_not_kept", &["1.900", "there are: 1."]),
         to(To::Admin, "makes a token of a kind there is none of", "POST", "/v1/tokens")
             .with(json!({ "kind": "root", "name": "n" }))
-            .says(400, "bad_schema", &["kind must be \"admin\", \"viewer\", \"ingest\" or \"client\""]),
+            .says(
+                400,
+                "bad_schema",
+                &["kind must be \"admin\", \"viewer\", \"ingest\", \"client\" or \"server\""],
+            ),
     ]
 }

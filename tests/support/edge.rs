@@ -20,6 +20,8 @@ const PUSH_TOKEN: &str = "push-token";
 pub const INGEST_TOKEN: &str = "ingest-token";
 /// What lone edges make tickets with.
 pub const TICKET_SECRETS: &str = "t1:bm90IGEgc2VjcmV0IG9mIGFueWJvZHk";
+/// What lone edges check signed units with.
+pub const UNIT_SECRETS: &str = "u1:YSBzZWNyZXQgb2YgYW55IHNlcnZlcg";
 /// The environment of the client key.
 pub const LONE_ENVIRONMENT: &str = "demo/dev";
 /// Opens it, in every draft that names no other.
@@ -48,6 +50,7 @@ impl LoneEdge {
             ("FLAGFUSE_INGEST_TOKEN", INGEST_TOKEN.to_owned()),
             ("FLAGFUSE_STREAM_SECRET", "a stream secret of nobody".to_owned()),
             ("FLAGFUSE_TICKET_SECRETS", TICKET_SECRETS.to_owned()),
+            ("FLAGFUSE_UNIT_SECRETS", UNIT_SECRETS.to_owned()),
         ];
         let vars: BTreeMap<String, String> =
             vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

@@ -100,12 +100,21 @@ pub enum Counter {
     Grace,
     /// Outcomes of units that had too many on that day.
     UnitFlood,
+    /// Outcomes of enrolled units that no server sent, in a phase in which only those count.
+    Ignored,
 }
 
 impl Counter {
     /// All, in the order of their names' places here.
-    pub const ALL: [Self; 6] =
-        [Self::Correction, Self::Late, Self::LateOutcome, Self::Silent, Self::Grace, Self::UnitFlood];
+    pub const ALL: [Self; 7] = [
+        Self::Correction,
+        Self::Late,
+        Self::LateOutcome,
+        Self::Silent,
+        Self::Grace,
+        Self::UnitFlood,
+        Self::Ignored,
+    ];
 
     /// The word in the database.
     pub const fn as_str(self) -> &'static str {
@@ -116,6 +125,7 @@ impl Counter {
             Self::Silent => "silent",
             Self::Grace => "grace",
             Self::UnitFlood => "unit_flood",
+            Self::Ignored => "ignored_outcome",
         }
     }
 }

@@ -64,7 +64,8 @@ pub enum Effect {
     /// An outcome of a unit that is in none of the phases yet, or only since the last tick; it counts when the unit's
     /// enrolment does, up to ten minutes later.
     Waiting,
-    /// An outcome that counts for no metric: none has its name, or it happened outside its unit's window.
+    /// An outcome that counts for no metric: none has its name, it happened outside its unit's window, or no server sent it
+    /// where only those count.
     Uncounted,
     /// An exposure that contradicts the enrolment that stands: another arm, or earlier.
     Correction { arm: Arm },

@@ -30,4 +30,4 @@ pub use ledger::{
     CheckpointError, EnrolledIn, LINK_COUNT_MAX, Ledger, Memory, Part, Restore, RestoreError, Standing,
     Ticking,
 };
-pub use rules::{Counting, Matching, MetricRules, PhaseRules, RulesFault, SliceRules, Window};
+pub use rules::{Counting, Matching, MetricRules, OutcomesFrom, PhaseRules, RulesFault, SliceRules, Window};

@@ -2,17 +2,18 @@
 //!
 //! Version 1, numbers as varints unless said otherwise: `1`, `known_ms`, then for each fact a tag and its fields in the order
 //! of [`Fact`]. Times of events are signed distances from `known_ms`, units 16 bytes, networks 4, little endian; small fields
-//! share a byte behind the tag. A reader of a later version reads all earlier ones; the golden file of the tests holds
-//! version 1 fast.
+//! share a byte behind the tag. Version 2 says behind a phase's slices whose outcomes count; a row has it only where one says
+//! other than anybody's. A reader of a later version reads all earlier ones; the golden files of the tests hold both fast.
 
 use thiserror::Error;
 
 use crate::bytes::{Reader, put_signed, put_text, put_varint};
 use crate::fact::{Exposure, Fact, Outcome};
 use crate::id::{Arm, NameNo, PhaseId, SliceSet, Source, UnitHash};
-use crate::rules::{Counting, Matching, MetricRules, PhaseRules, SliceRules, Window};
+use crate::rules::{Counting, Matching, MetricRules, OutcomesFrom, PhaseRules, SliceRules, Window};
 
-const VERSION: u8 = 1;
+/// The newest.
+const VERSION: u8 = 2;
 
 const PHASE: u8 = 0;
 const PHASE_ENDED: u8 = 1;
@@ -36,12 +37,26 @@ pub enum LogError {
 /// The bytes of a log row.
 pub fn encode(known_ms: u64, facts: &[Fact]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16 + facts.len() * 32);
-    bytes.push(VERSION);
+    let version = facts.iter().map(version_of).max().unwrap_or(1);
+    bytes.push(version);
     put_varint(&mut bytes, known_ms);
     for fact in facts {
-        put_fact(&mut bytes, known_ms, fact);
+        put_fact(&mut bytes, version, known_ms, fact);
     }
     bytes
+}
+
+/// The first version that has words for a fact.
+fn version_of(fact: &Fact) -> u8 {
+    match fact {
+        Fact::Phase(rules) => version_of_rules(rules),
+        Fact::PhaseEnded { .. }
+        | Fact::Expose(_)
+        | Fact::Outcome(_)
+        | Fact::Link { .. }
+        | Fact::Forget { .. }
+        | Fact::Tick { .. } => 1,
+    }
 }
 
 /// When the facts of a row became known, and the facts.
@@ -70,6 +85,7 @@ pub fn without(row: &[u8], unit: &UnitHash) -> Result<Option<Vec<u8>>, LogError>
 /// The facts of a row, one by one.
 #[derive(Debug, Clone)]
 pub struct Row<'b> {
+    version: u8,
     length: usize,
     rest: Reader<'b>,
     known_ms: u64,
@@ -79,13 +95,13 @@ impl<'b> Row<'b> {
     /// Reads the row's head.
     pub fn open(row: &'b [u8]) -> Result<Self, LogError> {
         let mut rest = Reader(row);
-        match rest.byte() {
-            Some(VERSION) => {}
+        let version = match rest.byte() {
+            Some(version @ 1..=VERSION) => version,
             Some(found) => return Err(LogError::Version { found }),
             None => return Err(LogError::Damaged { at: 0 }),
-        }
+        };
         let known_ms = rest.varint().ok_or(LogError::Damaged { at: 1 })?;
-        Ok(Self { length: row.len(), rest, known_ms })
+        Ok(Self { version, length: row.len(), rest, known_ms })
     }
 
     /// When its facts became known.
@@ -102,7 +118,7 @@ impl Iterator for Row<'_> {
             return None;
         }
         let at = self.length - self.rest.len();
-        let fact = fact(&mut self.rest, self.known_ms);
+        let fact = fact(&mut self.rest, self.version, self.known_ms);
         if fact.is_none() {
             self.rest = Reader(&[]);
         }
@@ -110,11 +126,11 @@ impl Iterator for Row<'_> {
     }
 }
 
-fn put_fact(bytes: &mut Vec<u8>, known_ms: u64, fact: &Fact) {
+fn put_fact(bytes: &mut Vec<u8>, version: u8, known_ms: u64, fact: &Fact) {
     match fact {
         Fact::Phase(rules) => {
             bytes.push(PHASE);
-            put_rules(bytes, rules);
+            put_rules(bytes, version, rules);
         }
         Fact::PhaseEnded { phase, at_ms } => {
             bytes.push(PHASE_ENDED);
@@ -161,9 +177,9 @@ fn put_fact(bytes: &mut Vec<u8>, known_ms: u64, fact: &Fact) {
     }
 }
 
-fn fact(rest: &mut Reader<'_>, known_ms: u64) -> Option<Fact> {
+fn fact(rest: &mut Reader<'_>, version: u8, known_ms: u64) -> Option<Fact> {
     Some(match rest.byte()? {
-        PHASE => Fact::Phase(Box::new(rules(rest)?)),
+        PHASE => Fact::Phase(Box::new(rules(rest, version)?)),
         PHASE_ENDED => Fact::PhaseEnded { phase: PhaseId(rest.signed()?), at_ms: time(rest, known_ms)? },
         EXPOSE => {
             let small = rest.byte()?;
@@ -204,9 +220,14 @@ fn time(rest: &mut Reader<'_>, known_ms: u64) -> Option<u64> {
     Some(known_ms.wrapping_add(rest.signed()?.cast_unsigned()))
 }
 
+/// The first version that has words for these rules.
+pub(crate) const fn version_of_rules(rules: &PhaseRules) -> u8 {
+    if rules.outcomes_from.is_anybody() { 1 } else { 2 }
+}
+
 /// Rules as the log and the checkpoints hold them.
-pub(crate) fn put_rules(bytes: &mut Vec<u8>, rules: &PhaseRules) {
-    let PhaseRules { phase, started_ms, grace_ms, metrics, slices } = rules;
+pub(crate) fn put_rules(bytes: &mut Vec<u8>, version: u8, rules: &PhaseRules) {
+    let PhaseRules { phase, started_ms, grace_ms, metrics, slices, outcomes_from } = rules;
     put_signed(bytes, phase.0);
     put_varint(bytes, *started_ms);
     put_varint(bytes, *grace_ms);
@@ -246,16 +267,28 @@ pub(crate) fn put_rules(bytes: &mut Vec<u8>, rules: &PhaseRules) {
             put_text(bytes, value);
         }
     }
+    if version > 1 {
+        bytes.push(u8::from(!outcomes_from.is_anybody()));
+    }
 }
 
-pub(crate) fn rules(rest: &mut Reader<'_>) -> Option<PhaseRules> {
+pub(crate) fn rules(rest: &mut Reader<'_>, version: u8) -> Option<PhaseRules> {
     Some(PhaseRules {
         phase: PhaseId(rest.signed()?),
         started_ms: rest.varint()?,
         grace_ms: rest.varint()?,
         metrics: (0..rest.count()?).map(|_| metric(rest)).collect::<Option<_>>()?,
         slices: (0..rest.count()?).map(|_| slice(rest)).collect::<Option<_>>()?,
+        outcomes_from: if version > 1 { outcomes_from(rest)? } else { OutcomesFrom::Any },
     })
+}
+
+fn outcomes_from(rest: &mut Reader<'_>) -> Option<OutcomesFrom> {
+    match rest.byte()? {
+        0 => Some(OutcomesFrom::Any),
+        1 => Some(OutcomesFrom::Server),
+        _ => None,
+    }
 }
 
 fn metric(rest: &mut Reader<'_>) -> Option<MetricRules> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::bins::VALUE_EDGES;
-use crate::id::{MetricNo, NameNo, PhaseId};
+use crate::id::{MetricNo, NameNo, PhaseId, Source};
 
 /// Metrics of a phase, at most: a unit keeps one bit for each.
 pub const METRICS_MAX: usize = 31;
@@ -28,6 +28,36 @@ pub struct PhaseRules {
     pub metrics: Vec<MetricRules>,
     /// The slice at index i has number i + 2.
     pub slices: Vec<SliceRules>,
+    /// Whose outcomes count.
+    #[serde(default, skip_serializing_if = "OutcomesFrom::is_anybody")]
+    pub outcomes_from: OutcomesFrom,
+}
+
+/// Whose outcomes count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutcomesFrom {
+    /// Anybody's for whom somebody vouches.
+    #[default]
+    Any,
+    /// Those that a server sent with a secret key.
+    Server,
+}
+
+impl OutcomesFrom {
+    /// Whether the source makes no difference.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
+    pub const fn is_anybody(&self) -> bool {
+        matches!(self, Self::Any)
+    }
+
+    /// Whether an outcome of this source counts.
+    pub const fn takes(self, source: Source) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Server => matches!(source, Source::Server),
+        }
+    }
 }
 
 /// One metric of a phase.

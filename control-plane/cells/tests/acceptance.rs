@@ -4,7 +4,7 @@ use flagfuse_cells::bins::latency_bin;
 use flagfuse_cells::schedule::OVERTAKE_MS;
 use flagfuse_cells::{
     Arm, CellRow, Closed, Counter, CounterRow, Effect, Exposure, Fact, LINK_COUNT_MAX, Ledger, MetricNo,
-    Outcome, PhaseId, SliceNo, SliceSet, Source, Standing,
+    Outcome, OutcomesFrom, PhaseId, PhaseRules, SliceNo, SliceSet, Source, Standing,
 };
 use flagfuse_cells_testing::history::{BEGIN_MS, name_no, rules, unit};
 
@@ -339,4 +339,58 @@ fn a_phase_goes_with_its_last_window_and_never_begins_again() {
     let again = story.tell(START + 10 * DAY, Fact::Phase(Box::new(rules(PHASE, BEGIN_MS))));
     assert_eq!(again, Effect::Duplicate);
     assert_eq!(story.expose(START + 10 * DAY, 9, START + 10 * DAY), Effect::UnknownPhase);
+}
+
+/// Twenty units of a device in each arm, of whom some convert.
+fn enrol_and_convert(story: &mut Story, first: u64, device: u8, converting: [u64; 2]) {
+    for (arm, converting) in Arm::ALL.into_iter().zip(converting) {
+        for n in 0..20 {
+            let number = first + 20 * u64::from(arm.number()) + n;
+            let exposure = Exposure { arm, slices: SliceSet([device, 0, 0, 0]), ..exposure(number, START) };
+            story.tell(START, Fact::Expose(exposure));
+            if n < converting {
+                story.outcome(START, number, "activation", START);
+            }
+        }
+    }
+}
+
+#[test]
+fn mobile_gain_does_not_hide_desktop_loss() {
+    let mut story = Story::new();
+    // Mobile, the first declared slice: 4 of 20 become 16. Desktop, among the rest of the devices: 16 of 20 become 4.
+    enrol_and_convert(&mut story, 0, 2, [4, 16]);
+    enrol_and_convert(&mut story, 100, 3, [16, 4]);
+    story.tick(START + 5_000);
+    let activations = |slice| story.cells(4, slice);
+    assert_eq!(activations(0), [(0, Arm::Control, 20), (0, Arm::Exposed, 20)], "the whole sees nothing");
+    assert_eq!(activations(2), [(0, Arm::Control, 4), (0, Arm::Exposed, 16)]);
+    assert_eq!(activations(3), [(0, Arm::Control, 16), (0, Arm::Exposed, 4)]);
+    for slice in [2, 3] {
+        assert_eq!(story.cells(0, slice), [(0, Arm::Control, 20), (0, Arm::Exposed, 20)]);
+    }
+}
+
+#[test]
+fn where_only_servers_are_believed_clients_move_no_cell_and_flood_no_unit() {
+    let mut story = Story { ledger: Ledger::new(), closed: Vec::new() };
+    let of_servers = PhaseRules { outcomes_from: OutcomesFrom::Server, ..rules(PHASE, BEGIN_MS) };
+    story.tell(BEGIN_MS, Fact::Phase(Box::new(of_servers)));
+    story.fill(START);
+    story.tick(START + 5_000);
+    let at = START + 6_000;
+    for _ in 0..20_000 {
+        assert_eq!(story.outcome(at, 1_000, "error", START), Effect::Uncounted);
+    }
+    let outcome = Outcome {
+        unit: unit(1_000),
+        name: name_no("error"),
+        at_ms: START,
+        value_micros: None,
+        source: Source::Server,
+    };
+    assert_eq!(story.tell(at, Fact::Outcome(outcome)), Effect::Stored);
+    story.tick(START + 20_000);
+    assert_eq!(story.cells(1, 0).iter().map(|(.., units)| units).sum::<u64>(), 1);
+    assert_eq!(story.counted(Counter::Ignored), 20_000);
 }

@@ -1,7 +1,9 @@
 //! The bytes of log rows may not change: databases are full of them.
 
 use flagfuse_cells::log::{self, LogError};
-use flagfuse_cells::{Arm, Counting, Exposure, Fact, NameNo, Outcome, PhaseId, SliceSet, Source};
+use flagfuse_cells::{
+    Arm, Counting, Exposure, Fact, NameNo, Outcome, OutcomesFrom, PhaseId, PhaseRules, SliceSet, Source,
+};
 use flagfuse_cells_testing::history::{Shape, history, metric, rules, unit};
 
 const KNOWN: u64 = 1_700_000_000_123;
@@ -48,6 +50,22 @@ fn log_rows_of_version_1_are_unchanged() {
     let golden = include_str!("golden/log_v1.hex");
     assert_eq!(hex, golden.trim(), "the bytes of log rows have changed");
     assert_eq!(log::decode(&row), Ok((KNOWN, facts())));
+}
+
+#[test]
+fn log_rows_say_whose_outcomes_count_only_where_it_is_not_anybodys() {
+    let server = PhaseRules { outcomes_from: OutcomesFrom::Server, ..rules(PhaseId(8), 1_699_999_999_000) };
+    let facts = [&facts()[..], &[Fact::Phase(Box::new(server))]].concat();
+    let row = log::encode(KNOWN, &facts);
+    let hex = row.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/log_v2.hex");
+    if std::env::var_os("FLAGFUSE_RENEW_GOLDEN").is_some() {
+        std::fs::write(path, format!("{hex}\n")).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(hex, golden.trim(), "the bytes of log rows have changed");
+    assert_eq!(log::decode(&row), Ok((KNOWN, facts)));
+    assert_eq!(log::decode(&[3]), Err(LogError::Version { found: 3 }));
 }
 
 #[test]

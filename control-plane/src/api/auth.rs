@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, client_key_scope};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, client_key_scope};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -32,6 +32,8 @@ pub(super) struct Caller {
     pub(super) tenant: TenantKey,
     name: String,
     kind: TokenKind,
+    /// Of a token that is valid for one environment.
+    environment: Option<(ProjectKey, EnvironmentKey)>,
 }
 
 impl Caller {
@@ -46,9 +48,19 @@ const UNKNOWN: &str = "the token is unknown or revoked: `flagfuse token create` 
 const CLIENT_KEY: &str = "this is a client key, project:environment.secret, which is for the edge: the control plane needs \
                           a token of kind admin or viewer, ff_admin_… or ff_viewer_…";
 
+const CLIENT_KEY_OF_SERVER: &str = "this is a client key, which whoever has the page has: events of servers need a token of kind server, \
+                                    ff_server_…, which nobody else may see";
+
 /// From where a request comes. Without a listener, in tests, everybody has the same address.
 fn peer(parts: &Parts) -> IpAddr {
     parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address)
+}
+
+/// The token that a request shows.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let words = header.and_then(|text| text.split_once(' '));
+    words.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim())
 }
 
 impl FromRequestParts<ApiState> for Caller {
@@ -64,12 +76,7 @@ impl FromRequestParts<ApiState> for Caller {
             None => refused(UNKNOWN),
             Some(wait_s) => ApiError::too_many_failures(wait_s),
         };
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(missing)?;
+        let token = bearer(parts).ok_or_else(missing)?;
         // By its look, before anybody knows whether it is valid: whoever has one learns nothing of that here.
         if client_key_scope(token).is_some() {
             let slowed = state.failures.unknown(peer(parts), state.now());
@@ -79,7 +86,11 @@ impl FromRequestParts<ApiState> for Caller {
         let found = tokens::find(&mut *state.store.read().await?, &Digest::of(token.as_bytes())).await?;
         let row = found.ok_or_else(unknown)?;
         let tenant = TenantKey::parse(&row.tenant).map_err(|_| unknown())?;
-        Ok(Self { tenant, name: row.name, kind: row.kind })
+        let of_environment = row.project.as_deref().zip(row.environment.as_deref());
+        let environment = of_environment.and_then(|(project, environment)| {
+            ProjectKey::parse(project).ok().zip(EnvironmentKey::parse(environment).ok())
+        });
+        Ok(Self { tenant, name: row.name, kind: row.kind, environment })
     }
 }
 
@@ -109,8 +120,10 @@ roles! {
     Viewer = [Admin, Viewer];
     /// Edges, which deliver events and ask for snapshots.
     Edge = [Ingest];
+    /// Servers of the customer, which send events.
+    EventServer = [Server];
     /// Whoever has a token for this API.
-    Anyone = [Admin, Viewer, Ingest];
+    Anyone = [Admin, Viewer, Ingest, Server];
 }
 
 fn require<R: Role>(caller: Caller) -> Result<Caller, ApiError> {
@@ -183,6 +196,30 @@ impl<R: Role> FromRequestParts<ApiState> for InEnvironment<R> {
         let PathParams(path) = PathParams::<EnvironmentPath>::from_request_parts(parts, state).await?;
         let row = state.environment(&caller, &path.project, &path.environment).await?;
         Ok(Self { caller, row, role })
+    }
+}
+
+/// A server of the customer, in the environment of its token.
+pub(super) struct OfServer {
+    pub(super) scope: Scope,
+}
+
+impl FromRequestParts<ApiState> for OfServer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        // By its look, as everywhere.
+        if bearer(parts).and_then(client_key_scope).is_some() {
+            let slowed = state.failures.unknown(peer(parts), state.now());
+            let refused = || ApiError::new(Code::Forbidden, CLIENT_KEY_OF_SERVER);
+            return Err(slowed.map_or_else(refused, ApiError::too_many_failures));
+        }
+        let caller = require::<EventServer>(Caller::from_request_parts(parts, state).await?)?;
+        let unknown = || ApiError::new(Code::Unauthorized, UNKNOWN);
+        let (project, environment) = caller.environment.ok_or_else(unknown)?;
+        // One that is deleted takes no events; its tokens are still there.
+        let row = state.environment_of(&caller.tenant, project, environment).await?;
+        Ok(Self { scope: row.scope })
     }
 }
 
@@ -291,6 +328,13 @@ impl<R: Role> Takes for InClaimedPlace<R> {
     }
 }
 
+impl Takes for OfServer {
+    fn describe(draft: &mut Draft) {
+        describe_role::<EventServer>(draft);
+        draft.fails(&[StatusCode::NOT_FOUND]);
+    }
+}
+
 impl Takes for Public {
     fn describe(_: &mut Draft) {}
 }
@@ -299,6 +343,7 @@ impl<R: Role> Authorises for InTenant<R> {}
 impl<R: Role> Authorises for InProject<R> {}
 impl<R: Role> Authorises for InEnvironment<R> {}
 impl<R: Role> Authorises for InClaimedPlace<R> {}
+impl Authorises for OfServer {}
 impl Authorises for Public {}
 
 /// A token's own standing.
@@ -314,6 +359,6 @@ pub(super) struct WhoAmI {
 
 /// Whose token it is.
 pub(super) async fn whoami(InTenant { caller, .. }: InTenant<Anyone>) -> Json<WhoAmI> {
-    let Caller { tenant, name, kind } = caller;
+    let Caller { tenant, name, kind, .. } = caller;
     Json(WhoAmI { tenant: tenant.to_string(), name, kind })
 }

@@ -40,6 +40,9 @@ pub(super) struct CellParams {
     /// Added up over all closed slots, instead of slot by slot.
     #[serde(default)]
     sum: bool,
+    /// Only counts of this slice: `all`, `bot`, or `attribute=value` of a declared one, `attribute=other` for its rest.
+    #[param(min_length = 1, max_length = 130)]
+    slice: Option<String>,
     /// Slots of a page; 20 when absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
@@ -77,7 +80,7 @@ struct Sum {
     phase: u32,
     /// `exposure` for the enrolled units themselves.
     metric: String,
-    /// `all`, `bot` (in no other slice), or `dimension=value`.
+    /// `all`, `bot` (in no other slice), or `attribute=value`.
     slice: String,
     #[schema(value_type = schema::Arm)]
     arm: Arm,
@@ -95,7 +98,7 @@ struct Cell {
     step: i64,
     /// `exposure` for the enrolled units themselves.
     metric: String,
-    /// `all`, `bot` (in no other slice), or `dimension=value`.
+    /// `all`, `bot` (in no other slice), or `attribute=value`.
     slice: String,
     #[schema(value_type = schema::Arm)]
     arm: Arm,
@@ -151,7 +154,7 @@ pub(super) async fn read(
     let page = Page::<i64>::read("cells", limit, params.after.as_deref())?;
     let mut conn = state.store.read().await?;
     let exposures_outside_cohort = plain_exposures::of_flag(&mut conn, at.scope(), &flag).await?;
-    let (phases, sums, slots, next) = if params.sum {
+    let (phases, mut sums, mut slots, next) = if params.sum {
         let rows = chosen(&mut conn, at.scope(), &flag, params.phase, PHASE_COUNT_SHOWN).await?;
         let (phases, sums) = added_up(&mut conn, rows).await?;
         (phases, sums, Vec::new(), None)
@@ -160,6 +163,10 @@ pub(super) async fn read(
         let (phases, slots, next) = slot_by_slot(&mut conn, rows, &page).await?;
         (phases, Vec::new(), slots, next)
     };
+    if let Some(wanted) = params.slice {
+        sums.retain(|sum| sum.slice == wanted);
+        slots.iter_mut().for_each(|slot| slot.cells.retain(|cell| cell.slice == wanted));
+    }
     Ok(Json(CellList { phases, sums, slots, exposures_outside_cohort, next }))
 }
 

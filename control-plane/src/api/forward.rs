@@ -30,8 +30,8 @@ const FORWARDED: HeaderName = HeaderName::from_static("flagfuse-forwarded");
 const LIMIT: Duration = Duration::from_secs(10);
 /// The longest that reaching it may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// Bytes of an answer.
-const ANSWER_LEN_MAX: usize = 64 * 1024;
+/// Bytes of an answer: one to a server names each event that could not be used.
+const ANSWER_LEN_MAX: usize = 2 * 1024 * 1024;
 /// Connections that are kept for the next batch.
 const KEPT_COUNT_MAX: usize = 16;
 
@@ -39,6 +39,7 @@ const KEPT_COUNT_MAX: usize = 16;
 pub(super) struct Passport {
     authorization: Option<HeaderValue>,
     is_forwarded: bool,
+    content_type: HeaderValue,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Passport {
@@ -56,7 +57,12 @@ impl Takes for Passport {
 impl Passport {
     fn of(headers: &HeaderMap) -> Self {
         let authorization = headers.get(AUTHORIZATION).cloned();
-        Self { authorization, is_forwarded: headers.contains_key(FORWARDED) }
+        let json = HeaderValue::from_static("application/json");
+        Self {
+            authorization,
+            is_forwarded: headers.contains_key(FORWARDED),
+            content_type: headers.get(CONTENT_TYPE).cloned().unwrap_or(json),
+        }
     }
 }
 
@@ -113,12 +119,12 @@ impl Forwarder {
         passport: Passport,
         body: Bytes,
     ) -> Result<T, NotTaken> {
-        let authorization = passport.authorization.ok_or(NotTaken::Refused)?;
+        let authorization = passport.authorization.as_ref().ok_or(NotTaken::Refused)?;
         if passport.is_forwarded {
             return Err(NotTaken::Refused);
         }
         let host = address.strip_prefix("http://").ok_or(NotTaken::Unreached)?.trim_end_matches('/');
-        match timeout(LIMIT, self.ask((host, path), &authorization, body)).await {
+        match timeout(LIMIT, self.ask((host, path), authorization, &passport, body)).await {
             Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).map_err(|_| NotTaken::Refused),
             Ok(Ok((status, _))) => {
                 tracing::debug!(%status, host, "another control plane did not take what is its");
@@ -139,13 +145,14 @@ impl Forwarder {
         &self,
         (host, path): (&str, &str),
         authorization: &HeaderValue,
+        passport: &Passport,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let request = || {
             Request::post(path)
                 .header(HOST, host)
                 .header(AUTHORIZATION, authorization)
-                .header(CONTENT_TYPE, "application/json")
+                .header(CONTENT_TYPE, &passport.content_type)
                 .header(FORWARDED, "1")
                 .body(Body::from(body.clone()))
                 .map_err(|error| error.to_string())
@@ -210,7 +217,12 @@ mod tests {
     use super::*;
 
     fn passport(is_forwarded: bool) -> Passport {
-        Passport { authorization: Some(HeaderValue::from_static("Bearer t")), is_forwarded }
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer t"));
+        if is_forwarded {
+            headers.insert(FORWARDED, HeaderValue::from_static("1"));
+        }
+        Passport::of(&headers)
     }
 
     #[tokio::test]
@@ -232,15 +244,16 @@ mod tests {
         let forwarder = Forwarder::default();
         let body = json_bytes(&json!({ "unit": "ada" })).unwrap();
         for _ in 0..2 {
-            let answer: Option<Value> =
+            let answer: Result<Value, _> =
                 forwarder.forward((&address, &path), passport(false), body.clone()).await;
             let expected = json!({ "body": { "unit": "ada" }, "token": "Bearer t", "forwarded": "1" });
-            assert_eq!(answer, Some(expected));
+            assert_eq!(answer, Ok(expected));
         }
-        let again: Option<Value> = forwarder.forward((&address, &path), passport(true), body.clone()).await;
-        assert_eq!(again, None, "one hop");
-        let elsewhere: Option<Value> =
+        let again: Result<Value, _> =
+            forwarder.forward((&address, &path), passport(true), body.clone()).await;
+        assert_eq!(again, Err(NotTaken::Refused), "one hop");
+        let elsewhere: Result<Value, _> =
             forwarder.forward((&address, "/v1/ingest"), passport(false), body).await;
-        assert_eq!(elsewhere, None, "what is refused there is no answer");
+        assert_eq!(elsewhere, Err(NotTaken::Refused), "what is refused there is no answer");
     }
 }

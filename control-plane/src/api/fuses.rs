@@ -157,6 +157,7 @@ pub(super) async fn put(
     let policy = Policy::parse(echo.content)?;
     let mut notes = hints::of_policy(&policy);
     notes.extend(metrics_seen::notes(&state, scope, &policy).await?);
+    notes.extend(hints::unguarded(&mut *state.store.read().await?, &at.row, &policy, state.now()).await?);
     let change =
         Change::PutFuse { scope: scope.clone(), flag: flag_key(&flag)?, policy: Box::new(policy.clone()) };
     let changed = state.propose(&at.caller, submission.read_at(echo.revision), change).await?;

@@ -1,12 +1,14 @@
 //! What an answer says beside what was asked for: what is allowed and may not have been meant, and who will not see it.
 
 use flagfuse_shared::definition::FlagWire;
-use flagfuse_shared::ids::Scope;
+use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::unleash::export::left_out;
 
 use crate::error::ApiError;
 use crate::model::policy::Policy;
-use crate::store::{Connection, flags, parts};
+use crate::store::scopes::EnvironmentRow;
+use crate::store::{Connection, buffers, flags, parts};
 
 /// Notes about a flag as it was written.
 pub(super) fn of_flag(wire: &FlagWire) -> Vec<String> {
@@ -25,6 +27,39 @@ pub(super) fn of_policy(policy: &Policy) -> Vec<String> {
         ("half_open_percent", policy.half_open_percent),
     ];
     fields.into_iter().filter_map(|(field, share)| small(field, share)).collect()
+}
+
+/// Whom a fuse with this policy would have to take at their word.
+pub(super) async fn unguarded(
+    conn: &mut Connection,
+    environment: &EnvironmentRow,
+    policy: &Policy,
+    now: UnixMillis,
+) -> Result<Vec<String>, ApiError> {
+    let open = buffers::regions_without_tickets(conn, &environment.scope, now).await?;
+    let mut notes = Vec::new();
+    if !open.is_empty() && policy.outcomes_from.is_anybody() {
+        notes.push(format!(
+            "unguarded: edges in {} have no secret for tickets, so whoever has a client key reports outcomes of any unit; \
+             set FLAGFUSE_TICKET_SECRETS there, or count outcomes_from \"server\" alone",
+            open.join(", ")
+        ));
+    }
+    if !open.is_empty() && !policy.units.is_any() {
+        notes.push(format!(
+            "unguarded: units is \"signed\", and edges in {} have no secret for tickets, so what clients report that they \
+             were shown enrols nobody: set FLAGFUSE_TICKET_SECRETS there",
+            open.join(", ")
+        ));
+    }
+    if environment.settings.auto_exposure == AutoExposure::Off {
+        notes.push(
+            "unguarded: auto_exposure is \"off\", so no edge records whom it shows the feature, and a unit enrols only \
+             where its client says so"
+                .to_owned(),
+        );
+    }
+    Ok(notes)
 }
 
 /// Whoever thinks in fractions writes 0.1 for a tenth.

@@ -63,6 +63,8 @@ struct Delivery {
     oldest_waiting_ms: Option<u64>,
     /// Nothing waits, and the buffer says nothing more until the next event.
     rests: Option<bool>,
+    /// Whether the edge has a secret for tickets.
+    has_tickets: Option<bool>,
     /// In the order in which they were accepted.
     requests: Option<Vec<DeliveredRequest>>,
     /// The same in format 1.
@@ -78,6 +80,8 @@ struct DeliveredRequest {
     /// The client's clock when it sent them.
     sent_ms: Option<u64>,
     source: Mark,
+    /// Whether its tickets are of units that the customer's server signed.
+    is_signed: Option<bool>,
     /// Keyed hash of its network.
     network: Option<u32>,
     /// Whether its user agent is a bot's.
@@ -98,6 +102,7 @@ struct DeliveredRequest {
 enum Mark {
     Edge,
     Ticket,
+    Signed,
     Open,
     None,
     Server,
@@ -112,7 +117,8 @@ struct DeliveredExposures {
     /// `epoch.seq` of the snapshot that answered.
     version: String,
     variations: Vec<String>,
-    /// Each `[unit, index of its variation, milliseconds after received_ms, network]`.
+    /// Each `[unit, index of its variation, milliseconds after received_ms, network]`, a number for what is rare about it, and
+    /// its declared slices.
     units: Vec<Vec<Value>>,
 }
 

@@ -31,6 +31,7 @@ mod propagation;
 mod quarantine;
 mod readings;
 mod replica;
+mod server_events;
 mod settings;
 mod slots;
 mod submission;
@@ -47,7 +48,7 @@ use axum::response::Response;
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
 use flagfuse_shared::contract::replica::PULL_PATH;
-use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, TenantKey, UnixMillis};
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -147,6 +148,20 @@ impl ApiState {
         scopes::environment(&mut *self.store.read().await?, &scope).await?.ok_or_else(unknown)
     }
 
+    /// The environment of a token.
+    async fn environment_of(
+        &self,
+        tenant: &TenantKey,
+        project: ProjectKey,
+        environment: EnvironmentKey,
+    ) -> Result<EnvironmentRow, ApiError> {
+        let scope = Scope { tenant: tenant.clone(), project, environment };
+        let found = scopes::environment(&mut *self.store.read().await?, &scope).await?;
+        let Scope { project, environment, .. } = &scope;
+        let unknown = || format!("environment {project}/{environment} of this token does not exist any more");
+        found.ok_or_else(|| ApiError::new(Code::UnknownEnvironment, unknown()))
+    }
+
     /// Applies a change of the caller that alters no decision, so that nobody is asked about it.
     async fn apply(
         &self,
@@ -214,8 +229,8 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         ))
         .routes(get("/metrics-seen", metrics_seen::read, "Lists metric names that outcomes named lately"))
         .routes(get("/audit", audit::of_environment, "Lists who did what in the environment"))
-        .routes(get("/tokens", tokens::list_client_keys, "Lists the environment's client keys"))
-        .routes(post("/tokens", tokens::create_client_key, "Makes a client key"))
+        .routes(get("/tokens", tokens::list_of_environment, "Lists the environment's tokens"))
+        .routes(post("/tokens", tokens::create_for_environment, "Makes a client key, or a server's"))
         .merge(flag_routes())
         .merge(parts::routes())
         .merge(import)
@@ -251,6 +266,7 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/metrics", metrics::read, "Prometheus text of the tenant"))
         .routes(get("/v1/whoami", auth::whoami, "Tells whose token it is"))
         .routes(get("/v1/audit", audit::of_tenant, "Lists who did what in the tenant"))
+        .routes(post(server_events::PATH, server_events::take, "Takes events from a server"))
         .routes(post(PULL_PATH, replica::pull, "Hands a replica what it misses"))
         .routes(post("/v1/explain", explain::ask, "Tells every comparison on the way to an answer"))
         .routes(get("/v1/keys", keys::read, "Tells who may sign, and what a rotation waits for"))

@@ -17,7 +17,8 @@ use crate::credential::{Bearer, TokenKind, generate};
 use crate::error::{ApiError, Code};
 use crate::store::tokens::{self, TokenRow};
 
-/// A token to make. A client key names project and environment, other kinds are valid in the whole tenant.
+/// A token to make. A client key and a token of kind `server` name project and environment, other kinds are valid in the
+/// whole tenant.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
@@ -25,18 +26,41 @@ pub(super) struct NewToken {
     kind: TokenKind,
     /// For people.
     name: String,
-    /// Of client keys.
+    /// Of kinds `client` and `server`.
     project: Option<String>,
-    /// Of client keys.
+    /// Of kinds `client` and `server`.
     environment: Option<String>,
 }
 
-/// A client key to make.
+/// A token of an environment to make.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewClientKey {
+pub(super) struct NewEnvironmentToken {
     /// For people.
     name: String,
+    /// A client key, unless it says otherwise.
+    #[serde(default)]
+    kind: EnvironmentTokenKind,
+}
+
+/// Kinds of tokens that are valid for one environment.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum EnvironmentTokenKind {
+    /// What clients present to the edge; publishable.
+    #[default]
+    Client,
+    /// What servers send events with; secret.
+    Server,
+}
+
+impl From<EnvironmentTokenKind> for TokenKind {
+    fn from(kind: EnvironmentTokenKind) -> Self {
+        match kind {
+            EnvironmentTokenKind::Client => Self::Client,
+            EnvironmentTokenKind::Server => Self::Server,
+        }
+    }
 }
 
 /// A token without its secret.
@@ -49,10 +73,10 @@ pub(super) struct Token {
     kind: TokenKind,
     /// For people.
     name: String,
-    /// Of client keys.
+    /// Of kinds `client` and `server`.
     #[schema(required)]
     project: Option<String>,
-    /// Of client keys.
+    /// Of kinds `client` and `server`.
     #[schema(required)]
     environment: Option<String>,
     #[schema(value_type = u64)]
@@ -108,34 +132,33 @@ pub(super) async fn create(
     Seen(seen): Seen,
     JsonBody(new): JsonBody<NewToken>,
 ) -> Result<Created<NewSecret>, ApiError> {
-    let bearer = match (new.kind, &new.project, &new.environment) {
-        (TokenKind::Client, Some(project), Some(environment)) => {
+    let bearer = match (new.kind.is_of_environment(), &new.project, &new.environment) {
+        (true, Some(project), Some(environment)) => {
             Bearer::Environment(state.environment(&caller, project, environment).await?.scope)
         }
-        (TokenKind::Client, _, _) => {
-            return Err(ApiError::new(Code::BadSchema, "a client key needs project and environment"));
+        (true, _, _) => {
+            let what = if new.kind == TokenKind::Client { "a client key" } else { "a token of kind server" };
+            return Err(ApiError::new(Code::BadSchema, format!("{what} needs project and environment")));
         }
-        (TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest, None, None) => {
-            Bearer::Tenant(caller.tenant.clone())
-        }
-        (TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest, _, _) => {
-            let detail =
-                "project and environment are for client keys: this kind is valid in the whole tenant";
+        (false, None, None) => Bearer::Tenant(caller.tenant.clone()),
+        (false, _, _) => {
+            let detail = "project and environment are for client keys and tokens of kind server: this kind is valid in the \
+                          whole tenant";
             return Err(ApiError::new(Code::BadSchema, detail));
         }
     };
     make(&state, &caller, seen, new.kind, bearer, &new.name).await
 }
 
-/// `POST …/tokens` of an environment: a client key for it.
-pub(super) async fn create_client_key(
+/// `POST …/tokens` of an environment: a client key for it, or a secret one for servers.
+pub(super) async fn create_for_environment(
     at: InEnvironment<Admin>,
     State(state): State<ApiState>,
     Seen(seen): Seen,
-    JsonBody(NewClientKey { name }): JsonBody<NewClientKey>,
+    JsonBody(NewEnvironmentToken { name, kind }): JsonBody<NewEnvironmentToken>,
 ) -> Result<Created<NewSecret>, ApiError> {
     let bearer = Bearer::Environment(at.scope().clone());
-    make(&state, &at.caller, seen, TokenKind::Client, bearer, &name).await
+    make(&state, &at.caller, seen, kind.into(), bearer, &name).await
 }
 
 async fn make(
@@ -184,15 +207,15 @@ pub(super) async fn read(
     Ok(Tagged::new(Tag::revision(row.revision()), TokenAnswer { token: row.into() }))
 }
 
-/// `GET …/tokens` of an environment: its client keys.
-pub(super) async fn list_client_keys(
+/// `GET …/tokens` of an environment: its client keys and those of servers.
+pub(super) async fn list_of_environment(
     at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<TokenList>, ApiError> {
     let page = paging.page::<String>("client_keys")?;
     let mut conn = state.store.read().await?;
-    let rows = tokens::client_keys_page(&mut conn, at.scope(), page.after.as_deref(), page.sought()).await?;
+    let rows = tokens::environment_page(&mut conn, at.scope(), page.after.as_deref(), page.sought()).await?;
     Ok(Json(listed(&page, rows)))
 }
 

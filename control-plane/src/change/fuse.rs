@@ -261,7 +261,9 @@ async fn begin_phase(
     };
     let phase = phases::begin(writing.conn, scope, &row.wire.key, new).await?;
     let withheld = withheld(policy, circuit);
-    row.wire.cohort = Some(CohortWire { phase: phase.phase, slices: phase.slices.clone(), withheld });
+    let (dimensions, units) = (policy.slices.clone(), policy.units);
+    let slices = phase.slices.clone();
+    row.wire.cohort = Some(CohortWire { phase: phase.phase, slices, withheld, dimensions, units });
     check_cohort(&row.wire)?;
     flags::put(writing.conn, scope, &row.wire, writing.now).await?;
     Ok(phase)

@@ -11,6 +11,7 @@ use super::error::ChangeError;
 use super::kinds::Actor;
 use super::resource::Resource;
 use super::writing::Writing;
+use crate::model::token::TokenKind;
 use crate::store::StoreError;
 use crate::store::tokens::{self, TokenRow};
 
@@ -39,7 +40,7 @@ pub(super) async fn revoke(writing: &mut Writing<'_>, token_id: &str) -> Result<
     Ok(vec![effect(Action::RevokeToken, &token, scope)])
 }
 
-/// A client key's environment; the other kinds have none.
+/// The environment of a client key or a server's; the other kinds have none.
 fn scope_of(actor: &Actor, token: &TokenRow) -> Result<Option<Scope>, StoreError> {
     let (Some(project), Some(environment)) = (&token.project, &token.environment) else {
         return Ok(None);
@@ -59,7 +60,12 @@ fn effect(action: Action, token: &TokenRow, scope: Option<Scope>) -> Effect {
         subject: token.token_id.clone(),
         detail: json!({ "kind": token.kind, "name": token.name }),
         // The edge checks client keys against the snapshot, so it has to hear of this one.
-        publication: if scope.is_some() { Publication::Needed } else { Publication::NotNeeded },
+        publication: match token.kind {
+            TokenKind::Client => Publication::Needed,
+            TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest | TokenKind::Server => {
+                Publication::NotNeeded
+            }
+        },
         scope,
         revision: None,
         notes: Map::new(),

@@ -240,7 +240,7 @@ pub(crate) struct ExplainArgs {
 
 /// The kinds of tokens by their words.
 fn token_kind() -> impl TypedValueParser<Value = TokenKind> {
-    let kinds = [TokenKind::Admin, TokenKind::Viewer, TokenKind::Ingest, TokenKind::Client];
+    let kinds = TokenKind::ALL;
     let words = PossibleValuesParser::new(kinds.map(TokenKind::as_str));
     words.try_map(move |word| {
         kinds.into_iter().find(|kind| kind.as_str() == word).ok_or("not a kind of token")

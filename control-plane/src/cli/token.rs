@@ -2,7 +2,7 @@
 
 use anyhow::bail;
 use flagfuse_control_plane::clock::Clock;
-use flagfuse_control_plane::credential::{Bearer, TokenKind};
+use flagfuse_control_plane::credential::Bearer;
 use flagfuse_control_plane::plane::ControlPlane;
 
 use super::arguments::TokenCreateArgs;
@@ -10,14 +10,12 @@ use super::arguments::TokenCreateArgs;
 /// The new token, which is shown this once.
 pub(crate) async fn create(args: TokenCreateArgs) -> anyhow::Result<String> {
     let bearer = match (args.kind, args.place.scope()) {
-        (TokenKind::Client, Some(scope)) => Bearer::Environment(scope),
-        (TokenKind::Client, None) => bail!("a client key needs --project and --environment"),
-        (TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest, None) => {
-            Bearer::Tenant(args.place.tenant().clone())
+        (kind, Some(scope)) if kind.is_of_environment() => Bearer::Environment(scope),
+        (kind, None) if kind.is_of_environment() => {
+            bail!("a token of kind {} needs --project and --environment", kind.as_str())
         }
-        (TokenKind::Admin | TokenKind::Viewer | TokenKind::Ingest, Some(_)) => {
-            bail!("--project and --environment are for client keys")
-        }
+        (_, None) => Bearer::Tenant(args.place.tenant().clone()),
+        (_, Some(_)) => bail!("--project and --environment are for tokens of kind client and server"),
     };
     let plane = ControlPlane::unlock(&args.data.location()?, args.data.passphrase()?, Clock::System).await?;
     let text = plane.create_token(args.kind, bearer, &args.name).await?;

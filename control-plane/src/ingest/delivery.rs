@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use flagfuse_shared::contract::beacon::BatchHead;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
+use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::ids::UnixMillis;
 use tokio::sync::oneshot;
 
@@ -28,7 +29,11 @@ pub(super) struct Delivery {
     pub(super) phases: Vec<Arc<Phase>>,
     /// Whether it is no batch, and only says how far its buffer is.
     pub(super) is_word_only: bool,
-    pub(super) reply: oneshot::Sender<Result<Ingested, IngestError>>,
+    pub(super) reply: oneshot::Sender<Result<Reply, IngestError>>,
+    /// Whether its sender wants to hear of each event that could not be used.
+    pub(super) tells: bool,
+    /// Those of them that this delivery has met.
+    pub(super) told: Vec<Told>,
     /// How many of its first events are applied.
     pub(super) position: usize,
     /// How many of the next are applied together.
@@ -52,8 +57,25 @@ impl Delivery {
 
     /// Tells the sender what came of it, if it still listens.
     pub(super) fn answer(self, answer: Result<Ingested, IngestError>) {
-        let _nobody_listens = self.reply.send(answer);
+        let Self { reply, told, .. } = self;
+        let _nobody_listens = reply.send(answer.map(|ingested| Reply { ingested, told }));
     }
+}
+
+/// What a partition says of a batch.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) ingested: Ingested,
+    /// See [`Delivery::tells`].
+    pub(super) told: Vec<Told>,
+}
+
+/// An event that could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// Its place in what was sent, from 0.
+    pub index: usize,
+    pub fault: EventFault,
 }
 
 /// What became of a batch.

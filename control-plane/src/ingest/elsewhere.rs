@@ -67,7 +67,7 @@ pub(super) async fn refuse(
             None => return true,
             Some(Message::Deliver(delivery)) => delivery.answer(Err(error())),
             Some(Message::Tick(done)) => drop(done),
-            Some(Message::Erase(_, _, reply)) => {
+            Some(Message::Erase(_, reply)) => {
                 let _nobody_waits = reply.send(Err(error()));
             }
             Some(Message::Want) if has_said => {}

@@ -13,7 +13,7 @@ use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::ids::{MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Told};
 use super::message::Erase;
 use super::recent::{Novelty, Recent};
 use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
@@ -31,6 +31,8 @@ use crate::store::usage::UsageCounts;
 pub(super) const SETTLED_COUNT: usize = 4_096;
 /// Counts exposures and outcomes of units in a phase's arms that came without a ticket.
 const UNTICKETED: &str = "unticketed";
+/// Counts exposures of units that nobody signed, in a phase that asks for it.
+const UNSIGNED: &str = "unsigned";
 /// Counts exposures that are in the quarantine.
 const QUARANTINED: &str = "quarantined";
 
@@ -145,8 +147,15 @@ impl<'d> Group<'d> {
         effect
     }
 
-    /// Takes the next `delivery.take` events of a delivery.
-    pub(super) fn take(&mut self, state: &mut State, delivery: &'d Delivery, known: &Before) -> Balance {
+    /// Takes the next `delivery.take` events of a delivery. What became of them, and where the sender asked, of each that could
+    /// not be used.
+    pub(super) fn take(
+        &mut self,
+        state: &mut State,
+        delivery: &'d Delivery,
+        known: &Before,
+    ) -> (Balance, Vec<Told>) {
+        let mut told = Vec::new();
         // Phases that run were told before, with the edges of their values; one that has ended without an event has none.
         for phase in &delivery.phases {
             self.phase(state, &phase.row, &Edges::new());
@@ -189,6 +198,9 @@ impl<'d> Group<'d> {
                     if let Some((phase, arm)) = of {
                         self.count(phase, arm, QUARANTINED);
                     }
+                    if delivery.tells {
+                        told.push(Told { index: at, fault: fault.clone() });
+                    }
                     let (flag, sdk, origin) = (event.flag(), event.sdk(), event.origin);
                     self.refused.push(Refused { fault, raw: raw_of(delivery, at), flag, sdk, origin });
                 }
@@ -196,7 +208,7 @@ impl<'d> Group<'d> {
         }
         self.note(delivery, until);
         self.balance.add(balance);
-        balance
+        (balance, told)
     }
 
     /// Notes how far a batch and its buffer have got.
@@ -220,6 +232,7 @@ impl<'d> Group<'d> {
             rests: head.rests && is_whole,
             reader: head.reader,
             format: head.format,
+            has_tickets: head.has_tickets,
         };
         self.buffers.insert(&head.buffer_id, news);
     }
@@ -306,6 +319,7 @@ impl<'d> Group<'d> {
         match what {
             Unticketed::Exposure((phase, arm)) => self.count(*phase, *arm, UNTICKETED),
             Unticketed::Link => {}
+            Unticketed::Unsigned((phase, arm)) => self.count(*phase, *arm, UNSIGNED),
             Unticketed::Outcome(metric) => {
                 // Who forgot the tickets has to find at least the name.
                 self.see(metric);

@@ -22,6 +22,7 @@ mod partition;
 mod recent;
 mod replay;
 mod resolve;
+mod servers;
 mod stray;
 #[cfg(test)]
 mod tests;
@@ -47,12 +48,13 @@ use self::catalogue::{Catalogue, Known, Names};
 pub use self::commit::place_of;
 pub use self::context::Node;
 use self::context::{Context, Surroundings};
-use self::delivery::Delivery;
-pub use self::delivery::{Answered, Ingested};
+pub use self::delivery::{Answered, Ingested, Told};
+use self::delivery::{Delivery, Reply};
 use self::error::BUFFER_ID_LEN_MAX;
 pub use self::error::IngestError;
 use self::message::{Erase, Message};
-use self::resolve::{Read, Resolved, Resolver};
+use self::resolve::{Read, Resolved, Resolver, What};
+pub use self::servers::ServerEvents;
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
 use crate::store::erasures::Erasure;
@@ -107,25 +109,45 @@ impl Ingestion {
 
     /// Applies a batch that the holder of a token of `tenant` delivered. When this returns `Ok`, everything is on disk.
     pub async fn ingest(&self, tenant: &TenantKey, body: Bytes) -> Result<Answered, IngestError> {
-        self.count(tenant, body, Vec::new()).await
+        self.count(tenant, body, Vec::new(), false).await.map(|(answered, _)| answered)
     }
 
-    /// The same, of events that are in the quarantine: `replays` has those' numbers and codes, in the order of the events.
+    /// Applies what a server sent, like a batch: the same body again is the same batch. Says what became of it, and of each
+    /// event that could not be used, in their order.
+    pub async fn ingest_events(
+        &self,
+        scope: &Scope,
+        events: &ServerEvents<'_>,
+    ) -> Result<(Ingested, Vec<Told>), IngestError> {
+        let body = events.batch(scope, self.shared.surroundings.clock.now());
+        let (answered, mut told) = self.count(&scope.tenant, body.into(), Vec::new(), true).await?;
+        told.sort_by_key(|told| told.index);
+        Ok((answered.ingested, told))
+    }
+
+    /// The same, of events that are in the quarantine: `replays` has those' numbers and codes, in the order of the events. What
+    /// cannot be used is told where `tells` asks for it.
     async fn count(
         &self,
         tenant: &TenantKey,
         body: Bytes,
         replays: Vec<(i64, String)>,
-    ) -> Result<Answered, IngestError> {
+        tells: bool,
+    ) -> Result<(Answered, Vec<Told>), IngestError> {
         let batch = IngestBatch::parse(&body)?;
         check_name(tenant, &batch)?;
         let head = &batch.head;
         let keys = (ProjectKey::parse(&head.project), EnvironmentKey::parse(&head.environment));
-        let (Ok(project), Ok(environment)) = keys else { return self.stray(tenant, &batch).await };
+        let (Ok(project), Ok(environment)) = keys else {
+            return Ok((self.stray(tenant, &batch).await?, Vec::new()));
+        };
         let scope = Scope { tenant: tenant.clone(), project, environment };
         let partition = self.partition(&scope);
         let resolved = self.resolved(&partition.context, tenant, (&batch, &body)).await?;
-        let Some((events, phases, settings)) = resolved else { return self.stray(tenant, &batch).await };
+        let Some((events, phases, settings)) = resolved else {
+            return Ok((self.stray(tenant, &batch).await?, Vec::new()));
+        };
+        let refused = if tells { refused(&events) } else { Vec::new() };
         let (reply, answer) = oneshot::channel();
         let delivery = Delivery {
             head: head.clone(),
@@ -137,13 +159,19 @@ impl Ingestion {
             is_word_only: batch.is_word_only(),
             body: body.clone(),
             reply,
+            tells,
+            told: Vec::new(),
             position: 0,
             is_poisoned: false,
             balance: Balance::default(),
         };
         self.deliver(&scope, partition, delivery)?;
         match answer.await.unwrap_or(Err(IngestError::Opening)) {
-            Ok(ingested) => Ok(Answered { ingested, settings }),
+            Ok(Reply { ingested, told }) => {
+                // Of what was applied before nothing is told again but what is wrong with it for ever.
+                let told = if ingested == Ingested::Duplicate { refused } else { told };
+                Ok((Answered { ingested, settings }, told))
+            }
             Err(IngestError::Elsewhere { address, .. }) => {
                 Err(IngestError::Elsewhere { address, scope: Some(Box::new(scope)) })
             }
@@ -330,6 +358,15 @@ fn resolve(resolver: &Resolver<'_>, body: &[u8], (at, read): (usize, Read<'_>)) 
     let arrival = read.arrival();
     catch_unwind(AssertUnwindSafe(|| resolver.resolve(body, (at, read))))
         .unwrap_or_else(|_| resolver.resolve(body, (at, Read::broken(arrival))))
+}
+
+/// Events that cannot be used, whatever came before them.
+fn refused(events: &[Resolved]) -> Vec<Told> {
+    let refused = events.iter().enumerate().filter_map(|(index, event)| match &event.what {
+        What::Refused(fault, _) => Some(Told { index, fault: (**fault).clone() }),
+        _ => None,
+    });
+    refused.collect()
 }
 
 fn phases_of(catalogue: &Catalogue, names: &Names) -> Vec<Arc<catalogue::Phase>> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flagfuse_cells::schedule::tick_at;
-use flagfuse_cells::{Fact, PhaseId, Standing, UnitHash};
+use flagfuse_cells::{Fact, PhaseId, Standing};
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -214,6 +214,7 @@ impl Partition<'_> {
     async fn erase(&mut self, erase: Erase) -> Result<(), IngestError> {
         let now = self.context.now();
         let mut group = Group::at(&mut self.state, now);
+        let unit = erase.unit;
         group.erase(&mut self.state, erase);
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, None).await?;
@@ -400,7 +401,8 @@ impl Partition<'_> {
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
         let bytes = commit(into, &group, None).await?;
         self.committed(bytes);
-        for (delivery, balance) in deliveries.iter_mut().zip(balances) {
+        for (delivery, (balance, told)) in deliveries.iter_mut().zip(balances) {
+            delivery.told.extend(told);
             delivery.balance.add(balance);
             delivery.position = (delivery.position + delivery.take).min(delivery.events.len());
             delivery.is_poisoned = false;

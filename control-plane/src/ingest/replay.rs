@@ -128,6 +128,7 @@ impl Ingestion {
     pub async fn replay(&self, scope: &Scope, events: &[&WaitingEvent]) -> Result<Answered, IngestError> {
         let now = self.shared.surroundings.clock.now();
         let replays = events.iter().map(|event| (event.quarantine_id, event.code.clone())).collect();
-        self.count(&scope.tenant, body(scope, events, now), replays).await
+        let counted = self.count(&scope.tenant, body(scope, events, now), replays, false).await;
+        counted.map(|(answered, _)| answered)
     }
 }

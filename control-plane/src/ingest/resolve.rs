@@ -6,18 +6,20 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hash};
 use std::ops::Range;
 
-use flagfuse_cells::{Arm, Exposure, PhaseId, SliceSet, Source, UnitHash};
+use flagfuse_cells::{Arm, Exposure, PhaseId, Source, UnitHash};
 use flagfuse_shared::contract::beacon::{Arrival, BatchHead, Content, Event, EventKind, SourceMark};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
+use flagfuse_shared::definition::Units;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{FlagKey, MetricKey, TenantKey, Unit, UnixMillis, VariationKey};
+use flagfuse_shared::slices::SliceCodes;
 use flagfuse_shared::strict;
 
 use super::catalogue::{Catalogue, Known, Names, Phase};
 use super::recent::Print;
 use super::{usage, validate};
 use crate::model::identity::UnitKey;
-use crate::model::rules::cell_arm;
+use crate::model::rules::{cell_arm, slice_set};
 use crate::store::event_ids::EventId;
 use crate::store::quarantine::Origin;
 
@@ -114,10 +116,21 @@ pub(super) enum What {
 pub(super) enum Unticketed {
     /// Of the arm of a phase.
     Exposure((PhaseId, Arm)),
+    /// The same, of a phase that enrols units only that the customer's server signed.
+    Unsigned((PhaseId, Arm)),
     /// Of every phase that its unit is in.
     Outcome(MetricKey),
     /// It moves nobody.
     Link,
+}
+
+/// What a unit was shown, by its own account.
+struct Shown<'s> {
+    flag: &'s FlagKey,
+    /// Of the phase.
+    number: u32,
+    variation: &'s VariationKey,
+    slices: SliceCodes,
 }
 
 /// A unit did something.
@@ -243,7 +256,7 @@ impl Resolver<'_> {
     }
 
     fn what(&self, arrival: &Arrival<'_>, event: Event) -> What {
-        let Event { id, unit, occurred_ms, kind, .. } = event;
+        let Event { id, unit, occurred_ms, kind, slices, .. } = event;
         match (kind, unit) {
             (EventKind::Usage { flag, yes, no, variants }, _) => match self.catalogue.flag(&flag) {
                 Known::Is(known) => {
@@ -276,7 +289,10 @@ impl Resolver<'_> {
                 }
             }
             (EventKind::Exposure { flag, variation, phase, .. }, Some(unit)) => match phase {
-                Some(number) => self.exposure(arrival, &unit, (&flag, number), &variation, occurred_ms),
+                Some(number) => {
+                    let shown = Shown { flag: &flag, number, variation: &variation, slices };
+                    self.exposure(arrival, &unit, &shown, occurred_ms)
+                }
                 None => self.plain((&id, &unit), flag, variation),
             },
         }
@@ -286,10 +302,10 @@ impl Resolver<'_> {
         &self,
         arrival: &Arrival<'_>,
         unit: &Unit,
-        (flag, number): (&FlagKey, u32),
-        variation: &VariationKey,
+        shown: &Shown<'_>,
         occurred_ms: UnixMillis,
     ) -> What {
+        let Shown { flag, number, variation, slices } = *shown;
         let phase = match self.catalogue.phase(flag, number) {
             Known::Is(phase) => phase,
             Known::IsNot => return refused(self.no_such_phase(flag, number)),
@@ -310,6 +326,9 @@ impl Resolver<'_> {
             return What::Refused(Box::new(rate_limited()), Some(own));
         }
         let unit = self.unit_key.hash(self.tenant, unit);
+        if phase.row.policy.units == Units::Signed && !has_proof(arrival.source) {
+            return What::Unticketed(unit, Unticketed::Unsigned(own));
+        }
         let Some(source) = source(arrival.source) else {
             return What::Unticketed(unit, Unticketed::Exposure(own));
         };
@@ -318,7 +337,7 @@ impl Resolver<'_> {
             phase: phase.id(),
             arm,
             at_ms: occurred_ms.0,
-            slices: SliceSet::default(),
+            slices: slice_set(&phase.row.policy, slices),
             is_bot: arrival.is_bot,
             source,
             network: arrival.network,
@@ -365,10 +384,19 @@ fn refused(fault: EventFault) -> What {
 const fn source(mark: SourceMark) -> Option<Source> {
     match mark {
         SourceMark::Edge => Some(Source::Edge),
-        SourceMark::Ticket => Some(Source::Client),
+        SourceMark::Ticket | SourceMark::Signed => Some(Source::Client),
         SourceMark::Open => Some(Source::Open),
         SourceMark::Server => Some(Source::Server),
         SourceMark::None => None,
+    }
+}
+
+/// Whether the customer vouches for the unit: its server said so itself, or had signed it when the edge answered. What an edge
+/// records by itself it has checked.
+const fn has_proof(mark: SourceMark) -> bool {
+    match mark {
+        SourceMark::Edge | SourceMark::Signed | SourceMark::Server => true,
+        SourceMark::Ticket | SourceMark::Open | SourceMark::None => false,
     }
 }
 

@@ -1,6 +1,9 @@
 //! A fuse's policy as users write it, checked field by field at the door. Never holds state.
 
-use flagfuse_shared::definition::FlagWire;
+mod slices;
+
+use flagfuse_cells::OutcomesFrom;
+use flagfuse_shared::definition::{DimensionWire, FlagWire, Units};
 use flagfuse_shared::flag::compile::percent_to_buckets;
 use flagfuse_shared::ids::MetricKey;
 use flagfuse_shared::strict::{self, Misfit};
@@ -64,6 +67,15 @@ pub struct Policy {
     /// What it takes to try again.
     #[serde(default)]
     pub half_open: HalfOpenRule,
+    /// By which attributes of the enrolling request units are counted apart as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<DimensionWire>,
+    /// Which units enrol.
+    #[serde(default, skip_serializing_if = "Units::is_any")]
+    pub units: Units,
+    /// Whose outcomes count.
+    #[serde(default, skip_serializing_if = "OutcomesFrom::is_anybody")]
+    pub outcomes_from: OutcomesFrom,
 }
 
 /// How two arms are compared.
@@ -274,6 +286,7 @@ impl Policy {
         if let Some(alpha) = self.ema_alpha {
             check_number("ema_alpha", alpha, 0.01, 1.0)?;
         }
+        slices::check(&self.slices)?;
         self.check_guardrails()?;
         self.check_values()
     }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_cells::{Arm as CellArm, Counting, Matching, MetricRules, PhaseId, PhaseRules, Window};
-use flagfuse_shared::definition::Arm;
+use flagfuse_cells::{
+    Arm as CellArm, Counting, Matching, MetricRules, PhaseId, PhaseRules, SliceRules, SliceSet, Window,
+};
+use flagfuse_shared::definition::{Arm, DimensionWire};
 use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::slices::SliceCodes;
 
 use super::metric::{LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC};
 use super::policy::{OutcomeWindow, Policy};
@@ -56,8 +59,33 @@ pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy, edges: &Ed
         started_ms: started_ms.0,
         grace_ms: policy.grace_s * 1_000,
         metrics: [coming_back].into_iter().chain(named).chain(values).chain([other]).collect(),
-        slices: Vec::new(),
+        slices: policy.slices.iter().flat_map(slices).collect(),
+        outcomes_from: policy.outcomes_from,
     }
+}
+
+/// The number of a phase's first declared slice: 0 is everybody, 1 the bots.
+const FIRST_SLICE: usize = 2;
+
+/// The slices of a dimension: its values, and all others together.
+fn slices(dimension: &DimensionWire) -> impl Iterator<Item = SliceRules> {
+    let DimensionWire { attribute, values } = dimension;
+    let values = values.iter().map(|value| Some(value.clone())).chain([None]);
+    values.map(|value| SliceRules { dimension: attribute.clone(), value })
+}
+
+/// The slices of a phase under `policy` that an answer's codes name. Dimensions of which it says nothing, and codes that mean
+/// nothing, are the rest.
+pub fn slice_set(policy: &Policy, codes: SliceCodes) -> SliceSet {
+    let (mut set, mut first) = (SliceSet::default(), FIRST_SLICE);
+    let codes = codes.iter().map(usize::from).chain(std::iter::repeat(0));
+    for ((place, dimension), code) in set.0.iter_mut().zip(&policy.slices).zip(codes) {
+        let count = dimension.values.len();
+        let at = code.checked_sub(1).filter(|at| *at < count).unwrap_or(count);
+        *place = u8::try_from(first + at).unwrap_or_default();
+        first += count + 1;
+    }
+    set
 }
 
 const fn window(OutcomeWindow { after_ms, within_ms }: OutcomeWindow) -> Window {
@@ -69,6 +97,36 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn codes_name_the_slices_that_the_rules_list() {
+        let policy = Policy::parse(json!({
+            "mode": "classic", "treatment_variation": "on", "control_variation": "off",
+            "exposure_percent": 10, "control_percent": 10, "outcomes_from": "server",
+            "slices": [{ "attribute": "device", "values": ["mobile", "desktop"] },
+                       { "attribute": "country", "values": ["NP"] }],
+            "guardrails": [{ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }],
+        }))
+        .unwrap();
+        let rules = rules(PhaseId(7), UnixMillis(5), &policy, &Edges::new());
+        rules.check().unwrap();
+        assert!(!rules.outcomes_from.is_anybody());
+        let named = |codes: &str| -> Vec<String> {
+            let set = slice_set(&policy, SliceCodes::parse(codes).unwrap());
+            let numbers = set.0.into_iter().filter(|number| *number > 0).map(usize::from);
+            let slices = numbers.map(|number| &rules.slices[number - FIRST_SLICE]);
+            slices.map(|slice| format!("{}={:?}", slice.dimension, slice.value)).collect()
+        };
+        for (codes, device, country) in [
+            ("1.0", r#"Some("mobile")"#, "None"),
+            ("2.1", r#"Some("desktop")"#, r#"Some("NP")"#),
+            ("0.1", "None", r#"Some("NP")"#),
+            ("", "None", "None"),
+            ("3.20.1.1", "None", "None"),
+        ] {
+            assert_eq!(named(codes), [format!("device={device}"), format!("country={country}")], "{codes}");
+        }
+    }
 
     #[test]
     fn a_phase_counts_coming_back_what_its_policy_names_and_the_rest_together() {

@@ -14,6 +14,8 @@ pub enum TokenKind {
     Ingest,
     /// What clients present to the edge; publishable, valid for one environment.
     Client,
+    /// What the customer's servers send events with; secret, valid for one environment.
+    Server,
 }
 
 impl TokenKind {
@@ -24,11 +26,20 @@ impl TokenKind {
             Self::Viewer => "viewer",
             Self::Ingest => "ingest",
             Self::Client => "client",
+            Self::Server => "server",
         }
     }
 
+    /// Every kind there is.
+    pub const ALL: [Self; 5] = [Self::Admin, Self::Viewer, Self::Ingest, Self::Client, Self::Server];
+
     /// The kind of a word.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Admin, Self::Viewer, Self::Ingest, Self::Client].into_iter().find(|kind| kind.as_str() == text)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether it is valid for one environment instead of the whole tenant.
+    pub const fn is_of_environment(self) -> bool {
+        matches!(self, Self::Client | Self::Server)
     }
 }

@@ -54,6 +54,8 @@ pub struct BufferNews<'b> {
     pub reader: Option<u32>,
     /// The format of its batch.
     pub format: u32,
+    /// Whether its edge has a secret for tickets; `None` of one that does not say.
+    pub has_tickets: Option<bool>,
 }
 
 /// Notes what buffers say, the last word of each.
@@ -76,15 +78,18 @@ pub async fn put_all(
             if news.rests { AT_REST } else { news.last_event_ms.map_or(0, |at| to_sql(at.0)) }.into(),
             news.reader.map(i64::from).into(),
             i64::from(news.format).into(),
+            news.has_tickets.map(i64::from).into(),
         ]
     });
     let head = "INSERT INTO buffers (project, environment, buffer_id, oldest_waiting_ms, seen_ms,
-                                     delivered_through_ms, queue, region, last_event_ms, reader, format)";
+                                     delivered_through_ms, queue, region, last_event_ms, reader, format,
+                                     has_tickets)";
     // What a buffer has delivered it does not take back, whatever order its requests come in.
     let tail = "ON CONFLICT (project, environment, buffer_id) DO UPDATE SET
                   oldest_waiting_ms = excluded.oldest_waiting_ms, seen_ms = excluded.seen_ms,
                   delivered_through_ms = COALESCE(excluded.delivered_through_ms, buffers.delivered_through_ms),
                   queue = excluded.queue, region = excluded.region, reader = excluded.reader, format = excluded.format,
+                  has_tickets = excluded.has_tickets,
                   last_event_ms = CASE
                     WHEN excluded.last_event_ms = -1 OR excluded.last_event_ms > buffers.last_event_ms
                     THEN excluded.last_event_ms ELSE buffers.last_event_ms END";
@@ -140,6 +145,23 @@ pub async fn lag_ms(conn: &mut Connection, scope: &Scope, now: UnixMillis) -> Re
         .await?;
     let oldest: Option<i64> = row.get(0)?;
     Ok(oldest.map_or(0, |at| now.since(UnixMillis(from_sql(at)))))
+}
+
+/// Regions whose edges have said within a day that they have no secret for tickets, in order.
+pub async fn regions_without_tickets(
+    conn: &mut Connection,
+    scope: &Scope,
+    now: UnixMillis,
+) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT DISTINCT region FROM buffers
+               WHERE project = $1 AND environment = $2 AND seen_ms >= $3 AND has_tickets = 0 ORDER BY region";
+    let rows = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(to_sql(now.minus(BUFFER_KEPT_MS).0))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.get("region")).collect()
 }
 
 /// Forgets buffers that have gone; how many.

@@ -20,9 +20,9 @@ pub struct TokenRow {
     pub kind: TokenKind,
     /// For people.
     pub name: String,
-    /// Only for client keys.
+    /// Only for client keys and those of servers.
     pub project: Option<String>,
-    /// Only for client keys.
+    /// Only for client keys and those of servers.
     pub environment: Option<String>,
     pub created_ms: UnixMillis,
     pub revoked_ms: Option<UnixMillis>,
@@ -88,8 +88,8 @@ pub async fn page(
     query.fetch_all(conn).await?.iter().map(token_row).collect()
 }
 
-/// The client keys of an environment, oldest first, revoked ones included: those behind the token `after`.
-pub async fn client_keys_page(
+/// The tokens of an environment, oldest first, revoked ones included: those behind the token `after`.
+pub async fn environment_page(
     conn: &mut Connection,
     scope: &Scope,
     after: Option<&str>,

@@ -10,6 +10,7 @@ use flagfuse_control_plane::store::address::DatabaseUrl;
 use flagfuse_shared::ids::TenantKey;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
+use tokio::sync::OnceCell;
 
 use crate::ingestion::{assert_balanced, exposed, quarantined};
 use crate::world::{ENVIRONMENT, FLAG, START, World, flag, fleet, policy};
@@ -42,6 +43,7 @@ fn world(plane: ControlPlane, tokens: &plane::Initialised, dir: tempfile::TempDi
         plane,
         admin: tokens.admin_token.clone(),
         ingest: tokens.ingest_token.clone(),
+        server: OnceCell::new(),
         dir,
         batch_seq: AtomicU64::new(1),
         event_seq: AtomicU64::new(1),

@@ -76,6 +76,8 @@ mod traffic;
 #[cfg(test)]
 mod trail;
 #[cfg(test)]
+mod trust;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod world;

@@ -43,6 +43,7 @@ macro_rules! at {
 
 const FUSE: &str = at!("/flags/checkout/fuse");
 const BASE: &str = "/v1/projects/demo/flags/base";
+const EVENTS: &str = "/v1/ingest/events";
 
 type Row = (&'static str, &'static str, &'static str, Value, Tagged);
 
@@ -147,6 +148,7 @@ fn of_tenant() -> Vec<Row> {
             Made,
         ),
         ("POST", "/v1/ingest", "/v1/ingest", batch, Nowhere),
+        ("POST", EVENTS, EVENTS, json!({ "sent_ms": 1, "events": [] }), Nowhere),
         ("POST", PULL_PATH, PULL_PATH, json!({ "region": "local", "shard": 0, "held": held }), Nowhere),
         ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
         ("POST", "/erasures", at!("/erasures"), json!({ "unit": "nobody" }), Nowhere),

@@ -16,8 +16,9 @@ use flagfuse_control_plane::engine::{Ticked, tick};
 use flagfuse_control_plane::model::fleet::Fleet;
 use flagfuse_control_plane::plane::{self, ControlPlane};
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
-use flagfuse_shared::ids::{TenantKey, UnixMillis};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
 use crate::document::{Exchange, assert_documented};
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) admin: String,
     pub(crate) ingest: String,
+    pub(crate) server: OnceCell<String>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) batch_seq: AtomicU64,
     pub(crate) event_seq: AtomicU64,
@@ -86,6 +88,7 @@ impl World {
             clock,
             admin: made.admin_token,
             ingest: made.ingest_token,
+            server: OnceCell::new(),
             dir,
             batch_seq: AtomicU64::new(1),
             event_seq: AtomicU64::new(1),
@@ -99,6 +102,24 @@ impl World {
     pub(crate) async fn token(&self, kind: TokenKind, tenant: &str) -> String {
         let bearer = Bearer::Tenant(TenantKey::parse(tenant).unwrap());
         self.plane.create_token(kind, bearer, "test").await.unwrap()
+    }
+
+    /// The secret key of a server of `demo/production`, made when it is first asked for.
+    pub(crate) async fn server(&self) -> &str {
+        let make = async || {
+            let bearer = Bearer::Environment(Scope::parse("default/demo/production").unwrap());
+            self.plane.create_token(TokenKind::Server, bearer, "servers").await.unwrap()
+        };
+        self.server.get_or_init(make).await
+    }
+
+    /// A token that a path takes.
+    pub(crate) async fn caller_of(&self, path: &str) -> &str {
+        match path {
+            "/v1/ingest" | "/v1/replica/pull" => &self.ingest,
+            "/v1/ingest/events" => self.server().await,
+            _ => &self.admin,
+        }
     }
 
     /// A way of its own into the database, for what the API never does.

@@ -184,7 +184,8 @@ impl Buffer {
         let waiting = oldest_waiting_ms.and_then(|at| u64::try_from(at).ok()).map(UnixMillis);
         let delivered_through_ms = self.intake.borrow_mut().delivered_through(waiting, clock::now());
         let rests = rests && oldest_waiting_ms.is_none();
-        Ok(Word { batch_seq, oldest_waiting_ms, delivered_through_ms, rests })
+        let has_tickets = config(&self.env).is_ok_and(|config| config.tickets.is_some());
+        Ok(Word { batch_seq, oldest_waiting_ms, delivered_through_ms, rests, has_tickets })
     }
 
     /// Sends a batch, in the older format too where the newer one is refused.

@@ -1,9 +1,11 @@
 //! What an isolate hands to a buffer: a line of numbers, then JSON that the buffer keeps without reading it. Pure.
 
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use flagfuse_shared::contract::beacon::exposure_group;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
+use flagfuse_shared::slices::SliceCodes;
 use flagfuse_shared::text::write_json_string;
 
 /// What is handed over at once.
@@ -50,6 +52,8 @@ pub struct EdgeExposure<'t> {
     pub variation: &'t str,
     /// A JSON string.
     pub unit: &'t str,
+    /// The declared slices of its enrolment; empty without any, and from an isolate of before there were any.
+    pub slices: &'t str,
 }
 
 /// A unit that was shown a flag.
@@ -62,6 +66,8 @@ pub struct Exposure {
     /// Phase of the flag's cohort.
     pub phase: u32,
     pub unit: String,
+    /// The declared slices that its context puts it into.
+    pub slices: SliceCodes,
     /// The snapshot that answered.
     pub version: SnapshotVersion,
 }
@@ -102,6 +108,7 @@ impl<'t> Handover<'t> {
                     group: lines.next()?,
                     variation: lines.next()?,
                     unit: lines.next()?,
+                    slices: lines.next().unwrap_or_default(),
                 }))
             }
             _ => None,
@@ -137,6 +144,10 @@ pub fn write_exposure(exposure: &Exposure, asker: &Asker, received_ms: UnixMilli
         out.push('\n');
         write_json_string(&mut out, text);
     }
+    if !exposure.slices.is_empty() {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "\n{}", exposure.slices);
+    }
     out
 }
 
@@ -161,6 +172,7 @@ mod tests {
             variation: "on\n".to_owned(),
             phase: 3,
             unit: "line\nfeed \"quoted\"".to_owned(),
+            slices: SliceCodes::parse("1.0").unwrap(),
             version: SnapshotVersion { epoch: 1, seq: 9 },
         };
         let asker = Asker { key: "abc".to_owned(), network: 5, is_bot: true };
@@ -173,8 +185,14 @@ mod tests {
             group: r#""flag":"a\nb","phase":3,"version":"1.9""#,
             variation: r#""on\n""#,
             unit: r#""line\nfeed \"quoted\"""#,
+            slices: "1.0",
         };
-        assert_eq!(Handover::parse(&text), Some(Handover::Exposure(read)));
+        assert_eq!(Handover::parse(&text), Some(Handover::Exposure(read.clone())));
+        let older = text.strip_suffix("\n1.0").unwrap();
+        let read = EdgeExposure { slices: "", ..read };
+        assert_eq!(Handover::parse(older), Some(Handover::Exposure(read)));
+        let without = Exposure { slices: SliceCodes::default(), ..exposure };
+        assert_eq!(write_exposure(&without, &asker, UnixMillis(17)), older);
         for bad in ["", "x\n", "request 1\n{}", "exposure 1 k 5 bot\na", "request a b c d e f\n"] {
             assert_eq!(Handover::parse(bad), None, "{bad:?}");
         }

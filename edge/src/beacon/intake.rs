@@ -61,6 +61,7 @@ struct Waiting {
     network: u32,
     is_bot: bool,
     is_limited: bool,
+    slices: String,
 }
 
 /// What waits to be written.
@@ -133,7 +134,7 @@ impl Intake {
     }
 
     fn exposure(&mut self, exposure: &EdgeExposure<'_>, limit: Option<u32>, now: UnixMillis) -> Taken {
-        let EdgeExposure { key, network, is_bot, group, variation, unit, .. } = *exposure;
+        let EdgeExposure { key, network, is_bot, group, variation, unit, slices, .. } = *exposure;
         let is_limited = self.enrolments.is_beyond(limit, (key, network), 1, now);
         let received_ms = self.arrived(exposure.received_ms);
         // Nobody waits for these: its answer was given before.
@@ -141,8 +142,9 @@ impl Intake {
         let owned = |text: &str| text.to_owned();
         open.len += unit.len() + 32;
         open.event_count += 1;
-        let (group, variation, unit) = (owned(group), owned(variation), owned(unit));
-        open.exposures.push(Waiting { received_ms, group, variation, unit, network, is_bot, is_limited });
+        let [group, variation, unit, slices] = [group, variation, unit, slices].map(owned);
+        let waiting = Waiting { received_ms, group, variation, unit, network, is_bot, is_limited, slices };
+        open.exposures.push(waiting);
         Taken::Waits(Rc::clone(&open.group), open.due_ms.saturating_sub(now.0))
     }
 
@@ -229,6 +231,7 @@ impl Waiting {
             network: self.network,
             is_bot: self.is_bot,
             is_limited: self.is_limited,
+            slices: &self.slices,
         }
     }
 }

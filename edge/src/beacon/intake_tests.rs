@@ -29,6 +29,7 @@ fn shown(unit: &'static str, received_ms: UnixMillis) -> Handover<'static> {
         group: r#""flag":"f","phase":1,"version":"1.1""#,
         variation: r#""on""#,
         unit,
+        slices: "",
     })
 }
 

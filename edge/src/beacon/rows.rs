@@ -222,6 +222,8 @@ pub struct Word {
     pub delivered_through_ms: UnixMillis,
     /// Nothing follows until the next event.
     pub rests: bool,
+    /// Whether this edge has a secret for tickets.
+    pub has_tickets: bool,
 }
 
 /// The format in which the rows of a batch are kept.
@@ -251,8 +253,8 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
         let Word { delivered_through_ms, rests, .. } = word;
         let _ = write!(
             head,
-            ",\"format\":{FORMAT},\"reader\":{READER_VERSION},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests}",
-            delivered_through_ms.0
+            ",\"format\":{FORMAT},\"reader\":{READER_VERSION},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests},\"has_tickets\":{}",
+            delivered_through_ms.0, word.has_tickets
         );
         "requests"
     } else {

@@ -4,6 +4,7 @@ use flagfuse_shared::contract::beacon::{
     ClientBatch, Event, EventKind, EventSource, RequestHead, SourceMark, parse_event,
 };
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
+use flagfuse_shared::definition::Units;
 use flagfuse_shared::flag::Flag;
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, Unit, UnixMillis};
 use serde_json::value::RawValue;
@@ -16,7 +17,7 @@ use crate::config::Config;
 use crate::error::EdgeError;
 use crate::http::reply::Reply;
 use crate::snapshot::served::Served;
-use crate::trust::ticket::{TicketFault, TicketSecrets};
+use crate::trust::ticket::{Proof, TicketFault, TicketSecrets};
 
 /// Where events arrive.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ pub async fn answer(
     let rules = Rules { scope, tickets: config.tickets.as_ref(), version: served.version, flag: &known };
     let batch = ClientBatch::parse(body)?;
     let judged: Vec<Judged> = batch.events.iter().map(|raw| rules.judge(raw, &batch, now)).collect();
-    for source in [SourceMark::Ticket, SourceMark::Open, SourceMark::None] {
+    for source in [SourceMark::Ticket, SourceMark::Signed, SourceMark::Open, SourceMark::None] {
         let of_source = || {
             let both = batch.events.iter().zip(&judged);
             both.filter(move |(_, judged)| judged.source == source)
@@ -123,14 +124,15 @@ impl Rules<'_> {
                 let check =
                     |unit: &Unit, ticket| tickets.check(self.scope, unit.as_str(), ticket, event.occurred_ms);
                 // A link says something of two units, and each has to be one that an edge answered.
-                let checked = check(unit, ticket).and_then(|()| match &event.kind {
+                let checked = check(unit, ticket).and_then(|proof| match &event.kind {
                     EventKind::Link { canonical, canonical_ticket } => {
                         check(canonical, canonical_ticket.as_deref())
                     }
-                    _ => Ok(()),
+                    _ => Ok(proof),
                 });
                 match checked {
-                    Ok(()) => (SourceMark::Ticket, None),
+                    Ok(Proof::Signed) => (SourceMark::Signed, None),
+                    Ok(Proof::Asked) => (SourceMark::Ticket, self.unsigned(&event)),
                     Err(fault) => (SourceMark::None, Some(fault)),
                 }
             }
@@ -142,6 +144,14 @@ impl Rules<'_> {
         let can_enrol =
             matches!(event.kind, EventKind::Exposure { phase: Some(_), .. } | EventKind::Link { .. });
         Judged { source, fault, ticket, enrols: is_counted && can_enrol }
+    }
+
+    /// What a ticket lacks of a unit that the customer's server did not sign: the control plane knows of every phase whom it
+    /// enrols; here it is told to the client.
+    fn unsigned(&self, event: &Event) -> Option<TicketFault> {
+        let EventKind::Exposure { flag, phase: Some(_), .. } = &event.kind else { return None };
+        let cohort = (self.flag)(flag).flatten().and_then(Flag::cohort);
+        cohort.filter(|cohort| cohort.units() == Units::Signed).map(|_| TicketFault::Unsigned)
     }
 
     /// The mark of what no ticket was asked for.

@@ -8,17 +8,28 @@ const NOW: UnixMillis = UnixMillis(1_790_000_000_000);
 const VERSION: SnapshotVersion = SnapshotVersion { epoch: 1, seq: 7 };
 
 fn flag() -> Flag {
-    let wire = json!({ "key": "f", "value_type": "boolean", "default_variation": "off", "salt": "s",
+    flag_of(&json!({}))
+}
+
+fn flag_of(more: &Value) -> Flag {
+    let mut wire = json!({ "key": "f", "value_type": "boolean", "default_variation": "off", "salt": "s",
         "variations": [{ "key": "off", "value": false }, { "key": "on", "value": true }],
         "cohort": { "phase": 3, "slices": [
             { "from": 0, "to": 500_000, "variation": "on", "arm": "exposed" },
             { "from": 500_000, "to": 1_000_000, "variation": "off", "arm": "control" }] } });
+    for (name, value) in more.as_object().unwrap() {
+        wire["cohort"][name] = value.clone();
+    }
     flagfuse_shared::flag::compile(&flagfuse_shared::strict::from_value(&wire).unwrap()).unwrap()
 }
 
 fn judge(tickets: Option<&TicketSecrets>, body: &str) -> Vec<Judged> {
-    let (flag, scope) = (flag(), Scope::parse("t/p/e").unwrap());
-    let known = |key: &FlagKey| (key.as_str() == "f").then_some(Some(&flag));
+    judge_by(&flag(), tickets, body)
+}
+
+fn judge_by(flag: &Flag, tickets: Option<&TicketSecrets>, body: &str) -> Vec<Judged> {
+    let scope = Scope::parse("t/p/e").unwrap();
+    let known = |key: &FlagKey| (key.as_str() == "f").then_some(Some(flag));
     let rules = Rules { scope: &scope, tickets, version: VERSION, flag: &known };
     let batch = ClientBatch::parse(body.as_bytes()).unwrap();
     batch.events.iter().map(|raw| rules.judge(raw, &batch, NOW)).collect()
@@ -119,7 +130,7 @@ fn both_arms_enrol_on_the_same_path() {
 fn without_a_ticket_nothing_counts() {
     let secrets = TicketSecrets::parse("a:AAAAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
     let scope = Scope::parse("t/p/e").unwrap();
-    let ticket = |unit, at| secrets.issue(&scope, unit, at).unwrap();
+    let ticket = |unit, at| secrets.issue(&scope, unit, Proof::Asked, at).unwrap();
     let outcome = |id: &str, more: &str| {
         format!(r#"{{"id":"{id}","type":"outcome","unit":"ann","metric":"m","occurred_ms":{}{more}}}"#, NOW.0)
     };
@@ -159,8 +170,9 @@ fn what_cannot_enrol_takes_nobodys_place_among_those_who_may() {
     let secrets = TicketSecrets::parse("a:AAAAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
     let scope = Scope::parse("t/p/e").unwrap();
     let [(exposed, on), (control, off)] = units();
-    let ticket =
-        |unit: &str| format!(r#","phase":3,"ticket":"{}""#, secrets.issue(&scope, unit, NOW).unwrap());
+    let ticket = |unit: &str| {
+        format!(r#","phase":3,"ticket":"{}""#, secrets.issue(&scope, unit, Proof::Asked, NOW).unwrap())
+    };
     let all = [
         exposure(&exposed, on, &ticket(&exposed)),
         exposure(&control, off, &ticket(&control)),
@@ -175,6 +187,26 @@ fn what_cannot_enrol_takes_nobodys_place_among_those_who_may() {
 }
 
 #[test]
+fn a_client_cannot_report_the_use_of_a_unit_that_nobody_signed() {
+    let secrets = TicketSecrets::parse("a:AAAAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
+    let scope = Scope::parse("t/p/e").unwrap();
+    let signed_only = flag_of(&json!({ "units": "signed" }));
+    for (unit, variation) in units() {
+        for (proof, source, told) in [
+            (Proof::Asked, SourceMark::Ticket, Some(TicketFault::Unsigned)),
+            (Proof::Signed, SourceMark::Signed, None),
+        ] {
+            let ticket = secrets.issue(&scope, &unit, proof, NOW).unwrap();
+            let more = format!(r#","phase":3,"version":"1.7","slices":"1.0","ticket":"{ticket}""#);
+            let body = events(&[exposure(&unit, variation, &more)]);
+            let found = judge_by(&signed_only, Some(&secrets), &body);
+            assert_eq!((found[0].source, found[0].ticket), (source, told), "{unit} {proof:?}");
+            assert_eq!(judge(Some(&secrets), &body)[0].ticket, None, "others ask for no signature");
+        }
+    }
+}
+
+#[test]
 fn a_body_that_is_no_batch_is_refused_whole() {
     for body in [&b""[..], b"[]", b"{\"events\":{}}", b"{\"events\":[", b"\xff"] {
         assert!(ClientBatch::parse(body).map_err(EdgeError::from).is_err());
@@ -185,7 +217,7 @@ fn a_body_that_is_no_batch_is_refused_whole() {
 fn a_link_counts_with_good_tickets_of_both_its_units() {
     let secrets = TicketSecrets::parse("k1:AAAAAAAAAAAAAAAAAAAAAA").unwrap().unwrap();
     let scope = Scope::parse("t/p/e").unwrap();
-    let ticket = |unit: &str| secrets.issue(&scope, unit, NOW).unwrap();
+    let ticket = |unit: &str| secrets.issue(&scope, unit, Proof::Asked, NOW).unwrap();
     let (phone, ada) = (ticket("phone"), ticket("ada"));
     let link = |more: &str| {
         format!(

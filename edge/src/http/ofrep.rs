@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use flagfuse_shared::context::{Context, UnitSource};
+use flagfuse_shared::definition::Units;
 use flagfuse_shared::evaluate::{EvaluationResult, Question};
 use flagfuse_shared::ids::Scope;
 use flagfuse_shared::ofrep::{
@@ -17,6 +18,7 @@ use crate::http::labels::label;
 use crate::http::reply::Reply;
 use crate::random;
 use crate::snapshot::served::Served;
+use crate::trust::ticket::Proof;
 
 /// Bytes of a single answer with some room: key, value, variant, reason, metadata.
 const SINGLE_LEN_TYPICAL: usize = 256;
@@ -73,10 +75,17 @@ impl<'a> EvaluationInput<'a> {
         origin
     }
 
+    /// Whether the customer's server vouches for the unit that `source` names.
+    fn proof(&self, config: &Config, source: &UnitSource) -> Proof {
+        let is_signed =
+            config.units.as_ref().is_some_and(|units| units.vouch_for(self.scope, source, self.context));
+        if is_signed { Proof::Signed } else { Proof::Asked }
+    }
+
     /// Adds the ticket of the asker's unit, where there are tickets and it has one.
     fn add_ticket(&self, config: &Config, origin: &mut Origin, source: &UnitSource, name: &str) {
         let Some((tickets, unit)) = config.tickets.as_ref().zip(source.unit(self.context)) else { return };
-        if let Some(ticket) = tickets.issue(self.scope, &unit, clock::now()) {
+        if let Some(ticket) = tickets.issue(self.scope, &unit, self.proof(config, source), clock::now()) {
             origin.add_ticket(name, &ticket);
         }
     }
@@ -93,7 +102,7 @@ pub fn single(config: &Config, input: &EvaluationInput<'_>, flag_key: &str) -> (
     write_answer(&mut body, flag_key, &answer, &origin);
     let mut reply = Reply::json(single_status(&answer), body);
     label(&mut reply, config, input.served);
-    (reply, exposure(input, &answer))
+    (reply, exposure(config, input, &answer))
 }
 
 /// Answers for all flags, or 304 when the client has this answer already.
@@ -139,15 +148,20 @@ pub fn all_flags(
     reply
 }
 
-/// A unit that was shown a flag with a running cohort. A bulk evaluation is a prefetch and never one.
-fn exposure(input: &EvaluationInput<'_>, answer: &EvaluationResult<'_>) -> Option<Exposure> {
+/// A unit that was shown a flag with a running cohort, and may enrol in it. A bulk evaluation is a prefetch and never one.
+fn exposure(config: &Config, input: &EvaluationInput<'_>, answer: &EvaluationResult<'_>) -> Option<Exposure> {
     let resolution = answer.as_ref().ok()?;
     let assignment = resolution.assignment?;
+    let (source, units) = (resolution.flag.bucket_by(), resolution.flag.cohort()?.units());
+    if units == Units::Signed && input.proof(config, source) == Proof::Asked {
+        return None;
+    }
     Some(Exposure {
         flag: resolution.flag.key().as_str().to_owned(),
         variation: resolution.variation?.key().as_str().to_owned(),
         phase: assignment.phase,
-        unit: resolution.flag.bucket_by().unit(input.context)?.into_owned(),
+        unit: source.unit(input.context)?.into_owned(),
+        slices: assignment.slices,
         version: input.served.version,
     })
 }

@@ -2,40 +2,41 @@
 //! alone. Pure: `now` is an argument, and nothing here ever prints a secret or a ticket.
 //!
 //! `key.window.mac`. A window is a day; each unit's begins at another time, so that open pages do not all ask at midnight. A
-//! ticket proves that an edge answered for that unit, not that the unit exists.
-
-use std::fmt;
+//! ticket proves that an edge answered for that unit, not that the unit exists; one with an `s` behind its window, that the
+//! customer's server had signed it.
 
 use flagfuse_shared::bucket::Bucket;
 use flagfuse_shared::digest::hex;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::limits::{BUCKET_COUNT, TICKET_LEN_MAX};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use crate::stream_token::unhex;
+use crate::trust::secrets::Secrets;
 
 /// What separates this use of a secret from any other.
 const PURPOSE: &[u8] = b"flagfuse ticket 1\n";
+/// The same for tickets of units that are signed.
+const PURPOSE_SIGNED: &[u8] = b"flagfuse ticket 1 signed\n";
 /// How long a window is.
 const WINDOW_MS: u64 = 24 * 3_600_000;
 /// Half of HMAC-SHA-256, as in stream tokens.
 const MAC_LEN: usize = 16;
-/// Bytes of a key's name.
-const KEY_LEN_MAX: usize = 16;
-/// Characters of a secret: 16 bytes in base64.
-const SECRET_LEN_MIN: usize = 22;
-/// Secrets that are good at once: the one in use, its successor, and those that tickets on pages were made with.
-const SECRET_COUNT_MAX: usize = 8;
+/// Stands behind the window of such a ticket.
+const SIGNED: char = 's';
 
 /// What tickets are made with, newest first.
-#[derive(Clone)]
-pub struct TicketSecrets(Vec<(String, Hmac<Sha256>)>);
+#[derive(Debug, Clone)]
+pub struct TicketSecrets(Secrets);
 
-impl fmt::Debug for TicketSecrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TicketSecrets(…)")
-    }
+/// What was known of a unit when its ticket was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Somebody asked for it.
+    Asked,
+    /// The customer's server had signed it.
+    Signed,
 }
 
 /// Why a ticket is good for nothing.
@@ -51,6 +52,8 @@ pub enum TicketFault {
     Wrong,
     /// The event happened more than a window before or after the ticket's.
     Window,
+    /// It is good, and the fuse enrols units only that the customer's server signed.
+    Unsigned,
 }
 
 impl TicketFault {
@@ -62,55 +65,34 @@ impl TicketFault {
             Self::UnknownKey => "ticket_unknown_key",
             Self::Wrong => "ticket_wrong",
             Self::Window => "ticket_window",
+            Self::Unsigned => "ticket_unsigned",
         }
     }
 }
 
 impl TicketSecrets {
-    /// Reads `id:secret,id:secret`, newest first; an empty text is no secrets at all. The error never shows a secret.
+    /// Reads what [`Secrets::parse`] does.
     pub fn parse(text: &str) -> Result<Option<Self>, String> {
-        let mut secrets: Vec<(String, Hmac<Sha256>)> = Vec::new();
-        for (at, entry) in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()).enumerate() {
-            let which = at + 1;
-            let (id, secret) =
-                entry.split_once(':').ok_or_else(|| format!("entry {which} is not id:secret"))?;
-            let is_name = id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-            if id.is_empty() || id.len() > KEY_LEN_MAX || !is_name {
-                return Err(format!("entry {which} has an id that is not 1 to {KEY_LEN_MAX} of a-z and 0-9"));
-            }
-            let is_base64 =
-                secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(&byte));
-            if secret.len() < SECRET_LEN_MIN || !is_base64 {
-                return Err(format!("entry {which} has a secret that is not 16 bytes or more in base64"));
-            }
-            if secrets.iter().any(|(known, _)| known == id) {
-                return Err(format!("entry {which} has the id of an earlier one"));
-            }
-            let key = Hmac::new_from_slice(secret.as_bytes()).map_err(|error| error.to_string())?;
-            secrets.push((id.to_owned(), key));
-        }
-        if secrets.len() > SECRET_COUNT_MAX {
-            return Err(format!("has {} entries, the limit is {SECRET_COUNT_MAX}", secrets.len()));
-        }
-        Ok(Some(Self(secrets)).filter(|secrets| !secrets.0.is_empty()))
+        Ok(Secrets::parse(text)?.map(Self))
     }
 
     /// The ticket of a unit now; the same all day.
-    pub fn issue(&self, scope: &Scope, unit: &str, now: UnixMillis) -> Option<String> {
-        let (id, key) = self.0.first()?;
+    pub fn issue(&self, scope: &Scope, unit: &str, proof: Proof, now: UnixMillis) -> Option<String> {
+        let (id, key) = self.0.newest()?;
         let window = window(unit, now);
-        let mac = mac(key, scope, unit, window).finalize().into_bytes();
-        Some(format!("{id}.{window}.{}", hex(mac.get(..MAC_LEN).unwrap_or_default())))
+        let mac = mac(key, scope, unit, (window, proof)).finalize().into_bytes();
+        let signed = if proof == Proof::Signed { "s" } else { "" };
+        Some(format!("{id}.{window}{signed}.{}", hex(mac.get(..MAC_LEN).unwrap_or_default())))
     }
 
-    /// Whether the ticket is the unit's, and good for what happened then.
+    /// What the ticket proves, if it is the unit's, and good for what happened then.
     pub fn check(
         &self,
         scope: &Scope,
         unit: &str,
         ticket: Option<&str>,
         at: UnixMillis,
-    ) -> Result<(), TicketFault> {
+    ) -> Result<Proof, TicketFault> {
         let text = ticket.filter(|text| !text.is_empty()).ok_or(TicketFault::Missing)?;
         if text.len() > TICKET_LEN_MAX {
             return Err(TicketFault::Malformed);
@@ -121,17 +103,19 @@ impl TicketSecrets {
         else {
             return Err(TicketFault::Malformed);
         };
+        let (told, proof) =
+            told.strip_suffix(SIGNED).map_or((told, Proof::Asked), |told| (told, Proof::Signed));
         let number: u64 = told.parse().map_err(|_| TicketFault::Malformed)?;
         // The same number with a sign or zeros before it would have the same MAC.
         if number.to_string() != told {
             return Err(TicketFault::Malformed);
         }
         let digits = unhex(digits).ok_or(TicketFault::Malformed)?;
-        let known = self.0.iter().find(|(known, _)| known == id);
-        let (_, key) = known.ok_or(TicketFault::UnknownKey)?;
+        let key = self.0.of(id).ok_or(TicketFault::UnknownKey)?;
         // In constant time: how far a comparison gets would tell a forger how much is right.
-        mac(key, scope, unit, number).verify_truncated_left(&digits).map_err(|_| TicketFault::Wrong)?;
-        if window(unit, at).abs_diff(number) > 1 { Err(TicketFault::Window) } else { Ok(()) }
+        let mac = mac(key, scope, unit, (number, proof));
+        mac.verify_truncated_left(&digits).map_err(|_| TicketFault::Wrong)?;
+        if window(unit, at).abs_diff(number) > 1 { Err(TicketFault::Window) } else { Ok(proof) }
     }
 }
 
@@ -141,9 +125,9 @@ fn window(unit: &str, at: UnixMillis) -> u64 {
     at.plus(stagger_ms).0 / WINDOW_MS
 }
 
-fn mac(key: &Hmac<Sha256>, scope: &Scope, unit: &str, window: u64) -> Hmac<Sha256> {
+fn mac(key: &Hmac<Sha256>, scope: &Scope, unit: &str, (window, proof): (u64, Proof)) -> Hmac<Sha256> {
     let mut mac = key.clone();
-    mac.update(PURPOSE);
+    mac.update(if proof == Proof::Signed { PURPOSE_SIGNED } else { PURPOSE });
     for part in [scope.tenant.as_str(), "/", scope.project.as_str(), "/", scope.environment.as_str(), "\n"] {
         mac.update(part.as_bytes());
     }
@@ -155,6 +139,7 @@ fn mac(key: &Hmac<Sha256>, scope: &Scope, unit: &str, window: u64) -> Hmac<Sha25
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::secrets::SECRET_COUNT_MAX;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
     const OLD: &str = "a:AAAAAAAAAAAAAAAAAAAAAAAA";
@@ -171,16 +156,16 @@ mod tests {
     #[test]
     fn a_ticket_is_good_for_its_unit_its_environment_and_its_time_alone() {
         let (secrets, here) = (secrets(OLD), scope("t/p/e"));
-        let ticket = secrets.issue(&here, "ann", NOW).unwrap();
+        let ticket = secrets.issue(&here, "ann", Proof::Asked, NOW).unwrap();
         assert!(ticket.len() <= TICKET_LEN_MAX, "{ticket}");
         let check = |scope: &Scope, unit, ticket: &str, at| secrets.check(scope, unit, Some(ticket), at);
-        assert_eq!(check(&here, "ann", &ticket, NOW), Ok(()));
+        assert_eq!(check(&here, "ann", &ticket, NOW), Ok(Proof::Asked));
         assert_eq!(check(&here, "bob", &ticket, NOW), Err(TicketFault::Wrong));
         assert_eq!(check(&scope("t/p/f"), "ann", &ticket, NOW), Err(TicketFault::Wrong));
         assert_eq!(check(&scope("u/p/e"), "ann", &ticket, NOW), Err(TicketFault::Wrong));
         for (at, expected) in [
-            (NOW.plus(WINDOW_MS), Ok(())),
-            (NOW.minus(WINDOW_MS), Ok(())),
+            (NOW.plus(WINDOW_MS), Ok(Proof::Asked)),
+            (NOW.minus(WINDOW_MS), Ok(Proof::Asked)),
             (NOW.plus(2 * WINDOW_MS), Err(TicketFault::Window)),
             (NOW.minus(2 * WINDOW_MS), Err(TicketFault::Window)),
         ] {
@@ -207,14 +192,30 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_of_a_signed_unit_says_so_and_no_other_can_be_made_to() {
+        let (secrets, here) = (secrets(OLD), scope("t/p/e"));
+        let check = |ticket: &str| secrets.check(&here, "ann", Some(ticket), NOW);
+        let [asked, signed] =
+            [Proof::Asked, Proof::Signed].map(|proof| secrets.issue(&here, "ann", proof, NOW).unwrap());
+        assert!(signed.len() <= TICKET_LEN_MAX, "{signed}");
+        assert_eq!((check(&asked), check(&signed)), (Ok(Proof::Asked), Ok(Proof::Signed)));
+        let window = window("ann", NOW).to_string();
+        let turned = asked.replacen(&window, &format!("{window}s"), 1);
+        assert_eq!(check(&turned), Err(TicketFault::Wrong), "{turned}");
+        assert_eq!(check(&signed.replacen(&format!("{window}s"), &window, 1)), Err(TicketFault::Wrong));
+        let twice = signed.replacen(&window, &format!("{window}s"), 1);
+        assert_eq!(check(&twice), Err(TicketFault::Malformed));
+    }
+
+    #[test]
     fn secrets_are_rotated_newest_first_and_the_old_one_goes_when_it_is_taken_out() {
         let here = scope("t/p/e");
-        let before = secrets(OLD).issue(&here, "ann", NOW).unwrap();
+        let before = secrets(OLD).issue(&here, "ann", Proof::Asked, NOW).unwrap();
         let both = secrets(&format!("{NEW}, {OLD}"));
-        assert_eq!(both.check(&here, "ann", Some(&before), NOW), Ok(()));
-        let after = both.issue(&here, "ann", NOW).unwrap();
+        assert_eq!(both.check(&here, "ann", Some(&before), NOW), Ok(Proof::Asked));
+        let after = both.issue(&here, "ann", Proof::Asked, NOW).unwrap();
         assert!(after.starts_with("b."), "{after}");
-        assert_eq!(secrets(NEW).check(&here, "ann", Some(&after), NOW), Ok(()));
+        assert_eq!(secrets(NEW).check(&here, "ann", Some(&after), NOW), Ok(Proof::Asked));
         assert_eq!(secrets(NEW).check(&here, "ann", Some(&before), NOW), Err(TicketFault::UnknownKey));
     }
 

@@ -360,6 +360,41 @@ pub struct CohortWire<T = String> {
     /// What rules may not serve while the fuse is not closed: a tripped feature is off for targeted units too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withheld: Option<WithheldWire<T>>,
+    /// What its enrolled units are told apart by, besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dimensions: Vec<DimensionWire<T>>,
+    /// Which units enrol.
+    #[serde(default, skip_serializing_if = "Units::is_any")]
+    pub units: Units,
+}
+
+/// An attribute by whose values enrolled units are counted, each value by itself and all others together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DimensionWire<T = String> {
+    /// Context attribute.
+    pub attribute: T,
+    /// Texts; a number or boolean is the text that JavaScript prints for it.
+    pub values: Vec<T>,
+}
+
+/// Which units a fuse enrols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Units {
+    /// Whoever is asked for.
+    #[default]
+    Any,
+    /// Those whose context carries a signature that the customer's server made.
+    Signed,
+}
+
+impl Units {
+    /// Whether nothing is asked of a unit.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
+    pub const fn is_any(&self) -> bool {
+        matches!(self, Self::Any)
+    }
 }
 
 /// A variation that rules may not serve, and what they serve in its place.

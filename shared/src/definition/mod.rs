@@ -5,8 +5,9 @@ pub mod overlay;
 mod parts;
 
 pub use self::flag::{
-    Arm, CohortSliceWire, CohortWire, ConditionWire, FlagWire, HoldoutRole, LayerShareWire, OnStale,
-    Operator, PrerequisiteWire, RuleWire, ScheduleWire, TargetWire, UnleashGateWire, UnleashLaneWire,
-    UnleashSplitWire, UnleashToggleWire, ValueType, VariationWire, WeightedVariationWire, WithheldWire,
+    Arm, CohortSliceWire, CohortWire, ConditionWire, DimensionWire, FlagWire, HoldoutRole, LayerShareWire,
+    OnStale, Operator, PrerequisiteWire, RuleWire, ScheduleWire, TargetWire, Units, UnleashGateWire,
+    UnleashLaneWire, UnleashSplitWire, UnleashToggleWire, ValueType, VariationWire, WeightedVariationWire,
+    WithheldWire,
 };
 pub use self::parts::{HoldoutWire, LayerWire, SegmentRuleWire, SegmentWire, SharedWire};

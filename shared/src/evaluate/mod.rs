@@ -16,6 +16,7 @@ use crate::definition::Arm;
 use crate::environment::Environment;
 use crate::flag::{Flag, FlagFault, Rule, Variation};
 use crate::ids::{FlagKey, RuleKey, UnixMillis};
+use crate::slices::SliceCodes;
 
 /// Who asks, when, and with which random number.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +70,8 @@ pub struct Assignment {
     pub arm: Arm,
     /// Phase of the allocation.
     pub phase: u32,
+    /// The declared slices that the context puts it into.
+    pub slices: SliceCodes,
 }
 
 /// Reasons of OpenFeature.

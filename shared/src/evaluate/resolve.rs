@@ -328,7 +328,11 @@ impl<'s> Evaluator<'s, '_> {
             .saw(Step::Cohort { bucket: bucket.get(), slice: slice.map(|slice| (slice.arm, slice.phase)) });
         Ok(match slice {
             Some(slice) => Resolution {
-                assignment: Some(Assignment { arm: slice.arm, phase: slice.phase }),
+                assignment: Some(Assignment {
+                    arm: slice.arm,
+                    phase: slice.phase,
+                    slices: cohort.slice_codes(self.question.context),
+                }),
                 ..served(flag, Some(slice.variation), Reason::Split)
             },
             None => served(flag, flag.default, Reason::Split),

@@ -7,9 +7,10 @@ use std::ops::Range;
 pub use self::compile::{FlagFault, compile};
 use crate::bucket::{Bucket, Salted};
 use crate::condition::Condition;
-use crate::context::{AttributeName, Context, UnitSource};
-use crate::definition::{Arm, HoldoutRole, OnStale, UnleashToggleWire, ValueType};
+use crate::context::{AttributeName, Context, UnitSource, scalar_text};
+use crate::definition::{Arm, HoldoutRole, OnStale, Units, UnleashToggleWire, ValueType};
 use crate::ids::{FlagKey, RuleKey, UnixMillis, VariationKey};
+use crate::slices::SliceCodes;
 
 /// A flag that passed every check.
 ///
@@ -293,6 +294,24 @@ pub struct Cohort {
     pub(crate) phase: u32,
     pub(crate) slices: Vec<CohortSlice>,
     pub(crate) withheld: Option<Withheld>,
+    pub(crate) dimensions: Box<[Dimension]>,
+    pub(crate) units: Units,
+}
+
+/// An attribute by whose values units are told apart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Dimension {
+    pub(crate) attribute: AttributeName,
+    pub(crate) values: Box<[Box<str>]>,
+}
+
+impl Dimension {
+    /// From 1 the place of the asker's value among those that are named, else 0.
+    fn code(&self, context: &Context) -> u8 {
+        let value = context.value(&self.attribute).and_then(scalar_text);
+        let at = value.and_then(|value| self.values.iter().position(|own| **own == *value));
+        at.and_then(|at| u8::try_from(at + 1).ok()).unwrap_or(0)
+    }
 }
 
 /// A variation that rules may not serve, and the one they serve in its place.
@@ -306,6 +325,16 @@ impl Cohort {
     /// Number of the phase.
     pub const fn phase(&self) -> u32 {
         self.phase
+    }
+
+    /// Which units enrol.
+    pub const fn units(&self) -> Units {
+        self.units
+    }
+
+    /// In which slices an asker enrols: the same for both arms.
+    pub(crate) fn slice_codes(&self, context: &Context) -> SliceCodes {
+        self.dimensions.iter().map(|dimension| dimension.code(context)).collect()
     }
 
     /// Whether an exposure of `unit` to `variation` in `phase` is one that this cohort makes; `None` when the cohort does not

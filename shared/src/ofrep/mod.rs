@@ -288,9 +288,12 @@ fn begin_resolution(out: &mut String, resolution: &Resolution<'_>) {
         None => out.push_str(resolution.flag.opening()),
     }
     out.push_str(resolution.reason.metadata());
-    if let Some(Assignment { arm, phase }) = resolution.assignment {
+    if let Some(Assignment { arm, phase, slices }) = resolution.assignment {
         // Writing to a String cannot fail.
         let _ = write!(out, "\"arm\":\"{}\",\"phase\":{phase},", arm.as_str());
+        if !slices.is_empty() {
+            let _ = write!(out, "\"slices\":\"{slices}\",");
+        }
     }
 }
 

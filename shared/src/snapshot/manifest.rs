@@ -12,7 +12,9 @@ pub const KEYSET_TYPE: &str = "application/vnd.flagfuse.keyset.v1+json";
 /// DSSE payload type of a manifest.
 pub const MANIFEST_TYPE: &str = "application/vnd.flagfuse.manifest.v1+json";
 /// The reader version that this code implements; a manifest may ask for a newer one.
-pub const READER_VERSION: u32 = 2;
+pub const READER_VERSION: u32 = READER_OF_SLICES;
+/// The first reader that knows the declared slices of a cohort, and cohorts of signed units.
+pub const READER_OF_SLICES: u32 = 3;
 
 /// Which keys may sign what. Signed by the root role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

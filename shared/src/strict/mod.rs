@@ -121,7 +121,7 @@ pub(crate) fn items(array: &RawValue) -> Result<Vec<&RawValue>, Misfit> {
 }
 
 /// The items of an array, each of them unread; `None` for any other text.
-pub(crate) fn list(text: &str) -> Option<Vec<&RawValue>> {
+pub fn list(text: &str) -> Option<Vec<&RawValue>> {
     serde_json::from_str(text).ok()
 }
 

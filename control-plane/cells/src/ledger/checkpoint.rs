@@ -16,10 +16,12 @@ use thiserror::Error;
 use crate::bytes::{put_signed, put_varint};
 use crate::ledger::Ledger;
 use crate::ledger::phase::Phase;
-use crate::log::put_rules;
+use crate::log::{put_rules, version_of_rules};
 
 /// Of the format. A reader of a later version reads all earlier ones.
 pub(super) const VERSION: u8 = 1;
+/// Of part 0 where a phase's rules need it, see [`crate::log`].
+pub(super) const ROOT_VERSION: u8 = 2;
 /// States, links, slots, cells, sums, waiting outcomes, heavy units.
 pub(super) const ARENAS: usize = 7;
 
@@ -119,7 +121,9 @@ impl Ledger {
     }
 
     fn root(&self, parts: u32) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
+        let version = self.phases.iter().map(|(_, phase)| version_of_rules(&phase.rules)).max();
+        let version = version.unwrap_or(VERSION);
+        let mut bytes = vec![version];
         put_varint(&mut bytes, parts.into());
         for ms in [self.clock.last_tick_ms, self.clock.latest_ms, self.clock.since_ms] {
             put_varint(&mut bytes, ms);
@@ -132,7 +136,7 @@ impl Ledger {
         for place in self.phases.places() {
             match place {
                 None => bytes.push(0),
-                Some(phase) => put_phase(&mut bytes, phase),
+                Some(phase) => put_phase(&mut bytes, version, phase),
             }
         }
         put_varint(&mut bytes, self.phases.accepting as u64);
@@ -170,9 +174,9 @@ fn put_place(bytes: &mut Vec<u8>, place: u32) {
     bytes.extend_from_slice(&place.to_le_bytes());
 }
 
-fn put_phase(bytes: &mut Vec<u8>, phase: &Phase) {
+fn put_phase(bytes: &mut Vec<u8>, version: u8, phase: &Phase) {
     bytes.push(1);
-    put_rules(bytes, &phase.rules);
+    put_rules(bytes, version, &phase.rules);
     bytes.extend_from_slice(&[
         u8::from(phase.ended_ms.is_some()),
         u8::from(phase.is_gone),

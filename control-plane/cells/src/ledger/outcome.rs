@@ -108,7 +108,9 @@ impl Ledger {
             }
         }
         let now_ms = self.clock.now_ms();
-        if enrolled < self.phases.accepting && now_ms.saturating_sub(outcome.at_ms) <= LATE_MS {
+        if enrolled < self.phases.accepting_of(outcome.source)
+            && now_ms.saturating_sub(outcome.at_ms) <= LATE_MS
+        {
             self.waiting.keep(unit, outcome, now_ms);
             effect = effect.or(Effect::Waiting);
         }
@@ -128,7 +130,8 @@ impl Ledger {
             return;
         }
         let Some(phase) = self.phases.get(state.phase).filter(|phase| !phase.is_gone) else { return };
-        *enrolled += usize::from(phase.is_accepting(self.clock.last_tick_ms));
+        let takes = phase.rules.outcomes_from.takes(outcome.source);
+        *enrolled += usize::from(takes && phase.is_accepting(self.clock.last_tick_ms));
         *effect = effect.or(self.count_for(place, outcome, When::Arriving));
     }
 
@@ -143,6 +146,11 @@ impl Ledger {
         }
         let Some(phase) = phases.get_mut(state.phase) else { return Effect::Uncounted };
         let arm = state.arm();
+        // Before all else: whoever is not asked floods no unit and gives no sign of its life.
+        if !phase.rules.outcomes_from.takes(outcome.source) {
+            self.count(state.phase, arm, Counter::Ignored, 1);
+            return Effect::Uncounted;
+        }
         if flood.is_over(&mut state, place, now_ms, clock.last_tick_ms) {
             self.count(state.phase, arm, Counter::UnitFlood, 1);
             return Effect::UnitFlood;

@@ -191,9 +191,19 @@ pub(crate) struct Phases {
     pub(crate) gone: BTreeSet<PhaseId>,
     /// Phases that may still enrol units, as of the last tick or control fact.
     pub(crate) accepting: usize,
+    /// Those of them in which anybody's outcomes count.
+    accepting_any: usize,
 }
 
 impl Phases {
+    /// Phases that may still enrol units, and in which an outcome of this source would count.
+    pub(crate) const fn accepting_of(&self, source: Source) -> usize {
+        match source {
+            Source::Server => self.accepting,
+            Source::Edge | Source::Client | Source::Open => self.accepting_any,
+        }
+    }
+
     pub(crate) fn place(&self, phase: PhaseId) -> Option<u16> {
         self.by_id.get(&phase).copied()
     }
@@ -247,7 +257,11 @@ impl Phases {
 
     /// Counts anew the phases that may still enrol units.
     pub(crate) fn count_accepting(&mut self, now_ms: u64) {
-        self.accepting = self.iter().filter(|(_, phase)| phase.is_accepting(now_ms)).count();
+        let counts = self.iter().filter(|(_, phase)| phase.is_accepting(now_ms));
+        let (accepting, any) = counts.fold((0, 0), |(all, any), (_, phase)| {
+            (all + 1, any + usize::from(phase.rules.outcomes_from.is_anybody()))
+        });
+        (self.accepting, self.accepting_any) = (accepting, any);
     }
 
     /// All places, for a checkpoint.
@@ -257,7 +271,7 @@ impl Phases {
 
     /// What [`Phases::places`] gave.
     pub(crate) fn restored(places: Vec<Option<Phase>>, gone: BTreeSet<PhaseId>, accepting: usize) -> Self {
-        let mut phases = Self { places, by_id: BTreeMap::new(), gone, accepting };
+        let mut phases = Self { places, by_id: BTreeMap::new(), gone, accepting, accepting_any: 0 };
         let living = phases.iter().filter(|(_, phase)| !phase.is_gone);
         phases.by_id = living.map(|(place, phase)| (phase.rules.phase, place)).collect();
         phases

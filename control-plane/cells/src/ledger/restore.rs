@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::arena::{Arena, NONE};
 use crate::bytes::Reader;
 use crate::id::{Arm, MetricNo, PhaseId, Source};
-use crate::ledger::checkpoint::{ARENAS, VERSION};
+use crate::ledger::checkpoint::{ARENAS, ROOT_VERSION, VERSION};
 use crate::ledger::phase::{Networks, Phase, Phases};
 use crate::ledger::waiting::Group;
 use crate::ledger::{Clock, Ledger};
@@ -19,7 +19,7 @@ use crate::schedule::matures;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RestoreError {
     /// Written by a later program.
-    #[error("part of a checkpoint of version {found}, known are versions up to {VERSION}")]
+    #[error("part of a checkpoint of version {found}, known are versions up to {ROOT_VERSION}")]
     Version { found: u8 },
     /// Not the part that comes next, or damaged.
     #[error("part {part} of the checkpoint is damaged or in the wrong place")]
@@ -46,12 +46,14 @@ impl Restore {
     /// Takes the next part.
     pub fn part(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
         let mut rest = Reader(bytes);
-        match rest.byte() {
-            Some(VERSION) => {}
+        let version = match rest.byte() {
+            Some(VERSION) => VERSION,
+            Some(ROOT_VERSION) if self.found == 0 => ROOT_VERSION,
             Some(found) => return Err(RestoreError::Version { found }),
             None => return Err(RestoreError::Damaged { part: self.found }),
-        }
-        let taken = if self.found == 0 { self.take_root(&mut rest) } else { self.take_chunk(&mut rest) };
+        };
+        let taken =
+            if self.found == 0 { self.take_root(&mut rest, version) } else { self.take_chunk(&mut rest) };
         if taken.is_none() || !rest.is_empty() {
             return Err(RestoreError::Damaged { part: self.found });
         }
@@ -72,6 +74,7 @@ impl Restore {
         ledger.waiting.build_index();
         ledger.flood.build_index();
         ledger.build_due();
+        ledger.phases.count_accepting(ledger.clock.last_tick_ms);
         Ok(ledger)
     }
 
@@ -89,7 +92,7 @@ impl Restore {
         }
     }
 
-    fn take_root(&mut self, rest: &mut Reader<'_>) -> Option<()> {
+    fn take_root(&mut self, rest: &mut Reader<'_>, version: u8) -> Option<()> {
         self.expected = u32::try_from(rest.varint()?).ok()?;
         let ledger = &mut self.ledger;
         let [last_tick_ms, latest_ms, since_ms] = [rest.varint()?, rest.varint()?, rest.varint()?];
@@ -99,7 +102,11 @@ impl Restore {
         }
         let mut places = Vec::new();
         for _ in 0..rest.count()? {
-            places.push(if rest.byte()? == 0 { None } else { Some(phase(rest, &mut ledger.names)?) });
+            places.push(if rest.byte()? == 0 {
+                None
+            } else {
+                Some(phase(rest, version, &mut ledger.names)?)
+            });
         }
         let accepting = usize::try_from(rest.varint()?).ok()?;
         let gone: BTreeSet<PhaseId> =
@@ -135,8 +142,8 @@ fn are_whole(ledger: &Ledger) -> bool {
     arenas.into_iter().all(|is_whole| is_whole)
 }
 
-fn phase(rest: &mut Reader<'_>, names: &mut Names) -> Option<Phase> {
-    let rules = log::rules(rest)?;
+fn phase(rest: &mut Reader<'_>, version: u8, names: &mut Names) -> Option<Phase> {
+    let rules = log::rules(rest, version)?;
     rules.check().ok()?;
     let mut phase = Phase::new(&rules, names);
     let [has_ended, is_gone, rounds_left] = rest.array()?;

@@ -2,8 +2,8 @@
 
 use flagfuse_cells::schedule::{TICK_MS, tick_at};
 use flagfuse_cells::{
-    Arm, Counting, Exposure, Fact, Matching, MetricRules, NameNo, Outcome, PhaseId, PhaseRules, SliceRules,
-    SliceSet, Source, UnitHash, Window,
+    Arm, Counting, Exposure, Fact, Matching, MetricRules, NameNo, Outcome, OutcomesFrom, PhaseId, PhaseRules,
+    SliceRules, SliceSet, Source, UnitHash, Window,
 };
 
 use crate::chance::Chance;
@@ -86,6 +86,7 @@ pub fn rules(phase: PhaseId, started_ms: u64) -> PhaseRules {
             },
         ],
         slices: vec![slice("device", Some("mobile")), slice("device", None), slice("country", Some("np"))],
+        outcomes_from: OutcomesFrom::Any,
     }
 }
 
@@ -164,7 +165,11 @@ impl Author {
             // The control plane may learn of a phase a little after its start.
             let started_ms = now_ms - self.chance.below(40 * SECOND);
             self.phases.push(Running { id, started_ms, ended_ms: None });
-            facts.push((now_ms, Fact::Phase(Box::new(rules(id, started_ms)))));
+            // Now and then only what servers send counts.
+            let is_of_servers = self.chance.percent(25);
+            let outcomes_from = if is_of_servers { OutcomesFrom::Server } else { OutcomesFrom::Any };
+            let rules = PhaseRules { outcomes_from, ..rules(id, started_ms) };
+            facts.push((now_ms, Fact::Phase(Box::new(rules))));
         }
         let ends_now = at == middle || at + 5 == self.shape.ticks * 2 / 3;
         let running =
@@ -228,7 +233,8 @@ impl Author {
         // The arm follows from the unit; forgeries say otherwise.
         let is_exposed = number.is_multiple_of(3) ^ self.chance.percent(2);
         let is_bot = number.is_multiple_of(13) ^ self.chance.percent(2);
-        let slices = match number % 4 {
+        // What a unit's requests say of it may change; what the first of them said stands.
+        let slices = match (number + u64::from(self.chance.percent(5))) % 4 {
             0 => [2, 0, 0, 0],
             1 => [3, 4, 0, 0],
             2 => [0, 4, 0, 0],

@@ -287,7 +287,7 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
         };
         assert_eq!(ids(pages(&mut tx, page, |row| row.token_id.clone()).await), "zbca");
         let page = async |conn: &mut Connection, after: Option<String>, limit| {
-            tokens::client_keys_page(conn, &scope("t/p/e"), after.as_deref(), limit).await.unwrap()
+            tokens::environment_page(conn, &scope("t/p/e"), after.as_deref(), limit).await.unwrap()
         };
         assert_eq!(ids(pages(&mut tx, page, |row| row.token_id.clone()).await), "bc");
         assert!(tokens::page(&mut tx, &tenant(), Some("unknown"), 9).await.unwrap().is_empty());

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::event::{Event, EventKind, parse_event};
 use super::source::SourceMark;
 use crate::contract::fault::{EventFault, QuarantineCode};
 use crate::ids::{FlagKey, IdError, SnapshotVersion, Unit, UnixMillis, VariationKey};
+use crate::slices::SliceCodes;
 
 /// One event of a batch, and what the edge knew when it arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct EdgeExposure<'b> {
     pub version: &'b str,
     /// Who saw it.
     pub unit: &'b str,
+    /// The declared slices of its enrolment, as [`SliceCodes`] writes them.
+    pub slices: &'b str,
 }
 
 impl<'b> Arrival<'b> {
@@ -92,14 +95,19 @@ impl EdgeExposure<'_> {
             version: Some(SnapshotVersion::parse(self.version).ok_or_else(malformed)?),
         };
         let unit = Some(Unit::parse(self.unit).map_err(in_field("unit"))?);
-        Ok(Event { id, unit, occurred_ms, kind, ticket: None })
+        let slices = SliceCodes::parse(self.slices)
+            .ok_or_else(|| EventFault::in_field("slices", "slices is not what an edge writes"))?;
+        Ok(Event { id, unit, occurred_ms, kind, slices, ticket: None })
     }
 
     /// The same as an event of format 1.
     fn raw(&self, id: &str, occurred_ms: UnixMillis) -> String {
-        let Self { flag, variation, phase, version, unit } = self;
-        json!({ "id": id, "type": "exposure", "unit": unit, "occurred_ms": occurred_ms, "flag": flag,
-            "variation": variation, "phase": phase, "version": version })
-        .to_string()
+        let Self { flag, variation, phase, version, unit, slices } = self;
+        let mut event = json!({ "id": id, "type": "exposure", "unit": unit, "occurred_ms": occurred_ms,
+            "flag": flag, "variation": variation, "phase": phase, "version": version });
+        if let Some(fields) = event.as_object_mut().filter(|_| !slices.is_empty()) {
+            fields.insert("slices".to_owned(), Value::from(*slices));
+        }
+        event.to_string()
     }
 }

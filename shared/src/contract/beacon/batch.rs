@@ -56,6 +56,8 @@ struct Wire<T, R> {
     #[serde(default)]
     rests: bool,
     #[serde(default)]
+    has_tickets: Option<bool>,
+    #[serde(default)]
     requests: Option<Vec<Request<T, R>>>,
     /// The queue in format 1.
     #[serde(default)]
@@ -117,6 +119,8 @@ pub struct BatchHead {
     pub oldest_waiting_ms: Option<UnixMillis>,
     /// Nothing waits, and the buffer says nothing more until the next event: it holds nobody back.
     pub rests: bool,
+    /// Whether its edge has a secret for tickets; `None` when it does not say.
+    pub has_tickets: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -167,6 +171,7 @@ impl<'b> IngestBatch<'b> {
             delivered_through_ms: wire.delivered_through_ms,
             oldest_waiting_ms: wire.oldest_waiting_ms,
             rests: wire.rests,
+            has_tickets: wire.has_tickets,
         };
         Ok(Self { head, requests, event_count })
     }
@@ -211,7 +216,10 @@ fn of_request<'a>(request: &'a Request<Text<'_>, &RawValue>) -> impl Iterator<It
     let common = Arrival {
         received_ms: request.received_ms,
         sent_ms: request.sent_ms,
-        source: request.source,
+        source: match request.source {
+            SourceMark::Ticket if request.is_signed => SourceMark::Signed,
+            source => source,
+        },
         network: request.network,
         is_bot: request.is_bot,
         is_limited: request.is_limited,
@@ -230,6 +238,7 @@ fn of_request<'a>(request: &'a Request<Text<'_>, &RawValue>) -> impl Iterator<It
                 phase: group.phase,
                 version: group.version.get(),
                 unit: shown.unit.get(),
+                slices: shown.slices.as_ref().map_or("", Text::get),
             };
             Arrival {
                 received_ms: request.received_ms.plus(u64::from(shown.after_ms)),

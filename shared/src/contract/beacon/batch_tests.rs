@@ -48,7 +48,7 @@ fn a_batch_and_its_events_are_objects_whatever_the_events_hold() {
 fn row() -> String {
     let version = SnapshotVersion { epoch: 1, seq: 9 };
     let (checkout, search) = (exposure_group("check\"out", 3, version), exposure_group("search", 1, version));
-    let one = |group, variation, unit, after_ms, is_bot, is_limited| Recorded {
+    let one = |group, variation, unit, after_ms, (is_bot, is_limited), slices| Recorded {
         received_ms: NOW.plus(after_ms),
         group,
         variation,
@@ -56,12 +56,13 @@ fn row() -> String {
         network: 7,
         is_bot,
         is_limited,
+        slices,
     };
     let recorded = [
-        one(checkout.as_str(), "\"on\"", "\"ann\"", 5, false, false),
-        one(&search, "\"a\"", "\"ann\"", 0, true, false),
-        one(&checkout, "\"off\"", "\"b\\n\"", 9, false, true),
-        one(&checkout, "\"on\"", "\"cid\"", 9, false, false),
+        one(checkout.as_str(), "\"on\"", "\"ann\"", 5, (false, false), "1.0"),
+        one(&search, "\"a\"", "\"ann\"", 0, (true, false), ""),
+        one(&checkout, "\"off\"", "\"b\\n\"", 9, (false, true), "20"),
+        one(&checkout, "\"on\"", "\"cid\"", 9, (false, false), ""),
     ];
     let event = RawValue::from_string(r#"{"id":"1", "type":"?"}"#.to_owned()).unwrap();
     let head = RequestHead {
@@ -74,7 +75,9 @@ fn row() -> String {
     let client = with_receipt(&head.write([&*event, &*event]), NOW, true);
     let plain = RequestHead { sent_ms: None, source: SourceMark::None, network: 0, is_bot: false, sdk: None };
     let plain = with_receipt(&plain.write([&*event]), NOW, false);
-    [exposures(&recorded), client, plain].join(",")
+    let signed = RequestHead { source: SourceMark::Signed, ..head };
+    let signed = with_receipt(&signed.write([&*event]), NOW, false);
+    [exposures(&recorded), client, plain, signed].join(",")
 }
 
 fn told(batch: &IngestBatch<'_>) -> Vec<String> {
@@ -90,10 +93,10 @@ fn told(batch: &IngestBatch<'_>) -> Vec<String> {
         .collect()
 }
 
-fn shown(flag: &str, phase: u32, unit: &str, variation: &str, after_ms: u64) -> String {
+fn shown(flag: &str, phase: u32, unit: &str, variation: &str, (after_ms, slices): (u64, &str)) -> String {
     let at = NOW.0 + after_ms;
     format!(
-        r#"{{"flag":"{flag}","id":"id","occurred_ms":{at},"phase":{phase},"type":"exposure","unit":"{unit}","variation":"{variation}","version":"1.9"}}"#
+        r#"{{"flag":"{flag}","id":"id","occurred_ms":{at},"phase":{phase},{slices}"type":"exposure","unit":"{unit}","variation":"{variation}","version":"1.9"}}"#
     )
 }
 
@@ -113,18 +116,26 @@ fn requests_say_what_the_edge_knew_and_exposures_name_their_flag_once() {
     let raw = r#"{"id":"1", "type":"?"}"#;
     let sent = NOW.0 - 3;
     let expected = [
-        format!("5 None edge 7 false false None {}", shown(r#"check\"out"#, 3, "ann", "on", 5)),
-        format!("9 None edge 7 false true None {}", shown(r#"check\"out"#, 3, r"b\n", "off", 9)),
-        format!("9 None edge 7 false false None {}", shown(r#"check\"out"#, 3, "cid", "on", 9)),
-        format!("0 None edge 7 true false None {}", shown("search", 1, "ann", "a", 0)),
+        format!(
+            "5 None edge 7 false false None {}",
+            shown(r#"check\"out"#, 3, "ann", "on", (5, r#""slices":"1.0","#))
+        ),
+        format!(
+            "9 None edge 7 false true None {}",
+            shown(r#"check\"out"#, 3, r"b\n", "off", (9, r#""slices":"20","#))
+        ),
+        format!("9 None edge 7 false false None {}", shown(r#"check\"out"#, 3, "cid", "on", (9, ""))),
+        format!("0 None edge 7 true false None {}", shown("search", 1, "ann", "a", (0, ""))),
         format!("0 Some({sent}) ticket 9 true true Some(\"web/1\") {raw}"),
         format!("0 Some({sent}) ticket 9 true true Some(\"web/1\") {raw}"),
         format!("0 None none 0 false false None {raw}"),
+        format!("0 Some({sent}) signed 9 true false Some(\"web/1\") {raw}"),
     ];
     assert_eq!(told(&batch), expected);
-    assert_eq!(batch.event_count(), 7);
+    assert_eq!(batch.event_count(), 8);
     let event = batch.arrivals().nth(1).unwrap().event(|| "id".to_owned()).unwrap();
     assert_eq!((event.unit.unwrap().as_str(), event.occurred_ms), ("b\n", NOW.plus(9)));
+    assert_eq!(event.slices.to_string(), "20");
 }
 
 #[test]
@@ -145,7 +156,7 @@ fn the_older_format_has_the_same_events_in_the_same_order() {
     for bad in ["7", "{}", "{", r#"{"received_ms":1,"events":{}}"#] {
         assert_eq!(as_format_1(bad, String::new), None, "{bad}");
     }
-    assert_eq!(split_requests(&row).map(|parts| parts.len()), Some(3));
+    assert_eq!(split_requests(&row).map(|parts| parts.len()), Some(4));
     assert_eq!(split_requests(&row).map(|parts| parts.join(",")), Some(row));
     assert_eq!(split_requests("{"), None);
 }
@@ -160,7 +171,7 @@ fn a_batch_that_means_nothing_is_refused_with_what_is_wrong() {
             r#""format":2,"requests":[{{"received_ms":1,"source":"edge","exposures":[{{"flag":"f","phase":1,"version":"1.1","variations":["a"],"units":[{items}]}}]}}]"#
         ))
     };
-    assert!(unit(r#"["u",0,0,0],["u",0,0,0,3,"new"]"#).is_ok());
+    assert!(unit(r#"["u",0,0,0],["u",0,0,0,3,"1.0","new"]"#).is_ok());
     for (found, said) in [
         (of(r#""format":3"#), "format 3, and this control plane reads formats 1 and 2"),
         (of(r#""format":2,"events":[]"#), "requests is missing"),

@@ -25,6 +25,11 @@ pub struct ClientBatch<'b> {
 impl<'b> ClientBatch<'b> {
     /// Parses a request's body.
     pub fn parse(body: &'b [u8]) -> Result<Self, BatchError> {
+        Self::parse_within(body, EVENT_COUNT_MAX)
+    }
+
+    /// The same with another limit of events.
+    pub fn parse_within(body: &'b [u8], count_max: usize) -> Result<Self, BatchError> {
         let refused = |detail: &str| BatchError::Shape { detail: format!("{detail}; {EXPECTED}") };
         let (mut sent_ms, mut events, mut sdk, mut ticket) = (None, None, None, None);
         for (name, raw) in strict::fields(body).map_err(|fault| refused(&fault.of("the body")))? {
@@ -45,7 +50,7 @@ impl<'b> ClientBatch<'b> {
         }
         let batch =
             Self { sent_ms, sdk, ticket, events: events.ok_or_else(|| refused("events is missing"))? };
-        check_count(batch.events.len(), EVENT_COUNT_MAX)?;
+        check_count(batch.events.len(), count_max)?;
         Ok(batch)
     }
 }

@@ -10,6 +10,7 @@ use crate::ids::{FlagKey, IdError, MetricKey, SnapshotVersion, Unit, UnixMillis,
 use crate::limits::{
     EVENT_AGE_MS_MAX, EVENT_ID_LEN_MAX, EVENT_LEN_MAX, EVENT_SKEW_MS_MAX, TICKET_LEN_MAX, USAGE_COUNT_MAX,
 };
+use crate::slices::SliceCodes;
 use crate::strict::{self, Fault};
 
 /// A valid event.
@@ -23,6 +24,8 @@ pub struct Event {
     pub occurred_ms: UnixMillis,
     /// What happened.
     pub kind: EventKind,
+    /// The declared slices that an exposure's answer named; none for any other event.
+    pub slices: SliceCodes,
     /// The ticket that it carries, as it came. The edge alone reads tickets, and marks what they say.
     pub ticket: Option<String>,
 }
@@ -124,8 +127,9 @@ impl Fields<'_> {
         };
         let occurred_ms = occurred_ms.map_err(|fault| fault.with_field("occurred_ms"))?;
         let kind = self.what()?;
+        let slices = self.codes()?;
         let ticket = self.ticket.map(Cow::into_owned);
-        Ok(Event { id: self.id.into_owned(), unit, occurred_ms, kind, ticket })
+        Ok(Event { id: self.id.into_owned(), unit, occurred_ms, kind, slices, ticket })
     }
 
     /// What happened, from the fields of its type.
@@ -161,6 +165,12 @@ impl Fields<'_> {
                 EventKind::Usage { flag, yes: self.yes, no: self.no, variants: self.variants.clone() }
             }
         })
+    }
+
+    fn codes(&self) -> Result<SliceCodes, EventFault> {
+        let text = self.slices.as_deref().filter(|_| self.kind == KindWire::Exposure).unwrap_or_default();
+        let reason = "slices is not what an evaluation answered: send its metadata's text, such as 1.0";
+        SliceCodes::parse(text).ok_or_else(|| EventFault::in_field("slices", reason))
     }
 
     fn version(&self) -> Result<Option<SnapshotVersion>, EventFault> {

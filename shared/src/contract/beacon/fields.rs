@@ -59,6 +59,8 @@ pub(super) struct Fields<'b> {
     #[serde(default)]
     pub(super) canonical_ticket: Option<Cow<'b, str>>,
     #[serde(default)]
+    pub(super) slices: Option<Cow<'b, str>>,
+    #[serde(default)]
     pub(super) yes: u64,
     #[serde(default)]
     pub(super) no: u64,

@@ -50,10 +50,11 @@ fn write_group(
         let at_ms = first_ms + after_ms.get().parse::<u64>().ok()?;
         let (unit, id) = (unit.get(), id());
         begin(out);
+        let slices = items.get(5).map_or_else(String::new, |slices| format!(",\"slices\":{}", slices.get()));
         let _ = write!(
             out,
             "{{\"received_ms\":{at_ms},\"raw\":{{\"id\":\"{id}\",\"type\":\"exposure\",\"unit\":{unit},\
-             \"occurred_ms\":{at_ms},\"flag\":{flag},\"variation\":{variation},\"phase\":{phase},\"version\":{version}}}}}"
+             \"occurred_ms\":{at_ms},\"flag\":{flag},\"variation\":{variation},\"phase\":{phase},\"version\":{version}{slices}}}}}"
         );
     }
     Some(())

@@ -67,6 +67,7 @@ impl<'de> Visitor<'de> for QuickVisitor {
         let (mut unit, mut flag, mut variation): (Maybe<'de>, Maybe<'de>, Maybe<'de>) = (None, None, None);
         let (mut version, mut metric, mut ticket): (Maybe<'de>, Maybe<'de>, Maybe<'de>) = (None, None, None);
         let (mut canonical, mut canonical_ticket): (Maybe<'de>, Maybe<'de>) = (None, None);
+        let mut slices: Maybe<'de> = None;
         let (mut phase, mut value) = (None::<Option<u32>>, None::<Option<f64>>);
         let mut unknown: Vec<Cow<'de, str>> = Vec::new();
         while let Some(Text(name)) = map.next_key()? {
@@ -84,6 +85,7 @@ impl<'de> Visitor<'de> for QuickVisitor {
                 "ticket" => once(&mut ticket, &mut map)?,
                 "canonical" => once(&mut canonical, &mut map)?,
                 "canonical_ticket" => once(&mut canonical_ticket, &mut map)?,
+                "slices" => once(&mut slices, &mut map)?,
                 "yes" | "no" | "variants" => return Err(unusual()),
                 _ if unknown.len() == UNKNOWN_COUNT_MAX || unknown.contains(&name) => return Err(unusual()),
                 _ => {
@@ -107,6 +109,7 @@ impl<'de> Visitor<'de> for QuickVisitor {
             ticket: cow(ticket),
             canonical: cow(canonical),
             canonical_ticket: cow(canonical_ticket),
+            slices: cow(slices),
             yes: 0,
             no: 0,
             variants: BTreeMap::new(),

@@ -30,6 +30,9 @@ pub struct Request<T, R> {
     pub sent_ms: Option<UnixMillis>,
     /// What the edge could make sure of.
     pub source: SourceMark,
+    /// Whether its tickets are of units that the customer's server signed.
+    #[serde(default)]
+    pub is_signed: bool,
     /// Keyed hash of the network that it came from; 0 when the platform named none.
     #[serde(default)]
     pub network: u32,
@@ -76,7 +79,8 @@ pub struct ExposureGroup<T> {
     pub units: Vec<Shown<T>>,
 }
 
-/// A unit that was shown a variation: `[unit, variation, after_ms, network]`, and a number for what is rare about it.
+/// A unit that was shown a variation: `[unit, variation, after_ms, network]`, a number for what is rare about it, and its
+/// declared slices.
 #[derive(Debug, Clone)]
 pub struct Shown<T> {
     /// The unit.
@@ -91,6 +95,8 @@ pub struct Shown<T> {
     pub is_bot: bool,
     /// As [`Request::is_limited`].
     pub is_limited: bool,
+    /// As [`crate::slices::SliceCodes`] writes them.
+    pub slices: Option<T>,
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shown<T> {
@@ -108,9 +114,10 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shown<T> {
                 let after_ms = seq.next_element()?.ok_or_else(|| missing(2))?;
                 let network = seq.next_element()?.ok_or_else(|| missing(3))?;
                 let rare: u8 = seq.next_element()?.unwrap_or_default();
+                let slices = seq.next_element()?;
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 let (is_bot, is_limited) = (rare & BOT != 0, rare & LIMITED != 0);
-                Ok(Shown { unit, variation, after_ms, network, is_bot, is_limited })
+                Ok(Shown { unit, variation, after_ms, network, is_bot, is_limited, slices })
             }
         }
         deserializer.deserialize_seq(ShownVisitor(std::marker::PhantomData))
@@ -139,7 +146,12 @@ impl RequestHead<'_> {
         if let Some(sent_ms) = self.sent_ms {
             let _ = write!(out, "\"sent_ms\":{},", sent_ms.0);
         }
-        let _ = write!(out, "\"source\":\"{}\"", self.source.as_str());
+        // Older control planes know no source of that name.
+        let (source, signed) = match self.source {
+            SourceMark::Signed => (SourceMark::Ticket, ",\"is_signed\":true"),
+            source => (source, ""),
+        };
+        let _ = write!(out, "\"source\":\"{}\"{signed}", source.as_str());
         if self.network != 0 {
             let _ = write!(out, ",\"network\":{}", self.network);
         }
@@ -194,6 +206,8 @@ pub struct Recorded<'r> {
     pub is_bot: bool,
     /// As [`Request::is_limited`].
     pub is_limited: bool,
+    /// As [`crate::slices::SliceCodes`] writes them; empty without any.
+    pub slices: &'r str,
 }
 
 /// One request with all these exposures, grouped in the order in which their groups come first.
@@ -233,8 +247,11 @@ fn write_shown(out: &mut String, one: &Recorded<'_>, variation: usize, after_ms:
     }
     let _ = write!(out, "[{},{variation},{after_ms},{}", one.unit, one.network);
     let rare = if one.is_bot { BOT } else { 0 } | if one.is_limited { LIMITED } else { 0 };
-    if rare != 0 {
+    if rare != 0 || !one.slices.is_empty() {
         let _ = write!(out, ",{rare}");
+    }
+    if !one.slices.is_empty() {
+        let _ = write!(out, ",\"{}\"", one.slices);
     }
     out.push(']');
 }

@@ -33,6 +33,8 @@ pub enum SourceMark {
     Edge,
     /// A client sent it with a ticket of its unit, environment and time.
     Ticket,
+    /// The same, and the customer's server had signed the unit for which the edge made the ticket.
+    Signed,
     /// A client sent it to an edge that has no secret for tickets.
     Open,
     /// A client sent it without a ticket that is good for it: it counts for no fuse.
@@ -43,13 +45,14 @@ pub enum SourceMark {
 
 impl SourceMark {
     /// Every mark there is.
-    pub const ALL: [Self; 5] = [Self::Edge, Self::Ticket, Self::Open, Self::None, Self::Server];
+    pub const ALL: [Self; 6] = [Self::Edge, Self::Ticket, Self::Signed, Self::Open, Self::None, Self::Server];
 
     /// The word in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Edge => "edge",
             Self::Ticket => "ticket",
+            Self::Signed => "signed",
             Self::Open => "open",
             Self::None => "none",
             Self::Server => "server",

@@ -1,10 +1,11 @@
 //! Cohorts: ranges of buckets with an arm and a phase, ascending and without overlap.
 
-use super::{Finder, FlagFault, check_count, out_of_range};
+use super::{Finder, FlagFault, check_count, check_text, out_of_range};
 use crate::bucket::{COHORT_SEED, Salted};
-use crate::definition::CohortWire;
-use crate::flag::{Cohort, CohortSlice, Withheld};
-use crate::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX};
+use crate::context::AttributeName;
+use crate::definition::{CohortWire, DimensionWire};
+use crate::flag::{Cohort, CohortSlice, Dimension, Withheld};
+use crate::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX, DIMENSION_COUNT_MAX, DIMENSION_VALUE_COUNT_MAX};
 
 pub(super) fn compile_cohort<T: AsRef<str>>(
     wire: &CohortWire<T>,
@@ -39,5 +40,19 @@ pub(super) fn compile_cohort<T: AsRef<str>>(
             instead: find.index("cohort.withheld.instead", withheld.instead.as_ref())?,
         }),
     };
-    Ok(Cohort { salt: Salted::new(salt, COHORT_SEED), phase: wire.phase, slices, withheld })
+    let (salt, phase, units) = (Salted::new(salt, COHORT_SEED), wire.phase, wire.units);
+    Ok(Cohort { salt, phase, slices, withheld, dimensions: compile_dimensions(wire)?, units })
+}
+
+fn compile_dimensions<T: AsRef<str>>(wire: &CohortWire<T>) -> Result<Box<[Dimension]>, FlagFault> {
+    check_count("cohort.dimensions", wire.dimensions.len(), DIMENSION_COUNT_MAX)?;
+    let compile = |dimension: &DimensionWire<T>| {
+        check_count("cohort.dimensions.values", dimension.values.len(), DIMENSION_VALUE_COUNT_MAX)?;
+        check_text("cohort.dimensions.attribute", dimension.attribute.as_ref())?;
+        Ok(Dimension {
+            attribute: AttributeName::new(dimension.attribute.as_ref()),
+            values: dimension.values.iter().map(|value| value.as_ref().into()).collect(),
+        })
+    };
+    wire.dimensions.iter().map(compile).collect()
 }

@@ -52,7 +52,7 @@ impl Oracle {
 
     pub(super) fn close_spreads(&mut self, at_ms: u64, closed: &mut Closed) {
         let mut spreads: BTreeMap<_, u64> = BTreeMap::new();
-        let are_bots_in_the_whole = self.has(Fault::BotsInTheWhole);
+        let fault = self.fault;
         for (id, phase) in &mut self.phases {
             let within_max = phase.rules.metrics.iter().map(|metric| metric.window.within_ms).max();
             for (number, slot) in phase.slots.iter_mut().enumerate() {
@@ -74,7 +74,7 @@ impl Oracle {
                     let samples = samples.map(|(_, exposure, micros)| (*exposure, *micros));
                     for (exposure, micros) in samples.chain(sums) {
                         let bin = bin(micros, metric);
-                        for slice in slices(&exposure, are_bots_in_the_whole) {
+                        for slice in slices(&exposure, fault) {
                             let number = u32::try_from(number).unwrap_or(u32::MAX);
                             *spreads.entry((*id, number, no, slice, exposure.arm, bin)).or_default() += 1;
                         }

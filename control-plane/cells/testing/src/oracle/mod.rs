@@ -59,10 +59,16 @@ pub enum Fault {
     EndedPhasesEnrol,
     /// A second arm moves the unit.
     SecondArmMoves,
+    /// A unit is in the slices of its newest exposure.
+    SlicesMove,
+    /// Bots are in the slices of people too.
+    BotsInTheirSlices,
+    /// Nobody is asked who sent an outcome.
+    AnybodyCounts,
 }
 
 impl Fault {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::WindowEndsLate,
         Self::RepeatsCount,
         Self::LastSampleCounts,
@@ -79,6 +85,9 @@ impl Fault {
         Self::NobodyIsErased,
         Self::EndedPhasesEnrol,
         Self::SecondArmMoves,
+        Self::SlicesMove,
+        Self::BotsInTheirSlices,
+        Self::AnybodyCounts,
     ];
 }
 
@@ -239,6 +248,13 @@ impl Oracle {
             return;
         }
         let is_late = self.now_ms.saturating_sub(exposure.at_ms) > LATE_MS;
+        if self.has(Fault::SlicesMove)
+            && let Some(phase) = self.phases.get_mut(&exposure.phase)
+            && let Some(standing) = phase.enrolled.get_mut(&unit)
+        {
+            standing.exposure.slices = exposure.slices;
+        }
+        let Some(phase) = self.phases.get(&exposure.phase) else { return };
         if let Some(standing) = phase.enrolled.get(&unit) {
             if contradicts(exposure, &standing.exposure) {
                 self.count(exposure.phase, exposure.arm, Counter::Correction, 1);
@@ -308,13 +324,20 @@ impl Oracle {
             let mut enrolled = BTreeSet::new();
             for id in ids {
                 let Some(phase) = self.phases.get(&id) else { continue };
+                let takes = phase.rules.outcomes_from.takes(outcome.source);
                 let as_whom = [outcome.unit, unit].into_iter().find(|unit| phase.enrolled.contains_key(unit));
                 if let Some(as_whom) = as_whom {
-                    enrolled.insert(id);
+                    if takes {
+                        enrolled.insert(id);
+                    }
                     self.count_for(id, as_whom, &outcome, tick_ms);
                 }
             }
-            let could_enrol = accepting.iter().any(|id| !enrolled.contains(id));
+            let takes = |id: &PhaseId| {
+                let phase = self.phases.get(id);
+                phase.is_none_or(|phase| phase.rules.outcomes_from.takes(outcome.source))
+            };
+            let could_enrol = accepting.iter().any(|id| takes(id) && !enrolled.contains(id));
             if could_enrol
                 && tick_ms.saturating_sub(outcome.at_ms) <= LATE_MS
                 && !self.has(Fault::NothingWaits)
@@ -333,6 +356,10 @@ impl Oracle {
         let Some(slot_no) = enrolment.slot.filter(|_| outcome.at_ms + OVERTAKE_MS >= exposure.at_ms) else {
             return;
         };
+        if !phase.rules.outcomes_from.takes(outcome.source) && fault != Some(Fault::AnybodyCounts) {
+            self.count(id, exposure.arm, Counter::Ignored, 1);
+            return;
+        }
         let (before, all) = enrolment.outcomes.entry(tick_ms / DAY_MS).or_default();
         if *before >= OUTCOMES_OF_DAY_MAX {
             self.count(id, exposure.arm, Counter::UnitFlood, 1);
@@ -404,7 +431,7 @@ impl Oracle {
         exposure: &Exposure,
         (units, events, micros): (u64, u64, i64),
     ) {
-        for slice in slices(exposure, self.has(Fault::BotsInTheWhole)) {
+        for slice in slices(exposure, self.fault) {
             let cell = self.cells.entry((id, slot, step, metric, slice, exposure.arm)).or_default();
             *cell = (cell.0 + units, cell.1 + events, cell.2 + micros);
         }
@@ -535,12 +562,15 @@ fn contradicts(exposure: &Exposure, standing: &Exposure) -> bool {
     exposure.arm != standing.arm || exposure.at_ms < standing.at_ms
 }
 
-fn slices(exposure: &Exposure, are_bots_in_the_whole: bool) -> Vec<SliceNo> {
-    if exposure.is_bot {
-        let both = vec![SliceNo::BOT, SliceNo::WHOLE];
-        return if are_bots_in_the_whole { both } else { vec![SliceNo::BOT] };
-    }
+fn slices(exposure: &Exposure, fault: Option<Fault>) -> Vec<SliceNo> {
     let declared = exposure.slices.0.into_iter().filter(|slice| *slice >= 2).map(SliceNo);
+    if exposure.is_bot {
+        return match fault {
+            Some(Fault::BotsInTheWhole) => vec![SliceNo::BOT, SliceNo::WHOLE],
+            Some(Fault::BotsInTheirSlices) => [SliceNo::BOT].into_iter().chain(declared).collect(),
+            _ => vec![SliceNo::BOT],
+        };
+    }
     [SliceNo::WHOLE].into_iter().chain(declared).collect()
 }
 

@@ -256,6 +256,35 @@ struct Cohort {
     slices: Vec<CohortSlice>,
     /// What rules may not serve while the fuse is not closed.
     withheld: Option<Withheld>,
+    /// What its enrolled units are told apart by, besides.
+    #[serde(default)]
+    #[schema(max_items = 4)]
+    dimensions: Vec<Dimension>,
+    /// Which units enrol.
+    #[serde(default)]
+    units: Units,
+}
+
+/// An attribute of the enrolling request, and the values of it that are counted by themselves; all others together are
+/// `other`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct Dimension {
+    #[schema(min_length = 1, max_length = 64)]
+    attribute: String,
+    #[schema(min_items = 1, max_items = 20)]
+    values: Vec<String>,
+}
+
+/// Which units a fuse enrols.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::api) enum Units {
+    /// Whoever is asked for.
+    #[default]
+    Any,
+    /// Those whose context carries a signature of the customer's server.
+    Signed,
 }
 
 /// A range of buckets that get the same variation: from `from` up to, not including, `to`.
@@ -420,6 +449,7 @@ pub(in crate::api) enum TokenKind {
     Viewer,
     Ingest,
     Client,
+    Server,
 }
 
 /// Whether the edge records an exposure for each evaluation of a single flag.

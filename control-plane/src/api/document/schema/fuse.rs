@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::definition::{Dimension, Units};
+
 /// What a fuse watches and what it does.
 #[derive(Deserialize, ToSchema)]
 #[schema(example = json!({
@@ -60,6 +62,27 @@ pub(in crate::api) struct Policy {
     /// What it takes to try again.
     #[serde(default)]
     half_open: HalfOpenRule,
+    /// By which attributes of the enrolling request units are counted apart as well.
+    #[serde(default)]
+    #[schema(max_items = 4)]
+    slices: Vec<Dimension>,
+    /// Which units enrol.
+    #[serde(default)]
+    units: Units,
+    /// Whose outcomes count.
+    #[serde(default)]
+    outcomes_from: OutcomesFrom,
+}
+
+/// Whose outcomes count.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(rename_all = "snake_case")]
+enum OutcomesFrom {
+    /// Anybody's for whom somebody vouches.
+    #[default]
+    Any,
+    /// Those that a server sent with a secret key.
+    Server,
 }
 
 /// How a fuse decides.

@@ -6,12 +6,12 @@ use super::tags::{Tagged, read_tag};
 use super::value::{ReadValue, write_value};
 use super::writer::{Writer, bits};
 use crate::definition::{
-    CohortSliceWire, CohortWire, FlagWire, LayerShareWire, PrerequisiteWire, TargetWire, UnleashToggleWire,
-    VariationWire, WithheldWire,
+    CohortSliceWire, CohortWire, DimensionWire, FlagWire, LayerShareWire, PrerequisiteWire, TargetWire,
+    Units, UnleashToggleWire, VariationWire, WithheldWire,
 };
 use crate::limits::{
-    COHORT_SLICE_COUNT_MAX, LISTED_UNIT_COUNT_MAX, PREREQUISITE_COUNT_MAX, RULE_COUNT_MAX,
-    VARIATION_COUNT_MAX,
+    COHORT_SLICE_COUNT_MAX, DIMENSION_COUNT_MAX, DIMENSION_VALUE_COUNT_MAX, LISTED_UNIT_COUNT_MAX,
+    PREREQUISITE_COUNT_MAX, RULE_COUNT_MAX, VARIATION_COUNT_MAX,
 };
 
 // What most flags have comes first, so that the bits of most flags fit one byte.
@@ -190,11 +190,18 @@ fn read_toggle(reader: &mut Reader<'_>) -> Result<UnleashToggleWire, RecordFault
 }
 
 const WITHHELD: u32 = 1;
+// From reader 3 on.
+const DIMENSIONS: u32 = 1 << 1;
+const SIGNED: u32 = 1 << 2;
 const SLICE_PHASE: u32 = 1;
 
 fn write_cohort<T: AsRef<str>>(out: &mut Writer, cohort: &CohortWire<T>) {
-    let CohortWire { phase, slices, withheld } = cohort;
-    out.number(bits([(WITHHELD, withheld.is_some())]));
+    let CohortWire { phase, slices, withheld, dimensions, units } = cohort;
+    out.number(bits([
+        (WITHHELD, withheld.is_some()),
+        (DIMENSIONS, !dimensions.is_empty()),
+        (SIGNED, *units == Units::Signed),
+    ]));
     out.number((*phase).into());
     out.list(slices, |out, slice| {
         let CohortSliceWire { from, to, variation, arm, phase } = slice;
@@ -209,10 +216,14 @@ fn write_cohort<T: AsRef<str>>(out: &mut Writer, cohort: &CohortWire<T>) {
         out.text(withheld.variation.as_ref());
         out.text(withheld.instead.as_ref());
     });
+    out.present_list(dimensions, |out, dimension| {
+        out.text(dimension.attribute.as_ref());
+        out.list(&dimension.values, |out, value| out.text(value.as_ref()));
+    });
 }
 
 fn read_cohort<'b>(reader: &mut Reader<'b>) -> Result<CohortWire<&'b str>, RecordFault> {
-    let bits = reader.bits("cohort", WITHHELD)?;
+    let bits = reader.bits("cohort", WITHHELD | DIMENSIONS | SIGNED)?;
     Ok(CohortWire {
         phase: reader.small("cohort.phase")?,
         slices: reader.list("cohort.slices", COHORT_SLICE_COUNT_MAX, read_slice)?,
@@ -222,6 +233,18 @@ fn read_cohort<'b>(reader: &mut Reader<'b>) -> Result<CohortWire<&'b str>, Recor
                 instead: reader.text("cohort.withheld.instead")?,
             })
         })?,
+        dimensions: bits.list(DIMENSIONS, || {
+            reader.present_list("cohort.dimensions", DIMENSION_COUNT_MAX, read_dimension)
+        })?,
+        units: if bits.has(SIGNED) { Units::Signed } else { Units::Any },
+    })
+}
+
+fn read_dimension<'b>(reader: &mut Reader<'b>) -> Result<DimensionWire<&'b str>, RecordFault> {
+    const VALUES: &str = "cohort.dimensions.values";
+    Ok(DimensionWire {
+        attribute: reader.text("cohort.dimensions.attribute")?,
+        values: reader.list(VALUES, DIMENSION_VALUE_COUNT_MAX, |reader| reader.text(VALUES))?,
     })
 }
 

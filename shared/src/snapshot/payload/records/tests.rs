@@ -119,8 +119,19 @@ fn cohort() -> impl Strategy<Value = CohortWire> {
     let slice = (any::<u32>(), any::<u32>(), text(), tagged(), maybe(any::<u32>()))
         .prop_map(|(from, to, variation, arm, phase)| CohortSliceWire { from, to, variation, arm, phase });
     let withheld = (text(), text()).prop_map(|(variation, instead)| WithheldWire { variation, instead });
-    (any::<u32>(), prop::collection::vec(slice, 0..3), maybe(withheld))
-        .prop_map(|(phase, slices, withheld)| CohortWire { phase, slices, withheld })
+    let dimension = (text(), prop::collection::vec(text(), 0..3))
+        .prop_map(|(attribute, values)| DimensionWire { attribute, values });
+    let units = any::<bool>().prop_map(|is_signed| if is_signed { Units::Signed } else { Units::Any });
+    let dimensions = prop::collection::vec(dimension, 0..3);
+    (any::<u32>(), prop::collection::vec(slice, 0..3), maybe(withheld), dimensions, units).prop_map(
+        |(phase, slices, withheld, dimensions, units)| CohortWire {
+            phase,
+            slices,
+            withheld,
+            dimensions,
+            units,
+        },
+    )
 }
 
 fn guards()

@@ -4,6 +4,9 @@
 //! `confidence = min(1, (n_e + n_c)/5000)` to 3 digits. Assumptions: none are stated. Guarantee: none; `confidence` is a
 //! sample counter, and the false-trip rate is set by the baseline rate. [`false_trip_rate`] says how often it errs.
 
+use crate::math::{self, float};
+use crate::refusal::{Refused, within};
+
 /// Sample at which the write-ups call their confidence complete.
 const CONFIDENT_UNITS: f64 = 5_000.0;
 
@@ -72,6 +75,99 @@ pub fn false_trip_rate(rate: f64, threshold: f64, units_exposed: u64, units_cont
     let per_unit = (units_exposed as f64).recip() + (units_control as f64).recip();
     let sd = ((1.0 - rate) / rate * per_unit).sqrt();
     Some(normal_cdf(-threshold.abs() / sd))
+}
+
+/// Expected false-trip rate when the rule is looked at without a pause from the `first` sample to the `last`, each `(n_e, n_c)`.
+/// `threshold` is the policy's: the rule trips below a negative one and above a positive one.
+///
+/// Source: the reflection principle. δ passes θ when `r_e − (1 + θ)·r_c` changes its sign, which moves as a Brownian motion W
+/// in its own variance `v = (1−p)/p · (1/n_e + (1 + θ)²/n_c)`, read from `v(last)` up to `v(first)`; so the rate is
+/// `P(W(v_last) ≤ −|θ|) + 2·P(W(v_first) ≤ −|θ| < W(v_last))`: twice that of the first look for a watch without an end. A normal
+/// approximation for many events. `None` when an arm is empty, the rate is outside (0, 1), θ is 0, −1 or less, or no number, or
+/// the last sample is smaller than the first.
+pub fn false_trip_rate_watched(
+    rate: f64,
+    threshold: f64,
+    first: (u64, u64),
+    last: (u64, u64),
+) -> Option<f64> {
+    let is_threshold = threshold > -1.0 && threshold != 0.0 && threshold.is_finite();
+    if !(rate > 0.0 && rate < 1.0 && is_threshold) {
+        return None;
+    }
+    let weight = (1.0 + threshold) * (1.0 + threshold);
+    let variance = |(exposed, control): (u64, u64)| {
+        let is_empty = exposed == 0 || control == 0;
+        (!is_empty).then(|| (1.0 - rate) / rate * (float(exposed).recip() + weight / float(control)))
+    };
+    let (early, late) = (variance(first)?, variance(last)?);
+    if late > early {
+        return None;
+    }
+    let threshold = threshold.abs();
+    let at_last = math::normal_cdf(-threshold / late.sqrt());
+    if late >= early {
+        return Some(at_last);
+    }
+    // Simpson over where W is at the last sample: above the threshold, within nine deviations of what is likely and can return.
+    let (likely, returns) = (9.0 * late.sqrt(), 9.0 * (early - late).sqrt());
+    let (from, to) = ((-threshold).max(-likely), likely.min(returns - threshold));
+    let width = (to - from).max(0.0) / 400.0;
+    let further = (0..=400_u32).fold(0.0, |sum, at| {
+        let x = from + f64::from(at) * width;
+        let weight = if at == 0 || at == 400 { 1.0 } else { f64::from(2 + 2 * (at % 2)) };
+        let density = math::exp(-0.5 * x * x / late) / (std::f64::consts::TAU * late).sqrt();
+        sum + weight * density * math::normal_cdf(-(threshold + x) / (early - late).sqrt())
+    });
+    Some((at_last + 2.0 * further * width / 3.0).min(1.0))
+}
+
+/// Length of the windows over which [`Smoothed`] takes its rates: disjoint, aligned to midnight UTC.
+pub const WINDOW_MS: u64 = 300_000;
+
+/// Moving averages of both arms' rates, one step for each window in which the arm has units.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Smoothed {
+    /// Of the exposed arm; `None` before its first unit.
+    pub exposed: Option<f64>,
+    /// Of control.
+    pub control: Option<f64>,
+    /// The window read last: milliseconds since 1970 over [`WINDOW_MS`].
+    pub window: Option<u64>,
+}
+
+impl Smoothed {
+    /// Reads a window that is over: its number, the units first exposed in it by arm, and how many of them had the event.
+    /// Refuses a window that is not after the last, more events than units, and an `alpha` outside 0 to 1.
+    pub fn read(
+        &mut self,
+        window: u64,
+        exposed: ArmCount,
+        control: ArmCount,
+        alpha: f64,
+    ) -> Result<(), Refused> {
+        let alpha = within("alpha", alpha, 0.0, 1.0)?;
+        if self.window.is_some_and(|last| window <= last) {
+            return Err(Refused::WentBack);
+        }
+        for ArmCount { units, events } in [exposed, control] {
+            if events > units {
+                return Err(Refused::EventsExceedUnits { events, units });
+            }
+        }
+        let step = |before: Option<f64>, arm: ArmCount| {
+            if arm.units == 0 { before } else { Some(ema(before, smoothed_rate(arm), alpha)) }
+        };
+        self.exposed = step(self.exposed, exposed);
+        self.control = step(self.control, control);
+        self.window = Some(window);
+        Ok(())
+    }
+
+    /// δ of the averages, unrounded; `None` before both arms had units. A rate is never 0.
+    pub fn delta(&self) -> Option<f64> {
+        Some(delta(self.exposed?, self.control?))
+    }
 }
 
 /// The smallest sample at which the rule may decide, by arm: both arms have `units_min` units, the sample progress is
@@ -193,6 +289,58 @@ mod tests {
     fn the_average_starts_at_the_first_value_and_moves_by_alpha() {
         assert!((ema(None, -0.2, 0.3) - -0.2).abs() < 1e-15);
         assert!((ema(Some(0.0), -0.2, 0.3) - -0.06).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_watch_errs_up_to_twice_as_often_as_its_first_look() {
+        // scipy.integrate.quad and norm: the two probabilities of the formula, the same number of units in both arms.
+        let rows = [
+            (0.4, -0.05, 1624, 20_000, 0.232_960_511_168_252_92),
+            (0.05, -0.05, 1624, 20_000, 0.723_746_161_257_425_5),
+            (0.4, -0.2, 150, 151, 0.066_813_988_290_837_1),
+            (0.05, 0.5, 1624, 4000, 0.010_338_575_847_103_796),
+        ];
+        for (rate, threshold, first, last, expected) in rows {
+            let found = false_trip_rate_watched(rate, threshold, (first, first), (last, last)).unwrap();
+            assert!((found - expected).abs() < 1e-7, "{rate} {threshold} {found} {expected}");
+        }
+        let watched = |last| false_trip_rate_watched(0.4, -0.05, (1_500, 3_000), last).unwrap();
+        let first = watched((1_500, 3_000));
+        let at_first = false_trip_rate(0.4, 0.05, 1_500, 3_000).unwrap();
+        assert!(first < at_first && first > 0.9 * at_first, "{first} {at_first}");
+        assert!((watched((u64::MAX, u64::MAX)) - 2.0 * first).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_watch_that_cannot_be_is_none() {
+        for (rate, threshold, first, last) in [
+            (0.4, -0.05, (0, 9), (9, 9)),
+            (0.0, -0.05, (9, 9), (9, 9)),
+            (0.4, f64::NAN, (9, 9), (9, 9)),
+            (0.4, 0.0, (9, 9), (9, 9)),
+            (0.4, -1.0, (9, 9), (9, 9)),
+            (0.4, 0.05, (9, 9), (8, 9)),
+        ] {
+            assert_eq!(false_trip_rate_watched(rate, threshold, first, last), None);
+        }
+    }
+
+    #[test]
+    fn averages_move_once_a_window_and_not_for_empty_ones() {
+        let arm = |units, events| ArmCount { units, events };
+        let mut smoothed = Smoothed::default();
+        smoothed.read(7, arm(8, 3), arm(0, 0), 0.3).unwrap();
+        assert_eq!(smoothed.delta(), None);
+        smoothed.read(9, arm(0, 0), arm(8, 3), 0.3).unwrap();
+        assert!(smoothed.delta().unwrap().abs() < 1e-15);
+        smoothed.read(10, arm(18, 1), arm(18, 7), 0.3).unwrap();
+        // 0.3 · 0.1 + 0.7 · 0.4 = 0.31 against 0.4.
+        assert!((smoothed.delta().unwrap() - (0.31 - 0.4) / 0.4).abs() < 1e-12);
+        let before = smoothed;
+        assert_eq!(smoothed.read(10, arm(1, 0), arm(1, 0), 0.3), Err(Refused::WentBack));
+        assert!(smoothed.read(11, arm(1, 2), arm(1, 0), 0.3).is_err());
+        assert!(smoothed.read(11, arm(1, 0), arm(1, 0), f64::NAN).is_err());
+        assert_eq!(smoothed, before);
     }
 
     #[test]

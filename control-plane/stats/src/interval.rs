@@ -1,0 +1,178 @@
+//! The interval that is shown beside an estimate, valid at every look; no decision reads it.
+//!
+//! Source: inversion of the kernel (Howard and others 2021, arXiv 1810.08240, for confidence sequences). Equation: on the grid
+//! `ω = 2^(j/8)`, j = −64 … 64, `E⁺_j = mean over i of Π_b exp(ℓ_b(ω_{j+i}))` against `ω_j`, i = 1, 2, 4, 8, 16, and `E⁻_j` likewise to
+//! the other side. The lower end is the last grid point such that it and all below it were rejected, each in its turn, by
+//! `E⁺ ≥ 1/0.025`; the upper end likewise by `E⁻`. Assumptions: the kernel's, and one odds ratio in all blocks. Guarantee: the
+//! interval covers it with 95 % at all times together: to miss it, the first grid point beyond it has to be rejected on its side,
+//! which has a probability of 2.5 % at most. Ends are rejected points, so the interval is never empty, however much is read.
+//! State: since `Π_b exp(ℓ_b)` depends on the sum of `ln Z_b` alone, one number for each grid point and one for the events.
+
+use crate::block::Block;
+use crate::kernel::{log_sums, mode};
+use crate::math::{exp, ln_add};
+use crate::refusal::Refused;
+
+/// Grid points, with 16 more on either side than are inverted.
+pub const POINTS: usize = 161;
+/// Grid points that are inverted: 2^-8 to 2^8 by eighths.
+pub const INVERTED: u8 = 129;
+/// Steps to the alternatives.
+const STEPS: [u8; 5] = [1, 2, 4, 8, 16];
+/// Points before the first that is inverted.
+const MARGIN: u8 = 16;
+/// ln(5/0.025): the sum of five products at which a point is rejected on one side.
+const REJECTED_LN: f64 = 5.298_317_366_548_036;
+/// ln 2 / 8.
+const STEP_LN: f64 = 0.086_643_397_569_993_16;
+
+/// The grid's odds ratios; made once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Points {
+    ratios: [f64; POINTS],
+}
+
+/// 162 numbers and two places.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interval {
+    /// `Σ_b ln Z_b(ω_j)`, relative to the start of each block's sum.
+    pub log_sums: [f64; POINTS],
+    /// `Σ_b s_e`, relative to the same starts.
+    pub events: f64,
+    /// How many grid points were rejected from below, in order.
+    pub rejected_below: u8,
+    /// How many were rejected from above.
+    pub rejected_above: u8,
+}
+
+/// Odds ratios between which the true one lies; `None` is an end that is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ends {
+    /// The lower end.
+    pub lower: Option<f64>,
+    /// The upper end.
+    pub upper: Option<f64>,
+}
+
+/// Where a point stands in the list: the number of its step from 2^-10.
+fn ratio(point: u8) -> f64 {
+    exp((f64::from(point) - 80.0) * STEP_LN)
+}
+
+impl Default for Points {
+    fn default() -> Self {
+        let mut ratios = [0.0; POINTS];
+        for (place, point) in ratios.iter_mut().zip(0_u8..) {
+            *place = ratio(point);
+        }
+        Self { ratios }
+    }
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self { log_sums: [0.0; POINTS], events: 0.0, rejected_below: 0, rejected_above: 0 }
+    }
+}
+
+impl Interval {
+    /// Folds a block in.
+    pub fn fold(&mut self, points: &Points, block: &Block) -> Result<(), Refused> {
+        self.check()?;
+        if block.is_silent() {
+            return Ok(());
+        }
+        let start = mode(block, 1.0);
+        let [_, _, events, _] = block.floats();
+        self.events += events - start;
+        for (sum, log) in self.log_sums.iter_mut().zip(log_sums(block, start, &points.ratios)) {
+            *sum += log;
+        }
+        while self.rejected_below < INVERTED && self.is_rejected(self.rejected_below, 1.0) {
+            self.rejected_below += 1;
+        }
+        while self.rejected_above < INVERTED && self.is_rejected(INVERTED - 1 - self.rejected_above, -1.0) {
+            self.rejected_above += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the inverted point is rejected by alternatives above it (`side` 1) or below it (−1).
+    fn is_rejected(&self, point: u8, side: f64) -> bool {
+        let at = |place: u8| self.log_sums.get(usize::from(place)).copied().unwrap_or(0.0);
+        let place = MARGIN + point;
+        let here = at(place);
+        let product = |step: u8| {
+            let there = if side > 0.0 { at(place + step) } else { at(place - step) };
+            self.events * side * f64::from(step) * STEP_LN - (there - here)
+        };
+        STEPS.iter().fold(f64::NEG_INFINITY, |sum, step| ln_add(sum, product(*step))) >= REJECTED_LN
+    }
+
+    /// The ends. Turn them into relative changes with `grid::change_of_ratio`.
+    pub fn ends(&self) -> Ends {
+        let lower = self.rejected_below.checked_sub(1).map(|point| ratio(MARGIN.saturating_add(point)));
+        let upper = self
+            .rejected_above
+            .checked_sub(1)
+            .map(|point| ratio((MARGIN + INVERTED - 1).saturating_sub(point)));
+        Ends { lower, upper }
+    }
+
+    /// Refuses a state with a number that is none, or more rejected points than there are.
+    pub fn check(&self) -> Result<(), Refused> {
+        let are_finite = self.events.is_finite() && self.log_sums.iter().all(|sum| sum.is_finite());
+        let are_points = self.rejected_below <= INVERTED && self.rejected_above <= INVERTED;
+        if are_finite && are_points { Ok(()) } else { Err(Refused::CorruptState) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classic::ArmCount;
+    use crate::kernel::{Odds, log_ratios};
+
+    fn block(exposed: (u64, u64), control: (u64, u64)) -> Block {
+        let arm = |(units, events)| ArmCount { units, events };
+        Block::new(arm(exposed), arm(control)).unwrap()
+    }
+
+    #[test]
+    fn sums_give_the_same_products_as_the_kernel_block_by_block() {
+        let blocks = [block((20, 3), (20, 9)), block((7, 0), (93, 40)), block((500, 210), (500, 190))];
+        let points = Points::default();
+        let mut interval = Interval::default();
+        for block in &blocks {
+            interval.fold(&points, block).unwrap();
+        }
+        for (here, there) in [(80_u8, 84_u8), (70, 54), (100, 116)] {
+            let odds = [here, there].map(|point| Odds::new(ratio(point)).unwrap());
+            let expected: f64 = blocks.iter().map(|block| log_ratios(block, &odds)[1]).sum();
+            let steps = f64::from(there) - f64::from(here);
+            let found = interval.events * steps * STEP_LN
+                - (interval.log_sums[usize::from(there)] - interval.log_sums[usize::from(here)]);
+            assert!((found - expected).abs() < 1e-10, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn ends_close_in_on_the_ratio_and_never_cross() {
+        let (points, mut interval) = (Points::default(), Interval::default());
+        assert_eq!(interval.ends(), Ends { lower: None, upper: None });
+        for _ in 0..400 {
+            // Odds of 0.38 against 0.4: 0.919, between the grid points 0.917 and 1.
+            interval.fold(&points, &block((5_000, 1_900), (5_000, 2_000))).unwrap();
+        }
+        let Ends { lower: Some(lower), upper: Some(upper) } = interval.ends() else { panic!("no ends") };
+        assert!(lower < 0.9194 && 0.9194 < upper && upper / lower < 1.2, "{lower} {upper}");
+    }
+
+    #[test]
+    fn corrupt_states_are_refused() {
+        let mut interval = Interval { events: f64::NAN, ..Interval::default() };
+        assert_eq!(interval.fold(&Points::default(), &block((9, 1), (9, 2))), Err(Refused::CorruptState));
+        let interval = Interval { rejected_above: 200, ..Interval::default() };
+        assert_eq!(interval.check(), Err(Refused::CorruptState));
+    }
+}

@@ -7,8 +7,8 @@ import { sharesSent } from './time.js';
 export const SDK = 'flagfuse-web/0.1.0';
 /** Bytes of a body: browsers let a page have 64 KiB under way when it closes. */
 export const BODY_LEN_MAX = 48 * 1_024;
-/** Events of a body that the edge takes. */
-export const EVENT_COUNT_MAX = 200;
+/** Events of a body: half of what the edge takes, so that reading and letting go of them are short tasks of the page's thread. */
+export const EVENT_COUNT_MAX = 100;
 
 /** A request's body and the events in it, in order. */
 export interface Batch {

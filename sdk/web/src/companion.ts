@@ -38,12 +38,13 @@ export class Companion implements Flagfuse {
   constructor(options: Options, api: OpenFeatureAPI) {
     this.#options = options;
     this.#api = api;
-    this.#hasConsent = options.consent ?? true;
-    const edge = options.edge.replace(/\/+$/, '');
+    this.#hasConsent = isPage && (options.consent ?? true);
+    // Whoever leaves them out hears of it from the edge, and the page goes on.
+    const [edge, key] = [`${options.edge}`.replace(/\/+$/, ''), `${options.key}`];
     // A new key of the same environment finds what the old one left.
-    this.#queue = new Queue(shortHash(`${edge} ${options.key.split('.')[0]}`));
+    this.#queue = new Queue(shortHash(`${edge} ${key.split('.')[0]}`));
     this.#sender = new Sender(this.#queue, {
-      url: `${edge}/v1/events?key=${encodeURIComponent(options.key)}`,
+      url: `${edge}/v1/events?key=${encodeURIComponent(key)}`,
       page: this.#page,
       now,
       gatherMs: options.gatherMs ?? GATHER_MS,
@@ -58,7 +59,7 @@ export class Companion implements Flagfuse {
   /** Hears of the page's errors, durations, hiding and coming back. */
   listen(): void {
     const { errors = true, latency = true } = this.#options;
-    if (typeof document === 'undefined') return;
+    if (!isPage) return;
     this.#guarded(undefined, () => {
       this.#on(document, 'visibilitychange', () => {
         if (document.visibilityState === 'hidden') this.#sender.beacon(false);
@@ -98,7 +99,7 @@ export class Companion implements Flagfuse {
 
   setConsent(granted: boolean): void {
     this.#guarded(undefined, () => {
-      this.#hasConsent = granted === true;
+      this.#hasConsent = isPage && granted === true;
       if (this.#hasConsent) {
         if (this.#device) this.#queue.write('unit', this.#device);
         this.#sender.schedule(0);
@@ -216,13 +217,13 @@ export class Companion implements Flagfuse {
     const { e } = kept;
     if (kept.x || mayBeGood(e.ticket, e.occurred_ms)) return true;
     const metadata = this.#metadata();
-    const found = this.#isReconciling() ? undefined : units(this.#context(), metadata).get(e.unit);
-    if (found !== e.ticket && found !== undefined && mayBeGood(found, e.occurred_ms) && this.#isTicketOf(e.unit, found)) {
-      e.ticket = found;
-    } else if (this.#provider && (e.ticket !== undefined || typeof metadata['version'] !== 'string')) {
-      // There is no answer yet, or one from an old cache that is just being replaced.
-      const waits = kept.s === this.#page ? age : performance.now();
-      if (waits < TICKET_MS_MAX) return false;
+    const found = units(this.#context(), metadata).get(e.unit);
+    const isChanging = this.#isReconciling() || !this.#isTicketOf(e.unit, found);
+    if (!isChanging && found !== e.ticket && mayBeGood(found, e.occurred_ms)) {
+      e.ticket = found!;
+    } else if (this.#provider && (isChanging || e.ticket !== undefined || typeof metadata['version'] !== 'string')) {
+      // There is no answer yet, or one from an old cache, or another unit's: the next one is on its way.
+      if ((kept.s === this.#page ? age : performance.now()) < TICKET_MS_MAX) return false;
     }
     // The same words from now on, or the edge would take it for another event with the same id.
     kept.x = 1;
@@ -268,7 +269,7 @@ export class Companion implements Flagfuse {
   #hearDurations(wanted: ((entry: PerformanceEntry) => boolean) | undefined): void {
     const sieve = new Sieve();
     this.#ends.push(onDurations(wanted, (ms, end, name) => this.#guarded(undefined, () => {
-      if (name.startsWith(this.#options.edge) || unitOf(this.#context().targetingKey) === undefined) return;
+      if (name.startsWith(`${this.#options.edge}`) || unitOf(this.#context().targetingKey) === undefined) return;
       if (sieve.passes(`${end}`, performance.now())) this.#outcome('latency_ms', ms, this.#context(), end);
     })));
   }
@@ -298,7 +299,7 @@ export class Companion implements Flagfuse {
     return (domain === undefined ? this.#api.getClient() : this.#api.getClient(domain)).providerStatus === 'RECONCILING';
   }
 
-  /** Whether an answer with this ticket can be the unit's. */
+  /** Whether an answer with this ticket can be the unit's: whoever had it first has it. */
   #isTicketOf(unit: string, ticket: unknown): boolean {
     if (typeof ticket !== 'string') return true;
     const owner = this.#owners.get(ticket);
@@ -332,6 +333,9 @@ export class Companion implements Flagfuse {
     }
   }
 }
+
+/** On a server there is no page to report of: everything is let go of. */
+const isPage = typeof document !== 'undefined';
 
 const now = (): Now => ({ wall: Date.now(), steady: performance.now() });
 

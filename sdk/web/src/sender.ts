@@ -174,6 +174,8 @@ export class Sender {
       if (!isSettled) continue;
       const gone = new Set(batch.events.map((kept) => kept.e.id));
       ids.splice(0, ids.length, ...ids.filter((id) => !gone.has(id)));
+      // The page comes first.
+      await new Promise((resolve) => setTimeout(resolve));
     }
     this.#countMax = EVENT_COUNT_MAX;
     if (this.own.size > 0 || this.#heldBack) this.schedule(this.#around.gatherMs);

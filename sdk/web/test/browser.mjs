@@ -1,5 +1,6 @@
 // An installed Chromium, a site of another origin than the edge's, and pages of it that run `page.js`.
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
@@ -14,23 +15,46 @@ export function chromiumPath() {
   return found;
 }
 
+const local = (name) => new URL(name, import.meta.url).pathname;
+
+/** A script for pages, with the package as it was built and OpenFeature's packages in it. */
+async function bundled(entry) {
+  const { outputFiles: [{ text }] } = await build({
+    ...entry, bundle: true, write: false, platform: 'browser', format: 'esm', target: 'es2022', logLevel: 'error',
+    alias: { '@flagfuse/web': local('../dist/index.js') }, nodePaths: [local('../node_modules')],
+  });
+  return text;
+}
+
+/** The documentation's page: the block after a heading. */
+async function documented(file, heading) {
+  const text = await readFile(local(`../../../docs/${file}`), 'utf8');
+  const [, block] = text.slice(text.indexOf(`\n## ${heading}\n`)).match(/```js\n(.*?)```/s);
+  return bundled({ stdin: { contents: block, resolveDir: local('.') } });
+}
+
 /** A site with the page, another page beside it, and the page in a sandbox: an origin of its own, without any storage. */
 async function startSite() {
-  const here = new URL('page.js', import.meta.url).pathname;
-  const bundle = await build({ entryPoints: [here], bundle: true, write: false, platform: 'browser', target: 'es2022', logLevel: 'error' });
-  const script = bundle.outputFiles[0].text;
-  const page = '<!doctype html><meta charset="utf-8"><title>A page</title><link rel="icon" href="data:,"><script src="/page.js"></script>';
+  const scripts = { '/page.js': await bundled({ entryPoints: [local('page.js')] }), '/events.js': await documented('events.md', 'In a page') };
+  const html = (body, more = '') => `<!doctype html><meta charset="utf-8"><title>A page</title><link rel="icon" href="data:,"><body ${more}>${body}`;
+  const page = html('<script type="module" src="/page.js"></script>');
   const server = createServer(({ url }, response) => {
+    const { pathname, searchParams } = new URL(url, 'http://site');
+    const data = `data-edge="${searchParams.get('edge')}" data-key="${searchParams.get('key')}"`;
     const [type, content, headers] = {
-      '/page.js': ['text/javascript', script],
       '/page.html': ['text/html', page],
       '/sandbox.html': ['text/html', page, { 'content-security-policy': 'sandbox allow-scripts' }],
-    }[url] ?? ['text/html', '<!doctype html><title>Another page</title><link rel="icon" href="data:,">'];
-    response.writeHead(200, { 'content-type': `${type};charset=utf-8`, ...headers }).end(content);
+      '/events.html': ['text/html', html('<button>Buy</button><script type="module" src="/events.js"></script>', data)],
+    }[pathname] ?? (scripts[pathname] ? ['text/javascript', scripts[pathname]] : ['text/html', html('Another page')]);
+    // A page in a sandbox asks for its script from an origin of its own.
+    response.writeHead(200, { 'content-type': `${type};charset=utf-8`, 'access-control-allow-origin': '*', ...headers }).end(content);
   });
   await within('a port', new Promise((resolve) => server.listen(0, '127.0.0.1', resolve)));
   return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.closeAllConnections() || server.close() };
 }
+
+/** What a person's browser calls itself; a headless one is taken for a bot, and counted apart. */
+const USER_AGENT = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36';
 
 /** Starts both. `open` gives a page on which the package runs. */
 export async function startBrowser(executablePath) {
@@ -45,6 +69,7 @@ export async function startBrowser(executablePath) {
       '--disable-component-update', '--disable-sync', '--enable-features=BackForwardCache',
     ],
   });
+  const profile = () => browser.newContext({ userAgent: USER_AGENT });
   const load = async (context, path = '/page.html') => {
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
@@ -60,5 +85,5 @@ export async function startBrowser(executablePath) {
     await within('the browser ends', browser.close());
     site.close();
   };
-  return { browser, site, load, open, close };
+  return { browser, site, profile, load, open, close };
 }

@@ -24,7 +24,7 @@ function story(name, tell, { needsOwnEdge = false } = {}) {
   const skip = executablePath === undefined ? 'Chromium is not installed' : needsOwnEdge && isReal ? 'needs the edge of the tests' : false;
   test(name, { skip, timeout: TEST_MS_MAX }, async () => {
     const edge = await Edge.start({ upstream, ...(isReal && { key: process.env.FLAGFUSE_KEY }) });
-    const context = await world.browser.newContext();
+    const context = await world.profile();
     try {
       const open = (more = {}) => world.open(context, edge, { unit: unitName(), ...more });
       await tell({ edge, context, open });
@@ -494,3 +494,13 @@ story('a key that is wrong loses nothing: events wait, rarely asked for', async 
   await page.evaluate(() => window.dispatchEvent(new Event('online')));
   await arrives(edge, 4, 'once it is right');
 }, { needsOwnEdge: true });
+
+story('the page of docs/events.md works as it stands', async ({ edge, context }) => {
+  const page = await world.load(context, `/events.html?edge=${encodeURIComponent(edge.url)}&key=${encodeURIComponent(edge.key)}`);
+  await until('its exposure', async () => edge.events('exposure').some(({ flag }) => flag === 'one-click'), { limitMs: 30_000 });
+  await page.click('button');
+  await until('its outcome', async () => edge.events('outcome').some(({ metric }) => metric === 'conversion'), { limitMs: 30_000 });
+  const [exposure] = edge.events('exposure');
+  assert.ok(edge.events('outcome').every(({ unit }) => unit === exposure.unit));
+  assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
+});

@@ -26,7 +26,9 @@ export class Edge {
   /** The same for evaluations. */
   flagFault = () => undefined;
   /** Watched flags and their phases. */
-  phases = new Map([['flag-00', 1], ['flag-01', 1], ['flag-02', 3], ['flag-03', 1]]);
+  phases = new Map([['flag-00', 1], ['flag-01', 1], ['flag-02', 3], ['flag-03', 1], ['one-click', 1]]);
+  /** All flags. */
+  flags = [...Array.from({ length: 20 }, (_, n) => `flag-${String(n).padStart(2, '0')}`), 'one-click'];
   sequence = 1;
   hasTickets = true;
   #secret = randomBytes(16);
@@ -153,8 +155,7 @@ export class Edge {
   #bulk(request, context) {
     const origin = { version: `1.${this.sequence}`, flagSetId: 'demo/production' };
     const unit = context.targetingKey;
-    const flags = Array.from({ length: 20 }, (_, n) => {
-      const name = `flag-${String(n).padStart(2, '0')}`;
+    const flags = this.flags.map((name) => {
       const phase = this.phases.get(name);
       const variant = this.variationOf(name, unit);
       const cohort = phase && { arm: variant === 'on' ? 'exposed' : 'control', phase };
@@ -210,7 +211,7 @@ export class Edge {
       return event.metric === 'latency_ms' && !(event.value >= 0 && event.value <= DAY_MS) ? ['bad_schema', 'value'] : undefined;
     }
     if (event.type !== 'exposure') return ['bad_schema', 'type'];
-    if (!/^flag-\d\d$/.test(event.flag)) return ['unknown_flag', 'flag'];
+    if (!this.flags.includes(event.flag)) return ['unknown_flag', 'flag'];
     if (!/^\d+\.\d+$/.test(event.version)) return ['bad_schema', 'version'];
     if (this.phases.get(event.flag) !== event.phase) return ['bad_schema', 'phase'];
     return event.variation === this.variationOf(event.flag, event.unit) ? undefined : ['variant_mismatch', 'variation'];

@@ -29,7 +29,7 @@ if (!path) {
 }
 const world = await startBrowser(path);
 const edge = await Edge.start();
-const context = await world.browser.newContext();
+const context = await world.profile();
 const page = await world.open(context, edge, { unit: 'ada', options: { gatherMs: 1_000, errors: true, latency: true } });
 
 const isOfCollector = ({ args }) => /^v8\/src\/heap|cppgc/.test(args?.src_file ?? '');

@@ -18,6 +18,8 @@ const RUNTIME_PACKAGES: &str = ".";
 const TEST_PACKAGES: &str = "tests/node";
 /// Packages only the browser test needs: the OpenFeature web SDK, a bundler, a driver for an installed Chromium.
 const BROWSER_PACKAGES: &str = "tests/browser";
+/// The package for pages, and what it is built and tested with.
+const WEB_PACKAGE: &str = "sdk/web";
 /// Copy of the lock file that an installation was made from.
 const INSTALLED_LOCK: &str = "node_modules/.installed-lock.json";
 
@@ -100,6 +102,15 @@ pub fn node_22(root: &Path) -> Result<Command> {
 /// Installs what the browser test needs.
 pub fn browser_packages(root: &Path) -> Result<()> {
     install(root, BROWSER_PACKAGES)
+}
+
+/// Builds the package for pages, with what it needs for that and for its tests.
+pub fn web_package(root: &Path) -> Result<()> {
+    install(root, WEB_PACKAGE)?;
+    let _alone = alone(root)?;
+    let mut npm = Command::new("npm");
+    npm.args(["run", "--silent", "build"]).current_dir(root.join(WEB_PACKAGE));
+    run_within("npm run build in sdk/web", &mut npm, INSTALL_LIMIT)
 }
 
 /// `schemathesis`, ready for its arguments; `None` where there is no Python to run it.

@@ -102,7 +102,7 @@ export class Companion implements Flagfuse {
       this.#hasConsent = isPage && granted === true;
       if (this.#hasConsent) {
         if (this.#device) this.#queue.write('unit', this.#device);
-        this.#sender.schedule(0);
+        this.#sender.resume();
       } else {
         this.#sender.stop();
         this.#sender.own.clear();
@@ -281,7 +281,7 @@ export class Companion implements Flagfuse {
   /** The metadata of the whole answer, which a provider tells for flags that do not exist; the empty name never does. */
   #metadata(): Metadata {
     try {
-      return this.#provider?.resolveBooleanEvaluation('', false, {}, console).flagMetadata ?? {};
+      return this.#provider?.resolveBooleanEvaluation('', false, {}, SILENT).flagMetadata ?? {};
     } catch {
       return {};
     }
@@ -333,6 +333,10 @@ export class Companion implements Flagfuse {
     }
   }
 }
+
+const silent = () => undefined;
+/** A flag without a name is not worth a line in anybody's log. */
+const SILENT = { error: silent, warn: silent, info: silent, debug: silent };
 
 /** On a server there is no page to report of: everything is let go of. */
 const isPage = typeof document !== 'undefined';

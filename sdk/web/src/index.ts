@@ -11,7 +11,7 @@ export type { Event, Place };
 /** Why an event was let go of. */
 export interface Drop {
   /** A word for programs: a code of the edge's (`docs/events.md`), or `queue_full`, `expired`, `unit_missing`, `metric_malformed`,
-   * `value_malformed`, `oversize`. */
+   * `value_malformed`, `oversize`; `fault` is ours. */
   code: string;
   /** A sentence. */
   reason: string;

@@ -65,6 +65,8 @@ export class Sender {
   #failures = 0;
   #notBefore = 0;
   #countMax = EVENT_COUNT_MAX;
+  #isStopped = false;
+  #hasLeft = false;
 
   constructor(queue: Queue, around: Surroundings) {
     this.#queue = queue;
@@ -73,6 +75,7 @@ export class Sender {
 
   /** Sends after so many milliseconds, or when a server allows it. */
   schedule(ms: number): void {
+    if (this.#isStopped) return;
     const { steady } = this.#around.now();
     const due = Math.max(steady + ms, this.#notBefore);
     if (this.#timer !== undefined && this.#due <= due) return;
@@ -88,6 +91,8 @@ export class Sender {
   send(): Promise<void> {
     this.#sending ??= this.#sendAlone().catch(() => this.#failed(0)).finally(() => {
       this.#sending = undefined;
+      // Whatever ended it, such as a page that was left and brought back: nothing waits for nobody.
+      if (this.#timer === undefined && this.own.size > 0) this.schedule(this.#around.gatherMs);
     });
     return this.#sending;
   }
@@ -106,7 +111,7 @@ export class Sender {
   beacon(leaves: boolean): void {
     if (!this.#around.allows()) return;
     // A page that waits for an answer, or holds the lock, could not be brought back as it was.
-    if (leaves) this.abort();
+    if (leaves) this.#abort();
     const flying = new Set(this.#flying.map((kept) => kept.e.id));
     const ids = [...this.own].filter((id) => !this.#beaconed.has(id) && !flying.has(id)).sort();
     let waiting = this.#read(ids, true);
@@ -127,19 +132,27 @@ export class Sender {
     if (this.own.size > 0) this.schedule(0);
   }
 
-  /** Ends the request that is under way, which is no failure. */
-  abort(): void {
+  /** Sends nothing any more until it is told to go on. */
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#abort();
+  }
+
+  /** Goes on. */
+  resume(): void {
+    this.#isStopped = false;
+    this.schedule(0);
+  }
+
+  /** Ends the request that is under way, which is no failure, and sends no other one behind it. */
+  #abort(): void {
     const request = this.#request;
     this.#request = undefined;
     this.#flying = [];
+    this.#hasLeft = true;
     request?.abort();
-  }
-
-  /** Sends nothing any more until it is asked to. */
-  stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.abort();
   }
 
   /** One page at a time, where the browser can tell; elsewhere two may send the same, which counts once. */
@@ -165,9 +178,9 @@ export class Sender {
     const known = new Set(ids);
     // What another page has sent is nothing to wait for.
     for (const id of this.own) if (!known.has(id)) this.own.delete(id);
-    this.#heldBack = false;
+    this.#heldBack = this.#hasLeft = false;
     for (;;) {
-      const batch = cut(this.#read(ids), this.#countMax);
+      const batch = this.#hasLeft ? undefined : cut(this.#read(ids), this.#countMax);
       if (!batch || !this.#around.allows()) break;
       const isSettled = await this.#post(batch);
       if (isSettled === undefined) return;
@@ -177,7 +190,6 @@ export class Sender {
       // The page comes first.
       await new Promise((resolve) => setTimeout(resolve));
     }
-    this.#countMax = EVENT_COUNT_MAX;
     if (this.own.size > 0 || this.#heldBack) this.schedule(this.#around.gatherMs);
   }
 
@@ -199,7 +211,9 @@ export class Sender {
         dropped('expired', 'it waited for more than 7 days', kept.e);
         return false;
       }
-      const isReady = ready(kept, age) || (isLast && this.#queue.isVolatile(id));
+      // What would be gone with the page goes as it is, and stays so in case the page is brought back.
+      if (isLast && this.#queue.isVolatile(id)) kept.x = 1;
+      const isReady = ready(kept, age);
       if (isReady) found.push({ kept, sent: sentMs(kept, age) });
       else this.#heldBack = true;
       return isReady;
@@ -230,7 +244,10 @@ export class Sender {
       if (this.#request === request) this.#failed(0);
     } finally {
       clearTimeout(timer);
-      if (this.#request === request) this.abort();
+      if (this.#request === request) {
+        this.#request = undefined;
+        this.#flying = [];
+      }
     }
     return undefined;
   }
@@ -243,6 +260,7 @@ export class Sender {
       this.#countMax = Math.ceil(events.length / 2);
       return false;
     }
+    this.#countMax = Math.min(this.#countMax * 2, EVENT_COUNT_MAX);
     const by = (told: Told[] | undefined) => new Map((Array.isArray(told) ? told : []).map((one) => [one.index, one]));
     const [quarantined, unproven] = [by(refused), by(answer.unticketed)];
     events.forEach((kept, index) => {

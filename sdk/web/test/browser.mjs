@@ -67,13 +67,15 @@ export async function startBrowser(executablePath) {
     args: [
       '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--enable-features=BackForwardCache',
+      // A name of this machine that is no secure context, as `http://` is anywhere else.
+      '--host-resolver-rules=MAP insecure.test 127.0.0.1',
     ],
   });
   const profile = () => browser.newContext({ userAgent: USER_AGENT });
   const load = async (context, path = '/page.html') => {
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
-    await page.goto(site.url + path, { timeout: PATIENCE_MS });
+    await page.goto(new URL(path, site.url).href, { timeout: PATIENCE_MS });
     return page;
   };
   const open = async (context, edge, { path, ...more } = {}) => {

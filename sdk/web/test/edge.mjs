@@ -27,6 +27,8 @@ export class Edge {
   flagFault = () => undefined;
   /** Watched flags and their phases. */
   phases = new Map([['flag-00', 1], ['flag-01', 1], ['flag-02', 3], ['flag-03', 1], ['one-click', 1]]);
+  /** Flags that name their units by another attribute. */
+  attributes = new Map();
   /** All flags. */
   flags = [...Array.from({ length: 20 }, (_, n) => `flag-${String(n).padStart(2, '0')}`), 'one-click'];
   sequence = 1;
@@ -156,12 +158,14 @@ export class Edge {
     const origin = { version: `1.${this.sequence}`, flagSetId: 'demo/production' };
     const unit = context.targetingKey;
     const flags = this.flags.map((name) => {
+      const own = this.attributes.has(name) ? String(context[this.attributes.get(name)]) : unit;
       const phase = this.phases.get(name);
-      const variant = this.variationOf(name, unit);
+      const variant = this.variationOf(name, own);
       const cohort = phase && { arm: variant === 'on' ? 'exposed' : 'control', phase };
       return { key: name, value: variant === 'on', variant, reason: 'SPLIT', metadata: { ...cohort, ...origin } };
     });
     const ticket = this.hasTickets && { ticket: this.ticketOf(unit) };
+    for (const attribute of ticket ? new Set(this.attributes.values()) : []) ticket[`ticket:${attribute}`] = this.ticketOf(String(context[attribute]));
     const text = JSON.stringify({ flags, metadata: { ...origin, ...ticket } });
     const etag = `"${createHash('sha256').update(text + JSON.stringify(context)).digest('hex').slice(0, 32)}"`;
     if (request.headers['if-none-match'] === etag) return { status: 304, headers: { etag } };

@@ -10,14 +10,14 @@ addEventListener('error', ({ message }) => window.thrown.push(message));
 window.drops = [];
 window.kept = [];
 
-window.start = async ({ edge, key, unit, options = {}, provider = {} }) => {
+window.start = async ({ edge, key, unit, attributes, options = {}, provider = {} }) => {
   window.ff = flagfuse({
     edge, key, errors: false, latency: false, gatherMs: 50, onDrop: (drop) => window.drops.push(drop), ...options,
   });
   window.client = OpenFeature.getClient();
   window.flag = (name) => window.client.getBooleanValue(name, false);
   window.OpenFeature = OpenFeature;
-  await OpenFeature.setContext(unit === undefined ? {} : { targetingKey: unit });
+  await OpenFeature.setContext({ ...(unit !== undefined && { targetingKey: unit }), ...attributes });
   if (provider === null) return;
   const official = new OFREPWebProvider({
     baseUrl: edge, headers: [['Authorization', `Bearer ${key}`]], changeDetection: 'none', pollInterval: 0, cacheMode: 'disabled', ...provider,

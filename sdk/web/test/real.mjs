@@ -13,7 +13,7 @@ for (let n = 0; n < Number(visitors); n += 1) {
   const context = await world.profile();
   const unit = `visitor-${n}`;
   const page = await world.open(context, edge, { unit });
-  const render = () => page.evaluate((flags) => flags.map((name) => window.client.getStringDetails(name, '').variant ?? window.client.getBooleanDetails(name, false).variant), used);
+  const render = () => page.evaluate((flags) => flags.map((name) => window.client.getBooleanDetails(name, false).variant), used);
   shown[unit] = await render();
   for (let again = 0; again < 5; again += 1) await render();
   if (n % 2 === 0) {

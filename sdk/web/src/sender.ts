@@ -11,7 +11,7 @@ const ANSWER_MS_MAX = 30_000;
 const ELSEWHERE_MS = 1_000;
 /** After a beacon the same events are sent for an answer, if the page is still there then. */
 const AFTER_BEACON_MS = 5_000;
-/** Answers that say something about these events, and always will. Others are about the key, the address or the moment. */
+/** Answers of an edge that say something about these events, and always will. Others are about the key, the address or the moment. */
 const PERMANENT = [400, 413, 415, 422];
 
 /** What the sender asks of its page. */
@@ -43,6 +43,7 @@ interface Told {
 }
 
 interface Answer {
+  accepted?: number;
   code?: string;
   detail?: string;
   quarantined?: Told[];
@@ -234,11 +235,11 @@ export class Sender {
         // What lives on after the page is limited for the page as a whole: where that is used up, the next attempt does without.
         keepalive: this.#failures % 2 === 0,
       });
-      if (response.ok || PERMANENT.includes(response.status)) {
-        const answer = await response.json().catch(() => ({})) as Answer;
-        return this.#settle(batch, response.ok, answer);
-      }
-      this.#around.troubled(response.status);
+      const { ok, status } = response;
+      // Whoever answers in an edge's place, such as a site that has a page for every address, acknowledges nothing.
+      const answer = ok || PERMANENT.includes(status) ? await response.json().catch(() => undefined) as Answer | undefined : undefined;
+      if (ok ? typeof answer?.accepted === 'number' : typeof answer?.code === 'string') return this.#settle(batch, ok, answer!);
+      this.#around.troubled(status);
       this.#failed(retryAfterMs(response.headers.get('retry-after'), this.#around.now().wall));
     } catch {
       if (this.#request === request) this.#failed(0);

@@ -333,6 +333,17 @@ story('a lost answer, failures and Retry-After: the same ids again, never earlie
   assert.ok([...edge.ledger.values()].every(({ times }) => times === 2));
 });
 
+story('what answers in an edge\'s place acknowledges nothing', async ({ edge, open }) => {
+  // A site that has a page for every address, and a firewall that does not like what it sees.
+  const html = { headers: { 'content-type': 'text/html' }, body: '<!doctype html>' };
+  edge.fault = (body, at) => [{ status: 200, ...html }, { status: 400, ...html }][at];
+  const page = await open();
+  await track(page, 5);
+  await until('both have answered', async () => edge.requests.length >= 2);
+  await arrives(edge, 5, 'at the edge');
+  assert.deepEqual((await status(page)).dropped, {});
+});
+
 story('a server that asks for time is not asked by the next page either', async ({ edge, open }) => {
   edge.fault = () => ({ status: 503, headers: { 'retry-after': '3' } });
   const page = await open();

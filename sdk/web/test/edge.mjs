@@ -92,7 +92,8 @@ export class Edge {
     if (fault?.slowMs) await new Promise((resolve) => setTimeout(resolve, fault.slowMs));
     if (fault?.status) {
       if (isEvents) this.#note(request, body, fault.status);
-      return this.#reply(response, fault.status, { ...json({ code: 'fault' }), ...{ headers: { 'content-type': 'application/json', ...fault.headers } } });
+      const { body: text } = json({ code: 'fault' });
+      return this.#reply(response, fault.status, { body: fault.body ?? text, headers: { 'content-type': 'application/json', ...fault.headers } });
     }
     const answer = this.upstream ? await this.#pass(request, url, body) : this.#answer(request, url, body);
     if (isEvents) {

@@ -63,7 +63,7 @@ fn the_package_is_typed_small_and_installs_into_an_empty_folder() {
 }
 
 #[test]
-fn pages_lose_nothing_double_nothing_and_are_never_held_up() {
+fn pages_lose_nothing_and_double_nothing() {
     let Some(binary) = chromium() else { return };
     let chromium = [("FLAGFUSE_CHROMIUM", binary.as_str())];
     node(&["--test", "test/chromium.test.mjs"], &chromium);

@@ -81,7 +81,7 @@ export class Companion implements Flagfuse {
     return this.#guarded(provider, () => {
       if (this.#provider === provider) return provider;
       this.#provider = provider;
-      const hook: Hook = { after: (context, details) => this.#guarded(undefined, () => this.#uses(context, details)) };
+      const hook: Hook = { after: (context, details) => this.#guarded(undefined, () => this.#uses(provider, context, details)) };
       const watched = provider as { hooks?: Hook[]; track?: Provider['track'] };
       watched.hooks = [...(watched.hooks ?? []), hook];
       const track = watched.track?.bind(provider);
@@ -137,7 +137,11 @@ export class Companion implements Flagfuse {
   }
 
   /** A flag was evaluated: an exposure, the first time for its unit and phase. */
-  #uses({ flagKey, context, clientMetadata }: Readonly<HookContext>, details: EvaluationDetails<FlagValue>): void {
+  #uses(
+    provider: Provider,
+    { flagKey, context, clientMetadata }: Readonly<HookContext>,
+    details: EvaluationDetails<FlagValue>,
+  ): void {
     const { phase, version } = details.flagMetadata;
     // No phase: no fuse watches the flag, or the unit is not in its cohort.
     if (typeof phase !== 'number' || !details.variant) return;
@@ -145,7 +149,7 @@ export class Companion implements Flagfuse {
       this.#status.withheld += 1;
       return;
     }
-    const metadata = this.#metadata();
+    const metadata = this.#metadata(provider);
     const attribute = this.#attributeOf(flagKey, metadata);
     const unit = unitOf(context[attribute ?? 'targetingKey']);
     if (unit === undefined) {
@@ -279,9 +283,9 @@ export class Companion implements Flagfuse {
   }
 
   /** The metadata of the whole answer, which a provider tells for flags that do not exist; the empty name never does. */
-  #metadata(): Metadata {
+  #metadata(provider = this.#provider): Metadata {
     try {
-      return this.#provider?.resolveBooleanEvaluation('', false, {}, SILENT).flagMetadata ?? {};
+      return provider?.resolveBooleanEvaluation('', false, {}, SILENT).flagMetadata ?? {};
     } catch {
       return {};
     }

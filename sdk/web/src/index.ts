@@ -78,7 +78,7 @@ export interface Flagfuse {
 
 /** Starts reporting. */
 export function flagfuse(options: Options): Flagfuse {
-  const companion = new Companion(options, OpenFeature);
+  const companion = new Companion({ ...options }, OpenFeature);
   companion.listen();
   return companion;
 }

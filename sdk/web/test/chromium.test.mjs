@@ -578,6 +578,7 @@ story('OpenFeature\'s own tracking is heard, and a page without units or flags i
 story('a key that is wrong loses nothing: events wait, rarely asked for', async ({ edge, open }) => {
   const nameless = await open({ provider: null, options: { key: undefined, edge: undefined } });
   await track(nameless, 1);
+  assert.deepEqual(await nameless.evaluate(() => [typeof window.flagfuse(), window.thrown.length]), ['object', 0]);
   const page = await open({ provider: null });
   const key = edge.key;
   edge.key = `${key}-rotated`;

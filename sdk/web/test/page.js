@@ -10,6 +10,8 @@ addEventListener('error', ({ message }) => window.thrown.push(message));
 window.drops = [];
 window.kept = [];
 
+window.flagfuse = flagfuse;
+
 window.start = async ({ edge, key, unit, attributes, options = {}, provider = {} }) => {
   window.ff = flagfuse({
     edge, key, errors: false, latency: false, gatherMs: 50, onDrop: (drop) => window.drops.push(drop), ...options,

@@ -7,13 +7,15 @@ import { chromiumPath, startBrowser } from './browser.mjs';
 import { Edge } from './edge.mjs';
 
 const HOUR_MS = 3_600_000;
-const TEST_MS_MAX = 180_000;
+const TEST_MS_MAX = 180_000 + 1_000 * (Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 0) + Number(process.env.FLAGFUSE_OFFLINE_S ?? 0));
 /** How long the network is away. */
 const OFFLINE_S = Number(process.env.FLAGFUSE_OFFLINE_S ?? 3);
 const executablePath = chromiumPath();
 const upstream = process.env.FLAGFUSE_EDGE;
 /** What only the edge of the tests can be made to do. */
 const isReal = upstream !== undefined;
+/** How long tabs go through everything at once. */
+const CHAOS_S = Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 10);
 let world;
 
 before(async () => {
@@ -598,4 +600,82 @@ story('the page of docs/events.md works as it stands', async ({ edge, context })
   const [exposure] = edge.events('exposure');
   assert.ok(edge.events('outcome').every(({ unit }) => unit === exposure.unit));
   assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
+});
+
+story('tabs that come, go, crash, sleep in the cache and lose edge, network and time lose nothing and double nothing', async ({ edge, context }) => {
+  const seed = Number(process.env.FLAGFUSE_WEB_SEED ?? Date.now() % 100_000);
+  console.log(`# FLAGFUSE_WEB_SEED=${seed}`);
+  let state = seed;
+  const draw = (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor(state / 2 ** 32 * below);
+  };
+  const faults = [
+    undefined, undefined, undefined, { cuts: true }, { losesAnswer: true }, { slowMs: 300 }, { status: 503 }, { status: 500 },
+    { status: 429, headers: { 'retry-after': '1' } }, { slowMs: 200, losesAnswer: true },
+  ];
+  edge.fault = () => faults[draw(faults.length)];
+  const [tabs, acknowledged, did] = [[undefined, undefined, undefined], [], {}];
+  let next = 0;
+  const unit = unitName();
+  const load = async (at) => {
+    tabs[at] = await world.open(context, edge, { unit, options: { gatherMs: 30 + draw(300) } });
+  };
+  const acts = {
+    // What the page was told is what counts; of a tab that dies before it says so, nobody knows.
+    async tracks(at) {
+      const from = next;
+      next += 1 + draw(25);
+      const told = await tabs[at].evaluate(([from, to]) => {
+        const told = [];
+        for (let n = from; n < to; n += 1) if (window.ff.track('conversion', { value: n }) === 'stored') told.push(n);
+        return told;
+      }, [from, next]);
+      acknowledged.push(...told);
+    },
+    closes: async (at) => tabs[at].close({ runBeforeUnload: false }).then(() => load(at)),
+    reloads: async (at) => tabs[at].goto(`${world.site.url}/other.html`).then(() => tabs[at].close()).then(() => load(at)),
+    async crashes(at) {
+      const died = new Promise((resolve) => tabs[at].once('crash', resolve));
+      tabs[at].goto('chrome://crash').catch(() => undefined);
+      await within('the tab dies', died, 30_000);
+      await tabs[at].close();
+      await load(at);
+    },
+    async returns(at) {
+      await tabs[at].goto(`${world.site.url}/other.html`);
+      await sleep(draw(200));
+      await tabs[at].evaluate(() => history.back());
+      const page = tabs[at];
+      await until('the page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
+      // Not from the cache: a new page.
+      if (!(await page.evaluate(() => window.ff !== undefined))) await page.close().then(() => load(at));
+    },
+    async loses_the_network() {
+      await context.setOffline(true);
+      await sleep(draw(600));
+      await context.setOffline(false);
+    },
+    sets_the_clock: (at) => tabs[at].evaluate((ms) => {
+      const real = Date.now.bind(Date);
+      Date.now = () => real() - ms;
+    }, draw(3 * HOUR_MS)),
+  };
+  const names = ['tracks', 'tracks', 'tracks', 'tracks', ...Object.keys(acts)];
+  for (const at of tabs.keys()) await load(at);
+  const end = Date.now() + CHAOS_S * 1_000;
+  while (Date.now() < end) {
+    const name = names[draw(names.length)];
+    await within(name, acts[name](draw(tabs.length)));
+    did[name] = (did[name] ?? 0) + 1;
+  }
+  edge.fault = () => undefined;
+  for (const page of tabs) await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await until('all queues are empty', async () => (await status(tabs[0])).pending === 0, { limitMs: 60_000 });
+  const arrived = edge.events('outcome').map(({ value }) => value);
+  console.log(`# ${acknowledged.length} events acknowledged to pages, ${arrived.length} arrived: ${JSON.stringify(did)}`);
+  const known = new Set(arrived);
+  assert.deepEqual(acknowledged.filter((value) => !known.has(value)), [], 'lost');
+  assert.equal(known.size, arrived.length, 'none under two ids');
+  assert.ok(arrived.length >= acknowledged.length && acknowledged.length > 20);
 });

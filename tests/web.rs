@@ -8,8 +8,12 @@ use anyhow::{Context as _, ensure};
 use flagfuse_shared::ids::SnapshotVersion;
 use serde_json::{Value, json};
 use support::hosts::chromium_binary;
-use support::{Answer, PATIENCE, SCRIPT_LIMIT, World, environment_path, eventually, output, root};
+use support::{
+    Answer, GUARDED_FLAG, PATIENCE, SCRIPT_LIMIT, World, environment_path, eventually, output, root,
+};
+use xtask::pages::Pages;
 use xtask::tools;
+use xtask::traffic::Behaviour;
 
 /// Flags of a page, of which fuses watch the first four.
 const FLAG_COUNT: usize = 20;
@@ -17,6 +21,8 @@ const WATCHED_COUNT: usize = 4;
 /// What its visitors use.
 const USED: [&str; 2] = ["flag-00", "flag-02"];
 const VISITOR_COUNT: usize = 18;
+/// Visitors of a group, on the pages of the demo.
+const GROUP_COUNT: usize = 60;
 /// The flag of the page in `docs/events.md`.
 const DOCUMENTED: &str = "one-click";
 
@@ -92,6 +98,38 @@ fn pages_of_a_real_edge_enrol_for_the_flags_they_use_in_both_arms_once() {
         [("FLAGFUSE_CHROMIUM", &*binary), ("FLAGFUSE_EDGE", &*edge), ("FLAGFUSE_KEY", &*world.client_key)];
     node(&["--test", "test/chromium.test.mjs"], &variables);
     is_balanced(&world);
+}
+
+/// The demo with pages as its users: those who see the feature convert half as often.
+#[test]
+fn real_pages_trip_the_fuse() {
+    if chromium().is_none() {
+        return;
+    }
+    let world = World::start("web_demo");
+    world.put_fuse(150);
+    let edges = world.stack.edge_urls();
+    let mut pages = Pages::open(root(), &edges, &world.client_key, GUARDED_FLAG, Behaviour::HARMFUL).unwrap();
+    let mut number = 0;
+    let mut visit = || {
+        let units: Vec<String> = (number..number + GROUP_COUNT).map(|n| format!("visitor-{n}")).collect();
+        number += GROUP_COUNT;
+        pages.visit(&units)
+    };
+    assert!(visit().unwrap().iter().any(|(_, visit)| visit.saw_feature), "nobody saw the feature");
+    eventually("the fuse opens", PATIENCE, || {
+        visit()?;
+        let fuse = world.fuse()?;
+        ensure!(fuse["circuit"] == "OPEN", "{fuse}");
+        Ok(())
+    })
+    .unwrap();
+    eventually("no page shows the feature any more", PATIENCE, || {
+        let visits = visit()?;
+        ensure!(visits.iter().all(|(_, visit)| !visit.saw_feature), "{visits:?}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 fn flag_definition(key: &str) -> Value {

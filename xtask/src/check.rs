@@ -54,6 +54,8 @@ impl Extent {
                 ("FLAGFUSE_MUTANTS", "200000"),
                 ("FLAGFUSE_CHAOS_S", "1200"),
                 ("FLAGFUSE_OUTAGE_S", "120"),
+                ("FLAGFUSE_OFFLINE_S", "60"),
+                ("FLAGFUSE_WEB_CHAOS_S", "300"),
                 ("PROPTEST_CASES", "20000"),
             ],
         }

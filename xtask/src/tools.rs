@@ -104,12 +104,21 @@ pub fn browser_packages(root: &Path) -> Result<()> {
     install(root, BROWSER_PACKAGES)
 }
 
-/// Builds the package for pages, with what it needs for that and for its tests.
+/// Builds the package for pages, with what it needs for that and for its tests. What is built already stays: others may be
+/// reading it.
 pub fn web_package(root: &Path) -> Result<()> {
     install(root, WEB_PACKAGE)?;
     let _alone = alone(root)?;
+    let folder = root.join(WEB_PACKAGE);
+    let modified = |path: PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let sources = fs::read_dir(folder.join("src")).context("reading sdk/web/src")?;
+    let newest = sources.filter_map(|entry| modified(entry.ok()?.path()).ok()).max();
+    let built = modified(folder.join("dist/index.js")).ok();
+    if built.is_some() && newest < built {
+        return Ok(());
+    }
     let mut npm = Command::new("npm");
-    npm.args(["run", "--silent", "build"]).current_dir(root.join(WEB_PACKAGE));
+    npm.args(["run", "--silent", "build"]).current_dir(folder);
     run_within("npm run build in sdk/web", &mut npm, INSTALL_LIMIT)
 }
 

@@ -32,3 +32,13 @@ window.trackMany = (count, name = 'conversion') => {
   for (let n = 0; n < count; n += 1) window.kept.push(window.ff.track(name, { value: n }));
   return window.kept.slice(-count);
 };
+
+// A visitor comes, meets a flag, and converts with one chance or the other: what it saw and did, and when it was answered.
+window.visit = async (unit, flag, [chanceOn, chanceOff]) => {
+  await window.OpenFeature.setContext({ targetingKey: unit });
+  const { value, flagMetadata } = window.client.getBooleanDetails(flag, false);
+  const answered_ms = Date.now();
+  const converted = Math.random() < (value ? chanceOn : chanceOff);
+  if (converted) window.ff.track('conversion');
+  return { saw_feature: value, converted, version: flagMetadata.version ?? 'none', answered_ms };
+};

@@ -2,7 +2,7 @@
 //! be made to fail, then against a real one, where the control plane says what it counted.
 
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, ensure};
 use flagfuse_shared::ids::SnapshotVersion;
@@ -52,13 +52,16 @@ fn node(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     run(node, &arguments.join(" "), variables)
 }
 
-/// Where Chromium is; `None` is said, and an error on a CI machine.
-fn chromium() -> Option<String> {
+/// Held by the test whose browser runs: they are large.
+static BROWSER: Mutex<()> = Mutex::new(());
+
+/// Where Chromium is, with the right to run it; `None` is said, and an error on a CI machine.
+fn chromium() -> Option<(String, MutexGuard<'static, ()>)> {
     let found = chromium_binary().expect("chromium can be installed where it has to be");
     if found.is_none() {
         eprintln!("SKIPPED: Chromium is not installed (on Debian: apt-get install chromium)");
     }
-    found
+    found.map(|path| (path, BROWSER.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn the_package_is_typed_small_and_installs_into_an_empty_folder() {
 
 #[test]
 fn pages_lose_nothing_and_double_nothing() {
-    let Some(binary) = chromium() else { return };
+    let Some((binary, _alone)) = chromium() else { return };
     let chromium = [("FLAGFUSE_CHROMIUM", binary.as_str())];
     node(&["--test", "test/chromium.test.mjs"], &chromium);
     // What it measures is for people to read: a busy machine measures others too.
@@ -79,7 +82,7 @@ fn pages_lose_nothing_and_double_nothing() {
 
 #[test]
 fn pages_of_a_real_edge_enrol_for_the_flags_they_use_in_both_arms_once() {
-    let Some(binary) = chromium() else { return };
+    let Some((binary, _alone)) = chromium() else { return };
     let world = World::start("web");
     let flags: Vec<String> = (0..FLAG_COUNT).map(|n| format!("flag-{n:02}")).collect();
     let watched = flags.iter().take(WATCHED_COUNT).map(String::as_str).chain([DOCUMENTED]);
@@ -103,9 +106,7 @@ fn pages_of_a_real_edge_enrol_for_the_flags_they_use_in_both_arms_once() {
 /// The demo with pages as its users: those who see the feature convert half as often.
 #[test]
 fn real_pages_trip_the_fuse() {
-    if chromium().is_none() {
-        return;
-    }
+    let Some(_alone) = chromium() else { return };
     let world = World::start("web_demo");
     world.put_fuse(150);
     let edges = world.stack.edge_urls();

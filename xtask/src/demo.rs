@@ -134,10 +134,9 @@ pub fn demo(options: &DemoOptions) -> Result<()> {
             .ok()
             .context("closing the fuse of the last demo")?;
     }
-    let mut pages = match &options.browser_of {
-        Some(root) => Some(Pages::open(root, &urls, client_key, GUARDED_FLAG, Behaviour::HARMFUL)?),
-        None => None,
-    };
+    let open = |root: &PathBuf| Pages::open(root, &urls, client_key, GUARDED_FLAG, Behaviour::HARMFUL);
+    let mut pages = options.browser_of.as_ref().map(open).transpose()?;
+    let pages = pages.as_mut();
     let limit = if pages.is_some() { BROWSER_LIMIT } else { LIMIT };
     let counters = Counters::default();
     let stop = AtomicBool::new(false);
@@ -145,7 +144,7 @@ pub fn demo(options: &DemoOptions) -> Result<()> {
     let run_ms = now_ms();
     thread::scope(|scope| {
         let (edges, counters, stop) = (&edges, &counters, &stop);
-        if let Some(pages) = &mut pages {
+        if let Some(pages) = pages {
             scope.spawn(move || visitors(run_ms, pages, counters, stop));
         } else {
             for number in 0..USER_THREAD_COUNT {

@@ -25,7 +25,8 @@ export class Queue {
   constructor(name: string) {
     this.#prefix = `flagfuse.${name}.`;
     try {
-      this.#storage = globalThis.localStorage;
+      // Newer servers have one too, which is nobody's.
+      if (typeof document !== 'undefined') this.#storage = globalThis.localStorage;
     } catch {
       // Switched off: reading the property throws.
     }

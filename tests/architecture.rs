@@ -402,9 +402,17 @@ fn no_test_waits_without_a_bound() {
         let words = [".output()", ".wait()", ".recv()", "Command::new(\"sleep\")"];
         assert_absent(&others, &words, "every wait of a test has a bound");
     }
-    for script in
-        ["tests/node/ofrep.mjs", "tests/node/stream.mjs", "tests/node/unleash.mjs", "tests/browser/run.mjs"]
-    {
+    for script in [
+        "tests/node/ofrep.mjs",
+        "tests/node/stream.mjs",
+        "tests/node/unleash.mjs",
+        "tests/browser/run.mjs",
+        "sdk/web/test/browser.mjs",
+        "sdk/web/test/chromium.test.mjs",
+        "sdk/web/test/edge.mjs",
+        "sdk/web/test/main_thread.mjs",
+        "sdk/web/test/real.mjs",
+    ] {
         let text = fs::read_to_string(root().join(script)).unwrap();
         assert!(text.contains("bounded.mjs"), "{script} waits by itself");
         for line in text.lines().map(str::trim_start) {

@@ -22,8 +22,17 @@ const STEP_LIMIT: Duration = Duration::from_hours(3);
 /// Lines of a failed program's output that are shown; its log has the rest.
 const SHOWN_LINE_COUNT: usize = 200;
 /// Those that take longest come first, so that none of them is the one everybody waits for in the end.
-const LONGEST: [&str; 8] =
-    ["/simulation", "/notify", "/browser", "/chaos", "/suite", "/readme", "/listener", "/determinism"];
+const LONGEST: [&str; 9] = [
+    "/simulation",
+    "/web",
+    "/notify",
+    "/browser",
+    "/chaos",
+    "/suite",
+    "/readme",
+    "/listener",
+    "/determinism",
+];
 
 /// How much is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +54,8 @@ impl Extent {
                 ("FLAGFUSE_MUTANTS", "200000"),
                 ("FLAGFUSE_CHAOS_S", "1200"),
                 ("FLAGFUSE_OUTAGE_S", "120"),
+                ("FLAGFUSE_OFFLINE_S", "60"),
+                ("FLAGFUSE_WEB_CHAOS_S", "300"),
                 ("PROPTEST_CASES", "20000"),
             ],
         }
@@ -76,7 +87,8 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     tools::workerd(root)?;
     tools::node_22(root)?;
     tools::schemathesis(root)?;
-    tools::browser_packages(root)
+    tools::browser_packages(root)?;
+    tools::web_package(root)
 }
 
 /// Runs the programs side by side: most of them wait for processes more than they compute.

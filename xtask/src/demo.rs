@@ -13,13 +13,18 @@ use serde_json::{Value, json};
 
 use crate::demo_project::{self, GUARDED_FLAG, environment_path};
 use crate::http::Client;
+use crate::pages::Pages;
 use crate::picture;
 use crate::tools::progress;
-use crate::traffic::{Behaviour, now_ms, visit};
+use crate::traffic::{Behaviour, Visit, now_ms, visit};
 use crate::up::read_dev;
 
 const USER_THREAD_COUNT: u64 = 6;
 const LIMIT: Duration = Duration::from_mins(2);
+/// A browser has some fifty visitors in a second, where threads have thousands.
+const BROWSER_LIMIT: Duration = Duration::from_mins(6);
+/// Visitors of a group: pages are loaded anew for each.
+const GROUP_COUNT: u64 = 100;
 const VIEW_PAUSE: Duration = Duration::from_millis(250);
 
 /// How the command was called.
@@ -29,19 +34,25 @@ pub struct DemoOptions {
     pub data_dir: PathBuf,
     /// Where to leave pictures of the end, one for light and one for dark pages.
     pub picture_dir: Option<PathBuf>,
+    /// Root of the repository, when its package for pages reports what real pages do.
+    pub browser_of: Option<PathBuf>,
 }
 
 impl DemoOptions {
-    /// Reads `--data DIR` and `--picture DIR`.
+    /// Reads `--data DIR`, `--picture DIR` and `--browser`.
     pub fn parse(root: &Path, arguments: &[String]) -> Result<Self> {
-        let mut options = Self { data_dir: root.join(".flagfuse"), picture_dir: None };
+        let mut options = Self { data_dir: root.join(".flagfuse"), picture_dir: None, browser_of: None };
         let mut rest = arguments.iter();
         while let Some(name) = rest.next() {
+            if name == "--browser" {
+                options.browser_of = Some(root.to_owned());
+                continue;
+            }
             let value = rest.next().with_context(|| format!("{name} needs a folder"))?;
             match name.as_str() {
                 "--data" => options.data_dir = PathBuf::from(value),
                 "--picture" => options.picture_dir = Some(PathBuf::from(value)),
-                _ => bail!("unknown option {name}; known: --data DIR, --picture DIR"),
+                _ => bail!("unknown option {name}; known: --data DIR, --picture DIR, --browser"),
             }
         }
         Ok(options)
@@ -58,6 +69,25 @@ struct Counters {
     last_failure: Mutex<Option<String>>,
     /// When a user first got an answer from isolate (by position) at version, milliseconds since 1970.
     first_seen_ms: Mutex<BTreeMap<(usize, String), u64>>,
+}
+
+impl Counters {
+    /// A user was answered by the isolate at that position.
+    fn note(&self, isolate: usize, visit: Visit) {
+        self.saw_feature.fetch_add(u64::from(visit.saw_feature), Ordering::Relaxed);
+        self.conversions.fetch_add(u64::from(visit.converted), Ordering::Relaxed);
+        if let Ok(mut first_seen) = self.first_seen_ms.lock() {
+            let seen_ms = first_seen.entry((isolate, visit.version)).or_insert(visit.answered_ms);
+            *seen_ms = visit.answered_ms.min(*seen_ms);
+        }
+    }
+
+    fn fail(&self, error: &anyhow::Error) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut last) = self.last_failure.lock() {
+            *last = Some(format!("{error:#}"));
+        }
+    }
 }
 
 /// Everything a frame of the view shows.
@@ -85,13 +115,14 @@ pub fn demo(options: &DemoOptions) -> Result<()> {
     let dev = read_dev(&options.data_dir)?;
     let text = |name: &str| dev[name].as_str().with_context(|| format!("dev.json has no {name}"));
     let admin = Client::new(text("control_plane")?, Some(text("admin_token")?));
-    let edges: Vec<Client> = dev["edges"]
+    let urls: Vec<String> = dev["edges"]
         .as_array()
         .context("dev.json has no edges")?
         .iter()
-        .filter_map(Value::as_str)
-        .map(|url| Client::new(url, dev["client_key"].as_str()))
+        .filter_map(|url| url.as_str().map(str::to_owned))
         .collect();
+    let client_key = text("client_key")?;
+    let edges: Vec<Client> = urls.iter().map(|url| Client::new(url, Some(client_key))).collect();
     let fuse_path = format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path());
     for repaired in demo_project::repair(&admin)? {
         progress(&repaired);
@@ -103,16 +134,24 @@ pub fn demo(options: &DemoOptions) -> Result<()> {
             .ok()
             .context("closing the fuse of the last demo")?;
     }
+    let open = |root: &PathBuf| Pages::open(root, &urls, client_key, GUARDED_FLAG, Behaviour::HARMFUL);
+    let mut pages = options.browser_of.as_ref().map(open).transpose()?;
+    let pages = pages.as_mut();
+    let limit = if pages.is_some() { BROWSER_LIMIT } else { LIMIT };
     let counters = Counters::default();
     let stop = AtomicBool::new(false);
     let began = Instant::now();
     let run_ms = now_ms();
     thread::scope(|scope| {
-        for number in 0..USER_THREAD_COUNT {
-            let (edges, counters, stop) = (&edges, &counters, &stop);
-            scope.spawn(move || users(number, run_ms, edges, counters, stop));
+        let (edges, counters, stop) = (&edges, &counters, &stop);
+        if let Some(pages) = pages {
+            scope.spawn(move || visitors(run_ms, pages, counters, stop));
+        } else {
+            for number in 0..USER_THREAD_COUNT {
+                scope.spawn(move || users(number, run_ms, edges, counters, stop));
+            }
         }
-        let result = watch(&admin, &fuse_path, &edges, &counters, began);
+        let result = watch(&admin, &fuse_path, edges, counters, (began, limit));
         stop.store(true, Ordering::Relaxed);
         let lines = result?;
         options.picture_dir.as_ref().map_or(Ok(()), |dir| picture::write(dir, &lines))
@@ -128,19 +167,22 @@ fn users(thread_number: u64, run_ms: u64, edges: &[Client], counters: &Counters,
         let number = counters.users.fetch_add(1, Ordering::Relaxed);
         let unit = format!("user-{run_ms}-{thread_number}-{number}");
         match visit(edge, &unit, Behaviour::HARMFUL) {
-            Ok(visit) => {
-                counters.saw_feature.fetch_add(u64::from(visit.saw_feature), Ordering::Relaxed);
-                counters.conversions.fetch_add(u64::from(visit.converted), Ordering::Relaxed);
-                if let Ok(mut first_seen) = counters.first_seen_ms.lock() {
-                    first_seen.entry((index, visit.version)).or_insert(visit.answered_ms);
-                }
-            }
-            Err(error) => {
-                counters.failures.fetch_add(1, Ordering::Relaxed);
-                if let Ok(mut last) = counters.last_failure.lock() {
-                    *last = Some(format!("{error:#}"));
-                }
-            }
+            Ok(visit) => counters.note(index, visit),
+            Err(error) => counters.fail(&error),
+        }
+    }
+}
+
+/// Groups of visitors, one after another, alternating between the isolates' pages.
+fn visitors(run_ms: u64, pages: &mut Pages, counters: &Counters, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let from = counters.users.fetch_add(GROUP_COUNT, Ordering::Relaxed);
+        let units: Vec<String> =
+            (from..from + GROUP_COUNT).map(|number| format!("visitor-{run_ms}-{number}")).collect();
+        match pages.visit(&units) {
+            Ok(visits) => visits.into_iter().for_each(|(index, visit)| counters.note(index, visit)),
+            // A browser that failed once is of no use any more; why is told when the time is over.
+            Err(error) => return counters.fail(&error),
         }
     }
 }
@@ -150,7 +192,7 @@ fn watch(
     fuse_path: &str,
     edges: &[Client],
     counters: &Counters,
-    began: Instant,
+    (began, limit): (Instant, Duration),
 ) -> Result<Vec<String>> {
     let mut screen = Screen::default();
     loop {
@@ -165,9 +207,9 @@ fn watch(
             writeln!(out, "\n{}", words.join("\n")).context("writing to the terminal")?;
             return Ok([frame(&moment, counters), vec![String::new()], words.to_vec()].concat());
         }
-        if moment.elapsed > LIMIT {
+        if moment.elapsed > limit {
             let last = counters.last_failure.lock().ok().and_then(|last| last.clone());
-            bail!("the fuse has not tripped within {} s; last failed visit: {last:?}", LIMIT.as_secs());
+            bail!("the fuse has not tripped within {} s; last failed visit: {last:?}", limit.as_secs());
         }
         thread::sleep(VIEW_PAUSE);
     }

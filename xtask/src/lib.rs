@@ -17,6 +17,7 @@ pub mod figure;
 pub mod http;
 pub mod load;
 pub mod output;
+pub mod pages;
 mod parallel;
 pub mod picture;
 pub mod plane;

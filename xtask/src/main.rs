@@ -14,7 +14,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   up [--data DIR] [--control-plane-port N] [--edge-port N] [--regions NAME,NAME] [--database-url URL]
                                          build and run everything, with a demo project; in one region of two isolates,
                                          or in these regions of one isolate each; on SQLite or on this database
-  demo [--data DIR] [--picture DIR]      a harmful feature is switched off on a running `up`; leaves pictures of the end
+  demo [--data DIR] [--picture DIR] [--browser]
+                                         a harmful feature is switched off on a running `up`; leaves pictures of the end; with
+                                         real pages in an installed Chromium as its users
   test                                   everything CI runs
   test --full                            the same with more seeds, mutants and cases, and longer chaos: hours
   test --repeat N [--rest M] [--busy] [--at-once K] [NAME …]

@@ -18,6 +18,8 @@ const RUNTIME_PACKAGES: &str = ".";
 const TEST_PACKAGES: &str = "tests/node";
 /// Packages only the browser test needs: the OpenFeature web SDK, a bundler, a driver for an installed Chromium.
 const BROWSER_PACKAGES: &str = "tests/browser";
+/// The package for pages, and what it is built and tested with.
+const WEB_PACKAGE: &str = "sdk/web";
 /// Copy of the lock file that an installation was made from.
 const INSTALLED_LOCK: &str = "node_modules/.installed-lock.json";
 
@@ -100,6 +102,24 @@ pub fn node_22(root: &Path) -> Result<Command> {
 /// Installs what the browser test needs.
 pub fn browser_packages(root: &Path) -> Result<()> {
     install(root, BROWSER_PACKAGES)
+}
+
+/// Builds the package for pages, with what it needs for that and for its tests. What is built already stays: others may be
+/// reading it.
+pub fn web_package(root: &Path) -> Result<()> {
+    install(root, WEB_PACKAGE)?;
+    let _alone = alone(root)?;
+    let folder = root.join(WEB_PACKAGE);
+    let modified = |path: PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified());
+    let sources = fs::read_dir(folder.join("src")).context("reading sdk/web/src")?;
+    let newest = sources.filter_map(|entry| modified(entry.ok()?.path()).ok()).max();
+    let built = modified(folder.join("dist/index.js")).ok();
+    if built.is_some() && newest < built {
+        return Ok(());
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["run", "--silent", "build"]).current_dir(folder);
+    run_within("npm run build in sdk/web", &mut npm, INSTALL_LIMIT)
 }
 
 /// `schemathesis`, ready for its arguments; `None` where there is no Python to run it.

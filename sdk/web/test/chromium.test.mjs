@@ -1,0 +1,681 @@
+// The package in a real browser: what was acknowledged to the page arrives once, whatever becomes of tab, network, storage and
+// clock. With FLAGFUSE_EDGE and FLAGFUSE_KEY the same pages talk to a real edge, through one that keeps the ledger.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { sleep, until, within } from '../../../tests/node/bounded.mjs';
+import { chromiumPath, startBrowser } from './browser.mjs';
+import { Edge } from './edge.mjs';
+
+const HOUR_MS = 3_600_000;
+const TEST_MS_MAX = 180_000 + 1_000 * (Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 0) + Number(process.env.FLAGFUSE_OFFLINE_S ?? 0));
+/** How long the network is away. */
+const OFFLINE_S = Number(process.env.FLAGFUSE_OFFLINE_S ?? 3);
+const executablePath = chromiumPath();
+const upstream = process.env.FLAGFUSE_EDGE;
+/** What only the edge of the tests can be made to do. */
+const isReal = upstream !== undefined;
+/** How long tabs go through everything at once. */
+const CHAOS_S = Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 10);
+let world;
+
+before(async () => {
+  if (executablePath) world = await startBrowser(executablePath);
+});
+after(() => world?.close());
+
+/** A test with an edge and a browser profile of its own, which end with it. */
+function story(name, tell, { needsOwnEdge = false } = {}) {
+  const skip = executablePath === undefined ? 'Chromium is not installed' : needsOwnEdge && isReal ? 'needs the edge of the tests' : false;
+  test(name, { skip, timeout: TEST_MS_MAX }, async () => {
+    const edge = await Edge.start({ upstream, ...(isReal && { key: process.env.FLAGFUSE_KEY }) });
+    const context = await world.profile();
+    try {
+      const open = (more = {}) => world.open(context, edge, { unit: unitName(), ...more });
+      await tell({ edge, context, open });
+      assert.deepEqual(edge.conflicts, [], 'an id came again with other words');
+      assert.equal(edge.preflights, 0, 'events cost a preflight');
+    } finally {
+      await within('the profile closes', context.close());
+      edge.close();
+    }
+  });
+}
+
+let units = 0;
+const unitName = () => `visitor-${Date.now()}-${units += 1}`;
+
+const track = (page, count, name) => within('the page tracks', page.evaluate(([count, name]) => window.trackMany(count, name), [count, name]));
+const status = (page) => within('the page tells', page.evaluate(() => window.ff.status()));
+
+/** Waits until the edge has acknowledged so many outcomes, and makes sure that it stays at that: nothing lost, nothing doubled. */
+async function arrives(edge, count, what, { settle_ms = 300 } = {}) {
+  await until(`${what}: ${count} outcomes`, async () => edge.events('outcome').length >= count, {
+    limitMs: 60_000, seen: () => ({ outcomes: edge.events('outcome').length, requests: edge.requests.map(({ kind, status, events }) => [kind, status, events.length]) }),
+  });
+  await sleep(settle_ms);
+  assert.equal(edge.events('outcome').length, count, what);
+}
+
+async function empties(page) {
+  await until('the queue is empty', async () => (await status(page)).pending === 0, { limitMs: 30_000 });
+}
+
+const use = (page, ...flags) => page.evaluate((flags) => flags.map((name) => window.flag(name)), flags);
+
+story('a page with 20 flags enrols its unit for those that it used, in both arms, once', async ({ edge, open }) => {
+  const used = ['flag-00', 'flag-02'];
+  const shown = new Map();
+  const pages = [];
+  for (let n = 0; n < 12; n += 1) {
+    const unit = unitName();
+    const page = await open({ unit });
+    pages.push(page);
+    for (let render = 0; render < 20; render += 1) shown.set(unit, await use(page, ...used, 'flag-10'));
+    assert.equal((await status(page)).pending <= 2, true);
+  }
+  await until('24 exposures', async () => edge.events('exposure').length >= 24, { seen: () => edge.events('exposure').length });
+  // Reloaded and in a second tab, they are no new exposures.
+  for (const page of pages.slice(0, 2)) {
+    await empties(page);
+    const unit = await page.evaluate(() => window.OpenFeature.getContext().targetingKey);
+    await use(await open({ unit }), ...used);
+  }
+  await sleep(500);
+  // A unit by another name between them was the last to leave its mark, so that these may repeat themselves; it enrols nobody anew.
+  const exposures = edge.events('exposure');
+  const enrolled = edge.enrolled();
+  assert.deepEqual([...enrolled.keys()].sort(), ['flag-00 1', 'flag-02 3']);
+  const arms = new Set();
+  used.forEach((flag, at) => {
+    const place = `${flag} ${flag === 'flag-02' ? 3 : 1}`;
+    assert.equal(enrolled.get(place).size, 12);
+    for (const [unit, values] of shown) {
+      arms.add(`${flag} ${values[at]}`);
+      assert.equal(enrolled.get(place).get(unit), values[at] ? 'on' : 'off');
+    }
+  });
+  assert.equal(arms.size, 4, 'both arms of both flags');
+  for (const page of pages) assert.deepEqual(await page.evaluate(() => [window.drops, window.thrown]), [[], []]);
+  assert.ok(exposures.length >= 24 && exposures.length <= 28, `${exposures.length}`);
+  assert.ok(exposures.every(({ version, ticket }) => version && ticket), 'with version and ticket');
+}, { needsOwnEdge: true });
+
+story('an exposure is stored before the value is handed over, and once for a unit over tabs and loads', async ({ edge, context, open }) => {
+  edge.fault = () => ({ status: 503 });
+  const unit = unitName();
+  const page = await open({ unit });
+  const stored = await page.evaluate(() => {
+    window.flag('flag-01');
+    return Object.entries({ ...localStorage }).filter(([name]) => name.includes('.q.')).map(([, text]) => JSON.parse(text).e);
+  });
+  assert.equal(stored.length, 1);
+  assert.equal(stored[0].flag, 'flag-01');
+  for (let n = 0; n < 2; n += 1) await use(await open({ unit }), 'flag-01');
+  edge.fault = () => undefined;
+  await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await until('the exposure', async () => edge.events('exposure').length > 0);
+  await sleep(400);
+  assert.equal(edge.events('exposure').length, 1);
+  void context;
+}, { needsOwnEdge: true });
+
+story('nothing is lost or doubled when the tab is closed', async ({ edge, context, open }) => {
+  const page = await open({ options: { gatherMs: 60_000 } });
+  assert.ok((await track(page, 30)).every((place) => place === 'stored'));
+  await within('the tab closes', page.close({ runBeforeUnload: false }));
+  await until('the beacon', async () => edge.requests.some(({ kind }) => kind === 'beacon'), { limitMs: 20_000, seen: () => edge.requests });
+  await arrives(edge, 30, 'by beacon');
+  assert.ok(edge.requests.every(({ type }) => type.startsWith('text/plain')));
+  // The next page has them acknowledged with the same ids.
+  const next = await open();
+  await empties(next);
+  await arrives(edge, 30, 'and again by the next page');
+  void context;
+});
+
+story('nothing is lost when the tab dies in the middle of it', async ({ edge, context, open }) => {
+  const page = await open({ options: { gatherMs: 60_000 } });
+  await track(page, 25);
+  const died = new Promise((resolve) => page.once('crash', resolve));
+  page.goto('chrome://crash').catch(() => undefined);
+  await within('the tab dies', died, 30_000);
+  assert.equal(edge.events().length, 0);
+  await open();
+  await arrives(edge, 25, 'after the crash');
+  void context;
+});
+
+story('a while offline loses nothing', async ({ edge, context, open }) => {
+  const page = await open();
+  await context.setOffline(true);
+  for (let n = 0; n < 4; n += 1) {
+    await track(page, 10);
+    await sleep(OFFLINE_S * 250);
+  }
+  assert.equal(edge.events().length, 0);
+  await context.setOffline(false);
+  await arrives(edge, 40, 'online again');
+  await empties(page);
+});
+
+story('without storage nothing is lost while the tab lives, and a beacon takes what is left', async ({ edge, open }) => {
+  const page = await open({ path: '/sandbox.html' });
+  assert.equal(await page.evaluate(() => {
+    try {
+      return String(localStorage.length);
+    } catch (error) {
+      return error.name;
+    }
+  }), 'SecurityError');
+  assert.ok((await track(page, 20)).every((place) => place === 'memory'));
+  await arrives(edge, 20, 'from memory');
+  await empties(page);
+  if (!isReal) {
+    for (let render = 0; render < 5; render += 1) await use(page, 'flag-01');
+    await until('its exposure', async () => edge.events('exposure').length > 0);
+    await use(page, 'flag-01');
+    await empties(page);
+    assert.equal(edge.events('exposure').length, 1);
+  }
+  const failing = edge.requests.length + 2;
+  edge.fault = (body, at) => (at < failing ? { status: 503 } : undefined);
+  await track(page, 10);
+  await arrives(edge, 30, 'after failures');
+  await page.evaluate(() => { window.trackMany(5); });
+  await within('the tab closes', page.close({ runBeforeUnload: false }));
+  await arrives(edge, 35, 'by beacon');
+});
+
+story('where the browser has no locks, events arrive too, and under one id', async ({ edge, open }) => {
+  const path = `http://insecure.test:${new URL(world.site.url).port}/page.html`;
+  const unit = unitName();
+  const [first, second] = [await open({ unit, path }), await open({ unit, path })];
+  assert.equal(await first.evaluate(() => navigator.locks), undefined);
+  edge.fault = () => ({ slowMs: 100 });
+  for (let n = 0; n < 5; n += 1) {
+    await Promise.all([track(first, 10), track(second, 10)]);
+    await sleep(80);
+  }
+  await arrives(edge, 100, 'of both', { settle_ms: 1_000 });
+  await empties(first);
+  await empties(second);
+});
+
+story('what waited for more than 7 days is let go of and said, and what nobody can read does no harm', async ({ edge, open }) => {
+  const page = await open({ options: { gatherMs: 60_000 } });
+  await track(page, 3);
+  await page.evaluate(() => {
+    window.ff.close();
+    const names = Object.keys({ ...localStorage }).filter((name) => name.includes('.q.')).sort();
+    const old = JSON.parse(localStorage[names[0]]);
+    old.e.occurred_ms -= 7 * 86_400_000 + 60_000;
+    localStorage[names[0]] = JSON.stringify(old);
+    localStorage[names[1]] = localStorage[names[1]].slice(0, 40);
+    localStorage[`${names[1]}x`] = 'null';
+  });
+  const next = await open();
+  await arrives(edge, 1, 'the one that is left');
+  await empties(next);
+  assert.deepEqual((await status(next)).dropped, { expired: 1 });
+  assert.deepEqual(await next.evaluate(() => window.thrown), []);
+});
+
+story('with a full storage events are kept in memory', async ({ edge, open }) => {
+  const page = await open();
+  await page.evaluate(() => {
+    const put = (size) => {
+      try {
+        for (let n = 0; ; n += 1) localStorage.setItem(`fill-${size}-${n}`, 'x'.repeat(size));
+      } catch {
+        // Full.
+      }
+    };
+    for (const size of [500_000, 10_000, 100, 1]) put(size);
+  });
+  assert.ok((await track(page, 20)).every((place) => place === 'memory'));
+  await arrives(edge, 20, 'from memory');
+  assert.deepEqual(await page.evaluate(() => [window.drops, window.thrown]), [[], []]);
+});
+
+story('two tabs send every event, and none under two ids', async ({ edge, open }) => {
+  edge.fault = () => ({ slowMs: 150 });
+  const unit = unitName();
+  const [first, second] = [await open({ unit }), await open({ unit })];
+  for (let n = 0; n < 5; n += 1) {
+    await Promise.all([track(first, 20), track(second, 20)]);
+    await sleep(120);
+  }
+  await arrives(edge, 200, 'both tabs', { settle_ms: 1_000 });
+  await empties(first);
+  const times = [...edge.ledger.values()].map((entry) => entry.times);
+  console.log(`# two tabs: ${edge.requests.length} requests for 200 events`);
+  assert.ok(times.every((count) => count === 1), 'one of them sends at a time');
+  // One of them goes away while it sends; the other one has everything.
+  await Promise.all([track(first, 20), track(second, 20)]);
+  await within('the tab closes', first.close({ runBeforeUnload: false }));
+  await arrives(edge, 240, 'the other tab');
+  await empties(second);
+});
+
+story('the back-forward cache keeps a page that goes on where it was', async ({ edge, open }) => {
+  const page = await open({ options: { gatherMs: 400 } });
+  await track(page, 15);
+  await page.evaluate(() => { window.mark = 'the same page'; });
+  await page.goto(`${world.site.url}/other.html`);
+  await arrives(edge, 15, 'when it was left');
+  // Chromium waits for the page's events, which it does not tell for one that comes out of its cache.
+  await page.evaluate(() => history.back());
+  await until('the page is back', () => page.evaluate(() => window.mark === 'the same page').catch(() => false));
+  assert.deepEqual(await page.evaluate(() => window.pageshows), [false, true], 'it came out of the cache');
+  await track(page, 10);
+  await arrives(edge, 25, 'back again');
+  await empties(page);
+});
+
+story('a page that is left while it sends may still be cached', async ({ edge, open }) => {
+  edge.fault = () => ({ hangs: true });
+  const page = await open();
+  await track(page, 15);
+  await until('a request hangs', async () => page.evaluate(() => performance.now() > 0 && navigator.locks.query().then(({ held }) => held.length > 0)));
+  await page.evaluate(() => { window.mark = 'the same page'; });
+  await page.goto(`${world.site.url}/other.html`);
+  await sleep(300);
+  await page.evaluate(() => history.back());
+  await until('the page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
+  const isCached = await page.evaluate(() => window.mark === 'the same page');
+  console.log(`# left while a request hung: ${isCached ? 'cached' : 'not cached'}`);
+  edge.fault = () => undefined;
+  if (!isCached) await page.evaluate((options) => window.start(options), { edge: edge.url, key: edge.key, unit: 'x' });
+  await arrives(edge, 15, 'after the edge came back');
+});
+
+story('a clock that is set back spoils no time and loses nothing', async ({ edge, open }) => {
+  const page = await open({ options: { gatherMs: 700 } });
+  const began = Date.now();
+  const setBack = (page, ms) => page.evaluate((ms) => {
+    const real = Date.now.bind(Date);
+    Date.now = () => real() - ms;
+  }, ms);
+  await track(page, 5);
+  await setBack(page, 2 * HOUR_MS);
+  await track(page, 5);
+  await setBack(page, 24 * HOUR_MS);
+  await track(page, 5);
+  await arrives(edge, 15, 'set back while the page is open');
+  // Left by a page, sent by the next one, between which the clock was set back.
+  edge.fault = () => ({ cuts: true });
+  const second = await open();
+  await track(second, 5);
+  await sleep(300);
+  await within('the tab closes', second.close({ runBeforeUnload: false }));
+  await sleep(300);
+  edge.fault = () => undefined;
+  const third = await world.load(page.context());
+  await setBack(third, 2 * HOUR_MS);
+  await third.evaluate((options) => window.start(options), { edge: edge.url, key: edge.key, unit: unitName() });
+  await arrives(edge, 20, 'set back between pages');
+  await empties(third);
+  if (!isReal) {
+    for (const { corrected } of edge.ledger.values()) {
+      assert.ok(corrected >= began - 1_500 && corrected <= Date.now() + 1_500, `${corrected - began} ms after the test began`);
+    }
+  }
+});
+
+story('a lost answer, failures and Retry-After: the same ids again, never earlier than asked', async ({ edge, open }) => {
+  edge.fault = (body, at) => [{ losesAnswer: true }, { status: 500 }, { status: 429, headers: { 'retry-after': '2' } }][at];
+  const page = await open();
+  await track(page, 10);
+  await arrives(edge, 10, 'at last');
+  await empties(page);
+  const asked = edge.requests.findIndex(({ status }) => status === 429);
+  assert.ok(asked >= 0, JSON.stringify(edge.requests.map(({ status }) => status)));
+  const pause = edge.requests[asked + 1].at - edge.requests[asked].at;
+  assert.ok(pause >= 1_990, `${pause} ms after a Retry-After of 2 s`);
+  assert.ok([...edge.ledger.values()].every(({ times }) => times === 2));
+});
+
+story('what answers in an edge\'s place acknowledges nothing', async ({ edge, open }) => {
+  // A site that has a page for every address, and a firewall that does not like what it sees.
+  const html = { headers: { 'content-type': 'text/html' }, body: '<!doctype html>' };
+  edge.fault = (body, at) => [{ status: 200, ...html }, { status: 400, ...html }][at];
+  const page = await open();
+  await track(page, 5);
+  await until('both have answered', async () => edge.requests.length >= 2);
+  await arrives(edge, 5, 'at the edge');
+  assert.deepEqual((await status(page)).dropped, {});
+});
+
+story('a server that asks for time is not asked by the next page either', async ({ edge, open }) => {
+  edge.fault = () => ({ status: 503, headers: { 'retry-after': '3' } });
+  const page = await open();
+  await track(page, 3);
+  await until('it was asked', async () => edge.requests.length === 1);
+  await within('the page goes', page.evaluate(() => window.ff.close()));
+  const next = await open();
+  await track(next, 1);
+  await sleep(1_500);
+  assert.equal(edge.requests.filter(({ kind }) => kind === 'fetch').length, 1);
+  edge.fault = () => undefined;
+  await arrives(edge, 4, 'later');
+});
+
+story('refused events are dropped with their code, and spoil nothing for others', async ({ edge, open }) => {
+  const page = await open();
+  edge.variationOf = () => 'on';
+  const places = await page.evaluate(() => {
+    for (let n = 0; n < 20; n += 1) window.flag('flag-00');
+    return [
+      window.ff.track('Conversion'), window.ff.track('exposure'), window.ff.track('latency_ms'), window.ff.track('latency_ms', { value: -1 }),
+      window.ff.track('revenue', { value: 'much' }), window.ff.track('revenue', { value: NaN }), window.ff.track(), window.ff.track(null, null),
+      window.ff.track('conversion'), window.ff.track('latency_ms', { value: 12.5 }),
+    ];
+  });
+  assert.deepEqual(places, [...Array(8).fill('dropped'), 'stored', 'stored']);
+  await arrives(edge, 2, 'the good ones');
+  const { dropped } = await status(page);
+  assert.equal(dropped.metric_malformed, 4);
+  assert.equal(dropped.value_malformed, 4);
+  assert.ok((await page.evaluate(() => window.drops)).every(({ reason }) => reason.length > 10));
+  // A body that the edge cannot make sense of as a whole: the one event that spoils it is found.
+  edge.fault = (body) => (JSON.parse(body).events.some(({ metric }) => metric === 'poison') ? { status: 400 } : undefined);
+  await track(page, 9);
+  await page.evaluate(() => window.ff.track('poison'));
+  await track(page, 9);
+  await arrives(edge, 20, 'around the poison');
+  await empties(page);
+  assert.deepEqual((await page.evaluate(() => window.drops)).filter(({ event }) => event?.metric === 'poison').length, 1);
+}, { needsOwnEdge: true });
+
+story('an exposure that the edge quarantines is told', async ({ edge, open }) => {
+  const page = await open();
+  edge.phases.set('flag-00', 2);
+  await use(page, 'flag-00');
+  await until('it is told', async () => (await page.evaluate(() => window.drops.length)) > 0);
+  const [{ code, event }] = await page.evaluate(() => window.drops);
+  assert.deepEqual([code, event.flag, event.phase], ['bad_schema', 'flag-00', 1]);
+}, { needsOwnEdge: true });
+
+story('1,000 events wait at most; what was kept is not thrown out, and what is refused is said', async ({ edge, open }) => {
+  edge.fault = () => ({ cuts: true });
+  const page = await open();
+  const places = await page.evaluate(() => {
+    const began = performance.now();
+    for (let n = 0; n < 10_000; n += 1) window.kept.push(window.ff.track('conversion', { value: n }));
+    window.took = performance.now() - began;
+    return window.kept;
+  });
+  assert.equal(places.filter((place) => place === 'stored').length, 1_000);
+  assert.equal((await status(page)).dropped.queue_full, 9_000);
+  console.log(`# 10,000 calls of track, 1,000 stored: ${Math.round(await page.evaluate(() => window.took))} ms of wall time in all`);
+  edge.fault = () => undefined;
+  await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await arrives(edge, 1_000, 'all that was kept');
+  assert.deepEqual(edge.events('outcome').map(({ value }) => value), Array.from({ length: 1_000 }, (_, n) => n), 'in order');
+  assert.ok(edge.requests.every(({ length, events }) => length <= 48 * 1_024 && events.length <= 200));
+  assert.deepEqual(await page.evaluate(() => window.thrown), []);
+});
+
+story('without consent nothing is stored, kept or sent, and taking it back erases everything', async ({ edge, open }) => {
+  const page = await open({ options: { consent: false } });
+  const own = () => page.evaluate(() => Object.keys({ ...localStorage }).filter((name) => name.startsWith('flagfuse.')));
+  await use(page, 'flag-00');
+  const [unit, again] = await page.evaluate(() => [window.ff.deviceUnit(), window.ff.deviceUnit()]);
+  assert.equal(unit, again);
+  assert.ok((await track(page, 5)).every((place) => place === 'dropped'));
+  await sleep(400);
+  assert.deepEqual([await own(), edge.requests.length], [[], 0]);
+  assert.equal((await status(page)).withheld, 6, 'a use and five outcomes');
+
+  await page.evaluate(() => window.ff.setConsent(true));
+  await use(page, 'flag-00');
+  await track(page, 5);
+  await arrives(edge, 5, 'with consent');
+  assert.ok((await own()).some((name) => name.endsWith('.unit')));
+  assert.equal(await page.evaluate(() => window.ff.deviceUnit()), unit, 'now it is kept');
+
+  edge.fault = () => ({ hangs: true });
+  await track(page, 5);
+  await sleep(200);
+  await page.evaluate(() => window.ff.setConsent(false));
+  edge.fault = () => undefined;
+  await track(page, 5);
+  assert.deepEqual(await own(), []);
+  assert.notEqual(await page.evaluate(() => window.ff.deviceUnit()), unit);
+  await within('the tab closes', page.close({ runBeforeUnload: false }));
+  await sleep(500);
+  assert.equal(edge.events('outcome').length, 5, 'nothing after it');
+});
+
+story('later events are the new unit\'s, and answers of the old one are nobody\'s exposures', async ({ edge, open }) => {
+  const page = await open({ unit: 'ann' });
+  await use(page, 'flag-00');
+  await track(page, 1);
+  // The provider still has ann's answers while bob's are on their way.
+  edge.flagFault = () => ({ slowMs: 400 });
+  const meanwhile = await page.evaluate(async () => {
+    const changed = window.OpenFeature.setContext({ targetingKey: 'bob' });
+    window.flag('flag-01');
+    window.ff.track('conversion');
+    const { pending } = window.ff.status();
+    await changed;
+    return pending;
+  });
+  assert.ok(meanwhile >= 1);
+  edge.flagFault = () => undefined;
+  await use(page, 'flag-00', 'flag-01');
+  await track(page, 1);
+  await arrives(edge, 3, 'of both');
+  await until('three exposures', async () => edge.events('exposure').length >= 3);
+  await empties(page);
+  assert.deepEqual(edge.events('exposure').map(({ unit, flag }) => `${unit} ${flag}`).sort(), ['ann flag-00', 'bob flag-00', 'bob flag-01']);
+  assert.deepEqual(edge.events('outcome').map(({ unit }) => unit), ['ann', 'bob', 'bob']);
+  assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), [], 'each with its unit\'s ticket');
+  // Where bob's answers never came, ann's are still not his.
+  edge.flagFault = () => ({ status: 500 });
+  await page.evaluate(() => window.OpenFeature.setContext({ targetingKey: 'cleo' }));
+  await use(page, 'flag-02', 'flag-03');
+  await sleep(400);
+  assert.equal(edge.events('exposure').length, 3);
+}, { needsOwnEdge: true });
+
+story('where there are no tickets, a changing context alone says whose the answers are', async ({ edge, open }) => {
+  edge.hasTickets = false;
+  const page = await open({ unit: 'ann' });
+  edge.flagFault = () => ({ slowMs: 300 });
+  await page.evaluate(async () => {
+    const changed = window.OpenFeature.setContext({ targetingKey: 'bob' });
+    for (const name of ['flag-00', 'flag-01', 'flag-02', 'flag-03']) window.flag(name);
+    await changed;
+  });
+  await use(page, 'flag-02');
+  await track(page, 1);
+  await arrives(edge, 1, 'at once, with nothing to wait for');
+  await empties(page);
+  assert.deepEqual(edge.events('exposure').map(({ unit, flag }) => `${unit} ${flag}`), ['bob flag-02']);
+  assert.deepEqual(await page.evaluate(() => window.drops), []);
+}, { needsOwnEdge: true });
+
+story('units may have another name than the targeting key', async ({ edge, open }) => {
+  edge.attributes.set('flag-03', 'company');
+  const page = await open({ unit: 'ann', attributes: { company: 42 }, options: { unitAttributes: { 'flag-03': 'company' } } });
+  await use(page, 'flag-00', 'flag-03', 'flag-03');
+  await track(page, 1);
+  await arrives(edge, 2, 'for the person and for the company');
+  await empties(page);
+  assert.deepEqual(edge.events('exposure').map(({ unit, flag }) => `${unit} ${flag}`), ['ann flag-00', '42 flag-03']);
+  assert.deepEqual(edge.events('outcome').map(({ unit }) => unit), ['ann', '42']);
+  assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
+  // Where all flags of a page go by one attribute, the tickets say so.
+  edge.ticketOf = ((real) => (unit, at) => (unit === 'nobody' ? undefined : real(unit, at)))(edge.ticketOf.bind(edge));
+  const company = await open({ unit: 'nobody', attributes: { company: 7 } });
+  await use(company, 'flag-03');
+  await until('its exposure', async () => edge.events('exposure').some(({ unit }) => unit === '7'));
+  assert.deepEqual(await company.evaluate(() => window.drops), []);
+}, { needsOwnEdge: true });
+
+story('what happens before the first answer waits for its ticket', async ({ edge, open }) => {
+  edge.flagFault = () => ({ slowMs: 1_500 });
+  const page = await world.load((await open({ provider: null })).context());
+  const started = page.evaluate((options) => window.start(options), { edge: edge.url, key: edge.key, unit: 'early' });
+  await until('the package runs', () => page.evaluate(() => window.ff !== undefined));
+  await track(page, 3);
+  await sleep(600);
+  assert.equal(edge.events().length, 0);
+  await within('the page starts', started);
+  await arrives(edge, 3, 'with tickets');
+  assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
+}, { needsOwnEdge: true });
+
+story('the ticket of an old cache is replaced before it is used', async ({ edge, open, context }) => {
+  const unit = 'sleeper';
+  const fresh = edge.ticketOf.bind(edge);
+  edge.ticketOf = (name, at = Date.now() - 4 * 24 * HOUR_MS) => fresh(name, at);
+  const options = { unit, provider: { cacheMode: 'local-cache-first' } };
+  await within('the tab closes', (await open(options)).close());
+  edge.ticketOf = fresh;
+  edge.flagFault = () => ({ slowMs: 800 });
+  const page = await open(options);
+  await use(page, 'flag-00');
+  await track(page, 2);
+  await arrives(edge, 2, 'with the new ticket');
+  await until('the exposure', async () => edge.events('exposure').length > 0);
+  assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
+  void context;
+}, { needsOwnEdge: true });
+
+story('errors and durations become outcomes, each once and never many', async ({ edge, open }) => {
+  const page = await open({ options: { errors: true, latency: true } });
+  await page.evaluate(async () => {
+    for (let n = 0; n < 50; n += 1) {
+      setTimeout(() => { throw new Error(n % 2 === 0 ? 'the same' : `number ${n}`); });
+      void Promise.reject(new Error('nobody caught it'));
+    }
+    for (let n = 0; n < 30; n += 1) await fetch(`/other.html?${n}`);
+  });
+  await until('ten errors', async () => edge.events('outcome').filter(({ metric }) => metric === 'error').length >= 10);
+  await sleep(500);
+  const count = (name) => edge.events('outcome').filter(({ metric }) => metric === name).length;
+  assert.equal(count('error'), 10);
+  assert.ok(count('latency_ms') >= 2 && count('latency_ms') <= 10, `${count('latency_ms')}`);
+  for (const { metric, value } of edge.events('outcome')) if (metric === 'latency_ms') assert.ok(value > 0 && value < 60_000, `${value}`);
+  assert.ok(!JSON.stringify(edge.events()).includes('nobody caught'), 'an error\'s words stay in the page');
+});
+
+story('OpenFeature\'s own tracking is heard, and a page without units or flags is left alone', async ({ edge, open }) => {
+  const page = await open();
+  await page.evaluate(() => {
+    window.client.track('conversion');
+    window.client.track('revenue', { value: 12.5, currency: 'EUR' });
+  });
+  await arrives(edge, 2, 'through OpenFeature');
+  assert.deepEqual(edge.events('outcome').map(({ metric, value }) => [metric, value]), [['conversion', undefined], ['revenue', 12.5]]);
+  const nobody = await open({ unit: undefined, provider: isReal ? {} : undefined });
+  assert.ok((await track(nobody, 3)).every((place) => place === 'dropped'));
+  assert.equal((await status(nobody)).dropped.unit_missing, 3);
+  await use(nobody, 'flag-00', 'no-such-flag');
+  assert.deepEqual(await nobody.evaluate(() => window.thrown), []);
+});
+
+story('a key that is wrong loses nothing: events wait, rarely asked for', async ({ edge, open }) => {
+  const nameless = await open({ provider: null, options: { key: undefined, edge: undefined } });
+  await track(nameless, 1);
+  assert.deepEqual(await nameless.evaluate(() => [typeof window.flagfuse(), window.thrown.length]), ['object', 0]);
+  const page = await open({ provider: null });
+  const key = edge.key;
+  edge.key = `${key}-rotated`;
+  await track(page, 4);
+  await sleep(1_500);
+  assert.equal((await status(page)).pending, 4);
+  edge.key = key;
+  await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await arrives(edge, 4, 'once it is right');
+}, { needsOwnEdge: true });
+
+story('the page of docs/events.md works as it stands', async ({ edge, context }) => {
+  const page = await world.load(context, `/events.html?edge=${encodeURIComponent(edge.url)}&key=${encodeURIComponent(edge.key)}`);
+  await until('its exposure', async () => edge.events('exposure').some(({ flag }) => flag === 'one-click'), { limitMs: 30_000 });
+  await page.click('button');
+  await until('its outcome', async () => edge.events('outcome').some(({ metric }) => metric === 'conversion'), { limitMs: 30_000 });
+  const [exposure] = edge.events('exposure');
+  assert.ok(edge.events('outcome').every(({ unit }) => unit === exposure.unit));
+  assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
+});
+
+story('tabs that come, go, crash, sleep in the cache and lose edge, network and time lose nothing and double nothing', async ({ edge, context }) => {
+  const seed = Number(process.env.FLAGFUSE_WEB_SEED ?? Date.now() % 100_000);
+  console.log(`# FLAGFUSE_WEB_SEED=${seed}`);
+  let state = seed;
+  const draw = (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor(state / 2 ** 32 * below);
+  };
+  const faults = [
+    undefined, undefined, undefined, { cuts: true }, { losesAnswer: true }, { slowMs: 300 }, { status: 503 }, { status: 500 },
+    { status: 429, headers: { 'retry-after': '1' } }, { slowMs: 200, losesAnswer: true },
+  ];
+  edge.fault = () => faults[draw(faults.length)];
+  const [tabs, acknowledged, did] = [[undefined, undefined, undefined], [], {}];
+  let next = 0;
+  const unit = unitName();
+  const load = async (at) => {
+    tabs[at] = await world.open(context, edge, { unit, options: { gatherMs: 30 + draw(300) } });
+  };
+  const acts = {
+    // What the page was told is what counts; of a tab that dies before it says so, nobody knows.
+    async tracks(at) {
+      const from = next;
+      next += 1 + draw(25);
+      const told = await tabs[at].evaluate(([from, to]) => {
+        const told = [];
+        for (let n = from; n < to; n += 1) if (window.ff.track('conversion', { value: n }) === 'stored') told.push(n);
+        return told;
+      }, [from, next]);
+      acknowledged.push(...told);
+    },
+    closes: async (at) => tabs[at].close({ runBeforeUnload: false }).then(() => load(at)),
+    reloads: async (at) => tabs[at].goto(`${world.site.url}/other.html`).then(() => tabs[at].close()).then(() => load(at)),
+    async crashes(at) {
+      const died = new Promise((resolve) => tabs[at].once('crash', resolve));
+      tabs[at].goto('chrome://crash').catch(() => undefined);
+      await within('the tab dies', died, 30_000);
+      await tabs[at].close();
+      await load(at);
+    },
+    async returns(at) {
+      await tabs[at].goto(`${world.site.url}/other.html`);
+      await sleep(draw(200));
+      await tabs[at].evaluate(() => history.back());
+      const page = tabs[at];
+      await until('the page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
+      // Not from the cache: a new page.
+      if (!(await page.evaluate(() => window.ff !== undefined))) await page.close().then(() => load(at));
+    },
+    async loses_the_network() {
+      await context.setOffline(true);
+      await sleep(draw(600));
+      await context.setOffline(false);
+    },
+    sets_the_clock: (at) => tabs[at].evaluate((ms) => {
+      const real = Date.now.bind(Date);
+      Date.now = () => real() - ms;
+    }, draw(3 * HOUR_MS)),
+  };
+  const names = ['tracks', 'tracks', 'tracks', 'tracks', ...Object.keys(acts)];
+  for (const at of tabs.keys()) await load(at);
+  const end = Date.now() + CHAOS_S * 1_000;
+  while (Date.now() < end) {
+    const name = names[draw(names.length)];
+    await within(name, acts[name](draw(tabs.length)));
+    did[name] = (did[name] ?? 0) + 1;
+  }
+  edge.fault = () => undefined;
+  for (const page of tabs) await page.evaluate(() => window.dispatchEvent(new Event('online')));
+  await until('all queues are empty', async () => (await status(tabs[0])).pending === 0, { limitMs: 60_000 });
+  const arrived = edge.events('outcome').map(({ value }) => value);
+  console.log(`# ${acknowledged.length} events acknowledged to pages, ${arrived.length} arrived: ${JSON.stringify(did)}`);
+  const known = new Set(arrived);
+  assert.deepEqual(acknowledged.filter((value) => !known.has(value)), [], 'lost');
+  assert.equal(known.size, arrived.length, 'none under two ids');
+  assert.ok(arrived.length >= acknowledged.length && acknowledged.length > 20);
+});

@@ -1,15 +1,17 @@
 //! The kill switch while something else goes on: how long each trip takes, from the request to its 200.
 
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::ground::{Ground, flag_path, idle_policy};
 use crate::figure::quantile;
 use crate::http::{Answer, Client};
+use crate::wait::eventually;
 
 /// Kills measured during one attack, each of a flag of its own: to close a fuse takes as long as to trip it, and whoever has
 /// to wait for the one would not measure the other. Of a hundred, one may be late; five attacks make 500.
@@ -21,17 +23,23 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Where every kill takes as long as it may, an attack goes on for so long.
 const ATTACK_LIMIT: Duration = Duration::from_secs(75);
 
+/// How long no control plane may be there at all.
+const ABSENCE_LIMIT: Duration = Duration::from_mins(1);
+
 /// Kills and how long each took, in milliseconds.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Kills {
     times_ms: Vec<f64>,
     failures: Vec<String>,
+    /// Those that had to be sent again, because whoever had taken the connection died.
+    interrupted: usize,
 }
 
 impl Kills {
     pub(crate) fn add(&mut self, other: &Self) {
         self.times_ms.extend(&other.times_ms);
         self.failures.extend_from_slice(&other.failures);
+        self.interrupted += other.interrupted;
     }
 
     /// Trips the fuse of the flag of this number.
@@ -41,6 +49,25 @@ impl Kills {
         let answer = admin.post(&path, &json!({ "reason": "a drill" })).and_then(Answer::ok);
         self.times_ms.push(sent.elapsed().as_secs_f64() * 1_000.0);
         if let Err(error) = answer {
+            self.failures.push(format!("{error:#}"));
+        }
+    }
+
+    /// The same at whichever of several control planes is there, again until it is done. It counts from the first connection
+    /// that any of them accepts, also where that one dies before it answers.
+    pub(crate) fn trip_anywhere(&mut self, planes: &[Client], at: usize) {
+        let path = format!("{}/fuse/trip", flag_path(&flag(at)));
+        let (mut accepted, mut attempts) = (None, 0);
+        let tripped = eventually("a fuse is tripped", ABSENCE_LIMIT, || {
+            let plane = planes.iter().find(|plane| is_there(plane)).context("no control plane is there")?;
+            accepted.get_or_insert_with(Instant::now);
+            attempts += 1;
+            plane.post(&path, &json!({ "reason": "a drill" })).and_then(Answer::ok)
+        });
+        let since: Option<Instant> = accepted;
+        self.times_ms.push(since.map_or(ABSENCE_LIMIT, |since| since.elapsed()).as_secs_f64() * 1_000.0);
+        self.interrupted += usize::from(attempts > 1);
+        if let Err(error) = tripped {
             self.failures.push(format!("{error:#}"));
         }
     }
@@ -63,8 +90,17 @@ impl Kills {
         let (count, failed) = (self.count(), self.failures.len());
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| self.quantile_ms(share));
         let why = self.failures.first().map(|why| format!(", such as {why}")).unwrap_or_default();
-        format!("{count} kills, p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, {failed} failed{why}")
+        let again = match self.interrupted {
+            0 => String::new(),
+            interrupted => format!(", {interrupted} sent again because who was asked died"),
+        };
+        format!("{count} kills, p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, {failed} failed{why}{again}")
     }
+}
+
+/// Whether a control plane accepts a connection.
+fn is_there(plane: &Client) -> bool {
+    TcpStream::connect(plane.base().trim_start_matches("http://")).is_ok()
 }
 
 /// The flags that an attack has to be killed.

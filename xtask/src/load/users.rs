@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const OUTCOMES: [(&str, u64); 4] = [("session", 90), ("conversion", 30), ("error", 5), ("latency_ms", 80)];
 /// Of a hundred people: robots, by what they call themselves.
 const BOTS: u64 = 3;
-/// Of a hundred events: sent again though they were acknowledged.
+/// Of a hundred people: send again what was acknowledged.
 const REPEATED: u64 = 8;
 /// Of a hundred people: their exposure arrives after what they did.
 const REORDERED: u64 = 10;
@@ -83,6 +83,11 @@ impl User {
             outcomes,
             malformed: u64::from(self.has("malformed", MALFORMED)),
         }
+    }
+
+    /// Whether it sends requests again that were acknowledged.
+    pub(super) fn sends_twice(self) -> bool {
+        self.has("twice", REPEATED)
     }
 
     /// Where it comes from: fifty of them are behind one network.

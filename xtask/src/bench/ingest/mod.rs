@@ -7,7 +7,7 @@ mod line;
 mod mix;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
@@ -17,9 +17,8 @@ use super::edge_http::rss_mib;
 use crate::figure::{Metric, Report, Target, median};
 use crate::plane::PlaneConfig;
 use crate::postgres::{Binaries, Postgres};
-use crate::process::{COMPILE_LIMIT, cargo, run_within};
 use crate::secrets::Secrets;
-use crate::stack::free_ports;
+use crate::stack::{free_ports, release_control_plane};
 use crate::tools::progress;
 
 const ROUND_COUNT: usize = 5;
@@ -45,7 +44,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
     let round_count = count_argument(arguments, 0, ROUND_COUNT)?;
     let large_count = count_argument(arguments, 1, LARGE_COUNT)?;
     ensure!(round_count > 0, "usage: cargo xtask bench ingest [ROUNDS [ENROLMENTS]]");
-    let program = release_build(root)?;
+    let program = release_control_plane(root)?;
     let sqlite = on_database(root, &program, None, round_count, large_count)?;
     let binaries = Binaries::find().context("no PostgreSQL is installed, and half of this is about it")?;
     let server = Postgres::start_durable(&binaries)?;
@@ -84,15 +83,6 @@ fn metrics(sqlite: &Found, postgres: &Found) -> Vec<Metric> {
 #[expect(clippy::cast_precision_loss, reason = "some hundred")]
 const fn count(count: usize) -> f64 {
     count as f64
-}
-
-/// The control plane as it is deployed.
-fn release_build(root: &Path) -> Result<PathBuf> {
-    progress("compiling the control plane for release");
-    let mut build = cargo();
-    build.args(["build", "--release", "--bin", "flagfuse"]).current_dir(root);
-    run_within("compiling the control plane for release", &mut build, COMPILE_LIMIT)?;
-    Ok(root.join("target/release/flagfuse"))
 }
 
 fn on_database(

@@ -51,7 +51,10 @@ pub fn build_control_plane(root: &Path) -> Result<PathBuf> {
 
 /// The same with the control plane as it is deployed, for what is measured under load.
 pub(crate) fn build_released(root: &Path) -> Result<Built> {
-    Ok(Built { control_plane: release_control_plane(root)?, edge: build_wasm(root, &EDGE, WasmProfile::Fast)? })
+    Ok(Built {
+        control_plane: release_control_plane(root)?,
+        edge: build_wasm(root, &EDGE, WasmProfile::Optimised)?,
+    })
 }
 
 /// Builds the control plane as it is deployed; where its program is.

@@ -158,7 +158,9 @@ impl Resolver<'_> {
         let flag = event.as_ref().ok().and_then(flag_of).cloned();
         let (print, what) = match (event, &arrival.content) {
             (Err(fault), _) => (None, What::Refused(fault, None)),
-            (Ok(event), Content::Raw(raw)) => (Some(self.print(&event.id, raw)), self.what(&arrival, event)),
+            (Ok(event), Content::Raw(raw)) => {
+                (Some(self.print(&event, arrival.source, raw)), self.what(&arrival, event))
+            }
             (Ok(event), Content::Exposure(_)) => (None, self.what(&arrival, event)),
         };
         let raw = match arrival.content {
@@ -174,10 +176,13 @@ impl Resolver<'_> {
         Resolved { print, raw, what, about, origin: Origin::of(&arrival) }
     }
 
-    fn print(&self, id: &str, content: &str) -> Print {
+    /// An id is its unit's own, and of those who have proved as much: whoever learns the id of somebody else's event, and
+    /// sends something under it first, takes nothing away.
+    fn print(&self, event: &Event, source: SourceMark, content: &str) -> Print {
+        let unit = event.unit.as_ref().map(Unit::as_str);
         let content = self.hashing.hash_one(content);
         #[expect(clippy::cast_possible_truncation, reason = "half of a hash is a hash")]
-        Print { id: self.hashing.hash_one(id), content: content as u32 }
+        Print { id: self.hashing.hash_one((&*event.id, unit, source.as_str())), content: content as u32 }
     }
 
     fn what(&self, arrival: &Arrival<'_>, event: Event) -> What {

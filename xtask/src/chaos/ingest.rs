@@ -90,7 +90,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     let binaries = options.on_postgres.then(|| Binaries::find().context("no PostgreSQL is installed"));
     let server = binaries.transpose()?.map(|binaries| Postgres::start(&binaries)).transpose()?;
     let database_url = server.as_ref().map(|server| server.fresh_database("chaos_ingest")).transpose()?;
-    let scene = Scene { root, built: &built, name: options.name() };
+    let scene = Scene::of(root, &built, options.name());
     let fuses = fuses_to_kill(options.kill_count());
     let terms = Terms { database_url: database_url.clone(), fuses, has_tickets: true, ..Terms::default() };
     let mut ground = Ground::start(&scene, terms)?;

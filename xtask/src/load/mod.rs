@@ -43,7 +43,7 @@ pub fn load(root: &Path, arguments: &[String]) -> Result<()> {
     };
     ensure!(count > 0, "PEOPLE is 0, allowed is 1 and more");
     let built = build(root)?;
-    let scene = Scene { root, built: &built, name: "load" };
+    let scene = Scene::of(root, &built, "load");
     let ground = Ground::start(&scene, Terms { has_tickets: true, ..Terms::default() })?;
     let began = Instant::now();
     let load = Load::new(&ground.edges, Senders::Browsers);

@@ -227,13 +227,14 @@ async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::
     tx.commit().await?;
     let mut tx = plane.store.write(Lock::Partition(scope)).await?;
     let claimant = Claimant { owner: "measured", address: "", is_alone: true };
-    let Claimed::Ours(held) = partitions::claim(&mut tx, scope, claimant, UnixMillis(u64::MAX >> 1), now).await?
+    let Claimed::Ours(held) =
+        partitions::claim(&mut tx, scope, claimant, UnixMillis(u64::MAX >> 1), now).await?
     else {
         bail!("somebody else has the partition")
     };
-    let rules = phase_ids.iter().map(|phase_id| {
-        Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, &policy))?))
-    });
+    let rules = phase_ids
+        .iter()
+        .map(|phase_id| Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, &policy))?)));
     let rules: Vec<(i64, String)> = rules.collect::<anyhow::Result<_>>()?;
     phase_rules::put(&mut tx, held.partition_id, &rules).await?;
     tx.commit().await?;

@@ -106,7 +106,8 @@ fn flood(ground: &Ground, client: usize, sent: &AtomicU64, len_max: u64) -> Resu
         });
         let body = json!({ "ticket": ticket, "events": events.collect::<Vec<_>>() }).to_string().into_bytes();
         let len = body.len() as u64;
-        let answer = edge.send("POST", "/v1/events", &[("cf-connecting-ip", address.as_str())], Some(body))?;
+        let answer =
+            edge.send("POST", "/v1/events", &[("cf-connecting-ip", address.as_str())], Some(body))?;
         match answer.status {
             202 => {
                 sent.fetch_add(len, Ordering::SeqCst);
@@ -121,6 +122,13 @@ fn flood(ground: &Ground, client: usize, sent: &AtomicU64, len_max: u64) -> Resu
 /// How many seconds each exposure that the edge recorded took until the control plane had it.
 fn watch(ground: &Ground, is_over: &AtomicBool) -> Result<Vec<f64>> {
     let edge = ground.edges.last().context("no isolate")?;
+    eventually("the edge knows the limit", LATE_LIMIT, || {
+        expose(edge, "first")?;
+        expose(edge, "second")?;
+        thread::sleep(PAUSE);
+        ensure!(limited(ground)? > 0, "nothing is beyond it");
+        Ok(())
+    })?;
     let mut delays = Vec::new();
     for number in 0_u32.. {
         if is_over.load(Ordering::SeqCst) {

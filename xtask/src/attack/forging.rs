@@ -165,7 +165,7 @@ fn nothing_counts_without_a_ticket(ground: &Ground, crowd: &Crowd) -> Result<Fin
     let named = crowd.members(UNTICKETED, "named", (100, 100))?;
     let stolen = ticketed(edge, "somebody-else", "198.51.1.7")?;
     let now = now_ms();
-    for ticket in [None, Some(stolen)] {
+    for ticket in ["", stolen.as_str()] {
         let events: Vec<Value> = named
             .iter()
             .flat_map(|member| [exposure(UNTICKETED, member, now), outcome(&member.unit, "error", now)])
@@ -177,14 +177,15 @@ fn nothing_counts_without_a_ticket(ground: &Ground, crowd: &Crowd) -> Result<Fin
     }
     let mut party = Party::of(ground, UNTICKETED);
     let members = crowd.members(UNTICKETED, "honest", (60, 60))?;
-    party.report(&members, 1, |_| Some("conversion"))?;
+    party.report(&members, 41, |_| Some("conversion"))?;
     party.counted()?;
     let sums = ground.sums(UNTICKETED)?;
     let units = |metric: &str| -> u64 {
         sums.iter().filter(|row| row["metric"] == metric).filter_map(|row| row["units"].as_u64()).sum()
     };
     let (enrolled, errors) = (units("exposure"), units("error"));
-    let told = format!("of 200 named units 0 should count: {enrolled} of 120 honest ones do, with {errors} errors");
+    let told =
+        format!("of 200 named units 0 should count: {enrolled} of 120 honest ones do, with {errors} errors");
     let holds = enrolled <= party.units && errors == 0;
     Ok(Finding::new("exposures and outcomes without tickets move no cell", told, holds))
 }
@@ -205,7 +206,11 @@ fn two_networks_trip_nothing(ground: &Ground, crowd: &Crowd) -> Result<Finding> 
     let circuit = circuit(ground, TWO_NETWORKS)?;
     let told = held.as_ref().map_or_else(|error| format!("{error:#}"), Clone::clone);
     let holds = held.is_ok() && circuit == "CLOSED";
-    Ok(Finding::new("1,000 made-up units from two networks trip nothing", format!("{circuit}, {told}"), holds))
+    Ok(Finding::new(
+        "1,000 made-up units from two networks trip nothing",
+        format!("{circuit}, {told}"),
+        holds,
+    ))
 }
 
 fn erring(member: &Member) -> Option<&'static str> {
@@ -215,9 +220,19 @@ fn erring(member: &Member) -> Option<&'static str> {
 /// Findings and figures so far.
 type Told = (Vec<Finding>, Vec<Metric>);
 
-fn tell(told: &mut Told, rule: &'static str, names: [&'static str; 2], party: Option<&Party<'_>>, networks: u8) {
+fn tell(
+    told: &mut Told,
+    rule: &'static str,
+    names: [&'static str; 2],
+    party: Option<&Party<'_>>,
+    networks: u8,
+) {
     let (requests, units) = party.map_or((f64::NAN, 0), |party| (precise(party.requests), party.units));
-    told.0.push(Finding::new(rule, format!("{requests} requests for {units} units, {networks} networks"), true));
+    told.0.push(Finding::new(
+        rule,
+        format!("{requests} requests for {units} units, {networks} networks"),
+        true,
+    ));
     let [requests_name, networks_name] = names;
     told.1.push(Metric::new(requests_name, requests, "requests"));
     told.1.push(Metric::new(networks_name, f64::from(networks), "networks"));
@@ -235,7 +250,7 @@ fn trip(ground: &Ground, crowd: &Crowd, told: &mut Told) -> Result<()> {
     let members = crowd.members(HEALTHY, "made-up", (STEP_COUNT * STEP_COUNT_MAX, 0))?;
     let mut tripped = false;
     for (step, members) in (0..).zip(members.chunks(STEP_COUNT)) {
-        party.report(members, step % 3 + 1, erring)?;
+        party.report(members, step % 3 + 11, erring)?;
         if step % 3 == 2 {
             party.counted()?;
             let seen = eventually("the fuse trips", Duration::from_secs(2), || {
@@ -262,7 +277,7 @@ fn hold(ground: &Ground, crowd: &Crowd, told: &mut Told) -> Result<()> {
     let mut held = false;
     for members in members.chunks(STEP_COUNT) {
         let mut at = 0;
-        party.report(members, 1, |_| {
+        party.report(members, 21, |_| {
             at += 1;
             (at % 5 < 2).then_some("conversion")
         })?;
@@ -298,7 +313,7 @@ fn hide(ground: &Ground, crowd: &Crowd, told: &mut Told) -> Result<()> {
     let enough = HONEST_COUNT * (CONVERTING * 9 / 10 - CONVERTING_HURT) / (1_000 - CONVERTING * 9 / 10);
     let mut hiding = Party::of(ground, HIDDEN);
     let members = crowd.members(HIDDEN, "made-up", (enough * 3 / 2, 0))?;
-    hiding.report(&members, 1, |_| Some("conversion"))?;
+    hiding.report(&members, 31, |_| Some("conversion"))?;
     let mut party = Party::of(ground, HIDDEN);
     honest(&mut party, crowd, CONVERTING_HURT)?;
     party.units += hiding.units;

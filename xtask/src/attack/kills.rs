@@ -94,7 +94,9 @@ impl Kills {
             0 => String::new(),
             interrupted => format!(", {interrupted} sent again because who was asked died"),
         };
-        format!("{count} kills, p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, {failed} failed{why}{again}")
+        format!(
+            "{count} kills, p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, {failed} failed{why}{again}"
+        )
     }
 }
 

@@ -169,9 +169,8 @@ mod tests {
 
     #[test]
     fn options_name_attacks_and_how_large_the_flood_is() {
-        let parsed = |text: &str| {
-            Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        };
+        let parsed =
+            |text: &str| Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(parsed("").unwrap(), Options { names: Vec::new(), flood_len: 500_000_000 });
         let small = parsed("flood --megabytes 20 lies").unwrap();
         assert_eq!((small.names.join(" ").as_str(), small.flood_len), ("flood lies", 20_000_000));

@@ -58,8 +58,9 @@ impl Options {
                 "--debug" => options.is_debug = true,
                 "--events" => {
                     let count = rest.next().context("--events needs a number")?;
-                    options.event_count =
-                        count.parse().with_context(|| format!("--events is {count:?}, which is no number"))?;
+                    options.event_count = count
+                        .parse()
+                        .with_context(|| format!("--events is {count:?}, which is no number"))?;
                 }
                 unknown if unknown.starts_with('-') => {
                     bail!("unknown option {unknown}; known: --postgres, --debug, --events N")
@@ -99,7 +100,10 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     let began = Instant::now();
     let (kills, deaths) = strike_while(&mut ground, second.as_mut(), &load, &options)?;
     let events = load.totals().events;
-    progress(&format!("{events} events were acknowledged in {} s, while {deaths}", began.elapsed().as_secs()));
+    progress(&format!(
+        "{events} events were acknowledged in {} s, while {deaths}",
+        began.elapsed().as_secs()
+    ));
     progress(&format!("kill switch meanwhile: {}", kills.told()));
     let checked = check(&ground, &load)?;
     progress(&checked.told());
@@ -133,11 +137,8 @@ fn strike_while(
 ) -> Result<(Kills, Deaths)> {
     let urls = [Some(ground.stack.control_plane_url()), second.as_ref().map(|second| second.url())];
     let token = ground.stack.secrets().admin_token.clone();
-    let planes: Vec<Client> = urls
-        .into_iter()
-        .flatten()
-        .map(|url| Client::newcomer(&url, Some(&token), KILL_LIMIT))
-        .collect();
+    let planes: Vec<Client> =
+        urls.into_iter().flatten().map(|url| Client::newcomer(&url, Some(&token), KILL_LIMIT)).collect();
     let (are_killed, stop) = (AtomicBool::new(false), AtomicBool::new(false));
     let until = match options.people {
         Some(count) => Until::People(count),
@@ -263,9 +264,8 @@ mod tests {
 
     #[test]
     fn options_say_how_much_and_on_what() {
-        let parsed = |text: &str| {
-            Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        };
+        let parsed =
+            |text: &str| Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         let usual = parsed("").unwrap();
         assert_eq!((usual.people, usual.event_count, usual.kill_count()), (None, 1_000_000, 300));
         let small = parsed("--postgres --events 30000 --debug").unwrap();

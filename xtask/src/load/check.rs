@@ -58,17 +58,18 @@ pub(crate) fn check(ground: &Ground, load: &Load) -> Result<Checked> {
         bail!("{}", lost.join(", "))
     })?;
     let totals = load.totals();
-    let accounts = eventually("what was acknowledged has arrived, and the balance is even", PATIENCE, || {
-        let accounts = accounts(&ground.admin)?;
-        let Accounts { received, quarantined } = accounts;
-        ensure!(received >= totals.events, "{received} received, {} acknowledged", totals.events);
-        ensure!(
-            quarantined >= totals.malformed + totals.early,
-            "{quarantined} in the quarantine, {} belong there",
-            totals.malformed + totals.early
-        );
-        Ok(accounts)
-    })?;
+    let accounts =
+        eventually("what was acknowledged has arrived, and the balance is even", PATIENCE, || {
+            let accounts = accounts(&ground.admin)?;
+            let Accounts { received, quarantined } = accounts;
+            ensure!(received >= totals.events, "{received} received, {} acknowledged", totals.events);
+            ensure!(
+                quarantined >= totals.malformed + totals.early,
+                "{quarantined} in the quarantine, {} belong there",
+                totals.malformed + totals.early
+            );
+            Ok(accounts)
+        })?;
     let rows = rows(&ground.sums(TARGET)?, &totals);
     let wrong: Vec<String> = rows.iter().filter(|row| row.counted != row.promised).map(Row::told).collect();
     ensure!(wrong.is_empty(), "{}", wrong.join(", "));

@@ -15,7 +15,9 @@ const REORDERED: u64 = 10;
 const EARLY: u64 = 2;
 /// Of a hundred people: one of their events is of no known type.
 const MALFORMED: u64 = 2;
-/// By how much.
+/// Pages that somebody with a session looks at, at most: with everything else fewer events than wait for an enrolment.
+const PAGES_MAX: u64 = 6;
+/// By how much their clock is wrong.
 const EARLY_MS: u64 = 60 * 60_000;
 
 /// What a robot calls itself.
@@ -124,6 +126,10 @@ impl User {
                 self.event(shown, name, now_ms, &fields)
             })
             .collect();
+        let pages = if fate.outcomes & 1 != 0 { self.chance("pages") % (PAGES_MAX + 1) } else { 0 };
+        outcomes.extend((0..pages).map(|at| {
+            self.event(shown, &format!("page-{at}"), now_ms, &json!({ "type": "outcome", "metric": "page" }))
+        }));
         if fate.malformed > 0 {
             outcomes.push(self.event(shown, "surprise", now_ms, &json!({ "type": "surprise" })));
         }

@@ -60,7 +60,10 @@ impl Options {
                 "--units" => {
                     let count = rest.next().context("--units needs a number")?;
                     let count = count.parse().with_context(|| format!("--units is {count:?}, no number"))?;
-                    ensure!(count > ENROLMENT_COUNT, "--units is {count}, the first look has {ENROLMENT_COUNT}");
+                    ensure!(
+                        count > ENROLMENT_COUNT,
+                        "--units is {count}, the first look has {ENROLMENT_COUNT}"
+                    );
                     options.large_count = Some(count);
                 }
                 unknown if unknown.starts_with('-') => bail!("unknown option {unknown}; known: --units N"),
@@ -216,9 +219,8 @@ mod tests {
 
     #[test]
     fn options_say_how_much_is_measured() {
-        let parsed = |text: &str| {
-            Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        };
+        let parsed =
+            |text: &str| Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         let usual = parsed("").unwrap();
         assert_eq!(usual, Options { round_count: ROUND_COUNT, large_count: None });
         let large = parsed("1 --units 20000000").unwrap();

@@ -19,6 +19,8 @@ use flagfuse_control_plane::engine::{Engine, Ticked};
 use flagfuse_control_plane::model::circuit::{Circuit, Hand, Rollout};
 use flagfuse_control_plane::model::policy::Policy;
 use flagfuse_control_plane::model::rules::rules;
+use flagfuse_control_plane::model::safety::SafetySettings;
+use flagfuse_control_plane::model::settings::EnvironmentSettings;
 use flagfuse_control_plane::model::window::EnrolmentRange;
 use flagfuse_control_plane::plane::{ControlPlane, init};
 use flagfuse_control_plane::store::fuses::FuseRow;
@@ -212,7 +214,7 @@ async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::
     let (now, policy) = (UnixMillis(BEGIN_MS), policy()?);
     let mut tx = plane.store.write(Lock::Project(&scope.tenant, &scope.project)).await?;
     scopes::insert_project(&mut tx, &scope.tenant, &scope.project, "measured", now).await?;
-    let (settings, safety) = (Default::default(), Default::default());
+    let (settings, safety) = (EnvironmentSettings::default(), SafetySettings::default());
     scopes::insert_environment(&mut tx, scope, SettingsRow { settings, safety: &safety }, now).await?;
     tx.commit().await?;
     let mut phase_ids = Vec::with_capacity(flag_count);

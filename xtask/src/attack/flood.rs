@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use flagfuse_shared::limits::{EVENT_COUNT_MAX, REQUEST_BODY_LEN_MAX};
 use serde_json::json;
 
@@ -113,7 +113,7 @@ fn flood(ground: &Ground, client: usize, sent: &AtomicU64, len_max: u64) -> Resu
                 sent.fetch_add(len, Ordering::SeqCst);
             }
             429 => thread::sleep(POLL),
-            status => anyhow::bail!("status {status}: {}", answer.body),
+            status => bail!("status {status}: {}", answer.body),
         }
     }
     Ok(())

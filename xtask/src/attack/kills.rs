@@ -33,6 +33,8 @@ pub(crate) struct Kills {
     failures: Vec<String>,
     /// Those that had to be sent again, because whoever had taken the connection died.
     interrupted: usize,
+    /// Where kills may be sent again: how long each took from the connection that was answered.
+    served_ms: Vec<f64>,
 }
 
 impl Kills {
@@ -40,6 +42,7 @@ impl Kills {
         self.times_ms.extend(&other.times_ms);
         self.failures.extend_from_slice(&other.failures);
         self.interrupted += other.interrupted;
+        self.served_ms.extend(&other.served_ms);
     }
 
     /// Trips the fuse of the flag of this number.
@@ -57,16 +60,18 @@ impl Kills {
     /// that any of them accepts, also where that one dies before it answers.
     pub(crate) fn trip_anywhere(&mut self, planes: &[Client], at: usize) {
         let path = format!("{}/fuse/trip", flag_path(&flag(at)));
-        let (mut accepted, mut attempts) = (None, 0);
+        let mut connected: Vec<Instant> = Vec::new();
         let tripped = eventually("a fuse is tripped", ABSENCE_LIMIT, || {
             let plane = planes.iter().find(|plane| is_there(plane)).context("no control plane is there")?;
-            accepted.get_or_insert_with(Instant::now);
-            attempts += 1;
+            connected.push(Instant::now());
             plane.post(&path, &json!({ "reason": "a drill" })).and_then(Answer::ok)
         });
-        let since: Option<Instant> = accepted;
-        self.times_ms.push(since.map_or(ABSENCE_LIMIT, |since| since.elapsed()).as_secs_f64() * 1_000.0);
-        self.interrupted += usize::from(attempts > 1);
+        let since = |connected: Option<&Instant>| {
+            connected.map_or(ABSENCE_LIMIT, Instant::elapsed).as_secs_f64() * 1_000.0
+        };
+        self.times_ms.push(since(connected.first()));
+        self.served_ms.push(since(connected.last()));
+        self.interrupted += usize::from(connected.len() > 1);
         if let Err(error) = tripped {
             self.failures.push(format!("{error:#}"));
         }
@@ -80,10 +85,13 @@ impl Kills {
         self.quantile_ms(0.99)
     }
 
+    /// The same from the connection that was answered: without the deaths of those that had taken an earlier one.
+    pub(crate) fn served_p99_ms(&self) -> f64 {
+        of_sorted(self.served_ms.clone(), 0.99)
+    }
+
     fn quantile_ms(&self, share: f64) -> f64 {
-        let mut sorted = self.times_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        quantile(&sorted, share)
+        of_sorted(self.times_ms.clone(), share)
     }
 
     pub(crate) fn told(&self) -> String {
@@ -98,6 +106,11 @@ impl Kills {
             "{count} kills, p50 {p50:.0} ms, p99 {p99:.0} ms, max {max:.0} ms, {failed} failed{why}{again}"
         )
     }
+}
+
+fn of_sorted(mut times_ms: Vec<f64>, share: f64) -> f64 {
+    times_ms.sort_by(f64::total_cmp);
+    quantile(&times_ms, share)
 }
 
 /// Whether a control plane accepts a connection.

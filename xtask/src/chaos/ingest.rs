@@ -116,6 +116,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         Metric::new("lost", float(checked.lost), "units").with(Target::Exactly(0.0)),
         Metric::new("double_counted", float(checked.double_counted), "units").with(Target::Exactly(0.0)),
         Metric::new("kill_p99_ms", kills.p99_ms(), "ms").with(Target::AtMost(KILL_MS_MAX)),
+        Metric::new("kill_served_p99_ms", kills.served_p99_ms(), "ms"),
         Metric::new("kills", float(kills.count() as u64), "kills"),
         Metric::new("plane_deaths", float(deaths.planes), "deaths"),
         Metric::new("edge_deaths", float(deaths.edges), "deaths"),

@@ -69,6 +69,11 @@ impl Client {
         &self.base
     }
 
+    /// The token it sends.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// `GET path`.
     pub fn get(&self, path: &str) -> Result<Answer> {
         self.send("GET", path, &[], None)

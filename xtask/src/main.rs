@@ -23,11 +23,14 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                                          the tests on processes and the simulation N times, all others M times, beside
                                          two busy loops; goes on where it was stopped (target/repeat/journal.json)
   load [PEOPLE]                          people, robots and bad lines send events; every acknowledged one is counted once
-  chaos ingest [PEOPLE] [--postgres]     the same while processes are killed; on PostgreSQL with two control planes
-  attack [NAME …]                        what one client key may try, on a fresh stack; an error when a rule is broken
+  chaos ingest [PEOPLE] [--events N] [--postgres] [--debug]
+                                         the same from servers, while processes are killed: a million events, or N, or those
+                                         of so many people; on PostgreSQL with two control planes; with a debug build
+  attack [NAME …] [--megabytes N]        what one client key may try, on a fresh stack; an error when a rule is broken;
+                                         a flood of 500 MB, or N
   bench attack [NAME …] | edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]] |
-        ingest [ROUNDS [ENROLMENTS]]
-                                         measure; writes target/bench/NAME.json
+        ingest [ROUNDS] [--units N] | cells [FLAGS [HOURS]]
+                                         measure; writes target/bench/NAME.json; ingest with N units too, such as 20000000
   build edge                             the optimised worker in edge/build, for deployment
   build evaluator                        the evaluator for browsers and Node.js in sdk/evaluator/pkg
   wrangler ARGUMENTS                     wrangler on the Node.js version it needs";

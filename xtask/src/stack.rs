@@ -50,6 +50,23 @@ pub fn build_control_plane(root: &Path) -> Result<PathBuf> {
     Ok(root.join("target/debug/flagfuse"))
 }
 
+/// The same with the control plane as it is deployed, for what is measured under load.
+pub(crate) fn build_released(root: &Path) -> Result<Built> {
+    Ok(Built {
+        control_plane: release_control_plane(root)?,
+        edge: build_wasm(root, &EDGE, WasmProfile::Optimised)?,
+    })
+}
+
+/// Builds the control plane as it is deployed; where its program is.
+pub(crate) fn release_control_plane(root: &Path) -> Result<PathBuf> {
+    progress("compiling the control plane for release");
+    let mut build = cargo();
+    build.args(["build", "--release", "--bin", "flagfuse"]).current_dir(root);
+    run_within("compiling the control plane for release", &mut build, COMPILE_LIMIT)?;
+    Ok(root.join("target/release/flagfuse"))
+}
+
 /// Where a stack lives and listens.
 #[derive(Debug, Clone)]
 pub struct StackConfig {

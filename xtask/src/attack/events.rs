@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use flagfuse_shared::limits::EVENT_COUNT_MAX;
 use serde_json::{Value, json};
 
@@ -28,6 +28,14 @@ pub(super) fn exposure(flag: &str, member: &Member, occurred_ms: u64) -> Value {
 /// A unit did something at that time.
 pub(super) fn outcome(unit: &str, metric: &str, occurred_ms: u64) -> Value {
     json!({ "id": id(), "type": "outcome", "metric": metric, "unit": unit, "value": 1.0, "occurred_ms": occurred_ms })
+}
+
+/// The ticket of a unit, whoever it is: what a bulk answer says to somebody at this address.
+pub(super) fn ticketed(edge: &Client, unit: &str, address: &str) -> Result<String> {
+    let body = json!({ "context": { "targetingKey": unit } }).to_string().into_bytes();
+    let headers = [("cf-connecting-ip", address)];
+    let answer = edge.send("POST", "/ofrep/v1/evaluate/flags", &headers, Some(body))?.ok()?;
+    answer["metadata"]["ticket"].as_str().map(str::to_owned).context("the answer has no ticket")
 }
 
 /// How requests were answered, by status; 0 for those without an answer.

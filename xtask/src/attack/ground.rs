@@ -20,6 +20,8 @@ pub(crate) const TARGET: &str = "target";
 pub(super) const WITNESS: &str = "witness";
 /// Units that may be in a slot that is open for an hour: the twentieth closes it with the next tick.
 pub(super) const OPEN_COUNT_MAX: u64 = 19;
+/// Bytes of events that clients flood an edge with.
+pub(super) const FLOOD_LEN: u64 = 500_000_000;
 /// How long the stack may take for anything that nobody attacks.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -29,6 +31,15 @@ pub(crate) struct Scene<'a> {
     pub(crate) root: &'a Path,
     pub(crate) built: &'a Built,
     pub(crate) name: &'static str,
+    /// Bytes of the largest flood.
+    pub(crate) flood_len: u64,
+}
+
+impl<'a> Scene<'a> {
+    /// A scene of that name, where nobody says how large a flood is.
+    pub(crate) const fn of(root: &'a Path, built: &'a Built, name: &'static str) -> Self {
+        Self { root, built, name, flood_len: FLOOD_LEN }
+    }
 }
 
 /// What differs from attack to attack.
@@ -44,6 +55,9 @@ pub(crate) struct Terms {
     /// Flags under fuses of their own, beside the target and the witness.
     pub(crate) fuses: Vec<(String, Value)>,
     pub(crate) profile: Option<&'static str>,
+    /// Limits of the environment. Without them one network may trip, and enrol as many as it likes: attacker and users come
+    /// from one address.
+    pub(crate) settings: BTreeMap<&'static str, u64>,
 }
 
 /// The stack and what it serves.
@@ -94,10 +108,12 @@ impl Ground {
         let admin = stack.admin();
         admin.post("/v1/projects", &json!({ "key": PROJECT }))?.ok()?;
         let profile = terms.profile.unwrap_or("strict");
-        // Attacker and users come from one address.
-        let settings = json!({
+        let mut settings = json!({
             "key": ENVIRONMENT, "profile": profile, "auto_exposure": "single", "min_networks": 1, "enrolments_per_minute": 0,
         });
+        for (name, value) in terms.settings {
+            settings[name] = json!(value);
+        }
         admin.post(&format!("/v1/projects/{PROJECT}/environments"), &settings)?.ok()?;
         for flag in [TARGET, WITNESS] {
             put_watched(&admin, flag, &idle_policy())?;

@@ -4,6 +4,8 @@
 mod backdating;
 mod crowd;
 mod events;
+mod flood;
+mod forging;
 mod ground;
 mod hoarding;
 mod kills;
@@ -14,7 +16,7 @@ mod witness;
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 pub(crate) use self::ground::{
     Accounts, ENVIRONMENT, Ground, PROJECT, Scene, TARGET, Terms, accounts, flag_path, put_watched,
@@ -57,17 +59,48 @@ struct Attack {
     run: fn(&Scene<'_>) -> Result<Found>,
 }
 
-const ATTACKS: [Attack; 5] = [
+const ATTACKS: [Attack; 7] = [
     Attack { name: "backdating", metric: "kill_p99_ms_backdating", run: backdating::run },
     Attack { name: "verdicts", metric: "kill_p99_ms_verdicts", run: verdicts::run },
     Attack { name: "lies", metric: "kill_p99_ms_lies", run: lies::run },
     Attack { name: "probing", metric: "kill_p99_ms_probing", run: probing::run },
+    Attack { name: "forging", metric: "kill_p99_ms_forging", run: forging::run },
+    Attack { name: "flood", metric: "kill_p99_ms_flood", run: flood::run },
     Attack { name: "hoarding", metric: "kill_p99_ms_hoarding", run: hoarding::run },
 ];
 
+/// Which attacks, and how much of them.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    /// All when there are none.
+    names: Vec<String>,
+    flood_len: u64,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self { names: Vec::new(), flood_len: ground::FLOOD_LEN };
+        let known = || ATTACKS.iter().map(|attack| attack.name).collect::<Vec<_>>().join(", ");
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            if argument == "--megabytes" {
+                let count = rest.next().context("--megabytes needs a number")?;
+                let count: u64 =
+                    count.parse().with_context(|| format!("--megabytes is {count:?}, which is no number"))?;
+                options.flood_len = count.saturating_mul(1_000_000);
+            } else if ATTACKS.iter().any(|attack| attack.name == argument) {
+                options.names.push(argument.clone());
+            } else {
+                bail!("unknown attack {argument:?}; known: {}, and --megabytes N for the flood", known());
+            }
+        }
+        Ok(options)
+    }
+}
+
 /// Runs the attacks of these names, or all, and prints a table of each; an error when a rule is broken.
-pub fn attack(root: &Path, names: &[String]) -> Result<()> {
-    let broken = broken_count(&all(root, names)?);
+pub fn attack(root: &Path, arguments: &[String]) -> Result<()> {
+    let broken = broken_count(&all(root, arguments)?);
     if broken > 0 {
         bail!("{broken} rules are broken");
     }
@@ -75,8 +108,8 @@ pub fn attack(root: &Path, names: &[String]) -> Result<()> {
 }
 
 /// The same as a benchmark.
-pub(crate) fn measure(root: &Path, names: &[String]) -> Result<Report> {
-    let found = all(root, names)?;
+pub(crate) fn measure(root: &Path, arguments: &[String]) -> Result<Report> {
+    let found = all(root, arguments)?;
     let mut together = Kills::default();
     let mut metrics = Vec::new();
     for (attack, found) in &found {
@@ -92,18 +125,15 @@ pub(crate) fn measure(root: &Path, names: &[String]) -> Result<Report> {
     Ok(Report { runs: together.count(), metrics })
 }
 
-fn all(root: &Path, names: &[String]) -> Result<Vec<(&'static Attack, Found)>> {
-    let known = || ATTACKS.iter().map(|attack| attack.name).collect::<Vec<_>>().join(", ");
-    if let Some(unknown) = names.iter().find(|name| ATTACKS.iter().all(|attack| attack.name != *name)) {
-        bail!("unknown attack {unknown:?}; known: {}", known());
-    }
+fn all(root: &Path, arguments: &[String]) -> Result<Vec<(&'static Attack, Found)>> {
+    let Options { names, flood_len } = Options::parse(arguments)?;
     let built = build(root)?;
     let mut all = Vec::new();
     for attack in
         ATTACKS.iter().filter(|attack| names.is_empty() || names.iter().any(|name| name == attack.name))
     {
         progress(&format!("attack: {}", attack.name));
-        let scene = Scene { root, built: &built, name: attack.name };
+        let scene = Scene { flood_len, ..Scene::of(root, &built, attack.name) };
         let mut found = (attack.run)(&scene)?;
         let p99_ms = found.kills.p99_ms();
         found.findings.insert(
@@ -130,5 +160,27 @@ fn tell(attack: &Attack, found: &Found) {
     for Finding { rule, found, holds } in &found.findings {
         let word = if *holds { "holds " } else { "BROKEN" };
         println!("  {word}  {rule}: {found}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_name_attacks_and_how_large_the_flood_is() {
+        let parsed =
+            |text: &str| Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(parsed("").unwrap(), Options { names: Vec::new(), flood_len: 500_000_000 });
+        let small = parsed("flood --megabytes 20 lies").unwrap();
+        assert_eq!((small.names.join(" ").as_str(), small.flood_len), ("flood lies", 20_000_000));
+        for (wrong, said) in [
+            ("--megabytes", "needs a number"),
+            ("--megabytes x", "\"x\""),
+            ("fire", "known: backdating, verdicts, lies, probing, forging, flood, hoarding"),
+        ] {
+            let error = format!("{:#}", parsed(wrong).unwrap_err());
+            assert!(error.contains(said), "{wrong:?}: {error}");
+        }
     }
 }

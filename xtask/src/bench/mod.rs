@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: measures, prints a table, writes `target/bench/NAME.json`. One file per benchmark.
 
+mod cells;
 mod edge_http;
 mod edge_size;
 mod evaluate;
@@ -20,6 +21,7 @@ use crate::figure::{Report, Target};
 /// Runs one benchmark. An unmet target is shown, not an error: the machine may be noisy.
 pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
     let report = match name {
+        "cells" => cells::run(root, arguments)?,
         "edge-http" => edge_http::run(root, arguments)?,
         "evaluate" => evaluate::run(root, arguments)?,
         "edge-size" => edge_size::run(root)?,
@@ -27,11 +29,16 @@ pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
         "propagation" => propagation::run(root, arguments)?,
         "attack" => crate::attack::measure(root, arguments)?,
         _ => bail!(
-            "unknown benchmark {name:?}; known: attack, edge-http, edge-size, evaluate, ingest, propagation"
+            "unknown benchmark {name:?}; known: attack, cells, edge-http, edge-size, evaluate, ingest, propagation"
         ),
     };
-    print_table(name, &report);
-    write_json(root, name, &report)
+    publish(root, name, &report)
+}
+
+/// Prints a report and writes it to `target/bench/NAME.json`.
+pub(crate) fn publish(root: &Path, name: &str, report: &Report) -> Result<()> {
+    print_table(name, report);
+    write_json(root, name, report)
 }
 
 #[expect(clippy::print_stdout, reason = "this is the command's result")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use flagfuse_shared::limits::EVENT_COUNT_MAX;
 use serde_json::{Value, json};
 
 use super::promised::Promised;
@@ -21,6 +22,13 @@ pub(super) struct Sender<'e> {
     edge: &'e Client,
 }
 
+/// An event of a request, and whether it was sent before.
+#[derive(Debug, Clone, Copy)]
+struct Sent<'v> {
+    event: &'v Value,
+    is_repeat: bool,
+}
+
 impl<'e> Sender<'e> {
     pub(super) const fn new(edge: &'e Client) -> Self {
         Self { edge }
@@ -28,11 +36,47 @@ impl<'e> Sender<'e> {
 
     /// Everything that a person sends, each request until it is acknowledged.
     pub(super) fn everything_of(&self, user: User, promised: &Promised) -> Result<()> {
+        let requests = self.requests_of(user)?;
+        for round in 0..requests.len() {
+            let events: Vec<Sent<'_>> = of_round(&requests, round).collect();
+            self.deliver(user, &events, promised)?;
+        }
+        promised.all_of(user);
+        Ok(())
+    }
+
+    /// Everything that these people send, as a server sends it: the first requests of all of them together, then the second
+    /// ones. What is repeated is so in other company, so that nobody knows the request again.
+    pub(super) fn serve(&self, people: &[User], promised: &Promised) -> Result<()> {
+        // A request has one agent, by which robots are told.
+        let (bots, people): (Vec<User>, Vec<User>) = people.iter().partition(|user| user.fate().is_bot);
+        for alike in [bots, people] {
+            let Some(first) = alike.first().copied() else { continue };
+            let all: Vec<Vec<Vec<Value>>> =
+                alike.iter().map(|user| self.requests_of(*user)).collect::<Result<_>>()?;
+            for round in 0..all.iter().map(Vec::len).max().unwrap_or(0) {
+                let events: Vec<Sent<'_>> =
+                    all.iter().flat_map(|requests| of_round(requests, round)).collect();
+                for events in events.chunks(EVENT_COUNT_MAX) {
+                    self.deliver(first, events, promised)?;
+                }
+            }
+            alike.iter().for_each(|user| promised.all_of(*user));
+        }
+        Ok(())
+    }
+
+    fn requests_of(&self, user: User) -> Result<Vec<Vec<Value>>> {
         let shown = eventually("somebody is shown the flag", PATIENCE, || self.shown(user))?;
-        let requests = user.requests(TARGET, &shown, now_ms());
-        for (at, events) in requests.iter().enumerate() {
-            let malformed = events.iter().filter(|event| event["type"] == "surprise").count() as u64;
-            let body = json!({ "sent_ms": now_ms(), "sdk": "load/1.0.0", "events": events }).to_string();
+        Ok(user.requests(TARGET, &shown, now_ms()))
+    }
+
+    /// One request, until it is acknowledged.
+    fn deliver(&self, user: User, events: &[Sent<'_>], promised: &Promised) -> Result<()> {
+        let listed: Vec<&Value> = events.iter().map(|sent| sent.event).collect();
+        let body = json!({ "sent_ms": now_ms(), "sdk": "load/1.0.0", "events": listed }).to_string();
+        // Whoever hears nothing sends it again, and some do so who did.
+        for _ in 0..if user.sends_twice() { 2 } else { 1 } {
             eventually("events are acknowledged", PATIENCE, || {
                 let answer = self.post("/v1/events", user, &body)?;
                 // A body of nothing but malformed events is kept, and answered by what is wrong with them.
@@ -40,12 +84,10 @@ impl<'e> Sender<'e> {
                 ensure!(is_kept, "status {}: {}", answer.status, answer.body);
                 Ok(())
             })?;
-            // The buffer knows a repeat, and takes nothing twice.
-            if !requests.iter().take(at).any(|earlier| earlier == events) {
-                promised.request(events.len() as u64, malformed);
-            }
         }
-        promised.all_of(user);
+        let new = || events.iter().filter(|sent| !sent.is_repeat);
+        let malformed = new().filter(|sent| sent.event["type"] == "surprise").count();
+        promised.request(new().count() as u64, malformed as u64);
         Ok(())
     }
 
@@ -68,4 +110,11 @@ impl<'e> Sender<'e> {
         let headers = [("user-agent", user.agent()), ("cf-connecting-ip", address.as_str())];
         self.edge.send("POST", path, &headers, Some(body.as_bytes().to_vec()))
     }
+}
+
+/// The events of a person's request of that number.
+fn of_round(requests: &[Vec<Value>], round: usize) -> impl Iterator<Item = Sent<'_>> {
+    let events = requests.get(round).map(Vec::as_slice).unwrap_or_default();
+    let is_repeat = requests.iter().take(round).any(|earlier| earlier == events);
+    events.iter().map(move |event| Sent { event, is_repeat })
 }

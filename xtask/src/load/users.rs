@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const OUTCOMES: [(&str, u64); 4] = [("session", 90), ("conversion", 30), ("error", 5), ("latency_ms", 80)];
 /// Of a hundred people: robots, by what they call themselves.
 const BOTS: u64 = 3;
-/// Of a hundred events: sent again though they were acknowledged.
+/// Of a hundred people: send again what was acknowledged.
 const REPEATED: u64 = 8;
 /// Of a hundred people: their exposure arrives after what they did.
 const REORDERED: u64 = 10;
@@ -15,7 +15,9 @@ const REORDERED: u64 = 10;
 const EARLY: u64 = 2;
 /// Of a hundred people: one of their events is of no known type.
 const MALFORMED: u64 = 2;
-/// By how much.
+/// Pages that somebody with a session looks at, at most: with everything else fewer events than wait for an enrolment.
+const PAGES_MAX: u64 = 6;
+/// By how much their clock is wrong.
 const EARLY_MS: u64 = 60 * 60_000;
 
 /// What a robot calls itself.
@@ -85,6 +87,11 @@ impl User {
         }
     }
 
+    /// Whether it sends requests again that were acknowledged.
+    pub(super) fn sends_twice(self) -> bool {
+        self.has("twice", REPEATED)
+    }
+
     /// Where it comes from: fifty of them are behind one network.
     pub(super) fn address(self) -> String {
         let network = self.number / 50;
@@ -119,6 +126,10 @@ impl User {
                 self.event(shown, name, now_ms, &fields)
             })
             .collect();
+        let pages = if fate.outcomes & 1 != 0 { self.chance("pages") % (PAGES_MAX + 1) } else { 0 };
+        outcomes.extend((0..pages).map(|at| {
+            self.event(shown, &format!("page-{at}"), now_ms, &json!({ "type": "outcome", "metric": "page" }))
+        }));
         if fate.malformed > 0 {
             outcomes.push(self.event(shown, "surprise", now_ms, &json!({ "type": "surprise" })));
         }

@@ -5,7 +5,7 @@
 mod servers;
 mod slot;
 mod unleash_edge;
-mod wrk;
+pub(super) mod wrk;
 
 use std::path::Path;
 use std::process::Command;

@@ -14,6 +14,8 @@ use crate::bench::processor;
 /// Core of the servers and core of the load generator, where a machine has two and Linux' `taskset` binds to them.
 const SERVER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
+/// Connections to a server that is compared with others.
+const CONNECTION_COUNT: u32 = 32;
 
 /// A request, without the host.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub(super) struct Request {
     pub(super) body: Option<String>,
 }
 
-pub(super) fn ensure_installed() -> Result<()> {
+pub(in crate::bench) fn ensure_installed() -> Result<()> {
     if is_there("wrk") {
         return Ok(());
     }
@@ -48,7 +50,7 @@ fn can_bind() -> bool {
 }
 
 /// Binds a running server, with all its threads, to the servers' core.
-pub(super) fn bind_server(process_id: u32) -> Result<()> {
+pub(in crate::bench) fn bind_server(process_id: u32) -> Result<()> {
     if can_bind() {
         let output = Command::new("taskset")
             .args(["--all-tasks", "--cpu-list", "--pid", SERVER_CORE, &process_id.to_string()])
@@ -82,13 +84,27 @@ pub(super) fn write_script(path: &Path, requests: &[Request]) -> Result<()> {
 }
 
 /// A Lua string. JSON's escapes are Lua's for everything that is printed ASCII, which all of these are.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+pub(in crate::bench) fn quoted(text: impl AsRef<str>) -> String {
+    serde_json::Value::from(text.as_ref()).to_string()
 }
 
 /// Loads a slot for some seconds: answers per second that its server was on the processor, which is what one core
 /// answers when nobody else wants it.
 pub(super) fn requests_per_core_s(slot: &Slot, seconds: u32) -> Result<f64> {
+    let used_before_s = processor::used_s(slot.process_id);
+    let load = load(&slot.script, &slot.base_url, seconds, CONNECTION_COUNT)
+        .with_context(|| slot.name.to_owned())?;
+    let used_after_s = processor::used_s(slot.process_id);
+    Ok(load.requests / processor::used_between_s(used_before_s, used_after_s, load.wall_s))
+}
+
+/// Sends what a script says for some seconds, on so many connections, from the core that servers leave free.
+pub(in crate::bench) fn load(
+    script: &Path,
+    base_url: &str,
+    seconds: u32,
+    connection_count: u32,
+) -> Result<Load> {
     let mut command = if can_bind() {
         let mut command = Command::new("taskset");
         command.args(["--cpu-list", LOAD_CORE, "wrk"]);
@@ -96,23 +112,20 @@ pub(super) fn requests_per_core_s(slot: &Slot, seconds: u32) -> Result<f64> {
     } else {
         Command::new("wrk")
     };
-    command.args(["-t1", "-c32", &format!("-d{seconds}"), "--script"]).arg(&slot.script).arg(&slot.base_url);
-    let used_before_s = processor::used_s(slot.process_id);
-    let output = command.output().context("running wrk")?;
-    let used_after_s = processor::used_s(slot.process_id);
+    command.args(["-t1", &format!("-c{connection_count}"), &format!("-d{seconds}"), "--script"]);
+    let output = command.arg(script).arg(base_url).output().context("running wrk")?;
     let said = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         bail!("wrk ended with {}: {said}{}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    let load = parse(&said).with_context(|| format!("{}: {said}", slot.name))?;
-    Ok(load.requests / processor::used_between_s(used_before_s, used_after_s, load.wall_s))
+    parse(&said).with_context(|| said.into_owned())
 }
 
 /// What wrk did.
 #[derive(Debug, PartialEq)]
-struct Load {
-    requests: f64,
-    wall_s: f64,
+pub(in crate::bench) struct Load {
+    pub(in crate::bench) requests: f64,
+    pub(in crate::bench) wall_s: f64,
 }
 
 /// wrk's figures; an error when any answer was one.

@@ -211,21 +211,24 @@ impl Course {
         })
     }
 
-    /// The same, spread over `time`; how long after it was due each was acknowledged.
+    /// The same, spread over `time`, each buffer's a little after another's; how long after it was due each was acknowledged.
+    /// When a batch is due does not depend on when another is answered.
     fn send_paced(&self, bodies: &[Vec<Vec<u8>>], time: Duration) -> Result<Vec<Duration>> {
         let began = Instant::now();
         let times = Mutex::new(Vec::new());
+        let buffer_count = u32::try_from(bodies.len().max(1)).unwrap_or(u32::MAX);
         thread::scope(|scope| {
             let times = &times;
-            let senders: Vec<_> = bodies
-                .iter()
-                .map(|own| {
+            let senders: Vec<_> = (0..)
+                .zip(bodies)
+                .map(|(buffer, own)| {
                     scope.spawn(move || {
                         let mut line = Line::new(self.config.port, &self.ingest_token);
                         let count = u32::try_from(own.len().max(1)).unwrap_or(u32::MAX);
                         let step = time / count;
+                        let first = began + step * buffer / buffer_count;
                         for (at, body) in (0..).zip(own) {
-                            let due = began + step * at;
+                            let due = first + step * at;
                             thread::sleep(due.saturating_duration_since(Instant::now()));
                             deliver(&mut line, body)?;
                             times.lock().unwrap_or_else(PoisonError::into_inner).push(due.elapsed());

@@ -3,30 +3,30 @@
 
 mod batches;
 mod course;
+mod edge;
 mod line;
 mod mix;
+mod rows;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use self::course::{Acknowledged, Course};
-use super::count_argument;
+use self::edge::EdgeFound;
+use self::rows::rows;
 use super::edge_http::rss_mib;
 use crate::figure::{Metric, Report, Target, median};
 use crate::plane::PlaneConfig;
 use crate::postgres::{Binaries, Postgres};
-use crate::process::{COMPILE_LIMIT, cargo, run_within};
 use crate::secrets::Secrets;
-use crate::stack::free_ports;
+use crate::stack::{build_released, free_ports};
 use crate::tools::progress;
 
 const ROUND_COUNT: usize = 5;
 /// Units that are enrolled before anything is measured.
 const ENROLMENT_COUNT: u64 = 1_000_000;
-/// And for the second look: a large launch.
-const LARGE_COUNT: u64 = 20_000_000;
 
 /// What one database came to.
 struct Found {
@@ -36,25 +36,62 @@ struct Found {
     kill_count: usize,
     rss_mib: f64,
     restart_s: f64,
-    database_bytes_per_event: f64,
-    /// The full load with `LARGE_COUNT` units against that with `ENROLMENT_COUNT`, the memory and the restart then.
+    bytes_per_event: f64,
+    /// Of all tables; not counted on PostgreSQL.
+    rows_per_event: Option<f64>,
+    /// The full load with many units against that with `ENROLMENT_COUNT`, the memory and the restart then.
     large: Option<(f64, f64, f64)>,
 }
 
+/// How much is measured.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    round_count: usize,
+    /// For a second look on SQLite: the units of a large launch.
+    large_count: Option<u64>,
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        let mut options = Self { round_count: ROUND_COUNT, large_count: None };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--units" => {
+                    let count = rest.next().context("--units needs a number")?;
+                    let count = count.parse().with_context(|| format!("--units is {count:?}, no number"))?;
+                    ensure!(
+                        count > ENROLMENT_COUNT,
+                        "--units is {count}, the first look has {ENROLMENT_COUNT}"
+                    );
+                    options.large_count = Some(count);
+                }
+                unknown if unknown.starts_with('-') => bail!("unknown option {unknown}; known: --units N"),
+                count => {
+                    options.round_count =
+                        count.parse().with_context(|| format!("{count:?} is not a number of rounds"))?;
+                }
+            }
+        }
+        ensure!(options.round_count > 0, "ROUNDS is 0, allowed is 1 and more");
+        Ok(options)
+    }
+}
+
 pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
-    let round_count = count_argument(arguments, 0, ROUND_COUNT)?;
-    let large_count = count_argument(arguments, 1, LARGE_COUNT)?;
-    ensure!(round_count > 0, "usage: cargo xtask bench ingest [ROUNDS [ENROLMENTS]]");
-    let program = release_build(root)?;
-    let sqlite = on_database(root, &program, None, round_count, large_count)?;
+    let options = Options::parse(arguments)?;
+    let built = build_released(root)?;
+    let edge = edge::measure(root, &built, options.round_count)?;
+    let sqlite = on_database(root, &built.control_plane, None, &options)?;
     let binaries = Binaries::find().context("no PostgreSQL is installed, and half of this is about it")?;
     let server = Postgres::start_durable(&binaries)?;
     let url = server.fresh_database("bench_ingest")?;
-    let postgres = on_database(root, &program, Some(url), round_count, 0)?;
-    Ok(Report { runs: round_count, metrics: metrics(&sqlite, &postgres) })
+    let on_postgres = Options { large_count: None, ..options };
+    let postgres = on_database(root, &built.control_plane, Some(url), &on_postgres)?;
+    Ok(Report { runs: options.round_count, metrics: metrics(&edge, &sqlite, &postgres) })
 }
 
-fn metrics(sqlite: &Found, postgres: &Found) -> Vec<Metric> {
+fn metrics(edge: &EdgeFound, sqlite: &Found, postgres: &Found) -> Vec<Metric> {
     let mut metrics = vec![
         Metric::new("sqlite_events_per_s", sqlite.events_per_s, "events/s").with(Target::AtLeast(150_000.0)),
         Metric::new("postgres_events_per_s", postgres.events_per_s, "events/s"),
@@ -71,8 +108,12 @@ fn metrics(sqlite: &Found, postgres: &Found) -> Vec<Metric> {
         Metric::new("rss_mib", sqlite.rss_mib, "MiB"),
         Metric::new("restart_s", sqlite.restart_s, "s"),
         Metric::new("postgres_restart_s", postgres.restart_s, "s"),
-        Metric::new("database_bytes_per_event", sqlite.database_bytes_per_event, "bytes"),
+        Metric::new("edge_events_per_s", edge.events_per_core_s, "events/core-s"),
+        Metric::new("edge_rows_per_event", edge.rows_per_event, "rows"),
+        Metric::new("edge_bytes_per_event", edge.bytes_per_event, "bytes"),
+        Metric::new("bytes_per_event", sqlite.bytes_per_event, "bytes"),
     ];
+    metrics.extend(sqlite.rows_per_event.map(|rows| Metric::new("rows_per_event", rows, "rows")));
     if let Some((ratio, rss_mib, restart_s)) = sqlite.large {
         metrics.push(Metric::new("ratio_20m_vs_1m", ratio, "x").with(Target::AtLeast(0.7)));
         metrics.push(Metric::new("rss_20m_mib", rss_mib, "MiB"));
@@ -86,21 +127,11 @@ const fn count(count: usize) -> f64 {
     count as f64
 }
 
-/// The control plane as it is deployed.
-fn release_build(root: &Path) -> Result<PathBuf> {
-    progress("compiling the control plane for release");
-    let mut build = cargo();
-    build.args(["build", "--release", "--bin", "flagfuse"]).current_dir(root);
-    run_within("compiling the control plane for release", &mut build, COMPILE_LIMIT)?;
-    Ok(root.join("target/release/flagfuse"))
-}
-
 fn on_database(
     root: &Path,
     program: &Path,
     database_url: Option<String>,
-    round_count: usize,
-    large_count: u64,
+    options: &Options,
 ) -> Result<Found> {
     let name = if database_url.is_some() { "postgres" } else { "sqlite" };
     let data_dir = root.join("target/bench-ingest").join(name);
@@ -121,7 +152,8 @@ fn on_database(
         push_token: secrets.push_token.clone(),
         open_file_count_max: None,
     };
-    let database = data_dir.join("control-plane");
+    let (database, round_count) = (data_dir.join("control-plane"), options.round_count);
+    let is_file = config.database_url.is_none();
     let mut course = Course::start(config, &secrets)?;
     course.fill(ENROLMENT_COUNT)?;
     let events_per_s = rounds(&mut course, name, round_count)?;
@@ -129,8 +161,12 @@ fn on_database(
     let rss = rss_mib(course.process_id()?)?;
     let restart_s = course.restart()?;
     course.check_balance()?;
-    let database_bytes_per_event = count(folder_len(&database)?) / course.event_count();
-    let large = if large_count > ENROLMENT_COUNT {
+    let bytes_per_event = count(folder_len(&database)?) / course.event_count();
+    let files = is_file.then(|| [database.join("flagfuse.db")]);
+    let found = files.map(|files| rows(root, &files)).transpose()?;
+    #[expect(clippy::cast_precision_loss, reason = "some hundred million")]
+    let rows_per_event = found.map(|found| found.rows as f64 / course.event_count());
+    let large = if let Some(large_count) = options.large_count {
         course.fill(large_count)?;
         let large_per_s = rounds(&mut course, name, round_count)?;
         let large_rss = rss_mib(course.process_id()?)?;
@@ -148,7 +184,8 @@ fn on_database(
         kill_count: course.kills.count(),
         rss_mib: rss,
         restart_s,
-        database_bytes_per_event,
+        bytes_per_event,
+        rows_per_event,
         large,
     })
 }
@@ -174,4 +211,28 @@ fn folder_len(dir: &Path) -> Result<usize> {
         }
     }
     Ok(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_say_how_much_is_measured() {
+        let parsed =
+            |text: &str| Options::parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let usual = parsed("").unwrap();
+        assert_eq!(usual, Options { round_count: ROUND_COUNT, large_count: None });
+        let large = parsed("1 --units 20000000").unwrap();
+        assert_eq!(large, Options { round_count: 1, large_count: Some(20_000_000) });
+        for (wrong, said) in [
+            ("--units", "needs a number"),
+            ("--units 5", "the first look has 1000000"),
+            ("--fast", "unknown option --fast"),
+            ("0", "ROUNDS is 0"),
+        ] {
+            let error = format!("{:#}", parsed(wrong).unwrap_err());
+            assert!(error.contains(said), "{wrong:?}: {error}");
+        }
+    }
 }

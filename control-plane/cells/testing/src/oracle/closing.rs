@@ -113,7 +113,7 @@ impl Oracle {
             for phase in self.phases.values_mut() {
                 phase.enrolled.remove(&unit);
             }
-            self.waiting.retain(|(of, ..)| *of != unit);
+            self.waiting.remove(&unit);
             self.links.retain(|device, canonical| *device != unit && *canonical != unit);
             self.erased.insert(unit);
         }

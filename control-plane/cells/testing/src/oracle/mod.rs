@@ -146,7 +146,8 @@ pub struct Oracle {
     phases: BTreeMap<PhaseId, Phase>,
     links: BTreeMap<UnitHash, UnitHash>,
     erased: BTreeSet<UnitHash>,
-    waiting: Vec<(UnitHash, u64, Outcome)>,
+    /// By unit, each with the tick in which it became known.
+    waiting: BTreeMap<UnitHash, Vec<(u64, Outcome)>>,
     cells: BTreeMap<CellKey, (u64, u64, i64)>,
     counters: BTreeMap<(PhaseId, Arm, Counter), u64>,
     new_networks: BTreeSet<(PhaseId, MetricNo, Arm, u32, Source)>,
@@ -294,7 +295,10 @@ impl Oracle {
         closed.counters = counters
             .map(|((phase, arm, counter), events)| CounterRow { phase, arm, counter, events })
             .collect();
-        self.waiting.retain(|(_, tick_ms, _)| tick_ms + LATE_MS + TICK_MS > at_ms);
+        self.waiting.retain(|_, outcomes| {
+            outcomes.retain(|(tick_ms, _)| tick_ms + LATE_MS + TICK_MS > at_ms);
+            !outcomes.is_empty()
+        });
         self.forget();
         self.let_phases_go(at_ms);
         closed
@@ -315,14 +319,15 @@ impl Oracle {
         if self.has(Fault::LastSampleCounts) {
             outcomes.reverse();
         }
+        let peopled = self.phases.iter().filter(|(_, phase)| !phase.enrolled.is_empty());
+        let peopled: Vec<PhaseId> = peopled.map(|(id, _)| *id).collect();
         for Arrival { tick_ms, outcome, accepting } in outcomes {
             let unit = self.resolve(outcome.unit);
             if self.erased.contains(&outcome.unit) || self.erased.contains(&unit) {
                 continue;
             }
-            let ids: Vec<PhaseId> = self.phases.keys().copied().collect();
             let mut enrolled = BTreeSet::new();
-            for id in ids {
+            for id in peopled.iter().copied() {
                 let Some(phase) = self.phases.get(&id) else { continue };
                 let takes = phase.rules.outcomes_from.takes(outcome.source);
                 let as_whom = [outcome.unit, unit].into_iter().find(|unit| phase.enrolled.contains_key(unit));
@@ -342,7 +347,7 @@ impl Oracle {
                 && tick_ms.saturating_sub(outcome.at_ms) <= LATE_MS
                 && !self.has(Fault::NothingWaits)
             {
-                self.waiting.push((unit, tick_ms, outcome));
+                self.waiting.entry(unit).or_default().push((tick_ms, outcome));
             }
         }
     }
@@ -455,8 +460,8 @@ impl Oracle {
             for (unit, _) in self.exposures.iter_mut().filter(|(unit, _)| *unit == device) {
                 *unit = canonical;
             }
-            for (unit, ..) in self.waiting.iter_mut().filter(|(unit, ..)| *unit == device) {
-                *unit = canonical;
+            if let Some(outcomes) = self.waiting.remove(&device) {
+                self.waiting.entry(canonical).or_default().extend(outcomes);
             }
             if self.has(Fault::LinkedDevicesEnrolAgain) {
                 continue;
@@ -471,19 +476,15 @@ impl Oracle {
 
     /// Of each unit's outcomes those that became known last wait on.
     fn trim_waiting(&mut self) {
-        self.waiting.sort_by_key(|(unit, tick_ms, outcome)| {
-            let Outcome { at_ms, name, value_micros, source, .. } = *outcome;
-            let flags = source.number() | u8::from(value_micros.is_some()) << 2;
-            (*unit, *tick_ms, at_ms, name, value_micros.unwrap_or(0), flags)
-        });
-        let mut of_unit: BTreeMap<UnitHash, usize> = BTreeMap::new();
-        self.waiting.iter().for_each(|(unit, ..)| *of_unit.entry(*unit).or_default() += 1);
-        self.waiting.retain(|(unit, ..)| {
-            let Some(left) = of_unit.get_mut(unit) else { return false };
-            let is_kept = *left <= WAITING_MAX;
-            *left -= 1;
-            is_kept
-        });
+        for outcomes in self.waiting.values_mut() {
+            outcomes.sort_by_key(|(tick_ms, outcome)| {
+                let Outcome { at_ms, name, value_micros, source, .. } = *outcome;
+                let flags = source.number() | u8::from(value_micros.is_some()) << 2;
+                (*tick_ms, at_ms, name, value_micros.unwrap_or(0), flags)
+            });
+            let too_many = outcomes.len().saturating_sub(WAITING_MAX);
+            outcomes.drain(..too_many);
+        }
     }
 
     /// The exposures of the tick: the first of each unit stands.
@@ -539,10 +540,9 @@ impl Oracle {
                 self.new_networks.insert(key);
             }
             self.add(id, slot, 0, MetricNo::ENROLLED, &exposure, (1, 1, 0));
-            let waiting = self.waiting.iter().filter(|(of, ..)| *of == unit);
-            let waiting: Vec<Outcome> = waiting.map(|(.., outcome)| *outcome).collect();
+            let waiting = self.waiting.get(&unit).cloned().unwrap_or_default();
             let now_ms = self.now_ms;
-            for outcome in waiting {
+            for (_, outcome) in waiting {
                 self.count_for(id, unit, &outcome, now_ms);
             }
         }

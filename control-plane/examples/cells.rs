@@ -236,7 +236,7 @@ async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::
     };
     let rules = phase_ids
         .iter()
-        .map(|phase_id| Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, &policy))?)));
+        .map(|phase_id| Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, &policy, &BTreeMap::new()))?)));
     let rules: Vec<(i64, String)> = rules.collect::<anyhow::Result<_>>()?;
     phase_rules::put(&mut tx, held.partition_id, &rules).await?;
     tx.commit().await?;

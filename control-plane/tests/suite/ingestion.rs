@@ -124,36 +124,6 @@ async fn both_formats_of_batches_are_read_and_the_answer_says_so() {
 }
 
 #[tokio::test]
-async fn one_client_cannot_hide_anothers_events() {
-    let world = watched().await;
-    let (units, now) = (exposed(2), world.clock.now());
-    let sent = |source: &str, events: &[Value]| {
-        let requests = json!([
-            { "received_ms": now, "source": source, "network": 7, "sdk": "web/1", "events": events },
-        ]);
-        newer(&world.batch(&[]), requests)
-    };
-    let exposures = [world.exposure(&units[0], "on", 1), world.exposure(&units[1], "on", 1)];
-    world.deliver(&sent("ticket", &exposures)).await;
-    // Whoever knows the id of an event sends it first: for a unit of their own, or word for word without its ticket.
-    let theirs = world.outcome(&units[0], "conversion");
-    let mut own = world.outcome(&units[1], "conversion");
-    own["id"] = theirs["id"].clone();
-    world.deliver(&sent("ticket", &[own])).await;
-    world.deliver(&sent("none", &[theirs.clone()])).await;
-    let answer = world.deliver(&sent("ticket", &[theirs.clone()])).await;
-    assert_eq!((&answer["stored"], &answer["duplicate"]), (&json!(1), &json!(0)), "{answer}");
-    assert_eq!(quarantined(&world).await, Vec::<String>::new());
-    assert_eq!(tally(&world, "exposed", "conversion").await, (2, 2));
-    // Of one unit, what is proved the same way, an id still names one event.
-    let mut other = theirs;
-    other["metric"] = json!("error");
-    world.deliver(&sent("ticket", &[other])).await;
-    assert_eq!(quarantined(&world).await, ["id_conflict"]);
-    assert_balanced(&world).await;
-}
-
-#[tokio::test]
 async fn outcomes_count_in_whatever_order_they_arrive() {
     let world = watched().await;
     let units = exposed(3);

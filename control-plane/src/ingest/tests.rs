@@ -87,11 +87,11 @@ impl Plane {
 }
 
 async fn stored(store: &Store) -> i64 {
-    number(&mut *store.read().await.unwrap(), "SELECT CAST(SUM(stored) AS BIGINT) FROM balance").await
+    number(&mut store.read().await.unwrap(), "SELECT CAST(SUM(stored) AS BIGINT) FROM balance").await
 }
 
 async fn changes_of_hands(store: &Store) -> i64 {
-    number(&mut *store.read().await.unwrap(), "SELECT fence FROM partitions").await
+    number(&mut store.read().await.unwrap(), "SELECT fence FROM partitions").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

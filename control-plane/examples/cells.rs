@@ -234,9 +234,9 @@ async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::
     else {
         bail!("somebody else has the partition")
     };
-    let rules = phase_ids
-        .iter()
-        .map(|phase_id| Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, &policy, &BTreeMap::new()))?)));
+    let rules = phase_ids.iter().map(|phase_id| {
+        Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, &policy, &BTreeMap::new()))?))
+    });
     let rules: Vec<(i64, String)> = rules.collect::<anyhow::Result<_>>()?;
     phase_rules::put(&mut tx, held.partition_id, &rules).await?;
     tx.commit().await?;

@@ -54,6 +54,7 @@ fn recorded() -> String {
             network: 3_123_456_789,
             is_bot: false,
             is_limited: false,
+            slices: "",
         })
         .collect();
     exposures(&recorded)

@@ -46,7 +46,6 @@ pub enum OutcomesFrom {
 
 impl OutcomesFrom {
     /// Whether the source makes no difference.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
     pub const fn is_anybody(&self) -> bool {
         matches!(self, Self::Any)
     }

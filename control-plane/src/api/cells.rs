@@ -165,7 +165,9 @@ pub(super) async fn read(
     };
     if let Some(wanted) = params.slice {
         sums.retain(|sum| sum.slice == wanted);
-        slots.iter_mut().for_each(|slot| slot.cells.retain(|cell| cell.slice == wanted));
+        for slot in &mut slots {
+            slot.cells.retain(|cell| cell.slice == wanted);
+        }
     }
     Ok(Json(CellList { phases, sums, slots, exposures_outside_cohort, next }))
 }

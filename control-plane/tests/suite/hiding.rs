@@ -77,7 +77,7 @@ async fn an_event_that_comes_again_with_its_ticket_counts() {
     let plain = world.event(json!({
         "type": "exposure", "unit": "u", "flag": "checkout", "variation": "on" }));
     for (source, side) in [("none", "stored"), ("ticket", "duplicate"), ("none", "duplicate")] {
-        assert_eq!(send(&world, &[(source, &[plain.clone()])]).await[side], 1, "{source}");
+        assert_eq!(send(&world, &[(source, std::slice::from_ref(&plain))]).await[side], 1, "{source}");
     }
     assert_balanced(&world).await;
 }

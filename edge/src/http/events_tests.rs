@@ -234,7 +234,7 @@ fn a_link_counts_with_good_tickets_of_both_its_units() {
     ] {
         let judged = judge(Some(&secrets), &events(&[link(&body)]));
         assert_eq!(codes(&judged), [""], "it is accepted: {body}");
-        assert_eq!(judged[0].ticket.map(|fault| fault.as_str()), expected, "{body}");
+        assert_eq!(judged[0].ticket.map(TicketFault::as_str), expected, "{body}");
         let source = if expected.is_none() { SourceMark::Ticket } else { SourceMark::None };
         assert_eq!((judged[0].source, judged[0].enrols), (source, true));
     }

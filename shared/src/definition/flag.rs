@@ -391,7 +391,6 @@ pub enum Units {
 
 impl Units {
     /// Whether nothing is asked of a unit.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls skip predicates with a reference")]
     pub const fn is_any(&self) -> bool {
         matches!(self, Self::Any)
     }

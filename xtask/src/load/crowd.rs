@@ -61,7 +61,9 @@ impl<'e> Sender<'e> {
                     self.deliver(first, events, promised)?;
                 }
             }
-            alike.iter().for_each(|user| promised.all_of(*user));
+            for user in alike {
+                promised.all_of(user);
+            }
         }
         Ok(())
     }

@@ -148,7 +148,7 @@ impl Load {
             let people: Vec<User> = (first..end).map(|number| User { number }).collect();
             match self.senders {
                 Senders::Browsers => {
-                    people.iter().try_for_each(|user| sender.everything_of(*user, &self.promised))?
+                    people.iter().try_for_each(|user| sender.everything_of(*user, &self.promised))?;
                 }
                 Senders::Servers => sender.serve(&people, &self.promised)?,
             }

@@ -22,6 +22,7 @@ const LIMITED: u8 = 2;
 /// One request's events. `T` is a text, `R` an event as it came. Unknown fields are ignored: a newer edge may say more.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>, R: Deserialize<'de>"))]
+#[expect(clippy::struct_excessive_bools, reason = "marks as they travel, each of its own")]
 pub struct Request<T, R> {
     /// The edge's clock when it arrived.
     pub received_ms: UnixMillis,

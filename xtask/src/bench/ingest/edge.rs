@@ -124,7 +124,7 @@ fn script_text(edge: &Client) -> Result<String> {
          \x20 local body = table.concat(groups[turn % #groups + 1], started .. \"-\" .. turn)\n\
          \x20 return wrk.format(\"POST\", \"/v1/events\", headers, body)\n\
          end\n",
-        key = quoted(&format!("Bearer {}", edge.token().unwrap_or_default())),
+        key = quoted(format!("Bearer {}", edge.token().unwrap_or_default())),
     );
     Ok(script)
 }

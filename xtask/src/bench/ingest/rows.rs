@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_mins(10);
 
 /// What files hold together.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rows {
+pub(super) struct Held {
     /// Of all tables.
     pub(super) rows: u64,
     /// Of what an edge's buffers have not delivered.
@@ -25,14 +25,14 @@ pub(super) struct Rows {
 }
 
 /// Counts them; another process may be writing.
-pub(super) fn rows(root: &Path, files: &[PathBuf]) -> Result<Rows> {
+pub(super) fn rows(root: &Path, files: &[PathBuf]) -> Result<Held> {
     let mut node = node_22(root)?;
     node.arg(root.join(SCRIPT)).args(files);
     let found = output("counting rows", &mut node, LIMIT)?;
     ensure!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     let said: Value = serde_json::from_slice(&found.stdout).context("reading how many rows there are")?;
     let number = |name: &str| said[name].as_u64().with_context(|| format!("{name} is missing: {said}"));
-    Ok(Rows {
+    Ok(Held {
         rows: number("rows")?,
         waiting_rows: number("waiting_rows")?,
         waiting_events: number("waiting_events")?,

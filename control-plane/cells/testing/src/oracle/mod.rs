@@ -382,8 +382,8 @@ impl Oracle {
         let mut late = 0;
         let mut added = Vec::new();
         for (no, metric) in (1..).map(MetricNo).zip(&phase.rules.metrics) {
-            let extra_ms = u64::from(fault == Some(Fault::WindowEndsLate));
-            let is_within = age_ms >= metric.window.after_ms && age_ms < metric.window.within_ms + extra_ms;
+            let until_ms = metric.window.within_ms + u64::from(fault == Some(Fault::WindowEndsLate));
+            let is_within = (metric.window.after_ms..until_ms).contains(&age_ms);
             let is_sample = metric.counting == Counting::Sample;
             if !is_within
                 || !fits(metric, outcome.name, &names)
@@ -395,8 +395,7 @@ impl Oracle {
                 self.new_networks.insert((id, no, exposure.arm, exposure.network, outcome.source));
             }
             let is_new = enrolment.done.insert(no);
-            let has_matured = slot.matured.contains(&no);
-            let micros = outcome.value_micros.unwrap_or(0);
+            let (has_matured, micros) = (slot.matured.contains(&no), outcome.value_micros.unwrap_or(0));
             if step.is_none() {
                 late += u64::from(is_new);
                 continue;

@@ -17,9 +17,33 @@ use crate::world::{ENVIRONMENT, FLAG, START, World, flag, fleet, policy};
 
 const VARIABLE: &str = "FLAGFUSE_TEST_POSTGRES";
 
-/// A database of its own on the server that the variable names, by the URL of somebody who may create databases; `None` where
-/// there is no server, which only a developer's machine may lack.
-async fn database() -> Option<DatabaseUrl> {
+/// A database of its own, which goes when this goes.
+struct Database {
+    url: DatabaseUrl,
+    admin: String,
+    name: String,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (admin, sql) = (self.admin.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        // A runtime cannot be waited for inside itself.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(administer(&admin, sql));
+        });
+        dropping.join().unwrap();
+    }
+}
+
+async fn administer(admin: &str, sql: String) {
+    let mut conn = sqlx::PgConnection::connect(admin).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+}
+
+/// On the server that the variable names, by the URL of somebody who may create databases; `None` where there is no server,
+/// which only a developer's machine may lack.
+async fn database() -> Option<Database> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     static TOLD: Once = Once::new();
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
@@ -29,11 +53,10 @@ async fn database() -> Option<DatabaseUrl> {
         return None;
     };
     let name = format!("suite_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
-    let mut conn = sqlx::PgConnection::connect(&admin).await.unwrap();
-    let sql = format!("CREATE DATABASE {name}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut conn).await.unwrap();
+    administer(&admin, format!("CREATE DATABASE {name}")).await;
     let (server, _) = admin.rsplit_once('/').unwrap();
-    Some(DatabaseUrl::parse(&format!("{server}/{name}")).unwrap())
+    let url = DatabaseUrl::parse(&format!("{server}/{name}")).unwrap();
+    Some(Database { url, admin, name })
 }
 
 fn world(plane: ControlPlane, tokens: &plane::Initialised, dir: tempfile::TempDir) -> World {
@@ -51,10 +74,10 @@ fn world(plane: ControlPlane, tokens: &plane::Initialised, dir: tempfile::TempDi
 }
 
 /// Two on one database; the first one is reached by the second.
-async fn two() -> Option<(World, World)> {
+async fn two(database: &Database) -> (World, World) {
     let dir = tempfile::tempdir().unwrap();
     let (clock, tenant) = (Clock::manual(START), TenantKey::parse("default").unwrap());
-    let location = Location { data: dir.path().to_owned(), database: database().await? };
+    let location = Location { data: dir.path().to_owned(), database: database.url.clone() };
     // For its keys.
     plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
     let tokens = plane::init_database(&location, &tenant, None, clock.clone()).await.unwrap();
@@ -65,12 +88,13 @@ async fn two() -> Option<(World, World)> {
     let served = first.router(fleet());
     tokio::spawn(async move { axum::serve(listener, served).await });
     let second = open().await;
-    Some((world(first, &tokens, dir), world(second, &tokens, tempfile::tempdir().unwrap())))
+    (world(first, &tokens, dir), world(second, &tokens, tempfile::tempdir().unwrap()))
 }
 
 #[tokio::test]
 async fn who_counts_the_events_erases_and_replays_for_the_other() {
-    let Some((first, second)) = two().await else { return };
+    let Some(database) = database().await else { return };
+    let (first, second) = two(&database).await;
     first.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
     let environment = json!({ "key": "production", "min_networks": 1, "enrolments_per_minute": 0 });
     first.ok("POST", "/v1/projects/demo/environments", environment).await;

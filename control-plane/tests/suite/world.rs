@@ -39,7 +39,7 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) admin: String,
     pub(crate) ingest: String,
-    server: OnceCell<String>,
+    pub(crate) server: OnceCell<String>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) batch_seq: AtomicU64,
     pub(crate) event_seq: AtomicU64,

@@ -180,7 +180,11 @@ fn visitors(run_ms: u64, pages: &mut Pages, counters: &Counters, stop: &AtomicBo
         let units: Vec<String> =
             (from..from + GROUP_COUNT).map(|number| format!("visitor-{run_ms}-{number}")).collect();
         match pages.visit(&units) {
-            Ok(visits) => visits.into_iter().for_each(|(index, visit)| counters.note(index, visit)),
+            Ok(visits) => {
+                for (index, visit) in visits {
+                    counters.note(index, visit);
+                }
+            }
             // A browser that failed once is of no use any more; why is told when the time is over.
             Err(error) => return counters.fail(&error),
         }

@@ -90,6 +90,8 @@ struct DeliveredRequest {
     is_limited: Option<bool>,
     /// The program that reported it.
     sdk: Option<String>,
+    /// Whether its events that are `null` were those of units that were erased meanwhile.
+    has_erased: Option<bool>,
     /// As they arrived.
     events: Option<Vec<Value>>,
     /// What the edge recorded itself.

@@ -218,14 +218,14 @@ async fn an_edge_is_told_whom_it_has_to_take_out_of_what_waits() {
         answer.body
     };
     assert_eq!(list().await["units"], json!([]));
-    for unit in ["ada", "bob"] {
+    for unit in ["zoe", "bob"] {
         world.ok("POST", &path, json!({ "unit": unit })).await;
         world.clock.advance(1);
     }
     let told = list().await;
     let known = |unit| edge_hash(told["salt"].as_str().unwrap(), unit);
-    assert_eq!(told["units"], json!([known("bob"), known("ada")]), "the newest first");
-    assert!(!told.to_string().contains("ada") && !told.to_string().contains("bob"));
+    assert_eq!(told["units"], json!([known("bob"), known("zoe")]), "the newest first");
+    assert!(!told.to_string().contains("zoe") && !told.to_string().contains("bob"));
     assert_eq!(world.call("GET", &path, Value::Null).await.code(), "forbidden", "people need no such list");
 
     // As an edge takes them out: events keep their places, and mean nothing any more.
@@ -234,7 +234,7 @@ async fn an_edge_is_told_whom_it_has_to_take_out_of_what_waits() {
         let at = world.clock.now().0;
         format!(r#"{{"received_ms":{at},"source":"open","events":[{}]}}"#, events.join(","))
     };
-    let held = row(&[world.outcome("ada", "conversion"), world.outcome("cid", "conversion")]);
+    let held = row(&[world.outcome("zoe", "conversion"), world.outcome("cid", "conversion")]);
     let erased = ErasedUnits::read(told.to_string().as_bytes()).unwrap();
     let left = erased.without(&held).unwrap();
     let body = format!(

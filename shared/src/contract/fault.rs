@@ -183,7 +183,7 @@ mod tests {
                 "type",
                 r#"type must be "exposure", "outcome", "usage" or "link", but is the string "outcom"; did you mean "outcome"?"#,
             ),
-            (with("type", json!(7)), "bad_schema", "type", r#"or "usage", but is 7"#),
+            (with("type", json!(7)), "bad_schema", "type", r#"or "link", but is 7"#),
             (
                 without("metric"),
                 "bad_schema",

@@ -20,7 +20,7 @@ const FLAG_COUNT: usize = 20;
 const WATCHED_COUNT: usize = 4;
 /// What its visitors use.
 const USED: [&str; 2] = ["flag-00", "flag-02"];
-const VISITOR_COUNT: usize = 18;
+const VISITOR_COUNT: usize = 24;
 /// Visitors of a group, on the pages of the demo.
 const GROUP_COUNT: usize = 60;
 /// The flag of the page in `docs/events.md`.

@@ -94,8 +94,8 @@ fn checkpoints_of_version_1_are_unchanged_and_are_read() {
 #[test]
 fn a_damaged_checkpoint_is_an_error_and_never_another_ledger_without_a_word() {
     let whole = parts(&mut ledger());
-    let newer: Vec<Vec<u8>> = whole.iter().map(|part| [&[2], &part[1..]].concat()).collect();
-    assert_eq!(restored(&newer).unwrap_err(), RestoreError::Version { found: 2 });
+    let newer: Vec<Vec<u8>> = whole.iter().map(|part| [&[3], &part[1..]].concat()).collect();
+    assert_eq!(restored(&newer).unwrap_err(), RestoreError::Version { found: 3 });
     assert_eq!(restored(&whole[..7]).unwrap_err(), RestoreError::Incomplete { found: 7, expected: 8 });
     assert_eq!(restored(&[]).unwrap_err(), RestoreError::Incomplete { found: 0, expected: 0 });
     for number in 0..whole.len() {

@@ -114,7 +114,7 @@ impl ErasedUnits {
 
 fn text(value: &RawValue) -> Option<String> {
     // A number or an object is no unit, and need not be read.
-    value.get().starts_with('"').then(|| serde_json::from_str(value.get()).ok()).flatten()
+    value.get().starts_with('"').then(|| strict::from_slice(value.get().as_bytes()).ok()).flatten()
 }
 
 /// Where a part stands in the text that it is a part of.

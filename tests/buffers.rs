@@ -479,7 +479,7 @@ fn what_waits_at_an_edge_loses_a_unit_that_is_erased() {
 fn a_watched_buffer_says_how_far_it_is() {
     let plane = Plane::start(|_| 200);
     plane.says(r#"{"formats":[1,2],"settings":{"watched":true,"enrolments_per_minute":1}}"#);
-    let (edge, _replica) = served("buffers-words", &plane);
+    let (edge, mut replica) = served("buffers-words", &plane);
     send(&edge, &["one"]);
     let first = plane.sees("the event", |taken| taken.ids() == ["one"]);
     assert!(first.head.rests, "nobody has told it otherwise");
@@ -491,7 +491,15 @@ fn a_watched_buffer_says_how_far_it_is() {
             "version": "1.1", "occurred_ms": now() })
     };
     for id in ["two", "three"] {
-        let told = post(&edge, &json!({ "events": [exposure(id)] }), "Mozilla/5.0", "192.0.2.7");
+        // Only what may enrol its unit takes a place.
+        let asked = json!({ "context": { "targetingKey": id } });
+        let bulk = eventually("a ticket", PATIENCE, || {
+            replica.vouch(&edge.keys);
+            Client::new(&edge.url("weur"), Some(CLIENT_KEY)).post("/ofrep/v1/evaluate/flags", &asked)?.ok()
+        })
+        .unwrap();
+        let body = json!({ "ticket": bulk["metadata"]["ticket"], "events": [exposure(id)] });
+        let told = post(&edge, &body, "Mozilla/5.0", "192.0.2.7");
         assert_eq!((&told["accepted"], &told["quarantined"]), (&json!(1), &json!([])), "as usual");
     }
     let three = plane.sees("both exposures", |taken| taken.ids().contains(&"three".to_owned()));

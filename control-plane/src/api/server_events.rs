@@ -66,7 +66,7 @@ impl Takes for SentBody {
 
 /// An event that could not be used. It is kept, and can be replayed.
 #[derive(Serialize, Deserialize, ToSchema)]
-struct Quarantined {
+struct UnusableEvent {
     /// Its place among those that were sent, from 0.
     index: u64,
     /// Why, for programs.
@@ -78,7 +78,7 @@ struct Quarantined {
     reason: String,
 }
 
-impl From<Told> for Quarantined {
+impl From<Told> for UnusableEvent {
     fn from(Told { index, fault }: Told) -> Self {
         let EventFault { code, field, reason } = fault;
         let field = Some(field).filter(|field| !field.is_empty());
@@ -94,7 +94,7 @@ pub(super) struct EventsAnswer {
     /// Were known already: they count once.
     duplicate: u64,
     /// Could not be used, in the order in which they were sent.
-    quarantined: Vec<Quarantined>,
+    quarantined: Vec<UnusableEvent>,
 }
 
 pub(super) async fn take(
@@ -119,7 +119,7 @@ pub(super) async fn take(
                 Ingested::Applied { balance } => (balance.stored, balance.duplicate),
                 Ingested::Duplicate => (0, count.saturating_sub(told.len() as u64)),
             };
-            let quarantined = told.into_iter().map(Quarantined::from).collect();
+            let quarantined = told.into_iter().map(UnusableEvent::from).collect();
             Ok(Json(EventsAnswer { accepted, duplicate, quarantined }))
         }
         Err(error @ IngestError::Elsewhere { .. }) => {

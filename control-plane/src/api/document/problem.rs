@@ -31,6 +31,9 @@ pub(super) struct Problem {
     /// JSON pointer to what does not fit.
     #[schema(nullable = false)]
     pointer: Option<String>,
+    /// With `bad_batch`: formats of batches that this control plane reads.
+    #[schema(nullable = false)]
+    formats: Option<Vec<u32>>,
     /// With `precondition_failed`: the state that is there; null when there is nothing.
     etag: Option<String>,
     /// With `confirmation_needed`: what to send as `x-flagfuse-confirm`.

@@ -24,6 +24,8 @@ pub(super) struct Checkpointing {
     bytes: u64,
     under_way: Option<UnderWay>,
     has_old_parts: bool,
+    /// Nothing has come for a while, and some of the log is in no checkpoint.
+    is_asked: bool,
 }
 
 #[derive(Debug)]
@@ -38,12 +40,25 @@ struct UnderWay {
 impl Checkpointing {
     /// With so much of the log beyond the newest checkpoint.
     pub(super) fn behind(since: Since) -> Self {
-        Self { rows: since.rows, bytes: since.bytes, under_way: None, has_old_parts: true }
+        let Since { rows, bytes } = since;
+        Self { rows, bytes, under_way: None, has_old_parts: true, is_asked: false }
     }
 
     pub(super) const fn log_grew(&mut self, bytes: u64) {
         self.rows += 1;
         self.bytes += bytes;
+    }
+
+    /// Asks for one where some of the log is in none: it could not be forgotten by its age, however quiet it has become.
+    /// Whether it did.
+    pub(super) const fn ask_for_the_rest(&mut self) -> bool {
+        self.is_asked = self.rows > 0;
+        self.is_asked
+    }
+
+    /// Whether the next tick is to begin one.
+    pub(super) const fn is_asked(&self) -> bool {
+        self.is_asked
     }
 
     /// Whether something is to be written for a checkpoint.
@@ -60,7 +75,7 @@ impl Checkpointing {
         }
         match ledger.begin_checkpoint() {
             Ok(parts) => {
-                (self.rows, self.bytes) = (0, 0);
+                (self.rows, self.bytes, self.is_asked) = (0, 0, false);
                 self.under_way = Some(UnderWay { parts, checkpoint: None, log_seq });
             }
             Err(error) => tracing::error!(%error, "no checkpoint could be begun"),
@@ -144,6 +159,17 @@ mod tests {
             Some(7),
             "one at a time"
         );
+    }
+
+    #[test]
+    fn a_quiet_partition_leaves_nothing_of_its_log_behind_the_newest_checkpoint() {
+        let mut checkpointing = Checkpointing::behind(Since { rows: 0, bytes: 0 });
+        assert!(!checkpointing.ask_for_the_rest(), "there is nothing");
+        checkpointing.log_grew(8);
+        assert!(!checkpointing.is_asked() && checkpointing.ask_for_the_rest() && checkpointing.is_asked());
+        let is_asked = checkpointing.is_asked();
+        checkpointing.ticked(&mut Ledger::new(), 7, is_asked);
+        assert!(is_begun(&checkpointing) && !checkpointing.is_asked() && !checkpointing.ask_for_the_rest());
     }
 
     #[test]

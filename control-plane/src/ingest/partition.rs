@@ -43,6 +43,9 @@ pub(super) fn take_count(events: usize) -> usize {
     events.clamp(1, TAKE_COUNT_MAX)
 }
 
+/// How long events go first while there is something to write for a checkpoint or an erasure.
+const TIDY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Why serving ended.
 enum End {
     /// Memory is ahead of the log, or the lease is lost.
@@ -133,15 +136,20 @@ impl Partition<'_> {
         inbox: &mut mpsc::Receiver<Message>,
         waiting: &mut VecDeque<Delivery>,
     ) -> Result<(), IngestError> {
-        let mut idle_at = monotonic() + IDLE;
+        let (mut idle_at, mut tidy_at, mut rests) = (monotonic() + IDLE, monotonic(), false);
         loop {
             self.alone().await?;
             self.renew_if_due().await?;
+            let is_busy = self.checkpointing.is_under_way() || self.erasing.is_under_way();
+            // Now and then although events wait: where they always do, the log would have no end.
+            if is_busy && monotonic() >= tidy_at {
+                self.tidy().await?;
+                tidy_at = monotonic() + TIDY_PAUSE;
+            }
             if !waiting.is_empty() {
                 self.group(waiting).await?;
                 continue;
             }
-            let is_busy = self.checkpointing.is_under_way() || self.erasing.is_under_way();
             let mut message = tokio::select! {
                 biased;
                 message = inbox.recv() => message,
@@ -151,15 +159,20 @@ impl Partition<'_> {
                 }
                 () = sleep_until(self.lease.renew_at) => continue,
                 () = sleep_until(idle_at) => {
-                    if !self.state.ledger.is_idle() || self.erasing.waits() {
+                    let is_idle = self.state.ledger.is_idle() && !self.erasing.waits();
+                    if is_idle && !self.checkpointing.ask_for_the_rest() {
+                        rests = true;
+                        inbox.close();
+                    } else {
                         idle_at = monotonic() + IDLE;
-                        continue;
                     }
-                    inbox.close();
                     continue;
                 }
             };
-            idle_at = monotonic() + IDLE;
+            // Ticks go on for as long as the process lives.
+            if !matches!(message, Some(Message::Tick(_))) {
+                idle_at = monotonic() + IDLE;
+            }
             if let Some(Message::Deliver(delivery)) = message {
                 self.lease.turn.take(monotonic());
                 waiting.push_back(*delivery);
@@ -172,6 +185,7 @@ impl Partition<'_> {
                 message = Some(behind);
             }
             match message {
+                None if rests => return self.rest().await,
                 None => return self.release().await,
                 Some(Message::Deliver(delivery)) => waiting.push_back(*delivery),
                 Some(Message::Tick(done)) => {
@@ -248,6 +262,14 @@ impl Partition<'_> {
         );
         partitions::hand_over(tx, held, &owner, self.context.until()).await?;
         Ok(true)
+    }
+
+    /// Lets the partition go until the next event comes for it.
+    async fn rest(&self) -> Result<(), IngestError> {
+        let mut tx = self.context.store().write_patiently(Lock::Partition(&self.context.scope)).await?;
+        partitions::rest(&mut tx, &self.lease.held).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     async fn release(&self) -> Result<(), IngestError> {
@@ -444,7 +466,8 @@ impl Partition<'_> {
         }
         let is_there = self.context.prepare(&Names::default()).await?;
         let news = if is_there { self.phase_news().await? } else { PhaseNews::default() };
-        if self.state.ledger.is_idle() && news.is_empty() && !self.erasing.waits() {
+        let is_awaited = self.erasing.waits() || self.checkpointing.is_asked();
+        if self.state.ledger.is_idle() && news.is_empty() && !is_awaited {
             return Ok(());
         }
         let mut group = Group::at(&mut self.state, now);
@@ -461,7 +484,7 @@ impl Partition<'_> {
         let bytes = commit(into, &group, Some(&closed)).await?;
         self.committed(bytes);
         let log_seq = self.lease.held.log_seq;
-        self.checkpointing.ticked(&mut self.state.ledger, log_seq, self.erasing.waits());
+        self.checkpointing.ticked(&mut self.state.ledger, log_seq, is_awaited);
         Ok(())
     }
 

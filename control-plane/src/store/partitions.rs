@@ -27,6 +27,12 @@ pub struct Held {
     pub log_seq: i64,
 }
 
+/// In the place of a lease's end: nothing is due, and nobody need take it.
+const RESTS: i64 = -1;
+/// A lease that lasts longer was taken by a clock that is wrong, or by this one when it was: nobody waits for its end. The
+/// fence keeps whoever has it from writing.
+const UNTIL_MS_MAX: u64 = 60_000;
+
 /// What came of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
@@ -54,7 +60,8 @@ pub async fn claim(
     let sql =
         "UPDATE partitions SET fence = fence + 1, owner = $3, address = $4, until_ms = $5, wanted_by = '',
                  wanted_ms = 0
-               WHERE project = $1 AND environment = $2 AND (until_ms <= $6 OR owner = $3 OR $7 = 1)
+               WHERE project = $1 AND environment = $2
+                 AND (until_ms <= $6 OR until_ms > $8 OR owner = $3 OR $7 = 1)
                RETURNING partition_id, fence, log_seq";
     let row = sql::query(sql)
         .bind(StoredProject::of(scope))
@@ -64,6 +71,7 @@ pub async fn claim(
         .bind(to_sql(until_ms.0))
         .bind(to_sql(now.0))
         .bind(i64::from(claimant.is_alone))
+        .bind(to_sql(now.plus(UNTIL_MS_MAX).0))
         .fetch_optional(&mut *conn)
         .await?;
     if let Some(row) = row {
@@ -80,6 +88,13 @@ pub async fn renew(conn: &mut Connection, held: &Held, until_ms: UnixMillis) -> 
     let sql = "UPDATE partitions SET until_ms = $3 WHERE partition_id = $1 AND fence = $2";
     let update = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(to_sql(until_ms.0));
     Ok(update.execute(conn).await? == 1)
+}
+
+/// Lets go of a partition where nothing is due: nobody need take it before an event comes.
+pub async fn rest(conn: &mut Connection, held: &Held) -> Result<(), StoreError> {
+    let sql = "UPDATE partitions SET until_ms = $3 WHERE partition_id = $1 AND fence = $2";
+    sql::query(sql).bind(held.partition_id).bind(held.fence).bind(RESTS).execute(conn).await?;
+    Ok(())
 }
 
 /// Lets go of a partition, so that nobody has to wait for the end of the lease.
@@ -147,9 +162,10 @@ pub async fn advance(
 
 /// Environments whose partition has a log and that nobody holds at `now`.
 pub async fn abandoned(conn: &mut Connection, now: UnixMillis) -> Result<Vec<Scope>, StoreError> {
-    let sql = "SELECT project, environment FROM partitions WHERE until_ms <= $1 AND log_seq > 0
-               ORDER BY partition_id";
-    let rows = sql::query(sql).bind(to_sql(now.0)).fetch_all(conn).await?;
+    let sql = "SELECT project, environment FROM partitions
+               WHERE (until_ms BETWEEN 0 AND $1 OR until_ms > $2) AND log_seq > 0 ORDER BY partition_id";
+    let query = sql::query(sql).bind(to_sql(now.0)).bind(to_sql(now.plus(UNTIL_MS_MAX).0));
+    let rows = query.fetch_all(conn).await?;
     rows.iter().map(StoredProject::scope).collect()
 }
 

@@ -67,6 +67,16 @@ async fn a_lease_lasts_until_its_end_and_a_fence_for_ever() {
         assert_eq!(partitions::abandoned(&mut tx, NOW.plus(200)).await.unwrap(), []);
         partitions::release(&mut tx, &again).await.unwrap();
         assert_eq!(partitions::abandoned(&mut tx, NOW.plus(200)).await.unwrap(), [scope("t/p/e")]);
+        // Nothing is due there: only an event brings it back.
+        let quiet = held(&mut tx, "two", NOW.plus(200)).await;
+        partitions::rest(&mut tx, &quiet).await.unwrap();
+        assert_eq!(partitions::abandoned(&mut tx, NOW.plus(200)).await.unwrap(), []);
+        // Taken by a clock that was an hour ahead: nobody waits for that.
+        let ahead = NOW.plus(3_600_000);
+        held(&mut tx, "one", ahead).await;
+        assert_eq!(partitions::abandoned(&mut tx, NOW.plus(200)).await.unwrap(), [scope("t/p/e")]);
+        let taken = held(&mut tx, "two", NOW.plus(200)).await;
+        partitions::release(&mut tx, &taken).await.unwrap();
         // Where there can be no other process, a lease means nothing.
         held(&mut tx, "one", NOW.plus(200)).await;
         let alone = Claimant { is_alone: true, ..claimant("three") };

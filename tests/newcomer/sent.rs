@@ -70,7 +70,7 @@ pub(crate) fn of_events() -> Vec<Mistake> {
         with("invents a type", "type", json!("click")).says(
             400,
             refused,
-            &["type must be \"exposure\", \"outcome\" or \"usage\"", "\"click\""],
+            &["type must be \"exposure\", \"outcome\", \"usage\" or \"link\"", "\"click\""],
         ),
         with("gives a metric a title", "metric", json!("Signed up")).says(
             400,

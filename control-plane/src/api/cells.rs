@@ -29,6 +29,8 @@ const PHASE_COUNT_SHOWN: u32 = 20;
 /// Slots of a page: each may have some thousand cells.
 const SLOT_COUNT_MAX: u32 = 100;
 const SLOT_COUNT_SHOWN: u32 = 20;
+/// Bytes of a slice's name: an attribute, `=` and a value.
+const SLICE_LEN_MAX: usize = 130;
 
 /// Which counts of a flag.
 #[derive(Deserialize, IntoParams)]
@@ -149,6 +151,11 @@ pub(super) async fn read(
     let limit = params.limit.unwrap_or(SLOT_COUNT_SHOWN);
     if !(1..=SLOT_COUNT_MAX).contains(&limit) {
         let detail = format!("limit is {limit}, allowed is 1 to {SLOT_COUNT_MAX}");
+        return Err(ApiError::new(Code::BadQuery, detail));
+    }
+    if let Some(len) = params.slice.as_ref().map(String::len).filter(|len| !(1..=SLICE_LEN_MAX).contains(len))
+    {
+        let detail = format!("slice has {len} bytes, allowed are 1 to {SLICE_LEN_MAX}");
         return Err(ApiError::new(Code::BadQuery, detail));
     }
     let page = Page::<i64>::read("cells", limit, params.after.as_deref())?;

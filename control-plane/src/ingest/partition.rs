@@ -194,11 +194,9 @@ impl Partition<'_> {
                 }
                 Some(Message::Erase(erase, reply)) => {
                     let erased = self.erase(*erase).await;
-                    let failed = erased.is_err();
+                    let went_on = erased.as_ref().map_or(Err(IngestError::Opening), |()| Ok(()));
                     let _nobody_waits = reply.send(erased);
-                    if failed {
-                        return Err(IngestError::Opening);
-                    }
+                    went_on?;
                 }
                 // It is ours meanwhile.
                 Some(Message::Want) => {}

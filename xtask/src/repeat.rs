@@ -84,32 +84,32 @@ pub fn repeat(root: &Path, options: &RepeatOptions) -> Result<()> {
     let mut journal = Journal::open(root)?;
     let _busy = busy_loops(options)?;
     let round_count = options.stories.max(options.rest);
-    let mut turns = Vec::new();
-    for round in 1..=round_count {
-        for program in programs.iter().filter(|program| options.rounds(program) >= round) {
-            let done_count = journal.count(program, options.is_busy);
-            if done_count < u64::from(round) {
-                turns.push((program, u64::from(round)));
-            }
-        }
-    }
     let postgres = Postgres::for_tests()?;
     let variables = Postgres::variables(postgres.as_ref());
     let act = |&(program, round): &(&Program, u64)| run(root, program, &variables, options.is_busy, round);
-    side_by_side(&turns, options.at_once, act, |(program, round), run| {
-        let run = run?;
-        let result = run
-            .failure
-            .as_ref()
-            .map_or("ok".to_owned(), |failure| format!("FAILED: {failure}, see {}", run.log));
-        progress(&format!(
-            "{}, {round} of {}: {result}, {} s",
-            program.name,
-            options.rounds(program),
-            run.seconds
-        ));
-        journal.note(run)
-    })?;
+    // One round after the other: a program beside itself would find its own folders taken.
+    for round in 1..=round_count {
+        let mut turns = Vec::new();
+        for program in programs.iter().filter(|program| options.rounds(program) >= round) {
+            if journal.count(program, options.is_busy) < u64::from(round) {
+                turns.push((program, u64::from(round)));
+            }
+        }
+        side_by_side(&turns, options.at_once, act, |(program, round), run| {
+            let run = run?;
+            let result = run
+                .failure
+                .as_ref()
+                .map_or("ok".to_owned(), |failure| format!("FAILED: {failure}, see {}", run.log));
+            progress(&format!(
+                "{}, {round} of {}: {result}, {} s",
+                program.name,
+                options.rounds(program),
+                run.seconds
+            ));
+            journal.note(run)
+        })?;
+    }
     report(&programs, options, &journal)
 }
 

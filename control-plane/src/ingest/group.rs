@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_cells::{
-    Arm, Effect, Exposure, Fact, LINK_COUNT_MAX, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
+    Arm, Effect, Fact, LINK_COUNT_MAX, Ledger, Outcome as OutcomeFact, PhaseId, Standing, UnitHash,
     fact::Balance as Side,
 };
 use flagfuse_shared::contract::beacon::{BatchHead, EventSource, IngestBatch};
@@ -190,7 +190,7 @@ impl<'d> Group<'d> {
                 Ok(Side::Stored) => balance.stored += 1,
                 Ok(Side::Duplicate) => balance.duplicate += 1,
                 // Nothing is kept of it, not even what is wrong with it.
-                Err(_) if event.unit().is_some_and(|unit| state.ledger.is_unit_forgotten(unit)) => {
+                Err(_) if event.unit().is_some_and(|unit| state.ledger.has_forgotten(unit)) => {
                     balance.stored += 1;
                 }
                 Err((fault, of)) => {
@@ -250,12 +250,6 @@ impl<'d> Group<'d> {
         }
         match &event.what {
             What::Refused(fault, of) => Err(((**fault).clone(), *of)),
-            // It counts for nothing, and would stand in the log again.
-            What::Expose(Exposure { unit, .. }) | What::Outcome(Outcome { unit, .. })
-                if state.ledger.has_forgotten(unit) =>
-            {
-                Ok(Side::Stored)
-            }
             What::Expose(exposure) => {
                 let effect = self.apply(state, Fact::Expose(*exposure));
                 Ok(effect.balance())
@@ -297,10 +291,12 @@ impl<'d> Group<'d> {
         let fact =
             OutcomeFact { unit: *unit, name, at_ms: at_ms.0, value_micros: *value_micros, source: *source };
         let effect = self.apply(state, Fact::Outcome(fact));
-        if effect == Effect::UnitFlood {
-            return Err((unit_flood(), None));
+        match effect {
+            Effect::UnitFlood => return Err((unit_flood(), None)),
+            // Nothing is kept of it, its name neither.
+            Effect::Erased => {}
+            _ => self.see(metric),
         }
-        self.see(metric);
         Ok(effect.balance())
     }
 

@@ -370,20 +370,12 @@ impl Ledger {
 
     /// Whether a fact is about a unit that was erased: nothing of it may be kept.
     pub fn is_forgotten(&self, fact: &Fact) -> bool {
-        let is_erased = |unit: &UnitHash| self.is_unit_forgotten(unit);
         match fact {
-            Fact::Expose(exposure) => is_erased(&exposure.unit),
-            Fact::Outcome(outcome) => is_erased(&outcome.unit),
-            Fact::Link { device, canonical } => is_erased(device) || is_erased(canonical),
+            Fact::Expose(exposure) => self.has_forgotten(&exposure.unit),
+            Fact::Outcome(outcome) => self.has_forgotten(&outcome.unit),
+            Fact::Link { device, canonical } => self.has_forgotten(device) || self.has_forgotten(canonical),
             Fact::Phase(_) | Fact::PhaseEnded { .. } | Fact::Forget { .. } | Fact::Tick { .. } => false,
         }
-    }
-
-    /// Whether a unit was erased, or the one as which it counts.
-    pub fn is_unit_forgotten(&self, unit: &UnitHash) -> bool {
-        let is_erased = |unit: &UnitHash| self.erased.contains(unit) || self.since.forget.contains(unit);
-        let is_nobody = self.erased.is_empty() && self.since.forget.is_empty();
-        !is_nobody && (is_erased(unit) || is_erased(&self.links.resolve(*unit)))
     }
 
     /// What it takes of memory.

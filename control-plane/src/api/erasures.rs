@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use flagfuse_shared::contract::beacon::erased::erased_path;
 use flagfuse_shared::ids::{Unit, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +10,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{Admin, Edge, InEnvironment};
 use super::body::JsonBody;
-use super::forward::{Passport, handed_on, json_bytes, scope_path};
+use super::forward::{Passport, handed_on, json_bytes};
 use crate::error::{ApiError, Code};
 use crate::ingest::{IngestError, place_of};
 use crate::store::quarantine::{ClaimedPlace, erase};
@@ -50,8 +51,7 @@ pub(super) async fn ask(
         .map_err(|error| ApiError::new(Code::BadSchema, format!("unit: {error}")))?;
     let erasure = match state.ingestion.erase(at.scope(), &named, at.caller.actor().name).await {
         Err(error @ IngestError::Elsewhere { .. }) => {
-            let path = scope_path(at.scope(), "erasures");
-            return handed_on(&state, error, &path, passport, json_bytes(&person)?).await;
+            return handed_on(&state, error, &erased_path(at.scope()), passport, json_bytes(&person)?).await;
         }
         erased => erased?,
     };

@@ -185,8 +185,7 @@ impl Partition<'_> {
                 message = Some(behind);
             }
             match message {
-                None if rests => return self.rest().await,
-                None => return self.release().await,
+                None => return self.release(rests).await,
                 Some(Message::Deliver(delivery)) => waiting.push_back(*delivery),
                 Some(Message::Tick(done)) => {
                     self.tick().await?;
@@ -201,7 +200,7 @@ impl Partition<'_> {
                 // It is ours meanwhile.
                 Some(Message::Want) => {}
                 Some(Message::Close(done)) => {
-                    self.release().await?;
+                    self.release(false).await?;
                     let _nobody_waits = done.send(());
                     return Ok(());
                 }
@@ -262,17 +261,14 @@ impl Partition<'_> {
         Ok(true)
     }
 
-    /// Lets the partition go until the next event comes for it.
-    async fn rest(&self) -> Result<(), IngestError> {
+    /// Lets the partition go; where it `rests`, until the next event comes for it.
+    async fn release(&self, rests: bool) -> Result<(), IngestError> {
         let mut tx = self.context.store().write_patiently(Lock::Partition(&self.context.scope)).await?;
-        partitions::rest(&mut tx, &self.lease.held).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    async fn release(&self) -> Result<(), IngestError> {
-        let mut tx = self.context.store().write_patiently(Lock::Partition(&self.context.scope)).await?;
-        partitions::release(&mut tx, &self.lease.held).await?;
+        if rests {
+            partitions::rest(&mut tx, &self.lease.held).await?;
+        } else {
+            partitions::release(&mut tx, &self.lease.held).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

@@ -85,21 +85,23 @@ pub async fn claim(
 
 /// Holds a partition for longer; whether it is still in these hands.
 pub async fn renew(conn: &mut Connection, held: &Held, until_ms: UnixMillis) -> Result<bool, StoreError> {
+    set_until(conn, held, to_sql(until_ms.0)).await
+}
+
+async fn set_until(conn: &mut Connection, held: &Held, until: i64) -> Result<bool, StoreError> {
     let sql = "UPDATE partitions SET until_ms = $3 WHERE partition_id = $1 AND fence = $2";
-    let update = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(to_sql(until_ms.0));
+    let update = sql::query(sql).bind(held.partition_id).bind(held.fence).bind(until);
     Ok(update.execute(conn).await? == 1)
 }
 
 /// Lets go of a partition where nothing is due: nobody need take it before an event comes.
 pub async fn rest(conn: &mut Connection, held: &Held) -> Result<(), StoreError> {
-    let sql = "UPDATE partitions SET until_ms = $3 WHERE partition_id = $1 AND fence = $2";
-    sql::query(sql).bind(held.partition_id).bind(held.fence).bind(RESTS).execute(conn).await?;
-    Ok(())
+    set_until(conn, held, RESTS).await.map(|_| ())
 }
 
 /// Lets go of a partition, so that nobody has to wait for the end of the lease.
 pub async fn release(conn: &mut Connection, held: &Held) -> Result<(), StoreError> {
-    renew(conn, held, UnixMillis(0)).await.map(|_| ())
+    set_until(conn, held, 0).await.map(|_| ())
 }
 
 /// Says that `owner` had to refuse events of an environment whose partition another process has. Whoever asked first and goes

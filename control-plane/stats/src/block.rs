@@ -56,6 +56,18 @@ fn checked(arm: ArmCount) -> Result<(u32, u32), Refused> {
     Ok((narrow(units)?, narrow(events)?))
 }
 
+/// Blocks for the tests of what reads them.
+#[cfg(test)]
+pub(crate) mod fixtures {
+    use super::*;
+
+    /// A block of these (units, events).
+    pub(crate) fn block(exposed: (u64, u64), control: (u64, u64)) -> Block {
+        let arm = |(units, events)| ArmCount { units, events };
+        Block::new(arm(exposed), arm(control)).unwrap()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

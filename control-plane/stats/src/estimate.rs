@@ -104,12 +104,8 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::fixtures::block;
     use crate::grid::{Direction, Grid, THETA};
-
-    fn block(exposed: (u64, u64), control: (u64, u64)) -> Block {
-        let arm = |(units, events)| ArmCount { units, events };
-        Block::new(arm(exposed), arm(control)).unwrap()
-    }
 
     #[test]
     fn the_estimate_is_that_of_mantel_and_haenszel() {

@@ -130,13 +130,8 @@ impl Interval {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classic::ArmCount;
+    use crate::block::fixtures::block;
     use crate::kernel::{Odds, log_ratios};
-
-    fn block(exposed: (u64, u64), control: (u64, u64)) -> Block {
-        let arm = |(units, events)| ArmCount { units, events };
-        Block::new(arm(exposed), arm(control)).unwrap()
-    }
 
     #[test]
     fn sums_give_the_same_products_as_the_kernel_block_by_block() {

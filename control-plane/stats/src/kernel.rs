@@ -175,13 +175,8 @@ impl<const N: usize> Walk<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classic::ArmCount;
+    use crate::block::fixtures::block;
     use crate::math::float;
-
-    fn block(exposed: (u64, u64), control: (u64, u64)) -> Block {
-        let arm = |(units, events)| ArmCount { units, events };
-        Block::new(arm(exposed), arm(control)).unwrap()
-    }
 
     fn log_ratio(block: &Block, null: f64, ratio: f64) -> f64 {
         log_ratios(block, &[Odds::new(null).unwrap(), Odds::new(ratio).unwrap()])[1]

@@ -66,6 +66,7 @@ impl Recovery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::fixtures::block;
     use crate::classic::ArmCount;
     use crate::control_rate::ControlRate;
     use crate::grid::Direction;
@@ -74,11 +75,6 @@ mod tests {
         let mut rate = ControlRate::default();
         rate.remember(ArmCount { units, events }).unwrap();
         rate.past().unwrap()
-    }
-
-    fn block(exposed: (u64, u64), control: (u64, u64)) -> Block {
-        let arm = |(units, events)| ArmCount { units, events };
-        Block::new(arm(exposed), arm(control)).unwrap()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! replays for it.
 
 use std::sync::Once;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::plane::{self, ControlPlane, Location};
@@ -10,7 +10,6 @@ use flagfuse_control_plane::store::address::DatabaseUrl;
 use flagfuse_shared::ids::TenantKey;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
-use tokio::sync::OnceCell;
 
 use crate::ingestion::{assert_balanced, exposed, quarantined};
 use crate::world::{ENVIRONMENT, FLAG, START, World, flag, fleet, policy};
@@ -59,20 +58,6 @@ async fn database() -> Option<Database> {
     Some(Database { url, admin, name })
 }
 
-fn world(plane: ControlPlane, tokens: &plane::Initialised, dir: tempfile::TempDir) -> World {
-    World {
-        router: plane.router(fleet()),
-        clock: plane.clock.clone(),
-        plane,
-        admin: tokens.admin_token.clone(),
-        ingest: tokens.ingest_token.clone(),
-        server: OnceCell::new(),
-        dir,
-        batch_seq: AtomicU64::new(1),
-        event_seq: AtomicU64::new(1),
-    }
-}
-
 /// Two on one database; the first one is reached by the second.
 async fn two(database: &Database) -> (World, World) {
     let dir = tempfile::tempdir().unwrap();
@@ -88,17 +73,14 @@ async fn two(database: &Database) -> (World, World) {
     let served = first.router(fleet());
     tokio::spawn(async move { axum::serve(listener, served).await });
     let second = open().await;
-    (world(first, &tokens, dir), world(second, &tokens, tempfile::tempdir().unwrap()))
+    (World::of(first, &tokens, dir), World::of(second, &tokens, tempfile::tempdir().unwrap()))
 }
 
 #[tokio::test]
 async fn who_counts_the_events_erases_and_replays_for_the_other() {
     let Some(database) = database().await else { return };
     let (first, second) = two(&database).await;
-    first.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
-    let environment = json!({ "key": "production", "min_networks": 1, "enrolments_per_minute": 0 });
-    first.ok("POST", "/v1/projects/demo/environments", environment).await;
-    first.ok("PUT", FLAG, flag()).await;
+    first.make_demo().await;
     first.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     let units = exposed(2);
     let later = |unit: &str| {

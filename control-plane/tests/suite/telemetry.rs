@@ -330,7 +330,7 @@ async fn health_tells_what_is_counted_what_is_not_and_why() {
 }
 
 #[tokio::test]
-async fn quarantined_events_replay_once_fixed() {
+async fn a_replay_is_rehearsed_first_and_stands_in_the_audit_trail() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     let path = format!("{ENVIRONMENT}/quarantine/replay");

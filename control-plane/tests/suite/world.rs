@@ -62,16 +62,16 @@ impl World {
     /// With project `demo`, environment `production` and flag `checkout`.
     pub(crate) async fn new() -> Self {
         let world = Self::empty().await;
-        world.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
+        world.make_demo().await;
         world
-            .ok(
-                "POST",
-                "/v1/projects/demo/environments",
-                json!({ "key": "production", "min_networks": 1, "enrolments_per_minute": 0 }),
-            )
-            .await;
-        world.ok("PUT", FLAG, flag()).await;
-        world
+    }
+
+    /// Makes project `demo`, environment `production` and flag `checkout`.
+    pub(crate) async fn make_demo(&self) {
+        let environment = json!({ "key": "production", "min_networks": 1, "enrolments_per_minute": 0 });
+        self.ok("POST", "/v1/projects", json!({ "key": "demo" })).await;
+        self.ok("POST", "/v1/projects/demo/environments", environment).await;
+        self.ok("PUT", FLAG, flag()).await;
     }
 
     /// Without any project.
@@ -80,14 +80,18 @@ impl World {
         let clock = Clock::manual(START);
         let tenant = TenantKey::parse("default").unwrap();
         let made = plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
-        let plane = ControlPlane::open(dir.path(), clock.clone()).await.unwrap();
-        let router = plane.router(fleet());
+        let plane = ControlPlane::open(dir.path(), clock).await.unwrap();
+        Self::of(plane, &made, dir)
+    }
+
+    /// Around a control plane whose first tokens these are.
+    pub(crate) fn of(plane: ControlPlane, made: &plane::Initialised, dir: tempfile::TempDir) -> Self {
         Self {
+            router: plane.router(fleet()),
+            clock: plane.clock.clone(),
             plane,
-            router,
-            clock,
-            admin: made.admin_token,
-            ingest: made.ingest_token,
+            admin: made.admin_token.clone(),
+            ingest: made.ingest_token.clone(),
             server: OnceCell::new(),
             dir,
             batch_seq: AtomicU64::new(1),

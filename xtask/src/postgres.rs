@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::output::output;
+use crate::ports;
 use crate::process::{OwnedProcess, run_within};
-use crate::stack::free_ports;
 use crate::tools::progress;
 use crate::wait::eventually;
 use crate::workerd::log_tail;
@@ -250,7 +250,7 @@ impl Private {
         let data = dir.join("data");
         fill.arg("-D").arg(&data).stdout(Stdio::null());
         run_within("making the data of a private PostgreSQL", &mut fill, LIMIT)?;
-        let port = free_ports(1)?.pop().context("no free port")?;
+        let port = ports::free(1)?.pop().context("no free port")?;
         let log_path = dir.join("postgres.log");
         let log = fs::File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
         let mut server = binaries.as_server("postgres");

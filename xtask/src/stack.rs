@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::http::Client;
 use crate::plane::PlaneConfig;
-pub use crate::ports::free as free_ports;
+use crate::ports;
 use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use crate::relay::Relay;
 use crate::secrets::{Secrets, shown};
@@ -99,7 +99,7 @@ impl StackConfig {
 
     /// The same with so many isolates in each of several regions.
     pub fn in_regions(data_dir: &Path, names: &[&str], isolate_count: usize) -> Result<Self> {
-        let mut ports = free_ports(names.len() * isolate_count + 1)?;
+        let mut ports = ports::free(names.len() * isolate_count + 1)?;
         let control_plane_port = ports.pop().context("no free port")?;
         let regions = names
             .iter()

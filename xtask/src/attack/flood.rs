@@ -55,9 +55,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Found> {
                 .into_iter()
                 .try_for_each(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?);
             let took = began.elapsed();
-            while meter.wants_more() {
-                thread::sleep(POLL);
-            }
+            meter.wait();
             is_over.store(true, Ordering::SeqCst);
             let delays = witness.join().map_err(|_| anyhow::anyhow!("the witness panicked"))?;
             flooded?;

@@ -60,9 +60,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Found> {
         trip(&ground, &crowd, &mut found)?;
         hold(&ground, &crowd, &mut found)?;
         hide(&ground, &crowd, &mut found)?;
-        while meter.wants_more() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        meter.wait();
         Ok(found)
     };
     let ((findings, figures), kills) = kills::during(&ground, attack)?;

@@ -47,9 +47,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Found> {
         thread::scope(|scope| {
             let holding = scope.spawn(|| hold(&ground, &is_over, &watched));
             let rotated = wait_until_held(&watched).and_then(|()| rotate(&ground));
-            while meter.wants_more() {
-                thread::sleep(PAUSE);
-            }
+            meter.wait();
             is_over.store(true, Ordering::SeqCst);
             holding.join().map_err(|_| anyhow::anyhow!("holding connections panicked"))??;
             Ok(rotated.map_err(|error| format!("{error:#}")))

@@ -144,6 +144,13 @@ impl Meter {
     pub(super) fn wants_more(&self) -> bool {
         !self.is_done.load(Ordering::SeqCst) && self.began.elapsed() < ATTACK_LIMIT
     }
+
+    /// Waits, for an attack whose effect lasts, until it wants no more.
+    pub(super) fn wait(&self) {
+        while self.wants_more() {
+            thread::sleep(PAUSE);
+        }
+    }
 }
 
 /// Measures kills while `attack` goes on, which ends when the meter wants no more.

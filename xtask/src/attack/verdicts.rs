@@ -43,9 +43,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<Found> {
         for (flag, members) in [(CALM, &calm), (SKEWED, &skewed)] {
             all_counted(&ground, flag, members.len() as u64)?;
         }
-        while meter.wants_more() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        meter.wait();
         Ok(())
     };
     let ((), kills) = kills::during(&ground, attack)?;

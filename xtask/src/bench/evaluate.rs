@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::{count_argument, processor};
 use crate::figure::{Metric, Report, Target, median, median_ratio};
 use crate::http::Client;
+use crate::ports;
 use crate::process::{cargo, run as run_command};
-use crate::stack::free_ports;
 use crate::tools::progress;
 use crate::wasm_build::build_bench_worker;
 use crate::workerd::start_plain;
@@ -144,7 +144,7 @@ impl Wasm {
     /// it, else the wall's.
     fn measure(root: &Path, round_count: usize) -> Result<Self> {
         let bundle = build_bench_worker(root, "evaluate")?;
-        let port = *free_ports(1)?.first().context("no free port")?;
+        let port = *ports::free(1)?.first().context("no free port")?;
         let worker = start_plain(root, &bundle, &root.join("target/bench/evaluate-data"), port)?;
         let client = Client::new(&worker.url(0).context("no URL")?, None);
         progress("measuring ours in workerd");

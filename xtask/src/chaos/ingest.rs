@@ -15,9 +15,10 @@ use crate::http::Client;
 use crate::load::{Load, Senders, Until, check};
 use crate::output::output;
 use crate::plane::{PlaneConfig, set_database};
+use crate::ports;
 use crate::postgres::{Binaries, Postgres};
 use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
-use crate::stack::{build, build_released, free_ports};
+use crate::stack::{build, build_released};
 use crate::tools::progress;
 
 /// Events that have to be acknowledged.
@@ -212,7 +213,7 @@ struct Second {
 
 impl Second {
     fn start(ground: &Ground) -> Result<Self> {
-        let port = free_ports(1)?.pop().context("no free port")?;
+        let port = ports::free(1)?.pop().context("no free port")?;
         let config = ground.stack.plane(port, "second");
         let process = Some(config.start()?);
         Ok(Self { config, process })

@@ -14,7 +14,8 @@ use super::slot::Slot;
 use super::unleash_edge::{self, TOKEN, UnleashEdge};
 use super::wrk::{Request, bind_server, write_script};
 use crate::http::{Answer, Client};
-use crate::stack::{Built, Stack, StackConfig, build, free_ports};
+use crate::ports;
+use crate::stack::{Built, Stack, StackConfig, build};
 use crate::tools::progress;
 use crate::wait::eventually;
 use crate::wasm_build::{EDGE, WasmProfile, build_bench_worker, build_wasm};
@@ -57,7 +58,7 @@ impl Servers {
         progress(&format!("creating {SMALL} and {LARGE} flags"));
         let keys = [create(&stack.admin(), "small", small)?, create(&stack.admin(), "large", &all)?];
         let hello_dir = data_dir.join("hello");
-        let port = *free_ports(1)?.first().context("no free port")?;
+        let port = *ports::free(1)?.first().context("no free port")?;
         let hello = start_plain(root, &hello_bundle, &hello_dir, port)?;
         let unleash = [
             unleash_edge::start(&unleash_binary, &data_dir.join("unleash-small"), small)?,

@@ -10,8 +10,8 @@ use flagfuse_bench_ours::flags::FlagSpec;
 use flagfuse_bench_ours::unleash::features;
 
 use crate::http::Client;
+use crate::ports;
 use crate::process::{OwnedProcess, cargo, run};
-use crate::stack::free_ports;
 use crate::tools::progress;
 use crate::wait::eventually;
 
@@ -53,7 +53,7 @@ pub(super) fn start(binary: &Path, data_dir: &Path, flags: &[FlagSpec]) -> Resul
     let bootstrap = data_dir.join("features.json");
     fs::write(&bootstrap, features(flags).to_string())?;
     let log = fs::File::create(data_dir.join("unleash-edge.log"))?;
-    let port = *free_ports(1)?.first().context("no free port")?;
+    let port = *ports::free(1)?.first().context("no free port")?;
     let mut command = Command::new(binary);
     command
         .args(["--interface", "127.0.0.1", "--port", &port.to_string(), "offline"])

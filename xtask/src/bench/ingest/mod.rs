@@ -19,9 +19,10 @@ use self::rows::rows;
 use super::edge_http::rss_mib;
 use crate::figure::{Metric, Report, Target, median};
 use crate::plane::PlaneConfig;
+use crate::ports;
 use crate::postgres::{Binaries, Postgres};
 use crate::secrets::Secrets;
-use crate::stack::{build_released, free_ports};
+use crate::stack::build_released;
 use crate::tools::progress;
 
 const ROUND_COUNT: usize = 5;
@@ -144,7 +145,7 @@ fn on_database(
         program: program.to_owned(),
         data_dir: data_dir.join("control-plane"),
         database_url,
-        port: free_ports(1)?.pop().context("no free port")?,
+        port: ports::free(1)?.pop().context("no free port")?,
         log_path: data_dir.join("control-plane.log"),
         edge_arguments: Vec::new(),
         shards: 1,

@@ -20,7 +20,8 @@ use crate::model::circuit::Circuit;
 use crate::store::phase_counters::{self, NotCounted};
 use crate::store::quarantine::{self, Balance};
 use crate::store::quarantine_groups::balances;
-use crate::store::{Connection, StoreError, fuses, partitions, scopes};
+use crate::store::write_times::{BUCKET_ENDS_US, Lane};
+use crate::store::{Connection, Store, StoreError, fuses, partitions, scopes};
 
 const CONTENT: &str = "text/plain; version=0.0.4";
 
@@ -81,7 +82,35 @@ pub(super) async fn read(
     for (reason, count) in [("missing", missing), ("unknown", unknown)] {
         line(&mut text, format_args!("flagfuse_refused_tokens_total{{reason=\"{reason}\"}} {count}"));
     }
+    text.push_str(&write_times(&state.store));
     Ok(Exposition(text))
+}
+
+/// How long write transactions of this process lasted, by who writes.
+fn write_times(store: &Store) -> String {
+    let mut text = String::from(
+        "# HELP flagfuse_write_transaction_seconds Write transactions from having their locks to their end, of all tenants.\n\
+         # TYPE flagfuse_write_transaction_seconds histogram\n",
+    );
+    let name = "flagfuse_write_transaction_seconds";
+    for lane in Lane::ALL {
+        let (lasted, label) = (store.lasted(lane), lane.as_str());
+        let mut count = 0;
+        for (at, in_bucket) in lasted.buckets.iter().enumerate() {
+            count += in_bucket;
+            let end = BUCKET_ENDS_US.get(at).map_or_else(|| "+Inf".to_owned(), |end| seconds(*end));
+            line(&mut text, format_args!("{name}_bucket{{lane=\"{label}\",le=\"{end}\"}} {count}"));
+        }
+        line(&mut text, format_args!("{name}_sum{{lane=\"{label}\"}} {}", seconds(lasted.sum_us)));
+        line(&mut text, format_args!("{name}_count{{lane=\"{label}\"}} {count}"));
+    }
+    text
+}
+
+/// Microseconds as seconds, exactly.
+fn seconds(us: u64) -> String {
+    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// What became of the events of each environment, and what its fuses could not count.

@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::StoreError;
 use super::dialect::Dialect;
+use super::write_times::Lasting;
 
 /// How long a request waits for a connection before it is told to come back.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,13 +61,19 @@ impl Connection {
 #[derive(Debug)]
 pub struct WriteTransaction {
     connection: Connection,
+    /// It is timed until its end.
+    _lasting: Lasting,
     /// The place of a patient writer, which the next one gets when this one is done.
     _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl WriteTransaction {
-    pub(super) const fn new(connection: Connection, turn: Option<OwnedSemaphorePermit>) -> Self {
-        Self { connection, _turn: turn }
+    pub(super) const fn new(
+        connection: Connection,
+        lasting: Lasting,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self { connection, _lasting: lasting, _turn: turn }
     }
 
     /// Makes everything that it did visible and durable.

@@ -10,6 +10,7 @@ use super::lock::Lock;
 use super::migrations::{self, Migrations};
 use super::postgres::{PATIENT_COUNT, Postgres};
 use super::sqlite::Sqlite;
+use super::write_times::{Lane, Lasted, WriteTimes};
 use super::{Connection, StoreError};
 
 /// The database. Clones share its connections.
@@ -17,6 +18,7 @@ use super::{Connection, StoreError};
 pub struct Store {
     pools: Pools,
     lanes: Lanes,
+    times: WriteTimes,
 }
 
 #[derive(Debug, Clone)]
@@ -29,7 +31,7 @@ impl Store {
     /// Opens or creates a file of SQLite and brings its schema up to date.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         // One patient writer: the others would only wait for the one connection behind it.
-        Ok(Self { pools: Pools::Sqlite(Sqlite::open(path).await?), lanes: Lanes::new(1) })
+        Ok(Self::of(Pools::Sqlite(Sqlite::open(path).await?), 1))
     }
 
     /// Opens the file, or connects to the server, and brings its schema up to date.
@@ -37,10 +39,14 @@ impl Store {
         match url {
             DatabaseUrl::Sqlite(path) => Self::open(path).await,
             DatabaseUrl::Postgres(url) => {
-                let pools = Pools::Postgres(Postgres::connect(url).await?);
-                Ok(Self { pools, lanes: Lanes::new(PATIENT_COUNT) })
+                Ok(Self::of(Pools::Postgres(Postgres::connect(url).await?), PATIENT_COUNT))
             }
         }
+    }
+
+    /// With so many patient writers at a time.
+    fn of(pools: Pools, patient_count: usize) -> Self {
+        Self { pools, lanes: Lanes::new(patient_count), times: WriteTimes::default() }
     }
 
     /// The same with a schema as an earlier program left it.
@@ -55,7 +61,7 @@ impl Store {
                 Pools::Postgres(Postgres::connect_with(url, upto(migrations::POSTGRES)).await?)
             }
         };
-        Ok(Self { pools, lanes: Lanes::new(1) })
+        Ok(Self::of(pools, 1))
     }
 
     /// Whether other processes may work on it at the same time.
@@ -66,14 +72,21 @@ impl Store {
     /// Starts a write transaction of a person, the engine or a receipt. Rolled back when dropped without a commit.
     pub async fn write(&self, lock: Lock<'_>) -> Result<WriteTransaction, StoreError> {
         let _waiting = self.lanes.urgent();
-        Ok(WriteTransaction::new(self.begin(lock).await?, None))
+        let connection = self.begin(lock).await?;
+        Ok(WriteTransaction::new(connection, self.times.begin(Lane::Urgent), None))
     }
 
     /// Starts a write transaction of what can wait, such as ingestion: it gives way to those of [`Self::write`], and must
     /// itself be short, since they may wait for its end.
     pub async fn write_patiently(&self, lock: Lock<'_>) -> Result<WriteTransaction, StoreError> {
         let turn = self.lanes.patient().await;
-        Ok(WriteTransaction::new(self.begin(lock).await?, turn))
+        let connection = self.begin(lock).await?;
+        Ok(WriteTransaction::new(connection, self.times.begin(Lane::Patient), turn))
+    }
+
+    /// How long a lane's write transactions lasted since the process started.
+    pub fn lasted(&self, lane: Lane) -> Lasted {
+        self.times.lasted(lane)
     }
 
     async fn begin(&self, lock: Lock<'_>) -> Result<Connection, StoreError> {

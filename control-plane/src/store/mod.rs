@@ -60,6 +60,7 @@ pub mod usage;
 pub mod value_history;
 pub mod verdicts;
 pub mod watermarks;
+pub mod write_times;
 
 pub use self::connection::{Connection, ReadTransaction, WriteTransaction};
 pub use self::database::Store;

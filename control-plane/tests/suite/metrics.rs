@@ -120,3 +120,22 @@ async fn what_was_not_counted_is_told_by_arm_and_a_balance_that_is_off_is_an_ala
     assert!(value(&series(&world).await, &off) > 0.5);
     assert_eq!(world.get(&format!("{ENVIRONMENT}/telemetry-health")).await["balance"]["exact"], false);
 }
+
+#[tokio::test]
+async fn write_transactions_are_timed_by_lane() {
+    let world = World::new().await;
+    world.ingest(&[world.outcome("ada", "conversion")]).await;
+    let told = series(&world).await;
+    for lane in ["urgent", "patient"] {
+        let name = format!("flagfuse_write_transaction_seconds_bucket{{lane=\"{lane}\",le=");
+        let buckets: Vec<f64> =
+            told.iter().filter(|(found, _)| found.starts_with(&name)).map(|(_, count)| *count).collect();
+        assert_eq!(buckets.len(), 11, "{told:#?}");
+        assert!(buckets.is_sorted(), "each holds those before it: {buckets:?}");
+        let of = |part: &str| {
+            value(&told, &format!("flagfuse_write_transaction_seconds_{part}{{lane=\"{lane}\"}}"))
+        };
+        assert!(of("count") > 0.5 && of("sum") > 0.0, "{told:#?}");
+        assert!((of("count") - buckets[10]).abs() < 0.5, "the last one holds all: {buckets:?}");
+    }
+}

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::batches::Buffer;
 use super::line::Line;
 use super::mix::{Cohort, Event, FLAG, Made, Stream};
+use super::writes::Written;
 use crate::attack::{
     Accounts, ENVIRONMENT, KILL_LIMIT, Kills, PROJECT, accounts, flag_path, fuses_to_kill, put_watched,
 };
@@ -37,6 +38,8 @@ const HALF_LOAD: Duration = Duration::from_secs(20);
 /// A fuse is killed so often, each of a flag of its own.
 const KILL_COUNT: usize = 300;
 const KILL_PAUSE: Duration = Duration::from_millis(100);
+/// How often while acknowledgements are timed: each holds the one writer and a core for some milliseconds.
+const TIMED_KILL_PAUSE: Duration = Duration::from_secs(1);
 /// How long a full control plane may take to take a batch after all, and to start.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -110,7 +113,7 @@ impl Course {
         let events = self.events(ROUND_EVENT_COUNT, Stream::Mix)?;
         let bodies = self.bodies(&events, BATCH_EVENT_COUNT_MAX);
         let began = Instant::now();
-        self.while_killing(|course| course.send(&bodies))?;
+        self.while_killing(KILL_PAUSE, |course| course.send(&bodies))?;
         #[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]
         let event_count = events.len() as f64;
         Ok(event_count / began.elapsed().as_secs_f64())
@@ -128,7 +131,7 @@ impl Course {
         let batch_count = (events_per_s * HALF_LOAD.as_secs_f64() / TIMED_EVENT_COUNT as f64) as usize;
         let events = self.events(batch_count * TIMED_EVENT_COUNT, Stream::Mix)?;
         let bodies = self.bodies(&events, TIMED_EVENT_COUNT);
-        let times = self.while_killing(|course| course.send_paced(&bodies, HALF_LOAD))?;
+        let times = self.while_killing(TIMED_KILL_PAUSE, |course| course.send_paced(&bodies, HALF_LOAD))?;
         let mut times_ms = times.into_iter().map(|time| time.as_secs_f64() * 1_000.0).collect::<Vec<_>>();
         times_ms.sort_by(f64::total_cmp);
         let [half, of_99, longest] = [0.5, 0.99, 1.0].map(|share| quantile(&times_ms, share));
@@ -144,6 +147,11 @@ impl Course {
         let bodies = self.bodies(&events, TIMED_EVENT_COUNT);
         self.send(&bodies)?;
         Ok(began.elapsed().as_secs_f64())
+    }
+
+    /// How long what can wait wrote since it started.
+    pub(super) fn written(&self) -> Result<Written> {
+        Written::parse(&String::from_utf8_lossy(&self.admin.bytes("/metrics")?))
     }
 
     /// Events that were sent so far.
@@ -242,8 +250,12 @@ impl Course {
         Ok(times.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Does `work`, and kills one fuse after the other meanwhile.
-    fn while_killing<T: Send>(&mut self, work: impl FnOnce(&Self) -> Result<T> + Send) -> Result<T> {
+    /// Does `work`, and kills one fuse after the other meanwhile, with a pause between two.
+    fn while_killing<T: Send>(
+        &mut self,
+        pause: Duration,
+        work: impl FnOnce(&Self) -> Result<T> + Send,
+    ) -> Result<T> {
         // Each of a flag of its own, also in the next round.
         let (is_over, first) = (AtomicBool::new(false), self.kills.count());
         let newcomer = Client::newcomer(&self.config.url(), Some(&self.admin_token), KILL_LIMIT);
@@ -256,7 +268,7 @@ impl Course {
                         break;
                     }
                     kills.trip(&newcomer, at);
-                    thread::sleep(KILL_PAUSE);
+                    thread::sleep(pause);
                 }
                 kills
             });

@@ -7,6 +7,7 @@ mod edge;
 mod line;
 mod mix;
 mod rows;
+mod writes;
 
 use std::fs;
 use std::path::Path;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use self::course::{Acknowledged, Course};
 use self::edge::EdgeFound;
 use self::rows::rows;
+use self::writes::Written;
 use super::edge_http::rss_mib;
 use crate::figure::{Metric, Report, Target, median};
 use crate::plane::PlaneConfig;
@@ -33,6 +35,7 @@ const ENROLMENT_COUNT: u64 = 1_000_000;
 struct Found {
     events_per_s: f64,
     acknowledged: Acknowledged,
+    written: Written,
     kill_p99_ms: f64,
     kill_count: usize,
     rss_mib: f64,
@@ -103,6 +106,11 @@ fn metrics(edge: &EdgeFound, sqlite: &Found, postgres: &Found) -> Vec<Metric> {
         Metric::new("ack_max_ms", sqlite.acknowledged.longest, "ms"),
         Metric::new("postgres_ack_p50_ms", postgres.acknowledged.half, "ms"),
         Metric::new("postgres_ack_p99_ms", postgres.acknowledged.of_99, "ms"),
+        Metric::new("write_within_8ms", sqlite.written.within_percent, "%"),
+        Metric::new("write_p99_ms_below", sqlite.written.p99_ms, "ms"),
+        Metric::new("write_max_ms_below", sqlite.written.longest_ms, "ms").with(Target::AtMost(50.0)),
+        Metric::new("postgres_write_within_8ms", postgres.written.within_percent, "%"),
+        Metric::new("postgres_write_p99_ms_below", postgres.written.p99_ms, "ms"),
         Metric::new("kill_p99_ms", sqlite.kill_p99_ms, "ms").with(Target::AtMost(250.0)),
         Metric::new("postgres_kill_p99_ms", postgres.kill_p99_ms, "ms").with(Target::AtMost(250.0)),
         Metric::new("kills", count(sqlite.kill_count + postgres.kill_count), "kills"),
@@ -159,6 +167,7 @@ fn on_database(
     course.fill(ENROLMENT_COUNT)?;
     let events_per_s = rounds(&mut course, name, round_count)?;
     let acknowledged = course.half_load(events_per_s / 2.0)?;
+    let written = course.written()?;
     let rss = rss_mib(course.process_id()?)?;
     let restart_s = course.restart()?;
     course.check_balance()?;
@@ -181,6 +190,7 @@ fn on_database(
     Ok(Found {
         events_per_s,
         acknowledged,
+        written,
         kill_p99_ms: course.kills.p99_ms(),
         kill_count: course.kills.count(),
         rss_mib: rss,

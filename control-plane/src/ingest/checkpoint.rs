@@ -7,14 +7,16 @@ use super::context::Context;
 use super::error::IngestError;
 use super::opening::Since;
 use crate::store::Lock;
-use crate::store::checkpoints::{self, Checkpoint};
+use crate::store::checkpoints::{self, Checkpoint, Piece};
 use crate::store::partitions::{self, Held};
 
 /// Bytes of the log that may be there beyond the newest checkpoint.
 const LOG_LEN_MAX: u64 = 64 << 20;
 /// Rows of it.
 const LOG_ROW_COUNT_MAX: u64 = 20_000;
-/// Parts of old checkpoints that are forgotten at a time.
+/// Bytes of a part that one transaction writes: some milliseconds, which events wait for.
+const PIECE_LEN_MAX: usize = 256 << 10;
+/// Pieces of old checkpoints that are forgotten at a time.
 const PRUNE_COUNT: u32 = 8;
 
 /// How far the newest checkpoint is behind, and the one that is being written.
@@ -30,7 +32,11 @@ pub(super) struct Checkpointing {
 
 #[derive(Debug)]
 struct UnderWay {
-    parts: u32,
+    /// The part that is being written, and how much of it is.
+    part: Vec<u8>,
+    written: usize,
+    /// Pieces that are written.
+    pieces: u32,
     /// Its row, once it is written.
     checkpoint: Option<Checkpoint>,
     /// The newest row of the log that is in it.
@@ -74,15 +80,16 @@ impl Checkpointing {
             return;
         }
         match ledger.begin_checkpoint() {
-            Ok(parts) => {
+            Ok(_) => {
                 (self.rows, self.bytes, self.is_asked) = (0, 0, false);
-                self.under_way = Some(UnderWay { parts, checkpoint: None, log_seq });
+                let part = Vec::new();
+                self.under_way = Some(UnderWay { part, written: 0, pieces: 0, checkpoint: None, log_seq });
             }
             Err(error) => tracing::error!(%error, "no checkpoint could be begun"),
         }
     }
 
-    /// Writes the next part, in a transaction of its own; the row of the log that a checkpoint ends with which is complete now.
+    /// Writes the next piece, in a transaction of its own; the row of the log that a checkpoint ends with which is complete now.
     pub(super) async fn go_on(
         &mut self,
         context: &Context,
@@ -104,20 +111,32 @@ impl Checkpointing {
             None => checkpoints::begin(&mut tx, held.partition_id, under_way.log_seq, context.now()).await?,
         };
         under_way.checkpoint = Some(checkpoint);
-        let part = ledger.next_part();
-        let is_complete = part.is_none();
-        if let Some(part) = part {
-            checkpoints::put_part(&mut tx, &checkpoint, part.number, &part.bytes).await?;
-        } else {
-            checkpoints::complete(&mut tx, &checkpoint, under_way.parts).await?;
-        }
+        let number = under_way.pieces;
+        let Some(piece) = under_way.next_piece(ledger) else {
+            checkpoints::complete(&mut tx, &checkpoint, number).await?;
+            tx.commit().await?;
+            self.under_way = None;
+            self.has_old_parts = true;
+            return Ok(Some(checkpoint.log_seq));
+        };
+        checkpoints::put_piece(&mut tx, &checkpoint, number, piece).await?;
         tx.commit().await?;
-        if !is_complete {
-            return Ok(None);
+        under_way.pieces = number + 1;
+        Ok(None)
+    }
+}
+
+impl UnderWay {
+    /// The next bytes to be written, after those that were handed out before; `None` when all of the ledger was.
+    fn next_piece(&mut self, ledger: &mut Ledger) -> Option<Piece<&[u8]>> {
+        if self.written >= self.part.len() {
+            self.part = ledger.next_part()?.bytes;
+            self.written = 0;
         }
-        self.under_way = None;
-        self.has_old_parts = true;
-        Ok(Some(checkpoint.log_seq))
+        let from = self.written;
+        self.written = self.part.len().min(from + PIECE_LEN_MAX);
+        let states = self.part.get(from..self.written)?;
+        Some(Piece { states, is_end: self.written == self.part.len() })
     }
 }
 
@@ -170,6 +189,41 @@ mod tests {
         let is_asked = checkpointing.is_asked();
         checkpointing.ticked(&mut Ledger::new(), 7, is_asked);
         assert!(is_begun(&checkpointing) && !checkpointing.is_asked() && !checkpointing.ask_for_the_rest());
+    }
+
+    #[test]
+    fn pieces_are_bounded_and_add_up_to_the_parts() {
+        let ledger = || {
+            let mut ledger = Ledger::new();
+            for unit in 0..12_000_u64 {
+                let mut name = [0; 16];
+                name[..8].copy_from_slice(&unit.to_le_bytes());
+                let [device, canonical] = [1, 2].map(|kind| {
+                    name[15] = kind;
+                    name
+                });
+                ledger.apply(&Fact::Link { device, canonical }, 5_000);
+            }
+            ledger.tick(5_000);
+            ledger.begin_checkpoint().unwrap();
+            ledger
+        };
+        let mut whole = ledger();
+        let parts: Vec<Vec<u8>> = std::iter::from_fn(|| whole.next_part()).map(|part| part.bytes).collect();
+        let (part, written, pieces, checkpoint, log_seq) = (Vec::new(), 0, 0, None, 7);
+        let mut under_way = UnderWay { part, written, pieces, checkpoint, log_seq };
+        let (mut found, mut part, mut count) = (Vec::new(), Vec::new(), 0);
+        let mut ledger = ledger();
+        while let Some(Piece { states, is_end }) = under_way.next_piece(&mut ledger) {
+            assert!(states.len() <= PIECE_LEN_MAX);
+            part.extend_from_slice(states);
+            count += 1;
+            if is_end {
+                found.push(std::mem::take(&mut part));
+            }
+        }
+        assert_eq!(found, parts);
+        assert!(count > parts.len(), "one of {} parts is longer than a piece", parts.len());
     }
 
     #[test]

@@ -94,13 +94,17 @@ impl Lease<'_> {
 async fn restore(lease: &mut Lease<'_>) -> Result<(Ledger, i64), IngestError> {
     let partition_id = lease.held.partition_id;
     let newest = checkpoints::newest(&mut *lease.context.store().read().await?, partition_id).await?;
-    let Some((checkpoint, parts)) = newest else { return Ok((Ledger::new(), 0)) };
+    let Some((checkpoint, pieces)) = newest else { return Ok((Ledger::new(), 0)) };
     let fault = |why: String| IngestError::Log { partition_id, seq: checkpoint.log_seq, why };
-    let mut restoring = Restore::new();
-    for part in 0..parts {
-        let read = checkpoints::part(&mut *lease.context.store().read().await?, &checkpoint, part).await?;
-        let bytes = read.ok_or_else(|| fault(format!("part {part} of its checkpoint is missing")))?;
-        restoring.part(&bytes).map_err(|error| fault(error.to_string()))?;
+    let (mut restoring, mut part) = (Restore::new(), Vec::new());
+    for number in 0..pieces {
+        let read = checkpoints::piece(&mut *lease.context.store().read().await?, &checkpoint, number).await?;
+        let piece = read.ok_or_else(|| fault(format!("piece {number} of its checkpoint is missing")))?;
+        part.extend_from_slice(&piece.states);
+        if piece.is_end {
+            restoring.part(&part).map_err(|error| fault(error.to_string()))?;
+            part.clear();
+        }
         lease.keep().await?;
         tokio::task::yield_now().await;
     }

@@ -32,31 +32,40 @@ pub async fn begin(
     Ok(Checkpoint { partition_id, generation, log_seq })
 }
 
-/// Adds a part, numbered from 0.
-pub async fn put_part(
+/// Bytes of a part, all or some of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece<B> {
+    pub states: B,
+    /// Whether the part ends with it.
+    pub is_end: bool,
+}
+
+/// Adds a piece, numbered from 0 over all parts.
+pub async fn put_piece(
     conn: &mut Connection,
     checkpoint: &Checkpoint,
-    part: u32,
-    states: &[u8],
+    number: u32,
+    piece: Piece<&[u8]>,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO checkpoint_parts (partition_id, generation, part, states) VALUES ($1, $2, $3, $4)";
-    let insert = sql::query(sql).bind(checkpoint.partition_id).bind(checkpoint.generation);
-    insert.bind(part).bind(states).execute(conn).await?;
+    let sql = "INSERT INTO checkpoint_parts (partition_id, generation, part, states, is_end)
+               VALUES ($1, $2, $3, $4, $5)";
+    let insert = sql::query(sql).bind(checkpoint.partition_id).bind(checkpoint.generation).bind(number);
+    insert.bind(piece.states).bind(i64::from(piece.is_end)).execute(conn).await?;
     Ok(())
 }
 
-/// Says that all `parts` parts are there; earlier checkpoints go.
-pub async fn complete(conn: &mut Connection, checkpoint: &Checkpoint, parts: u32) -> Result<(), StoreError> {
+/// Says that all `pieces` are there; earlier checkpoints go.
+pub async fn complete(conn: &mut Connection, checkpoint: &Checkpoint, pieces: u32) -> Result<(), StoreError> {
     let Checkpoint { partition_id, generation, .. } = *checkpoint;
     let sql =
         "UPDATE checkpoints SET is_complete = 1, parts = $3 WHERE partition_id = $1 AND generation = $2";
-    sql::query(sql).bind(partition_id).bind(generation).bind(parts).execute(&mut *conn).await?;
+    sql::query(sql).bind(partition_id).bind(generation).bind(pieces).execute(&mut *conn).await?;
     let sql = "DELETE FROM checkpoints WHERE partition_id = $1 AND generation < $2";
     sql::query(sql).bind(partition_id).bind(generation).execute(conn).await?;
     Ok(())
 }
 
-/// Forgets parts of checkpoints that are no more, at most `limit`; how many went.
+/// Forgets pieces of checkpoints that are no more, at most `limit`; how many went.
 pub async fn prune(conn: &mut Connection, partition_id: i64, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM checkpoint_parts WHERE (partition_id, generation, part) IN (
                  SELECT partition_id, generation, part FROM checkpoint_parts AS old
@@ -67,7 +76,7 @@ pub async fn prune(conn: &mut Connection, partition_id: i64, limit: u32) -> Resu
     sql::query(sql).bind(partition_id).bind(limit).execute(conn).await
 }
 
-/// The newest checkpoint whose parts are all there, with their number.
+/// The newest checkpoint whose pieces are all there, with their number.
 pub async fn newest(
     conn: &mut Connection,
     partition_id: i64,
@@ -82,15 +91,18 @@ pub async fn newest(
     .transpose()
 }
 
-/// A part of a checkpoint.
-pub async fn part(
+/// A piece of a checkpoint.
+pub async fn piece(
     conn: &mut Connection,
     checkpoint: &Checkpoint,
-    part: u32,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let sql = "SELECT states FROM checkpoint_parts WHERE partition_id = $1 AND generation = $2 AND part = $3";
-    let query = sql::query(sql).bind(checkpoint.partition_id).bind(checkpoint.generation).bind(part);
-    query.fetch_optional(conn).await?.map(|row| row.get("states")).transpose()
+    number: u32,
+) -> Result<Option<Piece<Vec<u8>>>, StoreError> {
+    let sql = "SELECT states, is_end FROM checkpoint_parts
+               WHERE partition_id = $1 AND generation = $2 AND part = $3";
+    let query = sql::query(sql).bind(checkpoint.partition_id).bind(checkpoint.generation).bind(number);
+    let row = query.fetch_optional(conn).await?;
+    row.map(|row| Ok(Piece { states: row.get("states")?, is_end: row.get::<i64>("is_end")? != 0 }))
+        .transpose()
 }
 
 /// Forgets every checkpoint of a partition: they hold what has to be forgotten.

@@ -33,6 +33,7 @@ pub(super) const SQLITE: Migrations = &[
     (24, include_str!("../../../migrations/sqlite/0024_wanted.sql")),
     (25, include_str!("../../../migrations/sqlite/0025_days.sql")),
     (26, include_str!("../../../migrations/sqlite/0026_mended.sql")),
+    (27, include_str!("../../../migrations/sqlite/0027_pieces.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -62,6 +63,7 @@ pub(super) const POSTGRES: Migrations = &[
     (24, include_str!("../../../migrations/postgres/0024_wanted.sql")),
     (25, include_str!("../../../migrations/postgres/0025_days.sql")),
     (26, include_str!("../../../migrations/postgres/0026_mended.sql")),
+    (27, include_str!("../../../migrations/postgres/0027_pieces.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

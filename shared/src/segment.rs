@@ -11,6 +11,7 @@ use crate::limits::{
     CONDITION_COUNT_MAX, LISTED_UNIT_COUNT_MAX, REGEX_CONDITION_COUNT_MAX, SEGMENT_DEPTH_MAX,
     SEGMENT_RULE_COUNT_MAX, STRING_LEN_MAX, UNIT_LEN_MAX, VARIATION_KEY_LEN_MAX,
 };
+use crate::ordered;
 
 /// A checked segment.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +43,7 @@ struct UnitList(Vec<Box<str>>);
 impl UnitList {
     fn of(units: &[String]) -> Self {
         let mut sorted: Vec<Box<str>> = units.iter().map(|unit| unit.as_str().into()).collect();
-        sorted.sort_unstable();
+        ordered::sort(&mut sorted);
         Self(sorted)
     }
 
@@ -97,12 +98,12 @@ impl Segment {
 /// Compiles all segments of an environment. Keys are expected to be distinct. A malformed segment fails alone, and with
 /// it those that name it.
 pub(crate) fn compile_segments(wires: &[SegmentWire]) -> (Vec<Segment>, SegmentNames) {
-    let mut ordered: Vec<&SegmentWire> = wires.iter().collect();
-    ordered.sort_by(|left, right| left.key.cmp(&right.key));
-    let mut names = SegmentNames::of(ordered.iter().map(|wire| wire.key.as_str()));
-    let mut segments: Vec<Segment> = Vec::with_capacity(ordered.len());
-    let mut faults = Vec::with_capacity(ordered.len());
-    for wire in &ordered {
+    let mut sorted: Vec<&SegmentWire> = wires.iter().collect();
+    ordered::sort_by(&mut sorted, |left, right| left.key.cmp(&right.key));
+    let mut names = SegmentNames::of(sorted.iter().map(|wire| wire.key.as_str()));
+    let mut segments: Vec<Segment> = Vec::with_capacity(sorted.len());
+    let mut faults = Vec::with_capacity(sorted.len());
+    for wire in &sorted {
         let (segment, fault) = match compile_segment(wire, &names) {
             Ok(segment) => (segment, None),
             Err(fault) => (Segment::nobody(&wire.key), Some(fault)),
@@ -133,7 +134,7 @@ fn refuse_endless(segments: &[Segment], faults: &mut [Option<SegmentFault>]) {
     let named = |segment: &Segment| {
         let mut named: Vec<usize> =
             segment.conditions().flat_map(Condition::segments).map(|index| usize::from(index.0)).collect();
-        named.sort_unstable();
+        ordered::sort(&mut named);
         named.dedup();
         named
     };
@@ -153,7 +154,7 @@ fn refuse_endless(segments: &[Segment], faults: &mut [Option<SegmentFault>]) {
         }
     }
     // Lower ones first, so that a fault below has reached each segment before those that name it are looked at.
-    order.sort_unstable();
+    ordered::sort(&mut order);
     for (_, at) in order {
         let below =
             edges.get(at).into_iter().flatten().find(|to| faults.get(**to).is_some_and(Option::is_some));

@@ -7,6 +7,7 @@ use serde_json::{Number, Value};
 use super::ConditionFault;
 use super::string::Case;
 use crate::limits::STRING_LEN_MAX;
+use crate::ordered;
 
 /// Numbers compare by value (1 equals 1.0), everything else by type and value.
 pub(super) fn scalar_eq(left: &Value, right: &Value) -> bool {
@@ -74,10 +75,10 @@ impl ScalarSet {
                 Value::Null | Value::Array(_) | Value::Object(_) => {}
             }
         }
-        set.texts.sort_unstable();
-        set.integers.sort_unstable();
-        set.floats.sort_unstable_by(f64::total_cmp);
-        set.numbers.sort_unstable_by(f64::total_cmp);
+        ordered::sort(&mut set.texts);
+        ordered::sort(&mut set.integers);
+        ordered::sort_by(&mut set.floats, f64::total_cmp);
+        ordered::sort_by(&mut set.numbers, f64::total_cmp);
         set
     }
 

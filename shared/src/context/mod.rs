@@ -10,6 +10,7 @@ use serde_json::Value;
 pub(crate) use self::printed::{number_text, scalar_text};
 pub use self::unit::UnitSource;
 use crate::limits::{CONTEXT_ATTRIBUTE_COUNT_MAX, JSON_DEPTH_MAX, STRING_LEN_MAX, UNIT_LEN_MAX};
+use crate::ordered;
 use crate::text::{Ends, ShortText, table_hash};
 
 /// The attribute that is the unit unless a flag says otherwise.
@@ -131,7 +132,7 @@ impl Context {
             check_value(&name, &value)?;
             listed.push((table_hash(&name), Attribute { name: ShortText::new(&name), value }));
         }
-        listed.sort_by(|(left_hash, left), (right_hash, right)| {
+        ordered::sort_by(&mut listed, |(left_hash, left), (right_hash, right)| {
             left_hash.cmp(right_hash).then_with(|| left.name.as_str().cmp(right.name.as_str()))
         });
         // Equal names have equal hashes, so they stand side by side.

@@ -18,6 +18,7 @@ use crate::limits::{
     FLAG_COUNT_MAX, LAYER_COUNT_MAX, PREREQUISITE_DEPTH_MAX, REGEX_ENVIRONMENT_COUNT_MAX, SEGMENT_COUNT_MAX,
     STRING_LEN_MAX, VARIATION_KEY_LEN_MAX,
 };
+use crate::ordered;
 use crate::segment::{Segment, compile_segments};
 
 /// What the flags of an environment share, by the field of the definition that holds it.
@@ -104,7 +105,7 @@ pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
         let flag = wire.and_then(|wire| compile_in(key.clone(), &wire, &surroundings));
         (key, flag)
     }));
-    compiled.sort_by(|(left, _), (right, _)| left.cmp(right));
+    ordered::sort_by(&mut compiled, |(left, _), (right, _)| left.cmp(right));
     refuse_patterns(&mut compiled, &segments);
     refuse_overlaps(&mut compiled);
     link_prerequisites(&mut compiled);
@@ -120,7 +121,7 @@ fn check_list<'k>(
     if keys.len() > count_max {
         return Err(EnvironmentFault::TooMany { what, count: keys.len(), count_max });
     }
-    keys.sort_unstable();
+    ordered::sort(&mut keys);
     match keys
         .windows(2)
         .find_map(|pair| if let [left, right] = pair { (left == right).then_some(left) } else { None })
@@ -250,7 +251,7 @@ fn link_prerequisites(flags: &mut [(FlagKey, Result<Flag, FlagFault>)]) {
         }
     }
     // Lower ones first: a flag that becomes malformed here takes those above it along.
-    order.sort_unstable();
+    ordered::sort(&mut order);
     for (_, at) in order {
         let is_broken = |to: &&usize| flags.get(**to).is_some_and(|(_, flag)| flag.is_err());
         let broken = edges.get(at).into_iter().flatten().find(is_broken);

@@ -14,6 +14,7 @@ use crate::condition::{SegmentFault, SegmentNames};
 use crate::context::{Context, UnitSource};
 use crate::flag::{Flag, FlagFault};
 use crate::ids::{FlagKey, UnixMillis};
+use crate::ordered;
 use crate::segment::Segment;
 
 /// What evaluation walks.
@@ -57,7 +58,7 @@ impl Environment {
                 .flat_map(Segment::conditions)
                 .filter_map(|condition| condition.turning_point_ms().map(UnixMillis)),
         );
-        turning_points.sort_unstable();
+        ordered::sort(&mut turning_points);
         turning_points.dedup();
         let random = Random::of(sound());
         Self { flags, index, segments, holdout, turning_points, random, names }

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::digest::Digest;
 use crate::ids::Scope;
 use crate::limits::EVENT_AGE_MS_MAX;
+use crate::ordered;
 use crate::strict;
 
 /// For how long a control plane names an erased unit: events that are older are counted nowhere, and a day more.
@@ -45,7 +46,7 @@ impl ErasedUnits {
     /// Reads a control plane's list; `None` for what is none.
     pub fn read(body: &[u8]) -> Option<Self> {
         let mut list: Self = strict::from_slice(body).ok()?;
-        list.units.sort_unstable();
+        ordered::sort(&mut list.units);
         Some(list)
     }
 
@@ -125,7 +126,7 @@ fn place_in(whole: &str, part: &RawValue) -> Range<usize> {
 
 /// What stands in the brackets, with these places replaced.
 fn replaced(array: &str, mut cuts: Vec<(Range<usize>, &str)>) -> String {
-    cuts.sort_by_key(|(place, _)| place.start);
+    ordered::sort_by(&mut cuts, |(left, _), (right, _)| left.start.cmp(&right.start));
     let mut out = String::with_capacity(array.len());
     let mut from = 1;
     for (place, instead) in cuts {

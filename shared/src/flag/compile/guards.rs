@@ -10,6 +10,7 @@ use crate::ids::UnixMillis;
 use crate::limits::{
     BUCKET_COUNT, LISTED_UNIT_COUNT_MAX, PREREQUISITE_COUNT_MAX, UNIT_LEN_MAX, VARIATION_COUNT_MAX,
 };
+use crate::ordered;
 
 /// `None` when the flag has none of it.
 pub(super) fn compile_guards<T: AsRef<str>, V>(
@@ -87,7 +88,7 @@ fn compile_targets<T: AsRef<str>>(
         }
     }
     for list in &mut lists {
-        list.units.sort_unstable();
+        ordered::sort(&mut list.units);
         let twice = list.units.windows(2).find_map(|pair| match pair {
             [(left, _), (right, _)] if left == right => Some(left.to_string()),
             _ => None,

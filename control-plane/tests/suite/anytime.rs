@@ -4,13 +4,32 @@
 use flagfuse_control_plane::engine::Engine;
 use serde_json::{Value, json};
 
-use crate::world::{FLAG, World, policy};
+use crate::world::{FLAG, World, members, policy};
 
 /// Watches errors: five times as many are harm.
 fn errors() -> Value {
     policy(json!({ "mode": "anytime", "cooldown_s": 300, "guardrails": [
         { "metric": "error", "direction": "increase_is_harm", "threshold": 4.0, "baseline": 0.2 },
     ] }))
+}
+
+/// So many exposed units of the probe that were never there, twice as many control units (whose share is twice as wide), and
+/// that many failures among them; a minute passes.
+async fn newcomers(world: &World, phase: u32, round: usize, (units, failures): (usize, usize)) {
+    let slices = world.get(&format!("{FLAG}/fuse")).await["slices"].clone();
+    for (arm, variation, times) in [("exposed", "on", 1), ("control", "off", 2)] {
+        let (units, failures) = (units * times, failures * times);
+        let slice = slices.as_array().unwrap().iter().find(|slice| slice["arm"] == arm).unwrap();
+        let range = slice["from"].as_u64().unwrap()..slice["to"].as_u64().unwrap();
+        let units = members(range, units * (round + 1), phase).split_off(units * round);
+        let failed = units.iter().take(failures).map(|unit| world.outcome(unit, "error"));
+        let all: Vec<Value> =
+            units.iter().map(|unit| world.exposure(unit, variation, phase)).chain(failed).collect();
+        for events in all.chunks(1_000) {
+            world.ingest(events).await;
+        }
+    }
+    world.pass_a_minute().await;
 }
 
 async fn newest(world: &World) -> Value {
@@ -53,11 +72,12 @@ async fn an_open_fuse_tries_again_after_its_cooldown_and_closes_when_the_harm_is
         ("HALF_OPEN".into(), json!("cooldown_over"))
     );
     // As many errors as control has. The first slot tells what is usual, the others that this is no more.
-    for _ in 0..2 {
-        world.run_cohort(3, 200, (40, 40), "error").await;
+    for round in 0..3 {
+        newcomers(&world, 3, round, (200, 40)).await;
     }
-    assert_eq!(world.tick().await.moved, 0);
-    assert_eq!(newest(&world).await["reason"], "not_recovered", "nothing is over yet");
+    let moved = world.tick().await.moved;
+    let verdict = newest(&world).await;
+    assert_eq!((moved, &verdict["reason"]), (0, &json!("not_recovered")), "nothing is over yet: {verdict}");
     for _ in 0..16 {
         world.pass_a_minute().await;
     }

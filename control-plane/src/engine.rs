@@ -1,6 +1,7 @@
 //! Each tick: read what was counted, decide, record, act through `change`. What it remembers between ticks only saves
 //! reading: any number may run, and one that starts anew decides the same.
 
+mod heard;
 mod memory;
 mod record;
 
@@ -169,13 +170,16 @@ impl Place<'_> {
         for glance in glances {
             let Some(watched) = memory.watched(&glance.flag) else { continue };
             let figures = memory.figures(watched, self.now);
-            let (verdict, ema) = decide(&self.look(watched, &figures, &around, &nobody));
+            let heed = memory.heed(watched);
+            let look =
+                |origins| Look { heed: heed.as_ref(), ..self.look(watched, &figures, &around, origins) };
+            let (verdict, ema) = decide(&look(&nobody));
             if verdict.decision != Decision::Trip {
                 all.push(Decided { flag: glance.flag.clone(), verdict, ema });
                 continue;
             }
             let origins = self.origins(conn, memory, watched, &verdict).await?;
-            let (verdict, ema) = decide(&self.look(watched, &figures, &around, &origins));
+            let (verdict, ema) = decide(&look(&origins));
             all.push(Decided { flag: glance.flag.clone(), verdict, ema });
         }
         Ok(all)
@@ -208,6 +212,7 @@ impl Place<'_> {
             } else {
                 EmaStep::Keep
             },
+            heed: None,
             now: self.now,
         }
     }

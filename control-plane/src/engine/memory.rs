@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
-use crate::model::policy::{Guardrail, Policy};
-use crate::model::verdict::{Reading, Recent};
+use super::heard::Heard;
+use crate::model::policy::{Guardrail, Mode, Policy};
+use crate::model::verdict::{Heed, Reading, Recent};
 use crate::model::window::{EnrolmentRange, Window};
-use crate::store::cells::{self, Asked, ClosedCell, Names};
+use crate::store::cells::{self, ClosedCell, Names};
+use crate::store::evidence::{self, Asked, Spent};
 use crate::store::fuses::{self, FuseRow, Glance};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::verdicts::Said;
@@ -28,6 +30,8 @@ pub(super) struct Watched {
     pub(super) phase_id: i64,
     /// The newest verdict that was written or found.
     pub(super) said: Option<Said>,
+    /// What the launch has spent up to the phase that is looked at; nothing in the mode `classic`.
+    pub(super) spent: Spent,
 }
 
 /// What the cells say of a fuse.
@@ -80,6 +84,8 @@ struct Phase {
     names: Option<Names>,
     numbers: Vec<u8>,
     windows: BTreeMap<WindowKey, Window>,
+    /// What the mode `anytime` heeds; `None` in the other one.
+    heard: Option<Heard>,
 }
 
 impl Phase {
@@ -90,6 +96,7 @@ impl Phase {
             names: None,
             numbers: Vec::new(),
             windows: BTreeMap::new(),
+            heard: (row.policy.mode == Mode::Anytime).then(|| Heard::of(row)),
         }
     }
 }
@@ -133,8 +140,44 @@ impl Memory {
         self.take_over(conn, scope, glances).await?;
         let closed = self.closed(conn, scope).await?;
         self.name(conn).await?;
+        self.hear(conn, scope).await?;
         let stale = self.count(&closed, now);
         self.shift(conn, &stale).await
+    }
+
+    /// Folds what closed into the evidence of the mode `anytime`.
+    async fn hear(&mut self, conn: &mut Connection, scope: &Scope) -> Result<(), StoreError> {
+        let phases = self.phases.iter_mut().filter_map(|(phase_id, phase)| {
+            let names = phase.names.as_ref()?;
+            Some((*phase_id, names, phase.buckets, phase.heard.as_mut()?))
+        });
+        let mut phases: Vec<_> = phases.collect();
+        if phases.is_empty() {
+            return Ok(());
+        }
+        let Some(partition) = cells::partition(conn, scope).await? else { return Ok(()) };
+        for (_, names, buckets, heard) in &mut phases {
+            heard.begin(names, *buckets);
+        }
+        let mut by_since: BTreeMap<Option<i64>, Vec<Asked>> = BTreeMap::new();
+        for (phase_id, .., heard) in &phases {
+            let asked = Asked { phase_id: *phase_id, slot: heard.slot };
+            by_since.entry(heard.closed_tick).or_default().push(asked);
+        }
+        let mut news = BTreeMap::new();
+        for (since, asked) in by_since {
+            news.extend(evidence::news(conn, partition, since, &asked).await?);
+        }
+        for (phase_id, .., heard) in phases {
+            heard.fold(&news.remove(&phase_id).unwrap_or_default(), partition.closed_tick);
+        }
+        Ok(())
+    }
+
+    /// What the mode `anytime` heeds of a fuse.
+    pub(super) fn heed(&self, watched: &Watched) -> Option<Heed> {
+        let phase = self.phases.get(&watched.phase_id)?;
+        phase.heard.as_ref()?.heed(&watched.fuse.policy, phase.names.as_ref(), watched.spent)
     }
 
     /// Reads the fuses that are new or moved, and their phases; forgets those that are gone.
@@ -161,7 +204,12 @@ impl Memory {
                     self.phases.insert(phase_id, Phase::of(row));
                 }
                 let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
-                self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said });
+                let looked_at = found.get(&phase_id).map_or(phase, |row| row.phase);
+                let spent = match fuse.policy.mode {
+                    Mode::Classic => Spent::default(),
+                    Mode::Anytime => evidence::spent(conn, scope, &fuse.flag, looked_at.max(phase)).await?,
+                };
+                self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said, spent });
             }
         }
         for glance in glances {
@@ -277,7 +325,7 @@ impl Memory {
             .iter()
             .flat_map(|(phase_id, _, shift)| {
                 let metrics = self.phases.get(phase_id).map_or(&[][..], |phase| &phase.numbers);
-                [&shift.leaving, &shift.entering].map(|slots| Asked {
+                [&shift.leaving, &shift.entering].map(|slots| cells::Asked {
                     phase_id: *phase_id,
                     metrics,
                     slots: slots.clone(),

@@ -84,12 +84,15 @@ pub struct Policy {
 pub enum Mode {
     /// Smoothed rates against fixed thresholds, as the system did that this one follows.
     Classic,
+    /// Evidence that may be looked at after every tick, at a bounded error for the whole launch.
+    Anytime,
 }
 
 impl Mode {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Classic => "classic",
+            Self::Anytime => "anytime",
         }
     }
 }
@@ -115,6 +118,13 @@ pub struct Guardrail {
     pub direction: Direction,
     /// Relative change that trips: below 0 when a decrease is harm, above 0 when an increase is.
     pub threshold: f64,
+    /// `anytime`: the metric's usual rate, for which the sizes of harm that are looked for are made; a wrong one costs time, never
+    /// validity. 0.01 for `error` and 0.2 for others when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// `anytime`: the guardrail's part of the error that a launch may spend; all of them, or none, name one, and they sum to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// Relative improvement that counts as recovered.
     #[serde(default = "recovery_threshold")]
     pub recovery_threshold: f64,
@@ -184,7 +194,7 @@ pub enum PolicyFault {
     #[error("{}", .0.of("the policy"))]
     Shape(Misfit),
     /// A mode that does not exist here.
-    #[error("mode {found:?} is not available, available: classic")]
+    #[error("mode {found:?} is not available, available: classic, anytime")]
     Mode { found: String },
     /// A number or text outside its limits.
     #[error("{field} is {found}, allowed is {allowed}")]
@@ -211,7 +221,7 @@ impl Policy {
     /// Reads and checks a policy; the first fault found is returned.
     pub fn parse(value: Value) -> Result<Self, PolicyFault> {
         if let Some(mode) = value.get("mode").and_then(Value::as_str)
-            && mode != Mode::Classic.as_str()
+            && ![Mode::Classic, Mode::Anytime].iter().any(|known| known.as_str() == mode)
         {
             return Err(PolicyFault::Mode { found: mode.to_owned() });
         }
@@ -288,7 +298,64 @@ impl Policy {
         }
         slices::check(&self.slices)?;
         self.check_guardrails()?;
+        self.check_mode()?;
         self.check_values()
+    }
+
+    /// The parts of the guardrails in the error that a launch may spend, in their order.
+    pub fn weights(&self) -> Vec<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "at most eight")]
+        let equal = 1.0 / self.guardrails.len().max(1) as f64;
+        self.guardrails.iter().map(|guardrail| guardrail.weight.unwrap_or(equal)).collect()
+    }
+
+    /// What only one of the modes has.
+    fn check_mode(&self) -> Result<(), PolicyFault> {
+        const SUM_OFF_MAX: f64 = 1e-9;
+        if self.mode == Mode::Anytime {
+            if let Some(alpha) = self.ema_alpha {
+                return Err(out_of_range("ema_alpha", alpha, "for the mode classic only"));
+            }
+            if self.half_open == HalfOpenRule::AfterCooldown {
+                let allowed = "on_recovery in the mode anytime, which tries again after the cooldown anyway";
+                return Err(out_of_range("half_open", "after_cooldown", allowed));
+            }
+        }
+        for (at, guardrail) in self.guardrails.iter().enumerate() {
+            let field = |name: &str| format!("guardrails[{at}].{name}");
+            for (name, found) in [("baseline", guardrail.baseline), ("weight", guardrail.weight)] {
+                let Some(found) = found else { continue };
+                if self.mode == Mode::Classic {
+                    return Err(out_of_range(field(name), found, "for the mode anytime only"));
+                }
+                let (min, max) = if name == "baseline" { (1e-6, 0.9) } else { (0.001, 1.0) };
+                check_number(&field(name), found, min, max)?;
+            }
+            if self.mode == Mode::Anytime {
+                let max = match guardrail.direction {
+                    Direction::DecreaseIsHarm => 0.9,
+                    Direction::IncreaseIsHarm => 10.0,
+                };
+                if !(0.001..=max).contains(&guardrail.threshold.abs()) {
+                    let allowed = format!("0.001 to {max} in size in the mode anytime");
+                    return Err(out_of_range(field("threshold"), guardrail.threshold, allowed));
+                }
+                if guardrail.metric == LATENCY_METRIC && guardrail.direction == Direction::DecreaseIsHarm {
+                    return Err(out_of_range(
+                        field("direction"),
+                        "decrease_is_harm",
+                        "increase_is_harm for latency",
+                    ));
+                }
+            }
+        }
+        let given = self.guardrails.iter().filter(|guardrail| guardrail.weight.is_some()).count();
+        let sum: f64 = self.weights().iter().sum();
+        if given > 0 && (given < self.guardrails.len() || (sum - 1.0).abs() > SUM_OFF_MAX) {
+            let found = format!("given for {given} of {} guardrails, {sum} in sum", self.guardrails.len());
+            return Err(out_of_range("weight", found, "for all of them or for none, and 1 in sum"));
+        }
+        Ok(())
     }
 
     fn check_values(&self) -> Result<(), PolicyFault> {
@@ -476,7 +543,17 @@ mod tests {
             json!({ "guardrails": [rail] })
         };
         let rows = [
-            (json!({ "mode": "anytime" }), "mode \"anytime\" is not available"),
+            (json!({ "mode": "bayes" }), "mode \"bayes\" is not available, available: classic, anytime"),
+            (
+                json!({ "mode": "anytime", "ema_alpha": 0.3 }),
+                "ema_alpha is 0.3, allowed is for the mode classic",
+            ),
+            (json!({ "mode": "anytime", "half_open": "after_cooldown" }), "half_open is after_cooldown"),
+            (rail(json!({ "weight": 1 })), "guardrails[0].weight is 1, allowed is for the mode anytime only"),
+            (
+                rail(json!({ "baseline": 0.1 })),
+                "guardrails[0].baseline is 0.1, allowed is for the mode anytime",
+            ),
             (json!({ "surprise": 1 }), "surprise is unknown"),
             (json!({ "exposure_percent": 90.1 }), "exposure_percent is 90.1, allowed is 0.0001 to 90"),
             (json!({ "exposure_percent": 0.000_15 }), "exposure_percent"),
@@ -505,6 +582,25 @@ mod tests {
             let text = parse(&patch).unwrap_err().to_string();
             assert!(text.contains(expected), "{patch}: {text}");
         }
+    }
+
+    #[test]
+    fn weights_are_given_for_all_or_none_and_sum_to_one() {
+        let rails = |weights: [Value; 2]| {
+            let rail = |metric: &str, weight: &Value| json!({ "metric": metric, "direction": "increase_is_harm", "threshold": 0.5, "weight": weight });
+            parse(
+                &json!({ "mode": "anytime", "guardrails": [rail("error", &weights[0]), rail("crash", &weights[1])] }),
+            )
+        };
+        assert_eq!(rails([json!(0.4), json!(0.6)]).unwrap().weights(), [0.4, 0.6]);
+        assert_eq!(rails([Value::Null, Value::Null]).unwrap().weights(), [0.5, 0.5]);
+        for weights in [[json!(0.4), json!(0.5)], [json!(0.4), Value::Null]] {
+            let text = rails(weights).unwrap_err().to_string();
+            assert!(text.contains("allowed is for all of them or for none, and 1 in sum"), "{text}");
+        }
+        let far = json!({ "mode": "anytime", "guardrails": [{ "metric": "error", "direction": "increase_is_harm", "threshold": 50 }] });
+        let text = parse(&far).unwrap_err().to_string();
+        assert!(text.contains("guardrails[0].threshold is 50, allowed is 0.001 to 10 in size"), "{text}");
     }
 
     #[test]

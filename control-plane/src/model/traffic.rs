@@ -5,13 +5,15 @@
 //! progress reaches `min_confidence`, and both together ten events. Units leave when they are older than the window, so
 //! a policy whose visitors do not come within its window compares nothing, ever.
 
+mod anytime;
+
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::limits::BUCKET_COUNT;
 use serde::Serialize;
 
 use super::circuit::Circuit;
 use super::phase::allocation;
-use super::policy::{Guardrail, Policy};
+use super::policy::{Guardrail, Mode, Policy};
 use super::verdict::EVENT_COUNT_MIN;
 use crate::figures::{count, grouped, percent, span, whole};
 use crate::model::metric::LATENCY_METRIC;
@@ -88,6 +90,9 @@ impl Traffic {
     /// Of a policy in `circuit`; while open, of the policy as if it were closed again. `baselines` are the shares of units
     /// with the event, one for each guardrail, where there are any yet.
     pub fn of(policy: &Policy, circuit: Circuit, baselines: &[Option<f64>], rate: Option<Rate>) -> Self {
+        if policy.mode == Mode::Anytime {
+            return anytime::traffic(policy, circuit, baselines, rate);
+        }
         let need = need(policy, circuit, baselines);
         let per_hour = rate.map(Rate::per_hour);
         let takes_ms = per_hour.map(|per_hour| coming_ms(need.visitors, per_hour));
@@ -191,14 +196,19 @@ fn coming_ms(visitors: u64, per_hour: f64) -> u64 {
     if per_hour > 0.0 { whole(visitors as f64 / per_hour * HOUR_MS as f64) } else { u64::MAX }
 }
 
-fn need(policy: &Policy, circuit: Circuit, baselines: &[Option<f64>]) -> Need {
+/// Widths of the exposed and the control arm; while open, as if the fuse were closed again.
+fn widths(policy: &Policy, circuit: Circuit) -> (u64, u64) {
     let circuit = if circuit == Circuit::HalfOpen { circuit } else { Circuit::Closed };
     let slices = allocation(policy, circuit, &[]);
     let width = |arm: Arm| -> u64 {
         let own = slices.iter().filter(|slice| slice.arm == arm);
         own.map(|slice| u64::from(slice.to.saturating_sub(slice.from))).sum()
     };
-    let (exposed, control) = (width(Arm::Exposed), width(Arm::Control));
+    (width(Arm::Exposed), width(Arm::Control))
+}
+
+fn need(policy: &Policy, circuit: Circuit, baselines: &[Option<f64>]) -> Need {
+    let (exposed, control) = widths(policy, circuit);
     let smaller = visitors_for(policy.min_sample, exposed.min(control));
     let both = visitors_for(classic::units_for(policy.min_confidence), exposed + control);
     let events =

@@ -1,5 +1,6 @@
 //! (policy, state, counts, now) → verdict with its evidence. Pure: never reads a database or a clock.
 
+mod anytime;
 mod forecast;
 mod origins;
 mod reason;
@@ -11,11 +12,12 @@ use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
 
 use super::circuit::{Circuit, Hand};
-use super::policy::{Direction, Guardrail, HalfOpenRule, Policy};
+use super::policy::{Direction, Guardrail, HalfOpenRule, Mode, Policy};
 use crate::model::metric::LATENCY_METRIC;
 use flagfuse_stats::classic::{self, ArmCount};
 use flagfuse_stats::ratio::{self, mismatch_evidence};
 
+pub use self::anytime::{AnytimeEvidence, Heed};
 pub use self::origins::{Origins, Source};
 pub use self::reason::Reason;
 pub use self::words::blocked;
@@ -96,6 +98,8 @@ pub struct Look<'a> {
     pub ema: &'a BTreeMap<String, f64>,
     /// Whether this look moves them.
     pub ema_step: EmaStep,
+    /// What the mode `anytime` heeds; `None` under another one, and before the phase has counted anything.
+    pub heed: Option<&'a Heed>,
     pub now: UnixMillis,
 }
 
@@ -198,6 +202,9 @@ pub struct GuardrailEvidence {
     pub confidence: f64,
     /// How often the rule trips by chance alone at the first look at which it may; `null` for means and without a baseline.
     pub false_trip_rate_first_look: Option<f64>,
+    /// Evidence of the mode `anytime`, which alone decides there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anytime: Option<AnytimeEvidence>,
     /// Who sent the events that harm; only where it was asked, which it is before a trip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origins: Option<Origins>,
@@ -223,6 +230,13 @@ pub struct Verdict {
 
 /// Decides. The second part are the moving averages to keep for the next look.
 pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
+    match look.policy.mode {
+        Mode::Classic => decide_classic(look),
+        Mode::Anytime => (anytime::decide(look), BTreeMap::new()),
+    }
+}
+
+fn decide_classic(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     let mut ema = BTreeMap::new();
     let evidence: Vec<GuardrailEvidence> = look
         .policy
@@ -373,6 +387,7 @@ fn judge(
         threshold: guardrail.threshold,
         confidence,
         false_trip_rate_first_look: false_trip_rate(look, guardrail, rate_control),
+        anytime: None,
         origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
         summary: String::new(),
     };

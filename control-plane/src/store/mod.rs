@@ -20,6 +20,7 @@ mod dialect;
 pub mod edge_readers;
 pub mod erasures;
 pub mod event_ids;
+pub mod evidence;
 pub mod flags;
 pub mod forks;
 pub mod fuses;

@@ -82,7 +82,7 @@ async fn wrong_bodies_are_refused_with_a_stable_code() {
         (FLAG, vec![b' '; 1024 * 1024 + 1], 413, "too_large"),
         ("/v1/projects/demo/environments/ghost/flags/f", with(json!({})), 404, "unknown_environment"),
         ("/v1/projects/demo/environments/BAD!/flags/f", with(json!({})), 404, "unknown_environment"),
-        (&fuse, policy(json!({ "mode": "anytime" })).to_string().into_bytes(), 400, "mode_not_available"),
+        (&fuse, policy(json!({ "mode": "bayes" })).to_string().into_bytes(), 400, "mode_not_available"),
         (&fuse, policy(json!({ "exposure_percent": 91 })).to_string().into_bytes(), 400, "invalid_policy"),
         (
             &fuse,

@@ -96,6 +96,7 @@ fn one_visitor_less_is_not_compared_and_the_told_number_is() {
                 origins: &BTreeMap::new(),
                 ema: &BTreeMap::new(),
                 ema_step: EmaStep::Move,
+                heed: None,
                 now: UnixMillis(10_000_000_000),
             };
             decide(&look).0.decision

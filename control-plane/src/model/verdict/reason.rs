@@ -22,6 +22,10 @@ pub enum Reason {
     StillHarmful,
     NotRecovered,
     FullSampleWithoutHarm,
+    /// What was counted contradicts itself, and nothing is decided by it.
+    EvidenceCorrupt,
+    /// Two probes did not close the fuse: a person decides on a third one.
+    ProbesUsedUp,
     /// Replicas hold what this database never signed, and would refuse the move.
     RestoredFromOldCopy,
 }
@@ -48,6 +52,8 @@ impl Reason {
             Self::StillHarmful => "still_harmful",
             Self::NotRecovered => "not_recovered",
             Self::FullSampleWithoutHarm => "full_sample_without_harm",
+            Self::EvidenceCorrupt => "evidence_corrupt",
+            Self::ProbesUsedUp => "probes_used_up",
             Self::RestoredFromOldCopy => "blocked_restored_from_old_copy",
         }
     }

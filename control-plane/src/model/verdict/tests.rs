@@ -44,6 +44,7 @@ pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> 
         origins: NO_ORIGINS,
         ema: NO_AVERAGES,
         ema_step: EmaStep::Move,
+        heed: None,
         now: NOW,
     }
 }

@@ -87,7 +87,7 @@ fn compared(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidence) -
 
 /// The rate as counted; the comparison adds one success and one failure to each arm, which small arms show.
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-fn arm_in_words(guardrail: &Guardrail, arm: ArmTotal, name: &str) -> String {
+pub(super) fn arm_in_words(guardrail: &Guardrail, arm: ArmTotal, name: &str) -> String {
     let units = grouped(arm.units);
     if is_mean(guardrail) {
         let mean = if arm.events == 0 { 0.0 } else { arm.value_sum / arm.events as f64 };
@@ -204,12 +204,14 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         | Reason::StillHarmful
         | Reason::NotRecovered
         | Reason::FullSampleWithoutHarm
+        | Reason::EvidenceCorrupt
+        | Reason::ProbesUsedUp
         | Reason::RestoredFromOldCopy => by_evidence(look, evidence, reason),
     }
 }
 
 /// Which buffer is behind.
-fn behind(look: &Look<'_>) -> String {
+pub(super) fn behind(look: &Look<'_>) -> String {
     let Some(latest) = look.behind.first() else { return String::new() };
     let others = match look.behind.len() {
         1 => String::new(),
@@ -225,7 +227,7 @@ fn behind(look: &Look<'_>) -> String {
 }
 
 /// The evidence of harm, and who sent it.
-fn of_harm(evidence: &[GuardrailEvidence]) -> String {
+pub(super) fn of_harm(evidence: &[GuardrailEvidence]) -> String {
     let harmful = evidence.iter().filter(|found| found.finding == Finding::Harm);
     harmful.map(|found| found.summary.as_str()).collect::<Vec<_>>().join(" ")
 }
@@ -293,6 +295,8 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         | Reason::TelemetryStale
         | Reason::FewNetworks
         | Reason::Cooldown
+        | Reason::EvidenceCorrupt
+        | Reason::ProbesUsedUp
         | Reason::RestoredFromOldCopy => String::new(),
     }
 }
@@ -304,7 +308,7 @@ fn is_asked(look: &Look<'_>, evidence: &[GuardrailEvidence], found: &GuardrailEv
 }
 
 /// Puts what is done in the place of the full stop.
-fn switched(because: &str, done: &str) -> String {
+pub(super) fn switched(because: &str, done: &str) -> String {
     format!("{}; {done}.", because.trim_end_matches('.'))
 }
 

@@ -89,7 +89,10 @@ enum OutcomesFrom {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Mode {
+    /// Smoothed rates against fixed thresholds.
     Classic,
+    /// Evidence that may be looked at after every tick, at a bounded error for the whole launch.
+    Anytime,
 }
 
 /// What moves an open fuse to half open.
@@ -113,6 +116,12 @@ struct Guardrail {
     /// Relative change that trips: below 0 when a decrease is harm, above 0 when an increase is.
     #[schema(minimum = -0.99, maximum = 100)]
     threshold: f64,
+    /// `anytime`: the metric's usual rate, for which the sizes of harm that are looked for are made.
+    #[schema(minimum = 0.000_001, maximum = 0.9)]
+    baseline: Option<f64>,
+    /// `anytime`: the guardrail's part of the error that a launch may spend; all of them, or none, name one.
+    #[schema(minimum = 0.001, maximum = 1)]
+    weight: Option<f64>,
     /// Relative improvement that counts as recovered.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1)]
@@ -219,11 +228,41 @@ pub(in crate::api) struct GuardrailEvidence {
     /// How often the rule trips by chance alone at the first look at which it may; null for means and without a baseline.
     #[schema(required)]
     false_trip_rate_first_look: Option<f64>,
+    /// Evidence of the mode `anytime`, which alone decides there.
+    #[schema(nullable = false)]
+    anytime: Option<AnytimeEvidence>,
     /// Who sent the events that harm; only where it was asked, which it is before a trip.
     #[schema(nullable = false)]
     origins: Option<Origins>,
     /// The same in a sentence.
     summary: String,
+}
+
+/// The numbers of the mode `anytime` behind one guardrail's finding.
+#[derive(ToSchema)]
+struct AnytimeEvidence {
+    /// How many times likelier what was counted is under harm than under none.
+    evidence: f64,
+    /// What it has to reach.
+    evidence_needed: f64,
+    /// ln(evidence) ÷ ln(evidence needed), in percent.
+    #[schema(minimum = 0, maximum = 100)]
+    progress: f64,
+    /// Relative change over everything that was read; null before there is any.
+    #[schema(required)]
+    change: Option<f64>,
+    /// How many times likelier it is under no harm than under a harm of the threshold.
+    recovery: f64,
+    /// What that has to reach before the fuse closes.
+    recovery_needed: f64,
+    /// The how-manieth attempt of its launch this is.
+    #[schema(minimum = 1)]
+    attempt: u32,
+    /// Blocks of units that said something.
+    blocks: u64,
+    /// The slice that is harmed, where it is not everybody.
+    #[schema(nullable = false)]
+    slice: Option<String>,
 }
 
 /// Who sent the harmful events of a guardrail: those of exposed units, or where fewer are harm, the exposed units.

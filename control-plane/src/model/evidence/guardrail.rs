@@ -1,0 +1,150 @@
+//! What is heard of one guardrail in one slice.
+
+use flagfuse_stats::Refused;
+use flagfuse_stats::bins::BinCount;
+use flagfuse_stats::block::Block;
+use flagfuse_stats::control_rate::ControlRate;
+use flagfuse_stats::estimate::{Estimate, Gate};
+use flagfuse_stats::exceedance::{self, PastLatency};
+use flagfuse_stats::grid::{Direction as Way, EFFECTS, Grid, Harm, Measure, THETA, WEIGHTS};
+use flagfuse_stats::mixture::Mixture;
+use flagfuse_stats::recovery::Recovery;
+
+use crate::model::metric::{ERROR_METRIC, LATENCY_METRIC};
+use crate::model::policy::{Direction, Guardrail};
+
+/// The base rate of errors where the policy names none.
+const BASE_OF_ERRORS: f64 = 0.01;
+/// That of everything else.
+const BASE: f64 = 0.2;
+/// The harm of a latency guardrail, in units above the threshold that its tolerance sets: a third more.
+const SLOW_MORE: f64 = 0.35;
+
+/// How a guardrail is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// A step at a time.
+    RiskSets,
+    /// Once for each slot, when it is over.
+    Matured,
+    /// By samples above a threshold of control's; control is compared at so many bins less.
+    Samples { tolerance: u16 },
+}
+
+/// What was heard of a guardrail in a slice.
+#[derive(Debug, Clone)]
+pub(super) struct State {
+    read: Read,
+    harm: Harm,
+    grid: Grid,
+    mixture: Mixture<EFFECTS>,
+    gate: Gate,
+    estimate: Estimate,
+    control_rate: ControlRate,
+    recovery: Recovery,
+    past_latency: PastLatency,
+    /// Blocks that were read and said something.
+    blocks: u64,
+}
+
+/// What a guardrail says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Heard {
+    /// E of the mixture: evidence of harm. Starts at 1.
+    pub evidence: f64,
+    /// Whether the estimate since the harm may have begun is beyond half of the threshold.
+    pub is_gate_open: bool,
+    /// Relative change over everything that was read; none before both arms had an event.
+    pub change: Option<f64>,
+    /// E against a harm of the threshold or more: evidence of recovery.
+    pub recovery: f64,
+    /// Blocks that said something.
+    pub blocks: u64,
+}
+
+impl State {
+    pub(super) fn new(guardrail: &Guardrail) -> Result<Self, Refused> {
+        let way = match guardrail.direction {
+            Direction::DecreaseIsHarm => Way::DecreaseIsHarm,
+            Direction::IncreaseIsHarm => Way::IncreaseIsHarm,
+        };
+        let threshold = guardrail.threshold.abs();
+        let (read, harm, grid) = if guardrail.metric == LATENCY_METRIC {
+            let tolerance = exceedance::tolerance_bins(threshold)?;
+            (Read::Samples { tolerance }, Harm::new(SLOW_MORE, way)?, exceedance::grid()?)
+        } else {
+            let harm = Harm::new(threshold, way)?;
+            let is_at_once = guardrail.window().after_ms == 0;
+            let (read, measure) =
+                if is_at_once { (Read::RiskSets, Measure::Hazard) } else { (Read::Matured, Measure::Share) };
+            let usual = if guardrail.metric == ERROR_METRIC { BASE_OF_ERRORS } else { BASE };
+            (read, harm, Grid::new(&harm, guardrail.baseline.unwrap_or(usual), measure)?)
+        };
+        Ok(Self {
+            read,
+            harm,
+            grid,
+            mixture: Mixture::default(),
+            gate: Gate::default(),
+            estimate: Estimate::default(),
+            control_rate: ControlRate::default(),
+            recovery: Recovery::default(),
+            past_latency: PastLatency::default(),
+            blocks: 0,
+        })
+    }
+
+    pub(super) fn is_risk_set(&self) -> bool {
+        self.read == Read::RiskSets
+    }
+
+    /// Folds a block into the evidence of harm; so many exposed units enter with it.
+    pub(super) fn fold(&mut self, block: &Block, entering: u64) -> Result<(), Refused> {
+        let factors = self.grid.log_factors(block);
+        self.mixture.fold(&factors, entering)?;
+        self.gate.fold(factors.get(THETA).copied().unwrap_or(0.0), block)?;
+        self.estimate.add(block);
+        self.blocks += u64::from(!block.is_silent());
+        Ok(())
+    }
+
+    /// Folds a slot that is over: into the evidence of recovery, and where nothing was read before, into that of harm.
+    pub(super) fn fold_matured(&mut self, block: &Block, entering: u64) -> Result<(), Refused> {
+        match self.read {
+            Read::RiskSets => {}
+            Read::Matured => self.fold(block, entering)?,
+            Read::Samples { .. } => return Ok(()),
+        }
+        self.recover(block)
+    }
+
+    /// Folds the samples of a slot that is over.
+    pub(super) fn fold_samples(&mut self, exposed: &[BinCount], control: &[BinCount]) -> Result<(), Refused> {
+        let Read::Samples { tolerance } = self.read else { return Ok(()) };
+        if let Some(threshold) = self.past_latency.threshold(tolerance) {
+            let block = threshold.block(exposed, control)?;
+            self.fold(&block, block.exposed().units)?;
+            self.recover(&block)?;
+        }
+        // After the block: the next threshold may know it.
+        self.past_latency.remember(control)
+    }
+
+    fn recover(&mut self, block: &Block) -> Result<(), Refused> {
+        if let Some(past) = self.control_rate.past() {
+            self.recovery.fold(&self.harm, past, block)?;
+        }
+        self.control_rate.remember(block.control())
+    }
+
+    /// What it says by now.
+    pub(super) fn heard(&self) -> Heard {
+        Heard {
+            evidence: self.mixture.evidence(&WEIGHTS),
+            is_gate_open: self.gate.is_open(&self.harm),
+            change: self.estimate.change(),
+            recovery: self.recovery.evidence(),
+            blocks: self.blocks,
+        }
+    }
+}

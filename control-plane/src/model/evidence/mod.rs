@@ -1,0 +1,321 @@
+//! What the closed cells of a phase say under the mode `anytime`: each is folded once, in the order in which it closed. Pure: the
+//! same cells give the same bits, whenever and however often they are read. Never reads a database or a clock.
+//!
+//! A slot is read when it has closed. A metric that counts from the enrolment on is read in risk sets, a step at a time: units of
+//! the arm without the event, and those that had it in the step. One that counts later (`return`) is read once for each slot, when
+//! its last unit's window and the lag are over, and so are latency samples. Evidence of recovery reads slots that are over alone.
+
+mod guardrail;
+mod open_slots;
+mod trip;
+
+use std::collections::BTreeMap;
+
+use flagfuse_cells::schedule::{TICK_MS, matures};
+use flagfuse_shared::definition::Arm;
+use flagfuse_stats::Refused;
+use flagfuse_stats::bins::BinCount;
+use flagfuse_stats::block::Block;
+use flagfuse_stats::srm::Srm;
+
+use self::guardrail::State;
+use self::open_slots::{OpenSlots, Units};
+use super::policy::Policy;
+use super::window::ENROLLED;
+
+pub use self::guardrail::Heard;
+pub use self::trip::{Crossed, Found, Judged, Terms};
+
+/// The slice of everybody but bots.
+const EVERYBODY: u8 = 0;
+/// Slices below are not declared ones: everybody, bots.
+const DECLARED_FIRST: u8 = 2;
+
+/// A slot that closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedSlot {
+    /// The tick at which it closed.
+    pub tick: u64,
+    pub slot: i64,
+    pub ends_ms: u64,
+}
+
+/// What was counted of one metric in one step of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedCount {
+    pub tick: u64,
+    pub slot: i64,
+    pub step: i64,
+    /// As the phase numbers it; 0 are the enrolled units.
+    pub metric: u8,
+    pub slice: u8,
+    pub arm: Arm,
+    /// Units that are new to the metric.
+    pub units: u64,
+}
+
+/// Units of a matured slot in a bin of their samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedBin {
+    pub tick: u64,
+    pub slot: i64,
+    pub metric: u8,
+    pub slice: u8,
+    pub arm: Arm,
+    pub bin: u16,
+    pub units: u64,
+}
+
+/// What closed after one tick, up to another one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct News {
+    pub slots: Vec<ClosedSlot>,
+    pub counts: Vec<ClosedCount>,
+    pub bins: Vec<ClosedBin>,
+}
+
+/// What a phase is.
+#[derive(Debug, Clone, Copy)]
+pub struct PhaseShape<'p> {
+    pub policy: &'p Policy,
+    /// The number of each guardrail's metric in the phase, in the order of the guardrails.
+    pub metrics: &'p [u8],
+    /// How many values each declared dimension has in the phase, the rest among them.
+    pub dimensions: &'p [usize],
+    /// Widths of the exposed and the control arm, in buckets.
+    pub buckets: (u32, u32),
+}
+
+/// What was heard of a phase.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// By guardrail, then by slice: everybody first, then the declared ones.
+    states: Vec<Vec<State>>,
+    metrics: Vec<u8>,
+    slots: OpenSlots,
+    srm: Srm<2>,
+    /// Of exposed and control units; none where an arm has no buckets.
+    shares: Option<[f64; 2]>,
+    /// Values of each dimension.
+    dimensions: Vec<usize>,
+    /// Enrolled units of each declared slice, until they are frozen.
+    enrolled: Vec<u64>,
+    /// The part of each declared slice in the budget, from the first 1,000 units on.
+    slice_shares: Option<Vec<f64>>,
+    /// When a slot is over for each guardrail: so long after its end.
+    matures_ms: Vec<u64>,
+    /// Up to this tick everything is folded.
+    tick: u64,
+}
+
+impl Evidence {
+    /// Nothing heard yet.
+    pub fn new(shape: &PhaseShape<'_>) -> Result<Self, Refused> {
+        let declared: usize = shape.dimensions.iter().sum();
+        let guardrails = &shape.policy.guardrails;
+        let states = guardrails.iter().map(|guardrail| {
+            let one = State::new(guardrail)?;
+            Ok(vec![one; 1 + declared])
+        });
+        Ok(Self {
+            states: states.collect::<Result<_, Refused>>()?,
+            metrics: shape.metrics.to_vec(),
+            slots: OpenSlots::new(guardrails.len(), 1 + declared),
+            srm: Srm::default(),
+            shares: shares(shape.buckets),
+            dimensions: shape.dimensions.to_vec(),
+            enrolled: vec![0; declared],
+            slice_shares: None,
+            matures_ms: guardrails.iter().map(|guardrail| matures(guardrail.window().within_ms)).collect(),
+            tick: 0,
+        })
+    }
+
+    /// Up to which tick everything is folded.
+    pub const fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// Folds what closed after [`Self::tick`], up to the tick `upto`. After an error nothing of it may be used.
+    pub fn fold(&mut self, news: &News, upto: u64) -> Result<(), Refused> {
+        let mut ticks: BTreeMap<u64, Tick<'_>> = BTreeMap::new();
+        for slot in &news.slots {
+            ticks.entry(slot.tick).or_default().slots.push(slot);
+        }
+        for count in &news.counts {
+            ticks.entry(count.tick).or_default().counts.push(count);
+        }
+        for bin in &news.bins {
+            ticks.entry(bin.tick).or_default().bins.push(bin);
+        }
+        let since = self.tick;
+        for (tick, closed) in ticks.iter().filter(|(tick, _)| **tick > since && **tick <= upto) {
+            // Slots that are over before that tick are read without what it brings.
+            self.ripen(tick.saturating_sub(1))?;
+            self.fold_tick(closed)?;
+        }
+        self.ripen(upto)?;
+        self.tick = self.tick.max(upto);
+        Ok(())
+    }
+
+    /// Whether the arms' sizes cannot come from their shares.
+    pub fn is_sample_ratio_mismatch(&self) -> bool {
+        self.srm.is_mismatch()
+    }
+
+    fn fold_tick(&mut self, closed: &Tick<'_>) -> Result<(), Refused> {
+        let mut slots: Vec<_> = closed.slots.clone();
+        slots.sort_unstable_by_key(|slot| slot.slot);
+        for slot in slots {
+            self.slots.open(slot.slot, slot.ends_ms);
+        }
+        let mut counts = closed.counts.clone();
+        counts.sort_unstable_by_key(|count| (count.slot, count.step));
+        for of_step in counts.chunk_by(|one, next| (one.slot, one.step) == (next.slot, next.step)) {
+            self.fold_step(of_step)?;
+        }
+        let mut bins = closed.bins.clone();
+        bins.sort_unstable_by_key(|bin| (bin.slot, bin.metric, bin.slice, bin.arm, bin.bin));
+        for of_slot in bins.chunk_by(|one, next| (one.slot, one.metric) == (next.slot, next.metric)) {
+            self.fold_bins(of_slot)?;
+        }
+        Ok(())
+    }
+
+    /// A step of a slot: who had the event in it, of those who had not had it before.
+    fn fold_step(&mut self, counts: &[&ClosedCount]) -> Result<(), Refused> {
+        let Some(first) = counts.first() else { return Ok(()) };
+        let mut enrolled = vec![Units::default(); self.slots.slice_count()];
+        for count in counts.iter().filter(|count| count.metric == ENROLLED) {
+            if let Some(units) = place(count.slice).and_then(|at| enrolled.get_mut(at)) {
+                units.add(count.arm, count.units);
+            }
+        }
+        let entering = self.slots.enrol(first.slot, &enrolled);
+        if entering {
+            self.count_enrolled(&enrolled)?;
+        }
+        for (at, metric) in self.metrics.clone().into_iter().enumerate() {
+            let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).collect();
+            // A step in which nothing happened says nothing; the first one brings its units.
+            if of_metric.is_empty() && !entering {
+                continue;
+            }
+            let mut events = vec![Units::default(); self.slots.slice_count()];
+            for count in of_metric {
+                if let Some(units) = place(count.slice).and_then(|at| events.get_mut(at)) {
+                    units.add(count.arm, count.units);
+                }
+            }
+            let is_risk_set =
+                self.states.get(at).and_then(|states| states.first()).is_some_and(State::is_risk_set);
+            for (slice, events) in events.into_iter().enumerate() {
+                let Some(at_risk) = self.slots.count(first.slot, (at, slice), events) else { continue };
+                let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
+                if let Some(state) = state.filter(|_| is_risk_set) {
+                    let entering = if entering { at_risk.exposed } else { 0 };
+                    state.fold(&block(at_risk, events)?, entering)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_bins(&mut self, bins: &[&ClosedBin]) -> Result<(), Refused> {
+        let Some(first) = bins.first() else { return Ok(()) };
+        let Some(at) = self.metrics.iter().position(|metric| *metric == first.metric) else { return Ok(()) };
+        for of_slice in bins.chunk_by(|one, next| one.slice == next.slice) {
+            let arm = |arm: Arm| -> Vec<BinCount> {
+                let own = of_slice.iter().filter(|bin| bin.arm == arm);
+                own.map(|bin| BinCount { bin: bin.bin, units: bin.units }).collect()
+            };
+            let slice = of_slice.first().and_then(|bin| place(bin.slice));
+            let state = slice.and_then(|slice| self.states.get_mut(at)?.get_mut(slice));
+            if let Some(state) = state {
+                state.fold_samples(&arm(Arm::Exposed), &arm(Arm::Control))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads slots that are over by a tick, and forgets those that nobody waits for.
+    fn ripen(&mut self, tick: u64) -> Result<(), Refused> {
+        let now_ms = tick.saturating_mul(TICK_MS);
+        for (at, matures_ms) in self.matures_ms.clone().into_iter().enumerate() {
+            while let Some(slot) = self.slots.ripe(at, now_ms, matures_ms) {
+                for (slice, (units, events)) in slot.into_iter().enumerate() {
+                    let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
+                    if let Some(state) = state {
+                        state.fold_matured(&block(units, events)?, units.exposed)?;
+                    }
+                }
+            }
+        }
+        self.slots.forget();
+        Ok(())
+    }
+
+    fn count_enrolled(&mut self, enrolled: &[Units]) -> Result<(), Refused> {
+        let all = enrolled.first().copied().unwrap_or_default();
+        if let Some(shares) = self.shares {
+            self.srm.fold(&shares, &[all.exposed, all.control])?;
+        }
+        if self.slice_shares.is_some() || self.dimensions.is_empty() {
+            return Ok(());
+        }
+        for (sum, units) in self.enrolled.iter_mut().zip(enrolled.iter().skip(1)) {
+            *sum = sum.saturating_add(units.both());
+        }
+        let first = self.dimensions.first().copied().unwrap_or(0);
+        let of_first: u64 = self.enrolled.iter().take(first).sum();
+        if of_first >= flagfuse_stats::budget::SLICE_UNITS {
+            let mut rest = self.enrolled.as_slice();
+            let mut by_dimension = Vec::with_capacity(self.dimensions.len());
+            for count in &self.dimensions {
+                let (own, others) = rest.split_at_checked(*count).ok_or(Refused::Lengths)?;
+                by_dimension.push(own);
+                rest = others;
+            }
+            let mut shares = vec![0.0; self.enrolled.len()];
+            flagfuse_stats::budget::slice_shares(&by_dimension, &mut shares)?;
+            self.slice_shares = Some(shares);
+        }
+        Ok(())
+    }
+}
+
+/// What closed at one tick.
+#[derive(Debug, Default)]
+struct Tick<'n> {
+    slots: Vec<&'n ClosedSlot>,
+    counts: Vec<&'n ClosedCount>,
+    bins: Vec<&'n ClosedBin>,
+}
+
+/// Where a slice stands among those that are judged; bots are not.
+fn place(slice: u8) -> Option<usize> {
+    match slice {
+        EVERYBODY => Some(0),
+        declared => declared.checked_sub(DECLARED_FIRST).map(|at| usize::from(at) + 1),
+    }
+}
+
+/// The parts that the arms have of their units; none where one of them has no buckets.
+fn shares((exposed, control): (u32, u32)) -> Option<[f64; 2]> {
+    let all = f64::from(exposed) + f64::from(control);
+    (exposed > 0 && control > 0).then(|| [f64::from(exposed) / all, f64::from(control) / all])
+}
+
+fn block(units: Units, events: Units) -> Result<Block, Refused> {
+    Block::new(units.arm(Arm::Exposed, events), units.arm(Arm::Control, events))
+}
+
+/// Slices that are judged, by number, everybody first.
+fn slice_numbers(declared: usize) -> impl Iterator<Item = u8> {
+    let declared = (DECLARED_FIRST..=u8::MAX).take(declared);
+    std::iter::once(EVERYBODY).chain(declared)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Evidence from made-up cells: what is read when, and that it is the same however it comes.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// The number of the first guardrail's metric in the phases here, as rules number them behind `return`.
+const METRIC: u8 = 2;
+const SLOT_MS: u64 = 60_000;
+const TERMS: Terms = Terms { attempt: 1, probe: 1 };
+
+fn policy(guardrail: Value, slices: Value) -> Policy {
+    Policy::parse(json!({
+        "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "exposure_percent": 50,
+        "control_percent": 50, "guardrails": [guardrail], "slices": slices,
+    }))
+    .unwrap()
+}
+
+fn errors() -> Policy {
+    policy(json!({ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }), json!([]))
+}
+
+fn evidence(policy: &Policy) -> Evidence {
+    let dimensions: Vec<usize> = policy.slices.iter().map(|slice| slice.values.len() + 1).collect();
+    let shape =
+        PhaseShape { policy, metrics: &[METRIC], dimensions: &dimensions, buckets: (500_000, 500_000) };
+    Evidence::new(&shape).unwrap()
+}
+
+/// A slot that closes at its end, and what is counted of it.
+struct Slot {
+    slot: i64,
+    tick: u64,
+}
+
+impl Slot {
+    fn of(slot: i64) -> Self {
+        Self { slot, tick: (slot.unsigned_abs() + 1) * SLOT_MS / TICK_MS }
+    }
+
+    fn closed(&self, news: &mut News) {
+        news.slots.push(ClosedSlot { tick: self.tick, slot: self.slot, ends_ms: self.tick * TICK_MS });
+    }
+
+    /// Units of a metric that became known so many steps of five seconds after the slot's end.
+    fn count(&self, news: &mut News, step: i64, metric: u8, slice: u8, units: (u64, u64)) {
+        let tick = self.tick + step.unsigned_abs();
+        for (arm, units) in [(Arm::Exposed, units.0), (Arm::Control, units.1)] {
+            if units > 0 {
+                let slot = self.slot;
+                news.counts.push(ClosedCount { tick, slot, step, metric, slice, arm, units });
+            }
+        }
+    }
+}
+
+/// Slots of so many units an arm, of which so many have the event in the first step, for each of several slots.
+fn launch(units: u64, events: &[(u64, u64)]) -> News {
+    let mut news = News::default();
+    for (slot, events) in (0..).zip(events) {
+        let slot = Slot::of(slot);
+        slot.closed(&mut news);
+        slot.count(&mut news, 0, ENROLLED, EVERYBODY, (units, units));
+        slot.count(&mut news, 1, METRIC, EVERYBODY, *events);
+    }
+    news
+}
+
+fn judged(evidence: &Evidence, policy: &Policy) -> Found {
+    evidence.judge(TERMS, &policy.weights()).unwrap()[0]
+}
+
+#[test]
+fn a_feature_that_always_fails_is_found_in_a_few_units() {
+    let policy = errors();
+    let mut evidence = evidence(&policy);
+    evidence.fold(&launch(10, &[(10, 0)]), 13).unwrap();
+    assert_eq!(judged(&evidence, &policy).crossed, None, "ten units are not enough");
+    evidence.fold(&launch(10, &[(10, 0), (10, 0)]).since(13), 25).unwrap();
+    let found = judged(&evidence, &policy);
+    assert_eq!(found.crossed, Some(Crossed { slice: EVERYBODY }));
+    assert!(found.heard.evidence > found.needed && found.progress > 99.9, "{found:?}");
+}
+
+impl News {
+    /// What of it closed after a tick.
+    fn since(mut self, tick: u64) -> Self {
+        self.slots.retain(|slot| slot.tick > tick);
+        self.counts.retain(|count| count.tick > tick);
+        self.bins.retain(|bin| bin.tick > tick);
+        self
+    }
+}
+
+#[test]
+fn no_event_is_no_evidence_and_an_improvement_is_none_of_harm() {
+    let policy = errors();
+    for events in [(0, 0), (0, 5)] {
+        let mut evidence = evidence(&policy);
+        evidence.fold(&launch(50, &[events; 200]), 100_000).unwrap();
+        let found = judged(&evidence, &policy);
+        assert_eq!(found.crossed, None);
+        assert!(found.heard.evidence < 1.0 + 1e-9, "{found:?}");
+    }
+}
+
+#[test]
+fn a_launch_that_is_the_same_in_both_arms_hardly_ever_trips() {
+    // 1 % over the whole launch, at a rate of 5 %; 300 launches of 8,000 units an arm, looked at after every slot.
+    let policy = policy(
+        json!({ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.1, "baseline": 0.05 }),
+        json!([]),
+    );
+    let mut seed = 7_u64;
+    let mut draw = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % 20 == 0
+    };
+    let mut trips = 0;
+    for _ in 0..300 {
+        let events: Vec<(u64, u64)> = (0..80)
+            .map(|_| {
+                let mut arm = || (0..100).map(|_| u64::from(draw())).sum();
+                (arm(), arm())
+            })
+            .collect();
+        let news = launch(100, &events);
+        let mut evidence = evidence(&policy);
+        let has_tripped = (1..=81).any(|minute| {
+            let (from, upto) = ((minute - 1) * 12, minute * 12 + 1);
+            let bit = news.clone().since(from).until(upto);
+            evidence.fold(&bit, upto).unwrap();
+            judged(&evidence, &policy).crossed.is_some()
+        });
+        trips += u32::from(has_tripped);
+    }
+    assert!(trips <= 9, "{trips} of 300: 3 are expected at most, 9 have a chance of 0.4 %");
+}
+
+impl News {
+    /// What of it closed by a tick.
+    fn until(mut self, tick: u64) -> Self {
+        self.slots.retain(|slot| slot.tick <= tick);
+        self.counts.retain(|count| count.tick <= tick);
+        self.bins.retain(|bin| bin.tick <= tick);
+        self
+    }
+}
+
+#[test]
+fn a_return_is_read_once_when_the_slot_is_over() {
+    let rail = json!({ "metric": "return", "direction": "decrease_is_harm", "threshold": -0.05 });
+    let policy = policy(rail, json!([]));
+    let mut evidence = evidence(&policy);
+    let mut news = launch(500, &[(0, 0)]);
+    let slot = Slot::of(0);
+    // Three days later: 100 of the exposed came back, and 300 of control.
+    slot.count(&mut news, 120, METRIC, EVERYBODY, (100, 300));
+    const DAY: u64 = 24 * 3_600_000 / TICK_MS;
+    evidence.fold(&news, 8 * DAY).unwrap();
+    assert_eq!(
+        judged(&evidence, &policy).heard.blocks,
+        0,
+        "not before its last unit's window and the lag are over"
+    );
+    evidence.fold(&News::default(), 8 * DAY + 20).unwrap();
+    let found = judged(&evidence, &policy);
+    assert_eq!((found.heard.blocks, found.crossed.is_some()), (1, true), "{found:?}");
+}
+
+#[test]
+fn mobile_gain_does_not_hide_desktop_loss() {
+    let rail = json!({ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.1 });
+    let policy = policy(rail, json!([{ "attribute": "device", "values": ["mobile", "desktop"] }]));
+    let mut evidence = evidence(&policy);
+    let (mobile, desktop) = (DECLARED_FIRST, DECLARED_FIRST + 1);
+    for slot in 0..60 {
+        let mut news = News::default();
+        let slot = Slot::of(slot);
+        slot.closed(&mut news);
+        for (slice, units) in [(EVERYBODY, 100), (mobile, 50), (desktop, 50)] {
+            slot.count(&mut news, 0, ENROLLED, slice, (units, units));
+        }
+        slot.count(&mut news, 1, METRIC, EVERYBODY, (20, 20));
+        slot.count(&mut news, 1, METRIC, mobile, (15, 10));
+        slot.count(&mut news, 1, METRIC, desktop, (5, 10));
+        evidence.fold(&news, slot.tick + 1).unwrap();
+        let found = judged(&evidence, &policy);
+        assert!(found.heard.evidence < 2.0, "everybody together is as well as before: {found:?}");
+        if let Some(crossed) = found.crossed {
+            assert_eq!(crossed, Crossed { slice: desktop });
+            assert!(slot.slot >= 4, "slices are not judged before 1,000 units are enrolled");
+            return;
+        }
+    }
+    panic!("the loss was not found");
+}
+
+#[test]
+fn more_events_than_units_is_no_evidence_but_a_contradiction() {
+    let mut evidence = evidence(&errors());
+    assert!(evidence.fold(&launch(10, &[(11, 0)]), 100).is_err());
+}
+
+#[test]
+fn slow_pages_are_found_by_samples_above_what_control_has_shown() {
+    let policy = policy(
+        json!({ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.1 }),
+        json!([]),
+    );
+    let (mut evidence, mut news) = (evidence(&policy), News::default());
+    for number in 0..40 {
+        let slot = Slot::of(number);
+        slot.closed(&mut news);
+        slot.count(&mut news, 0, ENROLLED, EVERYBODY, (100, 100));
+        let tick = slot.tick + 180;
+        let mut bins = |arm, of: &[(u16, u64)]| {
+            for (bin, units) in of {
+                let (slot, bin, units) = (slot.slot, *bin, *units);
+                news.bins.push(ClosedBin { tick, slot, metric: METRIC, slice: EVERYBODY, arm, bin, units });
+            }
+        };
+        bins(Arm::Control, &[(300, 94), (340, 6)]);
+        bins(Arm::Exposed, &[(300, 80), (400, 20)]);
+    }
+    // The first two slots of control only set the threshold.
+    let second = Slot::of(1).tick + 180;
+    evidence.fold(&news, second).unwrap();
+    assert_eq!(judged(&evidence, &policy).heard.blocks, 0);
+    evidence.fold(&news.since(second), 100_000).unwrap();
+    let found = judged(&evidence, &policy);
+    assert!(found.crossed.is_some() && found.heard.change > Some(0.35), "{found:?}");
+}
+
+#[test]
+fn recovery_is_evidence_that_the_harm_is_gone() {
+    let rail = json!({ "metric": "error", "direction": "increase_is_harm", "threshold": 1.0 });
+    let policy = policy(rail, json!([]));
+    let recovered = |events: (u64, u64)| {
+        let mut evidence = evidence(&policy);
+        evidence.fold(&launch(400, &[events; 60]), 1_000_000).unwrap();
+        judged(&evidence, &policy).is_recovered()
+    };
+    assert!(recovered((20, 20)), "as many errors as control has");
+    assert!(!recovered((40, 20)), "a harm of the threshold");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn evidence_is_the_same_bits_in_however_many_pieces_it_comes(
+        events in prop::collection::vec((0_u64..10, 0_u64..10), 1..30),
+        cuts in prop::collection::vec(0_u64..600, 0..8),
+    ) {
+        let policy = errors();
+        let news = launch(10, &events);
+        let mut whole = evidence(&policy);
+        whole.fold(&news, 600).unwrap();
+        let mut pieces = evidence(&policy);
+        let mut cuts = cuts;
+        cuts.extend([0, 600]);
+        cuts.sort_unstable();
+        for cut in cuts.array_windows::<2>() {
+            let bit = news.clone().since(cut[0]).until(cut[1]);
+            pieces.fold(&bit, cut[1]).unwrap();
+        }
+        let (whole, pieces) = (judged(&whole, &policy).heard, judged(&pieces, &policy).heard);
+        prop_assert_eq!(whole.evidence.to_bits(), pieces.evidence.to_bits());
+        prop_assert_eq!(whole.recovery.to_bits(), pieces.recovery.to_bits());
+        prop_assert_eq!(whole, pieces);
+    }
+}

@@ -1,0 +1,102 @@
+//! How much traffic it takes to find a harm in the mode `anytime`. It may trip after every slot; what is told is how long a harm of
+//! the threshold takes to be found, by the fixed sample that finds it with 80 % at the same error.
+
+use super::{Rate, Traffic, coming_ms, share_of, visitors_for, widths};
+use crate::figures::{count, grouped, span, whole};
+use crate::model::circuit::Circuit;
+use crate::model::metric::{ERROR_METRIC, LATENCY_METRIC};
+use crate::model::policy::{Direction, Guardrail, Policy};
+use flagfuse_stats::budget;
+use flagfuse_stats::power::Plan;
+
+/// A harm that takes longer to be found is not guarded against.
+const TAKES_MS_MAX: u64 = 14 * 24 * 3_600_000;
+/// Units above the control threshold, of which a third more is the harm that a latency guardrail looks for.
+const SLOW: f64 = 0.05;
+const SLOW_MORE: f64 = 0.35;
+/// How much larger a harm is found the sooner that is told beside.
+const LARGER: f64 = 4.0;
+
+/// What one guardrail needs.
+struct Need<'p> {
+    guardrail: &'p Guardrail,
+    /// Visitors until a harm of the threshold is found, and one four times as large.
+    visitors: u64,
+    visitors_larger: u64,
+    matures_ms: u64,
+}
+
+pub(super) fn traffic(
+    policy: &Policy,
+    circuit: Circuit,
+    baselines: &[Option<f64>],
+    rate: Option<Rate>,
+) -> Traffic {
+    let (exposed, control) = widths(policy, circuit);
+    let baselines = baselines.iter().copied().chain(std::iter::repeat(None));
+    let rows = policy.guardrails.iter().zip(policy.weights()).zip(baselines);
+    let needs = rows.map(|((guardrail, weight), seen)| {
+        let visitors = |multiple: f64| visitors(guardrail, (weight, multiple), seen, (exposed, control));
+        let (visitors, visitors_larger) = (visitors(1.0), visitors(LARGER));
+        Need { guardrail, visitors, visitors_larger, matures_ms: guardrail.matures_after_ms() }
+    });
+    let soonest = needs.min_by_key(|need| (need.matures_ms, need.visitors));
+    let per_hour = rate.map(Rate::per_hour);
+    let (visitors, matures_ms) = soonest.as_ref().map_or((0, 0), |need| (need.visitors, need.matures_ms));
+    let takes_ms = per_hour.map(|per_hour| coming_ms(visitors, per_hour).saturating_add(matures_ms));
+    let (exposed_units, control_units) = (share_of(visitors, exposed), share_of(visitors, control));
+    let when = takes_ms.map_or_else(String::new, |ms| format!(", at the present rate in about {}", span(ms)));
+    let summary = soonest.as_ref().map_or_else(String::new, |need| {
+        format!(
+            "Looked at after every slot of 20 units and more. A harm of {} as large as its threshold is found after about {} \
+             ({} exposed and {}){when}; one four times as large after about {}.",
+            need.guardrail.metric,
+            count(visitors, "visitor"),
+            grouped(exposed_units),
+            count(control_units, "control unit"),
+            grouped(need.visitors_larger),
+        )
+    });
+    let warning = takes_ms.filter(|ms| *ms > TAKES_MS_MAX).map(|ms| {
+        format!(
+            "At the present rate it takes about {} to find a harm as large as the threshold: raise exposure_percent and \
+             control_percent, or look for larger ones.",
+            span(ms)
+        )
+    });
+    Traffic {
+        exposed_units,
+        control_units,
+        events: 0,
+        visitors,
+        window_hours: policy.window_hours,
+        visitors_per_hour_min: 0,
+        visitors_per_hour: per_hour.map(whole),
+        rate_from: rate.map(|rate| rate.basis),
+        takes_ms: takes_ms.filter(|ms| *ms < u64::MAX),
+        summary,
+        warning,
+    }
+}
+
+/// Visitors until a harm so many times the threshold is found; as many as there can be where nothing finds it.
+#[expect(clippy::cast_precision_loss, reason = "at most a million buckets")]
+fn visitors(
+    guardrail: &Guardrail,
+    (weight, multiple): (f64, f64),
+    seen: Option<f64>,
+    (exposed, control): (u64, u64),
+) -> u64 {
+    let is_latency = guardrail.metric == LATENCY_METRIC;
+    let usual = if guardrail.metric == ERROR_METRIC { 0.01 } else { 0.2 };
+    let rate = if is_latency { SLOW } else { seen.or(guardrail.baseline).unwrap_or(usual) };
+    let theta = if is_latency { SLOW_MORE } else { guardrail.threshold.abs() };
+    let change = match guardrail.direction {
+        Direction::DecreaseIsHarm => -(theta * multiple).min(0.9),
+        Direction::IncreaseIsHarm => (theta * multiple).min(10.0),
+    };
+    let alpha = budget::alpha(1).unwrap_or(0.01) * weight;
+    let controls = control as f64 / exposed.max(1) as f64;
+    let plan = Plan { rate: rate.clamp(1e-6, 0.9), change, controls, alpha, power: 0.8 };
+    plan.exposed_units().map_or(u64::MAX, |units| visitors_for(units, exposed))
+}

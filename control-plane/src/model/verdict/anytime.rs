@@ -1,0 +1,300 @@
+//! The mode `anytime`: what the evidence decides. A trip is heeded in every state; cooldown, lag and buffers that are behind only
+//! delay what would serve the feature again. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::words::{arm_in_words, behind, of_harm, switched};
+use super::{
+    ArmTotal, Decision, Finding, GuardrailEvidence, INGEST_LAG_MS_MAX, Look, Reading, Reason, Verdict,
+    has_both, has_enough_networks, rate,
+};
+use crate::figures::{count, difference, span};
+use crate::model::circuit::{Circuit, Hand};
+use crate::model::evidence::{Found, Terms};
+use crate::model::policy::Guardrail;
+use flagfuse_stats::classic;
+
+/// A cooldown never becomes longer.
+const COOLDOWN_MS_MAX: u64 = 24 * 3_600_000;
+/// Probes that the fuse makes by itself.
+const PROBE_COUNT_MAX: u32 = 2;
+
+/// What the mode heeds: the evidence of the phase that is looked at, and what the launch has spent before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heed {
+    /// One for each guardrail, in their order; `None` for one that the phase does not count.
+    pub found: Vec<Option<Found>>,
+    /// The names of slices whose evidence crossed, as the guardrails have them.
+    pub slices: Vec<Option<String>>,
+    /// Whether the arms' sizes cannot come from their shares.
+    pub is_mismatch: bool,
+    /// What in the cells contradicts itself.
+    pub corrupt: Option<String>,
+    /// On which terms it was judged.
+    pub terms: Terms,
+    /// How often the launch was tripped.
+    pub trips: u32,
+    /// How often it was tried again by itself.
+    pub probes: u32,
+}
+
+/// The numbers of the mode behind one guardrail's finding.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnytimeEvidence {
+    /// How many times likelier what was counted is under harm than under none, over all sizes and beginnings of harm.
+    pub evidence: f64,
+    /// What it has to reach.
+    pub evidence_needed: f64,
+    /// ln(evidence) ÷ ln(evidence needed), in percent.
+    pub progress: f64,
+    /// Relative change by the Mantel-Haenszel estimate over everything that was read; `null` before there is any.
+    pub change: Option<f64>,
+    /// How many times likelier it is under no harm than under a harm of the threshold.
+    pub recovery: f64,
+    /// What that has to reach before the fuse closes.
+    pub recovery_needed: f64,
+    /// The how-manieth attempt of its launch this is: each spends less of the error than the one before.
+    pub attempt: u32,
+    /// Blocks of units that said something.
+    pub blocks: u64,
+    /// The slice that is harmed, where it is not everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<String>,
+}
+
+/// Decides.
+pub(super) fn decide(look: &Look<'_>) -> Verdict {
+    let rows = look.policy.guardrails.iter().zip(look.readings).enumerate();
+    let evidence: Vec<_> =
+        rows.map(|(at, (guardrail, reading))| judge(look, at, guardrail, *reading)).collect();
+    let (decision, reason) = heeded(look, &evidence);
+    let summary = summary(look, &evidence, decision, reason);
+    Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary }
+}
+
+fn heeded(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
+    if look.circuit == Circuit::Open && look.hand == Hand::Holds {
+        return (Decision::Hold, Reason::OpenedByHand);
+    }
+    let (decision, reason) = by_evidence(look, evidence);
+    if decision == Decision::Trip {
+        return if has_enough_networks(look, evidence) {
+            (decision, reason)
+        } else {
+            (Decision::Hold, Reason::FewNetworks)
+        };
+    }
+    // What harms may be what is still waiting. A trip needs nothing that is not known yet.
+    if look.ingest_lag_ms > INGEST_LAG_MS_MAX {
+        return (Decision::Hold, Reason::Blind);
+    }
+    if !look.behind.is_empty() {
+        return (Decision::Hold, Reason::TelemetryStale);
+    }
+    if decision == Decision::HalfOpen && left_ms(look) > 0 {
+        return (Decision::Hold, Reason::Cooldown);
+    }
+    (decision, reason)
+}
+
+fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
+    let heed = look.heed;
+    if heed.is_some_and(|heed| heed.corrupt.is_some()) {
+        return (Decision::Hold, Reason::EvidenceCorrupt);
+    }
+    let is_harmful = evidence.iter().any(|found| found.finding == Finding::Harm);
+    let lack = evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min();
+    match look.circuit {
+        Circuit::Open if heed.is_some_and(|heed| heed.probes >= PROBE_COUNT_MAX) => {
+            (Decision::Hold, Reason::ProbesUsedUp)
+        }
+        Circuit::Open => (Decision::HalfOpen, Reason::CooldownOver),
+        Circuit::Closed | Circuit::HalfOpen if is_harmful => (Decision::Trip, Reason::Found(Finding::Harm)),
+        Circuit::Closed => lack.map_or((Decision::Continue, Reason::Found(Finding::Neutral)), |lack| {
+            (Decision::Hold, Reason::Found(lack))
+        }),
+        Circuit::HalfOpen => match lack {
+            Some(lack) => (Decision::Hold, Reason::Found(lack)),
+            None if has_recovered(look, evidence) => (Decision::Close, Reason::Found(Finding::Recovered)),
+            None => (Decision::Hold, Reason::NotRecovered),
+        },
+    }
+}
+
+/// Whether every metric that tripped has recovered; where none of them is watched any more, every one that is.
+fn has_recovered(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> bool {
+    asked(look, evidence).all(|found| found.finding == Finding::Recovered)
+}
+
+/// The guardrails that have to recover.
+fn asked<'e>(
+    look: &'e Look<'_>,
+    evidence: &'e [GuardrailEvidence],
+) -> impl Iterator<Item = &'e GuardrailEvidence> {
+    let has_tripped = |found: &GuardrailEvidence| look.tripped_metrics.contains(&found.metric);
+    let is_known = evidence.iter().any(has_tripped);
+    evidence.iter().filter(move |found| !is_known || look.tripped_metrics.contains(&found.metric))
+}
+
+/// How long the cooldown still lasts: twice as long with each trip of the launch.
+fn left_ms(look: &Look<'_>) -> u64 {
+    let since = look.acted_ms.map_or(u64::MAX, |at| look.now.since(at));
+    cooldown_ms(look).saturating_sub(since)
+}
+
+fn cooldown_ms(look: &Look<'_>) -> u64 {
+    let trips = look.heed.map_or(1, |heed| heed.trips.max(1));
+    let doubled = 1_u64.checked_shl(trips - 1).unwrap_or(u64::MAX);
+    (look.policy.cooldown_s * 1_000).saturating_mul(doubled).min(COOLDOWN_MS_MAX)
+}
+
+/// What a guardrail says.
+fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) -> GuardrailEvidence {
+    let heed = look.heed;
+    let found = heed.and_then(|heed| heed.found.get(at)?.as_ref());
+    let finding = match found {
+        Some(found) if found.crossed.is_some() => Finding::Harm,
+        _ if reading.exposed.units == 0 => Finding::NoData,
+        _ if reading.control.units == 0 => Finding::NoControl,
+        _ if heed.is_some_and(|heed| heed.is_mismatch) => Finding::SampleRatioMismatch,
+        Some(found) if found.is_recovered() => Finding::Recovered,
+        Some(_) | None => Finding::Neutral,
+    };
+    let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
+    let is_comparable = has_both(guardrail, &reading).is_ok() && rate_control > 0.0;
+    let delta =
+        if is_comparable { classic::delta(rate_exposed, rate_control).min(super::DELTA_MAX) } else { 0.0 };
+    let change = found.and_then(|found| found.heard.change).filter(|change| change.is_finite());
+    let mut evidence = GuardrailEvidence {
+        metric: guardrail.metric.clone(),
+        finding,
+        reading,
+        rate_exposed,
+        rate_control,
+        delta,
+        delta_compared: classic::rounded(
+            change.unwrap_or(delta).clamp(-super::DELTA_MAX, super::DELTA_MAX),
+            4,
+        ),
+        threshold: guardrail.threshold,
+        confidence: classic::confidence(reading.exposed.units, reading.control.units),
+        false_trip_rate_first_look: None,
+        anytime: found.map(|found| AnytimeEvidence {
+            evidence: found.heard.evidence,
+            evidence_needed: found.needed,
+            progress: found.progress,
+            change,
+            recovery: found.heard.recovery,
+            recovery_needed: found.recovery_needed,
+            attempt: heed.map_or(1, |heed| heed.terms.attempt),
+            blocks: found.heard.blocks,
+            slice: heed.and_then(|heed| heed.slices.get(at)?.clone()),
+        }),
+        origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
+        summary: String::new(),
+    };
+    evidence.summary = of_guardrail(look, guardrail, &evidence);
+    evidence
+}
+
+/// What one guardrail says, in a sentence.
+fn of_guardrail(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidence) -> String {
+    let metric = &found.metric;
+    match found.finding {
+        Finding::NoData => return format!("{metric}: no slot of units with an exposed one has closed yet."),
+        Finding::NoControl => {
+            return format!("{metric}: no slot of units with a control one has closed yet.");
+        }
+        Finding::SampleRatioMismatch => {
+            return format!(
+                "{metric}: {} exposed and {} cannot come from their shares: something takes units out of an arm or puts \
+                 some in. Nothing is called healthy until that is mended and the fuse reset, which counts anew.",
+                crate::figures::grouped(found.reading.exposed.units),
+                count(found.reading.control.units, "control unit"),
+            );
+        }
+        _ => {}
+    }
+    let arm = |arm: ArmTotal, name: &str| arm_in_words(guardrail, arm, name);
+    let both = format!(
+        "{metric} {} against {}",
+        arm(found.reading.exposed, "exposed"),
+        arm(found.reading.control, "control")
+    );
+    let Some(said) = &found.anytime else { return format!("{both}: nothing was read of it yet.") };
+    let change = said.change.map_or_else(|| "no event in both arms yet".to_owned(), difference);
+    let of_slice = said.slice.as_ref().map(|slice| format!(" of {slice}")).unwrap_or_default();
+    if look.circuit == Circuit::HalfOpen && found.finding != Finding::Harm {
+        return format!(
+            "{both}: {change}; evidence that a harm of {} is gone {} of the {} that closing needs.",
+            difference(found.threshold),
+            figure(said.recovery),
+            figure(said.recovery_needed),
+        );
+    }
+    format!(
+        "{both}: {change}, limit {}; evidence of harm{of_slice} {} of the {} that attempt {} needs.",
+        difference(found.threshold),
+        figure(said.evidence),
+        figure(said.evidence_needed),
+        said.attempt,
+    )
+}
+
+/// Evidence as people read it.
+fn figure(evidence: f64) -> String {
+    if evidence >= 1e6 {
+        "more than a million".to_owned()
+    } else if evidence >= 100.0 {
+        crate::figures::grouped(crate::figures::whole(evidence))
+    } else {
+        format!("{evidence:.2}")
+    }
+}
+
+/// Why this is decided, and what it waits for.
+fn summary(look: &Look<'_>, evidence: &[GuardrailEvidence], decision: Decision, reason: Reason) -> String {
+    let all = |found: Vec<&GuardrailEvidence>| {
+        found.iter().map(|found| found.summary.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let everything = || all(evidence.iter().collect());
+    match reason {
+        Reason::OpenedByHand | Reason::Blind | Reason::FewNetworks => {
+            super::words::verdict(look, evidence, reason)
+        }
+        Reason::TelemetryStale => behind(look),
+        Reason::EvidenceCorrupt => {
+            let what = look.heed.and_then(|heed| heed.corrupt.as_deref()).unwrap_or("what was counted");
+            format!(
+                "Nothing is decided: {what}. That never may be; POST …/fuse/trip moves the fuse all the same."
+            )
+        }
+        Reason::ProbesUsedUp => format!(
+            "{} probes did not close the fuse, so a person decides on another one: POST …/fuse/half-open or …/fuse/close.",
+            look.heed.map_or(PROBE_COUNT_MAX, |heed| heed.probes),
+        ),
+        Reason::Cooldown => format!(
+            "The fuse moved {} ago and its cooldown is {}: it is tried again in {}.",
+            span(look.acted_ms.map_or(0, |acted| look.now.since(acted))),
+            span(cooldown_ms(look)),
+            span(left_ms(look)),
+        ),
+        Reason::CooldownOver => switched(
+            &format!("The cooldown of {} is over.", span(cooldown_ms(look))),
+            &format!("tried again with {} % of the units", look.policy.half_open_percent),
+        ),
+        Reason::NotRecovered => {
+            let waited = asked(look, evidence).filter(|found| found.finding != Finding::Recovered).collect();
+            format!("Not closed before it recovers: {}", all(waited))
+        }
+        _ if decision == Decision::Trip => switched(&of_harm(evidence), "switched off"),
+        _ if decision == Decision::Close => {
+            let done = format!("served to {} % of the units again", look.policy.exposure_percent);
+            switched(&all(asked(look, evidence).collect()), &done)
+        }
+        _ => everything(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

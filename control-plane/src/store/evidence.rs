@@ -1,0 +1,168 @@
+//! What the mode `anytime` reads: closed slots, the counts of their steps and the bins of their samples, by the tick at which
+//! they closed. Never writes any of it.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::definition::Arm;
+use flagfuse_shared::ids::Scope;
+use serde_json::json;
+
+use super::sql::Row;
+use super::{Connection, StoreError, from_sql, sql};
+use crate::model::circuit::Circuit;
+use crate::model::evidence::{ClosedBin, ClosedCount, ClosedSlot, News};
+use crate::model::rules::cell_arm;
+use crate::store::cells::Partition;
+use crate::store::phases;
+
+/// Phases of which one statement reads.
+const PHASE_COUNT: usize = 1_000;
+/// Phases of a flag that are looked at; a launch with more has spent nearly all of its error.
+const PHASE_COUNT_MAX: u32 = 1_000;
+
+/// Whose news are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    pub phase_id: i64,
+    /// The newest slot that is known; below 0 when none is.
+    pub slot: i64,
+}
+
+/// What closed of phases after the tick `since`, up to the partition's newest one; everything where it is `None`. A phase without
+/// anything new is not named.
+pub async fn news(
+    conn: &mut Connection,
+    partition: Partition,
+    since: Option<i64>,
+    asked: &[Asked],
+) -> Result<BTreeMap<i64, News>, StoreError> {
+    let mut news = BTreeMap::new();
+    for asked in asked.chunks(PHASE_COUNT) {
+        read_slots(conn, partition, asked, &mut news).await?;
+        read_counts(conn, partition, since, asked, &mut news).await?;
+        read_bins(conn, partition, since, asked, &mut news).await?;
+    }
+    Ok(news)
+}
+
+async fn read_slots(
+    conn: &mut Connection,
+    partition: Partition,
+    asked: &[Asked],
+    news: &mut BTreeMap<i64, News>,
+) -> Result<(), StoreError> {
+    let rows: Vec<_> = asked.iter().map(|asked| [asked.phase_id, asked.slot]).collect();
+    let numbers = conn.dialect().json_numbers("$1", &["phase_id", "slot"]);
+    let join = conn.dialect().join_from_left();
+    let sql = format!(
+        "SELECT s.phase_id, s.slot, s.ends_ms, s.closed_tick FROM {numbers} a {join} slots s
+           ON s.phase_id = a.phase_id AND s.slot > a.slot AND s.closed_tick <= $2"
+    );
+    let query = sql::composed(sql).bind(json!(rows).to_string()).bind(partition.closed_tick);
+    for row in query.fetch_all(conn).await? {
+        let (tick, ends_ms) = (tick(&row)?, from_sql(row.get("ends_ms")?));
+        let slot = ClosedSlot { tick, slot: row.get("slot")?, ends_ms };
+        news.entry(row.get("phase_id")?).or_default().slots.push(slot);
+    }
+    Ok(())
+}
+
+async fn read_counts(
+    conn: &mut Connection,
+    partition: Partition,
+    since: Option<i64>,
+    asked: &[Asked],
+    news: &mut BTreeMap<i64, News>,
+) -> Result<(), StoreError> {
+    let columns = "phase_id, closed_tick, slot, step, metric, slice, arm, units";
+    for row in closed(conn, columns, "cells", (partition, since), asked).await? {
+        news.entry(row.get("phase_id")?).or_default().counts.push(ClosedCount {
+            tick: tick(&row)?,
+            slot: row.get("slot")?,
+            step: row.get("step")?,
+            metric: row.get_number("metric")?,
+            slice: row.get_number("slice")?,
+            arm: arm(&row)?,
+            units: from_sql(row.get("units")?),
+        });
+    }
+    Ok(())
+}
+
+async fn read_bins(
+    conn: &mut Connection,
+    partition: Partition,
+    since: Option<i64>,
+    asked: &[Asked],
+    news: &mut BTreeMap<i64, News>,
+) -> Result<(), StoreError> {
+    let columns = "phase_id, closed_tick, slot, metric, slice, arm, bin, units";
+    for row in closed(conn, columns, "spreads", (partition, since), asked).await? {
+        news.entry(row.get("phase_id")?).or_default().bins.push(ClosedBin {
+            tick: tick(&row)?,
+            slot: row.get("slot")?,
+            metric: row.get_number("metric")?,
+            slice: row.get_number("slice")?,
+            arm: arm(&row)?,
+            bin: row.get_number("bin")?,
+            units: from_sql(row.get("units")?),
+        });
+    }
+    Ok(())
+}
+
+/// Rows of a table by when they closed: along the ticks where only new ones are asked for, along the phases where all are.
+async fn closed(
+    conn: &mut Connection,
+    columns: &str,
+    table: &str,
+    (partition, since): (Partition, Option<i64>),
+    asked: &[Asked],
+) -> Result<Vec<Row>, StoreError> {
+    let rows: Vec<_> = asked.iter().map(|asked| [asked.phase_id]).collect();
+    let numbers = conn.dialect().json_numbers("$1", &["asked"]);
+    let until = format!("phase_id IN {numbers} AND closed_tick <= $2");
+    let sql = format!("SELECT {columns} FROM {table} WHERE {until}");
+    let newest = partition.closed_tick;
+    let Some(since) = since else {
+        return sql::composed(sql).bind(json!(rows).to_string()).bind(newest).fetch_all(conn).await;
+    };
+    let index = conn.dialect().indexed_by(&format!("{table}_by_tick"));
+    let sql = format!(
+        "SELECT {columns} FROM {table}{index} WHERE partition_id = $3 AND closed_tick > $4 AND {until}"
+    );
+    let query = sql::composed(sql).bind(json!(rows).to_string()).bind(newest);
+    query.bind(partition.partition_id).bind(since).fetch_all(conn).await
+}
+
+fn tick(row: &Row) -> Result<u64, StoreError> {
+    Ok(from_sql(row.get("closed_tick")?))
+}
+
+fn arm(row: &Row) -> Result<Arm, StoreError> {
+    let found: u8 = row.get_number("arm")?;
+    let arm = [Arm::Control, Arm::Exposed].into_iter().find(|arm| cell_arm(*arm).number() == found);
+    arm.ok_or_else(|| StoreError::Corrupt { column: "arm", found: found.to_string() })
+}
+
+/// What a launch has spent: phases of a flag up to one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// Phases in which anybody was exposed, this one among them.
+    pub attempts: u32,
+    /// Phases in which nobody was, because the fuse was open.
+    pub trips: u32,
+    /// Phases in which it was half open, this one among them.
+    pub probes: u32,
+}
+
+/// What a launch has spent up to the phase of that number: by the phases of its flag, newest first.
+pub async fn spent(conn: &mut Connection, scope: &Scope, flag: &str, upto: u32) -> Result<Spent, StoreError> {
+    let mut spent = Spent::default();
+    for phase in phases::page(conn, scope, flag, upto.saturating_add(1), PHASE_COUNT_MAX).await? {
+        spent.attempts += u32::from(phase.width(Arm::Exposed) > 0);
+        spent.trips += u32::from(phase.circuit == Circuit::Open);
+        spent.probes += u32::from(phase.circuit == Circuit::HalfOpen);
+    }
+    Ok(spent)
+}

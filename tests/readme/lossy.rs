@@ -109,11 +109,12 @@ fn relay(stream: &TcpStream, upstream: &str, posted: &Mutex<Vec<Posted>>) -> Res
     }
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let mut known = posted.lock().unwrap_or_else(PoisonError::into_inner);
-    let answer = if known.len() == 1 { TURNED_AWAY.as_bytes().to_vec() } else { ask()? };
+    let attempt = known.len();
+    let answer = if attempt == 1 { TURNED_AWAY.as_bytes().to_vec() } else { ask()? };
     let text = String::from_utf8_lossy(&answer);
     let told = text.split_once("\r\n\r\n").and_then(|(_, body)| json_in(body));
-    known.push(Posted { body, answer: told.filter(|_| known.len() != 1) });
-    if known.len() > 1 {
+    known.push(Posted { body, answer: told.filter(|_| attempt != 1) });
+    if attempt > 0 {
         stream.write_all(&answer)?;
     }
     Ok(stream.shutdown(Shutdown::Both)?)

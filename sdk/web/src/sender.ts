@@ -181,6 +181,8 @@ export class Sender {
     for (const id of this.own) if (!known.has(id)) this.own.delete(id);
     this.#heldBack = this.#hasLeft = false;
     for (;;) {
+      // The page comes first: what was listed is read in another task, and the next ones when these are settled.
+      await new Promise((resolve) => setTimeout(resolve));
       const batch = this.#hasLeft ? undefined : cut(this.#read(ids), this.#countMax);
       if (!batch || !this.#around.allows()) break;
       const isSettled = await this.#post(batch);
@@ -188,8 +190,6 @@ export class Sender {
       if (!isSettled) continue;
       const gone = new Set(batch.events.map((kept) => kept.e.id));
       ids.splice(0, ids.length, ...ids.filter((id) => !gone.has(id)));
-      // The page comes first.
-      await new Promise((resolve) => setTimeout(resolve));
     }
     if (this.own.size > 0 || this.#heldBack) this.schedule();
   }

@@ -391,6 +391,14 @@ story('units may have another name than the targeting key', async ({ edge, open 
   assert.deepEqual(await company.evaluate(() => window.drops), []);
 }, { needsOwnEdge: true });
 
+story('an exposure says into which slices its context has put the unit, where the flag has any', async ({ edge, open }) => {
+  edge.slices.set('flag-02', ({ device }) => `${['mobile', 'desktop'].indexOf(device) + 1}.0`);
+  for (const attributes of [{ device: 'desktop' }, { device: 'mobile' }, {}]) await use(await open({ attributes }), 'flag-00', 'flag-02');
+  await until('six exposures', async () => edge.events('exposure').length === 6, { seen: () => edge.events() });
+  const told = edge.events('exposure').map(({ flag, slices }) => `${flag} ${slices}`).sort();
+  assert.deepEqual(told, ['flag-00 undefined', 'flag-00 undefined', 'flag-00 undefined', 'flag-02 0.0', 'flag-02 1.0', 'flag-02 2.0']);
+}, { needsOwnEdge: true });
+
 story('what happens before the first answer waits for its ticket', async ({ edge, open }) => {
   edge.flagFault = () => ({ slowMs: 1_500 });
   const page = await world.load((await open({ provider: null })).context());

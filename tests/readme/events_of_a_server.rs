@@ -1,4 +1,5 @@
-//! Asks for a flag as a server does, and says what became of it.
+//! The Rust of `docs/events.md`: a test holds the two equal, below these lines, and runs it.
+#![expect(clippy::disallowed_methods, reason = "a program of its own has an environment and waits")]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, error, thread};

@@ -56,7 +56,9 @@ fn ways(dir: &Path) -> Result<Vec<Way>> {
     let mut node = tools::node_22(root())?;
     symlink(root().join("tests/node/node_modules"), dir.join("node_modules"))?;
     node.arg(file("server.mjs", "js", "@openfeature/server-sdk")?);
-    assert_eq!(block(&all, "rust", "fn main"), read(RUST), "{RUST} is not the Rust of {PAGE}");
+    let (source, page) = (read(RUST), block(&all, "rust", "fn main"));
+    let (_, compiled) = source.split_once("]\n\n").context("lines that are not the page's")?;
+    assert_eq!(compiled, page, "{RUST} is not the Rust of {PAGE}");
     let rust = Command::new(env!("CARGO_BIN_EXE_events-of-a-server"));
     let mut curl = Command::new("sh");
     curl.arg("-e").arg(file("server.sh", "sh", "curl ")?);

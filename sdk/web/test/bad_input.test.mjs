@@ -136,9 +136,9 @@ story('answers that are no JSON, or JSON of another shape, acknowledge nothing a
   assert.deepEqual(await page.evaluate(() => [window.drops, window.thrown]), [[], []]);
 });
 
-story('evaluations that are no JSON are nobody\'s exposures', async ({ edge, open }) => {
+story('evaluations that are no JSON are nobody\'s exposures', async ({ edge, context }) => {
   edge.flagFault = () => ({ status: 200, body: '<!doctype html>', headers: { 'content-type': 'text/html' } });
-  const page = await world.load((await open({ provider: null })).context());
+  const page = await world.load(context);
   await within('the page starts', page.evaluate((options) => window.start(options).catch(() => undefined), { edge: edge.url, key: edge.key, unit: unitName() }));
   assert.deepEqual(await use(page, 'flag-00'), [false]);
   edge.flagFault = () => undefined;
@@ -186,11 +186,11 @@ story('10,000 calls of track in a second: what is kept arrives once, what is not
   assert.deepEqual(await page.evaluate(() => window.thrown), []);
 });
 
-story('a tab that slept for days sends what waited with its ticket, and what comes after with the next one', async ({ edge, open }) => {
+story('a tab that slept for days sends what waited with its ticket, and what comes after with the next one', async ({ edge, context }) => {
   const slept = 4 * DAY_MS;
   const fresh = edge.ticketOf.bind(edge);
   const unit = unitName();
-  const page = await open({ unit, provider: null });
+  const page = await world.load(context);
   // Four days ago, by its clock.
   await page.evaluate((ms) => {
     window.realNow = Date.now.bind(Date);

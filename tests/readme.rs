@@ -1,8 +1,12 @@
 //! The README and docs/ hold what they say: every command in README.md and docs/production.md runs as it stands, links lead
-//! somewhere, and the tables agree with the code that they describe.
+//! somewhere, the tables agree with the code that they describe, and what docs/events.md sends arrives.
 
 #[path = "readme/document.rs"]
 mod document;
+#[path = "readme/lossy.rs"]
+mod lossy;
+#[path = "readme/sending.rs"]
+mod sending;
 #[path = "readme/walk.rs"]
 mod walk;
 

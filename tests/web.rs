@@ -20,10 +20,20 @@ use xtask::traffic::Behaviour;
 const FLAG_COUNT: usize = 20;
 const WATCHED_COUNT: usize = 4;
 /// What its visitors use.
-const USED: [&str; 2] = ["flag-00", "flag-02"];
+const USED: [&str; 2] = ["flag-00", SLICED];
+/// Its cohort counts devices apart.
+const SLICED: &str = "flag-02";
 const VISITOR_COUNT: usize = 24;
 /// Visitors of a group, on the pages of the demo.
 const GROUP_COUNT: usize = 60;
+/// The tests with pages, one browser at a time.
+const PAGES: [&str; 5] = [
+    "--test",
+    "--test-concurrency=1",
+    "test/chromium.test.mjs",
+    "test/session.test.mjs",
+    "test/bad_input.test.mjs",
+];
 /// The flag of the page in `docs/events.md`.
 const DOCUMENTED: &str = "one-click";
 
@@ -76,7 +86,7 @@ fn the_package_is_typed_small_and_installs_into_an_empty_folder() {
 fn pages_lose_nothing_and_double_nothing() {
     let Some((binary, _alone)) = chromium() else { return };
     let chromium = [("FLAGFUSE_CHROMIUM", binary.as_str())];
-    node(&["--test", "test/chromium.test.mjs"], &chromium);
+    node(&PAGES, &chromium);
     // What it measures is for people to read: a busy machine measures others too.
     node(&["test/main_thread.mjs"], &chromium);
 }
@@ -92,7 +102,7 @@ fn pages_of_a_real_edge_enrol_for_the_flags_they_use_in_both_arms_once() {
     }
     let mut newest = None;
     for flag in watched.clone() {
-        newest = put(&world, &format!("flags/{flag}/fuse"), &policy());
+        newest = put(&world, &format!("flags/{flag}/fuse"), &policy(flag));
     }
     is_served(&world, newest);
     visitors_are_counted_as_they_were_shown(&world, &binary, &watched.collect::<Vec<_>>());
@@ -100,7 +110,7 @@ fn pages_of_a_real_edge_enrol_for_the_flags_they_use_in_both_arms_once() {
     let edge = world.stack.edge_url(0);
     let variables =
         [("FLAGFUSE_CHROMIUM", &*binary), ("FLAGFUSE_EDGE", &*edge), ("FLAGFUSE_KEY", &*world.client_key)];
-    node(&["--test", "test/chromium.test.mjs"], &variables);
+    node(&PAGES, &variables);
     is_balanced(&world);
 }
 
@@ -142,9 +152,12 @@ fn flag_definition(key: &str) -> Value {
 }
 
 /// Half of the units exposed, half control, and no decision for so few.
-fn policy() -> Value {
+fn policy(flag: &str) -> Value {
     let mut policy = xtask::demo_project::fuse();
     policy["grace_s"] = json!(0);
+    if flag == SLICED {
+        policy["slices"] = json!([{ "attribute": "device", "values": ["desktop", "mobile"] }]);
+    }
     policy
 }
 
@@ -179,13 +192,10 @@ fn visitors_are_counted_as_they_were_shown(world: &World, binary: &str, watched:
     for none in ["unproven", "conflicts", "preflights", "refused"] {
         assert_eq!(told[none], 0, "{none}: {told}");
     }
-    let shown = told["shown"].as_object().expect("visitors");
+    assert_eq!(told["sessions"], VISITOR_COUNT, "each visitor has one session, also who comes back: {told}");
     for flag in watched {
         let place = USED.iter().position(|used| used == flag);
-        let expected = ["on", "off"].map(|variation| {
-            let is_shown = |seen: &&Value| place.is_some_and(|place| seen[place] == variation);
-            shown.values().filter(is_shown).count() as u64
-        });
+        let expected = arms_of(&told, place, |_| true);
         assert!(place.is_none() || expected.iter().all(|count| *count > 0), "{flag}: one arm only: {told}");
         let mut shown = expected;
         eventually("the units are counted", PATIENCE, || {
@@ -199,6 +209,35 @@ fn visitors_are_counted_as_they_were_shown(world: &World, binary: &str, watched:
         })
         .unwrap();
     }
+    devices_are_counted_apart(world, &told);
+    let seen = world.admin.get(&format!("{}/metrics-seen", environment_path())).and_then(Answer::ok).unwrap();
+    assert!(seen.to_string().contains("\"session\""), "{seen}");
+}
+
+/// How many visitors of those who `fits` were shown each arm of the flag that they used at that place.
+fn arms_of(told: &Value, place: Option<usize>, fits: impl Fn(&str) -> bool) -> [u64; 2] {
+    let shown = told["shown"].as_object().expect("visitors");
+    ["on", "off"].map(|variation| {
+        let is_shown = |(unit, seen): &(&String, &Value)| {
+            fits(unit) && place.is_some_and(|place| seen[place] == variation)
+        };
+        shown.iter().filter(is_shown).count() as u64
+    })
+}
+
+/// What the page's context said of a device came back with its exposures; the company of a slot has none.
+fn devices_are_counted_apart(world: &World, told: &Value) {
+    let place = USED.iter().position(|used| *used == SLICED);
+    let mut rest = enrolled(world, SLICED).unwrap();
+    for device in ["mobile", "desktop"] {
+        let expected = arms_of(told, place, |unit| told["device"][unit] == device);
+        assert!(expected.iter().sum::<u64>() > 0, "{told}");
+        let counted = units_of(world, SLICED, &format!("device={device}")).unwrap();
+        assert_eq!(counted, expected, "{device}: {told}");
+        rest = [rest[0] - counted[0], rest[1] - counted[1]];
+    }
+    assert_eq!(units_of(world, SLICED, "device=other").unwrap(), rest);
+    assert!(rest.iter().sum::<u64>() > 0, "{told}");
 }
 
 /// Units that come at once, and what a slot takes to close; adds them to those who were `shown` each arm.
@@ -222,12 +261,17 @@ fn fill_the_slot(world: &World, flag: &str, shown: &mut [u64; 2]) -> anyhow::Res
 
 /// Units in both arms of a flag, exposed and control, in its closed slots.
 fn enrolled(world: &World, flag: &str) -> anyhow::Result<[u64; 2]> {
-    let cells = world.admin.get(&format!("{}/flags/{flag}/cells?sum=true", environment_path()))?.ok()?;
+    units_of(world, flag, "all")
+}
+
+/// The same of one slice.
+fn units_of(world: &World, flag: &str, slice: &str) -> anyhow::Result<[u64; 2]> {
+    let slice = slice.replace('=', "%3D");
+    let path = format!("{}/flags/{flag}/cells?sum=true&slice={slice}", environment_path());
+    let cells = world.admin.get(&path)?.ok()?;
     let sums = cells["sums"].as_array().context("no sums")?;
     Ok(["exposed", "control"].map(|arm| {
-        let of_arm = sums
-            .iter()
-            .filter(|row| row["metric"] == "exposure" && row["slice"] == "all" && row["arm"] == arm);
+        let of_arm = sums.iter().filter(|row| row["metric"] == "exposure" && row["arm"] == arm);
         of_arm.filter_map(|row| row["units"].as_u64()).sum()
     }))
 }

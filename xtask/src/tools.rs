@@ -124,9 +124,19 @@ pub fn web_package(root: &Path) -> Result<()> {
 
 /// `schemathesis`, ready for its arguments; `None` where there is no Python to run it.
 pub fn schemathesis(root: &Path) -> Result<Option<Command>> {
+    python_program(root, "schemathesis")
+}
+
+/// Python with the packages of `tests/python`, ready for a script; `None` where there is none.
+pub fn python(root: &Path) -> Result<Option<Command>> {
+    python_program(root, "python")
+}
+
+/// A program of the environment that `tests/python/requirements.txt` makes, installed first when it is missing or outdated.
+fn python_program(root: &Path, name: &str) -> Result<Option<Command>> {
     let requirements_path = root.join("tests/python/requirements.txt");
     let folder = root.join("target/tools/python");
-    let binary = folder.join("bin/schemathesis");
+    let binary = folder.join("bin").join(name);
     let requirements =
         fs::read(&requirements_path).with_context(|| format!("reading {}", requirements_path.display()))?;
     let installed = folder.join("requirements.txt");

@@ -1,6 +1,6 @@
 // Cuts what waits into requests that the edge takes. Pure.
 
-import { byteLength, type Kept } from './event.js';
+import { byteLength, type Event, type Kept } from './event.js';
 import { sharesSent } from './time.js';
 
 /** What the package calls itself in requests. */
@@ -20,17 +20,15 @@ export interface Batch {
 export function cut(waiting: readonly { kept: Kept; sent: number }[], countMax = EVENT_COUNT_MAX): Batch | undefined {
   const first = waiting[0];
   if (!first) return undefined;
-  const head = `{"sent_ms":${first.sent},"sdk":"${SDK}","events":[`;
-  let length = head.length + 2;
+  const body = { sent_ms: first.sent, sdk: SDK, events: [] as Event[] };
+  let length = JSON.stringify(body).length;
   const events: Kept[] = [];
-  const texts: string[] = [];
   for (const { kept, sent } of waiting) {
     if (!sharesSent(first.sent, sent)) continue;
-    const text = JSON.stringify(kept.e);
-    length += byteLength(text) + 1;
+    length += byteLength(JSON.stringify(kept.e)) + 1;
     if (events.length > 0 && (length > BODY_LEN_MAX || events.length >= countMax)) break;
     events.push(kept);
-    texts.push(text);
+    body.events.push(kept.e);
   }
-  return { body: `${head}${texts.join(',')}]}`, events };
+  return { body: JSON.stringify(body), events };
 }

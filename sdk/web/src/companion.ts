@@ -1,19 +1,23 @@
 // Joins the parts: what OpenFeature and the browser say becomes events, which are kept and sent.
 
-import type {
-  EvaluationContext, EvaluationDetails, FlagValue, Hook, HookContext, OpenFeatureAPI, Provider, TrackingEventDetails,
+import {
+  type Client, type EvaluationContext, type EvaluationDetails, type FlagValue, type Hook, type HookContext, type OpenFeatureAPI, type Provider,
+  ProviderEvents, type TrackingEventDetails,
 } from '@openfeature/web-sdk';
-import { byteLength, type Event, EVENT_LEN_MAX, isMetric, type Kept, LATENCY_MS_MAX, unitOf, uuid7 } from './event.js';
+import { byteLength, type Event, EVENT_LEN_MAX, isMetric, type Kept, LATENCY_MS_MAX, textOf, toldOf, unitOf, uuid7 } from './event.js';
 import type { Flagfuse, Options, Status } from './index.js';
-import { onDurations, onErrors, Sieve } from './observe.js';
+import { onDurations, Sieve, whichError } from './observe.js';
 import { type Place, Queue } from './queue.js';
 import { Sender } from './sender.js';
+import { attend } from './session.js';
 import { mayBeGood, type Metadata, ticketAttributes, ticketName, units } from './ticket.js';
 import type { Now } from './time.js';
 
 /** How long an event waits for a ticket that is on its way: after that it goes without one. */
 const TICKET_MS_MAX = 10_000;
 const GATHER_MS = 1_000;
+/** Somebody's being there is looked at so often: often enough for sessions, and seldom enough for pages that ask in every frame. */
+const ATTEND_MS = 60_000;
 /** What a page remembers of units, tickets and exposures; beyond it, it forgets all and may repeat itself, which counts once. */
 const REMEMBERED_MAX = 1_000;
 
@@ -24,16 +28,19 @@ export class Companion implements Flagfuse {
   readonly #queue: Queue;
   readonly #sender: Sender;
   readonly #page = uuid7(Date.now()).slice(-12);
-  /** Exposures that were made, with the ticket that proved nothing, if one did not. */
-  readonly #exposed = new Map<string, string | undefined>();
+  /** Exposures that were made, or the ticket that proved nothing. */
+  readonly #exposed = new Map<string, string | true>();
   /** Whose tickets were seen: one that is another unit's says that the answers are too. */
   readonly #owners = new Map<string, string>();
-  readonly #ends: (() => void)[] = [];
+  readonly #end = new AbortController();
   readonly #said = new Set<string>();
   readonly #status: Omit<Status, 'pending'> = { accepted: 0, unproven: {}, dropped: {}, withheld: 0 };
   #provider: Provider | undefined;
   #hasConsent: boolean;
   #device: string | undefined;
+  /** The context whose units had a session when somebody's being there was looked at last, and when that was. */
+  #attended: EvaluationContext | undefined;
+  #attendedMs = 0;
 
   constructor(options: Options, api: OpenFeatureAPI) {
     this.#options = options;
@@ -42,7 +49,7 @@ export class Companion implements Flagfuse {
     // Whoever leaves them out hears of it from the edge, and the page goes on.
     const [edge, key] = [`${options.edge}`.replace(/\/+$/, ''), `${options.key}`];
     // A new key of the same environment finds what the old one left.
-    this.#queue = new Queue(shortHash(`${edge} ${key.split('.')[0]}`));
+    this.#queue = new Queue(`${edge} ${key.split('.')[0]}`);
     this.#sender = new Sender(this.#queue, {
       url: `${edge}/v1/events?key=${encodeURIComponent(key)}`,
       page: this.#page,
@@ -59,67 +66,84 @@ export class Companion implements Flagfuse {
   /** Hears of the page's errors, durations, hiding and coming back. */
   listen(): void {
     const { errors = true, latency = true } = this.#options;
+    const { signal } = this.#end;
     if (!isPage) return;
-    this.#guarded(undefined, () => {
+    this.#guarded(() => {
       this.#on(document, 'visibilitychange', () => {
         if (document.visibilityState === 'hidden') this.#sender.beacon(false);
-        else this.#sender.shown();
+        else this.#shown();
       });
       this.#on(globalThis, 'pagehide', () => this.#sender.beacon(true));
       this.#on(globalThis, 'pageshow', (event) => {
-        if ((event as PageTransitionEvent).persisted) this.#sender.shown();
+        if ((event as PageTransitionEvent).persisted) this.#shown();
       });
       this.#on(globalThis, 'online', () => this.#sender.revive());
+      for (const event of [ProviderEvents.Ready, ProviderEvents.ContextChanged] as const) {
+        this.#client().addHandler(event, () => this.#guarded(() => this.#attends(true)), { signal });
+      }
       // What earlier pages left.
-      if (this.#hasConsent) this.#sender.schedule(this.#options.gatherMs ?? GATHER_MS);
+      if (this.#hasConsent) this.#sender.schedule();
     });
-    if (errors) this.#guarded(undefined, () => this.#hearErrors());
-    if (latency) this.#guarded(undefined, () => this.#hearDurations(typeof latency === 'function' ? latency : undefined));
+    if (errors) this.#guarded(() => this.#hearErrors());
+    if (latency) this.#guarded(() => this.#hearDurations(typeof latency === 'function' ? latency : undefined));
   }
 
   instrument<P extends Provider>(provider: P): P {
-    return this.#guarded(provider, () => {
+    return this.#guarded(() => {
       if (this.#provider === provider) return provider;
       this.#provider = provider;
-      const hook: Hook = { after: (context, details) => this.#guarded(undefined, () => this.#uses(provider, context, details)) };
+      const hook: Hook = {
+        after: (context, details) => this.#guarded(() => {
+          const isWatched = typeof details.flagMetadata['phase'] === 'number';
+          if (isWatched) this.#uses(provider, context, details);
+          this.#attends(isWatched, isWatched);
+        }),
+      };
       const watched = provider as { hooks?: Hook[]; track?: Provider['track'] };
       watched.hooks = [...(watched.hooks ?? []), hook];
       const track = watched.track?.bind(provider);
       watched.track = (name, context, details) => {
-        this.#guarded(undefined, () => void this.#outcome(name, details.value, context));
+        this.#guarded(() => {
+          this.#attends(false);
+          this.#outcome(name, details.value, context);
+        });
         track?.(name, context, details);
       };
       return provider;
-    });
+    }, provider);
   }
 
   track(name: string, details?: TrackingEventDetails): Place {
-    return this.#guarded<Place>('dropped', () => this.#outcome(name, details?.value, this.#context()));
+    return this.#guarded(() => {
+      this.#attends(false);
+      return this.#outcome(name, details?.value, this.#context());
+    }, 'dropped');
   }
 
   setConsent(granted: boolean): void {
-    this.#guarded(undefined, () => {
+    this.#guarded(() => {
       this.#hasConsent = isPage && granted === true;
       if (this.#hasConsent) {
         if (this.#device) this.#queue.write('unit', this.#device);
         this.#sender.resume();
+        this.#attends(true);
       } else {
         this.#sender.stop();
         this.#sender.own.clear();
         this.#queue.clear();
         this.#exposed.clear();
         this.#owners.clear();
-        this.#device = undefined;
+        this.#device = this.#attended = undefined;
+        this.#attendedMs = 0;
       }
     });
   }
 
   deviceUnit(): string {
-    return this.#guarded(this.#device ?? uuid7(Date.now()), () => {
-      this.#device ??= (this.#hasConsent ? this.#queue.read('unit') : undefined) ?? uuid7(Date.now());
-      if (this.#hasConsent) this.#queue.write('unit', this.#device);
-      return this.#device;
-    });
+    if (this.#hasConsent) this.#device ??= this.#queue.read('unit');
+    this.#device ??= uuid7(Date.now());
+    if (this.#hasConsent) this.#queue.write('unit', this.#device);
+    return this.#device;
   }
 
   flush(): Promise<void> {
@@ -127,24 +151,23 @@ export class Companion implements Flagfuse {
   }
 
   status(): Status {
-    const pending = this.#hasConsent ? this.#guarded(0, () => this.#queue.ids().length) : 0;
+    const pending = this.#hasConsent ? this.#queue.ids().length : 0;
     return { pending, ...structuredClone(this.#status) };
   }
 
   close(): void {
-    for (const end of this.#ends.splice(0)) this.#guarded(undefined, end);
+    this.#end.abort();
     this.#sender.stop();
   }
 
-  /** A flag was evaluated: an exposure, the first time for its unit and phase. */
+  /** A flag was evaluated whose cohort the unit is in: an exposure, the first time for its unit and phase. */
   #uses(
     provider: Provider,
     { flagKey, context, clientMetadata }: Readonly<HookContext>,
     details: EvaluationDetails<FlagValue>,
   ): void {
-    const { phase, version } = details.flagMetadata;
-    // No phase: no fuse watches the flag, or the unit is not in its cohort.
-    if (typeof phase !== 'number' || !details.variant) return;
+    const { phase } = details.flagMetadata as { phase: number };
+    if (!details.variant) return;
     if (!this.#hasConsent) {
       this.#status.withheld += 1;
       return;
@@ -158,21 +181,15 @@ export class Companion implements Flagfuse {
     }
     const ticket = details.flagMetadata['ticket'] ?? metadata[ticketName(attribute)];
     const once = `${unit}\n${flagKey}\n${phase}`;
-    if (this.#exposed.has(once)) {
-      const unproven = this.#exposed.get(once);
-      if (unproven === undefined || unproven === (ticket ?? '')) return;
-    } else if (this.#queue.read(`x.${flagKey}`) === once) {
-      this.#remember(this.#exposed, once, undefined);
-      return;
-    }
+    const known = this.#exposed.get(once) ?? this.#queue.read(`x.${flagKey}`) === once;
+    if (known === true || known === (ticket ?? '')) return;
     // While the context changes, the provider still has the answers of the unit before.
     if (this.#isReconciling(clientMetadata.domain) || !this.#isTicketOf(unit, ticket)) return;
     const place = this.#record({
-      type: 'exposure', unit, flag: flagKey, variation: details.variant, phase,
-      ...(typeof version === 'string' && { version }), ...(typeof ticket === 'string' && { ticket }),
+      type: 'exposure', unit, flag: flagKey, variation: details.variant, phase, ...toldOf(details.flagMetadata), ticket: textOf(ticket),
     });
     if (place === 'dropped') return;
-    this.#remember(this.#exposed, once, undefined);
+    this.#remember(this.#exposed, once, true);
     if (place === 'stored') this.#queue.write(`x.${flagKey}`, once);
   }
 
@@ -183,24 +200,47 @@ export class Companion implements Flagfuse {
       return 'dropped';
     }
     if (!isMetric(name)) {
-      return this.#isDropped('metric_malformed', `an outcome's name is up to 64 of a-z, 0-9, "-", "_", ".", not ${shown(name)}`);
+      return this.#isDropped('metric_malformed', `"${shown(name)}" is no name of an outcome: up to 64 of a-z, 0-9, "-", "_", "."`);
     }
     const isLatency = name === 'latency_ms';
-    if (value === undefined ? isLatency : typeof value !== 'number' || !Number.isFinite(value)
-      || (isLatency && (value < 0 || value > LATENCY_MS_MAX))) {
-      return this.#isDropped('value_malformed', `the value of "${name}" is ${shown(value)}`);
+    const number = value as number;
+    if (value === undefined ? isLatency : !Number.isFinite(value) || (isLatency && !(number >= 0 && number <= LATENCY_MS_MAX))) {
+      return this.#isDropped('value_malformed', `the value of "${name}" is "${shown(value)}"`);
     }
     const found = units(context, this.#metadata());
     if (found.size === 0) return this.#isDropped('unit_missing', `there is no targetingKey to count "${name}" for`);
     let least: Place = 'stored';
     for (const [unit, ticket] of found) {
-      const place = this.#record({
-        type: 'outcome', unit, metric: name, ...(typeof value === 'number' && { value }),
-        ...(ticket !== undefined && !this.#isReconciling() && this.#isTicketOf(unit, ticket) && { ticket }),
-      }, at);
+      const place = this.#happens(unit, ticket, name, number, at);
       if (place !== 'stored' && least !== 'dropped') least = place;
     }
     return least;
+  }
+
+  #happens(unit: string, ticket: string | undefined, metric: string, value?: number, at?: number): Place {
+    const isOwn = !this.#isReconciling() && this.#isTicketOf(unit, ticket);
+    return this.#record({ type: 'outcome', unit, metric, value, ticket: isOwn ? ticket : undefined }, at);
+  }
+
+  /**
+   * Somebody is there, and with it the context's units may begin a session, if a fuse watches anything: an answer with a ticket
+   * says so, or a flag with a phase where edges have no tickets. `looks`: not only once in a while.
+   */
+  #attends(looks: boolean, isWatched = false): void {
+    if (this.#options.session === false || !this.#hasConsent || document.visibilityState === 'hidden') return;
+    const [at, context] = [now(), this.#context()];
+    if (Math.abs(at.wall - this.#attendedMs) < ATTEND_MS && (!looks || context === this.#attended)) return;
+    this.#attendedMs = at.wall;
+    const found = units(context, this.#metadata());
+    if (this.#isReconciling() || !(isWatched || [...found.values()].some(Boolean))) return;
+    this.#attended = context;
+    const { begun, note } = attend(this.#queue.read('s'), [...found.keys()], this.#page, at);
+    if (begun.every((unit) => this.#happens(unit, found.get(unit), 'session') !== 'dropped')) this.#queue.write('s', note);
+  }
+
+  #shown(): void {
+    this.#sender.shown();
+    this.#attends(true);
   }
 
   /** Keeps an event that happened at that steady time, or just now. */
@@ -212,7 +252,7 @@ export class Companion implements Flagfuse {
     const place = this.#queue.add({ e, s: this.#page, p });
     if (place === 'dropped') return this.#isDropped('queue_full', '1,000 events wait already', e);
     this.#sender.own.add(e.id);
-    this.#sender.schedule(this.#options.gatherMs ?? GATHER_MS);
+    this.#sender.schedule();
     return place;
   }
 
@@ -238,7 +278,7 @@ export class Companion implements Flagfuse {
   #isAccepted(event: Event, unproven: string | undefined): void {
     this.#status.accepted += 1;
     if (unproven === undefined) return;
-    this.#status.unproven[unproven] = (this.#status.unproven[unproven] ?? 0) + 1;
+    count(this.#status.unproven, unproven);
     // Without a good ticket it enrolled nobody: the next use says so again, if there is another ticket then.
     if (event.type === 'exposure') {
       this.#remember(this.#exposed, `${event.unit}\n${event.flag}\n${event.phase}`, event.ticket ?? '');
@@ -247,11 +287,11 @@ export class Companion implements Flagfuse {
   }
 
   #isDropped(code: string, reason: string, event?: Event): Place {
-    this.#status.dropped[code] = (this.#status.dropped[code] ?? 0) + 1;
+    count(this.#status.dropped, code);
     // The next page may try again.
     if (event?.type === 'exposure') this.#queue.write(`x.${event.flag}`, undefined);
     const { onDrop } = this.#options;
-    if (onDrop) this.#guarded(undefined, () => onDrop({ code, reason, ...(event && { event }) }));
+    if (onDrop) this.#guarded(() => onDrop({ code, reason, event }));
     else this.#say(code, reason);
     return 'dropped';
   }
@@ -264,18 +304,22 @@ export class Companion implements Flagfuse {
 
   #hearErrors(): void {
     const sieve = new Sieve();
-    this.#ends.push(onErrors((what) => this.#guarded(undefined, () => {
-      const unit = unitOf(this.#context().targetingKey);
-      if (unit !== undefined && sieve.passes(`${unit}|${what}`, performance.now())) this.#outcome('error', undefined, this.#context());
-    })));
+    const hear = (event: globalThis.Event) => this.#notices(sieve, whichError(event as ErrorEvent | PromiseRejectionEvent), 'error');
+    for (const name of ['error', 'unhandledrejection']) this.#on(globalThis, name, hear);
   }
 
   #hearDurations(wanted: ((entry: PerformanceEntry) => boolean) | undefined): void {
     const sieve = new Sieve();
-    this.#ends.push(onDurations(wanted, (ms, end, name) => this.#guarded(undefined, () => {
-      if (name.startsWith(`${this.#options.edge}`) || unitOf(this.#context().targetingKey) === undefined) return;
-      if (sieve.passes(`${end}`, performance.now())) this.#outcome('latency_ms', ms, this.#context(), end);
-    })));
+    onDurations(this.#end.signal, wanted, (ms, end, name) => this.#guarded(() => {
+      if (!name.startsWith(`${this.#options.edge}`)) this.#notices(sieve, end, 'latency_ms', ms, end);
+    }));
+  }
+
+  /** Something that the page did not say itself: an outcome of the context's unit, where there is one. */
+  #notices(sieve: Sieve, what: string | number, metric: string, value?: number, at?: number): void {
+    const context = this.#context();
+    const unit = unitOf(context.targetingKey);
+    if (unit && sieve.passes(`${unit}|${what}`, performance.now())) this.#outcome(metric, value, context, at);
   }
 
   #context(): EvaluationContext {
@@ -299,8 +343,12 @@ export class Companion implements Flagfuse {
     return others.length === 0 ? only : undefined;
   }
 
-  #isReconciling(domain = this.#options.domain): boolean {
-    return (domain === undefined ? this.#api.getClient() : this.#api.getClient(domain)).providerStatus === 'RECONCILING';
+  #client(domain = this.#options.domain): Client {
+    return this.#api.getClient(domain);
+  }
+
+  #isReconciling(domain?: string): boolean {
+    return this.#client(domain).providerStatus === 'RECONCILING';
   }
 
   /** Whether an answer with this ticket can be the unit's: whoever had it first has it. */
@@ -317,26 +365,28 @@ export class Companion implements Flagfuse {
   }
 
   #on(target: EventTarget, name: string, hear: (event: globalThis.Event) => void): void {
-    const guarded = (event: globalThis.Event) => this.#guarded(undefined, () => hear(event));
-    target.addEventListener(name, guarded);
-    this.#ends.push(() => target.removeEventListener(name, guarded));
+    target.addEventListener(name, (event) => this.#guarded(() => hear(event)), { signal: this.#end.signal });
   }
 
   /** Whatever goes wrong here is not the page's business. */
-  #guarded<T>(otherwise: T, act: () => T): T {
+  #guarded<T, O = undefined>(act: () => T, otherwise?: O): T | O {
     try {
       return act();
     } catch (error) {
-      this.#status.dropped['fault'] = (this.#status.dropped['fault'] ?? 0) + 1;
+      count(this.#status.dropped, 'fault');
       try {
         this.#say('fault', String(error));
       } catch {
         // Nor is that.
       }
-      return otherwise;
+      return otherwise as O;
     }
   }
 }
+
+const count = (counts: Record<string, number>, code: string) => {
+  counts[code] = (counts[code] ?? 0) + 1;
+};
 
 const silent = () => undefined;
 /** A flag without a name is not worth a line in anybody's log. */
@@ -348,11 +398,4 @@ const isPage = typeof document !== 'undefined';
 const now = (): Now => ({ wall: Date.now(), steady: performance.now() });
 
 /** What somebody passed, cut short. */
-const shown = (value: unknown): string => (typeof value === 'string' ? JSON.stringify(value.slice(0, 80)) : String(value));
-
-/** FNV-1a: a short name for a long one. */
-function shortHash(text: string): string {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < text.length; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return (hash >>> 0).toString(36);
-}
+const shown = (value: unknown): string => String(value).slice(0, 80);

@@ -16,13 +16,15 @@ export interface Event {
   /** Of an exposure: the phase of the flag's cohort. */
   phase?: number;
   /** Of an exposure: `epoch.seq` of the snapshot that answered. */
-  version?: string;
+  version?: string | undefined;
+  /** Of an exposure: the slices of its cohort that the context put the unit into. */
+  slices?: string | undefined;
   /** Of an outcome: its metric's name. */
   metric?: string;
   /** Of an outcome: a number, where the metric has one. */
-  value?: number;
+  value?: number | undefined;
   /** What the edge knows the unit by. */
-  ticket?: string;
+  ticket?: string | undefined;
 }
 
 /** An event that waits for its acknowledgement, with what is needed to say how old it is. */
@@ -41,7 +43,8 @@ export const EVENT_LEN_MAX = 4_096;
 /** The largest `latency_ms`: a day. */
 export const LATENCY_MS_MAX = 86_400_000;
 const UNIT_LEN_MAX = 512;
-const WHOLE = /^-?\d{1,20}$/;
+/** Larger numbers are written with an exponent by some, and not by others. */
+const WHOLE_MAX = 1e20;
 
 /** Whether an outcome may have this name. */
 export const isMetric = (name: unknown): name is string =>
@@ -60,10 +63,17 @@ export function byteLength(text: string): number {
 
 /** The unit that a context's attribute names: a text, or the digits of a whole number, as the edge reads it. */
 export function unitOf(value: unknown): string | undefined {
-  const text = typeof value === 'number' && Number.isInteger(value) ? String(value) : value;
-  if (typeof text !== 'string' || text === '' || (typeof value === 'number' && !WHOLE.test(text))) return undefined;
-  return text.length <= UNIT_LEN_MAX && byteLength(text) <= UNIT_LEN_MAX ? text : undefined;
+  const text = textOf(Number.isInteger(value) && Math.abs(value as number) < WHOLE_MAX ? String(value) : value);
+  return text && text.length <= UNIT_LEN_MAX && byteLength(text) <= UNIT_LEN_MAX ? text : undefined;
 }
+
+/** A text, or nothing in place of anything else. */
+export const textOf = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
+
+/** What an exposure says of the answer that it is about, by that flag's metadata. */
+export const toldOf = ({ version, slices }: Readonly<Record<string, unknown>>): Pick<Event, 'version' | 'slices'> => (
+  { version: textOf(version), slices: textOf(slices) }
+);
 
 const random = new Uint8Array(9);
 let latestMs = 0;
@@ -82,6 +92,5 @@ export function uuid7(nowMs: number): string {
   random[0] = (random[0]! & 0x3f) | 0x80;
   const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
   const tail = Array.from(random.subarray(0, 8), (byte) => hex(byte, 2)).join('');
-  const time = hex(latestMs, 12);
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${hex(sequence, 3)}-${tail.slice(0, 4)}-${tail.slice(4)}`;
+  return `${hex(latestMs, 12)}7${hex(sequence, 3)}${tail}`.replace(/(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }

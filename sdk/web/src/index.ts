@@ -16,7 +16,7 @@ export interface Drop {
   /** A sentence. */
   reason: string;
   /** The event, when there was one already. */
-  event?: Event;
+  event?: Event | undefined;
 }
 
 /** What a page says once. */
@@ -33,6 +33,8 @@ export interface Options {
   errors?: boolean;
   /** Whether durations become `latency_ms` outcomes, or which; without it the page's load and what its scripts ask for. */
   latency?: boolean | ((entry: PerformanceEntry) => boolean);
+  /** Whether a visitor's coming, after half an hour of nothing, becomes a `session` outcome; `true` without it. */
+  session?: boolean;
   /** For flags that name their units by another attribute than the targeting key: the attribute, by the flag's key. */
   unitAttributes?: Readonly<Record<string, string>>;
   /** How long an event waits for others, in milliseconds; 1,000 without it. */

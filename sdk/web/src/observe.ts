@@ -21,17 +21,11 @@ export class Sieve {
   }
 }
 
-/** Calls `hear` with what tells an error from others; its words go nowhere else. Gives a function that ends it. */
-export function onErrors(hear: (what: string) => void): () => void {
-  const ofError = (event: ErrorEvent) => hear(`${event.message}|${event.filename}|${event.lineno}|${event.colno}`);
-  const ofRejection = ({ reason }: PromiseRejectionEvent) =>
-    hear(reason instanceof Error ? `${reason.name}|${reason.message}` : typeof reason === 'string' ? reason : typeof reason);
-  addEventListener('error', ofError);
-  addEventListener('unhandledrejection', ofRejection);
-  return () => {
-    removeEventListener('error', ofError);
-    removeEventListener('unhandledrejection', ofRejection);
-  };
+/** What tells an error that nobody caught from others; its words go nowhere else. */
+export function whichError(event: ErrorEvent | PromiseRejectionEvent): string {
+  if ('lineno' in event) return `${event.message}|${event.filename}|${event.lineno}|${event.colno}`;
+  const { reason } = event as PromiseRejectionEvent;
+  return reason instanceof Error || typeof reason === 'string' ? String(reason) : typeof reason;
 }
 
 /** The page's own load and what its scripts ask for. */
@@ -40,12 +34,13 @@ const isOfInterest = (entry: PerformanceEntry): boolean => entry.entryType === '
 
 /**
  * Calls `hear` with the duration of the page's load and of the requests that `wanted` names, and the steady time when each was
- * over; without `wanted` those of `fetch` and `XMLHttpRequest`. Gives a function that ends it.
+ * over; without `wanted` those of `fetch` and `XMLHttpRequest`.
  */
 export function onDurations(
+  signal: AbortSignal,
   wanted: ((entry: PerformanceEntry) => boolean) | undefined,
   hear: (ms: number, end: number, what: string) => void,
-): () => void {
+): void {
   const observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) {
       if (entry.duration > 0 && (wanted ?? isOfInterest)(entry)) hear(entry.duration, entry.startTime + entry.duration, entry.name);
@@ -53,5 +48,5 @@ export function onDurations(
   });
   observer.observe({ type: 'navigation', buffered: true });
   observer.observe({ type: 'resource' });
-  return () => observer.disconnect();
+  signal.addEventListener('abort', () => observer.disconnect());
 }

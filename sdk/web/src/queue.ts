@@ -16,25 +16,22 @@ export type Place = 'stored' | 'memory' | 'dropped';
 /** What waits, of all pages of this origin that send to the same environment. */
 export class Queue {
   readonly #memory = new Map<string, Kept>();
-  readonly #prefix: string;
+  readonly #notes = new Map<string, string>();
+  /** Begins the names of all entries, and is the name of the lock that whoever sends them holds. */
+  readonly prefix: string;
   #storage: Storage | undefined;
   #count = 0;
   #uncounted = RECOUNT_AFTER;
 
   /** Reads and writes nothing yet. `name` tells environments of one origin apart. */
   constructor(name: string) {
-    this.#prefix = `flagfuse.${name}.`;
+    this.prefix = `flagfuse.${name}.`;
     try {
       // Newer servers have one too, which is nobody's.
       if (typeof document !== 'undefined') this.#storage = globalThis.localStorage;
     } catch {
       // Switched off: reading the property throws.
     }
-  }
-
-  /** The name of the lock that whoever sends it holds. */
-  get lock(): string {
-    return this.#prefix;
   }
 
   /** Keeps an event. */
@@ -56,7 +53,7 @@ export class Queue {
   /** Ids of all that waits, oldest first. */
   ids(): string[] {
     const found = [...this.#memory.keys()];
-    const start = `${this.#prefix}q.`;
+    const start = `${this.prefix}q.`;
     for (const name of this.#names()) if (name.startsWith(start)) found.push(name.slice(start.length));
     this.#count = found.length;
     this.#uncounted = 0;
@@ -90,21 +87,23 @@ export class Queue {
     this.#count = Math.max(this.#count - 1, 0);
   }
 
-  /** A note beside the events: which exposures were made, the device's unit. */
+  /** A note beside the events: which exposures were made, who was active, the device's unit. */
   read(name: string): string | undefined {
     try {
-      return this.#storage?.getItem(this.#prefix + name) ?? undefined;
+      return this.#notes.get(name) ?? this.#storage?.getItem(this.prefix + name) ?? undefined;
     } catch {
       return undefined;
     }
   }
 
-  /** Writes a note, or removes it. A note that cannot be written is not there the next time. */
+  /** Writes a note, or removes it. One that cannot be stored is this page's alone. */
   write(name: string, text: string | undefined): void {
-    if (text !== undefined) this.#write(name, text);
-    else {
+    this.#notes.delete(name);
+    if (text !== undefined) {
+      if (!this.#write(name, text)) this.#notes.set(name, text);
+    } else {
       try {
-        this.#storage?.removeItem(this.#prefix + name);
+        this.#storage?.removeItem(this.prefix + name);
       } catch {
         // Then it stays.
       }
@@ -114,13 +113,14 @@ export class Queue {
   /** Forgets everything: events, notes, and those that other pages of this origin keep. */
   clear(): void {
     this.#memory.clear();
-    for (const name of this.#names()) this.write(name.slice(this.#prefix.length), undefined);
+    this.#notes.clear();
+    for (const name of this.#names()) this.write(name.slice(this.prefix.length), undefined);
     this.#count = 0;
   }
 
   #write(name: string, text: string): boolean {
     try {
-      this.#storage?.setItem(this.#prefix + name, text);
+      this.#storage?.setItem(this.prefix + name, text);
       return this.#storage !== undefined;
     } catch {
       // Full.
@@ -134,7 +134,7 @@ export class Queue {
     try {
       for (let place = 0; place < this.#storage!.length; place += 1) {
         const name = this.#storage!.key(place);
-        if (name?.startsWith(this.#prefix)) names.push(name);
+        if (name?.startsWith(this.prefix)) names.push(name);
       }
     } catch {
       // There is none, or it was taken away.

@@ -75,7 +75,7 @@ export class Sender {
   }
 
   /** Sends after so many milliseconds, or when a server allows it. */
-  schedule(ms: number): void {
+  schedule(ms = this.#around.gatherMs): void {
     if (this.#isStopped) return;
     const { steady } = this.#around.now();
     const due = Math.max(steady + ms, this.#notBefore);
@@ -93,7 +93,7 @@ export class Sender {
     this.#sending ??= this.#sendAlone().catch(() => this.#failed(0)).finally(() => {
       this.#sending = undefined;
       // Whatever ended it, such as a page that was left and brought back: nothing waits for nobody.
-      if (this.#timer === undefined && this.own.size > 0) this.schedule(this.#around.gatherMs);
+      if (this.#timer === undefined && this.own.size > 0) this.schedule();
     });
     return this.#sending;
   }
@@ -167,7 +167,7 @@ export class Sender {
       return lock ? this.#drain() : this.schedule(ELSEWHERE_MS * (1 + Math.random()));
     };
     try {
-      await navigator.locks.request(this.#queue.lock, { ifAvailable: true }, drain);
+      await navigator.locks.request(this.#queue.prefix, { ifAvailable: true }, drain);
     } catch {
       // There are no locks where there is no secure context or no storage.
       if (!isAsked) await this.#drain();
@@ -181,6 +181,8 @@ export class Sender {
     for (const id of this.own) if (!known.has(id)) this.own.delete(id);
     this.#heldBack = this.#hasLeft = false;
     for (;;) {
+      // The page comes first: what was listed is read in another task, and the next ones when these are settled.
+      await new Promise((resolve) => setTimeout(resolve));
       const batch = this.#hasLeft ? undefined : cut(this.#read(ids), this.#countMax);
       if (!batch || !this.#around.allows()) break;
       const isSettled = await this.#post(batch);
@@ -188,10 +190,8 @@ export class Sender {
       if (!isSettled) continue;
       const gone = new Set(batch.events.map((kept) => kept.e.id));
       ids.splice(0, ids.length, ...ids.filter((id) => !gone.has(id)));
-      // The page comes first.
-      await new Promise((resolve) => setTimeout(resolve));
     }
-    if (this.own.size > 0 || this.#heldBack) this.schedule(this.#around.gatherMs);
+    if (this.own.size > 0 || this.#heldBack) this.schedule();
   }
 
   /** So many of these events as a request takes, with the `sent_ms` that says how old each is. `ids` loses those that are gone. */
@@ -255,15 +255,14 @@ export class Sender {
 
   #settle({ events }: Batch, isTaken: boolean, answer: Answer): boolean {
     this.#failures = 0;
-    const refused = Array.isArray(answer.quarantined) ? answer.quarantined : [];
-    if (!isTaken && refused.length === 0 && events.length > 1) {
+    const by = (told: unknown) => new Map((Array.isArray(told) ? told as Told[] : []).map((one) => [one.index, one]));
+    const [quarantined, unproven] = [by(answer.quarantined), by(answer.unticketed)];
+    if (!isTaken && quarantined.size === 0 && events.length > 1) {
       // One of them spoils it for all.
       this.#countMax = Math.ceil(events.length / 2);
       return false;
     }
     this.#countMax = Math.min(this.#countMax * 2, EVENT_COUNT_MAX);
-    const by = (told: Told[] | undefined) => new Map((Array.isArray(told) ? told : []).map((one) => [one.index, one]));
-    const [quarantined, unproven] = [by(refused), by(answer.unticketed)];
     events.forEach((kept, index) => {
       this.#letGo(kept);
       const fault = quarantined.get(index);

@@ -1,6 +1,6 @@
 // Which ticket belongs to which unit, and whether it can be good for an event's time. Pure.
 
-import { unitOf } from './event.js';
+import { textOf, unitOf } from './event.js';
 
 const DAY_MS = 86_400_000;
 const TICKET = 'ticket';
@@ -14,9 +14,8 @@ export type Metadata = Readonly<Record<string, string | number | boolean>>;
  */
 export function mayBeGood(ticket: string | undefined, occurredMs: number): boolean {
   if (!ticket) return false;
-  const window = Number(ticket.split('.')[1]);
-  const day = Math.floor(occurredMs / DAY_MS);
-  return !(window < day - 1 || window > day + 2);
+  const days = Number(ticket.split('.')[1]) - Math.floor(occurredMs / DAY_MS);
+  return !(days < -1 || days > 2);
 }
 
 /** The attributes that watched flags name their units by, as the tickets of a bulk answer say; none where there are no tickets. */
@@ -32,7 +31,7 @@ export function units(context: Readonly<Record<string, unknown>>, metadata: Meta
   for (const attribute of [undefined, ...ticketAttributes(metadata)]) {
     const unit = unitOf(context[attribute ?? 'targetingKey']);
     const ticket = metadata[ticketName(attribute)];
-    if (unit !== undefined && !found.get(unit)) found.set(unit, typeof ticket === 'string' ? ticket : undefined);
+    if (unit !== undefined && !found.get(unit)) found.set(unit, textOf(ticket));
   }
   return found;
 }

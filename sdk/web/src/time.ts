@@ -1,6 +1,6 @@
 // How old events are, and how long to wait: by clocks that are set back, pages that slept and servers that ask for time. Pure.
 
-import type { Kept } from './event.js';
+import type { Event, Kept } from './event.js';
 
 /** Events older than this are given up. */
 export const AGE_MS_MAX = 7 * 86_400_000;
@@ -18,11 +18,14 @@ export interface Now {
   steady: number;
 }
 
+/** What tells when something happened: the device's clock, and the steady one of the page that saw it. */
+export type Happened = Pick<Kept, 's' | 'p'> & { e: Pick<Event, 'occurred_ms'> };
+
 /**
  * How long ago it happened, in milliseconds. This page's own events go by the steady clock, unless more time has passed on the
  * wall: then the device slept. Other pages' events have the wall alone; where that was set back they are as old as nothing.
  */
-export function ageMs(kept: Kept, page: string, now: Now): number {
+export function ageMs(kept: Happened, page: string, now: Now): number {
   const wall = now.wall - kept.e.occurred_ms;
   if (kept.s !== page) return Math.max(wall, 0);
   const steady = now.steady - kept.p;
@@ -37,9 +40,8 @@ export const sharesSent = (sent: number, own: number): boolean => Math.abs(sent 
 
 /** Milliseconds that a `Retry-After` asks for: seconds, or a date. */
 export function retryAfterMs(header: string | null, wall: number): number {
-  if (!header) return 0;
-  const ms = /^\d+$/.test(header.trim()) ? Number(header) * 1_000 : Date.parse(header) - wall;
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), RETRY_AFTER_MS_MAX) : 0;
+  const ms = Number(header) * 1_000 || Date.parse(header ?? '') - wall;
+  return Math.min(Math.max(ms || 0, 0), RETRY_AFTER_MS_MAX);
 }
 
 /**

@@ -1,66 +1,10 @@
 // The package in a real browser: what was acknowledged to the page arrives once, whatever becomes of tab, network, storage and
 // clock. With FLAGFUSE_EDGE and FLAGFUSE_KEY the same pages talk to a real edge, through one that keeps the ledger.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
 import { sleep, until, within } from '../../../tests/node/bounded.mjs';
-import { chromiumPath, startBrowser } from './browser.mjs';
-import { Edge } from './edge.mjs';
+import { arrives, CHAOS_S, empties, isReal, OFFLINE_S, status, story, track, unitName, use, world } from './story.mjs';
 
 const HOUR_MS = 3_600_000;
-const TEST_MS_MAX = 180_000 + 1_000 * (Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 0) + Number(process.env.FLAGFUSE_OFFLINE_S ?? 0));
-/** How long the network is away. */
-const OFFLINE_S = Number(process.env.FLAGFUSE_OFFLINE_S ?? 3);
-const executablePath = chromiumPath();
-const upstream = process.env.FLAGFUSE_EDGE;
-/** What only the edge of the tests can be made to do. */
-const isReal = upstream !== undefined;
-/** How long tabs go through everything at once. */
-const CHAOS_S = Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 10);
-let world;
-
-before(async () => {
-  if (executablePath) world = await startBrowser(executablePath);
-});
-after(() => world?.close());
-
-/** A test with an edge and a browser profile of its own, which end with it. */
-function story(name, tell, { needsOwnEdge = false } = {}) {
-  const skip = executablePath === undefined ? 'Chromium is not installed' : needsOwnEdge && isReal ? 'needs the edge of the tests' : false;
-  test(name, { skip, timeout: TEST_MS_MAX }, async () => {
-    const edge = await Edge.start({ upstream, ...(isReal && { key: process.env.FLAGFUSE_KEY }) });
-    const context = await world.profile();
-    try {
-      const open = (more = {}) => world.open(context, edge, { unit: unitName(), ...more });
-      await tell({ edge, context, open });
-      assert.deepEqual(edge.conflicts, [], 'an id came again with other words');
-      assert.equal(edge.preflights, 0, 'events cost a preflight');
-    } finally {
-      await within('the profile closes', context.close());
-      edge.close();
-    }
-  });
-}
-
-let units = 0;
-const unitName = () => `visitor-${Date.now()}-${units += 1}`;
-
-const track = (page, count, name) => within('the page tracks', page.evaluate(([count, name]) => window.trackMany(count, name), [count, name]));
-const status = (page) => within('the page tells', page.evaluate(() => window.ff.status()));
-
-/** Waits until the edge has acknowledged so many outcomes, and makes sure that it stays at that: nothing lost, nothing doubled. */
-async function arrives(edge, count, what, { settle_ms = 300 } = {}) {
-  await until(`${what}: ${count} outcomes`, async () => edge.events('outcome').length >= count, {
-    limitMs: 60_000, seen: () => ({ outcomes: edge.events('outcome').length, requests: edge.requests.map(({ kind, status, events }) => [kind, status, events.length]) }),
-  });
-  await sleep(settle_ms);
-  assert.equal(edge.events('outcome').length, count, what);
-}
-
-async function empties(page) {
-  await until('the queue is empty', async () => (await status(page)).pending === 0, { limitMs: 30_000 });
-}
-
-const use = (page, ...flags) => page.evaluate((flags) => flags.map((name) => window.flag(name)), flags);
 
 story('a page with 20 flags enrols its unit for those that it used, in both arms, once', async ({ edge, open }) => {
   const used = ['flag-00', 'flag-02'];
@@ -335,22 +279,11 @@ story('a lost answer, failures and Retry-After: the same ids again, never earlie
   assert.ok([...edge.ledger.values()].every(({ times }) => times === 2));
 });
 
-story('what answers in an edge\'s place acknowledges nothing', async ({ edge, open }) => {
-  // A site that has a page for every address, and a firewall that does not like what it sees.
-  const html = { headers: { 'content-type': 'text/html' }, body: '<!doctype html>' };
-  edge.fault = (body, at) => [{ status: 200, ...html }, { status: 400, ...html }][at];
-  const page = await open();
-  await track(page, 5);
-  await until('both have answered', async () => edge.requests.length >= 2);
-  await arrives(edge, 5, 'at the edge');
-  assert.deepEqual((await status(page)).dropped, {});
-});
-
 story('a server that asks for time is not asked by the next page either', async ({ edge, open }) => {
   edge.fault = () => ({ status: 503, headers: { 'retry-after': '3' } });
   const page = await open();
   await track(page, 3);
-  await until('it was asked', async () => edge.requests.length === 1);
+  await until('it was asked, and knows it', () => page.evaluate(() => Object.keys({ ...localStorage }).some((name) => name.endsWith('.wait'))));
   await within('the page goes', page.evaluate(() => window.ff.close()));
   const next = await open();
   await track(next, 1);
@@ -358,62 +291,6 @@ story('a server that asks for time is not asked by the next page either', async 
   assert.equal(edge.requests.filter(({ kind }) => kind === 'fetch').length, 1);
   edge.fault = () => undefined;
   await arrives(edge, 4, 'later');
-});
-
-story('refused events are dropped with their code, and spoil nothing for others', async ({ edge, open }) => {
-  const page = await open();
-  edge.variationOf = () => 'on';
-  const places = await page.evaluate(() => {
-    for (let n = 0; n < 20; n += 1) window.flag('flag-00');
-    return [
-      window.ff.track('Conversion'), window.ff.track('exposure'), window.ff.track('latency_ms'), window.ff.track('latency_ms', { value: -1 }),
-      window.ff.track('revenue', { value: 'much' }), window.ff.track('revenue', { value: NaN }), window.ff.track(), window.ff.track(null, null),
-      window.ff.track('conversion'), window.ff.track('latency_ms', { value: 12.5 }),
-    ];
-  });
-  assert.deepEqual(places, [...Array(8).fill('dropped'), 'stored', 'stored']);
-  await arrives(edge, 2, 'the good ones');
-  const { dropped } = await status(page);
-  assert.equal(dropped.metric_malformed, 4);
-  assert.equal(dropped.value_malformed, 4);
-  assert.ok((await page.evaluate(() => window.drops)).every(({ reason }) => reason.length > 10));
-  // A body that the edge cannot make sense of as a whole: the one event that spoils it is found.
-  edge.fault = (body) => (JSON.parse(body).events.some(({ metric }) => metric === 'poison') ? { status: 400 } : undefined);
-  await track(page, 9);
-  await page.evaluate(() => window.ff.track('poison'));
-  await track(page, 9);
-  await arrives(edge, 20, 'around the poison');
-  await empties(page);
-  assert.deepEqual((await page.evaluate(() => window.drops)).filter(({ event }) => event?.metric === 'poison').length, 1);
-}, { needsOwnEdge: true });
-
-story('an exposure that the edge quarantines is told', async ({ edge, open }) => {
-  const page = await open();
-  edge.phases.set('flag-00', 2);
-  await use(page, 'flag-00');
-  await until('it is told', async () => (await page.evaluate(() => window.drops.length)) > 0);
-  const [{ code, event }] = await page.evaluate(() => window.drops);
-  assert.deepEqual([code, event.flag, event.phase], ['bad_schema', 'flag-00', 1]);
-}, { needsOwnEdge: true });
-
-story('1,000 events wait at most; what was kept is not thrown out, and what is refused is said', async ({ edge, open }) => {
-  edge.fault = () => ({ cuts: true });
-  const page = await open();
-  const places = await page.evaluate(() => {
-    const began = performance.now();
-    for (let n = 0; n < 10_000; n += 1) window.kept.push(window.ff.track('conversion', { value: n }));
-    window.took = performance.now() - began;
-    return window.kept;
-  });
-  assert.equal(places.filter((place) => place === 'stored').length, 1_000);
-  assert.equal((await status(page)).dropped.queue_full, 9_000);
-  console.log(`# 10,000 calls of track, 1,000 stored: ${Math.round(await page.evaluate(() => window.took))} ms of wall time in all`);
-  edge.fault = () => undefined;
-  await page.evaluate(() => window.dispatchEvent(new Event('online')));
-  await arrives(edge, 1_000, 'all that was kept');
-  assert.deepEqual(edge.events('outcome').map(({ value }) => value), Array.from({ length: 1_000 }, (_, n) => n), 'in order');
-  assert.ok(edge.requests.every(({ length, events }) => length <= 48 * 1_024 && events.length <= 200));
-  assert.deepEqual(await page.evaluate(() => window.thrown), []);
 });
 
 story('without consent nothing is stored, kept or sent, and taking it back erases everything', async ({ edge, open }) => {
@@ -514,6 +391,14 @@ story('units may have another name than the targeting key', async ({ edge, open 
   assert.deepEqual(await company.evaluate(() => window.drops), []);
 }, { needsOwnEdge: true });
 
+story('an exposure says into which slices its context has put the unit, where the flag has any', async ({ edge, open }) => {
+  edge.slices.set('flag-02', ({ device }) => `${['mobile', 'desktop'].indexOf(device) + 1}.0`);
+  for (const attributes of [{ device: 'desktop' }, { device: 'mobile' }, {}]) await use(await open({ attributes }), 'flag-00', 'flag-02');
+  await until('six exposures', async () => edge.events('exposure').length === 6, { seen: () => edge.events() });
+  const told = edge.events('exposure').map(({ flag, slices }) => `${flag} ${slices}`).sort();
+  assert.deepEqual(told, ['flag-00 undefined', 'flag-00 undefined', 'flag-00 undefined', 'flag-02 0.0', 'flag-02 1.0', 'flag-02 2.0']);
+}, { needsOwnEdge: true });
+
 story('what happens before the first answer waits for its ticket', async ({ edge, open }) => {
   edge.flagFault = () => ({ slowMs: 1_500 });
   const page = await world.load((await open({ provider: null })).context());
@@ -542,54 +427,6 @@ story('the ticket of an old cache is replaced before it is used', async ({ edge,
   await until('the exposure', async () => edge.events('exposure').length > 0);
   assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
   void context;
-}, { needsOwnEdge: true });
-
-story('errors and durations become outcomes, each once and never many', async ({ edge, open }) => {
-  const page = await open({ options: { errors: true, latency: true } });
-  await page.evaluate(async () => {
-    for (let n = 0; n < 50; n += 1) {
-      setTimeout(() => { throw new Error(n % 2 === 0 ? 'the same' : `number ${n}`); });
-      void Promise.reject(new Error('nobody caught it'));
-    }
-    for (let n = 0; n < 30; n += 1) await fetch(`/other.html?${n}`);
-  });
-  await until('ten errors', async () => edge.events('outcome').filter(({ metric }) => metric === 'error').length >= 10);
-  await sleep(500);
-  const count = (name) => edge.events('outcome').filter(({ metric }) => metric === name).length;
-  assert.equal(count('error'), 10);
-  assert.ok(count('latency_ms') >= 2 && count('latency_ms') <= 10, `${count('latency_ms')}`);
-  for (const { metric, value } of edge.events('outcome')) if (metric === 'latency_ms') assert.ok(value > 0 && value < 60_000, `${value}`);
-  assert.ok(!JSON.stringify(edge.events()).includes('nobody caught'), 'an error\'s words stay in the page');
-});
-
-story('OpenFeature\'s own tracking is heard, and a page without units or flags is left alone', async ({ edge, open }) => {
-  const page = await open();
-  await page.evaluate(() => {
-    window.client.track('conversion');
-    window.client.track('revenue', { value: 12.5, currency: 'EUR' });
-  });
-  await arrives(edge, 2, 'through OpenFeature');
-  assert.deepEqual(edge.events('outcome').map(({ metric, value }) => [metric, value]), [['conversion', undefined], ['revenue', 12.5]]);
-  const nobody = await open({ unit: undefined, provider: isReal ? {} : undefined });
-  assert.ok((await track(nobody, 3)).every((place) => place === 'dropped'));
-  assert.equal((await status(nobody)).dropped.unit_missing, 3);
-  await use(nobody, 'flag-00', 'no-such-flag');
-  assert.deepEqual(await nobody.evaluate(() => window.thrown), []);
-});
-
-story('a key that is wrong loses nothing: events wait, rarely asked for', async ({ edge, open }) => {
-  const nameless = await open({ provider: null, options: { key: undefined, edge: undefined } });
-  await track(nameless, 1);
-  assert.deepEqual(await nameless.evaluate(() => [typeof window.flagfuse(), window.thrown.length]), ['object', 0]);
-  const page = await open({ provider: null });
-  const key = edge.key;
-  edge.key = `${key}-rotated`;
-  await track(page, 4);
-  await sleep(1_500);
-  assert.equal((await status(page)).pending, 4);
-  edge.key = key;
-  await page.evaluate(() => window.dispatchEvent(new Event('online')));
-  await arrives(edge, 4, 'once it is right');
 }, { needsOwnEdge: true });
 
 story('the page of docs/events.md works as it stands', async ({ edge, context }) => {

@@ -13,7 +13,7 @@ const profiles = await Promise.all(edges.map(() => world.profile()));
 
 /** Those of one isolate, one after the other on a page that is left when they have been there. */
 async function group(at, units) {
-  const page = await world.open(profiles[at], { url: edges[at], key }, { unit: units[0] ?? 'nobody', options: { errors: true, latency: true } });
+  const page = await world.open(profiles[at], { url: edges[at], key }, { unit: units[0] ?? 'nobody', options: { errors: true, latency: true, session: true } });
   const visits = await within('the visits', page.evaluate(async ([units, flag, chances]) => {
     const visits = [];
     for (const unit of units) visits.push(await window.visit(unit, flag, chances));

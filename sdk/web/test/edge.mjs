@@ -6,7 +6,7 @@ import { within } from '../../../tests/node/bounded.mjs';
 
 const DAY_MS = 86_400_000;
 const FIELDS = new Set([
-  'id', 'type', 'unit', 'occurred_ms', 'flag', 'variation', 'phase', 'version', 'metric', 'value', 'ticket',
+  'id', 'type', 'unit', 'occurred_ms', 'flag', 'variation', 'phase', 'version', 'slices', 'metric', 'value', 'ticket',
 ]);
 
 const number = (text, below) => createHash('sha256').update(text).digest().readUInt32BE() % below;
@@ -31,6 +31,8 @@ export class Edge {
   attributes = new Map();
   /** All flags. */
   flags = [...Array.from({ length: 20 }, (_, n) => `flag-${String(n).padStart(2, '0')}`), 'one-click'];
+  /** Of flags whose cohort has slices: what a context puts its unit into. */
+  slices = new Map();
   sequence = 1;
   hasTickets = true;
   #secret = randomBytes(16);
@@ -162,10 +164,11 @@ export class Edge {
       const own = this.attributes.has(name) ? String(context[this.attributes.get(name)]) : unit;
       const phase = this.phases.get(name);
       const variant = this.variationOf(name, own);
-      const cohort = phase && { arm: variant === 'on' ? 'exposed' : 'control', phase };
+      const slices = this.slices.get(name)?.(context);
+      const cohort = phase && { arm: variant === 'on' ? 'exposed' : 'control', phase, ...(slices && { slices }) };
       return { key: name, value: variant === 'on', variant, reason: 'SPLIT', metadata: { ...cohort, ...origin } };
     });
-    const ticket = this.hasTickets && { ticket: this.ticketOf(unit) };
+    const ticket = this.hasTickets && this.phases.size > 0 && { ticket: this.ticketOf(unit) };
     for (const attribute of ticket ? new Set(this.attributes.values()) : []) ticket[`ticket:${attribute}`] = this.ticketOf(String(context[attribute]));
     const text = JSON.stringify({ flags, metadata: { ...origin, ...ticket } });
     const etag = `"${createHash('sha256').update(text + JSON.stringify(context)).digest('hex').slice(0, 32)}"`;
@@ -219,6 +222,7 @@ export class Edge {
     if (!this.flags.includes(event.flag)) return ['unknown_flag', 'flag'];
     if (!/^\d+\.\d+$/.test(event.version)) return ['bad_schema', 'version'];
     if (this.phases.get(event.flag) !== event.phase) return ['bad_schema', 'phase'];
+    if (event.slices !== undefined && !/^\d{1,2}(\.\d{1,2}){0,3}$/.test(event.slices)) return ['bad_schema', 'slices'];
     return event.variation === this.variationOf(event.flag, event.unit) ? undefined : ['variant_mismatch', 'variation'];
   }
 

@@ -14,7 +14,7 @@ window.flagfuse = flagfuse;
 
 window.start = async ({ edge, key, unit, attributes, options = {}, provider = {} }) => {
   window.ff = flagfuse({
-    edge, key, errors: false, latency: false, gatherMs: 50, onDrop: (drop) => window.drops.push(drop), ...options,
+    edge, key, errors: false, latency: false, session: false, gatherMs: 50, onDrop: (drop) => window.drops.push(drop), ...options,
   });
   window.client = OpenFeature.getClient();
   window.flag = (name) => window.client.getBooleanValue(name, false);

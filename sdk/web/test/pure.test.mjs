@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BODY_LEN_MAX, cut, EVENT_COUNT_MAX, SDK } from '../dist/batch.js';
-import { byteLength, isMetric, unitOf, uuid7 } from '../dist/event.js';
+import { byteLength, isMetric, toldOf, unitOf, uuid7 } from '../dist/event.js';
 import { Sieve } from '../dist/observe.js';
+import { attend, SESSION_MS, UNIT_COUNT_MAX } from '../dist/session.js';
 import { mayBeGood, units } from '../dist/ticket.js';
 import { AGE_MS_MAX, ageMs, pauseMs, retryAfterMs, sentMs } from '../dist/time.js';
 import { readFileSync } from 'node:fs';
@@ -92,6 +93,40 @@ test('requests are cut at 100 events, at 48 KiB and where times differ', () => {
   assert.ok(Buffer.byteLength(SDK) <= 64);
   const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url)));
   assert.equal(SDK, `flagfuse-web/${version}`);
+});
+
+test('an exposure sends back what the answer said of it, as text and only where it is there', () => {
+  const exposure = (metadata) => JSON.parse(JSON.stringify({ type: 'exposure', ...toldOf(metadata) }));
+  assert.deepEqual(exposure({ version: '1.2', slices: '1.0', arm: 'exposed' }), { type: 'exposure', version: '1.2', slices: '1.0' });
+  assert.deepEqual(exposure({ version: '1.2' }), { type: 'exposure', version: '1.2' });
+  for (const slices of [1, true, null, undefined, {}, ['1']]) assert.deepEqual(exposure({ slices }), { type: 'exposure' }, String(slices));
+});
+
+test('a session begins for a unit that was not active for half an hour, on whichever page', () => {
+  const at = (minutes, from = 0) => ({ wall: 1_000_000_000 + minutes * 60_000, steady: (minutes - from) * 60_000 });
+  const steps = (...acts) => acts.reduce(({ note, found }, [page, now, ...units]) => {
+    const next = attend(note, units, page, now);
+    return { note: next.note, found: [...found, next.begun.join()] };
+  }, { note: undefined, found: [] }).found;
+  assert.deepEqual(steps(['a', at(0), 'ada'], ['a', at(29), 'ada'], ['b', at(58), 'ada'], ['a', at(88), 'ada'], ['a', at(88), 'ada']), ['ada', '', '', 'ada', '']);
+  assert.deepEqual(steps(['a', at(0), 'ada', 'acme'], ['a', at(1), 'bob', 'acme'], ['a', at(2), 'ada'], ['a', at(32), 'ada', 'bob', 'acme']), ['ada,acme', 'bob', '', 'ada,bob,acme']);
+  const moved = (now, ms) => ({ ...now, wall: now.wall + ms });
+  assert.deepEqual(steps(['a', at(0), 'ada'], ['a', moved(at(5), -2 * HOUR_MS), 'ada'], ['a', moved(at(36), -2 * HOUR_MS), 'ada']), ['ada', '', 'ada'], 'set back: the page\'s own clock knows');
+  assert.deepEqual(steps(['a', at(0), 'ada'], ['b', moved(at(5, 5), -2 * HOUR_MS), 'ada'], ['c', moved(at(36, 36), -2 * HOUR_MS), 'ada']), ['ada', '', 'ada'], 'set back between pages: as new as can be');
+  assert.deepEqual(steps(['a', at(0), 'ada'], ['a', { ...at(0), wall: at(600).wall }, 'ada']), ['ada', 'ada'], 'slept: the steady clock stood still');
+  assert.equal(SESSION_MS, HOUR_MS / 2);
+});
+
+test('the note of sessions has a bound, and may have been written by anybody', () => {
+  const now = { wall: 1_000_000_000, steady: 0 };
+  let note;
+  for (let n = 0; n < 2 * UNIT_COUNT_MAX; n += 1) ({ note } = attend(note, [`unit-${n}`], 'page', now));
+  assert.equal(JSON.parse(note).length, UNIT_COUNT_MAX);
+  assert.deepEqual(attend(note, ['unit-0', `unit-${UNIT_COUNT_MAX}`], 'page', now).begun, ['unit-0']);
+  for (const text of ['', '{', 'null', '5', '[null]', '[5]', '{}', '"x"', '[{}]', '[{"e":{"unit":"ada"}}]', '[{"e":{"unit":"ada","occurred_ms":"x"},"s":"page","p":"y"}]']) {
+    const told = attend(text, ['ada'], 'page', now);
+    assert.deepEqual([told.begun, JSON.parse(told.note).length], [['ada'], 1], text);
+  }
 });
 
 test('the same error goes through once in ten minutes, and ten of all', () => {

@@ -1,0 +1,62 @@
+// What the stories in a real browser have in common: a browser, for each story an edge and a profile of its own, and waiting with bounds.
+// With FLAGFUSE_EDGE and FLAGFUSE_KEY the pages talk to a real edge, through one that keeps the ledger.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { sleep, until, within } from '../../../tests/node/bounded.mjs';
+import { chromiumPath, startBrowser } from './browser.mjs';
+import { Edge } from './edge.mjs';
+
+/** How long tabs go through everything at once. */
+export const CHAOS_S = Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 10);
+/** How long the network is away. */
+export const OFFLINE_S = Number(process.env.FLAGFUSE_OFFLINE_S ?? 3);
+const TEST_MS_MAX = 180_000 + 1_000 * (CHAOS_S + OFFLINE_S);
+const executablePath = chromiumPath();
+const upstream = process.env.FLAGFUSE_EDGE;
+/** What only the edge of the tests can be made to do. */
+export const isReal = upstream !== undefined;
+export let world;
+
+before(async () => {
+  if (executablePath) world = await startBrowser(executablePath);
+});
+after(() => world?.close());
+
+/** A test with an edge and a browser profile of its own, which end with it. */
+export function story(name, tell, { needsOwnEdge = false } = {}) {
+  const skip = executablePath === undefined ? 'Chromium is not installed' : needsOwnEdge && isReal ? 'needs the edge of the tests' : false;
+  test(name, { skip, timeout: TEST_MS_MAX }, async () => {
+    const edge = await Edge.start({ upstream, ...(isReal && { key: process.env.FLAGFUSE_KEY }) });
+    const context = await world.profile();
+    try {
+      const open = (more = {}) => world.open(context, edge, { unit: unitName(), ...more });
+      await tell({ edge, context, open });
+      assert.deepEqual(edge.conflicts, [], 'an id came again with other words');
+      assert.equal(edge.preflights, 0, 'events cost a preflight');
+    } finally {
+      await within('the profile closes', context.close());
+      edge.close();
+    }
+  });
+}
+
+let units = 0;
+export const unitName = () => `visitor-${Date.now()}-${units += 1}`;
+
+export const track = (page, count, name) => within('the page tracks', page.evaluate(([count, name]) => window.trackMany(count, name), [count, name]));
+export const status = (page) => within('the page tells', page.evaluate(() => window.ff.status()));
+
+/** Waits until the edge has acknowledged so many outcomes, and makes sure that it stays at that: nothing lost, nothing doubled. */
+export async function arrives(edge, count, what, { settle_ms = 300 } = {}) {
+  await until(`${what}: ${count} outcomes`, async () => edge.events('outcome').length >= count, {
+    limitMs: 60_000, seen: () => ({ outcomes: edge.events('outcome').length, requests: edge.requests.map(({ kind, status, events }) => [kind, status, events.length]) }),
+  });
+  await sleep(settle_ms);
+  assert.equal(edge.events('outcome').length, count, what);
+}
+
+export async function empties(page) {
+  await until('the queue is empty', async () => (await status(page)).pending === 0, { limitMs: 30_000 });
+}
+
+export const use = (page, ...flags) => page.evaluate((flags) => flags.map((name) => window.flag(name)), flags);

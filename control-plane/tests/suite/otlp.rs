@@ -93,21 +93,24 @@ async fn enrolled(world: &World, phase: u32) -> (i64, i64) {
 async fn an_evaluation_is_of_the_phase_of_the_version_that_answered() {
     let world = watched().await;
     let first = version(&world).await;
-    let (exposed, control) = (members(0..200_000, 3, 1), members(800_000..1_000_000, 3, 1));
+    let (exposed, control) = (members(0..200_000, 4, 1), members(800_000..1_000_000, 4, 1));
     let shown = |patch: Value, at: usize| {
-        [evaluation(&world, &exposed[at], "on", &patch), evaluation(&world, &control[at], "off", &patch)]
+        logs(&[
+            evaluation(&world, &exposed[at], "on", &patch),
+            evaluation(&world, &control[at], "off", &patch),
+        ])
     };
-    whole(&world, LOGS, &logs(&shown(json!({ "feature_flag.version": first }), 0))).await;
-    world.close_slots().await;
-    assert_eq!(enrolled(&world, 1).await, (1, 1));
-    // Another phase begins; an answer of the first one's version is of the first one, when ever it was told.
+    whole(&world, LOGS, &shown(json!({ "feature_flag.version": first }), 0)).await;
+    // Another phase begins; without a version, or with one that nobody knows, the time tells.
+    let earlier = shown(json!({}), 1);
+    world.clock.advance(1_000);
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({ "min_sample": 999_999 }))).await;
     assert_eq!(world.get(&format!("{FLAG}/fuse")).await["phase"], 2);
     world.clock.advance(1_000);
-    whole(&world, LOGS, &logs(&shown(json!({ "feature_flag.version": first }), 1))).await;
-    // Without a version, or with one that nobody knows, the time tells.
-    whole(&world, LOGS, &logs(&shown(json!({}), 2))).await;
-    whole(&world, LOGS, &logs(&shown(json!({ "feature_flag.version": "9.9" }), 2))).await;
+    whole(&world, LOGS, &earlier).await;
+    whole(&world, LOGS, &shown(json!({ "feature_flag.version": "9.9" }), 2)).await;
+    // An edge that was behind: its version tells, and the phase of that takes nobody any more.
+    whole(&world, LOGS, &shown(json!({ "feature_flag.version": first }), 3)).await;
     world.close_slots().await;
     assert_eq!(enrolled(&world, 1).await, (2, 2));
     assert_eq!(enrolled(&world, 2).await, (1, 1));
@@ -151,10 +154,10 @@ async fn what_is_of_no_watched_flag_costs_a_counter() {
 
 #[tokio::test]
 async fn where_something_else_may_have_decided_the_phase_has_to_be_said() {
-    let world = watched().await;
-    let (exposed, control) = (members(0..200_000, 1, 1), members(800_000..1_000_000, 1, 1));
+    let world = World::new().await;
     world.ok("PUT", &format!("{ENVIRONMENT}/holdout"), json!({ "percentage": 1, "salt": "s" })).await;
-    world.clock.advance(1_000);
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({ "min_sample": 1_000_000 }))).await;
+    let (exposed, control) = (members(0..200_000, 1, 1), members(800_000..1_000_000, 1, 1));
     let both = |patch: &Value| {
         [evaluation(&world, &exposed[0], "on", patch), evaluation(&world, &control[0], "off", patch)]
     };

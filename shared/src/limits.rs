@@ -143,6 +143,12 @@ pub const BATCH_EVENT_COUNT_MAX: usize = 2_000;
 pub const BATCH_LEN_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of the request that carries a batch: the rows and what names and separates them.
 pub const BATCH_BODY_LEN_MAX: usize = BATCH_LEN_MAX + 2 * REQUEST_BODY_LEN_MAX;
+/// Bytes of an export request of OpenTelemetry as it arrives: a collector's batch of 8,192 plain spans has some 3 MB.
+pub const OTLP_BODY_LEN_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of such a request once it is decompressed.
+pub const OTLP_LEN_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the events that are made of such a request: 20,000 of typical 300 bytes.
+pub const OTLP_EVENTS_LEN_MAX: usize = 8 * 1024 * 1024;
 /// An event older than this is quarantined as `too_old`: the horizon of the additive dedupe.
 pub const EVENT_AGE_MS_MAX: u64 = 14 * 24 * 3_600_000;
 /// Outcomes of one enrolled unit on one day, in UTC; what comes after the tick in which it has more is quarantined as

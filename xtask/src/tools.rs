@@ -127,21 +127,20 @@ pub fn schemathesis(root: &Path) -> Result<Option<Command>> {
     python_program(root, "schemathesis")
 }
 
-/// Python with the packages of `tests/python`, ready for a script; `None` where there is none.
+/// Python with the packages of `tests/python`, ready for its arguments; `None` where there is none.
 pub fn python(root: &Path) -> Result<Option<Command>> {
     python_program(root, "python")
 }
 
-/// A program of the environment that `tests/python/requirements.txt` makes, installed first when it is missing or outdated.
+/// A program of the environment in which the packages of `tests/python` are installed.
 fn python_program(root: &Path, name: &str) -> Result<Option<Command>> {
     let requirements_path = root.join("tests/python/requirements.txt");
     let folder = root.join("target/tools/python");
-    let binary = folder.join("bin").join(name);
     let requirements =
         fs::read(&requirements_path).with_context(|| format!("reading {}", requirements_path.display()))?;
     let installed = folder.join("requirements.txt");
     let _alone = alone(root)?;
-    if !binary.exists() || fs::read(&installed).is_ok_and(|have| have != requirements) {
+    if !fs::read(&installed).is_ok_and(|have| have == requirements) {
         let is_there = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
         if !is_there.is_ok_and(|output| output.status.success()) {
             return Ok(None);
@@ -155,7 +154,7 @@ fn python_program(root: &Path, name: &str) -> Result<Option<Command>> {
         run_within("pip install", &mut pip, INSTALL_LIMIT)?;
         fs::write(&installed, requirements).with_context(|| format!("writing {}", installed.display()))?;
     }
-    Ok(Some(Command::new(existing(binary)?)))
+    Ok(Some(Command::new(existing(folder.join("bin").join(name))?)))
 }
 
 /// Waits until no other process installs anything here; holds until it is dropped. Tests run side by side, and a program that

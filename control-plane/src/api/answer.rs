@@ -218,8 +218,9 @@ impl<T: ToSchema> Answers for Tagged<T> {
 
 impl<T: Answers> Answers for Result<T, ApiError> {
     fn describe(draft: &mut Draft) {
-        T::describe(draft);
         draft.fails(&[StatusCode::INTERNAL_SERVER_ERROR, StatusCode::TOO_MANY_REQUESTS]);
+        // It may tell failures in words of its own.
+        T::describe(draft);
     }
 }
 

@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
-use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
+use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX, OTLP_BODY_LEN_MAX};
 use flagfuse_shared::strict::{self, Fault};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -45,7 +45,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let detail = format!(
                     "the body is above the limit of {ADMIN_BODY_LEN_MAX} bytes ({BATCH_BODY_LEN_MAX} for {INGEST_PATH}, \
-                     {IMPORT_LEN_MAX} for imports)"
+                     {OTLP_BODY_LEN_MAX} for OTLP, {IMPORT_LEN_MAX} for imports)"
                 );
                 ApiError::new(Code::TooLarge, detail)
             }

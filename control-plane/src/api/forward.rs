@@ -36,6 +36,7 @@ const ANSWER_LEN_MAX: usize = 2 * 1024 * 1024;
 const KEPT_COUNT_MAX: usize = 16;
 
 /// What another control plane has to be shown, and whether it may be asked at all.
+#[derive(Clone)]
 pub(super) struct Passport {
     authorization: Option<HeaderValue>,
     is_forwarded: bool,
@@ -55,6 +56,11 @@ impl Takes for Passport {
 }
 
 impl Passport {
+    /// With a body in JSON, whatever the request's was.
+    pub(super) fn with_json(&self) -> Self {
+        Self { content_type: HeaderValue::from_static("application/json"), ..self.clone() }
+    }
+
     fn of(headers: &HeaderMap) -> Self {
         let authorization = headers.get(AUTHORIZATION).cloned();
         let json = HeaderValue::from_static("application/json");

@@ -67,6 +67,7 @@ pub(super) async fn read(
         line(&mut text, format_args!("flagfuse_events_total{{outcome=\"{outcome}\"}} {count}"));
     }
     text.push_str(&by_environment);
+    text.push_str(&state.exports.exposition(&caller.tenant));
     text.push_str("# HELP flagfuse_fuses Fuses by circuit.\n# TYPE flagfuse_fuses gauge\n");
     for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
         let count = circuits.iter().find(|(word, _)| word == circuit.as_str()).map_or(0, |&(_, count)| count);
@@ -162,11 +163,11 @@ async fn by_environment(conn: &mut Connection, tenant: &TenantKey) -> Result<Str
 }
 
 /// The labels of an environment. Its keys have no quotes.
-fn labels(scope: &Scope) -> String {
+pub(super) fn labels(scope: &Scope) -> String {
     format!("project=\"{}\",environment=\"{}\"", scope.project, scope.environment)
 }
 
-fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+pub(super) fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = writeln!(text, "{arguments}");
 }

@@ -23,6 +23,7 @@ mod ingest;
 mod keys;
 mod metrics;
 mod metrics_seen;
+mod otlp;
 mod page;
 mod parts;
 mod project_flags;
@@ -61,6 +62,7 @@ use self::auth::{Caller, Public};
 use self::document::{delete, get, patch, post, put};
 use self::failures::Failures;
 use self::forward::Forwarder;
+use self::otlp::Exports;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
 use crate::error::{ApiError, Code};
@@ -86,6 +88,7 @@ pub struct ApiState {
     forwarder: Arc<Forwarder>,
     ingest_slots: Arc<Semaphore>,
     pull_slots: Arc<Semaphore>,
+    exports: Arc<Exports>,
     failures: Arc<Failures>,
     /// Where the edges are, for those who ask the wrong one.
     edge_addresses: Arc<[String]>,
@@ -97,7 +100,7 @@ impl ApiState {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
         let (fleet, failures) = (Arc::new(fleet), Arc::default());
-        let (edge_addresses, forwarder) = (Arc::default(), Arc::default());
+        let (edge_addresses, forwarder, exports) = (Arc::default(), Arc::default(), Arc::default());
         Self {
             store,
             publisher,
@@ -107,6 +110,7 @@ impl ApiState {
             forwarder,
             ingest_slots,
             pull_slots,
+            exports,
             failures,
             edge_addresses,
         }
@@ -302,6 +306,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .nest(ENVIRONMENT, environment_routes())
         .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
         .merge(OpenApiRouter::new().routes(ingest).layer(DefaultBodyLimit::max(BATCH_BODY_LEN_MAX)))
+        .merge(otlp::routes())
 }
 
 /// All routes. Everything but `/healthz` and the document needs a bearer token.

@@ -1,10 +1,12 @@
 //! `POST /v1/ingest/events`: events from the customer's servers, with a secret key. Answers 200 only when everything is on disk.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use flagfuse_shared::contract::fault::EventFault;
+use flagfuse_shared::ids::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -66,16 +68,16 @@ impl Takes for SentBody {
 
 /// An event that could not be used. It is kept, and can be replayed.
 #[derive(Serialize, Deserialize, ToSchema)]
-struct UnusableEvent {
+pub(super) struct UnusableEvent {
     /// Its place among those that were sent, from 0.
-    index: u64,
+    pub(super) index: u64,
     /// Why, for programs.
-    code: String,
+    pub(super) code: String,
     /// The field that is wrong; null where it is the whole event.
     #[schema(required)]
     field: Option<String>,
     /// Why, for people.
-    reason: String,
+    pub(super) reason: String,
 }
 
 impl From<Told> for UnusableEvent {
@@ -94,7 +96,7 @@ pub(super) struct EventsAnswer {
     /// Were known already: they count once.
     duplicate: u64,
     /// Could not be used, in the order in which they were sent.
-    quarantined: Vec<UnusableEvent>,
+    pub(super) quarantined: Vec<UnusableEvent>,
 }
 
 pub(super) async fn take(
@@ -112,18 +114,29 @@ pub(super) async fn take(
     })?;
     let read = if is_lines { ServerEvents::of_lines(&body) } else { ServerEvents::of_json(&body) };
     let events = read.map_err(IngestError::from)?;
+    counted(&state, &scope, &events, passport, || body.clone()).await.map(Json)
+}
+
+/// Counts events here or where the environment's are counted, for which `body` is what they came in.
+pub(super) async fn counted(
+    state: &ApiState,
+    scope: &Scope,
+    events: &ServerEvents<'_>,
+    passport: Passport,
+    body: impl FnOnce() -> Bytes,
+) -> Result<EventsAnswer, ApiError> {
     let count = events.count() as u64;
-    match state.ingestion.ingest_events(&scope, &events).await {
+    match state.ingestion.ingest_events(scope, events).await {
         Ok((ingested, told)) => {
             let (accepted, duplicate) = match ingested {
                 Ingested::Applied { balance } => (balance.stored, balance.duplicate),
                 Ingested::Duplicate => (0, count.saturating_sub(told.len() as u64)),
             };
             let quarantined = told.into_iter().map(UnusableEvent::from).collect();
-            Ok(Json(EventsAnswer { accepted, duplicate, quarantined }))
+            Ok(EventsAnswer { accepted, duplicate, quarantined })
         }
         Err(error @ IngestError::Elsewhere { .. }) => {
-            handed_on(&state, error, PATH, passport, body.clone()).await
+            handed_on(state, error, PATH, passport, body()).await.map(|Json(answer)| answer)
         }
         Err(error) => Err(error.into()),
     }

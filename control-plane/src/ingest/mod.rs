@@ -22,6 +22,7 @@ mod partition;
 mod recent;
 mod replay;
 mod resolve;
+mod served;
 mod servers;
 mod stray;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
+use flagfuse_otlp::Evaluation;
 use flagfuse_shared::contract::beacon::answer::BufferSettings;
 use flagfuse_shared::contract::beacon::erased::{ERASED_COUNT_MAX, ERASED_KEPT_MS, edge_hash};
 use flagfuse_shared::contract::beacon::{Arrival, BatchHead, IngestBatch};
@@ -54,6 +56,8 @@ use self::error::BUFFER_ID_LEN_MAX;
 pub use self::error::IngestError;
 use self::message::{Erase, Message};
 use self::resolve::{Read, Resolved, Resolver, What};
+use self::served::ServedVersions;
+pub use self::served::Standing;
 pub use self::servers::ServerEvents;
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
@@ -81,6 +85,7 @@ struct Shared {
     /// Keys of this process alone, so that nobody can make ids that collide.
     hashing: RandomState,
     partitions: Mutex<HashMap<Scope, Partition>>,
+    served: ServedVersions,
 }
 
 /// A batch's events, the phases that they name, and what their buffer is told.
@@ -103,8 +108,8 @@ impl Ingestion {
         bell: watch::Receiver<u64>,
     ) -> Self {
         let surroundings = Surroundings { store, clock, node: Arc::new(node), bell };
-        let (hashing, partitions) = (RandomState::new(), Mutex::default());
-        Self { shared: Arc::new(Shared { surroundings, unit_key, hashing, partitions }) }
+        let (hashing, partitions, served) = (RandomState::new(), Mutex::default(), ServedVersions::default());
+        Self { shared: Arc::new(Shared { surroundings, unit_key, hashing, partitions, served }) }
     }
 
     /// Applies a batch that the holder of a token of `tenant` delivered. When this returns `Ok`, everything is on disk.
@@ -123,6 +128,16 @@ impl Ingestion {
         let (answered, mut told) = self.count(&scope.tenant, body.into(), Vec::new(), true).await?;
         told.sort_by_key(|told| told.index);
         Ok((answered.ingested, told))
+    }
+
+    /// What becomes of evaluations that OpenTelemetry tells of, in their order.
+    pub async fn standings(
+        &self,
+        scope: &Scope,
+        evaluations: &[&Evaluation<'_>],
+    ) -> Result<Vec<Standing>, StoreError> {
+        let Shared { surroundings, served, .. } = &*self.shared;
+        served.standings(&surroundings.store, scope, evaluations).await
     }
 
     /// The same, of events that are in the quarantine: `replays` has those' numbers and codes, in the order of the events. What

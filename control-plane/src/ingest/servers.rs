@@ -50,6 +50,18 @@ impl<'b> ServerEvents<'b> {
         Ok(Self { sent_ms: None, sdk: None, events })
     }
 
+    /// Of these, each of which is JSON; `sdk` is the program that sent them. There are no more than fit a batch.
+    pub fn of_events(sdk: String, events: impl IntoIterator<Item = &'b str>) -> Self {
+        Self { sent_ms: None, sdk: Some(sdk), events: events.into_iter().collect() }
+    }
+
+    /// The body that they could have come in.
+    pub fn body(&self) -> String {
+        let mut head = json!({ "sent_ms": self.sent_ms, "sdk": self.sdk }).to_string();
+        head.pop();
+        format!("{head},\"events\":[{}]}}", self.events.join(","))
+    }
+
     /// How many there are.
     pub const fn count(&self) -> usize {
         self.events.len()
@@ -107,6 +119,15 @@ mod tests {
         assert_eq!(named, of(&ServerEvents::of_json(later).unwrap()));
         assert_ne!(named.1, of(&ServerEvents::of_json(other).unwrap()).1);
         assert!(i64::try_from(named.1).is_ok());
+    }
+
+    #[test]
+    fn events_that_are_handed_on_are_the_same_batch() {
+        let events = ServerEvents::of_events("otlp/a".to_owned(), [r#"{"id":"1"}"#, r#"{"id":"2"}"#]);
+        let body = events.body();
+        let read = ServerEvents::of_json(body.as_bytes()).unwrap();
+        assert_eq!((read.events.clone(), read.sdk.as_deref()), (events.events.clone(), Some("otlp/a")));
+        assert_eq!(read.batch(&scope(), NOW), events.batch(&scope(), NOW));
     }
 
     #[test]

@@ -119,6 +119,21 @@ pub async fn newest_signed(conn: &mut Connection, scope: &Scope) -> Result<Optio
     }))
 }
 
+/// The versions that are kept, the newest first, with the times at which they were made.
+pub async fn times(
+    conn: &mut Connection,
+    scope: &Scope,
+) -> Result<Vec<(SnapshotVersion, UnixMillis)>, StoreError> {
+    let sql = "SELECT epoch, seq, created_ms FROM snapshots WHERE project = $1 AND environment = $2
+               ORDER BY epoch DESC, seq DESC";
+    let rows = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| Ok((version(row)?, UnixMillis(from_sql(row.get("created_ms")?))))).collect()
+}
+
 /// The bytes of one frame, while it is kept.
 pub async fn frame(
     conn: &mut Connection,

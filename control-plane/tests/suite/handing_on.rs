@@ -97,6 +97,21 @@ async fn who_counts_the_events_erases_and_replays_for_the_other() {
     );
     assert_eq!(second.deliver(&batch).await["stored"], 1);
 
+    // So with what an exporter sends.
+    let record = json!({ "timeUnixNano": format!("{}000000", second.clock.now().0), "eventName": "flagfuse.outcome",
+        "attributes": [{ "key": "flagfuse.metric", "value": { "stringValue": "conversion" } },
+            { "key": "flagfuse.unit", "value": { "stringValue": units[1] } },
+            { "key": "flagfuse.value", "value": { "stringValue": "much" } }] });
+    let sound = json!({ "timeUnixNano": record["timeUnixNano"], "eventName": "flagfuse.outcome",
+        "attributes": record["attributes"].as_array().unwrap()[..2] });
+    let logs = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [sound, record] }] }] });
+    let types = [("content-type", "application/json")];
+    let key = second.server().await.to_owned();
+    let told =
+        second.send_with(&key, "POST", "/v1/otlp/v1/logs", &types, logs.to_string().into_bytes()).await;
+    assert_eq!(told.body["partialSuccess"]["rejectedLogRecords"], "1", "{}", told.body);
+    assert_eq!(quarantined(&first).await.first().map(String::as_str), Some("bad_schema"));
+
     let told = second.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": "ada" })).await;
     assert_eq!((&told["quarantined"], &told["done_ms"]), (&json!(1), &Value::Null), "{told}");
     second.ok("PUT", &format!("{ENVIRONMENT}/flags/later"), flag()).await;

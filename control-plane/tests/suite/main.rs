@@ -39,6 +39,8 @@ mod metrics;
 #[cfg(test)]
 mod notes;
 #[cfg(test)]
+mod otlp;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod partitions;

@@ -44,6 +44,9 @@ macro_rules! at {
 const FUSE: &str = at!("/flags/checkout/fuse");
 const BASE: &str = "/v1/projects/demo/flags/base";
 const EVENTS: &str = "/v1/ingest/events";
+const LOGS: &str = "/v1/otlp/v1/logs";
+const TRACES: &str = "/v1/otlp/v1/traces";
+const METRICS: &str = "/v1/otlp/v1/metrics";
 
 type Row = (&'static str, &'static str, &'static str, Value, Tagged);
 
@@ -149,6 +152,9 @@ fn of_tenant() -> Vec<Row> {
         ),
         ("POST", "/v1/ingest", "/v1/ingest", batch, Nowhere),
         ("POST", EVENTS, EVENTS, json!({ "sent_ms": 1, "events": [] }), Nowhere),
+        ("POST", LOGS, LOGS, json!({}), Nowhere),
+        ("POST", TRACES, TRACES, json!({}), Nowhere),
+        ("POST", METRICS, METRICS, json!({}), Nowhere),
         ("POST", PULL_PATH, PULL_PATH, json!({ "region": "local", "shard": 0, "held": held }), Nowhere),
         ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
         ("POST", "/erasures", at!("/erasures"), json!({ "unit": "nobody" }), Nowhere),

@@ -72,7 +72,8 @@ async fn every_route_takes_objects_for_objects_and_each_key_once() {
     world.ok("PUT", "/v1/projects/demo/flags/base", flag()).await;
     world.ok("PUT", &format!("{ENVIRONMENT}/flags/free"), flag()).await;
     let mut tried = 0;
-    for route in all() {
+    // What OTLP refuses it tells in words of its own, and the tests of it look at them.
+    for route in all().into_iter().filter(|route| !route.path.starts_with("/v1/otlp/")) {
         let (lists, twice) = mutants(&route.body);
         for body in lists.iter().map(String::as_str).chain((!route.body.is_null()).then_some("[]")) {
             let (status, code) = refused(&world, route.method, route.path, body).await;

@@ -54,7 +54,9 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or_default()
+        // In OTLP's words it stands before the sentence.
+        let of_message = || self.body["message"].as_str()?.split(':').next();
+        self.body["code"].as_str().or_else(of_message).unwrap_or_default()
     }
 }
 
@@ -122,6 +124,7 @@ impl World {
         match path {
             "/v1/ingest" | "/v1/replica/pull" => &self.ingest,
             "/v1/ingest/events" => self.server().await,
+            _ if path.starts_with("/v1/otlp/") => self.server().await,
             _ => &self.admin,
         }
     }

@@ -90,6 +90,15 @@ pub(crate) fn shaped<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, serde
     T::deserialize(Objects::of(&mut json)).and_then(|shaped| json.end().map(|()| shaped))
 }
 
+/// A document that is read as it comes, without a tree of its values: for types that keep little of much. They refuse keys that
+/// are repeated where they know them, and pass over those they do not know.
+pub fn streamed<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Fault> {
+    shaped(bytes).map_err(|error| match error.classify() {
+        Category::Data => Fault::Shape(Misfit::custom(error)),
+        Category::Io | Category::Syntax | Category::Eof => Fault::NotJson { detail: not_json(bytes, &error) },
+    })
+}
+
 /// A document whose type refuses repeated keys and arrays for objects by itself; nothing for any other, whatever is wrong.
 pub(crate) fn judged<'b, T: Deserialize<'b>>(text: &'b str) -> Option<T> {
     let mut json = serde_json::Deserializer::from_str(text);

@@ -54,7 +54,7 @@ use self::error::BUFFER_ID_LEN_MAX;
 pub use self::error::IngestError;
 use self::message::{Erase, Message};
 use self::resolve::{Read, Resolved, Resolver, What};
-pub use self::servers::ServerEvents;
+pub use self::servers::{ServerEvents, is_event};
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
 use crate::store::erasures::Erasure;

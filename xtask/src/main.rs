@@ -26,6 +26,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   chaos ingest [PEOPLE] [--events N] [--postgres] [--debug]
                                          the same from servers, while processes are killed: a million events, or N, or those
                                          of so many people; on PostgreSQL with two control planes; with a debug build
+  chaos import [--events N] [--postgres] [--debug]
+                                         ten million lines from a file, or N, while importer and control plane are killed
   attack [NAME …] [--megabytes N]        what one client key may try, on a fresh stack; an error when a rule is broken;
                                          a flood of 500 MB, or N
   bench attack [NAME …] | edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]] |

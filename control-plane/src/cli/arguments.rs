@@ -2,6 +2,7 @@
 
 pub(crate) mod keys;
 pub(crate) mod place;
+pub(crate) mod send;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     VerifySnapshot(VerifyArgs),
     /// Take over flags of another system from a file.
     Import(ImportArgs),
+    /// Send events from a file to a control plane; goes on where it was when it is called again.
+    Send(send::SendArgs),
     /// Tell why a flag answers as it does, step by step.
     Explain(ExplainArgs),
     /// Print the `OpenAPI` document of the API.

@@ -6,6 +6,7 @@ mod import;
 mod init;
 mod keys;
 mod openapi;
+mod send;
 mod serve;
 mod token;
 mod verify;
@@ -32,6 +33,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Keys(args) => say(&keys::run(args).await?),
         Command::VerifySnapshot(args) => say(&verify::run(&args)?),
         Command::Import(args) => say(&import::run(args).await?),
+        Command::Send(args) => send::run(args).await,
         Command::Explain(args) => say(&explain::run(args).await?),
         Command::Openapi => say(&openapi::run()?),
     }

@@ -52,8 +52,8 @@ pub(super) struct State {
 /// What of deliveries was counted before they are applied, or not.
 #[derive(Debug, Default)]
 pub(super) struct Before {
-    /// Ids of usage that was.
-    pub(super) usage: BTreeSet<EventId>,
+    /// Ids of what adds up and was.
+    pub(super) added: BTreeSet<EventId>,
     /// Quarantined events that are replayed and were not.
     pub(super) waiting: BTreeSet<i64>,
 }
@@ -88,7 +88,7 @@ pub(super) struct Group<'d> {
     /// Exposures outside any cohort, by flag and variation.
     pub(super) plain: BTreeMap<(String, String), u64>,
     pub(super) usage: UsageCounts,
-    /// Ids of usage, with their day.
+    /// Ids of what adds up, with their day.
     pub(super) ids: BTreeMap<EventId, u64>,
     /// Outcomes by the metric that they name.
     pub(super) seen: BTreeMap<String, u64>,
@@ -174,7 +174,7 @@ impl<'d> Group<'d> {
             let became = if is_poison {
                 Err((resolve::unprocessable(), None))
             } else {
-                self.event(state, event, &known.usage)
+                self.event(state, event, &known.added)
             };
             // One that is refused for the same reason goes on waiting, and is not kept twice.
             let is_as_before =
@@ -264,7 +264,7 @@ impl<'d> Group<'d> {
                 Ok(Side::Stored)
             }
             What::Outcome(outcome) => {
-                let became = self.outcome(state, outcome);
+                let became = self.outcome(state, outcome, known);
                 if let (Err(_), Some(print)) = (&became, event.print) {
                     state.recent.forget(print);
                 }
@@ -285,9 +285,14 @@ impl<'d> Group<'d> {
         }
     }
 
-    fn outcome(&mut self, state: &mut State, outcome: &Outcome) -> Became {
-        let Outcome { unit, metric, at_ms, value_micros, source } = outcome;
+    fn outcome(&mut self, state: &mut State, outcome: &Outcome, known: &BTreeSet<EventId>) -> Became {
+        let Outcome { unit, metric, at_ms, value_micros, source, .. } = outcome;
         let name = state.ledger.name_no(metric.as_str());
+        // No bit of its unit says that a value was counted.
+        let id = state.ledger.adds_up(name).then(|| outcome.event_id());
+        if id.is_some_and(|id| known.contains(&id) || self.ids.contains_key(&id)) {
+            return Ok(Side::Duplicate);
+        }
         let fact =
             OutcomeFact { unit: *unit, name, at_ms: at_ms.0, value_micros: *value_micros, source: *source };
         let effect = self.apply(state, Fact::Outcome(fact));
@@ -295,7 +300,10 @@ impl<'d> Group<'d> {
             Effect::UnitFlood => return Err((unit_flood(), None)),
             // Nothing is kept of it, its name neither.
             Effect::Erased => {}
-            _ => self.see(metric),
+            _ => {
+                self.see(metric);
+                self.ids.extend(id.map(|id| (id, usage::day(*at_ms))));
+            }
         }
         Ok(effect.balance())
     }

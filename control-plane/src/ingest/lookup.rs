@@ -1,6 +1,7 @@
-//! What the database knows of deliveries before they are applied: how far their batches have got, which usage was counted, and
-//! what of a replay still waits.
+//! What the database knows of deliveries before they are applied: how far their batches have got, which of what adds up was
+//! counted, and what of a replay still waits.
 
+use flagfuse_cells::Ledger;
 use flagfuse_shared::ids::{Scope, TenantKey};
 
 use super::commit::place_of;
@@ -44,12 +45,15 @@ pub(super) async fn progress(
 pub(super) async fn before(
     store: &Store,
     scope: &Scope,
-    partition_id: i64,
+    (partition_id, ledger): (i64, &Ledger),
     deliveries: &[Delivery],
 ) -> Result<Before, StoreError> {
     let events = deliveries.iter().flat_map(|delivery| &delivery.events);
     let reports = events.filter_map(|event| match &event.what {
         What::Usage(usage) => Some((day(usage.at_ms), usage.id)),
+        What::Outcome(outcome) if ledger.adds_up(ledger.name_no(outcome.metric.as_str())) => {
+            Some((day(outcome.at_ms), outcome.event_id()))
+        }
         _ => None,
     });
     let ids: Vec<(u64, EventId)> = reports.collect();
@@ -60,7 +64,7 @@ pub(super) async fn before(
     }
     let mut conn = store.read().await?;
     Ok(Before {
-        usage: event_ids::known(&mut conn, partition_id, &ids).await?,
+        added: event_ids::known(&mut conn, partition_id, &ids).await?,
         waiting: still_waiting(&mut conn, place_of(scope), &replays).await?,
     })
 }

@@ -58,7 +58,7 @@ use self::message::{Erase, Message};
 use self::resolve::{Read, Resolved, Resolver, What};
 use self::served::ServedVersions;
 pub use self::served::Standing;
-pub use self::servers::ServerEvents;
+pub use self::servers::{ServerEvents, is_event};
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
 use crate::store::erasures::Erasure;

@@ -400,7 +400,9 @@ impl Partition<'_> {
     /// Applies and commits what each delivery takes next.
     async fn apply(&mut self, deliveries: &mut [Delivery]) -> Result<(), IngestError> {
         let (store, scope) = (self.context.store(), &self.context.scope);
-        let known = lookup::before(store, scope, self.lease.held.partition_id, deliveries).await?;
+        let known =
+            lookup::before(store, scope, (self.lease.held.partition_id, &self.state.ledger), deliveries)
+                .await?;
         let news = self.phase_news().await?;
         let now = self.context.now();
         let state = &mut self.state;

@@ -1,5 +1,6 @@
 //! Ids of the newest events with what they said: who repeats one of them is told a repeat from a conflict. Bounded, and
-//! forgotten with the process; that nothing of a unit counts twice does not depend on it. Pure.
+//! forgotten with the process; that nothing counts twice does not depend on it: a unit's state says what was counted of it, and
+//! ids of what adds up are kept in the database. Pure.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

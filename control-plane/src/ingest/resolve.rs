@@ -10,7 +10,7 @@ use flagfuse_cells::{Arm, Exposure, PhaseId, Source, UnitHash};
 use flagfuse_shared::contract::beacon::{Arrival, BatchHead, Content, Event, EventKind, SourceMark};
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::definition::Units;
-use flagfuse_shared::digest::Digest;
+use flagfuse_shared::digest::{Digest, hex};
 use flagfuse_shared::ids::{FlagKey, MetricKey, TenantKey, Unit, UnixMillis, VariationKey};
 use flagfuse_shared::slices::SliceCodes;
 use flagfuse_shared::strict;
@@ -136,11 +136,22 @@ struct Shown<'s> {
 /// A unit did something.
 #[derive(Debug)]
 pub(super) struct Outcome {
+    /// As its sender names it, see [`Outcome::event_id`].
+    id: String,
     pub(super) unit: UnitHash,
     pub(super) metric: MetricKey,
     pub(super) at_ms: UnixMillis,
     pub(super) value_micros: Option<i64>,
     pub(super) source: Source,
+}
+
+impl Outcome {
+    /// By what its event is remembered where values add up. An id is its unit's and that of who vouches for it: nobody else can
+    /// use it up.
+    pub(super) fn event_id(&self) -> EventId {
+        let Self { id, unit, source, .. } = self;
+        event_id(&format!("{}\n{}\n{id}", source.number(), hex(unit)))
+    }
 }
 
 /// How often clients asked for a flag.
@@ -275,7 +286,7 @@ impl Resolver<'_> {
                     None => What::Unticketed(unit, Unticketed::Outcome(metric)),
                     Some(source) => {
                         let (value_micros, at_ms) = (value.map(micros), occurred_ms);
-                        What::Outcome(Outcome { unit, metric, at_ms, value_micros, source })
+                        What::Outcome(Outcome { id, unit, metric, at_ms, value_micros, source })
                     }
                 }
             }

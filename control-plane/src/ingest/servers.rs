@@ -8,6 +8,11 @@ use flagfuse_shared::strict;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+/// Whether a line is JSON, and one value alone. Whatever is inside is for the event to answer for.
+pub fn is_event(line: &str) -> bool {
+    strict::list(&format!("[{line}]")).is_some_and(|values| values.len() == 1)
+}
+
 /// Events of a request, unread: each answers for itself.
 #[derive(Debug)]
 pub struct ServerEvents<'b> {
@@ -37,8 +42,7 @@ impl<'b> ServerEvents<'b> {
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
         let mut events = Vec::new();
         for (number, line) in lines {
-            // Whatever is inside an event is for that event to answer for.
-            if strict::list(&format!("[{line}]")).is_none_or(|values| values.len() != 1) {
+            if !is_event(line) {
                 return Err(shape(format!("line {number} is not JSON: one event a line is expected")));
             }
             events.push(line.trim());

@@ -213,6 +213,38 @@ async fn events_of_servers_count_once_and_each_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test]
+async fn values_that_come_again_add_up_once_whatever_they_come_with() {
+    let world = watched(json!({ "values": ["revenue"] })).await;
+    let key = server_key(&world).await;
+    let [unit, other] = &members(0..200_000, 2, 1)[..] else { panic!("two units") };
+    told(&send(&world, &key, &[world.exposure(unit, "on", 1), world.exposure(other, "on", 1)]).await);
+    world.clock.advance(5_000);
+    world.tick().await;
+    let value = |unit: &str, value: f64| {
+        let mut event = world.outcome(unit, "revenue");
+        event["value"] = json!(value);
+        event
+    };
+    let (first, second) = (value(unit, 5.0), value(unit, 7.5));
+    assert_eq!(told(&send(&world, &key, &[first.clone(), second.clone()]).await), (2, 0, Vec::new()));
+    for _ in 0..2 {
+        // As another process finds it, which remembers no id.
+        world.plane.ingestion.close().await;
+        let company = [second.clone(), value(unit, 1.0), first.clone()];
+        assert_eq!(told(&send(&world, &key, &company).await), (1, 2, Vec::new()));
+    }
+    let twice = value(unit, 2.0);
+    assert_eq!(told(&send(&world, &key, &[twice.clone(), twice]).await), (1, 1, Vec::new()));
+    // An id is its unit's.
+    let mut namesake = first.clone();
+    namesake["unit"] = json!(other);
+    assert_eq!(told(&send(&world, &key, &[namesake]).await), (1, 0, Vec::new()));
+    world.close_slots().await;
+    assert_eq!(world.sums(1, "exposed", "revenue").await, (2, 6, 21_500_000));
+    assert_balanced(&world).await;
+}
+
+#[tokio::test]
 async fn a_client_key_sends_no_events_of_servers_and_a_servers_key_does_nothing_else() {
     let world = watched(json!({})).await;
     let client = world.ok("POST", &format!("{ENVIRONMENT}/tokens"), json!({ "name": "web" })).await;

@@ -162,6 +162,7 @@ impl Ground {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Accounts {
     pub(crate) received: u64,
+    pub(crate) stored: u64,
     pub(crate) quarantined: u64,
 }
 
@@ -173,7 +174,7 @@ pub(crate) fn accounts(admin: &Client) -> Result<Accounts> {
     let [received, stored, duplicate, quarantined] =
         ["received", "stored", "duplicate", "quarantined"].map(sum);
     ensure!(received == stored + duplicate + quarantined, "the balance is off: {balance}");
-    Ok(Accounts { received, quarantined })
+    Ok(Accounts { received, stored, quarantined })
 }
 
 /// A client key of the environment.

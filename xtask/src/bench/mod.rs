@@ -4,7 +4,7 @@ mod cells;
 mod edge_http;
 mod edge_size;
 mod evaluate;
-mod ingest;
+pub(crate) mod ingest;
 mod processor;
 mod propagation;
 

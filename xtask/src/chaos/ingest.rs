@@ -1,23 +1,22 @@
 //! Events from clients to cells while control planes and workerd die every few seconds.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
+use super::recount::recount;
 use crate::attack::{Ground, KILL_LIMIT, Kills, Scene, Terms, fuses_to_kill};
 use crate::bench::publish;
 use crate::figure::{Metric, Report, Target};
 use crate::http::Client;
 use crate::load::{Load, Senders, Until, check};
-use crate::output::output;
-use crate::plane::{PlaneConfig, set_database};
+use crate::plane::PlaneConfig;
 use crate::ports;
 use crate::postgres::{Binaries, Postgres};
-use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
+use crate::process::OwnedProcess;
 use crate::stack::{build, build_released};
 use crate::tools::progress;
 
@@ -34,8 +33,6 @@ const EVENTS_PER_KILL: u64 = EVENT_COUNT / KILL_COUNT;
 const KILL_PAUSE: Duration = Duration::from_millis(500);
 /// A kill has to be answered within this time, counted from the first connection that is accepted.
 const KILL_MS_MAX: f64 = 250.0;
-/// How long counting the whole log anew may take.
-const RECOUNT_LIMIT: Duration = Duration::from_mins(20);
 
 /// What is done, and to what.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,7 +108,8 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
     // Nobody writes while it is compared.
     ground.stack.kill_control_plane();
     drop(second);
-    recount(root, &ground, database_url.as_deref())?;
+    let data_dir = ground.stack.data_dir().join("control-plane");
+    recount(root, &data_dir, database_url.as_deref(), true)?;
     let metrics = vec![
         Metric::new("events", float(events), "events"),
         Metric::new("lost", float(checked.lost), "units").with(Target::Exactly(0.0)),
@@ -242,22 +240,6 @@ fn trip_all(planes: &[Client], count: usize, stop: &AtomicBool) -> Kills {
         kills.trip_anywhere(planes, at);
     }
     kills
-}
-
-/// Counts the whole log again, in the simplest way there is, and compares every cell.
-fn recount(root: &Path, ground: &Ground, database_url: Option<&str>) -> Result<()> {
-    let mut build = cargo();
-    build.args(["build", "--package", "flagfuse-control-plane", "--example", "recount"]).current_dir(root);
-    run_within("compiling the recount", &mut build, COMPILE_LIMIT)?;
-    let began = Instant::now();
-    let mut command = Command::new(root.join("target/debug/examples/recount"));
-    command.arg(ground.stack.data_dir().join("control-plane"));
-    set_database(&mut command, database_url);
-    let found = output("the recount", &mut command, RECOUNT_LIMIT)?;
-    let told = String::from_utf8_lossy(&found.stdout).into_owned();
-    ensure!(found.status.success(), "{told}{}", String::from_utf8_lossy(&found.stderr));
-    progress(&format!("{}, in {} s", told.trim(), began.elapsed().as_secs()));
-    Ok(())
 }
 
 #[cfg(test)]

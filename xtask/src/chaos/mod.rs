@@ -1,7 +1,10 @@
 //! `cargo xtask chaos NAME`: a load while processes are killed. Nothing acknowledged is lost, nothing is counted twice, and
 //! whoever recounts the log finds every cell as it is.
 
+mod import;
 mod ingest;
+mod lines;
+mod recount;
 
 use std::path::Path;
 
@@ -10,7 +13,8 @@ use anyhow::{Result, bail};
 /// Runs one of them.
 pub fn chaos(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
     match name {
+        "import" => import::run(root, arguments),
         "ingest" => ingest::run(root, arguments),
-        _ => bail!("unknown chaos {name:?}; known: ingest"),
+        _ => bail!("unknown chaos {name:?}; known: import, ingest"),
     }
 }

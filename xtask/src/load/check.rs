@@ -61,7 +61,7 @@ pub(crate) fn check(ground: &Ground, load: &Load) -> Result<Checked> {
     let accounts =
         eventually("what was acknowledged has arrived, and the balance is even", PATIENCE, || {
             let accounts = accounts(&ground.admin)?;
-            let Accounts { received, quarantined } = accounts;
+            let Accounts { received, quarantined, .. } = accounts;
             ensure!(received >= totals.events, "{received} received, {} acknowledged", totals.events);
             ensure!(
                 quarantined >= totals.malformed + totals.early,

@@ -308,6 +308,11 @@ impl Ledger {
         self.names.no(name)
     }
 
+    /// Whether values of outcomes of this name add up in any phase: then each event counts, and not each unit once.
+    pub fn adds_up(&self, name: NameNo) -> bool {
+        self.phases.adds_up(name)
+    }
+
     /// What is known of a phase.
     pub fn standing(&self, phase: PhaseId) -> Standing {
         match self.phases.place(phase).and_then(|place| self.phases.get(place)) {

@@ -138,6 +138,14 @@ impl Phase {
         self.by_name.get(usize::from(name.0)).copied().unwrap_or(self.by_other)
     }
 
+    /// The numbers of the names whose values add up.
+    fn added_names(&self) -> impl Iterator<Item = NameNo> {
+        let sums = self.metrics.iter().filter(|metric| metric.kind == Kind::Sum);
+        let sums = sums.fold(0, |bits, metric| bits | metric.bit());
+        let names = (0_u16..).zip(&self.by_name).filter(move |(_, bits)| **bits & sums != 0);
+        names.map(|(no, _)| NameNo(no))
+    }
+
     /// The end of the window after which a slot has matured for a metric, 0 being for silent units: all windows. `None` for
     /// metrics that tell nothing then.
     pub(crate) fn matures_within(&self, metric: MetricNo) -> Option<u64> {
@@ -193,6 +201,8 @@ pub(crate) struct Phases {
     pub(crate) accepting: usize,
     /// Those of them in which anybody's outcomes count.
     accepting_any: usize,
+    /// Names whose values add up in any of the places.
+    added: BTreeSet<NameNo>,
 }
 
 impl Phases {
@@ -202,6 +212,11 @@ impl Phases {
             Source::Server => self.accepting,
             Source::Edge | Source::Client | Source::Open => self.accepting_any,
         }
+    }
+
+    /// Whether values of outcomes of this name add up in any phase.
+    pub(crate) fn adds_up(&self, name: NameNo) -> bool {
+        self.added.contains(&name)
     }
 
     pub(crate) fn place(&self, phase: PhaseId) -> Option<u16> {
@@ -226,6 +241,7 @@ impl Phases {
             self.places.push(None);
         }
         self.by_id.insert(phase.rules.phase, place);
+        self.added.extend(phase.added_names());
         *self.places.get_mut(at)? = Some(phase);
         Some(place)
     }
@@ -247,6 +263,7 @@ impl Phases {
         if let Some(place) = self.places.get_mut(usize::from(place)) {
             *place = None;
         }
+        self.added = self.iter().flat_map(|(_, phase)| phase.added_names()).collect();
     }
 
     /// All with their places.
@@ -271,7 +288,8 @@ impl Phases {
 
     /// What [`Phases::places`] gave.
     pub(crate) fn restored(places: Vec<Option<Phase>>, gone: BTreeSet<PhaseId>, accepting: usize) -> Self {
-        let mut phases = Self { places, by_id: BTreeMap::new(), gone, accepting, accepting_any: 0 };
+        let mut phases = Self { places, gone, accepting, ..Self::default() };
+        phases.added = phases.iter().flat_map(|(_, phase)| phase.added_names()).collect();
         let living = phases.iter().filter(|(_, phase)| !phase.is_gone);
         phases.by_id = living.map(|(place, phase)| (phase.rules.phase, place)).collect();
         phases

@@ -9,12 +9,14 @@ use flagfuse_shared::definition::Arm;
 use super::mix::{Event, FLAG, unit_name, variation};
 use crate::attack::{ENVIRONMENT, PROJECT};
 
+/// Over so many milliseconds what the edge recorded is spread.
+pub(crate) const SPREAD_MS: usize = 500;
 /// Events of a client's request.
 const REQUEST_EVENT_COUNT: usize = 5;
 
 /// A buffer and how far it is.
 #[derive(Debug, Clone)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     id: String,
     next_seq: u64,
     source: EventSource,
@@ -23,17 +25,17 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// The buffer of this number.
-    pub(super) fn new(number: usize, source: EventSource) -> Self {
+    pub(crate) fn new(number: usize, source: EventSource) -> Self {
         Self { id: format!("{number:032x}"), next_seq: 1, source, region: "local" }
     }
 
     /// Whose events it takes.
-    pub(super) const fn source(&self) -> EventSource {
+    pub(crate) const fn source(&self) -> EventSource {
         self.source
     }
 
     /// Whether it takes such an event.
-    pub(super) const fn takes(&self, event: &Event) -> bool {
+    pub(crate) const fn takes(&self, event: &Event) -> bool {
         matches!(
             (self.source, event),
             (EventSource::Edge, Event::Exposure { .. })
@@ -45,7 +47,7 @@ impl Buffer {
     }
 
     /// The body of its next batch.
-    pub(super) fn body(&mut self, events: &[Event], phase: u32, now_ms: u64) -> Vec<u8> {
+    pub(crate) fn body(&mut self, events: &[Event], phase: u32, now_ms: u64) -> Vec<u8> {
         let mut body = String::with_capacity(events.len() * 160 + 256);
         let (id, seq, region, queue) = (&self.id, self.next_seq, self.region, self.source.as_str());
         // Writing into a text cannot fail.
@@ -85,7 +87,7 @@ fn write_exposures(body: &mut String, events: &[Event], phase: u32, now_ms: u64)
             body.push(',');
         }
         let variation = u8::from(arm == Arm::Control);
-        let _ = write!(body, r#"["{}",{variation},{},{}]"#, unit_name(unit), at % 500, network(unit));
+        let _ = write!(body, r#"["{}",{variation},{},{}]"#, unit_name(unit), at % SPREAD_MS, network(unit));
     }
     body.push_str("]}]}");
 }
@@ -116,7 +118,8 @@ const fn network(unit: u64) -> u64 {
     unit % 4_093 + 1
 }
 
-fn write_event(body: &mut String, event: &Event, phase: u32, now_ms: u64) {
+/// One event as a client sends it.
+pub(crate) fn write_event(body: &mut String, event: &Event, phase: u32, now_ms: u64) {
     let _ = match event {
         Event::Exposure { unit, arm } => write!(
             body,

@@ -1,6 +1,8 @@
 //! One database's course: fill it with enrolments, load it as much as it takes, load it half as much, kill fuses meanwhile,
 //! start it again. Every figure is of the release build, over HTTP.
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -21,6 +23,7 @@ use crate::attack::{
 use crate::figure::quantile;
 use crate::http::Client;
 use crate::plane::PlaneConfig;
+use crate::ports;
 use crate::process::OwnedProcess;
 use crate::secrets::Secrets;
 use crate::tools::progress;
@@ -44,7 +47,7 @@ const TIMED_KILL_PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A control plane under load.
-pub(super) struct Course {
+pub(crate) struct Course {
     config: PlaneConfig,
     process: Option<OwnedProcess>,
     admin: Client,
@@ -66,17 +69,36 @@ pub(super) struct Acknowledged {
 }
 
 impl Course {
-    /// Starts a control plane on empty data, with a flag under a fuse and flags to be killed.
-    pub(super) fn start(config: PlaneConfig, secrets: &Secrets) -> Result<Self> {
+    /// Starts a control plane on a folder that is emptied, with a flag under a fuse.
+    pub(crate) fn start(
+        program: &Path,
+        data_dir: &Path,
+        database_url: Option<String>,
+        policy: &Value,
+    ) -> Result<Self> {
+        if data_dir.exists() {
+            fs::remove_dir_all(data_dir).with_context(|| format!("emptying {}", data_dir.display()))?;
+        }
+        fs::create_dir_all(data_dir)?;
+        let secrets = Secrets::of(program, data_dir, database_url.as_deref())?;
+        let config = PlaneConfig {
+            program: program.to_owned(),
+            data_dir: data_dir.join("control-plane"),
+            database_url,
+            port: ports::free(1)?.pop().context("no free port")?,
+            log_path: data_dir.join("control-plane.log"),
+            edge_arguments: Vec::new(),
+            shards: 1,
+            tick_ms: 1_000,
+            push_token: secrets.push_token.clone(),
+            open_file_count_max: None,
+        };
         let process = config.start()?;
         let admin = Client::new(&config.url(), Some(&secrets.admin_token));
         admin.post("/v1/projects", &json!({ "key": PROJECT }))?.ok()?;
         let settings = json!({ "key": ENVIRONMENT, "profile": "strict", "auto_exposure": "single" });
         admin.post(&format!("/v1/projects/{PROJECT}/environments"), &settings)?.ok()?;
-        put_watched(&admin, FLAG, &policy())?;
-        for (flag, policy) in fuses_to_kill(KILL_COUNT) {
-            put_watched(&admin, &flag, &policy)?;
-        }
+        put_watched(&admin, FLAG, policy)?;
         let cohort = Cohort::read(&admin.get(&flag_path(FLAG))?.ok()?)?;
         let sources = [EventSource::Edge, EventSource::Client];
         let buffers = (0..2 * BUFFER_COUNT).map(|at| {
@@ -87,8 +109,8 @@ impl Course {
             config,
             process: Some(process),
             admin,
-            admin_token: secrets.admin_token.clone(),
-            ingest_token: secrets.ingest_token.clone(),
+            admin_token: secrets.admin_token,
+            ingest_token: secrets.ingest_token,
             cohort,
             kills: Kills::default(),
             buffers: buffers.collect(),
@@ -96,8 +118,13 @@ impl Course {
         })
     }
 
+    /// Puts flags under fuses of their own, to be killed under load.
+    pub(super) fn put_flags_to_kill(&self) -> Result<()> {
+        fuses_to_kill(KILL_COUNT).iter().try_for_each(|(flag, policy)| put_watched(&self.admin, flag, policy))
+    }
+
     /// Enrols units until there are `count`.
-    pub(super) fn fill(&mut self, count: u64) -> Result<()> {
+    pub(crate) fn fill(&mut self, count: u64) -> Result<()> {
         while self.made.enrolled < count {
             let left = usize::try_from(count - self.made.enrolled).unwrap_or(usize::MAX);
             let events = self.events(left.min(ROUND_EVENT_COUNT), Stream::Enrolments)?;
@@ -138,11 +165,37 @@ impl Course {
         Ok(Acknowledged { half, of_99, longest })
     }
 
+    /// Full rights at the control plane.
+    pub(crate) const fn admin(&self) -> &Client {
+        &self.admin
+    }
+
+    /// Who is in which arm.
+    pub(crate) const fn cohort(&self) -> &Cohort {
+        &self.cohort
+    }
+
+    /// How the control plane is called.
+    pub(crate) const fn config(&self) -> &PlaneConfig {
+        &self.config
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// A new one on the same data.
+    pub(crate) fn revive(&mut self) -> Result<()> {
+        self.process = Some(self.config.start()?);
+        Ok(())
+    }
+
     /// SIGKILL, and the seconds until it takes a batch again.
     pub(super) fn restart(&mut self) -> Result<f64> {
-        self.process = None;
+        self.kill();
         let began = Instant::now();
-        self.process = Some(self.config.start()?);
+        self.revive()?;
         let events = self.events(TIMED_EVENT_COUNT, Stream::Mix)?;
         let bodies = self.bodies(&events, TIMED_EVENT_COUNT);
         self.send(&bodies)?;
@@ -168,7 +221,7 @@ impl Course {
 
     /// Everything that was sent is accounted for, each once; an error says what is not.
     pub(super) fn check_balance(&self) -> Result<()> {
-        let Accounts { received, quarantined } = accounts(&self.admin)?;
+        let Accounts { received, quarantined, .. } = accounts(&self.admin)?;
         ensure!(received == self.made.events, "{} events were sent, {received} received", self.made.events);
         ensure!(
             quarantined == self.made.refused,
@@ -296,7 +349,7 @@ fn deliver(line: &mut Line, body: &[u8]) -> Result<()> {
 }
 
 /// Everybody is in the cohort, and nothing is ever decided: the sample is larger than any load.
-fn policy() -> Value {
+pub(crate) fn policy() -> Value {
     let guardrail = |metric: &str, direction: &str, threshold: f64| json!({ "metric": metric, "direction": direction, "threshold": threshold });
     json!({
         "mode": "classic", "treatment_variation": "on", "control_variation": "off",

@@ -12,7 +12,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to the control plane, opened again when it is gone.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     port: u16,
     token: String,
     stream: Option<BufReader<TcpStream>>,
@@ -20,25 +20,25 @@ pub(super) struct Line {
 
 /// An answer's status and body.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The body as JSON; null when it is none.
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
 impl Line {
-    pub(super) fn new(port: u16, token: &str) -> Self {
+    pub(crate) fn new(port: u16, token: &str) -> Self {
         Self { port, token: token.to_owned(), stream: None }
     }
 
     /// `POST path`; after an error the connection is a new one.
-    pub(super) fn post(&mut self, path: &str, body: &[u8]) -> Result<Answer> {
+    pub(crate) fn post(&mut self, path: &str, body: &[u8]) -> Result<Answer> {
         let answer = self.try_post(path, body);
         if answer.is_err() {
             self.stream = None;

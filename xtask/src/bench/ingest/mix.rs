@@ -16,11 +16,11 @@ const REPEATS: u64 = 10;
 const METRICS: [&str; 5] = ["conversion", "error", "latency_ms", "session", "search"];
 
 /// The flag under a fuse.
-pub(super) const FLAG: &str = "watched";
+pub(crate) const FLAG: &str = "watched";
 
 /// One event, before it is written for the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
+pub(crate) enum Event {
     /// The unit of this number is shown the flag.
     Exposure { unit: u64, arm: Arm },
     /// The unit of this number does something; `turn` tells two of them apart.
@@ -33,7 +33,7 @@ pub(super) enum Event {
 
 /// What a stream consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     /// First exposures only.
     Enrolments,
     /// Everything.
@@ -42,16 +42,16 @@ pub(super) enum Stream {
 
 /// The cohort of the flag: who is in which arm.
 #[derive(Debug, Clone)]
-pub(super) struct Cohort {
+pub(crate) struct Cohort {
     salt: String,
     slices: Vec<CohortSliceWire>,
     /// Number of the phase in the flag.
-    pub(super) phase: u32,
+    pub(crate) phase: u32,
 }
 
 impl Cohort {
     /// Reads it out of the flag as the admin API shows it.
-    pub(super) fn read(flag: &Value) -> Result<Self> {
+    pub(crate) fn read(flag: &Value) -> Result<Self> {
         let flag = flag.get("flag").unwrap_or(flag);
         let cohort = flag.get("cohort").context("the flag has no cohort")?;
         let field =
@@ -63,7 +63,8 @@ impl Cohort {
         })
     }
 
-    fn arm(&self, unit: u64) -> Result<Arm> {
+    /// Where a unit is.
+    pub(crate) fn arm(&self, unit: u64) -> Result<Arm> {
         let bucket = Bucket::of(&self.salt, &unit_name(unit), COHORT_SEED).get();
         let slice = self.slices.iter().find(|slice| (slice.from..slice.to).contains(&bucket));
         slice.map(|slice| slice.arm).context("a unit is in no arm, though the cohort is everybody")
@@ -71,12 +72,12 @@ impl Cohort {
 }
 
 /// A unit's name.
-pub(super) fn unit_name(number: u64) -> String {
+pub(crate) fn unit_name(number: u64) -> String {
     format!("user-{number:09}")
 }
 
 /// What an arm is shown.
-pub(super) const fn variation(arm: Arm) -> &'static str {
+pub(crate) const fn variation(arm: Arm) -> &'static str {
     match arm {
         Arm::Exposed => "on",
         Arm::Control => "off",
@@ -85,19 +86,19 @@ pub(super) const fn variation(arm: Arm) -> &'static str {
 
 /// What was made so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Made {
-    pub(super) events: u64,
+pub(crate) struct Made {
+    pub(crate) events: u64,
     /// Units that were exposed for the first time.
-    pub(super) enrolled: u64,
+    pub(crate) enrolled: u64,
     /// Of those, in the exposed arm.
-    pub(super) exposed: u64,
+    pub(crate) exposed: u64,
     /// Events that end in the quarantine.
-    pub(super) refused: u64,
+    pub(crate) refused: u64,
 }
 
 impl Made {
     /// The next events.
-    pub(super) fn draw_all(&mut self, stream: Stream, count: usize, cohort: &Cohort) -> Result<Vec<Event>> {
+    pub(crate) fn draw_all(&mut self, stream: Stream, count: usize, cohort: &Cohort) -> Result<Vec<Event>> {
         let draw = |_| match stream {
             Stream::Enrolments => self.enrol(cohort),
             Stream::Mix => self.draw(cohort),

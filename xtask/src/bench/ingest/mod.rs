@@ -1,11 +1,11 @@
 //! Events that a control plane takes: HTTP, parsing, deduplication, cells and a durable commit included, on SQLite and on
 //! PostgreSQL, while fuses are killed. The load comes over loopback from the other core.
 
-mod batches;
-mod course;
+pub(crate) mod batches;
+pub(crate) mod course;
 mod edge;
 mod line;
-mod mix;
+pub(crate) mod mix;
 mod rows;
 mod writes;
 
@@ -14,16 +14,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use self::course::{Acknowledged, Course};
+use self::course::{Acknowledged, Course, policy};
 use self::edge::EdgeFound;
 use self::rows::rows;
 use self::writes::Written;
 use super::edge_http::rss_mib;
 use crate::figure::{Metric, Report, Target, median};
-use crate::plane::PlaneConfig;
-use crate::ports;
 use crate::postgres::{Binaries, Postgres};
-use crate::secrets::Secrets;
 use crate::stack::build_released;
 use crate::tools::progress;
 
@@ -144,26 +141,10 @@ fn on_database(
 ) -> Result<Found> {
     let name = if database_url.is_some() { "postgres" } else { "sqlite" };
     let data_dir = root.join("target/bench-ingest").join(name);
-    if data_dir.exists() {
-        fs::remove_dir_all(&data_dir).with_context(|| format!("emptying {}", data_dir.display()))?;
-    }
-    fs::create_dir_all(&data_dir)?;
-    let secrets = Secrets::of(program, &data_dir, database_url.as_deref())?;
-    let config = PlaneConfig {
-        program: program.to_owned(),
-        data_dir: data_dir.join("control-plane"),
-        database_url,
-        port: ports::free(1)?.pop().context("no free port")?,
-        log_path: data_dir.join("control-plane.log"),
-        edge_arguments: Vec::new(),
-        shards: 1,
-        tick_ms: 1_000,
-        push_token: secrets.push_token.clone(),
-        open_file_count_max: None,
-    };
     let (database, round_count) = (data_dir.join("control-plane"), options.round_count);
-    let is_file = config.database_url.is_none();
-    let mut course = Course::start(config, &secrets)?;
+    let is_file = database_url.is_none();
+    let mut course = Course::start(program, &data_dir, database_url, &policy())?;
+    course.put_flags_to_kill()?;
     course.fill(ENROLMENT_COUNT)?;
     let events_per_s = rounds(&mut course, name, round_count)?;
     let acknowledged = course.half_load(events_per_s / 2.0)?;

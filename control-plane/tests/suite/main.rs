@@ -3,6 +3,7 @@
 // `cfg(test)` is always so here; the lints that tests are excused from ask for it.
 #[cfg(test)]
 mod admin_api;
+#[cfg(test)]
 mod anytime;
 #[cfg(test)]
 mod circuit;

@@ -8,6 +8,8 @@ use super::*;
 /// The number of the first guardrail's metric in the phases here, as rules number them behind `return`.
 const METRIC: u8 = 2;
 const SLOT_MS: u64 = 60_000;
+/// Ticks of a day.
+const DAY: u64 = 24 * 3_600_000 / TICK_MS;
 const TERMS: Terms = Terms { attempt: 1, probe: 1 };
 
 fn policy(guardrail: Value, slices: Value) -> Policy {
@@ -116,7 +118,7 @@ fn a_launch_that_is_the_same_in_both_arms_hardly_ever_trips() {
     let mut seed = 7_u64;
     let mut draw = || {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % 20 == 0
+        (seed >> 33).is_multiple_of(20)
     };
     let mut trips = 0;
     for _ in 0..300 {
@@ -158,7 +160,6 @@ fn a_return_is_read_once_when_the_slot_is_over() {
     let slot = Slot::of(0);
     // Three days later: 100 of the exposed came back, and 300 of control.
     slot.count(&mut news, 120, METRIC, EVERYBODY, (100, 300));
-    const DAY: u64 = 24 * 3_600_000 / TICK_MS;
     evidence.fold(&news, 8 * DAY).unwrap();
     assert_eq!(
         judged(&evidence, &policy).heard.blocks,

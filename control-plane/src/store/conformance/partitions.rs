@@ -184,17 +184,29 @@ async fn a_log_is_kept_as_long_as_no_checkpoint_has_it() {
         let late = NOW.plus(100);
         assert_eq!(telemetry_log::prune(&mut tx, late, 9).await.unwrap(), 0, "nothing else has it");
         let first = checkpoints::begin(&mut tx, id, 2, NOW).await.unwrap();
-        checkpoints::put_part(&mut tx, &first, 0, b"half").await.unwrap();
+        checkpoints::put_piece(
+            &mut tx,
+            &first,
+            0,
+            checkpoints::Piece { states: &b"half"[..], is_end: false },
+        )
+        .await
+        .unwrap();
         assert_eq!(checkpoints::newest(&mut tx, id).await.unwrap(), None);
         assert_eq!(telemetry_log::prune(&mut tx, late, 9).await.unwrap(), 0, "half a checkpoint is none");
         let second = checkpoints::begin(&mut tx, id, 4, NOW).await.unwrap();
-        for (part, states) in [(0, b"a"), (1, b"b")] {
-            checkpoints::put_part(&mut tx, &second, part, states).await.unwrap();
+        for (part, states) in [(0, &b"a"[..]), (1, &b"b"[..])] {
+            checkpoints::put_piece(&mut tx, &second, part, checkpoints::Piece { states, is_end: part > 0 })
+                .await
+                .unwrap();
         }
         checkpoints::complete(&mut tx, &second, 2).await.unwrap();
         assert_eq!(checkpoints::newest(&mut tx, id).await.unwrap(), Some((second, 2)));
-        assert_eq!(checkpoints::part(&mut tx, &second, 1).await.unwrap(), Some(b"b".to_vec()));
-        assert_eq!(checkpoints::part(&mut tx, &second, 2).await.unwrap(), None);
+        assert_eq!(
+            checkpoints::piece(&mut tx, &second, 1).await.unwrap(),
+            Some(checkpoints::Piece { states: b"b".to_vec(), is_end: true })
+        );
+        assert_eq!(checkpoints::piece(&mut tx, &second, 2).await.unwrap(), None);
         assert_eq!(checkpoints::prune(&mut tx, id, 9).await.unwrap(), 1, "what is left of the first");
         assert_eq!(telemetry_log::prune(&mut tx, NOW.plus(3), 9).await.unwrap(), 2, "by age");
         assert_eq!(telemetry_log::prune(&mut tx, late, 9).await.unwrap(), 2, "up to the checkpoint");

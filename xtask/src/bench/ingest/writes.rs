@@ -33,7 +33,7 @@ impl Written {
             let found = buckets.iter().find(|(_, count)| *count >= share * all);
             found.map_or(f64::INFINITY, |(end, _)| *end * 1_000.0)
         };
-        let within = buckets.iter().filter(|(end, _)| *end <= MEANT_S).map(|(_, count)| *count).last();
+        let within = buckets.iter().rfind(|(end, _)| *end <= MEANT_S).map(|(_, count)| *count);
         let within_percent = within.unwrap_or(0.0) / all * 100.0;
         Ok(Self { within_percent, p99_ms: end_of(0.99), longest_ms: end_of(1.0) })
     }

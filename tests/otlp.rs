@@ -119,44 +119,59 @@ fn what_exporters_send_counts_as_the_same_events_do() {
     let world = World::start("otlp");
     let instrumented = Environment::make(&world, "instrumented");
     let native = Environment::make(&world, "native");
-    let edge = Client::new(&world.stack.edge_url(0), Some(&instrumented.client_key));
-    eventually("the fuse is served", PATIENCE, || {
-        let answer = ask(&edge, "somebody")?;
-        ensure!(answer["metadata"]["phase"] == 1, "{answer}");
-        Ok(())
-    })
-    .unwrap();
+    let edge = served(&world, &instrumented);
     let mut shown = Map::new();
     for told in services(&world, &instrumented) {
         shown.extend(told["shown"].as_object().expect("users").clone());
     }
     native.send(&events_of(&shown));
-    let documented = documented(&world, &instrumented, &edge);
-    native.send(&documented);
-    let filler: Vec<String> = (0..FILLER_COUNT).map(|n| format!("filler-{n}")).collect();
-    let filler: Vec<Value> = filler.iter().map(|unit| exposure(unit, &ask(&edge, unit).unwrap())).collect();
+    let filler: Vec<Value> = filler(&edge);
     instrumented.send(&filler);
     native.send(&filler);
-    let exposures = documented.iter().filter(|event| event["type"] == "exposure").count();
-    let expected = shown.len() + exposures + FILLER_COUNT;
+    let expected = shown.len() + FILLER_COUNT;
     eventually("the cells are those of the same events", PATIENCE, || {
         let (own, same) = (instrumented.sums(&world)?, native.sums(&world)?);
-        let enrolled: u64 = own
-            .iter()
-            .filter_map(|sum| serde_json::from_str::<Value>(sum).ok())
-            .filter(|sum| sum["metric"] == "exposure" && sum["slice"] == "all")
-            .filter_map(|sum| sum["units"].as_u64())
-            .sum();
+        let enrolled = units(&own, "exposure");
         ensure!(enrolled == expected as u64, "{enrolled} of {expected} units: {own:#?}");
-        let is_told = |metric: &str| own.iter().any(|sum| sum.contains(&format!("\"{metric}\"")));
         for metric in ["conversion", "purchase", "error", "latency_ms"] {
-            ensure!(is_told(metric), "no {metric}: {own:#?}");
+            ensure!(units(&own, metric) > 0, "no {metric}: {own:#?}");
         }
         ensure!(own == same, "{own:#?} of exporters, {same:#?} of a server");
         Ok(())
     })
     .unwrap();
     nothing_else_is_kept(&world, &instrumented);
+    what_the_page_says_works_as_it_stands(&world);
+}
+
+/// Units of a metric in both arms.
+fn units(sums: &[String], metric: &str) -> u64 {
+    let sums = sums.iter().filter_map(|sum| serde_json::from_str::<Value>(sum).ok());
+    let own = sums.filter(|sum| sum["metric"] == metric && sum["slice"] == "all");
+    own.filter_map(|sum| sum["units"].as_u64()).sum()
+}
+
+/// Units that were shown the flag just now.
+fn filler(edge: &Client) -> Vec<Value> {
+    let all = (0..FILLER_COUNT).map(|number| format!("filler-{number}"));
+    all.map(|unit| {
+        let answer = ask(edge, &unit).expect("the edge answers");
+        json!({ "id": format!("{unit}-exposure"), "type": "exposure", "unit": unit, "flag": FLAG,
+            "variation": answer["variant"], "phase": answer["metadata"]["phase"], "occurred_ms": now_ms() })
+    })
+    .collect()
+}
+
+/// The edge serves an environment's fuse.
+fn served(world: &World, environment: &Environment) -> Client {
+    let edge = Client::new(&world.stack.edge_url(0), Some(&environment.client_key));
+    eventually("the fuse is served", PATIENCE, || {
+        let answer = ask(&edge, "somebody")?;
+        ensure!(answer["metadata"]["phase"] == 1, "{answer}");
+        Ok(())
+    })
+    .unwrap();
+    edge
 }
 
 /// Services in both languages, side by side; what they say.
@@ -205,11 +220,6 @@ fn is_partial_and_sent_again(told: &Value, encoding: &str) {
     assert!(of_part.iter().any(|text| text.contains("artial")), "{warnings:?}");
 }
 
-fn exposure(unit: &str, answer: &Value) -> Value {
-    json!({ "id": format!("{unit}-exposure"), "type": "exposure", "unit": unit, "flag": FLAG,
-        "variation": answer["variant"], "phase": answer["metadata"]["phase"], "occurred_ms": now_ms() })
-}
-
 fn now_ms() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("the clock is set");
     u64::try_from(since.as_millis()).expect("a time of this age")
@@ -237,42 +247,37 @@ fn events_of(shown: &Map<String, Value>) -> Vec<Value> {
     events
 }
 
-/// What the documentation says to paste, as it stands; what it has to come to.
-fn documented(world: &World, instrumented: &Environment, edge: &Client) -> Vec<Value> {
+/// What the documentation says to paste.
+fn what_the_page_says_works_as_it_stands(world: &World) {
+    let environment = Environment::make(world, "documented");
+    let edge = served(world, &environment);
     let page = std::fs::read_to_string(root().join("docs/otlp.md")).expect("the page is there");
     let block = |language: &str| {
         let (_, rest) = page.split_once(&format!("```{language}\n")).expect("a block");
         rest.split_once("```").expect("its end").0.to_owned()
     };
-    let endpoint = format!("{}/v1/otlp", world.stack.control_plane_url());
-    let headers = format!("Authorization=Bearer%20{}", instrumented.server_key);
     let variables = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint),
-        ("OTEL_EXPORTER_OTLP_HEADERS", &*headers),
-        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
-        ("EDGE", &*world.stack.edge_url(0)),
-        ("KEY", &*instrumented.client_key),
-    ]
-    .map(|(name, value)| (name, value.to_owned()));
-    let mut events = Vec::new();
-    run(
-        "the page's Node.js",
-        node().args(["--input-type=module", "--eval", &block("js")]).envs(variables.clone()),
-    );
-    let outcome = |unit: &str, metric: &str, value: f64| {
-        json!({ "id": format!("{unit}-{metric}"), "type": "outcome", "unit": unit, "metric": metric, "value": value,
-            "occurred_ms": now_ms() })
-    };
-    events.extend([
-        exposure("ada", &ask(edge, "ada").unwrap()),
-        outcome("ada", "latency_ms", 1.0),
-        outcome("ada", "conversion", 49.9),
-    ]);
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/v1/otlp", world.stack.control_plane_url())),
+        ("OTEL_EXPORTER_OTLP_HEADERS", format!("Authorization=Bearer%20{}", environment.server_key)),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()),
+        ("EDGE", world.stack.edge_url(0)),
+        ("KEY", environment.client_key.clone()),
+    ];
+    let arguments = ["--input-type=module", "--eval", &block("js")];
+    run("the page's Node.js", node().args(arguments).envs(variables.clone()));
+    let mut expected = 1;
     if let Some(mut python) = python() {
         run("the page's Python", python.args(["-c", &block("python")]).envs(variables));
-        events.extend([exposure("bob", &ask(edge, "bob").unwrap()), outcome("bob", "latency_ms", 1.0)]);
+        expected += 1;
     }
-    events
+    environment.send(&filler(&edge));
+    eventually("what the page does is counted", PATIENCE, || {
+        let sums = environment.sums(world)?;
+        let found = ["exposure", "latency_ms", "conversion"].map(|metric| units(&sums, metric));
+        ensure!(found == [FILLER_COUNT as u64 + expected, expected, 1], "{found:?}: {sums:#?}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 /// What was of no flag is counted and nothing else; what was refused was told; and every event has its place.

@@ -28,7 +28,7 @@ const unreliable = http.createServer(async (request, response) => {
   for await (const chunk of request) chunks.push(chunk);
   const turn = seen[request.url].push(request.headers['content-type']);
   if (turn === 1) return response.writeHead(503, { 'retry-after': '0' }).end();
-  const { host, connection, ...headers } = request.headers;
+  const { host, connection, 'transfer-encoding': _, ...headers } = request.headers;
   const answer = await fetch(new URL(request.url, api), { method: 'POST', headers, body: Buffer.concat(chunks) });
   const body = Buffer.from(await answer.arrayBuffer());
   if (turn === 2) return response.writeHead(503, { 'retry-after': '0' }).end();

@@ -15,7 +15,7 @@ pub enum Attr<'b> {
     Int(i64),
     /// A number.
     Double(f64),
-    /// A list, an object, bytes or nothing.
+    /// A list, an object or bytes.
     Other,
 }
 
@@ -132,14 +132,15 @@ impl<'b> Attributes<'b> {
     }
 
     /// Adds an attribute to the print, which does not depend on their order.
-    pub(crate) fn add_to_print(&mut self, name: &[u8], value: &Attr<'_>) {
+    pub(crate) fn add_to_print(&mut self, name: &[u8], value: Option<&Attr<'_>>) {
         let of_name = mixed(FNV_OFFSET, name);
         let of_value = match value {
-            Attr::Text(text) => mixed(of_name ^ 1, text.as_bytes()),
-            Attr::Bool(value) => mixed(of_name ^ 2, &[u8::from(*value)]),
-            Attr::Int(value) => mixed(of_name ^ 3, &value.to_le_bytes()),
-            Attr::Double(value) => mixed(of_name ^ 4, &value.to_bits().to_le_bytes()),
-            Attr::Other => mixed(of_name ^ 5, &[]),
+            Some(Attr::Text(text)) => mixed(of_name ^ 1, text.as_bytes()),
+            Some(Attr::Bool(value)) => mixed(of_name ^ 2, &[u8::from(*value)]),
+            Some(Attr::Int(value)) => mixed(of_name ^ 3, &value.to_le_bytes()),
+            Some(Attr::Double(value)) => mixed(of_name ^ 4, &value.to_bits().to_le_bytes()),
+            Some(Attr::Other) => mixed(of_name ^ 5, &[]),
+            None => of_name,
         };
         let spread = (of_value ^ (of_value >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.print = self.print.wrapping_add(spread ^ (spread >> 29));

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 
 use flagfuse_shared::strict::{self, Fault};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
 use crate::Signal;
 use crate::attributes::{Attr, Attributes, Key};
@@ -205,17 +205,25 @@ struct AnyValue<'b> {
     int_value: Option<Signed>,
     #[serde(default)]
     double_value: Option<Float>,
+    #[serde(default)]
+    array_value: Option<IgnoredAny>,
+    #[serde(default)]
+    kvlist_value: Option<IgnoredAny>,
+    #[serde(default)]
+    bytes_value: Option<IgnoredAny>,
 }
 
 impl<'b> AnyValue<'b> {
-    fn attr(self) -> Attr<'b> {
-        match self {
+    /// `None` of an empty one, which stands for nothing.
+    fn attr(self) -> Option<Attr<'b>> {
+        Some(match self {
             Self { string_value: Some(Text(text)), .. } => Attr::Text(text),
             Self { bool_value: Some(value), .. } => Attr::Bool(value),
             Self { int_value: Some(Signed(value)), .. } => Attr::Int(value),
             Self { double_value: Some(Float(value)), .. } => Attr::Double(value),
-            Self { string_value: None, bool_value: None, int_value: None, double_value: None } => Attr::Other,
-        }
+            Self { array_value: None, kvlist_value: None, bytes_value: None, .. } => return None,
+            Self { .. } => Attr::Other,
+        })
     }
 }
 
@@ -331,9 +339,11 @@ impl<'de: 'b, 'b> Deserialize<'de> for List<'b> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let add = |Self(kept): &mut Self, KeyValue { key, value }: KeyValue<'b>| {
             let Some(Text(key)) = key else { return };
-            let value = value.map_or(Attr::Other, AnyValue::attr);
-            kept.add_to_print(key.as_bytes(), &value);
-            kept.keep(key.as_bytes(), value);
+            let value = value.and_then(AnyValue::attr);
+            kept.add_to_print(key.as_bytes(), value.as_ref());
+            if let Some(value) = value {
+                kept.keep(key.as_bytes(), value);
+            }
         };
         deserializer.deserialize_any(Each(Self::default(), add, PhantomData))
     }

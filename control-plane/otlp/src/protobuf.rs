@@ -6,7 +6,7 @@ use crate::Signal;
 use crate::attributes::{Attr, Attributes, Key};
 use crate::found::{Export, FOUND_COUNT_MAX};
 use crate::gather::{EXCEPTION, Kind, Point, Record, Span, SpanEvent, is_evaluation, is_sought};
-use crate::wire::{Malformed, Message, Value};
+use crate::wire::{Malformed, Message};
 
 /// Reads a request.
 pub(crate) fn read(signal: Signal, body: &[u8]) -> Result<Export<'_>, Malformed> {
@@ -211,7 +211,7 @@ fn print(bytes: &[u8], number: u64) -> Result<u64, Malformed> {
     while let Some((found, value)) = fields.next()? {
         if found == number {
             let (name, value) = key_value(value.bytes(number)?)?;
-            all.add_to_print(name, &any_value(value)?);
+            all.add_to_print(name, any_value(value)?.as_ref());
         }
     }
     Ok(all.print())
@@ -219,8 +219,10 @@ fn print(bytes: &[u8], number: u64) -> Result<u64, Malformed> {
 
 fn attribute<'b>(bytes: &'b [u8], kept: &mut Attributes<'b>) -> Result<(), Malformed> {
     let (name, value) = key_value(bytes)?;
-    if Key::is_sought(name) {
-        kept.keep(name, any_value(value)?);
+    if Key::is_sought(name)
+        && let Some(value) = any_value(value)?
+    {
+        kept.keep(name, value);
     }
     Ok(())
 }
@@ -239,19 +241,18 @@ fn key_value(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     Ok((name, read))
 }
 
-/// `AnyValue`.
-fn any_value(bytes: &[u8]) -> Result<Attr<'_>, Malformed> {
-    let mut attr = Attr::Other;
+/// `AnyValue`; `None` of an empty one, which stands for nothing.
+fn any_value(bytes: &[u8]) -> Result<Option<Attr<'_>>, Malformed> {
+    let mut attr = None;
     let mut fields = Message(bytes);
     while let Some((number, value)) = fields.next()? {
-        attr = match (number, value) {
+        attr = Some(match (number, value) {
             (1, value) => Attr::Text(Cow::Borrowed(value.text(1)?)),
             (2, value) => Attr::Bool(value.varint(2)? != 0),
             (3, value) => Attr::Int(value.varint(3)?.cast_signed()),
-            (4, Value::Fixed64(bits)) => Attr::Double(f64::from_bits(bits)),
-            (4, _) => return Err(Malformed::OtherType(4)),
+            (4, value) => Attr::Double(f64::from_bits(value.fixed(4)?)),
             _ => Attr::Other,
-        };
+        });
     }
     Ok(attr)
 }

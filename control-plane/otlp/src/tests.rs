@@ -189,6 +189,30 @@ fn an_exporter_that_sends_again_names_everything_as_before_whatever_else_is_in_t
     assert_ne!(first, id(&body("").replace(r#""intValue":1"#, r#""stringValue":"1""#)));
 }
 
+/// What JavaScript's exporters make of an attribute that is undefined.
+#[test]
+fn an_empty_value_is_none() {
+    let attribute = |key: &str, value: Value| json!({ "key": key, "value": value });
+    let record = json!({ "eventName": "feature_flag.evaluation", "attributes": [
+        attribute("feature_flag.key", json!({ "stringValue": "f" })),
+        attribute("flagfuse.slices", json!({})), attribute("flagfuse.phase", Value::Null),
+        attribute("feature_flag.context.id", json!({ "kvlistValue": {} })) ] });
+    let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [record] }] }] }).to_string();
+    let export = read(Signal::Logs, Encoding::Json, body.as_bytes()).unwrap();
+    let expected = json!({ "id": "", "type": "exposure", "flag": "f", "unit": [], "occurred_ms": 0 });
+    assert_eq!(named(events(&export)[0].1.clone(), ""), expected);
+    // LogRecord{attributes: [KeyValue{key: "flagfuse.slices", value: {}}, KeyValue{key: "feature_flag.key", value: "f"}]}.
+    let slices = b"\x32\x13\x0a\x0fflagfuse.slices\x12\x00";
+    let flag = b"\x32\x17\x0a\x10feature_flag.key\x12\x03\x0a\x01f";
+    let name = b"\x62\x17feature_flag.evaluation";
+    let record = [&slices[..], flag, name].concat();
+    let wrapped = |number: u8, bytes: &[u8]| [&[number, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    let body = wrapped(0x0a, &wrapped(0x12, &wrapped(0x12, &record)));
+    let export = read(Signal::Logs, Encoding::Protobuf, &body).unwrap();
+    let expected = json!({ "id": "", "type": "exposure", "flag": "f", "occurred_ms": 0 });
+    assert_eq!(named(events(&export)[0].1.clone(), ""), expected);
+}
+
 #[test]
 fn what_is_no_export_request_is_refused_with_the_reason() {
     for (json, said) in [
@@ -230,7 +254,7 @@ fn what_is_no_export_request_is_refused_with_the_reason() {
 fn more_than_fits_is_counted_and_nothing_of_it_is_kept() {
     let event = |at: usize| {
         format!(
-            r#"{{"name":"feature_flag","timeUnixNano":"{at}","attributes":[{{"key":"feature_flag.key"}}]}}"#
+            r#"{{"name":"feature_flag","timeUnixNano":"{at}","attributes":[{{"key":"feature_flag.key","value":{{"intValue":1}}}}]}}"#
         )
     };
     let events = |count: usize| (0..count).map(event).collect::<Vec<_>>().join(",");

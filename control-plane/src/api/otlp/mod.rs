@@ -42,7 +42,7 @@ macro_rules! handlers {
                 server: OfServer,
                 State(state): State<ApiState>,
                 Seen(seen): Seen,
-                _slot: Slot<Exporting>,
+                slot: Slot<Exporting>,
                 passport: Passport,
                 sent: SentExport,
             ) -> Result<Exported, ApiError> {
@@ -51,7 +51,7 @@ macro_rules! handlers {
                     let key = "of an exporter".to_owned();
                     ChangeError::Precondition { what: "batch", key, unmet, current: None }
                 })?;
-                export(Signal::$signal, &server, &state, &passport, sent).await
+                export(Signal::$signal, &server, &state, &passport, (slot, sent)).await
             }
         )*
     };
@@ -68,16 +68,17 @@ async fn export(
     OfServer { scope }: &OfServer,
     state: &ApiState,
     passport: &Passport,
-    sent: SentExport,
+    (slot, sent): (Slot<Exporting>, SentExport),
 ) -> Result<Exported, ApiError> {
     let encoding = sent.encoding;
-    // A large body takes a tenth of a second or two, in which others want to be answered.
+    // A large body takes a tenth of a second or two, in which others want to be answered. It keeps its slot meanwhile, also when
+    // nobody waits for it any more.
     let reading = spawn_blocking(move || {
         let body = sent.decompressed()?;
         let read = read(signal, encoding, &body).map_err(refused)?;
-        Ok::<_, ApiError>((read.sdk(), read.into_owned()))
+        Ok::<_, ApiError>((slot, read.sdk(), read.into_owned()))
     });
-    let (sdk, export) = reading.await.map_err(|error| ApiError::internal(&error))??;
+    let (_slot, sdk, export) = reading.await.map_err(|error| ApiError::internal(&error))??;
     let items = export.items;
     let translated = events::translate(state, scope, export).await?;
     let told = events::count(state, scope, (&sdk, &translated.events), passport).await?;

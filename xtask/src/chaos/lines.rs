@@ -107,6 +107,35 @@ fn random(salt: &str, turn: u64, below: u64) -> u64 {
     u64::from(Bucket::of(salt, &turn.to_string(), 3).get()) * below / 1_000_000
 }
 
+/// The line of this number.
+fn line(turn: u64) -> Line {
+    if turn % OVERSIZE == OVERSIZE / 2 {
+        return Line::Oversize;
+    }
+    match random("kind", turn, 100) {
+        0..OUTCOMES => Line::Outcome { turn, is_repeat: false },
+        kind if kind < OUTCOMES + REPEATS => {
+            let earlier = turn.saturating_sub(1 + random("distance", turn, REPEAT_DISTANCE));
+            let is_repeat = earlier < turn && is_outcome(earlier);
+            Line::Outcome { turn: if is_repeat { earlier } else { turn }, is_repeat }
+        }
+        87..90 => Line::Exposure,
+        90 | 91 => Line::UnknownFlag,
+        92 => Line::Surprise,
+        93 => Line::NoId,
+        94 => Line::NoUnit,
+        95 => Line::TooOld,
+        96 => Line::OtherArm,
+        97 | 98 => Line::Torn,
+        _ => Line::Blank,
+    }
+}
+
+/// Whether it is an outcome that comes for the first time.
+fn is_outcome(turn: u64) -> bool {
+    turn % OVERSIZE != OVERSIZE / 2 && random("kind", turn, 100) < OUTCOMES
+}
+
 impl Lines<'_> {
     /// Writes so many lines.
     pub(super) fn write(&self, path: &Path, count: u64) -> Result<Expected> {
@@ -114,7 +143,7 @@ impl Lines<'_> {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(path).with_context(writing)?);
         let (mut expected, mut had, mut text) = (Expected::default(), self.nobody(), String::new());
         for turn in 0..count {
-            let line = self.line(turn);
+            let line = line(turn);
             text.clear();
             self.put(&mut text, turn, line)?;
             text.push('\n');
@@ -132,40 +161,6 @@ impl Lines<'_> {
     /// What each unit has done: nothing.
     fn nobody(&self) -> Vec<u8> {
         vec![0; usize::try_from(self.units).unwrap_or_default()]
-    }
-
-    fn line(&self, turn: u64) -> Line {
-        if turn % OVERSIZE == OVERSIZE / 2 {
-            return Line::Oversize;
-        }
-        let first = Line::Outcome { turn, is_repeat: false };
-        match random("kind", turn, 100) {
-            0..OUTCOMES => first,
-            kind if kind < OUTCOMES + REPEATS => {
-                let earlier = turn.saturating_sub(1 + random("distance", turn, REPEAT_DISTANCE));
-                match self.line_at(earlier) {
-                    Line::Outcome { .. } if earlier < turn => {
-                        Line::Outcome { turn: earlier, is_repeat: true }
-                    }
-                    _ => first,
-                }
-            }
-            87..90 => Line::Exposure,
-            90 | 91 => Line::UnknownFlag,
-            92 => Line::Surprise,
-            93 => Line::NoId,
-            94 => Line::NoUnit,
-            95 => Line::TooOld,
-            96 => Line::OtherArm,
-            97 | 98 => Line::Torn,
-            _ => Line::Blank,
-        }
-    }
-
-    /// The same, where only outcomes that come for the first time matter.
-    fn line_at(&self, turn: u64) -> Line {
-        let is_outcome = turn % OVERSIZE != OVERSIZE / 2 && random("kind", turn, 100) < OUTCOMES;
-        if is_outcome { Line::Outcome { turn, is_repeat: false } } else { Line::Blank }
     }
 
     fn unit(&self, turn: u64) -> u64 {

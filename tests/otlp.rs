@@ -1,4 +1,4 @@
-//! Services that are instrumented with OpenTelemetry, with the real hooks and exporters of npm and PyPI, against a real edge and a
+//! Services that are instrumented with OpenTelemetry, with the real hooks and exporters of both registries, against a real edge and a
 //! real control plane: what they send counts as the same events do that a server sends by itself, cell for cell.
 
 use std::process::Command;

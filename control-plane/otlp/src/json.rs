@@ -194,6 +194,7 @@ struct KeyValue<'b> {
     value: Option<AnyValue<'b>>,
 }
 
+#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AnyValue<'b> {
@@ -442,7 +443,7 @@ struct Read<T> {
     of_null: Option<T>,
 }
 
-impl<'de, T> Visitor<'de> for Read<T> {
+impl<T> Visitor<'_> for Read<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -43,7 +43,11 @@ impl Slots for Exporting {
 /// A request as its exporter sent it. Nothing in it is refused for what it does not know.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "a schema: `flagfuse_otlp` reads it")]
+#[expect(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "a schema: `flagfuse_otlp` reads it, and the names are those on the wire"
+)]
 struct ExportRequest {
     /// Of logs.
     resource_logs: Option<Vec<Value>>,

@@ -39,10 +39,12 @@ pub(super) struct Manner {
 /// An import under way.
 pub(super) struct Course {
     pub(super) state: State,
-    pub(super) state_file: StateFile,
-    pub(super) rejects: Option<Rejects>,
-    pub(super) progress: Progress,
-    pub(super) len: Option<u64>,
+    state_file: StateFile,
+    rejects: Option<Rejects>,
+    progress: Progress,
+    len: Option<u64>,
+    /// The input's beginning.
+    head: Vec<u8>,
     is_strict: bool,
     shared: Arc<Shared>,
     window: Arc<Semaphore>,
@@ -61,7 +63,7 @@ impl Course {
     pub(super) fn new(
         (state, state_file): (State, StateFile),
         rejects: Option<Rejects>,
-        len: Option<u64>,
+        (len, head): (Option<u64>, Vec<u8>),
         target: Target,
         manner: Manner,
     ) -> Self {
@@ -75,6 +77,7 @@ impl Course {
             rejects,
             progress: Progress::on_standard_error(),
             len,
+            head,
             is_strict,
             shared: Arc::new(Shared::new(target, patience)),
             window: Arc::new(Semaphore::new(in_flight * AHEAD)),
@@ -127,7 +130,9 @@ impl Course {
         }
         let is_whole = self.next == self.shared.handed.load(Ordering::SeqCst);
         let is_untouched = self.was_settled && !self.shared.is_touched.load(Ordering::SeqCst);
-        self.state.is_settled = is_whole || is_untouched;
+        if is_whole || is_untouched {
+            self.state.settle(&self.head);
+        }
         self.write()?;
         self.progress.end(&self.figures());
         self.failure.take().map_or(Ok(()), Err)

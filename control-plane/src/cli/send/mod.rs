@@ -45,11 +45,11 @@ pub(crate) async fn run(args: SendArgs) -> anyhow::Result<()> {
     };
     let rejects_len = state.rejects_len;
     let rejects = args.rejects.as_deref().map(|path| Rejects::open(path, rejects_len)).transpose()?;
-    let len = source.len;
+    let known = (source.len, source.head().to_vec());
     let input = source.behind(&state.at)?;
     let in_flight = usize::from(args.in_flight);
     let manner = Manner { in_flight, patience: args.patience(), is_strict: args.strict };
-    let mut course = Course::new((state, state_file), rejects, len, target, manner);
+    let mut course = Course::new((state, state_file), rejects, known, target, manner);
     let ended = course.run(input, in_flight).await;
     ended.with_context(|| goes_on(course.state.at.line, path.as_deref()))?;
     let (tally, figures) = (&course.state.tally, course.figures());

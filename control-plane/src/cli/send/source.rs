@@ -27,6 +27,13 @@ pub(super) struct Identity {
     pub(super) head: Digest,
 }
 
+impl Identity {
+    /// Of an input of which so much of the beginning matters.
+    pub(super) fn of(len: Option<u64>, head: &[u8]) -> Self {
+        Self { len, head_len: head.len() as u64, head: Digest::of(head) }
+    }
+}
+
 /// An input that is open.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -80,7 +87,12 @@ impl Source {
     }
 
     pub(super) fn identity(&self) -> Identity {
-        Identity { len: self.len, head_len: self.head.len() as u64, head: Digest::of(&self.head) }
+        Identity::of(self.len, &self.head)
+    }
+
+    /// Its beginning.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head
     }
 
     /// Whether it begins as another one did.

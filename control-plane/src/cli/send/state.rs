@@ -71,6 +71,13 @@ impl State {
         }
     }
 
+    /// Nothing behind the position was taken: what lies there may change, also where the input is known by it.
+    pub(super) fn settle(&mut self, head: &[u8]) {
+        let before = usize::try_from(self.at.offset).unwrap_or(usize::MAX).min(head.len());
+        self.input = Identity::of(self.input.len, head.get(..before).unwrap_or(head));
+        self.is_settled = true;
+    }
+
     /// The same, to go on with; an error where that would send something else, or elsewhere.
     pub(super) fn resume(self, source: &Source, terms: Terms<'_>) -> anyhow::Result<Self> {
         let name = &source.name;
@@ -211,6 +218,11 @@ mod tests {
         let (_folder, grown) = file(&grown);
         let resumed = begun(true).resume(&grown, TERMS).unwrap();
         assert_eq!((resumed.input.len, resumed.at.line), (Some(36), 1), "nothing behind it was sent");
+        let mut settled = begun(false);
+        settled.settle(TEXT.as_bytes());
+        let (_folder, mended) = file("{\"id\":1}\n{\"id\":\"mended\"}\n");
+        assert_eq!(settled.clone().resume(&mended, TERMS).unwrap().at.line, 1);
+        assert!(refused(settled, "{\"id\":9}\n{\"id\":2}\n", TERMS).contains("begins otherwise"));
         let mut far = begun(true);
         far.at.offset = 1_000;
         assert!(refused(far, TEXT, TERMS).contains("of which 1000 were sent"));

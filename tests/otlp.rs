@@ -199,7 +199,11 @@ fn services(world: &World, instrumented: &Environment) -> Vec<Value> {
                 python.args([edge, key, &endpoint, server, FLAG, "gzip", "python", USER_COUNT]);
                 let told = run("a service in Python", &mut python);
                 let told: Value = serde_json::from_str(told.trim()).expect("a line of JSON");
-                assert_eq!(told["told"], json!([]), "its exporters complain of nothing");
+                let told_of = told["told"].as_array().expect("complaints").iter().filter_map(Value::as_str);
+                // A busy machine may be asked again.
+                let complaints: Vec<&str> =
+                    told_of.filter(|text| !text.starts_with("Transient error")).collect();
+                assert!(complaints.is_empty(), "its exporters complain: {complaints:?}");
                 told
             })
         });

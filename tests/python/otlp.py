@@ -82,12 +82,13 @@ for number in range(int(count)):
         if number % 5 == 0:
             did.append("error")
             span.set_status(Status(StatusCode.ERROR))
-    span.end((start + 100 + number) * 1_000_000)
+    end = time.time_ns() // 1_000_000
+    span.end(end * 1_000_000)
     shown[unit] = {
         "variant": details.variant,
         "phase": details.flag_metadata.get("phase"),
         "at": start,
-        "latency": 100 + number,
+        "latency": end - start,
         "did": did,
     }
 

@@ -335,7 +335,7 @@ async fn a_full_house_says_when_to_come_back() {
         world.router.clone().oneshot(request.body(body).unwrap())
     };
     let mut slow = tokio::task::JoinSet::new();
-    for _ in 0..5 {
+    for _ in 0..17 {
         slow.spawn(endless());
     }
     let refused = slow.join_next().await.unwrap().unwrap().unwrap();

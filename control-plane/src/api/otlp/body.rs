@@ -28,9 +28,11 @@ use crate::error::{ApiError, Code};
 /// Export requests in memory.
 pub(super) enum Exporting {}
 
-/// Requests that are read at once: 4 MiB as they arrive, 16 MiB decompressed and 16 MiB of what is found in each, so this
-/// bounds memory to 144 MiB.
-pub(super) const SLOT_COUNT: usize = 4;
+/// Requests that are in memory at once: 4 MiB as one arrives, and then at most the 16 MiB that its texts have, so this bounds
+/// memory to 256 MiB; all but the worst have some kilobytes.
+pub(super) const SLOT_COUNT: usize = 16;
+/// Those of them that are decompressed and read at once, of 16 MiB each: 64 MiB. The others wait for some tenths of a second.
+pub(super) const READING_COUNT: usize = 4;
 
 impl Slots for Exporting {
     const REFUSAL: &'static str = "all slots for export requests are taken, send it again";

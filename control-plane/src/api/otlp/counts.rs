@@ -5,28 +5,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use flagfuse_otlp::{Ignored, Reason, Signal};
 use flagfuse_shared::ids::{Scope, TenantKey};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::SLOT_COUNT;
+use super::body::{READING_COUNT, SLOT_COUNT};
 use crate::api::metrics::{labels, line};
 
 /// Slots for export requests, and what is counted of them.
 #[derive(Debug)]
 pub(in crate::api) struct Exports {
     slots: Arc<Semaphore>,
+    reading: Arc<Semaphore>,
     /// Only of environments that are there: a server's token names one.
     ignored: Mutex<BTreeMap<Scope, BTreeMap<Signal, Ignored>>>,
 }
 
 impl Default for Exports {
     fn default() -> Self {
-        Self { slots: Arc::new(Semaphore::new(SLOT_COUNT)), ignored: Mutex::default() }
+        let semaphore = |count| Arc::new(Semaphore::new(count));
+        Self { slots: semaphore(SLOT_COUNT), reading: semaphore(READING_COUNT), ignored: Mutex::default() }
     }
 }
 
 impl Exports {
     pub(super) const fn slots(&self) -> &Arc<Semaphore> {
         &self.slots
+    }
+
+    /// Waits for its turn to read; `None` when the process ends.
+    pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.reading).acquire_owned().await.ok()
     }
 
     /// Adds what was ignored of a request.

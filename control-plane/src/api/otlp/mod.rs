@@ -73,7 +73,9 @@ async fn export(
     let encoding = sent.encoding;
     // A large body takes a tenth of a second or two, in which others want to be answered. It keeps its slot meanwhile, also when
     // nobody waits for it any more.
+    let turn = state.exports.turn().await;
     let reading = spawn_blocking(move || {
+        let _turn = turn;
         let body = sent.decompressed()?;
         let read = read(signal, encoding, &body).map_err(refused)?;
         Ok::<_, ApiError>((slot, read.sdk(), read.into_owned()))

@@ -82,7 +82,9 @@ impl Ignored {
 
     /// Adds those of another part.
     pub fn merge(&mut self, other: &Self) {
-        Reason::ALL.into_iter().for_each(|reason| self.add_all(reason, other.get(reason)));
+        for reason in Reason::ALL {
+            self.add_all(reason, other.get(reason));
+        }
     }
 
     /// How many for this reason.

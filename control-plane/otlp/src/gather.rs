@@ -130,7 +130,8 @@ impl<'b> Span<'b> {
     fn outcomes(&self, export: &mut Export<'b>, mut units: Vec<Attr<'b>>) {
         let is_failed = self.status == ERROR || (self.events.has_exception && self.status != OK);
         let is_server = self.kind == SERVER;
-        if !is_server && !(self.kind == CONSUMER && is_failed) {
+        let is_failed_consumer = self.kind == CONSUMER && is_failed;
+        if !is_server && !is_failed_consumer {
             return;
         }
         let unit = match (units.pop(), units.is_empty()) {
@@ -268,7 +269,7 @@ impl<'b> Point<'b> {
         }
         match self.value {
             Some(Attr::Int(0)) => return export.ignored.add(Reason::Zero),
-            Some(Attr::Double(value)) if value == 0.0 => return export.ignored.add(Reason::Zero),
+            Some(Attr::Double(0.0)) => return export.ignored.add(Reason::Zero),
             _ => {}
         }
         let metric = cut(Cow::Borrowed(metric));

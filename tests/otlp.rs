@@ -1,5 +1,5 @@
-//! Services that are instrumented with OpenTelemetry, with the real hooks and exporters of both registries, against a real edge and a
-//! real control plane: what they send counts as the same events do that a server sends by itself, cell for cell.
+//! Services in Node.js and Python that are instrumented with OpenTelemetry, with its real hooks and exporters, against a real edge
+//! and a real control plane: what they send counts as the same events do that a server sends by itself, cell for cell.
 
 use std::process::Command;
 use std::thread;

@@ -130,7 +130,8 @@ impl<'b> Span<'b> {
     fn outcomes(&self, export: &mut Export<'b>, mut units: Vec<Attr<'b>>) {
         let is_failed = self.status == ERROR || (self.events.has_exception && self.status != OK);
         let is_server = self.kind == SERVER;
-        if !(is_server || self.kind == CONSUMER && is_failed) {
+        let is_failed_consumer = self.kind == CONSUMER && is_failed;
+        if !is_server && !is_failed_consumer {
             return;
         }
         let unit = match (units.pop(), units.is_empty()) {

@@ -196,33 +196,32 @@ struct KeyValue<'b> {
 
 #[expect(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct AnyValue<'b> {
-    #[serde(borrow, default)]
-    string_value: Option<Text<'b>>,
-    #[serde(default)]
-    bool_value: Option<bool>,
-    #[serde(default)]
-    int_value: Option<Signed>,
-    #[serde(default)]
-    double_value: Option<Float>,
-    #[serde(default)]
-    array_value: Option<IgnoredAny>,
-    #[serde(default)]
-    kvlist_value: Option<IgnoredAny>,
-    #[serde(default)]
-    bytes_value: Option<IgnoredAny>,
+    #[serde(borrow, default, rename = "stringValue")]
+    text: Option<Text<'b>>,
+    #[serde(default, rename = "boolValue")]
+    truth: Option<bool>,
+    #[serde(default, rename = "intValue")]
+    int: Option<Signed>,
+    #[serde(default, rename = "doubleValue")]
+    double: Option<Float>,
+    #[serde(default, rename = "arrayValue")]
+    array: Option<IgnoredAny>,
+    #[serde(default, rename = "kvlistValue")]
+    object: Option<IgnoredAny>,
+    #[serde(default, rename = "bytesValue")]
+    bytes: Option<IgnoredAny>,
 }
 
 impl<'b> AnyValue<'b> {
     /// `None` of an empty one, which stands for nothing.
     fn attr(self) -> Option<Attr<'b>> {
         Some(match self {
-            Self { string_value: Some(Text(text)), .. } => Attr::Text(text),
-            Self { bool_value: Some(value), .. } => Attr::Bool(value),
-            Self { int_value: Some(Signed(value)), .. } => Attr::Int(value),
-            Self { double_value: Some(Float(value)), .. } => Attr::Double(value),
-            Self { array_value: None, kvlist_value: None, bytes_value: None, .. } => return None,
+            Self { text: Some(Text(text)), .. } => Attr::Text(text),
+            Self { truth: Some(value), .. } => Attr::Bool(value),
+            Self { int: Some(Signed(value)), .. } => Attr::Int(value),
+            Self { double: Some(Float(value)), .. } => Attr::Double(value),
+            Self { array: None, object: None, bytes: None, .. } => return None,
             Self { .. } => Attr::Other,
         })
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Written by OpenTelemetry's own protobuf library (`opentelemetry-proto` 1.45.2); the JSON says the same.
+/// Written by OpenTelemetry's own protobuf library (`opentelemetry-proto` 1.45.2 for Python); the JSON says the same.
 const GOLDEN: [(Signal, &[u8], &str); 3] = [
     (Signal::Logs, include_bytes!("../golden/logs.pb"), include_str!("../golden/logs.json")),
     (Signal::Traces, include_bytes!("../golden/traces.pb"), include_str!("../golden/traces.json")),

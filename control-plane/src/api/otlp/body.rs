@@ -44,19 +44,17 @@ impl Slots for Exporting {
 
 /// A request as its exporter sent it. Nothing in it is refused for what it does not know.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[expect(
-    dead_code,
-    clippy::struct_field_names,
-    reason = "a schema: `flagfuse_otlp` reads it, and the names are those on the wire"
-)]
+#[expect(dead_code, reason = "a schema: `flagfuse_otlp` reads it")]
 struct ExportRequest {
     /// Of logs.
-    resource_logs: Option<Vec<Value>>,
+    #[serde(rename = "resourceLogs")]
+    logs: Option<Vec<Value>>,
     /// Of traces.
-    resource_spans: Option<Vec<Value>>,
+    #[serde(rename = "resourceSpans")]
+    spans: Option<Vec<Value>>,
     /// Of metrics.
-    resource_metrics: Option<Vec<Value>>,
+    #[serde(rename = "resourceMetrics")]
+    metrics: Option<Vec<Value>>,
 }
 
 /// An export request that nobody has looked into.

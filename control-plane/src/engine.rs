@@ -14,12 +14,12 @@ use serde_json::json;
 use self::memory::{Figures, Memory, Watched};
 use self::record::{Finding, Recorded, record};
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
+use crate::model::metric::ENROLLED;
 use crate::model::policy::Direction;
 use crate::model::verdict::{
     BufferBehind, Decision, EmaStep, Finding as Found, INGEST_LAG_MS_MAX, Look, Origins, Reason, Verdict,
     blocked, decide,
 };
-use crate::model::window::ENROLLED;
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::Glance;

@@ -194,7 +194,6 @@ struct KeyValue<'b> {
     value: Option<AnyValue<'b>>,
 }
 
-#[expect(clippy::struct_field_names, reason = "the names on the wire")]
 #[derive(Deserialize)]
 struct AnyValue<'b> {
     #[serde(borrow, default, rename = "stringValue")]

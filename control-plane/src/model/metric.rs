@@ -14,3 +14,6 @@ pub const USAGE_METRIC: &str = "usage";
 pub const OTHER_METRIC: &str = "other";
 /// The metric that carries a value per event.
 pub const LATENCY_METRIC: &str = "latency_ms";
+
+/// The number under which a phase counts the enrolled units themselves.
+pub const ENROLLED: u8 = 0;

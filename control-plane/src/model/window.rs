@@ -7,11 +7,9 @@ use std::ops::Range;
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
+use super::metric::ENROLLED;
 use super::policy::{Guardrail, Policy};
 use super::verdict::{ArmTotal, Reading};
-
-/// The number under which a phase counts the enrolled units themselves.
-pub const ENROLLED: u8 = 0;
 
 /// What the present rate is taken from.
 const RECENT_MS: u64 = 3_600_000;

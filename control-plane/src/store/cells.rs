@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, sql, to_sql};
+use crate::model::metric::ENROLLED;
 use crate::model::rules::cell_arm;
 use crate::model::verdict::{Origins, Reading, Source};
-use crate::model::window::{Bounds, Counts, Covers, ENROLLED, EnrolmentRange, Slot, Sums};
+use crate::model::window::{Bounds, Counts, Covers, EnrolmentRange, Slot, Sums};
 
 /// The number of the slice that everybody is in but bots.
 pub const EVERYBODY: u8 = 0;

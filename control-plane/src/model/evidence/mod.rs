@@ -20,8 +20,8 @@ use flagfuse_stats::srm::Srm;
 
 use self::guardrail::State;
 use self::open_slots::{OpenSlots, Units};
+use super::metric::ENROLLED;
 use super::policy::Policy;
-use super::window::ENROLLED;
 
 pub use self::guardrail::Heard;
 pub use self::trip::{Crossed, Found, Judged, Terms};

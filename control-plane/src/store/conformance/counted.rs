@@ -9,8 +9,9 @@ use super::super::watermarks::{complete_up_to, lag_ms, watermarks};
 use super::super::{Connection, StoreError, phases, sql};
 use super::definitions::phase;
 use super::{NOW, scope, worlds};
+use crate::model::metric::ENROLLED;
 use crate::model::verdict::{Origins, Source};
-use crate::model::window::{Bounds, Counts, Covers, ENROLLED, EnrolmentRange, Slot, Sums};
+use crate::model::window::{Bounds, Counts, Covers, EnrolmentRange, Slot, Sums};
 
 const MINUTE: u64 = 60_000;
 

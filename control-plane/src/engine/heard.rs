@@ -46,9 +46,14 @@ impl Heard {
         }
     }
 
+    /// Whether there may be something to fold when the newest tick is that one.
+    pub(super) fn waits_for(&self, closed_tick: i64) -> bool {
+        self.corrupt.is_none() && self.closed_tick != Some(closed_tick)
+    }
+
     /// Folds what closed, up to a tick.
     pub(super) fn fold(&mut self, news: &News, closed_tick: i64) {
-        let Some(evidence) = self.evidence.as_mut().filter(|_| self.corrupt.is_none()) else { return };
+        let Some(evidence) = &mut self.evidence else { return };
         if let Err(refused) = evidence.fold(news, closed_tick.unsigned_abs()) {
             self.corrupt = Some(refused.to_string());
         }

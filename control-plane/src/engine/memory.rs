@@ -10,7 +10,7 @@ use super::heard::Heard;
 use crate::model::policy::{Guardrail, Mode, Policy};
 use crate::model::verdict::{Heed, Reading, Recent};
 use crate::model::window::{EnrolmentRange, Window};
-use crate::store::cells::{self, ClosedCell, Names};
+use crate::store::cells::{self, ClosedCell, Names, Partition};
 use crate::store::evidence::{self, Asked, Spent};
 use crate::store::fuses::{self, FuseRow, Glance};
 use crate::store::phases::{self, PhaseRow};
@@ -138,37 +138,37 @@ impl Memory {
         now: UnixMillis,
     ) -> Result<(), StoreError> {
         self.take_over(conn, scope, glances).await?;
-        let closed = self.closed(conn, scope).await?;
+        let partition = cells::partition(conn, scope).await?;
+        let closed = match partition {
+            Some(partition) => self.closed(conn, partition).await?,
+            None => Vec::new(),
+        };
         self.name(conn).await?;
-        self.hear(conn, scope).await?;
+        if let Some(partition) = partition {
+            self.hear(conn, partition).await?;
+        }
         let stale = self.count(&closed, now);
         self.shift(conn, &stale).await
     }
 
     /// Folds what closed into the evidence of the mode `anytime`.
-    async fn hear(&mut self, conn: &mut Connection, scope: &Scope) -> Result<(), StoreError> {
-        let phases = self.phases.iter_mut().filter_map(|(phase_id, phase)| {
-            let names = phase.names.as_ref()?;
-            Some((*phase_id, names, phase.buckets, phase.heard.as_mut()?))
-        });
-        let mut phases: Vec<_> = phases.collect();
-        if phases.is_empty() {
-            return Ok(());
-        }
-        let Some(partition) = cells::partition(conn, scope).await? else { return Ok(()) };
-        for (_, names, buckets, heard) in &mut phases {
-            heard.begin(names, *buckets);
-        }
+    async fn hear(&mut self, conn: &mut Connection, partition: Partition) -> Result<(), StoreError> {
+        let mut phases = Vec::new();
         let mut by_since: BTreeMap<Option<i64>, Vec<Asked>> = BTreeMap::new();
-        for (phase_id, .., heard) in &phases {
-            let asked = Asked { phase_id: *phase_id, slot: heard.slot };
-            by_since.entry(heard.closed_tick).or_default().push(asked);
+        for (phase_id, phase) in &mut self.phases {
+            let (Some(names), Some(heard)) = (&phase.names, &mut phase.heard) else { continue };
+            heard.begin(names, phase.buckets);
+            if heard.waits_for(partition.closed_tick) {
+                let asked = Asked { phase_id: *phase_id, slot: heard.slot };
+                by_since.entry(heard.closed_tick).or_default().push(asked);
+                phases.push((*phase_id, heard));
+            }
         }
         let mut news = BTreeMap::new();
         for (since, asked) in by_since {
             news.extend(evidence::news(conn, partition, since, &asked).await?);
         }
-        for (phase_id, .., heard) in phases {
+        for (phase_id, heard) in phases {
             heard.fold(&news.remove(&phase_id).unwrap_or_default(), partition.closed_tick);
         }
         Ok(())
@@ -230,8 +230,11 @@ impl Memory {
     }
 
     /// What closed since the tick before. After a start nothing: windows that are new are added up from the sums.
-    async fn closed(&mut self, conn: &mut Connection, scope: &Scope) -> Result<Vec<ClosedCell>, StoreError> {
-        let Some(partition) = cells::partition(conn, scope).await? else { return Ok(Vec::new()) };
+    async fn closed(
+        &mut self,
+        conn: &mut Connection,
+        partition: Partition,
+    ) -> Result<Vec<ClosedCell>, StoreError> {
         match self.closed_tick.replace(partition.closed_tick) {
             Some(before) if before < partition.closed_tick => {
                 cells::closed_since(conn, partition, before).await

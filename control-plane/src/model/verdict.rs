@@ -359,12 +359,7 @@ fn judge(
 ) -> (GuardrailEvidence, f64) {
     let policy = look.policy;
     let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
-    let delta = if rate_control > 0.0 {
-        // Only means come near the bound; infinity would not survive as JSON, and the evidence is stored as JSON.
-        classic::delta(rate_exposed, rate_control).min(DELTA_MAX)
-    } else {
-        0.0
-    };
+    let delta = delta(rate_exposed, rate_control);
     let average = match (policy.ema_alpha, has_both(guardrail, &reading), ema_before, look.ema_step) {
         (Some(_), Ok(()), Some(before), EmaStep::Keep) => before,
         (Some(alpha), Ok(()), before, _) => classic::ema(before, delta, alpha),
@@ -426,6 +421,16 @@ fn false_trip_rate(look: &Look<'_>, guardrail: &Guardrail, rate_control: f64) ->
         rate_control,
     )?;
     classic::false_trip_rate(rate_control, guardrail.threshold, units_exposed, units_control)
+}
+
+/// The relative difference of the arms' rates; none where control has none.
+fn delta(rate_exposed: f64, rate_control: f64) -> f64 {
+    if rate_control > 0.0 {
+        // Only means come near the bound; infinity would not survive as JSON, and the evidence is stored as JSON.
+        classic::delta(rate_exposed, rate_control).min(DELTA_MAX)
+    } else {
+        0.0
+    }
 }
 
 fn compare(guardrail: &Guardrail, delta: f64) -> Finding {

@@ -5,8 +5,7 @@ use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use serde::Serialize;
 
-use super::snapshots::{urgency, version};
-
+use super::snapshots::{self, urgency, version};
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 
 /// A version as the API shows it.
@@ -25,14 +24,8 @@ pub struct HistoryRow {
 
 /// The versions that are kept, the newest first.
 pub async fn versions(conn: &mut Connection, scope: &Scope) -> Result<Vec<SnapshotVersion>, StoreError> {
-    let sql = "SELECT epoch, seq FROM snapshots WHERE project = $1 AND environment = $2
-               ORDER BY epoch DESC, seq DESC";
-    let rows = sql::query(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(version).collect()
+    let times = snapshots::times(conn, scope).await?;
+    Ok(times.into_iter().map(|(version, _)| version).collect())
 }
 
 /// All that are kept, with the change that each of them carried first.

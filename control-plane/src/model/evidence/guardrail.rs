@@ -20,6 +20,25 @@ const BASE: f64 = 0.2;
 /// The harm of a latency guardrail, in units above the threshold that its tolerance sets: a third more.
 const SLOW_MORE: f64 = 0.35;
 
+/// The harm that a guardrail looks for: its threshold; of latency, whose threshold is a tolerance, a third more slow units.
+pub fn harm(guardrail: &Guardrail) -> Result<Harm, Refused> {
+    let way = match guardrail.direction {
+        Direction::DecreaseIsHarm => Way::DecreaseIsHarm,
+        Direction::IncreaseIsHarm => Way::IncreaseIsHarm,
+    };
+    let is_latency = guardrail.metric == LATENCY_METRIC;
+    Harm::new(if is_latency { SLOW_MORE } else { guardrail.threshold.abs() }, way)
+}
+
+/// The rate around which a guardrail's harms are made, where nothing else is known; of latency the share of slow units.
+pub fn base_rate(guardrail: &Guardrail) -> f64 {
+    match guardrail.metric.as_str() {
+        LATENCY_METRIC => exceedance::SHARE,
+        ERROR_METRIC => guardrail.baseline.unwrap_or(BASE_OF_ERRORS),
+        _ => guardrail.baseline.unwrap_or(BASE),
+    }
+}
+
 /// How a guardrail is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Read {
@@ -64,21 +83,15 @@ pub struct Heard {
 
 impl State {
     pub(super) fn new(guardrail: &Guardrail) -> Result<Self, Refused> {
-        let way = match guardrail.direction {
-            Direction::DecreaseIsHarm => Way::DecreaseIsHarm,
-            Direction::IncreaseIsHarm => Way::IncreaseIsHarm,
-        };
-        let threshold = guardrail.threshold.abs();
-        let (read, harm, grid) = if guardrail.metric == LATENCY_METRIC {
-            let tolerance = exceedance::tolerance_bins(threshold)?;
-            (Read::Samples { tolerance }, Harm::new(SLOW_MORE, way)?, exceedance::grid()?)
+        let harm = harm(guardrail)?;
+        let (read, grid) = if guardrail.metric == LATENCY_METRIC {
+            let tolerance = exceedance::tolerance_bins(guardrail.threshold.abs())?;
+            (Read::Samples { tolerance }, exceedance::grid()?)
         } else {
-            let harm = Harm::new(threshold, way)?;
             let is_at_once = guardrail.window().after_ms == 0;
             let (read, measure) =
                 if is_at_once { (Read::RiskSets, Measure::Hazard) } else { (Read::Matured, Measure::Share) };
-            let usual = if guardrail.metric == ERROR_METRIC { BASE_OF_ERRORS } else { BASE };
-            (read, harm, Grid::new(&harm, guardrail.baseline.unwrap_or(usual), measure)?)
+            (read, Grid::new(&harm, base_rate(guardrail), measure)?)
         };
         Ok(Self {
             read,

@@ -23,7 +23,7 @@ use self::open_slots::{OpenSlots, Units};
 use super::metric::ENROLLED;
 use super::policy::Policy;
 
-pub use self::guardrail::Heard;
+pub use self::guardrail::{Heard, base_rate, harm};
 pub use self::trip::{Crossed, Found, Judged, Terms};
 
 /// The slice of everybody but bots.

@@ -72,8 +72,8 @@ struct OpenSlot {
 }
 
 impl OpenSlots {
-    pub(super) const fn new(guardrails: usize, slices: usize) -> Self {
-        Self { guardrails, slices, slots: BTreeMap::new(), next: Vec::new() }
+    pub(super) fn new(guardrails: usize, slices: usize) -> Self {
+        Self { guardrails, slices, slots: BTreeMap::new(), next: vec![i64::MIN; guardrails] }
     }
 
     pub(super) const fn slice_count(&self) -> usize {
@@ -114,9 +114,6 @@ impl OpenSlots {
 
     /// The oldest slot that is over for a guardrail and was not read for it, if there is one.
     pub(super) fn ripe(&mut self, guardrail: usize, now_ms: u64, matures_ms: u64) -> Option<Ripe> {
-        if self.next.is_empty() {
-            self.next = vec![i64::MIN; self.guardrails];
-        }
         let next = self.next.get_mut(guardrail)?;
         let (slot, found) = self.slots.range(*next..).next()?;
         if found.ends_ms.saturating_add(matures_ms) > now_ms {

@@ -4,16 +4,16 @@
 use super::{Rate, Traffic, coming_ms, share_of, visitors_for, widths};
 use crate::figures::{count, grouped, span, whole};
 use crate::model::circuit::Circuit;
-use crate::model::metric::{ERROR_METRIC, LATENCY_METRIC};
-use crate::model::policy::{Direction, Guardrail, Policy};
+use crate::model::evidence::{base_rate, harm};
+use crate::model::metric::LATENCY_METRIC;
+use crate::model::policy::{Guardrail, Policy};
 use flagfuse_stats::budget;
 use flagfuse_stats::power::Plan;
 
 /// A harm that takes longer to be found is not guarded against.
 const TAKES_MS_MAX: u64 = 14 * 24 * 3_600_000;
-/// Units above the control threshold, of which a third more is the harm that a latency guardrail looks for.
-const SLOW: f64 = 0.05;
-const SLOW_MORE: f64 = 0.35;
+/// A larger change is planned for as this one.
+const CHANGE_MAX: f64 = 10.0;
 /// How much larger a harm is found the sooner that is told beside.
 const LARGER: f64 = 4.0;
 
@@ -87,14 +87,10 @@ fn visitors(
     seen: Option<f64>,
     (exposed, control): (u64, u64),
 ) -> u64 {
-    let is_latency = guardrail.metric == LATENCY_METRIC;
-    let usual = if guardrail.metric == ERROR_METRIC { 0.01 } else { 0.2 };
-    let rate = if is_latency { SLOW } else { seen.or(guardrail.baseline).unwrap_or(usual) };
-    let theta = if is_latency { SLOW_MORE } else { guardrail.threshold.abs() };
-    let change = match guardrail.direction {
-        Direction::DecreaseIsHarm => -(theta * multiple).min(0.9),
-        Direction::IncreaseIsHarm => (theta * multiple).min(10.0),
-    };
+    let seen = seen.filter(|_| guardrail.metric != LATENCY_METRIC);
+    let rate = seen.unwrap_or_else(|| base_rate(guardrail));
+    let Ok(harm) = harm(guardrail) else { return u64::MAX };
+    let change = harm.change(multiple).min(CHANGE_MAX);
     let alpha = budget::alpha(1).unwrap_or(0.01) * weight;
     let controls = control as f64 / exposed.max(1) as f64;
     let plan = Plan { rate: rate.clamp(1e-6, 0.9), change, controls, alpha, power: 0.8 };

@@ -161,9 +161,8 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
         Some(_) | None => Finding::Neutral,
     };
     let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
-    let is_comparable = has_both(guardrail, &reading).is_ok() && rate_control > 0.0;
-    let delta =
-        if is_comparable { classic::delta(rate_exposed, rate_control).min(super::DELTA_MAX) } else { 0.0 };
+    let is_comparable = has_both(guardrail, &reading).is_ok();
+    let delta = if is_comparable { super::delta(rate_exposed, rate_control) } else { 0.0 };
     let change = found.and_then(|found| found.heard.change).filter(|change| change.is_finite());
     let mut evidence = GuardrailEvidence {
         metric: guardrail.metric.clone(),

@@ -28,6 +28,11 @@ impl Heard {
         Self { policy: row.policy.clone(), evidence: None, closed_tick: None, slot: -1, corrupt: None }
     }
 
+    /// Forgets what was heard, of another database.
+    pub(super) fn forget(&mut self) {
+        (self.evidence, self.closed_tick, self.slot, self.corrupt) = (None, None, -1, None);
+    }
+
     /// Begins to listen, when the phase has begun to count.
     pub(super) fn begin(&mut self, names: &Names, buckets: (u32, u32)) {
         if self.evidence.is_some() || self.corrupt.is_some() {

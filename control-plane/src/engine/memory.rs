@@ -241,7 +241,10 @@ impl Memory {
             }
             Some(before) if before > partition.closed_tick => {
                 // Another database than before, under the same name.
-                self.phases.values_mut().for_each(|phase| phase.windows.clear());
+                for phase in self.phases.values_mut() {
+                    phase.windows.clear();
+                    phase.heard.iter_mut().for_each(Heard::forget);
+                }
                 Ok(Vec::new())
             }
             Some(_) | None => Ok(Vec::new()),

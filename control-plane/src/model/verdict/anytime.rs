@@ -221,7 +221,7 @@ fn of_guardrail(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidenc
         arm(found.reading.control, "control")
     );
     let Some(said) = &found.anytime else { return format!("{both}: nothing was read of it yet.") };
-    let change = said.change.map_or_else(|| "no event in both arms yet".to_owned(), difference);
+    let change = said.change.map_or_else(|| "no ratio, since an arm has no event yet".to_owned(), difference);
     let of_slice = said.slice.as_ref().map(|slice| format!(" of {slice}")).unwrap_or_default();
     if look.circuit == Circuit::HalfOpen && found.finding != Finding::Harm {
         return format!(

@@ -46,17 +46,38 @@ fn assert_absent(paths: &[PathBuf], words: &[&str], rule: &str) {
     }
 }
 
-/// Names of the packages a workspace member depends on, of one kind (`null` normal, `dev`, `build`).
-fn dependencies(package: &str, kind: Option<&str>) -> BTreeSet<String> {
+/// The packages of the workspace, as cargo describes them.
+fn packages() -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root());
     let output = support::output("cargo metadata", &mut cargo, support::COMMAND_LIMIT);
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Names of the packages a workspace member depends on, of one kind (`null` normal, `dev`, `build`).
+fn dependencies(package: &str, kind: Option<&str>) -> BTreeSet<String> {
+    let packages = packages();
     let package = packages.iter().find(|p| p["name"] == package).unwrap_or_else(|| panic!("no {package}"));
     let of_kind = |d: &&Value| d["kind"].as_str() == kind;
     let all = package["dependencies"].as_array().unwrap().iter().filter(of_kind);
     all.map(|d| d["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Cargo writes them to one file, and one of the two fails now and then when both are compiled at once.
+#[test]
+fn no_two_programs_or_examples_have_one_name() {
+    let mut seen = BTreeSet::new();
+    for package in packages() {
+        for target in package["targets"].as_array().unwrap() {
+            let kind = target["kind"][0].as_str().unwrap();
+            if matches!(kind, "bin" | "example") {
+                let name = target["name"].as_str().unwrap();
+                let first = seen.insert((kind.to_owned(), name.to_owned()));
+                assert!(first, "{}: a second {kind} {name:?}", package["name"]);
+            }
+        }
+    }
 }
 
 #[test]

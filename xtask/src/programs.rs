@@ -79,7 +79,7 @@ pub(crate) fn programs(root: &Path) -> Result<Vec<Program>> {
     cargo.args(["test", "--workspace", "--no-run", "--message-format", "json"]).current_dir(root);
     let compiled = output("compiling the tests", &mut cargo, COMPILE_LIMIT)?;
     if !compiled.status.success() {
-        bail!("compiling the tests: {}", String::from_utf8_lossy(&compiled.stderr));
+        bail!("compiling the tests:\n{}", without_progress(&String::from_utf8_lossy(&compiled.stderr)));
     }
     let product = stamp(&root.join("target/debug/flagfuse"))?;
     let edge = root.join("target/edge");
@@ -99,6 +99,15 @@ pub(crate) fn programs(root: &Path) -> Result<Vec<Program>> {
     });
     programs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(programs)
+}
+
+/// What cargo said beside which crates it was at: a reader of the end or of a cut-off output finds the error.
+fn without_progress(said: &str) -> String {
+    let is_progress = |line: &&str| {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        matches!(word, "Compiling" | "Downloaded" | "Downloading" | "Blocking" | "Fresh")
+    };
+    said.lines().filter(|line| !is_progress(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// What a message of cargo's names, when it is a program of tests.

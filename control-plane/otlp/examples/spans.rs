@@ -1,5 +1,5 @@
 //! Prints how fast export requests are read that say nothing of a flag, and how much memory that takes. `cargo run --release -p
-//! flagfuse-otlp --example measure -- 1000000`: so many spans, 8,000 a request.
+//! flagfuse-otlp --example spans -- 1000000`: so many spans, 8,000 a request.
 
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures time and takes arguments")]

@@ -1,9 +1,11 @@
 //! Each tick: read what was counted, decide, record, act through `change`. What it remembers between ticks only saves
 //! reading: any number may run, and one that starts anew decides the same.
 
+mod basis;
 mod heard;
 mod memory;
 mod record;
+mod replay;
 
 use std::collections::BTreeMap;
 
@@ -11,15 +13,13 @@ use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::json;
 
-use self::memory::{Figures, Memory, Watched};
+use self::basis::{Around, Basis};
+use self::memory::{Memory, Watched};
 use self::record::{Finding, Recorded, record};
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
 use crate::model::metric::ENROLLED;
 use crate::model::policy::Direction;
-use crate::model::verdict::{
-    BufferBehind, Decision, EmaStep, Finding as Found, INGEST_LAG_MS_MAX, Look, Origins, Reason, Verdict,
-    blocked, decide,
-};
+use crate::model::verdict::{BufferBehind, Finding as Found, INGEST_LAG_MS_MAX, Origins, Reason, Verdict};
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::Glance;
@@ -27,8 +27,7 @@ use crate::store::scopes::EnvironmentRow;
 use crate::store::watermarks::{self, Watermark};
 use crate::store::{Connection, Store, StoreError, cells, forks, fuses, scopes};
 
-/// One step of a moving average, however often and by however many engines a fuse is looked at.
-const EMA_INTERVAL_MS: u64 = 1_000;
+pub use self::replay::{Replay, Replayed};
 
 /// What a tick did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,6 +105,8 @@ struct Decided {
     flag: String,
     verdict: Verdict,
     ema: BTreeMap<String, f64>,
+    /// What it was made of.
+    basis: Basis,
 }
 
 enum Acted {
@@ -163,58 +164,23 @@ impl Place<'_> {
         glances: &[Glance],
         watermarks: &[Watermark],
     ) -> Result<Vec<Decided>, StoreError> {
-        let behind = behind(watermarks, self.now);
-        let around = Around { lag_ms: watermarks::lag_ms(watermarks, self.now), behind: &behind };
-        let nobody = BTreeMap::new();
+        let around = Around {
+            ingest_lag_ms: watermarks::lag_ms(watermarks, self.now),
+            behind: behind(watermarks, self.now),
+            min_networks: self.environment.safety.min_networks.get(),
+        };
         let mut all = Vec::with_capacity(glances.len());
         for glance in glances {
             let Some(watched) = memory.watched(&glance.flag) else { continue };
-            let figures = memory.figures(watched, self.now);
-            let heed = memory.heed(watched);
-            let look =
-                |origins| Look { heed: heed.as_ref(), ..self.look(watched, &figures, &around, origins) };
-            let (verdict, ema) = decide(&look(&nobody));
-            if verdict.decision != Decision::Trip {
-                all.push(Decided { flag: glance.flag.clone(), verdict, ema });
-                continue;
+            let mut basis = Basis::of(memory, watched, &around, self.now);
+            let (mut verdict, mut ema) = basis.decide(memory, watched, self.now);
+            if basis.asks(&verdict) {
+                basis.origins = self.origins(conn, memory, watched, &verdict).await?;
+                (verdict, ema) = basis.decide(memory, watched, self.now);
             }
-            let origins = self.origins(conn, memory, watched, &verdict).await?;
-            let (verdict, ema) = decide(&look(&origins));
-            all.push(Decided { flag: glance.flag.clone(), verdict, ema });
+            all.push(Decided { flag: glance.flag.clone(), verdict, ema, basis });
         }
         Ok(all)
-    }
-
-    fn look<'l>(
-        &self,
-        watched: &'l Watched,
-        figures: &'l Figures,
-        around: &Around<'l>,
-        origins: &'l BTreeMap<String, Origins>,
-    ) -> Look<'l> {
-        let fuse = &watched.fuse;
-        Look {
-            policy: &fuse.policy,
-            circuit: fuse.circuit,
-            hand: fuse.hand,
-            acted_ms: fuse.acted_ms,
-            readings: &figures.readings,
-            recent: &figures.recent,
-            buckets: figures.buckets,
-            tripped_metrics: &fuse.tripped_metrics,
-            ingest_lag_ms: around.lag_ms,
-            behind: around.behind,
-            min_networks: self.environment.safety.min_networks.get(),
-            origins,
-            ema: &fuse.ema,
-            ema_step: if self.now.since(fuse.ema_ms) >= EMA_INTERVAL_MS {
-                EmaStep::Move
-            } else {
-                EmaStep::Keep
-            },
-            heed: None,
-            now: self.now,
-        }
     }
 
     /// Who sent the harmful events of a verdict. Where fewer events are harm, exposed units are what harms.
@@ -251,7 +217,8 @@ impl Place<'_> {
             .iter()
             .filter_map(|decided| {
                 let watched = memory.watched(&decided.flag)?;
-                Some(Finding { watched, verdict: &decided.verdict, ema: &decided.ema })
+                let Decided { verdict, ema, basis, .. } = decided;
+                Some(Finding { watched, verdict, ema, basis })
             })
             .collect();
         let recorded = record(self.store, self.scope(), &findings, self.now).await?;
@@ -273,8 +240,8 @@ impl Place<'_> {
         let forks = forks::of_environment(&mut *self.store.read().await?, scope).await?;
         let decision = decided.verdict.decision;
         if !forks.is_empty() {
-            decided.verdict.reason = Reason::RestoredFromOldCopy;
-            decided.verdict.summary = blocked(decision, &decided.verdict.summary);
+            decided.basis.is_blocked = true;
+            decided.verdict = decided.basis.blocked(decided.verdict);
             // As often as the verdict is written: at once, then every ten seconds.
             if self
                 .record_all(memory, std::slice::from_ref(&decided))
@@ -309,13 +276,6 @@ impl Place<'_> {
         tracing::info!(%scope, flag, to = to.as_str(), reason = verdict.reason.as_str(), version, "fuse moved");
         Ok(Acted::Moved)
     }
-}
-
-/// What all fuses of an environment have around them.
-struct Around<'a> {
-    /// For how long the oldest event has been waiting.
-    lag_ms: u64,
-    behind: &'a [BufferBehind],
 }
 
 /// Buffers that have not delivered for too long, the latest first.

@@ -1,5 +1,6 @@
 //! The command line and its environment variables, parsed once.
 
+pub(crate) mod fuse;
 pub(crate) mod keys;
 pub(crate) mod place;
 pub(crate) mod send;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Send(send::SendArgs),
     /// Tell why a flag answers as it does, step by step.
     Explain(ExplainArgs),
+    /// Ask about fuses.
+    Fuse(fuse::FuseArgs),
     /// Print the `OpenAPI` document of the API.
     Openapi,
 }

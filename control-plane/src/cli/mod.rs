@@ -2,6 +2,7 @@
 
 pub(crate) mod arguments;
 mod explain;
+mod fuse;
 mod import;
 mod init;
 mod keys;
@@ -35,6 +36,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Import(args) => say(&import::run(args).await?),
         Command::Send(args) => send::run(args).await,
         Command::Explain(args) => say(&explain::run(args).await?),
+        Command::Fuse(args) => fuse::run(args.command).await,
         Command::Openapi => say(&openapi::run()?),
     }
 }

@@ -110,9 +110,26 @@ pub(super) struct Memory {
     phases: BTreeMap<i64, Phase>,
     /// The newest tick that is counted.
     closed_tick: Option<i64>,
+    /// Whether sums are to be those of that tick, of cells, where the database knows later ones.
+    is_of_the_past: bool,
 }
 
 impl Memory {
+    /// One that reads the database as it was at a tick.
+    pub(super) fn of_the_past() -> Self {
+        Self { is_of_the_past: true, ..Self::default() }
+    }
+
+    /// The newest tick that is counted.
+    pub(super) const fn closed_tick(&self) -> Option<i64> {
+        self.closed_tick
+    }
+
+    /// Whether the phase that a fuse looks at has begun to count.
+    pub(super) fn counts(&self, watched: &Watched) -> bool {
+        self.phases.get(&watched.phase_id).is_some_and(|phase| phase.names.is_some())
+    }
+
     pub(super) fn watched(&self, flag: &str) -> Option<&Watched> {
         self.watched.get(flag)
     }
@@ -139,6 +156,16 @@ impl Memory {
     ) -> Result<(), StoreError> {
         self.take_over(conn, scope, glances).await?;
         let partition = cells::partition(conn, scope).await?;
+        self.catch_up(conn, partition, now).await
+    }
+
+    /// Reads what closed up to the partition's newest tick.
+    async fn catch_up(
+        &mut self,
+        conn: &mut Connection,
+        partition: Option<Partition>,
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
         let closed = match partition {
             Some(partition) => self.closed(conn, partition).await?,
             None => Vec::new(),
@@ -149,6 +176,26 @@ impl Memory {
         }
         let stale = self.count(&closed, now);
         self.shift(conn, &stale).await
+    }
+
+    /// Reads a fuse as it stood, and the cells that had closed by the partition's newest tick.
+    pub(super) async fn recall(
+        &mut self,
+        conn: &mut Connection,
+        scope: &Scope,
+        (fuse, partition): (FuseRow, Option<Partition>),
+        now: UnixMillis,
+    ) -> Result<(), StoreError> {
+        let is_known =
+            self.watched.get(&fuse.flag).is_some_and(|watched| watched.fuse.revision == fuse.revision);
+        if is_known {
+            if let Some(watched) = self.watched.get_mut(&fuse.flag) {
+                watched.fuse = fuse;
+            }
+        } else {
+            self.take(conn, scope, vec![fuse]).await?;
+        }
+        self.catch_up(conn, partition, now).await
     }
 
     /// Folds what closed into the evidence of the mode `anytime`.
@@ -194,23 +241,7 @@ impl Memory {
             glances.iter().filter(|glance| !is_known(glance)).map(|glance| glance.flag.as_str()).collect();
         if !other.is_empty() {
             let rows = fuses::of_flags(conn, scope, &other).await?;
-            let ids: BTreeSet<i64> = rows.iter().flat_map(|fuse| [fuse.phase_id, fuse.looked_at()]).collect();
-            let found = phases::by_ids(conn, &ids.into_iter().collect::<Vec<_>>()).await?;
-            for fuse in rows {
-                let phase_id = fuse.looked_at();
-                let phase = found.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
-                // Anew, since its policy may have other windows.
-                if let Some(row) = found.get(&phase_id) {
-                    self.phases.insert(phase_id, Phase::of(row));
-                }
-                let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
-                let looked_at = found.get(&phase_id).map_or(phase, |row| row.phase);
-                let spent = match fuse.policy.mode {
-                    Mode::Classic => Spent::default(),
-                    Mode::Anytime => evidence::spent(conn, scope, &fuse.flag, looked_at.max(phase)).await?,
-                };
-                self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said, spent });
-            }
+            self.take(conn, scope, rows).await?;
         }
         for glance in glances {
             if let Some(watched) = self.watched.get_mut(&glance.flag)
@@ -226,6 +257,33 @@ impl Memory {
         }
         let in_use: BTreeSet<i64> = self.watched.values().map(|watched| watched.phase_id).collect();
         self.phases.retain(|phase_id, _| in_use.contains(phase_id));
+        Ok(())
+    }
+
+    /// Takes over fuses that are new or moved, with the phases that they look at.
+    async fn take(
+        &mut self,
+        conn: &mut Connection,
+        scope: &Scope,
+        rows: Vec<FuseRow>,
+    ) -> Result<(), StoreError> {
+        let ids: BTreeSet<i64> = rows.iter().flat_map(|fuse| [fuse.phase_id, fuse.looked_at()]).collect();
+        let found = phases::by_ids(conn, &ids.into_iter().collect::<Vec<_>>()).await?;
+        for fuse in rows {
+            let phase_id = fuse.looked_at();
+            let phase = found.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
+            // Anew, since its policy may have other windows.
+            if let Some(row) = found.get(&phase_id) {
+                self.phases.insert(phase_id, Phase::of(row));
+            }
+            let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
+            let looked_at = found.get(&phase_id).map_or(phase, |row| row.phase);
+            let spent = match fuse.policy.mode {
+                Mode::Classic => Spent::default(),
+                Mode::Anytime => evidence::spent(conn, scope, &fuse.flag, looked_at.max(phase)).await?,
+            };
+            self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said, spent });
+        }
         Ok(())
     }
 
@@ -320,7 +378,8 @@ impl Memory {
             return Ok(());
         }
         let ranges: Vec<_> = stale.iter().map(|(phase_id, _, range)| (*phase_id, *range)).collect();
-        let bounds = cells::bounds(conn, &ranges).await?;
+        let upto = self.closed_tick.unwrap_or(cells::NEWEST);
+        let bounds = cells::bounds(conn, &ranges, upto).await?;
         let mut shifts = Vec::with_capacity(stale.len());
         for ((phase_id, key, _), bounds) in stale.iter().zip(bounds) {
             let Some(phase) = self.phases.get_mut(phase_id) else { continue };
@@ -338,7 +397,8 @@ impl Memory {
                 })
             })
             .collect();
-        let sums = cells::sums(conn, &asked).await?;
+        let as_of = self.closed_tick.filter(|_| self.is_of_the_past);
+        let sums = cells::sums(conn, &asked, as_of).await?;
         drop(asked);
         for ((phase_id, key, _), sums) in shifts.iter().zip(sums.chunks_exact(2)) {
             let window = self.phases.get_mut(phase_id).and_then(|phase| phase.windows.get_mut(key));

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
+use serde_json::json;
 
+use super::basis::Basis;
 use super::memory::Watched;
 use crate::model::verdict::Verdict;
 use crate::store::verdicts::{self, NewVerdict, Said, VERDICT_COUNT_AT_ONCE};
@@ -19,6 +21,8 @@ pub(super) struct Finding<'f> {
     pub(super) watched: &'f Watched,
     pub(super) verdict: &'f Verdict,
     pub(super) ema: &'f BTreeMap<String, f64>,
+    /// What it was made of.
+    pub(super) basis: &'f Basis,
 }
 
 /// What became of it.
@@ -98,8 +102,8 @@ async fn write(
         let newest = newest.remove(finding.flag());
         let is_written = finding.is_due(newest.as_ref(), now);
         if is_written {
-            let (phase, verdict) = (finding.watched.phase, finding.verdict);
-            new.push(NewVerdict { flag: finding.flag(), phase, verdict });
+            let (phase, verdict, basis) = (finding.watched.phase, finding.verdict, json!(finding.basis));
+            new.push(NewVerdict { flag: finding.flag(), phase, verdict, basis });
         }
         recorded
             .push(Recorded { is_written, said: if is_written { Some(finding.said(now)) } else { newest } });

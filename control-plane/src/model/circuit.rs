@@ -38,7 +38,8 @@ impl Circuit {
 }
 
 /// Whether a person keeps the fuse where it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Hand {
     /// Nobody does: the engine moves it by its rules.
     Free,

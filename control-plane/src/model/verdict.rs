@@ -60,7 +60,7 @@ pub struct Recent {
 }
 
 /// A buffer at an edge that has not delivered everything it took for a while.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BufferBehind {
     /// The region, and the name of the buffer in it.
     pub name: String,
@@ -104,7 +104,8 @@ pub struct Look<'a> {
 }
 
 /// Moving averages move at a pace of their own: with two engines looking they would otherwise move twice as fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EmaStep {
     /// By one step.
     Move,

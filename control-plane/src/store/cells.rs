@@ -18,6 +18,8 @@ use crate::model::window::{Bounds, Counts, Covers, EnrolmentRange, Slot, Sums};
 
 /// The number of the slice that everybody is in but bots.
 pub const EVERYBODY: u8 = 0;
+/// A tick after all others.
+pub const NEWEST: i64 = i64::MAX;
 /// Rows that one statement asks about: it stays below a megabyte of text.
 const ASKED_COUNT_MAX: usize = 4_096;
 
@@ -206,10 +208,11 @@ async fn of_everybody_since(
     query.bind(i64::from(EVERYBODY)).fetch_all(conn).await
 }
 
-/// Where each of several ranges begins and ends among the slots of its phase, in their order.
+/// Where each of several ranges begins and ends among the slots of its phase that had closed by the tick `upto`, in their order.
 pub async fn bounds(
     conn: &mut Connection,
     asked: &[(i64, EnrolmentRange)],
+    upto: i64,
 ) -> Result<Vec<Bounds>, StoreError> {
     let mut all = Vec::with_capacity(asked.len());
     for asked in asked.chunks(ASKED_COUNT_MAX) {
@@ -226,16 +229,17 @@ pub async fn bounds(
         let sql = format!(
             "SELECT a.at, f.slot AS first, f.starts_ms AS first_starts, f.ends_ms AS first_ends,
                     n.slot AS next, n.starts_ms AS next_starts, n.ends_ms AS next_ends,
-                    (SELECT MAX(slot) FROM slots WHERE phase_id = a.phase_id) AS newest
+                    (SELECT MAX(slot) FROM slots WHERE phase_id = a.phase_id AND closed_tick <= $2) AS newest
              FROM {numbers} a
              LEFT JOIN slots f ON f.phase_id = a.phase_id AND f.slot = (
                SELECT slot FROM slots WHERE phase_id = a.phase_id AND ends_ms > a.since AND starts_ms >= a.begun
-               ORDER BY ends_ms LIMIT 1)
+                 AND closed_tick <= $2 ORDER BY ends_ms LIMIT 1)
              LEFT JOIN slots n ON n.phase_id = a.phase_id AND n.slot = (
-               SELECT slot FROM slots WHERE phase_id = a.phase_id AND ends_ms > a.until ORDER BY ends_ms LIMIT 1)
+               SELECT slot FROM slots WHERE phase_id = a.phase_id AND ends_ms > a.until AND closed_tick <= $2
+               ORDER BY ends_ms LIMIT 1)
              ORDER BY a.at"
         );
-        for row in sql::composed(sql).bind(json!(rows).to_string()).fetch_all(conn).await? {
+        for row in sql::composed(sql).bind(json!(rows).to_string()).bind(upto).fetch_all(conn).await? {
             all.push(Bounds {
                 first: slot(&row, ["first", "first_starts", "first_ends"])?,
                 next: slot(&row, ["next", "next_starts", "next_ends"])?,
@@ -260,8 +264,17 @@ pub struct Asked<'m> {
     pub slots: Range<i64>,
 }
 
-/// The sums of everybody over each of several stretches of slots, in their order.
-pub async fn sums(conn: &mut Connection, asked: &[Asked<'_>]) -> Result<Vec<Sums>, StoreError> {
+/// The sums of everybody over each of several stretches of slots, in their order: as they are, or as they were at the tick
+/// `as_of`, which takes reading every cell.
+pub async fn sums(
+    conn: &mut Connection,
+    asked: &[Asked<'_>],
+    as_of: Option<i64>,
+) -> Result<Vec<Sums>, StoreError> {
+    let (table, then) = match as_of {
+        None => ("sums", ""),
+        Some(_) => ("cells", " AND s.closed_tick <= $3"),
+    };
     let mut all = vec![Sums::default(); asked.len()];
     let rows =
         asked.iter().enumerate().filter(|(_, asked)| !asked.slots.is_empty()).flat_map(|(at, asked)| {
@@ -277,11 +290,14 @@ pub async fn sums(conn: &mut Connection, asked: &[Asked<'_>]) -> Result<Vec<Sums
         let sql = format!(
             "SELECT a.at, s.metric, s.arm, CAST(SUM(s.units) AS BIGINT) AS units,
                     CAST(SUM(s.events) AS BIGINT) AS events, CAST(SUM(s.total_micros) AS BIGINT) AS total_micros
-             FROM {numbers} a {join} sums s ON s.phase_id = a.phase_id AND s.metric = a.metric AND s.slice = $2
-               AND s.slot >= a.low AND s.slot < a.high
+             FROM {numbers} a {join} {table} s ON s.phase_id = a.phase_id AND s.metric = a.metric AND s.slice = $2
+               AND s.slot >= a.low AND s.slot < a.high{then}
              GROUP BY a.at, s.metric, s.arm"
         );
-        let query = sql::composed(sql).bind(json!(rows).to_string()).bind(i64::from(EVERYBODY));
+        let mut query = sql::composed(sql).bind(json!(rows).to_string()).bind(i64::from(EVERYBODY));
+        if let Some(tick) = as_of {
+            query = query.bind(tick);
+        }
         for row in query.fetch_all(conn).await? {
             let at = usize::try_from(row.get::<i64>("at")?).unwrap_or(usize::MAX);
             let Some(sums) = all.get_mut(at) else { continue };
@@ -301,11 +317,11 @@ pub async fn reading(
     let names = names(conn, [phase_id]).await?.remove(&phase_id).unwrap_or_default();
     let number = names.metric_no(metric);
     let metrics: Vec<u8> = [ENROLLED].into_iter().chain(number).collect();
-    let bounds = bounds(conn, &[(phase_id, range)]).await?.pop().unwrap_or_default();
+    let bounds = bounds(conn, &[(phase_id, range)], NEWEST).await?.pop().unwrap_or_default();
     let end = bounds.next.map_or_else(|| bounds.newest.map_or(0, |newest| newest + 1), |next| next.slot);
     let start = bounds.first.map_or(end, |first| first.slot.min(end));
     let asked = Asked { phase_id, metrics: &metrics, slots: start..end };
-    let sums = sums(conn, &[asked]).await?.pop().unwrap_or_default();
+    let sums = sums(conn, &[asked], None).await?.pop().unwrap_or_default();
     Ok(sums.reading(number))
 }
 

@@ -40,3 +40,9 @@ pub async fn compact(conn: &mut Connection, before: UnixMillis, now: UnixMillis)
     insert.execute(conn).await?;
     Ok(count)
 }
+
+/// Whether cells of a phase were added up.
+pub async fn is_compacted(conn: &mut Connection, phase_id: i64) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM slots WHERE phase_id = $1 AND compacted_ms IS NOT NULL LIMIT 1";
+    Ok(sql::query(sql).bind(phase_id).fetch_optional(conn).await?.is_some())
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
+use serde::{Deserialize, Serialize};
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::sql::Row;
@@ -10,8 +11,8 @@ use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_t
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::policy::Policy;
 
-/// A fuse and where it stands.
-#[derive(Debug, Clone)]
+/// A fuse and where it stands. Written down with each verdict, so that it can be made again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FuseRow {
     /// The flag it is attached to.
     pub flag: String,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::verdict::{GuardrailEvidence, Verdict};
@@ -35,11 +36,13 @@ pub struct VerdictRow {
 }
 
 /// A verdict to write.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct NewVerdict<'v> {
     pub flag: &'v str,
     pub phase: u32,
     pub verdict: &'v Verdict,
+    /// What it was made of beside cells.
+    pub basis: Value,
 }
 
 /// Adds verdicts, [`VERDICT_COUNT_AT_ONCE`] at most, and forgets the oldest of some of their flags: each flag has its
@@ -54,12 +57,13 @@ pub async fn insert(
         return Ok(());
     }
     let row = |at: usize| {
-        let columns: Vec<String> = (1..=7).map(|column| format!("${}", 3 + at * 7 + column)).collect();
+        let columns: Vec<String> = (1..=8).map(|column| format!("${}", 3 + at * 8 + column)).collect();
         format!("($1, $2, $3, {})", columns.join(", "))
     };
     let rows: Vec<String> = (0..new.len()).map(row).collect();
     let sql = format!(
-        "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary)
+        "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary,
+                               basis)
          VALUES {}",
         rows.join(", ")
     );
@@ -67,15 +71,16 @@ pub async fn insert(
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(to_sql(now.0));
-    for NewVerdict { flag, phase, verdict } in new {
+    for NewVerdict { flag, phase, verdict, basis } in new {
         query = query
             .bind(*flag)
             .bind(*phase)
             .bind(verdict.decision.as_str())
             .bind(verdict.reason.as_str())
-            .bind(json_text(&verdict.evidence))
+            .bind(evidence_text(verdict))
             .bind(to_sql(verdict.ingest_lag_ms))
-            .bind(&verdict.summary);
+            .bind(&verdict.summary)
+            .bind(basis.to_string());
     }
     query.execute(&mut *conn).await?;
     for NewVerdict { flag, .. } in new.iter().filter(|new| is_turn_of(new.flag, now)) {
@@ -92,6 +97,11 @@ pub async fn insert(
             .await?;
     }
     Ok(())
+}
+
+/// The evidence of a verdict as it is stored.
+pub fn evidence_text(verdict: &Verdict) -> String {
+    json_text(&verdict.evidence)
 }
 
 /// One flag in so many is tidied up with each sign of life, which comes every ten seconds.
@@ -184,6 +194,57 @@ pub async fn page(
                 summary: row.get("summary")?,
                 ingest_lag_ms: from_sql(row.get("ingest_lag_ms")?),
                 evidence: json_column("verdicts.evidence", &evidence)?,
+            })
+        })
+        .collect()
+}
+
+/// A verdict as it was written, and what it was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedVerdict {
+    pub verdict_id: i64,
+    pub at_ms: UnixMillis,
+    pub decision: String,
+    pub reason: String,
+    pub summary: String,
+    pub ingest_lag_ms: u64,
+    /// JSON.
+    pub evidence: String,
+    /// JSON; `None` where a version wrote it that did not note it.
+    pub basis: Option<String>,
+}
+
+/// A flag's verdicts behind `after`, in the order in which they were made.
+pub async fn recorded(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<RecordedVerdict>, StoreError> {
+    let sql =
+        "SELECT verdict_id, at_ms, decision, reason, evidence, ingest_lag_ms, summary, basis FROM verdicts
+               WHERE project = $1 AND environment = $2 AND flag = $3 AND verdict_id > $4
+               ORDER BY verdict_id LIMIT $5";
+    let rows = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(RecordedVerdict {
+                verdict_id: row.get("verdict_id")?,
+                at_ms: UnixMillis(from_sql(row.get("at_ms")?)),
+                decision: row.get("decision")?,
+                reason: row.get("reason")?,
+                summary: row.get("summary")?,
+                ingest_lag_ms: from_sql(row.get("ingest_lag_ms")?),
+                evidence: row.get("evidence")?,
+                basis: row.get("basis")?,
             })
         })
         .collect()

@@ -58,6 +58,8 @@ mod push;
 #[cfg(test)]
 mod ramp;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod replays;
 #[cfg(test)]
 mod replica;

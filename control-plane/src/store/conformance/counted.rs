@@ -90,8 +90,8 @@ async fn windows_begin_and_end_where_their_slots_do() {
             newest: Some(4),
         });
         let asked: Vec<_> = ranges.iter().map(|range| (phase_id, *range)).collect();
-        assert_eq!(cells::bounds(&mut tx, &asked).await.unwrap(), expected);
-        let nowhere = cells::bounds(&mut tx, &[(phase_id + 1, ranges[0])]).await.unwrap();
+        assert_eq!(cells::bounds(&mut tx, &asked, cells::NEWEST).await.unwrap(), expected);
+        let nowhere = cells::bounds(&mut tx, &[(phase_id + 1, ranges[0])], cells::NEWEST).await.unwrap();
         assert_eq!(nowhere, [Bounds::default()]);
     }
 }
@@ -182,7 +182,7 @@ async fn many_stretches_of_slots_are_added_up_at_once() {
         expected[1].add(ENROLLED, Arm::Control, counts(1, 0));
         expected[1].add(ENROLLED, Arm::Exposed, counts(1, 0));
         expected[1].add(1, Arm::Exposed, counts(7, -6));
-        assert_eq!(cells::sums(&mut tx, &asked).await.unwrap(), expected);
+        assert_eq!(cells::sums(&mut tx, &asked, None).await.unwrap(), expected);
     }
 }
 

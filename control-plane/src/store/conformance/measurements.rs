@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use flagfuse_shared::contract::fault::EventFault;
 use flagfuse_shared::ids::{FlagKey, UnixMillis};
+use serde_json::json;
 
 use super::super::batches::Progress;
 use super::super::quarantine::{Balance, ClaimedPlace};
@@ -132,7 +133,8 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
                 ingest_lag_ms: u64::MAX,
                 summary: format!("größe {number}"),
             };
-            let new = [NewVerdict { flag: "f", phase: 1, verdict: &verdict }];
+            let basis = json!({ "closed_tick": number });
+            let new = [NewVerdict { flag: "f", phase: 1, verdict: &verdict, basis }];
             verdicts::insert(&mut tx, &scope, &new, NOW.plus(number * 10_000)).await.unwrap();
         }
         let sql = "SELECT COUNT(*) FROM verdicts";
@@ -141,6 +143,10 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
         let said = verdicts::newest_of(&mut tx, &scope, &["f", "g"]).await.unwrap();
         assert_eq!(said.len(), 1);
         assert_eq!((said["f"].at_ms, said["f"].reason.as_str()), (NOW.plus(10_400_000), "blind"));
+        let recorded = verdicts::recorded(&mut tx, &scope, "f", 0, 2_000).await.unwrap();
+        assert_eq!(recorded.len() as i64, count);
+        let last = recorded.last().unwrap();
+        assert_eq!((last.basis.as_deref(), &*last.evidence), (Some(r#"{"closed_tick":1040}"#), "[]"));
         let newest = verdicts::newest(&mut tx, &scope, "f", 2).await.unwrap();
         let page = verdicts::page(&mut tx, &scope, "f", newest[1].verdict_id, 1).await.unwrap();
         let summaries: Vec<_> = newest.iter().chain(&page).map(|row| row.summary.as_str()).collect();

@@ -6,7 +6,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
-use crate::model::verdict::{GuardrailEvidence, Verdict};
+use crate::model::verdict::{GuardrailEvidence, RampVerdict, Verdict};
 
 /// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
 const VERDICT_COUNT_KEPT: i64 = 1_000;
@@ -22,7 +22,7 @@ pub struct VerdictRow {
     pub verdict_id: i64,
     pub phase: u32,
     pub at_ms: UnixMillis,
-    /// `continue`, `hold`, `trip`, `half_open`, `close`.
+    /// `continue`, `hold`, `trip`, `half_open`, `close`, `advance`.
     pub decision: String,
     /// Stable word.
     pub reason: String,
@@ -32,6 +32,8 @@ pub struct VerdictRow {
     pub ingest_lag_ms: u64,
     /// One entry for each guardrail.
     pub evidence: Vec<GuardrailEvidence>,
+    /// Where its ramp stood.
+    pub ramp: Option<RampVerdict>,
 }
 
 /// A verdict to write.
@@ -54,12 +56,13 @@ pub async fn insert(
         return Ok(());
     }
     let row = |at: usize| {
-        let columns: Vec<String> = (1..=7).map(|column| format!("${}", 3 + at * 7 + column)).collect();
+        let columns: Vec<String> = (1..=8).map(|column| format!("${}", 3 + at * 8 + column)).collect();
         format!("($1, $2, $3, {})", columns.join(", "))
     };
     let rows: Vec<String> = (0..new.len()).map(row).collect();
     let sql = format!(
-        "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary)
+        "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary,
+                               ramp)
          VALUES {}",
         rows.join(", ")
     );
@@ -75,7 +78,8 @@ pub async fn insert(
             .bind(verdict.reason.as_str())
             .bind(json_text(&verdict.evidence))
             .bind(to_sql(verdict.ingest_lag_ms))
-            .bind(&verdict.summary);
+            .bind(&verdict.summary)
+            .bind(verdict.ramp.as_ref().map(json_text));
     }
     query.execute(&mut *conn).await?;
     for NewVerdict { flag, .. } in new.iter().filter(|new| is_turn_of(new.flag, now)) {
@@ -161,7 +165,7 @@ pub async fn page(
     limit: u32,
 ) -> Result<Vec<VerdictRow>, StoreError> {
     let sql =
-        "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary FROM verdicts
+        "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary, ramp FROM verdicts
                WHERE project = $1 AND environment = $2 AND flag = $3 AND verdict_id < $4
                ORDER BY verdict_id DESC LIMIT $5";
     let rows = sql::query(sql)
@@ -175,6 +179,7 @@ pub async fn page(
     rows.iter()
         .map(|row| {
             let evidence: String = row.get("evidence")?;
+            let ramp: Option<String> = row.get("ramp")?;
             Ok(VerdictRow {
                 verdict_id: row.get("verdict_id")?,
                 phase: row.get_u32("phase")?,
@@ -184,6 +189,7 @@ pub async fn page(
                 summary: row.get("summary")?,
                 ingest_lag_ms: from_sql(row.get("ingest_lag_ms")?),
                 evidence: json_column("verdicts.evidence", &evidence)?,
+                ramp: ramp.map(|ramp| json_column("verdicts.ramp", &ramp)).transpose()?,
             })
         })
         .collect()

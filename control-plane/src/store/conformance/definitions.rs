@@ -178,6 +178,8 @@ pub(super) fn phase() -> PhaseRow {
         phase_id: 0,
         phase: 0,
         circuit: Circuit::Closed,
+        attempt: 1,
+        stage: 1,
         salt: "salt".to_owned(),
         bucket_by: None,
         slices: Vec::new(),
@@ -207,6 +209,7 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
             ema: [("conversion".to_owned(), 0.25)].into(),
             ema_ms: UnixMillis(0),
             hand: Hand::Free,
+            is_ramp_held: false,
         };
         fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
         fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
@@ -214,7 +217,7 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
         fuses::move_ema(&mut tx, &scope, &fuse, &[("conversion".to_owned(), 0.5)].into(), NOW).await.unwrap();
         let stored = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
         assert_eq!((stored.ema["conversion"], stored.ema_ms), (0.25, NOW));
-        phases::end(&mut tx, first.phase_id, NOW).await.unwrap();
+        phases::end(&mut tx, &scope, "f", NOW).await.unwrap();
         let second = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         assert_eq!((first.phase, second.phase), (1, 2));
         let opened = FuseRow {

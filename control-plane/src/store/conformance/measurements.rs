@@ -131,6 +131,7 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
                 evidence: Vec::new(),
                 ingest_lag_ms: u64::MAX,
                 summary: format!("größe {number}"),
+                ramp: None,
             };
             let new = [NewVerdict { flag: "f", phase: 1, verdict: &verdict }];
             verdicts::insert(&mut tx, &scope, &new, NOW.plus(number * 10_000)).await.unwrap();

@@ -141,6 +141,10 @@ impl Place<'_> {
                 Ok(Acted::Blocked) | Err(ChangeError::Outbox(OutboxError::Forked { .. })) => {
                     ticked.blocked += 1;
                 }
+                Err(ChangeError::Outbox(error @ OutboxError::EdgeTooOld(_))) => {
+                    ticked.blocked += 1;
+                    tracing::warn!(scope = %self.scope(), %error, "a ramp waits for edges");
+                }
                 Err(ChangeError::Stale { .. } | ChangeError::Unknown { .. }) => ticked.overtaken += 1,
                 Err(error) => {
                     ticked.failed += 1;

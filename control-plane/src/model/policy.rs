@@ -289,6 +289,7 @@ impl Policy {
             let found = format!("{:?}, as treatment_variation", self.control_variation);
             return Err(out_of_range("control_variation", found, "another variation"));
         }
+        ramp::check(self)?;
         check_percent("exposure_percent", self.exposure_percent, 90.0)?;
         check_percent("control_percent", self.control_percent, 50.0)?;
         check_percent("half_open_percent", self.half_open_percent, 50.0)?;
@@ -307,8 +308,7 @@ impl Policy {
         slices::check(&self.slices)?;
         self.check_guardrails()?;
         self.check_mode()?;
-        self.check_values()?;
-        ramp::check(self)
+        self.check_values()
     }
 
     /// The parts of the guardrails in the error that a launch may spend, in their order.

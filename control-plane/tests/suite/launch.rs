@@ -125,11 +125,14 @@ async fn a_healthy_ramp_goes_from_one_percent_to_everybody() {
     assert_eq!(went_along["evidence"][0]["anytime"], anew["evidence"][0]["anytime"]);
     assert!(anew["summary"].as_str().unwrap().ends_with("it is the last stage."), "{anew}");
     // Harm that begins now still trips.
-    for round in 1..4 {
+    for round in 1..20 {
         newcomers(&world, 6, (round, 60), (0.95, 0.3)).await;
         world.pass_a_minute().await;
+        if world.tick().await.moved == 1 {
+            break;
+        }
     }
-    assert_eq!(world.tick().await.moved, 1, "{}", newest(&world).await);
+    assert_eq!(newest(&world).await["decision"], "trip");
     assert_eq!(fuse(&world).await["rollout"], "ROLLED_BACK");
 }
 
@@ -159,20 +162,22 @@ async fn a_certificate_opens_the_next_stage() {
     // 5 % of everybody: at 5 % of the units any harm below 100 % is within it, at 10 % one below 50 %.
     let ramp = json!({ "stages": stages(), "harm_budget": 0.05 });
     world.ok("PUT", FUSE, ramped(ramp, json!({}))).await;
-    // Twice as many errors and more: beyond any doubt, and no certificate of 100 % either.
+    let mut waited = 0;
     for minute in 0..40 {
-        newcomers(&world, 1, (minute, 20), (0.3, 0.3)).await;
+        newcomers(&world, 1, (minute, 10), (0.3, 0.3)).await;
         world.pass_a_minute().await;
         let moved = world.tick().await.moved;
         let verdict = newest(&world).await;
         let excluded = &verdict["evidence"][0]["anytime"]["excluded"];
         if moved == 1 {
             assert_eq!(verdict["reason"], "harm_excluded");
-            assert!(excluded.as_f64().unwrap() <= 1.0 && minute >= 9, "{verdict}");
+            assert!(excluded.as_f64().unwrap() <= 1.0 && waited > 0, "{verdict}");
             assert_eq!(fuse(&world).await["attempt"]["stage"], 2);
             return;
         }
+        // Ten minutes are over.
         if minute > 10 {
+            waited += 1;
             assert_eq!(excluded, &Value::Null, "its time is over: nothing but the certificate is waited for");
             let waits = &verdict["ramp"]["next"]["waits_for"];
             assert_eq!(waits, &json!(["error: 100 % more excluded (nothing is yet)"]), "{verdict}");

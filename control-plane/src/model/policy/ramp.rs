@@ -86,7 +86,8 @@ pub(super) fn fill(policy: &mut Value) {
         Some(stages) => stages.get(0).cloned(),
         None => stages().first().map(|stage| json!(stage)),
     };
-    let field = |name: &str| first.as_ref().and_then(|stage| stage.get(name)).cloned();
+    // Where there is none, that is what is refused, and not that no share is named.
+    let field = |name: &str| first.as_ref().and_then(|stage| stage.get(name)).cloned().or(Some(json!(1)));
     let rows = [
         ("exposure_percent", field("exposed_percent")),
         ("control_percent", field("control_percent")),
@@ -139,7 +140,7 @@ fn check_stages(ramp: &RampPolicy) -> Result<(), PolicyFault> {
     for (at, stage) in ramp.stages.iter().enumerate() {
         let field = |name: &str| format!("ramp.stages[{at}].{name}");
         let StagePolicy { exposed_percent, control_percent, dwell_s } = *stage;
-        check_percent(&field("exposed_percent"), exposed_percent, 98.0)?;
+        check_percent(&field("exposed_percent"), exposed_percent, if at == 0 { 90.0 } else { 98.0 })?;
         if exposed_percent <= before {
             let allowed = format!("more than that of the stage before, {before}");
             return Err(out_of_range(field("exposed_percent"), exposed_percent, allowed));
@@ -244,7 +245,7 @@ mod tests {
         for (ramp, expected) in [
             (stages_of(&[]), "ramp.stages is 0 entries, allowed is 1 to 10 entries"),
             (stages_of(&eleven), "ramp.stages is 11 entries"),
-            (stages_of(&[(0.0, 1.0)]), "ramp.stages[0].exposed_percent is 0, allowed is 0.0001 to 98"),
+            (stages_of(&[(0.0, 1.0)]), "ramp.stages[0].exposed_percent is 0, allowed is 0.0001 to 90"),
             (stages_of(&[(1.0, 0.0)]), "ramp.stages[0].control_percent is 0, allowed is 0.0001 to 50"),
             (
                 stages_of(&[(1.000_05, 1.0)]),
@@ -273,10 +274,15 @@ mod tests {
             let text = parse(ramp, &json!({})).unwrap_err();
             assert!(text.contains(expected), "{text}");
         }
-        let mut wide = stages_of(&[(96.0, 4.0)]);
+        let mut wide = stages_of(&[(50.0, 2.0), (96.0, 2.0)]);
         wide["hold_back_percent"] = json!(4);
-        let text = parse(wide, &json!({ "exposure_percent": 96 })).unwrap_err();
-        assert!(text.contains("allowed is"), "{text}");
+        let text = parse(wide, &json!({})).unwrap_err();
+        assert!(
+            text.contains(
+                "ramp.hold_back_percent is 4, allowed is less than the 4 % that the last stage leaves"
+            ),
+            "{text}"
+        );
         for (patch, expected) in [
             (json!({ "mode": "classic" }), "ramp is there, allowed is for the mode anytime only"),
             (

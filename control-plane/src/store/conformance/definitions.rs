@@ -241,6 +241,22 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
             all.iter().map(|row| (row.phase, row.ended_ms)).collect::<Vec<_>>(),
             [(2, None), (1, Some(NOW))]
         );
+        let places = phases::places(&mut tx, &scope, "f").await.unwrap();
+        assert_eq!(
+            places.iter().map(|place| (place.attempt, place.salt.as_str())).collect::<Vec<_>>(),
+            [(1, "salt"); 2]
+        );
+        let idle = PhaseRow { attempt: 2, stage: 0, ..phase() };
+        phases::begin(&mut tx, &scope, "g", idle).await.unwrap();
+        let staged = PhaseRow { attempt: 2, stage: 3, ..phase() };
+        phases::begin(&mut tx, &scope, "g", staged).await.unwrap();
+        let of_attempt = phases::of_attempt(&mut tx, &scope, "g", 2).await.unwrap();
+        assert_eq!(of_attempt.iter().map(|row| (row.phase, row.stage)).collect::<Vec<_>>(), [(2, 3)]);
+        let held = FuseRow { is_ramp_held: true, ..stored.clone() };
+        assert!(fuses::handle(&mut tx, &scope, &held).await.unwrap());
+        assert!(!fuses::handle(&mut tx, &scope, &held).await.unwrap(), "of a revision that is over");
+        let handled = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
+        assert_eq!((handled.revision, handled.is_ramp_held, handled.phase_id), (3, true, stored.phase_id));
         let page = phases::page(&mut tx, &scope, "f", 2, 9).await.unwrap();
         assert_eq!(page.iter().map(|row| row.phase).collect::<Vec<_>>(), [1]);
         assert!(fuses::delete(&mut tx, &scope, "f").await.unwrap());

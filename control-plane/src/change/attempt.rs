@@ -24,7 +24,7 @@ pub(super) enum Start {
 }
 
 /// A stage that begins, and of which attempt.
-pub(super) struct Stage {
+pub(super) struct Begun {
     pub(super) attempt: u32,
     /// From 1; 0 where nobody is exposed.
     pub(super) stage: u32,
@@ -42,7 +42,7 @@ pub(super) async fn begin(
     row: &FlagRow,
     policy: &Policy,
     start: Start,
-) -> Result<Stage, ChangeError> {
+) -> Result<Begun, ChangeError> {
     let places = phases::places(writing.conn, scope, &row.wire.key).await?;
     let own = own_salt(row);
     let hashed_alike = || places.iter().filter(|place| place.bucket_by == row.wire.bucket_by);
@@ -59,7 +59,7 @@ pub(super) async fn begin(
         }
     };
     if let Some(Opened { stage, slices, .. }) = opened {
-        return Ok(Stage { attempt, stage, salt, slices, is_new_lane: false });
+        return Ok(Begun { attempt, stage, salt, slices, is_new_lane: false });
     }
     let anew = match start {
         Start::Probe { tripped, .. } => Ramp::probe(policy, tripped).begin_probe(Lane::FRESH, &[], policy),
@@ -68,7 +68,7 @@ pub(super) async fn begin(
     // A policy that was checked fits into a lane of which nobody was enrolled.
     let slices = anew.map(|opened| opened.slices).unwrap_or_default();
     let salt = lane_salt(own, number.saturating_add(1));
-    Ok(Stage { attempt, stage: 1, salt, slices, is_new_lane: true })
+    Ok(Begun { attempt, stage: 1, salt, slices, is_new_lane: true })
 }
 
 /// The flag's own salt, which its first lane hashes with.
@@ -76,7 +76,7 @@ pub(super) fn own_salt(row: &FlagRow) -> &str {
     row.wire.salt.as_deref().unwrap_or(&row.wire.key)
 }
 
-impl Stage {
+impl Begun {
     /// What an answer says of an attempt that began, and because of which fields of the policy.
     pub(super) fn note(&self, because: &[&str]) -> Value {
         let kept = self.slices.iter().filter(|slice| slice.unenrolled).cloned().collect::<Vec<_>>();

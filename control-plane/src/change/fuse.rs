@@ -9,7 +9,7 @@ use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::action::Action;
-use super::attempt::{self, Stage, Start};
+use super::attempt::{self, Begun, Start};
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::fuse_lock;
@@ -133,7 +133,8 @@ async fn anew(
             attempt::begin(writing, &scope, &row, &policy, start).await?
         }
         Circuit::HalfOpen => {
-            let (tripped, kept) = (tripped_stage(writing, &fuse).await?, kept(&policy, running.as_ref()));
+            let tripped = tripped_stage(writing, &fuse).await?;
+            let kept = kept(&fuse, &policy, running.as_ref());
             attempt::begin(writing, &scope, &row, &policy, Start::Probe { tripped, kept }).await?
         }
     };
@@ -142,33 +143,51 @@ async fn anew(
     }
     let detail = detail(json!({ "policy": policy, "circuit": fuse.circuit }), &stage);
     let phase = begin_phase(writing, &scope, row, (&policy, fuse.circuit), stage).await?;
-    let next = FuseRow { policy, phase_id: phase.phase_id, changed_ms: writing.now, ..fuse };
+    let rollout = rollout(fuse.circuit, &fuse, &phase);
+    let next = FuseRow { policy, rollout, phase_id: phase.phase_id, changed_ms: writing.now, ..fuse };
     // The write lock is held since the fuse was read: its revision still stands.
     fuses::replace(writing.conn, &scope, &next).await?;
     let revision = Some(next.revision + 1);
     Ok(vec![Effect { notes, ..effect(Action::PutFuse, scope, &next.flag, phase.phase, detail, revision) }])
 }
 
-/// How a closed fuse begins anew. Behind the last stage of a ramp there is nobody fresh: it begins again for the units that it has.
+/// How a closed fuse begins anew. Behind the last stage of a ramp there is nobody fresh: it begins again for the units that it
+/// has, where they are shown the same.
 fn relaunch(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Start {
+    let is_last = fuse.rollout == Rollout::Promoted && policy.ramp.is_some();
     match running {
-        Some(running) if fuse.rollout == Rollout::Promoted && policy.ramp.is_some() => {
+        Some(running) if is_last && shows_the_same(&fuse.policy, policy) => {
             Start::Again { stage: running.stage, slices: running.slices.clone() }
         }
-        Some(_) | None => Start::Launch { kept: kept(policy, running) },
+        Some(_) | None => Start::Launch { kept: kept(fuse, policy, running) },
     }
 }
 
+/// How far the roll-out is of a fuse that goes to a circuit with that phase: promoted where the last stage begins again.
+fn rollout(to: Circuit, fuse: &FuseRow, phase: &PhaseRow) -> Rollout {
+    let is_again = to == fuse.circuit && phase.stage > 1;
+    match (fuse.rollout, to) {
+        (Rollout::Promoted, Circuit::Closed) if is_again => Rollout::Promoted,
+        (Rollout::Pending, _) if to == fuse.circuit => Rollout::Pending,
+        _ => to.rollout(),
+    }
+}
+
+fn shows_the_same(before: &Policy, after: &Policy) -> bool {
+    (&before.treatment_variation, &before.control_variation)
+        == (&after.treatment_variation, &after.control_variation)
+}
+
 /// Who goes on seeing the feature where an attempt ends without a trip. Without a ramp the share of exposed units is all that
-/// may see it, so that nobody is kept.
-fn kept(policy: &Policy, running: Option<&PhaseRow>) -> Vec<Range> {
-    let running = running.filter(|_| policy.ramp.is_some());
-    running.map(|running| exposed(&running.slices)).unwrap_or_default()
+/// may see it, so that nobody is kept; and nobody is shown another feature without being counted.
+fn kept(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Vec<Range> {
+    let is_kept = policy.ramp.is_some() && fuse.policy.treatment_variation == policy.treatment_variation;
+    running.filter(|_| is_kept).map(|running| exposed(&running.slices)).unwrap_or_default()
 }
 
 /// Nobody is exposed or compared.
-fn open(running: Option<&PhaseRow>, row: &FlagRow) -> Stage {
-    Stage {
+fn open(running: Option<&PhaseRow>, row: &FlagRow) -> Begun {
+    Begun {
         attempt: running.map_or(0, |running| running.attempt),
         stage: 0,
         salt: running.map_or_else(|| attempt::own_salt(row).to_owned(), |running| running.salt.clone()),
@@ -238,7 +257,7 @@ pub(super) async fn transition(
     let is_trip = transition.to == Circuit::Open && fuse.circuit != Circuit::Open;
     let next = FuseRow {
         circuit: transition.to,
-        rollout: transition.to.rollout(),
+        rollout: rollout(transition.to, &fuse, &phase),
         phase_id: phase.phase_id,
         tripped_phase_id: if is_trip { Some(fuse.phase_id) } else { fuse.tripped_phase_id },
         tripped_metrics: if is_trip { harmed(&transition.evidence) } else { fuse.tripped_metrics.clone() },
@@ -279,7 +298,7 @@ async fn move_to(
     let running = phases::by_id(writing.conn, fuse.phase_id).await?;
     if to == Circuit::Closed && fuse.circuit == Circuit::HalfOpen && !transition.is_anew {
         match resume(writing, scope, &row, policy, running.as_ref()).await? {
-            Resumed::Stays(phase) => return Ok((phase, json!({}))),
+            Resumed::Stays(phase) => return Ok((*phase, json!({}))),
             Resumed::Opens(stage) => return stage_begins(writing, scope, row, (policy, to), stage).await,
             Resumed::Not => {}
         }
@@ -305,7 +324,7 @@ pub(super) async fn stage_begins(
     scope: &Scope,
     row: FlagRow,
     (policy, circuit): (&Policy, Circuit),
-    stage: Stage,
+    stage: Begun,
 ) -> Result<(PhaseRow, Value), ChangeError> {
     let told = stage.detail();
     Ok((begin_phase(writing, scope, row, (policy, circuit), stage).await?, told))
@@ -314,9 +333,9 @@ pub(super) async fn stage_begins(
 /// How a probe that closes goes on.
 enum Resumed {
     /// At its own share, which is a stage of the ramp: its phase goes on.
-    Stays(PhaseRow),
+    Stays(Box<PhaseRow>),
     /// With the share of a policy without a ramp.
-    Opens(Stage),
+    Opens(Begun),
     /// Too few buckets are fresh for that share.
     Not,
 }
@@ -340,13 +359,13 @@ async fn resume(
         cohort.withheld = withheld(policy, Circuit::Closed);
     }
     flags::put(writing.conn, scope, &wire, writing.now).await?;
-    Ok(Resumed::Stays(running.clone()))
+    Ok(Resumed::Stays(Box::new(running.clone())))
 }
 
 /// The stage behind the one that runs, of the same attempt.
-pub(super) fn following(running: &PhaseRow, opened: Opened) -> Stage {
+pub(super) fn following(running: &PhaseRow, opened: Opened) -> Begun {
     let Opened { stage, slices, .. } = opened;
-    Stage { attempt: running.attempt, stage, salt: running.salt.clone(), slices, is_new_lane: false }
+    Begun { attempt: running.attempt, stage, salt: running.salt.clone(), slices, is_new_lane: false }
 }
 
 /// The metrics past their threshold, from the evidence of a verdict; none where a person gave a reason instead.
@@ -405,12 +424,12 @@ pub(super) fn effect(
 }
 
 /// What an answer says of an attempt that began.
-fn noted(stage: &Stage, because: &[&str]) -> Map<String, Value> {
+fn noted(stage: &Begun, because: &[&str]) -> Map<String, Value> {
     [("attempt".to_owned(), stage.note(because))].into_iter().collect()
 }
 
 /// What the audit trail says of a policy, and of the stage that begins with it.
-fn detail(mut words: Value, stage: &Stage) -> Value {
+fn detail(mut words: Value, stage: &Begun) -> Value {
     if let (Some(fields), Value::Object(told)) = (words.as_object_mut(), stage.detail()) {
         // The answer's note of the attempt says more under its name.
         fields.extend(told.into_iter().filter(|(name, _)| name != "attempt"));
@@ -423,7 +442,7 @@ pub(super) async fn begin_phase(
     scope: &Scope,
     mut row: FlagRow,
     (policy, circuit): (&Policy, Circuit),
-    stage: Stage,
+    stage: Begun,
 ) -> Result<PhaseRow, ChangeError> {
     let own = attempt::own_salt(&row);
     let salt = (stage.salt != own).then(|| stage.salt.clone());

@@ -44,21 +44,21 @@ async fn of_audit(world: &World, action: &str) -> Vec<Value> {
     audit["audit"].as_array().unwrap().iter().filter(|entry| entry["action"] == action).cloned().collect()
 }
 
-/// Units of both arms of the running phase that were never there, in the ratio of its shares; of each arm that share fails.
-async fn newcomers(world: &World, phase: u64, (round, exposed): (usize, usize), failing: (f64, f64)) {
+/// Units of both arms of the running phase that were never there, in the ratio of its shares; of each arm so many in a thousand
+/// fail.
+async fn newcomers(world: &World, phase: u64, (round, exposed): (usize, usize), failing: (usize, usize)) {
     let arms = world.arms().await;
-    let width = |range: &Range<u64>| (range.end - range.start) as f64;
-    let ratio = width(&arms[1]) / width(&arms[0]);
-    let counts = [exposed, (exposed as f64 * ratio).round() as usize];
+    let phase = u32::try_from(phase).unwrap();
+    let width = |range: &Range<u64>| usize::try_from(range.end - range.start).unwrap();
+    let [of_exposed, of_control] = arms.each_ref().map(width);
+    let counts = [exposed, (exposed * of_control + of_exposed / 2) / of_exposed];
     let mut events = Vec::new();
-    for ((range, count), (variation, share)) in
-        arms.into_iter().zip(counts).zip([("on", failing.0), ("off", failing.1)])
-    {
-        let units =
-            members(range, count * (round + 1), u32::try_from(phase).unwrap()).split_off(count * round);
-        let failures = (count as f64 * share).round() as usize;
+    let rows = arms.into_iter().zip(counts).zip([("on", failing.0), ("off", failing.1)]);
+    for ((range, count), (variation, failing)) in rows {
+        let units = members(range, count * (round + 1), phase).split_off(count * round);
+        let failures = (count * failing + 500) / 1_000;
         for (at, unit) in units.iter().enumerate() {
-            events.push(world.exposure(unit, variation, u32::try_from(phase).unwrap()));
+            events.push(world.exposure(unit, variation, phase));
             if at < failures {
                 events.push(world.outcome(unit, "error"));
             }
@@ -76,7 +76,6 @@ async fn a_healthy_ramp_goes_from_one_percent_to_everybody() {
     world.ok("PUT", FUSE, ramped(ramp, json!({}))).await;
     let mut along = Engine::default();
     let mut shares = vec![fuse(&world).await["attempt"]["exposed_percent"].as_f64().unwrap()];
-    let mut waited = Vec::new();
     for stage in 1..=5_u64 {
         let phase = fuse(&world).await["phase"].as_u64().unwrap();
         assert_eq!(phase, stage, "each stage is a phase of its own");
@@ -85,7 +84,7 @@ async fn a_healthy_ramp_goes_from_one_percent_to_everybody() {
             minutes += 1;
             assert!(minutes < 60, "stage {stage}: {}", newest(&world).await);
             // The first newcomers in small slots, so that the control rate is known soon.
-            newcomers(&world, phase, (minutes - 1, 60), (0.3, 0.3)).await;
+            newcomers(&world, phase, (minutes - 1, 60), (300, 300)).await;
             world.pass_a_minute().await;
             let ticked =
                 along.tick(&world.plane.store, &world.plane.publisher, world.clock.now()).await.unwrap();
@@ -105,7 +104,6 @@ async fn a_healthy_ramp_goes_from_one_percent_to_everybody() {
         assert_eq!((&verdict["decision"], &verdict["reason"]), (&json!("advance"), &json!("harm_excluded")));
         let attempt = &verdict["evidence"][0]["anytime"]["attempt"];
         assert_eq!(attempt, &json!(1), "the stages of one ramp are one attempt");
-        waited.push(minutes);
         shares.push(fuse(&world).await["attempt"]["exposed_percent"].as_f64().unwrap());
     }
     assert_eq!(shares, [1.0, 5.0, 10.0, 25.0, 50.0, 95.0]);
@@ -114,7 +112,7 @@ async fn a_healthy_ramp_goes_from_one_percent_to_everybody() {
     assert_eq!((&last["attempt"]["stage"], &last["attempt"]["next"]), (&json!(6), &Value::Null));
     assert_eq!(of_audit(&world, "fuse.advance").await.len(), 5);
     // An engine that starts anew, and reads all stages again, has the same bits.
-    newcomers(&world, 6, (0, 60), (0.3, 0.3)).await;
+    newcomers(&world, 6, (0, 60), (300, 300)).await;
     world.pass_a_minute().await;
     along.tick(&world.plane.store, &world.plane.publisher, world.clock.now()).await.unwrap();
     let went_along = newest(&world).await;
@@ -126,7 +124,7 @@ async fn a_healthy_ramp_goes_from_one_percent_to_everybody() {
     assert!(anew["summary"].as_str().unwrap().ends_with("it is the last stage."), "{anew}");
     // Harm that begins now still trips.
     for round in 1..20 {
-        newcomers(&world, 6, (round, 60), (0.95, 0.3)).await;
+        newcomers(&world, 6, (round, 60), (950, 300)).await;
         world.pass_a_minute().await;
         if world.tick().await.moved == 1 {
             break;
@@ -141,7 +139,7 @@ async fn a_harmful_ramp_trips_at_its_first_stage() {
     let world = World::new().await;
     world.ok("PUT", FUSE, ramped(json!({ "stages": stages() }), json!({}))).await;
     for round in 0..10 {
-        newcomers(&world, 1, (round, 30), (0.9, 0.3)).await;
+        newcomers(&world, 1, (round, 30), (900, 300)).await;
         world.pass_a_minute().await;
         if world.tick().await.moved == 1 {
             break;
@@ -164,7 +162,7 @@ async fn a_certificate_opens_the_next_stage() {
     world.ok("PUT", FUSE, ramped(ramp, json!({}))).await;
     let mut waited = 0;
     for minute in 0..40 {
-        newcomers(&world, 1, (minute, 10), (0.3, 0.3)).await;
+        newcomers(&world, 1, (minute, 10), (300, 300)).await;
         world.pass_a_minute().await;
         let moved = world.tick().await.moved;
         let verdict = newest(&world).await;
@@ -200,7 +198,7 @@ async fn a_ramp_never_goes_on_without_data_or_on_stale_data_and_a_trip_waits_for
     world.clock.advance(3_600_000);
     assert_eq!(world.tick().await.moved, 0, "nobody came");
     assert_eq!(newest(&world).await["reason"], "no_data");
-    newcomers(&world, 1, (0, 100), (0.3, 0.3)).await;
+    newcomers(&world, 1, (0, 100), (300, 300)).await;
     world.pass_a_minute().await;
     buffer_says(&world, 31_000).await;
     assert_eq!(world.tick().await.moved, 0);
@@ -213,7 +211,7 @@ async fn a_ramp_never_goes_on_without_data_or_on_stale_data_and_a_trip_waits_for
     let verdict = newest(&world).await;
     let waits = verdict["ramp"]["next"]["waits_for"][0].as_str().unwrap();
     assert!(waits.starts_with("units of both arms, of whom none closed a slot for"), "{verdict}");
-    newcomers(&world, 1, (1, 100), (0.3, 0.3)).await;
+    newcomers(&world, 1, (1, 100), (300, 300)).await;
     world.pass_a_minute().await;
     buffer_says(&world, 0).await;
     assert_eq!(world.tick().await.moved, 1);
@@ -222,7 +220,7 @@ async fn a_ramp_never_goes_on_without_data_or_on_stale_data_and_a_trip_waits_for
         (json!("time_over"), json!(2))
     );
     // Harm is found in whatever stage it is, though a buffer is behind.
-    newcomers(&world, 2, (0, 100), (0.95, 0.3)).await;
+    newcomers(&world, 2, (0, 100), (950, 300)).await;
     world.pass_a_minute().await;
     buffer_says(&world, 31_000).await;
     assert_eq!(world.tick().await.moved, 1);
@@ -238,7 +236,7 @@ async fn two_engines_open_a_stage_once() {
     let world = World::new().await;
     world.ok("PUT", FUSE, timed(json!({}))).await;
     world.clock.advance(60_000);
-    newcomers(&world, 1, (0, 100), (0.3, 0.3)).await;
+    newcomers(&world, 1, (0, 100), (300, 300)).await;
     world.pass_a_minute().await;
     world.plane.ingestion.tick().await.unwrap();
     let before = world.get(&format!("{ENVIRONMENT}/settings")).await["version"].clone();
@@ -265,7 +263,7 @@ async fn a_person_holds_a_ramp_and_takes_it_on() {
     let held = world.ok("POST", &format!("{FUSE}/hold"), Value::Null).await;
     assert_eq!(held["fuse"]["attempt"]["ramp_held"], true);
     world.clock.advance(60_000);
-    newcomers(&world, 1, (0, 100), (0.3, 0.3)).await;
+    newcomers(&world, 1, (0, 100), (300, 300)).await;
     world.pass_a_minute().await;
     assert_eq!(world.tick().await.moved, 0);
     let waits = newest(&world).await["ramp"]["next"]["waits_for"].clone();
@@ -313,7 +311,7 @@ async fn an_edit_is_an_attempt() {
     let first = world.ok("PUT", FUSE, with(json!({}))).await;
     assert_eq!(first["attempt"], Value::Null);
     let before = enrolled(&world).await;
-    newcomers(&world, 1, (0, 60), (0.3, 0.3)).await;
+    newcomers(&world, 1, (0, 60), (300, 300)).await;
     world.pass_a_minute().await;
     world.tick().await;
     // How an answer is handled is not what is asked.
@@ -361,7 +359,7 @@ async fn an_edit_is_an_attempt() {
     let kept = members(0..50_000, 1, 9).remove(0);
     let answer = world.ingest(&[world.exposure(&kept, "on", 2)]).await;
     assert_eq!(answer["quarantined"], 1, "and enrol no more");
-    newcomers(&world, 2, (0, 60), (0.3, 0.3)).await;
+    newcomers(&world, 2, (0, 60), (300, 300)).await;
     world.pass_a_minute().await;
     world.tick().await;
     let evidence = newest(&world).await["evidence"][0]["anytime"].clone();
@@ -440,7 +438,7 @@ async fn a_probe_that_closes_goes_on_with_the_ramp() {
     world.ok("PUT", FUSE, ramped(ramp, json!({ "half_open_percent": 2 }))).await;
     world.ok("POST", &format!("{FUSE}/advance"), Value::Null).await;
     for round in 0..10 {
-        newcomers(&world, 2, (round, 60), (0.9, 0.3)).await;
+        newcomers(&world, 2, (round, 60), (900, 300)).await;
         world.pass_a_minute().await;
         if world.tick().await.moved == 1 {
             break;
@@ -461,7 +459,7 @@ async fn a_probe_that_closes_goes_on_with_the_ramp() {
     assert_eq!(shares(&probe), [1.0, 5.0, 10.0, 25.0, 50.0, 95.0], "no wider than the last stage that stood");
     let phase = probe["phase"].as_u64().unwrap();
     for round in 0..40 {
-        newcomers(&world, phase, (round, 60), (0.3, 0.3)).await;
+        newcomers(&world, phase, (round, 60), (300, 300)).await;
         world.pass_a_minute().await;
         if world.tick().await.moved == 1 {
             break;
@@ -476,7 +474,7 @@ async fn a_probe_that_closes_goes_on_with_the_ramp() {
     assert_eq!((&closed["attempt"]["number"], &closed["attempt"]["stage"]), (&json!(2), &json!(1)));
     assert_eq!(world.get(FLAG).await["flag"]["cohort"]["withheld"], Value::Null);
     for round in 40..80 {
-        newcomers(&world, phase, (round, 60), (0.3, 0.3)).await;
+        newcomers(&world, phase, (round, 60), (300, 300)).await;
         world.pass_a_minute().await;
         if world.tick().await.moved == 1 {
             break;
@@ -495,9 +493,9 @@ async fn automation_does_not_flap() {
     while minute < 90 {
         let shown = fuse(&world).await;
         // For five minutes everything fails where the feature is, for five nothing more than elsewhere.
-        let failing = if minute / 5 % 2 == 0 { 1.0 } else { 0.3 };
+        let failing = if minute / 5 % 2 == 0 { 1_000 } else { 300 };
         if shown["circuit"] != "OPEN" {
-            newcomers(&world, shown["phase"].as_u64().unwrap(), (rounds, 20), (failing, 0.3)).await;
+            newcomers(&world, shown["phase"].as_u64().unwrap(), (rounds, 20), (failing, 300)).await;
             rounds += 1;
         }
         world.pass_a_minute().await;

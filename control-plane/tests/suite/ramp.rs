@@ -86,6 +86,10 @@ async fn the_last_stage_ends_the_others_and_enrols_nobody_who_was_exposed() {
     ] {
         assert_eq!(sent(&world, &unit, variation, phase).await, expected, "{variation} in {phase}");
     }
+    // Nobody is fresh: whoever counts anew, counts the units that there are.
+    let again = world.ok("POST", &format!("{FLAG}/fuse/reset"), Value::Null).await["fuse"].clone();
+    assert_eq!((&again["rollout"], &again["attempt"]["stage"]), (&json!("PROMOTED"), &json!(3)));
+    assert_eq!((&again["attempt"]["number"], &again["slices"]), (&json!(2), &fuse["slices"]));
     let refused = world.call("POST", &format!("{FLAG}/fuse/advance"), Value::Null).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (409, "no_next_stage"), "{}", refused.body);
 }

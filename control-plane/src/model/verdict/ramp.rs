@@ -169,9 +169,10 @@ pub(super) fn decide(
     };
     if reason == Reason::Inconclusive {
         let window = span(look.policy.window_ms());
-        told.summary.push_str(&format!(
-            " It lasts longer than {window} already: a person looks, POST …/fuse/advance."
-        ));
+        told.summary = format!(
+            "{} It lasts longer than {window} already: a person looks, POST …/fuse/advance.",
+            told.summary
+        );
     }
     let exposed_percent = share;
     told.next = Some(NextStage { stage: next_stage, exposed_percent, opens_ms, waits_for });

@@ -25,13 +25,22 @@ pub(super) fn of_flag(wire: &FlagWire) -> Vec<String> {
 
 /// Notes about a policy as it was written.
 pub(super) fn of_policy(policy: &Policy) -> Vec<String> {
-    let fields = [
-        ("exposure_percent", policy.exposure_percent),
-        ("control_percent", policy.control_percent),
-        ("half_open_percent", policy.half_open_percent),
-    ];
-    let small = fields.into_iter().filter_map(|(field, share)| small(field, share));
-    small.filter(|_| policy.ramp.is_none()).chain(of_ramp(policy)).collect()
+    let Some(ramp) = &policy.ramp else {
+        let fields = [
+            ("exposure_percent", policy.exposure_percent),
+            ("control_percent", policy.control_percent),
+            ("half_open_percent", policy.half_open_percent),
+        ];
+        return fields.into_iter().filter_map(|(field, share)| small(field, share)).collect();
+    };
+    let stages = ramp.stages.iter().enumerate().flat_map(|(at, stage)| {
+        let field = |name: &str| format!("ramp.stages[{at}].{name}");
+        [
+            small(&field("exposed_percent"), stage.exposed_percent),
+            small(&field("control_percent"), stage.control_percent),
+        ]
+    });
+    stages.flatten().chain(of_ramp(policy)).collect()
 }
 
 /// What keeps a ramp by risk from its last stage, or for long.

@@ -269,6 +269,8 @@ fn phase(flag: &str, policy: &Policy) -> anyhow::Result<PhaseRow> {
         phase_id: 0,
         phase: 0,
         circuit: Circuit::Closed,
+        attempt: 1,
+        stage: 1,
         salt: flag.to_owned(),
         bucket_by: None,
         slices: serde_json::from_value(json!([
@@ -296,6 +298,7 @@ fn fuse(flag: &str, phase_id: i64, policy: &Policy) -> FuseRow {
         ema: BTreeMap::new(),
         ema_ms: UnixMillis(0),
         hand: Hand::Free,
+        is_ramp_held: false,
     }
 }
 

@@ -135,12 +135,16 @@ impl Place<'_> {
             self.decide_all(&mut conn, &memory, glances, &watermarks).await?
         };
         let (moves, stays): (Vec<_>, Vec<_>) =
-            decided.into_iter().partition(|decided| decided.verdict.decision.target().is_some());
+            decided.into_iter().partition(|decided| decided.verdict.decision.moves());
         for decided in moves {
             match self.act(&mut memory, decided).await {
                 Ok(Acted::Moved) => ticked.moved += 1,
                 Ok(Acted::Blocked) | Err(ChangeError::Outbox(OutboxError::Forked { .. })) => {
                     ticked.blocked += 1;
+                }
+                Err(ChangeError::Outbox(error @ OutboxError::EdgeTooOld(_))) => {
+                    ticked.blocked += 1;
+                    tracing::warn!(scope = %self.scope(), %error, "a ramp waits for edges");
                 }
                 Err(ChangeError::Stale { .. } | ChangeError::Unknown { .. }) => ticked.overtaken += 1,
                 Err(error) => {
@@ -257,24 +261,35 @@ impl Place<'_> {
         }
         self.record_all(memory, std::slice::from_ref(&decided)).await?;
         let Decided { flag, verdict, .. } = decided;
-        let (Some(to), Some(watched)) = (decision.target(), memory.watched(&flag)) else {
+        let (Some(watched), Ok(key)) = (memory.watched(&flag), FlagKey::parse(&flag)) else {
             return Ok(Acted::Blocked);
         };
-        let Ok(key) = FlagKey::parse(&flag) else { return Ok(Acted::Blocked) };
-        let change = Change::FuseTransition {
-            scope: scope.clone(),
-            flag: key,
-            expected_revision: watched.fuse.revision,
-            to,
-            by: Decider::Engine,
-            reason: verdict.reason.as_str().to_owned(),
-            evidence: json!(verdict.evidence),
-        };
+        let change = self.change(watched, key, &verdict);
         let actor = Actor { tenant: scope.tenant.clone(), name: "fuse".to_owned() };
         let applied = apply(self.store, self.publisher, &actor, change, self.now).await?;
         let version = applied.version.map(|version| version.to_string());
-        tracing::info!(%scope, flag, to = to.as_str(), reason = verdict.reason.as_str(), version, "fuse moved");
+        let (decision, reason) = (decision.as_str(), verdict.reason.as_str());
+        tracing::info!(%scope, flag, decision, reason, version, "fuse moved");
         Ok(Acted::Moved)
+    }
+
+    /// The change that a verdict asks for: to another circuit, or to the next stage.
+    fn change(&self, watched: &Watched, flag: FlagKey, verdict: &Verdict) -> Change {
+        let (scope, expected_revision) = (self.scope().clone(), watched.fuse.revision);
+        let (reason, evidence) = (verdict.reason.as_str().to_owned(), json!(verdict.evidence));
+        match verdict.decision.target() {
+            Some(to) => Change::FuseTransition {
+                scope,
+                flag,
+                expected_revision,
+                to,
+                by: Decider::Engine,
+                reason,
+                evidence,
+                is_anew: false,
+            },
+            None => Change::FuseAdvance { scope, flag, expected_revision, reason, evidence },
+        }
     }
 }
 

@@ -166,6 +166,7 @@ impl From<ChangeError> for ApiError {
                 Self::new(Code::FuseInUse, detail).with(json!({ "fuses": fuses }))
             }
             ChangeError::LockedByFuse { .. } => Self::new(Code::HeldByFuse, detail),
+            ChangeError::NoNextStage { .. } => Self::new(Code::NoNextStage, detail),
             ChangeError::Tripped { .. } => Self::new(Code::FuseNotClosed, detail),
             ChangeError::Inherited { .. } => Self::new(Code::Inherited, detail),
             ChangeError::ConfirmationNeeded { confirmation, diffs, .. } => {

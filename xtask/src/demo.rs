@@ -199,8 +199,9 @@ fn watch(
     (began, limit): (Instant, Duration),
 ) -> Result<Vec<String>> {
     let mut screen = Screen::default();
+    let unit = exposed_unit(&admin.get(fuse_path)?.ok().context("reading the fuse")?);
     loop {
-        let moment = look(admin, fuse_path, edges, began)?;
+        let moment = look(admin, fuse_path, (edges, &unit), began)?;
         screen.draw(&moment, counters)?;
         if moment.circuit == "OPEN"
             && moment.isolates.iter().all(|(_, _, value)| value == "false")
@@ -234,7 +235,7 @@ fn circuit(admin: &Client, fuse_path: &str) -> Result<String> {
 }
 
 /// Asks the control plane for fuse and evidence, and each isolate for its version and for what an exposed unit sees.
-fn look(admin: &Client, fuse_path: &str, edges: &[Client], began: Instant) -> Result<Moment> {
+fn look(admin: &Client, fuse_path: &str, (edges, unit): (&[Client], &str), began: Instant) -> Result<Moment> {
     let fuse = admin.get(fuse_path)?.ok().context("reading the fuse")?;
     let circuit = fuse["circuit"].as_str().with_context(|| format!("no circuit in {fuse}"))?.to_owned();
     let acted_ms = fuse["acted_ms"].as_u64().unwrap_or(0);
@@ -246,7 +247,7 @@ fn look(admin: &Client, fuse_path: &str, edges: &[Client], began: Instant) -> Re
     for (label, edge) in ('a'..).zip(edges) {
         // The bulk answer is a prefetch: looking does not make the looker a user.
         let answer =
-            edge.post("/ofrep/v1/evaluate/flags", &json!({ "context": { "targetingKey": exposed_unit() } }))?;
+            edge.post("/ofrep/v1/evaluate/flags", &json!({ "context": { "targetingKey": unit } }))?;
         let version = answer.header("x-flags-version").unwrap_or("none").to_owned();
         let body = answer.ok()?;
         let flags = body["flags"].as_array().cloned().unwrap_or_default();
@@ -258,13 +259,20 @@ fn look(admin: &Client, fuse_path: &str, edges: &[Client], began: Instant) -> Re
     Ok(Moment { elapsed: began.elapsed(), circuit, acted_ms, reading, verdict, isolates })
 }
 
-/// A unit in the lowest buckets, which every exposure above 1 % includes; the flag's salt is its key.
-fn exposed_unit() -> String {
+/// A unit that the fuse exposes: every demo has fresh ones, in a lane of its own where the flag's are used up.
+fn exposed_unit(fuse: &Value) -> String {
     use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
-    (0..10_000)
-        .map(|number| format!("watcher-{number}"))
-        .find(|unit| Bucket::of(GUARDED_FLAG, unit, COHORT_SEED).get() < 10_000)
-        .unwrap_or_default()
+    let salt = fuse["attempt"]["lane"].as_str().unwrap_or(GUARDED_FLAG);
+    let slices = fuse["slices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_in = |slice: &Value, bucket: u64| {
+        slice["from"].as_u64().is_some_and(|from| from <= bucket)
+            && slice["to"].as_u64().is_some_and(|to| bucket < to)
+    };
+    let is_exposed = |unit: &String| {
+        let bucket = u64::from(Bucket::of(salt, unit, COHORT_SEED).get());
+        slices.iter().any(|slice| slice["arm"] == "exposed" && is_in(slice, bucket))
+    };
+    (0..10_000).map(|number| format!("watcher-{number}")).find(is_exposed).unwrap_or_default()
 }
 
 /// What is counted and the verdict in words.

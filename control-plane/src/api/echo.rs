@@ -49,6 +49,7 @@ pub(super) const FUSE: Shape = Shape {
         "phase",
         "phase_started_ms",
         "slices",
+        "attempt",
         "tripped_phase",
         "changed_ms",
         "acted_ms",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use flagfuse_shared::definition::CohortSliceWire;
+use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,9 +21,13 @@ use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, T
 use crate::error::{ApiError, Code};
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::policy::Policy;
+use crate::model::ramp::exposed_percent;
 use crate::model::traffic::Traffic;
+use crate::model::verdict::{NextStage, Standing};
 use crate::store::fuses::{self, FuseRow};
-use crate::store::{Connection, arrivals, phases};
+use crate::store::phases::PhaseRow;
+use crate::store::{Connection, arrivals, flags, phases, verdicts};
+use flagfuse_stats::budget;
 
 /// Bytes of the reason a person gives.
 const REASON_LEN_MAX: usize = 512;
@@ -52,6 +56,9 @@ pub(super) struct FuseAnswer {
     /// The buckets that it exposes and compares.
     #[schema(required, value_type = Option<Vec<schema::CohortSlice>>)]
     slices: Option<Vec<CohortSliceWire>>,
+    /// Which attempt of the flag's launches runs, and where its stages stand.
+    #[schema(required)]
+    attempt: Option<AttemptAnswer>,
     /// Number of the phase whose units showed the harm; null before the first trip.
     #[schema(required)]
     tripped_phase: Option<u32>,
@@ -70,6 +77,45 @@ pub(super) struct FuseAnswer {
     #[schema(nullable = false, value_type = Option<schema::Traffic>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     traffic: Option<Traffic>,
+}
+
+/// An attempt: what a launch, a probe, a re-armed fuse or another question to the units began.
+#[derive(Debug, Serialize, ToSchema)]
+struct AttemptAnswer {
+    /// From 1; each spends less of the error than the one before.
+    number: u32,
+    /// The part of the error that it spends.
+    alpha: f64,
+    /// The stage that runs, from 1; 0 where nobody is exposed.
+    stage: u32,
+    /// Its stages; one without a ramp.
+    stages: Vec<AttemptStage>,
+    /// Share of units that see the feature now, percent.
+    exposed_percent: f64,
+    /// Text hashed with the unit, where it is not the flag's salt: the lane before had too few fresh buckets.
+    #[schema(nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lane: Option<String>,
+    /// Whether a person keeps its ramp at this stage.
+    ramp_held: bool,
+    /// The stage that follows, as the newest verdict of this one says; null behind the last one, and where no verdict is yet.
+    #[schema(required, value_type = Option<schema::NextStage>)]
+    next: Option<NextStage>,
+}
+
+/// A stage of an attempt.
+#[derive(Debug, Serialize, ToSchema)]
+struct AttemptStage {
+    /// Share of units that see the feature, those of the stages before included, percent.
+    exposed_percent: f64,
+    /// Share of units that it reserves as its own control, percent.
+    control_percent: f64,
+    /// Number of its phase; null of one that has not begun.
+    #[schema(required)]
+    phase: Option<u32>,
+    /// When it began.
+    #[schema(required, value_type = Option<u64>)]
+    began_ms: Option<UnixMillis>,
 }
 
 /// What a policy needs, and what of it may not have been meant.
@@ -107,8 +153,12 @@ async fn require_fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Resul
 }
 
 /// Without its traffic, which reads thousands of events: the answer to a kill does not wait for that.
-async fn answer(conn: &mut Connection, row: &FuseRow) -> Result<FuseAnswer, ApiError> {
+async fn answer(conn: &mut Connection, scope: &Scope, row: &FuseRow) -> Result<FuseAnswer, ApiError> {
     let phase = phases::by_id(conn, row.phase_id).await?;
+    let attempt = match &phase {
+        Some(phase) => Some(attempt(conn, scope, row, phase).await?),
+        None => None,
+    };
     let tripped = match row.tripped_phase_id {
         Some(phase_id) => phases::by_id(conn, phase_id).await?.map(|phase| phase.phase),
         None => None,
@@ -122,12 +172,54 @@ async fn answer(conn: &mut Connection, row: &FuseRow) -> Result<FuseAnswer, ApiE
         phase: phase.as_ref().map(|phase| phase.phase),
         phase_started_ms: phase.as_ref().map(|phase| phase.started_ms),
         slices: phase.map(|phase| phase.slices),
+        attempt,
         tripped_phase: tripped,
         changed_ms: row.changed_ms,
         acted_ms: row.acted_ms,
         ema: row.ema.clone(),
         policy: row.policy.clone(),
         traffic: None,
+    })
+}
+
+async fn attempt(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FuseRow,
+    running: &PhaseRow,
+) -> Result<AttemptAnswer, ApiError> {
+    let begun = phases::of_attempt(conn, scope, &row.flag, running.attempt).await?;
+    let probe = begun.first().filter(|first| first.circuit == Circuit::HalfOpen);
+    let standing = Standing {
+        circuit: row.circuit,
+        attempt: running.attempt,
+        stage: running.stage,
+        phase: running.phase,
+        slices: &running.slices,
+        began_ms: running.started_ms,
+        probe: probe.map(|probe| (probe.width(Arm::Exposed), probe.width(Arm::Control))),
+        is_held: row.is_ramp_held,
+    };
+    let stages = standing.ramp(&row.policy).told().into_iter().zip(1..).map(|(told, number)| {
+        let phase = begun.iter().find(|phase| phase.stage == number);
+        AttemptStage {
+            exposed_percent: told.exposed_percent,
+            control_percent: told.control_percent,
+            phase: phase.map(|phase| phase.phase),
+            began_ms: phase.map(|phase| phase.started_ms),
+        }
+    });
+    let newest = verdicts::newest(conn, scope, &row.flag, 1).await?.into_iter().next();
+    let newest = newest.filter(|verdict| verdict.phase == running.phase && verdict.at_ms >= row.changed_ms);
+    Ok(AttemptAnswer {
+        number: running.attempt,
+        alpha: budget::alpha(running.attempt.max(1)).unwrap_or_default(),
+        stage: running.stage,
+        stages: stages.collect(),
+        exposed_percent: exposed_percent(&running.slices),
+        lane: flags::flag(conn, scope, &row.flag).await?.and_then(|flag| flag.wire.cohort?.salt),
+        ramp_held: row.is_ramp_held,
+        next: newest.and_then(|verdict| verdict.ramp?.next),
     })
 }
 
@@ -139,7 +231,7 @@ pub(super) async fn read(
     let scope = at.scope();
     let mut conn = state.store.read().await?;
     let row = require_fuse(&mut conn, scope, &flag).await?;
-    let answer = answer(&mut conn, &row).await?;
+    let answer = answer(&mut conn, scope, &row).await?;
     let traffic =
         arrivals::traffic(&mut conn, scope, &row.flag, &row.policy, Some(&row), state.now()).await?;
     Ok(Tagged::new(Tag::revision(row.revision), FuseAnswer { traffic: Some(traffic), ..answer }))
@@ -226,6 +318,9 @@ pub(super) enum ActionWord {
     HalfOpen,
     Close,
     Reset,
+    Advance,
+    Hold,
+    Resume,
 }
 
 /// What a person does to a fuse.
@@ -234,8 +329,14 @@ enum Action {
     Trip,
     HalfOpen,
     Close,
-    /// Closes it and begins a phase, also of one that is closed.
+    /// Closes it and begins an attempt, also of one that is closed.
     Reset,
+    /// Opens the next stage of its ramp, whatever that waits for.
+    Advance,
+    /// Keeps its ramp at its stage.
+    Hold,
+    /// Lets go of its ramp.
+    Resume,
 }
 
 impl Action {
@@ -245,19 +346,25 @@ impl Action {
             "half-open" => Ok(Self::HalfOpen),
             "close" => Ok(Self::Close),
             "reset" => Ok(Self::Reset),
+            "advance" => Ok(Self::Advance),
+            "hold" => Ok(Self::Hold),
+            "resume" => Ok(Self::Resume),
             other => {
-                let detail =
-                    format!("action {other:?} does not exist, there are trip, half-open, close, reset");
+                let detail = format!(
+                    "action {other:?} does not exist, there are trip, half-open, close, reset, advance, hold, resume"
+                );
                 Err(ApiError::new(Code::UnknownAction, detail))
             }
         }
     }
 
-    const fn target(self) -> Circuit {
+    /// Where it leads; `None` where the fuse stays in its circuit.
+    const fn target(self) -> Option<Circuit> {
         match self {
-            Self::Trip => Circuit::Open,
-            Self::HalfOpen => Circuit::HalfOpen,
-            Self::Close | Self::Reset => Circuit::Closed,
+            Self::Trip => Some(Circuit::Open),
+            Self::HalfOpen => Some(Circuit::HalfOpen),
+            Self::Close | Self::Reset => Some(Circuit::Closed),
+            Self::Advance | Self::Hold | Self::Resume => None,
         }
     }
 
@@ -268,6 +375,9 @@ impl Action {
             Self::HalfOpen => "manual_half_open",
             Self::Close => "manual_close",
             Self::Reset => "manual_reset",
+            Self::Advance => "manual_advance",
+            Self::Hold => "manual_hold",
+            Self::Resume => "manual_resume",
         }
     }
 }
@@ -295,7 +405,7 @@ pub(super) async fn act(
     let applied = switch(&state, &at.caller, scope, &flag, asked, submission.seen).await?;
     let mut conn = state.store.read().await?;
     let after = require_fuse(&mut conn, scope, flag.as_str()).await?;
-    let fuse = Some(answer(&mut conn, &after).await?);
+    let fuse = Some(answer(&mut conn, scope, &after).await?);
     Ok(Changed::from(applied).with(&Moved { fuse }))
 }
 
@@ -314,23 +424,36 @@ impl Switch {
     /// Whether there is nothing to do. A repeated click changes nothing; a reset always begins a phase; a trip takes an
     /// open fuse into a person's hand when the engine had opened it.
     fn is_done(&self, fuse: &FuseRow) -> bool {
-        let is_there = fuse.circuit == self.action.target();
+        let is_there = Some(fuse.circuit) == self.action.target();
         match self.action {
             Action::Trip => is_there && fuse.hand == Hand::Holds,
             Action::HalfOpen | Action::Close => is_there,
-            Action::Reset => false,
+            // What is held is told by the change itself, which refuses a fuse without a ramp.
+            Action::Reset | Action::Advance | Action::Hold | Action::Resume => false,
         }
     }
 
     fn change(&self, scope: &Scope, flag: &FlagKey, expected_revision: u64) -> Change {
-        Change::FuseTransition {
-            scope: scope.clone(),
-            flag: flag.clone(),
-            expected_revision,
-            to: self.action.target(),
-            by: Decider::Person,
-            reason: self.action.reason().to_owned(),
-            evidence: json!({ "given": self.reason }),
+        let (scope, flag) = (scope.clone(), flag.clone());
+        let (reason, evidence) = (self.action.reason().to_owned(), json!({ "given": self.reason }));
+        match self.action.target() {
+            Some(to) => Change::FuseTransition {
+                scope,
+                flag,
+                expected_revision,
+                to,
+                by: Decider::Person,
+                reason,
+                evidence,
+                is_anew: self.action == Action::Reset,
+            },
+            None if self.action == Action::Advance => {
+                Change::FuseAdvance { scope, flag, expected_revision, reason, evidence }
+            }
+            None => {
+                let is_held = self.action == Action::Hold;
+                Change::HoldRamp { scope, flag, is_held, reason: self.reason.clone() }
+            }
         }
     }
 }

@@ -1,12 +1,16 @@
 //! What an answer says beside what was asked for: what is allowed and may not have been meant, and who will not see it.
 
+use flagfuse_cells::schedule::matures;
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::snapshot::AutoExposure;
 use flagfuse_shared::unleash::export::left_out;
+use flagfuse_stats::certificate::{Certificates, margins};
 
 use crate::error::ApiError;
-use crate::model::policy::Policy;
+use crate::figures::{percent, span};
+use crate::model::evidence::harm;
+use crate::model::policy::{Advance, Policy};
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Connection, buffers, flags, parts};
 
@@ -21,12 +25,54 @@ pub(super) fn of_flag(wire: &FlagWire) -> Vec<String> {
 
 /// Notes about a policy as it was written.
 pub(super) fn of_policy(policy: &Policy) -> Vec<String> {
-    let fields = [
-        ("exposure_percent", policy.exposure_percent),
-        ("control_percent", policy.control_percent),
-        ("half_open_percent", policy.half_open_percent),
-    ];
-    fields.into_iter().filter_map(|(field, share)| small(field, share)).collect()
+    let Some(ramp) = &policy.ramp else {
+        let fields = [
+            ("exposure_percent", policy.exposure_percent),
+            ("control_percent", policy.control_percent),
+            ("half_open_percent", policy.half_open_percent),
+        ];
+        return fields.into_iter().filter_map(|(field, share)| small(field, share)).collect();
+    };
+    let stages = ramp.stages.iter().enumerate().flat_map(|(at, stage)| {
+        let field = |name: &str| format!("ramp.stages[{at}].{name}");
+        [
+            small(&field("exposed_percent"), stage.exposed_percent),
+            small(&field("control_percent"), stage.control_percent),
+        ]
+    });
+    stages.flatten().chain(of_ramp(policy)).collect()
+}
+
+/// What keeps a ramp by risk from its last stage, or for long.
+fn of_ramp(policy: &Policy) -> Vec<String> {
+    const LONG_MS: u64 = 24 * 3_600_000;
+    let Some(ramp) = policy.ramp.as_ref().filter(|ramp| ramp.advance == Advance::Risk) else {
+        return Vec::new();
+    };
+    let exposed = 1.0 - ramp.hold_back_percent / 100.0;
+    let mut notes = Vec::new();
+    for guardrail in policy.guardrails.iter().filter(|guardrail| !ramp.exempt.contains(&guardrail.metric)) {
+        let (metric, Ok(harm)) = (&guardrail.metric, harm(guardrail)) else { continue };
+        let budget = ramp.harm_budget.unwrap_or_else(|| harm.theta());
+        let [.., smallest] = margins(harm.direction());
+        let needed = Certificates::needed(harm.direction(), budget, exposed).unwrap_or(smallest);
+        if needed < smallest {
+            notes.push(format!(
+                "ramp: the last stage asks for a harm of {metric} of {} to be excluded, and {} is the smallest that can be: a \
+                 person opens it, or take a larger harm_budget, exempt, or advance by power",
+                percent(needed),
+                percent(smallest),
+            ));
+        }
+        let matures_ms = matures(guardrail.window().within_ms);
+        if matures_ms > LONG_MS {
+            notes.push(format!(
+                "ramp: {metric} is read {} after a unit enrolled, for which each stage waits unless exempt names it",
+                span(matures_ms)
+            ));
+        }
+    }
+    notes
 }
 
 /// Whom a fuse with this policy would have to take at their word.
@@ -88,7 +134,30 @@ pub(super) async fn unleash_sdk(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+
+    #[test]
+    fn a_ramp_that_waits_for_long_or_for_ever_is_noted() {
+        let notes = |ramp: Value| {
+            let policy = json!({
+                "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "ramp": ramp, "guardrails": [
+                    { "metric": "error", "direction": "increase_is_harm", "threshold": 0.02 },
+                    { "metric": "return", "direction": "decrease_is_harm", "threshold": -0.1 },
+                ],
+            });
+            of_policy(&Policy::parse(policy).unwrap())
+        };
+        let found = notes(json!({}));
+        assert!(
+            found[0].contains("a harm of error of 2.1 % to be excluded, and 5 % is the smallest"),
+            "{found:?}"
+        );
+        assert!(found[1].starts_with("ramp: return is read 8 days"), "{found:?}");
+        assert_eq!(notes(json!({ "harm_budget": 0.1, "exempt": ["return"] })), [""; 0]);
+        assert_eq!(notes(json!({ "advance": "time" })), [""; 0]);
+    }
 
     #[test]
     fn shares_below_one_percent_are_noted_and_others_are_not() {

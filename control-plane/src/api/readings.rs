@@ -18,7 +18,7 @@ use crate::error::{ApiError, Code};
 use crate::model::circuit::Circuit;
 use crate::model::metric::RETURN_METRIC;
 use crate::model::policy::default_window;
-use crate::model::verdict::{ArmTotal, GuardrailEvidence};
+use crate::model::verdict::{ArmTotal, GuardrailEvidence, RampVerdict};
 use crate::model::window::{Covers, EnrolmentRange};
 use crate::store::usage::UsageHour;
 use crate::store::verdicts::VerdictRow;
@@ -91,7 +91,7 @@ struct VerdictAnswer {
     phase: u32,
     #[schema(value_type = u64)]
     at_ms: UnixMillis,
-    /// `continue`, `hold`, `trip`, `half_open`, `close`.
+    /// `continue`, `hold`, `trip`, `half_open`, `close`, `advance`.
     decision: String,
     /// Stable word.
     reason: String,
@@ -102,12 +102,17 @@ struct VerdictAnswer {
     /// One entry for each guardrail.
     #[schema(value_type = Vec<schema::GuardrailEvidence>)]
     evidence: Vec<GuardrailEvidence>,
+    /// Where its ramp stood, and what the next stage waited for.
+    #[schema(nullable = false, value_type = Option<schema::RampVerdict>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ramp: Option<RampVerdict>,
 }
 
 impl From<VerdictRow> for VerdictAnswer {
     fn from(row: VerdictRow) -> Self {
-        let VerdictRow { verdict_id, phase, at_ms, decision, reason, summary, ingest_lag_ms, evidence } = row;
-        Self { verdict_id, phase, at_ms, decision, reason, summary, ingest_lag_ms, evidence }
+        let VerdictRow { verdict_id, phase, at_ms, decision, reason, summary, ingest_lag_ms, evidence, ramp } =
+            row;
+        Self { verdict_id, phase, at_ms, decision, reason, summary, ingest_lag_ms, evidence, ramp }
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) enum Action {
     PutFuse,
     DeleteFuse,
     FuseTransition,
+    FuseAdvance,
+    FuseHoldRamp,
     CreateToken,
     RevokeToken,
 }
@@ -55,6 +57,8 @@ impl Action {
             Self::PutFuse => "fuse.put",
             Self::DeleteFuse => "fuse.delete",
             Self::FuseTransition => "fuse.transition",
+            Self::FuseAdvance => "fuse.advance",
+            Self::FuseHoldRamp => "fuse.hold_ramp",
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
         }
@@ -71,7 +75,9 @@ impl Action {
             | Self::DeleteOverride
             | Self::PutFuse
             | Self::DeleteFuse
-            | Self::FuseTransition => true,
+            | Self::FuseTransition
+            | Self::FuseAdvance
+            | Self::FuseHoldRamp => true,
             Self::CreateProject
             | Self::DeleteProject
             | Self::CreateEnvironment
@@ -114,6 +120,8 @@ mod tests {
             Action::PutFuse,
             Action::DeleteFuse,
             Action::FuseTransition,
+            Action::FuseAdvance,
+            Action::FuseHoldRamp,
             Action::CreateToken,
             Action::RevokeToken,
         ];

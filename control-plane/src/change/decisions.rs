@@ -79,7 +79,8 @@ fn affected(change: &Change) -> Affected<'_> {
         | Change::PutOverride { scope, flag, .. }
         | Change::PutFuse { scope, flag, .. }
         | Change::DeleteFuse { scope, flag }
-        | Change::FuseTransition { scope, flag, .. } => Affected::Flag(scope, flag.as_str()),
+        | Change::FuseTransition { scope, flag, .. }
+        | Change::FuseAdvance { scope, flag, .. } => Affected::Flag(scope, flag.as_str()),
         Change::PutProjectFlag { project, wire, .. } => Affected::Project(project, &wire.key),
         Change::DeleteProjectFlag { project, flag, .. } => Affected::Project(project, flag.as_str()),
         Change::PutPart { scope, .. }
@@ -88,6 +89,7 @@ fn affected(change: &Change) -> Affected<'_> {
         | Change::Revert { scope, .. } => Affected::Environment(scope),
         Change::CreateProject { .. }
         | Change::CreateEnvironment { .. }
+        | Change::HoldRamp { .. }
         | Change::SetSettings { .. }
         // Nobody is asked whether decisions change where all of them do: what is lost is told instead.
         | Change::DeleteProject { .. }

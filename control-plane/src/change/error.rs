@@ -128,6 +128,11 @@ pub enum ChangeError {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// A ramp that cannot go on, or that there is not.
+    #[error(
+        "the fuse of flag {flag:?} has no next stage: its policy has no ramp, or the ramp is at its last stage"
+    )]
+    NoNextStage { flag: String },
     /// It comes from the project.
     #[error(
         "flag {flag:?} is inherited from the project: switch it off with an override, or delete the project's flag"

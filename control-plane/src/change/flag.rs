@@ -145,8 +145,8 @@ pub(super) fn gone(environment: &EnvironmentKey, circuit: Circuit) -> Value {
 
 /// Removes a flag whose environment was checked without it, and its fuse.
 pub(super) async fn remove(writing: &mut Writing<'_>, scope: &Scope, key: &str) -> Result<(), ChangeError> {
-    if let Some(fuse) = fuses::fuse(writing.conn, scope, key).await? {
-        phases::end(writing.conn, fuse.phase_id, writing.now).await?;
+    if fuses::fuse(writing.conn, scope, key).await?.is_some() {
+        phases::end(writing.conn, scope, key, writing.now).await?;
         fuses::delete(writing.conn, scope, key).await?;
     }
     if flags::delete(writing.conn, scope, key).await? {

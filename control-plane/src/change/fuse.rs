@@ -1,13 +1,15 @@
-//! Changes of fuses: each begins a phase and writes its allocation into the flag. Never decides one.
+//! Changes of fuses: a phase that begins is written into its flag, with the buckets that it exposes and compares. Never decides
+//! one.
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::definition::{CohortSliceWire, CohortWire, FlagWire, RuleWire};
+use flagfuse_shared::definition::{Arm, CohortWire, FlagWire, RuleWire};
 use flagfuse_shared::flag::compile;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::{Map, Value, json};
 
 use super::action::Action;
+use super::attempt::{self, Begun, Start};
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::fuse_lock;
@@ -15,8 +17,8 @@ use super::kinds::Decider;
 use super::writing::Writing;
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::metric::EXPOSURE_METRIC;
-use crate::model::phase::{allocation, withheld};
 use crate::model::policy::Policy;
+use crate::model::ramp::{Opened, Ramp, Range, exposed, withheld};
 use crate::model::verdict::{Finding, GuardrailEvidence, Reading};
 use crate::model::window::EnrolmentRange;
 use crate::store::cells::reading;
@@ -33,6 +35,8 @@ pub(super) struct Transition {
     pub(super) by: Decider,
     pub(super) reason: String,
     pub(super) evidence: Value,
+    /// Whether a fuse that closes begins a new attempt, whatever its probe was.
+    pub(super) is_anew: bool,
 }
 
 pub(super) async fn put(
@@ -44,55 +48,161 @@ pub(super) async fn put(
     writing.require_environment(&scope).await?;
     let row = writing.require_flag(&scope, flag).await?;
     policy.check_flag(&row.wire)?;
-    let stored = fuses::fuse(writing.conn, &scope, flag.as_str()).await?;
-    if stored.as_ref().is_some_and(|fuse| fuse.policy == policy) {
-        return Ok(Vec::new());
+    match fuses::fuse(writing.conn, &scope, flag.as_str()).await? {
+        None => arm(writing, scope, row, policy).await,
+        Some(fuse) if fuse.policy == policy => Ok(Vec::new()),
+        Some(fuse) => edit(writing, scope, row, (fuse, policy)).await,
     }
-    if stored.is_none() {
-        fuse_lock::check_salt(writing.conn, &scope, &row.wire).await?;
-    }
-    if let Some(fuse) = &stored {
-        check_roles(fuse, &policy)?;
-    }
-    let circuit = stored.as_ref().map_or(Circuit::Closed, |fuse| fuse.circuit);
-    let rollout = match &stored {
-        Some(fuse) => fuse.rollout,
-        None if row.wire.enabled => Rollout::Validating,
-        None => Rollout::Pending,
-    };
-    let mut notes = Map::new();
-    let before = match &stored {
-        Some(fuse) => {
-            notes.extend(left_behind(writing, fuse).await?.map(|left| ("left_behind".to_owned(), left)));
-            end_phase(writing, fuse).await?
-        }
-        None => Vec::new(),
-    };
-    let detail = json!({ "policy": policy, "circuit": circuit });
-    let phase = begin_phase(writing, &scope, row, &policy, circuit, &before).await?;
+}
+
+/// A new fuse begins the next attempt of its flag.
+async fn arm(
+    writing: &mut Writing<'_>,
+    scope: Scope,
+    row: FlagRow,
+    policy: Policy,
+) -> Result<Vec<Effect>, ChangeError> {
+    fuse_lock::check_salt(writing.conn, &scope, &row.wire).await?;
+    let rollout = if row.wire.enabled { Rollout::Validating } else { Rollout::Pending };
+    let stage = attempt::begin(writing, &scope, &row, &policy, Start::Launch { kept: Vec::new() }).await?;
+    let detail = detail(json!({ "policy": policy, "circuit": Circuit::Closed }), &stage);
+    let notes = if stage.attempt > 1 { noted(&stage, &[]) } else { Map::new() };
+    let key = row.wire.key.clone();
+    let phase = begin_phase(writing, &scope, row, (&policy, Circuit::Closed), stage).await?;
     let fuse = FuseRow {
-        flag: flag.to_string(),
-        revision: stored.as_ref().map_or(0, |fuse| fuse.revision),
+        flag: key.clone(),
+        revision: 0,
         policy,
-        circuit,
+        circuit: Circuit::Closed,
         rollout,
         phase_id: phase.phase_id,
-        tripped_phase_id: stored.as_ref().and_then(|fuse| fuse.tripped_phase_id),
-        tripped_metrics: stored.as_ref().map(|fuse| fuse.tripped_metrics.clone()).unwrap_or_default(),
+        tripped_phase_id: None,
+        tripped_metrics: Vec::new(),
         changed_ms: writing.now,
-        acted_ms: stored.as_ref().and_then(|fuse| fuse.acted_ms),
+        acted_ms: None,
         ema: BTreeMap::new(),
         ema_ms: UnixMillis(0),
-        hand: stored.as_ref().map_or(Hand::Free, |fuse| fuse.hand),
+        hand: Hand::Free,
+        is_ramp_held: false,
     };
-    let revision = if stored.is_none() {
-        fuses::insert(writing.conn, &scope, &fuse).await?
-    } else {
-        // The write lock is held since the fuse was read: its revision still stands.
-        fuses::replace(writing.conn, &scope, &fuse).await?;
-        fuse.revision + 1
+    let revision = fuses::insert(writing.conn, &scope, &fuse).await?;
+    Ok(vec![Effect { notes, ..effect(Action::PutFuse, scope, &key, phase.phase, detail, Some(revision)) }])
+}
+
+/// Another policy. One that asks another question of the units begins an attempt; any other goes on with the one that runs.
+async fn edit(
+    writing: &mut Writing<'_>,
+    scope: Scope,
+    row: FlagRow,
+    (fuse, policy): (FuseRow, Policy),
+) -> Result<Vec<Effect>, ChangeError> {
+    check_roles(&fuse, &policy)?;
+    let because = fuse.policy.asks_otherwise(&policy);
+    let (key, revision) = (fuse.flag.clone(), Some(fuse.revision + 1));
+    let running = phases::by_id(writing.conn, fuse.phase_id).await?;
+    let mut words = json!({ "policy": policy, "circuit": fuse.circuit });
+    let Some(running) = running.filter(|_| because.is_empty()) else {
+        return anew(writing, scope, row, (fuse, policy), &because).await;
     };
-    Ok(vec![Effect { notes, ..effect(Action::PutFuse, scope, flag, phase.phase, detail, Some(revision)) }])
+    // The write lock is held since the fuse was read: its revision still stands.
+    fuses::handle(writing.conn, &scope, &FuseRow { policy, ..fuse }).await?;
+    if let Some(fields) = words.as_object_mut() {
+        fields.insert("attempt".to_owned(), json!(running.attempt));
+    }
+    let effect = effect(Action::PutFuse, scope, &key, running.phase, words, revision);
+    Ok(vec![Effect { publication: Publication::NotNeeded, ..effect }])
+}
+
+/// A policy that asks another question, and the attempt that it begins.
+async fn anew(
+    writing: &mut Writing<'_>,
+    scope: Scope,
+    row: FlagRow,
+    (fuse, policy): (FuseRow, Policy),
+    because: &[&'static str],
+) -> Result<Vec<Effect>, ChangeError> {
+    let mut notes = Map::new();
+    notes.extend(left_behind(writing, &fuse).await?.map(|left| ("left_behind".to_owned(), left)));
+    let running = phases::by_id(writing.conn, fuse.phase_id).await?;
+    phases::end(writing.conn, &scope, &fuse.flag, writing.now).await?;
+    let stage = match fuse.circuit {
+        // Nobody is exposed: the next probe is an attempt of its own.
+        Circuit::Open => open(running.as_ref(), &row),
+        Circuit::Closed => {
+            let start = relaunch(&fuse, &policy, running.as_ref());
+            attempt::begin(writing, &scope, &row, &policy, start).await?
+        }
+        Circuit::HalfOpen => {
+            let tripped = tripped_stage(writing, &fuse).await?;
+            let kept = kept(&fuse, &policy, running.as_ref());
+            attempt::begin(writing, &scope, &row, &policy, Start::Probe { tripped, kept }).await?
+        }
+    };
+    if stage.stage > 0 {
+        notes.extend(noted(&stage, because));
+    }
+    let detail = detail(json!({ "policy": policy, "circuit": fuse.circuit }), &stage);
+    let phase = begin_phase(writing, &scope, row, (&policy, fuse.circuit), stage).await?;
+    let rollout = rollout(fuse.circuit, &fuse, &phase);
+    let next = FuseRow { policy, rollout, phase_id: phase.phase_id, changed_ms: writing.now, ..fuse };
+    // The write lock is held since the fuse was read: its revision still stands.
+    fuses::replace(writing.conn, &scope, &next).await?;
+    let revision = Some(next.revision + 1);
+    Ok(vec![Effect { notes, ..effect(Action::PutFuse, scope, &next.flag, phase.phase, detail, revision) }])
+}
+
+/// How a closed fuse begins anew. Behind the last stage of a ramp there is nobody fresh: it begins again for the units that it
+/// has, where they are shown the same.
+fn relaunch(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Start {
+    let is_last = fuse.rollout == Rollout::Promoted && policy.ramp.is_some();
+    match running {
+        Some(running) if is_last && shows_the_same(&fuse.policy, policy) => {
+            Start::Again { stage: running.stage, slices: running.slices.clone() }
+        }
+        Some(_) | None => Start::Launch { kept: kept(fuse, policy, running) },
+    }
+}
+
+/// How far the roll-out is of a fuse that goes to a circuit with that phase: promoted where the last stage begins again.
+fn rollout(to: Circuit, fuse: &FuseRow, phase: &PhaseRow) -> Rollout {
+    let is_again = to == fuse.circuit && phase.stage > 1;
+    match (fuse.rollout, to) {
+        (Rollout::Promoted, Circuit::Closed) if is_again => Rollout::Promoted,
+        (Rollout::Pending, _) if to == fuse.circuit => Rollout::Pending,
+        _ => to.rollout(),
+    }
+}
+
+fn shows_the_same(before: &Policy, after: &Policy) -> bool {
+    (&before.treatment_variation, &before.control_variation)
+        == (&after.treatment_variation, &after.control_variation)
+}
+
+/// Who goes on seeing the feature where an attempt ends without a trip. Without a ramp the share of exposed units is all that
+/// may see it, so that nobody is kept; and nobody is shown another feature without being counted.
+fn kept(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Vec<Range> {
+    let is_kept = policy.ramp.is_some() && fuse.policy.treatment_variation == policy.treatment_variation;
+    running.filter(|_| is_kept).map(|running| exposed(&running.slices)).unwrap_or_default()
+}
+
+/// Nobody is exposed or compared.
+fn open(running: Option<&PhaseRow>, row: &FlagRow) -> Begun {
+    Begun {
+        attempt: running.map_or(0, |running| running.attempt),
+        stage: 0,
+        salt: running.map_or_else(|| attempt::own_salt(row).to_owned(), |running| running.salt.clone()),
+        slices: Vec::new(),
+        is_new_lane: false,
+    }
+}
+
+/// The stage that tripped last; of a fuse that was not tripped the one that runs.
+async fn tripped_stage(writing: &mut Writing<'_>, fuse: &FuseRow) -> Result<u32, ChangeError> {
+    let phase_id = match fuse.circuit {
+        Circuit::Closed => fuse.phase_id,
+        Circuit::Open | Circuit::HalfOpen => fuse.tripped_phase_id.unwrap_or(fuse.phase_id),
+    };
+    Ok(phases::by_id(writing.conn, phase_id).await?.map_or(1, |phase| phase.stage))
 }
 
 /// The units of the running phase, which count for another policy no longer; `None` when there are none.
@@ -113,7 +223,7 @@ pub(super) async fn delete(
     let mut row = writing.require_flag(&scope, flag).await?;
     let fuse = writing.require_fuse(&scope, flag).await?;
     check_deletable(&fuse, &row)?;
-    phases::end(writing.conn, fuse.phase_id, writing.now).await?;
+    phases::end(writing.conn, &scope, flag.as_str(), writing.now).await?;
     fuses::delete(writing.conn, &scope, flag.as_str()).await?;
     row.wire.cohort = None;
     flags::put(writing.conn, &scope, &row.wire, writing.now).await?;
@@ -143,12 +253,11 @@ pub(super) async fn transition(
     if fuse.revision != transition.expected_revision {
         return Err(stale);
     }
-    let before = end_phase(writing, &fuse).await?;
-    let phase = begin_phase(writing, &scope, row, &fuse.policy, transition.to, &before).await?;
+    let (phase, told) = move_to(writing, &scope, row, &fuse, &transition).await?;
     let is_trip = transition.to == Circuit::Open && fuse.circuit != Circuit::Open;
     let next = FuseRow {
         circuit: transition.to,
-        rollout: transition.to.rollout(),
+        rollout: rollout(transition.to, &fuse, &phase),
         phase_id: phase.phase_id,
         tripped_phase_id: if is_trip { Some(fuse.phase_id) } else { fuse.tripped_phase_id },
         tripped_metrics: if is_trip { harmed(&transition.evidence) } else { fuse.tripped_metrics.clone() },
@@ -163,15 +272,100 @@ pub(super) async fn transition(
     if !fuses::replace(writing.conn, &scope, &next).await? {
         return Err(stale);
     }
-    let detail = json!({
+    let mut detail = json!({
         "from": fuse.circuit, "to": transition.to, "reason": transition.reason, "evidence": transition.evidence,
     });
+    if let (Some(fields), Value::Object(told)) = (detail.as_object_mut(), told) {
+        fields.extend(told);
+    }
     let mut effect =
-        effect(Action::FuseTransition, scope, flag, phase.phase, detail, Some(fuse.revision + 1));
+        effect(Action::FuseTransition, scope, flag.as_str(), phase.phase, detail, Some(fuse.revision + 1));
     if transition.to == Circuit::Open {
         effect.publication = Publication::Urgent;
     }
     Ok(vec![effect])
+}
+
+/// Gives a fuse that moves its next phase, and says of which attempt that is.
+async fn move_to(
+    writing: &mut Writing<'_>,
+    scope: &Scope,
+    row: FlagRow,
+    fuse: &FuseRow,
+    transition: &Transition,
+) -> Result<(PhaseRow, Value), ChangeError> {
+    let (policy, to) = (&fuse.policy, transition.to);
+    let running = phases::by_id(writing.conn, fuse.phase_id).await?;
+    if to == Circuit::Closed && fuse.circuit == Circuit::HalfOpen && !transition.is_anew {
+        match resume(writing, scope, &row, policy, running.as_ref()).await? {
+            Resumed::Stays(phase) => return Ok((*phase, json!({}))),
+            Resumed::Opens(stage) => return stage_begins(writing, scope, row, (policy, to), stage).await,
+            Resumed::Not => {}
+        }
+    }
+    let tripped = tripped_stage(writing, fuse).await?;
+    phases::end(writing.conn, scope, &fuse.flag, writing.now).await?;
+    let start = match to {
+        Circuit::Open => None,
+        Circuit::HalfOpen => Some(Start::Probe { tripped, kept: Vec::new() }),
+        // Whoever was exposed in a trip comes last.
+        Circuit::Closed if fuse.circuit != Circuit::Closed => Some(Start::Launch { kept: Vec::new() }),
+        Circuit::Closed => Some(relaunch(fuse, policy, running.as_ref())),
+    };
+    let stage = match start {
+        None => open(running.as_ref(), &row),
+        Some(start) => attempt::begin(writing, scope, &row, policy, start).await?,
+    };
+    stage_begins(writing, scope, row, (policy, to), stage).await
+}
+
+pub(super) async fn stage_begins(
+    writing: &mut Writing<'_>,
+    scope: &Scope,
+    row: FlagRow,
+    (policy, circuit): (&Policy, Circuit),
+    stage: Begun,
+) -> Result<(PhaseRow, Value), ChangeError> {
+    let told = stage.detail();
+    Ok((begin_phase(writing, scope, row, (policy, circuit), stage).await?, told))
+}
+
+/// How a probe that closes goes on.
+enum Resumed {
+    /// At its own share, which is a stage of the ramp: its phase goes on.
+    Stays(Box<PhaseRow>),
+    /// With the share of a policy without a ramp.
+    Opens(Begun),
+    /// Too few buckets are fresh for that share.
+    Not,
+}
+
+async fn resume(
+    writing: &mut Writing<'_>,
+    scope: &Scope,
+    row: &FlagRow,
+    policy: &Policy,
+    running: Option<&PhaseRow>,
+) -> Result<Resumed, ChangeError> {
+    let Some(running) = running else { return Ok(Resumed::Not) };
+    let probe = (running.width(Arm::Exposed), running.width(Arm::Control));
+    let ramp = Ramp::behind_probe(policy, probe);
+    if policy.ramp.is_none() && ramp.told().len() > 1 {
+        let next = ramp.next(running.stage, running.phase, &running.slices, policy);
+        return Ok(next.map_or(Resumed::Not, |opened| Resumed::Opens(following(running, opened))));
+    }
+    let mut wire = row.wire.clone();
+    if let Some(cohort) = &mut wire.cohort {
+        cohort.withheld = withheld(policy, Circuit::Closed);
+    }
+    flags::put(writing.conn, scope, &wire, writing.now).await?;
+    Ok(Resumed::Stays(Box::new(running.clone())))
+}
+
+/// The stage behind the one that runs, of the same attempt.
+pub(super) fn following(running: &PhaseRow, opened: Opened) -> Begun {
+    let Opened { stage, slices, .. } = opened;
+    Begun { attempt: running.attempt, stage, salt: running.salt.clone(), slices, is_new_lane: false }
 }
 
 /// The metrics past their threshold, from the evidence of a verdict; none where a person gave a reason instead.
@@ -213,10 +407,10 @@ fn check_deletable(fuse: &FuseRow, row: &FlagRow) -> Result<(), ChangeError> {
     }
 }
 
-fn effect(
+pub(super) fn effect(
     action: Action,
     scope: Scope,
-    flag: &FlagKey,
+    flag: &str,
     phase: u32,
     mut detail: Value,
     revision: Option<u64>,
@@ -224,37 +418,43 @@ fn effect(
     if let Some(fields) = detail.as_object_mut() {
         fields.insert("phase".to_owned(), Value::from(phase));
     }
-    let subject = flag.to_string();
+    let subject = flag.to_owned();
     let publication = Publication::Needed;
     Effect { action, subject, detail, scope: Some(scope), publication, revision, notes: Map::new() }
 }
 
-/// Ends the running phase. Returns the slices that a probe has to avoid: those of the running phase, or of the
-/// tripped one when the running phase exposes nobody.
-async fn end_phase(writing: &mut Writing<'_>, fuse: &FuseRow) -> Result<Vec<CohortSliceWire>, ChangeError> {
-    phases::end(writing.conn, fuse.phase_id, writing.now).await?;
-    let harmful = match (fuse.circuit, fuse.tripped_phase_id) {
-        (Circuit::Open, Some(tripped)) => tripped,
-        (Circuit::Open | Circuit::Closed | Circuit::HalfOpen, _) => fuse.phase_id,
-    };
-    Ok(phases::by_id(writing.conn, harmful).await?.map(|phase| phase.slices).unwrap_or_default())
+/// What an answer says of an attempt that began.
+fn noted(stage: &Begun, because: &[&str]) -> Map<String, Value> {
+    [("attempt".to_owned(), stage.note(because))].into_iter().collect()
 }
 
-async fn begin_phase(
+/// What the audit trail says of a policy, and of the stage that begins with it.
+fn detail(mut words: Value, stage: &Begun) -> Value {
+    if let (Some(fields), Value::Object(told)) = (words.as_object_mut(), stage.detail()) {
+        // The answer's note of the attempt says more under its name.
+        fields.extend(told.into_iter().filter(|(name, _)| name != "attempt"));
+    }
+    words
+}
+
+pub(super) async fn begin_phase(
     writing: &mut Writing<'_>,
     scope: &Scope,
     mut row: FlagRow,
-    policy: &Policy,
-    circuit: Circuit,
-    before: &[CohortSliceWire],
+    (policy, circuit): (&Policy, Circuit),
+    stage: Begun,
 ) -> Result<PhaseRow, ChangeError> {
+    let own = attempt::own_salt(&row);
+    let salt = (stage.salt != own).then(|| stage.salt.clone());
     let new = PhaseRow {
         phase_id: 0,
         phase: 0,
         circuit,
-        salt: row.wire.salt.clone().unwrap_or_else(|| row.wire.key.clone()),
+        attempt: stage.attempt,
+        stage: stage.stage,
+        salt: stage.salt,
         bucket_by: row.wire.bucket_by.clone(),
-        slices: allocation(policy, circuit, before),
+        slices: stage.slices,
         policy: policy.clone(),
         started_ms: writing.now,
         ended_ms: None,
@@ -263,7 +463,7 @@ async fn begin_phase(
     let withheld = withheld(policy, circuit);
     let (dimensions, units) = (policy.slices.clone(), policy.units);
     let slices = phase.slices.clone();
-    row.wire.cohort = Some(CohortWire { phase: phase.phase, slices, withheld, dimensions, units });
+    row.wire.cohort = Some(CohortWire { phase: phase.phase, slices, withheld, dimensions, units, salt });
     check_cohort(&row.wire)?;
     flags::put(writing.conn, scope, &row.wire, writing.now).await?;
     Ok(phase)

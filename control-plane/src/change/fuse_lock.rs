@@ -92,7 +92,8 @@ pub(super) async fn check_salt(
 ) -> Result<(), ChangeError> {
     for fuse in fuses::fuses(conn, scope).await? {
         let Some(other) = flags::flag(conn, scope, &fuse.flag).await? else { continue };
-        if fuse.flag != flag.key && salt(&other.wire) == salt(flag) {
+        let lane = other.wire.cohort.as_ref().and_then(|cohort| cohort.salt.as_deref());
+        if fuse.flag != flag.key && (salt(&other.wire) == salt(flag) || lane == Some(salt(flag))) {
             let (flag, salt) = (flag.key.clone(), salt(flag).to_owned());
             return Err(ChangeError::SharedSalt { flag, other: fuse.flag, salt });
         }
@@ -110,8 +111,10 @@ fn unit_source(flag: &FlagWire) -> &str {
 
 /// The slice of the running phase that holds a unit: only such units are counted.
 fn slice<'f>(flag: &'f FlagWire, unit: &str) -> Option<&'f CohortSliceWire> {
-    let bucket = Bucket::of(salt(flag), unit, COHORT_SEED).get();
-    flag.cohort.as_ref()?.slices.iter().find(|slice| (slice.from..slice.to).contains(&bucket))
+    let cohort = flag.cohort.as_ref()?;
+    let salt = cohort.salt.as_deref().unwrap_or_else(|| salt(flag));
+    let bucket = Bucket::of(salt, unit, COHORT_SEED).get();
+    cohort.slices.iter().find(|slice| (slice.from..slice.to).contains(&bucket))
 }
 
 /// A unit may be named when it is in no slice, or gets what its slice gets. Of units named by another attribute nobody

@@ -154,6 +154,27 @@ pub enum Change {
         reason: String,
         /// What led to it.
         evidence: Value,
+        /// Whether a fuse that closes begins a new attempt even where its probe could go on.
+        is_anew: bool,
+    },
+    /// The next stage of a fuse's ramp opens.
+    FuseAdvance {
+        scope: Scope,
+        flag: FlagKey,
+        /// The revision it was decided on.
+        expected_revision: u64,
+        /// Stable word.
+        reason: String,
+        /// What led to it.
+        evidence: Value,
+    },
+    /// A person keeps a fuse's ramp at its stage, or lets go of it.
+    HoldRamp {
+        scope: Scope,
+        flag: FlagKey,
+        is_held: bool,
+        /// In the words of whoever does it.
+        reason: String,
     },
     /// A new token; a client key publishes.
     CreateToken {
@@ -194,6 +215,7 @@ impl Change {
             | Self::PutProjectFlag { .. }
             | Self::PutOverride { .. }
             | Self::PutFuse { .. }
+            | Self::FuseAdvance { .. }
             | Self::Revert { .. }
             | Self::CreateToken { .. } => Reserve::Kept,
             Self::CreateProject { .. }
@@ -206,6 +228,7 @@ impl Change {
             | Self::DeleteProjectFlag { .. }
             | Self::DeleteFuse { .. }
             | Self::FuseTransition { .. }
+            | Self::HoldRamp { .. }
             | Self::RevokeToken { .. }
             | Self::Republish { .. } => Reserve::Usable,
         }
@@ -228,6 +251,7 @@ mod tests {
             by: Decider::Engine,
             reason: String::new(),
             evidence: Value::Null,
+            is_anew: false,
         };
         for change in [
             trip,

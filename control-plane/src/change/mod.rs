@@ -6,13 +6,14 @@
 //! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
 //! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against it,
 //!   and who has to confirm it
-//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
-//! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
+//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `ramp`, `scope`, `token`: one file a kind of change
+//! - `environment`, `attempt`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `lock`, `transaction`: all of it in order, with as much locked as is checked
 
 mod action;
 mod altered;
+mod attempt;
 mod confirm;
 mod consent;
 mod decisions;
@@ -35,6 +36,7 @@ mod part;
 mod precondition;
 mod precondition_check;
 mod proposal;
+mod ramp;
 mod reach;
 mod record;
 mod resource;

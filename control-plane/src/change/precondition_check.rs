@@ -113,7 +113,9 @@ async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool)
         | Change::DeleteProject { .. }
         | Change::DeleteEnvironment { .. }
         | Change::PutOverride { patch: None, .. }
-        | Change::FuseTransition { .. } => is_there,
+        | Change::FuseTransition { .. }
+        | Change::FuseAdvance { .. }
+        | Change::HoldRamp { .. } => is_there,
         Change::PutOverride { scope, flag, patch: Some(_) } => {
             project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str())
                 .await?

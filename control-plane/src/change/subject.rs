@@ -57,7 +57,9 @@ impl Subject {
             | Change::DeleteEnvironment { scope } => Self::Environment(scope.clone()),
             Change::PutFuse { scope, flag, .. }
             | Change::DeleteFuse { scope, flag }
-            | Change::FuseTransition { scope, flag, .. } => Self::Fuse(scope.clone(), flag.to_string()),
+            | Change::FuseTransition { scope, flag, .. }
+            | Change::FuseAdvance { scope, flag, .. }
+            | Change::HoldRamp { scope, flag, .. } => Self::Fuse(scope.clone(), flag.to_string()),
             Change::CreateToken { token, .. } => Self::Token(actor.tenant.clone(), token.token_id.clone()),
             Change::RevokeToken { token_id } => Self::Token(actor.tenant.clone(), token_id.clone()),
         }

@@ -75,6 +75,7 @@ pub(super) fn fuse(flag: &str, circuit: Circuit) -> FuseRow {
         ema: BTreeMap::new(),
         ema_ms: UnixMillis(0),
         hand: Hand::Free,
+        is_ramp_held: false,
     }
 }
 
@@ -120,8 +121,9 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::Outbox(_) => 28,
         ChangeError::Store(_) => 29,
         ChangeError::Diff(_) => 30,
+        ChangeError::NoNextStage { .. } => 31,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 31;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 32;

@@ -15,7 +15,7 @@ use super::precondition::Preconditions;
 use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
-use super::{flag, fuse, import, inheritance, part, precondition_check, revert, scope, token};
+use super::{flag, fuse, import, inheritance, part, precondition_check, ramp, revert, scope, token};
 use crate::publish::Publisher;
 use crate::store::Store;
 
@@ -146,9 +146,16 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::Import { scope, import } => import::apply(writing, scope, *import).await,
         Change::PutFuse { scope, flag, policy } => fuse::put(writing, scope, &flag, *policy).await,
         Change::DeleteFuse { scope, flag } => fuse::delete(writing, scope, &flag).await,
-        Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence } => {
-            let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence };
+        Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence, is_anew } => {
+            let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
             fuse::transition(writing, scope, transition).await
+        }
+        Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
+            let step = ramp::Step { flag, expected_revision, reason, evidence };
+            ramp::advance(writing, scope, step).await
+        }
+        Change::HoldRamp { scope, flag, is_held, reason } => {
+            ramp::hold_ramp(writing, scope, &flag, (is_held, reason)).await
         }
         Change::CreateToken { token, secret } => token::create(writing, *token, secret).await,
         Change::RevokeToken { token_id } => token::revoke(writing, &token_id).await,

@@ -72,7 +72,7 @@ impl Basis {
 
     /// The verdict of a fuse that should move and cannot.
     pub(super) fn blocked(&self, verdict: Verdict) -> Verdict {
-        if verdict.decision.target().is_none() {
+        if !verdict.decision.moves() {
             return verdict;
         }
         let summary = blocked(verdict.decision, &verdict.summary);

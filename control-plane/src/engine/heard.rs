@@ -1,73 +1,153 @@
-//! What an engine has heard of a phase in the mode `anytime`: a function of its closed cells. An engine that starts anew folds
-//! them again and has the same bits.
+//! What an engine has heard of an attempt in the mode `anytime`: a function of the closed cells of its phases. An engine that starts
+//! anew folds them again and has the same bits.
+
+use std::collections::BTreeMap;
+
+use flagfuse_shared::definition::Arm;
 
 use crate::model::evidence::{Evidence, News, PhaseShape, Terms};
 use crate::model::policy::Policy;
-use crate::model::verdict::Heed;
+use crate::model::verdict::{Heed, RampLook};
 use crate::store::cells::Names;
-use crate::store::evidence::Spent;
+use crate::store::evidence::{Asked, Spent};
 use crate::store::phases::PhaseRow;
 
-/// What was heard of a phase.
+/// What was heard of an attempt.
 #[derive(Debug)]
 pub(super) struct Heard {
-    /// In force when the phase began.
+    /// In force when the attempt began.
     policy: Policy,
+    /// By their numbers in the database.
+    phases: BTreeMap<i64, Stage>,
     evidence: Option<Evidence>,
     /// The newest tick that is folded; `None` before the first one.
     pub(super) closed_tick: Option<i64>,
-    /// The newest slot that is folded; below 0 before the first one.
-    pub(super) slot: i64,
     /// What in the cells contradicts itself.
     corrupt: Option<String>,
 }
 
+/// The phase of a stage.
+#[derive(Debug)]
+struct Stage {
+    /// Widths of the exposed and the control arm.
+    buckets: (u32, u32),
+    /// Where its slots are censored: the last stage shows its controls the feature.
+    censored_ms: Option<u64>,
+    /// Whether it has begun to count.
+    is_heard: bool,
+    /// The newest slot that is folded; below 0 before the first one.
+    slot: i64,
+}
+
 impl Heard {
-    /// Nothing, of this phase.
-    pub(super) fn of(row: &PhaseRow) -> Self {
-        Self { policy: row.policy.clone(), evidence: None, closed_tick: None, slot: -1, corrupt: None }
+    /// Nothing, of an attempt with these phases, the oldest first; `None` where it has none.
+    pub(super) fn of(rows: &[PhaseRow]) -> Option<Self> {
+        let first = rows.first()?;
+        let stage = |row: &PhaseRow| {
+            let ends_before = |later: &&PhaseRow| {
+                later.stage > row.stage && row.ended_ms.is_some_and(|ended_ms| ended_ms <= later.started_ms)
+            };
+            let is_censored = rows.iter().any(|later| ends_before(&later));
+            let stage = Stage {
+                buckets: (row.width(Arm::Exposed), row.width(Arm::Control)),
+                censored_ms: row.ended_ms.filter(|_| is_censored).map(|ended_ms| ended_ms.0),
+                is_heard: false,
+                slot: -1,
+            };
+            (row.phase_id, stage)
+        };
+        let phases = rows.iter().map(stage).collect();
+        let mut heard =
+            Self { policy: first.policy.clone(), phases, evidence: None, closed_tick: None, corrupt: None };
+        heard.begin();
+        Some(heard)
+    }
+
+    /// The numbers of its phases in the database.
+    pub(super) fn phase_ids(&self) -> Vec<i64> {
+        self.phases.keys().copied().collect()
     }
 
     /// Forgets what was heard, of another database.
     pub(super) fn forget(&mut self) {
-        (self.evidence, self.closed_tick, self.slot, self.corrupt) = (None, None, -1, None);
+        for stage in self.phases.values_mut() {
+            (stage.is_heard, stage.slot) = (false, -1);
+        }
+        (self.closed_tick, self.corrupt) = (None, None);
+        self.begin();
     }
 
-    /// Begins to listen, when the phase has begun to count.
-    pub(super) fn begin(&mut self, names: &Names, buckets: (u32, u32)) {
-        if self.evidence.is_some() || self.corrupt.is_some() {
-            return;
-        }
-        let number = |metric: &str| names.metric_no(metric).unwrap_or(u8::MAX);
-        let metrics: Vec<u8> =
-            self.policy.guardrails.iter().map(|guardrail| number(&guardrail.metric)).collect();
-        // With the rest of each.
-        let dimensions: Vec<usize> =
-            self.policy.slices.iter().map(|dimension| dimension.values.len() + 1).collect();
-        let shape = PhaseShape { policy: &self.policy, metrics: &metrics, dimensions: &dimensions, buckets };
-        match Evidence::new(&shape) {
+    /// With the rest of each.
+    fn dimensions(&self) -> Vec<usize> {
+        self.policy.slices.iter().map(|dimension| dimension.values.len() + 1).collect()
+    }
+
+    fn begin(&mut self) {
+        match Evidence::begin(&self.policy, &self.dimensions()) {
             Ok(evidence) => self.evidence = Some(evidence),
             Err(refused) => self.corrupt = Some(refused.to_string()),
         }
     }
 
-    /// Whether there may be something to fold when the newest tick is that one.
-    pub(super) fn waits_for(&self, closed_tick: i64) -> bool {
-        self.corrupt.is_none() && self.closed_tick != Some(closed_tick)
+    /// Its phases that have not begun to count yet, as far as anybody knew.
+    pub(super) fn unheard(&self) -> Vec<i64> {
+        let unheard = self.phases.iter().filter(|(_, stage)| !stage.is_heard);
+        unheard.map(|(phase_id, _)| *phase_id).collect()
     }
 
-    /// Folds what closed, up to a tick.
-    pub(super) fn fold(&mut self, news: &News, closed_tick: i64) {
+    /// Begins to listen to a phase that has begun to count.
+    pub(super) fn join(&mut self, phase_id: i64, names: &Names) {
+        let dimensions = self.dimensions();
         let Some(evidence) = &mut self.evidence else { return };
-        if let Err(refused) = evidence.fold(news, closed_tick.unsigned_abs()) {
+        let Some(stage) = self.phases.get_mut(&phase_id).filter(|stage| !stage.is_heard) else { return };
+        let number = |metric: &str| names.metric_no(metric).unwrap_or(u8::MAX);
+        let metrics: Vec<u8> =
+            self.policy.guardrails.iter().map(|guardrail| number(&guardrail.metric)).collect();
+        let (policy, buckets) = (&self.policy, stage.buckets);
+        let shape = PhaseShape { policy, metrics: &metrics, dimensions: &dimensions, buckets };
+        evidence.join(phase_id, &shape, stage.censored_ms);
+        stage.is_heard = true;
+    }
+
+    /// What is to be read of it when the newest tick is that one; nothing where everything is folded.
+    pub(super) fn asks(&self, closed_tick: i64) -> Vec<Asked> {
+        if self.corrupt.is_some() || self.closed_tick == Some(closed_tick) {
+            return Vec::new();
+        }
+        let heard = self.phases.iter().filter(|(_, stage)| stage.is_heard);
+        heard.map(|(phase_id, stage)| Asked { phase_id: *phase_id, slot: stage.slot }).collect()
+    }
+
+    /// Folds what closed of its phases, up to a tick.
+    pub(super) fn fold(&mut self, news: &BTreeMap<i64, News>, closed_tick: i64) {
+        let Some(evidence) = &mut self.evidence else { return };
+        let own: Vec<(i64, &News)> =
+            self.phases.keys().filter_map(|phase_id| Some((*phase_id, news.get(phase_id)?))).collect();
+        if let Err(refused) = evidence.fold_phases(&own, closed_tick.unsigned_abs()) {
             self.corrupt = Some(refused.to_string());
         }
         self.closed_tick = Some(closed_tick);
-        self.slot = news.slots.iter().map(|slot| slot.slot).max().unwrap_or(self.slot).max(self.slot);
+        for (phase_id, news) in own {
+            if let Some(stage) = self.phases.get_mut(&phase_id) {
+                let newest = news.slots.iter().map(|slot| slot.slot).max();
+                stage.slot = newest.unwrap_or(stage.slot).max(stage.slot);
+            }
+        }
+    }
+
+    /// The end of the newest slot of a phase that has units of both arms.
+    pub(super) fn newest_ms(&self, phase_id: i64) -> Option<u64> {
+        self.evidence.as_ref()?.newest_ms(phase_id)
     }
 
     /// What is heeded of it under the policy in force, when the launch has spent that much.
-    pub(super) fn heed(&self, policy: &Policy, names: Option<&Names>, spent: Spent) -> Option<Heed> {
+    pub(super) fn heed(
+        &self,
+        policy: &Policy,
+        names: Option<&Names>,
+        spent: Spent,
+        ramp: Option<RampLook>,
+    ) -> Option<Heed> {
         let terms = Terms { attempt: spent.attempts.max(1), probe: spent.probes.max(1) };
         let mut corrupt = self.corrupt.clone();
         let judged = match self.evidence.as_ref()?.judge(terms, &self.policy.weights()) {
@@ -77,7 +157,7 @@ impl Heard {
                 Vec::new()
             }
         };
-        // The phase may have begun under a policy with other guardrails.
+        // The attempt may have begun under a policy with other guardrails.
         let of = |metric: &str| {
             let at = self.policy.guardrails.iter().position(|guardrail| guardrail.metric == metric)?;
             judged.get(at).copied()
@@ -87,6 +167,6 @@ impl Heard {
         let slices = found.iter().map(|found| found.and_then(|found| slice(found.crossed?.slice))).collect();
         let is_mismatch = self.evidence.as_ref().is_some_and(Evidence::is_sample_ratio_mismatch);
         let Spent { trips, probes, .. } = spent;
-        Some(Heed { found, slices, is_mismatch, corrupt, terms, trips, probes })
+        Some(Heed { found, slices, is_mismatch, corrupt, terms, trips, probes, ramp })
     }
 }

@@ -7,8 +7,9 @@ use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
 use super::heard::Heard;
+use crate::model::circuit::Circuit;
 use crate::model::policy::{Guardrail, Mode, Policy};
-use crate::model::verdict::{Heed, Reading, Recent};
+use crate::model::verdict::{Heed, RampLook, Reading, Recent, Standing};
 use crate::model::window::{EnrolmentRange, Window};
 use crate::store::cells::{self, ClosedCell, Names, Partition};
 use crate::store::evidence::{self, Asked, Spent};
@@ -32,6 +33,18 @@ pub(super) struct Watched {
     pub(super) said: Option<Said>,
     /// What the launch has spent up to the phase that is looked at; nothing in the mode `classic`.
     pub(super) spent: Spent,
+    /// What the mode `anytime` heeds of the attempt; `None` in the other one.
+    heard: Option<Heard>,
+    /// Where its ramp stands; `None` of a fuse that stays at its share, or exposes nobody.
+    ramp: Option<Ramp>,
+}
+
+/// Where a ramp stands, as long as the fuse has its revision.
+#[derive(Debug)]
+struct Ramp {
+    look: RampLook,
+    /// The phase of the stage that runs.
+    phase_id: i64,
 }
 
 /// What the cells say of a fuse.
@@ -74,6 +87,21 @@ impl Extent {
     }
 }
 
+/// Where the ramp of a fuse stands whose running phase that is, of an attempt with these phases.
+fn standing<'s>(fuse: &'s FuseRow, running: &'s PhaseRow, attempt: &[PhaseRow]) -> Standing<'s> {
+    let first = attempt.first().filter(|first| first.circuit == Circuit::HalfOpen);
+    Standing {
+        circuit: fuse.circuit,
+        attempt: running.attempt,
+        stage: running.stage,
+        phase: running.phase,
+        slices: &running.slices,
+        began_ms: running.started_ms,
+        probe: first.map(|first| (first.width(Arm::Exposed), first.width(Arm::Control))),
+        is_held: fuse.is_ramp_held,
+    }
+}
+
 /// A phase that a fuse looks at.
 #[derive(Debug)]
 struct Phase {
@@ -84,8 +112,6 @@ struct Phase {
     names: Option<Names>,
     numbers: Vec<u8>,
     windows: BTreeMap<WindowKey, Window>,
-    /// What the mode `anytime` heeds; `None` in the other one.
-    heard: Option<Heard>,
 }
 
 impl Phase {
@@ -96,7 +122,6 @@ impl Phase {
             names: None,
             numbers: Vec::new(),
             windows: BTreeMap::new(),
-            heard: (row.policy.mode == Mode::Anytime).then(|| Heard::of(row)),
         }
     }
 }
@@ -193,38 +218,46 @@ impl Memory {
                 watched.fuse = fuse;
             }
         } else {
-            self.take(conn, scope, vec![fuse]).await?;
+            self.take(conn, scope, fuse).await?;
         }
         self.catch_up(conn, partition, now).await
     }
 
     /// Folds what closed into the evidence of the mode `anytime`.
     async fn hear(&mut self, conn: &mut Connection, partition: Partition) -> Result<(), StoreError> {
-        let mut phases = Vec::new();
+        let Self { watched, phases, .. } = self;
+        let mut hearing: Vec<&mut Heard> =
+            watched.values_mut().filter_map(|watched| watched.heard.as_mut()).collect();
         let mut by_since: BTreeMap<Option<i64>, Vec<Asked>> = BTreeMap::new();
-        for (phase_id, phase) in &mut self.phases {
-            let (Some(names), Some(heard)) = (&phase.names, &mut phase.heard) else { continue };
-            heard.begin(names, phase.buckets);
-            if heard.waits_for(partition.closed_tick) {
-                let asked = Asked { phase_id: *phase_id, slot: heard.slot };
-                by_since.entry(heard.closed_tick).or_default().push(asked);
-                phases.push((*phase_id, heard));
+        for heard in &mut hearing {
+            for phase_id in heard.unheard() {
+                if let Some(names) = phases.get(&phase_id).and_then(|phase| phase.names.as_ref()) {
+                    heard.join(phase_id, names);
+                }
             }
+            by_since.entry(heard.closed_tick).or_default().extend(heard.asks(partition.closed_tick));
         }
         let mut news = BTreeMap::new();
         for (since, asked) in by_since {
             news.extend(evidence::news(conn, partition, since, &asked).await?);
         }
-        for (phase_id, heard) in phases {
-            heard.fold(&news.remove(&phase_id).unwrap_or_default(), partition.closed_tick);
+        for heard in hearing {
+            if !heard.asks(partition.closed_tick).is_empty() {
+                heard.fold(&news, partition.closed_tick);
+            }
         }
         Ok(())
     }
 
     /// What the mode `anytime` heeds of a fuse.
     pub(super) fn heed(&self, watched: &Watched) -> Option<Heed> {
-        let phase = self.phases.get(&watched.phase_id)?;
-        phase.heard.as_ref()?.heed(&watched.fuse.policy, phase.names.as_ref(), watched.spent)
+        let heard = watched.heard.as_ref()?;
+        let names = self.phases.get(&watched.phase_id).and_then(|phase| phase.names.as_ref());
+        let ramp = watched.ramp.as_ref().map(|ramp| {
+            let newest_ms = heard.newest_ms(ramp.phase_id).map(UnixMillis);
+            RampLook { newest_ms, ..ramp.look.clone() }
+        });
+        heard.heed(&watched.fuse.policy, names, watched.spent, ramp)
     }
 
     /// Reads the fuses that are new or moved, and their phases; forgets those that are gone.
@@ -240,8 +273,9 @@ impl Memory {
         let other: Vec<&str> =
             glances.iter().filter(|glance| !is_known(glance)).map(|glance| glance.flag.as_str()).collect();
         if !other.is_empty() {
-            let rows = fuses::of_flags(conn, scope, &other).await?;
-            self.take(conn, scope, rows).await?;
+            for fuse in fuses::of_flags(conn, scope, &other).await? {
+                self.take(conn, scope, fuse).await?;
+            }
         }
         for glance in glances {
             if let Some(watched) = self.watched.get_mut(&glance.flag)
@@ -255,35 +289,40 @@ impl Memory {
             let flags: BTreeSet<&str> = glances.iter().map(|glance| glance.flag.as_str()).collect();
             self.watched.retain(|flag, _| flags.contains(flag.as_str()));
         }
-        let in_use: BTreeSet<i64> = self.watched.values().map(|watched| watched.phase_id).collect();
+        let all = self.watched.values().flat_map(|watched| {
+            let heard = watched.heard.as_ref().map(Heard::phase_ids).unwrap_or_default();
+            heard.into_iter().chain([watched.phase_id])
+        });
+        let in_use: BTreeSet<i64> = all.collect();
         self.phases.retain(|phase_id, _| in_use.contains(phase_id));
         Ok(())
     }
 
-    /// Takes over fuses that are new or moved, with the phases that they look at.
-    async fn take(
-        &mut self,
-        conn: &mut Connection,
-        scope: &Scope,
-        rows: Vec<FuseRow>,
-    ) -> Result<(), StoreError> {
-        let ids: BTreeSet<i64> = rows.iter().flat_map(|fuse| [fuse.phase_id, fuse.looked_at()]).collect();
-        let found = phases::by_ids(conn, &ids.into_iter().collect::<Vec<_>>()).await?;
-        for fuse in rows {
-            let phase_id = fuse.looked_at();
-            let phase = found.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
-            // Anew, since its policy may have other windows.
-            if let Some(row) = found.get(&phase_id) {
-                self.phases.insert(phase_id, Phase::of(row));
-            }
-            let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
-            let looked_at = found.get(&phase_id).map_or(phase, |row| row.phase);
-            let spent = match fuse.policy.mode {
-                Mode::Classic => Spent::default(),
-                Mode::Anytime => evidence::spent(conn, scope, &fuse.flag, looked_at.max(phase)).await?,
-            };
-            self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said, spent });
+    /// Reads the phases of a fuse that is new or moved.
+    async fn take(&mut self, conn: &mut Connection, scope: &Scope, fuse: FuseRow) -> Result<(), StoreError> {
+        let phase_id = fuse.looked_at();
+        let found = phases::by_ids(conn, &[fuse.phase_id, phase_id]).await?;
+        let phase = found.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
+        let looked_at = found.get(&phase_id);
+        let (mut spent, mut attempt) = (Spent::default(), Vec::new());
+        if let (Mode::Anytime, Some(row)) = (fuse.policy.mode, looked_at) {
+            let upto = row.phase.max(phase);
+            spent = evidence::spent(conn, scope, &fuse.flag, (row.attempt, upto)).await?;
+            attempt = phases::of_attempt(conn, scope, &fuse.flag, row.attempt).await?;
+            // Later ones are there when a verdict of the past is made again.
+            attempt.retain(|row| row.phase <= upto);
         }
+        // Anew, since its policy may have other windows.
+        for row in attempt.iter().chain(looked_at) {
+            self.phases.insert(row.phase_id, Phase::of(row));
+        }
+        let ramp = found.get(&fuse.phase_id).and_then(|row| {
+            let look = RampLook::of(&fuse.policy, standing(&fuse, row, &attempt))?;
+            Some(Ramp { look, phase_id: row.phase_id })
+        });
+        let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
+        let heard = Heard::of(&attempt);
+        self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said, spent, heard, ramp });
         Ok(())
     }
 
@@ -301,7 +340,9 @@ impl Memory {
                 // Another database than before, under the same name.
                 for phase in self.phases.values_mut() {
                     phase.windows.clear();
-                    phase.heard.iter_mut().for_each(Heard::forget);
+                }
+                for watched in self.watched.values_mut() {
+                    watched.heard.iter_mut().for_each(Heard::forget);
                 }
                 Ok(Vec::new())
             }

@@ -79,6 +79,7 @@ fn compared(recorded: &RecordedVerdict, rebuilt: Verdict) -> Replayed {
     let evidence = verdicts::evidence_text(&rebuilt);
     let parts = [
         ("evidence", evidence == recorded.evidence),
+        ("ramp", verdicts::ramp_text(&rebuilt) == recorded.ramp),
         ("decision", rebuilt.decision.as_str() == recorded.decision),
         ("reason", rebuilt.reason.as_str() == recorded.reason),
         ("ingest_lag_ms", rebuilt.ingest_lag_ms == recorded.ingest_lag_ms),

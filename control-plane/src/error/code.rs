@@ -101,6 +101,7 @@ codes! {
         HeldByFuse = "held_by_fuse",
         InUse = "in_use",
         Inherited = "inherited",
+        NoNextStage = "no_next_stage",
         RestoredFromOldCopy = "restored_from_old_copy",
         SharedSalt = "shared_salt",
         SnapshotRefused = "snapshot_refused",

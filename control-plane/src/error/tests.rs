@@ -84,6 +84,7 @@ fn of_states() -> Vec<(ChangeError, Code)> {
         (ChangeError::FuseInUse { flag: key(), fuses: Vec::new() }, Code::FuseInUse),
         (ChangeError::SharedSalt { flag: key(), other: key(), salt: key() }, Code::SharedSalt),
         (tripped, Code::FuseNotClosed),
+        (ChangeError::NoNextStage { flag: key() }, Code::NoNextStage),
         (ChangeError::Inherited { flag: key() }, Code::Inherited),
         (inside, Code::CohortIsManaged),
         (unmet, Code::PreconditionFailed),

@@ -72,7 +72,7 @@ impl Served {
         };
         let bucket = Bucket::under(watched.salted, unit).get();
         let slice = watched.slices.iter().find(|slice| (slice.from..slice.to).contains(&bucket));
-        match slice {
+        match slice.filter(|slice| !slice.unenrolled) {
             Some(slice) => Standing::In(slice.phase.unwrap_or(watched.phase)),
             None => Standing::Ignored(Reason::OutsideCohort),
         }
@@ -89,7 +89,8 @@ impl Watched {
             // What an evaluation is told by is its targeting key.
             && flag.bucket_by.is_none()
             && !flag.rules.iter().any(may_split);
-        let salted = Salted::new(flag.salt.as_deref().unwrap_or(&flag.key), COHORT_SEED);
+        let salt = cohort.salt.as_deref().or(flag.salt.as_deref()).unwrap_or(&flag.key);
+        let salted = Salted::new(salt, COHORT_SEED);
         Some(Self { phase: cohort.phase, slices: cohort.slices, salted, is_certain })
     }
 }

@@ -87,6 +87,7 @@ pub(super) fn arm(phase: &Phase, unit: &Unit, variation: &VariationKey) -> Resul
         .slices
         .iter()
         .find(|slice| (slice.from..slice.to).contains(&bucket))
+        .filter(|slice| !slice.unenrolled)
         .filter(|slice| slice.phase.is_none_or(|enrolled_in| enrolled_in == phase.phase))
         .filter(|slice| slice.variation == variation.as_str())
         .map(|slice| slice.arm)

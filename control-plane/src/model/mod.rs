@@ -7,7 +7,6 @@ pub mod fleet;
 pub mod identity;
 pub mod mention;
 pub mod metric;
-pub mod phase;
 pub mod policy;
 pub mod ramp;
 pub mod rules;

@@ -1,5 +1,7 @@
 //! A fuse's policy as users write it, checked field by field at the door. Never holds state.
 
+mod question;
+mod ramp;
 mod slices;
 
 use flagfuse_cells::OutcomesFrom;
@@ -13,6 +15,8 @@ use serde_json::Value;
 use crate::model::metric::{
     ERROR_METRIC, EXPOSURE_METRIC, LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC, SESSION_METRIC,
 };
+
+pub use self::ramp::{Advance, RampPolicy, STAGE_COUNT_MAX, StagePolicy};
 
 /// Metrics one fuse may watch.
 pub const GUARDRAIL_COUNT_MAX: usize = 8;
@@ -38,6 +42,9 @@ pub struct Policy {
     pub exposure_percent: f64,
     /// Share of units reserved as control, percent.
     pub control_percent: f64,
+    /// By which stages the feature grows; absent it stays at its shares. They are those of the first stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<RampPolicy>,
     /// What must not get worse.
     pub guardrails: Vec<Guardrail>,
     /// Outcomes whose values are added up for each unit, for their distribution; no rule of this mode compares it.
@@ -219,12 +226,13 @@ fn out_of_range(field: impl Into<String>, found: impl ToString, allowed: impl In
 
 impl Policy {
     /// Reads and checks a policy; the first fault found is returned.
-    pub fn parse(value: Value) -> Result<Self, PolicyFault> {
+    pub fn parse(mut value: Value) -> Result<Self, PolicyFault> {
         if let Some(mode) = value.get("mode").and_then(Value::as_str)
             && ![Mode::Classic, Mode::Anytime].iter().any(|known| known.as_str() == mode)
         {
             return Err(PolicyFault::Mode { found: mode.to_owned() });
         }
+        ramp::fill(&mut value);
         let policy: Self = strict::from_value(&value).map_err(PolicyFault::Shape)?;
         policy.check()?;
         Ok(policy)
@@ -281,6 +289,7 @@ impl Policy {
             let found = format!("{:?}, as treatment_variation", self.control_variation);
             return Err(out_of_range("control_variation", found, "another variation"));
         }
+        ramp::check(self)?;
         check_percent("exposure_percent", self.exposure_percent, 90.0)?;
         check_percent("control_percent", self.control_percent, 50.0)?;
         check_percent("half_open_percent", self.half_open_percent, 50.0)?;
@@ -341,11 +350,8 @@ impl Policy {
                     return Err(out_of_range(field("threshold"), guardrail.threshold, allowed));
                 }
                 if guardrail.metric == LATENCY_METRIC && guardrail.direction == Direction::DecreaseIsHarm {
-                    return Err(out_of_range(
-                        field("direction"),
-                        "decrease_is_harm",
-                        "increase_is_harm for latency",
-                    ));
+                    let allowed = "increase_is_harm for latency";
+                    return Err(out_of_range(field("direction"), "decrease_is_harm", allowed));
                 }
             }
         }

@@ -1,266 +1,305 @@
-//! Which buckets each stage of a ramp exposes and reserves as control. Pure: never touches a flag, never decides a stage.
+//! Which buckets each stage of an attempt exposes and reserves as control. Pure: never touches a flag, never decides a stage.
 //!
-//! Every stage enrols fresh units in both arms: the exposed ones between the stage before and this one, from the bottom
-//! of the buckets up, and the control ones of a reserve of its own, from the top down. A unit stays in the arm and in the
-//! phase that enrolled it, so a rate never mixes units that met the feature in different stages, and each exposed unit
-//! is compared with controls of the same days.
+//! The buckets under one salt are a *lane*. Exposed units are taken from its bottom up, control units from its top down, and
+//! what lies between is fresh: nobody there was enrolled. Every stage takes fresh units for both arms, so a rate never mixes
+//! units that met the feature in different stages, and each exposed unit is compared with controls of the same days. Every
+//! attempt goes on where the one before ended. Behind the stages of a ramp comes one more, which shows the feature to
+//! everybody but a hold-back that nobody was exposed in; the stages before end there, since their controls are exposed.
 
-use flagfuse_shared::definition::{Arm, CohortSliceWire};
+use flagfuse_shared::definition::{Arm, CohortSliceWire, WithheldWire};
+use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::compile::percent_to_buckets;
 use flagfuse_shared::limits::{BUCKET_COUNT, COHORT_SLICE_COUNT_MAX};
 
-/// Stages of one ramp: an exposed and a control slice each, and a spare factor for what a flag may carry.
-pub const STAGE_COUNT_MAX: usize = 10;
-const _: () = assert!(2 * STAGE_COUNT_MAX <= COHORT_SLICE_COUNT_MAX);
+use super::circuit::Circuit;
+use super::policy::{Policy, STAGE_COUNT_MAX, StagePolicy};
 
-/// One stage as people write it.
+/// Exposed and control slices of all stages and the probe before them, and as many that enrol nobody.
+const _: () = assert!(2 * (STAGE_COUNT_MAX + 1) <= COHORT_SLICE_COUNT_MAX / 2);
+/// Controls for each exposed unit of a probe of a ramp.
+const PROBE_CONTROLS: u32 = 4;
+
+/// The stages of an attempt, in buckets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ramp {
+    /// Rising.
+    stages: Vec<Share>,
+    /// Width of the last stage's control; `None` of an attempt that stays at its share.
+    hold_back: Option<u32>,
+}
+
+/// What a stage exposes, those of the stages before included, and what it reserves as its own control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    exposed: u32,
+    control: u32,
+}
+
+/// A stage that opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// From 1.
+    pub stage: u32,
+    pub slices: Vec<CohortSliceWire>,
+    /// Whether it shows the feature to everybody but the hold-back.
+    pub is_last: bool,
+}
+
+/// A stage as it is told: shares of all units, in percent.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stage {
-    /// Share of all units that see the feature in this stage, those of earlier stages included. Percent.
+pub struct ToldStage {
+    /// Those of the stages before included.
     pub exposed_percent: f64,
-    /// Share of all units that this stage reserves as its own control. Percent.
+    /// The stage's own.
     pub control_percent: f64,
 }
 
-/// A ramp that was checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ramp {
-    /// Ascending.
-    stages: Vec<StageBuckets>,
-}
-
-/// First bucket that is no longer exposed, and first bucket of the stage's control reserve, which ends where the one of
-/// the stage before begins.
+/// The buckets under one salt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct StageBuckets {
-    exposed_to: u32,
-    control_from: u32,
+pub struct Lane {
+    /// First bucket that nobody was enrolled in, and first one behind them.
+    from: u32,
+    to: u32,
 }
 
-/// Why stages are no ramp. Messages name the stage and the limit.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum RampFault {
-    /// None, or too many.
-    #[error("stages has {count} entries, allowed is 1 to {STAGE_COUNT_MAX}")]
-    Count {
-        /// Stages found.
-        count: usize,
-    },
-    /// A number that is no share of the buckets.
-    #[error("stages[{at}].{field} is {found}, allowed is 0.0001 to 100 in steps of 0.0001")]
-    Percent { at: usize, field: &'static str, found: f64 },
-    /// A stage that exposes nobody new.
-    #[error("stages[{at}].exposed_percent is not above the one of the stage before")]
-    NotAscending { at: usize },
-    /// Exposed units would meet control units.
-    #[error(
-        "the last stage exposes {exposed} buckets and all stages reserve {control}, together at most {BUCKET_COUNT}"
-    )]
-    TooWide {
-        /// Buckets exposed in the end.
-        exposed: u32,
-        /// Buckets reserved by all stages.
-        control: u32,
-    },
-}
-
-/// What the arms are served.
-#[derive(Debug, Clone, Copy)]
-pub struct Variations<'v> {
-    /// To the exposed units.
-    pub treatment: &'v str,
-    /// To the control units.
-    pub control: &'v str,
-}
+/// A range of buckets.
+pub type Range = (u32, u32);
 
 impl Ramp {
-    /// Checks stages; the first fault found is returned.
-    pub fn new(stages: &[Stage]) -> Result<Self, RampFault> {
-        if stages.is_empty() || stages.len() > STAGE_COUNT_MAX {
-            return Err(RampFault::Count { count: stages.len() });
+    /// The stages of a launch, and of each attempt that is no probe.
+    pub fn of(policy: &Policy) -> Self {
+        let one = StagePolicy {
+            exposed_percent: policy.exposure_percent,
+            control_percent: policy.control_percent,
+            dwell_s: None,
+        };
+        let stages = policy.ramp.as_ref().map_or_else(|| vec![one], |ramp| ramp.stages.clone());
+        let share = |stage: &StagePolicy| Share {
+            exposed: buckets(stage.exposed_percent),
+            control: buckets(stage.control_percent),
+        };
+        Self {
+            stages: stages.iter().map(share).collect(),
+            hold_back: policy.ramp.as_ref().map(|ramp| buckets(ramp.hold_back_percent)),
         }
-        let (mut exposed_to, mut reserved) = (0, 0);
-        let mut checked = Vec::with_capacity(stages.len());
-        for (at, stage) in stages.iter().enumerate() {
-            let next = buckets(at, "exposed_percent", stage.exposed_percent)?;
-            if next <= exposed_to {
-                return Err(RampFault::NotAscending { at });
-            }
-            exposed_to = next;
-            // At most 10 stages of at most 1,000,000 buckets each.
-            reserved += buckets(at, "control_percent", stage.control_percent)?;
-            checked.push(StageBuckets { exposed_to, control_from: BUCKET_COUNT.saturating_sub(reserved) });
-        }
-        if exposed_to.saturating_add(reserved) > BUCKET_COUNT {
-            return Err(RampFault::TooWide { exposed: exposed_to, control: reserved });
-        }
-        Ok(Self { stages: checked })
     }
 
-    /// The slices of the stage that follows those whose phases are `earlier`, in the order of the stages; `None` behind
-    /// the last one. The running stage's own slices carry no phase: they belong to the cohort's.
-    pub fn slices(&self, earlier: &[u32], variations: Variations<'_>) -> Option<Vec<CohortSliceWire>> {
-        let running = self.stages.get(..=earlier.len())?;
-        let phases = || earlier.iter().copied().map(Some).chain([None]);
-        let slice = |from, to, variation: &str, arm, phase| CohortSliceWire {
-            from,
-            to,
-            variation: variation.to_owned(),
-            arm,
-            phase,
+    /// The stages of an attempt that begins with a probe: it is no wider than the last stage that stood before the stage
+    /// `tripped` (from 1), and the wider ones follow it.
+    pub fn probe(policy: &Policy, tripped: u32) -> Self {
+        let launch = Self::of(policy);
+        let stood = usize::try_from(tripped).unwrap_or(usize::MAX).saturating_sub(2);
+        let stood = launch.stages.get(stood.min(launch.stages.len().saturating_sub(1)));
+        let exposed = buckets(policy.half_open_percent).min(stood.map_or(0, |share| share.exposed));
+        let control = match policy.ramp {
+            Some(_) => exposed.saturating_mul(PROBE_CONTROLS).min(BUCKET_COUNT / 2),
+            None => buckets(policy.control_percent),
         };
-        let exposed_from = [0].into_iter().chain(running.iter().map(|stage| stage.exposed_to));
-        let exposed = exposed_from.zip(running).zip(phases()).map(|((from, stage), phase)| {
-            slice(from, stage.exposed_to, variations.treatment, Arm::Exposed, phase)
-        });
-        let control_to = [BUCKET_COUNT].into_iter().chain(running.iter().map(|stage| stage.control_from));
-        let control = control_to.zip(running).zip(phases()).map(|((to, stage), phase)| {
-            slice(stage.control_from, to, variations.control, Arm::Control, phase)
-        });
-        // Reserves grow downwards, slices are written upwards.
-        let control: Vec<CohortSliceWire> = control.collect();
-        Some(exposed.chain(control.into_iter().rev()).collect())
+        launch.behind(Share { exposed, control })
+    }
+
+    /// The stages of an attempt whose probe was so wide.
+    pub fn behind_probe(policy: &Policy, (exposed, control): (u32, u32)) -> Self {
+        Self::of(policy).behind(Share { exposed, control })
+    }
+
+    fn behind(self, first: Share) -> Self {
+        let wider = self.stages.into_iter().filter(|share| share.exposed > first.exposed);
+        Self { stages: [first].into_iter().chain(wider).collect(), hold_back: self.hold_back }
+    }
+
+    /// Buckets that its first stage exposes and reserves.
+    pub fn first_widths(&self) -> (u64, u64) {
+        self.stages.first().map_or((0, 0), |share| (share.exposed.into(), share.control.into()))
+    }
+
+    /// The stages, the last one of everybody included.
+    pub fn told(&self) -> Vec<ToldStage> {
+        let told = |exposed, control| ToldStage {
+            exposed_percent: percent(exposed),
+            control_percent: percent(control),
+        };
+        let stages = self.stages.iter().map(|share| told(share.exposed, share.control));
+        stages.chain(self.hold_back.map(|width| told(BUCKET_COUNT - width, width))).collect()
+    }
+
+    /// Its first stage on fresh buckets of a lane; `kept` go on seeing the feature and enrol no more. `None` where too few are
+    /// fresh: the first stage has to fit, and of a ramp half of all that its stages take.
+    pub fn begin(&self, lane: Lane, kept: &[Range], policy: &Policy) -> Option<Opened> {
+        let first = self.stages.first()?;
+        let all = self.stages.last().map_or(0, |share| share.exposed)
+            + self.stages.iter().map(|share| share.control).sum::<u32>();
+        if lane.width() < first.exposed + first.control || lane.width() < all / 2 {
+            return None;
+        }
+        self.first(lane, kept, policy)
+    }
+
+    /// The same of a probe, which needs fresh buckets for itself alone.
+    pub fn begin_probe(&self, lane: Lane, kept: &[Range], policy: &Policy) -> Option<Opened> {
+        let first = self.stages.first()?;
+        if lane.width() < first.exposed + first.control {
+            return None;
+        }
+        self.first(lane, kept, policy)
+    }
+
+    fn first(&self, lane: Lane, kept: &[Range], policy: &Policy) -> Option<Opened> {
+        let Share { exposed, control } = *self.stages.first()?;
+        let kept = kept.iter().map(|range| unenrolled(policy, *range));
+        let slices = sorted(kept.chain(lane.take(exposed, control, policy)).collect());
+        Some(Opened { stage: 1, slices, is_last: false })
+    }
+
+    /// What follows the stage `running` (from 1), whose phase has the number `phase` and these slices; `None` behind the last
+    /// one. Where fewer buckets are fresh than a stage of a ramp takes, it takes them all, as many of each arm as its shares
+    /// have it; where none are, the last stage follows.
+    pub fn next(
+        &self,
+        running: u32,
+        phase: u32,
+        slices: &[CohortSliceWire],
+        policy: &Policy,
+    ) -> Option<Opened> {
+        let lane = Lane::behind(slices);
+        let at = usize::try_from(running).ok()?;
+        let before = self.stages.get(at.checked_sub(1)?)?;
+        let share =
+            self.stages.get(at).map(|share| Share { exposed: share.exposed - before.exposed, ..*share });
+        let fits = |share: &Share| match self.hold_back {
+            Some(_) => lane.width() >= 2,
+            None => lane.width() >= share.exposed + share.control,
+        };
+        match (share.filter(fits), self.hold_back) {
+            (Some(Share { exposed, control }), _) => {
+                let carried = slices.iter().cloned().map(|mut slice| {
+                    slice.phase = (!slice.unenrolled).then_some(slice.phase.unwrap_or(phase));
+                    slice
+                });
+                let slices = sorted(carried.chain(lane.take(exposed, control, policy)).collect());
+                Some(Opened { stage: running + 1, slices, is_last: false })
+            }
+            (None, Some(width)) => {
+                let stage = u32::try_from(self.stages.len()).unwrap_or(u32::MAX).saturating_add(1);
+                Some(Opened { stage, slices: last(lane, width, policy), is_last: true })
+            }
+            (None, None) => None,
+        }
     }
 }
 
-fn buckets(at: usize, field: &'static str, percent: f64) -> Result<u32, RampFault> {
-    match percent_to_buckets(field, percent) {
-        Ok(buckets) if buckets > 0 => Ok(buckets),
-        Ok(_) | Err(_) => Err(RampFault::Percent { at, field, found: percent }),
+impl Lane {
+    /// Of which nobody was enrolled yet.
+    pub const FRESH: Self = Self { from: 0, to: BUCKET_COUNT };
+
+    /// What slices leave of it: those of all phases that hashed with its salt.
+    pub fn behind<'s>(slices: impl IntoIterator<Item = &'s CohortSliceWire>) -> Self {
+        let mut lane = Self::FRESH;
+        for slice in slices {
+            match slice.arm {
+                Arm::Exposed => lane.from = lane.from.max(slice.to),
+                Arm::Control => lane.to = lane.to.min(slice.from),
+            }
+        }
+        lane
     }
+
+    const fn width(self) -> u32 {
+        self.to.saturating_sub(self.from)
+    }
+
+    /// Slices for both arms from its two ends: so many buckets, or all that there are in that ratio.
+    fn take(self, exposed: u32, control: u32, policy: &Policy) -> [CohortSliceWire; 2] {
+        let (width, wanted) = (u64::from(self.width()), u64::from(exposed) + u64::from(control));
+        let scaled = u64::from(exposed) * width.min(wanted) / wanted.max(1);
+        let exposed = u32::try_from(scaled).unwrap_or(exposed).max(1);
+        let control = u32::try_from(width.min(wanted)).unwrap_or(control).saturating_sub(exposed);
+        [
+            enrolling((self.from, self.from + exposed), &policy.treatment_variation, Arm::Exposed),
+            enrolling((self.to - control, self.to), &policy.control_variation, Arm::Control),
+        ]
+    }
+}
+
+/// Everybody but a hold-back from the top of the lane, where nobody was ever exposed. Whoever was exposed before enrols no more.
+fn last(lane: Lane, hold_back: u32, policy: &Policy) -> Vec<CohortSliceWire> {
+    let top = BUCKET_COUNT.saturating_sub(hold_back).max(lane.from);
+    let all = [
+        unenrolled(policy, (0, lane.from)),
+        enrolling((lane.from, top), &policy.treatment_variation, Arm::Exposed),
+        enrolling((top, BUCKET_COUNT), &policy.control_variation, Arm::Control),
+    ];
+    all.into_iter().filter(|slice| slice.from < slice.to).collect()
+}
+
+fn enrolling((from, to): Range, variation: &str, arm: Arm) -> CohortSliceWire {
+    CohortSliceWire { from, to, variation: variation.to_owned(), arm, phase: None, unenrolled: false }
+}
+
+fn unenrolled(policy: &Policy, (from, to): Range) -> CohortSliceWire {
+    let variation = policy.treatment_variation.clone();
+    CohortSliceWire { from, to, variation, arm: Arm::Exposed, phase: None, unenrolled: true }
+}
+
+fn sorted(mut slices: Vec<CohortSliceWire>) -> Vec<CohortSliceWire> {
+    slices.sort_by_key(|slice| slice.from);
+    slices
+}
+
+/// The buckets whose units see the feature, those side by side as one.
+pub fn exposed(slices: &[CohortSliceWire]) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    for slice in slices.iter().filter(|slice| slice.arm == Arm::Exposed) {
+        match ranges.last_mut() {
+            Some((_, to)) if *to == slice.from => *to = slice.to,
+            _ => ranges.push((slice.from, slice.to)),
+        }
+    }
+    ranges
+}
+
+/// The share of units that see the feature, percent.
+pub fn exposed_percent(slices: &[CohortSliceWire]) -> f64 {
+    percent(exposed(slices).iter().map(|(from, to)| to.saturating_sub(*from)).sum())
+}
+
+/// What the flag's rules may not serve in `circuit`: unless closed, the feature is for the probe's units alone.
+pub fn withheld(policy: &Policy, circuit: Circuit) -> Option<WithheldWire> {
+    match circuit {
+        Circuit::Closed => None,
+        Circuit::Open | Circuit::HalfOpen => Some(WithheldWire {
+            variation: policy.treatment_variation.clone(),
+            instead: policy.control_variation.clone(),
+        }),
+    }
+}
+
+/// The salt of a flag's lane number `number`, of which 0 is the flag's own. Nobody's by accident.
+pub fn lane_salt(own: &str, number: u32) -> String {
+    if number == 0 { own.to_owned() } else { format!("{}{number}", lane_prefix(own)) }
+}
+
+/// The number of the lane that a salt is of; `None` of another flag's, or of this one's under another salt.
+pub fn lane_number(own: &str, salt: &str) -> Option<u32> {
+    if own == salt {
+        return Some(0);
+    }
+    salt.strip_prefix(&lane_prefix(own))?.parse().ok()
+}
+
+fn lane_prefix(own: &str) -> String {
+    let digest = Digest::of(own.as_bytes()).to_string();
+    format!("lane-{}-", digest.get(..16).unwrap_or_default())
+}
+
+/// Of a policy that was checked at the door.
+fn buckets(percent: f64) -> u32 {
+    percent_to_buckets("percent", percent).unwrap_or(0)
+}
+
+fn percent(buckets: u32) -> f64 {
+    f64::from(buckets) / (f64::from(BUCKET_COUNT) / 100.0)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use flagfuse_shared::flag::compile;
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    const VARIATIONS: Variations<'_> = Variations { treatment: "on", control: "off" };
-
-    fn ramp(stages: &[(f64, f64)]) -> Result<Ramp, RampFault> {
-        let stage =
-            |&(exposed_percent, control_percent): &(f64, f64)| Stage { exposed_percent, control_percent };
-        Ramp::new(&stages.iter().map(stage).collect::<Vec<_>>())
-    }
-
-    /// The split that `1, 5, 10, 25, 50 %` with controls of `4, 12, 10, 15, 9 %` means.
-    #[test]
-    fn a_ramp_enrols_fresh_units_in_both_arms_at_every_stage() {
-        let ramp = ramp(&[(1.0, 4.0), (5.0, 12.0), (10.0, 10.0), (25.0, 15.0), (50.0, 9.0)]).unwrap();
-        let rows = |earlier: &[u32]| -> Vec<(u32, u32, Arm, Option<u32>)> {
-            let slices = ramp.slices(earlier, VARIATIONS).unwrap();
-            slices.into_iter().map(|slice| (slice.from, slice.to, slice.arm, slice.phase)).collect()
-        };
-        assert_eq!(rows(&[]), [(0, 10_000, Arm::Exposed, None), (960_000, 1_000_000, Arm::Control, None)]);
-        assert_eq!(
-            rows(&[3, 4]),
-            [
-                (0, 10_000, Arm::Exposed, Some(3)),
-                (10_000, 50_000, Arm::Exposed, Some(4)),
-                (50_000, 100_000, Arm::Exposed, None),
-                (740_000, 840_000, Arm::Control, None),
-                (840_000, 960_000, Arm::Control, Some(4)),
-                (960_000, 1_000_000, Arm::Control, Some(3)),
-            ]
-        );
-        let last = rows(&[1, 2, 3, 4]);
-        assert_eq!((last[4].1, last[5].0), (500_000, 500_000), "everybody is in an arm");
-        assert_eq!(ramp.slices(&[1, 2, 3, 4, 5], VARIATIONS), None);
-    }
-
-    #[test]
-    fn stages_that_are_no_ramp_are_refused() {
-        let eleven: Vec<(f64, f64)> = (1..=11).map(|n| (f64::from(n), 1.0)).collect();
-        let rows = [
-            (vec![], "0 entries"),
-            (eleven, "11 entries"),
-            (vec![(0.0, 1.0)], "stages[0].exposed_percent is 0"),
-            (vec![(1.0, 1.0), (5.0, 0.0)], "stages[1].control_percent is 0"),
-            (vec![(1.0, 0.000_05)], "stages[0].control_percent"),
-            (vec![(f64::NAN, 1.0)], "NaN"),
-            (vec![(5.0, 1.0), (5.0, 1.0)], "stages[1].exposed_percent"),
-            (vec![(5.0, 50.0), (40.0, 10.0001)], "exposes 400000 buckets and all stages reserve 600001"),
-        ];
-        for (stages, words) in rows {
-            let fault = ramp(&stages).unwrap_err().to_string();
-            assert!(fault.contains(words), "{fault}");
-        }
-        assert!(ramp(&[(5.0, 50.0), (40.0, 10.0)]).is_ok());
-    }
-
-    /// Ramps of any shape, in buckets: what each stage adds to both ends.
-    fn ramps() -> impl Strategy<Value = (Ramp, Vec<u32>)> {
-        let sizes = prop::collection::vec((1_u32..60_000, 1_u32..40_000), 1..=STAGE_COUNT_MAX);
-        let phases = prop::collection::btree_set(1_u32..1_000, STAGE_COUNT_MAX);
-        (sizes, phases).prop_map(|(sizes, phases)| {
-            let mut exposed = 0;
-            let stages: Vec<(f64, f64)> = sizes
-                .iter()
-                .map(|&(more, control)| {
-                    exposed += more;
-                    (f64::from(exposed) / 10_000.0, f64::from(control) / 10_000.0)
-                })
-                .collect();
-            (ramp(&stages).unwrap(), phases.into_iter().collect())
-        })
-    }
-
-    /// Arm and phase of a bucket; the running stage's own phase is `running`.
-    fn place(slices: &[CohortSliceWire], bucket: u32, running: u32) -> Option<(Arm, u32)> {
-        let slice = slices.iter().find(|slice| (slice.from..slice.to).contains(&bucket))?;
-        Some((slice.arm, slice.phase.unwrap_or(running)))
-    }
-
-    proptest! {
-        #[test]
-        fn nobody_leaves_an_arm_or_a_phase_and_every_stage_has_fresh_units((ramp, phases) in ramps()) {
-            let all: Vec<Vec<CohortSliceWire>> = (0..ramp.stages.len())
-                .map(|at| ramp.slices(&phases[..at], VARIATIONS).unwrap())
-                .collect();
-            // A bucket on each side of every edge stands for its whole range.
-            let edges = all.iter().flatten().flat_map(|slice| [slice.from, slice.to, slice.to - 1]);
-            let buckets: BTreeSet<u32> = edges.chain(edges_below(&all)).filter(|b| *b < BUCKET_COUNT).collect();
-            for (at, slices) in all.iter().enumerate() {
-                for arm in [Arm::Exposed, Arm::Control] {
-                    let fresh = slices.iter().filter(|slice| slice.arm == arm && slice.phase.is_none()).count();
-                    prop_assert_eq!(fresh, 1, "stage {} has fresh {:?} units", at, arm);
-                }
-                for bucket in &buckets {
-                    let now = place(slices, *bucket, phases[at]);
-                    if let Some((_, phase)) = now {
-                        let earlier = all.iter().take(at).enumerate();
-                        for (before, slices) in earlier {
-                            let then = place(slices, *bucket, phases[before]);
-                            let is_enrolled = phases[..=before].contains(&phase);
-                            prop_assert_eq!(then, if is_enrolled { now } else { None });
-                        }
-                    } else {
-                        prop_assert!(all[..at].iter().all(|slices| place(slices, *bucket, 0).is_none()));
-                    }
-                }
-            }
-        }
-
-        #[test]
-        fn every_stage_is_a_cohort_that_compiles((ramp, phases) in ramps()) {
-            for at in 0..ramp.stages.len() {
-                let slices = ramp.slices(&phases[..at], VARIATIONS).unwrap();
-                let wire = serde_json::from_value(json!({
-                    "key": "f", "value_type": "boolean", "default_variation": "off",
-                    "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
-                    "cohort": { "phase": phases[at], "slices": slices },
-                })).unwrap();
-                prop_assert!(compile(&wire).is_ok());
-            }
-        }
-    }
-
-    fn edges_below(all: &[Vec<CohortSliceWire>]) -> impl Iterator<Item = u32> {
-        all.iter().flatten().filter_map(|slice| slice.from.checked_sub(1))
-    }
-}
+mod tests;

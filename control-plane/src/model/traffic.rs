@@ -7,13 +7,12 @@
 
 mod anytime;
 
-use flagfuse_shared::definition::Arm;
 use flagfuse_shared::limits::BUCKET_COUNT;
 use serde::Serialize;
 
 use super::circuit::Circuit;
-use super::phase::allocation;
 use super::policy::{Guardrail, Mode, Policy};
+use super::ramp::Ramp;
 use super::verdict::EVENT_COUNT_MIN;
 use crate::figures::{count, grouped, percent, span, whole};
 use crate::model::metric::LATENCY_METRIC;
@@ -196,15 +195,12 @@ fn coming_ms(visitors: u64, per_hour: f64) -> u64 {
     if per_hour > 0.0 { whole(visitors as f64 / per_hour * HOUR_MS as f64) } else { u64::MAX }
 }
 
-/// Widths of the exposed and the control arm; while open, as if the fuse were closed again.
+/// Widths of the exposed and the control arm, of a ramp those of its first stage; while open, as if the fuse were closed again.
 fn widths(policy: &Policy, circuit: Circuit) -> (u64, u64) {
-    let circuit = if circuit == Circuit::HalfOpen { circuit } else { Circuit::Closed };
-    let slices = allocation(policy, circuit, &[]);
-    let width = |arm: Arm| -> u64 {
-        let own = slices.iter().filter(|slice| slice.arm == arm);
-        own.map(|slice| u64::from(slice.to.saturating_sub(slice.from))).sum()
-    };
-    (width(Arm::Exposed), width(Arm::Control))
+    match circuit {
+        Circuit::HalfOpen => Ramp::probe(policy, 1).first_widths(),
+        Circuit::Closed | Circuit::Open => Ramp::of(policy).first_widths(),
+    }
 }
 
 fn need(policy: &Policy, circuit: Circuit, baselines: &[Option<f64>]) -> Need {

@@ -3,6 +3,7 @@
 mod anytime;
 mod forecast;
 mod origins;
+mod ramp;
 mod reason;
 mod words;
 
@@ -19,6 +20,7 @@ use flagfuse_stats::ratio::{self, mismatch_evidence};
 
 pub use self::anytime::{AnytimeEvidence, Heed};
 pub use self::origins::{Origins, Source};
+pub use self::ramp::{NextLook, NextStage, RampLook, RampVerdict, Standing};
 pub use self::reason::Reason;
 pub use self::words::blocked;
 
@@ -127,6 +129,8 @@ pub enum Decision {
     HalfOpen,
     /// Serve it again.
     Close,
+    /// Open the next stage of its ramp.
+    Advance,
 }
 
 impl Decision {
@@ -138,16 +142,25 @@ impl Decision {
             Self::Trip => "trip",
             Self::HalfOpen => "half_open",
             Self::Close => "close",
+            Self::Advance => "advance",
         }
     }
 
     /// The circuit it leads to, when it leads anywhere.
     pub const fn target(self) -> Option<Circuit> {
         match self {
-            Self::Continue | Self::Hold => None,
+            Self::Continue | Self::Hold | Self::Advance => None,
             Self::Trip => Some(Circuit::Open),
             Self::HalfOpen => Some(Circuit::HalfOpen),
             Self::Close => Some(Circuit::Closed),
+        }
+    }
+
+    /// Whether something is done: the fuse goes to another circuit, or its ramp to the next stage.
+    pub const fn moves(self) -> bool {
+        match self {
+            Self::Continue | Self::Hold => false,
+            Self::Trip | Self::HalfOpen | Self::Close | Self::Advance => true,
         }
     }
 }
@@ -227,6 +240,8 @@ pub struct Verdict {
     /// The same in a sentence: why, and what it waits for. Made here and kept with the verdict, because it names what was
     /// true at that moment (the rate, the rest of a cooldown, the limits in force), which later nobody could tell.
     pub summary: String,
+    /// Where its ramp stands, and what the next stage waits for; `None` without one, and while nobody is exposed.
+    pub ramp: Option<RampVerdict>,
 }
 
 /// Decides. The second part are the moving averages to keep for the next look.
@@ -272,7 +287,8 @@ fn decide_classic(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
         (decision, reason)
     };
     let summary = words::verdict(look, &evidence, reason);
-    (Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary }, ema)
+    let ingest_lag_ms = look.ingest_lag_ms;
+    (Verdict { decision, reason, evidence, ingest_lag_ms, summary, ramp: None }, ema)
 }
 
 /// One guardrail whose harm does not come from few networks is enough.

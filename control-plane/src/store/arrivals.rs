@@ -86,19 +86,22 @@ async fn of_flag(
     now: UnixMillis,
 ) -> Result<Option<Rate>, StoreError> {
     let since = now.minus(span_ms);
-    let mut visitors = 0.0;
-    let mut from = now;
+    let (mut visitors, mut span_ms) = (0.0, 0);
+    let mut newest = None;
     for phase in phases::of_flag(conn, scope, flag, PHASE_COUNT_MAX).await? {
         if phase.ended_ms.is_some_and(|ended_ms| ended_ms < since) {
             break;
         }
+        // The stages of an attempt run side by side: each alone tells how many come, and the newest what comes now.
+        if phase.stage == 0 || newest.replace(phase.attempt) == Some(phase.attempt) {
+            continue;
+        }
         let units = units_since(conn, phase.phase_id, since).await?;
         visitors += scaled_up(units, &phase);
-        from = phase.started_ms.max(since);
+        span_ms += phase.ended_ms.unwrap_or(now).since(phase.started_ms.max(since));
     }
     // A minute at least: what came in the first second of a phase is no rate.
-    let span_ms = now.since(from).max(MINUTE_MS);
-    Ok((visitors > 0.0).then_some(Rate { visitors, span_ms, basis: Basis::Flag }))
+    Ok((visitors > 0.0).then_some(Rate { visitors, span_ms: span_ms.max(MINUTE_MS), basis: Basis::Flag }))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]

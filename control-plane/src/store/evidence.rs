@@ -8,17 +8,13 @@ use flagfuse_shared::ids::Scope;
 use serde_json::json;
 
 use super::sql::Row;
-use super::{Connection, StoreError, from_sql, sql};
-use crate::model::circuit::Circuit;
+use super::{Connection, StoreError, StoredProject, from_sql, sql};
 use crate::model::evidence::{ClosedBin, ClosedCount, ClosedSlot, News};
 use crate::model::rules::cell_arm;
 use crate::store::cells::Partition;
-use crate::store::phases;
 
 /// Phases of which one statement reads.
 const PHASE_COUNT: usize = 1_000;
-/// Phases of a flag that are looked at; a launch with more has spent nearly all of its error.
-const PHASE_COUNT_MAX: u32 = 1_000;
 
 /// Whose news are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,24 +141,33 @@ fn arm(row: &Row) -> Result<Arm, StoreError> {
     arm.ok_or_else(|| StoreError::Corrupt { column: "arm", found: found.to_string() })
 }
 
-/// What a launch has spent: phases of a flag up to one of them.
+/// What a launch has spent: attempts, and what they came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Spent {
-    /// Phases in which anybody was exposed, this one among them.
+    /// The number of the attempt that is looked at.
     pub attempts: u32,
-    /// Phases in which nobody was, because the fuse was open.
+    /// Attempts that ended with an open fuse.
     pub trips: u32,
-    /// Phases in which it was half open, this one among them.
+    /// Attempts that began half open, this one among them.
     pub probes: u32,
 }
 
-/// What a launch has spent up to the phase of that number: by the phases of its flag, newest first.
-pub async fn spent(conn: &mut Connection, scope: &Scope, flag: &str, upto: u32) -> Result<Spent, StoreError> {
-    let mut spent = Spent::default();
-    for phase in phases::page(conn, scope, flag, upto.saturating_add(1), PHASE_COUNT_MAX).await? {
-        spent.attempts += u32::from(phase.width(Arm::Exposed) > 0);
-        spent.trips += u32::from(phase.circuit == Circuit::Open);
-        spent.probes += u32::from(phase.circuit == Circuit::HalfOpen);
-    }
-    Ok(spent)
+/// What a launch has spent up to the phase of that number, of the attempt `attempt`. The stages of one ramp are one attempt.
+pub async fn spent(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    (attempt, upto): (u32, u32),
+) -> Result<Spent, StoreError> {
+    let sql = "SELECT COUNT(DISTINCT CASE WHEN circuit = 'OPEN' THEN attempt END) AS trips,
+                      COUNT(DISTINCT CASE WHEN circuit = 'HALF_OPEN' THEN attempt END) AS probes
+               FROM phases WHERE project = $1 AND environment = $2 AND flag = $3 AND phase <= $4";
+    let row = sql::query(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(upto)
+        .fetch_one(conn)
+        .await?;
+    Ok(Spent { attempts: attempt, trips: row.get_u32("trips")?, probes: row.get_u32("probes")? })
 }

@@ -38,6 +38,8 @@ pub struct FuseRow {
     pub ema_ms: UnixMillis,
     /// Whether a person opened it, so that only a person tries again.
     pub hand: Hand,
+    /// Whether a person keeps its ramp at the stage where it stands.
+    pub is_ramp_held: bool,
 }
 
 impl FuseRow {
@@ -51,7 +53,7 @@ impl FuseRow {
 }
 
 const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripped_phase_id, changed_ms, acted_ms, \
-                       ema, ema_ms, held_by_hand, tripped_metrics";
+                       ema, ema_ms, held_by_hand, tripped_metrics, ramp_held";
 
 /// One fuse.
 pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Option<FuseRow>, StoreError> {
@@ -169,8 +171,8 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
     let sql =
         "UPDATE fuses SET revision = revision + 1, policy = $1, circuit = $2, rollout = $3, phase_id = $4,
                  tripped_phase_id = $5, changed_ms = $6, acted_ms = $7, ema = '{}', ema_ms = 0,
-                 held_by_hand = $8, tripped_metrics = $9
-               WHERE project = $10 AND environment = $11 AND flag = $12 AND revision = $13";
+                 held_by_hand = $8, tripped_metrics = $9, ramp_held = $10
+               WHERE project = $11 AND environment = $12 AND flag = $13 AND revision = $14";
     let done = sql::query(sql)
         .bind(json_text(&fuse.policy))
         .bind(fuse.circuit.as_str())
@@ -181,6 +183,24 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
         .bind(fuse.acted_ms.map(|ms| to_sql(ms.0)))
         .bind(i64::from(fuse.hand == Hand::Holds))
         .bind(json_text(&fuse.tripped_metrics))
+        .bind(i64::from(fuse.is_ramp_held))
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(&fuse.flag)
+        .bind(to_sql(fuse.revision))
+        .execute(conn)
+        .await?;
+    Ok(done == 1)
+}
+
+/// Replaces what only handles the answers of the running phase, which goes on with its moving averages: the policy, and whether
+/// a person holds the ramp. `false` when another writer was first.
+pub async fn handle(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<bool, StoreError> {
+    let sql = "UPDATE fuses SET revision = revision + 1, policy = $1, ramp_held = $2
+               WHERE project = $3 AND environment = $4 AND flag = $5 AND revision = $6";
+    let done = sql::query(sql)
+        .bind(json_text(&fuse.policy))
+        .bind(i64::from(fuse.is_ramp_held))
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
         .bind(&fuse.flag)
@@ -272,5 +292,6 @@ fn fuse_row(row: &Row) -> Result<FuseRow, StoreError> {
         ema: json_column("fuses.ema", &text("ema")?)?,
         ema_ms: time("ema_ms")?,
         hand: if row.get::<i64>("held_by_hand")? == 1 { Hand::Holds } else { Hand::Free },
+        is_ramp_held: row.get::<i64>("ramp_held")? == 1,
     })
 }

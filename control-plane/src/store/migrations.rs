@@ -34,7 +34,9 @@ pub(super) const SQLITE: Migrations = &[
     (25, include_str!("../../../migrations/sqlite/0025_days.sql")),
     (26, include_str!("../../../migrations/sqlite/0026_mended.sql")),
     (27, include_str!("../../../migrations/sqlite/0027_pieces.sql")),
-    (28, include_str!("../../../migrations/sqlite/0028_basis.sql")),
+    (28, include_str!("../../../migrations/sqlite/0028_attempts.sql")),
+    (29, include_str!("../../../migrations/sqlite/0029_stages.sql")),
+    (30, include_str!("../../../migrations/sqlite/0030_basis.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -65,7 +67,9 @@ pub(super) const POSTGRES: Migrations = &[
     (25, include_str!("../../../migrations/postgres/0025_days.sql")),
     (26, include_str!("../../../migrations/postgres/0026_mended.sql")),
     (27, include_str!("../../../migrations/postgres/0027_pieces.sql")),
-    (28, include_str!("../../../migrations/postgres/0028_basis.sql")),
+    (28, include_str!("../../../migrations/postgres/0028_attempts.sql")),
+    (29, include_str!("../../../migrations/postgres/0029_stages.sql")),
+    (30, include_str!("../../../migrations/postgres/0030_basis.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -8,7 +8,7 @@ use flagfuse_shared::ids::{Scope, SnapshotVersion};
 use super::migrations::{self, Migrations};
 use super::stored_project::COLUMN;
 use super::testing::{TestDatabase, databases, number, postgres, script, sqlite};
-use super::{Connection, Lock, Store, StoreError, audit, sql, verdicts};
+use super::{Connection, Lock, Store, StoreError, audit, evidence, sql, verdicts};
 
 /// A database as it was left at `newest` with some rows, as this program opens it.
 async fn upgraded(database: &TestDatabase, newest: i64, rows: &'static str) -> Store {
@@ -216,6 +216,42 @@ async fn what_was_counted_before_cells_is_dropped_and_phases_go_on_under_their_n
             row(&store, "SELECT phase_id, phase, (SELECT COUNT(*) FROM cells) FROM phases").await,
             [7, 3, 0]
         );
+    }
+}
+
+#[tokio::test]
+async fn phases_from_before_attempts_are_attempts_of_one_stage_where_they_exposed_anybody() {
+    for database in databases().await {
+        let exposing = r#"[{"from":0,"to":9,"variation":"on","arm":"exposed"}]"#;
+        let control = r#"[{"from":0,"to":9,"variation":"off","arm":"control"}]"#;
+        let mut script = String::new();
+        let circuits = ["CLOSED", "OPEN", "HALF_OPEN", "OPEN", "CLOSED"];
+        for (flag, slices) in [("f", [exposing, control, exposing, control, exposing]), ("g", [control; 5])] {
+            for (at, (slices, circuit)) in slices.into_iter().zip(circuits).enumerate() {
+                write!(
+                    script,
+                    "INSERT INTO phases (project, environment, flag, phase, circuit, salt, slices, policy, started_ms)
+                       VALUES ('t/p', 'e', '{flag}', {}, '{circuit}', 's', '{slices}', '{{}}', 1);",
+                    at + 1
+                )
+                .unwrap();
+            }
+        }
+        let old = database.left_at(27).await;
+        old.close().await;
+        database.fill(script).await;
+        let store = database.store().await;
+        let scope = Scope::parse("t/p/e").unwrap();
+        let mut reader = store.read().await.unwrap();
+        let rows =
+            sql::query("SELECT attempt, stage FROM phases ORDER BY flag, phase").fetch_all(&mut reader).await;
+        let found: Vec<[i64; 2]> =
+            rows.unwrap().iter().map(|row| [row.get(0).unwrap(), row.get(1).unwrap()]).collect();
+        assert_eq!(found, [[1, 1], [1, 0], [2, 1], [2, 0], [3, 1], [0, 0], [0, 0], [0, 0], [0, 0], [0, 0]]);
+        for (phase, attempt, trips, probes) in [(1, 1, 0, 0), (2, 1, 1, 0), (3, 2, 1, 1), (5, 3, 2, 1)] {
+            let spent = evidence::spent(&mut reader, &scope, "f", (attempt, phase)).await.unwrap();
+            assert_eq!(spent, evidence::Spent { attempts: attempt, trips, probes }, "phase {phase}");
+        }
     }
 }
 

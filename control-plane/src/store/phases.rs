@@ -19,8 +19,12 @@ pub struct PhaseRow {
     pub phase_id: i64,
     /// Number in the flag, rising from 1, never used again.
     pub phase: u32,
-    /// Circuit during the phase.
+    /// Circuit in which it began: a probe's phase goes on when the fuse of a ramp closes.
     pub circuit: Circuit,
+    /// The how-manieth attempt of the flag's launches it is of, from 1: trips, re-arms, probes and edits begin one.
+    pub attempt: u32,
+    /// The how-manieth stage of its attempt, from 1; 0 where nobody is exposed.
+    pub stage: u32,
     /// Text hashed with the unit.
     pub salt: String,
     /// Attribute that names the unit; the targeting key when absent.
@@ -37,11 +41,14 @@ impl PhaseRow {
     /// Buckets of an arm whose units this phase enrols; slices that carry units of an earlier phase are not its own.
     pub fn width(&self, arm: Arm) -> u32 {
         let own = self.slices.iter().filter(|slice| slice.phase.is_none_or(|number| number == self.phase));
-        own.filter(|slice| slice.arm == arm).map(|slice| slice.to.saturating_sub(slice.from)).sum()
+        own.filter(|slice| slice.arm == arm && !slice.unenrolled)
+            .map(|slice| slice.to.saturating_sub(slice.from))
+            .sum()
     }
 }
 
-const COLUMNS: &str = "phase_id, phase, circuit, salt, bucket_by, slices, policy, started_ms, ended_ms";
+const COLUMNS: &str =
+    "phase_id, phase, circuit, attempt, stage, salt, bucket_by, slices, policy, started_ms, ended_ms";
 
 /// Adds the flag's next phase and returns it with its numbers.
 pub async fn begin(
@@ -51,8 +58,8 @@ pub async fn begin(
     new: PhaseRow,
 ) -> Result<PhaseRow, StoreError> {
     let sql = "INSERT INTO phases
-                 (project, environment, flag, phase, circuit, salt, bucket_by, slices, policy, started_ms)
-               SELECT $1, $2, $3, COALESCE(MAX(phase), 0) + 1, $4, $5, $6, $7, $8, $9
+                 (project, environment, flag, phase, circuit, salt, bucket_by, slices, policy, started_ms, attempt, stage)
+               SELECT $1, $2, $3, COALESCE(MAX(phase), 0) + 1, $4, $5, $6, $7, $8, $9, $10, $11
                FROM phases WHERE project = $1 AND environment = $2 AND flag = $3
                RETURNING phase_id, phase";
     let row = sql::query(sql)
@@ -65,16 +72,79 @@ pub async fn begin(
         .bind(json_text(&new.slices))
         .bind(json_text(&new.policy))
         .bind(to_sql(new.started_ms.0))
+        .bind(new.attempt)
+        .bind(new.stage)
         .fetch_one(conn)
         .await?;
     Ok(PhaseRow { phase_id: row.get("phase_id")?, phase: row.get_u32("phase")?, ..new })
 }
 
-/// Ends a phase.
-pub async fn end(conn: &mut Connection, phase_id: i64, now: UnixMillis) -> Result<(), StoreError> {
-    let sql = "UPDATE phases SET ended_ms = $1 WHERE phase_id = $2 AND ended_ms IS NULL";
-    sql::query(sql).bind(to_sql(now.0)).bind(phase_id).execute(conn).await?;
+/// Ends all phases of a flag that run: those of the stages of one attempt.
+pub async fn end(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    now: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE phases SET ended_ms = $1
+               WHERE project = $2 AND environment = $3 AND flag = $4 AND ended_ms IS NULL";
+    sql::query(sql)
+        .bind(to_sql(now.0))
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .execute(conn)
+        .await?;
     Ok(())
+}
+
+/// Where a phase lies: in which attempt, and in which buckets under which salt.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub attempt: u32,
+    /// Text hashed with the unit.
+    pub salt: String,
+    /// Attribute that names the unit; the targeting key when absent.
+    pub bucket_by: Option<String>,
+    pub slices: Vec<CohortSliceWire>,
+}
+
+/// Where all phases lie that a flag ever had, the newest first.
+pub async fn places(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Vec<Place>, StoreError> {
+    let sql = "SELECT attempt, salt, bucket_by, slices FROM phases
+               WHERE project = $1 AND environment = $2 AND flag = $3 ORDER BY phase DESC";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str()).bind(flag);
+    let rows = query.fetch_all(conn).await?;
+    let place = |row: &Row| {
+        Ok(Place {
+            attempt: row.get_u32("attempt")?,
+            salt: row.get("salt")?,
+            bucket_by: row.get("bucket_by")?,
+            slices: json_column("phases.slices", &row.get::<String>("slices")?)?,
+        })
+    };
+    rows.iter().map(place).collect()
+}
+
+/// The phases of an attempt in which anybody was exposed, the oldest first.
+pub async fn of_attempt(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    attempt: u32,
+) -> Result<Vec<PhaseRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM phases
+         WHERE project = $1 AND environment = $2 AND flag = $3 AND attempt = $4 AND stage > 0 ORDER BY phase"
+    );
+    let rows = sql::composed(sql)
+        .bind(StoredProject::of(scope))
+        .bind(scope.environment.as_str())
+        .bind(flag)
+        .bind(attempt)
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(phase_row).collect()
 }
 
 /// A phase by its number in the database.
@@ -203,6 +273,8 @@ fn phase_row(row: &Row) -> Result<PhaseRow, StoreError> {
         phase: row.get_u32("phase")?,
         circuit: Circuit::parse(&circuit)
             .ok_or(StoreError::Corrupt { column: "phases.circuit", found: circuit })?,
+        attempt: row.get_u32("attempt")?,
+        stage: row.get_u32("stage")?,
         salt: text("salt")?,
         bucket_by: row.get("bucket_by")?,
         slices: json_column("phases.slices", &text("slices")?)?,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
-use crate::model::verdict::{GuardrailEvidence, Verdict};
+use crate::model::verdict::{GuardrailEvidence, RampVerdict, Verdict};
 
 /// Verdicts kept for each flag; one every ten seconds would otherwise be three million a year.
 const VERDICT_COUNT_KEPT: i64 = 1_000;
@@ -23,7 +23,7 @@ pub struct VerdictRow {
     pub verdict_id: i64,
     pub phase: u32,
     pub at_ms: UnixMillis,
-    /// `continue`, `hold`, `trip`, `half_open`, `close`.
+    /// `continue`, `hold`, `trip`, `half_open`, `close`, `advance`.
     pub decision: String,
     /// Stable word.
     pub reason: String,
@@ -33,6 +33,8 @@ pub struct VerdictRow {
     pub ingest_lag_ms: u64,
     /// One entry for each guardrail.
     pub evidence: Vec<GuardrailEvidence>,
+    /// Where its ramp stood.
+    pub ramp: Option<RampVerdict>,
 }
 
 /// A verdict to write.
@@ -57,13 +59,13 @@ pub async fn insert(
         return Ok(());
     }
     let row = |at: usize| {
-        let columns: Vec<String> = (1..=8).map(|column| format!("${}", 3 + at * 8 + column)).collect();
+        let columns: Vec<String> = (1..=9).map(|column| format!("${}", 3 + at * 9 + column)).collect();
         format!("($1, $2, $3, {})", columns.join(", "))
     };
     let rows: Vec<String> = (0..new.len()).map(row).collect();
     let sql = format!(
         "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary,
-                               basis)
+                               ramp, basis)
          VALUES {}",
         rows.join(", ")
     );
@@ -80,6 +82,7 @@ pub async fn insert(
             .bind(evidence_text(verdict))
             .bind(to_sql(verdict.ingest_lag_ms))
             .bind(&verdict.summary)
+            .bind(ramp_text(verdict))
             .bind(basis.to_string());
     }
     query.execute(&mut *conn).await?;
@@ -102,6 +105,11 @@ pub async fn insert(
 /// The evidence of a verdict as it is stored.
 pub fn evidence_text(verdict: &Verdict) -> String {
     json_text(&verdict.evidence)
+}
+
+/// Where a verdict's ramp stood, as it is stored.
+pub fn ramp_text(verdict: &Verdict) -> Option<String> {
+    verdict.ramp.as_ref().map(json_text)
 }
 
 /// One flag in so many is tidied up with each sign of life, which comes every ten seconds.
@@ -171,7 +179,7 @@ pub async fn page(
     limit: u32,
 ) -> Result<Vec<VerdictRow>, StoreError> {
     let sql =
-        "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary FROM verdicts
+        "SELECT verdict_id, phase, at_ms, decision, reason, evidence, ingest_lag_ms, summary, ramp FROM verdicts
                WHERE project = $1 AND environment = $2 AND flag = $3 AND verdict_id < $4
                ORDER BY verdict_id DESC LIMIT $5";
     let rows = sql::query(sql)
@@ -185,6 +193,7 @@ pub async fn page(
     rows.iter()
         .map(|row| {
             let evidence: String = row.get("evidence")?;
+            let ramp: Option<String> = row.get("ramp")?;
             Ok(VerdictRow {
                 verdict_id: row.get("verdict_id")?,
                 phase: row.get_u32("phase")?,
@@ -194,6 +203,7 @@ pub async fn page(
                 summary: row.get("summary")?,
                 ingest_lag_ms: from_sql(row.get("ingest_lag_ms")?),
                 evidence: json_column("verdicts.evidence", &evidence)?,
+                ramp: ramp.map(|ramp| json_column("verdicts.ramp", &ramp)).transpose()?,
             })
         })
         .collect()
@@ -210,6 +220,8 @@ pub struct RecordedVerdict {
     pub ingest_lag_ms: u64,
     /// JSON.
     pub evidence: String,
+    /// JSON; `None` of a fuse without a ramp.
+    pub ramp: Option<String>,
     /// JSON; `None` where a version wrote it that did not note it.
     pub basis: Option<String>,
 }
@@ -223,7 +235,7 @@ pub async fn recorded(
     limit: u32,
 ) -> Result<Vec<RecordedVerdict>, StoreError> {
     let sql =
-        "SELECT verdict_id, at_ms, decision, reason, evidence, ingest_lag_ms, summary, basis FROM verdicts
+        "SELECT verdict_id, at_ms, decision, reason, evidence, ingest_lag_ms, summary, ramp, basis FROM verdicts
                WHERE project = $1 AND environment = $2 AND flag = $3 AND verdict_id > $4
                ORDER BY verdict_id LIMIT $5";
     let rows = sql::query(sql)
@@ -244,6 +256,7 @@ pub async fn recorded(
                 summary: row.get("summary")?,
                 ingest_lag_ms: from_sql(row.get("ingest_lag_ms")?),
                 evidence: row.get("evidence")?,
+                ramp: row.get("ramp")?,
                 basis: row.get("basis")?,
             })
         })

@@ -16,11 +16,8 @@ fn errors() -> Value {
 /// So many exposed units of the probe that were never there, twice as many control units (whose share is twice as wide), and
 /// that many failures among them; a minute passes.
 async fn newcomers(world: &World, phase: u32, round: usize, (units, failures): (usize, usize)) {
-    let slices = world.get(&format!("{FLAG}/fuse")).await["slices"].clone();
-    for (arm, variation, times) in [("exposed", "on", 1), ("control", "off", 2)] {
+    for (range, (variation, times)) in world.arms().await.into_iter().zip([("on", 1), ("off", 2)]) {
         let (units, failures) = (units * times, failures * times);
-        let slice = slices.as_array().unwrap().iter().find(|slice| slice["arm"] == arm).unwrap();
-        let range = slice["from"].as_u64().unwrap()..slice["to"].as_u64().unwrap();
         let units = members(range, units * (round + 1), phase).split_off(units * round);
         let failed = units.iter().take(failures).map(|unit| world.outcome(unit, "error"));
         let all: Vec<Value> =

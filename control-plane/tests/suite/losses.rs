@@ -247,10 +247,13 @@ async fn another_policy_says_which_units_it_leaves_behind() {
     let world = World::new().await;
     let fuse = format!("{FLAG}/fuse");
     assert_eq!(world.ok("PUT", &fuse, policy(json!({}))).await["left_behind"], Value::Null);
-    assert_eq!(world.ok("PUT", &fuse, policy(json!({ "cooldown_s": 10 }))).await["left_behind"], Value::Null);
+    assert_eq!(
+        world.ok("PUT", &fuse, policy(json!({ "min_sample": 201 }))).await["left_behind"],
+        Value::Null
+    );
     world.run_cohort(2, 30, (0, 0), "conversion").await;
     let left = json!({ "phase": 2, "exposed_units": 30, "control_units": 30 });
-    let other = policy(json!({ "cooldown_s": 20 }));
+    let other = policy(json!({ "min_sample": 202 }));
     assert_eq!(world.ok("PUT", &format!("{fuse}?dry_run=true"), other.clone()).await["left_behind"], left);
     assert_eq!(world.ok("PUT", &fuse, other.clone()).await["left_behind"], left);
     assert_eq!(

@@ -93,7 +93,10 @@ async fn enrolled(world: &World, phase: u32) -> (i64, i64) {
 async fn an_evaluation_is_of_the_phase_of_the_version_that_answered() {
     let world = watched().await;
     let first = version(&world).await;
-    let (exposed, control) = (members(0..200_000, 4, 1), members(800_000..1_000_000, 4, 1));
+    let (mut exposed, mut control) = (members(0..200_000, 4, 1), members(800_000..1_000_000, 4, 1));
+    // Another phase asks others.
+    (exposed[2], control[2]) =
+        (members(200_000..400_000, 1, 1).remove(0), members(600_000..800_000, 1, 1).remove(0));
     let shown = |patch: Value, at: usize| {
         logs(&[
             evaluation(&world, &exposed[at], "on", &patch),

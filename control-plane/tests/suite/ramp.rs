@@ -1,38 +1,17 @@
 //! Exposures of a ramp: each unit counts in the phase that enrolled it, whatever phase runs when it is seen.
 
-use flagfuse_control_plane::model::circuit::Circuit;
-use flagfuse_control_plane::model::ramp::{Ramp, Stage, Variations};
-use flagfuse_control_plane::store::Lock;
-use flagfuse_control_plane::store::phases::{self, PhaseRow};
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey};
 use serde_json::{Value, json};
 
-use crate::world::{ENVIRONMENT, FLAG, START, World, members, policy};
+use crate::world::{ENVIRONMENT, FLAG, World, members, policy};
 
-/// Two stages, 10 % then 30 % exposed, each with 10 % of control, as phases 2 and 3 of `checkout`.
+/// Two stages, 10 % then 30 % exposed, each with 10 % of control, as phases 1 and 2 of `checkout`.
 async fn world() -> World {
     let world = World::new().await;
-    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
-    let scope = Scope {
-        tenant: TenantKey::parse("default").unwrap(),
-        project: ProjectKey::parse("demo").unwrap(),
-        environment: EnvironmentKey::parse("production").unwrap(),
-    };
-    let stage = |exposed_percent| Stage { exposed_percent, control_percent: 10.0 };
-    let ramp = Ramp::new(&[stage(10.0), stage(30.0)]).unwrap();
-    let variations = Variations { treatment: "on", control: "off" };
-    let mut tx = world.plane.store.write(Lock::Keys).await.unwrap();
-    let first = phases::by_number(&mut tx, &scope, "checkout", 1).await.unwrap().unwrap();
-    let mut earlier = Vec::new();
-    for number in [2, 3] {
-        let slices = ramp.slices(&earlier, variations).unwrap();
-        let new = PhaseRow { slices, circuit: Circuit::Closed, started_ms: START, ..first.clone() };
-        let row = phases::begin(&mut tx, &scope, "checkout", new).await.unwrap();
-        assert_eq!(row.phase, number);
-        phases::end(&mut tx, row.phase_id, START).await.unwrap();
-        earlier.push(number);
-    }
-    tx.commit().await.unwrap();
+    let stage = |exposed: u32| json!({ "exposed_percent": exposed, "control_percent": 10 });
+    let shares = json!({ "mode": "anytime", "exposure_percent": 10, "control_percent": 10,
+        "ramp": { "stages": [stage(10), stage(30)] } });
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(shares)).await;
+    world.ok("POST", &format!("{FLAG}/fuse/advance"), Value::Null).await;
     world
 }
 
@@ -56,25 +35,25 @@ async fn a_unit_counts_in_the_phase_that_enrolled_it_and_in_no_other() {
     let nobody = unit(300_000, 800_000);
     let mismatch = "variant_mismatch";
     let rows = [
-        // While phase 3 runs, edges name phase 2 for those whom phase 2 enrolled.
-        (&early, "on", 2, "stored"),
-        (&early_control, "off", 2, "stored"),
-        (&late, "on", 3, "stored"),
-        (&late_control, "off", 3, "stored"),
+        // While phase 2 runs, edges name phase 1 for those whom phase 1 enrolled.
+        (&early, "on", 1, "stored"),
+        (&early_control, "off", 1, "stored"),
+        (&late, "on", 2, "stored"),
+        (&late_control, "off", 2, "stored"),
         // Nobody counts twice, nobody counts before being enrolled, and nobody changes arms.
-        (&early, "on", 3, mismatch),
-        (&early_control, "off", 3, mismatch),
-        (&late, "on", 2, mismatch),
-        (&late_control, "off", 2, mismatch),
-        (&early, "off", 2, mismatch),
-        (&late_control, "on", 3, mismatch),
-        (&nobody, "off", 3, mismatch),
+        (&early, "on", 2, mismatch),
+        (&early_control, "off", 2, mismatch),
+        (&late, "on", 1, mismatch),
+        (&late_control, "off", 1, mismatch),
+        (&early, "off", 1, mismatch),
+        (&late_control, "on", 2, mismatch),
+        (&nobody, "off", 2, mismatch),
     ];
     for (unit, variation, phase, expected) in rows {
         assert_eq!(sent(&world, unit, variation, phase).await, expected, "{variation} in {phase}");
     }
     world.close_slots().await;
-    for phase in [2, 3] {
+    for phase in [1, 2] {
         let cells = world.get(&format!("{FLAG}/cells?sum=true&phase={phase}")).await;
         let rows = cells["sums"].as_array().unwrap().iter().filter(|row| row["metric"] == "exposure");
         let rows: Vec<&Value> = rows.collect();
@@ -83,4 +62,34 @@ async fn a_unit_counts_in_the_phase_that_enrolled_it_and_in_no_other() {
         };
         assert_eq!((units("exposed"), units("control")), (1, 1), "{cells}");
     }
+}
+
+/// The last stage shows the feature to whoever never saw it, and compares them with a hold-back; whoever saw it enrols no more.
+#[tokio::test]
+async fn the_last_stage_ends_the_others_and_enrols_nobody_who_was_exposed() {
+    let world = world().await;
+    let opened = world.ok("POST", &format!("{FLAG}/fuse/advance"), Value::Null).await;
+    let fuse = &opened["fuse"];
+    assert_eq!(
+        (&fuse["rollout"], &fuse["attempt"]["stage"], &fuse["phase"]),
+        (&json!("PROMOTED"), &json!(3), &json!(3))
+    );
+    assert_eq!(fuse["attempt"]["exposed_percent"], json!(95.0));
+    world.clock.advance(1_000);
+    let unit = |from: u64, to: u64| members(from..to, 1, 3).remove(0);
+    for (unit, variation, phase, expected) in [
+        (unit(300_000, 800_000), "on", 3, "stored"),
+        (unit(800_000, 950_000), "on", 3, "stored"),
+        (unit(950_000, 1_000_000), "off", 3, "stored"),
+        (unit(0, 300_000), "on", 3, "variant_mismatch"),
+        (unit(950_000, 1_000_000), "on", 3, "variant_mismatch"),
+    ] {
+        assert_eq!(sent(&world, &unit, variation, phase).await, expected, "{variation} in {phase}");
+    }
+    // Nobody is fresh: whoever counts anew, counts the units that there are.
+    let again = world.ok("POST", &format!("{FLAG}/fuse/reset"), Value::Null).await["fuse"].clone();
+    assert_eq!((&again["rollout"], &again["attempt"]["stage"]), (&json!("PROMOTED"), &json!(3)));
+    assert_eq!((&again["attempt"]["number"], &again["slices"]), (&json!(2), &fuse["slices"]));
+    let refused = world.call("POST", &format!("{FLAG}/fuse/advance"), Value::Null).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (409, "no_next_stage"), "{}", refused.body);
 }

@@ -127,7 +127,7 @@ async fn cells_are_shown_slot_by_slot_and_added_up() {
 }
 
 /// Says as a buffer how far it has delivered.
-async fn buffer_says(world: &World, delivered_ago_ms: u64) {
+pub(crate) async fn buffer_says(world: &World, delivered_ago_ms: u64) {
     let now = world.clock.now();
     let through = i64::try_from(now.minus(delivered_ago_ms).0).unwrap();
     let sql = "INSERT INTO buffers (project, environment, buffer_id, queue, region, seen_ms, delivered_through_ms, last_event_ms)

@@ -282,21 +282,28 @@ impl World {
         sqlx::query_scalar(sql).bind(kind).fetch_one(&mut self.database().await).await.unwrap()
     }
 
+    /// The buckets that the running phase enrols, of the exposed and the control arm.
+    pub(crate) async fn arms(&self) -> [std::ops::Range<u64>; 2] {
+        let slices = self.get(&format!("{FLAG}/fuse")).await["slices"].clone();
+        ["exposed", "control"].map(|arm| {
+            let is_own = |slice: &&Value| {
+                slice["arm"] == arm && slice["phase"].is_null() && slice["unenrolled"] != json!(true)
+            };
+            let slice =
+                slices.as_array().unwrap().iter().find(is_own).unwrap_or_else(|| panic!("{arm}: {slices}"));
+            slice["from"].as_u64().unwrap()..slice["to"].as_u64().unwrap()
+        })
+    }
+
     /// `units` of the exposed arm of the running phase and as many of the control arm as its width asks for. Of so many
     /// in `units` has either arm `metric`. A minute passes, so that they are counted.
     pub(crate) async fn run_cohort(&self, phase: u32, units: usize, events: (usize, usize), metric: &str) {
-        let slices = self.get(&format!("{FLAG}/fuse")).await["slices"].clone();
-        let width = |arm: &str| -> usize {
-            let own = slices.as_array().unwrap().iter().filter(|slice| slice["arm"] == arm);
-            own.map(|slice| {
-                usize::try_from(slice["to"].as_u64().unwrap() - slice["from"].as_u64().unwrap()).unwrap()
-            })
-            .sum()
-        };
-        let (exposed, control) = (width("exposed"), width("control"));
-        for (arm, variation, hits) in [("exposed", "on", events.0), ("control", "off", events.1)] {
-            let slice = slices.as_array().unwrap().iter().find(|slice| slice["arm"] == arm).unwrap();
-            let range = slice["from"].as_u64().unwrap()..slice["to"].as_u64().unwrap();
+        let arms = self.arms().await;
+        let [exposed, control] =
+            arms.each_ref().map(|range| usize::try_from(range.end - range.start).unwrap());
+        for ((range, arm), (variation, hits)) in
+            arms.into_iter().zip(["exposed", "control"]).zip([("on", events.0), ("off", events.1)])
+        {
             let scaled = |count: usize| if arm == "control" { count * control / exposed } else { count };
             let (members, hits) = (members(range, scaled(units), phase), scaled(hits));
             for (at, chunk) in members.chunks(500).enumerate() {
@@ -345,9 +352,14 @@ pub(crate) fn ran(command: &mut Command) -> Output {
 
 /// Units whose bucket under the flag's salt is in `range`; other ones for each phase.
 pub(crate) fn members(range: std::ops::Range<u64>, count: usize, phase: u32) -> Vec<String> {
+    members_of("checkout", range, count, phase)
+}
+
+/// The same under another salt.
+pub(crate) fn members_of(salt: &str, range: std::ops::Range<u64>, count: usize, phase: u32) -> Vec<String> {
     (0..)
         .map(|n| format!("user-{phase}-{n}"))
-        .filter(|unit| range.contains(&u64::from(Bucket::of("checkout", unit, COHORT_SEED).get())))
+        .filter(|unit| range.contains(&u64::from(Bucket::of(salt, unit, COHORT_SEED).get())))
         .take(count)
         .collect()
 }

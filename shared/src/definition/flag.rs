@@ -366,6 +366,9 @@ pub struct CohortWire<T = String> {
     /// Which units enrol.
     #[serde(default, skip_serializing_if = "Units::is_any")]
     pub units: Units,
+    /// Text hashed with the unit in place of the flag's salt: buckets of which nobody has met the feature ran out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<T>,
 }
 
 /// An attribute by whose values enrolled units are counted, each value by itself and all others together.
@@ -421,6 +424,14 @@ pub struct CohortSliceWire<T = String> {
     /// The phase they are counted in, when it is not the cohort's: a unit stays in the stage that enrolled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<u32>,
+    /// Whether they are served and counted nowhere: they met the feature before, and would answer for the past.
+    #[serde(default, skip_serializing_if = "is_counted")]
+    pub unenrolled: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_counted(unenrolled: &bool) -> bool {
+    !*unenrolled
 }
 
 /// Arm of a comparison.

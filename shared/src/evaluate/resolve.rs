@@ -324,13 +324,12 @@ impl<'s> Evaluator<'s, '_> {
         };
         let bucket = Bucket::under(cohort.salt, &unit(&flag.bucket_by, self.question.context)?);
         let slice = cohort.slice(bucket);
-        observer
-            .saw(Step::Cohort { bucket: bucket.get(), slice: slice.map(|slice| (slice.arm, slice.phase)) });
+        observer.saw(Step::Cohort { bucket: bucket.get(), slice: slice.and_then(|slice| slice.enrols) });
         Ok(match slice {
             Some(slice) => Resolution {
-                assignment: Some(Assignment {
-                    arm: slice.arm,
-                    phase: slice.phase,
+                assignment: slice.enrols.map(|(arm, phase)| Assignment {
+                    arm,
+                    phase,
                     slices: cohort.slice_codes(self.question.context),
                 }),
                 ..served(flag, Some(slice.variation), Reason::Split)

@@ -340,11 +340,12 @@ impl Cohort {
     /// Whether an exposure of `unit` to `variation` in `phase` is one that this cohort makes; `None` when the cohort does not
     /// know the phase, which may be over or still on its way. Asks the same of both arms.
     fn shows(&self, phase: u32, unit: &str, variation: VariationIndex) -> Option<bool> {
-        if phase != self.phase && !self.slices.iter().any(|slice| slice.phase == phase) {
+        let is_of = |slice: &CohortSlice| slice.enrols.is_some_and(|(_, own)| own == phase);
+        if phase != self.phase && !self.slices.iter().any(is_of) {
             return None;
         }
         let slice = self.slice(Bucket::under(self.salt, unit));
-        Some(slice.is_some_and(|slice| slice.phase == phase && slice.variation == variation))
+        Some(slice.is_some_and(|slice| is_of(slice) && slice.variation == variation))
     }
 
     /// What a rule serves that wants to serve `wanted`.
@@ -367,6 +368,6 @@ pub(crate) struct CohortSlice {
     pub(crate) from: u32,
     pub(crate) to: u32,
     pub(crate) variation: VariationIndex,
-    pub(crate) arm: Arm,
-    pub(crate) phase: u32,
+    /// The arm and the phase in which its units are counted; `None` of units that are served alone.
+    pub(crate) enrols: Option<(Arm, u32)>,
 }

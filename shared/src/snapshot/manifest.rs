@@ -12,9 +12,11 @@ pub const KEYSET_TYPE: &str = "application/vnd.flagfuse.keyset.v1+json";
 /// DSSE payload type of a manifest.
 pub const MANIFEST_TYPE: &str = "application/vnd.flagfuse.manifest.v1+json";
 /// The reader version that this code implements; a manifest may ask for a newer one.
-pub const READER_VERSION: u32 = READER_OF_SLICES;
+pub const READER_VERSION: u32 = READER_OF_LANES;
 /// The first reader that knows the declared slices of a cohort, and cohorts of signed units.
 pub const READER_OF_SLICES: u32 = 3;
+/// The first reader that knows a cohort's own salt, and slices that enrol nobody.
+pub const READER_OF_LANES: u32 = 4;
 
 /// Which keys may sign what. Signed by the root role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

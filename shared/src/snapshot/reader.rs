@@ -3,7 +3,7 @@
 //! The codec sets the lowest; what flags gain later is a [`Feature`] with a number of its own, so that a snapshot without it
 //! goes on to be read by edges that do not know it.
 
-use super::manifest::READER_OF_SLICES;
+use super::manifest::{READER_OF_LANES, READER_OF_SLICES};
 use super::payload::{CODEC, Content};
 use crate::definition::{FlagWire, Units};
 
@@ -20,20 +20,39 @@ pub struct Feature {
 }
 
 /// What flags may say that not every reader of the codec understands, by rising numbers.
-pub const FEATURES: &[Feature] = &[Feature {
-    // The declared slices of a cohort, and cohorts of signed units.
-    reader: READER_OF_SLICES,
-    is_in: |flag| {
-        let cohort = flag.cohort.as_ref();
-        cohort.is_some_and(|cohort| !cohort.dimensions.is_empty() || !cohort.units.is_any())
+pub const FEATURES: &[Feature] = &[
+    Feature {
+        // The declared slices of a cohort, and cohorts of signed units.
+        reader: READER_OF_SLICES,
+        is_in: |flag| {
+            let cohort = flag.cohort.as_ref();
+            cohort.is_some_and(|cohort| !cohort.dimensions.is_empty() || !cohort.units.is_any())
+        },
+        take_out: |flag| {
+            if let Some(cohort) = &mut flag.cohort {
+                cohort.dimensions.clear();
+                cohort.units = Units::default();
+            }
+        },
     },
-    take_out: |flag| {
-        if let Some(cohort) = &mut flag.cohort {
-            cohort.dimensions.clear();
-            cohort.units = Units::default();
-        }
+    Feature {
+        // A cohort's own salt, and slices that enrol nobody.
+        reader: READER_OF_LANES,
+        is_in: |flag| {
+            let cohort = flag.cohort.as_ref();
+            cohort.is_some_and(|cohort| {
+                cohort.salt.is_some() || cohort.slices.iter().any(|slice| slice.unenrolled)
+            })
+        },
+        // Under another salt every slice would hold other units, so nobody is in one and all get the default.
+        take_out: |flag| {
+            if let Some(cohort) = &mut flag.cohort {
+                cohort.salt = None;
+                cohort.slices.clear();
+            }
+        },
     },
-}];
+];
 
 /// The reader that every edge is at least, whatever it says or does not say: an older one reads no snapshot at all.
 pub const OLDEST_READER: u32 = CODEC.reader_min();

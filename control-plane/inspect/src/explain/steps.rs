@@ -343,7 +343,7 @@ fn cohort(bucket: u32, slice: Option<(Arm, u32)>) -> ExplanationStep {
     let (arm, phase) = slice.map(|(arm, phase)| (arm.as_str(), phase)).unzip();
     let place = match slice {
         Some((arm, phase)) => format!("{} in phase {phase}", arm.as_str()),
-        None => "in no slice: the default variation".to_owned(),
+        None => "in no arm".to_owned(),
     };
     let fields = json!({ "bucket": bucket, "arm": arm, "phase": phase });
     ExplanationStep::new("cohort", format!("cohort: bucket {bucket}, {place}"), fields)

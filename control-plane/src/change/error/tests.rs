@@ -105,6 +105,7 @@ fn of_fuses() -> Vec<(ChangeError, &'static str)> {
             ChangeError::Tripped { what: "x".to_owned(), circuit: Circuit::Open, remedy: "close it" },
             "x while the fuse is OPEN: close it",
         ),
+        (ChangeError::NoNextStage { flag: key() }, "the fuse of flag \"k\" has no next stage"),
         (
             ChangeError::InEnvironment { environment: environment(), source },
             "environment e: cohort is managed",

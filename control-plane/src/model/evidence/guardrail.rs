@@ -3,6 +3,8 @@
 use flagfuse_stats::Refused;
 use flagfuse_stats::bins::BinCount;
 use flagfuse_stats::block::Block;
+use flagfuse_stats::certificate::Certificates;
+use flagfuse_stats::classic::ArmCount;
 use flagfuse_stats::control_rate::ControlRate;
 use flagfuse_stats::estimate::{Estimate, Gate};
 use flagfuse_stats::exceedance::{self, PastLatency};
@@ -62,8 +64,19 @@ pub(super) struct State {
     control_rate: ControlRate,
     recovery: Recovery,
     past_latency: PastLatency,
+    /// Which harm is excluded; of everybody alone, since that is what a ramp shows the feature to.
+    certificates: Option<Certificates>,
+    /// Units of both arms in slots that are over.
+    over: Over,
     /// Blocks that were read and said something.
     blocks: u64,
+}
+
+/// Units of both arms in slots that are over, and how many of control had the event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Over {
+    pub exposed: u64,
+    pub control: ArmCount,
 }
 
 /// What a guardrail says.
@@ -77,6 +90,10 @@ pub struct Heard {
     pub change: Option<f64>,
     /// E against a harm of the threshold or more: evidence of recovery.
     pub recovery: f64,
+    /// The smallest relative harm that is excluded, among those of the certificates; `None` while none is.
+    pub excluded: Option<f64>,
+    /// What was read of slots that are over.
+    pub over: Over,
     /// Blocks that said something.
     pub blocks: u64,
 }
@@ -103,8 +120,15 @@ impl State {
             control_rate: ControlRate::default(),
             recovery: Recovery::default(),
             past_latency: PastLatency::default(),
+            certificates: None,
+            over: Over::default(),
             blocks: 0,
         })
+    }
+
+    /// The same, which says which harm is excluded too.
+    pub(super) fn with_certificates(self) -> Self {
+        Self { certificates: Some(Certificates::default()), ..self }
     }
 
     pub(super) fn is_risk_set(&self) -> bool {
@@ -146,8 +170,15 @@ impl State {
     fn recover(&mut self, block: &Block) -> Result<(), Refused> {
         if let Some(past) = self.control_rate.past() {
             self.recovery.fold(&self.harm, past, block)?;
+            if let Some(certificates) = &mut self.certificates {
+                certificates.fold(self.harm.direction(), past, block)?;
+            }
         }
-        self.control_rate.remember(block.control())
+        let (exposed, control) = (block.exposed(), block.control());
+        self.over.exposed = self.over.exposed.saturating_add(exposed.units);
+        self.over.control.units = self.over.control.units.saturating_add(control.units);
+        self.over.control.events = self.over.control.events.saturating_add(control.events);
+        self.control_rate.remember(control)
     }
 
     /// What it says by now.
@@ -157,6 +188,8 @@ impl State {
             is_gate_open: self.gate.is_open(&self.harm),
             change: self.estimate.change(),
             recovery: self.recovery.evidence(),
+            excluded: self.certificates.and_then(|found| found.excluded(self.harm.direction())),
+            over: self.over,
             blocks: self.blocks,
         }
     }

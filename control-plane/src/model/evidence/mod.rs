@@ -1,5 +1,7 @@
-//! What the closed cells of a phase say under the mode `anytime`: each is folded once, in the order in which it closed. Pure: the
-//! same cells give the same bits, whenever and however often they are read. Never reads a database or a clock.
+//! What the closed cells of an attempt say under the mode `anytime`: each is folded once, in the order in which it closed (by tick,
+//! then phase, slot and step). Pure: the same cells give the same bits, whenever and however often they are read. Never reads a
+//! database or a clock. An attempt has one phase for each of its stages; no unit is enrolled twice in it, so evidence multiplies
+//! over them. Each block compares units of one slot of one phase, so a share that grows makes no evidence.
 //!
 //! A slot is read when it has closed. A metric that counts from the enrolment on is read in risk sets, a step at a time: units of
 //! the arm without the event, and those that had it in the step. One that counts later (`return`) is read once for each slot, when
@@ -23,7 +25,7 @@ use self::open_slots::{OpenSlots, Units};
 use super::metric::ENROLLED;
 use super::policy::Policy;
 
-pub use self::guardrail::{Heard, base_rate, harm};
+pub use self::guardrail::{Heard, Over, base_rate, harm};
 pub use self::trip::{Crossed, Found, Judged, Terms};
 
 /// The slice of everybody but bots.
@@ -86,16 +88,14 @@ pub struct PhaseShape<'p> {
     pub buckets: (u32, u32),
 }
 
-/// What was heard of a phase.
+/// What was heard of an attempt: of one phase, or of the phases of all its stages.
 #[derive(Debug, Clone)]
 pub struct Evidence {
     /// By guardrail, then by slice: everybody first, then the declared ones.
     states: Vec<Vec<State>>,
-    metrics: Vec<u8>,
+    /// By their numbers, which rise with their beginnings.
+    phases: BTreeMap<i64, Phase>,
     slots: OpenSlots,
-    srm: Srm<2>,
-    /// Of exposed and control units; none where an arm has no buckets.
-    shares: Option<[f64; 2]>,
     /// Values of each dimension.
     dimensions: Vec<usize>,
     /// Enrolled units of each declared slice, until they are frozen.
@@ -108,22 +108,48 @@ pub struct Evidence {
     tick: u64,
 }
 
+/// What is a phase's own: its numbers, and whether its arms have the sizes of their shares.
+#[derive(Debug, Clone)]
+struct Phase {
+    metrics: Vec<u8>,
+    srm: Srm<2>,
+    /// Of exposed and control units; none where an arm has no buckets.
+    shares: Option<[f64; 2]>,
+    /// What becomes known later is censored: the last stage shows its controls the feature.
+    censored_ms: Option<u64>,
+    /// The end of the newest slot that has units of both arms.
+    newest_ms: Option<u64>,
+}
+
+impl Phase {
+    /// Whether what became known then counts.
+    fn counts(&self, at_ms: u64) -> bool {
+        self.censored_ms.is_none_or(|censored_ms| at_ms <= censored_ms)
+    }
+}
+
 impl Evidence {
-    /// Nothing heard yet.
+    /// Nothing heard yet, of one phase that is an attempt of its own.
     pub fn new(shape: &PhaseShape<'_>) -> Result<Self, Refused> {
-        let declared: usize = shape.dimensions.iter().sum();
-        let guardrails = &shape.policy.guardrails;
+        let mut evidence = Self::begin(shape.policy, shape.dimensions)?;
+        evidence.join(0, shape, None);
+        Ok(evidence)
+    }
+
+    /// Nothing heard yet, of an attempt whose phases are to join.
+    pub fn begin(policy: &Policy, dimensions: &[usize]) -> Result<Self, Refused> {
+        let declared: usize = dimensions.iter().sum();
+        let guardrails = &policy.guardrails;
         let states = guardrails.iter().map(|guardrail| {
             let one = State::new(guardrail)?;
-            Ok(vec![one; 1 + declared])
+            let whole = one.clone().with_certificates();
+            Ok([whole].into_iter().chain(std::iter::repeat_n(one, declared)).collect())
         });
         Ok(Self {
             states: states.collect::<Result<_, Refused>>()?,
-            metrics: shape.metrics.to_vec(),
+            phases: BTreeMap::new(),
             slots: OpenSlots::new(guardrails.len(), 1 + declared),
-            srm: Srm::default(),
-            shares: shares(shape.buckets),
-            dimensions: shape.dimensions.to_vec(),
+            dimensions: dimensions.to_vec(),
             enrolled: vec![0; declared],
             slice_shares: None,
             matures_ms: guardrails.iter().map(|guardrail| matures(guardrail.window().within_ms)).collect(),
@@ -131,72 +157,105 @@ impl Evidence {
         })
     }
 
+    /// Lets a phase join before anything of it is folded; its slots are censored at `censored_ms`, where they are.
+    pub fn join(&mut self, phase: i64, shape: &PhaseShape<'_>, censored_ms: Option<u64>) {
+        let joining = Phase {
+            metrics: shape.metrics.to_vec(),
+            srm: Srm::default(),
+            shares: shares(shape.buckets),
+            censored_ms,
+            newest_ms: None,
+        };
+        self.phases.entry(phase).or_insert(joining);
+    }
+
     /// Up to which tick everything is folded.
     pub const fn tick(&self) -> u64 {
         self.tick
     }
 
-    /// Folds what closed after [`Self::tick`], up to the tick `upto`. After an error nothing of it may be used.
+    /// Folds what closed of the one phase of [`Self::new`] after [`Self::tick`], up to the tick `upto`. After an error nothing of
+    /// it may be used.
     pub fn fold(&mut self, news: &News, upto: u64) -> Result<(), Refused> {
-        let mut ticks: BTreeMap<u64, Tick<'_>> = BTreeMap::new();
-        for slot in &news.slots {
-            ticks.entry(slot.tick).or_default().slots.push(slot);
-        }
-        for count in &news.counts {
-            ticks.entry(count.tick).or_default().counts.push(count);
-        }
-        for bin in &news.bins {
-            ticks.entry(bin.tick).or_default().bins.push(bin);
+        self.fold_phases(&[(0, news)], upto)
+    }
+
+    /// Folds what closed of phases that have joined after [`Self::tick`], up to the tick `upto`: by tick, then phase, slot and
+    /// step. After an error nothing of it may be used.
+    pub fn fold_phases(&mut self, news: &[(i64, &News)], upto: u64) -> Result<(), Refused> {
+        let mut ticks: BTreeMap<(u64, i64), Tick<'_>> = BTreeMap::new();
+        for (phase, news) in news {
+            for slot in &news.slots {
+                ticks.entry((slot.tick, *phase)).or_default().slots.push(slot);
+            }
+            for count in &news.counts {
+                ticks.entry((count.tick, *phase)).or_default().counts.push(count);
+            }
+            for bin in &news.bins {
+                ticks.entry((bin.tick, *phase)).or_default().bins.push(bin);
+            }
         }
         let since = self.tick;
-        for (tick, closed) in ticks.iter().filter(|(tick, _)| **tick > since && **tick <= upto) {
+        for ((tick, phase), closed) in ticks.iter().filter(|((tick, _), _)| *tick > since && *tick <= upto) {
+            let counts = |phase: &Phase| phase.counts(tick.saturating_mul(TICK_MS));
+            if !self.phases.get(phase).is_some_and(counts) {
+                continue;
+            }
             // Slots that are over before that tick are read without what it brings.
             self.ripen(tick.saturating_sub(1))?;
-            self.fold_tick(closed)?;
+            self.fold_tick(*phase, closed)?;
         }
         self.ripen(upto)?;
         self.tick = self.tick.max(upto);
         Ok(())
     }
 
-    /// Whether the arms' sizes cannot come from their shares.
+    /// Whether the arms' sizes of any of its phases cannot come from their shares.
     pub fn is_sample_ratio_mismatch(&self) -> bool {
-        self.srm.is_mismatch()
+        self.phases.values().any(|phase| phase.srm.is_mismatch())
     }
 
-    fn fold_tick(&mut self, closed: &Tick<'_>) -> Result<(), Refused> {
+    /// The end of the newest slot of a phase that has units of both arms; `None` where none has.
+    pub fn newest_ms(&self, phase: i64) -> Option<u64> {
+        self.phases.get(&phase)?.newest_ms
+    }
+
+    fn fold_tick(&mut self, phase: i64, closed: &Tick<'_>) -> Result<(), Refused> {
         let mut slots: Vec<_> = closed.slots.clone();
         slots.sort_unstable_by_key(|slot| slot.slot);
         for slot in slots {
-            self.slots.open(slot.slot, slot.ends_ms);
+            self.slots.open((phase, slot.slot), slot.ends_ms);
         }
         let mut counts = closed.counts.clone();
         counts.sort_unstable_by_key(|count| (count.slot, count.step));
         for of_step in counts.chunk_by(|one, next| (one.slot, one.step) == (next.slot, next.step)) {
-            self.fold_step(of_step)?;
+            self.fold_step(phase, of_step)?;
         }
         let mut bins = closed.bins.clone();
         bins.sort_unstable_by_key(|bin| (bin.slot, bin.metric, bin.slice, bin.arm, bin.bin));
         for of_slot in bins.chunk_by(|one, next| (one.slot, one.metric) == (next.slot, next.metric)) {
-            self.fold_bins(of_slot)?;
+            self.fold_bins(phase, of_slot)?;
         }
         Ok(())
     }
 
     /// A step of a slot: who had the event in it, of those who had not had it before.
-    fn fold_step(&mut self, counts: &[&ClosedCount]) -> Result<(), Refused> {
+    fn fold_step(&mut self, phase: i64, counts: &[&ClosedCount]) -> Result<(), Refused> {
         let Some(first) = counts.first() else { return Ok(()) };
+        let place_of = (phase, first.slot);
         let mut enrolled = vec![Units::default(); self.slots.slice_count()];
         for count in counts.iter().filter(|count| count.metric == ENROLLED) {
             if let Some(units) = place(count.slice).and_then(|at| enrolled.get_mut(at)) {
                 units.add(count.arm, count.units);
             }
         }
-        let entering = self.slots.enrol(first.slot, &enrolled);
-        if entering {
-            self.count_enrolled(&enrolled)?;
+        let ended_ms = self.slots.enrol(place_of, &enrolled);
+        let entering = ended_ms.is_some();
+        if let Some(ended_ms) = ended_ms {
+            self.count_enrolled(phase, &enrolled, ended_ms)?;
         }
-        for (at, metric) in self.metrics.clone().into_iter().enumerate() {
+        let metrics = self.phases.get(&phase).map(|phase| phase.metrics.clone()).unwrap_or_default();
+        for (at, metric) in metrics.into_iter().enumerate() {
             let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).collect();
             // A step in which nothing happened says nothing; the first one brings its units.
             if of_metric.is_empty() && !entering {
@@ -211,7 +270,7 @@ impl Evidence {
             let is_risk_set =
                 self.states.get(at).and_then(|states| states.first()).is_some_and(State::is_risk_set);
             for (slice, events) in events.into_iter().enumerate() {
-                let Some(at_risk) = self.slots.count(first.slot, (at, slice), events) else { continue };
+                let Some(at_risk) = self.slots.count(place_of, (at, slice), events) else { continue };
                 let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
                 if let Some(state) = state.filter(|_| is_risk_set) {
                     let entering = if entering { at_risk.exposed } else { 0 };
@@ -222,9 +281,10 @@ impl Evidence {
         Ok(())
     }
 
-    fn fold_bins(&mut self, bins: &[&ClosedBin]) -> Result<(), Refused> {
+    fn fold_bins(&mut self, phase: i64, bins: &[&ClosedBin]) -> Result<(), Refused> {
         let Some(first) = bins.first() else { return Ok(()) };
-        let Some(at) = self.metrics.iter().position(|metric| *metric == first.metric) else { return Ok(()) };
+        let metrics = self.phases.get(&phase).map(|phase| phase.metrics.as_slice()).unwrap_or_default();
+        let Some(at) = metrics.iter().position(|metric| *metric == first.metric) else { return Ok(()) };
         for of_slice in bins.chunk_by(|one, next| one.slice == next.slice) {
             let arm = |arm: Arm| -> Vec<BinCount> {
                 let own = of_slice.iter().filter(|bin| bin.arm == arm);
@@ -243,7 +303,10 @@ impl Evidence {
     fn ripen(&mut self, tick: u64) -> Result<(), Refused> {
         let now_ms = tick.saturating_mul(TICK_MS);
         for (at, matures_ms) in self.matures_ms.clone().into_iter().enumerate() {
-            while let Some(slot) = self.slots.ripe(at, now_ms, matures_ms) {
+            while let Some((phase, over_ms, slot)) = self.slots.ripe(at, now_ms, matures_ms) {
+                if !self.phases.get(&phase).is_some_and(|phase| phase.counts(over_ms)) {
+                    continue;
+                }
                 for (slice, (units, events)) in slot.into_iter().enumerate() {
                     let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
                     if let Some(state) = state {
@@ -256,10 +319,15 @@ impl Evidence {
         Ok(())
     }
 
-    fn count_enrolled(&mut self, enrolled: &[Units]) -> Result<(), Refused> {
+    fn count_enrolled(&mut self, phase: i64, enrolled: &[Units], ended_ms: u64) -> Result<(), Refused> {
         let all = enrolled.first().copied().unwrap_or_default();
-        if let Some(shares) = self.shares {
-            self.srm.fold(&shares, &[all.exposed, all.control])?;
+        if let Some(phase) = self.phases.get_mut(&phase) {
+            if let Some(shares) = phase.shares {
+                phase.srm.fold(&shares, &[all.exposed, all.control])?;
+            }
+            if all.exposed > 0 && all.control > 0 {
+                phase.newest_ms = phase.newest_ms.max(Some(ended_ms));
+            }
         }
         if self.slice_shares.is_some() || self.dimensions.is_empty() {
             return Ok(());

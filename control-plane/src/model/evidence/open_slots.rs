@@ -1,4 +1,4 @@
-//! The slots of a phase whose units can still have an event: how many there are by slice and arm, and how many had it already.
+//! The slots of an attempt's phases whose units can still have an event: how many there are by slice and arm, and how many had it already.
 
 use std::collections::BTreeMap;
 
@@ -51,19 +51,24 @@ impl Units {
 /// A slot that is over: the units of each slice, and how many of them had the event.
 pub(super) type Ripe = Vec<(Units, Units)>;
 
-/// Open slots, by number.
+/// Which slot: its end first, so that slots of several phases ripen in the order in which they closed.
+type Key = (u64, i64, i64);
+
+/// Open slots of the phases of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct OpenSlots {
     guardrails: usize,
     slices: usize,
-    slots: BTreeMap<i64, OpenSlot>,
+    /// By end, phase and number.
+    slots: BTreeMap<Key, OpenSlot>,
+    /// The end of each, by phase and number.
+    ends: BTreeMap<(i64, i64), u64>,
     /// The next slot that has to ripen, by guardrail.
-    next: Vec<i64>,
+    next: Vec<Key>,
 }
 
 #[derive(Debug, Clone)]
 struct OpenSlot {
-    ends_ms: u64,
     is_enrolled: bool,
     /// By slice.
     enrolled: Vec<Units>,
@@ -73,61 +78,78 @@ struct OpenSlot {
 
 impl OpenSlots {
     pub(super) fn new(guardrails: usize, slices: usize) -> Self {
-        Self { guardrails, slices, slots: BTreeMap::new(), next: vec![i64::MIN; guardrails] }
+        let next = vec![(0, i64::MIN, i64::MIN); guardrails];
+        Self { guardrails, slices, slots: BTreeMap::new(), ends: BTreeMap::new(), next }
     }
 
     pub(super) const fn slice_count(&self) -> usize {
         self.slices
     }
 
-    /// A slot closed.
-    pub(super) fn open(&mut self, slot: i64, ends_ms: u64) {
+    /// A slot of a phase closed.
+    pub(super) fn open(&mut self, (phase, slot): (i64, i64), ends_ms: u64) {
         let enrolled = vec![Units::default(); self.slices];
         let had = vec![Units::default(); self.guardrails * self.slices];
-        self.slots.insert(slot, OpenSlot { ends_ms, is_enrolled: false, enrolled, had });
+        self.slots.insert((ends_ms, phase, slot), OpenSlot { is_enrolled: false, enrolled, had });
+        self.ends.insert((phase, slot), ends_ms);
     }
 
-    /// Its units; whether they are new.
-    pub(super) fn enrol(&mut self, slot: i64, units: &[Units]) -> bool {
-        let Some(found) = self.slots.get_mut(&slot) else { return false };
+    fn slot(&mut self, (phase, slot): (i64, i64)) -> Option<&mut OpenSlot> {
+        let ends_ms = *self.ends.get(&(phase, slot))?;
+        self.slots.get_mut(&(ends_ms, phase, slot))
+    }
+
+    /// Its units; whether they are new, and then when the slot ended.
+    pub(super) fn enrol(&mut self, place: (i64, i64), units: &[Units]) -> Option<u64> {
+        let found = self.slot(place)?;
         if found.is_enrolled || units.iter().all(|units| units.both() == 0) {
-            return false;
+            return None;
         }
         found.is_enrolled = true;
         found.enrolled.copy_from_slice(units);
-        true
+        self.ends.get(&place).copied()
     }
 
     /// Notes that units of a slice had the event of a guardrail; those that had not had it before.
     pub(super) fn count(
         &mut self,
-        slot: i64,
+        place: (i64, i64),
         (guardrail, slice): (usize, usize),
         events: Units,
     ) -> Option<Units> {
-        let found = self.slots.get_mut(&slot)?;
-        let had = found.had.get_mut(guardrail * self.slices + slice)?;
+        let at = guardrail * self.slices + slice;
+        let found = self.slot(place)?;
+        let had = found.had.get_mut(at)?;
         let at_risk = found.enrolled.get(slice)?.without(*had);
         *had = had.with(events);
         Some(at_risk)
     }
 
-    /// The oldest slot that is over for a guardrail and was not read for it, if there is one.
-    pub(super) fn ripe(&mut self, guardrail: usize, now_ms: u64, matures_ms: u64) -> Option<Ripe> {
+    /// The oldest slot that is over for a guardrail and was not read for it, if there is one, and its phase.
+    pub(super) fn ripe(
+        &mut self,
+        guardrail: usize,
+        now_ms: u64,
+        matures_ms: u64,
+    ) -> Option<(i64, u64, Ripe)> {
         let next = self.next.get_mut(guardrail)?;
-        let (slot, found) = self.slots.range(*next..).next()?;
-        if found.ends_ms.saturating_add(matures_ms) > now_ms {
+        let (&(ends_ms, phase, slot), found) = self.slots.range(*next..).next()?;
+        let over_ms = ends_ms.saturating_add(matures_ms);
+        if over_ms > now_ms {
             return None;
         }
-        *next = slot + 1;
+        *next = (ends_ms, phase, slot + 1);
         let had = found.had.iter().skip(guardrail * self.slices);
-        Some(found.enrolled.iter().copied().zip(had.copied()).collect())
+        Some((phase, over_ms, found.enrolled.iter().copied().zip(had.copied()).collect()))
     }
 
     /// Forgets slots that are over for every guardrail.
     pub(super) fn forget(&mut self) {
         if let Some(oldest) = self.next.iter().min() {
-            self.slots = self.slots.split_off(oldest);
+            let open = self.slots.split_off(oldest);
+            for (_, phase, slot) in std::mem::replace(&mut self.slots, open).into_keys() {
+                self.ends.remove(&(phase, slot));
+            }
         }
     }
 }

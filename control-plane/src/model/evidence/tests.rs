@@ -248,8 +248,113 @@ fn recovery_is_evidence_that_the_harm_is_gone() {
     assert!(!recovered((40, 20)), "a harm of the threshold");
 }
 
+/// Evidence of an attempt with two stages; the first is censored there, where it is.
+fn of_two_stages(policy: &Policy, censored_ms: Option<u64>) -> Evidence {
+    let mut evidence = Evidence::begin(policy, &[]).unwrap();
+    let shape = PhaseShape { policy, metrics: &[METRIC], dimensions: &[], buckets: (500_000, 500_000) };
+    evidence.join(4, &shape, None);
+    evidence.join(3, &shape, censored_ms);
+    evidence
+}
+
+#[test]
+fn the_stages_of_an_attempt_multiply_and_each_is_compared_with_its_own_controls() {
+    let policy = errors();
+    let (first, second) = (launch(10, &[(10, 0)]), launch(10, &[(0, 0), (10, 0)]));
+    let mut evidence = of_two_stages(&policy, None);
+    evidence.fold_phases(&[(3, &first)], 13).unwrap();
+    assert_eq!(judged(&evidence, &policy).crossed, None, "ten units are not enough");
+    evidence.fold_phases(&[(3, &first.since(13)), (4, &second)], 30).unwrap();
+    assert!(judged(&evidence, &policy).crossed.is_some(), "and ten of another stage are");
+    assert_eq!((evidence.newest_ms(3), evidence.newest_ms(4)), (Some(SLOT_MS), Some(2 * SLOT_MS)));
+    // A common rate that drifts while the ratio of the arms changes is no harm: 10 of 100 and 40 of 400, then half of everybody.
+    let stage = |units: (u64, u64), events: (u64, u64)| {
+        let mut news = News::default();
+        for slot in 0..20 {
+            let slot = Slot::of(slot);
+            slot.closed(&mut news);
+            slot.count(&mut news, 0, ENROLLED, EVERYBODY, units);
+            slot.count(&mut news, 1, METRIC, EVERYBODY, events);
+        }
+        news
+    };
+    let mut evidence = of_two_stages(&policy, None);
+    let (few, many) = (stage((100, 400), (10, 40)), stage((400, 100), (200, 50)));
+    evidence.fold_phases(&[(3, &few), (4, &many)], 1_000).unwrap();
+    let found = judged(&evidence, &policy);
+    assert!(found.heard.evidence < 1.0 && !found.heard.is_gate_open, "{found:?}");
+    assert!(
+        found.heard.change.unwrap().abs() < 0.01,
+        "pooled, the exposed would seem twice as bad: {found:?}"
+    );
+}
+
+#[test]
+fn certificates_of_all_stages_exclude_a_harm_together() {
+    let policy = errors();
+    let news = |slots: usize| launch(100, &vec![(30, 30); slots]);
+    let excluded = |first: usize, second: usize| {
+        let mut evidence = of_two_stages(&policy, None);
+        evidence.fold_phases(&[(3, &news(first)), (4, &news(second))], 100_000).unwrap();
+        (judged(&evidence, &policy).heard.excluded, judged(&evidence, &policy).heard.over.exposed)
+    };
+    let (alone, units) = excluded(6, 0);
+    assert_eq!(units, 600);
+    let (both, _) = excluded(6, 6);
+    assert!(both < alone && both == excluded(12, 0).0, "{alone:?} {both:?}");
+}
+
+#[test]
+fn a_stage_that_ended_with_the_last_one_is_censored_there() {
+    let policy = errors();
+    let mut late = launch(10, &[(0, 0)]);
+    // Its controls fail as soon as they are shown the feature, and its exposed units go on failing.
+    Slot::of(0).count(&mut late, 40, METRIC, EVERYBODY, (10, 10));
+    let heard = |censored_ms: Option<u64>| {
+        let mut evidence = of_two_stages(&policy, censored_ms);
+        evidence.fold_phases(&[(3, &late)], 100_000).unwrap();
+        judged(&evidence, &policy).heard
+    };
+    let (whole, censored) = (heard(None), heard(Some(2 * SLOT_MS)));
+    assert_eq!((whole.over.exposed, whole.over.control.events), (10, 10));
+    assert_eq!(
+        (censored.over.exposed, censored.blocks),
+        (0, 0),
+        "neither the outcome nor the slot's end is read"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn stages_are_the_same_bits_in_however_many_pieces_they_come(
+        first in prop::collection::vec((0_u64..10, 0_u64..10), 1..20),
+        second in prop::collection::vec((0_u64..10, 0_u64..10), 1..20),
+        shift in 0_u64..30,
+        cuts in prop::collection::vec(0_u64..600, 0..8),
+    ) {
+        let policy = errors();
+        let one = launch(10, &first);
+        // The other stage closes between the ticks of the first.
+        let mut other = launch(30, &second);
+        other.slots.iter_mut().for_each(|slot| { slot.tick += shift; slot.ends_ms += shift * TICK_MS; });
+        other.counts.iter_mut().for_each(|count| count.tick += shift);
+        let mut whole = of_two_stages(&policy, None);
+        whole.fold_phases(&[(4, &other), (3, &one)], 700).unwrap();
+        let mut pieces = of_two_stages(&policy, None);
+        let mut cuts = cuts;
+        cuts.extend([0, 700]);
+        cuts.sort_unstable();
+        for cut in cuts.array_windows::<2>() {
+            let bit = |news: &News| news.clone().since(cut[0]).until(cut[1]);
+            pieces.fold_phases(&[(3, &bit(&one)), (4, &bit(&other))], cut[1]).unwrap();
+        }
+        let (whole, pieces) = (judged(&whole, &policy).heard, judged(&pieces, &policy).heard);
+        prop_assert_eq!(whole.evidence.to_bits(), pieces.evidence.to_bits());
+        prop_assert_eq!(whole.recovery.to_bits(), pieces.recovery.to_bits());
+        prop_assert_eq!(whole, pieces);
+    }
+
     #[test]
     fn evidence_is_the_same_bits_in_however_many_pieces_it_comes(
         events in prop::collection::vec((0_u64..10, 0_u64..10), 1..30),

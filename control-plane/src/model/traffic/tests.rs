@@ -47,7 +47,11 @@ fn the_visitors_follow_from_the_arms_and_the_rule() {
         assert_eq!((found.exposed_units, found.control_units, found.visitors), (exposed, control, visitors));
     }
     let probe = Traffic::of(&policy(&json!({ "half_open_percent": 10 })), Circuit::HalfOpen, &[], None);
-    assert_eq!((probe.exposed_units, probe.control_units, probe.visitors), (3_000, 1_500, 30_000));
+    assert_eq!(
+        (probe.exposed_units, probe.control_units, probe.visitors),
+        (1_624, 1_624, 32_480),
+        "a probe is no wider than the share"
+    );
     let open = Traffic::of(&policy(&json!({})), Circuit::Open, &[], None);
     assert_eq!(open, of(&json!({})), "as if it were closed again");
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{arm_in_words, behind, of_harm, switched};
 use super::{
-    ArmTotal, Decision, Finding, GuardrailEvidence, INGEST_LAG_MS_MAX, Look, Reading, Reason, Verdict,
-    has_both, has_enough_networks, rate,
+    ArmTotal, Decision, Finding, GuardrailEvidence, INGEST_LAG_MS_MAX, Look, RampLook, Reading, Reason,
+    Verdict, has_both, has_enough_networks, ramp, rate,
 };
 use crate::figures::{count, difference, span};
 use crate::model::circuit::{Circuit, Hand};
@@ -36,6 +36,8 @@ pub struct Heed {
     pub trips: u32,
     /// How often it was tried again by itself.
     pub probes: u32,
+    /// Where its ramp stands; `None` without one, and while nobody is exposed.
+    pub ramp: Option<RampLook>,
 }
 
 /// The numbers of the mode behind one guardrail's finding.
@@ -57,6 +59,9 @@ pub struct AnytimeEvidence {
     pub attempt: u32,
     /// Blocks of units that said something.
     pub blocks: u64,
+    /// The smallest of the harms of a ramp's certificates that is excluded, relative; absent while none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<f64>,
     /// The slice that is harmed, where it is not everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<String>,
@@ -67,9 +72,18 @@ pub(super) fn decide(look: &Look<'_>) -> Verdict {
     let rows = look.policy.guardrails.iter().zip(look.readings).enumerate();
     let evidence: Vec<_> =
         rows.map(|(at, (guardrail, reading))| judge(look, at, guardrail, *reading)).collect();
-    let (decision, reason) = heeded(look, &evidence);
-    let summary = summary(look, &evidence, decision, reason);
-    Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary }
+    let (decided, why) = heeded(look, &evidence);
+    let mut summary = summary(look, &evidence, decided, why);
+    // A trip comes first, then what holds, and the ramp last.
+    let stepped = ramp::decide(look, &evidence, (decided, why));
+    let (decision, reason, ramp) = match stepped {
+        Some((decision, reason, ramp)) => (decision, reason, Some(ramp)),
+        None => (decided, why, None),
+    };
+    if let Some(ramp) = &ramp {
+        summary = format!("{summary} {}", ramp.summary);
+    }
+    Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary, ramp }
 }
 
 fn heeded(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
@@ -187,6 +201,7 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
             recovery_needed: found.recovery_needed,
             attempt: heed.map_or(1, |heed| heed.terms.attempt),
             blocks: found.heard.blocks,
+            excluded: found.heard.excluded,
             slice: heed.and_then(|heed| heed.slices.get(at)?.clone()),
         }),
         origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
@@ -288,7 +303,10 @@ fn summary(look: &Look<'_>, evidence: &[GuardrailEvidence], decision: Decision, 
         }
         _ if decision == Decision::Trip => switched(&of_harm(evidence), "switched off"),
         _ if decision == Decision::Close => {
-            let done = format!("served to {} % of the units again", look.policy.exposure_percent);
+            let done = match &look.policy.ramp {
+                Some(_) => "closed, and the ramp goes on from the probe's share".to_owned(),
+                None => format!("served to {} % of the units again", look.policy.exposure_percent),
+            };
             switched(&all(asked(look, evidence).collect()), &done)
         }
         _ => everything(),

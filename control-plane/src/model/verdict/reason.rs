@@ -28,6 +28,14 @@ pub enum Reason {
     ProbesUsedUp,
     /// Replicas hold what this database never signed, and would refuse the move.
     RestoredFromOldCopy,
+    /// A harm that would use up the budget at the next stage's share is excluded.
+    HarmExcluded,
+    /// So many units were read that twice the threshold would have been found.
+    PowerReached,
+    /// The stage lasted as long as it has to.
+    TimeOver,
+    /// The stage lasts longer than the window, and the next one still waits: a person decides.
+    Inconclusive,
 }
 
 impl Reason {
@@ -55,6 +63,10 @@ impl Reason {
             Self::EvidenceCorrupt => "evidence_corrupt",
             Self::ProbesUsedUp => "probes_used_up",
             Self::RestoredFromOldCopy => "blocked_restored_from_old_copy",
+            Self::HarmExcluded => "harm_excluded",
+            Self::PowerReached => "power_reached",
+            Self::TimeOver => "time_over",
+            Self::Inconclusive => "inconclusive",
         }
     }
 }

@@ -206,7 +206,11 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         | Reason::FullSampleWithoutHarm
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
-        | Reason::RestoredFromOldCopy => by_evidence(look, evidence, reason),
+        | Reason::RestoredFromOldCopy
+        | Reason::HarmExcluded
+        | Reason::PowerReached
+        | Reason::TimeOver
+        | Reason::Inconclusive => by_evidence(look, evidence, reason),
     }
 }
 
@@ -257,7 +261,7 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) 
     let because = because(look, evidence, reason);
     let (decision, _) = of_evidence(look, evidence);
     match decision {
-        Decision::Continue | Decision::Hold => because,
+        Decision::Continue | Decision::Hold | Decision::Advance => because,
         Decision::Trip => switched(&because, "switched off"),
         Decision::HalfOpen => {
             switched(&because, &format!("tried again with {} % of the units", look.policy.half_open_percent))
@@ -297,7 +301,11 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         | Reason::Cooldown
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
-        | Reason::RestoredFromOldCopy => String::new(),
+        | Reason::RestoredFromOldCopy
+        | Reason::HarmExcluded
+        | Reason::PowerReached
+        | Reason::TimeOver
+        | Reason::Inconclusive => String::new(),
     }
 }
 
@@ -317,6 +325,7 @@ const fn done(decision: Decision) -> &'static str {
         Decision::Trip => "switched off",
         Decision::HalfOpen => "tried again",
         Decision::Close => "closed",
+        Decision::Advance => "taken to the next stage",
         Decision::Continue | Decision::Hold => "moved",
     }
 }

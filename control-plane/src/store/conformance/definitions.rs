@@ -178,6 +178,8 @@ pub(super) fn phase() -> PhaseRow {
         phase_id: 0,
         phase: 0,
         circuit: Circuit::Closed,
+        attempt: 1,
+        stage: 1,
         salt: "salt".to_owned(),
         bucket_by: None,
         slices: Vec::new(),
@@ -207,6 +209,7 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
             ema: [("conversion".to_owned(), 0.25)].into(),
             ema_ms: UnixMillis(0),
             hand: Hand::Free,
+            is_ramp_held: false,
         };
         fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
         fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
@@ -214,7 +217,7 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
         fuses::move_ema(&mut tx, &scope, &fuse, &[("conversion".to_owned(), 0.5)].into(), NOW).await.unwrap();
         let stored = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
         assert_eq!((stored.ema["conversion"], stored.ema_ms), (0.25, NOW));
-        phases::end(&mut tx, first.phase_id, NOW).await.unwrap();
+        phases::end(&mut tx, &scope, "f", NOW).await.unwrap();
         let second = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         assert_eq!((first.phase, second.phase), (1, 2));
         let opened = FuseRow {
@@ -238,6 +241,22 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
             all.iter().map(|row| (row.phase, row.ended_ms)).collect::<Vec<_>>(),
             [(2, None), (1, Some(NOW))]
         );
+        let places = phases::places(&mut tx, &scope, "f").await.unwrap();
+        assert_eq!(
+            places.iter().map(|place| (place.attempt, place.salt.as_str())).collect::<Vec<_>>(),
+            [(1, "salt"); 2]
+        );
+        let idle = PhaseRow { attempt: 2, stage: 0, ..phase() };
+        phases::begin(&mut tx, &scope, "g", idle).await.unwrap();
+        let staged = PhaseRow { attempt: 2, stage: 3, ..phase() };
+        phases::begin(&mut tx, &scope, "g", staged).await.unwrap();
+        let of_attempt = phases::of_attempt(&mut tx, &scope, "g", 2).await.unwrap();
+        assert_eq!(of_attempt.iter().map(|row| (row.phase, row.stage)).collect::<Vec<_>>(), [(2, 3)]);
+        let held = FuseRow { is_ramp_held: true, ..stored.clone() };
+        assert!(fuses::handle(&mut tx, &scope, &held).await.unwrap());
+        assert!(!fuses::handle(&mut tx, &scope, &held).await.unwrap(), "of a revision that is over");
+        let handled = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
+        assert_eq!((handled.revision, handled.is_ramp_held, handled.phase_id), (3, true, stored.phase_id));
         let page = phases::page(&mut tx, &scope, "f", 2, 9).await.unwrap();
         assert_eq!(page.iter().map(|row| row.phase).collect::<Vec<_>>(), [1]);
         assert!(fuses::delete(&mut tx, &scope, "f").await.unwrap());

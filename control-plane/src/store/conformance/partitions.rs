@@ -380,7 +380,7 @@ async fn rules_counters_and_ids_of_additive_events_are_kept() {
         let phase_id = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap().phase_id;
         assert_eq!(phases::running(&mut tx, &scope).await.unwrap(), [phase_id]);
         assert_eq!(phases::ended_ms(&mut tx, phase_id).await.unwrap(), None);
-        phases::end(&mut tx, phase_id, NOW).await.unwrap();
+        phases::end(&mut tx, &scope, "f", NOW).await.unwrap();
         assert_eq!(phases::running(&mut tx, &scope).await.unwrap(), [0; 0]);
         assert_eq!(phases::ended_ms(&mut tx, phase_id).await.unwrap(), Some(NOW));
         let id = held(&mut tx, "one", NOW).await.partition_id;

@@ -31,8 +31,13 @@ pub(super) fn compile_cohort<T: AsRef<str>>(
                 format!("at most the cohort's phase, {}", wire.phase),
             ));
         }
-        slices.push(CohortSlice { from: slice.from, to: slice.to, variation, arm: slice.arm, phase });
+        let enrols = (!slice.unenrolled).then_some((slice.arm, phase));
+        slices.push(CohortSlice { from: slice.from, to: slice.to, variation, enrols });
     }
+    if let Some(own) = &wire.salt {
+        check_text("cohort.salt", own.as_ref())?;
+    }
+    let salt = wire.salt.as_ref().map_or(salt, AsRef::as_ref);
     let withheld = match &wire.withheld {
         None => None,
         Some(withheld) => Some(Withheld {

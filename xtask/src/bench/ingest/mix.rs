@@ -57,7 +57,7 @@ impl Cohort {
         let field =
             |name: &str| cohort.get(name).cloned().with_context(|| format!("the cohort has no {name}"));
         Ok(Self {
-            salt: flag["salt"].as_str().unwrap_or(FLAG).to_owned(),
+            salt: cohort["salt"].as_str().or(flag["salt"].as_str()).unwrap_or(FLAG).to_owned(),
             slices: serde_json::from_value(field("slices")?)?,
             phase: serde_json::from_value(field("phase")?)?,
         })

@@ -165,6 +165,24 @@ struct LeftBehind {
     control_units: u64,
 }
 
+/// An attempt that began.
+#[derive(ToSchema)]
+struct AttemptNote {
+    /// From 1.
+    #[schema(minimum = 1)]
+    number: u32,
+    /// The part of the error that it spends: 0.02/(k(k+1)).
+    alpha: f64,
+    /// The fields of the policy that ask the units something else; left out where none does.
+    #[schema(nullable = false)]
+    because_of: Option<Vec<String>>,
+    /// Share of units that go on seeing the feature and are counted no more, percent.
+    kept_percent: f64,
+    /// Whether the lane before had too few fresh buckets, so that units are hashed with another salt: who has met the feature is
+    /// spread evenly over both arms.
+    new_lane: bool,
+}
+
 /// A list that is cut.
 #[derive(ToSchema)]
 struct CutList {
@@ -228,6 +246,9 @@ pub(in crate::api) struct ChangeNotes {
     /// Of a new policy: the units of the phase before, which count no longer.
     #[schema(nullable = false)]
     left_behind: Option<LeftBehind>,
+    /// Of a policy: the attempt that it began. Left out where it asks the units nothing else.
+    #[schema(nullable = false)]
+    attempt: Option<AttemptNote>,
     /// What a deletion took away.
     #[schema(nullable = false)]
     lost: Option<Lost>,

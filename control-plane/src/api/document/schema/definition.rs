@@ -263,6 +263,9 @@ struct Cohort {
     /// Which units enrol.
     #[serde(default)]
     units: Units,
+    /// Text hashed with the unit in place of the flag's salt: buckets of which nobody has met the feature ran out.
+    #[schema(min_length = 1)]
+    salt: Option<String>,
 }
 
 /// An attribute of the enrolling request, and the values of it that are counted by themselves; all others together are
@@ -302,6 +305,9 @@ pub(in crate::api) struct CohortSlice {
     /// The phase they are counted in, when it is not the cohort's.
     #[schema(format = "uint32")]
     phase: Option<u32>,
+    /// Whether they are served and counted nowhere, because they met the feature before.
+    #[serde(default)]
+    unenrolled: bool,
 }
 
 /// Arm of a comparison.

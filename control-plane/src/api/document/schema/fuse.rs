@@ -19,12 +19,17 @@ pub(in crate::api) struct Policy {
     treatment_variation: String,
     /// Served to the control reserve.
     control_variation: String,
-    /// Share of units that see the feature, in steps of 0.0001.
+    /// Share of units that see the feature, in steps of 0.0001; of a ramp that of its first stage, which it is when left out.
+    #[serde(default)]
     #[schema(minimum = 0.0001, maximum = 90)]
     exposure_percent: f64,
-    /// Share of units reserved as control, in steps of 0.0001.
+    /// Share of units reserved as control, in steps of 0.0001; of a ramp that of its first stage, which it is when left out.
+    #[serde(default)]
     #[schema(minimum = 0.0001, maximum = 50)]
     control_percent: f64,
+    /// `anytime`: by which stages the feature grows; absent it stays at its share.
+    #[schema(nullable = false)]
+    ramp: Option<Ramp>,
     /// What must not get worse.
     #[schema(min_items = 1, max_items = 8)]
     guardrails: Vec<Guardrail>,
@@ -72,6 +77,92 @@ pub(in crate::api) struct Policy {
     /// Whose outcomes count.
     #[serde(default)]
     outcomes_from: OutcomesFrom,
+}
+
+/// How the feature grows from a few units to everybody.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Ramp {
+    /// Rising. Behind the last one comes one more, which shows the feature to everybody but a hold-back.
+    #[serde(default)]
+    #[schema(min_items = 1, max_items = 10)]
+    stages: Vec<RampStage>,
+    /// What opens the next stage, beside its time.
+    #[serde(default)]
+    advance: Advance,
+    /// The relative harm over all units that a step up may bring; each guardrail's threshold when absent.
+    #[schema(minimum = 0.001, maximum = 10)]
+    harm_budget: Option<f64>,
+    /// Share of units that never see the feature: the control of the last stage.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 5, default = 5)]
+    hold_back_percent: f64,
+    /// Metrics of guardrails that no step up waits for.
+    #[serde(default)]
+    #[schema(max_items = 8)]
+    exempt: Vec<String>,
+}
+
+/// One stage of a ramp.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RampStage {
+    /// Share of units that see the feature, those of the stages before included, in steps of 0.0001.
+    #[schema(minimum = 0.0001, maximum = 98)]
+    exposed_percent: f64,
+    /// Share of units that the stage reserves as its own control, in steps of 0.0001.
+    #[schema(minimum = 0.0001, maximum = 50)]
+    control_percent: f64,
+    /// How long it lasts at least; half an hour when absent, a day from 25 % on.
+    #[schema(maximum = 2_592_000)]
+    dwell_s: Option<u64>,
+}
+
+/// What opens the next stage, beside its time.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(rename_all = "snake_case")]
+enum Advance {
+    /// A harm that would use up the budget at the next share is excluded.
+    #[default]
+    Risk,
+    /// So many units were read that twice the threshold would have been found in four of five launches.
+    Power,
+    /// Nothing else.
+    Time,
+}
+
+/// Where a ramp stood at a verdict.
+#[derive(ToSchema)]
+pub(in crate::api) struct RampVerdict {
+    /// The how-manieth attempt.
+    #[schema(minimum = 1)]
+    attempt: u32,
+    /// The stage that ran, from 1.
+    #[schema(minimum = 1)]
+    stage: u32,
+    /// Stages of the attempt, the last one of everybody included.
+    stages: u32,
+    /// Share of units that saw the feature, percent.
+    exposed_percent: f64,
+    /// What follows; absent in the last one.
+    #[schema(nullable = false)]
+    next: Option<NextStage>,
+    /// The same in a sentence.
+    summary: String,
+}
+
+/// The stage that follows, and what it waits for.
+#[derive(ToSchema)]
+pub(in crate::api) struct NextStage {
+    /// From 1.
+    #[schema(minimum = 2)]
+    stage: u32,
+    /// Share of units that will see the feature, percent.
+    exposed_percent: f64,
+    /// Not before.
+    opens_ms: u64,
+    /// One phrase for each thing; nothing when it opens.
+    waits_for: Vec<String>,
 }
 
 /// Whose outcomes count.
@@ -260,6 +351,9 @@ struct AnytimeEvidence {
     attempt: u32,
     /// Blocks of units that said something.
     blocks: u64,
+    /// The smallest of the harms 100 (decreases: 90), 50, 20, 10 and 5 % that is excluded; left out while none is.
+    #[schema(nullable = false)]
+    excluded: Option<f64>,
     /// The slice that is harmed, where it is not everybody.
     #[schema(nullable = false)]
     slice: Option<String>,

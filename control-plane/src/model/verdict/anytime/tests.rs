@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::evidence::{Crossed, Heard};
+use crate::model::evidence::{Crossed, Heard, Over};
 use crate::model::policy::Policy;
 use crate::model::verdict::BufferBehind;
 use crate::model::verdict::tests::{NOW, look, policy, reading};
@@ -16,7 +16,15 @@ fn anytime() -> Policy {
 }
 
 fn heed(evidence: f64, recovery: f64) -> Heed {
-    let heard = Heard { evidence, is_gate_open: true, change: Some(-0.3), recovery, blocks: 9 };
+    let heard = Heard {
+        evidence,
+        is_gate_open: true,
+        change: Some(-0.3),
+        recovery,
+        excluded: None,
+        over: Over::default(),
+        blocks: 9,
+    };
     let crossed = (evidence >= 100.0).then_some(Crossed { slice: 0 });
     let found = Found { heard, needed: 100.0, progress: 50.0, crossed, recovery_needed: 20.0 };
     let terms = Terms { attempt: 1, probe: 1 };
@@ -28,6 +36,7 @@ fn heed(evidence: f64, recovery: f64) -> Heed {
         terms,
         trips: 1,
         probes: 0,
+        ramp: None,
     }
 }
 

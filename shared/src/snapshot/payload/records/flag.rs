@@ -193,19 +193,24 @@ const WITHHELD: u32 = 1;
 // From reader 3 on.
 const DIMENSIONS: u32 = 1 << 1;
 const SIGNED: u32 = 1 << 2;
+// From reader 4 on.
+const LANE: u32 = 1 << 3;
 const SLICE_PHASE: u32 = 1;
+// From reader 4 on.
+const SLICE_UNENROLLED: u32 = 1 << 1;
 
 fn write_cohort<T: AsRef<str>>(out: &mut Writer, cohort: &CohortWire<T>) {
-    let CohortWire { phase, slices, withheld, dimensions, units } = cohort;
+    let CohortWire { phase, slices, withheld, dimensions, units, salt } = cohort;
     out.number(bits([
         (WITHHELD, withheld.is_some()),
         (DIMENSIONS, !dimensions.is_empty()),
         (SIGNED, *units == Units::Signed),
+        (LANE, salt.is_some()),
     ]));
     out.number((*phase).into());
     out.list(slices, |out, slice| {
-        let CohortSliceWire { from, to, variation, arm, phase } = slice;
-        out.number(bits([(SLICE_PHASE, phase.is_some())]));
+        let CohortSliceWire { from, to, variation, arm, phase, unenrolled } = slice;
+        out.number(bits([(SLICE_PHASE, phase.is_some()), (SLICE_UNENROLLED, *unenrolled)]));
         out.number((*from).into());
         out.number((*to).into());
         out.text(variation.as_ref());
@@ -220,10 +225,11 @@ fn write_cohort<T: AsRef<str>>(out: &mut Writer, cohort: &CohortWire<T>) {
         out.text(dimension.attribute.as_ref());
         out.list(&dimension.values, |out, value| out.text(value.as_ref()));
     });
+    out.present(salt.as_ref(), |out, salt| out.text(salt.as_ref()));
 }
 
 fn read_cohort<'b>(reader: &mut Reader<'b>) -> Result<CohortWire<&'b str>, RecordFault> {
-    let bits = reader.bits("cohort", WITHHELD | DIMENSIONS | SIGNED)?;
+    let bits = reader.bits("cohort", WITHHELD | DIMENSIONS | SIGNED | LANE)?;
     Ok(CohortWire {
         phase: reader.small("cohort.phase")?,
         slices: reader.list("cohort.slices", COHORT_SLICE_COUNT_MAX, read_slice)?,
@@ -237,6 +243,7 @@ fn read_cohort<'b>(reader: &mut Reader<'b>) -> Result<CohortWire<&'b str>, Recor
             reader.present_list("cohort.dimensions", DIMENSION_COUNT_MAX, read_dimension)
         })?,
         units: if bits.has(SIGNED) { Units::Signed } else { Units::Any },
+        salt: bits.then(LANE, || reader.text("cohort.salt"))?,
     })
 }
 
@@ -249,12 +256,13 @@ fn read_dimension<'b>(reader: &mut Reader<'b>) -> Result<DimensionWire<&'b str>,
 }
 
 fn read_slice<'b>(reader: &mut Reader<'b>) -> Result<CohortSliceWire<&'b str>, RecordFault> {
-    let bits = reader.bits("cohort.slices", SLICE_PHASE)?;
+    let bits = reader.bits("cohort.slices", SLICE_PHASE | SLICE_UNENROLLED)?;
     Ok(CohortSliceWire {
         from: reader.small("cohort.slices.from")?,
         to: reader.small("cohort.slices.to")?,
         variation: reader.text("cohort.slices.variation")?,
         arm: read_tag(reader, "cohort.slices.arm")?,
         phase: bits.then(SLICE_PHASE, || reader.small("cohort.slices.phase"))?,
+        unenrolled: bits.has(SLICE_UNENROLLED),
     })
 }

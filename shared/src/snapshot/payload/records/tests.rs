@@ -116,20 +116,30 @@ fn rule() -> impl Strategy<Value = RuleWire> {
 }
 
 fn cohort() -> impl Strategy<Value = CohortWire> {
-    let slice = (any::<u32>(), any::<u32>(), text(), tagged(), maybe(any::<u32>()))
-        .prop_map(|(from, to, variation, arm, phase)| CohortSliceWire { from, to, variation, arm, phase });
+    let slice = (any::<u32>(), any::<u32>(), text(), tagged(), maybe(any::<u32>()), any::<bool>()).prop_map(
+        |(from, to, variation, arm, phase, unenrolled)| CohortSliceWire {
+            from,
+            to,
+            variation,
+            arm,
+            phase,
+            unenrolled,
+        },
+    );
     let withheld = (text(), text()).prop_map(|(variation, instead)| WithheldWire { variation, instead });
     let dimension = (text(), prop::collection::vec(text(), 0..3))
         .prop_map(|(attribute, values)| DimensionWire { attribute, values });
     let units = any::<bool>().prop_map(|is_signed| if is_signed { Units::Signed } else { Units::Any });
     let dimensions = prop::collection::vec(dimension, 0..3);
-    (any::<u32>(), prop::collection::vec(slice, 0..3), maybe(withheld), dimensions, units).prop_map(
-        |(phase, slices, withheld, dimensions, units)| CohortWire {
+    let slices = prop::collection::vec(slice, 0..3);
+    (any::<u32>(), slices, maybe(withheld), dimensions, units, maybe(text())).prop_map(
+        |(phase, slices, withheld, dimensions, units, salt)| CohortWire {
             phase,
             slices,
             withheld,
             dimensions,
             units,
+            salt,
         },
     )
 }

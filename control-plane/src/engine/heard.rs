@@ -1,9 +1,10 @@
 //! What an engine has heard of a phase in the mode `anytime`: a function of its closed cells. An engine that starts anew folds
 //! them again and has the same bits.
 
-use crate::model::evidence::{Evidence, News, PhaseShape, Terms};
+use crate::model::circuit::Circuit;
+use crate::model::evidence::{Evidence, News, PhaseShape, Suspect, Terms};
 use crate::model::policy::Policy;
-use crate::model::verdict::Heed;
+use crate::model::verdict::{Heed, Uneven};
 use crate::store::cells::Names;
 use crate::store::evidence::Spent;
 use crate::store::phases::PhaseRow;
@@ -13,6 +14,8 @@ use crate::store::phases::PhaseRow;
 pub(super) struct Heard {
     /// In force when the phase began.
     policy: Policy,
+    /// Whether a sentinel watches.
+    is_promoted: bool,
     evidence: Option<Evidence>,
     /// The newest tick that is folded; `None` before the first one.
     pub(super) closed_tick: Option<i64>,
@@ -25,7 +28,15 @@ pub(super) struct Heard {
 impl Heard {
     /// Nothing, of this phase.
     pub(super) fn of(row: &PhaseRow) -> Self {
-        Self { policy: row.policy.clone(), evidence: None, closed_tick: None, slot: -1, corrupt: None }
+        Self {
+            policy: row.policy.clone(),
+            // While the feature is switched off or tried out, nobody is promoted.
+            is_promoted: row.policy.promoted && row.circuit == Circuit::Closed,
+            evidence: None,
+            closed_tick: None,
+            slot: -1,
+            corrupt: None,
+        }
     }
 
     /// Forgets what was heard, of another database.
@@ -44,7 +55,16 @@ impl Heard {
         // With the rest of each.
         let dimensions: Vec<usize> =
             self.policy.slices.iter().map(|dimension| dimension.values.len() + 1).collect();
-        let shape = PhaseShape { policy: &self.policy, metrics: &metrics, dimensions: &dimensions, buckets };
+        let edges: Vec<&[i64]> =
+            self.policy.guardrails.iter().map(|guardrail| names.edges(&guardrail.metric)).collect();
+        let shape = PhaseShape {
+            policy: &self.policy,
+            metrics: &metrics,
+            dimensions: &dimensions,
+            buckets,
+            edges: &edges,
+            is_promoted: self.is_promoted,
+        };
         match Evidence::new(&shape) {
             Ok(evidence) => self.evidence = Some(evidence),
             Err(refused) => self.corrupt = Some(refused.to_string()),
@@ -70,11 +90,13 @@ impl Heard {
     pub(super) fn heed(&self, policy: &Policy, names: Option<&Names>, spent: Spent) -> Option<Heed> {
         let terms = Terms { attempt: spent.attempts.max(1), probe: spent.probes.max(1) };
         let mut corrupt = self.corrupt.clone();
-        let judged = match self.evidence.as_ref()?.judge(terms, &self.policy.weights()) {
-            Ok(judged) => judged,
+        let evidence = self.evidence.as_ref()?;
+        let all = evidence.judge(terms, &self.policy.weights());
+        let (judged, suspects) = match all.and_then(|judged| Ok((judged, evidence.suspects(terms)?))) {
+            Ok(all) => all,
             Err(refused) => {
                 corrupt = Some(refused.to_string());
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
         };
         // The phase may have begun under a policy with other guardrails.
@@ -85,8 +107,13 @@ impl Heard {
         let found: Vec<_> = policy.guardrails.iter().map(|guardrail| of(&guardrail.metric)).collect();
         let slice = |slice: u8| (slice > 0).then(|| names.map(|names| names.slice(slice))).flatten();
         let slices = found.iter().map(|found| found.and_then(|found| slice(found.crossed?.slice))).collect();
-        let is_mismatch = self.evidence.as_ref().is_some_and(Evidence::is_sample_ratio_mismatch);
+        let is_mismatch = evidence.is_sample_ratio_mismatch();
+        let uneven = suspects.into_iter().filter(Suspect::is_found).map(|suspect| {
+            let of = suspect.guardrail.and_then(|at| self.policy.guardrails.get(at));
+            Uneven { suspect, metric: of.map(|guardrail| guardrail.metric.clone()) }
+        });
+        let uneven = uneven.collect();
         let Spent { trips, probes, .. } = spent;
-        Some(Heed { found, slices, is_mismatch, corrupt, terms, trips, probes })
+        Some(Heed { found, slices, is_mismatch, uneven, corrupt, terms, trips, probes })
     }
 }

@@ -3,6 +3,7 @@
 use flagfuse_stats::Refused;
 use flagfuse_stats::bins::BinCount;
 use flagfuse_stats::block::Block;
+use flagfuse_stats::classic::ArmCount;
 use flagfuse_stats::control_rate::ControlRate;
 use flagfuse_stats::estimate::{Estimate, Gate};
 use flagfuse_stats::exceedance::{self, PastLatency};
@@ -10,8 +11,12 @@ use flagfuse_stats::grid::{Direction as Way, EFFECTS, Grid, Harm, Measure, THETA
 use flagfuse_stats::mixture::Mixture;
 use flagfuse_stats::recovery::Recovery;
 
+use super::absolute::Limit;
+use super::open_slots::Units;
+use super::sentinel::{Shown, Span, Watch};
+use super::values::Worth;
 use crate::model::metric::{ERROR_METRIC, LATENCY_METRIC};
-use crate::model::policy::{Direction, Guardrail};
+use crate::model::policy::{Compared, Direction, Guardrail, Policy};
 
 /// The base rate of errors where the policy names none.
 const BASE_OF_ERRORS: f64 = 0.01;
@@ -34,6 +39,7 @@ pub fn harm(guardrail: &Guardrail) -> Result<Harm, Refused> {
 pub fn base_rate(guardrail: &Guardrail) -> f64 {
     match guardrail.metric.as_str() {
         LATENCY_METRIC => exceedance::SHARE,
+        _ if guardrail.limit.is_some() => guardrail.limit.unwrap_or(BASE),
         ERROR_METRIC => guardrail.baseline.unwrap_or(BASE_OF_ERRORS),
         _ => guardrail.baseline.unwrap_or(BASE),
     }
@@ -48,6 +54,10 @@ enum Read {
     Matured,
     /// By samples above a threshold of control's; control is compared at so many bins less.
     Samples { tolerance: u16 },
+    /// Once for each slot, against a limit.
+    Limit,
+    /// By what the units of a slot are worth.
+    Values,
 }
 
 /// What was heard of a guardrail in a slice.
@@ -62,12 +72,18 @@ pub(super) struct State {
     control_rate: ControlRate,
     recovery: Recovery,
     past_latency: PastLatency,
+    /// Of a guardrail with a limit, which takes the place of all above.
+    limit: Option<Box<Limit>>,
+    /// Of one on values, likewise.
+    worth: Option<Box<Worth>>,
+    watch: Watch,
+    shown: Shown,
     /// Blocks that were read and said something.
     blocks: u64,
 }
 
 /// What a guardrail says.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Heard {
     /// E of the mixture: evidence of harm. Starts at 1.
     pub evidence: f64,
@@ -75,25 +91,62 @@ pub struct Heard {
     pub is_gate_open: bool,
     /// Relative change over everything that was read; none before both arms had an event.
     pub change: Option<f64>,
-    /// E against a harm of the threshold or more: evidence of recovery.
+    /// E against a harm of the threshold or more: evidence of recovery. Of values there is none.
     pub recovery: f64,
     /// Blocks that said something.
     pub blocks: u64,
+    /// Of a guardrail with a limit: E that control is beyond it as well.
+    pub control: Option<f64>,
+    /// Of one with a limit: the exposed arm's rate, of latency the share above the limit.
+    pub rate: Option<f64>,
+    /// Of a promoted flag: what its sentinel has come to.
+    pub sentinel: Option<f64>,
+    /// Between which relative changes the true one lies; no decision reads it.
+    pub span: Option<Span>,
+}
+
+/// A metric that comes from the enrolment on is read a step at a time.
+fn read_of(guardrail: &Guardrail) -> (Read, Measure) {
+    let is_at_once = guardrail.window().after_ms == 0;
+    if is_at_once { (Read::RiskSets, Measure::Hazard) } else { (Read::Matured, Measure::Share) }
 }
 
 impl State {
-    pub(super) fn new(guardrail: &Guardrail) -> Result<Self, Refused> {
+    /// Nothing heard of a guardrail of that policy. `edges` are those of its values.
+    pub(super) fn new(policy: &Policy, guardrail: &Guardrail, edges: &[i64]) -> Result<Self, Refused> {
         let harm = harm(guardrail)?;
-        let (read, grid) = if guardrail.metric == LATENCY_METRIC {
-            let tolerance = exceedance::tolerance_bins(guardrail.threshold.abs())?;
-            (Read::Samples { tolerance }, exceedance::grid()?)
-        } else {
-            let is_at_once = guardrail.window().after_ms == 0;
-            let (read, measure) =
-                if is_at_once { (Read::RiskSets, Measure::Hazard) } else { (Read::Matured, Measure::Share) };
-            (read, Grid::new(&harm, base_rate(guardrail), measure)?)
+        let is_latency = guardrail.metric == LATENCY_METRIC;
+        let (read, measure) = read_of(guardrail);
+        let grid =
+            if is_latency { exceedance::grid()? } else { Grid::new(&harm, base_rate(guardrail), measure)? };
+        let (mut limit, mut worth) = (None, None);
+        let read = match policy.compared(guardrail) {
+            Compared::WithLimit(number) => {
+                limit = Some(Box::new(Limit::new(guardrail, number)?));
+                Read::Limit
+            }
+            Compared::Values => {
+                worth = Some(Box::new(Worth::new(edges)?));
+                Read::Values
+            }
+            Compared::WithControl if is_latency => {
+                Read::Samples { tolerance: exceedance::tolerance_bins(guardrail.threshold.abs())? }
+            }
+            Compared::WithControl => read,
         };
-        Ok(Self {
+        Ok(Self { limit, worth, ..Self::empty(read, harm, grid) })
+    }
+
+    /// An early warning of a guardrail that is read when its slots are over: the same events as they come, which a delay moves as
+    /// much as a loss.
+    pub(super) fn warning(guardrail: &Guardrail) -> Result<Self, Refused> {
+        let harm = harm(guardrail)?;
+        let grid = Grid::new(&harm, base_rate(guardrail), Measure::Hazard)?;
+        Ok(Self::empty(Read::RiskSets, harm, grid))
+    }
+
+    fn empty(read: Read, harm: Harm, grid: Grid) -> Self {
+        Self {
             read,
             harm,
             grid,
@@ -103,12 +156,37 @@ impl State {
             control_rate: ControlRate::default(),
             recovery: Recovery::default(),
             past_latency: PastLatency::default(),
+            limit: None,
+            worth: None,
+            watch: Watch::default(),
+            shown: Shown::default(),
             blocks: 0,
-        })
+        }
+    }
+
+    /// The same of everybody, whom a sentinel may watch and an interval is shown of.
+    pub(super) fn of_everybody(self, is_promoted: bool) -> Self {
+        Self { watch: Watch::new(is_promoted), shown: Shown::new(), ..self }
     }
 
     pub(super) fn is_risk_set(&self) -> bool {
         self.read == Read::RiskSets
+    }
+
+    /// Whether a slot is read with the bins of its values.
+    pub(super) fn is_of_values(&self) -> bool {
+        self.read == Read::Values
+    }
+
+    /// Whether its early events warn.
+    pub(super) fn is_matured(&self) -> bool {
+        self.read == Read::Matured
+    }
+
+    /// What is folded from here on became known then.
+    pub(super) fn at(&mut self, ms: u64) -> &mut Self {
+        self.watch.at(ms);
+        self
     }
 
     /// Folds a block into the evidence of harm; so many exposed units enter with it.
@@ -117,6 +195,8 @@ impl State {
         self.mixture.fold(&factors, entering)?;
         self.gate.fold(factors.get(THETA).copied().unwrap_or(0.0), block)?;
         self.estimate.add(block);
+        self.watch.fold(&factors)?;
+        self.shown.fold(block)?;
         self.blocks += u64::from(!block.is_silent());
         Ok(())
     }
@@ -126,13 +206,19 @@ impl State {
         match self.read {
             Read::RiskSets => {}
             Read::Matured => self.fold(block, entering)?,
-            Read::Samples { .. } => return Ok(()),
+            Read::Limit if self.limit.as_ref().is_some_and(|limit| limit.is_of_samples()) => return Ok(()),
+            Read::Limit => return self.fold_limit(block.exposed(), block.control()),
+            Read::Samples { .. } | Read::Values => return Ok(()),
         }
         self.recover(block)
     }
 
     /// Folds the samples of a slot that is over.
     pub(super) fn fold_samples(&mut self, exposed: &[BinCount], control: &[BinCount]) -> Result<(), Refused> {
+        if let Some(limit) = self.limit.as_ref().filter(|limit| limit.is_of_samples()) {
+            let (exposed, control) = (limit.samples(exposed), limit.samples(control));
+            return self.fold_limit(exposed, control);
+        }
         let Read::Samples { tolerance } = self.read else { return Ok(()) };
         if let Some(threshold) = self.past_latency.threshold(tolerance) {
             let block = threshold.block(exposed, control)?;
@@ -141,6 +227,29 @@ impl State {
         }
         // After the block: the next threshold may know it.
         self.past_latency.remember(control)
+    }
+
+    /// Folds what the units of a slot that is over are worth: how many enrolled, and those that have a value by bin.
+    pub(super) fn fold_values(
+        &mut self,
+        enrolled: Units,
+        exposed: &[BinCount],
+        control: &[BinCount],
+    ) -> Result<(), Refused> {
+        let Some(worth) = &mut self.worth else { return Ok(()) };
+        let factors = worth.fold(&self.harm, enrolled, exposed, control)?;
+        self.watch.fold(&factors)?;
+        self.blocks += u64::from(factors.iter().any(|factor| *factor != 0.0));
+        Ok(())
+    }
+
+    /// Folds a slot that is over against the limit.
+    fn fold_limit(&mut self, exposed: ArmCount, control: ArmCount) -> Result<(), Refused> {
+        let Some(limit) = &mut self.limit else { return Ok(()) };
+        let factors = limit.fold(exposed, control)?;
+        self.watch.fold(&factors)?;
+        self.blocks += u64::from(exposed.units > 0);
+        Ok(())
     }
 
     fn recover(&mut self, block: &Block) -> Result<(), Refused> {
@@ -152,12 +261,31 @@ impl State {
 
     /// What it says by now.
     pub(super) fn heard(&self) -> Heard {
+        let beside = Heard { blocks: self.blocks, sentinel: self.watch.evidence(), ..Heard::default() };
+        if let Some(limit) = &self.limit {
+            let (evidence, control) = limit.evidence();
+            let (recovery, rate) = (limit.back(), limit.rate());
+            // A limit needs no estimate: beyond it is beyond it.
+            return Heard { evidence, is_gate_open: true, recovery, control: Some(control), rate, ..beside };
+        }
+        if let Some(worth) = &self.worth {
+            let (evidence, is_gate_open) = (worth.evidence(), worth.is_gate_open(&self.harm));
+            return Heard { evidence, is_gate_open, change: worth.change(), ..beside };
+        }
         Heard {
             evidence: self.mixture.evidence(&WEIGHTS),
             is_gate_open: self.gate.is_open(&self.harm),
             change: self.estimate.change(),
             recovery: self.recovery.evidence(),
-            blocks: self.blocks,
+            span: self.shown.span(self.control_share()),
+            ..beside
         }
+    }
+
+    /// The rate of control in everything that was read.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn control_share(&self) -> f64 {
+        let ArmCount { units, events } = self.estimate.control;
+        if units == 0 { 0.0 } else { events as f64 / units as f64 }
     }
 }

@@ -3,11 +3,16 @@
 //!
 //! A slot is read when it has closed. A metric that counts from the enrolment on is read in risk sets, a step at a time: units of
 //! the arm without the event, and those that had it in the step. One that counts later (`return`) is read once for each slot, when
-//! its last unit's window and the lag are over, and so are latency samples. Evidence of recovery reads slots that are over alone.
+//! its last unit's window and the lag are over, and so are latency samples, limits and values. Evidence of recovery reads slots that
+//! are over alone.
 
+mod absolute;
 mod guardrail;
+mod guards;
 mod open_slots;
+mod sentinel;
 mod trip;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -19,11 +24,14 @@ use flagfuse_stats::block::Block;
 use flagfuse_stats::srm::Srm;
 
 use self::guardrail::State;
+use self::guards::Guards;
 use self::open_slots::{OpenSlots, Units};
-use super::metric::ENROLLED;
-use super::policy::Policy;
+use super::metric::{ENROLLED, RETURN_METRIC};
+use super::policy::{Policy, Rights};
 
 pub use self::guardrail::{Heard, base_rate, harm};
+pub use self::guards::{ClosedMiss, Guarded, Missed, Suspect};
+pub use self::sentinel::Span;
 pub use self::trip::{Crossed, Found, Judged, Terms};
 
 /// The slice of everybody but bots.
@@ -72,6 +80,8 @@ pub struct News {
     pub slots: Vec<ClosedSlot>,
     pub counts: Vec<ClosedCount>,
     pub bins: Vec<ClosedBin>,
+    /// What was not counted.
+    pub missed: Vec<ClosedMiss>,
 }
 
 /// What a phase is.
@@ -84,6 +94,10 @@ pub struct PhaseShape<'p> {
     pub dimensions: &'p [usize],
     /// Widths of the exposed and the control arm, in buckets.
     pub buckets: (u32, u32),
+    /// Edges of the bins of the values of each guardrail that has any, in the order of the guardrails, in millionths.
+    pub edges: &'p [&'p [i64]],
+    /// Whether everybody has the feature but a share that is held back: a sentinel watches for good.
+    pub is_promoted: bool,
 }
 
 /// What was heard of a phase.
@@ -91,6 +105,13 @@ pub struct PhaseShape<'p> {
 pub struct Evidence {
     /// By guardrail, then by slice: everybody first, then the declared ones.
     states: Vec<Vec<State>>,
+    /// By guardrail: the early events of one whose slots are read when they are over.
+    warnings: Vec<Option<State>>,
+    rights: Vec<Rights>,
+    guards: Guards,
+    /// Bins of values, by guardrail and slot, until the slot is read.
+    worths: BTreeMap<(usize, i64), Vec<ClosedBin>>,
+    is_promoted: bool,
     metrics: Vec<u8>,
     slots: OpenSlots,
     srm: Srm<2>,
@@ -113,12 +134,29 @@ impl Evidence {
     pub fn new(shape: &PhaseShape<'_>) -> Result<Self, Refused> {
         let declared: usize = shape.dimensions.iter().sum();
         let guardrails = &shape.policy.guardrails;
-        let states = guardrails.iter().map(|guardrail| {
-            let one = State::new(guardrail)?;
-            Ok(vec![one; 1 + declared])
+        let none: &[i64] = &[];
+        let edges = shape.edges.iter().copied().chain(std::iter::repeat(none));
+        let states = guardrails.iter().zip(edges).map(|(guardrail, edges)| {
+            let one = State::new(shape.policy, guardrail, edges)?;
+            let mut states = vec![one.clone(); declared];
+            states.insert(0, one.of_everybody(shape.is_promoted));
+            Ok(states)
         });
+        let states: Vec<Vec<State>> = states.collect::<Result<_, Refused>>()?;
+        let warnings = guardrails.iter().zip(&states).map(|(guardrail, states)| {
+            let is_return =
+                guardrail.metric == RETURN_METRIC && states.first().is_some_and(State::is_matured);
+            is_return.then(|| State::warning(guardrail)).transpose()
+        });
+        let matures_ms: Vec<u64> =
+            guardrails.iter().map(|guardrail| matures(guardrail.window().within_ms)).collect();
         Ok(Self {
-            states: states.collect::<Result<_, Refused>>()?,
+            warnings: warnings.collect::<Result<_, Refused>>()?,
+            rights: guardrails.iter().map(|guardrail| guardrail.rights).collect(),
+            guards: Guards::new(&matures_ms)?,
+            worths: BTreeMap::new(),
+            is_promoted: shape.is_promoted,
+            states,
             metrics: shape.metrics.to_vec(),
             slots: OpenSlots::new(guardrails.len(), 1 + declared),
             srm: Srm::default(),
@@ -126,7 +164,7 @@ impl Evidence {
             dimensions: shape.dimensions.to_vec(),
             enrolled: vec![0; declared],
             slice_shares: None,
-            matures_ms: guardrails.iter().map(|guardrail| matures(guardrail.window().within_ms)).collect(),
+            matures_ms,
             tick: 0,
         })
     }
@@ -148,13 +186,19 @@ impl Evidence {
         for bin in &news.bins {
             ticks.entry(bin.tick).or_default().bins.push(bin);
         }
+        for missed in &news.missed {
+            ticks.entry(missed.tick).or_default().missed.push(missed);
+        }
         let since = self.tick;
         for (tick, closed) in ticks.iter().filter(|(tick, _)| **tick > since && **tick <= upto) {
             // Slots that are over before that tick are read without what it brings.
             self.ripen(tick.saturating_sub(1))?;
-            self.fold_tick(closed)?;
+            self.fold_tick(*tick, closed)?;
+            self.ripen_values(*tick)?;
         }
         self.ripen(upto)?;
+        self.ripen_values(upto)?;
+        self.guards.compare_outcomes(upto)?;
         self.tick = self.tick.max(upto);
         Ok(())
     }
@@ -164,95 +208,138 @@ impl Evidence {
         self.srm.is_mismatch()
     }
 
-    fn fold_tick(&mut self, closed: &Tick<'_>) -> Result<(), Refused> {
+    fn fold_tick(&mut self, tick: u64, closed: &Tick<'_>) -> Result<(), Refused> {
         let mut slots: Vec<_> = closed.slots.clone();
         slots.sort_unstable_by_key(|slot| slot.slot);
-        for slot in slots {
-            self.slots.open(slot.slot, slot.ends_ms);
+        for slot in &slots {
+            self.slots.open(slot.slot, slot.ends_ms)?;
+            self.guards.open(slot.slot, slot.ends_ms);
         }
         let mut counts = closed.counts.clone();
         counts.sort_unstable_by_key(|count| (count.slot, count.step));
+        let mut enrolled = Units::default();
         for of_step in counts.chunk_by(|one, next| (one.slot, one.step) == (next.slot, next.step)) {
-            self.fold_step(of_step)?;
+            enrolled = enrolled.with(self.fold_step(tick, of_step)?);
         }
+        self.guards.read(tick, &closed.missed, (!slots.is_empty()).then_some(enrolled))?;
         let mut bins = closed.bins.clone();
         bins.sort_unstable_by_key(|bin| (bin.slot, bin.metric, bin.slice, bin.arm, bin.bin));
         for of_slot in bins.chunk_by(|one, next| (one.slot, one.metric) == (next.slot, next.metric)) {
-            self.fold_bins(of_slot)?;
+            self.fold_bins(tick, of_slot)?;
         }
         Ok(())
     }
 
-    /// A step of a slot: who had the event in it, of those who had not had it before.
-    fn fold_step(&mut self, counts: &[&ClosedCount]) -> Result<(), Refused> {
-        let Some(first) = counts.first() else { return Ok(()) };
-        let mut enrolled = vec![Units::default(); self.slots.slice_count()];
-        for count in counts.iter().filter(|count| count.metric == ENROLLED) {
-            if let Some(units) = place(count.slice).and_then(|at| enrolled.get_mut(at)) {
-                units.add(count.arm, count.units);
-            }
-        }
+    /// A step of a slot: who had the event in it, of those who had not had it before. Gives the units of everybody that enrolled.
+    fn fold_step(&mut self, tick: u64, counts: &[&ClosedCount]) -> Result<Units, Refused> {
+        let Some(first) = counts.first() else { return Ok(Units::default()) };
+        self.slots.step(first.slot, first.step)?;
+        let is_enrolled = |count: &&&ClosedCount| count.metric == ENROLLED;
+        let enrolled = by_slice(self.slots.slice_count(), counts.iter().filter(is_enrolled).copied());
         let entering = self.slots.enrol(first.slot, &enrolled);
         if entering {
             self.count_enrolled(&enrolled)?;
         }
         for (at, metric) in self.metrics.clone().into_iter().enumerate() {
-            let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).collect();
+            let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).copied().collect();
             // A step in which nothing happened says nothing; the first one brings its units.
             if of_metric.is_empty() && !entering {
                 continue;
             }
-            let mut events = vec![Units::default(); self.slots.slice_count()];
-            for count in of_metric {
-                if let Some(units) = place(count.slice).and_then(|at| events.get_mut(at)) {
-                    units.add(count.arm, count.units);
-                }
+            let events = by_slice(self.slots.slice_count(), of_metric);
+            self.guards.note(first.slot, first.step, at, events.first().copied().unwrap_or_default());
+            self.fold_events(tick, first.slot, at, &events, entering)?;
+        }
+        Ok(if entering { enrolled.first().copied().unwrap_or_default() } else { Units::default() })
+    }
+
+    /// The events of a guardrail in a step of a slot, by slice.
+    fn fold_events(
+        &mut self,
+        tick: u64,
+        slot: i64,
+        at: usize,
+        events: &[Units],
+        is_entering: bool,
+    ) -> Result<(), Refused> {
+        for (slice, events) in events.iter().copied().enumerate() {
+            let Some(at_risk) = self.slots.count(slot, (at, slice), events) else { continue };
+            let entering = if is_entering { at_risk.exposed } else { 0 };
+            let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
+            if let Some(state) = state.filter(|state| state.is_risk_set()) {
+                state.at(tick.saturating_mul(TICK_MS)).fold(&block(at_risk, events)?, entering)?;
             }
-            let is_risk_set =
-                self.states.get(at).and_then(|states| states.first()).is_some_and(State::is_risk_set);
-            for (slice, events) in events.into_iter().enumerate() {
-                let Some(at_risk) = self.slots.count(first.slot, (at, slice), events) else { continue };
-                let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
-                if let Some(state) = state.filter(|_| is_risk_set) {
-                    let entering = if entering { at_risk.exposed } else { 0 };
-                    state.fold(&block(at_risk, events)?, entering)?;
-                }
+            let warning = self.warnings.get_mut(at).and_then(Option::as_mut);
+            if let Some(warning) = warning.filter(|_| slice == 0) {
+                warning.fold(&block(at_risk, events)?, entering)?;
             }
         }
         Ok(())
     }
 
-    fn fold_bins(&mut self, bins: &[&ClosedBin]) -> Result<(), Refused> {
+    fn fold_bins(&mut self, tick: u64, bins: &[&ClosedBin]) -> Result<(), Refused> {
         let Some(first) = bins.first() else { return Ok(()) };
         let Some(at) = self.metrics.iter().position(|metric| *metric == first.metric) else { return Ok(()) };
+        if self.is_of_values(at) {
+            // Read with the slot's units, when it is over.
+            self.worths.insert((at, first.slot), bins.iter().map(|bin| **bin).collect());
+            return Ok(());
+        }
         for of_slice in bins.chunk_by(|one, next| one.slice == next.slice) {
-            let arm = |arm: Arm| -> Vec<BinCount> {
-                let own = of_slice.iter().filter(|bin| bin.arm == arm);
-                own.map(|bin| BinCount { bin: bin.bin, units: bin.units }).collect()
-            };
             let slice = of_slice.first().and_then(|bin| place(bin.slice));
             let state = slice.and_then(|slice| self.states.get_mut(at)?.get_mut(slice));
             if let Some(state) = state {
-                state.fold_samples(&arm(Arm::Exposed), &arm(Arm::Control))?;
+                let [exposed, control] = by_arm(of_slice.iter().copied());
+                state.at(tick.saturating_mul(TICK_MS)).fold_samples(&exposed, &control)?;
             }
         }
         Ok(())
+    }
+
+    fn is_of_values(&self, at: usize) -> bool {
+        self.states.get(at).and_then(|states| states.first()).is_some_and(State::is_of_values)
     }
 
     /// Reads slots that are over by a tick, and forgets those that nobody waits for.
     fn ripen(&mut self, tick: u64) -> Result<(), Refused> {
         let now_ms = tick.saturating_mul(TICK_MS);
         for (at, matures_ms) in self.matures_ms.clone().into_iter().enumerate() {
-            while let Some(slot) = self.slots.ripe(at, now_ms, matures_ms) {
-                for (slice, (units, events)) in slot.into_iter().enumerate() {
+            if self.is_of_values(at) {
+                continue;
+            }
+            while let Some(ripe) = self.slots.ripe(at, now_ms, matures_ms) {
+                for (slice, (units, events)) in ripe.of_slices.into_iter().enumerate() {
                     let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
                     if let Some(state) = state {
-                        state.fold_matured(&block(units, events)?, units.exposed)?;
+                        // As of when it was over: reading it later makes no difference.
+                        state.at(ripe.since_ms).fold_matured(&block(units, events)?, units.exposed)?;
                     }
                 }
             }
         }
         self.slots.forget();
+        Ok(())
+    }
+
+    /// The same of values, whose bins close with the tick at which a slot is over.
+    fn ripen_values(&mut self, tick: u64) -> Result<(), Refused> {
+        let now_ms = tick.saturating_mul(TICK_MS);
+        for (at, matures_ms) in self.matures_ms.clone().into_iter().enumerate() {
+            if !self.is_of_values(at) {
+                continue;
+            }
+            while let Some(ripe) = self.slots.ripe(at, now_ms, matures_ms) {
+                let bins = self.worths.remove(&(at, ripe.slot)).unwrap_or_default();
+                for (slice, (units, _)) in ripe.of_slices.into_iter().enumerate() {
+                    let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
+                    if let Some(state) = state {
+                        let [exposed, control] =
+                            by_arm(bins.iter().filter(|bin| place(bin.slice) == Some(slice)));
+                        state.at(ripe.since_ms).fold_values(units, &exposed, &control)?;
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
@@ -291,6 +378,29 @@ struct Tick<'n> {
     slots: Vec<&'n ClosedSlot>,
     counts: Vec<&'n ClosedCount>,
     bins: Vec<&'n ClosedBin>,
+    missed: Vec<&'n ClosedMiss>,
+}
+
+/// Units of both arms, by the place of their slice.
+fn by_slice<'c>(slices: usize, counts: impl IntoIterator<Item = &'c ClosedCount>) -> Vec<Units> {
+    let mut all = vec![Units::default(); slices];
+    for count in counts {
+        if let Some(units) = place(count.slice).and_then(|at| all.get_mut(at)) {
+            units.add(count.arm, count.units);
+        }
+    }
+    all
+}
+
+/// Exposed and control units by bin.
+fn by_arm<'b>(bins: impl Iterator<Item = &'b ClosedBin>) -> [Vec<BinCount>; 2] {
+    let mut arms = [Vec::new(), Vec::new()];
+    let [exposed, control] = &mut arms;
+    for bin in bins {
+        let arm = if bin.arm == Arm::Exposed { &mut *exposed } else { &mut *control };
+        arm.push(BinCount { bin: bin.bin, units: bin.units });
+    }
+    arms
 }
 
 /// Where a slice stands among those that are judged; bots are not.
@@ -317,5 +427,9 @@ fn slice_numbers(declared: usize) -> impl Iterator<Item = u8> {
     std::iter::once(EVERYBODY).chain(declared)
 }
 
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod kind_tests;
 #[cfg(test)]
 mod tests;

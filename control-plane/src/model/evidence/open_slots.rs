@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::definition::Arm;
+use flagfuse_stats::Refused;
 use flagfuse_stats::classic::ArmCount;
 
 /// Units of both arms.
@@ -40,7 +41,7 @@ impl Units {
         }
     }
 
-    fn with(self, others: Self) -> Self {
+    pub(super) fn with(self, others: Self) -> Self {
         Self {
             exposed: self.exposed.saturating_add(others.exposed),
             control: self.control.saturating_add(others.control),
@@ -48,8 +49,15 @@ impl Units {
     }
 }
 
-/// A slot that is over: the units of each slice, and how many of them had the event.
-pub(super) type Ripe = Vec<(Units, Units)>;
+/// A slot that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ripe {
+    pub(super) slot: i64,
+    /// When it was.
+    pub(super) since_ms: u64,
+    /// The units of each slice, and how many of them had the event.
+    pub(super) of_slices: Vec<(Units, Units)>,
+}
 
 /// Open slots, by number.
 #[derive(Debug, Clone)]
@@ -59,12 +67,16 @@ pub(super) struct OpenSlots {
     slots: BTreeMap<i64, OpenSlot>,
     /// The next slot that has to ripen, by guardrail.
     next: Vec<i64>,
+    /// The newest that closed.
+    newest: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
 struct OpenSlot {
     ends_ms: u64,
     is_enrolled: bool,
+    /// The newest step that was read.
+    step: Option<i64>,
     /// By slice.
     enrolled: Vec<Units>,
     /// By guardrail, then by slice.
@@ -73,18 +85,33 @@ struct OpenSlot {
 
 impl OpenSlots {
     pub(super) fn new(guardrails: usize, slices: usize) -> Self {
-        Self { guardrails, slices, slots: BTreeMap::new(), next: vec![i64::MIN; guardrails] }
+        Self { guardrails, slices, slots: BTreeMap::new(), next: vec![i64::MIN; guardrails], newest: None }
     }
 
     pub(super) const fn slice_count(&self) -> usize {
         self.slices
     }
 
-    /// A slot closed.
-    pub(super) fn open(&mut self, slot: i64, ends_ms: u64) {
+    /// A slot closed. Refuses one that closed before, or behind a later one.
+    pub(super) fn open(&mut self, slot: i64, ends_ms: u64) -> Result<(), Refused> {
+        if self.newest.is_some_and(|newest| slot <= newest) {
+            return Err(Refused::WentBack);
+        }
+        self.newest = Some(slot);
         let enrolled = vec![Units::default(); self.slices];
         let had = vec![Units::default(); self.guardrails * self.slices];
-        self.slots.insert(slot, OpenSlot { ends_ms, is_enrolled: false, enrolled, had });
+        self.slots.insert(slot, OpenSlot { ends_ms, is_enrolled: false, step: None, enrolled, had });
+        Ok(())
+    }
+
+    /// A step of a slot is read. Refuses one that was read before, or behind a later one: a closed cell is never written again.
+    pub(super) fn step(&mut self, slot: i64, step: i64) -> Result<(), Refused> {
+        let Some(found) = self.slots.get_mut(&slot) else { return Ok(()) };
+        if found.step.is_some_and(|newest| step <= newest) {
+            return Err(Refused::WentBack);
+        }
+        found.step = Some(step);
+        Ok(())
     }
 
     /// Its units; whether they are new.
@@ -119,9 +146,11 @@ impl OpenSlots {
         if found.ends_ms.saturating_add(matures_ms) > now_ms {
             return None;
         }
-        *next = slot + 1;
+        let slot = *slot;
+        *next = slot.saturating_add(1);
         let had = found.had.iter().skip(guardrail * self.slices);
-        Some(found.enrolled.iter().copied().zip(had.copied()).collect())
+        let of_slices = found.enrolled.iter().copied().zip(had.copied()).collect();
+        Some(Ripe { slot, since_ms: found.ends_ms.saturating_add(matures_ms), of_slices })
     }
 
     /// Forgets slots that are over for every guardrail.

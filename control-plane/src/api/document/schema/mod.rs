@@ -11,4 +11,4 @@ pub(in crate::api) use self::definition::{
     Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, Profile, Segment,
     SegmentBody, TokenKind,
 };
-pub(in crate::api) use self::fuse::{Circuit, GuardrailEvidence, Policy, Rollout, Traffic};
+pub(in crate::api) use self::fuse::{Circuit, Finding, GuardrailEvidence, Policy, Rollout, Traffic};

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::tests::{DAY, METRIC, Slot, TERMS, errors, evidence, judged, launch, policy};
 use super::*;
-use crate::model::rules::Edges;
 use flagfuse_cells::bins::{frozen_edges, value_bin, value_edges};
 
 /// How many pay, and how widely it spreads.

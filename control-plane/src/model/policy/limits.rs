@@ -166,88 +166,61 @@ mod tests {
         assert_eq!(Policy::parse(stored).unwrap(), policy);
     }
 
+    fn fewer(patch: Value) -> Value {
+        let mut rail = rail("activation", json!({ "direction": "decrease_is_harm", "threshold": -0.1 }));
+        for (name, value) in patch.as_object().unwrap() {
+            rail[name] = value.clone();
+        }
+        rail
+    }
+
     #[test]
-    fn limits_and_rights_are_refused_with_their_field_and_their_limits() {
-        let fewer = |patch: Value| {
-            let mut rail = rail("activation", json!({ "direction": "decrease_is_harm", "threshold": -0.1 }));
-            for (name, value) in patch.as_object().unwrap() {
-                rail[name] = value.clone();
-            }
-            rail
-        };
-        let none = || json!({});
-        for (mode, guardrails, patch, expected) in [
+    fn limits_are_refused_with_their_field_and_what_is_allowed() {
+        let latency = |limit: f64| rail("latency_ms", json!({ "limit": limit }));
+        for (rail, values, expected) in [
+            (rail("error", json!({ "limit": 0.0 })), json!([]), "limit is 0, allowed is 0.000001 to 0.9"),
+            (rail("error", json!({ "limit": 0.91 })), json!([]), "limit is 0.91, allowed is 0.000001 to 0.9"),
+            (latency(3_600_001.0), json!([]), "limit is 3600001, allowed is 0.001 to 3600000"),
+            (latency(0.0), json!([]), "limit is 0, allowed is 0.001 to 3600000"),
+            (fewer(json!({ "limit": -0.1 })), json!([]), "limit is -0.1"),
             (
-                "classic",
-                rail("error", json!({ "limit": 0.1 })),
-                none(),
-                "guardrails[0].limit is 0.1, allowed is for the mode anytime",
-            ),
-            (
-                "classic",
-                rail("error", json!({ "rights": "hold" })),
-                none(),
-                "guardrails[0].rights is hold, allowed is for the mode",
-            ),
-            (
-                "classic",
-                rail("error", none()),
-                json!({ "promoted": true }),
-                "promoted is true, allowed is for the mode anytime only",
-            ),
-            (
-                "classic",
-                rail("revenue", none()),
-                json!({ "values": ["revenue"] }),
-                "values[0] is a guardrail's metric",
-            ),
-            (
-                "anytime",
-                rail("error", json!({ "limit": 0.0 })),
-                none(),
-                "guardrails[0].limit is 0, allowed is 0.000001 to 0.9",
-            ),
-            (
-                "anytime",
-                rail("error", json!({ "limit": 0.91 })),
-                none(),
-                "guardrails[0].limit is 0.91, allowed is 0.000001 to 0.9",
-            ),
-            (
-                "anytime",
-                rail("latency_ms", json!({ "limit": 3_600_001 })),
-                none(),
-                "guardrails[0].limit is 3600001, allowed is 0.001 to 3600000",
-            ),
-            ("anytime", fewer(json!({ "limit": -0.1 })), none(), "guardrails[0].limit is -0.1"),
-            (
-                "anytime",
                 fewer(json!({ "limit": 0.2, "baseline": 0.2 })),
-                none(),
-                "guardrails[0].baseline is 0.2, allowed is absent",
+                json!([]),
+                "baseline is 0.2, allowed is absent",
             ),
-            (
-                "anytime",
-                rail("revenue", json!({ "limit": 0.2 })),
-                json!({ "values": ["revenue"] }),
-                "guardrails[0].limit is 0.2, allowed is absent",
-            ),
-            (
-                "anytime",
-                rail("error", json!({ "rights": "hold" })),
-                none(),
-                "rights is hold of all guardrails, allowed is trip of one",
-            ),
-            ("anytime", rail("error", json!({ "rights": "shout" })), none(), "rights"),
+            (rail("revenue", json!({ "limit": 0.2 })), json!(["revenue"]), "limit is 0.2, allowed is absent"),
         ] {
-            let text = parse(mode, json!([guardrails]), patch).unwrap_err();
+            let text = parse("anytime", json!([rail]), json!({ "values": values })).unwrap_err();
+            assert!(text.contains(&format!("guardrails[0].{expected}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn rights_and_what_the_other_mode_has_are_refused_with_their_field() {
+        let limited = rail("error", json!({ "limit": 0.1 }));
+        let (holds, plain) = (rail("error", json!({ "rights": "hold" })), rail("revenue", json!({})));
+        for (mode, rail, patch, expected) in [
+            ("classic", limited, json!({}), "guardrails[0].limit is 0.1, allowed is for the mode anytime"),
+            ("classic", holds.clone(), json!({}), "guardrails[0].rights is hold, allowed is for the mode"),
+            (
+                "classic",
+                plain.clone(),
+                json!({ "promoted": true }),
+                "promoted is true, allowed is for the mode",
+            ),
+            ("classic", plain, json!({ "values": ["revenue"] }), "values[0] is a guardrail's metric"),
+            ("anytime", holds, json!({}), "rights is hold of all guardrails, allowed is trip of one"),
+            ("anytime", rail("error", json!({ "rights": "shout" })), json!({}), "rights"),
+        ] {
+            let text = parse(mode, json!([rail]), patch).unwrap_err();
             assert!(text.contains(expected), "{text}");
         }
-        let both = json!([rail("error", json!({ "rights": "hold", "weight": 0.5 })), rail("crash", none())]);
-        let text = parse("anytime", both, none()).unwrap_err();
+        let both =
+            json!([rail("error", json!({ "rights": "hold", "weight": 0.5 })), rail("crash", json!({}))]);
+        let text = parse("anytime", both, json!({})).unwrap_err();
         assert!(text.starts_with("guardrails[0].weight is 0.5, allowed is absent"), "{text}");
         // One that trips has all of it, and may say so.
         let both = json!([rail("error", json!({ "rights": "hold" })), rail("crash", json!({ "weight": 1 }))]);
-        assert!(parse("anytime", both, none()).is_ok());
+        assert!(parse("anytime", both, json!({})).is_ok());
     }
 }

@@ -85,7 +85,7 @@ pub struct NetworkRow {
     pub source: Source,
 }
 
-/// What happened to a phase and is in none of its cells.
+/// What happened to a phase and is in none of its cells, and what that is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Counter {
     /// Exposures that contradict the enrolment that stands.
@@ -102,11 +102,13 @@ pub enum Counter {
     UnitFlood,
     /// Outcomes of enrolled units that no server sent, in a phase in which only those count.
     Ignored,
+    /// Units of slots that have matured for every metric, without bots: what the silent ones are a share of. They are counted.
+    Matured,
 }
 
 impl Counter {
     /// All, in the order of their names' places here.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Correction,
         Self::Late,
         Self::LateOutcome,
@@ -114,6 +116,7 @@ impl Counter {
         Self::Grace,
         Self::UnitFlood,
         Self::Ignored,
+        Self::Matured,
     ];
 
     /// The word in the database.
@@ -126,6 +129,7 @@ impl Counter {
             Self::Grace => "grace",
             Self::UnitFlood => "unit_flood",
             Self::Ignored => "ignored_outcome",
+            Self::Matured => "matured",
         }
     }
 }

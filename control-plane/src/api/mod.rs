@@ -15,6 +15,7 @@ mod explain;
 mod failures;
 mod flags;
 mod forward;
+mod fuse_list;
 mod fuses;
 mod hints;
 mod history;
@@ -231,6 +232,7 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
             telemetry_health::read,
             "Tells whether what is counted can be believed",
         ))
+        .routes(get("/fuses", fuse_list::list, "Lists the fuses, and which harm stands among all"))
         .routes(get("/metrics-seen", metrics_seen::read, "Lists metric names that outcomes named lately"))
         .routes(get("/audit", audit::of_environment, "Lists who did what in the environment"))
         .routes(get("/tokens", tokens::list_of_environment, "Lists the environment's tokens"))

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::definition::Arm;
+use flagfuse_shared::limits::BUCKET_COUNT;
 
-use crate::model::evidence::{Evidence, News, PhaseShape, Terms};
+use crate::model::circuit::Circuit;
+use crate::model::evidence::{Evidence, News, PhaseShape, Suspect, Terms};
 use crate::model::policy::Policy;
-use crate::model::verdict::{Heed, RampLook};
+use crate::model::verdict::{Heed, RampLook, Uneven};
 use crate::store::cells::Names;
 use crate::store::evidence::{Asked, Spent};
 use crate::store::phases::PhaseRow;
@@ -26,6 +28,13 @@ pub(super) struct Heard {
     corrupt: Option<String>,
 }
 
+/// Whether a sentinel watches a phase: while the feature is switched off or tried out, nobody is promoted.
+fn is_promoted(row: &PhaseRow) -> bool {
+    let everybody = u64::from(row.width(Arm::Exposed)) + u64::from(row.width(Arm::Control));
+    let is_last = row.policy.ramp.is_some() && everybody >= u64::from(BUCKET_COUNT);
+    (row.policy.promoted || is_last) && row.circuit == Circuit::Closed
+}
+
 /// The phase of a stage.
 #[derive(Debug)]
 struct Stage {
@@ -33,6 +42,8 @@ struct Stage {
     buckets: (u32, u32),
     /// Where its slots are censored: the last stage shows its controls the feature.
     censored_ms: Option<u64>,
+    /// Whether everybody has the feature but those who are held back.
+    is_promoted: bool,
     /// Whether it has begun to count.
     is_heard: bool,
     /// The newest slot that is folded; below 0 before the first one.
@@ -51,6 +62,7 @@ impl Heard {
             let stage = Stage {
                 buckets: (row.width(Arm::Exposed), row.width(Arm::Control)),
                 censored_ms: row.ended_ms.filter(|_| is_censored).map(|ended_ms| ended_ms.0),
+                is_promoted: is_promoted(row),
                 is_heard: false,
                 slot: -1,
             };
@@ -104,8 +116,19 @@ impl Heard {
         let metrics: Vec<u8> =
             self.policy.guardrails.iter().map(|guardrail| number(&guardrail.metric)).collect();
         let (policy, buckets) = (&self.policy, stage.buckets);
-        let shape = PhaseShape { policy, metrics: &metrics, dimensions: &dimensions, buckets };
-        evidence.join(phase_id, &shape, stage.censored_ms);
+        let edges: Vec<&[i64]> =
+            policy.guardrails.iter().map(|guardrail| names.edges(&guardrail.metric)).collect();
+        let shape = PhaseShape {
+            policy,
+            metrics: &metrics,
+            dimensions: &dimensions,
+            buckets,
+            edges: &edges,
+            is_promoted: stage.is_promoted,
+        };
+        if let Err(refused) = evidence.join(phase_id, &shape, stage.censored_ms) {
+            self.corrupt = Some(refused.to_string());
+        }
         stage.is_heard = true;
     }
 
@@ -150,11 +173,13 @@ impl Heard {
     ) -> Option<Heed> {
         let terms = Terms { attempt: spent.attempts.max(1), probe: spent.probes.max(1) };
         let mut corrupt = self.corrupt.clone();
-        let judged = match self.evidence.as_ref()?.judge(terms, &self.policy.weights()) {
-            Ok(judged) => judged,
+        let evidence = self.evidence.as_ref()?;
+        let all = evidence.judge(terms, &self.policy.weights());
+        let (judged, suspects) = match all.and_then(|judged| Ok((judged, evidence.suspects(terms)?))) {
+            Ok(all) => all,
             Err(refused) => {
                 corrupt = Some(refused.to_string());
-                Vec::new()
+                (Vec::new(), Vec::new())
             }
         };
         // The attempt may have begun under a policy with other guardrails.
@@ -165,8 +190,13 @@ impl Heard {
         let found: Vec<_> = policy.guardrails.iter().map(|guardrail| of(&guardrail.metric)).collect();
         let slice = |slice: u8| (slice > 0).then(|| names.map(|names| names.slice(slice))).flatten();
         let slices = found.iter().map(|found| found.and_then(|found| slice(found.crossed?.slice))).collect();
-        let is_mismatch = self.evidence.as_ref().is_some_and(Evidence::is_sample_ratio_mismatch);
+        let is_mismatch = evidence.is_sample_ratio_mismatch();
+        let uneven = suspects.into_iter().filter(Suspect::is_found).map(|suspect| {
+            let of = suspect.guardrail.and_then(|at| self.policy.guardrails.get(at));
+            Uneven { suspect, metric: of.map(|guardrail| guardrail.metric.clone()) }
+        });
+        let uneven = uneven.collect();
         let Spent { trips, probes, .. } = spent;
-        Some(Heed { found, slices, is_mismatch, corrupt, terms, trips, probes, ramp })
+        Some(Heed { found, slices, is_mismatch, uneven, corrupt, terms, trips, probes, ramp })
     }
 }

@@ -13,7 +13,7 @@ use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
 use crate::store::quarantine_groups::mark_replayed;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, closing, erasures, event_ids, metrics_seen,
-    phase_counters, phase_rules, plain_exposures, telemetry_log, usage,
+    misses, phase_counters, phase_rules, plain_exposures, telemetry_log, usage,
 };
 
 /// The word of an erasure in the audit trail.
@@ -68,6 +68,7 @@ async fn attempt(
         closing::write(&mut tx, held.partition_id, closed).await?;
     }
     beside(&mut tx, scope, held.partition_id, group).await?;
+    miss(&mut tx, held.partition_id, group, closed).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -104,6 +105,24 @@ async fn beside(
     let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
     phase_counters::add(tx, &counters).await?;
     mark_replayed(tx, place, &group.replayed).await
+}
+
+/// What was refused, by the tick with which it becomes known: the one that closes now, or the next one.
+async fn miss(
+    tx: &mut Connection,
+    partition_id: i64,
+    group: &Group<'_>,
+    closed: Option<&Closed>,
+) -> Result<(), StoreError> {
+    let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
+    if !misses::has_any(&counters) {
+        return Ok(());
+    }
+    let tick = match closed {
+        Some(closed) => closed.tick,
+        None => misses::next_tick(tx, partition_id).await?,
+    };
+    misses::add(tx, partition_id, tick, &counters).await
 }
 
 /// An environment as a place that events claim to come from.

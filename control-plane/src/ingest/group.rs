@@ -22,6 +22,7 @@ use crate::model::rules::{Edges, rules};
 use crate::store::batches::AppliedBatch;
 use crate::store::buffers::BufferNews;
 use crate::store::event_ids::EventId;
+use crate::store::misses::QUARANTINED;
 use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
@@ -33,8 +34,6 @@ pub(super) const SETTLED_COUNT: usize = 4_096;
 const UNTICKETED: &str = "unticketed";
 /// Counts exposures of units that nobody signed, in a phase that asks for it.
 const UNSIGNED: &str = "unsigned";
-/// Counts exposures that are in the quarantine.
-const QUARANTINED: &str = "quarantined";
 
 /// What memory holds of a partition beside its log.
 #[derive(Debug, Default)]

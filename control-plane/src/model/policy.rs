@@ -1,5 +1,6 @@
 //! A fuse's policy as users write it, checked field by field at the door. Never holds state.
 
+mod limits;
 mod question;
 mod ramp;
 mod slices;
@@ -16,6 +17,7 @@ use crate::model::metric::{
     ERROR_METRIC, EXPOSURE_METRIC, LATENCY_METRIC, OTHER_METRIC, RETURN_METRIC, SESSION_METRIC,
 };
 
+pub use self::limits::{Compared, Rights};
 pub use self::ramp::{Advance, RampPolicy, STAGE_COUNT_MAX, StagePolicy};
 
 /// Metrics one fuse may watch.
@@ -47,7 +49,8 @@ pub struct Policy {
     pub ramp: Option<RampPolicy>,
     /// What must not get worse.
     pub guardrails: Vec<Guardrail>,
-    /// Outcomes whose values are added up for each unit, for their distribution; no rule of this mode compares it.
+    /// Outcomes whose values are added up for each unit, for their distribution. A guardrail of the mode `anytime` on one of them
+    /// compares it; no rule of `classic` does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
     /// Sample progress, 0 ..= 1, below which nothing is decided.
@@ -83,6 +86,9 @@ pub struct Policy {
     /// Whose outcomes count.
     #[serde(default, skip_serializing_if = "OutcomesFrom::is_anybody")]
     pub outcomes_from: OutcomesFrom,
+    /// `anytime`: everybody has the feature but the control share, which stays to be compared with for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoted: bool,
 }
 
 /// How two arms are compared.
@@ -132,6 +138,13 @@ pub struct Guardrail {
     /// `anytime`: the guardrail's part of the error that a launch may spend; all of them, or none, name one, and they sum to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+    /// `anytime`: what the rate itself may be at most, or where fewer are harm at least; of `latency_ms` what its 95th percentile
+    /// may be, in milliseconds. Absent compares with control.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// `anytime`: what its evidence may do.
+    #[serde(default, skip_serializing_if = "Rights::is_trip")]
+    pub rights: Rights,
     /// Relative improvement that counts as recovered.
     #[serde(default = "recovery_threshold")]
     pub recovery_threshold: f64,
@@ -308,14 +321,20 @@ impl Policy {
         slices::check(&self.slices)?;
         self.check_guardrails()?;
         self.check_mode()?;
+        limits::check(self)?;
         self.check_values()
     }
 
-    /// The parts of the guardrails in the error that a launch may spend, in their order.
+    /// The parts of the guardrails in the error that a launch may spend, in their order; 0 of those that only hold.
     pub fn weights(&self) -> Vec<f64> {
+        let trips = self.guardrails.iter().filter(|guardrail| guardrail.rights.is_trip()).count();
         #[expect(clippy::cast_precision_loss, reason = "at most eight")]
-        let equal = 1.0 / self.guardrails.len().max(1) as f64;
-        self.guardrails.iter().map(|guardrail| guardrail.weight.unwrap_or(equal)).collect()
+        let equal = 1.0 / trips.max(1) as f64;
+        let weight = |guardrail: &Guardrail| match guardrail.rights {
+            Rights::Trip => guardrail.weight.unwrap_or(equal),
+            Rights::Hold => 0.0,
+        };
+        self.guardrails.iter().map(weight).collect()
     }
 
     /// What only one of the modes has.
@@ -355,10 +374,11 @@ impl Policy {
                 }
             }
         }
-        let given = self.guardrails.iter().filter(|guardrail| guardrail.weight.is_some()).count();
+        let trips = || self.guardrails.iter().filter(|guardrail| guardrail.rights.is_trip());
+        let given = trips().filter(|guardrail| guardrail.weight.is_some()).count();
         let sum: f64 = self.weights().iter().sum();
-        if given > 0 && (given < self.guardrails.len() || (sum - 1.0).abs() > SUM_OFF_MAX) {
-            let found = format!("given for {given} of {} guardrails, {sum} in sum", self.guardrails.len());
+        if given > 0 && (given < trips().count() || (sum - 1.0).abs() > SUM_OFF_MAX) {
+            let found = format!("given for {given} of {} guardrails, {sum} in sum", trips().count());
             return Err(out_of_range("weight", found, "for all of them or for none, and 1 in sum"));
         }
         Ok(())
@@ -378,8 +398,9 @@ impl Policy {
                 let allowed = "an outcome's own name whose values add up, such as \"revenue\"";
                 return Err(out_of_range(field, format!("{name:?}"), allowed));
             }
-            // A unit counts once for a guardrail and with all its values here: two metrics of one name would be.
-            if self.guardrails.iter().any(|guardrail| guardrail.metric == *name) {
+            // `classic` counts a unit once for a guardrail, and here with all its values: two metrics of one name would be.
+            if self.mode == Mode::Classic && self.guardrails.iter().any(|guardrail| guardrail.metric == *name)
+            {
                 return Err(out_of_range(field, "a guardrail's metric", "a name that no guardrail has"));
             }
             if self.values.iter().take(at).any(|earlier| earlier == name) {

@@ -32,7 +32,9 @@ pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy, edges: &Ed
         window: window(policy.window(RETURN_METRIC)),
         counting: Counting::First,
     };
+    // A guardrail on one of the values counts as these do, within its own window.
     let named = policy.guardrails.iter().filter(|guardrail| guardrail.metric != RETURN_METRIC);
+    let named = named.filter(|guardrail| !policy.values.contains(&guardrail.metric));
     let named = named.map(|guardrail| MetricRules {
         name: guardrail.metric.clone(),
         matching: Matching::Named(guardrail.metric.clone()),
@@ -46,7 +48,8 @@ pub fn rules(phase: PhaseId, started_ms: UnixMillis, policy: &Policy, edges: &Ed
         counting: Counting::Sum { edges: edges.get(name).cloned() },
     });
     let names = policy.guardrails.iter().map(|guardrail| guardrail.metric.clone());
-    let names = names.chain(policy.values.iter().cloned());
+    let is_guarded = |name: &&String| policy.guardrails.iter().any(|guardrail| guardrail.metric == **name);
+    let names = names.chain(policy.values.iter().filter(|name| !is_guarded(name)).cloned());
     let names = names.filter(|name| name != RETURN_METRIC).chain([RETURN_METRIC.to_owned()]);
     let other = MetricRules {
         name: OTHER_METRIC.to_owned(),
@@ -161,5 +164,23 @@ mod tests {
         assert_eq!(rules.metrics[4].window, Window { after_ms: 0, within_ms: 86_400_000 });
         let named = ["conversion", "latency_ms", "items", "revenue", "return"].map(str::to_owned).to_vec();
         assert_eq!(rules.metrics[5].matching, Matching::NoneOf(named));
+    }
+
+    #[test]
+    fn a_guardrail_on_one_of_the_values_counts_it_once_within_its_own_window() {
+        let policy = Policy::parse(json!({
+            "mode": "anytime", "treatment_variation": "on", "control_variation": "off",
+            "exposure_percent": 10, "control_percent": 10, "values": ["revenue"],
+            "guardrails": [{ "metric": "revenue", "direction": "decrease_is_harm", "threshold": -0.2, "within_s": 60 }],
+        }))
+        .unwrap();
+        let rules = rules(PhaseId(7), UnixMillis(5), &policy, &Edges::new());
+        rules.check().unwrap();
+        let found: Vec<_> =
+            rules.metrics.iter().map(|metric| (&*metric.name, metric.window.within_ms)).collect();
+        assert_eq!(found, [("return", 604_800_000), ("revenue", 60_000), ("other", 86_400_000)]);
+        assert_eq!(rules.metrics[1].counting, Counting::Sum { edges: None });
+        let named = ["revenue", "return"].map(str::to_owned).to_vec();
+        assert_eq!(rules.metrics[2].matching, Matching::NoneOf(named));
     }
 }

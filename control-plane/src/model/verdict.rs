@@ -18,7 +18,7 @@ use crate::model::metric::LATENCY_METRIC;
 use flagfuse_stats::classic::{self, ArmCount};
 use flagfuse_stats::ratio::{self, mismatch_evidence};
 
-pub use self::anytime::{AnytimeEvidence, Heed};
+pub use self::anytime::{AnytimeEvidence, ChangeSpan, Heed, Uneven};
 pub use self::origins::{Origins, Source};
 pub use self::ramp::{NextLook, NextStage, RampLook, RampVerdict, Standing};
 pub use self::reason::Reason;
@@ -175,6 +175,10 @@ pub enum Finding {
     NoControl,
     /// The arms' sizes cannot come from their shares: something takes units out of one of them, or puts them in.
     SampleRatioMismatch,
+    /// Control is beyond the limit as well: it is not the feature.
+    Incident,
+    /// Evidence of harm that may only hold: of a guardrail without the right to trip, or of early events.
+    SuspectedHarm,
     /// Fewer units than `min_sample` in an arm.
     SampleTooSmall,
     /// Sample progress below `min_confidence`.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use flagfuse_cells::Counting;
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Deserialize;
@@ -50,6 +51,8 @@ pub async fn partition(conn: &mut Connection, scope: &Scope) -> Result<Option<Pa
 pub struct Names {
     metrics: Vec<String>,
     slices: Vec<String>,
+    /// Of each metric: the edges of its values' bins, where it has its own.
+    edges: Vec<Option<Vec<i64>>>,
 }
 
 impl Names {
@@ -63,6 +66,13 @@ impl Names {
     pub fn metric(&self, number: u8) -> String {
         let at = usize::from(number).checked_sub(1);
         at.and_then(|at| self.metrics.get(at)).cloned().unwrap_or_else(|| number.to_string())
+    }
+
+    /// The edges of the bins of a metric's values, in millionths.
+    pub fn edges(&self, name: &str) -> &[i64] {
+        let at = self.metrics.iter().position(|metric| metric == name);
+        let own = at.and_then(|at| self.edges.get(at)?.as_deref());
+        own.unwrap_or_else(|| flagfuse_cells::bins::value_edges())
     }
 
     /// The name of a slice: `all`, `bot`, or `dimension=value` of a declared one.
@@ -94,6 +104,8 @@ struct Rules {
 #[derive(Deserialize)]
 struct Named {
     name: String,
+    #[serde(default)]
+    counting: Option<Counting>,
 }
 
 #[derive(Deserialize)]
@@ -124,9 +136,14 @@ pub async fn names(
         );
         for row in sql::composed(sql).bind(json!(asked).to_string()).fetch_all(conn).await? {
             let rules: Rules = json_column("phase_rules.rules", &row.get::<String>("rules")?)?;
+            let edges = rules.metrics.iter().map(|metric| match &metric.counting {
+                Some(Counting::Sum { edges }) => edges.clone(),
+                Some(Counting::First | Counting::Sample) | None => None,
+            });
+            let edges = edges.collect();
             let metrics = rules.metrics.into_iter().map(|metric| metric.name).collect();
             let slices = rules.slices.into_iter().map(Declared::name).collect();
-            found.insert(row.get("phase_id")?, Names { metrics, slices });
+            found.insert(row.get("phase_id")?, Names { metrics, slices, edges });
         }
     }
     Ok(found)
@@ -425,7 +442,7 @@ pub async fn counters(
     conn: &mut Connection,
     phase_id: i64,
 ) -> Result<BTreeMap<String, BTreeMap<String, u64>>, StoreError> {
-    let sql = "SELECT kind, arm, events FROM phase_counters WHERE phase_id = $1 ORDER BY kind, arm";
+    let sql = "SELECT kind, arm, events FROM phase_counters WHERE phase_id = $1 AND kind <> 'matured' ORDER BY kind, arm";
     let mut found: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for row in sql::query(sql).bind(phase_id).fetch_all(conn).await? {
         let by_arm = found.entry(row.get("kind")?).or_default();

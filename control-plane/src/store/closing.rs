@@ -39,7 +39,8 @@ pub async fn write(conn: &mut Connection, partition_id: i64, closed: &Closed) ->
     let counters = closed.counters.iter();
     let counters: Vec<_> =
         counters.map(|row| ((row.phase.0, row.arm.number(), row.counter.as_str()), row.events)).collect();
-    super::phase_counters::add(conn, &counters).await
+    super::phase_counters::add(conn, &counters).await?;
+    super::misses::add(conn, partition_id, closed.tick, &counters).await
 }
 
 /// From here on the database takes no cell of these steps.

@@ -3,6 +3,7 @@
 
 mod counted;
 mod definitions;
+mod evidence;
 mod measurements;
 mod partitions;
 mod publication;

@@ -1,5 +1,5 @@
-//! What the mode `anytime` reads: closed slots, the counts of their steps and the bins of their samples, by the tick at which
-//! they closed. Never writes any of it.
+//! What the mode `anytime` reads: closed slots, the counts of their steps, the bins of their samples and values and what was not
+//! counted, by the tick at which they closed. Never writes any of it.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use flagfuse_shared::ids::Scope;
 use serde_json::json;
 
 use super::sql::Row;
-use super::{Connection, StoreError, StoredProject, from_sql, sql};
-use crate::model::evidence::{ClosedBin, ClosedCount, ClosedSlot, News};
+use super::{Connection, StoreError, StoredProject, from_sql, misses, sql};
+use crate::model::evidence::{ClosedBin, ClosedCount, ClosedMiss, ClosedSlot, News};
 use crate::model::rules::cell_arm;
 use crate::store::cells::Partition;
 
@@ -37,6 +37,7 @@ pub async fn news(
         read_slots(conn, partition, asked, &mut news).await?;
         read_counts(conn, partition, since, asked, &mut news).await?;
         read_bins(conn, partition, since, asked, &mut news).await?;
+        read_misses(conn, partition, since, asked, &mut news).await?;
     }
     Ok(news)
 }
@@ -79,7 +80,7 @@ async fn read_counts(
             metric: row.get_number("metric")?,
             slice: row.get_number("slice")?,
             arm: arm(&row)?,
-            units: from_sql(row.get("units")?),
+            units: counted(&row, "units")?,
         });
     }
     Ok(())
@@ -101,10 +102,33 @@ async fn read_bins(
             slice: row.get_number("slice")?,
             arm: arm(&row)?,
             bin: row.get_number("bin")?,
-            units: from_sql(row.get("units")?),
+            units: counted(&row, "units")?,
         });
     }
     Ok(())
+}
+
+async fn read_misses(
+    conn: &mut Connection,
+    partition: Partition,
+    since: Option<i64>,
+    asked: &[Asked],
+    news: &mut BTreeMap<i64, News>,
+) -> Result<(), StoreError> {
+    let columns = "phase_id, closed_tick, kind, arm, events";
+    for row in closed(conn, columns, "misses", (partition, since), asked).await? {
+        let Some(missed) = misses::missed(&row.get::<String>("kind")?) else { continue };
+        let (tick, arm, count) = (tick(&row)?, arm(&row)?, counted(&row, "events")?);
+        let news: &mut News = news.entry(row.get("phase_id")?).or_default();
+        news.missed.push(ClosedMiss { tick, missed, arm, count });
+    }
+    Ok(())
+}
+
+/// A count of units. One below zero, which is never written, becomes one that no evidence takes: it is held for corrupt, and the
+/// other fuses of the environment go on.
+fn counted(row: &Row, column: &'static str) -> Result<u64, StoreError> {
+    Ok(u64::try_from(row.get::<i64>(column)?).unwrap_or(u64::MAX))
 }
 
 /// Rows of a table by when they closed: along the ticks where only new ones are asked for, along the phases where all are.

@@ -37,6 +37,7 @@ pub(super) const SQLITE: Migrations = &[
     (28, include_str!("../../../migrations/sqlite/0028_attempts.sql")),
     (29, include_str!("../../../migrations/sqlite/0029_stages.sql")),
     (30, include_str!("../../../migrations/sqlite/0030_basis.sql")),
+    (31, include_str!("../../../migrations/sqlite/0031_misses.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -70,6 +71,7 @@ pub(super) const POSTGRES: Migrations = &[
     (28, include_str!("../../../migrations/postgres/0028_attempts.sql")),
     (29, include_str!("../../../migrations/postgres/0029_stages.sql")),
     (30, include_str!("../../../migrations/postgres/0030_basis.sql")),
+    (31, include_str!("../../../migrations/postgres/0031_misses.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -41,7 +41,7 @@ pub async fn by_environment(
                FROM environments e
                  JOIN phases p ON p.project = e.project AND p.environment = e.environment
                  JOIN phase_counters c ON c.phase_id = p.phase_id
-               WHERE e.tenant = $1 AND e.deleted_ms IS NULL
+               WHERE e.tenant = $1 AND e.deleted_ms IS NULL AND c.kind <> 'matured'
                GROUP BY e.project, e.environment, c.kind, c.arm
                ORDER BY e.project, e.environment, c.kind, c.arm";
     let rows = sql::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;

@@ -160,6 +160,40 @@ pub async fn newest_of(
         .collect()
 }
 
+/// The newest verdict of a fuse, with its evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewestVerdict {
+    pub at_ms: UnixMillis,
+    pub decision: String,
+    pub reason: String,
+    /// One entry for each guardrail.
+    pub evidence: Vec<GuardrailEvidence>,
+}
+
+/// The newest verdicts of all fuses of an environment, by flag.
+pub async fn newest_of_fuses(
+    conn: &mut Connection,
+    scope: &Scope,
+) -> Result<BTreeMap<String, NewestVerdict>, StoreError> {
+    let sql = "SELECT v.flag, v.at_ms, v.decision, v.reason, v.evidence FROM fuses f JOIN verdicts v
+                 ON v.verdict_id = (SELECT MAX(verdict_id) FROM verdicts
+                                    WHERE project = $1 AND environment = $2 AND flag = f.flag)
+               WHERE f.project = $1 AND f.environment = $2";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let said = NewestVerdict {
+                at_ms: UnixMillis(from_sql(row.get("at_ms")?)),
+                decision: row.get("decision")?,
+                reason: row.get("reason")?,
+                evidence: json_column("verdicts.evidence", &row.get::<String>("evidence")?)?,
+            };
+            Ok((row.get("flag")?, said))
+        })
+        .collect()
+}
+
 /// A flag's newest verdicts, newest first.
 pub async fn newest(
     conn: &mut Connection,

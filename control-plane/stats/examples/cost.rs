@@ -103,5 +103,7 @@ fn of_values(size: &str, payers: u64, others: u64) {
         .collect();
     let harm = Harm::new(0.1, Direction::DecreaseIsHarm).unwrap();
     let mut values = Values::from_history(scores.moments(&bins).unwrap());
-    measured("values, five effects", size, || values.fold(&scores, &harm, black_box(&bins), &bins).unwrap());
+    measured("values, five effects", size, || {
+        values.fold(&scores, &harm, black_box(&bins), &bins).unwrap();
+    });
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | does the feature harm a share of units | `block` → `grid` (`kernel`) → `mixture`, with `estimate` as the gate |
 //! | … the latency, a value per unit, a limit | `exceedance`, `values`, `absolute` |
-//! | is the harm gone, which harm is excluded | `control_rate` → `recovery`, `certificate` |
+//! | is the harm gone, which harm is excluded | `control_rate` → `recovery`, `certificate`; under a limit `allowed` |
 //! | did it begin after the promotion | `sentinel` |
 //! | can the arms be compared at all | `srm`, `guard`, `ratio` |
 //! | from which evidence on | `budget`, for lists `ebh` |
@@ -16,6 +16,7 @@
 //! | what the write-ups decided | `classic` |
 
 pub mod absolute;
+pub mod allowed;
 pub mod bins;
 pub mod block;
 pub mod budget;

@@ -5,7 +5,7 @@
 //! `L = exp(λ Σ_exposed x) / (mean over all choices of n_e of the n units of exp(λ Σ x))`; the mean is
 //! `e_{n_e}(exp(λx_1), …)/C(n, n_e)`, e the elementary symmetric polynomial; `λ_k = δ_k·μ̂/σ̂²`, `δ_k = d·θ·{½,1,2,4,8}`, μ̂ and σ̂²
 //! of control slots read before. Assumptions: which units of the slot are exposed was drawn by the bucket alone; bins, scores
-//! and λ were fixed before. Guarantee: an expectation of exactly 1 when exposed and control values have one distribution, of
+//! and λ were fixed before, λ but for a bound that the slot's values together set: they are given, and only who has them is not. Guarantee: an expectation of exactly 1 when exposed and control values have one distribution, of
 //! whatever shape: the cap bounds what one unit can do. For "at least as good" in likelihood-ratio order it held in every case
 //! tried and is not proved. For 0/1 values it *is* the kernel.
 //! Numerics: `e_r = Π(1 + ρy)·ρ^−r·P(r of independent units are chosen, each with the chance ρy/(1 + ρy))` for every ρ; at the ρ
@@ -21,7 +21,7 @@ use crate::refusal::{Refused, within};
 pub const BINS_MAX: usize = 64;
 /// The most units of a slot, both arms together.
 pub const SLOT_UNITS_MAX: u64 = 1_000_000;
-/// The largest |λ| times the span of the scores.
+/// The largest |λ| times the span of a slot's scores.
 const TILT_MAX: f64 = 50.0;
 /// Probabilities below it, relative to the largest, are left out.
 const NEGLIGIBLE: f64 = 1e-26;
@@ -79,12 +79,6 @@ impl Scores {
         self.scores.get(usize::from(bin)).copied().unwrap_or(0.0)
     }
 
-    /// From the lowest score to the highest.
-    fn span(&self) -> f64 {
-        let used = self.scores.get(..self.bins).unwrap_or_default();
-        used.last().unwrap_or(&0.0) - used.first().unwrap_or(&0.0)
-    }
-
     /// Count, sum and sum of squares of these units' scores.
     pub fn moments(&self, list: &[BinCount]) -> Result<Moments, Refused> {
         check(list, self.bins)?;
@@ -133,14 +127,15 @@ impl Values {
         Self { mixture: Mixture::default(), past, cusum: 0.0, since: [Moments::default(); 2] }
     }
 
-    /// Reads a matured slot with the λ of the past, then adds its control units to the past.
+    /// Reads a matured slot with the λ of the past, then adds its control units to the past. Gives the logarithms of the factors
+    /// that it multiplied, for a sentinel to read as well.
     pub fn fold(
         &mut self,
         scores: &Scores,
         harm: &Harm,
         exposed: &[BinCount],
         control: &[BinCount],
-    ) -> Result<(), Refused> {
+    ) -> Result<[f64; EFFECTS], Refused> {
         self.check()?;
         let slot = [scores.moments(exposed)?, scores.moments(control)?];
         let units = total(exposed).saturating_add(total(control));
@@ -148,9 +143,10 @@ impl Values {
             return Err(Refused::TooManyUnits { units, limit: SLOT_UNITS_MAX });
         }
         let [of_exposed, of_control] = slot;
-        let largest = TILT_MAX / scores.span();
-        let tilts = harm.changes().map(|change| (change * self.past.tilt()).clamp(-largest, largest));
         let pooled = pooled(scores, exposed, control);
+        // The slot's values are given, so their span may bound λ; the bins that nobody is in may not.
+        let largest = TILT_MAX / span(&pooled);
+        let tilts = harm.changes().map(|change| (change * self.past.tilt()).clamp(-largest, largest));
         let factors = tilts.map(|tilt| log_factor(&pooled, tilt));
         let mut after = *self;
         after.mixture.fold(&factors, of_exposed.units)?;
@@ -163,7 +159,7 @@ impl Values {
         };
         after.past = self.past.plus(&of_control);
         *self = after;
-        Ok(())
+        Ok(factors)
     }
 
     /// E.
@@ -224,6 +220,13 @@ fn pooled(scores: &Scores, exposed: &[BinCount], control: &[BinCount]) -> Vec<Gr
     }
     groups.sort_by_key(|group| group.units);
     groups
+}
+
+/// From the lowest score of a slot to the highest; infinite where there are no two, and λ is nothing.
+fn span(groups: &[Group]) -> f64 {
+    let scores = || groups.iter().map(|group| group.score);
+    let span = scores().fold(f64::NEG_INFINITY, f64::max) - scores().fold(f64::INFINITY, f64::min);
+    if span > 0.0 { span } else { f64::INFINITY }
 }
 
 /// ln L of a slot at λ; 0 when its split says nothing.
@@ -452,6 +455,21 @@ mod tests {
         assert!(run(&[160, 20, 14, 6]).0 < 1.0);
         let (worse, is_open) = run(&[190, 7, 3, 0]);
         assert!(worse > 1_000.0 && is_open, "{worse}");
+    }
+
+    #[test]
+    fn bins_that_nobody_is_in_take_no_power() {
+        let harm = Harm::new(0.2, Direction::DecreaseIsHarm).unwrap();
+        let run = |highest: f64| {
+            let scores = Scores::new(&[0.0, 5.0, 20.0, highest]).unwrap();
+            let mut values = Values::from_history(Moments::default());
+            for _ in 0..40 {
+                values.fold(&scores, &harm, &bins(&[190, 7, 3]), &bins(&[180, 12, 8])).unwrap();
+            }
+            values.evidence()
+        };
+        assert!(run(60.0) > 1_000.0);
+        assert_eq!(run(60.0).to_bits(), run(1e9).to_bits());
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod explain;
 #[cfg(test)]
 mod feedback;
 #[cfg(test)]
+mod guards;
 mod handing_on;
 #[cfg(test)]
 mod hiding;

@@ -156,6 +156,7 @@ fn every_list_is_paged() {
         "override",
         // Paged by the slots and the flags in them, of which there are not five here.
         "cells",
+        "fuses",
         "telemetry-health",
         "retention-delta",
         "usage",

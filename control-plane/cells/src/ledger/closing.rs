@@ -108,8 +108,10 @@ impl Ledger {
         if no == MetricNo::ENROLLED {
             for ((arm, enrolled), seen) in Arm::ALL.into_iter().zip(slot.enrolled).zip(slot.seen) {
                 let silent = enrolled.saturating_sub(seen);
-                if silent > 0 {
-                    *counters.entry((place, arm, Counter::Silent)).or_default() += u64::from(silent);
+                for (counter, units) in [(Counter::Matured, enrolled), (Counter::Silent, silent)] {
+                    if units > 0 {
+                        *counters.entry((place, arm, counter)).or_default() += u64::from(units);
+                    }
                 }
             }
             return;

@@ -12,8 +12,12 @@ use flagfuse_stats::grid::{Direction as Way, EFFECTS, Grid, Harm, Measure, THETA
 use flagfuse_stats::mixture::Mixture;
 use flagfuse_stats::recovery::Recovery;
 
+use super::absolute::Limit;
+use super::open_slots::Units;
+use super::sentinel::{Shown, Span, Watch};
+use super::values::{Scale, Worth};
 use crate::model::metric::{ERROR_METRIC, LATENCY_METRIC};
-use crate::model::policy::{Direction, Guardrail};
+use crate::model::policy::{Compared, Direction, Guardrail, Policy};
 
 /// The base rate of errors where the policy names none.
 const BASE_OF_ERRORS: f64 = 0.01;
@@ -36,6 +40,7 @@ pub fn harm(guardrail: &Guardrail) -> Result<Harm, Refused> {
 pub fn base_rate(guardrail: &Guardrail) -> f64 {
     match guardrail.metric.as_str() {
         LATENCY_METRIC => exceedance::SHARE,
+        _ if guardrail.limit.is_some() => guardrail.limit.unwrap_or(BASE),
         ERROR_METRIC => guardrail.baseline.unwrap_or(BASE_OF_ERRORS),
         _ => guardrail.baseline.unwrap_or(BASE),
     }
@@ -50,6 +55,10 @@ enum Read {
     Matured,
     /// By samples above a threshold of control's; control is compared at so many bins less.
     Samples { tolerance: u16 },
+    /// Once for each slot, against a limit.
+    Limit,
+    /// By what the units of a slot are worth.
+    Values,
 }
 
 /// What was heard of a guardrail in a slice.
@@ -68,6 +77,12 @@ pub(super) struct State {
     certificates: Option<Certificates>,
     /// Units of both arms in slots that are over.
     over: Over,
+    /// Of a guardrail with a limit, which takes the place of all above.
+    limit: Option<Box<Limit>>,
+    /// Of one on values, likewise.
+    worth: Option<Box<Worth>>,
+    watch: Watch,
+    shown: Shown,
     /// Blocks that were read and said something.
     blocks: u64,
 }
@@ -80,7 +95,7 @@ pub struct Over {
 }
 
 /// What a guardrail says.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Heard {
     /// E of the mixture: evidence of harm. Starts at 1.
     pub evidence: f64,
@@ -88,7 +103,7 @@ pub struct Heard {
     pub is_gate_open: bool,
     /// Relative change over everything that was read; none before both arms had an event.
     pub change: Option<f64>,
-    /// E against a harm of the threshold or more: evidence of recovery.
+    /// E against a harm of the threshold or more: evidence of recovery. Of values there is none.
     pub recovery: f64,
     /// The smallest relative harm that is excluded, among those of the certificates; `None` while none is.
     pub excluded: Option<f64>,
@@ -96,21 +111,58 @@ pub struct Heard {
     pub over: Over,
     /// Blocks that said something.
     pub blocks: u64,
+    /// Of a guardrail with a limit: E that control is beyond it as well.
+    pub control: Option<f64>,
+    /// Of one with a limit: the exposed arm's rate, of latency the share above the limit.
+    pub rate: Option<f64>,
+    /// Of a promoted flag: what its sentinel has come to.
+    pub sentinel: Option<f64>,
+    /// Between which relative changes the true one lies; no decision reads it.
+    pub span: Option<Span>,
+}
+
+/// A metric that comes from the enrolment on is read a step at a time.
+fn read_of(guardrail: &Guardrail) -> (Read, Measure) {
+    let is_at_once = guardrail.window().after_ms == 0;
+    if is_at_once { (Read::RiskSets, Measure::Hazard) } else { (Read::Matured, Measure::Share) }
 }
 
 impl State {
-    pub(super) fn new(guardrail: &Guardrail) -> Result<Self, Refused> {
+    /// Nothing heard of a guardrail of that policy.
+    pub(super) fn new(policy: &Policy, guardrail: &Guardrail) -> Result<Self, Refused> {
         let harm = harm(guardrail)?;
-        let (read, grid) = if guardrail.metric == LATENCY_METRIC {
-            let tolerance = exceedance::tolerance_bins(guardrail.threshold.abs())?;
-            (Read::Samples { tolerance }, exceedance::grid()?)
-        } else {
-            let is_at_once = guardrail.window().after_ms == 0;
-            let (read, measure) =
-                if is_at_once { (Read::RiskSets, Measure::Hazard) } else { (Read::Matured, Measure::Share) };
-            (read, Grid::new(&harm, base_rate(guardrail), measure)?)
+        let is_latency = guardrail.metric == LATENCY_METRIC;
+        let (read, measure) = read_of(guardrail);
+        let grid =
+            if is_latency { exceedance::grid()? } else { Grid::new(&harm, base_rate(guardrail), measure)? };
+        let (mut limit, mut worth) = (None, None);
+        let read = match policy.compared(guardrail) {
+            Compared::WithLimit(number) => {
+                limit = Some(Box::new(Limit::new(guardrail, number)?));
+                Read::Limit
+            }
+            Compared::Values => {
+                worth = Some(Box::new(Worth::new()));
+                Read::Values
+            }
+            Compared::WithControl if is_latency => {
+                Read::Samples { tolerance: exceedance::tolerance_bins(guardrail.threshold.abs())? }
+            }
+            Compared::WithControl => read,
         };
-        Ok(Self {
+        Ok(Self { limit, worth, ..Self::empty(read, harm, grid) })
+    }
+
+    /// An early warning of a guardrail that is read when its slots are over: the same events as they come, which a delay moves as
+    /// much as a loss.
+    pub(super) fn warning(guardrail: &Guardrail) -> Result<Self, Refused> {
+        let harm = harm(guardrail)?;
+        let grid = Grid::new(&harm, base_rate(guardrail), Measure::Hazard)?;
+        Ok(Self::empty(Read::RiskSets, harm, grid))
+    }
+
+    fn empty(read: Read, harm: Harm, grid: Grid) -> Self {
+        Self {
             read,
             harm,
             grid,
@@ -122,17 +174,42 @@ impl State {
             past_latency: PastLatency::default(),
             certificates: None,
             over: Over::default(),
+            limit: None,
+            worth: None,
+            watch: Watch::default(),
+            shown: Shown::default(),
             blocks: 0,
-        })
+        }
     }
 
-    /// The same, which says which harm is excluded too.
-    pub(super) fn with_certificates(self) -> Self {
-        Self { certificates: Some(Certificates::default()), ..self }
+    /// The same of everybody, which says which harm is excluded too, and of which an interval is shown.
+    pub(super) fn of_everybody(self) -> Self {
+        Self { certificates: Some(Certificates::default()), shown: Shown::new(), ..self }
+    }
+
+    /// Lets a sentinel watch from here on.
+    pub(super) fn promote(&mut self) {
+        self.watch.begin();
     }
 
     pub(super) fn is_risk_set(&self) -> bool {
         self.read == Read::RiskSets
+    }
+
+    /// Whether a slot is read with the bins of its values.
+    pub(super) fn is_of_values(&self) -> bool {
+        self.read == Read::Values
+    }
+
+    /// Whether its early events warn.
+    pub(super) fn is_matured(&self) -> bool {
+        self.read == Read::Matured
+    }
+
+    /// What is folded from here on became known then.
+    pub(super) fn at(&mut self, ms: u64) -> &mut Self {
+        self.watch.at(ms);
+        self
     }
 
     /// Folds a block into the evidence of harm; so many exposed units enter with it.
@@ -141,6 +218,8 @@ impl State {
         self.mixture.fold(&factors, entering)?;
         self.gate.fold(factors.get(THETA).copied().unwrap_or(0.0), block)?;
         self.estimate.add(block);
+        self.watch.fold(&factors)?;
+        self.shown.fold(block)?;
         self.blocks += u64::from(!block.is_silent());
         Ok(())
     }
@@ -150,13 +229,19 @@ impl State {
         match self.read {
             Read::RiskSets => {}
             Read::Matured => self.fold(block, entering)?,
-            Read::Samples { .. } => return Ok(()),
+            Read::Limit if self.limit.as_ref().is_some_and(|limit| limit.is_of_samples()) => return Ok(()),
+            Read::Limit => return self.fold_limit(block.exposed(), block.control()),
+            Read::Samples { .. } | Read::Values => return Ok(()),
         }
         self.recover(block)
     }
 
     /// Folds the samples of a slot that is over.
     pub(super) fn fold_samples(&mut self, exposed: &[BinCount], control: &[BinCount]) -> Result<(), Refused> {
+        if let Some(limit) = self.limit.as_ref().filter(|limit| limit.is_of_samples()) {
+            let (exposed, control) = (limit.samples(exposed), limit.samples(control));
+            return self.fold_limit(exposed, control);
+        }
         let Read::Samples { tolerance } = self.read else { return Ok(()) };
         if let Some(threshold) = self.past_latency.threshold(tolerance) {
             let block = threshold.block(exposed, control)?;
@@ -165,6 +250,29 @@ impl State {
         }
         // After the block: the next threshold may know it.
         self.past_latency.remember(control)
+    }
+
+    /// Folds what the units of a slot that is over are worth: how many enrolled, and those that have a value by bin.
+    pub(super) fn fold_values(
+        &mut self,
+        scale: &Scale,
+        enrolled: Units,
+        [exposed, control]: &[Vec<BinCount>; 2],
+    ) -> Result<(), Refused> {
+        let Some(worth) = &mut self.worth else { return Ok(()) };
+        let factors = worth.fold((scale, &self.harm), enrolled, exposed, control)?;
+        self.watch.fold(&factors)?;
+        self.blocks += u64::from(factors.iter().any(|factor| *factor != 0.0));
+        Ok(())
+    }
+
+    /// Folds a slot that is over against the limit.
+    fn fold_limit(&mut self, exposed: ArmCount, control: ArmCount) -> Result<(), Refused> {
+        let Some(limit) = &mut self.limit else { return Ok(()) };
+        let factors = limit.fold(exposed, control)?;
+        self.watch.fold(&factors)?;
+        self.blocks += u64::from(exposed.units > 0);
+        Ok(())
     }
 
     fn recover(&mut self, block: &Block) -> Result<(), Refused> {
@@ -183,6 +291,17 @@ impl State {
 
     /// What it says by now.
     pub(super) fn heard(&self) -> Heard {
+        let beside = Heard { blocks: self.blocks, sentinel: self.watch.evidence(), ..Heard::default() };
+        if let Some(limit) = &self.limit {
+            let (evidence, control) = limit.evidence();
+            let (recovery, rate) = (limit.back(), limit.rate());
+            // A limit needs no estimate: beyond it is beyond it.
+            return Heard { evidence, is_gate_open: true, recovery, control: Some(control), rate, ..beside };
+        }
+        if let Some(worth) = &self.worth {
+            let (evidence, is_gate_open) = (worth.evidence(), worth.is_gate_open(&self.harm));
+            return Heard { evidence, is_gate_open, change: worth.change(), ..beside };
+        }
         Heard {
             evidence: self.mixture.evidence(&WEIGHTS),
             is_gate_open: self.gate.is_open(&self.harm),
@@ -190,7 +309,15 @@ impl State {
             recovery: self.recovery.evidence(),
             excluded: self.certificates.and_then(|found| found.excluded(self.harm.direction())),
             over: self.over,
-            blocks: self.blocks,
+            span: self.shown.span(self.control_share()),
+            ..beside
         }
+    }
+
+    /// The rate of control in everything that was read.
+    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+    fn control_share(&self) -> f64 {
+        let ArmCount { units, events } = self.estimate.control;
+        if units == 0 { 0.0 } else { events as f64 / units as f64 }
     }
 }

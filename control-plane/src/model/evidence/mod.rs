@@ -5,11 +5,16 @@
 //!
 //! A slot is read when it has closed. A metric that counts from the enrolment on is read in risk sets, a step at a time: units of
 //! the arm without the event, and those that had it in the step. One that counts later (`return`) is read once for each slot, when
-//! its last unit's window and the lag are over, and so are latency samples. Evidence of recovery reads slots that are over alone.
+//! its last unit's window and the lag are over, and so are latency samples, limits and values. Evidence of recovery reads slots that
+//! are over alone.
 
+mod absolute;
 mod guardrail;
+mod guards;
 mod open_slots;
+mod sentinel;
 mod trip;
+mod values;
 
 use std::collections::BTreeMap;
 
@@ -21,11 +26,15 @@ use flagfuse_stats::block::Block;
 use flagfuse_stats::srm::Srm;
 
 use self::guardrail::State;
-use self::open_slots::{OpenSlots, Units};
-use super::metric::ENROLLED;
-use super::policy::Policy;
+use self::guards::Guards;
+use self::open_slots::{OpenSlots, Ripe, Units};
+use self::values::Scale;
+use super::metric::{ENROLLED, RETURN_METRIC};
+use super::policy::{Policy, Rights};
 
 pub use self::guardrail::{Heard, Over, base_rate, harm};
+pub use self::guards::{ClosedMiss, Guarded, Missed, Suspect};
+pub use self::sentinel::Span;
 pub use self::trip::{Crossed, Found, Judged, Terms};
 
 /// The slice of everybody but bots.
@@ -74,6 +83,8 @@ pub struct News {
     pub slots: Vec<ClosedSlot>,
     pub counts: Vec<ClosedCount>,
     pub bins: Vec<ClosedBin>,
+    /// What was not counted.
+    pub missed: Vec<ClosedMiss>,
 }
 
 /// What a phase is.
@@ -86,6 +97,10 @@ pub struct PhaseShape<'p> {
     pub dimensions: &'p [usize],
     /// Widths of the exposed and the control arm, in buckets.
     pub buckets: (u32, u32),
+    /// Edges of the bins of the values of each guardrail that has any, in the order of the guardrails, in millionths.
+    pub edges: &'p [&'p [i64]],
+    /// Whether everybody has the feature but a share that is held back: a sentinel watches for good.
+    pub is_promoted: bool,
 }
 
 /// What was heard of an attempt: of one phase, or of the phases of all its stages.
@@ -93,6 +108,14 @@ pub struct PhaseShape<'p> {
 pub struct Evidence {
     /// By guardrail, then by slice: everybody first, then the declared ones.
     states: Vec<Vec<State>>,
+    /// By guardrail: the early events of one whose slots are read when they are over.
+    warnings: Vec<Option<State>>,
+    rights: Vec<Rights>,
+    guards: Guards,
+    /// Bins of values, by guardrail, phase and slot, until the slot is read.
+    worths: BTreeMap<(usize, i64, i64), Vec<ClosedBin>>,
+    /// Whether a sentinel watches.
+    is_promoted: bool,
     /// By their numbers, which rise with their beginnings.
     phases: BTreeMap<i64, Phase>,
     slots: OpenSlots,
@@ -112,6 +135,8 @@ pub struct Evidence {
 #[derive(Debug, Clone)]
 struct Phase {
     metrics: Vec<u8>,
+    /// By guardrail: what units in each bin are worth, where it is on values.
+    scales: Vec<Option<Scale>>,
     srm: Srm<2>,
     /// Of exposed and control units; none where an arm has no buckets.
     shares: Option<[f64; 2]>,
@@ -132,7 +157,7 @@ impl Evidence {
     /// Nothing heard yet, of one phase that is an attempt of its own.
     pub fn new(shape: &PhaseShape<'_>) -> Result<Self, Refused> {
         let mut evidence = Self::begin(shape.policy, shape.dimensions)?;
-        evidence.join(0, shape, None);
+        evidence.join(0, shape, None)?;
         Ok(evidence)
     }
 
@@ -141,32 +166,60 @@ impl Evidence {
         let declared: usize = dimensions.iter().sum();
         let guardrails = &policy.guardrails;
         let states = guardrails.iter().map(|guardrail| {
-            let one = State::new(guardrail)?;
-            let whole = one.clone().with_certificates();
+            let one = State::new(policy, guardrail)?;
+            let whole = one.clone().of_everybody();
             Ok([whole].into_iter().chain(std::iter::repeat_n(one, declared)).collect())
         });
+        let states: Vec<Vec<State>> = states.collect::<Result<_, Refused>>()?;
+        let warnings = guardrails.iter().zip(&states).map(|(guardrail, states)| {
+            let is_return =
+                guardrail.metric == RETURN_METRIC && states.first().is_some_and(State::is_matured);
+            is_return.then(|| State::warning(guardrail)).transpose()
+        });
+        let matures_ms: Vec<u64> =
+            guardrails.iter().map(|guardrail| matures(guardrail.window().within_ms)).collect();
         Ok(Self {
-            states: states.collect::<Result<_, Refused>>()?,
+            warnings: warnings.collect::<Result<_, Refused>>()?,
+            rights: guardrails.iter().map(|guardrail| guardrail.rights).collect(),
+            guards: Guards::new(&matures_ms)?,
+            worths: BTreeMap::new(),
+            is_promoted: false,
+            states,
             phases: BTreeMap::new(),
             slots: OpenSlots::new(guardrails.len(), 1 + declared),
             dimensions: dimensions.to_vec(),
             enrolled: vec![0; declared],
             slice_shares: None,
-            matures_ms: guardrails.iter().map(|guardrail| matures(guardrail.window().within_ms)).collect(),
+            matures_ms,
             tick: 0,
         })
     }
 
     /// Lets a phase join before anything of it is folded; its slots are censored at `censored_ms`, where they are.
-    pub fn join(&mut self, phase: i64, shape: &PhaseShape<'_>, censored_ms: Option<u64>) {
+    pub fn join(
+        &mut self,
+        phase: i64,
+        shape: &PhaseShape<'_>,
+        censored_ms: Option<u64>,
+    ) -> Result<(), Refused> {
+        let none: &[i64] = &[];
+        let edges = shape.edges.iter().copied().chain(std::iter::repeat(none));
+        let scales = (0..self.states.len()).zip(edges);
+        let scales = scales.map(|(at, edges)| self.is_of_values(at).then(|| Scale::new(edges)).transpose());
         let joining = Phase {
             metrics: shape.metrics.to_vec(),
+            scales: scales.collect::<Result<_, Refused>>()?,
             srm: Srm::default(),
             shares: shares(shape.buckets),
             censored_ms,
             newest_ms: None,
         };
         self.phases.entry(phase).or_insert(joining);
+        if shape.is_promoted {
+            self.is_promoted = true;
+            self.states.iter_mut().filter_map(|states| states.first_mut()).for_each(State::promote);
+        }
+        Ok(())
     }
 
     /// Up to which tick everything is folded.
@@ -183,29 +236,30 @@ impl Evidence {
     /// Folds what closed of phases that have joined after [`Self::tick`], up to the tick `upto`: by tick, then phase, slot and
     /// step. After an error nothing of it may be used.
     pub fn fold_phases(&mut self, news: &[(i64, &News)], upto: u64) -> Result<(), Refused> {
-        let mut ticks: BTreeMap<(u64, i64), Tick<'_>> = BTreeMap::new();
+        let mut ticks: BTreeMap<u64, BTreeMap<i64, Tick<'_>>> = BTreeMap::new();
         for (phase, news) in news {
-            for slot in &news.slots {
-                ticks.entry((slot.tick, *phase)).or_default().slots.push(slot);
-            }
-            for count in &news.counts {
-                ticks.entry((count.tick, *phase)).or_default().counts.push(count);
-            }
-            for bin in &news.bins {
-                ticks.entry((bin.tick, *phase)).or_default().bins.push(bin);
-            }
+            let mut at = |tick: u64| ticks.entry(tick).or_default().entry(*phase).or_default();
+            news.slots.iter().for_each(|slot| at(slot.tick).slots.push(slot));
+            news.counts.iter().for_each(|count| at(count.tick).counts.push(count));
+            news.bins.iter().for_each(|bin| at(bin.tick).bins.push(bin));
+            news.missed.iter().for_each(|missed| at(missed.tick).missed.push(missed));
         }
         let since = self.tick;
-        for ((tick, phase), closed) in ticks.iter().filter(|((tick, _), _)| *tick > since && *tick <= upto) {
-            let counts = |phase: &Phase| phase.counts(tick.saturating_mul(TICK_MS));
-            if !self.phases.get(phase).is_some_and(counts) {
-                continue;
-            }
+        for (tick, of_phases) in ticks.iter().filter(|(tick, _)| **tick > since && **tick <= upto) {
             // Slots that are over before that tick are read without what it brings.
             self.ripen(tick.saturating_sub(1))?;
-            self.fold_tick(*phase, closed)?;
+            let at_ms = tick.saturating_mul(TICK_MS);
+            for (phase, closed) in of_phases {
+                if self.phases.get(phase).is_some_and(|phase| phase.counts(at_ms)) {
+                    self.fold_tick((*tick, *phase), closed)?;
+                }
+            }
+            self.ripen_values(*tick)?;
+            self.guards.compare_outcomes(*tick)?;
         }
         self.ripen(upto)?;
+        self.ripen_values(upto)?;
+        self.guards.compare_outcomes(upto)?;
         self.tick = self.tick.max(upto);
         Ok(())
     }
@@ -220,35 +274,35 @@ impl Evidence {
         self.phases.get(&phase)?.newest_ms
     }
 
-    fn fold_tick(&mut self, phase: i64, closed: &Tick<'_>) -> Result<(), Refused> {
+    fn fold_tick(&mut self, (tick, phase): (u64, i64), closed: &Tick<'_>) -> Result<(), Refused> {
         let mut slots: Vec<_> = closed.slots.clone();
         slots.sort_unstable_by_key(|slot| slot.slot);
-        for slot in slots {
-            self.slots.open((phase, slot.slot), slot.ends_ms);
+        for slot in &slots {
+            self.slots.open((phase, slot.slot), slot.ends_ms)?;
+            self.guards.open((phase, slot.slot), slot.ends_ms);
         }
         let mut counts = closed.counts.clone();
         counts.sort_unstable_by_key(|count| (count.slot, count.step));
+        let mut enrolled = Units::default();
         for of_step in counts.chunk_by(|one, next| (one.slot, one.step) == (next.slot, next.step)) {
-            self.fold_step(phase, of_step)?;
+            enrolled = enrolled.with(self.fold_step((tick, phase), of_step)?);
         }
+        self.guards.read(phase, &closed.missed, (!slots.is_empty()).then_some(enrolled))?;
         let mut bins = closed.bins.clone();
         bins.sort_unstable_by_key(|bin| (bin.slot, bin.metric, bin.slice, bin.arm, bin.bin));
         for of_slot in bins.chunk_by(|one, next| (one.slot, one.metric) == (next.slot, next.metric)) {
-            self.fold_bins(phase, of_slot)?;
+            self.fold_bins((tick, phase), of_slot)?;
         }
         Ok(())
     }
 
-    /// A step of a slot: who had the event in it, of those who had not had it before.
-    fn fold_step(&mut self, phase: i64, counts: &[&ClosedCount]) -> Result<(), Refused> {
-        let Some(first) = counts.first() else { return Ok(()) };
+    /// A step of a slot: who had the event in it, of those who had not had it before. Gives the units of everybody that enrolled.
+    fn fold_step(&mut self, (tick, phase): (u64, i64), counts: &[&ClosedCount]) -> Result<Units, Refused> {
+        let Some(first) = counts.first() else { return Ok(Units::default()) };
         let place_of = (phase, first.slot);
-        let mut enrolled = vec![Units::default(); self.slots.slice_count()];
-        for count in counts.iter().filter(|count| count.metric == ENROLLED) {
-            if let Some(units) = place(count.slice).and_then(|at| enrolled.get_mut(at)) {
-                units.add(count.arm, count.units);
-            }
-        }
+        self.slots.step(place_of, first.step)?;
+        let is_enrolled = |count: &&&ClosedCount| count.metric == ENROLLED;
+        let enrolled = by_slice(self.slots.slice_count(), counts.iter().filter(is_enrolled).copied());
         let ended_ms = self.slots.enrol(place_of, &enrolled);
         let entering = ended_ms.is_some();
         if let Some(ended_ms) = ended_ms {
@@ -256,66 +310,118 @@ impl Evidence {
         }
         let metrics = self.phases.get(&phase).map(|phase| phase.metrics.clone()).unwrap_or_default();
         for (at, metric) in metrics.into_iter().enumerate() {
-            let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).collect();
+            let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).copied().collect();
             // A step in which nothing happened says nothing; the first one brings its units.
             if of_metric.is_empty() && !entering {
                 continue;
             }
-            let mut events = vec![Units::default(); self.slots.slice_count()];
-            for count in of_metric {
-                if let Some(units) = place(count.slice).and_then(|at| events.get_mut(at)) {
-                    units.add(count.arm, count.units);
-                }
+            let events = by_slice(self.slots.slice_count(), of_metric);
+            self.guards.note(place_of, first.step, at, events.first().copied().unwrap_or_default());
+            self.fold_events((tick, place_of), at, &events, entering)?;
+        }
+        Ok(if entering { enrolled.first().copied().unwrap_or_default() } else { Units::default() })
+    }
+
+    /// The events of a guardrail in a step of a slot, by slice.
+    fn fold_events(
+        &mut self,
+        (tick, place_of): (u64, (i64, i64)),
+        at: usize,
+        events: &[Units],
+        is_entering: bool,
+    ) -> Result<(), Refused> {
+        for (slice, events) in events.iter().copied().enumerate() {
+            let Some(at_risk) = self.slots.count(place_of, (at, slice), events) else { continue };
+            let entering = if is_entering { at_risk.exposed } else { 0 };
+            let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
+            if let Some(state) = state.filter(|state| state.is_risk_set()) {
+                state.at(tick.saturating_mul(TICK_MS)).fold(&block(at_risk, events)?, entering)?;
             }
-            let is_risk_set =
-                self.states.get(at).and_then(|states| states.first()).is_some_and(State::is_risk_set);
-            for (slice, events) in events.into_iter().enumerate() {
-                let Some(at_risk) = self.slots.count(place_of, (at, slice), events) else { continue };
-                let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
-                if let Some(state) = state.filter(|_| is_risk_set) {
-                    let entering = if entering { at_risk.exposed } else { 0 };
-                    state.fold(&block(at_risk, events)?, entering)?;
-                }
+            let warning = self.warnings.get_mut(at).and_then(Option::as_mut);
+            if let Some(warning) = warning.filter(|_| slice == 0) {
+                warning.fold(&block(at_risk, events)?, entering)?;
             }
         }
         Ok(())
     }
 
-    fn fold_bins(&mut self, phase: i64, bins: &[&ClosedBin]) -> Result<(), Refused> {
+    fn fold_bins(&mut self, (tick, phase): (u64, i64), bins: &[&ClosedBin]) -> Result<(), Refused> {
         let Some(first) = bins.first() else { return Ok(()) };
         let metrics = self.phases.get(&phase).map(|phase| phase.metrics.as_slice()).unwrap_or_default();
         let Some(at) = metrics.iter().position(|metric| *metric == first.metric) else { return Ok(()) };
+        if self.is_of_values(at) {
+            // Read with the slot's units, when it is over.
+            self.worths.insert((at, phase, first.slot), bins.iter().map(|bin| **bin).collect());
+            return Ok(());
+        }
         for of_slice in bins.chunk_by(|one, next| one.slice == next.slice) {
-            let arm = |arm: Arm| -> Vec<BinCount> {
-                let own = of_slice.iter().filter(|bin| bin.arm == arm);
-                own.map(|bin| BinCount { bin: bin.bin, units: bin.units }).collect()
-            };
             let slice = of_slice.first().and_then(|bin| place(bin.slice));
             let state = slice.and_then(|slice| self.states.get_mut(at)?.get_mut(slice));
             if let Some(state) = state {
-                state.fold_samples(&arm(Arm::Exposed), &arm(Arm::Control))?;
+                let [exposed, control] = by_arm(of_slice.iter().copied());
+                state.at(tick.saturating_mul(TICK_MS)).fold_samples(&exposed, &control)?;
             }
         }
         Ok(())
+    }
+
+    fn is_of_values(&self, at: usize) -> bool {
+        self.states.get(at).and_then(|states| states.first()).is_some_and(State::is_of_values)
     }
 
     /// Reads slots that are over by a tick, and forgets those that nobody waits for.
     fn ripen(&mut self, tick: u64) -> Result<(), Refused> {
         let now_ms = tick.saturating_mul(TICK_MS);
         for (at, matures_ms) in self.matures_ms.clone().into_iter().enumerate() {
-            while let Some((phase, over_ms, slot)) = self.slots.ripe(at, now_ms, matures_ms) {
-                if !self.phases.get(&phase).is_some_and(|phase| phase.counts(over_ms)) {
+            if self.is_of_values(at) {
+                continue;
+            }
+            while let Some(ripe) = self.slots.ripe(at, now_ms, matures_ms) {
+                if !self.counts(&ripe) {
                     continue;
                 }
-                for (slice, (units, events)) in slot.into_iter().enumerate() {
+                for (slice, (units, events)) in ripe.of_slices.into_iter().enumerate() {
                     let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
                     if let Some(state) = state {
-                        state.fold_matured(&block(units, events)?, units.exposed)?;
+                        // As of when it was over: reading it later makes no difference.
+                        state.at(ripe.since_ms).fold_matured(&block(units, events)?, units.exposed)?;
                     }
                 }
             }
         }
         self.slots.forget();
+        Ok(())
+    }
+
+    /// Whether a slot was over before its phase was censored.
+    fn counts(&self, ripe: &Ripe) -> bool {
+        self.phases.get(&ripe.place.0).is_some_and(|phase| phase.counts(ripe.since_ms))
+    }
+
+    /// The same of values, whose bins close with the tick at which a slot is over.
+    fn ripen_values(&mut self, tick: u64) -> Result<(), Refused> {
+        let now_ms = tick.saturating_mul(TICK_MS);
+        for (at, matures_ms) in self.matures_ms.clone().into_iter().enumerate() {
+            if !self.is_of_values(at) {
+                continue;
+            }
+            while let Some(ripe) = self.slots.ripe(at, now_ms, matures_ms) {
+                let (phase, slot) = ripe.place;
+                let bins = self.worths.remove(&(at, phase, slot)).unwrap_or_default();
+                if !self.counts(&ripe) {
+                    continue;
+                }
+                let scales = self.phases.get(&phase).map(|phase| phase.scales.as_slice()).unwrap_or_default();
+                let Some(Some(scale)) = scales.get(at) else { continue };
+                for (slice, (units, _)) in ripe.of_slices.into_iter().enumerate() {
+                    let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
+                    if let Some(state) = state {
+                        let arms = by_arm(bins.iter().filter(|bin| place(bin.slice) == Some(slice)));
+                        state.at(ripe.since_ms).fold_values(scale, units, &arms)?;
+                    }
+                }
+            }
+        }
         Ok(())
     }
 
@@ -359,6 +465,29 @@ struct Tick<'n> {
     slots: Vec<&'n ClosedSlot>,
     counts: Vec<&'n ClosedCount>,
     bins: Vec<&'n ClosedBin>,
+    missed: Vec<&'n ClosedMiss>,
+}
+
+/// Units of both arms, by the place of their slice.
+fn by_slice<'c>(slices: usize, counts: impl IntoIterator<Item = &'c ClosedCount>) -> Vec<Units> {
+    let mut all = vec![Units::default(); slices];
+    for count in counts {
+        if let Some(units) = place(count.slice).and_then(|at| all.get_mut(at)) {
+            units.add(count.arm, count.units);
+        }
+    }
+    all
+}
+
+/// Exposed and control units by bin.
+fn by_arm<'b>(bins: impl Iterator<Item = &'b ClosedBin>) -> [Vec<BinCount>; 2] {
+    let mut arms = [Vec::new(), Vec::new()];
+    let [exposed, control] = &mut arms;
+    for bin in bins {
+        let arm = if bin.arm == Arm::Exposed { &mut *exposed } else { &mut *control };
+        arm.push(BinCount { bin: bin.bin, units: bin.units });
+    }
+    arms
 }
 
 /// Where a slice stands among those that are judged; bots are not.
@@ -385,5 +514,9 @@ fn slice_numbers(declared: usize) -> impl Iterator<Item = u8> {
     std::iter::once(EVERYBODY).chain(declared)
 }
 
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod kind_tests;
 #[cfg(test)]
 mod tests;

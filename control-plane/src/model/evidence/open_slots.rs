@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::definition::Arm;
+use flagfuse_stats::Refused;
 use flagfuse_stats::classic::ArmCount;
 
 /// Units of both arms.
@@ -40,7 +41,7 @@ impl Units {
         }
     }
 
-    fn with(self, others: Self) -> Self {
+    pub(super) fn with(self, others: Self) -> Self {
         Self {
             exposed: self.exposed.saturating_add(others.exposed),
             control: self.control.saturating_add(others.control),
@@ -48,8 +49,16 @@ impl Units {
     }
 }
 
-/// A slot that is over: the units of each slice, and how many of them had the event.
-pub(super) type Ripe = Vec<(Units, Units)>;
+/// A slot that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ripe {
+    /// Its phase and number.
+    pub(super) place: (i64, i64),
+    /// When it was.
+    pub(super) since_ms: u64,
+    /// The units of each slice, and how many of them had the event.
+    pub(super) of_slices: Vec<(Units, Units)>,
+}
 
 /// Which slot: its end first, so that slots of several phases ripen in the order in which they closed.
 type Key = (u64, i64, i64);
@@ -65,11 +74,15 @@ pub(super) struct OpenSlots {
     ends: BTreeMap<(i64, i64), u64>,
     /// The next slot that has to ripen, by guardrail.
     next: Vec<Key>,
+    /// The newest slot of each phase that closed.
+    newest: BTreeMap<i64, i64>,
 }
 
 #[derive(Debug, Clone)]
 struct OpenSlot {
     is_enrolled: bool,
+    /// The newest step that was read.
+    step: Option<i64>,
     /// By slice.
     enrolled: Vec<Units>,
     /// By guardrail, then by slice.
@@ -79,19 +92,35 @@ struct OpenSlot {
 impl OpenSlots {
     pub(super) fn new(guardrails: usize, slices: usize) -> Self {
         let next = vec![(0, i64::MIN, i64::MIN); guardrails];
-        Self { guardrails, slices, slots: BTreeMap::new(), ends: BTreeMap::new(), next }
+        let (slots, ends, newest) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { guardrails, slices, slots, ends, next, newest }
     }
 
     pub(super) const fn slice_count(&self) -> usize {
         self.slices
     }
 
-    /// A slot of a phase closed.
-    pub(super) fn open(&mut self, (phase, slot): (i64, i64), ends_ms: u64) {
+    /// A slot of a phase closed. Refuses one that closed before, or behind a later one.
+    pub(super) fn open(&mut self, (phase, slot): (i64, i64), ends_ms: u64) -> Result<(), Refused> {
+        if self.newest.get(&phase).is_some_and(|newest| slot <= *newest) {
+            return Err(Refused::WentBack);
+        }
+        self.newest.insert(phase, slot);
         let enrolled = vec![Units::default(); self.slices];
         let had = vec![Units::default(); self.guardrails * self.slices];
-        self.slots.insert((ends_ms, phase, slot), OpenSlot { is_enrolled: false, enrolled, had });
+        self.slots.insert((ends_ms, phase, slot), OpenSlot { is_enrolled: false, step: None, enrolled, had });
         self.ends.insert((phase, slot), ends_ms);
+        Ok(())
+    }
+
+    /// A step of a slot is read. Refuses one that was read before, or behind a later one: a closed cell is never written again.
+    pub(super) fn step(&mut self, place: (i64, i64), step: i64) -> Result<(), Refused> {
+        let Some(found) = self.slot(place) else { return Ok(()) };
+        if found.step.is_some_and(|newest| step <= newest) {
+            return Err(Refused::WentBack);
+        }
+        found.step = Some(step);
+        Ok(())
     }
 
     fn slot(&mut self, (phase, slot): (i64, i64)) -> Option<&mut OpenSlot> {
@@ -126,21 +155,17 @@ impl OpenSlots {
     }
 
     /// The oldest slot that is over for a guardrail and was not read for it, if there is one, and its phase.
-    pub(super) fn ripe(
-        &mut self,
-        guardrail: usize,
-        now_ms: u64,
-        matures_ms: u64,
-    ) -> Option<(i64, u64, Ripe)> {
+    pub(super) fn ripe(&mut self, guardrail: usize, now_ms: u64, matures_ms: u64) -> Option<Ripe> {
         let next = self.next.get_mut(guardrail)?;
         let (&(ends_ms, phase, slot), found) = self.slots.range(*next..).next()?;
-        let over_ms = ends_ms.saturating_add(matures_ms);
-        if over_ms > now_ms {
+        let since_ms = ends_ms.saturating_add(matures_ms);
+        if since_ms > now_ms {
             return None;
         }
-        *next = (ends_ms, phase, slot + 1);
+        *next = (ends_ms, phase, slot.saturating_add(1));
         let had = found.had.iter().skip(guardrail * self.slices);
-        Some((phase, over_ms, found.enrolled.iter().copied().zip(had.copied()).collect()))
+        let of_slices = found.enrolled.iter().copied().zip(had.copied()).collect();
+        Some(Ripe { place: (phase, slot), since_ms, of_slices })
     }
 
     /// Forgets slots that are over for every guardrail.

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::*;
 
 /// The number of the first guardrail's metric in the phases here, as rules number them behind `return`.
-const METRIC: u8 = 2;
+pub(super) const METRIC: u8 = 2;
 const SLOT_MS: u64 = 60_000;
 /// Ticks of a day.
-const DAY: u64 = 24 * 3_600_000 / TICK_MS;
-const TERMS: Terms = Terms { attempt: 1, probe: 1 };
+pub(super) const DAY: u64 = 24 * 3_600_000 / TICK_MS;
+pub(super) const TERMS: Terms = Terms { attempt: 1, probe: 1 };
 
-fn policy(guardrail: Value, slices: Value) -> Policy {
+pub(super) fn policy(guardrail: Value, slices: Value) -> Policy {
     Policy::parse(json!({
         "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "exposure_percent": 50,
         "control_percent": 50, "guardrails": [guardrail], "slices": slices,
@@ -20,34 +20,41 @@ fn policy(guardrail: Value, slices: Value) -> Policy {
     .unwrap()
 }
 
-fn errors() -> Policy {
+pub(super) fn errors() -> Policy {
     policy(json!({ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }), json!([]))
 }
 
-fn evidence(policy: &Policy) -> Evidence {
+pub(super) fn evidence(policy: &Policy) -> Evidence {
     let dimensions: Vec<usize> = policy.slices.iter().map(|slice| slice.values.len() + 1).collect();
-    let shape =
-        PhaseShape { policy, metrics: &[METRIC], dimensions: &dimensions, buckets: (500_000, 500_000) };
+    let buckets = (500_000, 500_000);
+    let shape = PhaseShape {
+        policy,
+        metrics: &[METRIC],
+        dimensions: &dimensions,
+        buckets,
+        edges: &[],
+        is_promoted: false,
+    };
     Evidence::new(&shape).unwrap()
 }
 
 /// A slot that closes at its end, and what is counted of it.
-struct Slot {
+pub(super) struct Slot {
     slot: i64,
-    tick: u64,
+    pub(super) tick: u64,
 }
 
 impl Slot {
-    fn of(slot: i64) -> Self {
+    pub(super) fn of(slot: i64) -> Self {
         Self { slot, tick: (slot.unsigned_abs() + 1) * SLOT_MS / TICK_MS }
     }
 
-    fn closed(&self, news: &mut News) {
+    pub(super) fn closed(&self, news: &mut News) {
         news.slots.push(ClosedSlot { tick: self.tick, slot: self.slot, ends_ms: self.tick * TICK_MS });
     }
 
     /// Units of a metric that became known so many steps of five seconds after the slot's end.
-    fn count(&self, news: &mut News, step: i64, metric: u8, slice: u8, units: (u64, u64)) {
+    pub(super) fn count(&self, news: &mut News, step: i64, metric: u8, slice: u8, units: (u64, u64)) {
         let tick = self.tick + step.unsigned_abs();
         for (arm, units) in [(Arm::Exposed, units.0), (Arm::Control, units.1)] {
             if units > 0 {
@@ -59,7 +66,7 @@ impl Slot {
 }
 
 /// Slots of so many units an arm, of which so many have the event in the first step, for each of several slots.
-fn launch(units: u64, events: &[(u64, u64)]) -> News {
+pub(super) fn launch(units: u64, events: &[(u64, u64)]) -> News {
     let mut news = News::default();
     for (slot, events) in (0..).zip(events) {
         let slot = Slot::of(slot);
@@ -70,7 +77,7 @@ fn launch(units: u64, events: &[(u64, u64)]) -> News {
     news
 }
 
-fn judged(evidence: &Evidence, policy: &Policy) -> Found {
+pub(super) fn judged(evidence: &Evidence, policy: &Policy) -> Found {
     evidence.judge(TERMS, &policy.weights()).unwrap()[0]
 }
 
@@ -88,10 +95,11 @@ fn a_feature_that_always_fails_is_found_in_a_few_units() {
 
 impl News {
     /// What of it closed after a tick.
-    fn since(mut self, tick: u64) -> Self {
+    pub(super) fn since(mut self, tick: u64) -> Self {
         self.slots.retain(|slot| slot.tick > tick);
         self.counts.retain(|count| count.tick > tick);
         self.bins.retain(|bin| bin.tick > tick);
+        self.missed.retain(|missed| missed.tick > tick);
         self
     }
 }
@@ -143,10 +151,11 @@ fn a_launch_that_is_the_same_in_both_arms_hardly_ever_trips() {
 
 impl News {
     /// What of it closed by a tick.
-    fn until(mut self, tick: u64) -> Self {
+    pub(super) fn until(mut self, tick: u64) -> Self {
         self.slots.retain(|slot| slot.tick <= tick);
         self.counts.retain(|count| count.tick <= tick);
         self.bins.retain(|bin| bin.tick <= tick);
+        self.missed.retain(|missed| missed.tick <= tick);
         self
     }
 }

@@ -1,10 +1,14 @@
-//! Evidence → what has crossed its threshold: the error that a launch may spend, divided over attempts, guardrails and slices.
+//! Evidence → what has crossed its threshold: the error that a launch may spend, divided over attempts, guardrails and slices, and
+//! what it may spend on holds.
 
 use flagfuse_stats::Refused;
-use flagfuse_stats::budget::{self, Scope, progress, recovery_threshold, trip_threshold};
+use flagfuse_stats::budget::{self, Scope, hold_threshold, progress, recovery_threshold, trip_threshold};
+use flagfuse_stats::sentinel;
 
-use super::guardrail::Heard;
+use super::guardrail::{Heard, State};
+use super::guards::Suspect;
 use super::{EVERYBODY, Evidence, slice_numbers};
+use crate::model::policy::Rights;
 
 /// On which terms evidence is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Crossed {
 }
 
 /// One guardrail.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Found {
     /// Of everybody.
     pub heard: Heard,
@@ -35,6 +39,16 @@ pub struct Found {
     pub crossed: Option<Crossed>,
     /// What the evidence of recovery has to reach.
     pub recovery_needed: f64,
+    /// Whether control is beyond the limit as well, which is nobody's fault.
+    pub is_incident: bool,
+    /// Whether it holds: its evidence reached what a hold needs, and it has no right to trip, or its early events warn.
+    pub is_suspected: bool,
+    /// E of the early events, of a guardrail whose slots are read when they are over.
+    pub warning: Option<f64>,
+    /// What a warning, or a guardrail that only holds, has to reach.
+    pub hold_needed: f64,
+    /// What the sentinel of a promoted flag has to reach.
+    pub sentinel_needed: Option<f64>,
 }
 
 impl Found {
@@ -47,43 +61,107 @@ impl Found {
 /// All guardrails, in their order.
 pub type Judged = Vec<Found>;
 
+impl Heard {
+    /// Whether both arms are known to be beyond the limit.
+    fn is_incident(&self, needed: f64) -> bool {
+        self.evidence >= needed && self.control.is_some_and(|control| control >= needed)
+    }
+
+    /// Whether the exposed arm is, and control is not known to be.
+    fn is_beyond(&self, needed: f64) -> bool {
+        self.evidence >= needed && self.is_gate_open && !self.is_incident(needed)
+    }
+}
+
 impl Evidence {
-    /// What the evidence says on these terms; `weights` are those of the guardrails.
+    /// What the evidence says on these terms; `weights` are those of the guardrails, 0 of one that only holds.
     pub fn judge(&self, terms: Terms, weights: &[f64]) -> Result<Judged, Refused> {
         let alpha = budget::alpha(terms.attempt)?;
-        let whole = if self.dimensions.is_empty() { Scope::Everybody } else { Scope::EverybodyBesideSlices };
+        let hold_needed = self.hold_needed(terms)?;
+        let recovery_needed = recovery_threshold(terms.probe)?;
+        let sentinel_needed = self.is_promoted.then(|| sentinel::threshold(self.trip_count()));
+        let guardrails = self.states.iter().zip(&self.warnings).zip(&self.rights).zip(weights);
         let mut judged = Vec::with_capacity(self.states.len());
-        for (states, weight) in self.states.iter().zip(weights) {
-            let declared = states.len().saturating_sub(1);
-            let mut of_everybody = None;
-            let mut crossed = None;
-            for (slice, state) in slice_numbers(declared).zip(states) {
-                let heard = state.heard();
-                let scope = match self.scope(slice) {
-                    Some(share) if slice != EVERYBODY => Scope::Slice(share),
-                    // Not frozen yet: a slice is not judged before.
-                    None if slice != EVERYBODY => continue,
-                    _ => whole,
-                };
-                let needed = trip_threshold(alpha, *weight, scope)?;
-                if slice == EVERYBODY {
-                    of_everybody = Some((heard, needed));
+        for (((states, warning), rights), weight) in guardrails {
+            let Some(heard) = states.first().map(State::heard) else { continue };
+            let warning = warning.as_ref().map(State::heard);
+            let is_warned = warning.is_some_and(|heard| heard.is_beyond(hold_needed));
+            let mut found = Found { heard, hold_needed, recovery_needed, ..Found::default() };
+            found.warning = warning.map(|heard| heard.evidence);
+            match rights {
+                Rights::Trip => {
+                    found.needed = trip_threshold(alpha, *weight, self.of_everybody())?;
+                    found.sentinel_needed = sentinel_needed;
+                    found.is_incident = heard.is_incident(found.needed);
+                    found.is_suspected = is_warned;
+                    found.crossed = self.crossed(&found, states, (alpha, *weight))?;
                 }
-                if crossed.is_none() && heard.evidence >= needed && heard.is_gate_open {
-                    crossed = Some(Crossed { slice });
+                Rights::Hold => {
+                    found.needed = hold_needed;
+                    found.is_incident = heard.is_incident(hold_needed);
+                    found.is_suspected = is_warned || heard.is_beyond(hold_needed);
                 }
             }
-            if let Some((heard, needed)) = of_everybody {
-                let progress = progress(heard.evidence, needed);
-                let recovery_needed = recovery_threshold(terms.probe)?;
-                judged.push(Found { heard, needed, progress, crossed, recovery_needed });
-            }
+            found.progress = progress(heard.evidence, found.needed);
+            judged.push(found);
         }
         Ok(judged)
     }
 
+    /// The part of the error of a guardrail that everybody spends.
+    fn of_everybody(&self) -> Scope {
+        if self.dimensions.is_empty() { Scope::Everybody } else { Scope::EverybodyBesideSlices }
+    }
+
+    /// The slice that is harmed, everybody first. Control that is beyond a limit too blames nobody, in no slice.
+    fn crossed(
+        &self,
+        found: &Found,
+        states: &[State],
+        (alpha, weight): (f64, f64),
+    ) -> Result<Option<Crossed>, Refused> {
+        if found.is_incident {
+            return Ok(None);
+        }
+        let is_alarm =
+            found.heard.sentinel.zip(found.sentinel_needed).is_some_and(|(found, needed)| found >= needed);
+        if is_alarm || found.heard.is_beyond(found.needed) {
+            return Ok(Some(Crossed { slice: EVERYBODY }));
+        }
+        let declared = states.len().saturating_sub(1);
+        for (slice, state) in slice_numbers(declared).zip(states).skip(1) {
+            // Not frozen yet: a slice is not judged before.
+            let Some(share) = self.share(slice) else { continue };
+            let needed = trip_threshold(alpha, weight, Scope::Slice(share))?;
+            if state.heard().is_beyond(needed) {
+                return Ok(Some(Crossed { slice }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What each of the guards of telemetry says on these terms.
+    pub fn suspects(&self, terms: Terms) -> Result<Vec<Suspect>, Refused> {
+        Ok(self.guards.suspects(self.hold_needed(terms)?))
+    }
+
+    /// What anything that only holds has to reach: all of them share what a launch may spend on holds, and each attempt spends less of
+    /// it than the one before, as of what trips spend.
+    fn hold_needed(&self, terms: Terms) -> Result<f64, Refused> {
+        let holds = self.rights.iter().filter(|rights| **rights == Rights::Hold).count();
+        let warnings = self.warnings.iter().filter(|warning| warning.is_some()).count();
+        let all = u32::try_from(holds + warnings + self.guards.count()).unwrap_or(u32::MAX);
+        Ok(hold_threshold(all) * budget::ALPHA / budget::alpha(terms.attempt)?)
+    }
+
+    /// Guardrails with the right to trip.
+    fn trip_count(&self) -> u32 {
+        let count = self.rights.iter().filter(|rights| **rights == Rights::Trip).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
     /// A declared slice's part of the budget, once it is frozen.
-    fn scope(&self, slice: u8) -> Option<f64> {
+    fn share(&self, slice: u8) -> Option<f64> {
         let at = usize::from(slice).checked_sub(usize::from(super::DECLARED_FIRST))?;
         self.slice_shares.as_ref()?.get(at).copied()
     }

@@ -6,7 +6,7 @@ use crate::figures::{count, grouped, span, whole};
 use crate::model::circuit::Circuit;
 use crate::model::evidence::{base_rate, harm};
 use crate::model::metric::LATENCY_METRIC;
-use crate::model::policy::{Guardrail, Policy};
+use crate::model::policy::{Compared, Guardrail, Policy, Rights};
 use flagfuse_stats::budget;
 use flagfuse_stats::power::Plan;
 
@@ -16,6 +16,8 @@ const TAKES_MS_MAX: u64 = 14 * 24 * 3_600_000;
 const CHANGE_MAX: f64 = 10.0;
 /// How much larger a harm is found the sooner that is told beside.
 const LARGER: f64 = 4.0;
+/// Control units for each exposed one where the exposed arm alone is compared, with a limit.
+const ALONE: f64 = 1_000.0;
 
 /// What one guardrail needs.
 struct Need<'p> {
@@ -35,6 +37,10 @@ pub(super) fn traffic(
     let (exposed, control) = widths(policy, circuit);
     let baselines = baselines.iter().copied().chain(std::iter::repeat(None));
     let rows = policy.guardrails.iter().zip(policy.weights()).zip(baselines);
+    // Of values nobody knows beforehand how they spread, and what only holds trips nothing.
+    let rows = rows.filter(|((guardrail, _), _)| {
+        guardrail.rights == Rights::Trip && policy.compared(guardrail) != Compared::Values
+    });
     let needs = rows.map(|((guardrail, weight), seen)| {
         let visitors = |multiple: f64| visitors(guardrail, (weight, multiple), seen, (exposed, control));
         let (visitors, visitors_larger) = (visitors(1.0), visitors(LARGER));
@@ -46,7 +52,12 @@ pub(super) fn traffic(
     let takes_ms = per_hour.map(|per_hour| coming_ms(visitors, per_hour).saturating_add(matures_ms));
     let (exposed_units, control_units) = (share_of(visitors, exposed), share_of(visitors, control));
     let when = takes_ms.map_or_else(String::new, |ms| format!(", at the present rate in about {}", span(ms)));
-    let summary = soonest.as_ref().map_or_else(String::new, |need| {
+    let of_values = || {
+        "Looked at after every slot that is over. How many visitors it takes to find a harm depends on how the values spread, which is \
+         not known beforehand."
+            .to_owned()
+    };
+    let summary = soonest.as_ref().map_or_else(of_values, |need| {
         format!(
             "Looked at after every slot of 20 units and more. A harm of {} as large as its threshold is found after about {} \
              ({} exposed and {}){when}; one four times as large after about {}.",
@@ -87,12 +98,12 @@ fn visitors(
     seen: Option<f64>,
     (exposed, control): (u64, u64),
 ) -> u64 {
-    let seen = seen.filter(|_| guardrail.metric != LATENCY_METRIC);
+    let seen = seen.filter(|_| guardrail.metric != LATENCY_METRIC && guardrail.limit.is_none());
     let rate = seen.unwrap_or_else(|| base_rate(guardrail));
     let Ok(harm) = harm(guardrail) else { return u64::MAX };
     let change = harm.change(multiple).min(CHANGE_MAX);
     let alpha = budget::alpha(1).unwrap_or(0.01) * weight;
-    let controls = control as f64 / exposed.max(1) as f64;
+    let controls = if guardrail.limit.is_some() { ALONE } else { control as f64 / exposed.max(1) as f64 };
     let plan = Plan { rate: rate.clamp(1e-6, 0.9), change, controls, alpha, power: 0.8 };
     plan.exposed_units().map_or(u64::MAX, |units| visitors_for(units, exposed))
 }

@@ -1,6 +1,8 @@
 //! The mode `anytime`: what the evidence decides. A trip is heeded in every state; cooldown, lag and buffers that are behind only
 //! delay what would serve the feature again. Pure.
 
+mod kinds;
+
 use serde::{Deserialize, Serialize};
 
 use super::words::{arm_in_words, behind, of_harm, switched};
@@ -10,8 +12,8 @@ use super::{
 };
 use crate::figures::{count, difference, span};
 use crate::model::circuit::{Circuit, Hand};
-use crate::model::evidence::{Found, Terms};
-use crate::model::policy::Guardrail;
+use crate::model::evidence::{Found, Suspect, Terms};
+use crate::model::policy::{Compared, Guardrail};
 use flagfuse_stats::classic;
 
 /// A cooldown never becomes longer.
@@ -28,6 +30,8 @@ pub struct Heed {
     pub slices: Vec<Option<String>>,
     /// Whether the arms' sizes cannot come from their shares.
     pub is_mismatch: bool,
+    /// What the arms lose differently, as far as it holds.
+    pub uneven: Vec<Uneven>,
     /// What in the cells contradicts itself.
     pub corrupt: Option<String>,
     /// On which terms it was judged.
@@ -40,6 +44,23 @@ pub struct Heed {
     pub ramp: Option<RampLook>,
 }
 
+/// Something that the arms lose differently.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Uneven {
+    pub suspect: Suspect,
+    /// The metric that it is of, where it is of one.
+    pub metric: Option<String>,
+}
+
+/// Relative changes between which the true one lies, with 95 % at all looks together. Shown, and read by no decision.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ChangeSpan {
+    /// `null` as long as nothing below is excluded.
+    pub lower: Option<f64>,
+    /// `null` as long as nothing above is excluded.
+    pub upper: Option<f64>,
+}
+
 /// The numbers of the mode behind one guardrail's finding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnytimeEvidence {
@@ -49,8 +70,12 @@ pub struct AnytimeEvidence {
     pub evidence_needed: f64,
     /// ln(evidence) ÷ ln(evidence needed), in percent.
     pub progress: f64,
-    /// Relative change by the Mantel-Haenszel estimate over everything that was read; `null` before there is any.
+    /// Relative change over everything that was read, by the Mantel-Haenszel estimate, of values by the ratio of means; `null`
+    /// before there is any, and under a limit.
     pub change: Option<f64>,
+    /// Between what it lies; absent as long as nothing is excluded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<ChangeSpan>,
     /// How many times likelier it is under no harm than under a harm of the threshold.
     pub recovery: f64,
     /// What that has to reach before the fuse closes.
@@ -65,6 +90,24 @@ pub struct AnytimeEvidence {
     /// The slice that is harmed, where it is not everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slice: Option<String>,
+    /// Under a limit: the exposed arm's rate, of latency the share of samples above the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Under a limit: evidence that control is beyond it as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_evidence: Option<f64>,
+    /// Of `return`: evidence of harm in those who came back so far, which a delay moves as well. It only holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_evidence: Option<f64>,
+    /// What that has to reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_evidence_needed: Option<f64>,
+    /// Of a promoted flag: what its sentinel has come to, which also trips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel: Option<f64>,
+    /// What that has to reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentinel_needed: Option<f64>,
 }
 
 /// Decides.
@@ -118,26 +161,29 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
     }
     let is_harmful = evidence.iter().any(|found| found.finding == Finding::Harm);
     let lack = evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min();
+    // After what is missing: arms that lose their events differently are worth a word where there is something to compare.
+    let uneven = heed.and_then(kinds::worst).map(|uneven| Reason::Uneven(uneven.suspect.guarded));
+    let waits = lack.map(Reason::Found).or(uneven);
     match look.circuit {
         Circuit::Open if heed.is_some_and(|heed| heed.probes >= PROBE_COUNT_MAX) => {
             (Decision::Hold, Reason::ProbesUsedUp)
         }
         Circuit::Open => (Decision::HalfOpen, Reason::CooldownOver),
         Circuit::Closed | Circuit::HalfOpen if is_harmful => (Decision::Trip, Reason::Found(Finding::Harm)),
-        Circuit::Closed => lack.map_or((Decision::Continue, Reason::Found(Finding::Neutral)), |lack| {
-            (Decision::Hold, Reason::Found(lack))
-        }),
-        Circuit::HalfOpen => match lack {
-            Some(lack) => (Decision::Hold, Reason::Found(lack)),
+        Circuit::Closed => waits
+            .map_or((Decision::Continue, Reason::Found(Finding::Neutral)), |waits| (Decision::Hold, waits)),
+        Circuit::HalfOpen => match waits {
+            Some(waits) => (Decision::Hold, waits),
             None if has_recovered(look, evidence) => (Decision::Close, Reason::Found(Finding::Recovered)),
             None => (Decision::Hold, Reason::NotRecovered),
         },
     }
 }
 
-/// Whether every metric that tripped has recovered; where none of them is watched any more, every one that is.
+/// Whether every metric that tripped has recovered; where none of them is watched any more, every one that can.
 fn has_recovered(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> bool {
-    asked(look, evidence).all(|found| found.finding == Finding::Recovered)
+    let mut asked = asked(look, evidence).peekable();
+    asked.peek().is_some() && asked.all(|found| found.finding == Finding::Recovered)
 }
 
 /// The guardrails that have to recover.
@@ -147,7 +193,15 @@ fn asked<'e>(
 ) -> impl Iterator<Item = &'e GuardrailEvidence> {
     let has_tripped = |found: &GuardrailEvidence| look.tripped_metrics.contains(&found.metric);
     let is_known = evidence.iter().any(has_tripped);
-    evidence.iter().filter(move |found| !is_known || look.tripped_metrics.contains(&found.metric))
+    let rows = look.policy.guardrails.iter().zip(evidence);
+    let asked = rows.filter(move |(guardrail, found)| {
+        if is_known {
+            look.tripped_metrics.contains(&found.metric)
+        } else {
+            look.policy.can_recover(guardrail)
+        }
+    });
+    asked.map(|(_, found)| found)
 }
 
 /// How long the cooldown still lasts: twice as long with each trip of the launch.
@@ -171,10 +225,14 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
         _ if reading.exposed.units == 0 => Finding::NoData,
         _ if reading.control.units == 0 => Finding::NoControl,
         _ if heed.is_some_and(|heed| heed.is_mismatch) => Finding::SampleRatioMismatch,
+        Some(found) if found.is_incident => Finding::Incident,
+        Some(found) if found.is_suspected => Finding::SuspectedHarm,
         Some(found) if found.is_recovered() => Finding::Recovered,
         Some(_) | None => Finding::Neutral,
     };
-    let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
+    let is_values = look.policy.compared(guardrail) == Compared::Values;
+    let rate = |arm| if is_values { kinds::worth(arm) } else { rate(guardrail, arm) };
+    let (rate_exposed, rate_control) = (rate(reading.exposed), rate(reading.control));
     let is_comparable = has_both(guardrail, &reading).is_ok();
     let delta = if is_comparable { super::delta(rate_exposed, rate_control) } else { 0.0 };
     let change = found.and_then(|found| found.heard.change).filter(|change| change.is_finite());
@@ -197,12 +255,19 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
             evidence_needed: found.needed,
             progress: found.progress,
             change,
+            interval: found.heard.span.map(|span| ChangeSpan { lower: span.lower, upper: span.upper }),
             recovery: found.heard.recovery,
             recovery_needed: found.recovery_needed,
             attempt: heed.map_or(1, |heed| heed.terms.attempt),
             blocks: found.heard.blocks,
             excluded: found.heard.excluded,
             slice: heed.and_then(|heed| heed.slices.get(at)?.clone()),
+            rate: found.heard.rate,
+            control_evidence: found.heard.control,
+            early_evidence: found.warning,
+            early_evidence_needed: found.warning.map(|_| found.hold_needed),
+            sentinel: found.heard.sentinel.filter(|_| found.sentinel_needed.is_some()),
+            sentinel_needed: found.sentinel_needed,
         }),
         origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
         summary: String::new(),
@@ -229,13 +294,20 @@ fn of_guardrail(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidenc
         }
         _ => {}
     }
-    let arm = |arm: ArmTotal, name: &str| arm_in_words(guardrail, arm, name);
+    let compared = look.policy.compared(guardrail);
+    let arm = |arm: ArmTotal, name: &str| match compared {
+        Compared::Values => kinds::worth_in_words(arm, name),
+        Compared::WithControl | Compared::WithLimit(_) => arm_in_words(guardrail, arm, name),
+    };
     let both = format!(
         "{metric} {} against {}",
         arm(found.reading.exposed, "exposed"),
         arm(found.reading.control, "control")
     );
     let Some(said) = &found.anytime else { return format!("{both}: nothing was read of it yet.") };
+    if let Some(sentence) = kinds::sentence(look, guardrail, found, said, &both) {
+        return sentence;
+    }
     let change = said.change.map_or_else(|| "no ratio, since an arm has no event yet".to_owned(), difference);
     let of_slice = said.slice.as_ref().map(|slice| format!(" of {slice}")).unwrap_or_default();
     if look.circuit == Circuit::HalfOpen && found.finding != Finding::Harm {
@@ -277,6 +349,7 @@ fn summary(look: &Look<'_>, evidence: &[GuardrailEvidence], decision: Decision, 
             super::words::verdict(look, evidence, reason)
         }
         Reason::TelemetryStale => behind(look),
+        Reason::Uneven(_) => look.heed.and_then(kinds::worst).map_or_else(everything, kinds::uneven),
         Reason::EvidenceCorrupt => {
             let what = look.heed.and_then(|heed| heed.corrupt.as_deref()).unwrap_or("what was counted");
             format!(

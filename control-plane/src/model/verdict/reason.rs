@@ -1,6 +1,7 @@
 //! Why something is decided, by the words that verdicts are stored and answered with. No word is ever renamed.
 
 use super::Finding;
+use crate::model::evidence::Guarded;
 
 /// Why something is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Reason {
     StillHarmful,
     NotRecovered,
     FullSampleWithoutHarm,
+    /// The arms lose what is counted differently.
+    Uneven(Guarded),
     /// What was counted contradicts itself, and nothing is decided by it.
     EvidenceCorrupt,
     /// Two probes did not close the fuse: a person decides on a third one.
@@ -45,6 +48,8 @@ impl Reason {
             Self::Found(Finding::NoData) => "no_data",
             Self::Found(Finding::NoControl) => "no_control",
             Self::Found(Finding::SampleRatioMismatch) => "sample_ratio_mismatch",
+            Self::Found(Finding::Incident) => "incident",
+            Self::Found(Finding::SuspectedHarm) => "suspected_harm",
             Self::Found(Finding::SampleTooSmall) => "sample_too_small",
             Self::Found(Finding::ConfidenceTooLow) => "confidence_too_low",
             Self::Found(Finding::TooFewEvents) => "too_few_events",
@@ -60,6 +65,10 @@ impl Reason {
             Self::StillHarmful => "still_harmful",
             Self::NotRecovered => "not_recovered",
             Self::FullSampleWithoutHarm => "full_sample_without_harm",
+            Self::Uneven(Guarded::LateEnrolments) => "late_enrolments_by_arm",
+            Self::Uneven(Guarded::LateOutcomes) => "late_outcomes_by_arm",
+            Self::Uneven(Guarded::Quarantined) => "quarantined_by_arm",
+            Self::Uneven(Guarded::Silent) => "silent_by_arm",
             Self::EvidenceCorrupt => "evidence_corrupt",
             Self::ProbesUsedUp => "probes_used_up",
             Self::RestoredFromOldCopy => "blocked_restored_from_old_copy",

@@ -27,6 +27,8 @@ pub(super) fn evidence(
     match finding {
         Finding::NoData | Finding::NoControl => missing(guardrail, found, minimum, &when()),
         Finding::SampleRatioMismatch => mismatch(look, found),
+        // Of the other mode, which has words of its own.
+        Finding::Incident | Finding::SuspectedHarm => compared(look, guardrail, found),
         Finding::SampleTooSmall => format!(
             "{metric}: {} exposed and {} of the {} that min_sample asks for in each arm; {}.",
             grouped(exposed.units),
@@ -204,6 +206,7 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         | Reason::StillHarmful
         | Reason::NotRecovered
         | Reason::FullSampleWithoutHarm
+        | Reason::Uneven(_)
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
         | Reason::RestoredFromOldCopy
@@ -299,6 +302,7 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         | Reason::TelemetryStale
         | Reason::FewNetworks
         | Reason::Cooldown
+        | Reason::Uneven(_)
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
         | Reason::RestoredFromOldCopy

@@ -61,6 +61,9 @@ impl Oracle {
                     for arm in slot.silent.values() {
                         *self.counters.entry((*id, *arm, Counter::Silent)).or_default() += 1;
                     }
+                    for (arm, units) in &slot.enrolled {
+                        *self.counters.entry((*id, *arm, Counter::Matured)).or_default() += units;
+                    }
                 }
                 for (no, metric) in (1..).map(MetricNo).zip(&phase.rules.metrics) {
                     let is_due =

@@ -111,6 +111,8 @@ struct Slot {
     /// Enrolments of both arms, without bots.
     units: usize,
     silent: BTreeMap<UnitHash, Arm>,
+    /// Enrolments by arm, without bots.
+    enrolled: BTreeMap<Arm, u64>,
     /// They stay when their unit is erased: they are counts.
     samples: Vec<(MetricNo, Exposure, i64)>,
 }
@@ -518,6 +520,9 @@ impl Oracle {
             let slot = (!is_grace).then(|| open_slot(phase, starts_ms));
             if let Some(slot) = slot.and_then(|slot| phase.slots.get_mut(slot)) {
                 slot.units += usize::from(!exposure.is_bot);
+                if !exposure.is_bot {
+                    *slot.enrolled.entry(exposure.arm).or_default() += 1;
+                }
                 if !exposure.is_bot || self.fault == Some(Fault::BotsAreSilent) {
                     slot.silent.insert(unit, exposure.arm);
                 }
@@ -551,7 +556,8 @@ impl Oracle {
 fn open_slot(phase: &mut Phase, starts_ms: u64) -> usize {
     if phase.slots.last().is_none_or(|slot| slot.ends_ms.is_some()) {
         let (matured, silent, samples) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
-        phase.slots.push(Slot { starts_ms, ends_ms: None, matured, units: 0, silent, samples });
+        let enrolled = BTreeMap::new();
+        phase.slots.push(Slot { starts_ms, ends_ms: None, matured, units: 0, silent, enrolled, samples });
     }
     phase.slots.len() - 1
 }

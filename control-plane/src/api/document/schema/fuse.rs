@@ -33,7 +33,8 @@ pub(in crate::api) struct Policy {
     /// What must not get worse.
     #[schema(min_items = 1, max_items = 8)]
     guardrails: Vec<Guardrail>,
-    /// Outcomes whose values are added up for each unit, for their distribution; no rule of this mode compares it.
+    /// Outcomes whose values are added up for each unit, for their distribution. A guardrail of the mode `anytime` on one of them
+    /// compares it.
     #[serde(default)]
     #[schema(max_items = 4)]
     values: Vec<String>,
@@ -77,6 +78,9 @@ pub(in crate::api) struct Policy {
     /// Whose outcomes count.
     #[serde(default)]
     outcomes_from: OutcomesFrom,
+    /// `anytime`: everybody has the feature but the control share, which a sentinel compares with for good.
+    #[serde(default)]
+    promoted: bool,
 }
 
 /// How the feature grows from a few units to everybody.
@@ -213,6 +217,13 @@ struct Guardrail {
     /// `anytime`: the guardrail's part of the error that a launch may spend; all of them, or none, name one.
     #[schema(minimum = 0.001, maximum = 1)]
     weight: Option<f64>,
+    /// `anytime`: what the rate itself may be at most, or where fewer are harm at least (0.000001 to 0.9); of `latency_ms` what its
+    /// 95th percentile may be, in milliseconds (0.001 to 3,600,000). Absent compares with control.
+    #[schema(minimum = 0.000_001, maximum = 3_600_000)]
+    limit: Option<f64>,
+    /// `anytime`: what its evidence may do.
+    #[serde(default)]
+    rights: Rights,
     /// Relative improvement that counts as recovered.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1)]
@@ -226,6 +237,17 @@ struct Guardrail {
     /// The outcomes that show that a unit came back: of the metric `return` only, `session` when absent.
     #[schema(min_items = 1, max_items = 16)]
     activities: Option<Vec<String>>,
+}
+
+/// What the evidence of a guardrail may do.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(rename_all = "snake_case")]
+enum Rights {
+    /// Switch the feature off.
+    #[default]
+    Trip,
+    /// Keep the fuse from going on.
+    Hold,
 }
 
 /// Which way is worse.
@@ -339,9 +361,12 @@ struct AnytimeEvidence {
     /// ln(evidence) ÷ ln(evidence needed), in percent.
     #[schema(minimum = 0, maximum = 100)]
     progress: f64,
-    /// Relative change over everything that was read; null before there is any.
+    /// Relative change over everything that was read; null before there is any, and under a limit.
     #[schema(required)]
     change: Option<f64>,
+    /// Between what it lies, with 95 % at all looks together; no decision reads it.
+    #[schema(nullable = false)]
+    interval: Option<ChangeSpan>,
     /// How many times likelier it is under no harm than under a harm of the threshold.
     recovery: f64,
     /// What that has to reach before the fuse closes.
@@ -357,6 +382,33 @@ struct AnytimeEvidence {
     /// The slice that is harmed, where it is not everybody.
     #[schema(nullable = false)]
     slice: Option<String>,
+    /// Under a limit: the exposed arm's rate, of latency the share of samples above the limit.
+    #[schema(nullable = false)]
+    rate: Option<f64>,
+    /// Under a limit: evidence that control is beyond it as well.
+    #[schema(nullable = false)]
+    control_evidence: Option<f64>,
+    /// Of `return`: evidence of harm in those who came back so far. It only holds.
+    #[schema(nullable = false)]
+    early_evidence: Option<f64>,
+    /// What that has to reach.
+    #[schema(nullable = false)]
+    early_evidence_needed: Option<f64>,
+    /// Of a promoted flag: what its sentinel has come to, which also trips.
+    #[schema(nullable = false)]
+    sentinel: Option<f64>,
+    /// What that has to reach.
+    #[schema(nullable = false)]
+    sentinel_needed: Option<f64>,
+}
+
+/// Relative changes between which the true one lies; null is an end that is not known yet.
+#[derive(ToSchema)]
+struct ChangeSpan {
+    #[schema(required)]
+    lower: Option<f64>,
+    #[schema(required)]
+    upper: Option<f64>,
 }
 
 /// Who sent the harmful events of a guardrail: those of exposed units, or where fewer are harm, the exposed units.
@@ -381,10 +433,12 @@ enum Source {
 /// What one guardrail says.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Finding {
+pub(in crate::api) enum Finding {
     NoData,
     NoControl,
     SampleRatioMismatch,
+    Incident,
+    SuspectedHarm,
     SampleTooSmall,
     ConfidenceTooLow,
     TooFewEvents,

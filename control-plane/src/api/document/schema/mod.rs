@@ -12,5 +12,5 @@ pub(in crate::api) use self::definition::{
     SegmentBody, TokenKind,
 };
 pub(in crate::api) use self::fuse::{
-    Circuit, GuardrailEvidence, NextStage, Policy, RampVerdict, Rollout, Traffic,
+    Circuit, Finding, GuardrailEvidence, NextStage, Policy, RampVerdict, Rollout, Traffic,
 };

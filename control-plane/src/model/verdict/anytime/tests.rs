@@ -16,22 +16,17 @@ fn anytime() -> Policy {
 }
 
 fn heed(evidence: f64, recovery: f64) -> Heed {
-    let heard = Heard {
-        evidence,
-        is_gate_open: true,
-        change: Some(-0.3),
-        recovery,
-        excluded: None,
-        over: Over::default(),
-        blocks: 9,
-    };
+    let change = Some(-0.3);
+    let heard = Heard { evidence, is_gate_open: true, change, recovery, blocks: 9, ..Heard::default() };
     let crossed = (evidence >= 100.0).then_some(Crossed { slice: 0 });
-    let found = Found { heard, needed: 100.0, progress: 50.0, crossed, recovery_needed: 20.0 };
+    let found =
+        Found { heard, needed: 100.0, progress: 50.0, crossed, recovery_needed: 20.0, ..Found::default() };
     let terms = Terms { attempt: 1, probe: 1 };
     Heed {
         found: vec![Some(found)],
         slices: vec![None],
         is_mismatch: false,
+        uneven: Vec::new(),
         corrupt: None,
         terms,
         trips: 1,
@@ -66,7 +61,7 @@ fn closed_trips_on_evidence_and_on_nothing_else() {
 }
 
 #[test]
-fn a_trip_ignores_cooldown_lag_and_buffers_that_are_behind() {
+fn a_trip_ignores_cooldown() {
     let (policy, readings) = (anytime(), [reading((40, 1_000), (90, 1_000))]);
     let behind = [BufferBehind { name: "eu edge 1".to_owned(), behind_ms: 90_000 }];
     for circuit in [Circuit::Closed, Circuit::HalfOpen] {
@@ -138,4 +133,167 @@ fn a_verdict_says_how_far_its_evidence_is() {
     let told = serde_json::to_value(&verdict.evidence[0]).unwrap();
     assert_eq!(told["anytime"]["evidence_needed"], 100.0);
     assert!(told["anytime"].get("slice").is_none(), "{told}");
+}
+
+/// The same as `heed`, of one guardrail that has found this.
+fn of(patch: impl FnOnce(&mut Found)) -> Heed {
+    let mut heed = heed(1.0, 0.0);
+    if let Some(Some(found)) = heed.found.first_mut() {
+        found.crossed = None;
+        patch(found);
+    }
+    heed
+}
+
+fn verdict_of(policy: &Policy, circuit: Circuit, heed: &Heed) -> Verdict {
+    let readings = [reading((40, 1_000), (90, 1_000))];
+    let tripped = [policy.guardrails[0].metric.clone()];
+    super::decide(&Look { circuit, heed: Some(heed), tripped_metrics: &tripped, ..look(policy, &readings) })
+}
+
+#[test]
+fn an_incident_holds_in_its_own_words_and_blames_nobody() {
+    let policy = policy(&json!({ "mode": "anytime", "guardrails": [
+        { "metric": "activation", "direction": "decrease_is_harm", "threshold": -0.2, "limit": 0.15 }] }));
+    let heed = of(|found| {
+        found.is_incident = true;
+        found.heard = Heard {
+            evidence: 900.0,
+            control: Some(400.0),
+            rate: Some(0.1),
+            is_gate_open: true,
+            ..found.heard
+        };
+    });
+    for circuit in [Circuit::Closed, Circuit::HalfOpen] {
+        let verdict = verdict_of(&policy, circuit, &heed);
+        assert_eq!((verdict.decision, verdict.reason.as_str()), (Decision::Hold, "incident"));
+        assert_eq!(
+            verdict.summary,
+            "activation of 1,000 exposed units: 10 %, at least 15 %; control is beyond that too (evidence 400 of 100), so it is an \
+             incident and not the feature."
+        );
+    }
+    let alone = of(|found| {
+        found.crossed = Some(Crossed { slice: 0 });
+        found.heard = Heard { evidence: 900.0, control: Some(0.5), rate: Some(0.1), ..found.heard };
+    });
+    let verdict = verdict_of(&policy, Circuit::Closed, &alone);
+    assert_eq!((verdict.decision, verdict.reason.as_str()), (Decision::Trip, "harm"));
+    assert_eq!(
+        verdict.summary,
+        "activation of 1,000 exposed units: 10 %, at least 15 %; evidence of a breach 900 of the 100 that attempt 1 needs; switched \
+         off."
+    );
+}
+
+#[test]
+fn what_may_only_hold_holds_ramp_and_recovery_and_never_trips() {
+    let policy = anytime();
+    let warned = of(|found| {
+        found.is_suspected = true;
+        (found.warning, found.hold_needed) = (Some(500.0), 160.0);
+        found.heard.recovery = 1e9;
+    });
+    for circuit in [Circuit::Closed, Circuit::HalfOpen] {
+        let verdict = verdict_of(&policy, circuit, &warned);
+        assert_eq!((verdict.decision, verdict.reason.as_str()), (Decision::Hold, "suspected_harm"));
+        assert!(
+            verdict.summary.contains("500 of the 160 that a hold needs. A delay does that too"),
+            "{}",
+            verdict.summary
+        );
+    }
+    let harmed = Heed { found: warned.found.clone(), ..heed(100.0, 0.0) };
+    let mut both = harmed;
+    if let Some(Some(found)) = both.found.first_mut() {
+        found.crossed = Some(Crossed { slice: 0 });
+    }
+    assert_eq!(
+        verdict_of(&policy, Circuit::Closed, &both).decision,
+        Decision::Trip,
+        "a hold never holds a trip"
+    );
+}
+
+fn uneven(exposed: (u64, u64), control: (u64, u64)) -> Heed {
+    let arm = |(events, units)| flagfuse_stats::classic::ArmCount { units, events };
+    let guarded = crate::model::evidence::Guarded::LateOutcomes;
+    let (exposed, control) = (arm(exposed), arm(control));
+    let suspect = Suspect { guarded, guardrail: Some(0), evidence: 3_000.0, needed: 160.0, exposed, control };
+    let metric = Some("conversion".to_owned());
+    Heed { uneven: vec![Uneven { suspect, metric }], ..of(|found| found.heard.recovery = 1e9) }
+}
+
+#[test]
+fn arms_that_lose_their_events_differently_hold_with_the_arm_and_what_it_loses() {
+    let policy = anytime();
+    for (heed, arm) in [(uneven((80, 400), (4, 400)), "exposed"), (uneven((4, 400), (80, 400)), "control")] {
+        for circuit in [Circuit::Closed, Circuit::HalfOpen] {
+            let verdict = verdict_of(&policy, circuit, &heed);
+            assert_eq!((verdict.decision, verdict.reason.as_str()), (Decision::Hold, "late_outcomes_by_arm"));
+            let said = format!("Of the {arm} arm more outcomes of conversion became known late: ");
+            assert!(verdict.summary.starts_with(&said), "{}", verdict.summary);
+        }
+        let mut harmed = heed;
+        if let Some(Some(found)) = harmed.found.first_mut() {
+            found.crossed = Some(Crossed { slice: 0 });
+        }
+        assert_eq!(verdict_of(&policy, Circuit::Closed, &harmed).decision, Decision::Trip);
+    }
+    let heed = uneven((80, 400), (4, 400));
+    assert!(
+        verdict_of(&policy, Circuit::Closed, &heed)
+            .summary
+            .contains("20 % of 400 exposed against 1 % of 400 control")
+    );
+}
+
+#[test]
+fn a_harm_of_values_is_closed_by_a_person_and_keeps_no_other_recovery_waiting() {
+    let policy = policy(&json!({ "mode": "anytime", "values": ["revenue"], "guardrails": [
+        { "metric": "revenue", "direction": "decrease_is_harm", "threshold": -0.2 },
+        { "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 },
+    ] }));
+    let readings = [reading((40, 1_000), (90, 1_000)), reading((9, 1_000), (9, 1_000))];
+    let mut heed = heed(1.0, 1e9);
+    let revenue =
+        Found { heard: Heard { recovery: 0.0, ..heed.found[0].unwrap().heard }, ..heed.found[0].unwrap() };
+    (heed.found, heed.slices) = (vec![Some(revenue), heed.found[0]], vec![None, None]);
+    let half_open = |tripped: &[String]| {
+        let circuit = Circuit::HalfOpen;
+        super::decide(&Look {
+            circuit,
+            tripped_metrics: tripped,
+            heed: Some(&heed),
+            ..look(&policy, &readings)
+        })
+    };
+    let by_revenue = half_open(&["revenue".to_owned()]);
+    assert_eq!((by_revenue.decision, by_revenue.reason.as_str()), (Decision::Hold, "not_recovered"));
+    assert!(by_revenue.summary.contains("a person closes: POST …/fuse/close"), "{}", by_revenue.summary);
+    assert_eq!(half_open(&["error".to_owned()]).decision, Decision::Close);
+    assert_eq!(half_open(&[]).decision, Decision::Close, "opened by hand: those that can show it are asked");
+}
+
+#[test]
+fn sentinel_watches_after_promotion() {
+    let policy = policy(&json!({ "mode": "anytime", "promoted": true }));
+    let alarm = of(|found| {
+        found.crossed = Some(Crossed { slice: 0 });
+        found.heard.sentinel = Some(9_000.0);
+        found.sentinel_needed = Some(3_650.0);
+    });
+    let verdict = verdict_of(&policy, Circuit::Closed, &alarm);
+    assert_eq!((verdict.decision, verdict.reason.as_str()), (Decision::Trip, "harm"));
+    assert!(
+        verdict.summary.contains("the sentinel of the promoted flag has come to 9,000 of the 3,650"),
+        "{}",
+        verdict.summary
+    );
+    let told = serde_json::to_value(&verdict.evidence[0]).unwrap();
+    assert_eq!(
+        (&told["anytime"]["sentinel"], &told["anytime"]["sentinel_needed"]),
+        (&json!(9_000.0), &json!(3_650.0))
+    );
 }

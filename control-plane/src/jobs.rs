@@ -28,6 +28,7 @@ use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, compaction, days, edge_readers, event_ids,
     metrics_seen, notices, quarantine, scopes, telemetry_log, usage,
 };
+use crate::validator;
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
 const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
@@ -81,6 +82,18 @@ pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period
         ticks.tick().await;
         if let Err(error) = engine.tick(&store, &publisher, clock.now()).await {
             tracing::error!(%error, "fuses could not be evaluated");
+        }
+    }
+}
+
+/// Looks at every roll-out that is being validated, at each tick of the clock.
+pub async fn run_validations(store: Store, publisher: Publisher, clock: Clock) {
+    let mut ticks = interval(Duration::from_millis(TICK_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = validator::tick(&store, &publisher, clock.now()).await {
+            tracing::error!(%error, "roll-outs could not be validated");
         }
     }
 }

@@ -24,6 +24,12 @@ pub(super) enum Action {
     PutFuse,
     DeleteFuse,
     FuseTransition,
+    PutContract,
+    DeleteContract,
+    PutBaseline,
+    Validate,
+    Promote,
+    RefuseRollout,
     CreateToken,
     RevokeToken,
 }
@@ -55,6 +61,12 @@ impl Action {
             Self::PutFuse => "fuse.put",
             Self::DeleteFuse => "fuse.delete",
             Self::FuseTransition => "fuse.transition",
+            Self::PutContract => "contract.put",
+            Self::DeleteContract => "contract.delete",
+            Self::PutBaseline => "baseline.put",
+            Self::Validate => "rollout.validate",
+            Self::Promote => "rollout.promote",
+            Self::RefuseRollout => "rollout.refuse",
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
         }
@@ -71,7 +83,13 @@ impl Action {
             | Self::DeleteOverride
             | Self::PutFuse
             | Self::DeleteFuse
-            | Self::FuseTransition => true,
+            | Self::FuseTransition
+            | Self::PutContract
+            | Self::DeleteContract
+            | Self::PutBaseline
+            | Self::Validate
+            | Self::Promote
+            | Self::RefuseRollout => true,
             Self::CreateProject
             | Self::DeleteProject
             | Self::CreateEnvironment
@@ -114,6 +132,12 @@ mod tests {
             Action::PutFuse,
             Action::DeleteFuse,
             Action::FuseTransition,
+            Action::PutContract,
+            Action::DeleteContract,
+            Action::PutBaseline,
+            Action::Validate,
+            Action::Promote,
+            Action::RefuseRollout,
             Action::CreateToken,
             Action::RevokeToken,
         ];
@@ -121,7 +145,8 @@ mod tests {
         let mut words = Vec::new();
         for action in all.chain(others) {
             let (family, verb) = action.as_str().split_once('.').unwrap();
-            let is_flags = ["flag", "project_flag", "override", "fuse"].contains(&family);
+            let is_flags = ["flag", "project_flag", "override", "fuse", "contract", "baseline", "rollout"]
+                .contains(&family);
             assert_eq!(action.is_of_one_flag(), is_flags, "{action:?}");
             assert!(!verb.is_empty() && !words.contains(&action.as_str()), "{action:?}");
             words.push(action.as_str());

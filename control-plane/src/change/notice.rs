@@ -19,6 +19,7 @@ impl Notice {
     pub(super) fn of(action: Action, detail: &Value, actor: &Actor) -> Option<Self> {
         let kind = match action {
             Action::FuseTransition => moved(detail)?,
+            Action::Promote => "rollout.promoted",
             _ => return None,
         };
         let mut body: Map<String, Value> = detail.as_object().cloned().unwrap_or_default();

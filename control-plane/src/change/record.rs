@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::altered::Altered;
-use super::effect::Effect;
+use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::loss::Loss;
 use super::notice::Notice;
@@ -49,7 +49,7 @@ pub(super) async fn record(
     // The first effect is what was asked for, the others follow from it.
     let mut applied: Option<Applied> = None;
     for effect in effects {
-        let version = match (&effect.scope, effect.publication.urgency()) {
+        let own = match (&effect.scope, effect.publication.urgency()) {
             (Some(scope), Some(urgency)) => {
                 let queued = enqueue(writing.conn, publisher, scope, reserve, urgency, writing.now).await;
                 Some(queued.map_err(|error| match &applied {
@@ -59,6 +59,8 @@ pub(super) async fn record(
             }
             (Some(_) | None, _) => None,
         };
+        let first = applied.as_ref().and_then(|applied| applied.version);
+        let version = own.or(first.filter(|_| effect.publication == Publication::WithFirst));
         let place = match &effect.scope {
             Some(scope) => AuditPlace::Environment(scope),
             None => AuditPlace::Tenant(&writing.actor.tenant),
@@ -79,12 +81,12 @@ pub(super) async fn record(
         }
         let entry = NewAudit { actor: &writing.actor.name, action, subject, detail, flags: &flags };
         insert(writing.conn, place, entry, writing.now).await?;
-        match (&mut applied, effect.scope, version) {
+        match (&mut applied, effect.scope, own) {
             (Some(applied), Some(scope), Some(version)) => {
                 applied.environments.push((scope.environment, version));
             }
             (Some(_), _, _) => {}
-            (None, _, version) => {
+            (None, _, _) => {
                 let (revision, notes) = (effect.revision, effect.notes);
                 let decisions = altered.iter().map(Altered::summary).collect();
                 let environments = Vec::new();
@@ -101,7 +103,6 @@ mod tests {
 
     use super::*;
     use crate::change::action::Action;
-    use crate::change::effect::Publication;
     use crate::change::testing::{altered, environment, flag, scope};
 
     #[test]

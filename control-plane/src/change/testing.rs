@@ -120,8 +120,10 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::Outbox(_) => 28,
         ChangeError::Store(_) => 29,
         ChangeError::Diff(_) => 30,
+        ChangeError::Contract(_) => 31,
+        ChangeError::NotMeasurable { .. } => 32,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 31;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 33;

@@ -1,6 +1,7 @@
 //! What the store promises, asked of both databases: what is written is read back, bounds hold, and two transactions that
 //! name one lock do not overtake each other.
 
+mod contracts;
 mod counted;
 mod definitions;
 mod measurements;

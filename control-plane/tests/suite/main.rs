@@ -20,6 +20,8 @@ mod explain;
 #[cfg(test)]
 mod feedback;
 #[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod handing_on;
 #[cfg(test)]
 mod hiding;
@@ -63,6 +65,8 @@ mod ramp;
 mod replays;
 #[cfg(test)]
 mod replica;
+#[cfg(test)]
+mod rollout;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]

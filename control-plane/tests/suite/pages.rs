@@ -157,6 +157,9 @@ fn every_list_is_paged() {
         "settings",
         "holdout",
         "fuse",
+        "contract",
+        "baseline",
+        "rollout",
         "override",
         // Paged by the slots and the flags in them, of which there are not five here.
         "cells",

@@ -199,7 +199,7 @@ const CONTROL_PLANE: Floors = &[
     &["credential", "publish"],
     &["change", "ingest", "listen"],
     &["error"],
-    &["api", "engine"],
+    &["api", "engine", "validator"],
     &["jobs"],
     &["plane"],
 ];

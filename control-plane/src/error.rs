@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 pub use self::code::Code;
 use crate::change::{ChangeError, Conflict, Resource, Tag};
 use crate::ingest::IngestError;
+use crate::model::contract::ContractFault;
 use crate::model::policy::PolicyFault;
 use crate::publish::keys::KeyError;
 use crate::publish::newest_snapshot::NewestSnapshotError;
@@ -134,6 +135,16 @@ impl From<PolicyFault> for ApiError {
     }
 }
 
+impl From<ContractFault> for ApiError {
+    fn from(fault: ContractFault) -> Self {
+        let code = if fault.is_of_baseline() { Code::InvalidBaseline } else { Code::InvalidContract };
+        match &fault {
+            ContractFault::Shape { what, misfit } => Self::misfit(code, misfit, what),
+            ContractFault::OutOfRange { .. } => Self::new(code, fault.to_string()),
+        }
+    }
+}
+
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         let detail = error.to_string();
@@ -188,6 +199,8 @@ impl From<ChangeError> for ApiError {
             ChangeError::Segment { .. } => Self::new(Code::InvalidSegment, detail),
             ChangeError::Environment(fault) => Self::new(environment_code(&fault), detail),
             ChangeError::Policy(fault) => fault.into(),
+            ChangeError::Contract(fault) => fault.into(),
+            ChangeError::NotMeasurable { .. } => Self::new(Code::NotMeasurable, detail),
             ChangeError::CohortIsManaged => Self::new(Code::CohortIsManaged, detail),
             ChangeError::TooLong { .. } => Self::new(Code::TooLong, detail),
             ChangeError::Outbox(error) => error.into(),
@@ -204,6 +217,8 @@ const fn unknown_code(what: Resource) -> Code {
         Resource::Flag | Resource::ProjectFlag => Code::UnknownFlag,
         Resource::Override => Code::UnknownOverride,
         Resource::Fuse => Code::UnknownFuse,
+        Resource::Contract => Code::UnknownContract,
+        Resource::Baseline => Code::UnknownBaseline,
         Resource::Segment => Code::UnknownSegment,
         Resource::Layer => Code::UnknownLayer,
         Resource::Holdout => Code::UnknownHoldout,

@@ -21,3 +21,4 @@ pub mod publish;
 pub mod random;
 pub mod store;
 pub mod telemetry;
+pub mod validator;

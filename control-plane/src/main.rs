@@ -18,14 +18,29 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn work() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     telemetry::start(cli.log.as_deref());
     match cli::run(cli.command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nothing more can be done when standard error is closed.
             let _ = writeln!(std::io::stderr(), "flagfuse: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints help or what is wrong. A mistake is 2, as everywhere; after `rollout`, where 2 means something else, it is 64.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Nothing more can be done when standard error is closed.
+    let _ = error.print();
+    let is_rollout = std::env::args_os().nth(1).is_some_and(|word| word == "rollout");
+    match (error.use_stderr(), is_rollout) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(64),
+        (true, false) => ExitCode::from(2),
     }
 }

@@ -261,6 +261,7 @@ impl ControlPlane {
         let mut beside = JoinSet::new();
         let (store, publisher, clock) = (&self.store, &self.publisher, &self.clock);
         beside.spawn(jobs::run_engine(store.clone(), publisher.clone(), clock.clone(), options.tick));
+        beside.spawn(jobs::run_validations(store.clone(), publisher.clone(), clock.clone()));
         beside.spawn(jobs::run_ticks(self.ingestion.clone(), clock.clone()));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
         let fleet = options.fleet();

@@ -143,6 +143,11 @@ impl<X> Changed<X> {
         Changed { tag, body, added: PhantomData }
     }
 
+    /// What the change notes under a name.
+    pub(super) fn note(&self, name: &str) -> Option<&Value> {
+        self.body.get(name)
+    }
+
     /// An import that cannot be made as it is, rehearsed.
     pub(super) fn refused() -> Self {
         Self { tag: None, body: Map::new(), added: PhantomData }

@@ -58,6 +58,18 @@ pub(super) const FUSE: Shape = Shape {
     ],
     code: Code::InvalidPolicy,
 };
+/// What a roll-out has to keep to.
+pub(super) const CONTRACT: Shape = Shape {
+    content: Some("contract"),
+    added: &["flag", "updated_ms", "updated_by"],
+    code: Code::InvalidContract,
+};
+/// What was measured before it.
+pub(super) const BASELINE: Shape = Shape {
+    content: Some("baseline"),
+    added: &["flag", "updated_ms", "updated_by"],
+    code: Code::InvalidBaseline,
+};
 /// Settings of an environment.
 pub(super) const SETTINGS: Shape =
     Shape { content: None, added: &["key", "version", "created_ms"], code: Code::BadSchema };

@@ -7,6 +7,7 @@ mod audit;
 mod auth;
 mod body;
 mod cells;
+mod contracts;
 mod document;
 mod echo;
 mod environments;
@@ -24,6 +25,7 @@ mod ingest;
 mod keys;
 mod metrics;
 mod metrics_seen;
+mod notices;
 mod otlp;
 mod page;
 mod parts;
@@ -33,6 +35,7 @@ mod propagation;
 mod quarantine;
 mod readings;
 mod replica;
+mod rollout;
 mod server_events;
 mod settings;
 mod slots;
@@ -235,6 +238,7 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/fuses", fuse_list::list, "Lists the fuses, and which harm stands among all"))
         .routes(get("/metrics-seen", metrics_seen::read, "Lists metric names that outcomes named lately"))
         .routes(get("/audit", audit::of_environment, "Lists who did what in the environment"))
+        .routes(get("/notices", notices::list, "Lists what somebody was to hear of"))
         .routes(get("/tokens", tokens::list_of_environment, "Lists the environment's tokens"))
         .routes(post("/tokens", tokens::create_for_environment, "Makes a client key, or a server's"))
         .merge(flag_routes())
@@ -259,6 +263,13 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
         .routes(put("/flags/{flag}/fuse", fuses::put, "Writes a fuse's policy"))
         .routes(delete("/flags/{flag}/fuse", fuses::delete, "Deletes a fuse"))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
+        .routes(get("/flags/{flag}/contract", contracts::read_contract, "Reads a contract"))
+        .routes(put("/flags/{flag}/contract", contracts::put_contract, "Writes a contract's next version"))
+        .routes(delete("/flags/{flag}/contract", contracts::delete_contract, "Takes a contract away"))
+        .routes(get("/flags/{flag}/baseline", contracts::read_baseline, "Reads a baseline"))
+        .routes(put("/flags/{flag}/baseline", contracts::put_baseline, "Writes a baseline's next version"))
+        .routes(get("/flags/{flag}/rollout", rollout::read, "Tells how far a roll-out got, rule by rule"))
+        .routes(post("/flags/{flag}/rollout/{step}", rollout::step, "Validates, promotes or rolls back"))
         .routes(get("/flags/{flag}/cells", cells::read, "Tells what was counted"))
         .routes(get("/flags/{flag}/usage", readings::usage, "Tells how often clients asked, by hour"))
         .routes(get("/flags/{flag}/verdicts", readings::verdicts, "Lists what the fuse found"))

@@ -26,6 +26,12 @@ pub(super) enum Action {
     FuseTransition,
     FuseAdvance,
     FuseHoldRamp,
+    PutContract,
+    DeleteContract,
+    PutBaseline,
+    Validate,
+    Promote,
+    RefuseRollout,
     CreateToken,
     RevokeToken,
 }
@@ -59,6 +65,12 @@ impl Action {
             Self::FuseTransition => "fuse.transition",
             Self::FuseAdvance => "fuse.advance",
             Self::FuseHoldRamp => "fuse.hold_ramp",
+            Self::PutContract => "contract.put",
+            Self::DeleteContract => "contract.delete",
+            Self::PutBaseline => "baseline.put",
+            Self::Validate => "rollout.validate",
+            Self::Promote => "rollout.promote",
+            Self::RefuseRollout => "rollout.refuse",
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
         }
@@ -77,7 +89,13 @@ impl Action {
             | Self::DeleteFuse
             | Self::FuseTransition
             | Self::FuseAdvance
-            | Self::FuseHoldRamp => true,
+            | Self::FuseHoldRamp
+            | Self::PutContract
+            | Self::DeleteContract
+            | Self::PutBaseline
+            | Self::Validate
+            | Self::Promote
+            | Self::RefuseRollout => true,
             Self::CreateProject
             | Self::DeleteProject
             | Self::CreateEnvironment
@@ -122,6 +140,12 @@ mod tests {
             Action::FuseTransition,
             Action::FuseAdvance,
             Action::FuseHoldRamp,
+            Action::PutContract,
+            Action::DeleteContract,
+            Action::PutBaseline,
+            Action::Validate,
+            Action::Promote,
+            Action::RefuseRollout,
             Action::CreateToken,
             Action::RevokeToken,
         ];
@@ -129,7 +153,8 @@ mod tests {
         let mut words = Vec::new();
         for action in all.chain(others) {
             let (family, verb) = action.as_str().split_once('.').unwrap();
-            let is_flags = ["flag", "project_flag", "override", "fuse"].contains(&family);
+            let is_flags = ["flag", "project_flag", "override", "fuse", "contract", "baseline", "rollout"]
+                .contains(&family);
             assert_eq!(action.is_of_one_flag(), is_flags, "{action:?}");
             assert!(!verb.is_empty() && !words.contains(&action.as_str()), "{action:?}");
             words.push(action.as_str());

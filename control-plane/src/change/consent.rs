@@ -25,7 +25,7 @@ impl Consent {
     /// own rules. Everything else a person may be asked about.
     pub(super) const fn about(self, change: &Change) -> Self {
         match change {
-            Change::FuseTransition { .. } => Self::NotAsked,
+            Change::FuseTransition { .. } | Change::Rollout { .. } => Self::NotAsked,
             _ => self,
         }
     }

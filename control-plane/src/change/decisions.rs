@@ -1,14 +1,16 @@
 //! What a change does to decisions, environment by environment: read before it is made, and compared afterwards. Never
 //! decides whether a change may be made.
 
-use flagfuse_shared::ids::{ProjectKey, Scope};
+use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope};
 
 use super::altered::{Altered, Memory};
 use super::effect::{Effect, Publication};
 use super::environment::Environment;
 use super::error::ChangeError;
-use super::kinds::Change;
+use super::kinds::{Change, RolloutStep};
+use super::together;
 use super::writing::Writing;
+use crate::model::circuit::Circuit;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{StoreError, flags, scopes};
 
@@ -22,6 +24,11 @@ impl Watch {
         let (environments, flag) = match affected(change) {
             Affected::Nothing => (Vec::new(), None),
             Affected::Flag(scope, flag) => (own_environment(writing, scope).await?, Some(flag)),
+            Affected::Group(scope, flag) => {
+                let environments = own_environment(writing, scope).await?;
+                let is_alone = together::members(writing.conn, scope, flag).await?.is_empty();
+                (environments, Some(flag.as_str()).filter(|_| is_alone))
+            }
             Affected::Environment(scope) => (own_environment(writing, scope).await?, None),
             Affected::Project(project, flag) => (writing.environments_of(project).await?, Some(flag)),
         };
@@ -67,6 +74,8 @@ enum Affected<'c> {
     /// No decision can change.
     Nothing,
     Flag(&'c Scope, &'c str),
+    /// A flag, and those whose fuses open with its own.
+    Group(&'c Scope, &'c FlagKey),
     Environment(&'c Scope),
     /// One flag in every environment of a project.
     Project(&'c ProjectKey, &'c str),
@@ -79,8 +88,12 @@ fn affected(change: &Change) -> Affected<'_> {
         | Change::PutOverride { scope, flag, .. }
         | Change::PutFuse { scope, flag, .. }
         | Change::DeleteFuse { scope, flag }
-        | Change::FuseTransition { scope, flag, .. }
         | Change::FuseAdvance { scope, flag, .. } => Affected::Flag(scope, flag.as_str()),
+        Change::FuseTransition { scope, flag, to: Circuit::Open, .. }
+        | Change::Rollout { scope, flag, step: RolloutStep::RollBack { .. } } => {
+            Affected::Group(scope, flag)
+        }
+        Change::FuseTransition { scope, flag, .. } => Affected::Flag(scope, flag.as_str()),
         Change::PutProjectFlag { project, wire, .. } => Affected::Project(project, &wire.key),
         Change::DeleteProjectFlag { project, flag, .. } => Affected::Project(project, flag.as_str()),
         Change::PutPart { scope, .. }
@@ -94,6 +107,7 @@ fn affected(change: &Change) -> Affected<'_> {
         // Nobody is asked whether decisions change where all of them do: what is lost is told instead.
         | Change::DeleteProject { .. }
         | Change::DeleteEnvironment { .. }
+        | Change::Rollout { .. }
         | Change::CreateToken { .. }
         | Change::RevokeToken { .. }
         | Change::Republish { .. } => Affected::Nothing,

@@ -23,6 +23,8 @@ pub(super) enum Publication {
     Needed,
     /// Something is switched off: clients hear of it at once.
     Urgent,
+    /// It does, and the version of the change's first effect carries it.
+    WithFirst,
     NotNeeded,
 }
 
@@ -31,7 +33,7 @@ impl Publication {
         match self {
             Self::Needed => Some(Urgency::Ordinary),
             Self::Urgent => Some(Urgency::Urgent),
-            Self::NotNeeded => None,
+            Self::WithFirst | Self::NotNeeded => None,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::confirm::{Above, Given, Lost};
 use super::precondition::{Tag, Unmet};
 use super::resource::Resource;
 use crate::model::circuit::Circuit;
+use crate::model::contract::ContractFault;
 use crate::model::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
 use crate::store::StoreError;
@@ -81,6 +82,15 @@ pub enum ChangeError {
     /// The policy is outside its limits or does not fit the flag.
     #[error(transparent)]
     Policy(#[from] PolicyFault),
+    /// The contract or the baseline is outside its limits.
+    #[error(transparent)]
+    Contract(#[from] ContractFault),
+    /// A validation could never come to an end.
+    #[error("the contract cannot be validated: {why}")]
+    NotMeasurable {
+        /// What is missing, and what to do about it.
+        why: String,
+    },
     /// Cohorts belong to the fuse.
     #[error("cohort is managed by the flag's fuse: leave it out or send it as it is")]
     CohortIsManaged,
@@ -266,6 +276,8 @@ const fn remedy(what: Resource) -> &'static str {
     match what {
         Resource::Flag => ": PUT …/flags/FLAG makes it",
         Resource::ProjectFlag => ": PUT /v1/projects/PROJECT/flags/FLAG makes it",
+        Resource::Contract => ": PUT …/flags/FLAG/contract makes it",
+        Resource::Baseline => ": PUT …/flags/FLAG/baseline makes it",
         Resource::Project
         | Resource::Environment
         | Resource::Settings

@@ -13,6 +13,7 @@ use super::fuse_lock;
 use super::kinds::Fuses;
 use super::named::named;
 use super::resource::Resource;
+use super::rollout;
 use super::writing::Writing;
 use crate::model::circuit::{Circuit, Rollout};
 use crate::store::fuses::FuseRow;
@@ -149,6 +150,7 @@ pub(super) async fn remove(writing: &mut Writing<'_>, scope: &Scope, key: &str) 
         phases::end(writing.conn, scope, key, writing.now).await?;
         fuses::delete(writing.conn, scope, key).await?;
     }
+    rollout::forget(writing, scope, key).await?;
     if flags::delete(writing.conn, scope, key).await? {
         Ok(())
     } else {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::environment::PartWire;
 use crate::model::circuit::Circuit;
+use crate::model::contract::{Baseline, Contract, Judged};
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
@@ -63,6 +64,33 @@ pub struct Import {
     pub imported: Imported,
     /// What to do with keys that are there.
     pub existing: Existing,
+}
+
+/// A step of a flag's roll-out.
+#[derive(Debug, Clone)]
+pub enum RolloutStep {
+    /// A contract in the place of the one in force; a validation that runs keeps its own.
+    PutContract(Box<Contract>),
+    /// No contract is in force any more.
+    DeleteContract,
+    /// What was measured before real traffic.
+    PutBaseline(Box<Baseline>),
+    /// A validation begins against what is in force.
+    Validate {
+        /// Also where one runs, or the flag is promoted.
+        restart: bool,
+    },
+    /// The feature is kept.
+    Promote {
+        /// The validation that decided it; nothing happens where it is not the one that runs. `None` of a person.
+        of: Option<i64>,
+        /// What it found.
+        rules: Vec<Judged>,
+        /// Why, in a person's words.
+        reason: String,
+    },
+    /// Its fuse opens, as a person would open it.
+    RollBack { of: Option<i64>, rules: Vec<Judged>, reason: String },
 }
 
 /// Everything that can be changed.
@@ -176,6 +204,8 @@ pub enum Change {
         /// In the words of whoever does it.
         reason: String,
     },
+    /// A step of a flag's roll-out; only one that rolls back publishes.
+    Rollout { scope: Scope, flag: FlagKey, step: RolloutStep },
     /// A new token; a client key publishes.
     CreateToken {
         /// Everything but the secret.
@@ -229,6 +259,7 @@ impl Change {
             | Self::DeleteFuse { .. }
             | Self::FuseTransition { .. }
             | Self::HoldRamp { .. }
+            | Self::Rollout { .. }
             | Self::RevokeToken { .. }
             | Self::Republish { .. } => Reserve::Usable,
         }

@@ -36,6 +36,7 @@ const fn of_change<'p>(actor: &'p Actor, change: &'p Change) -> Lock<'p> {
         | Change::FuseTransition { scope, .. }
         | Change::FuseAdvance { scope, .. }
         | Change::HoldRamp { scope, .. }
+        | Change::Rollout { scope, .. }
         | Change::Revert { scope, .. }
         | Change::Republish { scope, .. } => Lock::Environment(scope),
     }

@@ -6,9 +6,9 @@
 //! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
 //! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against it,
 //!   and who has to confirm it
-//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `ramp`, `scope`, `token`: one file a kind of change
+//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `ramp`, `together`, `rollout`, `scope`, `token`: one file a kind of change
 //! - `environment`, `attempt`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
-//! - `writing`, `effect`, `action`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
+//! - `writing`, `effect`, `action`, `record`, `notice`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `lock`, `transaction`: all of it in order, with as much locked as is checked
 
 mod action;
@@ -31,6 +31,7 @@ mod kinds;
 mod lock;
 mod loss;
 mod named;
+mod notice;
 mod outcome;
 mod part;
 mod precondition;
@@ -41,11 +42,13 @@ mod reach;
 mod record;
 mod resource;
 mod revert;
+mod rollout;
 mod same;
 mod scope;
 mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
+mod together;
 mod token;
 mod transaction;
 mod writing;
@@ -55,7 +58,7 @@ pub use self::consent::Consent;
 pub use self::edit::{Edit, Power, SettingsPatch};
 pub use self::environment::PartWire;
 pub use self::error::{ChangeError, Conflict};
-pub use self::kinds::{Actor, Change, Decider, Existing, Fuses, Import};
+pub use self::kinds::{Actor, Change, Decider, Existing, Fuses, Import, RolloutStep};
 pub use self::loss::project_tag;
 pub use self::outcome::{Applied, Rehearsed};
 pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};

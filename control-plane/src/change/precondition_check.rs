@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::error::ChangeError;
 use super::flag;
-use super::kinds::Change;
+use super::kinds::{Change, RolloutStep};
 use super::precondition::Preconditions;
 use super::subject::Subject;
 use super::writing::Writing;
@@ -53,6 +53,7 @@ async fn is_switch_off(writing: &mut Writing<'_>, change: &Change) -> Result<boo
         |stored: Option<FlagWire>, wire| stored.is_some_and(|stored| flag::is_switch_off(&stored, wire));
     Ok(match change {
         Change::FuseTransition { to, .. } => *to == Circuit::Open,
+        Change::Rollout { step, .. } => matches!(step, RolloutStep::RollBack { .. }),
         Change::PutFlag { scope, wire } => {
             let stored = flags::flag(writing.conn, scope, &wire.key).await?;
             switches_off(stored.map(|row| row.wire), wire)
@@ -115,13 +116,21 @@ async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool)
         | Change::PutOverride { patch: None, .. }
         | Change::FuseTransition { .. }
         | Change::FuseAdvance { .. }
-        | Change::HoldRamp { .. } => is_there,
+        | Change::HoldRamp { .. }
+        | Change::Rollout {
+            step:
+                RolloutStep::DeleteContract
+                | RolloutStep::Validate { .. }
+                | RolloutStep::Promote { .. }
+                | RolloutStep::RollBack { .. },
+            ..
+        } => is_there,
         Change::PutOverride { scope, flag, patch: Some(_) } => {
             project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str())
                 .await?
                 .is_some()
         }
-        Change::PutFuse { scope, flag, .. } => {
+        Change::PutFuse { scope, flag, .. } | Change::Rollout { scope, flag, .. } => {
             flags::flag(writing.conn, scope, flag.as_str()).await?.is_some()
         }
         Change::RevokeToken { token_id } => {

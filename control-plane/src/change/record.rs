@@ -1,16 +1,18 @@
-//! What a change leaves behind beside its rows: the version that carries it, and its entries in the audit trail.
+//! What a change leaves behind beside its rows: the version that carries it, its entries in the audit trail, and who is told.
 
 use serde_json::Value;
 
 use super::altered::Altered;
-use super::effect::Effect;
+use super::effect::{Effect, Publication};
 use super::error::ChangeError;
 use super::loss::Loss;
+use super::notice::Notice;
 use super::outcome::Applied;
 use super::writing::Writing;
 use crate::publish::Publisher;
 use crate::publish::outbox::{Reserve, enqueue};
 use crate::store::audit::{AuditPlace, NewAudit, insert};
+use crate::store::notices;
 
 /// What a change did beside its own effects.
 #[derive(Clone, Copy)]
@@ -32,7 +34,7 @@ impl Consequences<'_> {
     }
 }
 
-/// Publishes what was done and writes it into the audit trail.
+/// Publishes what was done, writes it into the audit trail, and leaves a notice of what somebody has to hear of.
 pub(super) async fn record(
     writing: &mut Writing<'_>,
     publisher: &Publisher,
@@ -47,7 +49,7 @@ pub(super) async fn record(
     // The first effect is what was asked for, the others follow from it.
     let mut applied: Option<Applied> = None;
     for effect in effects {
-        let version = match (&effect.scope, effect.publication.urgency()) {
+        let own = match (&effect.scope, effect.publication.urgency()) {
             (Some(scope), Some(urgency)) => {
                 let queued = enqueue(writing.conn, publisher, scope, reserve, urgency, writing.now).await;
                 Some(queued.map_err(|error| match &applied {
@@ -57,6 +59,8 @@ pub(super) async fn record(
             }
             (Some(_) | None, _) => None,
         };
+        let first = applied.as_ref().and_then(|applied| applied.version);
+        let version = own.or(first.filter(|_| effect.publication == Publication::WithFirst));
         let place = match &effect.scope {
             Some(scope) => AuditPlace::Environment(scope),
             None => AuditPlace::Tenant(&writing.actor.tenant),
@@ -70,14 +74,19 @@ pub(super) async fn record(
             fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
         }
         let (action, subject) = (effect.action.as_str(), effect.subject.as_str());
+        if let (Some(scope), Some(notice)) =
+            (&effect.scope, Notice::of(effect.action, &detail, writing.actor))
+        {
+            notices::insert(writing.conn, scope, notice.kind, subject, &notice.body, writing.now).await?;
+        }
         let entry = NewAudit { actor: &writing.actor.name, action, subject, detail, flags: &flags };
         insert(writing.conn, place, entry, writing.now).await?;
-        match (&mut applied, effect.scope, version) {
+        match (&mut applied, effect.scope, own) {
             (Some(applied), Some(scope), Some(version)) => {
                 applied.environments.push((scope.environment, version));
             }
             (Some(_), _, _) => {}
-            (None, _, version) => {
+            (None, _, _) => {
                 let (revision, notes) = (effect.revision, effect.notes);
                 let decisions = altered.iter().map(Altered::summary).collect();
                 let environments = Vec::new();
@@ -94,7 +103,6 @@ mod tests {
 
     use super::*;
     use crate::change::action::Action;
-    use crate::change::effect::Publication;
     use crate::change::testing::{altered, environment, flag, scope};
 
     #[test]

@@ -16,6 +16,10 @@ pub enum Resource {
     /// What an environment changes of its project's flag.
     Override,
     Fuse,
+    /// What a roll-out has to keep to.
+    Contract,
+    /// What was measured before it.
+    Baseline,
     Segment,
     Layer,
     Holdout,
@@ -34,6 +38,8 @@ impl Resource {
             Self::ProjectFlag => "project flag",
             Self::Override => "override",
             Self::Fuse => "fuse",
+            Self::Contract => "contract",
+            Self::Baseline => "baseline",
             Self::Segment => "segment",
             Self::Layer => "layer",
             Self::Holdout => "holdout",

@@ -1,9 +1,11 @@
 //! Whether a change would write what is there already. Compares, and writes nothing.
 
 use super::flag;
-use super::kinds::Change;
+use super::kinds::{Change, RolloutStep};
 use super::writing::Writing;
-use crate::store::{StoreError, flags, fuses, parts, project_flags, scopes};
+use crate::model::contract::{Baseline, Contract};
+use crate::store::contracts::ContractPart;
+use crate::store::{StoreError, contracts, flags, fuses, parts, project_flags, scopes};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
 pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
@@ -39,6 +41,16 @@ pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Resul
         Change::PutFuse { scope, flag, policy } if writing.owns(scope) => {
             let stored = fuses::fuse(writing.conn, scope, flag.as_str()).await?;
             stored.is_some_and(|stored| stored.policy == **policy)
+        }
+        Change::Rollout { scope, flag, step: RolloutStep::PutContract(contract) } if writing.owns(scope) => {
+            let part = ContractPart::Contract;
+            let stored = contracts::newest::<Contract>(writing.conn, scope, part, flag.as_str()).await?;
+            stored.is_some_and(|stored| stored.body == **contract)
+        }
+        Change::Rollout { scope, flag, step: RolloutStep::PutBaseline(baseline) } if writing.owns(scope) => {
+            let part = ContractPart::Baseline;
+            let stored = contracts::newest::<Baseline>(writing.conn, scope, part, flag.as_str()).await?;
+            stored.is_some_and(|stored| stored.body == **baseline)
         }
         Change::SetSettings { scope, settings: new, safety } if writing.owns(scope) => {
             match scopes::environment(writing.conn, scope).await? {

@@ -2,14 +2,16 @@
 //! after it, inside the transaction that makes it.
 
 use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey};
+use serde_json::Value;
 
 use super::edit::Edit;
-use super::kinds::{Actor, Change};
+use super::kinds::{Actor, Change, RolloutStep};
 use super::loss::project_tag;
 use super::precondition::Tag;
 use super::resource::Resource;
+use crate::store::contracts::ContractPart;
 use crate::store::parts::Part;
-use crate::store::{Connection, StoreError, flags, fuses, parts, project_flags, scopes, tokens};
+use crate::store::{Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, tokens};
 
 /// What a change is about: the thing whose tag its answer names.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub(super) enum Subject {
     Override(Scope, String),
     Part(Scope, Part, String),
     Fuse(Scope, String),
+    /// What is in force of a flag.
+    Contract(Scope, ContractPart, String),
     Token(TenantKey, String),
 }
 
@@ -60,6 +64,16 @@ impl Subject {
             | Change::FuseTransition { scope, flag, .. }
             | Change::FuseAdvance { scope, flag, .. }
             | Change::HoldRamp { scope, flag, .. } => Self::Fuse(scope.clone(), flag.to_string()),
+            Change::Rollout { scope, flag, step } => {
+                let part = match step {
+                    RolloutStep::PutContract(_) | RolloutStep::DeleteContract => ContractPart::Contract,
+                    RolloutStep::PutBaseline(_) => ContractPart::Baseline,
+                    RolloutStep::Validate { .. }
+                    | RolloutStep::Promote { .. }
+                    | RolloutStep::RollBack { .. } => return Self::Fuse(scope.clone(), flag.to_string()),
+                };
+                Self::Contract(scope.clone(), part, flag.to_string())
+            }
             Change::CreateToken { token, .. } => Self::Token(actor.tenant.clone(), token.token_id.clone()),
             Change::RevokeToken { token_id } => Self::Token(actor.tenant.clone(), token_id.clone()),
         }
@@ -87,7 +101,8 @@ impl Subject {
             | Self::Flag(scope, _)
             | Self::Override(scope, _)
             | Self::Part(scope, _, _)
-            | Self::Fuse(scope, _) => Some(scope),
+            | Self::Fuse(scope, _)
+            | Self::Contract(scope, _, _) => Some(scope),
         }
     }
 
@@ -131,6 +146,9 @@ impl Subject {
                 parts::part(conn, scope, *part, key).await?.map(|row| row.revision)
             }
             Self::Fuse(scope, key) => fuses::fuse(conn, scope, key).await?.map(|row| row.revision),
+            Self::Contract(scope, part, key) => {
+                contracts::newest::<Value>(conn, scope, *part, key).await?.map(|row| row.version)
+            }
             // One that is revoked is gone.
             Self::Token(tenant, id) => {
                 let row = tokens::token(conn, tenant, id).await?;
@@ -155,6 +173,8 @@ impl Subject {
             Self::Override(_, key) => (Resource::Override, key),
             Self::Part(_, part, key) => ((*part).into(), key),
             Self::Fuse(_, key) => (Resource::Fuse, key),
+            Self::Contract(_, ContractPart::Contract, key) => (Resource::Contract, key),
+            Self::Contract(_, ContractPart::Baseline, key) => (Resource::Baseline, key),
             Self::Token(_, id) => (Resource::Token, id),
         }
     }

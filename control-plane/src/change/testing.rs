@@ -122,8 +122,10 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::Store(_) => 29,
         ChangeError::Diff(_) => 30,
         ChangeError::NoNextStage { .. } => 31,
+        ChangeError::Contract(_) => 32,
+        ChangeError::NotMeasurable { .. } => 33,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 32;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 34;

@@ -15,7 +15,9 @@ use super::precondition::Preconditions;
 use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
-use super::{flag, fuse, import, inheritance, part, precondition_check, ramp, revert, scope, token};
+use super::{
+    flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, together, token,
+};
 use crate::publish::Publisher;
 use crate::store::Store;
 
@@ -145,10 +147,13 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::DeletePart { scope, part, key } => part::delete(writing, scope, part, &key).await,
         Change::Import { scope, import } => import::apply(writing, scope, *import).await,
         Change::PutFuse { scope, flag, policy } => fuse::put(writing, scope, &flag, *policy).await,
-        Change::DeleteFuse { scope, flag } => fuse::delete(writing, scope, &flag).await,
+        Change::DeleteFuse { scope, flag } => {
+            rollout::forget_validation(writing, &scope, flag.as_str()).await?;
+            fuse::delete(writing, scope, &flag).await
+        }
         Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence, is_anew } => {
             let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
-            fuse::transition(writing, scope, transition).await
+            together::transition(writing, scope, transition).await
         }
         Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
             let step = ramp::Step { flag, expected_revision, reason, evidence };
@@ -157,6 +162,7 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::HoldRamp { scope, flag, is_held, reason } => {
             ramp::hold_ramp(writing, scope, &flag, (is_held, reason)).await
         }
+        Change::Rollout { scope, flag, step } => rollout::take(writing, scope, &flag, step).await,
         Change::CreateToken { token, secret } => token::create(writing, *token, secret).await,
         Change::RevokeToken { token_id } => token::revoke(writing, &token_id).await,
     }

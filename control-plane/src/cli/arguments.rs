@@ -3,6 +3,7 @@
 pub(crate) mod fuse;
 pub(crate) mod keys;
 pub(crate) mod place;
+pub(crate) mod rollout;
 pub(crate) mod send;
 
 use std::net::SocketAddr;
@@ -49,6 +50,10 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Send events from a file to a control plane; goes on where it was when it is called again.
     Send(send::SendArgs),
+    /// Measure how a service answers, as what a contract is compared with.
+    Baseline(rollout::BaselineArgs),
+    /// Validate, promote or roll back a flag, or tell how far it got; the exit code says how it stands.
+    Rollout(rollout::RolloutArgs),
     /// Tell why a flag answers as it does, step by step.
     Explain(ExplainArgs),
     /// Ask about fuses.

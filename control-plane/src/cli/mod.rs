@@ -1,27 +1,34 @@
 //! The command line: what it takes, and one file for each command. Commands print; everything else is the library's.
 
+mod api;
 pub(crate) mod arguments;
+mod baseline;
 mod explain;
 mod fuse;
+mod http;
 mod import;
 mod init;
 mod keys;
+mod line;
 mod openapi;
+mod rollout;
 mod send;
 mod serve;
 mod token;
 mod verify;
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use flagfuse_control_plane::plane;
 
 use self::arguments::{Command, TokenCommand};
 
-/// Does what the command line says.
-pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
-    match command {
+/// Does what the command line says; what its exit code is, where that says more than that it was done.
+pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        Command::Rollout(args) => return rollout::run(args).await,
         Command::Init(args) => init::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => {
@@ -35,10 +42,12 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::VerifySnapshot(args) => say(&verify::run(&args)?),
         Command::Import(args) => say(&import::run(args).await?),
         Command::Send(args) => send::run(args).await,
+        Command::Baseline(args) => baseline::run(args).await,
         Command::Explain(args) => say(&explain::run(args).await?),
         Command::Fuse(args) => fuse::run(args.command).await,
         Command::Openapi => say(&openapi::run()?),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn say(text: &str) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use super::*;
 use crate::change::testing::{CHANGE_ERROR_COUNT, change_error_number as number};
 use crate::change::{Above, Given, Lost, Unmet};
 use crate::model::circuit::Circuit;
+use crate::model::contract::{Baseline, Contract};
 use crate::model::fleet::ReplicaName;
 use crate::publish::edges::{EdgeReader, EdgeTooOld};
 
@@ -60,6 +61,10 @@ fn of_requests() -> Vec<(ChangeError, Code)> {
         (too_many(SharedField::Holdout), Code::InvalidHoldout),
         (ChangeError::Policy(mode), Code::ModeNotAvailable),
         (ChangeError::Policy(variation), Code::InvalidPolicy),
+        (unknown(Resource::Contract), Code::UnknownContract),
+        (unknown(Resource::Baseline), Code::UnknownBaseline),
+        (ChangeError::Contract(Contract::parse(&json!({})).unwrap_err()), Code::InvalidContract),
+        (ChangeError::Contract(Baseline::parse(&json!({})).unwrap_err()), Code::InvalidBaseline),
         (ChangeError::CohortIsManaged, Code::CohortIsManaged),
         (ChangeError::TooLong { field: "name", len: 9, len_max: 8 }, Code::TooLong),
     ]
@@ -74,6 +79,7 @@ fn of_states() -> Vec<(ChangeError, Code)> {
     let unmet = ChangeError::Precondition { what: "flag", key: key(), unmet: Unmet::Match, current: None };
     let conflict = |reason| ChangeError::Conflicts { conflicts: vec![Conflict { name: key(), reason }] };
     vec![
+        (ChangeError::NotMeasurable { why: key() }, Code::NotMeasurable),
         (ChangeError::Exists { what: Resource::Project, key: key() }, Code::Exists),
         (ChangeError::TooManyEnvironments { count: 9, deleted: 2 }, Code::TooManyEnvironments),
         (conflict(ChangeError::Exists { what: Resource::Flag, key: key() }), Code::Exists),

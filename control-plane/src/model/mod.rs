@@ -2,6 +2,7 @@
 
 pub mod ceremony;
 pub mod circuit;
+pub mod contract;
 pub mod evidence;
 pub mod fleet;
 pub mod identity;

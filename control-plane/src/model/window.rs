@@ -155,6 +155,15 @@ pub struct Bounds {
     pub newest: Option<i64>,
 }
 
+impl Bounds {
+    /// The slots between them.
+    pub fn slots(&self) -> Range<i64> {
+        let behind = self.newest.map_or(0, |newest| newest + 1);
+        let end = self.next.map_or(behind, |next| next.slot);
+        self.first.map_or(end, |first| first.slot.min(end))..end
+    }
+}
+
 /// The sums of one window. `None` as its slots: it has not been added up yet.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
@@ -195,9 +204,7 @@ impl Window {
 
     /// Takes over bounds; what there is to add and to take away then, by [`Self::settle`].
     pub fn shift(&mut self, bounds: Bounds) -> Shift {
-        let behind = bounds.newest.map_or(0, |newest| newest + 1);
-        let end = bounds.next.map_or(behind, |next| next.slot);
-        let start = bounds.first.map_or(end, |first| first.slot.min(end));
+        let Range { start, end } = bounds.slots();
         let before = self.slots.replace(start..end);
         (self.first, self.next) = (bounds.first.filter(|first| first.slot < end), bounds.next);
         match before {

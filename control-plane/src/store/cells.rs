@@ -335,9 +335,7 @@ pub async fn reading(
     let number = names.metric_no(metric);
     let metrics: Vec<u8> = [ENROLLED].into_iter().chain(number).collect();
     let bounds = bounds(conn, &[(phase_id, range)], NEWEST).await?.pop().unwrap_or_default();
-    let end = bounds.next.map_or_else(|| bounds.newest.map_or(0, |newest| newest + 1), |next| next.slot);
-    let start = bounds.first.map_or(end, |first| first.slot.min(end));
-    let asked = Asked { phase_id, metrics: &metrics, slots: start..end };
+    let asked = Asked { phase_id, metrics: &metrics, slots: bounds.slots() };
     let sums = sums(conn, &[asked], None).await?.pop().unwrap_or_default();
     Ok(sums.reading(number))
 }

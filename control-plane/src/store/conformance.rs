@@ -1,10 +1,12 @@
 //! What the store promises, asked of both databases: what is written is read back, bounds hold, and two transactions that
 //! name one lock do not overtake each other.
 
+mod contracts;
 mod counted;
 mod definitions;
 mod evidence;
 mod measurements;
+mod notices;
 mod partitions;
 mod publication;
 mod races;

@@ -4,7 +4,7 @@ use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
 use serde::Serialize;
 
 use super::sql::Row;
-use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+use super::{Connection, StoreError, StoredProject, contracts, from_sql, sql, to_sql, validations};
 
 /// One row that an environment or a project holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,6 +80,8 @@ pub async fn delete_environment(
             .execute(&mut *conn)
             .await?;
     }
+    contracts::retire(conn, scope, None, now).await?;
+    validations::end_all(conn, scope, now).await?;
     // In the order in which they name one another.
     let removals = [
         "DELETE FROM fuses WHERE project = $1 AND environment = $2",

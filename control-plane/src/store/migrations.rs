@@ -38,6 +38,8 @@ pub(super) const SQLITE: Migrations = &[
     (29, include_str!("../../../migrations/sqlite/0029_stages.sql")),
     (30, include_str!("../../../migrations/sqlite/0030_basis.sql")),
     (31, include_str!("../../../migrations/sqlite/0031_misses.sql")),
+    (32, include_str!("../../../migrations/sqlite/0032_notices.sql")),
+    (33, include_str!("../../../migrations/sqlite/0033_contracts.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -72,6 +74,8 @@ pub(super) const POSTGRES: Migrations = &[
     (29, include_str!("../../../migrations/postgres/0029_stages.sql")),
     (30, include_str!("../../../migrations/postgres/0030_basis.sql")),
     (31, include_str!("../../../migrations/postgres/0031_misses.sql")),
+    (32, include_str!("../../../migrations/postgres/0032_notices.sql")),
+    (33, include_str!("../../../migrations/postgres/0033_contracts.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

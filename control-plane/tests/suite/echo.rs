@@ -22,6 +22,7 @@ async fn world() -> (World, Vec<(String, Value)>) {
         body["description"] = json!("another");
         body
     };
+    let baseline = |rate: f64| json!({ "p50_ms": 1, "p95_ms": 2, "p99_ms": 3, "error_rate": rate, "sample_size": 9, "concurrency": 1 });
     let puts = [
         (here("flags/free"), flag(), described(flag())),
         (BASE.to_owned(), flag(), described(flag())),
@@ -30,6 +31,12 @@ async fn world() -> (World, Vec<(String, Value)>) {
         (here("layers/home"), json!({ "salt": "s" }), described(json!({}))),
         (here("holdout"), json!({ "percentage": 1, "salt": "s" }), json!({ "percentage": 1, "salt": "t" })),
         (format!("{FLAG}/fuse"), policy(json!({})), policy(json!({ "min_sample": 300 }))),
+        (
+            format!("{FLAG}/contract"),
+            json!({ "max_error_rate": 0.1, "window_s": 60 }),
+            json!({ "max_error_rate": 0.2, "window_s": 60, "group": ["free"] }),
+        ),
+        (format!("{FLAG}/baseline"), baseline(0.1), baseline(0.2)),
         (
             here("settings"),
             json!({ "profile": "economy", "auto_exposure": "off", "confirm_above_pct": 100, "stages": [], "soak_s": 9,

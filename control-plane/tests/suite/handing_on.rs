@@ -17,7 +17,7 @@ use crate::world::{ENVIRONMENT, FLAG, START, World, flag, fleet, policy};
 const VARIABLE: &str = "FLAGFUSE_TEST_POSTGRES";
 
 /// A database of its own, which goes when this goes.
-struct Database {
+pub(crate) struct Database {
     url: DatabaseUrl,
     admin: String,
     name: String,
@@ -42,7 +42,7 @@ async fn administer(admin: &str, sql: String) {
 
 /// On the server that the variable names, by the URL of somebody who may create databases; `None` where there is no server,
 /// which only a developer's machine may lack.
-async fn database() -> Option<Database> {
+pub(crate) async fn database() -> Option<Database> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     static TOLD: Once = Once::new();
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration")]
@@ -59,7 +59,7 @@ async fn database() -> Option<Database> {
 }
 
 /// Two on one database; the first one is reached by the second.
-async fn two(database: &Database) -> (World, World) {
+pub(crate) async fn two(database: &Database) -> (World, World) {
     let dir = tempfile::tempdir().unwrap();
     let (clock, tenant) = (Clock::manual(START), TenantKey::parse("default").unwrap());
     let location = Location { data: dir.path().to_owned(), database: database.url.clone() };

@@ -21,6 +21,9 @@ mod explain;
 mod feedback;
 #[cfg(test)]
 mod guards;
+#[cfg(test)]
+mod groups;
+#[cfg(test)]
 mod handing_on;
 #[cfg(test)]
 mod hiding;
@@ -42,6 +45,8 @@ mod losses;
 mod metrics;
 #[cfg(test)]
 mod notes;
+#[cfg(test)]
+mod notices;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
@@ -66,6 +71,8 @@ mod replay;
 mod replays;
 #[cfg(test)]
 mod replica;
+#[cfg(test)]
+mod rollout;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]

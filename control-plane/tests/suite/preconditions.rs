@@ -21,6 +21,11 @@ async fn world() -> (World, String) {
     world.ok("PUT", BASE, flag()).await;
     world.ok("PUT", &here("flags/base/override"), json!({ "description": "ours" })).await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    let contract = json!({ "max_error_rate": 0.1, "window_s": 60 });
+    world.ok("PUT", &format!("{FLAG}/contract"), contract).await;
+    let baseline =
+        json!({ "p50_ms": 1, "p95_ms": 2, "p99_ms": 3, "error_rate": 0, "sample_size": 8, "concurrency": 1 });
+    world.ok("PUT", &format!("{FLAG}/baseline"), baseline).await;
     let token = world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": "old" })).await;
     let token = token["token_id"].as_str().unwrap().to_owned();
     // Before anybody looks at the audit trail.

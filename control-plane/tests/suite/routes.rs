@@ -42,6 +42,8 @@ macro_rules! at {
 }
 
 const FUSE: &str = at!("/flags/checkout/fuse");
+const CONTRACT: &str = at!("/flags/checkout/contract");
+const BASELINE: &str = at!("/flags/checkout/baseline");
 const BASE: &str = "/v1/projects/demo/flags/base";
 const EVENTS: &str = "/v1/ingest/events";
 const LOGS: &str = "/v1/otlp/v1/logs";
@@ -109,8 +111,16 @@ fn switches() -> Vec<Row> {
         json!({ "state": "ENABLED", "variants": { "on": true, "off": false }, "defaultVariant": "on" });
     let imported = json!({ "flags": { "imported": definition } });
     let percentage = json!({ "percentage": 5, "salt": "s" });
+    let contract = json!({ "max_error_rate": 0.2, "window_s": 60 });
+    let baseline =
+        json!({ "p50_ms": 1, "p95_ms": 2, "p99_ms": 3, "error_rate": 0, "sample_size": 9, "concurrency": 1 });
+    let rollback = at!("/flags/checkout/rollout/rollback");
     vec![
         ("POST", "/flags/{flag}/fuse/{action}", half_open, json!({ "reason": "r" }), At(FUSE)),
+        ("PUT", "/flags/{flag}/contract", CONTRACT, contract, At(CONTRACT)),
+        ("DELETE", "/flags/{flag}/contract", CONTRACT, Value::Null, At(CONTRACT)),
+        ("PUT", "/flags/{flag}/baseline", BASELINE, baseline, At(BASELINE)),
+        ("POST", "/flags/{flag}/rollout/{step}", rollback, json!({ "reason": "r" }), Ignored(FUSE)),
         ("DELETE", "/flags/{flag}/fuse", FUSE, Value::Null, At(FUSE)),
         ("PUT", "/holdout", holdout, percentage, At(holdout)),
         ("POST", "/import", at!("/import?format=flagd"), imported, At(snapshot)),

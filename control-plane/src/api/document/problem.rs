@@ -10,7 +10,7 @@ use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Content, Ref, RefOr};
 
-use super::schema::{Conflict, DecisionDiff, FuseStanding};
+use super::schema::{Circuit, Conflict, DecisionDiff, FuseStanding, Rollout};
 use crate::error::Code;
 
 /// A failed request, as `application/problem+json` (RFC 9457). Members beside the first five come with some codes only.
@@ -54,6 +54,12 @@ pub(super) struct Problem {
     /// With `version_not_kept`: the versions that are, the newest first.
     #[schema(nullable = false)]
     kept: Option<Vec<String>>,
+    /// With `rollout_decided`: how far the roll-out got.
+    #[schema(nullable = false)]
+    rollout: Option<Rollout>,
+    /// With `rollout_decided`: where its fuse stands.
+    #[schema(nullable = false)]
+    circuit: Option<Circuit>,
     /// With `settings_incomplete`: the fields that are left out.
     #[schema(nullable = false)]
     missing: Option<Vec<String>>,

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::change::testing::{CHANGE_ERROR_COUNT, change_error_number as number, scope};
+use crate::model::contract::Contract;
 
 fn key() -> String {
     "k".to_owned()
@@ -109,6 +110,11 @@ fn of_fuses() -> Vec<(ChangeError, &'static str)> {
         (
             ChangeError::InEnvironment { environment: environment(), source },
             "environment e: cohort is managed",
+        ),
+        (ChangeError::NotMeasurable { why: "x".to_owned() }, "the contract cannot be validated: x"),
+        (
+            ChangeError::Contract(Contract::parse(&json!({ "window_s": 1, "max_p95_ms": 5 })).unwrap_err()),
+            "window_s is 1, allowed is 60 to",
         ),
         (ChangeError::Stale { found: 8, expected: 7 }, "fuse is at revision 8, the change was made for 7"),
     ]

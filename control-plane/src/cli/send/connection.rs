@@ -4,19 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::Context as _;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT};
-use axum::http::{Request, Response, Uri};
+use axum::http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
+
+use super::super::http::{Origin, authorization};
 
 /// How long reaching the other side may take, TLS included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -31,11 +27,8 @@ const AGENT: &str = concat!("flagfuse-send/", env!("CARGO_PKG_VERSION"));
 /// Where events go, and with which token.
 #[derive(Clone)]
 pub(super) struct Target {
-    authority: String,
-    host: String,
-    port: u16,
+    origin: Origin,
     path: String,
-    tls: Option<TlsConnector>,
     authorization: HeaderValue,
 }
 
@@ -58,85 +51,21 @@ pub(super) struct Unanswered {
 }
 
 impl Target {
-    /// `http://HOST[:PORT][/PATH]` or `https://…`; `authorities` are those of a file, in place of the public ones.
+    /// A control plane by its URL; `authorities` are those of a file, in place of the public ones.
     pub(super) fn of(url: &str, token: &str, authorities: Option<&Path>) -> anyhow::Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("the URL {url:?} is none"))?;
-        let is_https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => bail!("the URL {url:?} has to start with http:// or https://"),
-        };
-        let (host, authority) = (uri.host().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()));
-        ensure!(
-            !host.is_empty() && !authority.contains('@'),
-            "the URL {url:?} has to name a host, and no user"
-        );
-        ensure!(uri.query().is_none(), "the URL {url:?} has a query");
-        // `…/v1` is what other tools call the API.
-        let base = uri.path().trim_end_matches('/');
-        let base = base.strip_suffix("/v1").unwrap_or(base);
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| anyhow::anyhow!("the token has characters that no token has"))?;
-        authorization.set_sensitive(true);
-        ensure!(is_https || authorities.is_none(), "--ca-file is for https://, and the URL is {url}");
-        Ok(Self {
-            authority: authority.to_owned(),
-            host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
-            path: format!("{base}{PATH}"),
-            tls: if is_https { Some(tls(authorities)?) } else { None },
-            authorization,
-        })
-    }
-
-    async fn connect(&self) -> anyhow::Result<SendRequest<Body>> {
-        let stream = TcpStream::connect(format!("{}:{}", self.host, self.port)).await?;
-        stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return serve(stream).await };
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(bare.to_owned()).context("the host is no name for TLS")?;
-        serve(tls.connect(name, stream).await.context("TLS")?).await
+        let (authorization, origin) = (authorization(token)?, Origin::of(url, authorities)?);
+        let path = format!("{}{PATH}", origin.base()?);
+        Ok(Self { origin, path, authorization })
     }
 
     fn request(&self, body: Bytes) -> anyhow::Result<Request<Body>> {
         let request = Request::post(&self.path)
-            .header(HOST, &self.authority)
+            .header(HOST, &self.origin.authority)
             .header(AUTHORIZATION, &self.authorization)
             .header(CONTENT_TYPE, "application/x-ndjson")
             .header(USER_AGENT, AGENT);
         Ok(request.body(Body::from(body))?)
     }
-}
-
-fn tls(authorities: Option<&Path>) -> anyhow::Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    match authorities {
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Some(path) => {
-            let reading = || format!("cannot read certificates in PEM from {}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).with_context(reading)? {
-                roots.add(certificate.with_context(reading)?).with_context(reading)?;
-            }
-            ensure!(!roots.is_empty(), "{} has no certificate in PEM", path.display());
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
-}
-
-/// Drives the connection until it ends.
-async fn serve<S>(stream: S) -> anyhow::Result<SendRequest<Body>>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "the connection has ended");
-        }
-    });
-    Ok(sender)
 }
 
 /// A connection, or none yet.
@@ -166,7 +95,7 @@ impl Connection {
     }
 
     async fn connected(&self) -> anyhow::Result<SendRequest<Body>> {
-        let connecting = timeout(CONNECT_LIMIT, self.target.connect()).await;
+        let connecting = timeout(CONNECT_LIMIT, self.target.origin.connect()).await;
         let seconds = CONNECT_LIMIT.as_secs();
         connecting.map_err(|_| anyhow::anyhow!("not reached within {seconds} s"))?.context("not reached")
     }
@@ -191,7 +120,8 @@ async fn read(response: Response<Incoming>) -> anyhow::Result<Answer> {
 #[cfg(test)]
 mod tests {
     use rustls::ServerConfig;
-    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
@@ -212,8 +142,9 @@ mod tests {
             ("http://flags.example/flagfuse/", "flags.example", 80, "/flagfuse/v1/ingest/events"),
         ] {
             let target = of(url).unwrap();
-            assert_eq!((target.host.as_str(), target.port, target.path.as_str()), (host, port, path));
-            assert_eq!(target.tls.is_some(), url.starts_with("https"));
+            let origin = &target.origin;
+            assert_eq!((origin.host.as_str(), origin.port, target.path.as_str()), (host, port, path));
+            assert_eq!(origin.tls.is_some(), url.starts_with("https"));
         }
         for (url, said) in [
             ("ftp://x", "start with http:// or https://"),

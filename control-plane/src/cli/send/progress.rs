@@ -1,16 +1,10 @@
-//! How far it is, for people: one line that is written over again and again on a terminal, and a line now and then elsewhere.
+//! How far it is, for people.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _, stderr};
 use std::time::Duration;
 
-use flagfuse_control_plane::clock::monotonic;
-use tokio::time::Instant;
+use super::super::line::{Line, bar};
 
-/// Between two lines where nobody watches.
-const LINE_PAUSE: Duration = Duration::from_secs(5);
-/// Characters of the bar.
-const BAR_LEN: u64 = 30;
 /// What is kept of the reason for a wait.
 const TROUBLE_LEN_MAX: usize = 160;
 /// Rejected lines that are shown; a file has the rest.
@@ -40,10 +34,8 @@ impl Figures {
     fn told(&self) -> String {
         let mut text = String::new();
         if let Some(len) = self.len.filter(|len| *len > 0) {
-            let share = |of: u64| self.offset.saturating_mul(of) / len;
-            let bar = "#".repeat(usize::try_from(share(BAR_LEN)).unwrap_or(0));
             // Writing into a text cannot fail.
-            let _ = write!(text, "[{bar:<30}] {} %, ", share(100));
+            let _ = write!(text, "{}, ", bar(self.offset, len));
         }
         let _ = write!(text, "{} lines, {:.0}/s, {}", self.lines, self.rate(), megabytes(self.offset));
         if let Some(len) = self.len {
@@ -84,14 +76,13 @@ fn clock(seconds: u64) -> String {
 /// Who shows it.
 #[derive(Debug)]
 pub(super) struct Progress {
-    is_terminal: bool,
-    shown_at: Option<Instant>,
+    line: Line,
     shown_count: u64,
 }
 
 impl Progress {
     pub(super) fn on_standard_error() -> Self {
-        Self { is_terminal: stderr().is_terminal(), shown_at: None, shown_count: 0 }
+        Self { line: Line::on_standard_error(), shown_count: 0 }
     }
 
     /// Shows it where it is time to; why it waits, where it does.
@@ -101,25 +92,16 @@ impl Progress {
             let end = trouble.floor_char_boundary(TROUBLE_LEN_MAX);
             let _ = write!(text, "; waiting: {}", trouble.get(..end).unwrap_or_default());
         }
-        if self.is_terminal {
-            write_all(&format!("\r\x1b[K{text}"));
-            return;
-        }
-        let now = monotonic();
-        let first = *self.shown_at.get_or_insert(now);
-        if now.duration_since(first) >= LINE_PAUSE {
-            self.shown_at = Some(now);
-            write_all(&format!("{text}\n"));
-        }
+        self.line.show(&text);
     }
 
     /// Shows a line that could not be used, the first few of them.
     pub(super) fn reject(&mut self, told: &str) {
         self.shown_count += 1;
         match self.shown_count {
-            count if count <= SHOWN_COUNT_MAX => self.say(told),
+            count if count <= SHOWN_COUNT_MAX => self.line.say(told),
             count if count == SHOWN_COUNT_MAX + 1 => {
-                self.say("further lines that cannot be used are counted; --rejects FILE lists them");
+                self.line.say("further lines that cannot be used are counted; --rejects FILE lists them");
             }
             _ => {}
         }
@@ -127,22 +109,8 @@ impl Progress {
 
     /// The last line stays.
     pub(super) fn end(&mut self, figures: &Figures) {
-        if self.is_terminal {
-            write_all(&format!("\r\x1b[K{}\n", figures.told()));
-        }
+        self.line.end(&figures.told());
     }
-
-    fn say(&self, text: &str) {
-        let clear = if self.is_terminal { "\r\x1b[K" } else { "" };
-        write_all(&format!("{clear}{text}\n"));
-    }
-}
-
-/// Nothing can be done where standard error is closed.
-fn write_all(text: &str) {
-    let mut all = stderr();
-    let _ = all.write_all(text.as_bytes());
-    let _ = all.flush();
 }
 
 #[cfg(test)]

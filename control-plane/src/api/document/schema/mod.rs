@@ -3,10 +3,12 @@
 #![expect(dead_code, reason = "nobody makes a value of a schema")]
 
 mod change;
+mod contract;
 mod definition;
 mod fuse;
 
 pub(in crate::api) use self::change::{ChangeNotes, Conflict, DecisionDiff, Decisions, FuseStanding, Lost};
+pub(in crate::api) use self::contract::{Baseline, Contract, Judged, Standing};
 pub(in crate::api) use self::definition::{
     Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, Profile, Segment,
     SegmentBody, TokenKind,

@@ -26,7 +26,7 @@ use crate::store::days::Daily;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, compaction, days, edge_readers, event_ids,
-    metrics_seen, quarantine, scopes, telemetry_log, usage,
+    metrics_seen, notices, quarantine, scopes, telemetry_log, usage,
 };
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
@@ -43,6 +43,8 @@ const LOG_KEPT_MS: u64 = 30 * DAY_MS;
 const STEPS_KEPT_MS: u64 = 30 * DAY_MS;
 /// Hours of usage are kept this long.
 const USAGE_KEPT_MS: u64 = 90 * DAY_MS;
+/// Notices are kept this long, and no more of them than the store has room for.
+const NOTICES_KEPT_MS: u64 = 90 * DAY_MS;
 /// Events forgotten in one transaction, so that ingestion never waits long.
 const PRUNE_COUNT: u32 = 500;
 /// A revocation counts at most this much after its ceremony.
@@ -252,11 +254,19 @@ enum Prunable {
     Quarantine,
     OldCells,
     Usage,
+    Notices,
 }
 
 impl Prunable {
-    const ALL: [Self; 6] =
-        [Self::EventIds, Self::Log, Self::Batches, Self::Quarantine, Self::OldCells, Self::Usage];
+    const ALL: [Self; 7] = [
+        Self::EventIds,
+        Self::Log,
+        Self::Batches,
+        Self::Quarantine,
+        Self::OldCells,
+        Self::Usage,
+        Self::Notices,
+    ];
 }
 
 /// How many rows went, and whether there may be more.
@@ -279,7 +289,7 @@ async fn keep_days(store: &Store, daily: Daily, now: UnixMillis) -> Result<(), S
 }
 
 /// Forgets what has no use after its horizon: ids of usage, the log that checkpoints have in them, applied batches, quarantined
-/// bytes, the minutes of old balances, the steps of old cells, hours of usage. Never a sum, a phase or an audit row. How many rows went.
+/// bytes, the minutes of old balances, the steps of old cells, hours of usage, notices. Never a sum, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
     for daily in Daily::ALL {
@@ -306,6 +316,9 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
                     full(quarantine::prune(&mut tx, now.minus(RAW_KEPT_MS), PRUNE_COUNT).await?)
                 }
                 Prunable::Usage => full(usage::prune(&mut tx, now.minus(USAGE_KEPT_MS), PRUNE_COUNT).await?),
+                Prunable::Notices => {
+                    full(notices::prune(&mut tx, now.minus(NOTICES_KEPT_MS), PRUNE_COUNT).await?)
+                }
                 Prunable::OldCells => {
                     let count = compaction::compact(&mut tx, now.minus(STEPS_KEPT_MS), now).await?;
                     // Nothing goes that anybody could miss.

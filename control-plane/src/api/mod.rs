@@ -23,6 +23,7 @@ mod ingest;
 mod keys;
 mod metrics;
 mod metrics_seen;
+mod notices;
 mod otlp;
 mod page;
 mod parts;
@@ -233,6 +234,7 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         ))
         .routes(get("/metrics-seen", metrics_seen::read, "Lists metric names that outcomes named lately"))
         .routes(get("/audit", audit::of_environment, "Lists who did what in the environment"))
+        .routes(get("/notices", notices::list, "Lists what somebody was to hear of"))
         .routes(get("/tokens", tokens::list_of_environment, "Lists the environment's tokens"))
         .routes(post("/tokens", tokens::create_for_environment, "Makes a client key, or a server's"))
         .merge(flag_routes())

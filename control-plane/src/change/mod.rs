@@ -8,7 +8,7 @@
 //!   and who has to confirm it
 //! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `scope`, `token`: one file a kind of change
 //! - `environment`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
-//! - `writing`, `effect`, `action`, `record`, `outcome`: what every one of them is handed, and what it leaves behind
+//! - `writing`, `effect`, `action`, `record`, `notice`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `lock`, `transaction`: all of it in order, with as much locked as is checked
 
 mod action;
@@ -30,6 +30,7 @@ mod kinds;
 mod lock;
 mod loss;
 mod named;
+mod notice;
 mod outcome;
 mod part;
 mod precondition;

@@ -1,4 +1,4 @@
-//! What a change leaves behind beside its rows: the version that carries it, and its entries in the audit trail.
+//! What a change leaves behind beside its rows: the version that carries it, its entries in the audit trail, and who is told.
 
 use serde_json::Value;
 
@@ -6,11 +6,13 @@ use super::altered::Altered;
 use super::effect::Effect;
 use super::error::ChangeError;
 use super::loss::Loss;
+use super::notice::Notice;
 use super::outcome::Applied;
 use super::writing::Writing;
 use crate::publish::Publisher;
 use crate::publish::outbox::{Reserve, enqueue};
 use crate::store::audit::{AuditPlace, NewAudit, insert};
+use crate::store::notices;
 
 /// What a change did beside its own effects.
 #[derive(Clone, Copy)]
@@ -32,7 +34,7 @@ impl Consequences<'_> {
     }
 }
 
-/// Publishes what was done and writes it into the audit trail.
+/// Publishes what was done, writes it into the audit trail, and leaves a notice of what somebody has to hear of.
 pub(super) async fn record(
     writing: &mut Writing<'_>,
     publisher: &Publisher,
@@ -70,6 +72,11 @@ pub(super) async fn record(
             fields.extend(own.map(|altered| ("decisions".to_owned(), altered.summary())));
         }
         let (action, subject) = (effect.action.as_str(), effect.subject.as_str());
+        if let (Some(scope), Some(notice)) =
+            (&effect.scope, Notice::of(effect.action, &detail, writing.actor))
+        {
+            notices::insert(writing.conn, scope, notice.kind, subject, &notice.body, writing.now).await?;
+        }
         let entry = NewAudit { actor: &writing.actor.name, action, subject, detail, flags: &flags };
         insert(writing.conn, place, entry, writing.now).await?;
         match (&mut applied, effect.scope, version) {

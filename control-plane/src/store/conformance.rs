@@ -4,6 +4,7 @@
 mod counted;
 mod definitions;
 mod measurements;
+mod notices;
 mod partitions;
 mod publication;
 mod races;

@@ -34,6 +34,7 @@ pub(super) const SQLITE: Migrations = &[
     (25, include_str!("../../../migrations/sqlite/0025_days.sql")),
     (26, include_str!("../../../migrations/sqlite/0026_mended.sql")),
     (27, include_str!("../../../migrations/sqlite/0027_pieces.sql")),
+    (31, include_str!("../../../migrations/sqlite/0031_notices.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -64,6 +65,7 @@ pub(super) const POSTGRES: Migrations = &[
     (25, include_str!("../../../migrations/postgres/0025_days.sql")),
     (26, include_str!("../../../migrations/postgres/0026_mended.sql")),
     (27, include_str!("../../../migrations/postgres/0027_pieces.sql")),
+    (31, include_str!("../../../migrations/postgres/0031_notices.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

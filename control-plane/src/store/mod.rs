@@ -32,6 +32,7 @@ pub mod metrics_seen;
 mod migrations;
 #[cfg(test)]
 mod migrations_tests;
+pub mod notices;
 pub mod partitions;
 pub mod parts;
 pub mod phase_counters;

@@ -40,6 +40,8 @@ mod metrics;
 #[cfg(test)]
 mod notes;
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod pages;

@@ -11,7 +11,7 @@ use crate::document::operations;
 use crate::world::{ENVIRONMENT, FLAG, World, flag, policy};
 
 /// Lists by path, with the field of the items and what names one of them.
-const LISTS: [(&str, &str, &str); 15] = [
+const LISTS: [(&str, &str, &str); 16] = [
     ("/v1/projects", "projects", "/key"),
     ("/v1/projects/demo/environments", "environments", "/key"),
     ("/v1/projects/demo/flags", "flags", "/flag/key"),
@@ -24,6 +24,7 @@ const LISTS: [(&str, &str, &str); 15] = [
     ("/v1/projects/demo/environments/production/balance", "minutes", "/minute_ms"),
     ("/v1/projects/demo/environments/production/metrics-seen", "metrics", "/metric"),
     ("/v1/projects/demo/environments/production/audit", "audit", "/audit_id"),
+    ("/v1/projects/demo/environments/production/notices", "notices", "/notice_id"),
     ("/v1/projects/demo/environments/production/flags/checkout/verdicts", "verdicts", "/verdict_id"),
     ("/v1/tokens", "tokens", "/token_id"),
     ("/v1/audit", "audit", "/audit_id"),
@@ -43,6 +44,9 @@ async fn filled() -> World {
         world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": format!("v{n}") })).await;
         let outcome = world.outcome("anna", &format!("m{n}"));
         world.ingest(&[outcome, json!({ "nothing": n })]).await;
+        for switch in ["trip", "close"] {
+            world.ok("POST", &format!("{FLAG}/fuse/{switch}"), Value::Null).await;
+        }
         world.clock.advance(61_000);
         world.tick().await;
     }

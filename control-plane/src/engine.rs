@@ -4,6 +4,7 @@
 mod heard;
 mod memory;
 mod record;
+mod slos;
 
 use std::collections::BTreeMap;
 
@@ -13,12 +14,13 @@ use serde_json::json;
 
 use self::memory::{Figures, Memory, Watched};
 use self::record::{Finding, Recorded, record};
+use self::slos::Slos;
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
 use crate::model::metric::ENROLLED;
 use crate::model::policy::Direction;
 use crate::model::verdict::{
-    BufferBehind, Decision, EmaStep, Finding as Found, INGEST_LAG_MS_MAX, Look, Origins, Reason, Verdict,
-    blocked, decide,
+    BufferBehind, Decision, EmaStep, Finding as Found, INGEST_LAG_MS_MAX, Incident, Look, Origins, Reason,
+    Verdict, blocked, decide,
 };
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
@@ -49,6 +51,7 @@ pub struct Ticked {
 #[derive(Debug, Default)]
 pub struct Engine {
     environments: BTreeMap<Scope, Memory>,
+    slos: Slos,
 }
 
 /// One tick of an engine that remembers nothing.
@@ -64,6 +67,10 @@ impl Engine {
         publisher: &Publisher,
         now: UnixMillis,
     ) -> Result<Ticked, StoreError> {
+        if let Err(error) = self.slos.tick(store, now).await {
+            // Fuses go on: what is known of an incident is what was known before.
+            tracing::error!(%error, "objectives could not be looked at");
+        }
         let (environments, mut glances) = {
             let mut conn = store.read().await?;
             let environments = scopes::environments(&mut conn, scopes::Whose::Installation).await?;
@@ -78,7 +85,8 @@ impl Engine {
             ticked.looked += count;
             let memory = before.remove(&environment.scope).unwrap_or_default();
             let scope = environment.scope.clone();
-            let place = Place { store, publisher, environment, now };
+            let incident = self.slos.incident(&scope);
+            let place = Place { store, publisher, environment, incident, now };
             match place.tick(memory, &glances, &mut ticked).await {
                 Ok(memory) => {
                     self.environments.insert(scope, memory);
@@ -98,6 +106,8 @@ struct Place<'p> {
     store: &'p Store,
     publisher: &'p Publisher,
     environment: EnvironmentRow,
+    /// The platform incident that is on.
+    incident: Option<&'p Incident>,
     now: UnixMillis,
 }
 
@@ -186,7 +196,7 @@ impl Place<'_> {
     }
 
     fn look<'l>(
-        &self,
+        &'l self,
         watched: &'l Watched,
         figures: &'l Figures,
         around: &Around<'l>,
@@ -213,6 +223,7 @@ impl Place<'_> {
                 EmaStep::Keep
             },
             heed: None,
+            incident: self.incident,
             now: self.now,
         }
     }

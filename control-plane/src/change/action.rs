@@ -24,6 +24,10 @@ pub(super) enum Action {
     PutFuse,
     DeleteFuse,
     FuseTransition,
+    PutSlo,
+    DeleteSlo,
+    Suppress,
+    DeleteSuppression,
     CreateToken,
     RevokeToken,
 }
@@ -55,6 +59,10 @@ impl Action {
             Self::PutFuse => "fuse.put",
             Self::DeleteFuse => "fuse.delete",
             Self::FuseTransition => "fuse.transition",
+            Self::PutSlo => "slo.put",
+            Self::DeleteSlo => "slo.delete",
+            Self::Suppress => "suppression.create",
+            Self::DeleteSuppression => "suppression.delete",
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
         }
@@ -82,6 +90,10 @@ impl Action {
             | Self::Republish
             | Self::PutPart(_)
             | Self::DeletePart(_)
+            | Self::PutSlo
+            | Self::DeleteSlo
+            | Self::Suppress
+            | Self::DeleteSuppression
             | Self::CreateToken
             | Self::RevokeToken => false,
         }
@@ -114,6 +126,10 @@ mod tests {
             Action::PutFuse,
             Action::DeleteFuse,
             Action::FuseTransition,
+            Action::PutSlo,
+            Action::DeleteSlo,
+            Action::Suppress,
+            Action::DeleteSuppression,
             Action::CreateToken,
             Action::RevokeToken,
         ];

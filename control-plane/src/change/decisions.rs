@@ -92,6 +92,7 @@ fn affected(change: &Change) -> Affected<'_> {
         // Nobody is asked whether decisions change where all of them do: what is lost is told instead.
         | Change::DeleteProject { .. }
         | Change::DeleteEnvironment { .. }
+        | Change::Slo { .. }
         | Change::CreateToken { .. }
         | Change::RevokeToken { .. }
         | Change::Republish { .. } => Affected::Nothing,

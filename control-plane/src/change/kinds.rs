@@ -8,6 +8,7 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKe
 use serde_json::Value;
 
 use super::environment::PartWire;
+use super::slo_change::SloChange;
 use crate::model::circuit::Circuit;
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
@@ -155,6 +156,8 @@ pub enum Change {
         /// What led to it.
         evidence: Value,
     },
+    /// Objectives, and windows in which their alerts are silent.
+    Slo { scope: Scope, change: SloChange },
     /// A new token; a client key publishes.
     CreateToken {
         /// Everything but the secret.
@@ -206,6 +209,7 @@ impl Change {
             | Self::DeleteProjectFlag { .. }
             | Self::DeleteFuse { .. }
             | Self::FuseTransition { .. }
+            | Self::Slo { .. }
             | Self::RevokeToken { .. }
             | Self::Republish { .. } => Reserve::Usable,
         }

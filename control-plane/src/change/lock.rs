@@ -34,6 +34,7 @@ const fn of_change<'p>(actor: &'p Actor, change: &'p Change) -> Lock<'p> {
         | Change::PutFuse { scope, .. }
         | Change::DeleteFuse { scope, .. }
         | Change::FuseTransition { scope, .. }
+        | Change::Slo { scope, .. }
         | Change::Revert { scope, .. }
         | Change::Republish { scope, .. } => Lock::Environment(scope),
     }

@@ -2,8 +2,9 @@
 
 use super::flag;
 use super::kinds::Change;
+use super::slo_change::SloChange;
 use super::writing::Writing;
-use crate::store::{StoreError, flags, fuses, parts, project_flags, scopes};
+use crate::store::{StoreError, flags, fuses, parts, project_flags, scopes, slos};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
 pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
@@ -39,6 +40,10 @@ pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Resul
         Change::PutFuse { scope, flag, policy } if writing.owns(scope) => {
             let stored = fuses::fuse(writing.conn, scope, flag.as_str()).await?;
             stored.is_some_and(|stored| stored.policy == **policy)
+        }
+        Change::Slo { scope, change: SloChange::Put { name, slo } } if writing.owns(scope) => {
+            let stored = slos::slo(writing.conn, scope, name).await?;
+            stored.is_some_and(|stored| stored.slo == **slo)
         }
         Change::SetSettings { scope, settings: new, safety } if writing.owns(scope) => {
             match scopes::environment(writing.conn, scope).await? {

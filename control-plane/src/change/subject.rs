@@ -9,7 +9,9 @@ use super::loss::project_tag;
 use super::precondition::Tag;
 use super::resource::Resource;
 use crate::store::parts::Part;
-use crate::store::{Connection, StoreError, flags, fuses, parts, project_flags, scopes, tokens};
+use crate::store::{
+    Connection, StoreError, flags, fuses, parts, project_flags, scopes, slos, suppressions, tokens,
+};
 
 /// What a change is about: the thing whose tag its answer names.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub(super) enum Subject {
     Override(Scope, String),
     Part(Scope, Part, String),
     Fuse(Scope, String),
+    Slo(Scope, String),
+    Suppression(Scope, String),
     Token(TenantKey, String),
 }
 
@@ -58,6 +62,10 @@ impl Subject {
             Change::PutFuse { scope, flag, .. }
             | Change::DeleteFuse { scope, flag }
             | Change::FuseTransition { scope, flag, .. } => Self::Fuse(scope.clone(), flag.to_string()),
+            Change::Slo { scope, change } => match change.subject() {
+                (Resource::Suppression, id) => Self::Suppression(scope.clone(), id.to_owned()),
+                (_, name) => Self::Slo(scope.clone(), name.to_owned()),
+            },
             Change::CreateToken { token, .. } => Self::Token(actor.tenant.clone(), token.token_id.clone()),
             Change::RevokeToken { token_id } => Self::Token(actor.tenant.clone(), token_id.clone()),
         }
@@ -85,7 +93,9 @@ impl Subject {
             | Self::Flag(scope, _)
             | Self::Override(scope, _)
             | Self::Part(scope, _, _)
-            | Self::Fuse(scope, _) => Some(scope),
+            | Self::Fuse(scope, _)
+            | Self::Slo(scope, _)
+            | Self::Suppression(scope, _) => Some(scope),
         }
     }
 
@@ -129,6 +139,11 @@ impl Subject {
                 parts::part(conn, scope, *part, key).await?.map(|row| row.revision)
             }
             Self::Fuse(scope, key) => fuses::fuse(conn, scope, key).await?.map(|row| row.revision),
+            Self::Slo(scope, name) => slos::slo(conn, scope, name).await?.map(|row| row.revision),
+            // Nothing of it changes but its end.
+            Self::Suppression(scope, id) => {
+                suppressions::suppression(conn, scope, id).await?.map(|row| row.silence.to_ms)
+            }
             // One that is revoked is gone.
             Self::Token(tenant, id) => {
                 let row = tokens::token(conn, tenant, id).await?;
@@ -153,6 +168,8 @@ impl Subject {
             Self::Override(_, key) => (Resource::Override, key),
             Self::Part(_, part, key) => ((*part).into(), key),
             Self::Fuse(_, key) => (Resource::Fuse, key),
+            Self::Slo(_, name) => (Resource::Slo, name),
+            Self::Suppression(_, id) => (Resource::Suppression, id),
             Self::Token(_, id) => (Resource::Token, id),
         }
     }

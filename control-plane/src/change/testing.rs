@@ -120,8 +120,9 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::Outbox(_) => 28,
         ChangeError::Store(_) => 29,
         ChangeError::Diff(_) => 30,
+        ChangeError::TooMany { .. } => 31,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 31;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 32;

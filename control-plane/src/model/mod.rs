@@ -13,6 +13,7 @@ pub mod ramp;
 pub mod rules;
 pub mod safety;
 pub mod settings;
+pub mod slo;
 pub mod token;
 pub mod traffic;
 pub mod verdict;

@@ -35,6 +35,7 @@ pub(super) const SQLITE: Migrations = &[
     (26, include_str!("../../../migrations/sqlite/0026_mended.sql")),
     (27, include_str!("../../../migrations/sqlite/0027_pieces.sql")),
     (31, include_str!("../../../migrations/sqlite/0031_notices.sql")),
+    (33, include_str!("../../../migrations/sqlite/0033_slos.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -66,6 +67,7 @@ pub(super) const POSTGRES: Migrations = &[
     (26, include_str!("../../../migrations/postgres/0026_mended.sql")),
     (27, include_str!("../../../migrations/postgres/0027_pieces.sql")),
     (31, include_str!("../../../migrations/postgres/0031_notices.sql")),
+    (33, include_str!("../../../migrations/postgres/0033_slos.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

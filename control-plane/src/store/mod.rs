@@ -50,10 +50,14 @@ mod rows;
 #[cfg(test)]
 mod schema_tests;
 pub mod scopes;
+pub mod slo_alerts;
+pub mod slo_sums;
+pub mod slos;
 pub mod snapshots;
 mod sql;
 mod sqlite;
 mod stored_project;
+pub mod suppressions;
 pub mod telemetry_log;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -72,6 +72,8 @@ mod schema;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
+mod slos;
+#[cfg(test)]
 mod stages;
 #[cfg(test)]
 mod telemetry;

@@ -21,6 +21,11 @@ async fn world() -> (World, String) {
     world.ok("PUT", BASE, flag()).await;
     world.ok("PUT", &here("flags/base/override"), json!({ "description": "ours" })).await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    world
+        .ok("PUT", &here("slos/orders"), json!({ "sli": { "kind": "errors" }, "objective_percent": 99 }))
+        .await;
+    let window = json!({ "suppression_id": "old", "to_ms": world.clock.now().plus(60_000), "reason": "r" });
+    world.ok("POST", &here("suppressions"), window).await;
     let token = world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": "old" })).await;
     let token = token["token_id"].as_str().unwrap().to_owned();
     // Before anybody looks at the audit trail.

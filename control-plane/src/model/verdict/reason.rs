@@ -26,6 +26,8 @@ pub enum Reason {
     EvidenceCorrupt,
     /// Two probes did not close the fuse: a person decides on a third one.
     ProbesUsedUp,
+    /// The platform as a whole is in trouble, which no flag is blamed for.
+    PlatformIncident,
     /// Replicas hold what this database never signed, and would refuse the move.
     RestoredFromOldCopy,
 }
@@ -54,6 +56,7 @@ impl Reason {
             Self::FullSampleWithoutHarm => "full_sample_without_harm",
             Self::EvidenceCorrupt => "evidence_corrupt",
             Self::ProbesUsedUp => "probes_used_up",
+            Self::PlatformIncident => "platform_incident",
             Self::RestoredFromOldCopy => "blocked_restored_from_old_copy",
         }
     }

@@ -206,6 +206,7 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         | Reason::FullSampleWithoutHarm
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
+        | Reason::PlatformIncident
         | Reason::RestoredFromOldCopy => by_evidence(look, evidence, reason),
     }
 }
@@ -297,6 +298,7 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         | Reason::Cooldown
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
+        | Reason::PlatformIncident
         | Reason::RestoredFromOldCopy => String::new(),
     }
 }

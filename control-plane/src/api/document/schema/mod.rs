@@ -5,6 +5,7 @@
 mod change;
 mod definition;
 mod fuse;
+mod slo;
 
 pub(in crate::api) use self::change::{ChangeNotes, Conflict, DecisionDiff, Decisions, FuseStanding, Lost};
 pub(in crate::api) use self::definition::{
@@ -12,3 +13,4 @@ pub(in crate::api) use self::definition::{
     SegmentBody, TokenKind,
 };
 pub(in crate::api) use self::fuse::{Circuit, GuardrailEvidence, Policy, Rollout, Traffic};
+pub(in crate::api) use self::slo::{Level, Slo};

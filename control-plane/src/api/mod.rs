@@ -32,6 +32,7 @@ mod projects;
 mod propagation;
 mod quarantine;
 mod readings;
+mod rehearsals;
 mod replica;
 mod server_events;
 mod settings;
@@ -275,6 +276,11 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/flags/{flag}/fuse", fuses::read, "Reads a fuse and where it stands"))
         .routes(put("/flags/{flag}/fuse", fuses::put, "Writes a fuse's policy"))
         .routes(delete("/flags/{flag}/fuse", fuses::delete, "Deletes a fuse"))
+        .routes(post(
+            "/flags/{flag}/fuse/rehearse",
+            rehearsals::run,
+            "Tells what a policy would have done lately",
+        ))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
         .routes(get("/flags/{flag}/cells", cells::read, "Tells what was counted"))
         .routes(get("/flags/{flag}/usage", readings::usage, "Tells how often clients asked, by hour"))

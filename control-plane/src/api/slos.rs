@@ -67,7 +67,7 @@ pub(super) struct SloAnswer {
     since_ms: UnixMillis,
     budget: Budget,
     /// How fast it burns, by window.
-    burn: Vec<Burn>,
+    burn: Vec<WindowBurn>,
     /// That of its loudest alert.
     #[schema(value_type = schema::Level)]
     level: Level,
@@ -92,7 +92,7 @@ struct Budget {
 
 /// How fast a budget burns.
 #[derive(Debug, Serialize, ToSchema)]
-struct Burn {
+struct WindowBurn {
     window_ms: u64,
     /// Requests within it.
     requests: u64,
@@ -267,7 +267,7 @@ impl Around {
             worst(&standings.collect::<Vec<_>>()).unwrap_or(Standing { level: Level::Ok, since_ms });
         let burn = SHOWN_MS.map(|window_ms| {
             let sum = counts.over(self.now, window_ms, &[]);
-            Burn { window_ms, requests: sum.requests, burn: slo.burn(sum) }
+            WindowBurn { window_ms, requests: sum.requests, burn: slo.burn(sum) }
         });
         Ok(SloAnswer {
             budget: budget(&slo, &counts, self.now),

@@ -11,6 +11,7 @@ use flagfuse_shared::definition::Arm;
 use flagfuse_shared::limits::BUCKET_COUNT;
 use serde::Serialize;
 
+pub use self::anytime::{GuardrailNeed, needs};
 use super::circuit::Circuit;
 use super::phase::allocation;
 use super::policy::{Guardrail, Mode, Policy};

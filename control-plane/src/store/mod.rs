@@ -35,6 +35,7 @@ mod migrations_tests;
 pub mod notices;
 pub mod partitions;
 pub mod parts;
+pub mod past;
 pub mod phase_counters;
 pub mod phase_rules;
 pub mod phases;

@@ -34,6 +34,8 @@ mod inheritance;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod lint;
+#[cfg(test)]
 mod losses;
 #[cfg(test)]
 mod metrics;

@@ -42,6 +42,7 @@ macro_rules! at {
 }
 
 const FUSE: &str = at!("/flags/checkout/fuse");
+const REHEARSE: &str = at!("/flags/checkout/fuse/rehearse");
 const SLO: &str = at!("/slos/orders");
 const BASE: &str = "/v1/projects/demo/flags/base";
 const EVENTS: &str = "/v1/ingest/events";
@@ -169,6 +170,7 @@ fn of_tenant() -> Vec<Row> {
         ("POST", METRICS, METRICS, json!({}), Nowhere),
         ("POST", PULL_PATH, PULL_PATH, json!({ "region": "local", "shard": 0, "held": held }), Nowhere),
         ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
+        ("POST", "/flags/{flag}/fuse/rehearse", REHEARSE, policy(json!({ "mode": "anytime" })), Nowhere),
         ("POST", "/erasures", at!("/erasures"), json!({ "unit": "nobody" }), Nowhere),
         ("POST", "/quarantine/replay", at!("/quarantine/replay"), json!({ "dry_run": true }), Nowhere),
     ]

@@ -26,7 +26,7 @@ pub(super) fn heeded(look: &Look<'_>, mut verdict: Verdict) -> Verdict {
     // What would have been done is not said: it is not done.
     let found: Vec<&str> = verdict.evidence.iter().map(|found| found.summary.as_str()).collect();
     let rest = if is_quiet { verdict.summary.clone() } else { found.join(" ") };
-    verdict.summary = format!("{said} {rest}").trim_end().to_owned();
+    verdict.summary = if rest.is_empty() { said } else { format!("{said} {rest}") };
     (verdict.decision, verdict.reason) = (Decision::Hold, Reason::PlatformIncident);
     verdict
 }

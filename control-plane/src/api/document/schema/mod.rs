@@ -12,5 +12,7 @@ pub(in crate::api) use self::definition::{
     Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, Profile, Segment,
     SegmentBody, TokenKind,
 };
-pub(in crate::api) use self::fuse::{Circuit, GuardrailEvidence, Policy, Rollout, Traffic};
+pub(in crate::api) use self::fuse::{
+    Circuit, FuseRehearsal, GuardrailEvidence, LintFinding, Policy, Rollout, Traffic,
+};
 pub(in crate::api) use self::slo::{Level, Slo};

@@ -6,6 +6,7 @@ mod heard;
 mod memory;
 mod record;
 mod replay;
+mod slos;
 
 use std::collections::BTreeMap;
 
@@ -16,10 +17,13 @@ use serde_json::json;
 use self::basis::{Around, Basis};
 use self::memory::{Memory, Watched};
 use self::record::{Finding, Recorded, record};
+use self::slos::Slos;
 use crate::change::{Actor, Change, ChangeError, Decider, apply};
 use crate::model::metric::ENROLLED;
 use crate::model::policy::Direction;
-use crate::model::verdict::{BufferBehind, Finding as Found, INGEST_LAG_MS_MAX, Origins, Reason, Verdict};
+use crate::model::verdict::{
+    BufferBehind, Finding as Found, INGEST_LAG_MS_MAX, Incident, Origins, Reason, Verdict,
+};
 use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::Glance;
@@ -48,6 +52,7 @@ pub struct Ticked {
 #[derive(Debug, Default)]
 pub struct Engine {
     environments: BTreeMap<Scope, Memory>,
+    slos: Slos,
 }
 
 /// One tick of an engine that remembers nothing.
@@ -63,6 +68,10 @@ impl Engine {
         publisher: &Publisher,
         now: UnixMillis,
     ) -> Result<Ticked, StoreError> {
+        if let Err(error) = self.slos.tick(store, now).await {
+            // Fuses go on: what is known of an incident is what was known before.
+            tracing::error!(%error, "objectives could not be looked at");
+        }
         let (environments, mut glances) = {
             let mut conn = store.read().await?;
             let environments = scopes::environments(&mut conn, scopes::Whose::Installation).await?;
@@ -77,7 +86,8 @@ impl Engine {
             ticked.looked += count;
             let memory = before.remove(&environment.scope).unwrap_or_default();
             let scope = environment.scope.clone();
-            let place = Place { store, publisher, environment, now };
+            let incident = self.slos.incident(&scope);
+            let place = Place { store, publisher, environment, incident, now };
             match place.tick(memory, &glances, &mut ticked).await {
                 Ok(memory) => {
                     self.environments.insert(scope, memory);
@@ -97,6 +107,8 @@ struct Place<'p> {
     store: &'p Store,
     publisher: &'p Publisher,
     environment: EnvironmentRow,
+    /// The platform incident that is on.
+    incident: Option<&'p Incident>,
     now: UnixMillis,
 }
 
@@ -172,6 +184,7 @@ impl Place<'_> {
             ingest_lag_ms: watermarks::lag_ms(watermarks, self.now),
             behind: behind(watermarks, self.now),
             min_networks: self.environment.safety.min_networks.get(),
+            incident: self.incident.cloned(),
         };
         let mut all = Vec::with_capacity(glances.len());
         for glance in glances {

@@ -17,6 +17,7 @@ use crate::change::{ChangeError, Conflict, Resource, Tag};
 use crate::ingest::IngestError;
 use crate::model::contract::ContractFault;
 use crate::model::policy::PolicyFault;
+use crate::model::slo::SloFault;
 use crate::publish::keys::KeyError;
 use crate::publish::newest_snapshot::NewestSnapshotError;
 use crate::publish::outbox::OutboxError;
@@ -145,6 +146,17 @@ impl From<ContractFault> for ApiError {
     }
 }
 
+impl From<SloFault> for ApiError {
+    fn from(fault: SloFault) -> Self {
+        match &fault {
+            SloFault::Shape(misfit) => Self::misfit(Code::InvalidSlo, misfit, "the SLO"),
+            SloFault::OutOfRange { .. } | SloFault::Missing { .. } | SloFault::Idle { .. } => {
+                Self::new(Code::InvalidSlo, fault.to_string())
+            }
+        }
+    }
+}
+
 impl From<ChangeError> for ApiError {
     fn from(error: ChangeError) -> Self {
         let detail = error.to_string();
@@ -153,6 +165,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::UnknownEnvironment { .. } => Self::new(Code::UnknownEnvironment, detail),
             ChangeError::Unknown { what, .. } => Self::new(unknown_code(what), detail),
             ChangeError::Exists { .. } => Self::new(Code::Exists, detail),
+            ChangeError::TooMany { .. } => Self::new(Code::TooMany, detail),
             ChangeError::TooManyEnvironments { .. } => Self::new(Code::TooManyEnvironments, detail),
             ChangeError::Conflicts { conflicts } => {
                 let errors = conflict_errors(conflicts);
@@ -222,6 +235,8 @@ const fn unknown_code(what: Resource) -> Code {
         Resource::Segment => Code::UnknownSegment,
         Resource::Layer => Code::UnknownLayer,
         Resource::Holdout => Code::UnknownHoldout,
+        Resource::Slo => Code::UnknownSlo,
+        Resource::Suppression => Code::UnknownSuppression,
         Resource::Token => Code::UnknownToken,
     }
 }

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
+use crate::model::slo::{HOURS_KEPT_MS, Span};
 use crate::publish::keys::rotation::{self, Next};
 use crate::publish::outbox::OutboxError;
 use crate::publish::push::{EdgeRegion, PushContext, push_replica};
@@ -26,7 +27,7 @@ use crate::store::days::Daily;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, compaction, days, edge_readers, event_ids,
-    metrics_seen, notices, quarantine, scopes, telemetry_log, usage,
+    metrics_seen, notices, quarantine, scopes, slo_sums, suppressions, telemetry_log, usage,
 };
 use crate::validator;
 
@@ -268,10 +269,11 @@ enum Prunable {
     OldCells,
     Usage,
     Notices,
+    SloSums(Span),
 }
 
 impl Prunable {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::EventIds,
         Self::Log,
         Self::Batches,
@@ -279,6 +281,8 @@ impl Prunable {
         Self::OldCells,
         Self::Usage,
         Self::Notices,
+        Self::SloSums(Span::Minute),
+        Self::SloSums(Span::Hour),
     ];
 }
 
@@ -302,7 +306,7 @@ async fn keep_days(store: &Store, daily: Daily, now: UnixMillis) -> Result<(), S
 }
 
 /// Forgets what has no use after its horizon: ids of usage, the log that checkpoints have in them, applied batches, quarantined
-/// bytes, the minutes of old balances, the steps of old cells, hours of usage, notices. Never a sum, a phase or an audit row. How many rows went.
+/// bytes, the minutes of old balances, the steps of old cells, hours of usage, notices, sums of objectives. Never a sum, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
     for daily in Daily::ALL {
@@ -332,6 +336,10 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
                 Prunable::Notices => {
                     full(notices::prune(&mut tx, now.minus(NOTICES_KEPT_MS), PRUNE_COUNT).await?)
                 }
+                Prunable::SloSums(span) => {
+                    let before = now.minus(span.kept_ms());
+                    full(slo_sums::prune(&mut tx, span, before, PRUNE_COUNT).await?)
+                }
                 Prunable::OldCells => {
                     let count = compaction::compact(&mut tx, now.minus(STEPS_KEPT_MS), now).await?;
                     // Nothing goes that anybody could miss.
@@ -349,6 +357,7 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     total += buffers::prune(&mut tx, now).await?;
     total += edge_readers::prune(&mut tx, now.minus(DAY_MS)).await?;
     total += metrics_seen::prune(&mut tx, now.minus(metrics_seen::KEPT_MS)).await?;
+    total += suppressions::prune(&mut tx, now.minus(HOURS_KEPT_MS)).await?;
     quarantine::coarsen_balance(&mut tx, now.minus(RAW_KEPT_MS)).await?;
     tx.commit().await?;
     Ok(total)

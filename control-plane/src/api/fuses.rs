@@ -20,13 +20,14 @@ use super::{ApiState, flag_key, hints, metrics_seen};
 use crate::change::{Applied, Change, ChangeError, Decider, Preconditions, Tag, Terms};
 use crate::error::{ApiError, Code};
 use crate::model::circuit::{Circuit, Hand, Rollout};
+use crate::model::lint::{Facts, Finding, lint};
 use crate::model::policy::Policy;
 use crate::model::ramp::exposed_percent;
 use crate::model::traffic::Traffic;
 use crate::model::verdict::{NextStage, Standing};
 use crate::store::fuses::{self, FuseRow};
 use crate::store::phases::PhaseRow;
-use crate::store::{Connection, arrivals, flags, phases, verdicts};
+use crate::store::{Connection, arrivals, flags, metrics_seen as seen, phases, verdicts};
 use flagfuse_stats::budget;
 
 /// Bytes of the reason a person gives.
@@ -128,6 +129,9 @@ pub(super) struct PolicyHints {
     /// How much traffic it needs; null when nothing can be said now.
     #[schema(required, value_type = Option<schema::Traffic>)]
     traffic: Option<Traffic>,
+    /// What keeps it from guarding anything; empty where nothing does.
+    #[schema(value_type = Vec<schema::LintFinding>)]
+    lint: Vec<Finding>,
 }
 
 /// The fuse that was moved.
@@ -249,13 +253,40 @@ pub(super) async fn put(
     let policy = Policy::parse(echo.content)?;
     let mut notes = hints::of_policy(&policy);
     notes.extend(metrics_seen::notes(&state, scope, &policy).await?);
-    notes.extend(hints::unguarded(&mut *state.store.read().await?, &at.row, &policy, state.now()).await?);
+    let unguarded = hints::unguarded(&mut *state.store.read().await?, &at.row, &policy, state.now()).await?;
+    let lint = lint_of(&state, scope, &flag, &policy, &unguarded).await?;
+    notes.extend(unguarded);
     let change =
         Change::PutFuse { scope: scope.clone(), flag: flag_key(&flag)?, policy: Box::new(policy.clone()) };
     let changed = state.propose(&at.caller, submission.read_at(echo.revision), change).await?;
     // The change is made: that nothing can be said about traffic now must not look like a refusal.
     let traffic = traffic(&state, scope, &flag, &policy).await.ok();
-    Ok(changed.with(&PolicyHints { notes, traffic }))
+    Ok(changed.with(&PolicyHints { notes, traffic, lint }))
+}
+
+/// What speaks against arming the fuse, as things stand before it is.
+async fn lint_of(
+    state: &ApiState,
+    scope: &Scope,
+    flag: &str,
+    policy: &Policy,
+    unguarded: &[String],
+) -> Result<Vec<Finding>, ApiError> {
+    let now = state.now();
+    let mut conn = state.store.read().await?;
+    let fuse = fuses::fuse(&mut conn, scope, flag).await?;
+    let found = arrivals::arrivals(&mut conn, scope, flag, policy, fuse.as_ref(), now).await?;
+    let seen = seen::seen(&mut conn, scope, now.minus(seen::KEPT_MS)).await?;
+    let outcomes: Vec<String> = seen.into_iter().filter_map(|seen| seen.metric).collect();
+    let facts = Facts {
+        outcomes: &outcomes,
+        is_met: arrivals::is_met(&mut conn, scope, flag, now).await?,
+        unguarded,
+        circuit: found.circuit,
+        baselines: &found.baselines,
+        rate: found.rate,
+    };
+    Ok(lint(policy, &facts))
 }
 
 async fn traffic(state: &ApiState, scope: &Scope, flag: &str, policy: &Policy) -> Result<Traffic, ApiError> {

@@ -34,12 +34,15 @@ mod projects;
 mod propagation;
 mod quarantine;
 mod readings;
+mod rehearsals;
 mod replica;
 mod rollout;
 mod server_events;
 mod settings;
+mod slos;
 mod slots;
 mod submission;
+mod suppressions;
 mod telemetry_health;
 mod tokens;
 
@@ -242,8 +245,23 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/tokens", tokens::list_of_environment, "Lists the environment's tokens"))
         .routes(post("/tokens", tokens::create_for_environment, "Makes a client key, or a server's"))
         .merge(flag_routes())
+        .merge(slo_routes())
         .merge(parts::routes())
         .merge(import)
+}
+
+/// The routes of objectives below an environment.
+fn slo_routes() -> OpenApiRouter<ApiState> {
+    const SUPPRESSION: &str = "/suppressions/{suppression_id}";
+    OpenApiRouter::new()
+        .routes(get("/slos", slos::list, "Lists the SLOs, their budgets and their alerts"))
+        .routes(get("/slos/{name}", slos::read, "Reads an SLO, its budget and its alerts"))
+        .routes(put("/slos/{name}", slos::put, "Writes an SLO"))
+        .routes(delete("/slos/{name}", slos::delete, "Deletes an SLO and what was counted for it"))
+        .routes(get("/suppressions", suppressions::list, "Lists windows in which alerts are silent"))
+        .routes(post("/suppressions", suppressions::create, "Declares a window in which alerts are silent"))
+        .routes(get(SUPPRESSION, suppressions::read, "Reads such a window"))
+        .routes(delete(SUPPRESSION, suppressions::end, "Ends such a window"))
 }
 
 /// The routes of flags below an environment.
@@ -262,6 +280,11 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/flags/{flag}/fuse", fuses::read, "Reads a fuse and where it stands"))
         .routes(put("/flags/{flag}/fuse", fuses::put, "Writes a fuse's policy"))
         .routes(delete("/flags/{flag}/fuse", fuses::delete, "Deletes a fuse"))
+        .routes(post(
+            "/flags/{flag}/fuse/rehearse",
+            rehearsals::run,
+            "Tells what a policy would have done lately",
+        ))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
         .routes(get("/flags/{flag}/contract", contracts::read_contract, "Reads a contract"))
         .routes(put("/flags/{flag}/contract", contracts::put_contract, "Writes a contract's next version"))

@@ -32,6 +32,10 @@ pub(super) enum Action {
     Validate,
     Promote,
     RefuseRollout,
+    PutSlo,
+    DeleteSlo,
+    Suppress,
+    DeleteSuppression,
     CreateToken,
     RevokeToken,
 }
@@ -71,6 +75,10 @@ impl Action {
             Self::Validate => "rollout.validate",
             Self::Promote => "rollout.promote",
             Self::RefuseRollout => "rollout.refuse",
+            Self::PutSlo => "slo.put",
+            Self::DeleteSlo => "slo.delete",
+            Self::Suppress => "suppression.create",
+            Self::DeleteSuppression => "suppression.delete",
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
         }
@@ -106,6 +114,10 @@ impl Action {
             | Self::Republish
             | Self::PutPart(_)
             | Self::DeletePart(_)
+            | Self::PutSlo
+            | Self::DeleteSlo
+            | Self::Suppress
+            | Self::DeleteSuppression
             | Self::CreateToken
             | Self::RevokeToken => false,
         }
@@ -146,6 +158,10 @@ mod tests {
             Action::Validate,
             Action::Promote,
             Action::RefuseRollout,
+            Action::PutSlo,
+            Action::DeleteSlo,
+            Action::Suppress,
+            Action::DeleteSuppression,
             Action::CreateToken,
             Action::RevokeToken,
         ];

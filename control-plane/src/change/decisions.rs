@@ -108,6 +108,7 @@ fn affected(change: &Change) -> Affected<'_> {
         | Change::DeleteProject { .. }
         | Change::DeleteEnvironment { .. }
         | Change::Rollout { .. }
+        | Change::Slo { .. }
         | Change::CreateToken { .. }
         | Change::RevokeToken { .. }
         | Change::Republish { .. } => Affected::Nothing,

@@ -45,6 +45,13 @@ pub enum ChangeError {
         /// Those that were deleted.
         deleted: usize,
     },
+    /// More of something than an environment may have.
+    #[error("the environment has {count_max} of {what}, which is the limit: delete one that is not needed")]
+    TooMany {
+        what: Resource,
+        /// So many are allowed.
+        count_max: usize,
+    },
     /// An import cannot be made as it is; everything that stands against it.
     #[error("{}", in_words(conflicts))]
     Conflicts {
@@ -286,7 +293,9 @@ const fn remedy(what: Resource) -> &'static str {
         | Resource::Segment
         | Resource::Layer
         | Resource::Holdout
+        | Resource::Suppression
         | Resource::Token => "",
+        Resource::Slo => ": PUT …/slos/NAME makes it",
     }
 }
 

@@ -8,6 +8,7 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKe
 use serde_json::Value;
 
 use super::environment::PartWire;
+use super::slo_change::SloChange;
 use crate::model::circuit::Circuit;
 use crate::model::contract::{Baseline, Contract, Judged};
 use crate::model::policy::Policy;
@@ -206,6 +207,8 @@ pub enum Change {
     },
     /// A step of a flag's roll-out; only one that rolls back publishes.
     Rollout { scope: Scope, flag: FlagKey, step: RolloutStep },
+    /// Objectives, and windows in which their alerts are silent.
+    Slo { scope: Scope, change: SloChange },
     /// A new token; a client key publishes.
     CreateToken {
         /// Everything but the secret.
@@ -260,6 +263,7 @@ impl Change {
             | Self::FuseTransition { .. }
             | Self::HoldRamp { .. }
             | Self::Rollout { .. }
+            | Self::Slo { .. }
             | Self::RevokeToken { .. }
             | Self::Republish { .. } => Reserve::Usable,
         }

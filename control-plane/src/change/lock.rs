@@ -37,6 +37,7 @@ const fn of_change<'p>(actor: &'p Actor, change: &'p Change) -> Lock<'p> {
         | Change::FuseAdvance { scope, .. }
         | Change::HoldRamp { scope, .. }
         | Change::Rollout { scope, .. }
+        | Change::Slo { scope, .. }
         | Change::Revert { scope, .. }
         | Change::Republish { scope, .. } => Lock::Environment(scope),
     }

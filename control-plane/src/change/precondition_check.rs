@@ -7,6 +7,7 @@ use super::error::ChangeError;
 use super::flag;
 use super::kinds::{Change, RolloutStep};
 use super::precondition::Preconditions;
+use super::slo_change::SloChange;
 use super::subject::Subject;
 use super::writing::Writing;
 use crate::model::circuit::Circuit;
@@ -43,7 +44,10 @@ pub(super) async fn check(
 const fn is_creation(change: &Change) -> bool {
     matches!(
         change,
-        Change::CreateProject { .. } | Change::CreateEnvironment { .. } | Change::CreateToken { .. }
+        Change::CreateProject { .. }
+            | Change::CreateEnvironment { .. }
+            | Change::CreateToken { .. }
+            | Change::Slo { change: SloChange::Suppress(_), .. }
     )
 }
 
@@ -125,6 +129,7 @@ async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool)
                 | RolloutStep::RollBack { .. },
             ..
         } => is_there,
+        Change::Slo { change, .. } if change.is_removal() => is_there,
         Change::PutOverride { scope, flag, patch: Some(_) } => {
             project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str())
                 .await?

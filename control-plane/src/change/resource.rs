@@ -23,6 +23,10 @@ pub enum Resource {
     Segment,
     Layer,
     Holdout,
+    /// A service level objective.
+    Slo,
+    /// A window in which alerts are silent.
+    Suppression,
     /// Of a tenant, or a client's of an environment.
     Token,
 }
@@ -43,6 +47,8 @@ impl Resource {
             Self::Segment => "segment",
             Self::Layer => "layer",
             Self::Holdout => "holdout",
+            Self::Slo => "SLO",
+            Self::Suppression => "suppression",
             Self::Token => "token",
         }
     }

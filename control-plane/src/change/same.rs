@@ -2,10 +2,11 @@
 
 use super::flag;
 use super::kinds::{Change, RolloutStep};
+use super::slo_change::SloChange;
 use super::writing::Writing;
 use crate::model::contract::{Baseline, Contract};
 use crate::store::contracts::ContractPart;
-use crate::store::{StoreError, contracts, flags, fuses, parts, project_flags, scopes};
+use crate::store::{StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
 pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
@@ -51,6 +52,10 @@ pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Resul
             let part = ContractPart::Baseline;
             let stored = contracts::newest::<Baseline>(writing.conn, scope, part, flag.as_str()).await?;
             stored.is_some_and(|stored| stored.body == **baseline)
+        }
+        Change::Slo { scope, change: SloChange::Put { name, slo } } if writing.owns(scope) => {
+            let stored = slos::slo(writing.conn, scope, name).await?;
+            stored.is_some_and(|stored| stored.slo == **slo)
         }
         Change::SetSettings { scope, settings: new, safety } if writing.owns(scope) => {
             match scopes::environment(writing.conn, scope).await? {

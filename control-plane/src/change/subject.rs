@@ -11,7 +11,9 @@ use super::precondition::Tag;
 use super::resource::Resource;
 use crate::store::contracts::ContractPart;
 use crate::store::parts::Part;
-use crate::store::{Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, tokens};
+use crate::store::{
+    Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos, suppressions, tokens,
+};
 
 /// What a change is about: the thing whose tag its answer names.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub(super) enum Subject {
     Fuse(Scope, String),
     /// What is in force of a flag.
     Contract(Scope, ContractPart, String),
+    Slo(Scope, String),
+    Suppression(Scope, String),
     Token(TenantKey, String),
 }
 
@@ -74,6 +78,10 @@ impl Subject {
                 };
                 Self::Contract(scope.clone(), part, flag.to_string())
             }
+            Change::Slo { scope, change } => match change.subject() {
+                (Resource::Suppression, id) => Self::Suppression(scope.clone(), id.to_owned()),
+                (_, name) => Self::Slo(scope.clone(), name.to_owned()),
+            },
             Change::CreateToken { token, .. } => Self::Token(actor.tenant.clone(), token.token_id.clone()),
             Change::RevokeToken { token_id } => Self::Token(actor.tenant.clone(), token_id.clone()),
         }
@@ -102,7 +110,9 @@ impl Subject {
             | Self::Override(scope, _)
             | Self::Part(scope, _, _)
             | Self::Fuse(scope, _)
-            | Self::Contract(scope, _, _) => Some(scope),
+            | Self::Contract(scope, _, _)
+            | Self::Slo(scope, _)
+            | Self::Suppression(scope, _) => Some(scope),
         }
     }
 
@@ -149,6 +159,11 @@ impl Subject {
             Self::Contract(scope, part, key) => {
                 contracts::newest::<Value>(conn, scope, *part, key).await?.map(|row| row.version)
             }
+            Self::Slo(scope, name) => slos::slo(conn, scope, name).await?.map(|row| row.revision),
+            // Nothing of it changes but its end.
+            Self::Suppression(scope, id) => {
+                suppressions::suppression(conn, scope, id).await?.map(|row| row.silence.to_ms)
+            }
             // One that is revoked is gone.
             Self::Token(tenant, id) => {
                 let row = tokens::token(conn, tenant, id).await?;
@@ -175,6 +190,8 @@ impl Subject {
             Self::Fuse(_, key) => (Resource::Fuse, key),
             Self::Contract(_, ContractPart::Contract, key) => (Resource::Contract, key),
             Self::Contract(_, ContractPart::Baseline, key) => (Resource::Baseline, key),
+            Self::Slo(_, name) => (Resource::Slo, name),
+            Self::Suppression(_, id) => (Resource::Suppression, id),
             Self::Token(_, id) => (Resource::Token, id),
         }
     }

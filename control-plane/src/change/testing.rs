@@ -124,8 +124,9 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::NoNextStage { .. } => 31,
         ChangeError::Contract(_) => 32,
         ChangeError::NotMeasurable { .. } => 33,
+        ChangeError::TooMany { .. } => 34,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 34;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 35;

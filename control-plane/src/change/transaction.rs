@@ -16,7 +16,8 @@ use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
 use super::{
-    flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, together, token,
+    flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, slo, together,
+    token,
 };
 use crate::publish::Publisher;
 use crate::store::Store;
@@ -144,6 +145,7 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
             inheritance::put_override(writing, scope, &flag, patch).await
         }
         Change::PutPart { scope, part } => part::put(writing, scope, *part).await,
+        Change::Slo { scope, change } => slo::apply(writing, scope, change).await,
         Change::DeletePart { scope, part, key } => part::delete(writing, scope, part, &key).await,
         Change::Import { scope, import } => import::apply(writing, scope, *import).await,
         Change::PutFuse { scope, flag, policy } => fuse::put(writing, scope, &flag, *policy).await,

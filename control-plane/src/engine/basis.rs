@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::{Figures, Memory, Watched};
 use crate::model::verdict::{
-    BufferBehind, Decision, EmaStep, Look, Origins, Reason, Verdict, blocked, decide,
+    BufferBehind, Decision, EmaStep, Incident, Look, Origins, Reason, Verdict, blocked, decide,
 };
 use crate::store::fuses::FuseRow;
 
@@ -22,6 +22,9 @@ pub(super) struct Around {
     /// Buffers that had not delivered for too long, the latest first.
     pub(super) behind: Vec<BufferBehind>,
     pub(super) min_networks: u64,
+    /// The platform incident that was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) incident: Option<Incident>,
 }
 
 /// What one verdict was made of.
@@ -102,6 +105,7 @@ impl Basis {
             ema: &fuse.ema,
             ema_step: self.ema_step,
             heed: None,
+            incident: self.around.incident.as_ref(),
             now,
         }
     }

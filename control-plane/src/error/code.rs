@@ -55,6 +55,7 @@ codes! {
         InvalidLayer = "invalid_layer",
         InvalidPolicy = "invalid_policy",
         InvalidSegment = "invalid_segment",
+        InvalidSlo = "invalid_slo",
         InvalidStages = "invalid_stages",
         ModeNotAvailable = "mode_not_available",
         SettingsIncomplete = "settings_incomplete",
@@ -85,6 +86,8 @@ codes! {
         UnknownProject = "unknown_project",
         UnknownReplica = "unknown_replica",
         UnknownSegment = "unknown_segment",
+        UnknownSlo = "unknown_slo",
+        UnknownSuppression = "unknown_suppression",
         UnknownToken = "unknown_token",
         UnknownVersion = "unknown_version",
         VersionNotKept = "version_not_kept",
@@ -112,6 +115,7 @@ codes! {
         SharedSalt = "shared_salt",
         SnapshotRefused = "snapshot_refused",
         StaleRevision = "stale_revision",
+        TooMany = "too_many",
         TooManyEnvironments = "too_many_environments",
     }
     PRECONDITION_FAILED {

@@ -82,6 +82,7 @@ fn of_states() -> Vec<(ChangeError, Code)> {
         (ChangeError::NotMeasurable { why: key() }, Code::NotMeasurable),
         (ChangeError::Exists { what: Resource::Project, key: key() }, Code::Exists),
         (ChangeError::TooManyEnvironments { count: 9, deleted: 2 }, Code::TooManyEnvironments),
+        (ChangeError::TooMany { what: Resource::Slo, count_max: 9 }, Code::TooMany),
         (conflict(ChangeError::Exists { what: Resource::Flag, key: key() }), Code::Exists),
         (conflict(ChangeError::CohortIsManaged), Code::CohortIsManaged),
         (used, Code::InUse),

@@ -13,7 +13,7 @@ use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
 use crate::store::quarantine_groups::mark_replayed;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, closing, erasures, event_ids, metrics_seen,
-    misses, phase_counters, phase_rules, plain_exposures, telemetry_log, usage,
+    misses, phase_counters, phase_rules, plain_exposures, slo_sums, telemetry_log, usage,
 };
 
 /// The word of an erasure in the audit trail.
@@ -95,6 +95,7 @@ async fn beside(
     let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
     event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;
+    slo_sums::add(tx, &group.slo_sums, now).await?;
     for Erase { unit, edge_hash, actor } in &group.erased {
         erasures::ask(tx, partition_id, (unit, edge_hash), now).await?;
         // Who asked and when; never whom it was about.

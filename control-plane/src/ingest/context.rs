@@ -85,8 +85,12 @@ impl Context {
 
     /// Brings the catalogue up to date for these names; `false` where the environment does not exist.
     pub(super) async fn prepare(&self, names: &Names) -> Result<bool, StoreError> {
-        let rung = *self.surroundings.bell.borrow();
-        self.shelf.prepare((self.store(), &self.scope), names, rung).await
+        self.shelf.prepare((self.store(), &self.scope), names, self.rung()).await
+    }
+
+    /// How often the bell of this process's changes has rung.
+    pub(super) fn rung(&self) -> u64 {
+        *self.surroundings.bell.borrow()
     }
 
     /// Looks something up in the catalogue.

@@ -17,6 +17,7 @@ use super::delivery::{Delivery, Told};
 use super::message::Erase;
 use super::recent::{Novelty, Recent};
 use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
+use super::slis::Slis;
 use super::usage;
 use crate::model::rules::{Edges, rules};
 use crate::store::batches::AppliedBatch;
@@ -26,6 +27,7 @@ use crate::store::misses::QUARANTINED;
 use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
+use crate::store::slo_sums::SloSums;
 use crate::store::usage::UsageCounts;
 
 /// Enrolments of a tick that stand before others of the process have a turn: a few milliseconds.
@@ -46,6 +48,8 @@ pub(super) struct State {
     pub(super) known_ms: UnixMillis,
     /// The newest batch of each buffer, where it has one: what comes behind it is new.
     pub(super) newest_batch: BTreeMap<String, Option<u64>>,
+    /// What the environment's objectives count.
+    pub(super) slis: Slis,
 }
 
 /// What of deliveries was counted before they are applied, or not.
@@ -91,6 +95,8 @@ pub(super) struct Group<'d> {
     pub(super) ids: BTreeMap<EventId, u64>,
     /// Outcomes by the metric that they name.
     pub(super) seen: BTreeMap<String, u64>,
+    /// What objectives count of outcomes.
+    pub(super) slo_sums: SloSums,
     pub(super) counters: BTreeMap<CounterKey, u64>,
     /// Rules of phases that are new, as JSON.
     pub(super) rules: Vec<(i64, String)>,
@@ -301,6 +307,8 @@ impl<'d> Group<'d> {
             Effect::Erased => {}
             _ => {
                 self.see(metric);
+                // A unit that fails twice is two failures here, though one in its cells.
+                state.slis.count(outcome, self.known_ms, &mut self.slo_sums);
                 self.ids.extend(id.map(|id| (id, usage::day(*at_ms))));
             }
         }

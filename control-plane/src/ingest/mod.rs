@@ -24,6 +24,7 @@ mod replay;
 mod resolve;
 mod served;
 mod servers;
+mod slis;
 mod stray;
 #[cfg(test)]
 mod tests;

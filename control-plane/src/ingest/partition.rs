@@ -404,6 +404,7 @@ impl Partition<'_> {
             lookup::before(store, scope, (self.lease.held.partition_id, &self.state.ledger), deliveries)
                 .await?;
         let news = self.phase_news().await?;
+        self.state.slis.refresh((store, scope), self.context.rung()).await?;
         let now = self.context.now();
         let state = &mut self.state;
         let mut group = Group::at(state, now);

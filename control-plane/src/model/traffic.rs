@@ -10,6 +10,7 @@ mod anytime;
 use flagfuse_shared::limits::BUCKET_COUNT;
 use serde::Serialize;
 
+pub use self::anytime::{GuardrailNeed, needs};
 use super::circuit::Circuit;
 use super::policy::{Guardrail, Mode, Policy};
 use super::ramp::Ramp;

@@ -2,6 +2,7 @@
 
 mod anytime;
 mod forecast;
+mod incident;
 mod origins;
 mod ramp;
 mod reason;
@@ -19,6 +20,7 @@ use flagfuse_stats::classic::{self, ArmCount};
 use flagfuse_stats::ratio::{self, mismatch_evidence};
 
 pub use self::anytime::{AnytimeEvidence, ChangeSpan, Heed, Uneven};
+pub use self::incident::Incident;
 pub use self::origins::{Origins, Source};
 pub use self::ramp::{NextLook, NextStage, RampLook, RampVerdict, Standing};
 pub use self::reason::Reason;
@@ -102,6 +104,8 @@ pub struct Look<'a> {
     pub ema_step: EmaStep,
     /// What the mode `anytime` heeds; `None` under another one, and before the phase has counted anything.
     pub heed: Option<&'a Heed>,
+    /// The platform incident that is on: nothing is widened or tried again while it is.
+    pub incident: Option<&'a Incident>,
     pub now: UnixMillis,
 }
 
@@ -250,10 +254,11 @@ pub struct Verdict {
 
 /// Decides. The second part are the moving averages to keep for the next look.
 pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
-    match look.policy.mode {
+    let (verdict, ema) = match look.policy.mode {
         Mode::Classic => decide_classic(look),
         Mode::Anytime => (anytime::decide(look), BTreeMap::new()),
-    }
+    };
+    (incident::heeded(look, verdict), ema)
 }
 
 fn decide_classic(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {

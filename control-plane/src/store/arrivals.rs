@@ -8,7 +8,7 @@ use flagfuse_shared::limits::BUCKET_COUNT;
 use super::cells::{reading, units_since};
 use super::fuses::FuseRow;
 use super::phases::PhaseRow;
-use super::{Connection, StoreError, fuses, phases};
+use super::{Connection, StoreError, fuses, phases, plain_exposures};
 use crate::model::circuit::Circuit;
 use crate::model::metric::LATENCY_METRIC;
 use crate::model::policy::Policy;
@@ -17,12 +17,23 @@ use crate::model::window::EnrolmentRange;
 
 const HOUR_MS: u64 = 3_600_000;
 const MINUTE_MS: u64 = 60_000;
+const WEEK_MS: u64 = 7 * 24 * HOUR_MS;
 /// An hour where somebody came in it, else a day.
 const SPANS_MS: [u64; 2] = [HOUR_MS, 24 * HOUR_MS];
 /// Phases of one flag that are looked at; more in a day is somebody trying things out.
 const PHASE_COUNT_MAX: u32 = 20;
 /// Other flags of the environment that are looked at.
 const FLAG_COUNT_MAX: u32 = 20;
+
+/// Who comes to a flag, and what they do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrivals {
+    pub circuit: Circuit,
+    /// Shares of units with the event, one for each guardrail, where a fuse stands already and counts it.
+    pub baselines: Vec<Option<f64>>,
+    /// How many come; `None` when nobody did in the last day.
+    pub rate: Option<Rate>,
+}
 
 /// What `policy` needs on this flag, whose fuse may stand already.
 pub async fn traffic(
@@ -33,6 +44,30 @@ pub async fn traffic(
     fuse: Option<&FuseRow>,
     now: UnixMillis,
 ) -> Result<Traffic, StoreError> {
+    let found = arrivals(conn, scope, flag, policy, fuse, now).await?;
+    Ok(Traffic::of(policy, found.circuit, &found.baselines, found.rate))
+}
+
+/// Whether anybody met the flag in the last week, inside of a cohort or ever outside of one.
+pub async fn is_met(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    now: UnixMillis,
+) -> Result<bool, StoreError> {
+    Ok(of_flag(conn, scope, flag, WEEK_MS, now).await?.is_some()
+        || !plain_exposures::of_flag(conn, scope, flag).await?.is_empty())
+}
+
+/// Who comes to this flag, whose fuse may stand already.
+pub async fn arrivals(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    policy: &Policy,
+    fuse: Option<&FuseRow>,
+    now: UnixMillis,
+) -> Result<Arrivals, StoreError> {
     let circuit = fuse.map_or(Circuit::Closed, |fuse| fuse.circuit);
     let baselines = match fuse {
         Some(fuse) => {
@@ -53,7 +88,7 @@ pub async fn traffic(
             rate = of_environment(conn, scope, flag, span_ms, now).await?;
         }
     }
-    Ok(Traffic::of(policy, circuit, &baselines, rate))
+    Ok(Arrivals { circuit, baselines, rate })
 }
 
 /// Shares of units with the event, over both arms of a phase.

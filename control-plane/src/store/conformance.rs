@@ -10,6 +10,7 @@ mod notices;
 mod partitions;
 mod publication;
 mod races;
+mod slos;
 mod statements;
 
 use flagfuse_shared::definition::FlagWire;

@@ -66,7 +66,8 @@ pub async fn delete_environment(
              UNION ALL SELECT revision FROM flags WHERE project = $1 AND environment = $2
              UNION ALL SELECT revision FROM fuses WHERE project = $1 AND environment = $2
              UNION ALL SELECT revision FROM inherited_flags WHERE project = $1 AND environment = $2
-             UNION ALL SELECT revision FROM shared_parts WHERE project = $1 AND environment = $2) AS revisions)
+             UNION ALL SELECT revision FROM shared_parts WHERE project = $1 AND environment = $2
+             UNION ALL SELECT revision FROM slos WHERE project = $1 AND environment = $2) AS revisions)
          WHERE project = $1 AND environment = $2",
         "UPDATE phases SET ended_ms = $3 WHERE project = $1 AND environment = $2 AND ended_ms IS NULL",
         "UPDATE tokens SET revoked_ms = $3
@@ -88,6 +89,10 @@ pub async fn delete_environment(
         "DELETE FROM inherited_flags WHERE project = $1 AND environment = $2",
         "DELETE FROM flags WHERE project = $1 AND environment = $2",
         "DELETE FROM shared_parts WHERE project = $1 AND environment = $2",
+        "DELETE FROM slo_sums WHERE slo_id IN (SELECT slo_id FROM slos WHERE project = $1 AND environment = $2)",
+        "DELETE FROM slo_alerts WHERE slo_id IN (SELECT slo_id FROM slos WHERE project = $1 AND environment = $2)",
+        "DELETE FROM slos WHERE project = $1 AND environment = $2",
+        "DELETE FROM suppressions WHERE project = $1 AND environment = $2",
         // Names that outcomes of the old environment had: the next one under this key has seen none.
         "DELETE FROM metrics_seen WHERE project = $1 AND environment = $2",
     ];

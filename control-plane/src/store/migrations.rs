@@ -40,6 +40,7 @@ pub(super) const SQLITE: Migrations = &[
     (31, include_str!("../../../migrations/sqlite/0031_misses.sql")),
     (32, include_str!("../../../migrations/sqlite/0032_notices.sql")),
     (33, include_str!("../../../migrations/sqlite/0033_contracts.sql")),
+    (34, include_str!("../../../migrations/sqlite/0034_slos.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -76,6 +77,7 @@ pub(super) const POSTGRES: Migrations = &[
     (31, include_str!("../../../migrations/postgres/0031_misses.sql")),
     (32, include_str!("../../../migrations/postgres/0032_notices.sql")),
     (33, include_str!("../../../migrations/postgres/0033_contracts.sql")),
+    (34, include_str!("../../../migrations/postgres/0034_slos.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -37,6 +37,7 @@ pub mod misses;
 pub mod notices;
 pub mod partitions;
 pub mod parts;
+pub mod past;
 pub mod phase_counters;
 pub mod phase_rules;
 pub mod phases;
@@ -52,10 +53,14 @@ mod rows;
 #[cfg(test)]
 mod schema_tests;
 pub mod scopes;
+pub mod slo_alerts;
+pub mod slo_sums;
+pub mod slos;
 pub mod snapshots;
 mod sql;
 mod sqlite;
 mod stored_project;
+pub mod suppressions;
 pub mod telemetry_log;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -20,9 +20,9 @@ mod explain;
 #[cfg(test)]
 mod feedback;
 #[cfg(test)]
-mod guards;
-#[cfg(test)]
 mod groups;
+#[cfg(test)]
+mod guards;
 #[cfg(test)]
 mod handing_on;
 #[cfg(test)]
@@ -39,6 +39,8 @@ mod inheritance;
 mod keys;
 #[cfg(test)]
 mod launch;
+#[cfg(test)]
+mod lint;
 #[cfg(test)]
 mod losses;
 #[cfg(test)]
@@ -81,6 +83,8 @@ mod safety;
 mod schema;
 #[cfg(test)]
 mod shapes;
+#[cfg(test)]
+mod slos;
 #[cfg(test)]
 mod stages;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::document::operations;
 use crate::world::{ENVIRONMENT, FLAG, World, flag, policy};
 
 /// Lists by path, with the field of the items and what names one of them.
-const LISTS: [(&str, &str, &str); 16] = [
+const LISTS: [(&str, &str, &str); 18] = [
     ("/v1/projects", "projects", "/key"),
     ("/v1/projects/demo/environments", "environments", "/key"),
     ("/v1/projects/demo/flags", "flags", "/flag/key"),
@@ -25,6 +25,8 @@ const LISTS: [(&str, &str, &str); 16] = [
     ("/v1/projects/demo/environments/production/metrics-seen", "metrics", "/metric"),
     ("/v1/projects/demo/environments/production/audit", "audit", "/audit_id"),
     ("/v1/projects/demo/environments/production/notices", "notices", "/notice_id"),
+    ("/v1/projects/demo/environments/production/slos", "slos", "/name"),
+    ("/v1/projects/demo/environments/production/suppressions", "suppressions", "/suppression_id"),
     ("/v1/projects/demo/environments/production/flags/checkout/verdicts", "verdicts", "/verdict_id"),
     ("/v1/tokens", "tokens", "/token_id"),
     ("/v1/audit", "audit", "/audit_id"),
@@ -41,6 +43,10 @@ async fn filled() -> World {
         world.ok("PUT", &format!("{ENVIRONMENT}/segments/s{n}"), json!({})).await;
         world.ok("PUT", &format!("{ENVIRONMENT}/layers/l{n}"), json!({})).await;
         world.ok("POST", &format!("{ENVIRONMENT}/tokens"), json!({ "name": format!("c{n}") })).await;
+        let slo = json!({ "sli": { "kind": "errors" }, "objective_percent": 99 });
+        world.ok("PUT", &format!("{ENVIRONMENT}/slos/o{n}"), slo).await;
+        let window = json!({ "to_ms": world.clock.now().plus(1), "reason": "r" });
+        world.ok("POST", &format!("{ENVIRONMENT}/suppressions"), window).await;
         world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": format!("v{n}") })).await;
         let outcome = world.outcome("anna", &format!("m{n}"));
         world.ingest(&[outcome, json!({ "nothing": n })]).await;

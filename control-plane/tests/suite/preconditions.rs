@@ -26,6 +26,11 @@ async fn world() -> (World, String) {
     let baseline =
         json!({ "p50_ms": 1, "p95_ms": 2, "p99_ms": 3, "error_rate": 0, "sample_size": 8, "concurrency": 1 });
     world.ok("PUT", &format!("{FLAG}/baseline"), baseline).await;
+    world
+        .ok("PUT", &here("slos/orders"), json!({ "sli": { "kind": "errors" }, "objective_percent": 99 }))
+        .await;
+    let window = json!({ "suppression_id": "old", "to_ms": world.clock.now().plus(60_000), "reason": "r" });
+    world.ok("POST", &here("suppressions"), window).await;
     let token = world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": "old" })).await;
     let token = token["token_id"].as_str().unwrap().to_owned();
     // Before anybody looks at the audit trail.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use self::Tagged::{At, Ignored, Made, Nowhere};
 use crate::document::operations;
-use crate::world::{flag, policy, settings};
+use crate::world::{START, flag, policy, settings};
 
 /// Where a route's tag is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ macro_rules! at {
 const FUSE: &str = at!("/flags/checkout/fuse");
 const CONTRACT: &str = at!("/flags/checkout/contract");
 const BASELINE: &str = at!("/flags/checkout/baseline");
+const REHEARSE: &str = at!("/flags/checkout/fuse/rehearse");
+const SLO: &str = at!("/slos/orders");
 const BASE: &str = "/v1/projects/demo/flags/base";
 const EVENTS: &str = "/v1/ingest/events";
 const LOGS: &str = "/v1/otlp/v1/logs";
@@ -79,6 +81,13 @@ fn puts() -> Vec<Row> {
         ("PUT", "/flags/{flag}/override", over, json!({ "rules": rules }), At(over)),
         ("DELETE", "/flags/{flag}/override", over, Value::Null, At(over)),
         ("PUT", "/flags/{flag}/fuse", FUSE, policy(json!({ "exposure_percent": 10 })), At(FUSE)),
+        (
+            "PUT",
+            "/slos/{name}",
+            SLO,
+            json!({ "sli": { "kind": "errors" }, "objective_percent": 95 }),
+            At(SLO),
+        ),
     ]
 }
 
@@ -130,9 +139,11 @@ fn switches() -> Vec<Row> {
 
 fn deletions() -> Vec<Row> {
     let (flag, segment) = (at!("/flags/checkout"), at!("/segments/beta"));
-    let (layer, holdout) = (at!("/layers/home"), at!("/holdout"));
+    let (layer, holdout, window) = (at!("/layers/home"), at!("/holdout"), at!("/suppressions/old"));
     vec![
         ("DELETE", "/flags/{flag}", flag, Value::Null, At(flag)),
+        ("DELETE", "/slos/{name}", SLO, Value::Null, At(SLO)),
+        ("DELETE", "/suppressions/{suppression_id}", window, Value::Null, At(window)),
         ("DELETE", "/segments/{key}", segment, Value::Null, At(segment)),
         ("DELETE", "/layers/{key}", layer, Value::Null, At(layer)),
         ("DELETE", "/holdout", holdout, Value::Null, At(holdout)),
@@ -147,9 +158,11 @@ fn of_tenant() -> Vec<Row> {
         "environment": "production", "region": "local", "events": [{ "received_ms": 1, "raw": 7 }] });
     let asked = json!({ "project": "demo", "environment": "production", "flag": "checkout",
         "context": { "targetingKey": "u" } });
+    let window = json!({ "to_ms": START.plus(60_000), "reason": "r" });
     let (token, environments) = ("/v1/tokens/TOKEN", "/v1/projects/demo/environments");
     vec![
         ("POST", "/tokens", at!("/tokens"), json!({ "name": "web" }), Made),
+        ("POST", "/suppressions", at!("/suppressions"), window, Made),
         ("POST", "/v1/tokens", "/v1/tokens", json!({ "kind": "viewer", "name": "x" }), Made),
         ("DELETE", "/v1/tokens/{token_id}", token, Value::Null, At(token)),
         ("POST", "/v1/projects", "/v1/projects", json!({ "key": "second", "name": "n" }), Made),
@@ -167,6 +180,7 @@ fn of_tenant() -> Vec<Row> {
         ("POST", METRICS, METRICS, json!({}), Nowhere),
         ("POST", PULL_PATH, PULL_PATH, json!({ "region": "local", "shard": 0, "held": held }), Nowhere),
         ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
+        ("POST", "/flags/{flag}/fuse/rehearse", REHEARSE, policy(json!({ "mode": "anytime" })), Nowhere),
         ("POST", "/erasures", at!("/erasures"), json!({ "unit": "nobody" }), Nowhere),
         ("POST", "/quarantine/replay", at!("/quarantine/replay"), json!({ "dry_run": true }), Nowhere),
     ]

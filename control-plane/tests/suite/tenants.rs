@@ -51,7 +51,9 @@ const PAGES: &[&str] = &[
     "/v1/projects/demo/environments/production/quarantine",
     "/v1/projects/demo/environments/production/segments",
     "/v1/projects/demo/environments/production/settings",
+    "/v1/projects/demo/environments/production/slos",
     "/v1/projects/demo/environments/production/snapshots",
+    "/v1/projects/demo/environments/production/suppressions",
     "/v1/projects/demo/environments/production/tokens",
     "/v1/tokens",
 ];
@@ -129,6 +131,12 @@ impl<'w> Tenant<'w> {
                 self.put("segments/beta", json!({ "included": [self.name] })).await;
                 self.put("holdout", json!({ "percentage": 1, "salt": self.name })).await;
                 self.put("flags/checkout", self.flag()).await;
+                let objective = if is_left { 99 } else { 95 };
+                let slo = json!({ "sli": { "kind": "errors" }, "objective_percent": objective, "description": self.name });
+                self.put("slos/checkout", slo).await;
+                let to_ms = self.world.clock.now().plus(60_000);
+                let window = json!({ "suppression_id": "deploy", "to_ms": to_ms, "reason": self.name });
+                self.ok("POST", &format!("{ENVIRONMENT}/suppressions"), window).await;
             }
             2 => {
                 self.ok("PUT", PROJECT_FLAG, self.flag()).await;

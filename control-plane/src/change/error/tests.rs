@@ -26,6 +26,10 @@ fn of_names() -> Vec<(ChangeError, &'static str)> {
             ChangeError::TooManyEnvironments { count: 9, deleted: 2 },
             "the tenant has 9 environments, 2 of them deleted",
         ),
+        (
+            ChangeError::TooMany { what: Resource::Suppression, count_max: 9 },
+            "the environment has 9 of suppression, which is the limit",
+        ),
         (ChangeError::Inherited { flag: key() }, "flag \"k\" is inherited from the project: "),
         (ChangeError::NotInVersion { flag: key(), version: version() }, "flag \"k\" is not in version 1.7"),
         (

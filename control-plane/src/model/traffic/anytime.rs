@@ -20,12 +20,28 @@ const LARGER: f64 = 4.0;
 const ALONE: f64 = 1_000.0;
 
 /// What one guardrail needs.
-struct Need<'p> {
-    guardrail: &'p Guardrail,
-    /// Visitors until a harm of the threshold is found, and one four times as large.
-    visitors: u64,
-    visitors_larger: u64,
-    matures_ms: u64,
+#[derive(Debug, Clone, Copy)]
+pub struct GuardrailNeed<'p> {
+    pub guardrail: &'p Guardrail,
+    /// Visitors until a harm of the threshold is found, by the fixed sample that finds it with 80 %.
+    pub visitors: u64,
+    /// The same of a harm four times as large.
+    pub visitors_larger: u64,
+    /// So long after its first exposure a unit counts.
+    pub matures_ms: u64,
+}
+
+/// What each guardrail of a policy needs. `baselines` are the shares of units with the event, where there are any yet.
+pub fn needs<'p>(policy: &'p Policy, circuit: Circuit, baselines: &[Option<f64>]) -> Vec<GuardrailNeed<'p>> {
+    let widths = widths(policy, circuit);
+    let baselines = baselines.iter().copied().chain(std::iter::repeat(None));
+    let rows = policy.guardrails.iter().zip(policy.weights()).zip(baselines);
+    let need = |((guardrail, weight), seen): ((&'p Guardrail, f64), Option<f64>)| {
+        let visitors = |multiple: f64| visitors(guardrail, (weight, multiple), seen, widths);
+        let (visitors, visitors_larger) = (visitors(1.0), visitors(LARGER));
+        GuardrailNeed { guardrail, visitors, visitors_larger, matures_ms: guardrail.matures_after_ms() }
+    };
+    rows.map(need).collect()
 }
 
 pub(super) fn traffic(
@@ -35,18 +51,12 @@ pub(super) fn traffic(
     rate: Option<Rate>,
 ) -> Traffic {
     let (exposed, control) = widths(policy, circuit);
-    let baselines = baselines.iter().copied().chain(std::iter::repeat(None));
-    let rows = policy.guardrails.iter().zip(policy.weights()).zip(baselines);
+    let needs = needs(policy, circuit, baselines);
     // Of values nobody knows beforehand how they spread, and what only holds trips nothing.
-    let rows = rows.filter(|((guardrail, _), _)| {
-        guardrail.rights == Rights::Trip && policy.compared(guardrail) != Compared::Values
+    let tripping = needs.iter().filter(|need| {
+        need.guardrail.rights == Rights::Trip && policy.compared(need.guardrail) != Compared::Values
     });
-    let needs = rows.map(|((guardrail, weight), seen)| {
-        let visitors = |multiple: f64| visitors(guardrail, (weight, multiple), seen, (exposed, control));
-        let (visitors, visitors_larger) = (visitors(1.0), visitors(LARGER));
-        Need { guardrail, visitors, visitors_larger, matures_ms: guardrail.matures_after_ms() }
-    });
-    let soonest = needs.min_by_key(|need| (need.matures_ms, need.visitors));
+    let soonest = tripping.min_by_key(|need| (need.matures_ms, need.visitors));
     let per_hour = rate.map(Rate::per_hour);
     let (visitors, matures_ms) = soonest.as_ref().map_or((0, 0), |need| (need.visitors, need.matures_ms));
     let takes_ms = per_hour.map(|per_hour| coming_ms(visitors, per_hour).saturating_add(matures_ms));

@@ -101,6 +101,7 @@ fn one_visitor_less_is_not_compared_and_the_told_number_is() {
                 ema: &BTreeMap::new(),
                 ema_step: EmaStep::Move,
                 heed: None,
+                incident: None,
                 now: UnixMillis(10_000_000_000),
             };
             decide(&look).0.decision

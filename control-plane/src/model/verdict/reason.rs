@@ -29,6 +29,8 @@ pub enum Reason {
     EvidenceCorrupt,
     /// Two probes did not close the fuse: a person decides on a third one.
     ProbesUsedUp,
+    /// The platform as a whole is in trouble, which no flag is blamed for.
+    PlatformIncident,
     /// Replicas hold what this database never signed, and would refuse the move.
     RestoredFromOldCopy,
     /// A harm that would use up the budget at the next stage's share is excluded.
@@ -71,6 +73,7 @@ impl Reason {
             Self::Uneven(Guarded::Silent) => "silent_by_arm",
             Self::EvidenceCorrupt => "evidence_corrupt",
             Self::ProbesUsedUp => "probes_used_up",
+            Self::PlatformIncident => "platform_incident",
             Self::RestoredFromOldCopy => "blocked_restored_from_old_copy",
             Self::HarmExcluded => "harm_excluded",
             Self::PowerReached => "power_reached",

@@ -45,6 +45,7 @@ pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> 
         ema: NO_AVERAGES,
         ema_step: EmaStep::Move,
         heed: None,
+        incident: None,
         now: NOW,
     }
 }

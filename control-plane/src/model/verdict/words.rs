@@ -209,6 +209,7 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         | Reason::Uneven(_)
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
+        | Reason::PlatformIncident
         | Reason::RestoredFromOldCopy
         | Reason::HarmExcluded
         | Reason::PowerReached
@@ -305,6 +306,7 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         | Reason::Uneven(_)
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
+        | Reason::PlatformIncident
         | Reason::RestoredFromOldCopy
         | Reason::HarmExcluded
         | Reason::PowerReached

@@ -308,6 +308,74 @@ pub(in crate::api) struct Traffic {
     warning: Option<String>,
 }
 
+/// What a policy would have made of control units that are dealt into two arms.
+#[derive(ToSchema)]
+pub(in crate::api) struct FuseRehearsal {
+    /// Times that the units were dealt.
+    runs: usize,
+    /// Trips although nothing was planted.
+    false_trips: usize,
+    /// Slots of control units that were dealt.
+    slots: usize,
+    /// Units in them.
+    units: u64,
+    /// How long they took to come, in hours.
+    hours: f64,
+    /// With the harm of its threshold planted into one guardrail at a time.
+    guardrails: Vec<PlantedHarm>,
+}
+
+/// One guardrail with a harm of its threshold.
+#[derive(ToSchema)]
+struct PlantedHarm {
+    metric: String,
+    /// Runs that tripped.
+    caught: usize,
+    /// Exposed units until then, in the middle one of the runs that tripped; null where none did.
+    #[schema(required)]
+    exposed_units: Option<u64>,
+    /// Hours until then.
+    #[schema(required)]
+    hours: Option<f64>,
+}
+
+/// What keeps a fuse from guarding anything.
+#[derive(ToSchema)]
+pub(in crate::api) struct LintFinding {
+    code: LintCode,
+    /// The metric of the guardrail that it is about; left out of what is about the whole fuse.
+    #[schema(nullable = false)]
+    guardrail: Option<String>,
+    /// How long a harm takes to be found.
+    #[schema(nullable = false)]
+    days: Option<LintDays>,
+    /// The same in a sentence.
+    summary: String,
+}
+
+/// Why a fuse guards nothing.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LintCode {
+    /// No outcome has named the guardrail's metric in seven days.
+    NoEvents,
+    /// Nobody has met the flag.
+    NoUnits,
+    /// Somebody would have to be taken at their word.
+    Unguarded,
+    /// A harm as large as the threshold is found after more than two weeks.
+    ReserveTooSmall,
+}
+
+/// Days until a harm is found, at the present rate.
+#[derive(ToSchema)]
+struct LintDays {
+    /// One as large as the threshold.
+    threshold: f64,
+    /// One four times as large.
+    fourfold: f64,
+}
+
 /// Where a rate was seen.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -6,6 +6,7 @@ mod change;
 mod contract;
 mod definition;
 mod fuse;
+mod slo;
 
 pub(in crate::api) use self::change::{ChangeNotes, Conflict, DecisionDiff, Decisions, FuseStanding, Lost};
 pub(in crate::api) use self::contract::{Baseline, Contract, Judged, Standing};
@@ -14,5 +15,7 @@ pub(in crate::api) use self::definition::{
     SegmentBody, TokenKind,
 };
 pub(in crate::api) use self::fuse::{
-    Circuit, Finding, GuardrailEvidence, NextStage, Policy, RampVerdict, Rollout, Traffic,
+    Circuit, Finding, FuseRehearsal, GuardrailEvidence, LintFinding, NextStage, Policy, RampVerdict, Rollout,
+    Traffic,
 };
+pub(in crate::api) use self::slo::{Level, Slo};

@@ -1,7 +1,7 @@
 //! Each tick: read what was counted, decide, record, act through `change`. What it remembers between ticks only saves
 //! reading: any number may run, and one that starts anew decides the same.
 
-mod heard;
+pub mod heard;
 mod memory;
 mod record;
 

@@ -10,31 +10,31 @@ use crate::store::phases::PhaseRow;
 
 /// What was heard of a phase.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub struct Heard {
     /// In force when the phase began.
     policy: Policy,
     evidence: Option<Evidence>,
     /// The newest tick that is folded; `None` before the first one.
-    pub(super) closed_tick: Option<i64>,
+    pub closed_tick: Option<i64>,
     /// The newest slot that is folded; below 0 before the first one.
-    pub(super) slot: i64,
+    pub slot: i64,
     /// What in the cells contradicts itself.
     corrupt: Option<String>,
 }
 
 impl Heard {
     /// Nothing, of this phase.
-    pub(super) fn of(row: &PhaseRow) -> Self {
+    pub fn of(row: &PhaseRow) -> Self {
         Self { policy: row.policy.clone(), evidence: None, closed_tick: None, slot: -1, corrupt: None }
     }
 
     /// Forgets what was heard, of another database.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         (self.evidence, self.closed_tick, self.slot, self.corrupt) = (None, None, -1, None);
     }
 
     /// Begins to listen, when the phase has begun to count.
-    pub(super) fn begin(&mut self, names: &Names, buckets: (u32, u32)) {
+    pub fn begin(&mut self, names: &Names, buckets: (u32, u32)) {
         if self.evidence.is_some() || self.corrupt.is_some() {
             return;
         }
@@ -52,12 +52,12 @@ impl Heard {
     }
 
     /// Whether there may be something to fold when the newest tick is that one.
-    pub(super) fn waits_for(&self, closed_tick: i64) -> bool {
+    pub fn waits_for(&self, closed_tick: i64) -> bool {
         self.corrupt.is_none() && self.closed_tick != Some(closed_tick)
     }
 
     /// Folds what closed, up to a tick.
-    pub(super) fn fold(&mut self, news: &News, closed_tick: i64) {
+    pub fn fold(&mut self, news: &News, closed_tick: i64) {
         let Some(evidence) = &mut self.evidence else { return };
         if let Err(refused) = evidence.fold(news, closed_tick.unsigned_abs()) {
             self.corrupt = Some(refused.to_string());
@@ -67,7 +67,7 @@ impl Heard {
     }
 
     /// What is heeded of it under the policy in force, when the launch has spent that much.
-    pub(super) fn heed(&self, policy: &Policy, names: Option<&Names>, spent: Spent) -> Option<Heed> {
+    pub fn heed(&self, policy: &Policy, names: Option<&Names>, spent: Spent) -> Option<Heed> {
         let terms = Terms { attempt: spent.attempts.max(1), probe: spent.probes.max(1) };
         let mut corrupt = self.corrupt.clone();
         let judged = match self.evidence.as_ref()?.judge(terms, &self.policy.weights()) {

@@ -62,12 +62,16 @@ const FLAGS_AT_ONCE: usize = 20;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, flag_count, hours] = arguments.as_slice() else { bail!("usage: cells FOLDER FLAGS HOURS") };
+    let (arguments, mode) = match arguments.as_slice() {
+        [rest @ .., mode] if rest.len() == 3 => (rest, mode.as_str()),
+        all => (all, "classic"),
+    };
+    let [folder, flag_count, hours] = arguments else { bail!("usage: cells FOLDER FLAGS HOURS [MODE]") };
     let (folder, flag_count) = (Path::new(folder), flag_count.parse().context("FLAGS is a number")?);
     let hours: u64 = hours.parse().context("HOURS is a number")?;
     ensure!(hours > 1 && flag_count > 0, "FLAGS is 1 and more, HOURS is 2 and more");
-    let mut young = Launch::start(&folder.join("young"), flag_count, 1).await?;
-    let mut old = Launch::start(&folder.join("old"), flag_count, hours).await?;
+    let mut young = Launch::start(&folder.join("young"), flag_count, 1, &policy(mode)?).await?;
+    let mut old = Launch::start(&folder.join("old"), flag_count, hours, &policy(mode)?).await?;
     for _ in 0..WARM_COUNT {
         young.tick().await?;
         old.tick().await?;
@@ -107,10 +111,10 @@ struct Launch {
 
 impl Launch {
     /// A launch of so many flags that is so many hours old.
-    async fn start(folder: &Path, flag_count: usize, hours: u64) -> anyhow::Result<Self> {
+    async fn start(folder: &Path, flag_count: usize, hours: u64, policy: &Policy) -> anyhow::Result<Self> {
         let plane = open(folder).await?;
         let scope = Scope::parse("default/measured/production")?;
-        let (held, phase_ids) = arm(&plane, &scope, flag_count).await?;
+        let (held, phase_ids) = arm(&plane, &scope, flag_count, policy).await?;
         let phases = phase_ids.into_iter().map(|phase_id| (PhaseId(phase_id), 0, BEGIN_MS)).collect();
         let now_ms = BEGIN_MS + hours * HOUR_MS;
         let mut launch = Self {
@@ -210,8 +214,13 @@ async fn open(folder: &Path) -> anyhow::Result<ControlPlane> {
 }
 
 /// Flags under fuses, with the phases that count for them; their numbers.
-async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::Result<(Held, Vec<i64>)> {
-    let (now, policy) = (UnixMillis(BEGIN_MS), policy()?);
+async fn arm(
+    plane: &ControlPlane,
+    scope: &Scope,
+    flag_count: usize,
+    policy: &Policy,
+) -> anyhow::Result<(Held, Vec<i64>)> {
+    let now = UnixMillis(BEGIN_MS);
     let mut tx = plane.store.write(Lock::Project(&scope.tenant, &scope.project)).await?;
     scopes::insert_project(&mut tx, &scope.tenant, &scope.project, "measured", now).await?;
     let (settings, safety) = (EnvironmentSettings::default(), SafetySettings::default());
@@ -222,8 +231,8 @@ async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::
     for at in 0..flag_count {
         let flag = flag(&format!("flag-{at:04}"))?;
         flags::put(&mut tx, scope, &flag, now).await?;
-        let phase = phases::begin(&mut tx, scope, &flag.key, phase(&flag.key, &policy)?).await?;
-        fuses::insert(&mut tx, scope, &fuse(&flag.key, phase.phase_id, &policy)).await?;
+        let phase = phases::begin(&mut tx, scope, &flag.key, phase(&flag.key, policy)?).await?;
+        fuses::insert(&mut tx, scope, &fuse(&flag.key, phase.phase_id, policy)).await?;
         phase_ids.push(phase.phase_id);
     }
     tx.commit().await?;
@@ -235,7 +244,7 @@ async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::
         bail!("somebody else has the partition")
     };
     let rules = phase_ids.iter().map(|phase_id| {
-        Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, &policy, &BTreeMap::new()))?))
+        Ok((*phase_id, serde_json::to_string(&rules(PhaseId(*phase_id), now, policy, &BTreeMap::new()))?))
     });
     let rules: Vec<(i64, String)> = rules.collect::<anyhow::Result<_>>()?;
     phase_rules::put(&mut tx, held.partition_id, &rules).await?;
@@ -244,7 +253,7 @@ async fn arm(plane: &ControlPlane, scope: &Scope, flag_count: usize) -> anyhow::
 }
 
 /// Half see the feature, half are control, and all metrics can be read after ten minutes.
-fn policy() -> anyhow::Result<Policy> {
+fn policy(mode: &str) -> anyhow::Result<Policy> {
     let guardrail = |metric: &str| {
         let is_harm = metric == "error" || metric == "latency_ms";
         let (direction, threshold) =
@@ -252,7 +261,7 @@ fn policy() -> anyhow::Result<Policy> {
         json!({ "metric": metric, "direction": direction, "threshold": threshold, "within_s": 600 })
     };
     Ok(Policy::parse(json!({
-        "mode": "classic", "treatment_variation": "on", "control_variation": "off", "exposure_percent": 50,
+        "mode": mode, "treatment_variation": "on", "control_variation": "off", "exposure_percent": 50,
         "control_percent": 50, "grace_s": 0, "guardrails": METRICS.map(guardrail),
     }))?)
 }
@@ -304,8 +313,8 @@ fn fuse(flag: &str, phase_id: i64, policy: &Policy) -> FuseRow {
 
 /// Milliseconds that it takes to read both arms of a metric over 72 hours with 4.2 million units, again and again.
 async fn long_readings(folder: &Path) -> anyhow::Result<Vec<f64>> {
-    let mut launch = Launch::start(folder, 1, 1).await?;
-    let policy = policy()?;
+    let policy = policy("classic")?;
+    let mut launch = Launch::start(folder, 1, 1, &policy).await?;
     let guardrail = policy.guardrails.first().context("no guardrail")?;
     let (_, _, begins_ms) = launch.phases.first().copied().context("no phase")?;
     let mut closed = Closed { tick: launch.now_ms / TICK_MS + 1, ..Closed::default() };

@@ -2,7 +2,7 @@
 //! reading: any number may run, and one that starts anew decides the same.
 
 mod basis;
-mod heard;
+pub mod heard;
 mod memory;
 mod record;
 mod replay;

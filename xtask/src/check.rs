@@ -56,6 +56,7 @@ impl Extent {
                 ("FLAGFUSE_OUTAGE_S", "120"),
                 ("FLAGFUSE_OFFLINE_S", "60"),
                 ("FLAGFUSE_WEB_CHAOS_S", "300"),
+                ("FLAGFUSE_SQLITE_LAUNCHES", "200"),
                 ("PROPTEST_CASES", "20000"),
             ],
         }

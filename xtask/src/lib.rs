@@ -8,6 +8,7 @@
 
 pub mod attack;
 pub mod bench;
+pub mod calibrate;
 pub mod chaos;
 pub mod check;
 pub mod demo;

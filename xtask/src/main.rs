@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use xtask::check::{self, Extent};
 use xtask::repeat::{self, RepeatOptions};
 use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
-use xtask::{attack, bench, chaos, demo, load, private, process, tools, up};
+use xtask::{attack, bench, calibrate, chaos, demo, load, private, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
@@ -30,8 +30,11 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                                          ten million lines from a file, or N, while importer and control plane are killed
   attack [NAME …] [--megabytes N]        what one client key may try, on a fresh stack; an error when a rule is broken;
                                          a flood of 500 MB, or N
+  calibrate [--full] [--out DIR] [--cells NAME,…] [--repetitions N] [--threads N]
+                                         launches in virtual time through the fuse's own code: how often it trips by chance and what
+                                         it takes to find harm, with bounds, in DIR (report); goes on where it was stopped; core-hours
   bench attack [NAME …] | edge-size | propagation [CHANGES] | evaluate [ROUNDS] | edge-http [SECONDS [ROUNDS]] |
-        ingest [ROUNDS] [--units N] | cells [FLAGS [HOURS]]
+        ingest [ROUNDS] [--units N] | cells [FLAGS [HOURS]] | fuse [FLAGS [HOURS [LAUNCHES]]]
                                          measure; writes target/bench/NAME.json; ingest with N units too, such as 20000000
   build edge                             the optimised worker in edge/build, for deployment
   build evaluator                        the evaluator for browsers and Node.js in sdk/evaluator/pkg
@@ -60,6 +63,7 @@ fn command() -> Result<()> {
         ("test", options) => repeat::repeat(root, &RepeatOptions::parse(options)?),
         ("load", options) => load::load(root, options),
         ("chaos", [name, options @ ..]) => chaos::chaos(root, name, options),
+        ("calibrate", options) => calibrate::calibrate(root, options),
         ("attack", names) => attack::attack(root, names),
         ("bench", [name, options @ ..]) => bench::bench(root, name, options),
         ("build", [name]) if name == EDGE.name => build_wasm(root, &EDGE, WasmProfile::Optimised).map(|_| ()),

@@ -1,5 +1,6 @@
 //! The ledger against a counter that keeps everything: cell for cell, on random histories.
 
+use flagfuse_cells::schedule::TICK_MS;
 use flagfuse_cells::{Closed, Fact, Ledger, Outcome, Restore, log};
 use flagfuse_cells::{PhaseId, SliceSet, Source};
 use flagfuse_cells_testing::history::{Shape, Stretch, history, name_no, rules, shuffled, unit};
@@ -128,6 +129,29 @@ proptest! {
             prop_assert_eq!(&ledger.end_tick(ticking), expected);
         }
         prop_assert!(ledger == whole);
+    }
+
+    #[test]
+    fn ticks_before_the_next_due_one_may_be_left_out(shape in shapes()) {
+        let history = history(shape);
+        let mut facts = history.iter().flat_map(|stretch| &stretch.facts).peekable();
+        let (mut every, mut due) = (Ledger::new(), Ledger::new());
+        let (mut of_every, mut of_due) = (Vec::new(), Vec::new());
+        let begin = flagfuse_cells_testing::history::BEGIN_MS;
+        // What is rarer than hours apart is not looked at: every tick of it would be.
+        for at_ms in (1..5_000).map(|tick| begin + tick * TICK_MS) {
+            while let Some((known_ms, fact)) = facts.next_if(|(known_ms, _)| *known_ms < at_ms) {
+                every.apply(fact, *known_ms);
+                due.apply(fact, *known_ms);
+            }
+            of_every.push(every.tick(at_ms));
+            if due.next_due_ms().is_some_and(|due_ms| due_ms <= at_ms) {
+                of_due.push(due.tick(at_ms));
+            }
+        }
+        of_every.retain(|closed| !closed.is_empty());
+        of_due.retain(|closed| !closed.is_empty());
+        prop_assert_eq!(of_due, of_every);
     }
 
     #[test]

@@ -16,14 +16,14 @@ use crate::store::phases::PhaseRow;
 
 /// What was heard of an attempt.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub struct Heard {
     /// In force when the attempt began.
     policy: Policy,
     /// By their numbers in the database.
     phases: BTreeMap<i64, Stage>,
     evidence: Option<Evidence>,
     /// The newest tick that is folded; `None` before the first one.
-    pub(super) closed_tick: Option<i64>,
+    pub closed_tick: Option<i64>,
     /// What in the cells contradicts itself.
     corrupt: Option<String>,
 }
@@ -52,7 +52,7 @@ struct Stage {
 
 impl Heard {
     /// Nothing, of an attempt with these phases, the oldest first; `None` where it has none.
-    pub(super) fn of(rows: &[PhaseRow]) -> Option<Self> {
+    pub fn of(rows: &[PhaseRow]) -> Option<Self> {
         let first = rows.first()?;
         let stage = |row: &PhaseRow| {
             let ends_before = |later: &&PhaseRow| {
@@ -76,12 +76,12 @@ impl Heard {
     }
 
     /// The numbers of its phases in the database.
-    pub(super) fn phase_ids(&self) -> Vec<i64> {
+    pub fn phase_ids(&self) -> Vec<i64> {
         self.phases.keys().copied().collect()
     }
 
     /// Forgets what was heard, of another database.
-    pub(super) fn forget(&mut self) {
+    pub fn forget(&mut self) {
         for stage in self.phases.values_mut() {
             (stage.is_heard, stage.slot) = (false, -1);
         }
@@ -102,13 +102,13 @@ impl Heard {
     }
 
     /// Its phases that have not begun to count yet, as far as anybody knew.
-    pub(super) fn unheard(&self) -> Vec<i64> {
+    pub fn unheard(&self) -> Vec<i64> {
         let unheard = self.phases.iter().filter(|(_, stage)| !stage.is_heard);
         unheard.map(|(phase_id, _)| *phase_id).collect()
     }
 
     /// Begins to listen to a phase that has begun to count.
-    pub(super) fn join(&mut self, phase_id: i64, names: &Names) {
+    pub fn join(&mut self, phase_id: i64, names: &Names) {
         let dimensions = self.dimensions();
         let Some(evidence) = &mut self.evidence else { return };
         let Some(stage) = self.phases.get_mut(&phase_id).filter(|stage| !stage.is_heard) else { return };
@@ -133,7 +133,7 @@ impl Heard {
     }
 
     /// What is to be read of it when the newest tick is that one; nothing where everything is folded.
-    pub(super) fn asks(&self, closed_tick: i64) -> Vec<Asked> {
+    pub fn asks(&self, closed_tick: i64) -> Vec<Asked> {
         if self.corrupt.is_some() || self.closed_tick == Some(closed_tick) {
             return Vec::new();
         }
@@ -142,7 +142,7 @@ impl Heard {
     }
 
     /// Folds what closed of its phases, up to a tick.
-    pub(super) fn fold(&mut self, news: &BTreeMap<i64, News>, closed_tick: i64) {
+    pub fn fold(&mut self, news: &BTreeMap<i64, News>, closed_tick: i64) {
         let Some(evidence) = &mut self.evidence else { return };
         let own: Vec<(i64, &News)> =
             self.phases.keys().filter_map(|phase_id| Some((*phase_id, news.get(phase_id)?))).collect();
@@ -159,12 +159,12 @@ impl Heard {
     }
 
     /// The end of the newest slot of a phase that has units of both arms.
-    pub(super) fn newest_ms(&self, phase_id: i64) -> Option<u64> {
+    pub fn newest_ms(&self, phase_id: i64) -> Option<u64> {
         self.evidence.as_ref()?.newest_ms(phase_id)
     }
 
     /// What is heeded of it under the policy in force, when the launch has spent that much.
-    pub(super) fn heed(
+    pub fn heed(
         &self,
         policy: &Policy,
         names: Option<&Names>,

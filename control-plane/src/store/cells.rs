@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use flagfuse_cells::Counting;
+use flagfuse_cells::{PhaseRules, SliceRules};
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Deserialize;
@@ -56,6 +57,15 @@ pub struct Names {
 }
 
 impl Names {
+    /// Those of a phase that counts under these rules.
+    pub fn of(rules: &PhaseRules) -> Self {
+        let metrics = rules.metrics.iter().map(|metric| metric.name.clone()).collect();
+        let declared = |slice: &SliceRules| {
+            Declared { dimension: slice.dimension.clone(), value: slice.value.clone() }.name()
+        };
+        Self { metrics, slices: rules.slices.iter().map(declared).collect() }
+    }
+
     /// The number of a metric, if the phase counts it.
     pub fn metric_no(&self, name: &str) -> Option<u8> {
         let at = self.metrics.iter().position(|metric| metric == name)?;

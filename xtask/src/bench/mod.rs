@@ -4,6 +4,7 @@ mod cells;
 mod edge_http;
 mod edge_size;
 mod evaluate;
+mod fuse;
 pub(crate) mod ingest;
 mod processor;
 mod propagation;
@@ -24,12 +25,14 @@ pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
         "cells" => cells::run(root, arguments)?,
         "edge-http" => edge_http::run(root, arguments)?,
         "evaluate" => evaluate::run(root, arguments)?,
+        "fuse" => fuse::run(root, arguments)?,
         "edge-size" => edge_size::run(root)?,
         "ingest" => ingest::run(root, arguments)?,
         "propagation" => propagation::run(root, arguments)?,
         "attack" => crate::attack::measure(root, arguments)?,
         _ => bail!(
-            "unknown benchmark {name:?}; known: attack, cells, edge-http, edge-size, evaluate, ingest, propagation"
+            "unknown benchmark {name:?}; known: attack, cells, edge-http, edge-size, evaluate, fuse, ingest, \
+             propagation"
         ),
     };
     publish(root, name, &report)
@@ -75,7 +78,7 @@ fn write_json(root: &Path, name: &str, report: &Report) -> Result<()> {
 }
 
 /// The commit measured, with `+changes` when the tree differs from it.
-fn commit(root: &Path) -> String {
+pub(crate) fn commit(root: &Path) -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).current_dir(root).output().ok()?;
         String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())

@@ -8,7 +8,9 @@ use crate::closed::{CellRow, Closed, Counter, CounterRow, NetworkRow, SlotRow, S
 use crate::id::{Arm, MetricNo, PhaseId};
 use crate::ledger::Ledger;
 use crate::ledger::cells::Cell;
-use crate::schedule::{TICK_MS, matures, slot_ends, step_ends};
+use crate::schedule::{
+    LATE_MS, SLOT_MS_MAX, SLOT_UNITS_MIN, TICK_MS, matures, slot_ends, slot_ms_min, step_ends, tick_at,
+};
 
 impl Closed {
     pub(super) fn at(tick_ms: u64) -> Self {
@@ -39,6 +41,37 @@ fn cell_row(phase: PhaseId, slot: u32, cell: Cell) -> CellRow {
 }
 
 impl Ledger {
+    /// The first tick that may close or settle anything, if no fact comes before it: one who leaves out the ticks before it closes
+    /// the same. `None` when there is nothing to wait for. For whoever lets years pass in a second.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        let next_ms = self.clock.last_tick_ms + TICK_MS;
+        let is_at_once = !self.since.is_empty()
+            || !self.counters.is_empty()
+            || self.waiting.has_dropped()
+            || !(self.ending.is_empty() && self.going.is_empty());
+        if self.clock.has_facts || is_at_once {
+            return Some(next_ms.max(self.clock.latest_ms + TICK_MS));
+        }
+        let slots = self.enrolling.iter().filter_map(|place| self.slot_due_ms(*place));
+        let steps = self.cells.due.first().map(|(due_ms, _)| *due_ms);
+        let spreads = self.maturities.first().map(|(due_ms, ..)| *due_ms);
+        let waiting = self.waiting.groups.front();
+        let waiting = waiting.map(|group| u64::from(group.tick) * TICK_MS + LATE_MS + TICK_MS);
+        let due_ms = slots.chain(steps).chain(spreads).chain(waiting).min()?;
+        // A tick comes at a multiple of its length.
+        Some(next_ms.max(tick_at(due_ms + TICK_MS - 1)))
+    }
+
+    /// When the slot of a phase that takes enrolments ends, as many units as it has now.
+    fn slot_due_ms(&self, place: u16) -> Option<u64> {
+        let phase = self.phases.get(place)?;
+        let slot = self.slots.get(phase.open)?;
+        let units = slot.enrolled.iter().fold(0_u32, |sum, units| sum.saturating_add(*units));
+        let phase_age_ms = slot.starts_ms.saturating_sub(phase.rules.started_ms);
+        let length_ms = if units >= SLOT_UNITS_MIN { slot_ms_min(phase_age_ms) } else { SLOT_MS_MAX };
+        Some(slot.starts_ms + length_ms)
+    }
+
     /// Ends the slots whose time has come, with what is known of them: step 0.
     pub(super) fn close_slots(&mut self, at_ms: u64, closed: &mut Closed) {
         let Self { enrolling, phases, slots, cells, maturities, .. } = self;

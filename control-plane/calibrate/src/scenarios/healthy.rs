@@ -1,0 +1,189 @@
+//! Launches in which nothing is wrong: how often the fuse trips all the same.
+
+use anyhow::Result;
+use flagfuse_control_plane::model::verdict::Decision;
+
+use super::policies::five;
+use crate::cell::{Bar, Cell, Sample};
+use crate::chance::seed;
+use crate::plane::{Plane, Setting};
+use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, Value, steady};
+
+/// Launches of a cell at first.
+const REPETITIONS: u64 = 2_500;
+/// Launches where those leave it unclear.
+const REPETITIONS_MAX: u64 = 10_000;
+/// The bar of every cell without harm.
+const FALSE_TRIPS: Bar = Bar::Share { at_most: 0.01, upper: 0.013 };
+/// Length of a launch: two weeks.
+const HOURS: u64 = 14 * 24;
+
+/// What units do under five guardrails, whatever their arm. Rates of what is counted, by what they depend on.
+pub(super) fn doings(rate: &dyn Fn() -> Rate, activation: Delay) -> Vec<Doing> {
+    let hours = |hours: u64| hours * HOUR_MS;
+    let latency = Value::Lognormal(120.0_f64.ln(), 0.6);
+    vec![
+        Doing::once("error", rate(), Delay::AtOnce),
+        Doing { value: latency, ..Doing::once("latency_ms", steady(1.0), Delay::AtOnce) },
+        Doing::once("activation", rate(), activation),
+        Doing::once("conversion", rate(), Delay::Waiting(0, hours(8))),
+        Doing::once("session", rate(), Delay::Even(hours(24), hours(7 * 24))),
+    ]
+}
+
+/// As it comes, with what an edge and a buffer do to it.
+pub(super) fn traffic(units_per_hour: f64, exposed_share: f64, doings: Vec<Doing>) -> Traffic {
+    Traffic { units_per_hour, diurnal: 0.4, exposed_share, doings, lag_ms: 2_000, doubled: 0.01 }
+}
+
+/// A launch up to its end, or its trip.
+pub(super) fn trips(setting: &Setting, traffic: &Traffic, seed: u64, hours: u64) -> Result<bool> {
+    let mut plane = Plane::new(setting.clone(), traffic, BEGIN_MS)?;
+    let mut stream = Stream::new(traffic, seed, BEGIN_MS, 0);
+    Ok(trips_by(&mut plane, &mut stream, BEGIN_MS + hours * HOUR_MS).is_some())
+}
+
+/// When it trips, if it does so before `until_ms`.
+pub(super) fn trips_by(plane: &mut Plane, stream: &mut Stream<'_>, until_ms: u64) -> Option<u64> {
+    plane.run(stream, until_ms, |plane, _, at_ms, closed| {
+        // Evidence moves with cells alone.
+        (plane.has_news(closed) && plane.has_crossed() && plane.decide(at_ms).decision == Decision::Trip)
+            .then_some(at_ms)
+    })
+}
+
+/// The harm that is looked for at a base rate: as large as one looks for there.
+fn theta(base: f64) -> f64 {
+    if base >= 0.2 {
+        0.05
+    } else if base >= 0.02 {
+        0.2
+    } else {
+        0.5
+    }
+}
+
+fn cell(name: String, what: String, launch: impl Fn(u64) -> Result<bool> + Send + Sync + 'static) -> Cell {
+    let launch = move |seed| Ok(Sample::of(launch(seed)?));
+    Cell::new(name, what, REPETITIONS, launch).up_to(REPETITIONS_MAX).bar(FALSE_TRIPS)
+}
+
+pub(super) fn cells() -> Result<Vec<Cell>> {
+    let mut cells = Vec::new();
+    for units in [100, 25, 500] {
+        cells.push(fast_activation(units)?);
+    }
+    cells.extend([ramp()?, clusters()?]);
+    for base in [0.4, 0.05, 0.002] {
+        for share in [0.5, 0.05, 0.01] {
+            cells.push(by_base_and_split(base, share)?);
+        }
+    }
+    cells.extend([attempts()?, late_arm()?]);
+    Ok(cells)
+}
+
+fn by_base_and_split(base: f64, share: f64) -> Result<Cell> {
+    let setting = Setting::first(five(base, theta(base), share)?, share);
+    let traffic = traffic(100.0, share, doings(&|| steady(base), Delay::Waiting(0, 2 * HOUR_MS)));
+    let (of_base, of_share) = (base * 100.0, share * 100.0);
+    let name = format!("aa-{of_base}-{of_share}");
+    let what = format!(
+        "A/A, five guardrails, {of_share} % of the units exposed, rates of {of_base} %, 100 units an hour with ±40 % over the day, 14 days"
+    );
+    Ok(cell(name, what, move |seed| trips(&setting, &traffic, seed, HOURS)))
+}
+
+fn fast_activation(units: u32) -> Result<Cell> {
+    let share = 0.2;
+    let hours = if units > 100 { 4 * 24 } else { HOURS };
+    let setting = Setting::first(five(0.4, 0.05, share)?, share);
+    let traffic = traffic(units.into(), share, doings(&|| steady(0.4), Delay::Even(0, 120_000)));
+    let what = format!(
+        "A/A, five guardrails, 1:4, rates of 40 %, activation within two minutes, {units} units an hour with ±40 % over the day, {} days",
+        hours / 24
+    );
+    Ok(cell(format!("aa-fast-{units}"), what, move |seed| trips(&setting, &traffic, seed, hours)))
+}
+
+/// Widths of newly exposed units and of control reserves by stage, in percent.
+const STAGES: [(f64, f64); 5] = [(1.0, 4.0), (4.0, 12.0), (5.0, 10.0), (15.0, 15.0), (25.0, 9.0)];
+
+fn ramp() -> Result<Cell> {
+    let falling = || -> Rate {
+        #[expect(clippy::cast_precision_loss, reason = "hours")]
+        Box::new(|moment: &Moment| 0.4 - 0.04 * (moment.age_ms as f64 / (10 * 24 * HOUR_MS) as f64).min(1.0))
+    };
+    let stages = STAGES.into_iter().zip(1..).map(|((exposed, control), attempt)| {
+        let share = exposed / (exposed + control);
+        let setting = Setting::first(five(0.4, 0.05, share)?, share).attempt(attempt);
+        Ok((setting, traffic(100.0, share, doings(&falling, Delay::Waiting(0, 2 * HOUR_MS)))))
+    });
+    let stages = stages.collect::<Result<Vec<_>>>()?;
+    let launch = move |seed_of: u64| {
+        for (at, (setting, traffic)) in (0..).zip(&stages) {
+            let begins_ms = BEGIN_MS + at * 48 * HOUR_MS;
+            let mut plane = Plane::new(setting.clone(), traffic, begins_ms)?;
+            let mut stream = Stream::new(traffic, seed("stage", seed_of ^ at), begins_ms, at << 32);
+            if trips_by(&mut plane, &mut stream, begins_ms + 48 * HOUR_MS).is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    let what = "A/A, five guardrails, a ramp of five stages of two days from 1 to 50 %, each with exposed and control units of its own, \
+                while all rates fall from 40 to 36 %, 100 units an hour";
+    Ok(cell("aa-ramp".to_owned(), what.to_owned(), launch))
+}
+
+fn clusters() -> Result<Cell> {
+    let setting = Setting::first(five(0.2, 0.05, 0.5)?, 0.5);
+    let many = |doing: Doing| Doing { requests: 20, correlation: 0.09, ..doing };
+    let doings = vec![
+        many(Doing::once("error", steady(0.02), Delay::Even(0, 590_000))),
+        Doing {
+            value: Value::Lognormal(120.0_f64.ln(), 0.6),
+            ..many(Doing::once("latency_ms", steady(0.5), Delay::Even(0, 590_000)))
+        },
+        many(Doing::once("activation", steady(0.05), Delay::Waiting(0, 2 * HOUR_MS))),
+        many(Doing::once("conversion", steady(0.02), Delay::Waiting(0, 8 * HOUR_MS))),
+        many(Doing::once("session", steady(0.02), Delay::Even(24 * HOUR_MS, 7 * 24 * HOUR_MS))),
+    ];
+    let traffic = traffic(50.0, 0.5, doings);
+    let what = "A/A, five guardrails, 1:1, 20 requests of each unit with a correlation of 0.09, each of which may fail, activate or \
+                convert, 50 units an hour, 14 days";
+    Ok(cell("aa-clusters".to_owned(), what.to_owned(), move |seed| trips(&setting, &traffic, seed, HOURS)))
+}
+
+fn attempts() -> Result<Cell> {
+    let share = 0.2;
+    let policy = five(0.4, 0.05, share)?;
+    let traffic = traffic(100.0, share, doings(&|| steady(0.4), Delay::Even(0, 120_000)));
+    let launch = move |seed_of: u64| {
+        for attempt in 1..=20 {
+            let setting = Setting::first(policy.clone(), share).attempt(attempt);
+            if trips(&setting, &traffic, seed("attempt", seed_of ^ u64::from(attempt)), 24)? {
+                return Ok(Sample::of(true));
+            }
+        }
+        Ok(Sample::of(false))
+    };
+    let what = "A/A, five guardrails, 1:4, rates of 40 %, 20 attempts of a launch (edits and re-arms), a day each, 100 units an hour: any \
+                false trip";
+    let bar = Bar::Share { at_most: 0.02, upper: 0.026 };
+    Ok(Cell::new("aa-attempts", what, REPETITIONS, launch).up_to(REPETITIONS_MAX).bar(bar))
+}
+
+/// Outcomes of exposed units become known an hour late.
+fn late_arm() -> Result<Cell> {
+    let share = 0.2;
+    let setting = Setting::first(five(0.4, 0.05, share)?, share);
+    let mut doings = doings(&|| steady(0.4), Delay::Even(0, 120_000));
+    for doing in &mut doings {
+        doing.exposed_late_ms = HOUR_MS;
+    }
+    let traffic = traffic(100.0, share, doings);
+    let what = "Equal arms, but what exposed units do becomes known an hour later; printed: evidence that counts on arrival cannot tell \
+                that from harm, guards of lateness have to";
+    Ok(Cell::new("late-arm", what, 200, move |seed| Ok(Sample::of(trips(&setting, &traffic, seed, 48)?))))
+}

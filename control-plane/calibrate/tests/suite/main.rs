@@ -1,0 +1,6 @@
+//! The calibration held to what it is for: its plane is the control plane, bit for bit, and the cases that the fuse was accepted by.
+
+#[cfg(test)]
+mod acceptance;
+#[cfg(test)]
+mod sqlite;

@@ -8,12 +8,13 @@ use flagfuse_cells::schedule::TICK_MS;
 use flagfuse_cells::{Closed, Fact, Ledger, MetricNo, NameNo, PhaseId, SliceNo};
 use flagfuse_control_plane::engine::heard::Heard;
 use flagfuse_control_plane::model::circuit::{Circuit, Hand};
-use flagfuse_control_plane::model::evidence::{ClosedBin, ClosedCount, ClosedSlot, Found, News};
+use flagfuse_control_plane::model::evidence::{ClosedBin, ClosedCount, ClosedMiss, ClosedSlot, Found, News};
 use flagfuse_control_plane::model::policy::Policy;
 use flagfuse_control_plane::model::rules::{Edges, rules};
 use flagfuse_control_plane::model::verdict::{EmaStep, Heed, Look, Verdict, decide};
 use flagfuse_control_plane::store::cells::Names;
 use flagfuse_control_plane::store::evidence::Spent;
+use flagfuse_control_plane::store::misses::missed;
 use flagfuse_control_plane::store::phases::PhaseRow;
 use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::UnixMillis;
@@ -140,14 +141,14 @@ impl Plane {
             if !news.slots.is_empty() {
                 self.slot_closed_ms = at_ms;
             }
-            self.heard.fold(&news, tick_number(at_ms));
+            self.heard.fold(&BTreeMap::from([(self.phase.0, news)]), tick_number(at_ms));
         }
         closed
     }
 
     /// Hears what ripens without anything that closes.
     pub fn ripen(&mut self, at_ms: u64) {
-        self.heard.fold(&News::default(), tick_number(at_ms));
+        self.heard.fold(&BTreeMap::new(), tick_number(at_ms));
     }
 
     /// Whether anything of the running phase closed.
@@ -169,7 +170,7 @@ impl Plane {
 
     /// What is heeded of it.
     pub fn heed(&self) -> Option<Heed> {
-        self.heard.heed(&self.setting.policy, Some(&self.names), self.setting.spent)
+        self.heard.heed(&self.setting.policy, Some(&self.names), self.setting.spent, None)
     }
 
     /// Looks at it.
@@ -194,6 +195,7 @@ impl Plane {
             ema: &self.ema,
             ema_step: EmaStep::Move,
             heed: heed.as_ref(),
+            incident: None,
             now,
         });
         self.ema = ema;
@@ -243,11 +245,14 @@ fn begun(
         variation: variation.to_owned(),
         arm,
         phase: None,
+        unenrolled: false,
     };
     let row = PhaseRow {
         phase_id: phase.0,
         phase: u32::try_from(phase.0)?,
         circuit: setting.circuit,
+        attempt: setting.spent.attempts,
+        stage: 1,
         salt: "calibrate".to_owned(),
         bucket_by: None,
         slices: vec![
@@ -258,8 +263,8 @@ fn begun(
         started_ms: UnixMillis(now_ms),
         ended_ms: None,
     };
-    let mut heard = Heard::of(&row);
-    heard.begin(&names, (exposed, control));
+    let mut heard = Heard::of(&[row]).context("a phase is there")?;
+    heard.join(phase.0, &names);
     Ok((phase, names, heard))
 }
 
@@ -280,6 +285,11 @@ pub fn news(phase: PhaseId, closed: &Closed) -> News {
     let slots = closed.slots.iter().filter(|row| row.phase == phase);
     let cells = closed.cells.iter().filter(|row| row.phase == phase);
     let spreads = closed.spreads.iter().filter(|row| row.phase == phase);
+    let counters = closed.counters.iter().filter(|row| row.phase == phase);
+    let missed = counters.filter_map(|row| {
+        let missed = missed(row.counter.as_str())?;
+        Some(ClosedMiss { tick, missed, arm: shared_arm(row.arm), count: row.events })
+    });
     News {
         slots: slots.map(|row| ClosedSlot { tick, slot: row.slot.into(), ends_ms: row.ends_ms }).collect(),
         counts: cells
@@ -304,5 +314,6 @@ pub fn news(phase: PhaseId, closed: &Closed) -> News {
                 units: row.units,
             })
             .collect(),
+        missed: missed.collect(),
     }
 }

@@ -47,8 +47,12 @@ pub(super) async fn run(
         let detail = "mode is \"classic\", and only the evidence of \"anytime\" can be rehearsed";
         return Err(ApiError::new(Code::InvalidPolicy, detail));
     }
-    let not_rehearsed: Vec<String> =
-        policy.guardrails.iter().filter(|own| !is_rehearsable(own)).map(|own| own.metric.clone()).collect();
+    let not_rehearsed: Vec<String> = policy
+        .guardrails
+        .iter()
+        .filter(|own| !is_rehearsable(&policy, own))
+        .map(|own| own.metric.clone())
+        .collect();
     let now = state.now();
     let span = (now.minus(SINCE_MS), now);
     let history = past::history(&mut *state.store.read().await?, at.scope(), &flag, &policy, span).await?;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::evidence::{ClosedCount, ClosedSlot, Evidence, News, PhaseShape, Terms};
 use super::metric::{ENROLLED, LATENCY_METRIC};
-use super::policy::{Direction, Guardrail, Policy};
+use super::policy::{Compared, Direction, Guardrail, Policy, Rights};
 
 /// Counts that one rehearsal folds at most: a second or two of one core.
 const COUNT_MAX: usize = 400_000;
@@ -70,9 +70,12 @@ pub struct Planted {
     pub hours: Option<f64>,
 }
 
-/// Whether a guardrail can be rehearsed: samples of latency are not kept unit by unit.
-pub fn is_rehearsable(guardrail: &Guardrail) -> bool {
+/// Whether a guardrail can be rehearsed: samples of latency are not kept unit by unit, nor are values, and what only holds trips
+/// nothing.
+pub fn is_rehearsable(policy: &Policy, guardrail: &Guardrail) -> bool {
     guardrail.metric != LATENCY_METRIC
+        && guardrail.rights == Rights::Trip
+        && policy.compared(guardrail) == Compared::WithControl
 }
 
 /// Deals a history. Its guardrails are those of the policy, in their order.
@@ -87,7 +90,8 @@ pub fn rehearse(policy: &Policy, history: &[PastSlot]) -> Result<Rehearsal, Refu
         false_trips += usize::from(trip(policy, &dealt(None, seed as u64))?.is_some());
     }
     let mut guardrails = Vec::new();
-    for (at, guardrail) in policy.guardrails.iter().enumerate().filter(|(_, own)| is_rehearsable(own)) {
+    for (at, guardrail) in policy.guardrails.iter().enumerate().filter(|(_, own)| is_rehearsable(policy, own))
+    {
         let mut trips = Vec::new();
         for seed in 0..runs {
             let seed = (seed + runs * (1 + at)) as u64;
@@ -122,7 +126,8 @@ fn hours(ticks: u64) -> f64 {
 fn trip(policy: &Policy, dealt: &BTreeMap<u64, News>) -> Result<Option<(u64, u64)>, Refused> {
     let metrics: Vec<u8> = (1..=u8::MAX).take(policy.guardrails.len()).collect();
     let buckets = (width(policy.exposure_percent), width(policy.control_percent));
-    let shape = PhaseShape { policy, metrics: &metrics, dimensions: &[], buckets };
+    let shape =
+        PhaseShape { policy, metrics: &metrics, dimensions: &[], buckets, edges: &[], is_promoted: false };
     let mut evidence = Evidence::new(&shape)?;
     let (weights, mut exposed) = (policy.weights(), 0);
     for (tick, news) in dealt {

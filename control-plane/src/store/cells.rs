@@ -63,7 +63,11 @@ impl Names {
         let declared = |slice: &SliceRules| {
             Declared { dimension: slice.dimension.clone(), value: slice.value.clone() }.name()
         };
-        Self { metrics, slices: rules.slices.iter().map(declared).collect() }
+        let edges = rules.metrics.iter().map(|metric| match &metric.counting {
+            Counting::Sum { edges } => edges.clone(),
+            Counting::First | Counting::Sample => None,
+        });
+        Self { metrics, slices: rules.slices.iter().map(declared).collect(), edges: edges.collect() }
     }
 
     /// The number of a metric, if the phase counts it.

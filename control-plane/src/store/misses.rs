@@ -12,7 +12,7 @@ use crate::model::evidence::Missed;
 pub const QUARANTINED: &str = "quarantined";
 
 /// What a counter's word is to a guard; `None` for one that no guard reads.
-pub(super) fn missed(kind: &str) -> Option<Missed> {
+pub fn missed(kind: &str) -> Option<Missed> {
     let counters = [
         (Counter::Late.as_str(), Missed::Late),
         (Counter::Matured.as_str(), Missed::Matured),

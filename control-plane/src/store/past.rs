@@ -56,7 +56,8 @@ async fn of_flag(
         let names = cells::names(conn, [phase.phase_id]).await?.remove(&phase.phase_id).unwrap_or_default();
         let Some(metrics) = numbers(policy, &names) else { continue };
         let range = EnrolmentRange { from: since, to: now, covers: Covers::Begun };
-        let bounds = cells::bounds(conn, &[(phase.phase_id, range)]).await?.pop().unwrap_or_default();
+        let bounds =
+            cells::bounds(conn, &[(phase.phase_id, range)], cells::NEWEST).await?.pop().unwrap_or_default();
         let Some(first) = bounds.first else { continue };
         let mut after = first.slot - 1;
         while slots.len() < SLOT_COUNT_MAX {
@@ -77,7 +78,7 @@ fn numbers(policy: &Policy, names: &Names) -> Option<Vec<Option<u8>>> {
     let number = |metric: &str| names.metric_no(metric);
     let numbers: Vec<_> = policy.guardrails.iter().map(|own| number(&own.metric)).collect();
     let mut rehearsable =
-        policy.guardrails.iter().zip(&numbers).filter(|(own, _)| is_rehearsable(own)).peekable();
+        policy.guardrails.iter().zip(&numbers).filter(|(own, _)| is_rehearsable(policy, own)).peekable();
     rehearsable.peek()?;
     rehearsable.all(|(_, number)| number.is_some()).then_some(numbers)
 }

@@ -256,7 +256,7 @@ async fn rate(conn: &mut Connection, own: &[Own], metric: &str) -> Result<Measur
 async fn latency(conn: &mut Connection, own: &[Own]) -> Result<Measured, StoreError> {
     let mut bins: BTreeMap<u16, u64> = BTreeMap::new();
     let ranges: Vec<_> = own.iter().map(|(phase_id, _, range)| (*phase_id, *range)).collect();
-    let bounds = cells::bounds(conn, &ranges).await?;
+    let bounds = cells::bounds(conn, &ranges, cells::NEWEST).await?;
     for ((phase_id, number, _), bounds) in own.iter().zip(bounds) {
         let slots = bounds.slots();
         let sql = "SELECT bin, CAST(SUM(units) AS BIGINT) AS units FROM spreads

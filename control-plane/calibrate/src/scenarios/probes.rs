@@ -108,7 +108,7 @@ fn first_decision(setting: &Setting, traffic: &Traffic, seed: u64, exposed_max: 
         match plane.decide(at_ms).decision {
             Decision::Trip => Some(End::Tripped),
             Decision::Close => Some(End::Closed(stream.exposed)),
-            Decision::Continue | Decision::Hold | Decision::HalfOpen => None,
+            Decision::Continue | Decision::Hold | Decision::HalfOpen | Decision::Advance => None,
         }
     }))
 }

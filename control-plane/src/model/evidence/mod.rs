@@ -236,13 +236,20 @@ impl Evidence {
     /// Folds what closed of phases that have joined after [`Self::tick`], up to the tick `upto`: by tick, then phase, slot and
     /// step. After an error nothing of it may be used.
     pub fn fold_phases(&mut self, news: &[(i64, &News)], upto: u64) -> Result<(), Refused> {
-        let mut ticks: BTreeMap<u64, BTreeMap<i64, Tick<'_>>> = BTreeMap::new();
+        let mut ticks = Ticks::new();
         for (phase, news) in news {
-            let mut at = |tick: u64| ticks.entry(tick).or_default().entry(*phase).or_default();
-            news.slots.iter().for_each(|slot| at(slot.tick).slots.push(slot));
-            news.counts.iter().for_each(|count| at(count.tick).counts.push(count));
-            news.bins.iter().for_each(|bin| at(bin.tick).bins.push(bin));
-            news.missed.iter().for_each(|missed| at(missed.tick).missed.push(missed));
+            for slot in &news.slots {
+                at(&mut ticks, (slot.tick, *phase)).slots.push(slot);
+            }
+            for count in &news.counts {
+                at(&mut ticks, (count.tick, *phase)).counts.push(count);
+            }
+            for bin in &news.bins {
+                at(&mut ticks, (bin.tick, *phase)).bins.push(bin);
+            }
+            for missed in &news.missed {
+                at(&mut ticks, (missed.tick, *phase)).missed.push(missed);
+            }
         }
         let since = self.tick;
         for (tick, of_phases) in ticks.iter().filter(|(tick, _)| **tick > since && **tick <= upto) {
@@ -459,7 +466,14 @@ impl Evidence {
     }
 }
 
-/// What closed at one tick.
+/// What closed, by tick and phase.
+type Ticks<'n> = BTreeMap<u64, BTreeMap<i64, Tick<'n>>>;
+
+fn at<'t, 'n>(ticks: &'t mut Ticks<'n>, (tick, phase): (u64, i64)) -> &'t mut Tick<'n> {
+    ticks.entry(tick).or_default().entry(phase).or_default()
+}
+
+/// What closed of a phase at one tick.
 #[derive(Debug, Default)]
 struct Tick<'n> {
     slots: Vec<&'n ClosedSlot>,

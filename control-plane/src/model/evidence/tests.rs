@@ -260,9 +260,11 @@ fn recovery_is_evidence_that_the_harm_is_gone() {
 /// Evidence of an attempt with two stages; the first is censored there, where it is.
 fn of_two_stages(policy: &Policy, censored_ms: Option<u64>) -> Evidence {
     let mut evidence = Evidence::begin(policy, &[]).unwrap();
-    let shape = PhaseShape { policy, metrics: &[METRIC], dimensions: &[], buckets: (500_000, 500_000) };
-    evidence.join(4, &shape, None);
-    evidence.join(3, &shape, censored_ms);
+    let buckets = (500_000, 500_000);
+    let shape =
+        PhaseShape { policy, metrics: &[METRIC], dimensions: &[], buckets, edges: &[], is_promoted: false };
+    evidence.join(4, &shape, None).unwrap();
+    evidence.join(3, &shape, censored_ms).unwrap();
     evidence
 }
 

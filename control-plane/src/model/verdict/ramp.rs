@@ -9,10 +9,10 @@ use super::{Decision, GuardrailEvidence, Look, Reason};
 use crate::figures::{count, difference, grouped, span};
 use crate::model::circuit::Circuit;
 use crate::model::evidence::{Found, Over, Terms, base_rate, harm};
-use crate::model::policy::{Advance, Guardrail, Policy, RampPolicy};
+use crate::model::policy::{Advance, Compared, Guardrail, Policy, RampPolicy, Rights};
 use crate::model::ramp::{Ramp, exposed_percent};
 use flagfuse_stats::budget;
-use flagfuse_stats::certificate::{Certificates, MARGINS, margins};
+use flagfuse_stats::certificate::{Certificates, EXCLUDED, MARGINS, margins};
 use flagfuse_stats::power::Plan;
 
 /// The newest slot with units of both arms has to have closed within it: where traffic has stopped nothing opens.
@@ -221,10 +221,13 @@ fn waits(
         }
         let found = heed.and_then(|heed| heed.found.get(at)?.as_ref());
         let terms = heed.map_or(Terms { attempt: 1, probe: 1 }, |heed| heed.terms);
-        waits.extend(match policy.advance {
-            Advance::Risk => risk(policy, guardrail, found, next.exposed_percent),
-            Advance::Power => power(look.policy, (at, guardrail), found, terms),
-            Advance::Time => None,
+        waits.extend(match (policy.advance, look.policy.compared(guardrail)) {
+            // What only holds does so by itself, and of values no harm can be excluded: both cost time, no evidence.
+            _ if guardrail.rights == Rights::Hold => None,
+            (_, Compared::Values) | (Advance::Time, _) => None,
+            (_, Compared::WithLimit(_)) => limit(guardrail, found),
+            (Advance::Risk, _) => risk(policy, guardrail, found, next.exposed_percent),
+            (Advance::Power, _) => power(look.policy, (at, guardrail), found, terms),
         });
     }
     waits
@@ -255,6 +258,14 @@ fn risk(policy: &RampPolicy, guardrail: &Guardrail, found: Option<&Found>, perce
             words(smallest),
             words(needed),
         ),
+    })
+}
+
+/// What a guardrail with a limit waits for: that missing it by the threshold is excluded.
+fn limit(guardrail: &Guardrail, found: Option<&Found>) -> Option<String> {
+    let evidence = found.map_or(1.0, |found| found.heard.recovery);
+    (evidence < EXCLUDED).then(|| {
+        format!("{}: evidence that its limit is kept, {evidence:.1} of {:.0}", guardrail.metric, EXCLUDED)
     })
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::evidence::{Crossed, Heard, Over};
+use crate::model::evidence::{Crossed, Heard};
 use crate::model::policy::Policy;
 use crate::model::verdict::BufferBehind;
 use crate::model::verdict::tests::{NOW, look, policy, reading};

@@ -33,8 +33,9 @@ fn found(excluded: Option<f64>, exposed: u64) -> Found {
         excluded,
         over,
         blocks: 9,
+        ..Heard::default()
     };
-    Found { heard, needed: 200.0, progress: 0.0, crossed: None, recovery_needed: 20.0 }
+    Found { heard, needed: 200.0, recovery_needed: 20.0, ..Found::default() }
 }
 
 /// A ramp at a stage, half an hour and more old, with data that is fresh.
@@ -55,6 +56,7 @@ fn heed(stage: u32, found: [Found; 2]) -> Heed {
         found: found.into_iter().map(Some).collect(),
         slices: vec![None, None],
         is_mismatch: false,
+        uneven: Vec::new(),
         corrupt: None,
         terms: Terms { attempt: 1, probe: 1 },
         trips: 0,

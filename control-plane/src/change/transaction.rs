@@ -144,18 +144,18 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::PutPart { scope, part } => part::put(writing, scope, *part).await,
         Change::DeletePart { scope, part, key } => part::delete(writing, scope, part, &key).await,
         Change::Import { scope, import } => import::apply(writing, scope, *import).await,
-        Change::PutFuse { scope, flag, policy } => fuse::put(writing, scope, &flag, *policy).await,
+        Change::PutFuse { scope, flag, policy } => Box::pin(fuse::put(writing, scope, &flag, *policy)).await,
         Change::DeleteFuse { scope, flag } => fuse::delete(writing, scope, &flag).await,
         Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence, is_anew } => {
             let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
-            fuse::transition(writing, scope, transition).await
+            Box::pin(fuse::transition(writing, scope, transition)).await
         }
         Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
             let step = ramp::Step { flag, expected_revision, reason, evidence };
-            ramp::advance(writing, scope, step).await
+            Box::pin(ramp::advance(writing, scope, step)).await
         }
         Change::HoldRamp { scope, flag, is_held, reason } => {
-            ramp::hold_ramp(writing, scope, &flag, (is_held, reason)).await
+            Box::pin(ramp::hold_ramp(writing, scope, &flag, (is_held, reason))).await
         }
         Change::CreateToken { token, secret } => token::create(writing, *token, secret).await,
         Change::RevokeToken { token_id } => token::revoke(writing, &token_id).await,

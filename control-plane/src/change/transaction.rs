@@ -148,21 +148,21 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::Slo { scope, change } => slo::apply(writing, scope, change).await,
         Change::DeletePart { scope, part, key } => part::delete(writing, scope, part, &key).await,
         Change::Import { scope, import } => import::apply(writing, scope, *import).await,
-        Change::PutFuse { scope, flag, policy } => fuse::put(writing, scope, &flag, *policy).await,
+        Change::PutFuse { scope, flag, policy } => Box::pin(fuse::put(writing, scope, &flag, *policy)).await,
         Change::DeleteFuse { scope, flag } => {
             rollout::forget_validation(writing, &scope, flag.as_str()).await?;
             fuse::delete(writing, scope, &flag).await
         }
         Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence, is_anew } => {
             let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
-            together::transition(writing, scope, transition).await
+            Box::pin(together::transition(writing, scope, transition)).await
         }
         Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
             let step = ramp::Step { flag, expected_revision, reason, evidence };
-            ramp::advance(writing, scope, step).await
+            Box::pin(ramp::advance(writing, scope, step)).await
         }
         Change::HoldRamp { scope, flag, is_held, reason } => {
-            ramp::hold_ramp(writing, scope, &flag, (is_held, reason)).await
+            Box::pin(ramp::hold_ramp(writing, scope, &flag, (is_held, reason))).await
         }
         Change::Rollout { scope, flag, step } => rollout::take(writing, scope, &flag, step).await,
         Change::CreateToken { token, secret } => token::create(writing, *token, secret).await,

@@ -190,27 +190,69 @@ pub(super) fn phase() -> PhaseRow {
 }
 
 #[tokio::test]
+async fn the_phases_of_an_attempt_are_those_that_exposed_anybody_and_all_of_a_flag_end_together() {
+    for (_database, _store, mut tx) in worlds().await {
+        let scope = scope("t/p/e");
+        flags::put(&mut tx, &scope, &flag("f"), NOW).await.unwrap();
+        for (attempt, stage) in [(1, 1), (1, 2), (1, 0), (2, 1)] {
+            let row = PhaseRow { attempt, stage, ..phase() };
+            phases::begin(&mut tx, &scope, "f", row).await.unwrap();
+        }
+        let of_attempt = phases::of_attempt(&mut tx, &scope, "f", 1).await.unwrap();
+        let found: Vec<_> = of_attempt.iter().map(|row| (row.phase, row.attempt, row.stage)).collect();
+        assert_eq!(found, [(1, 1, 1), (2, 1, 2)]);
+        let places = phases::places(&mut tx, &scope, "f").await.unwrap();
+        let places: Vec<_> = places.iter().map(|place| (place.attempt, place.salt.as_str())).collect();
+        assert_eq!(places, [(2, "salt"), (1, "salt"), (1, "salt"), (1, "salt")]);
+        phases::end(&mut tx, &scope, "f", NOW).await.unwrap();
+        assert_eq!(phases::running(&mut tx, &scope).await.unwrap(), [0; 0]);
+    }
+}
+
+#[tokio::test]
+async fn what_only_handles_answers_leaves_the_phase_and_its_averages() {
+    for (_database, _store, mut tx) in worlds().await {
+        let scope = scope("t/p/e");
+        flags::put(&mut tx, &scope, &flag("f"), NOW).await.unwrap();
+        let first = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
+        let mut fuse = closed_fuse(first.phase_id);
+        fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
+        fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
+        let held = FuseRow { is_ramp_held: true, ..fuse.clone() };
+        assert!(fuses::handle(&mut tx, &scope, &held).await.unwrap());
+        assert!(!fuses::handle(&mut tx, &scope, &held).await.unwrap(), "of a revision that is over");
+        let handled = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
+        assert_eq!((handled.revision, handled.is_ramp_held), (fuse.revision + 1, true));
+        assert_eq!((handled.phase_id, handled.ema), (first.phase_id, fuse.ema));
+    }
+}
+
+fn closed_fuse(phase_id: i64) -> FuseRow {
+    FuseRow {
+        flag: "f".to_owned(),
+        revision: 0,
+        policy: policy(),
+        circuit: Circuit::Closed,
+        rollout: Rollout::Pending,
+        phase_id,
+        tripped_phase_id: None,
+        tripped_metrics: Vec::new(),
+        changed_ms: NOW,
+        acted_ms: None,
+        ema: [("conversion".to_owned(), 0.25)].into(),
+        ema_ms: UnixMillis(0),
+        hand: Hand::Free,
+        is_ramp_held: false,
+    }
+}
+
+#[tokio::test]
 async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_on() {
     for (_database, _store, mut tx) in worlds().await {
         let scope = scope("t/p/e");
         flags::put(&mut tx, &scope, &flag("f"), NOW).await.unwrap();
         let first = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
-        let mut fuse = FuseRow {
-            flag: "f".to_owned(),
-            revision: 0,
-            policy: policy(),
-            circuit: Circuit::Closed,
-            rollout: Rollout::Pending,
-            phase_id: first.phase_id,
-            tripped_phase_id: None,
-            tripped_metrics: Vec::new(),
-            changed_ms: NOW,
-            acted_ms: None,
-            ema: [("conversion".to_owned(), 0.25)].into(),
-            ema_ms: UnixMillis(0),
-            hand: Hand::Free,
-            is_ramp_held: false,
-        };
+        let mut fuse = closed_fuse(first.phase_id);
         fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
         fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
         // Another engine saw the same averages: its step is not taken on top.
@@ -241,22 +283,6 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
             all.iter().map(|row| (row.phase, row.ended_ms)).collect::<Vec<_>>(),
             [(2, None), (1, Some(NOW))]
         );
-        let places = phases::places(&mut tx, &scope, "f").await.unwrap();
-        assert_eq!(
-            places.iter().map(|place| (place.attempt, place.salt.as_str())).collect::<Vec<_>>(),
-            [(1, "salt"); 2]
-        );
-        let idle = PhaseRow { attempt: 2, stage: 0, ..phase() };
-        phases::begin(&mut tx, &scope, "g", idle).await.unwrap();
-        let staged = PhaseRow { attempt: 2, stage: 3, ..phase() };
-        phases::begin(&mut tx, &scope, "g", staged).await.unwrap();
-        let of_attempt = phases::of_attempt(&mut tx, &scope, "g", 2).await.unwrap();
-        assert_eq!(of_attempt.iter().map(|row| (row.phase, row.stage)).collect::<Vec<_>>(), [(2, 3)]);
-        let held = FuseRow { is_ramp_held: true, ..stored.clone() };
-        assert!(fuses::handle(&mut tx, &scope, &held).await.unwrap());
-        assert!(!fuses::handle(&mut tx, &scope, &held).await.unwrap(), "of a revision that is over");
-        let handled = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
-        assert_eq!((handled.revision, handled.is_ramp_held, handled.phase_id), (3, true, stored.phase_id));
         let page = phases::page(&mut tx, &scope, "f", 2, 9).await.unwrap();
         assert_eq!(page.iter().map(|row| row.phase).collect::<Vec<_>>(), [1]);
         assert!(fuses::delete(&mut tx, &scope, "f").await.unwrap());

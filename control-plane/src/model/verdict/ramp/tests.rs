@@ -95,7 +95,7 @@ fn a_certificate_opens_the_next_stage() {
         let day = |found| minute(heed(stage, found), 24 * 60);
         let both = day([found(Some(error), 0), found(Some(conversion), 0)]);
         assert_eq!(said(&policy, &both), (Decision::Advance, "harm_excluded"), "{stage}");
-        let larger = [1.0, 0.5, 0.2, 0.1].into_iter().filter(|margin| *margin > error).last();
+        let larger = [1.0, 0.5, 0.2, 0.1].into_iter().rfind(|margin| *margin > error);
         for lacking in [
             day([found(larger, 0), found(Some(conversion), 0)]),
             day([found(Some(error), 0), found(larger.filter(|margin| *margin < 1.0), 0)]),

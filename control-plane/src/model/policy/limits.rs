@@ -22,8 +22,9 @@ pub enum Rights {
 }
 
 impl Rights {
-    pub(super) fn is_trip(&self) -> bool {
-        *self == Self::Trip
+    /// Whether it may switch the feature off.
+    pub const fn is_trip(&self) -> bool {
+        matches!(self, Self::Trip)
     }
 }
 

@@ -23,7 +23,7 @@ fn bisected(holds: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..HALVINGS {
         let middle = f64::midpoint(low, high);
-        if holds(middle) { low = middle } else { high = middle }
+        *(if holds(middle) { &mut low } else { &mut high }) = middle;
     }
     low
 }
@@ -92,9 +92,9 @@ mod tests {
         let sorted: Vec<f64> = (1..=101).map(f64::from).collect();
         let [median, below, above] = quantile(&sorted, 0.5).unwrap();
         // 1.96 standard deviations of a binomial number of 101: ten ranks.
-        assert_eq!(median, 51.0);
+        assert!((median - 51.0).abs() < 1e-9);
         assert!((40.0..=42.0).contains(&below) && (60.0..=62.0).contains(&above), "{below} {above}");
         assert_eq!(quantile(&[], 0.5), None);
-        assert_eq!(quantile(&[3.0, f64::INFINITY], 0.9).unwrap()[0], f64::INFINITY);
+        assert!(quantile(&[3.0, f64::INFINITY], 0.9).unwrap()[0].is_infinite());
     }
 }

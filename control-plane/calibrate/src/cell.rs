@@ -220,8 +220,8 @@ fn percent(share: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn samples(hits: usize, all: usize) -> Vec<Sample> {
-        (0..all).map(|at| Sample { hit: at < hits, numbers: vec![at as f64] }).collect()
+    fn samples(hits: u32, all: u32) -> Vec<Sample> {
+        (0..all).map(|at| Sample { hit: at < hits, numbers: vec![f64::from(at)] }).collect()
     }
 
     fn kept(bar: Bar, samples: &[Sample]) -> Kept {

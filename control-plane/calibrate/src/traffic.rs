@@ -348,6 +348,11 @@ impl Known {
 mod tests {
     use super::*;
 
+    #[expect(clippy::cast_precision_loss, reason = "units")]
+    fn float(count: u64) -> f64 {
+        count as f64
+    }
+
     fn traffic() -> Traffic {
         let doing = |name, rate, delay| Doing::once(name, steady(rate), delay);
         Traffic {
@@ -390,8 +395,8 @@ mod tests {
         let expected = 500.0 * 48.0;
         assert!((exposures / expected - 1.01).abs() < 0.03, "{exposures}");
         assert!((errors / expected - 0.101).abs() < 0.01, "{errors}");
-        assert!((units.len() as f64 / expected - 1.0).abs() < 0.03);
-        assert!((stream.exposed as f64 / stream.units as f64 - 0.2).abs() < 0.01);
+        assert!((float(units.len() as u64) / expected - 1.0).abs() < 0.03);
+        assert!((float(stream.exposed) / float(stream.units) - 0.2).abs() < 0.01);
     }
 
     #[test]

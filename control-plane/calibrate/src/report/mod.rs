@@ -3,6 +3,7 @@
 mod html;
 mod plot;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -111,7 +112,7 @@ impl Found<'_> {
         for (bar, figure, kept) in &self.bars {
             let is_share = matches!(bar, Bar::Share { .. } | Bar::AtLeast(_));
             let shown = if is_share { String::new() } else { format!(": {}", html::figure(figure.value)) };
-            line.push_str(&format!("; {}{shown} {}", bar.words(&self.cell.numbers), word(*kept)));
+            let _ = write!(line, "; {}{shown} {}", bar.words(&self.cell.numbers), word(*kept));
         }
         line
     }

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use flagfuse_stats::block::Block;
 use flagfuse_stats::certificate::{Certificates, margins};
 use flagfuse_stats::control_rate::ControlRate;
-use flagfuse_stats::grid::{Direction, Grid, Harm, Measure};
+use flagfuse_stats::grid::{Direction, EFFECTS, Grid, Harm, Measure};
 use flagfuse_stats::interval::{Interval, Points};
 use flagfuse_stats::sentinel::{Sentinel, threshold};
 
@@ -193,7 +193,7 @@ fn sentinel_healthy() -> Result<Cell> {
                 sentinel.fold(&grid.log_factors(block), day(ends_ms).max(sentinel.day.unwrap_or(0)))?;
                 if sentinel.evidence() >= threshold(1) {
                     alarms += 1.0;
-                    sentinel.detectors = Default::default();
+                    sentinel.detectors = [0.0; EFFECTS];
                 }
                 Ok(None::<()>)
             })?;

@@ -70,33 +70,38 @@ fn cell(name: String, what: String, launch: impl Fn(u64) -> Result<bool> + Send 
 
 pub(super) fn cells() -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
-    for units in [100, 25, 500] {
-        cells.push(fast_activation(units)?);
+    for (units, hours) in [(100, HOURS), (25, HOURS), (500, 4 * 24)] {
+        cells.push(fast_activation(units, hours)?);
     }
-    cells.extend([ramp()?, clusters()?]);
+    cells.extend([ramp(48)?, clusters()?]);
     for base in [0.4, 0.05, 0.002] {
         for share in [0.5, 0.05, 0.01] {
-            cells.push(by_base_and_split(base, share)?);
+            cells.push(by_base_and_split(base, share, HOURS)?);
         }
     }
     cells.extend([attempts()?, late_arm()?]);
     Ok(cells)
 }
 
-fn by_base_and_split(base: f64, share: f64) -> Result<Cell> {
+/// Three of them with launches so short that unoptimised tests have time for some hundred.
+pub fn short() -> Result<Vec<Cell>> {
+    Ok(vec![fast_activation(100, 24)?, ramp(8)?, by_base_and_split(0.4, 0.05, 48)?])
+}
+
+fn by_base_and_split(base: f64, share: f64, hours: u64) -> Result<Cell> {
     let setting = Setting::first(five(base, theta(base), share)?, share);
     let traffic = traffic(100.0, share, doings(&|| steady(base), Delay::Waiting(0, 2 * HOUR_MS)));
     let (of_base, of_share) = (base * 100.0, share * 100.0);
     let name = format!("aa-{of_base}-{of_share}");
     let what = format!(
-        "A/A, five guardrails, {of_share} % of the units exposed, rates of {of_base} %, 100 units an hour with ±40 % over the day, 14 days"
+        "A/A, five guardrails, {of_share} % of the units exposed, rates of {of_base} %, 100 units an hour with ±40 % over the day, {} days",
+        hours / 24
     );
-    Ok(cell(name, what, move |seed| trips(&setting, &traffic, seed, HOURS)))
+    Ok(cell(name, what, move |seed| trips(&setting, &traffic, seed, hours)))
 }
 
-fn fast_activation(units: u32) -> Result<Cell> {
+fn fast_activation(units: u32, hours: u64) -> Result<Cell> {
     let share = 0.2;
-    let hours = if units > 100 { 4 * 24 } else { HOURS };
     let setting = Setting::first(five(0.4, 0.05, share)?, share);
     let traffic = traffic(units.into(), share, doings(&|| steady(0.4), Delay::Even(0, 120_000)));
     let what = format!(
@@ -109,10 +114,12 @@ fn fast_activation(units: u32) -> Result<Cell> {
 /// Widths of newly exposed units and of control reserves by stage, in percent.
 const STAGES: [(f64, f64); 5] = [(1.0, 4.0), (4.0, 12.0), (5.0, 10.0), (15.0, 15.0), (25.0, 9.0)];
 
-fn ramp() -> Result<Cell> {
-    let falling = || -> Rate {
+fn ramp(stage_hours: u64) -> Result<Cell> {
+    let falling = move || -> Rate {
         #[expect(clippy::cast_precision_loss, reason = "hours")]
-        Box::new(|moment: &Moment| 0.4 - 0.04 * (moment.age_ms as f64 / (10 * 24 * HOUR_MS) as f64).min(1.0))
+        Box::new(move |moment: &Moment| {
+            0.4 - 0.04 * (moment.age_ms as f64 / (5 * stage_hours * HOUR_MS) as f64).min(1.0)
+        })
     };
     let stages = STAGES.into_iter().zip(1..).map(|((exposed, control), attempt)| {
         let share = exposed / (exposed + control);
@@ -122,18 +129,20 @@ fn ramp() -> Result<Cell> {
     let stages = stages.collect::<Result<Vec<_>>>()?;
     let launch = move |seed_of: u64| {
         for (at, (setting, traffic)) in (0..).zip(&stages) {
-            let begins_ms = BEGIN_MS + at * 48 * HOUR_MS;
+            let begins_ms = BEGIN_MS + at * stage_hours * HOUR_MS;
             let mut plane = Plane::new(setting.clone(), traffic, begins_ms)?;
             let mut stream = Stream::new(traffic, seed("stage", seed_of ^ at), begins_ms, at << 32);
-            if trips_by(&mut plane, &mut stream, begins_ms + 48 * HOUR_MS).is_some() {
+            if trips_by(&mut plane, &mut stream, begins_ms + stage_hours * HOUR_MS).is_some() {
                 return Ok(true);
             }
         }
         Ok(false)
     };
-    let what = "A/A, five guardrails, a ramp of five stages of two days from 1 to 50 %, each with exposed and control units of its own, \
-                while all rates fall from 40 to 36 %, 100 units an hour";
-    Ok(cell("aa-ramp".to_owned(), what.to_owned(), launch))
+    let what = format!(
+        "A/A, five guardrails, a ramp of five stages of {stage_hours} hours from 1 to 50 %, each with exposed and control units of its own, \
+         while all rates fall from 40 to 36 %, 100 units an hour"
+    );
+    Ok(cell("aa-ramp".to_owned(), what, launch))
 }
 
 fn clusters() -> Result<Cell> {

@@ -8,6 +8,7 @@ mod policies;
 mod probes;
 mod revenue;
 
+pub use self::healthy::short;
 pub use self::policies::{Watch, five, one};
 
 use anyhow::{Result, bail};

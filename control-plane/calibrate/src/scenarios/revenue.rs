@@ -101,7 +101,7 @@ impl Slots {
     fn take(&mut self, closed: &Closed, now_ms: u64) -> Vec<[Vec<BinCount>; 2]> {
         let within_ms = default_window(NAME).within_ms;
         for row in closed.slots.iter().filter(|row| row.phase == self.phase) {
-            self.open.insert(row.slot, (row.ends_ms + matures(within_ms), Default::default()));
+            self.open.insert(row.slot, (row.ends_ms + matures(within_ms), <[ArmBins; 2]>::default()));
         }
         let place = |arm| usize::from(arm == Arm::Control);
         for cell in &closed.cells {

@@ -154,7 +154,7 @@ mod tests {
             found[0].contains("a harm of error of 2.1 % to be excluded, and 5 % is the smallest"),
             "{found:?}"
         );
-        assert!(found[1].starts_with("ramp: return is read 8 days"), "{found:?}");
+        assert!(found[1].starts_with("ramp: return is read 8 d after"), "{found:?}");
         assert_eq!(notes(json!({ "harm_budget": 0.1, "exempt": ["return"] })), [""; 0]);
         assert_eq!(notes(json!({ "advance": "time" })), [""; 0]);
     }

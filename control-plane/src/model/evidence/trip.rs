@@ -86,7 +86,7 @@ impl Evidence {
             let Some(heard) = states.first().map(State::heard) else { continue };
             let warning = warning.as_ref().map(State::heard);
             let is_warned = warning.is_some_and(|heard| heard.is_beyond(hold_needed));
-            let mut found = Found { heard, hold_needed, recovery_needed, ..Found::default() };
+            let mut found = Found { heard, recovery_needed, hold_needed, ..Found::default() };
             found.warning = warning.map(|heard| heard.evidence);
             match rights {
                 Rights::Trip => {

@@ -258,7 +258,7 @@ impl Place<'_> {
         let decision = decided.verdict.decision;
         if !forks.is_empty() {
             decided.basis.is_blocked = true;
-            decided.verdict = decided.basis.blocked(decided.verdict);
+            decided.verdict = Basis::blocked(decided.verdict);
             // As often as the verdict is written: at once, then every ten seconds.
             if self
                 .record_all(memory, std::slice::from_ref(&decided))

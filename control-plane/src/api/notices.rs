@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::store::notices::{self, NoticeRow};
 
 /// Something to hear of.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
 #[derive(Debug, Serialize, ToSchema)]
 struct Notice {
     /// Rising number.

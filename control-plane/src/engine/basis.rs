@@ -70,11 +70,11 @@ impl Basis {
         let figures = memory.figures(watched, now);
         let heed = memory.heed(watched);
         let (verdict, ema) = decide(&Look { heed: heed.as_ref(), ..self.look(&figures, now) });
-        if self.is_blocked { (self.blocked(verdict), ema) } else { (verdict, ema) }
+        if self.is_blocked { (Self::blocked(verdict), ema) } else { (verdict, ema) }
     }
 
     /// The verdict of a fuse that should move and cannot.
-    pub(super) fn blocked(&self, verdict: Verdict) -> Verdict {
+    pub(super) fn blocked(verdict: Verdict) -> Verdict {
         if !verdict.decision.moves() {
             return verdict;
         }

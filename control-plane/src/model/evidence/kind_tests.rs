@@ -267,7 +267,6 @@ fn values_are_read_once_with_the_units_that_have_none() {
     // However it comes, it is the same bits.
     let mut whole = of_values(&revenue(json!({})), value_edges(), (1, 4));
     let mut pieces = whole.clone();
-    let mut news = news;
     news.bins.retain(|bin| bin.slice == EVERYBODY);
     news.counts.retain(|count| count.slice == EVERYBODY);
     whole.fold(&news, 10_000).unwrap();
@@ -415,11 +414,14 @@ fn an_interval_is_shown_that_holds_the_change() {
     assert!(span.upper < Some(-0.2) && span.lower > Some(-0.6), "{heard:?}");
 }
 
+/// What is done to what closed.
+type Break = fn(&mut News);
+
 #[test]
 fn counts_that_contradict_themselves_are_no_evidence() {
     let good = || launch(100, &[(5, 5), (5, 5)]);
     let last = Slot::of(1).tick + 1;
-    let broken: [(&str, fn(&mut News)); 6] = [
+    let broken: [(&str, Break); 6] = [
         ("a closed cell that is written again", |news| {
             let first = news.counts.iter().find(|count| count.metric == METRIC).copied().unwrap();
             news.counts.push(ClosedCount { tick: 100, ..first });

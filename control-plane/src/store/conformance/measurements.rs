@@ -145,7 +145,7 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
         assert_eq!(said.len(), 1);
         assert_eq!((said["f"].at_ms, said["f"].reason.as_str()), (NOW.plus(10_400_000), "blind"));
         let recorded = verdicts::recorded(&mut tx, &scope, "f", 0, 2_000).await.unwrap();
-        assert_eq!(recorded.len() as i64, count);
+        assert_eq!(i64::try_from(recorded.len()).unwrap(), count);
         let last = recorded.last().unwrap();
         assert_eq!((last.basis.as_deref(), &*last.evidence), (Some(r#"{"closed_tick":1040}"#), "[]"));
         let newest = verdicts::newest(&mut tx, &scope, "f", 2).await.unwrap();

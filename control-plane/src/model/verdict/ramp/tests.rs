@@ -39,7 +39,7 @@ fn found(excluded: Option<f64>, exposed: u64) -> Found {
 }
 
 /// A ramp at a stage, half an hour and more old, with data that is fresh.
-fn heed(stage: u32, found: [Found; 2]) -> Heed {
+fn heed(stage: u32, found: &[Found; 2]) -> Heed {
     let shares = [1.0, 5.0, 10.0, 25.0, 50.0, 95.0];
     let share = |stage: u32| shares.get(usize::try_from(stage).unwrap() - 1).copied();
     let ramp = RampLook {
@@ -53,7 +53,7 @@ fn heed(stage: u32, found: [Found; 2]) -> Heed {
         newest_ms: Some(UnixMillis(NOW.0 - MINUTE_MS)),
     };
     Heed {
-        found: found.into_iter().map(Some).collect(),
+        found: found.iter().copied().map(Some).collect(),
         slices: vec![None, None],
         is_mismatch: false,
         uneven: Vec::new(),
@@ -92,7 +92,7 @@ fn a_certificate_opens_the_next_stage() {
     for (stage, error, conversion) in
         [(1, 1.0, 0.9), (2, 0.5, 0.5), (3, 0.2, 0.2), (4, 0.1, 0.1), (5, 0.05, 0.05)]
     {
-        let day = |found| minute(heed(stage, found), 24 * 60);
+        let day = |found| minute(heed(stage, &found), 24 * 60);
         let both = day([found(Some(error), 0), found(Some(conversion), 0)]);
         assert_eq!(said(&policy, &both), (Decision::Advance, "harm_excluded"), "{stage}");
         let larger = [1.0, 0.5, 0.2, 0.1].into_iter().rfind(|margin| *margin > error);
@@ -103,7 +103,7 @@ fn a_certificate_opens_the_next_stage() {
             assert_eq!(said(&policy, &lacking), (Decision::Continue, "within_limits"), "{stage}");
         }
     }
-    let whole = verdict(&policy, &heed(2, [found(Some(0.5), 0), found(Some(0.9), 0)]));
+    let whole = verdict(&policy, &heed(2, &[found(Some(0.5), 0), found(Some(0.9), 0)]));
     let next = whole.ramp.unwrap().next.unwrap();
     assert_eq!(next.waits_for, ["conversion: 50 % less excluded (90 % less is)"]);
     assert_eq!((next.stage, next.exposed_percent, next.opens_ms), (3, 10.0, NOW));
@@ -115,7 +115,7 @@ fn a_certificate_opens_the_next_stage() {
 #[test]
 fn a_stage_lasts_its_time_and_waits_for_whoever_holds_it() {
     let policy = ramped(json!({}));
-    let proven = || heed(1, [found(Some(0.05), 0), found(Some(0.05), 0)]);
+    let proven = || heed(1, &[found(Some(0.05), 0), found(Some(0.05), 0)]);
     assert_eq!(said(&policy, &proven()).0, Decision::Advance);
     let mut early = proven();
     early.ramp.as_mut().unwrap().began_ms = UnixMillis(NOW.0 - 30 * MINUTE_MS + 1);
@@ -126,12 +126,12 @@ fn a_stage_lasts_its_time_and_waits_for_whoever_holds_it() {
     let waits = verdict(&policy, &held).ramp.unwrap().next.unwrap().waits_for;
     assert_eq!(waits, ["a person, who holds the ramp (POST …/fuse/resume)"]);
     // From 25 % on a day, unless the policy says another time.
-    let later = heed(4, [found(Some(0.05), 0), found(Some(0.05), 0)]);
+    let later = heed(4, &[found(Some(0.05), 0), found(Some(0.05), 0)]);
     assert_eq!(said(&policy, &later).0, Decision::Continue);
     let quick =
         ramped(json!({ "stages": [{ "exposed_percent": 25, "control_percent": 10, "dwell_s": 60 }] }));
     assert_eq!(said(&quick, &later).0, Decision::Advance);
-    let last = heed(6, [found(Some(0.05), 0), found(Some(0.05), 0)]);
+    let last = heed(6, &[found(Some(0.05), 0), found(Some(0.05), 0)]);
     let last = verdict(&policy, &last);
     assert_eq!((last.decision, last.ramp.as_ref().unwrap().next.as_ref()), (Decision::Continue, None));
     assert!(last.summary.ends_with("it is the last stage."), "{}", last.summary);
@@ -140,7 +140,7 @@ fn a_stage_lasts_its_time_and_waits_for_whoever_holds_it() {
 #[test]
 fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
     let policy = ramped(json!({ "advance": "time" }));
-    let proven = || heed(1, [found(Some(0.05), 0), found(Some(0.05), 0)]);
+    let proven = || heed(1, &[found(Some(0.05), 0), found(Some(0.05), 0)]);
     let aged = |newest: Option<u64>| {
         let mut heed = proven();
         heed.ramp.as_mut().unwrap().newest_ms = newest.map(|minutes| UnixMillis(NOW.0 - minutes * MINUTE_MS));
@@ -185,7 +185,7 @@ fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
 fn a_ramp_by_power_counts_the_units_that_were_read_to_their_end() {
     let policy = ramped(json!({ "advance": "power" }));
     // Errors at 25 % of control, +10 % (twice the threshold), four controls, half of 1 %: 4,602 exposed units by the formula.
-    let at = |units| said(&policy, &heed(1, [found(None, units), found(None, units)]));
+    let at = |units| said(&policy, &heed(1, &[found(None, units), found(None, units)]));
     let needed = exposed_needed(
         &policy,
         (0, &policy.guardrails[0]),
@@ -201,12 +201,12 @@ fn a_ramp_by_power_counts_the_units_that_were_read_to_their_end() {
 
 #[test]
 fn an_exempt_guardrail_is_not_waited_for_and_a_budget_beyond_the_certificates_is_a_persons() {
-    let lacking = || heed(1, [found(None, 0), found(Some(0.05), 0)]);
+    let lacking = || heed(1, &[found(None, 0), found(Some(0.05), 0)]);
     assert_eq!(said(&ramped(json!({})), &lacking()).0, Decision::Continue);
     assert_eq!(said(&ramped(json!({ "exempt": ["error"] })), &lacking()).0, Decision::Advance);
     // 2 % of everybody is 4 % at half of them: less than any certificate excludes.
     let policy = ramped(json!({ "harm_budget": 0.02, "exempt": ["error"] }));
-    let mut late = heed(5, [found(None, 0), found(Some(0.05), 0)]);
+    let mut late = heed(5, &[found(None, 0), found(Some(0.05), 0)]);
     late.ramp.as_mut().unwrap().began_ms = UnixMillis(NOW.0 - 2 * 24 * 60 * MINUTE_MS);
     let verdict = verdict(&policy, &late);
     let waits = verdict.ramp.unwrap().next.unwrap().waits_for;
@@ -216,7 +216,7 @@ fn an_exempt_guardrail_is_not_waited_for_and_a_budget_beyond_the_certificates_is
 #[test]
 fn a_stage_that_lasts_longer_than_the_window_waits_for_a_person() {
     let policy = ramped(json!({}));
-    let mut old = heed(1, [found(None, 0), found(None, 0)]);
+    let mut old = heed(1, &[found(None, 0), found(None, 0)]);
     old.ramp.as_mut().unwrap().began_ms = UnixMillis(NOW.0 - 73 * 60 * MINUTE_MS);
     assert_eq!(said(&policy, &old), (Decision::Hold, "inconclusive"));
     for found in old.found.iter_mut().flatten() {

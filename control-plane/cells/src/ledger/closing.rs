@@ -1,6 +1,6 @@
 //! What a tick closes: slots that end, steps that are over, spreads of slots that have matured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arena::NONE;
 use crate::bins::value_bin;
@@ -45,11 +45,11 @@ impl Ledger {
     /// the same. `None` when there is nothing to wait for. For whoever lets years pass in a second.
     pub fn next_due_ms(&self) -> Option<u64> {
         let next_ms = self.clock.last_tick_ms + TICK_MS;
-        let is_at_once = !self.since.is_empty()
-            || !self.counters.is_empty()
-            || self.waiting.has_dropped()
-            || !(self.ending.is_empty() && self.going.is_empty());
-        if self.clock.has_facts || is_at_once {
+        let is_quiet = self.since.is_empty()
+            && self.counters.is_empty()
+            && [&self.ending, &self.going].into_iter().all(BTreeSet::is_empty)
+            && !self.waiting.has_dropped();
+        if self.clock.has_facts || !is_quiet {
             return Some(next_ms.max(self.clock.latest_ms + TICK_MS));
         }
         let slots = self.enrolling.iter().filter_map(|place| self.slot_due_ms(*place));

@@ -25,12 +25,18 @@ impl Watch {
         let mut guardrail =
             json!({ "metric": self.metric, "direction": direction, "threshold": self.threshold });
         if let Some(baseline) = self.baseline {
-            guardrail["baseline"] = json!(baseline);
+            set(&mut guardrail, "baseline", json!(baseline));
         }
         if let Some(within_s) = self.within_s {
-            guardrail["within_s"] = json!(within_s);
+            set(&mut guardrail, "within_s", json!(within_s));
         }
         guardrail
+    }
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value);
     }
 }
 
@@ -38,7 +44,7 @@ impl Watch {
 pub(super) fn anytime(watches: &[Watch], exposed_share: f64) -> Result<Policy> {
     let guardrails = watches.iter().map(|watch| {
         let mut guardrail = watch.json();
-        guardrail["weight"] = json!(watch.weight);
+        set(&mut guardrail, "weight", json!(watch.weight));
         guardrail
     });
     // Half of all units enrol: control is at most half of them.
@@ -84,7 +90,7 @@ pub(super) fn classic(watch: Watch, ema_alpha: Option<f64>) -> Result<Policy> {
         "exposure_percent": 25, "control_percent": 25, "guardrails": [watch.json()],
     });
     if let Some(alpha) = ema_alpha {
-        policy["ema_alpha"] = json!(alpha);
+        set(&mut policy, "ema_alpha", json!(alpha));
     }
     Ok(Policy::parse(policy)?)
 }

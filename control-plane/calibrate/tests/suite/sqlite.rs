@@ -123,7 +123,7 @@ impl World {
             None => 0..1_000_000,
         };
         let of_arm = || {
-            (0..)
+            (0..100_000)
                 .map(|n| format!("unit-{unit}-{n}"))
                 .find(|name| range.contains(&Bucket::of("checkout", name, COHORT_SEED).get()))
                 .unwrap()
@@ -213,7 +213,9 @@ async fn compare(seed: u64, errors_exposed: f64) -> bool {
     for at_ms in (1..=LENGTH_MS / TICK_MS).map(|tick| BEGIN_MS + tick * TICK_MS) {
         let (of_tick, later) = rest.split_at(rest.partition_point(|known| known.known_ms < at_ms));
         rest = later;
-        of_tick.iter().for_each(|known| plane.know(known));
+        for known in of_tick {
+            plane.know(known);
+        }
         world.deliver(of_tick, &arms, &traffic).await;
         world.clock.advance(TICK_MS);
         world.plane.ingestion.tick().await.unwrap();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::bench::commit;
+use crate::commit::commit;
 use crate::process::{COMPILE_LIMIT, cargo, run_within};
 use crate::tools::progress;
 

@@ -11,6 +11,7 @@ pub mod bench;
 pub mod calibrate;
 pub mod chaos;
 pub mod check;
+mod commit;
 pub mod demo;
 pub mod demo_project;
 pub mod deny;

@@ -58,7 +58,7 @@ fn options() -> Result<Options> {
             "--out" => options.out = value()?.into(),
             "--cells" => options.cells = value()?.split(',').map(str::to_owned).collect(),
             "--repetitions" => {
-                options.repetitions = Some(value()?.parse().context("--repetitions is a number")?)
+                options.repetitions = Some(value()?.parse().context("--repetitions is a number")?);
             }
             "--threads" => options.threads = value()?.parse().context("--threads is a number")?,
             "--commit" => options.commit = value()?,

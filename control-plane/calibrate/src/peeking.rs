@@ -1,4 +1,4 @@
-//! Self-test of the chance that everything here is made with: the table of Armitage, McPherson and Rowe (1969) for a z-test at 5 %
+//! Self-test of the chance that everything here is made with: the table of Armitage, `McPherson` and Rowe (1969) for a z-test at 5 %
 //! that is looked at again and again, and counts of launches that differ from it by chance alone.
 
 use crate::chance::Chance;

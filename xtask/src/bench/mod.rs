@@ -11,12 +11,12 @@ mod propagation;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
+use crate::commit::commit;
 use crate::figure::{Report, Target};
 
 /// Runs one benchmark. An unmet target is shown, not an error: the machine may be noisy.
@@ -75,17 +75,6 @@ fn write_json(root: &Path, name: &str, report: &Report) -> Result<()> {
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let path = dir.join(format!("{name}.json"));
     fs::write(&path, format!("{document:#}\n")).with_context(|| format!("writing {}", path.display()))
-}
-
-/// The commit measured, with `+changes` when the tree differs from it.
-pub(crate) fn commit(root: &Path) -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).current_dir(root).output().ok()?;
-        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
-    };
-    let head = git(&["rev-parse", "HEAD"]).unwrap_or_default();
-    let is_clean = git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty());
-    if is_clean { head } else { format!("{head}+changes") }
 }
 
 /// A count from the command line, `default` when it is left out.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use flagfuse_control_plane::model::policy::Policy;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// One guardrail.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,12 +25,18 @@ impl Watch {
         let mut guardrail =
             json!({ "metric": self.metric, "direction": direction, "threshold": self.threshold });
         if let Some(baseline) = self.baseline {
-            guardrail["baseline"] = json!(baseline);
+            set(&mut guardrail, "baseline", json!(baseline));
         }
         if let Some(within_s) = self.within_s {
-            guardrail["within_s"] = json!(within_s);
+            set(&mut guardrail, "within_s", json!(within_s));
         }
         guardrail
+    }
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value);
     }
 }
 
@@ -38,7 +44,7 @@ impl Watch {
 pub(super) fn anytime(watches: &[Watch], exposed_share: f64) -> Result<Policy> {
     let guardrails = watches.iter().map(|watch| {
         let mut guardrail = watch.json();
-        guardrail["weight"] = json!(watch.weight);
+        set(&mut guardrail, "weight", json!(watch.weight));
         guardrail
     });
     // Half of all units enrol: control is at most half of them.
@@ -77,14 +83,21 @@ pub fn five(base: f64, theta: f64, exposed_share: f64) -> Result<Policy> {
     )
 }
 
+fn with(mut policy: Value, name: &str, value: Option<f64>) -> Value {
+    if let (Some(fields), Some(value)) = (policy.as_object_mut(), value) {
+        fields.insert(name.to_owned(), json!(value));
+    }
+    policy
+}
+
 /// The mode `classic` with one guardrail.
 pub(super) fn classic(watch: Watch, ema_alpha: Option<f64>) -> Result<Policy> {
-    let mut policy = json!({
+    let policy = json!({
         "mode": "classic", "treatment_variation": "on", "control_variation": "off", "grace_s": 0,
         "exposure_percent": 25, "control_percent": 25, "guardrails": [watch.json()],
     });
     if let Some(alpha) = ema_alpha {
-        policy["ema_alpha"] = json!(alpha);
+        set(&mut policy, "ema_alpha", json!(alpha));
     }
     Ok(Policy::parse(policy)?)
 }

@@ -31,6 +31,9 @@ pub(super) struct Around {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Basis {
     pub(super) fuse: FuseRow,
+    /// The bits of its moving averages.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    ema: BTreeMap<String, u64>,
     /// The newest tick whose cells were read; `None` before there was any.
     pub(super) closed_tick: Option<i64>,
     /// Whether the phase had begun to count.
@@ -51,6 +54,7 @@ impl Basis {
         let is_due = now.since(watched.fuse.ema_ms) >= EMA_INTERVAL_MS;
         Self {
             fuse: watched.fuse.clone(),
+            ema: watched.fuse.ema.iter().map(|(metric, ema)| (metric.clone(), ema.to_bits())).collect(),
             closed_tick: memory.closed_tick(),
             counts: memory.counts(watched),
             around: around.clone(),
@@ -58,6 +62,14 @@ impl Basis {
             ema_step: if is_due { EmaStep::Move } else { EmaStep::Keep },
             is_blocked: false,
         }
+    }
+
+    /// What was written down with a verdict; `None` of another format.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut basis: Self = serde_json::from_str(text).ok()?;
+        let ema = basis.ema.iter().map(|(metric, bits)| (metric.clone(), f64::from_bits(*bits)));
+        basis.fuse.ema = ema.collect();
+        Some(basis)
     }
 
     /// The verdict, and the moving averages to keep, when `memory` has read the cells up to the tick.

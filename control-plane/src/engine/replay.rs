@@ -49,7 +49,7 @@ impl Replay {
                 "it was written by a version that did not note what it was made of",
             ));
         };
-        let Ok(basis) = serde_json::from_str::<Basis>(basis) else {
+        let Some(basis) = Basis::parse(basis) else {
             return Ok(Replayed::Impossible("a version of another format noted what it was made of"));
         };
         if compaction::is_compacted(conn, basis.fuse.looked_at()).await? {

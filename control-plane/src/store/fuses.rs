@@ -32,7 +32,8 @@ pub struct FuseRow {
     /// Last change of policy or circuit.
     pub changed_ms: UnixMillis,
     pub acted_ms: Option<UnixMillis>,
-    /// Moving averages by metric.
+    /// Moving averages by metric. Not written down as text, which keeps not every bit.
+    #[serde(skip)]
     pub ema: BTreeMap<String, f64>,
     /// When they were last moved.
     pub ema_ms: UnixMillis,

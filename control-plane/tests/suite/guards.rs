@@ -199,7 +199,9 @@ async fn exposures_that_come_too_late_in_one_arm_hold() {
     pass(&world, 15).await;
     let mut late: Vec<Value> = exposed[200..].iter().map(|unit| world.exposure(unit, "on", 1)).collect();
     let before = world.clock.now().minus(11 * 60_000);
-    late.iter_mut().for_each(|event| event["occurred_ms"] = json!(before));
+    for event in &mut late {
+        event["occurred_ms"] = json!(before);
+    }
     send(&world, late).await;
     for (units, variation) in [(&exposed[..200], "on"), (&control[..], "off")] {
         send(&world, units.iter().map(|unit| world.exposure(unit, variation, 1)).collect()).await;
@@ -227,7 +229,9 @@ async fn exposures_in_the_quarantine_of_one_arm_hold() {
     // By their clock it was before the phase began.
     let mut early: Vec<Value> = exposed[200..].iter().map(|unit| world.exposure(unit, "on", 1)).collect();
     let before = world.clock.now().minus(3_600_000);
-    early.iter_mut().for_each(|event| event["occurred_ms"] = json!(before));
+    for event in &mut early {
+        event["occurred_ms"] = json!(before);
+    }
     send(&world, early).await;
     pass(&world, 1).await;
     assert_eq!(not_counted(&world).await["quarantined"], json!({ "exposed": 100 }));

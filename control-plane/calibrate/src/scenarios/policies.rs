@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use flagfuse_control_plane::model::policy::Policy;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// One guardrail.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,16 +83,9 @@ pub fn five(base: f64, theta: f64, exposed_share: f64) -> Result<Policy> {
     )
 }
 
-fn with(mut policy: Value, name: &str, value: Option<f64>) -> Value {
-    if let (Some(fields), Some(value)) = (policy.as_object_mut(), value) {
-        fields.insert(name.to_owned(), json!(value));
-    }
-    policy
-}
-
 /// The mode `classic` with one guardrail.
 pub(super) fn classic(watch: Watch, ema_alpha: Option<f64>) -> Result<Policy> {
-    let policy = json!({
+    let mut policy = json!({
         "mode": "classic", "treatment_variation": "on", "control_variation": "off", "grace_s": 0,
         "exposure_percent": 25, "control_percent": 25, "guardrails": [watch.json()],
     });

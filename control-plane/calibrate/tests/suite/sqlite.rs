@@ -266,7 +266,7 @@ async fn a_launch_in_memory_and_one_on_sqlite_have_equal_cells_and_equal_bits() 
     for seed in 0..launches() {
         // Every other one is harmful enough to trip.
         let errors = if seed.is_multiple_of(2) { 0.25 } else { 0.1 };
-        trips += u64::from(compare(seed, errors).await);
+        trips += u64::from(Box::pin(compare(seed, errors)).await);
     }
     assert!(trips > 0, "none tripped");
 }

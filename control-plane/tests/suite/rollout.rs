@@ -256,7 +256,7 @@ async fn what_decides_by_hand_waits_for_people_and_a_trip_ends_what_was_validate
     );
     // Another phase counts on.
     let mut other = watching();
-    other["cooldown_s"] = json!(1);
+    other["min_sample"] = json!(99_999_999);
     world.ok("PUT", &at("fuse"), other).await;
     visit(&world, 80, |_| 20.0, (20, 40)).await;
     let stands = rollout(&world).await;

@@ -1,6 +1,6 @@
 //! What a tick closes: slots that end, steps that are over, spreads of slots that have matured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::arena::NONE;
 use crate::bins::value_bin;
@@ -47,8 +47,9 @@ impl Ledger {
         let next_ms = self.clock.last_tick_ms + TICK_MS;
         let is_quiet = self.since.is_empty()
             && self.counters.is_empty()
-            && [&self.ending, &self.going].into_iter().all(BTreeSet::is_empty)
-            && !self.waiting.has_dropped();
+            && !self.waiting.has_dropped()
+            && self.ending.is_empty()
+            && self.going.is_empty();
         if self.clock.has_facts || !is_quiet {
             return Some(next_ms.max(self.clock.latest_ms + TICK_MS));
         }
@@ -141,8 +142,10 @@ impl Ledger {
         if no == MetricNo::ENROLLED {
             for ((arm, enrolled), seen) in Arm::ALL.into_iter().zip(slot.enrolled).zip(slot.seen) {
                 let silent = enrolled.saturating_sub(seen);
-                if silent > 0 {
-                    *counters.entry((place, arm, Counter::Silent)).or_default() += u64::from(silent);
+                for (counter, units) in [(Counter::Matured, enrolled), (Counter::Silent, silent)] {
+                    if units > 0 {
+                        *counters.entry((place, arm, counter)).or_default() += u64::from(units);
+                    }
                 }
             }
             return;

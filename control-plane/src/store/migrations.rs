@@ -36,11 +36,11 @@ pub(super) const SQLITE: Migrations = &[
     (27, include_str!("../../../migrations/sqlite/0027_pieces.sql")),
     (28, include_str!("../../../migrations/sqlite/0028_attempts.sql")),
     (29, include_str!("../../../migrations/sqlite/0029_stages.sql")),
-    (30, include_str!("../../../migrations/sqlite/0030_basis.sql")),
-    (31, include_str!("../../../migrations/sqlite/0031_misses.sql")),
-    (32, include_str!("../../../migrations/sqlite/0032_notices.sql")),
-    (33, include_str!("../../../migrations/sqlite/0033_contracts.sql")),
-    (34, include_str!("../../../migrations/sqlite/0034_slos.sql")),
+    (30, include_str!("../../../migrations/sqlite/0030_misses.sql")),
+    (31, include_str!("../../../migrations/sqlite/0031_notices.sql")),
+    (32, include_str!("../../../migrations/sqlite/0032_contracts.sql")),
+    (33, include_str!("../../../migrations/sqlite/0033_slos.sql")),
+    (34, include_str!("../../../migrations/sqlite/0034_basis.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -73,11 +73,11 @@ pub(super) const POSTGRES: Migrations = &[
     (27, include_str!("../../../migrations/postgres/0027_pieces.sql")),
     (28, include_str!("../../../migrations/postgres/0028_attempts.sql")),
     (29, include_str!("../../../migrations/postgres/0029_stages.sql")),
-    (30, include_str!("../../../migrations/postgres/0030_basis.sql")),
-    (31, include_str!("../../../migrations/postgres/0031_misses.sql")),
-    (32, include_str!("../../../migrations/postgres/0032_notices.sql")),
-    (33, include_str!("../../../migrations/postgres/0033_contracts.sql")),
-    (34, include_str!("../../../migrations/postgres/0034_slos.sql")),
+    (30, include_str!("../../../migrations/postgres/0030_misses.sql")),
+    (31, include_str!("../../../migrations/postgres/0031_notices.sql")),
+    (32, include_str!("../../../migrations/postgres/0032_contracts.sql")),
+    (33, include_str!("../../../migrations/postgres/0033_slos.sql")),
+    (34, include_str!("../../../migrations/postgres/0034_basis.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -3,7 +3,7 @@
 CREATE TABLE misses (
   phase_id     BIGINT NOT NULL,
   closed_tick  BIGINT NOT NULL,
-  kind         TEXT NOT NULL,
+  kind         TEXT COLLATE "C" NOT NULL,
   arm          BIGINT NOT NULL,
   events       BIGINT NOT NULL,
   partition_id BIGINT NOT NULL,

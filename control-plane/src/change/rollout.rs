@@ -2,6 +2,8 @@
 //! is refused with the state, and the audit trail has that too.
 
 use flagfuse_shared::ids::{FlagKey, Scope};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::action::Action;
@@ -34,7 +36,9 @@ pub(super) async fn take(
     match step {
         RolloutStep::PutContract(contract) => put_contract(writing, scope, flag, *contract).await,
         RolloutStep::DeleteContract => delete_contract(writing, scope, flag).await,
-        RolloutStep::PutBaseline(baseline) => put_baseline(writing, scope, flag, *baseline).await,
+        RolloutStep::PutBaseline(baseline) => {
+            put_version(writing, scope, flag, ContractPart::Baseline, &*baseline).await
+        }
         RolloutStep::Validate { restart } => validate(writing, scope, flag, restart).await,
         RolloutStep::Promote { of, rules, reason } => {
             promote(writing, scope, flag, Word { of, rules, reason }).await
@@ -66,15 +70,32 @@ async fn put_contract(
         }
     }
     contract.check_group(flag.as_str(), |member| there.contains(&member))?;
-    let part = (ContractPart::Contract, flag.as_str());
-    let stored = contracts::newest::<Contract>(writing.conn, &scope, part.0, part.1).await?;
-    if stored.is_some_and(|stored| stored.body == contract) {
+    put_version(writing, scope, flag, ContractPart::Contract, &contract).await
+}
+
+/// Another version of what a flag has; none where it is as it was.
+async fn put_version<T: Serialize + DeserializeOwned + PartialEq>(
+    writing: &mut Writing<'_>,
+    scope: Scope,
+    flag: &FlagKey,
+    part: ContractPart,
+    body: &T,
+) -> Result<Vec<Effect>, ChangeError> {
+    let stored = contracts::newest::<T>(writing.conn, &scope, part, flag.as_str()).await?;
+    if stored.is_some_and(|stored| stored.body == *body) {
         return Ok(Vec::new());
     }
     let by = (writing.actor.name.as_str(), writing.now);
-    let version = contracts::add(writing.conn, &scope, part, Some(&contract), by).await?;
-    let detail = json!({ "contract": contract, "contract_version": version });
-    Ok(vec![told(Action::PutContract, scope, flag, detail, Some(version))])
+    let version = contracts::add(writing.conn, &scope, (part, flag.as_str()), Some(body), by).await?;
+    let (action, detail) = match part {
+        ContractPart::Contract => {
+            (Action::PutContract, json!({ "contract": body, "contract_version": version }))
+        }
+        ContractPart::Baseline => {
+            (Action::PutBaseline, json!({ "baseline": body, "baseline_version": version }))
+        }
+    };
+    Ok(vec![told(action, scope, flag, detail, Some(version))])
 }
 
 async fn delete_contract(
@@ -90,23 +111,6 @@ async fn delete_contract(
     let version = contracts::add::<Contract>(writing.conn, &scope, part, None, by).await?;
     let detail = json!({ "contract_version": version });
     Ok(vec![told(Action::DeleteContract, scope, flag, detail, None)])
-}
-
-async fn put_baseline(
-    writing: &mut Writing<'_>,
-    scope: Scope,
-    flag: &FlagKey,
-    baseline: Baseline,
-) -> Result<Vec<Effect>, ChangeError> {
-    let part = (ContractPart::Baseline, flag.as_str());
-    let stored = contracts::newest::<Baseline>(writing.conn, &scope, part.0, part.1).await?;
-    if stored.is_some_and(|stored| stored.body == baseline) {
-        return Ok(Vec::new());
-    }
-    let by = (writing.actor.name.as_str(), writing.now);
-    let version = contracts::add(writing.conn, &scope, part, Some(&baseline), by).await?;
-    let detail = json!({ "baseline": baseline, "baseline_version": version });
-    Ok(vec![told(Action::PutBaseline, scope, flag, detail, Some(version))])
 }
 
 /// Begins a validation against the versions in force. One that runs goes on, and what is promoted stays so, unless another

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use flagfuse_cells::schedule::TICK_MS;
 use flagfuse_shared::definition::Arm;
+use flagfuse_shared::flag::compile::percent_to_buckets;
 use flagfuse_stats::Refused;
 use serde::Serialize;
 
@@ -125,6 +126,7 @@ fn hours(ticks: u64) -> f64 {
 /// Exposed units by the tick at which the evidence trips, and that tick; `None` where it never does.
 fn trip(policy: &Policy, dealt: &BTreeMap<u64, News>) -> Result<Option<(u64, u64)>, Refused> {
     let metrics: Vec<u8> = (1..=u8::MAX).take(policy.guardrails.len()).collect();
+    let width = |percent| percent_to_buckets("percent", percent).unwrap_or(0);
     let buckets = (width(policy.exposure_percent), width(policy.control_percent));
     let shape =
         PhaseShape { policy, metrics: &metrics, dimensions: &[], buckets, edges: &[], is_promoted: false };
@@ -141,12 +143,6 @@ fn trip(policy: &Policy, dealt: &BTreeMap<u64, News>) -> Result<Option<(u64, u64
         }
     }
     Ok(None)
-}
-
-/// In buckets.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 90 percent of a million")]
-fn width(percent: f64) -> u32 {
-    (percent.clamp(0.0, 100.0) * 10_000.0).round() as u32
 }
 
 /// Deals units into two arms.

@@ -197,6 +197,7 @@ impl Heard {
         });
         let uneven = uneven.collect();
         let Spent { trips, probes, .. } = spent;
-        Some(Heed { found, slices, is_mismatch, uneven, corrupt, terms, trips, probes, ramp })
+        let units = evidence.units();
+        Some(Heed { found, slices, units, is_mismatch, uneven, corrupt, terms, trips, probes, ramp })
     }
 }

@@ -1,10 +1,10 @@
 //! Rows of verdicts: what the engine decided and on which evidence.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::verdict::{GuardrailEvidence, RampVerdict, Verdict};
@@ -43,8 +43,25 @@ pub struct NewVerdict<'v> {
     pub flag: &'v str,
     pub phase: u32,
     pub verdict: &'v Verdict,
-    /// What it was made of beside cells.
-    pub basis: Value,
+    /// What it was made of beside cells, as JSON.
+    pub basis: Cow<'v, str>,
+}
+
+/// A verdict that moves its fuse: it is written by the transaction that does.
+#[derive(Debug, Clone)]
+pub struct MadeVerdict {
+    /// Of the phase that ran.
+    pub phase: u32,
+    pub verdict: Verdict,
+    /// What it was made of beside cells, as JSON.
+    pub basis: String,
+}
+
+impl MadeVerdict {
+    /// To be written.
+    pub fn of_flag<'v>(&'v self, flag: &'v str) -> NewVerdict<'v> {
+        NewVerdict { flag, phase: self.phase, verdict: &self.verdict, basis: Cow::Borrowed(&self.basis) }
+    }
 }
 
 /// Adds verdicts, [`VERDICT_COUNT_AT_ONCE`] at most, and forgets the oldest of some of their flags: each flag has its
@@ -83,7 +100,7 @@ pub async fn insert(
             .bind(to_sql(verdict.ingest_lag_ms))
             .bind(&verdict.summary)
             .bind(ramp_text(verdict))
-            .bind(basis.to_string());
+            .bind(basis.as_ref());
     }
     query.execute(&mut *conn).await?;
     for NewVerdict { flag, .. } in new.iter().filter(|new| is_turn_of(new.flag, now)) {
@@ -127,6 +144,14 @@ pub struct Said {
     pub at_ms: UnixMillis,
     pub decision: String,
     pub reason: String,
+}
+
+impl Said {
+    /// What a verdict says that was made then.
+    pub fn of(phase: u32, verdict: &Verdict, at_ms: UnixMillis) -> Self {
+        let (decision, reason) = (verdict.decision.as_str().to_owned(), verdict.reason.as_str().to_owned());
+        Self { phase, at_ms, decision, reason }
+    }
 }
 
 /// The newest verdicts of several flags, by flag.

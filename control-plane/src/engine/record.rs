@@ -43,6 +43,10 @@ impl Finding<'_> {
     /// Whether the verdict differs from the newest that is written, or that one is old enough.
     fn is_due(&self, newest: Option<&Said>, now: UnixMillis) -> bool {
         newest.is_none_or(|old| {
+            // Another engine has looked since, and has written what it saw.
+            if old.at_ms > now && old.at_ms.since(now) < VERDICT_INTERVAL_MS {
+                return false;
+            }
             let is_same = old.decision == self.verdict.decision.as_str()
                 && old.reason == self.verdict.reason.as_str()
                 && old.phase == self.watched.phase;

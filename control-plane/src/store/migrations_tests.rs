@@ -241,7 +241,6 @@ async fn phases_from_before_attempts_are_attempts_of_one_stage_where_they_expose
         old.close().await;
         database.fill(script).await;
         let store = database.store().await;
-        let scope = Scope::parse("t/p/e").unwrap();
         let mut reader = store.read().await.unwrap();
         let rows = sql::query("SELECT attempt, stage, phase_id FROM phases ORDER BY flag, phase")
             .fetch_all(&mut reader)

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
 
+use super::rows::Rows;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::verdict::{GuardrailEvidence, RampVerdict, Verdict};
 
@@ -75,34 +76,25 @@ pub async fn insert(
     if new.is_empty() {
         return Ok(());
     }
-    let row = |at: usize| {
-        let columns: Vec<String> = (1..=9).map(|column| format!("${}", 3 + at * 9 + column)).collect();
-        format!("($1, $2, $3, {})", columns.join(", "))
-    };
-    let rows: Vec<String> = (0..new.len()).map(row).collect();
-    let sql = format!(
-        "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary,
-                               ramp, basis)
-         VALUES {}",
-        rows.join(", ")
-    );
-    let mut query = sql::composed(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(to_sql(now.0));
-    for NewVerdict { flag, phase, verdict, basis } in new {
-        query = query
-            .bind(*flag)
-            .bind(*phase)
-            .bind(verdict.decision.as_str())
-            .bind(verdict.reason.as_str())
-            .bind(evidence_text(verdict))
-            .bind(to_sql(verdict.ingest_lag_ms))
-            .bind(&verdict.summary)
-            .bind(ramp_text(verdict))
-            .bind(basis.as_ref());
-    }
-    query.execute(&mut *conn).await?;
+    let rows = new.iter().map(|NewVerdict { flag, phase, verdict, basis }| {
+        [
+            StoredProject::of(scope).into(),
+            scope.environment.as_str().into(),
+            to_sql(now.0).into(),
+            (*flag).into(),
+            (*phase).into(),
+            verdict.decision.as_str().into(),
+            verdict.reason.as_str().into(),
+            evidence_text(verdict).into(),
+            to_sql(verdict.ingest_lag_ms).into(),
+            (&verdict.summary).into(),
+            ramp_text(verdict).into(),
+            basis.as_ref().into(),
+        ]
+    });
+    let head = "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms,
+                                      summary, ramp, basis)";
+    Rows::of(rows).write(conn, head, "").await?;
     for NewVerdict { flag, .. } in new.iter().filter(|new| is_turn_of(new.flag, now)) {
         let sql = "DELETE FROM verdicts WHERE verdict_id IN (
                      SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3

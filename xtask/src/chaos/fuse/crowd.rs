@@ -25,7 +25,7 @@ const BASE: usize = 5;
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(900);
 /// How long an open fuse may stand until a person closes it: longer than all its cooldowns.
-const OPEN_FOR: Duration = Duration::from_secs(15);
+const OPEN_FOR: Duration = Duration::from_secs(8);
 /// A batch is taken within this.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long a question may take: who dies answers nothing.
@@ -154,7 +154,7 @@ impl<'p> Crowd<'p> {
         })
     }
 
-    /// What a person does: closes what stays open, and begins anew what is promoted. Whether it arrives is seen in the next round.
+    /// What a person does: closes what stays open, and opens what has climbed to the top, so that it climbs again. Whether it arrives is seen in the next round.
     fn handle(&mut self, watched: &Watched, stand: &Stand) {
         let flag = &watched.flag;
         let action = match (stand.circuit.as_str(), stand.rollout.as_str()) {
@@ -162,7 +162,7 @@ impl<'p> Crowd<'p> {
                 let since = self.open_since.entry(flag.clone()).or_insert_with(Instant::now);
                 (since.elapsed() > OPEN_FOR).then_some("close")
             }
-            (_, "PROMOTED") => Some("reset"),
+            (_, "PROMOTED") => Some("trip"),
             _ => {
                 self.open_since.remove(flag);
                 None

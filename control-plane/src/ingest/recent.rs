@@ -34,11 +34,9 @@ pub(super) struct Print {
 impl Print {
     /// That of something that counts once for a unit in a phase. Units are keyed hashes already: nobody outside can make two alike.
     pub(super) fn of_unit(unit: &UnitHash, phase: i64, kind: &str) -> Self {
-        let mut hasher = AsItIs::default();
-        hasher.write(unit);
-        let mixed = hasher.finish() ^ phase.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let kind = kind.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        Self { id: mixed ^ kind.rotate_left(32), content: 0 }
+        let mix = |seed: u64, part: u64| (seed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let parts = unit.iter().chain(kind.as_bytes()).map(|byte| u64::from(*byte));
+        Self { id: parts.fold(phase.unsigned_abs(), mix), content: 0 }
     }
 }
 

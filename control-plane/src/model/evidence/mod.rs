@@ -220,7 +220,7 @@ impl Evidence {
         self.phases.entry(phase).or_insert(joining);
         if shape.is_promoted {
             self.is_promoted = true;
-            self.states.iter_mut().filter_map(|states| states.first_mut()).for_each(State::promote);
+            self.states.iter_mut().flatten().for_each(State::promote);
         }
         Ok(())
     }

@@ -181,12 +181,23 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
             rollout::forget_validation(writing, &scope, flag.as_str()).await?;
             fuse::delete(writing, scope, &flag).await
         }
-        Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence, is_anew } => {
-            let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
+        Change::FuseTransition {
+            scope,
+            flag,
+            expected_revision,
+            to,
+            by,
+            reason,
+            evidence,
+            is_anew,
+            verdict,
+        } => {
+            let transition =
+                fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew, verdict };
             Box::pin(together::transition(writing, scope, transition)).await
         }
-        Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
-            let step = ramp::Step { flag, expected_revision, reason, evidence };
+        Change::FuseAdvance { scope, flag, expected_revision, reason, evidence, verdict } => {
+            let step = ramp::Step { flag, expected_revision, reason, evidence, verdict };
             Box::pin(ramp::advance(writing, scope, step)).await
         }
         Change::HoldRamp { scope, flag, is_held, reason } => {

@@ -113,22 +113,22 @@ async fn beside(
     mark_replayed(tx, place, &group.replayed).await
 }
 
-/// What was refused, by the tick with which it becomes known: the one that closes now, or the next one.
+/// Units whose exposures were refused or came too late, by the tick with which it becomes known: the one that closes now, or the next one.
 async fn miss(
     tx: &mut Connection,
     partition_id: i64,
     group: &Group<'_>,
     closed: Option<&Closed>,
 ) -> Result<(), StoreError> {
-    let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
-    if !misses::has_any(&counters) {
+    let missed: Vec<_> = group.missed.iter().map(|(key, count)| (*key, *count)).collect();
+    if missed.is_empty() {
         return Ok(());
     }
     let tick = match closed {
         Some(closed) => closed.tick,
         None => misses::next_tick(tx, partition_id).await?,
     };
-    misses::add(tx, partition_id, tick, &counters).await
+    misses::add(tx, partition_id, tick, &missed).await
 }
 
 /// An environment as a place that events claim to come from.

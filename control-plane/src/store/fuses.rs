@@ -160,6 +160,21 @@ pub async fn of_flags(
     rows.iter().map(fuse_row).collect()
 }
 
+/// The revisions at which the fuses of these flags stand, by flag.
+pub async fn revisions(
+    conn: &mut Connection,
+    scope: &Scope,
+    flags: &[&str],
+) -> Result<BTreeMap<String, u64>, StoreError> {
+    let named = conn.dialect().json_strings("$3");
+    let sql = format!(
+        "SELECT flag, revision FROM fuses WHERE project = $1 AND environment = $2 AND flag IN {named}"
+    );
+    let query = sql::composed(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.bind(json_text(&flags)).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get("flag")?, from_sql(row.get("revision")?)))).collect()
+}
+
 /// Adds a fuse and returns its revision; the one it claims does not count.
 pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<u64, StoreError> {
     let sql = format!(

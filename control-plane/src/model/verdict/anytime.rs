@@ -28,6 +28,8 @@ pub struct Heed {
     pub found: Vec<Option<Found>>,
     /// The names of slices whose evidence crossed, as the guardrails have them.
     pub slices: Vec<Option<String>>,
+    /// Exposed and control units of the attempt whose slots have closed.
+    pub units: (u64, u64),
     /// Whether the arms' sizes cannot come from their shares.
     pub is_mismatch: bool,
     /// What the arms lose differently, as far as it holds.
@@ -220,10 +222,13 @@ fn cooldown_ms(look: &Look<'_>) -> u64 {
 fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) -> GuardrailEvidence {
     let heed = look.heed;
     let found = heed.and_then(|heed| heed.found.get(at)?.as_ref());
+    // Whoever is enrolled is data: how much of that had its whole time is the evidence's own matter.
+    let units = (reading.exposed.units, reading.control.units);
+    let (exposed, control) = heed.map_or(units, |heed| heed.units);
     let finding = match found {
         Some(found) if found.crossed.is_some() => Finding::Harm,
-        _ if reading.exposed.units == 0 => Finding::NoData,
-        _ if reading.control.units == 0 => Finding::NoControl,
+        _ if exposed == 0 => Finding::NoData,
+        _ if control == 0 => Finding::NoControl,
         _ if heed.is_some_and(|heed| heed.is_mismatch) => Finding::SampleRatioMismatch,
         Some(found) if found.is_incident => Finding::Incident,
         Some(found) if found.is_suspected => Finding::SuspectedHarm,
@@ -299,11 +304,12 @@ fn of_guardrail(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidenc
         Compared::Values => kinds::worth_in_words(arm, name),
         Compared::WithControl | Compared::WithLimit(_) => arm_in_words(guardrail, arm, name),
     };
-    let both = format!(
-        "{metric} {} against {}",
-        arm(found.reading.exposed, "exposed"),
-        arm(found.reading.control, "control")
-    );
+    let both = if found.reading.exposed.units == 0 || found.reading.control.units == 0 {
+        format!("{metric}: nobody's time is over yet in one of the arms")
+    } else {
+        let (exposed, control) = (found.reading.exposed, found.reading.control);
+        format!("{metric} {} against {}", arm(exposed, "exposed"), arm(control, "control"))
+    };
     let Some(said) = &found.anytime else { return format!("{both}: nothing was read of it yet.") };
     if let Some(sentence) = kinds::sentence(look, guardrail, found, said, &both) {
         return sentence;

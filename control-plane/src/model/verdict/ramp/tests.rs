@@ -55,6 +55,7 @@ fn heed(stage: u32, found: &[Found; 2]) -> Heed {
     Heed {
         found: found.iter().copied().map(Some).collect(),
         slices: vec![None, None],
+        units: (1_000, 1_000),
         is_mismatch: false,
         uneven: Vec::new(),
         corrupt: None,
@@ -152,16 +153,16 @@ fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
     }
     let behind = [BufferBehind { name: "eu edge 1".to_owned(), behind_ms: 90_000 }];
     let readings = READINGS();
-    let nobody = [reading((0, 0), (0, 0)); 2];
     let mut tripping = proven();
     tripping.found[0].as_mut().unwrap().crossed = Some(Crossed { slice: 0 });
     for heed in [&proven(), &tripping] {
         let base = |readings| Look { heed: Some(heed), ..look(&policy, readings) };
         let mismatch = Heed { is_mismatch: true, ..heed.clone() };
+        let nobody = Heed { units: (0, 0), ..heed.clone() };
         let rows = [
             ("telemetry_stale", Look { behind: &behind, ..base(&readings) }),
             ("blind", Look { ingest_lag_ms: 30_001, ..base(&readings) }),
-            ("no_data", base(&nobody)),
+            ("no_data", Look { heed: Some(&nobody), ..base(&readings) }),
             ("sample_ratio_mismatch", Look { heed: Some(&mismatch), ..base(&readings) }),
             ("not_recovered", Look { circuit: Circuit::HalfOpen, ..base(&readings) }),
         ];

@@ -8,6 +8,9 @@
 //! which has a probability of 2.5 % at most. Ends are rejected points, so the interval is never empty, however much is read.
 //! State: since `Π_b exp(ℓ_b)` depends on the sum of `ln Z_b` alone, one number for each grid point and one for the events.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use crate::block::Block;
 use crate::kernel::{log_sums, mode};
 use crate::math::{exp, ln_add};
@@ -23,6 +26,12 @@ const STEPS: [u8; 5] = [1, 2, 4, 8, 16];
 const MARGIN: u8 = 16;
 /// ln(5/0.025): the sum of five products at which a point is rejected on one side.
 const REJECTED_LN: f64 = 5.298_317_366_548_036;
+/// The most that a sum of five products can be above the largest of them, and a little more: ln 5 is 1.6094….
+const FIVE_LN_MAX: f64 = 1.61;
+/// Units of an arm up to which a block's sums are kept: small ones come again and again.
+const SMALL_UNITS: u64 = 64;
+/// Kinds of blocks whose sums a thread keeps: 3 MB.
+const KEPT_MAX: usize = 2_048;
 /// ln 2 / 8.
 const STEP_LN: f64 = 0.086_643_397_569_993_16;
 
@@ -52,6 +61,29 @@ pub struct Ends {
     pub lower: Option<f64>,
     /// The upper end.
     pub upper: Option<f64>,
+}
+
+/// `ln Z` of a block at all grid points, which follows from its units by arm and its events.
+type Sums = Box<[f64; POINTS]>;
+
+thread_local! {
+    /// Sums of small blocks that were read before.
+    static KEPT: RefCell<HashMap<[u64; 3], Sums>> = RefCell::default();
+}
+
+/// Hands on `ln Z` of a block at all grid points, relative to the start of its sum.
+fn with_sums(points: &Points, block: &Block, start: f64, add: impl FnOnce(&[f64; POINTS])) {
+    let (exposed, control) = (block.exposed(), block.control());
+    if exposed.units.max(control.units) > SMALL_UNITS {
+        return add(&log_sums(block, start, &points.ratios));
+    }
+    KEPT.with_borrow_mut(|kept| {
+        let kind = [exposed.units, control.units, exposed.events + control.events];
+        if kept.len() >= KEPT_MAX && !kept.contains_key(&kind) {
+            kept.clear();
+        }
+        add(kept.entry(kind).or_insert_with(|| Box::new(log_sums(block, start, &points.ratios))));
+    });
 }
 
 /// Where a point stands in the list: the number of its step from 2^-10.
@@ -85,9 +117,11 @@ impl Interval {
         let start = mode(block, 1.0);
         let [_, _, events, _] = block.floats();
         self.events += events - start;
-        for (sum, log) in self.log_sums.iter_mut().zip(log_sums(block, start, &points.ratios)) {
-            *sum += log;
-        }
+        with_sums(points, block, start, |sums| {
+            for (sum, log) in self.log_sums.iter_mut().zip(sums) {
+                *sum += log;
+            }
+        });
         while self.rejected_below < INVERTED && self.is_rejected(self.rejected_below, 1.0) {
             self.rejected_below += 1;
         }
@@ -106,7 +140,11 @@ impl Interval {
             let there = if side > 0.0 { at(place + step) } else { at(place - step) };
             self.events * side * f64::from(step) * STEP_LN - (there - here)
         };
-        STEPS.iter().fold(f64::NEG_INFINITY, |sum, step| ln_add(sum, product(*step))) >= REJECTED_LN
+        let products = STEPS.map(product);
+        let largest = products.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        // Far from it, which is nearly always, the largest product says so without logarithms.
+        largest >= REJECTED_LN - FIVE_LN_MAX
+            && products.iter().fold(f64::NEG_INFINITY, |sum, product| ln_add(sum, *product)) >= REJECTED_LN
     }
 
     /// The ends. Turn them into relative changes with `grid::change_of_ratio`.
@@ -149,6 +187,31 @@ mod tests {
                 - (interval.log_sums[usize::from(there)] - interval.log_sums[usize::from(here)]);
             assert!((found - expected).abs() < 1e-10, "{found} {expected}");
         }
+    }
+
+    #[test]
+    fn sums_that_were_kept_are_those_of_the_block_to_the_last_bit() {
+        let points = Points::default();
+        let twice = |interval: &mut Interval| {
+            for _ in 0..2 {
+                interval.fold(&points, &block((12, 3), (40, 9))).unwrap();
+                // The same kind of block with its events in other arms.
+                interval.fold(&points, &block((12, 5), (40, 7))).unwrap();
+            }
+        };
+        let (mut kept, mut anew) = (Interval::default(), Interval::default());
+        twice(&mut kept);
+        for events in [(3, 9), (5, 7), (3, 9), (5, 7)] {
+            KEPT.with_borrow_mut(HashMap::clear);
+            anew.fold(&points, &block((12, events.0), (40, events.1))).unwrap();
+        }
+        let bits = |interval: &Interval| interval.log_sums.map(f64::to_bits);
+        assert_eq!((bits(&kept), kept.events.to_bits()), (bits(&anew), anew.events.to_bits()));
+        // However many kinds there are, they do not pile up.
+        for units in 2..3_000 {
+            kept.fold(&points, &block((1 + units % 63, 1), (1 + units / 63, 0))).unwrap();
+        }
+        KEPT.with_borrow(|kept| assert!(kept.len() <= KEPT_MAX));
     }
 
     #[test]

@@ -324,15 +324,8 @@ impl State {
             recovery: self.recovered.evidence,
             excluded: self.recovered.excluded,
             over: self.over,
-            span: self.shown.span(self.control_share()),
+            span: self.shown.span(self.estimate.control),
             ..beside
         }
-    }
-
-    /// The rate of control in everything that was read.
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    fn control_share(&self) -> f64 {
-        let ArmCount { units, events } = self.estimate.control;
-        if units == 0 { 0.0 } else { events as f64 / units as f64 }
     }
 }

@@ -7,7 +7,7 @@ use super::policies::five;
 use super::ramp;
 use crate::cell::{Bar, Cell, Sample};
 use crate::plane::{Plane, Setting};
-use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Rate, Stream, Traffic, Value, steady};
+use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, Value, steady};
 
 /// Launches of a cell at first.
 pub(super) const REPETITIONS: u64 = 2_500;
@@ -87,7 +87,7 @@ pub(super) fn cells() -> Result<Vec<Cell>> {
     for wrong in [0.25, 4.0] {
         cells.push(wrong_base(wrong)?);
     }
-    cells.push(late_arm()?);
+    cells.extend([outages()?, late_arm()?]);
     Ok(cells)
 }
 
@@ -129,6 +129,26 @@ fn wrong_base(wrong: f64) -> Result<Cell> {
          day, 4 days"
     );
     Ok(cell(format!("aa-wrong-base-{wrong}"), what, move |seed| trips(&setting, &traffic, seed, 4 * 24)))
+}
+
+/// Two hours of each day in which nearly everything fails, in both arms.
+fn outages() -> Result<Cell> {
+    let (share, base) = (0.2, 0.05);
+    let is_out = |moment: &Moment| (10..12).contains(&(moment.age_ms / HOUR_MS % 24));
+    let setting = Setting::first(five(base, theta(base), share)?, share);
+    let mut doings = doings(&|| steady(base), Delay::Waiting(0, 2 * HOUR_MS));
+    for doing in &mut doings {
+        let outage = match doing.name {
+            "error" => 0.9,
+            "activation" | "conversion" => 0.005,
+            _ => continue,
+        };
+        doing.rate = Box::new(move |moment: &Moment| if is_out(moment) { outage } else { base });
+    }
+    let traffic = traffic(100.0, share, doings);
+    let what = "A/A, five guardrails, 1:4, rates of 5 %, and two hours of each day in which 90 % of both arms fail and hardly anybody activates \
+                or converts, 100 units an hour with ±40 % over the day, 4 days";
+    Ok(cell("aa-outages".to_owned(), what.to_owned(), move |seed| trips(&setting, &traffic, seed, 4 * 24)))
 }
 
 fn clusters() -> Result<Cell> {

@@ -260,7 +260,7 @@ fn look(setting: &Setting, running: &PhaseRow) -> Option<RampLook> {
         phase: running.phase,
         slices: &running.slices,
         began_ms: running.started_ms,
-        probe: None,
+        ramp: Ramp::of_attempt(&setting.policy, [running.in_attempt()]),
         is_held: false,
     };
     RampLook::of(&setting.policy, standing)

@@ -1,7 +1,7 @@
 //! Two control planes on one database, who die by SIGKILL at moments that are drawn.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -161,8 +161,7 @@ impl Planes {
 
     /// What they said last.
     pub(super) fn log_tails(&self) -> String {
-        let tail = |path: &PathBuf| log_tail(path);
         let [one, two] = &self.configs;
-        format!("one: {}\ntwo: {}", tail(&one.log_path), tail(&two.log_path))
+        format!("one: {}\ntwo: {}", log_tail(&one.log_path), log_tail(&two.log_path))
     }
 }

@@ -239,7 +239,8 @@ impl Life {
         let mut told: Vec<_> =
             self.moves.iter().filter_map(|step| Some((step.notice()?.to_owned(), step.at_ms))).collect();
         let mut heard = self.notices.clone();
-        (told.sort(), heard.sort());
+        told.sort();
+        heard.sort();
         if told != heard {
             broken.push(format!("{} notices of {} moves between circuits", heard.len(), told.len()));
         }

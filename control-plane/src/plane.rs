@@ -8,7 +8,7 @@ use flagfuse_shared::ids::TenantKey;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::{ApiState, FlagLabels, operator_router, router};
+use crate::api::{ApiState, FlagLabels, RateLimit, operator_router, router};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, TokenKind, generate};
@@ -250,7 +250,7 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The API alone, without anything running beside it.
+    /// The API alone, without anything running beside it, and without a limit to how often a token may ask.
     pub fn router(&self, fleet: Fleet) -> axum::Router {
         router(self.api(fleet))
     }
@@ -258,6 +258,11 @@ impl ControlPlane {
     /// What an operator reads of this process and its database, alone.
     pub fn operator_router(&self, fleet: Fleet, labels: FlagLabels) -> axum::Router {
         operator_router(self.api(fleet), labels)
+    }
+
+    /// The same with such a limit.
+    pub fn limited_router(&self, fleet: Fleet, limit: RateLimit) -> axum::Router {
+        router(self.api(fleet).limited(limit))
     }
 
     fn api(&self, fleet: Fleet) -> ApiState {
@@ -290,14 +295,18 @@ impl ControlPlane {
         beside.spawn(jobs::run_ticks(self.ingestion.clone(), clock.clone()));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
         let fleet = options.fleet();
+        // For those who ask this side what the edges answer.
         let addresses = options.edges.iter().map(|edge| edge.url.clone()).collect();
-        beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet.clone()));
+        let api = self.api(fleet.clone()).beside(addresses);
+        let api = match options.rate_limit {
+            Some(limit) => api.limited(limit),
+            None => api,
+        };
+        beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet));
         beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
         let limits = Limits::of(capacity::claim());
         tracing::info!(connections = limits.count_max, "listening");
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        // For those who ask this side what the edges answer.
-        let api = self.api(fleet).beside(addresses);
         if let Some(Operator { listener, labels }) = operator {
             let (router, limits) = (operator_router(api.clone(), labels), Limits::of(OPERATOR_COUNT_MAX));
             beside.spawn(listen::serve(listener, router, limits, stopped.clone()));

@@ -41,9 +41,17 @@ async fn an_operator_reads_what_the_process_and_the_database_say() {
     has(&text, r#"flagfuse_fuse_open{project="demo",environment="production",flag="checkout"} 0"#);
     has(&text, "flagfuse_balance_difference 0");
     has(&text, r#"flagfuse_changes_total{kind="fuse.put",actor_kind="token"} 1"#);
-    has(&text, r#"flagfuse_http_request_duration_seconds_count{route="unmatched",method="GET",status="404"} 1"#);
+    has(
+        &text,
+        r#"flagfuse_http_request_duration_seconds_count{route="unmatched",method="GET",status="404"} 1"#,
+    );
     let put = "/v1/projects/{project}/environments/{environment}/flags/{flag}/fuse";
-    has(&text, &format!(r#"flagfuse_http_request_duration_seconds_count{{route="{put}",method="PUT",status="200"}} 1"#));
+    has(
+        &text,
+        &format!(
+            r#"flagfuse_http_request_duration_seconds_count{{route="{put}",method="PUT",status="200"}} 1"#
+        ),
+    );
     for name in [
         "flagfuse_ingest_events_total{outcome=\"stored\"}",
         "flagfuse_ingest_batch_duration_seconds_count",
@@ -68,9 +76,11 @@ async fn whatever_is_sent_makes_no_series() {
     let flood = async |from: usize, count: usize| {
         for n in from..from + count {
             let unit = format!("unit-{n}");
-            let unknown = json!({ "type": "exposure", "unit": unit, "flag": format!("flag-{n}"), "variation": "on" });
+            let unknown =
+                json!({ "type": "exposure", "unit": unit, "flag": format!("flag-{n}"), "variation": "on" });
             let metric = format!("metric-{n}");
-            let events = [world.exposure(&unit, "on", 1), world.outcome(&unit, &metric), world.event(unknown)];
+            let events =
+                [world.exposure(&unit, "on", 1), world.outcome(&unit, &metric), world.event(unknown)];
             world.ingest(&events).await;
             world.call("GET", &format!("{ENVIRONMENT}/flags/flag-{n}"), Value::Null).await;
             world.call("GET", &format!("/nowhere/{n}"), Value::Null).await;

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::error::IngestError;
 use super::group::Group;
 use super::message::Erase;
+use crate::clock::monotonic;
 use crate::store::audit::{self, AuditPlace, NewAudit};
 use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
@@ -34,6 +35,7 @@ pub(super) async fn commit(
     closed: Option<&Closed>,
 ) -> Result<u64, IngestError> {
     let row = log::encode(group.known_ms.0, &group.facts);
+    let began = monotonic();
     let mut again = false;
     loop {
         match attempt(into, group, closed, &row, again).await {
@@ -42,7 +44,10 @@ pub(super) async fn commit(
                 again = true;
             }
             Err(error) => return Err(error),
-            Ok(()) => return Ok(row.len() as u64),
+            Ok(()) => {
+                into.store.meters().ingested(began.elapsed());
+                return Ok(row.len() as u64);
+            }
         }
     }
 }

@@ -323,14 +323,17 @@ impl Evidence {
         if let Some(ended_ms) = ended_ms {
             self.count_enrolled(phase, &enrolled, ended_ms)?;
         }
-        let metrics = self.phases.get(&phase).map(|phase| phase.metrics.clone()).unwrap_or_default();
-        for (at, metric) in metrics.into_iter().enumerate() {
-            let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).copied().collect();
+        for at in 0..self.states.len() {
+            let Some(metric) = self.phases.get(&phase).and_then(|phase| phase.metrics.get(at).copied())
+            else {
+                break;
+            };
+            let of_metric = || counts.iter().filter(|count| count.metric == metric).copied();
             // A step in which nothing happened says nothing; the first one brings its units.
-            if of_metric.is_empty() && !entering {
+            if of_metric().next().is_none() && !entering {
                 continue;
             }
-            let events = by_slice(self.slots.slice_count(), of_metric);
+            let events = by_slice(self.slots.slice_count(), of_metric());
             self.guards.note(place_of, first.step, at, events.first().copied().unwrap_or_default());
             self.fold_events((tick, place_of), at, &events, entering)?;
         }

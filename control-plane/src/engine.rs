@@ -116,7 +116,6 @@ struct Place<'p> {
 struct Decided {
     flag: String,
     verdict: Verdict,
-    ema: BTreeMap<String, f64>,
     /// What it was made of.
     basis: Basis,
 }
@@ -189,13 +188,13 @@ impl Place<'_> {
         let mut all = Vec::with_capacity(glances.len());
         for glance in glances {
             let Some(watched) = memory.watched(&glance.flag) else { continue };
-            let mut basis = Basis::of(memory, watched, &around, self.now);
-            let (mut verdict, mut ema) = basis.decide(memory, watched, self.now);
+            let mut basis = Basis::of(memory, watched, &around);
+            let mut verdict = basis.decide(memory, watched, self.now);
             if basis.asks(&verdict) {
                 basis.origins = self.origins(conn, memory, watched, &verdict).await?;
-                (verdict, ema) = basis.decide(memory, watched, self.now);
+                verdict = basis.decide(memory, watched, self.now);
             }
-            all.push(Decided { flag: glance.flag.clone(), verdict, ema, basis });
+            all.push(Decided { flag: glance.flag.clone(), verdict, basis });
         }
         Ok(all)
     }
@@ -234,8 +233,8 @@ impl Place<'_> {
             .iter()
             .filter_map(|decided| {
                 let watched = memory.watched(&decided.flag)?;
-                let Decided { verdict, ema, basis, .. } = decided;
-                Some(Finding { watched, verdict, ema, basis })
+                let Decided { verdict, basis, .. } = decided;
+                Some(Finding { watched, verdict, basis })
             })
             .collect();
         let recorded = record(self.store, self.scope(), &findings, self.now).await?;
@@ -300,6 +299,7 @@ impl Place<'_> {
                 reason,
                 evidence,
                 is_anew: false,
+                slices: verdict.slices.clone(),
             },
             None => Change::FuseAdvance { scope, flag, expected_revision, reason, evidence },
         }

@@ -11,7 +11,7 @@ use flagfuse_control_plane::model::circuit::{Circuit, Hand};
 use flagfuse_control_plane::model::evidence::{ClosedBin, ClosedCount, ClosedMiss, ClosedSlot, Found, News};
 use flagfuse_control_plane::model::policy::Policy;
 use flagfuse_control_plane::model::rules::{Edges, rules};
-use flagfuse_control_plane::model::verdict::{EmaStep, Heed, Look, Verdict, decide};
+use flagfuse_control_plane::model::verdict::{Heed, Look, Verdict, decide};
 use flagfuse_control_plane::store::cells::Names;
 use flagfuse_control_plane::store::evidence::Spent;
 use flagfuse_control_plane::store::misses::missed;
@@ -73,7 +73,6 @@ pub struct Plane {
     figures: Figures,
     setting: Setting,
     numbers: Vec<NameNo>,
-    ema: BTreeMap<String, f64>,
     /// Enrolled units in closed slots, by arm: exposed, control.
     pub folded: (u64, u64),
     /// When a slot of the phase closed last.
@@ -94,7 +93,6 @@ impl Plane {
             figures: Figures::default(),
             setting,
             numbers,
-            ema: BTreeMap::new(),
             folded: (0, 0),
             slot_closed_ms: 0,
         })
@@ -179,7 +177,8 @@ impl Plane {
         let now = UnixMillis(now_ms);
         let readings = self.figures.readings(&self.setting.policy, &self.names, now);
         let nobody = BTreeMap::new();
-        let (verdict, ema) = decide(&Look {
+        let smoothed = self.figures.averages(&self.setting.policy, &self.names, now);
+        decide(&Look {
             policy: &self.setting.policy,
             circuit: self.setting.circuit,
             hand: Hand::Free,
@@ -192,14 +191,11 @@ impl Plane {
             behind: &[],
             min_networks: 1,
             origins: &nobody,
-            ema: &self.ema,
-            ema_step: EmaStep::Move,
+            smoothed: &smoothed,
             heed: heed.as_ref(),
             incident: None,
             now,
-        });
-        self.ema = ema;
-        verdict
+        })
     }
 
     /// Lets time pass up to `until_ms`, from one tick at which anything is due to the next. Whoever looks is told of each; the

@@ -53,7 +53,6 @@ pub(super) const FUSE: Shape = Shape {
         "tripped_phase",
         "changed_ms",
         "acted_ms",
-        "ema",
         "traffic",
     ],
     code: Code::InvalidPolicy,

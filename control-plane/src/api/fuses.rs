@@ -1,7 +1,5 @@
 //! `…/flags/{flag}/fuse`: policy, state, and the switches of people, which no cooldown holds back.
 
-use std::collections::BTreeMap;
-
 use axum::extract::State;
 use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
@@ -69,8 +67,6 @@ pub(super) struct FuseAnswer {
     /// Last transition.
     #[schema(required, value_type = Option<u64>)]
     acted_ms: Option<UnixMillis>,
-    /// Moving averages by metric.
-    ema: BTreeMap<String, f64>,
     /// What it watches and what it does.
     #[schema(value_type = schema::Policy)]
     policy: Policy,
@@ -180,7 +176,6 @@ async fn answer(conn: &mut Connection, scope: &Scope, row: &FuseRow) -> Result<F
         tripped_phase: tripped,
         changed_ms: row.changed_ms,
         acted_ms: row.acted_ms,
-        ema: row.ema.clone(),
         policy: row.policy.clone(),
         traffic: None,
     })
@@ -265,7 +260,7 @@ pub(super) async fn put(
 }
 
 /// What speaks against arming the fuse, as things stand before it is.
-async fn lint_of(
+pub(super) async fn lint_of(
     state: &ApiState,
     scope: &Scope,
     flag: &str,
@@ -289,7 +284,13 @@ async fn lint_of(
     Ok(lint(policy, &facts))
 }
 
-async fn traffic(state: &ApiState, scope: &Scope, flag: &str, policy: &Policy) -> Result<Traffic, ApiError> {
+/// How much traffic a policy needs.
+pub(super) async fn traffic(
+    state: &ApiState,
+    scope: &Scope,
+    flag: &str,
+    policy: &Policy,
+) -> Result<Traffic, ApiError> {
     let mut conn = state.store.read().await?;
     let fuse = fuses::fuse(&mut conn, scope, flag).await?;
     Ok(arrivals::traffic(&mut conn, scope, flag, policy, fuse.as_ref(), state.now()).await?)
@@ -477,6 +478,7 @@ impl Switch {
                 reason,
                 evidence,
                 is_anew: self.action == Action::Reset,
+                slices: Vec::new(),
             },
             None if self.action == Action::Advance => {
                 Change::FuseAdvance { scope, flag, expected_revision, reason, evidence }

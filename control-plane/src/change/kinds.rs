@@ -14,6 +14,7 @@ use crate::model::contract::{Baseline, Contract, Judged};
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
+use crate::model::verdict::TrippedSlice;
 use crate::publish::outbox::Reserve;
 use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
@@ -185,6 +186,8 @@ pub enum Change {
         evidence: Value,
         /// Whether a fuse that closes begins a new attempt even where its probe could go on.
         is_anew: bool,
+        /// Of a trip: whose units alone lose the feature; empty where everybody does, and the fuse opens.
+        slices: Vec<TrippedSlice>,
     },
     /// The next stage of a fuse's ramp opens.
     FuseAdvance {
@@ -287,6 +290,7 @@ mod tests {
             reason: String::new(),
             evidence: Value::Null,
             is_anew: false,
+            slices: Vec::new(),
         };
         for change in [
             trip,

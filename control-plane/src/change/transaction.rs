@@ -16,7 +16,7 @@ use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
 use super::{
-    flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, slo, together,
+    flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, slice_trip, slo,
     token,
 };
 use crate::publish::Publisher;
@@ -153,9 +153,19 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
             rollout::forget_validation(writing, &scope, flag.as_str()).await?;
             fuse::delete(writing, scope, &flag).await
         }
-        Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence, is_anew } => {
+        Change::FuseTransition {
+            scope,
+            flag,
+            expected_revision,
+            to,
+            by,
+            reason,
+            evidence,
+            is_anew,
+            slices,
+        } => {
             let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
-            Box::pin(together::transition(writing, scope, transition)).await
+            Box::pin(slice_trip::transition(writing, scope, transition, &slices)).await
         }
         Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
             let step = ramp::Step { flag, expected_revision, reason, evidence };

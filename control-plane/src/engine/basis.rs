@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::UnixMillis;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::memory::{Figures, Memory, Watched};
 use crate::model::verdict::{
-    BufferBehind, Decision, EmaStep, Incident, Look, Origins, Reason, Verdict, blocked, decide,
+    BufferBehind, Decision, Incident, Look, Origins, Reason, Verdict, blocked, decide,
 };
 use crate::store::fuses::FuseRow;
-
-/// One step of a moving average, however often and by however many engines a fuse is looked at.
-const EMA_INTERVAL_MS: u64 = 1_000;
 
 /// What all fuses of an environment have around them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +29,6 @@ pub(super) struct Around {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Basis {
     pub(super) fuse: FuseRow,
-    /// The bits of its moving averages.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    ema: BTreeMap<String, u64>,
     /// The newest tick whose cells were read; `None` before there was any.
     pub(super) closed_tick: Option<i64>,
     /// Whether the phase had begun to count.
@@ -42,7 +37,9 @@ pub(super) struct Basis {
     /// Who sent what harms, by metric; asked for when the evidence alone would trip.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) origins: BTreeMap<String, Origins>,
-    pub(super) ema_step: EmaStep,
+    /// There in a verdict of before moving averages were made of cells alone.
+    #[serde(default, skip_serializing)]
+    ema_step: Option<IgnoredAny>,
     /// Whether the replicas of the environment would have refused every move.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_blocked: bool,
@@ -50,39 +47,31 @@ pub(super) struct Basis {
 
 impl Basis {
     /// What the next verdict of a fuse is made of.
-    pub(super) fn of(memory: &Memory, watched: &Watched, around: &Around, now: UnixMillis) -> Self {
-        let is_due = now.since(watched.fuse.ema_ms) >= EMA_INTERVAL_MS;
+    pub(super) fn of(memory: &Memory, watched: &Watched, around: &Around) -> Self {
         Self {
             fuse: watched.fuse.clone(),
-            ema: watched.fuse.ema.iter().map(|(metric, ema)| (metric.clone(), ema.to_bits())).collect(),
             closed_tick: memory.closed_tick(),
             counts: memory.counts(watched),
             around: around.clone(),
             origins: BTreeMap::new(),
-            ema_step: if is_due { EmaStep::Move } else { EmaStep::Keep },
+            ema_step: None,
             is_blocked: false,
         }
     }
 
     /// What was written down with a verdict; `None` of another format.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut basis: Self = serde_json::from_str(text).ok()?;
-        let ema = basis.ema.iter().map(|(metric, bits)| (metric.clone(), f64::from_bits(*bits)));
-        basis.fuse.ema = ema.collect();
-        Some(basis)
+        let basis: Self = serde_json::from_str(text).ok()?;
+        let is_of_old_averages = basis.ema_step.is_some() && basis.fuse.policy.ema_alpha.is_some();
+        (!is_of_old_averages).then_some(basis)
     }
 
-    /// The verdict, and the moving averages to keep, when `memory` has read the cells up to the tick.
-    pub(super) fn decide(
-        &self,
-        memory: &Memory,
-        watched: &Watched,
-        now: UnixMillis,
-    ) -> (Verdict, BTreeMap<String, f64>) {
+    /// The verdict when `memory` has read the cells up to the tick.
+    pub(super) fn decide(&self, memory: &Memory, watched: &Watched, now: UnixMillis) -> Verdict {
         let figures = memory.figures(watched, now);
         let heed = memory.heed(watched);
-        let (verdict, ema) = decide(&Look { heed: heed.as_ref(), ..self.look(&figures, now) });
-        if self.is_blocked { (Self::blocked(verdict), ema) } else { (verdict, ema) }
+        let verdict = decide(&Look { heed: heed.as_ref(), ..self.look(&figures, now) });
+        if self.is_blocked { Self::blocked(verdict) } else { verdict }
     }
 
     /// The verdict of a fuse that should move and cannot.
@@ -114,8 +103,7 @@ impl Basis {
             behind: &self.around.behind,
             min_networks: self.around.min_networks,
             origins: &self.origins,
-            ema: &fuse.ema,
-            ema_step: self.ema_step,
+            smoothed: &figures.smoothed,
             heed: None,
             incident: self.around.incident.as_ref(),
             now,

@@ -1,7 +1,5 @@
-//! Writes verdicts that differ from the one before or are due, and moves averages: a few transactions for all fuses of an
-//! environment, none of which a kill has to wait for long.
-
-use std::collections::BTreeMap;
+//! Writes verdicts that differ from the one before or are due: a few transactions for all fuses of an environment, none of which a
+//! kill has to wait for long.
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde_json::json;
@@ -10,7 +8,7 @@ use super::basis::Basis;
 use super::memory::Watched;
 use crate::model::verdict::Verdict;
 use crate::store::verdicts::{self, NewVerdict, Said, VERDICT_COUNT_AT_ONCE};
-use crate::store::{Lock, Store, StoreError, fuses};
+use crate::store::{Lock, Store, StoreError};
 
 /// An unchanged verdict is written again after this long, as a sign of life.
 const VERDICT_INTERVAL_MS: u64 = 10_000;
@@ -20,7 +18,6 @@ const VERDICT_INTERVAL_MS: u64 = 10_000;
 pub(super) struct Finding<'f> {
     pub(super) watched: &'f Watched,
     pub(super) verdict: &'f Verdict,
-    pub(super) ema: &'f BTreeMap<String, f64>,
     /// What it was made of.
     pub(super) basis: &'f Basis,
 }
@@ -57,10 +54,6 @@ impl Finding<'_> {
             reason: self.verdict.reason.as_str().to_owned(),
         }
     }
-
-    fn has_moved(&self) -> bool {
-        self.ema != &self.watched.fuse.ema
-    }
 }
 
 /// Records findings; what became of each, in their order.
@@ -71,8 +64,7 @@ pub(super) async fn record(
     now: UnixMillis,
 ) -> Result<Vec<Recorded>, StoreError> {
     let mut recorded = vec![Recorded::default(); findings.len()];
-    let is_wanted =
-        |finding: &Finding<'_>| finding.is_due(finding.watched.said.as_ref(), now) || finding.has_moved();
+    let is_wanted = |finding: &Finding<'_>| finding.is_due(finding.watched.said.as_ref(), now);
     let wanted: Vec<usize> =
         findings.iter().enumerate().filter(|(_, finding)| is_wanted(finding)).map(|(at, _)| at).collect();
     for wanted in wanted.chunks(VERDICT_COUNT_AT_ONCE) {
@@ -107,9 +99,6 @@ async fn write(
         }
         recorded
             .push(Recorded { is_written, said: if is_written { Some(finding.said(now)) } else { newest } });
-        if finding.has_moved() {
-            fuses::move_ema(&mut tx, scope, &finding.watched.fuse, finding.ema, now).await?;
-        }
     }
     verdicts::insert(&mut tx, scope, &new, now).await?;
     tx.commit().await?;

@@ -70,7 +70,7 @@ impl Replay {
         let Some(watched) = self.memory.watched(&flag) else {
             return Ok(Replayed::Impossible("its phase is gone"));
         };
-        let (verdict, _) = basis.decide(&self.memory, watched, recorded.at_ms);
+        let verdict = basis.decide(&self.memory, watched, recorded.at_ms);
         Ok(compared(recorded, verdict))
     }
 }

@@ -16,6 +16,7 @@ pub mod rules;
 pub mod safety;
 pub mod settings;
 pub mod slo;
+pub mod smoothing;
 pub mod token;
 pub mod traffic;
 pub mod verdict;

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::api::RateLimit;
 use crate::change::{Actor, Change, ChangeError, apply};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::engine::Engine;
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
@@ -27,7 +28,7 @@ use crate::store::days::Daily;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, compaction, days, edge_readers, event_ids,
-    metrics_seen, notices, quarantine, scopes, slo_sums, suppressions, telemetry_log, usage,
+    kept_answers, metrics_seen, notices, quarantine, scopes, slo_sums, suppressions, telemetry_log, usage,
 };
 use crate::validator;
 
@@ -65,6 +66,8 @@ pub struct ServeOptions {
     pub push_token: String,
     /// Time between two looks at the fuses.
     pub tick: Duration,
+    /// How often a token of people and scripts may ask; without a limit where there is none.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl ServeOptions {
@@ -81,8 +84,10 @@ pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period
     let mut engine = Engine::default();
     loop {
         ticks.tick().await;
-        if let Err(error) = engine.tick(&store, &publisher, clock.now()).await {
-            tracing::error!(%error, "fuses could not be evaluated");
+        let began = monotonic();
+        match engine.tick(&store, &publisher, clock.now()).await {
+            Ok(_) => store.meters().ticked(began.elapsed(), clock.now()),
+            Err(error) => tracing::error!(%error, "fuses could not be evaluated"),
         }
     }
 }
@@ -186,8 +191,8 @@ pub async fn run_pushers(store: Store, publisher: Publisher, clock: Clock, optio
     let (recorder, inbox) = mpsc::channel(WAITING_COUNT_MAX);
     let bell = publisher.listen();
     let mut tasks = JoinSet::new();
-    tasks.spawn(recorder::run(store.clone(), inbox));
     let fleet = options.fleet();
+    tasks.spawn(recorder::run(store.clone(), fleet.clone(), inbox));
     let targets = Targets::new(store.clone(), clock.clone(), options.tenant, fleet, bell.clone());
     let token = options.push_token;
     let context = PushContext { store, clock, publisher, token, bell, targets: Arc::new(targets), recorder };
@@ -269,11 +274,12 @@ enum Prunable {
     OldCells,
     Usage,
     Notices,
+    KeptAnswers,
     SloSums(Span),
 }
 
 impl Prunable {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::EventIds,
         Self::Log,
         Self::Batches,
@@ -281,6 +287,7 @@ impl Prunable {
         Self::OldCells,
         Self::Usage,
         Self::Notices,
+        Self::KeptAnswers,
         Self::SloSums(Span::Minute),
         Self::SloSums(Span::Hour),
     ];
@@ -306,7 +313,7 @@ async fn keep_days(store: &Store, daily: Daily, now: UnixMillis) -> Result<(), S
 }
 
 /// Forgets what has no use after its horizon: ids of usage, the log that checkpoints have in them, applied batches, quarantined
-/// bytes, the minutes of old balances, the steps of old cells, hours of usage, notices, sums of objectives. Never a sum, a phase or an audit row. How many rows went.
+/// bytes, the minutes of old balances, the steps of old cells, hours of usage, notices, answers of requests with a key, sums of objectives. Never a sum, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
     for daily in Daily::ALL {
@@ -335,6 +342,9 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
                 Prunable::Usage => full(usage::prune(&mut tx, now.minus(USAGE_KEPT_MS), PRUNE_COUNT).await?),
                 Prunable::Notices => {
                     full(notices::prune(&mut tx, now.minus(NOTICES_KEPT_MS), PRUNE_COUNT).await?)
+                }
+                Prunable::KeptAnswers => {
+                    full(kept_answers::prune(&mut tx, now.minus(kept_answers::KEPT_MS), PRUNE_COUNT).await?)
                 }
                 Prunable::SloSums(span) => {
                     let before = now.minus(span.kept_ms());

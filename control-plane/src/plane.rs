@@ -8,7 +8,7 @@ use flagfuse_shared::ids::TenantKey;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::{ApiState, router};
+use crate::api::{ApiState, FlagLabels, RateLimit, operator_router, router};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, TokenKind, generate};
@@ -28,6 +28,9 @@ use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections of the operator's listener: a few scrapers.
+const OPERATOR_COUNT_MAX: usize = 16;
 
 /// Name of the database in the data directory.
 const DATABASE_FILE: &str = "flagfuse.db";
@@ -87,6 +90,14 @@ pub struct Initialised {
     pub root_public_keys: Vec<String>,
     /// How many of them have to sign.
     pub root_threshold: usize,
+}
+
+/// Where an operator reads what a process measures.
+#[derive(Debug)]
+pub struct Operator {
+    /// Nobody is asked for a token there.
+    pub listener: TcpListener,
+    pub labels: FlagLabels,
 }
 
 /// An opened control plane.
@@ -239,22 +250,41 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The API alone, without anything running beside it.
+    /// The API alone, without anything running beside it, and without a limit to how often a token may ask.
     pub fn router(&self, fleet: Fleet) -> axum::Router {
-        self.router_beside(fleet, Vec::new())
+        router(self.api(fleet))
     }
 
-    /// The same with the addresses of the edges, for those who ask this side what the edges answer.
-    fn router_beside(&self, fleet: Fleet, edge_addresses: Vec<String>) -> axum::Router {
+    /// What an operator reads of this process and its database, alone.
+    pub fn operator_router(&self, fleet: Fleet, labels: FlagLabels) -> axum::Router {
+        operator_router(self.api(fleet), labels)
+    }
+
+    /// The same with such a limit.
+    pub fn limited_router(&self, fleet: Fleet, limit: RateLimit) -> axum::Router {
+        router(self.api(fleet).limited(limit))
+    }
+
+    fn api(&self, fleet: Fleet) -> ApiState {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        let state = ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet);
-        router(state.beside(edge_addresses))
+        ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet)
     }
 
     /// Serves until `shutdown` is ready, then lets requests in flight finish and closes the database.
     pub async fn serve(
         self,
         listener: TcpListener,
+        options: ServeOptions,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.serve_beside(listener, None, options, shutdown).await;
+    }
+
+    /// The same with a listener of the operator's beside that of the API.
+    pub async fn serve_beside(
+        self,
+        listener: TcpListener,
+        operator: Option<Operator>,
         options: ServeOptions,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
@@ -265,13 +295,23 @@ impl ControlPlane {
         beside.spawn(jobs::run_ticks(self.ingestion.clone(), clock.clone()));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
         let fleet = options.fleet();
+        // For those who ask this side what the edges answer.
         let addresses = options.edges.iter().map(|edge| edge.url.clone()).collect();
-        beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet.clone()));
+        let api = self.api(fleet.clone()).beside(addresses);
+        let api = match options.rate_limit {
+            Some(limit) => api.limited(limit),
+            None => api,
+        };
+        beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet));
         beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
         let limits = Limits::of(capacity::claim());
         tracing::info!(connections = limits.count_max, "listening");
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let serving = listen::serve(listener, self.router_beside(fleet, addresses), limits, stopped);
+        if let Some(Operator { listener, labels }) = operator {
+            let (router, limits) = (operator_router(api.clone(), labels), Limits::of(OPERATOR_COUNT_MAX));
+            beside.spawn(listen::serve(listener, router, limits, stopped.clone()));
+        }
+        let serving = listen::serve(listener, router(api), limits, stopped);
         let drained = async {
             shutdown.await;
             stop.send_replace(true);

@@ -2,6 +2,7 @@
 //! path, so that no handler works for somebody who was not let in. Never logs or echoes a token.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -18,10 +19,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::body::PathParams;
 use super::document::{Authorises, Draft, Takes, schema};
-use crate::change::Actor;
+use crate::change::{Actor, Preconditions};
 use crate::credential::TokenKind;
 use crate::error::{ApiError, Code};
 use crate::listen::Peer;
+use crate::store::kept_answers::Claim;
 use crate::store::quarantine::ClaimedPlace;
 use crate::store::scopes::{self, EnvironmentRow};
 use crate::store::{Connection, tokens};
@@ -34,14 +36,65 @@ pub(super) struct Caller {
     kind: TokenKind,
     /// Of a token that is valid for one environment.
     environment: Option<(ProjectKey, EnvironmentKey)>,
+    token_id: String,
+    secret: Secret,
+    /// The attempt that its change is made by, where that may be made once only.
+    claim: Option<Claim>,
+}
+
+/// A digest of the token, which is in no row: what a key for this caller alone is made of.
+#[derive(Clone)]
+struct Secret(Digest);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 impl Caller {
+    /// Its token's public name.
+    pub(super) fn token_id(&self) -> &str {
+        &self.token_id
+    }
+
+    /// A key for what only this caller may read, one for each name.
+    pub(super) fn seal(&self, name: &Digest) -> Digest {
+        Digest::of(&[self.secret.0.as_bytes().as_slice(), name.as_bytes()].concat())
+    }
+
+    /// The same on behalf of one attempt at a request.
+    pub(super) fn claiming(self, claim: Claim) -> Self {
+        Self { claim: Some(claim), ..self }
+    }
+
+    /// The attempt that its change is made by.
+    pub(super) const fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
+    }
+
     /// The caller in the audit trail.
     pub(super) fn actor(&self) -> Actor {
         Actor { tenant: self.tenant.clone(), name: format!("token:{}", self.name) }
     }
 }
+
+impl Caller {
+    /// Whether it is somebody in front of a page. Tokens are machines', whoever holds them.
+    #[expect(clippy::unused_self, reason = "every caller is a token so far")]
+    pub(super) const fn is_person(&self) -> bool {
+        false
+    }
+
+    /// What the caller's changes ask of the state that they find. A person has looked at it some time ago, and has to say
+    /// at which.
+    pub(super) fn held_to(&self, seen: Preconditions) -> Preconditions {
+        if self.is_person() { seen.required() } else { seen }
+    }
+}
+
+/// Sets the digest apart from the one that is stored.
+const SECRET_SEED: &[u8] = b"flagfuse/sealed-for/";
 
 const MISSING: &str = "this path needs a token: send it as `Authorization: Bearer TOKEN`";
 const UNKNOWN: &str = "the token is unknown or revoked: `flagfuse token create` makes a new one";
@@ -67,6 +120,10 @@ impl FromRequestParts<ApiState> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        // Whoever was asked for it before is the same.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
+        }
         let refused = |detail| ApiError::new(Code::Unauthorized, detail);
         let missing = || {
             state.failures.missing();
@@ -90,7 +147,17 @@ impl FromRequestParts<ApiState> for Caller {
         let environment = of_environment.and_then(|(project, environment)| {
             ProjectKey::parse(project).ok().zip(EnvironmentKey::parse(environment).ok())
         });
-        Ok(Self { tenant, name: row.name, kind: row.kind, environment })
+        // Those of events have bounds of their own.
+        if let TokenKind::Admin | TokenKind::Viewer = row.kind
+            && let Some(rates) = &state.rates
+        {
+            rates.admit(&row.token_id, parts)?;
+        }
+        let secret = Secret(Digest::of(&[SECRET_SEED, token.as_bytes()].concat()));
+        let (name, kind, token_id) = (row.name, row.kind, row.token_id);
+        let caller = Self { tenant, name, kind, environment, token_id, secret, claim: None };
+        parts.extensions.insert(caller.clone());
+        Ok(caller)
     }
 }
 

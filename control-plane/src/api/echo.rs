@@ -53,6 +53,7 @@ pub(super) const FUSE: Shape = Shape {
         "tripped_phase",
         "changed_ms",
         "acted_ms",
+        "ema",
         "traffic",
     ],
     code: Code::InvalidPolicy,

@@ -1,7 +1,9 @@
 //! `…/flags/{flag}/fuse`: policy, state, and the switches of people, which no cooldown holds back.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
-use flagfuse_shared::definition::{Arm, CohortSliceWire};
+use flagfuse_shared::definition::CohortSliceWire;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -20,9 +22,9 @@ use crate::error::{ApiError, Code};
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::lint::{Facts, Finding, lint};
 use crate::model::policy::Policy;
-use crate::model::ramp::exposed_percent;
+use crate::model::ramp::{Ramp, exposed_percent};
 use crate::model::traffic::Traffic;
-use crate::model::verdict::{NextStage, Standing};
+use crate::model::verdict::{GuardrailEvidence, NextStage};
 use crate::store::fuses::{self, FuseRow};
 use crate::store::phases::PhaseRow;
 use crate::store::{Connection, arrivals, flags, metrics_seen as seen, phases, verdicts};
@@ -67,6 +69,8 @@ pub(super) struct FuseAnswer {
     /// Last transition.
     #[schema(required, value_type = Option<u64>)]
     acted_ms: Option<UnixMillis>,
+    /// The difference of the moving averages by metric, as the newest verdict has it; empty without an `ema_alpha`.
+    ema: BTreeMap<String, f64>,
     /// What it watches and what it does.
     #[schema(value_type = schema::Policy)]
     policy: Policy,
@@ -176,9 +180,28 @@ async fn answer(conn: &mut Connection, scope: &Scope, row: &FuseRow) -> Result<F
         tripped_phase: tripped,
         changed_ms: row.changed_ms,
         acted_ms: row.acted_ms,
+        ema: averages(conn, scope, row).await?,
         policy: row.policy.clone(),
         traffic: None,
     })
+}
+
+/// What the newest verdict compared in the place of rates.
+async fn averages(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FuseRow,
+) -> Result<BTreeMap<String, f64>, ApiError> {
+    if row.policy.ema_alpha.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let newest = verdicts::newest(conn, scope, &row.flag, 1).await?.into_iter().next();
+    let evidence = newest.map(|verdict| verdict.evidence).unwrap_or_default();
+    let has_both = |found: &GuardrailEvidence| {
+        found.moving_average.is_some_and(|found| found.exposed.is_some() && found.control.is_some())
+    };
+    let averaged = evidence.into_iter().filter(has_both);
+    Ok(averaged.map(|found| (found.metric, found.delta_compared)).collect())
 }
 
 async fn attempt(
@@ -188,18 +211,8 @@ async fn attempt(
     running: &PhaseRow,
 ) -> Result<AttemptAnswer, ApiError> {
     let begun = phases::of_attempt(conn, scope, &row.flag, running.attempt).await?;
-    let probe = begun.first().filter(|first| first.circuit == Circuit::HalfOpen);
-    let standing = Standing {
-        circuit: row.circuit,
-        attempt: running.attempt,
-        stage: running.stage,
-        phase: running.phase,
-        slices: &running.slices,
-        began_ms: running.started_ms,
-        probe: probe.map(|probe| (probe.width(Arm::Exposed), probe.width(Arm::Control))),
-        is_held: row.is_ramp_held,
-    };
-    let stages = standing.ramp(&row.policy).told().into_iter().zip(1..).map(|(told, number)| {
+    let ramp = Ramp::of_attempt(&row.policy, begun.iter().map(PhaseRow::in_attempt));
+    let stages = ramp.told().into_iter().zip(1..).map(|(told, number)| {
         let phase = begun.iter().find(|phase| phase.stage == number);
         AttemptStage {
             exposed_percent: told.exposed_percent,
@@ -227,12 +240,32 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Tagged<FuseAnswer>, ApiError> {
-    let scope = at.scope();
     let mut conn = state.store.read().await?;
-    let row = require_fuse(&mut conn, scope, &flag).await?;
-    let answer = answer(&mut conn, scope, &row).await?;
-    let traffic =
-        arrivals::traffic(&mut conn, scope, &row.flag, &row.policy, Some(&row), state.now()).await?;
+    let row = require_fuse(&mut conn, at.scope(), &flag).await?;
+    shown_row(&mut conn, at.scope(), &row, state.now()).await
+}
+
+/// A fuse as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    now: UnixMillis,
+) -> Result<Option<Tagged<FuseAnswer>>, ApiError> {
+    match fuses::fuse(conn, scope, flag).await? {
+        Some(row) => shown_row(conn, scope, &row, now).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn shown_row(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FuseRow,
+    now: UnixMillis,
+) -> Result<Tagged<FuseAnswer>, ApiError> {
+    let answer = answer(conn, scope, row).await?;
+    let traffic = arrivals::traffic(conn, scope, &row.flag, &row.policy, Some(row), now).await?;
     Ok(Tagged::new(Tag::revision(row.revision), FuseAnswer { traffic: Some(traffic), ..answer }))
 }
 
@@ -447,6 +480,12 @@ struct Switch {
     reason: String,
 }
 
+/// What a person gave as the reason, in the audit trail.
+#[derive(Serialize)]
+struct Given<'g> {
+    given: &'g str,
+}
+
 impl Switch {
     /// A trip never asks what its sender has seen: the feature is to be off, whatever has happened meanwhile.
     fn admits(&self, seen: &Preconditions, fuse: &FuseRow) -> bool {
@@ -467,7 +506,7 @@ impl Switch {
 
     fn change(&self, scope: &Scope, flag: &FlagKey, expected_revision: u64) -> Change {
         let (scope, flag) = (scope.clone(), flag.clone());
-        let (reason, evidence) = (self.action.reason().to_owned(), json!({ "given": self.reason }));
+        let (reason, evidence) = (self.action.reason().to_owned(), json!(Given { given: &self.reason }));
         match self.action.target() {
             Some(to) => Change::FuseTransition {
                 scope,
@@ -479,9 +518,10 @@ impl Switch {
                 evidence,
                 is_anew: self.action == Action::Reset,
                 slices: Vec::new(),
+                verdict: None,
             },
             None if self.action == Action::Advance => {
-                Change::FuseAdvance { scope, flag, expected_revision, reason, evidence }
+                Change::FuseAdvance { scope, flag, expected_revision, reason, evidence, verdict: None }
             }
             None => {
                 let is_held = self.action == Action::Hold;
@@ -500,7 +540,7 @@ async fn switch(
     asked: Switch,
     seen: Preconditions,
 ) -> Result<Applied, ApiError> {
-    let terms = Terms { preconditions: seen, ..Terms::default() };
+    let terms = Terms { preconditions: caller.held_to(seen), ..Terms::default() };
     let mut attempts_left = ATTEMPT_COUNT;
     loop {
         let before = require_fuse(&mut *state.store.read().await?, scope, flag.as_str()).await?;
@@ -512,7 +552,8 @@ async fn switch(
         attempts_left -= 1;
         match state.change(caller, change, terms.clone()).await {
             Err(ChangeError::Stale { .. }) if attempts_left > 0 => {}
-            done => return Ok(done?),
+            Err(error) => return Err(state.refusal(error).await),
+            Ok(applied) => return Ok(applied),
         }
     }
 }

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod cells;
 mod contracts;
+mod current;
 mod document;
 mod echo;
 mod environments;
@@ -18,6 +19,7 @@ mod flags;
 mod forward;
 mod fuse_list;
 mod fuses;
+mod gate;
 mod hints;
 mod history;
 mod import;
@@ -27,6 +29,7 @@ mod lints;
 mod metrics;
 mod metrics_seen;
 mod notices;
+mod operator;
 mod otlp;
 mod page;
 mod parts;
@@ -34,14 +37,17 @@ mod project_flags;
 mod projects;
 mod propagation;
 mod quarantine;
+mod rates;
 mod readings;
 mod rehearsals;
+mod repeats;
 mod replica;
 mod rollout;
 mod server_events;
 mod settings;
 mod slos;
 mod slots;
+mod spared;
 mod submission;
 mod suppressions;
 mod telemetry_health;
@@ -49,10 +55,10 @@ mod tokens;
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::map_response;
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
@@ -67,18 +73,23 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::answer::Changed;
 use self::auth::{Caller, Public};
-use self::document::{delete, get, patch, post, put};
+use self::document::{delete, get, patch, post, put, send};
 use self::failures::Failures;
 use self::forward::Forwarder;
+use self::gate::Passages;
 use self::otlp::Exports;
+pub use self::rates::RateLimit;
+use self::rates::Rates;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::error::{ApiError, Code};
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
 use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
+
+pub use self::operator::{FlagLabels, operator_router};
 
 /// Batches that may wait for the one writer; a body each, so this bounds memory to 128 MiB.
 const INGEST_SLOT_COUNT: usize = 32;
@@ -98,6 +109,8 @@ pub struct ApiState {
     pull_slots: Arc<Semaphore>,
     exports: Arc<Exports>,
     failures: Arc<Failures>,
+    /// How often tokens may ask; as often as they like where there is no limit.
+    rates: Option<Arc<Rates>>,
     /// Where the edges are, for those who ask the wrong one.
     edge_addresses: Arc<[String]>,
 }
@@ -120,8 +133,15 @@ impl ApiState {
             pull_slots,
             exports,
             failures,
+            rates: None,
             edge_addresses,
         }
+    }
+
+    /// With a limit to how often a token may ask.
+    #[must_use]
+    pub fn limited(self, limit: RateLimit) -> Self {
+        Self { rates: Some(Arc::new(Rates::new(limit, self.clock.clone()))), ..self }
     }
 
     /// With the addresses of the edges.
@@ -181,8 +201,24 @@ impl ApiState {
         preconditions: Preconditions,
         change: Change,
     ) -> Result<Changed, ApiError> {
-        let terms = Terms { preconditions, ..Terms::default() };
-        Ok(self.change(caller, change, terms).await?.into())
+        let terms = Terms { preconditions: caller.held_to(preconditions), ..Terms::default() };
+        match self.change(caller, change, terms).await {
+            Ok(applied) => Ok(applied.into()),
+            Err(error) => Err(self.refusal(error).await),
+        }
+    }
+
+    /// What a caller is told of a change that is refused. Whoever has seen another state than the one that is there is shown
+    /// this one, so that nobody has to ask again.
+    async fn refusal(&self, error: ChangeError) -> ApiError {
+        let ChangeError::Precondition { subject: Some(subject), .. } = &error else { return error.into() };
+        let subject = subject.clone();
+        let told = ApiError::from(error);
+        match current::of(self, &subject).await {
+            Ok(shown) => told.showing(shown),
+            // What it says is as true without it.
+            Err(_) => told,
+        }
     }
 
     /// In a task of its own: a caller that hangs up during the commit would otherwise take the wake-up of the pushers
@@ -195,6 +231,7 @@ impl ApiState {
     ) -> Result<Applied, ChangeError> {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
         let (actor, now, change) = (caller.actor(), self.now(), change.into());
+        let terms = Terms { claim: caller.claim().cloned(), ..terms };
         let task =
             tokio::spawn(async move { propose(&store, &publisher, &actor, change, &terms, now).await });
         // Fails only when the runtime shuts down: the caller may ask again.
@@ -281,7 +318,7 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/flags/{flag}/fuse", fuses::read, "Reads a fuse and where it stands"))
         .routes(put("/flags/{flag}/fuse", fuses::put, "Writes a fuse's policy"))
         .routes(delete("/flags/{flag}/fuse", fuses::delete, "Deletes a fuse"))
-        .routes(post(
+        .routes(send(
             "/flags/{flag}/fuse/rehearse",
             rehearsals::run,
             "Tells what a policy would have done lately",
@@ -308,9 +345,9 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/metrics", metrics::read, "Prometheus text of the tenant"))
         .routes(get("/v1/whoami", auth::whoami, "Tells whose token it is"))
         .routes(get("/v1/audit", audit::of_tenant, "Lists who did what in the tenant"))
-        .routes(post(server_events::PATH, server_events::take, "Takes events from a server"))
-        .routes(post(PULL_PATH, replica::pull, "Hands a replica what it misses"))
-        .routes(post("/v1/explain", explain::ask, "Tells every comparison on the way to an answer"))
+        .routes(send(server_events::PATH, server_events::take, "Takes events from a server"))
+        .routes(send(PULL_PATH, replica::pull, "Hands a replica what it misses"))
+        .routes(send("/v1/explain", explain::ask, "Tells every comparison on the way to an answer"))
         .routes(get("/v1/keys", keys::read, "Tells who may sign, and what a rotation waits for"))
         .routes(get("/v1/tokens", tokens::list, "Lists the tokens"))
         .routes(post("/v1/tokens", tokens::create, "Makes a token"))
@@ -336,8 +373,8 @@ const ENVIRONMENT: &str = "/v1/projects/{project}/environments/{environment}";
 
 /// All routes with what they say of themselves.
 fn routes() -> OpenApiRouter<ApiState> {
-    let ingest = post(INGEST_PATH, ingest::batch, "Takes a batch of events from an edge");
-    OpenApiRouter::with_openapi(document::empty())
+    let ingest = send(INGEST_PATH, ingest::batch, "Takes a batch of events from an edge");
+    OpenApiRouter::with_openapi(document::empty(current::schemas()))
         .routes(get("/healthz", healthz, "Tells that the process answers"))
         .routes(get(document::PATH, openapi, "This document"))
         .merge(tenant_routes())
@@ -350,11 +387,24 @@ fn routes() -> OpenApiRouter<ApiState> {
 /// All routes. Everything but `/healthz` and the document needs a bearer token.
 pub fn router(state: ApiState) -> Router {
     let edges = Arc::clone(&state.edge_addresses);
-    let (routes, _) = routes().split_for_parts();
-    let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges)).with_state(state);
+    let (routes, document) = routes().split_for_parts();
+    let passages = Arc::new(Passages::of(&document));
+    let routes = routes.layer(from_fn_with_state((state.clone(), passages), gate::pass));
+    let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges));
+    let routes = routes.layer(from_fn_with_state(state.clone(), measured)).with_state(state);
     Router::new()
         .fallback_service(routes)
         .layer(map_response(async |response| for_browsers_and_caches(astray::with_methods(response))))
+}
+
+/// Measures how long an answer takes, by the template of its route: what was asked makes no series.
+async fn measured(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let (began, method) = (monotonic(), request.method().clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    state.store.meters().answered(route, method.as_str(), response.status().as_u16(), began.elapsed());
+    response
 }
 
 /// The `OpenAPI` document of all routes.

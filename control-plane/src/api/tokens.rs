@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{TenantKey, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -11,10 +11,12 @@ use super::answer::{Changed, Created, Tagged};
 use super::auth::{Admin, Caller, InEnvironment, InTenant, Viewer};
 use super::body::{JsonBody, Params, PathParams, Seen};
 use super::document::schema;
-use super::page::{Page, Paging};
+use super::page::{KeyedPage, ListTotal, Listed, Paging};
 use crate::change::{Change, Preconditions, Tag};
 use crate::credential::{Bearer, TokenKind, generate};
 use crate::error::{ApiError, Code};
+use crate::store::Connection;
+use crate::store::listing::{Order, Stand};
 use crate::store::tokens::{self, TokenRow};
 
 /// A token to make. A client key and a token of kind `server` name project and environment, other kinds are valid in the
@@ -106,6 +108,8 @@ pub(super) struct TokenList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// A new token. Its secret is here and nowhere else.
@@ -180,15 +184,17 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<TokenList>, ApiError> {
-    let page = paging.page::<String>("tokens")?;
+    let page = paging.page_by("tokens", Order::Time)?;
     let mut conn = state.store.read().await?;
-    let rows = tokens::page(&mut conn, &caller.tenant, page.after.as_deref(), page.sought()).await?;
-    Ok(Json(listed(&page, rows)))
+    let rows = tokens::listed(&mut conn, &caller.tenant, &page.listing()).await?;
+    let found = tokens::total(&mut conn, &caller.tenant, &page.listing()).await?;
+    Ok(Json(listed(&page, rows, found)))
 }
 
-fn listed(page: &Page<String>, rows: Vec<TokenRow>) -> TokenList {
-    let (rows, next) = page.cut(rows, |row| row.token_id.clone());
-    TokenList { tokens: rows.into_iter().map(Token::from).collect(), next }
+fn listed(page: &KeyedPage, rows: Vec<TokenRow>, found: u32) -> TokenList {
+    let stand = |row: &TokenRow| Stand { at: row.created_ms, key: row.token_id.clone() };
+    let Listed { items, next, total } = page.cut(rows, found, stand);
+    TokenList { tokens: items.into_iter().map(Token::from).collect(), next, total }
 }
 
 /// `GET /v1/tokens/{token_id}`: never its secret. One that is revoked is gone here; the lists go on showing when it was.
@@ -197,14 +203,26 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(TokenPath { token_id }): PathParams<TokenPath>,
 ) -> Result<Tagged<TokenAnswer>, ApiError> {
-    let row = tokens::token(&mut *state.store.read().await?, &caller.tenant, &token_id).await?;
-    let row =
-        row.ok_or_else(|| ApiError::new(Code::UnknownToken, format!("token {token_id:?} does not exist")))?;
-    if row.revoked_ms.is_some() {
-        let detail = format!("token {token_id:?} is revoked: the list of tokens says since when");
-        return Err(ApiError::new(Code::UnknownToken, detail));
+    let mut conn = state.store.read().await?;
+    if let Some(shown) = shown(&mut conn, &caller.tenant, &token_id).await? {
+        return Ok(shown);
     }
-    Ok(Tagged::new(Tag::revision(row.revision()), TokenAnswer { token: row.into() }))
+    let detail = if tokens::token(&mut conn, &caller.tenant, &token_id).await?.is_some() {
+        format!("token {token_id:?} is revoked: the list of tokens says since when")
+    } else {
+        format!("token {token_id:?} does not exist")
+    };
+    Err(ApiError::new(Code::UnknownToken, detail))
+}
+
+/// A valid token as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    token_id: &str,
+) -> Result<Option<Tagged<TokenAnswer>>, ApiError> {
+    let row = tokens::token(conn, tenant, token_id).await?.filter(|row| row.revoked_ms.is_none());
+    Ok(row.map(|row| Tagged::new(Tag::revision(row.revision()), TokenAnswer { token: row.into() })))
 }
 
 /// `GET …/tokens` of an environment: its client keys and those of servers.
@@ -213,10 +231,11 @@ pub(super) async fn list_of_environment(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<TokenList>, ApiError> {
-    let page = paging.page::<String>("client_keys")?;
+    let page = paging.page_by("client_keys", Order::Time)?;
     let mut conn = state.store.read().await?;
-    let rows = tokens::environment_page(&mut conn, at.scope(), page.after.as_deref(), page.sought()).await?;
-    Ok(Json(listed(&page, rows)))
+    let rows = tokens::listed_of_environment(&mut conn, at.scope(), &page.listing()).await?;
+    let found = tokens::total_of_environment(&mut conn, at.scope(), &page.listing()).await?;
+    Ok(Json(listed(&page, rows, found)))
 }
 
 pub(super) async fn revoke(

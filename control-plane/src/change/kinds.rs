@@ -18,6 +18,7 @@ use crate::model::verdict::TrippedSlice;
 use crate::publish::outbox::Reserve;
 use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
+use crate::store::verdicts::MadeVerdict;
 use flagfuse_importers::Format;
 
 /// Who makes a change.
@@ -188,6 +189,8 @@ pub enum Change {
         is_anew: bool,
         /// Of a trip: whose units alone lose the feature; empty where everybody does, and the fuse opens.
         slices: Vec<TrippedSlice>,
+        /// The verdict that decided it, which is written with it; `None` of a person.
+        verdict: Option<Box<MadeVerdict>>,
     },
     /// The next stage of a fuse's ramp opens.
     FuseAdvance {
@@ -199,6 +202,8 @@ pub enum Change {
         reason: String,
         /// What led to it.
         evidence: Value,
+        /// The verdict that decided it, which is written with it; `None` of a person.
+        verdict: Option<Box<MadeVerdict>>,
     },
     /// A person keeps a fuse's ramp at its stage, or lets go of it.
     HoldRamp {
@@ -291,6 +296,7 @@ mod tests {
             evidence: Value::Null,
             is_anew: false,
             slices: Vec::new(),
+            verdict: None,
         };
         for change in [
             trip,

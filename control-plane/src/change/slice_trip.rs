@@ -10,7 +10,7 @@ use super::action::Action;
 use super::attempt::{self, Start};
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
-use super::fuse::{Transition, begin_phase, effect, kept};
+use super::fuse::{Transition, begin_phase, effect, kept, write_verdict};
 use super::together;
 use super::writing::Writing;
 use crate::model::circuit::{Circuit, Rollout};
@@ -58,6 +58,7 @@ pub(super) async fn transition(
     if !fuses::replace(writing.conn, &scope, &next).await? {
         return Err(stale);
     }
+    write_verdict(writing, &scope, &transition.flag, transition.verdict.as_deref()).await?;
     let mut detail = json!({
         "from": fuse.circuit, "to": fuse.circuit, "slices": slices, "reason": transition.reason,
         "evidence": transition.evidence,

@@ -121,8 +121,9 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::Contract(_) => 32,
         ChangeError::NotMeasurable { .. } => 33,
         ChangeError::TooMany { .. } => 34,
+        ChangeError::Overtaken => 35,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 35;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 36;

@@ -1,7 +1,9 @@
 //! The transaction of a change: check, write, compare, audit, sign and queue, or nothing of all that.
 
 use flagfuse_shared::ids::UnixMillis;
+use serde_json::Value;
 
+use super::action::Action;
 use super::altered::Altered;
 use super::consent::{Consent, above, confirmation};
 use super::decisions::Watch;
@@ -19,8 +21,10 @@ use super::{
     flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, slice_trip, slo,
     token,
 };
+use crate::meters::Meters;
+use crate::model::circuit::Circuit;
 use crate::publish::Publisher;
-use crate::store::Store;
+use crate::store::{Store, kept_answers};
 
 /// What was done, or would be.
 struct Done {
@@ -28,6 +32,28 @@ struct Done {
     applied: Option<Applied>,
     altered: Vec<Altered>,
     loss: Option<Loss>,
+    measured: Vec<Measured>,
+}
+
+/// What metrics say of an effect.
+struct Measured {
+    action: Action,
+    /// Where a fuse moved to.
+    circuit: Option<Circuit>,
+}
+
+impl Measured {
+    fn of(effect: &Effect) -> Self {
+        let to = effect.detail.get("to").filter(|_| effect.action == Action::FuseTransition);
+        Self { action: effect.action, circuit: to.and_then(Value::as_str).and_then(Circuit::parse) }
+    }
+
+    fn tell(&self, meters: &Meters, actor: &Actor) {
+        meters.changed(self.action.as_str(), &actor.name);
+        if let Some(circuit) = self.circuit {
+            meters.moved(circuit.as_str(), &actor.name);
+        }
+    }
 }
 
 /// Applies a change that nobody is there to confirm. When this returns `Ok`, it is on disk and its snapshot is queued.
@@ -62,8 +88,15 @@ pub async fn propose(
         (applied.version, applied.revision) = subject.version_and_revision(writing.conn).await?;
     }
     if is_done {
+        // In the transaction of what it is about: it is done once, whoever stops where.
+        if let Some(claim) = &terms.claim
+            && !kept_answers::done(&mut tx, claim, now).await?
+        {
+            return Err(ChangeError::Overtaken);
+        }
         tx.commit().await?;
         publisher.ring();
+        done.measured.iter().for_each(|measured| measured.tell(store.meters(), actor));
     }
     Ok(applied)
 }
@@ -78,11 +111,11 @@ pub async fn rehearse(
     now: UnixMillis,
 ) -> Result<Rehearsed, ChangeError> {
     let mut tx = store.write(lock(actor, &proposal)).await?;
-    let terms = Terms { consent: Consent::Person(None), preconditions };
+    let terms = Terms { consent: Consent::Person(None), preconditions, claim: None };
     let mut writing = Writing { conn: &mut tx, actor, now };
     let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
     let consent = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
-    let Done { applied, altered, loss } = transact(&mut writing, publisher, resolved).await?;
+    let Done { applied, altered, loss, .. } = transact(&mut writing, publisher, resolved).await?;
     tx.rollback().await?;
     let confirmation = match &loss {
         Some(loss) => loss.required_confirmation(),
@@ -104,7 +137,7 @@ async fn transact(
     let Resolved { subject, change, work, consent, preconditions, reserve, .. } = resolved;
     precondition_check::check(writing, &subject, &change, &preconditions).await?;
     if work == Work::Nothing {
-        return Ok(Done { applied: None, altered: Vec::new(), loss: None });
+        return Ok(Done { applied: None, altered: Vec::new(), loss: None, measured: Vec::new() });
     }
     let loss = Loss::of(writing, &change).await?;
     let watch = Watch::before(writing, &change).await?;
@@ -114,9 +147,10 @@ async fn transact(
     if let Some(loss) = &loss {
         loss.check(consent)?;
     }
+    let measured = effects.iter().map(Measured::of).collect();
     let consequences = Consequences { altered: &altered, loss: loss.as_ref() };
     let applied = record(writing, publisher, effects, consequences, reserve).await?;
-    Ok(Done { applied, altered, loss })
+    Ok(Done { applied, altered, loss, measured })
 }
 
 /// Nothing when there was nothing to do.
@@ -163,12 +197,14 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
             evidence,
             is_anew,
             slices,
+            verdict,
         } => {
-            let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
+            let transition =
+                fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew, verdict };
             Box::pin(slice_trip::transition(writing, scope, transition, &slices)).await
         }
-        Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
-            let step = ramp::Step { flag, expected_revision, reason, evidence };
+        Change::FuseAdvance { scope, flag, expected_revision, reason, evidence, verdict } => {
+            let step = ramp::Step { flag, expected_revision, reason, evidence, verdict };
             Box::pin(ramp::advance(writing, scope, step)).await
         }
         Change::HoldRamp { scope, flag, is_held, reason } => {

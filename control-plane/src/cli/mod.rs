@@ -48,7 +48,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Send(args) => send::run(args).await,
         Command::Baseline(args) => baseline::run(args).await,
         Command::Explain(args) => say(&explain::run(args).await?),
-        Command::Openapi => say(&openapi::run()?),
+        Command::Openapi(args) => say(&openapi::run(&args)?),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

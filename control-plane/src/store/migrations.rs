@@ -41,6 +41,7 @@ pub(super) const SQLITE: Migrations = &[
     (32, include_str!("../../../migrations/sqlite/0032_contracts.sql")),
     (33, include_str!("../../../migrations/sqlite/0033_slos.sql")),
     (34, include_str!("../../../migrations/sqlite/0034_basis.sql")),
+    (35, include_str!("../../../migrations/sqlite/0035_kept_answers.sql")),
     (41, include_str!("../../../migrations/sqlite/0041_smoothed.sql")),
 ];
 
@@ -79,6 +80,7 @@ pub(super) const POSTGRES: Migrations = &[
     (32, include_str!("../../../migrations/postgres/0032_contracts.sql")),
     (33, include_str!("../../../migrations/postgres/0033_slos.sql")),
     (34, include_str!("../../../migrations/postgres/0034_basis.sql")),
+    (35, include_str!("../../../migrations/postgres/0035_kept_answers.sql")),
     (41, include_str!("../../../migrations/postgres/0041_smoothed.sql")),
 ];
 

@@ -8,6 +8,8 @@ mod anytime;
 #[cfg(test)]
 mod circuit;
 #[cfg(test)]
+mod compatibility;
+#[cfg(test)]
 mod deletion;
 #[cfg(test)]
 mod document;
@@ -15,6 +17,8 @@ mod document;
 mod doors;
 #[cfg(test)]
 mod echo;
+#[cfg(test)]
+mod editors;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
@@ -40,6 +44,8 @@ mod keys;
 #[cfg(test)]
 mod launch;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod losses;
@@ -49,6 +55,8 @@ mod metrics;
 mod notes;
 #[cfg(test)]
 mod notices;
+#[cfg(test)]
+mod operator;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
@@ -68,6 +76,8 @@ mod push;
 #[cfg(test)]
 mod ramp;
 #[cfg(test)]
+mod repeats;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod replays;
@@ -81,6 +91,8 @@ mod routes;
 mod safety;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
@@ -97,6 +109,8 @@ mod traffic;
 mod trail;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod unknown;
 #[cfg(test)]
 mod verbs;
 #[cfg(test)]

@@ -1,5 +1,13 @@
 //! `If-Match` and `If-None-Match`, on every route that changes something, and revisions that never come back.
 
+use flagfuse_control_plane::change::{
+    Actor, Change, Decider, Edit, Fuses, Power, Preconditions, Proposal, Terms, propose,
+};
+use flagfuse_control_plane::error::{ApiError, Code};
+use flagfuse_control_plane::model::circuit::Circuit;
+use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::definition::FlagWire;
+use flagfuse_shared::ids::{FlagKey, Scope, TenantKey};
 use serde_json::{Value, json};
 
 use crate::routes::{Route, Tagged, all};
@@ -12,7 +20,7 @@ fn here(rest: &str) -> String {
 }
 
 /// Something of every kind.
-async fn world() -> (World, String) {
+pub(crate) async fn world() -> (World, String) {
     let world = World::new().await;
     world.ok("PUT", &here("flags/free"), flag()).await;
     world.ok("PUT", &here("segments/beta"), json!({})).await;
@@ -102,6 +110,13 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
                 (&current, &json!(current)),
                 "{name} {header}: {value}"
             );
+            let shown = match &place {
+                // Bytes are not shown; what they are the newest of is.
+                Some(path) if path.ends_with("/snapshot") => world.get(ENVIRONMENT).await,
+                Some(path) => world.get(path).await,
+                None => Value::Null,
+            };
+            assert_eq!(answer.body["current"], shown, "{name} {header}: {value}");
         }
         let answer = route.send(&world, &token, ("if-match", "7")).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_header"), "{name}");
@@ -282,4 +297,64 @@ async fn of_writers_who_have_seen_the_same_state_one_wins() {
     let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
+}
+
+/// A change as a person's session makes it, who has looked at something some time ago.
+async fn asked(world: &World, change: impl Into<Proposal>, seen: Preconditions) -> Result<(), Code> {
+    let actor = Actor { tenant: TenantKey::parse("default").unwrap(), name: "user:ada".to_owned() };
+    let terms = Terms { preconditions: seen.required(), ..Terms::default() };
+    let (store, publisher) = (&world.plane.store, &world.plane.publisher);
+    let made = propose(store, publisher, &actor, change.into(), &terms, world.clock.now()).await;
+    made.map(|_| ()).map_err(|error| ApiError::from(error).code())
+}
+
+#[tokio::test]
+async fn a_person_says_which_state_was_seen_unless_it_only_switches_off() {
+    let (world, _) = world().await;
+    let scope = Scope::parse("default/demo/production").unwrap();
+    let key = |key: &str| FlagKey::parse(key).unwrap();
+    let wire = |key: &str| {
+        let mut wire = flag();
+        wire["key"] = json!(key);
+        Box::new(serde_json::from_value::<FlagWire>(wire).unwrap())
+    };
+    let put = |key: &str| Change::PutFlag { scope: scope.clone(), wire: wire(key) };
+    let bare = Preconditions::default();
+    let said = |tag: &str| Preconditions::parse([tag.as_bytes()].into_iter(), [].into_iter()).unwrap();
+    let needed = Err(Code::PreconditionRequired);
+    assert_eq!(asked(&world, put("free"), bare.clone()).await, needed);
+    assert_eq!(asked(&world, put("free"), said("\"1000\"")).await, Err(Code::PreconditionFailed));
+    let tag = etag(&world, &here("flags/free")).await.unwrap();
+    assert_eq!(asked(&world, put("free"), said(&tag)).await, Ok(()));
+    let revision = tag.trim_matches('"').parse::<u64>().unwrap() + 1;
+    assert_eq!(asked(&world, put("free"), bare.clone().read_at(Some(revision))).await, Ok(()));
+    assert_eq!(asked(&world, put("quite-new"), bare.clone()).await, Ok(()), "nothing is there to be lost");
+    let gone = Change::DeleteFlag { scope: scope.clone(), flag: key("none"), fuses: Fuses::Kept };
+    assert_eq!(asked(&world, gone, bare.clone()).await, Err(Code::UnknownFlag), "told as ever");
+    let change = Change::DeleteFlag { scope: scope.clone(), flag: key("free"), fuses: Fuses::Kept };
+    assert_eq!(asked(&world, change, bare.clone()).await, needed);
+    let change = Change::DeleteFuse { scope: scope.clone(), flag: key("checkout") };
+    assert_eq!(asked(&world, change, bare.clone()).await, needed);
+    let again = Change::Republish { scope: scope.clone(), urgency: Urgency::Ordinary };
+    assert_eq!(asked(&world, again, bare.clone()).await, Ok(()), "the same content");
+    for (to, expected) in [(Power::Off, Ok(())), (Power::On, needed)] {
+        let edit = Edit::Switch { scope: scope.clone(), flag: key("free"), to };
+        assert_eq!(asked(&world, edit, bare.clone()).await, expected, "{to:?}");
+    }
+    let fuse = world.get(&format!("{FLAG}/fuse")).await;
+    for (to, expected) in [(Circuit::Open, Ok(())), (Circuit::Closed, needed)] {
+        let change = Change::FuseTransition {
+            scope: scope.clone(),
+            flag: key("checkout"),
+            expected_revision: world.get(&format!("{FLAG}/fuse")).await["revision"].as_u64().unwrap(),
+            to,
+            by: Decider::Person,
+            reason: "r".to_owned(),
+            evidence: Value::Null,
+            is_anew: false,
+            slices: Vec::new(),
+            verdict: None,
+        };
+        assert_eq!(asked(&world, change, bare.clone()).await, expected, "{to:?}: {fuse}");
+    }
 }

@@ -60,14 +60,7 @@ fn smoothing(launch: Launch) -> Result<Cell> {
     let setting = |alpha| Ok::<_, anyhow::Error>(Setting::first(classic(watch, alpha)?, 0.5));
     let (plain, windows, smoothed) = (setting(None)?, setting(Some(1.0))?, setting(Some(ALPHA))?);
     let doing = Doing::once("activation", steady(rate), Delay::Even(0, 120_000));
-    let traffic = Traffic {
-        units_per_hour,
-        diurnal: 0.0,
-        exposed_share: 0.5,
-        doings: vec![doing],
-        lag_ms: 1_000,
-        doubled: 0.0,
-    };
+    let traffic = Traffic::even(units_per_hour, 0.5, vec![doing]);
     let run = move |seed| {
         let trips = |setting| trips(setting, &traffic, hours, seed);
         let number = |is_tripped: bool| if is_tripped { 1.0 } else { 0.0 };

@@ -8,7 +8,7 @@ use flagfuse_shared::ids::TenantKey;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::{ApiState, RateLimit, router};
+use crate::api::{ApiState, FlagLabels, RateLimit, operator_router, router};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, TokenKind, generate};
@@ -28,6 +28,9 @@ use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections of the operator's listener: a few scrapers.
+const OPERATOR_COUNT_MAX: usize = 16;
 
 /// Name of the database in the data directory.
 const DATABASE_FILE: &str = "flagfuse.db";
@@ -87,6 +90,14 @@ pub struct Initialised {
     pub root_public_keys: Vec<String>,
     /// How many of them have to sign.
     pub root_threshold: usize,
+}
+
+/// Where an operator reads what a process measures.
+#[derive(Debug)]
+pub struct Operator {
+    /// Nobody is asked for a token there.
+    pub listener: TcpListener,
+    pub labels: FlagLabels,
 }
 
 /// An opened control plane.
@@ -244,6 +255,11 @@ impl ControlPlane {
         router(self.api(fleet))
     }
 
+    /// What an operator reads of this process and its database, alone.
+    pub fn operator_router(&self, fleet: Fleet, labels: FlagLabels) -> axum::Router {
+        operator_router(self.api(fleet), labels)
+    }
+
     /// The same with such a limit.
     pub fn limited_router(&self, fleet: Fleet, limit: RateLimit) -> axum::Router {
         router(self.api(fleet).limited(limit))
@@ -258,6 +274,17 @@ impl ControlPlane {
     pub async fn serve(
         self,
         listener: TcpListener,
+        options: ServeOptions,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.serve_beside(listener, None, options, shutdown).await;
+    }
+
+    /// The same with a listener of the operator's beside that of the API.
+    pub async fn serve_beside(
+        self,
+        listener: TcpListener,
+        operator: Option<Operator>,
         options: ServeOptions,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
@@ -280,6 +307,10 @@ impl ControlPlane {
         let limits = Limits::of(capacity::claim());
         tracing::info!(connections = limits.count_max, "listening");
         let (stop, stopped) = tokio::sync::watch::channel(false);
+        if let Some(Operator { listener, labels }) = operator {
+            let (router, limits) = (operator_router(api.clone(), labels), Limits::of(OPERATOR_COUNT_MAX));
+            beside.spawn(listen::serve(listener, router, limits, stopped.clone()));
+        }
         let serving = listen::serve(listener, router(api), limits, stopped);
         let drained = async {
             shutdown.await;

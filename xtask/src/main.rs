@@ -28,6 +28,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                                          of so many people; on PostgreSQL with two control planes; with a debug build
   chaos import [--events N] [--postgres] [--debug]
                                          ten million lines from a file, or N, while importer and control plane are killed
+  chaos fuse [--minutes N] [--seed N] [--debug]
+                                         two control planes on one PostgreSQL move fuses under events and are killed for ten
+                                         minutes, or N; then the database proves that each move, audit row, version and verdict is there once
   attack [NAME …] [--megabytes N]        what one client key may try, on a fresh stack; an error when a rule is broken;
                                          a flood of 500 MB, or N
   calibrate [--full] [--out DIR] [--cells NAME,…] [--repetitions N] [--threads N]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use flagfuse_shared::definition::{Arm, CohortSliceWire};
+use flagfuse_shared::definition::CohortSliceWire;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,9 +22,9 @@ use crate::error::{ApiError, Code};
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::lint::{Facts, Finding, lint};
 use crate::model::policy::Policy;
-use crate::model::ramp::exposed_percent;
+use crate::model::ramp::{Ramp, exposed_percent};
 use crate::model::traffic::Traffic;
-use crate::model::verdict::{NextStage, Standing};
+use crate::model::verdict::NextStage;
 use crate::store::fuses::{self, FuseRow};
 use crate::store::phases::PhaseRow;
 use crate::store::{Connection, arrivals, flags, metrics_seen as seen, phases, verdicts};
@@ -193,18 +193,8 @@ async fn attempt(
     running: &PhaseRow,
 ) -> Result<AttemptAnswer, ApiError> {
     let begun = phases::of_attempt(conn, scope, &row.flag, running.attempt).await?;
-    let probe = begun.first().filter(|first| first.circuit == Circuit::HalfOpen);
-    let standing = Standing {
-        circuit: row.circuit,
-        attempt: running.attempt,
-        stage: running.stage,
-        phase: running.phase,
-        slices: &running.slices,
-        began_ms: running.started_ms,
-        probe: probe.map(|probe| (probe.width(Arm::Exposed), probe.width(Arm::Control))),
-        is_held: row.is_ramp_held,
-    };
-    let stages = standing.ramp(&row.policy).told().into_iter().zip(1..).map(|(told, number)| {
+    let ramp = Ramp::of_attempt(&row.policy, begun.iter().map(PhaseRow::in_attempt));
+    let stages = ramp.told().into_iter().zip(1..).map(|(told, number)| {
         let phase = begun.iter().find(|phase| phase.stage == number);
         AttemptStage {
             exposed_percent: told.exposed_percent,
@@ -503,9 +493,10 @@ impl Switch {
                 reason,
                 evidence,
                 is_anew: self.action == Action::Reset,
+                verdict: None,
             },
             None if self.action == Action::Advance => {
-                Change::FuseAdvance { scope, flag, expected_revision, reason, evidence }
+                Change::FuseAdvance { scope, flag, expected_revision, reason, evidence, verdict: None }
             }
             None => {
                 let is_held = self.action == Action::Hold;

@@ -28,6 +28,7 @@ mod keys;
 mod metrics;
 mod metrics_seen;
 mod notices;
+mod operator;
 mod otlp;
 mod page;
 mod parts;
@@ -53,10 +54,10 @@ mod tokens;
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
@@ -79,13 +80,15 @@ use self::otlp::Exports;
 pub use self::rates::RateLimit;
 use self::rates::Rates;
 use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::error::{ApiError, Code};
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
 use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
+
+pub use self::operator::{FlagLabels, operator_router};
 
 /// Batches that may wait for the one writer; a body each, so this bounds memory to 128 MiB.
 const INGEST_SLOT_COUNT: usize = 32;
@@ -385,10 +388,21 @@ pub fn router(state: ApiState) -> Router {
     let (routes, document) = routes().split_for_parts();
     let passages = Arc::new(Passages::of(&document));
     let routes = routes.layer(from_fn_with_state((state.clone(), passages), gate::pass));
-    let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges)).with_state(state);
+    let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges));
+    let routes = routes.layer(from_fn_with_state(state.clone(), measured)).with_state(state);
     Router::new()
         .fallback_service(routes)
         .layer(map_response(async |response| for_browsers_and_caches(astray::with_methods(response))))
+}
+
+/// Measures how long an answer takes, by the template of its route: what was asked makes no series.
+async fn measured(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let (began, method) = (monotonic(), request.method().clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    state.store.meters().answered(route, method.as_str(), response.status().as_u16(), began.elapsed());
+    response
 }
 
 /// The `OpenAPI` document of all routes.

@@ -17,6 +17,7 @@ use crate::model::settings::EnvironmentSettings;
 use crate::publish::outbox::Reserve;
 use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
+use crate::store::verdicts::MadeVerdict;
 use flagfuse_importers::Format;
 
 /// Who makes a change.
@@ -185,6 +186,8 @@ pub enum Change {
         evidence: Value,
         /// Whether a fuse that closes begins a new attempt even where its probe could go on.
         is_anew: bool,
+        /// The verdict that decided it, which is written with it; `None` of a person.
+        verdict: Option<Box<MadeVerdict>>,
     },
     /// The next stage of a fuse's ramp opens.
     FuseAdvance {
@@ -196,6 +199,8 @@ pub enum Change {
         reason: String,
         /// What led to it.
         evidence: Value,
+        /// The verdict that decided it, which is written with it; `None` of a person.
+        verdict: Option<Box<MadeVerdict>>,
     },
     /// A person keeps a fuse's ramp at its stage, or lets go of it.
     HoldRamp {
@@ -287,6 +292,7 @@ mod tests {
             reason: String::new(),
             evidence: Value::Null,
             is_anew: false,
+            verdict: None,
         };
         for change in [
             trip,

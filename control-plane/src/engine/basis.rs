@@ -1,4 +1,5 @@
-//! What a verdict was made of beside closed cells: written down with it, so that it can be made again bit for bit.
+//! What a verdict was made of beside closed cells: written down with it, so that it can be made again bit for bit. Written down where
+//! a verdict is, which is once in ten seconds; a look itself only borrows it.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::{Figures, Memory, Watched};
 use crate::model::verdict::{
-    BufferBehind, Decision, EmaStep, Incident, Look, Origins, Reason, Verdict, blocked, decide,
+    BufferBehind, Decision, EmaStep, Heed, Incident, Look, Origins, Reason, Verdict, blocked, decide,
 };
 use crate::store::fuses::FuseRow;
 
@@ -27,18 +28,13 @@ pub(super) struct Around {
     pub(super) incident: Option<Incident>,
 }
 
-/// What one verdict was made of.
+/// What belongs to one look.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Basis {
-    pub(super) fuse: FuseRow,
-    /// The bits of its moving averages.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    ema: BTreeMap<String, u64>,
+pub(super) struct Terms {
     /// The newest tick whose cells were read; `None` before there was any.
     pub(super) closed_tick: Option<i64>,
     /// Whether the phase had begun to count.
     pub(super) counts: bool,
-    pub(super) around: Around,
     /// Who sent what harms, by metric; asked for when the evidence alone would trip.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) origins: BTreeMap<String, Origins>,
@@ -48,22 +44,30 @@ pub(super) struct Basis {
     pub(super) is_blocked: bool,
 }
 
-impl Basis {
-    /// What the next verdict of a fuse is made of.
-    pub(super) fn of(memory: &Memory, watched: &Watched, around: &Around, now: UnixMillis) -> Self {
-        let is_due = now.since(watched.fuse.ema_ms) >= EMA_INTERVAL_MS;
-        Self {
-            fuse: watched.fuse.clone(),
-            ema: watched.fuse.ema.iter().map(|(metric, ema)| (metric.clone(), ema.to_bits())).collect(),
-            closed_tick: memory.closed_tick(),
-            counts: memory.counts(watched),
-            around: around.clone(),
-            origins: BTreeMap::new(),
-            ema_step: if is_due { EmaStep::Move } else { EmaStep::Keep },
-            is_blocked: false,
-        }
-    }
+/// What one verdict was made of, as it was written down.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Basis {
+    pub(super) fuse: FuseRow,
+    /// The bits of its moving averages.
+    #[serde(default)]
+    ema: BTreeMap<String, u64>,
+    pub(super) around: Around,
+    #[serde(flatten)]
+    pub(super) terms: Terms,
+}
 
+/// The same, to write it down.
+#[derive(Serialize)]
+struct Writing<'b> {
+    fuse: &'b FuseRow,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ema: BTreeMap<&'b str, u64>,
+    around: &'b Around,
+    #[serde(flatten)]
+    terms: &'b Terms,
+}
+
+impl Basis {
     /// What was written down with a verdict; `None` of another format.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut basis: Self = serde_json::from_str(text).ok()?;
@@ -71,36 +75,65 @@ impl Basis {
         basis.fuse.ema = ema.collect();
         Some(basis)
     }
+}
 
-    /// The verdict, and the moving averages to keep, when `memory` has read the cells up to the tick.
-    pub(super) fn decide(
-        &self,
-        memory: &Memory,
-        watched: &Watched,
-        now: UnixMillis,
-    ) -> (Verdict, BTreeMap<String, f64>) {
-        let figures = memory.figures(watched, now);
-        let heed = memory.heed(watched);
-        let (verdict, ema) = decide(&Look { heed: heed.as_ref(), ..self.look(&figures, now) });
-        if self.is_blocked { (Self::blocked(verdict), ema) } else { (verdict, ema) }
+/// What a memory says of a fuse at one moment.
+#[derive(Debug)]
+pub(super) struct Seen {
+    figures: Figures,
+    heed: Option<Heed>,
+}
+
+impl Seen {
+    pub(super) fn of(memory: &Memory, watched: &Watched, now: UnixMillis) -> Self {
+        Self { figures: memory.figures(watched, now), heed: memory.heed(watched) }
     }
+}
 
-    /// The verdict of a fuse that should move and cannot.
-    pub(super) fn blocked(verdict: Verdict) -> Verdict {
-        if !verdict.decision.moves() {
-            return verdict;
+impl Terms {
+    /// Those of the next look at a fuse.
+    pub(super) fn of(memory: &Memory, watched: &Watched, now: UnixMillis) -> Self {
+        let is_due = now.since(watched.fuse.ema_ms) >= EMA_INTERVAL_MS;
+        Self {
+            closed_tick: memory.closed_tick(),
+            counts: memory.counts(watched),
+            origins: BTreeMap::new(),
+            ema_step: if is_due { EmaStep::Move } else { EmaStep::Keep },
+            is_blocked: false,
         }
-        let summary = blocked(verdict.decision, &verdict.summary);
-        Verdict { reason: Reason::RestoredFromOldCopy, summary, ..verdict }
     }
 
-    /// Whether a verdict on this basis asks who sent the events first.
+    /// Whether a verdict on these terms asks who sent the events first.
     pub(super) fn asks(&self, verdict: &Verdict) -> bool {
         verdict.decision == Decision::Trip && self.origins.is_empty()
     }
+}
 
-    fn look<'l>(&'l self, figures: &'l Figures, now: UnixMillis) -> Look<'l> {
-        let fuse = &self.fuse;
+/// All that a verdict is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'g> {
+    pub(super) fuse: &'g FuseRow,
+    pub(super) around: &'g Around,
+    pub(super) terms: &'g Terms,
+}
+
+impl Ground<'_> {
+    /// The verdict, and the moving averages to keep.
+    pub(super) fn decide(&self, seen: &Seen, now: UnixMillis) -> (Verdict, BTreeMap<String, f64>) {
+        let (verdict, ema) = decide(&self.look(seen, now));
+        if self.terms.is_blocked { (is_blocked(verdict), ema) } else { (verdict, ema) }
+    }
+
+    /// What is written down of it.
+    pub(super) fn text(&self) -> String {
+        let ema = self.fuse.ema.iter().map(|(metric, ema)| (metric.as_str(), ema.to_bits())).collect();
+        let Self { fuse, around, terms } = *self;
+        // Nothing in it has a form that JSON has not.
+        serde_json::to_string(&Writing { fuse, ema, around, terms }).unwrap_or_default()
+    }
+
+    fn look<'l>(&'l self, seen: &'l Seen, now: UnixMillis) -> Look<'l> {
+        let (fuse, figures) = (self.fuse, &seen.figures);
         Look {
             policy: &fuse.policy,
             circuit: fuse.circuit,
@@ -113,12 +146,21 @@ impl Basis {
             ingest_lag_ms: self.around.ingest_lag_ms,
             behind: &self.around.behind,
             min_networks: self.around.min_networks,
-            origins: &self.origins,
+            origins: &self.terms.origins,
             ema: &fuse.ema,
-            ema_step: self.ema_step,
-            heed: None,
+            ema_step: self.terms.ema_step,
+            heed: seen.heed.as_ref(),
             incident: self.around.incident.as_ref(),
             now,
         }
     }
+}
+
+/// The verdict of a fuse that should move and cannot.
+pub(super) fn is_blocked(verdict: Verdict) -> Verdict {
+    if !verdict.decision.moves() {
+        return verdict;
+    }
+    let summary = blocked(verdict.decision, &verdict.summary);
+    Verdict { reason: Reason::RestoredFromOldCopy, summary, ..verdict }
 }

@@ -7,12 +7,12 @@ use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
 use super::heard::Heard;
-use crate::model::circuit::Circuit;
 use crate::model::policy::{Guardrail, Mode, Policy};
+use crate::model::ramp::Ramp;
 use crate::model::verdict::{Heed, RampLook, Reading, Recent, Standing};
 use crate::model::window::{EnrolmentRange, Window};
 use crate::store::cells::{self, ClosedCell, Names, Partition};
-use crate::store::evidence::{self, Asked, Spent};
+use crate::store::evidence::{self, Asked, Looked, Spent};
 use crate::store::fuses::{self, FuseRow, Glance};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::verdicts::Said;
@@ -36,12 +36,12 @@ pub(super) struct Watched {
     /// What the mode `anytime` heeds of the attempt; `None` in the other one.
     heard: Option<Heard>,
     /// Where its ramp stands; `None` of a fuse that stays at its share, or exposes nobody.
-    ramp: Option<Ramp>,
+    ramp: Option<Climb>,
 }
 
 /// Where a ramp stands, as long as the fuse has its revision.
 #[derive(Debug)]
-struct Ramp {
+struct Climb {
     look: RampLook,
     /// The phase of the stage that runs.
     phase_id: i64,
@@ -89,7 +89,6 @@ impl Extent {
 
 /// Where the ramp of a fuse stands whose running phase that is, of an attempt with these phases.
 fn standing<'s>(fuse: &'s FuseRow, running: &'s PhaseRow, attempt: &[PhaseRow]) -> Standing<'s> {
-    let first = attempt.first().filter(|first| first.circuit == Circuit::HalfOpen);
     Standing {
         circuit: fuse.circuit,
         attempt: running.attempt,
@@ -97,8 +96,35 @@ fn standing<'s>(fuse: &'s FuseRow, running: &'s PhaseRow, attempt: &[PhaseRow]) 
         phase: running.phase,
         slices: &running.slices,
         began_ms: running.started_ms,
-        probe: first.map(|first| (first.width(Arm::Exposed), first.width(Arm::Control))),
+        ramp: Ramp::of_attempt(&fuse.policy, attempt.iter().map(PhaseRow::in_attempt)),
         is_held: fuse.is_ramp_held,
+    }
+}
+
+/// What the database has of fuses that are new or moved: their phases, and where they look under `anytime` the whole attempt.
+#[derive(Debug, Default)]
+struct Found {
+    phases: BTreeMap<i64, PhaseRow>,
+    /// By the phase that is looked at.
+    spent: BTreeMap<i64, Spent>,
+    attempts: BTreeMap<i64, Vec<PhaseRow>>,
+}
+
+impl Found {
+    /// Of all of them with a few statements: a start takes over thousands.
+    async fn read(conn: &mut Connection, fuses: &[FuseRow]) -> Result<Self, StoreError> {
+        let ids: Vec<i64> = fuses.iter().flat_map(|fuse| [fuse.phase_id, fuse.looked_at()]).collect();
+        let phases = phases::by_ids(conn, &ids).await?;
+        let anytime = fuses.iter().filter(|fuse| fuse.policy.mode == Mode::Anytime);
+        let looked: Vec<Looked> = anytime
+            .filter_map(|fuse| {
+                let row = phases.get(&fuse.looked_at())?;
+                let running = phases.get(&fuse.phase_id).map_or(0, |running| running.phase);
+                Some(Looked { phase_id: row.phase_id, upto: row.phase.max(running) })
+            })
+            .collect();
+        let spent = evidence::spent(conn, &looked).await?;
+        Ok(Self { attempts: phases::of_attempts(conn, &looked).await?, phases, spent })
     }
 }
 
@@ -207,7 +233,6 @@ impl Memory {
     pub(super) async fn recall(
         &mut self,
         conn: &mut Connection,
-        scope: &Scope,
         (fuse, partition): (FuseRow, Option<Partition>),
         now: UnixMillis,
     ) -> Result<(), StoreError> {
@@ -218,7 +243,7 @@ impl Memory {
                 watched.fuse = fuse;
             }
         } else {
-            self.take(conn, scope, fuse).await?;
+            self.take(conn, vec![fuse]).await?;
         }
         self.catch_up(conn, partition, now).await
     }
@@ -273,9 +298,8 @@ impl Memory {
         let other: Vec<&str> =
             glances.iter().filter(|glance| !is_known(glance)).map(|glance| glance.flag.as_str()).collect();
         if !other.is_empty() {
-            for fuse in fuses::of_flags(conn, scope, &other).await? {
-                self.take(conn, scope, fuse).await?;
-            }
+            let fuses = fuses::of_flags(conn, scope, &other).await?;
+            self.take(conn, fuses).await?;
         }
         for glance in glances {
             if let Some(watched) = self.watched.get_mut(&glance.flag)
@@ -298,31 +322,27 @@ impl Memory {
         Ok(())
     }
 
-    /// Reads the phases of a fuse that is new or moved.
-    async fn take(&mut self, conn: &mut Connection, scope: &Scope, fuse: FuseRow) -> Result<(), StoreError> {
-        let phase_id = fuse.looked_at();
-        let found = phases::by_ids(conn, &[fuse.phase_id, phase_id]).await?;
-        let phase = found.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
-        let looked_at = found.get(&phase_id);
-        let (mut spent, mut attempt) = (Spent::default(), Vec::new());
-        if let (Mode::Anytime, Some(row)) = (fuse.policy.mode, looked_at) {
-            let upto = row.phase.max(phase);
-            spent = evidence::spent(conn, scope, &fuse.flag, (row.attempt, upto)).await?;
-            attempt = phases::of_attempt(conn, scope, &fuse.flag, row.attempt).await?;
-            // Later ones are there when a verdict of the past is made again.
-            attempt.retain(|row| row.phase <= upto);
+    /// Reads the phases of fuses that are new or moved.
+    async fn take(&mut self, conn: &mut Connection, fuses: Vec<FuseRow>) -> Result<(), StoreError> {
+        let mut found = Found::read(conn, &fuses).await?;
+        for fuse in fuses {
+            let phase_id = fuse.looked_at();
+            let phase = found.phases.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
+            let spent = found.spent.remove(&phase_id).unwrap_or_default();
+            let attempt = found.attempts.remove(&phase_id).unwrap_or_default();
+            // Anew, since its policy may have other windows.
+            for row in attempt.iter().chain(found.phases.get(&phase_id)) {
+                self.phases.insert(row.phase_id, Phase::of(row));
+            }
+            let ramp = found.phases.get(&fuse.phase_id).and_then(|row| {
+                let look = RampLook::of(&fuse.policy, standing(&fuse, row, &attempt))?;
+                Some(Climb { look, phase_id: row.phase_id })
+            });
+            let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
+            let heard = Heard::of(&attempt);
+            let watched = Watched { fuse, phase, phase_id, said, spent, heard, ramp };
+            self.watched.insert(watched.fuse.flag.clone(), watched);
         }
-        // Anew, since its policy may have other windows.
-        for row in attempt.iter().chain(looked_at) {
-            self.phases.insert(row.phase_id, Phase::of(row));
-        }
-        let ramp = found.get(&fuse.phase_id).and_then(|row| {
-            let look = RampLook::of(&fuse.policy, standing(&fuse, row, &attempt))?;
-            Some(Ramp { look, phase_id: row.phase_id })
-        });
-        let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
-        let heard = Heard::of(&attempt);
-        self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said, spent, heard, ramp });
         Ok(())
     }
 

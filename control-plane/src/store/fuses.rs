@@ -79,6 +79,21 @@ pub async fn fuses(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseRow>,
     rows.iter().map(fuse_row).collect()
 }
 
+/// A fuse and its circuit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FuseCircuit {
+    pub flag: String,
+    pub circuit: Circuit,
+}
+
+/// The circuits of an environment's fuses, by flag.
+pub async fn circuits(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseCircuit>, StoreError> {
+    let sql = "SELECT flag, circuit FROM fuses WHERE project = $1 AND environment = $2 ORDER BY flag";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(|row| Ok(FuseCircuit { flag: row.get("flag")?, circuit: circuit_of(row)? })).collect()
+}
+
 /// Whether the environment has a fuse at all.
 pub async fn is_any(conn: &mut Connection, scope: &Scope) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM fuses WHERE project = $1 AND environment = $2 LIMIT 1";
@@ -143,6 +158,21 @@ pub async fn of_flags(
         .fetch_all(conn)
         .await?;
     rows.iter().map(fuse_row).collect()
+}
+
+/// The revisions at which the fuses of these flags stand, by flag.
+pub async fn revisions(
+    conn: &mut Connection,
+    scope: &Scope,
+    flags: &[&str],
+) -> Result<BTreeMap<String, u64>, StoreError> {
+    let named = conn.dialect().json_strings("$3");
+    let sql = format!(
+        "SELECT flag, revision FROM fuses WHERE project = $1 AND environment = $2 AND flag IN {named}"
+    );
+    let query = sql::composed(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.bind(json_text(&flags)).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get("flag")?, from_sql(row.get("revision")?)))).collect()
 }
 
 /// Adds a fuse and returns its revision; the one it claims does not count.
@@ -272,17 +302,21 @@ pub async fn count_by_circuit(conn: &mut Connection, tenant: &str) -> Result<Vec
     rows.iter().map(|row| Ok((row.get(0)?, from_sql(row.get(1)?)))).collect()
 }
 
+fn circuit_of(row: &Row) -> Result<Circuit, StoreError> {
+    let found: String = row.get("circuit")?;
+    Circuit::parse(&found).ok_or(StoreError::Corrupt { column: "fuses.circuit", found })
+}
+
 fn fuse_row(row: &Row) -> Result<FuseRow, StoreError> {
     let text = |column: &'static str| row.get::<String>(column);
     let time = |column: &'static str| Ok::<_, StoreError>(UnixMillis(from_sql(row.get(column)?)));
-    let (circuit, rollout) = (text("circuit")?, text("rollout")?);
+    let rollout = text("rollout")?;
     let acted_ms: Option<i64> = row.get("acted_ms")?;
     Ok(FuseRow {
         flag: text("flag")?,
         revision: from_sql(row.get("revision")?),
         policy: json_column("fuses.policy", &text("policy")?)?,
-        circuit: Circuit::parse(&circuit)
-            .ok_or(StoreError::Corrupt { column: "fuses.circuit", found: circuit })?,
+        circuit: circuit_of(row)?,
         rollout: Rollout::parse(&rollout)
             .ok_or(StoreError::Corrupt { column: "fuses.rollout", found: rollout })?,
         phase_id: row.get("phase_id")?,

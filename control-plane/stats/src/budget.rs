@@ -60,12 +60,20 @@ pub fn check_weights(weights: &[f64]) -> Result<(), Refused> {
 pub fn trip_threshold(alpha: f64, weight: f64, scope: Scope) -> Result<f64, Refused> {
     let alpha = within("alpha", alpha, 1e-12, 1.0)?;
     let weight = within("weight", weight, 1e-6, 1.0)?;
-    let part = match scope {
+    Ok((alpha * weight * part(scope)?).recip())
+}
+
+/// What a scope has to reach where all scopes together may at this threshold: the parts of the scopes sum to 1.
+pub fn within_scope(threshold: f64, scope: Scope) -> Result<f64, Refused> {
+    Ok(threshold / part(scope)?)
+}
+
+fn part(scope: Scope) -> Result<f64, Refused> {
+    Ok(match scope {
         Scope::Everybody => 1.0,
         Scope::EverybodyBesideSlices => WHOLE,
         Scope::Slice(share) => (1.0 - WHOLE) * within("slice share", share, 1e-9, 1.0)?,
-    };
-    Ok((alpha * weight * part).recip())
+    })
 }
 
 /// The E at which every metric that had tripped counts as recovered: 1/β.
@@ -155,6 +163,13 @@ mod tests {
         let alone: f64 = weights.iter().map(|weight| threshold(*weight, Scope::Everybody)).sum();
         assert!((alone - 0.01).abs() < 1e-15);
         assert!((hold_threshold(4).recip() * 4.0 - HOLDS).abs() < 1e-15);
+        // So do holds and sentinels, divided over the same scopes.
+        let divided = |scope| within_scope(100.0, scope).unwrap().recip();
+        let slices: f64 = shares.iter().map(|share| divided(Scope::Slice(*share))).sum();
+        assert!((divided(Scope::EverybodyBesideSlices) + slices - 0.01).abs() < 1e-15);
+        assert!(
+            (divided(Scope::Everybody) - 0.01).abs() < 1e-15 && within_scope(1.0, Scope::Slice(0.0)).is_err()
+        );
     }
 
     #[test]

@@ -46,14 +46,7 @@ pub(super) fn smoothing(rate: f64) -> Result<Cell> {
     let plain = Setting::first(classic(watch, None)?, 0.5);
     let smoothed = Setting::first(classic(watch, Some(0.3))?, 0.5);
     let doing = Doing::once("activation", steady(rate), Delay::Even(0, 120_000));
-    let traffic = Traffic {
-        units_per_hour: 500.0,
-        diurnal: 0.0,
-        exposed_share: 0.5,
-        doings: vec![doing],
-        lag_ms: 1_000,
-        doubled: 0.0,
-    };
+    let traffic = Traffic::even(500.0, 0.5, vec![doing]);
     let launch = move |seed| {
         let with = if trips(&smoothed, &traffic, seed)? { 1.0 } else { 0.0 };
         Ok(Sample { hit: trips(&plain, &traffic, seed)?, numbers: vec![with] })

@@ -75,6 +75,8 @@ pub(super) struct State {
     past_latency: PastLatency,
     /// Which harm is excluded; of everybody alone, since that is what a ramp shows the feature to.
     certificates: Option<Certificates>,
+    /// What these two say, since the slot that was over last: they are asked in every tick.
+    recovered: Recovered,
     /// Units of both arms in slots that are over.
     over: Over,
     /// Of a guardrail with a limit, which takes the place of all above.
@@ -85,6 +87,15 @@ pub(super) struct State {
     shown: Shown,
     /// Blocks that were read and said something.
     blocks: u64,
+}
+
+/// What slots that are over say.
+#[derive(Debug, Clone, Copy)]
+struct Recovered {
+    /// E against a harm of the threshold or more.
+    evidence: f64,
+    /// The smallest relative harm that is excluded.
+    excluded: Option<f64>,
 }
 
 /// Units of both arms in slots that are over, and how many of control had the event.
@@ -162,7 +173,9 @@ impl State {
     }
 
     fn empty(read: Read, harm: Harm, grid: Grid) -> Self {
+        let recovered = Recovered { evidence: Recovery::default().evidence(), excluded: None };
         Self {
+            recovered,
             read,
             harm,
             grid,
@@ -281,6 +294,8 @@ impl State {
             if let Some(certificates) = &mut self.certificates {
                 certificates.fold(self.harm.direction(), past, block)?;
             }
+            let excluded = self.certificates.and_then(|found| found.excluded(self.harm.direction()));
+            self.recovered = Recovered { evidence: self.recovery.evidence(), excluded };
         }
         let (exposed, control) = (block.exposed(), block.control());
         self.over.exposed = self.over.exposed.saturating_add(exposed.units);
@@ -306,18 +321,11 @@ impl State {
             evidence: self.mixture.evidence(&WEIGHTS),
             is_gate_open: self.gate.is_open(&self.harm),
             change: self.estimate.change(),
-            recovery: self.recovery.evidence(),
-            excluded: self.certificates.and_then(|found| found.excluded(self.harm.direction())),
+            recovery: self.recovered.evidence,
+            excluded: self.recovered.excluded,
             over: self.over,
-            span: self.shown.span(self.control_share()),
+            span: self.shown.span(self.estimate.control),
             ..beside
         }
-    }
-
-    /// The rate of control in everything that was read.
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    fn control_share(&self) -> f64 {
-        let ArmCount { units, events } = self.estimate.control;
-        if units == 0 { 0.0 } else { events as f64 / units as f64 }
     }
 }

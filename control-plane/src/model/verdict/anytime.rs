@@ -28,6 +28,8 @@ pub struct Heed {
     pub found: Vec<Option<Found>>,
     /// The names of slices whose evidence crossed, as the guardrails have them.
     pub slices: Vec<Option<String>>,
+    /// Exposed and control units of the attempt whose slots have closed.
+    pub units: (u64, u64),
     /// Whether the arms' sizes cannot come from their shares.
     pub is_mismatch: bool,
     /// What the arms lose differently, as far as it holds.
@@ -160,7 +162,8 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
         return (Decision::Hold, Reason::EvidenceCorrupt);
     }
     let is_harmful = evidence.iter().any(|found| found.finding == Finding::Harm);
-    let lack = evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min();
+    let lack = evidence.iter().filter(|found| !found.finding.is_full_sample() && !is_left_out(look, found));
+    let lack = lack.map(|found| found.finding).min();
     // After what is missing: arms that lose their events differently are worth a word where there is something to compare.
     let uneven = heed.and_then(kinds::worst).map(|uneven| Reason::Uneven(uneven.suspect.guarded));
     let waits = lack.map(Reason::Found).or(uneven);
@@ -178,6 +181,14 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
             None => (Decision::Hold, Reason::NotRecovered),
         },
     }
+}
+
+/// Whether nothing is known yet of a metric that no step of a ramp waits for: of `return` nothing is for a week in each stage.
+fn is_left_out(look: &Look<'_>, found: &GuardrailEvidence) -> bool {
+    let is_exempt = look.policy.ramp.as_ref().is_some_and(|ramp| ramp.exempt.contains(&found.metric));
+    is_exempt
+        && look.circuit == Circuit::Closed
+        && matches!(found.finding, Finding::NoData | Finding::NoControl)
 }
 
 /// Whether every metric that tripped has recovered; where none of them is watched any more, every one that can.
@@ -220,10 +231,13 @@ fn cooldown_ms(look: &Look<'_>) -> u64 {
 fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) -> GuardrailEvidence {
     let heed = look.heed;
     let found = heed.and_then(|heed| heed.found.get(at)?.as_ref());
+    // Whoever is enrolled is data: how much of that had its whole time is the evidence's own matter.
+    let units = (reading.exposed.units, reading.control.units);
+    let (exposed, control) = heed.map_or(units, |heed| heed.units);
     let finding = match found {
         Some(found) if found.crossed.is_some() => Finding::Harm,
-        _ if reading.exposed.units == 0 => Finding::NoData,
-        _ if reading.control.units == 0 => Finding::NoControl,
+        _ if exposed == 0 => Finding::NoData,
+        _ if control == 0 => Finding::NoControl,
         _ if heed.is_some_and(|heed| heed.is_mismatch) => Finding::SampleRatioMismatch,
         Some(found) if found.is_incident => Finding::Incident,
         Some(found) if found.is_suspected => Finding::SuspectedHarm,
@@ -299,11 +313,12 @@ fn of_guardrail(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidenc
         Compared::Values => kinds::worth_in_words(arm, name),
         Compared::WithControl | Compared::WithLimit(_) => arm_in_words(guardrail, arm, name),
     };
-    let both = format!(
-        "{metric} {} against {}",
-        arm(found.reading.exposed, "exposed"),
-        arm(found.reading.control, "control")
-    );
+    let both = if found.reading.exposed.units == 0 || found.reading.control.units == 0 {
+        format!("{metric}: nobody's time is over yet in one of the arms")
+    } else {
+        let (exposed, control) = (found.reading.exposed, found.reading.control);
+        format!("{metric} {} against {}", arm(exposed, "exposed"), arm(control, "control"))
+    };
     let Some(said) = &found.anytime else { return format!("{both}: nothing was read of it yet.") };
     if let Some(sentence) = kinds::sentence(look, guardrail, found, said, &both) {
         return sentence;

@@ -25,7 +25,7 @@ const RATE_UNITS_MIN: u64 = 200;
 const CHANGE_MAX: f64 = 10.0;
 
 /// Where a fuse stands, as the database has it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Standing<'s> {
     pub circuit: Circuit,
     pub attempt: u32,
@@ -36,8 +36,8 @@ pub struct Standing<'s> {
     pub slices: &'s [CohortSliceWire],
     /// When it began.
     pub began_ms: UnixMillis,
-    /// Widths of the probe's arms that the attempt began with, where it did.
-    pub probe: Option<(u32, u32)>,
+    /// The stages of its attempt.
+    pub ramp: Ramp,
     /// Whether a person keeps the ramp where it stands.
     pub is_held: bool,
 }
@@ -103,8 +103,7 @@ impl RampLook {
     pub fn of(policy: &Policy, standing: Standing<'_>) -> Option<Self> {
         let is_exposed = standing.stage > 0 && standing.circuit != Circuit::Open;
         policy.ramp.as_ref().filter(|_| is_exposed)?;
-        let ramp = standing.ramp(policy);
-        let Standing { attempt, stage, phase, slices, began_ms, is_held, .. } = standing;
+        let Standing { attempt, stage, phase, slices, began_ms, is_held, ramp, .. } = standing;
         let next = ramp
             .next(stage, phase, slices, policy)
             .map(|opened| NextLook { stage: opened.stage, exposed_percent: exposed_percent(&opened.slices) });
@@ -118,13 +117,6 @@ impl RampLook {
             is_held,
             newest_ms: None,
         })
-    }
-}
-
-impl Standing<'_> {
-    /// The stages of its attempt.
-    pub fn ramp(&self, policy: &Policy) -> Ramp {
-        self.probe.map_or_else(|| Ramp::of(policy), |probe| Ramp::behind_probe(policy, probe))
     }
 }
 

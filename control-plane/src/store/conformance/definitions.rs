@@ -5,6 +5,7 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, SnapshotVersion, TenantKey, Unix
 use serde_json::json;
 
 use super::super::audit::{AuditFilter, AuditPlace, NewAudit};
+use super::super::evidence::Looked;
 use super::super::fuses::FuseRow;
 use super::super::listing::{Listing, Order, Stand};
 use super::super::parts::Part;
@@ -199,6 +200,23 @@ async fn the_phases_of_an_attempt_are_those_that_exposed_anybody_and_all_of_a_fl
         let of_attempt = phases::of_attempt(&mut tx, &scope, "f", 1).await.unwrap();
         let found: Vec<_> = of_attempt.iter().map(|row| (row.phase, row.attempt, row.stage)).collect();
         assert_eq!(found, [(1, 1, 1), (2, 1, 2)]);
+        // All at once, each as of a phase: what began later is not there yet.
+        let first = phases::by_number(&mut tx, &scope, "f", 1).await.unwrap().unwrap();
+        let last = phases::by_number(&mut tx, &scope, "f", 4).await.unwrap().unwrap();
+        let looked = |row: &PhaseRow, upto| Looked { phase_id: row.phase_id, upto };
+        for (asked, expected) in [
+            (
+                vec![looked(&first, 1), looked(&last, 4)],
+                vec![(first.phase_id, vec![1]), (last.phase_id, vec![4])],
+            ),
+            (vec![looked(&first, 3)], vec![(first.phase_id, vec![1, 2])]),
+            (vec![], vec![]),
+        ] {
+            let found = phases::of_attempts(&mut tx, &asked).await.unwrap();
+            let numbers = |rows: Vec<PhaseRow>| rows.iter().map(|row| row.phase).collect::<Vec<_>>();
+            let found: Vec<_> = found.into_iter().map(|(phase_id, rows)| (phase_id, numbers(rows))).collect();
+            assert_eq!(found, expected);
+        }
         let places = phases::places(&mut tx, &scope, "f").await.unwrap();
         let places: Vec<_> = places.iter().map(|place| (place.attempt, place.salt.as_str())).collect();
         assert_eq!(places, [(2, "salt"), (1, "salt"), (1, "salt"), (1, "salt")]);

@@ -134,7 +134,7 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
                 summary: format!("größe {number}"),
                 ramp: None,
             };
-            let basis = json!({ "closed_tick": number });
+            let basis = json!({ "closed_tick": number }).to_string().into();
             let new = [NewVerdict { flag: "f", phase: 1, verdict: &verdict, basis }];
             verdicts::insert(&mut tx, &scope, &new, NOW.plus(number * 10_000)).await.unwrap();
         }

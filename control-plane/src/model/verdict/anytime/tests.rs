@@ -25,6 +25,7 @@ fn heed(evidence: f64, recovery: f64) -> Heed {
     Heed {
         found: vec![Some(found)],
         slices: vec![None],
+        units: (1_000, 1_000),
         is_mismatch: false,
         uneven: Vec::new(),
         corrupt: None,
@@ -58,6 +59,21 @@ fn closed_trips_on_evidence_and_on_nothing_else() {
     assert_eq!(closed(&corrupt), (Decision::Hold, "evidence_corrupt"));
     let nobody = [reading((0, 0), (0, 10))];
     assert_eq!(said(&look(&policy, &nobody)), (Decision::Hold, "no_data"));
+}
+
+#[test]
+fn whoever_is_enrolled_is_data_before_anybodys_time_is_over() {
+    let (policy, nobody) = (anytime(), [reading((0, 0), (0, 0))]);
+    let closed = |units| {
+        let heed = Heed { units, ..heed(2.0, 0.0) };
+        let verdict = super::decide(&Look { heed: Some(&heed), ..look(&policy, &nobody) });
+        (verdict.decision, verdict.reason.as_str(), verdict.summary)
+    };
+    assert_eq!((closed((0, 30)).0, closed((0, 30)).1), (Decision::Hold, "no_data"));
+    assert_eq!((closed((30, 0)).0, closed((30, 0)).1), (Decision::Hold, "no_control"));
+    let (decision, reason, summary) = closed((30, 30));
+    assert_eq!((decision, reason), (Decision::Continue, "within_limits"));
+    assert!(summary.contains("nobody's time is over yet in one of the arms"), "{summary}");
 }
 
 #[test]

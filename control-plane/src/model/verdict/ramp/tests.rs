@@ -55,6 +55,7 @@ fn heed(stage: u32, found: &[Found; 2]) -> Heed {
     Heed {
         found: found.iter().copied().map(Some).collect(),
         slices: vec![None, None],
+        units: (1_000, 1_000),
         is_mismatch: false,
         uneven: Vec::new(),
         corrupt: None,
@@ -152,16 +153,16 @@ fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
     }
     let behind = [BufferBehind { name: "eu edge 1".to_owned(), behind_ms: 90_000 }];
     let readings = READINGS();
-    let nobody = [reading((0, 0), (0, 0)); 2];
     let mut tripping = proven();
     tripping.found[0].as_mut().unwrap().crossed = Some(Crossed { slice: 0 });
     for heed in [&proven(), &tripping] {
         let base = |readings| Look { heed: Some(heed), ..look(&policy, readings) };
         let mismatch = Heed { is_mismatch: true, ..heed.clone() };
+        let nobody = Heed { units: (0, 0), ..heed.clone() };
         let rows = [
             ("telemetry_stale", Look { behind: &behind, ..base(&readings) }),
             ("blind", Look { ingest_lag_ms: 30_001, ..base(&readings) }),
-            ("no_data", base(&nobody)),
+            ("no_data", Look { heed: Some(&nobody), ..base(&readings) }),
             ("sample_ratio_mismatch", Look { heed: Some(&mismatch), ..base(&readings) }),
             ("not_recovered", Look { circuit: Circuit::HalfOpen, ..base(&readings) }),
         ];
@@ -211,6 +212,26 @@ fn an_exempt_guardrail_is_not_waited_for_and_a_budget_beyond_the_certificates_is
     let verdict = verdict(&policy, &late);
     let waits = verdict.ramp.unwrap().next.unwrap().waits_for;
     assert!(waits[0].starts_with("conversion: a person, since 5 % less is the smallest"), "{waits:?}");
+}
+
+#[test]
+fn nothing_known_yet_of_an_exempt_metric_keeps_no_stage_from_opening() {
+    // As of `return`, of which nobody is old enough in the first week of each stage.
+    let readings = [reading((9, 1_000), (36, 4_000)), reading((0, 0), (0, 0))];
+    let proven = heed(1, &[found(Some(0.05), 0), found(None, 0)]);
+    let said = |policy: &Policy| {
+        let verdict = decide_all(&Look { heed: Some(&proven), ..look(policy, &readings) }).0;
+        (verdict.decision, verdict.reason.as_str())
+    };
+    assert_eq!(said(&ramped(json!({ "exempt": ["conversion"] }))), (Decision::Advance, "harm_excluded"));
+    assert_eq!(said(&ramped(json!({}))), (Decision::Hold, "no_data"));
+    assert_eq!(said(&ramped(json!({ "exempt": ["error"] }))), (Decision::Hold, "no_data"));
+    // What is known of it and harms still trips, and what is suspected still holds.
+    let mut harmful = proven.clone();
+    harmful.found[1].as_mut().unwrap().crossed = Some(Crossed { slice: 0 });
+    let policy = ramped(json!({ "exempt": ["conversion"] }));
+    let verdict = decide_all(&Look { heed: Some(&harmful), ..look(&policy, &readings) }).0;
+    assert_eq!(verdict.decision, Decision::Trip);
 }
 
 #[test]

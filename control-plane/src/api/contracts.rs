@@ -8,7 +8,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{Params, PathParams};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
@@ -131,7 +131,7 @@ pub(super) async fn read_baseline(
 }
 
 pub(super) async fn put_contract(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -148,7 +148,7 @@ pub(super) async fn put_contract(
 }
 
 pub(super) async fn put_baseline(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -161,7 +161,7 @@ pub(super) async fn put_baseline(
 }
 
 pub(super) async fn delete_contract(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,

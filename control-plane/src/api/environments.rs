@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::answer::{Binary, Changed, Created, Tagged};
-use super::auth::{Admin, InEnvironment, InProject, Viewer};
+use super::auth::{Admin, AroundProject, InEnvironment, InProject, Viewer};
 use super::body::{JsonBody, Params, Seen};
 use super::document::schema;
 use super::page::Paging;
@@ -142,7 +142,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(
-    at: InProject<Viewer>,
+    at: AroundProject<Viewer>,
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<EnvironmentList>, ApiError> {
@@ -151,7 +151,8 @@ pub(super) async fn list(
     let (tenant, after) = (&at.caller.tenant, page.after.as_ref());
     let rows = scopes::environments_page(&mut conn, tenant, &at.project, after, page.sought()).await?;
     let (rows, next) = page.cut(rows, |row| row.scope.environment.clone());
-    Ok(Json(EnvironmentList { environments: rows.into_iter().map(Environment::of).collect(), next }))
+    let known = rows.into_iter().filter(|row| at.caller.knows_environment(&row.scope));
+    Ok(Json(EnvironmentList { environments: known.map(Environment::of).collect(), next }))
 }
 
 /// The settings: their tag is their revision.

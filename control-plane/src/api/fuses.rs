@@ -10,7 +10,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, Caller, InEnvironment, Viewer};
+use super::auth::{Caller, Editor, InEnvironment, Viewer};
 use super::body::{OptionalBody, PathParams};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
@@ -242,7 +242,7 @@ pub(super) async fn read(
 }
 
 pub(super) async fn put(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -309,7 +309,7 @@ async fn check_state(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo) -
 }
 
 pub(super) async fn delete(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -414,7 +414,7 @@ impl Action {
 }
 
 pub(super) async fn act(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(ActionPath { flag, action }): PathParams<ActionPath>,

@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::answer::{Changed, Created, Tagged};
-use super::auth::{Admin, InProject, InTenant, Viewer};
+use super::auth::{Admin, AroundProject, InProject, InTenant, Somewhere, Viewer};
 use super::body::{JsonBody, Params, Seen};
 use super::page::Paging;
 use super::submission::Submission;
 use super::unknown_project;
 use crate::change::{Change, project_tag};
 use crate::error::ApiError;
+use crate::model::rights::Place;
 use crate::store::scopes::{self, ProjectRow};
 
 /// A project to make.
@@ -65,7 +66,7 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(
-    InTenant { caller, .. }: InTenant<Viewer>,
+    Somewhere { caller, .. }: Somewhere<Viewer>,
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<ProjectList>, ApiError> {
@@ -73,12 +74,14 @@ pub(super) async fn list(
     let mut conn = state.store.read().await?;
     let rows = scopes::projects_page(&mut conn, &caller.tenant, page.after.as_ref(), page.sought()).await?;
     let (rows, next) = page.cut(rows, |row| row.key.clone());
-    Ok(Json(ProjectList { projects: rows.into_iter().map(Project::from).collect(), next }))
+    // Pages of who does not know the whole tenant may be short.
+    let known = rows.into_iter().filter(|row| caller.knows(&Place::Project(row.key.clone())));
+    Ok(Json(ProjectList { projects: known.map(Project::from).collect(), next }))
 }
 
 /// One project. Its tag changes with whatever is written in it.
 pub(super) async fn read(
-    at: InProject<Viewer>,
+    at: AroundProject<Viewer>,
     State(state): State<ApiState>,
 ) -> Result<Tagged<Project>, ApiError> {
     let mut conn = state.store.read().await?;

@@ -41,14 +41,15 @@ pub(super) async fn check(
     Err(ChangeError::Precondition { what: what.as_str(), key: key.to_owned(), unmet, current })
 }
 
-const fn is_creation(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::CreateProject { .. }
-            | Change::CreateEnvironment { .. }
-            | Change::CreateToken { .. }
-            | Change::Slo { change: SloChange::Suppress(_), .. }
-    )
+fn is_creation(change: &Change) -> bool {
+    matches!(change, Change::People(change) if change.is_creation())
+        || matches!(
+            change,
+            Change::CreateProject { .. }
+                | Change::CreateEnvironment { .. }
+                | Change::CreateToken { .. }
+                | Change::Slo { change: SloChange::Suppress(_), .. }
+        )
 }
 
 /// Whether nothing happens but that something is off afterwards.
@@ -138,10 +139,11 @@ async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool)
         Change::PutFuse { scope, flag, .. } | Change::Rollout { scope, flag, .. } => {
             flags::flag(writing.conn, scope, flag.as_str()).await?.is_some()
         }
-        Change::RevokeToken { token_id } => {
+        Change::RevokeToken { token_id } | Change::RotateToken { token_id, .. } => {
             let token = tokens::token(writing.conn, &writing.actor.tenant, token_id).await?;
             token.is_some_and(|token| token.revoked_ms.is_none())
         }
+        Change::People(change) => is_there || change.is_creation(),
         Change::CreateEnvironment { scope, .. } => writing.has_project(&scope.project).await?,
         Change::PutProjectFlag { project, .. } => writing.has_project(project).await?,
         Change::DeleteProjectFlag { project, .. } => is_there && writing.has_project(project).await?,

@@ -12,7 +12,8 @@ use super::resource::Resource;
 use crate::store::contracts::ContractPart;
 use crate::store::parts::Part;
 use crate::store::{
-    Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos, suppressions, tokens,
+    Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos, suppressions,
+    tokens, users,
 };
 
 /// What a change is about: the thing whose tag its answer names.
@@ -34,6 +35,8 @@ pub(super) enum Subject {
     Slo(Scope, String),
     Suppression(Scope, String),
     Token(TenantKey, String),
+    /// Somebody by the id.
+    Member(TenantKey, String),
 }
 
 impl Subject {
@@ -83,7 +86,10 @@ impl Subject {
                 (_, name) => Self::Slo(scope.clone(), name.to_owned()),
             },
             Change::CreateToken { token, .. } => Self::Token(actor.tenant.clone(), token.token_id.clone()),
-            Change::RevokeToken { token_id } => Self::Token(actor.tenant.clone(), token_id.clone()),
+            Change::RevokeToken { token_id } | Change::RotateToken { token_id, .. } => {
+                Self::Token(actor.tenant.clone(), token_id.clone())
+            }
+            Change::People(change) => Self::Member(actor.tenant.clone(), change.user_id().to_owned()),
         }
     }
 
@@ -103,7 +109,7 @@ impl Subject {
     /// The environment that it belongs to.
     pub(super) const fn scope(&self) -> Option<&Scope> {
         match self {
-            Self::Project(..) | Self::ProjectFlag(..) | Self::Token(..) => None,
+            Self::Project(..) | Self::ProjectFlag(..) | Self::Token(..) | Self::Member(..) => None,
             Self::Settings(scope)
             | Self::Environment(scope)
             | Self::Flag(scope, _)
@@ -167,8 +173,9 @@ impl Subject {
             // One that is revoked is gone.
             Self::Token(tenant, id) => {
                 let row = tokens::token(conn, tenant, id).await?;
-                row.filter(|row| row.revoked_ms.is_none()).map(|row| row.revision())
+                row.filter(|row| row.revoked_ms.is_none()).map(|row| row.revision)
             }
+            Self::Member(tenant, id) => users::user(conn, tenant, id).await?.map(|row| row.revision),
         })
     }
 
@@ -193,6 +200,7 @@ impl Subject {
             Self::Slo(_, name) => (Resource::Slo, name),
             Self::Suppression(_, id) => (Resource::Suppression, id),
             Self::Token(_, id) => (Resource::Token, id),
+            Self::Member(_, id) => (Resource::Member, id),
         }
     }
 }

@@ -125,8 +125,11 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::Contract(_) => 32,
         ChangeError::NotMeasurable { .. } => 33,
         ChangeError::TooMany { .. } => 34,
+        ChangeError::LastOwner => 35,
+        ChangeError::NotAllowed { .. } => 36,
+        ChangeError::SignIn => 37,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 35;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 38;

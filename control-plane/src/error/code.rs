@@ -46,6 +46,7 @@ codes! {
         BadVersion = "bad_version",
         CohortIsManaged = "cohort_is_managed",
         DuplicateKey = "duplicate_key",
+        InvalidAccount = "invalid_account",
         InvalidBaseline = "invalid_baseline",
         InvalidContext = "invalid_context",
         InvalidContract = "invalid_contract",
@@ -63,9 +64,11 @@ codes! {
         TooLong = "too_long",
     }
     UNAUTHORIZED {
+        SignInFailed = "sign_in_failed",
         Unauthorized = "unauthorized",
     }
     FORBIDDEN {
+        CrossOrigin = "cross_origin",
         Forbidden = "forbidden",
         WrongTenant = "wrong_tenant",
     }
@@ -80,12 +83,14 @@ codes! {
         UnknownFuse = "unknown_fuse",
         UnknownHoldout = "unknown_holdout",
         UnknownLayer = "unknown_layer",
+        UnknownMember = "unknown_member",
         UnknownOverride = "unknown_override",
         UnknownPath = "unknown_path",
         UnknownPhase = "unknown_phase",
         UnknownProject = "unknown_project",
         UnknownReplica = "unknown_replica",
         UnknownSegment = "unknown_segment",
+        UnknownSession = "unknown_session",
         UnknownSlo = "unknown_slo",
         UnknownSuppression = "unknown_suppression",
         UnknownToken = "unknown_token",
@@ -107,6 +112,7 @@ codes! {
         FuseNotClosed = "fuse_not_closed",
         HeldByFuse = "held_by_fuse",
         InUse = "in_use",
+        LastOwner = "last_owner",
         Inherited = "inherited",
         NoNextStage = "no_next_stage",
         NotMeasurable = "not_measurable",

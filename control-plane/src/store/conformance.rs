@@ -8,6 +8,7 @@ mod evidence;
 mod measurements;
 mod notices;
 mod partitions;
+mod people;
 mod publication;
 mod races;
 mod slos;

@@ -41,6 +41,8 @@ pub(super) const SQLITE: Migrations = &[
     (32, include_str!("../../../migrations/sqlite/0032_contracts.sql")),
     (33, include_str!("../../../migrations/sqlite/0033_slos.sql")),
     (34, include_str!("../../../migrations/sqlite/0034_basis.sql")),
+    (37, include_str!("../../../migrations/sqlite/0037_people.sql")),
+    (38, include_str!("../../../migrations/sqlite/0038_token_lives.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -78,6 +80,8 @@ pub(super) const POSTGRES: Migrations = &[
     (32, include_str!("../../../migrations/postgres/0032_contracts.sql")),
     (33, include_str!("../../../migrations/postgres/0033_slos.sql")),
     (34, include_str!("../../../migrations/postgres/0034_basis.sql")),
+    (37, include_str!("../../../migrations/postgres/0037_people.sql")),
+    (38, include_str!("../../../migrations/postgres/0038_token_lives.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -12,7 +12,7 @@ fn here(rest: &str) -> String {
 }
 
 /// Something of every kind.
-async fn world() -> (World, String) {
+async fn world() -> (World, Ids) {
     let world = World::new().await;
     world.ok("PUT", &here("flags/free"), flag()).await;
     world.ok("PUT", &here("segments/beta"), json!({})).await;
@@ -32,19 +32,30 @@ async fn world() -> (World, String) {
     let window = json!({ "suppression_id": "old", "to_ms": world.clock.now().plus(60_000), "reason": "r" });
     world.ok("POST", &here("suppressions"), window).await;
     let token = world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": "old" })).await;
-    let token = token["token_id"].as_str().unwrap().to_owned();
+    let member = json!({ "name": "old", "roles": [{ "role": "viewer" }] });
+    let member = world.ok("POST", "/v1/members", member).await;
+    let ids = [("TOKEN", &token["token_id"]), ("MEMBER", &member["user_id"])];
+    let ids = ids.map(|(name, id)| (name, id.as_str().unwrap().to_owned()));
     // Before anybody looks at the audit trail.
     world.server().await;
-    (world, token)
+    (world, ids)
+}
+
+/// What the fixture has made and nobody could name before.
+type Ids = [(&'static str, String); 2];
+
+/// A path with those in it.
+fn with_ids(path: &str, ids: &Ids) -> String {
+    ids.iter().fold(path.to_owned(), |path, (name, id)| path.replace(name, id))
 }
 
 impl Route {
-    async fn send(&self, world: &World, token: &str, header: (&str, &str)) -> crate::world::Answer {
-        self.send_to(world, &self.path.replace("TOKEN", token), header).await
+    async fn send(&self, world: &World, ids: &Ids, header: (&str, &str)) -> crate::world::Answer {
+        self.send_to(world, &with_ids(self.path, ids), header).await
     }
 
-    async fn rehearse(&self, world: &World, token: &str, header: (&str, &str)) -> crate::world::Answer {
-        let path = self.path.replace("TOKEN", token);
+    async fn rehearse(&self, world: &World, ids: &Ids, header: (&str, &str)) -> crate::world::Answer {
+        let path = with_ids(self.path, ids);
         let joint = if path.contains('?') { '&' } else { '?' };
         self.send_to(world, &format!("{path}{joint}dry_run=true"), header).await
     }
@@ -62,11 +73,11 @@ async fn etag(world: &World, path: &str) -> Option<String> {
 
 #[tokio::test]
 async fn every_write_looks_at_what_its_sender_has_seen() {
-    let (world, token) = world().await;
+    let (world, ids) = world().await;
     for route in all() {
         let name = format!("{} {}", route.method, route.path);
         let place = match route.tagged {
-            Tagged::At(path) | Tagged::Ignored(path) => Some(path.replace("TOKEN", &token)),
+            Tagged::At(path) | Tagged::Ignored(path) => Some(with_ids(path, &ids)),
             Tagged::Made => None,
             Tagged::Nowhere if route.path.starts_with("/v1/ingest") => None,
             // They read.
@@ -90,7 +101,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
             None => refused.push(("if-match", "*".to_owned())),
         }
         for (header, value) in &refused {
-            let answer = route.send(&world, &token, (header, value)).await;
+            let answer = route.send(&world, &ids, (header, value)).await;
             assert_eq!(
                 (answer.status.as_u16(), answer.code()),
                 (412, "precondition_failed"),
@@ -103,7 +114,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
                 "{name} {header}: {value}"
             );
         }
-        let answer = route.send(&world, &token, ("if-match", "7")).await;
+        let answer = route.send(&world, &ids, ("if-match", "7")).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_header"), "{name}");
         assert_eq!(world.get("/v1/audit?limit=1000").await, before, "{name}: nothing was done");
         let header = match &current {
@@ -111,7 +122,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
             Some(tag) => ("if-match", format!("\"other\", {tag}")),
             None => ("if-none-match", "*".to_owned()),
         };
-        let rehearsed = route.rehearse(&world, &token, (header.0, &header.1)).await;
+        let rehearsed = route.rehearse(&world, &ids, (header.0, &header.1)).await;
         match rehearsed.status.as_u16() {
             200 => assert_eq!(rehearsed.body["dry_run"], true, "{name}: {}", rehearsed.body),
             status => {
@@ -119,7 +130,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
             }
         }
         assert_eq!(world.get("/v1/audit?limit=1000").await, before, "{name}: nothing is kept of a rehearsal");
-        let answer = route.send(&world, &token, (header.0, &header.1)).await;
+        let answer = route.send(&world, &ids, (header.0, &header.1)).await;
         assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.body);
         if let Some(place) = place {
             let after = etag(&world, &place).await;

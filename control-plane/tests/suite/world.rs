@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) admin: String,
     pub(crate) ingest: String,
+    /// Of the first owner's sign-in link.
+    pub(crate) code: String,
     pub(crate) server: OnceCell<String>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) batch_seq: AtomicU64,
@@ -94,11 +96,18 @@ impl World {
             plane,
             admin: made.admin_token.clone(),
             ingest: made.ingest_token.clone(),
+            code: made.sign_in_code.clone(),
             server: OnceCell::new(),
             dir,
             batch_seq: AtomicU64::new(1),
             event_seq: AtomicU64::new(1),
         }
+    }
+
+    /// Sets the clock back, as somebody may with a machine's.
+    pub(crate) fn set_back(&self, ms: u64) {
+        let Clock::Manual(at) = &self.clock else { panic!("the clock is the machine's") };
+        at.fetch_sub(ms, Ordering::SeqCst);
     }
 
     pub(crate) fn data(&self) -> PathBuf {

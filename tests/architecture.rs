@@ -181,6 +181,20 @@ fn only_clock_files_read_a_clock() {
 }
 
 #[test]
+fn every_route_is_in_the_document_and_every_body_has_a_named_type() {
+    let api = rust_files("control-plane/src/api");
+    let words = [".route(", ".route_service(", ".nest_service(", ".method_not_allowed_fallback("];
+    assert_absent(&api, &words, "a route goes into the router with its operation, by `routes`");
+    // Examples in schemas are JSON.
+    let bodies: Vec<_> =
+        api.into_iter().filter(|path| !path.starts_with("control-plane/src/api/document/schema")).collect();
+    assert_absent(&bodies, &["json!({", "json!(["], "requests and answers are named types");
+    let errors = rust_files("control-plane/src/error");
+    let errors: Vec<_> = errors.into_iter().filter(|path| !path.ends_with("tests.rs")).collect();
+    assert_absent(&errors, &["json!"], "what a problem says are the members of `Members`");
+}
+
+#[test]
 fn the_store_names_a_project_with_its_tenant_only() {
     let rule = "columns `project` are bound and read by store/stored_project.rs alone";
     let others: Vec<_> = rust_files("control-plane/src/store")

@@ -217,6 +217,6 @@ fn audit_count(admin: &Client) -> u64 {
         let page = admin.get(&format!("/v1/audit?limit=200{after}")).unwrap().ok().unwrap();
         count += page["audit"].as_array().map_or(0, Vec::len) as u64;
         let Some(next) = page["next"].as_str() else { return count };
-        after = format!("&after={next}");
+        after = format!("&cursor={next}");
     }
 }

@@ -1,8 +1,8 @@
 //! The only place that reads the time; everything else is given `now`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flagfuse_shared::ids::UnixMillis;
 
@@ -25,6 +25,15 @@ impl Clock {
         match self {
             Self::System => system_now(),
             Self::Manual(at) => UnixMillis(at.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Time since some moment before, which never goes back: for rates, which no setting of the machine's clock may change.
+    pub fn elapsed(&self) -> Duration {
+        static BEGAN: OnceLock<tokio::time::Instant> = OnceLock::new();
+        match self {
+            Self::System => monotonic().duration_since(*BEGAN.get_or_init(monotonic)),
+            Self::Manual(at) => Duration::from_millis(at.load(Ordering::SeqCst)),
         }
     }
 

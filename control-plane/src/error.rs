@@ -1,19 +1,27 @@
 //! What a request is told when it fails: every error by its variant, as problem+json with a stable code.
 
 mod code;
+mod members;
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use flagfuse_importers::ImportError;
+use flagfuse_shared::condition::SegmentFault;
 use flagfuse_shared::contract::beacon::FORMATS;
 use flagfuse_shared::environment::{EnvironmentFault, SharedField};
+use flagfuse_shared::flag::FlagFault;
 use flagfuse_shared::strict::Misfit;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 pub use self::code::Code;
-use crate::change::{ChangeError, Conflict, Resource, Tag};
+use self::members::pointer;
+pub use self::members::{Fault, Members, ToldConflict, ToldFuse};
+use crate::change::{ChangeError, Conflict, Resource, Tag, Unmet};
 use crate::ingest::IngestError;
 use crate::model::account::AccountFault;
 use crate::model::contract::ContractFault;
@@ -25,6 +33,27 @@ use crate::publish::outbox::OutboxError;
 use crate::publish::pull::PullError;
 use crate::store::StoreError;
 
+/// What is there of something, for whoever has seen another state of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its state; `None` when it is not there.
+    pub tag: Option<Tag>,
+    /// As its `GET` shows it.
+    pub body: Option<Value>,
+}
+
+/// A failed request as `application/problem+json` (RFC 9457).
+#[derive(Serialize)]
+struct Problem<'p> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'p str,
+    #[serde(flatten)]
+    members: &'p Members,
+}
+
 /// A failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -33,7 +62,7 @@ pub struct ApiError {
     /// The state that is there instead of the one that the caller has seen.
     tag: Option<Tag>,
     /// Further members of the problem, for programs.
-    extensions: Map<String, Value>,
+    members: Box<Members>,
     /// When to come back, where a second is too soon.
     wait_s: u64,
 }
@@ -41,28 +70,65 @@ pub struct ApiError {
 impl ApiError {
     /// A problem: a code, which brings its status, and a sentence.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), tag: None, extensions: Map::new(), wait_s: 1 }
+        Self { code, detail: detail.into(), tag: None, members: Box::default(), wait_s: 1 }
     }
 
     /// The same with further members.
     #[must_use]
-    pub fn with(mut self, extensions: Value) -> Self {
-        if let Value::Object(extensions) = extensions {
-            self.extensions = extensions;
-        }
+    pub fn with(self, members: Members) -> Self {
+        Self { members: Box::new(members), ..self }
+    }
+
+    /// The same with the place in the body that it is about, as messages write it: `rules[0].op`.
+    fn about(mut self, field: &str, detail: impl Into<String>) -> Self {
+        let pointer = pointer(field);
+        let fault = Fault { pointer: Some(pointer.clone()), parameter: None, detail: detail.into() };
+        (self.members.pointer, self.members.errors) = (Some(pointer), Some(vec![fault]));
         self
+    }
+
+    /// A parameter of the query that is not what it has to be.
+    pub fn of_parameter(code: Code, parameter: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let fault = Fault { pointer: None, parameter: Some(parameter.to_owned()), detail: detail.clone() };
+        Self::new(code, detail).with(Members { errors: Some(vec![fault]), ..Members::default() })
+    }
+
+    /// The same with what is there, in the place of what was there a moment ago.
+    #[must_use]
+    pub fn showing(mut self, Shown { tag, body }: Shown) -> Self {
+        self.members.etag = Some(tag.as_ref().map_or(Value::Null, |tag| Value::from(tag.to_string())));
+        (self.tag, self.members.current) = (tag, body);
+        self
+    }
+
+    /// In the place of an answer: the token has asked too often.
+    pub fn rate_limited(wait_s: u64, per_minute: u32) -> Self {
+        let detail = format!(
+            "the token has asked too often: it may ask {per_minute} times a minute; trips, switches to off and reverts are \
+             answered at any time"
+        );
+        Self { wait_s: wait_s.max(1), ..Self::new(Code::RateLimited, detail) }
     }
 
     /// For what edges answer, with the words that OFREP's clients read.
     pub fn at_the_edge(detail: String, flag_key: &str) -> Self {
-        let members =
-            json!({ "key": flag_key, "errorCode": "GENERAL", "errorDetails": detail, "metadata": {} });
+        let members = Members {
+            key: Some(flag_key.to_owned()),
+            error_code: Some("GENERAL"),
+            error_details: Some(detail.clone()),
+            metadata: Some(BTreeMap::new()),
+            ..Members::default()
+        };
         Self::new(Code::EdgeOnly, detail).with(members)
     }
 
     /// A document that does not have its shape, with the pointer to the place.
     pub fn misfit(code: Code, misfit: &Misfit, subject: &str) -> Self {
-        Self::new(code, misfit.of(subject)).with(json!({ "pointer": misfit.pointer() }))
+        let (detail, pointer) = (misfit.of(subject), misfit.pointer());
+        let fault = Fault { pointer: Some(pointer.clone()), parameter: None, detail: detail.clone() };
+        let members = Members { pointer: Some(pointer), errors: Some(vec![fault]), ..Members::default() };
+        Self::new(code, detail).with(members)
     }
 
     /// Come back in a second.
@@ -97,21 +163,23 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, mut body) = (self.code.status(), self.extensions);
-        body.extend([
-            ("type".to_owned(), Value::from("about:blank")),
-            ("title".to_owned(), status.canonical_reason().unwrap_or_default().into()),
-            ("status".to_owned(), status.as_u16().into()),
-            ("code".to_owned(), self.code.as_str().into()),
-            ("detail".to_owned(), self.detail.into()),
-        ]);
-        let mut response = (status, Json(body)).into_response();
+        let status = self.code.status();
+        let problem = Problem {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            code: self.code.as_str(),
+            detail: &self.detail,
+            members: &self.members,
+        };
+        let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(tag) = self.tag.and_then(|tag| HeaderValue::try_from(tag.to_string()).ok()) {
             headers.insert(ETAG, tag);
         }
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        let comes_back = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        if comes_back || self.code == Code::RequestInProgress {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.wait_s));
         }
         response
@@ -151,7 +219,12 @@ impl From<PolicyFault> for ApiError {
             PolicyFault::Shape(misfit) => return Self::misfit(Code::InvalidPolicy, misfit, "the policy"),
             PolicyFault::OutOfRange { .. } | PolicyFault::UnknownVariation { .. } => Code::InvalidPolicy,
         };
-        Self::new(code, fault.to_string())
+        let field = match &fault {
+            PolicyFault::OutOfRange { field, .. } => field,
+            PolicyFault::UnknownVariation { field, .. } => *field,
+            PolicyFault::Mode { .. } | PolicyFault::Shape(_) => "mode",
+        };
+        Self::new(code, fault.to_string()).about(field, fault.to_string())
     }
 }
 
@@ -160,7 +233,9 @@ impl From<ContractFault> for ApiError {
         let code = if fault.is_of_baseline() { Code::InvalidBaseline } else { Code::InvalidContract };
         match &fault {
             ContractFault::Shape { what, misfit } => Self::misfit(code, misfit, what),
-            ContractFault::OutOfRange { .. } => Self::new(code, fault.to_string()),
+            ContractFault::OutOfRange { field, .. } => {
+                Self::new(code, fault.to_string()).about(field, fault.to_string())
+            }
         }
     }
 }
@@ -169,8 +244,10 @@ impl From<SloFault> for ApiError {
     fn from(fault: SloFault) -> Self {
         match &fault {
             SloFault::Shape(misfit) => Self::misfit(Code::InvalidSlo, misfit, "the SLO"),
-            SloFault::OutOfRange { .. } | SloFault::Missing { .. } | SloFault::Idle { .. } => {
-                Self::new(Code::InvalidSlo, fault.to_string())
+            SloFault::OutOfRange { field, .. }
+            | SloFault::Missing { field, .. }
+            | SloFault::Idle { field, .. } => {
+                Self::new(Code::InvalidSlo, fault.to_string()).about(field, fault.to_string())
             }
         }
     }
@@ -191,47 +268,71 @@ impl From<ChangeError> for ApiError {
             ChangeError::TooManyEnvironments { .. } => Self::new(Code::TooManyEnvironments, detail),
             ChangeError::Conflicts { conflicts } => {
                 let errors = conflict_errors(conflicts);
-                let members = json!({ "conflicts": conflicts_json(&errors) });
+                let members = Members { conflicts: Some(told_conflicts(&errors)), ..Members::default() };
                 // The first one gives status and code, as if it stood alone.
                 let first = errors.into_iter().next().map(|(_, error)| error);
                 let first = first.unwrap_or_else(|| Self::new(Code::Exists, ""));
                 Self { detail, ..first }.with(members)
             }
-            ChangeError::Precondition { current, .. } => {
-                let shown = json!({ "etag": current.as_ref().map(ToString::to_string) });
-                Self { tag: current, ..Self::new(Code::PreconditionFailed, detail) }.with(shown)
+            ChangeError::Precondition { unmet, current, .. } => {
+                let code = match unmet {
+                    Unmet::Unsaid => Code::PreconditionRequired,
+                    Unmet::Match | Unmet::NoneMatch | Unmet::Read => Code::PreconditionFailed,
+                };
+                Self::new(code, detail).showing(Shown { tag: current, body: None })
             }
+            ChangeError::Overtaken => Self::new(Code::RequestInProgress, detail),
             ChangeError::Stale { .. } => Self::new(Code::StaleRevision, detail),
             ChangeError::SharedSalt { .. } => Self::new(Code::SharedSalt, detail),
             ChangeError::IsOff { .. } => Self::new(Code::FlagIsOff, detail),
             ChangeError::FuseInUse { fuses, .. } => {
-                let fuses = fuses
-                    .iter()
-                    .map(|(environment, circuit)| json!({ "environment": environment, "circuit": circuit }));
-                let fuses = fuses.collect::<Vec<_>>();
-                Self::new(Code::FuseInUse, detail).with(json!({ "fuses": fuses }))
+                let fuses = fuses.iter().map(|(environment, circuit)| ToldFuse {
+                    environment: environment.to_string(),
+                    circuit: *circuit,
+                });
+                let members = Members { fuses: Some(fuses.collect()), ..Members::default() };
+                Self::new(Code::FuseInUse, detail).with(members)
             }
             ChangeError::LockedByFuse { .. } => Self::new(Code::HeldByFuse, detail),
             ChangeError::NoNextStage { .. } => Self::new(Code::NoNextStage, detail),
             ChangeError::Tripped { .. } => Self::new(Code::FuseNotClosed, detail),
             ChangeError::Inherited { .. } => Self::new(Code::Inherited, detail),
             ChangeError::ConfirmationNeeded { confirmation, diffs, .. } => {
-                Self::new(Code::ConfirmationNeeded, detail)
-                    .with(json!({ "confirmation": confirmation, "diff": diffs }))
+                let confirmation = Some(confirmation.to_string());
+                Self::new(Code::ConfirmationNeeded, detail).with(Members {
+                    confirmation,
+                    diff: Some(diffs),
+                    ..Members::default()
+                })
             }
             ChangeError::LossToConfirm { confirmation, loss, .. } => {
-                Self::new(Code::ConfirmationNeeded, detail)
-                    .with(json!({ "confirmation": confirmation, "lost": loss.numbers }))
+                let (confirmation, lost) = (Some(confirmation.to_string()), Some(loss.numbers));
+                Self::new(Code::ConfirmationNeeded, detail).with(Members {
+                    confirmation,
+                    lost,
+                    ..Members::default()
+                })
             }
             ChangeError::NotInHistory { available, .. } => {
-                Self::new(Code::VersionNotKept, detail).with(json!({ "kept": available }))
+                let members = Members { kept: Some(available), ..Members::default() };
+                Self::new(Code::VersionNotKept, detail).with(members)
             }
             ChangeError::NotInVersion { .. } => Self::new(Code::UnknownFlag, detail),
             ChangeError::Unreadable { .. } | ChangeError::Diff(_) => Self::internal(&detail),
             ChangeError::InEnvironment { source, .. } => Self { detail, ..Self::from(*source) },
             ChangeError::InUse { .. } => Self::new(Code::InUse, detail),
-            ChangeError::Flag { .. } | ChangeError::FlagShape { .. } => Self::new(Code::InvalidFlag, detail),
-            ChangeError::Segment { .. } => Self::new(Code::InvalidSegment, detail),
+            ChangeError::Flag { source, .. } => of_flag(&source, detail),
+            ChangeError::FlagShape { .. } => Self::new(Code::InvalidFlag, detail),
+            ChangeError::Segment { source, .. } => {
+                let told = Self::new(Code::InvalidSegment, detail.clone());
+                match &source {
+                    SegmentFault::OutOfRange { field, .. } => told.about(field, detail),
+                    SegmentFault::Condition { rule, at, .. } => {
+                        told.about(&format!("rules[{rule}].conditions[{at}]"), detail)
+                    }
+                    _ => told,
+                }
+            }
             ChangeError::Environment(fault) => Self::new(environment_code(&fault), detail),
             ChangeError::Policy(fault) => fault.into(),
             ChangeError::Contract(fault) => fault.into(),
@@ -271,11 +372,34 @@ pub fn conflict_errors(conflicts: Vec<Conflict>) -> Vec<(String, ApiError)> {
 }
 
 /// The same for programs and people.
-pub fn conflicts_json(conflicts: &[(String, ApiError)]) -> Value {
+pub fn told_conflicts(conflicts: &[(String, ApiError)]) -> Vec<ToldConflict> {
     let conflicts = conflicts.iter();
-    conflicts
-        .map(|(name, error)| json!({ "name": name, "code": error.code.as_str(), "reason": error.detail }))
-        .collect()
+    let told = |(name, error): &(String, ApiError)| ToldConflict {
+        name: name.clone(),
+        code: error.code.as_str(),
+        reason: error.detail.clone(),
+    };
+    conflicts.map(told).collect()
+}
+
+/// A flag that cannot be evaluated, with the place in it.
+fn of_flag(fault: &FlagFault, detail: String) -> ApiError {
+    let field = match fault {
+        FlagFault::Key { field, .. }
+        | FlagFault::OutOfRange { field, .. }
+        | FlagFault::UnknownVariation { field, .. } => field,
+        FlagFault::Duplicate { field, .. } => *field,
+        FlagFault::WrongValue { .. } | FlagFault::ValueTooDeep { .. } | FlagFault::ValueTooLong { .. } => {
+            "variations"
+        }
+        FlagFault::Condition { .. } => "rules",
+        FlagFault::UnknownPrerequisite { .. }
+        | FlagFault::UnknownPrerequisiteVariation { .. }
+        | FlagFault::MalformedPrerequisite { .. } => "prerequisites",
+        FlagFault::UnknownLayer { .. } => "layer",
+        _ => return ApiError::new(Code::InvalidFlag, detail),
+    };
+    ApiError::new(Code::InvalidFlag, detail.clone()).about(field, detail)
 }
 
 const fn environment_code(fault: &EnvironmentFault) -> Code {
@@ -371,7 +495,8 @@ impl From<IngestError> for ApiError {
             IngestError::WrongTenant { .. } => Self::new(Code::WrongTenant, detail),
             IngestError::Batch(_) | IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => {
                 // So that an edge does not take this for a control plane that reads no newer format.
-                Self::new(Code::BadBatch, detail).with(json!({ "formats": FORMATS }))
+                let members = Members { formats: Some(FORMATS.to_vec()), ..Members::default() };
+                Self::new(Code::BadBatch, detail).with(members)
             }
             IngestError::Full { .. } => Self::overloaded(detail),
             IngestError::Elsewhere { .. } | IngestError::Opening => Self::new(Code::EventsMoving, detail),

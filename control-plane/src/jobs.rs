@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::api::Uses;
+use crate::api::{RateLimit, Uses};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -29,8 +29,8 @@ use crate::store::days::Daily;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, compaction, days, edge_readers, event_ids,
-    metrics_seen, notices, quarantine, scopes, sessions, slo_sums, suppressions, telemetry_log, tokens,
-    usage, users,
+    kept_answers, metrics_seen, notices, quarantine, scopes, sessions, slo_sums, suppressions, telemetry_log,
+    tokens, usage, users,
 };
 use crate::validator;
 
@@ -69,6 +69,8 @@ pub struct ServeOptions {
     pub push_token: String,
     /// Time between two looks at the fuses.
     pub tick: Duration,
+    /// How often a token of people and scripts may ask; without a limit where there is none.
+    pub rate_limit: Option<RateLimit>,
 }
 
 impl ServeOptions {
@@ -316,11 +318,12 @@ enum Prunable {
     OldCells,
     Usage,
     Notices,
+    KeptAnswers,
     SloSums(Span),
 }
 
 impl Prunable {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::EventIds,
         Self::Log,
         Self::Batches,
@@ -328,6 +331,7 @@ impl Prunable {
         Self::OldCells,
         Self::Usage,
         Self::Notices,
+        Self::KeptAnswers,
         Self::SloSums(Span::Minute),
         Self::SloSums(Span::Hour),
     ];
@@ -353,7 +357,7 @@ async fn keep_days(store: &Store, daily: Daily, now: UnixMillis) -> Result<(), S
 }
 
 /// Forgets what has no use after its horizon: ids of usage, the log that checkpoints have in them, applied batches, quarantined
-/// bytes, the minutes of old balances, the steps of old cells, hours of usage, notices, sums of objectives. Never a sum, a phase or an audit row. How many rows went.
+/// bytes, the minutes of old balances, the steps of old cells, hours of usage, notices, answers of requests with a key, sums of objectives. Never a sum, a phase or an audit row. How many rows went.
 pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
     let mut total = 0;
     for daily in Daily::ALL {
@@ -382,6 +386,9 @@ pub async fn prune(store: &Store, now: UnixMillis) -> Result<u64, StoreError> {
                 Prunable::Usage => full(usage::prune(&mut tx, now.minus(USAGE_KEPT_MS), PRUNE_COUNT).await?),
                 Prunable::Notices => {
                     full(notices::prune(&mut tx, now.minus(NOTICES_KEPT_MS), PRUNE_COUNT).await?)
+                }
+                Prunable::KeptAnswers => {
+                    full(kept_answers::prune(&mut tx, now.minus(kept_answers::KEPT_MS), PRUNE_COUNT).await?)
                 }
                 Prunable::SloSums(span) => {
                     let before = now.minus(span.kept_ms());

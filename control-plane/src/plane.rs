@@ -9,7 +9,7 @@ use flagfuse_shared::ids::TenantKey;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::{ApiState, Uses, router};
+use crate::api::{ApiState, RateLimit, Uses, router};
 use crate::change::{Actor, Change, ChangeError, CodeToMake, PeopleChange, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, Secret, TokenKind, generate, public_id};
@@ -313,16 +313,20 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// The API alone, without anything running beside it.
+    /// The API alone, without anything running beside it, and without a limit to how often a token may ask.
     pub fn router(&self, fleet: Fleet) -> axum::Router {
-        self.router_beside(fleet, Vec::new())
+        router(self.api(fleet))
     }
 
-    /// The same with the addresses of the edges, for those who ask this side what the edges answer.
-    fn router_beside(&self, fleet: Fleet, edge_addresses: Vec<String>) -> axum::Router {
+    /// The same with such a limit.
+    pub fn limited_router(&self, fleet: Fleet, limit: RateLimit) -> axum::Router {
+        router(self.api(fleet).limited(limit))
+    }
+
+    fn api(&self, fleet: Fleet) -> ApiState {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
         let state = ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet);
-        router(state.beside(edge_addresses).noting(Arc::clone(&self.uses)))
+        state.noting(Arc::clone(&self.uses))
     }
 
     /// Serves until `shutdown` is ready, then lets requests in flight finish and closes the database.
@@ -341,13 +345,19 @@ impl ControlPlane {
         let uses = Arc::clone(&self.uses);
         beside.spawn(jobs::run_people(store.clone(), publisher.clone(), clock.clone(), uses));
         let fleet = options.fleet();
+        // For those who ask this side what the edges answer.
         let addresses = options.edges.iter().map(|edge| edge.url.clone()).collect();
-        beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet.clone()));
+        let api = self.api(fleet.clone()).beside(addresses);
+        let api = match options.rate_limit {
+            Some(limit) => api.limited(limit),
+            None => api,
+        };
+        beside.spawn(jobs::run_rotation(store.clone(), publisher.clone(), clock.clone(), fleet));
         beside.spawn(jobs::run_pushers(store.clone(), publisher.clone(), clock.clone(), options));
         let limits = Limits::of(capacity::claim());
         tracing::info!(connections = limits.count_max, "listening");
         let (stop, stopped) = tokio::sync::watch::channel(false);
-        let serving = listen::serve(listener, self.router_beside(fleet, addresses), limits, stopped);
+        let serving = listen::serve(listener, router(api), limits, stopped);
         let drained = async {
             shutdown.await;
             stop.send_replace(true);

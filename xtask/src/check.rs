@@ -51,6 +51,7 @@ impl Extent {
             Self::Full => &[
                 ("FLAGFUSE_SIM_SEEDS", "300"),
                 ("FLAGFUSE_API_CASES", "20000"),
+                ("FLAGFUSE_EDITORS_S", "60"),
                 ("FLAGFUSE_MUTANTS", "200000"),
                 ("FLAGFUSE_CHAOS_S", "1200"),
                 ("FLAGFUSE_OUTAGE_S", "120"),

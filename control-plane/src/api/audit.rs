@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::auth::{InEnvironment, InTenant, Viewer};
 use super::body::Params;
-use super::page::{LIMIT_OF_EVENTS, Page};
+use super::page::Page;
 use crate::error::{ApiError, Code};
 use crate::store::audit::{self, AuditFilter, AuditPlace, AuditRow};
 
@@ -21,9 +21,9 @@ pub(super) struct AuditParams {
     /// Items of a page; 100 when absent.
     #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
-    /// The `next` of the page before.
+    /// The `next` of the page before, with the same parameters beside it.
     #[param(min_length = 1, max_length = 512)]
-    after: Option<String>,
+    cursor: Option<String>,
     /// Changes of this flag, also those of many flags, and of its fuse.
     flag: Option<String>,
     /// As the entries show it: `token:NAME`, `fuse`, `job:NAME`.
@@ -33,19 +33,20 @@ pub(super) struct AuditParams {
 
 impl AuditParams {
     fn page(&self) -> Result<Page<i64>, ApiError> {
-        Page::read("audit", self.limit.unwrap_or(LIMIT_OF_EVENTS), self.after.as_deref())
+        let asked = [self.flag.as_deref(), self.actor.as_deref()];
+        Page::read("audit", &asked, self.limit, self.cursor.as_deref())
     }
 
     /// The flag that is asked for. It need not exist any more.
     fn flag(&self) -> Result<Option<FlagKey>, ApiError> {
         let parsed = self.flag.as_deref().map(FlagKey::parse).transpose();
-        parsed.map_err(|error| ApiError::new(Code::BadQuery, format!("flag: {error}")))
+        parsed.map_err(|error| ApiError::of_parameter(Code::BadQuery, "flag", format!("flag: {error}")))
     }
 
     fn actor(&self) -> Result<Option<&str>, ApiError> {
         if self.actor.as_deref() == Some("") {
             let detail = "actor is empty, expected one as entries show it, like token:NAME or fuse";
-            return Err(ApiError::new(Code::BadQuery, detail));
+            return Err(ApiError::of_parameter(Code::BadQuery, "actor", detail));
         }
         Ok(self.actor.as_deref())
     }

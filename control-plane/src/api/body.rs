@@ -156,23 +156,40 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 /// Reads a query of a shape.
 pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     Query::try_from_uri(uri).map(|Query(params)| params).map_err(|_| {
-        let detail = repeated(uri)
-            .or_else(|| misread::<T>(uri))
-            .unwrap_or_else(|| "the query is not percent-encoded UTF-8".to_owned());
-        ApiError::new(Code::BadQuery, detail)
+        let unreadable = || ApiError::new(Code::BadQuery, "the query is not percent-encoded UTF-8");
+        misread::<T>(uri).unwrap_or_else(unreadable)
     })
 }
 
-/// Which name of a query is there more than once, in words.
-fn repeated(uri: &Uri) -> Option<String> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+/// Refuses a query with a name that is not among these, or with one that comes twice.
+pub(super) fn check_names(uri: &Uri, known: &[String]) -> Result<(), ApiError> {
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
+        return Err(ApiError::new(Code::BadQuery, "the query is not percent-encoded UTF-8"));
+    };
     let mut seen = BTreeSet::new();
-    let name = pairs.into_iter().map(|(name, _)| name).find(|name| !seen.insert(name.clone()))?;
-    Some(format!("{name} is repeated in the query"))
+    for (name, _) in pairs {
+        if !known.contains(&name) {
+            let detail = match name.as_str() {
+                "dry_run" => {
+                    "this request cannot be rehearsed: without dry_run it is made for real".to_owned()
+                }
+                _ if known.is_empty() => {
+                    format!("{name} is unknown: the query of this path has no parameters")
+                }
+                _ => format!("{name} is unknown: the query of this path takes {}", known.join(", ")),
+            };
+            return Err(ApiError::of_parameter(Code::BadQuery, &name, detail));
+        }
+        if !seen.insert(name.clone()) {
+            let detail = format!("{name} is repeated in the query");
+            return Err(ApiError::of_parameter(Code::BadQuery, &name, detail));
+        }
+    }
+    Ok(())
 }
 
 /// What keeps a query from having its shape, in words: read once more as JSON, in which values have types.
-fn misread<T: DeserializeOwned>(uri: &Uri) -> Option<String> {
+fn misread<T: DeserializeOwned>(uri: &Uri) -> Option<ApiError> {
     let Query(pairs) = Query::<BTreeMap<String, String>>::try_from_uri(uri).ok()?;
     let typed = |text: &String| match strict::parse(text.as_bytes()) {
         Ok(value @ (Value::Bool(_) | Value::Number(_))) => value,
@@ -185,7 +202,10 @@ fn misread<T: DeserializeOwned>(uri: &Uri) -> Option<String> {
         // A text that looks like a number may have been a text.
         match (pairs.get(&misfit.field()), fields.get_mut(&misfit.field())) {
             (Some(text), Some(field)) if !field.is_string() => *field = Value::from(text.as_str()),
-            _ => return Some(misfit.of("the query")),
+            _ => {
+                let (name, detail) = (misfit.field(), misfit.of("the query"));
+                return Some(ApiError::of_parameter(Code::BadQuery, &name, detail));
+            }
         }
     }
     None
@@ -204,19 +224,13 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathPar
 }
 
 /// Which state the caller has seen, from `If-Match` and `If-None-Match`. Every route that changes something asks for it, or
-/// for a `Submission`. A route that asks for this alone cannot rehearse: a change made for real by who asked for a rehearsal
-/// would be the worst of answers, so `dry_run` is refused there.
+/// for a `Submission`. A route that asks for this alone cannot rehearse; there `dry_run` is a parameter that nobody knows.
 pub(super) struct Seen(pub(super) Preconditions);
 
 impl<S: Send + Sync> FromRequestParts<S> for Seen {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let names = parts.uri.query().unwrap_or_default().split('&');
-        if names.map(|pair| pair.split('=').next().unwrap_or_default()).any(|name| name == "dry_run") {
-            let detail = "this request cannot be rehearsed: without dry_run it is made for real";
-            return Err(ApiError::new(Code::BadQuery, detail));
-        }
         Self::of_headers(parts)
     }
 }
@@ -315,10 +329,11 @@ impl Takes for Seen {
 /// `*`, or a list of tags.
 const TAG_LIST: &str = r#"^(\*|(W/)?"[!-~]*"( *, *(W/)?"[!-~]*")*)$"#;
 /// What goes wrong with any change.
-const CHANGE_FAILURES: [StatusCode; 5] = [
+const CHANGE_FAILURES: [StatusCode; 6] = [
     StatusCode::BAD_REQUEST,
     StatusCode::NOT_FOUND,
     StatusCode::CONFLICT,
     StatusCode::PRECONDITION_FAILED,
+    StatusCode::PRECONDITION_REQUIRED,
     StatusCode::SERVICE_UNAVAILABLE,
 ];

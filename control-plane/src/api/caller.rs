@@ -1,6 +1,7 @@
 //! Who is asking: the one type that says whether it is a person or a machine, whose it is, and what it may do where. Reads a
 //! token or a session's cookie, and never logs or echoes either.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::extract::FromRequestParts;
@@ -11,12 +12,13 @@ use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, client_
 
 use super::ApiState;
 use super::cookie::{self, Origin};
-use crate::change::Actor;
+use crate::change::{Actor, Preconditions};
 use crate::credential::TokenKind;
 use crate::error::{ApiError, Code};
 use crate::listen::Peer;
 use crate::model::rights::{Holding, Place, Right, Rights};
 use crate::model::session::is_over;
+use crate::store::kept_answers::Claim;
 use crate::store::{Lock, sessions, tokens, users};
 
 /// A caller who is known. Whether it may do what is asked is not said yet.
@@ -25,7 +27,29 @@ pub(super) struct Caller {
     pub(super) tenant: TenantKey,
     pub(super) who: Who,
     pub(super) rights: Rights,
+    secret: Sealing,
+    /// The attempt that its change is made by, where that may be made once only.
+    claim: Option<Claim>,
 }
+
+/// A digest of what the caller has shown, which is in no row: what a key for this caller alone is made of.
+#[derive(Clone)]
+struct Sealing(Digest);
+
+impl fmt::Debug for Sealing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealing(…)")
+    }
+}
+
+impl Sealing {
+    fn of(secret: &str) -> Self {
+        Self(Digest::of(&[SECRET_SEED, secret.as_bytes()].concat()))
+    }
+}
+
+/// Sets the digest apart from the one that is stored.
+const SECRET_SEED: &[u8] = b"flagfuse/sealed-for/";
 
 /// What a caller is.
 #[derive(Debug, Clone)]
@@ -55,6 +79,35 @@ impl Caller {
     /// Whether somebody is there to look at what is asked; a token is a machine's, whoever runs it.
     pub(super) const fn is_person(&self) -> bool {
         matches!(self.who, Who::Person { .. })
+    }
+
+    /// The public name of what it asks by, a token or a session.
+    pub(super) fn token_id(&self) -> &str {
+        match &self.who {
+            Who::Machine { token_id, .. } => token_id,
+            Who::Person { session_id, .. } => session_id,
+        }
+    }
+
+    /// A key for what only this caller may read, one for each name.
+    pub(super) fn seal(&self, name: &Digest) -> Digest {
+        Digest::of(&[self.secret.0.as_bytes().as_slice(), name.as_bytes()].concat())
+    }
+
+    /// The same on behalf of one attempt at a request.
+    pub(super) fn claiming(self, claim: Claim) -> Self {
+        Self { claim: Some(claim), ..self }
+    }
+
+    /// The attempt that its change is made by.
+    pub(super) const fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
+    }
+
+    /// What the caller's changes ask of the state that they find. A person has looked at it some time ago, and has to say
+    /// at which.
+    pub(super) fn held_to(&self, seen: Preconditions) -> Preconditions {
+        if self.is_person() { seen.required() } else { seen }
     }
 
     /// Whether it may do something in all of a place.
@@ -113,17 +166,33 @@ impl FromRequestParts<ApiState> for Caller {
 
     /// A header goes before a cookie: whoever sends one means it, and no browser does so by itself.
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        if let Some(token) = bearer(parts) {
-            return with_token(token, parts, state).await;
+        // Whoever was asked for it before is the same.
+        if let Some(known) = parts.extensions.get::<Self>() {
+            return Ok(known.clone());
         }
-        if !parts.headers.contains_key(AUTHORIZATION)
-            && let Some(secret) = cookie::read(parts)
+        let caller = known(parts, state).await?;
+        // Those of events have bounds of their own.
+        if caller.rights.allow_within(Right::Read, &Place::Tenant)
+            && let Some(rates) = &state.rates
         {
-            return with_session(&secret, parts, state).await;
+            rates.admit(caller.token_id(), parts)?;
         }
-        state.failures.missing();
-        Err(ApiError::new(Code::Unauthorized, MISSING))
+        parts.extensions.insert(caller.clone());
+        Ok(caller)
     }
+}
+
+async fn known(parts: &Parts, state: &ApiState) -> Result<Caller, ApiError> {
+    if let Some(token) = bearer(parts) {
+        return with_token(token, parts, state).await;
+    }
+    if !parts.headers.contains_key(AUTHORIZATION)
+        && let Some(secret) = cookie::read(parts)
+    {
+        return with_session(&secret, parts, state).await;
+    }
+    state.failures.missing();
+    Err(ApiError::new(Code::Unauthorized, MISSING))
 }
 
 async fn with_token(token: &str, parts: &Parts, state: &ApiState) -> Result<Caller, ApiError> {
@@ -144,11 +213,8 @@ async fn with_token(token: &str, parts: &Parts, state: &ApiState) -> Result<Call
     let (tenant, place) = tenant.zip(place).ok_or_else(|| refused(UNKNOWN))?;
     state.uses.note_token(secret, now);
     let rights = Rights::new(vec![Holding { rights: row.kind.rights(), place }]);
-    Ok(Caller {
-        tenant,
-        who: Who::Machine { token_id: row.token_id, name: row.name, kind: row.kind },
-        rights,
-    })
+    let who = Who::Machine { token_id: row.token_id, name: row.name, kind: row.kind };
+    Ok(Caller { tenant, who, rights, secret: Sealing::of(token), claim: None })
 }
 
 /// A browser sends its cookie whoever made the page that asks, so a request that changes something has to say where it comes
@@ -157,7 +223,7 @@ async fn with_session(secret: &str, parts: &Parts, state: &ApiState) -> Result<C
     if !parts.method.is_safe() && cookie::origin(parts) != Origin::Same {
         return Err(ApiError::new(Code::CrossOrigin, OTHER_ORIGIN));
     }
-    let (secret, now) = (Digest::of(secret.as_bytes()), state.now());
+    let (sealing, secret, now) = (Sealing::of(secret), Digest::of(secret.as_bytes()), state.now());
     let mut conn = state.store.read().await?;
     let signed_out = || {
         state.failures.missing();
@@ -176,5 +242,6 @@ async fn with_session(secret: &str, parts: &Parts, state: &ApiState) -> Result<C
     let grants = users::grants(&mut conn, &session.tenant, &session.user_id).await?;
     state.uses.note_session(secret, now);
     let who = Who::Person { user_id: session.user_id, name, session_id: session.session_id };
-    Ok(Caller { tenant: session.tenant, who, rights: Rights::of(&grants) })
+    let (tenant, rights) = (session.tenant, Rights::of(&grants));
+    Ok(Caller { tenant, who, rights, secret: sealing, claim: None })
 }

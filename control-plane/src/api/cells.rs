@@ -48,9 +48,9 @@ pub(super) struct CellParams {
     /// Slots of a page; 20 when absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
-    /// The `next` of the page before.
+    /// The `next` of the page before, with the same parameters beside it.
     #[param(min_length = 1, max_length = 512)]
-    after: Option<String>,
+    cursor: Option<String>,
 }
 
 /// A phase of a flag, and what of it is in no cell.
@@ -151,14 +151,16 @@ pub(super) async fn read(
     let limit = params.limit.unwrap_or(SLOT_COUNT_SHOWN);
     if !(1..=SLOT_COUNT_MAX).contains(&limit) {
         let detail = format!("limit is {limit}, allowed is 1 to {SLOT_COUNT_MAX}");
-        return Err(ApiError::new(Code::BadQuery, detail));
+        return Err(ApiError::of_parameter(Code::BadQuery, "limit", detail));
     }
     if let Some(len) = params.slice.as_ref().map(String::len).filter(|len| !(1..=SLICE_LEN_MAX).contains(len))
     {
         let detail = format!("slice has {len} bytes, allowed are 1 to {SLICE_LEN_MAX}");
-        return Err(ApiError::new(Code::BadQuery, detail));
+        return Err(ApiError::of_parameter(Code::BadQuery, "slice", detail));
     }
-    let page = Page::<i64>::read("cells", limit, params.after.as_deref())?;
+    let phase = params.phase.map(|phase| phase.to_string());
+    let asked = [phase.as_deref(), params.slice.as_deref()];
+    let page = Page::<i64>::read("cells", &asked, Some(limit), params.cursor.as_deref())?;
     let mut conn = state.store.read().await?;
     let exposures_outside_cohort = plain_exposures::of_flag(&mut conn, at.scope(), &flag).await?;
     let (phases, mut sums, mut slots, next) = if params.sum {

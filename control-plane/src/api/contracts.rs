@@ -19,7 +19,7 @@ use crate::change::{Change, RolloutStep, Tag};
 use crate::error::{ApiError, Code};
 use crate::model::contract::{Baseline, Contract};
 use crate::store::contracts::{self, ContractPart, VersionRow};
-use crate::store::{flags, fuses};
+use crate::store::{Connection, flags, fuses};
 
 /// Which version.
 #[derive(Deserialize, IntoParams)]
@@ -111,10 +111,34 @@ pub(super) async fn read_contract(
     Params(params): Params<VersionParams>,
 ) -> Result<Tagged<ContractAnswer>, ApiError> {
     let row = version(&state, (at.scope(), &flag), ContractPart::Contract, params.version).await?;
+    Ok(contract_answer(flag, row))
+}
+
+fn contract_answer(flag: String, row: VersionRow<Contract>) -> Tagged<ContractAnswer> {
     let VersionRow { version, at_ms, actor, body } = row;
     let (tag, updated_ms) = (Tag::revision(version), at_ms);
     let answer = ContractAnswer { flag, contract: body, revision: version, updated_ms, updated_by: actor };
-    Ok(Tagged::new(tag, answer))
+    Tagged::new(tag, answer)
+}
+
+/// The contract in force as `GET` shows it; `None` when there is none.
+pub(super) async fn shown_contract(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+) -> Result<Option<Tagged<ContractAnswer>>, ApiError> {
+    let row = contracts::newest(conn, scope, ContractPart::Contract, flag).await?;
+    Ok(row.map(|row| contract_answer(flag.to_owned(), row)))
+}
+
+/// The baseline as `GET` shows it; `None` when there is none.
+pub(super) async fn shown_baseline(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+) -> Result<Option<Tagged<BaselineAnswer>>, ApiError> {
+    let row = contracts::newest(conn, scope, ContractPart::Baseline, flag).await?;
+    Ok(row.map(|row| baseline_answer(flag.to_owned(), row)))
 }
 
 pub(super) async fn read_baseline(
@@ -124,10 +148,14 @@ pub(super) async fn read_baseline(
     Params(params): Params<VersionParams>,
 ) -> Result<Tagged<BaselineAnswer>, ApiError> {
     let row = version(&state, (at.scope(), &flag), ContractPart::Baseline, params.version).await?;
+    Ok(baseline_answer(flag, row))
+}
+
+fn baseline_answer(flag: String, row: VersionRow<Baseline>) -> Tagged<BaselineAnswer> {
     let VersionRow { version, at_ms, actor, body } = row;
     let (tag, updated_ms) = (Tag::revision(version), at_ms);
     let answer = BaselineAnswer { flag, baseline: body, revision: version, updated_ms, updated_by: actor };
-    Ok(Tagged::new(tag, answer))
+    Tagged::new(tag, answer)
 }
 
 pub(super) async fn put_contract(

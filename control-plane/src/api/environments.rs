@@ -12,7 +12,7 @@ use super::answer::{Binary, Changed, Created, Tagged};
 use super::auth::{Admin, AroundProject, InEnvironment, InProject, Viewer};
 use super::body::{JsonBody, Params, Seen};
 use super::document::schema;
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use super::settings::check_stages;
 use super::submission::Submission;
 use crate::change::{Change, Tag};
@@ -21,8 +21,9 @@ use crate::model::safety::{
     ConfirmAbove, EnrolmentsPerMinute, MinNetworks, SafetySettings, SoakSeconds, Stages,
 };
 use crate::model::settings::EnvironmentSettings;
-use crate::store::scopes::{self, EnvironmentRow};
-use crate::store::snapshots;
+use crate::store::listing::Stand;
+use crate::store::scopes::{self, EnvironmentRow, Whose};
+use crate::store::{Connection, snapshots};
 
 /// An environment to make.
 #[derive(Deserialize, ToSchema)]
@@ -123,6 +124,8 @@ pub(super) struct EnvironmentList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 pub(super) async fn create(
@@ -146,13 +149,33 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<EnvironmentList>, ApiError> {
-    let page = paging.page::<EnvironmentKey>("environments")?;
-    let mut conn = state.store.read().await?;
-    let (tenant, after) = (&at.caller.tenant, page.after.as_ref());
-    let rows = scopes::environments_page(&mut conn, tenant, &at.project, after, page.sought()).await?;
-    let (rows, next) = page.cut(rows, |row| row.scope.environment.clone());
-    let known = rows.into_iter().filter(|row| at.caller.knows_environment(&row.scope));
-    Ok(Json(EnvironmentList { environments: known.map(Environment::of).collect(), next }))
+    let page = paging.page("environments")?;
+    let whose = Whose::Project(&at.caller.tenant, &at.project);
+    let mut rows = scopes::environments(&mut *state.store.read().await?, whose).await?;
+    rows.retain(|row| at.caller.knows_environment(&row.scope));
+    let key = |row: &EnvironmentRow| row.scope.environment.to_string();
+    let stand = |row: &EnvironmentRow| Stand { at: row.created_ms, key: key(row) };
+    let Listed { items, next, total } = page.of(rows, stand, |row, is_sought| is_sought(&key(row)));
+    let environments = items.into_iter().map(Environment::of).collect();
+    Ok(Json(EnvironmentList { environments, next, total }))
+}
+
+/// An environment as `GET` of its settings shows it; `None` when there is none.
+pub(super) async fn shown_settings(
+    conn: &mut Connection,
+    scope: &Scope,
+) -> Result<Option<Tagged<Environment>>, ApiError> {
+    let row = scopes::environment(conn, scope).await?;
+    Ok(row.map(|row| Tagged::new(Tag::revision(row.settings_revision), Environment::of(row))))
+}
+
+/// The same as a whole, with the tag of its version.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    scope: &Scope,
+) -> Result<Option<Tagged<Environment>>, ApiError> {
+    let row = scopes::environment(conn, scope).await?;
+    Ok(row.map(|row| Tagged::new(Tag::version(row.version), Environment::of(row))))
 }
 
 /// The settings: their tag is their revision.

@@ -13,13 +13,14 @@ use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{MergePatch, NoBody, Params, PathParams, shaped};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use super::submission::{Mode, Submission, WithFuse};
 use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Power, Tag};
 use crate::error::{ApiError, Code};
 use crate::store::flags::{self, FlagRow};
-use crate::store::project_flags;
+use crate::store::listing::Stand;
+use crate::store::{Connection, project_flags};
 
 /// A flag in a path.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -56,6 +57,14 @@ pub(super) struct FlagList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     pub(super) next: Option<String>,
+    /// How many there are on all pages.
+    pub(super) total: ListTotal,
+}
+
+impl FlagList {
+    pub(super) fn of(Listed { items, next, total }: Listed<FlagRow>) -> Self {
+        Self { flags: items.into_iter().map(FlagAnswer::from).collect(), next, total }
+    }
 }
 
 /// A flag of an environment.
@@ -109,11 +118,16 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<FlagList>, ApiError> {
-    let page = paging.page::<String>("flags")?;
+    let page = paging.page("flags")?;
     let mut conn = state.store.read().await?;
-    let rows = flags::page(&mut conn, at.scope(), page.after.as_deref(), page.sought()).await?;
-    let (flags, next) = page.cut(rows, |row| row.wire.key.clone());
-    Ok(Json(FlagList { flags: flags.into_iter().map(FlagAnswer::from).collect(), next }))
+    let rows = flags::listed(&mut conn, at.scope(), &page.listing()).await?;
+    let found = flags::total(&mut conn, at.scope(), &page.listing()).await?;
+    Ok(Json(FlagList::of(page.cut(rows, found, stand))))
+}
+
+/// Where a flag stands in its list.
+pub(super) fn stand(row: &FlagRow) -> Stand {
+    Stand { at: row.updated_ms, key: row.wire.key.clone() }
 }
 
 pub(super) async fn read(
@@ -121,17 +135,23 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Tagged<EnvironmentFlag>, ApiError> {
-    let scope = at.scope();
-    let mut conn = state.store.read().await?;
-    let row = flags::flag(&mut conn, scope, &flag).await?;
-    let row = row.ok_or_else(|| {
+    shown(&mut *state.store.read().await?, at.scope(), &flag).await?.ok_or_else(|| {
         ApiError::new(
             Code::UnknownFlag,
             format!("flag {flag:?} does not exist: GET …/flags lists those that do"),
         )
-    })?;
-    let inherited = project_flags::inherited(&mut conn, scope, &flag).await?;
-    let unleash_sdk = hints::unleash_sdk(&mut conn, scope, &row.wire).await?;
+    })
+}
+
+/// A flag as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+) -> Result<Option<Tagged<EnvironmentFlag>>, ApiError> {
+    let Some(row) = flags::flag(conn, scope, flag).await? else { return Ok(None) };
+    let inherited = project_flags::inherited(conn, scope, flag).await?;
+    let unleash_sdk = hints::unleash_sdk(conn, scope, &row.wire).await?;
     let FlagRow { wire, revision, updated_ms } = row;
     let body = EnvironmentFlag {
         flag: wire,
@@ -141,7 +161,7 @@ pub(super) async fn read(
         override_patch: inherited.map(|inherited| json!(inherited.patch)),
         unleash_sdk,
     };
-    Ok(Tagged::new(Tag::revision(revision), body))
+    Ok(Some(Tagged::new(Tag::revision(revision), body)))
 }
 
 pub(super) async fn put(

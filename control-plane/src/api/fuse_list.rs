@@ -14,10 +14,12 @@ use super::ApiState;
 use super::auth::{InEnvironment, Viewer};
 use super::body::Params;
 use super::document::schema;
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use crate::error::ApiError;
 use crate::model::circuit::Circuit;
 use crate::model::verdict::{Finding, GuardrailEvidence};
+use crate::store::fuses::FuseRow;
+use crate::store::listing::Stand;
 use crate::store::verdicts::NewestVerdict;
 use crate::store::{StoreError, fuses, verdicts};
 
@@ -68,6 +70,8 @@ pub(super) struct FuseList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// The evidence of harm of a guardrail.
@@ -99,12 +103,13 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<FuseList>, ApiError> {
-    let page = paging.page::<String>("fuses")?;
+    let page = paging.page("fuses")?;
     let mut conn = state.store.read().await?;
     let all = fuses::fuses(&mut conn, at.scope()).await?;
     let newest = verdicts::newest_of_fuses(&mut conn, at.scope()).await?;
     let (stands_from, guardrails_with_evidence) = stands_from(&newest)?;
-    let (fuses, next) = page.of(all, |fuse| fuse.flag.clone());
+    let stand = |fuse: &FuseRow| Stand { at: fuse.changed_ms, key: fuse.flag.clone() };
+    let Listed { items: fuses, next, total } = page.of(all, stand, |fuse, is_sought| is_sought(&fuse.flag));
     let fuses = fuses.into_iter().map(|fuse| {
         let said = newest.get(&fuse.flag);
         let found = said.iter().flat_map(|said| &said.evidence);
@@ -118,5 +123,6 @@ pub(super) async fn list(
         }
     });
     let fuses = fuses.collect();
-    Ok(Json(FuseList { fuses, guardrails_with_evidence, false_share_max: ebh::RATE, stands_from, next }))
+    let false_share_max = ebh::RATE;
+    Ok(Json(FuseList { fuses, guardrails_with_evidence, false_share_max, stands_from, next, total }))
 }

@@ -232,12 +232,32 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Tagged<FuseAnswer>, ApiError> {
-    let scope = at.scope();
     let mut conn = state.store.read().await?;
-    let row = require_fuse(&mut conn, scope, &flag).await?;
-    let answer = answer(&mut conn, scope, &row).await?;
-    let traffic =
-        arrivals::traffic(&mut conn, scope, &row.flag, &row.policy, Some(&row), state.now()).await?;
+    let row = require_fuse(&mut conn, at.scope(), &flag).await?;
+    shown_row(&mut conn, at.scope(), &row, state.now()).await
+}
+
+/// A fuse as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+    now: UnixMillis,
+) -> Result<Option<Tagged<FuseAnswer>>, ApiError> {
+    match fuses::fuse(conn, scope, flag).await? {
+        Some(row) => shown_row(conn, scope, &row, now).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn shown_row(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FuseRow,
+    now: UnixMillis,
+) -> Result<Tagged<FuseAnswer>, ApiError> {
+    let answer = answer(conn, scope, row).await?;
+    let traffic = arrivals::traffic(conn, scope, &row.flag, &row.policy, Some(row), now).await?;
     Ok(Tagged::new(Tag::revision(row.revision), FuseAnswer { traffic: Some(traffic), ..answer }))
 }
 
@@ -446,6 +466,12 @@ struct Switch {
     reason: String,
 }
 
+/// What a person gave as the reason, in the audit trail.
+#[derive(Serialize)]
+struct Given<'g> {
+    given: &'g str,
+}
+
 impl Switch {
     /// A trip never asks what its sender has seen: the feature is to be off, whatever has happened meanwhile.
     fn admits(&self, seen: &Preconditions, fuse: &FuseRow) -> bool {
@@ -466,7 +492,7 @@ impl Switch {
 
     fn change(&self, scope: &Scope, flag: &FlagKey, expected_revision: u64) -> Change {
         let (scope, flag) = (scope.clone(), flag.clone());
-        let (reason, evidence) = (self.action.reason().to_owned(), json!({ "given": self.reason }));
+        let (reason, evidence) = (self.action.reason().to_owned(), json!(Given { given: &self.reason }));
         match self.action.target() {
             Some(to) => Change::FuseTransition {
                 scope,
@@ -498,7 +524,7 @@ async fn switch(
     asked: Switch,
     seen: Preconditions,
 ) -> Result<Applied, ApiError> {
-    let terms = Terms { preconditions: seen, ..Terms::default() };
+    let terms = Terms { preconditions: caller.held_to(seen), ..Terms::default() };
     let mut attempts_left = ATTEMPT_COUNT;
     loop {
         let before = require_fuse(&mut *state.store.read().await?, scope, flag.as_str()).await?;
@@ -510,7 +536,8 @@ async fn switch(
         attempts_left -= 1;
         match state.change(caller, change, terms.clone()).await {
             Err(ChangeError::Stale { .. }) if attempts_left > 0 => {}
-            done => return Ok(done?),
+            Err(error) => return Err(state.refusal(caller, error).await),
+            Ok(applied) => return Ok(applied),
         }
     }
 }

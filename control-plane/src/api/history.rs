@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::answer::Changed;
 use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{JsonBody, Params};
-use super::page::Paging;
+use super::page::EventPaging;
 use super::propagation::HowSoon;
 use super::submission::{Submission, WithFuse};
 use super::{ApiState, flag_key};
@@ -59,7 +59,7 @@ pub(super) struct SnapshotList {
 pub(super) async fn list(
     at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-    Params(paging): Params<Paging>,
+    Params(paging): Params<EventPaging>,
 ) -> Result<Json<SnapshotList>, ApiError> {
     let page = paging.page::<SnapshotVersion>("snapshots")?;
     let mut conn = state.store.read().await?;

@@ -16,7 +16,7 @@ use super::body::{BODY_FAILURES, Params, RawBody};
 use super::document::{Draft, Takes, schema};
 use super::submission::{Mode, Submission};
 use crate::change::{Change, ChangeError, Existing, Import};
-use crate::error::{ApiError, conflict_errors, conflicts_json};
+use crate::error::{ApiError, ToldConflict, conflict_errors, told_conflicts};
 use flagfuse_importers::{Format, importer};
 
 /// What is imported, and how.
@@ -82,7 +82,7 @@ pub(super) struct ImportAnswer {
     diff: Option<[Value; 0]>,
     /// What stands against it; always empty when it was made.
     #[schema(value_type = Vec<schema::Conflict>)]
-    conflicts: Value,
+    conflicts: Vec<ToldConflict>,
     /// Keys of the flags that were read.
     flags: Vec<String>,
     /// Keys of the segments that were read.
@@ -121,7 +121,7 @@ pub(super) async fn import(
     let mut answer = ImportAnswer {
         dry_run: how.dry_run,
         diff: None,
-        conflicts: Value::Array(Vec::new()),
+        conflicts: Vec::new(),
         flags: imported.flags.iter().map(|wire| wire.key.clone()).collect(),
         segments: imported.shared.segments.iter().map(|wire| wire.key.clone()).collect(),
         refused: imported.refused.iter().map(RefusedPart::from).collect(),
@@ -133,11 +133,12 @@ pub(super) async fn import(
     let is_rehearsal = submission.mode == Mode::DryRun;
     let changed = match state.try_propose(&at.caller, submission, change).await {
         Err(ChangeError::Conflicts { conflicts }) if is_rehearsal => {
-            answer.conflicts = conflicts_json(&conflict_errors(conflicts));
+            answer.conflicts = told_conflicts(&conflict_errors(conflicts));
             answer.diff = Some([]);
             Changed::refused()
         }
-        done => done?,
+        Ok(changed) => changed,
+        Err(error) => return Err(state.refusal(&at.caller, error).await),
     };
     Ok(changed.with(&answer))
 }

@@ -233,7 +233,7 @@ pub(super) async fn batch(
     // A batch is named by its buffer and its number, which is condition enough: nothing here has a tag.
     seen.check(None).map_err(|unmet| {
         let key = "of events".to_owned();
-        ChangeError::Precondition { what: "batch", key, unmet, current: None }
+        ChangeError::Precondition { what: "batch", key, unmet, current: None, subject: None }
     })?;
     match state.ingestion.ingest(&caller.tenant, body.clone()).await {
         Ok(answered) => Ok(Json(answered.into())),

@@ -12,13 +12,15 @@ use super::answer::{Changed, Created, Tagged};
 use super::auth::{Admin, Caller, Somewhere};
 use super::body::{JsonBody, NoBody, Params, PathParams, Seen};
 use super::document::schema;
-use super::page::{Page, Paging};
+use super::page::{ListTotal, Listed, Paging};
 use crate::change::{Change, CodeToMake, PeopleChange, Tag, is_visible};
 use crate::credential::{Secret, public_id};
 use crate::error::{ApiError, Code};
 use crate::model::account::account_name;
 use crate::model::rights::{Grant, Place, Right, Role};
 use crate::model::session::CODE_MS;
+use crate::store::Connection;
+use crate::store::listing::Stand;
 use crate::store::users::{self, MemberRow, UserRow};
 
 /// Roles of one request.
@@ -94,6 +96,8 @@ pub(super) struct MemberList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// A sign-in link. Its code is here and nowhere else.
@@ -166,13 +170,32 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<MemberList>, ApiError> {
-    let page: Page<String> = paging.page("members")?;
-    let mut conn = state.store.read().await?;
-    let rows = users::page(&mut conn, &caller.tenant, page.after.as_deref(), page.sought()).await?;
-    let (rows, next) = page.cut(rows, |row| row.user.name.clone());
-    // Pages of who does not administer the whole tenant may be short.
-    let seen = rows.into_iter().filter(|row| is_visible(&row.grants, &caller.rights));
-    Ok(Json(MemberList { members: seen.map(|row| Member::of(row, &caller)).collect(), next }))
+    let page = paging.page("members")?;
+    let mut rows = users::all(&mut *state.store.read().await?, &caller.tenant).await?;
+    rows.retain(|row| is_visible(&row.grants, &caller.rights));
+    let stand = |row: &MemberRow| Stand { at: row.user.created_ms, key: row.user.name.clone() };
+    let Listed { items, next, total } = page.of(rows, stand, |row, is_sought| is_sought(&row.user.name));
+    let members = items.into_iter().map(|row| Member::of(row, &caller)).collect();
+    Ok(Json(MemberList { members, next, total }))
+}
+
+/// A member as the caller sees it; `None` where there is none for the caller.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    caller: &Caller,
+    user_id: &str,
+) -> Result<Option<Tagged<MemberAnswer>>, ApiError> {
+    let row = users::member(conn, &caller.tenant, user_id).await?;
+    let row = row.filter(|row| is_visible(&row.grants, &caller.rights));
+    Ok(row.map(|row| {
+        let tag = Tag::revision(row.user.revision);
+        Tagged::new(tag, MemberAnswer { member: Member::of(row, caller) })
+    }))
+}
+
+async fn require(state: &ApiState, caller: &Caller, user_id: &str) -> Result<Tagged<MemberAnswer>, ApiError> {
+    let found = shown(&mut *state.store.read().await?, caller, user_id).await?;
+    found.ok_or_else(|| ApiError::new(Code::UnknownMember, format!("member {user_id:?} does not exist")))
 }
 
 pub(super) async fn invite(
@@ -197,12 +220,7 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(MemberPath { user_id }): PathParams<MemberPath>,
 ) -> Result<Tagged<MemberAnswer>, ApiError> {
-    let row = users::member(&mut *state.store.read().await?, &caller.tenant, &user_id).await?;
-    let row = row.filter(|row| is_visible(&row.grants, &caller.rights));
-    let row =
-        row.ok_or_else(|| ApiError::new(Code::UnknownMember, format!("member {user_id:?} does not exist")))?;
-    let tag = Tag::revision(row.user.revision);
-    Ok(Tagged::new(tag, MemberAnswer { member: Member::of(row, &caller) }))
+    require(&state, &caller, &user_id).await
 }
 
 /// Takes effect with the next request of whoever it is about.
@@ -213,6 +231,8 @@ pub(super) async fn put(
     PathParams(MemberPath { user_id }): PathParams<MemberPath>,
     JsonBody(NewRoles { roles }): JsonBody<NewRoles>,
 ) -> Result<Changed, ApiError> {
+    // Before anything is said of its state.
+    require(&state, &caller, &user_id).await?;
     let rights = caller.rights.clone();
     let change = PeopleChange::SetRoles { user_id, grants: grants(roles)?, rights };
     state.apply(&caller, seen, Change::People(Box::new(change))).await
@@ -224,6 +244,7 @@ pub(super) async fn remove(
     Seen(seen): Seen,
     PathParams(MemberPath { user_id }): PathParams<MemberPath>,
 ) -> Result<Changed, ApiError> {
+    require(&state, &caller, &user_id).await?;
     let change = PeopleChange::Remove { user_id, rights: caller.rights.clone() };
     state.apply(&caller, seen, Change::People(Box::new(change))).await
 }
@@ -236,6 +257,7 @@ pub(super) async fn link(
     PathParams(MemberPath { user_id }): PathParams<MemberPath>,
     _: NoBody,
 ) -> Result<Created<SignInLink>, ApiError> {
+    require(&state, &caller, &user_id).await?;
     let (secret, code) = new_code(&state)?;
     let link = SignInLink::of(user_id.clone(), secret, code.expires_ms);
     let change = PeopleChange::MakeLink { user_id, code, rights: caller.rights.clone() };

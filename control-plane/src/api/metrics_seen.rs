@@ -10,10 +10,11 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{InEnvironment, Viewer};
 use super::body::Params;
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use crate::error::ApiError;
 use crate::model::metric::RETURN_METRIC;
 use crate::model::policy::Policy;
+use crate::store::listing::Stand;
 use crate::store::metrics_seen::{KEPT_MS, NAME_COUNT_MAX, SeenMetric, seen, watched};
 
 /// A name that outcomes named, or that a fuse watches.
@@ -59,6 +60,8 @@ pub(super) struct MetricList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 pub(super) async fn read(
@@ -66,7 +69,7 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<MetricList>, ApiError> {
-    let page = paging.page::<String>("metrics")?;
+    let page = paging.page("metrics")?;
     let scope = at.scope();
     let since = state.now().minus(KEPT_MS);
     let mut conn = state.store.read().await?;
@@ -85,9 +88,11 @@ pub(super) async fn read(
         metrics.push(named(metric, count, Some((first_ms, last_ms)), flags));
     }
     metrics.extend(watched.into_iter().map(|(metric, flags)| named(metric, 0, None, flags)));
-    metrics.sort_by(|left, right| left.metric.cmp(&right.metric));
-    let (metrics, next) = page.of(metrics, |named| named.metric.clone());
-    Ok(Json(MetricList { metrics, other, since_ms: since, name_count_max: NAME_COUNT_MAX, next }))
+    let stand = |named: &Named| Stand { at: named.last_ms.unwrap_or_default(), key: named.metric.clone() };
+    let listed = page.of(metrics, stand, |named, is_sought| is_sought(&named.metric));
+    let Listed { items: metrics, next, total } = listed;
+    let name_count_max = NAME_COUNT_MAX;
+    Ok(Json(MetricList { metrics, other, since_ms: since, name_count_max, next, total }))
 }
 
 fn named(

@@ -10,6 +10,7 @@ mod caller;
 mod cells;
 mod contracts;
 mod cookie;
+mod current;
 mod document;
 mod echo;
 mod environments;
@@ -20,6 +21,7 @@ mod flags;
 mod forward;
 mod fuse_list;
 mod fuses;
+mod gate;
 mod hints;
 mod history;
 mod import;
@@ -37,8 +39,10 @@ mod project_flags;
 mod projects;
 mod propagation;
 mod quarantine;
+mod rates;
 mod readings;
 mod rehearsals;
+mod repeats;
 mod replica;
 mod rollout;
 mod server_events;
@@ -46,6 +50,7 @@ mod session;
 mod settings;
 mod slos;
 mod slots;
+mod spared;
 mod submission;
 mod suppressions;
 mod telemetry_health;
@@ -57,7 +62,7 @@ use std::sync::{Arc, LazyLock};
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
@@ -72,11 +77,14 @@ use utoipa_axum::router::OpenApiRouter;
 
 use self::answer::Changed;
 use self::auth::{Caller, Public, unknown_environment};
-use self::document::{delete, get, patch, post, put};
+use self::document::{delete, get, patch, post, put, send};
 use self::failures::Failures;
 use self::forward::Forwarder;
+use self::gate::Passages;
 use self::logins::Logins;
 use self::otlp::Exports;
+pub use self::rates::RateLimit;
+use self::rates::Rates;
 pub use self::uses::Uses;
 use crate::change::{Actor, Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::Clock;
@@ -108,6 +116,8 @@ pub struct ApiState {
     failures: Arc<Failures>,
     logins: Arc<Logins>,
     uses: Arc<Uses>,
+    /// How often tokens may ask; as often as they like where there is no limit.
+    rates: Option<Arc<Rates>>,
     /// Where the edges are, for those who ask the wrong one.
     edge_addresses: Arc<[String]>,
 }
@@ -133,8 +143,15 @@ impl ApiState {
             failures,
             logins,
             uses,
+            rates: None,
             edge_addresses,
         }
+    }
+
+    /// With a limit to how often a token may ask.
+    #[must_use]
+    pub fn limited(self, limit: RateLimit) -> Self {
+        Self { rates: Some(Arc::new(Rates::new(limit, self.clock.clone()))), ..self }
     }
 
     /// With the addresses of the edges.
@@ -201,8 +218,24 @@ impl ApiState {
         preconditions: Preconditions,
         change: Change,
     ) -> Result<Changed, ApiError> {
-        let terms = Terms { preconditions, ..Terms::default() };
-        Ok(self.change(caller, change, terms).await?.into())
+        let terms = Terms { preconditions: caller.held_to(preconditions), ..Terms::default() };
+        match self.change(caller, change, terms).await {
+            Ok(applied) => Ok(applied.into()),
+            Err(error) => Err(self.refusal(caller, error).await),
+        }
+    }
+
+    /// What a caller is told of a change that is refused. Whoever has seen another state than the one that is there is shown
+    /// this one, so that nobody has to ask again.
+    async fn refusal(&self, caller: &Caller, error: ChangeError) -> ApiError {
+        let ChangeError::Precondition { subject: Some(subject), .. } = &error else { return error.into() };
+        let subject = subject.clone();
+        let told = ApiError::from(error);
+        match current::of(self, caller, &subject).await {
+            Ok(shown) => told.showing(shown),
+            // What it says is as true without it.
+            Err(_) => told,
+        }
     }
 
     /// In a task of its own: a caller that hangs up during the commit would otherwise take the wake-up of the pushers
@@ -213,6 +246,7 @@ impl ApiState {
         change: impl Into<Proposal> + Send,
         terms: Terms,
     ) -> Result<Applied, ChangeError> {
+        let terms = Terms { claim: caller.claim().cloned(), ..terms };
         self.change_as(caller.actor(), change, terms).await
     }
 
@@ -311,7 +345,7 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/flags/{flag}/fuse", fuses::read, "Reads a fuse and where it stands"))
         .routes(put("/flags/{flag}/fuse", fuses::put, "Writes a fuse's policy"))
         .routes(delete("/flags/{flag}/fuse", fuses::delete, "Deletes a fuse"))
-        .routes(post(
+        .routes(send(
             "/flags/{flag}/fuse/rehearse",
             rehearsals::run,
             "Tells what a policy would have done lately",
@@ -337,9 +371,9 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/metrics", metrics::read, "Prometheus text of the tenant"))
         .routes(get("/v1/whoami", auth::whoami, "Tells who is asking, and what they may do"))
         .routes(get("/v1/audit", audit::of_tenant, "Lists who did what in the tenant"))
-        .routes(post(server_events::PATH, server_events::take, "Takes events from a server"))
-        .routes(post(PULL_PATH, replica::pull, "Hands a replica what it misses"))
-        .routes(post("/v1/explain", explain::ask, "Tells every comparison on the way to an answer"))
+        .routes(send(server_events::PATH, server_events::take, "Takes events from a server"))
+        .routes(send(PULL_PATH, replica::pull, "Hands a replica what it misses"))
+        .routes(send("/v1/explain", explain::ask, "Tells every comparison on the way to an answer"))
         .routes(get("/v1/keys", keys::read, "Tells who may sign, and what a rotation waits for"))
         .routes(get("/v1/tokens", tokens::list, "Lists the tokens"))
         .routes(post("/v1/tokens", tokens::create, "Makes a token"))
@@ -365,8 +399,8 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
 fn people_routes() -> OpenApiRouter<ApiState> {
     const MEMBER: &str = "/v1/members/{user_id}";
     OpenApiRouter::new()
-        .routes(post("/v1/session", session::sign_in, "Signs in with name and password"))
-        .routes(post("/v1/session/link", session::follow, "Signs in with the code of a link"))
+        .routes(send("/v1/session", session::sign_in, "Signs in with name and password"))
+        .routes(send("/v1/session/link", session::follow, "Signs in with the code of a link"))
         .routes(delete("/v1/session", session::sign_out, "Signs out"))
         .routes(get("/v1/sessions", session::list, "Lists where the caller is signed in"))
         .routes(delete("/v1/sessions/{session_id}", session::end, "Signs the caller out elsewhere"))
@@ -384,8 +418,8 @@ const ENVIRONMENT: &str = "/v1/projects/{project}/environments/{environment}";
 
 /// All routes with what they say of themselves.
 fn routes() -> OpenApiRouter<ApiState> {
-    let ingest = post(INGEST_PATH, ingest::batch, "Takes a batch of events from an edge");
-    OpenApiRouter::with_openapi(document::empty())
+    let ingest = send(INGEST_PATH, ingest::batch, "Takes a batch of events from an edge");
+    OpenApiRouter::with_openapi(document::empty(current::schemas()))
         .routes(get("/healthz", healthz, "Tells that the process answers"))
         .routes(get(document::PATH, openapi, "This document"))
         .merge(tenant_routes())
@@ -399,7 +433,9 @@ fn routes() -> OpenApiRouter<ApiState> {
 /// All routes. Everything but `/healthz` and the document needs a bearer token.
 pub fn router(state: ApiState) -> Router {
     let edges = Arc::clone(&state.edge_addresses);
-    let (routes, _) = routes().split_for_parts();
+    let (routes, document) = routes().split_for_parts();
+    let passages = Arc::new(Passages::of(&document));
+    let routes = routes.layer(from_fn_with_state((state.clone(), passages), gate::pass));
     let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges)).with_state(state);
     Router::new()
         .fallback_service(routes)

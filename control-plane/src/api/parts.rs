@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -14,10 +14,12 @@ use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{Params, PathParams, shaped};
 use super::document::{self, schema};
 use super::echo::{self, EchoBody, Shape, Shown};
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use super::submission::Submission;
 use crate::change::{Change, PartWire, Tag};
 use crate::error::{ApiError, Code};
+use crate::store::Connection;
+use crate::store::listing::Stand;
 use crate::store::parts::{self, Part, PartRow};
 
 /// A kind of parts.
@@ -133,6 +135,8 @@ pub(super) struct SegmentList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// Layers by key.
@@ -142,6 +146,8 @@ pub(super) struct LayerList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// The routes below an environment.
@@ -165,8 +171,8 @@ async fn list_segments(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<SegmentList>, ApiError> {
-    let (segments, next) = page::<Segment>(&at, &state, &paging).await?;
-    Ok(Json(SegmentList { segments, next }))
+    let Listed { items: segments, next, total } = page::<Segment>(&at, &state, &paging).await?;
+    Ok(Json(SegmentList { segments, next, total }))
 }
 
 async fn list_layers(
@@ -174,21 +180,23 @@ async fn list_layers(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<LayerList>, ApiError> {
-    let (layers, next) = page::<Layer>(&at, &state, &paging).await?;
-    Ok(Json(LayerList { layers, next }))
+    let Listed { items: layers, next, total } = page::<Layer>(&at, &state, &paging).await?;
+    Ok(Json(LayerList { layers, next, total }))
 }
 
 async fn page<K: Kind>(
     at: &InEnvironment<Viewer>,
     state: &ApiState,
     paging: &Paging,
-) -> Result<(Vec<K::Answer>, Option<String>), ApiError> {
-    let page = paging.page::<String>(K::PART.as_str())?;
+) -> Result<Listed<K::Answer>, ApiError> {
+    let page = paging.page(K::PART.as_str())?;
     let mut conn = state.store.read().await?;
-    let rows = parts::page(&mut conn, at.scope(), K::PART, page.after.as_deref(), page.sought()).await?;
+    let rows = parts::listed(&mut conn, at.scope(), K::PART, &page.listing()).await?;
+    let found = parts::total(&mut conn, at.scope(), K::PART, &page.listing()).await?;
     let key = |row: &PartRow| row.body.get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (rows, next) = page.cut(rows, key);
-    Ok((rows.into_iter().map(K::Answer::from).collect(), next))
+    let stand = |row: &PartRow| Stand { at: row.updated_ms, key: key(row) };
+    let Listed { items, next, total } = page.cut(rows, found, stand);
+    Ok(Listed { items: items.into_iter().map(K::Answer::from).collect(), next, total })
 }
 
 async fn read<K: Kind>(
@@ -196,9 +204,18 @@ async fn read<K: Kind>(
     State(state): State<ApiState>,
     PathParams(path): PathParams<K::Path>,
 ) -> Result<Tagged<K::Answer>, ApiError> {
-    let row = parts::part(&mut *state.store.read().await?, at.scope(), K::PART, path.key()).await?;
-    let row = row.ok_or_else(|| unknown::<K>(path.key()))?;
-    Ok(Tagged::new(Tag::revision(row.revision), row.into()))
+    let found = shown::<K>(&mut *state.store.read().await?, at.scope(), path.key()).await?;
+    found.ok_or_else(|| unknown::<K>(path.key()))
+}
+
+/// A part as `GET` shows it; `None` when there is none.
+pub(super) async fn shown<K: Kind>(
+    conn: &mut Connection,
+    scope: &Scope,
+    key: &str,
+) -> Result<Option<Tagged<K::Answer>>, ApiError> {
+    let row = parts::part(conn, scope, K::PART, key).await?;
+    Ok(row.map(|row| Tagged::new(Tag::revision(row.revision), row.into())))
 }
 
 fn unknown<K: Kind>(key: &str) -> ApiError {

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -11,13 +12,13 @@ use super::auth::{Editor, InEnvironment, InProject, Viewer};
 use super::body::{MergePatch, Params, PathParams};
 use super::document::schema;
 use super::echo::{self, EchoBody, Shape, Shown};
-use super::flags::{FlagAnswer, FlagHints, FlagList, FlagPath, ShownFlag, read_wire};
+use super::flags::{FlagAnswer, FlagHints, FlagList, FlagPath, ShownFlag, read_wire, stand};
 use super::page::Paging;
 use super::submission::{Submission, WithFuse};
 use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Tag};
 use crate::error::{ApiError, Code};
-use crate::store::project_flags;
+use crate::store::{Connection, project_flags};
 
 /// What an environment changes of its project's flag.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,12 +43,12 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<FlagList>, ApiError> {
-    let page = paging.page::<String>("project_flags")?;
+    let page = paging.page("project_flags")?;
     let mut conn = state.store.read().await?;
-    let (tenant, after) = (&at.caller.tenant, page.after.as_deref());
-    let rows = project_flags::page(&mut conn, tenant, &at.project, after, page.sought()).await?;
-    let (flags, next) = page.cut(rows, |row| row.wire.key.clone());
-    Ok(Json(FlagList { flags: flags.into_iter().map(FlagAnswer::from).collect(), next }))
+    let (tenant, project) = (&at.caller.tenant, &at.project);
+    let rows = project_flags::listed(&mut conn, tenant, project, &page.listing()).await?;
+    let found = project_flags::total(&mut conn, tenant, project, &page.listing()).await?;
+    Ok(Json(FlagList::of(page.cut(rows, found, stand))))
 }
 
 pub(super) async fn read(
@@ -55,10 +56,19 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Tagged<FlagAnswer>, ApiError> {
-    let mut conn = state.store.read().await?;
-    let row = project_flags::definition(&mut conn, &at.caller.tenant, &at.project, &flag).await?;
-    let row = row.ok_or_else(|| unknown_flag(&flag))?;
-    Ok(Tagged::new(Tag::revision(row.revision), row.into()))
+    let found = shown(&mut *state.store.read().await?, &at.caller.tenant, &at.project, &flag).await?;
+    found.ok_or_else(|| unknown_flag(&flag))
+}
+
+/// A project's flag as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+    flag: &str,
+) -> Result<Option<Tagged<FlagAnswer>>, ApiError> {
+    let row = project_flags::definition(conn, tenant, project, flag).await?;
+    Ok(row.map(|row| Tagged::new(Tag::revision(row.revision), row.into())))
 }
 
 fn unknown_flag(flag: &str) -> ApiError {
@@ -110,10 +120,20 @@ pub(super) async fn read_override(
     State(state): State<ApiState>,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
 ) -> Result<Tagged<Override>, ApiError> {
-    let read = project_flags::patch(&mut *state.store.read().await?, at.scope(), &flag).await?;
-    let (patch, revision) =
-        read.ok_or_else(|| ApiError::new(Code::UnknownOverride, format!("flag {flag:?} has no override")))?;
-    Ok(Tagged::new(Tag::revision(revision), Override { r#override: patch, revision }))
+    let found = shown_override(&mut *state.store.read().await?, at.scope(), &flag).await?;
+    found.ok_or_else(|| ApiError::new(Code::UnknownOverride, format!("flag {flag:?} has no override")))
+}
+
+/// An override as `GET` shows it; `None` when there is none.
+pub(super) async fn shown_override(
+    conn: &mut Connection,
+    scope: &Scope,
+    flag: &str,
+) -> Result<Option<Tagged<Override>>, ApiError> {
+    let found = project_flags::patch(conn, scope, flag).await?;
+    Ok(found.map(|(patch, revision)| {
+        Tagged::new(Tag::revision(revision), Override { r#override: patch, revision })
+    }))
 }
 
 pub(super) async fn put_override(

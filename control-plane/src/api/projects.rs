@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::{ProjectKey, UnixMillis};
+use flagfuse_shared::ids::{ProjectKey, TenantKey, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -10,12 +10,14 @@ use super::ApiState;
 use super::answer::{Changed, Created, Tagged};
 use super::auth::{Admin, AroundProject, InProject, InTenant, Somewhere, Viewer};
 use super::body::{JsonBody, Params, Seen};
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use super::submission::Submission;
 use super::unknown_project;
 use crate::change::{Change, project_tag};
 use crate::error::ApiError;
 use crate::model::rights::Place;
+use crate::store::Connection;
+use crate::store::listing::Stand;
 use crate::store::scopes::{self, ProjectRow};
 
 /// A project to make.
@@ -53,6 +55,8 @@ pub(super) struct ProjectList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 pub(super) async fn create(
@@ -70,13 +74,14 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<ProjectList>, ApiError> {
-    let page = paging.page::<ProjectKey>("projects")?;
-    let mut conn = state.store.read().await?;
-    let rows = scopes::projects_page(&mut conn, &caller.tenant, page.after.as_ref(), page.sought()).await?;
-    let (rows, next) = page.cut(rows, |row| row.key.clone());
-    // Pages of who does not know the whole tenant may be short.
-    let known = rows.into_iter().filter(|row| caller.knows(&Place::Project(row.key.clone())));
-    Ok(Json(ProjectList { projects: known.map(Project::from).collect(), next }))
+    let page = paging.page("projects")?;
+    let mut rows = scopes::projects(&mut *state.store.read().await?, &caller.tenant).await?;
+    rows.retain(|row| ProjectKey::parse(&row.key).is_ok_and(|key| caller.knows(&Place::Project(key))));
+    let stand = |row: &ProjectRow| Stand { at: row.created_ms, key: row.key.clone() };
+    let is_named =
+        |row: &ProjectRow, is_sought: &dyn Fn(&str) -> bool| is_sought(&row.key) || is_sought(&row.name);
+    let Listed { items, next, total } = page.of(rows, stand, is_named);
+    Ok(Json(ProjectList { projects: items.into_iter().map(Project::from).collect(), next, total }))
 }
 
 /// One project. Its tag changes with whatever is written in it.
@@ -84,11 +89,19 @@ pub(super) async fn read(
     at: AroundProject<Viewer>,
     State(state): State<ApiState>,
 ) -> Result<Tagged<Project>, ApiError> {
-    let mut conn = state.store.read().await?;
-    let row = scopes::project(&mut conn, &at.caller.tenant, &at.project).await?;
-    let row = row.ok_or_else(|| unknown_project(at.project.as_str()))?;
-    let tag = project_tag(&mut conn, &at.caller.tenant, &at.project).await?;
-    Ok(Tagged { tag, body: row.into() })
+    let found = shown(&mut *state.store.read().await?, &at.caller.tenant, &at.project).await?;
+    found.ok_or_else(|| unknown_project(at.project.as_str()))
+}
+
+/// A project as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    project: &ProjectKey,
+) -> Result<Option<Tagged<Project>>, ApiError> {
+    let Some(row) = scopes::project(conn, tenant, project).await? else { return Ok(None) };
+    let tag = project_tag(conn, tenant, project).await?;
+    Ok(Some(Tagged { tag, body: row.into() }))
 }
 
 /// At once when it holds nothing, else with a confirmation.

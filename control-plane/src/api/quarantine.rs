@@ -144,6 +144,17 @@ pub(super) struct Replayed {
     refused: BTreeMap<String, u64>,
 }
 
+/// A part of a replay, in the audit trail.
+#[derive(Serialize)]
+struct ReplayEntry<'r> {
+    code: &'r Option<String>,
+    flag: &'r Option<String>,
+    sdk: &'r Option<String>,
+    events: usize,
+    stored: u64,
+    duplicate: u64,
+}
+
 /// Counts quarantined events that are sound by now, oldest first. A repetition counts nothing twice. The audit trail has an
 /// entry for each thousand of them, with what they came to.
 pub(super) async fn replay(
@@ -192,8 +203,15 @@ pub(super) async fn replay(
         replayed.stored += counted.stored;
         replayed.duplicate += counted.duplicate;
         let (actor, subject) = (at.caller.actor().name, scope.environment.as_str());
-        let detail = json!({ "code": asked.code, "flag": asked.flag, "sdk": asked.sdk, "events": sound.len(),
-            "stored": counted.stored, "duplicate": counted.duplicate });
+        let (events, stored, duplicate) = (sound.len(), counted.stored, counted.duplicate);
+        let detail = json!(ReplayEntry {
+            code: &asked.code,
+            flag: &asked.flag,
+            sdk: &asked.sdk,
+            events,
+            stored,
+            duplicate
+        });
         let entry = NewAudit { actor: &actor, action: REPLAY, subject, detail, flags: asked.flag.as_slice() };
         let mut tx = state.store.write_patiently(Lock::Ingestion(place)).await?;
         insert(&mut tx, AuditPlace::Environment(scope), entry, state.now()).await?;

@@ -13,7 +13,7 @@ use super::auth::{InEnvironment, Viewer};
 use super::body::{Params, PathParams};
 use super::document::schema;
 use super::flags::FlagPath;
-use super::page::{EventPaging, LIMIT_OF_EVENTS, Page};
+use super::page::{EventPaging, Page};
 use crate::error::{ApiError, Code};
 use crate::model::circuit::Circuit;
 use crate::model::metric::RETURN_METRIC;
@@ -35,9 +35,9 @@ pub(super) struct UsageParams {
     /// Hours of a page; 100 when absent.
     #[param(minimum = 1, maximum = 1_000)]
     limit: Option<u32>,
-    /// The `next` of the page before, which has later hours.
+    /// The `next` of the page before, which has later hours, with the same parameters beside it.
     #[param(min_length = 1, max_length = 512)]
-    after: Option<String>,
+    cursor: Option<String>,
 }
 
 /// How often clients asked for a flag in one hour.
@@ -72,8 +72,8 @@ pub(super) async fn usage(
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
     Params(params): Params<UsageParams>,
 ) -> Result<Json<Usage>, ApiError> {
-    let limit = params.limit.unwrap_or(LIMIT_OF_EVENTS);
-    let page = Page::<UnixMillis>::read("usage", limit, params.after.as_deref())?;
+    let from = params.from_ms.map(|from| from.0.to_string());
+    let page = Page::<UnixMillis>::read("usage", &[from.as_deref()], params.limit, params.cursor.as_deref())?;
     let span = (params.from_ms.unwrap_or_default(), page.after.unwrap_or(UnixMillis(u64::MAX)));
     let mut conn = state.store.read().await?;
     let mut hours = stored_usage::hours_between(&mut conn, at.scope(), &flag, span, page.sought()).await?;
@@ -198,7 +198,7 @@ pub(super) async fn retention_delta(
     let window_hours = params.window_hours.unwrap_or(72);
     if !(24..=720).contains(&window_hours) {
         let detail = format!("window_hours is {window_hours}, allowed is 24 to 720");
-        return Err(ApiError::new(Code::BadQuery, detail));
+        return Err(ApiError::of_parameter(Code::BadQuery, "window_hours", detail));
     }
     let scope = at.scope();
     let mut conn = state.store.read().await?;

@@ -16,7 +16,7 @@ use super::flags::FlagPath;
 use super::submission::{Mode, Submission};
 use super::{ApiState, flag_key};
 use crate::change::{Change, RolloutStep};
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, Code, Members};
 use crate::model::circuit::{Circuit, Rollout};
 use crate::model::contract::{Contract, Judged, Standing};
 use crate::store::contracts::{self, ContractPart};
@@ -224,6 +224,11 @@ fn too_late(refused: &Value) -> ApiError {
         (_, _) => "its fuse is probing: it closes first",
     };
     let detail = format!("{asked} is refused: the roll-out is {rollout} and its fuse {circuit}; {remedy}");
-    let state = serde_json::json!({ "rollout": rollout, "circuit": circuit });
-    ApiError::new(Code::RolloutDecided, detail).with(state)
+    let named = |name: &str| refused.get(name).cloned().unwrap_or_default();
+    let members = Members {
+        rollout: serde_json::from_value(named("rollout")).ok(),
+        circuit: serde_json::from_value(named("circuit")).ok(),
+        ..Members::default()
+    };
+    ApiError::new(Code::RolloutDecided, detail).with(members)
 }

@@ -110,7 +110,7 @@ pub(super) async fn take(
     // Events are named by their ids, which is condition enough: nothing here has a tag.
     seen.check(None).map_err(|unmet| {
         let key = "of a server".to_owned();
-        ChangeError::Precondition { what: "batch", key, unmet, current: None }
+        ChangeError::Precondition { what: "batch", key, unmet, current: None, subject: None }
     })?;
     let read = if is_lines { ServerEvents::of_lines(&body) } else { ServerEvents::of_json(&body) };
     let events = read.map_err(IngestError::from)?;

@@ -17,7 +17,7 @@ use super::document::schema;
 use super::echo::{self, EchoBody, Shape, Shown};
 use super::submission::Submission;
 use crate::change::{Change, Edit, SettingsPatch};
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, Code, Members};
 use crate::model::safety::{
     ConfirmAbove, EnrolmentsPerMinute, MinNetworks, SafetySettings, SoakSeconds, Stages,
 };
@@ -140,9 +140,10 @@ fn whole(body: Value) -> Result<(EnvironmentSettings, SafetySettings), ApiError>
         ("min_networks", document.min_networks.is_some()),
         ("enrolments_per_minute", document.enrolments_per_minute.is_some()),
     ];
-    let missing: Vec<&str> =
+    let missing: Vec<&'static str> =
         fields.into_iter().filter(|(_, is_there)| !is_there).map(|(name, _)| name).collect();
-    whole_of(document).filter(|_| missing.is_empty()).ok_or_else(|| incomplete(&missing))
+    let whole = whole_of(document).filter(|_| missing.is_empty());
+    whole.ok_or_else(|| incomplete(missing))
 }
 
 /// `None` when anything is left out.
@@ -158,11 +159,12 @@ fn whole_of(document: Document) -> Option<(EnvironmentSettings, SafetySettings)>
     Some((settings, safety))
 }
 
-fn incomplete(missing: &[&str]) -> ApiError {
+fn incomplete(missing: Vec<&'static str>) -> ApiError {
     let detail = format!(
         "PUT replaces all settings, and the body leaves out {}: send every field, as GET …/settings shows them, or change \
          only some of them with PATCH …/settings",
         missing.join(", ")
     );
-    ApiError::new(Code::SettingsIncomplete, detail).with(json!({ "missing": missing }))
+    let members = Members { missing: Some(missing), ..Members::default() };
+    ApiError::new(Code::SettingsIncomplete, detail).with(members)
 }

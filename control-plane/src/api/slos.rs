@@ -13,7 +13,7 @@ use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{Params, PathParams};
 use super::document::schema;
 use super::echo::{EchoBody, Shape, Shown};
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use super::submission::Submission;
 use crate::change::{Change, SloChange, Tag};
 use crate::error::{ApiError, Code};
@@ -21,6 +21,7 @@ use crate::model::slo::{
     Condition, Counts, HOUR_MS, Judged, Level, MINUTE_MS, MINUTES_KEPT_MS, Slo, Standing, alarm, check_name,
     judge, worst,
 };
+use crate::store::listing::Stand;
 use crate::store::slo_alerts::{self, AlertRows};
 use crate::store::slos::{self, SloRow};
 use crate::store::suppressions::SuppressionRow;
@@ -140,6 +141,8 @@ pub(super) struct SloList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// What of an objective may not have been meant.
@@ -156,17 +159,18 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<SloList>, ApiError> {
-    let page = paging.page::<String>("slos")?;
+    let page = paging.page("slos")?;
     let (scope, now) = (at.scope(), state.now());
     let mut conn = state.store.read().await?;
     let rows = slos::slos(&mut conn, scope).await?;
-    let (rows, next) = page.of(rows, |row| row.name.clone());
+    let stand = |row: &SloRow| Stand { at: row.updated_ms, key: row.name.clone() };
+    let Listed { items: rows, next, total } = page.of(rows, stand, |row, is_sought| is_sought(&row.name));
     let around = Around::read(&mut conn, scope, now).await?;
     let mut answers = Vec::with_capacity(rows.len());
     for row in rows {
         answers.push(around.answer(&mut conn, row).await?);
     }
-    Ok(Json(SloList { slos: answers, next }))
+    Ok(Json(SloList { slos: answers, next, total }))
 }
 
 pub(super) async fn read(
@@ -174,11 +178,21 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(SloPath { name }): PathParams<SloPath>,
 ) -> Result<Tagged<SloAnswer>, ApiError> {
-    let mut conn = state.store.read().await?;
-    let row = slos::slo(&mut conn, at.scope(), &name).await?;
-    let row = row.ok_or_else(|| ApiError::new(Code::UnknownSlo, format!("SLO {name:?} does not exist")))?;
-    let around = Around::read(&mut conn, at.scope(), state.now()).await?;
-    Ok(Tagged::new(Tag::revision(row.revision), around.answer(&mut conn, row).await?))
+    let found = shown(&mut *state.store.read().await?, at.scope(), &name, state.now()).await?;
+    found.ok_or_else(|| ApiError::new(Code::UnknownSlo, format!("SLO {name:?} does not exist")))
+}
+
+/// An objective as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    scope: &Scope,
+    name: &str,
+    now: UnixMillis,
+) -> Result<Option<Tagged<SloAnswer>>, ApiError> {
+    let Some(row) = slos::slo(conn, scope, name).await? else { return Ok(None) };
+    let tag = Tag::revision(row.revision);
+    let around = Around::read(conn, scope, now).await?;
+    Ok(Some(Tagged::new(tag, around.answer(conn, row).await?)))
 }
 
 pub(super) async fn put(
@@ -259,7 +273,7 @@ impl Around {
                 let row = self.alerts.get(&(slo_id, alert.name.to_owned()));
                 let standing = row.map_or(Standing { level: Level::Ok, since_ms }, |row| row.standing);
                 let judged = judge(&slo, alert, &counts, &silences, Some(standing), self.now);
-                shown(&slo, &judged, standing)
+                shown_alert(&slo, &judged, standing)
             })
             .collect();
         let standings = alerts.iter().map(|alert| Standing { level: alert.level, since_ms: alert.since_ms });
@@ -296,7 +310,7 @@ fn budget(slo: &Slo, counts: &Counts, now: UnixMillis) -> Budget {
 }
 
 /// An alert as it stands: what was counted since the last look moves it with the next one.
-fn shown(slo: &Slo, judged: &Judged, standing: Standing) -> SloAlert {
+fn shown_alert(slo: &Slo, judged: &Judged, standing: Standing) -> SloAlert {
     let alert = judged.alert;
     let (limit, long_ms, short_ms) = match alert.condition {
         Condition::Burn { long_ms, short_ms, factor } => (factor, Some(long_ms), Some(short_ms)),

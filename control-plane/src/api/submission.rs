@@ -121,7 +121,10 @@ impl ApiState {
         submission: Submission,
         change: impl Into<Proposal> + Send,
     ) -> Result<Changed, ApiError> {
-        Ok(self.try_propose(caller, submission, change).await?)
+        match self.try_propose(caller, submission, change).await {
+            Ok(changed) => Ok(changed),
+            Err(error) => Err(self.refusal(caller, error).await),
+        }
     }
 
     /// The same for whoever makes something of a refusal.
@@ -131,9 +134,10 @@ impl ApiState {
         submission: Submission,
         change: impl Into<Proposal> + Send,
     ) -> Result<Changed, ChangeError> {
-        let Submission { mode, seen: preconditions, confirmation } = submission;
+        let Submission { mode, seen, confirmation } = submission;
+        let preconditions = caller.held_to(seen);
         if mode == Mode::Real {
-            let terms = Terms { consent: Consent::Person(confirmation), preconditions };
+            let terms = Terms { consent: Consent::Person(confirmation), preconditions, claim: None };
             return Ok(self.change(caller, change, terms).await?.into());
         }
         let (store, publisher, now) = (&self.store, &self.publisher, self.now());

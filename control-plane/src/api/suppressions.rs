@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::digest::hex;
-use flagfuse_shared::ids::UnixMillis;
+use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -11,12 +11,14 @@ use super::ApiState;
 use super::answer::{Changed, Created, Tagged};
 use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{JsonBody, Params, PathParams, Seen};
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use super::submission::Submission;
 use crate::change::{Change, SloChange, Tag};
 use crate::error::{ApiError, Code};
 use crate::model::slo::{HOURS_KEPT_MS, Suppression, check_name};
 use crate::random::bytes_32;
+use crate::store::Connection;
+use crate::store::listing::Stand;
 use crate::store::suppressions::{self, SuppressionRow};
 
 /// A window to declare.
@@ -72,6 +74,8 @@ pub(super) struct SuppressionList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// A window in a path.
@@ -131,14 +135,14 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<SuppressionList>, ApiError> {
-    let page = paging.page::<String>("suppressions")?;
+    let page = paging.page("suppressions")?;
     let now = state.now();
-    let mut rows =
+    let rows =
         suppressions::since(&mut *state.store.read().await?, at.scope(), now.minus(HOURS_KEPT_MS)).await?;
-    rows.sort_by(|a, b| a.suppression_id.cmp(&b.suppression_id));
-    let (rows, next) = page.of(rows, |row| row.suppression_id.clone());
-    let suppressions = rows.into_iter().map(|row| answer(row, now)).collect();
-    Ok(Json(SuppressionList { suppressions, next }))
+    let stand = |row: &SuppressionRow| Stand { at: row.declared_ms, key: row.suppression_id.clone() };
+    let Listed { items, next, total } = page.of(rows, stand, |row, is_sought| is_sought(&row.suppression_id));
+    let suppressions = items.into_iter().map(|row| answer(row, now)).collect();
+    Ok(Json(SuppressionList { suppressions, next, total }))
 }
 
 pub(super) async fn read(
@@ -146,10 +150,20 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     PathParams(SuppressionPath { suppression_id }): PathParams<SuppressionPath>,
 ) -> Result<Tagged<SuppressionAnswer>, ApiError> {
-    let row = suppressions::suppression(&mut *state.store.read().await?, at.scope(), &suppression_id).await?;
+    let found = shown(&mut *state.store.read().await?, at.scope(), &suppression_id, state.now()).await?;
     let unknown = || format!("suppression {suppression_id:?} does not exist");
-    let row = row.ok_or_else(|| ApiError::new(Code::UnknownSuppression, unknown()))?;
-    Ok(Tagged::new(Tag::revision(row.silence.to_ms), answer(row, state.now())))
+    found.ok_or_else(|| ApiError::new(Code::UnknownSuppression, unknown()))
+}
+
+/// A window as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    scope: &Scope,
+    suppression_id: &str,
+    now: UnixMillis,
+) -> Result<Option<Tagged<SuppressionAnswer>>, ApiError> {
+    let row = suppressions::suppression(conn, scope, suppression_id).await?;
+    Ok(row.map(|row| Tagged::new(Tag::revision(row.silence.to_ms), answer(row, now))))
 }
 
 /// One that is on is over from now on.

@@ -13,13 +13,14 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::auth::{InEnvironment, Viewer};
 use super::body::Params;
-use super::page::Paging;
+use super::page::{ListTotal, Listed, Paging};
 use crate::error::ApiError;
 use crate::ingest::place_of;
 use crate::model::metric::ENROLLED;
 use crate::model::verdict::INGEST_LAG_MS_MAX;
 use crate::store::cells::{self, EVERYBODY, Total};
 use crate::store::fuses::{self, FuseRow};
+use crate::store::listing::Stand;
 use crate::store::quarantine::ClaimedPlace;
 use crate::store::quarantine_groups::{QuarantineGroup, balance_of_place, groups};
 use crate::store::watermarks::{Watermark, complete_up_to, watermarks};
@@ -138,6 +139,8 @@ pub(super) struct TelemetryHealth {
     /// Where the page with more flags begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many flags there are on all pages.
+    total: ListTotal,
 }
 
 pub(super) async fn read(
@@ -145,11 +148,13 @@ pub(super) async fn read(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<TelemetryHealth>, ApiError> {
-    let page = paging.page::<String>("telemetry-health")?;
+    let page = paging.page("telemetry-health")?;
     let (scope, now) = (at.scope(), state.now());
     let mut conn = state.store.read().await?;
     let watermarks = watermarks(&mut conn, scope, now).await?;
-    let (fuses, next) = page.of(fuses::fuses(&mut conn, scope).await?, |fuse| fuse.flag.clone());
+    let stand = |fuse: &FuseRow| Stand { at: fuse.changed_ms, key: fuse.flag.clone() };
+    let all = fuses::fuses(&mut conn, scope).await?;
+    let Listed { items: fuses, next, total } = page.of(all, stand, |fuse, is_sought| is_sought(&fuse.flag));
     let mut flags = Vec::with_capacity(fuses.len());
     for fuse in fuses {
         flags.extend(flag(&mut conn, fuse).await?);
@@ -164,6 +169,7 @@ pub(super) async fn read(
         flags,
         quarantine: quarantine.into_iter().map(Group::from).collect(),
         next,
+        total,
     }))
 }
 

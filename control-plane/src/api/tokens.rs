@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -11,12 +11,14 @@ use super::answer::{Changed, Created, Tagged};
 use super::auth::{Admin, Caller, InEnvironment, Somewhere, Viewer};
 use super::body::{JsonBody, OptionalBody, Params, PathParams, Seen};
 use super::document::schema;
-use super::page::{Page, Paging};
+use super::page::{KeyedPage, ListTotal, Listed, Paging};
 use crate::change::{Change, Preconditions, Tag};
 use crate::credential::{Bearer, TokenKind, generate};
 use crate::error::{ApiError, Code};
 use crate::model::rights::{Place, Right};
 use crate::model::token::Extent;
+use crate::store::Connection;
+use crate::store::listing::{Listing, Order, Stand};
 use crate::store::tokens::{self, TokenRow};
 
 /// A token to make. A client key and a token of kind `server` name project and environment; `ingest` and `metrics` are valid in
@@ -158,6 +160,8 @@ pub(super) struct TokenList {
     /// Where the next page begins; null when there is none.
     #[schema(required)]
     next: Option<String>,
+    /// How many there are on all pages.
+    total: ListTotal,
 }
 
 /// A new token. Its secret is here and nowhere else.
@@ -263,22 +267,31 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<TokenList>, ApiError> {
-    let page = paging.page::<String>("tokens")?;
+    let page = paging.page_by("tokens", Order::Time)?;
     let mut conn = state.store.read().await?;
-    let rows = tokens::page(&mut conn, &caller.tenant, page.after.as_deref(), page.sought()).await?;
-    let (rows, next) = page.cut(rows, |row| row.token_id.clone());
-    // Pages of who does not read the whole tenant may be short.
-    let seen = rows.into_iter().filter(|row| is_seen(&caller, row));
-    Ok(Json(TokenList { tokens: seen.map(Token::from).collect(), next }))
+    if caller.may(Right::Read, &Place::Tenant) {
+        let rows = tokens::listed(&mut conn, &caller.tenant, &page.listing()).await?;
+        let found = tokens::total(&mut conn, &caller.tenant, &page.listing()).await?;
+        return Ok(Json(listed(&page, rows, found)));
+    }
+    // Of who reads a part, neither the others nor their number is anybody's business.
+    let mut rows = tokens::listed(&mut conn, &caller.tenant, &Listing::ALL).await?;
+    rows.retain(|row| is_seen(&caller, row));
+    let stand = |row: &TokenRow| Stand { at: row.created_ms, key: row.token_id.clone() };
+    let is_named =
+        |row: &TokenRow, is_sought: &dyn Fn(&str) -> bool| is_sought(&row.token_id) || is_sought(&row.name);
+    let Listed { items, next, total } = page.of(rows, stand, is_named);
+    Ok(Json(TokenList { tokens: items.into_iter().map(Token::from).collect(), next, total }))
 }
 
 fn is_seen(caller: &Caller, row: &TokenRow) -> bool {
     row.place().is_some_and(|place| caller.may(Right::Read, &place))
 }
 
-fn listed(page: &Page<String>, rows: Vec<TokenRow>) -> TokenList {
-    let (rows, next) = page.cut(rows, |row| row.token_id.clone());
-    TokenList { tokens: rows.into_iter().map(Token::from).collect(), next }
+fn listed(page: &KeyedPage, rows: Vec<TokenRow>, found: u32) -> TokenList {
+    let stand = |row: &TokenRow| Stand { at: row.created_ms, key: row.token_id.clone() };
+    let Listed { items, next, total } = page.cut(rows, found, stand);
+    TokenList { tokens: items.into_iter().map(Token::from).collect(), next, total }
 }
 
 /// A token that the caller may see, valid or not.
@@ -309,16 +322,27 @@ pub(super) async fn read(
     Ok(Tagged::new(Tag::revision(row.revision), TokenAnswer { token: row.into() }))
 }
 
+/// A valid token as `GET` shows it; `None` when there is none.
+pub(super) async fn shown(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    token_id: &str,
+) -> Result<Option<Tagged<TokenAnswer>>, ApiError> {
+    let row = tokens::token(conn, tenant, token_id).await?.filter(|row| row.revoked_ms.is_none());
+    Ok(row.map(|row| Tagged::new(Tag::revision(row.revision), TokenAnswer { token: row.into() })))
+}
+
 /// `GET …/tokens` of an environment: its client keys and those of servers.
 pub(super) async fn list_of_environment(
     at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<TokenList>, ApiError> {
-    let page = paging.page::<String>("client_keys")?;
+    let page = paging.page_by("client_keys", Order::Time)?;
     let mut conn = state.store.read().await?;
-    let rows = tokens::environment_page(&mut conn, at.scope(), page.after.as_deref(), page.sought()).await?;
-    Ok(Json(listed(&page, rows)))
+    let rows = tokens::listed_of_environment(&mut conn, at.scope(), &page.listing()).await?;
+    let found = tokens::total_of_environment(&mut conn, at.scope(), &page.listing()).await?;
+    Ok(Json(listed(&page, rows, found)))
 }
 
 pub(super) async fn revoke(

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::confirm::{Above, Given, Lost};
 use super::precondition::{Tag, Unmet};
 use super::resource::Resource;
+use super::subject::Subject;
 use crate::model::circuit::Circuit;
 use crate::model::contract::ContractFault;
 use crate::model::policy::PolicyFault;
@@ -20,7 +21,7 @@ use crate::publish::outbox::OutboxError;
 use crate::store::StoreError;
 
 /// What is told whom nothing lets in.
-pub const SIGN_IN: &str = "name and password, or the sign-in link, are not valid, or not any more; `flagfuse login-link` makes \
+const SIGN_IN: &str = "name and password, or the sign-in link, are not valid, or not any more; `flagfuse login-link` makes \
                            a link for whoever has the data folder";
 
 /// Why a change is refused; nothing was stored.
@@ -184,6 +185,8 @@ pub enum ChangeError {
         unmet: Unmet,
         /// What is there.
         current: Option<Tag>,
+        /// What it is about, for whoever shows it; `None` of what has no state.
+        subject: Option<Box<Subject>>,
     },
     /// Somebody else moved the fuse between a look at it and this decision.
     #[error("fuse is at revision {found}, the change was made for {expected}")]
@@ -244,6 +247,9 @@ pub enum ChangeError {
         /// Bytes allowed.
         len_max: usize,
     },
+    /// Another attempt at the same request has taken over.
+    #[error("another attempt at this request has taken over: it is being answered there")]
+    Overtaken,
     /// The environment's snapshot would be outside its limits.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -343,6 +349,11 @@ fn state_in_words(unmet: Unmet, current: Option<&Tag>) -> String {
         }
         (Unmet::NoneMatch, Some(current)) => format!("is at {current}, which if-none-match rules out"),
         (Unmet::NoneMatch, None) => "is not there, which if-none-match rules out".to_owned(),
+        (Unmet::Unsaid, Some(current)) => format!(
+            "is at {current}, and the request does not say which state it was made for: send if-match with the tag that \
+             was read"
+        ),
+        (Unmet::Unsaid, None) => "is not there, and the request does not say so".to_owned(),
     }
 }
 

@@ -4,8 +4,8 @@
 //! publication. Never judges whether a change is wise.
 //!
 //! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
-//! - `subject`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against it,
-//!   and who has to confirm it
+//! - `subject`, `state`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against
+//!   it, and who has to confirm it
 //! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `ramp`, `together`, `rollout`, `scope`, `slo`, `token`, `people`: one file a kind of change
 //! - `environment`, `attempt`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `notice`, `outcome`: what every one of them is handed, and what it leaves behind
@@ -49,6 +49,7 @@ mod same;
 mod scope;
 mod slo;
 mod slo_change;
+mod state;
 mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -71,4 +72,5 @@ pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};
 pub use self::proposal::{Proposal, Terms};
 pub use self::resource::Resource;
 pub use self::slo_change::SloChange;
+pub use self::subject::Subject;
 pub use self::transaction::{apply, propose, rehearse};

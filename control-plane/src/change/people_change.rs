@@ -77,6 +77,11 @@ impl PeopleChange {
         }
     }
 
+    /// Whether somebody only gets another way in.
+    pub const fn is_link(&self) -> bool {
+        matches!(self, Self::MakeLink { .. })
+    }
+
     /// Whether nothing of it can be there yet.
     pub const fn is_creation(&self) -> bool {
         matches!(self, Self::Invite { .. })

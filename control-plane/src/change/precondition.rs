@@ -58,6 +58,8 @@ pub struct Preconditions {
     /// What the body says it was read at.
     read: Option<Tag>,
     enabled: EnabledField,
+    /// Whether something has to be said of what is there.
+    is_required: bool,
 }
 
 /// Whether a body says if its flag is to be on. Left out it means on, which is right for a new flag; of one that somebody
@@ -92,6 +94,8 @@ pub enum Unmet {
     NoneMatch,
     /// What is there is not what the body was read from, or there is nothing.
     Read,
+    /// Something is there, and nothing says which state of it was seen.
+    Unsaid,
 }
 
 impl Preconditions {
@@ -105,7 +109,19 @@ impl Preconditions {
             none_matching: listed(if_none_match).map_err(|fault| ("if-none-match", fault))?,
             read: None,
             enabled: EnabledField::Named,
+            is_required: false,
         })
+    }
+
+    /// The same of somebody who has to say which state was seen: a person who looked at a page some time ago.
+    #[must_use]
+    pub fn required(self) -> Self {
+        Self { is_required: true, ..self }
+    }
+
+    /// Whether neither headers nor the body say anything of the state.
+    const fn is_unsaid(&self) -> bool {
+        self.matching.is_none() && self.none_matching.is_none() && self.read.is_none()
     }
 
     /// The same for a body that was read here and says at which revision: somebody may have written since, and what they
@@ -139,6 +155,9 @@ impl Preconditions {
 
     /// Compares with the state that is there; `None` when nothing is.
     pub fn check(&self, current: Option<&Tag>) -> Result<(), Unmet> {
+        if self.is_required && self.is_unsaid() && current.is_some() {
+            return Err(Unmet::Unsaid);
+        }
         let is_met = match &self.matching {
             None => true,
             Some(Listed::Any) => current.is_some(),
@@ -288,6 +307,16 @@ mod tests {
             );
             assert_eq!(preconditions.of_headers().read_at(None), preconditions.of_headers());
         }
+    }
+
+    #[test]
+    fn who_has_to_say_which_state_was_seen_is_refused_without_a_word_where_something_is_there() {
+        let seven = Tag::revision(7);
+        let bare = Preconditions::default().required();
+        assert_eq!((bare.check(Some(&seven)), bare.check(None)), (Err(Unmet::Unsaid), Ok(())));
+        assert_eq!(bare.read_at(Some(7)).check(Some(&seven)), Ok(()));
+        assert_eq!(read(&["\"7\""], &[]).unwrap().required().check(Some(&seven)), Ok(()));
+        assert_eq!(read(&["\"6\""], &[]).unwrap().required().check(Some(&seven)), Err(Unmet::Match));
     }
 
     #[test]

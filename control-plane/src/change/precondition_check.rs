@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::error::ChangeError;
 use super::flag;
 use super::kinds::{Change, RolloutStep};
-use super::precondition::Preconditions;
+use super::precondition::{Preconditions, Unmet};
 use super::slo_change::SloChange;
 use super::subject::Subject;
 use super::writing::Writing;
@@ -28,17 +28,25 @@ pub(super) async fn check(
         return Err(ChangeError::IsOff { flag: subject.name().1.to_owned() });
     }
     // What is only being made is not there, and what belongs to somebody else is not there for this caller.
-    let current = if is_creation(change) || !subject.is_own(writing.actor) {
-        None
-    } else {
-        subject.tag(writing.conn).await?
-    };
+    let is_looked_at = !is_creation(change) && subject.is_own(writing.actor);
+    let current = if is_looked_at { subject.tag(writing.conn).await? } else { None };
     let Err(unmet) = preconditions.check(current.as_ref()) else { return Ok(()) };
     if is_switch_off(writing, change).await? || !is_possible(writing, change, current.is_some()).await? {
         return Ok(());
     }
+    // The same content under another version takes nothing from anybody, nor does a link.
+    let takes_nothing = match change {
+        Change::Republish { .. } => true,
+        Change::People(change) => change.is_link(),
+        _ => false,
+    };
+    if unmet == Unmet::Unsaid && takes_nothing {
+        return Ok(());
+    }
     let (what, key) = subject.name();
-    Err(ChangeError::Precondition { what: what.as_str(), key: key.to_owned(), unmet, current })
+    let subject = is_looked_at.then(|| Box::new(subject.clone()));
+    let (what, key) = (what.as_str(), key.to_owned());
+    Err(ChangeError::Precondition { what, key, unmet, current, subject })
 }
 
 fn is_creation(change: &Change) -> bool {
@@ -52,12 +60,13 @@ fn is_creation(change: &Change) -> bool {
         )
 }
 
-/// Whether nothing happens but that something is off afterwards.
+/// Whether nothing happens but that something is off afterwards, or stays where it is.
 async fn is_switch_off(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
     let switches_off =
         |stored: Option<FlagWire>, wire| stored.is_some_and(|stored| flag::is_switch_off(&stored, wire));
     Ok(match change {
         Change::FuseTransition { to, .. } => *to == Circuit::Open,
+        Change::HoldRamp { is_held, .. } => *is_held,
         Change::Rollout { step, .. } => matches!(step, RolloutStep::RollBack { .. }),
         Change::PutFlag { scope, wire } => {
             let stored = flags::flag(writing.conn, scope, &wire.key).await?;

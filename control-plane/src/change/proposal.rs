@@ -9,6 +9,7 @@ use super::same::is_same;
 use super::subject::Subject;
 use super::writing::Writing;
 use crate::publish::outbox::Reserve;
+use crate::store::kept_answers::Claim;
 
 /// A change, or an edit that becomes one.
 #[derive(Debug, Clone)]
@@ -38,11 +39,13 @@ pub struct Terms {
     pub consent: Consent,
     /// Which state it was made for.
     pub preconditions: Preconditions,
+    /// The attempt that it is made by, where it may be made once only.
+    pub claim: Option<Claim>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { consent: Consent::NotAsked, preconditions: Preconditions::default() }
+        Self { consent: Consent::NotAsked, preconditions: Preconditions::default(), claim: None }
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     together, token,
 };
 use crate::publish::Publisher;
-use crate::store::Store;
+use crate::store::{Store, kept_answers};
 
 /// What was done, or would be.
 struct Done {
@@ -62,6 +62,12 @@ pub async fn propose(
         (applied.version, applied.revision) = subject.version_and_revision(writing.conn).await?;
     }
     if is_done {
+        // In the transaction of what it is about: it is done once, whoever stops where.
+        if let Some(claim) = &terms.claim
+            && !kept_answers::done(&mut tx, claim, now).await?
+        {
+            return Err(ChangeError::Overtaken);
+        }
         tx.commit().await?;
         publisher.ring();
     }
@@ -78,7 +84,7 @@ pub async fn rehearse(
     now: UnixMillis,
 ) -> Result<Rehearsed, ChangeError> {
     let mut tx = store.write(lock(actor, &proposal)).await?;
-    let terms = Terms { consent: Consent::Person(None), preconditions };
+    let terms = Terms { consent: Consent::Person(None), preconditions, claim: None };
     let mut writing = Writing { conn: &mut tx, actor, now };
     let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
     let consent = std::mem::replace(&mut resolved.consent, Consent::NotAsked);

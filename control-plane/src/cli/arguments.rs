@@ -61,7 +61,15 @@ pub(crate) enum Command {
     /// Ask about fuses.
     Fuse(fuse::FuseArgs),
     /// Print the `OpenAPI` document of the API.
-    Openapi,
+    Openapi(OpenapiArgs),
+}
+
+/// Arguments of `openapi`.
+#[derive(Debug, Args)]
+pub(crate) struct OpenapiArgs {
+    /// Print the table of codes instead, as the documentation has it.
+    #[arg(long)]
+    pub codes: bool,
 }
 
 /// Arguments of `init`.
@@ -137,6 +145,10 @@ pub(crate) struct ServeArgs {
     /// Milliseconds between two looks at the fuses.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub tick_ms: u64,
+    /// Requests that an admin or viewer token may make in a minute, a sixth of them at once; 0 is without a limit. Trips, switches
+    /// to off and reverts are never limited.
+    #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub requests_per_minute: u32,
     /// Where other control planes of the same database reach this one, such as `http://10.0.0.7:8700`: they hand it the events
     /// that it counts. Without it they tell edges to come back.
     #[arg(long, value_name = "URL", env = "FLAGFUSE_ADVERTISE_URL", value_parser = advertised)]

@@ -47,7 +47,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Baseline(args) => baseline::run(args).await,
         Command::Explain(args) => say(&explain::run(args).await?),
         Command::Fuse(args) => fuse::run(args.command).await,
-        Command::Openapi => say(&openapi::run()?),
+        Command::Openapi(args) => say(&openapi::run(&args)?),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

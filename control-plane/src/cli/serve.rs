@@ -1,9 +1,11 @@
 //! `flagfuse serve`: opens a data folder and serves it until it is told to stop.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use flagfuse_control_plane::api::RateLimit;
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::jobs::ServeOptions;
 use flagfuse_control_plane::plane::ControlPlane;
@@ -49,6 +51,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         tenant: args.of.tenant,
         push_token,
         tick,
+        rate_limit: NonZeroU32::new(args.requests_per_minute).map(|per_minute| RateLimit { per_minute }),
     };
     plane.serve(listener, options, shutdown).await;
     Ok(())

@@ -9,6 +9,7 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::flag::FlagFault;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey};
 use flagfuse_shared::snapshot::payload::PayloadError;
+use serde_json::json;
 
 use super::*;
 use crate::change::testing::{CHANGE_ERROR_COUNT, change_error_number as number};
@@ -80,7 +81,8 @@ fn of_states() -> Vec<(ChangeError, Code)> {
     let environment = EnvironmentKey::parse("e").unwrap();
     let inside = ChangeError::InEnvironment { environment, source: Box::new(ChangeError::CohortIsManaged) };
     let tripped = ChangeError::Tripped { what: key(), circuit: Circuit::Open, remedy: "close it" };
-    let unmet = ChangeError::Precondition { what: "flag", key: key(), unmet: Unmet::Match, current: None };
+    let unmet =
+        |unmet| ChangeError::Precondition { what: "flag", key: key(), unmet, current: None, subject: None };
     let conflict = |reason| ChangeError::Conflicts { conflicts: vec![Conflict { name: key(), reason }] };
     vec![
         (ChangeError::NotMeasurable { why: key() }, Code::NotMeasurable),
@@ -99,8 +101,10 @@ fn of_states() -> Vec<(ChangeError, Code)> {
         (ChangeError::NoNextStage { flag: key() }, Code::NoNextStage),
         (ChangeError::Inherited { flag: key() }, Code::Inherited),
         (inside, Code::CohortIsManaged),
-        (unmet, Code::PreconditionFailed),
+        (unmet(Unmet::Match), Code::PreconditionFailed),
+        (unmet(Unmet::Unsaid), Code::PreconditionRequired),
         (ChangeError::Stale { found: 8, expected: 7 }, Code::StaleRevision),
+        (ChangeError::Overtaken, Code::RequestInProgress),
     ]
 }
 

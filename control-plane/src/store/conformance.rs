@@ -5,6 +5,8 @@ mod contracts;
 mod counted;
 mod definitions;
 mod evidence;
+mod kept_answers;
+mod listings;
 mod measurements;
 mod notices;
 mod partitions;

@@ -3,9 +3,10 @@
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
+use super::listing::{Listing, Rows};
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::rows::list;
-use super::sql::Row;
+use super::sql::{Query, Row};
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// Flags that are read by one statement.
@@ -39,26 +40,37 @@ pub async fn flag(conn: &mut Connection, scope: &Scope, key: &str) -> Result<Opt
 
 /// All flags of an environment by key.
 pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>, StoreError> {
-    page(conn, scope, None, u32::MAX).await
+    listed(conn, scope, &Listing::ALL).await
 }
 
-/// The same, those behind the key `after`.
-pub async fn page(
+const LISTED: Rows = Rows {
+    columns: "body, revision, updated_ms",
+    table: "flags",
+    own: "project = $1 AND environment = $2",
+    own_count: 2,
+    key: "flag",
+    time: "updated_ms",
+    searched: &["flag"],
+};
+
+/// Those of an environment's flags that are asked for.
+pub async fn listed<'v>(
     conn: &mut Connection,
-    scope: &Scope,
-    after: Option<&str>,
-    limit: u32,
+    scope: &'v Scope,
+    listing: &Listing<'v>,
 ) -> Result<Vec<FlagRow>, StoreError> {
-    let sql = "SELECT body, revision, updated_ms FROM flags
-               WHERE project = $1 AND environment = $2 AND flag > $3 ORDER BY flag LIMIT $4";
-    let rows = sql::query(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(after.unwrap_or_default())
-        .bind(limit)
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(flag_row).collect()
+    let own = |query: Query<'v>| query.bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    LISTED.page(conn, listing, own).await?.iter().map(flag_row).collect()
+}
+
+/// How many those are on all pages, as far as they are counted.
+pub async fn total<'v>(
+    conn: &mut Connection,
+    scope: &'v Scope,
+    listing: &Listing<'v>,
+) -> Result<u32, StoreError> {
+    let own = |query: Query<'v>| query.bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    LISTED.total(conn, listing, own).await
 }
 
 /// Key and revision of every flag of an environment.

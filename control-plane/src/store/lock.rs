@@ -31,6 +31,8 @@ pub enum Lock<'l> {
     /// The events of one environment: its partition, and nothing that people or the engine write. A kill does not wait for
     /// it, nor it for a kill.
     Partition(&'l Scope),
+    /// Which requests of a tenant are known by a key. Nothing else is written under it, and nobody waits for it long.
+    Requests(&'l TenantKey),
     /// What is forgotten by age.
     Housekeeping,
 }
@@ -48,6 +50,7 @@ pub(super) enum Mode {
 enum Level {
     Partition,
     Ingestion,
+    Requests,
     Housekeeping,
     Installation,
     Tenant,
@@ -60,6 +63,7 @@ impl Level {
         match self {
             Self::Partition => "partitions",
             Self::Ingestion => "ingestion",
+            Self::Requests => "requests",
             Self::Housekeeping => "housekeeping",
             Self::Installation => "installation",
             Self::Tenant => "tenants",
@@ -97,6 +101,9 @@ impl Lock<'_> {
             Self::Partition(Scope { tenant, project, environment }) => {
                 let name = format!("/{tenant}/{project}/{environment}");
                 take(&mut names, Level::Partition, name, Mode::Exclusive);
+            }
+            Self::Requests(tenant) => {
+                take(&mut names, Level::Requests, format!("/{tenant}"), Mode::Exclusive);
             }
             Self::Housekeeping => take(&mut names, Level::Housekeeping, String::new(), Mode::Exclusive),
         }
@@ -157,6 +164,7 @@ mod tests {
         let expected = [&["Exclusive Ingestiont/p/a"], &above[..], &["Shared Environment/t/p/a"]].concat();
         assert_eq!(names(Lock::Ingestion(place)), expected);
         assert_eq!(names(Lock::Partition(&a)), ["Exclusive Partition/t/p/a"]);
+        assert_eq!(names(Lock::Requests(&a.tenant)), ["Exclusive Requests/t"]);
         assert_eq!(names(Lock::Housekeeping), ["Exclusive Housekeeping"]);
     }
 

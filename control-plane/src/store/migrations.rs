@@ -41,6 +41,7 @@ pub(super) const SQLITE: Migrations = &[
     (32, include_str!("../../../migrations/sqlite/0032_contracts.sql")),
     (33, include_str!("../../../migrations/sqlite/0033_slos.sql")),
     (34, include_str!("../../../migrations/sqlite/0034_basis.sql")),
+    (35, include_str!("../../../migrations/sqlite/0035_kept_answers.sql")),
     (37, include_str!("../../../migrations/sqlite/0037_people.sql")),
     (38, include_str!("../../../migrations/sqlite/0038_token_lives.sql")),
 ];
@@ -80,6 +81,7 @@ pub(super) const POSTGRES: Migrations = &[
     (32, include_str!("../../../migrations/postgres/0032_contracts.sql")),
     (33, include_str!("../../../migrations/postgres/0033_slos.sql")),
     (34, include_str!("../../../migrations/postgres/0034_basis.sql")),
+    (35, include_str!("../../../migrations/postgres/0035_kept_answers.sql")),
     (37, include_str!("../../../migrations/postgres/0037_people.sql")),
     (38, include_str!("../../../migrations/postgres/0038_token_lives.sql")),
 ];

@@ -5,8 +5,9 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::listing::{Listing, Rows};
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
-use super::sql::Row;
+use super::sql::{Query, Row};
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// Which kind of thing is shared.
@@ -62,29 +63,41 @@ pub async fn part(
 
 /// All parts of a kind by key.
 pub async fn parts(conn: &mut Connection, scope: &Scope, part: Part) -> Result<Vec<PartRow>, StoreError> {
-    page(conn, scope, part, None, u32::MAX).await
+    listed(conn, scope, part, &Listing::ALL).await
 }
 
-/// The same, those behind the key `after`. The one holdout is behind nothing.
-pub async fn page(
+const LISTED: Rows = Rows {
+    columns: "body, revision, updated_ms",
+    table: "shared_parts",
+    own: "project = $1 AND environment = $2 AND part = $3",
+    own_count: 3,
+    key: "key",
+    time: "updated_ms",
+    searched: &["key"],
+};
+
+/// Those parts of a kind that are asked for.
+pub async fn listed<'v>(
     conn: &mut Connection,
-    scope: &Scope,
+    scope: &'v Scope,
     part: Part,
-    after: Option<&str>,
-    limit: u32,
+    listing: &Listing<'v>,
 ) -> Result<Vec<PartRow>, StoreError> {
-    let sql = "SELECT body, revision, updated_ms FROM shared_parts
-               WHERE project = $1 AND environment = $2 AND part = $3 AND ($4 IS NULL OR key > $4)
-               ORDER BY key LIMIT $5";
-    let rows = sql::query(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(part.as_str())
-        .bind(after)
-        .bind(limit)
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(part_row).collect()
+    LISTED.page(conn, listing, own(scope, part)).await?.iter().map(part_row).collect()
+}
+
+/// How many those are on all pages, as far as they are counted.
+pub async fn total<'v>(
+    conn: &mut Connection,
+    scope: &'v Scope,
+    part: Part,
+    listing: &Listing<'v>,
+) -> Result<u32, StoreError> {
+    LISTED.total(conn, listing, own(scope, part)).await
+}
+
+fn own<'v>(scope: &'v Scope, part: Part) -> impl FnOnce(Query<'v>) -> Query<'v> {
+    move |query| query.bind(StoredProject::of(scope)).bind(scope.environment.as_str()).bind(part.as_str())
 }
 
 /// Everything that an environment's flags share, as a snapshot carries it.

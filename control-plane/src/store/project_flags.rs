@@ -5,7 +5,9 @@ use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
 use serde_json::Value;
 
 use super::flags::{FlagRow, flag_row};
+use super::listing::{Listing, Rows};
 use super::revisions::{FIRST_IN_ENVIRONMENT, FIRST_IN_PROJECT, retire, retire_in_project};
+use super::sql::Query;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 
 /// A flag of an environment that follows its project's definition.
@@ -37,22 +39,39 @@ pub async fn definitions(
     tenant: &TenantKey,
     project: &ProjectKey,
 ) -> Result<Vec<FlagRow>, StoreError> {
-    page(conn, tenant, project, None, u32::MAX).await
+    listed(conn, tenant, project, &Listing::ALL).await
 }
 
-/// The same, those behind the key `after`.
-pub async fn page(
+const LISTED: Rows = Rows {
+    columns: "body, revision, updated_ms",
+    table: "project_flags",
+    own: "project = $1",
+    own_count: 1,
+    key: "flag",
+    time: "updated_ms",
+    searched: &["flag"],
+};
+
+/// Those of a project's flags that are asked for.
+pub async fn listed<'v>(
     conn: &mut Connection,
-    tenant: &TenantKey,
-    project: &ProjectKey,
-    after: Option<&str>,
-    limit: u32,
+    tenant: &'v TenantKey,
+    project: &'v ProjectKey,
+    listing: &Listing<'v>,
 ) -> Result<Vec<FlagRow>, StoreError> {
-    let sql = "SELECT body, revision, updated_ms FROM project_flags
-               WHERE project = $1 AND flag > $2 ORDER BY flag LIMIT $3";
-    let query = sql::query(sql).bind(StoredProject::of_tenant(tenant, project));
-    let rows = query.bind(after.unwrap_or_default()).bind(limit).fetch_all(conn).await?;
-    rows.iter().map(flag_row).collect()
+    let own = |query: Query<'v>| query.bind(StoredProject::of_tenant(tenant, project));
+    LISTED.page(conn, listing, own).await?.iter().map(flag_row).collect()
+}
+
+/// How many those are on all pages, as far as they are counted.
+pub async fn total<'v>(
+    conn: &mut Connection,
+    tenant: &'v TenantKey,
+    project: &'v ProjectKey,
+    listing: &Listing<'v>,
+) -> Result<u32, StoreError> {
+    let own = |query: Query<'v>| query.bind(StoredProject::of_tenant(tenant, project));
+    LISTED.total(conn, listing, own).await
 }
 
 /// Writes a definition and returns its new revision.

@@ -1,6 +1,6 @@
 //! Rows of projects and environments. What was deleted stays as a row for its version and its revisions, and is hidden.
 
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -70,25 +70,9 @@ pub async fn insert_project(
 
 /// A tenant's projects by key.
 pub async fn projects(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<ProjectRow>, StoreError> {
-    projects_page(conn, tenant, None, u32::MAX).await
-}
-
-/// The same, those behind the key `after`.
-pub async fn projects_page(
-    conn: &mut Connection,
-    tenant: &TenantKey,
-    after: Option<&ProjectKey>,
-    limit: u32,
-) -> Result<Vec<ProjectRow>, StoreError> {
     let sql = "SELECT project, name, created_ms FROM projects
-               WHERE tenant = $1 AND deleted_ms IS NULL AND ($2 IS NULL OR project > $2) ORDER BY project LIMIT $3";
-    let rows = sql::query(sql)
-        .bind(tenant.as_str())
-        .bind(after.map(|key| StoredProject::of_tenant(tenant, key)))
-        .bind(limit)
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(project_row).collect()
+               WHERE tenant = $1 AND deleted_ms IS NULL ORDER BY project";
+    sql::query(sql).bind(tenant.as_str()).fetch_all(conn).await?.iter().map(project_row).collect()
 }
 
 /// One project of a tenant.
@@ -251,23 +235,6 @@ pub async fn environments(
         .bind(matches!(whose, Whose::Replicas))
         .fetch_all(conn)
         .await?;
-    rows.iter().map(environment_row).collect()
-}
-
-/// Environments of a tenant's project by key, those behind the key `after`.
-pub async fn environments_page(
-    conn: &mut Connection,
-    tenant: &TenantKey,
-    project: &ProjectKey,
-    after: Option<&EnvironmentKey>,
-    limit: u32,
-) -> Result<Vec<EnvironmentRow>, StoreError> {
-    let sql = format!(
-        "SELECT {ENVIRONMENT_COLUMNS} FROM environments
-         WHERE tenant = $1 AND project = $2 AND deleted_ms IS NULL AND environment > $3 ORDER BY environment LIMIT $4"
-    );
-    let query = sql::composed(sql).bind(tenant.as_str()).bind(StoredProject::of_tenant(tenant, project));
-    let rows = query.bind(after.map_or("", EnvironmentKey::as_str)).bind(limit).fetch_all(conn).await?;
     rows.iter().map(environment_row).collect()
 }
 

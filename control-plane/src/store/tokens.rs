@@ -4,7 +4,8 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use serde::Serialize;
 
-use super::sql::Row;
+use super::listing::{Listing, Order, Rows};
+use super::sql::{Query, Row};
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
 use crate::model::rights::Place;
 use crate::model::token::TokenKind;
@@ -133,48 +134,65 @@ pub async fn note_use(conn: &mut Connection, secret: &Digest, used_ms: UnixMilli
 
 /// A tenant's tokens, oldest first, revoked ones included.
 pub async fn list(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<TokenRow>, StoreError> {
-    page(conn, tenant, None, u32::MAX).await
+    listed(conn, tenant, &Listing { order: Order::Time, ..Listing::ALL }).await
 }
 
-/// The same, those behind the token `after`; none when the tenant has no such token.
-pub async fn page(
+const LISTED: Rows = Rows {
+    columns: COLUMNS,
+    table: "tokens",
+    own: "tenant = $1",
+    own_count: 1,
+    key: "token_id",
+    time: "created_ms",
+    searched: &["name", "token_id"],
+};
+
+/// Those of a tenant's tokens that are asked for, revoked ones included.
+pub async fn listed<'v>(
     conn: &mut Connection,
-    tenant: &TenantKey,
-    after: Option<&str>,
-    limit: u32,
+    tenant: &'v TenantKey,
+    listing: &Listing<'v>,
 ) -> Result<Vec<TokenRow>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM tokens
-         WHERE tenant = $1 AND ($2 IS NULL OR (created_ms, token_id) >
-           (SELECT created_ms, token_id FROM tokens WHERE tenant = $1 AND token_id = $2))
-         ORDER BY created_ms, token_id LIMIT $3"
-    );
-    let query = sql::composed(sql).bind(tenant.as_str()).bind(after).bind(limit);
-    query.fetch_all(conn).await?.iter().map(token_row).collect()
+    let own = |query: Query<'v>| query.bind(tenant.as_str());
+    LISTED.page(conn, listing, own).await?.iter().map(token_row).collect()
 }
 
-/// The tokens of an environment, oldest first, revoked ones included: those behind the token `after`.
-pub async fn environment_page(
+/// How many those are on all pages, as far as they are counted.
+pub async fn total<'v>(
     conn: &mut Connection,
-    scope: &Scope,
-    after: Option<&str>,
-    limit: u32,
+    tenant: &'v TenantKey,
+    listing: &Listing<'v>,
+) -> Result<u32, StoreError> {
+    LISTED.total(conn, listing, |query| query.bind(tenant.as_str())).await
+}
+
+const LISTED_OF_ENVIRONMENT: Rows =
+    Rows { own: "tenant = $1 AND project = $2 AND environment = $3", own_count: 3, ..LISTED };
+
+fn of_environment<'v>(scope: &'v Scope) -> impl FnOnce(Query<'v>) -> Query<'v> {
+    move |query| {
+        let query = query.bind(scope.tenant.as_str()).bind(StoredProject::of(scope));
+        query.bind(scope.environment.as_str())
+    }
+}
+
+/// The same of the tokens of an environment.
+pub async fn listed_of_environment<'v>(
+    conn: &mut Connection,
+    scope: &'v Scope,
+    listing: &Listing<'v>,
 ) -> Result<Vec<TokenRow>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM tokens
-         WHERE tenant = $1 AND project = $2 AND environment = $3 AND ($4 IS NULL OR (created_ms, token_id) >
-           (SELECT created_ms, token_id FROM tokens WHERE tenant = $1 AND token_id = $4))
-         ORDER BY created_ms, token_id LIMIT $5"
-    );
-    let rows = sql::composed(sql)
-        .bind(scope.tenant.as_str())
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(after)
-        .bind(limit)
-        .fetch_all(conn)
-        .await?;
+    let rows = LISTED_OF_ENVIRONMENT.page(conn, listing, of_environment(scope)).await?;
     rows.iter().map(token_row).collect()
+}
+
+/// How many those are on all pages, as far as they are counted.
+pub async fn total_of_environment<'v>(
+    conn: &mut Connection,
+    scope: &'v Scope,
+    listing: &Listing<'v>,
+) -> Result<u32, StoreError> {
+    LISTED_OF_ENVIRONMENT.total(conn, listing, of_environment(scope)).await
 }
 
 /// One token of a tenant, valid or revoked.

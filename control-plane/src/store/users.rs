@@ -103,17 +103,10 @@ pub async fn grants(
     rows.iter().map(|row| Ok(grant_row(row)?.1)).collect()
 }
 
-/// A tenant's people by name, those behind `after`.
-pub async fn page(
-    conn: &mut Connection,
-    tenant: &TenantKey,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Vec<MemberRow>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM users WHERE tenant = $1 AND ($2 IS NULL OR name > $2) ORDER BY name LIMIT $3"
-    );
-    let query = sql::composed(sql).bind(tenant.as_str()).bind(after).bind(limit);
+/// A tenant's people by name.
+pub async fn all(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<MemberRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE tenant = $1 ORDER BY name");
+    let query = sql::composed(sql).bind(tenant.as_str());
     let users: Vec<UserRow> = query.fetch_all(conn).await?.iter().map(user_row).collect::<Result<_, _>>()?;
     let sql = "SELECT r.user_id, r.role, r.project, r.environment FROM user_roles r
                JOIN users u ON u.user_id = r.user_id WHERE u.tenant = $1 ORDER BY r.user_id, r.number";

@@ -40,7 +40,10 @@ impl<'w> Browser<'w> {
 
     pub(crate) async fn send(&mut self, method: &str, path: &str, body: Value) -> Answer {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        self.send_with(method, path, &[], body).await
+        // People have to say which state they have seen; here it is whichever is there.
+        let seen = [("if-match", "*")];
+        let headers = if ["PUT", "PATCH", "DELETE"].contains(&method) { &seen[..] } else { &[] };
+        self.send_with(method, path, headers, body).await
     }
 
     pub(crate) async fn ok(&mut self, method: &str, path: &str, body: Value) -> Value {
@@ -81,6 +84,7 @@ impl<'w> Browser<'w> {
         let bytes = to_bytes(body, 64 << 20).await.unwrap();
         let (content_type, sent, received) = (content_type.as_str(), sent.as_slice(), &*bytes);
         assert_documented(&Exchange { method, path, sent, status, content_type, received });
-        Answer { status, etag, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status, etag, headers: parts.headers, body }
     }
 }

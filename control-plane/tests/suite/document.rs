@@ -5,13 +5,15 @@ use std::sync::LazyLock;
 
 use axum::http::StatusCode;
 use flagfuse_control_plane::api::openapi_document;
+use flagfuse_control_plane::error::Code;
 use serde_json::{Map, Value, json};
 
 use crate::schema::Schemas;
 use crate::world::World;
 
 /// The document as clients read it.
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(openapi_document()).unwrap());
+pub(crate) static DOCUMENT: LazyLock<Value> =
+    LazyLock::new(|| serde_json::to_value(openapi_document()).unwrap());
 
 /// What was sent and what came back.
 pub(crate) struct Exchange<'e> {
@@ -194,4 +196,13 @@ fn the_list_for_people_has_the_same_operations() {
     let (told, documented) = (told(), operations());
     let differences: Vec<_> = told.symmetric_difference(&documented).collect();
     assert!(differences.is_empty(), "{differences:?}");
+}
+
+#[test]
+fn the_codes_for_people_are_those_of_the_table() {
+    let docs = include_str!("../../../docs/api.md");
+    let told = docs.split("## Codes").nth(1).unwrap();
+    let told: String =
+        told.lines().filter(|line| line.starts_with('|')).fold(String::new(), |all, line| all + line + "\n");
+    assert_eq!(told, Code::table(), "renew the section with `flagfuse openapi --codes`");
 }

@@ -12,6 +12,8 @@ mod browser;
 #[cfg(test)]
 mod circuit;
 #[cfg(test)]
+mod compatibility;
+#[cfg(test)]
 mod deletion;
 #[cfg(test)]
 mod document;
@@ -19,6 +21,8 @@ mod document;
 mod doors;
 #[cfg(test)]
 mod echo;
+#[cfg(test)]
+mod editors;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
@@ -43,6 +47,8 @@ mod inheritance;
 mod keys;
 #[cfg(test)]
 mod launch;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod lint;
 #[cfg(test)]
@@ -74,6 +80,8 @@ mod push;
 #[cfg(test)]
 mod ramp;
 #[cfg(test)]
+mod repeats;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod replays;
@@ -87,6 +95,8 @@ mod routes;
 mod safety;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod server;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]
@@ -103,6 +113,8 @@ mod traffic;
 mod trail;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod unknown;
 #[cfg(test)]
 mod verbs;
 #[cfg(test)]

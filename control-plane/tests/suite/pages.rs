@@ -81,7 +81,7 @@ async fn following_cursors_shows_every_item_once_and_in_the_order_of_the_whole_l
                 seen.extend(items);
                 pages += 1;
                 let Some(next) = page["next"].as_str() else { break };
-                after = format!("&after={next}");
+                after = format!("&cursor={next}");
             }
             assert_eq!((&seen, pages), (&whole, whole.len().div_ceil(limit)), "{path} by {limit}");
         }
@@ -99,7 +99,7 @@ async fn what_comes_and_goes_meanwhile_moves_nothing_else() {
     world.ok("PUT", &format!("{path}/a"), flag()).await;
     world.ok("PUT", &format!("{path}/f2a"), flag()).await;
     world.ok("DELETE", "/v1/projects/demo/flags/f1", Value::Null).await;
-    let rest = world.get(&format!("{path}?after={}", first["next"].as_str().unwrap())).await;
+    let rest = world.get(&format!("{path}?cursor={}", first["next"].as_str().unwrap())).await;
     seen.extend(names(&rest, "flags", "/flag/key"));
     let expected = ["checkout", "f0", "f1", "f2", "f2a", "f3", "f4", "f5"];
     assert_eq!(seen, expected.map(|key| format!("{key:?}")));
@@ -107,7 +107,7 @@ async fn what_comes_and_goes_meanwhile_moves_nothing_else() {
     let first = world.get("/v1/audit?limit=2").await;
     let mut seen = names(&first, "audit", "/audit_id");
     world.ok("PUT", &format!("{path}/b"), flag()).await;
-    let rest = world.get(&format!("/v1/audit?limit=1000&after={}", first["next"].as_str().unwrap())).await;
+    let rest = world.get(&format!("/v1/audit?limit=1000&cursor={}", first["next"].as_str().unwrap())).await;
     seen.extend(names(&rest, "audit", "/audit_id"));
     let whole = world.get("/v1/audit?limit=1000").await;
     assert_eq!(names(&whole, "audit", "/audit_id").get(1..), Some(seen.as_slice()));
@@ -119,7 +119,7 @@ async fn a_cursor_that_is_none_is_refused_on_every_list() {
     let cursor = world.get("/v1/projects?limit=1").await["next"].as_str().unwrap().to_owned();
     for (path, _, _) in LISTS {
         for after in ["x", "%21", "", &"x".repeat(600), &cursor] {
-            let answer = world.call("GET", &format!("{path}?after={after}"), Value::Null).await;
+            let answer = world.call("GET", &format!("{path}?cursor={after}"), Value::Null).await;
             let is_own = path == "/v1/projects" && after == cursor;
             let expected = if is_own { (200, "") } else { (400, "bad_cursor") };
             assert_eq!((answer.status.as_u16(), answer.code()), expected, "{path} {after:?}");
@@ -181,5 +181,80 @@ fn every_list_is_paged() {
         if method == "GET" && !last.starts_with('{') {
             assert!(listed.contains(last) || single.contains(&last), "{path}");
         }
+    }
+}
+
+/// Lists of what has keys: they are searched, ordered and counted.
+#[tokio::test]
+async fn lists_of_what_has_keys_are_searched_ordered_and_counted_alike() {
+    let world = filled().await;
+    let (mut keyed, mut checked) = (0, 0);
+    for (path, field, name) in LISTS {
+        let whole = world.get(&format!("{path}?limit=1000")).await;
+        let Some(total) = whole.get("total") else { continue };
+        keyed += 1;
+        let all = names(&whole, field, name);
+        assert_eq!(total, &json!({ "count": all.len(), "is_more": false }), "{path}");
+        for (sort, other) in [("key", "-key"), ("changed", "-changed")] {
+            let page = world.get(&format!("{path}?limit=1000&sort={sort}")).await;
+            let mut backwards =
+                names(&world.get(&format!("{path}?limit=1000&sort={other}")).await, field, name);
+            backwards.reverse();
+            let forwards = names(&page, field, name);
+            assert_eq!(forwards, backwards, "{path} {sort}");
+            let (mut one, mut another) = (forwards.clone(), all.clone());
+            one.sort();
+            another.sort();
+            assert_eq!(one, another, "{path} {sort}");
+            if sort == "key" {
+                let mut sorted: Vec<Value> = page[field]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|item| item.pointer(name).unwrap().clone())
+                    .collect();
+                sorted.sort_by(|one, another| {
+                    one.as_str().unwrap().as_bytes().cmp(another.as_str().unwrap().as_bytes())
+                });
+                let sorted: Vec<String> = sorted.iter().map(Value::to_string).collect();
+                assert_eq!(forwards, sorted, "{path}");
+            }
+        }
+        // One item by its whole key in capitals, and none.
+        let sought = all[0].trim_matches('"').to_uppercase();
+        let found = world.get(&format!("{path}?q={sought}")).await;
+        assert!(names(&found, field, name).contains(&all[0]), "{path} {sought}: {found}");
+        assert_eq!(found["total"]["count"], json!(found[field].as_array().unwrap().len()), "{path}");
+        let none = world.get(&format!("{path}?q=no-such-thing")).await;
+        assert_eq!((&none[field], &none["next"]), (&json!([]), &Value::Null), "{path}");
+        // A cursor is for the question that it came from.
+        let next = world.get(&format!("{path}?limit=1&sort=key")).await["next"].as_str().unwrap().to_owned();
+        for other in ["", "&sort=-key", "&sort=changed", "&sort=key&q=a"] {
+            // Of most lists, the order of nothing said is that by key.
+            let answer =
+                world.call("GET", &format!("{path}?limit=1{other}&cursor={next}"), Value::Null).await;
+            let is_same = other.is_empty() && !path.ends_with("tokens");
+            assert_eq!(
+                answer.status.as_u16(),
+                if is_same { 200 } else { 400 },
+                "{path}{other}: {}",
+                answer.body
+            );
+            checked += 1;
+        }
+    }
+    assert_eq!((keyed, checked), (11, 44));
+}
+
+#[tokio::test]
+async fn a_cursor_of_other_filters_is_refused() {
+    let world = filled().await;
+    let path = "/v1/audit?limit=1";
+    let next = world.get(&format!("{path}&flag=checkout")).await["next"].as_str().unwrap().to_owned();
+    for (filters, status) in
+        [("&flag=checkout", 200), ("", 400), ("&flag=f1", 400), ("&flag=checkout&actor=fuse", 400)]
+    {
+        let answer = world.call("GET", &format!("{path}{filters}&cursor={next}"), Value::Null).await;
+        assert_eq!(answer.status.as_u16(), status, "{filters}: {}", answer.body);
     }
 }

@@ -285,7 +285,7 @@ async fn a_role_changes_with_the_next_request_and_the_trail_says_from_what_to_wh
     let done = owner.send_with("PUT", &path, &[("if-match", &etag)], body.clone()).await;
     assert_eq!(done.status.as_u16(), 200, "{}", done.body);
     let stale = owner.send_with("PUT", &path, &[("if-match", &etag)], body).await;
-    assert_eq!((told(&stale), stale.etag), ((412, "precondition_failed"), done.etag));
+    assert_eq!((told(&stale), &stale.etag), ((412, "precondition_failed"), &done.etag));
     assert!(put(&mut anna).await.status.is_success());
     assert_eq!(told(&anna.send("GET", "/v1/audit", Value::Null).await), (403, "forbidden"));
     let trail = owner.ok("GET", "/v1/audit", Value::Null).await;

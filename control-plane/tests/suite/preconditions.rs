@@ -1,5 +1,13 @@
 //! `If-Match` and `If-None-Match`, on every route that changes something, and revisions that never come back.
 
+use flagfuse_control_plane::change::{
+    Actor, Change, Decider, Edit, Fuses, Power, Preconditions, Proposal, Terms, propose,
+};
+use flagfuse_control_plane::error::{ApiError, Code};
+use flagfuse_control_plane::model::circuit::Circuit;
+use flagfuse_shared::contract::replica::Urgency;
+use flagfuse_shared::definition::FlagWire;
+use flagfuse_shared::ids::{FlagKey, Scope, TenantKey};
 use serde_json::{Value, json};
 
 use crate::routes::{Route, Tagged, all};
@@ -12,7 +20,7 @@ fn here(rest: &str) -> String {
 }
 
 /// Something of every kind.
-async fn world() -> (World, Ids) {
+pub(crate) async fn world() -> (World, String) {
     let world = World::new().await;
     world.ok("PUT", &here("flags/free"), flag()).await;
     world.ok("PUT", &here("segments/beta"), json!({})).await;
@@ -32,30 +40,19 @@ async fn world() -> (World, Ids) {
     let window = json!({ "suppression_id": "old", "to_ms": world.clock.now().plus(60_000), "reason": "r" });
     world.ok("POST", &here("suppressions"), window).await;
     let token = world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": "old" })).await;
-    let member = json!({ "name": "old", "roles": [{ "role": "viewer" }] });
-    let member = world.ok("POST", "/v1/members", member).await;
-    let ids = [("TOKEN", &token["token_id"]), ("MEMBER", &member["user_id"])];
-    let ids = ids.map(|(name, id)| (name, id.as_str().unwrap().to_owned()));
+    let token = token["token_id"].as_str().unwrap().to_owned();
     // Before anybody looks at the audit trail.
     world.server().await;
-    (world, ids)
-}
-
-/// What the fixture has made and nobody could name before.
-type Ids = [(&'static str, String); 2];
-
-/// A path with those in it.
-fn with_ids(path: &str, ids: &Ids) -> String {
-    ids.iter().fold(path.to_owned(), |path, (name, id)| path.replace(name, id))
+    (world, token)
 }
 
 impl Route {
-    async fn send(&self, world: &World, ids: &Ids, header: (&str, &str)) -> crate::world::Answer {
-        self.send_to(world, &with_ids(self.path, ids), header).await
+    async fn send(&self, world: &World, token: &str, header: (&str, &str)) -> crate::world::Answer {
+        self.send_to(world, &self.path.replace("TOKEN", token), header).await
     }
 
-    async fn rehearse(&self, world: &World, ids: &Ids, header: (&str, &str)) -> crate::world::Answer {
-        let path = with_ids(self.path, ids);
+    async fn rehearse(&self, world: &World, token: &str, header: (&str, &str)) -> crate::world::Answer {
+        let path = self.path.replace("TOKEN", token);
         let joint = if path.contains('?') { '&' } else { '?' };
         self.send_to(world, &format!("{path}{joint}dry_run=true"), header).await
     }
@@ -73,11 +70,11 @@ async fn etag(world: &World, path: &str) -> Option<String> {
 
 #[tokio::test]
 async fn every_write_looks_at_what_its_sender_has_seen() {
-    let (world, ids) = world().await;
+    let (world, token) = world().await;
     for route in all() {
         let name = format!("{} {}", route.method, route.path);
         let place = match route.tagged {
-            Tagged::At(path) | Tagged::Ignored(path) => Some(with_ids(path, &ids)),
+            Tagged::At(path) | Tagged::Ignored(path) => Some(path.replace("TOKEN", &token)),
             Tagged::Made => None,
             Tagged::Nowhere if route.path.starts_with("/v1/ingest") => None,
             // They read.
@@ -101,7 +98,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
             None => refused.push(("if-match", "*".to_owned())),
         }
         for (header, value) in &refused {
-            let answer = route.send(&world, &ids, (header, value)).await;
+            let answer = route.send(&world, &token, (header, value)).await;
             assert_eq!(
                 (answer.status.as_u16(), answer.code()),
                 (412, "precondition_failed"),
@@ -113,8 +110,15 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
                 (&current, &json!(current)),
                 "{name} {header}: {value}"
             );
+            let shown = match &place {
+                // Bytes are not shown; what they are the newest of is.
+                Some(path) if path.ends_with("/snapshot") => world.get(ENVIRONMENT).await,
+                Some(path) => world.get(path).await,
+                None => Value::Null,
+            };
+            assert_eq!(answer.body["current"], shown, "{name} {header}: {value}");
         }
-        let answer = route.send(&world, &ids, ("if-match", "7")).await;
+        let answer = route.send(&world, &token, ("if-match", "7")).await;
         assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_header"), "{name}");
         assert_eq!(world.get("/v1/audit?limit=1000").await, before, "{name}: nothing was done");
         let header = match &current {
@@ -122,7 +126,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
             Some(tag) => ("if-match", format!("\"other\", {tag}")),
             None => ("if-none-match", "*".to_owned()),
         };
-        let rehearsed = route.rehearse(&world, &ids, (header.0, &header.1)).await;
+        let rehearsed = route.rehearse(&world, &token, (header.0, &header.1)).await;
         match rehearsed.status.as_u16() {
             200 => assert_eq!(rehearsed.body["dry_run"], true, "{name}: {}", rehearsed.body),
             status => {
@@ -130,7 +134,7 @@ async fn every_write_looks_at_what_its_sender_has_seen() {
             }
         }
         assert_eq!(world.get("/v1/audit?limit=1000").await, before, "{name}: nothing is kept of a rehearsal");
-        let answer = route.send(&world, &ids, (header.0, &header.1)).await;
+        let answer = route.send(&world, &token, (header.0, &header.1)).await;
         assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.body);
         if let Some(place) = place {
             let after = etag(&world, &place).await;
@@ -293,4 +297,62 @@ async fn of_writers_who_have_seen_the_same_state_one_wins() {
     let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 412, 412, 412, 412, 412, 412, 412]);
+}
+
+/// A change as a person's session makes it, who has looked at something some time ago.
+async fn asked(world: &World, change: impl Into<Proposal>, seen: Preconditions) -> Result<(), Code> {
+    let actor = Actor { tenant: TenantKey::parse("default").unwrap(), name: "user:ada".to_owned() };
+    let terms = Terms { preconditions: seen.required(), ..Terms::default() };
+    let (store, publisher) = (&world.plane.store, &world.plane.publisher);
+    let made = propose(store, publisher, &actor, change.into(), &terms, world.clock.now()).await;
+    made.map(|_| ()).map_err(|error| ApiError::from(error).code())
+}
+
+#[tokio::test]
+async fn a_person_says_which_state_was_seen_unless_it_only_switches_off() {
+    let (world, _) = world().await;
+    let scope = Scope::parse("default/demo/production").unwrap();
+    let key = |key: &str| FlagKey::parse(key).unwrap();
+    let wire = |key: &str| {
+        let mut wire = flag();
+        wire["key"] = json!(key);
+        Box::new(serde_json::from_value::<FlagWire>(wire).unwrap())
+    };
+    let put = |key: &str| Change::PutFlag { scope: scope.clone(), wire: wire(key) };
+    let bare = Preconditions::default();
+    let said = |tag: &str| Preconditions::parse([tag.as_bytes()].into_iter(), [].into_iter()).unwrap();
+    let needed = Err(Code::PreconditionRequired);
+    assert_eq!(asked(&world, put("free"), bare.clone()).await, needed);
+    assert_eq!(asked(&world, put("free"), said("\"1000\"")).await, Err(Code::PreconditionFailed));
+    let tag = etag(&world, &here("flags/free")).await.unwrap();
+    assert_eq!(asked(&world, put("free"), said(&tag)).await, Ok(()));
+    let revision = tag.trim_matches('"').parse::<u64>().unwrap() + 1;
+    assert_eq!(asked(&world, put("free"), bare.clone().read_at(Some(revision))).await, Ok(()));
+    assert_eq!(asked(&world, put("quite-new"), bare.clone()).await, Ok(()), "nothing is there to be lost");
+    let gone = Change::DeleteFlag { scope: scope.clone(), flag: key("none"), fuses: Fuses::Kept };
+    assert_eq!(asked(&world, gone, bare.clone()).await, Err(Code::UnknownFlag), "told as ever");
+    let change = Change::DeleteFlag { scope: scope.clone(), flag: key("free"), fuses: Fuses::Kept };
+    assert_eq!(asked(&world, change, bare.clone()).await, needed);
+    let change = Change::DeleteFuse { scope: scope.clone(), flag: key("checkout") };
+    assert_eq!(asked(&world, change, bare.clone()).await, needed);
+    let again = Change::Republish { scope: scope.clone(), urgency: Urgency::Ordinary };
+    assert_eq!(asked(&world, again, bare.clone()).await, Ok(()), "the same content");
+    for (to, expected) in [(Power::Off, Ok(())), (Power::On, needed)] {
+        let edit = Edit::Switch { scope: scope.clone(), flag: key("free"), to };
+        assert_eq!(asked(&world, edit, bare.clone()).await, expected, "{to:?}");
+    }
+    let fuse = world.get(&format!("{FLAG}/fuse")).await;
+    for (to, expected) in [(Circuit::Open, Ok(())), (Circuit::Closed, needed)] {
+        let change = Change::FuseTransition {
+            scope: scope.clone(),
+            flag: key("checkout"),
+            expected_revision: world.get(&format!("{FLAG}/fuse")).await["revision"].as_u64().unwrap(),
+            to,
+            by: Decider::Person,
+            reason: "r".to_owned(),
+            evidence: Value::Null,
+            is_anew: false,
+        };
+        assert_eq!(asked(&world, change, bare.clone()).await, expected, "{to:?}: {fuse}");
+    }
 }

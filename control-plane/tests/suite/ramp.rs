@@ -93,3 +93,20 @@ async fn the_last_stage_ends_the_others_and_enrols_nobody_who_was_exposed() {
     let refused = world.call("POST", &format!("{FLAG}/fuse/advance"), Value::Null).await;
     assert_eq!((refused.status.as_u16(), refused.code()), (409, "no_next_stage"), "{}", refused.body);
 }
+
+#[tokio::test]
+async fn keeping_a_ramp_where_it_is_ignores_what_its_sender_has_seen_and_letting_go_does_not() {
+    let world = world().await;
+    let stale = ("if-match", "\"stale\"");
+    let fuse = |word: &str| format!("{FLAG}/fuse/{word}");
+    let held = world.call_if(stale, "POST", &fuse("hold"), &Value::Null).await;
+    assert_eq!(held.status.as_u16(), 200, "{}", held.body);
+    assert_eq!(world.get(&format!("{FLAG}/fuse")).await["attempt"]["ramp_held"], true);
+    let resumed = world.call_if(stale, "POST", &fuse("resume"), &Value::Null).await;
+    assert_eq!((resumed.status.as_u16(), resumed.code()), (412, "precondition_failed"));
+    let current = &resumed.body["current"];
+    assert_eq!(
+        (&current["attempt"]["ramp_held"], &current["flag"]),
+        (&serde_json::json!(true), &serde_json::json!("checkout"))
+    );
+}

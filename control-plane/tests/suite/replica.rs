@@ -294,6 +294,7 @@ impl Serving {
             tenant: TenantKey::parse("default").unwrap(),
             push_token: "push-secret".to_owned(),
             tick: Duration::from_millis(50),
+            rate_limit: None,
         };
         let plane = plane.clone();
         let task = tokio::spawn(async move {

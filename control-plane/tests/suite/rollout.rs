@@ -4,7 +4,8 @@
 use flagfuse_control_plane::validator::{self, Validated};
 use serde_json::{Value, json};
 
-use crate::handing_on::{database, two};
+use crate::handing_on::two;
+use crate::server::database;
 use crate::world::{Answer, ENVIRONMENT, FLAG, World, members, policy};
 
 fn contract(patch: Value) -> Value {

@@ -101,7 +101,7 @@ async fn cells_are_shown_slot_by_slot_and_added_up() {
     }
     let first = world.get(&format!("{path}?limit=2")).await;
     let cursor = first["next"].as_str().unwrap();
-    let second = world.get(&format!("{path}?limit=2&after={cursor}")).await;
+    let second = world.get(&format!("{path}?limit=2&cursor={cursor}")).await;
     assert_eq!(second["next"], Value::Null);
     let slots = |page: &Value| page["slots"].as_array().unwrap().clone();
     let all: Vec<Value> = slots(&first).into_iter().chain(slots(&second)).collect();
@@ -123,7 +123,7 @@ async fn cells_are_shown_slot_by_slot_and_added_up() {
     assert_eq!((sum("exposure"), sum("conversion")), (json!(60), json!(3)));
     assert_eq!(world.call("GET", &format!("{path}?limit=101"), Value::Null).await.code(), "bad_query");
     assert_eq!(world.call("GET", &format!("{path}?phase=9"), Value::Null).await.code(), "unknown_phase");
-    assert_eq!(world.call("GET", &format!("{path}?after=x"), Value::Null).await.code(), "bad_cursor");
+    assert_eq!(world.call("GET", &format!("{path}?cursor=x"), Value::Null).await.code(), "bad_cursor");
 }
 
 /// Says as a buffer how far it has delivered.

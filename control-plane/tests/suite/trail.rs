@@ -77,7 +77,7 @@ async fn the_trail_is_filtered_by_actor_and_paged() {
         let first = world.get(&path).await;
         let list = first["audit"].as_array().unwrap();
         assert!(list.len() == 2 && list.iter().all(|entry| entry["actor"] == "token:second"), "{first}");
-        let rest = world.get(&format!("{path}&after={}", first["next"].as_str().unwrap())).await;
+        let rest = world.get(&format!("{path}&cursor={}", first["next"].as_str().unwrap())).await;
         assert_eq!((rest["audit"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
         assert_eq!(world.count(&format!("{place}/audit?actor=token:second"), "audit").await, 3);
         assert_eq!(world.count(&format!("{place}/audit?actor=token"), "audit").await, 0, "the whole name");

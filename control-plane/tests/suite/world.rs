@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::credential::{Bearer, TokenKind};
 use flagfuse_control_plane::engine::{Ticked, tick};
 use flagfuse_control_plane::model::fleet::Fleet;
-use flagfuse_control_plane::plane::{self, ControlPlane};
+use flagfuse_control_plane::plane::{self, ControlPlane, Location};
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 use tower::ServiceExt as _;
 
 use crate::document::{Exchange, assert_documented};
+use crate::server::{self, Database};
 
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START: UnixMillis = UnixMillis(1_767_225_600_000);
@@ -43,6 +44,9 @@ pub(crate) struct World {
     pub(crate) code: String,
     pub(crate) server: OnceCell<String>,
     pub(crate) dir: tempfile::TempDir,
+    /// Of its own, on PostgreSQL; it goes with this.
+    #[expect(dead_code, reason = "held as long as the world is there")]
+    pub(crate) server_database: Option<Database>,
     pub(crate) batch_seq: AtomicU64,
     pub(crate) event_seq: AtomicU64,
 }
@@ -51,6 +55,7 @@ pub(crate) struct World {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) etag: Option<String>,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
@@ -88,6 +93,24 @@ impl World {
         Self::of(plane, &made, dir)
     }
 
+    /// One without any project on each database; its events come from one address. On PostgreSQL it has a database of its own,
+    /// where there is a server.
+    pub(crate) async fn on_both() -> Vec<Self> {
+        let mut worlds = vec![Self::empty().await];
+        if let Some(database) = server::database().await {
+            let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(START));
+            let tenant = TenantKey::parse("default").unwrap();
+            let location = Location { data: dir.path().to_owned(), database: database.url.clone() };
+            // For its keys.
+            plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
+            let made =
+                plane::init_database(&location, (&tenant, "owner"), None, clock.clone()).await.unwrap();
+            let plane = ControlPlane::unlock(&location, None, clock).await.unwrap();
+            worlds.push(Self { server_database: Some(database), ..Self::of(plane, &made, dir) });
+        }
+        worlds
+    }
+
     /// Around a control plane whose first tokens these are.
     pub(crate) fn of(plane: ControlPlane, made: &plane::Initialised, dir: tempfile::TempDir) -> Self {
         Self {
@@ -99,6 +122,7 @@ impl World {
             code: made.sign_in_code.clone(),
             server: OnceCell::new(),
             dir,
+            server_database: None,
             batch_seq: AtomicU64::new(1),
             event_seq: AtomicU64::new(1),
         }
@@ -168,7 +192,8 @@ impl World {
         let bytes = to_bytes(body, 64 << 20).await.unwrap();
         let (content_type, sent, received) = (content_type.as_str(), sent.as_slice(), &*bytes);
         assert_documented(&Exchange { method, path, sent, status, content_type, received });
-        Answer { status, etag, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status, etag, headers: parts.headers, body }
     }
 
     pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Answer {

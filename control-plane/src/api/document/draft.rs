@@ -8,12 +8,12 @@ use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::routing::{MethodFilter, on};
 use utoipa::ToSchema;
-use utoipa::openapi::path::{Operation, Parameter, Paths};
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, Paths};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{Content, HttpMethod, Ref, RefOr};
+use utoipa::openapi::{Content, HttpMethod, Ref, RefOr, Required};
 use utoipa_axum::PathItemExt as _;
 use utoipa_axum::router::UtoipaMethodRouter;
 
@@ -131,12 +131,32 @@ documented!(B C D);
 documented!(B C D E);
 documented!(B C D E G);
 
+/// The header that names a request, so that a repeat of it does nothing more.
+pub(in crate::api) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// What becomes of a request that comes twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) enum Repeats {
+    /// It does nothing that the first one has not done.
+    Harmless,
+    /// The second one is told what the first one was, where both have a key.
+    Told,
+}
+
+fn idempotency_key() -> Parameter {
+    let said = "A name of this request: a repeat of it within 24 hours is answered like the first one, and does nothing. \
+                Only what was done is kept; a request that was refused may come again.";
+    let key = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,255}$")).build();
+    let parameter = ParameterBuilder::new().name(IDEMPOTENCY_KEY).parameter_in(ParameterIn::Header);
+    parameter.description(Some(said)).required(Required::False).schema(Some(Schema::Object(key))).build()
+}
+
 /// A route: a method of a path, its handler, and what it does in a line.
 pub(in crate::api) fn route<H, T, M>(
     method: HttpMethod,
-    path: &str,
+    repeats: Repeats,
+    (path, summary): (&str, &str),
     handler: H,
-    summary: &str,
 ) -> UtoipaMethodRouter<ApiState>
 where
     H: Handler<M, ApiState> + Documented<T>,
@@ -144,6 +164,19 @@ where
 {
     let mut draft = Draft::default();
     H::describe(&mut draft);
+    // A query of anything else than what is named here is refused. OTLP tells it in words of its own.
+    if !draft.operation.responses.responses.contains_key(StatusCode::BAD_REQUEST.as_str()) {
+        draft.fails(&[StatusCode::BAD_REQUEST]);
+    }
+    // Whoever is not known has no keys.
+    if repeats == Repeats::Told && draft.operation.security.is_some() {
+        draft.parameter(idempotency_key());
+        draft.fails(&[
+            StatusCode::CONFLICT,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ]);
+    }
     let Draft { mut operation, schemas, .. } = draft;
     let (tag, id) = names(std::any::type_name::<H>());
     operation.summary = Some(summary.to_owned());

@@ -16,7 +16,9 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
-pub(super) use self::draft::{Answers, Authorises, Documented, Draft, Takes};
+use self::draft::Repeats;
+pub(super) use self::draft::{Answers, Authorises, Documented, Draft, IDEMPOTENCY_KEY, Takes};
+pub(super) use self::problem::CURRENT;
 pub(super) use self::written::Written;
 use super::ApiState;
 
@@ -40,8 +42,8 @@ impl PartialSchema for Document {
 
 impl ToSchema for Document {}
 
-/// The document without routes.
-pub(super) fn empty() -> OpenApi {
+/// The document without routes, with these schemas beside those of problems.
+pub(super) fn empty(beside: Vec<(String, RefOr<Schema>)>) -> OpenApi {
     let info = InfoBuilder::new()
         .title("Flagfuse control plane")
         .version(env!("CARGO_PKG_VERSION"))
@@ -62,29 +64,31 @@ pub(super) fn empty() -> OpenApi {
     components.responses = problem::responses();
     let mut schemas = vec![("Problem".to_owned(), problem::Problem::schema())];
     problem::Problem::schemas(&mut schemas);
-    components.schemas = schemas.into_iter().collect();
+    components.schemas = schemas.into_iter().chain(beside).collect();
     OpenApiBuilder::new().info(info).components(Some(components)).build()
 }
 
 macro_rules! methods {
-    ($($name:ident $method:ident,)*) => {
+    ($($name:ident $method:ident $repeats:ident,)*) => {
         $(
-            /// A route of this method: its path, its handler, and what it does in a line.
+            /// A route of this method: its path, its handler, and what it does in a line. `send` is a POST of what only asks, or of
+            /// what is counted once by names of its own.
             pub(super) fn $name<H, T, M>(path: &str, handler: H, summary: &str) -> UtoipaMethodRouter<ApiState>
             where
                 H: axum::handler::Handler<M, ApiState> + Documented<T>,
                 M: 'static,
             {
-                draft::route(HttpMethod::$method, path, handler, summary)
+                draft::route(HttpMethod::$method, Repeats::$repeats, (path, summary), handler)
             }
         )*
     };
 }
 
 methods! {
-    get Get,
-    put Put,
-    post Post,
-    patch Patch,
-    delete Delete,
+    get Get Harmless,
+    put Put Harmless,
+    post Post Told,
+    send Post Harmless,
+    patch Patch Harmless,
+    delete Delete Harmless,
 }

@@ -31,11 +31,17 @@ pub(super) struct Problem {
     /// JSON pointer to what does not fit.
     #[schema(nullable = false)]
     pointer: Option<String>,
+    /// With 400: what does not fit, each with its place where that is known.
+    #[schema(nullable = false)]
+    errors: Option<Vec<Fault>>,
     /// With `bad_batch`: formats of batches that this control plane reads.
     #[schema(nullable = false)]
     formats: Option<Vec<u32>>,
-    /// With `precondition_failed`: the state that is there; null when there is nothing.
+    /// With `precondition_failed` and `precondition_required`: the state that is there; null when there is nothing.
     etag: Option<String>,
+    /// With those two: what is there, as its `GET` shows it, of the state `etag`; left out when there is nothing.
+    #[schema(schema_with = current)]
+    current: Option<Value>,
     /// With `confirmation_needed`: what to send as `x-flagfuse-confirm`.
     #[schema(nullable = false)]
     confirmation: Option<String>,
@@ -77,6 +83,28 @@ pub(super) struct Problem {
     metadata: Option<Value>,
 }
 
+/// Something that does not fit.
+#[derive(ToSchema)]
+#[schema(as = ProblemFault)]
+#[expect(dead_code, reason = "a schema: `ApiError` writes it")]
+struct Fault {
+    /// JSON pointer (RFC 6901) to it in the body, or in what a field of the body holds.
+    #[schema(nullable = false)]
+    pointer: Option<String>,
+    /// The parameter of the query that it is.
+    #[schema(nullable = false)]
+    parameter: Option<String>,
+    /// What is wrong with it, for people.
+    detail: String,
+}
+
+/// The name of the schema of everything that can be written.
+pub(in crate::api) const CURRENT: &str = "Current";
+
+fn current() -> RefOr<Schema> {
+    Ref::from_schema_name(CURRENT).into()
+}
+
 /// `Problem404`.
 pub(super) fn response_name(status: StatusCode) -> String {
     format!("Problem{}", status.as_u16())
@@ -101,12 +129,18 @@ fn response(status: StatusCode, codes: Vec<&str>) -> Response {
     let mut response = ResponseBuilder::new()
         .description(status.canonical_reason().unwrap_or_default())
         .content("application/problem+json", content);
+    if status == StatusCode::CONFLICT {
+        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
+        let said = Some("With `request_in_progress`: seconds to wait.");
+        let header = HeaderBuilder::new().schema(seconds).description(said).build();
+        response = response.header("retry-after", header);
+    }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let header = HeaderBuilder::new().schema(seconds).description(Some("Seconds to wait.")).build();
         response = response.header("retry-after", header);
     }
-    if status == StatusCode::PRECONDITION_FAILED {
+    if matches!(status, StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED) {
         let described = Some("The state that is there; absent when there is nothing.");
         let text = ObjectBuilder::new().schema_type(Type::String).build();
         response = response.header("etag", HeaderBuilder::new().schema(text).description(described).build());

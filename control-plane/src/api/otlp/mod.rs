@@ -19,7 +19,7 @@ pub(super) use self::counts::Exports;
 use super::ApiState;
 use super::auth::OfServer;
 use super::body::Seen;
-use super::document::post;
+use super::document::send;
 use super::forward::Passport;
 use super::slots::Slot;
 use crate::change::ChangeError;
@@ -28,9 +28,9 @@ use crate::error::{ApiError, Code};
 /// The routes. What fails on them is told in the words of OTLP.
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
-        .routes(post("/v1/otlp/v1/logs", logs, "Takes log records of OpenTelemetry"))
-        .routes(post("/v1/otlp/v1/traces", traces, "Takes spans of OpenTelemetry"))
-        .routes(post("/v1/otlp/v1/metrics", metrics, "Takes data points of OpenTelemetry"))
+        .routes(send("/v1/otlp/v1/logs", logs, "Takes log records of OpenTelemetry"))
+        .routes(send("/v1/otlp/v1/traces", traces, "Takes spans of OpenTelemetry"))
+        .routes(send("/v1/otlp/v1/metrics", metrics, "Takes data points of OpenTelemetry"))
         .layer(DefaultBodyLimit::max(OTLP_BODY_LEN_MAX))
         .layer(from_fn(answer::in_its_words))
 }
@@ -49,7 +49,7 @@ macro_rules! handlers {
                 // Events are named by what they say, which is condition enough: nothing here has a tag.
                 seen.check(None).map_err(|unmet| {
                     let key = "of an exporter".to_owned();
-                    ChangeError::Precondition { what: "batch", key, unmet, current: None }
+                    ChangeError::Precondition { what: "batch", key, unmet, current: None, subject: None }
                 })?;
                 export(Signal::$signal, &server, &state, &passport, (slot, sent)).await
             }

@@ -156,6 +156,7 @@ fn of_preconditions() -> Vec<(ChangeError, &'static str)> {
         key: key(),
         unmet,
         current: current.map(Tag::revision),
+        subject: None,
     };
     vec![
         (unmet(Unmet::Match, Some(7)), "flag \"k\" is at \"7\", which if-match does not list"),
@@ -163,6 +164,8 @@ fn of_preconditions() -> Vec<(ChangeError, &'static str)> {
         (unmet(Unmet::NoneMatch, Some(7)), "flag \"k\" is at \"7\", which if-none-match rules out"),
         (unmet(Unmet::NoneMatch, None), "flag \"k\" is not there, which if-none-match rules out"),
         (unmet(Unmet::Read, Some(7)), "flag \"k\" is at \"7\", and `revision` in the body says"),
+        (unmet(Unmet::Unsaid, Some(7)), "flag \"k\" is at \"7\", and the request does not say which state"),
+        (unmet(Unmet::Unsaid, None), "flag \"k\" is not there, and the request does not say so"),
         (unmet(Unmet::Read, None), "flag \"k\" is not there, and `revision` in the body says"),
     ]
 }

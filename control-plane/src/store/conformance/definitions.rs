@@ -1,11 +1,12 @@
 //! What people define: projects, environments, flags, what they share, fuses, tokens, and the trail of it all.
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, ProjectKey, SnapshotVersion, TenantKey, UnixMillis};
 use serde_json::json;
 
 use super::super::audit::{AuditFilter, AuditPlace, NewAudit};
 use super::super::fuses::FuseRow;
+use super::super::listing::{Listing, Order, Stand};
 use super::super::parts::Part;
 use super::super::phases::PhaseRow;
 use super::super::project_flags::Inherited;
@@ -58,16 +59,11 @@ async fn projects_and_environments_are_listed_by_key_in_bytes_and_hidden_when_th
         assert_eq!(keys(all), ["t/p/a", "t/p/a-b", "t/p/ab", "t/p/e", "t/q/e", "u/p/e"]);
         let own = scopes::environments(&mut tx, Whose::Tenant(&tenant())).await.unwrap();
         assert_eq!(own.len(), 5);
-        let page = async |conn: &mut Connection, after: Option<EnvironmentKey>, limit| {
-            scopes::environments_page(conn, &tenant(), &project("p"), after.as_ref(), limit).await.unwrap()
-        };
-        let paged = pages(&mut tx, page, |row| row.scope.environment.clone()).await;
-        assert_eq!(keys(paged), ["t/p/a", "t/p/a-b", "t/p/ab", "t/p/e"]);
-        let page = async |conn: &mut Connection, after: Option<ProjectKey>, limit| {
-            scopes::projects_page(conn, &tenant(), after.as_ref(), limit).await.unwrap()
-        };
-        let paged = pages(&mut tx, page, |row| project(&row.key)).await;
-        assert_eq!(paged.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["p", "q"]);
+        let of_project =
+            scopes::environments(&mut tx, Whose::Project(&tenant(), &project("p"))).await.unwrap();
+        assert_eq!(keys(of_project), ["t/p/a", "t/p/a-b", "t/p/ab", "t/p/e"]);
+        let all = scopes::projects(&mut tx, &tenant()).await.unwrap();
+        assert_eq!(all.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["p", "q"]);
 
         contents::delete_environment(&mut tx, &scope("t/p/a"), NOW).await.unwrap();
         assert!(scopes::environment(&mut tx, &scope("t/p/a")).await.unwrap().is_none());
@@ -126,19 +122,21 @@ async fn flags_parts_and_definitions_come_in_pages_by_key() {
         }
         let expected = ["a", "a-b", "ab", "b", "c"];
         let key = |row: &flags::FlagRow| row.wire.key.clone();
-        let page = async |conn: &mut Connection, after: Option<String>, limit| {
-            flags::page(conn, &scope, after.as_deref(), limit).await.unwrap()
+        let stand = |row: &flags::FlagRow| Stand { at: row.updated_ms, key: key(row) };
+        let page = async |conn: &mut Connection, after: Option<Stand>, limit| {
+            flags::listed(conn, &scope, &Listing::by_key(after.as_ref(), limit)).await.unwrap()
         };
-        assert_eq!(pages(&mut tx, page, key).await.iter().map(key).collect::<Vec<_>>(), expected);
-        let page = async |conn: &mut Connection, after: Option<String>, limit| {
-            project_flags::page(conn, &t, &p, after.as_deref(), limit).await.unwrap()
+        assert_eq!(pages(&mut tx, page, stand).await.iter().map(key).collect::<Vec<_>>(), expected);
+        let page = async |conn: &mut Connection, after: Option<Stand>, limit| {
+            project_flags::listed(conn, &t, &p, &Listing::by_key(after.as_ref(), limit)).await.unwrap()
         };
-        assert_eq!(pages(&mut tx, page, key).await.iter().map(key).collect::<Vec<_>>(), expected);
+        assert_eq!(pages(&mut tx, page, stand).await.iter().map(key).collect::<Vec<_>>(), expected);
         let key = |row: &parts::PartRow| row.body["key"].as_str().unwrap().to_owned();
-        let page = async |conn: &mut Connection, after: Option<String>, limit| {
-            parts::page(conn, &scope, Part::Layer, after.as_deref(), limit).await.unwrap()
+        let stand = |row: &parts::PartRow| Stand { at: row.updated_ms, key: key(row) };
+        let page = async |conn: &mut Connection, after: Option<Stand>, limit| {
+            parts::listed(conn, &scope, Part::Layer, &Listing::by_key(after.as_ref(), limit)).await.unwrap()
         };
-        assert_eq!(pages(&mut tx, page, key).await.iter().map(key).collect::<Vec<_>>(), expected);
+        assert_eq!(pages(&mut tx, page, stand).await.iter().map(key).collect::<Vec<_>>(), expected);
         assert!(parts::parts(&mut tx, &scope, Part::Segment).await.unwrap().is_empty());
         assert!(parts::delete(&mut tx, &scope, Part::Layer, "b").await.unwrap());
         assert!(parts::part(&mut tx, &scope, Part::Layer, "b").await.unwrap().is_none());
@@ -330,16 +328,21 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
         // PostgreSQL has every character but one.
         let name = if database.is_postgres() { "größe \u{fffd}" } else { "größe \0" };
         assert_eq!((found.kind, found.name.as_str()), (TokenKind::Client, name));
+        let stand = |row: &TokenRow| Stand { at: row.created_ms, key: row.token_id.clone() };
+        fn by_time(after: Option<&Stand>, limit: u32) -> Listing<'_> {
+            Listing { order: Order::Time, ..Listing::by_key(after, limit) }
+        }
         let ids = |rows: Vec<TokenRow>| rows.into_iter().map(|row| row.token_id).collect::<String>();
-        let page = async |conn: &mut Connection, after: Option<String>, limit| {
-            tokens::page(conn, &tenant(), after.as_deref(), limit).await.unwrap()
+        let page = async |conn: &mut Connection, after: Option<Stand>, limit| {
+            tokens::listed(conn, &tenant(), &by_time(after.as_ref(), limit)).await.unwrap()
         };
-        assert_eq!(ids(pages(&mut tx, page, |row| row.token_id.clone()).await), "zbca");
-        let page = async |conn: &mut Connection, after: Option<String>, limit| {
-            tokens::environment_page(conn, &scope("t/p/e"), after.as_deref(), limit).await.unwrap()
+        assert_eq!(ids(pages(&mut tx, page, stand).await), "zbca");
+        let page = async |conn: &mut Connection, after: Option<Stand>, limit| {
+            tokens::listed_of_environment(conn, &scope("t/p/e"), &by_time(after.as_ref(), limit))
+                .await
+                .unwrap()
         };
-        assert_eq!(ids(pages(&mut tx, page, |row| row.token_id.clone()).await), "bc");
-        assert!(tokens::page(&mut tx, &tenant(), Some("unknown"), 9).await.unwrap().is_empty());
+        assert_eq!(ids(pages(&mut tx, page, stand).await), "bc");
         assert_eq!(tokens::client_key_digests(&mut tx, &scope("t/p/e")).await.unwrap().len(), 2);
         for ms in [7, 5] {
             tokens::note_use(&mut tx, &digest("z"), UnixMillis(ms)).await.unwrap();

@@ -10,7 +10,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, Caller, InEnvironment, Viewer};
+use super::auth::{Caller, Editor, InEnvironment, Viewer};
 use super::body::{OptionalBody, PathParams};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
@@ -252,7 +252,7 @@ async fn shown_row(
 }
 
 pub(super) async fn put(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -319,7 +319,7 @@ async fn check_state(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo) -
 }
 
 pub(super) async fn delete(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -424,7 +424,7 @@ impl Action {
 }
 
 pub(super) async fn act(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(ActionPath { flag, action }): PathParams<ActionPath>,
@@ -527,7 +527,7 @@ async fn switch(
         attempts_left -= 1;
         match state.change(caller, change, terms.clone()).await {
             Err(ChangeError::Stale { .. }) if attempts_left > 0 => {}
-            Err(error) => return Err(state.refusal(error).await),
+            Err(error) => return Err(state.refusal(caller, error).await),
             Ok(applied) => return Ok(applied),
         }
     }

@@ -123,7 +123,7 @@ impl ApiState {
     ) -> Result<Changed, ApiError> {
         match self.try_propose(caller, submission, change).await {
             Ok(changed) => Ok(changed),
-            Err(error) => Err(self.refusal(error).await),
+            Err(error) => Err(self.refusal(caller, error).await),
         }
     }
 

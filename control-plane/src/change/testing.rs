@@ -126,8 +126,11 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::NotMeasurable { .. } => 33,
         ChangeError::TooMany { .. } => 34,
         ChangeError::Overtaken => 35,
+        ChangeError::LastOwner => 36,
+        ChangeError::NotAllowed { .. } => 37,
+        ChangeError::SignIn => 38,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 36;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 39;

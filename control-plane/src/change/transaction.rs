@@ -18,8 +18,8 @@ use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
 use super::{
-    flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, slo, together,
-    token,
+    flag, fuse, import, inheritance, part, people, precondition_check, ramp, revert, rollout, scope, slo,
+    together, token,
 };
 use crate::meters::Meters;
 use crate::model::circuit::Circuit;
@@ -212,5 +212,9 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::Rollout { scope, flag, step } => rollout::take(writing, scope, &flag, step).await,
         Change::CreateToken { token, secret } => token::create(writing, *token, secret).await,
         Change::RevokeToken { token_id } => token::revoke(writing, &token_id).await,
+        Change::RotateToken { token_id, successor, secret, expires_ms } => {
+            token::rotate(writing, &token_id, (*successor, secret), expires_ms).await
+        }
+        Change::People(change) => people::make(writing, *change).await,
     }
 }

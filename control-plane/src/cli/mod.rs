@@ -10,6 +10,7 @@ mod import;
 mod init;
 mod keys;
 mod line;
+mod login_link;
 mod openapi;
 mod rollout;
 mod send;
@@ -38,6 +39,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(args) => match args.command {
             TokenCommand::Create(args) => say(&token::create(args).await?),
         },
+        Command::LoginLink(args) => login_link::run(args).await,
         Command::Keys(args) => say(&keys::run(args).await?),
         Command::VerifySnapshot(args) => say(&verify::run(&args)?),
         Command::Import(args) => say(&import::run(args).await?),

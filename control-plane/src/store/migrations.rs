@@ -42,6 +42,8 @@ pub(super) const SQLITE: Migrations = &[
     (33, include_str!("../../../migrations/sqlite/0033_slos.sql")),
     (34, include_str!("../../../migrations/sqlite/0034_basis.sql")),
     (35, include_str!("../../../migrations/sqlite/0035_kept_answers.sql")),
+    (37, include_str!("../../../migrations/sqlite/0037_people.sql")),
+    (38, include_str!("../../../migrations/sqlite/0038_token_lives.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -80,6 +82,8 @@ pub(super) const POSTGRES: Migrations = &[
     (33, include_str!("../../../migrations/postgres/0033_slos.sql")),
     (34, include_str!("../../../migrations/postgres/0034_basis.sql")),
     (35, include_str!("../../../migrations/postgres/0035_kept_answers.sql")),
+    (37, include_str!("../../../migrations/postgres/0037_people.sql")),
+    (38, include_str!("../../../migrations/postgres/0038_token_lives.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

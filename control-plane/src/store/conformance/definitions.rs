@@ -320,6 +320,10 @@ fn token(token_id: &str, kind: TokenKind, created_ms: u64) -> TokenRow {
         environment: is_client.then(|| "e".to_owned()),
         created_ms: UnixMillis(created_ms),
         revoked_ms: None,
+        expires_ms: None,
+        used_ms: None,
+        replaced_by: None,
+        revision: 1,
     }
 }
 
@@ -337,8 +341,8 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
             tokens::insert(&mut tx, &row, &digest(token_id)).await.unwrap();
         }
         let twice = token("d", TokenKind::Admin, 4);
-        assert!(tokens::find(&mut tx, &digest("d")).await.unwrap().is_none());
-        let found = tokens::find(&mut tx, &digest("c")).await.unwrap().unwrap();
+        assert!(tokens::find(&mut tx, &digest("d"), NOW).await.unwrap().is_none());
+        let found = tokens::find(&mut tx, &digest("c"), NOW).await.unwrap().unwrap();
         // PostgreSQL has every character but one.
         let name = if database.is_postgres() { "größe \u{fffd}" } else { "größe \0" };
         assert_eq!((found.kind, found.name.as_str()), (TokenKind::Client, name));
@@ -358,10 +362,21 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
         };
         assert_eq!(ids(pages(&mut tx, page, stand).await), "bc");
         assert_eq!(tokens::client_key_digests(&mut tx, &scope("t/p/e")).await.unwrap().len(), 2);
+        for ms in [7, 5] {
+            tokens::note_use(&mut tx, &digest("z"), UnixMillis(ms)).await.unwrap();
+        }
+        tokens::replace(&mut tx, &tenant(), "z", "b", NOW.plus(9)).await.unwrap();
+        tokens::replace(&mut tx, &tenant(), "z", "b", NOW.plus(10)).await.unwrap();
+        let replaced = tokens::find(&mut tx, &digest("z"), NOW.plus(8)).await.unwrap().unwrap();
+        assert_eq!((replaced.used_ms, replaced.revision), (Some(UnixMillis(7)), 3));
+        assert_eq!((replaced.replaced_by.as_deref(), replaced.expires_ms), (Some("b"), Some(NOW.plus(9))));
+        assert!(tokens::find(&mut tx, &digest("z"), NOW.plus(9)).await.unwrap().is_none());
+        assert_eq!(ids(tokens::expired(&mut tx, NOW.plus(9), 9).await.unwrap()), "z");
+        assert!(tokens::expired(&mut tx, NOW.plus(8), 9).await.unwrap().is_empty());
         let revoked = tokens::revoke(&mut tx, &tenant(), "c", NOW).await.unwrap().unwrap();
-        assert_eq!((revoked.revoked_ms, revoked.revision()), (Some(NOW), 2));
+        assert_eq!((revoked.revoked_ms, revoked.revision), (Some(NOW), 2));
         assert!(tokens::revoke(&mut tx, &tenant(), "c", NOW).await.unwrap().is_none());
-        assert!(tokens::find(&mut tx, &digest("c")).await.unwrap().is_none());
+        assert!(tokens::find(&mut tx, &digest("c"), NOW).await.unwrap().is_none());
         assert_eq!(tokens::count(&mut tx, TokenKind::Client).await.unwrap(), 1);
         let sql = "UPDATE tokens SET kind = 'owner' WHERE token_id = 'z'";
         sql::query(sql).execute(&mut tx).await.unwrap();

@@ -2,18 +2,20 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::ApiState;
 use super::answer::Tagged;
+use super::auth::Caller;
 use super::contracts::{BaselineAnswer, ContractAnswer, shown_baseline, shown_contract};
 use super::document::CURRENT;
 use super::environments::{self, Environment};
 use super::flags::{self, EnvironmentFlag, FlagAnswer};
 use super::fuses::{self, FuseAnswer};
+use super::members::{self, MemberAnswer};
 use super::parts::{self, Holdout, HoldoutAnswer, Layer, LayerAnswer, Segment, SegmentAnswer};
 use super::project_flags::{self, Override};
 use super::projects::{self, Project};
@@ -28,10 +30,16 @@ use crate::store::parts::Part;
 macro_rules! current {
     ($($kind:ident = $answer:ty,)+) => {
         /// Everything that can be written, as its `GET` shows it.
-        #[derive(Serialize)]
-        #[serde(untagged)]
         pub(super) enum Current {
             $($kind(Box<$answer>),)+
+        }
+
+        impl Serialize for Current {
+            fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+                match self {
+                    $(Self::$kind(answer) => answer.serialize(serializer),)+
+                }
+            }
         }
 
         impl PartialSchema for Current {
@@ -73,6 +81,7 @@ current! {
     Slo = SloAnswer,
     Suppression = SuppressionAnswer,
     Token = TokenAnswer,
+    Member = MemberAnswer,
 }
 
 /// The schema with all that it refers to, by their names.
@@ -82,8 +91,8 @@ pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
     schemas
 }
 
-/// What is there of a change's subject; nothing when it is gone.
-pub(super) async fn of(state: &ApiState, subject: &Subject) -> Result<Shown, ApiError> {
+/// What is there of a change's subject, as the caller may see it; nothing when it is gone.
+pub(super) async fn of(state: &ApiState, caller: &Caller, subject: &Subject) -> Result<Shown, ApiError> {
     let (mut conn, now) = (state.store.read().await?, state.now());
     let conn = &mut *conn;
     match subject {
@@ -120,6 +129,8 @@ pub(super) async fn of(state: &ApiState, subject: &Subject) -> Result<Shown, Api
             told(suppressions::shown(conn, scope, id, now).await?, Current::Suppression)
         }
         Subject::Token(tenant, id) => told(tokens::shown(conn, tenant, id).await?, Current::Token),
+        // Of the caller's tenant, as every change of people is.
+        Subject::Member(_, id) => told(members::shown(conn, caller, id).await?, Current::Member),
     }
 }
 

@@ -4,12 +4,13 @@
 use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::strict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Changed;
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{OptionalBody, PathParams};
 use super::document::schema;
 use super::flags::FlagPath;
@@ -191,7 +192,7 @@ fn of(word: &str, StepBody { reason, restart }: StepBody) -> Result<RolloutStep,
 }
 
 pub(super) async fn step(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(StepPath { flag, step }): PathParams<StepPath>,
@@ -226,8 +227,8 @@ fn too_late(refused: &Value) -> ApiError {
     let detail = format!("{asked} is refused: the roll-out is {rollout} and its fuse {circuit}; {remedy}");
     let named = |name: &str| refused.get(name).cloned().unwrap_or_default();
     let members = Members {
-        rollout: serde_json::from_value(named("rollout")).ok(),
-        circuit: serde_json::from_value(named("circuit")).ok(),
+        rollout: strict::from_value(&named("rollout")).ok(),
+        circuit: strict::from_value(&named("circuit")).ok(),
         ..Members::default()
     };
     ApiError::new(Code::RolloutDecided, detail).with(members)

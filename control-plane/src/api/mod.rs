@@ -27,6 +27,7 @@ mod history;
 mod import;
 mod ingest;
 mod keys;
+mod lints;
 mod logins;
 mod members;
 mod metrics;
@@ -353,6 +354,7 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
             rehearsals::run,
             "Tells what a policy would have done lately",
         ))
+        .routes(post("/flags/{flag}/fuse/lint", lints::run, "Tells what speaks against arming a policy"))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
         .routes(get("/flags/{flag}/contract", contracts::read_contract, "Reads a contract"))
         .routes(put("/flags/{flag}/contract", contracts::put_contract, "Writes a contract's next version"))

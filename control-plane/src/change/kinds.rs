@@ -15,6 +15,7 @@ use crate::model::contract::{Baseline, Contract, Judged};
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
+use crate::model::verdict::TrippedSlice;
 use crate::publish::outbox::Reserve;
 use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
@@ -187,6 +188,8 @@ pub enum Change {
         evidence: Value,
         /// Whether a fuse that closes begins a new attempt even where its probe could go on.
         is_anew: bool,
+        /// Of a trip: whose units alone lose the feature; empty where everybody does, and the fuse opens.
+        slices: Vec<TrippedSlice>,
         /// The verdict that decided it, which is written with it; `None` of a person.
         verdict: Option<Box<MadeVerdict>>,
     },
@@ -308,6 +311,7 @@ mod tests {
             reason: String::new(),
             evidence: Value::Null,
             is_anew: false,
+            slices: Vec::new(),
             verdict: None,
         };
         for change in [

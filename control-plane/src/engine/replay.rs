@@ -73,7 +73,7 @@ impl Replay {
         };
         let seen = Seen::of(&self.memory, watched, recorded.at_ms);
         let ground = Ground { fuse: &basis.fuse, around: &basis.around, terms };
-        let (verdict, _) = ground.decide(&seen, recorded.at_ms);
+        let verdict = ground.decide(&seen, recorded.at_ms);
         Ok(compared(recorded, verdict))
     }
 }

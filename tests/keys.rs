@@ -340,6 +340,7 @@ fn no_private_key_is_told_at_any_level_of_logging() {
     assert!(told(&output).contains("1-of-1 development root"), "{}", told(&output));
     let (process, client) = serve(&data, &log, &[]);
     eventually("the control plane answers", PATIENCE, || client.get("/healthz")?.ok()).unwrap();
+    let secrets = secrets_of_people(&output, &client);
     let root_key = data.join("keys/root.key");
     let mut text = told(&output);
     for role in ["release", "freshness"] {
@@ -366,7 +367,11 @@ fn no_private_key_is_told_at_any_level_of_logging() {
     })
     .unwrap();
     drop(process);
-    text.push_str(&fs::read_to_string(&log).unwrap());
+    let log = fs::read_to_string(&log).unwrap();
+    for secret in secrets {
+        assert!(!log.contains(&secret), "{secret} was told");
+    }
+    text.push_str(&log);
     assert!(text.contains("DEBUG") || text.contains("TRACE"), "the log has every level");
     let keys = key_files(&data.join("keys"));
     assert_eq!(keys.len(), 6, "root, unit, two release and two freshness keys");
@@ -383,6 +388,29 @@ fn no_private_key_is_told_at_any_level_of_logging() {
             assert!(!text.contains(&form), "{} was told", path.display());
         }
     }
+}
+
+/// Whatever lets somebody in and was shown to a control plane that runs: tokens, the code of a link, a session, passwords.
+fn secrets_of_people(init: &Output, client: &Client) -> Vec<String> {
+    let made: Value = serde_json::from_slice(&init.stdout).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (_, code) = made["sign_in_link"].as_str().unwrap().split_once("/#login=").unwrap();
+    let answer = client.post("/v1/session/link", &json!({ "code": code })).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let session = cookie.strip_prefix("flagfuse=").unwrap().to_owned();
+    let (password, wrong) = (PASSPHRASE.to_owned(), "not quite the right words".to_owned());
+    let headers = [("cookie", cookie.as_str()), ("sec-fetch-site", "same-origin")];
+    let body = json!({ "new": password }).to_string().into_bytes();
+    let newcomer = Client::new(client.base(), None);
+    assert_eq!(newcomer.send("PUT", "/v1/password", &headers, Some(body)).unwrap().status, 200);
+    for (password, status) in [(&password, 200), (&wrong, 401)] {
+        let answer = newcomer.post("/v1/session", &json!({ "user": "owner", "password": password })).unwrap();
+        assert_eq!(answer.status, status, "{}", answer.body);
+    }
+    let token = text(&made["admin_token"]);
+    assert_eq!(Client::new(client.base(), Some(&token)).get("/v1/whoami").unwrap().status, 200);
+    vec![token, text(&made["ingest_token"]), code.to_owned(), session, password, wrong]
 }
 
 fn key_files(dir: &Path) -> Vec<PathBuf> {

@@ -117,7 +117,6 @@ struct Place<'p> {
 struct Decided {
     flag: String,
     verdict: Verdict,
-    ema: BTreeMap<String, f64>,
     /// What of its basis is its own.
     terms: Terms,
 }
@@ -197,14 +196,14 @@ impl Place<'_> {
         for glance in glances {
             let Some(watched) = memory.watched(&glance.flag) else { continue };
             let seen = Seen::of(memory, watched, self.now);
-            let mut terms = Terms::of(memory, watched, self.now);
+            let mut terms = Terms::of(memory, watched);
             let fuse = &watched.fuse;
-            let (mut verdict, mut ema) = Ground { fuse, around, terms: &terms }.decide(&seen, self.now);
+            let mut verdict = Ground { fuse, around, terms: &terms }.decide(&seen, self.now);
             if terms.asks(&verdict) {
                 terms.origins = self.origins(conn, memory, watched, &verdict).await?;
-                (verdict, ema) = Ground { fuse, around, terms: &terms }.decide(&seen, self.now);
+                verdict = Ground { fuse, around, terms: &terms }.decide(&seen, self.now);
             }
-            all.push(Decided { flag: glance.flag.clone(), verdict, ema, terms });
+            all.push(Decided { flag: glance.flag.clone(), verdict, terms });
         }
         Ok(all)
     }
@@ -244,8 +243,8 @@ impl Place<'_> {
             .iter()
             .filter_map(|decided| {
                 let watched = memory.watched(&decided.flag)?;
-                let Decided { verdict, ema, terms, .. } = decided;
-                Some(Finding { watched, verdict, ema, ground: Ground { fuse: &watched.fuse, around, terms } })
+                let Decided { verdict, terms, .. } = decided;
+                Some(Finding { watched, verdict, ground: Ground { fuse: &watched.fuse, around, terms } })
             })
             .collect();
         let recorded = record(self.store, self.scope(), &findings, self.now).await?;
@@ -328,6 +327,7 @@ impl Place<'_> {
                 reason,
                 evidence,
                 is_anew: false,
+                slices: verdict.slices.clone(),
                 verdict: verdict_made,
             },
             None => Change::FuseAdvance {

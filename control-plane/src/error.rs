@@ -23,6 +23,7 @@ use self::members::pointer;
 pub use self::members::{Fault, Members, ToldConflict, ToldFuse};
 use crate::change::{ChangeError, Conflict, Resource, Tag, Unmet};
 use crate::ingest::IngestError;
+use crate::model::account::AccountFault;
 use crate::model::contract::ContractFault;
 use crate::model::policy::PolicyFault;
 use crate::model::slo::SloFault;
@@ -142,6 +143,12 @@ impl ApiError {
         Self { wait_s, ..Self::new(Code::TooManyFailures, detail) }
     }
 
+    /// In the place of a 401 to who signs in: too many wrong passwords for one account from one address, or from that address.
+    pub fn too_many_logins(wait_s: u64) -> Self {
+        let detail = "too many attempts to sign in with a password from this address; a sign-in link works at any time";
+        Self { wait_s, ..Self::new(Code::TooManyFailures, detail) }
+    }
+
     /// Our bug: the only kind that is logged as an error, here and nowhere else.
     pub fn internal(error: &dyn std::fmt::Display) -> Self {
         tracing::error!(%error, "request failed through no fault of the caller");
@@ -193,6 +200,18 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<AccountFault> for ApiError {
+    fn from(fault: AccountFault) -> Self {
+        let code = match &fault {
+            AccountFault::PasswordLong { .. } => Code::TooLong,
+            AccountFault::NameLength { .. }
+            | AccountFault::NameCharacter { .. }
+            | AccountFault::PasswordShort { .. } => Code::InvalidAccount,
+        };
+        Self::new(code, fault.to_string())
+    }
+}
+
 impl From<PolicyFault> for ApiError {
     fn from(fault: PolicyFault) -> Self {
         let code = match &fault {
@@ -241,6 +260,9 @@ impl From<ChangeError> for ApiError {
             ChangeError::UnknownProject { .. } => Self::new(Code::UnknownProject, detail),
             ChangeError::UnknownEnvironment { .. } => Self::new(Code::UnknownEnvironment, detail),
             ChangeError::Unknown { what, .. } => Self::new(unknown_code(what), detail),
+            ChangeError::LastOwner => Self::new(Code::LastOwner, detail),
+            ChangeError::NotAllowed { .. } => Self::new(Code::Forbidden, detail),
+            ChangeError::SignIn => Self::new(Code::SignInFailed, detail),
             ChangeError::Exists { .. } => Self::new(Code::Exists, detail),
             ChangeError::TooMany { .. } => Self::new(Code::TooMany, detail),
             ChangeError::TooManyEnvironments { .. } => Self::new(Code::TooManyEnvironments, detail),
@@ -339,6 +361,8 @@ const fn unknown_code(what: Resource) -> Code {
         Resource::Slo => Code::UnknownSlo,
         Resource::Suppression => Code::UnknownSuppression,
         Resource::Token => Code::UnknownToken,
+        Resource::Member => Code::UnknownMember,
+        Resource::Session => Code::UnknownSession,
     }
 }
 

@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::api::RateLimit;
+use crate::api::{RateLimit, Uses};
 use crate::change::{Actor, Change, ChangeError, apply};
 use crate::clock::{Clock, monotonic};
 use crate::engine::Engine;
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
+use crate::model::session::{IDLE_MS, SESSION_MS};
 use crate::model::slo::{HOURS_KEPT_MS, Span};
 use crate::publish::keys::rotation::{self, Next};
 use crate::publish::outbox::OutboxError;
@@ -28,13 +29,15 @@ use crate::store::days::Daily;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{
     Connection, Lock, Store, StoreError, batches, buffers, compaction, days, edge_readers, event_ids,
-    kept_answers, metrics_seen, notices, quarantine, scopes, slo_sums, suppressions, telemetry_log, usage,
+    kept_answers, metrics_seen, notices, quarantine, scopes, sessions, slo_sums, suppressions, telemetry_log,
+    tokens, usage, users,
 };
 use crate::validator;
 
 /// A snapshot older than this is signed anew, long before its 30 days are over.
 const REPUBLISH_AGE_MS: u64 = 24 * 3_600_000;
 const DAY_MS: u64 = 24 * 3_600_000;
+const PEOPLE_INTERVAL: Duration = Duration::from_secs(15);
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_mins(10);
 /// Ids are kept for their horizon and a week more: a batch may have waited at the edge.
 const EVENT_KEPT_MS: u64 = EVENT_AGE_MS_MAX + 7 * DAY_MS;
@@ -203,6 +206,49 @@ pub async fn run_pushers(store: Store, publisher: Publisher, clock: Clock, optio
     }
     drop(context);
     while tasks.join_next().await.is_some() {}
+}
+
+/// Writes when tokens and sessions were used, and ends those whose time is over, every fifteen seconds.
+pub async fn run_people(store: Store, publisher: Publisher, clock: Clock, uses: Arc<Uses>) {
+    let mut ticks = interval(PEOPLE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = uses.write(&store).await {
+            tracing::warn!(%error, "when tokens were used is written later");
+        }
+        if let Err(error) = end_what_is_over(&store, &publisher, clock.now()).await {
+            tracing::error!(%error, "tokens and sessions that are over could not be ended");
+        }
+    }
+}
+
+/// Revokes tokens whose time is over, so that edges hear of client keys, and forgets sessions and sign-in codes; how many.
+pub async fn end_what_is_over(
+    store: &Store,
+    publisher: &Publisher,
+    now: UnixMillis,
+) -> Result<u64, ChangeError> {
+    let expired = tokens::expired(&mut *store.read().await?, now, PRUNE_COUNT).await?;
+    let mut count = 0;
+    for token in expired {
+        let Ok(tenant) = TenantKey::parse(&token.tenant) else { continue };
+        let (actor, token_id) = (Actor { tenant, name: "job:expiry".to_owned() }, token.token_id);
+        match apply(store, publisher, &actor, Change::RevokeToken { token_id }, now).await {
+            Ok(_) => count += 1,
+            // Somebody else has done it, or its environment takes no change at this time: the others do not wait for it.
+            Err(ChangeError::Unknown { .. }) => {}
+            Err(error @ (ChangeError::Outbox(_) | ChangeError::UnknownEnvironment { .. })) => {
+                tracing::error!(%error, "a token that has expired could not be taken from the edges");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut tx = store.write_patiently(Lock::Housekeeping).await?;
+    count += sessions::prune(&mut tx, now.minus(IDLE_MS), now.minus(SESSION_MS)).await?;
+    count += users::prune_codes(&mut tx, now).await?;
+    tx.commit().await?;
+    Ok(count)
 }
 
 /// Republishes and prunes, now and every ten minutes.

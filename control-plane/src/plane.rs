@@ -2,21 +2,25 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flagfuse_shared::ids::TenantKey;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::{ApiState, FlagLabels, RateLimit, operator_router, router};
-use crate::change::{Actor, Change, ChangeError, apply};
+use crate::api::{ApiState, FlagLabels, RateLimit, Uses, operator_router, router};
+use crate::change::{Actor, Change, ChangeError, CodeToMake, PeopleChange, apply};
 use crate::clock::Clock;
-use crate::credential::{Bearer, TokenKind, generate};
+use crate::credential::{Bearer, Secret, TokenKind, generate, public_id};
 use crate::ingest::{Ingestion, Node};
 use crate::jobs::{self, ServeOptions};
 use crate::listen::{self, Limits, capacity};
+use crate::model::account::{AccountFault, account_name};
 use crate::model::fleet::Fleet;
 use crate::model::identity::UnitKey;
+use crate::model::rights::{Grant, Place, Rights, Role};
+use crate::model::session::CODE_MS;
 use crate::private;
 use crate::publish::Publisher;
 use crate::publish::beat::Issuer;
@@ -24,6 +28,7 @@ use crate::publish::keys::files::KeyFolder;
 use crate::publish::keys::status::{file_warnings, status};
 use crate::publish::keys::{KeyError, Passphrase, Protection, SigningKeys, create_development, rotation};
 use crate::store::address::DatabaseUrl;
+use crate::store::users::{self, UserRow};
 use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
@@ -50,8 +55,17 @@ pub enum PlaneError {
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
     /// Nobody could use it.
-    #[error("tenant {tenant} has no admin token; `flagfuse token create --kind admin --name NAME` makes one")]
+    #[error(
+        "tenant {tenant} has neither owner nor admin token; `flagfuse login-link` and `flagfuse token create --kind admin \
+         --name NAME` make one"
+    )]
     NoAdminToken { tenant: TenantKey },
+    /// Nobody of that name, and somebody else owns the tenant.
+    #[error("tenant {tenant} has no member {name}, and it has an owner, who can invite one")]
+    UnknownMember { tenant: TenantKey, name: String },
+    /// No name of an account.
+    #[error(transparent)]
+    Account(#[from] AccountFault),
     /// Its tokens are somebody's already.
     #[error("{database} is initialised already: `flagfuse token create` makes further tokens")]
     Initialised { database: DatabaseUrl },
@@ -86,6 +100,10 @@ pub struct Initialised {
     pub admin_token: String,
     /// Token for edges to deliver events with.
     pub ingest_token: String,
+    /// Name of the first owner.
+    pub owner: String,
+    /// The code of the first owner's sign-in link.
+    pub sign_in_code: String,
     /// What edges have to trust, base64.
     pub root_public_keys: Vec<String>,
     /// How many of them have to sign.
@@ -100,6 +118,22 @@ pub struct Operator {
     pub labels: FlagLabels,
 }
 
+/// A code with which somebody signs in once.
+pub struct SignInCode {
+    /// Of the account, as it is kept.
+    pub name: String,
+    /// What stands behind `#login=`.
+    pub code: String,
+    /// Whether the account was made for it.
+    pub is_new: bool,
+}
+
+impl std::fmt::Debug for SignInCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SignInCode({})", self.name)
+    }
+}
+
 /// An opened control plane.
 #[derive(Debug, Clone)]
 pub struct ControlPlane {
@@ -111,19 +145,25 @@ pub struct ControlPlane {
     /// Hashes units.
     pub unit_key: UnitKey,
     pub clock: Clock,
+    /// When tokens and sessions were used last, until it is written.
+    pub uses: Arc<Uses>,
 }
 
 /// Makes keys with a development root, database and first tokens; refuses a directory that has them.
 pub async fn init(data: &Path, tenant: &TenantKey, clock: Clock) -> Result<Initialised, PlaneError> {
     create_directory(data)?;
     create_development(data, &Protection::Unencrypted, clock.now())?;
-    init_database(&Location::directory(data), tenant, None, clock).await
+    init_database(&Location::directory(data), (tenant, FIRST_OWNER), None, clock).await
 }
 
-/// Makes database and first tokens beside keys that are there; refuses a database that has tokens.
+/// The first owner, where nobody says another name.
+const FIRST_OWNER: &str = "owner";
+
+/// Makes database, first tokens and the first owner, by the name of an account, beside keys that are there; refuses a
+/// database that has tokens.
 pub async fn init_database(
     location: &Location,
-    tenant: &TenantKey,
+    (tenant, owner): (&TenantKey, &str),
     passphrase: Option<Passphrase>,
     clock: Clock,
 ) -> Result<Initialised, PlaneError> {
@@ -142,9 +182,11 @@ pub async fn init_database(
     let admin_token =
         plane.create_token(TokenKind::Admin, Bearer::Tenant(tenant.clone()), "first admin").await?;
     let ingest_token = plane.create_token(TokenKind::Ingest, Bearer::Tenant(tenant.clone()), "edges").await?;
+    let SignInCode { name: owner, code: sign_in_code, .. } = plane.sign_in_code(tenant, owner).await?;
     let root = plane.publisher.keys().current().keyset.roles.root.clone();
     plane.store.close().await;
-    Ok(Initialised { admin_token, ingest_token, root_public_keys: root.keys, root_threshold: root.threshold })
+    let (root_public_keys, root_threshold) = (root.keys, root.threshold);
+    Ok(Initialised { admin_token, ingest_token, owner, sign_in_code, root_public_keys, root_threshold })
 }
 
 /// Opens the database alone, which brings its schema up to date.
@@ -193,7 +235,7 @@ impl ControlPlane {
         let node = Node::random(String::new())?;
         let bell = publisher.listen();
         let ingestion = Ingestion::new(store.clone(), unit_key.clone(), clock.clone(), node, bell);
-        Ok(Self { store, publisher, ingestion, unit_key, clock })
+        Ok(Self { store, publisher, ingestion, unit_key, clock, uses: Arc::default() })
     }
 
     /// The same under an address where other control planes of its database reach it: they hand it the events that it
@@ -213,7 +255,7 @@ impl ControlPlane {
         name: &str,
     ) -> Result<String, PlaneError> {
         let tenant = match &bearer {
-            Bearer::Tenant(tenant) => tenant.clone(),
+            Bearer::Tenant(tenant) | Bearer::Project(tenant, _) => tenant.clone(),
             Bearer::Environment(scope) => scope.tenant.clone(),
         };
         let now = self.clock.now();
@@ -224,12 +266,44 @@ impl ControlPlane {
         Ok(credential.text)
     }
 
+    /// Makes the code of a sign-in link on behalf of whoever has the data directory. Where the tenant has no owner, the name
+    /// becomes one.
+    pub async fn sign_in_code(&self, tenant: &TenantKey, name: &str) -> Result<SignInCode, PlaneError> {
+        let (name, now) = (account_name(name)?, self.clock.now());
+        let (secret, rights) = (Secret::of_link()?, Rights::of_operator());
+        let code = CodeToMake { secret: secret.digest, expires_ms: now.plus(CODE_MS) };
+        let mut conn = self.store.read().await?;
+        let found = users::named(&mut conn, tenant, &name).await?;
+        let is_owned = users::owner_count(&mut conn, tenant).await? > 0;
+        drop(conn);
+        let is_new = found.is_none();
+        let change = match found {
+            Some(user) => PeopleChange::MakeLink { user_id: user.user_id, code, rights },
+            None if is_owned => return Err(PlaneError::UnknownMember { tenant: tenant.clone(), name }),
+            None => {
+                let user = UserRow {
+                    user_id: public_id()?,
+                    name: name.clone(),
+                    password: None,
+                    created_ms: now,
+                    revision: 1,
+                };
+                let grants = vec![Grant { role: Role::Owner, place: Place::Tenant }];
+                PeopleChange::Invite { user, grants, code, rights }
+            }
+        };
+        let actor = Actor { tenant: tenant.clone(), name: "operator".to_owned() };
+        apply(&self.store, &self.publisher, &actor, Change::People(Box::new(change)), now).await?;
+        Ok(SignInCode { name, code: secret.text, is_new })
+    }
+
     /// Refuses when the tenant has no way in.
     pub async fn require_admin_token(&self, tenant: &TenantKey) -> Result<(), PlaneError> {
-        let all = tokens::list(&mut *self.store.read().await?, tenant).await?;
-        let is_way_in =
-            |token: &tokens::TokenRow| token.kind == TokenKind::Admin && token.revoked_ms.is_none();
-        if all.iter().any(is_way_in) {
+        let (mut conn, now) = (self.store.read().await?, self.clock.now());
+        let all = tokens::list(&mut conn, tenant).await?;
+        let is_owned = users::owner_count(&mut conn, tenant).await? > 0;
+        let is_way_in = |token: &tokens::TokenRow| token.kind == TokenKind::Admin && token.is_valid(now);
+        if is_owned || all.iter().any(is_way_in) {
             Ok(())
         } else {
             Err(PlaneError::NoAdminToken { tenant: tenant.clone() })
@@ -255,19 +329,20 @@ impl ControlPlane {
         router(self.api(fleet))
     }
 
-    /// What an operator reads of this process and its database, alone.
-    pub fn operator_router(&self, fleet: Fleet, labels: FlagLabels) -> axum::Router {
-        operator_router(self.api(fleet), labels)
-    }
-
     /// The same with such a limit.
     pub fn limited_router(&self, fleet: Fleet, limit: RateLimit) -> axum::Router {
         router(self.api(fleet).limited(limit))
     }
 
+    /// What an operator reads of this process and its database, alone.
+    pub fn operator_router(&self, fleet: Fleet, labels: FlagLabels) -> axum::Router {
+        operator_router(self.api(fleet), labels)
+    }
+
     fn api(&self, fleet: Fleet) -> ApiState {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet)
+        let state = ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet);
+        state.noting(Arc::clone(&self.uses))
     }
 
     /// Serves until `shutdown` is ready, then lets requests in flight finish and closes the database.
@@ -294,6 +369,8 @@ impl ControlPlane {
         beside.spawn(jobs::run_validations(store.clone(), publisher.clone(), clock.clone()));
         beside.spawn(jobs::run_ticks(self.ingestion.clone(), clock.clone()));
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
+        let uses = Arc::clone(&self.uses);
+        beside.spawn(jobs::run_people(store.clone(), publisher.clone(), clock.clone(), uses));
         let fleet = options.fleet();
         // For those who ask this side what the edges answer.
         let addresses = options.edges.iter().map(|edge| edge.url.clone()).collect();

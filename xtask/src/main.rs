@@ -17,6 +17,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--data DIR] [--picture DIR] [--browser]
                                          a harmful feature is switched off on a running `up`; leaves pictures of the end; with
                                          real pages in an installed Chromium as its users
+  demo --scenario errors5x|p95|activation|healthy|slice [--data DIR]
+                                         the same by evidence that may be looked at all the time: a feature that fails five times as
+                                         often, is slower, loses activations, is healthy and ramps up to everybody, harms one slice
   test                                   everything CI runs
   test --full                            the same with more seeds, mutants and cases, and longer chaos: hours
   test --repeat N [--rest M] [--busy] [--at-once K] [NAME …]

@@ -39,6 +39,8 @@ impl Secrets {
         let database = shown(database_url);
         if !path.exists() {
             let mut all = init(control_plane, data_dir, database_url)?;
+            // It is good for ten minutes, and `up` makes one when everything runs.
+            all.as_object_mut().map(|all| all.remove("sign_in_link"));
             all["push_token"] = json!(random_hex()?);
             all["database"] = json!(database);
             write_private(&path, &format!("{all:#}\n"))?;

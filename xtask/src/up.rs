@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 
 use crate::demo_project::{self, ENVIRONMENT, PROJECT};
 use crate::http::Client;
+use crate::output::output;
+use crate::plane::{START_LIMIT, set_database};
 use crate::ports::{self, WantedPort};
 use crate::private::write_private;
 use crate::stack::{Stack, StackConfig, build};
@@ -132,7 +135,8 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
     let client_key = client_key(&options.data_dir, &stack.admin())?;
     wait_until_served(&stack, &client_key)?;
     let dev_path = write_dev(&options.data_dir, &stack, &client_key)?;
-    print_summary(&stack, &client_key, &dev_path, began.elapsed());
+    let link = sign_in_link(&stack, options.database_url.as_deref())?;
+    print_summary(&stack, &client_key, (&dev_path, &link), began.elapsed());
     // Either process may be killed at any time while the other one goes on; that is worth trying, so it is not the end.
     for _ in 0..REVIVAL_COUNT_MAX {
         loop {
@@ -222,6 +226,19 @@ fn regions(stack: &Stack) -> BTreeMap<&str, Vec<String>> {
     stack.regions().iter().map(|region| (region.name.as_str(), urls(region))).collect()
 }
 
+/// A link with which the owner signs in once.
+fn sign_in_link(stack: &Stack, database_url: Option<&str>) -> Result<String> {
+    let mut command = Command::new(stack.program());
+    command.args(["login-link", "--url", &stack.control_plane_url(), "--data"]);
+    command.arg(stack.data_dir().join("control-plane"));
+    set_database(&mut command, database_url);
+    let output = output("flagfuse login-link", &mut command, START_LIMIT)?;
+    if !output.status.success() {
+        bail!("flagfuse login-link failed: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
 /// Every isolate answers with the client key before the user is told about it.
 fn wait_until_served(stack: &Stack, client_key: &str) -> Result<()> {
     for url in stack.edge_urls() {
@@ -246,7 +263,7 @@ fn wait_until_served(stack: &Stack, client_key: &str) -> Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "this is the command's result")]
-fn print_summary(stack: &Stack, client_key: &str, dev_path: &Path, took: Duration) {
+fn print_summary(stack: &Stack, client_key: &str, (dev_path, link): (&Path, &str), took: Duration) {
     let edges = match stack.regions() {
         [_] => stack.edge_urls().join("  and  "),
         _ => regions(stack)
@@ -266,6 +283,8 @@ Flagfuse runs ({:.1} s). Its root key is a 1-of-1 development key: for this mach
   client key      {client_key}
   admin token     {}
   all of it       {}
+  sign in         {link}
+                  (once, within ten minutes; `flagfuse login-link` makes another one)
 
 Ask the edge:
   curl -s -X POST {}/ofrep/v1/evaluate/flags/banner-text \\

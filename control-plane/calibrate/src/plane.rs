@@ -9,7 +9,7 @@ use flagfuse_control_plane::model::circuit::{Circuit, Hand};
 use flagfuse_control_plane::model::evidence::{ClosedBin, ClosedCount, ClosedMiss, ClosedSlot, Found, News};
 use flagfuse_control_plane::model::policy::Policy;
 use flagfuse_control_plane::model::rules::Edges;
-use flagfuse_control_plane::model::verdict::{EmaStep, Heed, Look, RampLook, Verdict, decide};
+use flagfuse_control_plane::model::verdict::{Heed, Look, RampLook, Verdict, decide};
 use flagfuse_control_plane::store::evidence::Spent;
 use flagfuse_control_plane::store::misses::missed;
 use flagfuse_shared::definition::Arm;
@@ -75,7 +75,6 @@ pub struct Plane {
     figures: Figures,
     setting: Setting,
     numbers: Vec<NameNo>,
-    ema: BTreeMap<String, f64>,
     /// Whether units enrol elsewhere than the stream of them knows.
     has_moved: bool,
     /// Enrolled units in closed slots of the attempt, by arm: exposed, control.
@@ -97,7 +96,6 @@ impl Plane {
             figures: Figures::default(),
             setting,
             numbers,
-            ema: BTreeMap::new(),
             has_moved,
             folded: (0, 0),
             slot_closed_ms: 0,
@@ -182,13 +180,7 @@ impl Plane {
         self.setting.spent.attempts += 1;
         self.setting.spent.trips += u32::from(!is_edit);
         self.attempt = self.attempt.anew(&mut self.ledger, &self.setting, (is_edit, now_ms))?;
-        Ok(Self {
-            figures: Figures::default(),
-            ema: BTreeMap::new(),
-            has_moved: true,
-            folded: (0, 0),
-            ..self
-        })
+        Ok(Self { figures: Figures::default(), has_moved: true, folded: (0, 0), ..self })
     }
 
     /// Whether evidence of harm reached its threshold: without that, the mode `anytime` never trips.
@@ -224,7 +216,8 @@ impl Plane {
         let readings = self.figures.readings(&self.setting.policy, self.attempt.names(), now);
         let running = self.attempt.running();
         let nobody = BTreeMap::new();
-        let (verdict, ema) = decide(&Look {
+        let smoothed = self.figures.averages(&self.setting.policy, self.attempt.names(), now);
+        decide(&Look {
             policy: &self.setting.policy,
             circuit: self.setting.circuit,
             hand: Hand::Free,
@@ -237,14 +230,11 @@ impl Plane {
             behind: &[],
             min_networks: 1,
             origins: &nobody,
-            ema: &self.ema,
-            ema_step: EmaStep::Move,
+            smoothed: &smoothed,
             heed: heed.as_ref(),
             incident: None,
             now,
-        });
-        self.ema = ema;
-        verdict
+        })
     }
 
     /// Lets time pass up to `until_ms`, from one tick at which anything is due to the next. Whoever looks is told of each; the

@@ -1,241 +1,191 @@
-//! Who is asking, and whether they may: one extractor finds the token, its role, and the project or environment of the
-//! path, so that no handler works for somebody who was not let in. Never logs or echoes a token.
+//! Whether a caller may: one extractor for each kind of place finds who asks, and the project or environment of the path, so
+//! that no handler works for somebody who was not let in. What a caller has no right in is not there for it.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::marker::PhantomData;
-use std::net::{IpAddr, Ipv4Addr};
 
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, client_key_scope};
+use flagfuse_shared::ids::{ProjectKey, Scope, client_key_scope};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::body::PathParams;
+pub(super) use super::caller::Caller;
+use super::caller::{UNKNOWN, Who, bearer, peer};
 use super::document::{Authorises, Draft, Takes, schema};
-use crate::change::{Actor, Preconditions};
 use crate::credential::TokenKind;
 use crate::error::{ApiError, Code};
-use crate::listen::Peer;
-use crate::store::kept_answers::Claim;
+use crate::model::rights::{Place, Right, Role};
+use crate::store::Connection;
 use crate::store::quarantine::ClaimedPlace;
 use crate::store::scopes::{self, EnvironmentRow};
-use crate::store::{Connection, tokens};
-
-/// A caller with a valid token. Whether it may do what is asked is not said yet.
-#[derive(Debug, Clone)]
-pub(super) struct Caller {
-    pub(super) tenant: TenantKey,
-    name: String,
-    kind: TokenKind,
-    /// Of a token that is valid for one environment.
-    environment: Option<(ProjectKey, EnvironmentKey)>,
-    token_id: String,
-    secret: Secret,
-    /// The attempt that its change is made by, where that may be made once only.
-    claim: Option<Claim>,
-}
-
-/// A digest of the token, which is in no row: what a key for this caller alone is made of.
-#[derive(Clone)]
-struct Secret(Digest);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-impl Caller {
-    /// Its token's public name.
-    pub(super) fn token_id(&self) -> &str {
-        &self.token_id
-    }
-
-    /// A key for what only this caller may read, one for each name.
-    pub(super) fn seal(&self, name: &Digest) -> Digest {
-        Digest::of(&[self.secret.0.as_bytes().as_slice(), name.as_bytes()].concat())
-    }
-
-    /// The same on behalf of one attempt at a request.
-    pub(super) fn claiming(self, claim: Claim) -> Self {
-        Self { claim: Some(claim), ..self }
-    }
-
-    /// The attempt that its change is made by.
-    pub(super) const fn claim(&self) -> Option<&Claim> {
-        self.claim.as_ref()
-    }
-
-    /// The caller in the audit trail.
-    pub(super) fn actor(&self) -> Actor {
-        Actor { tenant: self.tenant.clone(), name: format!("token:{}", self.name) }
-    }
-}
-
-impl Caller {
-    /// Whether it is somebody in front of a page. Tokens are machines', whoever holds them.
-    #[expect(clippy::unused_self, reason = "every caller is a token so far")]
-    pub(super) const fn is_person(&self) -> bool {
-        false
-    }
-
-    /// What the caller's changes ask of the state that they find. A person has looked at it some time ago, and has to say
-    /// at which.
-    pub(super) fn held_to(&self, seen: Preconditions) -> Preconditions {
-        if self.is_person() { seen.required() } else { seen }
-    }
-}
-
-/// Sets the digest apart from the one that is stored.
-const SECRET_SEED: &[u8] = b"flagfuse/sealed-for/";
-
-const MISSING: &str = "this path needs a token: send it as `Authorization: Bearer TOKEN`";
-const UNKNOWN: &str = "the token is unknown or revoked: `flagfuse token create` makes a new one";
-const CLIENT_KEY: &str = "this is a client key, project:environment.secret, which is for the edge: the control plane needs \
-                          a token of kind admin or viewer, ff_admin_… or ff_viewer_…";
 
 const CLIENT_KEY_OF_SERVER: &str = "this is a client key, which whoever has the page has: events of servers need a token of kind server, \
                                     ff_server_…, which nobody else may see";
 
-/// From where a request comes. Without a listener, in tests, everybody has the same address.
-fn peer(parts: &Parts) -> IpAddr {
-    parts.extensions.get().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Peer(address)| *address)
+/// Whom a route lets in, by what it needs.
+pub(super) trait Needs: Send {
+    /// `None` where it is enough to be somebody.
+    const RIGHT: Option<Right>;
 }
 
-/// The token that a request shows.
-fn bearer(parts: &Parts) -> Option<&str> {
-    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let words = header.and_then(|text| text.split_once(' '));
-    words.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim())
-}
-
-impl FromRequestParts<ApiState> for Caller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        // Whoever was asked for it before is the same.
-        if let Some(known) = parts.extensions.get::<Self>() {
-            return Ok(known.clone());
-        }
-        let refused = |detail| ApiError::new(Code::Unauthorized, detail);
-        let missing = || {
-            state.failures.missing();
-            refused(MISSING)
-        };
-        let unknown = || match state.failures.unknown(peer(parts), state.now()) {
-            None => refused(UNKNOWN),
-            Some(wait_s) => ApiError::too_many_failures(wait_s),
-        };
-        let token = bearer(parts).ok_or_else(missing)?;
-        // By its look, before anybody knows whether it is valid: whoever has one learns nothing of that here.
-        if client_key_scope(token).is_some() {
-            let slowed = state.failures.unknown(peer(parts), state.now());
-            return Err(slowed.map_or_else(|| refused(CLIENT_KEY), ApiError::too_many_failures));
-        }
-        // Looked up by digest: how long a comparison takes tells nothing about a token.
-        let found = tokens::find(&mut *state.store.read().await?, &Digest::of(token.as_bytes())).await?;
-        let row = found.ok_or_else(unknown)?;
-        let tenant = TenantKey::parse(&row.tenant).map_err(|_| unknown())?;
-        let of_environment = row.project.as_deref().zip(row.environment.as_deref());
-        let environment = of_environment.and_then(|(project, environment)| {
-            ProjectKey::parse(project).ok().zip(EnvironmentKey::parse(environment).ok())
-        });
-        // Those of events have bounds of their own.
-        if let TokenKind::Admin | TokenKind::Viewer = row.kind
-            && let Some(rates) = &state.rates
-        {
-            rates.admit(&row.token_id, parts)?;
-        }
-        let secret = Secret(Digest::of(&[SECRET_SEED, token.as_bytes()].concat()));
-        let (name, kind, token_id) = (row.name, row.kind, row.token_id);
-        let caller = Self { tenant, name, kind, environment, token_id, secret, claim: None };
-        parts.extensions.insert(caller.clone());
-        Ok(caller)
-    }
-}
-
-/// Whom a route lets in, by the kind of token.
-pub(super) trait Role: Send {
-    /// Any of these will do.
-    const KINDS: &'static [TokenKind];
-}
-
-macro_rules! roles {
-    ($($(#[$doc:meta])* $role:ident = [$($kind:ident),+];)*) => {
+macro_rules! needs {
+    ($($(#[$doc:meta])* $marker:ident = $right:expr;)*) => {
         $(
             $(#[$doc])*
-            pub(super) enum $role {}
+            pub(super) enum $marker {}
 
-            impl Role for $role {
-                const KINDS: &'static [TokenKind] = &[$(TokenKind::$kind),+];
+            impl Needs for $marker {
+                const RIGHT: Option<Right> = $right;
             }
         )*
     };
 }
 
-roles! {
-    /// May change things.
-    Admin = [Admin];
+needs! {
+    /// May change projects, environments, settings, tokens and members.
+    Admin = Some(Right::Administer);
+    /// May change flags, fuses and what they share.
+    Editor = Some(Right::Edit);
     /// May read.
-    Viewer = [Admin, Viewer];
+    Viewer = Some(Right::Read);
     /// Edges, which deliver events and ask for snapshots.
-    Edge = [Ingest];
+    Edge = Some(Right::Deliver);
     /// Servers of the customer, which send events.
-    EventServer = [Server];
-    /// Whoever has a token for this API.
-    Anyone = [Admin, Viewer, Ingest, Server];
+    EventServer = Some(Right::Send);
+    /// May read the figures for operators.
+    Scraper = Some(Right::Scrape);
+    /// Whoever has a token for this API, or is signed in.
+    Anyone = None;
 }
 
-fn require<R: Role>(caller: Caller) -> Result<Caller, ApiError> {
-    if R::KINDS.contains(&caller.kind) {
+/// The kinds of tokens that bring a right; those that are for this API at all where none is needed.
+fn kinds(needed: Option<Right>) -> impl Iterator<Item = &'static str> {
+    let has = move |kind: &TokenKind| match needed {
+        Some(right) => kind.rights().contains(&right),
+        None => !kind.rights().is_empty(),
+    };
+    TokenKind::ALL.into_iter().filter(has).map(TokenKind::as_str)
+}
+
+/// The same of roles.
+fn roles(needed: Option<Right>) -> impl Iterator<Item = &'static str> {
+    let has = move |role: &Role| needed.is_none_or(|right| role.rights().contains(&right));
+    Role::ALL.into_iter().filter(has).map(Role::as_str)
+}
+
+/// Lets a caller in that has what is needed in all of a place, or in a part of it where `part` will do.
+fn require<R: Needs>(caller: Caller, place: &Place, part: Part) -> Result<Caller, ApiError> {
+    let Some(right) = R::RIGHT else { return Ok(caller) };
+    let is_let_in = match part {
+        Part::Whole => caller.rights.allow(right, place),
+        Part::Some => caller.rights.allow_within(right, place),
+    };
+    if is_let_in {
         return Ok(caller);
     }
-    let needed = R::KINDS.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(" or ");
-    let detail = format!("a token of kind {} may not do this, needed is {needed}", caller.kind.as_str());
+    let all = |words: &mut dyn Iterator<Item = &'static str>| words.collect::<Vec<_>>().join(" or ");
+    let needed = match caller.who {
+        Who::Machine { .. } => all(&mut kinds(R::RIGHT)),
+        Who::Person { .. } => all(&mut roles(R::RIGHT)),
+    };
+    let place = place.in_words();
+    let detail = match &caller.who {
+        Who::Machine { kind, .. } if kind.rights().contains(&right) => {
+            format!("this token is not valid in {place}: needed is one that is, of kind {needed}")
+        }
+        Who::Machine { kind, .. } => {
+            format!("a token of kind {} may not do this, needed is {needed}", kind.as_str())
+        }
+        Who::Person { name, .. } => format!("{name} may not do this, needed is the role {needed} of {place}"),
+    };
     Err(ApiError::new(Code::Forbidden, detail))
 }
 
-/// A caller of a role, in the caller's tenant.
+/// How much of a place a right has to hold in.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Whole,
+    Some,
+}
+
+/// A caller who may do something in the whole tenant.
 pub(super) struct InTenant<R> {
     pub(super) caller: Caller,
     role: PhantomData<R>,
 }
 
-impl<R: Role> FromRequestParts<ApiState> for InTenant<R> {
+impl<R: Needs> FromRequestParts<ApiState> for InTenant<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let caller = require::<R>(Caller::from_request_parts(parts, state).await?)?;
-        Ok(Self { caller, role: PhantomData })
+        let caller = Caller::from_request_parts(parts, state).await?;
+        Ok(Self { caller: require::<R>(caller, &Place::Tenant, Part::Whole)?, role: PhantomData })
     }
 }
 
-/// The same with a project of the tenant that the path names and that is there.
+/// A caller who may do something somewhere in the tenant. The handler looks where, and shows nothing of anywhere else.
+pub(super) struct Somewhere<R> {
+    pub(super) caller: Caller,
+    role: PhantomData<R>,
+}
+
+impl<R: Needs> FromRequestParts<ApiState> for Somewhere<R> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        Ok(Self { caller: require::<R>(caller, &Place::Tenant, Part::Some)?, role: PhantomData })
+    }
+}
+
+/// A caller who may do something in a project of the tenant that the path names and that is there.
 pub(super) struct InProject<R> {
     pub(super) caller: Caller,
     pub(super) project: ProjectKey,
     role: PhantomData<R>,
 }
 
-impl<R: Role> FromRequestParts<ApiState> for InProject<R> {
+impl<R: Needs> FromRequestParts<ApiState> for InProject<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let InTenant { caller, role } = InTenant::<R>::from_request_parts(parts, state).await?;
-        let PathParams(ProjectPath { project }) = PathParams::from_request_parts(parts, state).await?;
-        let project = state.project(&caller, &project).await?;
-        Ok(Self { caller, project, role })
+        let (caller, project) = project_of::<R>(parts, state).await?;
+        let place = Place::Project(project.clone());
+        Ok(Self { caller: require::<R>(caller, &place, Part::Whole)?, project, role: PhantomData })
     }
 }
 
-/// The same with an environment of the tenant that the path names and that is there.
+/// The same where a right in one of its environments will do. The handler shows nothing of the others.
+pub(super) struct AroundProject<R> {
+    pub(super) caller: Caller,
+    pub(super) project: ProjectKey,
+    role: PhantomData<R>,
+}
+
+impl<R: Needs> FromRequestParts<ApiState> for AroundProject<R> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let (caller, project) = project_of::<R>(parts, state).await?;
+        let place = Place::Project(project.clone());
+        Ok(Self { caller: require::<R>(caller, &place, Part::Some)?, project, role: PhantomData })
+    }
+}
+
+/// Refuses before the path is looked at who has what is needed nowhere.
+async fn project_of<R: Needs>(parts: &mut Parts, state: &ApiState) -> Result<(Caller, ProjectKey), ApiError> {
+    let Somewhere { caller, .. } = Somewhere::<R>::from_request_parts(parts, state).await?;
+    let PathParams(ProjectPath { project }) = PathParams::from_request_parts(parts, state).await?;
+    let project = state.project(&caller, &project).await?;
+    Ok((caller, project))
+}
+
+/// A caller who may do something in an environment of the tenant that the path names and that is there.
 pub(super) struct InEnvironment<R> {
     pub(super) caller: Caller,
     /// As it was when the request came in.
@@ -255,14 +205,15 @@ impl<R> InEnvironment<R> {
     }
 }
 
-impl<R: Role> FromRequestParts<ApiState> for InEnvironment<R> {
+impl<R: Needs> FromRequestParts<ApiState> for InEnvironment<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let InTenant { caller, role } = InTenant::<R>::from_request_parts(parts, state).await?;
+        let Somewhere { caller, role } = Somewhere::<R>::from_request_parts(parts, state).await?;
         let PathParams(path) = PathParams::<EnvironmentPath>::from_request_parts(parts, state).await?;
         let row = state.environment(&caller, &path.project, &path.environment).await?;
-        Ok(Self { caller, row, role })
+        let place = Place::Environment(row.scope.project.clone(), row.scope.environment.clone());
+        Ok(Self { caller: require::<R>(caller, &place, Part::Whole)?, row, role })
     }
 }
 
@@ -281,9 +232,9 @@ impl FromRequestParts<ApiState> for OfServer {
             let refused = || ApiError::new(Code::Forbidden, CLIENT_KEY_OF_SERVER);
             return Err(slowed.map_or_else(refused, ApiError::too_many_failures));
         }
-        let caller = require::<EventServer>(Caller::from_request_parts(parts, state).await?)?;
+        let Somewhere { caller, .. } = Somewhere::<EventServer>::from_request_parts(parts, state).await?;
         let unknown = || ApiError::new(Code::Unauthorized, UNKNOWN);
-        let (project, environment) = caller.environment.ok_or_else(unknown)?;
+        let (project, environment) = caller.environment().ok_or_else(unknown)?;
         // One that is deleted takes no events; its tokens are still there.
         let row = state.environment_of(&caller.tenant, project, environment).await?;
         Ok(Self { scope: row.scope })
@@ -305,14 +256,29 @@ impl<R> InClaimedPlace<R> {
     }
 }
 
-impl<R: Role> FromRequestParts<ApiState> for InClaimedPlace<R> {
+impl<R: Needs> FromRequestParts<ApiState> for InClaimedPlace<R> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let InTenant { caller, role } = InTenant::<R>::from_request_parts(parts, state).await?;
-        let PathParams(path) = PathParams::from_request_parts(parts, state).await?;
+        let Somewhere { caller, role } = Somewhere::<R>::from_request_parts(parts, state).await?;
+        let PathParams(path) = PathParams::<ClaimedPath>::from_request_parts(parts, state).await?;
+        // Whoever does not have the whole tenant is told the same of places that are there and of others.
+        let place = Place::parse(Some(&path.project), Some(&path.environment));
+        let is_known = caller.knows_all() || place.as_ref().is_some_and(|place| caller.knows(place));
+        if !is_known {
+            return Err(unknown_environment(&path.project, &path.environment));
+        }
+        let caller = require::<R>(caller, &place.unwrap_or(Place::Tenant), Part::Whole)?;
         Ok(Self { caller, path, role })
     }
+}
+
+/// An environment that is not there, or not for the caller.
+pub(super) fn unknown_environment(project: &str, key: &str) -> ApiError {
+    let detail = format!(
+        "environment {project}/{key} does not exist: GET /v1/projects/{project}/environments lists those that do"
+    );
+    ApiError::new(Code::UnknownEnvironment, detail)
 }
 
 /// Whoever asks, without a token: for what says nothing about anybody's flags.
@@ -356,39 +322,51 @@ struct ClaimedPath {
     environment: String,
 }
 
-fn describe_role<R: Role>(draft: &mut Draft) {
-    draft.bearer(R::KINDS.iter().map(|kind| kind.as_str()));
+fn describe_role<R: Needs>(draft: &mut Draft) {
+    draft.callers(kinds(R::RIGHT), roles(R::RIGHT));
     draft.fails(&[
         StatusCode::UNAUTHORIZED,
         StatusCode::TOO_MANY_REQUESTS,
         StatusCode::INTERNAL_SERVER_ERROR,
     ]);
-    if R::KINDS != Anyone::KINDS {
+    if R::RIGHT.is_some() {
         draft.fails(&[StatusCode::FORBIDDEN]);
     }
 }
 
-impl<R: Role> Takes for InTenant<R> {
+impl<R: Needs> Takes for InTenant<R> {
     fn describe(draft: &mut Draft) {
         describe_role::<R>(draft);
     }
 }
 
-impl<R: Role> Takes for InProject<R> {
+impl<R: Needs> Takes for Somewhere<R> {
+    fn describe(draft: &mut Draft) {
+        describe_role::<R>(draft);
+    }
+}
+
+impl<R: Needs> Takes for AroundProject<R> {
+    fn describe(draft: &mut Draft) {
+        InProject::<R>::describe(draft);
+    }
+}
+
+impl<R: Needs> Takes for InProject<R> {
     fn describe(draft: &mut Draft) {
         describe_role::<R>(draft);
         PathParams::<ProjectPath>::describe(draft);
     }
 }
 
-impl<R: Role> Takes for InEnvironment<R> {
+impl<R: Needs> Takes for InEnvironment<R> {
     fn describe(draft: &mut Draft) {
         describe_role::<R>(draft);
         PathParams::<EnvironmentPath>::describe(draft);
     }
 }
 
-impl<R: Role> Takes for InClaimedPlace<R> {
+impl<R: Needs> Takes for InClaimedPlace<R> {
     fn describe(draft: &mut Draft) {
         describe_role::<R>(draft);
         PathParams::<ClaimedPath>::describe(draft);
@@ -406,26 +384,104 @@ impl Takes for Public {
     fn describe(_: &mut Draft) {}
 }
 
-impl<R: Role> Authorises for InTenant<R> {}
-impl<R: Role> Authorises for InProject<R> {}
-impl<R: Role> Authorises for InEnvironment<R> {}
-impl<R: Role> Authorises for InClaimedPlace<R> {}
+impl<R: Needs> Authorises for InTenant<R> {}
+impl<R: Needs> Authorises for Somewhere<R> {}
+impl<R: Needs> Authorises for InProject<R> {}
+impl<R: Needs> Authorises for AroundProject<R> {}
+impl<R: Needs> Authorises for InEnvironment<R> {}
+impl<R: Needs> Authorises for InClaimedPlace<R> {}
 impl Authorises for OfServer {}
 impl Authorises for Public {}
 
-/// A token's own standing.
+/// What a caller is.
 #[derive(Serialize, ToSchema)]
-pub(super) struct WhoAmI {
-    /// Tenant that it belongs to.
-    tenant: String,
-    /// Its name, for people.
-    name: String,
-    #[schema(value_type = schema::TokenKind)]
-    kind: TokenKind,
+#[serde(rename_all = "snake_case")]
+enum CallerKind {
+    Admin,
+    Editor,
+    Viewer,
+    Ingest,
+    Client,
+    Server,
+    Metrics,
+    /// Somebody who is signed in.
+    Person,
 }
 
-/// Whose token it is.
-pub(super) async fn whoami(InTenant { caller, .. }: InTenant<Anyone>) -> Json<WhoAmI> {
-    let Caller { tenant, name, kind, .. } = caller;
-    Json(WhoAmI { tenant: tenant.to_string(), name, kind })
+impl From<TokenKind> for CallerKind {
+    fn from(kind: TokenKind) -> Self {
+        match kind {
+            TokenKind::Admin => Self::Admin,
+            TokenKind::Editor => Self::Editor,
+            TokenKind::Viewer => Self::Viewer,
+            TokenKind::Ingest => Self::Ingest,
+            TokenKind::Client => Self::Client,
+            TokenKind::Server => Self::Server,
+            TokenKind::Metrics => Self::Metrics,
+        }
+    }
+}
+
+/// Rights and where they hold: in the whole tenant, in a project, or in an environment.
+#[derive(Serialize, ToSchema)]
+struct RightsIn {
+    #[schema(value_type = Vec<schema::Right>)]
+    rights: &'static [Right],
+    /// Null: in all projects.
+    #[schema(required)]
+    project: Option<String>,
+    /// Null: in all environments.
+    #[schema(required)]
+    environment: Option<String>,
+}
+
+/// Who is asking, and what they may do where.
+#[derive(Serialize, ToSchema)]
+pub(super) struct WhoAmI {
+    /// Tenant of the caller.
+    tenant: String,
+    /// A token's name, for people; of somebody who is signed in, the account's.
+    name: String,
+    kind: CallerKind,
+    /// Of a token.
+    #[schema(required)]
+    token_id: Option<String>,
+    /// Of somebody who is signed in.
+    #[schema(required)]
+    user_id: Option<String>,
+    /// Of somebody who is signed in.
+    #[schema(required)]
+    session_id: Option<String>,
+    /// The name in the audit trail.
+    actor: String,
+    /// Several of somebody with several roles; what the one allows in its place the other cannot take away.
+    rights: Vec<RightsIn>,
+}
+
+/// Who is asking.
+pub(super) async fn whoami(Somewhere { caller, .. }: Somewhere<Anyone>) -> Json<WhoAmI> {
+    let actor = caller.actor().name;
+    let rights = caller.rights.holdings().iter().map(|holding| RightsIn {
+        rights: holding.rights,
+        project: holding.place.project().map(ToString::to_string),
+        environment: holding.place.environment().map(ToString::to_string),
+    });
+    let (rights, tenant) = (rights.collect(), caller.tenant.to_string());
+    let (token_id, user_id, session_id) = (None, None, None);
+    Json(match caller.who {
+        Who::Machine { token_id, name, kind } => WhoAmI {
+            tenant,
+            name,
+            kind: kind.into(),
+            token_id: Some(token_id),
+            user_id,
+            session_id,
+            actor,
+            rights,
+        },
+        Who::Person { user_id, name, session_id } => {
+            let (user_id, session_id) = (Some(user_id), Some(session_id));
+            WhoAmI { tenant, name, kind: CallerKind::Person, token_id, user_id, session_id, actor, rights }
+        }
+    })
 }

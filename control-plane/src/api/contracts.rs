@@ -8,7 +8,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{Params, PathParams};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
@@ -159,7 +159,7 @@ fn baseline_answer(flag: String, row: VersionRow<Baseline>) -> Tagged<BaselineAn
 }
 
 pub(super) async fn put_contract(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -176,7 +176,7 @@ pub(super) async fn put_contract(
 }
 
 pub(super) async fn put_baseline(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -189,7 +189,7 @@ pub(super) async fn put_baseline(
 }
 
 pub(super) async fn delete_contract(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,

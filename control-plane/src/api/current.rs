@@ -9,11 +9,13 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::ApiState;
 use super::answer::Tagged;
+use super::auth::Caller;
 use super::contracts::{BaselineAnswer, ContractAnswer, shown_baseline, shown_contract};
 use super::document::CURRENT;
 use super::environments::{self, Environment};
 use super::flags::{self, EnvironmentFlag, FlagAnswer};
 use super::fuses::{self, FuseAnswer};
+use super::members::{self, MemberAnswer};
 use super::parts::{self, Holdout, HoldoutAnswer, Layer, LayerAnswer, Segment, SegmentAnswer};
 use super::project_flags::{self, Override};
 use super::projects::{self, Project};
@@ -79,6 +81,7 @@ current! {
     Slo = SloAnswer,
     Suppression = SuppressionAnswer,
     Token = TokenAnswer,
+    Member = MemberAnswer,
 }
 
 /// The schema with all that it refers to, by their names.
@@ -88,8 +91,8 @@ pub(super) fn schemas() -> Vec<(String, RefOr<Schema>)> {
     schemas
 }
 
-/// What is there of a change's subject; nothing when it is gone.
-pub(super) async fn of(state: &ApiState, subject: &Subject) -> Result<Shown, ApiError> {
+/// What is there of a change's subject, as the caller may see it; nothing when it is gone.
+pub(super) async fn of(state: &ApiState, caller: &Caller, subject: &Subject) -> Result<Shown, ApiError> {
     let (mut conn, now) = (state.store.read().await?, state.now());
     let conn = &mut *conn;
     match subject {
@@ -126,6 +129,8 @@ pub(super) async fn of(state: &ApiState, subject: &Subject) -> Result<Shown, Api
             told(suppressions::shown(conn, scope, id, now).await?, Current::Suppression)
         }
         Subject::Token(tenant, id) => told(tokens::shown(conn, tenant, id).await?, Current::Token),
+        // Of the caller's tenant, as every change of people is.
+        Subject::Member(_, id) => told(members::shown(conn, caller, id).await?, Current::Member),
     }
 }
 

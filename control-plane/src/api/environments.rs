@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::answer::{Binary, Changed, Created, Tagged};
-use super::auth::{Admin, InEnvironment, InProject, Viewer};
+use super::auth::{Admin, AroundProject, InEnvironment, InProject, Viewer};
 use super::body::{JsonBody, Params, Seen};
 use super::document::schema;
 use super::page::{ListTotal, Listed, Paging};
@@ -145,13 +145,14 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(
-    at: InProject<Viewer>,
+    at: AroundProject<Viewer>,
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<EnvironmentList>, ApiError> {
     let page = paging.page("environments")?;
     let whose = Whose::Project(&at.caller.tenant, &at.project);
-    let rows = scopes::environments(&mut *state.store.read().await?, whose).await?;
+    let mut rows = scopes::environments(&mut *state.store.read().await?, whose).await?;
+    rows.retain(|row| at.caller.knows_environment(&row.scope));
     let key = |row: &EnvironmentRow| row.scope.environment.to_string();
     let stand = |row: &EnvironmentRow| Stand { at: row.created_ms, key: key(row) };
     let Listed { items, next, total } = page.of(rows, stand, |row, is_sought| is_sought(&key(row)));

@@ -14,7 +14,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::ApiState;
-use super::auth::{InTenant, Viewer};
+use super::auth::{Somewhere, Viewer};
 use super::body::JsonBody;
 use super::document::{Answers, Draft};
 use crate::error::{ApiError, Code};
@@ -107,7 +107,7 @@ impl Answers for Explained {
 }
 
 pub(super) async fn ask(
-    InTenant { caller, .. }: InTenant<Viewer>,
+    Somewhere { caller, .. }: Somewhere<Viewer>,
     State(state): State<ApiState>,
     JsonBody(query): JsonBody<Query>,
 ) -> Result<Explained, ApiError> {

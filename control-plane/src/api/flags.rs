@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{MergePatch, NoBody, Params, PathParams, shaped};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
@@ -165,7 +165,7 @@ pub(super) async fn shown(
 }
 
 pub(super) async fn put(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -210,7 +210,7 @@ async fn check_override(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo
 
 /// A JSON merge patch (RFC 7396) of a flag that is there. Of an inherited one it changes the environment's override.
 pub(super) async fn patch(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -249,7 +249,7 @@ impl Switch for Off {
 }
 
 pub(super) async fn switch<S: Switch>(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -273,7 +273,7 @@ pub(super) fn read_wire(flag: &str, mut body: Value) -> Result<FlagWire, ApiErro
 }
 
 pub(super) async fn delete(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     WithFuse(fuses): WithFuse,

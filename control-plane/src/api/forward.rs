@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::FromRequestParts;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
 use axum::http::request::Parts;
 use axum::http::{Request, StatusCode};
 use flagfuse_shared::ids::Scope;
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::ApiState;
+use super::cookie;
 use super::document::{Draft, Takes};
 use crate::error::{ApiError, Code};
 use crate::ingest::IngestError;
@@ -39,6 +40,8 @@ const KEPT_COUNT_MAX: usize = 16;
 #[derive(Clone)]
 pub(super) struct Passport {
     authorization: Option<HeaderValue>,
+    /// Of somebody who is signed in, and whose request was found to come from here.
+    session: Option<HeaderValue>,
     is_forwarded: bool,
     content_type: HeaderValue,
 }
@@ -47,7 +50,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Passport {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
+        let session = cookie::passed_on(parts);
+        Ok(Self { session, ..Self::of(&parts.headers) })
     }
 }
 
@@ -56,6 +60,12 @@ impl Takes for Passport {
 }
 
 impl Passport {
+    /// What says who asks, as the header of that name.
+    fn caller(&self) -> Option<(HeaderName, &HeaderValue)> {
+        let token = self.authorization.as_ref().map(|token| (AUTHORIZATION, token));
+        token.or(self.session.as_ref().map(|session| (COOKIE, session)))
+    }
+
     /// With a body in JSON, whatever the request's was.
     pub(super) fn with_json(&self) -> Self {
         Self { content_type: HeaderValue::from_static("application/json"), ..self.clone() }
@@ -66,6 +76,7 @@ impl Passport {
         let json = HeaderValue::from_static("application/json");
         Self {
             authorization,
+            session: None,
             is_forwarded: headers.contains_key(FORWARDED),
             content_type: headers.get(CONTENT_TYPE).cloned().unwrap_or(json),
         }
@@ -125,12 +136,11 @@ impl Forwarder {
         passport: Passport,
         body: Bytes,
     ) -> Result<T, NotTaken> {
-        let authorization = passport.authorization.as_ref().ok_or(NotTaken::Refused)?;
-        if passport.is_forwarded {
+        if passport.is_forwarded || passport.caller().is_none() {
             return Err(NotTaken::Refused);
         }
         let host = address.strip_prefix("http://").ok_or(NotTaken::Unreached)?.trim_end_matches('/');
-        match timeout(LIMIT, self.ask((host, path), authorization, &passport, body)).await {
+        match timeout(LIMIT, self.ask((host, path), &passport, body)).await {
             Ok(Ok((StatusCode::OK, answer))) => strict::from_slice(&answer).map_err(|_| NotTaken::Refused),
             Ok(Ok((status, _))) => {
                 tracing::debug!(%status, host, "another control plane did not take what is its");
@@ -150,14 +160,15 @@ impl Forwarder {
     async fn ask(
         &self,
         (host, path): (&str, &str),
-        authorization: &HeaderValue,
         passport: &Passport,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), String> {
         let request = || {
+            let (name, value) = passport.caller().ok_or("nobody asks")?;
             Request::post(path)
                 .header(HOST, host)
-                .header(AUTHORIZATION, authorization)
+                .header(name, value)
+                .header("sec-fetch-site", "same-origin")
                 .header(CONTENT_TYPE, &passport.content_type)
                 .header(FORWARDED, "1")
                 .body(Body::from(body.clone()))

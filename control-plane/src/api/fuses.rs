@@ -10,7 +10,7 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, Caller, InEnvironment, Viewer};
+use super::auth::{Caller, Editor, InEnvironment, Viewer};
 use super::body::{OptionalBody, PathParams};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
@@ -24,7 +24,7 @@ use crate::model::lint::{Facts, Finding, lint};
 use crate::model::policy::Policy;
 use crate::model::ramp::{Ramp, exposed_percent};
 use crate::model::traffic::Traffic;
-use crate::model::verdict::NextStage;
+use crate::model::verdict::{GuardrailEvidence, NextStage};
 use crate::store::fuses::{self, FuseRow};
 use crate::store::phases::PhaseRow;
 use crate::store::{Connection, arrivals, flags, metrics_seen as seen, phases, verdicts};
@@ -69,7 +69,7 @@ pub(super) struct FuseAnswer {
     /// Last transition.
     #[schema(required, value_type = Option<u64>)]
     acted_ms: Option<UnixMillis>,
-    /// Moving averages by metric.
+    /// The difference of the moving averages by metric, as the newest verdict has it; empty without an `ema_alpha`.
     ema: BTreeMap<String, f64>,
     /// What it watches and what it does.
     #[schema(value_type = schema::Policy)]
@@ -180,10 +180,28 @@ async fn answer(conn: &mut Connection, scope: &Scope, row: &FuseRow) -> Result<F
         tripped_phase: tripped,
         changed_ms: row.changed_ms,
         acted_ms: row.acted_ms,
-        ema: row.ema.clone(),
+        ema: averages(conn, scope, row).await?,
         policy: row.policy.clone(),
         traffic: None,
     })
+}
+
+/// What the newest verdict compared in the place of rates.
+async fn averages(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FuseRow,
+) -> Result<BTreeMap<String, f64>, ApiError> {
+    if row.policy.ema_alpha.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let newest = verdicts::newest(conn, scope, &row.flag, 1).await?.into_iter().next();
+    let evidence = newest.map(|verdict| verdict.evidence).unwrap_or_default();
+    let has_both = |found: &GuardrailEvidence| {
+        found.moving_average.is_some_and(|found| found.exposed.is_some() && found.control.is_some())
+    };
+    let averaged = evidence.into_iter().filter(has_both);
+    Ok(averaged.map(|found| (found.metric, found.delta_compared)).collect())
 }
 
 async fn attempt(
@@ -252,7 +270,7 @@ async fn shown_row(
 }
 
 pub(super) async fn put(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -275,7 +293,7 @@ pub(super) async fn put(
 }
 
 /// What speaks against arming the fuse, as things stand before it is.
-async fn lint_of(
+pub(super) async fn lint_of(
     state: &ApiState,
     scope: &Scope,
     flag: &str,
@@ -299,7 +317,13 @@ async fn lint_of(
     Ok(lint(policy, &facts))
 }
 
-async fn traffic(state: &ApiState, scope: &Scope, flag: &str, policy: &Policy) -> Result<Traffic, ApiError> {
+/// How much traffic a policy needs.
+pub(super) async fn traffic(
+    state: &ApiState,
+    scope: &Scope,
+    flag: &str,
+    policy: &Policy,
+) -> Result<Traffic, ApiError> {
     let mut conn = state.store.read().await?;
     let fuse = fuses::fuse(&mut conn, scope, flag).await?;
     Ok(arrivals::traffic(&mut conn, scope, flag, policy, fuse.as_ref(), state.now()).await?)
@@ -319,7 +343,7 @@ async fn check_state(state: &ApiState, scope: &Scope, flag: &str, echo: &Echo) -
 }
 
 pub(super) async fn delete(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -424,7 +448,7 @@ impl Action {
 }
 
 pub(super) async fn act(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(ActionPath { flag, action }): PathParams<ActionPath>,
@@ -493,6 +517,7 @@ impl Switch {
                 reason,
                 evidence,
                 is_anew: self.action == Action::Reset,
+                slices: Vec::new(),
                 verdict: None,
             },
             None if self.action == Action::Advance => {
@@ -527,7 +552,7 @@ async fn switch(
         attempts_left -= 1;
         match state.change(caller, change, terms.clone()).await {
             Err(ChangeError::Stale { .. }) if attempts_left > 0 => {}
-            Err(error) => return Err(state.refusal(error).await),
+            Err(error) => return Err(state.refusal(caller, error).await),
             Ok(applied) => return Ok(applied),
         }
     }

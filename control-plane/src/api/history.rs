@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::Changed;
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{JsonBody, Params};
 use super::page::EventPaging;
 use super::propagation::HowSoon;
@@ -82,7 +82,7 @@ pub(super) struct Revert {
 }
 
 pub(super) async fn revert(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     WithFuse(fuses): WithFuse,

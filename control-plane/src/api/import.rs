@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::answer::Changed;
-use super::auth::{Admin, InEnvironment};
+use super::auth::{Editor, InEnvironment};
 use super::body::{BODY_FAILURES, Params, RawBody};
 use super::document::{Draft, Takes, schema};
 use super::submission::{Mode, Submission};
@@ -108,7 +108,7 @@ struct NotedPart {
 }
 
 pub(super) async fn import(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     Params(how): Params<How>,
@@ -138,7 +138,7 @@ pub(super) async fn import(
             Changed::refused()
         }
         Ok(changed) => changed,
-        Err(error) => return Err(state.refusal(error).await),
+        Err(error) => return Err(state.refusal(&at.caller, error).await),
     };
     Ok(changed.with(&answer))
 }

@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Content, RefOr};
 
 use super::ApiState;
-use super::auth::{InTenant, Viewer};
+use super::auth::{InTenant, Scraper};
 use super::document::{Answers, Draft};
 use crate::error::ApiError;
 use crate::model::circuit::Circuit;
@@ -44,7 +44,7 @@ impl Answers for Exposition {
 }
 
 pub(super) async fn read(
-    InTenant { caller, .. }: InTenant<Viewer>,
+    InTenant { caller, .. }: InTenant<Scraper>,
     State(state): State<ApiState>,
 ) -> Result<Exposition, ApiError> {
     let mut conn = state.store.read().await?;

@@ -6,8 +6,10 @@ mod astray;
 mod audit;
 mod auth;
 mod body;
+mod caller;
 mod cells;
 mod contracts;
+mod cookie;
 mod current;
 mod document;
 mod echo;
@@ -25,6 +27,9 @@ mod history;
 mod import;
 mod ingest;
 mod keys;
+mod lints;
+mod logins;
+mod members;
 mod metrics;
 mod metrics_seen;
 mod notices;
@@ -43,6 +48,7 @@ mod repeats;
 mod replica;
 mod rollout;
 mod server_events;
+mod session;
 mod settings;
 mod slos;
 mod slots;
@@ -51,6 +57,7 @@ mod submission;
 mod suppressions;
 mod telemetry_health;
 mod tokens;
+mod uses;
 
 use std::sync::{Arc, LazyLock};
 
@@ -71,19 +78,22 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::answer::Changed;
-use self::auth::{Caller, Public};
+use self::auth::{Caller, Public, unknown_environment};
 use self::document::{delete, get, patch, post, put, send};
 use self::failures::Failures;
 use self::forward::Forwarder;
 use self::gate::Passages;
+use self::logins::Logins;
 use self::otlp::Exports;
 pub use self::rates::RateLimit;
 use self::rates::Rates;
-use crate::change::{Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
+pub use self::uses::Uses;
+use crate::change::{Actor, Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::{Clock, monotonic};
 use crate::error::{ApiError, Code};
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
+use crate::model::rights::Place;
 use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
@@ -108,6 +118,8 @@ pub struct ApiState {
     pull_slots: Arc<Semaphore>,
     exports: Arc<Exports>,
     failures: Arc<Failures>,
+    logins: Arc<Logins>,
+    uses: Arc<Uses>,
     /// How often tokens may ask; as often as they like where there is no limit.
     rates: Option<Arc<Rates>>,
     /// Where the edges are, for those who ask the wrong one.
@@ -121,6 +133,7 @@ impl ApiState {
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
         let (fleet, failures) = (Arc::new(fleet), Arc::default());
         let (edge_addresses, forwarder, exports) = (Arc::default(), Arc::default(), Arc::default());
+        let (logins, uses) = (Arc::default(), Arc::default());
         Self {
             store,
             publisher,
@@ -132,6 +145,8 @@ impl ApiState {
             pull_slots,
             exports,
             failures,
+            logins,
+            uses,
             rates: None,
             edge_addresses,
         }
@@ -149,6 +164,12 @@ impl ApiState {
         Self { edge_addresses: edge_addresses.into(), ..self }
     }
 
+    /// With what notes when tokens and sessions are used; somebody has to write it now and then.
+    #[must_use]
+    pub fn noting(self, uses: Arc<Uses>) -> Self {
+        Self { uses, ..self }
+    }
+
     fn now(&self) -> UnixMillis {
         self.clock.now()
     }
@@ -156,6 +177,9 @@ impl ApiState {
     /// The caller's project of this name.
     async fn project(&self, caller: &Caller, name: &str) -> Result<ProjectKey, ApiError> {
         let Ok(project) = ProjectKey::parse(name) else { return Err(unknown_project(name)) };
+        if !caller.knows(&Place::Project(project.clone())) {
+            return Err(unknown_project(name));
+        }
         let is_there = scopes::has_project(&mut *self.store.read().await?, &caller.tenant, &project).await?;
         if is_there { Ok(project) } else { Err(unknown_project(name)) }
     }
@@ -167,14 +191,12 @@ impl ApiState {
         project: &str,
         key: &str,
     ) -> Result<EnvironmentRow, ApiError> {
-        let unknown = || {
-            let detail = format!(
-                "environment {project}/{key} does not exist: GET /v1/projects/{project}/environments lists those that do"
-            );
-            ApiError::new(Code::UnknownEnvironment, detail)
-        };
+        let unknown = || unknown_environment(project, key);
         let keys = (ProjectKey::parse(project), EnvironmentKey::parse(key));
         let (Ok(project), Ok(environment)) = keys else { return Err(unknown()) };
+        if !caller.knows(&Place::Environment(project.clone(), environment.clone())) {
+            return Err(unknown());
+        }
         let scope = Scope { tenant: caller.tenant.clone(), project, environment };
         scopes::environment(&mut *self.store.read().await?, &scope).await?.ok_or_else(unknown)
     }
@@ -203,17 +225,17 @@ impl ApiState {
         let terms = Terms { preconditions: caller.held_to(preconditions), ..Terms::default() };
         match self.change(caller, change, terms).await {
             Ok(applied) => Ok(applied.into()),
-            Err(error) => Err(self.refusal(error).await),
+            Err(error) => Err(self.refusal(caller, error).await),
         }
     }
 
     /// What a caller is told of a change that is refused. Whoever has seen another state than the one that is there is shown
     /// this one, so that nobody has to ask again.
-    async fn refusal(&self, error: ChangeError) -> ApiError {
+    async fn refusal(&self, caller: &Caller, error: ChangeError) -> ApiError {
         let ChangeError::Precondition { subject: Some(subject), .. } = &error else { return error.into() };
         let subject = subject.clone();
         let told = ApiError::from(error);
-        match current::of(self, &subject).await {
+        match current::of(self, caller, &subject).await {
             Ok(shown) => told.showing(shown),
             // What it says is as true without it.
             Err(_) => told,
@@ -228,9 +250,19 @@ impl ApiState {
         change: impl Into<Proposal> + Send,
         terms: Terms,
     ) -> Result<Applied, ChangeError> {
-        let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        let (actor, now, change) = (caller.actor(), self.now(), change.into());
         let terms = Terms { claim: caller.claim().cloned(), ..terms };
+        self.change_as(caller.actor(), change, terms).await
+    }
+
+    /// The same by who is not known yet, but will be by what it does.
+    async fn change_as(
+        &self,
+        actor: Actor,
+        change: impl Into<Proposal> + Send,
+        terms: Terms,
+    ) -> Result<Applied, ChangeError> {
+        let (store, publisher) = (self.store.clone(), self.publisher.clone());
+        let (now, change) = (self.now(), change.into());
         let task =
             tokio::spawn(async move { propose(&store, &publisher, &actor, change, &terms, now).await });
         // Fails only when the runtime shuts down: the caller may ask again.
@@ -322,6 +354,7 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
             rehearsals::run,
             "Tells what a policy would have done lately",
         ))
+        .routes(post("/flags/{flag}/fuse/lint", lints::run, "Tells what speaks against arming a policy"))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
         .routes(get("/flags/{flag}/contract", contracts::read_contract, "Reads a contract"))
         .routes(put("/flags/{flag}/contract", contracts::put_contract, "Writes a contract's next version"))
@@ -341,7 +374,7 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
     const PROJECT_FLAG: &str = "/v1/projects/{project}/flags/{flag}";
     OpenApiRouter::new()
         .routes(get("/metrics", metrics::read, "Prometheus text of the tenant"))
-        .routes(get("/v1/whoami", auth::whoami, "Tells whose token it is"))
+        .routes(get("/v1/whoami", auth::whoami, "Tells who is asking, and what they may do"))
         .routes(get("/v1/audit", audit::of_tenant, "Lists who did what in the tenant"))
         .routes(send(server_events::PATH, server_events::take, "Takes events from a server"))
         .routes(send(PULL_PATH, replica::pull, "Hands a replica what it misses"))
@@ -351,6 +384,7 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
         .routes(post("/v1/tokens", tokens::create, "Makes a token"))
         .routes(get("/v1/tokens/{token_id}", tokens::read, "Reads a token, without its secret"))
         .routes(delete("/v1/tokens/{token_id}", tokens::revoke, "Revokes a token"))
+        .routes(post("/v1/tokens/{token_id}/rotate", tokens::rotate, "Makes a token's successor"))
         .routes(get("/v1/projects", projects::list, "Lists the projects"))
         .routes(post("/v1/projects", projects::create, "Makes a project"))
         .routes(get("/v1/projects/{project}", projects::read, "Reads a project"))
@@ -366,6 +400,24 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
         .routes(delete(ENVIRONMENT, environments::delete, "Deletes an environment"))
 }
 
+/// The routes of people: who they are, and where they are signed in.
+fn people_routes() -> OpenApiRouter<ApiState> {
+    const MEMBER: &str = "/v1/members/{user_id}";
+    OpenApiRouter::new()
+        .routes(send("/v1/session", session::sign_in, "Signs in with name and password"))
+        .routes(send("/v1/session/link", session::follow, "Signs in with the code of a link"))
+        .routes(delete("/v1/session", session::sign_out, "Signs out"))
+        .routes(get("/v1/sessions", session::list, "Lists where the caller is signed in"))
+        .routes(delete("/v1/sessions/{session_id}", session::end, "Signs the caller out elsewhere"))
+        .routes(put("/v1/password", session::set_password, "Gives the caller another password"))
+        .routes(get("/v1/members", members::list, "Lists the members"))
+        .routes(post("/v1/members", members::invite, "Makes a member and a sign-in link"))
+        .routes(get(MEMBER, members::read, "Reads a member"))
+        .routes(put(MEMBER, members::put, "Gives a member other roles"))
+        .routes(delete(MEMBER, members::remove, "Takes a member away, signed out everywhere"))
+        .routes(post("/v1/members/{user_id}/link", members::link, "Makes a sign-in link for a member"))
+}
+
 const ENVIRONMENTS: &str = "/v1/projects/{project}/environments";
 const ENVIRONMENT: &str = "/v1/projects/{project}/environments/{environment}";
 
@@ -376,6 +428,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(get("/healthz", healthz, "Tells that the process answers"))
         .routes(get(document::PATH, openapi, "This document"))
         .merge(tenant_routes())
+        .merge(people_routes())
         .nest(ENVIRONMENT, environment_routes())
         .layer(DefaultBodyLimit::max(ADMIN_BODY_LEN_MAX))
         .merge(OpenApiRouter::new().routes(ingest).layer(DefaultBodyLimit::max(BATCH_BODY_LEN_MAX)))

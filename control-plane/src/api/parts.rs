@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::ApiState;
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{Params, PathParams, shaped};
 use super::document::{self, schema};
 use super::echo::{self, EchoBody, Shape, Shown};
@@ -227,7 +227,7 @@ fn unknown<K: Kind>(key: &str) -> ApiError {
 }
 
 async fn put<K: Kind>(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(path): PathParams<K::Path>,
@@ -252,7 +252,7 @@ fn parse<K: Kind>(key: &str, body: Value) -> Result<PartWire, ApiError> {
 }
 
 async fn delete<K: Kind>(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(path): PathParams<K::Path>,

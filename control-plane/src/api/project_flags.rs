@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, InEnvironment, InProject, Viewer};
+use super::auth::{Editor, InEnvironment, InProject, Viewer};
 use super::body::{MergePatch, Params, PathParams};
 use super::document::schema;
 use super::echo::{self, EchoBody, Shape, Shown};
@@ -79,7 +79,7 @@ fn unknown_flag(flag: &str) -> ApiError {
 }
 
 pub(super) async fn put(
-    at: InProject<Admin>,
+    at: InProject<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -94,7 +94,7 @@ pub(super) async fn put(
 
 /// A JSON merge patch (RFC 7396) of a flag that is there.
 pub(super) async fn patch(
-    at: InProject<Admin>,
+    at: InProject<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -105,7 +105,7 @@ pub(super) async fn patch(
 }
 
 pub(super) async fn delete(
-    at: InProject<Admin>,
+    at: InProject<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     WithFuse(fuses): WithFuse,
@@ -137,7 +137,7 @@ pub(super) async fn shown_override(
 }
 
 pub(super) async fn put_override(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
@@ -151,7 +151,7 @@ pub(super) async fn put_override(
 }
 
 pub(super) async fn delete_override(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,

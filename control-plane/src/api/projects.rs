@@ -8,13 +8,14 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::answer::{Changed, Created, Tagged};
-use super::auth::{Admin, InProject, InTenant, Viewer};
+use super::auth::{Admin, AroundProject, InProject, InTenant, Somewhere, Viewer};
 use super::body::{JsonBody, Params, Seen};
 use super::page::{ListTotal, Listed, Paging};
 use super::submission::Submission;
 use super::unknown_project;
 use crate::change::{Change, project_tag};
 use crate::error::ApiError;
+use crate::model::rights::Place;
 use crate::store::Connection;
 use crate::store::listing::Stand;
 use crate::store::scopes::{self, ProjectRow};
@@ -69,12 +70,13 @@ pub(super) async fn create(
 }
 
 pub(super) async fn list(
-    InTenant { caller, .. }: InTenant<Viewer>,
+    Somewhere { caller, .. }: Somewhere<Viewer>,
     State(state): State<ApiState>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<ProjectList>, ApiError> {
     let page = paging.page("projects")?;
-    let rows = scopes::projects(&mut *state.store.read().await?, &caller.tenant).await?;
+    let mut rows = scopes::projects(&mut *state.store.read().await?, &caller.tenant).await?;
+    rows.retain(|row| ProjectKey::parse(&row.key).is_ok_and(|key| caller.knows(&Place::Project(key))));
     let stand = |row: &ProjectRow| Stand { at: row.created_ms, key: row.key.clone() };
     let is_named =
         |row: &ProjectRow, is_sought: &dyn Fn(&str) -> bool| is_sought(&row.key) || is_sought(&row.name);
@@ -84,7 +86,7 @@ pub(super) async fn list(
 
 /// One project. Its tag changes with whatever is written in it.
 pub(super) async fn read(
-    at: InProject<Viewer>,
+    at: AroundProject<Viewer>,
     State(state): State<ApiState>,
 ) -> Result<Tagged<Project>, ApiError> {
     let found = shown(&mut *state.store.read().await?, &at.caller.tenant, &at.project).await?;

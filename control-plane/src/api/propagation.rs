@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::answer::Changed;
 use super::audit::Entry;
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{NoBody, PathParams, Seen};
 use super::document::Written;
 use crate::change::Change;
@@ -23,7 +23,7 @@ use crate::store::snapshots::newest_signed;
 
 /// The same content under a new version.
 pub(super) async fn publish(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     Seen(seen): Seen,
     NoBody: NoBody,

@@ -11,7 +11,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::auth::{Admin, InClaimedPlace, InEnvironment, Viewer};
+use super::auth::{Editor, InClaimedPlace, InEnvironment, Viewer};
 use super::body::{OptionalBody, Params};
 use super::forward::{Passport, handed_on, json_bytes, scope_path};
 use super::page::EventPaging;
@@ -158,7 +158,7 @@ struct ReplayEntry<'r> {
 /// Counts quarantined events that are sound by now, oldest first. A repetition counts nothing twice. The audit trail has an
 /// entry for each thousand of them, with what they came to.
 pub(super) async fn replay(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     passport: Passport,
     OptionalBody(asked): OptionalBody<Replay>,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::auth::{Admin, InEnvironment};
+use super::auth::{Editor, InEnvironment};
 use super::body::PathParams;
 use super::document::schema;
 use super::echo::EchoBody;
@@ -37,7 +37,7 @@ pub(super) struct RehearsalAnswer {
 }
 
 pub(super) async fn run(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
     EchoBody { echo, .. }: EchoBody<ShownFuse>,

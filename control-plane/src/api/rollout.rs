@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::Changed;
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{OptionalBody, PathParams};
 use super::document::schema;
 use super::flags::FlagPath;
@@ -192,7 +192,7 @@ fn of(word: &str, StepBody { reason, restart }: StepBody) -> Result<RolloutStep,
 }
 
 pub(super) async fn step(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(StepPath { flag, step }): PathParams<StepPath>,

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::answer::{Changed, Tagged};
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{Params, PathParams};
 use super::document::schema;
 use super::echo::{EchoBody, Shape, Shown};
@@ -196,7 +196,7 @@ pub(super) async fn shown(
 }
 
 pub(super) async fn put(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(SloPath { name }): PathParams<SloPath>,
@@ -213,7 +213,7 @@ pub(super) async fn put(
 }
 
 pub(super) async fn delete(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(SloPath { name }): PathParams<SloPath>,

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::answer::{Changed, Created, Tagged};
-use super::auth::{Admin, InEnvironment, Viewer};
+use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{JsonBody, Params, PathParams, Seen};
 use super::page::{ListTotal, Listed, Paging};
 use super::submission::Submission;
@@ -102,7 +102,7 @@ fn answer(row: SuppressionRow, now: UnixMillis) -> SuppressionAnswer {
 }
 
 pub(super) async fn create(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     Seen(seen): Seen,
     JsonBody(new): JsonBody<NewSuppression>,
@@ -168,7 +168,7 @@ pub(super) async fn shown(
 
 /// One that is on is over from now on.
 pub(super) async fn end(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     submission: Submission,
     PathParams(SuppressionPath { suppression_id }): PathParams<SuppressionPath>,

@@ -38,6 +38,14 @@ pub(super) enum Action {
     DeleteSuppression,
     CreateToken,
     RevokeToken,
+    RotateToken,
+    Invite,
+    SetRoles,
+    RemoveMember,
+    MakeLink,
+    SetPassword,
+    OpenSession,
+    EndSession,
 }
 
 impl Action {
@@ -81,6 +89,14 @@ impl Action {
             Self::DeleteSuppression => "suppression.delete",
             Self::CreateToken => "token.create",
             Self::RevokeToken => "token.revoke",
+            Self::RotateToken => "token.rotate",
+            Self::Invite => "member.invite",
+            Self::SetRoles => "member.roles",
+            Self::RemoveMember => "member.remove",
+            Self::MakeLink => "member.link",
+            Self::SetPassword => "member.password",
+            Self::OpenSession => "session.open",
+            Self::EndSession => "session.end",
         }
     }
 
@@ -119,7 +135,15 @@ impl Action {
             | Self::Suppress
             | Self::DeleteSuppression
             | Self::CreateToken
-            | Self::RevokeToken => false,
+            | Self::RevokeToken
+            | Self::RotateToken
+            | Self::Invite
+            | Self::SetRoles
+            | Self::RemoveMember
+            | Self::MakeLink
+            | Self::SetPassword
+            | Self::OpenSession
+            | Self::EndSession => false,
         }
     }
 }
@@ -164,6 +188,14 @@ mod tests {
             Action::DeleteSuppression,
             Action::CreateToken,
             Action::RevokeToken,
+            Action::RotateToken,
+            Action::Invite,
+            Action::SetRoles,
+            Action::RemoveMember,
+            Action::MakeLink,
+            Action::SetPassword,
+            Action::OpenSession,
+            Action::EndSession,
         ];
         let all = parts.into_iter().flat_map(|part| [Action::PutPart(part), Action::DeletePart(part)]);
         let mut words = Vec::new();

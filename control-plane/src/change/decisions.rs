@@ -110,6 +110,8 @@ fn affected(change: &Change) -> Affected<'_> {
         | Change::Rollout { .. }
         | Change::Slo { .. }
         | Change::CreateToken { .. }
+        | Change::RotateToken { .. }
+        | Change::People(_)
         | Change::RevokeToken { .. }
         | Change::Republish { .. } => Affected::Nothing,
     }

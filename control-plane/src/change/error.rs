@@ -20,6 +20,10 @@ use crate::model::policy::PolicyFault;
 use crate::publish::outbox::OutboxError;
 use crate::store::StoreError;
 
+/// What is told whom nothing lets in.
+const SIGN_IN: &str = "name and password, or the sign-in link, are not valid, or not any more; `flagfuse login-link` makes \
+                           a link for whoever has the data folder";
+
 /// Why a change is refused; nothing was stored.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -32,6 +36,18 @@ pub enum ChangeError {
     /// No such flag, fuse, segment, layer, holdout or token.
     #[error("{what} {key:?} does not exist{}", remedy(*what))]
     Unknown { what: Resource, key: String },
+    /// The tenant would belong to nobody.
+    #[error("this is the last owner of the tenant: make somebody else an owner first")]
+    LastOwner,
+    /// More than whoever makes the change may do.
+    #[error("{detail}")]
+    NotAllowed {
+        /// What it is that they may not.
+        detail: String,
+    },
+    /// What was to let somebody in does not, or does no more. The same words for whatever is wrong.
+    #[error("{SIGN_IN}")]
+    SignIn,
     /// The tenant has one of that key.
     #[error("{what} {key:?} exists already")]
     Exists { what: Resource, key: String },
@@ -46,8 +62,8 @@ pub enum ChangeError {
         /// Those that were deleted.
         deleted: usize,
     },
-    /// More of something than an environment may have.
-    #[error("the environment has {count_max} of {what}, which is the limit: delete one that is not needed")]
+    /// More of something than an environment, a tenant or a member may have.
+    #[error("there are {count_max} of {what} already, which is the limit: delete one that is not needed")]
     TooMany {
         what: Resource,
         /// So many are allowed.
@@ -300,7 +316,9 @@ const fn remedy(what: Resource) -> &'static str {
         | Resource::Layer
         | Resource::Holdout
         | Resource::Suppression
-        | Resource::Token => "",
+        | Resource::Token
+        | Resource::Member
+        | Resource::Session => "",
         Resource::Slo => ": PUT …/slos/NAME makes it",
     }
 }

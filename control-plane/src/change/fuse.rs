@@ -1,11 +1,9 @@
 //! Changes of fuses: a phase that begins is written into its flag, with the buckets that it exposes and compares. Never decides
 //! one.
 
-use std::collections::BTreeMap;
-
 use flagfuse_shared::definition::{CohortWire, FlagWire, RuleWire};
 use flagfuse_shared::flag::compile;
-use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, Scope};
 use serde_json::{Map, Value, json};
 
 use super::action::Action;
@@ -83,8 +81,6 @@ async fn arm(
         tripped_metrics: Vec::new(),
         changed_ms: writing.now,
         acted_ms: None,
-        ema: BTreeMap::new(),
-        ema_ms: UnixMillis(0),
         hand: Hand::Free,
         is_ramp_held: false,
     };
@@ -183,7 +179,7 @@ fn shows_the_same(before: &Policy, after: &Policy) -> bool {
 
 /// Who goes on seeing the feature where an attempt ends without a trip. Without a ramp the share of exposed units is all that
 /// may see it, so that nobody is kept; and nobody is shown another feature without being counted.
-fn kept(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Vec<Range> {
+pub(super) fn kept(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Vec<Range> {
     let is_kept = policy.ramp.is_some() && fuse.policy.treatment_variation == policy.treatment_variation;
     running.filter(|_| is_kept).map(|running| exposed(&running.slices)).unwrap_or_default()
 }
@@ -505,6 +501,8 @@ fn check_cohort(wire: &FlagWire) -> Result<(), ChangeError> {
 
 #[cfg(test)]
 mod tests {
+    use flagfuse_shared::ids::UnixMillis;
+
     use super::*;
     use crate::change::testing::{cohort, flag, fuse, policy};
 

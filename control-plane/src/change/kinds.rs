@@ -4,16 +4,18 @@ use flagfuse_importers::Imported;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey};
+use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde_json::Value;
 
 use super::environment::PartWire;
+use super::people_change::PeopleChange;
 use super::slo_change::SloChange;
 use crate::model::circuit::Circuit;
 use crate::model::contract::{Baseline, Contract, Judged};
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
+use crate::model::verdict::TrippedSlice;
 use crate::publish::outbox::Reserve;
 use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
@@ -25,7 +27,7 @@ use flagfuse_importers::Format;
 pub struct Actor {
     /// What it may see and change.
     pub tenant: TenantKey,
-    /// For the audit trail: `token:NAME`, `fuse`, `job:NAME`.
+    /// For the audit trail: `user:NAME`, `token:NAME`, `fuse`, `job:NAME`.
     pub name: String,
 }
 
@@ -186,6 +188,8 @@ pub enum Change {
         evidence: Value,
         /// Whether a fuse that closes begins a new attempt even where its probe could go on.
         is_anew: bool,
+        /// Of a trip: whose units alone lose the feature; empty where everybody does, and the fuse opens.
+        slices: Vec<TrippedSlice>,
         /// The verdict that decided it, which is written with it; `None` of a person.
         verdict: Option<Box<MadeVerdict>>,
     },
@@ -226,6 +230,19 @@ pub enum Change {
         /// Its public name.
         token_id: String,
     },
+    /// A token gets a successor, beside which it is valid for a while.
+    RotateToken {
+        /// The public name of the one that goes.
+        token_id: String,
+        /// What takes its place, but its secret.
+        successor: Box<TokenRow>,
+        /// Digest of that secret.
+        secret: Digest,
+        /// Until when both are valid.
+        expires_ms: UnixMillis,
+    },
+    /// Members, their roles, and where they are signed in.
+    People(Box<PeopleChange>),
     /// The content of a version of the history under a new one.
     Revert {
         scope: Scope,
@@ -255,7 +272,8 @@ impl Change {
             | Self::PutFuse { .. }
             | Self::FuseAdvance { .. }
             | Self::Revert { .. }
-            | Self::CreateToken { .. } => Reserve::Kept,
+            | Self::CreateToken { .. }
+            | Self::RotateToken { .. } => Reserve::Kept,
             Self::CreateProject { .. }
             | Self::CreateEnvironment { .. }
             | Self::SetSettings { .. }
@@ -270,6 +288,7 @@ impl Change {
             | Self::Rollout { .. }
             | Self::Slo { .. }
             | Self::RevokeToken { .. }
+            | Self::People(_)
             | Self::Republish { .. } => Reserve::Usable,
         }
     }
@@ -292,6 +311,7 @@ mod tests {
             reason: String::new(),
             evidence: Value::Null,
             is_anew: false,
+            slices: Vec::new(),
             verdict: None,
         };
         for change in [

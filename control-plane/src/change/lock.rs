@@ -19,6 +19,8 @@ const fn of_change<'p>(actor: &'p Actor, change: &'p Change) -> Lock<'p> {
         Change::CreateProject { .. }
         | Change::CreateEnvironment { .. }
         | Change::CreateToken { .. }
+        | Change::RotateToken { .. }
+        | Change::People(_)
         | Change::RevokeToken { .. } => Lock::Tenant(&actor.tenant),
         Change::DeleteProject { project }
         | Change::PutProjectFlag { project, .. }

@@ -6,7 +6,7 @@
 //! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
 //! - `subject`, `state`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against
 //!   it, and who has to confirm it
-//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `ramp`, `together`, `rollout`, `scope`, `slo`, `token`: one file a kind of change
+//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `ramp`, `together`, `rollout`, `scope`, `slo`, `token`, `people`: one file a kind of change
 //! - `environment`, `attempt`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `notice`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `lock`, `transaction`: all of it in order, with as much locked as is checked
@@ -34,6 +34,8 @@ mod named;
 mod notice;
 mod outcome;
 mod part;
+mod people;
+mod people_change;
 mod precondition;
 mod precondition_check;
 mod proposal;
@@ -45,6 +47,7 @@ mod revert;
 mod rollout;
 mod same;
 mod scope;
+mod slice_trip;
 mod slo;
 mod slo_change;
 mod state;
@@ -64,6 +67,8 @@ pub use self::error::{ChangeError, Conflict};
 pub use self::kinds::{Actor, Change, Decider, Existing, Fuses, Import, RolloutStep};
 pub use self::loss::project_tag;
 pub use self::outcome::{Applied, Rehearsed};
+pub use self::people::is_visible;
+pub use self::people_change::{CodeToMake, PeopleChange, Proof};
 pub use self::precondition::{HeaderFault, Preconditions, Tag, Unmet};
 pub use self::proposal::{Proposal, Terms};
 pub use self::resource::Resource;

@@ -34,8 +34,13 @@ pub(super) async fn check(
     if is_switch_off(writing, change).await? || !is_possible(writing, change, current.is_some()).await? {
         return Ok(());
     }
-    // The same content under another version takes nothing from anybody.
-    if unmet == Unmet::Unsaid && matches!(change, Change::Republish { .. }) {
+    // The same content under another version takes nothing from anybody, nor does a link.
+    let takes_nothing = match change {
+        Change::Republish { .. } => true,
+        Change::People(change) => change.is_link(),
+        _ => false,
+    };
+    if unmet == Unmet::Unsaid && takes_nothing {
         return Ok(());
     }
     let (what, key) = subject.name();
@@ -44,14 +49,15 @@ pub(super) async fn check(
     Err(ChangeError::Precondition { what, key, unmet, current, subject })
 }
 
-const fn is_creation(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::CreateProject { .. }
-            | Change::CreateEnvironment { .. }
-            | Change::CreateToken { .. }
-            | Change::Slo { change: SloChange::Suppress(_), .. }
-    )
+fn is_creation(change: &Change) -> bool {
+    matches!(change, Change::People(change) if change.is_creation())
+        || matches!(
+            change,
+            Change::CreateProject { .. }
+                | Change::CreateEnvironment { .. }
+                | Change::CreateToken { .. }
+                | Change::Slo { change: SloChange::Suppress(_), .. }
+        )
 }
 
 /// Whether nothing happens but that something is off afterwards, or stays where it is.
@@ -142,10 +148,11 @@ async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool)
         Change::PutFuse { scope, flag, .. } | Change::Rollout { scope, flag, .. } => {
             flags::flag(writing.conn, scope, flag.as_str()).await?.is_some()
         }
-        Change::RevokeToken { token_id } => {
+        Change::RevokeToken { token_id } | Change::RotateToken { token_id, .. } => {
             let token = tokens::token(writing.conn, &writing.actor.tenant, token_id).await?;
             token.is_some_and(|token| token.revoked_ms.is_none())
         }
+        Change::People(change) => is_there || change.is_creation(),
         Change::CreateEnvironment { scope, .. } => writing.has_project(&scope.project).await?,
         Change::PutProjectFlag { project, .. } => writing.has_project(project).await?,
         Change::DeleteProjectFlag { project, .. } => is_there && writing.has_project(project).await?,

@@ -29,6 +29,10 @@ pub enum Resource {
     Suppression,
     /// Of a tenant, or a client's of an environment.
     Token,
+    /// Somebody who may sign in.
+    Member,
+    /// Where somebody is signed in.
+    Session,
 }
 
 impl Resource {
@@ -50,6 +54,8 @@ impl Resource {
             Self::Slo => "SLO",
             Self::Suppression => "suppression",
             Self::Token => "token",
+            Self::Member => "member",
+            Self::Session => "session",
         }
     }
 }

@@ -12,7 +12,8 @@ use super::resource::Resource;
 use super::subject::Subject;
 use crate::store::contracts::ContractPart;
 use crate::store::{
-    Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos, suppressions, tokens,
+    Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos, suppressions,
+    tokens, users,
 };
 
 impl Subject {
@@ -62,7 +63,10 @@ impl Subject {
                 (_, name) => Self::Slo(scope.clone(), name.to_owned()),
             },
             Change::CreateToken { token, .. } => Self::Token(actor.tenant.clone(), token.token_id.clone()),
-            Change::RevokeToken { token_id } => Self::Token(actor.tenant.clone(), token_id.clone()),
+            Change::RevokeToken { token_id } | Change::RotateToken { token_id, .. } => {
+                Self::Token(actor.tenant.clone(), token_id.clone())
+            }
+            Change::People(change) => Self::Member(actor.tenant.clone(), change.user_id().to_owned()),
         }
     }
 
@@ -130,8 +134,9 @@ impl Subject {
             // One that is revoked is gone.
             Self::Token(tenant, id) => {
                 let row = tokens::token(conn, tenant, id).await?;
-                row.filter(|row| row.revoked_ms.is_none()).map(|row| row.revision())
+                row.filter(|row| row.revoked_ms.is_none()).map(|row| row.revision)
             }
+            Self::Member(tenant, id) => users::user(conn, tenant, id).await?.map(|row| row.revision),
         })
     }
 

@@ -33,13 +33,15 @@ pub enum Subject {
     Suppression(Scope, String),
     /// A token by its public name.
     Token(TenantKey, String),
+    /// Somebody by the id.
+    Member(TenantKey, String),
 }
 
 impl Subject {
     /// The environment that it belongs to.
     pub(super) const fn scope(&self) -> Option<&Scope> {
         match self {
-            Self::Project(..) | Self::ProjectFlag(..) | Self::Token(..) => None,
+            Self::Project(..) | Self::ProjectFlag(..) | Self::Token(..) | Self::Member(..) => None,
             Self::Settings(scope)
             | Self::Environment(scope)
             | Self::Flag(scope, _)
@@ -68,6 +70,7 @@ impl Subject {
             Self::Slo(_, name) => (Resource::Slo, name),
             Self::Suppression(_, id) => (Resource::Suppression, id),
             Self::Token(_, id) => (Resource::Token, id),
+            Self::Member(_, id) => (Resource::Member, id),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Flags, fuses and environments that the tests of changes begin with.
 
-use std::collections::BTreeMap;
-
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
@@ -72,8 +70,6 @@ pub(super) fn fuse(flag: &str, circuit: Circuit) -> FuseRow {
         tripped_metrics: Vec::new(),
         changed_ms: UnixMillis(1),
         acted_ms: None,
-        ema: BTreeMap::new(),
-        ema_ms: UnixMillis(0),
         hand: Hand::Free,
         is_ramp_held: false,
     }
@@ -126,8 +122,11 @@ pub(crate) const fn change_error_number(error: &ChangeError) -> usize {
         ChangeError::NotMeasurable { .. } => 33,
         ChangeError::TooMany { .. } => 34,
         ChangeError::Overtaken => 35,
+        ChangeError::LastOwner => 36,
+        ChangeError::NotAllowed { .. } => 37,
+        ChangeError::SignIn => 38,
     }
 }
 
 /// Variants of the error, each with a number below this.
-pub(crate) const CHANGE_ERROR_COUNT: usize = 36;
+pub(crate) const CHANGE_ERROR_COUNT: usize = 39;

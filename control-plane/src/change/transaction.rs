@@ -18,8 +18,8 @@ use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
 use super::{
-    flag, fuse, import, inheritance, part, precondition_check, ramp, revert, rollout, scope, slo, together,
-    token,
+    flag, fuse, import, inheritance, part, people, precondition_check, ramp, revert, rollout, scope,
+    slice_trip, slo, token,
 };
 use crate::meters::Meters;
 use crate::model::circuit::Circuit;
@@ -196,11 +196,12 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
             reason,
             evidence,
             is_anew,
+            slices,
             verdict,
         } => {
             let transition =
                 fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew, verdict };
-            Box::pin(together::transition(writing, scope, transition)).await
+            Box::pin(slice_trip::transition(writing, scope, transition, &slices)).await
         }
         Change::FuseAdvance { scope, flag, expected_revision, reason, evidence, verdict } => {
             let step = ramp::Step { flag, expected_revision, reason, evidence, verdict };
@@ -212,5 +213,9 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         Change::Rollout { scope, flag, step } => rollout::take(writing, scope, &flag, step).await,
         Change::CreateToken { token, secret } => token::create(writing, *token, secret).await,
         Change::RevokeToken { token_id } => token::revoke(writing, &token_id).await,
+        Change::RotateToken { token_id, successor, secret, expires_ms } => {
+            token::rotate(writing, &token_id, (*successor, secret), expires_ms).await
+        }
+        Change::People(change) => people::make(writing, *change).await,
     }
 }

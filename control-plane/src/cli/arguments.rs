@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Keys(keys::KeysArgs),
     /// Make tokens and client keys.
     Token(TokenArgs),
+    /// Make a link with which somebody signs in once.
+    LoginLink(LoginLinkArgs),
     /// Check a signed snapshot as an edge would.
     VerifySnapshot(VerifyArgs),
     /// Take over flags of another system from a file.
@@ -80,9 +82,44 @@ pub(crate) struct InitArgs {
     /// The tenant of the first tokens.
     #[command(flatten)]
     pub of: TenantArgs,
+    /// Whose the tenant is, and where they will sign in.
+    #[command(flatten)]
+    pub owner: SignInArgs,
     /// Print JSON for programs.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Who signs in, and where.
+#[derive(Debug, Args)]
+pub(crate) struct SignInArgs {
+    /// Name of the account: a to z, 0 to 9 and . _ + @ -
+    #[arg(long, value_name = "NAME", default_value = "owner")]
+    pub user: String,
+    /// Where people reach this control plane.
+    #[arg(long, value_name = "URL", env = "FLAGFUSE_URL", default_value = "http://127.0.0.1:7400")]
+    pub url: String,
+}
+
+impl SignInArgs {
+    /// The link of a code.
+    pub(crate) fn link(&self, code: &str) -> String {
+        format!("{}/#login={code}", self.url.trim_end_matches('/'))
+    }
+}
+
+/// Arguments of `login-link`.
+#[derive(Debug, Args)]
+pub(crate) struct LoginLinkArgs {
+    /// Where.
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// The tenant of the account.
+    #[command(flatten)]
+    pub of: TenantArgs,
+    /// Whose link.
+    #[command(flatten)]
+    pub sign_in: SignInArgs,
 }
 
 /// Arguments of `serve`.

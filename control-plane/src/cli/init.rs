@@ -23,12 +23,15 @@ pub(crate) async fn run(args: InitArgs) -> anyhow::Result<()> {
         create_development(data, &Protection::of(passphrase.clone()), Clock::System.now())?;
         warn_of_development(data, passphrase.is_some())?;
     }
-    let made = plane::init_database(&location, &args.of.tenant, passphrase, Clock::System).await?;
+    let (tenant, user) = (&args.of.tenant, &args.owner.user);
+    let made = plane::init_database(&location, (tenant, user), passphrase, Clock::System).await?;
+    let link = args.owner.link(&made.sign_in_code);
     if args.json {
         let out = json!({
             "database": location.database.to_string(),
             "admin_token": made.admin_token,
             "ingest_token": made.ingest_token,
+            "sign_in_link": link,
             "root_public_keys": made.root_public_keys,
             "root_threshold": made.root_threshold,
         });
@@ -39,12 +42,14 @@ pub(crate) async fn run(args: InitArgs) -> anyhow::Result<()> {
          database:                   {}\n\
          admin token (shown once):   {}\n\
          ingest token for the edges: {}\n\
+         sign in as {} (once, within ten minutes, when it is served): {link}\n\
          root public keys:           {}\n\
          root threshold:             {}",
         data.display(),
         location.database,
         made.admin_token,
         made.ingest_token,
+        made.owner,
         made.root_public_keys.join(","),
         made.root_threshold,
     ))

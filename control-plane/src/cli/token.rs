@@ -3,19 +3,23 @@
 use anyhow::bail;
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::credential::Bearer;
+use flagfuse_control_plane::model::token::Extent;
 use flagfuse_control_plane::plane::ControlPlane;
 
 use super::arguments::TokenCreateArgs;
 
 /// The new token, which is shown this once.
 pub(crate) async fn create(args: TokenCreateArgs) -> anyhow::Result<String> {
-    let bearer = match (args.kind, args.place.scope()) {
-        (kind, Some(scope)) if kind.is_of_environment() => Bearer::Environment(scope),
-        (kind, None) if kind.is_of_environment() => {
-            bail!("a token of kind {} needs --project and --environment", kind.as_str())
+    let kind = args.kind.as_str();
+    let bearer = match (args.kind.extent(), args.place.scope()) {
+        (Extent::Environment | Extent::Any, Some(scope)) => Bearer::Environment(scope),
+        (Extent::Environment, None) => bail!("a token of kind {kind} needs --project and --environment"),
+        (Extent::Tenant | Extent::Any, None) => Bearer::Tenant(args.place.tenant().clone()),
+        (Extent::Tenant, Some(_)) => {
+            bail!(
+                "--project and --environment are for other kinds of tokens: {kind} is valid in the whole tenant"
+            )
         }
-        (_, None) => Bearer::Tenant(args.place.tenant().clone()),
-        (_, Some(_)) => bail!("--project and --environment are for tokens of kind client and server"),
     };
     let plane = ControlPlane::unlock(&args.data.location()?, args.data.passphrase()?, Clock::System).await?;
     let text = plane.create_token(args.kind, bearer, &args.name).await?;

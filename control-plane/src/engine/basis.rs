@@ -4,16 +4,14 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::UnixMillis;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::memory::{Figures, Memory, Watched};
 use crate::model::verdict::{
-    BufferBehind, Decision, EmaStep, Heed, Incident, Look, Origins, Reason, Verdict, blocked, decide,
+    BufferBehind, Decision, Heed, Incident, Look, Origins, Reason, Verdict, blocked, decide,
 };
 use crate::store::fuses::FuseRow;
-
-/// One step of a moving average, however often and by however many engines a fuse is looked at.
-const EMA_INTERVAL_MS: u64 = 1_000;
 
 /// What all fuses of an environment have around them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +36,9 @@ pub(super) struct Terms {
     /// Who sent what harms, by metric; asked for when the evidence alone would trip.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) origins: BTreeMap<String, Origins>,
-    pub(super) ema_step: EmaStep,
+    /// There in a verdict of before moving averages were made of cells alone.
+    #[serde(default, skip_serializing)]
+    ema_step: Option<IgnoredAny>,
     /// Whether the replicas of the environment would have refused every move.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_blocked: bool,
@@ -48,9 +48,6 @@ pub(super) struct Terms {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Basis {
     pub(super) fuse: FuseRow,
-    /// The bits of its moving averages.
-    #[serde(default)]
-    ema: BTreeMap<String, u64>,
     pub(super) around: Around,
     #[serde(flatten)]
     pub(super) terms: Terms,
@@ -60,8 +57,6 @@ pub(super) struct Basis {
 #[derive(Serialize)]
 struct Writing<'b> {
     fuse: &'b FuseRow,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    ema: BTreeMap<&'b str, u64>,
     around: &'b Around,
     #[serde(flatten)]
     terms: &'b Terms,
@@ -70,10 +65,9 @@ struct Writing<'b> {
 impl Basis {
     /// What was written down with a verdict; `None` of another format.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut basis: Self = serde_json::from_str(text).ok()?;
-        let ema = basis.ema.iter().map(|(metric, bits)| (metric.clone(), f64::from_bits(*bits)));
-        basis.fuse.ema = ema.collect();
-        Some(basis)
+        let basis: Self = serde_json::from_str(text).ok()?;
+        let is_of_old_averages = basis.terms.ema_step.is_some() && basis.fuse.policy.ema_alpha.is_some();
+        (!is_of_old_averages).then_some(basis)
     }
 }
 
@@ -92,13 +86,12 @@ impl Seen {
 
 impl Terms {
     /// Those of the next look at a fuse.
-    pub(super) fn of(memory: &Memory, watched: &Watched, now: UnixMillis) -> Self {
-        let is_due = now.since(watched.fuse.ema_ms) >= EMA_INTERVAL_MS;
+    pub(super) fn of(memory: &Memory, watched: &Watched) -> Self {
         Self {
             closed_tick: memory.closed_tick(),
             counts: memory.counts(watched),
             origins: BTreeMap::new(),
-            ema_step: if is_due { EmaStep::Move } else { EmaStep::Keep },
+            ema_step: None,
             is_blocked: false,
         }
     }
@@ -118,18 +111,17 @@ pub(super) struct Ground<'g> {
 }
 
 impl Ground<'_> {
-    /// The verdict, and the moving averages to keep.
-    pub(super) fn decide(&self, seen: &Seen, now: UnixMillis) -> (Verdict, BTreeMap<String, f64>) {
-        let (verdict, ema) = decide(&self.look(seen, now));
-        if self.terms.is_blocked { (is_blocked(verdict), ema) } else { (verdict, ema) }
+    /// The verdict.
+    pub(super) fn decide(&self, seen: &Seen, now: UnixMillis) -> Verdict {
+        let verdict = decide(&self.look(seen, now));
+        if self.terms.is_blocked { is_blocked(verdict) } else { verdict }
     }
 
     /// What is written down of it.
     pub(super) fn text(&self) -> String {
-        let ema = self.fuse.ema.iter().map(|(metric, ema)| (metric.as_str(), ema.to_bits())).collect();
         let Self { fuse, around, terms } = *self;
         // Nothing in it has a form that JSON has not.
-        serde_json::to_string(&Writing { fuse, ema, around, terms }).unwrap_or_default()
+        serde_json::to_string(&Writing { fuse, around, terms }).unwrap_or_default()
     }
 
     fn look<'l>(&'l self, seen: &'l Seen, now: UnixMillis) -> Look<'l> {
@@ -147,8 +139,7 @@ impl Ground<'_> {
             behind: &self.around.behind,
             min_networks: self.around.min_networks,
             origins: &self.terms.origins,
-            ema: &fuse.ema,
-            ema_step: self.terms.ema_step,
+            smoothed: &seen.figures.smoothed,
             heed: seen.heed.as_ref(),
             incident: self.around.incident.as_ref(),
             now,

@@ -1,6 +1,8 @@
 //! What an engine remembers of an environment: its fuses, their phases and the sums of their windows. A tick reads what
 //! closed since the one before and what left a window; the same follows from the database alone.
 
+mod averages;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::definition::Arm;
@@ -9,6 +11,7 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use super::heard::Heard;
 use crate::model::policy::{Guardrail, Mode, Policy};
 use crate::model::ramp::Ramp;
+use crate::model::smoothing::Smoothing;
 use crate::model::verdict::{Heed, RampLook, Reading, Recent, Standing};
 use crate::model::window::{EnrolmentRange, Window};
 use crate::store::cells::{self, ClosedCell, Names, Partition};
@@ -17,6 +20,7 @@ use crate::store::fuses::{self, FuseRow, Glance};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::verdicts::Said;
 use crate::store::{Connection, StoreError};
+use flagfuse_stats::classic::Smoothed;
 
 /// A shorter stretch is no rate.
 const MINUTE_MS: u64 = 60_000;
@@ -54,6 +58,8 @@ pub(super) struct Figures {
     pub(super) readings: Vec<Reading>,
     /// What came lately, one for each guardrail.
     pub(super) recent: Vec<Recent>,
+    /// Moving averages, one for each guardrail; none without.
+    pub(super) smoothed: Vec<Smoothed>,
     /// Widths of the exposed and the control arm.
     pub(super) buckets: (u32, u32),
 }
@@ -138,6 +144,8 @@ struct Phase {
     names: Option<Names>,
     numbers: Vec<u8>,
     windows: BTreeMap<WindowKey, Window>,
+    /// From which moving averages are made; `None` until one is asked for.
+    smoothing: Option<Smoothing>,
 }
 
 impl Phase {
@@ -148,6 +156,7 @@ impl Phase {
             names: None,
             numbers: Vec::new(),
             windows: BTreeMap::new(),
+            smoothing: None,
         }
     }
 }
@@ -163,6 +172,8 @@ pub(super) struct Memory {
     closed_tick: Option<i64>,
     /// Whether sums are to be those of that tick, of cells, where the database knows later ones.
     is_of_the_past: bool,
+    /// The phase that had not begun to count, where the past is looked at.
+    uncounted: Option<i64>,
 }
 
 impl Memory {
@@ -225,17 +236,20 @@ impl Memory {
         if let Some(partition) = partition {
             self.hear(conn, partition).await?;
         }
+        self.average(conn, &closed, now).await?;
         let stale = self.count(&closed, now);
         self.shift(conn, &stale).await
     }
 
-    /// Reads a fuse as it stood, and the cells that had closed by the partition's newest tick.
+    /// Reads a fuse as it stood, and the cells that had closed by the partition's newest tick; `counts` says whether the phase that
+    /// it looked at had begun to count by then. Earlier phases of its attempt may have, all the same.
     pub(super) async fn recall(
         &mut self,
         conn: &mut Connection,
-        (fuse, partition): (FuseRow, Option<Partition>),
+        (fuse, partition, counts): (FuseRow, Option<Partition>, bool),
         now: UnixMillis,
     ) -> Result<(), StoreError> {
+        self.uncounted = (!counts).then(|| fuse.looked_at());
         let is_known =
             self.watched.get(&fuse.flag).is_some_and(|watched| watched.fuse.revision == fuse.revision);
         if is_known {
@@ -301,14 +315,6 @@ impl Memory {
             let fuses = fuses::of_flags(conn, scope, &other).await?;
             self.take(conn, fuses).await?;
         }
-        for glance in glances {
-            if let Some(watched) = self.watched.get_mut(&glance.flag)
-                && watched.fuse.revision == glance.revision
-                && watched.fuse.ema_ms != glance.ema_ms
-            {
-                (watched.fuse.ema, watched.fuse.ema_ms) = (glance.ema.clone(), glance.ema_ms);
-            }
-        }
         if self.watched.len() > glances.len() {
             let flags: BTreeSet<&str> = glances.iter().map(|glance| glance.flag.as_str()).collect();
             self.watched.retain(|flag, _| flags.contains(flag.as_str()));
@@ -360,6 +366,7 @@ impl Memory {
                 // Another database than before, under the same name.
                 for phase in self.phases.values_mut() {
                     phase.windows.clear();
+                    phase.smoothing = None;
                 }
                 for watched in self.watched.values_mut() {
                     watched.heard.iter_mut().for_each(Heard::forget);
@@ -375,9 +382,9 @@ impl Memory {
         if self.closed_tick.is_none() {
             return Ok(());
         }
-        let nameless =
-            self.phases.iter().filter(|(_, phase)| phase.names.is_none()).map(|(phase_id, _)| *phase_id);
-        let nameless: Vec<i64> = nameless.collect();
+        let nameless = self.phases.iter().filter(|(_, phase)| phase.names.is_none());
+        let nameless = nameless.map(|(phase_id, _)| *phase_id);
+        let nameless: Vec<i64> = nameless.filter(|phase_id| self.uncounted != Some(*phase_id)).collect();
         if nameless.is_empty() {
             return Ok(());
         }
@@ -474,10 +481,16 @@ impl Memory {
     pub(super) fn figures(&self, watched: &Watched, now: UnixMillis) -> Figures {
         let Some(phase) = self.phases.get(&watched.phase_id) else {
             let none = watched.fuse.policy.guardrails.iter().map(|_| Reading::default());
-            return Figures { readings: none.collect(), recent: Vec::new(), buckets: (0, 0) };
+            return Figures {
+                readings: none.collect(),
+                recent: Vec::new(),
+                smoothed: Vec::new(),
+                buckets: (0, 0),
+            };
         };
         let policy = &watched.fuse.policy;
-        let mut figures = Figures { readings: Vec::new(), recent: Vec::new(), buckets: phase.buckets };
+        let (readings, recent, smoothed) = (Vec::new(), Vec::new(), phase.averages(policy, now));
+        let mut figures = Figures { readings, recent, smoothed, buckets: phase.buckets };
         for guardrail in &policy.guardrails {
             let number = phase.names.as_ref().and_then(|names| names.metric_no(&guardrail.metric));
             let window = |extent| phase.windows.get(&WindowKey::of(guardrail, extent));

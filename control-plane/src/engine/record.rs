@@ -1,9 +1,8 @@
-//! Writes verdicts that differ from the one before or are due, and moves averages: a few transactions for all fuses of an
+//! Writes verdicts that differ from the one before or are due: a few transactions for all fuses of an
 //! environment, none of which a kill has to wait for long. A verdict on a revision that another engine or a person has left is
 //! written no more: what is written follows the fuse's own order.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
@@ -21,7 +20,6 @@ const VERDICT_INTERVAL_MS: u64 = 10_000;
 pub(super) struct Finding<'f> {
     pub(super) watched: &'f Watched,
     pub(super) verdict: &'f Verdict,
-    pub(super) ema: &'f BTreeMap<String, f64>,
     /// What it was made of.
     pub(super) ground: Ground<'f>,
 }
@@ -57,10 +55,6 @@ impl Finding<'_> {
     fn said(&self, now: UnixMillis) -> Said {
         Said::of(self.watched.phase, self.verdict, now)
     }
-
-    fn has_moved(&self) -> bool {
-        self.ema != &self.watched.fuse.ema
-    }
 }
 
 /// Records findings; what became of each, in their order.
@@ -71,8 +65,7 @@ pub(super) async fn record(
     now: UnixMillis,
 ) -> Result<Vec<Recorded>, StoreError> {
     let mut recorded = vec![Recorded::default(); findings.len()];
-    let is_wanted =
-        |finding: &Finding<'_>| finding.is_due(finding.watched.said.as_ref(), now) || finding.has_moved();
+    let is_wanted = |finding: &Finding<'_>| finding.is_due(finding.watched.said.as_ref(), now);
     let wanted: Vec<usize> =
         findings.iter().enumerate().filter(|(_, finding)| is_wanted(finding)).map(|(at, _)| at).collect();
     for wanted in wanted.chunks(VERDICT_COUNT_AT_ONCE) {
@@ -110,9 +103,6 @@ async fn write(
         }
         recorded
             .push(Recorded { is_written, said: if is_written { Some(finding.said(now)) } else { newest } });
-        if finding.has_moved() {
-            fuses::move_ema(&mut tx, scope, &finding.watched.fuse, finding.ema, now).await?;
-        }
     }
     verdicts::insert(&mut tx, scope, &new, now).await?;
     tx.commit().await?;

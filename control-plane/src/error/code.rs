@@ -53,6 +53,7 @@ codes! {
         BadVersion = "bad_version": "what has to be a version is none",
         CohortIsManaged = "cohort_is_managed": "the cohort of a flag is its fuse's",
         DuplicateKey = "duplicate_key": "an object in the body has a key twice",
+        InvalidAccount = "invalid_account": "the name of an account or a new password is none",
         InvalidBaseline = "invalid_baseline": "the baseline is outside its limits",
         InvalidContext = "invalid_context": "the context cannot be evaluated with",
         InvalidContract = "invalid_contract": "the contract is outside its limits",
@@ -70,10 +71,12 @@ codes! {
         TooLong = "too_long": "a text of people is too long",
     }
     UNAUTHORIZED {
-        Unauthorized = "unauthorized": "there is no token, or it is unknown or revoked",
+        SignInFailed = "sign_in_failed": "name and password, or the code of a sign-in link, let nobody in",
+        Unauthorized = "unauthorized": "there is neither token nor session, or it is unknown, revoked or over",
     }
     FORBIDDEN {
-        Forbidden = "forbidden": "the token is valid, and of a kind that may not do this",
+        CrossOrigin = "cross_origin": "a page of another origin may not use a session or make one",
+        Forbidden = "forbidden": "the caller is known, and may not do this there",
         WrongTenant = "wrong_tenant": "the request names another tenant than its token's",
     }
     NOT_FOUND {
@@ -87,12 +90,14 @@ codes! {
         UnknownFuse = "unknown_fuse": "the flag has no fuse",
         UnknownHoldout = "unknown_holdout": "the environment has no holdout",
         UnknownLayer = "unknown_layer": "there is no such layer",
+        UnknownMember = "unknown_member": "there is no such member",
         UnknownOverride = "unknown_override": "the environment changes nothing of the flag",
         UnknownPath = "unknown_path": "there is no such path",
         UnknownPhase = "unknown_phase": "the fuse has no such phase",
         UnknownProject = "unknown_project": "the tenant has no such project",
         UnknownReplica = "unknown_replica": "there is no such replica",
         UnknownSegment = "unknown_segment": "there is no such segment",
+        UnknownSession = "unknown_session": "there is no such session, or it has ended",
         UnknownSlo = "unknown_slo": "there is no such SLO",
         UnknownSuppression = "unknown_suppression": "there is no such window",
         UnknownToken = "unknown_token": "there is no such token, or it is revoked",
@@ -116,6 +121,7 @@ codes! {
         HeldByFuse = "held_by_fuse": "a fuse watches the flag, so this field stays as it is",
         InUse = "in_use": "others would become malformed",
         Inherited = "inherited": "the flag is its project's",
+        LastOwner = "last_owner": "the tenant would belong to nobody",
         NoNextStage = "no_next_stage": "the ramp has no further stage",
         NotMeasurable = "not_measurable": "a validation could never come to an end",
         RequestInProgress = "request_in_progress": "a request with this `Idempotency-Key` is being answered: come back in a second",

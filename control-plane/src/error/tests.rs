@@ -52,6 +52,10 @@ fn of_requests() -> Vec<(ChangeError, Code)> {
         (unknown(Resource::Layer), Code::UnknownLayer),
         (unknown(Resource::Holdout), Code::UnknownHoldout),
         (unknown(Resource::Token), Code::UnknownToken),
+        (unknown(Resource::Member), Code::UnknownMember),
+        (unknown(Resource::Session), Code::UnknownSession),
+        (ChangeError::NotAllowed { detail: key() }, Code::Forbidden),
+        (ChangeError::SignIn, Code::SignInFailed),
         (ChangeError::NotInVersion { flag: key(), version: VERSION }, Code::UnknownFlag),
         (ChangeError::NotInHistory { version: VERSION, available: Vec::new() }, Code::VersionNotKept),
         (ChangeError::Flag { key: key(), source: flag }, Code::InvalidFlag),
@@ -82,6 +86,7 @@ fn of_states() -> Vec<(ChangeError, Code)> {
     let conflict = |reason| ChangeError::Conflicts { conflicts: vec![Conflict { name: key(), reason }] };
     vec![
         (ChangeError::NotMeasurable { why: key() }, Code::NotMeasurable),
+        (ChangeError::LastOwner, Code::LastOwner),
         (ChangeError::Exists { what: Resource::Project, key: key() }, Code::Exists),
         (ChangeError::TooManyEnvironments { count: 9, deleted: 2 }, Code::TooManyEnvironments),
         (ChangeError::TooMany { what: Resource::Slo, count_max: 9 }, Code::TooMany),

@@ -10,6 +10,7 @@ mod listings;
 mod measurements;
 mod notices;
 mod partitions;
+mod people;
 mod publication;
 mod races;
 mod slos;

@@ -52,7 +52,7 @@ fn held_row(row: &Row) -> Result<HeldRow, StoreError> {
 }
 
 /// Empties an environment and marks it as deleted. Its phases end and stay, so that a phase's number never means another
-/// one; its client keys are revoked; its version and the highest of its revisions are kept. Its last version is one for
+/// one; its tokens are revoked; its version and the highest of its revisions are kept. Its last version is one for
 /// all regions, so its stages go.
 pub async fn delete_environment(
     conn: &mut Connection,
@@ -70,8 +70,9 @@ pub async fn delete_environment(
              UNION ALL SELECT revision FROM slos WHERE project = $1 AND environment = $2) AS revisions)
          WHERE project = $1 AND environment = $2",
         "UPDATE phases SET ended_ms = $3 WHERE project = $1 AND environment = $2 AND ended_ms IS NULL",
-        "UPDATE tokens SET revoked_ms = $3
-         WHERE kind = 'client' AND project = $1 AND environment = $2 AND revoked_ms IS NULL",
+        // Those of servers stay: what they send is kept under the environment's name.
+        "UPDATE tokens SET revoked_ms = $3, revision = revision + 1
+         WHERE kind <> 'server' AND project = $1 AND environment = $2 AND revoked_ms IS NULL",
     ];
     for sql in marks {
         sql::query(sql)
@@ -95,6 +96,8 @@ pub async fn delete_environment(
         "DELETE FROM suppressions WHERE project = $1 AND environment = $2",
         // Names that outcomes of the old environment had: the next one under this key has seen none.
         "DELETE FROM metrics_seen WHERE project = $1 AND environment = $2",
+        // Nobody has a right in the next one for one in this.
+        "DELETE FROM user_roles WHERE project = $1 AND environment = $2",
     ];
     for sql in removals {
         sql::query(sql)
@@ -123,7 +126,11 @@ pub async fn delete_project(
         .bind(to_sql(now.0))
         .execute(&mut *conn)
         .await?;
-    let sql = "DELETE FROM project_flags WHERE project = $1";
-    sql::query(sql).bind(StoredProject::of_tenant(tenant, project)).execute(conn).await?;
+    for sql in ["DELETE FROM project_flags WHERE project = $1", "DELETE FROM user_roles WHERE project = $1"] {
+        sql::query(sql).bind(StoredProject::of_tenant(tenant, project)).execute(&mut *conn).await?;
+    }
+    let sql = "UPDATE tokens SET revoked_ms = $2, revision = revision + 1
+               WHERE project = $1 AND environment IS NULL AND revoked_ms IS NULL";
+    sql::query(sql).bind(StoredProject::of_tenant(tenant, project)).bind(to_sql(now.0)).execute(conn).await?;
     Ok(())
 }

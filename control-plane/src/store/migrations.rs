@@ -42,6 +42,9 @@ pub(super) const SQLITE: Migrations = &[
     (33, include_str!("../../../migrations/sqlite/0033_slos.sql")),
     (34, include_str!("../../../migrations/sqlite/0034_basis.sql")),
     (35, include_str!("../../../migrations/sqlite/0035_kept_answers.sql")),
+    (37, include_str!("../../../migrations/sqlite/0037_people.sql")),
+    (38, include_str!("../../../migrations/sqlite/0038_token_lives.sql")),
+    (41, include_str!("../../../migrations/sqlite/0041_smoothed.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -80,6 +83,9 @@ pub(super) const POSTGRES: Migrations = &[
     (33, include_str!("../../../migrations/postgres/0033_slos.sql")),
     (34, include_str!("../../../migrations/postgres/0034_basis.sql")),
     (35, include_str!("../../../migrations/postgres/0035_kept_answers.sql")),
+    (37, include_str!("../../../migrations/postgres/0037_people.sql")),
+    (38, include_str!("../../../migrations/postgres/0038_token_lives.sql")),
+    (41, include_str!("../../../migrations/postgres/0041_smoothed.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

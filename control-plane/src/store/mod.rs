@@ -55,6 +55,7 @@ mod rows;
 #[cfg(test)]
 mod schema_tests;
 pub mod scopes;
+pub mod sessions;
 pub mod slo_alerts;
 pub mod slo_sums;
 pub mod slos;
@@ -68,6 +69,7 @@ pub mod telemetry_log;
 pub(crate) mod testing;
 pub mod tokens;
 pub mod usage;
+pub mod users;
 pub mod validations;
 pub mod value_history;
 pub mod verdicts;

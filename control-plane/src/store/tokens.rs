@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::listing::{Listing, Order, Rows};
 use super::sql::{Query, Row};
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
+use crate::model::rights::Place;
 use crate::model::token::TokenKind;
 
 /// A token as the API shows it.
@@ -21,18 +22,31 @@ pub struct TokenRow {
     pub kind: TokenKind,
     /// For people.
     pub name: String,
-    /// Only for client keys and those of servers.
+    /// Of one that is not valid in the whole tenant.
     pub project: Option<String>,
-    /// Only for client keys and those of servers.
+    /// Of one that is valid in one environment.
     pub environment: Option<String>,
     pub created_ms: UnixMillis,
     pub revoked_ms: Option<UnixMillis>,
+    /// From when on it is valid no longer; `None` while nothing was said of that.
+    pub expires_ms: Option<UnixMillis>,
+    /// When it was used last, to some seconds. The edge checks client keys, so of those nothing is known here.
+    pub used_ms: Option<UnixMillis>,
+    /// The token that took its place.
+    pub replaced_by: Option<String>,
+    /// Rises when it is replaced and when it is revoked.
+    pub revision: u64,
 }
 
 impl TokenRow {
-    /// 1 while it is valid, 2 when it is revoked: nothing else of a token changes.
-    pub fn revision(&self) -> u64 {
-        1 + u64::from(self.revoked_ms.is_some())
+    /// Where it is valid; `None` when its row names no such place.
+    pub fn place(&self) -> Option<Place> {
+        Place::parse(self.project.as_deref(), self.environment.as_deref())
+    }
+
+    /// Whether it is valid.
+    pub fn is_valid(&self, now: UnixMillis) -> bool {
+        self.revoked_ms.is_none() && self.expires_ms.is_none_or(|expires_ms| expires_ms > now)
     }
 
     fn stored_project(&self) -> Option<StoredProject> {
@@ -40,12 +54,15 @@ impl TokenRow {
     }
 }
 
-const COLUMNS: &str = "token_id, tenant, kind, name, project, environment, created_ms, revoked_ms";
+const COLUMNS: &str =
+    "token_id, tenant, kind, name, project, environment, created_ms, revoked_ms, expires_ms, used_ms,
+    replaced_by, revision";
 
 /// Adds a token.
 pub async fn insert(conn: &mut Connection, token: &TokenRow, secret: &Digest) -> Result<(), StoreError> {
-    let sql = "INSERT INTO tokens (token_id, tenant, kind, name, project, environment, sha256, created_ms)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let sql =
+        "INSERT INTO tokens (token_id, tenant, kind, name, project, environment, sha256, created_ms, expires_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     sql::query(sql)
         .bind(&token.token_id)
         .bind(&token.tenant)
@@ -55,16 +72,64 @@ pub async fn insert(conn: &mut Connection, token: &TokenRow, secret: &Digest) ->
         .bind(&token.environment)
         .bind(secret.to_string())
         .bind(to_sql(token.created_ms.0))
+        .bind(token.expires_ms.map(|expires_ms| to_sql(expires_ms.0)))
         .execute(conn)
         .await?;
     Ok(())
 }
 
-/// The valid token with this digest.
-pub async fn find(conn: &mut Connection, secret: &Digest) -> Result<Option<TokenRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE sha256 = $1 AND revoked_ms IS NULL");
-    let row = sql::composed(sql).bind(secret.to_string()).fetch_optional(conn).await?;
+/// The token with this digest that is valid now.
+pub async fn find(
+    conn: &mut Connection,
+    secret: &Digest,
+    now: UnixMillis,
+) -> Result<Option<TokenRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens
+         WHERE sha256 = $1 AND revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > $2)"
+    );
+    let row = sql::composed(sql).bind(secret.to_string()).bind(to_sql(now.0)).fetch_optional(conn).await?;
     row.as_ref().map(token_row).transpose()
+}
+
+/// Tokens of all tenants whose time is over and that are not revoked, so many at most.
+pub async fn expired(
+    conn: &mut Connection,
+    now: UnixMillis,
+    limit: u32,
+) -> Result<Vec<TokenRow>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens WHERE revoked_ms IS NULL AND expires_ms <= $1 ORDER BY token_id LIMIT $2"
+    );
+    sql::composed(sql).bind(to_sql(now.0)).bind(limit).fetch_all(conn).await?.iter().map(token_row).collect()
+}
+
+/// Says what takes a token's place, and until when it is valid beside that: never longer than it was to be.
+pub async fn replace(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+    token_id: &str,
+    replaced_by: &str,
+    expires_ms: UnixMillis,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE tokens SET replaced_by = $1, revision = revision + 1,
+                 expires_ms = CASE WHEN expires_ms < $2 THEN expires_ms ELSE $2 END
+               WHERE tenant = $3 AND token_id = $4";
+    sql::query(sql)
+        .bind(replaced_by)
+        .bind(to_sql(expires_ms.0))
+        .bind(tenant.as_str())
+        .bind(token_id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Notes when a token was used last; never backwards.
+pub async fn note_use(conn: &mut Connection, secret: &Digest, used_ms: UnixMillis) -> Result<(), StoreError> {
+    let sql = "UPDATE tokens SET used_ms = $1 WHERE sha256 = $2 AND (used_ms IS NULL OR used_ms < $1)";
+    sql::query(sql).bind(to_sql(used_ms.0)).bind(secret.to_string()).execute(conn).await?;
+    Ok(())
 }
 
 /// A tenant's tokens, oldest first, revoked ones included.
@@ -172,7 +237,7 @@ pub async fn revoke(
     now: UnixMillis,
 ) -> Result<Option<TokenRow>, StoreError> {
     let sql = format!(
-        "UPDATE tokens SET revoked_ms = $1 WHERE tenant = $2 AND token_id = $3 AND revoked_ms IS NULL
+        "UPDATE tokens SET revoked_ms = $1, revision = revision + 1 WHERE tenant = $2 AND token_id = $3 AND revoked_ms IS NULL
          RETURNING {COLUMNS}"
     );
     let row = sql::composed(sql)
@@ -186,7 +251,10 @@ pub async fn revoke(
 
 fn token_row(row: &Row) -> Result<TokenRow, StoreError> {
     let kind: String = row.get("kind")?;
-    let revoked_ms: Option<i64> = row.get("revoked_ms")?;
+    let ms = |column| {
+        let ms: Option<i64> = row.get(column)?;
+        Ok::<_, StoreError>(ms.map(|ms| UnixMillis(from_sql(ms))))
+    };
     Ok(TokenRow {
         token_id: row.get("token_id")?,
         tenant: row.get("tenant")?,
@@ -195,6 +263,10 @@ fn token_row(row: &Row) -> Result<TokenRow, StoreError> {
         project: StoredProject::key_if_any(row)?,
         environment: row.get("environment")?,
         created_ms: UnixMillis(from_sql(row.get("created_ms")?)),
-        revoked_ms: revoked_ms.map(|ms| UnixMillis(from_sql(ms))),
+        revoked_ms: ms("revoked_ms")?,
+        expires_ms: ms("expires_ms")?,
+        used_ms: ms("used_ms")?,
+        replaced_by: row.get("replaced_by")?,
+        revision: from_sql(row.get("revision")?),
     })
 }

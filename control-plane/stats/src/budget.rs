@@ -16,6 +16,8 @@ pub const ALPHA: f64 = 0.02;
 pub const BETA: f64 = 0.10;
 /// Of a launch, for metrics and guards that only hold, in equal parts.
 pub const HOLDS: f64 = 0.05;
+/// So many times α is what an urgent trip may spend.
+const URGENT: f64 = 10.0;
 /// Part of α for the whole where slices are declared.
 const WHOLE: f64 = 0.8;
 /// Enrolled units of both arms after which the slices' shares are frozen.
@@ -76,6 +78,12 @@ fn part(scope: Scope) -> Result<f64, Refused> {
     })
 }
 
+/// The E at which a guardrail of this weight trips while an objective of the platform pages, where the policy is urgent: a tenth of
+/// what everybody needs. Not covered by α: while both arms burn, a false trip has up to ten times its probability.
+pub fn urgent_threshold(alpha: f64, weight: f64) -> Result<f64, Refused> {
+    Ok(trip_threshold(alpha, weight, Scope::Everybody)? / URGENT)
+}
+
 /// The E at which every metric that had tripped counts as recovered: 1/β.
 pub fn recovery_threshold(probe: u32) -> Result<f64, Refused> {
     beta(probe).map(f64::recip)
@@ -123,6 +131,16 @@ pub fn slice_shares(units: &[&[u64]], shares: &mut [f64]) -> Result<(), Refused>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_urgent_trip_needs_a_tenth_whatever_slices_there_are() {
+        // 1/(10·α·a): 10 with α = 1 % and all of the weight, 25 with 0.4 of it.
+        for (weight, needed) in [(1.0, 10.0), (0.4, 25.0)] {
+            let found = urgent_threshold(alpha(1).unwrap(), weight).unwrap();
+            assert!((found - needed).abs() < 1e-9, "{weight}: {found}");
+        }
+        assert!(urgent_threshold(0.01, 0.0).is_err() && urgent_threshold(f64::NAN, 1.0).is_err());
+    }
 
     #[test]
     fn attempts_and_probes_never_spend_more_than_their_budget() {

@@ -17,7 +17,7 @@ pub(crate) async fn two(database: &Database) -> (World, World) {
     let location = Location { data: dir.path().to_owned(), database: database.url.clone() };
     // For its keys.
     plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
-    let tokens = plane::init_database(&location, &tenant, None, clock.clone()).await.unwrap();
+    let tokens = plane::init_database(&location, (&tenant, "owner"), None, clock.clone()).await.unwrap();
     let open = async || ControlPlane::unlock(&location, None, clock.clone()).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

@@ -6,6 +6,10 @@ mod admin_api;
 #[cfg(test)]
 mod anytime;
 #[cfg(test)]
+mod authorization;
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
 mod circuit;
 #[cfg(test)]
 mod compatibility;
@@ -65,6 +69,8 @@ mod pages;
 mod partitions;
 #[cfg(test)]
 mod parts;
+#[cfg(test)]
+mod people;
 #[cfg(test)]
 mod preconditions;
 #[cfg(test)]

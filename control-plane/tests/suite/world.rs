@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) clock: Clock,
     pub(crate) admin: String,
     pub(crate) ingest: String,
+    /// Of the first owner's sign-in link.
+    pub(crate) code: String,
     pub(crate) server: OnceCell<String>,
     pub(crate) dir: tempfile::TempDir,
     /// Of its own, on PostgreSQL; it goes with this.
@@ -101,7 +103,8 @@ impl World {
             let location = Location { data: dir.path().to_owned(), database: database.url.clone() };
             // For its keys.
             plane::init(dir.path(), &tenant, clock.clone()).await.unwrap();
-            let made = plane::init_database(&location, &tenant, None, clock.clone()).await.unwrap();
+            let made =
+                plane::init_database(&location, (&tenant, "owner"), None, clock.clone()).await.unwrap();
             let plane = ControlPlane::unlock(&location, None, clock).await.unwrap();
             worlds.push(Self { server_database: Some(database), ..Self::of(plane, &made, dir) });
         }
@@ -116,12 +119,19 @@ impl World {
             plane,
             admin: made.admin_token.clone(),
             ingest: made.ingest_token.clone(),
+            code: made.sign_in_code.clone(),
             server: OnceCell::new(),
             dir,
             server_database: None,
             batch_seq: AtomicU64::new(1),
             event_seq: AtomicU64::new(1),
         }
+    }
+
+    /// Sets the clock back, as somebody may with a machine's.
+    pub(crate) fn set_back(&self, ms: u64) {
+        let Clock::Manual(at) = &self.clock else { panic!("the clock is the machine's") };
+        at.fetch_sub(ms, Ordering::SeqCst);
     }
 
     pub(crate) fn data(&self) -> PathBuf {

@@ -40,9 +40,16 @@ impl Draft {
         self.operation.request_body = Some(body);
     }
 
-    /// Says who is let in; nobody needs a token otherwise.
-    pub(in crate::api) fn bearer(&mut self, kinds: impl IntoIterator<Item = &'static str>) {
-        self.operation.security = Some(vec![SecurityRequirement::new("bearer", kinds)]);
+    /// Says who is let in, by kinds of tokens and by roles of people; nobody needs either otherwise.
+    pub(in crate::api) fn callers(
+        &mut self,
+        kinds: impl IntoIterator<Item = &'static str>,
+        roles: impl IntoIterator<Item = &'static str>,
+    ) {
+        let (kinds, roles): (Vec<_>, Vec<_>) = (kinds.into_iter().collect(), roles.into_iter().collect());
+        let ways = [("bearer", kinds), ("session", roles)].into_iter().filter(|(_, who)| !who.is_empty());
+        let ways = ways.map(|(name, who)| SecurityRequirement::new(name, who));
+        self.operation.security = Some(ways.collect());
     }
 
     /// Adds an answer.

@@ -7,7 +7,7 @@ mod written;
 
 use serde::Serialize;
 use utoipa::openapi::path::HttpMethod;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa::openapi::{
     RefOr,
@@ -51,9 +51,16 @@ pub(super) fn empty(beside: Vec<(String, RefOr<Schema>)>) -> OpenApi {
         .license(None);
     let mut components = Components::new();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(
-        "A token of one of the kinds that the operation names: `admin`, `viewer`, `ingest`.",
+        "A token of one of the kinds that the operation names, valid where the operation works: in the whole tenant, in a \
+         project, or in an environment.",
     ));
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    let session = ApiKeyValue::with_description(
+        "__Host-flagfuse",
+        "The session of somebody with one of the roles that the operation names, where the operation works. On loopback the \
+         cookie is called `flagfuse`. What is not only read has to come from a page of the same origin.",
+    );
+    components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(session)));
     components.responses = problem::responses();
     let mut schemas = vec![("Problem".to_owned(), problem::Problem::schema())];
     problem::Problem::schemas(&mut schemas);

@@ -21,6 +21,9 @@ fn of_names() -> Vec<(ChangeError, &'static str)> {
         (unknown(Resource::Flag), "flag \"k\" does not exist: PUT …/flags/FLAG makes it"),
         (unknown(Resource::ProjectFlag), "project flag \"k\" does not exist: PUT /v1/projects/PROJECT/"),
         (unknown(Resource::Holdout), "holdout \"k\" does not exist"),
+        (ChangeError::LastOwner, "this is the last owner of the tenant: "),
+        (ChangeError::NotAllowed { detail: "no".to_owned() }, "no"),
+        (ChangeError::SignIn, "name and password, or the sign-in link, are not valid"),
         (ChangeError::Exists { what: Resource::Project, key: key() }, "project \"k\" exists already"),
         (
             ChangeError::TooManyEnvironments { count: 9, deleted: 2 },
@@ -28,7 +31,7 @@ fn of_names() -> Vec<(ChangeError, &'static str)> {
         ),
         (
             ChangeError::TooMany { what: Resource::Suppression, count_max: 9 },
-            "the environment has 9 of suppression, which is the limit",
+            "there are 9 of suppression already, which is the limit",
         ),
         (ChangeError::Inherited { flag: key() }, "flag \"k\" is inherited from the project: "),
         (ChangeError::NotInVersion { flag: key(), version: version() }, "flag \"k\" is not in version 1.7"),

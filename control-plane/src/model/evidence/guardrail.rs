@@ -126,6 +126,8 @@ pub struct Heard {
     pub control: Option<f64>,
     /// Of one with a limit: the exposed arm's rate, of latency the share above the limit.
     pub rate: Option<f64>,
+    /// Of latency with a limit: the share of exposed samples above 0.8 of it.
+    pub close: Option<f64>,
     /// Of a promoted flag: what its sentinel has come to.
     pub sentinel: Option<f64>,
     /// Between which relative changes the true one lies; no decision reads it.
@@ -251,7 +253,8 @@ impl State {
 
     /// Folds the samples of a slot that is over.
     pub(super) fn fold_samples(&mut self, exposed: &[BinCount], control: &[BinCount]) -> Result<(), Refused> {
-        if let Some(limit) = self.limit.as_ref().filter(|limit| limit.is_of_samples()) {
+        if let Some(limit) = self.limit.as_mut().filter(|limit| limit.is_of_samples()) {
+            limit.note_close(exposed);
             let (exposed, control) = (limit.samples(exposed), limit.samples(control));
             return self.fold_limit(exposed, control);
         }
@@ -309,9 +312,10 @@ impl State {
         let beside = Heard { blocks: self.blocks, sentinel: self.watch.evidence(), ..Heard::default() };
         if let Some(limit) = &self.limit {
             let (evidence, control) = limit.evidence();
-            let (recovery, rate) = (limit.back(), limit.rate());
+            let (recovery, rate, close) = (limit.back(), limit.rate(), limit.close());
+            let beside = Heard { recovery, rate, close, ..beside };
             // A limit needs no estimate: beyond it is beyond it.
-            return Heard { evidence, is_gate_open: true, recovery, control: Some(control), rate, ..beside };
+            return Heard { evidence, is_gate_open: true, control: Some(control), ..beside };
         }
         if let Some(worth) = &self.worth {
             let (evidence, is_gate_open) = (worth.evidence(), worth.is_gate_open(&self.harm));

@@ -406,3 +406,30 @@ proptest! {
         prop_assert_eq!(whole, pieces);
     }
 }
+
+#[test]
+fn an_urgent_trip_asks_for_a_tenth_of_the_evidence_of_everybody() {
+    let policy = errors();
+    let slots = [(6, 1); 40];
+    let (mut evidence, mut upto) = (evidence(&policy), 0);
+    let mut between = 0;
+    for number in 0..40 {
+        let next = Slot::of(number).tick + 1;
+        let until = |tick: u64| {
+            let mut news = launch(60, &slots).since(upto);
+            news.slots.retain(|slot| slot.tick <= tick);
+            news.counts.retain(|count| count.tick <= tick);
+            news
+        };
+        evidence.fold(&until(next), next).unwrap();
+        upto = next;
+        let found = judged(&evidence, &policy);
+        assert!(
+            (found.needed - 100.0).abs() < 1e-9 && (found.urgent_needed - 10.0).abs() < 1e-9,
+            "{found:?}"
+        );
+        assert_eq!(found.is_urgent, found.heard.evidence >= 10.0 && found.heard.is_gate_open, "{found:?}");
+        between += u32::from(found.is_urgent && found.crossed.is_none());
+    }
+    assert!(between > 0 && judged(&evidence, &policy).crossed.is_some());
+}

@@ -3,7 +3,7 @@
 
 use flagfuse_stats::Refused;
 use flagfuse_stats::budget::{
-    self, Scope, hold_threshold, progress, recovery_threshold, trip_threshold, within_scope,
+    self, Scope, hold_threshold, progress, recovery_threshold, trip_threshold, urgent_threshold, within_scope,
 };
 use flagfuse_stats::sentinel;
 
@@ -53,6 +53,10 @@ pub struct Found {
     pub hold_needed: f64,
     /// What the sentinel of a promoted flag has to reach.
     pub sentinel_needed: Option<f64>,
+    /// What the evidence has to reach while an objective pages, where the policy is urgent.
+    pub urgent_needed: f64,
+    /// Whether it reached that, of everybody, and the estimate is beyond half of the harm.
+    pub is_urgent: bool,
 }
 
 impl Found {
@@ -102,6 +106,9 @@ impl Evidence {
                     found.is_incident = heard.is_incident(found.needed);
                     found.is_suspected = is_warned;
                     found.crossed = self.crossed(&found, states, needed, alarms_at)?;
+                    found.urgent_needed = urgent_threshold(alpha, *weight)?;
+                    // A limit that everybody misses while the platform is in trouble says nothing about the feature.
+                    found.is_urgent = heard.control.is_none() && heard.is_beyond(found.urgent_needed);
                 }
                 Rights::Hold => {
                     let needed = |scope| within_scope(hold_needed, scope);

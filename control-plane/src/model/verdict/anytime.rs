@@ -2,6 +2,7 @@
 //! delay what would serve the feature again. Pure.
 
 mod kinds;
+mod scope;
 
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,9 @@ pub struct AnytimeEvidence {
     /// What that has to reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentinel_needed: Option<f64>,
+    /// Of an urgent policy: what the evidence has to reach while an objective pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgent_needed: Option<f64>,
 }
 
 /// Decides.
@@ -128,7 +132,8 @@ pub(super) fn decide(look: &Look<'_>) -> Verdict {
     if let Some(ramp) = &ramp {
         summary = format!("{summary} {}", ramp.summary);
     }
-    Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary, ramp }
+    let slices = if decision == Decision::Trip { scope::tripped(look, &evidence) } else { Vec::new() };
+    Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary, ramp, slices }
 }
 
 fn heeded(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
@@ -161,9 +166,15 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
     if heed.is_some_and(|heed| heed.corrupt.is_some()) {
         return (Decision::Hold, Reason::EvidenceCorrupt);
     }
-    let is_harmful = evidence.iter().any(|found| found.finding == Finding::Harm);
-    let lack = evidence.iter().filter(|found| !found.finding.is_full_sample() && !is_left_out(look, found));
-    let lack = lack.map(|found| found.finding).min();
+    let mut harmful =
+        evidence.iter().enumerate().filter(|(_, found)| found.finding == Finding::Harm).peekable();
+    let is_harmful = harmful.peek().is_some();
+    let harm = if is_harmful && harmful.all(|(at, _)| is_urgent_only(look, at)) {
+        Reason::UrgentHarm
+    } else {
+        Reason::Found(Finding::Harm)
+    };
+    let lack = evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min();
     // After what is missing: arms that lose their events differently are worth a word where there is something to compare.
     let uneven = heed.and_then(kinds::worst).map(|uneven| Reason::Uneven(uneven.suspect.guarded));
     let waits = lack.map(Reason::Found).or(uneven);
@@ -172,7 +183,7 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
             (Decision::Hold, Reason::ProbesUsedUp)
         }
         Circuit::Open => (Decision::HalfOpen, Reason::CooldownOver),
-        Circuit::Closed | Circuit::HalfOpen if is_harmful => (Decision::Trip, Reason::Found(Finding::Harm)),
+        Circuit::Closed | Circuit::HalfOpen if is_harmful => (Decision::Trip, harm),
         Circuit::Closed => waits
             .map_or((Decision::Continue, Reason::Found(Finding::Neutral)), |waits| (Decision::Hold, waits)),
         Circuit::HalfOpen => match waits {
@@ -183,12 +194,12 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
     }
 }
 
-/// Whether nothing is known yet of a metric that no step of a ramp waits for: of `return` nothing is for a week in each stage.
-fn is_left_out(look: &Look<'_>, found: &GuardrailEvidence) -> bool {
-    let is_exempt = look.policy.ramp.as_ref().is_some_and(|ramp| ramp.exempt.contains(&found.metric));
-    is_exempt
-        && look.circuit == Circuit::Closed
-        && matches!(found.finding, Finding::NoData | Finding::NoControl)
+/// Whether a guardrail harms by the little evidence alone that an urgent policy asks for while the platform is in trouble.
+fn is_urgent_only(look: &Look<'_>, at: usize) -> bool {
+    let found = look.heed.and_then(|heed| heed.found.get(at)?.as_ref());
+    look.policy.urgent
+        && look.incident.is_some()
+        && found.is_some_and(|found| found.is_urgent && found.crossed.is_none())
 }
 
 /// Whether every metric that tripped has recovered; where none of them is watched any more, every one that can.
@@ -235,7 +246,7 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
     let units = (reading.exposed.units, reading.control.units);
     let (exposed, control) = heed.map_or(units, |heed| heed.units);
     let finding = match found {
-        Some(found) if found.crossed.is_some() => Finding::Harm,
+        Some(found) if found.crossed.is_some() || is_urgent_only(look, at) => Finding::Harm,
         _ if exposed == 0 => Finding::NoData,
         _ if control == 0 => Finding::NoControl,
         _ if heed.is_some_and(|heed| heed.is_mismatch) => Finding::SampleRatioMismatch,
@@ -261,6 +272,7 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
             change.unwrap_or(delta).clamp(-super::DELTA_MAX, super::DELTA_MAX),
             4,
         ),
+        moving_average: None,
         threshold: guardrail.threshold,
         confidence: classic::confidence(reading.exposed.units, reading.control.units),
         false_trip_rate_first_look: None,
@@ -282,6 +294,7 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
             early_evidence_needed: found.warning.map(|_| found.hold_needed),
             sentinel: found.heard.sentinel.filter(|_| found.sentinel_needed.is_some()),
             sentinel_needed: found.sentinel_needed,
+            urgent_needed: (look.policy.urgent && guardrail.rights.is_trip()).then_some(found.urgent_needed),
         }),
         origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
         summary: String::new(),
@@ -389,7 +402,9 @@ fn summary(look: &Look<'_>, evidence: &[GuardrailEvidence], decision: Decision, 
             let waited = asked(look, evidence).filter(|found| found.finding != Finding::Recovered).collect();
             format!("Not closed before it recovers: {}", all(waited))
         }
-        _ if decision == Decision::Trip => switched(&of_harm(evidence), "switched off"),
+        _ if decision == Decision::Trip => {
+            switched(&of_harm(evidence), &scope::done(&scope::tripped(look, evidence)))
+        }
         _ if decision == Decision::Close => {
             let done = match &look.policy.ramp {
                 Some(_) => "closed, and the ramp goes on from the probe's share".to_owned(),

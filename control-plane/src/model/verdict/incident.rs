@@ -24,6 +24,7 @@ pub(super) fn heeded(look: &Look<'_>, mut verdict: Verdict) -> Verdict {
     let said = sentence(incident, look.now);
     let is_quiet = matches!(verdict.decision, Decision::Continue | Decision::Hold);
     if verdict.decision == Decision::Trip || verdict.reason == Reason::OpenedByHand {
+        let said = if verdict.reason == Reason::UrgentHarm { urgent(incident, look.now) } else { said };
         verdict.summary = format!("{} {said}", verdict.summary);
         return verdict;
     }
@@ -33,6 +34,16 @@ pub(super) fn heeded(look: &Look<'_>, mut verdict: Verdict) -> Verdict {
     verdict.summary = if rest.is_empty() { said } else { format!("{said} {rest}") };
     (verdict.decision, verdict.reason) = (Decision::Hold, Reason::PlatformIncident);
     verdict
+}
+
+fn urgent(incident: &Incident, now: UnixMillis) -> String {
+    let whose = incident.place.as_deref().unwrap_or("the environment");
+    format!(
+        "The objective {} of {whose} has been paging for {}, and the policy is urgent: a tenth of the evidence trips \
+         meanwhile, which the error of the launch does not cover.",
+        incident.slo,
+        span(now.since(incident.since_ms)),
+    )
 }
 
 fn sentence(incident: &Incident, now: UnixMillis) -> String {
@@ -65,7 +76,7 @@ mod tests {
         let no_origins = BTreeMap::new();
         let said = |circuit, hand, readings: &[Reading], incident: Option<&Incident>| {
             let look = Look { circuit, hand, incident, origins: &no_origins, ..look(&rules, readings) };
-            let verdict = decide(&look).0;
+            let verdict = decide(&look);
             assert_eq!(
                 verdict.summary.contains("no flag is blamed"),
                 incident.is_some(),
@@ -102,7 +113,7 @@ mod tests {
         let incident = Incident { slo: "checkout".to_owned(), place: None, since_ms: NOW.minus(120_000) };
         let readings = [reading((500, 1_000), (500, 1_000))];
         let look = Look { circuit: Circuit::Open, incident: Some(&incident), ..look(&rules, &readings) };
-        let summary = decide(&look).0.summary;
+        let summary = decide(&look).summary;
         assert!(
             summary.starts_with("The objective checkout of the environment has been paging for 2 min"),
             "{summary}"

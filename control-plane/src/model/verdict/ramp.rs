@@ -1,6 +1,8 @@
 //! Whether the next stage of a ramp opens, and what it waits for. A trip comes before it, and so does whatever holds: it never
 //! opens on no data, on stale data, or on arms whose sizes cannot be. Pure.
 
+mod s3;
+
 use flagfuse_shared::definition::CohortSliceWire;
 use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -176,6 +178,7 @@ const fn why(advance: Advance) -> Reason {
         Advance::Risk => Reason::HarmExcluded,
         Advance::Power => Reason::PowerReached,
         Advance::Time => Reason::TimeOver,
+        Advance::S3 => Reason::GainSeen,
     }
 }
 
@@ -206,6 +209,9 @@ fn waits(
         }
         Some(_) => {}
     }
+    if policy.advance == Advance::S3 {
+        waits.extend(s3::person(next.exposed_percent));
+    }
     let heed = look.heed;
     for (at, guardrail) in look.policy.guardrails.iter().enumerate() {
         if policy.exempt.contains(&guardrail.metric) || evidence.get(at).is_none() {
@@ -217,6 +223,7 @@ fn waits(
             // What only holds does so by itself, and of values no harm can be excluded: both cost time, no evidence.
             _ if guardrail.rights == Rights::Hold => None,
             (_, Compared::Values) | (Advance::Time, _) => None,
+            (Advance::S3, _) => s3::waits(look, at, guardrail, found),
             (_, Compared::WithLimit(_)) => limit(guardrail, found),
             (Advance::Risk, _) => risk(policy, guardrail, found, next.exposed_percent),
             (Advance::Power, _) => power(look.policy, (at, guardrail), found, terms),

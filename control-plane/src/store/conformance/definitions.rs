@@ -226,20 +226,19 @@ async fn the_phases_of_an_attempt_are_those_that_exposed_anybody_and_all_of_a_fl
 }
 
 #[tokio::test]
-async fn what_only_handles_answers_leaves_the_phase_and_its_averages() {
+async fn what_only_handles_answers_leaves_the_phase() {
     for (_database, _store, mut tx) in worlds().await {
         let scope = scope("t/p/e");
         flags::put(&mut tx, &scope, &flag("f"), NOW).await.unwrap();
         let first = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         let mut fuse = closed_fuse(first.phase_id);
         fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
-        fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
         let held = FuseRow { is_ramp_held: true, ..fuse.clone() };
         assert!(fuses::handle(&mut tx, &scope, &held).await.unwrap());
         assert!(!fuses::handle(&mut tx, &scope, &held).await.unwrap(), "of a revision that is over");
         let handled = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
         assert_eq!((handled.revision, handled.is_ramp_held), (fuse.revision + 1, true));
-        assert_eq!((handled.phase_id, handled.ema), (first.phase_id, fuse.ema));
+        assert_eq!(handled.phase_id, first.phase_id);
     }
 }
 
@@ -255,8 +254,6 @@ fn closed_fuse(phase_id: i64) -> FuseRow {
         tripped_metrics: Vec::new(),
         changed_ms: NOW,
         acted_ms: None,
-        ema: [("conversion".to_owned(), 0.25)].into(),
-        ema_ms: UnixMillis(0),
         hand: Hand::Free,
         is_ramp_held: false,
     }
@@ -270,11 +267,6 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
         let first = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         let mut fuse = closed_fuse(first.phase_id);
         fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
-        fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
-        // Another engine saw the same averages: its step is not taken on top.
-        fuses::move_ema(&mut tx, &scope, &fuse, &[("conversion".to_owned(), 0.5)].into(), NOW).await.unwrap();
-        let stored = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
-        assert_eq!((stored.ema["conversion"], stored.ema_ms), (0.25, NOW));
         phases::end(&mut tx, &scope, "f", NOW).await.unwrap();
         let second = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         assert_eq!((first.phase, second.phase), (1, 2));
@@ -292,7 +284,7 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
         let stored = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
         assert_eq!((stored.revision, stored.circuit, stored.hand), (2, Circuit::Open, Hand::Holds));
         assert_eq!((stored.tripped_phase_id, stored.acted_ms), (Some(first.phase_id), Some(NOW)));
-        assert!(stored.ema.is_empty() && stored.tripped_metrics == ["conversion"]);
+        assert_eq!(stored.tripped_metrics, ["conversion"]);
         assert_eq!(fuses::count_by_circuit(&mut tx, "t").await.unwrap(), [("OPEN".to_owned(), 1)]);
         let all = phases::of_flag(&mut tx, &scope, "f", 9).await.unwrap();
         assert_eq!(
@@ -320,6 +312,10 @@ fn token(token_id: &str, kind: TokenKind, created_ms: u64) -> TokenRow {
         environment: is_client.then(|| "e".to_owned()),
         created_ms: UnixMillis(created_ms),
         revoked_ms: None,
+        expires_ms: None,
+        used_ms: None,
+        replaced_by: None,
+        revision: 1,
     }
 }
 
@@ -337,8 +333,8 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
             tokens::insert(&mut tx, &row, &digest(token_id)).await.unwrap();
         }
         let twice = token("d", TokenKind::Admin, 4);
-        assert!(tokens::find(&mut tx, &digest("d")).await.unwrap().is_none());
-        let found = tokens::find(&mut tx, &digest("c")).await.unwrap().unwrap();
+        assert!(tokens::find(&mut tx, &digest("d"), NOW).await.unwrap().is_none());
+        let found = tokens::find(&mut tx, &digest("c"), NOW).await.unwrap().unwrap();
         // PostgreSQL has every character but one.
         let name = if database.is_postgres() { "größe \u{fffd}" } else { "größe \0" };
         assert_eq!((found.kind, found.name.as_str()), (TokenKind::Client, name));
@@ -358,10 +354,21 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
         };
         assert_eq!(ids(pages(&mut tx, page, stand).await), "bc");
         assert_eq!(tokens::client_key_digests(&mut tx, &scope("t/p/e")).await.unwrap().len(), 2);
+        for ms in [7, 5] {
+            tokens::note_use(&mut tx, &digest("z"), UnixMillis(ms)).await.unwrap();
+        }
+        tokens::replace(&mut tx, &tenant(), "z", "b", NOW.plus(9)).await.unwrap();
+        tokens::replace(&mut tx, &tenant(), "z", "b", NOW.plus(10)).await.unwrap();
+        let replaced = tokens::find(&mut tx, &digest("z"), NOW.plus(8)).await.unwrap().unwrap();
+        assert_eq!((replaced.used_ms, replaced.revision), (Some(UnixMillis(7)), 3));
+        assert_eq!((replaced.replaced_by.as_deref(), replaced.expires_ms), (Some("b"), Some(NOW.plus(9))));
+        assert!(tokens::find(&mut tx, &digest("z"), NOW.plus(9)).await.unwrap().is_none());
+        assert_eq!(ids(tokens::expired(&mut tx, NOW.plus(9), 9).await.unwrap()), "z");
+        assert!(tokens::expired(&mut tx, NOW.plus(8), 9).await.unwrap().is_empty());
         let revoked = tokens::revoke(&mut tx, &tenant(), "c", NOW).await.unwrap().unwrap();
-        assert_eq!((revoked.revoked_ms, revoked.revision()), (Some(NOW), 2));
+        assert_eq!((revoked.revoked_ms, revoked.revision), (Some(NOW), 2));
         assert!(tokens::revoke(&mut tx, &tenant(), "c", NOW).await.unwrap().is_none());
-        assert!(tokens::find(&mut tx, &digest("c")).await.unwrap().is_none());
+        assert!(tokens::find(&mut tx, &digest("c"), NOW).await.unwrap().is_none());
         assert_eq!(tokens::count(&mut tx, TokenKind::Client).await.unwrap(), 1);
         let sql = "UPDATE tokens SET kind = 'owner' WHERE token_id = 'z'";
         sql::query(sql).execute(&mut tx).await.unwrap();

@@ -72,6 +72,10 @@ fn policy(kind: Kind) -> Value {
     });
     if kind == Kind::Climbing {
         let stage = |exposed: u64, control: u64| json!({ "exposed_percent": exposed, "control_percent": control, "dwell_s": 0 });
+        // Its first stage says how many.
+        if let Some(fields) = policy.as_object_mut() {
+            fields.retain(|name, _| name != "exposure_percent" && name != "control_percent");
+        }
         policy["ramp"] = json!({ "advance": "time", "stages": [stage(2, 8), stage(5, 10), stage(10, 10)] });
     }
     policy

@@ -452,10 +452,38 @@ pub(in crate::api) enum Profile {
 #[serde(rename_all = "snake_case")]
 pub(in crate::api) enum TokenKind {
     Admin,
+    Editor,
     Viewer,
     Ingest,
     Client,
     Server,
+    Metrics,
+}
+
+/// What somebody may do: read; edit flags and fuses; approve; administer projects, environments, tokens and members; own the
+/// tenant; deliver events as edges do; send them as servers do; scrape the figures for operators.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::api) enum Right {
+    Read,
+    Edit,
+    Approve,
+    Administer,
+    Own,
+    Deliver,
+    Send,
+    Scrape,
+}
+
+/// What a person is in a place.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::api) enum Role {
+    Owner,
+    Admin,
+    Editor,
+    Approver,
+    Viewer,
 }
 
 /// Whether the edge records an exposure for each evaluation of a single flag.

@@ -71,7 +71,7 @@ const READINGS: fn() -> [Reading; 2] =
 
 fn verdict(policy: &Policy, heed: &Heed) -> Verdict {
     let readings = READINGS();
-    let verdict = decide_all(&Look { heed: Some(heed), ..look(policy, &readings) }).0;
+    let verdict = decide_all(&Look { heed: Some(heed), ..look(policy, &readings) });
     assert!(verdict.summary.ends_with('.'), "{}", verdict.summary);
     verdict
 }
@@ -167,7 +167,7 @@ fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
             ("not_recovered", Look { circuit: Circuit::HalfOpen, ..base(&readings) }),
         ];
         for (reason, look) in rows {
-            let verdict = decide_all(&look).0;
+            let verdict = decide_all(&look);
             if std::ptr::eq(heed, &raw const tripping) {
                 assert_eq!((verdict.decision, verdict.reason.as_str()), (Decision::Trip, "harm"), "{reason}");
             } else {
@@ -179,7 +179,7 @@ fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
     }
     let by_hand =
         Look { circuit: Circuit::Open, hand: Hand::Holds, heed: Some(&tripping), ..look(&policy, &readings) };
-    assert_eq!(decide_all(&by_hand).0.decision, Decision::Hold);
+    assert_eq!(decide_all(&by_hand).decision, Decision::Hold);
 }
 
 #[test]
@@ -215,26 +215,6 @@ fn an_exempt_guardrail_is_not_waited_for_and_a_budget_beyond_the_certificates_is
 }
 
 #[test]
-fn nothing_known_yet_of_an_exempt_metric_keeps_no_stage_from_opening() {
-    // As of `return`, of which nobody is old enough in the first week of each stage.
-    let readings = [reading((9, 1_000), (36, 4_000)), reading((0, 0), (0, 0))];
-    let proven = heed(1, &[found(Some(0.05), 0), found(None, 0)]);
-    let said = |policy: &Policy| {
-        let verdict = decide_all(&Look { heed: Some(&proven), ..look(policy, &readings) }).0;
-        (verdict.decision, verdict.reason.as_str())
-    };
-    assert_eq!(said(&ramped(json!({ "exempt": ["conversion"] }))), (Decision::Advance, "harm_excluded"));
-    assert_eq!(said(&ramped(json!({}))), (Decision::Hold, "no_data"));
-    assert_eq!(said(&ramped(json!({ "exempt": ["error"] }))), (Decision::Hold, "no_data"));
-    // What is known of it and harms still trips, and what is suspected still holds.
-    let mut harmful = proven.clone();
-    harmful.found[1].as_mut().unwrap().crossed = Some(Crossed { slice: 0 });
-    let policy = ramped(json!({ "exempt": ["conversion"] }));
-    let verdict = decide_all(&Look { heed: Some(&harmful), ..look(&policy, &readings) }).0;
-    assert_eq!(verdict.decision, Decision::Trip);
-}
-
-#[test]
 fn a_stage_that_lasts_longer_than_the_window_waits_for_a_person() {
     let policy = ramped(json!({}));
     let mut old = heed(1, &[found(None, 0), found(None, 0)]);
@@ -244,4 +224,59 @@ fn a_stage_that_lasts_longer_than_the_window_waits_for_a_person() {
         found.heard.excluded = Some(0.9);
     }
     assert_eq!(said(&policy, &old).0, Decision::Advance, "late evidence is evidence");
+}
+
+#[test]
+fn the_rule_s3_opens_by_a_gain_and_by_latency_that_has_room_up_to_half() {
+    let policy = |exempt: Value| {
+        Policy::parse(json!({
+            "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "min_sample": 900,
+            "ramp": { "advance": "s3", "exempt": exempt }, "guardrails": [
+                { "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.1, "limit": 120 },
+                { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.02 },
+            ],
+        }))
+        .unwrap()
+    };
+    let rule = policy(json!([]));
+    let day = |stage, close: Option<f64>, change: Option<f64>| {
+        let mut found = [found(None, 0), found(None, 0)];
+        (found[0].heard.close, found[1].heard.change) = (close, change);
+        let mut heed = heed(stage, &found);
+        heed.ramp.as_mut().unwrap().began_ms = UnixMillis(NOW.0 - 25 * 60 * MINUTE_MS);
+        heed
+    };
+    let waits = |policy: &Policy, heed: &Heed| verdict(policy, heed).ramp.unwrap().next.unwrap().waits_for;
+    // At most a twentieth of the samples above 96 ms, and 1.5 % more conversions.
+    for stage in 1..=4 {
+        assert_eq!(
+            said(&rule, &day(stage, Some(0.05), Some(0.015))),
+            (Decision::Advance, "gain_seen"),
+            "{stage}"
+        );
+    }
+    assert_eq!(waits(&rule, &day(5, Some(0.0), Some(0.3))), ["a person, since the rule s3 goes up to 50 %"]);
+    assert_eq!(
+        waits(&rule, &day(2, Some(0.05), Some(0.0149))),
+        ["conversion: a gain of 1.5 % (1.49 % more by now)"]
+    );
+    assert_eq!(
+        waits(&rule, &day(2, Some(0.05), None)),
+        ["conversion: a gain of 1.5 % (there is no ratio yet)"]
+    );
+    assert_eq!(
+        waits(&rule, &day(2, Some(0.051), Some(0.02))),
+        [
+            "latency_ms: a 95th percentile of at most 0.8 of its limit (5.1 % of the samples are above that, 5 % may be)"
+        ]
+    );
+    assert_eq!(
+        waits(&rule, &day(2, None, Some(0.02))),
+        ["latency_ms: a 95th percentile of at most 0.8 of its limit (no sample was read)"]
+    );
+    assert!(waits(&policy(json!(["latency_ms"])), &day(2, None, Some(0.02))).is_empty());
+    // Fewer units than min_sample in the smaller arm of the stage say nothing yet.
+    let more = Policy { min_sample: 1_001, ..rule };
+    let expected = "conversion: 1,001 units of this stage in each arm, 1,000 by now";
+    assert_eq!(waits(&more, &day(2, Some(0.0), Some(0.3))), [expected]);
 }

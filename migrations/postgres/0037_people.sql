@@ -1,0 +1,41 @@
+-- People of a tenant. A name is written in one way only, so that no two of them look alike; a password is there as argon2id
+-- keeps it, or not at all.
+CREATE TABLE users (
+  user_id    TEXT COLLATE "C" PRIMARY KEY,
+  tenant     TEXT COLLATE "C" NOT NULL,
+  name       TEXT COLLATE "C" NOT NULL,
+  password   TEXT COLLATE "C",
+  created_ms BIGINT NOT NULL,
+  revision   BIGINT NOT NULL,
+  UNIQUE (tenant, name)
+);
+
+-- What somebody may do where: in the whole tenant, in a project, or in an environment.
+CREATE TABLE user_roles (
+  user_id     TEXT COLLATE "C" NOT NULL,
+  number      BIGINT NOT NULL,
+  role        TEXT COLLATE "C" NOT NULL,
+  project     TEXT COLLATE "C",
+  environment TEXT COLLATE "C",
+  PRIMARY KEY (user_id, number)
+);
+
+-- Browsers in which somebody is signed in, by the digest of what they present. One that has ended is no row.
+CREATE TABLE sessions (
+  session_id TEXT COLLATE "C" PRIMARY KEY,
+  tenant     TEXT COLLATE "C" NOT NULL,
+  user_id    TEXT COLLATE "C" NOT NULL,
+  sha256     TEXT COLLATE "C" NOT NULL UNIQUE,
+  opened_by  TEXT COLLATE "C" NOT NULL,
+  created_ms BIGINT NOT NULL,
+  used_ms    BIGINT NOT NULL
+);
+CREATE INDEX sessions_of_user ON sessions (user_id, created_ms);
+
+-- Codes of sign-in links, by their digest. One that was used is no row; whoever gets a new one has no other.
+CREATE TABLE sign_in_codes (
+  user_id    TEXT COLLATE "C" PRIMARY KEY,
+  tenant     TEXT COLLATE "C" NOT NULL,
+  sha256     TEXT COLLATE "C" NOT NULL UNIQUE,
+  expires_ms BIGINT NOT NULL
+);

@@ -216,7 +216,7 @@ fn the_store_names_a_project_with_its_tenant_only() {
 type Floors = &'static [&'static [&'static str]];
 
 const CONTROL_PLANE: Floors = &[
-    &["clock", "figures", "private", "random", "telemetry"],
+    &["clock", "figures", "meters", "private", "random", "telemetry"],
     &["model"],
     &["store"],
     &["credential", "publish"],

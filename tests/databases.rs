@@ -181,9 +181,8 @@ fn servers_that_cannot_be_worked_with_are_refused() {
     migrated(&program, &fresh);
     program.is_refused(&as_ada("fresh"), &["does not let the role write table acks", "grant it ALL"]);
     server.run(&fresh, "GRANT ALL ON ALL TABLES IN SCHEMA public TO ada").unwrap();
-    server
-        .run(&fresh, "DELETE FROM migrations WHERE migration = (SELECT MAX(migration) FROM migrations)")
-        .unwrap();
+    // As an earlier program left it: the next migration, `0034_basis`, alters a table that is not the role's.
+    server.run(&fresh, "DELETE FROM migrations WHERE migration >= 34").unwrap();
     program.is_refused(&as_ada("fresh"), &["does not let the role change its tables", "flagfuse migrate"]);
     // Whoever may write and make nothing can work with tables that are as they should be.
     let working = database("working");

@@ -15,7 +15,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
+use flagfuse_control_plane::model::circuit::Circuit;
 use flagfuse_control_plane::model::policy::Policy;
+use flagfuse_control_plane::model::traffic::needs;
 use flagfuse_shared::flag::compile::percent_to_buckets;
 use flagfuse_stats::classic::{false_trip_rate, first_admissible_look};
 use serde_json::{Value, json};
@@ -170,6 +172,20 @@ fn every_code_of_the_quarantine_is_in_the_docs() {
     }
 }
 
+#[test]
+fn the_policies_of_the_demo_are_accepted_at_the_door() {
+    let flag = xtask::demo_project::flags().remove(0);
+    let flag: flagfuse_shared::definition::FlagWire = serde_json::from_value(flag).expect("a flag");
+    let text = read("xtask/src/main.rs");
+    for scenario in xtask::scenarios::ALL {
+        let policy =
+            Policy::parse((scenario.policy)()).unwrap_or_else(|fault| panic!("{}: {fault}", scenario.name));
+        policy.check_flag(&flag).unwrap_or_else(|fault| panic!("{}: {fault}", scenario.name));
+        assert_eq!(serde_json::to_value(&policy).expect("JSON")["mode"], "anytime", "{}", scenario.name);
+        assert!(text.contains(scenario.name), "the help does not name {}", scenario.name);
+    }
+}
+
 /// The number in a cell, without its unit and the commas of thousands.
 fn number<T: FromStr>(cell: &str) -> T {
     let digits: String = cell.chars().filter(|c| c.is_ascii_digit() || *c == '.').collect();
@@ -200,8 +216,8 @@ fn look(shares: (f64, f64), (sample, confidence): (u64, f64), rate: f64) -> ((u6
 
 #[test]
 fn the_tables_of_traffic_are_what_the_rule_makes_of_it() {
-    let readme = read("README.md");
-    let found = rows(&readme, |first| first.contains(" %, "));
+    let fuses = read("docs/fuses.md");
+    let found = rows(&fuses, |first| first.contains(" %, "));
     assert!(found.len() >= 4, "{found:?}");
     for row in &found {
         let (exposure, control) = row[0].split_once(", ").expect("two shares");
@@ -215,8 +231,7 @@ fn the_tables_of_traffic_are_what_the_rule_makes_of_it() {
         };
         assert_eq!(row[4], format!("{} · {}", chance(0.4), chance(0.05)), "{row:?}");
     }
-    let fuses = read("docs/fuses.md");
-    let found = rows(&fuses, |first| first.ends_with(" %"));
+    let found = rows(&fuses, |first| first.ends_with(" %") && !first.contains(", "));
     assert!(found.len() >= 6, "{found:?}");
     for row in &found {
         let shares = (number(&row[0]), number(&row[1]));
@@ -224,6 +239,28 @@ fn the_tables_of_traffic_are_what_the_rule_makes_of_it() {
         let told = row[2].split_once(" + ").expect("two arms");
         assert_eq!((number(told.0), number(told.1)), units, "{row:?}");
         assert_eq!([number(&row[3]), number::<u64>(&row[4])], [visitors, visitors.div_ceil(3)], "{row:?}");
+    }
+}
+
+#[test]
+fn the_readme_says_after_how_many_visitors_a_loss_is_found() {
+    let found = rows(&read("README.md"), |first| first.contains(" %, "));
+    assert!(found.len() >= 4, "{found:?}");
+    for row in &found {
+        let (exposure, control) = row[0].split_once(", ").expect("two shares");
+        let (exposure, control): (f64, f64) = (number(exposure), number(control));
+        for (cell, threshold) in row[1..].iter().zip([-0.5, -0.2, -0.05]) {
+            let rail =
+                json!([{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": threshold }]);
+            let policy = Policy::parse(json!({
+                "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "exposure_percent": exposure,
+                "control_percent": control, "guardrails": rail,
+            }));
+            let policy = policy.expect("a policy");
+            let visitors = |rate| needs(&policy, Circuit::Closed, &[Some(rate)])[0].visitors;
+            let (often, rarely) = cell.split_once(" · ").expect("two rates");
+            assert_eq!([number(often), number::<u64>(rarely)], [visitors(0.4), visitors(0.05)], "{row:?}");
+        }
     }
 }
 

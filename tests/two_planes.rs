@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::ensure;
 use flagfuse_shared::ids::SnapshotVersion;
@@ -14,8 +15,10 @@ use support::{
     Answer, Client, Database, ENVIRONMENT, GUARDED_FLAG, PATIENCE, PROJECT, SetOnDrop, World,
     environment_path, eventually,
 };
+use xtask::chaos::fuse::{Flags, Terms, ordeal};
 use xtask::plane::PlaneConfig;
 use xtask::ports;
+use xtask::postgres::Postgres;
 use xtask::process::OwnedProcess;
 
 /// How often each of the two is killed.
@@ -76,6 +79,21 @@ fn two_control_planes_on_one_database_lose_nothing_and_trip_a_fuse_once() {
     changes_survive_kills(&mut world, &mut second);
     events_are_handed_on_and_survive_a_kill(&mut world, &mut second);
     the_fuse_opens_once(&mut world, &mut second);
+}
+
+/// The long one is `cargo xtask chaos fuse`.
+#[test]
+fn fuses_move_once_while_their_control_planes_are_killed() {
+    let Some(server) = Postgres::for_tests().unwrap() else { return };
+    let root = support::root();
+    let program = xtask::stack::build_control_plane(root).unwrap();
+    let folder = root.join("target/test-data/two_planes_fuses");
+    let url = server.fresh_database("flagfuse_two_planes_fuses").unwrap();
+    let flags = Flags { failing: 2, healing: 0, climbing: 1 };
+    let terms = Terms { length: Duration::from_secs(15), flags, seed: 7 };
+    let proof = ordeal(&program, &server, &url, &folder, &terms).unwrap();
+    assert_eq!(proof.broken, [""; 0], "{}", proof.told());
+    assert!(proof.by_engine >= 3 && proof.deaths > 1, "{}", proof.told());
 }
 
 fn changes_survive_kills(world: &mut World, second: &mut Plane) {

@@ -304,8 +304,6 @@ fn fuse(flag: &str, phase_id: i64, policy: &Policy) -> FuseRow {
         tripped_metrics: Vec::new(),
         changed_ms: UnixMillis(BEGIN_MS),
         acted_ms: None,
-        ema: BTreeMap::new(),
-        ema_ms: UnixMillis(0),
         hand: Hand::Free,
         is_ramp_held: false,
     }

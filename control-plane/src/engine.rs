@@ -14,7 +14,7 @@ use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde_json::json;
 
-use self::basis::{Around, Basis};
+use self::basis::{Around, Ground, Seen, Terms, is_blocked};
 use self::memory::{Memory, Watched};
 use self::record::{Finding, Recorded, record};
 use self::slos::Slos;
@@ -28,6 +28,7 @@ use crate::publish::Publisher;
 use crate::publish::outbox::OutboxError;
 use crate::store::fuses::Glance;
 use crate::store::scopes::EnvironmentRow;
+use crate::store::verdicts::{MadeVerdict, Said};
 use crate::store::watermarks::{self, Watermark};
 use crate::store::{Connection, Store, StoreError, cells, forks, fuses, scopes};
 
@@ -107,8 +108,8 @@ struct Place<'p> {
     store: &'p Store,
     publisher: &'p Publisher,
     environment: EnvironmentRow,
-    /// The platform incident that is on.
-    incident: Option<&'p Incident>,
+    /// The platform incident that is on in its tenant.
+    incident: Option<Incident>,
     now: UnixMillis,
 }
 
@@ -116,9 +117,8 @@ struct Place<'p> {
 struct Decided {
     flag: String,
     verdict: Verdict,
-    ema: BTreeMap<String, f64>,
-    /// What it was made of.
-    basis: Basis,
+    /// What of its basis is its own.
+    terms: Terms,
 }
 
 enum Acted {
@@ -140,16 +140,18 @@ impl Place<'_> {
         glances: &[Glance],
         ticked: &mut Ticked,
     ) -> Result<Memory, StoreError> {
-        let decided = {
+        let (around, decided) = {
             let mut conn = self.store.read().await?;
             memory.refresh(&mut conn, self.scope(), glances, self.now).await?;
             let watermarks = watermarks::watermarks(&mut conn, self.scope(), self.now).await?;
-            self.decide_all(&mut conn, &memory, glances, &watermarks).await?
+            let around = self.around(&watermarks);
+            let decided = self.decide_all(&mut conn, &memory, glances, &around).await?;
+            (around, decided)
         };
         let (moves, stays): (Vec<_>, Vec<_>) =
             decided.into_iter().partition(|decided| decided.verdict.decision.moves());
         for decided in moves {
-            match self.act(&mut memory, decided).await {
+            match self.act(&mut memory, &around, decided).await {
                 Ok(Acted::Moved) => ticked.moved += 1,
                 Ok(Acted::Blocked) | Err(ChangeError::Outbox(OutboxError::Forked { .. })) => {
                     ticked.blocked += 1;
@@ -165,11 +167,21 @@ impl Place<'_> {
                 }
             }
         }
-        if let Err(error) = self.record_all(&mut memory, &stays).await {
+        if let Err(error) = self.record_all(&mut memory, &around, &stays).await {
             ticked.failed += stays.len() as u64;
             tracing::error!(scope = %self.scope(), %error, "verdicts could not be written");
         }
         Ok(memory)
+    }
+
+    /// What all its fuses have around them.
+    fn around(&self, watermarks: &[Watermark]) -> Around {
+        Around {
+            ingest_lag_ms: watermarks::lag_ms(watermarks, self.now),
+            behind: behind(watermarks, self.now),
+            min_networks: self.environment.safety.min_networks.get(),
+            incident: self.incident.clone(),
+        }
     }
 
     /// Decides by the evidence, and where that would trip, once more by who sent it.
@@ -178,24 +190,20 @@ impl Place<'_> {
         conn: &mut Connection,
         memory: &Memory,
         glances: &[Glance],
-        watermarks: &[Watermark],
+        around: &Around,
     ) -> Result<Vec<Decided>, StoreError> {
-        let around = Around {
-            ingest_lag_ms: watermarks::lag_ms(watermarks, self.now),
-            behind: behind(watermarks, self.now),
-            min_networks: self.environment.safety.min_networks.get(),
-            incident: self.incident.cloned(),
-        };
         let mut all = Vec::with_capacity(glances.len());
         for glance in glances {
             let Some(watched) = memory.watched(&glance.flag) else { continue };
-            let mut basis = Basis::of(memory, watched, &around, self.now);
-            let (mut verdict, mut ema) = basis.decide(memory, watched, self.now);
-            if basis.asks(&verdict) {
-                basis.origins = self.origins(conn, memory, watched, &verdict).await?;
-                (verdict, ema) = basis.decide(memory, watched, self.now);
+            let seen = Seen::of(memory, watched, self.now);
+            let mut terms = Terms::of(memory, watched);
+            let fuse = &watched.fuse;
+            let mut verdict = Ground { fuse, around, terms: &terms }.decide(&seen, self.now);
+            if terms.asks(&verdict) {
+                terms.origins = self.origins(conn, memory, watched, &verdict).await?;
+                verdict = Ground { fuse, around, terms: &terms }.decide(&seen, self.now);
             }
-            all.push(Decided { flag: glance.flag.clone(), verdict, ema, basis });
+            all.push(Decided { flag: glance.flag.clone(), verdict, terms });
         }
         Ok(all)
     }
@@ -228,14 +236,15 @@ impl Place<'_> {
     async fn record_all(
         &self,
         memory: &mut Memory,
+        around: &Around,
         decided: &[Decided],
     ) -> Result<Vec<Recorded>, StoreError> {
         let findings: Vec<_> = decided
             .iter()
             .filter_map(|decided| {
                 let watched = memory.watched(&decided.flag)?;
-                let Decided { verdict, ema, basis, .. } = decided;
-                Some(Finding { watched, verdict, ema, basis })
+                let Decided { verdict, terms, .. } = decided;
+                Some(Finding { watched, verdict, ground: Ground { fuse: &watched.fuse, around, terms } })
             })
             .collect();
         let recorded = record(self.store, self.scope(), &findings, self.now).await?;
@@ -251,17 +260,22 @@ impl Place<'_> {
         Ok(recorded)
     }
 
-    /// Moves a fuse, after its verdict is written.
-    async fn act(&self, memory: &mut Memory, mut decided: Decided) -> Result<Acted, ChangeError> {
+    /// Moves a fuse. Its verdict is written by the transaction that moves it: there is none without the other.
+    async fn act(
+        &self,
+        memory: &mut Memory,
+        around: &Around,
+        mut decided: Decided,
+    ) -> Result<Acted, ChangeError> {
         let scope = self.scope();
         let forks = forks::of_environment(&mut *self.store.read().await?, scope).await?;
         let decision = decided.verdict.decision;
         if !forks.is_empty() {
-            decided.basis.is_blocked = true;
-            decided.verdict = Basis::blocked(decided.verdict);
+            decided.terms.is_blocked = true;
+            decided.verdict = is_blocked(decided.verdict);
             // As often as the verdict is written: at once, then every ten seconds.
             if self
-                .record_all(memory, std::slice::from_ref(&decided))
+                .record_all(memory, around, std::slice::from_ref(&decided))
                 .await?
                 .iter()
                 .any(|found| found.is_written)
@@ -272,24 +286,37 @@ impl Place<'_> {
             }
             return Ok(Acted::Blocked);
         }
-        self.record_all(memory, std::slice::from_ref(&decided)).await?;
-        let Decided { flag, verdict, .. } = decided;
-        let (Some(watched), Ok(key)) = (memory.watched(&flag), FlagKey::parse(&flag)) else {
+        let (Some(watched), Ok(key)) = (memory.watched(&decided.flag), FlagKey::parse(&decided.flag)) else {
             return Ok(Acted::Blocked);
         };
-        let change = self.change(watched, key, &verdict);
+        let change = self.change((watched, key), around, &decided);
+        let said = Said::of(watched.phase, &decided.verdict, self.now);
         let actor = Actor { tenant: scope.tenant.clone(), name: "fuse".to_owned() };
-        let applied = apply(self.store, self.publisher, &actor, change, self.now).await?;
-        let version = applied.version.map(|version| version.to_string());
-        let (decision, reason) = (decision.as_str(), verdict.reason.as_str());
-        tracing::info!(%scope, flag, decision, reason, version, "fuse moved");
-        Ok(Acted::Moved)
+        match apply(self.store, self.publisher, &actor, change, self.now).await {
+            Ok(applied) => {
+                let version = applied.version.map(|version| version.to_string());
+                let (flag, reason) = (&decided.flag, decided.verdict.reason.as_str());
+                tracing::info!(%scope, flag, decision = decision.as_str(), reason, version, "fuse moved");
+                memory.remember(&decided.flag, said);
+                Ok(Acted::Moved)
+            }
+            // Whoever was quicker has written why.
+            Err(error @ (ChangeError::Stale { .. } | ChangeError::Unknown { .. })) => Err(error),
+            Err(error) => {
+                self.record_all(memory, around, std::slice::from_ref(&decided)).await?;
+                Err(error)
+            }
+        }
     }
 
     /// The change that a verdict asks for: to another circuit, or to the next stage.
-    fn change(&self, watched: &Watched, flag: FlagKey, verdict: &Verdict) -> Change {
+    fn change(&self, (watched, flag): (&Watched, FlagKey), around: &Around, decided: &Decided) -> Change {
+        let Decided { verdict, terms, .. } = decided;
         let (scope, expected_revision) = (self.scope().clone(), watched.fuse.revision);
         let (reason, evidence) = (verdict.reason.as_str().to_owned(), json!(verdict.evidence));
+        let basis = Ground { fuse: &watched.fuse, around, terms }.text();
+        let made = MadeVerdict { phase: watched.phase, verdict: verdict.clone(), basis };
+        let verdict_made = Some(Box::new(made));
         match verdict.decision.target() {
             Some(to) => Change::FuseTransition {
                 scope,
@@ -300,8 +327,17 @@ impl Place<'_> {
                 reason,
                 evidence,
                 is_anew: false,
+                slices: verdict.slices.clone(),
+                verdict: verdict_made,
             },
-            None => Change::FuseAdvance { scope, flag, expected_revision, reason, evidence },
+            None => Change::FuseAdvance {
+                scope,
+                flag,
+                expected_revision,
+                reason,
+                evidence,
+                verdict: verdict_made,
+            },
         }
     }
 }

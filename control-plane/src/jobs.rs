@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::api::{RateLimit, Uses};
 use crate::change::{Actor, Change, ChangeError, apply};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::engine::Engine;
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
@@ -87,8 +87,10 @@ pub async fn run_engine(store: Store, publisher: Publisher, clock: Clock, period
     let mut engine = Engine::default();
     loop {
         ticks.tick().await;
-        if let Err(error) = engine.tick(&store, &publisher, clock.now()).await {
-            tracing::error!(%error, "fuses could not be evaluated");
+        let began = monotonic();
+        match engine.tick(&store, &publisher, clock.now()).await {
+            Ok(_) => store.meters().ticked(began.elapsed(), clock.now()),
+            Err(error) => tracing::error!(%error, "fuses could not be evaluated"),
         }
     }
 }
@@ -192,8 +194,8 @@ pub async fn run_pushers(store: Store, publisher: Publisher, clock: Clock, optio
     let (recorder, inbox) = mpsc::channel(WAITING_COUNT_MAX);
     let bell = publisher.listen();
     let mut tasks = JoinSet::new();
-    tasks.spawn(recorder::run(store.clone(), inbox));
     let fleet = options.fleet();
+    tasks.spawn(recorder::run(store.clone(), fleet.clone(), inbox));
     let targets = Targets::new(store.clone(), clock.clone(), options.tenant, fleet, bell.clone());
     let token = options.push_token;
     let context = PushContext { store, clock, publisher, token, bell, targets: Arc::new(targets), recorder };

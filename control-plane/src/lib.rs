@@ -14,6 +14,7 @@ pub mod figures;
 pub mod ingest;
 pub mod jobs;
 pub mod listen;
+pub mod meters;
 pub mod model;
 pub mod plane;
 pub mod private;

@@ -9,7 +9,7 @@ use flagfuse_shared::ids::TenantKey;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::{ApiState, RateLimit, Uses, router};
+use crate::api::{ApiState, FlagLabels, RateLimit, Uses, operator_router, router};
 use crate::change::{Actor, Change, ChangeError, CodeToMake, PeopleChange, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, Secret, TokenKind, generate, public_id};
@@ -33,6 +33,9 @@ use crate::store::{Store, StoreError, tokens};
 
 /// How long requests in flight may take once it is time to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections of the operator's listener: a few scrapers.
+const OPERATOR_COUNT_MAX: usize = 16;
 
 /// Name of the database in the data directory.
 const DATABASE_FILE: &str = "flagfuse.db";
@@ -105,6 +108,14 @@ pub struct Initialised {
     pub root_public_keys: Vec<String>,
     /// How many of them have to sign.
     pub root_threshold: usize,
+}
+
+/// Where an operator reads what a process measures.
+#[derive(Debug)]
+pub struct Operator {
+    /// Nobody is asked for a token there.
+    pub listener: TcpListener,
+    pub labels: FlagLabels,
 }
 
 /// A code with which somebody signs in once.
@@ -323,6 +334,11 @@ impl ControlPlane {
         router(self.api(fleet).limited(limit))
     }
 
+    /// What an operator reads of this process and its database, alone.
+    pub fn operator_router(&self, fleet: Fleet, labels: FlagLabels) -> axum::Router {
+        operator_router(self.api(fleet), labels)
+    }
+
     fn api(&self, fleet: Fleet) -> ApiState {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
         let state = ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet);
@@ -333,6 +349,17 @@ impl ControlPlane {
     pub async fn serve(
         self,
         listener: TcpListener,
+        options: ServeOptions,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.serve_beside(listener, None, options, shutdown).await;
+    }
+
+    /// The same with a listener of the operator's beside that of the API.
+    pub async fn serve_beside(
+        self,
+        listener: TcpListener,
+        operator: Option<Operator>,
         options: ServeOptions,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
@@ -357,6 +384,10 @@ impl ControlPlane {
         let limits = Limits::of(capacity::claim());
         tracing::info!(connections = limits.count_max, "listening");
         let (stop, stopped) = tokio::sync::watch::channel(false);
+        if let Some(Operator { listener, labels }) = operator {
+            let (router, limits) = (operator_router(api.clone(), labels), Limits::of(OPERATOR_COUNT_MAX));
+            beside.spawn(listen::serve(listener, router, limits, stopped.clone()));
+        }
         let serving = listen::serve(listener, router(api), limits, stopped);
         let drained = async {
             shutdown.await;

@@ -68,7 +68,8 @@ impl Config {
         Scope { tenant: self.tenant.clone(), project: project.clone(), environment: environment.clone() }
     }
 
-    fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Self, EdgeError> {
+    /// Reads settings by their names.
+    pub fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Self, EdgeError> {
         let text = |name: &str| get(name).unwrap_or_default();
         let wrong = |name: &str, why: String| EdgeError::Misconfigured { detail: format!("{name}: {why}") };
         let tenant = get("FLAGFUSE_TENANT").unwrap_or_else(|| "default".to_owned());

@@ -168,14 +168,15 @@ fn answer(head: &RequestHead, body: &[u8]) -> Option<Reply> {
         return None;
     }
     let config = cached_config()?;
-    let passed = with_memory(|memory| pass(head, &config.tenant, digest_of, memory, clock::now()));
+    let now = clock::now();
+    let passed = with_memory(|memory| pass(head, &config.tenant, digest_of, memory, now));
     let (claim, outcome) = passed.ok()?;
     if let GateOutcome::Answer(_, Refresh::Needed) | GateOutcome::Behind(Refresh::Needed) = outcome {
         // A refresh that finds no room is made up for by the next lease.
         let _ = wait(Work::Refresh(claim.scope.clone()));
     }
     let GateOutcome::Answer(served, _) = outcome else { return None };
-    Some(match evaluation::answer(&config, &claim, &served, head, body) {
+    Some(match evaluation::answer(&config, &claim, &served, head, body, now) {
         Ok((reply, exposure)) => {
             if let Some(exposure) = exposure {
                 record(claim.scope, claim.shown.key_id(), exposure);

@@ -3,10 +3,10 @@
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::deny;
 use crate::parallel::side_by_side;
@@ -22,14 +22,16 @@ const STEP_LIMIT: Duration = Duration::from_hours(3);
 /// Lines of a failed program's output that are shown; its log has the rest.
 const SHOWN_LINE_COUNT: usize = 200;
 /// Those that take longest come first, so that none of them is the one everybody waits for in the end.
-const LONGEST: [&str; 9] = [
-    "/simulation",
+const LONGEST: [&str; 11] = [
     "/web",
+    "/suite",
+    "/simulation",
+    "/openapi",
     "/notify",
+    "/flagfuse_control_plane",
+    "/readme",
     "/browser",
     "/chaos",
-    "/suite",
-    "/readme",
     "/listener",
     "/determinism",
 ];
@@ -69,8 +71,17 @@ pub fn test(root: &Path, extent: Extent) -> Result<()> {
     let began = Instant::now();
     step(root, "formatting", &["fmt", "--all", "--check"])?;
     deny::check(root)?;
-    step(root, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
-    timed("builds", || prepare(root))?;
+    // What is fetched and unpacked keeps no processor busy, so it happens while compilers do.
+    thread::scope(|scope| {
+        let tools = scope.spawn(|| timed("tools", || install(root)));
+        step(
+            root,
+            "lints",
+            &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
+        )?;
+        timed("builds", || build(root))?;
+        tools.join().map_err(|_| anyhow!("installing tools panicked"))?
+    })?;
     let mut programs = timed("compiling the tests", || programs(root))?;
     programs.sort_by_key(|program| {
         LONGEST.iter().position(|name| program.name.ends_with(name)).unwrap_or(LONGEST.len())
@@ -84,8 +95,17 @@ pub fn test(root: &Path, extent: Extent) -> Result<()> {
 
 /// Builds and installs what tests need: here, with its progress visible, rather than inside the first test that needs it.
 pub(crate) fn prepare(root: &Path) -> Result<()> {
+    build(root)?;
+    install(root)
+}
+
+fn build(root: &Path) -> Result<()> {
     stack::build(root)?;
     build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
+    Ok(())
+}
+
+fn install(root: &Path) -> Result<()> {
     tools::workerd(root)?;
     tools::node_22(root)?;
     tools::schemathesis(root)?;

@@ -15,6 +15,8 @@ use crate::demo_project::{self, GUARDED_FLAG, environment_path};
 use crate::http::Client;
 use crate::pages::Pages;
 use crate::picture;
+use crate::play::play;
+use crate::scenarios::Scenario;
 use crate::tools::progress;
 use crate::traffic::{Behaviour, Visit, now_ms, visit};
 use crate::up::read_dev;
@@ -36,24 +38,34 @@ pub struct DemoOptions {
     pub picture_dir: Option<PathBuf>,
     /// Root of the repository, when its package for pages reports what real pages do.
     pub browser_of: Option<PathBuf>,
+    /// What is played in the place of the usual feature.
+    pub scenario: Option<Scenario>,
 }
 
 impl DemoOptions {
-    /// Reads `--data DIR`, `--picture DIR` and `--browser`.
+    /// Reads `--data DIR`, `--picture DIR`, `--browser` and `--scenario NAME`.
     pub fn parse(root: &Path, arguments: &[String]) -> Result<Self> {
-        let mut options = Self { data_dir: root.join(".flagfuse"), picture_dir: None, browser_of: None };
+        let mut options =
+            Self { data_dir: root.join(".flagfuse"), picture_dir: None, browser_of: None, scenario: None };
         let mut rest = arguments.iter();
         while let Some(name) = rest.next() {
             if name == "--browser" {
                 options.browser_of = Some(root.to_owned());
                 continue;
             }
-            let value = rest.next().with_context(|| format!("{name} needs a folder"))?;
+            let value = rest.next().with_context(|| format!("{name} needs a value"))?;
             match name.as_str() {
                 "--data" => options.data_dir = PathBuf::from(value),
                 "--picture" => options.picture_dir = Some(PathBuf::from(value)),
-                _ => bail!("unknown option {name}; known: --data DIR, --picture DIR, --browser"),
+                "--scenario" => options.scenario = Some(Scenario::named(value)?),
+                _ => bail!(
+                    "unknown option {name}; known: --data DIR, --picture DIR, --browser, --scenario NAME"
+                ),
             }
+        }
+        let is_pictured = options.picture_dir.is_some() || options.browser_of.is_some();
+        if options.scenario.is_some() && is_pictured {
+            bail!("--scenario goes with neither --picture nor --browser");
         }
         Ok(options)
     }
@@ -123,6 +135,9 @@ pub fn demo(options: &DemoOptions) -> Result<()> {
         .collect();
     let client_key = text("client_key")?;
     let edges: Vec<Client> = urls.iter().map(|url| Client::new(url, Some(client_key))).collect();
+    if let Some(scenario) = &options.scenario {
+        return play(&admin, &edges, scenario);
+    }
     let fuse_path = format!("{}/flags/{GUARDED_FLAG}/fuse", environment_path());
     for repaired in demo_project::repair(&admin)? {
         progress(&repaired);

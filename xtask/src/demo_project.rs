@@ -210,7 +210,7 @@ mod tests {
     fn a_policy_is_compared_by_what_the_demo_names() {
         let mut found = fuse();
         found["exposure_percent"] = json!(50);
-        found["ema"] = json!(null);
+        found["phase"] = json!(null);
         assert!(covers(&found, &fuse()));
         found["guardrails"][0]["threshold"] = json!(-0.5);
         assert!(!covers(&found, &fuse()));

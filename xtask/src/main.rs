@@ -17,6 +17,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--data DIR] [--picture DIR] [--browser]
                                          a harmful feature is switched off on a running `up`; leaves pictures of the end; with
                                          real pages in an installed Chromium as its users
+  demo --scenario errors5x|p95|activation|healthy|slice [--data DIR]
+                                         the same by evidence that may be looked at all the time: a feature that fails five times as
+                                         often, is slower, loses activations, is healthy and ramps up to everybody, harms one slice
   test                                   everything CI runs
   test --full                            the same with more seeds, mutants and cases, and longer chaos: hours
   test --repeat N [--rest M] [--busy] [--at-once K] [NAME …]
@@ -28,6 +31,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                                          of so many people; on PostgreSQL with two control planes; with a debug build
   chaos import [--events N] [--postgres] [--debug]
                                          ten million lines from a file, or N, while importer and control plane are killed
+  chaos fuse [--minutes N] [--seed N] [--debug]
+                                         two control planes on one PostgreSQL move fuses under events and are killed for ten
+                                         minutes, or N; then the database proves that each move, audit row, version and verdict is there once
   attack [NAME …] [--megabytes N]        what one client key may try, on a fresh stack; an error when a rule is broken;
                                          a flood of 500 MB, or N
   calibrate [--full] [--out DIR] [--cells NAME,…] [--repetitions N] [--threads N]

@@ -2,10 +2,12 @@
 
 use flagfuse_cells::{Closed, MetricNo, PhaseId, SliceNo};
 use flagfuse_control_plane::model::policy::Policy;
+use flagfuse_control_plane::model::smoothing::{Smoothing, WindowSlots};
 use flagfuse_control_plane::model::verdict::Reading;
 use flagfuse_control_plane::model::window::{Bounds, Counts, EnrolmentRange, Slot, Sums, Window};
 use flagfuse_control_plane::store::cells::Names;
 use flagfuse_shared::ids::UnixMillis;
+use flagfuse_stats::classic::Smoothed;
 
 use crate::arm::shared_arm;
 
@@ -15,6 +17,8 @@ pub(crate) struct Figures {
     slots: Vec<(Slot, Sums)>,
     /// One for each guardrail, where windows are kept from tick to tick.
     windows: Vec<Window>,
+    /// From which moving averages are made.
+    smoothing: Smoothing,
 }
 
 impl Figures {
@@ -22,7 +26,10 @@ impl Figures {
     pub(crate) fn take(&mut self, phase: PhaseId, closed: &Closed) {
         for row in closed.slots.iter().filter(|row| row.phase == phase) {
             let (starts_ms, ends_ms) = (UnixMillis(row.starts_ms), UnixMillis(row.ends_ms));
-            self.slots.push((Slot { slot: row.slot.into(), starts_ms, ends_ms }, Sums::default()));
+            let slot = row.slot.into();
+            self.slots.push((Slot { slot, starts_ms, ends_ms }, Sums::default()));
+            let window = WindowSlots::window_of(ends_ms);
+            self.smoothing.learn(WindowSlots { window, first: slot, last: slot });
         }
         let everybody =
             closed.cells.iter().filter(|cell| cell.phase == phase && cell.slice == SliceNo::WHOLE);
@@ -36,6 +43,7 @@ impl Figures {
             for window in &mut self.windows {
                 window.count(cell.slot.into(), metric, arm, counts);
             }
+            self.smoothing.count(cell.slot.into(), metric, arm, counts);
             let found = usize::try_from(cell.slot).ok().and_then(|at| self.slots.get_mut(at));
             if let Some((_, sums)) = found {
                 sums.add(metric, arm, counts);
@@ -43,9 +51,20 @@ impl Figures {
         }
     }
 
+    /// The moving averages, one for each guardrail; none where the policy has none.
+    pub(crate) fn averages(&self, policy: &Policy, names: &Names, now: UnixMillis) -> Vec<Smoothed> {
+        let Some(alpha) = policy.ema_alpha else { return Vec::new() };
+        let each = policy.guardrails.iter().map(|guardrail| {
+            let range = EnrolmentRange::of(policy, guardrail, now);
+            let number = names.metric_no(&guardrail.metric);
+            self.smoothing.averages(guardrail, number, range, alpha).unwrap_or_default()
+        });
+        each.collect()
+    }
+
     /// The sums of all slots that count now, one for each guardrail.
     pub(crate) fn readings(&mut self, policy: &Policy, names: &Names, now: UnixMillis) -> Vec<Reading> {
-        let Self { slots, windows } = self;
+        let Self { slots, windows, .. } = self;
         windows.resize_with(policy.guardrails.len(), Window::default);
         let newest = slots.last().map(|(slot, _)| slot.slot);
         let each = policy.guardrails.iter().zip(windows).map(|(guardrail, window)| {

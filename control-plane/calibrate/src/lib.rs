@@ -6,7 +6,6 @@ pub mod cell;
 pub mod chance;
 pub mod clock;
 pub mod journal;
-pub mod matured;
 pub mod peeking;
 pub mod plane;
 pub mod report;
@@ -15,4 +14,5 @@ pub mod scenarios;
 pub mod traffic;
 
 mod arm;
+mod attempt;
 mod figures;

@@ -3,35 +3,40 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result};
-use flagfuse_cells::schedule::TICK_MS;
-use flagfuse_cells::{Closed, Fact, Ledger, MetricNo, NameNo, PhaseId, SliceNo};
-use flagfuse_control_plane::engine::heard::Heard;
+use anyhow::Result;
+use flagfuse_cells::{Closed, Ledger, MetricNo, NameNo, PhaseId, SliceNo};
 use flagfuse_control_plane::model::circuit::{Circuit, Hand};
 use flagfuse_control_plane::model::evidence::{ClosedBin, ClosedCount, ClosedMiss, ClosedSlot, Found, News};
 use flagfuse_control_plane::model::policy::Policy;
-use flagfuse_control_plane::model::rules::{Edges, rules};
-use flagfuse_control_plane::model::verdict::{EmaStep, Heed, Look, Verdict, decide};
-use flagfuse_control_plane::store::cells::Names;
+use flagfuse_control_plane::model::rules::Edges;
+use flagfuse_control_plane::model::verdict::{Heed, Look, RampLook, Verdict, decide};
 use flagfuse_control_plane::store::evidence::Spent;
 use flagfuse_control_plane::store::misses::missed;
-use flagfuse_control_plane::store::phases::PhaseRow;
-use flagfuse_shared::definition::{Arm, CohortSliceWire};
+use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
 use crate::arm::shared_arm;
+use crate::attempt::Attempt;
 use crate::figures::Figures;
 use crate::traffic::{Known, Stream, Traffic, name_numbers};
 
-/// Buckets of both arms together.
-const BUCKETS: f64 = 1_000_000.0;
+/// Which units a traffic is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Population {
+    /// Those that enrol, in the shares of the setting; there is one stage.
+    Enrolled,
+    /// Everybody: the buckets that the policy's stages have decide who enrols, and into which arm.
+    Everybody,
+}
 
 /// Under which terms a phase runs.
 #[derive(Debug, Clone)]
 pub struct Setting {
     /// What is watched.
     pub policy: Policy,
-    /// The exposed part of the units that enrol.
+    /// Whom its traffic is of.
+    pub population: Population,
+    /// The exposed part of the units that enrol, where traffic is of them alone.
     pub exposed_share: f64,
     /// Where the fuse stands.
     pub circuit: Circuit,
@@ -48,6 +53,7 @@ impl Setting {
     pub fn first(policy: Policy, exposed_share: f64) -> Self {
         Self {
             policy,
+            population: Population::Enrolled,
             exposed_share,
             circuit: Circuit::Closed,
             spent: Spent { attempts: 1, trips: 0, probes: 0 },
@@ -56,27 +62,24 @@ impl Setting {
         }
     }
 
-    /// The same as the how-manieth attempt.
-    #[must_use]
-    pub fn attempt(mut self, attempts: u32) -> Self {
-        self.spent.attempts = attempts;
-        self
+    /// A first attempt whose units come with buckets.
+    pub fn by_buckets(policy: Policy) -> Self {
+        Self { population: Population::Everybody, ..Self::first(policy, 0.0) }
     }
 }
 
-/// The flag's events, its running phase, and what was heard of that.
+/// The flag's events, the phases of its attempt, and what was heard of them.
 pub struct Plane {
     ledger: Ledger,
-    phase: PhaseId,
-    names: Names,
-    heard: Heard,
+    attempt: Attempt,
     figures: Figures,
     setting: Setting,
     numbers: Vec<NameNo>,
-    ema: BTreeMap<String, f64>,
-    /// Enrolled units in closed slots, by arm: exposed, control.
+    /// Whether units enrol elsewhere than the stream of them knows.
+    has_moved: bool,
+    /// Enrolled units in closed slots of the attempt, by arm: exposed, control.
     pub folded: (u64, u64),
-    /// When a slot of the phase closed last.
+    /// When a slot of it closed last.
     pub slot_closed_ms: u64,
 }
 
@@ -84,17 +87,16 @@ impl Plane {
     /// With a first phase.
     pub fn new(setting: Setting, traffic: &Traffic, now_ms: u64) -> Result<Self> {
         let mut ledger = Ledger::new();
-        let (phase, names, heard) = begun(&mut ledger, PhaseId(1), &setting, now_ms)?;
+        let attempt = Attempt::first(&mut ledger, &setting, now_ms)?;
         let numbers = name_numbers(&ledger, traffic);
+        let has_moved = setting.population == Population::Everybody;
         Ok(Self {
             ledger,
-            phase,
-            names,
-            heard,
+            attempt,
             figures: Figures::default(),
             setting,
             numbers,
-            ema: BTreeMap::new(),
+            has_moved,
             folded: (0, 0),
             slot_closed_ms: 0,
         })
@@ -105,19 +107,25 @@ impl Plane {
         &self.setting
     }
 
-    /// The number of a metric in the running phase.
-    pub fn metric_no(&self, name: &str) -> Option<MetricNo> {
-        self.names.metric_no(name).map(MetricNo)
+    /// The phase whose stage runs.
+    pub fn phase(&self) -> PhaseId {
+        self.attempt.phase()
     }
 
-    /// The running phase.
-    pub const fn phase(&self) -> PhaseId {
-        self.phase
+    /// The stage that runs, from 1.
+    pub fn stage(&self) -> u32 {
+        self.attempt.running().stage
+    }
+
+    /// When the next stage of its ramp may open; `None` without one.
+    pub fn opens_ms(&self) -> Option<u64> {
+        let (ramp, look) = (self.setting.policy.ramp.as_ref()?, self.attempt.look()?);
+        look.next.map(|_| look.began_ms.0 + ramp.dwell_ms(look.exposed_percent))
     }
 
     /// Counts what became known.
     pub fn know(&mut self, known: &Known) {
-        self.ledger.apply(&known.fact(self.phase, &self.numbers), known.known_ms);
+        self.ledger.apply(&known.fact(self.attempt.phase(), &self.numbers), known.known_ms);
     }
 
     /// Whether anything may be due by then.
@@ -128,9 +136,12 @@ impl Plane {
     /// Closes what is due, and hears it.
     pub fn tick(&mut self, at_ms: u64) -> Closed {
         let closed = self.ledger.tick(at_ms);
-        let news = news(self.phase, &closed);
-        if news != News::default() {
-            self.figures.take(self.phase, &closed);
+        let news = self.attempt.hear(&closed, at_ms);
+        if news.is_empty() {
+            return closed;
+        }
+        self.figures.take(self.attempt.phase(), &closed);
+        for news in news.values() {
             for count in news.counts.iter().filter(|count| count.metric == MetricNo::ENROLLED.0) {
                 match (count.slice == SliceNo::WHOLE.0, count.arm) {
                     (true, Arm::Exposed) => self.folded.0 += count.units,
@@ -141,20 +152,35 @@ impl Plane {
             if !news.slots.is_empty() {
                 self.slot_closed_ms = at_ms;
             }
-            self.heard.fold(&BTreeMap::from([(self.phase.0, news)]), tick_number(at_ms));
         }
         closed
     }
 
     /// Hears what ripens without anything that closes.
     pub fn ripen(&mut self, at_ms: u64) {
-        self.heard.fold(&BTreeMap::new(), tick_number(at_ms));
+        self.attempt.ripen(at_ms);
     }
 
-    /// Whether anything of the running phase closed.
+    /// Whether anything of the attempt closed.
     pub fn has_news(&self, closed: &Closed) -> bool {
-        closed.cells.iter().any(|row| row.phase == self.phase)
-            || closed.spreads.iter().any(|row| row.phase == self.phase)
+        self.attempt.has_news(closed)
+    }
+
+    /// Opens the next stage of its ramp, as a decision to advance does; whether there is one.
+    pub fn advance(&mut self, now_ms: u64) -> Result<bool> {
+        let has_opened = self.attempt.advance(&mut self.ledger, &self.setting, now_ms)?;
+        if has_opened {
+            (self.figures, self.has_moved) = (Figures::default(), true);
+        }
+        Ok(has_opened)
+    }
+
+    /// Begins the next attempt, after an edit of the policy or after a trip by hand. Of units that come with buckets.
+    pub fn begin_anew(mut self, is_edit: bool, now_ms: u64) -> Result<Self> {
+        self.setting.spent.attempts += 1;
+        self.setting.spent.trips += u32::from(!is_edit);
+        self.attempt = self.attempt.anew(&mut self.ledger, &self.setting, (is_edit, now_ms))?;
+        Ok(Self { figures: Figures::default(), has_moved: true, folded: (0, 0), ..self })
     }
 
     /// Whether evidence of harm reached its threshold: without that, the mode `anytime` never trips.
@@ -170,36 +196,45 @@ impl Plane {
 
     /// What is heeded of it.
     pub fn heed(&self) -> Option<Heed> {
-        self.heard.heed(&self.setting.policy, Some(&self.names), self.setting.spent, None)
+        self.heed_at(None)
+    }
+
+    fn heed_at(&self, look: Option<RampLook>) -> Option<Heed> {
+        let Setting { policy, spent, .. } = &self.setting;
+        self.attempt.heard().heed(policy, Some(self.attempt.names()), *spent, look)
+    }
+
+    /// What is heeded of the first guardrail.
+    pub fn first_found(&self) -> Option<Found> {
+        self.heed()?.found.first().copied().flatten()
     }
 
     /// Looks at it.
     pub fn decide(&mut self, now_ms: u64) -> Verdict {
-        let heed = self.heed();
+        let heed = self.heed_at(self.attempt.look());
         let now = UnixMillis(now_ms);
-        let readings = self.figures.readings(&self.setting.policy, &self.names, now);
+        let readings = self.figures.readings(&self.setting.policy, self.attempt.names(), now);
+        let running = self.attempt.running();
         let nobody = BTreeMap::new();
-        let (verdict, ema) = decide(&Look {
+        let smoothed = self.figures.averages(&self.setting.policy, self.attempt.names(), now);
+        decide(&Look {
             policy: &self.setting.policy,
             circuit: self.setting.circuit,
             hand: Hand::Free,
             acted_ms: None,
             readings: &readings,
             recent: &[],
-            buckets: buckets(self.setting.exposed_share),
+            buckets: (running.width(Arm::Exposed), running.width(Arm::Control)),
             tripped_metrics: &self.setting.tripped_metrics,
             ingest_lag_ms: 0,
             behind: &[],
             min_networks: 1,
             origins: &nobody,
-            ema: &self.ema,
-            ema_step: EmaStep::Move,
+            smoothed: &smoothed,
             heed: heed.as_ref(),
             incident: None,
             now,
-        });
-        self.ema = ema;
-        verdict
+        })
     }
 
     /// Lets time pass up to `until_ms`, from one tick at which anything is due to the next. Whoever looks is told of each; the
@@ -211,6 +246,9 @@ impl Plane {
         mut look: impl FnMut(&mut Self, &Stream<'_>, u64, &Closed) -> Option<T>,
     ) -> Option<T> {
         loop {
+            if std::mem::take(&mut self.has_moved) {
+                stream.sit(self.attempt.seats());
+            }
             let due_ms = self.ledger.next_due_ms().unwrap_or(until_ms).min(until_ms);
             if let Some(known) = stream.next_before(due_ms) {
                 self.know(&known);
@@ -225,58 +263,6 @@ impl Plane {
             }
         }
     }
-}
-
-/// Begins a phase in a ledger.
-fn begun(
-    ledger: &mut Ledger,
-    phase: PhaseId,
-    setting: &Setting,
-    now_ms: u64,
-) -> Result<(PhaseId, Names, Heard)> {
-    let rules = rules(phase, UnixMillis(now_ms), &setting.policy, &setting.edges);
-    rules.check().context("the rules of the phase")?;
-    let names = Names::of(&rules);
-    ledger.apply(&Fact::Phase(Box::new(rules)), now_ms);
-    let (exposed, control) = buckets(setting.exposed_share);
-    let slice = |from, to, variation: &str, arm| CohortSliceWire {
-        from,
-        to,
-        variation: variation.to_owned(),
-        arm,
-        phase: None,
-        unenrolled: false,
-    };
-    let row = PhaseRow {
-        phase_id: phase.0,
-        phase: u32::try_from(phase.0)?,
-        circuit: setting.circuit,
-        attempt: setting.spent.attempts,
-        stage: 1,
-        salt: "calibrate".to_owned(),
-        bucket_by: None,
-        slices: vec![
-            slice(0, exposed, &setting.policy.treatment_variation, Arm::Exposed),
-            slice(exposed, exposed + control, &setting.policy.control_variation, Arm::Control),
-        ],
-        policy: setting.policy.clone(),
-        started_ms: UnixMillis(now_ms),
-        ended_ms: None,
-    };
-    let mut heard = Heard::of(&[row]).context("a phase is there")?;
-    heard.join(phase.0, &names);
-    Ok((phase, names, heard))
-}
-
-/// Buckets of both arms.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to a million")]
-fn buckets(exposed_share: f64) -> (u32, u32) {
-    let exposed = (exposed_share * BUCKETS).round();
-    (exposed as u32, (BUCKETS - exposed) as u32)
-}
-
-fn tick_number(at_ms: u64) -> i64 {
-    i64::try_from(at_ms / TICK_MS).unwrap_or(i64::MAX)
 }
 
 /// What closed of a phase, as the store hands it out.

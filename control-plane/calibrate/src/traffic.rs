@@ -7,6 +7,7 @@ use std::collections::BinaryHeap;
 use flagfuse_cells::{
     Arm, Exposure, Fact, Ledger, NameNo, Outcome as Happened, PhaseId, SliceSet, Source, UnitHash,
 };
+use flagfuse_shared::limits::BUCKET_COUNT;
 
 use crate::chance::{Chance, mixed};
 
@@ -100,8 +101,12 @@ pub struct Traffic {
     pub units_per_hour: f64,
     /// How much that swings over the day, 0 to 1.
     pub diurnal: f64,
-    /// The part of them that is exposed.
+    /// The part of them that is exposed, where no buckets say whom a flag exposes.
     pub exposed_share: f64,
+    /// Exposures of each unit; the first that becomes known enrols it.
+    pub exposures: u32,
+    /// How many values each declared dimension has in its policy; a unit has one of them or another, all alike likely.
+    pub dimensions: Vec<u8>,
     /// What they do.
     pub doings: Vec<Doing>,
     /// How long it takes on average until anybody knows, milliseconds.
@@ -110,10 +115,47 @@ pub struct Traffic {
     pub doubled: f64,
 }
 
+impl Traffic {
+    /// Evenly over the day; each unit is exposed once, everybody is alike, and no event comes twice.
+    pub const fn even(units_per_hour: f64, exposed_share: f64, doings: Vec<Doing>) -> Self {
+        Self {
+            units_per_hour,
+            diurnal: 0.0,
+            exposed_share,
+            exposures: 1,
+            dimensions: Vec::new(),
+            doings,
+            lag_ms: 1_000,
+            doubled: 0.0,
+        }
+    }
+}
+
+/// Buckets whose units a flag enrols, and into which arm of which phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seat {
+    /// The first bucket.
+    pub from: u32,
+    /// The first one behind them.
+    pub to: u32,
+    /// What their units see.
+    pub arm: Arm,
+    /// Which phase enrols them.
+    pub phase: PhaseId,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    Exposed { is_exposed: bool },
-    Did { doing: u8, micros: i64 },
+    /// In a phase; 0 is the one that runs.
+    Exposed {
+        is_exposed: bool,
+        phase: i64,
+        slices: SliceSet,
+    },
+    Did {
+        doing: u8,
+        micros: i64,
+    },
 }
 
 /// An event; the first to become known comes first.
@@ -132,6 +174,8 @@ pub struct Stream<'t> {
     chance: Chance,
     waiting: BinaryHeap<Reverse<Event>>,
     next_ms: f64,
+    /// Where units enrol by their buckets; `None` where each does, into the phase that runs.
+    seats: Option<Vec<Seat>>,
     /// Units so far.
     pub units: u64,
     /// Exposed units so far.
@@ -155,7 +199,14 @@ pub struct Known {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// A unit met the flag.
-    Exposure(Arm),
+    Exposure {
+        /// What it saw.
+        arm: Arm,
+        /// In which phase; `None` is the one that runs.
+        phase: Option<PhaseId>,
+        /// Of its request.
+        slices: SliceSet,
+    },
     /// A unit did the thing of this number.
     Outcome(u8, Option<i64>),
 }
@@ -169,11 +220,17 @@ impl<'t> Stream<'t> {
             chance: Chance::new(seed),
             waiting: BinaryHeap::new(),
             next_ms: begins_ms as f64,
+            seats: None,
             units: first_unit,
             exposed: 0,
         };
         stream.pass();
         stream
+    }
+
+    /// From now on units come with a bucket each, and enrol where a flag has a place for it.
+    pub fn sit(&mut self, seats: Vec<Seat>) {
+        self.seats = Some(seats);
     }
 
     /// The next event, if it becomes known before `until_ms`. Units go on coming for ever.
@@ -197,7 +254,10 @@ impl<'t> Stream<'t> {
 
     fn told(&self, event: Event) -> Known {
         let kind = match event.what {
-            What::Exposed { is_exposed } => Kind::Exposure(arm(is_exposed)),
+            What::Exposed { is_exposed, phase, slices } => {
+                let phase = (phase > 0).then_some(PhaseId(phase));
+                Kind::Exposure { arm: arm(is_exposed), phase, slices }
+            }
             What::Did { doing, micros } => {
                 let says = self
                     .traffic
@@ -237,13 +297,41 @@ impl<'t> Stream<'t> {
         Moment { age_ms, is_exposed, exposed_before: self.exposed }
     }
 
+    /// Whether the next unit is exposed, and the phase that enrols it, 0 the one that runs; `None` where no phase does.
+    fn seat(&mut self) -> Option<(bool, i64)> {
+        let Some(seats) = &self.seats else {
+            return Some((self.chance.is(self.traffic.exposed_share), 0));
+        };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below a million")]
+        let bucket = (self.chance.uniform() * f64::from(BUCKET_COUNT)) as u32;
+        let seat = seats.iter().find(|seat| (seat.from..seat.to).contains(&bucket))?;
+        Some((seat.arm == Arm::Exposed, seat.phase.0))
+    }
+
+    /// The slices of a unit: numbered from 2 on, the values of a dimension before all others of it.
+    fn slices(&mut self) -> SliceSet {
+        let (mut set, mut first) = (SliceSet::default(), 2);
+        for (place, count) in set.0.iter_mut().zip(&self.traffic.dimensions) {
+            let all = u64::from(*count) + 1;
+            *place = first + u8::try_from(self.chance.bits() % all).unwrap_or_default();
+            first += count + 1;
+        }
+        set
+    }
+
     fn arrive(&mut self, at_ms: u64) {
-        let is_exposed = self.chance.is(self.traffic.exposed_share);
         let unit = self.units;
-        let moment = self.moment(at_ms, is_exposed);
         self.units += 1;
+        let Some((is_exposed, phase)) = self.seat() else {
+            self.pass();
+            return;
+        };
+        let moment = self.moment(at_ms, is_exposed);
+        let slices = self.slices();
         self.exposed += u64::from(is_exposed);
-        self.hear(unit, at_ms, 0, What::Exposed { is_exposed });
+        for _ in 0..self.traffic.exposures {
+            self.hear(unit, at_ms, 0, What::Exposed { is_exposed, phase, slices });
+        }
         for (number, doing) in (0_u8..).zip(&self.traffic.doings) {
             let mut rate = (doing.rate)(&moment);
             if doing.correlation > 0.0 {
@@ -317,21 +405,21 @@ impl Known {
     /// The arm, of an exposure.
     pub const fn arm(&self) -> Option<Arm> {
         match self.kind {
-            Kind::Exposure(arm) => Some(arm),
+            Kind::Exposure { arm, .. } => Some(arm),
             Kind::Outcome(..) => None,
         }
     }
 
-    /// The fact that ingestion makes of it in a phase.
-    pub fn fact(&self, phase: PhaseId, names: &[NameNo]) -> Fact {
+    /// The fact that ingestion makes of it while that phase runs.
+    pub fn fact(&self, running: PhaseId, names: &[NameNo]) -> Fact {
         let (unit, at_ms) = (unit_hash(self.unit), self.at_ms);
         match self.kind {
-            Kind::Exposure(arm) => Fact::Expose(Exposure {
+            Kind::Exposure { arm, phase, slices } => Fact::Expose(Exposure {
                 unit,
-                phase,
+                phase: phase.unwrap_or(running),
                 arm,
                 at_ms,
-                slices: SliceSet::default(),
+                slices,
                 is_bot: false,
                 source: Source::Client,
                 network: 1,
@@ -355,22 +443,12 @@ mod tests {
 
     fn traffic() -> Traffic {
         let doing = |name, rate, delay| Doing::once(name, steady(rate), delay);
-        Traffic {
-            units_per_hour: 500.0,
-            diurnal: 0.4,
-            exposed_share: 0.2,
-            doings: vec![
-                doing("error", 0.1, Delay::AtOnce),
-                Doing { value: Value::Lognormal(0.0, 1.0), ..doing("latency_ms", 1.0, Delay::Even(0, 100)) },
-                Doing {
-                    requests: 20,
-                    correlation: 0.09,
-                    ..doing("clicked", 0.05, Delay::Waiting(0, 60_000))
-                },
-            ],
-            lag_ms: 2_000,
-            doubled: 0.01,
-        }
+        let doings = vec![
+            doing("error", 0.1, Delay::AtOnce),
+            Doing { value: Value::Lognormal(0.0, 1.0), ..doing("latency_ms", 1.0, Delay::Even(0, 100)) },
+            Doing { requests: 20, correlation: 0.09, ..doing("clicked", 0.05, Delay::Waiting(0, 60_000)) },
+        ];
+        Traffic { diurnal: 0.4, lag_ms: 2_000, doubled: 0.01, ..Traffic::even(500.0, 0.2, doings) }
     }
 
     #[test]
@@ -384,7 +462,7 @@ mod tests {
             assert!(known.known_ms >= last.max(known.at_ms) && known.known_ms < until);
             last = known.known_ms;
             match known.kind {
-                Kind::Exposure(_) => {
+                Kind::Exposure { .. } => {
                     exposures += 1.0;
                     units.insert(known.unit);
                 }
@@ -397,6 +475,35 @@ mod tests {
         assert!((errors / expected - 0.101).abs() < 0.01, "{errors}");
         assert!((float(units.len() as u64) / expected - 1.0).abs() < 0.03);
         assert!((float(stream.exposed) / float(stream.units) - 0.2).abs() < 0.01);
+    }
+
+    #[test]
+    fn units_enrol_where_their_buckets_have_a_place() {
+        let traffic = Traffic { dimensions: vec![2, 1], ..Traffic::even(1_000.0, 0.5, Vec::new()) };
+        let mut stream = Stream::new(&traffic, 5, BEGIN_MS, 0);
+        let seat = |from, to, arm, phase| Seat { from, to, arm, phase: PhaseId(phase) };
+        stream.sit(vec![
+            seat(0, 100_000, Arm::Exposed, 1),
+            seat(100_000, 150_000, Arm::Exposed, 2),
+            seat(700_000, 1_000_000, Arm::Control, 2),
+        ]);
+        let mut found = std::collections::BTreeMap::new();
+        let mut sets = std::collections::BTreeSet::new();
+        while let Some(known) = stream.next_before(BEGIN_MS + 40 * HOUR_MS) {
+            if let Kind::Exposure { arm, phase: Some(phase), slices } = known.kind {
+                *found.entry((phase, arm)).or_insert(0.0) += 1.0;
+                sets.insert(slices.0);
+            }
+        }
+        for ((phase, arm), share) in
+            [((1, Arm::Exposed), 0.1), ((2, Arm::Exposed), 0.05), ((2, Arm::Control), 0.3)]
+        {
+            let found: f64 = found[&(PhaseId(phase), arm)] / 40_000.0;
+            assert!((found / share - 1.0).abs() < 0.06, "{phase} {arm:?} {found}");
+        }
+        assert_eq!(found.len(), 3);
+        let all = [2, 3, 4].into_iter().flat_map(|device| [5, 6].map(|paying| [device, paying, 0, 0]));
+        assert!(sets.into_iter().eq(all));
     }
 
     #[test]

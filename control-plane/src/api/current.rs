@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
@@ -30,10 +30,16 @@ use crate::store::parts::Part;
 macro_rules! current {
     ($($kind:ident = $answer:ty,)+) => {
         /// Everything that can be written, as its `GET` shows it.
-        #[derive(Serialize)]
-        #[serde(untagged)]
         pub(super) enum Current {
             $($kind(Box<$answer>),)+
+        }
+
+        impl Serialize for Current {
+            fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+                match self {
+                    $(Self::$kind(answer) => answer.serialize(serializer),)+
+                }
+            }
         }
 
         impl PartialSchema for Current {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use flagfuse_shared::definition::{Arm, CohortSliceWire};
+use flagfuse_shared::definition::CohortSliceWire;
 use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -22,9 +22,9 @@ use crate::error::{ApiError, Code};
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::lint::{Facts, Finding, lint};
 use crate::model::policy::Policy;
-use crate::model::ramp::exposed_percent;
+use crate::model::ramp::{Ramp, exposed_percent};
 use crate::model::traffic::Traffic;
-use crate::model::verdict::{NextStage, Standing};
+use crate::model::verdict::{GuardrailEvidence, NextStage};
 use crate::store::fuses::{self, FuseRow};
 use crate::store::phases::PhaseRow;
 use crate::store::{Connection, arrivals, flags, metrics_seen as seen, phases, verdicts};
@@ -69,7 +69,7 @@ pub(super) struct FuseAnswer {
     /// Last transition.
     #[schema(required, value_type = Option<u64>)]
     acted_ms: Option<UnixMillis>,
-    /// Moving averages by metric.
+    /// The difference of the moving averages by metric, as the newest verdict has it; empty without an `ema_alpha`.
     ema: BTreeMap<String, f64>,
     /// What it watches and what it does.
     #[schema(value_type = schema::Policy)]
@@ -180,10 +180,28 @@ async fn answer(conn: &mut Connection, scope: &Scope, row: &FuseRow) -> Result<F
         tripped_phase: tripped,
         changed_ms: row.changed_ms,
         acted_ms: row.acted_ms,
-        ema: row.ema.clone(),
+        ema: averages(conn, scope, row).await?,
         policy: row.policy.clone(),
         traffic: None,
     })
+}
+
+/// What the newest verdict compared in the place of rates.
+async fn averages(
+    conn: &mut Connection,
+    scope: &Scope,
+    row: &FuseRow,
+) -> Result<BTreeMap<String, f64>, ApiError> {
+    if row.policy.ema_alpha.is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let newest = verdicts::newest(conn, scope, &row.flag, 1).await?.into_iter().next();
+    let evidence = newest.map(|verdict| verdict.evidence).unwrap_or_default();
+    let has_both = |found: &GuardrailEvidence| {
+        found.moving_average.is_some_and(|found| found.exposed.is_some() && found.control.is_some())
+    };
+    let averaged = evidence.into_iter().filter(has_both);
+    Ok(averaged.map(|found| (found.metric, found.delta_compared)).collect())
 }
 
 async fn attempt(
@@ -193,18 +211,8 @@ async fn attempt(
     running: &PhaseRow,
 ) -> Result<AttemptAnswer, ApiError> {
     let begun = phases::of_attempt(conn, scope, &row.flag, running.attempt).await?;
-    let probe = begun.first().filter(|first| first.circuit == Circuit::HalfOpen);
-    let standing = Standing {
-        circuit: row.circuit,
-        attempt: running.attempt,
-        stage: running.stage,
-        phase: running.phase,
-        slices: &running.slices,
-        began_ms: running.started_ms,
-        probe: probe.map(|probe| (probe.width(Arm::Exposed), probe.width(Arm::Control))),
-        is_held: row.is_ramp_held,
-    };
-    let stages = standing.ramp(&row.policy).told().into_iter().zip(1..).map(|(told, number)| {
+    let ramp = Ramp::of_attempt(&row.policy, begun.iter().map(PhaseRow::in_attempt));
+    let stages = ramp.told().into_iter().zip(1..).map(|(told, number)| {
         let phase = begun.iter().find(|phase| phase.stage == number);
         AttemptStage {
             exposed_percent: told.exposed_percent,
@@ -285,7 +293,7 @@ pub(super) async fn put(
 }
 
 /// What speaks against arming the fuse, as things stand before it is.
-async fn lint_of(
+pub(super) async fn lint_of(
     state: &ApiState,
     scope: &Scope,
     flag: &str,
@@ -309,7 +317,13 @@ async fn lint_of(
     Ok(lint(policy, &facts))
 }
 
-async fn traffic(state: &ApiState, scope: &Scope, flag: &str, policy: &Policy) -> Result<Traffic, ApiError> {
+/// How much traffic a policy needs.
+pub(super) async fn traffic(
+    state: &ApiState,
+    scope: &Scope,
+    flag: &str,
+    policy: &Policy,
+) -> Result<Traffic, ApiError> {
     let mut conn = state.store.read().await?;
     let fuse = fuses::fuse(&mut conn, scope, flag).await?;
     Ok(arrivals::traffic(&mut conn, scope, flag, policy, fuse.as_ref(), state.now()).await?)
@@ -503,9 +517,11 @@ impl Switch {
                 reason,
                 evidence,
                 is_anew: self.action == Action::Reset,
+                slices: Vec::new(),
+                verdict: None,
             },
             None if self.action == Action::Advance => {
-                Change::FuseAdvance { scope, flag, expected_revision, reason, evidence }
+                Change::FuseAdvance { scope, flag, expected_revision, reason, evidence, verdict: None }
             }
             None => {
                 let is_held = self.action == Action::Hold;

@@ -27,11 +27,13 @@ mod history;
 mod import;
 mod ingest;
 mod keys;
+mod lints;
 mod logins;
 mod members;
 mod metrics;
 mod metrics_seen;
 mod notices;
+mod operator;
 mod otlp;
 mod page;
 mod parts;
@@ -59,10 +61,10 @@ mod uses;
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
@@ -87,7 +89,7 @@ pub use self::rates::RateLimit;
 use self::rates::Rates;
 pub use self::uses::Uses;
 use crate::change::{Actor, Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::error::{ApiError, Code};
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
@@ -95,6 +97,8 @@ use crate::model::rights::Place;
 use crate::publish::Publisher;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
+
+pub use self::operator::{FlagLabels, operator_router};
 
 /// Batches that may wait for the one writer; a body each, so this bounds memory to 128 MiB.
 const INGEST_SLOT_COUNT: usize = 32;
@@ -350,6 +354,7 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
             rehearsals::run,
             "Tells what a policy would have done lately",
         ))
+        .routes(post("/flags/{flag}/fuse/lint", lints::run, "Tells what speaks against arming a policy"))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
         .routes(get("/flags/{flag}/contract", contracts::read_contract, "Reads a contract"))
         .routes(put("/flags/{flag}/contract", contracts::put_contract, "Writes a contract's next version"))
@@ -436,10 +441,21 @@ pub fn router(state: ApiState) -> Router {
     let (routes, document) = routes().split_for_parts();
     let passages = Arc::new(Passages::of(&document));
     let routes = routes.layer(from_fn_with_state((state.clone(), passages), gate::pass));
-    let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges)).with_state(state);
+    let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges));
+    let routes = routes.layer(from_fn_with_state(state.clone(), measured)).with_state(state);
     Router::new()
         .fallback_service(routes)
         .layer(map_response(async |response| for_browsers_and_caches(astray::with_methods(response))))
+}
+
+/// Measures how long an answer takes, by the template of its route: what was asked makes no series.
+async fn measured(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let (began, method) = (monotonic(), request.method().clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    state.store.meters().answered(route, method.as_str(), response.status().as_u16(), began.elapsed());
+    response
 }
 
 /// The `OpenAPI` document of all routes.

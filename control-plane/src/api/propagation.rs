@@ -5,7 +5,8 @@ use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::SnapshotVersion;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
@@ -17,7 +18,7 @@ use super::document::Written;
 use crate::change::Change;
 use crate::error::{ApiError, Code};
 use crate::publish::{arrival, receipts};
-use crate::store::forks::{self, ForkRow};
+use crate::store::forks;
 use crate::store::snapshots::newest_signed;
 
 /// The same content under a new version.
@@ -202,20 +203,14 @@ pub(super) struct Fork {
 pub(super) async fn read(
     at: InEnvironment<Viewer>,
     State(state): State<ApiState>,
-) -> Result<Json<Written<WithForks, Propagation>>, ApiError> {
+) -> Result<Json<Written<Value, Propagation>>, ApiError> {
     let mut conn = state.store.read().await?;
     let row = at.seen_by(&mut conn).await?;
-    let propagation = receipts::propagation(&mut conn, &row, &state.fleet, state.now()).await?;
-    let forks = forks::of_environment(&mut conn, &row.scope).await?;
-    Ok(Json(Written::new(WithForks { propagation, forks })))
-}
-
-/// What `Propagation` is the schema of.
-#[derive(Serialize)]
-pub(super) struct WithForks {
-    #[serde(flatten)]
-    propagation: receipts::Propagation,
-    forks: Vec<ForkRow>,
+    let mut answer = json!(receipts::propagation(&mut conn, &row, &state.fleet, state.now()).await?);
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("forks".to_owned(), json!(forks::of_environment(&mut conn, &row.scope).await?));
+    }
+    Ok(Json(Written::new(answer)))
 }
 
 /// A change in a path.

@@ -16,6 +16,7 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use flagfuse_shared::digest::{Digest, hex};
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, IMPORT_LEN_MAX};
+use flagfuse_shared::strict;
 use serde::{Deserialize, Serialize};
 
 use super::ApiState;
@@ -38,6 +39,7 @@ const NONCE_LEN: usize = 24;
 
 /// What is kept of an answer.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Kept {
     status: u16,
     etag: Option<String>,
@@ -209,7 +211,8 @@ fn open(seal: &Digest, asked: &Digest, sealed: &[u8]) -> Option<Kept> {
     let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
     let payload = Payload { msg: sealed, aad: asked.as_bytes() };
     let cipher = XChaCha20Poly1305::new(&Key::from(*seal.as_bytes()));
-    serde_json::from_slice(&cipher.decrypt(&XNonce::from(*nonce), payload).ok()?).ok()
+    let plain = cipher.decrypt(&XNonce::from(*nonce), payload).ok()?;
+    strict::from_value(&strict::parse(&plain).ok()?).ok()
 }
 
 /// The first answer once more.

@@ -4,6 +4,7 @@
 use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::strict;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -226,8 +227,8 @@ fn too_late(refused: &Value) -> ApiError {
     let detail = format!("{asked} is refused: the roll-out is {rollout} and its fuse {circuit}; {remedy}");
     let named = |name: &str| refused.get(name).cloned().unwrap_or_default();
     let members = Members {
-        rollout: serde_json::from_value(named("rollout")).ok(),
-        circuit: serde_json::from_value(named("circuit")).ok(),
+        rollout: strict::from_value(&named("rollout")).ok(),
+        circuit: strict::from_value(&named("circuit")).ok(),
         ..Members::default()
     };
     ApiError::new(Code::RolloutDecided, detail).with(members)

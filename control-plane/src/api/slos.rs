@@ -298,6 +298,31 @@ impl Around {
     }
 }
 
+/// An objective in numbers.
+pub(super) struct InNumbers {
+    pub(super) name: String,
+    /// The share of its budget that is left.
+    pub(super) left: f64,
+    /// Windows in milliseconds, and how fast it burned over each that had a request.
+    pub(super) burns: Vec<(u64, f64)>,
+}
+
+/// The objectives of an environment in numbers.
+pub(super) async fn in_numbers(
+    conn: &mut Connection,
+    scope: &Scope,
+    now: UnixMillis,
+) -> Result<Vec<InNumbers>, ApiError> {
+    let around = Around::read(conn, scope, now).await?;
+    let mut found = Vec::new();
+    for row in slos::slos(conn, scope).await? {
+        let SloAnswer { name, budget, burn, .. } = around.answer(conn, row).await?;
+        let burns = burn.iter().filter_map(|of| Some((of.window_ms, of.burn?))).collect();
+        found.push(InNumbers { name, left: budget.left, burns });
+    }
+    Ok(found)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
 fn budget(slo: &Slo, counts: &Counts, now: UnixMillis) -> Budget {
     let sum = counts.over(now, slo.window_ms(), &[]);

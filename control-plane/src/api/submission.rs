@@ -60,6 +60,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Submission {
 }
 
 impl Submission {
+    /// Of a change that is only rehearsed, whatever its sender has seen.
+    pub(super) fn rehearsal() -> Self {
+        Self { mode: Mode::DryRun, seen: Preconditions::default(), confirmation: None }
+    }
+
     /// The same for a body that says at which revision it was read.
     pub(super) fn read_at(self, revision: Option<u64>) -> Self {
         Self { seen: self.seen.read_at(revision), ..self }

@@ -9,6 +9,7 @@ use crate::model::policy::Policy;
 use crate::model::ramp::{Lane, Opened, Ramp, Range, exposed_percent, lane_number, lane_salt};
 use crate::store::flags::FlagRow;
 use crate::store::phases;
+use crate::store::phases::PhaseRow;
 use flagfuse_shared::definition::CohortSliceWire;
 use flagfuse_shared::ids::Scope;
 use flagfuse_stats::budget;
@@ -69,6 +70,17 @@ pub(super) async fn begin(
     let slices = anew.map(|opened| opened.slices).unwrap_or_default();
     let salt = lane_salt(own, number.saturating_add(1));
     Ok(Begun { attempt, stage: 1, salt, slices, is_new_lane: true })
+}
+
+/// The stages of an attempt of a flag.
+pub(super) async fn stages(
+    writing: &mut Writing<'_>,
+    scope: &Scope,
+    flag: &str,
+    (policy, attempt): (&Policy, u32),
+) -> Result<Ramp, ChangeError> {
+    let phases = phases::of_attempt(writing.conn, scope, flag, attempt).await?;
+    Ok(Ramp::of_attempt(policy, phases.iter().map(PhaseRow::in_attempt)))
 }
 
 /// The flag's own salt, which its first lane hashes with.

@@ -1,11 +1,9 @@
 //! Changes of fuses: a phase that begins is written into its flag, with the buckets that it exposes and compares. Never decides
 //! one.
 
-use std::collections::BTreeMap;
-
-use flagfuse_shared::definition::{Arm, CohortWire, FlagWire, RuleWire};
+use flagfuse_shared::definition::{CohortWire, FlagWire, RuleWire};
 use flagfuse_shared::flag::compile;
-use flagfuse_shared::ids::{FlagKey, Scope, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, Scope};
 use serde_json::{Map, Value, json};
 
 use super::action::Action;
@@ -18,14 +16,15 @@ use super::writing::Writing;
 use crate::model::circuit::{Circuit, Hand, Rollout};
 use crate::model::metric::EXPOSURE_METRIC;
 use crate::model::policy::Policy;
-use crate::model::ramp::{Opened, Ramp, Range, exposed, withheld};
+use crate::model::ramp::{Opened, Range, exposed, withheld};
 use crate::model::verdict::{Finding, GuardrailEvidence, Reading};
 use crate::model::window::EnrolmentRange;
 use crate::store::cells::reading;
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
 use crate::store::phases::PhaseRow;
-use crate::store::{flags, fuses, phases};
+use crate::store::verdicts::MadeVerdict;
+use crate::store::{flags, fuses, phases, verdicts};
 
 /// A move to another circuit.
 pub(super) struct Transition {
@@ -37,6 +36,8 @@ pub(super) struct Transition {
     pub(super) evidence: Value,
     /// Whether a fuse that closes begins a new attempt, whatever its probe was.
     pub(super) is_anew: bool,
+    /// The verdict that decided it.
+    pub(super) verdict: Option<Box<MadeVerdict>>,
 }
 
 pub(super) async fn put(
@@ -80,8 +81,6 @@ async fn arm(
         tripped_metrics: Vec::new(),
         changed_ms: writing.now,
         acted_ms: None,
-        ema: BTreeMap::new(),
-        ema_ms: UnixMillis(0),
         hand: Hand::Free,
         is_ramp_held: false,
     };
@@ -180,7 +179,7 @@ fn shows_the_same(before: &Policy, after: &Policy) -> bool {
 
 /// Who goes on seeing the feature where an attempt ends without a trip. Without a ramp the share of exposed units is all that
 /// may see it, so that nobody is kept; and nobody is shown another feature without being counted.
-fn kept(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Vec<Range> {
+pub(super) fn kept(fuse: &FuseRow, policy: &Policy, running: Option<&PhaseRow>) -> Vec<Range> {
     let is_kept = policy.ramp.is_some() && fuse.policy.treatment_variation == policy.treatment_variation;
     running.filter(|_| is_kept).map(|running| exposed(&running.slices)).unwrap_or_default()
 }
@@ -272,6 +271,7 @@ pub(super) async fn transition(
     if !fuses::replace(writing.conn, &scope, &next).await? {
         return Err(stale);
     }
+    write_verdict(writing, &scope, flag, transition.verdict.as_deref()).await?;
     let mut detail = json!({
         "from": fuse.circuit, "to": transition.to, "reason": transition.reason, "evidence": transition.evidence,
     });
@@ -284,6 +284,18 @@ pub(super) async fn transition(
         effect.publication = Publication::Urgent;
     }
     Ok(vec![effect])
+}
+
+/// Writes the verdict that moves a fuse: there is never one without the other.
+pub(super) async fn write_verdict(
+    writing: &mut Writing<'_>,
+    scope: &Scope,
+    flag: &FlagKey,
+    made: Option<&MadeVerdict>,
+) -> Result<(), ChangeError> {
+    let Some(made) = made else { return Ok(()) };
+    verdicts::insert(writing.conn, scope, &[made.of_flag(flag.as_str())], writing.now).await?;
+    Ok(())
 }
 
 /// Gives a fuse that moves its next phase, and says of which attempt that is.
@@ -348,8 +360,7 @@ async fn resume(
     running: Option<&PhaseRow>,
 ) -> Result<Resumed, ChangeError> {
     let Some(running) = running else { return Ok(Resumed::Not) };
-    let probe = (running.width(Arm::Exposed), running.width(Arm::Control));
-    let ramp = Ramp::behind_probe(policy, probe);
+    let ramp = attempt::stages(writing, scope, &row.wire.key, (policy, running.attempt)).await?;
     if policy.ramp.is_none() && ramp.told().len() > 1 {
         let next = ramp.next(running.stage, running.phase, &running.slices, policy);
         return Ok(next.map_or(Resumed::Not, |opened| Resumed::Opens(following(running, opened))));
@@ -490,6 +501,8 @@ fn check_cohort(wire: &FlagWire) -> Result<(), ChangeError> {
 
 #[cfg(test)]
 mod tests {
+    use flagfuse_shared::ids::UnixMillis;
+
     use super::*;
     use crate::change::testing::{cohort, flag, fuse, policy};
 

@@ -15,9 +15,11 @@ use crate::model::contract::{Baseline, Contract, Judged};
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
+use crate::model::verdict::TrippedSlice;
 use crate::publish::outbox::Reserve;
 use crate::store::parts::Part;
 use crate::store::tokens::TokenRow;
+use crate::store::verdicts::MadeVerdict;
 use flagfuse_importers::Format;
 
 /// Who makes a change.
@@ -186,6 +188,10 @@ pub enum Change {
         evidence: Value,
         /// Whether a fuse that closes begins a new attempt even where its probe could go on.
         is_anew: bool,
+        /// Of a trip: whose units alone lose the feature; empty where everybody does, and the fuse opens.
+        slices: Vec<TrippedSlice>,
+        /// The verdict that decided it, which is written with it; `None` of a person.
+        verdict: Option<Box<MadeVerdict>>,
     },
     /// The next stage of a fuse's ramp opens.
     FuseAdvance {
@@ -197,6 +203,8 @@ pub enum Change {
         reason: String,
         /// What led to it.
         evidence: Value,
+        /// The verdict that decided it, which is written with it; `None` of a person.
+        verdict: Option<Box<MadeVerdict>>,
     },
     /// A person keeps a fuse's ramp at its stage, or lets go of it.
     HoldRamp {
@@ -303,6 +311,8 @@ mod tests {
             reason: String::new(),
             evidence: Value::Null,
             is_anew: false,
+            slices: Vec::new(),
+            verdict: None,
         };
         for change in [
             trip,

@@ -47,6 +47,7 @@ mod revert;
 mod rollout;
 mod same;
 mod scope;
+mod slice_trip;
 mod slo;
 mod slo_change;
 mod state;

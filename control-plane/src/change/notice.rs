@@ -33,6 +33,9 @@ impl Notice {
 /// Where a fuse went; nothing of one that stayed there, of which only the phase is another one.
 fn moved(detail: &Value) -> Option<&'static str> {
     let circuit = |field: &str| detail.get(field).and_then(Value::as_str).and_then(Circuit::parse);
+    if detail.get("slices").is_some() {
+        return Some("fuse.slice_open");
+    }
     let to = circuit("to").filter(|to| circuit("from") != Some(*to))?;
     Some(match to {
         Circuit::Open => "fuse.open",
@@ -64,6 +67,10 @@ mod tests {
             let body = json!({ "from": from, "to": to, "reason": "r", "actor": "fuse" });
             assert!(found.is_none_or(|notice| notice.body == body));
         }
+        let mut of_slice = detail("CLOSED", "CLOSED");
+        of_slice["slices"] = json!([{ "attribute": "device", "value": "mobile" }]);
+        let kind = Notice::of(Action::FuseTransition, &of_slice, &actor).map(|notice| notice.kind);
+        assert_eq!(kind, Some("fuse.slice_open"));
         assert_eq!(Notice::of(Action::PutFlag, &detail("CLOSED", "OPEN"), &actor), None);
     }
 }

@@ -1,19 +1,18 @@
 //! Steps of a ramp: the next stage opens, or a person keeps it where it stands. Never decides one.
 
-use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{FlagKey, Scope};
 use serde_json::{Value, json};
 
 use super::action::Action;
+use super::attempt;
 use super::effect::{Effect, Publication};
 use super::error::ChangeError;
-use super::fuse::{effect, following, stage_begins};
+use super::fuse::{effect, following, stage_begins, write_verdict};
 use super::writing::Writing;
 use crate::model::circuit::{Circuit, Rollout};
-use crate::model::policy::Policy;
-use crate::model::ramp::{Ramp, exposed_percent};
+use crate::model::ramp::exposed_percent;
 use crate::store::fuses::FuseRow;
-use crate::store::phases::PhaseRow;
+use crate::store::verdicts::MadeVerdict;
 use crate::store::{fuses, phases};
 
 /// A step of a ramp.
@@ -23,6 +22,8 @@ pub(super) struct Step {
     pub(super) expected_revision: u64,
     pub(super) reason: String,
     pub(super) evidence: Value,
+    /// The verdict that decided it.
+    pub(super) verdict: Option<Box<MadeVerdict>>,
 }
 
 /// Opens the next stage of a ramp. Two engines may decide the same: the revision lets one of them through.
@@ -46,7 +47,10 @@ pub(super) async fn advance(
     let no_next = || ChangeError::NoNextStage { flag: flag.to_string() };
     let running = phases::by_id(writing.conn, fuse.phase_id).await?.ok_or_else(no_next)?;
     let policy = &fuse.policy;
-    let ramp = stages(writing, &scope, flag, policy, &running).await?.ok_or_else(no_next)?;
+    if policy.ramp.is_none() {
+        return Err(no_next());
+    }
+    let ramp = attempt::stages(writing, &scope, flag.as_str(), (policy, running.attempt)).await?;
     let opened = ramp.next(running.stage, running.phase, &running.slices, policy).ok_or_else(no_next)?;
     let rollout = if opened.is_last { Rollout::Promoted } else { fuse.rollout };
     if opened.is_last {
@@ -66,27 +70,9 @@ pub(super) async fn advance(
     if !fuses::replace(writing.conn, &scope, &next).await? {
         return Err(stale);
     }
+    write_verdict(writing, &scope, flag, step.verdict.as_deref()).await?;
     let revision = Some(fuse.revision + 1);
     Ok(vec![effect(Action::FuseAdvance, scope, flag.as_str(), phase.phase, detail, revision)])
-}
-
-/// The stages of the attempt that runs; `None` of a policy without a ramp.
-async fn stages(
-    writing: &mut Writing<'_>,
-    scope: &Scope,
-    flag: &FlagKey,
-    policy: &Policy,
-    running: &PhaseRow,
-) -> Result<Option<Ramp>, ChangeError> {
-    if policy.ramp.is_none() {
-        return Ok(None);
-    }
-    let attempt = phases::of_attempt(writing.conn, scope, flag.as_str(), running.attempt).await?;
-    let probe = attempt.first().filter(|first| first.circuit == Circuit::HalfOpen);
-    Ok(Some(probe.map_or_else(
-        || Ramp::of(policy),
-        |probe| Ramp::behind_probe(policy, (probe.width(Arm::Exposed), probe.width(Arm::Control))),
-    )))
 }
 
 /// Keeps a ramp at the stage where it stands, or lets go of it.

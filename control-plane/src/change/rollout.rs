@@ -217,6 +217,7 @@ async fn roll_back(
         reason: reason(&word, "manual_rollback", "contract_violated").to_owned(),
         evidence: json!({ "given": word.reason, "validation": word.of, "rules": word.rules }),
         is_anew: false,
+        verdict: None,
     };
     together::transition(writing, scope, transition).await
 }

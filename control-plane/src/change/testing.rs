@@ -1,7 +1,5 @@
 //! Flags, fuses and environments that the tests of changes begin with.
 
-use std::collections::BTreeMap;
-
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
@@ -72,8 +70,6 @@ pub(super) fn fuse(flag: &str, circuit: Circuit) -> FuseRow {
         tripped_metrics: Vec::new(),
         changed_ms: UnixMillis(1),
         acted_ms: None,
-        ema: BTreeMap::new(),
-        ema_ms: UnixMillis(0),
         hand: Hand::Free,
         is_ramp_held: false,
     }

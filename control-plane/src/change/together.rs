@@ -57,6 +57,7 @@ pub(super) async fn transition(
             reason: REASON.to_owned(),
             evidence: json!({ "with": flag }),
             is_anew: false,
+            verdict: None,
         };
         let mut more = fuse::transition(writing, scope.clone(), other).await?;
         for effect in &mut more {

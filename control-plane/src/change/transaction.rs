@@ -1,7 +1,9 @@
 //! The transaction of a change: check, write, compare, audit, sign and queue, or nothing of all that.
 
 use flagfuse_shared::ids::UnixMillis;
+use serde_json::Value;
 
+use super::action::Action;
 use super::altered::Altered;
 use super::consent::{Consent, above, confirmation};
 use super::decisions::Watch;
@@ -16,9 +18,11 @@ use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
 use super::{
-    flag, fuse, import, inheritance, part, people, precondition_check, ramp, revert, rollout, scope, slo,
-    together, token,
+    flag, fuse, import, inheritance, part, people, precondition_check, ramp, revert, rollout, scope,
+    slice_trip, slo, token,
 };
+use crate::meters::Meters;
+use crate::model::circuit::Circuit;
 use crate::publish::Publisher;
 use crate::store::{Store, kept_answers};
 
@@ -28,6 +32,28 @@ struct Done {
     applied: Option<Applied>,
     altered: Vec<Altered>,
     loss: Option<Loss>,
+    measured: Vec<Measured>,
+}
+
+/// What metrics say of an effect.
+struct Measured {
+    action: Action,
+    /// Where a fuse moved to.
+    circuit: Option<Circuit>,
+}
+
+impl Measured {
+    fn of(effect: &Effect) -> Self {
+        let to = effect.detail.get("to").filter(|_| effect.action == Action::FuseTransition);
+        Self { action: effect.action, circuit: to.and_then(Value::as_str).and_then(Circuit::parse) }
+    }
+
+    fn tell(&self, meters: &Meters, actor: &Actor) {
+        meters.changed(self.action.as_str(), &actor.name);
+        if let Some(circuit) = self.circuit {
+            meters.moved(circuit.as_str(), &actor.name);
+        }
+    }
 }
 
 /// Applies a change that nobody is there to confirm. When this returns `Ok`, it is on disk and its snapshot is queued.
@@ -70,6 +96,7 @@ pub async fn propose(
         }
         tx.commit().await?;
         publisher.ring();
+        done.measured.iter().for_each(|measured| measured.tell(store.meters(), actor));
     }
     Ok(applied)
 }
@@ -88,7 +115,7 @@ pub async fn rehearse(
     let mut writing = Writing { conn: &mut tx, actor, now };
     let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
     let consent = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
-    let Done { applied, altered, loss } = transact(&mut writing, publisher, resolved).await?;
+    let Done { applied, altered, loss, .. } = transact(&mut writing, publisher, resolved).await?;
     tx.rollback().await?;
     let confirmation = match &loss {
         Some(loss) => loss.required_confirmation(),
@@ -110,7 +137,7 @@ async fn transact(
     let Resolved { subject, change, work, consent, preconditions, reserve, .. } = resolved;
     precondition_check::check(writing, &subject, &change, &preconditions).await?;
     if work == Work::Nothing {
-        return Ok(Done { applied: None, altered: Vec::new(), loss: None });
+        return Ok(Done { applied: None, altered: Vec::new(), loss: None, measured: Vec::new() });
     }
     let loss = Loss::of(writing, &change).await?;
     let watch = Watch::before(writing, &change).await?;
@@ -120,9 +147,10 @@ async fn transact(
     if let Some(loss) = &loss {
         loss.check(consent)?;
     }
+    let measured = effects.iter().map(Measured::of).collect();
     let consequences = Consequences { altered: &altered, loss: loss.as_ref() };
     let applied = record(writing, publisher, effects, consequences, reserve).await?;
-    Ok(Done { applied, altered, loss })
+    Ok(Done { applied, altered, loss, measured })
 }
 
 /// Nothing when there was nothing to do.
@@ -159,12 +187,24 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
             rollout::forget_validation(writing, &scope, flag.as_str()).await?;
             fuse::delete(writing, scope, &flag).await
         }
-        Change::FuseTransition { scope, flag, expected_revision, to, by, reason, evidence, is_anew } => {
-            let transition = fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew };
-            Box::pin(together::transition(writing, scope, transition)).await
+        Change::FuseTransition {
+            scope,
+            flag,
+            expected_revision,
+            to,
+            by,
+            reason,
+            evidence,
+            is_anew,
+            slices,
+            verdict,
+        } => {
+            let transition =
+                fuse::Transition { flag, expected_revision, to, by, reason, evidence, is_anew, verdict };
+            Box::pin(slice_trip::transition(writing, scope, transition, &slices)).await
         }
-        Change::FuseAdvance { scope, flag, expected_revision, reason, evidence } => {
-            let step = ramp::Step { flag, expected_revision, reason, evidence };
+        Change::FuseAdvance { scope, flag, expected_revision, reason, evidence, verdict } => {
+            let step = ramp::Step { flag, expected_revision, reason, evidence, verdict };
             Box::pin(ramp::advance(writing, scope, step)).await
         }
         Change::HoldRamp { scope, flag, is_held, reason } => {

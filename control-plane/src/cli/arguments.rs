@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flagfuse_control_plane::api::FlagLabels;
 use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_control_plane::publish::push::EdgeRegion;
 use flagfuse_importers::Format;
@@ -142,6 +143,13 @@ pub(crate) struct ServeArgs {
     /// The same from the environment, used when no file is given; arguments can be seen by others.
     #[arg(long, hide = true, env = "FLAGFUSE_PUSH_TOKEN", hide_env_values = true)]
     pub push_token: Option<String>,
+    /// Where an operator reads `/metrics` of this process and its database, in OpenMetrics; nobody is asked for a token there,
+    /// so it belongs on the loopback or behind something that asks.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Which flags have a series of their own there.
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub metrics_flag_labels: FlagLabelsArg,
     /// Milliseconds between two looks at the fuses.
     #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub tick_ms: u64,
@@ -156,6 +164,25 @@ pub(crate) struct ServeArgs {
     /// The tenant whose environments the edges hold; it must have a way in.
     #[command(flatten)]
     pub of: TenantArgs,
+}
+
+/// Which flags have a series of their own in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum FlagLabelsArg {
+    /// None.
+    Off,
+    /// Those with a fuse, 500 of them at most.
+    #[default]
+    Fused,
+}
+
+impl From<FlagLabelsArg> for FlagLabels {
+    fn from(which: FlagLabelsArg) -> Self {
+        match which {
+            FlagLabelsArg::Off => Self::Off,
+            FlagLabelsArg::Fused => Self::Fused,
+        }
+    }
 }
 
 /// `http://HOST:PORT`, and nothing behind it: control planes of one database talk in a network of their own.

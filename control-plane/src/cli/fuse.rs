@@ -8,17 +8,10 @@ use flagfuse_control_plane::plane;
 use flagfuse_control_plane::store::verdicts::recorded;
 use serde_json::{Value, json};
 
-use super::arguments::fuse::{FuseCommand, ReplayArgs};
+use super::arguments::fuse::ReplayArgs;
 
 /// Verdicts that are read at a time.
 const PAGE: u32 = 100;
-
-/// Does what was asked; an error when a verdict differs.
-pub(crate) async fn run(command: FuseCommand) -> anyhow::Result<()> {
-    match command {
-        FuseCommand::Replay(args) => replay(&args).await,
-    }
-}
 
 /// What became of the verdicts.
 #[derive(Debug, Default)]
@@ -28,7 +21,8 @@ struct Course {
     impossible: Vec<Value>,
 }
 
-async fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
+/// Makes all verdicts of a flag again; an error when one differs.
+pub(super) async fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let store = plane::open_store(&args.data.location()?).await?;
     let scope = args.place.scope();
     let mut course = Course::default();

@@ -10,6 +10,7 @@ mod import;
 mod init;
 mod keys;
 mod line;
+mod lint;
 mod login_link;
 mod openapi;
 mod rollout;
@@ -24,12 +25,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use flagfuse_control_plane::plane;
 
+use self::arguments::fuse::{FuseArgs, FuseCommand};
 use self::arguments::{Command, TokenCommand};
 
 /// Does what the command line says; what its exit code is, where that says more than that it was done.
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let done = match command {
         Command::Rollout(args) => return rollout::run(args).await,
+        Command::Fuse(FuseArgs { command: FuseCommand::Lint(args) }) => return lint::run(args).await,
+        Command::Fuse(FuseArgs { command: FuseCommand::Replay(args) }) => fuse::replay(&args).await,
         Command::Init(args) => init::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Migrate(args) => {
@@ -46,7 +50,6 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Send(args) => send::run(args).await,
         Command::Baseline(args) => baseline::run(args).await,
         Command::Explain(args) => say(&explain::run(args).await?),
-        Command::Fuse(args) => fuse::run(args.command).await,
         Command::Openapi(args) => say(&openapi::run(&args)?),
     };
     done.map(|()| ExitCode::SUCCESS)

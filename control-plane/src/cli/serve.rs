@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use flagfuse_control_plane::api::RateLimit;
 use flagfuse_control_plane::clock::Clock;
 use flagfuse_control_plane::jobs::ServeOptions;
-use flagfuse_control_plane::plane::ControlPlane;
+use flagfuse_control_plane::plane::{ControlPlane, Operator};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,6 +35,14 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     plane.report().await?;
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let operator = match args.metrics_listen {
+        Some(address) => {
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.with_context(|| format!("cannot listen on {address} for metrics"))?;
+            Some(Operator { listener, labels: args.metrics_flag_labels.into() })
+        }
+        None => None,
+    };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let shutdown = async move {
         tokio::select! {
@@ -53,7 +61,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         tick,
         rate_limit: NonZeroU32::new(args.requests_per_minute).map(|per_minute| RateLimit { per_minute }),
     };
-    plane.serve(listener, options, shutdown).await;
+    plane.serve_beside(listener, operator, options, shutdown).await;
     Ok(())
 }
 

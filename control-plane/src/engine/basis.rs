@@ -1,18 +1,17 @@
-//! What a verdict was made of beside closed cells: written down with it, so that it can be made again bit for bit.
+//! What a verdict was made of beside closed cells: written down with it, so that it can be made again bit for bit. Written down where
+//! a verdict is, which is once in ten seconds; a look itself only borrows it.
 
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::UnixMillis;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::memory::{Figures, Memory, Watched};
 use crate::model::verdict::{
-    BufferBehind, Decision, EmaStep, Incident, Look, Origins, Reason, Verdict, blocked, decide,
+    BufferBehind, Decision, Heed, Incident, Look, Origins, Reason, Verdict, blocked, decide,
 };
 use crate::store::fuses::FuseRow;
-
-/// One step of a moving average, however often and by however many engines a fuse is looked at.
-const EMA_INTERVAL_MS: u64 = 1_000;
 
 /// What all fuses of an environment have around them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,80 +26,106 @@ pub(super) struct Around {
     pub(super) incident: Option<Incident>,
 }
 
-/// What one verdict was made of.
+/// What belongs to one look.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Basis {
-    pub(super) fuse: FuseRow,
-    /// The bits of its moving averages.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    ema: BTreeMap<String, u64>,
+pub(super) struct Terms {
     /// The newest tick whose cells were read; `None` before there was any.
     pub(super) closed_tick: Option<i64>,
     /// Whether the phase had begun to count.
     pub(super) counts: bool,
-    pub(super) around: Around,
     /// Who sent what harms, by metric; asked for when the evidence alone would trip.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) origins: BTreeMap<String, Origins>,
-    pub(super) ema_step: EmaStep,
+    /// There in a verdict of before moving averages were made of cells alone.
+    #[serde(default, skip_serializing)]
+    ema_step: Option<IgnoredAny>,
     /// Whether the replicas of the environment would have refused every move.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_blocked: bool,
 }
 
+/// What one verdict was made of, as it was written down.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Basis {
+    pub(super) fuse: FuseRow,
+    pub(super) around: Around,
+    #[serde(flatten)]
+    pub(super) terms: Terms,
+}
+
+/// The same, to write it down.
+#[derive(Serialize)]
+struct Writing<'b> {
+    fuse: &'b FuseRow,
+    around: &'b Around,
+    #[serde(flatten)]
+    terms: &'b Terms,
+}
+
 impl Basis {
-    /// What the next verdict of a fuse is made of.
-    pub(super) fn of(memory: &Memory, watched: &Watched, around: &Around, now: UnixMillis) -> Self {
-        let is_due = now.since(watched.fuse.ema_ms) >= EMA_INTERVAL_MS;
+    /// What was written down with a verdict; `None` of another format.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let basis: Self = serde_json::from_str(text).ok()?;
+        let is_of_old_averages = basis.terms.ema_step.is_some() && basis.fuse.policy.ema_alpha.is_some();
+        (!is_of_old_averages).then_some(basis)
+    }
+}
+
+/// What a memory says of a fuse at one moment.
+#[derive(Debug)]
+pub(super) struct Seen {
+    figures: Figures,
+    heed: Option<Heed>,
+}
+
+impl Seen {
+    pub(super) fn of(memory: &Memory, watched: &Watched, now: UnixMillis) -> Self {
+        Self { figures: memory.figures(watched, now), heed: memory.heed(watched) }
+    }
+}
+
+impl Terms {
+    /// Those of the next look at a fuse.
+    pub(super) fn of(memory: &Memory, watched: &Watched) -> Self {
         Self {
-            fuse: watched.fuse.clone(),
-            ema: watched.fuse.ema.iter().map(|(metric, ema)| (metric.clone(), ema.to_bits())).collect(),
             closed_tick: memory.closed_tick(),
             counts: memory.counts(watched),
-            around: around.clone(),
             origins: BTreeMap::new(),
-            ema_step: if is_due { EmaStep::Move } else { EmaStep::Keep },
+            ema_step: None,
             is_blocked: false,
         }
     }
 
-    /// What was written down with a verdict; `None` of another format.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut basis: Self = serde_json::from_str(text).ok()?;
-        let ema = basis.ema.iter().map(|(metric, bits)| (metric.clone(), f64::from_bits(*bits)));
-        basis.fuse.ema = ema.collect();
-        Some(basis)
-    }
-
-    /// The verdict, and the moving averages to keep, when `memory` has read the cells up to the tick.
-    pub(super) fn decide(
-        &self,
-        memory: &Memory,
-        watched: &Watched,
-        now: UnixMillis,
-    ) -> (Verdict, BTreeMap<String, f64>) {
-        let figures = memory.figures(watched, now);
-        let heed = memory.heed(watched);
-        let (verdict, ema) = decide(&Look { heed: heed.as_ref(), ..self.look(&figures, now) });
-        if self.is_blocked { (Self::blocked(verdict), ema) } else { (verdict, ema) }
-    }
-
-    /// The verdict of a fuse that should move and cannot.
-    pub(super) fn blocked(verdict: Verdict) -> Verdict {
-        if !verdict.decision.moves() {
-            return verdict;
-        }
-        let summary = blocked(verdict.decision, &verdict.summary);
-        Verdict { reason: Reason::RestoredFromOldCopy, summary, ..verdict }
-    }
-
-    /// Whether a verdict on this basis asks who sent the events first.
+    /// Whether a verdict on these terms asks who sent the events first.
     pub(super) fn asks(&self, verdict: &Verdict) -> bool {
         verdict.decision == Decision::Trip && self.origins.is_empty()
     }
+}
 
-    fn look<'l>(&'l self, figures: &'l Figures, now: UnixMillis) -> Look<'l> {
-        let fuse = &self.fuse;
+/// All that a verdict is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'g> {
+    pub(super) fuse: &'g FuseRow,
+    pub(super) around: &'g Around,
+    pub(super) terms: &'g Terms,
+}
+
+impl Ground<'_> {
+    /// The verdict.
+    pub(super) fn decide(&self, seen: &Seen, now: UnixMillis) -> Verdict {
+        let verdict = decide(&self.look(seen, now));
+        if self.terms.is_blocked { is_blocked(verdict) } else { verdict }
+    }
+
+    /// What is written down of it.
+    pub(super) fn text(&self) -> String {
+        let Self { fuse, around, terms } = *self;
+        // Nothing in it has a form that JSON has not.
+        serde_json::to_string(&Writing { fuse, around, terms }).unwrap_or_default()
+    }
+
+    fn look<'l>(&'l self, seen: &'l Seen, now: UnixMillis) -> Look<'l> {
+        let (fuse, figures) = (self.fuse, &seen.figures);
         Look {
             policy: &fuse.policy,
             circuit: fuse.circuit,
@@ -113,12 +138,20 @@ impl Basis {
             ingest_lag_ms: self.around.ingest_lag_ms,
             behind: &self.around.behind,
             min_networks: self.around.min_networks,
-            origins: &self.origins,
-            ema: &fuse.ema,
-            ema_step: self.ema_step,
-            heed: None,
+            origins: &self.terms.origins,
+            smoothed: &seen.figures.smoothed,
+            heed: seen.heed.as_ref(),
             incident: self.around.incident.as_ref(),
             now,
         }
     }
+}
+
+/// The verdict of a fuse that should move and cannot.
+pub(super) fn is_blocked(verdict: Verdict) -> Verdict {
+    if !verdict.decision.moves() {
+        return verdict;
+    }
+    let summary = blocked(verdict.decision, &verdict.summary);
+    Verdict { reason: Reason::RestoredFromOldCopy, summary, ..verdict }
 }

@@ -189,7 +189,10 @@ impl Heard {
         };
         let found: Vec<_> = policy.guardrails.iter().map(|guardrail| of(&guardrail.metric)).collect();
         let slice = |slice: u8| (slice > 0).then(|| names.map(|names| names.slice(slice))).flatten();
-        let slices = found.iter().map(|found| found.and_then(|found| slice(found.crossed?.slice))).collect();
+        let slices = found
+            .iter()
+            .map(|found| found.and_then(|found| slice(found.crossed.or(found.held)?.slice)))
+            .collect();
         let is_mismatch = evidence.is_sample_ratio_mismatch();
         let uneven = suspects.into_iter().filter(Suspect::is_found).map(|suspect| {
             let of = suspect.guardrail.and_then(|at| self.policy.guardrails.get(at));
@@ -197,6 +200,7 @@ impl Heard {
         });
         let uneven = uneven.collect();
         let Spent { trips, probes, .. } = spent;
-        Some(Heed { found, slices, is_mismatch, uneven, corrupt, terms, trips, probes, ramp })
+        let units = evidence.units();
+        Some(Heed { found, slices, units, is_mismatch, uneven, corrupt, terms, trips, probes, ramp })
     }
 }

@@ -1,22 +1,26 @@
 //! What an engine remembers of an environment: its fuses, their phases and the sums of their windows. A tick reads what
 //! closed since the one before and what left a window; the same follows from the database alone.
 
+mod averages;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
 use super::heard::Heard;
-use crate::model::circuit::Circuit;
 use crate::model::policy::{Guardrail, Mode, Policy};
+use crate::model::ramp::Ramp;
+use crate::model::smoothing::Smoothing;
 use crate::model::verdict::{Heed, RampLook, Reading, Recent, Standing};
 use crate::model::window::{EnrolmentRange, Window};
 use crate::store::cells::{self, ClosedCell, Names, Partition};
-use crate::store::evidence::{self, Asked, Spent};
+use crate::store::evidence::{self, Asked, Looked, Spent};
 use crate::store::fuses::{self, FuseRow, Glance};
 use crate::store::phases::{self, PhaseRow};
 use crate::store::verdicts::Said;
 use crate::store::{Connection, StoreError};
+use flagfuse_stats::classic::Smoothed;
 
 /// A shorter stretch is no rate.
 const MINUTE_MS: u64 = 60_000;
@@ -36,12 +40,12 @@ pub(super) struct Watched {
     /// What the mode `anytime` heeds of the attempt; `None` in the other one.
     heard: Option<Heard>,
     /// Where its ramp stands; `None` of a fuse that stays at its share, or exposes nobody.
-    ramp: Option<Ramp>,
+    ramp: Option<Climb>,
 }
 
 /// Where a ramp stands, as long as the fuse has its revision.
 #[derive(Debug)]
-struct Ramp {
+struct Climb {
     look: RampLook,
     /// The phase of the stage that runs.
     phase_id: i64,
@@ -54,6 +58,8 @@ pub(super) struct Figures {
     pub(super) readings: Vec<Reading>,
     /// What came lately, one for each guardrail.
     pub(super) recent: Vec<Recent>,
+    /// Moving averages, one for each guardrail; none without.
+    pub(super) smoothed: Vec<Smoothed>,
     /// Widths of the exposed and the control arm.
     pub(super) buckets: (u32, u32),
 }
@@ -89,7 +95,6 @@ impl Extent {
 
 /// Where the ramp of a fuse stands whose running phase that is, of an attempt with these phases.
 fn standing<'s>(fuse: &'s FuseRow, running: &'s PhaseRow, attempt: &[PhaseRow]) -> Standing<'s> {
-    let first = attempt.first().filter(|first| first.circuit == Circuit::HalfOpen);
     Standing {
         circuit: fuse.circuit,
         attempt: running.attempt,
@@ -97,8 +102,35 @@ fn standing<'s>(fuse: &'s FuseRow, running: &'s PhaseRow, attempt: &[PhaseRow]) 
         phase: running.phase,
         slices: &running.slices,
         began_ms: running.started_ms,
-        probe: first.map(|first| (first.width(Arm::Exposed), first.width(Arm::Control))),
+        ramp: Ramp::of_attempt(&fuse.policy, attempt.iter().map(PhaseRow::in_attempt)),
         is_held: fuse.is_ramp_held,
+    }
+}
+
+/// What the database has of fuses that are new or moved: their phases, and where they look under `anytime` the whole attempt.
+#[derive(Debug, Default)]
+struct Found {
+    phases: BTreeMap<i64, PhaseRow>,
+    /// By the phase that is looked at.
+    spent: BTreeMap<i64, Spent>,
+    attempts: BTreeMap<i64, Vec<PhaseRow>>,
+}
+
+impl Found {
+    /// Of all of them with a few statements: a start takes over thousands.
+    async fn read(conn: &mut Connection, fuses: &[FuseRow]) -> Result<Self, StoreError> {
+        let ids: Vec<i64> = fuses.iter().flat_map(|fuse| [fuse.phase_id, fuse.looked_at()]).collect();
+        let phases = phases::by_ids(conn, &ids).await?;
+        let anytime = fuses.iter().filter(|fuse| fuse.policy.mode == Mode::Anytime);
+        let looked: Vec<Looked> = anytime
+            .filter_map(|fuse| {
+                let row = phases.get(&fuse.looked_at())?;
+                let running = phases.get(&fuse.phase_id).map_or(0, |running| running.phase);
+                Some(Looked { phase_id: row.phase_id, upto: row.phase.max(running) })
+            })
+            .collect();
+        let spent = evidence::spent(conn, &looked).await?;
+        Ok(Self { attempts: phases::of_attempts(conn, &looked).await?, phases, spent })
     }
 }
 
@@ -112,6 +144,8 @@ struct Phase {
     names: Option<Names>,
     numbers: Vec<u8>,
     windows: BTreeMap<WindowKey, Window>,
+    /// From which moving averages are made; `None` until one is asked for.
+    smoothing: Option<Smoothing>,
 }
 
 impl Phase {
@@ -122,6 +156,7 @@ impl Phase {
             names: None,
             numbers: Vec::new(),
             windows: BTreeMap::new(),
+            smoothing: None,
         }
     }
 }
@@ -137,6 +172,8 @@ pub(super) struct Memory {
     closed_tick: Option<i64>,
     /// Whether sums are to be those of that tick, of cells, where the database knows later ones.
     is_of_the_past: bool,
+    /// The phase that had not begun to count, where the past is looked at.
+    uncounted: Option<i64>,
 }
 
 impl Memory {
@@ -199,18 +236,20 @@ impl Memory {
         if let Some(partition) = partition {
             self.hear(conn, partition).await?;
         }
+        self.average(conn, &closed, now).await?;
         let stale = self.count(&closed, now);
         self.shift(conn, &stale).await
     }
 
-    /// Reads a fuse as it stood, and the cells that had closed by the partition's newest tick.
+    /// Reads a fuse as it stood, and the cells that had closed by the partition's newest tick; `counts` says whether the phase that
+    /// it looked at had begun to count by then. Earlier phases of its attempt may have, all the same.
     pub(super) async fn recall(
         &mut self,
         conn: &mut Connection,
-        scope: &Scope,
-        (fuse, partition): (FuseRow, Option<Partition>),
+        (fuse, partition, counts): (FuseRow, Option<Partition>, bool),
         now: UnixMillis,
     ) -> Result<(), StoreError> {
+        self.uncounted = (!counts).then(|| fuse.looked_at());
         let is_known =
             self.watched.get(&fuse.flag).is_some_and(|watched| watched.fuse.revision == fuse.revision);
         if is_known {
@@ -218,7 +257,7 @@ impl Memory {
                 watched.fuse = fuse;
             }
         } else {
-            self.take(conn, scope, fuse).await?;
+            self.take(conn, vec![fuse]).await?;
         }
         self.catch_up(conn, partition, now).await
     }
@@ -273,17 +312,8 @@ impl Memory {
         let other: Vec<&str> =
             glances.iter().filter(|glance| !is_known(glance)).map(|glance| glance.flag.as_str()).collect();
         if !other.is_empty() {
-            for fuse in fuses::of_flags(conn, scope, &other).await? {
-                self.take(conn, scope, fuse).await?;
-            }
-        }
-        for glance in glances {
-            if let Some(watched) = self.watched.get_mut(&glance.flag)
-                && watched.fuse.revision == glance.revision
-                && watched.fuse.ema_ms != glance.ema_ms
-            {
-                (watched.fuse.ema, watched.fuse.ema_ms) = (glance.ema.clone(), glance.ema_ms);
-            }
+            let fuses = fuses::of_flags(conn, scope, &other).await?;
+            self.take(conn, fuses).await?;
         }
         if self.watched.len() > glances.len() {
             let flags: BTreeSet<&str> = glances.iter().map(|glance| glance.flag.as_str()).collect();
@@ -298,31 +328,27 @@ impl Memory {
         Ok(())
     }
 
-    /// Reads the phases of a fuse that is new or moved.
-    async fn take(&mut self, conn: &mut Connection, scope: &Scope, fuse: FuseRow) -> Result<(), StoreError> {
-        let phase_id = fuse.looked_at();
-        let found = phases::by_ids(conn, &[fuse.phase_id, phase_id]).await?;
-        let phase = found.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
-        let looked_at = found.get(&phase_id);
-        let (mut spent, mut attempt) = (Spent::default(), Vec::new());
-        if let (Mode::Anytime, Some(row)) = (fuse.policy.mode, looked_at) {
-            let upto = row.phase.max(phase);
-            spent = evidence::spent(conn, scope, &fuse.flag, (row.attempt, upto)).await?;
-            attempt = phases::of_attempt(conn, scope, &fuse.flag, row.attempt).await?;
-            // Later ones are there when a verdict of the past is made again.
-            attempt.retain(|row| row.phase <= upto);
+    /// Reads the phases of fuses that are new or moved.
+    async fn take(&mut self, conn: &mut Connection, fuses: Vec<FuseRow>) -> Result<(), StoreError> {
+        let mut found = Found::read(conn, &fuses).await?;
+        for fuse in fuses {
+            let phase_id = fuse.looked_at();
+            let phase = found.phases.get(&fuse.phase_id).map_or(0, |phase| phase.phase);
+            let spent = found.spent.remove(&phase_id).unwrap_or_default();
+            let attempt = found.attempts.remove(&phase_id).unwrap_or_default();
+            // Anew, since its policy may have other windows.
+            for row in attempt.iter().chain(found.phases.get(&phase_id)) {
+                self.phases.insert(row.phase_id, Phase::of(row));
+            }
+            let ramp = found.phases.get(&fuse.phase_id).and_then(|row| {
+                let look = RampLook::of(&fuse.policy, standing(&fuse, row, &attempt))?;
+                Some(Climb { look, phase_id: row.phase_id })
+            });
+            let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
+            let heard = Heard::of(&attempt);
+            let watched = Watched { fuse, phase, phase_id, said, spent, heard, ramp };
+            self.watched.insert(watched.fuse.flag.clone(), watched);
         }
-        // Anew, since its policy may have other windows.
-        for row in attempt.iter().chain(looked_at) {
-            self.phases.insert(row.phase_id, Phase::of(row));
-        }
-        let ramp = found.get(&fuse.phase_id).and_then(|row| {
-            let look = RampLook::of(&fuse.policy, standing(&fuse, row, &attempt))?;
-            Some(Ramp { look, phase_id: row.phase_id })
-        });
-        let said = self.watched.remove(&fuse.flag).and_then(|before| before.said);
-        let heard = Heard::of(&attempt);
-        self.watched.insert(fuse.flag.clone(), Watched { fuse, phase, phase_id, said, spent, heard, ramp });
         Ok(())
     }
 
@@ -340,6 +366,7 @@ impl Memory {
                 // Another database than before, under the same name.
                 for phase in self.phases.values_mut() {
                     phase.windows.clear();
+                    phase.smoothing = None;
                 }
                 for watched in self.watched.values_mut() {
                     watched.heard.iter_mut().for_each(Heard::forget);
@@ -355,9 +382,9 @@ impl Memory {
         if self.closed_tick.is_none() {
             return Ok(());
         }
-        let nameless =
-            self.phases.iter().filter(|(_, phase)| phase.names.is_none()).map(|(phase_id, _)| *phase_id);
-        let nameless: Vec<i64> = nameless.collect();
+        let nameless = self.phases.iter().filter(|(_, phase)| phase.names.is_none());
+        let nameless = nameless.map(|(phase_id, _)| *phase_id);
+        let nameless: Vec<i64> = nameless.filter(|phase_id| self.uncounted != Some(*phase_id)).collect();
         if nameless.is_empty() {
             return Ok(());
         }
@@ -454,10 +481,16 @@ impl Memory {
     pub(super) fn figures(&self, watched: &Watched, now: UnixMillis) -> Figures {
         let Some(phase) = self.phases.get(&watched.phase_id) else {
             let none = watched.fuse.policy.guardrails.iter().map(|_| Reading::default());
-            return Figures { readings: none.collect(), recent: Vec::new(), buckets: (0, 0) };
+            return Figures {
+                readings: none.collect(),
+                recent: Vec::new(),
+                smoothed: Vec::new(),
+                buckets: (0, 0),
+            };
         };
         let policy = &watched.fuse.policy;
-        let mut figures = Figures { readings: Vec::new(), recent: Vec::new(), buckets: phase.buckets };
+        let (readings, recent, smoothed) = (Vec::new(), Vec::new(), phase.averages(policy, now));
+        let mut figures = Figures { readings, recent, smoothed, buckets: phase.buckets };
         for guardrail in &policy.guardrails {
             let number = phase.names.as_ref().and_then(|names| names.metric_no(&guardrail.metric));
             let window = |extent| phase.windows.get(&WindowKey::of(guardrail, extent));

@@ -1,12 +1,12 @@
-//! Writes verdicts that differ from the one before or are due, and moves averages: a few transactions for all fuses of an
-//! environment, none of which a kill has to wait for long.
+//! Writes verdicts that differ from the one before or are due: a few transactions for all fuses of an
+//! environment, none of which a kill has to wait for long. A verdict on a revision that another engine or a person has left is
+//! written no more: what is written follows the fuse's own order.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use serde_json::json;
 
-use super::basis::Basis;
+use super::basis::Ground;
 use super::memory::Watched;
 use crate::model::verdict::Verdict;
 use crate::store::verdicts::{self, NewVerdict, Said, VERDICT_COUNT_AT_ONCE};
@@ -20,9 +20,8 @@ const VERDICT_INTERVAL_MS: u64 = 10_000;
 pub(super) struct Finding<'f> {
     pub(super) watched: &'f Watched,
     pub(super) verdict: &'f Verdict,
-    pub(super) ema: &'f BTreeMap<String, f64>,
     /// What it was made of.
-    pub(super) basis: &'f Basis,
+    pub(super) ground: Ground<'f>,
 }
 
 /// What became of it.
@@ -42,6 +41,10 @@ impl Finding<'_> {
     /// Whether the verdict differs from the newest that is written, or that one is old enough.
     fn is_due(&self, newest: Option<&Said>, now: UnixMillis) -> bool {
         newest.is_none_or(|old| {
+            // Another engine has looked since, and has written what it saw.
+            if old.at_ms > now && old.at_ms.since(now) < VERDICT_INTERVAL_MS {
+                return false;
+            }
             let is_same = old.decision == self.verdict.decision.as_str()
                 && old.reason == self.verdict.reason.as_str()
                 && old.phase == self.watched.phase;
@@ -50,16 +53,7 @@ impl Finding<'_> {
     }
 
     fn said(&self, now: UnixMillis) -> Said {
-        Said {
-            phase: self.watched.phase,
-            at_ms: now,
-            decision: self.verdict.decision.as_str().to_owned(),
-            reason: self.verdict.reason.as_str().to_owned(),
-        }
-    }
-
-    fn has_moved(&self) -> bool {
-        self.ema != &self.watched.fuse.ema
+        Said::of(self.watched.phase, self.verdict, now)
     }
 }
 
@@ -71,8 +65,7 @@ pub(super) async fn record(
     now: UnixMillis,
 ) -> Result<Vec<Recorded>, StoreError> {
     let mut recorded = vec![Recorded::default(); findings.len()];
-    let is_wanted =
-        |finding: &Finding<'_>| finding.is_due(finding.watched.said.as_ref(), now) || finding.has_moved();
+    let is_wanted = |finding: &Finding<'_>| finding.is_due(finding.watched.said.as_ref(), now);
     let wanted: Vec<usize> =
         findings.iter().enumerate().filter(|(_, finding)| is_wanted(finding)).map(|(at, _)| at).collect();
     for wanted in wanted.chunks(VERDICT_COUNT_AT_ONCE) {
@@ -97,19 +90,19 @@ async fn write(
     // Looked at again under the lock: another engine on this database may have written the same one.
     let flags: Vec<&str> = findings.iter().map(Finding::flag).collect();
     let mut newest = verdicts::newest_of(&mut tx, scope, &flags).await?;
+    let revisions = fuses::revisions(&mut tx, scope, &flags).await?;
     let (mut new, mut recorded) = (Vec::new(), Vec::with_capacity(findings.len()));
     for finding in findings {
         let newest = newest.remove(finding.flag());
-        let is_written = finding.is_due(newest.as_ref(), now);
+        let stands = revisions.get(finding.flag()) == Some(&finding.watched.fuse.revision);
+        let is_written = stands && finding.is_due(newest.as_ref(), now);
         if is_written {
-            let (phase, verdict, basis) = (finding.watched.phase, finding.verdict, json!(finding.basis));
+            let (phase, verdict) = (finding.watched.phase, finding.verdict);
+            let basis = Cow::Owned(finding.ground.text());
             new.push(NewVerdict { flag: finding.flag(), phase, verdict, basis });
         }
         recorded
             .push(Recorded { is_written, said: if is_written { Some(finding.said(now)) } else { newest } });
-        if finding.has_moved() {
-            fuses::move_ema(&mut tx, scope, &finding.watched.fuse, finding.ema, now).await?;
-        }
     }
     verdicts::insert(&mut tx, scope, &new, now).await?;
     tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use flagfuse_shared::ids::Scope;
 
-use super::basis::Basis;
+use super::basis::{Basis, Ground, Seen};
 use super::memory::Memory;
 use crate::model::verdict::Verdict;
 use crate::store::verdicts::{self, RecordedVerdict};
@@ -53,24 +53,26 @@ impl Replay {
             return Ok(Replayed::Impossible("a version of another format noted what it was made of"));
         };
         if compaction::is_compacted(conn, basis.fuse.looked_at()).await? {
-            return Ok(Replayed::Impossible("the cells of its phase were added up since"));
+            return Ok(Replayed::Impossible("cells of its attempt were added up since"));
         }
-        let partition = match (basis.closed_tick, cells::partition(conn, scope).await?) {
+        let terms = &basis.terms;
+        let partition = match (terms.closed_tick, cells::partition(conn, scope).await?) {
             (Some(closed_tick), Some(partition)) => Some(cells::Partition { closed_tick, ..partition }),
             _ => None,
         };
         // A phase that counts now but did not then, and a clock that went back, are read anew.
-        let is_older = self.memory.closed_tick() > basis.closed_tick;
-        if is_older || !basis.counts {
+        let is_older = self.memory.closed_tick() > terms.closed_tick;
+        if is_older || !terms.counts {
             *self = Self::default();
         }
-        let partition = partition.filter(|_| basis.counts);
         let flag = basis.fuse.flag.clone();
-        self.memory.recall(conn, scope, (basis.fuse.clone(), partition), recorded.at_ms).await?;
+        self.memory.recall(conn, (basis.fuse.clone(), partition, terms.counts), recorded.at_ms).await?;
         let Some(watched) = self.memory.watched(&flag) else {
             return Ok(Replayed::Impossible("its phase is gone"));
         };
-        let (verdict, _) = basis.decide(&self.memory, watched, recorded.at_ms);
+        let seen = Seen::of(&self.memory, watched, recorded.at_ms);
+        let ground = Ground { fuse: &basis.fuse, around: &basis.around, terms };
+        let verdict = ground.decide(&seen, recorded.at_ms);
         Ok(compared(recorded, verdict))
     }
 }

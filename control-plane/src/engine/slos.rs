@@ -1,5 +1,5 @@
-//! Looks at the objectives of all environments, moves their alerts, and says where a platform incident is on. Reads only the
-//! sums that were added to since its last look.
+//! Looks at the objectives of all environments, moves their alerts, and says where a platform incident is on, which all
+//! environments of a tenant heed. Reads only the sums that were added to since its last look.
 
 use std::collections::BTreeMap;
 
@@ -45,9 +45,15 @@ struct Move {
 }
 
 impl Slos {
-    /// The platform incident of an environment, while one is on.
-    pub(super) fn incident(&self, scope: &Scope) -> Option<&Incident> {
-        self.incidents.get(scope)
+    /// The platform incident that an environment heeds: its own, or else the longest of its tenant's other ones.
+    pub(super) fn incident(&self, scope: &Scope) -> Option<Incident> {
+        if let Some(own) = self.incidents.get(scope) {
+            return Some(own.clone());
+        }
+        let others = self.incidents.iter().filter(|(other, _)| other.tenant == scope.tenant);
+        let (other, longest) = others.min_by_key(|(_, incident)| incident.since_ms)?;
+        let place = Some(format!("{}/{}", other.project, other.environment));
+        Some(Incident { place, ..longest.clone() })
     }
 
     /// Looks at everything that is due. An environment that fails keeps no other from being looked at.
@@ -155,7 +161,7 @@ fn incident(slos: &[SloRow], alerts: &AlertRows) -> Option<Incident> {
     let pages = alerts.iter().filter(|(_, row)| row.standing.level == Level::Page);
     let named = pages.filter_map(|((slo_id, _), row)| {
         let slo = slos.iter().find(|slo| slo.slo_id == *slo_id)?;
-        Some(Incident { slo: slo.name.clone(), since_ms: row.standing.since_ms })
+        Some(Incident { slo: slo.name.clone(), place: None, since_ms: row.standing.since_ms })
     });
     named.min_by_key(|incident| incident.since_ms)
 }
@@ -185,4 +191,26 @@ async fn move_alert(store: &Store, scope: &Scope, found: &Move, now: UnixMillis)
     }
     tx.commit().await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incident_is_heeded_by_all_environments_of_its_tenant_and_by_no_other_tenant() {
+        let scope = |text: &str| Scope::parse(text).unwrap();
+        let incident =
+            |slo: &str, since| Incident { slo: slo.to_owned(), place: None, since_ms: UnixMillis(since) };
+        let mut slos = Slos::default();
+        assert_eq!(slos.incident(&scope("acme/shop/production")), None);
+        slos.incidents.insert(scope("acme/shop/production"), incident("checkout", 20));
+        slos.incidents.insert(scope("acme/mail/production"), incident("sent", 10));
+        // The own one first, then the longest.
+        assert_eq!(slos.incident(&scope("acme/shop/production")), Some(incident("checkout", 20)));
+        let place = Some("mail/production".to_owned());
+        let expected = Incident { place, ..incident("sent", 10) };
+        assert_eq!(slos.incident(&scope("acme/shop/staging")), Some(expected));
+        assert_eq!(slos.incident(&scope("other/shop/production")), None);
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::error::IngestError;
 use super::group::Group;
 use super::message::Erase;
+use crate::clock::monotonic;
 use crate::store::audit::{self, AuditPlace, NewAudit};
 use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
@@ -34,6 +35,7 @@ pub(super) async fn commit(
     closed: Option<&Closed>,
 ) -> Result<u64, IngestError> {
     let row = log::encode(group.known_ms.0, &group.facts);
+    let began = monotonic();
     let mut again = false;
     loop {
         match attempt(into, group, closed, &row, again).await {
@@ -42,7 +44,10 @@ pub(super) async fn commit(
                 again = true;
             }
             Err(error) => return Err(error),
-            Ok(()) => return Ok(row.len() as u64),
+            Ok(()) => {
+                into.store.meters().ingested(began.elapsed());
+                return Ok(row.len() as u64);
+            }
         }
     }
 }
@@ -108,22 +113,22 @@ async fn beside(
     mark_replayed(tx, place, &group.replayed).await
 }
 
-/// What was refused, by the tick with which it becomes known: the one that closes now, or the next one.
+/// Units whose exposures were refused or came too late, by the tick with which it becomes known: the one that closes now, or the next one.
 async fn miss(
     tx: &mut Connection,
     partition_id: i64,
     group: &Group<'_>,
     closed: Option<&Closed>,
 ) -> Result<(), StoreError> {
-    let counters: Vec<_> = group.counters.iter().map(|(key, count)| (*key, *count)).collect();
-    if !misses::has_any(&counters) {
+    let missed: Vec<_> = group.missed.iter().map(|(key, count)| (*key, *count)).collect();
+    if missed.is_empty() {
         return Ok(());
     }
     let tick = match closed {
         Some(closed) => closed.tick,
         None => misses::next_tick(tx, partition_id).await?,
     };
-    misses::add(tx, partition_id, tick, &counters).await
+    misses::add(tx, partition_id, tick, &missed).await
 }
 
 /// An environment as a place that events claim to come from.

@@ -15,7 +15,7 @@ use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
 use super::delivery::{Delivery, Told};
 use super::message::Erase;
-use super::recent::{Novelty, Recent};
+use super::recent::{Novelty, Print, Recent};
 use super::resolve::{self, Outcome, Raw, Unticketed, Usage, What};
 use super::slis::Slis;
 use super::usage;
@@ -23,7 +23,7 @@ use crate::model::rules::{Edges, rules};
 use crate::store::batches::AppliedBatch;
 use crate::store::buffers::BufferNews;
 use crate::store::event_ids::EventId;
-use crate::store::misses::QUARANTINED;
+use crate::store::misses::{LATE, QUARANTINED};
 use crate::store::phase_counters::CounterKey;
 use crate::store::phases::PhaseRow;
 use crate::store::quarantine::{Balance, Refused};
@@ -98,6 +98,8 @@ pub(super) struct Group<'d> {
     /// What objectives count of outcomes.
     pub(super) slo_sums: SloSums,
     pub(super) counters: BTreeMap<CounterKey, u64>,
+    /// Units whose exposures did not count, for the guards: each once, however many exposures its client sends.
+    pub(super) missed: BTreeMap<CounterKey, u64>,
     /// Rules of phases that are new, as JSON.
     pub(super) rules: Vec<(i64, String)>,
     pub(super) batches: Vec<AppliedBatch<'d>>,
@@ -202,6 +204,7 @@ impl<'d> Group<'d> {
                     balance.quarantined += 1;
                     if let Some((phase, arm)) = of {
                         self.count(phase, arm, QUARANTINED);
+                        self.miss(state, (phase, arm), event.unit(), QUARANTINED);
                     }
                     if delivery.tells {
                         told.push(Told { index: at, fault: fault.clone() });
@@ -257,6 +260,9 @@ impl<'d> Group<'d> {
             What::Refused(fault, of) => Err(((**fault).clone(), *of)),
             What::Expose(exposure) => {
                 let effect = self.apply(state, Fact::Expose(*exposure));
+                if let Effect::Late { arm } = effect {
+                    self.miss(state, (exposure.phase, arm), Some(&exposure.unit), LATE);
+                }
                 Ok(effect.balance())
             }
             What::Plain(flag, variation, print) => {
@@ -353,6 +359,21 @@ impl<'d> Group<'d> {
             *sum = sum.saturating_add(*count);
         }
         Side::Stored
+    }
+
+    /// Notes for the guards that a unit's exposure did not count, once in the hour for which it is remembered: they compare units
+    /// with units, and a client that repeats itself is one.
+    fn miss(
+        &mut self,
+        state: &mut State,
+        (phase, arm): (PhaseId, Arm),
+        unit: Option<&UnitHash>,
+        kind: &'static str,
+    ) {
+        let print = unit.map(|unit| Print::of_unit(unit, phase.0, kind));
+        if print.is_none_or(|print| state.recent.meet(print, self.known_ms) == Novelty::New) {
+            *self.missed.entry((phase.0, arm.number(), kind)).or_default() += 1;
+        }
     }
 
     fn count(&mut self, phase: PhaseId, arm: Arm, kind: &'static str) {

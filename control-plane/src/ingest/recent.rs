@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use flagfuse_cells::UnitHash;
 use flagfuse_shared::ids::UnixMillis;
 
 /// Ids of one half; the older half goes when the newer one is full.
@@ -28,6 +29,15 @@ pub(super) enum Novelty {
 pub(super) struct Print {
     pub(super) id: u64,
     pub(super) content: u32,
+}
+
+impl Print {
+    /// That of something that counts once for a unit in a phase. Units are keyed hashes already: nobody outside can make two alike.
+    pub(super) fn of_unit(unit: &UnitHash, phase: i64, kind: &str) -> Self {
+        let mix = |seed: u64, part: u64| (seed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let parts = unit.iter().chain(kind.as_bytes()).map(|byte| u64::from(*byte));
+        Self { id: parts.fold(phase.unsigned_abs(), mix), content: 0 }
+    }
 }
 
 /// The newest events.
@@ -105,6 +115,13 @@ mod tests {
         assert!(recent.newer.len() <= HALF_COUNT_MAX && recent.older.len() <= HALF_COUNT_MAX);
         assert_eq!(recent.meet(print(newest, 0), now), Novelty::Same);
         assert_eq!(recent.meet(print(1, 1), now), Novelty::New, "the oldest is forgotten");
+        // What counts once for a unit differs by unit, phase and kind.
+        let of = |unit, phase, kind| Print::of_unit(&[unit; size_of::<UnitHash>()], phase, kind);
+        let all = [of(1, 1, "late"), of(2, 1, "late"), of(1, 2, "late"), of(1, 1, "quarantined")];
+        for print in all {
+            assert_eq!(recent.meet(print, now), Novelty::New);
+            assert_eq!(recent.meet(print, now), Novelty::Same);
+        }
         let later = now.plus(HALF_AGE_MS + 1);
         assert_eq!(recent.meet(print(0, 0), later), Novelty::New);
         assert_eq!(recent.meet(print(newest, 0), later), Novelty::Same, "an hour is kept");

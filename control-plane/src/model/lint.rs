@@ -3,12 +3,20 @@
 use serde::Serialize;
 
 use super::circuit::Circuit;
-use super::metric::{RETURN_METRIC, SESSION_METRIC};
-use super::policy::{Guardrail, Policy};
+use super::evidence::{base_rate, harm};
+use super::metric::{LATENCY_METRIC, RETURN_METRIC, SESSION_METRIC};
+use super::policy::{Advance, Compared, Guardrail, MIN_CONFIDENCE, MIN_SAMPLE, Mode, Policy};
 use super::traffic::{Rate, needs};
-use crate::figures::{count, span, whole};
+use crate::figures::{count, difference, grouped, percent, span, whole};
+use flagfuse_stats::budget;
+use flagfuse_stats::classic::{self, WINDOW_MS};
+use flagfuse_stats::power::Plan;
 
 const DAY_MS: f64 = 24.0 * 3_600_000.0;
+/// Units of an arm that few launches ever have.
+const UNITS_MANY: u64 = 500_000;
+/// A look that errs more often makes a fuse that trips by chance.
+const BY_CHANCE_MAX: f64 = 0.01;
 /// A harm that takes longer to be found is not guarded against.
 const DAYS_MAX: f64 = 14.0;
 
@@ -40,12 +48,53 @@ pub enum Found {
     Unguarded,
     /// A harm as large as the threshold is found after more than two weeks.
     ReserveTooSmall,
+    /// The threshold is so small beside the metric's rate that hundreds of thousands of units do not tell it from chance.
+    SmallThreshold,
+    /// Windows of five minutes hold so few units that their moving average trips by chance.
+    NoisyAverage,
+    /// A field is set that the mode does not read.
+    IgnoredField,
+    /// Another watched flag has the same salt: both would put the same units into the same arms.
+    SharedSalt,
+    /// An edge could not read what the policy asks for.
+    EdgeTooOld,
+    /// The policy asks the units another question than the one in force: an attempt of its own begins.
+    NewAttempt,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The fuse cannot be armed like that.
+    Refused,
+    /// It can, and would not guard what it seems to.
+    Warning,
+    /// It does what it says; that is worth knowing.
+    Note,
+}
+
+impl Found {
+    /// How much it matters.
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::SharedSalt | Self::EdgeTooOld => Severity::Refused,
+            Self::NoEvents
+            | Self::NoUnits
+            | Self::Unguarded
+            | Self::ReserveTooSmall
+            | Self::SmallThreshold
+            | Self::NoisyAverage => Severity::Warning,
+            Self::IgnoredField | Self::NewAttempt => Severity::Note,
+        }
+    }
 }
 
 /// A finding.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     pub code: Found,
+    pub severity: Severity,
     /// The metric of the guardrail that it is about; `None` of the whole fuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guardrail: Option<String>,
@@ -67,8 +116,8 @@ pub struct Days {
 
 /// Everything that speaks against arming a fuse with this policy; nothing, where it would work.
 pub fn lint(policy: &Policy, facts: &Facts<'_>) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let of_all = |code, summary| Finding { code, guardrail: None, days: None, summary };
+    let mut found = ignored(policy);
+    let of_all = Finding::of_all;
     if !facts.is_met {
         let said = "Nobody has met the flag in the last seven days, so there is nobody to compare: is it asked for under this key, \
                     in this environment, and does somebody report that it was shown?";
@@ -86,7 +135,15 @@ pub fn lint(policy: &Policy, facts: &Facts<'_>) -> Vec<Finding> {
             found.push(Finding { summary, ..of(Found::NoEvents, guardrail) });
         }
     }
+    found.extend(
+        policy
+            .guardrails
+            .iter()
+            .zip(baselines(facts))
+            .filter_map(|(guardrail, seen)| small(policy, guardrail, seen)),
+    );
     let Some(rate) = facts.rate else { return found };
+    found.extend(noisy(policy, facts, rate));
     for need in needs(policy, facts.circuit, facts.baselines) {
         let days = |visitors| days(visitors, need.matures_ms, rate);
         let days = Days { threshold: days(need.visitors), fourfold: days(need.visitors_larger) };
@@ -106,8 +163,85 @@ pub fn lint(policy: &Policy, facts: &Facts<'_>) -> Vec<Finding> {
     found
 }
 
+impl Finding {
+    /// One that is about the whole fuse.
+    pub fn of_all(code: Found, summary: String) -> Self {
+        Self { code, severity: code.severity(), guardrail: None, days: None, summary }
+    }
+}
+
 fn of(code: Found, guardrail: &Guardrail) -> Finding {
-    Finding { code, guardrail: Some(guardrail.metric.clone()), days: None, summary: String::new() }
+    Finding { guardrail: Some(guardrail.metric.clone()), ..Finding::of_all(code, String::new()) }
+}
+
+/// The rates that were seen, and then none.
+fn baselines(facts: &Facts<'_>) -> impl Iterator<Item = Option<f64>> {
+    facts.baselines.iter().copied().chain(std::iter::repeat(None))
+}
+
+/// What `anytime` does not read, where somebody has set it.
+fn ignored(policy: &Policy) -> Vec<Finding> {
+    let is_read_by_ramp = policy.ramp.as_ref().is_some_and(|ramp| ramp.advance == Advance::S3);
+    let rows = [
+        ("min_confidence", (policy.min_confidence - MIN_CONFIDENCE).abs() > 1e-12),
+        ("min_sample", policy.min_sample != MIN_SAMPLE && !is_read_by_ramp),
+    ];
+    let fields = rows.into_iter().filter(|(_, is_set)| *is_set && policy.mode == Mode::Anytime);
+    let said = |(field, _)| {
+        let said = format!(
+            "{field} means nothing in the mode anytime, which needs no minimum sample: leave it out."
+        );
+        Finding::of_all(Found::IgnoredField, said)
+    };
+    fields.map(said).collect()
+}
+
+/// A threshold that it takes hundreds of thousands of units an arm to tell from chance: percentage points may have been meant.
+fn small(policy: &Policy, guardrail: &Guardrail, seen: Option<f64>) -> Option<Finding> {
+    let is_share = policy.compared(guardrail) == Compared::WithControl && guardrail.metric != LATENCY_METRIC;
+    let rate = seen.filter(|rate| *rate > 0.0 && *rate < 0.9).unwrap_or_else(|| base_rate(guardrail));
+    let change = harm(guardrail).ok()?.change(1.0);
+    let plan = Plan { rate, change, controls: 1.0, alpha: budget::alpha(1).ok()?, power: 0.8 };
+    let units = plan.exposed_units().ok().filter(|units| is_share && *units > UNITS_MANY)?;
+    let summary = format!(
+        "{}: a relative change of {} at a rate of {} takes about {} in each arm to be told from chance. Were percentage points meant, \
+         which at this rate are {}?",
+        guardrail.metric,
+        difference(change),
+        percent(rate),
+        count(units, "unit"),
+        difference(change / rate),
+    );
+    Some(Finding { summary, ..of(Found::SmallThreshold, guardrail) })
+}
+
+/// Moving averages of windows that are too small for the threshold.
+#[expect(clippy::cast_precision_loss, reason = "an hour has 3,600,000 milliseconds")]
+fn noisy(policy: &Policy, facts: &Facts<'_>, rate: Rate) -> Vec<Finding> {
+    let Some(alpha) = policy.ema_alpha.filter(|_| policy.mode == Mode::Classic) else { return Vec::new() };
+    // So many windows weigh as much as the average of them does.
+    let windows = (2.0 - alpha) / alpha;
+    let of_window = rate.per_hour() * WINDOW_MS as f64 / 3_600_000.0;
+    let units = |percent: f64| whole(of_window * windows * percent / 100.0);
+    let (exposed, control) = (units(policy.exposure_percent), units(policy.control_percent));
+    let rails =
+        policy.guardrails.iter().zip(baselines(facts)).filter(|(rail, _)| rail.metric != LATENCY_METRIC);
+    let said = |(rail, seen): (&Guardrail, Option<f64>)| {
+        let rate = seen.filter(|rate| *rate > 0.0 && *rate < 1.0).unwrap_or_else(|| base_rate(rail));
+        // With nobody in an arm nothing is known of the average but that it is as bad as it gets.
+        let by_chance = classic::false_trip_rate(rate, rail.threshold, exposed, control).unwrap_or(0.5);
+        let summary = format!(
+            "{}: at the present rate the moving average weighs about {} exposed and {}, of which {} trips by chance in {} of looks. \
+             Leave ema_alpha out, which compares all units of the window.",
+            rail.metric,
+            grouped(exposed),
+            count(control, "control unit"),
+            difference(rail.threshold),
+            percent(by_chance),
+        );
+        (by_chance > BY_CHANCE_MAX).then(|| Finding { summary, ..of(Found::NoisyAverage, rail) })
+    };
+    rails.filter_map(said).collect()
 }
 
 /// The outcomes that a guardrail counts.
@@ -206,5 +340,61 @@ mod tests {
         let nothing = Facts { outcomes: &[], ..facts };
         let found = lint(&policy(rails, 20.0), &nothing);
         assert!(found[3].summary.contains("login or play"), "{}", found[3].summary);
+    }
+
+    #[test]
+    fn what_the_mode_does_not_read_is_noted_and_what_percentage_points_would_be() {
+        let rail = json!([{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.02, "baseline": 0.05 }]);
+        let outcomes = ["conversion".to_owned()];
+        let facts = Facts {
+            outcomes: &outcomes,
+            is_met: true,
+            unguarded: &[],
+            circuit: Circuit::Closed,
+            baselines: &[],
+            rate: None,
+        };
+        let mut policy = Policy { min_sample: 7, min_confidence: 0.1, ..policy(rail, 20.0) };
+        let found = lint(&policy, &facts);
+        let (ignored, small) = ((Found::IgnoredField, None), (Found::SmallThreshold, Some("conversion")));
+        assert_eq!(codes(&found), [ignored, ignored, small]);
+        assert_eq!(found[0].severity, Severity::Note);
+        // Of a relative 2 % at a base of 5 % the sample is close to a million units an arm.
+        assert!(found[2].summary.contains("40 % less?"), "{}", found[2].summary);
+        // Where the rate was seen, that one counts.
+        let seen = [Some(0.4)];
+        assert_eq!(codes(&lint(&policy, &Facts { baselines: &seen, ..facts })), [ignored, ignored]);
+        policy.mode = Mode::Classic;
+        policy.guardrails[0].baseline = None;
+        policy.guardrails[0].threshold = -0.2;
+        assert_eq!(lint(&policy, &facts), []);
+    }
+
+    #[test]
+    fn averages_of_small_windows_are_named_with_how_often_they_err() {
+        let rules = json!({ "mode": "classic", "treatment_variation": "on", "control_variation": "off", "ema_alpha": 0.3,
+            "exposure_percent": 50, "control_percent": 50,
+            "guardrails": [{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 }] });
+        let policy = Policy::parse(rules).unwrap();
+        let (outcomes, seen) = (["conversion".to_owned()], [Some(0.4)]);
+        let found = |per_hour: f64| {
+            let facts = Facts {
+                outcomes: &outcomes,
+                is_met: true,
+                unguarded: &[],
+                circuit: Circuit::Closed,
+                baselines: &seen,
+                rate: Some(Rate { visitors: per_hour, ..RATE }),
+            };
+            lint(&policy, &facts)
+        };
+        // 42 units a window and 5.7 windows are 118 an arm; a million an hour are 236,000.
+        let small = found(500.0);
+        assert_eq!(codes(&small), [(Found::NoisyAverage, Some("conversion"))]);
+        assert!(
+            small[0].summary.contains("118 exposed") && small[0].severity == Severity::Warning,
+            "{small:?}"
+        );
+        assert_eq!(found(1e6), []);
     }
 }

@@ -20,6 +20,7 @@ pub mod safety;
 pub mod session;
 pub mod settings;
 pub mod slo;
+pub mod smoothing;
 pub mod token;
 pub mod traffic;
 pub mod verdict;

@@ -19,6 +19,7 @@ use crate::model::metric::{
 
 pub use self::limits::{Compared, Rights};
 pub use self::ramp::{Advance, RampPolicy, STAGE_COUNT_MAX, StagePolicy};
+pub use self::slices::TripScope;
 
 /// Metrics one fuse may watch.
 pub const GUARDRAIL_COUNT_MAX: usize = 8;
@@ -26,6 +27,11 @@ pub const GUARDRAIL_COUNT_MAX: usize = 8;
 pub const VALUE_COUNT_MAX: usize = 4;
 /// Activities that one guardrail may name.
 pub const ACTIVITY_COUNT_MAX: usize = 16;
+
+/// Sample progress below which `classic` decides nothing, where a policy does not say.
+pub const MIN_CONFIDENCE: f64 = 0.65;
+/// Units of each arm below which it decides nothing, likewise.
+pub const MIN_SAMPLE: u64 = 1_500;
 
 const TEN_MINUTES_S: u64 = 600;
 const HOUR_S: u64 = 3_600;
@@ -62,7 +68,8 @@ pub struct Policy {
     /// Length of the sliding observation window.
     #[serde(default = "window_hours")]
     pub window_hours: u64,
-    /// Weight of the newest delta in the moving average; absent compares the delta itself.
+    /// Weight of the newest window of five minutes in the moving averages of both arms' rates, whose delta is compared then; absent
+    /// compares that of the rates themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema_alpha: Option<f64>,
     /// Seconds after an action in which no automatic one follows.
@@ -89,6 +96,13 @@ pub struct Policy {
     /// `anytime`: everybody has the feature but the control share, which stays to be compared with for good.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promoted: bool,
+    /// `anytime`: while an objective of the environment pages, a tenth of the evidence trips. Not covered by the error that a launch
+    /// may spend.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
+    /// `anytime`: whom a trip takes the feature from.
+    #[serde(default, skip_serializing_if = "TripScope::is_all")]
+    pub trip_scope: TripScope,
 }
 
 /// How two arms are compared.
@@ -319,6 +333,7 @@ impl Policy {
             check_number("ema_alpha", alpha, 0.01, 1.0)?;
         }
         slices::check(&self.slices)?;
+        slices::check_scope(self)?;
         self.check_guardrails()?;
         self.check_mode()?;
         limits::check(self)?;
@@ -510,10 +525,10 @@ fn check_whole(field: &str, found: u64, min: u64, max: u64) -> Result<(), Policy
 }
 
 const fn min_confidence() -> f64 {
-    0.65
+    MIN_CONFIDENCE
 }
 const fn min_sample() -> u64 {
-    1_500
+    MIN_SAMPLE
 }
 const fn window_hours() -> u64 {
     72

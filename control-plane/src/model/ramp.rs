@@ -65,6 +65,18 @@ pub struct Lane {
 /// A range of buckets.
 pub type Range = (u32, u32);
 
+/// A phase of an attempt, as far as the attempt's stages depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StagePhase {
+    /// In which it began.
+    pub circuit: Circuit,
+    /// From 1; 0 where nobody is exposed.
+    pub stage: u32,
+    /// Widths of the buckets that it enrols itself.
+    pub exposed: u32,
+    pub control: u32,
+}
+
 impl Ramp {
     /// The stages of a launch, and of each attempt that is no probe.
     pub fn of(policy: &Policy) -> Self {
@@ -98,9 +110,14 @@ impl Ramp {
         launch.behind(Share { exposed, control })
     }
 
-    /// The stages of an attempt whose probe was so wide.
-    pub fn behind_probe(policy: &Policy, (exposed, control): (u32, u32)) -> Self {
-        Self::of(policy).behind(Share { exposed, control })
+    /// The stages of the attempt that has these phases, the oldest first: those of a launch, or where it began with a probe the
+    /// probe and what is wider. All that asks which stage follows asks here.
+    pub fn of_attempt(policy: &Policy, phases: impl IntoIterator<Item = StagePhase>) -> Self {
+        let first = phases.into_iter().find(|phase| phase.stage > 0);
+        match first.filter(|first| first.circuit == Circuit::HalfOpen) {
+            Some(StagePhase { exposed, control, .. }) => Self::of(policy).behind(Share { exposed, control }),
+            None => Self::of(policy),
+        }
     }
 
     fn behind(self, first: Share) -> Self {

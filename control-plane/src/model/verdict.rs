@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::circuit::{Circuit, Hand};
 use super::policy::{Direction, Guardrail, HalfOpenRule, Mode, Policy};
 use crate::model::metric::LATENCY_METRIC;
-use flagfuse_stats::classic::{self, ArmCount};
+use flagfuse_stats::classic::{self, ArmCount, Smoothed};
 use flagfuse_stats::ratio::{self, mismatch_evidence};
 
 pub use self::anytime::{AnytimeEvidence, ChangeSpan, Heed, Uneven};
@@ -98,25 +98,13 @@ pub struct Look<'a> {
     pub min_networks: u64,
     /// Who sent the harmful events, by metric; asked for when the evidence alone would trip.
     pub origins: &'a BTreeMap<String, Origins>,
-    /// Moving averages by metric, as the look before left them.
-    pub ema: &'a BTreeMap<String, f64>,
-    /// Whether this look moves them.
-    pub ema_step: EmaStep,
+    /// Moving averages of both arms' rates for each guardrail, in their order; of a policy with an `ema_alpha` only.
+    pub smoothed: &'a [Smoothed],
     /// What the mode `anytime` heeds; `None` under another one, and before the phase has counted anything.
     pub heed: Option<&'a Heed>,
     /// The platform incident that is on: nothing is widened or tried again while it is.
     pub incident: Option<&'a Incident>,
     pub now: UnixMillis,
-}
-
-/// Moving averages move at a pace of their own: with two engines looking they would otherwise move twice as fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EmaStep {
-    /// By one step.
-    Move,
-    /// Not at all; what was left is compared.
-    Keep,
 }
 
 /// What to do.
@@ -217,8 +205,11 @@ pub struct GuardrailEvidence {
     pub rate_control: f64,
     /// Relative difference.
     pub delta: f64,
-    /// What was compared with the threshold: the delta or its moving average, to 4 digits.
+    /// What was compared with the threshold: the delta, or that of the moving averages, to 4 digits.
     pub delta_compared: f64,
+    /// The moving averages; absent without an `ema_alpha`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving_average: Option<MovingAverage>,
     pub threshold: f64,
     /// min(1, n/5000) over both arms, to 3 digits: sample progress, no probability.
     pub confidence: f64,
@@ -233,6 +224,15 @@ pub struct GuardrailEvidence {
     /// The same in a sentence; empty in a database of before there were any.
     #[serde(default)]
     pub summary: String,
+}
+
+/// Moving averages of the arms' rates, one step for each window of five minutes in which the arm has units.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MovingAverage {
+    /// Of the exposed arm; `null` before a window with units of it is over.
+    pub exposed: Option<f64>,
+    /// Of control.
+    pub control: Option<f64>,
 }
 
 /// A decision and why.
@@ -250,19 +250,27 @@ pub struct Verdict {
     pub summary: String,
     /// Where its ramp stands, and what the next stage waits for; `None` without one, and while nobody is exposed.
     pub ramp: Option<RampVerdict>,
+    /// Of a trip: whom alone it takes the feature from; empty where that is everybody.
+    pub slices: Vec<TrippedSlice>,
 }
 
-/// Decides. The second part are the moving averages to keep for the next look.
-pub fn decide(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
-    let (verdict, ema) = match look.policy.mode {
+/// A slice that a trip takes the feature from: units whose attribute has that value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrippedSlice {
+    pub attribute: String,
+    pub value: String,
+}
+
+/// Decides.
+pub fn decide(look: &Look<'_>) -> Verdict {
+    let verdict = match look.policy.mode {
         Mode::Classic => decide_classic(look),
-        Mode::Anytime => (anytime::decide(look), BTreeMap::new()),
+        Mode::Anytime => anytime::decide(look),
     };
-    (incident::heeded(look, verdict), ema)
+    incident::heeded(look, verdict)
 }
 
-fn decide_classic(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
-    let mut ema = BTreeMap::new();
+fn decide_classic(look: &Look<'_>) -> Verdict {
     let evidence: Vec<GuardrailEvidence> = look
         .policy
         .guardrails
@@ -270,12 +278,9 @@ fn decide_classic(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
         .zip(look.readings)
         .enumerate()
         .map(|(at, (guardrail, reading))| {
-            let ema_before = look.ema.get(&guardrail.metric).copied();
-            let (mut found, average) = judge(look, guardrail, *reading, ema_before);
+            let smoothed = look.policy.ema_alpha.map(|_| look.smoothed.get(at).copied().unwrap_or_default());
+            let mut found = judge(look, guardrail, *reading, smoothed);
             found.summary = words::evidence(look, guardrail, look.recent.get(at), &found);
-            if look.policy.ema_alpha.is_some() && has_both(guardrail, reading).is_ok() {
-                ema.insert(guardrail.metric.clone(), average);
-            }
             found
         })
         .collect();
@@ -297,7 +302,7 @@ fn decide_classic(look: &Look<'_>) -> (Verdict, BTreeMap<String, f64>) {
     };
     let summary = words::verdict(look, &evidence, reason);
     let ingest_lag_ms = look.ingest_lag_ms;
-    (Verdict { decision, reason, evidence, ingest_lag_ms, summary, ramp: None }, ema)
+    Verdict { decision, reason, evidence, ingest_lag_ms, summary, ramp: None, slices: Vec::new() }
 }
 
 /// One guardrail whose harm does not come from few networks is enough.
@@ -376,28 +381,25 @@ fn first_lack(evidence: &[GuardrailEvidence]) -> Option<Finding> {
     evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min()
 }
 
-/// What a guardrail says, and the average to keep.
+/// What a guardrail says; with moving averages, by them.
 fn judge(
     look: &Look<'_>,
     guardrail: &Guardrail,
     reading: Reading,
-    ema_before: Option<f64>,
-) -> (GuardrailEvidence, f64) {
-    let policy = look.policy;
+    smoothed: Option<Smoothed>,
+) -> GuardrailEvidence {
     let (rate_exposed, rate_control) = (rate(guardrail, reading.exposed), rate(guardrail, reading.control));
     let delta = delta(rate_exposed, rate_control);
-    let average = match (policy.ema_alpha, has_both(guardrail, &reading), ema_before, look.ema_step) {
-        (Some(_), Ok(()), Some(before), EmaStep::Keep) => before,
-        (Some(alpha), Ok(()), before, _) => classic::ema(before, delta, alpha),
-        (Some(_), Err(_), ..) | (None, ..) => delta,
-    };
-    let delta_compared = classic::rounded(average, 4);
+    let averages = smoothed.and_then(|smoothed| smoothed.both());
+    let compared = averages.map_or(delta, |(exposed, control)| self::delta(exposed, control));
+    let delta_compared = classic::rounded(compared, 4);
     let confidence = classic::confidence(reading.exposed.units, reading.control.units);
-    let finding = match lack(look, guardrail, &reading, confidence) {
+    let lack = lack(look, guardrail, &reading, confidence).or_else(|| smoothed.and_then(average_lack));
+    let finding = match lack {
         Some(lack) => lack,
         None => compare(guardrail, delta_compared),
     };
-    let evidence = GuardrailEvidence {
+    GuardrailEvidence {
         metric: guardrail.metric.clone(),
         finding,
         reading,
@@ -405,14 +407,20 @@ fn judge(
         rate_control,
         delta,
         delta_compared,
+        moving_average: smoothed.map(|Smoothed { exposed, control, .. }| MovingAverage { exposed, control }),
         threshold: guardrail.threshold,
         confidence,
         false_trip_rate_first_look: false_trip_rate(look, guardrail, rate_control),
         anytime: None,
         origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
         summary: String::new(),
-    };
-    (evidence, average)
+    }
+}
+
+/// The arm of which no window is over yet.
+fn average_lack(smoothed: Smoothed) -> Option<Finding> {
+    let lack = if smoothed.exposed.is_none() { Finding::NoData } else { Finding::NoControl };
+    smoothed.both().is_none().then_some(lack)
 }
 
 /// Why nothing may be compared yet.
@@ -486,6 +494,12 @@ fn has_both(guardrail: &Guardrail, reading: &Reading) -> Result<(), Finding> {
 
 fn is_mean(guardrail: &Guardrail) -> bool {
     guardrail.metric == LATENCY_METRIC
+}
+
+/// The rate of an arm that has one.
+pub(super) fn rate_of_some(guardrail: &Guardrail, arm: ArmTotal) -> Option<f64> {
+    let count = if is_mean(guardrail) { arm.events } else { arm.units };
+    (count > 0).then(|| rate(guardrail, arm))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]

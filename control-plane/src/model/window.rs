@@ -8,7 +8,7 @@ use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 
 use super::metric::ENROLLED;
-use super::policy::{Guardrail, Policy};
+use super::policy::{Guardrail, Mode, Policy};
 use super::verdict::{ArmTotal, Reading};
 
 /// What the present rate is taken from.
@@ -36,10 +36,14 @@ pub struct EnrolmentRange {
 
 impl EnrolmentRange {
     /// What a guardrail looks at: the observation window, moved back by the time a unit needs to mature. A slot is mature
-    /// when its last unit is.
+    /// when its last unit is. The mode `anytime` has no observation window: it looks at all that is mature.
     pub fn of(policy: &Policy, guardrail: &Guardrail, now: UnixMillis) -> Self {
         let to = now.minus(guardrail.matures_after_ms());
-        Self { covers: Covers::Begun, from: to.minus(policy.window_ms()), to }
+        let from = match policy.mode {
+            Mode::Classic => to.minus(policy.window_ms()),
+            Mode::Anytime => UnixMillis(0),
+        };
+        Self { covers: Covers::Begun, from, to }
     }
 
     /// The last hour of it.

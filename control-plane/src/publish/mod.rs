@@ -6,6 +6,7 @@ pub mod build;
 pub mod connection;
 pub mod edges;
 pub mod keys;
+mod measured;
 pub mod newest_snapshot;
 pub mod outbox;
 pub mod pull;

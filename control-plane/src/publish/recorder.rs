@@ -7,7 +7,9 @@ use flagfuse_shared::snapshot::RefusalCode;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::measured::Measured;
 use super::pusher::Receipt;
+use crate::model::fleet::Fleet;
 use crate::store::edge_readers::ReaderRow;
 use crate::store::receipts::{NackRow, ReplicaName, Told, record_held, record_nack};
 use crate::store::{Lock, Store, StoreError, edge_readers, forks};
@@ -34,7 +36,8 @@ pub struct Arrived {
 }
 
 /// Writes until nobody can bring anything any more.
-pub async fn run(store: Store, mut inbox: mpsc::Receiver<Arrived>) {
+pub async fn run(store: Store, fleet: Fleet, mut inbox: mpsc::Receiver<Arrived>) {
+    let mut measured = Measured::default();
     let mut batch = Vec::with_capacity(BATCH_COUNT);
     while inbox.recv_many(&mut batch, BATCH_COUNT).await > 0 {
         let mut is_logged = false;
@@ -46,6 +49,7 @@ pub async fn run(store: Store, mut inbox: mpsc::Receiver<Arrived>) {
             }
             sleep(RETRY_PAUSE).await;
         }
+        measured.look(&store, &fleet, &batch).await;
         batch.clear();
     }
 }

@@ -8,6 +8,7 @@ use flagfuse_cells::Counting;
 use flagfuse_cells::{PhaseRules, SliceRules};
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_stats::classic::WINDOW_MS;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -15,6 +16,7 @@ use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, sql, to_sql};
 use crate::model::metric::ENROLLED;
 use crate::model::rules::cell_arm;
+use crate::model::smoothing::WindowSlots;
 use crate::model::verdict::{Origins, Reading, Source};
 use crate::model::window::{Bounds, Counts, Covers, EnrolmentRange, Slot, Sums};
 
@@ -336,6 +338,44 @@ pub async fn sums(
         }
     }
     Ok(all)
+}
+
+/// Slots of a phase whose windows are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AskedWindows {
+    pub phase_id: i64,
+    /// The newest slot that is known; below 0 when none is.
+    pub known: i64,
+    /// Slots that ended by then are of no interest.
+    pub since: UnixMillis,
+}
+
+/// The windows of five minutes in which slots of phases ended that had closed by the tick `upto`, by phase and in their order.
+pub async fn windows(
+    conn: &mut Connection,
+    asked: &[AskedWindows],
+    upto: i64,
+) -> Result<Vec<(i64, WindowSlots)>, StoreError> {
+    let row = |asked: &AskedWindows| [asked.phase_id, asked.known, to_sql(asked.since.0)];
+    let mut found = Vec::new();
+    for asked in asked.chunks(ASKED_COUNT_MAX) {
+        let rows: Vec<_> = asked.iter().map(row).collect();
+        let numbers = conn.dialect().json_numbers("$1", &["phase_id", "known", "since"]);
+        let join = conn.dialect().join_from_left();
+        let sql = format!(
+            "SELECT s.phase_id, (s.ends_ms - 1) / {WINDOW_MS} AS number, MIN(s.slot) AS first, MAX(s.slot) AS last
+             FROM {numbers} a {join} slots s ON s.phase_id = a.phase_id AND s.slot > a.known AND s.ends_ms > a.since
+               AND s.closed_tick <= $2
+             GROUP BY s.phase_id, (s.ends_ms - 1) / {WINDOW_MS} ORDER BY s.phase_id, number"
+        );
+        let query = sql::composed(sql).bind(json!(rows).to_string()).bind(upto);
+        for row in query.fetch_all(conn).await? {
+            let window = from_sql(row.get("number")?);
+            let slots = WindowSlots { window, first: row.get("first")?, last: row.get("last")? };
+            found.push((row.get("phase_id")?, slots));
+        }
+    }
+    Ok(found)
 }
 
 /// Both arms of a metric over the closed slots of a range.

@@ -40,7 +40,9 @@ pub async fn write(conn: &mut Connection, partition_id: i64, closed: &Closed) ->
     let counters: Vec<_> =
         counters.map(|row| ((row.phase.0, row.arm.number(), row.counter.as_str()), row.events)).collect();
     super::phase_counters::add(conn, &counters).await?;
-    super::misses::add(conn, partition_id, closed.tick, &counters).await
+    let of_slots: Vec<_> =
+        counters.into_iter().filter(|((.., kind), _)| super::misses::is_of_slots(kind)).collect();
+    super::misses::add(conn, partition_id, closed.tick, &of_slots).await
 }
 
 /// From here on the database takes no cell of these steps.

@@ -1,5 +1,6 @@
 //! Adds up the cells of phases that ended long ago: one for each slot, metric, slice and arm, since nobody asks any more in
-//! which step something became known.
+//! which step something became known. A fuse asks that of the attempt that it looks at, however long ago its earlier stages ended:
+//! their cells stay as they are, so that an engine that starts anew has the evidence of one that went along.
 
 use flagfuse_shared::ids::UnixMillis;
 
@@ -11,10 +12,16 @@ const SLOT_COUNT: i64 = 50;
 /// Adds up some slots of a phase that ended before `before`; how many. A slot's cells get the step 0 and the tick at which the
 /// slot closed.
 pub async fn compact(conn: &mut Connection, before: UnixMillis, now: UnixMillis) -> Result<u64, StoreError> {
+    // The phase that a fuse looks at is the one of `FuseRow::looked_at`.
     let sql = "SELECT phase_id, MIN(slot) FROM slots
                WHERE compacted_ms IS NULL AND phase_id = (
                  SELECT MIN(open.phase_id) FROM slots open JOIN phases ON phases.phase_id = open.phase_id
-                 WHERE open.compacted_ms IS NULL AND phases.ended_ms < $1)
+                 WHERE open.compacted_ms IS NULL AND phases.ended_ms < $1 AND NOT EXISTS (
+                   SELECT 1 FROM fuses JOIN phases looked ON looked.phase_id =
+                     CASE WHEN fuses.circuit = 'OPEN' THEN COALESCE(fuses.tripped_phase_id, fuses.phase_id)
+                          ELSE fuses.phase_id END
+                   WHERE fuses.project = phases.project AND fuses.environment = phases.environment
+                     AND fuses.flag = phases.flag AND looked.attempt = phases.attempt))
                GROUP BY phase_id";
     let Some(row) = sql::query(sql).bind(to_sql(before.0)).fetch_optional(&mut *conn).await? else {
         return Ok(0);
@@ -41,8 +48,12 @@ pub async fn compact(conn: &mut Connection, before: UnixMillis, now: UnixMillis)
     Ok(count)
 }
 
-/// Whether cells of a phase were added up.
+/// Whether cells of a phase, or of another one of its attempt, were added up.
 pub async fn is_compacted(conn: &mut Connection, phase_id: i64) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM slots WHERE phase_id = $1 AND compacted_ms IS NOT NULL LIMIT 1";
+    let sql = "SELECT 1 FROM phases own
+                 JOIN phases p ON p.project = own.project AND p.environment = own.environment AND p.flag = own.flag
+                   AND p.attempt = own.attempt
+                 JOIN slots s ON s.phase_id = p.phase_id
+               WHERE own.phase_id = $1 AND s.compacted_ms IS NOT NULL LIMIT 1";
     Ok(sql::query(sql).bind(phase_id).fetch_optional(conn).await?.is_some())
 }

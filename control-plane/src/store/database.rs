@@ -1,6 +1,7 @@
 //! The database that everything is kept in: a file of SQLite, or PostgreSQL. Clones share its connections.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::address::DatabaseUrl;
 use super::connection::{ReadTransaction, WriteTransaction};
@@ -12,6 +13,7 @@ use super::postgres::{PATIENT_COUNT, Postgres};
 use super::sqlite::Sqlite;
 use super::write_times::{Lane, Lasted, WriteTimes};
 use super::{Connection, StoreError};
+use crate::meters::Meters;
 
 /// The database. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -19,6 +21,7 @@ pub struct Store {
     pools: Pools,
     lanes: Lanes,
     times: WriteTimes,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,7 +49,8 @@ impl Store {
 
     /// With so many patient writers at a time.
     fn of(pools: Pools, patient_count: usize) -> Self {
-        Self { pools, lanes: Lanes::new(patient_count), times: WriteTimes::default() }
+        let (times, meters) = (WriteTimes::default(), Arc::default());
+        Self { pools, lanes: Lanes::new(patient_count), times, meters }
     }
 
     /// The same with a schema as an earlier program left it.
@@ -87,6 +91,11 @@ impl Store {
     /// How long a lane's write transactions lasted since the process started.
     pub fn lasted(&self, lane: Lane) -> Lasted {
         self.times.lasted(lane)
+    }
+
+    /// What this process measures of itself. Here because whoever measures anything has a store.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     async fn begin(&self, lock: Lock<'_>) -> Result<Connection, StoreError> {

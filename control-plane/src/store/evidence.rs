@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::definition::Arm;
-use flagfuse_shared::ids::Scope;
 use serde_json::json;
 
 use super::sql::Row;
-use super::{Connection, StoreError, StoredProject, from_sql, misses, sql};
+use super::{Connection, StoreError, from_sql, misses, sql};
 use crate::model::evidence::{ClosedBin, ClosedCount, ClosedMiss, ClosedSlot, News};
 use crate::model::rules::cell_arm;
 use crate::store::cells::Partition;
@@ -176,22 +175,40 @@ pub struct Spent {
     pub probes: u32,
 }
 
-/// What a launch has spent up to the phase of that number, of the attempt `attempt`. The stages of one ramp are one attempt.
-pub async fn spent(
-    conn: &mut Connection,
-    scope: &Scope,
-    flag: &str,
-    (attempt, upto): (u32, u32),
-) -> Result<Spent, StoreError> {
-    let sql = "SELECT COUNT(DISTINCT CASE WHEN circuit = 'OPEN' THEN attempt END) AS trips,
-                      COUNT(DISTINCT CASE WHEN circuit = 'HALF_OPEN' THEN attempt END) AS probes
-               FROM phases WHERE project = $1 AND environment = $2 AND flag = $3 AND phase <= $4";
-    let row = sql::query(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(flag)
-        .bind(upto)
-        .fetch_one(conn)
-        .await?;
-    Ok(Spent { attempts: attempt, trips: row.get_u32("trips")?, probes: row.get_u32("probes")? })
+/// A phase that a fuse looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    pub phase_id: i64,
+    /// The flag's phases count up to this number: later ones are there when the past is looked at.
+    pub upto: u32,
+}
+
+impl Looked {
+    /// Rows of `phase_id` and `upto`, as a parameter of a statement.
+    pub(super) fn rows(all: &[Self]) -> String {
+        let rows: Vec<_> = all.iter().map(|looked| [looked.phase_id, i64::from(looked.upto)]).collect();
+        json!(rows).to_string()
+    }
+}
+
+/// What the launches have spent whose attempts these phases are of, by the phase. The stages of one ramp are one attempt.
+pub async fn spent(conn: &mut Connection, looked: &[Looked]) -> Result<BTreeMap<i64, Spent>, StoreError> {
+    let numbers = conn.dialect().json_numbers("$1", &["phase_id", "upto"]);
+    let join = conn.dialect().join_from_left();
+    let sql = format!(
+        "SELECT own.phase_id, own.attempt, COUNT(DISTINCT CASE WHEN p.circuit = 'OPEN' THEN p.attempt END) AS trips,
+                COUNT(DISTINCT CASE WHEN p.circuit = 'HALF_OPEN' THEN p.attempt END) AS probes
+         FROM {numbers} a {join} phases own ON own.phase_id = a.phase_id
+           {join} phases p ON p.project = own.project AND p.environment = own.environment AND p.flag = own.flag
+             AND p.phase <= a.upto
+         GROUP BY own.phase_id, own.attempt"
+    );
+    let mut all = BTreeMap::new();
+    for looked in looked.chunks(PHASE_COUNT) {
+        for row in sql::composed(sql.clone()).bind(Looked::rows(looked)).fetch_all(conn).await? {
+            let (attempts, trips) = (row.get_u32("attempt")?, row.get_u32("trips")?);
+            all.insert(row.get("phase_id")?, Spent { attempts, trips, probes: row.get_u32("probes")? });
+        }
+    }
+    Ok(all)
 }

@@ -32,11 +32,6 @@ pub struct FuseRow {
     /// Last change of policy or circuit.
     pub changed_ms: UnixMillis,
     pub acted_ms: Option<UnixMillis>,
-    /// Moving averages by metric. Not written down as text, which keeps not every bit.
-    #[serde(skip)]
-    pub ema: BTreeMap<String, f64>,
-    /// When they were last moved.
-    pub ema_ms: UnixMillis,
     /// Whether a person opened it, so that only a person tries again.
     pub hand: Hand,
     /// Whether a person keeps its ramp at the stage where it stands.
@@ -54,7 +49,7 @@ impl FuseRow {
 }
 
 const COLUMNS: &str = "flag, revision, policy, circuit, rollout, phase_id, tripped_phase_id, changed_ms, acted_ms, \
-                       ema, ema_ms, held_by_hand, tripped_metrics, ramp_held";
+                       held_by_hand, tripped_metrics, ramp_held";
 
 /// One fuse.
 pub async fn fuse(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<Option<FuseRow>, StoreError> {
@@ -79,6 +74,21 @@ pub async fn fuses(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseRow>,
     rows.iter().map(fuse_row).collect()
 }
 
+/// A fuse and its circuit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FuseCircuit {
+    pub flag: String,
+    pub circuit: Circuit,
+}
+
+/// The circuits of an environment's fuses, by flag.
+pub async fn circuits(conn: &mut Connection, scope: &Scope) -> Result<Vec<FuseCircuit>, StoreError> {
+    let sql = "SELECT flag, circuit FROM fuses WHERE project = $1 AND environment = $2 ORDER BY flag";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(|row| Ok(FuseCircuit { flag: row.get("flag")?, circuit: circuit_of(row)? })).collect()
+}
+
 /// Whether the environment has a fuse at all.
 pub async fn is_any(conn: &mut Connection, scope: &Scope) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM fuses WHERE project = $1 AND environment = $2 LIMIT 1";
@@ -98,29 +108,20 @@ pub async fn flags(conn: &mut Connection, scope: &Scope, limit: u32) -> Result<V
     rows.iter().map(|row| row.get("flag")).collect()
 }
 
-/// What of a fuse may differ from look to look.
-#[derive(Debug, Clone, PartialEq)]
+/// Whether a fuse is still the one that an engine remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glance {
     pub flag: String,
     /// As long as it stands, everything else of the fuse does.
     pub revision: u64,
-    /// Moving averages by metric.
-    pub ema: BTreeMap<String, f64>,
-    /// When they were last moved.
-    pub ema_ms: UnixMillis,
 }
 
 /// All fuses of the installation by environment and flag.
 pub async fn glances(conn: &mut Connection) -> Result<BTreeMap<Scope, Vec<Glance>>, StoreError> {
-    let sql = "SELECT project, environment, flag, revision, ema, ema_ms FROM fuses ORDER BY project, environment, flag";
+    let sql = "SELECT project, environment, flag, revision FROM fuses ORDER BY project, environment, flag";
     let mut found: BTreeMap<Scope, Vec<Glance>> = BTreeMap::new();
     for row in sql::query(sql).fetch_all(conn).await? {
-        let glance = Glance {
-            flag: row.get("flag")?,
-            revision: from_sql(row.get("revision")?),
-            ema: json_column("fuses.ema", &row.get::<String>("ema")?)?,
-            ema_ms: UnixMillis(from_sql(row.get("ema_ms")?)),
-        };
+        let glance = Glance { flag: row.get("flag")?, revision: from_sql(row.get("revision")?) };
         found.entry(StoredProject::scope(&row)?).or_default().push(glance);
     }
     Ok(found)
@@ -145,12 +146,27 @@ pub async fn of_flags(
     rows.iter().map(fuse_row).collect()
 }
 
+/// The revisions at which the fuses of these flags stand, by flag.
+pub async fn revisions(
+    conn: &mut Connection,
+    scope: &Scope,
+    flags: &[&str],
+) -> Result<BTreeMap<String, u64>, StoreError> {
+    let named = conn.dialect().json_strings("$3");
+    let sql = format!(
+        "SELECT flag, revision FROM fuses WHERE project = $1 AND environment = $2 AND flag IN {named}"
+    );
+    let query = sql::composed(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let rows = query.bind(json_text(&flags)).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get("flag")?, from_sql(row.get("revision")?)))).collect()
+}
+
 /// Adds a fuse and returns its revision; the one it claims does not count.
 pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<u64, StoreError> {
     let sql = format!(
         "INSERT INTO fuses (project, environment, flag, revision, policy, circuit, rollout, phase_id,
-                            changed_ms, ema, ema_ms)
-         VALUES ($1, $2, $3, {FIRST_IN_ENVIRONMENT}, $4, $5, $6, $7, $8, '{{}}', 0) RETURNING revision"
+                            changed_ms)
+         VALUES ($1, $2, $3, {FIRST_IN_ENVIRONMENT}, $4, $5, $6, $7, $8) RETURNING revision"
     );
     let row = sql::composed(sql)
         .bind(StoredProject::of(scope))
@@ -166,12 +182,11 @@ pub async fn insert(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Res
     Ok(from_sql(row.get("revision")?))
 }
 
-/// Replaces everything but the key when `fuse.revision` still stands, and forgets the moving averages, which belong to
-/// the phase before; `false` when another writer was first.
+/// Replaces everything but the key when `fuse.revision` still stands; `false` when another writer was first.
 pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<bool, StoreError> {
     let sql =
         "UPDATE fuses SET revision = revision + 1, policy = $1, circuit = $2, rollout = $3, phase_id = $4,
-                 tripped_phase_id = $5, changed_ms = $6, acted_ms = $7, ema = '{}', ema_ms = 0,
+                 tripped_phase_id = $5, changed_ms = $6, acted_ms = $7,
                  held_by_hand = $8, tripped_metrics = $9, ramp_held = $10
                WHERE project = $11 AND environment = $12 AND flag = $13 AND revision = $14";
     let done = sql::query(sql)
@@ -194,8 +209,7 @@ pub async fn replace(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Re
     Ok(done == 1)
 }
 
-/// Replaces what only handles the answers of the running phase, which goes on with its moving averages: the policy, and whether
-/// a person holds the ramp. `false` when another writer was first.
+/// Replaces what only handles the answers of the running phase, which goes on: the policy, and whether a person holds the ramp. `false` when another writer was first.
 pub async fn handle(conn: &mut Connection, scope: &Scope, fuse: &FuseRow) -> Result<bool, StoreError> {
     let sql = "UPDATE fuses SET revision = revision + 1, policy = $1, ramp_held = $2
                WHERE project = $3 AND environment = $4 AND flag = $5 AND revision = $6";
@@ -229,29 +243,6 @@ pub async fn set_rollout(
     Ok(())
 }
 
-/// Moves the averages from their state at `before` to `ema` at `now`; nothing when another engine did it already.
-pub async fn move_ema(
-    conn: &mut Connection,
-    scope: &Scope,
-    before: &FuseRow,
-    ema: &BTreeMap<String, f64>,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE fuses SET ema = $1, ema_ms = $2
-               WHERE project = $3 AND environment = $4 AND flag = $5 AND revision = $6 AND ema_ms = $7";
-    sql::query(sql)
-        .bind(json_text(ema))
-        .bind(to_sql(now.0))
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(&before.flag)
-        .bind(to_sql(before.revision))
-        .bind(to_sql(before.ema_ms.0))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
 /// Removes a fuse; `false` when there is none.
 pub async fn delete(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM fuses WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
@@ -272,17 +263,21 @@ pub async fn count_by_circuit(conn: &mut Connection, tenant: &str) -> Result<Vec
     rows.iter().map(|row| Ok((row.get(0)?, from_sql(row.get(1)?)))).collect()
 }
 
+fn circuit_of(row: &Row) -> Result<Circuit, StoreError> {
+    let found: String = row.get("circuit")?;
+    Circuit::parse(&found).ok_or(StoreError::Corrupt { column: "fuses.circuit", found })
+}
+
 fn fuse_row(row: &Row) -> Result<FuseRow, StoreError> {
     let text = |column: &'static str| row.get::<String>(column);
     let time = |column: &'static str| Ok::<_, StoreError>(UnixMillis(from_sql(row.get(column)?)));
-    let (circuit, rollout) = (text("circuit")?, text("rollout")?);
+    let rollout = text("rollout")?;
     let acted_ms: Option<i64> = row.get("acted_ms")?;
     Ok(FuseRow {
         flag: text("flag")?,
         revision: from_sql(row.get("revision")?),
         policy: json_column("fuses.policy", &text("policy")?)?,
-        circuit: Circuit::parse(&circuit)
-            .ok_or(StoreError::Corrupt { column: "fuses.circuit", found: circuit })?,
+        circuit: circuit_of(row)?,
         rollout: Rollout::parse(&rollout)
             .ok_or(StoreError::Corrupt { column: "fuses.rollout", found: rollout })?,
         phase_id: row.get("phase_id")?,
@@ -290,8 +285,6 @@ fn fuse_row(row: &Row) -> Result<FuseRow, StoreError> {
         tripped_metrics: json_column("fuses.tripped_metrics", &text("tripped_metrics")?)?,
         changed_ms: time("changed_ms")?,
         acted_ms: acted_ms.map(|ms| UnixMillis(from_sql(ms))),
-        ema: json_column("fuses.ema", &text("ema")?)?,
-        ema_ms: time("ema_ms")?,
         hand: if row.get::<i64>("held_by_hand")? == 1 { Hand::Holds } else { Hand::Free },
         is_ramp_held: row.get::<i64>("ramp_held")? == 1,
     })

@@ -44,6 +44,7 @@ pub(super) const SQLITE: Migrations = &[
     (35, include_str!("../../../migrations/sqlite/0035_kept_answers.sql")),
     (37, include_str!("../../../migrations/sqlite/0037_people.sql")),
     (38, include_str!("../../../migrations/sqlite/0038_token_lives.sql")),
+    (41, include_str!("../../../migrations/sqlite/0041_smoothed.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -84,6 +85,7 @@ pub(super) const POSTGRES: Migrations = &[
     (35, include_str!("../../../migrations/postgres/0035_kept_answers.sql")),
     (37, include_str!("../../../migrations/postgres/0037_people.sql")),
     (38, include_str!("../../../migrations/postgres/0038_token_lives.sql")),
+    (41, include_str!("../../../migrations/postgres/0041_smoothed.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

@@ -241,16 +241,21 @@ async fn phases_from_before_attempts_are_attempts_of_one_stage_where_they_expose
         old.close().await;
         database.fill(script).await;
         let store = database.store().await;
-        let scope = Scope::parse("t/p/e").unwrap();
         let mut reader = store.read().await.unwrap();
-        let rows =
-            sql::query("SELECT attempt, stage FROM phases ORDER BY flag, phase").fetch_all(&mut reader).await;
+        let rows = sql::query("SELECT attempt, stage, phase_id FROM phases ORDER BY flag, phase")
+            .fetch_all(&mut reader)
+            .await;
+        let rows = rows.unwrap();
+        let phase_ids: Vec<i64> = rows.iter().map(|row| row.get(2).unwrap()).collect();
         let found: Vec<[i64; 2]> =
-            rows.unwrap().iter().map(|row| [row.get(0).unwrap(), row.get(1).unwrap()]).collect();
+            rows.iter().map(|row| [row.get(0).unwrap(), row.get(1).unwrap()]).collect();
         assert_eq!(found, [[1, 1], [1, 0], [2, 1], [2, 0], [3, 1], [0, 0], [0, 0], [0, 0], [0, 0], [0, 0]]);
         for (phase, attempt, trips, probes) in [(1, 1, 0, 0), (2, 1, 1, 0), (3, 2, 1, 1), (5, 3, 2, 1)] {
-            let spent = evidence::spent(&mut reader, &scope, "f", (attempt, phase)).await.unwrap();
-            assert_eq!(spent, evidence::Spent { attempts: attempt, trips, probes }, "phase {phase}");
+            let phase_id = phase_ids[usize::try_from(phase).unwrap() - 1];
+            let asked = [evidence::Looked { phase_id, upto: phase }];
+            let spent = evidence::spent(&mut reader, &asked).await.unwrap();
+            let expected = evidence::Spent { attempts: attempt, trips, probes };
+            assert_eq!(spent.get(&phase_id), Some(&expected), "phase {phase}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Rows of what a phase did not count, by the tick with which that became known: what the guards of telemetry compare the arms by.
-//! `phase_counters` has the same added up over all ticks, for people.
+//! Rows of what a phase did not count, by the tick with which that became known: what the guards of telemetry compare the arms by, all
+//! of it in units. `phase_counters` has the same added up over all ticks, in exposures where it is about exposures, for people.
 
 use flagfuse_cells::Counter;
 
@@ -10,11 +10,13 @@ use crate::model::evidence::Missed;
 
 /// The word of exposures in the quarantine.
 pub const QUARANTINED: &str = "quarantined";
+/// That of exposures that became known too late to enrol.
+pub const LATE: &str = Counter::Late.as_str();
 
 /// What a counter's word is to a guard; `None` for one that no guard reads.
 pub fn missed(kind: &str) -> Option<Missed> {
     let counters = [
-        (Counter::Late.as_str(), Missed::Late),
+        (LATE, Missed::Late),
         (Counter::Matured.as_str(), Missed::Matured),
         (Counter::Silent.as_str(), Missed::Silent),
         (QUARANTINED, Missed::Quarantined),
@@ -22,9 +24,9 @@ pub fn missed(kind: &str) -> Option<Missed> {
     counters.into_iter().find(|(word, _)| *word == kind).map(|(_, missed)| missed)
 }
 
-/// Whether a guard reads any of these counters.
-pub fn has_any(counts: &[(CounterKey, u64)]) -> bool {
-    counts.iter().any(|((.., kind), _)| missed(kind).is_some())
+/// Whether a guard reads this counter of slots that are over as it stands. Exposures it reads by unit, as they come.
+pub fn is_of_slots(kind: &str) -> bool {
+    matches!(missed(kind), Some(Missed::Matured | Missed::Silent))
 }
 
 /// Adds those of these counters that a guard reads, as of a tick that nobody has read yet.

@@ -5,10 +5,15 @@ use std::collections::BTreeMap;
 use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::{Scope, UnixMillis};
 
+use super::evidence::Looked;
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::circuit::Circuit;
 use crate::model::policy::Policy;
+use crate::model::ramp::StagePhase;
+
+/// Phases whose attempts one statement reads.
+const LOOKED_COUNT: usize = 1_000;
 
 /// A phase by its flag and number; one whose row cannot be read fails alone.
 pub type ReadPhase = ((String, u32), Result<PhaseRow, StoreError>);
@@ -44,6 +49,12 @@ impl PhaseRow {
         own.filter(|slice| slice.arm == arm && !slice.unenrolled)
             .map(|slice| slice.to.saturating_sub(slice.from))
             .sum()
+    }
+
+    /// What the stages of its attempt depend on.
+    pub fn in_attempt(&self) -> StagePhase {
+        let (exposed, control) = (self.width(Arm::Exposed), self.width(Arm::Control));
+        StagePhase { circuit: self.circuit, stage: self.stage, exposed, control }
     }
 }
 
@@ -145,6 +156,28 @@ pub async fn of_attempt(
         .fetch_all(conn)
         .await?;
     rows.iter().map(phase_row).collect()
+}
+
+/// The same of the attempts that these phases are of, by the phase, up to the number that each of them names.
+pub async fn of_attempts(
+    conn: &mut Connection,
+    looked: &[Looked],
+) -> Result<BTreeMap<i64, Vec<PhaseRow>>, StoreError> {
+    let numbers = conn.dialect().json_numbers("$1", &["phase_id", "upto"]);
+    let join = conn.dialect().join_from_left();
+    let sql = format!(
+        "SELECT own.phase_id AS looked, p.* FROM {numbers} a {join} phases own ON own.phase_id = a.phase_id
+           {join} phases p ON p.project = own.project AND p.environment = own.environment AND p.flag = own.flag
+             AND p.attempt = own.attempt AND p.stage > 0 AND p.phase <= a.upto
+         ORDER BY own.phase_id, p.phase"
+    );
+    let mut all: BTreeMap<i64, Vec<PhaseRow>> = BTreeMap::new();
+    for looked in looked.chunks(LOOKED_COUNT) {
+        for row in sql::composed(sql.clone()).bind(Looked::rows(looked)).fetch_all(conn).await? {
+            all.entry(row.get("looked")?).or_default().push(phase_row(&row)?);
+        }
+    }
+    Ok(all)
 }
 
 /// A phase by its number in the database.

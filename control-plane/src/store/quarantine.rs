@@ -475,6 +475,15 @@ pub async fn balance_total(conn: &mut Connection, tenant: &str) -> Result<Balanc
     balance_of(&sql::query(sql).bind(tenant).fetch_one(conn).await?)
 }
 
+/// Events of all tenants that wait to be replayed, by code.
+pub async fn waiting_by_code(conn: &mut Connection) -> Result<Vec<(String, u64)>, StoreError> {
+    let sql =
+        "SELECT code, CAST(SUM(events) AS BIGINT) AS events FROM quarantine WHERE replay_state = 'waiting'
+               GROUP BY code ORDER BY code";
+    let rows = sql::query(sql).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((row.get("code")?, from_sql(row.get("events")?)))).collect()
+}
+
 pub(super) fn balance_of(row: &Row) -> Result<Balance, StoreError> {
     Ok(Balance {
         received: from_sql(row.get("received")?),

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::dialect::Dialect;
 use super::sql::{self, Row, Value};
 use super::{Connection, StoreError};
 
@@ -29,7 +30,7 @@ impl<'v, const WIDTH: usize> Rows<'v, WIDTH> {
         tail: &str,
     ) -> Result<u64, StoreError> {
         let mut written = 0;
-        for statement in self.statements(head, tail) {
+        for statement in self.statements(conn.dialect(), head, tail) {
             written += statement.execute(conn).await?;
         }
         Ok(written)
@@ -43,19 +44,19 @@ impl<'v, const WIDTH: usize> Rows<'v, WIDTH> {
         tail: &str,
     ) -> Result<Vec<Row>, StoreError> {
         let mut found = Vec::new();
-        for statement in self.statements(head, tail) {
+        for statement in self.statements(conn.dialect(), head, tail) {
             found.extend(statement.fetch_all(conn).await?);
         }
         Ok(found)
     }
 
-    fn statements(self, head: &str, tail: &str) -> Vec<sql::Query<'v>> {
+    fn statements(self, dialect: Dialect, head: &str, tail: &str) -> Vec<sql::Query<'v>> {
         let mut statements = Vec::new();
         let mut rest = self.rows.into_iter();
         for count in COUNTS {
             while rest.len() >= count {
                 let values = rest.by_ref().take(count).flatten();
-                let text = format!("{head} VALUES {} {tail}", placeholders(count, WIDTH));
+                let text = format!("{head} VALUES {} {tail}", placeholders(dialect, count, WIDTH));
                 statements.push(values.fold(sql::composed(text), sql::Query::bind));
             }
         }
@@ -63,14 +64,18 @@ impl<'v, const WIDTH: usize> Rows<'v, WIDTH> {
     }
 }
 
-/// `($1, $2), ($3, $4)`.
-fn placeholders(count: usize, width: usize) -> String {
+/// `($1, $2), ($3, $4)`, for SQLite `(?, ?), (?, ?)`: `$1` is a name there, and who binds looks each of them up among all.
+fn placeholders(dialect: Dialect, count: usize, width: usize) -> String {
     let mut text = String::with_capacity(count * width * 6);
     for row in 0..count {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 0..width {
+            text.push_str(if column == 0 { "" } else { ", " });
             // Writing to a text cannot fail.
-            let _ = write!(text, "{}${}", if column == 0 { "" } else { ", " }, row * width + column + 1);
+            let _ = match dialect {
+                Dialect::Sqlite => write!(text, "?"),
+                Dialect::Postgres => write!(text, "${}", row * width + column + 1),
+            };
         }
         text.push(')');
     }
@@ -93,8 +98,9 @@ mod tests {
 
     #[test]
     fn parameters_are_numbered_row_by_row() {
-        assert_eq!(placeholders(2, 3), "($1, $2, $3), ($4, $5, $6)");
-        assert_eq!(placeholders(1, 1), "($1)");
+        assert_eq!(placeholders(Dialect::Postgres, 2, 3), "($1, $2, $3), ($4, $5, $6)");
+        assert_eq!(placeholders(Dialect::Postgres, 1, 1), "($1)");
+        assert_eq!(placeholders(Dialect::Sqlite, 2, 2), "(?, ?), (?, ?)");
         assert_eq!(list(2, 3), "($3, $4, $5)");
     }
 }

@@ -1,11 +1,12 @@
 //! Rows of verdicts: what the engine decided and on which evidence.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use serde::Serialize;
-use serde_json::Value;
 
+use super::rows::Rows;
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
 use crate::model::verdict::{GuardrailEvidence, RampVerdict, Verdict};
 
@@ -43,8 +44,25 @@ pub struct NewVerdict<'v> {
     pub flag: &'v str,
     pub phase: u32,
     pub verdict: &'v Verdict,
-    /// What it was made of beside cells.
-    pub basis: Value,
+    /// What it was made of beside cells, as JSON.
+    pub basis: Cow<'v, str>,
+}
+
+/// A verdict that moves its fuse: it is written by the transaction that does.
+#[derive(Debug, Clone)]
+pub struct MadeVerdict {
+    /// Of the phase that ran.
+    pub phase: u32,
+    pub verdict: Verdict,
+    /// What it was made of beside cells, as JSON.
+    pub basis: String,
+}
+
+impl MadeVerdict {
+    /// To be written.
+    pub fn of_flag<'v>(&'v self, flag: &'v str) -> NewVerdict<'v> {
+        NewVerdict { flag, phase: self.phase, verdict: &self.verdict, basis: Cow::Borrowed(&self.basis) }
+    }
 }
 
 /// Adds verdicts, [`VERDICT_COUNT_AT_ONCE`] at most, and forgets the oldest of some of their flags: each flag has its
@@ -58,34 +76,25 @@ pub async fn insert(
     if new.is_empty() {
         return Ok(());
     }
-    let row = |at: usize| {
-        let columns: Vec<String> = (1..=9).map(|column| format!("${}", 3 + at * 9 + column)).collect();
-        format!("($1, $2, $3, {})", columns.join(", "))
-    };
-    let rows: Vec<String> = (0..new.len()).map(row).collect();
-    let sql = format!(
-        "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms, summary,
-                               ramp, basis)
-         VALUES {}",
-        rows.join(", ")
-    );
-    let mut query = sql::composed(sql)
-        .bind(StoredProject::of(scope))
-        .bind(scope.environment.as_str())
-        .bind(to_sql(now.0));
-    for NewVerdict { flag, phase, verdict, basis } in new {
-        query = query
-            .bind(*flag)
-            .bind(*phase)
-            .bind(verdict.decision.as_str())
-            .bind(verdict.reason.as_str())
-            .bind(evidence_text(verdict))
-            .bind(to_sql(verdict.ingest_lag_ms))
-            .bind(&verdict.summary)
-            .bind(ramp_text(verdict))
-            .bind(basis.to_string());
-    }
-    query.execute(&mut *conn).await?;
+    let rows = new.iter().map(|NewVerdict { flag, phase, verdict, basis }| {
+        [
+            StoredProject::of(scope).into(),
+            scope.environment.as_str().into(),
+            to_sql(now.0).into(),
+            (*flag).into(),
+            (*phase).into(),
+            verdict.decision.as_str().into(),
+            verdict.reason.as_str().into(),
+            evidence_text(verdict).into(),
+            to_sql(verdict.ingest_lag_ms).into(),
+            (&verdict.summary).into(),
+            ramp_text(verdict).into(),
+            basis.as_ref().into(),
+        ]
+    });
+    let head = "INSERT INTO verdicts (project, environment, at_ms, flag, phase, decision, reason, evidence, ingest_lag_ms,
+                                      summary, ramp, basis)";
+    Rows::of(rows).write(conn, head, "").await?;
     for NewVerdict { flag, .. } in new.iter().filter(|new| is_turn_of(new.flag, now)) {
         let sql = "DELETE FROM verdicts WHERE verdict_id IN (
                      SELECT verdict_id FROM verdicts WHERE project = $1 AND environment = $2 AND flag = $3
@@ -127,6 +136,14 @@ pub struct Said {
     pub at_ms: UnixMillis,
     pub decision: String,
     pub reason: String,
+}
+
+impl Said {
+    /// What a verdict says that was made then.
+    pub fn of(phase: u32, verdict: &Verdict, at_ms: UnixMillis) -> Self {
+        let (decision, reason) = (verdict.decision.as_str().to_owned(), verdict.reason.as_str().to_owned());
+        Self { phase, at_ms, decision, reason }
+    }
 }
 
 /// The newest verdicts of several flags, by flag.

@@ -16,6 +16,8 @@ pub const ALPHA: f64 = 0.02;
 pub const BETA: f64 = 0.10;
 /// Of a launch, for metrics and guards that only hold, in equal parts.
 pub const HOLDS: f64 = 0.05;
+/// So many times α is what an urgent trip may spend.
+const URGENT: f64 = 10.0;
 /// Part of α for the whole where slices are declared.
 const WHOLE: f64 = 0.8;
 /// Enrolled units of both arms after which the slices' shares are frozen.
@@ -60,12 +62,26 @@ pub fn check_weights(weights: &[f64]) -> Result<(), Refused> {
 pub fn trip_threshold(alpha: f64, weight: f64, scope: Scope) -> Result<f64, Refused> {
     let alpha = within("alpha", alpha, 1e-12, 1.0)?;
     let weight = within("weight", weight, 1e-6, 1.0)?;
-    let part = match scope {
+    Ok((alpha * weight * part(scope)?).recip())
+}
+
+/// What a scope has to reach where all scopes together may at this threshold: the parts of the scopes sum to 1.
+pub fn within_scope(threshold: f64, scope: Scope) -> Result<f64, Refused> {
+    Ok(threshold / part(scope)?)
+}
+
+fn part(scope: Scope) -> Result<f64, Refused> {
+    Ok(match scope {
         Scope::Everybody => 1.0,
         Scope::EverybodyBesideSlices => WHOLE,
         Scope::Slice(share) => (1.0 - WHOLE) * within("slice share", share, 1e-9, 1.0)?,
-    };
-    Ok((alpha * weight * part).recip())
+    })
+}
+
+/// The E at which a guardrail of this weight trips while an objective of the platform pages, where the policy is urgent: a tenth of
+/// what everybody needs. Not covered by α: while both arms burn, a false trip has up to ten times its probability.
+pub fn urgent_threshold(alpha: f64, weight: f64) -> Result<f64, Refused> {
+    Ok(trip_threshold(alpha, weight, Scope::Everybody)? / URGENT)
 }
 
 /// The E at which every metric that had tripped counts as recovered: 1/β.
@@ -117,6 +133,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_urgent_trip_needs_a_tenth_whatever_slices_there_are() {
+        // 1/(10·α·a): 10 with α = 1 % and all of the weight, 25 with 0.4 of it.
+        for (weight, needed) in [(1.0, 10.0), (0.4, 25.0)] {
+            let found = urgent_threshold(alpha(1).unwrap(), weight).unwrap();
+            assert!((found - needed).abs() < 1e-9, "{weight}: {found}");
+        }
+        assert!(urgent_threshold(0.01, 0.0).is_err() && urgent_threshold(f64::NAN, 1.0).is_err());
+    }
+
+    #[test]
     fn attempts_and_probes_never_spend_more_than_their_budget() {
         assert!((alpha(1).unwrap() - 0.01).abs() < 1e-15 && (alpha(2).unwrap() - 0.02 / 6.0).abs() < 1e-15);
         let spent = |of: fn(u32) -> Result<f64, Refused>, turns: u32| {
@@ -155,6 +181,13 @@ mod tests {
         let alone: f64 = weights.iter().map(|weight| threshold(*weight, Scope::Everybody)).sum();
         assert!((alone - 0.01).abs() < 1e-15);
         assert!((hold_threshold(4).recip() * 4.0 - HOLDS).abs() < 1e-15);
+        // So do holds and sentinels, divided over the same scopes.
+        let divided = |scope| within_scope(100.0, scope).unwrap().recip();
+        let slices: f64 = shares.iter().map(|share| divided(Scope::Slice(*share))).sum();
+        assert!((divided(Scope::EverybodyBesideSlices) + slices - 0.01).abs() < 1e-15);
+        assert!(
+            (divided(Scope::Everybody) - 0.01).abs() < 1e-15 && within_scope(1.0, Scope::Slice(0.0)).is_err()
+        );
     }
 
     #[test]

@@ -137,26 +137,24 @@ pub struct Smoothed {
 }
 
 impl Smoothed {
-    /// Reads a window that is over: its number, the units first exposed in it by arm, and how many of them had the event.
-    /// Refuses a window that is not after the last, more events than units, and an `alpha` outside 0 to 1.
+    /// Reads a window that is over: its number, and by arm the rate of the units first exposed in it; `None` where the arm has
+    /// none. Refuses a window that is not after the last, a rate that is no number from 0 on, and an `alpha` outside 0 to 1.
     pub fn read(
         &mut self,
         window: u64,
-        exposed: ArmCount,
-        control: ArmCount,
+        exposed: Option<f64>,
+        control: Option<f64>,
         alpha: f64,
     ) -> Result<(), Refused> {
         let alpha = within("alpha", alpha, 0.0, 1.0)?;
         if self.window.is_some_and(|last| window <= last) {
             return Err(Refused::WentBack);
         }
-        for ArmCount { units, events } in [exposed, control] {
-            if events > units {
-                return Err(Refused::EventsExceedUnits { events, units });
-            }
+        for rate in [exposed, control].into_iter().flatten() {
+            within("rate", rate, 0.0, f64::MAX)?;
         }
-        let step = |before: Option<f64>, arm: ArmCount| {
-            if arm.units == 0 { before } else { Some(ema(before, smoothed_rate(arm), alpha)) }
+        let step = |before: Option<f64>, rate: Option<f64>| {
+            rate.map_or(before, |rate| Some(ema(before, rate, alpha)))
         };
         self.exposed = step(self.exposed, exposed);
         self.control = step(self.control, control);
@@ -164,9 +162,9 @@ impl Smoothed {
         Ok(())
     }
 
-    /// δ of the averages, unrounded; `None` before both arms had units. A rate is never 0.
-    pub fn delta(&self) -> Option<f64> {
-        Some(delta(self.exposed?, self.control?))
+    /// Both averages; `None` before both arms had units.
+    pub fn both(&self) -> Option<(f64, f64)> {
+        Some((self.exposed?, self.control?))
     }
 }
 
@@ -327,19 +325,21 @@ mod tests {
 
     #[test]
     fn averages_move_once_a_window_and_not_for_empty_ones() {
-        let arm = |units, events| ArmCount { units, events };
         let mut smoothed = Smoothed::default();
-        smoothed.read(7, arm(8, 3), arm(0, 0), 0.3).unwrap();
-        assert_eq!(smoothed.delta(), None);
-        smoothed.read(9, arm(0, 0), arm(8, 3), 0.3).unwrap();
-        assert!(smoothed.delta().unwrap().abs() < 1e-15);
-        smoothed.read(10, arm(18, 1), arm(18, 7), 0.3).unwrap();
+        smoothed.read(7, Some(0.4), None, 0.3).unwrap();
+        assert_eq!(smoothed.both(), None);
+        smoothed.read(9, None, Some(0.4), 0.3).unwrap();
+        assert_eq!(smoothed.both(), Some((0.4, 0.4)));
+        smoothed.read(10, Some(0.1), Some(0.4), 0.3).unwrap();
+        let (exposed, control) = smoothed.both().unwrap();
         // 0.3 · 0.1 + 0.7 · 0.4 = 0.31 against 0.4.
-        assert!((smoothed.delta().unwrap() - (0.31 - 0.4) / 0.4).abs() < 1e-12);
+        assert!((exposed - 0.31).abs() < 1e-12 && (control - 0.4).abs() < 1e-12);
         let before = smoothed;
-        assert_eq!(smoothed.read(10, arm(1, 0), arm(1, 0), 0.3), Err(Refused::WentBack));
-        assert!(smoothed.read(11, arm(1, 2), arm(1, 0), 0.3).is_err());
-        assert!(smoothed.read(11, arm(1, 0), arm(1, 0), f64::NAN).is_err());
+        assert_eq!(smoothed.read(10, Some(0.1), Some(0.1), 0.3), Err(Refused::WentBack));
+        for (rate, alpha) in [(f64::NAN, 0.3), (-0.1, 0.3), (f64::INFINITY, 0.3), (0.1, f64::NAN), (0.1, 1.1)]
+        {
+            assert!(smoothed.read(11, Some(rate), Some(0.1), alpha).is_err(), "{rate} {alpha}");
+        }
         assert_eq!(smoothed, before);
     }
 

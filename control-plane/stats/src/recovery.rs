@@ -6,6 +6,8 @@
 //! blocks are matured, or a slot's whole window. Guarantee: under a harm of M or more, `P(ever E ≥ 1/β) ≤ β`, as far as the
 //! control rate does not fall by more than 15 % below its last 24 blocks.
 
+use std::sync::LazyLock;
+
 use crate::block::Block;
 use crate::control_rate::PastRate;
 use crate::grid::{Harm, Measure, ratio_of_change};
@@ -47,8 +49,9 @@ impl Recovery {
 
     /// ln E.
     pub fn log_evidence(&self) -> f64 {
-        let weighted = self.log_products.iter().zip(WEIGHTS);
-        weighted.fold(f64::NEG_INFINITY, |sum, (log, weight)| ln_add(sum, log + ln(weight)))
+        static WEIGHTS_LN: LazyLock<[f64; ALTERNATIVES]> = LazyLock::new(|| WEIGHTS.map(ln));
+        let weighted = self.log_products.iter().zip(*WEIGHTS_LN);
+        weighted.fold(f64::NEG_INFINITY, |sum, (log, weight)| ln_add(sum, log + weight))
     }
 
     /// E, at most 1e280.

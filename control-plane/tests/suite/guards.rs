@@ -238,6 +238,34 @@ async fn exposures_in_the_quarantine_of_one_arm_hold() {
     assert_eq!(said(&world).await, words("hold", "quarantined_by_arm"));
 }
 
+/// A guard compares units with units: what one client sends a hundred times is one of them.
+#[tokio::test]
+async fn one_clients_burst_is_one_unit_to_the_guards() {
+    let world = watched(errors(json!({})), json!({})).await;
+    let (exposed, control) = (members(EXPOSED, 202, 1), members(CONTROL, 200, 1));
+    pass(&world, 15).await;
+    let (late, early) = (world.clock.now().minus(11 * 60_000), world.clock.now().minus(3_600_000));
+    for (unit, at) in [(&exposed[200], late), (&exposed[201], early)] {
+        let mut burst: Vec<Value> = (0..100).map(|_| world.exposure(unit, "on", 1)).collect();
+        for event in &mut burst {
+            event["occurred_ms"] = json!(at);
+        }
+        send(&world, burst).await;
+    }
+    for (units, variation) in [(&exposed[..200], "on"), (&control[..], "off")] {
+        send(&world, units.iter().map(|unit| world.exposure(unit, variation, 1)).collect()).await;
+    }
+    pass(&world, 1).await;
+    let exposures = json!({ "exposed": 100 });
+    let told = not_counted(&world).await;
+    assert_eq!(
+        (&told["late_enrolment"], &told["quarantined"]),
+        (&exposures, &exposures),
+        "people are told of all"
+    );
+    assert_eq!(said(&world).await, words("continue", "within_limits"));
+}
+
 #[tokio::test]
 async fn units_that_are_silent_in_one_arm_hold_and_are_a_share_of_all() {
     let world = watched(errors(json!({})), json!({ "window_hours": 720 })).await;

@@ -60,6 +60,8 @@ mod notes;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod pages;

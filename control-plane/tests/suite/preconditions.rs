@@ -352,6 +352,8 @@ async fn a_person_says_which_state_was_seen_unless_it_only_switches_off() {
             reason: "r".to_owned(),
             evidence: Value::Null,
             is_anew: false,
+            slices: Vec::new(),
+            verdict: None,
         };
         assert_eq!(asked(&world, change, bare.clone()).await, expected, "{to:?}: {fuse}");
     }

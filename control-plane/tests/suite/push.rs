@@ -237,6 +237,13 @@ async fn what_a_connected_edge_cannot_read_is_refused() {
     let wider = json!({ "exposure_percent": 30 });
     let armed = world.call("PUT", &format!("{path}/fuse"), crate::world::policy(wider)).await;
     assert_eq!(armed.code(), "edge_too_old", "{}", armed.body);
+    // Before arming, the lint says the same beside everything else.
+    let lint = world
+        .ok("POST", &format!("{path}/fuse/lint"), crate::world::policy(json!({ "exposure_percent": 30 })))
+        .await;
+    let (worst, summary) = (&lint["lint"][0], text(&lint["lint"][0]["summary"]).to_owned());
+    assert_eq!((&worst["code"], &worst["severity"]), (&json!("edge_too_old"), &json!("refused")), "{lint}");
+    assert!(summary.starts_with("Flag \"newer\" needs edges of reader"), "{summary}");
     // What batches say is shown beside it.
     world.ingest(&[world.outcome("u", "conversion")]).await;
     let region = world.get(PROPAGATION).await["regions"][0].clone();

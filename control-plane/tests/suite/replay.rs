@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use flagfuse_control_plane::engine::{Engine, Replay, Replayed};
+use flagfuse_control_plane::jobs;
 use flagfuse_control_plane::store::verdicts::{RecordedVerdict, recorded};
 use flagfuse_shared::ids::Scope;
 use serde_json::{Value, json};
@@ -162,6 +163,57 @@ async fn evidence_is_folded_once_across_crashes() {
     }
     assert!(pairs > 4, "{pairs} pairs of verdicts of one tick");
     assert!(replayed(&world, &verdicts).await.iter().all(|replayed| *replayed == Replayed::Same));
+}
+
+/// Steps of cells are added up a month after their phase has ended. The stages of a ramp end before its last one does, which
+/// goes on for as long as the feature is there: an engine that starts then reads what one read that went along.
+#[tokio::test]
+async fn an_engine_that_starts_after_a_month_has_the_bits_of_one_that_went_along() {
+    const DAY_MS: u64 = 24 * 3_600_000;
+    let world = World::new().await;
+    let mut watched = everything("anytime");
+    let stage = json!({ "exposed_percent": 20, "control_percent": 20, "dwell_s": 86_400 });
+    watched["ramp"] = json!({ "advance": "time", "stages": [stage] });
+    world.ok("PUT", &format!("{FLAG}/fuse"), watched).await;
+    let (store, publisher) = (&world.plane.store, &world.plane.publisher);
+    let mut along = Engine::default();
+    for round in 0..4 {
+        arrive(&world, round, 5).await;
+        // In a later step more of them fail.
+        let units = members(0..200_000, 40 * (round + 1), 1).split_off(40 * round);
+        let failed = units.iter().skip(10).take(3 + round);
+        world.ingest(&failed.map(|unit| world.outcome(unit, "error")).collect::<Vec<_>>()).await;
+        world.pass_a_minute().await;
+        along.tick(store, publisher, world.clock.now()).await.unwrap();
+    }
+    world.clock.advance(20 * 60_000);
+    world.ok("POST", &format!("{FLAG}/fuse/advance"), json!({ "reason": "we looked" })).await;
+    // A look at a stage in which nobody counts yet has the evidence of those before.
+    world.clock.advance(1_000);
+    along.tick(store, publisher, world.clock.now()).await.unwrap();
+    let pruned = async || {
+        world.clock.advance(32 * DAY_MS);
+        world.plane.ingestion.tick().await.unwrap();
+        jobs::prune(store, world.clock.now()).await.unwrap();
+        let sql = "SELECT COUNT(*) FROM slots WHERE compacted_ms IS NOT NULL";
+        sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut world.database().await).await.unwrap()
+    };
+    assert_eq!(pruned().await, 0, "its evidence needs the steps");
+    along.tick(store, publisher, world.clock.now()).await.unwrap();
+    world.clock.advance(15_000);
+    world.tick().await;
+    let written = verdicts(&world).await;
+    let [.., one, other] = written.as_slice() else { panic!("{} verdicts", written.len()) };
+    assert!(one.evidence.contains("\"anytime\"") && one.at_ms < other.at_ms);
+    assert_eq!(one.evidence, other.evidence);
+    assert!(replayed(&world, &written).await.iter().all(|replayed| *replayed == Replayed::Same));
+    // The attempt is over: nobody's evidence needs its steps any more, and no verdict of it can be made again, also not those
+    // that looked at its last stage, of which nothing was added up.
+    world.ok("POST", &format!("{FLAG}/fuse/reset"), Value::Null).await;
+    assert_eq!(pruned().await, 4);
+    for replayed in replayed(&world, &written).await {
+        assert!(matches!(replayed, Replayed::Impossible(why) if why.contains("attempt")), "{replayed:?}");
+    }
 }
 
 #[tokio::test]

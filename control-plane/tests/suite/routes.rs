@@ -45,6 +45,7 @@ const FUSE: &str = at!("/flags/checkout/fuse");
 const CONTRACT: &str = at!("/flags/checkout/contract");
 const BASELINE: &str = at!("/flags/checkout/baseline");
 const REHEARSE: &str = at!("/flags/checkout/fuse/rehearse");
+const LINT: &str = at!("/flags/checkout/fuse/lint");
 const SLO: &str = at!("/slos/orders");
 const BASE: &str = "/v1/projects/demo/flags/base";
 const EVENTS: &str = "/v1/ingest/events";
@@ -196,6 +197,7 @@ fn of_tenant() -> Vec<Row> {
         ("POST", PULL_PATH, PULL_PATH, json!({ "region": "local", "shard": 0, "held": held }), Nowhere),
         ("POST", "/v1/explain", "/v1/explain", asked, Nowhere),
         ("POST", "/flags/{flag}/fuse/rehearse", REHEARSE, policy(json!({ "mode": "anytime" })), Nowhere),
+        ("POST", "/flags/{flag}/fuse/lint", LINT, policy(json!({})), Nowhere),
         ("POST", "/erasures", at!("/erasures"), json!({ "unit": "nobody" }), Nowhere),
         ("POST", "/quarantine/replay", at!("/quarantine/replay"), json!({ "dry_run": true }), Nowhere),
     ]

@@ -88,6 +88,57 @@ async fn mobile_gain_does_not_hide_desktop_loss() {
     assert!(slots.as_array().unwrap().iter().all(|slot| slot["cells"] == json!([])), "{slots}");
 }
 
+/// With `trip_scope: slice` the slice that harms loses the feature, and everybody else keeps it.
+#[tokio::test]
+async fn a_slice_that_harms_loses_the_feature_alone() {
+    let rail = json!([{ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.1, "baseline": 0.4 }]);
+    let rules = json!({ "mode": "anytime", "slices": device(), "trip_scope": "slice", "guardrails": rail });
+    let world = watched(rules).await;
+    // Of 400 mobiles of each arm nobody converts with the feature and 160 without; desktops make up for it.
+    for (arm, variation, converting) in [("exposed", "on", [0, 290]), ("control", "off", [160, 120])] {
+        let all = units(arm, 700, "1");
+        let (mobile, desktop) = all.split_at(400);
+        let desktop: Vec<_> = desktop.iter().map(|(unit, _)| (unit.clone(), "2")).collect();
+        shown(&world, variation, mobile).await;
+        shown(&world, variation, &desktop).await;
+        for (units, count) in [(mobile, converting[0]), (&desktop[..], converting[1])] {
+            let outcomes: Vec<Value> =
+                units.iter().take(count).map(|(unit, _)| world.outcome(unit, "conversion")).collect();
+            world.ingest(&outcomes).await;
+        }
+    }
+    world.pass_a_minute().await;
+    let ticked = world.tick().await;
+    let verdicts = world.get(&format!("{FLAG}/verdicts?limit=1")).await;
+    assert_eq!((ticked.moved, &verdicts["verdicts"][0]["decision"]), (1, &json!("trip")), "{verdicts}");
+    let summary = verdicts["verdicts"][0]["summary"].as_str().unwrap();
+    assert!(summary.contains("switched off for device=mobile alone"), "{summary}");
+    let fuse = world.get(&format!("{FLAG}/fuse")).await;
+    assert_eq!((&fuse["circuit"], &fuse["attempt"]["number"]), (&json!("CLOSED"), &json!(2)), "{fuse}");
+    let notices = world.get(&format!("{ENVIRONMENT}/notices")).await;
+    assert_eq!(notices["notices"][0]["kind"], "fuse.slice_open", "{notices}");
+    assert_eq!(notices["notices"][0]["body"]["slices"], json!([{ "attribute": DEVICE, "value": "mobile" }]));
+    // Whoever had the feature has it still, but for the mobiles among them; whoever had not has not.
+    let ask = async |unit: &str, device: &str| {
+        let context = json!({ "targetingKey": unit, DEVICE: device });
+        let asked =
+            json!({ "project": "demo", "environment": "production", "flag": "checkout", "context": context });
+        world.ok("POST", "/v1/explain", asked).await["outcome"]["variation"].clone()
+    };
+    let (exposed, control) = (units("exposed", 1, "1"), units("control", 1, "1"));
+    assert_eq!(ask(&exposed[0].0, "desktop").await, json!("on"));
+    assert_eq!(ask(&exposed[0].0, "mobile").await, json!("off"));
+    assert_eq!(ask(&control[0].0, "desktop").await, json!("off"));
+    // The attempt that goes on knows nothing of the mobiles, so nothing else happens.
+    world.pass_a_minute().await;
+    assert_eq!(world.tick().await.moved, 0);
+    // A person tries the slice again by taking the rule away.
+    let flag = world.get(FLAG).await;
+    assert_eq!(flag["flag"]["rules"][0]["key"], "withheld-1", "{flag}");
+    world.ok("PATCH", FLAG, json!({ "rules": [] })).await;
+    assert_eq!(ask(&exposed[0].0, "mobile").await, json!("on"));
+}
+
 #[tokio::test]
 async fn slices_are_those_of_the_first_request_by_whichever_way_it_came() {
     let world = watched(json!({ "slices": device(), "min_sample": 1_000_000 })).await;

@@ -15,6 +15,7 @@ use worker::{
     State, durable_object, wasm_bindgen,
 };
 
+use crate::beacon::batch::Word;
 use crate::beacon::buffer::{
     EventRow, FLUSH_DELAY_MS, Next, Parting, Verdict, after_answer, crowded_out, has_room, is_erasure_due,
     next_erasure_look, part, verdict,
@@ -22,7 +23,7 @@ use crate::beacon::buffer::{
 use crate::beacon::delivery::{Delivery, DeliveryError, Parted, Queue, Receipt, Silence};
 use crate::beacon::handover::Handover;
 use crate::beacon::intake::{Intake, Taken};
-use crate::beacon::rows::{self, Word};
+use crate::beacon::rows;
 use crate::config::{config, scope_of_object};
 use crate::deadline::within;
 use crate::{clock, random};

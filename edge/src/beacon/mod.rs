@@ -1,5 +1,6 @@
 //! How events get from clients to the control plane without loss. Never interprets an outcome.
 
+pub mod batch;
 pub mod buffer;
 pub mod buffer_do;
 pub mod delivery;

@@ -1,18 +1,14 @@
 //! The event buffer's SQL. Never decides anything: `buffer` does.
 
-use std::fmt::Write as _;
-
 use flagfuse_shared::contract::beacon::{FORMAT, as_format_1, split_requests};
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::Scope;
 use flagfuse_shared::limits::BATCH_EVENT_COUNT_MAX;
-use flagfuse_shared::snapshot::manifest::READER_VERSION;
-use serde_json::json;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
-use crate::beacon::buffer::{EventRow, source_of_buffer};
+use crate::beacon::batch::{Body, Word};
+use crate::beacon::buffer::EventRow;
 use crate::beacon::intake::Row;
 use crate::random;
-use crate::region::region_of_object;
 
 /// Creates what is missing; the first call ever also draws the buffer's identity.
 pub fn create_tables(sql: &SqlStorage) -> Result<()> {
@@ -211,21 +207,6 @@ pub fn oldest_waiting_ms(sql: &SqlStorage, batch_seq: i64) -> Result<Option<i64>
     integer(sql, statement, vec![batch_seq.into()])
 }
 
-/// What a batch says beside its events.
-#[derive(Debug, Clone, Copy)]
-pub struct Word {
-    /// 0 for a word without events.
-    pub batch_seq: i64,
-    /// When the oldest event arrived that waits behind it.
-    pub oldest_waiting_ms: Option<i64>,
-    /// Everything that arrived until then is delivered with it.
-    pub delivered_through_ms: UnixMillis,
-    /// Nothing follows until the next event.
-    pub rests: bool,
-    /// Whether this edge has a secret for tickets.
-    pub has_tickets: bool,
-}
-
 /// The format in which the rows of a batch are kept.
 pub fn format_of(sql: &SqlStorage, batch_seq: i64) -> Result<u32> {
     let statement = "SELECT MIN(format) FROM pending WHERE batch_seq = ?";
@@ -242,29 +223,7 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
                 return Err(worker::Error::RustError("the buffer has no identity row".to_owned()));
             }
         };
-    let (queue, is_newer) = (source_of_buffer(name).as_str(), format == FORMAT);
-    let mut head = json!({
-        "buffer_id": buffer_id, "batch_seq": word.batch_seq, "region": region_of_object(name), "tenant": scope.tenant,
-        "project": scope.project, "environment": scope.environment, "oldest_waiting_ms": word.oldest_waiting_ms,
-    })
-    .to_string();
-    head.pop();
-    let list = if is_newer {
-        let Word { delivered_through_ms, rests, .. } = word;
-        let _ = write!(
-            head,
-            ",\"format\":{FORMAT},\"reader\":{READER_VERSION},\"queue\":\"{queue}\",\"delivered_through_ms\":{},\"rests\":{rests},\"has_tickets\":{}",
-            delivered_through_ms.0, word.has_tickets
-        );
-        "requests"
-    } else {
-        let _ = write!(head, ",\"source\":\"{queue}\"");
-        "events"
-    };
-    // Writing to a String cannot fail. The rows are JSON already: parsing and printing them again would cost more than everything else here.
-    let mut body = head;
-    let _ = write!(body, ",\"{list}\":[");
-    let start = body.len();
+    let mut body = Body::begin(word, format, (name, &buffer_id), scope);
     let statement = "SELECT events, format FROM pending WHERE batch_seq = ? ORDER BY row_id";
     let mut exposure_count = 0_u64;
     for row in sql.exec(statement, vec![word.batch_seq.into()])?.raw() {
@@ -272,23 +231,19 @@ pub fn batch_body(sql: &SqlStorage, word: Word, format: u32, name: &str, scope: 
         let [SqlStorageValue::String(kept), SqlStorageValue::Integer(kept_format)] = row.as_slice() else {
             continue;
         };
-        let older = (!is_newer && *kept_format == i64::from(FORMAT)).then(|| {
+        let older = (format != FORMAT && *kept_format == i64::from(FORMAT)).then(|| {
             as_format_1(kept, || {
                 exposure_count += 1;
                 format!("{buffer_id}-{}-{exposure_count}", word.batch_seq)
             })
         });
-        if body.len() > start {
-            body.push(',');
-        }
         match older {
-            None => body.push_str(kept),
-            Some(Some(older)) => body.push_str(&older),
+            None => body.add(kept),
+            Some(Some(older)) => body.add(&older),
             Some(None) => return Err(worker::Error::RustError("a row holds no requests".to_owned())),
         }
     }
-    body.push_str("]}");
-    Ok(body)
+    Ok(body.end())
 }
 
 /// Rows that are looked at one after the other.

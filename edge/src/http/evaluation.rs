@@ -1,5 +1,6 @@
 //! The routes that evaluate flags, over a snapshot that is there: plain request in, plain answer out. Never waits.
 
+use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::ofrep::parse_request;
 use flagfuse_shared::snapshot::AutoExposure;
 
@@ -22,35 +23,28 @@ pub fn answer(
     served: &Served,
     head: &RequestHead,
     body: &[u8],
+    now: UnixMillis,
 ) -> Result<(Reply, Option<Exposure>), EdgeError> {
     let (scope, shown) = (&claim.scope, claim.shown.key_id());
     let have = head.headers.none_match.as_deref();
+    let input = |context| EvaluationInput::new(scope, served, shown, context, now);
     match &head.route {
         Route::OfrepSingle { key } => {
             let flag_key = key
                 .as_deref()
                 .ok_or_else(|| EdgeError::PathMalformed { detail: "the flag key is not UTF-8".to_owned() })?;
             let context = parse_request(body)?;
-            let (reply, exposure) =
-                ofrep::single(config, &EvaluationInput::new(scope, served, shown, &context), flag_key);
+            let (reply, exposure) = ofrep::single(config, &input(&context), flag_key);
             let is_recorded = served.compiled.snapshot.settings().auto_exposure == AutoExposure::Single;
             Ok((reply, exposure.filter(|_| is_recorded)))
         }
         Route::OfrepBulk => {
             let context = parse_request(body)?;
-            Ok((ofrep::bulk(config, &EvaluationInput::new(scope, served, shown, &context), have), None))
+            Ok((ofrep::bulk(config, &input(&context), have), None))
         }
         Route::UnleashFrontend { listing } => {
             let context = unleash::context(head, body)?;
-            Ok((
-                unleash::answer(
-                    config,
-                    &EvaluationInput::new(scope, served, shown, &context),
-                    *listing,
-                    have,
-                ),
-                None,
-            ))
+            Ok((unleash::answer(config, &input(&context), *listing, have), None))
         }
         _ => Err(EdgeError::RouteNotFound),
     }

@@ -1,7 +1,7 @@
-//! `POST /v1/events`: acknowledges events once they are on disk. Nothing is dropped: invalid events travel on as they came.
+//! `POST /v1/events`: what is stored before events are acknowledged. Nothing is dropped: invalid events travel on as they came. Pure.
 
 use flagfuse_shared::contract::beacon::{
-    ClientBatch, Event, EventKind, EventSource, RequestHead, SourceMark, parse_event,
+    ClientBatch, Event, EventKind, RequestHead, SourceMark, parse_event,
 };
 use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::definition::Units;
@@ -9,10 +9,8 @@ use flagfuse_shared::flag::Flag;
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, Unit, UnixMillis};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use worker::Env;
 
 use crate::beacon::handover::{Asker, ClientRequest, digest};
-use crate::beacon::send;
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::http::reply::Reply;
@@ -28,20 +26,25 @@ pub struct Incoming<'a> {
     pub asker: &'a Asker,
 }
 
-/// Stores a body's events, valid or not. The answer says which of them the control plane will quarantine, and why; when
-/// that is all of them, it is a refusal.
-pub async fn answer(
-    body: &[u8],
-    env: &Env,
-    incoming: Incoming<'_>,
-    now: UnixMillis,
-) -> Result<Reply, EdgeError> {
+/// What becomes of a body's events.
+#[derive(Debug)]
+pub struct Taken {
+    /// What a buffer has to store before anything is answered, one text for each source of events.
+    pub handovers: Vec<String>,
+    /// The answer once they are stored.
+    pub reply: Reply,
+}
+
+/// Takes a body's events, valid or not. The answer says which of them the control plane will quarantine, and why; when that is
+/// all of them, it is a refusal.
+pub fn take(body: &[u8], incoming: Incoming<'_>, now: UnixMillis) -> Result<Taken, EdgeError> {
     let Incoming { config, scope, served, asker } = incoming;
     let snapshot = &served.compiled.snapshot;
     let known = |key: &FlagKey| snapshot.flag(key.as_str()).map(Result::ok);
     let rules = Rules { scope, tickets: config.tickets.as_ref(), version: served.version, flag: &known };
     let batch = ClientBatch::parse(body)?;
     let judged: Vec<Judged> = batch.events.iter().map(|raw| rules.judge(raw, &batch, now)).collect();
+    let mut handovers = Vec::new();
     for source in [SourceMark::Ticket, SourceMark::Signed, SourceMark::Open, SourceMark::None] {
         let of_source = || {
             let both = batch.events.iter().zip(&judged);
@@ -50,13 +53,12 @@ pub async fn answer(
         if of_source().next().is_some() {
             let exposure_count = of_source().filter(|(_, judged)| judged.enrols).count();
             let events: Vec<&RawValue> = of_source().map(|(raw, _)| *raw).collect();
-            let handover = handover(&events, exposure_count, source, &batch, asker, now);
-            send::store(env, config, scope, EventSource::Client, handover).await?;
+            handovers.push(handover(&events, exposure_count, source, &batch, asker, now));
         }
     }
     // Where no fuse watches, nobody asks for tickets.
     let asks_for_tickets = !served.compiled.watched.is_empty();
-    Ok(reply(&judged, asks_for_tickets))
+    Ok(Taken { handovers, reply: reply(&judged, asks_for_tickets) })
 }
 
 fn handover(

@@ -5,14 +5,13 @@ use std::cell::Cell;
 use flagfuse_shared::context::{Context, UnitSource};
 use flagfuse_shared::definition::Units;
 use flagfuse_shared::evaluate::{EvaluationResult, Question};
-use flagfuse_shared::ids::Scope;
+use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::ofrep::{
     Circumstances, Origin, answers_mark, bulk_etag, if_none_match, single_status, write_answer, write_bulk,
 };
 use flagfuse_shared::snapshot::KeyId;
 
 use crate::beacon::exposure::Exposure;
-use crate::clock;
 use crate::config::Config;
 use crate::http::labels::label;
 use crate::http::reply::Reply;
@@ -34,22 +33,29 @@ pub struct EvaluationInput<'a> {
     /// The client key's name.
     pub key: KeyId,
     pub context: &'a Context,
+    pub now: UnixMillis,
     /// Drawn only for contexts whose answers may need it.
     random: Option<u64>,
 }
 
 impl<'a> EvaluationInput<'a> {
     /// Draws what the question needs beside the context.
-    pub fn new(scope: &'a Scope, served: &'a Served, key: KeyId, context: &'a Context) -> Self {
+    pub fn new(
+        scope: &'a Scope,
+        served: &'a Served,
+        key: KeyId,
+        context: &'a Context,
+        now: UnixMillis,
+    ) -> Self {
         let random = served.compiled.snapshot.may_be_random(context).then(random::number);
-        Self { scope, served, key, context, random }
+        Self { scope, served, key, context, now, random }
     }
 
     /// The question, now.
     pub fn question(&self) -> Question<'a> {
         Question {
             context: self.context,
-            now: clock::now(),
+            now: self.now,
             freshness: self.served.freshness(),
             random: self.random.unwrap_or(0),
         }
@@ -62,7 +68,7 @@ impl<'a> EvaluationInput<'a> {
 
     /// What a bulk says of its origin, with a ticket for each thing that names units of watched flags.
     fn bulk_origin(&self, config: &Config) -> Origin {
-        let streams = config.notify.event_streams(self.scope, self.key, clock::now());
+        let streams = config.notify.event_streams(self.scope, self.key, self.now);
         let mut origin = self.origin().with_event_streams(streams);
         for source in &self.served.compiled.watched {
             match source {
@@ -85,7 +91,7 @@ impl<'a> EvaluationInput<'a> {
     /// Adds the ticket of the asker's unit, where there are tickets and it has one.
     fn add_ticket(&self, config: &Config, origin: &mut Origin, source: &UnitSource, name: &str) {
         let Some((tickets, unit)) = config.tickets.as_ref().zip(source.unit(self.context)) else { return };
-        if let Some(ticket) = tickets.issue(self.scope, &unit, self.proof(config, source), clock::now()) {
+        if let Some(ticket) = tickets.issue(self.scope, &unit, self.proof(config, source), self.now) {
             origin.add_ticket(name, &ticket);
         }
     }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use flagfuse_shared::contract::beacon::EventSource;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::{METRICS_BODY_LEN_MAX, REQUEST_BODY_LEN_MAX};
@@ -10,6 +11,7 @@ use worker::{Context, Env, Request, Response};
 
 use crate::beacon::exposure;
 use crate::beacon::handover::Asker;
+use crate::beacon::send;
 use crate::clock;
 use crate::config::Config;
 use crate::error::EdgeError;
@@ -90,7 +92,8 @@ impl Session<'_> {
         };
         // Not before: a body may take its time, and the snapshot would grow old.
         let served = self.served(claim).await?;
-        let (reply, exposed) = evaluation::answer(self.config, claim, &served, self.head, &body)?;
+        let (reply, exposed) =
+            evaluation::answer(self.config, claim, &served, self.head, &body, clock::now())?;
         if let Some(exposed) = exposed {
             let asker = self.asker(request, claim);
             exposure::record(exposed, asker, self.env, self.context, self.config, &claim.scope);
@@ -103,7 +106,11 @@ impl Session<'_> {
         let served = self.served(claim).await?;
         let asker = self.asker(request, claim);
         let incoming = Incoming { config: self.config, scope: &claim.scope, served: &served, asker: &asker };
-        events::answer(&body, self.env, incoming, clock::now()).await
+        let events::Taken { handovers, reply } = events::take(&body, incoming, clock::now())?;
+        for handover in handovers {
+            send::store(self.env, self.config, &claim.scope, EventSource::Client, handover).await?;
+        }
+        Ok(reply)
     }
 
     async fn usage(&self, request: &mut Request, claim: &Claim) -> Result<Reply, EdgeError> {

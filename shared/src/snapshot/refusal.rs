@@ -46,6 +46,29 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
+    /// All of them, in their order.
+    pub const ALL: [Self; 19] = [
+        Self::Size,
+        Self::Trunc,
+        Self::Env,
+        Self::Type,
+        Self::Sig,
+        Self::Key,
+        Self::Schema,
+        Self::Scope,
+        Self::Keyset,
+        Self::Rollback,
+        Self::Equivocation,
+        Self::Epoch,
+        Self::FastForward,
+        Self::Future,
+        Self::Expired,
+        Self::Digest,
+        Self::Decode,
+        Self::Selftest,
+        Self::Full,
+    ];
+
     /// The code on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

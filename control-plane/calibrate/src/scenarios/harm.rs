@@ -30,11 +30,6 @@ const fn median(number: usize, at_most: f64) -> Bar {
     Bar::Quantile { number, p: 0.5, at_most }
 }
 
-/// Evenly over the day.
-fn even(units_per_hour: f64, exposed_share: f64, doings: Vec<Doing>) -> Traffic {
-    Traffic { units_per_hour, diurnal: 0.0, exposed_share, doings, lag_ms: 1_000, doubled: 0.0 }
-}
-
 /// A launch up to its trip.
 struct Tripped {
     at_ms: u64,
@@ -71,7 +66,7 @@ fn failing(share: f64) -> Result<Cell> {
         error.rate = by_arm(1.0, 0.01);
     }
     // Ten enrolments a tick.
-    let traffic = even(7_200.0, share, doings);
+    let traffic = Traffic::even(7_200.0, share, doings);
     let launch = move |seed| {
         let found = tripped(&setting, &traffic, seed, BEGIN_MS + 4 * HOUR_MS)?;
         let numbers = found.as_ref().map(|found| {
@@ -102,7 +97,7 @@ fn errors() -> Result<Cell> {
     if let Some(error) = doings.first_mut() {
         error.rate = by_arm(0.01, 0.002);
     }
-    let traffic = even(1_000.0, share, doings);
+    let traffic = Traffic::even(1_000.0, share, doings);
     let launch = move |seed| {
         let found = tripped(&setting, &traffic, seed, BEGIN_MS + 100 * HOUR_MS)?;
         let numbers = found.as_ref().map(|found| vec![float(found.exposed)]);
@@ -138,7 +133,7 @@ fn ratio_cell(name: String, what: String, setting: Setting, traffic: Traffic, fi
 fn detection(multiple: f64, at_most: f64) -> Result<Cell> {
     let setting = Setting::first(one(activation(0.05), 0.5)?, 0.5);
     let rate = by_arm(0.4 * (1.0 - 0.05 * multiple), 0.4);
-    let traffic = even(1_000.0, 0.5, vec![Doing::once("activation", rate, Delay::Even(0, 120_000))]);
+    let traffic = Traffic::even(1_000.0, 0.5, vec![Doing::once("activation", rate, Delay::Even(0, 120_000))]);
     let what = format!(
         "Harm of {multiple} θ, θ = 5 % at 40 %, one guardrail, 1:1, activation within two minutes, slots of twenty units"
     );
@@ -157,7 +152,7 @@ fn detection_of_five(multiple: f64, at_most: f64) -> Result<Cell> {
         doing.rate = by_arm(0.4 * (1.0 - 0.05 * multiple), 0.4);
     }
     let what = format!("The same as detect-{multiple} among five guardrails of equal weights");
-    let traffic = even(1_000.0, 0.5, doings);
+    let traffic = Traffic::even(1_000.0, 0.5, doings);
     let fixed = fixed(multiple)?;
     let cell = ratio_cell(format!("five-{multiple}"), what, Setting::first(policy, 0.5), traffic, fixed);
     Ok(cell.bar(median(0, 1.6 * at_most)))
@@ -171,7 +166,7 @@ pub(super) fn late_onset(healthy: u64, at_most: f64) -> Result<Cell> {
             if moment.is_exposed && moment.exposed_before >= healthy { 0.32 } else { 0.4 }
         },
     );
-    let traffic = even(5_000.0, 0.5, vec![Doing::once("activation", rate, Delay::Even(0, 120_000))]);
+    let traffic = Traffic::even(5_000.0, 0.5, vec![Doing::once("activation", rate, Delay::Even(0, 120_000))]);
     #[expect(clippy::cast_precision_loss, reason = "units")]
     let hours = ((healthy as f64 + 20_000.0) / 2_500.0).ceil();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "hours")]

@@ -4,19 +4,19 @@ use anyhow::Result;
 use flagfuse_control_plane::model::verdict::Decision;
 
 use super::policies::five;
+use super::ramp;
 use crate::cell::{Bar, Cell, Sample};
-use crate::chance::seed;
 use crate::plane::{Plane, Setting};
 use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, Value, steady};
 
 /// Launches of a cell at first.
-const REPETITIONS: u64 = 2_500;
+pub(super) const REPETITIONS: u64 = 2_500;
 /// Launches where those leave it unclear.
-const REPETITIONS_MAX: u64 = 10_000;
+pub(super) const REPETITIONS_MAX: u64 = 10_000;
 /// The bar of every cell without harm.
-const FALSE_TRIPS: Bar = Bar::Share { at_most: 0.01, upper: 0.013 };
+pub(super) const FALSE_TRIPS: Bar = Bar::Share { at_most: 0.01, upper: 0.013 };
 /// Length of a launch: two weeks.
-const HOURS: u64 = 14 * 24;
+pub(super) const HOURS: u64 = 14 * 24;
 
 /// What units do under five guardrails, whatever their arm. Rates of what is counted, by what they depend on.
 pub(super) fn doings(rate: &dyn Fn() -> Rate, activation: Delay) -> Vec<Doing> {
@@ -33,7 +33,8 @@ pub(super) fn doings(rate: &dyn Fn() -> Rate, activation: Delay) -> Vec<Doing> {
 
 /// As it comes, with what an edge and a buffer do to it.
 pub(super) fn traffic(units_per_hour: f64, exposed_share: f64, doings: Vec<Doing>) -> Traffic {
-    Traffic { units_per_hour, diurnal: 0.4, exposed_share, doings, lag_ms: 2_000, doubled: 0.01 }
+    let even = Traffic::even(units_per_hour, exposed_share, doings);
+    Traffic { diurnal: 0.4, lag_ms: 2_000, doubled: 0.01, ..even }
 }
 
 /// A launch up to its end, or its trip.
@@ -63,7 +64,11 @@ fn theta(base: f64) -> f64 {
     }
 }
 
-fn cell(name: String, what: String, launch: impl Fn(u64) -> Result<bool> + Send + Sync + 'static) -> Cell {
+pub(super) fn cell(
+    name: String,
+    what: String,
+    launch: impl Fn(u64) -> Result<bool> + Send + Sync + 'static,
+) -> Cell {
     let launch = move |seed| Ok(Sample::of(launch(seed)?));
     Cell::new(name, what, REPETITIONS, launch).up_to(REPETITIONS_MAX).bar(FALSE_TRIPS)
 }
@@ -73,19 +78,22 @@ pub(super) fn cells() -> Result<Vec<Cell>> {
     for (units, hours) in [(100, HOURS), (25, HOURS), (500, 4 * 24)] {
         cells.push(fast_activation(units, hours)?);
     }
-    cells.extend([ramp(48)?, clusters()?]);
+    cells.push(clusters()?);
     for base in [0.4, 0.05, 0.002] {
         for share in [0.5, 0.05, 0.01] {
             cells.push(by_base_and_split(base, share, HOURS)?);
         }
     }
-    cells.extend([attempts()?, late_arm()?]);
+    for wrong in [0.25, 4.0] {
+        cells.push(wrong_base(wrong)?);
+    }
+    cells.extend([outages()?, late_arm()?]);
     Ok(cells)
 }
 
 /// Three of them with launches so short that unoptimised tests have time for some hundred.
 pub fn short() -> Result<Vec<Cell>> {
-    Ok(vec![fast_activation(100, 24)?, ramp(8)?, by_base_and_split(0.4, 0.05, 48)?])
+    Ok(vec![fast_activation(100, 24)?, ramp::by_time(8)?, by_base_and_split(0.4, 0.05, 48)?])
 }
 
 fn by_base_and_split(base: f64, share: f64, hours: u64) -> Result<Cell> {
@@ -111,38 +119,36 @@ fn fast_activation(units: u32, hours: u64) -> Result<Cell> {
     Ok(cell(format!("aa-fast-{units}"), what, move |seed| trips(&setting, &traffic, seed, hours)))
 }
 
-/// Widths of newly exposed units and of control reserves by stage, in percent.
-const STAGES: [(f64, f64); 5] = [(1.0, 4.0), (4.0, 12.0), (5.0, 10.0), (15.0, 15.0), (25.0, 9.0)];
-
-fn ramp(stage_hours: u64) -> Result<Cell> {
-    let falling = move || -> Rate {
-        #[expect(clippy::cast_precision_loss, reason = "hours")]
-        Box::new(move |moment: &Moment| {
-            0.4 - 0.04 * (moment.age_ms as f64 / (5 * stage_hours * HOUR_MS) as f64).min(1.0)
-        })
-    };
-    let stages = STAGES.into_iter().zip(1..).map(|((exposed, control), attempt)| {
-        let share = exposed / (exposed + control);
-        let setting = Setting::first(five(0.4, 0.05, share)?, share).attempt(attempt);
-        Ok((setting, traffic(100.0, share, doings(&falling, Delay::Waiting(0, 2 * HOUR_MS)))))
-    });
-    let stages = stages.collect::<Result<Vec<_>>>()?;
-    let launch = move |seed_of: u64| {
-        for (at, (setting, traffic)) in (0..).zip(&stages) {
-            let begins_ms = BEGIN_MS + at * stage_hours * HOUR_MS;
-            let mut plane = Plane::new(setting.clone(), traffic, begins_ms)?;
-            let mut stream = Stream::new(traffic, seed("stage", seed_of ^ at), begins_ms, at << 32);
-            if trips_by(&mut plane, &mut stream, begins_ms + stage_hours * HOUR_MS).is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    };
+/// The policy says another rate than there is: its grid of harms lies elsewhere.
+fn wrong_base(wrong: f64) -> Result<Cell> {
+    let (share, base) = (0.2, 0.1);
+    let setting = Setting::first(five(base * wrong, theta(base), share)?, share);
+    let traffic = traffic(100.0, share, doings(&|| steady(base), Delay::Waiting(0, 2 * HOUR_MS)));
     let what = format!(
-        "A/A, five guardrails, a ramp of five stages of {stage_hours} hours from 1 to 50 %, each with exposed and control units of its own, \
-         while all rates fall from 40 to 36 %, 100 units an hour"
+        "A/A, five guardrails, 1:4, rates of 10 % of which the policy says {wrong} times as much, 100 units an hour with ±40 % over the \
+         day, 4 days"
     );
-    Ok(cell("aa-ramp".to_owned(), what, launch))
+    Ok(cell(format!("aa-wrong-base-{wrong}"), what, move |seed| trips(&setting, &traffic, seed, 4 * 24)))
+}
+
+/// Two hours of each day in which nearly everything fails, in both arms.
+fn outages() -> Result<Cell> {
+    let (share, base) = (0.2, 0.05);
+    let is_out = |moment: &Moment| (10..12).contains(&(moment.age_ms / HOUR_MS % 24));
+    let setting = Setting::first(five(base, theta(base), share)?, share);
+    let mut doings = doings(&|| steady(base), Delay::Waiting(0, 2 * HOUR_MS));
+    for doing in &mut doings {
+        let outage = match doing.name {
+            "error" => 0.9,
+            "activation" | "conversion" => 0.005,
+            _ => continue,
+        };
+        doing.rate = Box::new(move |moment: &Moment| if is_out(moment) { outage } else { base });
+    }
+    let traffic = traffic(100.0, share, doings);
+    let what = "A/A, five guardrails, 1:4, rates of 5 %, and two hours of each day in which 90 % of both arms fail and hardly anybody activates \
+                or converts, 100 units an hour with ±40 % over the day, 4 days";
+    Ok(cell("aa-outages".to_owned(), what.to_owned(), move |seed| trips(&setting, &traffic, seed, 4 * 24)))
 }
 
 fn clusters() -> Result<Cell> {
@@ -162,25 +168,6 @@ fn clusters() -> Result<Cell> {
     let what = "A/A, five guardrails, 1:1, 20 requests of each unit with a correlation of 0.09, each of which may fail, activate or \
                 convert, 50 units an hour, 14 days";
     Ok(cell("aa-clusters".to_owned(), what.to_owned(), move |seed| trips(&setting, &traffic, seed, HOURS)))
-}
-
-fn attempts() -> Result<Cell> {
-    let share = 0.2;
-    let policy = five(0.4, 0.05, share)?;
-    let traffic = traffic(100.0, share, doings(&|| steady(0.4), Delay::Even(0, 120_000)));
-    let launch = move |seed_of: u64| {
-        for attempt in 1..=20 {
-            let setting = Setting::first(policy.clone(), share).attempt(attempt);
-            if trips(&setting, &traffic, seed("attempt", seed_of ^ u64::from(attempt)), 24)? {
-                return Ok(Sample::of(true));
-            }
-        }
-        Ok(Sample::of(false))
-    };
-    let what = "A/A, five guardrails, 1:4, rates of 40 %, 20 attempts of a launch (edits and re-arms), a day each, 100 units an hour: any \
-                false trip";
-    let bar = Bar::Share { at_most: 0.02, upper: 0.026 };
-    Ok(Cell::new("aa-attempts", what, REPETITIONS, launch).up_to(REPETITIONS_MAX).bar(bar))
 }
 
 /// Outcomes of exposed units become known an hour late.

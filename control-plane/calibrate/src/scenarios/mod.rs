@@ -1,12 +1,16 @@
 //! The grid of situations, in the order of their worth.
 
 mod classic;
-mod direct;
 mod harm;
 mod healthy;
+mod heard;
+mod kinds;
 mod policies;
 mod probes;
+mod ramp;
+mod ratio;
 mod revenue;
+mod sentinel;
 
 pub use self::healthy::short;
 pub use self::policies::{Watch, five, one};
@@ -19,10 +23,14 @@ use crate::cell::Cell;
 pub fn cells() -> Result<Vec<Cell>> {
     let groups = [
         healthy::cells()?,
+        ramp::cells()?,
+        kinds::cells()?,
         harm::cells()?,
         probes::cells()?,
         revenue::cells()?,
-        direct::cells()?,
+        ratio::cells()?,
+        heard::cells()?,
+        sentinel::cells()?,
         classic::cells()?,
     ];
     Ok(groups.into_iter().flatten().collect())

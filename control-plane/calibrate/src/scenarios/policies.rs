@@ -40,19 +40,32 @@ fn set(object: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// The mode `anytime` with these guardrails; so many of a hundred units that enrol are exposed.
-pub(super) fn anytime(watches: &[Watch], exposed_share: f64) -> Result<Policy> {
+/// The mode `anytime` with these guardrails and fields.
+pub(super) fn with(watches: &[Watch], fields: &[(&str, Value)]) -> Result<Policy> {
     let guardrails = watches.iter().map(|watch| {
         let mut guardrail = watch.json();
         set(&mut guardrail, "weight", json!(watch.weight));
         guardrail
     });
-    // Half of all units enrol: control is at most half of them.
-    Ok(Policy::parse(json!({
+    let mut policy = json!({
         "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "grace_s": 0,
-        "exposure_percent": percent(exposed_share), "control_percent": percent(1.0 - exposed_share),
         "guardrails": guardrails.collect::<Vec<_>>(),
-    }))?)
+    });
+    for (name, value) in fields {
+        set(&mut policy, name, value.clone());
+    }
+    Ok(Policy::parse(policy)?)
+}
+
+/// Where half of all units enrol, so many of a hundred of them exposed: control is at most half of all.
+pub(super) fn shares(exposed_share: f64) -> [(&'static str, Value); 2] {
+    let share = |name, share| (name, json!(percent(share)));
+    [share("exposure_percent", exposed_share), share("control_percent", 1.0 - exposed_share)]
+}
+
+/// The mode `anytime` with these guardrails; so many of a hundred units that enrol are exposed.
+pub(super) fn anytime(watches: &[Watch], exposed_share: f64) -> Result<Policy> {
+    with(watches, &shares(exposed_share))
 }
 
 /// Half of a share, in percent, in the steps that policies have.
@@ -66,21 +79,23 @@ pub fn one(watch: Watch, exposed_share: f64) -> Result<Policy> {
 }
 
 /// Five guardrails with the weights of the design; rates of the four that count around `base`, and the harm θ looked for in them.
-pub fn five(base: f64, theta: f64, exposed_share: f64) -> Result<Policy> {
+pub(super) fn watches(base: f64, theta: f64) -> [Watch; 5] {
     let fewer =
         |metric, weight| Watch { metric, threshold: -theta, baseline: Some(base), weight, within_s: None };
     let more =
         |metric, threshold, baseline, weight| Watch { metric, threshold, baseline, weight, within_s: None };
-    anytime(
-        &[
-            more("error", 0.5, Some(base), 0.4),
-            more("latency_ms", 0.1, None, 0.2),
-            fewer("activation", 0.2),
-            fewer("conversion", 0.1),
-            fewer("return", 0.1),
-        ],
-        exposed_share,
-    )
+    [
+        more("error", 0.5, Some(base), 0.4),
+        more("latency_ms", 0.1, None, 0.2),
+        fewer("activation", 0.2),
+        fewer("conversion", 0.1),
+        fewer("return", 0.1),
+    ]
+}
+
+/// A policy of those.
+pub fn five(base: f64, theta: f64, exposed_share: f64) -> Result<Policy> {
+    anytime(&watches(base, theta), exposed_share)
 }
 
 /// The mode `classic` with one guardrail.

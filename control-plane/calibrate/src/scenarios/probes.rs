@@ -76,14 +76,7 @@ impl Probe {
         });
         let doing = Doing::once(self.metric, rate, Delay::Even(0, 120_000));
         let (exposed_share, diurnal) = (self.exposed_share, self.diurnal);
-        Traffic {
-            units_per_hour: 1_000.0,
-            diurnal,
-            exposed_share,
-            doings: vec![doing],
-            lag_ms: 1_000,
-            doubled: 0.01,
-        }
+        Traffic { diurnal, doubled: 0.01, ..Traffic::even(1_000.0, exposed_share, vec![doing]) }
     }
 }
 

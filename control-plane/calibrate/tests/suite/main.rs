@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod acceptance;
 #[cfg(test)]
-mod sqlite;
+mod edge;
+#[cfg(test)]
+mod parity;
+#[cfg(test)]
+mod world;

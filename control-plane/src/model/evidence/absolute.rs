@@ -10,6 +10,8 @@ use flagfuse_stats::grid::EFFECTS;
 use crate::model::metric::LATENCY_METRIC;
 use crate::model::policy::{Direction, Guardrail};
 
+/// A 95th percentile at most so much of the limit has room to it.
+const ROOMY: f64 = 0.8;
 /// Millionths of a millisecond, as bins have latencies.
 const MICROS: f64 = 1e6;
 
@@ -23,6 +25,9 @@ pub(super) struct Limit {
     beyond: Absolute,
     back: Back,
     exposed: ArmCount,
+    /// Of latency: exposed samples, and those in bins above [`ROOMY`] of the limit.
+    close: ArmCount,
+    close_bin: Option<u16>,
 }
 
 impl Limit {
@@ -39,9 +44,11 @@ impl Limit {
             (Bound::new(limit, theta, side)?, Allowed::new(limit, theta, side)?)
         };
         #[expect(clippy::cast_possible_truncation, reason = "an hour at most")]
-        let bin = is_latency.then(|| flagfuse_cells::bins::latency_bin((limit * MICROS) as i64));
-        let exposed = ArmCount { units: 0, events: 0 };
-        Ok(Self { bound, allowed, bin, beyond: Absolute::default(), back: Back::default(), exposed })
+        let bin_of = |limit: f64| flagfuse_cells::bins::latency_bin((limit * MICROS) as i64);
+        let (bin, close_bin) = (is_latency.then(|| bin_of(limit)), is_latency.then(|| bin_of(limit * ROOMY)));
+        let (beyond, back) = (Absolute::default(), Back::default());
+        let (exposed, close) = (ArmCount::default(), ArmCount::default());
+        Ok(Self { bound, allowed, bin, beyond, back, exposed, close, close_bin })
     }
 
     pub(super) fn is_of_samples(&self) -> bool {
@@ -60,14 +67,20 @@ impl Limit {
 
     /// The samples of an arm as units of which some are beyond the limit. What shares its bin is within.
     pub(super) fn samples(&self, bins: &[BinCount]) -> ArmCount {
-        let mut arm = ArmCount { units: 0, events: 0 };
-        for found in bins {
-            arm.units = arm.units.saturating_add(found.units);
-            if Some(found.bin) > self.bin {
-                arm.events = arm.events.saturating_add(found.units);
-            }
-        }
-        arm
+        above(bins, self.bin)
+    }
+
+    /// Notes how many samples of the exposed arm come close to the limit.
+    pub(super) fn note_close(&mut self, exposed: &[BinCount]) {
+        let found = above(exposed, self.close_bin);
+        self.close.units = self.close.units.saturating_add(found.units);
+        self.close.events = self.close.events.saturating_add(found.events);
+    }
+
+    /// Of latency: the share of the exposed arm's samples above [`ROOMY`] of the limit. At most a twentieth of them: the 95th
+    /// percentile is at most there.
+    pub(super) fn close(&self) -> Option<f64> {
+        share(self.close)
     }
 
     /// E of the exposed arm and of control.
@@ -81,8 +94,23 @@ impl Limit {
     }
 
     /// The exposed arm's rate in everything that was read; of latency the share of samples above the limit.
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     pub(super) fn rate(&self) -> Option<f64> {
-        (self.exposed.units > 0).then(|| self.exposed.events as f64 / self.exposed.units as f64)
+        share(self.exposed)
     }
+}
+
+fn above(bins: &[BinCount], bin: Option<u16>) -> ArmCount {
+    let mut arm = ArmCount { units: 0, events: 0 };
+    for found in bins {
+        arm.units = arm.units.saturating_add(found.units);
+        if Some(found.bin) > bin {
+            arm.events = arm.events.saturating_add(found.units);
+        }
+    }
+    arm
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn share(arm: ArmCount) -> Option<f64> {
+    (arm.units > 0).then(|| arm.events as f64 / arm.units as f64)
 }

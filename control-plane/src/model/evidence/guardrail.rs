@@ -75,6 +75,8 @@ pub(super) struct State {
     past_latency: PastLatency,
     /// Which harm is excluded; of everybody alone, since that is what a ramp shows the feature to.
     certificates: Option<Certificates>,
+    /// What these two say, since the slot that was over last: they are asked in every tick.
+    recovered: Recovered,
     /// Units of both arms in slots that are over.
     over: Over,
     /// Of a guardrail with a limit, which takes the place of all above.
@@ -85,6 +87,15 @@ pub(super) struct State {
     shown: Shown,
     /// Blocks that were read and said something.
     blocks: u64,
+}
+
+/// What slots that are over say.
+#[derive(Debug, Clone, Copy)]
+struct Recovered {
+    /// E against a harm of the threshold or more.
+    evidence: f64,
+    /// The smallest relative harm that is excluded.
+    excluded: Option<f64>,
 }
 
 /// Units of both arms in slots that are over, and how many of control had the event.
@@ -115,6 +126,8 @@ pub struct Heard {
     pub control: Option<f64>,
     /// Of one with a limit: the exposed arm's rate, of latency the share above the limit.
     pub rate: Option<f64>,
+    /// Of latency with a limit: the share of exposed samples above 0.8 of it.
+    pub close: Option<f64>,
     /// Of a promoted flag: what its sentinel has come to.
     pub sentinel: Option<f64>,
     /// Between which relative changes the true one lies; no decision reads it.
@@ -162,7 +175,9 @@ impl State {
     }
 
     fn empty(read: Read, harm: Harm, grid: Grid) -> Self {
+        let recovered = Recovered { evidence: Recovery::default().evidence(), excluded: None };
         Self {
+            recovered,
             read,
             harm,
             grid,
@@ -238,7 +253,8 @@ impl State {
 
     /// Folds the samples of a slot that is over.
     pub(super) fn fold_samples(&mut self, exposed: &[BinCount], control: &[BinCount]) -> Result<(), Refused> {
-        if let Some(limit) = self.limit.as_ref().filter(|limit| limit.is_of_samples()) {
+        if let Some(limit) = self.limit.as_mut().filter(|limit| limit.is_of_samples()) {
+            limit.note_close(exposed);
             let (exposed, control) = (limit.samples(exposed), limit.samples(control));
             return self.fold_limit(exposed, control);
         }
@@ -281,6 +297,8 @@ impl State {
             if let Some(certificates) = &mut self.certificates {
                 certificates.fold(self.harm.direction(), past, block)?;
             }
+            let excluded = self.certificates.and_then(|found| found.excluded(self.harm.direction()));
+            self.recovered = Recovered { evidence: self.recovery.evidence(), excluded };
         }
         let (exposed, control) = (block.exposed(), block.control());
         self.over.exposed = self.over.exposed.saturating_add(exposed.units);
@@ -294,9 +312,10 @@ impl State {
         let beside = Heard { blocks: self.blocks, sentinel: self.watch.evidence(), ..Heard::default() };
         if let Some(limit) = &self.limit {
             let (evidence, control) = limit.evidence();
-            let (recovery, rate) = (limit.back(), limit.rate());
+            let (recovery, rate, close) = (limit.back(), limit.rate(), limit.close());
+            let beside = Heard { recovery, rate, close, ..beside };
             // A limit needs no estimate: beyond it is beyond it.
-            return Heard { evidence, is_gate_open: true, recovery, control: Some(control), rate, ..beside };
+            return Heard { evidence, is_gate_open: true, control: Some(control), ..beside };
         }
         if let Some(worth) = &self.worth {
             let (evidence, is_gate_open) = (worth.evidence(), worth.is_gate_open(&self.harm));
@@ -306,18 +325,11 @@ impl State {
             evidence: self.mixture.evidence(&WEIGHTS),
             is_gate_open: self.gate.is_open(&self.harm),
             change: self.estimate.change(),
-            recovery: self.recovery.evidence(),
-            excluded: self.certificates.and_then(|found| found.excluded(self.harm.direction())),
+            recovery: self.recovered.evidence,
+            excluded: self.recovered.excluded,
             over: self.over,
-            span: self.shown.span(self.control_share()),
+            span: self.shown.span(self.estimate.control),
             ..beside
         }
-    }
-
-    /// The rate of control in everything that was read.
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    fn control_share(&self) -> f64 {
-        let ArmCount { units, events } = self.estimate.control;
-        if units == 0 { 0.0 } else { events as f64 / units as f64 }
     }
 }

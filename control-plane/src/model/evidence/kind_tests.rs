@@ -403,6 +403,51 @@ fn sentinel_watches_after_promotion() {
 }
 
 #[test]
+fn a_sentinel_watches_each_slice_of_a_promoted_flag() {
+    let slices = json!([{ "attribute": "device", "values": ["mobile"] }]);
+    let policy = super::tests::policy(
+        json!({ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }),
+        slices,
+    );
+    let run = |harm: u64| {
+        let (metrics, dimensions) = ([METRIC], [2]);
+        let (buckets, edges) = ((950_000, 50_000), &[][..]);
+        let shape = PhaseShape {
+            policy: &policy,
+            metrics: &metrics,
+            dimensions: &dimensions,
+            buckets,
+            edges,
+            is_promoted: true,
+        };
+        let mut evidence = Evidence::new(&shape).unwrap();
+        for hour in 0..40 * 24 {
+            let (slot, mut news) = (Slot::of(hour * 60), News::default());
+            slot.closed(&mut news);
+            // One in twenty fails; then more do on mobile, a tenth of all, and the others make good for it.
+            let more = if hour < 30 * 24 { 0 } else { harm };
+            for (slice, units, failed) in [
+                (EVERYBODY, (400, 40), (20, 2)),
+                (DECLARED_FIRST, (40, 20), (2 + more, 1)),
+                (DECLARED_FIRST + 1, (360, 20), (18 - more, 1)),
+            ] {
+                slot.count(&mut news, 0, ENROLLED, slice, units);
+                slot.count(&mut news, 1, METRIC, slice, failed);
+            }
+            evidence.fold(&news, slot.tick + 1).unwrap();
+        }
+        (judged(&evidence, &policy), evidence.states[0][1].heard().sentinel.unwrap())
+    };
+    // Everybody has four fifths of what may alarm falsely, and mobile a tenth of the last one.
+    let ((healthy, of_healthy), (harmed, of_harmed)) = (run(0), run(6));
+    assert!((healthy.sentinel_needed.unwrap() - 3_650.0 / 0.8).abs() < 1e-9, "{healthy:?}");
+    assert!(healthy.crossed.is_none() && of_healthy < 3_650.0, "{healthy:?}");
+    assert!(harmed.heard.sentinel < harmed.sentinel_needed, "{harmed:?}");
+    assert!(of_harmed > 3_650.0 / 0.02, "{of_harmed}");
+    assert_eq!(harmed.crossed, Some(Crossed { slice: DECLARED_FIRST }), "{harmed:?}");
+}
+
+#[test]
 fn an_interval_is_shown_that_holds_the_change() {
     let policy = errors();
     let mut evidence = evidence(&policy);

@@ -121,6 +121,8 @@ pub struct Evidence {
     slots: OpenSlots,
     /// Values of each dimension.
     dimensions: Vec<usize>,
+    /// Units of the slots that closed.
+    everybody: Units,
     /// Enrolled units of each declared slice, until they are frozen.
     enrolled: Vec<u64>,
     /// The part of each declared slice in the budget, from the first 1,000 units on.
@@ -188,6 +190,7 @@ impl Evidence {
             phases: BTreeMap::new(),
             slots: OpenSlots::new(guardrails.len(), 1 + declared),
             dimensions: dimensions.to_vec(),
+            everybody: Units::default(),
             enrolled: vec![0; declared],
             slice_shares: None,
             matures_ms,
@@ -217,7 +220,7 @@ impl Evidence {
         self.phases.entry(phase).or_insert(joining);
         if shape.is_promoted {
             self.is_promoted = true;
-            self.states.iter_mut().filter_map(|states| states.first_mut()).for_each(State::promote);
+            self.states.iter_mut().flatten().for_each(State::promote);
         }
         Ok(())
     }
@@ -276,6 +279,11 @@ impl Evidence {
         self.phases.values().any(|phase| phase.srm.is_mismatch())
     }
 
+    /// Exposed and control units of the slots that closed, in all phases together.
+    pub const fn units(&self) -> (u64, u64) {
+        (self.everybody.exposed, self.everybody.control)
+    }
+
     /// The end of the newest slot of a phase that has units of both arms; `None` where none has.
     pub fn newest_ms(&self, phase: i64) -> Option<u64> {
         self.phases.get(&phase)?.newest_ms
@@ -315,14 +323,17 @@ impl Evidence {
         if let Some(ended_ms) = ended_ms {
             self.count_enrolled(phase, &enrolled, ended_ms)?;
         }
-        let metrics = self.phases.get(&phase).map(|phase| phase.metrics.clone()).unwrap_or_default();
-        for (at, metric) in metrics.into_iter().enumerate() {
-            let of_metric: Vec<_> = counts.iter().filter(|count| count.metric == metric).copied().collect();
+        for at in 0..self.states.len() {
+            let Some(metric) = self.phases.get(&phase).and_then(|phase| phase.metrics.get(at).copied())
+            else {
+                break;
+            };
+            let of_metric = || counts.iter().filter(|count| count.metric == metric).copied();
             // A step in which nothing happened says nothing; the first one brings its units.
-            if of_metric.is_empty() && !entering {
+            if of_metric().next().is_none() && !entering {
                 continue;
             }
-            let events = by_slice(self.slots.slice_count(), of_metric);
+            let events = by_slice(self.slots.slice_count(), of_metric());
             self.guards.note(place_of, first.step, at, events.first().copied().unwrap_or_default());
             self.fold_events((tick, place_of), at, &events, entering)?;
         }
@@ -434,6 +445,7 @@ impl Evidence {
 
     fn count_enrolled(&mut self, phase: i64, enrolled: &[Units], ended_ms: u64) -> Result<(), Refused> {
         let all = enrolled.first().copied().unwrap_or_default();
+        self.everybody = self.everybody.with(all);
         if let Some(phase) = self.phases.get_mut(&phase) {
             if let Some(shares) = phase.shares {
                 phase.srm.fold(&shares, &[all.exposed, all.control])?;

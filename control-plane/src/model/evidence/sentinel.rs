@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use flagfuse_stats::Refused;
 use flagfuse_stats::block::Block;
-use flagfuse_stats::grid::{EFFECTS, Measure, change_of_ratio};
+use flagfuse_stats::classic::ArmCount;
+use flagfuse_stats::grid::EFFECTS;
 use flagfuse_stats::interval::{Interval, Points};
 use flagfuse_stats::sentinel::Sentinel;
 
@@ -61,11 +62,9 @@ impl Shown {
         self.0.as_mut().map_or(Ok(()), |interval| interval.fold(&POINTS, block))
     }
 
-    /// Relative to a rate of control; none where nothing is shown or known.
-    pub(super) fn span(&self, rate: f64) -> Option<Span> {
-        let ends = self.0.as_ref()?.ends();
-        let change = |ratio| change_of_ratio(rate, ratio, Measure::Share);
-        let span = Span { lower: ends.lower.map(change), upper: ends.upper.map(change) };
-        (span.lower.is_some() || span.upper.is_some()).then_some(span)
+    /// Relative to the rate of control, of such units and events; none where nothing is shown or known.
+    pub(super) fn span(&self, control: ArmCount) -> Option<Span> {
+        let [lower, upper] = self.0.as_ref()?.ends().changes(control);
+        (lower.is_some() || upper.is_some()).then_some(Span { lower, upper })
     }
 }

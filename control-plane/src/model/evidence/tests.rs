@@ -180,11 +180,10 @@ fn a_return_is_read_once_when_the_slot_is_over() {
     assert_eq!((found.heard.blocks, found.crossed.is_some()), (1, true), "{found:?}");
 }
 
-#[test]
-fn mobile_gain_does_not_hide_desktop_loss() {
-    let rail = json!({ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.1 });
-    let policy = policy(rail, json!([{ "attribute": "device", "values": ["mobile", "desktop"] }]));
-    let mut evidence = evidence(&policy);
+/// Slots of 100 units an arm, half of them on mobile, where more convert than of control, and half on desktop, where fewer do: what
+/// the first of them says whose evidence reaches what it needs.
+fn desktop_loss(policy: &Policy) -> Found {
+    let mut evidence = evidence(policy);
     let (mobile, desktop) = (DECLARED_FIRST, DECLARED_FIRST + 1);
     for slot in 0..60 {
         let mut news = News::default();
@@ -197,15 +196,33 @@ fn mobile_gain_does_not_hide_desktop_loss() {
         slot.count(&mut news, 1, METRIC, mobile, (15, 10));
         slot.count(&mut news, 1, METRIC, desktop, (5, 10));
         evidence.fold(&news, slot.tick + 1).unwrap();
-        let found = judged(&evidence, &policy);
+        let found = judged(&evidence, policy);
         assert!(found.heard.evidence < 2.0, "everybody together is as well as before: {found:?}");
-        if let Some(crossed) = found.crossed {
-            assert_eq!(crossed, Crossed { slice: desktop });
+        if found.crossed.or(found.held).is_some() {
             assert!(slot.slot >= 4, "slices are not judged before 1,000 units are enrolled");
-            return;
+            return found;
         }
     }
     panic!("the loss was not found");
+}
+
+#[test]
+fn mobile_gain_does_not_hide_desktop_loss() {
+    let desktop = Some(Crossed { slice: DECLARED_FIRST + 1 });
+    let slices = || json!([{ "attribute": "device", "values": ["mobile", "desktop"] }]);
+    let rail = json!({ "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.1 });
+    let found = desktop_loss(&policy(rail.clone(), slices()));
+    assert_eq!((found.crossed, found.held), (desktop, None));
+    // One that only holds does so for a slice, too.
+    let mut holding = rail.clone();
+    holding["rights"] = json!("hold");
+    let tripping = json!({ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 });
+    let policy = Policy::parse(json!({
+        "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "exposure_percent": 50,
+        "control_percent": 50, "guardrails": [holding, tripping], "slices": slices(),
+    }));
+    let found = desktop_loss(&policy.unwrap());
+    assert_eq!((found.crossed, found.held, found.is_suspected), (None, desktop, true));
 }
 
 #[test]
@@ -388,4 +405,31 @@ proptest! {
         prop_assert_eq!(whole.recovery.to_bits(), pieces.recovery.to_bits());
         prop_assert_eq!(whole, pieces);
     }
+}
+
+#[test]
+fn an_urgent_trip_asks_for_a_tenth_of_the_evidence_of_everybody() {
+    let policy = errors();
+    let slots = [(6, 1); 40];
+    let (mut evidence, mut upto) = (evidence(&policy), 0);
+    let mut between = 0;
+    for number in 0..40 {
+        let next = Slot::of(number).tick + 1;
+        let until = |tick: u64| {
+            let mut news = launch(60, &slots).since(upto);
+            news.slots.retain(|slot| slot.tick <= tick);
+            news.counts.retain(|count| count.tick <= tick);
+            news
+        };
+        evidence.fold(&until(next), next).unwrap();
+        upto = next;
+        let found = judged(&evidence, &policy);
+        assert!(
+            (found.needed - 100.0).abs() < 1e-9 && (found.urgent_needed - 10.0).abs() < 1e-9,
+            "{found:?}"
+        );
+        assert_eq!(found.is_urgent, found.heard.evidence >= 10.0 && found.heard.is_gate_open, "{found:?}");
+        between += u32::from(found.is_urgent && found.crossed.is_none());
+    }
+    assert!(between > 0 && judged(&evidence, &policy).crossed.is_some());
 }

@@ -2,7 +2,9 @@
 //! what it may spend on holds.
 
 use flagfuse_stats::Refused;
-use flagfuse_stats::budget::{self, Scope, hold_threshold, progress, recovery_threshold, trip_threshold};
+use flagfuse_stats::budget::{
+    self, Scope, hold_threshold, progress, recovery_threshold, trip_threshold, urgent_threshold, within_scope,
+};
 use flagfuse_stats::sentinel;
 
 use super::guardrail::{Heard, State};
@@ -43,12 +45,18 @@ pub struct Found {
     pub is_incident: bool,
     /// Whether it holds: its evidence reached what a hold needs, and it has no right to trip, or its early events warn.
     pub is_suspected: bool,
+    /// Of a guardrail that only holds: whose evidence reached what a hold needs.
+    pub held: Option<Crossed>,
     /// E of the early events, of a guardrail whose slots are read when they are over.
     pub warning: Option<f64>,
     /// What a warning, or a guardrail that only holds, has to reach.
     pub hold_needed: f64,
     /// What the sentinel of a promoted flag has to reach.
     pub sentinel_needed: Option<f64>,
+    /// What the evidence has to reach while an objective pages, where the policy is urgent.
+    pub urgent_needed: f64,
+    /// Whether it reached that, of everybody, and the estimate is beyond half of the harm.
+    pub is_urgent: bool,
 }
 
 impl Found {
@@ -79,7 +87,9 @@ impl Evidence {
         let alpha = budget::alpha(terms.attempt)?;
         let hold_needed = self.hold_needed(terms)?;
         let recovery_needed = recovery_threshold(terms.probe)?;
-        let sentinel_needed = self.is_promoted.then(|| sentinel::threshold(self.trip_count()));
+        let everybody = self.of_everybody();
+        // All scopes of all guardrails together alarm once in ten years at most.
+        let alarms_at = self.is_promoted.then(|| sentinel::threshold(self.trip_count()));
         let guardrails = self.states.iter().zip(&self.warnings).zip(&self.rights).zip(weights);
         let mut judged = Vec::with_capacity(self.states.len());
         for (((states, warning), rights), weight) in guardrails {
@@ -90,16 +100,22 @@ impl Evidence {
             found.warning = warning.map(|heard| heard.evidence);
             match rights {
                 Rights::Trip => {
-                    found.needed = trip_threshold(alpha, *weight, self.of_everybody())?;
-                    found.sentinel_needed = sentinel_needed;
+                    let needed = |scope| trip_threshold(alpha, *weight, scope);
+                    found.needed = needed(everybody)?;
+                    found.sentinel_needed = alarms_at.map(|at| within_scope(at, everybody)).transpose()?;
                     found.is_incident = heard.is_incident(found.needed);
                     found.is_suspected = is_warned;
-                    found.crossed = self.crossed(&found, states, (alpha, *weight))?;
+                    found.crossed = self.crossed(&found, states, needed, alarms_at)?;
+                    found.urgent_needed = urgent_threshold(alpha, *weight)?;
+                    // A limit that everybody misses while the platform is in trouble says nothing about the feature.
+                    found.is_urgent = heard.control.is_none() && heard.is_beyond(found.urgent_needed);
                 }
                 Rights::Hold => {
-                    found.needed = hold_needed;
-                    found.is_incident = heard.is_incident(hold_needed);
-                    found.is_suspected = is_warned || heard.is_beyond(hold_needed);
+                    let needed = |scope| within_scope(hold_needed, scope);
+                    found.needed = needed(everybody)?;
+                    found.is_incident = heard.is_incident(found.needed);
+                    found.held = self.crossed(&found, states, needed, None)?;
+                    found.is_suspected = is_warned || found.held.is_some();
                 }
             }
             found.progress = progress(heard.evidence, found.needed);
@@ -113,27 +129,31 @@ impl Evidence {
         if self.dimensions.is_empty() { Scope::Everybody } else { Scope::EverybodyBesideSlices }
     }
 
-    /// The slice that is harmed, everybody first. Control that is beyond a limit too blames nobody, in no slice.
+    /// The slice whose evidence reached what it needs, everybody first, or whose sentinel alarms. Control that is beyond a limit too
+    /// blames nobody, in no slice.
     fn crossed(
         &self,
         found: &Found,
         states: &[State],
-        (alpha, weight): (f64, f64),
+        needed: impl Fn(Scope) -> Result<f64, Refused>,
+        alarms_at: Option<f64>,
     ) -> Result<Option<Crossed>, Refused> {
         if found.is_incident {
             return Ok(None);
         }
-        let is_alarm =
-            found.heard.sentinel.zip(found.sentinel_needed).is_some_and(|(found, needed)| found >= needed);
-        if is_alarm || found.heard.is_beyond(found.needed) {
+        let is_beyond = |heard: Heard, scope| {
+            let alarm = heard.sentinel.zip(alarms_at);
+            let alarm = alarm.map(|(found, at)| Ok(found >= within_scope(at, scope)?)).transpose()?;
+            Ok(alarm.unwrap_or(false) || heard.is_beyond(needed(scope)?))
+        };
+        if is_beyond(found.heard, self.of_everybody())? {
             return Ok(Some(Crossed { slice: EVERYBODY }));
         }
         let declared = states.len().saturating_sub(1);
         for (slice, state) in slice_numbers(declared).zip(states).skip(1) {
             // Not frozen yet: a slice is not judged before.
             let Some(share) = self.share(slice) else { continue };
-            let needed = trip_threshold(alpha, weight, Scope::Slice(share))?;
-            if state.heard().is_beyond(needed) {
+            if is_beyond(state.heard(), Scope::Slice(share))? {
                 return Ok(Some(Crossed { slice }));
             }
         }

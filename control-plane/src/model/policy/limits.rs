@@ -57,8 +57,10 @@ impl Policy {
 
 /// Refuses what only the other mode has, and what contradicts itself.
 pub(super) fn check(policy: &Policy) -> Result<(), PolicyFault> {
-    if policy.mode == Mode::Classic && policy.promoted {
-        return Err(out_of_range("promoted", "true", "for the mode anytime only"));
+    for (field, is_set) in [("promoted", policy.promoted), ("urgent", policy.urgent)] {
+        if policy.mode == Mode::Classic && is_set {
+            return Err(out_of_range(field, "true", "for the mode anytime only"));
+        }
     }
     for (at, guardrail) in policy.guardrails.iter().enumerate() {
         let field = |name: &str| format!("guardrails[{at}].{name}");
@@ -209,6 +211,7 @@ mod tests {
                 json!({ "promoted": true }),
                 "promoted is true, allowed is for the mode",
             ),
+            ("classic", plain.clone(), json!({ "urgent": true }), "urgent is true, allowed is for the mode"),
             ("classic", plain, json!({ "values": ["revenue"] }), "values[0] is a guardrail's metric"),
             ("anytime", holds, json!({}), "rights is hold of all guardrails, allowed is trip of one"),
             ("anytime", rail("error", json!({ "rights": "shout" })), json!({}), "rights"),

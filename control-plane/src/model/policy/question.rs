@@ -22,6 +22,7 @@ impl Policy {
             ("slices", self.slices == other.slices),
             ("units", self.units == other.units),
             ("outcomes_from", self.outcomes_from == other.outcomes_from),
+            ("urgent", self.urgent == other.urgent),
         ];
         let named: Vec<&'static str> =
             rows.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect();
@@ -41,6 +42,7 @@ impl Policy {
         policy.min_sample = like.min_sample;
         policy.window_hours = like.window_hours;
         policy.half_open = like.half_open;
+        policy.trip_scope = like.trip_scope;
         for guardrail in &mut policy.guardrails {
             let own = |other: &&Guardrail| other.metric == guardrail.metric;
             if let Some(like) = like.guardrails.iter().find(own) {

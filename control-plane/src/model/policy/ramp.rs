@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{HOUR_S, Mode, Policy, PolicyFault, check_number, check_percent, check_whole, out_of_range};
+use super::{
+    Compared, Direction, Guardrail, HOUR_S, Mode, Policy, PolicyFault, check_number, check_percent,
+    check_whole, out_of_range,
+};
+use crate::model::metric::LATENCY_METRIC;
 
 /// Stages of one ramp. Each has an exposed and a control slice, which a flag carries for as long as the attempt lasts.
 pub const STAGE_COUNT_MAX: usize = 10;
@@ -61,6 +65,8 @@ pub enum Advance {
     Power,
     /// Nothing else.
     Time,
+    /// A gain that was observed, and latency with room to its limit; up to half of the units.
+    S3,
 }
 
 impl StagePolicy {
@@ -132,7 +138,24 @@ pub(super) fn check(policy: &Policy) -> Result<(), PolicyFault> {
             return Err(out_of_range(field, "listed twice", "each metric once"));
         }
     }
+    if ramp.advance == Advance::S3 {
+        check_s3(policy)?;
+    }
     check_first(policy, ramp)
+}
+
+/// The rule goes by a gain and by a latency with a limit: without one of them it would never open a stage, or by half of itself.
+fn check_s3(policy: &Policy) -> Result<(), PolicyFault> {
+    let gains = |rail: &Guardrail| {
+        rail.direction == Direction::DecreaseIsHarm && policy.compared(rail) == Compared::WithControl
+    };
+    let has_room = |rail: &Guardrail| rail.metric == LATENCY_METRIC && rail.limit.is_some();
+    let rails = || policy.guardrails.iter().filter(|rail| rail.rights.is_trip());
+    if rails().any(gains) && rails().any(has_room) {
+        return Ok(());
+    }
+    let allowed = "for guardrails that trip: one of which a decrease is harm, compared with control, and latency_ms with a limit";
+    Err(out_of_range("ramp.advance", "s3", allowed))
 }
 
 fn check_stages(ramp: &RampPolicy) -> Result<(), PolicyFault> {
@@ -207,6 +230,29 @@ mod tests {
     fn stages_of(rows: &[(f64, f64)]) -> Value {
         let stage = |(exposed, control): &(f64, f64)| json!({ "exposed_percent": exposed, "control_percent": control });
         json!({ "stages": rows.iter().map(stage).collect::<Vec<_>>() })
+    }
+
+    #[test]
+    fn the_rule_s3_asks_for_a_gain_and_for_a_limit_of_latency() {
+        let rail = |metric: &str, direction: &str, threshold: f64| json!({ "metric": metric, "direction": direction, "threshold": threshold });
+        let conversion = rail("conversion", "decrease_is_harm", -0.02);
+        let mut latency = rail("latency_ms", "increase_is_harm", 0.1);
+        let free = latency.clone();
+        latency["limit"] = json!(120);
+        let say = |rails: Value| parse(json!({ "advance": "s3" }), &json!({ "guardrails": rails }));
+        let policy = say(json!([conversion, latency])).unwrap();
+        assert_eq!(policy.ramp.unwrap().advance, Advance::S3);
+        let mut holds = conversion.clone();
+        holds["rights"] = json!("hold");
+        for rails in
+            [json!([conversion]), json!([conversion, free]), json!([latency]), json!([holds, latency])]
+        {
+            let refused = say(rails).unwrap_err();
+            assert!(
+                refused.starts_with("ramp.advance is s3, allowed is for guardrails that trip"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

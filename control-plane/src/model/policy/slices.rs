@@ -4,13 +4,45 @@ use std::collections::BTreeSet;
 
 use flagfuse_shared::definition::DimensionWire;
 use flagfuse_shared::limits::{DIMENSION_COUNT_MAX, DIMENSION_TEXT_LEN_MAX, DIMENSION_VALUE_COUNT_MAX};
+use serde::{Deserialize, Serialize};
 
-use super::{PolicyFault, out_of_range};
+use super::{Mode, Policy, PolicyFault, out_of_range};
+
+/// Whom a trip takes the feature from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TripScope {
+    /// Everybody.
+    #[default]
+    All,
+    /// The slices whose own evidence harms, where no other does; everybody else keeps it.
+    Slice,
+}
+
+impl TripScope {
+    /// Whether it is everybody.
+    pub const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+}
 
 /// What cells call everybody, and bots.
 const RESERVED_ATTRIBUTES: [&str; 2] = ["all", "bot"];
 /// What cells call the values that are not listed.
 const REST: &str = "other";
+
+/// Refuses a scope of trips that means nothing.
+pub(super) fn check_scope(policy: &Policy) -> Result<(), PolicyFault> {
+    match policy.trip_scope {
+        TripScope::Slice if policy.mode == Mode::Classic => {
+            Err(out_of_range("trip_scope", "slice", "for the mode anytime only"))
+        }
+        TripScope::Slice if policy.slices.is_empty() => {
+            Err(out_of_range("trip_scope", "slice", "where slices are declared"))
+        }
+        TripScope::All | TripScope::Slice => Ok(()),
+    }
+}
 
 /// Refuses what cells have no room or no name for.
 pub(super) fn check(slices: &[DimensionWire]) -> Result<(), PolicyFault> {

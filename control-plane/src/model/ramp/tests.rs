@@ -147,7 +147,13 @@ fn a_probe_that_closed_goes_on_with_the_stages_that_are_wider() {
         ]
     );
     assert_eq!(ramp.next(2, 8, &closed.slices, &policy), None);
-    assert_eq!(Ramp::behind_probe(&policy, (100_000, 200_000)), ramp);
+    // An attempt is what its first phase that exposes anybody was; those behind it change nothing.
+    let phase = |circuit, stage| StagePhase { circuit, stage, exposed: 100_000, control: 200_000 };
+    let (open, probe) = (phase(Circuit::Open, 0), phase(Circuit::HalfOpen, 1));
+    assert_eq!(Ramp::of_attempt(&policy, [open, probe, phase(Circuit::Closed, 2)]), ramp);
+    let launch = [phase(Circuit::Closed, 1), phase(Circuit::Closed, 2), probe];
+    assert_eq!(Ramp::of_attempt(&policy, launch), Ramp::of(&policy));
+    assert_eq!(Ramp::of_attempt(&policy, []), Ramp::of(&policy));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::model::circuit::Hand;
-use crate::model::verdict::{ArmTotal, Decision, EmaStep, Look, Reading, decide};
+use crate::model::verdict::{ArmTotal, Decision, Look, Reading, decide};
 
 fn policy(patch: &Value) -> Policy {
     let mut policy = json!({
@@ -98,13 +98,12 @@ fn one_visitor_less_is_not_compared_and_the_told_number_is() {
                 behind: &[],
                 min_networks: 1,
                 origins: &BTreeMap::new(),
-                ema: &BTreeMap::new(),
-                ema_step: EmaStep::Move,
+                smoothed: &[],
                 heed: None,
                 incident: None,
                 now: UnixMillis(10_000_000_000),
             };
-            decide(&look).0.decision
+            decide(&look).decision
         };
         assert_eq!(decides(need.exposed_units, need.control_units), Decision::Trip, "{patch}");
         assert_eq!(decides(need.exposed_units - 1, need.control_units), Decision::Hold, "{patch}");

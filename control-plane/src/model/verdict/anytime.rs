@@ -2,6 +2,7 @@
 //! delay what would serve the feature again. Pure.
 
 mod kinds;
+mod scope;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub struct Heed {
     pub found: Vec<Option<Found>>,
     /// The names of slices whose evidence crossed, as the guardrails have them.
     pub slices: Vec<Option<String>>,
+    /// Exposed and control units of the attempt whose slots have closed.
+    pub units: (u64, u64),
     /// Whether the arms' sizes cannot come from their shares.
     pub is_mismatch: bool,
     /// What the arms lose differently, as far as it holds.
@@ -108,6 +111,9 @@ pub struct AnytimeEvidence {
     /// What that has to reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentinel_needed: Option<f64>,
+    /// Of an urgent policy: what the evidence has to reach while an objective pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgent_needed: Option<f64>,
 }
 
 /// Decides.
@@ -126,7 +132,8 @@ pub(super) fn decide(look: &Look<'_>) -> Verdict {
     if let Some(ramp) = &ramp {
         summary = format!("{summary} {}", ramp.summary);
     }
-    Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary, ramp }
+    let slices = if decision == Decision::Trip { scope::tripped(look, &evidence) } else { Vec::new() };
+    Verdict { decision, reason, evidence, ingest_lag_ms: look.ingest_lag_ms, summary, ramp, slices }
 }
 
 fn heeded(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Reason) {
@@ -159,7 +166,14 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
     if heed.is_some_and(|heed| heed.corrupt.is_some()) {
         return (Decision::Hold, Reason::EvidenceCorrupt);
     }
-    let is_harmful = evidence.iter().any(|found| found.finding == Finding::Harm);
+    let mut harmful =
+        evidence.iter().enumerate().filter(|(_, found)| found.finding == Finding::Harm).peekable();
+    let is_harmful = harmful.peek().is_some();
+    let harm = if is_harmful && harmful.all(|(at, _)| is_urgent_only(look, at)) {
+        Reason::UrgentHarm
+    } else {
+        Reason::Found(Finding::Harm)
+    };
     let lack = evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min();
     // After what is missing: arms that lose their events differently are worth a word where there is something to compare.
     let uneven = heed.and_then(kinds::worst).map(|uneven| Reason::Uneven(uneven.suspect.guarded));
@@ -169,7 +183,7 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
             (Decision::Hold, Reason::ProbesUsedUp)
         }
         Circuit::Open => (Decision::HalfOpen, Reason::CooldownOver),
-        Circuit::Closed | Circuit::HalfOpen if is_harmful => (Decision::Trip, Reason::Found(Finding::Harm)),
+        Circuit::Closed | Circuit::HalfOpen if is_harmful => (Decision::Trip, harm),
         Circuit::Closed => waits
             .map_or((Decision::Continue, Reason::Found(Finding::Neutral)), |waits| (Decision::Hold, waits)),
         Circuit::HalfOpen => match waits {
@@ -178,6 +192,14 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
             None => (Decision::Hold, Reason::NotRecovered),
         },
     }
+}
+
+/// Whether a guardrail harms by the little evidence alone that an urgent policy asks for while the platform is in trouble.
+fn is_urgent_only(look: &Look<'_>, at: usize) -> bool {
+    let found = look.heed.and_then(|heed| heed.found.get(at)?.as_ref());
+    look.policy.urgent
+        && look.incident.is_some()
+        && found.is_some_and(|found| found.is_urgent && found.crossed.is_none())
 }
 
 /// Whether every metric that tripped has recovered; where none of them is watched any more, every one that can.
@@ -220,10 +242,13 @@ fn cooldown_ms(look: &Look<'_>) -> u64 {
 fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) -> GuardrailEvidence {
     let heed = look.heed;
     let found = heed.and_then(|heed| heed.found.get(at)?.as_ref());
+    // Whoever is enrolled is data: how much of that had its whole time is the evidence's own matter.
+    let units = (reading.exposed.units, reading.control.units);
+    let (exposed, control) = heed.map_or(units, |heed| heed.units);
     let finding = match found {
-        Some(found) if found.crossed.is_some() => Finding::Harm,
-        _ if reading.exposed.units == 0 => Finding::NoData,
-        _ if reading.control.units == 0 => Finding::NoControl,
+        Some(found) if found.crossed.is_some() || is_urgent_only(look, at) => Finding::Harm,
+        _ if exposed == 0 => Finding::NoData,
+        _ if control == 0 => Finding::NoControl,
         _ if heed.is_some_and(|heed| heed.is_mismatch) => Finding::SampleRatioMismatch,
         Some(found) if found.is_incident => Finding::Incident,
         Some(found) if found.is_suspected => Finding::SuspectedHarm,
@@ -247,6 +272,7 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
             change.unwrap_or(delta).clamp(-super::DELTA_MAX, super::DELTA_MAX),
             4,
         ),
+        moving_average: None,
         threshold: guardrail.threshold,
         confidence: classic::confidence(reading.exposed.units, reading.control.units),
         false_trip_rate_first_look: None,
@@ -268,6 +294,7 @@ fn judge(look: &Look<'_>, at: usize, guardrail: &Guardrail, reading: Reading) ->
             early_evidence_needed: found.warning.map(|_| found.hold_needed),
             sentinel: found.heard.sentinel.filter(|_| found.sentinel_needed.is_some()),
             sentinel_needed: found.sentinel_needed,
+            urgent_needed: (look.policy.urgent && guardrail.rights.is_trip()).then_some(found.urgent_needed),
         }),
         origins: look.origins.get(&guardrail.metric).filter(|_| finding == Finding::Harm).cloned(),
         summary: String::new(),
@@ -299,11 +326,12 @@ fn of_guardrail(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidenc
         Compared::Values => kinds::worth_in_words(arm, name),
         Compared::WithControl | Compared::WithLimit(_) => arm_in_words(guardrail, arm, name),
     };
-    let both = format!(
-        "{metric} {} against {}",
-        arm(found.reading.exposed, "exposed"),
-        arm(found.reading.control, "control")
-    );
+    let both = if found.reading.exposed.units == 0 || found.reading.control.units == 0 {
+        format!("{metric}: nobody's time is over yet in one of the arms")
+    } else {
+        let (exposed, control) = (found.reading.exposed, found.reading.control);
+        format!("{metric} {} against {}", arm(exposed, "exposed"), arm(control, "control"))
+    };
     let Some(said) = &found.anytime else { return format!("{both}: nothing was read of it yet.") };
     if let Some(sentence) = kinds::sentence(look, guardrail, found, said, &both) {
         return sentence;
@@ -374,7 +402,9 @@ fn summary(look: &Look<'_>, evidence: &[GuardrailEvidence], decision: Decision, 
             let waited = asked(look, evidence).filter(|found| found.finding != Finding::Recovered).collect();
             format!("Not closed before it recovers: {}", all(waited))
         }
-        _ if decision == Decision::Trip => switched(&of_harm(evidence), "switched off"),
+        _ if decision == Decision::Trip => {
+            switched(&of_harm(evidence), &scope::done(&scope::tripped(look, evidence)))
+        }
         _ if decision == Decision::Close => {
             let done = match &look.policy.ramp {
                 Some(_) => "closed, and the ramp goes on from the probe's share".to_owned(),

@@ -1,6 +1,8 @@
 //! Whether the next stage of a ramp opens, and what it waits for. A trip comes before it, and so does whatever holds: it never
 //! opens on no data, on stale data, or on arms whose sizes cannot be. Pure.
 
+mod s3;
+
 use flagfuse_shared::definition::CohortSliceWire;
 use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
@@ -25,7 +27,7 @@ const RATE_UNITS_MIN: u64 = 200;
 const CHANGE_MAX: f64 = 10.0;
 
 /// Where a fuse stands, as the database has it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Standing<'s> {
     pub circuit: Circuit,
     pub attempt: u32,
@@ -36,8 +38,8 @@ pub struct Standing<'s> {
     pub slices: &'s [CohortSliceWire],
     /// When it began.
     pub began_ms: UnixMillis,
-    /// Widths of the probe's arms that the attempt began with, where it did.
-    pub probe: Option<(u32, u32)>,
+    /// The stages of its attempt.
+    pub ramp: Ramp,
     /// Whether a person keeps the ramp where it stands.
     pub is_held: bool,
 }
@@ -103,8 +105,7 @@ impl RampLook {
     pub fn of(policy: &Policy, standing: Standing<'_>) -> Option<Self> {
         let is_exposed = standing.stage > 0 && standing.circuit != Circuit::Open;
         policy.ramp.as_ref().filter(|_| is_exposed)?;
-        let ramp = standing.ramp(policy);
-        let Standing { attempt, stage, phase, slices, began_ms, is_held, .. } = standing;
+        let Standing { attempt, stage, phase, slices, began_ms, is_held, ramp, .. } = standing;
         let next = ramp
             .next(stage, phase, slices, policy)
             .map(|opened| NextLook { stage: opened.stage, exposed_percent: exposed_percent(&opened.slices) });
@@ -118,13 +119,6 @@ impl RampLook {
             is_held,
             newest_ms: None,
         })
-    }
-}
-
-impl Standing<'_> {
-    /// The stages of its attempt.
-    pub fn ramp(&self, policy: &Policy) -> Ramp {
-        self.probe.map_or_else(|| Ramp::of(policy), |probe| Ramp::behind_probe(policy, probe))
     }
 }
 
@@ -184,6 +178,7 @@ const fn why(advance: Advance) -> Reason {
         Advance::Risk => Reason::HarmExcluded,
         Advance::Power => Reason::PowerReached,
         Advance::Time => Reason::TimeOver,
+        Advance::S3 => Reason::GainSeen,
     }
 }
 
@@ -214,6 +209,9 @@ fn waits(
         }
         Some(_) => {}
     }
+    if policy.advance == Advance::S3 {
+        waits.extend(s3::person(next.exposed_percent));
+    }
     let heed = look.heed;
     for (at, guardrail) in look.policy.guardrails.iter().enumerate() {
         if policy.exempt.contains(&guardrail.metric) || evidence.get(at).is_none() {
@@ -225,6 +223,7 @@ fn waits(
             // What only holds does so by itself, and of values no harm can be excluded: both cost time, no evidence.
             _ if guardrail.rights == Rights::Hold => None,
             (_, Compared::Values) | (Advance::Time, _) => None,
+            (Advance::S3, _) => s3::waits(look, at, guardrail, found),
             (_, Compared::WithLimit(_)) => limit(guardrail, found),
             (Advance::Risk, _) => risk(policy, guardrail, found, next.exposed_percent),
             (Advance::Power, _) => power(look.policy, (at, guardrail), found, terms),

@@ -31,6 +31,8 @@ pub enum Reason {
     ProbesUsedUp,
     /// The platform as a whole is in trouble, which no flag is blamed for.
     PlatformIncident,
+    /// It is in trouble, and the policy lets less evidence trip meanwhile.
+    UrgentHarm,
     /// Replicas hold what this database never signed, and would refuse the move.
     RestoredFromOldCopy,
     /// A harm that would use up the budget at the next stage's share is excluded.
@@ -39,6 +41,8 @@ pub enum Reason {
     PowerReached,
     /// The stage lasted as long as it has to.
     TimeOver,
+    /// A gain was seen, and latency has room to its limit.
+    GainSeen,
     /// The stage lasts longer than the window, and the next one still waits: a person decides.
     Inconclusive,
 }
@@ -74,10 +78,12 @@ impl Reason {
             Self::EvidenceCorrupt => "evidence_corrupt",
             Self::ProbesUsedUp => "probes_used_up",
             Self::PlatformIncident => "platform_incident",
+            Self::UrgentHarm => "urgent_harm",
             Self::RestoredFromOldCopy => "blocked_restored_from_old_copy",
             Self::HarmExcluded => "harm_excluded",
             Self::PowerReached => "power_reached",
             Self::TimeOver => "time_over",
+            Self::GainSeen => "gain_seen",
             Self::Inconclusive => "inconclusive",
         }
     }

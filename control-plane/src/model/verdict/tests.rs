@@ -27,7 +27,6 @@ pub(super) fn reading(exposed: (u64, u64), control: (u64, u64)) -> Reading {
 
 /// A look at a closed fuse that nobody ever moved.
 pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> {
-    const NO_AVERAGES: &BTreeMap<String, f64> = &BTreeMap::new();
     const NO_ORIGINS: &BTreeMap<String, Origins> = &BTreeMap::new();
     Look {
         policy,
@@ -42,8 +41,7 @@ pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> 
         behind: &[],
         min_networks: 3,
         origins: NO_ORIGINS,
-        ema: NO_AVERAGES,
-        ema_step: EmaStep::Move,
+        smoothed: &[],
         heed: None,
         incident: None,
         now: NOW,
@@ -51,7 +49,7 @@ pub(super) fn look<'a>(policy: &'a Policy, readings: &'a [Reading]) -> Look<'a> 
 }
 
 fn said(look: &Look<'_>) -> (Decision, String) {
-    let (verdict, _) = decide(look);
+    let verdict = decide(look);
     (verdict.decision, verdict.reason.as_str().to_owned())
 }
 
@@ -106,7 +104,7 @@ fn absurd_latencies_leave_evidence_that_can_be_read_back() {
     let of = |exposed, control| Reading { exposed: arm(exposed), control: arm(control) };
     let tiny = of(1e9, f64::MIN_POSITIVE);
     assert_eq!(at(&policy, Circuit::Closed, None, tiny).0, Decision::Trip);
-    let (judged, _) = judge(&look(&policy, &[tiny]), &policy.guardrails[0], tiny, None);
+    let judged = judge(&look(&policy, &[tiny]), &policy.guardrails[0], tiny, None);
     let text = serde_json::to_string(&judged).unwrap();
     assert_eq!(serde_json::from_str::<GuardrailEvidence>(&text).unwrap().finding, Finding::Harm);
     assert_eq!(at(&policy, Circuit::Closed, None, of(1e9, 0.0)).1, "no_control");
@@ -145,22 +143,46 @@ fn after_cooldown_tries_again_and_closes_on_a_full_sample_without_harm() {
 }
 
 #[test]
-fn a_moving_average_delays_the_trip() {
+fn moving_averages_are_compared_in_the_place_of_the_rates() {
     let policy = policy(&json!({ "ema_alpha": 0.3 }));
-    let readings = [reading((2_300, 5_000), (2_500, 5_000))];
-    let mut ema = BTreeMap::from([("conversion".to_owned(), 0.0)]);
-    let mut looks = 0;
-    loop {
-        let look = Look { ema: &ema, ..look(&policy, &readings) };
-        let (verdict, next) = decide(&look);
-        ema = next;
-        looks += 1;
-        if verdict.decision == Decision::Trip {
-            break;
-        }
-    }
-    // δ ≈ −0.08; 1 − 0.7^k reaches 0.05/0.08 = 0.625 at k = 3.
-    assert_eq!(looks, 3);
+    // The whole window shows no difference, and then one.
+    let (even, harm) = ([reading((2_500, 5_000), (2_500, 5_000))], [reading((2_000, 5_000), (2_500, 5_000))]);
+    let say = |readings: &[Reading], exposed, control| {
+        let smoothed = [Smoothed { exposed, control, window: Some(7) }];
+        let verdict = decide(&Look { smoothed: &smoothed, ..look(&policy, readings) });
+        let found = &verdict.evidence[0];
+        assert_eq!(found.moving_average, Some(MovingAverage { exposed, control }));
+        (verdict.reason.as_str().to_owned(), found.delta_compared, verdict.summary)
+    };
+    assert_eq!(say(&even, Some(0.3), Some(0.4)).0, "harm");
+    let (reason, compared, _) = say(&harm, Some(0.39), Some(0.4));
+    assert_eq!((reason.as_str(), compared), ("within_limits", -0.025));
+    // No window is over: there is nothing to compare, whatever the rates are.
+    let (reason, _, summary) = say(&harm, None, Some(0.4));
+    assert_eq!(reason, "no_data");
+    assert!(summary.contains("no window of five minutes with units of the exposed arm"), "{summary}");
+    assert_eq!(say(&harm, Some(0.4), None).0, "no_control");
+    assert_eq!(decide(&look(&policy, &harm)).reason.as_str(), "no_data", "nobody has made an average");
+}
+
+#[test]
+fn classic_confidence_counts_both_arms() {
+    let policy = policy(&json!({ "min_sample": 1, "min_confidence": 0.65 }));
+    let found = |exposed, control| {
+        let readings = [reading((exposed / 2, exposed), (control / 2, control))];
+        let buckets = (u32::try_from(exposed).unwrap(), u32::try_from(control).unwrap());
+        let verdict = decide(&Look { buckets, ..look(&policy, &readings) });
+        (verdict.evidence[0].confidence, verdict.reason.as_str().to_owned())
+    };
+    // (n_e + n_c) / 5,000 to three digits before it is compared: 3,247 are 0.6494, and 3,248 are 0.6496.
+    assert_eq!(found(1_624, 1_624), (0.65, "within_limits".to_owned()));
+    assert_eq!(found(1_624, 1_623), (0.649, "confidence_too_low".to_owned()));
+    assert_eq!(found(163, 3_087).0, 0.65, "however they are split");
+    assert_eq!(found(4_000, 6_000).0, 1.0);
+    // And δ to four: −0.049988 is −0.05, which is not below the threshold.
+    let readings = [reading((3_800, 10_000), (4_000, 10_000))];
+    let compared = decide(&look(&policy, &readings)).evidence[0].delta_compared;
+    assert_eq!(compared, -0.05);
 }
 
 #[test]
@@ -168,7 +190,7 @@ fn every_verdict_carries_the_false_trip_rate_of_the_first_look_that_may_trip() {
     let policy = policy(&json!({}));
     for units in [3_250, 50_000] {
         let readings = [reading((units * 2 / 5, units), (units * 2 / 5, units))];
-        let rate = decide(&look(&policy, &readings)).0.evidence[0].false_trip_rate_first_look.unwrap();
+        let rate = decide(&look(&policy, &readings)).evidence[0].false_trip_rate_first_look.unwrap();
         // p = 0.4, θ = 5 %, 1,624 units in each arm: Φ(−1.163), however many there are by now.
         assert!((rate - 0.122).abs() < 0.001, "{rate}");
     }
@@ -254,7 +276,7 @@ fn what_is_not_known_yet_holds_everything_but_a_trip() {
     let harm = [reading((1_000, 5_000), (2_500, 5_000))];
     let say = |circuit, readings: &[Reading], ingest_lag_ms| {
         let look = Look { circuit, ingest_lag_ms, ..look(&policy, readings) };
-        let (verdict, _) = decide(&look);
+        let verdict = decide(&look);
         assert_eq!(verdict.ingest_lag_ms, ingest_lag_ms);
         (verdict.decision, verdict.reason.as_str().to_owned())
     };
@@ -275,9 +297,9 @@ fn two_networks_cannot_trip() {
         BTreeMap::from([("conversion".to_owned(), Origins { sources: sources.to_vec(), networks })])
     };
     let said = |origins: &BTreeMap<String, Origins>, min_networks| {
-        decide(&Look { min_networks, origins, ..look(&policy, &readings) }).0
+        decide(&Look { min_networks, origins, ..look(&policy, &readings) })
     };
-    assert_eq!(decide(&harmful).0.decision, Decision::Trip, "nobody asked yet");
+    assert_eq!(decide(&harmful).decision, Decision::Trip, "nobody asked yet");
     let held = said(&from(&[Source::Client], 2), 3);
     assert_eq!((held.decision, held.reason), (Decision::Hold, Reason::FewNetworks));
     assert!(held.summary.contains("fewer than 3 networks"), "{}", held.summary);
@@ -303,7 +325,7 @@ fn a_silent_buffer_holds_the_ramp_and_never_a_trip() {
     let at = |circuit, reading| {
         let readings = [reading];
         let look = Look { circuit, behind: &behind, ..look(&policy, &readings) };
-        let (verdict, _) = decide(&look);
+        let verdict = decide(&look);
         (verdict.decision, verdict.reason, verdict.summary)
     };
     let (healthy, harmful) = (reading((500, 1_000), (500, 1_000)), reading((100, 1_000), (500, 1_000)));

@@ -110,6 +110,12 @@ fn missing(guardrail: &Guardrail, found: &GuardrailEvidence, minimum: u64, when:
             "{metric}: no {name} unit counts yet, and min_sample asks for {needed} in each arm; {when}."
         );
     }
+    let is_worthless = is_mean(guardrail) && (arm.events == 0 || reading.control.value_sum <= 0.0);
+    if found.moving_average.is_some() && !is_worthless {
+        return format!(
+            "{metric}: no window of five minutes with units of the {name} arm is over yet, and moving averages take no other."
+        );
+    }
     if is_mean(guardrail) && arm.events > 0 {
         return format!("{metric}: the mean of the control arm is 0, and nothing is relative to that.");
     }
@@ -210,10 +216,12 @@ pub(super) fn verdict(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: R
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
         | Reason::PlatformIncident
+        | Reason::UrgentHarm
         | Reason::RestoredFromOldCopy
         | Reason::HarmExcluded
         | Reason::PowerReached
         | Reason::TimeOver
+        | Reason::GainSeen
         | Reason::Inconclusive => by_evidence(look, evidence, reason),
     }
 }
@@ -307,10 +315,12 @@ fn because(look: &Look<'_>, evidence: &[GuardrailEvidence], reason: Reason) -> S
         | Reason::EvidenceCorrupt
         | Reason::ProbesUsedUp
         | Reason::PlatformIncident
+        | Reason::UrgentHarm
         | Reason::RestoredFromOldCopy
         | Reason::HarmExcluded
         | Reason::PowerReached
         | Reason::TimeOver
+        | Reason::GainSeen
         | Reason::Inconclusive => String::new(),
     }
 }

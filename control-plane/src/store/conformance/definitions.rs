@@ -5,6 +5,7 @@ use flagfuse_shared::ids::{FlagKey, ProjectKey, SnapshotVersion, TenantKey, Unix
 use serde_json::json;
 
 use super::super::audit::{AuditFilter, AuditPlace, NewAudit};
+use super::super::evidence::Looked;
 use super::super::fuses::FuseRow;
 use super::super::listing::{Listing, Order, Stand};
 use super::super::parts::Part;
@@ -199,6 +200,23 @@ async fn the_phases_of_an_attempt_are_those_that_exposed_anybody_and_all_of_a_fl
         let of_attempt = phases::of_attempt(&mut tx, &scope, "f", 1).await.unwrap();
         let found: Vec<_> = of_attempt.iter().map(|row| (row.phase, row.attempt, row.stage)).collect();
         assert_eq!(found, [(1, 1, 1), (2, 1, 2)]);
+        // All at once, each as of a phase: what began later is not there yet.
+        let first = phases::by_number(&mut tx, &scope, "f", 1).await.unwrap().unwrap();
+        let last = phases::by_number(&mut tx, &scope, "f", 4).await.unwrap().unwrap();
+        let looked = |row: &PhaseRow, upto| Looked { phase_id: row.phase_id, upto };
+        for (asked, expected) in [
+            (
+                vec![looked(&first, 1), looked(&last, 4)],
+                vec![(first.phase_id, vec![1]), (last.phase_id, vec![4])],
+            ),
+            (vec![looked(&first, 3)], vec![(first.phase_id, vec![1, 2])]),
+            (vec![], vec![]),
+        ] {
+            let found = phases::of_attempts(&mut tx, &asked).await.unwrap();
+            let numbers = |rows: Vec<PhaseRow>| rows.iter().map(|row| row.phase).collect::<Vec<_>>();
+            let found: Vec<_> = found.into_iter().map(|(phase_id, rows)| (phase_id, numbers(rows))).collect();
+            assert_eq!(found, expected);
+        }
         let places = phases::places(&mut tx, &scope, "f").await.unwrap();
         let places: Vec<_> = places.iter().map(|place| (place.attempt, place.salt.as_str())).collect();
         assert_eq!(places, [(2, "salt"), (1, "salt"), (1, "salt"), (1, "salt")]);
@@ -208,20 +226,19 @@ async fn the_phases_of_an_attempt_are_those_that_exposed_anybody_and_all_of_a_fl
 }
 
 #[tokio::test]
-async fn what_only_handles_answers_leaves_the_phase_and_its_averages() {
+async fn what_only_handles_answers_leaves_the_phase() {
     for (_database, _store, mut tx) in worlds().await {
         let scope = scope("t/p/e");
         flags::put(&mut tx, &scope, &flag("f"), NOW).await.unwrap();
         let first = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         let mut fuse = closed_fuse(first.phase_id);
         fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
-        fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
         let held = FuseRow { is_ramp_held: true, ..fuse.clone() };
         assert!(fuses::handle(&mut tx, &scope, &held).await.unwrap());
         assert!(!fuses::handle(&mut tx, &scope, &held).await.unwrap(), "of a revision that is over");
         let handled = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
         assert_eq!((handled.revision, handled.is_ramp_held), (fuse.revision + 1, true));
-        assert_eq!((handled.phase_id, handled.ema), (first.phase_id, fuse.ema));
+        assert_eq!(handled.phase_id, first.phase_id);
     }
 }
 
@@ -237,8 +254,6 @@ fn closed_fuse(phase_id: i64) -> FuseRow {
         tripped_metrics: Vec::new(),
         changed_ms: NOW,
         acted_ms: None,
-        ema: [("conversion".to_owned(), 0.25)].into(),
-        ema_ms: UnixMillis(0),
         hand: Hand::Free,
         is_ramp_held: false,
     }
@@ -252,11 +267,6 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
         let first = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         let mut fuse = closed_fuse(first.phase_id);
         fuse.revision = fuses::insert(&mut tx, &scope, &fuse).await.unwrap();
-        fuses::move_ema(&mut tx, &scope, &fuse, &fuse.ema, NOW).await.unwrap();
-        // Another engine saw the same averages: its step is not taken on top.
-        fuses::move_ema(&mut tx, &scope, &fuse, &[("conversion".to_owned(), 0.5)].into(), NOW).await.unwrap();
-        let stored = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
-        assert_eq!((stored.ema["conversion"], stored.ema_ms), (0.25, NOW));
         phases::end(&mut tx, &scope, "f", NOW).await.unwrap();
         let second = phases::begin(&mut tx, &scope, "f", phase()).await.unwrap();
         assert_eq!((first.phase, second.phase), (1, 2));
@@ -274,7 +284,7 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
         let stored = fuses::fuse(&mut tx, &scope, "f").await.unwrap().unwrap();
         assert_eq!((stored.revision, stored.circuit, stored.hand), (2, Circuit::Open, Hand::Holds));
         assert_eq!((stored.tripped_phase_id, stored.acted_ms), (Some(first.phase_id), Some(NOW)));
-        assert!(stored.ema.is_empty() && stored.tripped_metrics == ["conversion"]);
+        assert_eq!(stored.tripped_metrics, ["conversion"]);
         assert_eq!(fuses::count_by_circuit(&mut tx, "t").await.unwrap(), [("OPEN".to_owned(), 1)]);
         let all = phases::of_flag(&mut tx, &scope, "f", 9).await.unwrap();
         assert_eq!(

@@ -20,7 +20,9 @@ async fn what_was_not_counted_is_read_once_by_the_tick_with_which_it_became_know
         let of = |arm, kind, count| ((phase_id, arm, kind), count);
         // Two groups before one tick, then the tick; what no guard reads is in no row.
         let none = [of(1, "unticketed", 9), of(0, "grace", 2), of(0, "correction", 1)];
-        assert!(!misses::has_any(&none));
+        let is_of_slots =
+            ["matured", "silent", "late_enrolment", "quarantined", "grace"].map(misses::is_of_slots);
+        assert_eq!(is_of_slots, [true, true, false, false, false]);
         misses::add(&mut tx, 1, 8, &none).await.unwrap();
         for count in [3, 4] {
             misses::add(&mut tx, 1, 8, &[of(1, "quarantined", count)]).await.unwrap();

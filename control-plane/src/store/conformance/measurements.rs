@@ -133,8 +133,9 @@ async fn metric_names_buffers_and_verdicts_are_kept_as_long_as_they_are_of_use()
                 ingest_lag_ms: u64::MAX,
                 summary: format!("größe {number}"),
                 ramp: None,
+                slices: Vec::new(),
             };
-            let basis = json!({ "closed_tick": number });
+            let basis = json!({ "closed_tick": number }).to_string().into();
             let new = [NewVerdict { flag: "f", phase: 1, verdict: &verdict, basis }];
             verdicts::insert(&mut tx, &scope, &new, NOW.plus(number * 10_000)).await.unwrap();
         }

@@ -126,6 +126,28 @@ fn the_shown_interval_covers_at_every_ratio() {
     }
 }
 
+/// Whether the relative change that is shown holds the true one, where the odds ratio is eight: most of its error is control's rate.
+fn covers_the_change(chance: &mut Chance, points: &Points) -> bool {
+    let rates = (2.0 / 3.0, 0.2);
+    let (mut interval, mut control) = (Interval::default(), ArmCount { units: 0, events: 0 });
+    for _ in 0..100 {
+        let block = slot(chance, 40, 0.5, rates);
+        interval.fold(points, &block).unwrap();
+        control.units += block.control().units;
+        control.events += block.control().events;
+    }
+    let [lower, upper] = interval.ends().changes(control);
+    let change = rates.0 / rates.1 - 1.0;
+    lower.is_none_or(|lower| lower <= change) && upper.is_none_or(|upper| upper >= change)
+}
+
+#[test]
+fn the_shown_change_covers_where_controls_rate_is_most_of_its_error() {
+    let (points, mut chance) = (Points::default(), Chance::new(69));
+    let covered = (0..150).filter(|_| covers_the_change(&mut chance, &points)).count();
+    assert!(covered >= 145, "{covered} of 150");
+}
+
 #[test]
 #[ignore = "full size: minutes in an optimised build"]
 fn intervals_at_full_size_cover_at_least_95_per_cent() {

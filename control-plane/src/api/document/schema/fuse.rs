@@ -50,7 +50,8 @@ pub(in crate::api) struct Policy {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 720, default = 72)]
     window_hours: u64,
-    /// Weight of the newest delta in the moving average; absent compares the delta itself.
+    /// `classic`: weight of the newest window of five minutes in the moving averages of both arms' rates, which are compared then;
+    /// absent compares the rates themselves.
     #[schema(minimum = 0.01, maximum = 1)]
     ema_alpha: Option<f64>,
     /// Seconds after an action in which no automatic one follows.
@@ -81,6 +82,23 @@ pub(in crate::api) struct Policy {
     /// `anytime`: everybody has the feature but the control share, which a sentinel compares with for good.
     #[serde(default)]
     promoted: bool,
+    /// `anytime`: while an objective of the environment pages, a tenth of the evidence trips.
+    #[serde(default)]
+    urgent: bool,
+    /// `anytime`: whom a trip takes the feature from.
+    #[serde(default)]
+    trip_scope: TripScope,
+}
+
+/// Whom a trip takes the feature from.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(rename_all = "snake_case")]
+enum TripScope {
+    /// Everybody.
+    #[default]
+    All,
+    /// The slices whose own evidence harms, where no other does; everybody else keeps it.
+    Slice,
 }
 
 /// How the feature grows from a few units to everybody.
@@ -133,6 +151,8 @@ enum Advance {
     Power,
     /// Nothing else.
     Time,
+    /// A gain of 1.5 % was seen, and the 95th percentile of latency is at most 0.8 of its limit; up to half of the units.
+    S3,
 }
 
 /// Where a ramp stood at a verdict.
@@ -343,6 +363,7 @@ struct PlantedHarm {
 #[derive(ToSchema)]
 pub(in crate::api) struct LintFinding {
     code: LintCode,
+    severity: LintSeverity,
     /// The metric of the guardrail that it is about; left out of what is about the whole fuse.
     #[schema(nullable = false)]
     guardrail: Option<String>,
@@ -365,6 +386,30 @@ enum LintCode {
     Unguarded,
     /// A harm as large as the threshold is found after more than two weeks.
     ReserveTooSmall,
+    /// The threshold is so small that it takes hundreds of thousands of units in each arm.
+    SmallThreshold,
+    /// Windows of five minutes hold so few units that their moving average trips by chance.
+    NoisyAverage,
+    /// A field is set that the mode does not read.
+    IgnoredField,
+    /// Another watched flag has the same salt.
+    SharedSalt,
+    /// An edge could not read what the policy asks for.
+    EdgeTooOld,
+    /// An attempt of its own begins.
+    NewAttempt,
+}
+
+/// How much a finding matters.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LintSeverity {
+    /// The fuse cannot be armed like that.
+    Refused,
+    /// It can, and would not guard what it seems to.
+    Warning,
+    /// It does what it says; that is worth knowing.
+    Note,
 }
 
 /// Days until a harm is found, at the present rate.
@@ -399,8 +444,11 @@ pub(in crate::api) struct GuardrailEvidence {
     rate_control: f64,
     /// Relative difference.
     delta: f64,
-    /// What was compared with the threshold: the delta or its moving average, to 4 digits.
+    /// What was compared with the threshold: the delta, or that of the moving averages, to 4 digits.
     delta_compared: f64,
+    /// The moving averages; left out without an `ema_alpha`.
+    #[schema(nullable = false)]
+    moving_average: Option<MovingAverage>,
     /// The threshold.
     threshold: f64,
     /// Sample progress, to 3 digits: no probability.
@@ -417,6 +465,17 @@ pub(in crate::api) struct GuardrailEvidence {
     origins: Option<Origins>,
     /// The same in a sentence.
     summary: String,
+}
+
+/// Moving averages of the arms' rates, one step for each window of five minutes in which the arm has units.
+#[derive(ToSchema)]
+struct MovingAverage {
+    /// Of the exposed arm; null before a window with units of it is over.
+    #[schema(required)]
+    exposed: Option<f64>,
+    /// Of control.
+    #[schema(required)]
+    control: Option<f64>,
 }
 
 /// The numbers of the mode `anytime` behind one guardrail's finding.
@@ -468,6 +527,9 @@ struct AnytimeEvidence {
     /// What that has to reach.
     #[schema(nullable = false)]
     sentinel_needed: Option<f64>,
+    /// Of an urgent policy: what the evidence has to reach while an objective pages.
+    #[schema(nullable = false)]
+    urgent_needed: Option<f64>,
 }
 
 /// Relative changes between which the true one lies; null is an end that is not known yet.

@@ -100,8 +100,9 @@ fn suspected(guardrail: &Guardrail, said: &AnytimeEvidence, both: &str) -> Strin
         );
     }
     let rights = if guardrail.rights == Rights::Hold { ", and it has the right to hold only" } else { "" };
+    let of_slice = said.slice.as_ref().map(|slice| format!(" of {slice}")).unwrap_or_default();
     format!(
-        "{both}: {}; evidence of harm {} of the {} that a hold needs{rights}.",
+        "{both}: {}; evidence of harm{of_slice} {} of the {} that a hold needs{rights}.",
         changed(said),
         figure(said.evidence),
         figure(said.evidence_needed),

@@ -25,6 +25,7 @@ fn heed(evidence: f64, recovery: f64) -> Heed {
     Heed {
         found: vec![Some(found)],
         slices: vec![None],
+        units: (1_000, 1_000),
         is_mismatch: false,
         uneven: Vec::new(),
         corrupt: None,
@@ -58,6 +59,21 @@ fn closed_trips_on_evidence_and_on_nothing_else() {
     assert_eq!(closed(&corrupt), (Decision::Hold, "evidence_corrupt"));
     let nobody = [reading((0, 0), (0, 10))];
     assert_eq!(said(&look(&policy, &nobody)), (Decision::Hold, "no_data"));
+}
+
+#[test]
+fn whoever_is_enrolled_is_data_before_anybodys_time_is_over() {
+    let (policy, nobody) = (anytime(), [reading((0, 0), (0, 0))]);
+    let closed = |units| {
+        let heed = Heed { units, ..heed(2.0, 0.0) };
+        let verdict = super::decide(&Look { heed: Some(&heed), ..look(&policy, &nobody) });
+        (verdict.decision, verdict.reason.as_str(), verdict.summary)
+    };
+    assert_eq!((closed((0, 30)).0, closed((0, 30)).1), (Decision::Hold, "no_data"));
+    assert_eq!((closed((30, 0)).0, closed((30, 0)).1), (Decision::Hold, "no_control"));
+    let (decision, reason, summary) = closed((30, 30));
+    assert_eq!((decision, reason), (Decision::Continue, "within_limits"));
+    assert!(summary.contains("nobody's time is over yet in one of the arms"), "{summary}");
 }
 
 #[test]
@@ -296,4 +312,117 @@ fn sentinel_watches_after_promotion() {
         (&told["anytime"]["sentinel"], &told["anytime"]["sentinel_needed"]),
         (&json!(9_000.0), &json!(3_650.0))
     );
+}
+
+#[test]
+fn an_urgent_policy_trips_on_a_tenth_of_the_evidence_while_an_objective_pages_and_says_so() {
+    use crate::model::verdict::{Incident, Origins, Source, decide as decide_all};
+    use std::collections::BTreeMap;
+
+    let rules = |urgent: bool| policy(&json!({ "mode": "anytime", "urgent": urgent }));
+    let incident =
+        Incident { slo: "checkout".to_owned(), place: None, since_ms: UnixMillis(NOW.0 - 2 * MINUTE_MS) };
+    let (tenth, less) = (
+        of(|found| (found.heard.evidence, found.urgent_needed, found.is_urgent) = (10.0, 10.0, true)),
+        of(|found| (found.heard.evidence, found.urgent_needed) = (9.9, 10.0)),
+    );
+    let proven = of(|found| {
+        (found.heard.evidence, found.is_urgent, found.crossed) = (100.0, true, Some(Crossed { slice: 0 }));
+    });
+    let readings = [reading((40, 1_000), (90, 1_000))];
+    let origins = BTreeMap::new();
+    let verdict = |policy: &Policy, heed: &Heed, incident: Option<&Incident>, circuit| {
+        let look = Look { heed: Some(heed), incident, circuit, origins: &origins, ..look(policy, &readings) };
+        let verdict = decide_all(&look);
+        ((verdict.decision, verdict.reason.as_str()), verdict)
+    };
+    let (held, quiet) = ((Decision::Hold, "platform_incident"), (Decision::Continue, "within_limits"));
+    for (urgent, heed, paging, expected) in [
+        (true, &tenth, true, (Decision::Trip, "urgent_harm")),
+        (true, &tenth, false, quiet),
+        (false, &tenth, true, held),
+        (true, &less, true, held),
+        (true, &proven, true, (Decision::Trip, "harm")),
+    ] {
+        let incident = Some(&incident).filter(|_| paging);
+        let found = verdict(&rules(urgent), heed, incident, Circuit::Closed);
+        assert_eq!(found.0, expected, "{urgent} {paging}");
+        let said = found.1.evidence[0].anytime.as_ref().unwrap().urgent_needed;
+        assert_eq!(said.is_some(), urgent, "only where it means something");
+    }
+    let (probing, tripped) = verdict(&rules(true), &tenth, Some(&incident), Circuit::HalfOpen);
+    assert_eq!(probing, (Decision::Trip, "urgent_harm"));
+    assert!(
+        tripped.summary.contains("switched off") && tripped.summary.contains("the policy is urgent"),
+        "{}",
+        tripped.summary
+    );
+    assert!(!tripped.summary.contains("no flag is blamed"), "{}", tripped.summary);
+    // Made-up units trip nothing in trouble either.
+    let few =
+        BTreeMap::from([("conversion".to_owned(), Origins { sources: vec![Source::Client], networks: 1 })]);
+    let (policy, heed) = (rules(true), &tenth);
+    let look =
+        Look { heed: Some(heed), incident: Some(&incident), origins: &few, ..look(&policy, &readings) };
+    assert_eq!(decide_all(&look).decision, Decision::Hold);
+}
+
+#[test]
+fn a_trip_takes_the_feature_from_the_slices_that_harm_where_the_policy_says_so() {
+    let rules = |scope: &str| {
+        policy(
+            &json!({ "mode": "anytime", "trip_scope": scope, "slices": [{ "attribute": "device", "values": ["mobile"] }],
+            "guardrails": [
+                { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.05 },
+                { "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 },
+            ] }),
+        )
+    };
+    let readings = [reading((40, 1_000), (90, 1_000)), reading((40, 1_000), (90, 1_000))];
+    // What crossed, guardrail by guardrail: nothing, everybody's evidence, or that of a slice.
+    let trip = |scope: &str, circuit, crossed: [Option<&str>; 2]| {
+        let found = crossed.map(|name| {
+            let found =
+                of(|found| found.crossed = name.map(|name| Crossed { slice: u8::from(!name.is_empty()) }));
+            found.found[0]
+        });
+        let slices = crossed.map(|name| name.filter(|name| !name.is_empty()).map(str::to_owned)).to_vec();
+        let heed = Heed { found: found.to_vec(), slices, ..heed(1.0, 0.0) };
+        let rules = rules(scope);
+        let verdict = super::decide(&Look { circuit, heed: Some(&heed), ..look(&rules, &readings) });
+        assert_eq!(verdict.decision, Decision::Trip);
+        let names: Vec<_> =
+            verdict.slices.iter().map(|slice| (slice.attribute.clone(), slice.value.clone())).collect();
+        assert_eq!(
+            verdict.summary.contains("for device=mobile alone"),
+            !names.is_empty(),
+            "{}",
+            verdict.summary
+        );
+        names
+    };
+    let mobile = [("device".to_owned(), "mobile".to_owned())];
+    let closed = Circuit::Closed;
+    assert_eq!(trip("slice", closed, [Some("device=mobile"), None]), mobile);
+    assert_eq!(trip("slice", closed, [Some("device=mobile"), Some("device=mobile")]), mobile);
+    for (scope, circuit, crossed) in [
+        ("all", closed, [Some("device=mobile"), None]),
+        ("slice", Circuit::HalfOpen, [Some("device=mobile"), None]),
+        ("slice", closed, [Some("device=mobile"), Some("")]),
+        ("slice", closed, [Some("device=other"), None]),
+    ] {
+        assert!(trip(scope, circuit, crossed).is_empty(), "{scope} {circuit:?} {crossed:?}");
+    }
+    for patch in [
+        json!({ "mode": "classic", "trip_scope": "slice" }),
+        json!({ "mode": "anytime", "trip_scope": "slice" }),
+    ] {
+        let mut policy = json!({ "treatment_variation": "on", "control_variation": "off", "exposure_percent": 10, "control_percent": 10,
+            "guardrails": [{ "metric": "error", "direction": "increase_is_harm", "threshold": 0.5 }] });
+        for (name, value) in patch.as_object().unwrap() {
+            policy[name] = value.clone();
+        }
+        let refused = Policy::parse(policy).unwrap_err().to_string();
+        assert!(refused.starts_with("trip_scope is slice, allowed is"), "{refused}");
+    }
 }

@@ -55,6 +55,7 @@ fn heed(stage: u32, found: &[Found; 2]) -> Heed {
     Heed {
         found: found.iter().copied().map(Some).collect(),
         slices: vec![None, None],
+        units: (1_000, 1_000),
         is_mismatch: false,
         uneven: Vec::new(),
         corrupt: None,
@@ -70,7 +71,7 @@ const READINGS: fn() -> [Reading; 2] =
 
 fn verdict(policy: &Policy, heed: &Heed) -> Verdict {
     let readings = READINGS();
-    let verdict = decide_all(&Look { heed: Some(heed), ..look(policy, &readings) }).0;
+    let verdict = decide_all(&Look { heed: Some(heed), ..look(policy, &readings) });
     assert!(verdict.summary.ends_with('.'), "{}", verdict.summary);
     verdict
 }
@@ -152,21 +153,21 @@ fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
     }
     let behind = [BufferBehind { name: "eu edge 1".to_owned(), behind_ms: 90_000 }];
     let readings = READINGS();
-    let nobody = [reading((0, 0), (0, 0)); 2];
     let mut tripping = proven();
     tripping.found[0].as_mut().unwrap().crossed = Some(Crossed { slice: 0 });
     for heed in [&proven(), &tripping] {
         let base = |readings| Look { heed: Some(heed), ..look(&policy, readings) };
         let mismatch = Heed { is_mismatch: true, ..heed.clone() };
+        let nobody = Heed { units: (0, 0), ..heed.clone() };
         let rows = [
             ("telemetry_stale", Look { behind: &behind, ..base(&readings) }),
             ("blind", Look { ingest_lag_ms: 30_001, ..base(&readings) }),
-            ("no_data", base(&nobody)),
+            ("no_data", Look { heed: Some(&nobody), ..base(&readings) }),
             ("sample_ratio_mismatch", Look { heed: Some(&mismatch), ..base(&readings) }),
             ("not_recovered", Look { circuit: Circuit::HalfOpen, ..base(&readings) }),
         ];
         for (reason, look) in rows {
-            let verdict = decide_all(&look).0;
+            let verdict = decide_all(&look);
             if std::ptr::eq(heed, &raw const tripping) {
                 assert_eq!((verdict.decision, verdict.reason.as_str()), (Decision::Trip, "harm"), "{reason}");
             } else {
@@ -178,7 +179,7 @@ fn nothing_opens_on_no_data_or_on_stale_data_while_a_trip_goes_on() {
     }
     let by_hand =
         Look { circuit: Circuit::Open, hand: Hand::Holds, heed: Some(&tripping), ..look(&policy, &readings) };
-    assert_eq!(decide_all(&by_hand).0.decision, Decision::Hold);
+    assert_eq!(decide_all(&by_hand).decision, Decision::Hold);
 }
 
 #[test]
@@ -223,4 +224,59 @@ fn a_stage_that_lasts_longer_than_the_window_waits_for_a_person() {
         found.heard.excluded = Some(0.9);
     }
     assert_eq!(said(&policy, &old).0, Decision::Advance, "late evidence is evidence");
+}
+
+#[test]
+fn the_rule_s3_opens_by_a_gain_and_by_latency_that_has_room_up_to_half() {
+    let policy = |exempt: Value| {
+        Policy::parse(json!({
+            "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "min_sample": 900,
+            "ramp": { "advance": "s3", "exempt": exempt }, "guardrails": [
+                { "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.1, "limit": 120 },
+                { "metric": "conversion", "direction": "decrease_is_harm", "threshold": -0.02 },
+            ],
+        }))
+        .unwrap()
+    };
+    let rule = policy(json!([]));
+    let day = |stage, close: Option<f64>, change: Option<f64>| {
+        let mut found = [found(None, 0), found(None, 0)];
+        (found[0].heard.close, found[1].heard.change) = (close, change);
+        let mut heed = heed(stage, &found);
+        heed.ramp.as_mut().unwrap().began_ms = UnixMillis(NOW.0 - 25 * 60 * MINUTE_MS);
+        heed
+    };
+    let waits = |policy: &Policy, heed: &Heed| verdict(policy, heed).ramp.unwrap().next.unwrap().waits_for;
+    // At most a twentieth of the samples above 96 ms, and 1.5 % more conversions.
+    for stage in 1..=4 {
+        assert_eq!(
+            said(&rule, &day(stage, Some(0.05), Some(0.015))),
+            (Decision::Advance, "gain_seen"),
+            "{stage}"
+        );
+    }
+    assert_eq!(waits(&rule, &day(5, Some(0.0), Some(0.3))), ["a person, since the rule s3 goes up to 50 %"]);
+    assert_eq!(
+        waits(&rule, &day(2, Some(0.05), Some(0.0149))),
+        ["conversion: a gain of 1.5 % (1.49 % more by now)"]
+    );
+    assert_eq!(
+        waits(&rule, &day(2, Some(0.05), None)),
+        ["conversion: a gain of 1.5 % (there is no ratio yet)"]
+    );
+    assert_eq!(
+        waits(&rule, &day(2, Some(0.051), Some(0.02))),
+        [
+            "latency_ms: a 95th percentile of at most 0.8 of its limit (5.1 % of the samples are above that, 5 % may be)"
+        ]
+    );
+    assert_eq!(
+        waits(&rule, &day(2, None, Some(0.02))),
+        ["latency_ms: a 95th percentile of at most 0.8 of its limit (no sample was read)"]
+    );
+    assert!(waits(&policy(json!(["latency_ms"])), &day(2, None, Some(0.02))).is_empty());
+    // Fewer units than min_sample in the smaller arm of the stage say nothing yet.
+    let more = Policy { min_sample: 1_001, ..rule };
+    let expected = "conversion: 1,001 units of this stage in each arm, 1,000 by now";
+    assert_eq!(waits(&more, &day(2, Some(0.0), Some(0.3))), [expected]);
 }

@@ -174,8 +174,7 @@ fn by_evidence(look: &Look<'_>, evidence: &[GuardrailEvidence]) -> (Decision, Re
     } else {
         Reason::Found(Finding::Harm)
     };
-    let lack = evidence.iter().filter(|found| !found.finding.is_full_sample() && !is_left_out(look, found));
-    let lack = lack.map(|found| found.finding).min();
+    let lack = evidence.iter().map(|found| found.finding).filter(|finding| !finding.is_full_sample()).min();
     // After what is missing: arms that lose their events differently are worth a word where there is something to compare.
     let uneven = heed.and_then(kinds::worst).map(|uneven| Reason::Uneven(uneven.suspect.guarded));
     let waits = lack.map(Reason::Found).or(uneven);
@@ -201,14 +200,6 @@ fn is_urgent_only(look: &Look<'_>, at: usize) -> bool {
     look.policy.urgent
         && look.incident.is_some()
         && found.is_some_and(|found| found.is_urgent && found.crossed.is_none())
-}
-
-/// Whether nothing is known yet of a metric that no step of a ramp waits for: of `return` nothing is for a week in each stage.
-fn is_left_out(look: &Look<'_>, found: &GuardrailEvidence) -> bool {
-    let is_exempt = look.policy.ramp.as_ref().is_some_and(|ramp| ramp.exempt.contains(&found.metric));
-    is_exempt
-        && look.circuit == Circuit::Closed
-        && matches!(found.finding, Finding::NoData | Finding::NoControl)
 }
 
 /// Whether every metric that tripped has recovered; where none of them is watched any more, every one that can.

@@ -113,7 +113,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<()> {
         count("probes", proof.probes),
         count("closed_by_engine", proof.closes),
         count("advances", proof.advances),
-        count("snapshots", proof.snapshots),
+        count("versions", proof.versions),
         count("verdicts_replayed", proof.replayed),
     ];
     publish(root, "chaos-fuse", &Report { runs: 1, metrics })?;

@@ -215,26 +215,6 @@ fn an_exempt_guardrail_is_not_waited_for_and_a_budget_beyond_the_certificates_is
 }
 
 #[test]
-fn nothing_known_yet_of_an_exempt_metric_keeps_no_stage_from_opening() {
-    // As of `return`, of which nobody is old enough in the first week of each stage.
-    let readings = [reading((9, 1_000), (36, 4_000)), reading((0, 0), (0, 0))];
-    let proven = heed(1, &[found(Some(0.05), 0), found(None, 0)]);
-    let said = |policy: &Policy| {
-        let verdict = decide_all(&Look { heed: Some(&proven), ..look(policy, &readings) });
-        (verdict.decision, verdict.reason.as_str())
-    };
-    assert_eq!(said(&ramped(json!({ "exempt": ["conversion"] }))), (Decision::Advance, "harm_excluded"));
-    assert_eq!(said(&ramped(json!({}))), (Decision::Hold, "no_data"));
-    assert_eq!(said(&ramped(json!({ "exempt": ["error"] }))), (Decision::Hold, "no_data"));
-    // What is known of it and harms still trips, and what is suspected still holds.
-    let mut harmful = proven.clone();
-    harmful.found[1].as_mut().unwrap().crossed = Some(Crossed { slice: 0 });
-    let policy = ramped(json!({ "exempt": ["conversion"] }));
-    let verdict = decide_all(&Look { heed: Some(&harmful), ..look(&policy, &readings) });
-    assert_eq!(verdict.decision, Decision::Trip);
-}
-
-#[test]
 fn a_stage_that_lasts_longer_than_the_window_waits_for_a_person() {
     let policy = ramped(json!({}));
     let mut old = heed(1, &[found(None, 0), found(None, 0)]);

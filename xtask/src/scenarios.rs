@@ -143,7 +143,7 @@ fn share(of: &str, unit: &str) -> f64 {
 
 fn anytime(exposed: f64, control: f64, guardrails: &Value, patch: &Value) -> Value {
     let mut policy = json!({
-        "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "grace_s": 1, "cooldown_s": 5,
+        "mode": "anytime", "treatment_variation": "on", "control_variation": "off", "grace_s": 1,
         "exposure_percent": exposed, "control_percent": control, "guardrails": guardrails,
     });
     let fields = policy.as_object_mut();

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::auth::{Admin, InEnvironment};
+use super::auth::{Editor, InEnvironment};
 use super::body::PathParams;
 use super::document::schema;
 use super::echo::EchoBody;
@@ -35,7 +35,7 @@ pub(super) struct LintAnswer {
 }
 
 pub(super) async fn run(
-    at: InEnvironment<Admin>,
+    at: InEnvironment<Editor>,
     State(state): State<ApiState>,
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
     EchoBody { echo, .. }: EchoBody<ShownFuse>,

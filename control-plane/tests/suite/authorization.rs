@@ -128,6 +128,7 @@ const ROWS: &[Row] = &[
             "DELETE /slos/{name}",
             "DELETE /suppressions/{suppression_id}",
             "PATCH /flags/{flag}",
+            "POST /flags/{flag}/fuse/lint",
             "POST /flags/{flag}/fuse/rehearse",
             "POST /flags/{flag}/fuse/{action}",
             "POST /flags/{flag}/off",

@@ -174,9 +174,9 @@ pub(super) fn check_names(uri: &Uri, known: &[String]) -> Result<(), ApiError> {
                     "this request cannot be rehearsed: without dry_run it is made for real".to_owned()
                 }
                 _ if known.is_empty() => {
-                    format!("{name} is unknown: the query of this path has no parameters")
+                    format!("{}; this path takes no parameters", strict::unknown(&name, &[]))
                 }
-                _ => format!("{name} is unknown: the query of this path takes {}", known.join(", ")),
+                _ => strict::unknown(&name, &known.iter().map(String::as_str).collect::<Vec<_>>()),
             };
             return Err(ApiError::of_parameter(Code::BadQuery, &name, detail));
         }

@@ -1,4 +1,4 @@
-//! The cookie of a session, and where the page comes from that makes a request. Pure.
+//! The cookie of a session, and where the page comes from that makes a request.
 
 use axum::http::header::{COOKIE, HOST, HeaderValue, ORIGIN};
 use axum::http::request::Parts;

@@ -87,7 +87,10 @@ impl Addresses {
         let new = Failing { paid_ms: now_ms, last_ms: now_ms, count: 0, logged_ms: None };
         let failing = self.failing.entry(address).or_insert(new);
         (failing.count, failing.last_ms) = (failing.count + 1, now_ms);
-        let paid_ms = failing.paid_ms.max(now_ms) + INTERVAL_MS;
+        // What is further ahead than a burst can be was noted before a clock was set back.
+        let ahead_ms = failing.paid_ms.saturating_sub(now_ms);
+        let ahead_ms = if ahead_ms > BURST_COUNT * INTERVAL_MS { 0 } else { ahead_ms };
+        let paid_ms = now_ms + ahead_ms + INTERVAL_MS;
         let over_ms = (paid_ms - now_ms).saturating_sub(BURST_COUNT * INTERVAL_MS);
         if over_ms == 0 {
             failing.paid_ms = paid_ms;

@@ -60,10 +60,11 @@ impl Bucket {
         // A clock that was set back would leave somebody waiting for as long.
         let paid_ms = self.paid_ms.clamp(now_ms, now_ms + burst * interval_ms);
         let over_ms = (paid_ms + interval_ms).saturating_sub(now_ms + burst * interval_ms);
+        self.paid_ms = paid_ms;
         if over_ms > 0 {
             return Some(over_ms);
         }
-        self.paid_ms = paid_ms + interval_ms;
+        self.paid_ms += interval_ms;
         None
     }
 

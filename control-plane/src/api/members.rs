@@ -30,7 +30,7 @@ const ROLE_COUNT_MAX: usize = 100;
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RoleIn {
-    #[schema(value_type = schema::Role)]
+    #[schema(value_type = schema::MemberRole)]
     role: Role,
     /// Null or absent: in all projects.
     #[serde(default)]

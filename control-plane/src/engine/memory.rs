@@ -172,6 +172,8 @@ pub(super) struct Memory {
     closed_tick: Option<i64>,
     /// Whether sums are to be those of that tick, of cells, where the database knows later ones.
     is_of_the_past: bool,
+    /// The phase that had not begun to count, where the past is looked at.
+    uncounted: Option<i64>,
 }
 
 impl Memory {
@@ -239,13 +241,15 @@ impl Memory {
         self.shift(conn, &stale).await
     }
 
-    /// Reads a fuse as it stood, and the cells that had closed by the partition's newest tick.
+    /// Reads a fuse as it stood, and the cells that had closed by the partition's newest tick; `counts` says whether the phase that
+    /// it looked at had begun to count by then. Earlier phases of its attempt may have, all the same.
     pub(super) async fn recall(
         &mut self,
         conn: &mut Connection,
-        (fuse, partition): (FuseRow, Option<Partition>),
+        (fuse, partition, counts): (FuseRow, Option<Partition>, bool),
         now: UnixMillis,
     ) -> Result<(), StoreError> {
+        self.uncounted = (!counts).then(|| fuse.looked_at());
         let is_known =
             self.watched.get(&fuse.flag).is_some_and(|watched| watched.fuse.revision == fuse.revision);
         if is_known {
@@ -378,9 +382,9 @@ impl Memory {
         if self.closed_tick.is_none() {
             return Ok(());
         }
-        let nameless =
-            self.phases.iter().filter(|(_, phase)| phase.names.is_none()).map(|(phase_id, _)| *phase_id);
-        let nameless: Vec<i64> = nameless.collect();
+        let nameless = self.phases.iter().filter(|(_, phase)| phase.names.is_none());
+        let nameless = nameless.map(|(phase_id, _)| *phase_id);
+        let nameless: Vec<i64> = nameless.filter(|phase_id| self.uncounted != Some(*phase_id)).collect();
         if nameless.is_empty() {
             return Ok(());
         }

@@ -65,9 +65,8 @@ impl Replay {
         if is_older || !terms.counts {
             *self = Self::default();
         }
-        let partition = partition.filter(|_| terms.counts);
         let flag = basis.fuse.flag.clone();
-        self.memory.recall(conn, (basis.fuse.clone(), partition), recorded.at_ms).await?;
+        self.memory.recall(conn, (basis.fuse.clone(), partition, terms.counts), recorded.at_ms).await?;
         let Some(watched) = self.memory.watched(&flag) else {
             return Ok(Replayed::Impossible("its phase is gone"));
         };

@@ -199,7 +199,7 @@ async fn a_session_ends_when_it_is_idle_or_old_and_does_not_come_back_with_the_c
     world.clock.advance(12 * HOUR_MS - 1);
     idle.ok("GET", "/v1/whoami", Value::Null).await;
     // Also by a process that knows nothing of that use but what was written.
-    assert_eq!(world.plane.uses.write(&world.plane.store).await.unwrap(), 1);
+    assert!(world.plane.uses.write(&world.plane.store).await.unwrap() >= 1);
     world.clock.advance(12 * HOUR_MS - 1);
     idle.ok("GET", "/v1/whoami", Value::Null).await;
     world.clock.advance(12 * HOUR_MS);

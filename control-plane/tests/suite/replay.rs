@@ -188,6 +188,9 @@ async fn an_engine_that_starts_after_a_month_has_the_bits_of_one_that_went_along
     }
     world.clock.advance(20 * 60_000);
     world.ok("POST", &format!("{FLAG}/fuse/advance"), json!({ "reason": "we looked" })).await;
+    // A look at a stage in which nobody counts yet has the evidence of those before.
+    world.clock.advance(1_000);
+    along.tick(store, publisher, world.clock.now()).await.unwrap();
     let pruned = async || {
         world.clock.advance(32 * DAY_MS);
         world.plane.ingestion.tick().await.unwrap();

@@ -222,6 +222,12 @@ fn shown(text: &str) -> String {
     shown
 }
 
+/// Says of a name that nobody knows it, and what may have been meant.
+pub fn unknown(name: &str, known: &[&str]) -> String {
+    let name = shown(name);
+    format!("{name} is unknown{}", instead(&name, known))
+}
+
 /// What to write in the place of an unknown name.
 fn instead(name: &str, known: &[&str]) -> String {
     match nearest(name, known) {

@@ -17,7 +17,7 @@ use serde_json::error::Category;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-pub use self::misfit::Misfit;
+pub use self::misfit::{Misfit, unknown};
 use self::objects::Objects;
 pub(crate) use self::place::Place;
 use self::shape::Placed;

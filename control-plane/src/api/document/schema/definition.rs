@@ -478,7 +478,7 @@ pub(in crate::api) enum Right {
 /// What a person is in a place.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::api) enum Role {
+pub(in crate::api) enum MemberRole {
     Owner,
     Admin,
     Editor,

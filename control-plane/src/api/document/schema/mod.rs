@@ -11,8 +11,8 @@ mod slo;
 pub(in crate::api) use self::change::{ChangeNotes, Conflict, DecisionDiff, Decisions, FuseStanding, Lost};
 pub(in crate::api) use self::contract::{Baseline, Contract, Judged, Standing};
 pub(in crate::api) use self::definition::{
-    Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, Profile, Right,
-    Role, Segment, SegmentBody, TokenKind,
+    Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, MemberRole,
+    Profile, Right, Role, Segment, SegmentBody, TokenKind,
 };
 pub(in crate::api) use self::fuse::{
     Circuit, Finding, FuseRehearsal, GuardrailEvidence, LintFinding, NextStage, Policy, RampVerdict, Rollout,

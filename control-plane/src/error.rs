@@ -254,6 +254,7 @@ impl From<SloFault> for ApiError {
 }
 
 impl From<ChangeError> for ApiError {
+    #[expect(clippy::too_many_lines, reason = "one arm per case reads as a table")]
     fn from(error: ChangeError) -> Self {
         let detail = error.to_string();
         match error {

@@ -2,6 +2,7 @@
 
 use axum::http::header::{COOKIE, HOST, HeaderValue, ORIGIN};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 
 /// Beyond loopback. Browsers take a name like this only with `Secure`, for this host alone and from it alone.
 const NAME: &str = "__Host-flagfuse";
@@ -27,7 +28,7 @@ fn name(parts: &Parts) -> &'static str {
 /// What the caller called us, with the port.
 fn host(parts: &Parts) -> &str {
     let header = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
-    header.or_else(|| parts.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
+    header.or_else(|| parts.uri.authority().map(Authority::as_str)).unwrap_or_default()
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -83,17 +83,14 @@ impl Logins {
         make_room(accounts);
         make_room(addresses);
         let of_address = addresses.entry(address).or_default();
-        let waits = match of_address.take(now_ms, (ADDRESS_BURST, ADDRESS_INTERVAL_MS)) {
-            Some(ms) => Some(ms),
-            None => {
-                let of_account = accounts.entry((account.to_owned(), address)).or_default();
-                let waits = of_account.take(now_ms, (ACCOUNT_BURST, ACCOUNT_INTERVAL_MS));
-                if waits.is_some() {
-                    of_address.give_back(ADDRESS_INTERVAL_MS);
-                }
-                waits
+        let mut waits = of_address.take(now_ms, (ADDRESS_BURST, ADDRESS_INTERVAL_MS));
+        if waits.is_none() {
+            let of_account = accounts.entry((account.to_owned(), address)).or_default();
+            waits = of_account.take(now_ms, (ACCOUNT_BURST, ACCOUNT_INTERVAL_MS));
+            if waits.is_some() {
+                of_address.give_back(ADDRESS_INTERVAL_MS);
             }
-        };
+        }
         drop(buckets);
         waits.map_or(Ok(()), |ms| Err(ApiError::too_many_logins(ms.div_ceil(1_000))))
     }

@@ -348,7 +348,11 @@ async fn objectives(
 /// `5m`, `6h`: a window as Prometheus writes durations.
 fn window(ms: u64) -> String {
     let minutes = ms / 60_000;
-    if minutes >= 60 && minutes % 60 == 0 { format!("{}h", minutes / 60) } else { format!("{minutes}m") }
+    if minutes >= 60 && minutes.is_multiple_of(60) {
+        format!("{}h", minutes / 60)
+    } else {
+        format!("{minutes}m")
+    }
 }
 
 fn refused_tokens(registry: &mut Registry, state: &ApiState) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::http::HeaderMap;
 use axum::http::header::HeaderValue;
 use axum::http::request::Parts;
-use governor::middleware::StateInformationMiddleware;
+use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::nanos::Nanos;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter, clock};
@@ -76,7 +76,7 @@ impl Rates {
             self.limiter.retain_recent();
         }
         let found = self.limiter.check_key(&token_id.to_owned());
-        let remaining = found.as_ref().map_or(0, |left| left.remaining_burst_capacity());
+        let remaining = found.as_ref().map_or(0, StateSnapshot::remaining_burst_capacity);
         if let Some(pace) = parts.extensions.get::<Pace>() {
             pace.set(self.standing(remaining));
         }

@@ -78,6 +78,7 @@ enum SignedInBy {
 
 /// Where somebody is signed in.
 #[derive(Debug, Serialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
 struct Session {
     /// Its public name.
     session_id: String,
@@ -261,12 +262,12 @@ pub(super) async fn sign_in(
     };
     let kept = found.as_ref().and_then(|(_, user)| user.password.clone());
     let compared = kept.clone();
-    let work = move || match &compared {
-        Some(kept) => password::is_password(&password, kept),
-        None => {
-            password::waste_time(&password);
-            false
+    let work = move || {
+        if let Some(kept) = &compared {
+            return password::is_password(&password, kept);
         }
+        password::waste_time(&password);
+        false
     };
     let is_right = state.logins.hash(work).await?;
     let (Some((tenant, user)), Some(kept), true) = (found, kept, is_right) else {

@@ -84,7 +84,8 @@ impl Rows {
             let number = self.own_count + 1;
             let columns = searched.iter();
             let any = columns.map(|column| format!(r"LOWER({column}) LIKE ${number} ESCAPE '\'"));
-            sql += &format!(" AND ({})", any.collect::<Vec<_>>().join(" OR "));
+            let any = any.collect::<Vec<_>>().join(" OR ");
+            sql = format!("{sql} AND ({any})");
         }
         sql
     }
@@ -98,19 +99,19 @@ impl Rows {
         let mut next = self.own_count + 1 + usize::from(listing.q.is_some());
         let mut sql = format!("SELECT {columns} {}", self.found(listing));
         if listing.after.is_some() {
-            sql += &if order.is_by_time() {
-                format!(" AND ({time}, {key}) {sign} (${next}, ${})", next + 1)
+            sql = if order.is_by_time() {
+                format!("{sql} AND ({time}, {key}) {sign} (${next}, ${})", next + 1)
             } else {
-                format!(" AND {key} {sign} ${next}")
+                format!("{sql} AND {key} {sign} ${next}")
             };
             next += if order.is_by_time() { 2 } else { 1 };
         }
-        sql += &if order.is_by_time() {
-            format!(" ORDER BY {time}{direction}, {key}{direction}")
+        let order = if order.is_by_time() {
+            format!("{time}{direction}, {key}{direction}")
         } else {
-            format!(" ORDER BY {key}{direction}")
+            format!("{key}{direction}")
         };
-        sql + &format!(" LIMIT ${next}")
+        format!("{sql} ORDER BY {order} LIMIT ${next}")
     }
 
     /// The rows of a page; `bind` binds the first parameters.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use flagfuse_shared::digest::Digest;
-use flagfuse_shared::ids::{TenantKey, UnixMillis};
+use flagfuse_shared::ids::{EnvironmentKey, TenantKey, UnixMillis};
 
 use super::sql::Row;
 use super::{Connection, StoreError, StoredProject, from_sql, sql, to_sql};
@@ -139,7 +139,7 @@ pub async fn set_grants(
             .bind(number)
             .bind(grant.role.as_str())
             .bind(stored_project)
-            .bind(grant.place.environment().map(|environment| environment.as_str()))
+            .bind(grant.place.environment().map(EnvironmentKey::as_str))
             .execute(conn)
             .await?;
     }

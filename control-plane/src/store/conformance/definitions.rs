@@ -319,6 +319,11 @@ fn token(token_id: &str, kind: TokenKind, created_ms: u64) -> TokenRow {
     }
 }
 
+/// The newest first.
+fn by_time(after: Option<&Stand>, limit: u32) -> Listing<'_> {
+    Listing { order: Order::Time, ..Listing::by_key(after, limit) }
+}
+
 #[tokio::test]
 async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
     for (database, _store, mut tx) in worlds().await {
@@ -339,9 +344,6 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
         let name = if database.is_postgres() { "größe \u{fffd}" } else { "größe \0" };
         assert_eq!((found.kind, found.name.as_str()), (TokenKind::Client, name));
         let stand = |row: &TokenRow| Stand { at: row.created_ms, key: row.token_id.clone() };
-        fn by_time(after: Option<&Stand>, limit: u32) -> Listing<'_> {
-            Listing { order: Order::Time, ..Listing::by_key(after, limit) }
-        }
         let ids = |rows: Vec<TokenRow>| rows.into_iter().map(|row| row.token_id).collect::<String>();
         let page = async |conn: &mut Connection, after: Option<Stand>, limit| {
             tokens::listed(conn, &tenant(), &by_time(after.as_ref(), limit)).await.unwrap()

@@ -129,9 +129,10 @@ async fn sessions_are_found_by_their_digest_and_go_one_by_one_or_by_age() {
         }
         let ids = async |conn: &mut Connection| -> String {
             let all = sessions::of_user(conn, &tenant("t"), "1").await.unwrap();
-            all.into_iter().map(|row| format!("{}{} ", row.session_id, row.used_ms.0)).collect()
+            let told = all.into_iter().map(|row| format!("{}{}", row.session_id, row.used_ms.0));
+            told.collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(ids(&mut tx).await, "x10 y25 z30 ", "never backwards");
+        assert_eq!(ids(&mut tx).await, "x10 y25 z30", "never backwards");
         assert!(!sessions::end(&mut tx, &tenant("other"), "1", "x").await.unwrap());
         assert!(!sessions::end(&mut tx, &t, "2", "x").await.unwrap());
         assert!(sessions::end(&mut tx, &t, "1", "x").await.unwrap());

@@ -56,7 +56,7 @@ pub(super) struct NewEnvironmentToken {
 /// How a token's successor takes its place.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rotation {
+pub(super) struct TokenRotation {
     /// Seconds for which both are valid; a day when absent.
     #[serde(default = "a_day")]
     #[schema(maximum = 2_592_000)]
@@ -70,7 +70,7 @@ const fn a_day() -> u32 {
     24 * 3_600
 }
 
-impl Default for Rotation {
+impl Default for TokenRotation {
     fn default() -> Self {
         Self { overlap_s: a_day() }
     }
@@ -361,7 +361,7 @@ pub(super) async fn rotate(
     State(state): State<ApiState>,
     Seen(seen): Seen,
     PathParams(TokenPath { token_id }): PathParams<TokenPath>,
-    OptionalBody(Rotation { overlap_s }): OptionalBody<Rotation>,
+    OptionalBody(TokenRotation { overlap_s }): OptionalBody<TokenRotation>,
 ) -> Result<Created<NewSecret>, ApiError> {
     if overlap_s > OVERLAP_S_MAX {
         let detail = format!("overlap_s is {overlap_s}, allowed is 0 to {OVERLAP_S_MAX}");

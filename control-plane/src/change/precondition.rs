@@ -137,9 +137,9 @@ impl Preconditions {
         self.read.is_some()
     }
 
-    /// Without what the body says of its revision.
+    /// Without what the body says of its revision, and without having to say anything: for what changes nothing.
     pub(super) fn of_headers(&self) -> Self {
-        Self { read: None, ..self.clone() }
+        Self { read: None, is_required: false, ..self.clone() }
     }
 
     /// The same of a body that does not say whether its flag is to be on: what is off has to stay off, then.

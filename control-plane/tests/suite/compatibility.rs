@@ -257,7 +257,10 @@ impl<'d> Fields<'d> {
         let mut fields = Self {
             properties: object(&schema["properties"]).collect(),
             required: words(&schema["required"]),
-            is_open: schema.get("additionalProperties").is_none_or(|more| *more != Value::Bool(false)),
+            is_open: match schema.get("additionalProperties") {
+                Some(more) => *more != Value::Bool(false),
+                None => schema.get("properties").is_none() && schema.get("allOf").is_none(),
+            },
         };
         for part in items(schema, "allOf") {
             let part = Self::of(document, part);
@@ -301,9 +304,10 @@ mod tests {
             "components": { "schemas": {
                 "New": { "type": "object", "required": ["key"], "properties": {
                     "key": { "type": "string" }, "kind": { "type": "string", "enum": ["a", "b"] } } },
+                "Inner": { "type": "object", "properties": { "key": { "type": "string" } } },
                 "Thing": { "type": "object", "required": ["key"], "properties": {
                     "key": { "type": "string" }, "size": { "type": ["integer", "null"] },
-                    "inner": { "anyOf": [{ "$ref": "#/components/schemas/New" }, { "type": "null" }] },
+                    "inner": { "anyOf": [{ "$ref": "#/components/schemas/Inner" }, { "type": "null" }] },
                     "parts": { "type": "array", "items": { "$ref": "#/components/schemas/Thing" } } } },
             } },
         });
@@ -350,7 +354,7 @@ mod tests {
             ("instead of", set("/components/schemas/Thing/properties/key/type", json!(["string", "null"]))),
             ("instead of", set("/components/schemas/Thing/properties/size/type", json!("string"))),
             (
-                "is no #/components/schemas/New any more",
+                "is no #/components/schemas/Inner any more",
                 set("/components/schemas/Thing/properties/inner", json!({ "type": "null" })),
             ),
         ];

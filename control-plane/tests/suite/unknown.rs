@@ -83,9 +83,9 @@ async fn a_parameter_that_comes_twice_or_means_nothing_is_named() {
 async fn a_field_that_nobody_knows_is_refused_by_its_name_on_every_route() {
     let (world, _) = furnished().await;
     for route in all() {
-        // Documents of other systems and protocols have fields of their own, and batches may come from a newer edge.
+        // Documents of other systems and protocols have fields of their own, and events may come from a newer program.
         let is_foreign = route.path.starts_with("/v1/otlp/") || route.path.contains("/import");
-        let is_of_edges = ["/v1/ingest", "/v1/replica/pull"].contains(&route.path);
+        let is_of_edges = ["/v1/ingest", "/v1/ingest/events", "/v1/replica/pull"].contains(&route.path);
         if is_foreign || is_of_edges || route.method == "DELETE" {
             continue;
         }

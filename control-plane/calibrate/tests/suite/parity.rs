@@ -223,7 +223,9 @@ async fn attempts_count_in_the_calibration_as_in_a_control_plane() {
         let ours = plane.first_found().unwrap();
         assert_eq!(theirs["attempt"], attempt, "{newest}");
         assert_eq!(plane.setting().spent.attempts, attempt);
-        assert_eq!(theirs["evidence_needed"].as_f64().unwrap().to_bits(), ours.needed.to_bits(), "{attempt}");
+        // Reading a number from JSON may change its last bit.
+        let needed = theirs["evidence_needed"].as_f64().unwrap();
+        assert!((needed / ours.needed - 1.0).abs() < 1e-12, "{attempt}: {needed} and {}", ours.needed);
         if is_edit {
             let mut edited = policy();
             // θ of the first guardrail asks another question.

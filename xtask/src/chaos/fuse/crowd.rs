@@ -17,10 +17,9 @@ use crate::http::Client;
 use crate::traffic::now_ms;
 use crate::wait::eventually;
 
-/// New units of a flag in each round.
-const EXPOSED_COUNT: usize = 10;
-const CONTROL_COUNT: usize = 20;
-/// One of so many control units fails, and of the exposed ones where the feature works.
+/// New units of a flag in each round, in the arms as their buckets have it: arms of other sizes than their shares hold a fuse.
+const UNIT_COUNT: usize = 40;
+/// One of so many units fails whatever it sees.
 const BASE: usize = 5;
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(900);
@@ -187,38 +186,40 @@ impl<'p> Crowd<'p> {
             Kind::Healing => stand.circuit == "CLOSED",
             Kind::Climbing => false,
         };
+        let own: Vec<&CohortSliceWire> =
+            stand.slices.iter().filter(|slice| slice.phase.is_none() && !slice.unenrolled).collect();
         let mut events = Vec::new();
-        for (arm, variation, count) in
-            [(Arm::Exposed, "on", EXPOSED_COUNT), (Arm::Control, "off", CONTROL_COUNT)]
-        {
-            let own =
-                |slice: &&CohortSliceWire| slice.arm == arm && slice.phase.is_none() && !slice.unenrolled;
-            let ranges: Vec<_> = stand.slices.iter().filter(own).map(|slice| slice.from..slice.to).collect();
-            if ranges.is_empty() {
-                continue;
-            }
-            for at in 0..count {
-                let unit = self.member(&watched.flag, &stand.salt, &ranges);
-                events.push(self.event(json!({
-                    "type": "exposure", "unit": unit, "flag": watched.flag, "variation": variation, "phase": stand.phase,
-                })));
-                let fails = (is_failing && arm == Arm::Exposed) || at.is_multiple_of(BASE);
-                if fails {
-                    events.push(self.event(json!({ "type": "outcome", "unit": unit, "metric": "error" })));
-                }
+        // An open fuse exposes nobody.
+        if own.is_empty() {
+            return events;
+        }
+        for at in 0..UNIT_COUNT {
+            let (unit, slice) = self.member(&watched.flag, &stand.salt, &own);
+            let is_exposed = slice.arm == Arm::Exposed;
+            let variation = slice.variation.clone();
+            events.push(self.event(json!({
+                "type": "exposure", "unit": unit, "flag": watched.flag, "variation": variation, "phase": stand.phase,
+            })));
+            if (is_failing && is_exposed) || at.is_multiple_of(BASE) {
+                events.push(self.event(json!({ "type": "outcome", "unit": unit, "metric": "error" })));
             }
         }
         events
     }
 
-    /// A unit that nobody has seen, in one of these ranges.
-    fn member(&mut self, flag: &str, salt: &str, ranges: &[std::ops::Range<u32>]) -> String {
+    /// A unit that nobody has seen, and in which of these slices it is.
+    fn member<'s>(
+        &mut self,
+        flag: &str,
+        salt: &str,
+        own: &[&'s CohortSliceWire],
+    ) -> (String, &'s CohortSliceWire) {
         loop {
             self.count += 1;
             let unit = format!("{flag}-{}-{}", self.buffer_id, self.count);
             let bucket = Bucket::of(salt, &unit, COHORT_SEED).get();
-            if ranges.iter().any(|range| range.contains(&bucket)) {
-                return unit;
+            if let Some(slice) = own.iter().find(|slice| (slice.from..slice.to).contains(&bucket)) {
+                return (unit, *slice);
             }
         }
     }

@@ -431,7 +431,9 @@ mod tests {
 
     #[test]
     fn whatever_happened_twice_or_without_the_other_is_found() {
-        let rows: [(&str, &dyn Fn(&mut Life)); 9] = [
+        /// What spoils a life.
+        type Spoil<'s> = &'s dyn Fn(&mut Life);
+        let rows: [(&str, Spoil<'_>); 9] = [
             ("revision rose", &|life| {
                 life.moves.pop();
                 life.verdicts.remove(4);

@@ -12,7 +12,7 @@ pub(in crate::api) use self::change::{ChangeNotes, Conflict, DecisionDiff, Decis
 pub(in crate::api) use self::contract::{Baseline, Contract, Judged, Standing};
 pub(in crate::api) use self::definition::{
     Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, MemberRole,
-    Profile, Right, Role, Segment, SegmentBody, TokenKind,
+    Profile, Right, Segment, SegmentBody, TokenKind,
 };
 pub(in crate::api) use self::fuse::{
     Circuit, Finding, FuseRehearsal, GuardrailEvidence, LintFinding, NextStage, Policy, RampVerdict, Rollout,

@@ -172,17 +172,18 @@ fn classic_confidence_counts_both_arms() {
         let readings = [reading((exposed / 2, exposed), (control / 2, control))];
         let buckets = (u32::try_from(exposed).unwrap(), u32::try_from(control).unwrap());
         let verdict = decide(&Look { buckets, ..look(&policy, &readings) });
-        (verdict.evidence[0].confidence, verdict.reason.as_str().to_owned())
+        // In thousandths, which are all that it has.
+        ((verdict.evidence[0].confidence * 1e3).to_string(), verdict.reason.as_str().to_owned())
     };
     // (n_e + n_c) / 5,000 to three digits before it is compared: 3,247 are 0.6494, and 3,248 are 0.6496.
-    assert_eq!(found(1_624, 1_624), (0.65, "within_limits".to_owned()));
-    assert_eq!(found(1_624, 1_623), (0.649, "confidence_too_low".to_owned()));
-    assert_eq!(found(163, 3_087).0, 0.65, "however they are split");
-    assert_eq!(found(4_000, 6_000).0, 1.0);
+    assert_eq!(found(1_624, 1_624), ("650".to_owned(), "within_limits".to_owned()));
+    assert_eq!(found(1_624, 1_623), ("649".to_owned(), "confidence_too_low".to_owned()));
+    assert_eq!(found(163, 3_087).0, "650", "however they are split");
+    assert_eq!(found(4_000, 6_000).0, "1000");
     // And δ to four: −0.049988 is −0.05, which is not below the threshold.
     let readings = [reading((3_800, 10_000), (4_000, 10_000))];
     let compared = decide(&look(&policy, &readings)).evidence[0].delta_compared;
-    assert_eq!(compared, -0.05);
+    assert!((compared - -0.05).abs() < 1e-15, "{compared}");
 }
 
 #[test]

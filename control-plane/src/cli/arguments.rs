@@ -143,7 +143,7 @@ pub(crate) struct ServeArgs {
     /// The same from the environment, used when no file is given; arguments can be seen by others.
     #[arg(long, hide = true, env = "FLAGFUSE_PUSH_TOKEN", hide_env_values = true)]
     pub push_token: Option<String>,
-    /// Where an operator reads `/metrics` of this process and its database, in OpenMetrics; nobody is asked for a token there,
+    /// Where an operator reads `/metrics` of this process and its database, in `OpenMetrics`; nobody is asked for a token there,
     /// so it belongs on the loopback or behind something that asks.
     #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<SocketAddr>,

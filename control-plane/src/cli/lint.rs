@@ -47,13 +47,12 @@ async fn asked(args: &LintArgs) -> anyhow::Result<Value> {
     let given = args.policy.as_deref().map(read).transpose()?;
     let api = Api::of(&args.url, &args.token.read()?, args.token.ca_file.as_deref())?;
     let path = format!("{}/fuse", flag_path(&args.project, &args.environment, &args.flag));
-    let policy = match given {
-        Some(policy) => policy,
-        None => {
-            let answer = api.call(Method::GET, &path, None).await?;
-            anyhow::ensure!(answer.is_success(), "{}", answer.problem());
-            answer.body.get("policy").cloned().unwrap_or_default()
-        }
+    let policy = if let Some(policy) = given {
+        policy
+    } else {
+        let answer = api.call(Method::GET, &path, None).await?;
+        anyhow::ensure!(answer.is_success(), "{}", answer.problem());
+        answer.body.get("policy").cloned().unwrap_or_default()
     };
     let answer = api.call(Method::POST, &format!("{path}/lint"), Some(&policy)).await?;
     if is_about_policy(answer.status, answer.text("code")) {

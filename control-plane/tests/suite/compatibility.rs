@@ -93,7 +93,7 @@ impl<'d> Comparison<'d> {
         for (kind, content) in object(&body["content"]) {
             match own["content"].get(kind) {
                 Some(own) => {
-                    self.schema(&format!("{place} body"), &content["schema"], &own["schema"], Way::Request)
+                    self.schema(&format!("{place} body"), &content["schema"], &own["schema"], Way::Request);
                 }
                 None => self.breaks(place, &format!("takes no {kind}")),
             }
@@ -157,10 +157,10 @@ impl<'d> Comparison<'d> {
     }
 
     fn schema(&mut self, place: &str, promised: &'d Value, now: &'d Value, way: Way) {
-        if let (Some(promised), Some(now)) = (reference(promised), reference(now)) {
-            if !self.seen.insert((promised.to_owned(), now.to_owned(), way)) {
-                return;
-            }
+        if let (Some(promised), Some(now)) = (reference(promised), reference(now))
+            && !self.seen.insert((promised.to_owned(), now.to_owned(), way))
+        {
+            return;
         }
         let (promised, now) = (resolved(self.promised, promised), resolved(self.now, now));
         self.types(place, promised, now, way);
@@ -322,9 +322,9 @@ mod tests {
 
     #[test]
     fn what_is_removed_renamed_or_newly_required_is_found() {
+        type Change<'c> = (&'c str, Box<dyn FnOnce(&mut Value) + 'c>);
         let promised = document(|_| {});
         let post = "/paths/~1things~1{key}/post";
-        type Change<'c> = (&'c str, Box<dyn FnOnce(&mut Value) + 'c>);
         let set = |pointer: &'static str, value: Value| {
             let change = move |document: &mut Value| *document.pointer_mut(pointer).unwrap() = value;
             Box::new(change) as Box<dyn FnOnce(&mut Value)>

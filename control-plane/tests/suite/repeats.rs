@@ -27,7 +27,7 @@ fn is_replayed(answer: &Answer) -> bool {
 /// A request of the admin token as it is known, whatever it asks for.
 async fn claim(world: &World, key: &str, attempt: &str) -> Claim {
     let secret = Digest::of(world.admin.as_bytes());
-    let found = tokens::find(&mut *world.plane.store.read().await.unwrap(), &secret, world.clock.now()).await;
+    let found = tokens::find(&mut world.plane.store.read().await.unwrap(), &secret, world.clock.now()).await;
     let caller = found.unwrap().unwrap().token_id;
     let name = RequestName { tenant: tenant(), caller, key: Digest::of(key.as_bytes()) };
     Claim { name, attempt: attempt.to_owned() }

@@ -56,7 +56,7 @@ struct Kept {
 struct Buffer {
     name: String,
     /// Nobody else's: by it and a number a control plane knows a batch again.
-    buffer_id: String,
+    id: String,
     scope: Scope,
     router: Router,
     token: String,
@@ -76,7 +76,7 @@ impl Buffer {
     fn new(source: EventSource, scope: &Scope, (router, token): (&Router, &str), now: UnixMillis) -> Self {
         Self {
             name: buffer_name("local", scope, source),
-            buffer_id: format!("{}{}", source.as_str(), now.0),
+            id: format!("{}{}", source.as_str(), now.0),
             scope: scope.clone(),
             router: router.clone(),
             token: token.to_owned(),
@@ -139,7 +139,7 @@ impl Buffer {
                 rests: rests && waiting.is_none(),
                 has_tickets: true,
             };
-            let mut body = Batch::begin(word, FORMAT, (&self.name, &self.buffer_id), &self.scope);
+            let mut body = Batch::begin(word, FORMAT, (&self.name, &self.id), &self.scope);
             for row in rows.iter().filter(|row| batch_seq > 0 && row.batch_seq == Some(batch_seq)) {
                 body.add(&row.requests);
             }

@@ -17,7 +17,7 @@ use flagfuse_shared::definition::{Arm, CohortSliceWire};
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::BUCKET_COUNT;
 
-use crate::plane::{Population, Setting, news};
+use crate::setting::{Population, Setting, news};
 use crate::traffic::Seat;
 
 /// A flag's phases.

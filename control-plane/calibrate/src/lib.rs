@@ -16,3 +16,4 @@ pub mod traffic;
 mod arm;
 mod attempt;
 mod figures;
+mod setting;

@@ -55,12 +55,15 @@ struct Bucket {
 }
 
 impl Bucket {
+    /// No more is used up than a burst: a clock that was set back would leave somebody waiting for as long.
+    fn settle(&mut self, now_ms: u64, (burst, interval_ms): (u64, u64)) {
+        self.paid_ms = self.paid_ms.clamp(now_ms, now_ms + burst * interval_ms);
+    }
+
     /// Milliseconds to wait; nothing when the attempt may be made, which is noted then.
     fn take(&mut self, now_ms: u64, (burst, interval_ms): (u64, u64)) -> Option<u64> {
-        // A clock that was set back would leave somebody waiting for as long.
-        let paid_ms = self.paid_ms.clamp(now_ms, now_ms + burst * interval_ms);
-        let over_ms = (paid_ms + interval_ms).saturating_sub(now_ms + burst * interval_ms);
-        self.paid_ms = paid_ms;
+        self.settle(now_ms, (burst, interval_ms));
+        let over_ms = (self.paid_ms + interval_ms).saturating_sub(now_ms + burst * interval_ms);
         if over_ms > 0 {
             return Some(over_ms);
         }
@@ -83,6 +86,9 @@ impl Logins {
         make_room(accounts);
         make_room(addresses);
         let of_address = addresses.entry(address).or_default();
+        if let Some(of_account) = accounts.get_mut(&(account.to_owned(), address)) {
+            of_account.settle(now_ms, (ACCOUNT_BURST, ACCOUNT_INTERVAL_MS));
+        }
         let mut waits = of_address.take(now_ms, (ADDRESS_BURST, ADDRESS_INTERVAL_MS));
         if waits.is_none() {
             let of_account = accounts.entry((account.to_owned(), address)).or_default();

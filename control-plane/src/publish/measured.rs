@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use flagfuse_shared::ids::{Scope, SnapshotVersion};
+use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::RefusalCode;
 
-use super::pusher::Receipt;
 use super::receipts::propagation;
-use super::recorder::{Arrived, fault};
 use crate::model::fleet::Fleet;
 use crate::store::{Store, StoreError, scopes};
 
@@ -19,24 +17,11 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Looks at receipts that are written. What cannot be read is not measured, and nobody waits for it.
-    pub(super) async fn look(&mut self, store: &Store, fleet: &Fleet, batch: &[Arrived]) {
-        for Arrived { replica, receipt, .. } in batch {
-            if let Some((code, _)) = fault(receipt) {
-                store.meters().refused(&replica.region, known(&code));
-            }
-        }
-        let mut newest: BTreeMap<Scope, &Arrived> = BTreeMap::new();
-        for arrived in batch {
-            // A replica that has just connected names what it stored some time ago.
-            if let Receipt::Held { scope, stored_ms: Some(_), .. } = &arrived.receipt
-                && let Ok(scope) = Scope::parse(scope)
-            {
-                newest.insert(scope, arrived);
-            }
-        }
-        for (scope, arrived) in newest {
-            if let Err(error) = self.measure(store, fleet, &scope, arrived).await {
+    /// Looks at environments of which replicas have just stored a version, each with the time of its newest receipt. What cannot be
+    /// read is not measured, and nobody waits for it.
+    pub(super) async fn look(&mut self, store: &Store, fleet: &Fleet, stored: BTreeMap<Scope, UnixMillis>) {
+        for (scope, at) in stored {
+            if let Err(error) = self.measure(store, fleet, &scope, at).await {
                 tracing::debug!(%scope, %error, "how long a version took could not be read");
             }
         }
@@ -47,7 +32,7 @@ impl Measured {
         store: &Store,
         fleet: &Fleet,
         scope: &Scope,
-        arrived: &Arrived,
+        at: UnixMillis,
     ) -> Result<(), StoreError> {
         let mut conn = store.read().await?;
         let Some(environment) = scopes::environment(&mut conn, scope).await? else {
@@ -57,7 +42,7 @@ impl Measured {
         if self.everywhere.get(scope) == Some(&environment.version) {
             return Ok(());
         }
-        let found = propagation(&mut conn, &environment, fleet, arrived.at).await?;
+        let found = propagation(&mut conn, &environment, fleet, at).await?;
         if let Some(slowest_ms) = found.slowest_ms
             && found.replicas_acked == found.replicas_total
         {
@@ -69,6 +54,6 @@ impl Measured {
 }
 
 /// A code of ours; a replica can send any word.
-fn known(code: &str) -> &'static str {
+pub(super) fn known(code: &str) -> &'static str {
     RefusalCode::ALL.into_iter().map(RefusalCode::as_str).find(|known| *known == code).unwrap_or("other")
 }

@@ -1,5 +1,6 @@
 //! Writes receipts of all replicas, many in one transaction. Never sends anything: a slow disk holds up no publication.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
@@ -7,7 +8,7 @@ use flagfuse_shared::snapshot::RefusalCode;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::measured::Measured;
+use super::measured::{Measured, known};
 use super::pusher::Receipt;
 use crate::model::fleet::Fleet;
 use crate::store::edge_readers::ReaderRow;
@@ -49,9 +50,23 @@ pub async fn run(store: Store, fleet: Fleet, mut inbox: mpsc::Receiver<Arrived>)
             }
             sleep(RETRY_PAUSE).await;
         }
-        measured.look(&store, &fleet, &batch).await;
+        for arrived in &batch {
+            if let Some((code, _)) = fault(&arrived.receipt) {
+                store.meters().refused(&arrived.replica.region, known(&code));
+            }
+        }
+        measured.look(&store, &fleet, stored(&batch)).await;
         batch.clear();
     }
+}
+
+/// The environments of which replicas have just stored a version. One that has just connected names what it stored some time ago.
+fn stored(batch: &[Arrived]) -> BTreeMap<Scope, UnixMillis> {
+    let stored = batch.iter().filter_map(|arrived| match &arrived.receipt {
+        Receipt::Held { scope, stored_ms: Some(_), .. } => Some((Scope::parse(scope).ok()?, arrived.at)),
+        _ => None,
+    });
+    stored.collect()
 }
 
 async fn write(store: &Store, batch: &[Arrived]) -> Result<(), StoreError> {

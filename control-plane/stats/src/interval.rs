@@ -11,7 +11,7 @@
 //! State: since `Π_b exp(ℓ_b)` depends on the sum of `ln Z_b` alone, one number for each grid point and one for the events.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::block::Block;
 use crate::classic::ArmCount;
@@ -107,7 +107,7 @@ type Sums = Box<[f64; POINTS]>;
 
 thread_local! {
     /// Sums of small blocks that were read before.
-    static KEPT: RefCell<HashMap<[u64; 3], Sums>> = RefCell::default();
+    static KEPT: RefCell<BTreeMap<[u64; 3], Sums>> = RefCell::default();
 }
 
 /// Hands on `ln Z` of a block at all grid points, relative to the start of its sum.
@@ -262,7 +262,7 @@ mod tests {
         let (mut kept, mut anew) = (Interval::default(), Interval::default());
         twice(&mut kept);
         for events in [(3, 9), (5, 7), (3, 9), (5, 7)] {
-            KEPT.with_borrow_mut(HashMap::clear);
+            KEPT.with_borrow_mut(BTreeMap::clear);
             anew.fold(&points, &block((12, events.0), (40, events.1))).unwrap();
         }
         let bits = |interval: &Interval| interval.log_sums.map(f64::to_bits);

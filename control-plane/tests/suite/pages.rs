@@ -11,7 +11,7 @@ use crate::document::operations;
 use crate::world::{ENVIRONMENT, FLAG, World, flag, policy};
 
 /// Lists by path, with the field of the items and what names one of them.
-const LISTS: [(&str, &str, &str); 18] = [
+const LISTS: [(&str, &str, &str); 19] = [
     ("/v1/projects", "projects", "/key"),
     ("/v1/projects/demo/environments", "environments", "/key"),
     ("/v1/projects/demo/flags", "flags", "/flag/key"),
@@ -29,6 +29,7 @@ const LISTS: [(&str, &str, &str); 18] = [
     ("/v1/projects/demo/environments/production/suppressions", "suppressions", "/suppression_id"),
     ("/v1/projects/demo/environments/production/flags/checkout/verdicts", "verdicts", "/verdict_id"),
     ("/v1/tokens", "tokens", "/token_id"),
+    ("/v1/members", "members", "/user_id"),
     ("/v1/audit", "audit", "/audit_id"),
 ];
 
@@ -48,6 +49,8 @@ async fn filled() -> World {
         let window = json!({ "to_ms": world.clock.now().plus(1), "reason": "r" });
         world.ok("POST", &format!("{ENVIRONMENT}/suppressions"), window).await;
         world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": format!("v{n}") })).await;
+        let member = json!({ "name": format!("member{n}"), "roles": [{ "role": "viewer" }] });
+        world.ok("POST", "/v1/members", member).await;
         let outcome = world.outcome("anna", &format!("m{n}"));
         world.ingest(&[outcome, json!({ "nothing": n })]).await;
         for switch in ["trip", "close"] {
@@ -173,6 +176,8 @@ fn every_list_is_paged() {
         "telemetry-health",
         "retention-delta",
         "usage",
+        // Of the one who asks, and gone after a week.
+        "sessions",
         // For edges, which need all of it: the newest ten thousand.
         "erasures",
     ];

@@ -46,7 +46,9 @@ async fn a_parameter_that_nobody_knows_is_refused_by_its_name_on_every_route() {
         );
         assert_eq!(answer.body["errors"][0]["parameter"], "enviroment", "{method} {template}");
         assert!(answer.body["detail"].as_str().unwrap().contains("enviroment"), "{}", answer.body);
-        if path != "/healthz" && path != "/v1/openapi.json" {
+        if !["/healthz", "/v1/openapi.json", "/v1/session", "/v1/session/link"].contains(&path.as_str())
+            || method == "DELETE"
+        {
             let answer = world.send("nobody", &method, &format!("{path}?enviroment=x"), Vec::new()).await;
             assert_eq!(
                 answer.code(),

@@ -4,7 +4,6 @@ use anyhow::Result;
 use flagfuse_control_plane::model::verdict::Decision;
 
 use super::policies::five;
-use super::ramp;
 use crate::cell::{Bar, Cell, Sample};
 use crate::plane::{Plane, Setting};
 use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, Value, steady};
@@ -91,9 +90,9 @@ pub(super) fn cells() -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Three of them with launches so short that unoptimised tests have time for some hundred.
-pub fn short() -> Result<Vec<Cell>> {
-    Ok(vec![fast_activation(100, 24)?, ramp::by_time(8)?, by_base_and_split(0.4, 0.05, 48)?])
+/// Two of them with launches so short that unoptimised tests have time for some hundred.
+pub(super) fn short() -> Result<Vec<Cell>> {
+    Ok(vec![fast_activation(100, 24)?, by_base_and_split(0.4, 0.05, 48)?])
 }
 
 fn by_base_and_split(base: f64, share: f64, hours: u64) -> Result<Cell> {

@@ -21,6 +21,7 @@ fn of_names() -> Vec<(ChangeError, &'static str)> {
         (unknown(Resource::Flag), "flag \"k\" does not exist: PUT …/flags/FLAG makes it"),
         (unknown(Resource::ProjectFlag), "project flag \"k\" does not exist: PUT /v1/projects/PROJECT/"),
         (unknown(Resource::Holdout), "holdout \"k\" does not exist"),
+        (ChangeError::Overtaken, "another attempt at this request has taken over: "),
         (ChangeError::LastOwner, "this is the last owner of the tenant: "),
         (ChangeError::NotAllowed { detail: "no".to_owned() }, "no"),
         (ChangeError::SignIn, "name and password, or the sign-in link, are not valid"),

@@ -11,9 +11,9 @@ pub mod plane;
 pub mod report;
 pub mod run;
 pub mod scenarios;
+pub mod setting;
 pub mod traffic;
 
 mod arm;
 mod attempt;
 mod figures;
-mod setting;

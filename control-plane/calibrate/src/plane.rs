@@ -5,13 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use flagfuse_cells::{Closed, Ledger, MetricNo, NameNo, PhaseId, SliceNo};
-use flagfuse_control_plane::model::circuit::{Circuit, Hand};
-use flagfuse_control_plane::model::evidence::{ClosedBin, ClosedCount, ClosedMiss, ClosedSlot, Found, News};
-use flagfuse_control_plane::model::policy::Policy;
-use flagfuse_control_plane::model::rules::Edges;
+use flagfuse_control_plane::model::circuit::Hand;
+use flagfuse_control_plane::model::evidence::Found;
 use flagfuse_control_plane::model::verdict::{Heed, Look, RampLook, Verdict, decide};
-use flagfuse_control_plane::store::evidence::Spent;
-use flagfuse_control_plane::store::misses::missed;
 use flagfuse_shared::definition::Arm;
 use flagfuse_shared::ids::UnixMillis;
 

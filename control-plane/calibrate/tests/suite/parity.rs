@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_calibrate::plane::{Plane, Setting, news};
+use flagfuse_calibrate::plane::{Plane, Setting};
+use flagfuse_calibrate::setting::news;
 use flagfuse_calibrate::traffic::{
     BEGIN_MS, Delay, Doing, HOUR_MS, Kind, Known, Stream, Traffic, Value as Said, by_arm, steady,
 };

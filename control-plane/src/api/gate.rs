@@ -114,7 +114,9 @@ async fn through(
         return Err(refused);
     }
     let is_named = passage.is_repeatable && parts.headers.contains_key(IDEMPOTENCY_KEY);
-    if is_named && !is_rehearsal(&parts.uri) {
+    if is_named && is_rehearsal(&parts.uri) {
+        repeats::check(&parts)?;
+    } else if is_named {
         return repeats::answer(state, parts, body, next).await;
     }
     Ok(next.run(Request::from_parts(parts, body)).await)

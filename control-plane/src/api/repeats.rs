@@ -7,7 +7,7 @@
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, FromRequestParts as _, Request};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::middleware::Next;
@@ -101,6 +101,11 @@ fn already_done() -> ApiError {
     ApiError::new(Code::AlreadyDone, detail)
 }
 
+/// Refuses a key that is none, of a request that keeps nothing.
+pub(super) fn check(parts: &Parts) -> Result<(), ApiError> {
+    key(&parts.headers).map(drop)
+}
+
 /// The digest of the key.
 fn key(headers: &HeaderMap) -> Result<Digest, ApiError> {
     let mut lines = headers.get_all(IDEMPOTENCY_KEY).iter();
@@ -123,10 +128,15 @@ async fn whole(parts: &Parts, body: Body) -> Result<Bytes, ApiError> {
     RawBody::from_request(request, &()).await.map(|RawBody(bytes)| bytes)
 }
 
-/// What makes a request the same: its path with the query, and its body. All of them are POST.
+/// What makes a request the same: its path with the query, the states that it was made for, and its body. All of them are POST.
 fn asked(parts: &Parts, body: &[u8]) -> Digest {
     let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
-    Digest::of(&[path.as_bytes(), b"\n", body].concat())
+    let states = [IF_MATCH, IF_NONE_MATCH].map(|name| {
+        let lines = parts.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        lines.collect::<Vec<_>>().join(&b","[..])
+    });
+    let [matching, none_matching] = &states;
+    Digest::of(&[path.as_bytes(), matching, none_matching, body].join(&b"\n"[..]))
 }
 
 async fn begin(state: &ApiState, claim: &Claim, asked: &Digest) -> Result<Begun, StoreError> {

@@ -48,7 +48,7 @@ pub enum FlagLabels {
 /// The routes of the operator's listener. Whoever reaches it reads them: it belongs on the loopback, or behind something that asks.
 pub fn operator_router(state: ApiState, labels: FlagLabels) -> Router {
     // No route of the API: its document says nothing of it.
-    Router::new().route_service("/metrics", get(read).layer(Extension(labels)).with_state(state))
+    Router::new().route("/metrics", get(read)).layer(Extension(labels)).with_state(state)
 }
 
 type Float = Gauge<f64, std::sync::atomic::AtomicU64>;

@@ -129,7 +129,7 @@ pub(crate) fn of_nothing() -> Vec<Mistake> {
             .says(
                 400,
                 "bad_schema",
-                &["kind must be \"admin\", \"viewer\", \"ingest\", \"client\" or \"server\""],
+                &["kind must be \"admin\", \"editor\", \"viewer\", \"ingest\", \"client\", \"server\" or \"metrics\""],
             ),
     ]
 }

@@ -166,6 +166,11 @@ impl KeyedPage {
         Listing { q, order: self.order, after, limit: self.limit + 1 }
     }
 
+    /// Where an item stands in this order.
+    fn place(&self, Stand { at, key }: Stand) -> Stand {
+        Stand { at: if self.order.is_by_time() { at } else { UnixMillis(0) }, key }
+    }
+
     /// The page of items that are all here. One is found by what `names` it, its key and maybe a name.
     pub(super) fn of<T>(
         &self,
@@ -175,10 +180,7 @@ impl KeyedPage {
     ) -> Listed<T> {
         let is_found = |item: &T| self.q.as_ref().is_none_or(|q| names(item, &|name| holds(name, q)));
         let mut items: Vec<T> = items.into_iter().filter(is_found).collect();
-        let place = |item: &T| {
-            let Stand { at, key } = stand(item);
-            Stand { at: if self.order.is_by_time() { at } else { UnixMillis(0) }, key }
-        };
+        let place = |item: &T| self.place(stand(item));
         items.sort_by_cached_key(&place);
         if self.order.is_down() {
             items.reverse();
@@ -197,11 +199,7 @@ impl KeyedPage {
     pub(super) fn cut<T>(&self, mut items: Vec<T>, found: u32, stand: impl Fn(&T) -> Stand) -> Listed<T> {
         let is_last = items.len() <= self.limit as usize;
         items.truncate(self.limit as usize);
-        let place = |item: &T| {
-            let Stand { at, key } = stand(item);
-            Stand { at: if self.order.is_by_time() { at } else { UnixMillis(0) }, key }
-        };
-        let next = items.last().filter(|_| !is_last).map(|last| write(&self.list, &place(last)));
+        let next = items.last().filter(|_| !is_last).map(|last| write(&self.list, &self.place(stand(last))));
         Listed { items, next, total: ListTotal::of(found) }
     }
 }

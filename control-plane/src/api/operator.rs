@@ -23,7 +23,6 @@ use crate::error::ApiError;
 use crate::model::circuit::Circuit;
 use crate::publish::keys::status::status;
 use crate::publish::receipts::propagation;
-use crate::store::quarantine::Balance;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::write_times::{BUCKET_ENDS_US, Lane, Lasted};
 use crate::store::{Connection, StoreError, fuses, quarantine, scopes, watermarks};
@@ -122,7 +121,7 @@ async fn gather(registry: &mut Registry, state: &ApiState, labels: FlagLabels) -
     let mut conn = state.store.read().await?;
     let environments = scopes::environments(&mut conn, scopes::Whose::Installation).await?;
     fuses_of(registry, &mut conn, &environments, labels).await?;
-    events(registry, &mut conn, &environments).await?;
+    events(registry, &mut conn).await?;
     replicas(registry, &mut conn, &environments, state, now).await?;
     buffers(registry, &mut conn, &environments, now).await?;
     objectives(registry, &mut conn, &environments, now).await?;
@@ -202,21 +201,8 @@ async fn fuses_of(
     Ok(())
 }
 
-async fn events(
-    registry: &mut Registry,
-    conn: &mut Connection,
-    environments: &[EnvironmentRow],
-) -> Result<(), StoreError> {
-    let mut all = Balance::default();
-    let mut tenants: Vec<&str> = environments.iter().map(|row| row.scope.tenant.as_str()).collect();
-    tenants.dedup();
-    for tenant in tenants {
-        let of = quarantine::balance_total(conn, tenant).await?;
-        all.received += of.received;
-        all.stored += of.stored;
-        all.duplicate += of.duplicate;
-        all.quarantined += of.quarantined;
-    }
+async fn events(registry: &mut Registry, conn: &mut Connection) -> Result<(), StoreError> {
+    let all = quarantine::balance_of_all(conn).await?;
     let events: Family<OutcomeLabel, Counter> = Family::default();
     for (outcome, count) in [
         ("received", all.received),

@@ -465,14 +465,20 @@ pub async fn balance_page(
         .collect()
 }
 
+const TOTAL: &str = "SELECT CAST(COALESCE(SUM(received), 0) AS BIGINT) AS received,
+                            CAST(COALESCE(SUM(stored), 0) AS BIGINT) AS stored,
+                            CAST(COALESCE(SUM(duplicate), 0) AS BIGINT) AS duplicate,
+                            CAST(COALESCE(SUM(quarantined), 0) AS BIGINT) AS quarantined
+                     FROM balance";
+
 /// A tenant's counts over all time.
 pub async fn balance_total(conn: &mut Connection, tenant: &str) -> Result<Balance, StoreError> {
-    let sql = "SELECT CAST(COALESCE(SUM(received), 0) AS BIGINT) AS received,
-                      CAST(COALESCE(SUM(stored), 0) AS BIGINT) AS stored,
-                      CAST(COALESCE(SUM(duplicate), 0) AS BIGINT) AS duplicate,
-                      CAST(COALESCE(SUM(quarantined), 0) AS BIGINT) AS quarantined
-               FROM balance WHERE tenant = $1";
-    balance_of(&sql::query(sql).bind(tenant).fetch_one(conn).await?)
+    balance_of(&sql::composed(format!("{TOTAL} WHERE tenant = $1")).bind(tenant).fetch_one(conn).await?)
+}
+
+/// The same of all tenants together, also of what is deleted since.
+pub async fn balance_of_all(conn: &mut Connection) -> Result<Balance, StoreError> {
+    balance_of(&sql::query(TOTAL).fetch_one(conn).await?)
 }
 
 /// Events of all tenants that wait to be replayed, by code.

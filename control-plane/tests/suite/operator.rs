@@ -70,6 +70,16 @@ async fn an_operator_reads_what_the_process_and_the_database_say() {
 }
 
 #[tokio::test]
+async fn events_count_also_where_no_environment_is_or_is_any_more() {
+    let world = World::empty().await;
+    world.ingest(&[json!({ "nothing": 1 })]).await;
+    let text = exposition(&world, FlagLabels::Off).await;
+    has(&text, r#"flagfuse_ingest_events_total{outcome="received"} 1"#);
+    has(&text, r#"flagfuse_ingest_events_total{outcome="quarantined"} 1"#);
+    has(&text, "flagfuse_balance_difference 0");
+}
+
+#[tokio::test]
 async fn whatever_is_sent_makes_no_series() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;

@@ -1,7 +1,6 @@
 //! Events on their way from real buffers to a control plane that does as a test likes: queues of their own, what waits,
 //! batches that nobody takes, and buffers from before.
 
-#[path = "buffers/enrolment.rs"]
 mod enrolment;
 
 use std::collections::BTreeSet;

@@ -1,12 +1,10 @@
 //! Processes are killed, paused and cut off at random while changes are published and clients ask every isolate: no
 //! version goes back, no answer is older than its label, and everything converges once the network is whole again.
-//! `FLAGFUSE_CHAOS_S=300 cargo test -p flagfuse-tests --test chaos` runs longer; `FLAGFUSE_SEED` repeats the order of faults.
+//! `FLAGFUSE_CHAOS_S=300 cargo test -p flagfuse-tests chaos::` runs longer; `FLAGFUSE_SEED` repeats the order of faults.
 
 #![expect(clippy::disallowed_methods, reason = "how long real processes take is measured with real time")]
 
-#[path = "chaos/faults.rs"]
 mod faults;
-#[path = "chaos/witness.rs"]
 mod witness;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +16,8 @@ use serde_json::json;
 use support::{Client, PATIENCE, SetOnDrop, World, environment_path, eventually, fresh_dir};
 use xtask::stack::StackConfig;
 
-use crate::faults::Faults;
-use crate::witness::{Ledger, watch};
+use self::faults::Faults;
+use self::witness::{Ledger, watch};
 
 const REGIONS: [&str; 3] = ["weur", "enam", "apac"];
 const ISOLATES_PER_REGION: usize = 2;

@@ -74,7 +74,7 @@ fn tell_difference(host: &mut Host, seed: u64) {
     let (left, right) = pairs.find(|(left, right)| left != right).unwrap_or(("one ends", "earlier"));
     panic!(
         "seed {seed} answers otherwise in {}:\nnative: {left}\nthere:  {right}\n\
-         again: DETERMINISM_SEED={seed} cargo test --package flagfuse-tests --test determinism",
+         again: DETERMINISM_SEED={seed} cargo test --package flagfuse-tests determinism::",
         host.name
     );
 }

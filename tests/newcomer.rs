@@ -1,19 +1,15 @@
 //! A newcomer against the real product who makes every mistake there is to make, and finds in each answer what is wrong,
 //! where, what is allowed, and what to do next.
 
-#[path = "newcomer/doors.rs"]
 mod doors;
-#[path = "newcomer/flags.rs"]
 mod flags;
-#[path = "newcomer/mistake.rs"]
 mod mistake;
-#[path = "newcomer/sent.rs"]
 mod sent;
 
-use doors::{at_wrong_doors, of_nothing};
-use flags::{of_fuses, of_json, of_rules, of_shape};
-use mistake::Mistake;
-use sent::{of_evaluations, of_events, of_imports};
+use self::doors::{at_wrong_doors, of_nothing};
+use self::flags::{of_fuses, of_json, of_rules, of_shape};
+use self::mistake::Mistake;
+use self::sent::{of_evaluations, of_events, of_imports};
 use serde_json::json;
 use support::{GUARDED_FLAG, PATIENCE, World, environment_path, eventually};
 

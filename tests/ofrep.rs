@@ -3,7 +3,7 @@
 use flagfuse_shared::bucket::{Bucket, GATE_SEED};
 use flagfuse_shared::limits::VALUE_LEN_MAX;
 use serde_json::{Value, json};
-use support::{Client, SCRIPT_LIMIT, World, output, root};
+use support::{Client, PATIENCE, SCRIPT_LIMIT, World, eventually, output, root};
 
 /// Runs a script with the edge's URL, a key and `more`, and reads the JSON it prints.
 fn openfeature(world: &World, script: &str, more: &[&str]) -> Value {
@@ -19,11 +19,39 @@ fn openfeature(world: &World, script: &str, more: &[&str]) -> Value {
 #[test]
 fn the_edge_speaks_ofrep() {
     let world = World::start("ofrep");
+    single_evaluations_are_counted(&world);
     openfeature_sdk_gets_every_type_and_every_error(&world);
     status_codes_are_the_protocols(&world);
     bulk_has_a_validator(&world);
     keys_may_be_spelled_in_any_way(&world);
     the_largest_and_the_smallest_values_arrive(&world);
+}
+
+/// When a flag was asked for last, and how often, is told without a fuse that watches; a prefetch asks for nothing.
+fn single_evaluations_are_counted(world: &World) {
+    const ASKED: usize = 5;
+    let body = json!({ "context": { "targetingKey": "user-7" } });
+    for path in std::iter::repeat_n("max-items", ASKED).chain(["nobody"]) {
+        world.edges[0].post(&format!("/ofrep/v1/evaluate/flags/{path}"), &body).unwrap();
+    }
+    world.edges[0].post("/ofrep/v1/evaluate/flags", &body).unwrap().ok().unwrap();
+    let usage = |flag: &str| {
+        let path = format!("{}/flags/{flag}/usage", support::environment_path());
+        world.admin.get(&path).unwrap().ok().unwrap()["usage"].clone()
+    };
+    let served = eventually("what was asked for is told", PATIENCE, || {
+        let hours = usage("max-items");
+        let hours = hours.as_array().unwrap();
+        let of = |name: &str| hours.iter().filter_map(|hour| hour["served"][name].as_u64()).sum::<u64>();
+        anyhow::ensure!(of("yes") >= ASKED as u64, "{hours:?}");
+        Ok((of("yes"), of("no"), of("variant/ten") + of("variant/twenty")))
+    })
+    .unwrap();
+    assert_eq!(served, (ASKED as u64, 0, ASKED as u64));
+    assert_eq!(usage("banner-text"), json!([]), "a bulk evaluation asks for nothing");
+    let path = format!("{}/flag-rows?q=max-items", support::environment_path());
+    let row = world.admin.get(&path).unwrap().ok().unwrap()["rows"][0].clone();
+    assert!(row["last_asked_ms"].is_u64(), "{row}");
 }
 
 fn openfeature_sdk_gets_every_type_and_every_error(world: &World) {

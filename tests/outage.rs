@@ -1,5 +1,5 @@
 //! The control plane goes away: every isolate goes on answering, says so, and is fresh again soon after it is back.
-//! `FLAGFUSE_OUTAGE_S=600 cargo test -p flagfuse-tests --test outage -- --nocapture` keeps it away for ten minutes.
+//! `FLAGFUSE_OUTAGE_S=600 cargo test -p flagfuse-tests outage:: -- --nocapture` keeps it away for ten minutes.
 
 #![expect(clippy::disallowed_methods, reason = "how long real processes take is measured with real time")]
 

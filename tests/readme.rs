@@ -1,13 +1,9 @@
 //! The README and docs/ hold what they say: every command in README.md and docs/production.md runs as it stands, links lead
 //! somewhere, the tables agree with the code that they describe, and what docs/events.md sends arrives.
 
-#[path = "readme/document.rs"]
 mod document;
-#[path = "readme/lossy.rs"]
 mod lossy;
-#[path = "readme/sending.rs"]
 mod sending;
-#[path = "readme/walk.rs"]
 mod walk;
 
 use std::fs;

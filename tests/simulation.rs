@@ -1,20 +1,41 @@
 //! The loop's distributed part in virtual time, with everything going wrong at once: one seed, one trace.
 //!
-//! `FLAGFUSE_SEED=7 cargo test -p flagfuse-tests --test simulation -- --nocapture seeds` runs one seed and prints how it
+//! A world of control planes, replicas, isolates, buffers and clients in virtual time. The state machines, the signatures and
+//! the wire formats are the production ones; processes, disks, networks, clocks and the database are models.
+//!
+//! The shape is that of `TigerBeetle`'s VOPR and `FoundationDB`'s simulation: one thread, one stream of chance, an oracle that
+//! sees everything, and faults that are planted to see whether it does.
+//!
+//! `FLAGFUSE_SEED=7 cargo test -p flagfuse-tests simulation::seeds -- --nocapture` runs one seed and prints how it
 //! ended; `FLAGFUSE_SIM_SEEDS=500` runs so many instead of the few that have to do for every change.
 
 #![expect(clippy::disallowed_methods, reason = "a developer asks for seeds and faults from the command line")]
 
-#[path = "simulation/mod.rs"]
-mod simulation;
+mod adversary;
+mod beacon;
+mod bell;
+mod chance;
+mod chaos;
+mod database;
+mod disk;
+mod fault;
+mod isolate;
+mod network;
+mod oracle;
+mod plane;
+mod replica;
+mod signer;
+mod sim;
+mod trace;
+mod world;
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use simulation::fault::{Fault, PLANTED, Planted};
-use simulation::world::{Outcome, Setting, run};
+use self::fault::{Fault, PLANTED, Planted};
+use self::world::{Outcome, Setting, run};
 
 /// Seeds that every change has to get through.
 const SEED_COUNT: u64 = 6;
@@ -56,7 +77,7 @@ fn on_all_cores<T: Sync, R: Send>(items: &[T], act: impl Fn(&T) -> R + Sync) -> 
 fn endure(seed: u64) -> Result<Outcome, String> {
     let (outcome, again) = (run(sound(seed)), run(sound(seed)));
     let repeat =
-        format!("FLAGFUSE_SEED={seed} cargo test -p flagfuse-tests --test simulation -- --nocapture seeds");
+        format!("FLAGFUSE_SEED={seed} cargo test -p flagfuse-tests simulation::seeds -- --nocapture");
     if (outcome.hash, outcome.lines) != (again.hash, again.lines) {
         let (one, other) = (outcome.lines, again.lines);
         return Err(format!(

@@ -3,17 +3,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "a developer asks for more mutants from the command line")]
 
-#[path = "tamper/attacks.rs"]
 mod attacks;
-#[path = "tamper/forge.rs"]
 mod forge;
-#[path = "tamper/mutants.rs"]
 mod mutants;
-#[path = "tamper/replica.rs"]
 mod replica;
-#[path = "tamper/signatures.rs"]
 mod signatures;
-#[path = "tamper/victim.rs"]
 mod victim;
 
 use flagfuse_shared::limits::CLOCK_SKEW_MS_MAX;
@@ -21,9 +15,9 @@ use flagfuse_shared::snapshot::beat::{BeatLedger, FreshnessKeys};
 use flagfuse_shared::snapshot::manifest::KEYSET_TYPE;
 use serde_json::json;
 
-use crate::attacks::{Row, beat, beats, recovery, signed_beat};
-use crate::forge::{envelope, flag};
-use crate::victim::Victim;
+use self::attacks::{Row, beat, beats, recovery, signed_beat};
+use self::forge::{envelope, flag};
+use self::victim::Victim;
 
 /// Runs the attacks of a row one after the other against one victim.
 fn refused(row: Row) {

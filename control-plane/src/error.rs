@@ -25,6 +25,7 @@ use crate::change::{ChangeError, Conflict, Resource, Tag, Unmet};
 use crate::ingest::IngestError;
 use crate::model::account::AccountFault;
 use crate::model::contract::ContractFault;
+use crate::model::flag_details::DetailsFault;
 use crate::model::policy::PolicyFault;
 use crate::model::slo::SloFault;
 use crate::publish::keys::KeyError;
@@ -41,6 +42,9 @@ pub struct Shown {
     /// As its `GET` shows it.
     pub body: Option<Value>,
 }
+
+/// The content type of a failed request.
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A failed request as `application/problem+json` (RFC 9457).
 #[derive(Serialize)]
@@ -85,6 +89,12 @@ impl ApiError {
         let fault = Fault { pointer: Some(pointer.clone()), parameter: None, detail: detail.into() };
         (self.members.pointer, self.members.errors) = (Some(pointer), Some(vec![fault]));
         self
+    }
+
+    /// A field of the body that is not what it has to be.
+    pub fn of_field(code: Code, field: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self::new(code, detail.clone()).about(field, detail)
     }
 
     /// A parameter of the query that is not what it has to be.
@@ -174,7 +184,7 @@ impl IntoResponse for ApiError {
         };
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(tag) = self.tag.and_then(|tag| HeaderValue::try_from(tag.to_string()).ok()) {
             headers.insert(ETAG, tag);
         }
@@ -235,6 +245,17 @@ impl From<ContractFault> for ApiError {
             ContractFault::Shape { what, misfit } => Self::misfit(code, misfit, what),
             ContractFault::OutOfRange { field, .. } => {
                 Self::new(code, fault.to_string()).about(field, fault.to_string())
+            }
+        }
+    }
+}
+
+impl From<DetailsFault> for ApiError {
+    fn from(fault: DetailsFault) -> Self {
+        match &fault {
+            DetailsFault::Shape(misfit) => Self::misfit(Code::InvalidFlagDetails, misfit, "the details"),
+            DetailsFault::OutOfRange { field, .. } => {
+                Self::new(Code::InvalidFlagDetails, fault.to_string()).about(field, fault.to_string())
             }
         }
     }
@@ -352,6 +373,7 @@ const fn unknown_code(what: Resource) -> Code {
         Resource::Project => Code::UnknownProject,
         Resource::Environment | Resource::Settings => Code::UnknownEnvironment,
         Resource::Flag | Resource::ProjectFlag => Code::UnknownFlag,
+        Resource::FlagDetails => Code::UnknownFlagDetails,
         Resource::Override => Code::UnknownOverride,
         Resource::Fuse => Code::UnknownFuse,
         Resource::Contract => Code::UnknownContract,
@@ -494,6 +516,7 @@ impl From<IngestError> for ApiError {
         let detail = error.to_string();
         match error {
             IngestError::WrongTenant { .. } => Self::new(Code::WrongTenant, detail),
+            IngestError::WrongPlace { .. } => Self::new(Code::Forbidden, detail),
             IngestError::Batch(_) | IngestError::BufferId { .. } | IngestError::BatchSeq { .. } => {
                 // So that an edge does not take this for a control plane that reads no newer format.
                 let members = Members { formats: Some(FORMATS.to_vec()), ..Members::default() };

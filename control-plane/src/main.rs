@@ -22,7 +22,7 @@ async fn work() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return misused(&error),
     };
-    telemetry::start(cli.log.as_deref());
+    telemetry::start(cli.log.as_deref(), cli.log_format);
     match cli::run(cli.command).await {
         Ok(code) => code,
         Err(error) => {

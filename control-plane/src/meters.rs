@@ -12,7 +12,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper ends of buckets for what takes milliseconds or seconds, in seconds.
@@ -46,6 +45,18 @@ struct NackLabels {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+    commit: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    by: &'static str,
+    outcome: &'static str,
+}
+
 /// A histogram of seconds.
 fn seconds() -> Histogram {
     Histogram::new(SECONDS)
@@ -59,6 +70,7 @@ pub struct Meters {
     transitions: Family<TransitionLabels, Counter>,
     propagation: Histogram,
     nacks: Family<NackLabels, Counter>,
+    logins: Family<LoginLabels, Counter>,
     ingest_batches: Histogram,
     engine_ticks: Histogram,
     engine_ticked_seconds: Gauge<f64, AtomicU64>,
@@ -79,6 +91,7 @@ impl Default for Meters {
             transitions: Family::default(),
             propagation: Histogram::new(PROPAGATION),
             nacks: Family::default(),
+            logins: Family::default(),
             ingest_batches: seconds(),
             engine_ticks: seconds(),
             engine_ticked_seconds: Gauge::default(),
@@ -91,8 +104,10 @@ impl Default for Meters {
 impl Meters {
     fn register(&mut self) {
         let registry = &mut self.registry;
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("commit", commit())]);
-        registry.register("build", "The program", build);
+        // A gauge and no `Info`: of all of OpenMetrics' kinds it is the one that older readers do not know.
+        let build: Family<BuildLabels, Gauge> = Family::default();
+        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION"), commit: commit() }).set(1);
+        registry.register("build_info", "The program", build);
         registry.register_with_unit(
             "http_request_duration",
             "Answers by route, from the head of the request to that of the answer",
@@ -115,6 +130,11 @@ impl Meters {
             "nacks",
             "Snapshots and beats that replicas refused, by region and code",
             self.nacks.clone(),
+        );
+        registry.register(
+            "login_attempts",
+            "Attempts to sign in, by what was shown and how they ended",
+            self.logins.clone(),
         );
         registry.register_with_unit(
             "ingest_batch_duration",
@@ -160,6 +180,11 @@ impl Meters {
     /// A replica of a region refused something. A code that is none of ours counts as `other`.
     pub fn refused(&self, region: &str, code: &'static str) {
         self.nacks.get_or_create(&NackLabels { region: region.to_owned(), code }).inc();
+    }
+
+    /// Somebody tried to sign in by a word for what was shown, which ended in a word.
+    pub fn login(&self, by: &'static str, outcome: &'static str) {
+        self.logins.get_or_create(&LoginLabels { by, outcome }).inc();
     }
 
     /// A group of batches was committed.
@@ -223,6 +248,7 @@ mod tests {
         meters.moved("OPEN", "fuse");
         meters.propagated(Duration::from_millis(143));
         meters.refused("eu", "E_EQUIV");
+        meters.login("link", "refused");
         meters.ingested(Duration::from_millis(3));
         meters.ticked(Duration::from_millis(12), UnixMillis(1_796_000_000_500));
         let mut beside = Registry::with_prefix("flagfuse");
@@ -237,6 +263,7 @@ mod tests {
             r#"flagfuse_propagation_seconds_bucket{le="0.15"} 1"#,
             r#"flagfuse_propagation_seconds_bucket{le="0.1"} 0"#,
             r#"flagfuse_nacks_total{region="eu",code="E_EQUIV"} 1"#,
+            r#"flagfuse_login_attempts_total{by="link",outcome="refused"} 1"#,
             "flagfuse_ingest_batch_duration_seconds_count 1",
             "flagfuse_engine_ticked_seconds 1796000000.5",
             "flagfuse_fuses 3",

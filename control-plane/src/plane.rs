@@ -13,6 +13,8 @@ use crate::api::{ApiState, FlagLabels, RateLimit, Uses, operator_router, router}
 use crate::change::{Actor, Change, ChangeError, CodeToMake, PeopleChange, apply};
 use crate::clock::Clock;
 use crate::credential::{Bearer, Secret, TokenKind, generate, public_id};
+use crate::dashboard;
+use crate::feed::{self, Feed};
 use crate::ingest::{Ingestion, Node};
 use crate::jobs::{self, ServeOptions};
 use crate::listen::{self, Limits, capacity};
@@ -147,6 +149,8 @@ pub struct ControlPlane {
     pub clock: Clock,
     /// When tokens and sessions were used last, until it is written.
     pub uses: Arc<Uses>,
+    /// What happens, for those who listen.
+    pub feed: Feed,
 }
 
 /// Makes keys with a development root, database and first tokens; refuses a directory that has them.
@@ -235,7 +239,8 @@ impl ControlPlane {
         let node = Node::random(String::new())?;
         let bell = publisher.listen();
         let ingestion = Ingestion::new(store.clone(), unit_key.clone(), clock.clone(), node, bell);
-        Ok(Self { store, publisher, ingestion, unit_key, clock, uses: Arc::default() })
+        let feed = Feed::new(public_id()?);
+        Ok(Self { store, publisher, ingestion, unit_key, clock, uses: Arc::default(), feed })
     }
 
     /// The same under an address where other control planes of its database reach it: they hand it the events that it
@@ -326,12 +331,12 @@ impl ControlPlane {
 
     /// The API alone, without anything running beside it, and without a limit to how often a token may ask.
     pub fn router(&self, fleet: Fleet) -> axum::Router {
-        router(self.api(fleet))
+        dashboard::before(router(self.api(fleet)))
     }
 
     /// The same with such a limit.
     pub fn limited_router(&self, fleet: Fleet, limit: RateLimit) -> axum::Router {
-        router(self.api(fleet).limited(limit))
+        dashboard::before(router(self.api(fleet).limited(limit)))
     }
 
     /// What an operator reads of this process and its database, alone.
@@ -341,7 +346,8 @@ impl ControlPlane {
 
     fn api(&self, fleet: Fleet) -> ApiState {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
-        let state = ApiState::new(store, publisher, self.ingestion.clone(), self.clock.clone(), fleet);
+        let parts = (store, publisher, self.ingestion.clone());
+        let state = ApiState::new(parts, self.clock.clone(), fleet, self.feed.clone());
         state.noting(Arc::clone(&self.uses))
     }
 
@@ -371,6 +377,7 @@ impl ControlPlane {
         beside.spawn(jobs::run_housekeeping(store.clone(), publisher.clone(), clock.clone()));
         let uses = Arc::clone(&self.uses);
         beside.spawn(jobs::run_people(store.clone(), publisher.clone(), clock.clone(), uses));
+        beside.spawn(feed::run(self.feed.clone(), store.clone(), clock.clone(), publisher.listen()));
         let fleet = options.fleet();
         // For those who ask this side what the edges answer.
         let addresses = options.edges.iter().map(|edge| edge.url.clone()).collect();
@@ -388,10 +395,11 @@ impl ControlPlane {
             let (router, limits) = (operator_router(api.clone(), labels), Limits::of(OPERATOR_COUNT_MAX));
             beside.spawn(listen::serve(listener, router, limits, stopped.clone()));
         }
-        let serving = listen::serve(listener, router(api), limits, stopped);
+        let serving = listen::serve(listener, dashboard::before(router(api)), limits, stopped);
         let drained = async {
             shutdown.await;
             stop.send_replace(true);
+            self.feed.stop();
             tokio::time::sleep(DRAIN_TIMEOUT).await;
         };
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Gives up on another party after a time. Never retries.
+//! Waits: for another party no longer than some time, or for time to pass. Never retries.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,10 +14,14 @@ pub struct TimedOut {
     pub limit_ms: u64,
 }
 
+/// Lets this much time pass.
+pub async fn pause(ms: u64) {
+    worker::Delay::from(Duration::from_millis(ms)).await;
+}
+
 /// Awaits `work` for at most `limit_ms`. What `work` has sent by then stays sent.
 pub async fn within<T>(limit_ms: u64, work: impl Future<Output = T>) -> Result<T, TimedOut> {
-    let timer = worker::Delay::from(Duration::from_millis(limit_ms));
-    match select(pin!(work), pin!(timer)).await {
+    match select(pin!(work), pin!(pause(limit_ms))).await {
         Either::Left((done, _)) => Ok(done),
         Either::Right(_) => Err(TimedOut { limit_ms }),
     }

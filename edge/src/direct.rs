@@ -17,11 +17,13 @@ use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::wasm_bindgen_futures::future_to_promise;
 
 use crate::beacon::exposure::{self, Exposure};
+use crate::beacon::reports;
 use crate::clock;
 use crate::config::{cached_config, config};
 use crate::http::asker::asker;
 use crate::http::evaluation;
 use crate::http::gate::pass;
+use crate::http::ofrep::Answered;
 use crate::http::reply::Reply;
 use crate::http::reply::RequestedBy;
 use crate::http::request::{RequestHead, RequestHeaders};
@@ -43,6 +45,7 @@ const WORK_COUNT_MAX: usize = 1_024;
 enum Work {
     Refresh(Scope),
     Record(Scope, KeyId, Box<Exposure>),
+    Report,
 }
 
 thread_local! {
@@ -114,14 +117,15 @@ pub fn direct_text() -> String {
     })
 }
 
-/// Does what waits: refreshes and exposures. Address and user agent are those of the request that was just answered: they
-/// are asked for only where there is something to record.
+/// Does what waits: refreshes, exposures, counts of what was asked for. Address and user agent are those of the request that was
+/// just answered: they are asked for only where there is something to record.
 #[wasm_bindgen(js_name = directWork)]
 pub fn direct_work(env: Env, address: Option<String>, user_agent: Option<String>) -> Promise {
     // Taken at once: before a promise's work begins, another request may have been answered.
     let waiting = WORK.take();
     future_to_promise(async move {
         let Ok(config) = config(&env) else { return Ok(JsValue::UNDEFINED) };
+        let mut must_report = false;
         for work in waiting {
             match work {
                 // A failed refresh changes nothing: the next request sees an older age and asks again.
@@ -130,7 +134,12 @@ pub fn direct_work(env: Env, address: Option<String>, user_agent: Option<String>
                     let asker = asker(&config, key, address.as_deref(), user_agent.as_deref());
                     exposure::store(&exposure, &asker, &env, &config, &scope).await;
                 }
+                Work::Report => must_report = true,
             }
+        }
+        // It waits for more, and nothing waits behind it.
+        if must_report {
+            reports::report(&env, &config).await;
         }
         Ok(JsValue::UNDEFINED)
     })
@@ -177,7 +186,10 @@ fn answer(head: &RequestHead, body: &[u8]) -> Option<Reply> {
     }
     let GateOutcome::Answer(served, _) = outcome else { return None };
     Some(match evaluation::answer(&config, &claim, &served, head, body, now) {
-        Ok((reply, exposure)) => {
+        Ok(Answered { reply, exposure, must_report }) => {
+            if must_report && wait(Work::Report).is_err() {
+                reports::forgo();
+            }
             if let Some(exposure) = exposure {
                 record(claim.scope, claim.shown.key_id(), exposure);
             }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use support::{World, environment_path};
 
-use crate::mistake::{BULK, Mistake, Shown, To, flag_path, to};
+use super::mistake::{BULK, Mistake, Shown, To, flag_path, to};
 
 /// The right request at the wrong door, or with the wrong key.
 pub(crate) fn at_wrong_doors(world: &World) -> Vec<Mistake> {

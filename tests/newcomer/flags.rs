@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use support::GUARDED_FLAG;
 
-use crate::mistake::{Mistake, To, flag, flag_path, patched, to};
+use super::mistake::{Mistake, To, flag, flag_path, patched, to};
 
 /// Bodies that are not JSON, or another JSON.
 pub(crate) fn of_json() -> Vec<Mistake> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use support::{GUARDED_FLAG, environment_path};
 
-use crate::mistake::{BULK, Mistake, To, patched, to};
+use super::mistake::{BULK, Mistake, To, patched, to};
 
 /// Questions to the edge.
 pub(crate) fn of_evaluations() -> Vec<Mistake> {

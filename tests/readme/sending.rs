@@ -13,9 +13,9 @@ use support::{
 };
 use xtask::tools;
 
-use crate::document::{Block, blocks};
-use crate::lossy::{Lossy, Posted};
-use crate::read;
+use super::document::{Block, blocks};
+use super::lossy::{Lossy, Posted};
+use super::read;
 
 const PAGE: &str = "docs/events.md";
 /// The flag that the page asks for.

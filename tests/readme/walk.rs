@@ -21,7 +21,7 @@ use xtask::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
 use xtask::stack::build;
 use xtask::tools;
 
-use crate::document::{Block, blocks, broken_promise, command};
+use super::document::{Block, blocks, broken_promise, command};
 
 /// The ports that the documents name.
 const PORTS: [u16; 3] = [7400, 8787, 8788];
@@ -237,7 +237,7 @@ fn stand_in(dir: &Path, control_plane: &Path, edge: &Path) -> Result<()> {
 PATH='{path}' HOME='{home}'
 case "$1 $2" in
   "xtask up" | "xtask demo") verb=$2; shift 2; exec '{xtask}' "$verb" --data "$PWD/.flagfuse" "$@" ;;
-  "xtask build") mkdir -p edge && cp -R '{edge}' edge/build ;;
+  "xtask build") [ "$3" = dashboard ] || {{ mkdir -p edge && cp -R '{edge}' edge/build; }} ;;
   "xtask wrangler") exec '{xtask}' wrangler "$3" --dry-run --outdir "$PWD/deployed" "$4" "$PWD/$5" ;;
   "build --release") mkdir -p target/release && ln -sf '{control_plane}' target/release/flagfuse ;;
   *) echo "the walk has no stand-in for cargo $*" >&2; exit 1 ;;

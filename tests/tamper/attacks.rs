@@ -9,7 +9,7 @@ use flagfuse_shared::snapshot::envelope::{Segments, encode_frame, split_frame};
 use flagfuse_shared::snapshot::manifest::{KEYSET_TYPE, MANIFEST_TYPE, READER_VERSION};
 use serde_json::{Value, json};
 
-use crate::forge::{Draft, Forge, Seed, envelope, key, public};
+use super::forge::{Draft, Forge, Seed, envelope, key, public};
 
 /// One hostile frame.
 #[derive(Debug, Clone)]

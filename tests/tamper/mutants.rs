@@ -1,12 +1,12 @@
 //! Frames that nobody made on purpose: every bit flipped, every length cut, and any number of seeded mutants. None may be
-//! taken, none may panic. `FLAGFUSE_MUTANTS=1000000 cargo test -p flagfuse-tests --test tamper -- mutants` runs more.
+//! taken, none may panic. `FLAGFUSE_MUTANTS=1000000 cargo test -p flagfuse-tests tamper::mutants` runs more.
 
 use std::thread;
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::snapshot::envelope::split_frame;
 
-use crate::victim::Victim;
+use super::victim::Victim;
 
 /// Mutants in CI: some seconds of two cores.
 const MUTANT_COUNT: u64 = 40_000;

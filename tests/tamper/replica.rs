@@ -13,8 +13,8 @@ use flagfuse_shared::ids::{Scope, UnixMillis};
 use support::plane::Replica;
 use support::{Client, World};
 
-use crate::attacks::{ROWS, beat, beats, signed_beat};
-use crate::forge::{Forge, Seed};
+use super::attacks::{ROWS, beat, beats, signed_beat};
+use super::forge::{Forge, Seed};
 
 /// Says something; the code of the refusal, `ack`, or `hello`.
 fn say(replica: &mut Replica, message: &PlaneMessage<'_>) -> String {

@@ -14,8 +14,8 @@ use flagfuse_shared::snapshot::verify::key_id;
 use serde_json::json;
 use sha2::{Digest as _, Sha512};
 
-use crate::forge::{Seed, envelope, key, signed_body, with_signature};
-use crate::victim::{Victim, forge};
+use super::forge::{Seed, envelope, key, signed_body, with_signature};
+use super::victim::{Victim, forge};
 
 /// The eight points of small order, and other spellings of them (y + p where that fits into 255 bits, and a sign without
 /// an x), as listed in Chalkias, Garillot, Nikolaenko: "Taming the many `EdDSAs`" (2020), table 1.

@@ -4,7 +4,7 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::{Admitted, Outcome, TrustedRoots, verify};
 
-use crate::forge::{Forge, public};
+use super::forge::{Forge, public};
 
 /// A verifier that holds a version.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::dashboard::build_dashboard;
 use crate::deny;
+use crate::logs;
 use crate::parallel::side_by_side;
 use crate::postgres::Postgres;
 use crate::process::{cargo, run_within};
@@ -22,12 +24,14 @@ const STEP_LIMIT: Duration = Duration::from_hours(3);
 /// Lines of a failed program's output that are shown; its log has the rest.
 const SHOWN_LINE_COUNT: usize = 200;
 /// Those that take longest come first, so that none of them is the one everybody waits for in the end.
-const LONGEST: [&str; 11] = [
+const LONGEST: [&str; 12] = [
     "/web",
     "/suite",
     "/simulation",
     "/openapi",
     "/notify",
+    // Not beside the other pages: a browser in want of memory forgets what it would else go back to.
+    "/dashboard",
     "/flagfuse_control_plane",
     "/readme",
     "/browser",
@@ -59,6 +63,8 @@ impl Extent {
                 ("FLAGFUSE_OUTAGE_S", "120"),
                 ("FLAGFUSE_OFFLINE_S", "60"),
                 ("FLAGFUSE_WEB_CHAOS_S", "300"),
+                ("FLAGFUSE_WEB_REAL_PAGES", "1"),
+                ("FLAGFUSE_EVERY_VIEW", "1"),
                 ("FLAGFUSE_SQLITE_LAUNCHES", "200"),
                 ("PROPTEST_CASES", "20000"),
             ],
@@ -89,6 +95,7 @@ pub fn test(root: &Path, extent: Extent) -> Result<()> {
     let postgres = Postgres::for_tests()?;
     let variables = [extent.variables(), &Postgres::variables(postgres.as_ref())].concat();
     timed("tests", || run_all(root, &programs, &variables))?;
+    logs::tell_no_secret(root)?;
     progress(&format!("all checks passed in {} s", began.elapsed().as_secs()));
     Ok(())
 }
@@ -110,7 +117,8 @@ fn install(root: &Path) -> Result<()> {
     tools::node_22(root)?;
     tools::schemathesis(root)?;
     tools::browser_packages(root)?;
-    tools::web_package(root)
+    tools::web_package(root)?;
+    build_dashboard(root)
 }
 
 /// Runs the programs side by side: most of them wait for processes more than they compute.

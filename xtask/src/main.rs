@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use xtask::check::{self, Extent};
 use xtask::repeat::{self, RepeatOptions};
 use xtask::wasm_build::{EDGE, EVALUATOR, WasmProfile, build_wasm};
-use xtask::{attack, bench, calibrate, chaos, demo, load, private, process, tools, up};
+use xtask::{attack, bench, calibrate, chaos, dashboard, demo, load, private, process, tools, up};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
@@ -44,6 +44,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                                          measure; writes target/bench/NAME.json; ingest with N units too, such as 20000000
   build edge                             the optimised worker in edge/build, for deployment
   build evaluator                        the evaluator for browsers and Node.js in sdk/evaluator/pkg
+  build dashboard                        the page, which the control plane serves: from its folder in a debug build, else from inside
   wrangler ARGUMENTS                     wrangler on the Node.js version it needs";
 
 fn main() -> ExitCode {
@@ -76,6 +77,7 @@ fn command() -> Result<()> {
         ("build", [name]) if name == EVALUATOR.name => {
             build_wasm(root, &EVALUATOR, WasmProfile::Optimised).map(|_| ())
         }
+        ("build", [name]) if name == "dashboard" => dashboard::build_dashboard(root),
         ("wrangler", options) => process::run("wrangler", tools::wrangler(root)?.args(options)),
         _ => bail!("{USAGE}"),
     }

@@ -37,6 +37,12 @@ pub fn play(admin: &Client, edges: &[Client], scenario: &Scenario) -> Result<()>
     let key = format!("{KEY_PREFIX}{}-{begun_ms}", scenario.name);
     arm(admin, scenario, &key)?;
     progress(&format!("{}: {}", scenario.name, scenario.story));
+    if let Some(units) = scenario.units {
+        progress(&format!(
+            "{}: that takes about {units} who see the feature and were read, as a rule.",
+            scenario.name
+        ));
+    }
     let (visits, stop) = (Visits::default(), AtomicBool::new(false));
     thread::scope(|scope| {
         let (visits, stop, key) = (&visits, &stop, key.as_str());

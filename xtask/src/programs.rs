@@ -1,5 +1,6 @@
 //! The programs of tests that cargo compiles of the workspace. Knows nothing of how often they are run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,17 +15,23 @@ use crate::tools::progress;
 
 /// The package whose tests are stories on real processes and the simulation, and the one other program of that kind.
 const STORIES: (&str, &str) = ("flagfuse-tests", "flagfuse-control-plane/suite");
+/// The program whose modules are run one by one.
+const IN_PARTS: &str = "flagfuse-tests/stories";
+/// How long a program may take to name its tests.
+const LIST_LIMIT: Duration = Duration::from_mins(1);
 const DOCTESTS: &str = "doctests";
 
-/// A program of tests.
+/// A program of tests, or a part of it that is run in a process of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// `PACKAGE/TARGET`.
+    /// `PACKAGE/TARGET`; of the stories `PACKAGE/MODULE`.
     pub(crate) name: String,
     /// Whether it runs real processes or the simulation.
     pub(crate) is_story: bool,
     /// `None` for the documentation's examples, which cargo runs.
     pub(crate) executable: Option<PathBuf>,
+    /// The tests to run; all of them where it names none.
+    pub(crate) tests: Vec<String>,
     pub(crate) package_dir: PathBuf,
     /// Differs when anything was compiled anew.
     pub(crate) stamp: String,
@@ -37,6 +44,9 @@ impl Program {
         if self.executable.is_none() {
             command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
         }
+        if !self.tests.is_empty() {
+            command.arg("--exact").args(&self.tests);
+        }
         command.current_dir(&self.package_dir);
         command
     }
@@ -46,7 +56,25 @@ impl Program {
     pub(crate) fn log_name(&self) -> String {
         let executable =
             self.executable.as_ref().and_then(|path| path.file_name()).and_then(|name| name.to_str());
-        format!("{}.log", executable.unwrap_or(&self.name))
+        match self.name.rsplit_once('/') {
+            Some((_, part)) if !self.tests.is_empty() => format!("{part}.log"),
+            _ => format!("{}.log", executable.unwrap_or(&self.name)),
+        }
+    }
+
+    /// One program for each module of this one, for a process of its own: what a process has but once (an open file limit,
+    /// a world that its tests share) is not another module's, and several run side by side.
+    fn parts(&self) -> Result<Vec<Self>> {
+        let mut list = self.command();
+        let list = output(&self.name, list.args(["--list", "--format", "terse"]), LIST_LIMIT)?;
+        if !list.status.success() || list.stdout.is_empty() {
+            bail!("{} names no tests: {}", self.name, String::from_utf8_lossy(&list.stderr));
+        }
+        let package = self.name.split('/').next().unwrap_or_default();
+        let parts = by_module(&String::from_utf8_lossy(&list.stdout))
+            .into_iter()
+            .map(|(module, tests)| Self { name: format!("{package}/{module}"), tests, ..self.clone() });
+        Ok(parts.collect())
     }
 
     /// Runs it to its end, its output in a file.
@@ -87,13 +115,19 @@ pub(crate) fn programs(root: &Path) -> Result<Vec<Program>> {
     let messages = String::from_utf8_lossy(&compiled.stdout).into_owned();
     let mut programs = Vec::new();
     for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        programs.extend(program(&message, &edge)?);
+        let Some(program) = program(&message, &edge)? else { continue };
+        if program.name == IN_PARTS {
+            programs.extend(program.parts()?);
+        } else {
+            programs.push(program);
+        }
     }
     let stamp = programs.iter().map(|program| program.stamp.as_str()).max().unwrap_or_default().to_owned();
     programs.push(Program {
         name: DOCTESTS.to_owned(),
         is_story: false,
         executable: None,
+        tests: Vec::new(),
         package_dir: root.to_owned(),
         stamp,
     });
@@ -126,6 +160,7 @@ fn program(message: &Value, product: &str) -> Result<Option<Program>> {
         is_story: package == STORIES.0 || name == STORIES.1,
         stamp: format!("{} {product}", stamp(Path::new(executable))?),
         executable: Some(PathBuf::from(executable)),
+        tests: Vec::new(),
         package_dir: Path::new(manifest).parent().unwrap_or(Path::new(".")).to_owned(),
         name,
     }))
@@ -147,6 +182,16 @@ fn stamp(path: &Path) -> Result<String> {
     Ok(format!("{}-{}", about.len(), modified.as_millis()))
 }
 
+/// The tests that a program lists (`MODULE::NAME: test`), by their module.
+fn by_module(listed: &str) -> BTreeMap<String, Vec<String>> {
+    let mut modules = BTreeMap::<String, Vec<String>>::new();
+    for name in listed.lines().filter_map(|line| line.strip_suffix(": test")) {
+        let module = name.split("::").next().unwrap_or(name);
+        modules.entry(module.to_owned()).or_default().push(name.to_owned());
+    }
+    modules
+}
+
 /// The tests that a program says have failed.
 fn failed(log: &str) -> String {
     let names = log.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
@@ -161,6 +206,15 @@ mod tests {
     fn packages_are_named_as_cargo_names_them() {
         assert_eq!(package_name("path+file:///x/tests#flagfuse-tests@0.1.0"), "flagfuse-tests");
         assert_eq!(package_name("path+file:///x/xtask#0.1.0"), "xtask");
+    }
+
+    #[test]
+    fn each_module_of_the_stories_is_a_part_with_its_own_tests_and_no_others() {
+        let modules =
+            by_module("web::one: test\nweb::deep::two: test\nreadme::web::three: test\n\n2 benchmarks\n");
+        let found: Vec<String> =
+            modules.iter().map(|(module, tests)| format!("{module} {tests:?}")).collect();
+        assert_eq!(found, [r#"readme ["readme::web::three"]"#, r#"web ["web::one", "web::deep::two"]"#]);
     }
 
     #[test]

@@ -234,7 +234,14 @@ mod tests {
 
     fn story(name: &str, stamp: &str) -> Program {
         let (name, stamp) = (name.to_owned(), stamp.to_owned());
-        Program { name, is_story: true, executable: None, package_dir: PathBuf::new(), stamp }
+        Program {
+            name,
+            is_story: true,
+            executable: None,
+            tests: Vec::new(),
+            package_dir: PathBuf::new(),
+            stamp,
+        }
     }
 
     #[test]

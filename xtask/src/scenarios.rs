@@ -30,6 +30,8 @@ pub struct Scenario {
     pub story: &'static str,
     /// How it has to end.
     pub end: End,
+    /// How many who see the feature that takes as a rule, where harm has to be found.
+    pub units: Option<u64>,
     /// After which time that has failed.
     pub limit: Duration,
     /// The fuse's policy.
@@ -53,6 +55,7 @@ const ERRORS: Scenario = Scenario {
     name: "errors5x",
     story: "the feature makes five times as many visitors meet an error: 1 % in the place of 0.2 %",
     end: End::Open,
+    units: Some(1_500),
     limit: Duration::from_mins(10),
     policy: errors,
     visit: |visitor| visitor.does("error", if visitor.saw_feature { 0.01 } else { 0.002 }),
@@ -60,12 +63,14 @@ const ERRORS: Scenario = Scenario {
 
 const SLOW: Scenario = Scenario {
     name: "p95",
-    story: "the feature makes pages a third slower; samples are read five minutes after their slot, so it takes that long at least",
+    story: "the feature makes pages slower by 60 %, where 10 % are tolerated; samples are read five minutes after their slot, so it takes \
+            that long at least",
     end: End::Open,
+    units: Some(400),
     limit: Duration::from_mins(15),
     policy: slow,
     visit: |visitor| {
-        let median_ms = if visitor.saw_feature { 106.0 } else { 80.0 };
+        let median_ms = if visitor.saw_feature { 128.0 } else { 80.0 };
         vec![("latency_ms", Some(median_ms * (0.6 * visitor.normal()).exp()))]
     },
 };
@@ -74,6 +79,7 @@ const ACTIVATION: Scenario = Scenario {
     name: "activation",
     story: "of those who see the feature a fifth fewer become active: 32 % in the place of 40 %",
     end: End::Open,
+    units: Some(1_200),
     limit: Duration::from_mins(10),
     policy: activation,
     visit: |visitor| visitor.does("activation", if visitor.saw_feature { 0.32 } else { 0.4 }),
@@ -84,6 +90,7 @@ const HEALTHY: Scenario = Scenario {
     story: "the feature harms nobody, and its ramp goes from 1 % to everybody but the hold-back by itself; what was excluded is read five \
             minutes after a slot, so it takes that long at least",
     end: End::Promoted,
+    units: None,
     limit: Duration::from_mins(30),
     policy: healthy,
     visit: |visitor| visitor.does("conversion", 0.4),
@@ -93,6 +100,7 @@ const SLICE: Scenario = Scenario {
     name: "slice",
     story: "the feature halves the conversions of mobiles and adds a quarter to all others: only mobiles lose it",
     end: End::SliceOpen,
+    units: None,
     limit: Duration::from_mins(10),
     policy: slice,
     visit: |visitor| {
@@ -170,7 +178,7 @@ fn errors() -> Value {
 
 fn slow() -> Value {
     let latency =
-        json!({ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.1, "within_s": 30 });
+        json!({ "metric": "latency_ms", "direction": "increase_is_harm", "threshold": 0.1, "within_s": 10 });
     anytime(50.0, 50.0, &json!([latency]), &json!({}))
 }
 

@@ -20,6 +20,8 @@ const TEST_PACKAGES: &str = "tests/node";
 const BROWSER_PACKAGES: &str = "tests/browser";
 /// The package for pages, and what it is built and tested with.
 const WEB_PACKAGE: &str = "sdk/web";
+/// The dashboard, with what it is built and tested with.
+pub const DASHBOARD: &str = "control-plane/dashboard";
 /// Copy of the lock file that an installation was made from.
 const INSTALLED_LOCK: &str = "node_modules/.installed-lock.json";
 
@@ -104,6 +106,11 @@ pub fn browser_packages(root: &Path) -> Result<()> {
     install(root, BROWSER_PACKAGES)
 }
 
+/// Installs what the dashboard is built and tested with.
+pub fn dashboard_packages(root: &Path) -> Result<()> {
+    install(root, DASHBOARD)
+}
+
 /// Builds the package for pages, with what it needs for that and for its tests. What is built already stays: others may be
 /// reading it.
 pub fn web_package(root: &Path) -> Result<()> {
@@ -159,7 +166,7 @@ fn python_program(root: &Path, name: &str) -> Result<Option<Command>> {
 
 /// Waits until no other process installs anything here; holds until it is dropped. Tests run side by side, and a program that
 /// is being written cannot be started.
-fn alone(root: &Path) -> Result<fs::File> {
+pub(crate) fn alone(root: &Path) -> Result<fs::File> {
     let path = root.join("target/install.lock");
     let open = || {
         fs::create_dir_all(root.join("target"))?;

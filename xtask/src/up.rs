@@ -7,9 +7,10 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 
+use crate::dashboard::build_dashboard;
 use crate::demo_project::{self, ENVIRONMENT, PROJECT};
 use crate::http::Client;
 use crate::output::output;
@@ -117,7 +118,7 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
     let regions = options.regions();
     ports::check(&wanted_ports(options, &regions))?;
     let _alone = lock(&options.data_dir)?;
-    let built = build(root)?;
+    let built = with_dashboard(root, || build(root))?;
     let config = StackConfig {
         data_dir: options.data_dir.clone(),
         control_plane_port: options.control_plane_port,
@@ -148,6 +149,16 @@ pub fn up(root: &Path, options: &UpOptions) -> Result<()> {
         }
     }
     bail!("processes ended {REVIVAL_COUNT_MAX} times, see the logs in {}", options.data_dir.display())
+}
+
+/// Builds the dashboard while something else is built: what is fetched keeps no processor busy.
+fn with_dashboard<T>(root: &Path, build: impl FnOnce() -> Result<T>) -> Result<T> {
+    thread::scope(|scope| {
+        let dashboard = scope.spawn(|| build_dashboard(root));
+        let built = build();
+        dashboard.join().map_err(|_| anyhow!("building the dashboard panicked"))??;
+        built
+    })
 }
 
 fn wanted_ports(options: &UpOptions, regions: &[Region]) -> Vec<WantedPort> {

@@ -3,3 +3,4 @@
 
 pub mod diff;
 pub mod explain;
+mod rehearsal;

@@ -212,7 +212,7 @@ impl<R: Needs> FromRequestParts<ApiState> for InEnvironment<R> {
         let Somewhere { caller, role } = Somewhere::<R>::from_request_parts(parts, state).await?;
         let PathParams(path) = PathParams::<EnvironmentPath>::from_request_parts(parts, state).await?;
         let row = state.environment(&caller, &path.project, &path.environment).await?;
-        let place = Place::Environment(row.scope.project.clone(), row.scope.environment.clone());
+        let place = Place::from(&row.scope);
         Ok(Self { caller: require::<R>(caller, &place, Part::Whole)?, row, role })
     }
 }

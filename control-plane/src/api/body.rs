@@ -21,6 +21,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Content, RefOr, Required, Schema};
 use utoipa::{IntoParams, ToSchema};
 
+use super::comment;
 use super::document::{Draft, Takes};
 
 use crate::change::Preconditions;
@@ -322,6 +323,7 @@ impl Takes for Seen {
             let parameter = parameter.description(Some(description)).required(Required::False);
             draft.parameter(parameter.schema(Some(Schema::Object(schema))).build());
         }
+        comment::describe(draft);
         draft.fails(&CHANGE_FAILURES);
     }
 }

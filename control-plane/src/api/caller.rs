@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -11,6 +12,7 @@ use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope, TenantKey, client_key_scope};
 
 use super::ApiState;
+use super::comment;
 use super::cookie::{self, Origin};
 use crate::change::{Actor, Preconditions};
 use crate::credential::TokenKind;
@@ -30,6 +32,8 @@ pub(super) struct Caller {
     secret: Sealing,
     /// The attempt that its change is made by, where that may be made once only.
     claim: Option<Claim>,
+    /// Why it changes something.
+    comment: Option<String>,
 }
 
 /// A digest of what the caller has shown, which is in no row: what a key for this caller alone is made of.
@@ -104,6 +108,11 @@ impl Caller {
         self.claim.as_ref()
     }
 
+    /// Why it changes something, where it says so.
+    pub(super) fn comment(&self) -> Option<&str> {
+        self.comment.as_deref()
+    }
+
     /// What the caller's changes ask of the state that they find. A person has looked at it some time ago, and has to say
     /// at which.
     pub(super) fn held_to(&self, seen: Preconditions) -> Preconditions {
@@ -117,7 +126,7 @@ impl Caller {
 
     /// Whether an environment of the caller's tenant is there for it.
     pub(super) fn knows_environment(&self, scope: &Scope) -> bool {
-        self.knows(&Place::Environment(scope.project.clone(), scope.environment.clone()))
+        self.knows(&Place::from(scope))
     }
 
     /// Whether everything of the tenant is there for it.
@@ -170,7 +179,8 @@ impl FromRequestParts<ApiState> for Caller {
         if let Some(known) = parts.extensions.get::<Self>() {
             return Ok(known.clone());
         }
-        let caller = known(parts, state).await?;
+        let mut caller = known(parts, state).await?;
+        caller.comment = comment::read(&parts.headers)?;
         // Those of events have bounds of their own.
         if caller.rights.allow_within(Right::Read, &Place::Tenant)
             && let Some(rates) = &state.rates
@@ -180,6 +190,12 @@ impl FromRequestParts<ApiState> for Caller {
         parts.extensions.insert(caller.clone());
         Ok(caller)
     }
+}
+
+/// The caller as it is known now, by what it showed when it came: it may have lost a right or been signed out since. That it listens is
+/// no use of a session, which would never be idle.
+pub(super) async fn again(parts: &Parts, state: &ApiState) -> Result<Caller, ApiError> {
+    known(parts, &ApiState { uses: Arc::default(), ..state.clone() }).await
 }
 
 async fn known(parts: &Parts, state: &ApiState) -> Result<Caller, ApiError> {
@@ -214,7 +230,7 @@ async fn with_token(token: &str, parts: &Parts, state: &ApiState) -> Result<Call
     state.uses.note_token(secret, now);
     let rights = Rights::new(vec![Holding { rights: row.kind.rights(), place }]);
     let who = Who::Machine { token_id: row.token_id, name: row.name, kind: row.kind };
-    Ok(Caller { tenant, who, rights, secret: Sealing::of(token), claim: None })
+    Ok(Caller { tenant, who, rights, secret: Sealing::of(token), claim: None, comment: None })
 }
 
 /// A browser sends its cookie whoever made the page that asks, so a request that changes something has to say where it comes
@@ -243,5 +259,5 @@ async fn with_session(secret: &str, parts: &Parts, state: &ApiState) -> Result<C
     state.uses.note_session(secret, now);
     let who = Who::Person { user_id: session.user_id, name, session_id: session.session_id };
     let (tenant, rights) = (session.tenant, Rights::of(&grants));
-    Ok(Caller { tenant, who, rights, secret: sealing, claim: None })
+    Ok(Caller { tenant, who, rights, secret: sealing, claim: None, comment: None })
 }

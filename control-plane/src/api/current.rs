@@ -13,6 +13,7 @@ use super::auth::Caller;
 use super::contracts::{BaselineAnswer, ContractAnswer, shown_baseline, shown_contract};
 use super::document::CURRENT;
 use super::environments::{self, Environment};
+use super::flag_details::{self, FlagDetailsAnswer};
 use super::flags::{self, EnvironmentFlag, FlagAnswer};
 use super::fuses::{self, FuseAnswer};
 use super::members::{self, MemberAnswer};
@@ -72,6 +73,7 @@ current! {
     Flag = EnvironmentFlag,
     ProjectFlag = FlagAnswer,
     Override = Override,
+    FlagDetails = FlagDetailsAnswer,
     Segment = SegmentAnswer,
     Layer = LayerAnswer,
     Holdout = HoldoutAnswer,
@@ -104,6 +106,9 @@ pub(super) async fn of(state: &ApiState, caller: &Caller, subject: &Subject) -> 
         Subject::Flag(scope, key) => told(flags::shown(conn, scope, key).await?, Current::Flag),
         Subject::ProjectFlag(tenant, project, key) => {
             told(project_flags::shown(conn, tenant, project, key).await?, Current::ProjectFlag)
+        }
+        Subject::FlagDetails(tenant, project, key) => {
+            told(flag_details::shown(conn, tenant, project, key).await?, Current::FlagDetails)
         }
         Subject::Override(scope, key) => {
             told(project_flags::shown_override(conn, scope, key).await?, Current::Override)

@@ -33,7 +33,7 @@ pub(super) struct Shape {
 /// A flag, of an environment or a project.
 pub(super) const FLAG: Shape = Shape {
     content: Some("flag"),
-    added: &["updated_ms", "inherited", "override", "unleash_sdk"],
+    added: &["updated_ms", "inherited", "override", "unleash_sdk", "sentence", "details"],
     code: Code::InvalidFlag,
 };
 /// What an environment changes of a flag.

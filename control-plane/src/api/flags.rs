@@ -13,11 +13,14 @@ use super::auth::{Editor, InEnvironment, Viewer};
 use super::body::{MergePatch, NoBody, Params, PathParams, shaped};
 use super::document::schema;
 use super::echo::{self, Echo, EchoBody, Shape, Shown};
+use super::flag_rows::said;
 use super::page::{ListTotal, Listed, Paging};
 use super::submission::{Mode, Submission, WithFuse};
 use super::{ApiState, flag_key, hints};
 use crate::change::{Change, Edit, Power, Tag};
 use crate::error::{ApiError, Code};
+use crate::model::flag_details::FlagDetails;
+use crate::store::flag_rows::{self, FlagAround};
 use crate::store::flags::{self, FlagRow};
 use crate::store::listing::Stand;
 use crate::store::{Connection, project_flags};
@@ -90,6 +93,11 @@ pub(super) struct EnvironmentFlag {
     #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     unleash_sdk: Option<String>,
+    /// What it serves, in plain words.
+    sentence: String,
+    /// What people say of it; null where nobody has.
+    #[schema(required, value_type = Option<schema::FlagDetails>)]
+    details: Option<FlagDetails>,
 }
 
 /// What may not have been meant, and who will not see it.
@@ -149,7 +157,9 @@ pub(super) async fn shown(
     scope: &Scope,
     flag: &str,
 ) -> Result<Option<Tagged<EnvironmentFlag>>, ApiError> {
-    let Some(row) = flags::flag(conn, scope, flag).await? else { return Ok(None) };
+    let Some(around) = flag_rows::flag(conn, scope, flag).await? else { return Ok(None) };
+    let sentence = said(&around);
+    let FlagAround { row, details, .. } = around;
     let inherited = project_flags::inherited(conn, scope, flag).await?;
     let unleash_sdk = hints::unleash_sdk(conn, scope, &row.wire).await?;
     let FlagRow { wire, revision, updated_ms } = row;
@@ -160,6 +170,8 @@ pub(super) async fn shown(
         inherited: inherited.is_some().then_some(true),
         override_patch: inherited.map(|inherited| json!(inherited.patch)),
         unleash_sdk,
+        sentence,
+        details,
     };
     Ok(Some(Tagged::new(Tag::revision(revision), body)))
 }

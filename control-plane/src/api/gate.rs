@@ -123,6 +123,6 @@ async fn through(
 }
 
 /// Whether nothing is kept of what a request asks for, so that nothing can be done twice.
-fn is_rehearsal(uri: &Uri) -> bool {
+pub(super) fn is_rehearsal(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "dry_run=true"))
 }

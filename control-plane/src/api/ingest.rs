@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::Required;
 
 use super::ApiState;
-use super::auth::{Edge, InTenant};
+use super::auth::{Edge, Somewhere};
 use super::body::{RawBody, Seen, describe_json};
 use super::document::{Draft, Takes};
 use super::forward::{Passport, handed_on};
@@ -54,9 +54,9 @@ struct Delivery {
     /// Region of the buffer.
     region: String,
     /// Who reported the events.
-    queue: Option<Source>,
+    queue: Option<BufferQueue>,
     /// The same in format 1.
-    source: Option<Source>,
+    source: Option<BufferQueue>,
     /// Every event that arrived at the buffer until then is delivered with this batch.
     delivered_through_ms: Option<u64>,
     /// When the oldest event arrived at the edge that still waits behind this batch.
@@ -124,10 +124,10 @@ struct DeliveredExposures {
     units: Vec<Vec<Value>>,
 }
 
-/// Who reported events.
+/// Who reported the events of a buffer.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Source {
+enum BufferQueue {
     Edge,
     Client,
 }
@@ -223,7 +223,7 @@ impl From<Answered> for BatchAnswer {
 }
 
 pub(super) async fn batch(
-    InTenant { caller, .. }: InTenant<Edge>,
+    Somewhere { caller, .. }: Somewhere<Edge>,
     State(state): State<ApiState>,
     Seen(seen): Seen,
     _slot: Slot<Batches>,
@@ -235,7 +235,7 @@ pub(super) async fn batch(
         let key = "of events".to_owned();
         ChangeError::Precondition { what: "batch", key, unmet, current: None, subject: None }
     })?;
-    match state.ingestion.ingest(&caller.tenant, body.clone()).await {
+    match state.ingestion.ingest(&caller.tenant, &caller.rights, body.clone()).await {
         Ok(answered) => Ok(Json(answered.into())),
         Err(error @ IngestError::Elsewhere { .. }) => {
             handed_on(&state, error, INGEST_PATH, passport, body).await

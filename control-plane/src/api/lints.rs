@@ -49,7 +49,7 @@ pub(super) async fn run(
     notes.extend(unguarded);
     let change =
         Change::PutFuse { scope: scope.clone(), flag: flag_key(&flag)?, policy: Box::new(policy.clone()) };
-    match state.try_propose(&at.caller, Submission::rehearsal(), change).await {
+    match state.try_propose(&at.caller, Submission::question(), change).await {
         Ok(rehearsed) => lint.extend(rehearsed.note("attempt").map(new_attempt)),
         Err(error @ ChangeError::SharedSalt { .. }) => {
             lint.push(Finding::of_all(Found::SharedSalt, sentence(&error.to_string())));

@@ -1,5 +1,5 @@
-//! `/metrics`: Prometheus text of the caller's tenant. Labels are words of our own and the names of environments that are
-//! there; never a unit, a flag, a key, or anything that an event claims. So however much is sent, no series comes with it.
+//! `/metrics`: Prometheus text of the caller's tenant, or of the environments that its token is valid in. Labels are words of our
+//! own and the names of environments that are there; never a unit, a flag, a key, or anything that an event claims. So however much is sent, no series comes with it.
 
 use std::fmt::Write as _;
 
@@ -7,21 +7,22 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use flagfuse_shared::ids::{Scope, TenantKey};
+use flagfuse_shared::ids::Scope;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{Content, RefOr};
 
 use super::ApiState;
-use super::auth::{InTenant, Scraper};
+use super::auth::{Caller, Scraper, Somewhere};
 use super::document::{Answers, Draft};
 use crate::error::ApiError;
 use crate::model::circuit::Circuit;
+use crate::model::rights::{Place, Right};
 use crate::store::phase_counters::{self, NotCounted};
 use crate::store::quarantine::{self, Balance};
 use crate::store::quarantine_groups::balances;
 use crate::store::write_times::{BUCKET_ENDS_US, Lane};
-use crate::store::{Connection, Store, StoreError, fuses, partitions, scopes};
+use crate::store::{Connection, Store, StoreError, fuses, partitions};
 
 const CONTENT: &str = "text/plain; version=0.0.4";
 
@@ -43,39 +44,61 @@ impl Answers for Exposition {
     }
 }
 
+/// What the caller may see: all of the tenant and of the process, or some environments alone.
+struct View<'c> {
+    caller: &'c Caller,
+    is_whole: bool,
+}
+
+impl View<'_> {
+    fn has(&self, scope: &Scope) -> bool {
+        self.is_whole || self.caller.may(Right::Scrape, &Place::from(scope))
+    }
+}
+
 pub(super) async fn read(
-    InTenant { caller, .. }: InTenant<Scraper>,
+    Somewhere { caller, .. }: Somewhere<Scraper>,
     State(state): State<ApiState>,
 ) -> Result<Exposition, ApiError> {
+    let view = View { caller: &caller, is_whole: caller.may(Right::Scrape, &Place::Tenant) };
     let mut conn = state.store.read().await?;
-    let tenant = caller.tenant.as_str();
-    let balance = quarantine::balance_total(&mut conn, tenant).await?;
-    let circuits = fuses::count_by_circuit(&mut conn, tenant).await?;
-    let environments = scopes::environments(&mut conn, scopes::Whose::Tenant(&caller.tenant)).await?.len();
-    let by_environment = by_environment(&mut conn, &caller.tenant).await?;
+    let balances = balances(&mut conn, &caller.tenant).await?;
+    let balances: Vec<_> = balances.into_iter().filter(|(scope, _)| view.has(scope)).collect();
+    // Of the whole tenant also what environments that are deleted since have had.
+    let mut balance = Balance::default();
+    for (_, own) in &balances {
+        balance.add(*own);
+    }
+    if view.is_whole {
+        balance = quarantine::balance_total(&mut conn, caller.tenant.as_str()).await?;
+    }
     let mut text = String::from(
         "# HELP flagfuse_events_total Events delivered by edges, by what became of them.\n\
          # TYPE flagfuse_events_total counter\n",
     );
-    let outcomes = [
-        ("received", balance.received),
-        ("stored", balance.stored),
-        ("duplicate", balance.duplicate),
-        ("quarantined", balance.quarantined),
-    ];
-    for (outcome, count) in outcomes {
+    for (outcome, count) in balance.by_outcome() {
         line(&mut text, format_args!("flagfuse_events_total{{outcome=\"{outcome}\"}} {count}"));
     }
-    text.push_str(&by_environment);
-    text.push_str(&state.exports.exposition(&caller.tenant));
+    text.push_str(&by_environment(&mut conn, &view, &balances).await?);
+    text.push_str(&state.exports.exposition(&caller.tenant, |scope| view.has(scope)));
+    let circuits = fuses::count_by_circuit(&mut conn, &caller.tenant).await?;
     text.push_str("# HELP flagfuse_fuses Fuses by circuit.\n# TYPE flagfuse_fuses gauge\n");
     for circuit in [Circuit::Closed, Circuit::Open, Circuit::HalfOpen] {
-        let count = circuits.iter().find(|(word, _)| word == circuit.as_str()).map_or(0, |&(_, count)| count);
+        let own = circuits.iter().filter(|(scope, of, _)| *of == circuit && view.has(scope));
+        let count: u64 = own.map(|(_, _, count)| count).sum();
         line(&mut text, format_args!("flagfuse_fuses{{circuit=\"{}\"}} {count}", circuit.as_str()));
     }
     text.push_str("# HELP flagfuse_environments Environments.\n# TYPE flagfuse_environments gauge\n");
-    line(&mut text, format_args!("flagfuse_environments {environments}"));
-    text.push_str(
+    line(&mut text, format_args!("flagfuse_environments {}", balances.len()));
+    if view.is_whole {
+        text.push_str(&of_process(&state));
+    }
+    Ok(Exposition(text))
+}
+
+/// What no environment has to itself.
+fn of_process(state: &ApiState) -> String {
+    let mut text = String::from(
         "# HELP flagfuse_refused_tokens_total Requests without a valid token since the process started, of all tenants.\n\
          # TYPE flagfuse_refused_tokens_total counter\n",
     );
@@ -84,7 +107,7 @@ pub(super) async fn read(
         line(&mut text, format_args!("flagfuse_refused_tokens_total{{reason=\"{reason}\"}} {count}"));
     }
     text.push_str(&write_times(&state.store));
-    Ok(Exposition(text))
+    text
 }
 
 /// How long write transactions of this process lasted, by who writes.
@@ -115,21 +138,17 @@ fn seconds(us: u64) -> String {
 }
 
 /// What became of the events of each environment, and what its fuses could not count.
-async fn by_environment(conn: &mut Connection, tenant: &TenantKey) -> Result<String, StoreError> {
-    let balances = balances(conn, tenant).await?;
+async fn by_environment(
+    conn: &mut Connection,
+    view: &View<'_>,
+    balances: &[(Scope, Balance)],
+) -> Result<String, StoreError> {
     let mut text = String::from(
         "# HELP flagfuse_environment_events_total Events of an environment, by what became of them.\n\
          # TYPE flagfuse_environment_events_total counter\n",
     );
-    for (scope, balance) in &balances {
-        let Balance { received, stored, duplicate, quarantined } = *balance;
-        let outcomes = [
-            ("received", received),
-            ("stored", stored),
-            ("duplicate", duplicate),
-            ("quarantined", quarantined),
-        ];
-        for (outcome, count) in outcomes {
+    for (scope, balance) in balances {
+        for (outcome, count) in balance.by_outcome() {
             let (name, place) = ("flagfuse_environment_events_total", labels(scope));
             line(&mut text, format_args!("{name}{{{place},outcome=\"{outcome}\"}} {count}"));
         }
@@ -138,7 +157,7 @@ async fn by_environment(conn: &mut Connection, tenant: &TenantKey) -> Result<Str
         "# HELP flagfuse_balance_off Whether received differs from stored, duplicate and quarantined: it never may.\n\
          # TYPE flagfuse_balance_off gauge\n",
     );
-    for (scope, balance) in &balances {
+    for (scope, balance) in balances {
         let (place, off) = (labels(scope), u8::from(!balance.is_exact()));
         line(&mut text, format_args!("flagfuse_balance_off{{{place}}} {off}"));
     }
@@ -146,7 +165,10 @@ async fn by_environment(conn: &mut Connection, tenant: &TenantKey) -> Result<Str
         "# HELP flagfuse_not_counted_total Units and events that fuses did not count, by kind and arm.\n\
          # TYPE flagfuse_not_counted_total counter\n",
     );
-    for NotCounted { scope, arm, kind, events } in phase_counters::by_environment(conn, tenant).await? {
+    let not_counted = phase_counters::by_environment(conn, &view.caller.tenant).await?;
+    for NotCounted { scope, arm, kind, events } in
+        not_counted.into_iter().filter(|found| view.has(&found.scope))
+    {
         let (place, arm) = (labels(&scope), if arm == 0 { "control" } else { "exposed" });
         let name = "flagfuse_not_counted_total";
         line(&mut text, format_args!("{name}{{{place},kind=\"{kind}\",arm=\"{arm}\"}} {events}"));
@@ -155,7 +177,7 @@ async fn by_environment(conn: &mut Connection, tenant: &TenantKey) -> Result<Str
         "# HELP flagfuse_waiting_dropped_total Outcomes that were forgotten before their exposure could come, for want of room.\n\
          # TYPE flagfuse_waiting_dropped_total counter\n",
     );
-    for (scope, _) in &balances {
+    for (scope, _) in balances {
         let (place, dropped) = (labels(scope), partitions::dropped(conn, scope).await?);
         line(&mut text, format_args!("flagfuse_waiting_dropped_total{{{place}}} {dropped}"));
     }

@@ -8,6 +8,7 @@ mod auth;
 mod body;
 mod caller;
 mod cells;
+mod comment;
 mod contracts;
 mod cookie;
 mod current;
@@ -17,6 +18,11 @@ mod environments;
 mod erasures;
 mod explain;
 mod failures;
+mod feed;
+mod flag_details;
+mod flag_diff;
+mod flag_matrix;
+mod flag_rows;
 mod flags;
 mod forward;
 mod fuse_list;
@@ -27,26 +33,31 @@ mod history;
 mod import;
 mod ingest;
 mod keys;
+mod lenient;
 mod lints;
 mod logins;
 mod members;
 mod metrics;
 mod metrics_seen;
+mod named;
 mod notices;
 mod operator;
 mod otlp;
+mod overview;
 mod page;
 mod parts;
 mod project_flags;
 mod projects;
 mod propagation;
 mod quarantine;
+mod quarantine_groups;
 mod rates;
 mod readings;
 mod rehearsals;
 mod repeats;
 mod replica;
 mod rollout;
+mod series;
 mod server_events;
 mod session;
 mod settings;
@@ -57,6 +68,7 @@ mod submission;
 mod suppressions;
 mod telemetry_health;
 mod tokens;
+mod trips;
 mod uses;
 
 use std::sync::{Arc, LazyLock};
@@ -64,7 +76,7 @@ use std::sync::{Arc, LazyLock};
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::Uri;
 use axum::http::header::{CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::{Json, Router};
 use flagfuse_shared::contract::beacon::INGEST_PATH;
@@ -73,6 +85,7 @@ use flagfuse_shared::ids::{EnvironmentKey, FlagKey, ProjectKey, Scope, TenantKey
 use flagfuse_shared::limits::{ADMIN_BODY_LEN_MAX, BATCH_BODY_LEN_MAX, IMPORT_LEN_MAX};
 use serde::Serialize;
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 use utoipa::ToSchema;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -91,10 +104,12 @@ pub use self::uses::Uses;
 use crate::change::{Actor, Applied, Change, ChangeError, Preconditions, Proposal, Terms, propose};
 use crate::clock::{Clock, monotonic};
 use crate::error::{ApiError, Code};
+use crate::feed::Feed;
 use crate::ingest::Ingestion;
 use crate::model::fleet::Fleet;
 use crate::model::rights::Place;
 use crate::publish::Publisher;
+use crate::publish::newest_snapshot::OpenFrames;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::{Store, StoreError, scopes};
 
@@ -124,11 +139,19 @@ pub struct ApiState {
     rates: Option<Arc<Rates>>,
     /// Where the edges are, for those who ask the wrong one.
     edge_addresses: Arc<[String]>,
+    feed: Feed,
+    /// Snapshots that somebody asked about lately.
+    open_frames: Arc<OpenFrames>,
 }
 
 impl ApiState {
     /// State over a database, with the replicas that receipts are expected from.
-    pub fn new(store: Store, publisher: Publisher, ingestion: Ingestion, clock: Clock, fleet: Fleet) -> Self {
+    pub fn new(
+        (store, publisher, ingestion): (Store, Publisher, Ingestion),
+        clock: Clock,
+        fleet: Fleet,
+        feed: Feed,
+    ) -> Self {
         let ingest_slots = Arc::new(Semaphore::new(INGEST_SLOT_COUNT));
         let pull_slots = Arc::new(Semaphore::new(PULL_SLOT_COUNT));
         let (fleet, failures) = (Arc::new(fleet), Arc::default());
@@ -149,6 +172,8 @@ impl ApiState {
             uses,
             rates: None,
             edge_addresses,
+            feed,
+            open_frames: Arc::default(),
         }
     }
 
@@ -250,7 +275,8 @@ impl ApiState {
         change: impl Into<Proposal> + Send,
         terms: Terms,
     ) -> Result<Applied, ChangeError> {
-        let terms = Terms { claim: caller.claim().cloned(), ..terms };
+        let comment = caller.comment().map(str::to_owned);
+        let terms = Terms { claim: caller.claim().cloned(), comment, ..terms };
         self.change_as(caller.actor(), change, terms).await
     }
 
@@ -263,8 +289,8 @@ impl ApiState {
     ) -> Result<Applied, ChangeError> {
         let (store, publisher) = (self.store.clone(), self.publisher.clone());
         let (now, change) = (self.now(), change.into());
-        let task =
-            tokio::spawn(async move { propose(&store, &publisher, &actor, change, &terms, now).await });
+        let proposed = async move { propose(&store, &publisher, &actor, change, &terms, now).await };
+        let task = tokio::spawn(proposed.in_current_span());
         // Fails only when the runtime shuts down: the caller may ask again.
         task.await.unwrap_or(Err(ChangeError::Store(StoreError::Busy)))
     }
@@ -294,6 +320,11 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         .routes(get("/snapshots", history::list, "Lists the versions that are kept"))
         .routes(post("/revert", history::revert, "Goes back to a kept version, under a new one"))
         .routes(get("/quarantine", quarantine::list, "Lists events that could not be counted"))
+        .routes(get(
+            "/quarantine/groups",
+            quarantine_groups::list,
+            "Lists them by what is wrong with which flag",
+        ))
         .routes(post(
             "/quarantine/replay",
             quarantine::replay,
@@ -337,12 +368,16 @@ fn slo_routes() -> OpenApiRouter<ApiState> {
 fn flag_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(get("/flags", flags::list, "Lists the flags"))
+        .routes(get("/flag-rows", flag_rows::list, "Lists the flags with what they serve, in words"))
         .routes(get("/flags/{flag}", flags::read, "Reads a flag"))
         .routes(put("/flags/{flag}", flags::put, "Writes a flag"))
         .routes(patch("/flags/{flag}", flags::patch, "Changes what it names of a flag"))
         .routes(delete("/flags/{flag}", flags::delete, "Deletes a flag"))
         .routes(post("/flags/{flag}/on", flags::switch::<flags::On>, "Switches a flag on"))
         .routes(post("/flags/{flag}/off", flags::switch::<flags::Off>, "Switches a flag off, at once"))
+        .routes(get("/flags/{flag}/diff", flag_diff::of_flag, "Compares a flag with another environment's"))
+        .routes(post("/flags/{flag}/copy-to", flag_diff::copy_to, "Defines a flag likewise elsewhere"))
+        .routes(get("/diff", flag_diff::of_environment, "Lists flags that are others in another environment"))
         .routes(get("/flags/{flag}/override", project_flags::read_override, "Reads an override"))
         .routes(put("/flags/{flag}/override", project_flags::put_override, "Writes an override"))
         .routes(delete("/flags/{flag}/override", project_flags::delete_override, "Deletes an override"))
@@ -356,6 +391,9 @@ fn flag_routes() -> OpenApiRouter<ApiState> {
         ))
         .routes(post("/flags/{flag}/fuse/lint", lints::run, "Tells what speaks against arming a policy"))
         .routes(post("/flags/{flag}/fuse/{action}", fuses::act, "Moves a fuse by hand"))
+        .routes(get("/flags/{flag}/fuse/series", series::read, "Tells what a fuse counted over time"))
+        .routes(get("/flags/{flag}/fuse/trips", trips::list, "Lists the trips of a fuse"))
+        .routes(get("/flags/{flag}/fuse/trips/{trip}", trips::read, "Tells the story of a trip"))
         .routes(get("/flags/{flag}/contract", contracts::read_contract, "Reads a contract"))
         .routes(put("/flags/{flag}/contract", contracts::put_contract, "Writes a contract's next version"))
         .routes(delete("/flags/{flag}/contract", contracts::delete_contract, "Takes a contract away"))
@@ -375,6 +413,13 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(get("/metrics", metrics::read, "Prometheus text of the tenant"))
         .routes(get("/v1/whoami", auth::whoami, "Tells who is asking, and what they may do"))
+        .routes(get(
+            "/v1/overview",
+            overview::read,
+            "Tells what needs somebody, what moves, and what changed",
+        ))
+        .routes(get("/v1/overview/launches", overview::launches, "Tells what fuses were good for"))
+        .routes(get("/v1/feed", feed::listen, "Tells what happens, as an event stream"))
         .routes(get("/v1/audit", audit::of_tenant, "Lists who did what in the tenant"))
         .routes(send(server_events::PATH, server_events::take, "Takes events from a server"))
         .routes(send(PULL_PATH, replica::pull, "Hands a replica what it misses"))
@@ -394,6 +439,10 @@ fn tenant_routes() -> OpenApiRouter<ApiState> {
         .routes(put(PROJECT_FLAG, project_flags::put, "Writes a flag that every environment inherits"))
         .routes(patch(PROJECT_FLAG, project_flags::patch, "Changes what it names of a project's flag"))
         .routes(delete(PROJECT_FLAG, project_flags::delete, "Deletes a project's flag"))
+        .routes(get(FLAG_MATRIX, flag_matrix::list, "Lists flags in all environments side by side"))
+        .routes(get("/v1/projects/{project}/flag-details", flag_details::list, "Lists what is said of flags"))
+        .routes(get(FLAG_DETAILS, flag_details::read, "Reads what people say of a flag"))
+        .routes(put(FLAG_DETAILS, flag_details::put, "Writes what people say of a flag"))
         .routes(get(ENVIRONMENTS, environments::list, "Lists the environments"))
         .routes(post(ENVIRONMENTS, environments::create, "Makes an environment"))
         .routes(get(ENVIRONMENT, environments::read, "Reads an environment"))
@@ -418,6 +467,8 @@ fn people_routes() -> OpenApiRouter<ApiState> {
         .routes(post("/v1/members/{user_id}/link", members::link, "Makes a sign-in link for a member"))
 }
 
+const FLAG_MATRIX: &str = "/v1/projects/{project}/flag-matrix";
+const FLAG_DETAILS: &str = "/v1/projects/{project}/flag-details/{flag}";
 const ENVIRONMENTS: &str = "/v1/projects/{project}/environments";
 const ENVIRONMENT: &str = "/v1/projects/{project}/environments/{environment}";
 
@@ -442,7 +493,10 @@ pub fn router(state: ApiState) -> Router {
     let passages = Arc::new(Passages::of(&document));
     let routes = routes.layer(from_fn_with_state((state.clone(), passages), gate::pass));
     let routes = routes.fallback(async move |uri: Uri| astray::not_found(&uri, &edges));
-    let routes = routes.layer(from_fn_with_state(state.clone(), measured)).with_state(state);
+    let routes = routes.layer(from_fn_with_state(state.clone(), measured));
+    // What is measured is the status before it is made friendlier.
+    let routes = routes.layer(from_fn(lenient::lenient));
+    let routes = named::named(routes).with_state(state);
     Router::new()
         .fallback_service(routes)
         .layer(map_response(async |response| for_browsers_and_caches(astray::with_methods(response))))

@@ -25,7 +25,7 @@ use crate::publish::keys::status::status;
 use crate::publish::receipts::propagation;
 use crate::store::scopes::EnvironmentRow;
 use crate::store::write_times::{BUCKET_ENDS_US, Lane, Lasted};
-use crate::store::{Connection, StoreError, fuses, quarantine, scopes, watermarks};
+use crate::store::{Connection, Store, StoreError, fuses, quarantine, scopes, watermarks};
 
 /// The content type of `OpenMetrics` text.
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -91,6 +91,12 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectionLabels {
+    lane: &'static str,
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SloLabels {
     project: String,
     environment: String,
@@ -132,6 +138,7 @@ async fn gather(registry: &mut Registry, state: &ApiState, labels: FlagLabels) -
     let help = "When a cold edge takes the keyset in force no longer, since 1970";
     registry.register_with_unit("keyset_expires", help, Unit::Seconds, expires);
     refused_tokens(registry, state);
+    connections(registry, &state.store);
     registry.register_collector(Box::new(WriteTransactions(
         Lane::ALL.map(|lane| (lane, state.store.lasted(lane))),
     )));
@@ -148,7 +155,7 @@ impl Collector for WriteTransactions {
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor("write_transaction", help, unit, MetricType::Histogram)?;
         for (lane, lasted) in &self.0 {
-            let ends = BUCKET_ENDS_US.iter().map(|us| seconds(*us) / 1_000.0).chain([f64::MAX]);
+            let ends = BUCKET_ENDS_US.iter().map(|us| seconds(*us) / 1_000.0).chain([f64::INFINITY]);
             let buckets: Vec<(f64, u64)> = ends.zip(lasted.buckets).collect();
             let count = lasted.buckets.iter().sum();
             let labels = [("lane", lane.as_str())];
@@ -204,12 +211,7 @@ async fn fuses_of(
 async fn events(registry: &mut Registry, conn: &mut Connection) -> Result<(), StoreError> {
     let all = quarantine::balance_of_all(conn).await?;
     let events: Family<OutcomeLabel, Counter> = Family::default();
-    for (outcome, count) in [
-        ("received", all.received),
-        ("stored", all.stored),
-        ("duplicate", all.duplicate),
-        ("quarantined", all.quarantined),
-    ] {
+    for (outcome, count) in all.by_outcome() {
         events.get_or_create(&OutcomeLabel { outcome }).inc_by(count);
     }
     registry.register("ingest_events", "Events, by what became of them", events);
@@ -340,6 +342,16 @@ fn window(ms: u64) -> String {
     } else {
         format!("{minutes}m")
     }
+}
+
+fn connections(registry: &mut Registry, store: &Store) {
+    let family: Family<ConnectionLabels, Gauge> = Family::default();
+    for (lane, (used, idle)) in ["write", "read"].into_iter().zip(store.connections()) {
+        for (state, connections) in [("used", used), ("idle", idle)] {
+            family.get_or_create(&ConnectionLabels { lane, state }).set(count(connections));
+        }
+    }
+    registry.register("store_connections", "Connections to the database", family);
 }
 
 fn refused_tokens(registry: &mut Registry, state: &ApiState) {

@@ -13,9 +13,9 @@ use crate::error::{ApiError, Code};
 use crate::store::listing::{Listing, Order, Stand, TOTAL_MAX, holds};
 
 /// Items of one page.
-const LIMIT_MAX: u32 = 1_000;
+pub(super) const LIMIT_MAX: u32 = 1_000;
 /// Items of a page of what happened, when nothing is said: the newest are looked at, mostly.
-const LIMIT_OF_EVENTS: u32 = 100;
+pub(super) const LIMIT_OF_EVENTS: u32 = 100;
 /// Bytes of a cursor; the longest key in it has 256.
 const CURSOR_LEN_MAX: usize = 512;
 /// Bytes of what is sought.
@@ -108,6 +108,16 @@ pub(super) struct Page<P> {
 }
 
 impl Paging {
+    /// That of a list with parameters of its own.
+    pub(super) const fn of(
+        limit: Option<u32>,
+        cursor: Option<String>,
+        q: Option<String>,
+        sort: Option<Sort>,
+    ) -> Self {
+        Self { limit, cursor, q, sort }
+    }
+
     /// `list` keeps the cursor of one list from being used in another.
     pub(super) fn page(&self, list: &str) -> Result<KeyedPage, ApiError> {
         self.page_by(list, Order::Key)
@@ -115,6 +125,16 @@ impl Paging {
 
     /// The same of a list with another order of its own.
     pub(super) fn page_by(&self, list: &str, order: Order) -> Result<KeyedPage, ApiError> {
+        self.page_asking(list, order, &[])
+    }
+
+    /// The same of a list with filters of its own, whose values are in `asked`, always in one order.
+    pub(super) fn page_asking(
+        &self,
+        list: &str,
+        order: Order,
+        asked: &[Option<&str>],
+    ) -> Result<KeyedPage, ApiError> {
         let limit = checked(self.limit.unwrap_or(LIMIT_MAX))?;
         if let Some(len) = self.q.as_ref().map(String::len).filter(|len| !(1..=Q_LEN_MAX).contains(len)) {
             let detail = format!("q has {len} bytes, allowed is 1 to {Q_LEN_MAX}");
@@ -128,7 +148,10 @@ impl Paging {
             Some(Sort::ChangedDown) => Order::TimeDown,
         };
         let q = self.q.clone();
-        let list = question(list, &[q.as_deref(), Some(&format!("{order:?}"))]);
+        let order_word = format!("{order:?}");
+        let asked: Vec<_> =
+            [q.as_deref(), Some(order_word.as_str())].into_iter().chain(asked.iter().copied()).collect();
+        let list = question(list, &asked);
         let after = self.cursor.as_deref().map(|cursor| read(&list, cursor)).transpose()?;
         Ok(KeyedPage { list, q, order, after, limit })
     }
@@ -164,6 +187,12 @@ impl KeyedPage {
     pub(super) fn listing(&self) -> Listing<'_> {
         let (q, after) = (self.q.as_deref(), self.after.as_ref());
         Listing { q, order: self.order, after, limit: self.limit + 1 }
+    }
+
+    /// How many there are on all pages, where so many items that the store found are all of them.
+    pub(super) fn total_of(&self, found: usize) -> Option<u32> {
+        let is_all = self.after.is_none() && found <= self.limit as usize;
+        u32::try_from(found).ok().filter(|_| is_all)
     }
 
     /// Where an item stands in this order.

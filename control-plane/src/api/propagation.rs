@@ -67,6 +67,8 @@ pub(super) struct Propagation {
     replicas: Vec<Replica>,
     /// Replicas that hold what this database never signed.
     forks: Vec<Fork>,
+    /// Where the edges are, as this control plane was told: what asks for flags asks there.
+    edges: Vec<String>,
 }
 
 /// How soon clients are told of a version.
@@ -209,6 +211,7 @@ pub(super) async fn read(
     let mut answer = json!(receipts::propagation(&mut conn, &row, &state.fleet, state.now()).await?);
     if let Some(fields) = answer.as_object_mut() {
         fields.insert("forks".to_owned(), json!(forks::of_environment(&mut conn, &row.scope).await?));
+        fields.insert("edges".to_owned(), json!(&state.edge_addresses[..]));
     }
     Ok(Json(Written::new(answer)))
 }

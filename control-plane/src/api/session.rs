@@ -249,6 +249,25 @@ pub(super) async fn sign_in(
     State(state): State<ApiState>,
     JsonBody(credentials): JsonBody<Credentials>,
 ) -> Result<WithCookie<SignedInAs>, ApiError> {
+    counted(&state, "password", with_password(&visitor, &state, credentials).await)
+}
+
+/// Counts an attempt, for operators.
+fn counted<T>(state: &ApiState, by: &'static str, attempt: Result<T, ApiError>) -> Result<T, ApiError> {
+    let outcome = match &attempt {
+        Ok(_) => "signed_in",
+        Err(error) if error.code() == Code::TooManyFailures => "throttled",
+        Err(_) => "refused",
+    };
+    state.store.meters().login(by, outcome);
+    attempt
+}
+
+async fn with_password(
+    visitor: &Visitor,
+    state: &ApiState,
+    credentials: Credentials,
+) -> Result<WithCookie<SignedInAs>, ApiError> {
     let Credentials { tenant, user, password } = credentials;
     let (name, password) = (account_name(&user)?, normal_password(&password)?);
     let tenant = tenant.unwrap_or_else(|| DEFAULT_TENANT.to_owned());
@@ -273,7 +292,7 @@ pub(super) async fn sign_in(
     let (Some((tenant, user)), Some(kept), true) = (found, kept, is_right) else {
         return Err(ChangeError::SignIn.into());
     };
-    let signed_in = open(&visitor, &state, (tenant, user), Proof::Password(kept)).await?;
+    let signed_in = open(visitor, state, (tenant, user), Proof::Password(kept)).await?;
     state.logins.succeeded(&key, address);
     Ok(signed_in)
 }
@@ -282,7 +301,15 @@ pub(super) async fn sign_in(
 pub(super) async fn follow(
     visitor: Visitor,
     State(state): State<ApiState>,
-    JsonBody(LinkCode { code }): JsonBody<LinkCode>,
+    JsonBody(link): JsonBody<LinkCode>,
+) -> Result<WithCookie<SignedInAs>, ApiError> {
+    counted(&state, "link", with_code(&visitor, &state, &link.code).await)
+}
+
+async fn with_code(
+    visitor: &Visitor,
+    state: &ApiState,
+    code: &str,
 ) -> Result<WithCookie<SignedInAs>, ApiError> {
     let (code, now) = (Digest::of(code.as_bytes()), state.now());
     let refused = || match state.failures.unknown(peer(&visitor.parts), now) {
@@ -301,7 +328,7 @@ pub(super) async fn follow(
     }
     let user = users::user(&mut conn, &row.tenant, &row.user_id).await?.ok_or_else(refused)?;
     drop(conn);
-    open(&visitor, &state, (row.tenant, user), Proof::Code(code)).await
+    open(visitor, state, (row.tenant, user), Proof::Code(code)).await
 }
 
 /// A new session, whatever the browser had before: nobody can have put this one there.

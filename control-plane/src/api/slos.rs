@@ -303,6 +303,9 @@ pub(super) struct InNumbers {
     pub(super) name: String,
     /// The share of its budget that is left.
     pub(super) left: f64,
+    /// The level of its loudest alert.
+    pub(super) level: Level,
+    pub(super) level_since_ms: UnixMillis,
     /// Windows in milliseconds, and how fast it burned over each that had a request.
     pub(super) burns: Vec<(u64, f64)>,
 }
@@ -316,9 +319,9 @@ pub(super) async fn in_numbers(
     let around = Around::read(conn, scope, now).await?;
     let mut found = Vec::new();
     for row in slos::slos(conn, scope).await? {
-        let SloAnswer { name, budget, burn, .. } = around.answer(conn, row).await?;
+        let SloAnswer { name, budget, burn, level, level_since_ms, .. } = around.answer(conn, row).await?;
         let burns = burn.iter().filter_map(|of| Some((of.window_ms, of.burn?))).collect();
-        found.push(InNumbers { name, left: budget.left, burns });
+        found.push(InNumbers { name, left: budget.left, level, level_since_ms, burns });
     }
     Ok(found)
 }

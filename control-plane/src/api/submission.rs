@@ -35,11 +35,13 @@ pub(super) struct Submission {
 pub(super) enum Mode {
     Real,
     DryRun,
+    /// Nothing is kept, and nobody has to say what was seen: it is no change that is tried.
+    Question,
 }
 
 #[derive(Deserialize, IntoParams)]
 struct DryRun {
-    /// True: everything is checked and answered, and nothing is kept.
+    /// True: everything is checked and answered, and nothing is kept. With `Prefer: handling=lenient` a refusal comes with 200.
     #[serde(default)]
     dry_run: bool,
 }
@@ -60,9 +62,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Submission {
 }
 
 impl Submission {
-    /// Of a change that is only rehearsed, whatever its sender has seen.
-    pub(super) fn rehearsal() -> Self {
-        Self { mode: Mode::DryRun, seen: Preconditions::default(), confirmation: None }
+    /// Of a change that is only looked at, whatever its sender has seen.
+    pub(super) fn question() -> Self {
+        Self { mode: Mode::Question, seen: Preconditions::default(), confirmation: None }
     }
 
     /// The same for a body that says at which revision it was read.
@@ -140,9 +142,10 @@ impl ApiState {
         change: impl Into<Proposal> + Send,
     ) -> Result<Changed, ChangeError> {
         let Submission { mode, seen, confirmation } = submission;
-        let preconditions = caller.held_to(seen);
+        let preconditions = if mode == Mode::Question { seen } else { caller.held_to(seen) };
         if mode == Mode::Real {
-            let terms = Terms { consent: Consent::Person(confirmation), preconditions, claim: None };
+            let consent = Consent::Person(confirmation);
+            let terms = Terms { consent, preconditions, ..Terms::default() };
             return Ok(self.change(caller, change, terms).await?.into());
         }
         let (store, publisher, now) = (&self.store, &self.publisher, self.now());

@@ -22,7 +22,7 @@ use crate::store::cells::{self, EVERYBODY, Total};
 use crate::store::fuses::{self, FuseRow};
 use crate::store::listing::Stand;
 use crate::store::quarantine::ClaimedPlace;
-use crate::store::quarantine_groups::{QuarantineGroup, balance_of_place, groups};
+use crate::store::quarantine_groups::{GroupFilter, QuarantineGroup, balance_of_place, groups};
 use crate::store::watermarks::{Watermark, complete_up_to, watermarks};
 use crate::store::{Connection, partitions, phases};
 use flagfuse_stats::ratio::{EVIDENCE_MIN, mismatch_evidence};
@@ -116,7 +116,7 @@ struct Group {
 
 impl From<QuarantineGroup> for Group {
     fn from(group: QuarantineGroup) -> Self {
-        let QuarantineGroup { code, flag, sdk, events, waiting, first_ms, last_ms, reason } = group;
+        let QuarantineGroup { code, flag, sdk, events, waiting, first_ms, last_ms, reason, .. } = group;
         Self { code, flag, sdk, events, waiting, first_ms, last_ms, reason }
     }
 }
@@ -160,7 +160,7 @@ pub(super) async fn read(
         flags.extend(flag(&mut conn, fuse).await?);
     }
     let place = place_of(scope);
-    let quarantine = groups(&mut conn, place, GROUP_COUNT_SHOWN).await?;
+    let quarantine = groups(&mut conn, place, GroupFilter::default(), GROUP_COUNT_SHOWN).await?;
     Ok(Json(TelemetryHealth {
         complete_up_to_ms: complete_up_to(&watermarks),
         buffers_behind: watermarks.iter().filter_map(|found| behind(found, now)).collect(),

@@ -21,8 +21,8 @@ use crate::store::Connection;
 use crate::store::listing::{Listing, Order, Stand};
 use crate::store::tokens::{self, TokenRow};
 
-/// A token to make. A client key and a token of kind `server` name project and environment; `ingest` and `metrics` are valid in
-/// the whole tenant; the others there, in a project, or in an environment.
+/// A token to make. A client key and a token of kind `server` name project and environment; the others are valid in the whole
+/// tenant, in a project, or in an environment. Replicas ask with an `ingest` token of the whole tenant.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewToken {
@@ -185,7 +185,6 @@ pub(super) struct TokenPath {
 /// Where a token is to be valid, of those places that the caller knows.
 async fn bearer(state: &ApiState, caller: &Caller, new: &NewToken) -> Result<Bearer, ApiError> {
     let bad = |detail: &str| ApiError::new(Code::BadSchema, detail);
-    let word = new.kind.as_str();
     let bearer = match (new.kind.extent(), &new.project, &new.environment) {
         (Extent::Any | Extent::Environment, Some(project), Some(environment)) => {
             Bearer::Environment(state.environment(caller, project, environment).await?.scope)
@@ -193,22 +192,17 @@ async fn bearer(state: &ApiState, caller: &Caller, new: &NewToken) -> Result<Bea
         (Extent::Any, Some(project), None) => {
             Bearer::Project(caller.tenant.clone(), state.project(caller, project).await?)
         }
-        (Extent::Any | Extent::Tenant, None, None) => Bearer::Tenant(caller.tenant.clone()),
+        (Extent::Any, None, None) => Bearer::Tenant(caller.tenant.clone()),
         (Extent::Any, None, Some(_)) => return Err(bad("an environment comes with its project")),
         (Extent::Environment, _, _) => {
             let what = if new.kind == TokenKind::Client { "a client key" } else { "a token of kind server" };
             return Err(bad(&format!("{what} needs project and environment")));
         }
-        (Extent::Tenant, _, _) => {
-            return Err(bad(&format!(
-                "project and environment are for other kinds of tokens: {word} is valid in the whole tenant"
-            )));
-        }
     };
     let place = match &bearer {
         Bearer::Tenant(_) => Place::Tenant,
         Bearer::Project(_, project) => Place::Project(project.clone()),
-        Bearer::Environment(scope) => Place::Environment(scope.project.clone(), scope.environment.clone()),
+        Bearer::Environment(scope) => Place::from(scope),
     };
     require_admin(caller, &place)?;
     Ok(bearer)

@@ -15,6 +15,7 @@ pub(super) enum Action {
     Republish,
     PutFlag,
     DeleteFlag,
+    PutDetails,
     PutProjectFlag,
     DeleteProjectFlag,
     PutOverride,
@@ -62,6 +63,7 @@ impl Action {
             Self::Republish => "environment.republish",
             Self::PutFlag => "flag.put",
             Self::DeleteFlag => "flag.delete",
+            Self::PutDetails => "flag.details",
             Self::PutProjectFlag => "project_flag.put",
             Self::DeleteProjectFlag => "project_flag.delete",
             Self::PutOverride => "override.put",
@@ -105,6 +107,7 @@ impl Action {
         match self {
             Self::PutFlag
             | Self::DeleteFlag
+            | Self::PutDetails
             | Self::PutProjectFlag
             | Self::DeleteProjectFlag
             | Self::PutOverride
@@ -167,6 +170,7 @@ mod tests {
             Action::Republish,
             Action::PutFlag,
             Action::DeleteFlag,
+            Action::PutDetails,
             Action::PutProjectFlag,
             Action::DeleteProjectFlag,
             Action::PutOverride,

@@ -37,6 +37,7 @@ impl Consent {
             Edit::Switch { to: Power::On, .. }
             | Edit::Flag { .. }
             | Edit::ProjectFlag { .. }
+            | Edit::Copy { .. }
             | Edit::Settings { .. } => self,
         }
     }

@@ -109,6 +109,7 @@ fn affected(change: &Change) -> Affected<'_> {
         | Change::DeleteEnvironment { .. }
         | Change::Rollout { .. }
         | Change::Slo { .. }
+        | Change::PutFlagDetails { .. }
         | Change::CreateToken { .. }
         | Change::RotateToken { .. }
         | Change::People(_)

@@ -55,6 +55,9 @@ pub enum Edit {
     },
     /// Switches a flag; one that is inherited, by the environment's override.
     Switch { scope: Scope, flag: FlagKey, to: Power },
+    /// Defines a flag as another environment of the project does. Where both inherit it, the one changes of it what the other
+    /// does; otherwise it is written, and follows its project no longer.
+    Copy { from: Scope, to: Scope, flag: FlagKey },
 }
 
 /// A setting that a patch names, or does not.
@@ -140,6 +143,7 @@ pub(super) async fn resolve(writing: &mut Writing<'_>, edit: Edit) -> Result<Cha
             let patch = Map::from_iter([("enabled".to_owned(), Value::Bool(to == Power::On))]);
             merge(writing, scope, flag, patch).await
         }
+        Edit::Copy { from, to, flag } => copy(writing, &from, to, flag).await,
         Edit::ProjectFlag { project, flag, patch } => {
             if !writing.has_project(&project).await? {
                 return Err(ChangeError::UnknownProject { project });
@@ -159,6 +163,25 @@ pub(super) async fn resolve(writing: &mut Writing<'_>, edit: Edit) -> Result<Cha
             Ok(Change::SetSettings { scope, settings, safety: Box::new(safety) })
         }
     }
+}
+
+async fn copy(
+    writing: &mut Writing<'_>,
+    from: &Scope,
+    to: Scope,
+    flag: FlagKey,
+) -> Result<Change, ChangeError> {
+    writing.require_environment(from).await?;
+    writing.require_environment(&to).await?;
+    let stored = writing.require_flag(from, &flag).await?;
+    let here = project_flags::inherited(writing.conn, from, flag.as_str()).await?;
+    let there = project_flags::inherited(writing.conn, &to, flag.as_str()).await?;
+    if let (Some(here), Some(_)) = (here, there) {
+        return Ok(Change::PutOverride { scope: to, flag, patch: here.patch });
+    }
+    // What the fuse manages stays with the fuse.
+    let wire = Box::new(FlagWire { cohort: None, ..stored.wire });
+    Ok(Change::PutFlag { scope: to, wire })
 }
 
 async fn merge(

@@ -2,9 +2,11 @@
 
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::Scope;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::action::Action;
+use crate::model::changed_fields::{ChangedFields, changed_fields};
+use crate::store::audit::{FIELDS, FIELDS_LEFT_OUT};
 
 /// What one change leaves behind beside its rows.
 pub(super) struct Effect {
@@ -15,6 +17,20 @@ pub(super) struct Effect {
     pub(super) publication: Publication,
     pub(super) revision: Option<u64>,
     pub(super) notes: Map<String, Value>,
+}
+
+impl Effect {
+    /// With the fields of what was changed that are others now; `None` of what was not there, or is not any more.
+    pub(super) fn with_fields(mut self, before: Option<&Value>, after: Option<&Value>) -> Self {
+        let ChangedFields { fields, left_out } = changed_fields(before, after);
+        if let Some(detail) = self.detail.as_object_mut() {
+            detail.insert(FIELDS.to_owned(), json!(fields));
+            if left_out > 0 {
+                detail.insert(FIELDS_LEFT_OUT.to_owned(), json!(left_out));
+            }
+        }
+        self
+    }
 }
 
 /// Whether the snapshot changes.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flagfuse_shared::definition::{FlagWire, HoldoutWire, LayerWire, SegmentWire, SharedWire};
 use flagfuse_shared::environment::{Environment as Compiled, EnvironmentFault, compile_environment};
 use flagfuse_shared::ids::{FlagKey, Scope};
+use flagfuse_shared::snapshot::payload::Definitions;
 use serde_json::{Value, json};
 
 use super::error::{ChangeError, Conflict};
@@ -107,6 +108,20 @@ impl Environment {
         let mut after = self.clone();
         after.flags.remove(key);
         after
+    }
+
+    /// For a snapshot.
+    pub(super) fn definitions(&self) -> Definitions {
+        Definitions { flags: self.flags.values().cloned().collect(), shared: self.shared.clone() }
+    }
+
+    /// A part as it is stored.
+    pub(super) fn part(&self, part: Part, key: &str) -> Option<Value> {
+        match part {
+            Part::Segment => self.shared.segments.iter().find(|wire| wire.key == key).map(|wire| json!(wire)),
+            Part::Layer => self.shared.layers.iter().find(|wire| wire.key == key).map(|wire| json!(wire)),
+            Part::Holdout => self.shared.holdout.as_ref().map(|wire| json!(wire)),
+        }
     }
 
     /// Puts a part in the place of the one with its key.

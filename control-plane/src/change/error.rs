@@ -310,6 +310,7 @@ const fn remedy(what: Resource) -> &'static str {
         Resource::Project
         | Resource::Environment
         | Resource::Settings
+        | Resource::FlagDetails
         | Resource::Override
         | Resource::Fuse
         | Resource::Segment

@@ -89,7 +89,7 @@ pub(super) async fn write(
 }
 
 pub(super) fn effect(scope: Scope, stored: Option<&FlagWire>, wire: &FlagWire, revision: u64) -> Effect {
-    Effect {
+    let effect = Effect {
         action: Action::PutFlag,
         subject: wire.key.clone(),
         detail: json!({
@@ -99,7 +99,13 @@ pub(super) fn effect(scope: Scope, stored: Option<&FlagWire>, wire: &FlagWire, r
         publication: publication(stored, wire),
         revision: Some(revision),
         notes: Map::new(),
-    }
+    };
+    effect.with_fields(stored.map(definition).as_ref(), Some(&definition(wire)))
+}
+
+/// What people define of a flag: everything but what the fuse manages.
+pub(super) fn definition(wire: &FlagWire) -> Value {
+    json!(FlagWire { cohort: None, ..wire.clone() })
 }
 
 /// Switching a flag off is urgent, every other edit is not.
@@ -128,7 +134,8 @@ pub(super) async fn delete(
     remove(writing, &scope, flag.as_str()).await?;
     let gone = fuse.map(|fuse| gone(&scope.environment, fuse.circuit));
     let detail = json!({ "fuse_deleted": gone.is_some() });
-    Ok(vec![Effect {
+    let stored = before.flags.get(flag.as_str()).map(definition);
+    let effect = Effect {
         action: Action::DeleteFlag,
         subject: flag.to_string(),
         detail,
@@ -136,7 +143,8 @@ pub(super) async fn delete(
         publication: Publication::Needed,
         revision: None,
         notes: named([("fuses_deleted", gone.into_iter().collect())]),
-    }])
+    };
+    Ok(vec![effect.with_fields(stored.as_ref(), None)])
 }
 
 /// A fuse that went with its flag, as answers tell it.

@@ -49,11 +49,17 @@ pub(super) async fn put(
     writing.require_environment(&scope).await?;
     let row = writing.require_flag(&scope, flag).await?;
     policy.check_flag(&row.wire)?;
-    match fuses::fuse(writing.conn, &scope, flag.as_str()).await? {
-        None => arm(writing, scope, row, policy).await,
-        Some(fuse) if fuse.policy == policy => Ok(Vec::new()),
-        Some(fuse) => edit(writing, scope, row, (fuse, policy)).await,
+    let after = json!(policy);
+    let (before, mut effects) = match fuses::fuse(writing.conn, &scope, flag.as_str()).await? {
+        None => (None, arm(writing, scope, row, policy).await?),
+        Some(fuse) if fuse.policy == policy => return Ok(Vec::new()),
+        Some(fuse) => (Some(json!(fuse.policy)), edit(writing, scope, row, (fuse, policy)).await?),
+    };
+    if !effects.is_empty() {
+        let own = effects.remove(0).with_fields(before.as_ref(), Some(&after));
+        effects.insert(0, own);
     }
+    Ok(effects)
 }
 
 /// A new fuse begins the next attempt of its flag.

@@ -27,6 +27,8 @@ pub(super) async fn put(
     writing.require_project(project).await?;
     let base = flag::admit(None, wire)?;
     check_alone(&base)?;
+    let stored = project_flags::definition(writing.conn, &writing.actor.tenant, project, &base.key).await?;
+    let stored = stored.map(|row| flag::definition(&row.wire));
     let revision =
         project_flags::put(writing.conn, &writing.actor.tenant, project, &base, writing.now).await?;
     let mut effects = Vec::new();
@@ -48,7 +50,8 @@ pub(super) async fn put(
         }
     }
     let notes = Map::from_iter([("detached_in".to_owned(), json!(detached))]);
-    effects.insert(0, effect(Action::PutProjectFlag, project, &base.key, Some(revision), notes));
+    let own = effect(Action::PutProjectFlag, project, &base.key, Some(revision), notes);
+    effects.insert(0, own.with_fields(stored.as_ref(), Some(&flag::definition(&base))));
     Ok(effects)
 }
 
@@ -59,7 +62,7 @@ pub(super) async fn delete(
     watched: Fuses,
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_project(project).await?;
-    writing.require_definition(project, key.as_str()).await?;
+    let stored = flag::definition(&writing.require_definition(project, key.as_str()).await?);
     let (mut followers, mut circuits, mut patched) = (Vec::new(), Vec::new(), Vec::new());
     for environment in writing.environments_of(project).await? {
         let scope = environment.scope;
@@ -76,7 +79,8 @@ pub(super) async fn delete(
     }
     let gone = circuits.iter().map(|(environment, circuit)| flag::gone(environment, *circuit));
     let notes = named([("fuses_deleted", gone.collect()), ("overrides_deleted", patched)]);
-    let mut effects = vec![effect(Action::DeleteProjectFlag, project, key.as_str(), None, notes)];
+    let own = effect(Action::DeleteProjectFlag, project, key.as_str(), None, notes);
+    let mut effects = vec![own.with_fields(Some(&stored), None)];
     for scope in followers {
         project_flags::detach(writing.conn, &scope, key.as_str()).await?;
         let deleted = flag::delete(writing, scope.clone(), key, Fuses::Deleted).await;
@@ -109,7 +113,7 @@ pub(super) async fn put_override(
     let followed = follow(writing, &scope, &base, &inherited).await?;
     let action = if inherited.patch.is_some() { Action::PutOverride } else { Action::DeleteOverride };
     let notes = Map::from_iter([("attached".to_owned(), json!(before.is_none() && found > 0))]);
-    Ok(vec![Effect {
+    let effect = Effect {
         action,
         subject: key.to_string(),
         detail: json!({ "patch": inherited.patch }),
@@ -119,7 +123,9 @@ pub(super) async fn put_override(
         revision: Some(followed.map_or(found, |followed| followed.revision)),
         scope: Some(scope),
         notes,
-    }])
+    };
+    let before = before.and_then(|before| before.patch);
+    Ok(vec![effect.with_fields(before.as_ref(), inherited.patch.as_ref())])
 }
 
 /// Gives a new environment the flags of its project. Those that name what it does not have yet are left out; their keys

@@ -12,6 +12,7 @@ use super::people_change::PeopleChange;
 use super::slo_change::SloChange;
 use crate::model::circuit::Circuit;
 use crate::model::contract::{Baseline, Contract, Judged};
+use crate::model::flag_details::FlagDetails;
 use crate::model::policy::Policy;
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
@@ -155,6 +156,8 @@ pub enum Change {
         /// Merged into the project's flag; `None` takes the override away.
         patch: Option<Value>,
     },
+    /// What people say of a flag, in all environments of its project. No snapshot carries it.
+    PutFlagDetails { project: ProjectKey, flag: FlagKey, details: Box<FlagDetails> },
     /// A new or altered segment, layer or holdout.
     PutPart { scope: Scope, part: Box<PartWire> },
     /// A segment, a layer or the holdout goes.
@@ -287,6 +290,7 @@ impl Change {
             | Self::HoldRamp { .. }
             | Self::Rollout { .. }
             | Self::Slo { .. }
+            | Self::PutFlagDetails { .. }
             | Self::RevokeToken { .. }
             | Self::People(_)
             | Self::Republish { .. } => Reserve::Usable,

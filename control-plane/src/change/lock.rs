@@ -24,7 +24,8 @@ const fn of_change<'p>(actor: &'p Actor, change: &'p Change) -> Lock<'p> {
         | Change::RevokeToken { .. } => Lock::Tenant(&actor.tenant),
         Change::DeleteProject { project }
         | Change::PutProjectFlag { project, .. }
-        | Change::DeleteProjectFlag { project, .. } => Lock::Project(&actor.tenant, project),
+        | Change::DeleteProjectFlag { project, .. }
+        | Change::PutFlagDetails { project, .. } => Lock::Project(&actor.tenant, project),
         Change::DeleteEnvironment { scope }
         | Change::SetSettings { scope, .. }
         | Change::PutFlag { scope, .. }
@@ -50,6 +51,7 @@ const fn of_edit<'p>(actor: &'p Actor, edit: &'p Edit) -> Lock<'p> {
         Edit::Flag { scope, .. } | Edit::Switch { scope, .. } | Edit::Settings { scope, .. } => {
             Lock::Environment(scope)
         }
+        Edit::Copy { to, .. } => Lock::Environment(to),
         Edit::ProjectFlag { project, .. } => Lock::Project(&actor.tenant, project),
     }
 }

@@ -6,7 +6,7 @@
 //! - `kinds`, `resource`, `edit`, `proposal`: what somebody asks for, and the change that it comes to as things stand
 //! - `subject`, `state`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against
 //!   it, and who has to confirm it
-//! - `flag`, `inheritance`, `part`, `import`, `revert`, `fuse`, `ramp`, `together`, `rollout`, `scope`, `slo`, `token`, `people`: one file a kind of change
+//! - `flag`, `inheritance`, `details`, `part`, `import`, `revert`, `fuse`, `ramp`, `together`, `rollout`, `scope`, `slo`, `token`, `people`: one file a kind of change
 //! - `environment`, `attempt`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `notice`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `lock`, `transaction`: all of it in order, with as much locked as is checked
@@ -17,6 +17,7 @@ mod attempt;
 mod confirm;
 mod consent;
 mod decisions;
+mod details;
 mod edit;
 mod effect;
 mod environment;

@@ -24,7 +24,9 @@ pub(super) async fn put(
     check(&before, &after, &[Touched::part(part, key)])?;
     fuse_lock::check_parts(writing.conn, &scope, &before, &after).await?;
     let revision = write(writing, &scope, &new).await?;
-    Ok(vec![effect(scope, Action::PutPart(part), part, key, json!({ "revision": revision }), Some(revision))])
+    let effect =
+        effect(scope, Action::PutPart(part), part, key, json!({ "revision": revision }), Some(revision));
+    Ok(vec![effect.with_fields(before.part(part, key).as_ref(), Some(&new.body()))])
 }
 
 /// Writes a part that was checked.
@@ -52,7 +54,8 @@ pub(super) async fn delete(
     if !parts::delete(writing.conn, &scope, part, key).await? {
         return Err(ChangeError::Unknown { what: part.into(), key: key.to_owned() });
     }
-    Ok(vec![effect(scope, Action::DeletePart(part), part, key, json!({}), None)])
+    let effect = effect(scope, Action::DeletePart(part), part, key, json!({}), None);
+    Ok(vec![effect.with_fields(before.part(part, key).as_ref(), None)])
 }
 
 fn effect(

@@ -11,7 +11,7 @@ use super::slo_change::SloChange;
 use super::subject::Subject;
 use super::writing::Writing;
 use crate::model::circuit::Circuit;
-use crate::store::{StoreError, flags, project_flags, tokens};
+use crate::store::{StoreError, flag_details, flags, project_flags, tokens};
 
 /// Refuses a change whose writer has seen another state. What only switches off is not refused for that: whatever has
 /// happened meanwhile, it is to be off.
@@ -144,6 +144,9 @@ async fn is_possible(writing: &mut Writing<'_>, change: &Change, is_there: bool)
             project_flags::definition(writing.conn, &scope.tenant, &scope.project, flag.as_str())
                 .await?
                 .is_some()
+        }
+        Change::PutFlagDetails { project, flag, .. } => {
+            flag_details::is_of_a_flag(writing.conn, &writing.actor.tenant, project, flag).await?
         }
         Change::PutFuse { scope, flag, .. } | Change::Rollout { scope, flag, .. } => {
             flags::flag(writing.conn, scope, flag.as_str()).await?.is_some()

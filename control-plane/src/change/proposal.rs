@@ -1,5 +1,7 @@
 //! What somebody asks for, and what that is as things stand: a change, whether it has anything to do, and on which terms.
 
+use flagfuse_shared::ids::EnvironmentKey;
+
 use super::consent::Consent;
 use super::edit::{self, Edit, Power};
 use super::error::ChangeError;
@@ -41,11 +43,14 @@ pub struct Terms {
     pub preconditions: Preconditions,
     /// The attempt that it is made by, where it may be made once only.
     pub claim: Option<Claim>,
+    /// Why, in the words of who makes it.
+    pub comment: Option<String>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { consent: Consent::NotAsked, preconditions: Preconditions::default(), claim: None }
+        let (consent, preconditions) = (Consent::NotAsked, Preconditions::default());
+        Self { consent, preconditions, claim: None, comment: None }
     }
 }
 
@@ -63,7 +68,10 @@ pub(super) struct Resolved {
     pub(super) work: Work,
     pub(super) consent: Consent,
     pub(super) preconditions: Preconditions,
+    pub(super) comment: Option<String>,
     pub(super) reserve: Reserve,
+    /// The environment that it is copied from, where it is.
+    pub(super) copied_from: Option<EnvironmentKey>,
     /// Where nothing is published, the answer names the version and the revision that stand.
     pub(super) is_answered_with_the_version: bool,
 }
@@ -77,6 +85,7 @@ impl Resolved {
         proposal: Proposal,
         terms: &Terms,
     ) -> Result<Self, ChangeError> {
+        let mut copied_from = None;
         let (change, subject, consent, reserve, is_edit) = match proposal {
             Proposal::Change(change) => {
                 let subject = Subject::of(writing.actor, &change);
@@ -86,6 +95,9 @@ impl Resolved {
             Proposal::Edit(edit) => {
                 let subject = Subject::of_edit(writing.actor, &edit);
                 let consent = terms.consent.about_edit(&edit);
+                if let Edit::Copy { from, .. } = &edit {
+                    copied_from = Some(from.environment.clone());
+                }
                 let is_off = matches!(edit, Edit::Switch { to: Power::Off, .. });
                 let change = edit::resolve(writing, edit).await?;
                 // A switch that is needed may not fail for want of room.
@@ -105,7 +117,9 @@ impl Resolved {
             } else {
                 terms.preconditions.clone()
             },
+            comment: terms.comment.clone(),
             reserve,
+            copied_from,
             is_answered_with_the_version: is_edit || is_read,
         })
     }

@@ -10,7 +10,7 @@ use super::notice::Notice;
 use super::outcome::Applied;
 use super::writing::Writing;
 use crate::publish::Publisher;
-use crate::publish::outbox::{Reserve, enqueue};
+use crate::publish::outbox::{Manner, Reserve, enqueue};
 use crate::store::audit::{AuditPlace, NewAudit, insert};
 use crate::store::notices;
 
@@ -51,7 +51,11 @@ pub(super) async fn record(
     for effect in effects {
         let own = match (&effect.scope, effect.publication.urgency()) {
             (Some(scope), Some(urgency)) => {
-                let queued = enqueue(writing.conn, publisher, scope, reserve, urgency, writing.now).await;
+                // Read when everything was written: from here on nobody touches a flag.
+                let defined = altered.iter().find(|altered| altered.scope == *scope);
+                let defined = defined.map(|altered| altered.after.definitions());
+                let manner = Manner { reserve, urgency };
+                let queued = enqueue(writing.conn, publisher, scope, manner, defined, writing.now).await;
                 Some(queued.map_err(|error| match &applied {
                     None => ChangeError::from(error),
                     Some(_) => ChangeError::in_environment(scope)(error.into()),

@@ -13,6 +13,8 @@ pub enum Resource {
     Flag,
     /// What the environments of a project inherit.
     ProjectFlag,
+    /// What people say of a flag.
+    FlagDetails,
     /// What an environment changes of its project's flag.
     Override,
     Fuse,
@@ -44,6 +46,7 @@ impl Resource {
             Self::Settings => "settings of environment",
             Self::Flag => "flag",
             Self::ProjectFlag => "project flag",
+            Self::FlagDetails => "details of flag",
             Self::Override => "override",
             Self::Fuse => "fuse",
             Self::Contract => "contract",

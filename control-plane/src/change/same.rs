@@ -6,7 +6,7 @@ use super::slo_change::SloChange;
 use super::writing::Writing;
 use crate::model::contract::{Baseline, Contract};
 use crate::store::contracts::ContractPart;
-use crate::store::{StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos};
+use crate::store::{StoreError, contracts, flag_details, flags, fuses, parts, project_flags, scopes, slos};
 
 /// Whether everything would be as it is. `false` of what is not there, or not the actor's: the change is refused for that.
 pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Result<bool, StoreError> {
@@ -29,6 +29,11 @@ pub(super) async fn is_same(writing: &mut Writing<'_>, change: &Change) -> Resul
                 }
             }
             true
+        }
+        Change::PutFlagDetails { project, flag, details } => {
+            let stored =
+                flag_details::details(writing.conn, &writing.actor.tenant, project, flag.as_str()).await?;
+            stored.is_some_and(|stored| stored.details == **details)
         }
         Change::PutOverride { scope, flag, patch } if writing.owns(scope) => {
             let inherited = project_flags::inherited(writing.conn, scope, flag.as_str()).await?;

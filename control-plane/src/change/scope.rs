@@ -3,7 +3,7 @@
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{ProjectKey, Scope};
 use flagfuse_shared::limits::{REPLICA_ENVIRONMENT_COUNT_MAX, STRING_LEN_MAX};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::action::Action;
 use super::effect::{Effect, Publication};
@@ -71,9 +71,12 @@ pub(super) async fn set(
     safety: &SafetySettings,
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_environment(&scope).await?;
+    let before = scopes::environment(writing.conn, &scope).await?;
+    let before = before.map(|before| words(before.settings, &before.safety));
     let row = SettingsRow { settings, safety };
     scopes::update_settings(writing.conn, &scope, row).await?;
-    Ok(vec![effect(Action::SetSettings, scope, settings, safety)])
+    let effect = effect(Action::SetSettings, scope, settings, safety);
+    Ok(vec![effect.with_fields(before.as_ref(), Some(&words(settings, safety)))])
 }
 
 /// Empties an environment and hides it. Replicas keep the last snapshot that they have, so the last one is empty, with no
@@ -143,14 +146,19 @@ fn effect(action: Action, scope: Scope, settings: EnvironmentSettings, safety: &
     Effect {
         action,
         subject: scope.environment.to_string(),
-        detail: json!({
-            "profile": settings.profile, "auto_exposure": settings.auto_exposure,
-            "confirm_above_pct": safety.confirm_above_pct, "stages": safety.stages, "soak_s": safety.soak_s,
-            "min_networks": safety.min_networks, "enrolments_per_minute": safety.enrolments_per_minute,
-        }),
+        detail: words(settings, safety),
         scope: Some(scope),
         publication: Publication::Needed,
         revision: None,
         notes: Map::new(),
     }
+}
+
+/// All settings.
+fn words(settings: EnvironmentSettings, safety: &SafetySettings) -> Value {
+    json!({
+        "profile": settings.profile, "auto_exposure": settings.auto_exposure,
+        "confirm_above_pct": safety.confirm_above_pct, "stages": safety.stages, "soak_s": safety.soak_s,
+        "min_networks": safety.min_networks, "enrolments_per_minute": safety.enrolments_per_minute,
+    })
 }

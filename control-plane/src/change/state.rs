@@ -12,8 +12,8 @@ use super::resource::Resource;
 use super::subject::Subject;
 use crate::store::contracts::ContractPart;
 use crate::store::{
-    Connection, StoreError, contracts, flags, fuses, parts, project_flags, scopes, slos, suppressions,
-    tokens, users,
+    Connection, StoreError, contracts, flag_details, flags, fuses, parts, project_flags, scopes, slos,
+    suppressions, tokens, users,
 };
 
 impl Subject {
@@ -32,6 +32,9 @@ impl Subject {
             }
             Change::DeleteProjectFlag { project, flag, .. } => {
                 Self::ProjectFlag(actor.tenant.clone(), project.clone(), flag.to_string())
+            }
+            Change::PutFlagDetails { project, flag, .. } => {
+                Self::FlagDetails(actor.tenant.clone(), project.clone(), flag.to_string())
             }
             Change::PutOverride { scope, flag, .. } => Self::Override(scope.clone(), flag.to_string()),
             Change::PutPart { scope, part, .. } => {
@@ -79,6 +82,7 @@ impl Subject {
             Edit::ProjectFlag { project, flag, .. } => {
                 Self::ProjectFlag(actor.tenant.clone(), project.clone(), flag.to_string())
             }
+            Edit::Copy { to, flag, .. } => Self::Flag(to.clone(), flag.to_string()),
             Edit::Settings { scope, .. } => Self::Settings(scope.clone()),
         }
     }
@@ -115,6 +119,9 @@ impl Subject {
             Self::Flag(scope, key) => flags::flag(conn, scope, key).await?.map(|row| row.revision),
             Self::ProjectFlag(tenant, project, key) => {
                 project_flags::definition(conn, tenant, project, key).await?.map(|row| row.revision)
+            }
+            Self::FlagDetails(tenant, project, key) => {
+                flag_details::details(conn, tenant, project, key).await?.map(|row| row.revision)
             }
             Self::Override(scope, key) => {
                 project_flags::patch(conn, scope, key).await?.map(|(_, revision)| revision)

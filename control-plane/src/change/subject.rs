@@ -19,6 +19,8 @@ pub enum Subject {
     Flag(Scope, String),
     /// A flag that environments inherit, by its key.
     ProjectFlag(TenantKey, ProjectKey, String),
+    /// What people say of a flag, by its key.
+    FlagDetails(TenantKey, ProjectKey, String),
     /// What an environment changes of an inherited flag, by its key.
     Override(Scope, String),
     /// A segment or a layer by its key, or the holdout.
@@ -41,7 +43,11 @@ impl Subject {
     /// The environment that it belongs to.
     pub(super) const fn scope(&self) -> Option<&Scope> {
         match self {
-            Self::Project(..) | Self::ProjectFlag(..) | Self::Token(..) | Self::Member(..) => None,
+            Self::Project(..)
+            | Self::ProjectFlag(..)
+            | Self::FlagDetails(..)
+            | Self::Token(..)
+            | Self::Member(..) => None,
             Self::Settings(scope)
             | Self::Environment(scope)
             | Self::Flag(scope, _)
@@ -62,6 +68,7 @@ impl Subject {
             Self::Environment(scope) => (Resource::Environment, scope.environment.as_str()),
             Self::Flag(_, key) => (Resource::Flag, key),
             Self::ProjectFlag(_, _, key) => (Resource::ProjectFlag, key),
+            Self::FlagDetails(_, _, key) => (Resource::FlagDetails, key),
             Self::Override(_, key) => (Resource::Override, key),
             Self::Part(_, part, key) => ((*part).into(), key),
             Self::Fuse(_, key) => (Resource::Fuse, key),

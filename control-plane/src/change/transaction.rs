@@ -1,7 +1,7 @@
 //! The transaction of a change: check, write, compare, audit, sign and queue, or nothing of all that.
 
 use flagfuse_shared::ids::UnixMillis;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::action::Action;
 use super::altered::Altered;
@@ -18,7 +18,7 @@ use super::proposal::{Proposal, Resolved, Terms, Work};
 use super::record::{Consequences, record};
 use super::writing::Writing;
 use super::{
-    flag, fuse, import, inheritance, part, people, precondition_check, ramp, revert, rollout, scope,
+    details, flag, fuse, import, inheritance, part, people, precondition_check, ramp, revert, rollout, scope,
     slice_trip, slo, token,
 };
 use crate::meters::Meters;
@@ -111,7 +111,7 @@ pub async fn rehearse(
     now: UnixMillis,
 ) -> Result<Rehearsed, ChangeError> {
     let mut tx = store.write(lock(actor, &proposal)).await?;
-    let terms = Terms { consent: Consent::Person(None), preconditions, claim: None };
+    let terms = Terms { consent: Consent::Person(None), preconditions, ..Terms::default() };
     let mut writing = Writing { conn: &mut tx, actor, now };
     let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
     let consent = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
@@ -134,14 +134,21 @@ async fn transact(
     publisher: &Publisher,
     resolved: Resolved,
 ) -> Result<Done, ChangeError> {
-    let Resolved { subject, change, work, consent, preconditions, reserve, .. } = resolved;
+    let Resolved { subject, change, work, consent, preconditions, comment, reserve, copied_from, .. } =
+        resolved;
     precondition_check::check(writing, &subject, &change, &preconditions).await?;
     if work == Work::Nothing {
         return Ok(Done { applied: None, altered: Vec::new(), loss: None, measured: Vec::new() });
     }
     let loss = Loss::of(writing, &change).await?;
     let watch = Watch::before(writing, &change).await?;
-    let effects = perform(writing, change).await?;
+    let mut effects = perform(writing, change).await?;
+    let own = effects.first_mut().and_then(|effect| effect.detail.as_object_mut());
+    if let Some(detail) = own {
+        detail.extend(copied_from.map(|from| ("copied_from".to_owned(), json!(from))));
+        // What follows from it happens for the same reason, and stands beside it.
+        detail.extend(comment.map(|comment| ("comment".to_owned(), json!(comment))));
+    }
     let altered = watch.after(writing, &effects).await?;
     consent.check(&altered)?;
     if let Some(loss) = &loss {
@@ -177,6 +184,9 @@ async fn perform(writing: &mut Writing<'_>, change: Change) -> Result<Vec<Effect
         }
         Change::PutOverride { scope, flag, patch } => {
             inheritance::put_override(writing, scope, &flag, patch).await
+        }
+        Change::PutFlagDetails { project, flag, details } => {
+            details::put(writing, &project, &flag, &details).await
         }
         Change::PutPart { scope, part } => part::put(writing, scope, *part).await,
         Change::Slo { scope, change } => slo::apply(writing, scope, change).await,

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use flagfuse_control_plane::api::FlagLabels;
 use flagfuse_control_plane::credential::TokenKind;
 use flagfuse_control_plane::publish::push::EdgeRegion;
+use flagfuse_control_plane::telemetry::LogFormat;
 use flagfuse_importers::Format;
 use flagfuse_shared::ids::EnvironmentKey;
 use flagfuse_shared::limits::{REGION_COUNT_MAX, SHARD_COUNT_MAX};
@@ -30,6 +31,9 @@ pub(crate) struct Cli {
     /// What is logged: a level, or levels of targets such as `info,sqlx=warn`
     #[arg(long, global = true, env = "RUST_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// How it is logged: text for people, or a JSON object a line
+    #[arg(long, global = true, env = "FLAGFUSE_LOG_FORMAT", value_name = "FORMAT", default_value = "text", value_parser = log_format())]
+    pub log_format: LogFormat,
 }
 
 /// What the program can do.
@@ -331,6 +335,15 @@ fn token_kind() -> impl TypedValueParser<Value = TokenKind> {
     let words = PossibleValuesParser::new(kinds.map(TokenKind::as_str));
     words.try_map(move |word| {
         kinds.into_iter().find(|kind| kind.as_str() == word).ok_or("not a kind of token")
+    })
+}
+
+/// How logs are written, by the words for it.
+fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+    let formats = LogFormat::ALL;
+    let words = PossibleValuesParser::new(formats.map(LogFormat::as_str));
+    words.try_map(move |word| {
+        formats.into_iter().find(|format| format.as_str() == word).ok_or("not a format of logs")
     })
 }
 

@@ -82,7 +82,7 @@ fn read(path: &Path) -> anyhow::Result<Value> {
         "{} has more than {POLICY_LEN_MAX} bytes",
         path.display()
     );
-    flagfuse_shared::strict::parse(text.as_bytes()).with_context(|| format!("{} is no JSON", path.display()))
+    flagfuse_shared::strict::parse(text.as_bytes()).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 fn findings(found: &Value) -> impl Iterator<Item = &Value> {

@@ -14,12 +14,7 @@ pub(crate) async fn create(args: TokenCreateArgs) -> anyhow::Result<String> {
     let bearer = match (args.kind.extent(), args.place.scope()) {
         (Extent::Environment | Extent::Any, Some(scope)) => Bearer::Environment(scope),
         (Extent::Environment, None) => bail!("a token of kind {kind} needs --project and --environment"),
-        (Extent::Tenant | Extent::Any, None) => Bearer::Tenant(args.place.tenant().clone()),
-        (Extent::Tenant, Some(_)) => {
-            bail!(
-                "--project and --environment are for other kinds of tokens: {kind} is valid in the whole tenant"
-            )
-        }
+        (Extent::Any, None) => Bearer::Tenant(args.place.tenant().clone()),
     };
     let plane = ControlPlane::unlock(&args.data.location()?, args.data.passphrase()?, Clock::System).await?;
     let text = plane.create_token(args.kind, bearer, &args.name).await?;

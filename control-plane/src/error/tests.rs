@@ -17,6 +17,7 @@ use crate::change::{Above, Given, Lost, Unmet};
 use crate::model::circuit::Circuit;
 use crate::model::contract::{Baseline, Contract};
 use crate::model::fleet::ReplicaName;
+use crate::model::rights::Place;
 use crate::publish::edges::{EdgeReader, EdgeTooOld};
 
 fn key() -> String {
@@ -46,6 +47,7 @@ fn of_requests() -> Vec<(ChangeError, Code)> {
         (unknown(Resource::Settings), Code::UnknownEnvironment),
         (unknown(Resource::Flag), Code::UnknownFlag),
         (unknown(Resource::ProjectFlag), Code::UnknownFlag),
+        (unknown(Resource::FlagDetails), Code::UnknownFlagDetails),
         (unknown(Resource::Override), Code::UnknownOverride),
         (unknown(Resource::Fuse), Code::UnknownFuse),
         (unknown(Resource::Segment), Code::UnknownSegment),
@@ -192,6 +194,7 @@ fn every_error_of_pulls_batches_snapshots_and_policies_has_its_code() {
         (PullError::WrongTenant { scope: key(), tenant: tenant() }.into(), Code::WrongTenant),
         (PullError::Store(StoreError::Busy).into(), Code::Overloaded),
         (IngestError::WrongTenant { claimed: key(), tenant: tenant() }.into(), Code::WrongTenant),
+        (IngestError::WrongPlace { place: Place::Tenant }.into(), Code::Forbidden),
         (IngestError::BufferId { len: 0 }.into(), Code::BadBatch),
         (IngestError::BatchSeq { batch_seq: u64::MAX }.into(), Code::BadBatch),
         (IngestError::Panicked { position: 1, batch_seq: 2 }.into(), Code::Internal),

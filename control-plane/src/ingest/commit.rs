@@ -13,7 +13,7 @@ use crate::store::partitions::{self, Held};
 use crate::store::quarantine::{ClaimedPlace, add_balance, insert_all};
 use crate::store::quarantine_groups::mark_replayed;
 use crate::store::{
-    Connection, Lock, Store, StoreError, batches, buffers, closing, erasures, event_ids, metrics_seen,
+    Connection, Lock, Store, StoreError, asked, batches, buffers, closing, erasures, event_ids, metrics_seen,
     misses, phase_counters, phase_rules, plain_exposures, slo_sums, telemetry_log, usage,
 };
 
@@ -97,6 +97,8 @@ async fn beside(
     }
     plain_exposures::add(tx, scope, &group.plain).await?;
     usage::add(tx, scope, &group.usage).await?;
+    asked::note(tx, scope, &group.asked.flags).await?;
+    asked::note_phases(tx, &group.asked.phases).await?;
     let ids: Vec<_> = group.ids.iter().map(|(id, day)| (*day, *id)).collect();
     event_ids::add(tx, partition_id, &ids).await?;
     metrics_seen::add(tx, scope, &group.seen, now).await?;

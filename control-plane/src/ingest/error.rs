@@ -3,6 +3,7 @@
 use flagfuse_shared::contract::beacon::BatchError;
 use flagfuse_shared::ids::{Scope, TenantKey};
 
+use crate::model::rights::Place;
 use crate::store::StoreError;
 
 /// Bytes of a buffer's id; it has 32 hexadecimal digits.
@@ -21,6 +22,12 @@ pub enum IngestError {
         claimed: String,
         /// Tenant of the token.
         tenant: TenantKey,
+    },
+    /// The token is for other environments.
+    #[error("batch is for {}, where this token is not valid", place.in_words())]
+    WrongPlace {
+        /// Place of the batch; the whole tenant when its names are none.
+        place: Place,
     },
     /// The batch has no usable name.
     #[error("buffer_id has {len} bytes, allowed is 1 to {BUFFER_ID_LEN_MAX}")]
@@ -82,6 +89,7 @@ impl IngestError {
             Self::Full { .. } | Self::Elsewhere { .. } | Self::Opening => true,
             Self::Batch(_)
             | Self::WrongTenant { .. }
+            | Self::WrongPlace { .. }
             | Self::BufferId { .. }
             | Self::BatchSeq { .. }
             | Self::Panicked { .. }

@@ -13,6 +13,7 @@ use flagfuse_shared::contract::fault::{EventFault, QuarantineCode};
 use flagfuse_shared::ids::{MetricKey, UnixMillis};
 use flagfuse_shared::limits::UNIT_DAY_OUTCOME_COUNT_MAX;
 
+use super::asked::{Asked, AskedFor};
 use super::delivery::{Delivery, Told};
 use super::message::Erase;
 use super::recent::{Novelty, Print, Recent};
@@ -50,6 +51,8 @@ pub(super) struct State {
     pub(super) newest_batch: BTreeMap<String, Option<u64>>,
     /// What the environment's objectives count.
     pub(super) slis: Slis,
+    /// When flags were asked for last.
+    pub(super) asked: Asked,
 }
 
 /// What of deliveries was counted before they are applied, or not.
@@ -91,6 +94,8 @@ pub(super) struct Group<'d> {
     /// Exposures outside any cohort, by flag and variation.
     pub(super) plain: BTreeMap<(String, String), u64>,
     pub(super) usage: UsageCounts,
+    /// Flags that were asked for, for the first time within a minute.
+    pub(super) asked: Asked,
     /// Ids of what adds up, with their day.
     pub(super) ids: BTreeMap<EventId, u64>,
     /// Outcomes by the metric that they name.
@@ -167,7 +172,7 @@ impl<'d> Group<'d> {
         for phase in &delivery.phases {
             self.phase(state, &phase.row, &Edges::new());
         }
-        let mut balance = Balance::default();
+        let (mut balance, mut reports) = (Balance::default(), Balance::default());
         let until = delivery.position.saturating_add(delivery.take).min(delivery.events.len());
         for (at, event) in delivery.events.iter().enumerate().take(until).skip(delivery.position) {
             balance.received += 1;
@@ -194,8 +199,13 @@ impl<'d> Group<'d> {
             }
             self.replayed.extend(replay.map(|(id, _)| *id));
             match became {
-                Ok(Side::Stored) => balance.stored += 1,
-                Ok(Side::Duplicate) => balance.duplicate += 1,
+                Ok(side) => {
+                    put(side, &mut balance);
+                    if matches!(event.what, What::Usage(_)) {
+                        reports.received += 1;
+                        put(side, &mut reports);
+                    }
+                }
                 // Nothing is kept of it, not even what is wrong with it.
                 Err(_) if event.unit().is_some_and(|unit| state.ledger.has_forgotten(unit)) => {
                     balance.stored += 1;
@@ -215,7 +225,8 @@ impl<'d> Group<'d> {
             }
         }
         self.note(delivery, until);
-        self.balance.add(balance);
+        // Nobody's events, and edges make them by themselves: whoever holds what was sent against the balance has sent none.
+        self.balance.add(balance.without(reports));
         (balance, told)
     }
 
@@ -260,6 +271,7 @@ impl<'d> Group<'d> {
             What::Refused(fault, of) => Err(((**fault).clone(), *of)),
             What::Expose(exposure) => {
                 let effect = self.apply(state, Fact::Expose(*exposure));
+                self.ask(state, AskedFor::Phase(exposure.phase.0), UnixMillis(exposure.at_ms));
                 if let Effect::Late { arm } = effect {
                     self.miss(state, (exposure.phase, arm), Some(&exposure.unit), LATE);
                 }
@@ -272,6 +284,7 @@ impl<'d> Group<'d> {
                 }
                 let key = (flag.as_str().to_owned(), variation.as_str().to_owned());
                 *self.plain.entry(key).or_default() += 1;
+                self.ask(state, AskedFor::Flag(flag.as_str()), self.known_ms);
                 Ok(Side::Stored)
             }
             What::Outcome(outcome) => {
@@ -291,7 +304,10 @@ impl<'d> Group<'d> {
                 self.unticketed(state, unit, of);
                 Ok(Side::Stored)
             }
-            What::Usage(usage) => Ok(self.usage(usage, known)),
+            What::Usage(usage) => {
+                self.ask(state, AskedFor::Flag(usage.flag.as_str()), usage.at_ms);
+                Ok(self.usage(usage, known))
+            }
             What::Erased => Ok(Side::Stored),
         }
     }
@@ -361,6 +377,14 @@ impl<'d> Group<'d> {
         Side::Stored
     }
 
+    /// Notes when a flag was asked for; what is dated ahead, now.
+    fn ask(&mut self, state: &mut State, of: AskedFor<'_>, at: UnixMillis) {
+        let at = at.min(self.known_ms);
+        if state.asked.note(of, at) {
+            self.asked.note(of, at);
+        }
+    }
+
     /// Notes for the guards that a unit's exposure did not count, once in the hour for which it is remembered: they compare units
     /// with units, and a client that repeats itself is one.
     fn miss(
@@ -383,6 +407,14 @@ impl<'d> Group<'d> {
 
 /// The side of the balance on which an event is, or why it is in the quarantine, with its arm of a phase where it has one.
 type Became = Result<Side, (EventFault, Option<(PhaseId, Arm)>)>;
+
+/// Counts an event on a side of the balance.
+const fn put(side: Side, balance: &mut Balance) {
+    match side {
+        Side::Stored => balance.stored += 1,
+        Side::Duplicate => balance.duplicate += 1,
+    }
+}
 
 /// The bytes of a delivery's event number `at`.
 fn raw_of(delivery: &Delivery, at: usize) -> Cow<'_, str> {

@@ -6,6 +6,7 @@
 //! narrowed down to one event, tried again on further deliveries, and then kept in the quarantine: no event stands in the
 //! way of the next one.
 
+mod asked;
 mod catalogue;
 mod checkpoint;
 mod commit;
@@ -62,6 +63,7 @@ pub use self::served::Standing;
 pub use self::servers::{ServerEvents, is_event};
 use crate::clock::Clock;
 use crate::model::identity::UnitKey;
+use crate::model::rights::{Place, Right, Rights};
 use crate::store::erasures::Erasure;
 use crate::store::quarantine::Balance;
 use crate::store::{Store, StoreError, erasures, partitions};
@@ -113,9 +115,18 @@ impl Ingestion {
         Self { shared: Arc::new(Shared { surroundings, unit_key, hashing, partitions, served }) }
     }
 
-    /// Applies a batch that the holder of a token of `tenant` delivered. When this returns `Ok`, everything is on disk.
-    pub async fn ingest(&self, tenant: &TenantKey, body: Bytes) -> Result<Answered, IngestError> {
-        self.count(tenant, body, Vec::new(), false).await.map(|(answered, _)| answered)
+    /// Applies a batch that the holder of a token of `tenant` delivered, who may do so where `rights` say. When this returns
+    /// `Ok`, everything is on disk.
+    pub async fn ingest(
+        &self,
+        tenant: &TenantKey,
+        rights: &Rights,
+        body: Bytes,
+    ) -> Result<Answered, IngestError> {
+        let batch = IngestBatch::parse(&body)?;
+        check_name(tenant, &batch)?;
+        check_place(rights, &batch)?;
+        self.apply(tenant, (&batch, &body), Vec::new(), false).await.map(|(answered, _)| answered)
     }
 
     /// Applies what a server sent, like a batch: the same body again is the same batch. Says what became of it, and of each
@@ -152,16 +163,27 @@ impl Ingestion {
     ) -> Result<(Answered, Vec<Told>), IngestError> {
         let batch = IngestBatch::parse(&body)?;
         check_name(tenant, &batch)?;
+        self.apply(tenant, (&batch, &body), replays, tells).await
+    }
+
+    /// The same of a batch that was read.
+    async fn apply(
+        &self,
+        tenant: &TenantKey,
+        (batch, body): (&IngestBatch<'_>, &Bytes),
+        replays: Vec<(i64, String)>,
+        tells: bool,
+    ) -> Result<(Answered, Vec<Told>), IngestError> {
         let head = &batch.head;
         let keys = (ProjectKey::parse(&head.project), EnvironmentKey::parse(&head.environment));
         let (Ok(project), Ok(environment)) = keys else {
-            return Ok((self.stray(tenant, &batch).await?, Vec::new()));
+            return Ok((self.stray(tenant, batch).await?, Vec::new()));
         };
         let scope = Scope { tenant: tenant.clone(), project, environment };
         let partition = self.partition(&scope);
-        let resolved = self.resolved(&partition.context, tenant, (&batch, &body)).await?;
+        let resolved = self.resolved(&partition.context, tenant, (batch, body)).await?;
         let Some((events, phases, settings)) = resolved else {
-            return Ok((self.stray(tenant, &batch).await?, Vec::new()));
+            return Ok((self.stray(tenant, batch).await?, Vec::new()));
         };
         let refused = if tells { refused(&events) } else { Vec::new() };
         let (reply, answer) = oneshot::channel();
@@ -353,6 +375,13 @@ fn check_name(tenant: &TenantKey, batch: &IngestBatch<'_>) -> Result<(), IngestE
         return Err(IngestError::BatchSeq { batch_seq: head.batch_seq });
     }
     Ok(())
+}
+
+/// Whoever may deliver everywhere may also deliver for what is no environment.
+fn check_place(rights: &Rights, batch: &IngestBatch<'_>) -> Result<(), IngestError> {
+    let (project, environment) = (batch.head.project.as_str(), batch.head.environment.as_str());
+    let place = Place::parse(Some(project), Some(environment)).unwrap_or(Place::Tenant);
+    if rights.allow(Right::Deliver, &place) { Ok(()) } else { Err(IngestError::WrongPlace { place }) }
 }
 
 /// Reads the events of a batch, and gathers what they name.

@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep};
 use super::{Answered, IngestError, Ingestion, Node};
 use crate::clock::{Clock, monotonic};
 use crate::model::identity::UnitKey;
+use crate::model::rights::{Holding, Place, Rights};
 use crate::model::safety::SafetySettings;
 use crate::model::settings::EnvironmentSettings;
+use crate::model::token::TokenKind;
 use crate::store::scopes::{SettingsRow, insert_environment, insert_project};
 use crate::store::testing::{TestDatabase, number, postgres};
 use crate::store::{Lock, Store};
@@ -59,7 +61,9 @@ impl Plane {
             "occurred_ms": now });
         let batch = json!({ "buffer_id": self.buffer, "batch_seq": seq, "tenant": "t", "project": "p",
             "environment": "e", "region": "r", "events": [{ "received_ms": now, "raw": event }] });
-        let answer = self.ingestion.ingest(&scope().tenant, Bytes::from(batch.to_string())).await;
+        let rights =
+            Rights::new(vec![Holding { rights: TokenKind::Ingest.rights(), place: Place::from(&scope()) }]);
+        let answer = self.ingestion.ingest(&scope().tenant, &rights, Bytes::from(batch.to_string())).await;
         match answer {
             Ok(Answered { .. }) => {
                 self.batches = seq;

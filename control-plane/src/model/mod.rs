@@ -2,9 +2,12 @@
 
 pub mod account;
 pub mod ceremony;
+pub mod changed_fields;
 pub mod circuit;
 pub mod contract;
 pub mod evidence;
+pub mod field_diff;
+pub mod flag_details;
 pub mod fleet;
 pub mod identity;
 pub mod lint;
@@ -14,9 +17,11 @@ pub mod password;
 pub mod policy;
 pub mod ramp;
 pub mod rehearsal;
+pub mod remedy;
 pub mod rights;
 pub mod rules;
 pub mod safety;
+pub mod sentence;
 pub mod session;
 pub mod settings;
 pub mod slo;

@@ -1,6 +1,6 @@
 //! Who may do what where: rights, the roles of people that bring them, and the places in which they hold. Pure.
 
-use flagfuse_shared::ids::{EnvironmentKey, ProjectKey};
+use flagfuse_shared::ids::{EnvironmentKey, ProjectKey, Scope};
 use serde::{Deserialize, Serialize};
 
 /// What somebody may do.
@@ -77,6 +77,12 @@ pub enum Place {
     Tenant,
     Project(ProjectKey),
     Environment(ProjectKey, EnvironmentKey),
+}
+
+impl From<&Scope> for Place {
+    fn from(scope: &Scope) -> Self {
+        Self::Environment(scope.project.clone(), scope.environment.clone())
+    }
 }
 
 impl Place {

@@ -29,8 +29,6 @@ pub enum TokenKind {
 pub enum Extent {
     /// All of it, a project, or an environment.
     Any,
-    /// All of it.
-    Tenant,
     /// One environment.
     Environment,
 }
@@ -72,11 +70,11 @@ impl TokenKind {
         }
     }
 
-    /// How much of a tenant it may be valid for. Figures are of the whole tenant, and so is what a replica pulls.
+    /// How much of a tenant it may be valid for. What a replica pulls is of the whole tenant, so an `ingest` token for less
+    /// delivers events and nothing else.
     pub const fn extent(self) -> Extent {
         match self {
-            Self::Admin | Self::Editor | Self::Viewer => Extent::Any,
-            Self::Ingest | Self::Metrics => Extent::Tenant,
+            Self::Admin | Self::Editor | Self::Viewer | Self::Ingest | Self::Metrics => Extent::Any,
             Self::Client | Self::Server => Extent::Environment,
         }
     }

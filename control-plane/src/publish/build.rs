@@ -2,7 +2,7 @@
 
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use flagfuse_shared::snapshot::payload::Content;
+use flagfuse_shared::snapshot::payload::{Content, Definitions};
 use flagfuse_shared::snapshot::sign::Release;
 
 use crate::model::settings::EnvironmentSettings;
@@ -11,15 +11,24 @@ use crate::store::{Connection, StoreError, flags, parts, scopes, snapshots, toke
 /// Validity of a snapshot for a verifier that holds none; the daily republication renews it.
 pub const VALIDITY_MS: u64 = 30 * 24 * 3_600_000;
 
-/// The content of an environment as its rows are now.
+/// The content of an environment as its rows are now, of which `defined` has flags and what they share when the transaction
+/// has just read them: nobody reads thousands of rows twice.
 pub async fn content(
     conn: &mut Connection,
     scope: &Scope,
     settings: EnvironmentSettings,
+    defined: Option<Definitions>,
 ) -> Result<Content, StoreError> {
+    let Definitions { flags, shared } = match defined {
+        Some(defined) => defined,
+        None => Definitions {
+            flags: flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect(),
+            shared: parts::environment_parts(conn, scope).await?,
+        },
+    };
     Ok(Content {
-        flags: flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect(),
-        shared: parts::environment_parts(conn, scope).await?,
+        flags,
+        shared,
         client_keys: tokens::client_key_digests(conn, scope).await?.into_iter().collect(),
         profile: settings.profile,
         auto_exposure: settings.auto_exposure,
@@ -33,11 +42,11 @@ pub async fn release(
     keyset_version: u64,
     now: UnixMillis,
 ) -> Result<Release, StoreError> {
-    let previous = snapshots::newest(conn, scope).await?;
+    let previous = snapshots::newest_signed(conn, scope).await?;
     Ok(Release {
         scope: scope.clone(),
         version: scopes::bump_version(conn, scope).await?,
-        prev_sha256: previous.map_or_else(no_digest, |frame| frame.digest),
+        prev_sha256: previous.map_or_else(no_digest, |frame| frame.held.digest),
         created_ms: now,
         expires_ms: now.plus(VALIDITY_MS),
         keyset_version,

@@ -6,7 +6,7 @@ use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::PAYLOAD_LEN_MAX;
-use flagfuse_shared::snapshot::payload::definitions;
+use flagfuse_shared::snapshot::payload::{Definitions, definitions};
 use flagfuse_shared::snapshot::sign::{SignError, sign_for_reader};
 
 use super::edges::{self, EdgeTooOld, Firmness, Fitted, fit};
@@ -75,13 +75,21 @@ pub enum Reserve {
     Usable,
 }
 
-/// Builds the next version, signs it and queues its frame.
+/// How a version is published.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    pub reserve: Reserve,
+    pub urgency: Urgency,
+}
+
+/// Builds the next version, signs it and queues its frame. `defined` is what the rows define, where the transaction has read
+/// them since it wrote the last one.
 pub async fn enqueue(
     conn: &mut Connection,
     publisher: &Publisher,
     scope: &Scope,
-    reserve: Reserve,
-    urgency: Urgency,
+    Manner { reserve, urgency }: Manner,
+    defined: Option<Definitions>,
     now: UnixMillis,
 ) -> Result<SnapshotVersion, OutboxError> {
     let environment = scopes::environment_or_deleted(conn, scope)
@@ -97,7 +105,7 @@ pub async fn enqueue(
         keysets::raise_epoch(conn, scope, *epoch).await?;
     }
     let settings = environment.settings;
-    let mut content = build::content(conn, scope, settings).await?;
+    let mut content = build::content(conn, scope, settings, defined).await?;
     let firmness = match (urgency, reserve) {
         (Urgency::Urgent, _) => Firmness::Reaches,
         (Urgency::Ordinary, Reserve::Kept) => Firmness::Refused,

@@ -1,12 +1,17 @@
 //! Rows of the audit trail, and of which flags they are about. Added with the change they tell of, never altered.
 
-use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
+use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, SnapshotVersion, TenantKey, UnixMillis};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::dialect::Dialect;
 use super::sql::{Query, Row};
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
+
+/// Where the detail of a change keeps the fields that it altered, each with what it was and what it is.
+pub const FIELDS: &str = "fields";
+/// Where it says how many more there are.
+pub const FIELDS_LEFT_OUT: &str = "fields_left_out";
 
 /// What is being recorded.
 #[derive(Debug, Clone)]
@@ -123,9 +128,43 @@ pub struct AuditFilter<'a> {
     pub flag: Option<&'a FlagKey>,
     /// Those of this actor, by its whole name.
     pub actor: Option<&'a str>,
+    /// Those of what was done, like `flag.put`.
+    pub action: Option<&'a str>,
+    /// Those of what it was done to, by its whole name.
+    pub subject: Option<&'a str>,
+    /// Of a tenant: those of all environments of this project.
+    pub project: Option<&'a ProjectKey>,
+    /// Those since then.
+    pub from: Option<UnixMillis>,
+    /// Those before then.
+    pub to: Option<UnixMillis>,
 }
 
-/// Entries below `before`, newest first: of a tenant or of one environment, those that the filter lets through.
+impl AuditFilter<'_> {
+    const fn is_of_a_time(&self) -> bool {
+        self.from.is_some() || self.to.is_some()
+    }
+
+    /// The index to walk along, that of the narrowest of the filters, and whether it is in the order of time. Otherwise
+    /// entries come in the order in which they were written, which is the same unless a clock was set back.
+    const fn index(&self, is_of_environment: bool) -> (&'static str, bool) {
+        let is_of_a_time = self.is_of_a_time();
+        match (self, is_of_environment) {
+            (Self { subject: Some(_), .. }, _) => ("audit_by_subject", false),
+            (Self { actor: Some(_), .. }, _) => ("audit_by_actor", false),
+            (Self { action: Some(_), .. }, true) => ("audit_by_environment_action", false),
+            (_, true) if is_of_a_time => ("audit_by_environment_time", true),
+            (_, true) => ("audit_by_environment", false),
+            (Self { project: Some(_), .. }, false) => ("audit_by_project", false),
+            (Self { action: Some(_), .. }, false) => ("audit_by_action", false),
+            (_, false) if is_of_a_time => ("audit_by_time", true),
+            (_, false) => ("audit_by_tenant", false),
+        }
+    }
+}
+
+/// Entries behind the one of the number `before`, newest first: of a tenant or of one environment, those that the filter lets
+/// through.
 pub async fn page(
     conn: &mut Connection,
     place: AuditPlace<'_>,
@@ -133,54 +172,73 @@ pub async fn page(
     before: i64,
     limit: u32,
 ) -> Result<Vec<AuditRow>, StoreError> {
-    let query = page_query(conn.dialect(), place, filter, before, limit);
+    let at = sql::query("SELECT at_ms FROM audit WHERE audit_id = $1")
+        .bind(before)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let at = at.map(|row| row.get("at_ms")).transpose()?.unwrap_or(i64::MAX);
+    let query = page_query(conn.dialect(), place, filter, (at, before), limit);
     query.fetch_all(conn).await?.iter().map(audit_row).collect()
 }
 
-/// Walks along the index of the narrowest of the filters, in the order that is asked for.
+/// Walks along the index of the narrowest of the filters, in the order that is asked for; `before` is time and number of the
+/// entry that the page is behind.
 fn page_query<'a>(
     dialect: Dialect,
     place: AuditPlace<'a>,
     filter: AuditFilter<'a>,
-    before: i64,
+    before: (i64, i64),
     limit: u32,
 ) -> Query<'a> {
     let (tenant, scope) = place.parts();
+    let (index, is_by_time) = filter.index(scope.is_some());
     let (from, id) = if filter.flag.is_some() {
         // A flag has few entries.
         let join = dialect.join_from_left();
         (format!("audit_flags f {join} audit a ON a.audit_id = f.audit_id WHERE f.tenant = $1"), "f.audit_id")
     } else {
-        let index = match (filter.actor, scope) {
-            (Some(_), _) => "audit_by_actor",
-            (None, Some(_)) => "audit_by_environment",
-            (None, None) => "audit_by_tenant",
-        };
         (format!("audit a{} WHERE a.tenant = $1", dialect.indexed_by(index)), "a.audit_id")
     };
+    let is_by_time = is_by_time && filter.flag.is_none();
     let mut conditions = String::new();
     let mut values: Vec<sql::Value<'a>> = vec![tenant.as_str().into()];
-    let mut only = |column: &str, value: sql::Value<'a>| {
+    let mut only = |comparison: &str, value: sql::Value<'a>| {
         values.push(value);
-        conditions.extend([" AND ", column, " = $", &values.len().to_string()]);
+        conditions.extend([" AND ", comparison, " $", &values.len().to_string()]);
     };
     if let Some(flag) = filter.flag {
-        only("f.flag", flag.as_str().into());
+        only("f.flag =", flag.as_str().into());
     }
-    if let Some(actor) = filter.actor {
-        only("a.actor", actor.into());
+    let texts = [("a.actor =", filter.actor), ("a.action =", filter.action), ("a.subject =", filter.subject)];
+    for (comparison, text) in texts {
+        if let Some(text) = text {
+            only(comparison, text.into());
+        }
     }
     if let Some(scope) = scope {
-        only("a.project", StoredProject::of(scope).into());
-        only("a.environment", scope.environment.as_str().into());
+        only("a.project =", StoredProject::of(scope).into());
+        only("a.environment =", scope.environment.as_str().into());
+    } else if let Some(project) = filter.project {
+        only("a.project =", StoredProject::of_tenant(tenant, project).into());
     }
-    let (before_no, limit_no) = (values.len() + 1, values.len() + 2);
+    for (comparison, at) in [("a.at_ms >=", filter.from), ("a.at_ms <", filter.to)] {
+        if let Some(at) = at {
+            only(comparison, to_sql(at.0).into());
+        }
+    }
+    let next = values.len() + 1;
+    let (behind, order, limit_no) = if is_by_time {
+        values.push(before.0.into());
+        let behind = format!("(a.at_ms, {id}) < (${next}, ${})", next + 1);
+        (behind, format!("a.at_ms DESC, {id} DESC"), next + 2)
+    } else {
+        (format!("{id} < ${next}"), format!("{id} DESC"), next + 1)
+    };
+    values.push(before.1.into());
     let columns = "a.audit_id, a.project, a.environment, a.at_ms, a.actor, a.action, a.subject, a.detail";
-    let sql = format!(
-        "SELECT {columns} FROM {from}{conditions} AND {id} < ${before_no} ORDER BY {id} DESC LIMIT ${limit_no}"
-    );
-    let query = values.into_iter().fold(sql::composed(sql), Query::bind);
-    query.bind(before).bind(limit)
+    let sql =
+        format!("SELECT {columns} FROM {from}{conditions} AND {behind} ORDER BY {order} LIMIT ${limit_no}");
+    values.into_iter().fold(sql::composed(sql), Query::bind).bind(limit)
 }
 
 fn audit_row(row: &Row) -> Result<AuditRow, StoreError> {
@@ -208,18 +266,37 @@ mod tests {
         let store = Store::open(&dir.path().join("flagfuse.db")).await.unwrap();
         let mut conn = store.read().await.unwrap();
         let (scope, flag) = (Scope::parse("t/p/e").unwrap(), FlagKey::parse("f").unwrap());
+        let mut asked = 0;
         for place in [AuditPlace::Tenant(&scope.tenant), AuditPlace::Environment(&scope)] {
-            for (flag, actor) in
-                [(None, None), (Some(&flag), None), (None, Some("fuse")), (Some(&flag), Some("fuse"))]
-            {
-                let filter = AuditFilter { flag, actor };
-                let plan = page_query(Dialect::Sqlite, place, filter, 7, 10).explained();
+            for filter in filters(&flag, &scope.project) {
+                // Of an environment everything is of its project.
+                if filter.project.is_some() && matches!(place, AuditPlace::Environment(_)) {
+                    continue;
+                }
+                let plan = page_query(Dialect::Sqlite, place, filter, (7, 7), 10).explained();
                 let rows = plan.fetch_all(&mut conn).await.unwrap();
                 for row in rows {
                     let step: String = row.get("detail").unwrap();
                     assert!(step.contains("SEARCH"), "{place:?} {filter:?}: {step}");
                 }
+                asked += 1;
             }
         }
+        assert_eq!(asked, 64 + 32, "every filter with every other");
+    }
+
+    /// Every filter with every other.
+    fn filters<'a>(flag: &'a FlagKey, project: &'a ProjectKey) -> Vec<AuditFilter<'a>> {
+        let is = |number: u32, bit: u32| number & (1 << bit) != 0;
+        let filter = |number| AuditFilter {
+            flag: Some(flag).filter(|_| is(number, 0)),
+            actor: Some("fuse").filter(|_| is(number, 1)),
+            action: Some("flag.put").filter(|_| is(number, 2)),
+            subject: Some("s").filter(|_| is(number, 3)),
+            project: Some(project).filter(|_| is(number, 4)),
+            from: Some(UnixMillis(3)).filter(|_| is(number, 5)),
+            to: Some(UnixMillis(9)).filter(|_| is(number, 5)),
+        };
+        (0..64).map(filter).collect()
     }
 }

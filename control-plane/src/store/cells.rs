@@ -103,6 +103,11 @@ impl Names {
         }
     }
 
+    /// The names of declared slices.
+    pub fn slices(&self) -> &[String] {
+        &self.slices
+    }
+
     /// Numbers of everything that the phase counts, the enrolled units first.
     pub fn numbers(&self) -> impl Iterator<Item = u8> {
         (ENROLLED..=u8::MAX).take(self.metrics.len() + 1)

@@ -5,6 +5,7 @@ mod contracts;
 mod counted;
 mod definitions;
 mod evidence;
+mod flag_rows;
 mod kept_answers;
 mod listings;
 mod measurements;

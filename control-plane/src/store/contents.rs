@@ -4,7 +4,9 @@ use flagfuse_shared::ids::{ProjectKey, Scope, TenantKey, UnixMillis};
 use serde::Serialize;
 
 use super::sql::Row;
-use super::{Connection, StoreError, StoredProject, contracts, from_sql, sql, to_sql, validations};
+use super::{
+    Connection, StoreError, StoredProject, asked, contracts, flag_details, from_sql, sql, to_sql, validations,
+};
 
 /// One row that an environment or a project holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -106,7 +108,8 @@ pub async fn delete_environment(
             .execute(&mut *conn)
             .await?;
     }
-    Ok(())
+    asked::forget(conn, scope, None).await?;
+    flag_details::forget_orphans(conn, &scope.tenant, &scope.project, None).await
 }
 
 /// The same for a project whose environments are deleted.
@@ -119,14 +122,19 @@ pub async fn delete_project(
     let sql = "UPDATE projects SET deleted_ms = $2,
                  revision_floor = (SELECT MAX(revision) FROM (
                    SELECT projects.revision_floor AS revision
-                   UNION ALL SELECT revision FROM project_flags WHERE project = $1) AS revisions)
+                   UNION ALL SELECT revision FROM project_flags WHERE project = $1
+                   UNION ALL SELECT revision FROM flag_details WHERE project = $1) AS revisions)
                WHERE project = $1";
     sql::query(sql)
         .bind(StoredProject::of_tenant(tenant, project))
         .bind(to_sql(now.0))
         .execute(&mut *conn)
         .await?;
-    for sql in ["DELETE FROM project_flags WHERE project = $1", "DELETE FROM user_roles WHERE project = $1"] {
+    for sql in [
+        "DELETE FROM project_flags WHERE project = $1",
+        "DELETE FROM flag_details WHERE project = $1",
+        "DELETE FROM user_roles WHERE project = $1",
+    ] {
         sql::query(sql).bind(StoredProject::of_tenant(tenant, project)).execute(&mut *conn).await?;
     }
     let sql = "UPDATE tokens SET revoked_ms = $2, revision = revision + 1

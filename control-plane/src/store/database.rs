@@ -98,6 +98,18 @@ impl Store {
         &self.meters
     }
 
+    /// Connections to the database that are used and that are not: to write, then to read.
+    pub fn connections(&self) -> [(u64, u64); 2] {
+        let pools = match &self.pools {
+            Pools::Sqlite(sqlite) => sqlite.connections(),
+            Pools::Postgres(postgres) => postgres.connections(),
+        };
+        pools.map(|(all, idle)| {
+            let (all, idle) = (u64::from(all), idle as u64);
+            (all.saturating_sub(idle), idle)
+        })
+    }
+
     async fn begin(&self, lock: Lock<'_>) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite(sqlite) => sqlite.begin().await,

@@ -32,6 +32,20 @@ impl Dialect {
         format!("(SELECT {} FROM {rows})", columns.join(", "))
     }
 
+    /// Whether a field of a JSON object is `false`; `object` is a column of texts as this program writes them, the field a word of
+    /// it. Only where the text has it anywhere it is read as JSON, which takes ten times as long; `flags_off` is an index of those.
+    pub(super) fn json_is_false(self, object: &str, field: &str) -> String {
+        let text = format!(r#"'"{field}":false'"#);
+        match self {
+            Self::Sqlite => {
+                format!("(instr({object}, {text}) > 0 AND json_extract({object}, '$.{field}') = 0)")
+            }
+            Self::Postgres => {
+                format!("(strpos({object}, {text}) > 0 AND CAST({object} AS json) ->> '{field}' = 'false')")
+            }
+        }
+    }
+
     /// Makes SQLite walk along this index. PostgreSQL takes no such hint and chooses by its statistics.
     pub(super) fn indexed_by(self, index: &str) -> String {
         match self {

@@ -7,7 +7,9 @@ use super::listing::{Listing, Rows};
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::rows::list;
 use super::sql::{Query, Row};
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
+use super::{
+    Connection, StoreError, StoredProject, asked, flag_details, from_sql, json_column, json_text, sql, to_sql,
+};
 
 /// Flags that are read by one statement.
 const SOUGHT_COUNT: usize = 100;
@@ -43,7 +45,7 @@ pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>,
     listed(conn, scope, &Listing::ALL).await
 }
 
-const LISTED: Rows = Rows {
+const LISTED: Rows<'static> = Rows {
     columns: "body, revision, updated_ms",
     table: "flags",
     own: "project = $1 AND environment = $2",
@@ -128,7 +130,7 @@ pub async fn put(
     Ok(from_sql(row.get("revision")?))
 }
 
-/// Removes a flag; `false` when there is none.
+/// Removes a flag; `false` when there is none. What is said of it goes with the last flag of its key in the project.
 pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<bool, StoreError> {
     let sql = "DELETE FROM flags WHERE project = $1 AND environment = $2 AND flag = $3 RETURNING revision";
     let deleted = sql::query(sql)
@@ -137,7 +139,12 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, key: &str) -> Result<b
         .bind(key)
         .fetch_optional(&mut *conn)
         .await?;
-    retire(conn, scope, deleted).await
+    let is_deleted = retire(conn, scope, deleted).await?;
+    if is_deleted {
+        asked::forget(conn, scope, Some(key)).await?;
+        flag_details::forget_orphans(conn, &scope.tenant, &scope.project, Some(key)).await?;
+    }
+    Ok(is_deleted)
 }
 
 /// The columns `body`, `revision` and `updated_ms`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::ids::{Scope, UnixMillis};
+use flagfuse_shared::ids::{Scope, TenantKey, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
@@ -255,12 +255,16 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, flag: &str) -> Result<
     retire(conn, scope, deleted).await
 }
 
-/// Fuses of a tenant in each circuit.
-pub async fn count_by_circuit(conn: &mut Connection, tenant: &str) -> Result<Vec<(String, u64)>, StoreError> {
-    let sql = "SELECT f.circuit, COUNT(*) FROM fuses f JOIN projects p ON p.project = f.project
-               WHERE p.tenant = $1 GROUP BY f.circuit ORDER BY f.circuit";
-    let rows = sql::query(sql).bind(tenant).fetch_all(conn).await?;
-    rows.iter().map(|row| Ok((row.get(0)?, from_sql(row.get(1)?)))).collect()
+/// Fuses of each environment of a tenant in each circuit.
+pub async fn count_by_circuit(
+    conn: &mut Connection,
+    tenant: &TenantKey,
+) -> Result<Vec<(Scope, Circuit, u64)>, StoreError> {
+    let sql = "SELECT f.project, f.environment, f.circuit, COUNT(*) FROM fuses f
+               JOIN projects p ON p.project = f.project WHERE p.tenant = $1
+               GROUP BY f.project, f.environment, f.circuit ORDER BY f.project, f.environment, f.circuit";
+    let rows = sql::query(sql).bind(tenant.as_str()).fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((StoredProject::scope(row)?, circuit_of(row)?, from_sql(row.get(3)?)))).collect()
 }
 
 fn circuit_of(row: &Row) -> Result<Circuit, StoreError> {

@@ -61,22 +61,22 @@ impl<'l> Listing<'l> {
 }
 
 /// Where the rows of a list are.
-pub(super) struct Rows {
-    pub(super) columns: &'static str,
-    pub(super) table: &'static str,
+pub(super) struct Rows<'r> {
+    pub(super) columns: &'r str,
+    pub(super) table: &'r str,
     /// Which of them are the list's, by the first parameters.
-    pub(super) own: &'static str,
+    pub(super) own: &'r str,
     /// How many parameters those are.
     pub(super) own_count: usize,
     /// The column that is unlike in every row of the list.
-    pub(super) key: &'static str,
+    pub(super) key: &'r str,
     /// The column of the time.
-    pub(super) time: &'static str,
+    pub(super) time: &'r str,
     /// Columns that are searched.
-    pub(super) searched: &'static [&'static str],
+    pub(super) searched: &'r [&'r str],
 }
 
-impl Rows {
+impl Rows<'_> {
     fn found(&self, listing: &Listing<'_>) -> String {
         let Self { table, own, searched, .. } = self;
         let mut sql = format!("FROM {table} WHERE {own}");
@@ -157,7 +157,7 @@ pub fn holds(key: &str, q: &str) -> bool {
 }
 
 /// What `LIKE` compares with: nothing in it means anything else than itself.
-fn pattern(q: &str) -> String {
+pub(super) fn pattern(q: &str) -> String {
     let mut pattern = "%".to_owned();
     for c in q.to_ascii_lowercase().chars() {
         if matches!(c, '%' | '_' | '\\') {

@@ -45,6 +45,9 @@ pub(super) const SQLITE: Migrations = &[
     (37, include_str!("../../../migrations/sqlite/0037_people.sql")),
     (38, include_str!("../../../migrations/sqlite/0038_token_lives.sql")),
     (41, include_str!("../../../migrations/sqlite/0041_smoothed.sql")),
+    (42, include_str!("../../../migrations/sqlite/0042_flag_details.sql")),
+    (43, include_str!("../../../migrations/sqlite/0043_audit_asked.sql")),
+    (44, include_str!("../../../migrations/sqlite/0044_tails.sql")),
 ];
 
 /// Those of PostgreSQL.
@@ -86,6 +89,9 @@ pub(super) const POSTGRES: Migrations = &[
     (37, include_str!("../../../migrations/postgres/0037_people.sql")),
     (38, include_str!("../../../migrations/postgres/0038_token_lives.sql")),
     (41, include_str!("../../../migrations/postgres/0041_smoothed.sql")),
+    (42, include_str!("../../../migrations/postgres/0042_flag_details.sql")),
+    (43, include_str!("../../../migrations/postgres/0043_audit_asked.sql")),
+    (44, include_str!("../../../migrations/postgres/0044_tails.sql")),
 ];
 
 /// The step that drops what was counted before there were cells.

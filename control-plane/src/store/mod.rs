@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod arrivals;
+pub mod asked;
 pub mod audit;
 pub mod batches;
 pub mod buffers;
@@ -22,6 +23,9 @@ pub mod edge_readers;
 pub mod erasures;
 pub mod event_ids;
 pub mod evidence;
+pub mod flag_details;
+pub mod flag_matrix;
+pub mod flag_rows;
 pub mod flags;
 pub mod forks;
 pub mod fuses;
@@ -29,6 +33,7 @@ pub mod history;
 pub mod kept_answers;
 pub mod keysets;
 mod lanes;
+pub mod launches;
 pub mod listing;
 mod lock;
 pub mod metrics_seen;
@@ -55,6 +60,7 @@ mod rows;
 #[cfg(test)]
 mod schema_tests;
 pub mod scopes;
+pub mod series;
 pub mod sessions;
 pub mod slo_alerts;
 pub mod slo_sums;
@@ -64,10 +70,12 @@ mod sql;
 mod sqlite;
 mod stored_project;
 pub mod suppressions;
+pub mod tails;
 pub mod telemetry_log;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+pub mod trips;
 pub mod usage;
 pub mod users;
 pub mod validations;

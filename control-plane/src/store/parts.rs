@@ -2,13 +2,14 @@
 
 use flagfuse_shared::definition::SharedWire;
 use flagfuse_shared::ids::{Scope, UnixMillis};
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::listing::{Listing, Rows};
 use super::revisions::{FIRST_IN_ENVIRONMENT, retire};
 use super::sql::{Query, Row};
 use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
+
+const BODY: &str = "shared_parts.body";
 
 /// Which kind of thing is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +67,7 @@ pub async fn parts(conn: &mut Connection, scope: &Scope, part: Part) -> Result<V
     listed(conn, scope, part, &Listing::ALL).await
 }
 
-const LISTED: Rows = Rows {
+const LISTED: Rows<'static> = Rows {
     columns: "body, revision, updated_ms",
     table: "shared_parts",
     own: "project = $1 AND environment = $2 AND part = $3",
@@ -102,21 +103,20 @@ fn own<'v>(scope: &'v Scope, part: Part) -> impl FnOnce(Query<'v>) -> Query<'v> 
 
 /// Everything that an environment's flags share, as a snapshot carries it.
 pub async fn environment_parts(conn: &mut Connection, scope: &Scope) -> Result<SharedWire, StoreError> {
-    Ok(SharedWire {
-        segments: wires(parts(conn, scope, Part::Segment).await?)?,
-        layers: wires(parts(conn, scope, Part::Layer).await?)?,
-        holdout: wires(parts(conn, scope, Part::Holdout).await?)?.pop(),
-    })
-}
-
-fn wires<T: DeserializeOwned>(rows: Vec<PartRow>) -> Result<Vec<T>, StoreError> {
-    rows.into_iter()
-        .map(|row| {
-            let found = || row.body.to_string().chars().take(200).collect();
-            serde_json::from_value(row.body.clone())
-                .map_err(|_| StoreError::Corrupt { column: "shared_parts.body", found: found() })
-        })
-        .collect()
+    let sql =
+        "SELECT part, body FROM shared_parts WHERE project = $1 AND environment = $2 ORDER BY part, key";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    let mut shared = SharedWire::default();
+    for row in query.fetch_all(conn).await? {
+        let (part, body): (String, String) = (row.get("part")?, row.get("body")?);
+        match [Part::Segment, Part::Layer, Part::Holdout].into_iter().find(|known| known.as_str() == part) {
+            Some(Part::Segment) => shared.segments.push(json_column(BODY, &body)?),
+            Some(Part::Layer) => shared.layers.push(json_column(BODY, &body)?),
+            Some(Part::Holdout) => shared.holdout = Some(json_column(BODY, &body)?),
+            None => return Err(StoreError::Corrupt { column: "shared_parts.part", found: part }),
+        }
+    }
+    Ok(shared)
 }
 
 /// Writes a part and returns its new revision.
@@ -164,7 +164,7 @@ pub async fn delete(conn: &mut Connection, scope: &Scope, part: Part, key: &str)
 fn part_row(row: &Row) -> Result<PartRow, StoreError> {
     let body: String = row.get("body")?;
     Ok(PartRow {
-        body: json_column("shared_parts.body", &body)?,
+        body: json_column(BODY, &body)?,
         revision: from_sql(row.get("revision")?),
         updated_ms: UnixMillis(from_sql(row.get("updated_ms")?)),
     })

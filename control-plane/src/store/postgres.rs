@@ -72,6 +72,11 @@ impl Postgres {
         Ok(Connection::new(Inner::Postgres(tx)))
     }
 
+    /// Connections that there are, and how many of them nobody uses: to write, then to read.
+    pub(super) fn connections(&self) -> [(u32, usize); 2] {
+        [&self.writers, &self.readers].map(|pool| (pool.size(), pool.num_idle()))
+    }
+
     pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;

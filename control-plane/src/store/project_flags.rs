@@ -8,7 +8,9 @@ use super::flags::{FlagRow, flag_row};
 use super::listing::{Listing, Rows};
 use super::revisions::{FIRST_IN_ENVIRONMENT, FIRST_IN_PROJECT, retire, retire_in_project};
 use super::sql::Query;
-use super::{Connection, StoreError, StoredProject, from_sql, json_column, json_text, sql, to_sql};
+use super::{
+    Connection, StoreError, StoredProject, flag_details, from_sql, json_column, json_text, sql, to_sql,
+};
 
 /// A flag of an environment that follows its project's definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +44,7 @@ pub async fn definitions(
     listed(conn, tenant, project, &Listing::ALL).await
 }
 
-const LISTED: Rows = Rows {
+const LISTED: Rows<'static> = Rows {
     columns: "body, revision, updated_ms",
     table: "project_flags",
     own: "project = $1",
@@ -99,7 +101,7 @@ pub async fn put(
     Ok(from_sql(row.get("revision")?))
 }
 
-/// Removes a definition that no flag follows any more.
+/// Removes a definition that no flag follows any more. What is said of the flag goes with the last one of its key.
 pub async fn delete(
     conn: &mut Connection,
     tenant: &TenantKey,
@@ -112,7 +114,8 @@ pub async fn delete(
         .bind(key)
         .fetch_optional(&mut *conn)
         .await?;
-    retire_in_project(conn, tenant, project, deleted).await
+    retire_in_project(conn, tenant, project, deleted).await?;
+    flag_details::forget_orphans(conn, tenant, project, Some(key)).await
 }
 
 /// Whether a flag of an environment follows its project, and with which patch.

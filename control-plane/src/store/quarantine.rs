@@ -72,12 +72,33 @@ impl Balance {
         self.received == self.stored + self.duplicate + self.quarantined
     }
 
+    /// Each count by its word.
+    pub const fn by_outcome(&self) -> [(&'static str, u64); 4] {
+        [
+            ("received", self.received),
+            ("stored", self.stored),
+            ("duplicate", self.duplicate),
+            ("quarantined", self.quarantined),
+        ]
+    }
+
     /// Adds the counts of another part.
     pub const fn add(&mut self, other: Self) {
         self.received += other.received;
         self.stored += other.stored;
         self.duplicate += other.duplicate;
         self.quarantined += other.quarantined;
+    }
+
+    /// Without the counts of a part of it.
+    #[must_use]
+    pub const fn without(self, part: Self) -> Self {
+        Self {
+            received: self.received - part.received,
+            stored: self.stored - part.stored,
+            duplicate: self.duplicate - part.duplicate,
+            quarantined: self.quarantined - part.quarantined,
+        }
     }
 }
 

@@ -22,25 +22,36 @@ pub struct QuarantineGroup {
     pub waiting: u64,
     pub first_ms: UnixMillis,
     pub last_ms: UnixMillis,
-    /// Why, for people: of one of them.
+    /// Which field is to blame, and why, for people: of one of them. Empty where it was not kept.
+    pub field: String,
     pub reason: String,
+    /// The bytes of that one as they arrived, at most 4 KiB of them.
+    pub sample: String,
 }
 
-/// The largest groups of a place.
+/// The largest groups of a place, of those events that the filter lets through.
 pub async fn groups(
     conn: &mut Connection,
     place: ClaimedPlace<'_>,
+    filter: GroupFilter<'_>,
     limit: u32,
 ) -> Result<Vec<QuarantineGroup>, StoreError> {
-    let sql = "SELECT code, flag, sdk, CAST(SUM(events) AS BIGINT) AS events,
-                      CAST(SUM(CASE WHEN replay_state = 'waiting' THEN events ELSE 0 END) AS BIGINT) AS waiting,
-                      MIN(first_ms) AS first_ms, MAX(last_ms) AS last_ms, MAX(reason) AS reason
-               FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3
-               GROUP BY code, flag, sdk ORDER BY SUM(events) DESC, code, flag, sdk LIMIT $4";
+    let sql = "SELECT g.*, q.raw, q.field, q.reason FROM (
+                 SELECT code, flag, sdk, CAST(SUM(events) AS BIGINT) AS events,
+                        CAST(SUM(CASE WHEN replay_state = 'waiting' THEN events ELSE 0 END) AS BIGINT) AS waiting,
+                        MIN(first_ms) AS first_ms, MAX(last_ms) AS last_ms, MAX(quarantine_id) AS newest
+                 FROM quarantine WHERE tenant = $1 AND project = $2 AND environment = $3
+                   AND ($4 IS NULL OR code = $4) AND ($5 IS NULL OR flag = $5) AND ($6 IS NULL OR sdk = $6)
+                 GROUP BY code, flag, sdk ORDER BY SUM(events) DESC, code, flag, sdk LIMIT $7) AS g
+               JOIN quarantine q ON q.quarantine_id = g.newest
+               ORDER BY g.events DESC, g.code, g.flag, g.sdk";
     let rows = sql::query(sql)
         .bind(place.tenant)
         .bind(StoredProject::new(place.tenant, place.project))
         .bind(place.environment)
+        .bind(filter.code)
+        .bind(filter.flag)
+        .bind(filter.sdk)
         .bind(limit)
         .fetch_all(conn)
         .await?;
@@ -55,7 +66,9 @@ pub async fn groups(
                 waiting: from_sql(row.get("waiting")?),
                 first_ms: time("first_ms")?,
                 last_ms: time("last_ms")?,
+                field: row.get("field")?,
                 reason: row.get("reason")?,
+                sample: row.get("raw")?,
             })
         })
         .collect()

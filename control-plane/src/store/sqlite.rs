@@ -14,6 +14,9 @@ use super::{StoreError, sql};
 /// Since here a WAL survives a reset under a reader.
 const VERSION_MIN: [u32; 3] = [3, 51, 3];
 const READER_COUNT: u32 = 4;
+/// Rows of an answer that may wait for whoever asked: the fewer they are, the more often reading and taking thousands of flags
+/// wait for each other, and on a busy machine for a processor.
+const ROW_BUFFER_COUNT: usize = 1_024;
 /// How long a statement waits for another process's write lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,7 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            .row_buffer_size(ROW_BUFFER_COUNT)
             .busy_timeout(BUSY_TIMEOUT);
         let opened = |error: sqlx::Error| StoreError::Open {
             path: path.display().to_string(),
@@ -62,6 +66,11 @@ impl Sqlite {
     /// A transaction that sees the moment of its first statement.
     pub(super) async fn view(&self) -> Result<Connection, StoreError> {
         Ok(Connection::new(Inner::Sqlite(self.readers.begin().await?)))
+    }
+
+    /// Connections that there are, and how many of them nobody uses: to write, then to read.
+    pub(super) fn connections(&self) -> [(u32, usize); 2] {
+        [&self.writer, &self.readers].map(|pool| (pool.size(), pool.num_idle()))
     }
 
     pub(super) async fn close(&self) {

@@ -137,7 +137,7 @@ pub async fn list(conn: &mut Connection, tenant: &TenantKey) -> Result<Vec<Token
     listed(conn, tenant, &Listing { order: Order::Time, ..Listing::ALL }).await
 }
 
-const LISTED: Rows = Rows {
+const LISTED: Rows<'static> = Rows {
     columns: COLUMNS,
     table: "tokens",
     own: "tenant = $1",

@@ -183,8 +183,12 @@ pub struct NewestVerdict {
     pub at_ms: UnixMillis,
     pub decision: String,
     pub reason: String,
+    /// The same in a sentence.
+    pub summary: String,
     /// One entry for each guardrail.
     pub evidence: Vec<GuardrailEvidence>,
+    /// Where its ramp stood.
+    pub ramp: Option<RampVerdict>,
 }
 
 /// The newest verdicts of all fuses of an environment, by flag.
@@ -192,7 +196,7 @@ pub async fn newest_of_fuses(
     conn: &mut Connection,
     scope: &Scope,
 ) -> Result<BTreeMap<String, NewestVerdict>, StoreError> {
-    let sql = "SELECT v.flag, v.at_ms, v.decision, v.reason, v.evidence FROM fuses f JOIN verdicts v
+    let sql = "SELECT v.flag, v.at_ms, v.decision, v.reason, v.summary, v.evidence, v.ramp FROM fuses f JOIN verdicts v
                  ON v.verdict_id = (SELECT MAX(verdict_id) FROM verdicts
                                     WHERE project = $1 AND environment = $2 AND flag = f.flag)
                WHERE f.project = $1 AND f.environment = $2";
@@ -200,11 +204,14 @@ pub async fn newest_of_fuses(
     let rows = query.fetch_all(conn).await?;
     rows.iter()
         .map(|row| {
+            let ramp: Option<String> = row.get("ramp")?;
             let said = NewestVerdict {
                 at_ms: UnixMillis(from_sql(row.get("at_ms")?)),
                 decision: row.get("decision")?,
                 reason: row.get("reason")?,
+                summary: row.get("summary")?,
                 evidence: json_column("verdicts.evidence", &row.get::<String>("evidence")?)?,
+                ramp: ramp.map(|ramp| json_column("verdicts.ramp", &ramp)).transpose()?,
             };
             Ok((row.get("flag")?, said))
         })

@@ -55,6 +55,32 @@ async fn no_answer_is_guessed_at_or_kept() {
     }
 }
 
+/// Where nothing is, a browser gets the page, which finds its own way, and a program the API's words.
+#[tokio::test]
+async fn the_page_is_for_browsers_and_takes_no_address_of_the_api() {
+    const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
+    let world = World::new().await;
+    let rows = [
+        ("/", BROWSER, "text/html; charset=utf-8"),
+        ("/demo/production/flags/banner", BROWSER, "text/html; charset=utf-8"),
+        ("/demo/production", "*/*", "application/problem+json"),
+        ("/v1/nothing", BROWSER, "application/problem+json"),
+        ("/ofrep/v1/evaluate/flags", BROWSER, "application/problem+json"),
+        ("/assets/nothing.js", BROWSER, "application/problem+json"),
+        ("/v1/whoami", BROWSER, "application/problem+json"),
+        ("/healthz", BROWSER, "application/json"),
+    ];
+    for (path, accept, content_type) in rows {
+        let request = Request::get(path).extension(Peer(IpAddr::from(HERE))).header("accept", accept);
+        let answer = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(header(&answer, "content-type"), Some(content_type), "{path}");
+        let policy = header(&answer, "content-security-policy");
+        let is_page = content_type.starts_with("text/html");
+        assert_eq!(policy.is_some_and(|policy| policy.starts_with("default-src 'none'")), is_page, "{path}");
+        assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn tokens_that_open_nothing_are_counted_and_slowed_down_and_a_valid_one_never_is() {
     let world = World::new().await;

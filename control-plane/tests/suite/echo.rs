@@ -26,6 +26,7 @@ async fn world() -> (World, Vec<(String, Value)>) {
     let puts = [
         (here("flags/free"), flag(), described(flag())),
         (BASE.to_owned(), flag(), described(flag())),
+        ("/v1/projects/demo/flag-details/base".to_owned(), json!({ "name": "Base" }), described(json!({}))),
         (here("flags/base/override"), json!({ "description": "ours" }), described(json!({}))),
         (here("segments/beta"), json!({ "included": ["anna"] }), described(json!({}))),
         (here("layers/home"), json!({ "salt": "s" }), described(json!({}))),

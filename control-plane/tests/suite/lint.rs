@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::browser::Browser;
 use crate::world::{ENVIRONMENT, FLAG, World, flag, members, policy, ran, settings};
 
 async fn lint(world: &World, policy: Value) -> Vec<Value> {
@@ -181,4 +182,18 @@ async fn the_command_line_lints_a_file_or_the_policy_in_force_and_says_it_in_its
     assert!(told.contains("refused invalid_policy: exposure_percent is 95"), "{told}");
     std::fs::write(&file, "{").unwrap();
     assert_eq!(lint(&[path]).await.0, Some(3));
+}
+
+#[tokio::test]
+async fn somebody_may_ask_of_a_fuse_that_stands_without_having_seen_it() {
+    let world = World::new().await;
+    let policy = policy(json!({ "mode": "anytime", "min_sample": 1_500, "min_confidence": 0.65 }));
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy.clone()).await;
+    let mut browser = Browser::signed_in(&world, &world.code).await;
+    let answer = browser.ok("POST", &format!("{FLAG}/fuse/lint"), policy.clone()).await;
+    assert!(answer["lint"].is_array(), "{answer}");
+    // A change has to say what was seen, also in a rehearsal.
+    let path = format!("{FLAG}/fuse?dry_run=true");
+    let refused = browser.send_with("PUT", &path, &[], policy.to_string().into_bytes()).await;
+    assert_eq!(refused.code(), "precondition_required", "{}", refused.body);
 }

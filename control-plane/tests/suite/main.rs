@@ -26,7 +26,15 @@ mod editors;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod feed;
+#[cfg(test)]
 mod feedback;
+#[cfg(test)]
+mod flag_details;
+#[cfg(test)]
+mod flag_matrix;
+#[cfg(test)]
+mod flag_rows;
 #[cfg(test)]
 mod groups;
 #[cfg(test)]
@@ -55,6 +63,8 @@ mod lint;
 mod losses;
 #[cfg(test)]
 mod metrics;
+#[cfg(test)]
+mod named;
 #[cfg(test)]
 mod notes;
 #[cfg(test)]
@@ -90,6 +100,8 @@ mod replays;
 #[cfg(test)]
 mod replica;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod rollout;
 #[cfg(test)]
 mod routes;
@@ -105,6 +117,8 @@ mod shapes;
 mod slos;
 #[cfg(test)]
 mod stages;
+#[cfg(test)]
+mod story;
 #[cfg(test)]
 mod telemetry;
 #[cfg(test)]

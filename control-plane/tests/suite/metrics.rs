@@ -15,7 +15,12 @@ const UNIT_COUNT: usize = 10_000;
 
 /// The series of a tenant, with their values.
 async fn series(world: &World) -> Vec<(String, f64)> {
-    let request = Request::get("/metrics").header("authorization", format!("Bearer {}", world.admin));
+    series_for(world, &world.admin).await
+}
+
+/// Those that the holder of a token sees.
+async fn series_for(world: &World, token: &str) -> Vec<(String, f64)> {
+    let request = Request::get("/metrics").header("authorization", format!("Bearer {token}"));
     let answer = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     let text = String::from_utf8(to_bytes(answer.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap();
@@ -81,6 +86,46 @@ async fn labels_stay_bounded() {
         (value(&after, all) - sent - 24.0).abs() < 0.5,
         "those of no environment are in the sum: {after:#?}"
     );
+}
+
+/// Edges of one environment and whoever watches it need no key to the others.
+#[tokio::test]
+async fn tokens_of_an_environment_deliver_to_it_and_see_its_series_alone() {
+    let world = World::new().await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "staging" })).await;
+    let mut tokens = Vec::new();
+    for kind in ["ingest", "metrics"] {
+        let new = json!({ "kind": kind, "name": kind, "project": "demo", "environment": "production" });
+        let made = world.ok("POST", "/v1/tokens", new).await;
+        tokens.push(made["token"].as_str().unwrap().to_owned());
+    }
+    let own = world.batch(&[world.outcome("u", "conversion")]);
+    let others =
+        [("demo", "staging"), ("demo", "Not a key"), ("nobody", "production")].map(|(project, key)| {
+            let mut batch = world.batch(&[world.outcome("u", "conversion")]);
+            (batch["project"], batch["environment"]) = (json!(project), json!(key));
+            batch
+        });
+    for (batch, expected) in
+        std::iter::once((&own, (200, ""))).chain(others.iter().map(|batch| (batch, (403, "forbidden"))))
+    {
+        let answer = world.send(&tokens[0], "POST", "/v1/ingest", batch.to_string().into_bytes()).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), expected, "{}", answer.body);
+    }
+    world.deliver(&others[0]).await;
+    let seen = series_for(&world, &tokens[1]).await;
+    for (name, expected) in [
+        ("flagfuse_events_total{outcome=\"received\"}", 1.0),
+        (&format!("flagfuse_environment_events_total{{{PLACE},outcome=\"received\"}}"), 1.0),
+        ("flagfuse_environments", 1.0),
+    ] {
+        assert!((value(&seen, name) - expected).abs() < 0.5, "{name}: {seen:#?}");
+    }
+    for hidden in ["staging", "flagfuse_refused_tokens_total", "flagfuse_write_transaction_seconds"] {
+        assert!(names(&seen).iter().all(|name| !name.contains(hidden)), "{hidden}: {seen:#?}");
+    }
+    let all = series(&world).await;
+    assert!((value(&all, "flagfuse_events_total{outcome=\"received\"}") - 2.0).abs() < 0.5, "{all:#?}");
 }
 
 #[tokio::test]

@@ -57,11 +57,19 @@ async fn an_operator_reads_what_the_process_and_the_database_say() {
         "flagfuse_ingest_batch_duration_seconds_count",
         "flagfuse_write_transaction_seconds_count{lane=\"urgent\"}",
         "flagfuse_keyset_expires_seconds",
+        "flagfuse_store_connections{lane=\"write\",state=\"used\"}",
         "flagfuse_replica_behind{region=\"local\",shard=\"0\"}",
     ] {
         assert!(series(&text).contains(name), "{name} is not in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
+    let count = series(&text).iter().filter(|name| name.contains("_seconds_count")).count();
+    let whole =
+        series(&text).iter().filter(|name| name.contains("_bucket") && name.contains("le=\"+Inf\"")).count();
+    assert!(
+        whole == count && count > 5,
+        "{count} histograms, {whole} of them with a bucket for everything:\n{text}"
+    );
     world.ok("POST", &format!("{FLAG}/fuse/trip"), json!({ "reason": "by hand" })).await;
     let tripped = exposition(&world, FlagLabels::Fused).await;
     has(&tripped, r#"flagfuse_fuse_open{project="demo",environment="production",flag="checkout"} 1"#);

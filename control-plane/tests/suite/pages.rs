@@ -11,7 +11,7 @@ use crate::document::operations;
 use crate::world::{ENVIRONMENT, FLAG, World, flag, policy};
 
 /// Lists by path, with the field of the items and what names one of them.
-const LISTS: [(&str, &str, &str); 19] = [
+const LISTS: [(&str, &str, &str); 22] = [
     ("/v1/projects", "projects", "/key"),
     ("/v1/projects/demo/environments", "environments", "/key"),
     ("/v1/projects/demo/flags", "flags", "/flag/key"),
@@ -29,6 +29,9 @@ const LISTS: [(&str, &str, &str); 19] = [
     ("/v1/projects/demo/environments/production/suppressions", "suppressions", "/suppression_id"),
     ("/v1/projects/demo/environments/production/flags/checkout/verdicts", "verdicts", "/verdict_id"),
     ("/v1/tokens", "tokens", "/token_id"),
+    ("/v1/projects/demo/environments/production/flag-rows", "rows", "/key"),
+    ("/v1/projects/demo/flag-details", "flag_details", "/flag"),
+    ("/v1/projects/demo/flag-matrix", "flags", "/key"),
     ("/v1/members", "members", "/name"),
     ("/v1/audit", "audit", "/audit_id"),
 ];
@@ -41,6 +44,7 @@ async fn filled() -> World {
         world.ok("POST", "/v1/projects", json!({ "key": format!("p{n}") })).await;
         world.ok("POST", "/v1/projects/demo/environments", json!({ "key": format!("e{n}") })).await;
         world.ok("PUT", &format!("/v1/projects/demo/flags/f{n}"), flag()).await;
+        world.ok("PUT", &format!("/v1/projects/demo/flag-details/f{n}"), json!({ "name": "N" })).await;
         world.ok("PUT", &format!("{ENVIRONMENT}/segments/s{n}"), json!({})).await;
         world.ok("PUT", &format!("{ENVIRONMENT}/layers/l{n}"), json!({})).await;
         world.ok("POST", &format!("{ENVIRONMENT}/tokens"), json!({ "name": format!("c{n}") })).await;
@@ -172,12 +176,24 @@ fn every_list_is_paged() {
         "override",
         // Paged by the slots and the flags in them, of which there are not five here.
         "cells",
+        "series",
+        // The same of trips.
+        "trips",
+        // A stream.
+        "feed",
+        // Bounded: what needs somebody, and the newest.
+        "overview",
+        "launches",
         "fuses",
         "telemetry-health",
         "retention-delta",
         "usage",
+        // The largest ones, a thousand at most.
+        "groups",
         // Of the one who asks, and gone after a week.
         "sessions",
+        // Says what it is compared with; `flag_matrix.rs` pages it.
+        "diff",
         // For edges, which need all of it: the newest ten thousand.
         "erasures",
     ];
@@ -248,7 +264,7 @@ async fn lists_of_what_has_keys_are_searched_ordered_and_counted_alike() {
             checked += 1;
         }
     }
-    assert_eq!((keyed, checked), (12, 48));
+    assert_eq!((keyed, checked), (15, 60));
 }
 
 #[tokio::test]

@@ -407,7 +407,6 @@ async fn tokens_end_are_replaced_and_say_when_they_were_used() {
     for (body, code) in [
         (json!({ "kind": "viewer", "name": "x", "expires_ms": 1 }), "bad_schema"),
         (json!({ "kind": "viewer", "name": "x", "environment": "production" }), "bad_schema"),
-        (json!({ "kind": "metrics", "name": "x", "project": "demo" }), "bad_schema"),
         (json!({ "kind": "server", "name": "x", "project": "demo" }), "bad_schema"),
         (json!({ "kind": "owner", "name": "x" }), "bad_schema"),
     ] {

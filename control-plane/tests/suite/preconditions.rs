@@ -27,6 +27,7 @@ pub(crate) async fn world() -> (World, String) {
     world.ok("PUT", &here("layers/home"), json!({})).await;
     world.ok("PUT", &here("holdout"), json!({ "percentage": 1, "salt": "s" })).await;
     world.ok("PUT", BASE, flag()).await;
+    world.ok("PUT", "/v1/projects/demo/flag-details/base", json!({ "name": "Base" })).await;
     world.ok("PUT", &here("flags/base/override"), json!({ "description": "ours" })).await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
     let contract = json!({ "max_error_rate": 0.1, "window_s": 60 });
@@ -37,6 +38,10 @@ pub(crate) async fn world() -> (World, String) {
     world
         .ok("PUT", &here("slos/orders"), json!({ "sli": { "kind": "errors" }, "objective_percent": 99 }))
         .await;
+    world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "twin" })).await;
+    let mut other = flag();
+    other["description"] = json!("another");
+    world.ok("PUT", "/v1/projects/demo/environments/twin/flags/free", other).await;
     let window = json!({ "suppression_id": "old", "to_ms": world.clock.now().plus(60_000), "reason": "r" });
     world.ok("POST", &here("suppressions"), window).await;
     let token = world.ok("POST", "/v1/tokens", json!({ "kind": "viewer", "name": "old" })).await;

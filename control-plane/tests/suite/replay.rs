@@ -112,7 +112,7 @@ async fn lives(mode: &str, patch: Value) -> World {
 #[tokio::test]
 async fn every_verdict_replays_bit_for_bit() {
     for (mode, patch) in [("anytime", json!({})), ("classic", json!({ "ema_alpha": 0.3 }))] {
-        let world = lives(mode, patch).await;
+        let world = Box::pin(lives(mode, patch)).await;
         let verdicts = verdicts(&world).await;
         let said = |word: &str| verdicts.iter().filter(|verdict| verdict.decision == word).count();
         assert!(said("trip") > 0, "{mode}: {:?}", verdicts.iter().map(|v| &v.reason).collect::<Vec<_>>());

@@ -146,3 +146,77 @@ async fn what_the_edge_recorded_is_kept_when_it_cannot_be_applied() {
     assert_eq!(count(&world, "SELECT COUNT(*) FROM quarantine WHERE replay_state = 'waiting'").await, 0);
     assert_balanced(&world).await;
 }
+
+#[tokio::test]
+async fn quarantine_is_told_in_groups_and_a_replay_takes_the_filters_of_one() {
+    let world = watched().await;
+    let plain = |unit: &str, flag: &str| {
+        world.event(json!({ "type": "exposure", "unit": unit, "flag": flag, "variation": "on" }))
+    };
+    let of = async |sdk: &str, events: &[Value]| {
+        let mut batch = world.batch(&[]);
+        batch.as_object_mut().unwrap().remove("events");
+        let request =
+            json!({ "received_ms": world.clock.now(), "source": "ticket", "sdk": sdk, "events": events });
+        (batch["format"], batch["queue"], batch["requests"]) = (json!(2), json!("client"), json!([request]));
+        world.deliver(&batch).await;
+    };
+    of("web/1.0.0", &[plain("a", "later"), plain("b", "later"), plain("c", "never")]).await;
+    of("web/2.0.0", &[plain("d", "later"), json!({ "id": "x", "type": "outcome" })]).await;
+    let groups = format!("{ENVIRONMENT}/quarantine/groups");
+    let told = world.get(&groups).await;
+    let rows: Vec<_> = told["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| json!([group["code"], group["flag"], group["sdk"], group["events"], group["waiting"]]))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            json!(["unknown_flag", "later", "web/1.0.0", 2, 2]),
+            json!(["bad_schema", "", "web/2.0.0", 1, 1]),
+            json!(["unknown_flag", "later", "web/2.0.0", 1, 1]),
+            json!(["unknown_flag", "never", "web/1.0.0", 1, 1]),
+        ]
+    );
+    let first = &told["groups"][0];
+    let sample: Value = serde_json::from_str(first["sample"].as_str().unwrap()).unwrap();
+    assert_eq!((&sample["flag"], &told["is_more"]), (&json!("later"), &json!(false)));
+    assert!(first["hint"].as_str().unwrap().contains("Make the flag"), "{first}");
+    assert!(told["groups"][1]["reason"].as_str().unwrap().contains("occurred_ms"), "{told}");
+    let largest = world.get(&format!("{groups}?limit=1")).await;
+    assert_eq!((largest["groups"].as_array().unwrap().len(), &largest["is_more"]), (1, &json!(true)));
+    // The same filters on both sides: what a group says, its rehearsed replay looks at.
+    world.ok("PUT", &format!("{ENVIRONMENT}/flags/later"), flag()).await;
+    for (code, named, sdk, passing) in [
+        ("unknown_flag", "later", "web/1.0.0", 2),
+        ("unknown_flag", "later", "web/2.0.0", 1),
+        ("unknown_flag", "never", "web/1.0.0", 0),
+        ("bad_schema", "", "web/2.0.0", 0),
+    ] {
+        let query = format!("code={code}&flag={named}&sdk={}", sdk.replace('/', "%2F"));
+        let found = world.get(&format!("{groups}?{query}")).await["groups"].clone();
+        assert_eq!(found.as_array().unwrap().len(), 1, "{query}: {found}");
+        let asked = json!({ "dry_run": true, "code": code, "flag": named, "sdk": sdk });
+        let told = world.ok("POST", REPLAY, asked).await;
+        assert_eq!(
+            (&told["looked_at"], &told["would_pass"]),
+            (&found[0]["waiting"], &json!(passing)),
+            "{query}: {told}"
+        );
+    }
+    let made = world.ok("POST", REPLAY, json!({ "code": "unknown_flag", "sdk": "web/1.0.0" })).await;
+    assert_eq!((&made["looked_at"], &made["stored"]), (&json!(3), &json!(2)), "{made}");
+    let rest = world.get(&format!("{groups}?flag=later")).await["groups"].clone();
+    let waiting: Vec<_> = rest.as_array().unwrap().iter().map(|group| &group["waiting"]).collect();
+    assert_eq!(waiting, [&json!(0), &json!(1)], "{rest}");
+    for (query, parameter) in [("limit=0", "limit"), ("code=x&code=y", "code"), ("source=edge", "source")] {
+        let answer = world.call("GET", &format!("{groups}?{query}"), Value::Null).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_query"), "{query}");
+        assert_eq!(answer.body["errors"][0]["parameter"], parameter, "{query}: {}", answer.body);
+    }
+    let long = world.call("GET", &format!("{groups}?flag={}", "x".repeat(257)), Value::Null).await;
+    assert_eq!(long.code(), "bad_query");
+    assert_balanced(&world).await;
+}

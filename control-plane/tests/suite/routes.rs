@@ -48,6 +48,8 @@ const REHEARSE: &str = at!("/flags/checkout/fuse/rehearse");
 const LINT: &str = at!("/flags/checkout/fuse/lint");
 const SLO: &str = at!("/slos/orders");
 const BASE: &str = "/v1/projects/demo/flags/base";
+const DETAILS: &str = "/v1/projects/demo/flag-details/base";
+const COPY: &str = "/v1/projects/demo/environments/twin/flags/free";
 const EVENTS: &str = "/v1/ingest/events";
 const LOGS: &str = "/v1/otlp/v1/logs";
 const TRACES: &str = "/v1/otlp/v1/traces";
@@ -92,6 +94,13 @@ fn puts() -> Vec<Row> {
         ("PUT", "/layers/{key}", layer, json!({ "salt": "s" }), At(layer)),
         ("PUT", "/flags/{flag}", free, ruled.clone(), At(free)),
         ("PUT", "/v1/projects/{project}/flags/{flag}", BASE, ruled, At(BASE)),
+        (
+            "PUT",
+            "/v1/projects/{project}/flag-details/{flag}",
+            DETAILS,
+            json!({ "name": "n", "tags": ["a"] }),
+            At(DETAILS),
+        ),
         ("PUT", "/flags/{flag}/override", over, json!({ "rules": rules }), At(over)),
         ("DELETE", "/flags/{flag}/override", over, Value::Null, At(over)),
         ("PUT", "/flags/{flag}/fuse", FUSE, policy(json!({ "exposure_percent": 10 })), At(FUSE)),
@@ -113,6 +122,13 @@ fn patches() -> Vec<Row> {
         ("PATCH", "/flags/{flag}", free, json!({ "rules": rules, "schedule": { "from_ms": 1 } }), At(free)),
         ("PATCH", "/v1/projects/{project}/flags/{flag}", BASE, json!({ "rules": rules }), At(BASE)),
         ("POST", "/flags/{flag}/off", at!("/flags/free/off"), Value::Null, Ignored(free)),
+        (
+            "POST",
+            "/flags/{flag}/copy-to",
+            at!("/flags/free/copy-to"),
+            json!({ "environment": "twin" }),
+            At(COPY),
+        ),
         ("POST", "/flags/{flag}/on", at!("/flags/free/on"), Value::Null, At(free)),
     ]
 }

@@ -554,3 +554,37 @@ async fn settings_that_leave_out_a_field_set_nothing_back() {
         answer.body
     );
 }
+
+#[tokio::test]
+async fn a_rehearsal_that_is_refused_is_a_success_for_whoever_prefers_that() {
+    let world = World::new().await;
+    let before = state(&world).await;
+    let ask = async |token: &str, path: &str, headers: &[(&str, &str)], body: &Value| {
+        world.send_with(token, "PUT", path, headers, body.to_string().into_bytes()).await
+    };
+    let preferred = ("prefer", "wait=1, handling=lenient");
+    let rehearsed = format!("{FLAG}?dry_run=true");
+    let odd = with(json!({ "default_variation": "ghost" }));
+    for (body, tag, status, code) in
+        [(&odd, "*", 400, "invalid_flag"), (&flag(), "\"stale\"", 412, "precondition_failed")]
+    {
+        let seen = ("if-match", tag);
+        let strict = ask(&world.admin, &rehearsed, &[("prefer", "wait=1"), seen], body).await;
+        assert_eq!((strict.status.as_u16(), strict.code()), (status, code), "{}", strict.body);
+        assert!(!strict.headers.contains_key("preference-applied"));
+        let lenient = ask(&world.admin, &rehearsed, &[preferred, seen], body).await;
+        assert_eq!((lenient.status.as_u16(), &lenient.body), (200, &strict.body));
+        assert_eq!(lenient.body["status"], status);
+        assert_eq!(lenient.headers["preference-applied"], "handling=lenient");
+        assert_eq!(lenient.headers["content-type"], "application/problem+json");
+        assert_eq!(lenient.headers.get("etag"), strict.headers.get("etag"));
+    }
+    // A change that is meant, and whoever may not ask, are refused as always.
+    let real = ask(&world.admin, FLAG, &[preferred], &odd).await;
+    assert_eq!((real.status.as_u16(), real.code()), (400, "invalid_flag"));
+    let stranger = ask("nobody", &rehearsed, &[preferred], &odd).await;
+    assert_eq!(stranger.status.as_u16(), 401);
+    let sound = ask(&world.admin, &rehearsed, &[preferred], &rollout(10)).await;
+    assert!(sound.status.is_success() && !sound.headers.contains_key("preference-applied"));
+    assert_eq!(before, state(&world).await, "nothing is stored");
+}

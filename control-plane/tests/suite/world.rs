@@ -113,6 +113,8 @@ impl World {
 
     /// Around a control plane whose first tokens these are.
     pub(crate) fn of(plane: ControlPlane, made: &plane::Initialised, dir: tempfile::TempDir) -> Self {
+        let (feed, store, bell) = (plane.feed.clone(), plane.store.clone(), plane.publisher.listen());
+        tokio::spawn(flagfuse_control_plane::feed::run(feed, store, plane.clock.clone(), bell));
         Self {
             router: plane.router(fleet()),
             clock: plane.clock.clone(),

@@ -4,15 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::time::Duration;
 
 use flagfuse_shared::contract::beacon::answer::{BufferSettings, PlaneWord};
 use flagfuse_shared::contract::beacon::erased::{ErasedUnits, erased_path};
 use flagfuse_shared::contract::beacon::{FORMAT, INGEST_PATH};
 use flagfuse_shared::ids::UnixMillis;
 use worker::{
-    Delay, DurableObject, Env, Fetch, Headers, Method, Request, RequestInit, Response, Result, SqlStorage,
-    State, durable_object, wasm_bindgen,
+    DurableObject, Env, Fetch, Headers, Method, Request, RequestInit, Response, Result, SqlStorage, State,
+    durable_object, wasm_bindgen,
 };
 
 use crate::beacon::batch::Word;
@@ -25,7 +24,7 @@ use crate::beacon::handover::Handover;
 use crate::beacon::intake::{Intake, Taken};
 use crate::beacon::rows;
 use crate::config::{config, scope_of_object};
-use crate::deadline::within;
+use crate::deadline::{pause, within};
 use crate::{clock, random};
 
 /// Path on which the edge hands over events.
@@ -122,7 +121,7 @@ impl Buffer {
             Taken::Known => 202,
             Taken::Waits(group, wait_ms) => {
                 if wait_ms > 0 {
-                    Delay::from(Duration::from_millis(wait_ms)).await;
+                    pause(wait_ms).await;
                 }
                 if self.intake.borrow().is_open(&group) {
                     self.write()?;

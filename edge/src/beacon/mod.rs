@@ -3,10 +3,12 @@
 pub mod batch;
 pub mod buffer;
 pub mod buffer_do;
+pub mod counts;
 pub mod delivery;
 pub mod exposure;
 pub mod handover;
 pub mod intake;
 pub mod recent;
+pub mod reports;
 pub mod rows;
 pub mod send;

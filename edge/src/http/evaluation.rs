@@ -4,19 +4,18 @@ use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::ofrep::parse_request;
 use flagfuse_shared::snapshot::AutoExposure;
 
-use crate::beacon::exposure::Exposure;
 use crate::config::Config;
 use crate::error::EdgeError;
 use crate::http::gate::Claim;
 use crate::http::labels;
-use crate::http::ofrep::{self, EvaluationInput};
+use crate::http::ofrep::{self, Answered, EvaluationInput};
 use crate::http::reply::Reply;
 use crate::http::request::RequestHead;
 use crate::http::route::Route;
 use crate::http::unleash;
 use crate::snapshot::served::Served;
 
-/// Answers an evaluation to who has this claim, and says which exposure is to be recorded.
+/// Answers an evaluation to who has this claim. An exposure is there where the environment wants it recorded.
 pub fn answer(
     config: &Config,
     claim: &Claim,
@@ -24,7 +23,7 @@ pub fn answer(
     head: &RequestHead,
     body: &[u8],
     now: UnixMillis,
-) -> Result<(Reply, Option<Exposure>), EdgeError> {
+) -> Result<Answered, EdgeError> {
     let (scope, shown) = (&claim.scope, claim.shown.key_id());
     let have = head.headers.none_match.as_deref();
     let input = |context| EvaluationInput::new(scope, served, shown, context, now);
@@ -34,17 +33,17 @@ pub fn answer(
                 .as_deref()
                 .ok_or_else(|| EdgeError::PathMalformed { detail: "the flag key is not UTF-8".to_owned() })?;
             let context = parse_request(body)?;
-            let (reply, exposure) = ofrep::single(config, &input(&context), flag_key);
+            let answered = ofrep::single(config, &input(&context), flag_key);
             let is_recorded = served.compiled.snapshot.settings().auto_exposure == AutoExposure::Single;
-            Ok((reply, exposure.filter(|_| is_recorded)))
+            Ok(Answered { exposure: answered.exposure.filter(|_| is_recorded), ..answered })
         }
         Route::OfrepBulk => {
             let context = parse_request(body)?;
-            Ok((ofrep::bulk(config, &input(&context), have), None))
+            Ok(Answered::alone(ofrep::bulk(config, &input(&context), have)))
         }
         Route::UnleashFrontend { listing } => {
             let context = unleash::context(head, body)?;
-            Ok((unleash::answer(config, &input(&context), *listing, have), None))
+            Ok(Answered::alone(unleash::answer(config, &input(&context), *listing, have)))
         }
         _ => Err(EdgeError::RouteNotFound),
     }

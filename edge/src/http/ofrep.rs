@@ -12,6 +12,7 @@ use flagfuse_shared::ofrep::{
 use flagfuse_shared::snapshot::KeyId;
 
 use crate::beacon::exposure::Exposure;
+use crate::beacon::reports;
 use crate::config::Config;
 use crate::http::labels::label;
 use crate::http::reply::Reply;
@@ -97,8 +98,24 @@ impl<'a> EvaluationInput<'a> {
     }
 }
 
-/// Answers for one flag, and says which exposure to record if the environment wants that.
-pub fn single(config: &Config, input: &EvaluationInput<'_>, flag_key: &str) -> (Reply, Option<Exposure>) {
+/// An answer, and what its isolate has to do once it is on its way.
+pub struct Answered {
+    pub reply: Reply,
+    /// To be recorded if the environment wants that.
+    pub exposure: Option<Exposure>,
+    /// Whether counts of what was asked for wait that nobody is about to report.
+    pub must_report: bool,
+}
+
+impl Answered {
+    /// An answer that leaves nothing to do.
+    pub const fn alone(reply: Reply) -> Self {
+        Self { reply, exposure: None, must_report: false }
+    }
+}
+
+/// Answers for one flag.
+pub fn single(config: &Config, input: &EvaluationInput<'_>, flag_key: &str) -> Answered {
     let answer = input.served.compiled.snapshot.evaluate(flag_key, input.question());
     let mut body = String::with_capacity(SINGLE_LEN_TYPICAL);
     let mut origin = input.origin();
@@ -108,7 +125,8 @@ pub fn single(config: &Config, input: &EvaluationInput<'_>, flag_key: &str) -> (
     write_answer(&mut body, flag_key, &answer, &origin);
     let mut reply = Reply::json(single_status(&answer), body);
     label(&mut reply, config, input.served);
-    (reply, exposure(config, input, &answer))
+    let must_report = reports::note(input.scope, &answer);
+    Answered { reply, exposure: exposure(config, input, &answer), must_report }
 }
 
 /// Answers for all flags, or 304 when the client has this answer already.

@@ -11,6 +11,7 @@ use worker::{Context, Env, Request, Response};
 
 use crate::beacon::exposure;
 use crate::beacon::handover::Asker;
+use crate::beacon::reports;
 use crate::beacon::send;
 use crate::clock;
 use crate::config::Config;
@@ -18,6 +19,7 @@ use crate::error::EdgeError;
 use crate::http::asker::asker;
 use crate::http::events::Incoming;
 use crate::http::gate::{Claim, wish};
+use crate::http::ofrep::Answered;
 use crate::http::reply::Reply;
 use crate::http::request::RequestHead;
 use crate::http::route::{Route, Verb};
@@ -92,9 +94,13 @@ impl Session<'_> {
         };
         // Not before: a body may take its time, and the snapshot would grow old.
         let served = self.served(claim).await?;
-        let (reply, exposed) =
+        let Answered { reply, exposure, must_report } =
             evaluation::answer(self.config, claim, &served, self.head, &body, clock::now())?;
-        if let Some(exposed) = exposed {
+        if must_report {
+            let (env, config) = (self.env.clone(), Rc::clone(self.config));
+            self.context.wait_until(async move { reports::report(&env, &config).await });
+        }
+        if let Some(exposed) = exposure {
             let asker = self.asker(request, claim);
             exposure::record(exposed, asker, self.env, self.context, self.config, &claim.scope);
         }

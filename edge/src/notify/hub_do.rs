@@ -8,18 +8,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use flagfuse_shared::contract::probe::VERSION_HEADER;
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::ids::{SnapshotVersion, UnixMillis};
 use flagfuse_shared::snapshot::{KeyId, KeyIds};
 use worker::{
-    Delay, DurableObject, Env, Error, Method, Request, Response, Result, State, WebSocket,
-    WebSocketIncomingMessage, durable_object, wasm_bindgen,
+    DurableObject, Env, Error, Method, Request, Response, Result, State, WebSocket, WebSocketIncomingMessage,
+    durable_object, wasm_bindgen,
 };
 
 use crate::config::config;
+use crate::deadline::pause;
 use crate::notify::door::{Door, Look};
 use crate::notify::hub::{Hub, News, Reaction, SLOT_COUNT};
 use crate::notify::shares::{Client, gives_way};
@@ -235,7 +235,7 @@ impl Inner {
                 // Not inside the loop's head: the borrow would last for its body.
                 let wait_ms = inner.hub.borrow().wait_ms(clock::now());
                 let Some(wait_ms) = wait_ms else { break };
-                Delay::from(Duration::from_millis(wait_ms)).await;
+                pause(wait_ms).await;
                 inner.tell_due();
             }
             inner.is_telling.set(false);

@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
-use worker::{Delay, Env};
+use worker::Env;
 
 use crate::config::Config;
+use crate::deadline::pause;
 use crate::error::EdgeError;
 use crate::region::{draw_shard, neighbour};
 use crate::snapshot::driver::Driver;
@@ -62,7 +62,7 @@ impl Runtime for WorkerRuntime<'_> {
     }
 
     async fn sleep(&self, ms: u64) {
-        Delay::from(Duration::from_millis(ms)).await;
+        pause(ms).await;
     }
 
     fn has_neighbour(&self) -> bool {

@@ -16,6 +16,8 @@ import type { Now } from './time.js';
 /** How long an event waits for a ticket that is on its way: after that it goes without one. */
 const TICKET_MS_MAX = 10_000;
 const GATHER_MS = 1_000;
+/** What other pages keep is looked after when they had so long to send it. */
+const HERITAGE_MS = 5_000;
 /** Somebody's being there is looked at so often: often enough for sessions, and seldom enough for pages that ask in every frame. */
 const ATTEND_MS = 60_000;
 /** What a page remembers of units, tickets and exposures; beyond it, it forgets all and may repeat itself, which counts once. */
@@ -78,6 +80,10 @@ export class Companion implements Flagfuse {
         if ((event as PageTransitionEvent).persisted) this.#shown();
       });
       this.#on(globalThis, 'online', () => this.#sender.revive());
+      // Another page keeps events: what is left of them when it had its time is this one's to send.
+      this.#on(globalThis, 'storage', (event) => {
+        if ((event as StorageEvent).key?.startsWith(this.#queue.prefix)) this.#sender.schedule(HERITAGE_MS);
+      });
       for (const event of [ProviderEvents.Ready, ProviderEvents.ContextChanged] as const) {
         this.#client().addHandler(event, () => this.#guarded(() => this.#attends(true)), { signal });
       }
@@ -208,7 +214,7 @@ export class Companion implements Flagfuse {
       return this.#isDropped('value_malformed', `the value of "${name}" is "${shown(value)}"`);
     }
     const found = units(context, this.#metadata());
-    if (found.size === 0) return this.#isDropped('unit_missing', `there is no targetingKey to count "${name}" for`);
+    if (found.size === 0) return this.#isDropped('unit_missing', `no targetingKey to count "${name}" for`);
     let least: Place = 'stored';
     for (const [unit, ticket] of found) {
       const place = this.#happens(unit, ticket, name, number, at);
@@ -248,9 +254,9 @@ export class Companion implements Flagfuse {
     const { wall, steady } = now();
     const p = at ?? steady;
     const e: Event = { id: uuid7(wall), ...event, occurred_ms: Math.round(wall - (steady - p)) };
-    if (byteLength(JSON.stringify(e)) > EVENT_LEN_MAX) return this.#isDropped('oversize', 'an event has 4 KiB at most', e);
+    if (byteLength(JSON.stringify(e)) > EVENT_LEN_MAX) return this.#isDropped('oversize', 'more than 4 KiB', e);
     const place = this.#queue.add({ e, s: this.#page, p });
-    if (place === 'dropped') return this.#isDropped('queue_full', '1,000 events wait already', e);
+    if (place === 'dropped') return this.#isDropped('queue_full', '1,000 events wait', e);
     this.#sender.own.add(e.id);
     this.#sender.schedule();
     return place;

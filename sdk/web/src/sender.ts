@@ -209,7 +209,7 @@ export class Sender {
       const age = ageMs(kept, page, at);
       if (age > AGE_MS_MAX) {
         this.#letGo(kept);
-        dropped('expired', 'it waited for more than 7 days', kept.e);
+        dropped('expired', 'it waited 7 days', kept.e);
         return false;
       }
       // What would be gone with the page goes as it is, and stays so in case the page is brought back.

@@ -6,12 +6,20 @@ import { arrives, CHAOS_S, empties, isReal, OFFLINE_S, status, story, track, uni
 
 const HOUR_MS = 3_600_000;
 
+/** A visitor whom each of the flags shows this arm. */
+const visitorIn = (edge, arm, flags) => {
+  for (;;) {
+    const unit = unitName();
+    if (flags.every((flag) => edge.variationOf(flag, unit) === arm)) return unit;
+  }
+};
+
 story('a page with 20 flags enrols its unit for those that it used, in both arms, once', async ({ edge, open }) => {
   const used = ['flag-00', 'flag-02'];
   const shown = new Map();
   const pages = [];
   for (let n = 0; n < 12; n += 1) {
-    const unit = unitName();
+    const unit = visitorIn(edge, n % 2 === 0 ? 'on' : 'off', used);
     const page = await open({ unit });
     pages.push(page);
     for (let render = 0; render < 20; render += 1) shown.set(unit, await use(page, ...used, 'flag-10'));
@@ -201,6 +209,19 @@ story('two tabs send every event, and none under two ids', async ({ edge, open }
   await empties(second);
 });
 
+story('what a tab leaves behind is acknowledged to one that stays, though that one has nothing to say', async ({ edge, open }) => {
+  const unit = unitName();
+  const stays = await open({ unit });
+  await track(stays, 1);
+  await empties(stays);
+  const leaves = await open({ unit, options: { gatherMs: 60_000 } });
+  await track(leaves, 5);
+  await within('the tab closes', leaves.close({ runBeforeUnload: false }));
+  await arrives(edge, 6, 'by beacon');
+  await empties(stays);
+  await arrives(edge, 6, 'and again by the tab that stays');
+});
+
 story('the back-forward cache keeps a page that goes on where it was', async ({ edge, open }) => {
   const page = await open({ options: { gatherMs: 400 } });
   await track(page, 15);
@@ -288,9 +309,11 @@ story('a server that asks for time is not asked by the next page either', async 
   const next = await open();
   await track(next, 1);
   await sleep(1_500);
-  assert.equal(edge.requests.filter(({ kind }) => kind === 'fetch').length, 1);
   edge.fault = () => undefined;
   await arrives(edge, 4, 'later');
+  // However long the page took to open: nobody has asked before the time was over.
+  const [first, second] = edge.requests.filter(({ kind }) => kind === 'fetch');
+  assert.ok(second.at - first.at >= 2_990, `${second.at - first.at} ms after a Retry-After of 3 s`);
 });
 
 story('without consent nothing is stored, kept or sent, and taking it back erases everything', async ({ edge, open }) => {

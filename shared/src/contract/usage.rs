@@ -69,19 +69,37 @@ impl UsageReport {
         let mut events = Vec::new();
         for (flag, toggle) in toggles.filter_map(|(flag, toggle)| Some((flag, toggle.as_ref()?))) {
             let counts = toggle.variants.iter().flatten();
-            let variants: Vec<(&String, &u64)> =
-                counts.filter_map(|(variant, count)| Some((variant, count.as_ref()?))).collect();
-            let mut parts = variants.chunks(USAGE_VARIANT_COUNT_MAX);
-            let first = parts.next().unwrap_or_default();
-            let counted = Some((toggle.yes, toggle.no));
-            let raws = [(counted, first)].into_iter().chain(parts.map(|part| (None, part)));
-            events.extend(raws.filter_map(|(counts, part)| {
-                let (yes, no) = counts.unwrap_or((0, 0));
-                raw_event(id(), flag, (yes, no), part, now)
-            }));
+            let variants = counts.filter_map(|(variant, count)| Some((variant, count.as_ref()?))).collect();
+            let toggle = Toggle { yes: toggle.yes, no: toggle.no, variants };
+            events.extend(usage_events(flag, &toggle, now, &mut id));
         }
         events
     }
+}
+
+/// Evaluations of a flag, by what was served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toggle<'t> {
+    /// Answers that were on.
+    pub yes: u64,
+    /// Answers that were off.
+    pub no: u64,
+    /// By variant.
+    pub variants: Vec<(&'t String, &'t u64)>,
+}
+
+/// The events that tell, at `now`, how often a flag was asked for; `id` draws a name for each. There are several where it has
+/// more variants than fit into one.
+pub fn usage_events(
+    flag: &str,
+    toggle: &Toggle<'_>,
+    now: UnixMillis,
+    mut id: impl FnMut() -> String,
+) -> Vec<Box<RawValue>> {
+    let mut parts = toggle.variants.chunks(USAGE_VARIANT_COUNT_MAX);
+    let first = ((toggle.yes, toggle.no), parts.next().unwrap_or_default());
+    let all = [first].into_iter().chain(parts.map(|part| ((0, 0), part)));
+    all.filter_map(|(counts, part)| raw_event(id(), flag, counts, part, now)).collect()
 }
 
 /// `None` never happens: these are maps with texts for keys.

@@ -1,5 +1,6 @@
 //! `cargo xtask bench NAME`: measures, prints a table, writes `target/bench/NAME.json`. One file per benchmark.
 
+mod admin;
 mod cells;
 mod edge_http;
 mod edge_size;
@@ -22,6 +23,7 @@ use crate::figure::{Report, Target};
 /// Runs one benchmark. An unmet target is shown, not an error: the machine may be noisy.
 pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
     let report = match name {
+        "admin" => admin::run(root, arguments)?,
         "cells" => cells::run(root, arguments)?,
         "edge-http" => edge_http::run(root, arguments)?,
         "evaluate" => evaluate::run(root, arguments)?,
@@ -31,7 +33,7 @@ pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
         "propagation" => propagation::run(root, arguments)?,
         "attack" => crate::attack::measure(root, arguments)?,
         _ => bail!(
-            "unknown benchmark {name:?}; known: attack, cells, edge-http, edge-size, evaluate, fuse, ingest, \
+            "unknown benchmark {name:?}; known: admin, attack, cells, edge-http, edge-size, evaluate, fuse, ingest, \
              propagation"
         ),
     };

@@ -7,7 +7,7 @@ use super::healthy::{doings, trips_by};
 use super::policies::{Watch, five, one};
 use crate::cell::{Bar, Cell, Sample};
 use crate::plane::{Plane, Setting};
-use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, by_arm, steady};
+use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, Value, by_arm, steady};
 
 /// Launches of a cell.
 const REPETITIONS: u64 = 2_000;
@@ -22,6 +22,9 @@ pub(super) fn cells() -> Result<Vec<Cell>> {
     cells.extend([late_onset(20_000, 2_000.0)?, late_onset(100_000, 2_400.0)?]);
     for (multiple, at_most) in [(1.0, 1.20), (2.0, 1.25)] {
         cells.push(detection_of_five(multiple, at_most)?);
+    }
+    for percent in [20, 33, 60] {
+        cells.push(slower(percent)?);
     }
     Ok(cells)
 }
@@ -183,4 +186,30 @@ pub(super) fn late_onset(healthy: u64, at_most: f64) -> Result<Cell> {
     Ok(Cell::new(format!("onset-{healthy}"), what, REPETITIONS, launch)
         .number("further exposed units")
         .bar(median(0, at_most)))
+}
+
+/// Every answer slower by so much, where a tenth is tolerated: a latency guardrail alone.
+fn slower(percent: u32) -> Result<Cell> {
+    let watch =
+        Watch { metric: "latency_ms", threshold: 0.1, baseline: None, weight: 1.0, within_s: Some(30) };
+    let setting = Setting::first(one(watch, 0.5)?, 0.5);
+    let of_median = |median: f64, rate| Doing {
+        value: Value::Lognormal(median.ln(), 0.6),
+        ..Doing::once("latency_ms", rate, Delay::AtOnce)
+    };
+    let slower = 80.0 * (1.0 + f64::from(percent) / 100.0);
+    let doings = vec![of_median(slower, by_arm(1.0, 0.0)), of_median(80.0, by_arm(0.0, 1.0))];
+    let traffic = Traffic::even(5_000.0, 0.5, doings);
+    let launch = move |seed| {
+        let mut plane = Plane::new(setting.clone(), &traffic, BEGIN_MS)?;
+        let mut stream = Stream::new(&traffic, seed, BEGIN_MS, 0);
+        let found = trips_by(&mut plane, &mut stream, BEGIN_MS + 8 * HOUR_MS);
+        let compared = found.and_then(|_| plane.first_found()).map(|found| float(found.heard.over.exposed));
+        Ok(Sample { hit: found.is_some(), numbers: compared.into_iter().collect() })
+    };
+    let what = format!(
+        "Latency of exposed units longer by {percent} %, lognormal with σ = 0.6, where 10 % are tolerated, one guardrail, 1:1, 5,000 units \
+         an hour"
+    );
+    Ok(Cell::new(format!("slower-{percent}"), what, REPETITIONS, launch).number("exposed units compared"))
 }

@@ -6,7 +6,7 @@ use flagfuse_control_plane::model::verdict::Decision;
 use super::policies::five;
 use crate::cell::{Bar, Cell, Sample};
 use crate::plane::{Plane, Setting};
-use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, Value, steady};
+use crate::traffic::{BEGIN_MS, Delay, Doing, HOUR_MS, Moment, Rate, Stream, Traffic, Value, by_arm, steady};
 
 /// Launches of a cell at first.
 pub(super) const REPETITIONS: u64 = 2_500;
@@ -86,7 +86,8 @@ pub(super) fn cells() -> Result<Vec<Cell>> {
     for wrong in [0.25, 4.0] {
         cells.push(wrong_base(wrong)?);
     }
-    cells.extend([outages()?, late_arm()?]);
+    cells.extend([outages()?, late_arm("late-arm", 48)?, late_arm("late-arm-14", HOURS)?]);
+    cells.extend(late_and_harmful()?);
     Ok(cells)
 }
 
@@ -169,16 +170,50 @@ fn clusters() -> Result<Cell> {
     Ok(cell("aa-clusters".to_owned(), what.to_owned(), move |seed| trips(&setting, &traffic, seed, HOURS)))
 }
 
-/// Outcomes of exposed units become known an hour late.
-fn late_arm() -> Result<Cell> {
+/// Outcomes of exposed units become known an hour late; so many of them activate.
+fn late(units_per_hour: f64, exposed_activation: f64) -> Result<(Setting, Traffic)> {
     let share = 0.2;
     let setting = Setting::first(five(0.4, 0.05, share)?, share);
     let mut doings = doings(&|| steady(0.4), Delay::Even(0, 120_000));
     for doing in &mut doings {
         doing.exposed_late_ms = HOUR_MS;
+        if doing.name == "activation" {
+            doing.rate = by_arm(exposed_activation, 0.4);
+        }
     }
-    let traffic = traffic(100.0, share, doings);
-    let what = "Equal arms, but what exposed units do becomes known an hour later; printed: evidence that counts on arrival cannot tell \
-                that from harm, guards of lateness have to";
-    Ok(Cell::new("late-arm", what, 200, move |seed| Ok(Sample::of(trips(&setting, &traffic, seed, 48)?))))
+    Ok((setting, traffic(units_per_hour, share, doings)))
+}
+
+fn late_arm(name: &str, hours: u64) -> Result<Cell> {
+    let (setting, traffic) = late(100.0, 0.4)?;
+    let what = format!(
+        "Equal arms, five guardrails, 1:4, but what exposed units do becomes known an hour later, 100 units an hour with ±40 % over the day, \
+         {} days",
+        hours / 24
+    );
+    Ok(cell(name.to_owned(), what, move |seed| trips(&setting, &traffic, seed, hours)))
+}
+
+/// When a launch with a late arm trips, and after how many exposed units.
+fn late_printed(name: &str, what: &str, (units_per_hour, exposed_activation): (f64, f64)) -> Result<Cell> {
+    let (setting, traffic) = late(units_per_hour, exposed_activation)?;
+    let launch = move |seed| {
+        let mut plane = Plane::new(setting.clone(), &traffic, BEGIN_MS)?;
+        let mut stream = Stream::new(&traffic, seed, BEGIN_MS, 0);
+        let found = trips_by(&mut plane, &mut stream, BEGIN_MS + HOURS * HOUR_MS);
+        #[expect(clippy::cast_precision_loss, reason = "units and hours")]
+        let numbers =
+            found.map(|at_ms| vec![(at_ms - BEGIN_MS) as f64 / HOUR_MS as f64, stream.exposed as f64]);
+        Ok(Sample { hit: found.is_some(), numbers: numbers.unwrap_or_default() })
+    };
+    Ok(Cell::new(name, what, 200, launch).number("hours").number("exposed units"))
+}
+
+/// That harm is found all the same, and what nobody can tell from it.
+fn late_and_harmful() -> Result<[Cell; 2]> {
+    let harm =
+        "The same as late-arm, and exposed units activate less often by three in ten, 14 days; printed";
+    let many = "The same as late-arm with 1,000 units an hour: two hundred exposed units an hour of whom nothing is known before the \
+                first late outcome says that they are late; printed";
+    Ok([late_printed("late-harm", harm, (100.0, 0.28))?, late_printed("late-many", many, (1_000.0, 0.4))?])
 }

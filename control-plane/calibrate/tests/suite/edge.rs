@@ -21,6 +21,7 @@ use flagfuse_edge::http::asker::asker;
 use flagfuse_edge::http::evaluation;
 use flagfuse_edge::http::events::{self, Incoming};
 use flagfuse_edge::http::gate::Claim;
+use flagfuse_edge::http::ofrep::Answered;
 use flagfuse_edge::http::reply::RequestedBy;
 use flagfuse_edge::http::request::{RequestHead, RequestHeaders};
 use flagfuse_edge::http::route::Verb;
@@ -307,7 +308,7 @@ impl Edge {
             self.head(if is_bulk { "/ofrep/v1/evaluate/flags" } else { "/ofrep/v1/evaluate/flags/checkout" });
         let claim = self.claim(&head);
         let body = json!({ "context": { "targetingKey": unit } }).to_string();
-        let (reply, exposure) =
+        let Answered { reply, exposure, .. } =
             evaluation::answer(&self.config, &claim, &self.served, &head, body.as_bytes(), now).unwrap();
         let answer: Value = serde_json::from_str(&reply.body).unwrap();
         let flag = if is_bulk { &answer["flags"][0] } else { &answer };
@@ -338,7 +339,7 @@ impl Edge {
         let head = self.head("/ofrep/v1/evaluate/flags/checkout");
         let claim = self.claim(&head);
         let body = json!({ "context": { "targetingKey": unit } }).to_string();
-        let (_, exposure) =
+        let Answered { exposure, .. } =
             evaluation::answer(&self.config, &claim, &self.served, &head, body.as_bytes(), now).unwrap();
         if let Some(exposure) = exposure {
             let by = asker(&self.config, claim.shown.key_id(), Some("192.0.2.7"), Some("Mozilla/5.0"));

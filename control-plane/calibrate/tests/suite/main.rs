@@ -7,4 +7,6 @@ mod edge;
 #[cfg(test)]
 mod parity;
 #[cfg(test)]
+mod played;
+#[cfg(test)]
 mod world;

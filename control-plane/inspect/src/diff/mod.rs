@@ -8,7 +8,6 @@
 mod matching_text;
 mod near;
 mod reach;
-mod rehearsal;
 mod sample;
 mod sample_space;
 
@@ -22,9 +21,10 @@ use flagfuse_shared::snapshot::{Snapshot, Verified};
 use serde::Serialize;
 use serde_json::Value;
 
+pub use crate::rehearsal::DiffError;
+use crate::rehearsal::rehearse;
+
 use self::reach::Reach;
-pub use self::rehearsal::DiffError;
-use self::rehearsal::rehearse;
 use self::sample::{Sample, SampledQuestion};
 use self::sample_space::SampleSpaces;
 

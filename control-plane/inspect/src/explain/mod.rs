@@ -2,18 +2,21 @@
 //!
 //! Never evaluates by itself: [`explain`] watches an evaluation and only puts into words what it is told.
 
+mod draft;
 mod steps;
 
 use std::collections::BTreeMap;
 
-use flagfuse_shared::definition::{FlagWire, SegmentWire};
-use flagfuse_shared::evaluate::Question;
+use flagfuse_shared::definition::{FlagWire, HoldoutWire, LayerWire, SegmentWire, SharedWire};
+use flagfuse_shared::evaluate::{EvaluationResult, Question};
 use flagfuse_shared::ids::{FlagKey, Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::ofrep::{Origin, single_status, write_answer};
 use flagfuse_shared::snapshot::payload::definitions;
 use flagfuse_shared::snapshot::{Outcome, Refusal, RefusalCode, Snapshot, TrustedRoots, Verified, verify};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+pub use self::draft::{DraftFault, Extent};
 pub use self::steps::ExplanationStep;
 use self::steps::Recorder;
 
@@ -22,6 +25,17 @@ use self::steps::Recorder;
 struct Written {
     flags: BTreeMap<FlagKey, FlagWire>,
     segments: BTreeMap<String, SegmentWire>,
+    layers: Vec<LayerWire>,
+    holdout: Option<HoldoutWire>,
+}
+
+impl Written {
+    fn of(flags: Vec<FlagWire>, shared: SharedWire) -> Self {
+        let keyed = flags.into_iter();
+        let flags = keyed.filter_map(|flag| Some((FlagKey::parse(&flag.key).ok()?, flag))).collect();
+        let segments = shared.segments.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
+        Self { flags, segments, layers: shared.layers, holdout: shared.holdout }
+    }
 }
 
 /// A verified frame, and what its flags say word for word.
@@ -40,11 +54,50 @@ pub fn open(frame: &[u8], roots: &TrustedRoots, scope: &Scope, now: UnixMillis) 
     };
     let definitions =
         definitions(frame).map_err(|error| Refusal::new(RefusalCode::Decode, error.to_string()))?;
-    let keyed = definitions.flags.into_iter();
-    let flags = keyed.filter_map(|flag| Some((FlagKey::parse(&flag.key).ok()?, flag))).collect();
-    let segments = definitions.shared.segments.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
-    let written = Written { flags, segments };
+    let written = Written::of(definitions.flags, definitions.shared);
     Ok(Opened { snapshot: admitted.snapshot, written, version: admitted.held.version, scope: scope.clone() })
+}
+
+/// An answer without the way to it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BriefAnswer {
+    /// Which flag.
+    pub flag: String,
+    /// Null where the caller takes the default in its code.
+    pub value: Value,
+    /// None where the caller takes the default in its code.
+    pub variation: Option<String>,
+    /// What led to it, in OpenFeature's words; none where there is no answer.
+    pub reason: Option<&'static str>,
+    /// Why there is no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl BriefAnswer {
+    fn of(flag: &str, answer: &EvaluationResult<'_>) -> Self {
+        let (resolution, error) = match answer {
+            Ok(resolution) => (Some(resolution), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let variation = resolution.and_then(|resolution| resolution.variation);
+        Self {
+            flag: flag.to_owned(),
+            value: variation.and_then(|found| serde_json::from_str(found.json()).ok()).unwrap_or_default(),
+            variation: variation.map(|found| found.key().as_str().to_owned()),
+            reason: resolution.map(|resolution| resolution.reason.as_str()),
+            error,
+        }
+    }
+}
+
+/// Asks one question about one flag, or about all of them in the order of their keys, for the answers alone.
+pub fn answers(opened: &Opened, flag_key: Option<&str>, question: Question<'_>) -> Vec<BriefAnswer> {
+    let evaluator = opened.snapshot.evaluator(question);
+    match flag_key {
+        Some(key) => vec![BriefAnswer::of(key, &evaluator.flag(key))],
+        None => evaluator.all().map(|(key, answer)| BriefAnswer::of(key.as_str(), &answer)).collect(),
+    }
 }
 
 /// An answer and the way to it.

@@ -70,6 +70,8 @@ impl Draft {
         let name = T::name().into_owned();
         T::schemas(&mut self.schemas);
         self.schemas.push((name.clone(), T::schema()));
+        #[cfg(test)]
+        tests::note(&self.schemas);
         RefOr::Ref(Ref::from_schema_name(name))
     }
 
@@ -200,7 +202,37 @@ fn names(handler: &str) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    thread_local! {
+        static SEEN: RefCell<BTreeMap<String, RefOr<Schema>>> = RefCell::default();
+        static TWICE: RefCell<Vec<String>> = RefCell::default();
+    }
+
+    /// Notes which names stand for two things: in the document the second one would take the place of the first, silently.
+    pub(super) fn note(schemas: &[(String, RefOr<Schema>)]) {
+        for (name, schema) in schemas {
+            let first = SEEN
+                .with_borrow_mut(|seen| seen.entry(name.clone()).or_insert_with(|| schema.clone()).clone());
+            if first != *schema {
+                TWICE.with_borrow_mut(|twice| twice.push(name.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_types_have_one_name() {
+        let schemas = crate::api::openapi_document().components.unwrap().schemas.len();
+        assert!(schemas > 100, "{schemas} schemas");
+        let twice = TWICE.take();
+        assert!(twice.is_empty(), "{twice:?} are names of several types: call one of them otherwise");
+        let one = |kind: Type| RefOr::T(Schema::Object(ObjectBuilder::new().schema_type(kind).build()));
+        note(&[("Name".to_owned(), one(Type::String)), ("Name".to_owned(), one(Type::Integer))]);
+        assert_eq!(TWICE.take(), ["Name"]);
+    }
 
     #[test]
     fn operations_are_named_after_their_handlers() {

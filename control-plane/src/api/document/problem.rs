@@ -11,7 +11,7 @@ use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, Schema, SchemaType, T
 use utoipa::openapi::{Content, Ref, RefOr};
 
 use super::schema::{Circuit, Conflict, DecisionDiff, FuseStanding, Rollout};
-use crate::error::Code;
+use crate::error::{Code, PROBLEM_JSON};
 
 /// A failed request, as `application/problem+json` (RFC 9457). Members beside the first five come with some codes only.
 #[derive(ToSchema)]
@@ -128,7 +128,7 @@ fn response(status: StatusCode, codes: Vec<&str>) -> Response {
     let content = Content::new(Some(RefOr::T(Schema::AllOf(schema))));
     let mut response = ResponseBuilder::new()
         .description(status.canonical_reason().unwrap_or_default())
-        .content("application/problem+json", content);
+        .content(PROBLEM_JSON, content);
     if status == StatusCode::CONFLICT {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let said = Some("With `request_in_progress`: seconds to wait.");

@@ -46,14 +46,14 @@ impl Exports {
     }
 
     /// Prometheus text of a tenant.
-    pub(in crate::api) fn exposition(&self, tenant: &TenantKey) -> String {
+    pub(in crate::api) fn exposition(&self, tenant: &TenantKey, sees: impl Fn(&Scope) -> bool) -> String {
         let mut text = String::from(
             "# HELP flagfuse_otlp_ignored_total Spans, log records, data points and evaluations in export requests that are no \
              event, since the process started.\n\
              # TYPE flagfuse_otlp_ignored_total counter\n",
         );
         let all = self.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-        for (scope, signals) in all.iter().filter(|(scope, _)| scope.tenant == *tenant) {
+        for (scope, signals) in all.iter().filter(|(scope, _)| scope.tenant == *tenant && sees(scope)) {
             for (signal, ignored) in signals {
                 for reason in Reason::ALL.into_iter().filter(|reason| ignored.get(*reason) > 0) {
                     let (place, signal, count) = (labels(scope), signal.as_str(), ignored.get(reason));

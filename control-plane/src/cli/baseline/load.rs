@@ -86,8 +86,11 @@ async fn exchange(plan: &Plan, kept: Option<SendRequest<Body>>) -> anyhow::Resul
         let is_ready = sender.ready().await.is_ok();
         match sender.send_request(request(plan)?).await {
             Ok(response) => return Ok((sender, read(plan, response).await?)),
-            // The server let go of the connection before it took the request: that is no failure of the request.
-            Err(error) if error.is_canceled() || !is_ready => {}
+            // The server let go of the connection before it took the request: that is no failure of the request. Where it
+            // cannot be told, asking twice does nothing that asking once does not.
+            Err(error) if error.is_canceled() || !is_ready || plan.method.is_idempotent() => {
+                tracing::debug!(%error, "a kept connection has ended");
+            }
             Err(error) => return Err(error.into()),
         }
     }

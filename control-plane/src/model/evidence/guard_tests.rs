@@ -138,3 +138,66 @@ fn a_metric_that_is_read_after_a_week_has_no_cells_left_to_be_late_in() {
     assert!((suspects[0].needed - 4.0 / 0.025).abs() < 1e-9, "{suspects:?}");
     assert!(!suspects.iter().any(Suspect::is_found));
 }
+
+/// Thirty slots of 200 units an arm: 80 of one arm have the event at once, so many of the other become known half an hour later.
+fn one_arm_late(arm: Arm, late: u64) -> News {
+    let mut news = News::default();
+    let at_once = if arm == Arm::Exposed { (0, 80) } else { (80, 0) };
+    for number in 0..30 {
+        let slot = Slot::of(number);
+        slot.closed(&mut news);
+        slot.count(&mut news, 0, ENROLLED, EVERYBODY, (200, 200));
+        slot.count(&mut news, 1, METRIC, EVERYBODY, at_once);
+        // Step 44 ends at an age of 30 minutes.
+        let (tick, slot, slice) = (slot.tick + 360, number, EVERYBODY);
+        news.counts.push(ClosedCount { tick, slot, step: 44, metric: METRIC, slice, arm, units: late });
+    }
+    news
+}
+
+#[test]
+fn while_one_arm_is_late_harm_has_to_be_in_slots_of_which_all_is_known() {
+    let fewer = json!({
+        "metric": "activation", "direction": "decrease_is_harm", "threshold": -0.05, "baseline": 0.4, "within_s": 600,
+    });
+    let more =
+        json!({ "metric": "error", "direction": "increase_is_harm", "threshold": 0.1, "baseline": 0.4 });
+    // The guard compares an hour behind the quarter of an hour at which slots are over; they have settled two hours behind their window.
+    let (first, last) = (Slot::of(0).tick, Slot::of(29).tick);
+    let (compared, settled) = (last + 900, last + 1_560);
+    for (rail, arm) in [(fewer, Arm::Exposed), (more, Arm::Control)] {
+        let policy = policy(rail, json!([]));
+        for (late, is_harm) in [(80, false), (50, true)] {
+            let news = one_arm_late(arm, late);
+            let mut heard = evidence(&policy);
+            heard.fold(&news.clone().until(last + 1), last + 1).unwrap();
+            let said = judged(&heard, &policy);
+            assert!(said.crossed.is_some(), "nothing yet tells what is late from what never comes: {said:?}");
+            heard.fold(&news.clone().since(last + 1).until(compared), compared).unwrap();
+            assert_eq!(found(&heard), [Guarded::LateOutcomes]);
+            let said = judged(&heard, &policy);
+            assert!(compared < first + 1_560 && said.crossed.is_none(), "nothing has settled: {said:?}");
+            heard.fold(&news.clone().since(compared), settled).unwrap();
+            let said = judged(&heard, &policy);
+            assert_eq!(said.crossed.is_some(), is_harm, "{late} of 200 late against 80: {said:?}");
+
+            let mut whole = evidence(&policy);
+            whole.fold(&news, settled).unwrap();
+            let bits = |evidence: &Evidence| judged(evidence, &policy).heard.evidence.to_bits();
+            assert_eq!(bits(&whole), bits(&heard), "in one piece or in three");
+        }
+    }
+}
+
+#[test]
+fn lateness_of_the_exposed_arm_casts_no_doubt_on_errors_that_came() {
+    let policy = errors();
+    let mut news = delayed((8, 0));
+    for number in 0..10 {
+        Slot::of(number).count(&mut news, 2, METRIC, EVERYBODY, (100, 0));
+    }
+    let mut heard = evidence(&policy);
+    heard.fold(&news, Slot::of(9).tick + 900).unwrap();
+    assert_eq!(found(&heard), [Guarded::LateOutcomes]);
+    assert!(judged(&heard, &policy).crossed.is_some());
+}

@@ -13,8 +13,10 @@ use flagfuse_stats::mixture::Mixture;
 use flagfuse_stats::recovery::Recovery;
 
 use super::absolute::Limit;
+use super::guards::Later;
 use super::open_slots::Units;
 use super::sentinel::{Shown, Span, Watch};
+use super::settled::Settled;
 use super::values::{Scale, Worth};
 use crate::model::metric::{ERROR_METRIC, LATENCY_METRIC};
 use crate::model::policy::{Compared, Direction, Guardrail, Policy};
@@ -83,6 +85,8 @@ pub(super) struct State {
     limit: Option<Box<Limit>>,
     /// Of one on values, likewise.
     worth: Option<Box<Worth>>,
+    /// The second reading of one that is read a step at a time.
+    settled: Option<Box<Settled>>,
     watch: Watch,
     shown: Shown,
     /// Blocks that were read and said something.
@@ -163,7 +167,10 @@ impl State {
             }
             Compared::WithControl => read,
         };
-        Ok(Self { limit, worth, ..Self::empty(read, harm, grid) })
+        let settled = (read == Read::RiskSets)
+            .then(|| Settled::new(&harm, base_rate(guardrail)).map(Box::new))
+            .transpose()?;
+        Ok(Self { limit, worth, settled, ..Self::empty(read, harm, grid) })
     }
 
     /// An early warning of a guardrail that is read when its slots are over: the same events as they come, which a delay moves as
@@ -191,6 +198,7 @@ impl State {
             over: Over::default(),
             limit: None,
             worth: None,
+            settled: None,
             watch: Watch::default(),
             shown: Shown::default(),
             blocks: 0,
@@ -205,10 +213,18 @@ impl State {
     /// Lets a sentinel watch from here on.
     pub(super) fn promote(&mut self) {
         self.watch.begin();
+        if let Some(settled) = &mut self.settled {
+            settled.promote();
+        }
     }
 
     pub(super) fn is_risk_set(&self) -> bool {
         self.read == Read::RiskSets
+    }
+
+    /// Whether a slot is read a second time.
+    pub(super) fn settles(&self) -> bool {
+        self.settled.is_some()
     }
 
     /// Whether a slot is read with the bins of its values.
@@ -249,6 +265,11 @@ impl State {
             Read::Samples { .. } | Read::Values => return Ok(()),
         }
         self.recover(block)
+    }
+
+    /// Folds a slot that has settled, where it is read a second time.
+    pub(super) fn fold_settled(&mut self, block: &Block, settled_ms: u64) -> Result<(), Refused> {
+        self.settled.as_mut().map_or(Ok(()), |settled| settled.fold(block, settled_ms))
     }
 
     /// Folds the samples of a slot that is over.
@@ -330,6 +351,23 @@ impl State {
             over: self.over,
             span: self.shown.span(self.estimate.control),
             ..beside
+        }
+    }
+
+    /// The same while the outcomes of these arms become known later than the other's: where that looks like harm, the second
+    /// reading has to say so as well.
+    pub(super) fn heard_of(&self, later: Later) -> Heard {
+        let heard = self.heard();
+        let looks_like_harm = match self.harm.direction() {
+            Way::DecreaseIsHarm => later.exposed,
+            Way::IncreaseIsHarm => later.control,
+        };
+        let Some(settled) = self.settled.as_ref().filter(|_| looks_like_harm) else { return heard };
+        Heard {
+            evidence: heard.evidence.min(settled.evidence()),
+            is_gate_open: heard.is_gate_open && settled.is_gate_open(&self.harm),
+            sentinel: heard.sentinel.zip(settled.sentinel()).map(|(steps, settled)| steps.min(settled)),
+            ..heard
         }
     }
 }

@@ -76,6 +76,13 @@ impl Suspect {
     }
 }
 
+/// Of which arms the outcomes of some metric become known later than the other's, as far as the guards find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Later {
+    pub(super) exposed: bool,
+    pub(super) control: bool,
+}
+
 /// A guard, and what it was told in all.
 #[derive(Debug, Clone, Copy, Default)]
 struct Told {
@@ -241,6 +248,19 @@ impl Guards {
             }
         }
         Ok(())
+    }
+
+    /// Whose outcomes become known later, when a guard holds at that much evidence.
+    pub(super) fn later(&self, needed: f64) -> Later {
+        let mut later = Later::default();
+        for told in self.outcomes.iter().filter(|told| told.guard.evidence() >= needed) {
+            let (late, of) = (told.found, told.of);
+            let cross = |late: u64, of: u64| u128::from(late) * u128::from(of);
+            let (exposed, control) = (cross(late.exposed, of.control), cross(late.control, of.exposed));
+            later.exposed |= exposed > control;
+            later.control |= control > exposed;
+        }
+        later
     }
 
     /// What they say, when each holds at that much evidence.

@@ -13,6 +13,7 @@ mod guardrail;
 mod guards;
 mod open_slots;
 mod sentinel;
+mod settled;
 mod trip;
 mod values;
 
@@ -27,7 +28,8 @@ use flagfuse_stats::srm::Srm;
 
 use self::guardrail::State;
 use self::guards::Guards;
-use self::open_slots::{OpenSlots, Ripe, Units};
+use self::open_slots::{OpenSlots, Reading, Ripe, Units};
+use self::settled::settles;
 use self::values::Scale;
 use super::metric::{ENROLLED, RETURN_METRIC};
 use super::policy::{Policy, Rights};
@@ -129,6 +131,8 @@ pub struct Evidence {
     slice_shares: Option<Vec<f64>>,
     /// When a slot is over for each guardrail: so long after its end.
     matures_ms: Vec<u64>,
+    /// When it has settled, likewise.
+    settles_ms: Vec<u64>,
     /// Up to this tick everything is folded.
     tick: u64,
 }
@@ -180,7 +184,10 @@ impl Evidence {
         });
         let matures_ms: Vec<u64> =
             guardrails.iter().map(|guardrail| matures(guardrail.window().within_ms)).collect();
+        let settling: Vec<bool> =
+            states.iter().map(|states| states.first().is_some_and(State::settles)).collect();
         Ok(Self {
+            settles_ms: guardrails.iter().map(|guardrail| settles(guardrail.window().within_ms)).collect(),
             warnings: warnings.collect::<Result<_, Refused>>()?,
             rights: guardrails.iter().map(|guardrail| guardrail.rights).collect(),
             guards: Guards::new(&matures_ms)?,
@@ -188,7 +195,7 @@ impl Evidence {
             is_promoted: false,
             states,
             phases: BTreeMap::new(),
-            slots: OpenSlots::new(guardrails.len(), 1 + declared),
+            slots: OpenSlots::new(&settling, 1 + declared),
             dimensions: dimensions.to_vec(),
             everybody: Units::default(),
             enrolled: vec![0; declared],
@@ -394,20 +401,39 @@ impl Evidence {
             if self.is_of_values(at) {
                 continue;
             }
-            while let Some(ripe) = self.slots.ripe(at, now_ms, matures_ms) {
-                if !self.counts(&ripe) {
-                    continue;
-                }
-                for (slice, (units, events)) in ripe.of_slices.into_iter().enumerate() {
-                    let state = self.states.get_mut(at).and_then(|states| states.get_mut(slice));
-                    if let Some(state) = state {
-                        // As of when it was over: reading it later makes no difference.
-                        state.at(ripe.since_ms).fold_matured(&block(units, events)?, units.exposed)?;
-                    }
-                }
+            while let Some(ripe) = self.slots.ripe((at, Reading::Over), now_ms, matures_ms) {
+                // As of when it was over: reading it later makes no difference.
+                let since_ms = ripe.since_ms;
+                self.fold_ripe(at, ripe, |state, block| {
+                    state.at(since_ms).fold_matured(block, block.exposed().units)
+                })?;
+            }
+        }
+        for (at, settles_ms) in self.settles_ms.clone().into_iter().enumerate() {
+            while let Some(ripe) = self.slots.ripe((at, Reading::Settled), now_ms, settles_ms) {
+                let since_ms = ripe.since_ms;
+                self.fold_ripe(at, ripe, |state, block| state.fold_settled(block, since_ms))?;
             }
         }
         self.slots.forget();
+        Ok(())
+    }
+
+    /// Folds a slot that is old enough for a guardrail, slice by slice, unless its phase was censored before.
+    fn fold_ripe(
+        &mut self,
+        at: usize,
+        ripe: Ripe,
+        fold: impl Fn(&mut State, &Block) -> Result<(), Refused>,
+    ) -> Result<(), Refused> {
+        if !self.counts(&ripe) {
+            return Ok(());
+        }
+        for (slice, (units, events)) in ripe.of_slices.into_iter().enumerate() {
+            if let Some(state) = self.states.get_mut(at).and_then(|states| states.get_mut(slice)) {
+                fold(state, &block(units, events)?)?;
+            }
+        }
         Ok(())
     }
 
@@ -423,7 +449,7 @@ impl Evidence {
             if !self.is_of_values(at) {
                 continue;
             }
-            while let Some(ripe) = self.slots.ripe(at, now_ms, matures_ms) {
+            while let Some(ripe) = self.slots.ripe((at, Reading::Over), now_ms, matures_ms) {
                 let (phase, slot) = ripe.place;
                 let bins = self.worths.remove(&(at, phase, slot)).unwrap_or_default();
                 if !self.counts(&ripe) {

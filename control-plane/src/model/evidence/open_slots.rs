@@ -49,7 +49,16 @@ impl Units {
     }
 }
 
-/// A slot that is over.
+/// For what a slot is old enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It is over for a guardrail.
+    Over,
+    /// What became known late is known too.
+    Settled,
+}
+
+/// A slot that is old enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ripe {
     /// Its phase and number.
@@ -63,6 +72,9 @@ pub(super) struct Ripe {
 /// Which slot: its end first, so that slots of several phases ripen in the order in which they closed.
 type Key = (u64, i64, i64);
 
+/// Behind every slot.
+const NEVER: Key = (u64::MAX, i64::MAX, i64::MAX);
+
 /// Open slots of the phases of an attempt.
 #[derive(Debug, Clone)]
 pub(super) struct OpenSlots {
@@ -74,6 +86,8 @@ pub(super) struct OpenSlots {
     ends: BTreeMap<(i64, i64), u64>,
     /// The next slot that has to ripen, by guardrail.
     next: Vec<Key>,
+    /// The next one that has to settle, by guardrail.
+    settling: Vec<Key>,
     /// The newest slot of each phase that closed.
     newest: BTreeMap<i64, i64>,
 }
@@ -90,10 +104,13 @@ struct OpenSlot {
 }
 
 impl OpenSlots {
-    pub(super) fn new(guardrails: usize, slices: usize) -> Self {
-        let next = vec![(0, i64::MIN, i64::MIN); guardrails];
+    /// `settles`: of which guardrails slots are read a second time.
+    pub(super) fn new(settles: &[bool], slices: usize) -> Self {
+        let first = (0, i64::MIN, i64::MIN);
+        let settling = settles.iter().map(|settles| if *settles { first } else { NEVER }).collect();
         let (slots, ends, newest) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { guardrails, slices, slots, ends, next, newest }
+        let guardrails = settles.len();
+        Self { guardrails, slices, slots, ends, next: vec![first; guardrails], settling, newest }
     }
 
     pub(super) const fn slice_count(&self) -> usize {
@@ -139,7 +156,8 @@ impl OpenSlots {
         self.ends.get(&place).copied()
     }
 
-    /// Notes that units of a slice had the event of a guardrail; those that had not had it before.
+    /// Notes that units of a slice had the event of a guardrail; those that had not had it before. `None` once the slot was read as
+    /// over: what becomes known then is late.
     pub(super) fn count(
         &mut self,
         place: (i64, i64),
@@ -147,18 +165,29 @@ impl OpenSlots {
         events: Units,
     ) -> Option<Units> {
         let at = guardrail * self.slices + slice;
-        let found = self.slot(place)?;
+        let ends_ms = *self.ends.get(&place)?;
+        let key = (ends_ms, place.0, place.1);
+        let is_over = self.next.get(guardrail).is_some_and(|next| key < *next);
+        let found = self.slots.get_mut(&key)?;
         let had = found.had.get_mut(at)?;
         let at_risk = found.enrolled.get(slice)?.without(*had);
         *had = had.with(events);
-        Some(at_risk)
+        (!is_over).then_some(at_risk)
     }
 
-    /// The oldest slot that is over for a guardrail and was not read for it, if there is one, and its phase.
-    pub(super) fn ripe(&mut self, guardrail: usize, now_ms: u64, matures_ms: u64) -> Option<Ripe> {
-        let next = self.next.get_mut(guardrail)?;
+    /// The oldest slot that has an age of `age_ms` by now and was not read for a guardrail, if there is one, and its phase.
+    pub(super) fn ripe(
+        &mut self,
+        (guardrail, reading): (usize, Reading),
+        now_ms: u64,
+        age_ms: u64,
+    ) -> Option<Ripe> {
+        let next = match reading {
+            Reading::Over => self.next.get_mut(guardrail)?,
+            Reading::Settled => self.settling.get_mut(guardrail)?,
+        };
         let (&(ends_ms, phase, slot), found) = self.slots.range(*next..).next()?;
-        let since_ms = ends_ms.saturating_add(matures_ms);
+        let since_ms = ends_ms.saturating_add(age_ms);
         if since_ms > now_ms {
             return None;
         }
@@ -168,9 +197,9 @@ impl OpenSlots {
         Some(Ripe { place: (phase, slot), since_ms, of_slices })
     }
 
-    /// Forgets slots that are over for every guardrail.
+    /// Forgets slots that were read for every guardrail.
     pub(super) fn forget(&mut self) {
-        if let Some(oldest) = self.next.iter().min() {
+        if let Some(oldest) = self.next.iter().chain(&self.settling).min() {
             let open = self.slots.split_off(oldest);
             for (_, phase, slot) in std::mem::replace(&mut self.slots, open).into_keys() {
                 self.ends.remove(&(phase, slot));

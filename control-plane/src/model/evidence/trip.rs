@@ -8,7 +8,7 @@ use flagfuse_stats::budget::{
 use flagfuse_stats::sentinel;
 
 use super::guardrail::{Heard, State};
-use super::guards::Suspect;
+use super::guards::{Later, Suspect};
 use super::{EVERYBODY, Evidence, slice_numbers};
 use crate::model::policy::Rights;
 
@@ -87,13 +87,14 @@ impl Evidence {
         let alpha = budget::alpha(terms.attempt)?;
         let hold_needed = self.hold_needed(terms)?;
         let recovery_needed = recovery_threshold(terms.probe)?;
+        let later = self.guards.later(hold_needed);
         let everybody = self.of_everybody();
         // All scopes of all guardrails together alarm once in ten years at most.
         let alarms_at = self.is_promoted.then(|| sentinel::threshold(self.trip_count()));
         let guardrails = self.states.iter().zip(&self.warnings).zip(&self.rights).zip(weights);
         let mut judged = Vec::with_capacity(self.states.len());
         for (((states, warning), rights), weight) in guardrails {
-            let Some(heard) = states.first().map(State::heard) else { continue };
+            let Some(heard) = states.first().map(|state| state.heard_of(later)) else { continue };
             let warning = warning.as_ref().map(State::heard);
             let is_warned = warning.is_some_and(|heard| heard.is_beyond(hold_needed));
             let mut found = Found { heard, recovery_needed, hold_needed, ..Found::default() };
@@ -105,7 +106,7 @@ impl Evidence {
                     found.sentinel_needed = alarms_at.map(|at| within_scope(at, everybody)).transpose()?;
                     found.is_incident = heard.is_incident(found.needed);
                     found.is_suspected = is_warned;
-                    found.crossed = self.crossed(&found, states, needed, alarms_at)?;
+                    found.crossed = self.crossed(&found, (states, later), needed, alarms_at)?;
                     found.urgent_needed = urgent_threshold(alpha, *weight)?;
                     // A limit that everybody misses while the platform is in trouble says nothing about the feature.
                     found.is_urgent = heard.control.is_none() && heard.is_beyond(found.urgent_needed);
@@ -114,7 +115,7 @@ impl Evidence {
                     let needed = |scope| within_scope(hold_needed, scope);
                     found.needed = needed(everybody)?;
                     found.is_incident = heard.is_incident(found.needed);
-                    found.held = self.crossed(&found, states, needed, None)?;
+                    found.held = self.crossed(&found, (states, later), needed, None)?;
                     found.is_suspected = is_warned || found.held.is_some();
                 }
             }
@@ -134,7 +135,7 @@ impl Evidence {
     fn crossed(
         &self,
         found: &Found,
-        states: &[State],
+        (states, later): (&[State], Later),
         needed: impl Fn(Scope) -> Result<f64, Refused>,
         alarms_at: Option<f64>,
     ) -> Result<Option<Crossed>, Refused> {
@@ -153,7 +154,7 @@ impl Evidence {
         for (slice, state) in slice_numbers(declared).zip(states).skip(1) {
             // Not frozen yet: a slice is not judged before.
             let Some(share) = self.share(slice) else { continue };
-            if is_beyond(state.heard(), Scope::Slice(share))? {
+            if is_beyond(state.heard_of(later), Scope::Slice(share))? {
                 return Ok(Some(Crossed { slice }));
             }
         }

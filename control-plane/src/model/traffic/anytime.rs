@@ -2,11 +2,12 @@
 //! the threshold takes to be found, by the fixed sample that finds it with 80 % at the same error.
 
 use super::{Rate, Traffic, coming_ms, share_of, visitors_for, widths};
-use crate::figures::{count, grouped, span, whole};
+use crate::figures::{count, difference, grouped, span, whole};
 use crate::model::circuit::Circuit;
 use crate::model::evidence::{base_rate, harm};
 use crate::model::metric::LATENCY_METRIC;
 use crate::model::policy::{Compared, Guardrail, Policy, Rights};
+use flagfuse_cells::schedule::matures;
 use flagfuse_stats::budget;
 use flagfuse_stats::power::Plan;
 
@@ -27,7 +28,7 @@ pub struct GuardrailNeed<'p> {
     pub visitors: u64,
     /// The same of a harm four times as large.
     pub visitors_larger: u64,
-    /// So long after its first exposure a unit counts.
+    /// So long after its first exposure a unit is read.
     pub matures_ms: u64,
 }
 
@@ -39,9 +40,28 @@ pub fn needs<'p>(policy: &'p Policy, circuit: Circuit, baselines: &[Option<f64>]
     let need = |((guardrail, weight), seen): ((&'p Guardrail, f64), Option<f64>)| {
         let visitors = |multiple: f64| visitors(guardrail, (weight, multiple), seen, widths);
         let (visitors, visitors_larger) = (visitors(1.0), visitors(LARGER));
-        GuardrailNeed { guardrail, visitors, visitors_larger, matures_ms: guardrail.matures_after_ms() }
+        GuardrailNeed { guardrail, visitors, visitors_larger, matures_ms: read_after_ms(policy, guardrail) }
     };
     rows.map(need).collect()
+}
+
+/// How long after its enrolment a unit is read: at once where evidence goes a step at a time, else when its slot is over.
+fn read_after_ms(policy: &Policy, guardrail: &Guardrail) -> u64 {
+    let window = guardrail.window();
+    let is_compared = policy.compared(guardrail) == Compared::WithControl;
+    let is_at_once = is_compared && guardrail.metric != LATENCY_METRIC && window.after_ms == 0;
+    if is_at_once { 0 } else { matures(window.within_ms) }
+}
+
+/// What is looked for, in words: of a latency compared with control's, more units that are slow beyond what is tolerated.
+fn looked_for(policy: &Policy, guardrail: &Guardrail) -> String {
+    if guardrail.metric == LATENCY_METRIC && policy.compared(guardrail) == Compared::WithControl {
+        return format!(
+            "A share of slow units a third larger (above control's 95th percentile of latency_ms, {} tolerated)",
+            difference(guardrail.threshold)
+        );
+    }
+    format!("A harm of {} as large as its threshold", guardrail.metric)
 }
 
 pub(super) fn traffic(
@@ -67,11 +87,16 @@ pub(super) fn traffic(
          not known beforehand."
             .to_owned()
     };
+    let read = if matures_ms == 0 {
+        String::new()
+    } else {
+        format!(" Units are read {} after their slot.", span(matures_ms))
+    };
     let summary = soonest.as_ref().map_or_else(of_values, |need| {
         format!(
-            "Looked at after every slot of 20 units and more. A harm of {} as large as its threshold is found after about {} \
-             ({} exposed and {}){when}; one four times as large after about {}.",
-            need.guardrail.metric,
+            "Looked at after every slot of 20 units and more. {} is found after about {} ({} exposed and {}){when}; one four times as \
+             large after about {}.{read}",
+            looked_for(policy, need.guardrail),
             count(visitors, "visitor"),
             grouped(exposed_units),
             count(control_units, "control unit"),

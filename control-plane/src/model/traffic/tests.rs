@@ -172,3 +172,31 @@ fn units_that_count_late_take_that_much_longer() {
         found.summary
     );
 }
+
+#[test]
+fn what_is_read_when_its_slot_is_over_takes_that_much_longer() {
+    let rail = |metric: &str, rest: Value| {
+        let mut rail = json!({ "metric": metric, "direction": "increase_is_harm", "threshold": 0.1 });
+        rail.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        let patch =
+            json!({ "mode": "anytime", "exposure_percent": 50, "control_percent": 50, "guardrails": [rail] });
+        Traffic::of(&policy(&patch), Circuit::Closed, &[], Some(hourly(36_000.0)))
+    };
+    // Ten in a second, and five minutes behind a window of ten seconds.
+    let latency = rail("latency_ms", json!({ "within_s": 10 }));
+    assert_eq!(latency.takes_ms, Some(latency.visitors * 100 + 310_000));
+    let expected = "A share of slow units a third larger (above control's 95th percentile of latency_ms, 10 % more tolerated) is found \
+                    after about 7,240 visitors (3,620 exposed and 3,620 control units), at the present rate in about 18 min;";
+    assert!(latency.summary.contains(expected), "{}", latency.summary);
+    assert!(latency.summary.ends_with(" Units are read 6 min after their slot."), "{}", latency.summary);
+    // A step at a time, and against a limit.
+    let errors = rail("error", json!({}));
+    assert_eq!(errors.takes_ms, Some(errors.visitors * 100));
+    assert!(
+        errors.summary.contains("A harm of error as large as its threshold is found"),
+        "{}",
+        errors.summary
+    );
+    let limited = rail("error", json!({ "limit": 0.05 }));
+    assert_eq!(limited.takes_ms, Some(limited.visitors * 100 + 900_000));
+}

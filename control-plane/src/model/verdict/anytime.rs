@@ -14,6 +14,7 @@ use super::{
 use crate::figures::{count, difference, span};
 use crate::model::circuit::{Circuit, Hand};
 use crate::model::evidence::{Found, Suspect, Terms};
+use crate::model::metric::LATENCY_METRIC;
 use crate::model::policy::{Compared, Guardrail};
 use flagfuse_stats::classic;
 
@@ -336,7 +337,12 @@ fn of_guardrail(look: &Look<'_>, guardrail: &Guardrail, found: &GuardrailEvidenc
     if let Some(sentence) = kinds::sentence(look, guardrail, found, said, &both) {
         return sentence;
     }
-    let change = said.change.map_or_else(|| "no ratio, since an arm has no event yet".to_owned(), difference);
+    let no_ratio = if guardrail.metric == LATENCY_METRIC {
+        "no ratio before 200 samples of control are in slots that are over"
+    } else {
+        "no ratio, since an arm has no event yet"
+    };
+    let change = said.change.map_or_else(|| no_ratio.to_owned(), difference);
     let of_slice = said.slice.as_ref().map(|slice| format!(" of {slice}")).unwrap_or_default();
     if look.circuit == Circuit::HalfOpen && found.finding != Finding::Harm {
         return format!(

@@ -285,7 +285,8 @@ async fn a_fuse_is_replaced_against_its_revision_alone_and_phases_are_numbered_o
         assert_eq!((stored.revision, stored.circuit, stored.hand), (2, Circuit::Open, Hand::Holds));
         assert_eq!((stored.tripped_phase_id, stored.acted_ms), (Some(first.phase_id), Some(NOW)));
         assert_eq!(stored.tripped_metrics, ["conversion"]);
-        assert_eq!(fuses::count_by_circuit(&mut tx, "t").await.unwrap(), [("OPEN".to_owned(), 1)]);
+        let circuits = fuses::count_by_circuit(&mut tx, &scope.tenant).await.unwrap();
+        assert_eq!(circuits, [(scope.clone(), Circuit::Open, 1)]);
         let all = phases::of_flag(&mut tx, &scope, "f", 9).await.unwrap();
         assert_eq!(
             all.iter().map(|row| (row.phase, row.ended_ms)).collect::<Vec<_>>(),
@@ -383,19 +384,20 @@ async fn tokens_are_found_by_their_digest_until_they_are_revoked() {
 }
 
 #[tokio::test]
-async fn the_trail_is_read_backwards_by_place_flag_actor_and_version() {
+async fn the_trail_is_read_backwards_by_place_and_by_every_filter() {
     for (_database, _store, mut tx) in worlds().await {
         let (e, other) = (scope("t/p/e"), scope("t/p/other"));
         let both = ["f".to_owned(), "g".to_owned(), "f".to_owned()];
-        for (place, actor, seq, flags) in [
-            (AuditPlace::Environment(&e), "token:a", 1, &both[..1]),
-            (AuditPlace::Environment(&other), "fuse", 2, &both[1..2]),
-            (AuditPlace::Tenant(&e.tenant), "token:a", 3, &both[..0]),
-            (AuditPlace::Environment(&e), "fuse", 4, &both[..]),
+        for (place, (actor, action), seq, flags) in [
+            (AuditPlace::Environment(&e), ("token:a", "flag.put"), 1, &both[..1]),
+            (AuditPlace::Environment(&other), ("fuse", "fuse.put"), 2, &both[1..2]),
+            (AuditPlace::Tenant(&e.tenant), ("token:a", "token.create"), 3, &both[..0]),
+            (AuditPlace::Environment(&e), ("fuse", "flag.put"), 4, &both[..]),
         ] {
             let detail = json!({ "version": format!("1.{seq}"), "reason": "\0 größe" });
-            let entry = NewAudit { actor, action: "flag.put", subject: "f", detail, flags };
-            audit::insert(&mut tx, place, entry, NOW).await.unwrap();
+            let subject = if seq == 3 { "t" } else { "f" };
+            let entry = NewAudit { actor, action, subject, detail, flags };
+            audit::insert(&mut tx, place, entry, NOW.plus(seq)).await.unwrap();
         }
         let (f, g) = (FlagKey::parse("f").unwrap(), FlagKey::parse("g").unwrap());
         let tenant = AuditPlace::Tenant(&e.tenant);
@@ -403,11 +405,26 @@ async fn the_trail_is_read_backwards_by_place_flag_actor_and_version() {
         for (place, filter, expected) in [
             (tenant, none, vec![4, 3, 2, 1]),
             (AuditPlace::Environment(&e), none, vec![4, 1]),
-            (tenant, AuditFilter { flag: Some(&f), actor: None }, vec![4, 1]),
-            (tenant, AuditFilter { flag: Some(&g), actor: None }, vec![4, 2]),
-            (tenant, AuditFilter { flag: None, actor: Some("token:a") }, vec![3, 1]),
-            (AuditPlace::Environment(&e), AuditFilter { flag: Some(&g), actor: Some("fuse") }, vec![4]),
-            (AuditPlace::Environment(&other), AuditFilter { flag: Some(&f), actor: None }, vec![]),
+            (tenant, AuditFilter { flag: Some(&f), ..none }, vec![4, 1]),
+            (tenant, AuditFilter { flag: Some(&g), ..none }, vec![4, 2]),
+            (tenant, AuditFilter { actor: Some("token:a"), ..none }, vec![3, 1]),
+            (
+                AuditPlace::Environment(&e),
+                AuditFilter { flag: Some(&g), actor: Some("fuse"), ..none },
+                vec![4],
+            ),
+            (AuditPlace::Environment(&other), AuditFilter { flag: Some(&f), ..none }, vec![]),
+            (tenant, AuditFilter { action: Some("flag.put"), ..none }, vec![4, 1]),
+            (tenant, AuditFilter { subject: Some("f"), ..none }, vec![4, 2, 1]),
+            (tenant, AuditFilter { project: Some(&e.project), ..none }, vec![4, 2, 1]),
+            (tenant, AuditFilter { from: Some(NOW.plus(2)), ..none }, vec![4, 3, 2]),
+            (tenant, AuditFilter { from: Some(NOW.plus(2)), to: Some(NOW.plus(4)), ..none }, vec![3, 2]),
+            (AuditPlace::Environment(&e), AuditFilter { to: Some(NOW.plus(4)), ..none }, vec![1]),
+            (
+                AuditPlace::Environment(&e),
+                AuditFilter { action: Some("flag.put"), from: Some(NOW.plus(2)), ..none },
+                vec![4],
+            ),
         ] {
             let page = async |conn: &mut Connection, before: Option<i64>, limit| {
                 audit::page(conn, place, filter, before.unwrap_or(i64::MAX), limit).await.unwrap()

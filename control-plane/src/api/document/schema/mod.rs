@@ -5,6 +5,7 @@
 mod change;
 mod contract;
 mod definition;
+mod details;
 mod fuse;
 mod slo;
 
@@ -14,6 +15,7 @@ pub(in crate::api) use self::definition::{
     Arm, AutoExposure, CohortSlice, Flag, FlagBody, FlagPatch, Holdout, Layer, LayerBody, MemberRole,
     Profile, Right, Segment, SegmentBody, TokenKind,
 };
+pub(in crate::api) use self::details::{FlagDetails, FlagDetailsBody, FlagKind};
 pub(in crate::api) use self::fuse::{
     Circuit, Finding, FuseRehearsal, GuardrailEvidence, LintFinding, NextStage, Policy, RampVerdict, Rollout,
     Traffic,

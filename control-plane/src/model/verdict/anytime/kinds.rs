@@ -38,10 +38,15 @@ pub(super) fn uneven(Uneven { suspect, metric }: &Uneven) -> String {
     };
     let more = if share(exposed) > share(control) { "exposed" } else { "control" };
     let of = |arm: ArmCount| format!("{} of {}", percent(share(arm)), grouped(arm.units));
+    let meanwhile = if suspect.guarded == Guarded::LateOutcomes {
+        " Harm that this could be is believed only of slots that are two hours behind their window."
+    } else {
+        ""
+    };
     format!(
         "Of the {more} arm more {what}: {} exposed against {} control; evidence that the arms differ {} of the {} that a hold \
          needs. What is lost differently is compared wrongly, so nothing is called healthy until that is mended and the fuse reset, \
-         which counts anew.",
+         which counts anew.{meanwhile}",
         of(exposed),
         of(control),
         figure(evidence),

@@ -63,7 +63,7 @@ const NOW: UnixMillis = UnixMillis(0);
 const SEED: [u8; 32] = [0; 32];
 
 /// The definitions as a snapshot that can be evaluated.
-pub(super) fn rehearse(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Verified<Snapshot>, DiffError> {
+pub(crate) fn rehearse(flags: Vec<FlagWire>, shared: SharedWire) -> Result<Verified<Snapshot>, DiffError> {
     let key = PrivateKey::from_seed(&SEED);
     let role = || Role { threshold: 1, keys: vec![key.public_base64()] };
     let keyset = Keyset {

@@ -1,0 +1,92 @@
+// ⌘K: places and verbs. A verb that stops something acts at once and asks for the reason afterwards.
+import { Spotlight, spotlight, type SpotlightActionData } from '@mantine/spotlight';
+import { useQuery } from '@tanstack/react-query';
+import { useNavigate } from '@tanstack/react-router';
+import { type KeyboardEvent, useEffect, useState } from 'react';
+import { api, AT, data, fuses, read } from '../api';
+import { usePlace } from '../routes/place';
+import { useCan } from '../session/session';
+import { SCREENS } from './places';
+import { Kill, type Killed } from './Kill';
+
+const SHOWN_MAX = 12;
+
+/** Opens when it is first shown, which is when somebody first wants it. */
+export function Palette() {
+  useEffect(() => spotlight.open(), []);
+  const place = usePlace();
+  const navigate = useNavigate();
+  const can = useCan();
+  const [query, setQuery] = useState('');
+  const [killed, setKilled] = useState<Killed | null>(null);
+  const explained = EXPLAIN.exec(query.trim());
+  const word = explained?.[1] ?? query.trim().split(/\s+/).pop() ?? '';
+  const found = useQuery({
+    ...read('flags', place, (path, signal) => data(api.GET(`${AT}/flags`, { params: { path, query: { limit: SHOWN_MAX, ...(word === '' ? {} : { q: word }) } }, signal })), 'palette', word),
+    enabled: query.trim() !== '',
+  });
+  const armed = new Set((useQuery(fuses(place)).data?.fuses ?? []).map((fuse) => fuse.flag));
+  const keys = query.trim() === '' ? [] : (found.data?.flags ?? []).map((item) => item.flag.key);
+  const mayEdit = can('edit', place.project, place.environment);
+  const actions: SpotlightActionData[] = [
+    ...SCREENS.map(({ label, to, key }) => ({
+      id: `go-${label}`,
+      label: `Go to ${label}`,
+      description: `g ${key}`,
+      onClick: () => void navigate({ to, params: { ...place, tab: 'environments' } }),
+    })),
+    ...keys.flatMap((flag) => [
+      ...(explained === null ? [] : [explain(flag, explained[2]?.trim() ?? '', (as) => void navigate({ to: '/$project/$environment/flags/$flag', params: { ...place, flag }, search: as === '' ? {} : { as } }))]),
+      { id: `flag-${flag}`, label: flag, description: 'Flag', onClick: () => void navigate({ to: '/$project/$environment/flags/$flag', params: { ...place, flag } }) },
+      { id: `who-${flag}`, label: `Who changed ${flag}`, description: 'History', onClick: () => void navigate({ to: '/$project/$environment/flags/$flag', params: { ...place, flag }, search: { tab: 'history' } }) },
+      ...(armed.has(flag)
+        ? [{ id: `fuse-${flag}`, label: `Fuse of ${flag}`, description: 'Fuse', onClick: () => void navigate({ to: '/$project/$environment/flags/$flag/fuse', params: { ...place, flag } }) }]
+        : []),
+      ...(mayEdit ? verbs(flag, armed.has(flag), setKilled) : []),
+    ]),
+  ];
+  return (
+    <>
+      <Spotlight
+        actions={actions}
+        query={query}
+        onQueryChange={setQuery}
+        filter={(typed, all) => all.filter((action) => 'label' in action && matches(String(action.label), typed))}
+        shortcut={null}
+        nothingFound="Nothing of that name"
+        overlayProps={{ blur: 0 }}
+        limit={SHOWN_MAX}
+        scrollable
+        searchProps={{ placeholder: 'Go somewhere, or: explain free-shipping for user-7', 'aria-label': 'Go somewhere or do something', onKeyDown: takeFirst }}
+      />
+      {killed !== null && <Kill killed={killed} onClose={() => setKilled(null)} />}
+    </>
+  );
+}
+
+/** `explain free-shipping for user-7` */
+const EXPLAIN = /^explain\s+(\S+)(?:\s+for\s+(.+))?$/i;
+
+function explain(flag: string, as: string, go: (as: string) => void): SpotlightActionData {
+  return { id: `explain-${flag}`, label: `Explain ${flag}${as === '' ? '' : ` for ${as}`}`, description: 'What it answers, and why', onClick: () => go(as) };
+}
+
+function verbs(flag: string, isArmed: boolean, kill: (killed: Killed) => void): SpotlightActionData[] {
+  const off = { id: `off-${flag}`, label: `Kill ${flag}`, description: 'Switches the flag off for everybody', onClick: () => kill({ flag, by: 'off' }) };
+  const trip = { id: `trip-${flag}`, label: `Trip ${flag}`, description: 'Opens the fuse: nobody gets the treatment', onClick: () => kill({ flag, by: 'trip' }) };
+  return isArmed ? [trip, off] : [off];
+}
+
+const ACTION = '.mantine-Spotlight-action';
+
+/** ⏎ takes what stands first where nothing was chosen. */
+function takeFirst(event: KeyboardEvent<HTMLInputElement>): void {
+  if (event.key !== 'Enter' || document.querySelector(`${ACTION}[data-selected]`) !== null) return;
+  event.preventDefault();
+  document.querySelector<HTMLElement>(ACTION)?.click();
+}
+
+/** All typed words are in the label, in whatever order. */
+function matches(label: string, typed: string): boolean {
+  return typed.toLowerCase().split(/\s+/).every((word) => label.toLowerCase().includes(word));
+}

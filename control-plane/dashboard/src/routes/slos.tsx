@@ -1,0 +1,163 @@
+// Objectives: how much of each budget is left, how fast it burns, and when alerts are silent.
+import { Button, Code, Group, Stack, Text } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+import { count } from '../model/words.ts';
+import { api, AT, data, type Place, read, type Schemas, slos, tagged, touching, useChange, useTag } from '../api';
+import { Ago, ChangeDialog, Chip, Empty, Field, Loaded, Page, Row, Rows, SafeLink, Section, span, Time, type Tone } from '../parts';
+import { useCan } from '../session/session';
+import { usePlace } from './place';
+
+type Window = Schemas['SuppressionAnswer'];
+
+const SUPPRESSIONS = `${AT}/suppressions` as const;
+
+const suppressions = (place: Place) => read('slos', place, (path, signal) => data(api.GET(SUPPRESSIONS, { params: { path }, signal })), 'suppressions');
+
+export function Slos() {
+  const place = usePlace();
+  const query = useQuery({ ...slos(place), refetchInterval: 15_000 });
+  return (
+    <Page title="SLOs" about="What this environment promises of its requests. While one pages, no ramp is widened.">
+      <Loaded query={query}>
+        {(list) =>
+          list.slos.length === 0 ? (
+            <Empty>
+              No objective yet. One is written with <code>PUT …/slos/NAME</code>, for example{' '}
+              <Code>{'{"objective_percent": 99.9, "sli": {"kind": "errors", "bad": "error"}}'}</Code>
+            </Empty>
+          ) : <Stack gap="sm">{list.slos.map((slo) => <Objective key={slo.name} slo={slo} />)}</Stack>
+        }
+      </Loaded>
+      <Suppressions />
+    </Page>
+  );
+}
+
+const LEVEL: Record<Schemas['Level'], [Tone, string]> = {
+  ok: ['good', 'ok'],
+  suppressed: ['quiet', 'silent'],
+  inform: ['warn', 'informs'],
+  page: ['bad', 'pages'],
+};
+
+function Objective({ slo }: { slo: Schemas['SloAnswer'] }) {
+  const [tone, word] = LEVEL[slo.level];
+  const { budget } = slo;
+  const isCounted = budget.requests > 0;
+  const left = budget.affordable > 0 ? Math.max(0, Math.min(1, budget.left)) : 0;
+  const words = !isCounted ? 'No request was counted yet.' : `${(left * 100).toFixed(1)} % of the budget left: ${count(Math.round(budget.spent))} of ${count(Math.round(budget.affordable))} affordable failures spent, ${count(budget.requests)} requests`;
+  return (
+    <section className="surface" style={{ padding: '0.875rem' }} aria-label={slo.name}>
+      <Stack gap="xs">
+        <Group justify="space-between" gap="sm">
+          <Group gap="sm">
+            <Text fw={600}>{slo.name}</Text>
+            <Chip tone={tone}>{word}</Chip>
+            <Text size="xs" c="dimmed" component="span">since <Ago ms={slo.level_since_ms} /></Text>
+          </Group>
+          <Text size="sm" c="dimmed">{promise(slo.slo)} over {slo.slo.window_days ?? 30} d</Text>
+        </Group>
+        {slo.slo.description != null && <Text size="sm">{slo.slo.description}</Text>}
+        <svg width="100%" height="10" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label={words}>
+          <rect width="100" height="10" rx="1" fill="var(--ff-line)" />
+          <rect width={left * 100} height="10" rx="1" fill={left > 0.25 ? 'var(--ff-good)' : left > 0 ? 'var(--ff-warn)' : 'var(--ff-bad)'} />
+        </svg>
+        <Text size="xs" c="dimmed">{words}</Text>
+        <Group gap="md">
+          {isCounted && slo.burn.map((window) => (
+            <Text size="sm" key={window.window_ms} component="span">
+              <Text span c="dimmed" size="sm">
+                {span(window.window_ms)}
+              </Text>{' '}
+              <span className="num">{window.burn === null ? 'no requests' : `${window.burn.toFixed(2)} ×`}</span>
+            </Text>
+          ))}
+          <SafeLink href={slo.slo.runbook ?? null}>Runbook</SafeLink>
+        </Group>
+      </Stack>
+    </section>
+  );
+}
+
+/** What is promised, in words. */
+function promise({ objective_percent, sli }: Schemas['Slo']): string {
+  const share = `${objective_percent ?? '–'}\u00a0%`;
+  if (sli.kind === 'latency') return `${share} within ${sli.above_ms ?? '–'}\u00a0ms`;
+  if (sli.kind === 'availability') return `${share} answered`;
+  if (sli.kind === 'cost') return `at most ${sli.at_most ?? '–'} a request`;
+  return `${share} without errors`;
+}
+
+function Suppressions() {
+  const place = usePlace();
+  const query = useQuery(suppressions(place));
+  const can = useCan();
+  const mayEdit = can('edit', place.project, place.environment);
+  const [isNew, setNew] = useState(false);
+  const [ending, setEnding] = useState<Window | null>(null);
+  const declare = mayEdit && <Button variant="default" onClick={() => setNew(true)}>Declare one …</Button>;
+  return (
+    <Section title="Windows without alerts" actions={declare}>
+      <Loaded query={query} lines={2}>
+        {(list) => (
+          <Rows label="Windows without alerts" empty="None. Around a deploy or a rehearsal, declare one, so that nobody is called for what is expected.">
+            {list.suppressions.map((window) => {
+              const end = (
+                <>
+                  <Text size="sm" component="span"><Time ms={window.from_ms} /> – <Time ms={window.to_ms} /></Text>
+                  {mayEdit && window.is_on && <Button variant="default" onClick={() => setEnding(window)}>End it</Button>}
+                </>
+              );
+              return (
+                <Row key={window.suppression_id} end={end}>
+                  {window.is_on && <Chip tone="warn">on</Chip>}
+                  <Text size="sm" className="break">{window.reason}</Text>
+                  <Text size="sm" c="dimmed">{window.slo ?? 'all SLOs'}, by {window.declared_by}</Text>
+                </Row>
+              );
+            })}
+          </Rows>
+        )}
+      </Loaded>
+      {isNew && <Declare onClose={() => setNew(false)} />}
+      {ending !== null && <End window={ending} onClose={() => setEnding(null)} />}
+    </Section>
+  );
+}
+
+function Declare({ onClose }: { onClose: () => void }) {
+  const place = usePlace();
+  const [reason, setReason] = useState('');
+  const [minutes, setMinutes] = useState('30');
+  const length = Number(minutes);
+  const isSound = Number.isInteger(length) && length >= 1 && length <= 7 * 24 * 60;
+  const change = useChange((headers) => {
+    const body = { reason, to_ms: Date.now() + length * 60_000 };
+    return data(api.POST(SUPPRESSIONS, { params: { path: place }, body, headers }));
+  }, touching(place, 'slos'));
+  return (
+    <ChangeDialog title="A window without alerts" verb="Declare" change={change} isReady={reason.trim() !== '' && isSound} onClose={onClose}>
+      <Field label="Why" required value={reason} onChange={setReason} data-autofocus />
+      <Field
+        label="For so many minutes, from now"
+        inputMode="numeric"
+        value={minutes}
+        onChange={setMinutes}
+        error={isSound ? null : 'A whole number, 1 to 10,080 (a week).'}
+      />
+    </ChangeDialog>
+  );
+}
+
+function End({ window, onClose }: { window: Window; onClose: () => void }) {
+  const place = usePlace();
+  const params = { path: { ...place, suppression_id: window.suppression_id } };
+  const etag = useTag(['slos', place.project, place.environment, 'suppression', window.suppression_id], (signal) => tagged(api.GET(`${SUPPRESSIONS}/{suppression_id}`, { params, signal })));
+  const change = useChange((headers) => data(api.DELETE(`${SUPPRESSIONS}/{suppression_id}`, { params, headers })), touching(place, 'slos'));
+  return (
+    <ChangeDialog title="End the window" verb="End it now" change={change} etag={etag} onClose={onClose}>
+      <Text size="sm">Alerts speak again from now on.</Text>
+    </ChangeDialog>
+  );
+}

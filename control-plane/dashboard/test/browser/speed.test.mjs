@@ -1,0 +1,128 @@
+// How fast it is with as much as there may be. Times are told and not judged: machines differ.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { admin, BOOLEAN, EVERYTHING, FLAGS, linkOf, open, PLACE, session, settled, stop, times, URL_ } from './page.mjs';
+
+const RULES = 200;
+const VALUES = 10_000;
+const LISTED = 5_000;
+const WATCHED_MS = 120_000;
+const EVENT_EVERY_MS = 50;
+
+let state;
+
+before(async () => {
+  state = await session(await linkOf('admin'));
+});
+after(stop);
+
+/** Types into what has the focus; from each key to the frame that shows it, in milliseconds. */
+async function keystrokes(page, text) {
+  await page.evaluate(() => {
+    window.took = [];
+    const { port1, port2 } = new MessageChannel();
+    let pressed = 0;
+    port1.onmessage = () => window.took.push(performance.now() - pressed);
+    addEventListener('keydown', (event) => {
+      pressed = event.timeStamp;
+      // A message from within a frame is delivered behind its painting.
+      requestAnimationFrame(() => port2.postMessage(null));
+    }, true);
+  });
+  await page.keyboard.type(text, { delay: 90 });
+  await page.waitForTimeout(100);
+  return page.evaluate(() => window.took);
+}
+
+test(`a rule is renamed among ${RULES}, above ${VALUES} values`, { skip: !EVERYTHING }, async () => {
+  const key = `large-${process.pid}`;
+  const values = Array.from({ length: VALUES }, (_, at) => `customer-${at}`);
+  const rules = Array.from({ length: RULES }, (_, at) => ({ key: `rule-${at}`, percentage: 5, conditions: [{ attribute: at === 0 ? 'customer' : 'country', op: 'in', values: at === 0 ? values : ['DE', 'FR'] }], split: [{ variation: 'on' }] }));
+  await admin('PUT', `${FLAGS}/${key}`, { ...BOOLEAN, rules });
+  const { page, context, complaints } = await open({ state });
+  await page.goto(`${URL_}${PLACE}/flags/${key}`);
+  await settled(page);
+  await page.getByRole('button', { name: /^rule-0 When/ }).click();
+  const name = page.getByLabel('Name', { exact: true }).first();
+  await name.focus();
+  await page.keyboard.press('End');
+  const took = await keystrokes(page, '-of-the-customers-who-pay-by-the-month');
+  console.log(`from a key to its frame: ${times(took)}`);
+  assert.match(await name.inputValue(), /by-the-month$/);
+  await page.getByText(/of .* sampled askers? get something else|Nobody who was sampled/).waitFor();
+  const began = Date.now();
+  await page.keyboard.press('ControlOrMeta+s');
+  await page.getByRole('dialog', { name: /^Review/ }).waitFor();
+  console.log(`the review is there ${Date.now() - began} ms after its keys`);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test(`${LISTED} flags are listed, and scrolled without blanks`, { skip: !EVERYTHING }, async () => {
+  const environment = `many-${process.pid}`;
+  const at = `/projects/demo/environments/${environment}`;
+  await admin('POST', '/projects/demo/environments', { key: environment });
+  const flags = Object.fromEntries(Array.from({ length: LISTED }, (_, n) => [`flag-${String(n).padStart(4, '0')}`, { state: 'ENABLED', variants: { on: true, off: false }, defaultVariant: n % 2 === 0 ? 'on' : 'off' }]));
+  await admin('POST', `${at}/import?format=flagd`, { flags });
+  const { page, context, complaints } = await open({ state });
+  await page.goto(`${URL_}/demo/${environment}`);
+  await settled(page);
+  const began = Date.now();
+  await page.keyboard.press('g');
+  await page.keyboard.press('f');
+  await page.getByRole('row', { name: /flag-0000/ }).waitFor();
+  console.log(`the first rows are there after ${Date.now() - began} ms`);
+  const took = await page.evaluate(async () => {
+    const box = document.querySelector('.flag-table');
+    const frame = () => new Promise((next) => requestAnimationFrame(next));
+    const seen = () => {
+      const { left, top, height } = box.getBoundingClientRect();
+      return [0.3, 0.6, 0.9].every((share) => document.elementFromPoint(left + 60, top + height * share)?.closest('.flag-row') != null);
+    };
+    const blank = [];
+    for (let step = 0; step < 60; step += 1) {
+      const before = performance.now();
+      box.scrollTop += 1200;
+      await frame();
+      while (!seen() && performance.now() - before < 5_000) await frame();
+      blank.push(performance.now() - before);
+      if (box.scrollTop + box.clientHeight >= box.scrollHeight - 4) await new Promise((next) => setTimeout(next, 200));
+    }
+    return blank;
+  });
+  console.log(`a step of scrolling shows its rows after ${times(took)}`);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
+test('two minutes of events leave the heap as it was', { skip: !EVERYTHING, timeout: 2 * WATCHED_MS }, async () => {
+  const { page, context } = await open({ state });
+  await page.goto(`${URL_}${PLACE}`);
+  await settled(page);
+  const devtools = await context.newCDPSession(page);
+  const heap = async () => {
+    await devtools.send('HeapProfiler.collectGarbage');
+    return (await devtools.send('Runtime.getHeapUsage')).usedSize;
+  };
+  let isOver = false;
+  let count = 0;
+  const events = (async () => {
+    // Of no snapshot: each is a change that the feed tells, and nothing is published.
+    const details = '/projects/demo/flag-details/banner-text';
+    for (let next = Date.now(); !isOver; next += EVENT_EVERY_MS) {
+      await admin('PUT', details, { description: `event ${(count += 1)}` });
+      await new Promise((wait) => setTimeout(wait, Math.max(0, next - Date.now())));
+    }
+  })();
+  // Until what is read once was read.
+  await page.waitForTimeout(20_000);
+  const before = await heap();
+  await page.waitForTimeout(WATCHED_MS);
+  const behind = await heap();
+  isOver = true;
+  await events;
+  const grown = behind / before - 1;
+  console.log(`${count} events; the heap went from ${(before / 1e6).toFixed(1)} to ${(behind / 1e6).toFixed(1)} MB, ${(grown * 100).toFixed(1)} %`);
+  assert.ok(Math.abs(grown) <= 0.1, `the heap grew by ${(grown * 100).toFixed(1)} %`);
+  await context.close();
+});

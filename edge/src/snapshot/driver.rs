@@ -27,8 +27,9 @@ pub(super) const COLD_PROBE_TIMEOUT_MS: u64 = 2_000;
 /// Unless there is a copy to start from.
 const COLD_PROBE_TIMEOUT_WITH_COPY_MS: u64 = 600;
 pub(super) const COLD_HEDGE_AFTER_MS: u64 = 300;
-/// Catching up with a version that a client has seen elsewhere: half a second at most. The cache bounds the questions.
-const CATCH_UP_COUNT_MAX: u32 = 20;
+/// Catching up with a version that a client has seen elsewhere: half a second at most, and what the last question takes. The
+/// cache bounds the questions.
+const CATCH_UP_MS: u64 = 500;
 const CATCH_UP_PAUSE_MS: u64 = 25;
 
 /// Drives an isolate's memory for one request, or for one refresh.
@@ -118,26 +119,33 @@ impl<'r, R: Runtime> Driver<'r, R> {
         self.refresh(scope).await.map_or(Source::Memory, |()| Source::Probe)
     }
 
-    /// Waits until `wanted` is here, for half a second at most. Requests that wait for the same environment share the
-    /// questions: how many wait makes no difference to the replica.
+    /// Waits until `wanted` is here, for half a second at most; a question that failed is asked again. Requests that wait for the
+    /// same environment share the questions: how many wait makes no difference to the replica.
     async fn catch_up(&self, scope: &Scope, wanted: SnapshotVersion) -> Result<Served, EdgeError> {
         let not_here = || EdgeError::VersionNotHere { wanted: wanted.to_string() };
         let now = self.runtime.now();
         if !self.memory.with_entry(scope, now, |entry| entry.is_worth_waiting(wanted, now)) {
             return Err(not_here());
         }
-        for attempt in 0..CATCH_UP_COUNT_MAX {
-            if attempt > 0 {
-                self.runtime.sleep(CATCH_UP_PAUSE_MS).await;
-            }
+        let until = now.plus(CATCH_UP_MS);
+        let mut failure = None;
+        for _ in 0..=CATCH_UP_MS / CATCH_UP_PAUSE_MS {
             let now = self.runtime.now();
             if self.memory.with_entry(scope, now, |entry| entry.lease_probe(now)) {
-                self.refresh(scope).await?;
+                failure = self.refresh(scope).await.err();
             }
             let served = self.served(scope, Source::Probe)?;
             if served.version >= wanted {
                 return Ok(served);
             }
+            if self.runtime.now() >= until {
+                break;
+            }
+            self.runtime.sleep(CATCH_UP_PAUSE_MS).await;
+        }
+        // Nobody has said that it is not there.
+        if let Some(failure) = failure {
+            return Err(failure);
         }
         let now = self.runtime.now();
         self.memory.with_entry(scope, now, |entry| entry.waited_in_vain(wanted, now));

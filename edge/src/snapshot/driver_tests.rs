@@ -20,6 +20,8 @@ type Replica = (u64, Option<u64>, bool);
 struct Small {
     now_ms: Cell<u64>,
     own: Cell<Option<Replica>>,
+    /// Until then it answers nobody.
+    own_from_ms: Cell<u64>,
     neighbour: Cell<Option<Replica>>,
     copy: Cell<Option<u64>>,
     slip: Cell<Option<Slip>>,
@@ -57,8 +59,11 @@ impl Runtime for &Small {
         have: Option<SnapshotVersion>,
     ) -> Result<ProbeAnswer, EdgeError> {
         self.probes.borrow_mut().insert(self.now_ms.get(), replica);
-        let replica = if replica == Nearness::Own { &self.own } else { &self.neighbour };
-        let (after_ms, seq, is_vouched) = replica.get().ok_or(EdgeError::ReplicaUnavailable)?;
+        let replica_is_own = replica == Nearness::Own;
+        let replica = if replica_is_own { &self.own } else { &self.neighbour };
+        let is_deaf = replica_is_own && self.now_ms.get() < self.own_from_ms.get();
+        let (after_ms, seq, is_vouched) =
+            replica.get().filter(|_| !is_deaf).ok_or(EdgeError::ReplicaUnavailable)?;
         self.sleep(after_ms).await;
         let held = seq.map(version);
         let status = ProbeStatus { is_vouched, ..ProbeStatus::default() };
@@ -187,6 +192,23 @@ fn a_version_that_does_not_come_is_waited_for_no_longer_than_half_a_second() {
     assert!((450..=500).contains(&small.now_ms.get()), "{}", small.now_ms.get());
     small.own.set(Some((0, Some(6), true)));
     assert_eq!(answer(&small, &memory, wish(6)).unwrap().1, 6);
+}
+
+#[test]
+fn a_version_is_waited_for_although_a_question_fails_and_nobody_says_that_it_is_not_there() {
+    let (small, memory) = (Small::default(), Rc::default());
+    small.own.set(Some((0, Some(5), true)));
+    answer(&small, &memory, Wish::default()).unwrap();
+    let wish = |seq| Wish { version_min: Some(version(seq)), is_stray: false };
+    small.own.set(Some((0, Some(6), true)));
+    small.own_from_ms.set(300);
+    let (_, seq, _, _, now_ms) = answer(&small, &memory, wish(6)).unwrap();
+    assert!(seq == 6 && (300..500).contains(&now_ms), "{seq} at {now_ms}");
+    small.own_from_ms.set(60_000);
+    let began_ms = small.now_ms.get();
+    assert_eq!(answer(&small, &memory, wish(7)), Err(EdgeError::ReplicaUnavailable));
+    let took_ms = small.now_ms.get() - began_ms;
+    assert!((450..=700).contains(&took_ms), "{took_ms}");
 }
 
 #[test]

@@ -285,5 +285,5 @@ fn etag() -> Header {
 
 fn text(description: &str) -> Header {
     let schema = ObjectBuilder::new().schema_type(Type::String).build();
-    HeaderBuilder::new().schema(schema).description(Some(description)).build()
+    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
 }

@@ -10,8 +10,8 @@ use axum::http::request::Parts;
 use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::{OpenApi, RefOr};
 
 use super::ApiState;
 use super::auth::Caller;
@@ -38,7 +38,11 @@ struct Passage {
 impl Passage {
     fn of(operation: &Operation) -> Self {
         let named = |place: ParameterIn| {
-            let all = operation.parameters.iter().flatten();
+            // Each stands where it is taken: none of ours is a reference.
+            let all = operation.parameters.iter().flatten().filter_map(|parameter| match parameter {
+                RefOr::T(parameter) => Some(parameter),
+                RefOr::Ref(_) => None,
+            });
             all.filter(move |parameter| parameter.parameter_in == place)
                 .map(|parameter| parameter.name.clone())
         };

@@ -32,12 +32,12 @@ pub(in crate::api) struct Draft {
 impl Draft {
     /// Adds a parameter.
     pub(in crate::api) fn parameter(&mut self, parameter: Parameter) {
-        self.operation.parameters.get_or_insert_default().push(parameter);
+        self.operation.parameters.get_or_insert_default().push(RefOr::T(parameter));
     }
 
     /// Says what the body is.
     pub(in crate::api) fn body(&mut self, body: RequestBody) {
-        self.operation.request_body = Some(body);
+        self.operation.request_body = Some(RefOr::T(body));
     }
 
     /// Says who is let in, by kinds of tokens and by roles of people; nobody needs either otherwise.

@@ -132,18 +132,19 @@ fn response(status: StatusCode, codes: Vec<&str>) -> Response {
     if status == StatusCode::CONFLICT {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let said = Some("With `request_in_progress`: seconds to wait.");
-        let header = HeaderBuilder::new().schema(seconds).description(said).build();
+        let header = HeaderBuilder::new().schema(Some(seconds)).description(said).build();
         response = response.header("retry-after", header);
     }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
-        let header = HeaderBuilder::new().schema(seconds).description(Some("Seconds to wait.")).build();
+        let header = HeaderBuilder::new().schema(Some(seconds)).description(Some("Seconds to wait.")).build();
         response = response.header("retry-after", header);
     }
     if matches!(status, StatusCode::PRECONDITION_FAILED | StatusCode::PRECONDITION_REQUIRED) {
         let described = Some("The state that is there; absent when there is nothing.");
         let text = ObjectBuilder::new().schema_type(Type::String).build();
-        response = response.header("etag", HeaderBuilder::new().schema(text).description(described).build());
+        response =
+            response.header("etag", HeaderBuilder::new().schema(Some(text)).description(described).build());
     }
     response.build()
 }

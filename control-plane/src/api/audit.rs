@@ -188,12 +188,13 @@ pub(super) struct Entry {
     subject: String,
     /// More about it, without secrets and without units. Its fields depend on the action.
     detail: Value,
-    /// Of a flag, an override, a policy, settings, a segment, a layer, the holdout or what is said of a flag: the fields that are
-    /// others now, 50 at most.
+    /// Of a flag, an override, a policy, settings, a segment, a layer, the holdout, an objective or what is said of a flag: the
+    /// fields that are others now, 50 at most. Of an import and a revert, those of each thing under its name
+    /// (`/flags/checkout/enabled`), and whole what came or went.
     #[schema(nullable = false, value_type = Option<Vec<AuditField>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<Value>,
-    /// How many more there are.
+    /// How many more there are; things that were not looked into count once.
     #[schema(nullable = false, value_type = Option<u64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     fields_left_out: Option<Value>,

@@ -5,7 +5,7 @@ use flagfuse_shared::ids::Scope;
 use serde_json::{Map, Value, json};
 
 use super::action::Action;
-use crate::model::changed_fields::{ChangedFields, changed_fields};
+use crate::model::changed_fields::{ChangedFields, ChangedPart, changed_fields, changed_parts};
 use crate::store::audit::{FIELDS, FIELDS_LEFT_OUT};
 
 /// What one change leaves behind beside its rows.
@@ -21,8 +21,16 @@ pub(super) struct Effect {
 
 impl Effect {
     /// With the fields of what was changed that are others now; `None` of what was not there, or is not any more.
-    pub(super) fn with_fields(mut self, before: Option<&Value>, after: Option<&Value>) -> Self {
-        let ChangedFields { fields, left_out } = changed_fields(before, after);
+    pub(super) fn with_fields(self, before: Option<&Value>, after: Option<&Value>) -> Self {
+        self.with(changed_fields(before, after))
+    }
+
+    /// The same of many things at once.
+    pub(super) fn with_parts(self, parts: impl IntoIterator<Item = ChangedPart>) -> Self {
+        self.with(changed_parts(parts))
+    }
+
+    fn with(mut self, ChangedFields { fields, left_out }: ChangedFields) -> Self {
         if let Some(detail) = self.detail.as_object_mut() {
             detail.insert(FIELDS.to_owned(), json!(fields));
             if left_out > 0 {

@@ -10,6 +10,7 @@ use super::effect::{Effect, Publication};
 use super::environment::{Environment, PartWire, Touched, conflicts as malformed, parts};
 use super::error::{ChangeError, Conflict};
 use super::kinds::{Existing, Import};
+use super::many::changed;
 use super::resource::Resource;
 use super::writing::Writing;
 use super::{flag, fuse_lock, part};
@@ -48,7 +49,8 @@ pub(super) async fn apply(
     }
     let flags = wires.iter().map(|wire| Touched::Flag(&wire.key));
     let named = parts.iter().map(PartWire::name).map(|(part, key)| Touched::part(part, key));
-    conflicts.extend(malformed(&before, &after, &flags.chain(named).collect::<Vec<_>>())?);
+    let touched: Vec<_> = flags.chain(named).collect();
+    conflicts.extend(malformed(&before, &after, &touched)?);
     conflicts.extend(locked_parts(&fuses::fuses(writing.conn, &scope).await?, &before, &after, &wires));
     if !conflicts.is_empty() {
         return Err(ChangeError::Conflicts { conflicts });
@@ -63,7 +65,7 @@ pub(super) async fn apply(
             detached.push(wire.key.clone());
         }
     }
-    Ok(vec![Effect {
+    let effect = Effect {
         action: Action::Import,
         subject: scope.environment.to_string(),
         detail: json!({
@@ -77,7 +79,8 @@ pub(super) async fn apply(
             ("detached".to_owned(), json!(detached)),
             ("switched_on".to_owned(), json!(flag::switched_on(&before, &wires))),
         ]),
-    }])
+    };
+    Ok(vec![effect.with_parts(changed(&before, &after, &touched))])
 }
 
 /// What watching fuses lock of it: of their flags, and of what those share with others.

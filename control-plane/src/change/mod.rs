@@ -31,6 +31,7 @@ mod inheritance;
 mod kinds;
 mod lock;
 mod loss;
+mod many;
 mod named;
 mod notice;
 mod outcome;

@@ -13,6 +13,7 @@ use super::effect::{Effect, Publication};
 use super::environment::{Environment, PartWire, Touched, check, parts};
 use super::error::ChangeError;
 use super::kinds::Fuses;
+use super::many::changed;
 use super::named::named;
 use super::writing::Writing;
 use super::{flag, fuse_lock, part};
@@ -56,7 +57,7 @@ pub(super) async fn apply(
         ("restored_off", texts(&restored_off)),
         ("switched_on", texts(&switched_on)),
     ]);
-    Ok(vec![Effect {
+    let effect = Effect {
         action: Action::Revert,
         subject: only.map_or_else(|| scope.environment.to_string(), |flag| flag.to_string()),
         detail: json!({
@@ -67,7 +68,8 @@ pub(super) async fn apply(
         publication: Publication::Needed,
         revision: None,
         notes: named(notes),
-    }])
+    };
+    Ok(vec![effect.with_parts(changed(&before, &after, &touched))])
 }
 
 /// Where the fuses of an environment stand, by flag.

@@ -26,10 +26,14 @@ pub(super) async fn apply(
     match change {
         SloChange::Put { name, slo } => put(writing, scope, &name, &slo).await,
         SloChange::Delete { name } => {
+            let before = slos::slo(writing.conn, &scope, &name).await?;
             if !slos::delete(writing.conn, &scope, &name).await? {
                 return Err(ChangeError::Unknown { what: Resource::Slo, key: name });
             }
-            Ok(vec![effect(scope, Action::DeleteSlo, name, json!({}), None)])
+            let before = before.map(|before| json!(before.slo));
+            Ok(vec![
+                effect(scope, Action::DeleteSlo, name, json!({}), None).with_fields(before.as_ref(), None),
+            ])
         }
         SloChange::Suppress(row) => suppress(writing, scope, *row).await,
         SloChange::Unsuppress { suppression_id } => {
@@ -52,9 +56,11 @@ async fn put(
         return Err(ChangeError::TooMany { what: Resource::Slo, count_max: SLO_COUNT_MAX });
     }
     let row = slos::put(writing.conn, &scope, name, slo, writing.now).await?;
-    let counts_anew = before.is_some_and(|before| before.slo_id != row.slo_id);
+    let counts_anew = before.as_ref().is_some_and(|before| before.slo_id != row.slo_id);
     let detail = json!({ "revision": row.revision, "slo": slo, "counts_anew": counts_anew });
-    Ok(vec![effect(scope, Action::PutSlo, name.to_owned(), detail, Some(row.revision))])
+    let before = before.map(|before| json!(before.slo));
+    let effect = effect(scope, Action::PutSlo, name.to_owned(), detail, Some(row.revision));
+    Ok(vec![effect.with_fields(before.as_ref(), Some(&json!(slo)))])
 }
 
 async fn suppress(

@@ -72,6 +72,55 @@ pub fn changed_fields(before: Option<&Value>, after: Option<&Value>) -> ChangedF
     told
 }
 
+/// One of many things that a change altered together, under its pointer in the entry (`/flags/checkout`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChangedPart {
+    pub pointer: String,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+}
+
+/// The same of many things in one entry. One that was not there, or is not any more, is one field; so is each for which there is
+/// no room: it is not looked into.
+pub fn changed_parts(parts: impl IntoIterator<Item = ChangedPart>) -> ChangedFields {
+    let mut told = ChangedFields::default();
+    let mut room = FIELDS_LEN_MAX;
+    for ChangedPart { pointer, before, after } in parts {
+        if told.left_out > 0 {
+            told.left_out += 1;
+            continue;
+        }
+        let fields = match (&before, &after) {
+            (Some(_), Some(_)) => {
+                let ChangedFields { fields, left_out } = changed_fields(before.as_ref(), after.as_ref());
+                told.left_out += left_out;
+                let below = |field: ChangedField| ChangedField {
+                    pointer: format!("{pointer}{}", field.pointer),
+                    ..field
+                };
+                fields.into_iter().map(below).collect()
+            }
+            _ => vec![whole(pointer, before.as_ref(), after.as_ref())],
+        };
+        for field in fields {
+            let len = json!(field).to_string().len();
+            if told.left_out == 0 && told.fields.len() < FIELD_COUNT_MAX && len <= room {
+                room -= len;
+                told.fields.push(field);
+            } else {
+                told.left_out += 1;
+            }
+        }
+    }
+    told
+}
+
+fn whole(pointer: String, before: Option<&Value>, after: Option<&Value>) -> ChangedField {
+    let names = [before, after].into_iter().flatten().fold(unit_names(), named);
+    let side = |document: Option<&Value>| document.map(|document| shown(&hidden(document, &names)));
+    ChangedField { pointer, before: side(before), after: side(after) }
+}
+
 fn unit_names() -> BTreeSet<String> {
     BTreeSet::from([TARGETING_KEY.to_owned()])
 }
@@ -217,5 +266,42 @@ mod tests {
             "{}",
             found.left_out
         );
+    }
+
+    #[test]
+    fn many_things_are_told_under_their_names_as_far_as_there_is_room() {
+        let part = |name: &str, before: Option<Value>, after: Option<Value>| ChangedPart {
+            pointer: format!("/flags/{name}"),
+            before,
+            after,
+        };
+        let found = changed_parts([
+            part(
+                "a",
+                Some(json!({ "enabled": true, "salt": "s" })),
+                Some(json!({ "enabled": false, "salt": "s" })),
+            ),
+            part("b", None, Some(json!({ "bucket_by": "mail", "targets": [{ "units": ["anna", "bob"] }] }))),
+            part("c", Some(json!({ "enabled": true })), None),
+        ]);
+        assert_eq!(
+            (json!(found.fields), found.left_out),
+            (
+                json!([
+                    { "pointer": "/flags/a/enabled", "before": true, "after": false },
+                    { "pointer": "/flags/b", "after": { "bucket_by": "mail", "targets": [{ "units": { "count": 2 } }] } },
+                    { "pointer": "/flags/c", "before": { "enabled": true } },
+                ]),
+                0
+            )
+        );
+        let many = (0..5_000).map(|n| part(&n.to_string(), None, Some(json!({ "value": n }))));
+        let found = changed_parts(many);
+        assert_eq!((found.fields.len(), found.left_out), (FIELD_COUNT_MAX, 5_000 - FIELD_COUNT_MAX));
+        let long = |n: usize| part(&n.to_string(), None, Some(json!({ "value": "x".repeat(2_000) })));
+        let found = changed_parts((0..20).map(long));
+        let len: usize = found.fields.iter().map(|field| json!(field).to_string().len()).sum();
+        assert!(len <= FIELDS_LEN_MAX && found.fields.len() >= 7, "{len} bytes");
+        assert_eq!(found.fields.len() + found.left_out, 20);
     }
 }

@@ -195,6 +195,53 @@ async fn an_entry_says_of_each_field_what_it_was_and_what_it_is() {
 }
 
 #[tokio::test]
+async fn an_entry_of_many_changes_has_the_fields_of_each_under_its_name() {
+    let world = World::new().await;
+    let newest = async |action: &str| {
+        let page = world.get(&format!("/v1/audit?limit=1&action={action}")).await;
+        page["audit"][0].clone()
+    };
+    let flagd = |state: &str| {
+        json!({ "flags": {
+            "checkout": { "state": state, "variants": { "on": true, "off": false }, "defaultVariant": "off" },
+            "fresh": { "state": "ENABLED", "variants": { "a": "x", "b": "y" }, "defaultVariant": "a" },
+        } })
+    };
+    let import = here("import?format=flagd&replace=true");
+    world.ok("POST", &import, flagd("ENABLED")).await;
+    let before = world.get(&here("changes/latest")).await["version"].clone();
+    let entry = newest("environment.import").await;
+    let made = entry["fields"].as_array().unwrap().iter().find(|field| field["pointer"] == "/flags/fresh");
+    assert_eq!(made.unwrap()["after"]["default_variation"], "a", "what is new is told whole: {entry}");
+    world.ok("POST", &import, flagd("DISABLED")).await;
+    let entry = newest("environment.import").await;
+    let off =
+        |before: bool| json!({ "pointer": "/flags/checkout/enabled", "before": before, "after": !before });
+    assert_eq!(entry["fields"], json!([off(true)]), "{entry}");
+    world.ok("DELETE", &here("flags/fresh"), Value::Null).await;
+    world.ok("PUT", &here("segments/beta"), json!({ "included": ["anna"] })).await;
+    world.ok("POST", &here("revert"), json!({ "to": before })).await;
+    let entry = newest("environment.revert").await;
+    let fields = entry["fields"].as_array().unwrap();
+    let pointers: Vec<_> = fields.iter().map(|field| field["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/flags/checkout/enabled", "/flags/fresh", "/segments/beta"], "{entry}");
+    assert_eq!((&fields[0], fields[1].get("before")), (&off(false), None));
+    assert_eq!(fields[2]["before"]["included"], json!({ "count": 1 }), "units are nobody's to read");
+    // Objectives.
+    let slo =
+        |percent: f64| json!({ "sli": { "kind": "errors" }, "objective_percent": percent, "alerts": "s4" });
+    world.ok("PUT", &here("slos/errors"), slo(99.0)).await;
+    world.ok("PUT", &here("slos/errors"), slo(99.5)).await;
+    let raised = json!([{ "pointer": "/objective_percent", "before": 99.0, "after": 99.5 }]);
+    assert_eq!(newest("slo.put").await["fields"], raised);
+    world.ok("DELETE", &here("slos/errors"), Value::Null).await;
+    let entry = newest("slo.delete").await;
+    let gone =
+        entry["fields"].as_array().unwrap().iter().find(|field| field["pointer"] == "/objective_percent");
+    assert_eq!(gone.unwrap(), &json!({ "pointer": "/objective_percent", "before": 99.5 }));
+}
+
+#[tokio::test]
 async fn the_trail_is_filtered_by_what_was_done_to_what_where_and_when() {
     let world = World::new().await;
     world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "staging" })).await;

@@ -156,9 +156,21 @@ struct Answered {
     body: Value,
 }
 
+/// Set by `cargo xtask test --full`: the whole matrix on PostgreSQL too.
+const EVERY_DATABASE: &str = "FLAGFUSE_EVERY_DATABASE";
+
+/// On each database, as [`furnished`].
+async fn worlds() -> Vec<World> {
+    let mut worlds = Vec::new();
+    for world in World::on_both().await {
+        worlds.push(furnished(world).await);
+    }
+    worlds
+}
+
 /// Two tenants: this one with three environments in two projects, the other one with one.
-async fn worlds() -> World {
-    let world = World::new().await;
+async fn furnished(world: World) -> World {
+    world.make_demo().await;
     world.ok("POST", "/v1/projects/demo/environments", json!({ "key": "staging" })).await;
     world.ok("POST", "/v1/projects", json!({ "key": "twin" })).await;
     world.ok("POST", "/v1/projects/twin/environments", json!({ "key": "production" })).await;
@@ -218,8 +230,15 @@ async fn callers(world: &World) -> Vec<Caller> {
 
 #[tokio::test]
 async fn authorization() {
-    let world = worlds().await;
-    let callers = callers(&world).await;
+    let is_everywhere = std::env::var_os(EVERY_DATABASE).is_some();
+    let worlds = if is_everywhere { worlds().await } else { vec![furnished(World::empty().await).await] };
+    for world in worlds {
+        nobody_may_more_or_less_than_the_rows_say(&world).await;
+    }
+}
+
+async fn nobody_may_more_or_less_than_the_rows_say(world: &World) {
+    let callers = callers(world).await;
     let mut asked = 0;
     let mut wrong = Vec::new();
     for ((method, template), row) in rows() {
@@ -230,7 +249,7 @@ async fn authorization() {
             for (project, environment) in PLACES.into_iter().take(if names_a_place { 5 } else { 1 }) {
                 let template = template.replace("{project}", project).replace("{environment}", environment);
                 let path = filled(&template);
-                let answered = caller.ask(&world, &method, &path).await;
+                let answered = caller.ask(world, &method, &path).await;
                 let expected = caller.expected(row, (project, environment));
                 if answered.expected != expected {
                     let Caller { who, reach, is_person, .. } = caller;
@@ -270,8 +289,13 @@ async fn foreign_ids(world: &World) -> Vec<(&'static str, String, String)> {
 
 #[tokio::test]
 async fn what_is_another_tenants_is_answered_exactly_like_what_is_not_there() {
-    let world = worlds().await;
-    let ids = foreign_ids(&world).await;
+    for world in worlds().await {
+        foreign_and_absent_are_answered_alike(&world).await;
+    }
+}
+
+async fn foreign_and_absent_are_answered_alike(world: &World) {
+    let ids = foreign_ids(world).await;
     let bodies = all().into_iter().map(|route| ((route.method, route.template), route.body));
     let roles = (("PUT", "/v1/members/{user_id}"), json!({ "roles": [] }));
     let bodies: BTreeMap<_, _> = bodies.chain([roles]).collect();
@@ -293,7 +317,7 @@ async fn what_is_another_tenants_is_answered_exactly_like_what_is_not_there() {
             let path = filled(&path);
             let sent = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
             let by_token = world.send(world.caller_of(&path).await, &method, &path, sent.clone()).await;
-            let mut browser = Browser::signed_in(&world, &owner_code(&world).await).await;
+            let mut browser = Browser::signed_in(world, &owner_code(world).await).await;
             let by_owner = browser.send_with(&method, &path, &[], sent).await;
             let told = |answer: crate::world::Answer| {
                 let text = answer.body.to_string().replace("theirs", "absent").replace("living", "noplac");
@@ -321,7 +345,12 @@ async fn owner_code(world: &World) -> String {
 /// What a body names is not there either: neither another tenant's, nor what lies beyond the caller's reach.
 #[tokio::test]
 async fn what_a_body_names_of_another_tenant_is_not_there() {
-    let world = worlds().await;
+    for world in worlds().await {
+        bodies_name_nothing_beyond_reach(&world).await;
+    }
+}
+
+async fn bodies_name_nothing_beyond_reach(world: &World) {
     let own = json!({ "targetingKey": "u" });
     let of = |project: &str, environment: &str| {
         let place = json!({ "project": project, "environment": environment });

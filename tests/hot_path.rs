@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use support::{COMMAND_LIMIT, SCRIPT_LIMIT, output, root};
-use xtask::process::{cargo, run_within};
+use xtask::process::{optimising_cargo, run_within};
 
 /// A workload: its place among the arguments of `hot_path`, evaluations to count, instructions one may take.
 struct Bound {
@@ -28,7 +28,7 @@ fn an_evaluation_stays_within_its_instructions() {
         eprintln!("SKIPPED: valgrind is not installed, so nobody counts the instructions of an evaluation");
         return;
     }
-    let mut cargo = cargo();
+    let mut cargo = optimising_cargo();
     cargo.args(["build", "--quiet", "--release", "--package", "flagfuse-bench-ours", "--bin", "hot_path"]);
     run_within("building hot_path", cargo.current_dir(root()), 4 * SCRIPT_LIMIT).unwrap();
     let set_up = instructions([0; 4]);

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 use xtask::http::Client;
 use xtask::output::Dialogue;
+use xtask::ports;
 use xtask::process::OwnedProcess;
 use xtask::wasm_build::WasmBundle;
 use xtask::workerd::{log_tail, start_plain};
@@ -50,7 +51,7 @@ impl Host {
     /// workerd with nothing but the module and a socket.
     pub fn workerd(bundle: &WasmBundle) -> Result<Self> {
         let dir = fresh_dir("determinism-workerd");
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = ports::free(1)?.pop().context("no free port")?;
         let running = start_plain(root(), bundle, &dir, port)?;
         let client = Client::new(&format!("http://127.0.0.1:{port}"), None);
         let ask = move |request: &Value| {
@@ -103,15 +104,16 @@ impl Host {
     }
 }
 
-/// Where Chromium is. On a CI machine it is installed when it is missing, elsewhere that is the developer's decision.
+/// Where Chromium is; the one that cannot have a window takes a third of the processor. On a CI machine it is installed when it
+/// is missing, elsewhere that is the developer's decision.
 #[expect(
     clippy::disallowed_methods,
     reason = "whether a missing browser may be skipped is for the machine to say"
 )]
 pub fn chromium_binary() -> Result<Option<String>> {
     let find = || {
-        let paths = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-        paths.into_iter().find(|path| Path::new(path).exists()).map(str::to_owned)
+        let names = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
+        names.into_iter().map(|name| format!("/usr/bin/{name}")).find(|path| Path::new(path).exists())
     };
     if let Some(path) = find() {
         return Ok(Some(path));
@@ -125,9 +127,8 @@ pub fn chromium_binary() -> Result<Option<String>> {
     if let Some(path) = find() {
         return Ok(Some(path));
     }
-    for arguments in
-        [&["update", "-qq"][..], &["install", "-y", "-qq", "--no-install-recommends", "chromium"]]
-    {
+    let install = ["install", "-y", "-qq", "--no-install-recommends", "chromium-headless-shell"];
+    for arguments in [&["update", "-qq"][..], &install] {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
         let what = "installing chromium (as root, with apt-get)";

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::commit::commit;
-use crate::process::{COMPILE_LIMIT, cargo, run_within};
+use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
 use crate::tools::progress;
 
 /// Runs it with these arguments; an error when a bar is broken beyond its bound.
@@ -24,7 +24,7 @@ pub fn calibrate(root: &Path, arguments: &[String]) -> Result<()> {
 /// Compiles it, optimised and without what takes the linker longest; where it is then.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     progress("compiling the calibration");
-    let mut build = cargo();
+    let mut build = optimising_cargo();
     build.args(["build", "--profile", "calibrate", "--package", "flagfuse-calibrate", "--bin", "calibrate"]);
     run_within("compiling the calibration", build.current_dir(root), COMPILE_LIMIT)?;
     Ok(root.join("target/calibrate/calibrate"))

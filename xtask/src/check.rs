@@ -13,11 +13,11 @@ use crate::deny;
 use crate::logs;
 use crate::parallel::side_by_side;
 use crate::postgres::Postgres;
-use crate::process::{cargo, run_within};
+use crate::process::{cargo, compiles_with_lints, run_within};
 use crate::programs::{Ended, Program, programs};
 use crate::stack;
 use crate::tools::{self, progress};
-use crate::wasm_build::{DETERMINISM, WasmProfile, build_wasm};
+use crate::wasm_build::{DETERMINISM, EDGE, WasmProfile, build_wasm};
 
 /// How long a step may take. Each wait inside has a bound of its own, so only what nobody thought of comes to this.
 const STEP_LIMIT: Duration = Duration::from_hours(3);
@@ -40,6 +40,8 @@ const LONGEST: [&str; 12] = [
     "/determinism",
 ];
 
+const LINTS: [&str; 7] = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"];
+
 /// How much is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -58,6 +60,7 @@ impl Extent {
                 ("FLAGFUSE_SIM_SEEDS", "300"),
                 ("FLAGFUSE_API_CASES", "20000"),
                 ("FLAGFUSE_EDITORS_S", "60"),
+                ("FLAGFUSE_EVERY_DATABASE", "1"),
                 ("FLAGFUSE_MUTANTS", "200000"),
                 ("FLAGFUSE_CHAOS_S", "1200"),
                 ("FLAGFUSE_OUTAGE_S", "120"),
@@ -77,18 +80,22 @@ pub fn test(root: &Path, extent: Extent) -> Result<()> {
     let began = Instant::now();
     step(root, "formatting", &["fmt", "--all", "--check"])?;
     deny::check(root)?;
-    // What is fetched and unpacked keeps no processor busy, so it happens while compilers do.
-    thread::scope(|scope| {
+    // What is fetched and unpacked keeps no processor busy, so it happens while compilers do; and the long ends of Wasm and of
+    // everything else, which go to folders of their own, keep one each.
+    let mut programs = thread::scope(|scope| {
         let tools = scope.spawn(|| timed("tools", || install(root)));
-        step(
-            root,
-            "lints",
-            &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"],
-        )?;
-        timed("builds", || build(root))?;
-        tools.join().map_err(|_| anyhow!("installing tools panicked"))?
+        let wasm = scope.spawn(|| timed("Wasm", || build_modules(root)));
+        if compiles_with_lints() {
+            progress("lints: with the compilation");
+        } else {
+            step(root, "lints", &LINTS)?;
+        }
+        timed("builds", || stack::build_control_plane(root))?;
+        let programs = timed("compiling the tests", || programs(root))?;
+        wasm.join().map_err(|_| anyhow!("building Wasm panicked"))??;
+        tools.join().map_err(|_| anyhow!("installing tools panicked"))??;
+        Ok::<_, anyhow::Error>(programs)
     })?;
-    let mut programs = timed("compiling the tests", || programs(root))?;
     programs.sort_by_key(|program| {
         LONGEST.iter().position(|name| program.name.ends_with(name)).unwrap_or(LONGEST.len())
     });
@@ -102,13 +109,16 @@ pub fn test(root: &Path, extent: Extent) -> Result<()> {
 
 /// Builds and installs what tests need: here, with its progress visible, rather than inside the first test that needs it.
 pub(crate) fn prepare(root: &Path) -> Result<()> {
-    build(root)?;
+    stack::build_control_plane(root)?;
+    build_modules(root)?;
     install(root)
 }
 
-fn build(root: &Path) -> Result<()> {
-    stack::build(root)?;
-    build_wasm(root, &DETERMINISM, WasmProfile::Fast)?;
+/// The edge, and the module of the determinism test.
+fn build_modules(root: &Path) -> Result<()> {
+    for module in [&EDGE, &DETERMINISM] {
+        build_wasm(root, module, WasmProfile::Fast)?;
+    }
     Ok(())
 }
 

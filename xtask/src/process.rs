@@ -126,6 +126,22 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// Puts a linter, which compiles what it lints, in the place of the compiler of the workspace's own crates.
+const WORKSPACE_WRAPPER: &str = "RUSTC_WORKSPACE_WRAPPER";
+
+/// [`cargo`] for what is measured and deployed: a linter that compiles optimises less.
+pub fn optimising_cargo() -> Command {
+    let mut cargo = cargo();
+    cargo.env_remove(WORKSPACE_WRAPPER);
+    cargo
+}
+
+/// Whether whatever is compiled of the workspace is linted, too, as CI has it.
+#[expect(clippy::disallowed_methods, reason = "cargo's own variable, which it is told by")]
+pub(crate) fn compiles_with_lints() -> bool {
+    std::env::var(WORKSPACE_WRAPPER).is_ok_and(|wrapper| wrapper.ends_with("clippy-driver"))
+}
+
 fn is_about_the_caller(name: &str) -> bool {
     const PREFIXES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -179,7 +195,7 @@ mod tests {
         let mut process = OwnedProcess::spawn("a parent", &mut command).unwrap();
         // What the kernel does when the owner is killed: it closes the owner's end of the pipe.
         drop(process.reaper.stdin.take());
-        eventually("the child dies", Duration::from_secs(10), || {
+        eventually("the child dies", Duration::from_mins(1), || {
             ensure!(process.exit_status()?.is_some(), "it still runs");
             let members = Command::new("pgrep").args(["-g", &process.id().to_string()]).output()?;
             ensure!(members.stdout.is_empty(), "its own child still runs");

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::output::output;
-use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo};
+use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, compiles_with_lints};
 use crate::tools::progress;
 
 /// The package whose tests are stories on real processes and the simulation, and the one other program of that kind.
@@ -105,6 +105,9 @@ pub(crate) fn programs(root: &Path) -> Result<Vec<Program>> {
     progress("compiling the tests");
     let mut cargo = cargo();
     cargo.args(["test", "--workspace", "--no-run", "--message-format", "json"]).current_dir(root);
+    if compiles_with_lints() {
+        cargo.arg("--all-targets");
+    }
     let compiled = output("compiling the tests", &mut cargo, COMPILE_LIMIT)?;
     if !compiled.status.success() {
         bail!("compiling the tests:\n{}", without_progress(&String::from_utf8_lossy(&compiled.stderr)));
@@ -154,6 +157,11 @@ fn program(message: &Value, product: &str) -> Result<Option<Program>> {
     ) else {
         return Ok(None);
     };
+    // Compiled for its lints: it measures, and tests nothing.
+    let kinds = message["target"]["kind"].as_array();
+    if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench")) {
+        return Ok(None);
+    }
     let package = package_name(message["package_id"].as_str().unwrap_or_default());
     let name = format!("{package}/{target}");
     Ok(Some(Program {

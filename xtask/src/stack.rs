@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::http::Client;
 use crate::plane::PlaneConfig;
 use crate::ports;
-use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, run_within};
+use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, optimising_cargo, run_within};
 use crate::relay::Relay;
 use crate::secrets::{Secrets, shown};
 use crate::tools::progress;
@@ -61,7 +61,7 @@ pub(crate) fn build_released(root: &Path) -> Result<Built> {
 /// Builds the control plane as it is deployed; where its program is.
 pub(crate) fn release_control_plane(root: &Path) -> Result<PathBuf> {
     progress("compiling the control plane for release");
-    let mut build = cargo();
+    let mut build = optimising_cargo();
     build.args(["build", "--release", "--bin", "flagfuse"]).current_dir(root);
     run_within("compiling the control plane for release", &mut build, COMPILE_LIMIT)?;
     Ok(root.join("target/release/flagfuse"))

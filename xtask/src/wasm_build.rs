@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::process::{COMPILE_LIMIT, cargo, run_within};
+use crate::process::{COMPILE_LIMIT, cargo, optimising_cargo, run_within};
 use crate::tools::{self, progress};
 
 /// A crate that becomes Wasm.
@@ -94,7 +94,7 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
     progress(&format!("compiling the {name} to Wasm"));
     run_within(
         &format!("compiling the {name}"),
-        cargo()
+        optimising_cargo()
             .args(["build", "--release", "--target", tools::WASM_TARGET, "--package", what.package])
             .current_dir(root),
         COMPILE_LIMIT,
@@ -123,7 +123,7 @@ pub fn build_bench_worker(root: &Path, name: &str) -> Result<WasmBundle> {
     let target_dir = root.join("target/bench-build/workers");
     run_within(
         "compiling a worker",
-        cargo()
+        optimising_cargo()
             .args(["build", "--release", "--target", tools::WASM_TARGET])
             .args(["--package", &format!("flagfuse-bench-{name}"), "--target-dir"])
             .arg(&target_dir)

@@ -6,7 +6,8 @@ import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
 import { PATIENCE_MS, within } from '../../../tests/node/bounded.mjs';
 
-const PATHS = [process.env.FLAGFUSE_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const NAMES = ['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome'];
+const PATHS = [process.env.FLAGFUSE_CHROMIUM, ...NAMES.map((name) => `/usr/bin/${name}`)];
 
 /** Where Chromium is; `undefined` where it is not installed, which fails on a CI machine. */
 export function chromiumPath() {

@@ -21,7 +21,7 @@ use crate::http::Client;
 use crate::output::output;
 use crate::plane::PlaneConfig;
 use crate::ports;
-use crate::process::{COMPILE_LIMIT, cargo, run_within};
+use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
 use crate::secrets::Secrets;
 use crate::stack::release_control_plane;
 use crate::tools::progress;
@@ -49,7 +49,7 @@ const PRODUCTION: &str = "/v1/projects/demo/environments/production";
 pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
     let entry_count = count_argument(arguments, 0, ENTRY_COUNT)?;
     let program = release_control_plane(root)?;
-    let mut build = cargo();
+    let mut build = optimising_cargo();
     build.args(["build", "--release", "--package", "flagfuse-control-plane", "--example", "audit_fill"]);
     run_within("compiling what fills the audit trail", build.current_dir(root), COMPILE_LIMIT)?;
     let folder = root.join("target/bench-admin");

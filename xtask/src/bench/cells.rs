@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::count_argument;
 use crate::figure::{Metric, Report, Target, median, quantile};
 use crate::output::output;
-use crate::process::{COMPILE_LIMIT, cargo, run_within};
+use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
 use crate::tools::progress;
 
 /// With four guardrails each, ten thousand pairs.
@@ -28,7 +28,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
     let flag_count = count_argument(arguments, 0, FLAG_COUNT)?;
     let hour_count = count_argument(arguments, 1, HOUR_COUNT)?;
     progress("compiling the measurement for release");
-    let mut build = cargo();
+    let mut build = optimising_cargo();
     build.args(["build", "--release", "--package", "flagfuse-control-plane", "--example", "cells"]);
     run_within("compiling the measurement", build.current_dir(root), COMPILE_LIMIT)?;
     let folder = root.join("target/bench-cells");

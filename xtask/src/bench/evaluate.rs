@@ -12,7 +12,7 @@ use super::{count_argument, processor};
 use crate::figure::{Metric, Report, Target, median, median_ratio};
 use crate::http::Client;
 use crate::ports;
-use crate::process::{cargo, run as run_command};
+use crate::process::{optimising_cargo, run as run_command};
 use crate::tools::progress;
 use crate::wasm_build::build_bench_worker;
 use crate::workerd::start_plain;
@@ -59,7 +59,7 @@ impl Native {
         let target_dir = root.join("target/bench-build/peers");
         run_command(
             "compiling bench/peers",
-            cargo()
+            optimising_cargo()
                 .args(["build", "--release", "--quiet", "--target-dir"])
                 .arg(&target_dir)
                 .current_dir(root.join("bench/peers")),

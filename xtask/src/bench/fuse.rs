@@ -14,7 +14,7 @@ use super::count_argument;
 use crate::calibrate;
 use crate::figure::{Metric, Report, Target};
 use crate::output::output;
-use crate::process::{COMPILE_LIMIT, cargo, run_within};
+use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
 use crate::tools::progress;
 
 /// With four guardrails each, ten thousand pairs.
@@ -56,7 +56,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
 }
 
 fn ticks(root: &Path, flag_count: usize, hour_count: u64) -> Result<Value> {
-    let mut build = cargo();
+    let mut build = optimising_cargo();
     build.args([
         "build",
         "--profile",

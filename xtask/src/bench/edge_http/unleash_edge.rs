@@ -11,7 +11,7 @@ use flagfuse_bench_ours::unleash::features;
 
 use crate::http::Client;
 use crate::ports;
-use crate::process::{OwnedProcess, cargo, run};
+use crate::process::{OwnedProcess, optimising_cargo, run};
 use crate::tools::progress;
 use crate::wait::eventually;
 
@@ -29,7 +29,7 @@ pub(super) fn install(root: &Path) -> Result<PathBuf> {
         progress("compiling unleash-edge (once, some ten minutes)");
         run(
             "installing unleash-edge",
-            cargo()
+            optimising_cargo()
                 // Without its S3 storage, which offline mode does not have anyway.
                 .args(["install", "unleash-edge", "--version", VERSION, "--locked", "--no-default-features"])
                 .arg("--root")

@@ -1,7 +1,7 @@
 //! Bad input at every door: a clear error with a stable code, and nothing accepted earlier is touched.
 
 use serde_json::{Value, json};
-use support::{Answer, Client, GUARDED_FLAG, World, environment_path};
+use support::{Answer, Client, GUARDED_FLAG, World, answered, environment_path};
 
 fn problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{}", answer.body);
@@ -108,6 +108,10 @@ fn environments_and_tokens_are_checked(world: &World) {
     assert_eq!(Client::new(&url, None).get("/no/such/path").unwrap().status, 404);
 }
 
+fn send_events(edge: &Client, body: &str) -> Answer {
+    answered("events are answered", || edge.send("POST", "/v1/events", &[], Some(body.as_bytes().to_vec())))
+}
+
 fn events_are_checked(world: &World) {
     let edge = &world.edges[0];
     let now = xtask::traffic::now_ms();
@@ -125,7 +129,7 @@ fn events_are_checked(world: &World) {
     let list = json!(["list", "outcome", "u", now, null, null, null, null, "conversion", null]);
     let twice = r#"{"id":"twice","type":"outcome","metric":"error","metric":"conversion","unit":"u","occurred_ms":1}"#;
     let text = batch.to_string().replace(",5]", &format!(",5,{twice},{list}]"));
-    let answer = edge.send("POST", "/v1/events", &[], Some(text.clone().into_bytes())).unwrap();
+    let answer = send_events(edge, &text);
     assert_eq!(answer.status, 202, "{}", answer.body);
     assert_eq!(answer.body["accepted"], 2, "{}", answer.body);
     let told = answer.body["quarantined"].as_array().unwrap().iter();
@@ -144,7 +148,7 @@ fn events_are_checked(world: &World) {
     }
     // The same without those that can be used: nothing is accepted, and the answer says so. Each is kept once.
     let refused = text.replace("\"id\":\"good\"", "\"id\":7").replace("\"id\":\"extra\"", "\"id\":8");
-    let answer = edge.send("POST", "/v1/events", &[], Some(refused.into_bytes())).unwrap();
+    let answer = send_events(edge, &refused);
     problem(&answer, 400, "events_refused");
     assert_eq!(
         (&answer.body["accepted"], answer.body["quarantined"].as_array().map(Vec::len)),

@@ -12,10 +12,13 @@ use xtask::dashboard::build_dashboard;
 use xtask::stack::Stack;
 use xtask::tools::{self, DASHBOARD};
 
+/// All screens take minutes, and several times as long beside others; each wait in them has a bound of its own.
+const SCREENS_LIMIT: Duration = Duration::from_mins(50);
+
 /// Runs a command in the dashboard's folder to its end, which has to be a good one; what it said.
 fn run(mut command: Command, what: &str) -> String {
     command.current_dir(root().join(DASHBOARD));
-    let output = output(what, &mut command, SCRIPT_LIMIT);
+    let output = output(what, &mut command, SCREENS_LIMIT);
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{what}: {said}{errors}");
     println!("{what}:\n{said}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use support::{Client, PATIENCE, PROJECT, SCRIPT_LIMIT, World, eventually, output, root};
+use support::{Client, PATIENCE, PROJECT, SCRIPT_LIMIT, World, eventually, output, root, vouched};
 
 /// Specification files whose state is a list of events: how a backend SDK puts its state together is not the frontend
 /// API's business. Their cases are asked natively.
@@ -38,8 +38,12 @@ fn environment(world: &World, name: &str, document: &Value) -> (Client, String) 
     let token = world.admin.post("/v1/tokens", &token).unwrap().ok().unwrap();
     let key = token["token"].as_str().unwrap().to_owned();
     let edge = Client::new(&world.stack.edge_url(0), Some(&key));
-    eventually("the imported toggles are served", PATIENCE, || edge.get("/api/frontend")?.ok().map(|_| ()))
-        .unwrap();
+    eventually("the imported toggles are served", PATIENCE, || {
+        edge.get("/api/frontend")?.ok()?;
+        // What the replica is asked for once, it may be too late for on a busy machine.
+        edge.get("/api/client/features")?.ok().map(|_| ())
+    })
+    .unwrap();
     (edge, key)
 }
 
@@ -191,20 +195,22 @@ fn status_codes_are_what_the_clients_need(world: &World) {
     // environment; strangers are not told it from one where their key is wrong.
     for key in ["demo:codes.wrong", "demo:nowhere.secret"] {
         for path in ["/api/frontend", "/api/client/features"] {
-            let answer = Client::new(&url, Some(key)).get(path).unwrap();
+            let answer = vouched("a refusal", || Client::new(&url, Some(key)).get(path).unwrap());
             assert_eq!((answer.status, &answer.body["code"]), (401, &json!("key_unknown")), "{key} {path}");
         }
     }
     // A bare token, as Unleash's SDKs send it.
-    let bare = Client::new(&url, None)
-        .send("GET", "/api/frontend?userId=7", &[("authorization", &key)], None)
-        .unwrap();
+    let nobody = Client::new(&url, None);
+    let ask = |client: &Client, user: u8, header: (&str, &str)| {
+        let path = format!("/api/frontend?userId={user}");
+        vouched("the toggles", || client.send("GET", &path, &[header], None).unwrap())
+    };
+    let bare = ask(&nobody, 7, ("authorization", &key));
     assert_eq!(bare.status, 200);
     let etag = bare.header("etag").unwrap().to_owned();
-    let again = edge.send("GET", "/api/frontend?userId=7", &[("if-none-match", &etag)], None).unwrap();
+    let again = ask(&edge, 7, ("if-none-match", &etag));
     assert_eq!((again.status, again.body), (304, Value::Null));
-    let other = edge.send("GET", "/api/frontend?userId=8", &[("if-none-match", &etag)], None).unwrap();
-    assert_eq!(other.status, 200);
+    assert_eq!(ask(&edge, 8, ("if-none-match", &etag)).status, 200);
     let features = edge.get("/api/client/features").unwrap();
     let etag = features.header("etag").unwrap().to_owned();
     assert_eq!((features.status, &features.body["version"]), (200, &json!(2)));
@@ -282,7 +288,7 @@ fn answers_are_valid_for_as_long_as_chance_has_no_part_in_them(world: &World) {
     let ask = |path: &str, etag: &str| {
         let body = json!({ "context": { "targetingKey": "gambler" } }).to_string().into_bytes();
         let (method, body) = if path.starts_with("/ofrep") { ("POST", Some(body)) } else { ("GET", None) };
-        edge.send(method, path, &[("if-none-match", etag)], body).unwrap()
+        vouched("an answer", || edge.send(method, path, &[("if-none-match", etag)], body.clone()).unwrap())
     };
     let first = ask("/api/frontend?userId=somebody", "");
     let etag = first.header("etag").unwrap();

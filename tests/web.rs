@@ -9,9 +9,7 @@ use anyhow::{Context as _, ensure};
 use flagfuse_shared::ids::SnapshotVersion;
 use serde_json::{Value, json};
 use support::hosts::chromium_binary;
-use support::{
-    Answer, GUARDED_FLAG, PATIENCE, SCRIPT_LIMIT, World, environment_path, eventually, output, root,
-};
+use support::{Answer, GUARDED_FLAG, PATIENCE, World, environment_path, eventually, output, root};
 use xtask::pages::Pages;
 use xtask::tools;
 use xtask::traffic::Behaviour;
@@ -26,6 +24,10 @@ const SLICED: &str = "flag-02";
 const VISITOR_COUNT: usize = 24;
 /// Visitors of a group, on the pages of the demo.
 const GROUP_COUNT: usize = 60;
+/// All stories with pages take minutes, and several times as long beside others; each wait in them has a bound of its own.
+const STORIES_LIMIT: Duration = Duration::from_mins(50);
+/// How long units may come until there is enough evidence, or a slot has nobody left over: a busy machine has fewer at a time.
+const TRAFFIC_LIMIT: Duration = Duration::from_mins(10);
 /// The tests with pages, one browser at a time.
 const PAGES: [&str; 6] = [
     "--test",
@@ -46,7 +48,7 @@ static BUILT: LazyLock<()> = LazyLock::new(|| tools::web_package(root()).expect(
 fn run(mut command: Command, what: &str, variables: &[(&str, &str)]) -> String {
     LazyLock::force(&BUILT);
     command.current_dir(root().join("sdk/web")).envs(variables.iter().copied());
-    let output = output(what, &mut command, SCRIPT_LIMIT);
+    let output = output(what, &mut command, STORIES_LIMIT);
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{what}: {said}{errors}");
     println!("{what}:\n{said}");
@@ -136,7 +138,7 @@ fn real_pages_trip_the_fuse() {
         pages.visit(&units)
     };
     assert!(visit().unwrap().iter().any(|(_, visit)| visit.saw_feature), "nobody saw the feature");
-    eventually("the fuse opens", PATIENCE, || {
+    eventually("the fuse opens", TRAFFIC_LIMIT, || {
         visit()?;
         let fuse = world.fuse()?;
         ensure!(fuse["circuit"] == "OPEN", "{fuse}");
@@ -205,7 +207,7 @@ fn visitors_are_counted_as_they_were_shown(world: &World, binary: &str, watched:
         let expected = arms_of(&told, place, |_| true);
         assert!(place.is_none() || expected.iter().all(|count| *count > 0), "{flag}: one arm only: {told}");
         let mut shown = expected;
-        eventually("the units are counted", PATIENCE, || {
+        eventually("the units are counted", TRAFFIC_LIMIT, || {
             let counted = enrolled(world, flag)?;
             if counted.iter().sum::<u64>() < shown.iter().sum() {
                 // The open slot closes with its twentieth unit, so a few that are left over need company.

@@ -42,13 +42,13 @@ const bends = {
   none: async () => {},
   // Each answer names a stream whose token has expired, and its validator goes on matching: the worst case.
   expired: (page) => page.route(BULK, async (route) => {
-    const response = await route.fetch();
+    const response = await route.fetch({ timeout: PATIENCE_MS });
     const body = response.status() === 200 ? withExpiredToken(await response.text()) : undefined;
     await route.fulfill({ response, body });
   }),
   // A page that slept for a day: what it has is old, what it gets is new.
   slept: (page) => page.route(BULK, async (route) => {
-    const response = await route.fetch();
+    const response = await route.fetch({ timeout: PATIENCE_MS });
     const headers = { ...response.headers(), etag: '"of yesterday"' };
     await route.fulfill({ response, headers, body: withExpiredToken(await response.text()) });
   }, { times: 1 }),
@@ -80,8 +80,8 @@ const commands = {
   // A page with Unleash's SDK instead, and what its preflights asked for and were allowed.
   async unleash() {
     const page = await (await browser.newContext()).newPage();
-    await page.goto(pageUrl);
-    return page.evaluate((options) => window.startUnleash(options), { edge, key, flag });
+    await page.goto(pageUrl, { timeout: PATIENCE_MS });
+    return within('Unleash starts', page.evaluate((options) => window.startUnleash(options), { edge, key, flag }));
   },
   // When the page first had the value, having had another one.
   async seen({ tab, value }) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::ensure;
 use flagfuse_shared::contract::beacon::{EventSource, SourceMark};
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::snapshot::AutoExposure;
@@ -35,9 +36,17 @@ fn served_in_halves(name: &str, plane: &Plane, cohort: &Value) -> (LoneEdge, Rep
 
 /// What both ways of asking answer somebody, and what a client says that was shown the second; its answer.
 fn ask_and_use(edge: &LoneEdge, replica: &mut Replica, context: &Value) -> (Value, Value, Value) {
-    replica.vouch(&edge.keys);
     let client = Client::new(&edge.url("weur"), Some(CLIENT_KEY));
-    let asked = |path: &str| client.post(path, &json!({ "context": context })).unwrap().body;
+    // While nobody vouches for the replica the flag is off.
+    let mut asked = |path: &str| {
+        let fresh = eventually("a fresh answer", PATIENCE, || {
+            replica.vouch(&edge.keys);
+            let answer = client.post(path, &json!({ "context": context }))?;
+            ensure!(answer.header("x-flags-state") == Some("fresh"), "{:?}", answer.headers);
+            Ok(answer)
+        });
+        fresh.unwrap().body
+    };
     let single = asked("/ofrep/v1/evaluate/flags/on")["metadata"].clone();
     let bulk = asked("/ofrep/v1/evaluate/flags");
     let item = &bulk["flags"][0];

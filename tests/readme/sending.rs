@@ -113,14 +113,21 @@ fn stored(world: &World) -> Result<u64> {
     Ok(sum("stored"))
 }
 
-/// The same events each time, of which the product took each at last, with a ticket where it asks for one.
+/// The same events each time, of which the product took each at last, with a ticket where it asks for one. On a busy machine it
+/// may turn some away itself; what it took is not sent again.
 fn is_sent_until_taken(way: &str, posted: &[Posted]) {
     let told = format!("{way}: {posted:#?}");
-    assert!(posted.len() == 3, "{told}");
     assert!(posted.iter().all(|one| one.body["events"] == posted[0].body["events"]), "{told}");
-    let answer = posted[2].answer.as_ref().unwrap_or_else(|| panic!("no answer: {told}"));
-    let is_known = answer["accepted"] == 1 || answer["duplicate"] == 1;
-    assert!(is_known && answer["quarantined"] == json!([]) && answer["unticketed"].is_null(), "{told}");
+    let is_taken = |one: &Posted| {
+        let answer = one.answer.as_ref();
+        answer.is_some_and(|answer| answer["accepted"] == 1 || answer["duplicate"] == 1)
+    };
+    let Some((last, before)) = posted.split_last().filter(|(_, before)| before.len() >= 2) else {
+        panic!("{told}")
+    };
+    assert!(is_taken(last) && !before.iter().skip(1).any(is_taken), "{told}");
+    let answer = last.answer.as_ref().unwrap_or_else(|| panic!("no answer: {told}"));
+    assert!(answer["quarantined"] == json!([]) && answer["unticketed"].is_null(), "{told}");
 }
 
 /// Units that have the outcome, in both arms.

@@ -26,7 +26,7 @@ use super::document::{Block, blocks, broken_promise, command};
 /// The ports that the documents name.
 const PORTS: [u16; 3] = [7400, 8787, 8788];
 /// How long `up` may take to end, and what it had started after it.
-const GOODBYE: Duration = Duration::from_secs(20);
+const GOODBYE: Duration = Duration::from_mins(1);
 /// What stays for as long as the walk lasts.
 const LONG_RUNNING: &str = "cargo xtask up";
 
@@ -247,8 +247,8 @@ esac
         edge = edge.display(),
         control_plane = control_plane.display(),
     );
-    // A machine that runs everything, and more, on two cores takes longer than a reader's.
-    let sleep = format!("#!/bin/sh\nPATH='{path}'\nexec sleep $(($1 * 3))\n", path = real_path());
+    // A machine that runs everything, and more, on two cores takes longer than a reader's, and pauses.
+    let sleep = format!("#!/bin/sh\nPATH='{path}'\nexec sleep $(($1 * 3 + 5))\n", path = real_path());
     for (name, script) in [("cargo", script), ("sleep", sleep)] {
         let path = bin.join(name);
         fs::write(&path, script)?;

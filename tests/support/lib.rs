@@ -95,6 +95,29 @@ fn version(text: &str) -> SnapshotVersion {
     SnapshotVersion::parse(text).unwrap_or_else(|| panic!("{text:?} is no version"))
 }
 
+/// Asks until the edge is able to answer: what it cannot do at the moment it answers with 503, which clients repeat.
+pub fn answered(what: &str, ask: impl Fn() -> Result<Answer>) -> Answer {
+    eventually(what, PATIENCE, || {
+        let answer = ask()?;
+        ensure!(answer.status != 503, "{}", answer.body);
+        Ok(answer)
+    })
+    .unwrap()
+}
+
+/// Asks until a replica answers that is vouched for at that moment: on a busy machine a beat may come late, and validators and
+/// what is said of unknown keys depend on it.
+pub fn vouched(what: &str, ask: impl Fn() -> Answer) -> Answer {
+    eventually(what, PATIENCE, || {
+        let answer = ask();
+        let state = answer.header("x-flags-state");
+        let is_vouched = state.is_none_or(|state| state == "fresh") && answer.status != 503;
+        ensure!(is_vouched, "status {}, state {state:?}: {}", answer.status, answer.body);
+        Ok(answer)
+    })
+    .unwrap()
+}
+
 impl World {
     /// Starts everything on empty data, with two isolates in one region; `name` names the data folder.
     pub fn start(name: &str) -> Self {

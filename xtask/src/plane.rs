@@ -14,7 +14,7 @@ use crate::wait::eventually;
 use crate::workerd::log_tail;
 
 /// How long a process may take until it answers, on a machine that does much else.
-pub(crate) const START_LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const START_LIMIT: Duration = Duration::from_mins(2);
 /// Where the control plane reads its database's URL. Not an argument: others can see those.
 const DATABASE_VARIABLE: &str = "FLAGFUSE_DATABASE_URL";
 

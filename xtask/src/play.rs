@@ -14,11 +14,14 @@ use crate::http::Client;
 use crate::scenarios::{End, Scenario, device};
 use crate::tools::progress;
 use crate::traffic::now_ms;
+use crate::wait::eventually;
 
 const VISITOR_THREAD_COUNT: usize = 6;
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// A line is told again after so long, as a sign of life.
 const QUIET_MAX: Duration = Duration::from_secs(30);
+/// How long a change may take until it is everywhere, on a machine that does much else.
+const LIVE_LIMIT: Duration = Duration::from_mins(2);
 /// Two flags of one scenario never meet, and the next demo takes the last one's away.
 const KEY_PREFIX: &str = "scenario-";
 
@@ -229,17 +232,12 @@ impl Play<'_> {
     /// Milliseconds from the decision until no isolate may serve anything older.
     fn live_after_ms(&self, acted_ms: u64) -> Result<u64> {
         let path = format!("{}/changes/latest", environment_path());
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
+        eventually("the change is everywhere", LIVE_LIMIT, || {
             let change = self.admin.get(&path)?.ok().context("reading the newest change")?;
-            if let (Some("live"), Some(live_ms)) =
-                (change["state"].as_str(), change["guaranteed_live_at_ms"].as_u64())
-            {
-                return Ok(live_ms.saturating_sub(acted_ms));
-            }
-            ensure!(Instant::now() < deadline, "the change is not everywhere after 30 s: {change}");
-            thread::sleep(Duration::from_millis(50));
-        }
+            let state = change["state"].as_str();
+            let live_ms = change["guaranteed_live_at_ms"].as_u64().filter(|_| state == Some("live"));
+            Ok(live_ms.with_context(|| change.to_string())?.saturating_sub(acted_ms))
+        })
     }
 
     /// What the trip took: units behind it, and the time until it was everywhere.

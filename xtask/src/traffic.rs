@@ -1,11 +1,18 @@
 //! Simulated users: each asks the edge for the guarded flag and may convert, more rarely when it sees the feature.
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use flagfuse_shared::bucket::Bucket;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::demo_project::GUARDED_FLAG;
 use crate::http::Client;
+
+/// How often a user tells of a conversion that the edge could not take, and the pause before it does so again.
+const ATTEMPT_COUNT_MAX: u32 = 20;
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often users convert, in buckets of a million.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +56,22 @@ pub fn visit(edge: &Client, unit: &str, behaviour: Behaviour) -> Result<Visit> {
             "id": format!("conversion-{unit}"), "type": "outcome", "metric": "conversion",
             "unit": unit, "occurred_ms": answered_ms,
         });
-        let answer =
-            edge.post("/v1/events", &json!({ "sent_ms": answered_ms, "ticket": ticket, "events": [event] }))?;
-        if answer.status != 202 {
-            bail!("POST /v1/events: status {}: {}", answer.status, answer.body);
-        }
+        tell(edge, &json!({ "sent_ms": answered_ms, "ticket": ticket, "events": [event] }))?;
     }
     Ok(Visit { saw_feature, converted, version, answered_ms })
+}
+
+/// Sends events until the edge has them: what it cannot do at the moment it answers with 503, and the same ids count once.
+fn tell(edge: &Client, events: &Value) -> Result<()> {
+    for attempt in 1.. {
+        let answer = edge.post("/v1/events", events)?;
+        match answer.status {
+            202 => break,
+            503 if attempt < ATTEMPT_COUNT_MAX => thread::sleep(PAUSE),
+            status => bail!("POST /v1/events: status {status}: {}", answer.body),
+        }
+    }
+    Ok(())
 }
 
 /// Milliseconds since 1970 on this machine.

@@ -19,6 +19,7 @@ use crate::ports::{self, WantedPort};
 use crate::private::write_private;
 use crate::stack::{Stack, StackConfig, build};
 use crate::tools::progress;
+use crate::wait::eventually;
 use crate::workerd::Region;
 
 /// The region of a stack whose regions are not named.
@@ -254,21 +255,10 @@ fn sign_in_link(stack: &Stack, database_url: Option<&str>) -> Result<String> {
 fn wait_until_served(stack: &Stack, client_key: &str) -> Result<()> {
     for url in stack.edge_urls() {
         let client = Client::new(&url, Some(client_key));
-        let mut last = String::new();
-        let served = (0..500).any(|_| {
-            match client
-                .post("/ofrep/v1/evaluate/flags/theme", &json!({ "context": { "targetingKey": "you" } }))
-            {
-                Ok(answer) if answer.status == 200 => return true,
-                Ok(answer) => last = format!("status {}: {}", answer.status, answer.body),
-                Err(error) => last = format!("{error:#}"),
-            }
-            thread::sleep(Duration::from_millis(20));
-            false
-        });
-        if !served {
-            bail!("{url} does not serve the demo environment after 10 s; last answer: {last}");
-        }
+        let question = json!({ "context": { "targetingKey": "you" } });
+        eventually(&format!("{url} serves the demo environment"), START_LIMIT, || {
+            client.post("/ofrep/v1/evaluate/flags/theme", &question)?.ok()
+        })?;
     }
     Ok(())
 }
@@ -365,7 +355,7 @@ mod tests {
         drop(first);
         // A child that another test's thread forks holds the lock too, until it runs its own program.
         let freed = "the lock is free, once nobody is between fork and exec";
-        crate::wait::eventually(freed, std::time::Duration::from_secs(30), || lock(&folder)).unwrap();
+        eventually(freed, START_LIMIT, || lock(&folder)).unwrap();
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -20,7 +20,9 @@ use crate::wasm_build::WasmBundle;
 /// The platform behaviour the worker is written for; the same date stands in `wrangler.toml`.
 pub const COMPATIBILITY_DATE: &str = "2026-10-20";
 /// How long workerd may take until each isolate answers, on a machine that does much else.
-const START_LIMIT: Duration = Duration::from_mins(1);
+const START_LIMIT: Duration = Duration::from_mins(2);
+/// How long one answer may take meanwhile, until it is asked whether workerd still runs.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// The Durable Objects: binding, class and the key of the namespace on disk.
 const OBJECTS: [(&str, &str, &str); 3] = [
@@ -149,8 +151,7 @@ fn serve(root: &Path, config_path: &Path, data_dir: &Path, isolates: &[(String, 
 }
 
 fn wait_until_healthy(edge: &mut Edge, log_path: &Path) -> Result<()> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(2))).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(ANSWER_LIMIT)).build().into();
     let mut waiting: Vec<String> =
         edge.isolates.iter().map(|(_, port)| format!("http://127.0.0.1:{port}/healthz")).collect();
     let ended = eventually("workerd answers", START_LIMIT, || {

@@ -8,7 +8,7 @@ import { concerns } from '../src/live/apply.ts';
 
 /** A line is never taken for silent where a busy machine alone was. */
 const TIMES = { silenceMs: 60_000, retryMs: 50, watchMs: 25 };
-const LIMIT_MS = 10_000;
+const LIMIT_MS = 60_000;
 
 /** Waits until `check` holds; says what it waited for where it does not come to that. */
 async function until(what, check, seen = () => '') {

@@ -150,10 +150,15 @@ fn make_room<K: Ord + Clone>(buckets: &mut BTreeMap<K, Bucket>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
+    use crate::clock::monotonic;
     use crate::error::Code;
+
+    /// Long enough for a hundred tasks to have asked, on a busy machine too.
+    const BOUND: Duration = Duration::from_secs(30);
 
     fn address(last: u8) -> IpAddr {
         [192, 0, 2, last].into()
@@ -203,20 +208,32 @@ mod tests {
     async fn a_hundred_passwords_at_once_are_hashed_two_at_a_time_and_some_are_told_to_come_back() {
         let (logins, running, most) =
             (Arc::new(Logins::default()), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (refused, is_open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let tasks: Vec<_> = (0..100)
             .map(|_| {
                 let (logins, running, most) = (Arc::clone(&logins), Arc::clone(&running), Arc::clone(&most));
+                let (refused, is_open) = (Arc::clone(&refused), Arc::clone(&is_open));
                 tokio::spawn(async move {
                     let work = move || {
                         let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                         most.fetch_max(now, Ordering::SeqCst);
-                        std::thread::sleep(std::time::Duration::from_millis(1));
+                        // Nobody is done before all have asked: their places would be free again.
+                        while !is_open.load(Ordering::SeqCst) {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
                         running.fetch_sub(1, Ordering::SeqCst);
                     };
-                    logins.hash(work).await.is_ok()
+                    let is_hashed = logins.hash(work).await.is_ok();
+                    refused.fetch_add(usize::from(!is_hashed), Ordering::SeqCst);
+                    is_hashed
                 })
             })
             .collect();
+        let until = monotonic() + BOUND;
+        while refused.load(Ordering::SeqCst) < 100 - WAITING_COUNT_MAX && monotonic() < until {
+            tokio::task::yield_now().await;
+        }
+        is_open.store(true, Ordering::SeqCst);
         let mut hashed = 0;
         for task in tasks {
             hashed += usize::from(task.await.unwrap());

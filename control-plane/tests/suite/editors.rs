@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::sync::Barrier;
+use tokio::time::{Instant, timeout};
 
 use crate::world::{FLAG, World, flag};
 
 const EDITOR_COUNT: usize = 32;
+/// How long it may take until the last of them has read.
+const READ_LIMIT: Duration = Duration::from_mins(2);
 
 #[expect(clippy::disallowed_methods, reason = "a developer asks for longer on the command line")]
 fn seconds() -> Option<u64> {
@@ -29,10 +32,11 @@ fn number(flag: &Value) -> u64 {
     flag["description"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Raises the number once, or until the time is over.
-async fn edit(world: &World, until: Option<Instant>) -> Tally {
+/// Raises the number once, or until the time is over. All have read it before anybody writes.
+async fn edit(world: &World, have_read: &Barrier, until: Option<Instant>) -> Tally {
     let mut tally = Tally::default();
     let read = world.send(&world.admin, "GET", FLAG, Vec::new()).await;
+    timeout(READ_LIMIT, have_read.wait()).await.expect("all editors have read the flag");
     let (mut etag, mut seen) = (read.etag.unwrap(), read.body["flag"].clone());
     loop {
         let before = number(&seen);
@@ -74,11 +78,11 @@ async fn of_32_concurrent_editors_none_loses_an_update_and_each_refusal_carries_
         first["description"] = json!("0");
         world.ok("PUT", FLAG, first).await;
         let until = seconds().map(|seconds| Instant::now() + Duration::from_secs(seconds));
-        let world = Arc::new(world);
+        let (world, have_read) = (Arc::new(world), Arc::new(Barrier::new(EDITOR_COUNT)));
         let editors: Vec<_> = (0..EDITOR_COUNT)
             .map(|_| {
-                let world = Arc::clone(&world);
-                tokio::spawn(async move { edit(&world, until).await })
+                let (world, have_read) = (Arc::clone(&world), Arc::clone(&have_read));
+                tokio::spawn(async move { edit(&world, &have_read, until).await })
             })
             .collect();
         let mut sum = Tally::default();

@@ -203,16 +203,18 @@ async fn a_listener_that_does_not_read_is_told_to_ask_anew_and_takes_no_memory()
     let (mut listener, _) = own.unwrap();
     // A thousand may wait: entries of the trail, as many changes would make them.
     let mut database = world.database().await;
-    sqlx::query(
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
-         INSERT INTO audit (tenant, at_ms, actor, action, subject, detail)
-         SELECT 'default', 1, 'job:test', 'flag.put', 's' || i, '{}' FROM n",
-    )
-    .execute(&mut database)
-    .await
-    .unwrap();
-    world.ok("POST", &format!("{FLAG}/off"), Value::Null).await;
-    // Until the other one, which nobody reads either, has been sent everything: nothing tells from outside.
+    let many = async {
+        sqlx::query(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+             INSERT INTO audit (tenant, at_ms, actor, action, subject, detail)
+             SELECT 'default', 1, 'job:test', 'flag.put', 's' || i, '{}' FROM n",
+        )
+        .execute(&mut database)
+        .await
+        .unwrap();
+        world.ok("POST", &format!("{FLAG}/off"), Value::Null).await
+    };
+    // Until the other one, who reads meanwhile, has been sent everything: nothing tells from outside.
     let last = async {
         loop {
             match listener.next().await {
@@ -226,7 +228,8 @@ async fn a_listener_that_does_not_read_is_told_to_ask_anew_and_takes_no_memory()
             }
         }
     };
-    tokio::time::timeout(SOON, last).await.expect("the newest change within the limit");
+    let both = async { tokio::join!(many, last) };
+    tokio::time::timeout(LATER, both).await.expect("the newest change within the limit");
     let mut words = Vec::new();
     while words.last().is_none_or(|word| word != "reset") {
         words.push(stream.next().await.unwrap().word);

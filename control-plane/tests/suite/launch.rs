@@ -238,7 +238,7 @@ async fn two_engines_open_a_stage_once() {
     world.clock.advance(60_000);
     newcomers(&world, 1, (0, 100), (300, 300)).await;
     world.pass_a_minute().await;
-    world.plane.ingestion.tick().await.unwrap();
+    world.close_due().await;
     let before = world.get(&format!("{ENVIRONMENT}/settings")).await["version"].clone();
     let other = ControlPlane::open(&world.data(), world.clock.clone()).await.unwrap();
     let now = world.clock.now();

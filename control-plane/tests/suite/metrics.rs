@@ -144,7 +144,7 @@ async fn what_was_not_counted_is_told_by_arm_and_a_balance_that_is_off_is_an_ala
     world.ingest(&[late, world.exposure(&control[0], "on", 1)]).await;
     // The windows of all metrics pass.
     world.clock.advance(15 * 24 * 3_600_000);
-    world.plane.ingestion.tick().await.unwrap();
+    world.close_due().await;
     let sql = "UPDATE partitions SET waiting_dropped = 7";
     sqlx::query(sql).execute(&mut world.database().await).await.unwrap();
     let told = series(&world).await;

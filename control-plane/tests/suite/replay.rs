@@ -193,7 +193,7 @@ async fn an_engine_that_starts_after_a_month_has_the_bits_of_one_that_went_along
     along.tick(store, publisher, world.clock.now()).await.unwrap();
     let pruned = async || {
         world.clock.advance(32 * DAY_MS);
-        world.plane.ingestion.tick().await.unwrap();
+        world.close_due().await;
         jobs::prune(store, world.clock.now()).await.unwrap();
         let sql = "SELECT COUNT(*) FROM slots WHERE compacted_ms IS NOT NULL";
         sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut world.database().await).await.unwrap()

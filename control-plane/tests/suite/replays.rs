@@ -64,7 +64,7 @@ async fn quarantined_events_replay_once_fixed() {
     assert!(crashed.status.is_server_error(), "{}", crashed.body);
     sqlx::query("DROP TRIGGER crash").execute(&mut world.database().await).await.unwrap();
     // As another process would find it: nothing is remembered of the first attempt.
-    world.plane.ingestion.close().await;
+    world.let_go().await;
     for stored in [2, 0] {
         let told = world.ok("POST", REPLAY, Value::Null).await;
         assert_eq!(told["stored"], stored, "{told}");

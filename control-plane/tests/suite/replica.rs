@@ -5,20 +5,22 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::clock::{Clock, monotonic};
 use flagfuse_control_plane::jobs::ServeOptions;
 use flagfuse_control_plane::plane::ControlPlane;
 use flagfuse_control_plane::publish::push::EdgeRegion;
 use flagfuse_shared::contract::beacon::FORMATS;
 use flagfuse_shared::contract::replica::{HeldMap, HeldVersion, PlaneMessage, ReplicaMessage, Urgency};
 use flagfuse_shared::ids::{Scope, TenantKey};
+use flagfuse_shared::limits::BEAT_INTERVAL_MS;
 use flagfuse_shared::snapshot::beat::{BeatLedger, FreshnessKeys};
 use flagfuse_shared::snapshot::manifest::READER_VERSION;
 use flagfuse_shared::snapshot::{Held, Outcome, RefusalCode, TrustedRoots, verify};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -28,6 +30,8 @@ use crate::world::World;
 pub(crate) const POLL: Duration = Duration::from_millis(10);
 /// Two minutes at the least: what takes longer is broken, on a busy machine too.
 pub(crate) const POLL_COUNT_MAX: usize = 12_000;
+/// After so long without a word a control plane gives a connection up, or a frame that it has not heard of.
+const GIVEN_UP: Duration = Duration::from_secs(2);
 /// How long a control plane may take to stop.
 const STOP_LIMIT: Duration = Duration::from_mins(2);
 
@@ -140,7 +144,8 @@ struct Shared {
     clock: Clock,
     roots: TrustedRoots,
     freshness: FreshnessKeys,
-    cut: Notify,
+    /// How often everybody was hung up on: whoever is busy then hears of it later.
+    cut: watch::Sender<u64>,
     by_shard: Vec<Mutex<Replica>>,
 }
 
@@ -167,7 +172,7 @@ impl Edge {
             clock: world.clock.clone(),
             freshness: FreshnessKeys::open(&keys.current().envelope, &roots).unwrap(),
             roots,
-            cut: Notify::new(),
+            cut: watch::Sender::new(0),
             by_shard: (0..shards).map(|_| Mutex::default()).collect(),
         });
         let (edge, region) = (Arc::clone(&shared), name.to_owned());
@@ -187,7 +192,7 @@ impl Edge {
 
     /// Hangs up on everybody who is connected.
     pub(crate) fn cut(&self) {
-        self.shared.cut.notify_waiters();
+        self.shared.cut.send_modify(|count| *count += 1);
     }
 
     /// Waits until a replica has come so far; how far stands at the caller's line, which a failure names.
@@ -221,7 +226,7 @@ impl Edge {
 }
 
 async fn serve_connection(edge: Arc<Shared>, region: String, stream: TcpStream) {
-    let mut shard = 0_u16;
+    let (mut shard, mut cut) = (0_u16, edge.cut.subscribe());
     #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
     let check = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
         let path = request.uri().path();
@@ -244,7 +249,8 @@ async fn serve_connection(edge: Arc<Shared>, region: String, stream: TcpStream) 
     loop {
         let message = tokio::select! {
             message = socket.next() => message,
-            () = edge.cut.notified() => return,
+            // The edge outlives its connections, so that this is never an error.
+            _ = cut.changed() => return,
         };
         let answer = match message {
             Some(Ok(Message::Binary(bytes))) => {
@@ -276,6 +282,53 @@ async fn serve_connection(edge: Arc<Shared>, region: String, stream: TcpStream) 
 async fn say(socket: &mut WebSocketStream<TcpStream>, message: &ReplicaMessage) {
     // The control plane may have gone.
     let _ = socket.send(Message::text(serde_json::to_string(message).unwrap())).await;
+}
+
+/// How long this process stood still at most. A control plane that did hangs up on edges that answered in time, and beats late:
+/// how many connections and beats there were says something only where it did not.
+pub(crate) struct Stalls {
+    /// The last look, and the longest time between two.
+    looks: Arc<Mutex<(Instant, Duration)>>,
+    looking: JoinHandle<()>,
+}
+
+impl Drop for Stalls {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
+impl Stalls {
+    pub(crate) fn watch() -> Self {
+        let looks = Arc::new(Mutex::new((monotonic(), Duration::ZERO)));
+        let own = Arc::clone(&looks);
+        let looking = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(POLL).await;
+                look(&own);
+            }
+        });
+        Self { looks, looking }
+    }
+
+    /// Whether a connection may have been given up on account of this process.
+    pub(crate) fn cost_connections(&self) -> bool {
+        look(&self.looks) >= GIVEN_UP / 2
+    }
+
+    /// Whether a beat may have been sent before what was answered to the one before was heard.
+    pub(crate) fn cost_beats(&self) -> bool {
+        look(&self.looks) >= Duration::from_millis(BEAT_INTERVAL_MS / 2)
+    }
+}
+
+/// The longest time between two looks.
+fn look(looks: &Mutex<(Instant, Duration)>) -> Duration {
+    let mut looks = looks.lock().unwrap();
+    let (last, longest) = *looks;
+    let longest = longest.max(last.elapsed());
+    *looks = (monotonic(), longest);
+    longest
 }
 
 /// A control plane that serves in the background.

@@ -133,7 +133,8 @@ async fn an_ordinary_change_reaches_the_second_stage_when_the_first_has_had_it_f
     assert_eq!(page["replicas"][3]["waiting_for_stage"], Value::Null);
     assert_eq!(staged.pull("us").await, changed);
     for (edge, shard) in [(&staged.eu, 0), (&staged.eu, 1), (&staged.us, 0), (&staged.us, 1)] {
-        assert_eq!(edge.replica(shard).count("beat differs"), 0, "{:?}", edge.replica(shard).log);
+        let differs = edge.replica(shard).count("beat differs");
+        assert_eq!(differs, 0, "{:?}", edge.replica(shard).log);
     }
     serving.stop().await;
 }

@@ -68,7 +68,7 @@ async fn an_engine_that_remembers_sees_what_one_that_starts_anew_would_see() {
                 };
                 world.ingest(&(0..18).map(late).collect::<Vec<_>>()).await;
             }
-            world.plane.ingestion.tick().await.unwrap();
+            world.close_due().await;
             look(&world, &mut engine, &watched).await;
         }
         let verdict = world.get(&format!("{FLAG}/verdicts?limit=1")).await["verdicts"][0].clone();
@@ -280,7 +280,7 @@ async fn the_bins_of_values_are_frozen_from_the_control_of_earlier_phases() {
     world.pass_a_minute().await;
     assert_eq!(edges(&rules_of(&world, 2).await), Value::Null);
     world.clock.advance(3 * DAY);
-    world.plane.ingestion.tick().await.unwrap();
+    world.close_due().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), watched(1_000_002)).await;
     world.pass_a_minute().await;
     let frozen = edges(&rules_of(&world, 3).await);
@@ -294,7 +294,7 @@ async fn the_bins_of_values_are_frozen_from_the_control_of_earlier_phases() {
         "{micros:?}"
     );
     // They stand, whatever comes, also behind a restart.
-    world.plane.ingestion.close().await;
+    world.let_go().await;
     world.ingest(&[world.exposure(&members(0..200_000, 1, 3)[0], "on", 3)]).await;
     world.close_slots().await;
     assert_eq!(edges(&rules_of(&world, 3).await), frozen);

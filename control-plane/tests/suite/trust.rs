@@ -280,7 +280,7 @@ async fn values_that_come_again_add_up_once_whatever_they_come_with() {
     assert_eq!(told(&send(&world, &key, &[first.clone(), second.clone()]).await), (2, 0, Vec::new()));
     for _ in 0..2 {
         // As another process finds it, which remembers no id.
-        world.plane.ingestion.close().await;
+        world.let_go().await;
         let company = [second.clone(), value(unit, 1.0), first.clone()];
         assert_eq!(told(&send(&world, &key, &company).await), (1, 2, Vec::new()));
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
-use flagfuse_control_plane::clock::Clock;
+use flagfuse_control_plane::clock::{Clock, monotonic};
 use flagfuse_control_plane::credential::{Bearer, TokenKind};
 use flagfuse_control_plane::engine::{Ticked, tick};
 use flagfuse_control_plane::model::fleet::Fleet;
@@ -270,26 +270,51 @@ impl World {
         self.deliver(&batch).await
     }
 
+    /// Closes what is due in the events. A tick waits seconds for a partition and no longer, as on a machine that stands
+    /// still: then it is asked again.
+    pub(crate) async fn close_due(&self) {
+        for _ in 0..ASKED_COUNT_MAX {
+            let began = monotonic();
+            self.plane.ingestion.tick().await.unwrap();
+            if began.elapsed() < WAITED_FOR {
+                return;
+            }
+        }
+        panic!("no tick of {ASKED_COUNT_MAX} was answered within {WAITED_FOR:?}");
+    }
+
+    /// Lets the partitions go, so that another process would find nothing but the database. The same holds of its wait.
+    pub(crate) async fn let_go(&self) {
+        for _ in 0..ASKED_COUNT_MAX {
+            let began = monotonic();
+            self.plane.ingestion.close().await;
+            if began.elapsed() < WAITED_FOR {
+                return;
+            }
+        }
+        panic!("the partitions were not let go within {WAITED_FOR:?}, {ASKED_COUNT_MAX} times");
+    }
+
     /// Lets a minute pass, in which every slot closes that holds twenty units.
     pub(crate) async fn pass_a_minute(&self) {
         self.clock.advance(SLOT_MS);
-        self.plane.ingestion.tick().await.unwrap();
+        self.close_due().await;
     }
 
     /// Closes what is due in the events, and lets the engine look at it.
     pub(crate) async fn tick(&self) -> Ticked {
-        self.plane.ingestion.tick().await.unwrap();
+        self.close_due().await;
         tick(&self.plane.store, &self.plane.publisher, self.clock.now()).await.unwrap()
     }
 
     /// Waits until every slot that is open now has closed, however few units are in it.
     pub(crate) async fn close_slots(&self) {
-        self.plane.ingestion.tick().await.unwrap();
+        self.close_due().await;
         self.clock.advance(60 * 60_000);
-        self.plane.ingestion.tick().await.unwrap();
+        self.close_due().await;
         // What became known behind the slots' end counts in their next step.
         self.clock.advance(5_000);
-        self.plane.ingestion.tick().await.unwrap();
+        self.close_due().await;
     }
 
     /// `(units, events, total)` of an arm and metric in a phase of the flag, over all that is closed.
@@ -369,6 +394,11 @@ impl World {
 
 /// No slot that holds twenty units is longer.
 const SLOT_MS: u64 = 60_000;
+
+/// Less than what a tick, or the end of a process, waits for its partitions: what came back sooner was not cut off.
+const WAITED_FOR: Duration = Duration::from_millis(1_900);
+/// How often either is asked for.
+const ASKED_COUNT_MAX: usize = 20;
 
 /// How long a command may take.
 const COMMAND_LIMIT: Duration = Duration::from_mins(5);

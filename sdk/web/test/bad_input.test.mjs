@@ -2,7 +2,7 @@
 // nothing into the page.
 import assert from 'node:assert/strict';
 import { sleep, until, within } from '../../../tests/node/bounded.mjs';
-import { arrives, empties, isReal, status, story, track, unitName, use, world } from './story.mjs';
+import { arrives, empties, isReal, slowDown, status, story, track, unitName, use, world } from './story.mjs';
 
 const DAY_MS = 86_400_000;
 
@@ -83,7 +83,9 @@ story('errors and durations become outcomes, each once and never many', async ({
     for (let n = 0; n < 30; n += 1) await fetch(`/other.html?${n}`);
   });
   await until('ten errors', async () => edge.events('outcome').filter(({ metric }) => metric === 'error').length >= 10);
+  await until('two durations', async () => edge.events('outcome').filter(({ metric }) => metric === 'latency_ms').length >= 2);
   await sleep(500);
+  await empties(page);
   const count = (name) => edge.events('outcome').filter(({ metric }) => metric === name).length;
   assert.equal(count('error'), 10);
   assert.ok(count('latency_ms') >= 2 && count('latency_ms') <= 10, `${count('latency_ms')}`);
@@ -123,7 +125,8 @@ story('a key that is wrong loses nothing: events wait, rarely asked for', async 
 
 story('answers that are no JSON, or JSON of another shape, acknowledge nothing and break nothing', async ({ edge, open }) => {
   const bodies = ['<!doctype html>', '', '{', 'null', '[]', '5', '"accepted"', '{"accepted":"all"}', '{"accepted":5,"quarantined":[null]}'];
-  edge.fault = (body, at) => (at < bodies.length ? { status: 200, body: bodies[at], headers: { 'content-type': 'application/json' } } : undefined);
+  // Round again until the page was asked what it makes of them.
+  edge.fault = (body, at) => ({ status: 200, body: bodies[at % bodies.length], headers: { 'content-type': 'application/json' } });
   const page = await open();
   await track(page, 5);
   await until('all have answered', async () => {
@@ -131,6 +134,7 @@ story('answers that are no JSON, or JSON of another shape, acknowledge nothing a
     return edge.requests.length >= bodies.length;
   }, { pauseMs: 50, seen: () => edge.requests.length });
   assert.deepEqual(await page.evaluate(() => window.ff.status().accepted), 0);
+  edge.fault = () => undefined;
   await page.evaluate(() => window.dispatchEvent(new Event('online')));
   await arrives(edge, 5, 'at the edge');
   assert.deepEqual(await page.evaluate(() => [window.drops, window.thrown]), [[], []]);
@@ -204,6 +208,7 @@ story('a tab that slept for days sends what waited with its ticket, and what com
   await track(page, 2);
   // The steady clock stood still meanwhile; the answer it has is of four days ago.
   await page.evaluate(() => { Date.now = window.realNow; });
+  await slowDown(page);
   await use(page, 'flag-01');
   await track(page, 3);
   edge.ticketOf = fresh;

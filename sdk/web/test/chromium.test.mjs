@@ -2,9 +2,13 @@
 // clock. With FLAGFUSE_EDGE and FLAGFUSE_KEY the same pages talk to a real edge, through one that keeps the ledger.
 import assert from 'node:assert/strict';
 import { sleep, until, within } from '../../../tests/node/bounded.mjs';
-import { arrives, CHAOS_S, empties, isReal, OFFLINE_S, status, story, track, unitName, use, world } from './story.mjs';
+import { arrives, attempts, CHAOS_S, empties, isReal, OFFLINE_S, slowDown, status, story, track, unitName, use, world } from './story.mjs';
 
 const HOUR_MS = 3_600_000;
+/** How long a beacon may be under way before it is taken for one that the browser never let the page send. */
+const BEACON_MS = 20_000;
+/** Of the chaos: what has to be acknowledged to pages before it may end, and after how many acts it ends anyway. */
+const [ENOUGH, ACTS_MAX] = [20, 500];
 
 /** A visitor whom each of the flags shows this arm. */
 const visitorIn = (edge, arm, flags) => {
@@ -72,16 +76,22 @@ story('an exposure is stored before the value is handed over, and once for a uni
 }, { needsOwnEdge: true });
 
 story('nothing is lost or doubled when the tab is closed', async ({ edge, context, open }) => {
-  const page = await open({ options: { gatherMs: 60_000 } });
-  assert.ok((await track(page, 30)).every((place) => place === 'stored'));
-  await within('the tab closes', page.close({ runBeforeUnload: false }));
-  await until('the beacon', async () => edge.requests.some(({ kind }) => kind === 'beacon'), { limitMs: 20_000, seen: () => edge.requests });
-  await arrives(edge, 30, 'by beacon');
+  let count = 0;
+  // A tab that does not answer half a second after it was closed is killed: then nobody was told that it closes.
+  await attempts('a beacon of a tab that closes', async () => {
+    const page = await open({ options: { gatherMs: 60_000 } });
+    assert.ok((await track(page, 30)).every((place) => place === 'stored'));
+    count += 30;
+    await within('the tab closes', page.close({ runBeforeUnload: false }));
+    const isThere = async () => edge.requests.some(({ kind }) => kind === 'beacon');
+    return until('the beacon', isThere, { limitMs: BEACON_MS }).catch(() => false);
+  });
+  await until('30 outcomes by beacon', async () => edge.events('outcome').length >= 30, { seen: () => edge.requests });
   assert.ok(edge.requests.every(({ type }) => type.startsWith('text/plain')));
   // The next page has them acknowledged with the same ids.
   const next = await open();
   await empties(next);
-  await arrives(edge, 30, 'and again by the next page');
+  await arrives(edge, count, 'and again by the next page');
   void context;
 });
 
@@ -90,7 +100,7 @@ story('nothing is lost when the tab dies in the middle of it', async ({ edge, co
   await track(page, 25);
   const died = new Promise((resolve) => page.once('crash', resolve));
   page.goto('chrome://crash').catch(() => undefined);
-  await within('the tab dies', died, 30_000);
+  await within('the tab dies', died);
   assert.equal(edge.events().length, 0);
   await open();
   await arrives(edge, 25, 'after the crash');
@@ -133,9 +143,17 @@ story('without storage nothing is lost while the tab lives, and a beacon takes w
   edge.fault = (body, at) => (at < failing ? { status: 503 } : undefined);
   await track(page, 10);
   await arrives(edge, 30, 'after failures');
-  await page.evaluate(() => { window.trackMany(5); });
-  await within('the tab closes', page.close({ runBeforeUnload: false }));
-  await arrives(edge, 35, 'by beacon');
+  let last = page;
+  // What is in the memory of a tab that the browser kills before it hears that it closes is gone.
+  await attempts('a beacon of a tab that closes', async (attempt) => {
+    if (attempt > 1) last = await open({ path: '/sandbox.html' });
+    const before = edge.events('outcome').length;
+    await last.evaluate(() => { window.trackMany(5); });
+    await within('the tab closes', last.close({ runBeforeUnload: false }));
+    return until('five more', async () => edge.events('outcome').length >= before + 5, { limitMs: BEACON_MS }).catch(() => false);
+  });
+  await arrives(edge, edge.events('outcome').length, 'by beacon');
+  assert.equal(edge.events('outcome').length % 5, 0, 'all five');
 });
 
 story('where the browser has no locks, events arrive too, and under one id', async ({ edge, open }) => {
@@ -223,18 +241,25 @@ story('what a tab leaves behind is acknowledged to one that stays, though that o
 });
 
 story('the back-forward cache keeps a page that goes on where it was', async ({ edge, open }) => {
-  const page = await open({ options: { gatherMs: 400 } });
-  await track(page, 15);
-  await page.evaluate(() => { window.mark = 'the same page'; });
-  await page.goto(`${world.site.url}/other.html`);
-  await arrives(edge, 15, 'when it was left');
-  // Chromium waits for the page's events, which it does not tell for one that comes out of its cache.
-  await page.evaluate(() => history.back());
-  await until('the page is back', () => page.evaluate(() => window.mark === 'the same page').catch(() => false));
-  assert.deepEqual(await page.evaluate(() => window.pageshows), [false, true], 'it came out of the cache');
-  await track(page, 10);
-  await arrives(edge, 25, 'back again');
-  await empties(page);
+  // It lets go of a page whenever it likes: where memory is short, or where the page takes seconds to be put away.
+  await attempts('a page comes out of the cache', async () => {
+    const before = edge.events('outcome').length;
+    const page = await open({ options: { gatherMs: 400 } });
+    await track(page, 15);
+    await page.evaluate(() => { window.mark = 'the same page'; });
+    await page.goto(`${world.site.url}/other.html`);
+    await arrives(edge, before + 15, 'when it was left');
+    // Chromium waits for the page's events, which it does not tell for one that comes out of its cache.
+    await page.evaluate(() => history.back());
+    await until('a page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
+    if (!(await page.evaluate(() => window.mark === 'the same page'))) return false;
+    await until('it is shown', () => page.evaluate(() => window.pageshows.length > 1));
+    assert.deepEqual(await page.evaluate(() => window.pageshows), [false, true], 'it came out of the cache');
+    await track(page, 10);
+    await arrives(edge, before + 25, 'back again');
+    await empties(page);
+    return true;
+  });
 });
 
 story('a page that is left while it sends may still be cached', async ({ edge, open }) => {
@@ -336,7 +361,7 @@ story('without consent nothing is stored, kept or sent, and taking it back erase
 
   edge.fault = () => ({ hangs: true });
   await track(page, 5);
-  await sleep(200);
+  await until('a request hangs', async () => edge.hanging > 0);
   await page.evaluate(() => window.ff.setConsent(false));
   edge.fault = () => undefined;
   await track(page, 5);
@@ -349,6 +374,7 @@ story('without consent nothing is stored, kept or sent, and taking it back erase
 
 story('later events are the new unit\'s, and answers of the old one are nobody\'s exposures', async ({ edge, open }) => {
   const page = await open({ unit: 'ann' });
+  await slowDown(page);
   await use(page, 'flag-00');
   await track(page, 1);
   // The provider still has ann's answers while bob's are on their way.
@@ -423,13 +449,16 @@ story('an exposure says into which slices its context has put the unit, where th
 }, { needsOwnEdge: true });
 
 story('what happens before the first answer waits for its ticket', async ({ edge, open }) => {
-  edge.flagFault = () => ({ slowMs: 1_500 });
+  const answered = Promise.withResolvers();
+  edge.flagFault = () => ({ until: answered.promise });
   const page = await world.load((await open({ provider: null })).context());
+  await slowDown(page);
   const started = page.evaluate((options) => window.start(options), { edge: edge.url, key: edge.key, unit: 'early' });
   await until('the package runs', () => page.evaluate(() => window.ff !== undefined));
   await track(page, 3);
   await sleep(600);
   assert.equal(edge.events().length, 0);
+  answered.resolve();
   await within('the page starts', started);
   await arrives(edge, 3, 'with tickets');
   assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
@@ -444,6 +473,7 @@ story('the ticket of an old cache is replaced before it is used', async ({ edge,
   edge.ticketOf = fresh;
   edge.flagFault = () => ({ slowMs: 800 });
   const page = await open(options);
+  await slowDown(page);
   await use(page, 'flag-00');
   await track(page, 2);
   await arrives(edge, 2, 'with the new ticket');
@@ -454,9 +484,9 @@ story('the ticket of an old cache is replaced before it is used', async ({ edge,
 
 story('the page of docs/events.md works as it stands', async ({ edge, context }) => {
   const page = await world.load(context, `/events.html?edge=${encodeURIComponent(edge.url)}&key=${encodeURIComponent(edge.key)}`);
-  await until('its exposure', async () => edge.events('exposure').some(({ flag }) => flag === 'one-click'), { limitMs: 30_000 });
+  await until('its exposure', async () => edge.events('exposure').some(({ flag }) => flag === 'one-click'));
   await page.click('button');
-  await until('its outcome', async () => edge.events('outcome').some(({ metric }) => metric === 'conversion'), { limitMs: 30_000 });
+  await until('its outcome', async () => edge.events('outcome').some(({ metric }) => metric === 'conversion'));
   const [exposure] = edge.events('exposure');
   assert.ok(edge.events('outcome').every(({ unit }) => unit === exposure.unit));
   assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
@@ -498,7 +528,7 @@ story('tabs that come, go, crash, sleep in the cache and lose edge, network and 
     async crashes(at) {
       const died = new Promise((resolve) => tabs[at].once('crash', resolve));
       tabs[at].goto('chrome://crash').catch(() => undefined);
-      await within('the tab dies', died, 30_000);
+      await within('the tab dies', died);
       await tabs[at].close();
       await load(at);
     },
@@ -524,18 +554,20 @@ story('tabs that come, go, crash, sleep in the cache and lose edge, network and 
   const names = ['tracks', 'tracks', 'tracks', 'tracks', ...Object.keys(acts)];
   for (const at of tabs.keys()) await load(at);
   const end = Date.now() + CHAOS_S * 1_000;
-  while (Date.now() < end) {
+  for (let count = 0; Date.now() < end || (acknowledged.length <= ENOUGH && count < ACTS_MAX); count += 1) {
     const name = names[draw(names.length)];
     await within(name, acts[name](draw(tabs.length)));
     did[name] = (did[name] ?? 0) + 1;
   }
   edge.fault = () => undefined;
   for (const page of tabs) await page.evaluate(() => window.dispatchEvent(new Event('online')));
-  await until('all queues are empty', async () => (await status(tabs[0])).pending === 0, { limitMs: 60_000 });
+  // One whose clock was set back behind a Retry-After waits for as long as that was; whoever comes next has the right time.
+  const last = await world.open(context, edge, { unit });
+  await until('all queues are empty', async () => (await status(last)).pending === 0);
   const arrived = edge.events('outcome').map(({ value }) => value);
   console.log(`# ${acknowledged.length} events acknowledged to pages, ${arrived.length} arrived: ${JSON.stringify(did)}`);
   const known = new Set(arrived);
   assert.deepEqual(acknowledged.filter((value) => !known.has(value)), [], 'lost');
   assert.equal(known.size, arrived.length, 'none under two ids');
-  assert.ok(arrived.length >= acknowledged.length && acknowledged.length > 20);
+  assert.ok(arrived.length >= acknowledged.length && acknowledged.length > ENOUGH);
 });

@@ -21,7 +21,9 @@ export class Edge {
   conflicts = [];
   /** Preflights for events; there should be none. */
   preflights = 0;
-  /** Called for each request for events: `undefined` passes it, else `{ status, headers, hangs, cuts, losesAnswer }`. */
+  /** Requests that were left to hang. */
+  hanging = 0;
+  /** Called for each request for events: `undefined` passes it, else `{ status, headers, hangs, cuts, losesAnswer, slowMs, until }`. */
   fault = () => undefined;
   /** The same for evaluations. */
   flagFault = () => undefined;
@@ -89,8 +91,10 @@ export class Edge {
       return this.#reply(response, 204, { headers: { 'access-control-allow-headers': allowed, 'access-control-allow-methods': 'POST, GET' } });
     }
     const fault = isEvents ? this.fault(body.toString(), this.requests.length) : this.flagFault();
-    if (fault?.hangs) return undefined;
+    if (fault?.hangs) return void (this.hanging += 1);
     if (fault?.cuts) return response.destroy();
+    // A promise of the test's: the answer comes behind it.
+    await fault?.until;
     if (fault?.slowMs) await new Promise((resolve) => setTimeout(resolve, fault.slowMs));
     if (fault?.status) {
       if (isEvents) this.#note(request, body, fault.status);

@@ -10,7 +10,8 @@ import { Edge } from './edge.mjs';
 export const CHAOS_S = Number(process.env.FLAGFUSE_WEB_CHAOS_S ?? 10);
 /** How long the network is away. */
 export const OFFLINE_S = Number(process.env.FLAGFUSE_OFFLINE_S ?? 3);
-const TEST_MS_MAX = 180_000 + 1_000 * (CHAOS_S + OFFLINE_S);
+/** Each wait inside has a bound of its own, and stories have many of them. */
+const TEST_MS_MAX = 900_000 + 1_000 * (CHAOS_S + OFFLINE_S);
 const executablePath = chromiumPath();
 const upstream = process.env.FLAGFUSE_EDGE;
 /** What only the edge of the tests can be made to do. */
@@ -49,14 +50,28 @@ export const status = (page) => within('the page tells', page.evaluate(() => win
 /** Waits until the edge has acknowledged so many outcomes, and makes sure that it stays at that: nothing lost, nothing doubled. */
 export async function arrives(edge, count, what, { settle_ms = 300 } = {}) {
   await until(`${what}: ${count} outcomes`, async () => edge.events('outcome').length >= count, {
-    limitMs: 60_000, seen: () => ({ outcomes: edge.events('outcome').length, requests: edge.requests.map(({ kind, status, events }) => [kind, status, events.length]) }),
+    seen: () => ({ outcomes: edge.events('outcome').length, requests: edge.requests.map(({ kind, status, events }) => [kind, status, events.length]) }),
   });
   await sleep(settle_ms);
   assert.equal(edge.events('outcome').length, count, what);
 }
 
 export async function empties(page) {
-  await until('the queue is empty', async () => (await status(page)).pending === 0, { limitMs: 30_000 });
+  await until('the queue is empty', async () => (await status(page)).pending === 0);
+}
+
+/** The page's clocks go ten times slower from now on: no pause of the machine is taken for ten seconds without a ticket. */
+export const slowDown = (page) => page.evaluate(() => {
+  for (const clock of [Date, performance]) {
+    const [now, began] = [clock.now.bind(clock), clock.now()];
+    clock.now = () => began + (clock === Date ? Math.floor((now() - began) / 10) : (now() - began) / 10);
+  }
+});
+
+/** Does it again where the browser, and not the page, has spoilt it: one that stands still for a moment lets go of a tab without a word. */
+export async function attempts(what, act, countMax = 5) {
+  for (let count = 1; count <= countMax; count += 1) if (await act(count)) return;
+  assert.fail(`${what}: not in ${countMax} attempts`);
 }
 
 export const use = (page, ...flags) => page.evaluate((flags) => flags.map((name) => window.flag(name)), flags);

@@ -1,8 +1,7 @@
 // Flags on a real stack: made, targeted and published by keyboard alone; edited by two people at once; fed with what nobody should type.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, BOOLEAN, faults, FLAGS, LIMIT_MS, linkOf, open, PLACE, receiptOf, session, settled, shot, stop, tabTo, URL_ } from './page.mjs';
-
+import { admin, BOOLEAN, faults, FLAGS, LIMIT_MS, linkOf, open, PLACE, receiptOf, send, session, settled, shot, stop, tabTo, URL_ } from './page.mjs';
 
 let owner;
 
@@ -28,8 +27,20 @@ async function publish(page) {
   await page.getByText(/sampled/).first().waitFor();
   await page.keyboard.press('ControlOrMeta+s');
   await page.getByRole('dialog', { name: /^Review/ }).waitFor();
-  await page.getByRole('button', { name: /^Publish/ }).and(page.locator(':enabled')).waitFor();
-  await page.keyboard.press('ControlOrMeta+Enter');
+  await send(page);
+}
+
+/** Publishes what somebody else has changed meanwhile; the sheet for that may come before the click or of it. */
+async function meets(page) {
+  const sheet = page.getByRole('dialog', { name: 'Somebody published this flag meanwhile' });
+  const ready = page.getByRole('button', { name: /^Publish/ }).and(page.locator(':enabled:not([data-loading])'));
+  for (const end = Date.now() + LIMIT_MS; ;) {
+    await sheet.or(ready).first().waitFor();
+    if (await sheet.isVisible()) return sheet;
+    assert.ok(Date.now() < end, `nobody says within ${LIMIT_MS} ms that the flag was published meanwhile`);
+    // Gone once the sheet has come.
+    await ready.click({ timeout: 5_000 }).catch(() => undefined);
+  }
 }
 
 test('by keyboard alone: make a flag, target somebody, review who flips, publish, watch the receipt', async () => {
@@ -38,7 +49,8 @@ test('by keyboard alone: make a flag, target somebody, review who flips, publish
   await settled(page);
   await tabTo(page, 'Make a flag');
   await page.keyboard.press('Enter');
-  await page.getByRole('dialog', { name: 'Make a flag' }).waitFor();
+  // What is typed before it has the focus goes nowhere.
+  await page.getByRole('dialog', { name: 'Make a flag' }).locator('input:focus').waitFor();
   const key = `by-keyboard-${process.pid}`;
   await page.keyboard.type(key);
   await page.keyboard.press('Enter');
@@ -57,9 +69,7 @@ test('by keyboard alone: make a flag, target somebody, review who flips, publish
   await review.waitFor();
   await review.getByText('targets').first().waitFor();
   await shot(page, 'story-review');
-  await review.getByRole('button', { name: /^Publish/ }).and(page.locator(':enabled')).waitFor();
-  await page.keyboard.press('ControlOrMeta+Enter');
-  await receiptOf(page).waitFor();
+  await send(page);
   await shot(page, 'story-receipt');
   await page.keyboard.press('Enter');
   await page.getByText('1 unit by name get').first().waitFor();
@@ -79,21 +89,16 @@ test('two people edit one flag, and neither loses a field', async () => {
   await second.page.getByRole('button', { name: /^a When country/ }).click();
   await second.page.getByLabel('Share of them').first().fill('50');
   await publish(first.page);
-  await receiptOf(first.page).waitFor();
   // The other page may have heard of it by its feed, or hears of it when it publishes: both lead to the same sheet.
   await second.page.keyboard.press('ControlOrMeta+s');
-  const sheet = second.page.getByRole('dialog', { name: 'Somebody published this flag meanwhile' });
-  await sheet.or(second.page.getByRole('button', { name: /^Publish/ }).and(second.page.locator(':enabled'))).first().waitFor();
-  if (!(await sheet.isVisible())) await second.page.getByRole('button', { name: /^Publish/ }).click();
-  await sheet.waitFor();
+  const sheet = await meets(second.page);
   await sheet.getByText('together they lose nothing').waitFor();
   // The bar below it covers a part of what is under both, wherever that is scrolled to.
   assert.deepEqual(await faults(second.page, '[role="dialog"]'), []);
   await shot(second.page, 'story-merge');
   await sheet.getByRole('button', { name: 'Take the result' }).click();
   await second.page.getByRole('dialog', { name: /^Review/ }).waitFor();
-  await second.page.getByRole('button', { name: /^Publish/ }).and(second.page.locator(':enabled')).click();
-  await receiptOf(second.page).waitFor();
+  await send(second.page, { clicks: true });
   const { flag } = await admin('GET', `${FLAGS}/${key}`);
   assert.deepEqual(flag.targets, [{ variation: 'on', units: ['ada'] }]);
   assert.equal(flag.rules[0].percentage, 50);
@@ -111,14 +116,11 @@ test('a field that both changed is asked, and nothing is published before the an
   await page.getByText(/sampled/).first().waitFor();
   await admin('PATCH', `${FLAGS}/${key}`, { rules: [{ key: 'a', percentage: 5, conditions: [], split: [{ variation: 'on' }] }] });
   await page.getByRole('button', { name: /^Review/ }).click();
-  const sheet = page.getByRole('dialog', { name: 'Somebody published this flag meanwhile' });
-  await sheet.or(page.getByRole('button', { name: /^Publish/ }).and(page.locator(':enabled'))).first().waitFor();
-  if (!(await sheet.isVisible())) await page.getByRole('button', { name: /^Publish/ }).click();
+  const sheet = await meets(page);
   await sheet.getByText('1 choice left').waitFor();
   await sheet.getByLabel('Yours: 50').check();
   await sheet.getByRole('button', { name: 'Take the result' }).click();
-  await page.getByRole('button', { name: /^Publish/ }).and(page.locator(':enabled')).click();
-  await receiptOf(page).waitFor();
+  await send(page, { clicks: true });
   assert.equal((await admin('GET', `${FLAGS}/${key}`)).flag.rules[0].percentage, 50);
   await context.close();
 });
@@ -153,7 +155,7 @@ test('odd names are names, and what cannot be meant is refused with a sentence b
   for (const [text, says] of [['1,5', 'decimal point'], ['1e3', 'exponent'], ['NaN', 'not a number'], ['101', 'most is 100']]) {
     await share.fill(text);
     await page.getByText(says).first().waitFor();
-    assert.equal(await page.getByRole('button', { name: /^Review/ }).isDisabled(), true, text);
+    await page.getByRole('button', { name: /^Review/ }).and(page.locator(':disabled')).waitFor();
   }
   await share.fill('');
   await page.getByLabel('Add to Values of targetingKey').focus();
@@ -222,6 +224,7 @@ test('menus, dialogs and answers of the flag screens are sound', async () => {
     await page.getByRole('button', { name: 'Discard' }).click();
     for (const tab of ['Variations', 'Environments', 'About', 'JSON', 'History']) {
       await page.getByRole('tab', { name: tab }).click();
+      await page.getByRole('tabpanel', { name: tab, exact: true }).waitFor();
       await settled(page);
       await look(tab);
     }

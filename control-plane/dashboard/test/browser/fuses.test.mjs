@@ -1,7 +1,7 @@
 // A fuse on a real stack: armed by template, tripped with one click and Enter, its story read to the end, closed with a reason.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, BOOLEAN, faults, FLAGS, linkOf, open, PLACE, receiptOf, session, settled, shot, stop, URL_ } from './page.mjs';
+import { admin, BOOLEAN, faults, FLAGS, linkOf, open, PLACE, receiptOf, send, session, settled, shot, stop, URL_ } from './page.mjs';
 
 const POLICY = { mode: 'anytime', treatment_variation: 'on', control_variation: 'off', ramp: {}, guardrails: [{ metric: 'error', direction: 'increase_is_harm', threshold: 0.5 }] };
 
@@ -21,9 +21,7 @@ test('armed by template, tripped by one click and Enter, told as a story, closed
   await page.getByText('What speaks against it').waitFor();
   await page.getByRole('list', { name: 'Findings' }).waitFor();
   await page.getByRole('button', { name: 'Review' }).and(page.locator(':enabled')).click();
-  await page.getByRole('button', { name: /^Arm/ }).and(page.locator(':enabled')).waitFor();
-  await page.keyboard.press('ControlOrMeta+Enter');
-  await receiptOf(page).waitFor();
+  await send(page, { verb: /^Arm/ });
   const armed = await admin('GET', `${FLAGS}/${key}/fuse`);
   assert.deepEqual(armed.policy.guardrails.map(({ metric }) => metric), ['error', 'latency_ms']);
   await page.keyboard.press('Enter');

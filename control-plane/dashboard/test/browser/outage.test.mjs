@@ -7,8 +7,6 @@ import { admin, EVERYTHING, FLAGS, LIMIT_MS, linkOf, open, PLACE, session, settl
 
 /** A file with `kill` or `start` in it moves the control plane; gone, it is done. */
 const LEVER = process.env.FLAGFUSE_LEVER;
-/** Within so long the page has to say that it is not live. */
-const TOLD_MS = 20_000;
 
 let state;
 
@@ -17,16 +15,17 @@ before(async () => {
 });
 after(stop);
 
-const live = (page, status, timeout = LIMIT_MS) => page.locator(`[data-live="${status}"]`).waitFor({ timeout });
+/** How soon a page has to notice is in feed.test.mjs, which has a clock of its own. */
+const live = (page, status) => page.locator(`[data-live="${status}"]`).waitFor();
 const change = (words) => admin('PATCH', `${FLAGS}/banner-text`, { description: `${words} ${Date.now()}` });
 
 async function pull(lever) {
   await writeFile(LEVER, lever);
-  for (let n = 0; n < 600; n += 1) {
+  for (const end = Date.now() + 2 * LIMIT_MS; Date.now() < end;) {
     if (await access(LEVER).then(() => false, () => true)) return;
     await new Promise((next) => setTimeout(next, 50));
   }
-  assert.fail(`nobody pulled the lever: ${lever}`);
+  assert.fail(`nobody pulled the lever within ${2 * LIMIT_MS} ms: ${lever}`);
 }
 
 /** A page that was opened once, and follows what happens. */
@@ -52,7 +51,7 @@ test('the control plane is killed and started again', { skip: LEVER === undefine
   await follow(URL_, opened);
   const began = Date.now();
   await pull('kill');
-  await live(page, 'broken', TOLD_MS);
+  await live(page, 'broken');
   console.log(`not live ${Date.now() - began} ms after the control plane was killed`);
   await page.getByText('cannot be reached').first().waitFor();
   await pull('start');
@@ -74,7 +73,8 @@ test('an hour of sleep is not shown as live', async () => {
   line.stall();
   const { version } = await change('asleep');
   await page.clock.fastForward('01:00:00');
-  assert.notEqual(await page.locator('[data-live]').getAttribute('data-live'), 'live');
+  // It is drawn a moment after it is known; the line stands still until it is cut, so nothing makes it live again.
+  await page.locator('[data-live]:not([data-live="live"])').waitFor();
   assert.match(await page.locator('[data-live]').innerText(), /not live since|connecting/);
   assert.equal(await page.getByRole('link', { name: version, exact: true }).count(), 0);
   // The old connections are dead, and the network is there again.
@@ -93,7 +93,7 @@ test('a line that stands still is noticed', { skip: !EVERYTHING }, async () => {
   await follow(line.url, opened);
   const began = Date.now();
   line.stall();
-  await live(page, 'broken', TOLD_MS);
+  await live(page, 'broken');
   console.log(`not live ${Date.now() - began} ms after the line stood still`);
   line.cut(true);
   line.cut(false);

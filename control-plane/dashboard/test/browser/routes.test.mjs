@@ -2,7 +2,7 @@
 // viewer nothing that would be refused.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, EVERYTHING, faults, go, LINK, linkOf, open, PLACE, receiptOf, session, settled, shot, stop, URL_ } from './page.mjs';
+import { admin, chord, EVERYTHING, faults, go, LINK, linkOf, open, PLACE, receiptOf, session, settled, shot, stop, URL_ } from './page.mjs';
 
 const ROUTES = [
   '',
@@ -108,9 +108,7 @@ test('the shortcuts go where they say, and what is not there has a way back', as
   await page.goto(`${URL_}${PLACE}`);
   await settled(page);
   for (const [key, title] of [['p', 'Propagation'], ['e', 'Events'], ['s', 'SLOs'], ['u', 'Fuses'], ['o', 'Overview']]) {
-    await page.keyboard.press('g');
-    await page.keyboard.press(key);
-    await page.getByRole('heading', { level: 1, name: title }).waitFor();
+    await chord(page, key, title);
   }
   await page.goto(`${URL_}${PLACE}/nothing/here`);
   await page.getByText('There is nothing here').waitFor();

@@ -1,7 +1,7 @@
 // What people come to find out, each from the overview in three interactions at most: a click, a shortcut, or a text that is typed.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, BOOLEAN, FLAGS, LIMIT_MS, linkOf, open, PLACE, session, settled, stop, URL_ } from './page.mjs';
+import { admin, BOOLEAN, chord, FLAGS, LIMIT_MS, linkOf, open, PLACE, session, settled, stop, URL_ } from './page.mjs';
 
 const MOST = 3;
 
@@ -31,10 +31,7 @@ async function end(question) {
 }
 
 const click = (locator) => ((count += 1), locator.click());
-const press = async (page, ...keys) => {
-  count += 1;
-  for (const key of keys) await page.keyboard.press(key);
-};
+const press = (page, key) => ((count += 1), page.keyboard.press(key));
 const type = (page, text) => ((count += 1), page.keyboard.type(text));
 
 /** Through the palette: opened, asked, taken. */
@@ -65,7 +62,7 @@ test('is the kill live in a region?', async () => {
   const { version } = await admin('POST', `${FLAGS}/${key}/off`, {});
   const { replicas } = await admin('GET', '/projects/demo/environments/production/propagation');
   const page = await begin();
-  await click(page.getByRole('link', { name: new RegExp(`^Receipts of ${version.replace('.', '\\.')}:`) }));
+  await click(page.getByRole('link', { name: new RegExp(`^Receipts of ${version.replace('.', '\\.')}:`) }).first());
   const rows = page.getByRole('region', { name: 'Receipts' }).getByRole('row').filter({ hasText: replicas[0].region });
   await rows.first().getByText(/\d\d:\d\d/).waitFor();
   await page.getByText(/is live everywhere/).waitFor();
@@ -105,7 +102,8 @@ test('which events are refused, and why?', async () => {
   const { quarantined } = await response.json();
   assert.equal(quarantined.length, 1, JSON.stringify(quarantined));
   const page = await begin();
-  await press(page, 'g', 'e');
+  count += 1;
+  await chord(page, 'e', 'Events');
   const group = page.getByRole('region', { name: 'Quarantine' }).locator('.row').filter({ hasText: quarantined[0].code });
   await group.first().waitFor({ timeout: 2 * LIMIT_MS });
   assert.match(await group.first().innerText(), /\d+ events?/);

@@ -22,6 +22,8 @@ use crate::workerd::log_tail;
 /// From one death to the next, and how long who died stays away: between these, in milliseconds.
 const PEACE_MS: (u64, u64) = (500, 6_000);
 const ABSENCE_MS: (u64, u64) = (0, 1_500);
+/// So many deaths there are in any case.
+const DEATH_COUNT_MIN: u64 = 2;
 /// One of so many deaths takes both.
 const BOTH: u64 = 6;
 /// Looks at the fuses are this far apart: many of them, so that many are interrupted.
@@ -128,11 +130,12 @@ impl Planes {
         Ok(())
     }
 
-    /// Lets them die for so long; how many deaths there were. Both run when it returns, unless it fails.
+    /// Lets them die for so long, and more than once on a machine that is slow to revive them; how many deaths there were. Both
+    /// run when it returns, unless it fails.
     pub(super) fn die_for(&self, length: Duration, chance: &mut Chance, stop: &AtomicBool) -> Result<u64> {
         let began = Instant::now();
         let mut deaths = 0;
-        while began.elapsed() < length && !stop.load(Ordering::SeqCst) {
+        while (began.elapsed() < length || deaths < DEATH_COUNT_MIN) && !stop.load(Ordering::SeqCst) {
             thread::sleep(chance.between(PEACE_MS));
             let (first, both) = (usize::try_from(chance.below(2))?, chance.below(BOTH) == 0);
             let dying = if both { vec![first, first + 1] } else { vec![first] };

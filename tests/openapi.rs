@@ -13,6 +13,10 @@ use support::{ENVIRONMENT, PROJECT, SCRIPT_LIMIT, World, environment_path, fresh
 
 /// Requests that have to do for every change.
 const CASE_COUNT: u64 = 1_000;
+/// Requests that are drawn.
+const USUAL_PHASES: &str = "examples,fuzzing,stateful";
+/// And those that put each bound of each parameter to the test, one by one: some 15,000, five minutes of a processor.
+const EVERY_PHASE: &str = "examples,coverage,fuzzing,stateful";
 /// Within which all requests are made; a request takes some milliseconds and its generation some more.
 const LIMIT: Duration = Duration::from_hours(2);
 
@@ -105,6 +109,7 @@ fn every_answer_to_requests_made_from_the_document_is_one_that_it_promises(world
     let cases = number("FLAGFUSE_API_CASES").unwrap_or(CASE_COUNT);
     let seed = number("FLAGFUSE_SEED").unwrap_or(1);
     let operation_count = operations(document);
+    let phases = if cases > CASE_COUNT { EVERY_PHASE } else { USUAL_PHASES };
     let dir = fresh_dir("openapi-client");
     let token = world.stack.admin_token();
     let url = world.stack.control_plane_url();
@@ -117,7 +122,7 @@ fn every_answer_to_requests_made_from_the_document_is_one_that_it_promises(world
         .args(["run", &format!("{url}/v1/openapi.json")])
         .args(["--header", &format!("Authorization: Bearer {token}")])
         .args(["--exclude-checks", "positive_data_acceptance"])
-        .args(["--max-examples", &cases.div_ceil(operation_count).to_string()])
+        .args(["--max-examples", &cases.div_ceil(operation_count).to_string(), "--phases", phases])
         .args(["--seed", &seed.to_string(), "--generation-database", "none", "--continue-on-failure"])
         // A stream that does not end; the suite reads it.
         .args(["--exclude-path", "/v1/feed"])

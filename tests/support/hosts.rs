@@ -104,8 +104,8 @@ impl Host {
     }
 }
 
-/// Where Chromium is; the one that cannot have a window takes a third of the processor. On a CI machine it is installed when it
-/// is missing, elsewhere that is the developer's decision.
+/// Where Chromium is; the one without windows takes a third of the processor. On a CI machine it is installed when it is
+/// missing, elsewhere that is the developer's decision.
 #[expect(
     clippy::disallowed_methods,
     reason = "whether a missing browser may be skipped is for the machine to say"
@@ -127,7 +127,7 @@ pub fn chromium_binary() -> Result<Option<String>> {
     if let Some(path) = find() {
         return Ok(Some(path));
     }
-    let install = ["install", "-y", "-qq", "--no-install-recommends", "chromium-headless-shell"];
+    let install = ["install", "-y", "-qq", "--no-install-recommends", "chromium"];
     for arguments in [&["update", "-qq"][..], &install] {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());

@@ -240,14 +240,14 @@ story('what a tab leaves behind is acknowledged to one that stays, though that o
   await arrives(edge, 6, 'and again by the tab that stays');
 });
 
-story('the back-forward cache keeps a page that goes on where it was', async ({ edge, open }) => {
+story('the back-forward cache keeps a page that goes on where it was', async ({ edge, open, site }) => {
   // It lets go of a page whenever it likes: where memory is short, or where the page takes seconds to be put away.
   await attempts('a page comes out of the cache', async () => {
     const before = edge.events('outcome').length;
     const page = await open({ options: { gatherMs: 400 } });
     await track(page, 15);
     await page.evaluate(() => { window.mark = 'the same page'; });
-    await page.goto(`${world.site.url}/other.html`);
+    await page.goto(`${site.url}/other.html`);
     await arrives(edge, before + 15, 'when it was left');
     // Chromium waits for the page's events, which it does not tell for one that comes out of its cache.
     await page.evaluate(() => history.back());
@@ -260,15 +260,15 @@ story('the back-forward cache keeps a page that goes on where it was', async ({ 
     await empties(page);
     return true;
   });
-});
+}, { needsCache: true });
 
-story('a page that is left while it sends may still be cached', async ({ edge, open }) => {
+story('a page that is left while it sends may still be cached', async ({ edge, open, site }) => {
   edge.fault = () => ({ hangs: true });
   const page = await open();
   await track(page, 15);
   await until('a request hangs', async () => page.evaluate(() => performance.now() > 0 && navigator.locks.query().then(({ held }) => held.length > 0)));
   await page.evaluate(() => { window.mark = 'the same page'; });
-  await page.goto(`${world.site.url}/other.html`);
+  await page.goto(`${site.url}/other.html`);
   await sleep(300);
   await page.evaluate(() => history.back());
   await until('the page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
@@ -277,7 +277,7 @@ story('a page that is left while it sends may still be cached', async ({ edge, o
   edge.fault = () => undefined;
   if (!isCached) await page.evaluate((options) => window.start(options), { edge: edge.url, key: edge.key, unit: 'x' });
   await arrives(edge, 15, 'after the edge came back');
-});
+}, { needsCache: true });
 
 story('a clock that is set back spoils no time and loses nothing', async ({ edge, open }) => {
   const page = await open({ options: { gatherMs: 700 } });

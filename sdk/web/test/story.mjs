@@ -23,20 +23,23 @@ before(async () => {
 });
 after(() => world?.close());
 
-/** A test with an edge and a browser profile of its own, which end with it. */
-export function story(name, tell, { needsOwnEdge = false } = {}) {
-  const skip = executablePath === undefined ? 'Chromium is not installed' : needsOwnEdge && isReal ? 'needs the edge of the tests' : false;
+/** A test with an edge and a browser profile of its own, which end with it; with a browser of its own where it needs one that caches pages. */
+export function story(name, tell, { needsOwnEdge = false, needsCache = false } = {}) {
+  const path = needsCache ? chromiumPath({ cachesPages: true }) : executablePath;
+  const skip = path === undefined ? 'Chromium is not installed' : needsOwnEdge && isReal ? 'needs the edge of the tests' : false;
   test(name, { skip, timeout: TEST_MS_MAX }, async () => {
     const edge = await Edge.start({ upstream, ...(isReal && { key: process.env.FLAGFUSE_KEY }) });
-    const context = await world.profile();
+    const own = path === executablePath ? world : await startBrowser(path);
+    const context = await own.profile();
     try {
-      const open = (more = {}) => world.open(context, edge, { unit: unitName(), ...more });
-      await tell({ edge, context, open });
+      const open = (more = {}) => own.open(context, edge, { unit: unitName(), ...more });
+      await tell({ edge, context, open, site: own.site });
       assert.deepEqual(edge.conflicts, [], 'an id came again with other words');
       assert.equal(edge.preflights, 0, 'events cost a preflight');
     } finally {
       await within('the profile closes', context.close());
       edge.close();
+      if (own !== world) await own.close();
     }
   });
 }

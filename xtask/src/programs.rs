@@ -157,9 +157,9 @@ fn program(message: &Value, product: &str) -> Result<Option<Program>> {
     ) else {
         return Ok(None);
     };
-    // Compiled for its lints: it measures, and tests nothing.
-    let kinds = message["target"]["kind"].as_array();
-    if kinds.is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench")) {
+    // Compiled for its lints: it tests nothing.
+    let mut kinds = message["target"]["kind"].as_array().into_iter().flatten();
+    if kinds.any(|kind| kind == "bench" || kind == "example") {
         return Ok(None);
     }
     let package = package_name(message["package_id"].as_str().unwrap_or_default());

@@ -36,7 +36,7 @@ fn number(flag: &Value) -> u64 {
 async fn edit(world: &World, have_read: &Barrier, until: Option<Instant>) -> Tally {
     let mut tally = Tally::default();
     let read = world.send(&world.admin, "GET", FLAG, Vec::new()).await;
-    timeout(READ_LIMIT, have_read.wait()).await.expect("all editors have read the flag");
+    timeout(READ_LIMIT, Barrier::wait(have_read)).await.expect("all editors have read the flag");
     let (mut etag, mut seen) = (read.etag.unwrap(), read.body["flag"].clone());
     loop {
         let before = number(&seen);

@@ -1,6 +1,7 @@
 //! The admin API against its own `OpenAPI` document: a property-based client makes requests out of it, sound ones and broken
 //! ones, and every answer has to be one that the document promises. A client in TypeScript is generated of it, and works.
-//! `FLAGFUSE_API_CASES=20000 cargo test -p flagfuse-tests openapi::` tries longer; `FLAGFUSE_SEED` repeats a run.
+//! `FLAGFUSE_API_CASES=20000 cargo test -p flagfuse-tests openapi::` tries longer, and as everybody else too;
+//! `FLAGFUSE_SEED` repeats a run.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +10,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{ENVIRONMENT, PROJECT, SCRIPT_LIMIT, World, environment_path, fresh_dir, output, root};
+use support::{
+    Answer, Client, ENVIRONMENT, PROJECT, SCRIPT_LIMIT, World, environment_path, fresh_dir, output, root,
+};
 
 /// Requests that have to do for every change.
 const CASE_COUNT: u64 = 1_000;
@@ -58,8 +61,7 @@ fn furnish(world: &World) {
 fn what_the_document_promises_is_kept() {
     let world = World::start("openapi");
     furnish(&world);
-    let document =
-        world.admin.get("/v1/openapi.json").and_then(xtask::http::Answer::ok).expect("the document is there");
+    let document = world.admin.get("/v1/openapi.json").and_then(Answer::ok).expect("the document is there");
     a_generated_client_is_typed_and_works(&world, &document);
     every_answer_to_requests_made_from_the_document_is_one_that_it_promises(&world, &document);
 }
@@ -101,44 +103,108 @@ fn a_generated_client_is_typed_and_works(world: &World, document: &Value) {
     let stale = &told["stale"]["data"];
     assert_eq!((status("stale"), &stale["code"]), (Some(412), &json!("precondition_failed")));
     assert_eq!(stale["current"]["flag"], told["read"]["data"]["flag"]);
-    assert_eq!((status("unknown"), &told["unknown"]["data"]["code"]), (Some(404), &json!("flag_not_found")));
+    assert_eq!((status("unknown"), &told["unknown"]["data"]["code"]), (Some(404), &json!("unknown_flag")));
 }
 
 fn every_answer_to_requests_made_from_the_document_is_one_that_it_promises(world: &World, document: &Value) {
-    let Some(mut client) = client() else { return };
+    if client().is_none() {
+        return;
+    }
     let cases = number("FLAGFUSE_API_CASES").unwrap_or(CASE_COUNT);
-    let seed = number("FLAGFUSE_SEED").unwrap_or(1);
-    let operation_count = operations(document);
-    let phases = if cases > CASE_COUNT { EVERY_PHASE } else { USUAL_PHASES };
-    let dir = fresh_dir("openapi-client");
-    let token = world.stack.admin_token();
-    let url = world.stack.control_plane_url();
-    let settings = root().join("tests/python");
-    client
-        .env("SCHEMATHESIS_HOOKS", "hooks")
-        .env("PYTHONPATH", &settings)
-        .arg("--config-file")
-        .arg(settings.join("schemathesis.toml"))
-        .args(["run", &format!("{url}/v1/openapi.json")])
-        .args(["--header", &format!("Authorization: Bearer {token}")])
-        .args(["--exclude-checks", "positive_data_acceptance"])
-        .args(["--max-examples", &cases.div_ceil(operation_count).to_string(), "--phases", phases])
-        .args(["--seed", &seed.to_string(), "--generation-database", "none", "--continue-on-failure"])
-        // A stream that does not end; the suite reads it.
-        .args(["--exclude-path", "/v1/feed"])
-        .args(["--suppress-health-check", "all", "--report", "json", "--report-json-path"])
-        .arg(dir.join("report.json"))
-        .current_dir(&dir);
-    let output = output("trying the API", &mut client, LIMIT);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "FLAGFUSE_SEED={seed}\n{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let report = fs::read_to_string(dir.join("report.json")).expect("the client reports");
-    let tried = tried(&serde_json::from_str(&report).expect("the report is JSON"));
-    assert!(tried >= cases, "only {tried} requests were made of {cases}:\n{said}");
+    let run = Run { url: world.stack.control_plane_url(), operation_count: operations(document) };
+    let admin = ("authorization", format!("Bearer {}", world.stack.admin_token()));
+    if cases <= CASE_COUNT {
+        run.as_caller("admin", &[admin], cases, USUAL_PHASES);
+        return;
+    }
+    let tried = run.as_caller("admin", &[admin], cases, EVERY_PHASE);
+    // What that left of the demo is not much.
+    xtask::demo_project::ensure(&world.admin).expect("the demo project can be made again");
+    furnish(world);
+    let others = callers(world);
+    let share = CASE_COUNT.max(cases / others.len() as u64);
+    let tried: u64 = others
+        .iter()
+        .map(|(who, headers)| run.as_caller(who, headers, share, USUAL_PHASES))
+        .fold(tried, |sum, tried| sum + tried);
+    println!("{tried} requests, by an admin's token and {} other callers", others.len());
+}
+
+/// A caller's headers by what it is.
+type Caller = (String, Vec<(&'static str, String)>);
+
+/// Somebody in every role, and a token of every other kind.
+fn callers(world: &World) -> Vec<Caller> {
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut callers = Vec::new();
+    for role in ["owner", "admin", "editor", "approver", "viewer"] {
+        let member = json!({ "name": format!("a {role}"), "roles": [{ "role": role }] });
+        let invited = world.admin.post("/v1/members", &member).and_then(Answer::ok).expect("a member");
+        let link = json!({ "code": invited["code"] }).to_string().into_bytes();
+        let nobody = Client::new(&world.stack.control_plane_url(), None);
+        let origin = ("sec-fetch-site", "same-origin".to_owned());
+        let headers = [(origin.0, origin.1.as_str())];
+        let answer = nobody.send("POST", "/v1/session/link", &headers, Some(link)).expect("a session");
+        let cookie = answer.header("set-cookie").expect("a cookie").split(';').next().expect("its value");
+        callers.push((format!("a person, {role}"), vec![("cookie", cookie.to_owned()), origin]));
+    }
+    for kind in ["editor", "viewer", "ingest", "metrics", "server", "client"] {
+        let mut token = json!({ "kind": kind, "name": format!("tried by {kind}") });
+        if matches!(kind, "server" | "client") {
+            token["project"] = json!(PROJECT);
+            token["environment"] = json!(ENVIRONMENT);
+        }
+        let token = world.admin.post("/v1/tokens", &token).and_then(Answer::ok).expect("a token");
+        let bearer = ("authorization", format!("Bearer {}", text(&token["token"])));
+        callers.push((format!("a token, {kind}"), vec![bearer]));
+    }
+    callers
+}
+
+/// What the requests are made of.
+struct Run {
+    url: String,
+    operation_count: u64,
+}
+
+impl Run {
+    /// Tries at least so many requests; how many.
+    fn as_caller(&self, who: &str, headers: &[(&'static str, String)], cases: u64, phases: &str) -> u64 {
+        let mut client = client().expect("it was there a moment ago");
+        let (dir, settings) = (fresh_dir("openapi-client"), root().join("tests/python"));
+        let seed = number("FLAGFUSE_SEED").unwrap_or(1);
+        let of_each = cases.div_ceil(self.operation_count).to_string();
+        client
+            .env("SCHEMATHESIS_HOOKS", "hooks")
+            .env("PYTHONPATH", &settings)
+            .arg("--config-file")
+            .arg(settings.join("schemathesis.toml"))
+            .args(["run", &format!("{}/v1/openapi.json", self.url)])
+            .args(["--exclude-checks", "positive_data_acceptance"])
+            .args(["--max-examples", &of_each, "--phases", phases])
+            .args(["--seed", &seed.to_string(), "--generation-database", "none", "--continue-on-failure"])
+            // A stream that does not end; the suite reads it.
+            .args(["--exclude-path", "/v1/feed"])
+            .args(["--suppress-health-check", "all", "--report", "json", "--report-json-path"])
+            .arg(dir.join("report.json"))
+            .current_dir(&dir);
+        for (name, value) in headers {
+            client.args(["--header", &format!("{name}: {value}")]);
+            if *name == "cookie" {
+                // Whoever signs out is nobody from then on.
+                client.args(["--exclude-path", "/v1/session"]);
+            }
+        }
+        let output = output("trying the API", &mut client, LIMIT);
+        let (said, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{who}, FLAGFUSE_SEED={seed}\n{said}{errors}");
+        let report = fs::read_to_string(dir.join("report.json")).expect("the client reports");
+        let tried = tried(&serde_json::from_str(&report).expect("the report is JSON"));
+        assert!(tried >= cases, "{who}: only {tried} requests were made of {cases}:\n{said}");
+        println!("{who}: {tried} requests");
+        tried
+    }
 }
 
 fn operations(document: &Value) -> u64 {

@@ -15,6 +15,8 @@ pub struct WasmCrate {
     pub name: &'static str,
     /// Cargo's package, whose library is a `cdylib`.
     pub package: &'static str,
+    /// Packages that are built with it: with the features of all, what they have in common is compiled once.
+    pub company: &'static [&'static str],
     /// File name of the generated module, without its ending.
     pub module: &'static str,
     /// Who loads it.
@@ -38,6 +40,7 @@ pub enum Host {
 pub const EDGE: WasmCrate = WasmCrate {
     name: "edge",
     package: "flagfuse-edge",
+    company: &[],
     module: "index",
     host: Host::Worker,
     beside: &["edge/src/entry.js"],
@@ -48,6 +51,7 @@ pub const EDGE: WasmCrate = WasmCrate {
 pub const EVALUATOR: WasmCrate = WasmCrate {
     name: "evaluator",
     package: "flagfuse-evaluator",
+    company: &[],
     module: "evaluator",
     host: Host::Any,
     beside: &[],
@@ -58,6 +62,7 @@ pub const EVALUATOR: WasmCrate = WasmCrate {
 pub const DETERMINISM: WasmCrate = WasmCrate {
     name: "determinism-module",
     package: "flagfuse-determinism",
+    company: &["flagfuse-edge"],
     module: "determinism",
     host: Host::Any,
     beside: &[
@@ -96,6 +101,7 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
         &format!("compiling the {name}"),
         optimising_cargo()
             .args(["build", "--release", "--target", tools::WASM_TARGET, "--package", what.package])
+            .args(what.company.iter().flat_map(|package| ["--package", package]))
             .current_dir(root),
         COMPILE_LIMIT,
     )?;
@@ -185,7 +191,8 @@ fn bind(root: &Path, parts: &Parts<'_>) -> Result<()> {
     run_within(
         &format!("generating the {name}'s bindings"),
         cargo()
-            .args(["run", "--quiet", "--package", "xtask", "--features", "bindgen"])
+            // With the features of the whole workspace: most of what it is made of is there, or is needed soon.
+            .args(["run", "--quiet", "--features", "xtask/bindgen"])
             .args(["--bin", "wasm-bindgen-module", "--", host, module])
             .args([&parts.compiled, dir])
             .current_dir(root),

@@ -20,7 +20,7 @@ use worker::{Env, Headers, Method, Request, RequestInit, Response, Stub};
 
 use crate::clock;
 use crate::config::Config;
-use crate::deadline::within;
+use crate::deadline::{pause, within};
 use crate::error::EdgeError;
 use crate::notify::hub_do::{
     ANNOUNCE_PATH, CLIENT_HEADER, KEY_HEADER, LISTEN_PATH, STORED_HEADER, URGENT_HEADER,
@@ -29,9 +29,11 @@ use crate::notify::shares::Client;
 
 /// Time a notifier has to take an announcement or a listener.
 const NOTIFIER_TIMEOUT_MS: u64 = 5_000;
+/// Pauses before a notifier that has taken no announcement is told again: one that was just being moved, and one that is late.
+const ANNOUNCE_PAUSES_MS: [u64; 2] = [250, 2_000];
 
-/// Tells every listener of an environment that its replica stored `version`. What goes wrong is logged, never returned:
-/// a client that hears nothing asks by itself.
+/// Tells every listener of an environment that its replica stored `version`. What goes wrong is tried again, logged then and
+/// never returned: a client that hears nothing asks by itself.
 ///
 /// Every notifier is told, whether it has listeners or not: a request and some milliseconds of an object are a fraction of
 /// what the publication itself costs the region, and less than to keep a list of who listens and to be wrong about it.
@@ -45,10 +47,10 @@ pub async fn announce(
     urgency: Urgency,
     keys: &KeyIds,
 ) {
-    let stored_ms = clock::now().0.to_string();
+    let (stored_ms, keys) = (&clock::now().0.to_string(), &keys.to_string());
     let told = (0..config.notify.notifier_count).map(|index| {
-        let (stored_ms, keys) = (&stored_ms, keys.to_string());
-        async move {
+        let tell = async move || -> worker::Result<Response> {
+            // A stub that has failed once may be of an object that is gone.
             let stub = notifier_stub(env, config, scope, index)?;
             let headers = Headers::new();
             headers.set(VERSION_HEADER, &version.to_string())?;
@@ -61,13 +63,31 @@ pub async fn announce(
             let request = Request::new_with_init(&format!("http://notifier{ANNOUNCE_PATH}"), &init)?;
             let answer = within(NOTIFIER_TIMEOUT_MS, stub.fetch_with_request(request)).await;
             answer.map_err(|error| worker::Error::RustError(error.to_string()))?
-        }
+        };
+        repeated(&ANNOUNCE_PAUSES_MS, pause, tell)
     });
     for outcome in join_all(told).await {
         if let Err(error) = outcome {
             worker::console_warn!("a notifier of {scope} was not told of {version}: {error}");
         }
     }
+}
+
+/// Acts until that succeeds, with a pause before each repetition; the last failure when it never does.
+async fn repeated<T, E>(
+    pauses_ms: &[u64],
+    pause: impl AsyncFn(u64),
+    act: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut outcome = act().await;
+    for ms in pauses_ms {
+        if outcome.is_ok() {
+            break;
+        }
+        pause(*ms).await;
+        outcome = act().await;
+    }
+    outcome
 }
 
 /// Who listens to what.
@@ -121,4 +141,30 @@ pub async fn listen(
 /// The notifier object `region/tenant/project/environment/index`.
 fn notifier_stub(env: &Env, config: &Config, scope: &Scope, index: u16) -> worker::Result<Stub> {
     env.durable_object("NOTIFIER")?.get_by_name(&format!("{}/{scope}/{index}", config.region))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_fails_is_repeated_after_its_pauses_and_what_succeeds_is_not() {
+        // How often it fails, what comes of it, and the pauses.
+        for (failure_count, outcome, paused) in
+            [(0, Ok(1), &[][..]), (1, Ok(2), &[250]), (2, Ok(3), &[250, 2_000]), (3, Err(3), &[250, 2_000])]
+        {
+            let (attempts, pauses) = (Cell::new(0), RefCell::new(Vec::new()));
+            let act = async || {
+                attempts.set(attempts.get() + 1);
+                if attempts.get() > failure_count { Ok(attempts.get()) } else { Err(attempts.get()) }
+            };
+            let pause = async |ms| pauses.borrow_mut().push(ms);
+            let found = repeated(&ANNOUNCE_PAUSES_MS, pause, act).now_or_never();
+            assert_eq!((found, &*pauses.borrow()), (Some(outcome), paused));
+        }
+    }
 }

@@ -164,7 +164,7 @@ mod tests {
             };
             let pause = async |ms| pauses.borrow_mut().push(ms);
             let found = repeated(&ANNOUNCE_PAUSES_MS, pause, act).now_or_never();
-            assert_eq!((found, &*pauses.borrow()), (Some(outcome), paused));
+            assert_eq!((found, pauses.into_inner()), (Some(outcome), paused.to_vec()));
         }
     }
 }

@@ -35,7 +35,7 @@ const BUFFER_COUNT: usize = 4;
 /// Batches that are made before the clock runs: what a round sends.
 const ROUND_EVENT_COUNT: usize = 400_000;
 /// Events of a batch whose acknowledgement is timed.
-const TIMED_EVENT_COUNT: usize = 200;
+pub(super) const TIMED_EVENT_COUNT: usize = 200;
 /// How long half of the load lasts.
 const HALF_LOAD: Duration = Duration::from_secs(20);
 /// A fuse is killed so often, each of a flag of its own.
@@ -135,10 +135,10 @@ impl Course {
         Ok(())
     }
 
-    /// Sends the mix as fast as it is taken, while fuses are killed; how many events a second.
-    pub(super) fn full_load(&mut self) -> Result<f64> {
+    /// Sends the mix as fast as it is taken, in batches of `len_max` at most, while fuses are killed; how many events a second.
+    pub(super) fn full_load(&mut self, len_max: usize) -> Result<f64> {
         let events = self.events(ROUND_EVENT_COUNT, Stream::Mix)?;
-        let bodies = self.bodies(&events, BATCH_EVENT_COUNT_MAX);
+        let bodies = self.bodies(&events, len_max);
         let began = Instant::now();
         self.while_killing(KILL_PAUSE, |course| course.send(&bodies))?;
         #[expect(clippy::cast_precision_loss, reason = "some hundred thousand")]

@@ -2,7 +2,7 @@
 // clock. With FLAGFUSE_EDGE and FLAGFUSE_KEY the same pages talk to a real edge, through one that keeps the ledger.
 import assert from 'node:assert/strict';
 import { sleep, until, within } from '../../../tests/node/bounded.mjs';
-import { arrives, attempts, CHAOS_S, empties, isReal, OFFLINE_S, slowDown, status, story, track, unitName, use, world } from './story.mjs';
+import { arrives, attempts, CHAOS_S, empties, goBack, isReal, OFFLINE_S, slowDown, status, story, track, unitName, use, world } from './story.mjs';
 
 const HOUR_MS = 3_600_000;
 /** How long a beacon may be under way before it is taken for one that the browser never let the page send. */
@@ -240,17 +240,17 @@ story('what a tab leaves behind is acknowledged to one that stays, though that o
   await arrives(edge, 6, 'and again by the tab that stays');
 });
 
-story('the back-forward cache keeps a page that goes on where it was', async ({ edge, open, site }) => {
+story('the back-forward cache keeps a page that goes on where it was', async ({ edge, open, world }) => {
   // It lets go of a page whenever it likes: where memory is short, or where the page takes seconds to be put away.
   await attempts('a page comes out of the cache', async () => {
     const before = edge.events('outcome').length;
     const page = await open({ options: { gatherMs: 400 } });
     await track(page, 15);
     await page.evaluate(() => { window.mark = 'the same page'; });
-    await page.goto(`${site.url}/other.html`);
+    await page.goto(`${world.site.url}/other.html`);
     await arrives(edge, before + 15, 'when it was left');
     // Chromium waits for the page's events, which it does not tell for one that comes out of its cache.
-    await page.evaluate(() => history.back());
+    await goBack(page);
     await until('a page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
     if (!(await page.evaluate(() => window.mark === 'the same page'))) return false;
     await until('it is shown', () => page.evaluate(() => window.pageshows.length > 1));
@@ -262,15 +262,15 @@ story('the back-forward cache keeps a page that goes on where it was', async ({ 
   });
 }, { needsCache: true });
 
-story('a page that is left while it sends may still be cached', async ({ edge, open, site }) => {
+story('a page that is left while it sends may still be cached', async ({ edge, open, world }) => {
   edge.fault = () => ({ hangs: true });
   const page = await open();
   await track(page, 15);
   await until('a request hangs', async () => page.evaluate(() => performance.now() > 0 && navigator.locks.query().then(({ held }) => held.length > 0)));
   await page.evaluate(() => { window.mark = 'the same page'; });
-  await page.goto(`${site.url}/other.html`);
+  await page.goto(`${world.site.url}/other.html`);
   await sleep(300);
-  await page.evaluate(() => history.back());
+  await goBack(page);
   await until('the page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
   const isCached = await page.evaluate(() => window.mark === 'the same page');
   console.log(`# left while a request hung: ${isCached ? 'cached' : 'not cached'}`);
@@ -492,7 +492,7 @@ story('the page of docs/events.md works as it stands', async ({ edge, context })
   assert.deepEqual([...edge.ledger.values()].filter(({ unproven }) => unproven), []);
 });
 
-story('tabs that come, go, crash, sleep in the cache and lose edge, network and time lose nothing and double nothing', async ({ edge, context }) => {
+story('tabs that come, go, crash, sleep in the cache and lose edge, network and time lose nothing and double nothing', async ({ edge, context, world }) => {
   const seed = Number(process.env.FLAGFUSE_WEB_SEED ?? Date.now() % 100_000);
   console.log(`# FLAGFUSE_WEB_SEED=${seed}`);
   let state = seed;
@@ -535,7 +535,7 @@ story('tabs that come, go, crash, sleep in the cache and lose edge, network and 
     async returns(at) {
       await tabs[at].goto(`${world.site.url}/other.html`);
       await sleep(draw(200));
-      await tabs[at].evaluate(() => history.back());
+      await goBack(tabs[at]);
       const page = tabs[at];
       await until('the page is back', () => page.evaluate(() => Array.isArray(window.pageshows)).catch(() => false));
       // Not from the cache: a new page.
@@ -570,4 +570,4 @@ story('tabs that come, go, crash, sleep in the cache and lose edge, network and 
   assert.deepEqual(acknowledged.filter((value) => !known.has(value)), [], 'lost');
   assert.equal(known.size, arrived.length, 'none under two ids');
   assert.ok(arrived.length >= acknowledged.length && acknowledged.length > ENOUGH);
-});
+}, { needsCache: true });

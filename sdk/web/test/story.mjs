@@ -33,7 +33,7 @@ export function story(name, tell, { needsOwnEdge = false, needsCache = false } =
     const context = await own.profile();
     try {
       const open = (more = {}) => own.open(context, edge, { unit: unitName(), ...more });
-      await tell({ edge, context, open, site: own.site });
+      await tell({ edge, context, open, world: own });
       assert.deepEqual(edge.conflicts, [], 'an id came again with other words');
       assert.equal(edge.preflights, 0, 'events cost a preflight');
     } finally {
@@ -76,5 +76,8 @@ export async function attempts(what, act, countMax = 5) {
   for (let count = 1; count <= countMax; count += 1) if (await act(count)) return;
   assert.fail(`${what}: not in ${countMax} attempts`);
 }
+
+/** Back to the page before, wherever the browser has it from; answered before this one goes. */
+export const goBack = (page) => page.evaluate(() => void setTimeout(() => history.back()));
 
 export const use = (page, ...flags) => page.evaluate((flags) => flags.map((name) => window.flag(name)), flags);

@@ -1,5 +1,7 @@
 //! `…/segments`, `…/layers`, `…/holdout`: the parts that the flags of an environment share.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use flagfuse_shared::ids::{Scope, UnixMillis};
@@ -240,7 +242,9 @@ async fn put<K: Kind>(
 
 /// The key may be left out of the body.
 fn parse<K: Kind>(key: &str, body: Value) -> Result<PartWire, ApiError> {
-    let mut fields: Map<String, Value> = shaped(Code::BadSchema, body)?;
+    // A map of JSON's own would take `null` for an empty one.
+    let fields: BTreeMap<String, Value> = shaped(Code::BadSchema, body)?;
+    let mut fields = Map::from_iter(fields);
     if let Part::Segment | Part::Layer = K::PART {
         let named = fields.entry("key").or_insert_with(|| Value::from(key));
         if named.as_str() != Some(key) {

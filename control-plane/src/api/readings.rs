@@ -30,7 +30,7 @@ use flagfuse_stats::classic::{ArmCount, confidence, delta, smoothed_rate};
 #[serde(deny_unknown_fields)]
 pub(super) struct UsageParams {
     /// Nothing before.
-    #[param(value_type = u64, format = "uint64")]
+    #[param(value_type = Option<u64>)]
     from_ms: Option<UnixMillis>,
     /// Hours of a page; 100 when absent.
     #[param(minimum = 1, maximum = 1_000)]

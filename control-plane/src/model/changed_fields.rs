@@ -41,6 +41,18 @@ pub struct ChangedFields {
     pub left_out: usize,
 }
 
+impl ChangedFields {
+    /// Keeps a field while there is room, and counts it when there is none; `len` is that of all that came, in bytes of JSON.
+    fn add(&mut self, field: ChangedField, len: &mut usize) {
+        *len += json!(field).to_string().len();
+        if self.fields.len() < FIELD_COUNT_MAX && *len <= FIELDS_LEN_MAX {
+            self.fields.push(field);
+        } else {
+            self.left_out += 1;
+        }
+    }
+}
+
 /// The fields that are others afterwards; of what was not there, or is not any more, all that it has.
 pub fn changed_fields(before: Option<&Value>, after: Option<&Value>) -> ChangedFields {
     let nothing = json!({});
@@ -62,12 +74,7 @@ pub fn changed_fields(before: Option<&Value>, after: Option<&Value>) -> ChangedF
                 ChangedField { pointer, before: left.as_ref().map(shown), after: right.as_ref().map(shown) }
             }
         };
-        len += json!(field).to_string().len();
-        if told.fields.len() < FIELD_COUNT_MAX && len <= FIELDS_LEN_MAX {
-            told.fields.push(field);
-        } else {
-            told.left_out += 1;
-        }
+        told.add(field, &mut len);
     }
     told
 }
@@ -84,32 +91,21 @@ pub struct ChangedPart {
 /// no room: it is not looked into.
 pub fn changed_parts(parts: impl IntoIterator<Item = ChangedPart>) -> ChangedFields {
     let mut told = ChangedFields::default();
-    let mut room = FIELDS_LEN_MAX;
+    let mut len = 0;
     for ChangedPart { pointer, before, after } in parts {
         if told.left_out > 0 {
             told.left_out += 1;
             continue;
         }
-        let fields = match (&before, &after) {
-            (Some(_), Some(_)) => {
-                let ChangedFields { fields, left_out } = changed_fields(before.as_ref(), after.as_ref());
-                told.left_out += left_out;
-                let below = |field: ChangedField| ChangedField {
-                    pointer: format!("{pointer}{}", field.pointer),
-                    ..field
-                };
-                fields.into_iter().map(below).collect()
+        if let (Some(_), Some(_)) = (&before, &after) {
+            let ChangedFields { fields, left_out } = changed_fields(before.as_ref(), after.as_ref());
+            for field in fields {
+                let pointer = format!("{pointer}{}", field.pointer);
+                told.add(ChangedField { pointer, ..field }, &mut len);
             }
-            _ => vec![whole(pointer, before.as_ref(), after.as_ref())],
-        };
-        for field in fields {
-            let len = json!(field).to_string().len();
-            if told.left_out == 0 && told.fields.len() < FIELD_COUNT_MAX && len <= room {
-                room -= len;
-                told.fields.push(field);
-            } else {
-                told.left_out += 1;
-            }
+            told.left_out += left_out;
+        } else {
+            told.add(whole(pointer, before.as_ref(), after.as_ref()), &mut len);
         }
     }
     told
@@ -295,6 +291,9 @@ mod tests {
                 0
             )
         );
+        let wide = |enabled: bool| (0..60).map(|n| (format!("f{n}"), json!(enabled))).collect::<Value>();
+        let found = changed_parts([part("wide", Some(wide(true)), Some(wide(false)))]);
+        assert_eq!((found.fields.len(), found.left_out), (FIELD_COUNT_MAX, 60 - FIELD_COUNT_MAX));
         let many = (0..5_000).map(|n| part(&n.to_string(), None, Some(json!({ "value": n }))));
         let found = changed_parts(many);
         assert_eq!((found.fields.len(), found.left_out), (FIELD_COUNT_MAX, 5_000 - FIELD_COUNT_MAX));

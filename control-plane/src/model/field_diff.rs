@@ -24,12 +24,17 @@ pub fn differences(left: &Value, right: &Value) -> Vec<FieldDifference> {
     found
 }
 
+/// The pointer to what `pointer` names under this name.
+pub fn member(pointer: &str, name: &str) -> String {
+    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 fn compare(pointer: &str, left: Option<&Value>, right: Option<&Value>, found: &mut Vec<FieldDifference>) {
     match (left, right) {
         (Some(Value::Object(left)), Some(Value::Object(right))) => {
             let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
             for name in names {
-                let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+                let pointer = member(pointer, name);
                 compare(&pointer, left.get(name), right.get(name), found);
             }
         }

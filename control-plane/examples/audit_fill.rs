@@ -1,7 +1,7 @@
 //! Writes entries into the audit trail of a control plane on SQLite that does not run, as changes over the last months would have left
 //! them: what `cargo xtask bench admin` reads among.
 //!
-//! `cargo run --release --example audit_fill -- DATA ENTRIES`
+//! `cargo run --profile calibrate --example audit_fill -- DATA ENTRIES`
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Measures what reading cells costs the engine: a tick over thousands of (flag, metric) pairs in the first hour of a launch and
 //! in its last, and a reading of 72 hours. Prints one line of JSON; `cargo xtask bench cells` runs it.
 //!
-//! `cargo run --release --example cells -- FOLDER FLAGS HOURS`; the folder is filled, and has to be empty or missing.
+//! `cargo run --profile calibrate --example cells -- FOLDER FLAGS HOURS`; the folder is filled, and has to be empty or missing.
 
 #![expect(clippy::print_stdout, reason = "this is the command's result")]
 #![expect(clippy::disallowed_methods, reason = "it measures time and takes arguments")]

@@ -1,5 +1,5 @@
 //! What is done already: batches of launches with their seeds, a line each in `journal.jsonl`. A calibration that is stopped goes on
-//! behind them; batches of another commit, or of a cell that says something else now, are not taken over.
+//! behind them; batches of another program, or of a cell that says something else now, are not taken over.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use flagfuse_shared::digest::Digest;
 use serde_json::{Value, json};
 
 use crate::cell::{Cell, Sample};
@@ -32,7 +33,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Journal {
     file: File,
-    commit: String,
+    program: Digest,
     /// By cell and number.
     done: BTreeMap<(String, u64), Batch>,
 }
@@ -43,8 +44,9 @@ fn sense(cell: &Cell) -> String {
 }
 
 impl Journal {
-    /// Opens the journal of a folder, which is made where it is missing.
-    pub fn open(folder: &Path, commit: &str, cells: &[Cell]) -> Result<Self> {
+    /// Opens the journal of a folder, which is made where it is missing, for the program that adds to it. It goes by the program
+    /// and not by the commit: a sentence in a document must not cost five hours.
+    pub fn open(folder: &Path, program: Digest, cells: &[Cell]) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         let path = folder.join("journal.jsonl");
         let text = fs::read_to_string(&path).unwrap_or_default();
@@ -54,8 +56,9 @@ impl Journal {
         for line in text.lines() {
             // The last one may have been cut off.
             let Some(said) = serde_json::from_str(line).ok() else { continue };
-            let Some((of_commit, of_sense, batch)) = read(&said) else { continue };
-            if of_commit == commit && senses.get(batch.cell.as_str()).is_some_and(|sense| *sense == of_sense)
+            let Some((of_program, of_sense, batch)) = read(&said) else { continue };
+            if of_program == program.to_string()
+                && senses.get(batch.cell.as_str()).is_some_and(|sense| *sense == of_sense)
             {
                 done.insert((batch.cell.clone(), batch.number), batch);
             }
@@ -65,7 +68,7 @@ impl Journal {
         if !text.is_empty() && !text.ends_with('\n') {
             writeln!(file)?;
         }
-        Ok(Self { file, commit: commit.to_owned(), done })
+        Ok(Self { file, program, done })
     }
 
     /// Whether a batch is done.
@@ -81,7 +84,7 @@ impl Journal {
             json!([sample.hit, numbers.collect::<Vec<_>>()])
         });
         let line = json!({
-            "commit": self.commit, "sense": sense(cell), "cell": batch.cell, "batch": batch.number,
+            "program": self.program.to_string(), "sense": sense(cell), "cell": batch.cell, "batch": batch.number,
             "first_seed": format!("{:016x}", seed(&cell.name, batch.number * BATCH)),
             "core_s": batch.core_s, "samples": samples.collect::<Vec<_>>(),
         });
@@ -117,5 +120,52 @@ fn read(said: &Value) -> Option<(String, String, Batch)> {
         samples: samples?,
         core_s: said.get("core_s")?.as_f64()?,
     };
-    Some((text("commit")?, text("sense")?, batch))
+    Some((text("program")?, text("sense")?, batch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios;
+
+    #[test]
+    fn what_the_same_program_did_is_taken_over_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let cells = scenarios::named(&[]).unwrap();
+        let (cell, other) = (&cells[0], &cells[1]);
+        let [old, new] = [b"old", b"new"].map(|text| Digest::of(text));
+        let batch = Batch {
+            cell: cell.name.clone(),
+            number: 0,
+            samples: vec![Sample { hit: true, numbers: vec![2.0, f64::INFINITY] }],
+            core_s: 1.5,
+        };
+        Journal::open(folder.path(), old, &cells).unwrap().add(cell, batch.clone()).unwrap();
+
+        let same = Journal::open(folder.path(), old, &cells).unwrap();
+        assert_eq!(same.samples(&cell.name), (batch.samples, 1.5));
+        assert!(!same.has(&other.name, 0));
+        assert!(!Journal::open(folder.path(), new, &cells).unwrap().has(&cell.name, 0));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_done_again_and_spoils_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let cells = scenarios::named(&[]).unwrap();
+        let program = Digest::of(b"program");
+        let batch = |number| Batch { cell: cells[0].name.clone(), number, samples: Vec::new(), core_s: 0.0 };
+        let mut journal = Journal::open(folder.path(), program, &cells).unwrap();
+        journal.add(&cells[0], batch(0)).unwrap();
+        journal.add(&cells[0], batch(1)).unwrap();
+        drop(journal);
+        let path = folder.path().join("journal.jsonl");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, &text[..text.len() - 9]).unwrap();
+
+        let mut journal = Journal::open(folder.path(), program, &cells).unwrap();
+        assert!(journal.has(&cells[0].name, 0));
+        assert!(!journal.has(&cells[0].name, 1));
+        journal.add(&cells[0], batch(1)).unwrap();
+        assert!(Journal::open(folder.path(), program, &cells).unwrap().has(&cells[0].name, 1));
+    }
 }

@@ -1,5 +1,6 @@
 //! `calibrate [--full] [--out DIR] [--cells NAME,…] [--repetitions N] [--threads N] [--commit TEXT]`: what `cargo xtask calibrate` runs.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use flagfuse_calibrate::journal::Journal;
 use flagfuse_calibrate::peeking::{TABLE, crossed};
 use flagfuse_calibrate::run::{Plan, Progress, run};
 use flagfuse_calibrate::{report, scenarios};
+use flagfuse_shared::digest::Digest;
 
 /// Launches of a cell where nobody asks for a full calibration: minutes, and no bar is decided by them.
 const REPETITIONS: u64 = 100;
@@ -75,7 +77,7 @@ fn calibrate() -> Result<bool> {
     let options = options()?;
     self_test()?;
     let cells = scenarios::named(&options.cells)?;
-    let mut journal = Journal::open(&options.out, &options.commit, &cells)?;
+    let mut journal = Journal::open(&options.out, program()?, &cells)?;
     let repetitions =
         if options.is_full { options.repetitions } else { options.repetitions.or(Some(REPETITIONS)) };
     let began = Began::now();
@@ -98,6 +100,13 @@ fn calibrate() -> Result<bool> {
         options.out.join("report.html").display()
     ));
     Ok(report::is_kept(&found))
+}
+
+/// What tells this program from any other.
+fn program() -> Result<Digest> {
+    let path = std::env::current_exe().context("finding this program")?;
+    let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(Digest::of(&bytes))
 }
 
 /// How far it is.

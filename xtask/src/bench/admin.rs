@@ -15,13 +15,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::count_argument;
+use super::{count_argument, example};
 use crate::figure::{Metric, Report, Target, median, quantile};
 use crate::http::Client;
 use crate::output::output;
 use crate::plane::PlaneConfig;
 use crate::ports;
-use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
 use crate::secrets::Secrets;
 use crate::stack::release_control_plane;
 use crate::tools::progress;
@@ -49,9 +48,7 @@ const PRODUCTION: &str = "/v1/projects/demo/environments/production";
 pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
     let entry_count = count_argument(arguments, 0, ENTRY_COUNT)?;
     let program = release_control_plane(root)?;
-    let mut build = optimising_cargo();
-    build.args(["build", "--release", "--package", "flagfuse-control-plane", "--example", "audit_fill"]);
-    run_within("compiling what fills the audit trail", build.current_dir(root), COMPILE_LIMIT)?;
+    let filler = example(root, "audit_fill")?;
     let folder = root.join("target/bench-admin");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
@@ -75,7 +72,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
     furnish(&Client::new(&config.url(), Some(&secrets.admin_token)))?;
     drop(process);
     progress(&format!("writing {entry_count} entries of audit"));
-    let mut fill = Command::new(root.join("target/release/examples/audit_fill"));
+    let mut fill = Command::new(filler);
     fill.arg(&config.data_dir).arg(entry_count.to_string());
     let filled = output("filling the audit trail", &mut fill, FILL_LIMIT)?;
     ensure!(filled.status.success(), "{}", String::from_utf8_lossy(&filled.stderr));

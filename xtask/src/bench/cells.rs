@@ -10,10 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::count_argument;
+use super::{count_argument, example};
 use crate::figure::{Metric, Report, Target, median, quantile};
 use crate::output::output;
-use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
 use crate::tools::progress;
 
 /// With four guardrails each, ten thousand pairs.
@@ -27,16 +26,13 @@ const LIMIT: Duration = Duration::from_mins(40);
 pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
     let flag_count = count_argument(arguments, 0, FLAG_COUNT)?;
     let hour_count = count_argument(arguments, 1, HOUR_COUNT)?;
-    progress("compiling the measurement for release");
-    let mut build = optimising_cargo();
-    build.args(["build", "--release", "--package", "flagfuse-control-plane", "--example", "cells"]);
-    run_within("compiling the measurement", build.current_dir(root), COMPILE_LIMIT)?;
+    let program = example(root, "cells")?;
     let folder = root.join("target/bench-cells");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
     }
     progress(&format!("writing what {flag_count} flags count in {hour_count} hours, then reading it"));
-    let mut command = Command::new(root.join("target/release/examples/cells"));
+    let mut command = Command::new(program);
     command.arg(&folder).args([flag_count.to_string(), hour_count.to_string()]);
     let found = output("the measurement", &mut command, LIMIT)?;
     ensure!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));

@@ -10,11 +10,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::count_argument;
+use super::{count_argument, example};
 use crate::calibrate;
 use crate::figure::{Metric, Report, Target};
 use crate::output::output;
-use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
 use crate::tools::progress;
 
 /// With four guardrails each, ten thousand pairs.
@@ -56,23 +55,13 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
 }
 
 fn ticks(root: &Path, flag_count: usize, hour_count: u64) -> Result<Value> {
-    let mut build = optimising_cargo();
-    build.args([
-        "build",
-        "--profile",
-        "calibrate",
-        "--package",
-        "flagfuse-control-plane",
-        "--example",
-        "cells",
-    ]);
-    run_within("compiling the measurement", build.current_dir(root), COMPILE_LIMIT)?;
+    let program = example(root, "cells")?;
     let folder = root.join("target/bench-fuse");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
     }
     progress(&format!("writing what {flag_count} flags count in {hour_count} hours, then looking at it"));
-    let mut command = Command::new(root.join("target/calibrate/examples/cells"));
+    let mut command = Command::new(program);
     command.arg(folder.join("ticks")).args([flag_count.to_string(), hour_count.to_string()]).arg("anytime");
     let found = output("the measurement", &mut command, LIMIT)?;
     ensure!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));

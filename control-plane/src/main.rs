@@ -27,7 +27,7 @@ async fn work() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // Nothing more can be done when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "flagfuse: {error:#}");
+            let _ = writeln!(std::io::stderr(), "flagfuse: {}", cli::with_causes(&error));
             ExitCode::FAILURE
         }
     }

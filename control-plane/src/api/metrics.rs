@@ -15,6 +15,7 @@ use utoipa::openapi::{Content, RefOr};
 use super::ApiState;
 use super::auth::{Caller, Scraper, Somewhere};
 use super::document::{Answers, Draft};
+use super::exposition::PROMETHEUS;
 use crate::error::ApiError;
 use crate::model::circuit::Circuit;
 use crate::model::rights::{Place, Right};
@@ -24,14 +25,12 @@ use crate::store::quarantine_groups::balances;
 use crate::store::write_times::{BUCKET_ENDS_US, Lane};
 use crate::store::{Connection, Store, StoreError, fuses, partitions};
 
-const CONTENT: &str = "text/plain; version=0.0.4";
-
 /// Prometheus text.
 pub(super) struct Exposition(String);
 
 impl IntoResponse for Exposition {
     fn into_response(self) -> Response {
-        ([(CONTENT_TYPE, CONTENT)], self.0).into_response()
+        ([(CONTENT_TYPE, PROMETHEUS)], self.0).into_response()
     }
 }
 

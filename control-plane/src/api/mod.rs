@@ -17,6 +17,7 @@ mod echo;
 mod environments;
 mod erasures;
 mod explain;
+mod exposition;
 mod failures;
 mod feed;
 mod flag_details;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -18,6 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ApiState;
+use super::exposition::{OPEN_METRICS, PROMETHEUS, prometheus, wants_open_metrics};
 use super::slos::in_numbers;
 use crate::error::ApiError;
 use crate::model::circuit::Circuit;
@@ -27,8 +29,6 @@ use crate::store::scopes::EnvironmentRow;
 use crate::store::write_times::{BUCKET_ENDS_US, Lane, Lasted};
 use crate::store::{Connection, Store, StoreError, fuses, quarantine, scopes, watermarks};
 
-/// The content type of `OpenMetrics` text.
-const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Fuses that have a series of their own; what comes after them counts in `flagfuse_fuses` only.
 const FLAG_SERIES_MAX: usize = 500;
 /// Objectives that have series of their own.
@@ -114,11 +114,14 @@ struct BurnLabels {
 async fn read(
     State(state): State<ApiState>,
     Extension(labels): Extension<FlagLabels>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut registry = Registry::with_prefix("flagfuse");
     gather(&mut registry, &state, labels).await?;
     let text = state.store.meters().text(&registry);
-    Ok(([(CONTENT_TYPE, CONTENT), (CACHE_CONTROL, "no-store")], text).into_response())
+    let (content, text) =
+        if wants_open_metrics(&headers) { (OPEN_METRICS, text) } else { (PROMETHEUS, prometheus(&text)) };
+    Ok(([(CONTENT_TYPE, content), (CACHE_CONTROL, "no-store"), (VARY, "accept")], text).into_response())
 }
 
 /// What stands in the database, in one view of it.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, flag_path};
 use super::arguments::fuse::LintArgs;
-use super::say;
+use super::{say, with_causes};
 
 /// Nothing speaks against it but what is worth knowing.
 const GOOD: u8 = 0;
@@ -32,10 +32,11 @@ pub(super) async fn run(args: LintArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => {
             if args.json {
-                say(&json!({ "error": format!("{error:#}") }).to_string())?;
+                say(&json!({ "error": with_causes(&error) }).to_string())?;
             }
             // Nothing more can be done when standard error is closed.
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("flagfuse: {error:#}\n"));
+            let told = format_args!("flagfuse: {}\n", with_causes(&error));
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), told);
             UNKNOWN
         }
     };

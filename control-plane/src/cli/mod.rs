@@ -3,6 +3,7 @@
 mod api;
 pub(crate) mod arguments;
 mod baseline;
+mod causes;
 mod explain;
 mod fuse;
 mod http;
@@ -27,6 +28,7 @@ use flagfuse_control_plane::plane;
 
 use self::arguments::fuse::{FuseArgs, FuseCommand};
 use self::arguments::{Command, TokenCommand};
+pub(crate) use self::causes::with_causes;
 
 /// Does what the command line says; what its exit code is, where that says more than that it was done.
 pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::api::{Answered, Api, flag_path};
 use super::arguments::rollout::{RolloutArgs, Verb};
-use super::say;
+use super::{say, with_causes};
 
 /// Between two looks while it waits.
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
@@ -34,9 +34,9 @@ pub(super) async fn run(args: RolloutArgs) -> anyhow::Result<ExitCode> {
         }
         Err(error) => {
             if args.json {
-                say(&json!({ "error": format!("{error:#}") }).to_string())?;
+                say(&json!({ "error": with_causes(&error) }).to_string())?;
             }
-            tell(&format!("flagfuse: {error:#}"));
+            tell(&format!("flagfuse: {}", with_causes(&error)));
             UNKNOWN
         }
     };

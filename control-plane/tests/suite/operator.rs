@@ -1,6 +1,6 @@
 //! The operator's metrics: what is measured is there, of all tenants, and nothing that is sent makes a series.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -10,13 +10,21 @@ use tower::ServiceExt as _;
 
 use crate::world::{ENVIRONMENT, FLAG, World, fleet, policy};
 
-async fn exposition(world: &World, labels: FlagLabels) -> String {
+/// What is read with this `Accept` header: content type and text.
+async fn read(world: &World, labels: FlagLabels, accept: &str) -> (String, String) {
     let router = world.plane.operator_router(fleet(), labels);
-    let answer = router.oneshot(Request::get("/metrics").body(Body::empty()).unwrap()).await.unwrap();
+    let request = Request::get("/metrics").header("accept", accept).body(Body::empty()).unwrap();
+    let answer = router.oneshot(request).await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
-    let content = answer.headers()["content-type"].to_str().unwrap();
+    let content = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    let text = to_bytes(answer.into_body(), 1 << 22).await.unwrap().to_vec();
+    (content, String::from_utf8(text).unwrap())
+}
+
+async fn exposition(world: &World, labels: FlagLabels) -> String {
+    let (content, text) = read(world, labels, "application/openmetrics-text;version=1.0.0").await;
     assert!(content.starts_with("application/openmetrics-text; version=1.0.0"), "{content}");
-    String::from_utf8(to_bytes(answer.into_body(), 1 << 22).await.unwrap().to_vec()).unwrap()
+    text
 }
 
 /// Series without their values.
@@ -108,4 +116,40 @@ async fn whatever_is_sent_makes_no_series() {
     let before = series(&exposition(&world, FlagLabels::Fused).await);
     flood(2, 200).await;
     assert_eq!(series(&exposition(&world, FlagLabels::Fused).await), before);
+}
+
+/// What `promtool check metrics` asks of a text: each family says what it is, before its samples, and counters end in `_total`.
+fn is_tidy(text: &str) {
+    let said = |word: &str| -> BTreeMap<&str, &str> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(word));
+        lines.map(|line| line.split_once(' ').expect("a name and more")).collect()
+    };
+    let (help, kinds) = (said("# HELP "), said("# TYPE "));
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().expect("a name");
+        let histogram = ["_bucket", "_sum", "_count"].into_iter().find_map(|end| name.strip_suffix(end));
+        let family = histogram.filter(|family| kinds.get(family) == Some(&"histogram")).unwrap_or(name);
+        assert!(help.get(family).is_some_and(|help| !help.is_empty()), "{family} has no help:\n{text}");
+        let kind = kinds.get(family).unwrap_or_else(|| panic!("{family} has no type:\n{text}"));
+        assert_eq!(*kind == "counter", family.ends_with("_total"), "{family} is a {kind}");
+    }
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"), "{text}");
+}
+
+#[tokio::test]
+async fn who_asks_for_no_other_text_reads_prometheus_own() {
+    let world = World::new().await;
+    world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
+    world.run_cohort(1, 20, (1, 1), "conversion").await;
+    for accept in ["*/*", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"] {
+        let (content, text) = read(&world, FlagLabels::Fused, accept).await;
+        assert_eq!(content, "text/plain; version=0.0.4; charset=utf-8");
+        is_tidy(&text);
+        has(&text, "# TYPE flagfuse_ingest_events_total counter");
+        has(&text, r#"flagfuse_ingest_events_total{outcome="quarantined"} 0"#);
+    }
+    let request = Request::get("/metrics").header("authorization", format!("Bearer {}", world.admin));
+    let of_tenant = world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let text = to_bytes(of_tenant.into_body(), 1 << 22).await.unwrap().to_vec();
+    is_tidy(&String::from_utf8(text).unwrap());
 }

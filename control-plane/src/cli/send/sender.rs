@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
+use super::super::with_causes;
 use super::connection::{Answer, Connection};
 use super::cut::Batch;
 use super::reject::Reject;
@@ -106,7 +107,7 @@ async fn deliver(
                 if unanswered.was_sent {
                     shared.is_touched.store(true, Ordering::SeqCst);
                 }
-                (format!("{:#}", unanswered.error), Duration::ZERO)
+                (with_causes(&unanswered.error), Duration::ZERO)
             }
         };
         failed += 1;

@@ -10,13 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::auth::{InEnvironment, InTenant, Viewer};
 use super::body::Params;
-use super::page::Page;
+use super::page::{Page, check_time};
 use crate::error::{ApiError, Code};
 use crate::model::rights::Place;
 use crate::store::audit::{self, AuditFilter, AuditPlace, AuditRow, FIELDS, FIELDS_LEFT_OUT};
-
-/// The latest time that is told apart.
-const TIME_MS_MAX: u64 = i64::MAX.unsigned_abs();
 
 /// Which entries of an environment.
 #[derive(Deserialize, IntoParams)]
@@ -139,10 +136,7 @@ impl AuditParams {
             }
         }
         for (name, at) in [("from_ms", self.from_ms), ("to_ms", self.to_ms)] {
-            if let Some(at) = at.filter(|at| *at > TIME_MS_MAX) {
-                let detail = format!("{name} is {at}, allowed is up to {TIME_MS_MAX}");
-                return Err(ApiError::of_parameter(Code::BadQuery, name, detail));
-            }
+            check_time(name, at)?;
         }
         match (self.from_ms, self.to_ms) {
             (Some(from), Some(to)) if from >= to => {

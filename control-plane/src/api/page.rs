@@ -21,6 +21,16 @@ const CURSOR_LEN_MAX: usize = 512;
 /// Bytes of what is sought.
 const Q_LEN_MAX: usize = 256;
 
+/// The last time that a query may name, in milliseconds since 1970: later ones cannot be kept.
+const TIME_MS_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// Refuses a time of the query that is after all times.
+pub(super) fn check_time(name: &'static str, at: Option<u64>) -> Result<(), ApiError> {
+    let Some(at) = at.filter(|at| *at > TIME_MS_MAX) else { return Ok(()) };
+    let detail = format!("{name} is {at}, allowed is up to {TIME_MS_MAX}");
+    Err(ApiError::of_parameter(Code::BadQuery, name, detail))
+}
+
 /// What a list is ordered by; with `-` the other way round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 pub(super) enum Sort {

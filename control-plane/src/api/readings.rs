@@ -13,7 +13,7 @@ use super::auth::{InEnvironment, Viewer};
 use super::body::{Params, PathParams};
 use super::document::schema;
 use super::flags::FlagPath;
-use super::page::{EventPaging, Page};
+use super::page::{EventPaging, Page, check_time};
 use crate::error::{ApiError, Code};
 use crate::model::circuit::Circuit;
 use crate::model::metric::RETURN_METRIC;
@@ -72,6 +72,7 @@ pub(super) async fn usage(
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
     Params(params): Params<UsageParams>,
 ) -> Result<Json<Usage>, ApiError> {
+    check_time("from_ms", params.from_ms.map(|from| from.0))?;
     let from = params.from_ms.map(|from| from.0.to_string());
     let page = Page::<UnixMillis>::read("usage", &[from.as_deref()], params.limit, params.cursor.as_deref())?;
     let span = (params.from_ms.unwrap_or_default(), page.after.unwrap_or(UnixMillis(u64::MAX)));

@@ -24,6 +24,8 @@ const ACK_TIMEOUT_MS: u64 = 2_000;
 const PING_INTERVAL_MS: u64 = 1_000;
 /// Three pings without any answer.
 const SILENCE_MS_MAX: u64 = 3_500;
+/// And from the first of them. A process that stood still has asked nobody anything meanwhile: that nobody answered is no silence.
+const UNANSWERED_MS_MAX: u64 = SILENCE_MS_MAX - PING_INTERVAL_MS;
 /// Time between two nudges, and after a refusal until the same frame gets another chance: it may have been a full disk.
 const NUDGE_INTERVAL_MS: u64 = 30_000;
 /// Frames on the wire at once. An urgent one waits for at most so many others.
@@ -206,6 +208,8 @@ struct Link {
     forked: BTreeMap<String, HeldVersion>,
     opened: Moment,
     heard: Moment,
+    /// When the first ping left after that.
+    pinged: Option<Moment>,
     beat_at: Moment,
     ping_at: Moment,
     nudge_at: Moment,
@@ -244,12 +248,12 @@ impl Pusher {
             }
             Input::Heard => {
                 if let Some(link) = &mut self.link {
-                    link.heard = now;
+                    link.hear_something(now);
                 }
             }
             Input::Said(message) => {
                 if let Some(link) = &mut self.link {
-                    link.heard = now;
+                    link.hear_something(now);
                     link.hear(message, self.target.as_deref(), now, &mut out);
                 }
             }
@@ -275,8 +279,9 @@ impl Pusher {
         let can_beat = self.target.as_ref().zip(link.held.as_ref());
         let beat =
             can_beat.filter(|(target, held)| !link.is_anything_waiting(target, held)).map(|_| link.beat_at);
-        [link.ping_at, link.nudge_at, link.heard.plus(SILENCE_MS_MAX)]
+        [link.ping_at, link.nudge_at]
             .into_iter()
+            .chain(link.silent_at())
             .chain(answers)
             .chain(hello)
             .chain(beat)
@@ -315,6 +320,7 @@ impl Link {
             forked: BTreeMap::new(),
             opened: now,
             heard: now,
+            pinged: None,
             beat_at: now,
             ping_at: now.plus(PING_INTERVAL_MS),
             nudge_at: now.plus(NUDGE_INTERVAL_MS),
@@ -329,12 +335,23 @@ impl Link {
         if let Some((scope, _)) = late {
             return Some(HangUp::NoAnswer { scope: scope.clone() });
         }
-        (now >= self.heard.plus(SILENCE_MS_MAX)).then_some(HangUp::Silent)
+        self.silent_at().is_some_and(|at| now >= at).then_some(HangUp::Silent)
+    }
+
+    fn hear_something(&mut self, now: Moment) {
+        (self.heard, self.pinged) = (now, None);
+    }
+
+    /// When the link counts as dead if nothing is heard until then; not before it was asked.
+    fn silent_at(&self) -> Option<Moment> {
+        let pinged = self.pinged?;
+        Some(self.heard.plus(SILENCE_MS_MAX).max(pinged.plus(UNANSWERED_MS_MAX)))
     }
 
     fn ring(&mut self, now: Moment, out: &mut Vec<Output>) {
         if now >= self.ping_at {
             self.ping_at = now.plus(PING_INTERVAL_MS);
+            self.pinged.get_or_insert(now);
             out.push(Output::Ping);
         }
         if now >= self.nudge_at {

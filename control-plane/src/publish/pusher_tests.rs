@@ -438,8 +438,26 @@ fn a_link_without_hello_or_without_a_word_is_given_up() {
     pusher.step(Input::Heard, Moment(4_999));
     walk(&mut pusher, vec![(5_000, Input::Tick, &["hang up: no hello within 5000 ms"])]);
     let mut pusher = settled();
-    assert_eq!(words(&pusher.step(Input::Tick, Moment(3_499))), ["ping", "beat 2 of 1"]);
+    assert_eq!(words(&pusher.step(Input::Tick, Moment(1_000))), ["ping", "beat 2 of 1"]);
+    assert_eq!(words(&pusher.step(Input::Tick, Moment(3_499))), ["ping", "beat 3 of 1"]);
     walk(&mut pusher, vec![(3_500, Input::Tick, &["hang up: nothing was heard for 3500 ms"])]);
+}
+
+#[test]
+fn whoever_stood_still_asks_before_it_calls_a_link_dead() {
+    // Nothing was asked since 500: the process, and everything with it, stood still for ten seconds.
+    let mut pusher = settled();
+    assert_eq!(words(&pusher.step(Input::Tick, Moment(500))), ["beat 2 of 1"]);
+    assert_eq!(words(&pusher.step(Input::Tick, Moment(10_000))), ["ping", "beat 3 of 1"]);
+    pusher.step(Input::Heard, Moment(10_020));
+    assert_eq!(words(&pusher.step(Input::Tick, Moment(12_600))), ["ping", "beat 4 of 1"]);
+
+    // And a link that is dead is found to be so soon after.
+    let mut pusher = settled();
+    assert_eq!(words(&pusher.step(Input::Tick, Moment(10_000))), ["ping", "beat 2 of 1"]);
+    assert_eq!(words(&pusher.step(Input::Tick, Moment(12_499))), ["ping", "beat 3 of 1"]);
+    assert_eq!(pusher.next_tick(), Some(Moment(12_500)));
+    walk(&mut pusher, vec![(12_500, Input::Tick, &["hang up: nothing was heard for 3500 ms"])]);
 }
 
 #[test]

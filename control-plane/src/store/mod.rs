@@ -81,6 +81,7 @@ pub mod users;
 pub mod validations;
 pub mod value_history;
 pub mod verdicts;
+mod wal;
 pub mod watermarks;
 pub mod write_times;
 

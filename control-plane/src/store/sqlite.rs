@@ -1,6 +1,7 @@
-//! SQLite: one writer, a few readers. Never shared over a network file system.
+//! SQLite: one writer, a few readers, and one that copies the write-ahead log. Never shared over a network file system.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -9,6 +10,7 @@ use sqlx::sqlite::{
 
 use super::connection::{ACQUIRE_TIMEOUT, Connection, Inner};
 use super::migrations::{self, Migrations};
+use super::wal::{Copying, Written, unhurried};
 use super::{StoreError, sql};
 
 /// Since here a WAL survives a reset under a reader.
@@ -25,6 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
+    copying: Arc<Copying>,
 }
 
 impl Sqlite {
@@ -47,9 +50,17 @@ impl Sqlite {
             why: error.to_string(),
         };
         let pool = |count| SqlitePoolOptions::new().max_connections(count).acquire_timeout(ACQUIRE_TIMEOUT);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(opened)?;
-        let readers = pool(READER_COUNT).connect_with(options).await.map_err(opened)?;
-        let opened = Self { writer, readers };
+        let options = unhurried(options);
+        let written = Written::default();
+        let ring = Arc::clone(&written);
+        let writer = pool(1).after_release(move |_, _| {
+            ring.notify_one();
+            Box::pin(async { Ok(true) })
+        });
+        let writer = writer.connect_with(options.clone()).await.map_err(opened)?;
+        let readers = pool(READER_COUNT).connect_with(options.clone()).await.map_err(opened)?;
+        let copying = Arc::new(Copying::begin(options, written).await.map_err(opened)?);
+        let opened = Self { writer, readers, copying };
         let mut conn = opened.begin().await?;
         check_version(&mut conn).await?;
         migrations::apply(&mut conn, known).await?;
@@ -74,6 +85,7 @@ impl Sqlite {
     }
 
     pub(super) async fn close(&self) {
+        self.copying.end().await;
         self.readers.close().await;
         self.writer.close().await;
     }

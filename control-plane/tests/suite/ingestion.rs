@@ -417,6 +417,8 @@ async fn usage_is_counted_once_by_the_hour_and_unknown_flags_are_kept_in_quarant
         "the one that is refused, twice; reports are no events: {balance}"
     );
     assert_eq!(world.get(&format!("{FLAG}/usage?from_ms={}", hour + 1)).await["usage"], json!([]));
+    let late = world.call("GET", &format!("{FLAG}/usage?from_ms=9223372036854775808"), Value::Null).await;
+    assert_eq!((late.status.as_u16(), late.code()), (400, "bad_query"), "{}", late.body);
 }
 
 pub(crate) async fn count(world: &World, sql: &'static str) -> i64 {

@@ -46,9 +46,9 @@ pub(crate) struct Arena<T> {
 #[derive(Debug, Clone)]
 struct Saving<T> {
     length: u32,
-    /// The chunk that is to be taken next.
+    /// The place that is to be taken next.
     next: u32,
-    /// What changed since, of chunks that have not been taken.
+    /// What changed since, of places that have not been taken.
     before: HashTable<(u32, T)>,
 }
 
@@ -166,7 +166,7 @@ impl<T: Record> Arena<T> {
         self.chunks.len()
     }
 
-    /// Takes a picture of what is there now, for [`Arena::next_chunk`].
+    /// Takes a picture of what is there now, for [`Arena::next_records`].
     pub(crate) fn begin_saving(&mut self) {
         self.saving = Some(Saving { length: self.length, next: 0, before: HashTable::new() });
     }
@@ -176,24 +176,30 @@ impl<T: Record> Arena<T> {
         [self.length, self.used, self.empty]
     }
 
-    /// The next chunk of the picture: the number of its records and their bytes. `None` when all have been taken.
-    pub(crate) fn next_chunk(&mut self) -> Option<Vec<u8>> {
+    /// The next records of the picture, `len_max` bytes of them, and whether a chunk ends with them. Those that a chunk begins with
+    /// have the number of its records before them. `None` when all have been taken.
+    pub(crate) fn next_records(&mut self, len_max: usize) -> Option<(Vec<u8>, bool)> {
         let saving = self.saving.as_mut()?;
-        let first = saving.next << CHUNK_BITS;
+        let first = saving.next;
         if first >= saving.length {
             self.saving = None;
             return None;
         }
-        let count = (saving.length - first).min(1 << CHUNK_BITS);
-        let chunk = self.chunks.get(chunk_of(first))?;
+        let records = self.chunks.get(chunk_of(first))?.get(within(first)..)?;
+        let left = (saving.length - first).min((CHUNK - within(first)) as u32);
+        let count = left.min(u32::try_from(len_max / T::BYTES).unwrap_or(u32::MAX).max(1));
         let mut bytes = Vec::with_capacity(16 + count as usize * T::BYTES);
-        bytes.extend_from_slice(&count.to_le_bytes());
-        for (place, record) in (first..first + count).zip(chunk) {
+        if within(first) == 0 {
+            bytes.extend_from_slice(&left.to_le_bytes());
+        }
+        for (place, record) in (first..first + count).zip(records) {
             saving.before(place).unwrap_or(record).put(&mut bytes);
         }
-        saving.next += 1;
-        saving.drop_taken();
-        Some(bytes)
+        saving.next = first + count;
+        if count == left {
+            saving.drop_taken();
+        }
+        Some((bytes, count == left))
     }
 
     /// An arena whose chunks are to come.
@@ -226,7 +232,7 @@ impl<T: Record> Arena<T> {
 impl<T: Record> Saving<T> {
     /// Keeps what a place held before its first change.
     fn keep(&mut self, place: u32, record: T) {
-        if place >= self.length || chunk_of(place) < self.next as usize {
+        if place >= self.length || place < self.next {
             return;
         }
         let is_same = |(kept, _): &(u32, T)| *kept == place;
@@ -244,10 +250,10 @@ impl<T: Record> Saving<T> {
 
     /// Gives memory back, once a quarter of the chunks has been taken since the last time.
     fn drop_taken(&mut self) {
-        let chunks = self.length.div_ceil(1 << CHUNK_BITS);
-        if self.next.is_multiple_of((chunks / 4).max(1)) {
-            let next = self.next as usize;
-            self.before.retain(|(kept, _)| chunk_of(*kept) >= next);
+        let (taken, chunks) = (self.next >> CHUNK_BITS, self.length.div_ceil(1 << CHUNK_BITS));
+        if taken.is_multiple_of((chunks / 4).max(1)) {
+            let next = self.next;
+            self.before.retain(|(kept, _)| *kept >= next);
             self.before.shrink_to_fit(|(kept, _)| hash(*kept));
         }
     }
@@ -304,18 +310,23 @@ mod tests {
         let then = arena.clone();
         arena.begin_saving();
         let mut restored = Arena::<u64>::restoring(arena.shape());
-        let mut turn = 0;
+        let (mut turn, mut bytes) = (0, Vec::new());
         loop {
             // Before each part something changes everywhere: in what was taken, in what was not, and behind the end.
-            for place in [0, 7, 65_535, 65_536, 100_000, 2 * 65_536 + 99] {
+            for place in [0, 7, 40_000, 65_535, 65_536, 100_000, 2 * 65_536 + 99] {
                 *arena.get_mut(place).unwrap() = 1_000_000 + turn;
             }
             arena.insert(5);
             turn += 1;
-            let Some(bytes) = arena.next_chunk() else { break };
-            restored.restore_chunk(&mut Reader(&bytes)).unwrap();
+            let Some((records, is_end)) = arena.next_records(300_000) else { break };
+            bytes.extend_from_slice(&records);
+            if is_end {
+                restored.restore_chunk(&mut Reader(&bytes)).unwrap();
+                bytes.clear();
+            }
         }
-        assert_eq!(turn, 4);
+        // Two chunks of 524,288 bytes in two parts each, a hundred records, and nothing more.
+        assert_eq!(turn, 6);
         assert!(restored.is_whole());
         assert_eq!(restored, then);
         assert_ne!(restored, arena);

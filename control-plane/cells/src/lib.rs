@@ -27,7 +27,7 @@ pub use closed::{CellRow, Closed, Counter, CounterRow, NetworkRow, SlotRow, Spre
 pub use fact::{Balance, Effect, Exposure, Fact, Outcome};
 pub use id::{Arm, MetricNo, NameNo, PhaseId, SliceNo, SliceSet, Source, UnitHash};
 pub use ledger::{
-    CheckpointError, EnrolledIn, LINK_COUNT_MAX, Ledger, Memory, Part, Restore, RestoreError, Standing,
-    Ticking,
+    CheckpointError, EnrolledIn, LINK_COUNT_MAX, Ledger, Memory, Part, PartPiece, Restore, RestoreError,
+    Standing, Ticking,
 };
 pub use rules::{Counting, Matching, MetricRules, OutcomesFrom, PhaseRules, RulesFault, SliceRules, Window};

@@ -1,7 +1,7 @@
 //! The ledger against a counter that keeps everything: cell for cell, on random histories.
 
 use flagfuse_cells::schedule::TICK_MS;
-use flagfuse_cells::{Closed, Fact, Ledger, Outcome, Restore, log};
+use flagfuse_cells::{Closed, Fact, Ledger, Outcome, PartPiece, Restore, log};
 use flagfuse_cells::{PhaseId, SliceSet, Source};
 use flagfuse_cells_testing::history::{Shape, Stretch, history, name_no, rules, shuffled, unit};
 use flagfuse_cells_testing::oracle::{Fault, Oracle};
@@ -172,21 +172,28 @@ proptest! {
         }
         ledger.begin_checkpoint().unwrap();
         let mut restore = Restore::new();
-        // Parts are taken between the facts that follow.
-        let mut behind = Vec::new();
+        // Parts are taken between the facts that follow, some bytes at a time.
+        let (mut behind, mut part) = (Vec::new(), Vec::new());
+        let mut take = |piece: PartPiece| {
+            part.extend_from_slice(&piece.bytes);
+            if piece.is_end {
+                restore.part(&part).unwrap();
+                part.clear();
+            }
+        };
         for stretch in &history[at + 1..] {
             for (known_ms, fact) in &stretch.facts {
                 ledger.apply(fact, *known_ms);
                 behind.push(log::encode(*known_ms, std::slice::from_ref(fact)));
-                if let Some(part) = ledger.next_part() {
-                    restore.part(&part.bytes).unwrap();
+                if let Some(piece) = ledger.next_piece(300) {
+                    take(piece);
                 }
             }
             ledger.tick(stretch.tick_ms);
             behind.push(log::encode(stretch.tick_ms, &[Fact::Tick { at_ms: stretch.tick_ms }]));
         }
-        while let Some(part) = ledger.next_part() {
-            restore.part(&part.bytes).unwrap();
+        while let Some(piece) = ledger.next_piece(300) {
+            take(piece);
         }
         let mut restored = restore.finish().unwrap();
         for row in &behind {

@@ -1,21 +1,25 @@
-//! Writes what memory holds into the database, bit by bit between groups, so that a restart has little of the log to go
-//! through.
+//! Writes what memory holds into the database, bit by bit, so that a restart has little of the log to go through. While events
+//! come, each bit is written in the transaction of a group of theirs: one of its own would let the next group wait for the disk
+//! once more.
 
-use flagfuse_cells::Ledger;
+use flagfuse_cells::{Ledger, PartPiece};
+use flagfuse_shared::ids::UnixMillis;
 
 use super::context::Context;
 use super::error::IngestError;
 use super::opening::Since;
-use crate::store::Lock;
 use crate::store::checkpoints::{self, Checkpoint, Piece};
 use crate::store::partitions::{self, Held};
+use crate::store::{Connection, Lock, StoreError};
 
 /// Bytes of the log that may be there beyond the newest checkpoint.
 const LOG_LEN_MAX: u64 = 64 << 20;
 /// Rows of it.
 const LOG_ROW_COUNT_MAX: u64 = 20_000;
-/// Bytes of a part that one transaction writes: some milliseconds, which events wait for.
-const PIECE_LEN_MAX: usize = 256 << 10;
+/// Bytes of a part that one transaction writes: a fraction of a millisecond, which events wait for.
+const PIECE_LEN_MAX: usize = 64 << 10;
+/// Bytes of records that are taken at a time: with the few beside them they are one piece.
+const RECORDS_LEN_MAX: usize = PIECE_LEN_MAX - 16;
 /// Pieces of old checkpoints that are forgotten at a time.
 const PRUNE_COUNT: u32 = 8;
 
@@ -32,8 +36,8 @@ pub(super) struct Checkpointing {
 
 #[derive(Debug)]
 struct UnderWay {
-    /// The part that is being written, and how much of it is.
-    part: Vec<u8>,
+    /// What is being written, and how much of it is. All of the ledger is where there is none.
+    part: Option<PartPiece>,
     written: usize,
     /// Pieces that are written.
     pieces: u32,
@@ -82,61 +86,151 @@ impl Checkpointing {
         match ledger.begin_checkpoint() {
             Ok(_) => {
                 (self.rows, self.bytes, self.is_asked) = (0, 0, false);
-                let part = Vec::new();
-                self.under_way = Some(UnderWay { part, written: 0, pieces: 0, checkpoint: None, log_seq });
+                self.under_way = Some(UnderWay::of(ledger, log_seq));
             }
             Err(error) => tracing::error!(%error, "no checkpoint could be begun"),
         }
     }
 
-    /// Writes the next piece, in a transaction of its own; the row of the log that a checkpoint ends with which is complete now.
+    /// The next bit, where there is one; the same one until it is [`Self::written`].
+    pub(super) fn next_bit(&mut self, ledger: &mut Ledger) -> Option<Bit<'_>> {
+        match &mut self.under_way {
+            Some(under_way) => Some(under_way.next_bit(ledger)),
+            None => self.has_old_parts.then_some(Bit::Old),
+        }
+    }
+
+    /// The transaction that wrote it is committed. The row of the log that a checkpoint ends with which is complete now.
+    pub(super) fn written(&mut self, written: Written) -> Option<i64> {
+        match written {
+            Written::Old { is_more } => {
+                self.has_old_parts = is_more;
+                None
+            }
+            Written::Piece(checkpoint) => {
+                if let Some(under_way) = &mut self.under_way {
+                    under_way.advance(checkpoint);
+                }
+                None
+            }
+            Written::End(checkpoint) => {
+                (self.under_way, self.has_old_parts) = (None, true);
+                Some(checkpoint.log_seq)
+            }
+        }
+    }
+
+    /// Writes the next bit in a transaction of its own; the row of the log that a checkpoint ends with which is complete now.
     pub(super) async fn go_on(
         &mut self,
         context: &Context,
         held: &Held,
         ledger: &mut Ledger,
     ) -> Result<Option<i64>, IngestError> {
+        let Some(bit) = self.next_bit(ledger) else { return Ok(None) };
         let mut tx = context.store().write_patiently(Lock::Partition(&context.scope)).await?;
         if partitions::log_seq(&mut tx, held).await?.is_none() {
             return Err(IngestError::overtaken());
         }
-        let Some(under_way) = &mut self.under_way else {
-            let gone = checkpoints::prune(&mut tx, held.partition_id, PRUNE_COUNT).await?;
-            self.has_old_parts = gone == u64::from(PRUNE_COUNT);
-            tx.commit().await?;
-            return Ok(None);
-        };
-        let checkpoint = match under_way.checkpoint {
-            Some(checkpoint) => checkpoint,
-            None => checkpoints::begin(&mut tx, held.partition_id, under_way.log_seq, context.now()).await?,
-        };
-        under_way.checkpoint = Some(checkpoint);
-        let number = under_way.pieces;
-        let Some(piece) = under_way.next_piece(ledger) else {
-            checkpoints::complete(&mut tx, &checkpoint, number).await?;
-            tx.commit().await?;
-            self.under_way = None;
-            self.has_old_parts = true;
-            return Ok(Some(checkpoint.log_seq));
-        };
-        checkpoints::put_piece(&mut tx, &checkpoint, number, piece).await?;
+        let written = bit.write(&mut tx, held.partition_id, context.now()).await?;
         tx.commit().await?;
-        under_way.pieces = number + 1;
-        Ok(None)
+        Ok(self.written(written))
+    }
+}
+
+/// What one transaction writes for a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Bit<'b> {
+    /// Some more of it.
+    Piece { of: Begun, number: u32, piece: Piece<&'b [u8]> },
+    /// That it is complete.
+    End { of: Begun, pieces: u32 },
+    /// Away with some of an old one.
+    Old,
+}
+
+/// A checkpoint with its row, or the row of the log that it will end with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// It has a row.
+    Yes(Checkpoint),
+    /// It has none yet.
+    No { log_seq: i64 },
+}
+
+/// What a transaction wrote for a checkpoint; only once it is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    Piece(Checkpoint),
+    End(Checkpoint),
+    Old { is_more: bool },
+}
+
+impl Bit<'_> {
+    /// Writes it.
+    pub(super) async fn write(
+        &self,
+        tx: &mut Connection,
+        partition_id: i64,
+        now: UnixMillis,
+    ) -> Result<Written, StoreError> {
+        match self {
+            Self::Piece { of, number, piece } => {
+                let checkpoint = of.begin(tx, partition_id, now).await?;
+                checkpoints::put_piece(tx, &checkpoint, *number, *piece).await?;
+                Ok(Written::Piece(checkpoint))
+            }
+            Self::End { of, pieces } => {
+                let checkpoint = of.begin(tx, partition_id, now).await?;
+                checkpoints::complete(tx, &checkpoint, *pieces).await?;
+                Ok(Written::End(checkpoint))
+            }
+            Self::Old => {
+                let gone = checkpoints::prune(tx, partition_id, PRUNE_COUNT).await?;
+                Ok(Written::Old { is_more: gone == u64::from(PRUNE_COUNT) })
+            }
+        }
+    }
+}
+
+impl Begun {
+    async fn begin(
+        self,
+        tx: &mut Connection,
+        partition_id: i64,
+        now: UnixMillis,
+    ) -> Result<Checkpoint, StoreError> {
+        match self {
+            Self::Yes(checkpoint) => Ok(checkpoint),
+            Self::No { log_seq } => checkpoints::begin(tx, partition_id, log_seq, now).await,
+        }
     }
 }
 
 impl UnderWay {
-    /// The next bytes to be written, after those that were handed out before; `None` when all of the ledger was.
-    fn next_piece(&mut self, ledger: &mut Ledger) -> Option<Piece<&[u8]>> {
-        if self.written >= self.part.len() {
-            self.part = ledger.next_part()?.bytes;
+    fn of(ledger: &mut Ledger, log_seq: i64) -> Self {
+        let part = ledger.next_piece(RECORDS_LEN_MAX);
+        Self { part, written: 0, pieces: 0, checkpoint: None, log_seq }
+    }
+
+    fn next_bit(&mut self, ledger: &mut Ledger) -> Bit<'_> {
+        let of = self.checkpoint.map_or(Begun::No { log_seq: self.log_seq }, Begun::Yes);
+        if self.part.as_ref().is_some_and(|part| self.written >= part.bytes.len()) {
+            self.part = ledger.next_piece(RECORDS_LEN_MAX);
             self.written = 0;
         }
-        let from = self.written;
-        self.written = self.part.len().min(from + PIECE_LEN_MAX);
-        let states = self.part.get(from..self.written)?;
-        Some(Piece { states, is_end: self.written == self.part.len() })
+        let rest = self.part.as_ref().and_then(|part| Some((part.bytes.get(self.written..)?, part.is_end)));
+        let Some((rest, is_end)) = rest else { return Bit::End { of, pieces: self.pieces } };
+        let states = rest.get(..PIECE_LEN_MAX).unwrap_or(rest);
+        let piece = Piece { states, is_end: is_end && states.len() == rest.len() };
+        Bit::Piece { of, number: self.pieces, piece }
+    }
+
+    fn advance(&mut self, checkpoint: Checkpoint) {
+        let len = self.part.as_ref().map_or(0, |part| part.bytes.len());
+        self.written = len.min(self.written + PIECE_LEN_MAX);
+        self.pieces += 1;
+        self.checkpoint = Some(checkpoint);
     }
 }
 
@@ -210,20 +304,32 @@ mod tests {
         };
         let mut whole = ledger();
         let parts: Vec<Vec<u8>> = std::iter::from_fn(|| whole.next_part()).map(|part| part.bytes).collect();
-        let (part, written, pieces, checkpoint, log_seq) = (Vec::new(), 0, 0, None, 7);
-        let mut under_way = UnderWay { part, written, pieces, checkpoint, log_seq };
         let (mut found, mut part, mut count) = (Vec::new(), Vec::new(), 0);
-        let mut ledger = ledger();
-        while let Some(Piece { states, is_end }) = under_way.next_piece(&mut ledger) {
+        let (mut ledger, log_seq) = (ledger(), 7);
+        let mut under_way = UnderWay::of(&mut ledger, log_seq);
+        let checkpoint = Checkpoint { partition_id: 1, generation: 2, log_seq };
+        let mut of = Begun::No { log_seq };
+        loop {
+            let bit = under_way.next_bit(&mut ledger);
+            let Bit::Piece { of: said, number, piece: Piece { states, is_end } } = bit else {
+                assert_eq!(bit, Bit::End { of, pieces: count });
+                break;
+            };
+            assert_eq!((said, number), (of, count));
             assert!(states.len() <= PIECE_LEN_MAX);
             part.extend_from_slice(states);
-            count += 1;
             if is_end {
                 found.push(std::mem::take(&mut part));
             }
+            let again = states.to_vec();
+            let Bit::Piece { piece, .. } = under_way.next_bit(&mut ledger) else { panic!("it was there") };
+            assert_eq!(piece.states, again, "what is not committed is written again");
+            under_way.advance(checkpoint);
+            count += 1;
+            of = Begun::Yes(checkpoint);
         }
         assert_eq!(found, parts);
-        assert!(count > parts.len(), "one of {} parts is longer than a piece", parts.len());
+        assert!(count as usize > parts.len(), "one of {} parts is longer than a piece", parts.len());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use flagfuse_cells::{Closed, log};
 use flagfuse_shared::ids::{Scope, TenantKey};
 use serde_json::json;
 
+use super::checkpoint::{Bit, Written};
 use super::error::IngestError;
 use super::group::Group;
 use super::message::Erase;
@@ -28,17 +29,27 @@ pub(super) struct Into<'i> {
     pub(super) held: &'i Held,
 }
 
-/// How much the log has grown by, in bytes.
+/// What a commit came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Committed {
+    /// How much the log has grown by, in bytes.
+    pub(super) bytes: u64,
+    /// What else it wrote.
+    pub(super) written: Option<Written>,
+}
+
+/// Commits a group, with what it closes and a bit of a checkpoint.
 pub(super) async fn commit(
     into: Into<'_>,
     group: &Group<'_>,
     closed: Option<&Closed>,
-) -> Result<u64, IngestError> {
+    bit: Option<Bit<'_>>,
+) -> Result<Committed, IngestError> {
     let row = log::encode(group.known_ms.0, &group.facts);
     let began = monotonic();
-    let mut again = false;
+    let (mut again, mut written) = (false, None);
     loop {
-        match attempt(into, group, closed, &row, again).await {
+        match attempt(into, group, closed, (&row, bit.as_ref(), &mut written), again).await {
             Err(IngestError::Store(error)) if error.is_passing() && !again => {
                 tracing::warn!(%error, "events could not be written, and are written once more");
                 again = true;
@@ -46,7 +57,7 @@ pub(super) async fn commit(
             Err(error) => return Err(error),
             Ok(()) => {
                 into.store.meters().ingested(began.elapsed());
-                return Ok(row.len() as u64);
+                return Ok(Committed { bytes: row.len() as u64, written });
             }
         }
     }
@@ -56,7 +67,7 @@ async fn attempt(
     Into { store, scope, held }: Into<'_>,
     group: &Group<'_>,
     closed: Option<&Closed>,
-    row: &[u8],
+    (row, bit, written): (&[u8], Option<&Bit<'_>>, &mut Option<Written>),
     again: bool,
 ) -> Result<(), IngestError> {
     let mut tx = store.write_patiently(Lock::Partition(scope)).await?;
@@ -74,6 +85,9 @@ async fn attempt(
     }
     beside(&mut tx, scope, held.partition_id, group).await?;
     miss(&mut tx, held.partition_id, group, closed).await?;
+    if let Some(bit) = bit {
+        *written = Some(bit.write(&mut tx, held.partition_id, group.known_ms).await?);
+    }
     tx.commit().await?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::catalogue::Names;
 use super::checkpoint::Checkpointing;
-use super::commit::{Into, commit};
+use super::commit::{Committed, Into, commit};
 use super::context::{Context, RENEWAL_MS, WANTED_MS};
 use super::delivery::{Delivery, Ingested};
 use super::elsewhere::{Wanting, refuse};
@@ -43,7 +43,8 @@ pub(super) fn take_count(events: usize) -> usize {
     events.clamp(1, TAKE_COUNT_MAX)
 }
 
-/// How long events go first while there is something to write for a checkpoint or an erasure.
+/// How long events go first while there is something to write for an erasure, and how long none has come when a checkpoint gets
+/// transactions of its own.
 const TIDY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why serving ended.
@@ -137,23 +138,26 @@ impl Partition<'_> {
         waiting: &mut VecDeque<Delivery>,
     ) -> Result<(), IngestError> {
         let (mut idle_at, mut tidy_at, mut rests) = (monotonic() + IDLE, monotonic(), false);
+        let mut quiet_at = monotonic();
         loop {
             self.alone().await?;
             self.renew_if_due().await?;
-            let is_busy = self.checkpointing.is_under_way() || self.erasing.is_under_way();
-            // Now and then although events wait: where they always do, the log would have no end.
-            if is_busy && monotonic() >= tidy_at {
+            let (is_saving, is_erasing) = (self.checkpointing.is_under_way(), self.erasing.is_under_way());
+            // Now and then although events wait: where they always do, an erasure would have no end. A checkpoint is in their
+            // transactions.
+            if is_erasing && !is_saving && monotonic() >= tidy_at {
                 self.tidy().await?;
                 tidy_at = monotonic() + TIDY_PAUSE;
             }
             if !waiting.is_empty() {
                 self.group(waiting).await?;
+                quiet_at = monotonic() + TIDY_PAUSE;
                 continue;
             }
             let mut message = tokio::select! {
                 biased;
                 message = inbox.recv() => message,
-                () = std::future::ready(()), if is_busy => {
+                () = sleep_until(quiet_at), if is_saving || is_erasing => {
                     self.tidy().await?;
                     continue;
                 }
@@ -181,6 +185,7 @@ impl Partition<'_> {
                 // What was asked behind them comes when they are applied.
                 while !waiting.is_empty() {
                     self.group(waiting).await?;
+                    quiet_at = monotonic() + TIDY_PAUSE;
                 }
                 message = Some(behind);
             }
@@ -228,8 +233,8 @@ impl Partition<'_> {
         let unit = erase.unit;
         group.erase(&mut self.state, erase);
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
-        let bytes = commit(into, &group, None).await?;
-        self.committed(bytes);
+        let committed = commit(into, &group, None, None).await?;
+        self.committed(committed);
         self.erasing.ask(unit, self.lease.held.log_seq);
         Ok(())
     }
@@ -418,8 +423,9 @@ impl Partition<'_> {
             IngestError::Panicked { position, batch_seq: first.map_or(0, |delivery| delivery.head.batch_seq) }
         })?;
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
-        let bytes = commit(into, &group, None).await?;
-        self.committed(bytes);
+        let bit = self.checkpointing.next_bit(&mut self.state.ledger);
+        let committed = commit(into, &group, None, bit).await?;
+        self.committed(committed);
         for (delivery, (balance, told)) in deliveries.iter_mut().zip(balances) {
             delivery.told.extend(told);
             delivery.balance.add(balance);
@@ -430,9 +436,12 @@ impl Partition<'_> {
         Ok(())
     }
 
-    fn committed(&mut self, bytes: u64) {
+    fn committed(&mut self, Committed { bytes, written }: Committed) {
         self.lease.held.log_seq += 1;
         self.checkpointing.log_grew(bytes);
+        if let Some(log_seq) = written.and_then(|written| self.checkpointing.written(written)) {
+            self.erasing.checkpointed(log_seq);
+        }
     }
 
     /// Answers a delivery that is applied; one that has more waits for its next turn, in front.
@@ -478,8 +487,8 @@ impl Partition<'_> {
         let closed = guarded(|| ledger.end_tick(ticking))?;
         group.facts.push(Fact::Tick { at_ms: group.known_ms.0 });
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
-        let bytes = commit(into, &group, Some(&closed)).await?;
-        self.committed(bytes);
+        let committed = commit(into, &group, Some(&closed), None).await?;
+        self.committed(committed);
         let log_seq = self.lease.held.log_seq;
         self.checkpointing.ticked(&mut self.state.ledger, log_seq, is_awaited);
         Ok(())

@@ -33,7 +33,7 @@ pub async fn begin(
 }
 
 /// Bytes of a part, all or some of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<B> {
     pub states: B,
     /// Whether the part ends with it.

@@ -33,6 +33,16 @@ pub struct Part {
     pub bytes: Vec<u8>,
 }
 
+/// Some bytes of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPiece {
+    /// The part's.
+    pub number: u32,
+    pub bytes: Vec<u8>,
+    /// Whether the part ends with them.
+    pub is_end: bool,
+}
+
 /// Why a checkpoint does not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum CheckpointError {
@@ -50,6 +60,8 @@ pub(super) struct Progress {
     root: Option<Vec<u8>>,
     next: u32,
     arena: usize,
+    /// Whether some of the part is taken.
+    is_within: bool,
 }
 
 impl Ledger {
@@ -72,7 +84,8 @@ impl Ledger {
             self.flood.arena.chunks(),
         ];
         let parts = u32::try_from(1 + chunks.iter().sum::<usize>()).unwrap_or(u32::MAX);
-        self.checkpoint = Some(Progress { root: Some(self.root(parts)), next: 0, arena: 0 });
+        self.checkpoint =
+            Some(Progress { root: Some(self.root(parts)), next: 0, arena: 0, is_within: false });
         self.states.arena.begin_saving();
         self.links.arena.begin_saving();
         self.slots.begin_saving();
@@ -86,37 +99,51 @@ impl Ledger {
     /// The next part of the checkpoint that is under way: 65,536 records at most. `None` when all have been taken, or none is
     /// under way.
     pub fn next_part(&mut self) -> Option<Part> {
+        let PartPiece { number, mut bytes, mut is_end } = self.next_piece(usize::MAX)?;
+        while !is_end {
+            let rest = self.next_piece(usize::MAX)?;
+            bytes.extend_from_slice(&rest.bytes);
+            is_end = rest.is_end;
+        }
+        Some(Part { number, bytes })
+    }
+
+    /// The next bytes of the part that is being taken, or of the next one: records of `len_max` bytes, and a few beside them; of
+    /// part 0 all. However many units there are, each call takes as long as its bytes.
+    pub fn next_piece(&mut self, len_max: usize) -> Option<PartPiece> {
         let mut progress = self.checkpoint.take()?;
         let number = progress.next;
         if let Some(bytes) = progress.root.take() {
             progress.next += 1;
             self.checkpoint = Some(progress);
-            return Some(Part { number, bytes });
+            return Some(PartPiece { number, bytes, is_end: true });
         }
         while progress.arena < ARENAS {
-            if let Some(chunk) = self.next_chunk(progress.arena) {
-                let arena = u8::try_from(progress.arena).unwrap_or(u8::MAX);
-                let mut bytes = Vec::with_capacity(chunk.len() + 2);
-                bytes.extend_from_slice(&[VERSION, arena]);
-                bytes.extend_from_slice(&chunk);
-                progress.next += 1;
+            if let Some((records, is_end)) = self.next_records(progress.arena, len_max) {
+                let mut bytes = records;
+                if !progress.is_within {
+                    let arena = u8::try_from(progress.arena).unwrap_or(u8::MAX);
+                    bytes.splice(0..0, [VERSION, arena]);
+                }
+                progress.is_within = !is_end;
+                progress.next += u32::from(is_end);
                 self.checkpoint = Some(progress);
-                return Some(Part { number, bytes });
+                return Some(PartPiece { number, bytes, is_end });
             }
             progress.arena += 1;
         }
         None
     }
 
-    fn next_chunk(&mut self, arena: usize) -> Option<Vec<u8>> {
+    fn next_records(&mut self, arena: usize, len_max: usize) -> Option<(Vec<u8>, bool)> {
         match arena {
-            0 => self.states.arena.next_chunk(),
-            1 => self.links.arena.next_chunk(),
-            2 => self.slots.next_chunk(),
-            3 => self.cells.arena.next_chunk(),
-            4 => self.sums.arena.next_chunk(),
-            5 => self.waiting.arena.next_chunk(),
-            _ => self.flood.arena.next_chunk(),
+            0 => self.states.arena.next_records(len_max),
+            1 => self.links.arena.next_records(len_max),
+            2 => self.slots.next_records(len_max),
+            3 => self.cells.arena.next_records(len_max),
+            4 => self.sums.arena.next_records(len_max),
+            5 => self.waiting.arena.next_records(len_max),
+            _ => self.flood.arena.next_records(len_max),
         }
     }
 

@@ -43,7 +43,7 @@ mod state;
 mod sums;
 mod waiting;
 
-pub use checkpoint::{CheckpointError, Part};
+pub use checkpoint::{CheckpointError, Part, PartPiece};
 pub use links::LINK_COUNT_MAX;
 pub use restore::{Restore, RestoreError};
 

@@ -156,6 +156,34 @@ async fn an_erasure_that_a_restart_interrupts_goes_on_behind_it() {
     assert_balanced(&world).await;
 }
 
+/// Its bits are written in the transactions of the events; whoever opens it finds what was counted, also of those.
+#[tokio::test]
+async fn a_checkpoint_is_completed_while_events_keep_coming() {
+    let world = watched().await;
+    let units = exposed(61);
+    world.ingest(&[world.exposure(&units[0], "on", 1)]).await;
+    world.close_slots().await;
+    let complete = "SELECT COUNT(*) FROM checkpoints WHERE is_complete = 1";
+    assert_eq!(count(&world, complete).await, 0);
+    // Asks for one.
+    world.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": "somebody else" })).await;
+    world.close_slots().await;
+    let mut sent = 1;
+    while count(&world, complete).await == 0 {
+        assert!(sent < 60, "60 groups of events, and still no checkpoint is complete");
+        let events = [world.exposure(&units[sent], "on", 1), world.outcome(&units[sent - 1], "conversion")];
+        assert_eq!(world.ingest(&events).await["stored"], 2);
+        sent += 1;
+    }
+    world.let_go().await;
+    assert_eq!(world.ingest(&[world.outcome(&units[sent - 1], "conversion")]).await["stored"], 1);
+    world.close_slots().await;
+    let all = i64::try_from(sent).unwrap();
+    assert_eq!(world.sums(1, "exposed", "exposure").await, (all, all, 0));
+    assert_eq!(world.sums(1, "exposed", "conversion").await, (all, all, 0));
+    assert_balanced(&world).await;
+}
+
 #[tokio::test]
 async fn cells_of_a_phase_that_ended_long_ago_are_added_up_and_say_the_same() {
     const DAY: u64 = 24 * 3_600_000;

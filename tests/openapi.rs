@@ -45,7 +45,7 @@ fn client() -> Option<Command> {
 fn furnish(world: &World) {
     let environment = environment_path();
     let checkout = json!({
-        "value_type": "boolean", "default_variation": "off", "off_variation": "off",
+        "value_type": "boolean", "default_variation": "off", "off_variation": "off", "enabled": true,
         "variations": [{ "key": "on", "value": true }, { "key": "off", "value": false }],
     });
     for (path, body) in [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use support::hosts::chromium_binary;
-use support::{SCRIPT_LIMIT, SetOnDrop, World, fresh_dir, output, root};
+use support::{SetOnDrop, World, fresh_dir, output, root};
 use xtask::dashboard::build_dashboard;
 use xtask::stack::Stack;
 use xtask::tools::{self, DASHBOARD};
@@ -62,7 +62,7 @@ fn every_screen_is_sound_for_whoever_is_signed_in() {
         .env("FLAGFUSE_EDGE", world.stack.edge_url(0))
         .env("FLAGFUSE_ADMIN", world.stack.admin_token())
         .env("FLAGFUSE_KEY", &world.client_key)
-        .env("FLAGFUSE_LINK", sign_in_link(&world))
+        .env("FLAGFUSE_LINK", world.sign_in_link())
         .env("FLAGFUSE_CHROMIUM", chromium)
         .env("FLAGFUSE_LEVER", &lever)
         .env("FLAGFUSE_SHOTS", &shots);
@@ -101,14 +101,4 @@ fn stories() -> Vec<String> {
         names.filter(|name| name.ends_with(".test.mjs")).map(|name| format!("test/browser/{name}")).collect();
     paths.sort();
     paths
-}
-
-/// What `flagfuse init` would print for the first owner.
-fn sign_in_link(world: &World) -> String {
-    let mut command = Command::new(world.stack.program());
-    command.args(["login-link", "--url", &world.stack.control_plane_url(), "--data"]);
-    command.arg(world.stack.data_dir().join("control-plane"));
-    let output = output("flagfuse login-link", &mut command, SCRIPT_LIMIT);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }

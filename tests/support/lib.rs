@@ -121,6 +121,16 @@ pub fn vouched(what: &str, ask: impl Fn() -> Answer) -> Answer {
 }
 
 impl World {
+    /// What `flagfuse init` would print for the first owner: where they are signed in once.
+    pub fn sign_in_link(&self) -> String {
+        let mut command = Command::new(self.stack.program());
+        command.args(["login-link", "--url", &self.stack.control_plane_url(), "--data"]);
+        command.arg(self.stack.data_dir().join("control-plane"));
+        let output = output("flagfuse login-link", &mut command, COMMAND_LIMIT);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// Starts everything on empty data, with two isolates in one region; `name` names the data folder.
     pub fn start(name: &str) -> Self {
         Self::in_regions(name, &["local"], 2)

@@ -2,8 +2,11 @@
 //! come, each bit is written in the transaction of a group of theirs: one of its own would let the next group wait for the disk
 //! once more.
 
+use std::time::Duration;
+
 use flagfuse_cells::{Ledger, PartPiece};
 use flagfuse_shared::ids::UnixMillis;
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::error::IngestError;
@@ -20,6 +23,8 @@ const LOG_ROW_COUNT_MAX: u64 = 20_000;
 const PIECE_LEN_MAX: usize = 64 << 10;
 /// Bytes of records that are taken at a time: with the few beside them they are one piece.
 const RECORDS_LEN_MAX: usize = PIECE_LEN_MAX - 16;
+/// From one bit that goes along with events to the next: 3 MiB a second.
+const BIT_PAUSE: Duration = Duration::from_millis(20);
 /// Pieces of old checkpoints that are forgotten at a time.
 const PRUNE_COUNT: u32 = 8;
 
@@ -32,6 +37,8 @@ pub(super) struct Checkpointing {
     has_old_parts: bool,
     /// Nothing has come for a while, and some of the log is in no checkpoint.
     is_asked: bool,
+    /// When the next bit may go along with events.
+    due_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -51,7 +58,7 @@ impl Checkpointing {
     /// With so much of the log beyond the newest checkpoint.
     pub(super) fn behind(since: Since) -> Self {
         let Since { rows, bytes } = since;
-        Self { rows, bytes, under_way: None, has_old_parts: true, is_asked: false }
+        Self { rows, bytes, under_way: None, has_old_parts: true, is_asked: false, due_at: None }
     }
 
     pub(super) const fn log_grew(&mut self, bytes: u64) {
@@ -92,8 +99,18 @@ impl Checkpointing {
         }
     }
 
+    /// The next bit for a transaction of events, unless another went along a moment ago: where as many come as can be taken, it
+    /// is they that pay for it.
+    pub(super) fn due_bit(&mut self, ledger: &mut Ledger, now: Instant) -> Option<Bit<'_>> {
+        if self.due_at.is_some_and(|due_at| now < due_at) {
+            return None;
+        }
+        self.due_at = Some(now + BIT_PAUSE);
+        self.next_bit(ledger)
+    }
+
     /// The next bit, where there is one; the same one until it is [`Self::written`].
-    pub(super) fn next_bit(&mut self, ledger: &mut Ledger) -> Option<Bit<'_>> {
+    fn next_bit(&mut self, ledger: &mut Ledger) -> Option<Bit<'_>> {
         match &mut self.under_way {
             Some(under_way) => Some(under_way.next_bit(ledger)),
             None => self.has_old_parts.then_some(Bit::Old),
@@ -330,6 +347,22 @@ mod tests {
         }
         assert_eq!(found, parts);
         assert!(count as usize > parts.len(), "one of {} parts is longer than a piece", parts.len());
+    }
+
+    #[test]
+    fn bits_go_along_with_events_at_a_pace_and_wait_where_they_were() {
+        let mut checkpointing = Checkpointing::behind(Since { rows: LOG_ROW_COUNT_MAX, bytes: 0 });
+        checkpointing.has_old_parts = false;
+        let (mut ledger, now) = (Ledger::new(), crate::clock::monotonic());
+        assert_eq!(checkpointing.due_bit(&mut ledger, now), None, "nothing is to be written");
+        checkpointing.ticked(&mut ledger, 7, false);
+        let later = now + BIT_PAUSE;
+        assert_eq!(checkpointing.due_bit(&mut ledger, later - Duration::from_millis(1)), None);
+        let bit = checkpointing.due_bit(&mut ledger, later);
+        assert!(matches!(bit, Some(Bit::Piece { number: 0, .. })), "{bit:?}");
+        assert_eq!(checkpointing.due_bit(&mut ledger, later), None);
+        let again = checkpointing.due_bit(&mut ledger, later + BIT_PAUSE);
+        assert!(matches!(again, Some(Bit::Piece { number: 0, .. })), "what is not committed: {again:?}");
     }
 
     #[test]

@@ -423,7 +423,7 @@ impl Partition<'_> {
             IngestError::Panicked { position, batch_seq: first.map_or(0, |delivery| delivery.head.batch_seq) }
         })?;
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
-        let bit = self.checkpointing.next_bit(&mut self.state.ledger);
+        let bit = self.checkpointing.due_bit(&mut self.state.ledger, monotonic());
         let committed = commit(into, &group, None, bit).await?;
         self.committed(committed);
         for (delivery, (balance, told)) in deliveries.iter_mut().zip(balances) {

@@ -36,9 +36,11 @@ impl Copying {
         let task = tokio::spawn(async move {
             loop {
                 written.notified().await;
-                if let Err(error) = copy(&own).await {
+                match copy(&own).await {
+                    Ok(()) => {}
+                    Err(sqlx::Error::PoolClosed) => return,
                     // The next commits try it again, and one of them does it itself in the end.
-                    tracing::warn!(%error, "the write-ahead log could not be copied");
+                    Err(error) => tracing::warn!(%error, "the write-ahead log could not be copied"),
                 }
             }
         });

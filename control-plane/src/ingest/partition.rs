@@ -47,6 +47,15 @@ pub(super) fn take_count(events: usize) -> usize {
 /// transactions of its own.
 const TIDY_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is written in the transaction of events beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Along {
+    /// A bit of a checkpoint, where one is under way.
+    Checkpoint,
+    /// Nothing: what fails is the events' own fault.
+    Nothing,
+}
+
 /// Why serving ended.
 enum End {
     /// Memory is ahead of the log, or the lease is lost.
@@ -304,7 +313,7 @@ impl Partition<'_> {
         if taken.is_empty() {
             return Ok(());
         }
-        match self.apply(&mut taken).await {
+        match self.apply(&mut taken, Along::Checkpoint).await {
             Ok(()) => {
                 for delivery in taken {
                     Self::answer_or_wait(delivery, waiting);
@@ -333,7 +342,7 @@ impl Partition<'_> {
                     continue;
                 }
             };
-            let applied = self.apply(&mut one).await;
+            let applied = self.apply(&mut one, Along::Nothing).await;
             let Some(mut delivery) = one.pop() else { continue };
             match applied {
                 Ok(()) => {
@@ -403,7 +412,7 @@ impl Partition<'_> {
     }
 
     /// Applies and commits what each delivery takes next.
-    async fn apply(&mut self, deliveries: &mut [Delivery]) -> Result<(), IngestError> {
+    async fn apply(&mut self, deliveries: &mut [Delivery], along: Along) -> Result<(), IngestError> {
         let (store, scope) = (self.context.store(), &self.context.scope);
         let known =
             lookup::before(store, scope, (self.lease.held.partition_id, &self.state.ledger), deliveries)
@@ -423,7 +432,10 @@ impl Partition<'_> {
             IngestError::Panicked { position, batch_seq: first.map_or(0, |delivery| delivery.head.batch_seq) }
         })?;
         let into = Into { store: self.context.store(), scope: &self.context.scope, held: &self.lease.held };
-        let bit = self.checkpointing.due_bit(&mut self.state.ledger, monotonic());
+        let bit = match along {
+            Along::Checkpoint => self.checkpointing.due_bit(&mut self.state.ledger, monotonic()),
+            Along::Nothing => None,
+        };
         let committed = commit(into, &group, None, bit).await?;
         self.committed(committed);
         for (delivery, (balance, told)) in deliveries.iter_mut().zip(balances) {

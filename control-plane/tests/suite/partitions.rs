@@ -185,6 +185,30 @@ async fn a_checkpoint_is_completed_while_events_keep_coming() {
 }
 
 #[tokio::test]
+async fn events_are_counted_although_no_checkpoint_can_be_written() {
+    let world = watched().await;
+    let units = exposed(6);
+    world.ingest(&[world.exposure(&units[0], "on", 1)]).await;
+    world.close_slots().await;
+    let refuse =
+        "CREATE TRIGGER full BEFORE INSERT ON checkpoint_parts BEGIN SELECT RAISE(ABORT, 'full'); END";
+    sqlx::query(refuse).execute(&mut world.database().await).await.unwrap();
+    world.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": "somebody else" })).await;
+    for unit in &units[1..] {
+        // A checkpoint begins.
+        world.close_slots().await;
+        assert_eq!(world.ingest(&[world.exposure(unit, "on", 1)]).await["stored"], 1);
+    }
+    assert_eq!(count(&world, "SELECT COUNT(*) FROM checkpoints").await, 0);
+    assert!(quarantined(&world).await.is_empty());
+    sqlx::query("DROP TRIGGER full").execute(&mut world.database().await).await.unwrap();
+    world.close_slots().await;
+    assert_eq!(world.sums(1, "exposed", "exposure").await, (6, 6, 0));
+    erased(&world, "somebody else").await;
+    assert_balanced(&world).await;
+}
+
+#[tokio::test]
 async fn cells_of_a_phase_that_ended_long_ago_are_added_up_and_say_the_same() {
     const DAY: u64 = 24 * 3_600_000;
     let world = watched().await;

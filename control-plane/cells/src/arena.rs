@@ -186,7 +186,7 @@ impl<T: Record> Arena<T> {
             return None;
         }
         let records = self.chunks.get(chunk_of(first))?.get(within(first)..)?;
-        let left = (saving.length - first).min((CHUNK - within(first)) as u32);
+        let left = (saving.length - first).min((1 << CHUNK_BITS) - first % (1 << CHUNK_BITS));
         let count = left.min(u32::try_from(len_max / T::BYTES).unwrap_or(u32::MAX).max(1));
         let mut bytes = Vec::with_capacity(16 + count as usize * T::BYTES);
         if within(first) == 0 {

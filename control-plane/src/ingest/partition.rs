@@ -78,9 +78,16 @@ pub(super) async fn run(context: Arc<Context>, mut inbox: mpsc::Receiver<Message
                 let turn = Turn::begun(now, now.duration_since(began));
                 let lease = Lease { held, renew_at: now + Duration::from_millis(RENEWAL_MS), turn };
                 let checkpointing = Checkpointing::behind(since);
-                let version = None;
-                let mut partition =
-                    Partition { context: &context, lease, state, checkpointing, erasing, version, solo };
+                let mut partition = Partition {
+                    context: &context,
+                    lease,
+                    state,
+                    checkpointing,
+                    erasing,
+                    quiet_at: now,
+                    version: None,
+                    solo,
+                };
                 let end = partition.serve(&mut inbox).await;
                 solo = partition.solo;
                 match end {
@@ -118,6 +125,8 @@ struct Partition<'p> {
     state: State,
     checkpointing: Checkpointing,
     erasing: Erasing,
+    /// When no events have come for a while.
+    quiet_at: Instant,
     /// The environment's version when its phases were looked at last.
     version: Option<SnapshotVersion>,
     /// Deliveries that are applied one by one: one of them cannot be applied.
@@ -147,7 +156,6 @@ impl Partition<'_> {
         waiting: &mut VecDeque<Delivery>,
     ) -> Result<(), IngestError> {
         let (mut idle_at, mut tidy_at, mut rests) = (monotonic() + IDLE, monotonic(), false);
-        let mut quiet_at = monotonic();
         loop {
             self.alone().await?;
             self.renew_if_due().await?;
@@ -160,13 +168,12 @@ impl Partition<'_> {
             }
             if !waiting.is_empty() {
                 self.group(waiting).await?;
-                quiet_at = monotonic() + TIDY_PAUSE;
                 continue;
             }
             let mut message = tokio::select! {
                 biased;
                 message = inbox.recv() => message,
-                () = sleep_until(quiet_at), if is_saving || is_erasing => {
+                () = sleep_until(self.quiet_at), if is_saving || is_erasing => {
                     self.tidy().await?;
                     continue;
                 }
@@ -194,7 +201,6 @@ impl Partition<'_> {
                 // What was asked behind them comes when they are applied.
                 while !waiting.is_empty() {
                     self.group(waiting).await?;
-                    quiet_at = monotonic() + TIDY_PAUSE;
                 }
                 message = Some(behind);
             }
@@ -289,6 +295,7 @@ impl Partition<'_> {
 
     /// Applies a group from the front of what waits.
     async fn group(&mut self, waiting: &mut VecDeque<Delivery>) -> Result<(), IngestError> {
+        self.quiet_at = monotonic() + TIDY_PAUSE;
         let mut taken: Vec<Delivery> = Vec::new();
         let mut names: BTreeSet<(String, u64)> = BTreeSet::new();
         let mut count = 0;

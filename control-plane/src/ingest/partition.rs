@@ -43,8 +43,7 @@ pub(super) fn take_count(events: usize) -> usize {
     events.clamp(1, TAKE_COUNT_MAX)
 }
 
-/// How long events go first while there is something to write for an erasure, and how long none has come when a checkpoint gets
-/// transactions of its own.
+/// How long events go first when an erasure has something to write, or a checkpoint in a transaction of its own.
 const TIDY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is written in the transaction of events beside them.
@@ -160,8 +159,7 @@ impl Partition<'_> {
             self.alone().await?;
             self.renew_if_due().await?;
             let (is_saving, is_erasing) = (self.checkpointing.is_under_way(), self.erasing.is_under_way());
-            // Now and then although events wait: where they always do, an erasure would have no end. A checkpoint is in their
-            // transactions.
+            // Now and then although events wait: an erasure had no end else. A checkpoint is in their transactions.
             if is_erasing && !is_saving && monotonic() >= tidy_at {
                 self.tidy().await?;
                 tidy_at = monotonic() + TIDY_PAUSE;

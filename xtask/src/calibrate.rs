@@ -21,11 +21,23 @@ pub fn calibrate(root: &Path, arguments: &[String]) -> Result<()> {
     }
 }
 
-/// Compiles it, optimised and without what takes the linker longest; where it is then.
+/// Compiles it; where it is then.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
-    progress("compiling the calibration");
-    let mut build = optimising_cargo();
-    build.args(["build", "--profile", "calibrate", "--package", "flagfuse-calibrate", "--bin", "calibrate"]);
-    run_within("compiling the calibration", build.current_dir(root), COMPILE_LIMIT)?;
+    compile(root, "flagfuse-calibrate", ["--bin", "calibrate"])?;
     Ok(root.join("target/calibrate/calibrate"))
+}
+
+/// Compiles one of the control plane's examples; where it is then.
+pub(crate) fn example(root: &Path, name: &str) -> Result<PathBuf> {
+    compile(root, "flagfuse-control-plane", ["--example", name])?;
+    Ok(root.join("target/calibrate/examples").join(name))
+}
+
+/// Optimised but for what takes the linker longest: no faster than a release, and minutes sooner.
+fn compile(root: &Path, package: &str, [kind, name]: [&str; 2]) -> Result<()> {
+    let what = format!("compiling {name}, optimised");
+    progress(&what);
+    let mut build = optimising_cargo();
+    build.args(["build", "--profile", "calibrate", "--package", package, kind, name]);
+    run_within(&what, build.current_dir(root), COMPILE_LIMIT)
 }

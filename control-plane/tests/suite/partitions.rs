@@ -156,17 +156,21 @@ async fn an_erasure_that_a_restart_interrupts_goes_on_behind_it() {
     assert_balanced(&world).await;
 }
 
+/// Of so many units the first is enrolled, and the next tick begins a checkpoint: somebody else is to be erased.
+async fn before_a_checkpoint(count: usize) -> (World, Vec<String>) {
+    let (world, units) = (watched().await, exposed(count));
+    world.ingest(&[world.exposure(&units[0], "on", 1)]).await;
+    world.close_slots().await;
+    world.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": "somebody else" })).await;
+    (world, units)
+}
+
 /// Its bits are written in the transactions of the events; whoever opens it finds what was counted, also of those.
 #[tokio::test]
 async fn a_checkpoint_is_completed_while_events_keep_coming() {
-    let world = watched().await;
-    let units = exposed(61);
-    world.ingest(&[world.exposure(&units[0], "on", 1)]).await;
-    world.close_slots().await;
+    let (world, units) = before_a_checkpoint(61).await;
     let complete = "SELECT COUNT(*) FROM checkpoints WHERE is_complete = 1";
     assert_eq!(count(&world, complete).await, 0);
-    // Asks for one.
-    world.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": "somebody else" })).await;
     world.close_slots().await;
     let mut sent = 1;
     while count(&world, complete).await == 0 {
@@ -186,14 +190,10 @@ async fn a_checkpoint_is_completed_while_events_keep_coming() {
 
 #[tokio::test]
 async fn events_are_counted_although_no_checkpoint_can_be_written() {
-    let world = watched().await;
-    let units = exposed(6);
-    world.ingest(&[world.exposure(&units[0], "on", 1)]).await;
-    world.close_slots().await;
+    let (world, units) = before_a_checkpoint(6).await;
     let refuse =
         "CREATE TRIGGER full BEFORE INSERT ON checkpoint_parts BEGIN SELECT RAISE(ABORT, 'full'); END";
     sqlx::query(refuse).execute(&mut world.database().await).await.unwrap();
-    world.ok("POST", &format!("{ENVIRONMENT}/erasures"), json!({ "unit": "somebody else" })).await;
     for unit in &units[1..] {
         // A checkpoint begins.
         world.close_slots().await;

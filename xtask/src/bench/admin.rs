@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{count_argument, example};
+use super::count_argument;
+use crate::calibrate::example;
 use crate::figure::{Metric, Report, Target, median, quantile};
 use crate::http::Client;
 use crate::output::output;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{count_argument, example};
+use super::count_argument;
+use crate::calibrate::example;
 use crate::figure::{Metric, Report, Target, median, quantile};
 use crate::output::output;
 use crate::tools::progress;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{count_argument, example};
-use crate::calibrate;
+use super::count_argument;
+use crate::calibrate::{self, example};
 use crate::figure::{Metric, Report, Target};
 use crate::output::output;
 use crate::tools::progress;

@@ -11,7 +11,7 @@ mod processor;
 mod propagation;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -19,8 +19,6 @@ use serde_json::{Value, json};
 
 use crate::commit::commit;
 use crate::figure::{Report, Target};
-use crate::process::{COMPILE_LIMIT, optimising_cargo, run_within};
-use crate::tools::progress;
 
 /// Runs one benchmark. An unmet target is shown, not an error: the machine may be noisy.
 pub fn bench(root: &Path, name: &str, arguments: &[String]) -> Result<()> {
@@ -79,16 +77,6 @@ fn write_json(root: &Path, name: &str, report: &Report) -> Result<()> {
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let path = dir.join(format!("{name}.json"));
     fs::write(&path, format!("{document:#}\n")).with_context(|| format!("writing {}", path.display()))
-}
-
-/// Compiles one of the control plane's examples, optimised but for what takes the linker longest: no faster than a release, and
-/// minutes sooner. Where it is then.
-fn example(root: &Path, name: &str) -> Result<PathBuf> {
-    progress(&format!("compiling the example {name}"));
-    let mut build = optimising_cargo();
-    build.args(["build", "--profile", "calibrate", "--package", "flagfuse-control-plane", "--example", name]);
-    run_within(&format!("compiling the example {name}"), build.current_dir(root), COMPILE_LIMIT)?;
-    Ok(root.join("target/calibrate/examples").join(name))
 }
 
 /// A count from the command line, `default` when it is left out.

@@ -1,6 +1,8 @@
 //! The two texts in which metrics are told: `OpenMetrics` to whoever asks for it, Prometheus' own text, which everything reads, to
 //! everybody else.
 
+use std::collections::BTreeSet;
+
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
@@ -26,21 +28,17 @@ pub(super) fn wants_open_metrics(headers: &HeaderMap) -> bool {
 /// `OpenMetrics` text as Prometheus' own. There a counter's name is that of its samples, with `_total`, and neither units nor an
 /// end are told.
 pub(super) fn prometheus(open_metrics: &str) -> String {
-    let lines: Vec<&str> = open_metrics.lines().collect();
-    let is_counter = |name: &str| {
-        lines.iter().any(|line| {
-            line.strip_prefix("# TYPE ").and_then(|rest| rest.strip_suffix(" counter")) == Some(name)
-        })
-    };
+    let kinds = open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let counters: BTreeSet<&str> = kinds.filter_map(|kind| kind.strip_suffix(" counter")).collect();
     let mut text = String::with_capacity(open_metrics.len());
-    for line in &lines {
-        if *line == "# EOF" || line.starts_with("# UNIT ") {
+    for line in open_metrics.lines() {
+        if line == "# EOF" || line.starts_with("# UNIT ") {
             continue;
         }
         let about =
             ["# HELP ", "# TYPE "].into_iter().find_map(|word| Some((word, line.strip_prefix(word)?)));
         match about.and_then(|(word, rest)| Some((word, rest.split_once(' ')?))) {
-            Some((word, (name, rest))) if is_counter(name) => {
+            Some((word, (name, rest))) if counters.contains(name) => {
                 for part in [word, name, "_total ", rest] {
                     text.push_str(part);
                 }

@@ -49,7 +49,7 @@ pub(super) async fn commit(
     let began = monotonic();
     let (mut again, mut written) = (false, None);
     loop {
-        match attempt(into, group, closed, (&row, bit.as_ref(), &mut written), again).await {
+        match attempt(into, group, closed, &row, bit.as_ref(), &mut written, again).await {
             Err(IngestError::Store(error)) if error.is_passing() && !again => {
                 tracing::warn!(%error, "events could not be written, and are written once more");
                 again = true;
@@ -67,7 +67,9 @@ async fn attempt(
     Into { store, scope, held }: Into<'_>,
     group: &Group<'_>,
     closed: Option<&Closed>,
-    (row, bit, written): (&[u8], Option<&Bit<'_>>, &mut Option<Written>),
+    row: &[u8],
+    bit: Option<&Bit<'_>>,
+    written: &mut Option<Written>,
     again: bool,
 ) -> Result<(), IngestError> {
     let mut tx = store.write_patiently(Lock::Partition(scope)).await?;

@@ -48,7 +48,6 @@ impl Copying {
     }
 
     pub(super) async fn end(&self) {
-        self.task.abort();
         self.pool.close().await;
     }
 }
@@ -61,13 +60,19 @@ impl Drop for Copying {
 
 /// Copies what waits, where that is enough.
 async fn copy(pool: &SqlitePool) -> Result<(), sqlx::Error> {
-    let (_, in_log, copied): (i64, i64, i64) =
-        sqlx::query_as("PRAGMA wal_checkpoint(NOOP)").fetch_one(pool).await?;
+    let (in_log, copied) = log(pool).await?;
     if in_log - copied >= WAITING_PAGES_MIN {
         // Nobody waits for it, and it waits for nobody.
         sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(pool).await?;
     }
     Ok(())
+}
+
+/// Pages in the log, and how many of them are copied.
+async fn log(pool: &SqlitePool) -> Result<(i64, i64), sqlx::Error> {
+    let (_, in_log, copied): (i64, i64, i64) =
+        sqlx::query_as("PRAGMA wal_checkpoint(NOOP)").fetch_one(pool).await?;
+    Ok((in_log, copied))
 }
 
 #[cfg(test)]
@@ -77,13 +82,6 @@ mod tests {
     use sqlx::sqlite::SqliteJournalMode;
 
     use super::*;
-
-    /// Pages in the log, and how many of them are copied.
-    async fn log(pool: &SqlitePool) -> (i64, i64) {
-        let (_, in_log, copied): (i64, i64, i64) =
-            sqlx::query_as("PRAGMA wal_checkpoint(NOOP)").fetch_one(pool).await.unwrap();
-        (in_log, copied)
-    }
 
     async fn write(pool: &SqlitePool, pages: i64) {
         let sql = "WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
@@ -103,7 +101,7 @@ mod tests {
         sqlx::query("CREATE TABLE t (b BLOB)").execute(&writer).await.unwrap();
 
         write(&writer, 3_000).await;
-        let (in_log, copied) = log(&writer).await;
+        let (in_log, copied) = log(&writer).await.unwrap();
         assert!(in_log >= 3_000 && copied == 0, "the commit copied {copied} of {in_log}");
 
         let written = Written::default();
@@ -111,7 +109,7 @@ mod tests {
         written.notify_one();
         let all_copied = async {
             while {
-                let (in_log, copied) = log(&writer).await;
+                let (in_log, copied) = log(&writer).await.unwrap();
                 copied < in_log
             } {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -121,15 +119,15 @@ mod tests {
             .await
             .expect("3,000 pages are copied within a minute");
         write(&writer, 10).await;
-        assert!(log(&writer).await.0 < 100, "the log begins anew once all of it is copied");
+        assert!(log(&writer).await.unwrap().0 < 100, "the log begins anew once all of it is copied");
 
         // Few pages wait: each copy costs a wait for the disk.
         written.notify_one();
         copying.end().await;
-        assert_eq!(log(&writer).await.1, 0);
+        assert_eq!(log(&writer).await.unwrap().1, 0);
 
         write(&writer, 9_000).await;
-        let (in_log, copied) = log(&writer).await;
+        let (in_log, copied) = log(&writer).await.unwrap();
         assert_eq!(in_log, copied, "a log that nobody copies is copied by a commit");
     }
 }

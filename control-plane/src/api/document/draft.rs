@@ -2,11 +2,13 @@
 //! answers with. Each type says its own part, so that nothing is said twice and nothing can be left out.
 
 use std::future::Future;
+use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::StatusCode;
 use axum::routing::{MethodFilter, on};
+use futures_util::future::BoxFuture;
 use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, Paths};
 use utoipa::openapi::request_body::RequestBody;
@@ -153,6 +155,28 @@ fn idempotency_key() -> Parameter {
     parameter.description(Some(said)).required(Required::False).schema(Some(Schema::Object(key))).build()
 }
 
+/// What a handler comes to, as axum boxes it.
+pub(in crate::api) type Answering = BoxFuture<'static, axum::response::Response>;
+
+/// A handler whose type tells nothing of it: what axum builds around handlers is compiled once for all of them. Once for each,
+/// it was more than half of what the compiler did for the control plane.
+#[derive(Clone)]
+struct Plain(Arc<dyn Fn(Request, ApiState) -> Answering + Send + Sync>);
+
+impl Plain {
+    fn new<H: Handler<M, ApiState, Future = Answering>, M: 'static>(handler: H) -> Self {
+        Self(Arc::new(move |request, state| handler.clone().call(request, state)))
+    }
+}
+
+impl Handler<(), ApiState> for Plain {
+    type Future = Answering;
+
+    fn call(self, request: Request, state: ApiState) -> Answering {
+        (self.0)(request, state)
+    }
+}
+
 /// A route: a method of a path, its handler, and what it does in a line.
 pub(in crate::api) fn route<H, T, M>(
     method: HttpMethod,
@@ -161,7 +185,7 @@ pub(in crate::api) fn route<H, T, M>(
     handler: H,
 ) -> UtoipaMethodRouter<ApiState>
 where
-    H: Handler<M, ApiState> + Documented<T>,
+    H: Handler<M, ApiState, Future = Answering> + Documented<T>,
     M: 'static,
 {
     let mut draft = Draft::default();
@@ -187,7 +211,7 @@ where
     let filter: MethodFilter = method.to_method_filter();
     let mut paths = Paths::new();
     paths.add_path_operation(path, vec![method], operation);
-    (schemas, paths, on(filter, handler))
+    (schemas, paths, on(filter, Plain::new(handler)))
 }
 
 /// `…::api::flags::list` → (`flags`, `flags_list`); a handler for several kinds has the kind behind it.

@@ -75,7 +75,7 @@ macro_rules! methods {
             /// what is counted once by names of its own.
             pub(super) fn $name<H, T, M>(path: &str, handler: H, summary: &str) -> UtoipaMethodRouter<ApiState>
             where
-                H: axum::handler::Handler<M, ApiState> + Documented<T>,
+                H: axum::handler::Handler<M, ApiState, Future = draft::Answering> + Documented<T>,
                 M: 'static,
             {
                 draft::route(HttpMethod::$method, Repeats::$repeats, (path, summary), handler)

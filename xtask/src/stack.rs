@@ -16,7 +16,7 @@ use crate::process::{COMPILE_LIMIT, OwnedProcess, cargo, optimising_cargo, run_w
 use crate::relay::Relay;
 use crate::secrets::{Secrets, shown};
 use crate::tools::progress;
-use crate::wasm_build::{EDGE, WasmBundle, WasmProfile, build_wasm};
+use crate::wasm_build::{EDGE, GENERATOR, WasmBundle, WasmProfile, build_wasm};
 use crate::workerd::{Edge, EdgeConfig, Region, log_tail, start};
 
 /// What a build leaves behind.
@@ -39,13 +39,15 @@ pub fn build(root: &Path) -> Result<Built> {
     Ok(Built { control_plane, edge })
 }
 
-/// Builds the control plane alone; where its program is.
+/// Builds the control plane alone, but for the generator of bindings; where its program is.
 pub fn build_control_plane(root: &Path) -> Result<PathBuf> {
     progress("compiling the control plane");
     let mut build = cargo();
     // The whole workspace's features, as `cargo test --workspace` has them: with those of one package alone, half of the
     // dependencies would be compiled once for the tests and once more for `up`.
-    build.args(["build", "--workspace", "--bin", "flagfuse"]).current_dir(root);
+    build.args(["build", "--workspace", "--bin", "flagfuse"]);
+    // While the control plane itself is compiled, there is nothing else to do; afterwards, the Wasm would wait for it.
+    build.args(["--bin", GENERATOR]).current_dir(root);
     run_within("compiling the control plane", &mut build, COMPILE_LIMIT)?;
     Ok(root.join("target/debug/flagfuse"))
 }

@@ -83,6 +83,9 @@ pub enum WasmProfile {
     Optimised,
 }
 
+/// The program that generates bindings, of the package of the same name.
+pub(crate) const GENERATOR: &str = "wasm-bindgen-module";
+
 /// A folder with everything that is loaded.
 #[derive(Debug, Clone)]
 pub struct WasmBundle {
@@ -191,9 +194,8 @@ fn bind(root: &Path, parts: &Parts<'_>) -> Result<()> {
     run_within(
         &format!("generating the {name}'s bindings"),
         cargo()
-            // With the features of the whole workspace: most of what it is made of is there, or is needed soon.
-            .args(["run", "--quiet", "--features", "xtask/bindgen"])
-            .args(["--bin", "wasm-bindgen-module", "--", host, module])
+            // With the features of the whole workspace, and so as it was built beside the control plane.
+            .args(["run", "--quiet", "--bin", GENERATOR, "--", host, module])
             .args([&parts.compiled, dir])
             .current_dir(root),
         COMPILE_LIMIT,

@@ -60,6 +60,7 @@ impl Extent {
                 ("FLAGFUSE_SIM_SEEDS", "300"),
                 ("FLAGFUSE_API_CASES", "20000"),
                 ("FLAGFUSE_EDITORS_S", "60"),
+                ("FLAGFUSE_FLOOD_UNITS", "1000000"),
                 ("FLAGFUSE_EVERY_DATABASE", "1"),
                 ("FLAGFUSE_MUTANTS", "200000"),
                 ("FLAGFUSE_CHAOS_S", "1200"),

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use flagfuse_shared::digest::Digest;
 
-use crate::process::{INSTALL_LIMIT, run_within};
+use crate::process::{INSTALL_LIMIT, behind_others, run_within};
 use crate::tools::{self, DASHBOARD, progress};
 
 /// What the types of requests and answers are made of.
@@ -32,7 +32,7 @@ pub fn build_dashboard(root: &Path) -> Result<()> {
     for script in ["types", "check", "build"] {
         let mut npm = Command::new("npm");
         npm.args(["run", "--silent", script]).current_dir(&folder);
-        run_within(&format!("npm run {script} in {DASHBOARD}"), &mut npm, INSTALL_LIMIT)?;
+        run_within(&format!("npm run {script} in {DASHBOARD}"), &mut behind_others(&npm), INSTALL_LIMIT)?;
     }
     fs::write(&built_from, sources).with_context(|| format!("writing {}", built_from.display()))
 }

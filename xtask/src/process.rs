@@ -136,6 +136,23 @@ pub fn optimising_cargo() -> Command {
     cargo
 }
 
+/// The same command behind whatever else runs. Compiling the control plane takes longest, at its end on one processor: what is
+/// made beside it is ready as soon, and the control plane sooner, when it takes only what is left.
+pub(crate) fn behind_others(command: &Command) -> Command {
+    let mut behind = Command::new("nice");
+    behind.args(["-n", "10"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => behind.env(name, value),
+            None => behind.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        behind.current_dir(folder);
+    }
+    behind
+}
+
 /// Whether whatever is compiled of the workspace is linted, too, as CI has it.
 #[expect(clippy::disallowed_methods, reason = "cargo's own variable, which it is told by")]
 pub(crate) fn compiles_with_lints() -> bool {
@@ -186,6 +203,22 @@ mod tests {
         assert!(process.exit_status().unwrap().is_none());
         process.kill();
         assert!(process.exit_status().unwrap().is_some());
+    }
+
+    #[test]
+    fn what_goes_behind_others_is_the_same_command() {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo "$(nice) $1 $SAID ${HOME-none} $PWD""#, "sh", "a b"]);
+        command.env("SAID", "more").env_remove("HOME").current_dir("/");
+        let told = |mut command: Command| String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let behind = told(behind_others(&command));
+        let (nice, rest) = behind.split_once(' ').unwrap();
+        let before = told(command);
+        let (nice_before, rest_before) = before.split_once(' ').unwrap();
+        assert_eq!((rest, rest_before), ("a b more none /\n", "a b more none /\n"));
+        // Nothing goes further behind than 19.
+        let expected = (nice_before.parse::<i32>().unwrap() + 10).min(19);
+        assert_eq!(nice.parse::<i32>().unwrap(), expected);
     }
 
     #[test]

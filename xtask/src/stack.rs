@@ -52,7 +52,15 @@ pub fn build_control_plane(root: &Path) -> Result<PathBuf> {
     Ok(root.join("target/debug/flagfuse"))
 }
 
-/// The same with the control plane as it is deployed, for what is measured under load.
+/// The same with the edge as it is deployed, for what is measured of it.
+pub(crate) fn build_deployed_edge(root: &Path) -> Result<Built> {
+    Ok(Built {
+        control_plane: build_control_plane(root)?,
+        edge: build_wasm(root, &EDGE, WasmProfile::Optimised)?,
+    })
+}
+
+/// Both as they are deployed, for what is measured under load.
 pub(crate) fn build_released(root: &Path) -> Result<Built> {
     Ok(Built {
         control_plane: release_control_plane(root)?,

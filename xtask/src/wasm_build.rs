@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::process::{COMPILE_LIMIT, cargo, optimising_cargo, run_within};
+use crate::process::{COMPILE_LIMIT, behind_others, cargo, optimising_cargo, run_within};
 use crate::tools::{self, progress};
 
 /// A crate that becomes Wasm.
@@ -77,10 +77,20 @@ pub const DETERMINISM: WasmCrate = WasmCrate {
 /// How much time the build may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WasmProfile {
-    /// rustc's release build as it is: for development and tests.
+    /// Built in half a minute, and a third slower: for development and tests.
     Fast,
-    /// Shrunk by `wasm-opt` too: what is deployed and measured.
+    /// A release, shrunk by `wasm-opt` too: what is deployed and measured.
     Optimised,
+}
+
+impl WasmProfile {
+    /// Cargo's name of it; the folder below `target` is called the same.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "wasm-dev",
+            Self::Optimised => "release",
+        }
+    }
 }
 
 /// The program that generates bindings, of the package of the same name.
@@ -100,14 +110,17 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
     tools::wasm_target(root)?;
     let name = what.name;
     progress(&format!("compiling the {name} to Wasm"));
-    run_within(
-        &format!("compiling the {name}"),
-        optimising_cargo()
-            .args(["build", "--release", "--target", tools::WASM_TARGET, "--package", what.package])
-            .args(what.company.iter().flat_map(|package| ["--package", package]))
-            .current_dir(root),
-        COMPILE_LIMIT,
-    )?;
+    let mut build = optimising_cargo();
+    build
+        .args(["build", "--profile", profile.name(), "--target", tools::WASM_TARGET])
+        .args(["--package", what.package])
+        .args(what.company.iter().flat_map(|package| ["--package", package]))
+        .current_dir(root);
+    let mut build = match profile {
+        WasmProfile::Fast => behind_others(&build),
+        WasmProfile::Optimised => build,
+    };
+    run_within(&format!("compiling the {name}"), &mut build, COMPILE_LIMIT)?;
     let file = format!("{}.wasm", what.package.replace('-', "_"));
     let dir = match profile {
         WasmProfile::Fast => root.join("target").join(name),
@@ -117,7 +130,7 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
         name,
         module: what.module,
         host: what.host,
-        compiled: root.join("target").join(tools::WASM_TARGET).join("release").join(file),
+        compiled: root.join("target").join(tools::WASM_TARGET).join(profile.name()).join(file),
         beside: what.beside.iter().map(|path| root.join(path)).collect(),
         dir,
     };
@@ -182,7 +195,7 @@ fn assemble(root: &Path, parts: Parts<'_>, profile: WasmProfile) -> Result<WasmB
 /// Generates the JavaScript between the host and the compiled Rust code.
 fn bind(root: &Path, parts: &Parts<'_>) -> Result<()> {
     let Parts { name, module, dir, .. } = parts;
-    progress(&format!("generating the {name}'s bindings (compiles the generator the first time)"));
+    progress(&format!("generating the {name}'s bindings"));
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("emptying {}", dir.display()))?;
     }

@@ -1,6 +1,7 @@
 //! The operator's metrics: what is measured is there, of all tenants, and nothing that is sent makes a series.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
@@ -95,27 +96,44 @@ async fn events_count_also_where_no_environment_is_or_is_any_more() {
     has(&text, "flagfuse_balance_difference 0");
 }
 
+/// Units that a flood names, and a hundredth as many flags that do not exist.
+#[expect(clippy::disallowed_methods, reason = "a developer asks for more on the command line")]
+fn flood_size() -> usize {
+    std::env::var("FLAGFUSE_FLOOD_UNITS").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000)
+}
+
 #[tokio::test]
 async fn whatever_is_sent_makes_no_series() {
     let world = World::new().await;
     world.ok("PUT", &format!("{FLAG}/fuse"), policy(json!({}))).await;
-    let flood = async |from: usize, count: usize| {
-        for n in from..from + count {
-            let unit = format!("unit-{n}");
-            let unknown =
-                json!({ "type": "exposure", "unit": unit, "flag": format!("flag-{n}"), "variation": "on" });
-            let metric = format!("metric-{n}");
-            let events =
-                [world.exposure(&unit, "on", 1), world.outcome(&unit, &metric), world.event(unknown)];
+    let flood = async |units: Range<usize>, unknown_flags: Range<usize>| {
+        for batch in units.collect::<Vec<_>>().chunks(500) {
+            let events: Vec<Value> = batch
+                .iter()
+                .flat_map(|n| {
+                    let unit = format!("unit-{n}");
+                    [world.exposure(&unit, "on", 1), world.outcome(&unit, &format!("metric-{n}"))]
+                })
+                .collect();
             world.ingest(&events).await;
+        }
+        for n in unknown_flags {
+            let exposure = json!({
+                "type": "exposure", "unit": format!("unit-{n}"), "flag": format!("flag-{n}"), "variation": "on",
+            });
+            world.ingest(&[world.event(exposure)]).await;
             world.call("GET", &format!("{ENVIRONMENT}/flags/flag-{n}"), Value::Null).await;
             world.call("GET", &format!("/nowhere/{n}"), Value::Null).await;
         }
     };
-    flood(0, 2).await;
+    flood(0..2, 0..2).await;
     let before = series(&exposition(&world, FlagLabels::Fused).await);
-    flood(2, 200).await;
-    assert_eq!(series(&exposition(&world, FlagLabels::Fused).await), before);
+    let units = flood_size();
+    flood(2..units, 2..units / 100).await;
+    let text = exposition(&world, FlagLabels::Fused).await;
+    assert_eq!(series(&text), before);
+    let received = 2 * units + units / 100;
+    has(&text, &format!(r#"flagfuse_ingest_events_total{{outcome="received"}} {received}"#));
 }
 
 /// What `promtool check metrics` asks of a text: each family says what it is, before its samples, and counters end in `_total`.

@@ -9,15 +9,13 @@ use std::{fs, thread};
 use anyhow::{Context, Result, bail};
 
 use crate::figure::{Metric, Report, Target, quantile};
-use crate::stack::{Built, Stack, StackConfig, build};
-use crate::wasm_build::{EDGE, WasmProfile, build_wasm};
+use crate::stack::{Stack, StackConfig, build_deployed_edge};
 
 const RUNS: usize = 7;
 
 pub(super) fn run(root: &Path) -> Result<Report> {
-    let optimised = build_wasm(root, &EDGE, WasmProfile::Optimised)?;
-    let wasm = fs::read(optimised.dir.join("index_bg.wasm")).context("reading the optimised Wasm")?;
-    let built = Built { edge: optimised, ..build(root)? };
+    let built = build_deployed_edge(root)?;
+    let wasm = fs::read(built.edge.dir.join("index_bg.wasm")).context("reading the optimised Wasm")?;
     let data_dir = root.join("target/bench/edge-size-data");
     if data_dir.exists() {
         fs::remove_dir_all(&data_dir)?;

@@ -15,10 +15,10 @@ use super::unleash_edge::{self, TOKEN, UnleashEdge};
 use super::wrk::{Request, bind_server, write_script};
 use crate::http::{Answer, Client};
 use crate::ports;
-use crate::stack::{Built, Stack, StackConfig, build};
+use crate::stack::{Stack, StackConfig, build_deployed_edge};
 use crate::tools::progress;
 use crate::wait::eventually;
-use crate::wasm_build::{EDGE, WasmProfile, build_bench_worker, build_wasm};
+use crate::wasm_build::build_bench_worker;
 use crate::workerd::{Edge, start_plain};
 
 /// Flags of the two environments.
@@ -46,7 +46,7 @@ impl Servers {
     pub(super) fn start(root: &Path) -> Result<Self> {
         let unleash_binary = unleash_edge::install(root)?;
         let hello_bundle = build_bench_worker(root, "hello")?;
-        let built = Built { edge: build_wasm(root, &EDGE, WasmProfile::Optimised)?, ..build(root)? };
+        let built = build_deployed_edge(root)?;
         let data_dir = root.join("target/bench/edge-http-data");
         if data_dir.exists() {
             fs::remove_dir_all(&data_dir)?;

@@ -17,7 +17,7 @@ use self::traffic::{Load, measure};
 use crate::demo_project::{self, environment_path};
 use crate::figure::{Metric, Report, Target, quantile};
 use crate::http::Client;
-use crate::stack::{Built, Stack, StackConfig, build};
+use crate::stack::{Built, Stack, StackConfig, build_deployed_edge};
 use crate::tools::progress;
 use crate::wait::eventually;
 
@@ -114,7 +114,7 @@ pub(super) fn run(root: &Path, arguments: &[String]) -> Result<Report> {
         [count] => count.parse().with_context(|| format!("{count:?} is not a number of changes"))?,
         _ => bail!("usage: cargo xtask bench propagation [CHANGES_UNDER_EACH_LOAD]"),
     };
-    let built = build(root)?;
+    let built = build_deployed_edge(root)?;
     let mut found = Vec::with_capacity(SCENARIOS.len());
     for scenario in SCENARIOS {
         progress(&format!("{} changes, {}", change_count, scenario.name));

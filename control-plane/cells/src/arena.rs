@@ -3,8 +3,6 @@
 //! A place is a number that stays with its record until the record is removed; then the next record takes it. All of that
 //! follows from the order of calls, so that two ledgers that saw the same facts hold the same bytes at the same places.
 
-use hashbrown::HashTable;
-
 use crate::bytes::Reader;
 
 /// No place.
@@ -48,8 +46,17 @@ struct Saving<T> {
     length: u32,
     /// The place that is to be taken next.
     next: u32,
-    /// What changed since, of places that have not been taken.
-    before: HashTable<(u32, T)>,
+    /// What changed since, by chunk, until the chunk has been taken.
+    before: Vec<Option<Before<T>>>,
+}
+
+/// What places of a chunk held before they changed. Nothing of it is ever moved or looked through as a whole: with a million
+/// changes behind the first one, either would let the next event wait for tens of milliseconds.
+#[derive(Debug, Clone)]
+struct Before<T> {
+    /// By place: the number of its record below, from 1; 0 where nothing changed.
+    numbers: Vec<u32>,
+    records: Vec<T>,
 }
 
 impl<T> Default for Arena<T> {
@@ -74,11 +81,6 @@ const fn chunk_of(place: u32) -> usize {
 
 const fn within(place: u32) -> usize {
     place as usize & (CHUNK - 1)
-}
-
-/// Places are dense: spreading them is enough.
-fn hash(place: u32) -> u64 {
-    u64::from(place).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 impl<T: Record> Arena<T> {
@@ -157,7 +159,8 @@ impl<T: Record> Arena<T> {
     /// Bytes it takes.
     pub(crate) fn bytes(&self) -> u64 {
         let records: usize = self.chunks.iter().map(Vec::capacity).sum();
-        let saved = self.saving.as_ref().map_or(0, |saving| saving.before.allocation_size());
+        let before = self.saving.iter().flat_map(|saving| &saving.before).flatten();
+        let saved: usize = before.map(Before::bytes).sum();
         (records * size_of::<T>() + saved) as u64
     }
 
@@ -168,7 +171,8 @@ impl<T: Record> Arena<T> {
 
     /// Takes a picture of what is there now, for [`Arena::next_records`].
     pub(crate) fn begin_saving(&mut self) {
-        self.saving = Some(Saving { length: self.length, next: 0, before: HashTable::new() });
+        let before = self.chunks.iter().map(|_| None).collect();
+        self.saving = Some(Saving { length: self.length, next: 0, before });
     }
 
     /// Length, records and first empty place, for [`Arena::restoring`].
@@ -235,27 +239,48 @@ impl<T: Record> Saving<T> {
         if place >= self.length || place < self.next {
             return;
         }
-        let is_same = |(kept, _): &(u32, T)| *kept == place;
-        if self.before.find(hash(place), is_same).is_none() {
-            self.before.insert_unique(hash(place), (place, record), |(kept, _)| hash(*kept));
+        let chunk = chunk_of(place);
+        let length = (self.length as usize - chunk * CHUNK).min(CHUNK);
+        if let Some(before) = self.before.get_mut(chunk) {
+            before.get_or_insert_with(|| Before::none_of(length)).keep(within(place), record);
         }
     }
 
     fn before(&self, place: u32) -> Option<&T> {
-        if self.before.is_empty() {
-            return None;
-        }
-        self.before.find(hash(place), |(kept, _)| *kept == place).map(|(_, record)| record)
+        self.before.get(chunk_of(place))?.as_ref()?.get(within(place))
     }
 
-    /// Gives memory back, once a quarter of the chunks has been taken since the last time.
+    /// Gives the memory of the chunk back that was taken last.
     fn drop_taken(&mut self) {
-        let (taken, chunks) = (self.next >> CHUNK_BITS, self.length.div_ceil(1 << CHUNK_BITS));
-        if taken.is_multiple_of((chunks / 4).max(1)) {
-            let next = self.next;
-            self.before.retain(|(kept, _)| *kept >= next);
-            self.before.shrink_to_fit(|(kept, _)| hash(*kept));
+        if let Some(before) = self.before.get_mut(chunk_of(self.next - 1)) {
+            *before = None;
         }
+    }
+}
+
+impl<T: Copy> Before<T> {
+    /// Of a chunk with so many places.
+    fn none_of(length: usize) -> Self {
+        Self { numbers: vec![0; length], records: Vec::new() }
+    }
+
+    fn keep(&mut self, within: usize, record: T) {
+        if let Some(number) = self.numbers.get_mut(within)
+            && *number == 0
+        {
+            self.records.push(record);
+            // A chunk has no more records than places.
+            *number = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        }
+    }
+
+    fn get(&self, within: usize) -> Option<&T> {
+        let number = *self.numbers.get(within)?;
+        self.records.get((number as usize).checked_sub(1)?)
+    }
+
+    fn bytes(&self) -> usize {
+        self.numbers.capacity() * size_of::<u32>() + self.records.capacity() * size_of::<T>()
     }
 }
 
@@ -297,6 +322,30 @@ mod tests {
             [(0, 0), (2, 2), (4, 4)]
         );
         assert_eq!([arena.insert(7), arena.insert(8), arena.insert(9)], [3, 1, 5]);
+    }
+
+    #[test]
+    fn what_a_chunk_held_is_given_back_once_it_has_been_taken() {
+        let mut arena = Arena::<u64>::default();
+        for value in 0..2 * CHUNK as u64 {
+            arena.insert(value);
+        }
+        let bytes = arena.bytes();
+        arena.begin_saving();
+        let change = |arena: &mut Arena<u64>| {
+            for place in (0..2 << CHUNK_BITS).step_by(64) {
+                *arena.get_mut(place).unwrap() += 1;
+            }
+        };
+        let (mut kept, mut left) = (Vec::new(), true);
+        while left {
+            change(&mut arena);
+            kept.push(arena.bytes() - bytes);
+            left = arena.next_records(usize::MAX).is_some();
+        }
+        // A number for each place of a chunk, and a record for each of 1,024 that changed; of either chunk until it is taken.
+        let chunk = 4 * CHUNK as u64 + 8 * 1_024;
+        assert_eq!(kept, [2 * chunk, chunk, 0]);
     }
 
     #[test]

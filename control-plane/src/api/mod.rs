@@ -2,6 +2,7 @@
 //! document is made. Handlers write no SQL and decide nothing.
 
 mod answer;
+mod arrivals;
 mod astray;
 mod audit;
 mod auth;
@@ -316,6 +317,7 @@ fn environment_routes() -> OpenApiRouter<ApiState> {
         .routes(patch("/settings", settings::patch, "Changes the settings that it names"))
         .routes(post("/publish", propagation::publish, "Publishes the same content under a new version"))
         .routes(get("/propagation", propagation::read, "Tells where the newest version is"))
+        .routes(get("/arrivals", arrivals::list, "Tells how long the newest versions took"))
         .routes(get("/changes/{version}", propagation::change, "Tells who made a change, and where it is"))
         .routes(get("/snapshot", environments::snapshot, "Hands out the newest signed frame"))
         .routes(get("/snapshots", history::list, "Lists the versions that are kept"))

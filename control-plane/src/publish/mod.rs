@@ -13,6 +13,7 @@ pub mod pull;
 pub mod push;
 pub mod pusher;
 pub mod receipts;
+pub mod recent;
 pub mod recorder;
 pub mod stage_rows;
 pub mod stage_rules;

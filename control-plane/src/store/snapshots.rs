@@ -124,11 +124,21 @@ pub async fn times(
     conn: &mut Connection,
     scope: &Scope,
 ) -> Result<Vec<(SnapshotVersion, UnixMillis)>, StoreError> {
+    latest_times(conn, scope, u32::MAX).await
+}
+
+/// The same of so many at most.
+pub async fn latest_times(
+    conn: &mut Connection,
+    scope: &Scope,
+    count: u32,
+) -> Result<Vec<(SnapshotVersion, UnixMillis)>, StoreError> {
     let sql = "SELECT epoch, seq, created_ms FROM snapshots WHERE project = $1 AND environment = $2
-               ORDER BY epoch DESC, seq DESC";
+               ORDER BY epoch DESC, seq DESC LIMIT $3";
     let rows = sql::query(sql)
         .bind(StoredProject::of(scope))
         .bind(scope.environment.as_str())
+        .bind(i64::from(count))
         .fetch_all(conn)
         .await?;
     rows.iter().map(|row| Ok((version(row)?, UnixMillis(from_sql(row.get("created_ms")?))))).collect()

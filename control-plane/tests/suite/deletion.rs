@@ -186,6 +186,7 @@ async fn what_is_deleted_is_hidden_and_its_trail_stays() {
         "/flags/checkout",
         "/snapshot",
         "/propagation",
+        "/arrivals",
         "/audit",
         "/changes/latest",
     ] {

@@ -166,6 +166,8 @@ fn every_list_is_paged() {
         "whoami",
         "keys",
         "propagation",
+        // Of the newest versions, as many as asked for.
+        "arrivals",
         "snapshot",
         "settings",
         "holdout",

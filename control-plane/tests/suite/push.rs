@@ -449,6 +449,21 @@ async fn a_change_is_called_live_when_every_replica_of_every_region_has_it() {
         (&json!(1), &json!("E_SELFTEST"))
     );
 
+    let arrivals = async |query: &str| world.get(&format!("{ENVIRONMENT}/arrivals{query}")).await;
+    let at_most = arrivals("?limit=2").await;
+    assert_eq!(at_most["replicas"][3], json!({ "region": "us", "shard": 1 }));
+    let of = |version: &Value, lags: Value, everywhere: Value| {
+        let (epoch, seq) = text(version).split_once('.').unwrap();
+        let [epoch, seq] = [epoch, seq].map(|number| number.parse::<u64>().unwrap());
+        json!({
+            "version": version, "epoch": epoch, "seq": seq, "created_ms": START.0, "lags_ms": lags,
+            "everywhere_ms": everywhere,
+        })
+    };
+    let (missing, all) = (json!([0, 0, 0, null]), json!([0, 0, 0, 0]));
+    let expected = [of(&held_up, missing, Value::Null), of(&first, all.clone(), json!(0))];
+    assert_eq!((&at_most["arrivals"], &at_most["bound_ms"]), (&json!(expected), &json!(250)));
+
     // A later version brings it there.
     us.replica(1).refuse = None;
     let later = world.ok("PUT", FLAG, flag()).await["version"].clone();
@@ -457,6 +472,12 @@ async fn a_change_is_called_live_when_every_replica_of_every_region_has_it() {
     assert_eq!(through["replicas"][3]["through"], later);
     assert_eq!(through["replicas"][0]["through"], held_up);
     assert_eq!(world.get(&page(&first)).await["state"], "live", "what is done stays done");
+    let brought = arrivals("").await["arrivals"][1].clone();
+    assert_eq!(brought, of(&held_up, all, json!(0)), "through the later one");
+    for limit in ["0", "201", "x"] {
+        let answer = world.call("GET", &format!("{ENVIRONMENT}/arrivals?limit={limit}"), Value::Null).await;
+        assert_eq!((answer.status.as_u16(), answer.code()), (400, "bad_query"), "{limit}");
+    }
     for (version, status, code) in
         [("1.999", 404, "unknown_version"), ("seven", 400, "bad_version"), ("1", 400, "bad_version")]
     {

@@ -85,6 +85,7 @@ pub(crate) const ROWS: &[Row] = &[
         Environment,
         &[
             "GET ",
+            "GET /arrivals",
             "GET /audit",
             "GET /balance",
             "GET /changes/{version}",

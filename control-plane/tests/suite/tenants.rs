@@ -36,6 +36,7 @@ const PAGES: &[&str] = &[
     "/v1/projects/demo/environments/production/audit?limit=1000&flag=checkout&actor=token:test",
     "/v1/projects/demo/environments/production/balance",
     "/v1/projects/demo/environments/production/metrics-seen",
+    "/v1/projects/demo/environments/production/arrivals",
     "/v1/projects/demo/environments/production/changes/1.3",
     "/v1/projects/demo/environments/production/changes/latest",
     "/v1/projects/demo/environments/production/flags",

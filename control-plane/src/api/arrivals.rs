@@ -1,0 +1,109 @@
+//! `…/arrivals`: how long the newest versions took to every replica.
+
+use axum::Json;
+use axum::extract::State;
+use flagfuse_shared::ids::UnixMillis;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::auth::{InEnvironment, Viewer};
+use super::body::Params;
+use crate::error::{ApiError, Code};
+use crate::model::fleet;
+use crate::publish::recent::{self, RecentVersion};
+
+const COUNT: u32 = 40;
+/// What a picture can show, and a read of some milliseconds.
+const COUNT_MAX: u32 = 200;
+
+/// How many versions.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HowMany {
+    /// 40 when absent.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}
+
+impl HowMany {
+    fn checked(&self) -> Result<u32, ApiError> {
+        let limit = self.limit.unwrap_or(COUNT);
+        if (1..=COUNT_MAX).contains(&limit) {
+            return Ok(limit);
+        }
+        let detail = format!("limit is {limit}, allowed is 1 to {COUNT_MAX}");
+        Err(ApiError::of_parameter(Code::BadQuery, "limit", detail))
+    }
+}
+
+/// The newest versions that are kept, and how long each took.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Arrivals {
+    /// How old an answer may still be once all replicas have stored the newest version: an isolate's hard limit, in
+    /// milliseconds.
+    bound_ms: u64,
+    /// Replicas there are, by region and shard.
+    replicas: Vec<ArrivalReplica>,
+    /// The newest version first.
+    arrivals: Vec<RecentArrival>,
+}
+
+/// Which replica.
+#[derive(Serialize, ToSchema)]
+struct ArrivalReplica {
+    region: String,
+    shard: u16,
+}
+
+impl From<fleet::ReplicaName> for ArrivalReplica {
+    fn from(fleet::ReplicaName { region, shard }: fleet::ReplicaName) -> Self {
+        Self { region, shard }
+    }
+}
+
+/// A version and how long it took.
+#[derive(Serialize, ToSchema)]
+struct RecentArrival {
+    /// `epoch.seq`.
+    version: String,
+    epoch: u64,
+    seq: u64,
+    /// When it was signed.
+    #[schema(value_type = u64)]
+    created_ms: UnixMillis,
+    /// In the order of `replicas`: milliseconds from signing to storing this version or a later one; null where it is not yet.
+    lags_ms: Vec<Option<u64>>,
+    /// The longest of them; null while one is null.
+    #[schema(required)]
+    everywhere_ms: Option<u64>,
+}
+
+impl From<RecentVersion> for RecentArrival {
+    fn from(row: RecentVersion) -> Self {
+        Self {
+            version: row.version.to_string(),
+            epoch: row.version.epoch,
+            seq: row.version.seq,
+            created_ms: row.created_ms,
+            everywhere_ms: row.everywhere_ms(),
+            lags_ms: row.lags_ms,
+        }
+    }
+}
+
+pub(super) async fn list(
+    at: InEnvironment<Viewer>,
+    State(state): State<ApiState>,
+    Params(how_many): Params<HowMany>,
+) -> Result<Json<Arrivals>, ApiError> {
+    let count = how_many.checked()?;
+    let mut conn = state.store.read().await?;
+    let row = at.seen_by(&mut conn).await?;
+    let found = recent::recent(&mut conn, &row, &state.fleet, count).await?;
+    Ok(Json(Arrivals {
+        bound_ms: found.bound_ms,
+        replicas: found.replicas.into_iter().map(ArrivalReplica::from).collect(),
+        arrivals: found.versions.into_iter().map(RecentArrival::from).collect(),
+    }))
+}

@@ -31,7 +31,7 @@ async function world(serve, times = TIMES) {
   const world = { serve, requests, states: [], events: [] };
   await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
   const url = `http://127.0.0.1:${server.address().port}/v1/feed`;
-  world.feed = new Feed(url, { state: (state) => world.states.push(state), event: (event) => world.events.push(event) }, times);
+  world.feed = new Feed(url, (message) => (message.kind === 'state' ? world.states.push(message.state) : world.events.push(message.event)), times);
   world.end = () => {
     world.feed.stop();
     server.closeAllConnections();
@@ -66,7 +66,7 @@ test('heartbeats keep it live, and silence ends that in time and says since when
     w.line.enqueue(new TextEncoder().encode(text));
     for (let turn = 0; turn < 5; turn += 1) await read();
   };
-  const feed = new Feed('http://plane/v1/feed', { state: () => {}, event: (event) => w.events.push(event) });
+  const feed = new Feed('http://plane/v1/feed', (message) => message.kind === 'event' && w.events.push(message.event));
   try {
     feed.start();
     await read();

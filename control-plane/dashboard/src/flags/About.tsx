@@ -4,14 +4,13 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
 import { asProblem, type Place } from '../api';
 import { Loaded, ProblemNote } from '../parts';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { same, type Json } from '../model/json.ts';
 import { detailsOf, NO_DETAILS, saveDetails, type Details } from './reads';
 
 const KINDS = [{ value: '', label: 'not said' }, { value: 'release', label: 'release' }, { value: 'experiment', label: 'experiment' }, { value: 'ops', label: 'ops' }, { value: 'permission', label: 'permission' }];
 
 export function About({ place, flagKey }: { place: Place; flagKey: string }) {
-  const can = useCan();
   const queries = useQueryClient();
   const query = useQuery(detailsOf(place.project, flagKey));
   const known = query.data?.get(flagKey);
@@ -24,7 +23,7 @@ export function About({ place, flagKey }: { place: Place; flagKey: string }) {
       setEdited(null);
     },
   });
-  const isDisabled = !can('edit', place.project);
+  const isDisabled = !useMayEdit({ project: place.project });
   const set = (part: Partial<Details>) => setEdited({ ...details, ...part });
   const isDirty = edited !== null && !same(edited as unknown as Json, (known?.details ?? NO_DETAILS) as unknown as Json);
   return (

@@ -4,7 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, type ChangeHeaders, data, type Place, type Schemas, useChange } from '../api';
 import { Ago, Chip, CircuitChip, Empty, Loaded, TextLink } from '../parts';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { pointerParts, type Json } from '../model/json.ts';
 import { copyTo } from './reads';
 import { FieldDiff } from './FieldDiff';
@@ -52,8 +52,8 @@ function EnvironmentRow({ place, flagKey, environment, cell }: { place: Place; f
 interface CompareProps { place: Place; flagKey: string; others: readonly string[]; cells: Record<string, Schemas['MatrixCell']> }
 
 function Compare({ place, flagKey, others, cells }: CompareProps) {
-  const can = useCan();
   const [other, setOther] = useState(others[0] ?? '');
+  const mayCopy = useMayEdit({ project: place.project, environment: other });
   const [isCopying, setCopying] = useState(false);
   const there = Object.hasOwn(cells, other) ? cells[other] : undefined;
   const query = useQuery({
@@ -65,7 +65,7 @@ function Compare({ place, flagKey, others, cells }: CompareProps) {
     <Stack gap="sm">
       <Group align="flex-end" gap="sm">
         <NativeSelect label={`Compare ${place.environment} with`} w={220} data={[...others]} value={other} onChange={(event) => setOther(event.currentTarget.value)} />
-        {can('edit', place.project, other) ? <Button variant="default" onClick={() => setCopying(true)}>{`Bring to ${other} …`}</Button> : null}
+        {mayCopy ? <Button variant="default" onClick={() => setCopying(true)}>{`Bring to ${other} …`}</Button> : null}
       </Group>
       {there === undefined ? <Text size="sm" c="dimmed">{`${other} does not have this flag.`}</Text> : (
         <Loaded query={query} lines={2}>

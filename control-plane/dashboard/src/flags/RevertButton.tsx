@@ -3,15 +3,14 @@ import { Button, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, AT, data, type Place, type Schemas, tagged, touching, useChange, useTag } from '../api';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { RehearsedSheet } from './RehearsedSheet';
 
 const REVERT = `${AT}/revert` as const;
 
 export function RevertButton({ place, flag, version }: { place: Place; flag: string; version: string }) {
-  const can = useCan();
   const [isOpen, setOpen] = useState(false);
-  if (!can('edit', place.project, place.environment)) return null;
+  if (!useMayEdit(place)) return null;
   return (
     <>
       <Button mt="xs" variant="default" onClick={() => setOpen(true)}>{`Back to how it was in ${version}`}</Button>

@@ -5,8 +5,8 @@ import { setField } from '../model/edits.ts';
 import { freeKey } from '../model/templates.ts';
 import { readValue } from '../model/numbers.ts';
 import type { Flag, Variation } from '../model/types.ts';
-import { same, type Json } from '../model/json.ts';
-import { type Read, useText } from '../parts';
+import { same, type Json, type Read, readJson } from '../model/json.ts';
+import { useText } from '../parts';
 import { useFault, useReport } from './faults';
 import type { EditFlag } from './RulesEditor';
 
@@ -44,12 +44,8 @@ function readAs(type: string, text: string): Read<Json> {
     const read = readValue(text);
     return read.ok && type === 'integer' && !Number.isInteger(read.value) ? { ok: false, why: 'This has to be a whole number.' } : read;
   }
-  try {
-    const value = JSON.parse(text) as Json;
-    return type === 'boolean' && typeof value !== 'boolean' ? { ok: false, why: 'Write true or false.' } : { ok: true, value };
-  } catch {
-    return { ok: false, why: type === 'boolean' ? 'Write true or false.' : 'This is not JSON.' };
-  }
+  const read = readJson(text, 'JSON');
+  return type !== 'boolean' || (read.ok && typeof read.value === 'boolean') ? read : { ok: false, why: 'Write true or false.' };
 }
 
 function ValueField({ type, variation, at, isDisabled, onChange }: { type: string; variation: Variation; at: number; isDisabled: boolean; onChange: (value: Json) => void }) {

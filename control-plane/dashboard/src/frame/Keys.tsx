@@ -23,11 +23,6 @@ export function useShortcuts(place: Place, onHelp: () => void): void {
       if (event.key === '?') {
         event.preventDefault();
         onHelp();
-      } else if (event.key === '/') {
-        const search = document.querySelector<HTMLInputElement>('[data-search]');
-        if (search === null) return;
-        event.preventDefault();
-        search.focus();
       } else if (event.key === 'g') {
         chord.current = event.timeStamp;
       } else if (event.timeStamp - chord.current < CHORD_MS) {

@@ -5,7 +5,7 @@ import { useNavigate } from '@tanstack/react-router';
 import { type KeyboardEvent, useEffect, useState } from 'react';
 import { api, AT, data, fuses, read } from '../api';
 import { usePlace } from '../routes/place';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { SCREENS } from './places';
 import { Kill, type Killed } from './Kill';
 
@@ -16,7 +16,6 @@ export function Palette() {
   useEffect(() => spotlight.open(), []);
   const place = usePlace();
   const navigate = useNavigate();
-  const can = useCan();
   const [query, setQuery] = useState('');
   const [killed, setKilled] = useState<Killed | null>(null);
   const explained = EXPLAIN.exec(query.trim());
@@ -27,7 +26,7 @@ export function Palette() {
   });
   const armed = new Set((useQuery(fuses(place)).data?.fuses ?? []).map((fuse) => fuse.flag));
   const keys = query.trim() === '' ? [] : (found.data?.flags ?? []).map((item) => item.flag.key);
-  const mayEdit = can('edit', place.project, place.environment);
+  const mayEdit = useMayEdit(place);
   const actions: SpotlightActionData[] = [
     ...SCREENS.map(({ label, to, key }) => ({
       id: `go-${label}`,

@@ -7,9 +7,9 @@ import { asProblem, type ChangeHeaders, type Place, type Schemas, touching, useC
 import { FaultsProvider, useReport, useUnread } from '../flags/faults';
 import { FieldDiff } from '../flags/FieldDiff';
 import { RehearsedSheet } from '../flags/RehearsedSheet';
-import { ProblemNote, type Read, Section, useText } from '../parts';
+import { ProblemNote, Section, useText } from '../parts';
 import { diff } from '../model/diff.ts';
-import { isObject, same, type Json, type JsonObject } from '../model/json.ts';
+import { isObject, same, type JsonObject, type Read, readJson } from '../model/json.ts';
 import { FUSE_TEMPLATES, policyBy } from '../model/templates.ts';
 import { percent } from '../model/words.ts';
 import { LintList } from './LintList';
@@ -80,12 +80,9 @@ export function ArmFuse({ place, flag, armed, onDone, onSheet }: ArmFuseProps) {
 }
 
 function readPolicy(text: string): Read<JsonObject> {
-  try {
-    const value = JSON.parse(text) as Json;
-    return isObject(value) ? { ok: true, value } : { ok: false, why: 'A policy is an object.' };
-  } catch (thrown) {
-    return { ok: false, why: `This is not a policy: ${thrown instanceof Error ? thrown.message : 'it cannot be read'}.` };
-  }
+  const read = readJson(text, 'a policy');
+  if (!read.ok) return read;
+  return isObject(read.value) ? { ok: true, value: read.value } : { ok: false, why: 'A policy is an object.' };
 }
 
 function PolicyDocument({ policy, onChange }: { policy: JsonObject; onChange: (policy: JsonObject) => void }) {

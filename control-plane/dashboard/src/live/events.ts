@@ -1,4 +1,5 @@
 // Reads an event stream from bytes. `EventSource` hides heartbeats, and without them nobody notices a line that is dead.
+import { isObject, readJson } from '../model/json.ts';
 
 export interface FeedEvent {
   id: string | null;
@@ -47,10 +48,6 @@ export class EventReader {
 }
 
 function parsed(text: string): Record<string, unknown> | null {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
-  } catch {
-    return null;
-  }
+  const read = readJson(text, 'JSON');
+  return read.ok && isObject(read.value) ? read.value : null;
 }

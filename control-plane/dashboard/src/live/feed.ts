@@ -10,10 +10,9 @@ export type FeedState =
   /** Nobody is signed in. */
   | { status: 'signed-out' };
 
-export interface FeedListener {
-  state: (state: FeedState) => void;
-  event: (event: FeedEvent) => void;
-}
+/** What is told of the feed: how it stands, and what happened. */
+export type FeedMessage = { kind: 'state'; state: FeedState } | { kind: 'event'; event: FeedEvent };
+export type FeedListener = (message: FeedMessage) => void;
 
 /** Heartbeats come every 15 s; who misses one and has heard nothing else is not live. */
 export const SILENCE_MS = 18_000;
@@ -112,7 +111,7 @@ export class Feed {
       this.#heard();
       for (const event of events.push(text.decode(value, { stream: true }))) {
         if (event.id !== null) this.#lastId = event.id;
-        this.#listener.event(event);
+        this.#listener({ kind: 'event', event });
       }
     }
   }
@@ -132,6 +131,6 @@ export class Feed {
 
   #set(state: FeedState): void {
     this.#state = state;
-    this.#listener.state(state);
+    this.#listener({ kind: 'state', state });
   }
 }

@@ -30,15 +30,15 @@ export function LiveProvider({ children, onSignedOut }: { children: ReactNode; o
   useEffect(() => {
     if (shared.current !== null) return;
     let was: FeedState['status'] = 'connecting';
-    shared.current = shareFeed({
-      event: applier(queries),
-      state: (next) => {
-        // What happened meanwhile is known to nobody here.
-        if (next.status === 'live' && was !== 'live' && was !== 'connecting') void queries.invalidateQueries();
-        if (next.status === 'signed-out' && was !== 'signed-out') signedOut.current();
-        was = next.status;
-        setState(next);
-      },
+    const apply = applier(queries);
+    shared.current = shareFeed((message) => {
+      if (message.kind === 'event') return apply(message.event);
+      const { status } = message.state;
+      // What happened meanwhile is known to nobody here.
+      if (status === 'live' && was !== 'live' && was !== 'connecting') void queries.invalidateQueries();
+      if (status === 'signed-out' && was !== 'signed-out') signedOut.current();
+      was = status;
+      setState(message.state);
     });
   }, [queries]);
 

@@ -1,7 +1,7 @@
 // How a tab gets the feed: from the shared worker; where there is none, from the tab that holds a lock and reads for all.
 import { basePath } from '../api';
-import { Feed, type FeedListener } from './feed';
-import type { FromTab, ToTab } from './worker';
+import { Feed, type FeedListener, type FeedMessage } from './feed';
+import type { FromTab } from './worker';
 
 export interface SharedFeed {
   /** After somebody has signed in. */
@@ -17,15 +17,10 @@ export function shareFeed(listener: FeedListener): SharedFeed {
   return throughTab(url, listener);
 }
 
-function hand(listener: FeedListener, message: ToTab): void {
-  if (message.kind === 'state') listener.state(message.state);
-  else listener.event(message.event);
-}
-
 function throughWorker(url: string, listener: FeedListener): SharedFeed {
   const worker = new SharedWorker(new URL('./worker.ts', import.meta.url), { type: 'module', name: LOCK });
   const send = (message: FromTab) => worker.port.postMessage(message);
-  worker.port.onmessage = (message: MessageEvent<ToTab>) => hand(listener, message.data);
+  worker.port.onmessage = (message: MessageEvent<FeedMessage>) => listener(message.data);
   worker.port.start();
   send({ kind: 'hello', url });
   setInterval(() => send({ kind: 'here' }), HERE_MS);
@@ -33,7 +28,7 @@ function throughWorker(url: string, listener: FeedListener): SharedFeed {
   // From the back-forward cache: what happened meanwhile was told to others.
   window.addEventListener('pageshow', (event) => {
     if (!event.persisted) return;
-    listener.state({ status: 'broken', sinceMs: Date.now() });
+    listener({ kind: 'state', state: { status: 'broken', sinceMs: Date.now() } });
     send({ kind: 'hello', url });
   });
   return { restart: () => send({ kind: 'restart' }) };
@@ -45,23 +40,19 @@ function throughTab(url: string, listener: FeedListener): SharedFeed {
   let wasTold = false;
   const read = () => {
     // Between the last tab and this one nobody has read.
-    if (wasTold) listener.state({ status: 'broken', sinceMs: Date.now() });
-    const tell = (message: ToTab) => {
-      hand(listener, message);
+    if (wasTold) listener({ kind: 'state', state: { status: 'broken', sinceMs: Date.now() } });
+    own = new Feed(url, (message) => {
+      listener(message);
       channel?.postMessage(message);
-    };
-    own = new Feed(url, {
-      state: (state) => tell({ kind: 'state', state }),
-      event: (event) => tell({ kind: 'event', event }),
     });
     own.start();
     // Held as long as the tab is there; then another one gets it.
     return new Promise<never>(() => undefined);
   };
-  channel?.addEventListener('message', (message: MessageEvent<ToTab | FromTab>) => {
+  channel?.addEventListener('message', (message: MessageEvent<FeedMessage | FromTab>) => {
     if (message.data.kind === 'state' || message.data.kind === 'event') {
       wasTold = true;
-      hand(listener, message.data);
+      listener(message.data);
     } else if (own !== null && message.data.kind === 'hello') channel.postMessage({ kind: 'state', state: own.state });
     else if (message.data.kind === 'restart') own?.restart();
   });

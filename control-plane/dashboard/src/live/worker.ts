@@ -1,9 +1,7 @@
 // The feed of all tabs of a browser. A browser opens six connections to one address at most, so each tab cannot have one.
-import { Feed, type FeedState } from './feed.ts';
-import type { FeedEvent } from './events.ts';
+import { Feed, type FeedMessage } from './feed.ts';
 
 export type FromTab = { kind: 'hello'; url: string } | { kind: 'here' } | { kind: 'restart' } | { kind: 'bye' };
-export type ToTab = { kind: 'state'; state: FeedState } | { kind: 'event'; event: FeedEvent };
 
 /** Tabs say every 20 s that they are there; browsers slow timers of hidden ones down to once a minute. */
 const GONE_MS = 180_000;
@@ -11,7 +9,7 @@ const GONE_MS = 180_000;
 const tabs = new Map<MessagePort, number>();
 let feed: Feed | null = null;
 
-function tell(message: ToTab): void {
+function tell(message: FeedMessage): void {
   const now = Date.now();
   for (const [port, seenMs] of tabs) {
     if (now - seenMs > GONE_MS) tabs.delete(port);
@@ -32,13 +30,10 @@ function heard(port: MessagePort, message: FromTab): void {
   tabs.set(port, Date.now());
   if (message.kind === 'hello') {
     if (feed === null) {
-      feed = new Feed(message.url, {
-        state: (state) => tell({ kind: 'state', state }),
-        event: (event) => tell({ kind: 'event', event }),
-      });
+      feed = new Feed(message.url, tell);
       feed.start();
     }
-    port.postMessage({ kind: 'state', state: feed.state } satisfies ToTab);
+    port.postMessage({ kind: 'state', state: feed.state } satisfies FeedMessage);
   }
   if (message.kind === 'restart') feed?.restart();
 }

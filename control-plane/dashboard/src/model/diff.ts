@@ -1,5 +1,5 @@
 // What differs between two JSON documents, field by field.
-import { define, isObject, same, type Json, type JsonObject, type Path } from './json.ts';
+import { define, field, isObject, same, type Json, type JsonObject, type Path } from './json.ts';
 import { inOrder, namesOf } from './lists.ts';
 
 export interface FieldChange { path: Path; kind: 'added' | 'removed' | 'altered' | 'moved'; before: Json | undefined; after: Json | undefined }
@@ -22,24 +22,17 @@ function isPlain(list: readonly Json[]): boolean {
   return list.length > 0 && list.every((item) => typeof item === 'string');
 }
 
-function diffObjects(before: { [key: string]: Json }, after: { [key: string]: Json }, path: Path): FieldChange[] {
+function diffObjects(before: JsonObject, after: JsonObject, path: Path): FieldChange[] {
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-  return names.flatMap((name) => {
-    const old = Object.hasOwn(before, name) ? before[name] : undefined;
-    const now = Object.hasOwn(after, name) ? after[name] : undefined;
-    return diff(old, now, [...path, name]);
-  });
+  return names.flatMap((name) => diff(field(before, name), field(after, name), [...path, name]));
 }
 
 interface NamedList { names: string[]; items: readonly Json[] }
 
 function diffNamed(before: NamedList, after: NamedList, path: Path): FieldChange[] {
   const all = [...new Set([...before.names, ...after.names])];
-  const changes = all.flatMap((name) => {
-    const old = before.items[before.names.indexOf(name)];
-    const now = after.items[after.names.indexOf(name)];
-    return diff(before.names.includes(name) ? old : undefined, after.names.includes(name) ? now : undefined, [...path, name]);
-  });
+  // A list has nothing at the place of a name that it has not.
+  const changes = all.flatMap((name) => diff(before.items[before.names.indexOf(name)], after.items[after.names.indexOf(name)], [...path, name]));
   const kept = after.names.filter((name) => before.names.includes(name));
   const was = inOrder(kept, before.names);
   if (!same(kept, was)) changes.push({ path, kind: 'moved', before: was, after: kept });
@@ -64,8 +57,7 @@ export function listChange(before: Json | undefined, after: Json | undefined): {
 export function mergePatch(before: JsonObject, after: JsonObject): JsonObject {
   const patch: JsonObject = {};
   for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
-    const old: Json | undefined = Object.hasOwn(before, name) ? before[name] : undefined;
-    const now: Json | undefined = Object.hasOwn(after, name) ? after[name] : undefined;
+    const [old, now] = [field(before, name), field(after, name)];
     if (same(old, now)) continue;
     if (now === undefined) define(patch, name, null);
     else define(patch, name, isObject(old) && isObject(now) ? mergePatch(old, now) : now);

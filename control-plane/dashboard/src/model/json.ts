@@ -37,6 +37,18 @@ export function same(a: Json | undefined, b: Json | undefined): boolean {
 /** A text as it is, anything else as JSON. */
 export const textOf = (value: Json): string => (typeof value === 'string' ? value : JSON.stringify(value));
 
+/** What was read from a text, or why it was not. */
+export type Read<V> = { ok: true; value: V } | { ok: false; why: string };
+
+/** A text as JSON; `what` is what it should be. */
+export function readJson(text: string, what: string): Read<Json> {
+  try {
+    return { ok: true, value: JSON.parse(text) as Json };
+  } catch (thrown) {
+    return { ok: false, why: `This is not ${what}: ${thrown instanceof Error ? thrown.message : 'it cannot be read'}.` };
+  }
+}
+
 /** A value as people read it in a list of changes, cut where it is long. */
 export function short(value: Json | undefined, max = 120): string {
   if (value === undefined) return 'nothing';

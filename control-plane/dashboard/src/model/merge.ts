@@ -1,5 +1,5 @@
 // Two people's edits of one document, put together field by field: what only one of them changed is kept, what both changed is asked.
-import { define, isObject, pointerOf, same, type Json, type JsonObject, type Path } from './json.ts';
+import { define, field, isObject, pointerOf, same, type Json, type JsonObject, type Path } from './json.ts';
 import { inOrder, namesOf } from './lists.ts';
 
 export interface FieldConflict { path: Path; base: Json | undefined; yours: Json | undefined; theirs: Json | undefined }
@@ -41,14 +41,10 @@ function conflict(run: Run, found: FieldConflict): Json | undefined {
   return run.choices.get(pointerOf(found.path)) === 'yours' ? found.yours : found.theirs;
 }
 
-function own(object: JsonObject, name: string): Json | undefined {
-  return Object.hasOwn(object, name) ? object[name] : undefined;
-}
-
 function mergeObjects(run: Run, base: JsonObject, yours: JsonObject, theirs: JsonObject, path: Path): JsonObject {
   const result: JsonObject = {};
   for (const name of new Set([...Object.keys(theirs), ...Object.keys(yours)])) {
-    const part = mergeAt(run, own(base, name), own(yours, name), own(theirs, name), [...path, name]);
+    const part = mergeAt(run, field(base, name), field(yours, name), field(theirs, name), [...path, name]);
     if (part !== undefined) define(result, name, part);
   }
   return result;
@@ -58,10 +54,7 @@ function mergeObjects(run: Run, base: JsonObject, yours: JsonObject, theirs: Jso
 function mergeLists(run: Run, base: readonly Json[], yours: readonly Json[], theirs: readonly Json[], path: Path): Json[] | undefined {
   const [baseNames, yourNames, theirNames] = [base, yours, theirs].map((list) => namesOf(list, path));
   if (baseNames === undefined || yourNames === undefined || theirNames === undefined) return undefined;
-  const at = (list: readonly Json[], names: readonly string[], name: string) => {
-    const place = names.indexOf(name);
-    return place < 0 ? undefined : list[place];
-  };
+  const at = (list: readonly Json[], names: readonly string[], name: string) => list[names.indexOf(name)];
   const parts = new Map<string, Json>();
   for (const name of new Set([...theirNames, ...yourNames])) {
     const part = mergeAt(run, at(base, baseNames, name), at(yours, yourNames, name), at(theirs, theirNames, name), [...path, name]);

@@ -1,4 +1,5 @@
 // Numbers as people type them, read strictly: what could be meant in two ways is refused with a sentence.
+import { type Read, short } from './json.ts';
 
 export interface NumberRule {
   min: number;
@@ -8,21 +9,19 @@ export interface NumberRule {
   unit: string;
 }
 
-export type ReadNumber = { ok: true; value: number } | { ok: false; why: string };
-
 export const PERCENT: NumberRule = { min: 0, max: 100, step: 0.0001, unit: '%' };
 export const WEIGHT: NumberRule = { min: 0, max: 1_000_000, step: 1, unit: 'parts' };
 
 const PLAIN = /^[-+]?\d+(\.\d+)?$/;
 
-export function readNumber(text: string, rule: NumberRule): ReadNumber {
+export function readNumber(text: string, rule: NumberRule): Read<number> {
   const bare = text.trim();
-  const refuse = (why: string): ReadNumber => ({ ok: false, why });
+  const refuse = (why: string): Read<number> => ({ ok: false, why });
   if (bare === '') return refuse(`Type a number from ${plain(rule.min)} to ${plain(rule.max)} ${rule.unit}.`);
   if (bare.includes(',')) return refuse('Write the decimal point as “.”, and no separator between thousands: “12.5”, “10000”.');
   if (/^[-+]?[\d.]+e[-+]?\d+$/i.test(bare)) return refuse('Write the number without an exponent: “0.0001”, not “1e-4”.');
   if (/^[-+]?(nan|inf(inity)?)$/i.test(bare)) return refuse('This is not a number that anything can be compared with.');
-  if (!PLAIN.test(bare)) return refuse(`“${cut(bare)}” is not a number: use digits and one decimal point.`);
+  if (!PLAIN.test(bare)) return refuse(`“${short(bare, 24)}” is not a number: use digits and one decimal point.`);
   const value = Number(bare);
   if (value < rule.min) return refuse(`The least is ${plain(rule.min)} ${rule.unit}.`);
   if (value > rule.max) return refuse(`The most is ${plain(rule.max)} ${rule.unit}.`);
@@ -34,7 +33,7 @@ export function readNumber(text: string, rule: NumberRule): ReadNumber {
 }
 
 /** A number in a condition: any finite one, but none that loses digits on its way. */
-export function readValue(text: string): ReadNumber {
+export function readValue(text: string): Read<number> {
   const read = readNumber(text, { min: -Number.MAX_VALUE, max: Number.MAX_VALUE, step: Number.MIN_VALUE, unit: '' });
   if (!read.ok && text.trim() === '') return { ok: false, why: 'Type a number.' };
   if (read.ok && Math.abs(read.value) > Number.MAX_SAFE_INTEGER) return { ok: false, why: 'Numbers above 9,007,199,254,740,991 lose digits.' };
@@ -45,9 +44,4 @@ export function readValue(text: string): ReadNumber {
 export function plain(value: number): string {
   if (Number.isInteger(value)) return value.toLocaleString('en-US', { useGrouping: false, maximumFractionDigits: 0 });
   return value.toLocaleString('en-US', { useGrouping: false, maximumFractionDigits: 10 });
-}
-
-function cut(text: string): string {
-  const letters = Array.from(text.slice(0, 100));
-  return letters.length > 24 ? `${letters.slice(0, 23).join('')}…` : text;
 }

@@ -1,5 +1,5 @@
 // What a flag looks like: whether a document has its shape, and whether this build understands it whole. What its parts mean is the server's to judge.
-import { field, isObject, type Json, type JsonObject } from './json.ts';
+import { field, isObject, type Json, type JsonObject, type Read, readJson } from './json.ts';
 import { isKnownOperator } from './operators.ts';
 
 type Part = 'text' | 'number' | 'truth' | 'anything' | 'cohort' | [Part] | Fields;
@@ -65,16 +65,11 @@ export function shapeProblem(value: Json): string | undefined {
   return problemIn(value, FLAG, '');
 }
 
-export type ParsedFlag = { ok: true; value: JsonObject } | { ok: false; why: string };
-
 /** A flag typed as JSON. Its key is its address, so it stays. */
-export function parseFlag(source: string, key: string): ParsedFlag {
-  let value: Json;
-  try {
-    value = JSON.parse(source) as Json;
-  } catch (thrown) {
-    return { ok: false, why: `This is not JSON: ${thrown instanceof Error ? thrown.message : 'it cannot be read'}.` };
-  }
+export function parseFlag(source: string, key: string): Read<JsonObject> {
+  const read = readJson(source, 'JSON');
+  if (!read.ok) return read;
+  const { value } = read;
   const wrong = shapeProblem(value);
   if (wrong !== undefined || !isObject(value)) return { ok: false, why: wrong ?? 'A flag has to be an object.' };
   return field(value, 'key') === key ? { ok: true, value } : { ok: false, why: `/key is the flag's address and has to stay “${key}”.` };

@@ -7,7 +7,7 @@ import { lazy, type ReactNode, Suspense, useState } from 'react';
 import { api, AT, data, environments, fuses, metricsSeen, type Place, read, recentChanges, telemetryHealth } from '../api';
 import { ButtonLink, Section, Snippet, Waiting } from '../parts';
 import { usePlace } from '../routes/place';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { useEdge, useKey } from './edge';
 
 const ConnectSdk = lazy(() => import('./ConnectSdk').then(({ ConnectSdk }) => ({ default: ConnectSdk })));
@@ -45,11 +45,10 @@ function useSeen(place: Place) {
 
 export function FirstSteps() {
   const place = usePlace();
-  const can = useCan();
   const seen = useSeen(place);
   const [isHidden, setHidden] = useLocalStorage({ key: `flagfuse-first-steps-${place.project}-${place.environment}`, defaultValue: false, getInitialValueInEffect: false });
   const [opened, setOpened] = useState<number | null>(null);
-  const mayEdit = can('edit', place.project, place.environment);
+  const mayEdit = useMayEdit(place);
   if (isHidden || !seen.isKnown) return null;
   const steps: Step[] = [
     { title: 'Ask the edge', isDone: seen.asked, body: <AskEdge flag={seen.firstWatched} isDone={seen.asked} /> },

@@ -47,15 +47,19 @@ function Nothing({ atMs }: { atMs: number }) {
   );
 }
 
-const TONE: Record<Need['kind'], 'bad' | 'warn' | 'quiet'> = {
-  fuse_open: 'bad',
-  replica_refuses: 'bad',
-  replica_behind: 'bad',
-  balance: 'bad',
-  slo_page: 'bad',
-  keyset_ends: 'warn',
-  slo_inform: 'warn',
-  token_ends: 'quiet',
+const AT = '/$project/$environment';
+const [FUSE, PROPAGATION, EVENTS, SLOS, SETTINGS] = [`${AT}/flags/$flag/fuse`, `${AT}/propagation`, `${AT}/events`, `${AT}/slos`, `${AT}/settings/$tab`] as const;
+
+/** How grave a need is, where it leads, and how that is called. */
+const NEEDS: Record<Need['kind'], ['bad' | 'warn' | 'quiet', typeof FUSE | typeof PROPAGATION | typeof EVENTS | typeof SLOS | typeof SETTINGS, string]> = {
+  fuse_open: ['bad', FUSE, 'See the fuse'],
+  replica_refuses: ['bad', PROPAGATION, 'See where it is'],
+  replica_behind: ['bad', PROPAGATION, 'See where it is'],
+  balance: ['bad', EVENTS, 'See the events'],
+  slo_page: ['bad', SLOS, 'See the budget'],
+  slo_inform: ['warn', SLOS, 'See the budget'],
+  keyset_ends: ['warn', SETTINGS, 'Look at it'],
+  token_ends: ['quiet', SETTINGS, 'Look at it'],
 };
 
 /** Where something is of, unless that is what is on screen. */
@@ -70,7 +74,7 @@ function Needs({ needs }: { needs: Need[] }) {
     <Rows label="Needs you">
       {needs.map((need) => (
         <Row key={`${need.kind}/${need.project}/${need.environment}/${need.subject}`} end={<><Where of={need} /><Text size="xs" c="dimmed"><Ago ms={need.since_ms} /></Text><Button need={need} /></>}>
-          <span className="dot" data-tone={TONE[need.kind] ?? 'warn'} />
+          <span className="dot" data-tone={NEEDS[need.kind][0]} />
           <Text size="sm" className="break" flex={1}>{need.sentence}</Text>
         </Row>
       ))}
@@ -78,25 +82,10 @@ function Needs({ needs }: { needs: Need[] }) {
   );
 }
 
-const AT = '/$project/$environment';
-const [FUSE, PROPAGATION, EVENTS, SLOS, SETTINGS] = [`${AT}/flags/$flag/fuse`, `${AT}/propagation`, `${AT}/events`, `${AT}/slos`, `${AT}/settings/$tab`] as const;
-
-/** Where a need leads, and how that is called. */
-const WAYS: Record<Need['kind'], [typeof FUSE | typeof PROPAGATION | typeof EVENTS | typeof SLOS | typeof SETTINGS, string]> = {
-  fuse_open: [FUSE, 'See the fuse'],
-  replica_refuses: [PROPAGATION, 'See where it is'],
-  replica_behind: [PROPAGATION, 'See where it is'],
-  balance: [EVENTS, 'See the events'],
-  slo_page: [SLOS, 'See the budget'],
-  slo_inform: [SLOS, 'See the budget'],
-  keyset_ends: [SETTINGS, 'Look at it'],
-  token_ends: [SETTINGS, 'Look at it'],
-};
-
 /** The one way on from a row. */
 function Button({ need }: { need: Need }) {
   const here = usePlace();
-  const [to, words] = WAYS[need.kind];
+  const [, to, words] = NEEDS[need.kind];
   const params = { project: need.project ?? here.project, environment: need.environment ?? here.environment, flag: need.subject, tab: need.kind === 'token_ends' ? 'tokens' : 'keys' };
   return <ButtonLink variant="default" to={to} params={params}>{words}</ButtonLink>;
 }

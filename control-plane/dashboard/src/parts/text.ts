@@ -1,7 +1,6 @@
 // A text that stands for a value: what was typed counts for as long as the value is the one that it was read as.
 import { useState } from 'react';
-
-export type Read<V> = { ok: true; value: V } | { ok: false; why: string };
+import type { Read } from '../model/json.ts';
 
 interface Texts<V> {
   value: V;

@@ -5,14 +5,14 @@ import { useState } from 'react';
 import { counted } from '../model/words.ts';
 import { api, AT, data, read, type Schemas, touching, useChange } from '../api';
 import { Ago, ChangeDialog, Chip, Loaded, Row, Rows, Section } from '../parts';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
 type Group_ = Schemas['Group'];
 
 export function Quarantine({ groups }: { groups: Group_[] }) {
   const place = usePlace();
-  const can = useCan();
+  const mayEdit = useMayEdit(place);
   const [asked, setAsked] = useState<Group_ | null>(null);
   return (
     <Section title="Quarantine" about="refused, kept for 30 days, never dropped in silence">
@@ -22,7 +22,7 @@ export function Quarantine({ groups }: { groups: Group_[] }) {
             <>
               <Text size="sm" className="num">{counted(group.events, 'event')}, {group.waiting} waiting</Text>
               <Text size="xs" c="dimmed">last <Ago ms={group.last_ms} /></Text>
-              {can('edit', place.project, place.environment) && group.waiting > 0 && <Button variant="default" onClick={() => setAsked(group)}>Replay …</Button>}
+              {mayEdit && group.waiting > 0 && <Button variant="default" onClick={() => setAsked(group)}>Replay …</Button>}
             </>
           );
           return (

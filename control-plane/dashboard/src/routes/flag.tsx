@@ -26,7 +26,7 @@ import { asDocument, asFlag } from '../model/edits.ts';
 import { field, isObject, type Json, type JsonObject } from '../model/json.ts';
 import { unknownParts } from '../model/shape.ts';
 import { stopsOf, type StopId } from '../model/stops.ts';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
 export function Flag() {
@@ -42,14 +42,13 @@ interface FlagScreenProps { place: Place; flagKey: string; loaded: Tagged<Schema
 type Sheet = 'review' | 'merge' | null;
 
 function FlagScreen({ place, flagKey, loaded }: FlagScreenProps) {
-  const can = useCan();
   const navigate = useNavigate({ from: '/$project/$environment/flags/$flag' });
   const { tab: named = 'targeting', as } = useSearch({ from: '/$project/$environment/flags/$flag' });
   const tab = Object.hasOwn(TABS, named) ? named : 'targeting';
   const goToTab = useCallback((next: string | null) => void navigate({ search: next === null || next === 'targeting' ? {} : { tab: next } }), [navigate]);
   const draft = useDraft(place, flagKey, loaded);
   const unread = useUnread();
-  const mayEdit = can('edit', place.project, place.environment);
+  const mayEdit = useMayEdit(place);
   const unknown = useMemo(() => unknownParts(loaded.data.flag as unknown as Json), [loaded.data.flag]);
   const isDisabled = !mayEdit || unknown.length > 0;
   const isInherited = loaded.data.inherited === true;

@@ -12,7 +12,7 @@ import { NewFlag } from '../flags/NewFlag';
 import { flagRows } from '../flags/reads';
 import { clean, Filter } from '../parts/filter';
 import { Empty, Loaded, Page } from '../parts';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { counted } from '../model/words.ts';
 import { usePlace } from './place';
 import type { FlagsSearch } from './search';
@@ -23,8 +23,8 @@ const SORTS = [
 
 export function Flags() {
   const place = usePlace();
-  const can = useCan();
-  const mayEdit = can('edit', place.project, place.environment);
+  const mayEdit = useMayEdit(place);
+  const mayChoose = useMayEdit({ project: place.project });
   const search = useSearch({ from: '/$project/$environment/flags' });
   const navigate = useNavigate({ from: '/$project/$environment/flags' });
   const isNarrow = useMediaQuery('(max-width: 48em)') ?? false;
@@ -56,11 +56,11 @@ export function Flags() {
         </Group>
         <Loaded query={query}>
           {() => rows.length === 0 ? (isFiltered ? <Empty action={<Button variant="default" onClick={() => void navigate({ search: {} })}>All flags</Button>}>No flag has that in its key or name.</Empty> : <NoFlags mayEdit={mayEdit} onMake={() => setMaking(true)} />) : (
-            <FlagTable place={place} rows={rows} total={words} mayEdit={mayEdit} mayChoose={can('edit', place.project)} isNarrow={isNarrow} hasMore={query.hasNextPage && !query.isFetchingNextPage} onMore={more} chosen={chosen} onChoose={choose} />
+            <FlagTable place={place} rows={rows} total={words} mayEdit={mayEdit} mayChoose={mayChoose} isNarrow={isNarrow} hasMore={query.hasNextPage && !query.isFetchingNextPage} onMore={more} chosen={chosen} onChoose={choose} />
           )}
         </Loaded>
       </Stack>
-      {chosen.size > 0 && can('edit', place.project) ? <BulkBar place={place} chosen={chosen} onDone={() => setChosen(new Set())} /> : null}
+      {chosen.size > 0 && mayChoose ? <BulkBar place={place} chosen={chosen} onDone={() => setChosen(new Set())} /> : null}
       {isMaking ? <NewFlag place={place} onClose={() => setMaking(false)} /> : null}
     </Page>
   );

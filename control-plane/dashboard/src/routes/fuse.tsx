@@ -18,7 +18,7 @@ import { SeriesPanel } from '../fuse/SeriesPanel';
 import { TripList } from '../fuse/TripList';
 import { VerdictLog } from '../fuse/VerdictLog';
 import type { JsonObject } from '../model/json.ts';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
 export function Fuse() {
@@ -35,11 +35,11 @@ export function Fuse() {
 }
 
 function Unarmed({ place, flag, onSheet }: { place: Place; flag: Schemas['Flag']; onSheet: (isOpen: boolean) => void }) {
-  const can = useCan();
+  const mayEdit = useMayEdit(place);
   return (
     <Page title={`Fuse of ${flag.key}`} about={<TextLink size="sm" to="/$project/$environment/flags/$flag" params={{ ...place, flag: flag.key }}>Back to the flag</TextLink>}>
       <Text size="sm">No fuse watches this flag. Armed, it shows the feature to a share of the units, keeps another share as control, compares what both do, and switches the feature off when it harms.</Text>
-      {can('edit', place.project, place.environment) ? <ArmFuse place={place} flag={flag} armed={null} onSheet={onSheet} /> : <Empty>Arming takes the role editor in {place.environment}.</Empty>}
+      {mayEdit ? <ArmFuse place={place} flag={flag} armed={null} onSheet={onSheet} /> : <Empty>Arming takes the role editor in {place.environment}.</Empty>}
     </Page>
   );
 }
@@ -47,9 +47,8 @@ function Unarmed({ place, flag, onSheet }: { place: Place; flag: Schemas['Flag']
 interface FuseScreenProps { place: Place; flagKey: string; loaded: Tagged<Schemas['FuseAnswer']>; flag: Schemas['Flag'] | undefined }
 
 function FuseScreen({ place, flagKey, loaded, flag }: FuseScreenProps) {
-  const can = useCan();
   const fuse = loaded.data;
-  const mayEdit = can('edit', place.project, place.environment);
+  const mayEdit = useMayEdit(place);
   // The policy that the edit began from, with its tag: what moves meanwhile is told when it is sent.
   const [edited, setEdited] = useState<{ policy: JsonObject; etag: string | null } | null>(null);
   const log = useInfiniteQuery(readVerdicts(place, flagKey, 100));

@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { count } from '../model/words.ts';
 import { api, AT, data, type Place, read, type Schemas, slos, tagged, touching, useChange, useTag } from '../api';
 import { Ago, ChangeDialog, Chip, Empty, Field, Loaded, Page, Row, Rows, SafeLink, Section, span, Time, type Tone } from '../parts';
-import { useCan } from '../session/session';
+import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
 type Window = Schemas['SuppressionAnswer'];
@@ -92,8 +92,7 @@ function promise({ objective_percent, sli }: Schemas['Slo']): string {
 function Suppressions() {
   const place = usePlace();
   const query = useQuery(suppressions(place));
-  const can = useCan();
-  const mayEdit = can('edit', place.project, place.environment);
+  const mayEdit = useMayEdit(place);
   const [isNew, setNew] = useState(false);
   const [ending, setEnding] = useState<Window | null>(null);
   const declare = mayEdit && <Button variant="default" onClick={() => setNew(true)}>Declare one …</Button>;

@@ -10,47 +10,21 @@ const root = createRootRoute({ component: Root, notFoundComponent: NotFound });
 const home = createRoute({ getParentRoute: () => root, path: '/', component: lazyRouteComponent(() => import('./home'), 'Home') });
 const place = createRoute({ getParentRoute: () => root, path: '/$project/$environment', component: Shell, notFoundComponent: NotFound });
 
-const within = () => place;
-const overview = createRoute({
-  getParentRoute: within,
-  path: '/',
-  validateSearch: overviewSearch,
-  component: lazyRouteComponent(() => import('./overview'), 'Overview'),
-});
-const flags = createRoute({
-  getParentRoute: within,
-  path: '/flags',
-  validateSearch: flagsSearch,
-  component: lazyRouteComponent(() => import('./flags'), 'Flags'),
-});
-const flag = createRoute({
-  getParentRoute: within,
-  path: '/flags/$flag',
-  validateSearch: flagSearch,
-  component: lazyRouteComponent(() => import('./flag'), 'Flag'),
-});
-const fuse = createRoute({ getParentRoute: within, path: '/flags/$flag/fuse', component: lazyRouteComponent(() => import('./fuse'), 'Fuse') });
-const trip = createRoute({ getParentRoute: within, path: '/flags/$flag/fuse/trips/$trip', component: lazyRouteComponent(() => import('./trip'), 'Trip') });
-const fuses = createRoute({ getParentRoute: within, path: '/fuses', component: lazyRouteComponent(() => import('./fuses'), 'Fuses') });
-const propagation = createRoute({
-  getParentRoute: within,
-  path: '/propagation',
-  component: lazyRouteComponent(() => import('./propagation'), 'Propagation'),
-});
-const change = createRoute({ getParentRoute: within, path: '/changes/$version', component: lazyRouteComponent(() => import('./change'), 'ChangeScreen') });
-const events = createRoute({ getParentRoute: within, path: '/events', component: lazyRouteComponent(() => import('./events'), 'Events') });
-const slos = createRoute({ getParentRoute: within, path: '/slos', component: lazyRouteComponent(() => import('./slos'), 'Slos') });
-const audit = createRoute({
-  getParentRoute: within,
-  path: '/audit',
-  validateSearch: auditSearch,
-  component: lazyRouteComponent(() => import('./audit'), 'Audit'),
-});
-const settings = createRoute({
-  getParentRoute: within,
-  path: '/settings/$tab',
-  component: lazyRouteComponent(() => import('./settings'), 'Settings'),
-});
+/** A screen of an environment. */
+const screen = <P extends string>(path: P, component: ReturnType<typeof lazyRouteComponent>) => createRoute({ getParentRoute: () => place, path, component });
+
+const overview = createRoute({ getParentRoute: () => place, path: '/', validateSearch: overviewSearch, component: lazyRouteComponent(() => import('./overview'), 'Overview') });
+const flags = createRoute({ getParentRoute: () => place, path: '/flags', validateSearch: flagsSearch, component: lazyRouteComponent(() => import('./flags'), 'Flags') });
+const flag = createRoute({ getParentRoute: () => place, path: '/flags/$flag', validateSearch: flagSearch, component: lazyRouteComponent(() => import('./flag'), 'Flag') });
+const fuse = screen('/flags/$flag/fuse', lazyRouteComponent(() => import('./fuse'), 'Fuse'));
+const trip = screen('/flags/$flag/fuse/trips/$trip', lazyRouteComponent(() => import('./trip'), 'Trip'));
+const fuses = screen('/fuses', lazyRouteComponent(() => import('./fuses'), 'Fuses'));
+const propagation = screen('/propagation', lazyRouteComponent(() => import('./propagation'), 'Propagation'));
+const change = screen('/changes/$version', lazyRouteComponent(() => import('./change'), 'ChangeScreen'));
+const events = screen('/events', lazyRouteComponent(() => import('./events'), 'Events'));
+const slos = screen('/slos', lazyRouteComponent(() => import('./slos'), 'Slos'));
+const audit = createRoute({ getParentRoute: () => place, path: '/audit', validateSearch: auditSearch, component: lazyRouteComponent(() => import('./audit'), 'Audit') });
+const settings = screen('/settings/$tab', lazyRouteComponent(() => import('./settings'), 'Settings'));
 
 const tree = root.addChildren([
   home,

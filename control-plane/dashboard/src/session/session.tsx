@@ -2,7 +2,7 @@
 import { createContext, type ReactNode, useCallback, useContext, useEffect, useMemo, useState } from 'react';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { takeCode } from '../frame/code';
-import { onSessionLost, type Problem, type Schemas, whoami } from '../api';
+import { onSessionLost, type Place, type Problem, type Schemas, whoami } from '../api';
 
 export type Right = Schemas['Right'];
 export type WhoAmI = Schemas['WhoAmI'];
@@ -62,6 +62,9 @@ export function mayIn(who: WhoAmI | null, right: Right, project?: string, enviro
     return in_.project === project && (in_.environment === null || in_.environment === environment);
   });
 }
+
+/** Whether the caller may change what is served in a place. */
+export const useMayEdit = (place: Pick<Place, 'project'> & Partial<Place>) => mayIn(useSession().who, 'edit', place.project, place.environment);
 
 /** Whether the caller has a right in a place; without a place, in the whole tenant. */
 export function useCan(): (right: Right, project?: string, environment?: string) => boolean {

@@ -1,6 +1,6 @@
 // Reads that several screens share, each with the key under which its answer is kept: resource, project, environment, and so on.
 // The feed refreshes by the first three (`live/apply.ts`).
-import { queryOptions, useQueries, useQuery } from '@tanstack/react-query';
+import { infiniteQueryOptions, queryOptions, useQueries, useQuery } from '@tanstack/react-query';
 import { api, data, tagged } from './client';
 
 /** An environment of a project. */
@@ -16,6 +16,15 @@ export const AT = '/v1/projects/{project}/environments/{environment}';
 export function read<T>(resource: string, place: Place, ask: (path: Place, signal: AbortSignal) => Promise<T>, ...more: unknown[]) {
   const { project, environment } = place;
   return queryOptions({ queryKey: [resource, project, environment, ...more], queryFn: ({ signal }) => ask({ project, environment }, signal) });
+}
+
+/** A list that comes in pages; `ask` is given where the next one begins. */
+export function pages<P extends { next: string | null }>(queryKey: readonly unknown[], ask: (cursor: { cursor?: string }, signal: AbortSignal) => Promise<P>) {
+  return infiniteQueryOptions({
+    queryKey, initialPageParam: '',
+    queryFn: ({ pageParam, signal }) => ask(pageParam === '' ? {} : { cursor: pageParam }, signal),
+    getNextPageParam: (page: P) => page.next ?? undefined,
+  });
 }
 
 export const whoami = () => queryOptions({ queryKey: ['whoami'], queryFn: ({ signal }) => data(api.GET('/v1/whoami', { signal })), staleTime: 60_000 });

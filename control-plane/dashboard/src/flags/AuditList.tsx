@@ -1,16 +1,17 @@
 // Rows of the audit trail, with what is told of each and the way back.
 import { Button, Code, Group, Text, VisuallyHidden } from '@mantine/core';
-import { useInfiniteQuery } from '@tanstack/react-query';
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
-import { api, asProblem, data, type Place, type Schemas } from '../api';
-import { Chip, Empty, ProblemNote, TextLink, Time, type Tone } from '../parts';
+import { api, asProblem, AT, data, pages, type Place, type Schemas, tagged, touching, useChange, useTag } from '../api';
+import { Chip, Empty, Opens, ProblemNote, TextLink, Time, type Tone } from '../parts';
 import type { AuditSearch } from '../routes/search';
+import { useMayEdit } from '../session/session';
 import type { FieldChange } from '../model/diff.ts';
 import { field, isObject, pointerParts, short, type Json } from '../model/json.ts';
 import { percent } from '../model/words.ts';
 import { versionOf } from '../routes/audit-words';
 import { FieldDiff } from './FieldDiff';
-import { RevertButton } from './RevertButton';
+import { RehearsedSheet } from './RehearsedSheet';
 
 const PAGE = 50;
 const DAY_MS = 86_400_000;
@@ -24,16 +25,11 @@ function queryOf({ from, to, ...names }: AuditSearch): Record<string, string | n
 
 export function readAudit(place: Place, search: AuditSearch, limit: number, cursor: string, signal?: AbortSignal): Promise<Schemas['EntryList']> {
   const query = { limit, ...queryOf(search), ...(cursor === '' ? {} : { cursor }) };
-  return data(api.GET('/v1/projects/{project}/environments/{environment}/audit', { params: { path: { project: place.project, environment: place.environment }, query }, ...(signal === undefined ? {} : { signal }) }));
+  return data(api.GET(`${AT}/audit`, { params: { path: { project: place.project, environment: place.environment }, query }, ...(signal === undefined ? {} : { signal }) }));
 }
 
 export function AuditList({ place, search, showsFlag = true }: { place: Place; search: AuditSearch; showsFlag?: boolean }) {
-  const query = useInfiniteQuery({
-    queryKey: ['audit', place.project, place.environment, search],
-    initialPageParam: '',
-    queryFn: ({ pageParam, signal }) => readAudit(place, search, PAGE, pageParam, signal),
-    getNextPageParam: (page) => page.next ?? undefined,
-  });
+  const query = useInfiniteQuery(pages(['audit', place.project, place.environment, search], ({ cursor = '' }, signal) => readAudit(place, search, PAGE, cursor, signal)));
   const entries = query.data?.pages.flatMap((page) => page.audit) ?? [];
   if (query.error !== null && entries.length === 0) return <ProblemNote problem={asProblem(query.error)} retry={() => void query.refetch()} />;
   if (query.data !== undefined && entries.length === 0) return <Empty>{Object.keys(search).length === 0 ? 'Nothing has been done here yet.' : 'Nothing of that kind. Names have to be whole: user:ada, token:ci, fuse; flag.put.'}</Empty>;
@@ -49,6 +45,7 @@ export function AuditList({ place, search, showsFlag = true }: { place: Place; s
 
 function EntryRow({ place, entry, showsFlag }: { place: Place; entry: Schemas['Entry']; showsFlag: boolean }) {
   const [isOpen, setOpen] = useState(false);
+  const mayEdit = useMayEdit(place);
   const detail = entry.detail as Json;
   const version = versionOf(entry);
   const flag = flagOf(entry);
@@ -71,10 +68,31 @@ function EntryRow({ place, entry, showsFlag }: { place: Place; entry: Schemas['E
           {entry.fields_left_out === undefined ? null : <Text size="xs" c="dimmed">{`${entry.fields_left_out} more fields changed.`}</Text>}
           {/* What scrolls has to be reachable by keyboard. */}
           <Code block tabIndex={0} role="group" aria-label={`Detail of entry ${entry.audit_id}`} style={{ maxHeight: 320, overflow: 'auto' }}>{JSON.stringify(detail, null, 2)}</Code>
-          {version !== null && flag !== null && entry.action.startsWith('flag.') ? <RevertButton place={place} flag={flag} version={version} /> : null}
+          {mayEdit && version !== null && flag !== null && entry.action.startsWith('flag.') ? <Opens mt="xs" label={`Back to how it was in ${version}`}>{(close) => <RevertSheet place={place} flag={flag} version={version} onClose={close} />}</Opens> : null}
         </div>
       ) : null}
     </div>
+  );
+}
+
+/** Back to an earlier version of one flag, as a change of its own: first who flips, then the receipt. */
+function RevertSheet({ place, flag, version, onClose }: { place: Place; flag: string; version: string; onClose: () => void }) {
+  const params = { path: { project: place.project, environment: place.environment } };
+  const body = { to: version, flag };
+  // A revert is compared with the whole environment: its tag is the newest version.
+  const etag = useTag(['environment-tag', place.project, place.environment], (signal) => tagged(api.GET(AT, { params, signal })));
+  const change = useChange(async (headers) => (await data(api.POST(`${AT}/revert`, { params, headers, body }))) as Schemas['Made'], touching(place, 'flag', 'flags', 'audit', 'fuse'));
+  const rehearsal = useQuery({
+    queryKey: ['revert', place.project, place.environment, flag, version, etag],
+    queryFn: async () => (await data(api.POST(`${AT}/revert`, { params: { ...params, query: { dry_run: true } }, headers: { 'if-match': etag ?? '*' }, body }))) as Schemas['Rehearsal'],
+    enabled: etag !== null && change.state.step === 'idle',
+    retry: false,
+    gcTime: 0,
+  });
+  return (
+    <RehearsedSheet title={`${flag}: back to ${version}`} verb="Take it back" nothing="It is as it was then already." place={place} change={change} rehearsal={rehearsal} etag={etag} isReady={rehearsal.data !== undefined} onClose={onClose}>
+      <Text size="sm" c="dimmed">It comes under a new version. What a fuse holds is held, and what tripped stays off.</Text>
+    </RehearsedSheet>
   );
 }
 

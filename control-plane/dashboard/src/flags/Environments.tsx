@@ -1,9 +1,9 @@
 // One flag in all environments of its project: what it does there, what differs, and the way to bring it over.
-import { Button, Group, NativeSelect, Stack, Text } from '@mantine/core';
+import { Group, NativeSelect, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, type ChangeHeaders, data, type Place, type Schemas, useChange } from '../api';
-import { Ago, Chip, CircuitChip, Empty, Loaded, TextLink } from '../parts';
+import { Ago, Chip, CircuitChip, Empty, Loaded, Opens, Row, Rows, TextLink } from '../parts';
 import { useMayEdit } from '../session/session';
 import { pointerParts, type Json } from '../model/json.ts';
 import { copyTo } from './reads';
@@ -22,9 +22,9 @@ export function Environments({ place, flagKey }: { place: Place; flagKey: string
     <Loaded query={query}>
       {({ environments, cells }) => (
         <Stack gap="md">
-          <div className="surface rows" role="list" aria-label="Environments">
+          <Rows label="Environments">
             {environments.map((environment) => <EnvironmentRow key={environment} place={place} flagKey={flagKey} environment={environment} cell={Object.hasOwn(cells, environment) ? cells[environment] : undefined} />)}
-          </div>
+          </Rows>
           {environments.length < 2 ? <Empty>The project has one environment. With another one, this is where they are compared.</Empty> : <Compare place={place} flagKey={flagKey} others={environments.filter((one) => one !== place.environment)} cells={cells} />}
         </Stack>
       )}
@@ -34,7 +34,7 @@ export function Environments({ place, flagKey }: { place: Place; flagKey: string
 
 function EnvironmentRow({ place, flagKey, environment, cell }: { place: Place; flagKey: string; environment: string; cell: Schemas['MatrixCell'] | undefined }) {
   return (
-    <Group className="row" role="listitem" gap="sm">
+    <Row>
       <Text size="sm" miw={120} fw={environment === place.environment ? 600 : 400}>{cell === undefined ? environment : <TextLink to="/$project/$environment/flags/$flag" params={{ project: place.project, environment, flag: flagKey }}>{environment}</TextLink>}</Text>
       {cell === undefined ? <Text size="sm" c="dimmed">not there</Text> : (
         <>
@@ -45,7 +45,7 @@ function EnvironmentRow({ place, flagKey, environment, cell }: { place: Place; f
           <Text size="sm" c="dimmed"><Ago ms={cell.changed_ms} /></Text>
         </>
       )}
-    </Group>
+    </Row>
   );
 }
 
@@ -54,7 +54,6 @@ interface CompareProps { place: Place; flagKey: string; others: readonly string[
 function Compare({ place, flagKey, others, cells }: CompareProps) {
   const [other, setOther] = useState(others[0] ?? '');
   const mayCopy = useMayEdit({ project: place.project, environment: other });
-  const [isCopying, setCopying] = useState(false);
   const there = Object.hasOwn(cells, other) ? cells[other] : undefined;
   const query = useQuery({
     queryKey: ['flags', place.project, undefined, 'diff', flagKey, place.environment, other],
@@ -65,7 +64,7 @@ function Compare({ place, flagKey, others, cells }: CompareProps) {
     <Stack gap="sm">
       <Group align="flex-end" gap="sm">
         <NativeSelect label={`Compare ${place.environment} with`} w={220} data={[...others]} value={other} onChange={(event) => setOther(event.currentTarget.value)} />
-        {mayCopy ? <Button variant="default" onClick={() => setCopying(true)}>{`Bring to ${other} …`}</Button> : null}
+        {mayCopy ? <Opens label={`Bring to ${other} …`}>{(close) => <CopySheet place={place} flagKey={flagKey} environment={other} revision={there?.revision ?? null} onClose={close} />}</Opens> : null}
       </Group>
       {there === undefined ? <Text size="sm" c="dimmed">{`${other} does not have this flag.`}</Text> : (
         <Loaded query={query} lines={2}>
@@ -74,7 +73,6 @@ function Compare({ place, flagKey, others, cells }: CompareProps) {
           )}
         </Loaded>
       )}
-      {isCopying ? <CopySheet place={place} flagKey={flagKey} environment={other} revision={there?.revision ?? null} onClose={() => setCopying(false)} /> : null}
     </Stack>
   );
 }

@@ -6,7 +6,7 @@ import { memo, type MouseEvent, useEffect, useMemo, useRef, useState } from 'rea
 import type { Place } from '../api';
 import { Chip, CircuitChip, span, useNow, utc } from '../parts';
 import type { FlagRow } from './reads';
-import { StateChip, SwitchSheet } from './StateChip';
+import { StateChip, SwitchSheet } from './Switch';
 
 interface FlagTableProps {
   place: Place;

@@ -1,8 +1,8 @@
 // Contexts that are asked again and again, kept in this browser.
 import { Button, Menu } from '@mantine/core';
-import { useState } from 'react';
+import { useLocalStorage } from '@mantine/hooks';
 import type { Place } from '../api';
-import { short } from '../model/json.ts';
+import { readJson, short } from '../model/json.ts';
 
 type Typed = ReadonlyMap<string, string>;
 type Person = [string, string][];
@@ -10,16 +10,7 @@ type Person = [string, string][];
 const MAX = 20;
 
 export function SavedPeople({ place, typed, onChoose }: { place: Place; typed: Typed; onChoose: (typed: Typed) => void }) {
-  const name = `flagfuse-people/${place.project}`;
-  const [people, setPeople] = useState<Person[]>(() => read(name));
-  const save = (next: Person[]) => {
-    setPeople(next);
-    try {
-      localStorage.setItem(name, JSON.stringify(next));
-    } catch {
-      // No room, or no storage: then they live as long as the page.
-    }
-  };
+  const [people, save] = useLocalStorage<Person[]>({ key: `flagfuse-people/${place.project}`, defaultValue: [], getInitialValueInEffect: false, deserialize: read });
   const now = [...typed].filter(([, text]) => text !== '');
   return (
     <Menu shadow="md" width={260}>
@@ -39,12 +30,8 @@ function title(person: Person): string {
   return short([key, ...person.filter(([attribute]) => attribute !== 'targetingKey').slice(0, 2).map(([attribute, text]) => `${attribute} ${text}`)].filter(Boolean).join(' · '), 60);
 }
 
-function read(name: string): Person[] {
-  try {
-    const kept: unknown = JSON.parse(localStorage.getItem(name) ?? '[]');
-    if (!Array.isArray(kept)) return [];
-    return kept.filter((one): one is Person => Array.isArray(one) && one.every((pair) => Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === 'string'))).slice(0, MAX);
-  } catch {
-    return [];
-  }
+function read(text: string | undefined): Person[] {
+  const kept = readJson(text ?? '[]', 'JSON');
+  if (!kept.ok || !Array.isArray(kept.value)) return [];
+  return kept.value.filter((one): one is Person => Array.isArray(one) && one.every((pair) => Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === 'string'))).slice(0, MAX);
 }

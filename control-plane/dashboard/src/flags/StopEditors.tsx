@@ -60,14 +60,19 @@ export const ScheduleEditor = memo(function ScheduleEditor({ flag, edit, isDisab
   );
 });
 
-export const StaleEditor = memo(function StaleEditor({ flag, edit, isDisabled }: EditorProps) {
-  const data = [{ value: 'keep', label: 'go on deciding' }, { value: 'default', label: 'serve the default' }, { value: 'off', label: 'be off' }];
-  return <NativeSelect label="When the snapshot’s freshness cannot be proven" size="sm" maw={320} data={data} value={flag.on_stale ?? 'keep'} disabled={isDisabled} onChange={(event) => { const value = event.currentTarget.value; edit((old) => setField(old, 'on_stale', value === 'keep' ? undefined : value)); }} />;
+/** What a flag does of two or three things; the first one is what it does where it says nothing. */
+function RuleChoice({ label, name, ways, flag, edit, isDisabled }: EditorProps & { label: string; name: 'on_stale' | 'holdout'; ways: Record<string, string> }) {
+  const [usual] = Object.keys(ways);
+  const data = Object.entries(ways).map(([value, words]) => ({ value, label: words }));
+  return <NativeSelect label={label} size="sm" maw={320} data={data} value={flag[name] ?? usual} disabled={isDisabled} onChange={(event) => { const value = event.currentTarget.value; edit((old) => setField(old, name, value === usual ? undefined : value)); }} />;
+}
+
+export const StaleEditor = memo(function StaleEditor(props: EditorProps) {
+  return <RuleChoice label="When the snapshot’s freshness cannot be proven" name="on_stale" ways={{ keep: 'go on deciding', default: 'serve the default', off: 'be off' }} {...props} />;
 });
 
-export const HoldoutEditor = memo(function HoldoutEditor({ flag, edit, isDisabled }: EditorProps) {
-  const data = [{ value: 'member', label: 'get the default' }, { value: 'exempt', label: 'go on: this flag is exempt' }];
-  return <NativeSelect label="Units in the environment’s holdout" size="sm" maw={320} data={data} value={flag.holdout ?? 'member'} disabled={isDisabled} onChange={(event) => { const value = event.currentTarget.value; edit((old) => setField(old, 'holdout', value === 'member' ? undefined : value)); }} />;
+export const HoldoutEditor = memo(function HoldoutEditor(props: EditorProps) {
+  return <RuleChoice label="Units in the environment’s holdout" name="holdout" ways={{ member: 'get the default', exempt: 'go on: this flag is exempt' }} {...props} />;
 });
 
 export const LayerEditor = memo(function LayerEditor({ flag, edit, isDisabled, layers }: EditorProps & { layers: readonly string[] }) {
@@ -139,7 +144,7 @@ export const TargetsEditor = memo(function TargetsEditor({ flag, edit, isDisable
 
 /** The cohort is the fuse's: it is shown here, and moved there. */
 export const CohortView = memo(function CohortView({ flag }: { flag: Flag }) {
-  const shares = cohortShares(flag);
+  const shares = cohortShares(flag.cohort?.slices);
   if (flag.cohort == null || shares.exposed + shares.control === 0) return <Text size="sm" c="dimmed">{flag.cohort == null ? 'Arm a fuse, and it takes part of the units as exposed and part as control.' : 'Nobody is in it now.'}</Text>;
   return <CohortBar slices={flag.cohort.slices} />;
 });

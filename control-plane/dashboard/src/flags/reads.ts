@@ -1,6 +1,6 @@
 // Reads and changes of one flag.
-import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
-import { api, AT, type ChangeHeaders, data, type Place, read, type Schemas, type Tagged, tagged } from '../api';
+import { queryOptions } from '@tanstack/react-query';
+import { api, AT, type ChangeHeaders, data, pages, type Place, read, type Schemas, type Tagged, tagged } from '../api';
 import { pathOf } from '../fuse/reads';
 import type { FlagsSearch } from '../routes/search';
 import { mergePatch } from '../model/diff.ts';
@@ -65,18 +65,11 @@ export type FlagRow = Schemas['FlagListRow'];
 
 const PAGE = 200;
 
-export const flagRows = (place: Place, search: FlagsSearch) =>
-  infiniteQueryOptions({
-    queryKey: ['flags', place.project, place.environment, search],
-    initialPageParam: '',
-    queryFn: ({ pageParam, signal }) => {
-      const { fuse, ...asked } = search;
-      const query = { limit: PAGE, ...asked, ...(fuse === undefined ? {} : { circuit: fuse }), ...(pageParam === '' ? {} : { cursor: pageParam }) };
-      const path = { project: place.project, environment: place.environment };
-      return data(api.GET(`${AT}/flag-rows`, { params: { path, query: query as never }, signal }));
-    },
-    getNextPageParam: (page) => page.next ?? undefined,
-    placeholderData: (before) => before,
+export const flagRows = ({ project, environment }: Place, search: FlagsSearch) =>
+  pages(['flags', project, environment, search], (from, signal) => {
+    const { fuse, ...asked } = search;
+    const query = { limit: PAGE, ...asked, ...(fuse === undefined ? {} : { circuit: fuse }), ...from };
+    return data(api.GET(`${AT}/flag-rows`, { params: { path: { project, environment }, query: query as never }, signal }));
   });
 
 /** What people say of a flag in all environments of its project. */

@@ -4,16 +4,40 @@ import { useDisclosure } from '@mantine/hooks';
 import { Outlet, useNavigate, useRouterState } from '@tanstack/react-router';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { CircleUser, Keyboard, LogOut, Moon, Search, Sun, SunMoon } from 'lucide-react';
+import { lazy, type ReactNode, Suspense, useCallback, useEffect, useState } from 'react';
 import { api, asProblem, data, environments } from '../api';
-import { NavigationLink, NotFound } from '../parts';
+import { NavigationLink, NotFound, Opens } from '../parts';
 import { usePlace, isProduction } from '../routes/place';
 import { useSession } from '../session/session';
 import { EnvironmentSwitch } from './EnvironmentSwitch';
 import { Help, useShortcuts } from './Keys';
 import { LiveDot } from './LiveDot';
-import { usePalette } from './usePalette';
 import { SCREENS } from './places';
 import { Password } from './SignIn';
+
+/** The palette comes with the first ⌘K: who never presses it never fetches it. */
+const Palette = lazy(() => import('./Palette').then(({ Palette }) => ({ default: Palette })));
+
+function usePalette(): { open: () => void; shown: ReactNode } {
+  const [isWanted, setWanted] = useState(false);
+  const open = useCallback(() => {
+    if (!isWanted) setWanted(true);
+    else void import('@mantine/spotlight').then(({ spotlight }) => spotlight.toggle());
+  }, [isWanted]);
+  useEffect(() => {
+    const press = (event: KeyboardEvent) => {
+      if (event.key.toLowerCase() !== 'k' || !(event.metaKey || event.ctrlKey) || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      open();
+    };
+    window.addEventListener('keydown', press);
+    return () => window.removeEventListener('keydown', press);
+  }, [open]);
+  const shown = isWanted ? (
+    <Suspense><Palette /></Suspense>
+  ) : null;
+  return { open, shown };
+}
 
 export function Shell() {
   const [isOpen, { toggle, close }] = useDisclosure(false);
@@ -63,18 +87,16 @@ export function Shell() {
 /** Asked once, and never in the way. */
 function FirstPassword() {
   const { needsPassword, settlePassword } = useSession();
-  const [isOpen, { open, close }] = useDisclosure(false);
   if (!needsPassword) return null;
   return (
     <Alert color="blue" mb="md" maw={1200} py="xs">
       <Group justify="space-between" gap="xs">
         <Text size="sm">You came by a link. With a password you need none the next time.</Text>
         <Group gap="xs">
-          <Button onClick={open}>Choose one …</Button>
+          <Opens label="Choose one …" variant="filled">{(close) => <Password onClose={close} onDone={settlePassword} isFirst />}</Opens>
           <Button variant="default" onClick={settlePassword}>Later</Button>
         </Group>
       </Group>
-      {isOpen && <Password onClose={close} onDone={settlePassword} isFirst />}
     </Alert>
   );
 }

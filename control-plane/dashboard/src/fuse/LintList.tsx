@@ -2,7 +2,7 @@
 import { Stack, Text } from '@mantine/core';
 import type { Schemas } from '../api';
 import type { Findings } from './reads';
-import { Chip, type Tone } from '../parts';
+import { Chip, Row, Rows, type Tone } from '../parts';
 
 const TONES: Record<Schemas['LintSeverity'], Tone> = { refused: 'bad', warning: 'warn', note: 'quiet' };
 
@@ -10,14 +10,14 @@ export function LintList({ answer }: { answer: Findings }) {
   return (
     <Stack gap="xs">
       {answer.lint.length === 0 ? <Text size="sm">Nothing speaks against it.</Text> : (
-        <div className="surface rows" role="list" aria-label="Findings">
+        <Rows label="Findings">
           {answer.lint.map((finding) => (
-            <div className="row" role="listitem" key={`${finding.code}${finding.guardrail ?? ''}`} style={{ display: 'flex', gap: 10, alignItems: 'baseline' }}>
-              <span style={{ flex: 'none' }}><Chip tone={TONES[finding.severity]}>{finding.severity}</Chip></span>
-              <Text size="sm" className="break">{finding.summary}</Text>
-            </div>
+            <Row key={`${finding.code}${finding.guardrail ?? ''}`}>
+              <Chip tone={TONES[finding.severity]}>{finding.severity}</Chip>
+              <Text size="sm" className="break" flex={1}>{finding.summary}</Text>
+            </Row>
           ))}
-        </div>
+        </Rows>
       )}
       {(answer.notes ?? []).map((note) => <Text key={note} size="sm" c="dimmed" className="break">{note}</Text>)}
       {answer.traffic === null ? null : <TrafficLine traffic={answer.traffic} />}

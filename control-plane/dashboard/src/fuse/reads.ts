@@ -1,6 +1,6 @@
 // Reads and changes of one fuse.
-import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query';
-import { api, AT, type ChangeHeaders, data, type Place, read, type Schemas, type Tagged, tagged } from '../api';
+import { queryOptions } from '@tanstack/react-query';
+import { api, AT, type ChangeHeaders, data, pages, type Place, read, type Schemas, type Tagged, tagged } from '../api';
 import type { JsonObject } from '../model/json.ts';
 import { isEverywhere } from '../model/trip.ts';
 
@@ -31,12 +31,7 @@ export const actRehearsal = (place: Place, flag: string, action: FuseAction, eta
 });
 
 export const verdicts = (place: Place, flag: string, limit: number) =>
-  infiniteQueryOptions({
-    queryKey: ['verdicts', place.project, place.environment, flag, limit],
-    initialPageParam: '',
-    queryFn: ({ pageParam, signal }) => data(api.GET(`${AT}/flags/{flag}/verdicts`, { params: { path: pathOf(place, flag), query: { limit, ...(pageParam === '' ? {} : { cursor: pageParam }) } }, signal })),
-    getNextPageParam: (page) => page.next ?? undefined,
-  });
+  pages(['verdicts', place.project, place.environment, flag, limit], (from, signal) => data(api.GET(`${AT}/flags/{flag}/verdicts`, { params: { path: pathOf(place, flag), query: { limit, ...from } }, signal })));
 
 export const flagHealth = (place: Place, flag: string) =>
   read('telemetry-health', place, async (path, signal) => {

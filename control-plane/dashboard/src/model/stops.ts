@@ -1,5 +1,5 @@
 // The stops of a flag in the order in which it decides, and the sentence that says what it does.
-import { type Flag, type Circuit } from './types.ts';
+import type { Circuit, CohortSlice, Flag } from './types.ts';
 import { conditionInWords } from './operators.ts';
 import { clock, count, counted, percent } from './words.ts';
 
@@ -16,7 +16,7 @@ export interface Stop {
 export interface Clause { text: string; stop: StopId; strong?: boolean }
 
 /** A bucket is a millionth of the units. */
-const BUCKETS = 1_000_000;
+export const BUCKETS = 1_000_000;
 
 export function stopsOf(flag: Flag): Stop[] {
   const layer = flag.layer ?? null;
@@ -57,14 +57,14 @@ function staleInWords(rule: string | undefined): string {
 }
 
 /** The share of each arm in the cohort, in percent of all units. */
-export function cohortShares(flag: Flag): { exposed: number; control: number } {
-  const sum = (arm: string) => (flag.cohort?.slices ?? []).filter((slice) => slice.arm === arm).reduce((all, slice) => all + (slice.to - slice.from), 0);
+export function cohortShares(slices: readonly CohortSlice[] = []): { exposed: number; control: number } {
+  const sum = (arm: string) => slices.filter((slice) => slice.arm === arm).reduce((all, slice) => all + (slice.to - slice.from), 0);
   return { exposed: (sum('exposed') / BUCKETS) * 100, control: (sum('control') / BUCKETS) * 100 };
 }
 
 function cohortInWords(flag: Flag): string {
   if (flag.cohort == null) return 'No fuse gives this flag a cohort.';
-  const shares = cohortShares(flag);
+  const shares = cohortShares(flag.cohort.slices);
   return `${percent(shares.exposed)} exposed, ${percent(shares.control)} kept as control, by the fuse.`;
 }
 
@@ -102,7 +102,7 @@ export function sentenceOf(flag: Flag, environment: string, circuit?: Circuit): 
   else if (rules.length > 1) add('rules', `${count(rules.length)} rules come ${flag.cohort == null ? 'next; the first that matches decides.' : 'before the cohort.'}`);
   if (circuit === 'OPEN') add('cohort', 'Its fuse is open: the feature is served to nobody.', true);
   else if (flag.cohort != null) {
-    const shares = cohortShares(flag);
+    const shares = cohortShares(flag.cohort.slices);
     add('cohort', `Then ${percent(shares.exposed)} see the feature and ${percent(shares.control)} are kept as control.`);
   }
   add('default', rules.length === 0 && flag.cohort == null && !(flag.targets ?? []).length ? `Everyone gets ${served(flag.default_variation ?? null)}.` : `Everyone else gets ${served(flag.default_variation ?? null)}.`);
@@ -111,21 +111,15 @@ export function sentenceOf(flag: Flag, environment: string, circuit?: Circuit): 
   return clauses;
 }
 
-const STOPS: Record<string, StopId> = {
-  off: 'off', schedule: 'schedule', stale: 'on_stale', prerequisite: 'prerequisites', target: 'targets', holdout: 'holdout', layer: 'layer', cohort: 'cohort', default: 'default',
-};
+/** Stops by the names of steps; all others are within a rule. */
+const STOPS = new Map<string, StopId>([
+  ['off', 'off'], ['schedule', 'schedule'], ['stale', 'on_stale'], ['prerequisite', 'prerequisites'], ['target', 'targets'], ['holdout', 'holdout'], ['layer', 'layer'], ['cohort', 'cohort'], ['default', 'default'],
+]);
 
-export interface StepLike { step: string; text: string; passed?: boolean }
-
-/** Steps within a rule belong to the stop of the rules. */
-export function stopOfStep(step: string): StopId {
-  return Object.hasOwn(STOPS, step) ? (STOPS[step] ?? 'rules') : 'rules';
-}
-
-export function endOf(steps: readonly StepLike[], rule: unknown, arm?: unknown): { stop: StopId; rule: string | undefined } | null {
+export function endOf(steps: readonly { step: string }[], rule: unknown, arm?: unknown): { stop: StopId; rule: string | undefined } | null {
   const last = steps[steps.length - 1];
   if (last === undefined) return null;
   // Whom no arm takes in gets the default.
-  const stop = last.step === 'cohort' && typeof arm !== 'string' ? 'default' : stopOfStep(last.step);
+  const stop = last.step === 'cohort' && typeof arm !== 'string' ? 'default' : (STOPS.get(last.step) ?? 'rules');
   return { stop, rule: stop === 'rules' && typeof rule === 'string' ? rule : undefined };
 }

@@ -23,12 +23,6 @@ export function isEverywhere(story: Schemas['TripStory']): boolean {
   return story.steps.some((step) => step.step === 'guaranteed_live');
 }
 
-/** From the moment that it was switched off, in milliseconds. */
-export function everywhereAfter(story: Schemas['TripStory']): number | null {
-  const end = story.steps.find((step) => step.step === 'guaranteed_live');
-  return end === undefined ? null : end.at_ms - story.at_ms;
-}
-
 export function headline(story: Schemas['TripStory']): string {
   const harmed = story.metrics.map((metric) => {
     const found = story.evidence.find((one) => one.metric === metric);
@@ -48,9 +42,9 @@ export function peopleInWords(story: Schemas['TripStory']): string {
 }
 
 export function offInWords(story: Schemas['TripStory']): string {
-  const after = everywhereAfter(story);
+  const end = story.steps.find((step) => step.step === 'guaranteed_live');
   const receipts = `${story.replicas_acked} of ${story.replicas_total} replicas`;
   if (story.version === null) return 'Nothing that is served changed with it.';
-  if (after !== null) return `It is off everywhere: ${receipts}, guaranteed ${duration(after)} after it was decided.`;
+  if (end !== undefined) return `It is off everywhere: ${receipts}, guaranteed ${duration(end.at_ms - story.at_ms)} after it was decided.`;
   return story.replicas_total === 0 ? 'No replica is connected, so nothing tells where it is off.' : `${receipts} have it so far.`;
 }

@@ -1,6 +1,6 @@
 // A dialog before something is changed: what it asks, what the change answers, and what is in the answer and nowhere else.
-import { Alert, Button, Group, Modal, PasswordInput, type PasswordInputProps, Stack, TextInput, type TextInputProps } from '@mantine/core';
-import type { ReactNode } from 'react';
+import { Alert, Button, type ButtonProps, Group, Modal, PasswordInput, type PasswordInputProps, Stack, TextInput, type TextInputProps } from '@mantine/core';
+import { type ReactNode, useState } from 'react';
 import type { Change } from '../api';
 import { ChangeNote } from './change';
 import { Snippet } from './copy';
@@ -49,6 +49,17 @@ export function ChangeDialog<T>({ title, verb, change, etag = null, isReady = tr
         </Stack>
       </form>
     </Modal>
+  );
+}
+
+/** A button, and what it opens for as long as that is wanted. */
+export function Opens({ label, children, ...look }: Omit<ButtonProps, 'children'> & { label: string; children: (close: () => void) => ReactNode }) {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <>
+      <Button variant="default" {...look} onClick={() => setOpen(true)}>{label}</Button>
+      {isOpen && children(() => setOpen(false))}
+    </>
   );
 }
 

@@ -41,10 +41,10 @@ export function useNow(everyMs = 1000): number {
   return now;
 }
 
-export function Time({ ms }: { ms: number }) {
+export function Time({ ms, children = shortTime(ms) }: { ms: number; children?: string }) {
   return (
     <Tooltip label={`${full.format(new Date(ms))} · ${utc(ms)}`}>
-      <time className="num" dateTime={new Date(ms).toISOString()}>{shortTime(ms)}</time>
+      <time className="num" dateTime={new Date(ms).toISOString()}>{children}</time>
     </Tooltip>
   );
 }
@@ -52,11 +52,5 @@ export function Time({ ms }: { ms: number }) {
 /** `4 min ago`, or `in 4 min`, renewed by itself. */
 export function Ago({ ms }: { ms: number }) {
   const now = useNow(5_000);
-  return (
-    <Tooltip label={`${full.format(new Date(ms))} · ${utc(ms)}`}>
-      <time className="num" dateTime={new Date(ms).toISOString()}>
-        {ms - now > 1500 ? `in ${span(ms - now)}` : now - ms < 1500 ? 'now' : `${span(now - ms)} ago`}
-      </time>
-    </Tooltip>
-  );
+  return <Time ms={ms}>{ms - now > 1500 ? `in ${span(ms - now)}` : now - ms < 1500 ? 'now' : `${span(now - ms)} ago`}</Time>;
 }

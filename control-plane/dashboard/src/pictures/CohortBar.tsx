@@ -1,20 +1,17 @@
 // The million buckets of a flag as one strip: who sees the feature, who is kept as control, who is untouched, and what the next stage takes.
+import { BUCKETS, cohortShares } from '../model/stops.ts';
 import type { CohortSlice } from '../model/types.ts';
 import { percent } from '../model/words.ts';
 import { FONT, INK } from './ink.ts';
 
-const BUCKETS = 1_000_000;
-
-export interface CohortBarProps {
+interface CohortBarProps {
   slices: readonly CohortSlice[];
   /** Percent of the units that the next stage will show the feature to. */
   next?: number | undefined;
 }
 
 export function CohortBar({ slices, next }: CohortBarProps) {
-  const share = (pick: (slice: CohortSlice) => boolean) => (slices.filter(pick).reduce((sum, slice) => sum + slice.to - slice.from, 0) / BUCKETS) * 100;
-  const exposed = share((slice) => slice.arm === 'exposed');
-  const control = share((slice) => slice.arm === 'control');
+  const { exposed, control } = cohortShares(slices);
   const untouched = Math.max(0, 100 - exposed - control);
   const grows = next === undefined || next <= exposed ? 0 : next - exposed;
   const words = `${percent(exposed)} of the units see the feature, ${percent(control)} are kept as control, ${percent(untouched)} are untouched.`

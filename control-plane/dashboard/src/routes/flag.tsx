@@ -13,19 +13,19 @@ import { FaultsProvider, useUnread } from '../flags/faults';
 import '../flags/flags.css';
 import { Ago, ButtonLink, CircuitChip, GoneNote, Loaded, Page, Section, TextLink } from '../parts';
 import { JsonTab } from '../flags/JsonTab';
-import { KillButton } from '../flags/KillButton';
+import { KillButton } from '../flags/Switch';
 import { MergeSheet } from '../flags/MergeSheet';
 import { Playground } from '../flags/Playground';
 import { Rail, type Lit } from '../flags/Rail';
 import { ReviewSheet } from '../flags/ReviewSheet';
 import { SaveBar } from '../flags/SaveBar';
-import { Sentence } from '../flags/Sentence';
 import { useRehearsal } from '../flags/useRehearsal';
 import { VariationsEditor } from '../flags/VariationsEditor';
 import { asDocument, asFlag } from '../model/edits.ts';
 import { field, isObject, type Json, type JsonObject } from '../model/json.ts';
 import { unknownParts } from '../model/shape.ts';
-import { stopsOf, type StopId } from '../model/stops.ts';
+import { sentenceOf, stopsOf, type StopId } from '../model/stops.ts';
+import type { Flag as FlagDocument } from '../model/types.ts';
 import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
@@ -130,6 +130,25 @@ const FlagTabs = memo(function FlagTabs({ tab, onTab }: { tab: string; onTab: (t
     <Tabs id="flag" value={tab} onChange={onTab}>
       <Tabs.List mb="md">{Object.entries(TABS).map(([name, label]) => <Tabs.Tab key={name} value={name}>{label}</Tabs.Tab>)}</Tabs.List>
     </Tabs>
+  );
+});
+
+interface SentenceProps { flag: FlagDocument; environment: string; circuit: Schemas['Circuit'] | undefined; onStop: (stop: StopId) => void }
+
+/** What the flag does, in plain words; each clause leads to the stop that says so. */
+const Sentence = memo(function Sentence({ flag, environment, circuit, onStop }: SentenceProps) {
+  return (
+    <Text className="sentence break" component="p" m={0}>
+      {sentenceOf(flag, environment, circuit).map((clause, at) => {
+        const text = clause.strong === true ? <b>{clause.text}</b> : clause.text;
+        return (
+          <span key={`${clause.stop}${at}`}>
+            {at === 0 ? '' : ' '}
+            <a href={`#stop-${clause.stop}`} onClick={(event) => { event.preventDefault(); onStop(clause.stop); }}><bdi>{text}</bdi></a>
+          </span>
+        );
+      })}
+    </Text>
   );
 });
 

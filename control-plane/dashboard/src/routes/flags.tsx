@@ -1,7 +1,7 @@
 // All flags of an environment: searched, filtered and sorted by the server, drawn as far as they are in sight.
 import { Button, Code, Group, NativeSelect, Stack, Text } from '@mantine/core';
 import { useHotkeys, useMediaQuery } from '@mantine/hooks';
-import { useInfiniteQuery } from '@tanstack/react-query';
+import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { Plus, Search } from 'lucide-react';
 import { useCallback, useMemo, useRef, useState } from 'react';
@@ -32,7 +32,7 @@ export function Flags() {
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const input = useRef<HTMLInputElement>(null);
   useHotkeys([['/', () => input.current?.focus()]]);
-  const query = useInfiniteQuery(flagRows(place, search));
+  const query = useInfiniteQuery({ ...flagRows(place, search), placeholderData: keepPreviousData });
   const rows = useMemo(() => (query.data?.pages ?? []).flatMap((page) => page.rows), [query.data]);
   const total = query.data?.pages[0]?.total;
   const words = total === undefined ? '' : `${counted(total.count, 'flag')}${total.is_more ? ' and more' : ''}`;

@@ -1,10 +1,10 @@
 // Objectives: how much of each budget is left, how fast it burns, and when alerts are silent.
-import { Button, Code, Group, Stack, Text } from '@mantine/core';
+import { Code, Group, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { count } from '../model/words.ts';
 import { api, AT, data, type Place, read, type Schemas, slos, tagged, touching, useChange, useTag } from '../api';
-import { Ago, ChangeDialog, Chip, Empty, Field, Loaded, Page, Row, Rows, SafeLink, Section, span, Time, type Tone } from '../parts';
+import { Ago, ChangeDialog, Chip, Empty, Field, Loaded, Opens, Page, Row, Rows, SafeLink, Section, span, Time, type Tone } from '../parts';
 import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
@@ -93,9 +93,7 @@ function Suppressions() {
   const place = usePlace();
   const query = useQuery(suppressions(place));
   const mayEdit = useMayEdit(place);
-  const [isNew, setNew] = useState(false);
-  const [ending, setEnding] = useState<Window | null>(null);
-  const declare = mayEdit && <Button variant="default" onClick={() => setNew(true)}>Declare one …</Button>;
+  const declare = mayEdit && <Opens label="Declare one …">{(close) => <Declare onClose={close} />}</Opens>;
   return (
     <Section title="Windows without alerts" actions={declare}>
       <Loaded query={query} lines={2}>
@@ -105,7 +103,7 @@ function Suppressions() {
               const end = (
                 <>
                   <Text size="sm" component="span"><Time ms={window.from_ms} /> – <Time ms={window.to_ms} /></Text>
-                  {mayEdit && window.is_on && <Button variant="default" onClick={() => setEnding(window)}>End it</Button>}
+                  {mayEdit && window.is_on && <Opens label="End it">{(close) => <End window={window} onClose={close} />}</Opens>}
                 </>
               );
               return (
@@ -119,8 +117,6 @@ function Suppressions() {
           </Rows>
         )}
       </Loaded>
-      {isNew && <Declare onClose={() => setNew(false)} />}
-      {ending !== null && <End window={ending} onClose={() => setEnding(null)} />}
     </Section>
   );
 }

@@ -3,7 +3,7 @@ import { Alert, Button, Group, SimpleGrid, Stack, Text, Textarea } from '@mantin
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { api, AT, data, environments, type Place, read, type Schemas, tagged, useChange } from '../api';
-import { Ago, ButtonLink, ChangeDialog, ChangeNote, Field, Loaded, Row, Rows, Section } from '../parts';
+import { Ago, ButtonLink, ChangeDialog, ChangeNote, Field, Loaded, Opens, Row, Rows, Section } from '../parts';
 import { Choice } from '../parts/choice';
 import { readNumber } from '../model/numbers.ts';
 import { isProduction, usePlace } from '../routes/place';
@@ -16,7 +16,6 @@ const SETTINGS = `${AT}/settings` as const;
 export function Environments() {
   const place = usePlace();
   const can = useCan();
-  const [isNew, setNew] = useState(false);
   const [stored, setStored] = useState(false);
   const list = useQuery(environments(place.project));
   const settings = useQuery(read('settings', place, (path, signal) => tagged(api.GET(SETTINGS, { params: { path }, signal }))));
@@ -30,7 +29,7 @@ export function Environments() {
         </Loaded>
         {stored && <Alert color="green" role="status" withCloseButton closeButtonLabel="Close" onClose={() => setStored(false)}>Stored.</Alert>}
       </Section>
-      <Section title={`Environments of ${place.project}`} actions={can('administer', place.project) && <Button variant="default" onClick={() => setNew(true)}>Another one …</Button>}>
+      <Section title={`Environments of ${place.project}`} actions={can('administer', place.project) && <Opens label="Another one …">{(close) => <NewEnvironment project={place.project} onClose={close} />}</Opens>}>
         <Loaded query={list} lines={2}>
           {({ environments }) => (
             <Rows label="Environments">
@@ -46,7 +45,6 @@ export function Environments() {
             </Rows>
           )}
         </Loaded>
-        {isNew && <NewEnvironment project={place.project} onClose={() => setNew(false)} />}
       </Section>
     </Stack>
   );

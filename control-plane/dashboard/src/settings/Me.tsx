@@ -1,16 +1,14 @@
 // One's own sessions and password.
 import { Button, Stack, Text } from '@mantine/core';
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
-import { useState } from 'react';
 import { api, asProblem, data } from '../api';
 import { Password } from '../frame/SignIn';
-import { Ago, Chip, Loaded, ProblemNote, Row, Rows, Section, Time } from '../parts';
+import { Ago, Chip, Loaded, Opens, ProblemNote, Row, Rows, Section, Time } from '../parts';
 import { useSession } from '../session/session';
 
 export function Me() {
   const { who } = useSession();
   const queries = useQueryClient();
-  const [wantsPassword, setWantsPassword] = useState(false);
   const query = useQuery({ queryKey: ['sessions'], queryFn: ({ signal }) => data(api.GET('/v1/sessions', { signal })) });
   const end = useMutation({
     mutationFn: (session_id: string) => data(api.DELETE('/v1/sessions/{session_id}', { params: { path: { session_id } } })),
@@ -18,7 +16,7 @@ export function Me() {
   });
   return (
     <Stack gap="lg">
-      <Section title={`Signed in as ${who?.name ?? ''}`} actions={<Button variant="default" onClick={() => setWantsPassword(true)}>Another password …</Button>}>{null}</Section>
+      <Section title={`Signed in as ${who?.name ?? ''}`} actions={<Opens label="Another password …">{(close) => <Password onClose={close} />}</Opens>}>{null}</Section>
       <Section title="Sessions" about="each ends 12 hours after its last use, and after 7 days">
         {end.error !== null && <ProblemNote problem={asProblem(end.error)} />}
         <Loaded query={query} lines={2}>
@@ -34,7 +32,6 @@ export function Me() {
           )}
         </Loaded>
       </Section>
-      {wantsPassword && <Password onClose={() => setWantsPassword(false)} />}
     </Stack>
   );
 }

@@ -1,10 +1,10 @@
 // Who may sign in, and what they may do where. An invitation is a link that is shown once.
-import { Button, Group, Text } from '@mantine/core';
+import { Group, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { type ReactNode, useState } from 'react';
+import { useState } from 'react';
 import { api, basePath, data, type Schemas, tagged, useChange, useTag } from '../api';
 import { Choice } from '../parts/choice';
-import { Ago, ChangeDialog, Field, Loaded, OnlyOnce, Row, Rows, Section, Time } from '../parts';
+import { Ago, ChangeDialog, Field, Loaded, OnlyOnce, Opens, Row, Rows, Section, Time } from '../parts';
 import { mayIn, useSession } from '../session/session';
 import { usePlace } from '../routes/place';
 
@@ -17,22 +17,20 @@ const TOUCHES = [MEMBERS];
 export function Members() {
   const { who } = useSession();
   const query = useQuery({ queryKey: MEMBERS, queryFn: ({ signal }) => data(api.GET('/v1/members', { signal })) });
-  const [dialog, setDialog] = useState<ReactNode>(null);
-  const close = () => setDialog(null);
   const owns = mayIn(who, 'own');
   // Nobody manages somebody who may do more.
   const mayManage = (member: Member) => owns || !member.roles.some(({ role }) => role === 'owner');
   return (
-    <Section title="Members" actions={<Button variant="default" onClick={() => setDialog(<Invite onClose={close} />)}>Invite …</Button>}>
+    <Section title="Members" actions={<Opens label="Invite …">{(close) => <Invite onClose={close} />}</Opens>}>
       <Loaded query={query}>
         {({ members }) => (
           <Rows label="Members">
             {members.map((member) => {
               const actions = (
                 <>
-                  <Button variant="default" onClick={() => setDialog(<Roles member={member} onClose={close} />)}>Role …</Button>
-                  <Button variant="default" onClick={() => setDialog(<Link member={member} onClose={close} />)}>Sign-in link …</Button>
-                  <Button variant="default" c="red" onClick={() => setDialog(<Remove member={member} onClose={close} />)}>Remove …</Button>
+                  <Opens label="Role …">{(close) => <Roles member={member} onClose={close} />}</Opens>
+                  <Opens label="Sign-in link …">{(close) => <Link member={member} onClose={close} />}</Opens>
+                  <Opens label="Remove …" c="red">{(close) => <Remove member={member} onClose={close} />}</Opens>
                 </>
               );
               return (
@@ -46,7 +44,6 @@ export function Members() {
           </Rows>
         )}
       </Loaded>
-      {dialog}
     </Section>
   );
 }

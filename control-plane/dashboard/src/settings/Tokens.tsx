@@ -1,10 +1,10 @@
 // Tokens of programs: made, rotated, revoked. The secret is shown once.
-import { Button, Text } from '@mantine/core';
+import { Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { type ReactNode, useState } from 'react';
+import { useState } from 'react';
 import { api, data, type Schemas, tagged, useChange, useTag } from '../api';
 import { Choice } from '../parts/choice';
-import { Ago, ChangeDialog, Chip, Field, Loaded, OnlyOnce, Row, Rows, Section, Time } from '../parts';
+import { Ago, ChangeDialog, Chip, Field, Loaded, OnlyOnce, Opens, Row, Rows, Section, Time } from '../parts';
 import { usePlace } from '../routes/place';
 import { useCan } from '../session/session';
 
@@ -27,20 +27,18 @@ const KINDS: Record<Kind, [string, 'tenant' | 'environment']> = {
 export function Tokens() {
   const place = usePlace();
   const can = useCan();
-  const [dialog, setDialog] = useState<ReactNode>(null);
-  const close = () => setDialog(null);
   const query = useQuery({ queryKey: TOKENS, queryFn: ({ signal }) => data(api.GET('/v1/tokens', { params: { query: { sort: '-changed' } }, signal })) });
   const mayManage = (token: Token) => token.revoked_ms === null && can('administer', token.project ?? undefined, token.environment ?? undefined);
   return (
-    <Section title="Tokens" about="of programs; people sign in" actions={can('administer', place.project, place.environment) && <Button variant="default" onClick={() => setDialog(<NewToken onClose={close} />)}>Make one …</Button>}>
+    <Section title="Tokens" about="of programs; people sign in" actions={can('administer', place.project, place.environment) && <Opens label="Make one …">{(close) => <NewToken onClose={close} />}</Opens>}>
       <Loaded query={query}>
         {({ tokens }) => (
           <Rows label="Tokens" empty="No token.">
             {tokens.map((token) => {
               const actions = (
                 <>
-                  <Button variant="default" onClick={() => setDialog(<Rotate token={token} onClose={close} />)}>Rotate …</Button>
-                  <Button variant="default" c="red" onClick={() => setDialog(<Revoke token={token} onClose={close} />)}>Revoke …</Button>
+                  <Opens label="Rotate …">{(close) => <Rotate token={token} onClose={close} />}</Opens>
+                  <Opens label="Revoke …" c="red">{(close) => <Revoke token={token} onClose={close} />}</Opens>
                 </>
               );
               return (
@@ -56,7 +54,6 @@ export function Tokens() {
           </Rows>
         )}
       </Loaded>
-      {dialog}
     </Section>
   );
 }

@@ -1,11 +1,14 @@
-// Whether a flag is on, as a chip that can be pressed: it asks who flips before anything is done. There is no naked switch.
+// Whether a flag is on, and what switches it: there is no naked switch, and nothing holds up switching off.
+import { Button, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
+import { Power } from 'lucide-react';
+import { useState } from 'react';
 import { flag as readFlag, type Place, touching, useChange } from '../api';
 import { Chip } from '../parts';
 import { switchOff, switchOn, switchRehearsal } from './reads';
-import { RehearsedSheet } from './RehearsedSheet';
+import { RehearsedSheet, StopPopover } from './RehearsedSheet';
 
-/** The chip in a row. It only asks for the sheet: a list has one for all of its rows. */
+/** The chip in a row, to be pressed. It only asks for the sheet: a list has one for all of its rows. */
 export function StateChip({ flagKey, isOn, onSwitch }: { flagKey: string; isOn: boolean; onSwitch: (() => void) | null }) {
   const chip = <Chip tone={isOn ? 'good' : 'quiet'}>{isOn ? 'on' : 'off'}</Chip>;
   if (onSwitch === null) return chip;
@@ -23,5 +26,23 @@ export function SwitchSheet({ place, flagKey, to, onClose }: { place: Place; fla
       title={<bdi>{`Switch “${flagKey}” ${to} in ${place.environment}`}</bdi>} verb={`Switch ${to}`} nothing={`It is ${to} already.`} place={place} change={change} rehearsal={rehearsal} etag={etag}
       isReady={isReady} isHarmful={to === 'off'} onStale={() => { change.reset(); void flag.refetch(); }} onClose={onClose}
     />
+  );
+}
+
+/** Off for everybody, now. It asks no question of the server and is held up by nothing: not by an edit, not by a tag, not by a form. */
+export function KillButton({ place, flagKey, isOn }: { place: Place; flagKey: string; isOn: boolean }) {
+  const [isOpen, setOpen] = useState(false);
+  const change = useChange(() => switchOff(place, flagKey), touching(place, 'flag', 'flags', 'audit'));
+  const open = (next: boolean) => {
+    setOpen(next);
+    if (next) change.reset();
+  };
+  return (
+    <StopPopover
+      label={`Switch ${flagKey} off`} verb="Switch off now" nothing="It was off already." place={place} change={change} isOpen={isOpen} setOpen={open} onClose={() => open(false)}
+      button={<Button color="red" variant={isOn ? 'filled' : 'light'} leftSection={<Power size={15} />} aria-haspopup="dialog" onClick={() => { if (!isOpen) open(true); }}>Switch off</Button>}
+    >
+      <Text size="sm">{isOn ? <>Everyone gets the off variation in <b>{place.environment}</b>, at once. An edit that you have not saved stays.</> : <>It is off in <b>{place.environment}</b> already. Sending it again does no harm.</>}</Text>
+    </StopPopover>
   );
 }

@@ -7,9 +7,8 @@ import { count, counted } from '../model/words.ts';
 import { flagHealth } from './reads';
 
 export function HealthPanel({ place, flag }: { place: Place; flag: string }) {
-  const query = useQuery(flagHealth(place, flag));
   return (
-    <Asked title="Who is counted" query={query} lines={2}>
+    <Asked title="Who is counted" query={useQuery(flagHealth(place, flag))} lines={2}>
       {(health) => {
         const left = Object.entries(health.flag?.not_counted ?? {}).flatMap(([reason, arms]) => Object.entries(arms).map(([arm, units]) => ({ arm, reason, units }))).filter((one) => one.units > 0);
         return (

@@ -2,7 +2,7 @@
 import { Alert, Button, Group, Text } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { type ReactNode, useSyncExternalStore } from 'react';
-import { api, asProblem, data, propagation } from '../api';
+import { api, asProblem, AT, data, propagation } from '../api';
 import { ProblemNote } from '../parts';
 import { usePlace } from '../routes/place';
 import { useCan } from '../session/session';
@@ -29,13 +29,7 @@ export function useKey(): { key: string; make: ReactNode } {
   const name = `${place.project}/${place.environment}`;
   const key = useSyncExternalStore(subscribe, () => made.get(name));
   const create = useMutation({
-    mutationFn: () =>
-      data(
-        api.POST('/v1/projects/{project}/environments/{environment}/tokens', {
-          params: { path: place },
-          body: { name: 'first steps', kind: 'client' },
-        }),
-      ),
+    mutationFn: () => data(api.POST(`${AT}/tokens`, { params: { path: place }, body: { name: 'first steps', kind: 'client' } })),
     onSuccess: ({ token }) => {
       made.set(name, token);
       listeners.forEach((listener) => listener());

@@ -1,13 +1,13 @@
-// Can what is counted be believed? Rate, balance, buffers, refused events with a way to count them after all, metrics.
-import { SimpleGrid, Stack, Table, Text } from '@mantine/core';
+// Can what is counted be believed? Rate, balance by minute, buffers, refused events with a way to count them after all, metrics.
+import { Button, Code, SimpleGrid, Stack, Table, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
 import { count, counted } from '../model/words.ts';
-import { metricsSeen, type Schemas, telemetryHealth } from '../api';
+import { api, AT, data, metricsSeen, type Place, read, type Schemas, telemetryHealth, touching, useChange } from '../api';
 import type { EventRate } from '../live/apply';
-import { Ago, Chip, Empty, Figure, Loaded, Page, Row, Rows, Section, span, TextLink, Time, useNow } from '../parts';
+import { Ago, Asked, ChangeDialog, Chip, Empty, Figure, Loaded, minuteTime, Page, Row, Rows, Section, span, TextLink, Time, useNow } from '../parts';
 import { DataTable } from '../parts/table';
-import { Balance } from './events-balance';
-import { Quarantine } from './events-quarantine';
+import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
 export function Events() {
@@ -54,6 +54,127 @@ function Figures({ health }: { health: Schemas['TelemetryHealth'] }) {
       <Figure label="Complete up to" value={through === null ? '–' : `${span(now - through)} ago`} about={through === null ? 'no buffer has delivered yet' : 'everything before that is counted'} />
     </SimpleGrid>
   );
+}
+
+const MINUTES = 60;
+const [WIDTH, HEIGHT] = [600, 72];
+
+const balance = (place: Place) =>
+  read('balance', place, (path, signal) => data(api.GET(`${AT}/balance`, { params: { path, query: { limit: MINUTES } }, signal })));
+
+/** By minute: received is stored, repeated or refused, or somebody has to look. */
+function Balance() {
+  return (
+    <Asked title="By minute" about="received = stored + repeated + refused, in each of them" query={useQuery({ ...balance(usePlace()), refetchInterval: 15_000 })} lines={2}>
+      {({ minutes }) => (minutes.length === 0 ? <Empty>Waiting for the first event.</Empty> : <Bars minutes={minutes} />)}
+    </Asked>
+  );
+}
+
+const off = (minute: Schemas['Minute']) => minute.received - minute.stored - minute.duplicate - minute.quarantined;
+
+function Bars({ minutes }: { minutes: Schemas['Minute'][] }) {
+  const sorted = [...minutes].sort((one, other) => one.minute_ms - other.minute_ms);
+  const last = sorted.at(-1)?.minute_ms ?? 0;
+  const most = Math.max(1, ...sorted.map((minute) => minute.received));
+  const guilty = sorted.filter((minute) => off(minute) !== 0);
+  const slot = WIDTH / MINUTES;
+  const total = sorted.reduce((sum, minute) => sum + minute.received, 0);
+  const words = `${counted(total, 'event')} in the last hour with events, ${count(most)} in the fullest minute; ${
+    guilty.length === 0 ? 'each minute balances' : `${counted(guilty.length, 'minute')} out of balance`
+  }.`;
+  return (
+    <div className="surface" style={{ padding: '0.75rem 0.875rem' }}>
+      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} width="100%" height={HEIGHT} preserveAspectRatio="none" role="img" aria-label={words}>
+        {sorted.map((minute) => {
+          const x = WIDTH - slot * (1 + (last - minute.minute_ms) / 60_000);
+          if (x < 0) return null;
+          const height = (share: number) => (share / most) * (HEIGHT - 4);
+          const [stored, refused] = [height(minute.stored + minute.duplicate), height(minute.quarantined)];
+          return (
+            <g key={minute.minute_ms}>
+              <title>{`${minuteTime(minute.minute_ms)}: ${count(minute.received)} received, ${count(minute.quarantined)} refused`}</title>
+              <rect x={x + 0.5} width={slot - 1} y={HEIGHT - stored} height={stored} fill="var(--ff-exposed)" />
+              <rect x={x + 0.5} width={slot - 1} y={HEIGHT - stored - refused} height={refused} fill="var(--ff-warn)" />
+              {off(minute) !== 0 && <rect x={x} width={slot} y={0} height={3} fill="var(--ff-bad)" />}
+            </g>
+          );
+        })}
+        <line x1="0" x2={WIDTH} y1={HEIGHT - 0.5} y2={HEIGHT - 0.5} stroke="var(--ff-line)" />
+      </svg>
+      <Text size="xs" c="dimmed">{words} Newest minute on the right: {minuteTime(last)}.</Text>
+      {guilty.map((minute) => (
+        <Text key={minute.minute_ms} size="sm" c="var(--ff-bad)">
+          {minuteTime(minute.minute_ms)}: {count(off(minute))} of {count(minute.received)} events are not accounted for.
+        </Text>
+      ))}
+    </div>
+  );
+}
+
+type Group_ = Schemas['Group'];
+
+/** Events that could not be counted, by why: what one looks like, what to do, and counting them after all, rehearsed first. */
+function Quarantine({ groups }: { groups: Group_[] }) {
+  const place = usePlace();
+  const mayEdit = useMayEdit(place);
+  const [asked, setAsked] = useState<Group_ | null>(null);
+  return (
+    <Section title="Quarantine" about="refused, kept for 30 days, never dropped in silence">
+      <Rows label="Refused events" empty="No event was refused.">
+        {groups.map((group) => {
+          const end = (
+            <>
+              <Text size="sm" className="num">{counted(group.events, 'event')}, {group.waiting} waiting</Text>
+              <Text size="xs" c="dimmed">last <Ago ms={group.last_ms} /></Text>
+              {mayEdit && group.waiting > 0 && <Button variant="default" onClick={() => setAsked(group)}>Replay …</Button>}
+            </>
+          );
+          return (
+            <Row key={`${group.code}/${group.flag}/${group.sdk}`} end={end}>
+              <Chip tone="warn">{group.code}</Chip>
+              <Text size="sm" component="span">{group.flag === '' ? 'no flag' : group.flag} · {group.sdk === '' ? 'SDK not named' : group.sdk}</Text>
+              <Text size="sm" className="break" w="100%">{group.reason}</Text>
+            </Row>
+          );
+        })}
+      </Rows>
+      {asked !== null && <Replay group={asked} onClose={() => setAsked(null)} />}
+    </Section>
+  );
+}
+
+function Replay({ group, onClose }: { group: Group_; onClose: () => void }) {
+  const place = usePlace();
+  const ask = (dry_run: boolean, signal?: AbortSignal) => {
+    const body = { dry_run, code: group.code, ...(group.flag === '' ? {} : { flag: group.flag }), ...(group.sdk === '' ? {} : { sdk: group.sdk }) };
+    return data(api.POST(`${AT}/quarantine/replay`, { params: { path: place }, body, ...(signal === undefined ? {} : { signal }) }));
+  };
+  const rehearsal = useQuery({ ...read('replay', place, (_, signal) => ask(true, signal), group), gcTime: 0 });
+  const sample = useQuery(read('quarantine', place, (path, signal) => data(api.GET(`${AT}/quarantine`, { params: { path }, signal }))));
+  const change = useChange(() => ask(false), touching(place, 'telemetry-health'));
+  const passing = rehearsal.data?.would_pass ?? 0;
+  const one = sample.data?.quarantine.find((event) => event.code === group.code);
+  const done = ({ stored, duplicate, refused }: Schemas['Replayed']) => (
+    <Text size="sm" role="status">{counted(stored, 'event')} counted, {counted(duplicate, 'event')} counted before.{refusals(refused)} It is in the audit trail.</Text>
+  );
+  return (
+    <ChangeDialog title={`Replay ${group.code}`} verb={passing === 0 ? 'Nothing would pass' : `Replay ${counted(passing, 'event')}`} size="lg" change={change} isReady={passing > 0} onClose={onClose} done={done}>
+      <Text size="sm">{group.reason}</Text>
+      {one !== undefined && (
+        // What scrolls has to be reachable by keyboard.
+        <Code block tabIndex={0} role="group" aria-label="One of them as it came" mah={180} style={{ overflow: 'auto' }}>{one.raw}</Code>
+      )}
+      <Loaded query={rehearsal} lines={1}>
+        {({ looked_at, would_pass, refused }) => <Text size="sm">Of {counted(looked_at, 'event')} that waited, <b>{counted(would_pass, 'event')}</b> would pass the checks now.{refusals(refused)}</Text>}
+      </Loaded>
+    </ChangeDialog>
+  );
+}
+
+function refusals(refused: Record<string, number>): string {
+  const parts = Object.entries(refused).map(([code, events]) => `${events} × ${code}`);
+  return parts.length === 0 ? '' : ` Still refused: ${parts.join(', ')}.`;
 }
 
 const ARMS = ['Flag', { title: 'Exposed units', ends: true }, { title: 'Control units', ends: true }, 'Shares', { title: 'Bots kept out', ends: true }, 'Without events'];

@@ -11,10 +11,9 @@ const RANK: Record<Schemas['Circuit'], number> = { OPEN: 0, HALF_OPEN: 1, CLOSED
 
 export function Fuses() {
   const place = usePlace();
-  const query = useQuery(fuses(place));
   return (
     <Page title="Fuses" about="Each compares who sees a feature with who does not, and switches it off where it harms.">
-      <Loaded query={query}>
+      <Loaded query={useQuery(fuses(place))}>
         {(data) => {
           if (data.fuses.length === 0) {
             return (

@@ -15,11 +15,9 @@ const SUPPRESSIONS = `${AT}/suppressions` as const;
 const suppressions = (place: Place) => read('slos', place, (path, signal) => data(api.GET(SUPPRESSIONS, { params: { path }, signal })), 'suppressions');
 
 export function Slos() {
-  const place = usePlace();
-  const query = useQuery({ ...slos(place), refetchInterval: 15_000 });
   return (
     <Page title="SLOs" about="What this environment promises of its requests. While one pages, no ramp is widened.">
-      <Loaded query={query}>
+      <Loaded query={useQuery({ ...slos(usePlace()), refetchInterval: 15_000 })}>
         {(list) =>
           list.slos.length === 0 ? (
             <Empty>
@@ -91,12 +89,11 @@ function promise({ objective_percent, sli }: Schemas['Slo']): string {
 
 function Suppressions() {
   const place = usePlace();
-  const query = useQuery(suppressions(place));
   const mayEdit = useMayEdit(place);
   const declare = mayEdit && <Opens label="Declare one …">{(close) => <Declare onClose={close} />}</Opens>;
   return (
     <Section title="Windows without alerts" actions={declare}>
-      <Loaded query={query} lines={2}>
+      <Loaded query={useQuery(suppressions(place))} lines={2}>
         {(list) => (
           <Rows label="Windows without alerts" empty="None. Around a deploy or a rehearsal, declare one, so that nobody is called for what is expected.">
             {list.suppressions.map((window) => {

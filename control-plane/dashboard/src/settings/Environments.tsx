@@ -17,7 +17,6 @@ export function Environments() {
   const place = usePlace();
   const can = useCan();
   const [stored, setStored] = useState(false);
-  const list = useQuery(environments(place.project));
   const settings = useQuery(read('settings', place, (path, signal) => tagged(api.GET(SETTINGS, { params: { path }, signal }))));
   return (
     <Stack gap="lg">
@@ -30,7 +29,7 @@ export function Environments() {
         {stored && <Alert color="green" role="status" withCloseButton closeButtonLabel="Close" onClose={() => setStored(false)}>Stored.</Alert>}
       </Section>
       <Section title={`Environments of ${place.project}`} actions={can('administer', place.project) && <Opens label="Another one …">{(close) => <NewEnvironment project={place.project} onClose={close} />}</Opens>}>
-        <Loaded query={list} lines={2}>
+        <Loaded query={useQuery(environments(place.project))} lines={2}>
           {({ environments }) => (
             <Rows label="Environments">
               {environments.map((environment) => (

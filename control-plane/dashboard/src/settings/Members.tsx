@@ -16,13 +16,12 @@ const TOUCHES = [MEMBERS];
 
 export function Members() {
   const { who } = useSession();
-  const query = useQuery({ queryKey: MEMBERS, queryFn: ({ signal }) => data(api.GET('/v1/members', { signal })) });
   const owns = mayIn(who, 'own');
   // Nobody manages somebody who may do more.
   const mayManage = (member: Member) => owns || !member.roles.some(({ role }) => role === 'owner');
   return (
     <Section title="Members" actions={<Opens label="Invite …">{(close) => <Invite onClose={close} />}</Opens>}>
-      <Loaded query={query}>
+      <Loaded query={useQuery({ queryKey: MEMBERS, queryFn: ({ signal }) => data(api.GET('/v1/members', { signal })) })}>
         {({ members }) => (
           <Rows label="Members">
             {members.map((member) => {

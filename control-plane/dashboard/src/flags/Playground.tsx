@@ -1,16 +1,16 @@
 // Ask as somebody: a form made of what the conditions mention, the answer of the published flag, and each stop with its reason.
-import { Alert, Autocomplete, Button, Group, NativeSelect, Stack, Text, Title } from '@mantine/core';
+import { Alert, Autocomplete, Button, Group, Menu, NativeSelect, Stack, Text, Title } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { memo, useEffect, useMemo, useRef, useState } from 'react';
+import { useLocalStorage } from '@mantine/hooks';
 import { asProblem, basePath, type Place, type Schemas } from '../api';
 import { Chip, CopyIcon, ProblemNote } from '../parts';
-import { attributesOf, contextOf, curlOf, type AttributeField } from '../model/context.ts';
+import { type AttributeField, attributesOf, contextOf, curlOf } from '../model/context.ts';
 import { endOf } from '../model/stops.ts';
-import { short, type Json, type JsonObject } from '../model/json.ts';
+import { type Json, type JsonObject, readJson, short } from '../model/json.ts';
 import type { Flag } from '../model/types.ts';
 import { explain } from './reads';
 import type { Lit } from './Rail';
-import { SavedPeople } from './SavedPeople';
 
 interface PlaygroundProps {
   place: Place;
@@ -130,4 +130,37 @@ function Way({ title, outcome, value, steps }: { title: string; outcome: Told; v
       </ol>
     </div>
   );
+}
+
+type Typed = ReadonlyMap<string, string>;
+type Person = [string, string][];
+
+const MAX = 20;
+
+/** Contexts that are asked again and again, kept in this browser. */
+function SavedPeople({ place, typed, onChoose }: { place: Place; typed: Typed; onChoose: (typed: Typed) => void }) {
+  const [people, save] = useLocalStorage<Person[]>({ key: `flagfuse-people/${place.project}`, defaultValue: [], getInitialValueInEffect: false, deserialize: read });
+  const now = [...typed].filter(([, text]) => text !== '');
+  return (
+    <Menu shadow="md" width={260}>
+      <Menu.Target><Button variant="default">People</Button></Menu.Target>
+      <Menu.Dropdown>
+        {people.map((person, at) => <Menu.Item key={at} onClick={() => onChoose(new Map(person))}><bdi>{title(person)}</bdi></Menu.Item>)}
+        {people.length > 0 ? <Menu.Divider /> : null}
+        <Menu.Item disabled={now.length === 0 || people.length >= MAX} onClick={() => save([...people.filter((one) => title(one) !== title(now)), now])}>Keep this one</Menu.Item>
+        {people.length > 0 ? <Menu.Item color="red" onClick={() => save([])}>Forget all</Menu.Item> : null}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+function title(person: Person): string {
+  const key = person.find(([attribute]) => attribute === 'targetingKey')?.[1];
+  return short([key, ...person.filter(([attribute]) => attribute !== 'targetingKey').slice(0, 2).map(([attribute, text]) => `${attribute} ${text}`)].filter(Boolean).join(' · '), 60);
+}
+
+function read(text: string | undefined): Person[] {
+  const kept = readJson(text ?? '[]', 'JSON');
+  if (!kept.ok || !Array.isArray(kept.value)) return [];
+  return kept.value.filter((one): one is Person => Array.isArray(one) && one.every((pair) => Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === 'string'))).slice(0, MAX);
 }

@@ -2,10 +2,12 @@
 import { Alert, Button, Group, Kbd, Modal, Popover, Stack, Text } from '@mantine/core';
 import { useHotkeys } from '@mantine/hooks';
 import type { ReactNode } from 'react';
-import { asProblem, type Change, type Place, type Schemas } from '../api';
+import { useQuery } from '@tanstack/react-query';
+import { asProblem, type Change, change, type Place, type Schemas } from '../api';
 import type { JsonObject } from '../model/json.ts';
-import { ChangeNote, Field, ProblemNote } from '../parts';
-import { Receipt } from './Receipt';
+import { ChangeNote, Field, ProblemNote, TextLink } from '../parts';
+import { duration } from '../model/words.ts';
+import { ReceiptGrid } from '../pictures/ReceiptGrid.tsx';
 import { WhoFlips } from './WhoFlips';
 
 /** Takes the focus from the button that stood there, so that Enter goes on. */
@@ -115,4 +117,39 @@ export function StopPopover({ label, button, isOpen, setOpen, ...steps }: StopPr
       <Popover.Dropdown role="dialog" aria-label={label}><Steps {...steps} isHarmful /></Popover.Dropdown>
     </Popover>
   );
+}
+
+const ASK_MS = 250;
+const LATER_MS = 2000;
+
+export const isSettled = (arrival: Schemas['Arrival']) => arrival.state === 'live' || arrival.state === 'superseded';
+
+/** A change on its way: how many replicas have it, until it is live everywhere. It fills in place. */
+function Receipt({ place, version }: { place: Place; version: string }) {
+  const query = useQuery({
+    ...change(place, version),
+    refetchInterval: ({ state }) => (state.data !== undefined && isSettled(state.data) ? false : state.dataUpdateCount < 40 ? ASK_MS : LATER_MS),
+  });
+  const arrival = query.data;
+  return (
+    <div role="status" aria-live="polite" data-receipt={arrival?.state ?? 'asking'}>
+      <Group gap="sm" align="center">
+        <Text size="sm"><b className="num">{version}</b> {arrival === undefined ? (query.error === null ? 'is on its way …' : asProblem(query.error).message) : receiptWords(arrival)}</Text>
+        <TextLink size="sm" to="/$project/$environment/changes/$version" params={{ ...place, version }}>Receipt</TextLink>
+      </Group>
+      {arrival === undefined || arrival.replicas.length === 0 ? null : (
+        <ReceiptGrid cells={arrival.replicas} />
+      )}
+    </div>
+  );
+}
+
+export function receiptWords(arrival: Schemas['Arrival']): string {
+  const all = `${arrival.acked}/${arrival.replicas_total}`;
+  const slowest = arrival.slowest_ms === null ? '' : ` in ${duration(arrival.slowest_ms)}`;
+  const refused = arrival.replicas.filter((one) => one.nack_code !== null).length;
+  if (arrival.replicas_total === 0) return 'is stored. No replica is connected, so nothing tells where it is live.';
+  if (arrival.state === 'live') return `is live everywhere: ${all}${slowest}.`;
+  if (arrival.state === 'superseded') return `is live everywhere: ${all}, in part through a later version.`;
+  return `${all} replicas have it${slowest}${refused > 0 ? `; ${refused} refused it` : ''} …`;
 }

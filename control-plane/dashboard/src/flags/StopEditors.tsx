@@ -8,9 +8,8 @@ import type { Flag, Schedule } from '../model/types.ts';
 import { cohortShares } from '../model/stops.ts';
 import { CohortBar } from '../pictures/CohortBar.tsx';
 import { useFault } from './faults';
-import { NumberField } from './NumberField';
+import { NumberField, ValueTags } from './inputs';
 import type { EditFlag } from './RulesEditor';
-import { ValueTags } from './ValueTags';
 
 interface EditorProps { flag: Flag; edit: EditFlag; isDisabled: boolean }
 

@@ -2,12 +2,15 @@
 import { Spotlight, spotlight, type SpotlightActionData } from '@mantine/spotlight';
 import { useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
-import { type KeyboardEvent, useEffect, useState } from 'react';
-import { api, AT, data, fuses, read } from '../api';
+import { type KeyboardEventHandler, useEffect, useEffectEvent, useState } from 'react';
+import { Text } from '@mantine/core';
+import { api, AT, data, fuses, read, touching, useChange } from '../api';
 import { usePlace } from '../routes/place';
 import { useMayEdit } from '../session/session';
+import { StopSheet } from '../flags/RehearsedSheet';
+import { switchOff } from '../flags/reads';
+import { act } from '../fuse/reads';
 import { SCREENS } from './places';
-import { Kill, type Killed } from './Kill';
 
 const SHOWN_MAX = 12;
 
@@ -79,13 +82,43 @@ function verbs(flag: string, isArmed: boolean, kill: (killed: Killed) => void): 
 const ACTION = '.mantine-Spotlight-action';
 
 /** ⏎ takes what stands first where nothing was chosen. */
-function takeFirst(event: KeyboardEvent<HTMLInputElement>): void {
+const takeFirst: KeyboardEventHandler<HTMLInputElement> = (event) => {
   if (event.key !== 'Enter' || document.querySelector(`${ACTION}[data-selected]`) !== null) return;
   event.preventDefault();
   document.querySelector<HTMLElement>(ACTION)?.click();
-}
+};
 
 /** All typed words are in the label, in whatever order. */
 function matches(label: string, typed: string): boolean {
   return typed.toLowerCase().split(/\s+/).every((word) => label.toLowerCase().includes(word));
+}
+
+interface Killed {
+  flag: string;
+  by: 'trip' | 'off';
+}
+
+/** Stopping something: one question, ⏎, then its receipt in place. */
+function Kill({ killed: { flag, by }, onClose }: { killed: Killed; onClose: () => void }) {
+  const place = usePlace();
+  const change = useChange(() => (by === 'off' ? switchOff(place, flag) : act(place, flag, 'trip', '', {})), touching(place, 'flag', 'flags', 'fuse', 'fuses', 'audit'));
+  const isIdle = change.state.step === 'idle';
+  const kill = useEffectEvent(() => void change.run(null));
+  useEffect(() => {
+    if (!isIdle) return undefined;
+    // The dialog takes the focus a moment after it is there; whoever is in a hurry has pressed ⏎ by then.
+    // The ⏎ that opened it is still on its way.
+    const sinceMs = performance.now();
+    const press = (event: KeyboardEvent) => {
+      if (event.key !== 'Enter' || event.repeat || event.timeStamp <= sinceMs || document.activeElement?.closest('[role="dialog"] button') != null) return;
+      event.preventDefault();
+      kill();
+    };
+    window.addEventListener('keydown', press, true);
+    return () => window.removeEventListener('keydown', press, true);
+  }, [isIdle]);
+  const [title, verb, says] = by === 'trip'
+    ? [`Trip the fuse of ${flag}`, 'Trip', 'Nobody gets the treatment any more, at once and everywhere.']
+    : [`Kill ${flag}`, 'Kill', 'Everybody gets the off variation, at once and everywhere.'];
+  return <StopSheet title={title} verb={verb} nothing="It was so already." place={place} change={change} onClose={onClose}><Text size="sm">{says}</Text></StopSheet>;
 }

@@ -3,15 +3,14 @@ import { ActionIcon, Alert, AppShell, Burger, Button, Group, Kbd, Menu, Stack, T
 import { useDisclosure } from '@mantine/hooks';
 import { Outlet, useNavigate, useRouterState } from '@tanstack/react-router';
 import { useMutation, useQuery } from '@tanstack/react-query';
-import { CircleUser, Keyboard, LogOut, Moon, Search, Sun, SunMoon } from 'lucide-react';
+import { ChevronsUpDown, CircleUser, Keyboard, LogOut, Moon, Search, Sun, SunMoon } from 'lucide-react';
 import { lazy, type ReactNode, Suspense, useCallback, useEffect, useState } from 'react';
-import { api, asProblem, data, environments } from '../api';
-import { NavigationLink, NotFound, Opens } from '../parts';
-import { usePlace, isProduction } from '../routes/place';
+import { api, asProblem, data, environments, usePlaces } from '../api';
+import { minuteTime, NavigationLink, NotFound, Opens, span, useNow } from '../parts';
+import { isProduction, usePlace } from '../routes/place';
 import { useSession } from '../session/session';
-import { EnvironmentSwitch } from './EnvironmentSwitch';
+import { useLive } from '../live/live';
 import { Help, useShortcuts } from './Keys';
-import { LiveDot } from './LiveDot';
 import { SCREENS } from './places';
 import { Password } from './SignIn';
 
@@ -169,5 +168,67 @@ function PersonMenu({ onHelp }: { onHelp: () => void }) {
         <Menu.Item leftSection={<LogOut size={15} />} onClick={() => signOut.mutate()}>Sign out</Menu.Item>
       </Menu.Dropdown>
     </Menu>
+  );
+}
+
+/** Which environment is on screen, and the way to another one. */
+function EnvironmentSwitch() {
+  const place = usePlace();
+  const navigate = useNavigate();
+  const { places } = usePlaces();
+  return (
+    <Menu position="bottom-start" width={260}>
+      <Menu.Target>
+        <Button
+          variant="default"
+          size="xs"
+          rightSection={<ChevronsUpDown size={13} />}
+          maw={260}
+          miw={0}
+          aria-label={`Environment ${place.project}/${place.environment}: choose another one`}
+          {...(isProduction(place.environment) ? { style: { borderColor: 'var(--ff-production)' } } : {})}
+        >
+          <span className="truncate">
+            <span className="wide">{place.project} / </span>
+            <b>{place.environment}</b>
+          </span>
+        </Button>
+      </Menu.Target>
+      <Menu.Dropdown mah="70vh" style={{ overflowY: 'auto' }}>
+        {[...new Set(places.map((one) => one.project))].map((project) => (
+          <div key={project} role="group" aria-label={project}>
+            <Menu.Label>{project}</Menu.Label>
+            {places.filter((one) => one.project === project).map((one) => (
+              <Menu.Item key={one.environment} onClick={() => void navigate({ to: '/$project/$environment', params: { ...one } })} rightSection={isProduction(one.environment) ? <span className="dot" data-tone="bad" /> : undefined}>
+                <Text size="sm" fw={project === place.project && one.environment === place.environment ? 700 : 400}>{one.environment}</Text>
+              </Menu.Item>
+            ))}
+          </div>
+        ))}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+/** Whether what is on screen is live, and since when it is not. */
+function LiveDot() {
+  const { state } = useLive();
+  const now = useNow();
+  const [tone, words, short, about] = (() => {
+    if (state.status === 'live') return ['good', `live · ${span(now - state.heardMs)}`, '', 'Since the control plane was heard last. It says at least every 15 s that it is there.'];
+    if (state.status === 'broken') return ['warn', `not live since ${minuteTime(state.sinceMs)}`, `since ${minuteTime(state.sinceMs)}`, 'The change feed is broken. The page asks every 5 s until it is back.'];
+    if (state.status === 'signed-out') return ['warn', 'signed out', 'signed out', 'Sign in to follow what happens.'];
+    return ['quiet', 'connecting', '', 'The change feed is being opened.'];
+  })();
+  return (
+    <Tooltip label={about} multiline maw={260}>
+      <Group gap={6} wrap="nowrap" role="status" aria-live="off" data-live={state.status}>
+        <span className="dot" data-tone={tone} />
+        <Text size="xs" className="num" style={{ whiteSpace: 'nowrap' }} {...(tone === 'warn' ? { c: 'var(--ff-warn)', fw: 600 } : { c: 'dimmed' })}>
+          <span className="wide">{words}</span>
+          <span className="narrow" aria-hidden="true">{short}</span>
+        </Text>
+      </Group>
+    </Tooltip>
   );
 }

@@ -4,7 +4,7 @@ import { useQuery } from '@tanstack/react-query';
 import { useParams } from '@tanstack/react-router';
 import { duration } from '../model/words.ts';
 import { change, type Schemas } from '../api';
-import { isSettled, receiptWords } from '../flags/Receipt';
+import { isSettled, receiptWords } from '../flags/RehearsedSheet';
 import { Chip, Loaded, Page, Section, Snippet, Time } from '../parts';
 import { DataTable } from '../parts/table';
 import { summary } from './audit-words';

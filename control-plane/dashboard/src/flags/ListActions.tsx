@@ -1,10 +1,13 @@
-// What is done to many flags at once: owner, tag, archive, bring to another environment. Never "on".
-import { Button, Group, NativeSelect, Text, TextInput } from '@mantine/core';
+// What is done from the list of flags: to many at once, and making one.
+import { Button, Group, NativeSelect, SegmentedControl, Text, Textarea, TextInput } from '@mantine/core';
 import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
-import { asProblem, environments as readEnvironments, type Place } from '../api';
+import { useNavigate } from '@tanstack/react-router';
+import { asProblem, environments as readEnvironments, type Place, touching, useChange } from '../api';
 import { counted } from '../model/words.ts';
-import { copyTo, detailsOf, NO_DETAILS, saveDetails, type Details } from './reads';
+import { ChangeDialog, Field } from '../parts';
+import { type FlagTemplate, keyProblem, newFlag } from '../model/templates.ts';
+import { copyTo, create, type Details, detailsOf, NO_DETAILS, saveDetails } from './reads';
 
 interface BulkBarProps { place: Place; chosen: ReadonlySet<string>; onDone: () => void }
 
@@ -18,6 +21,7 @@ const CHANGES: Record<Exclude<Verb, 'copy'>, (details: Details, text: string) =>
   archive: (details) => ({ ...details, archived: true }),
 };
 
+/** Owner, tag, archive, bring to another environment. Never "on". */
 export function BulkBar({ place, chosen, onDone }: BulkBarProps) {
   const queries = useQueryClient();
   const others = (useQuery(readEnvironments(place.project)).data?.environments ?? []).map((one) => one.key).filter((one) => one !== place.environment);
@@ -59,5 +63,32 @@ export function BulkBar({ place, chosen, onDone }: BulkBarProps) {
         {said === null ? null : <Text size="xs" c="dimmed" role="status" className="break">{said}</Text>}
       </Group>
     </div>
+  );
+}
+
+const KINDS: { value: FlagTemplate; label: string }[] = [
+  { value: 'boolean', label: 'Boolean' }, { value: 'string', label: 'Text' }, { value: 'integer', label: 'Integer' }, { value: 'float', label: 'Number' }, { value: 'object', label: 'JSON' },
+];
+
+/** Make a flag: a name and a kind. It serves the old behaviour to everyone until somebody says otherwise. */
+export function NewFlag({ place, onClose }: { place: Place; onClose: () => void }) {
+  const navigate = useNavigate();
+  const [key, setKey] = useState('');
+  const [kind, setKind] = useState<FlagTemplate>('boolean');
+  const [description, setDescription] = useState('');
+  const doc = newFlag(key, kind, description.trim());
+  const change = useChange(() => create(place, doc), touching(place, 'flags'));
+  const wrong = keyProblem(key);
+  const [first, second] = (doc.variations as { key: string }[]).map((one) => one.key);
+  return (
+    <ChangeDialog title="Make a flag" verb="Make it" change={change} isReady={key !== '' && wrong === undefined} onClose={onClose} onDone={() => void navigate({ to: '/$project/$environment/flags/$flag', params: { ...place, flag: key } })}>
+      <Field data-autofocus label="Key" description="What code asks for. It stays as it is." placeholder="free-shipping" value={key} error={wrong} onChange={setKey} />
+      <div>
+        <Text size="sm" fw={500} id="kind-of-flag">It serves</Text>
+        <SegmentedControl fullWidth size="xs" aria-labelledby="kind-of-flag" data={KINDS} value={kind} onChange={(value) => setKind(value as FlagTemplate)} />
+      </div>
+      <Textarea label="What it is for" rows={2} value={description} onChange={(event) => setDescription(event.currentTarget.value)} />
+      <Text size="sm" c="dimmed">Two variations, <b>{first}</b> and <b>{second}</b>. Everyone gets <b>{second}</b> until you say otherwise.</Text>
+    </ChangeDialog>
   );
 }

@@ -1,12 +1,13 @@
-// A list of values as tags: typed one by one, or pasted, one a line, as many as there is room for. Long lists are shown in part.
+// What is typed into a flag and a policy: lists of values, and numbers.
 import { ActionIcon, Button, Group, Modal, Stack, Text, Textarea, TextInput } from '@mantine/core';
 import { Plus, X } from 'lucide-react';
-import { type ClipboardEvent, type KeyboardEvent, useState } from 'react';
-import { readValue } from '../model/numbers.ts';
+import { type ClipboardEvent, type KeyboardEvent, memo, type ReactNode, useState } from 'react';
+import { type NumberRule, plain, readNumber, readValue } from '../model/numbers.ts';
 import { paste, VALUES_MAX } from '../model/paste.ts';
 import { count } from '../model/words.ts';
-import { short, textOf, type Json } from '../model/json.ts';
-import { useFault } from './faults';
+import { type Json, short, textOf } from '../model/json.ts';
+import { useText } from '../parts';
+import { useFault, useReport } from './faults';
 
 interface ValueTagsProps {
   label: string;
@@ -23,6 +24,7 @@ interface ValueTagsProps {
 
 const SHOWN = 24;
 
+/** A list of values as tags: typed one by one, or pasted, one a line, as many as there is room for. Long lists are shown in part. */
 export function ValueTags({ label, values, kind, pointer, onChange, isDisabled = false, limit = VALUES_MAX, placeholder, suggestions = [] }: ValueTagsProps) {
   const [text, setText] = useState('');
   const [why, setWhy] = useState<string | null>(null);
@@ -116,3 +118,47 @@ function WholeList({ label, values, isDisabled, limit, kind, onTake, onClose }: 
     </Modal>
   );
 }
+
+interface NumberFieldProps {
+  label: string;
+  isLabelHidden?: boolean;
+  value: number | undefined;
+  rule: NumberRule;
+  pointer: string;
+  /** Called with what was read; with nothing where the field was emptied and may be. */
+  onChange: (value: number | undefined) => void;
+  isOptional?: boolean;
+  isDisabled?: boolean;
+  ticks?: readonly number[];
+  width?: number;
+  description?: ReactNode;
+}
+
+/** A number with a unit, typed as text and read strictly; ticks set common values with one press. */
+export const NumberField = memo(function NumberField({ label, isLabelHidden = false, value, rule, pointer, onChange, isOptional = false, isDisabled = false, ticks, width = 120, description }: NumberFieldProps) {
+  const { text, why, type } = useText<number | undefined>({
+    value, onChange, print: (one) => (one === undefined ? '' : plain(one)), read: (typed) => (isOptional && typed.trim() === '' ? { ok: true, value: undefined } : readNumber(typed, rule)),
+  });
+  const fault = useFault(pointer);
+  useReport(why);
+
+  return (
+    <Stack gap={4}>
+      <TextInput
+        {...(isLabelHidden ? { 'aria-label': `${label}, ${rule.unit}` } : { label })}
+        {...(description === undefined ? {} : { description })}
+        value={text} onChange={(event) => type(event.currentTarget.value)} error={why ?? fault} inputMode="decimal" disabled={isDisabled} w={why === null && fault === undefined ? width : undefined}
+        rightSection={<span aria-hidden="true" className="unit">{rule.unit}</span>} rightSectionWidth={rule.unit.length * 8 + 14} classNames={{ input: 'num' }}
+      />
+      {ticks === undefined || isDisabled ? null : (
+        <Group gap={4}>
+          {ticks.map((tick) => (
+            <Button key={tick} size="compact-xs" variant={value === tick ? 'light' : 'default'} aria-label={`${label}: ${tick} ${rule.unit}`} onClick={() => type(plain(tick))}>
+              {tick}
+            </Button>
+          ))}
+        </Group>
+      )}
+    </Stack>
+  );
+});

@@ -1,10 +1,12 @@
-// Verdicts in sentences, the newest first. Those that only repeat the one before are drawn together.
+// What a fuse has said and done: its verdicts and its trips.
 import { Button, Code, Group, Text, VisuallyHidden } from '@mantine/core';
 import { useState } from 'react';
+import { useQuery } from '@tanstack/react-query';
 import type { Place, Schemas } from '../api';
-import { Chip, Empty, Snippet, Time, type Tone } from '../parts';
+import { Asked, Chip, Empty, Snippet, TextLink, Time, type Tone } from '../parts';
 import { decisionInWords, reasonInWords } from '../model/fuse.ts';
-import { counted } from '../model/words.ts';
+import { counted, listed } from '../model/words.ts';
+import { trips } from './reads';
 
 interface VerdictLogProps { place: Place; flag: string; verdicts: readonly Schemas['VerdictAnswer'][]; hasMore: boolean; isLoading: boolean; onMore: () => void }
 
@@ -23,6 +25,7 @@ function runsOf(verdicts: readonly Schemas['VerdictAnswer'][]): Run[] {
   return runs;
 }
 
+/** Verdicts in sentences, the newest first. Those that only repeat the one before are drawn together. */
 export function VerdictLog({ place, flag, verdicts, hasMore, isLoading, onMore }: VerdictLogProps) {
   if (verdicts.length === 0) return <Empty>No verdict yet. One is written within ten seconds of arming, and whenever it changes.</Empty>;
   return (
@@ -61,5 +64,27 @@ function VerdictRow({ place, flag, run }: { place: Place; flag: string; run: Run
         <Button size="compact-xs" variant="subtle" color="gray" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>{isOpen ? 'Less' : 'Numbers'}<VisuallyHidden>{` of verdict ${newest.verdict_id}`}</VisuallyHidden></Button>
       </div>
     </div>
+  );
+}
+
+/** The trips of a fuse, the newest first, each with the way to its story. */
+export function TripList({ place, flag }: { place: Place; flag: string }) {
+  const query = useQuery(trips(place, flag));
+  if (query.data?.trips.length === 0) return null;
+  return (
+    <Asked title="Trips" query={query} lines={1}>
+      {({ trips: all }) => (
+        <div className="surface rows" role="list" aria-label="Trips">
+          {all.map((one) => (
+            <Group key={one.number} className="row" role="listitem" gap="sm">
+              <Time ms={one.at_ms} />
+              <TextLink size="sm" fw={600} to="/$project/$environment/flags/$flag/fuse/trips/$trip" params={{ ...place, flag, trip: String(one.number) }}>{`Trip ${one.number}`}</TextLink>
+              <Text size="sm" flex={1} miw={140} className="break">{one.metrics.length > 0 ? `harm to ${listed(one.metrics)}` : <bdi>{one.note === null || one.note === '' ? 'by hand' : one.note}</bdi>} <Text span size="sm" c="dimmed">by <bdi>{one.actor}</bdi></Text></Text>
+              <Text size="sm" c="dimmed">{one.ended === null ? 'still open' : <>{one.ended.to.toLowerCase().replace('_', ' ')} since <Time ms={one.ended.at_ms} /></>}</Text>
+            </Group>
+          ))}
+        </div>
+      )}
+    </Asked>
   );
 }

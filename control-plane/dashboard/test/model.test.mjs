@@ -21,6 +21,7 @@ const { actionsOf, standingOf, movesOf } = await part('fuse');
 const { headline, peopleInWords, offInWords, stepsOf, isEverywhere } = await part('trip');
 const { endOf } = await part('stops');
 const { setField, moved } = await part('edits');
+const { binsOf, daysAround, quantile, rowsOf, shadeOf } = await part('arrivals');
 const { keyProblem, freeKey } = await part('templates');
 const { newFlag, FUSE_TEMPLATES } = await part('templates');
 
@@ -274,4 +275,31 @@ test('what an edit lacks is told at its field, and what only the server knows is
   ];
   for (const [rest, pointer, says] of rows) assert.match(of(rest).get(pointer) ?? '', says, pointer);
   assert.equal(of(rule({ attribute: 'v', op: 'semver_at_least', values: ['2.1'], lenient: true })).size, 0);
+});
+
+test('arrivals are put into bins, quantiles and shades, and what has not arrived into none', () => {
+  const times = Array.from({ length: 100 }, (_, at) => 101 + at);
+  assert.deepEqual([quantile(times, 0), quantile(times, 0.5), quantile(times, 0.99), quantile(times, 1)], [101, 150, 199, 200]);
+  assert.equal(quantile([7], 0.99), 7);
+  assert.equal(quantile([], 0.5), null);
+  assert.deepEqual(times, [...times].sort((one, other) => one - other), 'the numbers stay where they are');
+  const bins = binsOf([0, 1, 120, 130, 40_000]);
+  assert.equal(bins.reduce((sum, bin) => sum + bin.count, 0), 5);
+  assert.equal(bins[0].count, 2);
+  const holding = bins.find((bin) => bin.fromMs <= 120 && 120 < bin.toMs);
+  assert.equal(holding.count, bins.find((bin) => bin.fromMs <= 130 && 130 < bin.toMs) === holding ? 2 : 1);
+  for (const [at, bin] of bins.entries()) assert.ok(at === 0 || Math.abs(bin.fromMs - bins[at - 1].toMs) < 1e-6 * bin.fromMs, 'bins lie side by side');
+  assert.deepEqual(binsOf([]), []);
+  assert.deepEqual([null, 0, 100, 101, 250, 1_000, 1_001, 10_001].map(shadeOf), [null, 0, 0, 1, 1, 2, 3, 4]);
+});
+
+test('the days around now begin at midnight, a week either way, and what overlaps lies in rows of its own', () => {
+  const now = Date.parse('2026-03-29T12:00:00Z');
+  const days = daysAround(now);
+  assert.equal(days.length, 16);
+  assert.ok(days.every((ms) => new Date(ms).getHours() === 0));
+  assert.ok(days[7] <= now && now < days[8]);
+  const span = (from_ms, to_ms) => ({ from_ms, to_ms });
+  assert.deepEqual(rowsOf([span(20, 30), span(0, 10), span(5, 25), span(10, 20)]), [0, 0, 1, 0]);
+  assert.deepEqual(rowsOf([]), []);
 });

@@ -52,6 +52,11 @@ export const overview = () => queryOptions({ queryKey: ['overview'], queryFn: ({
 
 export const propagation = (place: Place) => read('propagation', place, (path, signal) => data(api.GET(`${AT}/propagation`, { params: { path }, signal })));
 
+/** Kept with `propagation`: what moves one moves the other. */
+export const arrivals = (place: Place) => read('propagation', place, (path, signal) => data(api.GET(`${AT}/arrivals`, { params: { path, query: { limit: 40 } }, signal })), 'arrivals');
+
+export const notices = (place: Place) => read('notices', place, (path, signal) => data(api.GET(`${AT}/notices`, { params: { path }, signal })));
+
 export const change = (place: Place, version: string) =>
   read('change', place, (path, signal) => data(api.GET(`${AT}/changes/{version}`, { params: { path: { ...path, version } }, signal })), version);
 

@@ -4,7 +4,7 @@ import { useLocalStorage } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { Check, ChevronDown, ChevronRight, X } from 'lucide-react';
 import { lazy, type ReactNode, Suspense, useState } from 'react';
-import { api, AT, data, environments, fuses, metricsSeen, type Place, read, recentChanges, telemetryHealth } from '../api';
+import { environments, fuses, metricsSeen, notices, type Place, recentChanges, telemetryHealth } from '../api';
 import { ButtonLink, Section, Snippet, Waiting } from '../parts';
 import { usePlace } from '../routes/place';
 import { useMayEdit } from '../session/session';
@@ -29,17 +29,17 @@ function useSeen(place: Place) {
   const listed = useQuery(fuses(place));
   const created = useQuery(environments(place.project)).data?.environments.find(({ key }) => key === place.environment)?.created_ms;
   const trail = useQuery(recentChanges(place, 200));
-  const notices = useQuery(read('notices', place, (path, signal) => data(api.GET(`${AT}/notices`, { params: { path }, signal }))));
+  const noticed = useQuery(notices(place));
   const metrics = useQuery({ ...metricsSeen(place), refetchInterval: LOOK_MS * 2 });
   const did = (action: string) => (trail.data?.audit ?? []).some((entry) => entry.action === action && (entry.actor.startsWith('user:') || entry.at_ms > (created ?? Infinity) + SETTLED_MS));
   return {
-    isKnown: [health, listed, trail, notices, metrics].every((query) => query.data !== undefined),
+    isKnown: [health, listed, trail, noticed, metrics].every((query) => query.data !== undefined),
     firstWatched: listed.data?.fuses[0]?.flag,
     asked: (health.data?.balance.received ?? 0) > 0,
     outcome: (metrics.data?.metrics ?? []).some((metric) => metric.count > 0),
     flag: did('flag.put'),
     armed: did('fuse.put'),
-    tripped: (notices.data?.notices ?? []).some((notice) => notice.kind === 'fuse.open'),
+    tripped: (noticed.data?.notices ?? []).some((notice) => notice.kind === 'fuse.open'),
   };
 }
 

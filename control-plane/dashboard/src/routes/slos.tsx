@@ -3,13 +3,16 @@ import { Code, Group, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { count } from '../model/words.ts';
-import { api, AT, data, type Place, read, type Schemas, slos, tagged, touching, useChange, useTag } from '../api';
-import { Ago, ChangeDialog, Chip, Empty, Field, Loaded, Opens, Page, Row, Rows, SafeLink, Section, span, Time, type Tone } from '../parts';
+import { Days } from '../pictures/Days.tsx';
+import '../pictures/pictures.css';
+import { api, AT, data, notices, type Place, read, type Schemas, slos, tagged, touching, useChange, useTag } from '../api';
+import { Ago, ChangeDialog, Chip, Empty, Field, Loaded, Opens, Page, Row, Rows, SafeLink, Section, shortTime, span, Time, type Tone, useNow } from '../parts';
 import { useMayEdit } from '../session/session';
 import { usePlace } from './place';
 
 type Window = Schemas['SuppressionAnswer'];
 
+const WEEK_MS = 7 * 86_400_000;
 const SUPPRESSIONS = `${AT}/suppressions` as const;
 
 const suppressions = (place: Place) => read('slos', place, (path, signal) => data(api.GET(SUPPRESSIONS, { params: { path }, signal })), 'suppressions');
@@ -87,6 +90,27 @@ function promise({ objective_percent, sli }: Schemas['Slo']): string {
   return `${share} without errors`;
 }
 
+const ALERTS: Record<string, string> = { 'slo.page': 'pages', 'slo.inform': 'informs' };
+
+/** Windows and alerts around now, on one axis: whether what paged fell into a window, and whether the next deploy has one. */
+function Calendar({ windows }: { windows: Window[] }) {
+  const now = useNow(60_000);
+  const told = useQuery(notices(usePlace())).data?.notices ?? [];
+  const marks = told.flatMap(({ notice_id, kind, subject, at_ms }) => {
+    const does = ALERTS[kind];
+    return does === undefined ? [] : [{ id: notice_id, atMs: at_ms, words: `${subject} ${does}, ${shortTime(at_ms, now)}`, isGrave: kind === 'slo.page' }];
+  });
+  const spans = windows.map(({ suppression_id, from_ms, to_ms, reason, slo, is_on }) => ({ id: suppression_id, from_ms, to_ms, isOn: is_on, words: `${reason}, ${slo ?? 'all SLOs'}, ${shortTime(from_ms, now)} to ${shortTime(to_ms, now)}` }));
+  const near = (fromMs: number, toMs = fromMs) => toMs > now - WEEK_MS && fromMs < now + WEEK_MS;
+  const [windowWords, alertWords] = [spans.filter((one) => near(one.from_ms, one.to_ms)), marks.filter((one) => near(one.atMs))].map((list) => (list.length === 0 ? 'none' : list.map((one) => one.words).join('; ')));
+  return (
+    <figure className="surface picture-box">
+      <Days label={`The week before and the week after now. Windows: ${windowWords}. Alerts: ${alertWords}.`} nowMs={now} spans={spans} marks={marks} />
+      <figcaption>Bars are windows, yellow while one is on; ▲ an alert that pages, ◆ one that informs; the line is now.</figcaption>
+    </figure>
+  );
+}
+
 function Suppressions() {
   const place = usePlace();
   const mayEdit = useMayEdit(place);
@@ -95,23 +119,26 @@ function Suppressions() {
     <Section title="Windows without alerts" actions={declare}>
       <Loaded query={useQuery(suppressions(place))} lines={2}>
         {(list) => (
-          <Rows label="Windows without alerts" empty="None. Around a deploy or a rehearsal, declare one, so that nobody is called for what is expected.">
-            {list.suppressions.map((window) => {
-              const end = (
-                <>
-                  <Text size="sm" component="span"><Time ms={window.from_ms} /> – <Time ms={window.to_ms} /></Text>
-                  {mayEdit && window.is_on && <Opens label="End it">{(close) => <End window={window} onClose={close} />}</Opens>}
-                </>
-              );
-              return (
-                <Row key={window.suppression_id} end={end}>
-                  {window.is_on && <Chip tone="warn">on</Chip>}
-                  <Text size="sm" className="break">{window.reason}</Text>
-                  <Text size="sm" c="dimmed">{window.slo ?? 'all SLOs'}, by {window.declared_by}</Text>
-                </Row>
-              );
-            })}
-          </Rows>
+          <>
+            <Calendar windows={list.suppressions} />
+            <Rows label="Windows without alerts" empty="None. Around a deploy or a rehearsal, declare one, so that nobody is called for what is expected.">
+              {list.suppressions.map((window) => {
+                const end = (
+                  <>
+                    <Text size="sm" component="span"><Time ms={window.from_ms} /> – <Time ms={window.to_ms} /></Text>
+                    {mayEdit && window.is_on && <Opens label="End it">{(close) => <End window={window} onClose={close} />}</Opens>}
+                  </>
+                );
+                return (
+                  <Row key={window.suppression_id} end={end}>
+                    {window.is_on && <Chip tone="warn">on</Chip>}
+                    <Text size="sm" className="break">{window.reason}</Text>
+                    <Text size="sm" c="dimmed">{window.slo ?? 'all SLOs'}, by {window.declared_by}</Text>
+                  </Row>
+                );
+              })}
+            </Rows>
+          </>
         )}
       </Loaded>
     </Section>

@@ -1,30 +1,34 @@
 // Is it really everywhere? One sentence, then every replica with its state in words.
-import { Group, Table, Text } from '@mantine/core';
+import { Group, Stack, Table, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
+import { lagInWords, replicaName } from '../model/arrivals.ts';
 import { duration } from '../model/words.ts';
-import { propagation, recentChanges, type Schemas } from '../api';
-import { Ago, Asked, Chip, Empty, Loaded, Page, Row, Rows, Section, shortTime, span, TextLink, Time, type Tone, useNow } from '../parts';
+import { ArrivalHistogram, ArrivalStrip, LagLine } from '../pictures/Arrivals.tsx';
+import { arrivals, propagation, recentChanges, type Schemas } from '../api';
+import { Asked, Chip, Empty, Loaded, Page, Section, shortTime, span, TextLink, Time, type Tone, useNow } from '../parts';
 import { DataTable } from '../parts/table';
 import { usePlace } from './place';
 import { summary, versionOf } from './audit-words';
 
 type Propagation = Schemas['Propagation'];
 type Replica = Schemas['Replica'];
+type Recent = Schemas['Arrivals'];
 
 export function Propagation() {
   const place = usePlace();
   const query = useQuery({ ...propagation(place), refetchInterval: (query) => (isEverywhere(query.state.data) ? false : 1_000) });
+  const recent = useQuery(arrivals(place));
   return (
     <Page title="Propagation" about="Where the newest version is. A region counts once each of its replicas has stored exactly these bytes and said so.">
       <Loaded query={query}>
         {(data) => (
           <>
             <Sentence data={data} />
-            <Grid data={data} />
+            <Grid data={data} recent={recent.data} />
           </>
         )}
       </Loaded>
-      <Versions />
+      <Asked title="Last versions" about="from signing to storing, newest at the right" query={recent}>{(told) => <Arrivals recent={told} />}</Asked>
     </Page>
   );
 }
@@ -92,12 +96,18 @@ function behind(held: string, newest: string): string {
   return `${count} version${count === 1 ? '' : 's'}`;
 }
 
-function Grid({ data }: { data: Propagation }) {
+/** Lags of a replica, the newest version first. */
+function lagsOf({ arrivals, replicas }: Recent, replica: Replica): (number | null)[] {
+  const at = replicas.findIndex((one) => one.region === replica.region && one.shard === replica.shard);
+  return arrivals.map(({ lags_ms }) => lags_ms[at] ?? null);
+}
+
+function Grid({ data, recent }: { data: Propagation; recent: Recent | undefined }) {
   const now = useNow();
   if (data.replicas.length === 0) return null;
   return (
     <Section title="Replicas" about="region × shard">
-      <DataTable label="Replicas" width={620} columns={['Region', 'Shard', 'State', 'Holds', { title: 'Lag', ends: true }, 'Stored', 'Receipt']}>
+      <DataTable label="Replicas" width={740} columns={['Region', 'Shard', 'State', 'Holds', { title: 'Lag', ends: true }, 'Lately', 'Stored', 'Receipt']}>
         {data.replicas.map((replica) => {
           const [tone, words] = replicaState(replica, data.version, now);
           return (
@@ -110,6 +120,7 @@ function Grid({ data }: { data: Propagation }) {
               </Table.Td>
               <Table.Td className="num">{replica.version ?? '–'}</Table.Td>
               <Table.Td className="num" ta="right">{replica.lag_ms === null ? '–' : duration(replica.lag_ms)}</Table.Td>
+              <Table.Td>{recent === undefined ? '–' : <LagLine lags={lagsOf(recent, replica)} />}</Table.Td>
               <Table.Td>{replica.stored_ms === null ? '–' : <Time ms={replica.stored_ms} />}</Table.Td>
               <Table.Td>{replica.acked_ms === null ? '–' : <Time ms={replica.acked_ms} />}</Table.Td>
             </Table.Tr>
@@ -123,24 +134,26 @@ function Grid({ data }: { data: Propagation }) {
   );
 }
 
-function Versions() {
+/** As a strip and as a histogram; the table has the same numbers and links for everybody, and says who did what. */
+function Arrivals({ recent: { arrivals, replicas, bound_ms } }: { recent: Recent }) {
   const place = usePlace();
-  const query = useQuery(recentChanges(place, 40));
+  const { data: changes } = useQuery(recentChanges(place, 40));
+  const done = new Map((changes?.audit ?? []).map((entry) => [versionOf(entry), summary(entry)]));
+  if (arrivals.length === 0) return <Empty>Nothing was changed here yet.</Empty>;
   return (
-    <Asked title="Last versions" query={query}>
-      {({ audit }) => (
-        <Rows label="Last versions" empty="Nothing was changed here yet.">
-          {audit.flatMap((entry) => {
-            const version = versionOf(entry);
-            return version === null ? [] : (
-              <Row key={entry.audit_id} end={<Text size="xs" c="dimmed"><Ago ms={entry.at_ms} /></Text>}>
-                <TextLink to="/$project/$environment/changes/$version" params={{ ...place, version }} size="sm" className="num" miw={56}>{version}</TextLink>
-                <Text size="sm" className="truncate" flex={1}>{summary(entry)}</Text>
-              </Row>
-            );
-          })}
-        </Rows>
-      )}
-    </Asked>
+    <Stack className="surface" p="md" gap="md">
+      {replicas.length > 0 && <ArrivalStrip arrivals={arrivals} replicas={replicas} place={place} />}
+      <ArrivalHistogram arrivals={arrivals} boundMs={bound_ms} />
+      <DataTable label="Lags by version and replica" width={560 + replicas.length * 90} columns={['Version', 'Change', 'Signed', ...[...replicas.map(replicaName), 'Everywhere'].map((title) => ({ title, ends: true }))]}>
+        {arrivals.map(({ version, created_ms, lags_ms, everywhere_ms }) => (
+          <Table.Tr key={version}>
+            <Table.Td><TextLink to="/$project/$environment/changes/$version" params={{ ...place, version }} size="sm" className="num">{version}</TextLink></Table.Td>
+            <Table.Td>{done.get(version) ?? '–'}</Table.Td>
+            <Table.Td><Time ms={created_ms} /></Table.Td>
+            {[...lags_ms, everywhere_ms].map((lag, at) => <Table.Td key={at} className="num" ta="right">{lagInWords(lag)}</Table.Td>)}
+          </Table.Tr>
+        ))}
+      </DataTable>
+    </Stack>
   );
 }

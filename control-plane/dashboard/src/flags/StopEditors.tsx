@@ -1,13 +1,16 @@
-// The short stops of the rail: off, schedule, what to do when stale, prerequisites, targets, holdout, layer, default.
-import { ActionIcon, Button, Group, NativeSelect, SegmentedControl, Stack, Text, TextInput } from '@mantine/core';
+// Variations, and the short stops of the rail: off, schedule, what to do when stale, prerequisites, targets, holdout, layer, default.
+import { ActionIcon, Button, Group, NativeSelect, SegmentedControl, Stack, Table, Text, Textarea, TextInput } from '@mantine/core';
 import { Plus, X } from 'lucide-react';
 import { memo } from 'react';
 import { setField } from '../model/edits.ts';
-import type { NumberRule } from '../model/numbers.ts';
-import type { Flag, Schedule } from '../model/types.ts';
+import { type NumberRule, readValue } from '../model/numbers.ts';
+import type { Flag, Schedule, Variation } from '../model/types.ts';
 import { cohortShares } from '../model/stops.ts';
 import { CohortBar } from '../pictures/CohortBar.tsx';
-import { useFault } from './faults';
+import { freeKey } from '../model/templates.ts';
+import { type Json, type Read, readJson, same } from '../model/json.ts';
+import { useText } from '../parts';
+import { useFault, useReport } from './faults';
 import { NumberField, ValueTags } from './inputs';
 import type { EditFlag } from './RulesEditor';
 
@@ -147,3 +150,49 @@ export const CohortView = memo(function CohortView({ flag }: { flag: Flag }) {
   if (flag.cohort == null || shares.exposed + shares.control === 0) return <Text size="sm" c="dimmed">{flag.cohort == null ? 'Arm a fuse, and it takes part of the units as exposed and part as control.' : 'Nobody is in it now.'}</Text>;
   return <CohortBar slices={flag.cohort.slices} />;
 });
+
+/** The variations and their values; a value is typed as what the flag serves, and read as that. */
+export function VariationsEditor({ flag, edit, isDisabled }: EditorProps) {
+  const used = new Set([flag.off_variation, flag.default_variation, ...(flag.targets ?? []).map((one) => one.variation), ...(flag.rules ?? []).flatMap((rule) => rule.split.map((part) => part.variation)), ...(flag.cohort?.slices ?? []).map((slice) => slice.variation)]);
+  const set = (variations: Variation[]) => edit((old) => setField(old, 'variations', variations));
+  return (
+    <Stack gap="xs">
+      <Table withRowBorders={false} verticalSpacing={4} layout="fixed" aria-label="Variations">
+        <Table.Thead><Table.Tr><Table.Th w="32%">Variation</Table.Th><Table.Th>{`Value (${flag.value_type})`}</Table.Th><Table.Th w={44}><Text span size="xs" c="dimmed">{' '}</Text></Table.Th></Table.Tr></Table.Thead>
+        <Table.Tbody>
+          {flag.variations.map((variation, at) => (
+            <Table.Tr key={at} style={{ verticalAlign: 'top' }}>
+              <Table.Td>{used.has(variation.key) || isDisabled ? <bdi className="break">{variation.key}</bdi> : <TextInput aria-label={`Name of variation ${at + 1}`} size="sm" value={variation.key} onChange={(event) => set(flag.variations.map((one, place) => (place === at ? { ...one, key: event.currentTarget.value } : one)))} />}</Table.Td>
+              <Table.Td><ValueField type={flag.value_type} variation={variation} at={at} isDisabled={isDisabled} onChange={(value) => set(flag.variations.map((one, place) => (place === at ? { ...one, value } : one)))} /></Table.Td>
+              <Table.Td>{used.has(variation.key) || isDisabled ? null : <ActionIcon variant="subtle" color="gray" aria-label={`Remove ${variation.key}`} onClick={() => set(flag.variations.filter((_, place) => place !== at))}><X size={15} /></ActionIcon>}</Table.Td>
+            </Table.Tr>
+          ))}
+        </Table.Tbody>
+      </Table>
+      {isDisabled || flag.variations.length >= 64 ? null : (
+        <Group><Button size="compact-xs" variant="default" leftSection={<Plus size={12} />} onClick={() => set([...flag.variations, { key: freeKey('variation', flag.variations.map((one) => one.key)), value: flag.variations[0]?.value ?? null }])}>Variation</Button></Group>
+      )}
+    </Stack>
+  );
+}
+
+const textOf = (type: string, value: Json) => (type === 'string' && typeof value === 'string' ? value : JSON.stringify(value, null, type === 'object' ? 2 : undefined));
+
+function readAs(type: string, text: string): Read<Json> {
+  if (type === 'string') return { ok: true, value: text };
+  if (type === 'integer' || type === 'float') {
+    const read = readValue(text);
+    return read.ok && type === 'integer' && !Number.isInteger(read.value) ? { ok: false, why: 'This has to be a whole number.' } : read;
+  }
+  const read = readJson(text, 'JSON');
+  return type !== 'boolean' || (read.ok && typeof read.value === 'boolean') ? read : { ok: false, why: 'Write true or false.' };
+}
+
+function ValueField({ type, variation, at, isDisabled, onChange }: { type: string; variation: Variation; at: number; isDisabled: boolean; onChange: (value: Json) => void }) {
+  const { text, why, type: change } = useText<Json>({ value: variation.value, onChange, print: (one) => textOf(type, one), read: (typed) => readAs(type, typed), isSame: same });
+  const fault = useFault(`/variations/${at}`);
+  useReport(why);
+  const shared = { 'aria-label': `Value of ${variation.key}`, value: text, disabled: isDisabled, error: why ?? fault };
+  if (type !== 'object' && !text.includes('\n')) return <TextInput size="sm" {...shared} classNames={{ input: 'mono' }} onChange={(event) => change(event.currentTarget.value)} />;
+  return <Textarea size="sm" rows={Math.min(12, text.split('\n').length)} {...shared} classNames={{ input: 'mono' }} onChange={(event) => change(event.currentTarget.value)} />;
+}

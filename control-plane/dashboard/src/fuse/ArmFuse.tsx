@@ -7,14 +7,13 @@ import { asProblem, type ChangeHeaders, type Place, type Schemas, touching, useC
 import { FaultsProvider, useReport, useUnread } from '../flags/faults';
 import { FieldDiff } from '../flags/FieldDiff';
 import { RehearsedSheet } from '../flags/RehearsedSheet';
-import { ProblemNote, Section, useText } from '../parts';
+import { Chip, ProblemNote, Row, Rows, Section, type Tone, useText } from '../parts';
 import { diff } from '../model/diff.ts';
 import { field, isObject, type Json, type JsonObject, type Read, readJson, same, withField } from '../model/json.ts';
 import { FUSE_TEMPLATES, policyBy } from '../model/templates.ts';
 import { percent } from '../model/words.ts';
 import { NumberField } from '../flags/inputs';
 import { setPart } from '../model/edits.ts';
-import { LintList } from './LintList';
 import { arm, type Findings, lint, rehearseArming, rehearseWeek } from './reads';
 
 interface ArmFuseProps {
@@ -162,5 +161,38 @@ function PolicyForm({ policy, variations, onChange }: PolicyFormProps) {
         </Group>
       ))}
     </Stack>
+  );
+}
+
+const TONES: Record<Schemas['LintSeverity'], Tone> = { refused: 'bad', warning: 'warn', note: 'quiet' };
+
+/** What speaks against a policy, the gravest first, and how much traffic it takes. */
+function LintList({ answer }: { answer: Findings }) {
+  return (
+    <Stack gap="xs">
+      {answer.lint.length === 0 ? <Text size="sm">Nothing speaks against it.</Text> : (
+        <Rows label="Findings">
+          {answer.lint.map((finding) => (
+            <Row key={`${finding.code}${finding.guardrail ?? ''}`}>
+              <Chip tone={TONES[finding.severity]}>{finding.severity}</Chip>
+              <Text size="sm" className="break" flex={1}>{finding.summary}</Text>
+            </Row>
+          ))}
+        </Rows>
+      )}
+      {(answer.notes ?? []).map((note) => <Text key={note} size="sm" c="dimmed" className="break">{note}</Text>)}
+      {answer.traffic === null ? null : <TrafficLine traffic={answer.traffic} />}
+    </Stack>
+  );
+}
+
+/** After how many people, and how long, a harm is found. */
+export function TrafficLine({ traffic }: { traffic: Schemas['Traffic'] }) {
+  return (
+    <Text size="sm" className="break">
+      {traffic.summary}{' '}
+      {traffic.takes_ms === null ? <Text span size="sm" c="dimmed">Nobody has come within a day, so how long that takes is not known.</Text> : null}
+      {traffic.warning === undefined ? null : <Text size="sm" c="var(--mantine-color-yellow-text)">{traffic.warning}</Text>}
+    </Text>
   );
 }

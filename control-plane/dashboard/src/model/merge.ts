@@ -1,6 +1,6 @@
 // Two people's edits of one document, put together field by field: what only one of them changed is kept, what both changed is asked.
 import { define, field, isObject, pointerOf, same, type Json, type JsonObject, type Path } from './json.ts';
-import { inOrder, namesOf } from './lists.ts';
+import { inOrder, namesOf } from './diff.ts';
 
 export interface FieldConflict { path: Path; base: Json | undefined; yours: Json | undefined; theirs: Json | undefined }
 

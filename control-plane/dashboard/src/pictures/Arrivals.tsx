@@ -30,28 +30,31 @@ export function ArrivalStrip({ arrivals, replicas, place }: Told & { place: Plac
   );
 }
 
-const HEIGHT = 132;
-const FLOOR = 108;
+const HEIGHT = 146;
+const FLOOR = 122;
+const TOP = 62;
 const TICKS_MS = [1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 60_000, 600_000, 3_600_000, 86_400_000];
 
-/** From the commit to everywhere, by logarithm; behind the slowest the time for which an isolate may still answer with an older one. */
+/** From the commit to everywhere, by logarithm; behind the middle one the time for which an isolate may still answer with an older one. */
 export function ArrivalHistogram({ arrivals, boundMs }: { arrivals: readonly RecentArrival[]; boundMs: number }) {
   const times = arrivals.flatMap(({ everywhere_ms }) => (everywhere_ms === null ? [] : [everywhere_ms]));
   const max = quantile(times, 1);
   if (max === null) return null;
-  const marks = [['p50', quantile(times, 0.5) ?? max], ['p99', quantile(times, 0.99) ?? max], ['max', max]] as const;
+  const middle = quantile(times, 0.5) ?? max;
+  const marks = [['p50', middle], ['p99', quantile(times, 0.99) ?? max], ['max', max]] as const;
   const bins = binsOf(times);
   const most = Math.max(...bins.map((bin) => bin.count));
   const first = Math.floor(logStep(bins[0]?.fromMs ?? 1) / 5) * 5 - 1;
-  const last = logStep(max + boundMs) + 2;
+  const last = logStep(Math.max(max, middle + boundMs)) + 2;
   const x = (ms: number) => ((logStep(ms) - first) / (last - first)) * 100;
   const words = `From the commit to everywhere, of ${counted(times.length, 'version')}: ${marks.map(([name, ms]) => `${name} ${duration(ms)}`).join(', ')}. After that no answer is older than ${duration(boundMs)}.`;
   return (
     <figure className="picture">
       <svg role="img" aria-label={words} width="100%" height={HEIGHT}>
-        <rect x={`${x(max)}%`} width={`${x(max + boundMs) - x(max)}%`} y="44" height={FLOOR - 44} fill={INK.wait} fillOpacity="0.16" stroke={INK.wait} strokeDasharray="2 3"><title>{`at most ${duration(boundMs)} more`}</title></rect>
+        <rect x={`${x(middle)}%`} width={`${x(middle + boundMs) - x(middle)}%`} y="44" height={FLOOR - 44} fill={INK.wait} fillOpacity="0.14" />
+        <text x={`${x(middle)}%`} dx="5" y="56" fontSize="11" fill={INK.text} style={FONT}>{`H: at most ${duration(boundMs)} more`}</text>
         {bins.map(({ fromMs, toMs, count }) => (
-          <rect key={fromMs} x={`${x(fromMs)}%`} width={`${Math.max(0.2, x(toMs) - x(fromMs) - 0.3)}%`} y={FLOOR - (count / most) * (FLOOR - 48)} height={(count / most) * (FLOOR - 48)} fill={INK.exposed}>
+          <rect key={fromMs} x={`${x(fromMs)}%`} width={`${Math.max(0.2, x(toMs) - x(fromMs) - 0.3)}%`} y={FLOOR - (count / most) * (FLOOR - TOP)} height={(count / most) * (FLOOR - TOP)} fill={INK.exposed}>
             <title>{`${duration(fromMs)} to ${duration(toMs)}: ${counted(count, 'version')}`}</title>
           </rect>
         ))}
@@ -71,13 +74,14 @@ export function ArrivalHistogram({ arrivals, boundMs }: { arrivals: readonly Rec
 
 const SPARK = { width: 96, height: 20 };
 
-/** The lags of one replica, the newest at the right; a gap where a version has not arrived. */
+/** The lags of one replica by logarithm, the newest at the right; a gap where a version has not arrived. */
 export function LagLine({ lags }: { lags: readonly (number | null)[] }) {
   const known = lags.filter((lag) => lag !== null);
   const [least, most] = [quantile(known, 0), quantile(known, 1)];
   if (least === null || most === null) return <>–</>;
   const step = SPARK.width / Math.max(1, lags.length - 1);
-  const points = [...lags].reverse().map((lag, at) => (lag === null ? null : `${at * step},${SPARK.height - 2 - (lag / Math.max(1, most)) * (SPARK.height - 4)}`));
+  const range = Math.max(1, logStep(most) - logStep(least));
+  const points = [...lags].reverse().map((lag, at) => (lag === null ? null : `${at * step},${SPARK.height - 2 - ((logStep(lag) - logStep(least)) / range) * (SPARK.height - 4)}`));
   const path = points.map((point, at) => (point === null ? '' : `${at === 0 || points[at - 1] === null ? 'M' : 'L'}${point}`)).join('');
   const missing = lags.length - known.length;
   return (

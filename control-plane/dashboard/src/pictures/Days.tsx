@@ -12,7 +12,7 @@ interface DaysProps {
 
 const ROW = 14;
 const TOP = 40;
-const day = new Intl.DateTimeFormat('en-GB', { weekday: 'narrow', day: 'numeric' });
+const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric' });
 
 export function Days({ label, nowMs, spans, marks }: DaysProps) {
   const days = daysAround(nowMs);
@@ -30,7 +30,7 @@ export function Days({ label, nowMs, spans, marks }: DaysProps) {
         </g>
       ))}
       {seen.map((span, at) => (
-        <rect key={span.id} x={`${x(span.from_ms)}%`} width={`${Math.max(0.5, x(span.to_ms) - x(span.from_ms))}%`} y={TOP + (rows[at] ?? 0) * ROW} height={ROW - 3} rx="2" fill={span.isOn ? INK.wait : INK.control}><title>{span.words}</title></rect>
+        <rect key={span.id} x={`${x(span.from_ms)}%`} width={`${Math.max(0.5, x(span.to_ms) - x(span.from_ms))}%`} y={TOP + (rows[at] ?? 0) * ROW} height={ROW - 3} rx="2" fill={span.isOn ? INK.wait : INK.faint}><title>{span.words}</title></rect>
       ))}
       {marks.filter(({ atMs }) => atMs >= from && atMs <= to).map(({ id, atMs, words, isGrave }) => (
         <svg key={id} x={`${x(atMs)}%`} y="28" overflow="visible"><path d={isGrave ? 'M0,-6 L5,4 L-5,4 Z' : 'M0,-4 L4,0 L0,4 L-4,0 Z'} fill={isGrave ? INK.harm : INK.wait}><title>{words}</title></path></svg>

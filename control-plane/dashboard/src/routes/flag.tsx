@@ -18,7 +18,7 @@ import { Playground } from '../flags/Playground';
 import { Rail, type Lit } from '../flags/Rail';
 import { MergeSheet, ReviewSheet, SaveBar } from '../flags/Saving';
 import { useRehearsal } from '../flags/useRehearsal';
-import { VariationsEditor } from '../flags/VariationsEditor';
+import { VariationsEditor } from '../flags/StopEditors';
 import { asDocument, asFlag } from '../model/edits.ts';
 import { field, isObject, type Json, type JsonObject } from '../model/json.ts';
 import { unknownParts } from '../model/shape.ts';

@@ -141,9 +141,13 @@ function Arrivals({ recent: { arrivals, replicas, bound_ms } }: { recent: Recent
   const done = new Map((changes?.audit ?? []).map((entry) => [versionOf(entry), summary(entry)]));
   if (arrivals.length === 0) return <Empty>Nothing was changed here yet.</Empty>;
   return (
-    <Stack className="surface" p="md" gap="md">
-      {replicas.length > 0 && <ArrivalStrip arrivals={arrivals} replicas={replicas} place={place} />}
-      <ArrivalHistogram arrivals={arrivals} boundMs={bound_ms} />
+    <>
+      {replicas.length > 0 && (
+        <Stack className="surface" p="md" gap="md">
+          <ArrivalStrip arrivals={arrivals} replicas={replicas} place={place} />
+          <ArrivalHistogram arrivals={arrivals} boundMs={bound_ms} />
+        </Stack>
+      )}
       <DataTable label="Lags by version and replica" width={560 + replicas.length * 90} columns={['Version', 'Change', 'Signed', ...[...replicas.map(replicaName), 'Everywhere'].map((title) => ({ title, ends: true }))]}>
         {arrivals.map(({ version, created_ms, lags_ms, everywhere_ms }) => (
           <Table.Tr key={version}>
@@ -154,6 +158,6 @@ function Arrivals({ recent: { arrivals, replicas, bound_ms } }: { recent: Recent
           </Table.Tr>
         ))}
       </DataTable>
-    </Stack>
+    </>
   );
 }

@@ -106,7 +106,7 @@ function Calendar({ windows }: { windows: Window[] }) {
   return (
     <figure className="surface picture-box">
       <Days label={`The week before and the week after now. Windows: ${windowWords}. Alerts: ${alertWords}.`} nowMs={now} spans={spans} marks={marks} />
-      <figcaption>Bars are windows, yellow while one is on; ▲ an alert that pages, ◆ one that informs; the line is now.</figcaption>
+      <figcaption>Bars are windows; ▲ an alert that pages, ◆ one that informs; the line is now.</figcaption>
     </figure>
   );
 }

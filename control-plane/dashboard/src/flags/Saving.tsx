@@ -70,7 +70,7 @@ interface SaveBarProps { draft: Draft; unread: number; rehearsal: RehearsalState
 /** One bar for all edits of a flag, and no other way to save them. */
 export function SaveBar({ draft, unread, rehearsal, onReview, onMerge }: SaveBarProps) {
   const isReady = draft.isDirty && unread === 0;
-  useHotkeys([['mod+S', () => { if (isReady) onReview(); }]], []);
+  useHotkeys([['mod+S', () => { if (isReady) onReview(); }]], [], true);
   if (!draft.isDirty && unread === 0) return null;
   const words = unread > 0
     ? `${counted(unread, 'field holds', 'fields hold')} something that cannot be read.`

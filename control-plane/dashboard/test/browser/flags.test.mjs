@@ -132,7 +132,7 @@ test('what the server alone can refuse is told while it is typed, and is no faul
   await openFlag(page, key);
   await page.getByRole('tab', { name: 'JSON' }).click();
   const text = page.getByLabel('The flag as JSON');
-  const doc = JSON.parse(await text.inputValue());
+  const doc = JSON.parse(await text.innerText());
   await text.fill(JSON.stringify({ ...doc, prerequisites: [{ flag: 'no-such-flag', variations: ['on'] }] }));
   await page.getByRole('status').filter({ hasText: 'no-such-flag' }).first().waitFor();
   await text.fill(JSON.stringify({ ...doc, description: 'sound again' }));

@@ -155,7 +155,7 @@ const ConditionRow = memo(function ConditionRow({ condition, at, pointer, attrib
         {info.kind === 'none' ? null : (
           <ValueTags
             label={`Values of ${condition.attribute ?? 'the condition'}`} values={condition.values ?? []} kind={kind} pointer={`${pointer}/values`} isDisabled={isDisabled} suggestions={info.kind === 'segment' ? segments : []}
-            onChange={(values) => set({ ...condition, values })} {...(info.most === undefined ? {} : { limit: info.most })} {...placeholderFor(info.kind)}
+            onChange={(values) => set({ ...condition, values })} {...(info.most === undefined ? {} : { limit: info.most })} placeholder={PLACEHOLDERS[info.kind]}
           />
         )}
         {info.folds === true ? <Checkbox size="xs" mt={4} label="any case" checked={condition.ignore_case === true} disabled={isDisabled} onChange={(event) => set(setPart(condition, 'ignore_case', event.currentTarget.checked))} /> : null}
@@ -170,13 +170,7 @@ const ConditionRow = memo(function ConditionRow({ condition, at, pointer, attrib
   );
 });
 
-function placeholderFor(kind: string): { placeholder?: string } {
-  if (kind === 'time') return { placeholder: '2026-11-30T14:00:00Z' };
-  if (kind === 'version') return { placeholder: '2.1.0' };
-  if (kind === 'network') return { placeholder: '10.0.0.0/8' };
-  if (kind === 'segment') return { placeholder: 'segment' };
-  return {};
-}
+const PLACEHOLDERS: Record<string, string> = { time: '2026-11-30T14:00:00Z', version: '2.1.0', network: '10.0.0.0/8', segment: 'segment' };
 
 interface SplitEditorProps { split: readonly Split[]; variations: readonly string[]; pointer: string; isDisabled: boolean; onChange: (split: Split[]) => void }
 

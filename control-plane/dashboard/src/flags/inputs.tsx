@@ -18,7 +18,7 @@ interface ValueTagsProps {
   onChange: (values: Json[]) => void;
   isDisabled?: boolean;
   limit?: number;
-  placeholder?: string;
+  placeholder?: string | undefined;
   suggestions?: readonly string[];
 }
 

@@ -10,17 +10,10 @@ import { SignIn } from './SignIn';
 export function Root() {
   const { who, isLost, code, problem, lose } = useSession();
 
-  if (code !== null || (who === null && isLost)) {
-    return <SignIn code={code} />;
-  }
+  if (code !== null || (who === null && isLost)) return <SignIn code={code} />;
   if (who === null) {
-    return (
-      <Center mih="60vh" p="md">
-        {problem === null ? (
-          <Loader aria-label="Loading" />
-        ) : <Stack maw={520}><ProblemNote problem={problem} /></Stack>}
-      </Center>
-    );
+    const shown = problem === null ? <Loader aria-label="Loading" /> : <Stack maw={520}><ProblemNote problem={problem} /></Stack>;
+    return <Center mih="60vh" p="md">{shown}</Center>;
   }
   return (
     <LiveProvider onSignedOut={lose}>

@@ -97,18 +97,16 @@ function Moving({ moving }: { moving: Schemas['Moving'][] }) {
     <div className="surface rows">
       {moving.slice(0, all ? undefined : MOVING_SHOWN).map(({ project, environment, flag, circuit, ramp, progress, sentence, at_ms }) => (
         <div className="row" key={`${project}/${environment}/${flag}`}>
-          <Group justify="space-between" gap="sm">
-            <Group gap="sm" miw={0}>
-              <CircuitChip circuit={circuit} />
-              <TextLink to="/$project/$environment/flags/$flag/fuse" params={{ project, environment, flag }} size="sm" fw={600}>{flag}</TextLink>
-              {ramp !== null && (
-                <Text size="sm" component="span">
-                  stage <span className="num">{ramp.stage}</span> of <span className="num">{ramp.stages}</span>, <span className="num">{ramp.exposed_percent}</span>&nbsp;% see it
-                </Text>
-              )}
-              <Where of={{ project, environment }} />
-            </Group>
-            <Text size="xs" c="dimmed" component="span">
+          <Group gap="sm">
+            <CircuitChip circuit={circuit} />
+            <TextLink to="/$project/$environment/flags/$flag/fuse" params={{ project, environment, flag }} size="sm" fw={600}>{flag}</TextLink>
+            {ramp !== null && (
+              <Text size="sm" component="span">
+                stage <span className="num">{ramp.stage}</span> of <span className="num">{ramp.stages}</span>, <span className="num">{ramp.exposed_percent}</span>&nbsp;% see it
+              </Text>
+            )}
+            <Where of={{ project, environment }} />
+            <Text size="xs" c="dimmed" component="span" ml="auto">
               {progress !== null && <>evidence of harm <span className="num">{progress.toFixed(0)}</span>&nbsp;% · </>}
               {at_ms === null ? 'not looked at yet' : <Ago ms={at_ms} />}
             </Text>

@@ -1,7 +1,7 @@
 // Where the edge is, and a client key to ask it with: made here once, shown here once, kept by nobody.
 import { Alert, Button, Group, Text } from '@mantine/core';
-import { useMutation, useQuery } from '@tanstack/react-query';
-import { type ReactNode, useSyncExternalStore } from 'react';
+import { skipToken, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import type { ReactNode } from 'react';
 import { api, asProblem, AT, data, propagation } from '../api';
 import { ProblemNote } from '../parts';
 import { usePlace } from '../routes/place';
@@ -13,27 +13,17 @@ export function useEdge(): string {
   return data?.edges[0]?.replace(/\/$/, '') ?? 'https://YOUR-EDGE';
 }
 
-/** Until the page is left. */
-const made = new Map<string, string>();
-const listeners = new Set<() => void>();
-
-const subscribe = (listener: () => void) => {
-  listeners.add(listener);
-  return () => listeners.delete(listener);
-};
-
 /** The client key that was made on this page, `$KEY` before, and the button that makes one. */
 export function useKey(): { key: string; make: ReactNode } {
   const place = usePlace();
   const can = useCan();
-  const name = `${place.project}/${place.environment}`;
-  const key = useSyncExternalStore(subscribe, () => made.get(name));
+  const queries = useQueryClient();
+  // Kept until the page is left, and asked of nobody.
+  const queryKey = ['made-key', place.project, place.environment];
+  const { data: key } = useQuery<string>({ queryKey, queryFn: skipToken, gcTime: Infinity });
   const create = useMutation({
     mutationFn: () => data(api.POST(`${AT}/tokens`, { params: { path: place }, body: { name: 'first steps', kind: 'client' } })),
-    onSuccess: ({ token }) => {
-      made.set(name, token);
-      listeners.forEach((listener) => listener());
-    },
+    onSuccess: ({ token }) => queries.setQueryData(queryKey, token),
   });
   const mayMake = can('administer', place.project, place.environment);
   const make =

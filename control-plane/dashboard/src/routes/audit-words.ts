@@ -15,21 +15,16 @@ export function actorName(actor: string): string {
 }
 
 export function summary(entry: Schemas['Entry']): string {
-  if (entry.actor === 'fuse' && entry.action === 'fuse.transition') return `The fuse of ${entry.subject} ${ITSELF[toCircuit(entry)] ?? 'moved'}`;
-  const did = moved(entry) ?? DID[entry.action] ?? `${entry.action} %`;
+  if (entry.actor === 'fuse' && entry.action === 'fuse.transition') return `The fuse of ${entry.subject} ${MOVED[toCircuit(entry)] ?? 'moved'}`;
+  const moved = entry.action === 'fuse.transition' ? MOVED[toCircuit(entry)] : undefined;
+  const did = moved !== undefined ? `${moved} the fuse of %` : DID[entry.action] ?? `${entry.action} %`;
   const line = `${actorName(entry.actor)} ${did.replace('%', nameOf(entry))}`;
   // A person's name stays as it is.
   return entry.actor.startsWith('user:') ? line : line.charAt(0).toUpperCase() + line.slice(1);
 }
 
-const MOVED: Record<string, string> = { OPEN: 'tripped the fuse of %', HALF_OPEN: 'half-opened the fuse of %', CLOSED: 'closed the fuse of %' };
-
 /** A transition says where the fuse went. */
-function moved(entry: Schemas['Entry']): string | undefined {
-  return entry.action === 'fuse.transition' ? MOVED[toCircuit(entry)] : undefined;
-}
-
-const ITSELF: Record<string, string> = { OPEN: 'tripped', HALF_OPEN: 'half-opened', CLOSED: 'closed' };
+const MOVED: Record<string, string> = { OPEN: 'tripped', HALF_OPEN: 'half-opened', CLOSED: 'closed' };
 
 const toCircuit = (entry: Schemas['Entry']) => String((entry.detail as { to?: unknown } | null)?.to ?? '');
 

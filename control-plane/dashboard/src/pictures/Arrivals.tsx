@@ -61,7 +61,7 @@ export function ArrivalHistogram({ arrivals, boundMs }: { arrivals: readonly Rec
         {marks.map(([name, ms], at) => (
           <g key={name}>
             <line x1={`${x(ms)}%`} x2={`${x(ms)}%`} y1={14 + at * 14} y2={FLOOR} stroke={INK.text} strokeDasharray={['none', '5 3', '1 3'][at]} />
-            <text x={`${x(ms)}%`} y={11 + at * 14} fontSize="11" textAnchor={x(ms) > 50 ? 'end' : 'start'} fill={INK.text} style={FONT}>{`${name} ${duration(ms)}`}</text>
+            <text x={`${x(ms)}%`} dx={x(ms) > 50 ? -4 : 4} y={11 + at * 14} fontSize="11" textAnchor={x(ms) > 50 ? 'end' : 'start'} fill={INK.text} style={FONT}>{`${name} ${duration(ms)}`}</text>
           </g>
         ))}
         <line x1="0" x2="100%" y1={FLOOR} y2={FLOOR} stroke={INK.line} />

@@ -154,7 +154,7 @@ function Arrivals({ recent: { arrivals, replicas, bound_ms } }: { recent: Recent
             <Table.Td><TextLink to="/$project/$environment/changes/$version" params={{ ...place, version }} size="sm" className="num">{version}</TextLink></Table.Td>
             <Table.Td>{done.get(version) ?? '–'}</Table.Td>
             <Table.Td><Time ms={created_ms} /></Table.Td>
-            {[...lags_ms, everywhere_ms].map((lag, at) => <Table.Td key={at} className="num" ta="right">{lagInWords(lag)}</Table.Td>)}
+            {[...lags_ms, everywhere_ms].map((lag, at) => <Table.Td key={at} className="num" ta="right" style={{ whiteSpace: 'nowrap' }}>{lagInWords(lag)}</Table.Td>)}
           </Table.Tr>
         ))}
       </DataTable>

@@ -137,6 +137,9 @@ test('what the server alone can refuse is told while it is typed, and is no faul
   await page.getByRole('status').filter({ hasText: 'no-such-flag' }).first().waitFor();
   await text.fill(JSON.stringify({ ...doc, description: 'sound again' }));
   await page.getByText('Nobody who was sampled gets something else.').waitFor();
+  assert.deepEqual(await faults(page), []);
+  await text.press('Tab');
+  assert.equal(await page.evaluate(() => document.activeElement.closest('.cm-editor')), null, 'Tab leaves the editor');
   assert.deepEqual(complaints, []);
   await context.close();
 });

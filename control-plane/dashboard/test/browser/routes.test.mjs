@@ -103,6 +103,35 @@ test('a viewer meets no control that would be refused', async () => {
   await context.close();
 });
 
+test('what pictures show is told in numbers too, and no picture holds up the keyboard', async () => {
+  const { page, context, complaints } = await open({ state: owner });
+  const { version } = await admin('GET', '/projects/demo/environments/production/propagation');
+  const arrivals = [[143, null], [120, 180], [40, 60]].map((lags_ms, at) => ({
+    version: at === 0 ? version : `0.${9 - at}`, epoch: 1, seq: 9 - at, created_ms: Date.now() - at * 60_000, lags_ms, everywhere_ms: lags_ms.includes(null) ? null : Math.max(...lags_ms),
+  }));
+  const replicas = [{ region: 'eu', shard: 0 }, { region: 'us', shard: 0 }];
+  await page.route('**/arrivals?*', (route) => route.fulfill({ json: { bound_ms: 250, replicas, arrivals } }));
+  await page.goto(`${URL_}${PLACE}/propagation`);
+  await page.getByRole('img', { name: 'of 2 versions: p50 60 ms, p99 180 ms, max 180 ms. After that no answer is older than 250 ms.' }).waitFor();
+  const rows = page.getByRole('region', { name: 'Lags by version and replica' }).locator('tbody tr');
+  const told = await rows.evaluateAll((list) => list.map((row) => [...row.cells].slice(-3).map((cell) => cell.innerText)));
+  assert.deepEqual(told, [['143 ms', 'not there yet', 'not there yet'], ['120 ms', '180 ms', '180 ms'], ['40 ms', '60 ms', '60 ms']]);
+  assert.deepEqual(await page.locator('.strip a').evaluateAll((links) => links.map((link) => link.tabIndex)), [-1, -1, -1]);
+  assert.deepEqual(await faults(page), []);
+  await page.locator('.strip a').last().click();
+  await page.getByRole('heading', { level: 1, name: `Change ${version}` }).waitFor();
+
+  const [from_ms, to_ms] = [Date.now() - 60_000, Date.now() + 3_600_000];
+  const suppressions = [{ suppression_id: 'deploy', from_ms, to_ms, reason: 'A deploy', slo: null, is_on: true, declared_by: 'user:ada', declared_ms: from_ms }];
+  await page.route('**/suppressions', (route) => route.fulfill({ json: { suppressions, next: null, total: { count: 1, is_more: false } } }));
+  await page.route('**/notices', (route) => route.fulfill({ json: { notices: [{ notice_id: 1, at_ms: from_ms, kind: 'slo.page', subject: 'checkout', body: {}, delivered_ms: null }], next: null } }));
+  await page.goto(`${URL_}${PLACE}/slos`);
+  await page.getByRole('img', { name: /Windows: A deploy, all SLOs, .* to .*\. Alerts: checkout pages, / }).waitFor();
+  assert.deepEqual(await faults(page), []);
+  assert.deepEqual(complaints, []);
+  await context.close();
+});
+
 test('the shortcuts go where they say, and what is not there has a way back', async () => {
   const { page, context } = await open({ state: owner });
   await page.goto(`${URL_}${PLACE}`);

@@ -9,11 +9,10 @@ import { isObject, type JsonObject, pointerOf, short } from '../model/json.ts';
 import { counted } from '../model/words.ts';
 import { diff, pathInWords } from '../model/diff.ts';
 import { type FieldConflict, merge, type Side } from '../model/merge.ts';
-import type { Draft } from './draft';
+import type { Draft, RehearsalState } from './draft';
 import { FieldDiff } from './FieldDiff';
 import { publish } from './reads';
 import { RehearsedSheet } from './RehearsedSheet';
-import type { RehearsalState } from './useRehearsal';
 
 interface ReviewSheetProps {
   place: Place;

@@ -38,6 +38,7 @@ impl HowMany {
 }
 
 /// The newest versions that are kept, and how long each took.
+#[expect(clippy::struct_field_names, reason = "the names in JSON")]
 #[derive(Serialize, ToSchema)]
 pub(super) struct Arrivals {
     /// How old an answer may still be once all replicas have stored the newest version: an isolate's hard limit, in

@@ -36,9 +36,13 @@ export interface Change<T> {
 /** First parts of the keys of an environment's reads, by their resources. */
 export const touching = (place: Place, ...resources: string[]) => resources.map((resource) => [resource, place.project, place.environment]);
 
-/** The tag of what is about to be changed; null until it is known. */
-export function useTag<T>(queryKey: readonly unknown[], ask: (signal: AbortSignal) => Promise<Tagged<T>>): string | null {
-  return useQuery({ queryKey, queryFn: ({ signal }) => ask(signal) }).data?.etag ?? null;
+/** A change, as far as it is only asked how far it is. */
+export interface Sent { state: Pick<ChangeState<unknown>, 'step'> }
+
+/** The tag of what a change is about; null until it is known. From its sending on nobody asks for it: it may be gone. */
+export function useTag<T>({ state }: Sent, queryKey: readonly unknown[], ask: (signal: AbortSignal) => Promise<Tagged<T>>): string | null {
+  const enabled = state.step !== 'sending' && state.step !== 'done';
+  return useQuery({ queryKey, queryFn: ({ signal }) => ask(signal), enabled }).data?.etag ?? null;
 }
 
 /**

@@ -80,8 +80,8 @@ function RevertSheet({ place, flag, version, onClose }: { place: Place; flag: st
   const params = { path: { project: place.project, environment: place.environment } };
   const body = { to: version, flag };
   // A revert is compared with the whole environment: its tag is the newest version.
-  const etag = useTag(['environment-tag', place.project, place.environment], (signal) => tagged(api.GET(AT, { params, signal })));
   const change = useChange(async (headers) => (await data(api.POST(`${AT}/revert`, { params, headers, body }))) as Schemas['Made'], touching(place, 'flag', 'flags', 'audit', 'fuse'));
+  const etag = useTag(change, ['environment-tag', place.project, place.environment], (signal) => tagged(api.GET(AT, { params, signal })));
   const rehearsal = useQuery({
     queryKey: ['revert', place.project, place.environment, flag, version, etag],
     queryFn: async () => (await data(api.POST(`${AT}/revert`, { params: { ...params, query: { dry_run: true } }, headers: { 'if-match': etag ?? '*' }, body }))) as Schemas['Rehearsal'],

@@ -172,8 +172,8 @@ function Declare({ onClose }: { onClose: () => void }) {
 function End({ window, onClose }: { window: Window; onClose: () => void }) {
   const place = usePlace();
   const params = { path: { ...place, suppression_id: window.suppression_id } };
-  const etag = useTag(['slos', place.project, place.environment, 'suppression', window.suppression_id], (signal) => tagged(api.GET(`${SUPPRESSIONS}/{suppression_id}`, { params, signal })));
   const change = useChange((headers) => data(api.DELETE(`${SUPPRESSIONS}/{suppression_id}`, { params, headers })), touching(place, 'slos'));
+  const etag = useTag(change, ['slos', place.project, place.environment, 'suppression', window.suppression_id], (signal) => tagged(api.GET(`${SUPPRESSIONS}/{suppression_id}`, { params, signal })));
   return (
     <ChangeDialog title="End the window" verb="End it now" change={change} etag={etag} onClose={onClose}>
       <Text size="sm">Alerts speak again from now on.</Text>

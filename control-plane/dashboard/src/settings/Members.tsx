@@ -2,7 +2,7 @@
 import { Group, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
-import { api, basePath, data, type Schemas, tagged, useChange, useTag } from '../api';
+import { api, basePath, data, type Schemas, type Sent, tagged, useChange, useTag } from '../api';
 import { Choice } from '../parts/choice';
 import { Ago, ChangeDialog, Field, Loaded, OnlyOnce, Opens, Row, Rows, Section, Time } from '../parts';
 import { mayIn, useSession } from '../session/session';
@@ -112,13 +112,13 @@ const MEMBER = '/v1/members/{user_id}';
 
 const paramsOf = (member: Member) => ({ path: { user_id: member.user_id } });
 
-const useMemberTag = (member: Member) => useTag([...MEMBERS, member.user_id], (signal) => tagged(api.GET(MEMBER, { params: paramsOf(member), signal })));
+const useMemberTag = (change: Sent, member: Member) => useTag(change, [...MEMBERS, member.user_id], (signal) => tagged(api.GET(MEMBER, { params: paramsOf(member), signal })));
 
 function Roles({ member, onClose }: { member: Member; onClose: () => void }) {
-  const etag = useMemberTag(member);
   const [draft, setDraft, roles] = useDraft(member.roles[0]);
   const others = member.roles.slice(1);
   const change = useChange((headers) => data(api.PUT(MEMBER, { params: paramsOf(member), body: { roles: [...roles(), ...others] }, headers })), TOUCHES);
+  const etag = useMemberTag(change, member);
   return (
     <ChangeDialog title={`Role of ${member.name}`} verb="Give it" change={change} etag={etag} onClose={onClose}>
       <RoleFields draft={draft} onChange={setDraft} />
@@ -128,8 +128,8 @@ function Roles({ member, onClose }: { member: Member; onClose: () => void }) {
 }
 
 function Remove({ member, onClose }: { member: Member; onClose: () => void }) {
-  const etag = useMemberTag(member);
   const change = useChange((headers) => data(api.DELETE(MEMBER, { params: paramsOf(member), headers })), TOUCHES);
+  const etag = useMemberTag(change, member);
   return (
     <ChangeDialog title={`Remove ${member.name}`} verb="Remove" isHarmful change={change} etag={etag} onClose={onClose}>
       <Text size="sm">They are signed out everywhere at once. What they did stays in the audit trail.</Text>

@@ -2,7 +2,7 @@
 import { Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
-import { api, data, type Schemas, tagged, useChange, useTag } from '../api';
+import { api, data, type Schemas, type Sent, tagged, useChange, useTag } from '../api';
 import { Choice } from '../parts/choice';
 import { Ago, ChangeDialog, Chip, Field, Loaded, OnlyOnce, Opens, Row, Rows, Section, Time } from '../parts';
 import { usePlace } from '../routes/place';
@@ -105,11 +105,11 @@ const TOKEN = '/v1/tokens/{token_id}';
 
 const paramsOf = (token: Token) => ({ path: { token_id: token.token_id } });
 
-const useTokenTag = (token: Token) => useTag([...TOKENS, token.token_id], (signal) => tagged(api.GET(TOKEN, { params: paramsOf(token), signal })));
+const useTokenTag = (change: Sent, token: Token) => useTag(change, [...TOKENS, token.token_id], (signal) => tagged(api.GET(TOKEN, { params: paramsOf(token), signal })));
 
 function Rotate({ token, onClose }: { token: Token; onClose: () => void }) {
-  const etag = useTokenTag(token);
   const change = useChange((headers) => data(api.POST(`${TOKEN}/rotate`, { params: paramsOf(token), body: {}, headers })), [TOKENS]);
+  const etag = useTokenTag(change, token);
   return (
     <ChangeDialog title={`Rotate ${token.name}`} verb="Make a successor" change={change} etag={etag} onClose={onClose} done={once}>
       <Text size="sm">A successor of the same kind and place. Both are valid for a day; then this one ends by itself.</Text>
@@ -118,8 +118,8 @@ function Rotate({ token, onClose }: { token: Token; onClose: () => void }) {
 }
 
 function Revoke({ token, onClose }: { token: Token; onClose: () => void }) {
-  const etag = useTokenTag(token);
   const change = useChange((headers) => data(api.DELETE(TOKEN, { params: paramsOf(token), headers })), [TOKENS]);
+  const etag = useTokenTag(change, token);
   const when = token.kind === 'client' ? 'Edges refuse it as soon as the next version arrives: within a quarter of a second.' : 'It opens nothing from now on.';
   return (
     <ChangeDialog title={`Revoke ${token.name}`} verb="Revoke" isHarmful change={change} etag={etag} onClose={onClose}>

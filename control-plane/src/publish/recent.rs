@@ -53,25 +53,24 @@ pub async fn recent(
     };
     let bound_ms = stale_ms(conn, environment, environment.version).await?;
     let replicas: Vec<ReplicaName> = fleet.replicas().collect();
+    let by_replica: Vec<Vec<&AckRow>> = replicas.iter().map(|replica| of_replica(&acks, replica)).collect();
     let versions = times
         .into_iter()
         .map(|(version, created_ms)| {
-            let lags_ms =
-                replicas.iter().map(|replica| lag_ms(&acks, replica, version, created_ms)).collect();
+            let lags_ms = by_replica.iter().map(|acks| lag_ms(acks, version, created_ms)).collect();
             RecentVersion { version, created_ms, lags_ms }
         })
         .collect();
     Ok(Recent { bound_ms, replicas, versions })
 }
 
-/// How long it took until a replica had a version or a later one, whichever was stored first.
-fn lag_ms(
-    acks: &[AckRow],
-    replica: &ReplicaName,
-    version: SnapshotVersion,
-    created: UnixMillis,
-) -> Option<u64> {
-    let brought = acks.iter().filter(|ack| ack.replica == *replica && ack.version >= version);
+fn of_replica<'a>(acks: &'a [AckRow], replica: &ReplicaName) -> Vec<&'a AckRow> {
+    acks.iter().filter(|ack| ack.replica == *replica).collect()
+}
+
+/// How long it took until a replica, of which these are, had a version or a later one, whichever was stored first.
+fn lag_ms(acks: &[&AckRow], version: SnapshotVersion, created: UnixMillis) -> Option<u64> {
+    let brought = acks.iter().filter(|ack| ack.version >= version);
     brought.map(|ack| stored_by(ack.stored_ms, created, ack.acked_ms).since(created)).min()
 }
 
@@ -90,7 +89,7 @@ mod tests {
             acked_ms: UnixMillis(stored + 5),
         };
         let acks = [ack(0, 7, 1_040), ack(0, 8, 1_300), ack(1, 8, 1_310), ack(0, 6, 900)];
-        let lag = |shard, seq| lag_ms(&acks, &name(shard), version(seq), UnixMillis(1_000));
+        let lag = |shard, seq| lag_ms(&of_replica(&acks, &name(shard)), version(seq), UnixMillis(1_000));
         assert_eq!((lag(0, 7), lag(1, 7)), (Some(40), Some(310)), "the second one through a later version");
         assert_eq!((lag(0, 8), lag(0, 9), lag(2, 7)), (Some(300), None, None));
         let row = |lags_ms| RecentVersion { version: version(7), created_ms: UnixMillis(1_000), lags_ms };

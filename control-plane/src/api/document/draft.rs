@@ -159,7 +159,7 @@ fn idempotency_key() -> Parameter {
 pub(in crate::api) type Answering = BoxFuture<'static, axum::response::Response>;
 
 /// A handler whose type tells nothing of it: what axum builds around handlers is compiled once for all of them. Once for each,
-/// it was more than half of what the compiler did for the control plane.
+/// it was nearly half of what the compiler did for the control plane.
 #[derive(Clone)]
 struct Plain(Arc<dyn Fn(Request, ApiState) -> Answering + Send + Sync>);
 

@@ -115,10 +115,11 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     install(root)
 }
 
-/// The edge, and the module of the determinism test.
+/// The edge, and the module of the determinism test; and the edge as it is deployed, which a walk through the documents does.
 fn build_modules(root: &Path) -> Result<()> {
-    for module in [&EDGE, &DETERMINISM] {
-        build_wasm(root, module, WasmProfile::Fast)?;
+    let fast = [&EDGE, &DETERMINISM].map(|module| (module, WasmProfile::Fast));
+    for (module, profile) in fast.into_iter().chain([(&EDGE, WasmProfile::Optimised)]) {
+        build_wasm(root, module, profile)?;
     }
     Ok(())
 }

@@ -116,11 +116,7 @@ pub fn build_wasm(root: &Path, what: &WasmCrate, profile: WasmProfile) -> Result
         .args(["--package", what.package])
         .args(what.company.iter().flat_map(|package| ["--package", package]))
         .current_dir(root);
-    let mut build = match profile {
-        WasmProfile::Fast => behind_others(&build),
-        WasmProfile::Optimised => build,
-    };
-    run_within(&format!("compiling the {name}"), &mut build, COMPILE_LIMIT)?;
+    run_within(&format!("compiling the {name}"), &mut behind_others(&build), COMPILE_LIMIT)?;
     let file = format!("{}.wasm", what.package.replace('-', "_"));
     let dir = match profile {
         WasmProfile::Fast => root.join("target").join(name),

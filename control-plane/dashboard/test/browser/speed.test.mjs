@@ -6,7 +6,7 @@ import { admin, BOOLEAN, chord, EVERYTHING, FLAGS, linkOf, open, PLACE, session,
 const RULES = 200;
 const VALUES = 10_000;
 const LISTED = 5_000;
-const WATCHED_MS = EVERYTHING ? 3_600_000 : 120_000;
+const WATCHED_MS = 3_600_000;
 const EVENT_EVERY_MS = 50;
 const MOVES = 20;
 
@@ -128,7 +128,7 @@ test(`a circuit that moves is on screen at once, ${MOVES} times`, async () => {
   await context.close();
 });
 
-test(`${WATCHED_MS / 60_000} minutes of events leave the heap as it was`, { timeout: 2 * WATCHED_MS + 300_000 }, async () => {
+test('an hour of events leaves the heap as it was', { skip: !EVERYTHING, timeout: 2 * WATCHED_MS }, async () => {
   const { page, context } = await open({ state });
   await page.goto(`${URL_}${PLACE}`);
   await settled(page);

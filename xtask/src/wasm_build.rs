@@ -77,7 +77,7 @@ pub const DETERMINISM: WasmCrate = WasmCrate {
 /// How much time the build may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WasmProfile {
-    /// Built in half a minute, and a third slower: for development and tests.
+    /// Sooner there, and slower: for development and tests.
     Fast,
     /// A release, shrunk by `wasm-opt` too: what is deployed and measured.
     Optimised,

@@ -6,11 +6,11 @@ use flagfuse_shared::ids::UnixMillis;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::ApiState;
 use super::auth::{InEnvironment, Viewer};
 use super::body::Params;
-use crate::error::{ApiError, Code};
-use crate::model::fleet;
+use super::{ApiState, page, propagation};
+use crate::error::ApiError;
+use crate::model::fleet::ReplicaName;
 use crate::publish::recent::{self, RecentVersion};
 
 const COUNT: u32 = 40;
@@ -26,17 +26,6 @@ pub(super) struct HowMany {
     limit: Option<u32>,
 }
 
-impl HowMany {
-    fn checked(&self) -> Result<u32, ApiError> {
-        let limit = self.limit.unwrap_or(COUNT);
-        if (1..=COUNT_MAX).contains(&limit) {
-            return Ok(limit);
-        }
-        let detail = format!("limit is {limit}, allowed is 1 to {COUNT_MAX}");
-        Err(ApiError::of_parameter(Code::BadQuery, "limit", detail))
-    }
-}
-
 /// The newest versions that are kept, and how long each took.
 #[expect(clippy::struct_field_names, reason = "the names in JSON")]
 #[derive(Serialize, ToSchema)]
@@ -45,22 +34,10 @@ pub(super) struct Arrivals {
     /// milliseconds.
     bound_ms: u64,
     /// Replicas there are, by region and shard.
-    replicas: Vec<ArrivalReplica>,
+    #[schema(value_type = Vec<propagation::ReplicaName>)]
+    replicas: Vec<ReplicaName>,
     /// The newest version first.
     arrivals: Vec<RecentArrival>,
-}
-
-/// Which replica.
-#[derive(Serialize, ToSchema)]
-struct ArrivalReplica {
-    region: String,
-    shard: u16,
-}
-
-impl From<fleet::ReplicaName> for ArrivalReplica {
-    fn from(fleet::ReplicaName { region, shard }: fleet::ReplicaName) -> Self {
-        Self { region, shard }
-    }
 }
 
 /// A version and how long it took.
@@ -98,13 +75,13 @@ pub(super) async fn list(
     State(state): State<ApiState>,
     Params(how_many): Params<HowMany>,
 ) -> Result<Json<Arrivals>, ApiError> {
-    let count = how_many.checked()?;
+    let count = page::checked(how_many.limit.unwrap_or(COUNT), COUNT_MAX)?;
     let mut conn = state.store.read().await?;
     let row = at.seen_by(&mut conn).await?;
     let found = recent::recent(&mut conn, &row, &state.fleet, count).await?;
     Ok(Json(Arrivals {
         bound_ms: found.bound_ms,
-        replicas: found.replicas.into_iter().map(ArrivalReplica::from).collect(),
+        replicas: found.replicas,
         arrivals: found.versions.into_iter().map(RecentArrival::from).collect(),
     }))
 }

@@ -15,7 +15,7 @@ use super::auth::{InEnvironment, Viewer};
 use super::body::{Params, PathParams};
 use super::document::schema;
 use super::flags::FlagPath;
-use super::page::Page;
+use super::page::{self, Page};
 use crate::error::{ApiError, Code};
 use crate::model::circuit::Circuit;
 use crate::model::metric::{ENROLLED, EXPOSURE_METRIC};
@@ -148,11 +148,7 @@ pub(super) async fn read(
     PathParams(FlagPath { flag }): PathParams<FlagPath>,
     Params(params): Params<CellParams>,
 ) -> Result<Json<CellList>, ApiError> {
-    let limit = params.limit.unwrap_or(SLOT_COUNT_SHOWN);
-    if !(1..=SLOT_COUNT_MAX).contains(&limit) {
-        let detail = format!("limit is {limit}, allowed is 1 to {SLOT_COUNT_MAX}");
-        return Err(ApiError::of_parameter(Code::BadQuery, "limit", detail));
-    }
+    let limit = page::checked(params.limit.unwrap_or(SLOT_COUNT_SHOWN), SLOT_COUNT_MAX)?;
     if let Some(len) = params.slice.as_ref().map(String::len).filter(|len| !(1..=SLICE_LEN_MAX).contains(len))
     {
         let detail = format!("slice has {len} bytes, allowed are 1 to {SLICE_LEN_MAX}");

@@ -145,7 +145,7 @@ impl Paging {
         order: Order,
         asked: &[Option<&str>],
     ) -> Result<KeyedPage, ApiError> {
-        let limit = checked(self.limit.unwrap_or(LIMIT_MAX))?;
+        let limit = checked(self.limit.unwrap_or(LIMIT_MAX), LIMIT_MAX)?;
         if let Some(len) = self.q.as_ref().map(String::len).filter(|len| !(1..=Q_LEN_MAX).contains(len)) {
             let detail = format!("q has {len} bytes, allowed is 1 to {Q_LEN_MAX}");
             return Err(ApiError::of_parameter(Code::BadQuery, "q", detail));
@@ -173,11 +173,12 @@ impl EventPaging {
     }
 }
 
-fn checked(limit: u32) -> Result<u32, ApiError> {
-    if (1..=LIMIT_MAX).contains(&limit) {
+/// How many are asked for, if so many may be.
+pub(super) fn checked(limit: u32, max: u32) -> Result<u32, ApiError> {
+    if (1..=max).contains(&limit) {
         return Ok(limit);
     }
-    let detail = format!("limit is {limit}, allowed is 1 to {LIMIT_MAX}");
+    let detail = format!("limit is {limit}, allowed is 1 to {max}");
     Err(ApiError::of_parameter(Code::BadQuery, "limit", detail))
 }
 
@@ -251,7 +252,7 @@ impl<P: Place> Page<P> {
         limit: Option<u32>,
         cursor: Option<&str>,
     ) -> Result<Self, ApiError> {
-        let limit = checked(limit.unwrap_or(LIMIT_OF_EVENTS))?;
+        let limit = checked(limit.unwrap_or(LIMIT_OF_EVENTS), LIMIT_MAX)?;
         let list = question(list, asked);
         let after = cursor.map(|cursor| read(&list, cursor)).transpose()?;
         Ok(Self { list, after, limit })

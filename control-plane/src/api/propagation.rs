@@ -180,7 +180,7 @@ enum WaitsFor {
 /// Which replica.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a schema")]
-struct ReplicaName {
+pub(super) struct ReplicaName {
     region: String,
     shard: u16,
 }

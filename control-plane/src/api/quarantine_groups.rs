@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::auth::{InClaimedPlace, Viewer};
 use super::body::Params;
-use super::page::{LIMIT_MAX, LIMIT_OF_EVENTS};
+use super::page::{self, LIMIT_MAX, LIMIT_OF_EVENTS};
 use crate::error::{ApiError, Code};
 use crate::model::remedy::remedy;
 use crate::store::quarantine_groups::{self, GroupFilter, QuarantineGroup};
@@ -88,12 +88,7 @@ impl GroupParams {
                 return Err(ApiError::of_parameter(Code::BadQuery, name, detail));
             }
         }
-        let limit = self.limit.unwrap_or(LIMIT_OF_EVENTS);
-        if (1..=LIMIT_MAX).contains(&limit) {
-            return Ok(limit);
-        }
-        let detail = format!("limit is {limit}, allowed is 1 to {LIMIT_MAX}");
-        Err(ApiError::of_parameter(Code::BadQuery, "limit", detail))
+        page::checked(self.limit.unwrap_or(LIMIT_OF_EVENTS), LIMIT_MAX)
     }
 }
 

@@ -2,6 +2,7 @@
 import { Group, Stack, Table, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useParams } from '@tanstack/react-router';
+import { replicaName } from '../model/arrivals.ts';
 import { duration } from '../model/words.ts';
 import { change, type Schemas } from '../api';
 import { isSettled, receiptWords } from '../flags/RehearsedSheet';
@@ -47,7 +48,7 @@ function Receipts({ replicas, startMs }: { replicas: ReplicaArrival[]; startMs: 
   return (
     <DataTable label="Receipts" width={560} columns={['Replica', { title: 'From the change to the store', width: '40%' }, 'Holds', 'Receipt']}>
       {replicas.map((replica) => (
-        <Table.Tr key={`${replica.region}/${replica.shard}`}>
+        <Table.Tr key={replicaName(replica)}>
           <Table.Td>{replica.region} / <span className="num">{replica.shard}</span></Table.Td>
           <Table.Td><Way replica={replica} startMs={startMs} slowest={slowest} /></Table.Td>
           <Table.Td className="num">{replica.through ?? '–'}</Table.Td>

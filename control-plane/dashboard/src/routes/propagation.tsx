@@ -82,7 +82,7 @@ export function replicaState(replica: Replica, newest: string, nowMs: number): [
   const wait = replica.waiting_for_stage;
   if (wait) {
     if (wait.waits_for === 'soak') return ['quiet', wait.until_ms === undefined ? 'waits for an earlier stage' : `waits for an earlier stage, ${span(wait.until_ms - nowMs)} left`];
-    return ['quiet', wait.replica === undefined ? 'waits for an earlier stage' : `waits for ${wait.replica.region}/${wait.replica.shard}`];
+    return ['quiet', wait.replica === undefined ? 'waits for an earlier stage' : `waits for ${replicaName(wait.replica)}`];
   }
   if (replica.version === null) return ['bad', 'never heard'];
   return ['warn', `behind by ${behind(replica.version, newest)}`];
@@ -98,7 +98,7 @@ function behind(held: string, newest: string): string {
 
 /** Lags of a replica, the newest version first. */
 function lagsOf({ arrivals, replicas }: Recent, replica: Replica): (number | null)[] {
-  const at = replicas.findIndex((one) => one.region === replica.region && one.shard === replica.shard);
+  const at = replicas.map(replicaName).indexOf(replicaName(replica));
   return arrivals.map(({ lags_ms }) => lags_ms[at] ?? null);
 }
 
@@ -111,7 +111,7 @@ function Grid({ data, recent }: { data: Propagation; recent: Recent | undefined 
         {data.replicas.map((replica) => {
           const [tone, words] = replicaState(replica, data.version, now);
           return (
-            <Table.Tr key={`${replica.region}/${replica.shard}`}>
+            <Table.Tr key={replicaName(replica)}>
               <Table.Td>{replica.region}</Table.Td>
               <Table.Td className="num">{replica.shard}</Table.Td>
               <Table.Td>

@@ -1,9 +1,7 @@
 // A fuse on a real stack: armed by template, tripped with one click and Enter, its story read to the end, closed with a reason.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, BOOLEAN, faults, FLAGS, linkOf, open, PLACE, receiptOf, send, session, settled, shot, stop, URL_ } from './page.mjs';
-
-const POLICY = { mode: 'anytime', treatment_variation: 'on', control_variation: 'off', ramp: {}, guardrails: [{ metric: 'error', direction: 'increase_is_harm', threshold: 0.5 }] };
+import { admin, BOOLEAN, faults, FLAGS, linkOf, open, PLACE, POLICY, receiptOf, send, session, settled, shot, stop, URL_ } from './page.mjs';
 
 let owner;
 

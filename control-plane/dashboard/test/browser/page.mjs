@@ -17,6 +17,8 @@ export const LIMIT_MS = 90_000;
 export const EVERYTHING = process.env.FLAGFUSE_EVERY_VIEW !== undefined;
 
 export const FLAGS = '/projects/demo/environments/production/flags';
+/** Of a fuse that nothing but a person trips, unless errors come. */
+export const POLICY = { mode: 'anytime', treatment_variation: 'on', control_variation: 'off', ramp: {}, guardrails: [{ metric: 'error', direction: 'increase_is_harm', threshold: 0.5 }] };
 export const BOOLEAN = { value_type: 'boolean', variations: [{ key: 'on', value: true }, { key: 'off', value: false }], off_variation: 'off', default_variation: 'off', enabled: true };
 
 /** The receipt of a change that is everywhere. */

@@ -1,7 +1,7 @@
 // How fast it is with as much as there may be. Times are told and not judged: machines differ.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, BOOLEAN, chord, EVERYTHING, FLAGS, linkOf, open, PLACE, session, settled, stop, times, URL_ } from './page.mjs';
+import { admin, BOOLEAN, chord, EVERYTHING, FLAGS, linkOf, open, PLACE, POLICY, session, settled, stop, times, URL_ } from './page.mjs';
 
 const RULES = 200;
 const VALUES = 10_000;
@@ -98,7 +98,7 @@ test(`${LISTED} flags are listed, and scrolled without blanks`, { skip: !EVERYTH
 test(`a circuit that moves is on screen at once, ${MOVES} times`, async () => {
   const key = `moved-${process.pid}`;
   await admin('PUT', `${FLAGS}/${key}`, BOOLEAN);
-  await admin('PUT', `${FLAGS}/${key}/fuse`, { mode: 'anytime', treatment_variation: 'on', control_variation: 'off', ramp: {}, guardrails: [{ metric: 'error', direction: 'increase_is_harm', threshold: 0.5 }] });
+  await admin('PUT', `${FLAGS}/${key}/fuse`, POLICY);
   const { page, context, complaints } = await open({ state });
   await page.goto(`${URL_}${PLACE}/flags/${key}/fuse`);
   await settled(page);

@@ -1,7 +1,7 @@
 // What people come to find out, each from the overview in three interactions at most: a click, a shortcut, or a text that is typed.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { admin, BOOLEAN, chord, FLAGS, LIMIT_MS, linkOf, open, PLACE, session, settled, stop, URL_ } from './page.mjs';
+import { admin, BOOLEAN, chord, FLAGS, LIMIT_MS, linkOf, open, PLACE, POLICY, session, settled, stop, URL_ } from './page.mjs';
 
 const MOST = 3;
 
@@ -84,7 +84,7 @@ test('why does user-7 not see it?', async () => {
 test('when does the next ramp step come?', async () => {
   const key = `ramp-${process.pid}`;
   await admin('PUT', `${FLAGS}/${key}`, BOOLEAN);
-  await admin('PUT', `${FLAGS}/${key}/fuse`, { mode: 'anytime', treatment_variation: 'on', control_variation: 'off', ramp: {}, guardrails: [{ metric: 'error', direction: 'increase_is_harm', threshold: 0.5 }] });
+  await admin('PUT', `${FLAGS}/${key}/fuse`, POLICY);
   const page = await begin();
   await palette(page, `fuse of ${key}`, `Fuse of ${key}`);
   await page.getByText(/next step to .* (in|waits|any moment)/).waitFor();

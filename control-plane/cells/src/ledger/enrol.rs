@@ -1,9 +1,11 @@
 //! Exposures: who is enrolled, by which of a tick's exposures, and as whom.
 
+use std::collections::BTreeMap;
+
 use crate::arena::NONE;
 use crate::closed::Counter;
 use crate::fact::{Effect, Exposure};
-use crate::id::{Arm, MetricNo, UnitHash};
+use crate::id::{Arm, MetricNo, SliceNo, UnitHash};
 use crate::ledger::Ledger;
 use crate::ledger::cells::{Counts, Key};
 use crate::ledger::outcome::When;
@@ -19,6 +21,14 @@ pub(crate) struct Rival {
     arm: Arm,
     at_ms: u64,
 }
+
+/// Slices of a cell's key.
+const SLICE_COUNT_MAX: usize = 1 << 7;
+
+/// What the enrolments of a tick come to, by slot, slice and arm: most of them go into the same few cells, which need not be
+/// looked up for each.
+#[derive(Debug, Default)]
+pub(crate) struct Enrolled(BTreeMap<u32, Box<[[u32; 2]; SLICE_COUNT_MAX]>>);
 
 impl Rival {
     fn of(state: &State, place: u32) -> Self {
@@ -63,6 +73,10 @@ impl Ledger {
             }
             Some((at, standing)) => self.compete(at, &standing, &exposed),
             None => {
+                let mut exposed = exposed;
+                if self.waiting.has(&unit) {
+                    exposed.note_awaited();
+                }
                 let at = self.states.insert(exposed, first);
                 self.since.fresh.push(at);
                 Effect::Stored
@@ -96,7 +110,21 @@ impl Ledger {
             if let Some(canonical) = self.links.link(device, canonical) {
                 self.join_states(&device, &canonical);
                 self.waiting.hand_over(&device, &canonical);
+                self.note_awaited(&canonical);
             }
+        }
+    }
+
+    /// Outcomes may wait for the unit, whose fresh enrolments have to look for them.
+    pub(super) fn note_awaited(&mut self, unit: &UnitHash) {
+        let mut place = self.states.first(unit);
+        while let Some(state) = self.states.get(place).copied() {
+            if state.is_fresh()
+                && let Some(state) = self.states.arena.get_mut(place)
+            {
+                state.note_awaited();
+            }
+            place = state.next;
         }
     }
 
@@ -165,8 +193,9 @@ impl Ledger {
         }
     }
 
-    /// Lets enrolments of the tick stand, each with the outcomes that wait for it.
-    pub(super) fn settle_fresh(&mut self, at_ms: u64, fresh: &[u32]) {
+    /// Lets enrolments of the tick stand, each with the outcomes that wait for it. They are in their cells once `enrolled` is,
+    /// see [`Self::count_enrolled`].
+    pub(super) fn settle_fresh(&mut self, at_ms: u64, fresh: &[u32], enrolled: &mut Enrolled) {
         let mut waiting = Vec::new();
         for place in fresh.iter().copied() {
             // Links have moved some.
@@ -185,21 +214,23 @@ impl Ledger {
                 self.count(state.phase, state.arm(), Counter::Grace, 1);
                 continue;
             }
-            self.count_enrolment(&state, slot);
-            self.waiting.of(&state.unit, &mut waiting);
+            self.count_enrolment(&state, slot, enrolled);
+            if state.is_awaited() {
+                self.waiting.of(&state.unit, &mut waiting);
+            }
             for outcome in waiting.drain(..) {
                 self.count_for(place, &outcome, When::Settling);
             }
         }
     }
 
-    fn count_enrolment(&mut self, state: &State, place: u32) {
+    fn count_enrolment(&mut self, state: &State, place: u32, enrolled: &mut Enrolled) {
         let Self { slots, cells, phases, since, .. } = self;
         let Some(slot) = slots.get_mut(place) else { return };
         let arm = state.arm();
         if !state.is_bot() {
-            if let Some(enrolled) = slot.enrolled.get_mut(usize::from(arm.number())) {
-                *enrolled += 1;
+            if let Some(units) = slot.enrolled.get_mut(usize::from(arm.number())) {
+                *units += 1;
             }
             if let Some(phase) = phases.get_mut(state.phase)
                 && phase.note_network(MetricNo::ENROLLED, arm, state.network, state.source())
@@ -207,8 +238,31 @@ impl Ledger {
                 since.networks.insert(state.phase);
             }
         }
+        let counts = enrolled.0.entry(place).or_insert_with(|| Box::new([[0; 2]; SLICE_COUNT_MAX]));
         for slice in state.slices.counted(state.is_bot()) {
-            cells.add(slot, place, Key::cell(place, 0, MetricNo::ENROLLED, slice, arm), Counts::unit(0));
+            let by_arm = counts.get_mut(usize::from(slice.0));
+            let Some(units) = by_arm.and_then(|units| units.get_mut(usize::from(arm.number()))) else {
+                continue;
+            };
+            if *units == 0 {
+                // At the place that it has as the first of them is counted.
+                let key = Key::cell(place, 0, MetricNo::ENROLLED, slice, arm);
+                cells.add(slot, place, key, Counts::default());
+            }
+            *units += 1;
+        }
+    }
+
+    /// Adds what a tick's enrolments come to to their cells.
+    pub(super) fn count_enrolled(&mut self, enrolled: Enrolled) {
+        for (place, counts) in enrolled.0 {
+            let Some(slot) = self.slots.get_mut(place) else { continue };
+            for (slice, by_arm) in (0_u8..).map(SliceNo).zip(counts.iter()) {
+                for (arm, units) in Arm::ALL.into_iter().zip(*by_arm).filter(|(_, units)| *units > 0) {
+                    let key = Key::cell(place, 0, MetricNo::ENROLLED, slice, arm);
+                    self.cells.add(slot, place, key, Counts { units, events: units, total_micros: 0 });
+                }
+            }
         }
     }
 

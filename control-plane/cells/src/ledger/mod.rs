@@ -16,7 +16,7 @@ use crate::closed::{Closed, Counter};
 use crate::fact::{Effect, Fact};
 use crate::id::{Arm, MetricNo, NameNo, PhaseId, SliceSet, UnitHash};
 use crate::ledger::cells::Cells;
-use crate::ledger::enrol::Rival;
+use crate::ledger::enrol::{Enrolled, Rival};
 use crate::ledger::flood::Flood;
 use crate::ledger::links::Links;
 use crate::ledger::outcome::Samples;
@@ -133,6 +133,7 @@ pub struct Ticking {
     fresh: Vec<u32>,
     /// How many of them stand.
     next: usize,
+    enrolled: Enrolled,
 }
 
 /// What a ledger knows of a phase.
@@ -255,21 +256,22 @@ impl Ledger {
     pub fn begin_tick(&mut self, at_ms: u64) -> Ticking {
         let at_ms = tick_at(at_ms);
         if at_ms <= self.clock.last_tick_ms {
-            return Ticking { at_ms, fresh: Vec::new(), next: 0 };
+            return Ticking { at_ms, fresh: Vec::new(), next: 0, enrolled: Enrolled::default() };
         }
         if !self.clock.has_facts {
             self.clock.since_ms = at_ms;
         }
         self.join_links();
         self.judge_rivals();
-        Ticking { at_ms, fresh: std::mem::take(&mut self.since.fresh), next: 0 }
+        let fresh = std::mem::take(&mut self.since.fresh);
+        Ticking { at_ms, fresh, next: 0, enrolled: Enrolled::default() }
     }
 
     /// Lets the next `count` enrolments since the last tick stand; whether there are more.
     pub fn settle(&mut self, ticking: &mut Ticking, count: usize) -> bool {
         let until = ticking.next.saturating_add(count).min(ticking.fresh.len());
         let fresh = ticking.fresh.get(ticking.next..until).unwrap_or_default();
-        self.settle_fresh(ticking.at_ms, fresh);
+        self.settle_fresh(ticking.at_ms, fresh, &mut ticking.enrolled);
         ticking.next = until;
         until < ticking.fresh.len()
     }
@@ -277,10 +279,11 @@ impl Ledger {
     /// Closes what is due.
     pub fn end_tick(&mut self, mut ticking: Ticking) -> Closed {
         self.settle(&mut ticking, usize::MAX);
-        let Ticking { at_ms, mut fresh, .. } = ticking;
+        let Ticking { at_ms, mut fresh, enrolled, .. } = ticking;
         if at_ms <= self.clock.last_tick_ms {
             return Closed::at(self.clock.last_tick_ms);
         }
+        self.count_enrolled(enrolled);
         // Its room is kept.
         fresh.clear();
         self.since.fresh = fresh;

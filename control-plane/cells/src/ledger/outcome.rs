@@ -112,6 +112,7 @@ impl Ledger {
             && now_ms.saturating_sub(outcome.at_ms) <= LATE_MS
         {
             self.waiting.keep(unit, outcome, now_ms);
+            self.note_awaited(&unit);
             effect = effect.or(Effect::Waiting);
         }
         effect

@@ -16,6 +16,8 @@ const SOURCE_SHIFT: u8 = 2;
 const FRESH: u8 = 1 << 4;
 /// Counts in no cell.
 const UNCOUNTED: u8 = 1 << 5;
+/// Fresh, and outcomes may wait for it: a tick need not look for those of all others.
+const AWAITED: u8 = 1 << 6;
 const EMPTY: u8 = 1 << 7;
 
 /// A unit's enrolment in a phase.
@@ -87,9 +89,18 @@ impl State {
         self.flags & UNCOUNTED != 0
     }
 
+    pub(crate) const fn is_awaited(&self) -> bool {
+        self.flags & AWAITED != 0
+    }
+
+    /// Outcomes may wait for it.
+    pub(crate) const fn note_awaited(&mut self) {
+        self.flags |= AWAITED;
+    }
+
     /// It stands from now on.
     pub(crate) fn settle(&mut self, slot: u32) {
-        self.flags &= !FRESH;
+        self.flags &= !(FRESH | AWAITED);
         self.slot = slot;
         if slot == NONE {
             self.flags |= UNCOUNTED;
@@ -116,13 +127,13 @@ impl State {
 
     /// What keeps the canonical unit of a device that enrolled before their link from enrolling as well.
     pub(crate) fn stand_in(&self, canonical: UnitHash) -> Self {
-        let flags = self.flags & !FRESH | UNCOUNTED;
+        let flags = self.flags & !(FRESH | AWAITED) | UNCOUNTED;
         Self { unit: canonical, slot: NONE, done: 0, next: NONE, flags, day: 0, outcomes: 0, ..*self }
     }
 
     /// Its exposure takes the place of another of the same unit and phase.
     pub(crate) fn takes_place_of(&self, other: &Self) -> Self {
-        Self { unit: other.unit, next: other.next, ..*self }
+        Self { unit: other.unit, next: other.next, flags: self.flags | other.flags & AWAITED, ..*self }
     }
 }
 

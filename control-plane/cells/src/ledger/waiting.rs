@@ -209,6 +209,11 @@ impl Waiting {
         self.index.find(unit_hash(unit), is_it).unwrap_or(NONE)
     }
 
+    /// Whether anything waits for the unit.
+    pub(crate) fn has(&self, unit: &UnitHash) -> bool {
+        self.first(unit) != NONE
+    }
+
     /// Puts an entry behind the unit's last.
     fn append(&mut self, unit: &UnitHash, last: u32, place: u32) {
         if let Some(last) = self.arena.get_mut(last) {

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import { mock, test } from 'node:test';
 import { EventReader } from '../src/live/events.ts';
 import { Feed, SILENCE_MS } from '../src/live/feed.ts';
-import { concerns } from '../src/live/apply.ts';
+import { applier, concerns } from '../src/live/apply.ts';
 
 /** A line is never taken for silent where a busy machine alone was. */
 const TIMES = { silenceMs: 60_000, retryMs: 50, watchMs: 25 };
@@ -155,5 +155,46 @@ test('an event makes stale what it may have changed, and nothing of another plac
   ];
   for (const [type, key, expected] of rows) assert.equal(concerns(event(type), key), expected, `${type} ${key}`);
   assert.equal(concerns(event('reset', { project: undefined, environment: undefined }), ['whoami']), true);
-  assert.equal(concerns(event('change', { project: undefined, environment: undefined }), ['members']), true, "a change in the tenant's trail");
+  const change = (action) => event('change', { project: null, environment: null, action });
+  for (const [action, resource, expected] of [
+    ['member.roles', 'whoami', true], ['member.roles', 'members', true], ['token.revoke', 'members', true], ['token.revoke', 'whoami', false],
+    ['project.create', 'projects', true], ['flag.details', 'projects', false], ['flag.details', 'whoami', false], ['flag.details', 'flags', true],
+  ]) assert.equal(concerns(change(action), [resource]), expected, `${action} ${resource}`);
+  const created = event('change', { action: 'environment.create', environment: 'staging' });
+  assert.equal(concerns(created, ['environments', 'demo']), true, 'a new environment is listed');
+});
+
+test('a burst is asked about once, one that lasts ever more seldom, and a transition in its midst at once', () => {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  try {
+    const asked = [];
+    const apply = applier({ invalidateQueries: () => asked.push(Date.now()) });
+    const tell = (type) => apply({ id: '1', type, data: { project: 'demo', environment: 'production' } });
+    for (let n = 0; n < 3; n += 1) tell('change');
+    mock.timers.tick(5);
+    assert.deepEqual(asked, [5]);
+    mock.timers.tick(1_000);
+    assert.deepEqual(asked, [5], 'nothing came behind them');
+    const began = Date.now();
+    // Twenty a second, for a minute.
+    for (let n = 0; n < 1_200; n += 1) {
+      tell('change');
+      mock.timers.tick(50);
+    }
+    const lasting = asked.filter((at) => at > began);
+    assert.ok(lasting.length <= 36, `asked ${lasting.length} times in a minute`);
+    assert.ok(lasting.slice(1).every((at, n) => at - lasting[n] <= 2_000), 'nothing is older than two seconds');
+    mock.timers.tick(400);
+    const before = asked.length;
+    tell('transition');
+    mock.timers.tick(120);
+    assert.equal(asked.length, before + 1, 'a transition does not wait for the others');
+    mock.timers.tick(10_000);
+    const last = asked.length;
+    tell('change');
+    mock.timers.tick(5);
+    assert.equal(asked.length, last + 1, 'after a pause the first is asked about at once again');
+  } finally {
+    mock.timers.reset();
+  }
 });

@@ -2,17 +2,24 @@
 import type { QueryClient } from '@tanstack/react-query';
 import type { FeedEvent } from './events';
 
-/** One change is told by several events at once, and asked about once; those of a burst behind them together. */
+/** One change is told by several events at once, and asked about once; those of a burst behind them together, and ever more of
+ * them while it lasts: a page that is left open beside a busy team asks every two seconds, not eight times in each. */
 const FIRST_MS = 5;
 const TOGETHER_MS = 120;
+const TOGETHER_MS_MAX = 2_000;
+/** What somebody may be waiting for, in the midst of a burst too. */
+const URGENT = new Set(['transition', 'alarm', 'reset']);
 /** What changes with receipts alone. */
 const RECEIPT = new Set(['propagation', 'change', 'overview', 'trip']);
 /** What a verdict moves. */
 const VERDICT = new Set(['fuse', 'fuses', 'verdicts', 'overview', 'flags', 'series', 'cells']);
 /** What the feed says of itself: that it is there. */
 const IDLE = new Set(['hello', 'heartbeat']);
-/** What never follows events of an environment. */
-const STEADY = new Set(['whoami', 'projects', 'environments', 'event-rate', 'sessions', 'members', 'keys']);
+/** What follows few changes, by the families of actions that it follows. */
+const STEADY: Record<string, string[]> = {
+  whoami: ['member', 'session', 'project', 'environment'], projects: ['project', 'environment'], environments: ['project', 'environment'],
+  members: ['member', 'session', 'token'], sessions: ['member', 'session'], keys: ['environment'], 'event-rate': [],
+};
 
 export interface EventRate {
   eventsPerS: number;
@@ -22,11 +29,22 @@ export interface EventRate {
 export function applier(queries: QueryClient): (event: FeedEvent) => void {
   let waiting: FeedEvent[] = [];
   let timer: ReturnType<typeof setTimeout> | null = null;
+  let [pauseMs, dueMs] = [TOGETHER_MS, 0];
+  const flushIn = (ms: number) => {
+    if (timer !== null) clearTimeout(timer);
+    dueMs = Date.now() + ms;
+    timer = setTimeout(flush, ms);
+  };
   const flush = () => {
-    timer = waiting.length === 0 ? null : setTimeout(flush, TOGETHER_MS);
+    timer = null;
     const events = waiting;
     waiting = [];
-    if (events.length === 0) return;
+    if (events.length === 0) {
+      pauseMs = TOGETHER_MS;
+      return;
+    }
+    flushIn(pauseMs);
+    pauseMs = Math.min(2 * pauseMs, TOGETHER_MS_MAX);
     void queries.invalidateQueries({ predicate: (query) => events.some((event) => concerns(event, query.queryKey)) });
   };
   return (event) => {
@@ -37,7 +55,8 @@ export function applier(queries: QueryClient): (event: FeedEvent) => void {
     }
     if (IDLE.has(event.type)) return;
     waiting.push(event);
-    timer ??= setTimeout(flush, FIRST_MS);
+    if (timer === null) flushIn(FIRST_MS);
+    else if (URGENT.has(event.type) && dueMs - Date.now() > TOGETHER_MS) flushIn(TOGETHER_MS);
   };
 }
 
@@ -47,11 +66,9 @@ export function concerns(event: FeedEvent, key: readonly unknown[]): boolean {
   if (IDLE.has(event.type)) return false;
   if (event.type === 'reset') return true;
   if (resource === 'audit') return event.type === 'change' && fits(event, key);
-  if (STEADY.has(resource)) {
-    // Members, projects and the like are changed too, in the tenant's trail.
-    return event.type === 'change' && (event.data?.environment ?? null) === null;
-  }
   if (!fits(event, key)) return false;
+  const families = STEADY[resource];
+  if (families !== undefined) return event.type === 'change' && families.includes(String(event.data?.action).split('.', 1)[0] ?? '');
   if (event.type === 'receipt') return RECEIPT.has(resource);
   if (event.type === 'verdict') return VERDICT.has(resource);
   if (event.type === 'alarm') return ['slos', 'overview', 'propagation'].includes(resource);

@@ -2,8 +2,9 @@
 //! definitions are always asked the same questions.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
-use flagfuse_shared::bucket::Bucket;
+use flagfuse_shared::bucket::{Bucket, Salted};
 use flagfuse_shared::context::{Context, TARGETING_KEY};
 use flagfuse_shared::ids::UnixMillis;
 use flagfuse_shared::limits::{
@@ -129,15 +130,22 @@ fn put<'w>(attributes: &mut BTreeMap<&'w str, Value>, name: &'w str, value: &Val
 
 /// One unit for each of `count` equal parts of the lane's buckets under `salt`, as far as they are found.
 fn units(salt: &str, lane_seed: u32, count: usize, random: &mut Random) -> Vec<String> {
+    let salted = Salted::new(salt, lane_seed);
     let mut found: Vec<Option<String>> = vec![None; count];
+    // Most of those that are tried are in a part that has one already.
+    let mut tried = String::new();
     for _ in 0..count.saturating_mul(DIFF_UNIT_TRY_COUNT) {
-        let unit = random.unit();
-        let bucket = Bucket::of(salt, &unit, lane_seed).get() as usize;
+        random.unit(&mut tried);
+        let bucket = Bucket::under(salted, &tried).get() as usize;
         if let Some(part @ None) = found.get_mut(bucket * count / BUCKET_COUNT as usize) {
-            *part = Some(unit);
+            *part = Some(tried.clone());
         }
     }
-    found.into_iter().map(|unit| unit.unwrap_or_else(|| random.unit())).collect()
+    let mut any = || {
+        random.unit(&mut tried);
+        tried.clone()
+    };
+    found.into_iter().map(|unit| unit.unwrap_or_else(&mut any)).collect()
 }
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): a seed and a few shifts, the same on every platform.
@@ -162,7 +170,11 @@ impl Random {
         usize::try_from(at).ok().and_then(|at| list.get(at))
     }
 
-    fn unit(&mut self) -> String {
-        format!("unit-{}", self.next() % 1_000_000_000_000)
+    /// Writes a unit in the place of another text.
+    fn unit(&mut self, text: &mut String) {
+        text.clear();
+        let number = self.next() % 1_000_000_000_000;
+        // Writing into a text never fails.
+        let _ = write!(text, "unit-{number}");
     }
 }

@@ -2,7 +2,6 @@
 
 mod cli;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -26,8 +25,7 @@ async fn work() -> ExitCode {
     match cli::run(cli.command).await {
         Ok(code) => code,
         Err(error) => {
-            // Nothing more can be done when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "flagfuse: {}", cli::with_causes(&error));
+            cli::tell(&cli::with_causes(&error));
             ExitCode::FAILURE
         }
     }

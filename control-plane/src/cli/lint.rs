@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, flag_path};
 use super::arguments::fuse::LintArgs;
-use super::{say, with_causes};
+use super::{say, tell_failure};
 
 /// Nothing speaks against it but what is worth knowing.
 const GOOD: u8 = 0;
@@ -31,12 +31,7 @@ pub(super) async fn run(args: LintArgs) -> anyhow::Result<ExitCode> {
             exit_code(&found)
         }
         Err(error) => {
-            if args.json {
-                say(&json!({ "error": with_causes(&error) }).to_string())?;
-            }
-            // Nothing more can be done when standard error is closed.
-            let told = format_args!("flagfuse: {}\n", with_causes(&error));
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), told);
+            tell_failure(&error, args.json)?;
             UNKNOWN
         }
     };

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use flagfuse_control_plane::plane;
+use serde_json::json;
 
 use self::arguments::fuse::{FuseArgs, FuseCommand};
 use self::arguments::{Command, TokenCommand};
@@ -59,4 +60,20 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn say(text: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{text}").context("writing to standard output")
+}
+
+/// Says something beside the result.
+pub(crate) fn tell(text: &str) {
+    // Nothing more can be done when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "flagfuse: {text}");
+}
+
+/// Says why there is no result, as JSON in its place too where that is asked for.
+fn tell_failure(error: &anyhow::Error, as_json: bool) -> anyhow::Result<()> {
+    let text = with_causes(error);
+    if as_json {
+        say(&json!({ "error": text }).to_string())?;
+    }
+    tell(&text);
+    Ok(())
 }

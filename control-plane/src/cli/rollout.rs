@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::api::{Answered, Api, flag_path};
 use super::arguments::rollout::{RolloutArgs, Verb};
-use super::{say, with_causes};
+use super::{say, tell, tell_failure};
 
 /// Between two looks while it waits.
 const LOOK_PAUSE: Duration = Duration::from_secs(2);
@@ -33,20 +33,11 @@ pub(super) async fn run(args: RolloutArgs) -> anyhow::Result<ExitCode> {
             code
         }
         Err(error) => {
-            if args.json {
-                say(&json!({ "error": with_causes(&error) }).to_string())?;
-            }
-            tell(&format!("flagfuse: {}", with_causes(&error)));
+            tell_failure(&error, args.json)?;
             UNKNOWN
         }
     };
     Ok(ExitCode::from(code))
-}
-
-fn tell(text: &str) {
-    use std::io::Write as _;
-    // Nothing more can be done when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The exit code, and the roll-out as the API shows it.
@@ -62,7 +53,7 @@ async fn asked(args: &RolloutArgs) -> anyhow::Result<(u8, Value)> {
     let body = json!({ "reason": args.reason, "restart": args.restart });
     let answer = api.call(Method::POST, &format!("{path}/{word}"), Some(&body)).await?;
     if answer.text("code") == "rollout_decided" {
-        tell(&format!("flagfuse: {}", answer.text("detail")));
+        tell(answer.text("detail"));
         let shown = until_decided(&api, &path, 0).await?.1;
         return Ok((BAD, shown));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flagfuse_shared::strict::escaped;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -105,7 +106,7 @@ pub(super) fn pointer(field: &str) -> String {
     for part in field.split('.') {
         let (name, indices) = part.split_once('[').map_or((part, None), |(name, rest)| (name, Some(rest)));
         pointer.push('/');
-        pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        pointer.push_str(&escaped(name));
         for index in indices.into_iter().flat_map(|rest| rest.split('[')) {
             let index = index.trim_end_matches(']');
             if index.is_empty() || !index.bytes().all(|byte| byte.is_ascii_digit()) {

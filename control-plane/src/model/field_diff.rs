@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use flagfuse_shared::strict::escaped;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ pub fn differences(left: &Value, right: &Value) -> Vec<FieldDifference> {
 
 /// The pointer to what `pointer` names under this name.
 pub fn member(pointer: &str, name: &str) -> String {
-    format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
+    format!("{pointer}/{}", escaped(name))
 }
 
 fn compare(pointer: &str, left: Option<&Value>, right: Option<&Value>, found: &mut Vec<FieldDifference>) {

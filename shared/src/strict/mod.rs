@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 pub use self::misfit::{Misfit, unknown};
 use self::objects::Objects;
 pub(crate) use self::place::Place;
+pub use self::place::escaped;
 use self::shape::Placed;
 pub(crate) use self::value::{ValueAt, twice};
 

@@ -35,7 +35,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// A name's escape in a pointer.
-pub(super) fn escaped(name: &str) -> String {
+/// A name as it stands in a JSON pointer (RFC 6901): `a/b` is `a~1b`.
+pub fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

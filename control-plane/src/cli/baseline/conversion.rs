@@ -32,8 +32,7 @@ impl Conversion {
         if path.starts_with('/') {
             return Ok(Self::Json { pointer: path.to_owned() });
         }
-        let escaped = path.replace('~', "~0").replace('/', "~1");
-        Ok(Self::Json { pointer: format!("/{}", escaped.replace('.', "/")) })
+        Ok(Self::Json { pointer: format!("/{}", strict::escaped(path).replace('.', "/")) })
     }
 
     /// Whether an answer shows it.

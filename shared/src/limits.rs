@@ -201,6 +201,8 @@ pub const LAYER_COUNT_MAX: usize = 100;
 
 /// Contexts that a flag is sampled with when a change reaches it: one for each 0.1 % of its buckets.
 pub const DIFF_SAMPLE_COUNT: usize = 1_000;
+/// Contexts of one flag when a fuse opens, which holds the database's one writer against events: one for each 0.5 %.
+pub const DIFF_TRIP_SAMPLE_COUNT: usize = 200;
 /// Contexts of one flag when a change reaches very many.
 pub const DIFF_SAMPLE_COUNT_MIN: usize = 40;
 /// Decisions that are sampled for one change: 5,000 flags with 40 contexts each. A context takes some microseconds to make

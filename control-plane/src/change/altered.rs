@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use flagfuse_inspect::diff::{Diff, DiffError, FlagDiff, Kind, Served, Side, diff};
+use flagfuse_inspect::diff::{Diff, DiffError, FlagDiff, Kind, Served, Side, sampled_diff};
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
 use flagfuse_shared::limits::{DIFF_FLAG_TOLD_COUNT_MAX, DIFF_MOVE_TOLD_COUNT_MAX};
@@ -51,15 +51,17 @@ impl Memory {
 }
 
 impl Altered {
-    /// Compares an environment before and after a change, as it decides `now`.
+    /// Compares an environment before and after a change, as it decides `now`, by `question_count` of each flag's askers.
     pub(super) fn of(
         scope: Scope,
         base: SnapshotVersion,
         confirm_above: Option<ConfirmAbove>,
         (before, after): (Memory, Environment),
         now: UnixMillis,
+        question_count: usize,
     ) -> Result<Self, DiffError> {
-        let diff = diff(&before.side(&after), &Side::new(after.flags.values(), &after.shared), now)?;
+        let new = Side::new(after.flags.values(), &after.shared);
+        let diff = sampled_diff(&before.side(&after), &new, now, question_count)?;
         Ok(Self { scope, base, confirm_above, diff, before, after })
     }
 

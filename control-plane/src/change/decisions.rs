@@ -2,7 +2,9 @@
 //! decides whether a change may be made.
 
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope};
+use flagfuse_shared::limits::{DIFF_SAMPLE_COUNT, DIFF_TRIP_SAMPLE_COUNT};
 
+use super::action::Action;
 use super::altered::{Altered, Memory};
 use super::effect::{Effect, Publication};
 use super::environment::Environment;
@@ -56,15 +58,26 @@ impl Watch {
         let mut altered = Vec::with_capacity(self.before.len());
         for (environment, before) in self.before {
             let scope = environment.scope;
-            let is_published = |effect: &&Effect| {
-                effect.scope.as_ref() == Some(&scope) && effect.publication != Publication::NotNeeded
-            };
-            if !effects.iter().any(|effect| is_published(&effect)) {
+            let own = effects.iter().filter(|effect| effect.scope.as_ref() == Some(&scope));
+            let mut published = own.filter(|effect| effect.publication != Publication::NotNeeded).peekable();
+            if published.peek().is_none() {
                 continue;
             }
+            // Nobody waits for what a trip does to decisions, and all events wait for its end.
+            let is_trip = published.any(|effect| {
+                effect.action == Action::FuseTransition && effect.publication == Publication::Urgent
+            });
+            let question_count = if is_trip { DIFF_TRIP_SAMPLE_COUNT } else { DIFF_SAMPLE_COUNT };
             let after = Environment::load(writing.conn, &scope).await?;
             let (base, confirm_above) = (environment.version, environment.safety.confirm_above_pct);
-            altered.push(Altered::of(scope, base, confirm_above, (before, after), writing.now)?);
+            altered.push(Altered::of(
+                scope,
+                base,
+                confirm_above,
+                (before, after),
+                writing.now,
+                question_count,
+            )?);
         }
         Ok(altered)
     }

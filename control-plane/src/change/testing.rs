@@ -3,6 +3,7 @@
 use flagfuse_shared::bucket::{Bucket, COHORT_SEED};
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{Scope, SnapshotVersion, UnixMillis};
+use flagfuse_shared::limits::DIFF_SAMPLE_COUNT;
 use serde_json::{Value, json};
 
 use super::altered::{Altered, Memory};
@@ -79,7 +80,8 @@ pub(super) fn fuse(flag: &str, circuit: Circuit) -> FuseRow {
 pub(super) fn altered(before: Environment, after: Environment, limit_pct: Option<u64>) -> Altered {
     let limit = limit_pct.map(|pct| pct.try_into().unwrap());
     let base = SnapshotVersion { epoch: 1, seq: 7 };
-    Altered::of(scope(), base, limit, (Memory::All(before), after), UnixMillis(1_000)).unwrap()
+    Altered::of(scope(), base, limit, (Memory::All(before), after), UnixMillis(1_000), DIFF_SAMPLE_COUNT)
+        .unwrap()
 }
 
 /// A number for each variant. One that is new does not compile before it is here, and fails every table of errors that has no

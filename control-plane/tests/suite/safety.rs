@@ -298,7 +298,10 @@ async fn a_fuse_is_never_held_up_and_a_new_one_is_asked_about() {
     let rehearsed = world.ok("POST", &format!("{fuse}/close?dry_run=true"), Value::Null).await;
     assert_eq!(rehearsed["confirmation_needed"], false);
     assert_eq!(world.get(&fuse).await["circuit"], "OPEN");
-    for action in ["close", "trip"] {
+    // A trip, behind which events wait, asks a fifth of the askers.
+    for (action, sampled) in [("close", 1_000), ("trip", 200)] {
+        let rehearsed = world.ok("POST", &format!("{fuse}/{action}?dry_run=true"), Value::Null).await;
+        assert_eq!(rehearsed["diff"][0]["flags"][0]["sampled"], sampled, "{action}: {rehearsed}");
         let moved = world.ok("POST", &format!("{fuse}/{action}"), Value::Null).await;
         assert_eq!(moved["diff"][0]["flags_changed"], 1, "{moved}");
     }

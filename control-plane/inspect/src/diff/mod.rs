@@ -116,6 +116,16 @@ pub struct Move {
 
 /// The diff of two environments, for questions asked `now` and at the times that schedules and conditions name.
 pub fn diff(old: &Side<'_>, new: &Side<'_>, now: UnixMillis) -> Result<Diff, DiffError> {
+    sampled_diff(old, new, now, DIFF_SAMPLE_COUNT)
+}
+
+/// The same from at most `count_max` questions about each flag.
+pub fn sampled_diff(
+    old: &Side<'_>,
+    new: &Side<'_>,
+    now: UnixMillis,
+    count_max: usize,
+) -> Result<Diff, DiffError> {
     let reach = Reach::of(old, new);
     if reach.is_empty() {
         return Ok(Diff::default());
@@ -123,7 +133,7 @@ pub fn diff(old: &Side<'_>, new: &Side<'_>, now: UnixMillis) -> Result<Diff, Dif
     let (before, after) = (compile(old, &reach)?, compile(new, &reach)?);
     let spaces = SampleSpaces::of(old, new, &reach);
     let share = DIFF_DECISION_COUNT_MAX / reach.flags().count().max(1);
-    let count = share.clamp(DIFF_SAMPLE_COUNT_MIN, DIFF_SAMPLE_COUNT);
+    let count = share.max(DIFF_SAMPLE_COUNT_MIN).min(count_max);
     let flags = reach.flags().map(|(flag, kind)| {
         let sample = Sample::of(&spaces, flag, count);
         compare(flag, kind, &before, &after, &sample, now)

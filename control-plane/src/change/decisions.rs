@@ -58,16 +58,7 @@ impl Watch {
         let mut altered = Vec::with_capacity(self.before.len());
         for (environment, before) in self.before {
             let scope = environment.scope;
-            let own = effects.iter().filter(|effect| effect.scope.as_ref() == Some(&scope));
-            let mut published = own.filter(|effect| effect.publication != Publication::NotNeeded).peekable();
-            if published.peek().is_none() {
-                continue;
-            }
-            // Nobody waits for what a trip does to decisions, and all events wait for its end.
-            let is_trip = published.any(|effect| {
-                effect.action == Action::FuseTransition && effect.publication == Publication::Urgent
-            });
-            let question_count = if is_trip { DIFF_TRIP_SAMPLE_COUNT } else { DIFF_SAMPLE_COUNT };
+            let Some(question_count) = question_count(effects, &scope) else { continue };
             let after = Environment::load(writing.conn, &scope).await?;
             let (base, confirm_above) = (environment.version, environment.safety.confirm_above_pct);
             altered.push(Altered::of(
@@ -81,6 +72,17 @@ impl Watch {
         }
         Ok(altered)
     }
+}
+
+/// By how many askers of each flag an environment is compared; `None` where none of the effects published it.
+fn question_count(effects: &[Effect], scope: &Scope) -> Option<usize> {
+    let own = effects.iter().filter(|effect| effect.scope.as_ref() == Some(scope));
+    let mut published = own.filter(|effect| effect.publication != Publication::NotNeeded).peekable();
+    published.peek()?;
+    // Nobody waits for what a trip does to decisions, and all events wait for its end.
+    let is_trip = published
+        .any(|effect| effect.action == Action::FuseTransition && effect.publication == Publication::Urgent);
+    Some(if is_trip { DIFF_TRIP_SAMPLE_COUNT } else { DIFF_SAMPLE_COUNT })
 }
 
 enum Affected<'c> {

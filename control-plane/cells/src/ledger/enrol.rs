@@ -110,14 +110,13 @@ impl Ledger {
             if let Some(canonical) = self.links.link(device, canonical) {
                 self.join_states(&device, &canonical);
                 self.waiting.hand_over(&device, &canonical);
-                self.note_awaited(&canonical);
+                self.note_awaited(self.states.first(&canonical));
             }
         }
     }
 
-    /// Outcomes may wait for the unit, whose fresh enrolments have to look for them.
-    pub(super) fn note_awaited(&mut self, unit: &UnitHash) {
-        let mut place = self.states.first(unit);
+    /// Outcomes may wait for the unit whose first state is at `place`: its fresh enrolments have to look for them.
+    pub(super) fn note_awaited(&mut self, mut place: u32) {
         while let Some(state) = self.states.get(place).copied() {
             if state.is_fresh()
                 && let Some(state) = self.states.arena.get_mut(place)

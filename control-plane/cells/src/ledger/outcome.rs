@@ -97,8 +97,10 @@ impl Ledger {
             self.meet(place, &state, outcome, &mut effect, &mut enrolled);
             place = state.next;
         }
+        let mut canonical = own;
         if unit != outcome.unit {
-            place = self.states.first(&unit);
+            canonical = self.states.first(&unit);
+            place = canonical;
             while let Some(state) = self.states.get(place).copied() {
                 // A device that had enrolled before its link keeps that enrolment.
                 if !self.states.from(own).any(|(_, other)| other.phase == state.phase) {
@@ -112,7 +114,7 @@ impl Ledger {
             && now_ms.saturating_sub(outcome.at_ms) <= LATE_MS
         {
             self.waiting.keep(unit, outcome, now_ms);
-            self.note_awaited(&unit);
+            self.note_awaited(canonical);
             effect = effect.or(Effect::Waiting);
         }
         effect

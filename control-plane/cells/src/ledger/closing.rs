@@ -9,7 +9,7 @@ use crate::id::{Arm, MetricNo, PhaseId};
 use crate::ledger::Ledger;
 use crate::ledger::cells::Cell;
 use crate::schedule::{
-    LATE_MS, SLOT_MS_MAX, SLOT_UNITS_MIN, TICK_MS, matures, slot_ends, slot_ms_min, step_ends, tick_at,
+    SLOT_MS_MAX, SLOT_UNITS_MIN, TICK_MS, matures, slot_ends, slot_ms_min, step_ends, tick_at,
 };
 
 impl Closed {
@@ -56,9 +56,7 @@ impl Ledger {
         let slots = self.enrolling.iter().filter_map(|place| self.slot_due_ms(*place));
         let steps = self.cells.due.first().map(|(due_ms, _)| *due_ms);
         let spreads = self.maturities.first().map(|(due_ms, ..)| *due_ms);
-        let waiting = self.waiting.groups.front();
-        let waiting = waiting.map(|group| u64::from(group.tick) * TICK_MS + LATE_MS + TICK_MS);
-        let due_ms = slots.chain(steps).chain(spreads).chain(waiting).min()?;
+        let due_ms = slots.chain(steps).chain(spreads).chain(self.waiting.due_ms()).min()?;
         // A tick comes at a multiple of its length.
         Some(next_ms.max(tick_at(due_ms + TICK_MS - 1)))
     }

@@ -395,7 +395,7 @@ impl Ledger {
             units: u64::from(self.states.arena.used()),
             unit_bytes: self.states.bytes(),
             other_bytes: others.iter().sum::<u64>() + slots + self.flood.bytes() + transient as u64,
-            waiting: u64::from(self.waiting.arena.used()),
+            waiting: u64::from(self.waiting.count()),
         }
     }
 

@@ -115,7 +115,7 @@ impl Restore {
         ledger.erased = (0..rest.count()?).map(|_| rest.array()).collect::<Option<_>>()?;
         ledger.sweep = rest.u32()?;
         for _ in 0..rest.count()? {
-            ledger.waiting.groups.push_back(Group { tick: rest.u32()?, first: rest.u32()? });
+            ledger.waiting.groups.push_back(Group::new(rest.u32()?, rest.u32()?));
         }
         let mut shape = || Some([rest.u32()?, rest.u32()?, rest.u32()?]);
         ledger.states.arena = Arena::restoring(shape()?);

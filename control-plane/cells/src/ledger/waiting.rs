@@ -24,7 +24,7 @@ const WAITING_MAX: u32 = 1 << 20;
 const WAITING_MID_TICK_MAX: u32 = 4 * WAITING_MAX;
 /// What waits no longer is taken out at each tick, so many at most.
 const SWEPT_PER_TICK: usize = 2_048;
-/// And for each outcome that comes: more than one, so that there are never more in all than at the last tick.
+/// And for each outcome that comes: more than one, so that those that come take no more room while there is any of it.
 const SWEPT_PER_OUTCOME: usize = 2;
 /// Stands for the tick of a group that waits no longer.
 const OVER: u32 = 0;
@@ -242,15 +242,15 @@ impl Waiting {
 
     /// Whether anything waits for the unit.
     pub(crate) fn has(&self, unit: &UnitHash) -> bool {
+        self.entries(unit).next().is_some()
+    }
+
+    /// The unit's entries that wait.
+    fn entries(&self, unit: &UnitHash) -> impl Iterator<Item = &Entry> {
         let since = self.since();
-        let mut place = self.first(unit);
-        while let Some(entry) = self.arena.get(place) {
-            if entry.tick >= since {
-                return true;
-            }
-            place = entry.next;
-        }
-        false
+        let chain =
+            std::iter::successors(self.arena.get(self.first(unit)), |entry| self.arena.get(entry.next));
+        chain.filter(move |entry| entry.tick >= since)
     }
 
     /// The first tick whose outcomes wait. What is older waits no longer, whether it was taken out or not.
@@ -306,20 +306,9 @@ impl Waiting {
 
     /// The outcomes of a unit that wait, in an order of their own, behind those that `found` holds.
     pub(crate) fn of(&self, unit: &UnitHash, found: &mut Vec<Outcome>) {
-        let mut place = self.first(unit);
-        if place == NONE {
-            return;
-        }
-        let since = self.since();
-        let mut entries = Vec::with_capacity(WAITING_OF_UNIT_MAX);
-        while let Some(entry) = self.arena.get(place) {
-            if entry.tick >= since {
-                entries.push(*entry);
-            }
-            place = entry.next;
-        }
-        entries.sort_unstable_by_key(Entry::rank);
-        found.extend(entries.iter().map(Entry::outcome));
+        let mut entries: Vec<&Entry> = self.entries(unit).collect();
+        entries.sort_unstable_by_key(|entry| entry.rank());
+        found.extend(entries.into_iter().map(Entry::outcome));
     }
 
     /// What waits for one unit waits for another from now on.
@@ -367,8 +356,7 @@ impl Waiting {
     }
 
     /// At the tick of `at_ms`: ends the wait of what no enrolment can come for any more, and of the oldest ticks before it if
-    /// there are too many.
-    /// Returns how many waited in vain for want of room.
+    /// there are too many. Returns how many waited in vain for want of room.
     pub(crate) fn expire(&mut self, at_ms: u64) -> u64 {
         let dropped = self.end(at_ms, WAITING_MAX);
         self.sweep(SWEPT_PER_TICK);
@@ -380,7 +368,7 @@ impl Waiting {
         let tick = at_ms / TICK_MS;
         while let Some(group) = self.groups.get(self.over).copied() {
             let is_over = over_ms(group.tick) <= at_ms;
-            // What came in this tick may get company: all that is older than a group waits no longer either.
+            // Not this tick's own: more of it may come, which its number would not tell from what is over.
             if !is_over && (self.count() <= count_max || u64::from(group.tick) >= tick) {
                 break;
             }
@@ -402,20 +390,18 @@ impl Waiting {
             if self.over == 0 {
                 return;
             }
-            let Some(place) = self.groups.front().map(|group| group.first) else { return };
-            let Some(entry) = self.arena.get(place).copied() else {
+            let Some(group) = self.groups.front_mut() else { return };
+            let Some(entry) = self.arena.get(group.first).copied() else {
                 self.groups.pop_front();
                 self.over -= 1;
                 continue;
             };
+            let place = std::mem::replace(&mut group.first, entry.next_of_tick);
             if !entry.is_dead() {
                 self.unlink_found(&entry.unit, place);
             }
             self.arena.remove(place);
             self.entries_over -= 1;
-            if let Some(group) = self.groups.front_mut() {
-                group.first = entry.next_of_tick;
-            }
         }
     }
 

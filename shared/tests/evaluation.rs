@@ -32,7 +32,7 @@ fn admit(family: &Value) -> Admitted {
     };
     let roles = Roles { root: role(1), release: role(2), freshness: role(3) };
     let keyset = Keyset { keyset_version: 1, expires_ms: NOW, roles, min_epoch: BTreeMap::new() };
-    let content = Content {
+    let content: Content = Content {
         flags: serde_json::from_value(family["flags"].clone()).unwrap(),
         client_keys: BTreeSet::new(),
         profile: Profile::Strict,

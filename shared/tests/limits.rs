@@ -180,7 +180,7 @@ fn patterns_of_an_environment_are_bounded_on_each_side() {
                 "rules": [{ "key": "r", "conditions": [condition], "split": [{ "variation": "v" }] }] });
             (FlagKey::parse(&format!("f{at:03}")).unwrap(), Ok(serde_json::from_value(flag).unwrap()))
         });
-        let compiled = compile_environment(flags, &SharedWire::default()).unwrap();
+        let compiled = compile_environment::<FlagWire>(flags, &SharedWire::default()).unwrap();
         compiled.flags().filter_map(|(_, flag)| flag.err().map(ToString::to_string)).collect::<Vec<_>>()
     };
     assert_eq!(malformed(REGEX_ENVIRONMENT_COUNT_MAX), Vec::<String>::new());
@@ -219,7 +219,7 @@ fn segments_and_layers_are_bounded_on_each_side() {
     let count = |what: SharedField, count: usize| {
         let entries: Vec<Value> = (0..count).map(|n| json!({ "key": format!("k{n}") })).collect();
         let shared: SharedWire = serde_json::from_value(json!({ what.to_string(): entries })).unwrap();
-        compile_environment([], &shared).map(|_| ())
+        compile_environment::<FlagWire>([], &shared).map(|_| ())
     };
     for (what, max) in [(SharedField::Segments, SEGMENT_COUNT_MAX), (SharedField::Layers, LAYER_COUNT_MAX)] {
         assert_eq!(count(what, max), Ok(()));
@@ -228,7 +228,7 @@ fn segments_and_layers_are_bounded_on_each_side() {
     }
     let layer = |len: usize| {
         let shared = json!({ "layers": [{ "key": "k".repeat(len) }] });
-        compile_environment([], &serde_json::from_value(shared).unwrap()).map(|_| ())
+        compile_environment::<FlagWire>([], &serde_json::from_value(shared).unwrap()).map(|_| ())
     };
     assert!(layer(VARIATION_KEY_LEN_MAX).is_ok() && layer(VARIATION_KEY_LEN_MAX + 1).is_err());
 }

@@ -111,7 +111,7 @@ impl Draft<'_> {
     pub(crate) fn sign(&self, holder: Holder) -> SignedSnapshot {
         let flag = json!({ "key": "f", "value_type": "integer", "default_variation": "v",
             "variations": [{ "key": "v", "value": self.value }] });
-        let content = Content {
+        let content: Content = Content {
             flags: vec![serde_json::from_value(flag).unwrap()],
             client_keys: BTreeSet::from([client_key()]),
             profile: self.profile,

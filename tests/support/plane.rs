@@ -109,7 +109,7 @@ impl Keys {
             keyset_version: 1,
         };
         let flags = draft.flags.iter().map(|flag| serde_json::from_value(flag.clone()));
-        let content = Content {
+        let content: Content = Content {
             flags: flags.collect::<Result<_, _>>().expect("the flags are well-formed"),
             client_keys: draft.client_key.iter().map(|key| Digest::of(key.as_bytes())).collect(),
             profile: Profile::Strict,

@@ -87,7 +87,7 @@ impl Forge {
     /// The same with these flags.
     pub(crate) fn draft_of(&self, version: SnapshotVersion, marker: &str, flags: Vec<Value>) -> Draft {
         let read = |flag| serde_json::from_value(flag).expect("the flag has a flag's shape");
-        let content = Content {
+        let content: Content = Content {
             flags: flags.into_iter().map(read).collect(),
             client_keys: BTreeSet::new(),
             profile: Profile::Strict,

@@ -54,18 +54,16 @@ pub fn build_control_plane(root: &Path) -> Result<PathBuf> {
 
 /// The same with the edge as it is deployed, for what is measured of it.
 pub(crate) fn build_deployed_edge(root: &Path) -> Result<Built> {
-    Ok(Built {
-        control_plane: build_control_plane(root)?,
-        edge: build_wasm(root, &EDGE, WasmProfile::Optimised)?,
-    })
+    beside_deployed_edge(root, build_control_plane)
 }
 
 /// Both as they are deployed, for what is measured under load.
 pub(crate) fn build_released(root: &Path) -> Result<Built> {
-    Ok(Built {
-        control_plane: release_control_plane(root)?,
-        edge: build_wasm(root, &EDGE, WasmProfile::Optimised)?,
-    })
+    beside_deployed_edge(root, release_control_plane)
+}
+
+fn beside_deployed_edge(root: &Path, control_plane: fn(&Path) -> Result<PathBuf>) -> Result<Built> {
+    Ok(Built { control_plane: control_plane(root)?, edge: build_wasm(root, &EDGE, WasmProfile::Optimised)? })
 }
 
 /// Builds the control plane as it is deployed; where its program is.

@@ -7,7 +7,6 @@ use flagfuse_shared::limits::{DIFF_SAMPLE_COUNT, DIFF_TRIP_SAMPLE_COUNT};
 use super::action::Action;
 use super::altered::{Altered, Memory};
 use super::effect::{Effect, Publication};
-use super::environment::Environment;
 use super::error::ChangeError;
 use super::kinds::{Change, RolloutStep};
 use super::together;
@@ -42,7 +41,7 @@ impl Watch {
                     let row = flags::flag(writing.conn, scope, key).await?;
                     Memory::Flag { key: key.to_owned(), wire: row.map(|row| Box::new(row.wire)) }
                 }
-                None => Memory::All(Environment::load(writing.conn, scope).await?),
+                None => Memory::All(writing.read_environment(scope).await?),
             };
             before.push((environment, memory));
         }
@@ -59,7 +58,7 @@ impl Watch {
         for (environment, before) in self.before {
             let scope = environment.scope;
             let Some(question_count) = question_count(effects, &scope) else { continue };
-            let after = Environment::load(writing.conn, &scope).await?;
+            let after = writing.read_environment(&scope).await?;
             let (base, confirm_above) = (environment.version, environment.safety.confirm_above_pct);
             altered.push(Altered::of(
                 scope,

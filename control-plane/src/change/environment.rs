@@ -1,6 +1,7 @@
 //! All flags of an environment and what they share, before and after a change. Pure but for `load`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use flagfuse_shared::definition::{FlagWire, HoldoutWire, LayerWire, SegmentWire, SharedWire};
 use flagfuse_shared::environment::{Environment as Compiled, EnvironmentFault, compile_environment};
@@ -9,9 +10,11 @@ use flagfuse_shared::snapshot::payload::Definitions;
 use serde_json::{Value, json};
 
 use super::error::{ChangeError, Conflict};
+use super::flags_by_key::FlagsByKey;
 use super::resource::Resource;
 use crate::store::parts::Part;
-use crate::store::{Connection, StoreError, flags, parts as stored};
+use crate::store::read_flags::ReadFlags;
+use crate::store::{Connection, StoreError, parts as stored};
 
 /// A segment, a layer or the holdout as it is to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +57,7 @@ pub(super) fn parts(shared: SharedWire) -> impl Iterator<Item = PartWire> {
 /// Everything that is compiled together.
 #[derive(Debug, Clone)]
 pub(super) struct Environment {
-    pub(super) flags: BTreeMap<String, FlagWire>,
+    pub(super) flags: FlagsByKey,
     pub(super) shared: SharedWire,
 }
 
@@ -90,16 +93,20 @@ impl<'k> Touched<'k> {
 
 impl Environment {
     /// As it is stored.
-    pub(super) async fn load(conn: &mut Connection, scope: &Scope) -> Result<Self, StoreError> {
-        let rows = flags::flags(conn, scope).await?;
-        let flags = rows.into_iter().map(|row| (row.wire.key.clone(), row.wire)).collect();
-        Ok(Self { flags, shared: stored::environment_parts(conn, scope).await? })
+    pub(super) async fn load(
+        conn: &mut Connection,
+        read_flags: &ReadFlags,
+        scope: &Scope,
+    ) -> Result<Self, StoreError> {
+        let flags = read_flags.read(conn, scope).await?;
+        let shared = stored::environment_parts(conn, scope).await?;
+        Ok(Self { flags: flags.into_iter().collect(), shared })
     }
 
     /// With one flag more, or another one under its key.
     pub(super) fn with_flag(&self, wire: &FlagWire) -> Self {
         let mut after = self.clone();
-        after.flags.insert(wire.key.clone(), wire.clone());
+        after.flags.insert(wire.clone());
         after
     }
 
@@ -111,8 +118,8 @@ impl Environment {
     }
 
     /// For a snapshot.
-    pub(super) fn definitions(&self) -> Definitions {
-        Definitions { flags: self.flags.values().cloned().collect(), shared: self.shared.clone() }
+    pub(super) fn definitions(&self) -> Definitions<Arc<FlagWire>> {
+        Definitions { flags: self.flags.shared(), shared: self.shared.clone() }
     }
 
     /// A part as it is stored.
@@ -145,10 +152,8 @@ impl Environment {
     }
 
     fn compile(&self) -> Result<Compiled, EnvironmentFault> {
-        let flags = self
-            .flags
-            .values()
-            .filter_map(|wire| FlagKey::parse(&wire.key).ok().map(|key| (key, Ok(wire.clone()))));
+        let flags =
+            self.flags.values().filter_map(|wire| FlagKey::parse(&wire.key).ok().map(|key| (key, Ok(wire))));
         compile_environment(flags, &self.shared)
     }
 

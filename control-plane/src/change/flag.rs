@@ -27,7 +27,7 @@ pub(super) async fn put(
     writing.require_environment(&scope).await?;
     let stored = flags::flag(writing.conn, &scope, &wire.key).await?.map(|row| row.wire);
     let wire = admit(stored.as_ref(), wire)?;
-    let before = Environment::load(writing.conn, &scope).await?;
+    let before = writing.read_environment(&scope).await?;
     let after = before.with_flag(&wire);
     check(&before, &after, &[Touched::Flag(&wire.key)])?;
     let revision = write(writing, &scope, stored.as_ref(), &wire).await?;
@@ -124,7 +124,7 @@ pub(super) async fn delete(
     if project_flags::inherited(writing.conn, &scope, flag.as_str()).await?.is_some() {
         return Err(ChangeError::Inherited { flag: flag.to_string() });
     }
-    let before = Environment::load(writing.conn, &scope).await?;
+    let before = writing.read_environment(&scope).await?;
     check(&before, &before.without_flag(flag.as_str()), &[Touched::Flag(flag.as_str())])?;
     let fuse = fuses::fuse(writing.conn, &scope, flag.as_str()).await?;
     if let Some(fuse) = fuse.as_ref().filter(|_| watched == Fuses::Kept) {

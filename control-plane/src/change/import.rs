@@ -28,7 +28,7 @@ pub(super) async fn apply(
     if import.imported.flags.is_empty() && parts.is_empty() {
         return Ok(Vec::new());
     }
-    let before = Environment::load(writing.conn, &scope).await?;
+    let before = writing.read_environment(&scope).await?;
     let taken = taken(&before, &import.imported, &parts);
     let replaced = taken.len();
     let mut conflicts = if import.existing == Existing::Refuse { taken } else { Vec::new() };
@@ -38,7 +38,7 @@ pub(super) async fn apply(
         let name = format!("flag {}", wire.key);
         match flag::admit(before.flags.get(&wire.key), wire) {
             Ok(wire) => {
-                after.flags.insert(wire.key.clone(), wire.clone());
+                after.flags.insert(wire.clone());
                 wires.push(wire);
             }
             Err(reason) => conflicts.push(Conflict { name, reason }),

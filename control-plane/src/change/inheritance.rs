@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::action::Action;
 use super::effect::{Effect, Publication};
-use super::environment::{Environment, Touched, check};
+use super::environment::{Touched, check};
 use super::error::ChangeError;
 use super::flag;
 use super::kinds::Fuses;
@@ -135,10 +135,11 @@ pub(super) async fn inherit_all(
     scope: &Scope,
 ) -> Result<Vec<String>, ChangeError> {
     let definitions = project_flags::definitions(writing.conn, &scope.tenant, &scope.project).await?;
-    let mut environment = Environment::load(writing.conn, scope).await?;
-    environment.flags = definitions.into_iter().map(|row| (row.wire.key.clone(), row.wire)).collect();
+    let mut environment = writing.read_environment(scope).await?;
+    environment.flags = definitions.into_iter().map(|row| row.wire).collect();
     let malformed = environment.malformed_flags()?;
-    for (key, wire) in &environment.flags {
+    for wire in environment.flags.values() {
+        let key = &wire.key;
         if !malformed.contains(key) {
             flag::write(writing, scope, None, wire).await?;
             project_flags::attach(writing.conn, scope, key, &Inherited { patch: None }).await?;
@@ -181,7 +182,7 @@ async fn follow(
     };
     let stored = flags::flag(writing.conn, scope, &base.key).await?.map(|row| row.wire);
     let wire = flag::admit(stored.as_ref(), merged)?;
-    let before = Environment::load(writing.conn, scope).await?;
+    let before = writing.read_environment(scope).await?;
     check(&before, &before.with_flag(&wire), &[Touched::Flag(&wire.key)])?;
     let followed = if stored.as_ref() == Some(&wire) {
         None

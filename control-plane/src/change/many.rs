@@ -21,8 +21,8 @@ pub(super) fn changed<'e>(
         match touched {
             Touched::Flag(key) => ChangedPart {
                 pointer: member("/flags", key),
-                before: before.flags.get(*key).map(definition),
-                after: after.flags.get(*key).map(definition),
+                before: before.flags.get(key).map(definition),
+                after: after.flags.get(key).map(definition),
             },
             Touched::Segment(key) => part("/segments", Part::Segment, key),
             Touched::Layer(key) => part("/layers", Part::Layer, key),

@@ -7,7 +7,7 @@
 //! - `subject`, `state`, `precondition`, `precondition_check`, `consent`, `loss`, `decisions`, `altered`: what may speak against
 //!   it, and who has to confirm it
 //! - `flag`, `inheritance`, `details`, `part`, `import`, `revert`, `fuse`, `ramp`, `together`, `rollout`, `scope`, `slo`, `token`, `people`: one file a kind of change
-//! - `environment`, `attempt`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
+//! - `environment`, `flags_by_key`, `attempt`, `fuse_lock`, `reach`, `same`, `fields`, `named`: what those share
 //! - `writing`, `effect`, `action`, `record`, `notice`, `outcome`: what every one of them is handed, and what it leaves behind
 //! - `lock`, `transaction`: all of it in order, with as much locked as is checked
 
@@ -24,6 +24,7 @@ mod environment;
 mod error;
 mod fields;
 mod flag;
+mod flags_by_key;
 mod fuse;
 mod fuse_lock;
 mod import;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::action::Action;
 use super::effect::{Effect, Publication};
-use super::environment::{Environment, PartWire, Touched, check};
+use super::environment::{PartWire, Touched, check};
 use super::error::ChangeError;
 use super::fuse_lock;
 use super::writing::Writing;
@@ -18,7 +18,7 @@ pub(super) async fn put(
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_environment(&scope).await?;
     let (part, key) = new.name();
-    let before = Environment::load(writing.conn, &scope).await?;
+    let before = writing.read_environment(&scope).await?;
     let mut after = before.clone();
     after.put_part(&new);
     check(&before, &after, &[Touched::part(part, key)])?;
@@ -46,7 +46,7 @@ pub(super) async fn delete(
     key: &str,
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_environment(&scope).await?;
-    let before = Environment::load(writing.conn, &scope).await?;
+    let before = writing.read_environment(&scope).await?;
     let mut after = before.clone();
     after.remove_part(part, key);
     check(&before, &after, &[Touched::part(part, key)])?;

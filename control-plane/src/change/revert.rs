@@ -37,7 +37,7 @@ pub(super) async fn apply(
 ) -> Result<Vec<Effect>, ChangeError> {
     writing.require_environment(&scope).await?;
     let then = read(writing.conn, &scope, to).await?;
-    let before = Environment::load(writing.conn, &scope).await?;
+    let before = writing.read_environment(&scope).await?;
     let today = circuits(writing.conn, &scope).await?;
     let mut plan = match &only {
         Some(flag) => RevertPlan::of_flag(&before, then, flag, to)?,
@@ -227,7 +227,7 @@ impl RevertPlan {
             after.flags.remove(key);
         }
         for wire in &self.flags {
-            after.flags.insert(wire.key.clone(), wire.clone());
+            after.flags.insert(wire.clone());
         }
         for (part, key) in &self.parts_gone {
             after.remove_part(*part, key);
@@ -326,8 +326,8 @@ mod tests {
 
     #[test]
     fn a_flag_that_the_version_lacks_is_named_with_the_version() {
-        let then =
-            Definitions { flags: vec![flag("f", &json!({ "cohort": cohort() }))], ..Definitions::default() };
+        let flags = vec![flag("f", &json!({ "cohort": cohort() }))];
+        let then = Definitions { flags, shared: SharedWire::default() };
         let version = SnapshotVersion { epoch: 1, seq: 7 };
         let before = environment([flag("f", &json!({ "enabled": false }))], json!({}));
         let key = |key: &str| FlagKey::parse(key).unwrap();

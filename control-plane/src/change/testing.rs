@@ -30,7 +30,7 @@ pub(super) fn flag(key: &str, patch: &Value) -> FlagWire {
 }
 
 pub(super) fn environment(flags: impl IntoIterator<Item = FlagWire>, shared: Value) -> Environment {
-    let flags = flags.into_iter().map(|wire| (wire.key.clone(), wire)).collect();
+    let flags = flags.into_iter().collect();
     Environment { flags, shared: serde_json::from_value(shared).unwrap() }
 }
 

@@ -77,7 +77,7 @@ pub async fn propose(
     now: UnixMillis,
 ) -> Result<Applied, ChangeError> {
     let mut tx = store.write(lock(actor, &proposal)).await?;
-    let mut writing = Writing { conn: &mut tx, actor, now };
+    let mut writing = Writing { conn: &mut tx, read_flags: store.read_flags(), actor, now };
     let resolved = Resolved::read(&mut writing, proposal, terms).await?;
     let (subject, is_answered) = (resolved.subject.clone(), resolved.is_answered_with_the_version);
     let done = transact(&mut writing, publisher, resolved).await?;
@@ -112,7 +112,7 @@ pub async fn rehearse(
 ) -> Result<Rehearsed, ChangeError> {
     let mut tx = store.write(lock(actor, &proposal)).await?;
     let terms = Terms { consent: Consent::Person(None), preconditions, ..Terms::default() };
-    let mut writing = Writing { conn: &mut tx, actor, now };
+    let mut writing = Writing { conn: &mut tx, read_flags: store.read_flags(), actor, now };
     let mut resolved = Resolved::read(&mut writing, proposal, &terms).await?;
     let consent = std::mem::replace(&mut resolved.consent, Consent::NotAsked);
     let Done { applied, altered, loss, .. } = transact(&mut writing, publisher, resolved).await?;

@@ -3,17 +3,20 @@
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{FlagKey, ProjectKey, Scope, UnixMillis};
 
+use super::environment::Environment;
 use super::error::ChangeError;
 use super::kinds::Actor;
 use super::resource::Resource;
 use crate::store::flags::FlagRow;
 use crate::store::fuses::FuseRow;
+use crate::store::read_flags::ReadFlags;
 use crate::store::scopes::{EnvironmentRow, Whose};
 use crate::store::{Connection, StoreError, flags, fuses, project_flags, scopes};
 
 /// One change in the making. The write lock is held since it began: what was read stays true until it ends.
 pub(super) struct Writing<'w> {
     pub(super) conn: &'w mut Connection,
+    pub(super) read_flags: &'w ReadFlags,
     pub(super) actor: &'w Actor,
     pub(super) now: UnixMillis,
 }
@@ -30,6 +33,11 @@ impl Writing<'_> {
             return Ok(());
         }
         Err(ChangeError::UnknownEnvironment { scope: scope.clone() })
+    }
+
+    /// All flags of an environment and what they share, as they are stored.
+    pub(super) async fn read_environment(&mut self, scope: &Scope) -> Result<Environment, StoreError> {
+        Environment::load(self.conn, self.read_flags, scope).await
     }
 
     pub(super) async fn has_project(&mut self, project: &ProjectKey) -> Result<bool, StoreError> {

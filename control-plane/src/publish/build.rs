@@ -1,5 +1,8 @@
 //! Rows → what an environment's next snapshot says, and what its manifest announces. Never signs or queues anything.
 
+use std::sync::Arc;
+
+use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::digest::Digest;
 use flagfuse_shared::ids::{Scope, UnixMillis};
 use flagfuse_shared::snapshot::payload::{Content, Definitions};
@@ -17,12 +20,12 @@ pub async fn content(
     conn: &mut Connection,
     scope: &Scope,
     settings: EnvironmentSettings,
-    defined: Option<Definitions>,
-) -> Result<Content, StoreError> {
+    defined: Option<Definitions<Arc<FlagWire>>>,
+) -> Result<Content<Arc<FlagWire>>, StoreError> {
     let Definitions { flags, shared } = match defined {
         Some(defined) => defined,
         None => Definitions {
-            flags: flags::flags(conn, scope).await?.into_iter().map(|row| row.wire).collect(),
+            flags: flags::flags(conn, scope).await?.into_iter().map(|row| Arc::new(row.wire)).collect(),
             shared: parts::environment_parts(conn, scope).await?,
         },
     };

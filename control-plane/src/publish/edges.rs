@@ -4,6 +4,7 @@
 //! reader are lowered in its snapshot, and wait like that until the edge has gone or is a newer one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flagfuse_shared::definition::FlagWire;
 use flagfuse_shared::ids::{TenantKey, UnixMillis};
@@ -96,7 +97,7 @@ pub struct EdgeTooOld {
 /// Writes a content for the oldest edge, which cannot read all of it; `before` are the flags of the version before, by key.
 pub fn fit(
     features: Features,
-    content: &mut Content,
+    content: &mut Content<Arc<FlagWire>>,
     before: &BTreeMap<String, FlagWire>,
     edge: EdgeReader,
     firmness: Firmness,
@@ -119,7 +120,7 @@ pub fn fit(
             Firmness::Refused | Firmness::Lowered | Firmness::Reaches => {}
         }
         tracing::warn!(flag = flag.key, needed, "a flag is written as an older edge can read it: {edge}");
-        *flag = lowered;
+        *flag = Arc::new(lowered);
         lowered_to = Some(edge.reader);
     }
     Ok(Fitted { reader_min: features.reader_needed(content), lowered_to })
@@ -185,9 +186,9 @@ mod tests {
         serde_json::from_value(flag).unwrap()
     }
 
-    fn content(flags: &[(&str, Value)]) -> Content {
+    fn content(flags: &[(&str, Value)]) -> Content<Arc<FlagWire>> {
         Content {
-            flags: flags.iter().map(|(key, patch)| flag(key, patch)).collect(),
+            flags: flags.iter().map(|(key, patch)| Arc::new(flag(key, patch))).collect(),
             client_keys: BTreeSet::new(),
             profile: Profile::Strict,
             auto_exposure: AutoExposure::Single,

@@ -1,6 +1,7 @@
 //! Signs and queues an environment's next snapshot inside the transaction of the change that caused it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flagfuse_shared::contract::replica::Urgency;
 use flagfuse_shared::definition::FlagWire;
@@ -89,7 +90,7 @@ pub async fn enqueue(
     publisher: &Publisher,
     scope: &Scope,
     Manner { reserve, urgency }: Manner,
-    defined: Option<Definitions>,
+    defined: Option<Definitions<Arc<FlagWire>>>,
     now: UnixMillis,
 ) -> Result<SnapshotVersion, OutboxError> {
     let environment = scopes::environment_or_deleted(conn, scope)

@@ -14,6 +14,7 @@ mod partitions;
 mod people;
 mod publication;
 mod races;
+mod read_flags;
 mod slos;
 mod statements;
 

@@ -10,6 +10,7 @@ use super::lock::Lock;
 #[cfg(test)]
 use super::migrations::{self, Migrations};
 use super::postgres::{PATIENT_COUNT, Postgres};
+use super::read_flags::ReadFlags;
 use super::sqlite::Sqlite;
 use super::write_times::{Lane, Lasted, WriteTimes};
 use super::{Connection, StoreError};
@@ -22,6 +23,7 @@ pub struct Store {
     lanes: Lanes,
     times: WriteTimes,
     meters: Arc<Meters>,
+    read_flags: Arc<ReadFlags>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,8 +51,8 @@ impl Store {
 
     /// With so many patient writers at a time.
     fn of(pools: Pools, patient_count: usize) -> Self {
-        let (times, meters) = (WriteTimes::default(), Arc::default());
-        Self { pools, lanes: Lanes::new(patient_count), times, meters }
+        let (times, meters, read_flags) = (WriteTimes::default(), Arc::default(), Arc::default());
+        Self { pools, lanes: Lanes::new(patient_count), times, meters, read_flags }
     }
 
     /// The same with a schema as an earlier program left it.
@@ -96,6 +98,11 @@ impl Store {
     /// What this process measures of itself. Here because whoever measures anything has a store.
     pub fn meters(&self) -> &Meters {
         &self.meters
+    }
+
+    /// The flags that changes read lately.
+    pub fn read_flags(&self) -> &ReadFlags {
+        &self.read_flags
     }
 
     /// Connections to the database that are used and that are not: to write, then to read.

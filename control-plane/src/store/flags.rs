@@ -45,6 +45,13 @@ pub async fn flags(conn: &mut Connection, scope: &Scope) -> Result<Vec<FlagRow>,
     listed(conn, scope, &Listing::ALL).await
 }
 
+/// The same as JSON, as it is stored, in any order.
+pub async fn texts(conn: &mut Connection, scope: &Scope) -> Result<Vec<String>, StoreError> {
+    let sql = "SELECT body FROM flags WHERE project = $1 AND environment = $2";
+    let query = sql::query(sql).bind(StoredProject::of(scope)).bind(scope.environment.as_str());
+    query.fetch_all(conn).await?.iter().map(|row| row.get("body")).collect()
+}
+
 const LISTED: Rows<'static> = Rows {
     columns: "body, revision, updated_ms",
     table: "flags",

@@ -53,6 +53,7 @@ mod postgres;
 pub mod project_flags;
 pub mod quarantine;
 pub mod quarantine_groups;
+pub mod read_flags;
 pub mod receipts;
 mod refusal;
 mod revisions;

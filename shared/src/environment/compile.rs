@@ -1,5 +1,6 @@
 //! All flags of an environment at once: what they share, then each flag, then the links between them.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -75,17 +76,25 @@ pub enum EnvironmentFault {
 
 /// Compiles an environment. A flag that cannot be evaluated, also because of what it names, fails alone. Of flags that
 /// could not even be read the caller brings the fault. Keys are expected to be distinct.
-pub fn compile_environment(
-    flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire, FlagFault>)>,
+pub fn compile_environment<F: Borrow<FlagWire>>(
+    flags: impl IntoIterator<Item = (FlagKey, Result<F, FlagFault>)>,
     shared: &SharedWire,
 ) -> Result<Environment, EnvironmentFault> {
-    compile_flags(flags, shared)
+    compile_all(flags, shared, |key, wire: F, around| compile_in(key, wire.borrow(), around))
 }
 
 /// The same for flags with texts and values in any form.
 pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
     flags: impl IntoIterator<Item = (FlagKey, Result<FlagWire<T, V>, FlagFault>)>,
     shared: &SharedWire,
+) -> Result<Environment, EnvironmentFault> {
+    compile_all(flags, shared, |key, wire, around| compile_in(key, &wire, around))
+}
+
+fn compile_all<F>(
+    flags: impl IntoIterator<Item = (FlagKey, Result<F, FlagFault>)>,
+    shared: &SharedWire,
+    compile: impl Fn(FlagKey, F, &Surroundings) -> Result<Flag, FlagFault>,
 ) -> Result<Environment, EnvironmentFault> {
     check_list(
         SharedField::Segments,
@@ -102,7 +111,7 @@ pub(crate) fn compile_flags<T: AsRef<str>, V: VariationValue + ConditionValue>(
     let count_expected = flags.size_hint().1.unwrap_or_default().min(FLAG_COUNT_MAX);
     let mut compiled: Vec<(FlagKey, Result<Flag, FlagFault>)> = Vec::with_capacity(count_expected);
     compiled.extend(flags.map(|(key, wire)| {
-        let flag = wire.and_then(|wire| compile_in(key.clone(), &wire, &surroundings));
+        let flag = wire.and_then(|wire| compile(key.clone(), wire, &surroundings));
         (key, flag)
     }));
     ordered::sort_by(&mut compiled, |(left, _), (right, _)| left.cmp(right));

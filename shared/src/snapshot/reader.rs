@@ -3,6 +3,8 @@
 //! The codec sets the lowest; what flags gain later is a [`Feature`] with a number of its own, so that a snapshot without it
 //! goes on to be read by edges that do not know it.
 
+use std::borrow::Borrow;
+
 use super::manifest::{READER_OF_LANES, READER_OF_SLICES};
 use super::payload::{CODEC, Content};
 use crate::definition::{FlagWire, Units};
@@ -80,8 +82,8 @@ impl Features {
     }
 
     /// The smallest reader that understands all of a content.
-    pub fn reader_needed(self, content: &Content) -> u32 {
-        content.flags.iter().map(|flag| self.flag_needs(flag)).max().unwrap_or(OLDEST_READER)
+    pub fn reader_needed<F: Borrow<FlagWire>>(self, content: &Content<F>) -> u32 {
+        content.flags.iter().map(|flag| self.flag_needs(flag.borrow())).max().unwrap_or(OLDEST_READER)
     }
 
     /// A flag as a reader of that number can be given it.
@@ -98,7 +100,7 @@ impl Features {
 }
 
 /// The smallest reader that understands a content, with the features there are.
-pub fn reader_needed(content: &Content) -> u32 {
+pub fn reader_needed<F: Borrow<FlagWire>>(content: &Content<F>) -> u32 {
     Features::default().reader_needed(content)
 }
 

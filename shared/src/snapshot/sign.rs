@@ -1,15 +1,18 @@
 //! Signing: content → payload → manifest → frame. Only a control plane and its operators hold the keys for it.
 
+use std::borrow::Borrow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 use super::envelope::{Envelope, Segments, Signature, encode_frame, pre_authentication_encoding};
 use super::manifest::{KEYSET_TYPE, Keyset, MANIFEST_TYPE, Manifest, PayloadInfo, View};
-use super::payload::{CODEC, Content, PayloadError, decode, encode};
+use super::payload::{CODEC, Content, PayloadError, encode_and_decode};
 use super::reader::reader_needed;
 use super::selftest::selftest_digest;
 use super::verify::key_id;
+use crate::definition::FlagWire;
 use crate::digest::Digest;
 use crate::ids::{Scope, SnapshotVersion, UnixMillis};
 use crate::limits::{KEYSET_LEN_MAX, MANIFEST_LEN_MAX};
@@ -101,8 +104,8 @@ pub fn sign_keyset(keyset: &Keyset, roots: &[PrivateKey]) -> Result<Vec<u8>, Sig
 }
 
 /// Builds the payload, signs its manifest and joins both with the keyset's envelope.
-pub fn sign_snapshot(
-    content: &Content,
+pub fn sign_snapshot<F: Borrow<FlagWire>>(
+    content: &Content<F>,
     release: &Release,
     keyset_envelope: &[u8],
     keys: &[PrivateKey],
@@ -111,15 +114,14 @@ pub fn sign_snapshot(
 }
 
 /// The same, for whoever knows which reader the content needs.
-pub fn sign_for_reader(
-    content: &Content,
+pub fn sign_for_reader<F: Borrow<FlagWire>>(
+    content: &Content<F>,
     release: &Release,
     reader_min: u32,
     keyset_envelope: &[u8],
     keys: &[PrivateKey],
 ) -> Result<SignedSnapshot, SignError> {
-    let payload = encode(content)?;
-    let decoded = decode(&payload, CODEC)?;
+    let (payload, decoded) = encode_and_decode(content)?;
     let manifest = Manifest {
         tenant: release.scope.tenant.clone(),
         project: release.scope.project.clone(),

@@ -21,8 +21,9 @@ pub(super) struct Reach<'w> {
 impl<'w> Reach<'w> {
     pub(super) fn of(old: &Side<'w>, new: &Side<'w>) -> Self {
         let mut flags = altered(old, new);
-        dependents(old, new, &mut flags);
-        let (needed, segments) = needs(old, new, flags.keys().copied());
+        let links = Links::of(old, new);
+        dependents(old, new, &links, &mut flags);
+        let (needed, segments) = needs(old, new, &links, flags.keys().copied());
         Self { flags, needed, segments }
     }
 
@@ -54,9 +55,10 @@ fn altered<'w>(old: &Side<'w>, new: &Side<'w>) -> BTreeMap<&'w str, Kind> {
     keys(&old.flags, &new.flags).into_iter().filter_map(|key| Some((key, kind(&key)?))).collect()
 }
 
-/// Descriptions are for people.
+/// Descriptions are for people. Of a change of one flag the others are one object on both sides, not to be looked into.
 fn is_same_flag(before: &FlagWire, after: &FlagWire) -> bool {
-    before == after
+    std::ptr::eq(before, after)
+        || before == after
         || before.description != after.description
             && *before == FlagWire { description: before.description.clone(), ..after.clone() }
 }
@@ -68,7 +70,7 @@ fn is_same_segment(before: &SegmentWire, after: &SegmentWire) -> bool {
 }
 
 /// Flags that a changed segment, layer, holdout or flag can reach, however far away.
-fn dependents<'w>(old: &Side<'w>, new: &Side<'w>, flags: &mut BTreeMap<&'w str, Kind>) {
+fn dependents<'w>(old: &Side<'w>, new: &Side<'w>, links: &Links<'w>, flags: &mut BTreeMap<&'w str, Kind>) {
     let segments = altered_segments(old, new);
     let layers = altered_layers(old, new);
     let is_holdout_altered = old.shared.holdout != new.shared.holdout;
@@ -86,7 +88,6 @@ fn dependents<'w>(old: &Side<'w>, new: &Side<'w>, flags: &mut BTreeMap<&'w str, 
             waiting.push(key);
         }
     }
-    let links = Links::of(old, new);
     let mut seen = BTreeSet::new();
     while let Some(key) = waiting.pop() {
         if seen.insert(key) {
@@ -170,9 +171,9 @@ impl<'w> Links<'w> {
 fn needs<'w>(
     old: &Side<'w>,
     new: &Side<'w>,
+    links: &Links<'w>,
     reached: impl Iterator<Item = &'w str>,
 ) -> (BTreeSet<&'w str>, BTreeSet<&'w str>) {
-    let links = Links::of(old, new);
     let mut waiting: Vec<&'w str> = reached.collect();
     let mut flags = BTreeSet::new();
     let mut waiting_segments: Vec<&'w str> = Vec::new();

@@ -2,6 +2,7 @@
 
 pub(crate) mod records;
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use super::Snapshot;
@@ -16,11 +17,11 @@ use crate::flag::FlagFault;
 use crate::ids::FlagKey;
 use crate::limits::{CLIENT_KEY_COUNT_MAX, FLAG_COUNT_MAX, PAYLOAD_LEN_MAX};
 
-/// What a control plane puts into a snapshot.
+/// What a control plane puts into a snapshot; each flag may be shared with whoever else has it in memory.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Content {
+pub struct Content<F = FlagWire> {
     /// Flags as users wrote them; descriptions are left out of the bytes.
-    pub flags: Vec<FlagWire>,
+    pub flags: Vec<F>,
     /// Digests of the valid client keys.
     pub client_keys: BTreeSet<Digest>,
     /// Staleness bounds.
@@ -85,15 +86,22 @@ pub enum PayloadError {
 pub const CODEC: Codec = Codec::Records;
 
 /// Deterministic bytes of the content: flags ordered by key, one spelling per value.
-pub fn encode(content: &Content) -> Result<Vec<u8>, PayloadError> {
+pub fn encode<F: Borrow<FlagWire>>(content: &Content<F>) -> Result<Vec<u8>, PayloadError> {
+    encode_and_decode(content).map(|(bytes, _)| bytes)
+}
+
+/// The same, and what an edge reads in them.
+pub(super) fn encode_and_decode<F: Borrow<FlagWire>>(
+    content: &Content<F>,
+) -> Result<(Vec<u8>, Decoded), PayloadError> {
     check_count("flags", content.flags.len(), FLAG_COUNT_MAX)?;
     check_count("client_keys", content.client_keys.len(), CLIENT_KEY_COUNT_MAX)?;
-    let mut flags: Vec<&FlagWire> = content.flags.iter().collect();
+    let mut flags: Vec<&FlagWire> = content.flags.iter().map(Borrow::borrow).collect();
     flags.sort_by(|left, right| left.key.cmp(&right.key));
     let bytes = records::write(content, &flags, &questions(&flags));
     // Whatever we are about to sign has to be readable by the same code the edge runs.
-    decode(&bytes, CODEC)?;
-    Ok(bytes)
+    let decoded = decode(&bytes, CODEC)?;
+    Ok((bytes, decoded))
 }
 
 /// Parsed but not yet trusted content, together with its self-test. Only `verify` makes it one that can be evaluated.
@@ -117,10 +125,10 @@ pub fn decode(bytes: &[u8], codec: Codec) -> Result<Decoded, PayloadError> {
 }
 
 /// Flags and what they share, as users wrote them.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Definitions {
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definitions<F = FlagWire> {
     /// Ordered by key; without those that could not be read.
-    pub flags: Vec<FlagWire>,
+    pub flags: Vec<F>,
     /// Segments, layers and the holdout.
     pub shared: SharedWire,
 }

@@ -67,7 +67,7 @@ impl From<RecordFault> for PayloadError {
 }
 
 /// Flags in the order of their keys, and the questions of the self-test.
-pub(super) fn write(content: &Content, flags: &[&FlagWire], selftest: &[SelftestQuestion]) -> Vec<u8> {
+pub(super) fn write<F>(content: &Content<F>, flags: &[&FlagWire], selftest: &[SelftestQuestion]) -> Vec<u8> {
     let mut out = Writer::default();
     out.number(FORMAT);
     out.byte(content.profile.tag());

@@ -145,21 +145,23 @@ fn python_program(root: &Path, name: &str) -> Result<Option<Command>> {
     let folder = root.join("target/tools/python");
     let requirements =
         fs::read(&requirements_path).with_context(|| format!("reading {}", requirements_path.display()))?;
-    let installed = folder.join("requirements.txt");
+    // Its programs name their interpreter by its whole path: in a checkout that was moved none of them starts.
+    let wanted = [folder.as_os_str().as_encoded_bytes(), b"\n", &requirements].concat();
+    let installed = folder.join("installed");
     let _alone = alone(root)?;
-    if !fs::read(&installed).is_ok_and(|have| have == requirements) {
+    if !fs::read(&installed).is_ok_and(|have| have == wanted) {
         let is_there = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
         if !is_there.is_ok_and(|output| output.status.success()) {
             return Ok(None);
         }
         progress(&format!("installing Python packages in {} (once)", folder.display()));
         let mut venv = Command::new("python3");
-        run_within("python3 -m venv", venv.args(["-m", "venv"]).arg(&folder), INSTALL_LIMIT)?;
+        run_within("python3 -m venv", venv.args(["-m", "venv", "--clear"]).arg(&folder), INSTALL_LIMIT)?;
         let mut pip = Command::new(folder.join("bin/pip"));
         pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(&requirements_path);
         run_within("pip install", &mut pip, INSTALL_LIMIT)?;
-        fs::write(&installed, requirements).with_context(|| format!("writing {}", installed.display()))?;
+        fs::write(&installed, wanted).with_context(|| format!("writing {}", installed.display()))?;
     }
     Ok(Some(Command::new(existing(folder.join("bin").join(name))?)))
 }

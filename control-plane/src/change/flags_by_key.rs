@@ -8,7 +8,7 @@ use flagfuse_shared::definition::FlagWire;
 use serde::{Serialize, Serializer};
 
 /// Flags by key.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct FlagsByKey(BTreeMap<String, Arc<FlagWire>>);
 
 impl FlagsByKey {
